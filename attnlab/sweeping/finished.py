@@ -6,19 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from attnlab.attention import ATTENTIONS
 from attnlab.errors import AttnlabError, BadValue, StoreError, UnknownName
-from attnlab.model.transformer import Transformer, build
-from attnlab.position import POSITIONS
-from attnlab.spec import Part, Record, RunSpec, TaskSpec
+from attnlab.model.transformer import Transformer
+from attnlab.spec import Record, TaskSpec
 from attnlab.store import Store
 from attnlab.store.standing import stores
 from attnlab.store.weights import read
 from attnlab.sweeping.exhibits import Exhibit, Shown, validation
 from attnlab.tasks.base import TASKS
 from attnlab.tasks.streams import Source
+from attnlab.training.evaluation import revived
 
 LISTED = 5
 """Runs that a message names."""
@@ -27,7 +24,7 @@ LISTED = 5
 def finished(
     word: str, store: Path, *, complexity: Any = None, length: int | None = None, batch: int = 16
 ) -> tuple[Record, Exhibit]:
-    """A run by its id, or the start of it, beside sequences of its own validation stream.
+    """A run by its id, or the start of it, beside sequences of its own validation stream; in float64.
 
     Args:
         word: The id, or as much of it as no other run begins with.
@@ -44,8 +41,9 @@ def finished(
     record, path = found(word, store)
     try:
         spec = record.spec
-        source = Source(spec.task, spec.seed)
-        model = learned(spec, source, path)
+        source = Source(spec.task, spec.seed, spec.train.examples)
+        weights, _ = read(path)
+        model = revived(spec, weights, source).double()
         shown = Source(elsewhere(spec.task, complexity, length), spec.seed)
     except AttnlabError as error:
         raise error.at(f"run {record.id}") from None
@@ -89,28 +87,6 @@ def listed(records: Sequence[Record]) -> str:
     lines = [f"{record.id}  {record.spec.words}" for record in records[-LISTED:]]
     more = [f"and {len(records) - LISTED} more: attnlab ls results"] if len(records) > LISTED else []
     return "\n".join([*lines, *more])
-
-
-def learned(spec: RunSpec, source: Source, path: Path) -> Transformer:
-    """The model of a run with its weights, in float64."""
-    for part in spec.model.attention:
-        current(part, ATTENTIONS.entry(part.name).version)
-    current(spec.model.position, POSITIONS.entry(spec.model.position.name).version)
-    model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
-    arrays, _ = read(path)
-    state = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    if wrong := sorted(state.keys() ^ model.state_dict().keys()):
-        hint = "They were written by another version of attnlab; train the run again."
-        raise StoreError(f"Its weights do not fit the model: '{wrong[0]}' is in only one of them.", hint)
-    model.load_state_dict(state)
-    return model.double()
-
-
-def current(part: Part, version: int) -> None:
-    """Refuse a part that has come to mean something else."""
-    if part.version is not None and part.version != version:
-        found = f"It was trained with version {part.version} of '{part.name}'; this is version {version}."
-        raise BadValue(found, "Train it again.")
 
 
 def elsewhere(task: TaskSpec, complexity: Any, length: int | None) -> TaskSpec:

@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attnlab.errors import AttnlabError, BadValue, Pairing
+from attnlab.attention import ATTENTIONS
+from attnlab.errors import AttnlabError, BadValue, Pairing, StoreError
 from attnlab.model.transformer import Transformer, build
 from attnlab.position import POSITIONS
 from attnlab.spec import Part, RunSpec, Score, Stream, TaskSpec
@@ -93,7 +94,7 @@ def evaluate(
             found = f"At {source.spec.knob} {source.spec.complexity} there are {source.task.vocabulary} tokens."
             raise BadValue(found, f"The run knows {home.vocabulary}: take a lower rung.", where="--complexity")
     for source in sources:
-        model = revived(spec, weights, home, source.task.length, mode).to(place)
+        model = revived(spec, weights, home, mode, source.task.length).to(place)
         try:
             scored = tested(model, source, sequences or spec.train.test, spec.train.batch, place)
         except AttnlabError as error:
@@ -102,22 +103,39 @@ def evaluate(
         yield Extent(source.task.length, source.spec.complexity, home.length, **scored._asdict())
 
 
-def revived(spec: RunSpec, weights: Arrays, home: Source, length: int, mode: Mode = "trained") -> Transformer:
-    """The model of a run with its weights, ready for sequences of a length.
+def revived(
+    spec: RunSpec, weights: Arrays, home: Source, mode: Mode = "trained", length: int | None = None
+) -> Transformer:
+    """The model of a run with its weights, ready for sequences of a length; None takes the trained one.
 
     What is not learned but drawn, such as random features and random places, is drawn as it was for the run.
+
+    Raises:
+        BadValue: a part has come to mean something else since.
+        StoreError: the weights are those of another model.
     """
-    model = spec.model
+    for part in spec.model.attention:
+        current(part, ATTENTIONS.entry(part.name).version)
+    current(spec.model.position, POSITIONS.entry(spec.model.position.name).version)
+    current(spec.task, TASKS.entry(spec.task.name).version)
+    model, reach = spec.model, length or home.length
     if mode != "trained":
-        model = model.model_copy(update={"position": reaching(model.position, mode, home.length, length)})
+        model = model.model_copy(update={"position": reaching(model.position, mode, home.length, reach)})
     seed = int(generator(spec.seed, Stream.INIT).integers(2**63))
     built = build(model, vocabulary=home.vocabulary, length=home.length, seed=seed)
     state = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
     if wrong := sorted(state.keys() ^ built.state_dict().keys()):
         hint = "They were written by another version of attnlab; train the run again."
-        raise BadValue(f"The weights do not fit the model: '{wrong[0]}' is in only one of them.", hint)
+        raise StoreError(f"Its weights do not fit the model: '{wrong[0]}' is in only one of them.", hint)
     built.load_state_dict(state)
     return built.eval()
+
+
+def current(part: Part | TaskSpec, version: int) -> None:
+    """Refuse a part or a task that has come to mean something else."""
+    if part.version is not None and part.version != version:
+        found = f"It was trained with version {part.version} of '{part.name}'; this is version {version}."
+        raise BadValue(found, "Train it again.")
 
 
 def reaching(position: Part, mode: Mode, trained: int, length: int) -> Part:

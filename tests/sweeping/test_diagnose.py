@@ -19,6 +19,7 @@ from attnlab.spec import Part, Record
 from attnlab.sweeping.control import rms, turned_up
 from attnlab.sweeping.diagnose import diagnose
 from attnlab.sweeping.exhibits import Exhibit, Wanted, exhibits, noise
+from attnlab.sweeping.finished import finished
 from attnlab.sweeping.request import Request
 from attnlab.sweeping.train import train
 from attnlab.tensors import Context, Trace
@@ -222,18 +223,39 @@ def test_the_machine_is_looked_for_only_where_scores_are_bilinear() -> None:
 # -- finished runs --------------------------------------------------------------------------------------------------
 
 
-def trained(store: Path, *, position: str = "learned", seeds: tuple[int, ...] = (0,), **options: Any) -> list[Record]:
+def trained(
+    store: Path,
+    *,
+    attention: str = "softmax",
+    position: str = "learned",
+    seeds: tuple[int, ...] = (0,),
+    **options: Any,
+) -> list[Record]:
     settings = {
         "model": {"layers": 2, "width": 8, "mlp": 1.0},
         "train": {"steps": 3, "batch": 4, "validate_every": 3, "validation": 4, "test": 8},
         "task": options,
     }
-    request = Request(task=Part(name="recall"), positions=[Part(name=position)], seeds=seeds, settings=settings)
+    request = Request(
+        task=Part(name="recall"),
+        attentions=[(Part(name=attention),)],
+        positions=[Part(name=position)],
+        seeds=seeds,
+        settings=settings,
+    )
     return train(request, store=store, device_name="cpu")
 
 
 def of_run(word: str, store: Path, **more: Any) -> Diagnosis:
     return diagnose("rank-collapse", Wanted(batch=4, **more), runs=[word], store=store, only=["residual", "cosine"])
+
+
+@pytest.mark.parametrize(("attention", "position"), [("performer", "none"), ("softmax", "randomized")])
+def test_what_was_drawn_and_not_learned_is_as_the_run_had_it(attention: str, position: str, tmp_path: Path) -> None:
+    (record,) = trained(tmp_path, attention=attention, position=position, seeds=(3,))
+    _, exhibit = finished(record.id, tmp_path, batch=4)
+    exhibit.model.position.draw = -1  # as in the first batch of a look
+    assert record.curve[-1].validation_loss == pytest.approx(exhibit.loss().item(), rel=1e-5)
 
 
 def test_a_run_is_found_by_the_start_of_its_id(tmp_path: Path) -> None:

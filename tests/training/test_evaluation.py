@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from attnlab.attention import Attention
-from attnlab.errors import AttnlabError, BadValue, Pairing
+from attnlab.errors import AttnlabError, BadValue, Pairing, StoreError
 from attnlab.spec import ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.tasks.streams import Source
 from attnlab.training.evaluation import evaluate, harder, longer, modes, reaching, revived
@@ -135,8 +135,20 @@ def test_lengths_are_in_tokens() -> None:
 
 def test_weights_of_another_model_are_refused() -> None:
     spec, _, weights = trained()
-    with pytest.raises(BadValue, match="in only one of them"):
-        revived(spec, {**weights, "more": np.zeros(1, np.float32)}, Source(spec.task, 0), 4)
+    with pytest.raises(StoreError, match="in only one of them"):
+        revived(spec, {**weights, "more": np.zeros(1, np.float32)}, Source(spec.task, 0))
+
+
+@pytest.mark.parametrize("place", ["attention", "position", "task"])
+def test_what_has_come_to_mean_something_else_is_refused(place: str) -> None:
+    spec, _, weights = trained()
+    older = {"version": 0}
+    task = spec.task.model_copy(update=older if place == "task" else {})
+    parts = {"attention": spec.model.attention[0], "position": spec.model.position}
+    parts = {name: part.model_copy(update=older if place == name else {}) for name, part in parts.items()}
+    model = spec.model.model_copy(update={"attention": (parts["attention"],), "position": parts["position"]})
+    with pytest.raises(BadValue, match="It was trained with version 0 of"):
+        list(evaluate(spec.model_copy(update={"task": task, "model": model}), weights, [spec.task]))
 
 
 def test_memory_is_bounded_by_rows_and_the_answers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
