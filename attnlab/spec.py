@@ -46,19 +46,29 @@ class Value(BaseModel):
     )
 
 
-class Section(Value):
-    """A part of a run's identity, whose canonical JSON is worked out once: sections are shared by many runs."""
+class Identity(Value):
+    """A value that works out once what it is known by."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with some fields changed, which works out its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
+
+class Section(Identity):
+    """A part of a run's identity; sections are shared by many runs."""
 
     @cached_property
     def canonical(self) -> bytes:
         """JSON with sorted keys and no spaces."""
         return _canonical(self.model_dump(mode="json"))
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with some fields changed, which works out its own JSON."""
-        copied = super().model_copy(update=update, deep=deep)
-        copied.__dict__.pop("canonical", None)
-        return copied
+    @cached_property
+    def unversioned(self) -> bytes:
+        """The canonical JSON without the versions of its parts."""
+        return re.sub(rb'"version":(?:\d+|null)', b"", self.canonical)
 
 
 class Part(Value):
@@ -157,8 +167,10 @@ class TrainSpec(Section):
     """Most steps; a run that is solved stops sooner."""
     batch: Count = 64
     """Sequences per step."""
+    optimiser: Literal["adamw", "muon"] = Field(default="adamw", exclude_if=lambda said: said == "adamw")
+    """AdamW for all, or Muon for the matrices inside the blocks and AdamW for the rest."""
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: Share = 0.05
     """Share of the steps over which the rate rises from 0."""
@@ -194,7 +206,7 @@ class TrainSpec(Section):
         return said
 
 
-class RunSpec(Value):
+class RunSpec(Identity):
     """One variant on one rung with one seed."""
 
     task: TaskSpec
@@ -202,7 +214,7 @@ class RunSpec(Value):
     train: TrainSpec = TrainSpec()
     seed: Annotated[int, Field(ge=0)] = 0
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits of the hash of the canonical JSON, versions of the parts included."""
         sections = {"model": self.model.canonical, "task": self.task.canonical, "train": self.train.canonical}
@@ -214,8 +226,8 @@ class RunSpec(Value):
     @property
     def kin(self) -> str:
         """Like the id, but for the versions of the parts: runs of one kin differ in what their parts meant."""
-        sections = (section.canonical for section in (self.model, self.task, self.train))
-        said = re.sub(rb'"version":(?:\d+|null)', b"", b"".join(sections)) + str(self.seed).encode()
+        sections = (section.unversioned for section in (self.model, self.task, self.train))
+        said = b"".join(sections) + str(self.seed).encode()
         return hashlib.sha256(said).hexdigest()[:12]
 
     @property

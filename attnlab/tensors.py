@@ -46,7 +46,7 @@ class Site:
 
     def linear(self, inputs: int, outputs: int, *, gain: float = 1.0, bias: bool = False) -> nn.Linear:
         """A linear map with weights of variance ``gain^2 / inputs`` and no bias, or a zero one."""
-        layer = nn.utils.skip_init(nn.Linear, inputs, outputs, bias=bias)
+        layer = nn.Linear(inputs, outputs, bias=bias, device="meta")  # its own weights are never drawn
         layer.weight = self.normal(outputs, inputs, std=gain / math.sqrt(inputs))
         if bias:
             layer.bias = nn.Parameter(torch.zeros(outputs))

@@ -33,6 +33,7 @@ CHANGED: dict[str, Any] = {
     "model.matched": "parameters of softmax: 1, here 1",
     "train.steps": 7,
     "train.batch": 7,
+    "train.optimiser": "muon",
     "train.lr": 0.5,
     "train.schedule": "constant",
     "train.warmup": 0.5,

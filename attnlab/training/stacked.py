@@ -1,4 +1,4 @@
-"""The learned numbers of K models as one block, and AdamW on that block, lane by lane.
+"""The learned numbers of K models as one block, and AdamW or Muon on that block, lane by lane.
 
     weights    K x P, a row per lane; every weight of the model is a window into it, K x its own shape
     clipping   g <- g min(1, c / |g|), with |g| over all of a lane's numbers
@@ -7,8 +7,9 @@
     step       w <- w - r m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + 1e-8)
 
 with rate r, decay d and clip c of each lane. Lanes take their steps together, so n is one number for all of them.
+What is Muon's (see :mod:`attnlab.training.optimiser`) keeps a momentum of its own and takes orthogonal steps.
 
-Letters  K lanes, P numbers that one lane learns.
+Letters  K lanes, P numbers that one lane learns, N matrices of one shape, I rows, O columns.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import torch
 from torch import Tensor
 
 from attnlab.spec import TrainSpec
-
-EPSILON = 1e-8
+from attnlab.training.optimiser import EPSILON, MOMENTUM, size, turned
+from attnlab.training.orthogonal import orthogonal
 
 
 @final
@@ -45,6 +46,8 @@ class Stacked:
         self.taken = 0
         """Steps behind the moments."""
         self.betas = plans[0].betas
+        self.turned = turned(self.shapes, plans[0])
+        self.low_P = self._spread({name: MOMENTUM if name in self.turned else self.betas[0] for name in self.shapes})
         clips = [math.inf if plan.clip is None else plan.clip for plan in plans]
         self.clip_K1 = self._column(clips)
         self.decay_K1 = self._column([plan.decay for plan in plans])
@@ -82,16 +85,33 @@ class Stacked:
         slope_KP = torch.cat([slope.flatten(1) if slope.ndim > 1 else slope[:, None] for slope in whole], dim=1)
         shrink_K1 = (self.clip_K1 / (slope_KP.norm(dim=1, keepdim=True) + 1e-6)).clamp_max(1.0)
         slope_KP *= shrink_K1.masked_fill(self.clip_K1.isinf(), 1.0)
-        self.first_KP.lerp_(slope_KP, 1 - low)
+        self.first_KP.lerp_(slope_KP, 1 - self.low_P)
         self.second_KP.mul_(high).addcmul_(slope_KP, slope_KP, value=1 - high)
         rate_K1 = self._column(rates)
         self.weights_KP.mul_(1 - rate_K1 * self.decay_K1 * decayed_P)
         root_KP = (self.second_KP.sqrt() / math.sqrt(1 - high**taken)).add_(EPSILON)
-        self.weights_KP.sub_((self.first_KP / root_KP).mul_(rate_K1 / (1 - low**taken)))
+        step_KP = (self.first_KP / root_KP).div_(1 - low**taken)
+        self._turn(step_KP, slope_KP)
+        self.weights_KP.sub_(step_KP.mul_(rate_K1))
+
+    def _turn(self, step_KP: Tensor, slope_KP: Tensor) -> None:
+        """Put the steps of Muon where they belong; matrices of one shape are turned together."""
+        steps, slopes, momenta = (self.windows(block) for block in (step_KP, slope_KP, self.first_KP))
+        for shape in dict.fromkeys(self.shapes[name] for name in self.turned):
+            alike = [name for name in self.turned if self.shapes[name] == shape]
+            leaning_NKIO = torch.stack([slopes[name].lerp(momenta[name], MOMENTUM) for name in alike])
+            for name, step_KIO in zip(alike, orthogonal(leaning_NKIO) * size(shape), strict=True):
+                steps[name].copy_(step_KIO)
 
     def _column(self, numbers: Sequence[float]) -> Tensor:
         """A number for each lane."""
         return self.weights_KP.new_tensor(numbers)[:, None]
+
+    def _spread(self, numbers: Mapping[str, float]) -> Tensor:
+        """A number for each weight, over all of its numbers."""
+        sizes = torch.tensor([math.prod(shape) for shape in self.shapes.values()])
+        spread_P = torch.tensor([numbers[name] for name in self.shapes], dtype=torch.float64).repeat_interleave(sizes)
+        return spread_P.to(self.weights_KP)
 
     def _window(self) -> None:
         windows = self.windows(self.weights_KP)
@@ -101,8 +121,7 @@ class Stacked:
     def _decayed(self, spared: Collection[str]) -> Tensor:
         """1 where a number decays: in matrices that take part."""
         if spared != self._spared:
-            marks = [float(len(shape) >= 2 and name not in spared) for name, shape in self.shapes.items()]
-            sizes = torch.tensor([math.prod(shape) for shape in self.shapes.values()])
-            self._mark_P = torch.tensor(marks).repeat_interleave(sizes).to(self.weights_KP.device)
+            marks = {name: float(len(shape) >= 2 and name not in spared) for name, shape in self.shapes.items()}
+            self._mark_P = self._spread(marks)
             self._spared = frozenset(spared)
         return self._mark_P

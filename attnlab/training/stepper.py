@@ -19,6 +19,7 @@ from attnlab.spec import RunSpec, Watch
 from attnlab.tasks import Batch, Stream
 from attnlab.tasks.streams import Source, generator
 from attnlab.training.compiling import Compile, Compiled, pays
+from attnlab.training.optimiser import Optimiser
 from attnlab.training.scoring import asked
 from attnlab.training.watching import watch
 
@@ -71,7 +72,7 @@ class Stepper(Protocol):
 
 @final
 class SoloStepper:
-    """One model and its AdamW.
+    """One model and its optimiser.
 
     Args:
         spec: The run.
@@ -85,7 +86,7 @@ class SoloStepper:
         model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=seed)
         self.spec, self.device, self.model = spec, device, model.to(device)
         self.parameters = model.parameter_count
-        self.optimiser = adamw(self.model, spec)
+        self.optimiser = Optimiser(dict(self.model.named_parameters()), spec.train)
         self._losses: list[Tensor] = []
         self._taken = 0
         wanted = pays(compile, spec, device, model.position.random)
@@ -98,17 +99,15 @@ class SoloStepper:
 
     def step(self, batches: dict[int, Batch], rates: dict[int, float]) -> None:
         """One step of the only lane."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = rates[0]
         self._taken += 1
         self.model.position.draw = self._taken
         losses_of = self._program or self._losses_of
         loss, auxiliary = losses_of(*placed(batches[0], self.device))
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.clear()
         (loss + auxiliary).backward()
         if self.spec.train.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.train.clip)
-        self.optimiser.step()
+        self.optimiser.step(rates[0])
         self._losses.append(loss.detach())
 
     def _losses_of(self, inputs_BT: Tensor, asked_N: Tensor, due_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,11 +136,9 @@ class SoloStepper:
         return watch(self.model, batch, kinds, self.device)
 
     def state(self) -> Arrays:
-        """Weights, persistent buffers, first and second moments, and the optimiser's own count of steps."""
-        arrays = {f"weight/{name}": held for name, held in self.model.state_dict().items()}
-        for name, weight in self.model.named_parameters():
-            for key, moment in self.optimiser.state.get(weight, {}).items():
-                arrays[f"{key}/{name}"] = moment
+        """Weights, persistent buffers, and what the optimiser remembers."""
+        arrays = {f"weight/{name}": held for name, held in self.model.state_dict().items()} | self.optimiser.state()
+        arrays["taken"] = torch.tensor(float(self._taken))
         arrays["compiled"] = torch.tensor(float(self.compiled))
         return {name: _array(tensor) for name, tensor in arrays.items()}
 
@@ -152,12 +149,8 @@ class SoloStepper:
             self._program = None if self.compiled else Compiled(self._losses_of)
         for name, held in self.model.state_dict().items():
             held.copy_(torch.from_numpy(arrays[f"weight/{name}"]))
-        for name, weight in self.model.named_parameters():
-            if weight.requires_grad:
-                kept = {key: arrays.get(f"{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
-                placed = {key: torch.from_numpy(array.copy()) for key, array in kept.items() if array is not None}
-                self.optimiser.state[weight] = {key: tensor.to(self.device) for key, tensor in placed.items()}
-        self._taken = max((int(array) for name, array in arrays.items() if name.startswith("step/")), default=0)
+        self.optimiser.restore({name: torch.from_numpy(array) for name, array in arrays.items()})
+        self._taken = int(arrays["taken"])
 
     def weights(self, lane: int) -> Arrays:
         """Weights and persistent buffers."""
@@ -182,16 +175,6 @@ def reply(model: Transformer, batch: Batch, index: int, device: torch.device) ->
     inputs_BT, asked_N, due_N = placed(batch, device)
     logits_NV = model(inputs_BT, asked_N).logits_NV
     return logits_NV.argmax(-1), functional.cross_entropy(logits_NV, due_N, reduction="sum")
-
-
-def adamw(model: torch.nn.Module, spec: RunSpec) -> torch.optim.AdamW:
-    """AdamW that decays matrices and leaves vectors (norms, biases, gains) alone."""
-    learned = [weight for weight in model.parameters() if weight.requires_grad]
-    groups = [
-        {"params": [weight for weight in learned if weight.ndim >= 2], "weight_decay": spec.train.decay},
-        {"params": [weight for weight in learned if weight.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=spec.train.lr, betas=spec.train.betas, fused=True)
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""AdamW on a block of lanes, held to torch's own on each lane."""
+"""AdamW on a block of lanes, held to torch's own on each lane; Muon, held to the plain stepper's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from attnlab.spec import TrainSpec
+from attnlab.training.optimiser import Optimiser
 from attnlab.training.stacked import Stacked
 
 CPU = torch.device("cpu")
@@ -68,6 +69,24 @@ def test_each_lane_takes_the_steps_of_torchs_adamw(steps: int) -> None:
     for lane in range(3):
         for name, expected in torchs(lane, steps).items():
             torch.testing.assert_close(block.leaves[name][lane].detach(), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_each_lane_takes_the_steps_it_would_take_alone(optimiser: str) -> None:
+    plans = [plan.model_copy(update={"optimiser": optimiser, "clip": None}) for plan in PLANS]
+    named = [{f"blocks.0.{name}": weight for name, weight in model.items()} for model in models()]
+    block = Stacked(named, plans, CPU)
+    for lane, plan in enumerate(plans):
+        own = {name: torch.nn.Parameter(weight) for name, weight in named[lane].items()}
+        alone = Optimiser(own, plan)
+        for step in range(4):
+            for weight, slope in zip(own.values(), slopes_at(step), strict=True):
+                weight.grad = None if slope is None else slope[lane]
+            alone.step(rates_at(step)[lane])
+            if lane == 0:
+                block.step(slopes_at(step), rates_at(step))
+        for name, expected in own.items():
+            torch.testing.assert_close(block.leaves[name][lane].detach(), expected.detach(), rtol=1e-10, atol=1e-10)
 
 
 def test_weights_are_windows_into_the_block() -> None:
