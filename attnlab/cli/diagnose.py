@@ -135,7 +135,7 @@ def diagnose(
     if as_json:
         sys.stdout.write(data(found))
     elif not csv:
-        Console().print(Drawn(found), highlight=False)
+        Console().print(Drawn(found), highlight=False, crop=False)  # a name longer than the screen stays whole
 
 
 def refuse_both(task: str | None, noise: Input | None, complexity: str | None) -> None:

@@ -54,7 +54,7 @@ def spectrum(stream_BTD: Tensor) -> Tensor:
 
 @metric(
     "residual",
-    formula="||X - 1 m^T||_F / ||X||_F",
+    formula="||X - 1 m^T||_F / ||X||_F,  m the mean token",
     source=DONG,
     point=Point.STREAM,
     collapse="falls towards 0 from layer to layer; 0 where all tokens are one",
@@ -67,7 +67,7 @@ def residual(stream_BTD: Tensor) -> Tensor:
 
 @metric(
     "residual-composite",
-    formula="||X - 1 m^T|| / ||X||,  ||X|| = sqrt(max column sum |X| * max row sum |X|)",
+    formula="||X - 1 m^T|| / ||X||,  m the mean token,  ||X|| = sqrt(max column sum |X| * max row sum |X|)",
     source=DONG,
     point=Point.STREAM,
     collapse="falls towards 0 from layer to layer; may exceed 1, as the mean is not the nearest token in this norm",
@@ -137,7 +137,7 @@ def effective_rank(stream_BTD: Tensor) -> Tensor:
 
 @metric(
     "effective-rank-centred",
-    formula="exp(-sum p log p),  p = s / sum s,  s the singular values of X - 1 m^T",
+    formula="exp(-sum p log p),  p = s / sum s,  s the singular values of X - 1 m^T,  m the mean token",
     source=CONTRANORM,
     point=Point.STREAM,
     collapse="may stay high while the residual vanishes: what is left is small, not flat; nan where it is rounding",
@@ -164,7 +164,7 @@ def frequency(stream_BTD: Tensor) -> Tensor:
 
 @metric(
     "branch-residual",
-    formula="||Y - 1 m^T||_F / ||Y||_F,  Y = A V, heads side by side",
+    formula="||Y - 1 m^T||_F / ||Y||_F,  Y = A V, heads side by side,  m the mean of its rows",
     source=DONG,
     point=Point.BRANCH,
     collapse="falls towards 0: attention writes the same to every token; the skip may still carry the stream",

@@ -35,7 +35,7 @@ TIGHT = 1e-4
 
 @metric(
     "jacobian-l1",
-    formula="mean of sum |J_jk| = 2 (1 - sum p^2) over i >= 1",
+    formula="mean of sum |J_jk| = 2 (1 - sum p^2) over i >= 1,  J = diag(p) - p p^T",
     source=CLAIM,
     point=Point.MATRIX,
     collapse="largest, 2 (1 - 1/n), for equal shares; near 0 attention has hardened and passes no gradient on",
@@ -47,7 +47,7 @@ def jacobian_l1(weights_BHTS: Tensor, scores_BHTS: Tensor | None = None) -> Tens
 
 @metric(
     "jacobian-trace",
-    formula="mean of trace J = 1 - sum p^2 over i >= 1, also its nuclear norm",
+    formula="mean of trace J = 1 - sum p^2 over i >= 1, also its nuclear norm,  J = diag(p) - p p^T",
     source=CLAIM,
     point=Point.MATRIX,
     collapse="largest, 1 - 1/n, for equal shares; near 0 attention has hardened and passes no gradient on",
@@ -59,7 +59,7 @@ def jacobian_trace(weights_BHTS: Tensor, scores_BHTS: Tensor | None = None) -> T
 
 @metric(
     "jacobian-frobenius",
-    formula="mean of sqrt(sum p^2 - 2 sum p^3 + (sum p^2)^2) over i >= 1",
+    formula="mean of ||J||_F = sqrt(sum p^2 - 2 sum p^3 + (sum p^2)^2) over i >= 1",
     source=CLAIM,
     point=Point.MATRIX,
     collapse="near 0 for equal shares over many keys AND where attention has hardened; largest with two rival keys",

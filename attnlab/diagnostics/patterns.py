@@ -24,6 +24,8 @@ from torch import Tensor
 
 from attnlab.diagnostics.metric import Point, metric
 
+SHARES = "p = |w| / sum |w|"
+"""What p is, for the card of a metric."""
 SINK = 0.3
 """Share of the attention from which the first token counts as a sink."""
 
@@ -64,7 +66,7 @@ def choosing(values_BHT: Tensor) -> Tensor:
 
 @metric(
     "entropy",
-    formula="mean of H_i / log(i + 1) over i >= 1",
+    formula=f"mean of H_i / log(i + 1) over i >= 1,  H_i = -sum_j p_ij log p_ij,  {SHARES}",
     source="arXiv:2303.06296",
     point=Point.MATRIX,
     collapse="near 1 attention is uniform, the state of rank collapse; near 0 it has hardened, entropy collapse",
@@ -77,7 +79,7 @@ def entropy(weights_BHTS: Tensor) -> Tensor:
 
 @metric(
     "entropy-nats",
-    formula="mean of H_i over all i",
+    formula=f"mean of H_i over all i,  H_i = -sum_j p_ij log p_ij,  {SHARES}",
     source="arXiv:2303.06296",
     point=Point.MATRIX,
     collapse="a sharp fall along training comes before spikes of the loss",
@@ -89,7 +91,7 @@ def entropy_nats(weights_BHTS: Tensor) -> Tensor:
 
 @metric(
     "sink",
-    formula="mean of p_i0 over all i",
+    formula=f"mean of p_i0 over all i,  {SHARES}",
     source="arXiv:2410.10781",
     point=Point.MATRIX,
     collapse="near 1 all rows attend to the first token; equal shares give H_T / T, 0.0741 at T = 64",
@@ -113,7 +115,7 @@ def sink_rate(weights_BHTS: Tensor) -> Tensor:
 
 @metric(
     "distance",
-    formula="mean of sum_j p_ij (i - j) / i over i >= 1",
+    formula=f"mean of sum_j p_ij (i - j) / i over i >= 1,  {SHARES}",
     source="ours",
     point=Point.MATRIX,
     collapse="0.5 for equal shares; 0 each token attends to itself; 1 all attend to the first",
@@ -127,7 +129,7 @@ def distance(weights_BHTS: Tensor) -> Tensor:
 
 @metric(
     "diversity",
-    formula="mean of 1 - cos(p_i of one head, p_i of another) over i >= 1 and pairs of heads",
+    formula=f"mean of 1 - cos(p_i of one head, p_i of another) over i >= 1 and pairs of heads,  {SHARES}",
     source="arXiv:2203.05962, which compares whole maps",
     point=Point.MATRIX,
     collapse="near 0 all heads attend alike; nan with one head, which has no other",
@@ -193,7 +195,7 @@ def peak(weights_BHTS: Tensor) -> Tensor:
 
 @metric(
     "saturation",
-    formula="share of rows i >= 1 with max_j p_ij > 0.999",
+    formula=f"share of rows i >= 1 with max_j p_ij > 0.999,  {SHARES}",
     source="arXiv:2308.16898",
     point=Point.MATRIX,
     collapse="near 1 attention has hardened: the scores get no gradient",
@@ -222,7 +224,7 @@ def singular_gap(weights_BHTS: Tensor) -> Tensor:
 
 @metric(
     "previous-token",
-    formula="mean of p_i,i-1 over i >= 1",
+    formula=f"mean of p_i,i-1 over i >= 1,  {SHARES}",
     source="arXiv:2209.11895",
     point=Point.MATRIX,
     collapse="near 1 the head copies from the token before",
@@ -235,7 +237,7 @@ def previous_token(weights_BHTS: Tensor) -> Tensor:
 
 @metric(
     "duplicate",
-    formula="mean of sum_j p_ij [j < i, x_j = x_i] over the i whose token stood before",
+    formula=f"mean of sum_j p_ij [j < i, x_j = x_i] over the i whose token stood before,  x the tokens,  {SHARES}",
     source="Wang et al., arXiv:2211.00593",
     point=Point.MATRIX,
     collapse="near 1 the head finds the same token; nan where no token repeats",
@@ -247,7 +249,8 @@ def duplicate(weights_BHTS: Tensor, inputs_BT: Tensor) -> Tensor:
 
 @metric(
     "induction",
-    formula="mean of sum_j p_ij [j <= i, x_j-1 = x_i, j - 1 < i] over the i whose token stood before",
+    formula="mean of sum_j p_ij [j <= i, x_j-1 = x_i, j - 1 < i] over the i whose token stood before,"
+    f"  x the tokens,  {SHARES}",
     source="arXiv:2209.11895, its prefix matching",
     point=Point.MATRIX,
     collapse="near 1 the head finds what followed the same token; nan where no token repeats",

@@ -22,7 +22,7 @@ from attnlab.reporting.headmap import HeadMap
 CURVE = 14
 """Columns of a curve, and of the decay below it."""
 LABEL = 14
-"""Columns of a variant's name, at most; longer ones go on below."""
+"""Columns of a variant's name that always stand beside its numbers; longer ones do where every layer still fits."""
 CELL = 7
 """Columns of a number with the gap before it."""
 MOST = 8
@@ -84,31 +84,34 @@ class MetricCard:
 
 
 def lines(panel: Panel, width: int) -> Iterator[Text]:
-    """Variants by layers, thinned to the width; below each number its spread over seeds."""
+    """Variants by layers, thinned to the width; below each number its spread over seeds.
+
+    A name is never broken: where one is too long to stand beside its numbers, all stand above them.
+    """
     ahead = any(series.greatest for series in panel.rows)
-    label = min(LABEL, max(5, *(len(series.variant) for series in panel.rows)))
-    room = width - label - 2 - CURVE - (MOST if ahead else 0)
-    shown = places(len(panel.columns), max(2, room // CELL))
+    free = width - 2 - CURVE - (MOST if ahead else 0)
+    longest = max(len(series.variant) for series in panel.rows)
+    beside = longest <= max(LABEL, free - CELL * len(panel.columns))
+    label = max(len("layer"), longest if beside else 0)
+    shown = places(len(panel.columns), max(2, (free - label) // CELL))
     heads = "".join(panel.columns[place].rjust(CELL) for place in shown)
     yield Text(
         f"{'layer'.ljust(label)}{heads}  {'curve'.ljust(CURVE)}{'top head' if ahead else ''}".rstrip(), style="dim"
     )
     ends = scale(panel)
     for series in panel.rows:
-        names = [series.variant[start : start + label] for start in range(0, len(series.variant), label)]
+        if not beside:
+            yield Text(series.variant, no_wrap=True, overflow="ignore")
         cells = [cell(series, place) for place in shown]
         curve = curve_of(series, panel, ends)
         most = series.greatest
         top = (brief(most.value), f"{most.layer}.{most.head}") if most else ("", "")
-        for number in range(max(len(names), 2)):
-            below = number > 0
-            line = Text((names[number] if number < len(names) else "").ljust(label))
+        for below, name in enumerate((series.variant if beside else "", "")):
+            line = Text(name.ljust(label))
             for above, under, style in cells:
-                word = (above, under)[number] if number < 2 else ""
-                line.append(word.rjust(CELL), style="dim" if below else style)
-            if number < 2:
-                line.append(f"  {curve[number].ljust(CURVE)}", style="dim" if below else "green")
-                line.append((top[number]).rjust(MOST) if ahead else "", style="dim" if below else "")
+                line.append((above, under)[below].rjust(CELL), style="dim" if below else style)
+            line.append(f"  {curve[below].ljust(CURVE)}", style="dim" if below else "green")
+            line.append((top[below]).rjust(MOST) if ahead else "", style="dim" if below else "")
             line.rstrip()
             if line.plain:
                 yield line

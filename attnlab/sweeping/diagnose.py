@@ -75,7 +75,7 @@ def told_of(
             if metric.name in values:
                 found[metric.name].setdefault(exhibit.variant, []).append(values[metric.name])
             elif metric.name in only:
-                raise absent(metric.name, exhibit, sorted(values))
+                raise absent(metric.name, exhibit, sorted(told(exhibit, asked(kind))))
         if kind == "reach" and exhibit.variant not in {note.split(":")[0] for note in notes}:
             notes[heard(exhibit)] = None
         if at and exhibit.variant not in maps:
@@ -132,8 +132,8 @@ def heard(exhibit: Exhibit) -> str:
     count = needed(exhibit)
     layers = exhibit.model.spec.layers
     if count is None:
-        return f"{exhibit.variant}: not every past token can be heard of within {layers} layers."
-    return f"{exhibit.variant}: every past token can be heard of after {count} layer{'s' if count > 1 else ''}."
+        return f"{exhibit.variant}: not every past token can be heard of within {_count(layers, 'layer')}."
+    return f"{exhibit.variant}: every past token can be heard of after {_count(count, 'layer')}."
 
 
 def head_map(exhibit: Exhibit, at: str) -> Map:
@@ -156,6 +156,8 @@ def drawn_at(trace: Trace, variant: str, at: str) -> Map:
     if not place:
         raise BadValue(f"'{at}' is no head.", f"Write LAYER.HEAD. {hint}", where="--map")
     layer, head = int(place[1]), int(place[2])
+    if not layer or not head:
+        raise BadValue(f"Layers and heads count from 1: there is no {at}.", hint, where=f"--map {at}")
     if not (1 <= layer <= len(weights) and 1 <= head <= heads[layer - 1]):
         raise BadValue(f"'{variant}' has no head {head} in layer {layer}.", hint, where=f"--map {at}")
     rows = tuple(tuple(row) for row in weights[layer - 1][0, head - 1].tolist())
@@ -164,12 +166,16 @@ def drawn_at(trace: Trace, variant: str, at: str) -> Map:
 
 def words(wanted: Wanted, model: ModelSpec) -> str:
     """What was built and shown, in a line."""
-    parts = [f"{model.layers} layers", f"width {model.width}", f"{model.heads} heads"]
+    parts = [_count(model.layers, "layer"), f"width {model.width}", _count(model.heads, "head")]
     parts += ["skips" if model.skip else "no skips", f"norm {model.norm}", "MLP" if model.mlp else "no MLP"]
     if wanted.task is None:
         shown = f"gaussian noise, {wanted.length or 32} tokens"
     else:
         task, _ = asked_task(wanted, wanted.task)
         shown = f"{task.name} {task.knob}={task.complexity}"
-    seeds = f"{len(wanted.seeds)} seeds" if len(wanted.seeds) > 1 else "1 seed"
-    return f"random initialisation, {', '.join(parts)}; {shown}, {wanted.batch} sequences; {seeds}"
+    seeds = _count(len(wanted.seeds), "seed")
+    return f"random initialisation, {', '.join(parts)}; {shown}, {_count(wanted.batch, 'sequence')}; {seeds}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -48,7 +48,7 @@ def told(exhibit: Exhibit, metrics: Sequence[Metric]) -> dict[str, Told]:
         found["keys"] = plain([one.keys for one in hearings])
     if trace is not None and any(_selects(name) for name in names):
         found |= {name: by_head(layers) for name, layers in selected(exhibit.model, trace).items()}
-    if any(metric.point is Point.WEIGHTS and not _selects(metric.name) for metric in metrics):
+    if any(metric.measure in (gradients, query_to_value) for metric in metrics):
         found |= of_gradients(exhibit, BATCHES if any(name.endswith("-noise") for name in names) else 1)
     return {name: one for name, one in found.items() if name in names}
 

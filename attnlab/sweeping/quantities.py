@@ -9,7 +9,7 @@ from attnlab.diagnostics import reach, selection
 from attnlab.diagnostics.gradients import KINDS as WEIGHTS
 from attnlab.diagnostics.gradients import gradients, query_to_value
 from attnlab.diagnostics.metric import METRICS, Metric, Point
-from attnlab.errors import unknown
+from attnlab.errors import UnknownName, unknown
 
 Kind = Literal["rank-collapse", "gradients", "attention", "tokens", "reach"]
 KINDS: tuple[Kind, ...] = ("rank-collapse", "gradients", "attention", "tokens", "reach")
@@ -35,26 +35,31 @@ def quantity(
 
 
 def _gradient(kind: str) -> Metric:
-    written = {"mlp": "the MLP's weights", "extra": "whatever else the attention learns"}
-    told = written.get(kind, f"the {kind} weights")
     if kind == "scores":
-        summary, formula = "How much gradient reaches the scores.", "||dL/dS||_F after position and scale, before mask"
+        summary, formula, point = "How much gradient reaches the scores.", "||dL/dS||_F", Point.SCORES
     else:
-        summary, formula = f"How much gradient reaches {told}, relative to them.", "||dL/dW||_F / ||W||_F"
+        summary = f"How much gradient reaches {_written(kind)}, relative to {'it' if kind == 'extra' else 'them'}."
+        formula, point = "||dL/dW||_F / ||W||_F", Point.WEIGHTS
     collapse = {
         "query": "vanishes where tokens are alike, as their distance squared; that of the values stays",
         "key": "vanishes where tokens are alike, as their distance squared; that of the values stays",
         "scores": "vanishes where the values are alike, or where attention has hardened",
     }.get(kind, "stays with rank collapse; falls or grows from layer to layer where gradients vanish or explode")
-    return quantity(f"{kind}-gradient", summary, formula, NOCI, Point.WEIGHTS, collapse, gradients, decades=True)
+    return quantity(f"{kind}-gradient", summary, formula, NOCI, point, collapse, gradients, decades=True)
 
 
 def _noise(kind: str) -> Metric:
     formula = "sqrt(E ||g - E g||^2) / ||E g|| over batches"
     collapse = "large where single batches say little of the mean gradient: steps go astray"
-    summary = f"How much batches disagree about the gradient of the {kind} weights."
+    summary = f"How much batches disagree about the gradient of {_written(kind)}."
     source = "arXiv:1812.06162"
     return quantity(f"{kind}-noise", summary, formula, source, Point.WEIGHTS, collapse, gradients, decades=True)
+
+
+def _written(kind: str) -> str:
+    """What is learned, in words."""
+    words = {"mlp": "the MLP's weights", "extra": "whatever else the attention learns"}
+    return words.get(kind, f"the {kind} weights")
 
 
 LEARNED = tuple(kind for kind in WEIGHTS if kind != "scores")
@@ -128,7 +133,7 @@ QUANTITIES: dict[Kind, dict[str, Metric]] = {
             "mean of |{j: A_ij != 0 in any head}|",
             "arXiv:2006.04862",
             Point.MATRIX,
-            "T / 2 and a half for dense attention",
+            "(T + 1) / 2 for dense attention; where there are fewer, more layers are needed to hear of all",
             reach.reached,
         ),
     },
@@ -159,8 +164,12 @@ def asked(kind: Kind, only: tuple[str, ...] = ()) -> list[Metric]:
     Raises:
         UnknownName: the diagnosis has no such metric.
     """
-    held = {name: metric for name, (at, metric) in every().items() if at == kind}
+    known = every()
+    held = {name: metric for name, (at, metric) in known.items() if at == kind}
     for name in only:
+        if name in known and name not in held:
+            hint = f"It is one of another: attnlab diagnose {known[name][0]} --only {name}"
+            raise UnknownName(f"There is no metric of {kind} '{name}'.", hint, where="--only")
         if name not in held:
             raise unknown(f"metric of {kind}", name, held, where="--only")
     if only:

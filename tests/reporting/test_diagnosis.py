@@ -14,7 +14,7 @@ from attnlab.errors import BadValue
 from attnlab.reporting.diagnosis import Drawn, as_csv, as_json, rough, scale
 from attnlab.reporting.headmap import HeadMap
 from attnlab.reporting.map_plot import plotted
-from tests.reporting.drawing import drawn
+from tests.reporting.drawing import console, drawn, said
 
 NAN = math.nan
 LAYERS = tuple(map(str, range(13)))
@@ -108,12 +108,25 @@ def test_nothing_to_measure_is_a_dash() -> None:
     assert any("A dash: there is nothing to measure." in line for line in lines)
 
 
-def test_long_names_go_on_below() -> None:
-    lines = drawn(Drawn(diagnosis(falling("softmax as loud as gpam:plus=0.25"))))
-    place = next(index for index, line in enumerate(lines) if line.startswith("softmax"))
-    assert "".join(line[:14].rstrip("\n") for line in lines[place : place + 3]).replace(" ", "") == (
-        "softmaxasloudasgpam:plus=0.25"
-    )
+@pytest.mark.parametrize("name", ["softmax · d27b4d", "softmax as loud as gpam:plus=0.25", "mixed:" + 30 * "parts"])
+def test_a_long_name_is_whole_above_its_numbers(name: str) -> None:
+    screen = console()
+    screen.print(Drawn(diagnosis(falling(name), falling("gpam"))), highlight=False, crop=False)
+    lines = [line.rstrip() for line in said(screen).splitlines()]
+    for one in (name, "gpam"):
+        above = lines.index(one)
+        assert lines[above + 1].split()[0] == "1.000"
+        assert lines[above + 2].split()[0] == "±0"
+    head = next(line for line in lines if line.startswith("layer"))
+    assert head.index(" 12 ") == lines[above + 1].index("<1e-12") + 3
+
+
+def test_a_long_name_stands_beside_its_numbers_where_they_all_fit() -> None:
+    found = Drawn(diagnosis(falling("softmax · d27b4d"), falling("gpam")))
+    lines = drawn(found, width=126)
+    assert next(line for line in lines if line.startswith("softmax")).split()[3:5] == ["1.000", "0.100"]
+    assert next(line for line in lines if line.startswith("layer")).split()[1:-1] == list(LAYERS)
+    assert "softmax · d27b4d" in drawn(found, width=122)
 
 
 def test_json_holds_every_number_and_null_for_none() -> None:

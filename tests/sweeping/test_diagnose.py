@@ -98,11 +98,11 @@ def test_noise_is_of_several_batches() -> None:
 
 def test_scores_gradient_of_what_forms_none_is_refused_when_asked_for_and_noted_otherwise() -> None:
     with pytest.raises(BadValue) as told:
-        diagnose("gradients", wanted("delta", seeds=[0]), only=["query-gradient", "scores-gradient"])
-    assert str(told.value) == (
+        diagnose("gradients", wanted("delta", seeds=[0]), only=["scores-gradient"])
+    assert str(told.value).startswith(
         "--only scores-gradient\n"
         "  'delta' forms no scores, so there is no gradient at them.\n"
-        "  What it has: query-gradient."
+        "  What it has: extra-gradient, jacobian-frobenius, jacobian-l1,"
     )
     notes = diagnose("gradients", wanted("softmax", "delta", seeds=[0])).notes
     assert any(note.startswith("delta: nothing to measure scores-gradient") for note in notes)
@@ -119,16 +119,25 @@ def test_a_metric_of_another_diagnosis_is_unknown(kind: str, name: str) -> None:
         diagnose(kind, wanted("softmax"), only=[name])
 
 
+def test_a_metric_of_another_diagnosis_is_told_where_it_is() -> None:
+    with pytest.raises(UnknownName) as told:
+        diagnose("rank-collapse", wanted("softmax"), only=["scores-gradient"])
+    assert told.value.hint == "It is one of another: attnlab diagnose gradients --only scores-gradient"
+
+
 def test_an_unknown_diagnosis_is_refused() -> None:
     with pytest.raises(UnknownName, match="did you mean 'rank-collapse'"):
         diagnose("rank-colapse", wanted("softmax"))
+
+
+LISTED = "Layers are 1 to 3, heads 1 to 2: --map 1.1."
 
 
 @pytest.mark.parametrize(
     ("at", "told"),
     [
         ("4.1", "--map 4.1\n  'softmax' has no head 1 in layer 4.\n  Layers are 1 to 3, heads 1 to 2: --map 1.1."),
-        ("1.0", "--map 1.0\n  'softmax' has no head 0 in layer 1.\n  Layers are 1 to 3, heads 1 to 2: --map 1.1."),
+        ("1.0", f"--map 1.0\n  Layers and heads count from 1: there is no 1.0.\n  {LISTED}"),
         ("two", "--map\n  'two' is no head.\n  Write LAYER.HEAD. Layers are 1 to 3, heads 1 to 2: --map 1.1."),
     ],
 )
