@@ -41,9 +41,7 @@ class Stream(IntEnum):
 class Value(BaseModel):
     """A frozen value: unknown keys refused, nothing coerced."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True, ser_json_inf_nan="constants"
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True, ser_json_inf_nan="constants")
 
 
 class Identity(Value):

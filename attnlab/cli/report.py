@@ -114,13 +114,14 @@ def schema(
     """Print the JSON schema of the YAML files, for editors that check while you type."""
     from attnlab.config.experiment import Experiment
     from attnlab.config.ladder import Ladder
+    from attnlab.config.schema import schema as described
     from attnlab.errors import unknown
     from attnlab.spec import Value
 
     kinds: dict[str, type[Value]] = {"experiment": Experiment, "ladder": Ladder}
     if kind not in kinds:
         raise unknown("format", kind, kinds, where="schema")
-    sys.stdout.write(json.dumps(kinds[kind].model_json_schema(), indent=1) + "\n")
+    sys.stdout.write(json.dumps(described(kinds[kind]), indent=1) + "\n")
 
 
 @contextmanager
