@@ -71,18 +71,18 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(spec.width) if spec.norm == "pre" else nn.Identity()
         self.head = None if spec.tie else sites[0].linear(spec.width, vocabulary)
 
-    def forward(self, inputs_BT: Tensor, asked_N: Tensor, trace: bool = False) -> Answer:
+    def forward(self, inputs_BT: Tensor, asked_N: Tensor | None, trace: bool = False) -> Answer:
         """Logits where something is asked.
 
         Args:
             inputs_BT: Token ids, int64.
-            asked_N: Places of the supervised positions in the flattened batch, ``row * T + column``.
+            asked_N: Places of the supervised positions in the flattened batch, ``row * T + column``; None for all.
             trace: Whether to return the stream, scores and weights of every layer.
         """
         embedded_BTD = functional.embedding(inputs_BT, self.embedding_VD)
         return self.answered(self.position.embed(embedded_BTD), asked_N, trace)
 
-    def answered(self, stream_BTD: Tensor, asked_N: Tensor, trace: bool = False) -> Answer:
+    def answered(self, stream_BTD: Tensor, asked_N: Tensor | None, trace: bool = False) -> Answer:
         """The same from a stream that is given, such as noise: the blocks see it as it is, no position added."""
         streams: list[Tensor] = [stream_BTD]
         mixes: list[Mixed] = []
@@ -92,7 +92,8 @@ class Transformer(nn.Module):
             first = first or (mixed.heads,)
             streams.append(stream_BTD)
             mixes.append(mixed)
-        asked_ND = self.norm(stream_BTD.flatten(0, 1).index_select(0, asked_N))
+        stream_ND = stream_BTD.flatten(0, 1)
+        asked_ND = self.norm(stream_ND if asked_N is None else stream_ND.index_select(0, asked_N))
         auxiliary = torch.stack([mixed.auxiliary for mixed in mixes]).sum()
         answer = Answer(self.logits(asked_ND), auxiliary)
         return answer._replace(trace=(_trace(streams, mixes),)) if trace else answer

@@ -110,7 +110,7 @@ class SoloStepper:
         self.optimiser.step(rates[0])
         self._losses.append(loss.detach())
 
-    def _losses_of(self, inputs_BT: Tensor, asked_N: Tensor, due_N: Tensor) -> tuple[Tensor, Tensor]:
+    def _losses_of(self, inputs_BT: Tensor, asked_N: Tensor | None, due_N: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the auxiliary loss of a batch."""
         answer = self.model(inputs_BT, asked_N)
         return functional.cross_entropy(answer.logits_NV, due_N), answer.auxiliary
@@ -144,28 +144,33 @@ class SoloStepper:
 
     @torch.no_grad()
     def restore(self, arrays: Arrays) -> None:
-        """Go on from a state, compiled if it was."""
+        """Go on from a state, compiled if it was; weights alone are a state too, before the first step."""
         if bool(arrays.get("compiled", self.compiled)) != self.compiled:
             self._program = None if self.compiled else Compiled(self._losses_of)
         for name, held in self.model.state_dict().items():
             held.copy_(torch.from_numpy(arrays[f"weight/{name}"]))
         self.optimiser.restore({name: torch.from_numpy(array) for name, array in arrays.items()})
-        self._taken = int(arrays["taken"])
+        self._taken = int(arrays.get("taken", 0))
 
     def weights(self, lane: int) -> Arrays:
         """Weights and persistent buffers."""
         return {name: _array(held) for name, held in self.model.state_dict().items()}
 
 
-def placed(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """The inputs of a batch, where something is asked and what is due there, on a device that is not waited for."""
+def placed(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None, Tensor]:
+    """The inputs of a batch, where something is asked and what is due there, on a device that is not waited for.
+
+    Where every position is asked no places are named: to pick them all out would be a copy of the stream, and on the
+    way back a sum over places.
+    """
     places = asked(batch)
-    arrays = batch.inputs_BT, places, batch.targets_BT.reshape(-1)[places]
-    tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+    arrays = [batch.inputs_BT, batch.targets_BT.reshape(-1)[places]]
+    everywhere = len(places) == batch.targets_BT.size
+    tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in (*arrays, *([] if everywhere else [places]))]
     if device.type == "cuda":
         tensors = [tensor.pin_memory() for tensor in tensors]
-    inputs_BT, asked_N, due_N = (tensor.to(device, non_blocking=True) for tensor in tensors)
-    return inputs_BT, asked_N, due_N
+    inputs_BT, due_N, *asked_N = (tensor.to(device, non_blocking=True) for tensor in tensors)
+    return inputs_BT, asked_N[0] if asked_N else None, due_N
 
 
 @torch.no_grad()
