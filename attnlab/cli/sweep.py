@@ -93,7 +93,7 @@ def sweep(
         if dry_run:
             from attnlab.sweeping.calibration import calibrated
 
-            Console().print(calibrated(specs, place, staff))
+            Console().print(calibrated(specs, place, staff, chosen.taken))
             return
         how = {"wait": wait, "adaptive": narrow if adaptive else None}
         found = run_watched(Console(stderr=True), chosen, specs, place, staff, quiet, how)

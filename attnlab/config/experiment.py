@@ -20,7 +20,7 @@ from attnlab.config.validate import validated
 from attnlab.config.words import merged
 from attnlab.config.yaml import Document, read
 from attnlab.errors import BadFile, BadValue, unknown
-from attnlab.spec import ModelSpec, TrainSpec, Value
+from attnlab.spec import ModelSpec, Share, TrainSpec, Value
 
 Data = dict[str, Any]
 Rung = int | float | str
@@ -111,6 +111,8 @@ class Experiment(Value):
     claims: Annotated[tuple[Claim, ...], Strict(False)] = ()
     report: Layout = Layout()
     scales: dict[Literal["smoke", "laptop", "paper"], Scale] = {}
+    taken: Share | None = None
+    """Share of its steps that a full run of it took, the others being spared as it was solved: for estimates alone."""
     notes: str = ""
 
     _document: Document | None = PrivateAttr(default=None)
@@ -124,12 +126,12 @@ class Experiment(Value):
         return self._document is not None and place in self._document.lines
 
     def at(self, scale: Literal["smoke", "laptop", "paper"] | None) -> Experiment:
-        """The experiment with that budget; without a name, as it is written.
+        """The experiment with that budget; as it is written is ``laptop``, unless it says otherwise.
 
         Raises:
             UnknownName: it has no such scale.
         """
-        if scale is None:
+        if scale is None or (scale == "laptop" and "laptop" not in self.scales):
             return self
         if scale not in self.scales:
             raise unknown(f"scale of {self.name}", scale, self.scales, where="--scale")
@@ -141,6 +143,7 @@ class Experiment(Value):
             "model": merged(self.model, budget.model),
             "train": merged(self.train, budget.train),
             "claims": self.claims if budget.claims else (),
+            "taken": None,
         }
         return self.model_copy(update=changed)
 

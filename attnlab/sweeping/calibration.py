@@ -2,7 +2,7 @@
 
 Runs of one shape take the same time per step, so each shape is built once, warmed up, and timed over a few steps on
 one thread, as the workers will run it. A run that is solved stops sooner: the upper estimate counts all steps; the
-lower one takes the share of steps that runs of the same task took in this store, where there are any.
+lower one takes the share of steps that runs of the same task took in this store, or else what the experiment says.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -31,13 +31,14 @@ LOOKS = 0.34
 """Time of a sequence that is only answered, a forward pass alone, as a share of one that is trained on."""
 
 
-def calibrated(specs: Sequence[RunSpec], store: Path, executor: Executor) -> Estimate:
+def calibrated(specs: Sequence[RunSpec], store: Path, executor: Executor, expected: float | None = None) -> Estimate:
     """The cost of a plan, by a few real steps of each shape.
 
     Args:
         specs: The plan.
         store: Where finished runs would be taken from.
         executor: What would work through it.
+        expected: Share of its steps that a run is thought to take where the store does not say.
     """
     kept = {record.id: record for record in Store(store).records() if record.status != "failed"}
     taken: dict[str, list[float]] = {}
@@ -46,12 +47,12 @@ def calibrated(specs: Sequence[RunSpec], store: Path, executor: Executor) -> Est
     by_shape: dict[str, list[RunSpec]] = {}
     for spec in specs:
         by_shape.setdefault(spec.shape, []).append(spec)
-    threads = torch.get_num_threads()
+    threads, where = torch.get_num_threads(), executor.setting.device
     if executor.setting.threads:
         torch.set_num_threads(executor.setting.threads)
     try:
         shapes = [
-            _shape(same, sum(spec.id not in kept for spec in same), taken, executor.setting.device)
+            _shape(same, sum(spec.id not in kept for spec in same), shares(same, taken, expected), where)
             for same in by_shape.values()
         ]
     finally:
@@ -64,7 +65,13 @@ def kind(spec: RunSpec) -> str:
     return f"{spec.task.name} {spec.task.complexity} {spec.variant} {spec.model.position}"
 
 
-def _shape(same: Sequence[RunSpec], missing: int, taken: dict[str, list[float]], where: str) -> Shape:
+def shares(same: Sequence[RunSpec], taken: Mapping[str, Sequence[float]], expected: float | None) -> float:
+    """Share of its steps that a run of a shape is thought to take."""
+    known = taken.get(kind(same[0]))
+    return statistics.mean(known) if known else 1.0 if expected is None else expected
+
+
+def _shape(same: Sequence[RunSpec], missing: int, share: float, where: str) -> Shape:
     spec = same[0]
     source = Source(spec.task, spec.seed, spec.train.examples)
     stepper = SoloStepper(spec, source, device(where))
@@ -84,7 +91,6 @@ def _shape(same: Sequence[RunSpec], missing: int, taken: dict[str, list[float]],
     others = sum(task.length for task in source.others.values()) * spec.train.test
     answered = (looks * source.task.length + others) / tokens
     seconds = step * (spec.train.steps + LOOKS * answered)
-    share = statistics.mean(taken.get(kind(spec), [1.0]))
     words = " · ".join(spec.words.split(" · ")[:-1])
     size = sum(array.nbytes for array in stepper.state().values())
     operations = flops(stepper.model, source)

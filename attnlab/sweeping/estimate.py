@@ -64,11 +64,11 @@ class Estimate:
             table.add_row(shape.words, *cells)
         runs, missing = sum(shape.runs for shape in self.shapes), sum(shape.missing for shape in self.shapes)
         least, most = self.seconds
-        early = f"; {clock(least)} if runs stop as early as those in this store did" if least < 0.98 * most else ""
+        early = f"About {clock(least)}, as far as is known of early stops; at" if least < 0.98 * most else "At"
         lines = [
             Text(f"{runs} runs, {runs - missing} done already, {missing} to run; {self.words}."),
             Text(
-                f"At most {clock(most)}{early}. Steps were timed here and now; a busier machine takes longer.",
+                f"{early} most {clock(most)}. Steps were timed here and now; a busier machine takes longer.",
                 style="bold",
             ),
         ]

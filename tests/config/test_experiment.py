@@ -69,8 +69,14 @@ def test_a_scale_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
     assert found.at("paper").claims == found.claims
     assert found.at(None) is found
     assert smoke.where("seeds").endswith("mine.yaml:5: seeds")
-    with pytest.raises(UnknownName, match="There is no scale of mine 'laptop'"):
-        found.at("laptop")
+    with pytest.raises(UnknownName, match="There is no scale of mine 'paper'"):
+        read_experiment(written(tmp_path, "scales: {smoke: {seeds: 1}}")).at("paper")
+
+
+def test_as_it_is_written_is_the_scale_of_a_laptop(tmp_path: Path) -> None:
+    found = read_experiment(written(tmp_path, "taken: 0.5", "scales: {smoke: {seeds: 1}}"))
+    assert found.at("laptop") is found.at(None) is found
+    assert found.at("smoke").taken is None
 
 
 @pytest.mark.parametrize(

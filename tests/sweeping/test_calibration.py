@@ -61,9 +61,15 @@ def test_runs_that_stopped_early_make_the_lower_estimate(tmp_path: Path) -> None
     store = Store(tmp_path)
     store.open()
     store.append([shown(spec).model_copy(update={"steps": steps}) for spec, steps in zip(specs, (1, 2), strict=False)])
-    (one,) = calibrated(specs, tmp_path, Fake()).shapes
-    assert one.share == pytest.approx(1.5 / 6)
+    for expected in (None, 0.9):
+        (one,) = calibrated(specs, tmp_path, Fake(), expected).shapes
+        assert one.share == pytest.approx(1.5 / 6)
     assert {kind(spec) for spec in specs} == {"copy 1 softmax learned"}
+
+
+def test_what_an_experiment_says_stands_in_for_runs_not_seen_yet(tmp_path: Path) -> None:
+    (one,) = calibrated(planned(rungs=(1,), seeds=4), tmp_path, Fake(), 0.4).shapes
+    assert one.share == 0.4
 
 
 def test_workers_share_the_time_but_no_run_is_split() -> None:
@@ -78,7 +84,7 @@ def test_it_is_drawn_in_eighty_columns() -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "8 runs, 3 done already, 5 to run; 2 processes." in text
     said = " ".join(text.split())
-    assert "At most 2 min 20 s; 2 min 0 s if runs stop as early as those in this store did." in said
+    assert "About 2 min 0 s, as far as is known of early stops; at most 2 min 20 s. Steps were timed" in said
     assert "Will not fit" not in text
 
 
