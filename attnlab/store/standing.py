@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,13 +43,21 @@ class Standing:
 def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
     """Keep the runs that are wanted, so that a listing can tell what is missing without planning anew.
 
+    The first line tells which runs they are; where the same stand there already, nothing is written.
+
     Raises:
         StoreError: it cannot be written.
     """
-    lines = (json.dumps({"id": spec.id, "kin": spec.kin, "words": spec.words}) for spec in specs)
     path = store / "plan.jsonl"
+    digest = hashlib.sha256("".join(spec.id for spec in specs).encode()).hexdigest()
+    first = json.dumps({"runs": len(specs), "digest": digest})
     try:
-        write_whole(path, "".join(f"{line}\n" for line in lines).encode())
+        if path.exists():
+            with path.open() as file:
+                if file.readline() == f"{first}\n":
+                    return
+        lines = (json.dumps({"id": spec.id, "kin": spec.kin, "words": spec.words}) for spec in specs)
+        write_whole(path, "".join(f"{line}\n" for line in (first, *lines)).encode())
     except OSError as error:
         raise StoreError(f"It cannot be written: {error.strerror}.", where=str(path)) from None
 
@@ -63,9 +72,10 @@ def read_plan(store: Path) -> list[Planned]:
     if not path.exists():
         return []
     try:
-        return [Planned(**json.loads(line)) for line in path.read_text().splitlines()]
+        lines = map(json.loads, path.read_text().splitlines())
+        return [Planned(**said) for said in lines if "digest" not in said]
     except (ValueError, TypeError):
-        hint = "Run the sweep again; it is written anew."
+        hint = "Move it away; the next sweep writes it anew."
         raise StoreError("This is no plan of attnlab.", hint, where=str(path)) from None
 
 

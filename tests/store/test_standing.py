@@ -58,6 +58,15 @@ def test_runs_of_no_plan_are_done_and_not_stale(tmp_path: Path) -> None:
     assert (found.done, found.failed, found.stale) == ((record(spec(7)),), (record(spec(8), "failed"),), ())
 
 
+def test_the_same_plan_is_written_once_and_another_anew(tmp_path: Path) -> None:
+    planned = [spec(seed) for seed in range(3)]
+    for wanted, new in ((planned, True), (planned, False), (planned[:2], True), (planned[1::-1], True)):
+        before = (tmp_path / "plan.jsonl").stat().st_ino if (tmp_path / "plan.jsonl").exists() else None
+        write_plan(tmp_path, wanted)
+        assert ((tmp_path / "plan.jsonl").stat().st_ino != before) == new
+        assert [run.id for run in read_plan(tmp_path)] == [run.id for run in wanted]
+
+
 def test_a_store_that_was_never_swept_has_no_plan(tmp_path: Path) -> None:
     assert read_plan(tmp_path) == []
     assert standing(tmp_path).records == ()
@@ -69,7 +78,7 @@ def test_a_damaged_plan_is_told(text: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         read_plan(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path}/plan.jsonl\n  This is no plan of attnlab.\n  Run the sweep again; it is written anew."
+        f"{tmp_path}/plan.jsonl\n  This is no plan of attnlab.\n  Move it away; the next sweep writes it anew."
     )
 
 
