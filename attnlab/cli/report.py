@@ -49,16 +49,12 @@ def report(
 
     folder = _found(store)
     fields = tuple(filter(None, rows.split(","))) if rows else ()
+    files = {"csv": csv, "markdown": markdown, "parquet": parquet}
     if value == "verdict":
-        from attnlab.reporting.verdict_table import verdict_table
-
-        table = verdict_table(records(folder), stored(folder), rows=fields, columns=columns)
-        if any((csv, markdown, parquet, chart, page)):
-            raise BadValue("Verdicts are words, and go into no file.", "Use --json.", where="--value verdict")
-        if as_json:
-            sys.stdout.write(json.dumps(table.data()) + "\n")
-        else:
-            Console().print(table, highlight=False)
+        if chart or page:
+            hint = "What it takes: --csv, --markdown, --parquet, --json."
+            raise BadValue("Verdicts are words: there is no curve to draw.", hint, where="--value verdict")
+        _verdicts(folder, fields, columns, files, as_json=as_json)
         return
     with _uncollected():
         experiment = stored(folder)
@@ -73,7 +69,6 @@ def report(
         shipped = experiment is not None and experiment.name in shelf.names("experiments")
         runs = f"attnlab sweep {experiment.name}" if experiment and shipped else ""
         write_whole(page, as_page(said, shlex.join(["attnlab", *sys.argv[1:]]), runs))
-    files = {"csv": csv, "markdown": markdown, "parquet": parquet}
     for name, path in files.items():
         if path:
             write_whole(path, FORMATS[name](said))
@@ -82,6 +77,29 @@ def report(
     elif not any((chart, page, *files.values())):
         Console().print(said, highlight=False)
     raise typer.Exit(0 if said.claims_hold else 1)
+
+
+def _verdicts(
+    folder: Path, rows: tuple[str, ...], columns: str | None, files: dict[str, Path | None], *, as_json: bool
+) -> None:
+    """The verdicts on the runs of a store, on the screen or in files."""
+    from rich.console import Console
+
+    from attnlab.config.experiment import stored
+    from attnlab.reporting.reading import records
+    from attnlab.reporting.verdict_exporting import FORMATS
+    from attnlab.reporting.verdict_table import verdict_table
+    from attnlab.store.files import write_whole
+
+    with _uncollected():
+        table = verdict_table(records(folder), stored(folder), rows=rows, columns=columns)
+    for name, path in files.items():
+        if path:
+            write_whole(path, FORMATS[name](table))
+    if as_json:
+        sys.stdout.write(FORMATS["json"](table).decode())
+    elif not any(files.values()):
+        Console().print(table, highlight=False)
 
 
 def cp(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -16,7 +14,7 @@ from rich.text import Text
 
 from attnlab.diagnosis import Diagnosis, Panel, Series
 from attnlab.reporting.chart import bars
-from attnlab.reporting.exporting import missing, tidy
+from attnlab.reporting.exporting import lined, tidy
 from attnlab.reporting.headmap import HeadMap
 
 CURVE = 14
@@ -218,10 +216,4 @@ def as_json(found: Diagnosis) -> str:
 
 def as_csv(found: Diagnosis) -> bytes:
     """One line for each metric, variant, layer and seed, and for each head."""
-    listed = found.rows()
-    text = io.StringIO()
-    heads: Sequence[str] = list(listed[0]) if listed else []
-    writer = csv.DictWriter(text, heads, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: "" if missing(value) else value for name, value in row.items()} for row in listed)
-    return text.getvalue().encode()
+    return lined(found.rows())

@@ -35,7 +35,7 @@ def plain(panel: Grid) -> Rows:
                 continue
             found.append(
                 {
-                    **_place(panel),
+                    **place(panel),
                     **dict(zip(panel.row_fields, row, strict=True)),
                     panel.column_field: column,
                     "value": panel.value,
@@ -62,7 +62,7 @@ def summaries(panel: Grid) -> Rows:
         (half, half_ends), (most, most_ends) = panel.capacities[row]
         found.append(
             {
-                **_place(panel),
+                **place(panel),
                 **dict(zip(panel.row_fields, row, strict=True)),
                 "reach": panel.reach(row),
                 "C50": half,
@@ -77,12 +77,7 @@ def summaries(panel: Grid) -> Rows:
 
 def as_csv(report: Report) -> bytes:
     """One line per cell."""
-    listed = rows(report.panels)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(listed[0]) if listed else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: "" if missing(value) else value for name, value in row.items()} for row in listed)
-    return text.getvalue().encode()
+    return lined(rows(report.panels))
 
 
 def as_json(report: Report) -> bytes:
@@ -143,13 +138,30 @@ def as_parquet(report: Report) -> bytes:
     Raises:
         BadValue: the library that writes Parquet is not installed.
     """
+    return columned(rows(report.panels))
+
+
+def lined(listed: Rows) -> bytes:
+    """Rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(listed[0]) if listed else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: "" if missing(value) else value for name, value in row.items()} for row in listed)
+    return text.getvalue().encode()
+
+
+def columned(listed: Rows) -> bytes:
+    """Rows as Parquet.
+
+    Raises:
+        BadValue: the library that writes it is not installed.
+    """
     try:
         import pyarrow  # type: ignore[import-untyped]
         from pyarrow import parquet
     except ImportError:
         hint = "Install it with: pip install 'attnlab[parquet]'."
         raise BadValue("Parquet needs the library pyarrow.", hint, where="--parquet") from None
-    listed = rows(report.panels)
     heads = list(listed[0]) if listed else []
     columns = {name: _alike([row[name] for row in listed]) for name in heads}
     sink = io.BytesIO()
@@ -179,7 +191,8 @@ def missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _place(panel: Grid) -> dict[str, Any]:
+def place(panel: Grid) -> dict[str, Any]:
+    """What a panel is of."""
     held = panel.panel
     return {"task": held.task, "member": held.member, "knob": held.knob, "trained on": held.trained}
 

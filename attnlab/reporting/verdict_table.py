@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attnlab.config.experiment import Experiment
+from attnlab.reporting.aligned import Aligned, Entry, entry
 from attnlab.reporting.grid import Grid, Label, grids
 from attnlab.reporting.verdict import KINDS, Verdict, verdict
 from attnlab.spec import Record
@@ -19,6 +20,16 @@ from attnlab.spec import Record
 Shares = dict[str, float]
 """Verdicts of a cell, and how many seeds got each."""
 COLOURS = {"solved": "green", "length only": "yellow", "failed": "red", "optimisation failure": "red"}
+
+
+class Why(NamedTuple):
+    """A verdict, with one run for instance."""
+
+    verdict: str
+    runs: str
+    """How many got it."""
+    evidence: str
+    run: str
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,19 @@ class VerdictTable:
 
     def __rich__(self) -> RenderableType:
         """One grid per task, then the evidence of one run for each verdict but solved."""
-        return Group(*map(_panel, self.panels, self.shares), _evidence(self.verdicts))
+        return Group(*map(_panel, self.panels, self.shares), _why(self.evidence()))
+
+    def evidence(self) -> list[Why]:
+        """For each verdict that was given the first run that got it, and how many did."""
+        found = []
+        for kind in KINDS:
+            same = [(record, one) for record, one in self.verdicts if one.name == kind]
+            if same:
+                record, one = same[0]
+                hidden = f" Not watched: {', '.join(one.unwatched)}." if one.unwatched else ""
+                run = f"{record.id}  {record.spec.words}"
+                found.append(Why(kind, str(len(same)), f"{one.evidence}.{hidden}", run))
+        return found
 
     def data(self) -> list[dict[str, Any]]:
         """One row per run."""
@@ -81,7 +104,7 @@ def verdict_table(
         record.model_copy(update={"readings": (), "diagnostics": {kind: float(kind == one.name) for kind in KINDS}})
         for record, one in found
     ]
-    kinds = [kind for kind in KINDS if kind != "failed" and any(one.name == kind for _, one in found)]
+    kinds = [kind for kind in KINDS if kind != "failed" and any(one.name == kind for _, one in found)] or [KINDS[0]]
     by_kind = {kind: grids(given, value=kind, rows=by_row, columns=by_column, tuned=tuned) for kind in kinds}
     panels = next(iter(by_kind.values()), [])
     shares = [
@@ -91,43 +114,45 @@ def verdict_table(
     return VerdictTable(tuple(panels), tuple(shares), tuple(found))
 
 
-def _panel(panel: Grid, shares: dict[tuple[Label, Any], Shares]) -> Table:
+def counted(shares: Shares, failed: int) -> Shares:
+    """What became of the runs of a cell, those that failed among them."""
+    return {**shares, "failed": float(failed)}
+
+
+def commonest(counts: Shares) -> str:
+    """The commonest verdict, of equally common ones the first listed; empty where there are no runs."""
+    return max(counts, key=lambda kind: counts[kind]) if sum(counts.values()) else ""
+
+
+def _panel(panel: Grid, shares: dict[tuple[Label, Any], Shares]) -> Aligned:
+    rows = [
+        (
+            row,
+            [
+                _cell(counted(shares.get((row, column), {}), cell.failed))
+                for column, cell in zip(panel.columns, panel.across(row), strict=True)
+            ],
+        )
+        for row in panel.rows
+    ]
     title = Text.assemble((panel.title, "bold"), (f"  verdict by {panel.by}", "dim"))
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    table.collapse_padding = True
-    for name in panel.row_fields:
-        table.add_column(name, overflow="fold", min_width=8)
-    for column in panel.columns:
-        table.add_column(str(column), justify="right", overflow="fold")
-    for row in panel.rows:
-        cells = [
-            _cell(shares.get((row, column), {}), cell.failed)
-            for column, cell in zip(panel.columns, panel.across(row), strict=True)
-        ]
-        table.add_row(*map(Text, row), *cells)
-    return table
+    return Aligned(panel.row_fields, [str(column) for column in panel.columns], rows, title)
 
 
-def _cell(shares: Shares, failed: int) -> Text:
-    """The commonest verdict, and how many of the seeds share it; of equally common ones, the first listed above."""
-    counts = {**shares, "failed": float(failed)}
-    if not sum(counts.values()):
-        return Text("-", style="dim")
-    name = max(counts, key=lambda kind: counts[kind])
-    return Text.assemble((name, COLOURS.get(name, "")), "\n", (f"{counts[name]:g} of {sum(counts.values()):g}", "dim"))
+def _cell(counts: Shares) -> Entry:
+    """The commonest verdict, and how many of the seeds share it."""
+    if not (name := commonest(counts)):
+        return entry("-", style="dim")
+    return entry(name, f"{counts[name]:g} of {sum(counts.values()):g}", style=COLOURS.get(name, ""))
 
 
-def _evidence(verdicts: Sequence[tuple[Record, Verdict]]) -> Table:
+def _why(lines: Sequence[Why]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=Text("why, for one run of each", style="dim"), title_justify="left")
     table.collapse_padding = True
     table.add_column("verdict", no_wrap=True)
     table.add_column("runs", justify="right")
     table.add_column("for instance", overflow="fold")
-    for kind in KINDS:
-        same = [(record, one) for record, one in verdicts if one.name == kind]
-        if same:
-            record, one = same[0]
-            hidden = f" Not watched: {', '.join(one.unwatched)}." if one.unwatched else ""
-            said = Text.assemble(f"{one.evidence}.{hidden}\n", (f"{record.id}  {record.spec.words}", "dim"))
-            table.add_row(Text(kind, style=COLOURS.get(kind, "")), str(len(same)), said)
+    for one in lines:
+        said = Text.assemble(f"{one.evidence}\n", (one.run, "dim"))
+        table.add_row(Text(one.verdict, style=COLOURS.get(one.verdict, "")), one.runs, said)
     return table

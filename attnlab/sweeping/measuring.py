@@ -48,7 +48,7 @@ def told(exhibit: Exhibit, metrics: Sequence[Metric]) -> dict[str, Told]:
         found["keys"] = plain([one.keys for one in hearings])
     if trace is not None and any(_selects(name) for name in names):
         found |= {name: by_head(layers) for name, layers in selected(exhibit.model, trace).items()}
-    if any(metric.measure in (gradients, query_to_value) for metric in metrics):
+    if any(_learns(name) for name in names):
         found |= of_gradients(exhibit, BATCHES if any(name.endswith("-noise") for name in names) else 1)
     return {name: one for name, one in found.items() if name in names}
 
@@ -144,6 +144,10 @@ def _to(columns: tuple[str, ...]) -> Callable[[Series], Series]:
 
 def _selects(name: str) -> bool:
     return name.startswith(("svm-", "weight-"))
+
+
+def _learns(name: str) -> bool:
+    return name == "query-to-value" or name.endswith(("-gradient", "-noise"))
 
 
 def _loss(exhibit: Exhibit, index: int) -> Callable[[], Tensor]:

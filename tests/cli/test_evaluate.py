@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -73,9 +74,20 @@ def test_verdicts_stand_on_the_grid(command: Command) -> None:
     assert "copy  verdict by" in said.out
     assert "1 of 1" in said.out
     assert "Not watched: rank, gradients, attention." in " ".join(said.out.split())
-    (row,) = json.loads(command("report", "--value", "verdict", "--json").out)
-    assert row["id"] == run
-    assert row["unwatched"] == ["rank", "gradients", "attention"]
-    refused = command("report", "--value", "verdict", "--csv", "v.csv")
+    data = json.loads(command("report", "--value", "verdict", "--json").out)
+    ((one,), (cell,)) = data["runs"], data["cells"]
+    assert one["id"] == run
+    assert one["unwatched"] == ["rank", "gradients", "attention"]
+    assert (cell["verdict"], cell["n"], cell[one["verdict"]]) == (one["verdict"], 1, 1)
+
+
+def test_verdicts_go_into_files_as_other_values_do(command: Command, tmp_path: Path) -> None:
+    trained(command)
+    said = command("report", "--value", "verdict", "--csv", "v.csv", "--markdown", "v.md")
+    assert (said.status, said.out, said.error) == (0, "", "")
+    (row,) = csv.DictReader((tmp_path / "v.csv").read_text().splitlines())
+    assert (row["task"], row["complexity"], row["value"], row["n"]) == ("copy", "2", "verdict", "1")
+    assert "copy: verdict by symbols" in (tmp_path / "v.md").read_text()
+    refused = command("report", "--value", "verdict", "--chart", "v.svg")
     assert refused.status == 2
-    assert "Use --json." in refused.error
+    assert "Verdicts are words: there is no curve to draw.\n  What it takes: --csv" in refused.error

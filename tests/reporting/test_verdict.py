@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from attnlab.reporting.verdict import COLLAPSED, EXPLODED, FALLING, KINDS, SHARP, VANISHED, fall, verdict
-from attnlab.reporting.verdict_table import verdict_table
+from attnlab.reporting.verdict_table import VerdictTable, verdict_table
 from attnlab.spec import Point, Reading, Record, Score, TrainSpec, Watched
 from tests.reporting.drawing import drawn
 from tests.reporting.making import record, spec
@@ -166,14 +166,19 @@ def test_a_fall_is_told_by_quarters_or_by_what_comes_after_the_last_look() -> No
     assert math.isnan(fall(ran(losses=(2.0,), examples=64)))
 
 
-def test_the_grid_shows_the_commonest_verdict_and_its_share() -> None:
+def mixed() -> VerdictTable:
+    """Three seeds on two rungs: all solved, and then one capacity and two collapses."""
     found = []
     for pairs in (2, 4):
         for seed in range(3):
             kind = "solved" if pairs == 2 else "rank collapse" if seed else "capacity"
             own = spec(pairs=pairs, seed=seed)
             found.append(CASES[kind].model_copy(update={"id": own.id, "spec": own}))
-    table = verdict_table(found)
+    return verdict_table(found)
+
+
+def test_the_grid_shows_the_commonest_verdict_and_its_share() -> None:
+    table = mixed()
     lines = [line.strip() for line in drawn(table)]
     assert lines[0] == "recall  verdict by pairs"
     row = next(line for line in lines if line.startswith("softmax"))
@@ -188,3 +193,8 @@ def test_the_grid_shows_the_commonest_verdict_and_its_share() -> None:
 def test_a_cell_whose_runs_all_failed_says_so() -> None:
     table = verdict_table([CASES["failed"], CASES["solved"].model_copy(update={"spec": spec(pairs=8)})])
     assert any(line.split()[:3] == ["softmax", "failed", "solved"] for line in drawn(table))
+
+
+def test_where_every_run_failed_the_grid_stands_all_the_same() -> None:
+    lines = drawn(verdict_table([CASES["failed"]]))
+    assert any(line.split() == ["softmax", "failed"] for line in lines)
