@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,12 @@ KINDS: tuple[Kind, ...] = ("experiments", "tasks")
 
 def shelf(kind: Kind) -> Path:
     """The folder of shipped YAML: inside an installed wheel, or beside a checkout."""
-    here = Path(__file__).resolve().parent
+    return _beside(__file__, kind)
+
+
+@cache
+def _beside(file: str, kind: Kind) -> Path:
+    here = Path(file).resolve().parent
     installed = here / "_shelf" / kind
     return installed if installed.is_dir() else here.parent / kind
 
@@ -21,6 +27,11 @@ def shelf(kind: Kind) -> Path:
 def names(kind: Kind) -> list[str]:
     """Names of everything shipped of one kind, sorted."""
     return sorted(path.stem for path in shelf(kind).glob("*.yaml"))
+
+
+def holds(kind: Kind, word: str) -> bool:
+    """Whether something shipped has that name."""
+    return not is_file(word) and (shelf(kind) / f"{word}.yaml").is_file()
 
 
 def is_file(word: str) -> bool:
@@ -40,6 +51,6 @@ def find(kind: Kind, word: str) -> Path:
         if not path.is_file():
             raise BadFile("There is no such file.", "Give the path of a YAML file, or a shipped name.", where=word)
         return path
-    if word not in names(kind):
+    if not holds(kind, word):
         raise unknown(kind.removesuffix("s"), word, names(kind))
     return shelf(kind) / f"{word}.yaml"

@@ -122,11 +122,9 @@ def _listing(kind: str, words: list[str]) -> Listing:
 
 
 def _task_rows() -> list[tuple[str, ...]]:
-    """Ladders of the shelf, then registered tasks without one."""
-    from attnlab.reporting.words import percent
+    """Ladders of the shelf, then registered tasks without one; the chance of those that are quickly built."""
     from attnlab.tasks import TASKS
-    from attnlab.tasks.ladders import find_ladder, shipped, task_spec
-    from attnlab.tasks.streams import build
+    from attnlab.tasks.ladders import find_ladder, shipped
 
     ladders = shipped()
     ladders += [find_ladder(entry.name) for entry in TASKS if entry.name not in {found.task for found in ladders}]
@@ -135,11 +133,24 @@ def _task_rows() -> list[tuple[str, ...]]:
         if TASKS.entry(found.task).needed:
             rows.append((found.name, found.complexity, "-", "-", found.summary, found.source))
             continue
-        ends = [percent(build(task_spec(found, {}, rung)).chance) for rung in (found.rungs[0], found.rungs[-1])]
-        chance = ends[0] if ends[0] == ends[1] else f"{ends[0].removesuffix(' %')}-{ends[1]}"
         rungs = " ".join(map(str, found.rungs))
-        rows.append((found.name, found.complexity, rungs, chance, found.summary, found.source))
+        rows.append((found.name, found.complexity, rungs, _chance(found), found.summary, found.source))
     return rows
+
+
+def _chance(found: Ladder) -> str:
+    """At the easiest rung and at the hardest."""
+    from attnlab.reporting.words import percent
+    from attnlab.tasks import TASKS
+    from attnlab.tasks.ladders import task_spec
+    from attnlab.tasks.streams import build
+
+    if not TASKS.entry(found.task).kind.quick:
+        return "see show"
+    spec = task_spec(found, {}, found.rungs[0])
+    climbed = ({**spec.options, spec.knob: rung} for rung in (found.rungs[0], found.rungs[-1]))
+    ends = [percent(build(spec, options).chance) for options in climbed]
+    return ends[0] if ends[0] == ends[1] else f"{ends[0].removesuffix(' %')}-{ends[1]}"
 
 
 def _part_rows(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

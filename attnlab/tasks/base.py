@@ -56,6 +56,8 @@ class Task(ABC):
     """Accuracy of the best guess that does not look at what is asked."""
     ceiling: float = 1.0
     """Accuracy of the best guess that looks at everything: below 1 where answers are partly chance, nan if unknown."""
+    quick: ClassVar[bool] = True
+    """Whether it is built in a blink; a list of all tasks leaves alone what must draw or read its material first."""
     intended: str = ""
     """The shortcut that is the point of the task, by its name in the audit, such as ``nearest context``."""
 

@@ -51,13 +51,13 @@ def find_ladder(word: str) -> Ladder:
     Raises:
         UnknownName: neither a ladder nor a task.
     """
-    if shelf.is_file(word) or word in shelf.names("tasks"):
+    if shelf.is_file(word) or shelf.holds("tasks", word):
         return checked(ladder(word))
-    known = {entry.name for entry in TASKS} | set(shelf.names("tasks"))
     if word not in TASKS:
+        known = {entry.name for entry in TASKS} | set(shelf.names("tasks"))
         raise unknown("task", word, known, where="task")
     entry = TASKS.entry(word)
-    if entry.name in shelf.names("tasks"):
+    if shelf.holds("tasks", entry.name):
         return checked(ladder(entry.name))
     rung = entry.options[entry.kind.knob].default
     return Ladder(

@@ -51,6 +51,7 @@ class Regular(Task):
     """
 
     knob = "states"
+    quick = False
     ceiling = float("nan")
 
     def __init__(

@@ -59,6 +59,7 @@ class Text(Task):
     """
 
     knob = "length"
+    quick = False
 
     def __init__(
         self,
