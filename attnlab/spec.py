@@ -23,6 +23,8 @@ SOLVED = 0.99
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["float32", "tf32", "bf16"]
+"""In what the steps of a training are computed."""
 Watch = Literal["rank", "gradients", "attention"]
 """What can be watched along a training."""
 
@@ -167,6 +169,8 @@ class TrainSpec(Section):
     """Sequences per step."""
     optimiser: Literal["adamw", "muon"] = Field(default="adamw", exclude_if=lambda said: said == "adamw")
     """AdamW for all, or Muon for the matrices inside the blocks and AdamW for the rest."""
+    precision: Precision = Field(default="float32", exclude_if=lambda said: said == "float32")
+    """In what its steps are computed; weights and whatever is measured are float32 always."""
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
     """Peak learning rate."""
     schedule: Literal["cosine", "constant"] = "cosine"

@@ -34,6 +34,7 @@ CHANGED: dict[str, Any] = {
     "train.steps": 7,
     "train.batch": 7,
     "train.optimiser": "muon",
+    "train.precision": "bf16",
     "train.lr": 0.5,
     "train.schedule": "constant",
     "train.warmup": 0.5,

@@ -27,6 +27,7 @@ from attnlab.training.events import Progress, unseen
 from attnlab.training.fitting import most
 from attnlab.training.interruption import heard
 from attnlab.training.loop import bundle_name
+from attnlab.training.precision import check_precision
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,11 @@ def sweep(
         adaptive: How narrow C50 shall be, in rungs: only the runs that this takes are run. None runs all.
 
     Raises:
+        DeviceError: the executor's device has not the precision of a run.
         StoreError: another sweep drives this store, it holds another experiment, or it cannot be written.
         Interrupted: the person pressed Ctrl-C; records and checkpoints are kept.
     """
+    check_precision(specs, executor.setting.device)
     kept = Store(store)
     kept.open()
     with driving(store, wait):

@@ -14,6 +14,7 @@ from attnlab.training.environment import device
 from attnlab.training.events import Progress, unseen
 from attnlab.training.fitting import Lanes, most
 from attnlab.training.loop import bundle_name
+from attnlab.training.precision import check_precision
 from attnlab.training.run import trained
 
 
@@ -44,6 +45,7 @@ def train(
     """
     specs = plan(request)
     place = device(device_name)
+    check_precision(specs, place.type)
     kept = Store(store) if store is not None else None
     if kept:
         kept.open()

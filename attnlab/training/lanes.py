@@ -23,11 +23,12 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from attnlab.model.transformer import Answer, Transformer, build
-from attnlab.spec import RunSpec, Watch
+from attnlab.spec import Precision, RunSpec, Watch
 from attnlab.tasks import Batch, Stream
 from attnlab.tasks.streams import Source, generator
 from attnlab.training.folding import Folded
 from attnlab.training.padding import SILENT, indifferent, padded
+from attnlab.training.precision import lowered, products
 from attnlab.training.scoring import asked
 from attnlab.training.stacked import Stacked
 from attnlab.training.stepper import Arrays, Said, reply
@@ -47,7 +48,7 @@ class LaneStepper:
     compiled = False
 
     def __init__(self, specs: Sequence[RunSpec], sources: Sequence[Source], device: torch.device) -> None:
-        self.device = device
+        self.device, self.precision = device, specs[0].train.precision
         models = [initial(spec, source) for spec, source in zip(specs, sources, strict=True)]
         self.parameters = models[0].parameter_count
         learned = {name for name, weight in models[0].named_parameters() if weight.requires_grad}
@@ -75,11 +76,12 @@ class LaneStepper:
         groups = [[lane for lane in self.lanes if lengths[lane] == length] for length in sorted(set(lengths.values()))]
         leaves = list(self.block.leaves.values())
         total = torch.zeros((), device=self.device)
-        for group in groups:
-            losses_K, auxiliary_K = self._losses_of(group, [batches[lane] for lane in group])
-            total = total + (losses_K + auxiliary_K).sum()
-            self._losses.append((tuple(group), losses_K.detach()))
-        slopes = torch.autograd.grad(total, leaves, allow_unused=True)
+        with products(self.precision):
+            for group in groups:
+                losses_K, auxiliary_K = self._losses_of(group, [batches[lane] for lane in group])
+                total = total + (losses_K + auxiliary_K).sum()
+                self._losses.append((tuple(group), losses_K.detach()))
+            slopes = torch.autograd.grad(total, leaves, allow_unused=True)
         self.block.step(slopes, [rates[lane] for lane in self.lanes])
 
     def losses(self) -> dict[int, list[float]]:
@@ -165,20 +167,20 @@ class LaneStepper:
     def _losses_of(self, group: Sequence[int], batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
         """Losses and auxiliary losses of some lanes, each on its own batch."""
         inputs_KBT, asked_KN, due_KN, count_K = self._placed(batches)
-        answer = self._stacked(group, inputs_KBT, asked_KN)
-        return surprise(answer.logits_NV, due_KN) / count_K, answer.auxiliary
+        answer = self._stacked(group, inputs_KBT, asked_KN, self.precision)
+        return surprise(answer.logits_NV.float(), due_KN) / count_K, answer.auxiliary.float()
 
     @torch.no_grad()
     def _replies(self, group: Sequence[int], batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
         """Most likely tokens, and the surprise at all answers due, of some lanes."""
         inputs_KBT, asked_KN, due_KN, _ = self._placed(batches)
-        logits_KNV = self._stacked(group, inputs_KBT, asked_KN).logits_NV
+        logits_KNV = self._stacked(group, inputs_KBT, asked_KN, "float32").logits_NV
         return logits_KNV.argmax(-1), surprise(logits_KNV, due_KN)
 
     def _placed(self, batches: Sequence[Batch]) -> list[Tensor]:
         return [torch.from_numpy(array).to(self.device) for array in padded(batches)]
 
-    def _stacked(self, group: Sequence[int], inputs_KBT: Tensor, asked_KN: Tensor) -> Answer:
+    def _stacked(self, group: Sequence[int], inputs_KBT: Tensor, asked_KN: Tensor, precision: Precision) -> Answer:
         """What the models of some lanes answer, the lane leading."""
         leaves, (fixed, axes) = self.block.leaves, self._fixed
         if len(group) < len(self.lanes):
@@ -187,7 +189,8 @@ class LaneStepper:
             fixed = {n: tensor if axes[n] is None else tensor.index_select(0, slots) for n, tensor in fixed.items()}
 
         def program(own: dict[str, Tensor], shared: dict[str, Tensor], inputs_BT: Tensor, asked_N: Tensor) -> Answer:
-            return functional_call(self.model, (own, shared), (inputs_BT, asked_N))
+            held = lowered(own, precision), lowered(shared, precision)
+            return functional_call(self.model, held, (inputs_BT, asked_N))
 
         with Folded():
             return vmap(program, in_dims=(0, axes, 0, 0))(leaves, fixed, inputs_KBT, asked_KN)

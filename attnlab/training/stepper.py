@@ -20,6 +20,7 @@ from attnlab.tasks import Batch, Stream
 from attnlab.tasks.streams import Source, generator
 from attnlab.training.compiling import Compile, Compiled, pays
 from attnlab.training.optimiser import Optimiser
+from attnlab.training.precision import answered, products
 from attnlab.training.scoring import asked
 from attnlab.training.watching import watch
 
@@ -102,9 +103,10 @@ class SoloStepper:
         self._taken += 1
         self.model.position.draw = self._taken
         losses_of = self._program or self._losses_of
-        loss, auxiliary = losses_of(*placed(batches[0], self.device))
         self.optimiser.clear()
-        (loss + auxiliary).backward()
+        with products(self.spec.train.precision):
+            loss, auxiliary = losses_of(*placed(batches[0], self.device))
+            (loss + auxiliary).backward()
         if self.spec.train.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.train.clip)
         self.optimiser.step(rates[0])
@@ -112,7 +114,7 @@ class SoloStepper:
 
     def _losses_of(self, inputs_BT: Tensor, asked_N: Tensor | None, due_N: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the auxiliary loss of a batch."""
-        answer = self.model(inputs_BT, asked_N)
+        answer = answered(self.model, self.spec.train.precision, inputs_BT, asked_N)
         return functional.cross_entropy(answer.logits_NV, due_N), answer.auxiliary
 
     def losses(self) -> dict[int, list[float]]:
