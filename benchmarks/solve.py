@@ -4,7 +4,7 @@
     python benchmarks/solve.py --seeds 3 muon-1e-2     # one of them
 
 Four pairs, T = 64, width 64, on all threads. The clock runs while it trains; a look at fresh sequences every few
-steps is left out of it, and the accuracy is told with its interval. Nothing is selected: the first look above 99 % counts.
+steps is left out of it, and the accuracy is told with its interval. The first look above 99 % counts.
 """
 
 from __future__ import annotations
