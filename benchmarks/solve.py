@@ -21,7 +21,7 @@ from attnlab.training.schedule import rate
 from attnlab.training.scoring import score
 from attnlab.training.stepper import SoloStepper
 
-RECIPES = {
+RECIPES: dict[str, dict[str, object]] = {
     "adamw-3e-3": {"batch": 256, "lr": 3e-3},
     "adamw-1e-2": {"batch": 256, "lr": 1e-2},
     "muon-3e-3": {"batch": 256, "lr": 3e-3, "optimiser": "muon"},
