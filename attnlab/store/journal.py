@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 from pydantic_core import from_json
 
@@ -48,6 +47,8 @@ class Journal:
         Raises:
             StoreError: the file cannot be written, or another writer holds it for too long.
         """
+        from filelock import FileLock, Timeout
+
         lines = "".join(f"{record.model_dump_json()}\n" for record in records).encode()
         try:
             with FileLock(self.path.with_suffix(".lock"), timeout=PATIENCE), self.path.open("ab+") as file:

@@ -4,6 +4,8 @@ store.json              the format of this folder
 records.jsonl           the journal
 checkpoints/ID          where an unfinished run can go on
 weights/ID              what a finished run learned
+
+Who only reads the journal needs no arrays: what reads weights is imported by those who do.
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 from attnlab.errors import StoreError
 from attnlab.spec import Record
-from attnlab.store import weights
 from attnlab.store.files import write_whole
 from attnlab.store.journal import Journal
+
+if TYPE_CHECKING:
+    from attnlab.store.weights import Arrays
 
 FORMAT = 1
 """Version of the layout of the folder."""
@@ -69,25 +73,36 @@ class Store:
 
     def save(self, name: str, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Keep a checkpoint."""
+        from attnlab.store import weights
+
         weights.write(self._checkpoint(name), arrays, about)
 
-    def load(self, name: str) -> tuple[weights.Arrays, dict[str, Any]] | None:
+    def load(self, name: str) -> tuple[Arrays, dict[str, Any]] | None:
         """The checkpoint of that name, if there is one."""
+        from attnlab.store import weights
+
         path = self._checkpoint(name)
         return weights.read(path) if path.exists() else None
 
     def begun(self) -> dict[str, tuple[str, ...]]:
         """The checkpoints, by name, each with the ids of the runs that can go on from it."""
+        paths = sorted((self.path / "checkpoints").glob("*.safetensors"))
+        if not paths:
+            return {}
+        from attnlab.store import weights
+
         found = {}
-        for path in sorted((self.path / "checkpoints").glob("*.safetensors")):
+        for path in paths:
             try:
                 found[path.stem] = tuple(lane["id"] for lane in weights.about(path)["lanes"])
             except (StoreError, KeyError, TypeError):  # whoever goes on from it is told what is wrong with it
                 found[path.stem] = (path.stem,)
         return found
 
-    def finish(self, run: str, learned: weights.Arrays) -> None:
+    def finish(self, run: str, learned: Arrays) -> None:
         """Keep the weights of a finished run, by its id."""
+        from attnlab.store import weights
+
         weights.write(self.path / "weights" / f"{run}.safetensors", learned, {"id": run})
 
     def drop(self, name: str) -> None:

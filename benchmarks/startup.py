@@ -1,0 +1,86 @@
+"""What it takes to start: processor seconds of whole processes on one thread, beside what nobody can save.
+
+    python benchmarks/startup.py [--rounds 5]
+
+Sources are compiled beforehand, as they are in an installed package; each row is the median of its rounds, and the rows
+take turns. The floors: Python itself, torch, and the libraries that a list of tasks goes through. The first step
+is counted from the end of torch's own import, and everything after it counts: imports, the plan, the model, the data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+
+MAIN = "from attnlab.cli import main; main()"
+FIRST = """
+import sys, time, torch
+start = time.process_time()
+from attnlab.cli import main
+from attnlab.training.stepper import SoloStepper
+taken = SoloStepper.step
+def step(self, *given):
+    taken(self, *given)
+    sys.stderr.write(str(time.process_time() - start))
+    raise SystemExit
+SoloStepper.step = step
+main()
+"""
+LIBRARIES = "import typer, rich.console, numpy, yaml; from pydantic import BaseModel, Field, TypeAdapter"
+FLOORS = {
+    "Python alone": "pass",
+    "import typer, pydantic, rich, numpy, yaml": LIBRARIES,
+    "import torch": "import torch",
+}
+COMMANDS = {
+    "--help": 0.3,
+    "ls tasks": 0.4,
+    "ls experiments": 0.4,
+    "ls results": 0.4,
+    "ls attention": None,
+    "ls position": None,
+}
+TRAIN = "train --task recall --steps 1 --device cpu --quiet --store"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Processor seconds of starting.")
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "100", "PYTHONPYCACHEPREFIX": f"{folder}/compiled"}
+        compiled.pop("PYTHONDONTWRITEBYTECODE", None)
+
+        def spent(code: str, words: str = "") -> float:
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            run(code, words)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+        def run(code: str, words: str) -> str:
+            line = [sys.executable, "-c", code, *words.split()]
+            return subprocess.run(line, capture_output=True, text=True, check=True, env=compiled, cwd=folder).stderr
+
+        def first() -> float:
+            return float(run(FIRST, f"{TRAIN} {folder}/store"))
+
+        rows = {(f"*{floor}*", None): (lambda code=code: spent(code)) for floor, code in FLOORS.items()}
+        rows |= {(f"`attnlab {w}`", goal): (lambda w=w: spent(MAIN, w)) for w, goal in COMMANDS.items()}
+        rows |= {("first step of `attnlab train`, after `import torch`", 1.5): first}
+        seconds: dict[tuple[str, float | None], list[float]] = {row: [] for row in rows}
+        for took in range(rounds + 1):
+            for row, measure in rows.items():
+                found = measure()
+                seconds[row] += [found] if took else []  # the first time compiles
+    print("| command | processor seconds | goal |\n|---|---|---|")
+    for (what, goal), found in seconds.items():
+        print(f"| {what} | {statistics.median(found):.2f} | {goal or ''} |")
+
+
+if __name__ == "__main__":
+    main()
