@@ -76,7 +76,7 @@ class Attention(nn.Module, ABC):
     """Whether the fast path never holds T x T numbers."""
     unheard: ClassVar[Mapping[str, str]] = {}
     """Modifiers that would change nothing, each with the reason; a model in which no attention hears one is refused."""
-    room: int = 2**25
+    room: int = 2**22
     """Numbers a tensor of scores may hold where no gradient is recorded; past it, rows are mixed in chunks."""
 
     def __init__(self, site: Site, keys: int | None = None, values: int | None = None) -> None:

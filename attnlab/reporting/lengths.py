@@ -46,6 +46,10 @@ class Extent(Protocol):
     def loss(self) -> float | None:
         """Nats per question."""
 
+    @property
+    def ceiling(self) -> float:
+        """The best that can be done; nan where nobody knows it."""
+
 
 @dataclass(frozen=True)
 class LengthTable:
@@ -74,9 +78,17 @@ class LengthTable:
     def footnote(self) -> str:
         """Up to where the run was trained, and up to where it holds."""
         trained = self.extents[0].trained if self.extents else 0
+        return (
+            f"Trained on up to {thousands(trained)} tokens. {self.reached()} Intervals are Wilson's, over tokens asked."
+        )
+
+    def reached(self) -> str:
+        """Up to where it holds; where nobody knows what solved would mean, where it is least perplexed."""
+        known = {one.loss: one.length for one in self.extents if one.loss is not None}
+        if any(math.isnan(one.ceiling) for one in self.extents):
+            return f"Perplexity is lowest at {thousands(known[min(known)])}." if known else ""
         held = [one.length for one in self.extents if one.accuracy.mean >= SOLVED]
-        reached = f"Solved up to {thousands(max(held))} of them." if held else "None of them is solved."
-        return f"Trained on up to {thousands(trained)} tokens. {reached} Intervals are Wilson's, over tokens asked."
+        return f"Solved up to {thousands(max(held))} of them." if held else "None of them is solved."
 
     def data(self) -> dict[str, Any]:
         """All of it as plain data."""

@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 
 from attnlab.attention import ATTENTIONS
 from attnlab.errors import AttnlabError, BadValue, Pairing, StoreError
-from attnlab.model.transformer import Transformer, build
+from attnlab.model.transformer import Block, Transformer, build
 from attnlab.position import POSITIONS
 from attnlab.spec import Part, RunSpec, Score, Stream, TaskSpec
 from attnlab.tasks.base import TASKS
-from attnlab.tasks.streams import Source, generator
+from attnlab.tasks.streams import Source, generator, span
+from attnlab.tensors import Context
 from attnlab.training.scoring import Scored, score
 from attnlab.training.stepper import reply
 
@@ -54,12 +55,14 @@ class Extent:
     """Tokens of the longest sequence."""
     complexity: Any
     trained: int
-    """Tokens of the longest sequence the model was built for."""
+    """Tokens of the longest sequence it was trained on."""
     accuracy: Score
     answers: Score
     """Whole answers."""
     loss: float | None
     """Nats per question."""
+    ceiling: float = 1.0
+    """The best that can be done; nan where nobody knows it."""
 
 
 def evaluate(
@@ -85,7 +88,7 @@ def evaluate(
         Pairing: the mode does not fit the run's position.
         BadValue: sequences longer than the model's tables, or with tokens it never saw.
     """
-    place = device or torch.device("cpu")
+    machine = device or torch.device("cpu")
     home = Source(spec.task, spec.seed, spec.train.examples)
     check_mode(spec.model.position, mode)
     sources = [Source(task, spec.seed) for task in tasks]
@@ -93,14 +96,57 @@ def evaluate(
         if source.task.vocabulary > home.vocabulary:
             found = f"At {source.spec.knob} {source.spec.complexity} there are {source.task.vocabulary} tokens."
             raise BadValue(found, f"The run knows {home.vocabulary}: take a lower rung.", where="--complexity")
+    models = {task.length: revived(spec, weights, home, mode, task.length) for task in (one.task for one in sources)}
+    for length, model in sorted(models.items()):
+        check_length(model, length, home.length)
     for source in sources:
-        model = revived(spec, weights, home, mode, source.task.length).to(place)
-        try:
-            scored = tested(model, source, sequences or spec.train.test, spec.train.batch, place)
-        except AttnlabError as error:
-            hint = f"This run reads up to {home.length} tokens."
-            raise BadValue(error.found, hint, where=f"{source.task.length} tokens") from None
-        yield Extent(source.task.length, source.spec.complexity, home.length, **scored._asdict())
+        scored = tested(
+            models[source.task.length].to(machine), source, sequences or spec.train.test, spec.train.batch, machine
+        )
+        ceiling, trained = source.task.ceiling, trained_length(spec.task)
+        yield Extent(source.task.length, source.spec.complexity, trained, **scored._asdict(), ceiling=ceiling)
+
+
+def check_length(model: Transformer, length: int, trained: int) -> None:
+    """Refuse sequences that the positions of a model do not reach, before any is answered.
+
+    Raises:
+        BadValue: with the longest that they do.
+    """
+    try:
+        place(model, length)
+    except BadValue as error:
+        low, high = trained, length
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if reaches(model, middle) else (low, middle)
+        hint = f"This run reads up to {low} tokens."
+        raise BadValue(error.found, hint, where=f"{length} tokens") from None
+
+
+def reaches(model: Transformer, length: int) -> bool:
+    """Whether a model has a place for so many tokens."""
+    try:
+        place(model, length)
+    except BadValue:
+        return False
+    return True
+
+
+@torch.no_grad()
+def place(model: Transformer, length: int) -> None:
+    """Everything a position says of one sequence of that length, but of the last query alone.
+
+    Raises:
+        BadValue: it is too long.
+    """
+    x_BTD = model.position.embed(model.embedding_VD[:1].expand(length, -1)[None])
+    first = model.blocks[0]
+    assert isinstance(first, Block)
+    heads = first.attention.prepare(x_BTD, model.position, Context(()))
+    if model.position.biases:
+        last = heads._replace(queries_BHTC=heads.queries_BHTC[..., -1:, :], start=length - 1)
+        first.attention.scores(last, model.position)
 
 
 def revived(
@@ -118,9 +164,9 @@ def revived(
         current(part, ATTENTIONS.entry(part.name).version)
     current(spec.model.position, POSITIONS.entry(spec.model.position.name).version)
     current(spec.task, TASKS.entry(spec.task.name).version)
-    model, reach = spec.model, length or home.length
+    model, trained = spec.model, trained_length(spec.task)
     if mode != "trained":
-        model = model.model_copy(update={"position": reaching(model.position, mode, home.length, reach)})
+        model = model.model_copy(update={"position": reaching(model.position, mode, trained, length or trained)})
     seed = int(generator(spec.seed, Stream.INIT).integers(2**63))
     built = build(model, vocabulary=home.vocabulary, length=home.length, seed=seed)
     state = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
@@ -129,6 +175,12 @@ def revived(
         raise StoreError(f"Its weights do not fit the model: '{wrong[0]}' is in only one of them.", hint)
     built.load_state_dict(state)
     return built.eval()
+
+
+def trained_length(task: TaskSpec) -> int:
+    """Tokens of the longest sequence that a run of the task is trained on; what else it is tested on may be longer."""
+    ends = [{name: (span(value) or (value, value))[side] for name, value in task.train.items()} for side in (0, 1)]
+    return max(Source(plain(task, {**task.options, **end}), 0).task.length for end in ends)
 
 
 def current(part: Part | TaskSpec, version: int) -> None:

@@ -91,3 +91,19 @@ def test_verdicts_go_into_files_as_other_values_do(command: Command, tmp_path: P
     refused = command("report", "--value", "verdict", "--chart", "v.svg")
     assert refused.status == 2
     assert "Verdicts are words: there is no curve to draw.\n  What it takes: --csv" in refused.error
+
+
+def test_a_text_is_told_by_its_perplexity(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("to be or not to be, " * 400)
+    words = ("--task", "text:path=a.txt", "--complexity", "8", "--pos", "rotary", *TINY[4:])
+    run = Record.from_line(command("train", *words, "--quiet", "--json").out).id
+    said = command("evaluate", run, "--length", "8,64", "--sequences", "4")
+    assert (said.status, [line.split()[0] for line in said.out.splitlines()[4:6]]) == (0, ["8", "64"])
+    told = " ".join(said.out.split())
+    data = json.loads(command("evaluate", run, "--length", "8,64", "--sequences", "4", "--json").out)["rows"]
+    best = min(data, key=lambda row: float(row["perplexity"]))["length"]
+    assert f"Trained on up to 8 tokens. Perplexity is lowest at {best}. Intervals" in told
+    assert "solved" not in told
+    beyond = command("evaluate", run, "--length", "8192")
+    assert beyond.status == 2
+    assert "Use a length of at most 399" in beyond.error

@@ -12,7 +12,7 @@ from attnlab.attention import Attention
 from attnlab.errors import AttnlabError, BadValue, Pairing, StoreError
 from attnlab.spec import ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.tasks.streams import Source
-from attnlab.training.evaluation import evaluate, harder, longer, modes, reaching, revived
+from attnlab.training.evaluation import evaluate, harder, longer, modes, reaching, revived, trained_length
 from attnlab.training.run import run
 from tests.training.runs import Memory, tiny
 
@@ -112,6 +112,40 @@ def test_a_learned_table_that_is_too_short_says_where_it_ends() -> None:
     assert str(caught.value) == (
         "6 tokens\n  Learned positions end at 4 tokens; the sequence has 6.\n  This run reads up to 4 tokens."
     )
+
+
+@pytest.mark.parametrize(
+    ("position", "mode"), [("randomized", "trained"), ("randomized-alibi", "trained"), ("randomized-xl", "randomized")]
+)
+def test_beyond_a_range_of_places_nothing_is_answered_and_the_longest_is_told(position: str, mode: Any) -> None:
+    spec, _, weights = trained(position, range=20)
+    extents = evaluate(spec, weights, longer(spec.task, [4, 30, 400]), mode=mode, sequences=2)
+    with pytest.raises(BadValue) as caught:
+        next(extents)  # though the first of them would fit
+    assert caught.value.hint == "This run reads up to 20 tokens."
+    (extent,) = evaluate(spec, weights, longer(spec.task, [20]), mode=mode, sequences=2)
+    assert extent.length == 20
+    with pytest.raises(BadValue, match="do not fit into a range of 20 places"):
+        list(evaluate(spec, weights, longer(spec.task, [22]), mode=mode, sequences=2))
+
+
+@pytest.mark.parametrize(
+    ("complexity", "train", "trained"), [(2, {}, 4), (2, {"symbols": 3}, 6), (5, {"symbols": "1..3"}, 6)]
+)
+def test_what_a_run_is_trained_on_is_not_what_it_is_tested_on(
+    complexity: int, train: dict[str, Any], trained: int
+) -> None:
+    base = tiny(position="rotary")
+    update = {"options": {**base.task.options, "symbols": complexity}, "train": train, "evaluate": (8,)}
+    spec = base.model_copy(update={"task": base.task.model_copy(update=update)})
+    assert Source(spec.task, 0).length == 16
+    assert trained_length(spec.task) == trained
+    vault = Memory()
+    run([spec], vault=vault)
+    model = revived(spec, vault.finished[spec.id], Source(spec.task, 0), "interpolated", 24)
+    assert model.spec.position.options["factor"] == 24 / trained
+    (extent,) = evaluate(spec, vault.finished[spec.id], harder(spec.task, [1]), sequences=2)
+    assert extent.trained == trained
 
 
 def test_tokens_the_run_never_saw_are_refused() -> None:
