@@ -59,5 +59,5 @@ def executor_of(
         return Cluster(Setting(**how), min(most, default=None), address)
     if kind == "inline":
         return Inline(Setting(threads=None, **how))
-    count = int(number) if number else workers() if place == "cpu" else 1
+    count = int(number) if number else workers(place)
     return Processes(min(count, runs or count), Setting(**how))

@@ -11,7 +11,7 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import final
@@ -42,8 +42,14 @@ TRIES = 2
 """How often a job is given out before the death of its workers counts as its own failure."""
 
 
-def workers() -> int:
-    """As many processes as cores, or as memory allows if that is fewer."""
+def workers(device: str = "cpu") -> int:
+    """As many processes as cores, or as memory allows if that is fewer; on GPUs as many as there are."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.device_count()
+    if device != "cpu":
+        return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -61,6 +67,8 @@ class Worker:
     job: Job | None = None
     here: bool = False
     """Whether it has said that it can work."""
+    seat: int = 0
+    """Which of the workers it is, counted from 0; whoever replaces it has the same."""
 
 
 @final
@@ -118,11 +126,13 @@ class Processes:
     def _hired(self) -> Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, self.setting), daemon=True, name="attnlab worker")
+        seat = min(set(range(self.count)) - {worker.seat for worker in self.staff})
+        setting = replace(self.setting, device=dealt(self.setting.device, seat))
+        process = context.Process(target=serve, args=(theirs, setting), daemon=True, name="attnlab worker")
         with unheard():
             process.start()
         theirs.close()
-        self.staff.append(Worker(process, ours))
+        self.staff.append(Worker(process, ours, seat=seat))
         return self.staff[-1]
 
     def _hear(self, busy: list[Worker], queue: Queue, post: Post, interruption: Interruption) -> None:
@@ -200,6 +210,15 @@ class Queue:
             return False
         self.back.append(job)
         return True
+
+
+def dealt(device: str, seat: int) -> str:
+    """The device of a worker: several GPUs are dealt out in turn."""
+    if device != "cuda":
+        return device
+    import torch
+
+    return f"cuda:{seat % torch.cuda.device_count()}"
 
 
 def died(code: int | None) -> str:

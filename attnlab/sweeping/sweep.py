@@ -7,6 +7,7 @@ Ctrl-C stops at the next step with checkpoints kept, the second at once.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -88,13 +89,13 @@ def sweep(
             if done.keys() >= set(runs):  # whoever drove before died between keeping records and dropping this
                 kept.drop(name)
         clerk = Clerk(kept, progress)
+        setting = executor.setting
+        lanes, sharers = most(setting.lanes, setting.device), executor.count if setting.lanes == "auto" else 1
 
         def run(wanted: Sequence[RunSpec]) -> list[Record]:
             missing = [spec for spec in wanted if spec.id not in done]
             try:
-                executor.run(
-                    jobs(missing, kept, most(executor.setting.lanes, executor.setting.device)), clerk, interruption
-                )
+                executor.run(jobs(missing, kept, lanes, sharers), clerk, interruption)
             finally:
                 clerk.flush()
             done.update(clerk.records)
@@ -111,10 +112,11 @@ def sweep(
     return Swept(specs, climbed.records, len(clerk.records), climbed)
 
 
-def jobs(specs: Iterable[RunSpec], store: Store, lanes: int = 1) -> Iterator[Job]:
+def jobs(specs: Iterable[RunSpec], store: Store, lanes: int = 1, sharers: int = 1) -> Iterator[Job]:
     """A job for each run, or for so many runs of one shape, with the checkpoint it can go on from.
 
-    Runs that were begun go on first, with those they were begun with.
+    Runs that were begun go on first, with those they were begun with. Of the others no worker is given more at once
+    than leaves some for the rest.
     """
     waiting = {spec.id: spec for spec in specs}
     for name, runs in store.begun().items() if lanes > 1 else ():
@@ -123,7 +125,7 @@ def jobs(specs: Iterable[RunSpec], store: Store, lanes: int = 1) -> Iterator[Job
             for run in runs:
                 del waiting[run]
             yield Job(name, together, store.load(name))
-    for bundle in bundles(waiting.values(), lanes):
+    for bundle in bundles(waiting.values(), min(lanes, max(1, math.ceil(len(waiting) / sharers)))):
         name = bundle_name(bundle)
         yield Job(name, bundle, store.load(name))
 

@@ -69,6 +69,14 @@ def test_an_interrupted_bundle_goes_on_as_it_was(tmp_path: Path, again: int) -> 
     assert store.begun() == {}
 
 
+def test_several_workers_share_the_runs_of_one_shape(tmp_path: Path) -> None:
+    specs, store = planned(rungs=(1,), seeds=10), Store(tmp_path)
+    sizes = [[len(job.specs) for job in jobs(specs, store, 64, sharers)] for sharers in (1, 2, 4, 99)]
+    assert sizes == [[10], [5, 5], [3, 3, 3, 1], [1] * 10]
+    store.save(bundle_name(specs[:6]), {}, {"lanes": [{"id": spec.id} for spec in specs[:6]]})
+    assert [len(job.specs) for job in jobs(specs, store, 64, 4)] == [6, 1, 1, 1, 1]
+
+
 def test_a_run_that_was_begun_alone_goes_on_alone(tmp_path: Path) -> None:
     specs = planned(rungs=(1,), seeds=3)
     store = Store(tmp_path)

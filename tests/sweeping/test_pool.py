@@ -11,7 +11,7 @@ from attnlab.errors import AttnlabError
 from attnlab.sweeping import processes
 from attnlab.sweeping.inline import Inline
 from attnlab.sweeping.pool import executor_of
-from attnlab.sweeping.processes import Processes, workers
+from attnlab.sweeping.processes import Processes, dealt, workers
 
 
 def test_words_name_executors(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_words_name_executors(tmp_path: Path) -> None:
 
 
 def test_without_a_number_cores_and_memory_decide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attnlab.sweeping.pool.workers", lambda: 7)
+    monkeypatch.setattr("attnlab.sweeping.pool.workers", lambda place: 7)
     assert executor_of("processes", "cpu").count == 7
     assert executor_of("processes", "cpu", runs=3).count == 3
     assert executor_of("processes", "cpu", runs=0).count == 7
@@ -66,3 +66,11 @@ def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(AttnlabError, match="There is no device 'cuda' here"):
         executor_of("processes", "cuda")
+
+
+def test_several_gpus_have_a_worker_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
+    assert workers("cuda") == 3
+    assert [dealt("cuda", seat) for seat in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1"]
+    assert workers("mps") == 1
+    assert [dealt(device, 4) for device in ("cpu", "mps")] == ["cpu", "mps"]
