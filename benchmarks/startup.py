@@ -16,6 +16,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 
 MAIN = "from attnlab.cli import main; main()"
 FIRST = """
@@ -69,14 +71,15 @@ def main() -> None:
         def first() -> float:
             return float(run(FIRST, f"{TRAIN} {folder}/store"))
 
-        rows = {(f"*{floor}*", None): (lambda code=code: spent(code)) for floor, code in FLOORS.items()}
-        rows |= {(f"`attnlab {w}`", goal): (lambda w=w: spent(MAIN, w)) for w, goal in COMMANDS.items()}
-        rows |= {("first step of `attnlab train`, after `import torch`", 1.5): first}
+        rows: dict[tuple[str, float | None], Callable[[], float]] = {}
+        rows |= {(f"*{floor}*", None): partial(spent, code) for floor, code in FLOORS.items()}
+        rows |= {(f"`attnlab {words}`", goal): partial(spent, MAIN, words) for words, goal in COMMANDS.items()}
+        rows[("first step of `attnlab train`, after `import torch`", 1.5)] = first
         seconds: dict[tuple[str, float | None], list[float]] = {row: [] for row in rows}
-        for took in range(rounds + 1):
+        for round_ in range(rounds + 1):
             for row, measure in rows.items():
-                found = measure()
-                seconds[row] += [found] if took else []  # the first time compiles
+                spent_s = measure()
+                seconds[row] += [spent_s] if round_ else []  # the first time compiles
     print("| command | processor seconds | goal |\n|---|---|---|")
     for (what, goal), found in seconds.items():
         print(f"| {what} | {statistics.median(found):.2f} | {goal or ''} |")
