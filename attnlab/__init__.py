@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from attnlab.diagnosis import Diagnosis
-    from attnlab.spec import Record
+    from attnlab.record import Record
 
 __all__ = ["diagnose", "sweep", "train"]
 

@@ -32,7 +32,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attnlab.spec import Score, Stream
+from attnlab.record import Score
+from attnlab.spec import Stream
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]

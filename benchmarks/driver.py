@@ -22,7 +22,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from attnlab.config.inline import inline
-from attnlab.spec import Point, Record, RunSpec, Score
+from attnlab.record import Point, Record, Score
+from attnlab.spec import RunSpec
 from attnlab.store.journal import Journal
 from attnlab.sweeping.expand import expand
 from attnlab.sweeping.jobs import Finished, Job, Post, Setting

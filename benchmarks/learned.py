@@ -25,7 +25,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from attnlab.config.ladder import Ladder
-    from attnlab.spec import Record, RunSpec
+    from attnlab.record import Record
+    from attnlab.spec import RunSpec
     from attnlab.sweeping.request import Request
 
 HEADS = ("ladder", "easiest rung", "T", "V", "chance", "accuracy", "95 %", "steps", "budget", "time", "solved")

@@ -19,7 +19,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from attnlab.spec import Record, RunSpec
+from attnlab.record import Record
+from attnlab.spec import RunSpec
 from attnlab.store import Store
 from attnlab.tasks.streams import Source
 from attnlab.timing.pairs import Program, interleaved

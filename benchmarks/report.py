@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from attnlab.spec import ModelSpec, Part, Point, Record, RunSpec, Score, TaskSpec
+from attnlab.record import Point, Record, Score
+from attnlab.spec import ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.store import Store
 
 TASKS, VARIANTS, RUNGS, LOOKS = 10, 10, 10, 20

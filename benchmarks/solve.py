@@ -14,7 +14,8 @@ import time
 
 import torch
 
-from attnlab.spec import Part, RunSpec, Score, TaskSpec, TrainSpec
+from attnlab.record import Score
+from attnlab.spec import Part, RunSpec, TaskSpec, TrainSpec
 from attnlab.tasks import Stream
 from attnlab.tasks.streams import Source
 from attnlab.training.schedule import rate

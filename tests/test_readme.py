@@ -8,7 +8,7 @@ from pathlib import Path
 from attnlab import shelf
 from attnlab.attention import ATTENTIONS
 from attnlab.position import POSITIONS
-from attnlab.spec import Record
+from attnlab.record import Record
 from tests.cli.conftest import TINY, Command
 from tests.cli.conftest import command as command
 

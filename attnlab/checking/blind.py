@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from attnlab.checking.material import Material
 from attnlab.checking.shortcuts import commonest, last_stood, legal
-from attnlab.spec import Score
+from attnlab.record import Score
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.base import Tokens
 from attnlab.training.scoring import asked, right_answers

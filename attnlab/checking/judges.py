@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from attnlab.checking.finding import Finding, Outcome
 from attnlab.checking.rung import Rung
-from attnlab.spec import SOLVED
+from attnlab.record import SOLVED
 
 WIDE = 4.5
 """Standard errors that a measured share may lie from what is declared: chance goes further once in 100,000 times."""

@@ -12,7 +12,7 @@ from attnlab.checking.leak import Repeats, repeats
 from attnlab.checking.material import Material
 from attnlab.checking.shortcuts import fitted, hits
 from attnlab.errors import BadValue
-from attnlab.spec import Score
+from attnlab.record import Score
 from attnlab.tasks import Stream, Task
 from attnlab.tasks.streams import generator
 from attnlab.training.scoring import asked

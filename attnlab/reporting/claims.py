@@ -16,9 +16,10 @@ import numpy as np
 
 from attnlab.config.experiment import Claim
 from attnlab.errors import BadValue
+from attnlab.record import Record
 from attnlab.reporting.grid import validated
 from attnlab.reporting.observations import Observation, check_field, check_value, observations
-from attnlab.spec import Part, Record
+from attnlab.spec import Part
 from attnlab.statistics import TINY, Floats, Interval, stratified
 
 Outcome = Literal["holds", "fails", "undecided"]

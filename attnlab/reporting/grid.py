@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from attnlab.record import Record
 from attnlab.reporting.observations import Observation, check_field, check_value, observations, varying
 from attnlab.reporting.panels import Panel, labels, panels
-from attnlab.spec import Record
 from attnlab.statistics import UNKNOWN, Interval, capacities, intervals, wilson
 
 Label = tuple[str, ...]

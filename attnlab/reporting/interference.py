@@ -15,8 +15,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from attnlab.record import Record
 from attnlab.reporting.words import percent
-from attnlab.spec import Record
 from attnlab.statistics import Interval, stratified
 
 Members = tuple[str, ...]

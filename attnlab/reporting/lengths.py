@@ -12,8 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from attnlab.record import SOLVED, Record, Score
 from attnlab.reporting.words import interval, percent, thousands
-from attnlab.spec import SOLVED, Record, Score
 
 BAR = 12
 """Columns of a bar from chance to 1."""

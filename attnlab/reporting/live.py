@@ -13,9 +13,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
+from attnlab.record import Point
 from attnlab.reporting.chart import bars
 from attnlab.reporting.words import duration, percent, thousands
-from attnlab.spec import Point
 from attnlab.training.events import Began, Ended, Event, Looked, Stepped
 from attnlab.training.events import Progress as Watcher
 

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from attnlab.errors import unknown
-from attnlab.spec import SOLVED, Reading, Record, RunSpec
+from attnlab.record import SOLVED, Reading, Record
+from attnlab.spec import RunSpec
 
 Fields = Mapping[str, Any]
 PLACE = ("task", "member", "knob", "trained", "complexity", "seed")

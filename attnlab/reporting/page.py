@@ -10,12 +10,12 @@ import html
 from collections.abc import Sequence
 
 from attnlab.errors import BadValue
+from attnlab.record import Record
 from attnlab.reporting.claims import Verdict
 from attnlab.reporting.grid import Cell, Grid
 from attnlab.reporting.report import Report
 from attnlab.reporting.tables import ranked
 from attnlab.reporting.words import between, fitted, number, span, unit
-from attnlab.spec import Record
 
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }

@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from attnlab.spec import ModelSpec, Record, RunSpec, Section, TaskSpec, TrainSpec
+from attnlab.record import Record
+from attnlab.spec import ModelSpec, RunSpec, Section, TaskSpec, TrainSpec
 from attnlab.store import Store
 from attnlab.store.standing import read_plan
 

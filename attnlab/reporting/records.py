@@ -12,8 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from attnlab.record import Record
 from attnlab.reporting.words import duration, interval, percent, thousands
-from attnlab.spec import Record
 
 
 @dataclass(frozen=True)

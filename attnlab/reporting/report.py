@@ -10,10 +10,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from attnlab.config.experiment import Experiment
+from attnlab.record import Record
 from attnlab.reporting.claims import Verdict, judged
 from attnlab.reporting.grid import Grid, grids
 from attnlab.reporting.tables import Overall, capacity_table, claim_table, grid_table, overall, overall_table
-from attnlab.spec import Record
 
 RANGE = 4
 """Up to so many seeds, the interval is their range."""

@@ -23,8 +23,8 @@ import math
 from dataclasses import dataclass
 from statistics import fmean
 
+from attnlab.record import SOLVED, Record
 from attnlab.reporting.words import percent
-from attnlab.spec import SOLVED, Record
 
 KINDS = (
     "solved",

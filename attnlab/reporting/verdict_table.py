@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from attnlab.config.experiment import Experiment
+from attnlab.record import Record
 from attnlab.reporting.aligned import Aligned, Entry, entry
 from attnlab.reporting.grid import Grid, Label, grids
 from attnlab.reporting.verdict import KINDS, Verdict, verdict
-from attnlab.spec import Record
 
 Shares = dict[str, float]
 """Verdicts of a cell, and how many seeds got each."""

@@ -14,10 +14,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from attnlab.config.experiment import Experiment
+from attnlab.record import Record
 from attnlab.reporting.records import verdict
 from attnlab.reporting.report import Report, report
 from attnlab.reporting.words import duration, percent
-from attnlab.spec import Record, RunSpec
+from attnlab.spec import RunSpec
 from attnlab.training.events import Began, Ended, Event, Looked, Stepped
 from attnlab.training.events import Progress as Watcher
 

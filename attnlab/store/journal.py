@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from attnlab.errors import StoreError
-from attnlab.spec import ModelSpec, Record, RunSpec, Section, TaskSpec, TrainSpec
+from attnlab.record import Record
+from attnlab.spec import ModelSpec, RunSpec, Section, TaskSpec, TrainSpec
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk that takes no more."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnlab.errors import StoreError
-from attnlab.spec import Record, RunSpec
+from attnlab.record import Record
+from attnlab.spec import RunSpec
 from attnlab.store.files import write_whole
 from attnlab.store.store import Store
 

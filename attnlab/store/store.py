@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from attnlab.errors import StoreError
-from attnlab.spec import Record
+from attnlab.record import Record
 from attnlab.store.files import write_whole
 from attnlab.store.journal import Journal
 

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from attnlab.spec import Record, RunSpec
+from attnlab.record import Record
+from attnlab.spec import RunSpec
 from attnlab.statistics import capacity
 
 FIRST = 2

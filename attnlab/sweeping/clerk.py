@@ -6,7 +6,8 @@ import math
 import time
 from typing import final
 
-from attnlab.spec import Record, RunSpec, Score
+from attnlab.record import Record, Score
+from attnlab.spec import RunSpec
 from attnlab.store import Store
 from attnlab.sweeping.jobs import Failed, Finished, Learned, Message, Progressed, Ready, Recorded, Saved, Stopped, Tick
 from attnlab.training.events import Ended, Progress

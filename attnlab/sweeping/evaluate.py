@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.errors import AttnlabError, BadValue, UnknownName
-from attnlab.spec import Record
+from attnlab.record import Record
 from attnlab.store import Store
 from attnlab.store.standing import stores
 from attnlab.store.weights import read

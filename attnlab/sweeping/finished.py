@@ -8,7 +8,8 @@ from typing import Any
 
 from attnlab.errors import AttnlabError, BadValue, StoreError, UnknownName
 from attnlab.model.transformer import Transformer
-from attnlab.spec import Record, TaskSpec
+from attnlab.record import Record
+from attnlab.spec import TaskSpec
 from attnlab.store import Store
 from attnlab.store.standing import stores
 from attnlab.store.weights import read

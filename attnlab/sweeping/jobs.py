@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from attnlab.errors import AttnlabError, Interrupted
+from attnlab.record import Record
 from attnlab.registry import told
-from attnlab.spec import Record, RunSpec
+from attnlab.spec import RunSpec
 from attnlab.training.events import Event
 from attnlab.training.fitting import Lanes
 from attnlab.training.interruption import Interruption

@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 
 from attnlab.config.experiment import Experiment
 from attnlab.errors import Interrupted, StoreError
-from attnlab.spec import Record, RunSpec
+from attnlab.record import Record
+from attnlab.spec import RunSpec
 from attnlab.store import Store
 from attnlab.store.files import write_whole
 from attnlab.store.standing import write_plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attnlab.spec import Record
+from attnlab.record import Record
 from attnlab.store import Store
 from attnlab.sweeping.plan import plan
 from attnlab.sweeping.request import Request

@@ -25,7 +25,8 @@ from attnlab.attention import ATTENTIONS
 from attnlab.errors import AttnlabError, BadValue, Pairing, StoreError
 from attnlab.model.transformer import Block, Transformer, build
 from attnlab.position import POSITIONS
-from attnlab.spec import Part, RunSpec, Score, Stream, TaskSpec
+from attnlab.record import Score
+from attnlab.spec import Part, RunSpec, Stream, TaskSpec
 from attnlab.tasks.base import TASKS
 from attnlab.tasks.streams import Source, generator, span
 from attnlab.tensors import Context

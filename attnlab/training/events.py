@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from attnlab.spec import Point, Record, RunSpec
+from attnlab.record import Point, Record
+from attnlab.spec import RunSpec
 
 
 @dataclass(frozen=True)

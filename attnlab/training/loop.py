@@ -17,7 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from attnlab.errors import Interrupted
-from attnlab.spec import Point, Reading, Record, RunSpec, Watched
+from attnlab.record import Point, Reading, Record, Watched
+from attnlab.spec import RunSpec
 from attnlab.tasks import Batch, Stream, Task
 from attnlab.tasks.streams import Source
 from attnlab.training.events import Began, Ended, Looked, Progress, Stepped

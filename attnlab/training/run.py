@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from attnlab.errors import BadValue
-from attnlab.spec import Record, RunSpec
+from attnlab.record import Record
+from attnlab.spec import RunSpec
 from attnlab.tasks.streams import Source
 from attnlab.training.compiling import Compile
 from attnlab.training.environment import environment

@@ -24,7 +24,8 @@ from torch.nn import functional
 from attnlab.diagnostics import METRICS, gathered
 from attnlab.diagnostics.gradients import KINDS
 from attnlab.model.transformer import Answer, Transformer
-from attnlab.spec import Watch, Watched
+from attnlab.record import Watched
+from attnlab.spec import Watch
 from attnlab.tasks import Batch
 from attnlab.tensors import Trace
 from attnlab.training.scoring import asked, due

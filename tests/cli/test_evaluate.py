@@ -6,7 +6,7 @@ import csv
 import json
 from pathlib import Path
 
-from attnlab.spec import Record
+from attnlab.record import Record
 from tests.cli.conftest import TINY, Command
 
 

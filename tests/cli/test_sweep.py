@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from attnlab.spec import Record
+from attnlab.record import Record
 from attnlab.store import Store
 from tests.cli.conftest import Command
 from tests.sweeping.sweeps import drive, numbers

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from attnlab.spec import Record
+from attnlab.record import Record
 from attnlab.store import Store
 from tests.cli.conftest import TINY, Command
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from attnlab.spec import ModelSpec, Part, Record, RunSpec, Score, TaskSpec
+from attnlab.record import Record, Score
+from attnlab.spec import ModelSpec, Part, RunSpec, TaskSpec
 
 
 def spec(

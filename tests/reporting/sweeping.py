@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from attnlab.spec import ModelSpec, Part, Point, Reading, Record, RunSpec, Score, TaskSpec, TrainSpec
+from attnlab.record import Point, Reading, Record, Score
+from attnlab.spec import ModelSpec, Part, RunSpec, TaskSpec, TrainSpec
 
 TOTAL = 1000
 CHANCE = 0.25

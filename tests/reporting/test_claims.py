@@ -6,9 +6,9 @@ import pytest
 
 from attnlab.config.experiment import Claim
 from attnlab.errors import BadValue, UnknownName
+from attnlab.record import Record
 from attnlab.reporting.claims import Verdict, judge, judged, strata
 from attnlab.reporting.observations import observations
-from attnlab.spec import Record
 from tests.reporting.sweeping import run, seeds
 
 BETTER: dict[str, Any] = {"of": {"attention": "expressive"}, "than": {"attention": "softmax"}}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from attnlab.errors import UnknownName
+from attnlab.record import Record
 from attnlab.reporting.grid import Grid, grids
-from attnlab.spec import Record
 from attnlab.statistics import wilson
 from tests.reporting.sweeping import CHANCE, run, seeds
 

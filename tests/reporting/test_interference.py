@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from attnlab.record import Reading, Record, Score
 from attnlab.reporting.interference import interference
-from attnlab.spec import Reading, Record, RunSpec, Score, TaskSpec
+from attnlab.spec import RunSpec, TaskSpec
 from tests.reporting.drawing import drawn
 
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import math
 
+from attnlab.record import Point
 from attnlab.reporting.chart import BLOCKS
 from attnlab.reporting.live import Display, PlainLines, watched
-from attnlab.spec import Point
 from attnlab.training.events import Began, Ended, Looked, Stepped
 from tests.reporting.drawing import console, drawn, said
 from tests.reporting.making import record, spec

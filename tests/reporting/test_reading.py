@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from attnlab.errors import StoreError
+from attnlab.record import Record
 from attnlab.reporting.reading import records
-from attnlab.spec import Record
 from attnlab.store import Store
 from attnlab.store.standing import write_plan
 from tests.reporting.sweeping import run, seeds

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from attnlab.config.experiment import Claim, Climb, Experiment, Layout
+from attnlab.record import Record
 from attnlab.reporting.report import Report, report
 from attnlab.reporting.tables import capacity_table, grid_table, ranked
-from attnlab.spec import Record
 from tests.reporting.drawing import drawn
 from tests.reporting.sweeping import run, seeds
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from attnlab.record import Point, Reading, Record, Score, Watched
 from attnlab.reporting.verdict import COLLAPSED, EXPLODED, FALLING, KINDS, SHARP, VANISHED, fall, verdict
 from attnlab.reporting.verdict_table import VerdictTable, verdict_table
-from attnlab.spec import Point, Reading, Record, Score, TrainSpec, Watched
+from attnlab.spec import TrainSpec
 from tests.reporting.drawing import drawn
 from tests.reporting.making import record, spec
 

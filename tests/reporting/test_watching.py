@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from attnlab.config.experiment import Climb, Experiment
+from attnlab.record import Point
 from attnlab.reporting.watching import LATEST, RUNNING, Outcome, SweepDisplay, SweepLines, outcome, swept
-from attnlab.spec import Point
 from attnlab.training.events import Began, Ended, Looked, Stepped
 from tests.reporting.drawing import console, drawn, said
 from tests.reporting.sweeping import run, seeds

@@ -7,7 +7,8 @@ import pytest
 from filelock import FileLock
 
 from attnlab.errors import StoreError
-from attnlab.spec import Record, RunSpec, Score, TaskSpec
+from attnlab.record import Record, Score
+from attnlab.spec import RunSpec, TaskSpec
 from attnlab.store import journal
 from attnlab.store.journal import Journal
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from attnlab.errors import StoreError
-from attnlab.spec import Record, RunSpec, Score, TaskSpec
+from attnlab.record import Record, Score
+from attnlab.spec import RunSpec, TaskSpec
 from attnlab.store import Store
 from attnlab.store.standing import Planned, read_plan, standing, stores, write_plan
 

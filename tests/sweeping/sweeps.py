@@ -11,7 +11,8 @@ from typing import Any
 
 from attnlab.config.experiment import Experiment
 from attnlab.config.inline import inline
-from attnlab.spec import Point, Record, RunSpec, Score
+from attnlab.record import Point, Record, Score
+from attnlab.spec import RunSpec
 from attnlab.sweeping.expand import expand
 from attnlab.sweeping.jobs import Failed, Finished, Job, Post, Setting
 from attnlab.training.interruption import Interruption

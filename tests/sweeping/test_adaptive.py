@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from attnlab.record import Record
 from attnlab.reporting.grid import grids
-from attnlab.spec import Record, RunSpec, TaskSpec
+from attnlab.spec import RunSpec, TaskSpec
 from attnlab.store import Store
 from attnlab.sweeping.adaptive import Ascent, ascents_of, climb
 from attnlab.sweeping.expand import expand

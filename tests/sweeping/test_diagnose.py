@@ -15,7 +15,8 @@ from attnlab.diagnosis import Diagnosis
 from attnlab.diagnostics import METRICS
 from attnlab.diagnostics.gradients import gradients
 from attnlab.errors import BadValue, StoreError, UnknownName
-from attnlab.spec import Part, Record
+from attnlab.record import Record
+from attnlab.spec import Part
 from attnlab.sweeping.control import rms, turned_up
 from attnlab.sweeping.diagnose import diagnose
 from attnlab.sweeping.exhibits import Exhibit, Wanted, exhibits, noise

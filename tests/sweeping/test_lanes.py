@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from attnlab.errors import Interrupted
-from attnlab.spec import Record, RunSpec
+from attnlab.record import Record
+from attnlab.spec import RunSpec
 from attnlab.store import Store
 from attnlab.store.standing import standing
 from attnlab.sweeping.expand import expand

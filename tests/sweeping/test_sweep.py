@@ -15,7 +15,8 @@ from filelock import FileLock
 
 import attnlab
 from attnlab.errors import Interrupted, StoreError
-from attnlab.spec import Record, RunSpec
+from attnlab.record import Record
+from attnlab.spec import RunSpec
 from attnlab.store import Store
 from attnlab.store.standing import standing
 from attnlab.sweeping.expand import expand

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import chisquare
 
-from attnlab.spec import Score
+from attnlab.record import Score
 from attnlab.tasks import IGNORE, Batch, Task
 
 DOUBT = 1e-4

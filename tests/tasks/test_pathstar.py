@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attnlab.errors import BadValue
-from attnlab.spec import Score
+from attnlab.record import Score
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.ladders import find_ladder, task_spec
 from attnlab.tasks.pathstar import PathStar

@@ -11,7 +11,8 @@ import torch
 
 from attnlab.errors import Interrupted
 from attnlab.position import POSITIONS
-from attnlab.spec import Part, Record, RunSpec
+from attnlab.record import Record
+from attnlab.spec import Part, RunSpec
 from attnlab.tasks import Batch, Stream
 from attnlab.tasks.streams import Source
 from attnlab.training.events import Event, Looked

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from attnlab.errors import Interrupted
-from attnlab.spec import Record, RunSpec, Watch
+from attnlab.record import Record
+from attnlab.spec import RunSpec, Watch
 from attnlab.tasks import Batch, Stream
 from attnlab.tasks.streams import Source
 from attnlab.training.events import Began, Ended, Event, Looked, Stepped
