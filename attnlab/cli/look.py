@@ -53,7 +53,11 @@ def ls(
         Console().print(listing)
 
 
-def show(name: str, with_files: With = None, as_json: AsJson = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="Its name; metric:NAME for a metric that shares its name with a part.")],
+    with_files: With = None,
+    as_json: AsJson = False,
+) -> None:
     """Show a task, an attention, a position or a metric: formula, options, source, departures, size."""
     from rich.console import Console
 

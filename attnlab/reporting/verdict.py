@@ -2,7 +2,7 @@
 
     solved                 its own rung, and every longer one it was tested on
     length only            its own rung, and not every longer one
-    optimisation failure   it diverged, ended far above a blind guess, or its gradients vanish or explode
+    optimisation failure   it diverged, stayed far above a blind guess, or its gradients vanish or explode
     rank collapse          the last block leaves all tokens nearly the same
     entropy collapse       every layer looks at one token only, and did so before it could have learned where
     overfit                few training sequences, told far better than others
@@ -137,6 +137,8 @@ def _lost(record: Record) -> str:
     if record.status == "diverged":
         return f"it diverged: {record.reason}"
     blind = -math.log(record.accuracy.chance) if 0 < record.accuracy.chance < 1 else math.inf
+    if fall(record) >= FALLING:
+        return ""  # a guess over all tokens, where all begin, may be far above one among the answers
     if record.curve and record.curve[-1].loss > BLIND * blind and not _above_chance(record):
         return f"the training loss ended at {record.curve[-1].loss:.3g}, where a blind guess has {blind:.3g}"
     return ""

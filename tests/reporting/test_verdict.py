@@ -109,6 +109,12 @@ def test_a_loss_far_above_a_blind_guess_is_a_failure_of_optimisation() -> None:
     assert found.evidence == "the training loss ended at 8, where a blind guess has 1.39"
 
 
+def test_a_loss_far_above_a_blind_guess_that_is_falling_wants_more_steps() -> None:
+    found = verdict(ran(250, losses=(6.0, 5.0, 4.5, 4.0)))
+    assert found.name == "undertrained"
+    assert found.evidence.startswith("training loss 4, still falling")
+
+
 @pytest.mark.parametrize(
     ("changes", "kind"),
     [
