@@ -26,6 +26,7 @@ from attnlab.model.transformer import Answer, Transformer, build
 from attnlab.spec import Precision, RunSpec, Watch
 from attnlab.tasks import Batch, Stream
 from attnlab.tasks.streams import Source, generator
+from attnlab.tensors import wide
 from attnlab.training.folding import Folded
 from attnlab.training.padding import SILENT, indifferent, padded
 from attnlab.training.precision import lowered, products
@@ -168,7 +169,7 @@ class LaneStepper:
         """Losses and auxiliary losses of some lanes, each on its own batch."""
         inputs_KBT, asked_KN, due_KN, count_K = self._placed(batches)
         answer = self._stacked(group, inputs_KBT, asked_KN, self.precision)
-        return surprise(answer.logits_NV.float(), due_KN) / count_K, answer.auxiliary.float()
+        return surprise(wide(answer.logits_NV), due_KN) / count_K, wide(answer.auxiliary)
 
     @torch.no_grad()
     def _replies(self, group: Sequence[int], batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
