@@ -13,9 +13,11 @@ from attnlab.store import Store
 from attnlab.store.standing import stores
 from attnlab.store.weights import read
 from attnlab.sweeping.finished import found
+from attnlab.training.elsewhere import harder, longer
 from attnlab.training.environment import device
-from attnlab.training.evaluation import Extent, Mode, harder, longer
+from attnlab.training.evaluation import Extent
 from attnlab.training.evaluation import evaluate as run
+from attnlab.training.extrapolation import Mode
 
 
 def evaluate(

@@ -16,7 +16,7 @@ from attnlab.store.weights import read
 from attnlab.sweeping.exhibits import Exhibit, Shown, validation
 from attnlab.tasks.base import TASKS
 from attnlab.tasks.streams import Source
-from attnlab.training.evaluation import revived
+from attnlab.training.revival import revived
 
 LISTED = 5
 """Runs that a message names."""

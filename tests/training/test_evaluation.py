@@ -12,7 +12,10 @@ from attnlab.attention import Attention
 from attnlab.errors import AttnlabError, BadValue, Pairing, StoreError
 from attnlab.spec import ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.tasks.streams import Source
-from attnlab.training.evaluation import evaluate, harder, longer, modes, reaching, revived, trained_length
+from attnlab.training.elsewhere import harder, longer, trained_length
+from attnlab.training.evaluation import evaluate
+from attnlab.training.extrapolation import modes, reaching
+from attnlab.training.revival import revived
 from attnlab.training.run import run
 from tests.training.runs import Memory, tiny
 
