@@ -40,9 +40,9 @@ CAUSES: dict[str, tuple[str, dict[str, Any]]] = {
         "overfit",
         {"complexity": 12, "options": {"alphabet": 64}, "train": {"examples": 64, "steps": 120}},
     ),
-    "one layer, told no order": (
+    "one layer, sees 4 of 32 bits": (
         "capacity",
-        {"complexity": 6, "model": {"layers": 1, "position": "none"}, "train": {"steps": 400}},
+        {"task": "majority", "complexity": 32, "attention": "window:window=4,sinks=0", "model": {"layers": 1}},
     ),
     "tested four times as long": ("length only", {"complexity": 3, "evaluate": (12,)}),
 }
@@ -51,17 +51,17 @@ CAUSES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def outcome(cause: str, seed: int) -> tuple[str, str]:
     """The verdict on one run, and its evidence."""
+    from attnlab.config.words import part
     from attnlab.reporting.verdict import verdict
-    from attnlab.spec import ModelSpec, Part, RunSpec, TrainSpec
+    from attnlab.spec import ModelSpec, RunSpec, TrainSpec
     from attnlab.tasks.ladders import find_ladder, task_spec
     from attnlab.training.run import run
 
     how = CAUSES[cause][1]
-    task = task_spec(find_ladder("copy"), how.get("options", {}), how["complexity"], how.get("evaluate", ()))
-    name, _, options = how.get("attention", "softmax").partition(":")
-    key, _, number = options.partition("=")
-    attention = Part(name=name, options={key: float(number)} if key else {})
-    model = ModelSpec.model_validate({**SMALL, "position": "rotary", **how.get("model", {}), "attention": attention})
+    climbed = find_ladder(how.get("task", "copy"))
+    task = task_spec(climbed, how.get("options", {}), how["complexity"], how.get("evaluate", ()))
+    sizes = {**SMALL, "position": "rotary", **how.get("model", {})}
+    model = ModelSpec.model_validate({**sizes, "attention": part(how.get("attention", "softmax"))})
     train = TrainSpec.model_validate({**PLAN, **how.get("train", {})})
     (record,) = run([RunSpec(task=task, model=model, train=train, seed=seed)])
     found = verdict(record)
