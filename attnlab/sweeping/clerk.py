@@ -13,7 +13,7 @@ from attnlab.sweeping.jobs import Failed, Finished, Learned, Message, Progressed
 from attnlab.training.events import Ended, Progress
 from attnlab.training.loop import bundle_name
 
-PATIENCE = 0.5
+PATIENCE = 0.25
 """Seconds for which records may wait for others, to be written together."""
 
 
