@@ -28,6 +28,7 @@ from attnlab.tasks import Batch, Stream
 from attnlab.tasks.streams import Source, generator
 from attnlab.tensors import wide
 from attnlab.training.folding import Folded
+from attnlab.training.memory import keep
 from attnlab.training.padding import SILENT, indifferent, padded
 from attnlab.training.precision import lowered, products
 from attnlab.training.scoring import asked
@@ -49,6 +50,7 @@ class LaneStepper:
     compiled = False
 
     def __init__(self, specs: Sequence[RunSpec], sources: Sequence[Source], device: torch.device) -> None:
+        keep()
         self.device, self.precision = device, specs[0].train.precision
         models = [initial(spec, source) for spec, source in zip(specs, sources, strict=True)]
         self.parameters = models[0].parameter_count

@@ -19,6 +19,7 @@ from attnlab.spec import RunSpec, Watch
 from attnlab.tasks import Batch, Stream
 from attnlab.tasks.streams import Source, generator
 from attnlab.training.compiling import Compile, Compiled, pays
+from attnlab.training.memory import keep
 from attnlab.training.optimiser import Optimiser
 from attnlab.training.precision import answered, products
 from attnlab.training.scoring import asked
@@ -83,6 +84,7 @@ class SoloStepper:
     """
 
     def __init__(self, spec: RunSpec, source: Source, device: torch.device, compile: Compile = "auto") -> None:
+        keep()
         seed = int(generator(spec.seed, Stream.INIT).integers(2**63))
         model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=seed)
         self.spec, self.device, self.model = spec, device, model.to(device)
