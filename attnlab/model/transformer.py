@@ -17,12 +17,17 @@ from torch.nn import functional
 
 from attnlab.attention import ATTENTIONS, Attention
 from attnlab.errors import AttnlabError
+from attnlab.model.surprise import surprise
 from attnlab.position import POSITIONS, Position
 from attnlab.registry import Entry
 from attnlab.spec import ModelSpec, Part
 from attnlab.tensors import Context, Heads, Mixed, Site, Trace
 
 T = TypeVar("T")
+
+
+MANY = 2**21
+"""Logits beyond which the loss is worked out part by part."""
 
 
 class Answer(NamedTuple):
@@ -84,6 +89,27 @@ class Transformer(nn.Module):
 
     def answered(self, stream_BTD: Tensor, asked_N: Tensor | None, trace: bool = False) -> Answer:
         """The same from a stream that is given, such as noise: the blocks see it as it is, no position added."""
+        asked_ND, auxiliary, traced = self.read(stream_BTD, asked_N, trace)
+        return Answer(self.logits(asked_ND), auxiliary, traced)
+
+    def losses(self, inputs_BT: Tensor, asked_N: Tensor | None, due_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean nats at the answers that are due, and the auxiliary loss; many logits are never held at once.
+
+        Args:
+            inputs_BT: Token ids, int64.
+            asked_N: Places of the supervised positions in the flattened batch; None for all.
+            due_N: The answers.
+        """
+        stream_BTD = self.position.embed(functional.embedding(inputs_BT, self.embedding_VD))
+        asked_ND, auxiliary, _ = self.read(stream_BTD, asked_N)
+        if len(due_N) * len(self.embedding_VD) > MANY:
+            return surprise(asked_ND, self.head_VD, due_N), auxiliary
+        return functional.cross_entropy(self.logits(asked_ND), due_N), auxiliary
+
+    def read(
+        self, stream_BTD: Tensor, asked_N: Tensor | None, trace: bool = False
+    ) -> tuple[Tensor, Tensor, tuple[Trace, ...]]:
+        """What the head reads of a stream, the auxiliary loss, and a trace if one is asked for."""
         streams: list[Tensor] = [stream_BTD]
         mixes: list[Mixed] = []
         first: tuple[Heads, ...] = ()
@@ -95,14 +121,16 @@ class Transformer(nn.Module):
         stream_ND = stream_BTD.flatten(0, 1)
         asked_ND = self.norm(stream_ND if asked_N is None else stream_ND.index_select(0, asked_N))
         auxiliary = torch.stack([mixed.auxiliary for mixed in mixes]).sum()
-        answer = Answer(self.logits(asked_ND), auxiliary)
-        return answer._replace(trace=(_trace(streams, mixes),)) if trace else answer
+        return asked_ND, auxiliary, (_trace(streams, mixes),) if trace else ()
 
     def logits(self, stream_ND: Tensor) -> Tensor:
+        """What the head says of a stream."""
+        return stream_ND @ self.head_VD.mT
+
+    @property
+    def head_VD(self) -> Tensor:
         """The head: its own weights, or the embedding's, scaled to the variance of a free head."""
-        if self.head is None:
-            return stream_ND @ self.embedding_VD.mT / math.sqrt(self.spec.width)
-        return self.head(stream_ND)
+        return self.embedding_VD / math.sqrt(self.spec.width) if self.head is None else self.head.weight
 
     @property
     def parameter_count(self) -> int:

@@ -116,7 +116,9 @@ class SoloStepper:
 
     def _losses_of(self, inputs_BT: Tensor, asked_N: Tensor | None, due_N: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the auxiliary loss of a batch."""
-        answer = answered(self.model, self.spec.train.precision, inputs_BT, asked_N)
+        if self.spec.train.precision != "bf16":
+            return self.model.losses(inputs_BT, asked_N, due_N)
+        answer = answered(self.model, inputs_BT, asked_N)
         return functional.cross_entropy(answer.logits_NV, due_N), answer.auxiliary
 
     def losses(self) -> dict[int, list[float]]:

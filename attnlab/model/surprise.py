@@ -1,0 +1,63 @@
+"""The loss of a large vocabulary, part by part: logits are formed, turned into slopes in place, and let go.
+
+    loss = mean_n (log sum_v exp z_nv - z_n,due),   z = x W^T
+    dz   = (softmax(z) - onehot(due)) / N,  dx = dz W,  dW = dz^T x
+
+The slopes are worked out on the way forth, so that never more than some rows of logits are held, and each is written
+once. Torch's own cross entropy writes logits, their log-softmax and two slopes of them, all N x V.
+
+Letters  N supervised positions, M of them at a time, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+ROOM = 2**22
+"""Logits held at a time."""
+
+
+class Surprise(torch.autograd.Function):
+    """Mean nats at the answers that are due, from what the head reads and its weights."""
+
+    @staticmethod
+    def forward(ctx: Any, asked_ND: Tensor, head_VD: Tensor, due_N: Tensor) -> Tensor:
+        """The loss; slopes are kept for the way back."""
+        slope_ND, slope_VD = torch.empty_like(asked_ND), torch.zeros_like(head_VD)
+        nats = asked_ND.new_zeros(())
+        rows = max(1, ROOM // len(head_VD))
+        for part_MD, due_M, slope_MD in zip(*(one.split(rows) for one in (asked_ND, due_N, slope_ND)), strict=True):
+            logits_MV = part_MD @ head_VD.mT
+            due_M1 = due_M[:, None]
+            above_M = logits_MV.amax(1) - logits_MV.gather(1, due_M1)[:, 0]
+            shares_MV = torch.softmax(logits_MV, 1)
+            # The largest share is exp(largest logit) over the sum: its logarithm is exact, that of a small one is not.
+            nats += (above_M - shares_MV.amax(1).log()).sum()
+            shares_MV.scatter_add_(1, due_M1, torch.full_like(due_M1, -1, dtype=shares_MV.dtype))
+            torch.mm(shares_MV, head_VD, out=slope_MD)
+            slope_VD.addmm_(shares_MV.mT, part_MD)
+        ctx.save_for_backward(slope_ND.div_(len(due_N)), slope_VD.div_(len(due_N)))
+        return nats / len(due_N)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, None]:
+        """The slopes, times that of the loss."""
+        slope_ND, slope_VD = ctx.saved_tensors
+        return slope_ND * slope, slope_VD * slope, None
+
+
+def surprise(asked_ND: Tensor, head_VD: Tensor, due_N: Tensor) -> Tensor:
+    """Mean nats at the answers that are due; differentiable once.
+
+    Args:
+        asked_ND: What the head reads.
+        head_VD: Its weights.
+        due_N: The answers.
+    """
+    loss: Tensor = Surprise.apply(asked_ND, head_VD, due_N)  # type: ignore[no-untyped-call]
+    return loss
