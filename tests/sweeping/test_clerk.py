@@ -10,7 +10,7 @@ import pytest
 
 from attnlab.errors import StoreError
 from attnlab.store import Store
-from attnlab.sweeping.clerk import Clerk, failure
+from attnlab.sweeping.clerk import PATIENCE, Clerk, failure
 from attnlab.sweeping.jobs import Failed, Finished, Job, Learned, Progressed, Ready, Saved, Stopped, Tick
 from attnlab.training.events import Began, Ended, Event, unseen
 from tests.sweeping.sweeps import planned, shown
@@ -31,10 +31,10 @@ def test_records_wait_for_others_but_not_for_long(store: Store, monkeypatch: pyt
     clerk = Clerk(store, unseen)
     one, two = (shown(spec) for spec in planned(rungs=(1,)))
     clerk(Finished(one.id, (one,)))
-    now += 0.4
+    now += 0.8 * PATIENCE
     clerk(Finished(two.id, (two,)))
     assert store.records() == []
-    now += 0.2
+    now += 0.4 * PATIENCE
     clerk(Tick())
     assert store.records() == [one, two]
     assert clerk.records == {one.id: one, two.id: two}
