@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +43,7 @@ def report(
     from attnlab.reporting.reading import records
     from attnlab.reporting.report import report as compose
     from attnlab.store.files import write_whole
+    from attnlab.store.journal import uncollected
 
     folder = _found(store)
     fields = tuple(filter(None, rows.split(","))) if rows else ()
@@ -56,7 +54,7 @@ def report(
             raise BadValue("Verdicts are words: there is no curve to draw.", hint, where="--value verdict")
         _verdicts(folder, fields, columns, files, as_json=as_json)
         return
-    with _uncollected():
+    with uncollected():
         experiment = stored(folder)
         said = compose(records(folder), experiment, value=value, rows=fields, columns=columns)
     if chart:
@@ -90,8 +88,9 @@ def _verdicts(
     from attnlab.reporting.verdict_exporting import FORMATS
     from attnlab.reporting.verdict_table import verdict_table
     from attnlab.store.files import write_whole
+    from attnlab.store.journal import uncollected
 
-    with _uncollected():
+    with uncollected():
         table = verdict_table(records(folder), stored(folder), rows=rows, columns=columns)
     for name, path in files.items():
         if path:
@@ -140,18 +139,6 @@ def schema(
     if kind not in kinds:
         raise unknown("format", kind, kinds, where="schema")
     sys.stdout.write(json.dumps(described(kinds[kind]), indent=1) + "\n")
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the collector: nothing here lives in cycles, and walking over ten thousand records takes a second."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _found(word: Path) -> Path:
