@@ -19,20 +19,8 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 
-MAIN = "from attnlab.cli import main; main()"
-FIRST = """
-import sys, time, torch
-start = time.process_time()
-from attnlab.cli import main
-from attnlab.training.stepper import SoloStepper
-taken = SoloStepper.step
-def step(self, *given):
-    taken(self, *given)
-    sys.stderr.write(str(time.process_time() - start))
-    raise SystemExit
-SoloStepper.step = step
-main()
-"""
+from attnlab.timing.start import FIRST, MAIN, training
+
 LIBRARIES = "import typer, rich.console, numpy, yaml; from pydantic import BaseModel, Field, TypeAdapter"
 FLOORS = {
     "Python alone": "pass",
@@ -47,7 +35,6 @@ COMMANDS = {
     "ls attention": None,
     "ls position": None,
 }
-TRAIN = "train --task recall --steps 1 --device cpu --quiet --store"
 
 
 def main() -> None:
@@ -69,7 +56,7 @@ def main() -> None:
             return subprocess.run(line, capture_output=True, text=True, check=True, env=compiled, cwd=folder).stderr
 
         def first() -> float:
-            return float(run(FIRST, f"{TRAIN} {folder}/store"))
+            return float(run(FIRST, " ".join([*training(steps=1), f"{folder}/store"])))
 
         rows: dict[tuple[str, float | None], Callable[[], float]] = {}
         rows |= {(f"*{floor}*", None): partial(spent, code) for floor, code in FLOORS.items()}

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from attnlab.timing.pairs import Measured, interleaved, line
 
 MAIN = "from attnlab.cli import main; main()"
-TRAIN = ["train", "--task", "recall", "--device", "cpu", "--steps", "{steps}", "--quiet", "--store"]
 PEAK = """
 import pathlib, re, resource, sys
 from attnlab.cli import main
@@ -25,20 +24,19 @@ finally:
     sys.stderr.write(str(peak / (2**20 if sys.platform == 'darwin' else 2**10)))
 """
 FIRST = """
-import time, torch, sys
-start = time.perf_counter()
-from attnlab.config.words import part
-from attnlab.sweeping.request import Request
-from attnlab.sweeping.train import train
+import sys, time, torch
+start = time.process_time()
+from attnlab.cli import main
 from attnlab.training.stepper import SoloStepper
 taken = SoloStepper.step
 def step(self, *given):
     taken(self, *given)
-    sys.stderr.write(str(time.perf_counter() - start))
+    sys.stderr.write(str(time.process_time() - start))
     raise SystemExit
 SoloStepper.step = step
-train(Request(task=part('recall')), store=None, device_name='cpu')
+main()
 """
+"""A training up to its first step: processor seconds since torch was imported."""
 
 
 def starting(rounds: int) -> Iterator[Measured]:
@@ -47,16 +45,21 @@ def starting(rounds: int) -> Iterator[Measured]:
     for words, seconds in interleaved(programs, rounds).items():
         goal = 0.3 if words == "--help" else 0.4
         yield line(f"attnlab {words}", seconds, goal=goal, below=True, unit="s")
-    seconds = [float(said(FIRST)) for _ in range(rounds)]
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = [float(said(FIRST, *training(steps=1), folder)) for _ in range(rounds)]
     yield line("first step, after torch's import", seconds, goal=1.5, below=True, unit="s")
 
 
 def memory() -> Measured:
     """Megabytes that a default run on a CPU holds at most, torch included."""
     with tempfile.TemporaryDirectory() as folder:
-        words = [word.format(steps=30) for word in TRAIN]
-        peak = float(said(PEAK, *words, folder))
+        peak = float(said(PEAK, *training(steps=30), folder))
     return line("memory of a default run", [peak], goal=700, below=True, unit="MB")
+
+
+def training(steps: int) -> list[str]:
+    """The words of a default training on a CPU, but for the folder of its store."""
+    return ["train", "--task", "recall", "--device", "cpu", "--steps", str(steps), "--quiet", "--store"]
 
 
 def said(code: str, *words: str) -> str:
