@@ -141,6 +141,8 @@ class ModelSpec(Section):
     """Whether the stream runs past each branch."""
     tie: bool = False
     """Whether the head uses the embedding's weights."""
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(default=1.0, exclude_if=lambda said: said == 1)
+    """Factor on the initial weights of linear maps: projections, MLP and a free head."""
     attention: Annotated[tuple[Part, ...], Strict(False), Field(min_length=1)] = (Part(name="softmax"),)
     """One attention, or several that take turns over the layers."""
     position: Part = Part(name="learned")
@@ -238,7 +240,7 @@ class RunSpec(Identity):
     @property
     def shape(self) -> str:
         """What must agree for two runs to be stacked as lanes of one bundle."""
-        data = self.model_dump(mode="json", exclude={"seed": True, "train": {"lr", "decay", "clip"}})
+        data = self.model_dump(mode="json", exclude={"seed": True, "model": {"scale"}, "train": {"lr", "decay", "clip"}})
         return hashlib.sha256(_canonical(data)).hexdigest()[:12]
 
     @property

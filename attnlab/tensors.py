@@ -37,6 +37,8 @@ class Site:
     """Whether the position adds a bias to the scores."""
     modifiers: Modifiers = field(default_factory=Modifiers)
     """What every attention of the model wears."""
+    scale: float = 1.0
+    """Factor on the initial weights of linear maps."""
     generator: torch.Generator
 
     @property
@@ -45,9 +47,9 @@ class Site:
         return self.width // self.heads
 
     def linear(self, inputs: int, outputs: int, *, gain: float = 1.0, bias: bool = False) -> nn.Linear:
-        """A linear map with weights of variance ``gain^2 / inputs`` and no bias, or a zero one."""
+        """A linear map with weights of variance ``(scale * gain)^2 / inputs`` and no bias, or a zero one."""
         layer = nn.Linear(inputs, outputs, bias=bias, device="meta")  # its own weights are never drawn
-        layer.weight = self.normal(outputs, inputs, std=gain / math.sqrt(inputs))
+        layer.weight = self.normal(outputs, inputs, std=self.scale * gain / math.sqrt(inputs))
         if bias:
             layer.bias = nn.Parameter(torch.zeros(outputs))
         return layer

@@ -24,6 +24,7 @@ CHANGED: dict[str, Any] = {
     "model.norm": "post",
     "model.skip": False,
     "model.tie": True,
+    "model.scale": 2.0,
     "model.attention": (Part(name="softmax", version=2),),
     "model.position": Part(name="alibi"),
     "model.modifiers": Modifiers(qk_norm=True),
@@ -76,8 +77,8 @@ def test_every_field_changes_the_id(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", CHANGED)
-def test_lanes_may_differ_in_seed_rate_decay_and_clip_only(field: str) -> None:
-    free = {"seed", "train.lr", "train.decay", "train.clip"}
+def test_lanes_may_differ_in_seed_scale_rate_decay_and_clip_only(field: str) -> None:
+    free = {"seed", "model.scale", "train.lr", "train.decay", "train.clip"}
     assert (changed(field).shape == SPEC.shape) == (field in free)
 
 
@@ -156,6 +157,8 @@ def test_several_attentions_take_turns() -> None:
         (TrainSpec, {"stepz": 1}),
         (ModelSpec, {"attention": []}),
         (ModelSpec, {"mlp": -1}),
+        (ModelSpec, {"scale": 0.0}),
+        (ModelSpec, {"scale": float("inf")}),
         (ModelSpec, {"norm": "middle"}),
         (RunSpec, {"task": TaskSpec(name="copy"), "seed": -1}),
         (RunSpec, {}),

@@ -66,6 +66,7 @@ class Transformer(nn.Module):
                 layer=layer,
                 biased=position.kind.biases,
                 modifiers=spec.modifiers,
+                scale=spec.scale,
                 generator=generator,
             )
             for layer in range(spec.layers)

@@ -74,6 +74,15 @@ def test_a_block_is_wired_as_the_spec_says(norm: Norm, skip: bool, mlp: float) -
     assert (block.mlp is None) == (mlp == 0)
 
 
+def test_a_scale_makes_linear_maps_larger_and_nothing_else() -> None:
+    one, other = (dict(model_of(mlp=1.0, scale=scale).named_parameters()) for scale in (1.0, 3.0))
+    linear = ("query", "key", "value", "output", "rise", "fall", "head")
+    larger = {name for name in one if any(f"{map}.weight" in name for map in linear)}
+    assert len(larger) == 2 * 6 + 1
+    for name, weight in one.items():
+        torch.testing.assert_close(other[name], weight * 3.0 if name in larger else weight)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("tie", [True, False])
 def test_the_head_reads_the_last_stream(norm: Norm, tie: bool) -> None:

@@ -25,6 +25,7 @@ CPU = torch.device("cpu")
 VARIANTS = ["softmax", "expressive", "dape", "gpam", "linear", "delta", "window", "sea", "easy"]
 LONG = COPY.model_copy(update={"options": {"symbols": 40, "alphabet": 4}})
 MIXED = COPY.model_copy(update={"options": {"symbols": 6, "alphabet": 4}, "train": {"symbols": "1..6"}})
+SCALES = (0.5, 1.0, 3.0)
 PLANS: list[dict[str, Any]] = [
     {"lr": 1e-3, "decay": 0.0, "clip": None},
     {"lr": 2e-2, "decay": 0.3, "clip": 0.05},
@@ -45,7 +46,9 @@ def exactly() -> Iterator[None]:
 
 def lanes_of(attention: str = "softmax", position: str = "learned", **more: Any) -> list[RunSpec]:
     """Three runs of one shape that differ in all that lanes may differ in."""
-    return [tiny(attention, position, seed=seed, **{**plan, **more}) for seed, plan in enumerate(PLANS)]
+    specs = [tiny(attention, position, seed=seed, **{**plan, **more}) for seed, plan in enumerate(PLANS)]
+    scaled = [spec.model.model_copy(update={"scale": scale}) for spec, scale in zip(specs, SCALES, strict=True)]
+    return [spec.model_copy(update={"model": model}) for spec, model in zip(specs, scaled, strict=True)]
 
 
 class Side:
