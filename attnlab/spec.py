@@ -240,7 +240,9 @@ class RunSpec(Identity):
     @property
     def shape(self) -> str:
         """What must agree for two runs to be stacked as lanes of one bundle."""
-        data = self.model_dump(mode="json", exclude={"seed": True, "model": {"scale"}, "train": {"lr", "decay", "clip"}})
+        data = self.model_dump(
+            mode="json", exclude={"seed": True, "model": {"scale"}, "train": {"lr", "decay", "clip"}}
+        )
         return hashlib.sha256(_canonical(data)).hexdigest()[:12]
 
     @property

@@ -13,6 +13,7 @@ Letters  K lanes, B batch, T tokens, N supervised positions, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import final
 
 import numpy as np
@@ -27,11 +28,14 @@ from attnlab.spec import Precision, RunSpec, Watch
 from attnlab.tasks import Batch, Stream
 from attnlab.tasks.streams import Source, generator
 from attnlab.tensors import wide
+from attnlab.training.capturing import Captured, Function
+from attnlab.training.compiling import Compile, pays
 from attnlab.training.folding import Folded
 from attnlab.training.memory import keep
 from attnlab.training.padding import SILENT, indifferent, padded
 from attnlab.training.precision import lowered, products
 from attnlab.training.scoring import asked
+from attnlab.training.sending import sent
 from attnlab.training.stacked import Stacked
 from attnlab.training.stepper import Arrays, Said, reply
 from attnlab.training.watching import watch
@@ -45,11 +49,14 @@ class LaneStepper:
         specs: Runs of one shape.
         sources: Their data.
         device: Where to train.
+        compile: Whether steps are recorded as one launch, on a GPU; stacked programs are not compiled.
     """
 
     compiled = False
 
-    def __init__(self, specs: Sequence[RunSpec], sources: Sequence[Source], device: torch.device) -> None:
+    def __init__(
+        self, specs: Sequence[RunSpec], sources: Sequence[Source], device: torch.device, compile: Compile = "auto"
+    ) -> None:
         keep()
         self.device, self.precision = device, specs[0].train.precision
         models = [initial(spec, source) for spec, source in zip(specs, sources, strict=True)]
@@ -63,6 +70,9 @@ class LaneStepper:
         self.model = models[0].to(device)
         """The program; and the model of the lane that answers."""
         self.padded = indifferent(self.model)
+        random = self.model.position.random
+        self.captures = device.type == "cuda" and all(pays(compile, spec, device, random) for spec in specs)
+        """Whether steps of the whole block are recorded."""
         self.lanes: list[int] = list(range(len(specs)))
         """Lanes in the block, in its order."""
         self.retired: dict[int, dict[str, Tensor]] = {}
@@ -77,14 +87,14 @@ class LaneStepper:
         self.model.position.draw = self.block.taken + 1
         lengths = {lane: 0 if self.padded else batch.inputs_BT.shape[1] for lane, batch in batches.items()}
         groups = [[lane for lane in self.lanes if lengths[lane] == length] for length in sorted(set(lengths.values()))]
-        leaves = list(self.block.leaves.values())
-        total = torch.zeros((), device=self.device)
+        slopes: list[Tensor | None] = [None] * len(self.block.leaves)
         with products(self.precision):
             for group in groups:
-                losses_K, auxiliary_K = self._losses_of(group, [batches[lane] for lane in group])
-                total = total + (losses_K + auxiliary_K).sum()
-                self._losses.append((tuple(group), losses_K.detach()))
-            slopes = torch.autograd.grad(total, leaves, allow_unused=True)
+                program = self._whole if len(group) == len(self.lanes) else partial(self._slopes_of, group)
+                losses_K, *own = program(*self._placed([batches[lane] for lane in group]))
+                assert losses_K is not None, "every step has losses"
+                self._losses.append((tuple(group), losses_K.clone()))
+                slopes = own if len(groups) == 1 else [_sum(*pair) for pair in zip(slopes, own, strict=True)]
         self.block.step(slopes, [rates[lane] for lane in self.lanes])
 
     def losses(self) -> dict[int, list[float]]:
@@ -167,11 +177,13 @@ class LaneStepper:
             held.copy_(own[name])
         return self.model
 
-    def _losses_of(self, group: Sequence[int], batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
-        """Losses and auxiliary losses of some lanes, each on its own batch."""
-        inputs_KBT, asked_KN, due_KN, count_K = self._placed(batches)
+    def _slopes_of(self, group: Sequence[int], *placed: Tensor) -> tuple[Tensor | None, ...]:
+        """Losses of some lanes, each on its own batch, and the gradient of every leaf of the block."""
+        inputs_KBT, asked_KN, due_KN, count_K = placed
         answer = self._stacked(group, inputs_KBT, asked_KN, self.precision)
-        return surprise(wide(answer.logits_NV), due_KN) / count_K, wide(answer.auxiliary)
+        losses_K, auxiliary_K = surprise(wide(answer.logits_NV), due_KN) / count_K, wide(answer.auxiliary)
+        total, leaves = (losses_K + auxiliary_K).sum(), list(self.block.leaves.values())
+        return losses_K.detach(), *torch.autograd.grad(total, leaves, allow_unused=True)
 
     @torch.no_grad()
     def _replies(self, group: Sequence[int], batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
@@ -181,7 +193,7 @@ class LaneStepper:
         return logits_KNV.argmax(-1), surprise(logits_KNV, due_KN)
 
     def _placed(self, batches: Sequence[Batch]) -> list[Tensor]:
-        return [torch.from_numpy(array).to(self.device) for array in padded(batches)]
+        return [sent(array, self.device) for array in padded(batches)]
 
     def _stacked(self, group: Sequence[int], inputs_KBT: Tensor, asked_KN: Tensor, precision: Precision) -> Answer:
         """What the models of some lanes answer, the lane leading."""
@@ -221,6 +233,9 @@ class LaneStepper:
             fixed[name] = (chosen[0] if alike and chosen else torch.stack(chosen)).to(self.device)
             axes[name] = None if alike else 0
         self._fixed = fixed, axes
+        # Both the block and what is fixed have moved: what was recorded would read where they were.
+        whole: Function = partial(self._slopes_of, tuple(self.lanes))
+        self._whole = Captured(whole) if self.captures else whole
 
 
 def initial(spec: RunSpec, source: Source) -> Transformer:
@@ -233,6 +248,11 @@ def surprise(logits_KNV: Tensor, due_KN: Tensor) -> Tensor:
     """Nats at all the answers that are due, of each lane."""
     flat, answers = logits_KNV.flatten(0, 1), due_KN.flatten()
     return functional.cross_entropy(flat, answers, ignore_index=SILENT, reduction="none").view_as(due_KN).sum(1)
+
+
+def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """Of gradients that may be missing."""
+    return other if one is None else one if other is None else one + other
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

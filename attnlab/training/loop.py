@@ -11,6 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from attnlab.record import Point, Reading, Record, Watched
 from attnlab.spec import RunSpec
 from attnlab.tasks import Batch, Stream, Task
 from attnlab.tasks.streams import Source
+from attnlab.training.ahead import Draws
 from attnlab.training.events import Began, Ended, Looked, Progress, Stepped
 from attnlab.training.interruption import heard
 from attnlab.training.schedule import rate
@@ -97,6 +99,7 @@ class Loop:
         vault: Where checkpoints are kept; None keeps none.
         pause: Seconds between two checkpoints.
         environment: What to record of the machine.
+        ahead: Whether batches are drawn by a thread, one step ahead.
     """
 
     specs: Sequence[RunSpec]
@@ -106,9 +109,11 @@ class Loop:
     vault: Vault | None
     pause: float
     environment: Mapping[str, Any]
+    ahead: bool = False
 
     def __post_init__(self) -> None:
         self.lanes = [Lane(spec, source) for spec, source in zip(self.specs, self.sources, strict=True)]
+        self.draws = Draws(self.sources, self.specs[0].train.batch, self.ahead)
         self.name = bundle_name(self.specs)
         self.plan = self.specs[0].train
         self.seconds = 0.0
@@ -125,7 +130,7 @@ class Loop:
             device = str(self.environment.get("device", ""))
             self.progress(Began(lane.spec, lane.step, self.stepper.parameters, device))
         started = saved = time.perf_counter()
-        with heard() as interruption:
+        with heard() as interruption, closing(self.draws):
             while any(lane.running for lane in self.lanes):
                 self._step()
                 if interruption.asked and any(lane.running for lane in self.lanes):
@@ -146,7 +151,7 @@ class Loop:
     def _step(self) -> None:
         """One step of every running lane, and what is due after it."""
         running = {index: lane for index, lane in enumerate(self.lanes) if lane.running}
-        batches = {i: lane.source.training(lane.step, lane.spec.train.batch) for i, lane in running.items()}
+        batches = self.draws({index: lane.step for index, lane in running.items()})
         rates = {i: rate(lane.spec.train, lane.step) for i, lane in running.items()}
         self.stepper.step(batches, rates)
         for index, lane in running.items():

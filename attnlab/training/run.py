@@ -44,7 +44,8 @@ def run(
         pause: Seconds between two checkpoints.
         lanes: How many runs are stacked into one program, the others follow; ``auto`` stacks as many as fit on a GPU,
             and none on a CPU.
-        compile: Whether the steps of a run that stands alone are compiled; ``auto`` does where it pays.
+        compile: Whether steps are compiled, those of a run that stands alone, and on a GPU recorded as one launch;
+            ``auto`` does both where they pay.
 
     Raises:
         Interrupted: the person pressed Ctrl-C.
@@ -109,7 +110,7 @@ def stepper_of(
     """What takes the steps of one run, or of several that are stacked."""
     if len(specs) == 1:
         return SoloStepper(specs[0], sources[0], device, compile)
-    return LaneStepper(specs, sources, device)
+    return LaneStepper(specs, sources, device, compile)
 
 
 def _tried(
@@ -125,7 +126,8 @@ def _tried(
     try:
         sources = [Source(spec.task, spec.seed, spec.train.examples) for spec in specs]
         stepper = stepper_of(specs, sources, device, compile)
-        return Loop(specs, sources, stepper, progress, vault, pause, environment(device)).run(resume)
+        ahead = device.type != "cpu"
+        return Loop(specs, sources, stepper, progress, vault, pause, environment(device), ahead).run(resume)
     except Exception as error:  # what the failed attempt holds is let go only once the error is
         if not refused(error):
             raise

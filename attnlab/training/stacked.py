@@ -24,6 +24,7 @@ from torch import Tensor
 from attnlab.spec import TrainSpec
 from attnlab.training.optimiser import EPSILON, MOMENTUM, size, turned
 from attnlab.training.orthogonal import orthogonal
+from attnlab.training.sending import sent
 
 
 @final
@@ -105,7 +106,8 @@ class Stacked:
 
     def _column(self, numbers: Sequence[float]) -> Tensor:
         """A number for each lane."""
-        return self.weights_KP.new_tensor(numbers)[:, None]
+        column_K = torch.tensor(numbers, dtype=self.weights_KP.dtype)
+        return sent(column_K.numpy(), self.weights_KP.device)[:, None]
 
     def _spread(self, numbers: Mapping[str, float]) -> Tensor:
         """A number for each weight, over all of its numbers."""

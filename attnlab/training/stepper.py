@@ -18,11 +18,13 @@ from attnlab.model.transformer import Transformer, build
 from attnlab.spec import RunSpec, Watch
 from attnlab.tasks import Batch, Stream
 from attnlab.tasks.streams import Source, generator
+from attnlab.training.capturing import Captured
 from attnlab.training.compiling import Compile, Compiled, pays
 from attnlab.training.memory import keep
 from attnlab.training.optimiser import Optimiser
 from attnlab.training.precision import answered, products
 from attnlab.training.scoring import asked
+from attnlab.training.sending import sent
 from attnlab.training.watching import watch
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -94,6 +96,7 @@ class SoloStepper:
         self._taken = 0
         wanted = pays(compile, spec, device, model.position.random)
         self._program = Compiled(self._losses_of) if wanted else None
+        self._slopes = Captured(self._slopes_of) if wanted and device.type == "cuda" else self._slopes_of
 
     @property
     def compiled(self) -> bool:
@@ -104,15 +107,22 @@ class SoloStepper:
         """One step of the only lane."""
         self._taken += 1
         self.model.position.draw = self._taken
-        losses_of = self._program or self._losses_of
-        self.optimiser.clear()
         with products(self.spec.train.precision):
-            loss, auxiliary = losses_of(*placed(batches[0], self.device))
-            (loss + auxiliary).backward()
+            loss, *slopes = self._slopes(*placed(batches[0], self.device))
+        assert loss is not None, "every step has a loss"
+        self._losses.append(loss.clone())
+        for weight, slope in zip(self.optimiser.weights.values(), slopes, strict=True):
+            weight.grad = None if slope is None else slope.contiguous()
         if self.spec.train.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.train.clip)
         self.optimiser.step(rates[0])
-        self._losses.append(loss.detach())
+        self.optimiser.clear()
+
+    def _slopes_of(self, inputs_BT: Tensor, asked_N: Tensor | None, due_N: Tensor) -> tuple[Tensor | None, ...]:
+        """The loss of a batch, and the gradient of each weight; None where a weight takes no part."""
+        loss, auxiliary = (self._program or self._losses_of)(inputs_BT, asked_N, due_N)
+        weights = list(self.optimiser.weights.values())
+        return loss.detach(), *torch.autograd.grad(loss + auxiliary, weights, allow_unused=True)
 
     def _losses_of(self, inputs_BT: Tensor, asked_N: Tensor | None, due_N: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the auxiliary loss of a batch."""
@@ -170,13 +180,9 @@ def placed(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None, T
     way back a sum over places.
     """
     places = asked(batch)
-    arrays = [batch.inputs_BT, batch.targets_BT.reshape(-1)[places]]
     everywhere = len(places) == batch.targets_BT.size
-    tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in (*arrays, *([] if everywhere else [places]))]
-    if device.type == "cuda":
-        tensors = [tensor.pin_memory() for tensor in tensors]
-    inputs_BT, due_N, *asked_N = (tensor.to(device, non_blocking=True) for tensor in tensors)
-    return inputs_BT, asked_N[0] if asked_N else None, due_N
+    asked_N = None if everywhere else sent(places, device)
+    return sent(batch.inputs_BT, device), asked_N, sent(batch.targets_BT.reshape(-1)[places], device)
 
 
 @torch.no_grad()
