@@ -1,8 +1,9 @@
 """What a plan costs: parameters, operations, memory and wall time, from a few real steps of each shape.
 
-Runs of one shape take the same time per step, so each shape is built once, warmed up, and timed over a few steps on
-one thread, as the workers will run it. A run that is solved stops sooner: the upper estimate counts all steps; the
-lower one takes the share of steps that runs of the same task took in this store, or else what the experiment says.
+Runs of one shape take the same time per step, so each shape is built once, warmed up, and timed over a few steps, on
+one thread and with as many lanes as the workers will have. A run that is solved stops sooner: the upper estimate
+counts all steps; the lower one takes the share of steps that runs of the same task took in this store, or else what
+the experiment says.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from pathlib import Path
 
 import torch
 
+from attnlab.model.transformer import build
 from attnlab.spec import RunSpec
 from attnlab.store import Store
 from attnlab.sweeping.budget import flops
 from attnlab.sweeping.estimate import Estimate, Shape
 from attnlab.sweeping.jobs import Executor
 from attnlab.sweeping.processes import MEMORY
+from attnlab.sweeping.sweep import lanes_each
 from attnlab.tasks.streams import Source
 from attnlab.training.environment import device
-from attnlab.training.stepper import SoloStepper
+from attnlab.training.run import stacked, stepper_of
 
 WARM, TIMED = 2, 5
 """Steps before and while the clock runs."""
@@ -47,12 +50,13 @@ def calibrated(specs: Sequence[RunSpec], store: Path, executor: Executor, expect
     by_shape: dict[str, list[RunSpec]] = {}
     for spec in specs:
         by_shape.setdefault(spec.shape, []).append(spec)
-    threads, where = torch.get_num_threads(), executor.setting.device
+    lanes = lanes_each(executor, sum(spec.id not in kept for spec in specs))
+    threads, where = torch.get_num_threads(), device(executor.setting.device)
     if executor.setting.threads:
         torch.set_num_threads(executor.setting.threads)
     try:
         shapes = [
-            _shape(same, sum(spec.id not in kept for spec in same), shares(same, taken, expected), where)
+            _shape(same, [spec for spec in same if spec.id not in kept], lanes, shares(same, taken, expected), where)
             for same in by_shape.values()
         ]
     finally:
@@ -71,30 +75,36 @@ def shares(same: Sequence[RunSpec], taken: Mapping[str, Sequence[float]], expect
     return statistics.mean(known) if known else 1.0 if expected is None else expected
 
 
-def _shape(same: Sequence[RunSpec], missing: int, share: float, where: str) -> Shape:
-    spec = same[0]
-    source = Source(spec.task, spec.seed, spec.train.examples)
-    stepper = SoloStepper(spec, source, device(where))
-    batches = [source.training(step, spec.train.batch) for step in range(WARM + TIMED)]
+def _shape(same: Sequence[RunSpec], missing: Sequence[RunSpec], lanes: int, share: float, where: torch.device) -> Shape:
+    together = (missing or same)[: max(1, lanes)]
+    together = together[: stacked(together, where, lanes)]
+    spec, count = together[0], len(together)
+    sources = [Source(one.task, one.seed, one.train.examples) for one in together]
+    stepper, source = stepper_of(together, sources, where), sources[0]
+    batches = [
+        {lane: one.training(step, spec.train.batch) for lane, one in enumerate(sources)} for step in range(WARM + TIMED)
+    ]
     spent = []
-    for batch in batches:
+    for drawn in batches:
         started = time.perf_counter()
-        stepper.step({0: batch}, {0: 1e-6})
+        stepper.step(drawn, dict.fromkeys(drawn, 1e-6))
         stepper.losses()  # waits for the device
         spent.append(time.perf_counter() - started)
     step = statistics.median(spent[WARM:])
-    drawn = time.perf_counter()
+    began = time.perf_counter()
     source.training(0, spec.train.batch)
-    step += time.perf_counter() - drawn
+    step += count * (time.perf_counter() - began)
     looks = spec.train.steps // spec.train.validate_every * spec.train.validation + spec.train.test
-    tokens = spec.train.batch * batches[-1].inputs_BT.shape[1]
+    tokens = spec.train.batch * batches[-1][0].inputs_BT.shape[1]
     others = sum(task.length for task in source.others.values()) * spec.train.test
     answered = (looks * source.task.length + others) / tokens
-    seconds = step * (spec.train.steps + LOOKS * answered)
+    seconds = step / count * (spec.train.steps + LOOKS * answered)
     words = " · ".join(spec.words.split(" · ")[:-1])
     size = sum(array.nbytes for array in stepper.state().values())
-    operations = flops(stepper.model, source)
-    return Shape(words, len(same), missing, stepper.parameters, operations, step, seconds, share, MEMORY + 4 * size)
+    model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
+    memory, operations = MEMORY + 4 * size, flops(model, source)
+    runs = len(same), len(missing)
+    return Shape(words, *runs, stepper.parameters, operations, step, seconds, share, memory, count)
 
 
 def free_memory() -> int:

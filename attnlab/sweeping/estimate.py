@@ -22,13 +22,15 @@ class Shape:
     flops: int
     """Operations of one forward pass over one sequence."""
     step: float
-    """Seconds per training step."""
+    """Seconds per training step, of all lanes together."""
     seconds: float
-    """Seconds of one run that takes all its steps."""
+    """Seconds of one run that takes all its steps, or its part of what its lanes take together."""
     share: float
     """Share of its steps that such a run takes, as far as is known."""
     memory: int
     """Bytes of one worker, at its peak while the steps were timed."""
+    lanes: int = 1
+    """Runs that are stacked into one program."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Estimate:
         """Wall time if runs stop as early as those seen before, and if none does."""
         most = [shape.missing * shape.seconds for shape in self.shapes]
         least = [shape.missing * shape.seconds * shape.share for shape in self.shapes]
-        longest = max((shape.seconds for shape in self.shapes if shape.missing), default=0.0)
+        longest = max((shape.seconds * shape.lanes for shape in self.shapes if shape.missing), default=0.0)
         share = max((shape.share for shape in self.shapes if shape.missing), default=1.0)
         return max(sum(least) / self.workers, longest * share), max(sum(most) / self.workers, longest)
 
@@ -56,10 +58,21 @@ class Estimate:
         table = Table(box=box.SIMPLE_HEAD)
         table.collapse_padding = True
         table.add_column("runs of one shape", overflow="fold", min_width=12)
-        for head in ("runs", "missing", "weights", "flops", "step", "one run", "memory"):
+        stacks = any(shape.lanes > 1 for shape in self.shapes)
+        for head in (
+            "runs",
+            "missing",
+            *(["lanes"] if stacks else []),
+            "weights",
+            "flops",
+            "step",
+            "one run",
+            "memory",
+        ):
             table.add_column(head, justify="right")
         for shape in self.shapes:
-            cells = [str(shape.runs), str(shape.missing), f"{shape.parameters:,}", scaled(shape.flops)]
+            cells = [str(shape.runs), str(shape.missing), *([str(shape.lanes)] if stacks else [])]
+            cells += [f"{shape.parameters:,}", scaled(shape.flops)]
             cells += [f"{1000 * shape.step:.1f} ms", clock(shape.seconds), f"{shape.memory / 2**20:,.0f} MB"]
             table.add_row(shape.words, *cells)
         runs, missing = sum(shape.runs for shape in self.shapes), sum(shape.missing for shape in self.shapes)

@@ -90,13 +90,11 @@ def sweep(
             if done.keys() >= set(runs):  # whoever drove before died between keeping records and dropping this
                 kept.drop(name)
         clerk = Clerk(kept, progress)
-        setting = executor.setting
-        lanes, sharers = most(setting.lanes, setting.device), executor.count if setting.lanes == "auto" else 1
 
         def run(wanted: Sequence[RunSpec]) -> list[Record]:
             missing = [spec for spec in wanted if spec.id not in done]
             try:
-                executor.run(jobs(missing, kept, lanes, sharers), clerk, interruption)
+                executor.run(jobs(missing, kept, *stacking(executor)), clerk, interruption)
             finally:
                 clerk.flush()
             done.update(clerk.records)
@@ -126,9 +124,29 @@ def jobs(specs: Iterable[RunSpec], store: Store, lanes: int = 1, sharers: int = 
             for run in runs:
                 del waiting[run]
             yield Job(name, together, store.load(name))
-    for bundle in bundles(waiting.values(), min(lanes, max(1, math.ceil(len(waiting) / sharers)))):
+    for bundle in bundles(waiting.values(), shared(lanes, sharers, len(waiting))):
         name = bundle_name(bundle)
         yield Job(name, bundle, store.load(name))
+
+
+def stacking(executor: Executor) -> tuple[int, int]:
+    """How many lanes a bundle may have, and among how many workers the runs are to be shared out."""
+    setting = executor.setting
+    return most(setting.lanes, setting.device), executor.count if setting.lanes == "auto" else 1
+
+
+def lanes_each(executor: Executor, runs: int) -> int:
+    """Lanes of a bundle if so many runs are to be shared out."""
+    return shared(*stacking(executor), runs)
+
+
+def shared(lanes: int, sharers: int, runs: int) -> int:
+    """Lanes of a bundle that leaves some runs for the other workers.
+
+    >>> shared(64, 4, 10), shared(2, 1, 10), shared(64, 4, 0)
+    (3, 2, 1)
+    """
+    return min(lanes, max(1, math.ceil(runs / sharers)))
 
 
 def bundles(specs: Iterable[RunSpec], lanes: int) -> Iterator[tuple[RunSpec, ...]]:

@@ -13,6 +13,7 @@ from attnlab.model.transformer import build
 from attnlab.store import Store
 from attnlab.sweeping.calibration import calibrated, kind
 from attnlab.sweeping.estimate import Estimate, Shape
+from attnlab.sweeping.jobs import Setting
 from attnlab.sweeping.processes import MEMORY
 from attnlab.tasks.streams import Source
 from tests.sweeping.sweeps import Fake, planned, shown
@@ -77,6 +78,24 @@ def test_workers_share_the_time_but_no_run_is_split() -> None:
     assert four.seconds == (100.0, 100.0)
     assert replace(four, workers=1).seconds == (120.0, 140.0)
     assert Estimate((shape(10.0, missing=0),), 2, "2 processes", 2**40).seconds == (0.0, 0.0)
+
+
+def test_lanes_are_timed_together_and_told() -> None:
+    staff = Fake()
+    staff.setting = Setting(lanes=2)
+    specs = planned(rungs=(1,), seeds=5)
+    (one,) = calibrated(specs, Path("nowhere"), staff).shapes
+    assert one.lanes == 2
+    assert "lanes" in drawn(Estimate((one,), 1, "fake", 2**40))
+    (alone,) = calibrated(specs, Path("nowhere"), Fake()).shapes
+    assert alone.lanes == 1
+    assert one.seconds * 2 / one.step == pytest.approx(alone.seconds / alone.step)
+    assert "lanes" not in drawn(Estimate((alone,), 1, "fake", 2**40))
+
+
+def test_no_worker_is_done_before_its_longest_bundle() -> None:
+    bundle = replace(shape(10.0, missing=4, share=0.5), lanes=4)
+    assert Estimate((bundle,), 4, "4 processes", 2**40).seconds == (20.0, 40.0)
 
 
 def test_it_is_drawn_in_eighty_columns() -> None:
