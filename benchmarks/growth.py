@@ -1,38 +1,40 @@
-"""How the cost of one step grows with length, width and vocabulary: fitted exponents, on one thread.
+"""How the cost of one step grows with length, width, vocabulary and lanes: fitted exponents, on one thread or a GPU.
 
-    python benchmarks/growth.py [--budget SECONDS] [NAME ...]
+    python benchmarks/growth.py [--budget SECONDS] [--device cuda] [--axes length width] [NAME ...]
 
-A size is left out once the sizes before it say that it would take more than the budget of processor seconds.
+Time and memory of a step, per sequence, every size in a process of its own. The first size at which a step takes more
+than the budget is the last.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
-LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
-WIDTHS = (32, 64, 128, 256, 512)
-VOCABULARIES = (64, 512, 4096, 32768)
+
+def told(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.2g}" if value < 10 else f"{value:,.0f}" for value in values)
 
 
 def main() -> None:
-    import torch
-
-    from attnlab.timing.growth import NAMES, grown
+    from attnlab.timing.growth import AXES, NAMES, apart, grown
+    from attnlab.training.environment import device
 
     parser = argparse.ArgumentParser(description="Exponents of the cost of a step.")
     parser.add_argument("names", nargs="*", default=NAMES)
-    parser.add_argument("--budget", type=float, default=10.0, help="seconds of the processor for one size")
-    parser.add_argument("--axes", nargs="*", default=["length", "width", "vocabulary"])
+    parser.add_argument("--budget", type=float, default=10.0, help="seconds of one step")
+    parser.add_argument("--axes", nargs="*", default=list(AXES), choices=list(AXES))
+    parser.add_argument("--device", default="cpu")
     asked = parser.parse_args()
-    torch.set_num_threads(1)
-    sizes = {"length": LENGTHS, "width": WIDTHS, "vocabulary": VOCABULARIES}
-    print("| attention | grows with | sizes | ms per sequence | exponent |\n|---|---|---|---|---|")
+    print("| attention | grows with | sizes | ms per sequence | exponent | MB per sequence | exponent |")
+    print("|---|---|---|---|---|---|---|")
     for axis in asked.axes:
         for name in asked.names:
-            found = grown(name, axis, sizes[axis], asked.budget)
-            told = " ".join(f"{1e3 * seconds:.2g}" for seconds in found.seconds)
+            found = grown(name, axis, AXES[axis], apart(device(asked.device)), asked.budget)
             span = f"{found.sizes[0]}..{found.sizes[-1]}"
-            print(f"| `{name}` | {axis} | {span} | {told} | {found.exponent:.2f} |", flush=True)
+            times, sizes = [1e3 * one.seconds for one in found.costs], [one.bytes / 2**20 for one in found.costs]
+            cells = [told(times), f"{found.exponent('seconds'):.2f}", told(sizes), f"{found.exponent('bytes'):.2f}"]
+            print(f"| `{name}` | {axis} | {span} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

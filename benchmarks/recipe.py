@@ -22,7 +22,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from attnlab.record import Record
-from attnlab.spec import RunSpec, TrainSpec
+from attnlab.spec import RunSpec
 from attnlab.store import Store
 from attnlab.tasks.streams import Source
 from attnlab.timing.pairs import Program, interleaved
@@ -34,10 +34,24 @@ Row = dict[Recipe, list[Record]]
 STEPS = 10
 
 
+def said(spec: RunSpec) -> dict[str, Any]:
+    """Every field of a run's model and training that a recipe may set; the attention has a row of its own."""
+    model = {name: value for name, value in spec.model if name not in ("attention", "modifiers", "position")}
+    model |= {"position": str(spec.model.position), **dict(spec.model.modifiers)}
+    return {**dict(spec.train), **model}
+
+
 def fields(records: Sequence[Record]) -> tuple[str, ...]:
     """What the recipes differ in."""
-    plans = [record.spec.train for record in records]
-    return tuple(name for name in TrainSpec.model_fields if len({repr(getattr(plan, name)) for plan in plans}) > 1)
+    everything = [said(record.spec) for record in records]
+    return tuple(name for name in everything[0] if len({repr(one[name]) for one in everything}) > 1)
+
+
+def word(name: str, value: Any) -> str:
+    """A field of a recipe, in words."""
+    if isinstance(value, bool):
+        return name if value else f"no {name}"
+    return f"{name} {value:g}" if isinstance(value, float) else str(value)
 
 
 def stepping(spec: RunSpec) -> Program:
@@ -74,10 +88,7 @@ def told(runs: Sequence[Record]) -> str:
 def table(rows: Mapping[str, Row], names: Sequence[str], default: Recipe, rounds: int) -> None:
     """Steps to solve and the cost of a step, row by row, and what they come to."""
     recipes = list(dict.fromkeys(recipe for runs in rows.values() for recipe in runs))
-    heads = [
-        ", ".join(f"{n} {v:g}" if isinstance(v, float) else f"{v}" for n, v in zip(names, r, strict=True))
-        for r in recipes
-    ]
+    heads = [", ".join(map(word, names, recipe)) for recipe in recipes]
     print(f"| | {' | '.join(heads)} |\n{'|---' * (len(recipes) + 1)}|")
     ratios: dict[Recipe, list[float]] = {recipe: [] for recipe in recipes}
     for name, runs in rows.items():
@@ -103,10 +114,11 @@ def main() -> None:
     names = fields(records)
     rows: dict[str, Row] = {}
     for record in records:
-        task, plan = record.spec.task, record.spec.train
+        task, values = record.spec.task, said(record.spec)
         row = rows.setdefault(f"`{task.name} {task.complexity}`, `{record.spec.variant}`", {})
-        row.setdefault(tuple(getattr(plan, name) for name in names), []).append(record)
-    table(rows, names, tuple(getattr(TrainSpec(), name) for name in names), asked.rounds)
+        row.setdefault(tuple(values[name] for name in names), []).append(record)
+    default = said(RunSpec(task=records[0].spec.task))
+    table(rows, names, tuple(default[name] for name in names), asked.rounds)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from attnlab.cli.train import Device
 
 def bench(
     peers: Annotated[bool, typer.Option("--peers", help="Time the peers too that are installed.")] = False,
+    long: Annotated[
+        bool, typer.Option("--long", help="Also a sweep of eight runs, and how costs grow: some twenty minutes.")
+    ] = False,
     device: Annotated[Device, typer.Option("--device")] = Device.auto,
     rounds: Annotated[int, typer.Option("--rounds", min=2, help="Interleaved rounds of each comparison.")] = 5,
     out: Annotated[
@@ -34,7 +37,7 @@ def bench(
 
     where = place(device.value)
     with Console(stderr=True).status(f"Measuring on {where}, {rounds} rounds"):
-        found = measure(where, rounds, peers)
+        found = measure(where, rounds, peers, long)
     found.save(out)
     if as_json:
         sys.stdout.write(json.dumps(found.data()) + "\n")

@@ -9,16 +9,19 @@ from functools import partial
 import numpy as np
 import torch
 
+from attnlab.attention import ATTENTIONS
 from attnlab.spec import RunSpec, TaskSpec, TrainSpec
 from attnlab.tasks import Batch
 from attnlab.tasks.streams import Source
+from attnlab.timing.eight import eight
 from attnlab.timing.every import every_position, row_by_row
+from attnlab.timing.growth import AXES, NAMES, Measure, apart, grown
 from attnlab.timing.pairs import ROUNDS, Measured, Program, Seconds, interleaved, line, ratio
 from attnlab.timing.saved import Benchmark
 from attnlab.timing.start import memory, starting
-from attnlab.timing.textbook import RATE, Shape, Sized, by_hand, ours, x_transformers
+from attnlab.timing.textbook import RATE, Shape, by_hand, ours, x_transformers
+from attnlab.timing.textbook import stacked as lanes
 from attnlab.training.environment import environment
-from attnlab.training.lanes import LaneStepper
 from attnlab.training.stepper import SoloStepper
 
 Race = Callable[[Mapping[str, Program]], Seconds]
@@ -28,17 +31,21 @@ TEXTBOOK = Shape()
 WIDE = Shape(width=128, length=128)
 RECALL = Shape(vocabulary=8192, batch=256)
 LANES = (1, 8, 32)
+STRAIGHT = 1.3
+"""Exponent in the length below which a cost is linear and not quadratic."""
 
 
-def bench(device: torch.device, rounds: int = ROUNDS, peers: bool = False) -> Benchmark:
+def bench(device: torch.device, rounds: int = ROUNDS, peers: bool = False, long: bool = False) -> Benchmark:
     """Measure all of it; on one thread by the time of the processor, which other work on the machine leaves alone.
 
     Args:
         device: Where the steps are taken.
         rounds: Interleaved rounds of each comparison.
         peers: Whether to time the peers that are installed.
+        long: Whether to measure a sweep of eight runs, and how costs grow.
     """
-    lines, left_out = [], []
+    lines: list[Measured] = []
+    left_out: list[str] = []
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     clock = time.process_time if alone else time.perf_counter
     race = partial(interleaved, rounds=rounds, clock=clock, settle=settled(device))
@@ -53,6 +60,11 @@ def bench(device: torch.device, rounds: int = ROUNDS, peers: bool = False) -> Be
         left_out.append("Lanes and compiled steps are measured on a GPU alone.")
     else:
         lines += stacked(device, race)
+    if long:
+        lines += [eight(rounds)] if device.type == "cpu" else []
+        lines += growth(apart(device))
+    else:
+        left_out.append("A sweep of eight runs, and how costs grow, are measured with --long.")
     told = {**environment(device), "clock": "processor" if alone else "wall"}
     return Benchmark(lines, told, left_out)
 
@@ -147,16 +159,8 @@ def variants(device: torch.device, race: Race) -> Iterator[Measured]:
 
 def stacked(device: torch.device, race: Race) -> Iterator[Measured]:
     """Lanes and compiled steps over solo eager ones, in tokens per second."""
-    batches = TEXTBOOK.batches()
-
-    def lanes(count: int) -> Callable[[], object]:
-        specs = [TEXTBOOK.spec(seed=seed) for seed in range(count)]
-        stepper = LaneStepper(specs, [Sized(TEXTBOOK)] * count, device)
-        given = {lane: batches[lane % len(batches)] for lane in range(count)}
-        return lambda: stepper.step(given, dict.fromkeys(given, RATE))
-
     programs: dict[str, Program] = {"solo": ours(TEXTBOOK, device), "compiled": ours(TEXTBOOK, device, "always")}
-    programs |= {f"{count} lanes": lanes(count) for count in LANES}
+    programs |= {f"{count} lanes": lanes(TEXTBOOK, device, count) for count in LANES}
     seconds = race({name: repeated(one, 10) for name, one in programs.items()})
     solo = seconds["solo"]
     yield ratio("tokens/s, compiled / solo eager", solo, seconds["compiled"], goal=3.0)
@@ -164,3 +168,15 @@ def stacked(device: torch.device, race: Race) -> Iterator[Measured]:
         goal = 15.0 if count == 32 else None
         yield ratio(f"tokens/s, {count} lanes / solo eager", solo, seconds[f"{count} lanes"], factor=count, goal=goal)
     yield ratio("step of 8 lanes / of 1", seconds["8 lanes"], seconds["1 lanes"])
+
+
+def growth(measure: Measure) -> Iterator[Measured]:
+    """Exponents of time and memory: in the length for several attentions, in the other sizes for softmax."""
+    wanted = [(name, "length") for name in NAMES] + [("softmax", axis) for axis in AXES if axis != "length"]
+    for name, axis in wanted:
+        found = grown(name, axis, AXES[axis], measure)
+        goal = STRAIGHT if axis == "length" and ATTENTIONS.entry(name).kind.scans else None
+        span = f"{found.sizes[0]}..{found.sizes[-1]}"
+        for cost, words in (("seconds", "time"), ("bytes", "memory")):
+            named = f"{name}: {words} of a sequence grows with {axis}^"
+            yield line(named, [found.exponent(cost)], goal=goal, below=True, unit="", note=span)

@@ -1,40 +1,67 @@
-"""How the cost of a step grows with the length, the width and the vocabulary: exponents, fitted on logarithms.
+"""How the cost of a step grows with length, width, vocabulary and lanes: exponents, fitted on logarithms.
 
-    seconds(x) ~ x^a      a from least squares over the upper half of the sizes, where constants no longer hide it
+    cost(x) ~ x^a      a from least squares over the upper half of the sizes, where constants no longer hide it
 
-Letters  T tokens, D width, V vocabulary.
+A cost is the time of a step per sequence, or the memory that the step takes per sequence beside what the process held
+before it. Every size is measured in a process of its own, so that none finds memory that another has left.
+
+Letters  T tokens, D width, V vocabulary, K lanes.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from attnlab.timing.textbook import Shape, ours
+from attnlab.timing.start import said
+from attnlab.timing.textbook import Shape, Step, ours, stacked
 
 NAMES = ("softmax", "expressive", "dape", "linear", "delta")
-TOKENS = 4096
-"""Tokens of a batch at the shortest length; longer sequences come fewer at a time, one at the least."""
+AXES = {
+    "length": (64, 128, 256, 512, 1024, 2048, 4096, 8192),
+    "width": (32, 64, 128, 256, 512),
+    "vocabulary": (64, 512, 4096, 32768),
+    "lanes": (1, 2, 4, 8, 16),
+}
+LONG = 2**16
+"""Tokens of a batch at most; longer sequences come fewer at a time, one at the least."""
+STEPS = 3
+APART = "import sys; from attnlab.timing.growth import tell; tell(*sys.argv[1:])"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step takes per sequence."""
+
+    seconds: float
+    """The least of a few steps: of the processor, where it is a CPU."""
+    bytes: float
+    """Memory at the peak, beside what was held before."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """Seconds of a step at each size, for one attention along one axis."""
+    """Costs at each size, for one attention along one axis."""
 
     name: str
     axis: str
     sizes: tuple[int, ...]
-    seconds: tuple[float, ...]
-    """Per sequence; the least of a few steps."""
+    costs: tuple[Cost, ...]
 
-    @property
-    def exponent(self) -> float:
+    def exponent(self, cost: str) -> float:
         """Of the upper half of the sizes, two at the least."""
-        return exponent(self.sizes, self.seconds)
+        return exponent(self.sizes, [float(getattr(one, cost)) for one in self.costs])
+
+
+Measure = Callable[[str, str, int], Cost]
+"""An attention, an axis and a size to the cost there."""
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
@@ -43,43 +70,96 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     >>> round(exponent([1, 2, 4, 8], [9.0, 9.0, 16.0, 64.0]), 3)
     2.0
     """
-    if len(sizes) < 2:
+    if len(sizes) < 2 or min(values) <= 0:
         return float("nan")
     kept = max(2, len(sizes) // 2)
     return float(np.polyfit(np.log(sizes[-kept:]), np.log(values[-kept:]), 1)[0])
+
+
+def grown(name: str, axis: str, sizes: Sequence[int], measure: Measure, budget: float = 10.0) -> Growth:
+    """Costs at rising sizes, until a step would take more than a budget of seconds for all its sequences.
+
+    Args:
+        name: The attention.
+        axis: What rises.
+        sizes: The sizes, in order.
+        measure: What tells the cost.
+        budget: Seconds that a step may take; the first size beyond it is the last.
+    """
+    found: list[tuple[int, Cost]] = []
+    for size in sizes:
+        cost = measure(name, axis, size)
+        found.append((size, cost))
+        if cost.seconds * sequences(axis, size) > budget:
+            break
+    return Growth(name, axis, tuple(size for size, _ in found), tuple(cost for _, cost in found))
+
+
+def apart(device: torch.device) -> Measure:
+    """Costs on a device, each in a process of its own."""
+
+    def measure(name: str, axis: str, size: int) -> Cost:
+        return Cost(**json.loads(said(APART, name, axis, str(size), str(device)).splitlines()[-1]))
+
+    return measure
+
+
+def tell(name: str, axis: str, size: str, device: str) -> None:
+    """Write a cost, as this process finds it, to its standard error."""
+    torch.set_num_threads(1)
+    cost = taken(name, axis, int(size), torch.device(device))
+    sys.stderr.write(json.dumps({"seconds": cost.seconds, "bytes": cost.bytes}) + "\n")
+
+
+def taken(name: str, axis: str, size: int, device: torch.device) -> Cost:
+    """The cost of a step here and now."""
+    step, clock, spent = program(name, axis, size, device), time.process_time, []
+    if device.type == "cuda":
+        clock = time.perf_counter
+        torch.cuda.reset_peak_memory_stats(device)
+    before = held(device)
+    for _ in range(STEPS + 1):
+        start = clock()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        spent.append(clock() - start)
+    many = sequences(axis, size)
+    return Cost(min(spent[1:]) / many, max(0, peak(device) - before) / many)
+
+
+def program(name: str, axis: str, size: int, device: torch.device) -> Step:
+    """A step of an attention at a size."""
+    if axis != "lanes":
+        return ours(shaped(axis, size), device, attention=name)
+    return stacked(shaped(axis, size), device, size, attention=name)
 
 
 def shaped(axis: str, size: int) -> Shape:
     """A small model with one size changed."""
     base = Shape(layers=1, batch=16)
     if axis == "length":
-        return replace(base, length=size, batch=max(1, min(16, TOKENS // size)))
-    return replace(base, **{axis: size})
+        return replace(base, length=size, batch=max(1, min(16, LONG // size)))
+    return base if axis == "lanes" else replace(base, **{axis: size})
 
 
-def grown(
-    name: str,
-    axis: str,
-    sizes: Sequence[int],
-    budget: float = 10.0,
-    steps: int = 3,
-    clock: Callable[[], float] = time.process_time,
-) -> Growth:
-    """Steps at rising sizes, until a size would take more than the budget of seconds.
+def sequences(axis: str, size: int) -> int:
+    """Sequences of a step: of all lanes."""
+    return shaped(axis, size).batch * (size if axis == "lanes" else 1)
 
-    The time of the processor is read, and the least of a few steps is kept, since others may use the machine.
-    """
-    done: list[tuple[int, float]] = []
-    for size in sizes:
-        shape = shaped(axis, size)
-        step = ours(shape, torch.device("cpu"), attention=name)
-        started = clock()
-        taken = []
-        for _ in range(steps + 1):
-            start = clock()
-            step()
-            taken.append(clock() - start)
-        done.append((size, min(taken[1:]) / shape.batch))
-        if 4 * (clock() - started) > budget:
-            break
-    return Growth(name, axis, tuple(size for size, _ in done), tuple(seconds for _, seconds in done))
+
+def held(device: torch.device) -> int:
+    """Bytes held now."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _status("VmRSS")
+
+
+def peak(device: torch.device) -> int:
+    """Bytes held at most so far."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status("VmHWM")
+
+
+def _status(field: str) -> int:
+    """A number of this process, where the system tells it: Linux does."""
+    told = Path("/proc/self/status")
+    lines = told.read_text().splitlines() if told.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)

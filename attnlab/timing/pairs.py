@@ -46,18 +46,20 @@ def interleaved(
     *,
     clock: Callable[[], float] = time.perf_counter,
     settle: Program = lambda: None,
+    warm: bool = True,
 ) -> Seconds:
-    """Seconds of each program in each round; the order turns from round to round, and a first round is not counted.
+    """Seconds of each program in each round; the order turns from round to round.
 
     Args:
         programs: What is timed, by name.
         rounds: How often.
         clock: What tells the time.
         settle: Called before each reading of the clock, such as to wait for a device.
+        warm: Whether a round is run first that is not counted.
     """
     names = list(programs)
     seconds: Seconds = {name: [] for name in names}
-    for turn in range(-1, rounds):
+    for turn in range(-1 if warm else 0, rounds):
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
             settle()

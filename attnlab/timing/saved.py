@@ -11,6 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from attnlab.errors import BadValue
+from attnlab.store.files import write_whole
 from attnlab.timing.pairs import Measured
 
 
@@ -29,8 +30,7 @@ class Benchmark:
 
     def save(self, path: Path) -> None:
         """Keep it, in place of the last one."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.data(), indent=1) + "\n")
+        write_whole(path, json.dumps(self.data(), indent=1).encode() + b"\n")
 
     def table(self, last: Mapping[str, float]) -> Table:
         """Line by line: the median with its quartiles, what was asked for, what it was last time."""

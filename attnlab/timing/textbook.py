@@ -27,6 +27,7 @@ from attnlab.spec import ModelSpec, RunSpec, TaskSpec, TrainSpec
 from attnlab.tasks import Batch
 from attnlab.tasks.streams import Source
 from attnlab.training.compiling import Compile
+from attnlab.training.lanes import LaneStepper
 from attnlab.training.stepper import SoloStepper
 
 RATE = 1e-3
@@ -82,6 +83,15 @@ def ours(shape: Shape, device: torch.device, compile: Compile = "never", attenti
         stepper.step({0: next(batches)}, {0: RATE})
 
     return step
+
+
+def stacked(shape: Shape, device: torch.device, count: int, attention: str = "softmax") -> Step:
+    """A step of so many lanes, each on a batch of its own."""
+    specs = [shape.spec(attention, seed) for seed in range(count)]
+    stepper = LaneStepper(specs, [Sized(shape)] * count, device)
+    batches = shape.batches()
+    given = {lane: batches[lane % len(batches)] for lane in range(count)}
+    return lambda: stepper.step(given, dict.fromkeys(given, RATE))
 
 
 def by_hand(shape: Shape, device: torch.device) -> Step:

@@ -32,10 +32,13 @@ def test_it_is_kept_and_compared_with_the_last(monkeypatch: pytest.MonkeyPatch, 
     assert first.exit_code == 0
     assert "1.25 x" in first.stdout
     assert "Nothing else was measured." in first.stdout
-    assert str(asked[0]) == "(device(type='cpu'), 3, True)"
+    assert str(asked[0]) == "(device(type='cpu'), 3, True, False)"
     measured(monkeypatch, 2.5)
     second = CliRunner().invoke(app, words)
     row = next(row for row in second.stdout.splitlines() if "one / other" in row)
     assert row.split()[3:] == ["2.5", "x", "2.5..2.5", "1.25", "3"]
+    asked = measured(monkeypatch, 2.5)
+    assert CliRunner().invoke(app, [*words, "--long"]).exit_code == 0
+    assert str(asked[0]) == "(device(type='cpu'), 3, True, True)"
     plain = CliRunner().invoke(app, [*words, "--json"])
     assert json.loads(plain.stdout)["lines"][0]["median"] == 2.5

@@ -9,7 +9,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from attnlab.tasks import IGNORE
 from attnlab.tasks.recall import Recall
 from attnlab.timing.every import every_position, row_by_row
-from attnlab.timing.growth import exponent, grown, shaped
 from attnlab.timing.textbook import Hand, HandBlock, Shape, Sized, by_hand, ours, x_transformers
 from attnlab.training.scoring import asked
 from attnlab.training.stepper import SoloStepper
@@ -69,22 +68,3 @@ def test_rows_one_by_one_are_the_task() -> None:
     for inputs, targets in zip(inputs_BT.tolist(), targets_BT.tolist(), strict=True):
         answers = task.solve(inputs)
         assert all(answer == target for answer, target in zip(answers, targets, strict=True) if target != IGNORE)
-
-
-def test_an_exponent_is_that_of_the_larger_sizes() -> None:
-    assert abs(exponent([1, 2, 4, 8, 16, 32], [50, 50, 50, 64, 256, 1024]) - 2) < 1e-9
-    assert np.isnan(exponent([1], [1.0]))
-
-
-def test_growth_ends_where_the_budget_does() -> None:
-    now = [0.0]
-
-    def clock() -> float:
-        now[0] += 1.0
-        return now[0]
-
-    found = grown("softmax", "vocabulary", (8, 16, 32), budget=1e9, steps=1, clock=clock)
-    assert found.sizes == (8, 16, 32)
-    assert found.seconds == (1 / 16,) * 3
-    assert grown("softmax", "vocabulary", (8, 16, 32), budget=1.0, steps=1, clock=clock).sizes == (8,)
-    assert [shaped("length", size).batch for size in (64, 1024, 8192)] == [16, 4, 1]

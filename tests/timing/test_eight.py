@@ -1,0 +1,15 @@
+"""The sweep of eight runs and the hand-written loop beside it: both run to their end, as they are told."""
+
+from __future__ import annotations
+
+import pytest
+
+from attnlab.timing.eight import eight
+
+
+@pytest.mark.slow
+def test_both_run_and_are_compared() -> None:
+    found = eight(rounds=1, steps=2, processes=2)
+    assert found.goal == 2.2
+    assert 0.01 < found.median < 10
+    assert found.note == "2 steps, 2 processes, start and end included"
