@@ -111,10 +111,11 @@ class SoloStepper:
             loss, *slopes = self._slopes(*placed(batches[0], self.device))
         assert loss is not None, "every step has a loss"
         self._losses.append(loss.clone())
-        for weight, slope in zip(self.optimiser.weights.values(), slopes, strict=True):
+        weights = self.optimiser.weights.values()
+        for weight, slope in zip(weights, slopes, strict=True):
             weight.grad = None if slope is None else slope.contiguous()
         if self.spec.train.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.train.clip)
+            torch.nn.utils.clip_grad_norm_(weights, self.spec.train.clip)
         self.optimiser.step(rates[0])
         self.optimiser.clear()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -55,6 +56,7 @@ def test_the_operations_told_are_those_that_are_done() -> None:
     assert 3 * counter.get_total_flops() == SMALL.operations
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the rival's own, where it is installed
 def test_every_step_runs_and_a_rival_that_is_not_there_is_none() -> None:
     for step in (ours(SMALL, CPU), by_hand(SMALL, CPU), every_position(Shape(vocabulary=32, batch=4), CPU)):
         step()
