@@ -15,13 +15,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from attnlab.timing.start import said
 from attnlab.timing.textbook import Shape, Step, ours, stacked
+from attnlab.training.memory import told
 
 NAMES = ("softmax", "expressive", "dape", "linear", "delta")
 AXES = {
@@ -150,16 +150,9 @@ def sequences(axis: str, size: int) -> int:
 
 def held(device: torch.device) -> int:
     """Bytes held now."""
-    return torch.cuda.memory_allocated(device) if device.type == "cuda" else _status("VmRSS")
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else told("VmRSS")
 
 
 def peak(device: torch.device) -> int:
     """Bytes held at most so far."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else _status("VmHWM")
-
-
-def _status(field: str) -> int:
-    """A number of this process, where the system tells it: Linux does."""
-    told = Path("/proc/self/status")
-    lines = told.read_text().splitlines() if told.exists() else []
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else told("VmHWM")

@@ -31,7 +31,7 @@ from attnlab.tensors import wide
 from attnlab.training.capturing import Captured, Function
 from attnlab.training.compiling import Compile, pays
 from attnlab.training.folding import Folded
-from attnlab.training.memory import keep
+from attnlab.training.memory import keep, keep_all
 from attnlab.training.padding import SILENT, indifferent, padded
 from attnlab.training.precision import lowered, products
 from attnlab.training.scoring import asked
@@ -96,6 +96,8 @@ class LaneStepper:
                 self._losses.append((tuple(group), losses_K.clone()))
                 slopes = own if len(groups) == 1 else [_sum(*pair) for pair in zip(slopes, own, strict=True)]
         self.block.step(slopes, [rates[lane] for lane in self.lanes])
+        if self.block.taken == 1:
+            keep_all()
 
     def losses(self) -> dict[int, list[float]]:
         """Losses since this was last called; waits for the device once."""

@@ -20,7 +20,7 @@ from attnlab.tasks import Batch, Stream
 from attnlab.tasks.streams import Source, generator
 from attnlab.training.capturing import Captured
 from attnlab.training.compiling import Compile, Compiled, pays
-from attnlab.training.memory import keep
+from attnlab.training.memory import keep, keep_all
 from attnlab.training.optimiser import Optimiser
 from attnlab.training.precision import answered, products
 from attnlab.training.scoring import asked
@@ -118,6 +118,8 @@ class SoloStepper:
             torch.nn.utils.clip_grad_norm_(weights, self.spec.train.clip)
         self.optimiser.step(rates[0])
         self.optimiser.clear()
+        if self._taken == 1:
+            keep_all()
 
     def _slopes_of(self, inputs_BT: Tensor, asked_N: Tensor | None, due_N: Tensor) -> tuple[Tensor | None, ...]:
         """The loss of a batch, and the gradient of each weight; None where a weight takes no part."""
