@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+import importlib.util
+import itertools
+from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from attnlab.attention import ATTENTIONS
 from attnlab.spec import RunSpec, TaskSpec, TrainSpec
-from attnlab.tasks import Batch
 from attnlab.tasks.streams import Source
+from attnlab.timing.apart import Build, raced
 from attnlab.timing.eight import eight
 from attnlab.timing.every import every_position, row_by_row
 from attnlab.timing.growth import AXES, NAMES, Measure, apart, grown
-from attnlab.timing.pairs import ROUNDS, Measured, Program, Seconds, interleaved, line, ratio
+from attnlab.timing.pairs import ROUNDS, Measured, Program, Seconds, line, ratio
 from attnlab.timing.saved import Benchmark
 from attnlab.timing.start import memory, starting
 from attnlab.timing.textbook import RATE, Shape, by_hand, ours, x_transformers
@@ -24,19 +26,27 @@ from attnlab.timing.textbook import stacked as lanes
 from attnlab.training.environment import environment
 from attnlab.training.stepper import SoloStepper
 
-Race = Callable[[Mapping[str, Program]], Seconds]
-"""Programs to their seconds, round by round."""
+
+class Race(Protocol):
+    """Programs to their seconds, round by round."""
+
+    def __call__(self, builds: Mapping[str, Build], *, times: int = 1) -> Seconds:
+        """Each program has its turn, so many times over."""
+
 
 TEXTBOOK = Shape()
 WIDE = Shape(width=128, length=128)
 RECALL = Shape(vocabulary=8192, batch=256)
+RECALL_TASK = TaskSpec(name="recall", options={"vocabulary": 8192, "length": 64, "pairs": 4})
+PRODUCT, DRAWS = 1024, 20
+"""Rows of a large matrix; batches drawn in one turn."""
 LANES = (1, 8, 32)
 STRAIGHT = 1.3
 """Exponent in the length below which a cost is linear and not quadratic."""
 
 
 def bench(device: torch.device, rounds: int = ROUNDS, peers: bool = False, long: bool = False) -> Benchmark:
-    """Measure all of it; on one thread by the time of the processor, which other work on the machine leaves alone.
+    """Measure all of it, every program in a process of its own; on one thread by the time of the processor.
 
     Args:
         device: Where the steps are taken.
@@ -47,8 +57,7 @@ def bench(device: torch.device, rounds: int = ROUNDS, peers: bool = False, long:
     lines: list[Measured] = []
     left_out: list[str] = []
     alone = device.type == "cpu" and torch.get_num_threads() == 1
-    clock = time.process_time if alone else time.perf_counter
-    race = partial(interleaved, rounds=rounds, clock=clock, settle=settled(device))
+    race: Race = partial(raced, rounds=rounds, processor=alone, device=device)
     found, missing = textbook(device, race, peers)
     lines += found
     left_out += missing
@@ -69,99 +78,104 @@ def bench(device: torch.device, rounds: int = ROUNDS, peers: bool = False, long:
     return Benchmark(lines, told, left_out)
 
 
-def settled(device: torch.device) -> Program:
-    """Waits for the device, where it runs ahead."""
-    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
-
-
-def repeated(program: Program, times: int) -> Program:
-    """A program, several times over: a round longer than the clock's grain and the scheduler's slice."""
-
-    def run() -> None:
-        for _ in range(times):
-            program()
-
-    return run
-
-
 def textbook(device: torch.device, race: Race, peers: bool) -> tuple[list[Measured], list[str]]:
     """The textbook shape against a loop written by hand and against peers, and what was left out."""
-    programs: dict[str, Program] = {"ours": ours(TEXTBOOK, device), "hand": by_hand(TEXTBOOK, device)}
+    builds: dict[str, Build] = {"ours": partial(ours, TEXTBOOK, device), "hand": partial(by_hand, TEXTBOOK, device)}
     missing = []
-    for name, flash in (("x-transformers", False), ("x-transformers, fused", True)) if peers else ():
-        rival = x_transformers(TEXTBOOK, device, flash)
-        if rival is not None:
-            programs[name] = rival
-    if peers and len(programs) == 2:
+    if peers and importlib.util.find_spec("x_transformers") is None:
         missing.append("x-transformers is not installed: pip install x-transformers.")
-    seconds = race({name: repeated(one, 3) for name, one in programs.items()})
+    elif peers:
+        builds["x-transformers"] = partial(x_transformers, TEXTBOOK, device, False)
+        builds["x-transformers, fused"] = partial(x_transformers, TEXTBOOK, device, True)
+    seconds = race(builds, times=3)
     goals = {"hand": 1.0, "x-transformers": 1.3}
-    rivals = [name for name in seconds if name != "ours"]
     words = {"hand": "a fused loop written by hand"}
     lines = [
         ratio(f"{words.get(name, name)} / ours", seconds[name], seconds["ours"], goal=goals.get(name))
-        for name in rivals
+        for name in builds
+        if name != "ours"
     ]
     return lines, missing
 
 
 def rate(device: torch.device, race: Race) -> Iterator[Measured]:
     """The share of the measured rate of one matrix product that a step of width 128 reaches."""
-    size = 1024
-    one, other = (torch.randn(size, size, device=device) for _ in range(2))
-    programs: dict[str, Program] = {
-        "ours": ours(WIDE, device),
-        "hand": by_hand(WIDE, device),
-        "product": repeated(lambda: one @ other, 8),
+    products = 8
+    builds: dict[str, Build] = {
+        "ours": partial(ours, WIDE, device),
+        "hand": partial(by_hand, WIDE, device),
+        "product": partial(product, PRODUCT, products, device),
     }
-    seconds = race(programs)
-    floor = [taken / (8 * 2 * size**3) * WIDE.operations for taken in seconds["product"]]
+    seconds = race(builds)
+    floor = [taken / (products * 2 * PRODUCT**3) * WIDE.operations for taken in seconds["product"]]
     yield ratio("matmul floor / ours, width 128, T 128", floor, seconds["ours"], goal=0.65)
     yield ratio("matmul floor / hand-written, the same", floor, seconds["hand"])
 
 
+def product(size: int, times: int, device: torch.device) -> Program:
+    """Products of two large matrices."""
+    one, other = (torch.randn(size, size, device=device) for _ in range(2))
+
+    def run() -> None:
+        for _ in range(times):
+            one @ other
+
+    return run
+
+
 def recall(device: torch.device, race: Race) -> Iterator[Measured]:
     """Multi-query recall over 8192 ids, its batches drawn anew for every step, against the way it was published."""
-    spec = RunSpec(
-        task=TaskSpec(name="recall", options={"vocabulary": 8192, "length": 64, "pairs": 4}),
-        model=RECALL.spec().model,
-        train=TrainSpec(batch=RECALL.batch),
-    )
-    source = Source(spec.task, 0)
-    stepper, taken = SoloStepper(spec, source, device, "never"), [0]
-
-    def draw() -> Batch:
-        taken[0] += 1
-        return source.training(taken[0], RECALL.batch)
-
-    def step() -> None:
-        stepper.step({0: draw()}, {0: RATE})
-
-    programs: dict[str, Program] = {"every": every_position(RECALL, device), "ours": step}
-    seconds = race(programs)
+    builds: dict[str, Build] = {"every": partial(every_position, RECALL, device), "ours": partial(asked_only, device)}
+    seconds = race(builds)
     note = "V 8192, T 64, 4 pairs, batch 256, drawing included"
     yield ratio("every position, rows one by one / ours", seconds["every"], seconds["ours"], goal=8.0, note=note)
-    random = np.random.RandomState(0)
-    drawing = race({"rows": lambda: row_by_row(random, 8192, 64, RECALL.batch), "ours": repeated(draw, 20)})
-    yield ratio("drawing rows one by one / ours", drawing["rows"], drawing["ours"], factor=20, goal=100.0)
-    share = [one / 20 / other for one, other in zip(drawing["ours"], seconds["ours"], strict=True)]
+    drawing = race({"rows": rows, "ours": partial(drawn, DRAWS)})
+    yield ratio("drawing rows one by one / ours", drawing["rows"], drawing["ours"], factor=DRAWS, goal=100.0)
+    share = [one / DRAWS / other for one, other in zip(drawing["ours"], seconds["ours"], strict=True)]
     yield line("share of a step that draws its batch", share, goal=0.02, below=True, unit="")
+
+
+def asked_only(device: torch.device) -> Program:
+    """A step of ours on recall, its batch drawn."""
+    source, taken = Source(RECALL_TASK, 0), itertools.count()
+    spec = RunSpec(task=RECALL_TASK, model=RECALL.spec().model, train=TrainSpec(batch=RECALL.batch))
+    stepper = SoloStepper(spec, source, device, "never")
+    return lambda: stepper.step({0: source.training(next(taken), RECALL.batch)}, {0: RATE})
+
+
+def drawn(times: int) -> Program:
+    """Batches of ours."""
+    source, taken = Source(RECALL_TASK, 0), itertools.count()
+
+    def run() -> None:
+        for _ in range(times):
+            source.training(next(taken), RECALL.batch)
+
+    return run
+
+
+def rows() -> Program:
+    """A batch drawn row by row."""
+    random = np.random.RandomState(0)
+    return lambda: row_by_row(random, RECALL.vocabulary, RECALL.length, RECALL.batch)
 
 
 def variants(device: torch.device, race: Race) -> Iterator[Measured]:
     """Steps of other attentions over one of softmax, at the textbook shape."""
     names = ("softmax", "expressive", "dape", "linear", "delta")
-    programs = {name: ours(TEXTBOOK, device, attention=name) for name in names}
-    seconds = race(programs)
+    seconds = race({name: partial(ours, TEXTBOOK, device, attention=name) for name in names})
     for name in names[1:]:
         yield ratio(f"{name} / softmax", seconds[name], seconds["softmax"])
 
 
 def stacked(device: torch.device, race: Race) -> Iterator[Measured]:
     """Lanes and compiled steps over solo eager ones, in tokens per second."""
-    programs: dict[str, Program] = {"solo": ours(TEXTBOOK, device), "compiled": ours(TEXTBOOK, device, "always")}
-    programs |= {f"{count} lanes": lanes(TEXTBOOK, device, count) for count in LANES}
-    seconds = race({name: repeated(one, 10) for name, one in programs.items()})
+    builds: dict[str, Build] = {
+        "solo": partial(ours, TEXTBOOK, device),
+        "compiled": partial(ours, TEXTBOOK, device, "always"),
+    }
+    builds |= {f"{count} lanes": partial(lanes, TEXTBOOK, device, count) for count in LANES}
+    seconds = race(builds, times=10)
     solo = seconds["solo"]
     yield ratio("tokens/s, compiled / solo eager", solo, seconds["compiled"], goal=3.0)
     for count in LANES:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 Program = Callable[[], object]
@@ -57,18 +57,27 @@ def interleaved(
         settle: Called before each reading of the clock, such as to wait for a device.
         warm: Whether a round is run first that is not counted.
     """
-    names = list(programs)
-    seconds: Seconds = {name: [] for name in names}
+    seconds: Seconds = {name: [] for name in programs}
+    for name, counted in turns(list(programs), rounds, warm):
+        settle()
+        start = clock()
+        programs[name]()
+        settle()
+        if counted:
+            seconds[name].append(clock() - start)
+    return seconds
+
+
+def turns(names: Sequence[str], rounds: int, warm: bool = True) -> Iterator[tuple[str, bool]]:
+    """Whose turn it is, and whether it counts; the order turns from round to round.
+
+    >>> [name for name, counted in turns(["a", "b"], 2) if counted]
+    ['a', 'b', 'b', 'a']
+    """
     for turn in range(-1 if warm else 0, rounds):
         shift = turn % len(names)
-        for name in names[shift:] + names[:shift]:
-            settle()
-            start = clock()
-            programs[name]()
-            settle()
-            if turn >= 0:
-                seconds[name].append(clock() - start)
-    return seconds
+        for name in (*names[shift:], *names[:shift]):
+            yield name, turn >= 0
 
 
 def ratio(

@@ -12,7 +12,6 @@ Letters  B batch, T tokens, D width, V vocabulary.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import cycle
@@ -100,10 +99,12 @@ def by_hand(shape: Shape, device: torch.device) -> Step:
     return looped(Hand(shape).to(device), shape, device)
 
 
-def x_transformers(shape: Shape, device: torch.device, flash: bool) -> Step | None:
-    """A step of x-transformers in the same loop; None where it is not installed."""
-    if importlib.util.find_spec("x_transformers") is None:
-        return None
+def x_transformers(shape: Shape, device: torch.device, flash: bool) -> Step:
+    """A step of x-transformers in the same loop.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
     library: Any = importlib.import_module("x_transformers")
     torch.manual_seed(0)
     layers = library.Decoder(
