@@ -38,8 +38,8 @@ TEXTBOOK = Shape()
 WIDE = Shape(width=128, length=128)
 RECALL = Shape(vocabulary=8192, batch=256)
 RECALL_TASK = TaskSpec(name="recall", options={"vocabulary": 8192, "length": 64, "pairs": 4})
-PRODUCT, DRAWS = 1024, 20
-"""Rows of a large matrix; batches drawn in one turn."""
+PRODUCT, DRAWS, TURN = 1024, 20, 3
+"""Rows of a large matrix; batches drawn, and steps taken, in one turn."""
 LANES = (1, 8, 32)
 STRAIGHT = 1.3
 """Exponent in the length below which a cost is linear and not quadratic."""
@@ -87,7 +87,7 @@ def textbook(device: torch.device, race: Race, peers: bool) -> tuple[list[Measur
     elif peers:
         builds["x-transformers"] = partial(x_transformers, TEXTBOOK, device, False)
         builds["x-transformers, fused"] = partial(x_transformers, TEXTBOOK, device, True)
-    seconds = race(builds, times=3)
+    seconds = race(builds, times=TURN)
     goals = {"hand": 1.0, "x-transformers": 1.3}
     words = {"hand": "a fused loop written by hand"}
     lines = [
@@ -106,7 +106,7 @@ def rate(device: torch.device, race: Race) -> Iterator[Measured]:
         "hand": partial(by_hand, WIDE, device),
         "product": partial(product, PRODUCT, products, device),
     }
-    seconds = race(builds)
+    seconds = race(builds, times=TURN)
     floor = [taken / (products * 2 * PRODUCT**3) * WIDE.operations for taken in seconds["product"]]
     yield ratio("matmul floor / ours, width 128, T 128", floor, seconds["ours"], goal=0.65)
     yield ratio("matmul floor / hand-written, the same", floor, seconds["hand"])
