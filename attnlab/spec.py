@@ -142,7 +142,7 @@ class ModelSpec(Section):
     tie: bool = False
     """Whether the head uses the embedding's weights."""
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(default=1.0, exclude_if=lambda said: said == 1)
-    """Factor on the initial weights of linear maps: projections, MLP and a free head."""
+    """Factor on the initial weights of every linear map: projections, gates, MLP and a free head."""
     attention: Annotated[tuple[Part, ...], Strict(False), Field(min_length=1)] = (Part(name="softmax"),)
     """One attention, or several that take turns over the layers."""
     position: Part = Part(name="learned")

@@ -17,7 +17,7 @@ def told(values: Sequence[float]) -> str:
 
 
 def main() -> None:
-    from attnlab.timing.growth import AXES, NAMES, apart, grown
+    from attnlab.timing.growth import AXES, NAMES, grown, isolated
     from attnlab.training.environment import device
 
     parser = argparse.ArgumentParser(description="Exponents of the cost of a step.")
@@ -30,7 +30,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for axis in asked.axes:
         for name in asked.names:
-            found = grown(name, axis, AXES[axis], apart(device(asked.device)), asked.budget)
+            found = grown(name, axis, AXES[axis], isolated(device(asked.device)), asked.budget)
             span = f"{found.sizes[0]}..{found.sizes[-1]}"
             times, sizes = [1e3 * one.seconds for one in found.costs], [one.bytes / 2**20 for one in found.costs]
             cells = [told(times), f"{found.exponent('seconds'):.2f}", told(sizes), f"{found.exponent('bytes'):.2f}"]

@@ -4,7 +4,8 @@
     python benchmarks/lanes.py --device cuda --attn softmax,expressive --lanes 1,8,32
     python benchmarks/lanes.py --json lanes.json        # keep the numbers
 
-A lane's step is forward, backward and AdamW on a batch of its own; batches are drawn before the clock runs. Each round
+A lane's step is forward, backward and AdamW on a batch of its own; batches are drawn before the clock runs. One run
+alone takes its steps as written; on a GPU those of lanes are recorded as one launch. Each round
 times every number of lanes once beside a single run, so that other work on the machine meets all of them alike; what
 is printed are medians over rounds, and ratios of one round. On a CPU it is one thread, as in a worker of a sweep, and
 the time of the processor.
@@ -56,7 +57,9 @@ class Bundle:
     def __init__(self, specs: Sequence[RunSpec], device: torch.device, count: int) -> None:
         sources = [Source(spec.task, spec.seed) for spec in specs]
         self.stepper: Stepper = (
-            LaneStepper(specs, sources, device) if len(specs) > 1 else SoloStepper(specs[0], sources[0], device)
+            LaneStepper(specs, sources, device)
+            if len(specs) > 1
+            else SoloStepper(specs[0], sources[0], device, "never")
         )
         plan = specs[0].train
         self.batches = [{lane: s.training(i, plan.batch) for lane, s in enumerate(sources)} for i in range(count)]

@@ -1,7 +1,7 @@
 """What a plan costs: parameters, operations, memory and wall time, from a few real steps of each shape.
 
 Runs of one shape take the same time per step, so each shape is built once, warmed up, and timed over a few steps, on
-one thread and with as many lanes as the workers will have. A run that is solved stops sooner: the upper estimate
+as many threads and with as many lanes as the workers will have. A run that is solved stops sooner: the upper estimate
 counts all steps; the lower one takes the share of steps that runs of the same task took in this store, or else what
 the experiment says.
 """
@@ -26,6 +26,7 @@ from attnlab.sweeping.processes import MEMORY
 from attnlab.sweeping.sweep import lanes_each
 from attnlab.tasks.streams import Source
 from attnlab.training.environment import device
+from attnlab.training.fitting import Lanes
 from attnlab.training.run import stacked, stepper_of
 
 WARM, TIMED = 2, 5
@@ -56,7 +57,14 @@ def calibrated(specs: Sequence[RunSpec], store: Path, executor: Executor, expect
         torch.set_num_threads(executor.setting.threads)
     try:
         shapes = [
-            _shape(same, [spec for spec in same if spec.id not in kept], lanes, shares(same, taken, expected), where)
+            _shape(
+                same,
+                [spec for spec in same if spec.id not in kept],
+                lanes,
+                executor.setting.lanes,
+                shares(same, taken, expected),
+                where,
+            )
             for same in by_shape.values()
         ]
     finally:
@@ -75,9 +83,11 @@ def shares(same: Sequence[RunSpec], taken: Mapping[str, Sequence[float]], expect
     return statistics.mean(known) if known else 1.0 if expected is None else expected
 
 
-def _shape(same: Sequence[RunSpec], missing: Sequence[RunSpec], lanes: int, share: float, where: torch.device) -> Shape:
-    together = (missing or same)[: max(1, lanes)]
-    together = together[: stacked(together, where, lanes)]
+def _shape(
+    same: Sequence[RunSpec], missing: Sequence[RunSpec], most: int, wish: Lanes, share: float, where: torch.device
+) -> Shape:
+    together = (missing or same)[:most]
+    together = together[: stacked(together, where, wish)]
     spec, count = together[0], len(together)
     sources = [Source(one.task, one.seed, one.train.examples) for one in together]
     stepper, source = stepper_of(together, sources, where), sources[0]
@@ -93,7 +103,9 @@ def _shape(same: Sequence[RunSpec], missing: Sequence[RunSpec], lanes: int, shar
     step = statistics.median(spent[WARM:])
     began = time.perf_counter()
     source.training(0, spec.train.batch)
-    step += count * (time.perf_counter() - began)
+    drawing = count * (time.perf_counter() - began)
+    # Beside a GPU a thread draws the next batch while this one's step is taken.
+    step = step + drawing if where.type == "cpu" else max(step, drawing)
     looks = spec.train.steps // spec.train.validate_every * spec.train.validation + spec.train.test
     tokens = spec.train.batch * batches[-1][0].inputs_BT.shape[1]
     others = sum(task.length for task in source.others.values()) * spec.train.test

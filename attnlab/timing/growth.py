@@ -15,13 +15,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from subprocess import CalledProcessError
 
 import numpy as np
 import torch
 
 from attnlab.timing.start import said
 from attnlab.timing.textbook import Shape, Step, ours, stacked
-from attnlab.training.memory import told
+from attnlab.training.memory import forget_peak, told
 
 NAMES = ("softmax", "expressive", "dape", "linear", "delta")
 AXES = {
@@ -30,10 +31,10 @@ AXES = {
     "vocabulary": (64, 512, 4096, 32768),
     "lanes": (1, 2, 4, 8, 16),
 }
-LONG = 2**16
+LONG = 2**12
 """Tokens of a batch at most; longer sequences come fewer at a time, one at the least."""
 STEPS = 3
-APART = "import sys; from attnlab.timing.growth import tell; tell(*sys.argv[1:])"
+TELL = "import sys; from attnlab.timing.growth import tell; tell(*sys.argv[1:])"
 
 
 @dataclass(frozen=True)
@@ -85,21 +86,30 @@ def grown(name: str, axis: str, sizes: Sequence[int], measure: Measure, budget: 
         sizes: The sizes, in order.
         measure: What tells the cost.
         budget: Seconds that a step may take; the first size beyond it is the last.
+
+    Raises:
+        CalledProcessError: not even the smallest size could be measured. A larger one that cannot, for want of memory,
+            ends the series.
     """
     found: list[tuple[int, Cost]] = []
     for size in sizes:
-        cost = measure(name, axis, size)
+        try:
+            cost = measure(name, axis, size)
+        except CalledProcessError:
+            if not found:
+                raise
+            break
         found.append((size, cost))
         if cost.seconds * sequences(axis, size) > budget:
             break
     return Growth(name, axis, tuple(size for size, _ in found), tuple(cost for _, cost in found))
 
 
-def apart(device: torch.device) -> Measure:
+def isolated(device: torch.device) -> Measure:
     """Costs on a device, each in a process of its own."""
 
     def measure(name: str, axis: str, size: int) -> Cost:
-        return Cost(**json.loads(said(APART, name, axis, str(size), str(device)).splitlines()[-1]))
+        return Cost(**json.loads(said(TELL, name, axis, str(size), str(device)).splitlines()[-1]))
 
     return measure
 
@@ -117,6 +127,7 @@ def taken(name: str, axis: str, size: int, device: torch.device) -> Cost:
     if device.type == "cuda":
         clock = time.perf_counter
         torch.cuda.reset_peak_memory_stats(device)
+    forget_peak()
     before = held(device)
     for _ in range(STEPS + 1):
         start = clock()

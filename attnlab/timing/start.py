@@ -13,16 +13,15 @@ from attnlab.timing.pairs import Measured, interleaved, line
 
 MAIN = "from attnlab.cli import main; main()"
 PEAK = """
-import pathlib, re, resource, sys
+import resource, sys
 from attnlab.cli import main
 try:
     main()
 finally:
+    from attnlab.training.memory import told
     # A process on Linux starts with the peak of the one it came from; that of its own memory stands elsewhere.
-    told = pathlib.Path('/proc/self/status')
-    own = re.search(r'VmHWM:\\s*(\\d+)', told.read_text()) if told.exists() else None
-    peak = int(own[1]) if own else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    sys.stderr.write(str(peak / (2**20 if sys.platform == 'darwin' else 2**10)))
+    peak = told('VmHWM') or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sys.stderr.write(str(peak / 2**20))
 """
 FIRST = """
 import sys, time, torch

@@ -28,8 +28,8 @@ from attnlab.spec import Precision, RunSpec, Watch
 from attnlab.tasks import Batch, Stream
 from attnlab.tasks.streams import Source, generator
 from attnlab.tensors import wide
-from attnlab.training.capturing import Captured, Function
-from attnlab.training.compiling import Compile, pays
+from attnlab.training.capturing import Captured, records
+from attnlab.training.compiling import Compile
 from attnlab.training.folding import Folded
 from attnlab.training.memory import keep, keep_all
 from attnlab.training.padding import SILENT, indifferent, padded
@@ -65,13 +65,13 @@ class LaneStepper:
         held = [dict([*model.named_parameters(), *model.named_buffers()]) for model in models]
         own = [{name: tensor for name, tensor in one.items() if name in learned} for one in held]
         self.block = Stacked(own, [spec.train for spec in specs], device)
-        self.fixed = {name: [one[name].detach() for one in held] for name in held[0] if name not in learned}
+        self.fixed = {name: [one[name].detach().clone() for one in held] for name in held[0] if name not in learned}
         """What no lane learns, for each lane."""
         self.model = models[0].to(device)
         """The program; and the model of the lane that answers."""
         self.padded = indifferent(self.model)
         random = self.model.position.random
-        self.captures = device.type == "cuda" and all(pays(compile, spec, device, random) for spec in specs)
+        self.captures = records(compile, specs[0], device, random)
         """Whether steps of the whole block are recorded."""
         self.lanes: list[int] = list(range(len(specs)))
         """Lanes in the block, in its order."""
@@ -79,6 +79,7 @@ class LaneStepper:
         """What the others had learned when they retired."""
         self._fix()
         self._losses: list[tuple[tuple[int, ...], Tensor]] = []
+        self._begun = False
 
     def step(self, batches: dict[int, Batch], rates: dict[int, float]) -> None:
         """One step of the lanes given; those that are not given retire."""
@@ -90,14 +91,16 @@ class LaneStepper:
         slopes: list[Tensor | None] = [None] * len(self.block.leaves)
         with products(self.precision):
             for group in groups:
-                program = self._whole if len(group) == len(self.lanes) else partial(self._slopes_of, group)
-                losses_K, *own = program(*self._placed([batches[lane] for lane in group]))
+                program, placed = partial(self._slopes_of, group), self._placed([batches[lane] for lane in group])
+                recording = self._captured if len(groups) == 1 else None
+                losses_K, *own = program(*placed) if recording is None else recording(program, *placed)
                 assert losses_K is not None, "every step has losses"
                 self._losses.append((tuple(group), losses_K.clone()))
                 slopes = own if len(groups) == 1 else [_sum(*pair) for pair in zip(slopes, own, strict=True)]
         self.block.step(slopes, [rates[lane] for lane in self.lanes])
-        if self.block.taken == 1:
+        if not self._begun:
             keep_all()
+            self._begun = True
 
     def losses(self) -> dict[int, list[float]]:
         """Losses since this was last called; waits for the device once."""
@@ -236,8 +239,7 @@ class LaneStepper:
             axes[name] = None if alike else 0
         self._fixed = fixed, axes
         # Both the block and what is fixed have moved: what was recorded would read where they were.
-        whole: Function = partial(self._slopes_of, tuple(self.lanes))
-        self._whole = Captured(whole) if self.captures else whole
+        self._captured = Captured() if self.captures else None
 
 
 def initial(spec: RunSpec, source: Source) -> Transformer:

@@ -72,6 +72,8 @@ def trained(
     """Like :func:`run`, but the records of those that are stacked together come as soon as they are there."""
     assert len({spec.shape for spec in bundle}) <= 1, "the runs of a bundle have one shape"
     place = device or torch.device("cpu")
+    if place.type == "cuda" and place.index is not None:
+        torch.cuda.set_device(place)  # streams, recordings and pinned memory are the current device's
     waiting, count = list(bundle), 1
     if waiting:
         count = stacked(waiting, place, lanes)

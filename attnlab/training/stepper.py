@@ -18,7 +18,7 @@ from attnlab.model.transformer import Transformer, build
 from attnlab.spec import RunSpec, Watch
 from attnlab.tasks import Batch, Stream
 from attnlab.tasks.streams import Source, generator
-from attnlab.training.capturing import Captured
+from attnlab.training.capturing import Captured, records
 from attnlab.training.compiling import Compile, Compiled, pays
 from attnlab.training.memory import keep, keep_all
 from attnlab.training.optimiser import Optimiser
@@ -94,9 +94,11 @@ class SoloStepper:
         self.optimiser = Optimiser(dict(self.model.named_parameters()), spec.train)
         self._losses: list[Tensor] = []
         self._taken = 0
-        wanted = pays(compile, spec, device, model.position.random)
-        self._program = Compiled(self._losses_of) if wanted else None
-        self._slopes = Captured(self._slopes_of) if wanted and device.type == "cuda" else self._slopes_of
+        random = model.position.random
+        self._program = Compiled(self._losses_of) if pays(compile, spec, device, random) else None
+        self.captured = Captured() if records(compile, spec, device, random) else None
+        """What records its steps, if they are."""
+        self._begun = False
 
     @property
     def compiled(self) -> bool:
@@ -108,24 +110,28 @@ class SoloStepper:
         self._taken += 1
         self.model.position.draw = self._taken
         with products(self.spec.train.precision):
-            loss, *slopes = self._slopes(*placed(batches[0], self.device))
+            given = placed(batches[0], self.device)
+            found = self.captured(self._slopes_of, *given) if self.captured else self._slopes_of(*given)
+        loss, *slopes = found
         assert loss is not None, "every step has a loss"
         self._losses.append(loss.clone())
         weights = self.optimiser.weights.values()
         for weight, slope in zip(weights, slopes, strict=True):
-            weight.grad = None if slope is None else slope.contiguous()
+            weight.grad = slope
         if self.spec.train.clip is not None:
             torch.nn.utils.clip_grad_norm_(weights, self.spec.train.clip)
         self.optimiser.step(rates[0])
         self.optimiser.clear()
-        if self._taken == 1:
+        if not self._begun:
             keep_all()
+            self._begun = True
 
     def _slopes_of(self, inputs_BT: Tensor, asked_N: Tensor | None, due_N: Tensor) -> tuple[Tensor | None, ...]:
         """The loss of a batch, and the gradient of each weight; None where a weight takes no part."""
         loss, auxiliary = (self._program or self._losses_of)(inputs_BT, asked_N, due_N)
         weights = list(self.optimiser.weights.values())
-        return loss.detach(), *torch.autograd.grad(loss + auxiliary, weights, allow_unused=True)
+        slopes: tuple[Tensor | None, ...] = torch.autograd.grad(loss + auxiliary, weights, allow_unused=True)
+        return loss.detach(), *(slope if slope is None else slope.contiguous() for slope in slopes)
 
     def _losses_of(self, inputs_BT: Tensor, asked_N: Tensor | None, due_N: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the auxiliary loss of a batch."""

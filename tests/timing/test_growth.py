@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from subprocess import CalledProcessError
 
 import pytest
 import torch
 
 from attnlab.timing.bench import growth
-from attnlab.timing.growth import AXES, Cost, apart, exponent, grown, program, sequences, shaped, taken
+from attnlab.timing.growth import AXES, Cost, exponent, grown, isolated, program, sequences, shaped, taken
 
 CPU = torch.device("cpu")
 
@@ -38,8 +39,19 @@ def test_growth_ends_with_the_first_size_beyond_the_budget() -> None:
     assert grown("softmax", "lanes", (1, 2, 4, 8), slow, budget=3.0).sizes == (1, 2, 4)
 
 
+def test_a_size_that_does_not_fit_ends_the_series() -> None:
+    def full(name: str, axis: str, size: int) -> Cost:
+        if size > 2:
+            raise CalledProcessError(-9, "python")
+        return law(name, axis, size)
+
+    assert grown("softmax", "lanes", (1, 2, 4, 8), full).sizes == (1, 2)
+    with pytest.raises(CalledProcessError):
+        grown("softmax", "lanes", (4, 8), full)
+
+
 def test_long_sequences_come_fewer_at_a_time_and_lanes_have_batches_of_their_own() -> None:
-    assert [shaped("length", size).batch for size in (64, 4096, 8192)] == [16, 16, 8]
+    assert [shaped("length", size).batch for size in (64, 512, 8192)] == [16, 8, 1]
     assert [sequences("lanes", size) for size in (1, 4)] == [16, 64]
     assert shaped("width", 32).width == 32
 
@@ -54,7 +66,7 @@ def test_every_axis_has_a_step_that_runs(axis: str) -> None:
 
 
 def test_a_size_is_measured_in_a_process_of_its_own() -> None:
-    found = apart(CPU)("softmax", "length", 64)
+    found = isolated(CPU)("softmax", "length", 64)
     assert 1e-6 < found.seconds < 10
     assert 1e4 < found.bytes < 1e9
 

@@ -43,6 +43,22 @@ def test_they_are_those_drawn_when_due() -> None:
     assert threads() == 0
 
 
+def test_all_but_the_first_are_drawn_by_the_thread() -> None:
+    drawn: list[tuple[int, bool]] = []
+
+    class Watched(Source):
+        def training(self, step: int, batch: int) -> Batch:
+            drawn.append((step, threading.current_thread() is threading.main_thread()))
+            return super().training(step, batch)
+
+    ahead = Draws([Watched(COPY, 0)], 4, True)
+    for step in range(4):
+        ahead({0: step})
+    ahead.close()
+    assert {(0, True), (1, False), (2, False), (3, False)} <= set(drawn)
+    assert all(step == 0 for step, main in drawn if main)
+
+
 def test_what_fails_in_the_thread_fails_where_it_is_due() -> None:
     class Broken(Source):
         def training(self, step: int, batch: int) -> Batch:

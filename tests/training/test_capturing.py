@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 from attnlab.tasks.streams import Source
 from attnlab.training import capturing
-from attnlab.training.capturing import MOST, WORTH, Captured, Function, Given, Recording
+from attnlab.training.capturing import MOST, SHORT, WORTH, Captured, Function, Given, Recording, records
+from attnlab.training.compiling import Compile
 from attnlab.training.lanes import LaneStepper
 from attnlab.training.run import stepper_of
 from attnlab.training.stepper import SoloStepper
@@ -44,7 +49,7 @@ def doubled(one: Tensor, other: Tensor | None) -> tuple[Tensor | None, ...]:
 
 
 def test_a_shape_is_recorded_once_it_has_come_again(recordings: list[Recording]) -> None:
-    program = Captured(doubled)
+    program = partial(Captured(), doubled)
     for call in range(1, 7):
         given = torch.full((3,), float(call))
         found, missing = program(given, None)
@@ -56,7 +61,7 @@ def test_a_shape_is_recorded_once_it_has_come_again(recordings: list[Recording])
 
 
 def test_every_shape_has_a_recording_of_its_own(recordings: list[Recording]) -> None:
-    program = Captured(doubled)
+    program = partial(Captured(), doubled)
     shapes = range(1, MOST + 3)
     for call in range(WORTH + 1):
         for size in shapes:
@@ -74,7 +79,8 @@ def test_a_recording_that_fails_is_told_of_once_and_done_without(monkeypatch: py
         raise RuntimeError("operation not permitted when stream is capturing\nand a long story")
 
     monkeypatch.setattr(capturing, "recorded", recorded)
-    program = Captured(doubled)
+    captured = Captured()
+    program = partial(captured, doubled)
     for _ in range(WORTH - 1):
         program(torch.ones(2), None)
     with pytest.warns(RuntimeWarning, match="Not recorded, and slower for it: operation not permitted.*ing$"):
@@ -84,26 +90,60 @@ def test_a_recording_that_fails_is_told_of_once_and_done_without(monkeypatch: py
     assert found is not None
     assert again is not None
     assert torch.equal(found, again)
-    assert not program.works
+    assert not captured.works
 
 
-def test_a_full_memory_is_not_the_recordings_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_memory_does_not_suffice_steps_are_taken_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
     def recorded(function: Function, given: Given) -> Recording:
         raise torch.OutOfMemoryError("full")
 
     monkeypatch.setattr(capturing, "recorded", recorded)
-    program = Captured(doubled)
+    program = partial(Captured(), doubled)
     for _ in range(WORTH - 1):
         program(torch.ones(2), None)
-    with pytest.raises(torch.OutOfMemoryError):
-        program(torch.ones(2), None)
+    with pytest.warns(RuntimeWarning, match="Not recorded, and slower for it: full$"):
+        found, _ = program(torch.ones(2), None)
+    assert found is not None
+    assert torch.equal(found, torch.full((2,), 2.0))
+
+
+@pytest.mark.parametrize(
+    ("wish", "device", "steps", "random", "expected"),
+    [
+        ("auto", "cuda", SHORT, False, True),
+        ("auto", "cuda", SHORT - 1, False, False),
+        ("auto", "cuda", SHORT, True, False),
+        ("never", "cuda", SHORT, False, False),
+        ("always", "cpu", SHORT, False, False),
+    ],
+)
+def test_it_is_decided_from_the_run_and_the_device(
+    wish: Compile, device: str, steps: int, random: bool, expected: bool
+) -> None:
+    assert records(wish, tiny(steps=steps), torch.device(device), random) is expected
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_stepper_that_nobody_holds_is_gone_at_once(count: int) -> None:
+    specs = [tiny(seed=seed) for seed in range(count)]
+    sources = [Source(spec.task, spec.seed) for spec in specs]
+    stepper = stepper_of(specs, sources, CPU)
+    stepper.step({lane: source.training(0, 8) for lane, source in enumerate(sources)}, dict.fromkeys(range(count), 0.1))
+    assert isinstance(stepper, SoloStepper | LaneStepper)
+    watched = weakref.ref(stepper)
+    gc.disable()
+    try:
+        del stepper
+        assert watched() is None
+    finally:
+        gc.enable()
 
 
 def test_recorded_steps_are_those_written(recordings: list[Recording]) -> None:
     spec = tiny(clip=0.1)
     source = Source(spec.task, spec.seed)
     one, other = (SoloStepper(spec, source, CPU, "never") for _ in range(2))
-    one._slopes = Captured(one._slopes_of)
+    one.captured = Captured()
     for step in range(2 * WORTH):
         for stepper in (one, other):
             stepper.step({0: source.training(step, 8)}, {0: 1e-2})
@@ -131,11 +171,11 @@ def test_recorded_steps_of_lanes_are_those_written_and_begin_anew_when_one_retir
 
 
 def test_nothing_is_recorded_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    specs = [tiny(seed=seed) for seed in range(2)]
+    specs = [tiny(seed=seed, steps=SHORT) for seed in range(2)]
     sources = [Source(spec.task, spec.seed) for spec in specs]
     assert not LaneStepper(specs, sources, CPU, "always").captures
     monkeypatch.setattr(torch, "compile", lambda function: function)
-    assert not isinstance(SoloStepper(specs[0], sources[0], CPU, "always")._slopes, Captured)
+    assert SoloStepper(specs[0], sources[0], CPU, "always").captured is None
 
 
 @GPU
@@ -149,10 +189,26 @@ def test_a_gpu_replays_what_it_recorded(count: int) -> None:
         one.captures = True
         one._fix()
     elif isinstance(one, SoloStepper):
-        one._slopes = Captured(one._slopes_of)
+        one.captured = Captured()
     for step in range(2 * WORTH):
         batches = {lane: source.training(step, 8) for lane, source in enumerate(sources)}
         for stepper in (one, other):
             stepper.step(batches, dict.fromkeys(batches, 1e-2))
     losses, expected = one.losses(), other.losses()
     assert all(losses[lane] == pytest.approx(expected[lane], rel=1e-5) for lane in range(count))
+
+
+@GPU
+def test_a_recording_that_fails_leaves_the_stream_as_it_was() -> None:
+    def waits(one: Tensor) -> tuple[Tensor | None, ...]:
+        return (one * one.sum().item(),)
+
+    given, before = torch.ones(3, device="cuda"), torch.cuda.current_stream()
+    captured = Captured()
+    for _ in range(WORTH - 1):
+        captured(waits, given)
+    with pytest.warns(RuntimeWarning, match="Not recorded"):
+        found, *_ = captured(waits, given)
+    assert found is not None
+    assert torch.equal(found.cpu(), torch.full((3,), 3.0))
+    assert torch.cuda.current_stream() == before

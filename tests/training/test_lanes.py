@@ -22,7 +22,7 @@ from attnlab.training.stepper import Arrays, SoloStepper
 from tests.training.runs import COPY, EASY, Memory, interrupt_at, tiny
 
 CPU = torch.device("cpu")
-VARIANTS = ["softmax", "expressive", "dape", "gpam", "linear", "delta", "window", "sea", "easy"]
+VARIANTS = ["softmax", "expressive", "dape", "gpam", "linear", "performer", "delta", "window", "sea", "easy"]
 LONG = COPY.model_copy(update={"options": {"symbols": 40, "alphabet": 4}})
 MIXED = COPY.model_copy(update={"options": {"symbols": 6, "alphabet": 4}, "train": {"symbols": "1..6"}})
 SCALES = (0.5, 1.0, 3.0)
@@ -106,6 +106,22 @@ def test_lanes_take_the_steps_of_their_runs(attention: str) -> None:
     side.step(4)
     side.agree()
     side.together()
+
+
+@pytest.mark.usefixtures("exactly")
+def test_what_one_lane_answers_leaves_the_others_as_they_were() -> None:
+    side = Side(lanes_of("performer"))
+    side.step(1)
+    for lane in (1, 2, 0):
+        (said, *_), (expected, *_) = (
+            one.answer(at, side.held_out(lane)) for one, at in ((side.lanes, lane), (side.solos[lane], 0))
+        )
+        assert said.nats == pytest.approx(expected.nats, rel=1e-9)
+    side.step(1, (0, 2))
+    side.lanes.losses()
+    assert side.lanes.answer(0, side.held_out(0))[0].nats == pytest.approx(
+        side.solos[0].answer(0, side.held_out(0))[0].nats, rel=1e-9
+    )
 
 
 @pytest.mark.usefixtures("exactly")

@@ -65,7 +65,7 @@ from attnlab.training import stepper
 if sys.argv[1] == "let go":
     stepper.keep_all = lambda: False
 torch.set_num_threads(1)
-step = program("expressive", "length", 512, torch.device("cpu"))
+step = program("expressive", "length", 1024, torch.device("cpu"))
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     step()
