@@ -44,10 +44,13 @@ class Rotary(Position):
 
 def turn(tensor_BHTC: Tensor, angle_TW: Tensor, gain: float = 1.0) -> Tensor:
     """Each of the W pairs of channels turned by its angle and stretched by the gain; a last odd one stays."""
-    cosine, sine = (gain * angle_TW.cos()).to(tensor_BHTC.dtype), (gain * angle_TW.sin()).to(tensor_BHTC.dtype)
+    cosine_TW, sine_TW = (gain * angle_TW.cos()).to(tensor_BHTC.dtype), (gain * angle_TW.sin()).to(tensor_BHTC.dtype)
+    cosine_TC, sine_TC = torch.cat([cosine_TW, cosine_TW], -1), torch.cat([-sine_TW, sine_TW], -1)
     pairs = angle_TW.shape[-1]
-    first, second, odd = tensor_BHTC[..., :pairs], tensor_BHTC[..., pairs : 2 * pairs], tensor_BHTC[..., 2 * pairs :]
-    return torch.cat([first * cosine - second * sine, second * cosine + first * sine, odd], dim=-1)
+    whole, odd = tensor_BHTC[..., : 2 * pairs], tensor_BHTC[..., 2 * pairs :]
+    # Rolled by half, partners change places; on the way back they are rolled again, and nothing is filled with zeros.
+    turned = torch.addcmul(whole * cosine_TC, whole.roll(pairs, -1), sine_TC)
+    return torch.cat([turned, odd], dim=-1) if odd.shape[-1] else turned
 
 
 def paired(tensor_BHTC: Tensor) -> int:
