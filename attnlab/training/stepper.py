@@ -131,7 +131,7 @@ class SoloStepper:
         loss, auxiliary = (self._program or self._losses_of)(inputs_BT, asked_N, due_N)
         weights = list(self.optimiser.weights.values())
         slopes: tuple[Tensor | None, ...] = torch.autograd.grad(loss + auxiliary, weights, allow_unused=True)
-        return loss.detach(), *(slope if slope is None else slope.contiguous() for slope in slopes)
+        return loss.detach(), *own(slopes)
 
     def _losses_of(self, inputs_BT: Tensor, asked_N: Tensor | None, due_N: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the auxiliary loss of a batch."""
@@ -180,6 +180,23 @@ class SoloStepper:
     def weights(self, lane: int) -> Arrays:
         """Weights and persistent buffers."""
         return {name: _array(held) for name, held in self.model.state_dict().items()}
+
+
+def own(slopes: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Gradients laid out as their weights are, each in memory of its own, for what follows to write into.
+
+    Two weights that are added to one another have the same gradient, and autograd says so by giving it twice.
+    """
+    found: list[Tensor | None] = []
+    seen: set[int] = set()
+    for slope in slopes:
+        laid = None if slope is None else slope.contiguous()
+        if laid is not None and laid.untyped_storage().data_ptr() in seen:
+            laid = laid.clone()
+        if laid is not None:
+            seen.add(laid.untyped_storage().data_ptr())
+        found.append(laid)
+    return found
 
 
 def placed(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None, Tensor]:

@@ -13,7 +13,7 @@ from attnlab.spec import RunSpec
 from attnlab.tasks import Stream
 from attnlab.tasks.streams import Source
 from attnlab.training.scoring import asked, due
-from attnlab.training.stepper import SoloStepper
+from attnlab.training.stepper import SoloStepper, own
 from tests.training.runs import tiny
 
 CPU = torch.device("cpu")
@@ -52,6 +52,19 @@ def test_fixed_lambdas_are_not_the_optimisers() -> None:
     assert stepper.optimiser.weights.keys() == named.keys() - lambdas.keys()
     step(stepper, source, 3)
     assert [weight.tolist() for weight in lambdas.values()] == [[0.5, 0.5], [0.25, 0.25]]
+
+
+def test_gradients_are_laid_out_and_no_two_share_memory() -> None:
+    one, other, turned = (torch.ones(2, 3, requires_grad=True) for _ in range(3))
+    total = (one + other + turned.mT.contiguous().mT).square().sum()
+    slopes = own([*torch.autograd.grad(total, [one, other, turned]), None])
+    assert slopes.pop() is None
+    held = [slope for slope in slopes if slope is not None]
+    assert len({slope.data_ptr() for slope in held}) == 3
+    for slope in held:
+        assert slope.is_contiguous()
+        slope.mul_(0.5)
+        assert torch.equal(slope, torch.full((2, 3), 3.0))
 
 
 @pytest.mark.parametrize("clip", [None, 0.05])
