@@ -67,13 +67,13 @@ class Estimate:
             "flops",
             "step",
             "one run",
-            "memory",
+            "MB",
         ):
             table.add_column(head, justify="right")
         for shape in self.shapes:
             cells = [str(shape.runs), str(shape.missing), *([str(shape.lanes)] if stacks else [])]
             cells += [f"{shape.parameters:,}", scaled(shape.flops)]
-            cells += [f"{1000 * shape.step:.1f} ms", clock(shape.seconds), f"{shape.memory / 2**20:,.0f} MB"]
+            cells += [f"{1000 * shape.step:.1f} ms", clock(shape.seconds), f"{shape.memory / 2**20:,.0f}"]
             table.add_row(shape.words, *cells)
         runs, missing = sum(shape.runs for shape in self.shapes), sum(shape.missing for shape in self.shapes)
         least, most = self.seconds
