@@ -61,6 +61,12 @@ class Section(Identity):
         """JSON with sorted keys and no spaces."""
         return _canonical(self.model_dump(mode="json"))
 
+    @property
+    def plain(self) -> dict[str, Any]:
+        """Every field as plain data, those too that the JSON leaves out where they have their defaults."""
+        data = self.model_dump()
+        return {name: data.get(name, getattr(self, name)) for name in type(self).model_fields}
+
     @cached_property
     def unversioned(self) -> bytes:
         """The canonical JSON without the versions of its parts."""

@@ -82,6 +82,14 @@ def test_lanes_may_differ_in_seed_scale_rate_decay_and_clip_only(field: str) -> 
     assert (changed(field).shape == SPEC.shape) == (field in free)
 
 
+def test_plain_data_names_every_field_whatever_the_json_leaves_out() -> None:
+    for section in (SPEC.task, SPEC.model, SPEC.train):
+        assert section.plain.keys() == type(section).model_fields.keys()
+        assert section.plain.items() >= section.model_dump().items()
+    assert "scale" not in SPEC.model.model_dump()
+    assert (SPEC.model.plain["scale"], SPEC.train.plain["optimiser"]) == (1.0, "adamw")
+
+
 def test_ids_of_all_changes_differ() -> None:
     assert len({changed(field).id for field in CHANGED}) == len(CHANGED)
 

@@ -153,7 +153,7 @@ def _settings(spec: RunSpec, flat: dict[int, tuple[Any, Fields]]) -> Fields:
 
 
 def _flattened(section: Any) -> Fields:
-    data: Mapping[str, Any] = section.model_dump()
+    data: Mapping[str, Any] = section.plain
     if "attention" in data:
         variant = "+".join(str(part) for part in section.attention)
         modifiers = {f"modifiers.{name}": value for name, value in data["modifiers"].items()}

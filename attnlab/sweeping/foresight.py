@@ -47,7 +47,7 @@ def check_claims(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
 
 def fields(spec: RunSpec) -> Fields:
     """The fields of one run, as the report names them."""
-    task, model, train = (section.model_dump() for section in (spec.task, spec.model, spec.train))
+    task, model, train = (section.plain for section in (spec.task, spec.model, spec.train))
     modifiers = {f"modifiers.{name}": value for name, value in model.pop("modifiers").items()}
     for name in ("attention", "position", "matched"):
         model.pop(name)
