@@ -5,10 +5,10 @@
     python benchmarks/lanes.py --json lanes.json        # keep the numbers
 
 A lane's step is forward, backward and AdamW on a batch of its own; batches are drawn before the clock runs. One run
-alone takes its steps as written; on a GPU those of lanes are recorded as one launch. Each round
-times every number of lanes once beside a single run, so that other work on the machine meets all of them alike; what
-is printed are medians over rounds, and ratios of one round. On a CPU it is one thread, as in a worker of a sweep, and
-the time of the processor.
+alone takes its steps as written; on a GPU those of lanes are recorded as one launch. Each round times every number of
+lanes once beside a single run, so that other work on the machine meets all of them alike; what is printed are medians
+over rounds, and ratios of one round. On a CPU it is one thread, as in a worker of a sweep, and the time of the
+processor.
 
 The floor is what the step would take if nothing but its arithmetic counted (three times the operations of a forward
 pass, at the rate of a large matrix product measured here), and if nothing but its weights did (gradients, moments and

@@ -27,7 +27,7 @@ class Device(StrEnum):
 
 
 class Compile(StrEnum):
-    """Whether the steps of a run that stands alone are compiled."""
+    """Whether steps are compiled, those of a run that stands alone, and on a GPU recorded."""
 
     auto = "auto"
     never = "never"
@@ -68,9 +68,9 @@ def train(
     ] = None,
     device: Annotated[Device, typer.Option("--device")] = Device.auto,
     lanes: LanesWord = "auto",
-    compile: Annotated[Compile, typer.Option("--compile", help="Compile the steps; auto does where it pays.")] = (
-        Compile.auto
-    ),
+    compile: Annotated[
+        Compile, typer.Option("--compile", help="Compile steps, and record them on a GPU; auto: where it pays.")
+    ] = (Compile.auto),
     settings: Settings = None,
     store: Store = Path("results"),
     with_files: With = None,
