@@ -129,12 +129,12 @@ def product(size: int, times: int, device: torch.device) -> Program:
 def recall(device: torch.device, race: Race) -> Iterator[Measured]:
     """Multi-query recall over 8192 ids, its batches drawn anew for every step, against the way it was published."""
     builds: dict[str, Build] = {"every": partial(every_position, RECALL, device), "ours": partial(asked_only, device)}
-    seconds = race(builds)
+    seconds = race(builds, times=TURN)
     note = "V 8192, T 64, 4 pairs, batch 256, drawing included"
     yield ratio("every position, rows one by one / ours", seconds["every"], seconds["ours"], goal=8.0, note=note)
     drawing = race({"rows": rows, "ours": partial(drawn, DRAWS)})
     yield ratio("drawing rows one by one / ours", drawing["rows"], drawing["ours"], factor=DRAWS, goal=100.0)
-    share = [one / DRAWS / other for one, other in zip(drawing["ours"], seconds["ours"], strict=True)]
+    share = [one / DRAWS / (other / TURN) for one, other in zip(drawing["ours"], seconds["ours"], strict=True)]
     yield line("share of a step that draws its batch", share, goal=0.02, below=True, unit="")
 
 
