@@ -3,7 +3,8 @@
 Letters  B batch, T tokens, D width, V vocabulary, N supervised positions of the whole batch.
 
 It returns logits at the supervised positions only, and a trace of its inside when asked: no hooks, no side effects,
-so that lanes and diagnostics share one forward pass.
+so that lanes and diagnostics share one forward pass. Past the mixing of the last layer no token reads another, so that
+what nobody asks for goes no further: there, norms, MLP and head see supervised positions alone.
 """
 
 from __future__ import annotations
@@ -114,13 +115,13 @@ class Transformer(nn.Module):
         streams: list[Tensor] = [stream_BTD]
         mixes: list[Mixed] = []
         first: tuple[Heads, ...] = ()
-        for block in self.blocks:
-            stream_BTD, mixed = block(stream_BTD, self.position, Context(first), trace)
+        for layer, block in enumerate(self.blocks, start=1):
+            wanted_N = asked_N if layer == len(self.blocks) and not trace else None
+            stream_BTD, mixed = block(stream_BTD, self.position, Context(first), trace, wanted_N)
             first = first or (mixed.heads,)
             streams.append(stream_BTD)
             mixes.append(mixed)
-        stream_ND = stream_BTD.flatten(0, 1)
-        asked_ND = self.norm(stream_ND if asked_N is None else stream_ND.index_select(0, asked_N))
+        asked_ND = self.norm(picked(stream_BTD, asked_N) if trace else stream_BTD.flatten(0, -2))
         auxiliary = torch.stack([mixed.auxiliary for mixed in mixes]).sum()
         return asked_ND, auxiliary, (_trace(streams, mixes),) if trace else ()
 
@@ -152,10 +153,15 @@ class Block(nn.Module):
         hidden = max(1, round(spec.mlp * spec.width))
         self.mlp = Mlp(site, hidden) if spec.mlp else None
 
-    def forward(self, x_BTD: Tensor, position: Position, context: Context, trace: bool) -> tuple[Tensor, Mixed]:
-        """The stream after the block, and what the attention returned."""
+    def forward(
+        self, x_BTD: Tensor, position: Position, context: Context, trace: bool, asked_N: Tensor | None = None
+    ) -> tuple[Tensor, Mixed]:
+        """The stream after the block, N x D where ``asked_N`` names places in it, and what the attention returned."""
         mixed: Mixed = self.attention(self.before(x_BTD, 0), position, context, trace)
-        x_BTD = self.after(x_BTD, mixed.stream_BTD, 0)
+        written_BTD = mixed.stream_BTD
+        if asked_N is not None:
+            x_BTD, written_BTD = (picked(stream_BTD, asked_N) for stream_BTD in (x_BTD, written_BTD))
+        x_BTD = self.after(x_BTD, written_BTD, 0)
         if self.mlp is not None:
             x_BTD = self.after(x_BTD, self.mlp(self.before(x_BTD, 1)), 1)
         return x_BTD, mixed
@@ -183,6 +189,12 @@ class Mlp(nn.Module):
         """The stream's update."""
         # Its weights lie the other way round for the product, whose gradient is then sooner worked out.
         return self.fall(functional.gelu(x_BTD @ self.rise.weight.mT.contiguous()))
+
+
+def picked(stream_BTD: Tensor, asked_N: Tensor | None) -> Tensor:
+    """The places of a stream that are asked, N x D; all of them for None."""
+    stream_ND = stream_BTD.flatten(0, -2)
+    return stream_ND if asked_N is None else stream_ND.index_select(0, asked_N)
 
 
 def attention(spec: ModelSpec, site: Site) -> Attention:

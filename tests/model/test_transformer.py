@@ -70,6 +70,8 @@ def test_a_block_is_wired_as_the_spec_says(norm: Norm, skip: bool, mlp: float) -
         expected = normed(total) if norm == "post" else total
     out, _ = block(x_BTD, model.position, Context(), False)
     torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
+    few, _ = block(x_BTD, model.position, Context(), False, torch.tensor([3, 8, 3]))
+    torch.testing.assert_close(few, expected.flatten(0, 1)[[3, 8, 3]], rtol=1e-12, atol=1e-12)
     assert next(scale, None) is None
     assert (block.mlp is None) == (mlp == 0)
 
@@ -98,6 +100,20 @@ def test_the_head_reads_the_last_stream(norm: Norm, tie: bool) -> None:
         assert model.head is not None
         expected = last @ model.head.weight.mT
     torch.testing.assert_close(answer.logits_NV, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_past_the_last_mixing_only_what_is_asked_goes_on() -> None:
+    model, inputs_BT, asked_N = model_of(mlp=1.0), tokens(3, 7), torch.tensor([2, 20])
+    seen: list[int] = []
+    for block in blocks(model):
+        assert block.mlp is not None
+        block.mlp.register_forward_pre_hook(lambda _, given: seen.append(given[0].numel() // 8))
+    slopes = []
+    for trace in (False, True):  # a trace shows the whole stream, which is what the answer is held to
+        nats = functional.cross_entropy(model(inputs_BT, asked_N, trace).logits_NV, torch.tensor([4, 5]))
+        slopes.append(torch.autograd.grad(nats, list(model.parameters())))
+    assert seen == [21, 2, 21, 21]
+    torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["softmax", "expressive", "dape", "gpam"])
