@@ -24,7 +24,8 @@ format: .venv/.ready-dev  ## Put the code in order.
 test-slow: .venv/.ready-dev  ## The science, minutes long.
 	$(BIN)/python -m pytest -m slow -n 2
 
-bench: .venv/.ready-dev  ## Measure.
+bench: .venv/.ready-dev  ## Measure: speed as ratios, then how fast tasks are drawn.
+	$(BIN)/attnlab bench
 	$(BIN)/python benchmarks/generation.py
 
 clean:
