@@ -8,7 +8,7 @@ Operations are counted by running one sequence (matrix products, convolutions; f
 is probed: the rank of the block of each head's matrix that leads from the first half of a sequence to the second,
 times the channels of its values.
 
-Letters  B batch, H heads, T queries, S keys.
+Letters  B batch, T tokens and queries, S keys, H heads, D width, N positions that the head may read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable
 
 import torch
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from attnlab.attention import Attention
@@ -62,13 +63,19 @@ def parameters(model: Transformer, source: Source) -> int:
 
 
 def flops(model: Transformer, source: Source) -> int:
-    """Operations of one forward pass over one sequence."""
+    """Operations of one forward pass over one sequence, every token through every block.
+
+    Training takes the last block's MLP to supervised positions alone; a budget that followed it would hand variants
+    MLPs of other widths wherever a task asks more or less.
+    """
     for part in model.modules():
         if isinstance(part, Attention):
             part.fast = part.scans
     batch = source.training(0, 1)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(asked(batch)))
+        embedded_BTD = functional.embedding(torch.from_numpy(batch.inputs_BT.copy()), model.embedding_VD)
+        read_ND, _, _ = model.read(model.position.embed(embedded_BTD), None)
+        model.logits(read_ND[torch.from_numpy(asked(batch))])
     return counter.get_total_flops()
 
 

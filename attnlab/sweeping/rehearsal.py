@@ -12,11 +12,13 @@ from attnlab.model.transformer import Transformer, build
 from attnlab.registry import told
 from attnlab.spec import ModelSpec
 from attnlab.tasks.streams import Source
+from attnlab.training.denormals import flushed
 from attnlab.training.scoring import asked
 
 HOUSE = str(Path(__file__).resolve().parent.parent)
 
 
+@flushed()  # may start torch's threads, which keep the setting they start with
 def rehearse(model: ModelSpec, source: Source) -> Transformer:
     """The model, after it has answered one sequence and taken its gradient.
 

@@ -30,6 +30,7 @@ from attnlab.tasks.streams import Source, generator
 from attnlab.tensors import wide
 from attnlab.training.capturing import Captured, records
 from attnlab.training.compiling import Compile
+from attnlab.training.denormals import flushed
 from attnlab.training.folding import Folded
 from attnlab.training.memory import keep, keep_all
 from attnlab.training.padding import SILENT, indifferent, padded
@@ -54,6 +55,7 @@ class LaneStepper:
 
     compiled = False
 
+    @flushed()
     def __init__(
         self, specs: Sequence[RunSpec], sources: Sequence[Source], device: torch.device, compile: Compile = "auto"
     ) -> None:
@@ -81,6 +83,7 @@ class LaneStepper:
         self._losses: list[tuple[tuple[int, ...], Tensor]] = []
         self._begun = False
 
+    @flushed()
     def step(self, batches: dict[int, Batch], rates: dict[int, float]) -> None:
         """One step of the lanes given; those that are not given retire."""
         self._retire([lane for lane in self.lanes if lane not in batches])
@@ -190,6 +193,7 @@ class LaneStepper:
         total, leaves = (losses_K + auxiliary_K).sum(), list(self.block.leaves.values())
         return losses_K.detach(), *torch.autograd.grad(total, leaves, allow_unused=True)
 
+    @flushed()
     @torch.no_grad()
     def _replies(self, group: Sequence[int], batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
         """Most likely tokens, and the surprise at all answers due, of some lanes."""

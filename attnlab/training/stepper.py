@@ -20,6 +20,7 @@ from attnlab.tasks import Batch, Stream
 from attnlab.tasks.streams import Source, generator
 from attnlab.training.capturing import Captured, records
 from attnlab.training.compiling import Compile, Compiled, pays
+from attnlab.training.denormals import flushed
 from attnlab.training.memory import keep, keep_all
 from attnlab.training.optimiser import Optimiser
 from attnlab.training.precision import answered, products
@@ -85,6 +86,7 @@ class SoloStepper:
         compile: Whether its steps are compiled; evaluations never are.
     """
 
+    @flushed()
     def __init__(self, spec: RunSpec, source: Source, device: torch.device, compile: Compile = "auto") -> None:
         keep()
         seed = int(generator(spec.seed, Stream.INIT).integers(2**63))
@@ -105,6 +107,7 @@ class SoloStepper:
         """Whether its steps are compiled."""
         return self._program is not None and self._program.works
 
+    @flushed()
     def step(self, batches: dict[int, Batch], rates: dict[int, float]) -> None:
         """One step of the only lane."""
         self._taken += 1
@@ -211,6 +214,7 @@ def placed(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None, T
     return sent(batch.inputs_BT, device), asked_N, sent(batch.targets_BT.reshape(-1)[places], device)
 
 
+@flushed()
 @torch.no_grad()
 def reply(model: Transformer, batch: Batch, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The most likely tokens of one batch of an evaluation, counted from 1, and the surprise at what was due."""
