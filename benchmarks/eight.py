@@ -1,11 +1,12 @@
 """Eight runs on this machine: a sweep over processes of one thread against a hand-written loop on all threads.
 
     python benchmarks/eight.py                 # 400 steps each
-    python benchmarks/eight.py --rounds 5
+    python benchmarks/eight.py --rounds 5 --asked few
 
-The shape is the textbook's (2 layers, width 64, 2 heads, T = 64, V = 64, batch 64). The loop takes its eight runs one
-after the other on batches that are ready; the sweep draws its own, tests and keeps every run. Both are whole processes
-(:mod:`attnlab.timing.eight`). On a machine that does anything else the ratio says little.
+The shape is the textbook's (2 layers, width 64, 2 heads, T = 64, V = 64, batch 64), or that of recall as it ships (V =
+128), where few positions are asked. The loop takes its eight runs one after the other on batches that are ready; the
+sweep draws its own, tests and keeps every run. Both are whole processes (:mod:`attnlab.timing.eight`). On a machine
+that does anything else the ratio says little.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--processes", type=int)
+    parser.add_argument("--asked", choices=["every", "few"], default="every")
     asked = parser.parse_args()
     print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    found = eight(asked.rounds, asked.steps, asked.processes)
+    found = eight(asked.rounds, asked.steps, asked.processes, asked.asked)
     print(f"{found.name}: {found.median:.2f} ({found.low:.2f}..{found.high:.2f}), {found.note}, {RUNS} runs")
 
 

@@ -73,7 +73,7 @@ def bench(device: torch.device, rounds: int = ROUNDS, peers: bool = False, long:
     else:
         lines += stacked(device, race)
     if long:
-        lines += [eight(rounds)] if device.type == "cpu" else []
+        lines += [eight(rounds, asked=asked) for asked in ("every", "few")] if device.type == "cpu" else []
         lines += growth(isolated(device))
     else:
         left_out.append("A sweep of eight runs, and how costs grow, are measured with --long.")
