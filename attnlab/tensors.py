@@ -1,6 +1,7 @@
 """Named tuples that the parts exchange, and the site at which a part is built.
 
-Letters  B batch, T tokens as queries, S tokens as keys, D width of the stream, H heads, C channels per head.
+Letters  B batch, T tokens as queries, P of them that are asked, S tokens as keys, D width of the stream, H heads,
+         C channels per head.
 Suffixes name the trailing axes. Leading axes may be split further and always broadcast: a mechanism with two kinds
 of queries holds them as ``queries_B2HTC`` beside ``keys_B1HSC``, and everything downstream works unchanged.
 """
@@ -79,6 +80,9 @@ class Context(NamedTuple):
 
     first: tuple[Heads, ...] = ()
     """The heads of the first layer; empty in the first layer itself."""
+    asked: Tensor | None = None
+    """Places of the only tokens whose update is wanted, in the flattened batch: N, or B x P where each row has as many;
+    an attention may answer those alone. None for all."""
 
 
 class Mixed(NamedTuple):
@@ -108,6 +112,20 @@ class Trace(NamedTuple):
 def causal(queries: int, keys: int, start: int, device: torch.device) -> Tensor:
     """The mask of keys not after their query: True at ``j <= i + start``; bool, T x S."""
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(start)
+
+
+def causal_at(columns_BP: Tensor, keys: int, axes: int) -> Tensor:
+    """The same for queries in some columns of each row: bool, B x 1 x .. x P x S, of so many axes."""
+    return _spread(columns_BP, axes) >= torch.arange(keys, device=columns_BP.device)
+
+
+def chosen(tensor_BTC: Tensor, columns_BP: Tensor) -> Tensor:
+    """Some tokens of each row, B x .. x P x C; other axes may stand between the first and the tokens."""
+    return tensor_BTC.take_along_dim(_spread(columns_BP, tensor_BTC.ndim), -2)
+
+
+def _spread(columns_BP: Tensor, axes: int) -> Tensor:
+    return columns_BP.view(len(columns_BP), *[1] * (axes - 3), -1, 1)
 
 
 def wide(tensor: Tensor) -> Tensor:

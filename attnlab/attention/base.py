@@ -9,9 +9,9 @@ Letters  B batch, T queries, S keys, D width, H heads, C channels per head.
     normalise scores, mask, heads -> weights          softmax over the allowed keys
     finish    mixed values, x     -> stream           heads joined, output projection
 
-Deeper: ``weights`` (structured matrices, closed forms of recurrences) and ``mix`` (fast paths and scans). ``mix``
-stays linear in the values: with the values replaced by the identity it yields the *effective matrix*, from which
-every diagnostic is computed.
+Deeper: ``weights`` (structured matrices, closed forms of recurrences) and ``mix`` (fast paths and scans), with
+``mix_asked`` where few queries are asked. ``mix`` stays linear in the values: with the values replaced by the identity
+it yields the *effective matrix*, from which every diagnostic is computed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from attnlab.attention.fused import attend, blank
+from attnlab.attention.fused import attend, attend_asked, blank
 from attnlab.attention.modifiers import Wardrobe
 from attnlab.errors import BadValue
 from attnlab.registry import Registry
-from attnlab.tensors import Context, Heads, Mixed, Site, causal, masked_softmax, wide
+from attnlab.tensors import Context, Heads, Mixed, Site, causal, chosen, masked_softmax, wide
 
 
 class Rows(Enum):
@@ -136,7 +136,7 @@ class Attention(nn.Module, ABC):
         return masked_softmax(scores, mask)
 
     def finish(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
-        """The stream's update: heads side by side, through the output projection."""
+        """The stream's update, token by token: heads side by side, through the output projection."""
         return self.output(self.wardrobe.gated(self.join(mixed_BHTC), x_BTD))
 
     def auxiliary(self, heads: Heads, position: Position) -> Tensor:
@@ -166,8 +166,7 @@ class Attention(nn.Module, ABC):
         """
         queries = heads.queries_BHTC
         # The fused kernel holds no scores, but a bias or a mask of their size.
-        alone = self.fuses and not self.biased and type(self).allow is Attention.allow
-        if torch.is_grad_enabled() or not self.fast or alone:
+        if torch.is_grad_enabled() or not self.fast or self.plain:
             return self.mix_rows(heads, position)
         mixed, start = [], heads.start
         for chunk in queries.split(self.rows_held(heads), dim=-2):
@@ -182,6 +181,20 @@ class Attention(nn.Module, ABC):
         lifted = heads._replace(queries_BHTC=wide(heads.queries_BHTC), keys_BHSC=wide(heads.keys_BHSC))
         bias = position.bias(blank(heads), lifted, self.layer) if self.biased else None
         return attend(heads, bias, self.allow(heads))
+
+    def mix_asked(self, heads: Heads, position: Position, asked_BP: Tensor) -> Tensor:
+        """Values mixed for the queries in some columns of each row, B x H x P x C; called where it is ``sparing``."""
+        return attend_asked(heads, asked_BP)
+
+    @property
+    def sparing(self) -> bool:
+        """Whether it can mix some queries of each row alone."""
+        return self.plain
+
+    @property
+    def plain(self) -> bool:
+        """Whether a fast path is a softmax of q.k / sqrt(C) over all keys not after the query, and nothing else."""
+        return self.fast and self.fuses and not self.biased and type(self).allow is Attention.allow
 
     @property
     def maps(self) -> int:
@@ -212,7 +225,11 @@ class Attention(nn.Module, ABC):
     def forward(self, x_BTD: Tensor, position: Position, context: Context, trace: bool = False) -> Mixed:
         """The stream's update; with scores and effective matrix when a trace is asked for."""
         heads = self.prepare(x_BTD, position, context)
-        stream = self.finish(self.mix(heads, position), x_BTD)
+        if context.asked is not None and context.asked.ndim == 2 and self.sparing:
+            asked_BP = context.asked % x_BTD.shape[1]
+            stream = self.finish(self.mix_asked(heads, position, asked_BP), chosen(x_BTD, asked_BP))
+        else:
+            stream = self.finish(self.mix(heads, position), x_BTD)
         mixed = Mixed(stream, heads, self.auxiliary(heads, position))
         if not trace:
             return mixed

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attnlab.attention.base import Attention, Position, register
-from attnlab.tensors import Heads, Site, wide
+from attnlab.tensors import Heads, Site, causal_at, chosen, wide
 
 TINY, FAINT = 1e-30, 1e-19
 """A row whose best key is below TINY counts as zero. A key below FAINT times the root of the best one is heard as if
@@ -63,16 +63,30 @@ class Expressive(Attention):
         lifted = heads._replace(queries_BHTC=wide(heads.queries_BHTC), keys_BHSC=wide(heads.keys_BHSC))
         return rational(self.products(lifted), heads.start)
 
+    @property
+    def sparing(self) -> bool:
+        """Without a bias."""
+        return self.fast and not self.biased
 
-def rational(z_BHTS: Tensor, start: int = 0) -> Tensor:
-    """``f(z)`` over its row's sum, over the keys not after the query."""
-    weights, _ = Rational.apply(z_BHTS, start)  # type: ignore[no-untyped-call]
+    def mix_asked(self, heads: Heads, position: Position, asked_BP: Tensor) -> Tensor:
+        """Those rows alone, if their scores fit into the room."""
+        if not torch.is_grad_enabled() and asked_BP.shape[1] > self.rows_held(heads):
+            return chosen(self.mix(heads, position), asked_BP)
+        queries_BHPC = wide(chosen(heads.queries_BHTC, asked_BP))
+        z_BHPS = self.products(heads._replace(queries_BHTC=queries_BHPC, keys_BHSC=wide(heads.keys_BHSC)))
+        weights_BHPS = rational(z_BHPS, heard=causal_at(asked_BP, z_BHPS.shape[-1], z_BHPS.ndim))
+        return weights_BHPS.to(heads.values_BHSC.dtype) @ heads.values_BHSC
+
+
+def rational(z_BHTS: Tensor, start: int = 0, heard: Tensor | None = None) -> Tensor:
+    """``f(z)`` over its row's sum, over the keys not after the query, or those of a mask."""
+    weights, _ = Rational.apply(z_BHTS, start, heard)  # type: ignore[no-untyped-call]
     return weights
 
 
 @final
 class Rational(torch.autograd.Function):
-    """``f(z)`` over its row's sum, over the keys not after the query, and how fast each weight's logarithm grows.
+    """``f(z)`` over its row's sum, over the keys that are heard, and how fast each weight's logarithm grows.
 
     With m and c as in :func:`log_squash`, a weight is ``w = 1 / (m^2 + c^2)`` over the row's sum, and the slope of
     ``log w`` in z is ``2 c^2 w / z``; a key held at the edge of what is heard has none.
@@ -81,16 +95,16 @@ class Rational(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(z_BHTS: Tensor, start: int) -> tuple[Tensor, Tensor]:
+    def forward(z_BHTS: Tensor, start: int, heard: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weights, and each weight times the slope of its logarithm."""
-        z_BHTS = z_BHTS.tril(start)
+        z_BHTS = z_BHTS.tril(start) if heard is None else z_BHTS * heard
         size = z_BHTS.abs()
         best = size.amax(-1, keepdim=True).clamp(TINY, 1.0)
         least = best.sqrt() * FAINT
         part = (best / size.clamp_min(least)).square()
-        heard = (part + best.square()).reciprocal()
-        slope = (2 * part * heard / z_BHTS).where(size >= least, 0.0)
-        weights = heard.tril(start)
+        squashed = (part + best.square()).reciprocal()
+        slope = (2 * part * squashed / z_BHTS).where(size >= least, 0.0)
+        weights = squashed.tril(start) if heard is None else squashed * heard
         weights = weights / weights.sum(-1, keepdim=True)
         return weights, slope * weights
 
@@ -102,10 +116,10 @@ class Rational(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, given: Tensor, _: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, given: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
         """As of any softmax: less the row's mean, which the sum takes back."""
         weights, slope = ctx.saved_tensors
-        return (given - (given * weights).sum(-1, keepdim=True)) * slope, None
+        return (given - (given * weights).sum(-1, keepdim=True)) * slope, None, None
 
 
 def log_squash(z_BHTS: Tensor, start: int = 0) -> Tensor:

@@ -8,7 +8,7 @@ one softmax are left of the six passes of the plain path.
 
 The caller vouches that each query may hear at least one key.
 
-Letters  B batch, H heads, T queries, S keys, C channels per head.
+Letters  B batch, H heads, T queries, P of them that are asked, S keys, C channels per head.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnlab.tensors import Heads, causal, wide
+from attnlab.tensors import Heads, causal, causal_at, chosen, wide
 
 
 def attend(heads: Heads, bias: Tensor | None, allowed: Tensor | None) -> Tensor:
@@ -44,6 +44,13 @@ def attend(heads: Heads, bias: Tensor | None, allowed: Tensor | None) -> Tensor:
         return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=masked)
     scores = (wide(queries) / math.sqrt(queries.shape[-1])) @ wide(keys).mT + masked
     return scores.softmax(-1).to(values.dtype) @ values
+
+
+def attend_asked(heads: Heads, asked_BP: Tensor) -> Tensor:
+    """Values mixed for the queries in some columns of each row, without a bias: B x H x P x C."""
+    queries, keys, values, *_ = heads
+    heard = causal_at(asked_BP, keys.shape[-2], queries.ndim)
+    return functional.scaled_dot_product_attention(chosen(queries, asked_BP), keys, values, attn_mask=heard)
 
 
 def blank(heads: Heads) -> Tensor:

@@ -27,6 +27,7 @@ CHECKS: dict[str, Check] = {
     "determinism": paths.determinism,
     "linear in the values": paths.matrix,
     "fast path equals plain": paths.fast,
+    "asked tokens alone": paths.few,
     "lanes": paths.lanes,
     "second layer": depth.second,
     "declared weights": cost.weights,

@@ -71,6 +71,18 @@ def fast(subject: Subject) -> Finding:
     return judged("fast path equals plain", worst < 1e-5 * 2, f"largest relative difference {worst:.1e}")
 
 
+def few(subject: Subject) -> Finding:
+    """What is asked of some tokens of each row alone is what the whole gives there, forward and backward."""
+    tokens, columns_BP = 40, torch.tensor([[0, 3, 39], [38, 7, 20]])
+    places_BP = columns_BP + tokens * torch.arange(2)[:, None]
+    attention, x_BTD = subject.build(), stream(2, tokens).requires_grad_()
+    whole_ND = run(attention, x_BTD).flatten(0, 1)[places_BP.flatten()]
+    asked_ND = run(attention, x_BTD, asked=places_BP)
+    slopes = [torch.autograd.grad(one.square().sum(), x_BTD)[0] for one in (whole_ND, asked_ND)]
+    worst = max(gap(whole_ND, asked_ND), gap(*slopes))
+    return judged("asked tokens alone", worst < 1e-9, f"largest difference {worst:.1e}")
+
+
 def matrix(subject: Subject) -> Finding:
     """Mixing is linear in the values: the effective matrix times the values is the mix."""
     attention = subject.build()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from attnlab.attention import Attention
 from attnlab.errors import BadValue
+from attnlab.model.transformer import picked
 from attnlab.position import POSITIONS, Position
 from attnlab.registry import Entry
 from attnlab.tensors import Context, Heads, Site
@@ -77,10 +78,11 @@ def stream(batch: int, tokens: int, *, width: int = WIDTH, seed: int = 2, dtype:
     return torch.randn(batch, tokens, width, generator=generator, dtype=torch.float64).to(dtype)
 
 
-def run(attention: Attention, x_BTD: Tensor, place: Position | None = None) -> Tensor:
-    """The attention's output, B x T x D."""
+def run(attention: Attention, x_BTD: Tensor, place: Position | None = None, asked: Tensor | None = None) -> Tensor:
+    """The attention's output, B x T x D; or N x D, where some of it is asked."""
     place = place or position(width=x_BTD.shape[-1], heads=attention.count)
-    return attention(place.embed(x_BTD), place, Context()).stream_BTD
+    written_BTD = attention(place.embed(x_BTD), place, Context(asked=asked)).stream_BTD
+    return written_BTD if asked is None else picked(written_BTD, asked)
 
 
 def heads_of(attention: Attention, x_BTD: Tensor) -> tuple[Heads, Position]:

@@ -1,6 +1,6 @@
 """A tiny causal transformer, from its spec.
 
-Letters  B batch, T tokens, D width, V vocabulary, N supervised positions of the whole batch.
+Letters  B batch, T tokens, D width, V vocabulary, N supervised positions of the whole batch, P of each row.
 
 It returns logits at the supervised positions only, and a trace of its inside when asked: no hooks, no side effects,
 so that lanes and diagnostics share one forward pass. Past the mixing of the last layer no token reads another, so that
@@ -78,50 +78,51 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(spec.width) if spec.norm == "pre" else nn.Identity()
         self.head = None if spec.tie else sites[0].linear(spec.width, vocabulary)
 
-    def forward(self, inputs_BT: Tensor, asked_N: Tensor | None, trace: bool = False) -> Answer:
+    def forward(self, inputs_BT: Tensor, asked: Tensor | None, trace: bool = False) -> Answer:
         """Logits where something is asked.
 
         Args:
             inputs_BT: Token ids, int64.
-            asked_N: Places of the supervised positions in the flattened batch, ``row * T + column``; None for all.
+            asked: Places of the supervised positions in the flattened batch, ``row * T + column``: N, or B x P where
+                each row has as many, which may be sooner done; None for all.
             trace: Whether to return the stream, scores and weights of every layer.
         """
         embedded_BTD = functional.embedding(inputs_BT, self.embedding_VD)
-        return self.answered(self.position.embed(embedded_BTD), asked_N, trace)
+        return self.answered(self.position.embed(embedded_BTD), asked, trace)
 
-    def answered(self, stream_BTD: Tensor, asked_N: Tensor | None, trace: bool = False) -> Answer:
+    def answered(self, stream_BTD: Tensor, asked: Tensor | None, trace: bool = False) -> Answer:
         """The same from a stream that is given, such as noise: the blocks see it as it is, no position added."""
-        asked_ND, auxiliary, traced = self.read(stream_BTD, asked_N, trace)
+        asked_ND, auxiliary, traced = self.read(stream_BTD, asked, trace)
         return Answer(self.logits(asked_ND), auxiliary, traced)
 
-    def losses(self, inputs_BT: Tensor, asked_N: Tensor | None, due_N: Tensor) -> tuple[Tensor, Tensor]:
+    def losses(self, inputs_BT: Tensor, asked: Tensor | None, due_N: Tensor) -> tuple[Tensor, Tensor]:
         """Mean nats at the answers that are due, and the auxiliary loss; many logits are never held at once.
 
         Args:
             inputs_BT: Token ids, int64.
-            asked_N: Places of the supervised positions in the flattened batch; None for all.
+            asked: Places of the supervised positions in the flattened batch, N or B x P; None for all.
             due_N: The answers.
         """
         stream_BTD = self.position.embed(functional.embedding(inputs_BT, self.embedding_VD))
-        asked_ND, auxiliary, _ = self.read(stream_BTD, asked_N)
+        asked_ND, auxiliary, _ = self.read(stream_BTD, asked)
         if len(due_N) * len(self.embedding_VD) > MANY:
             return surprise(asked_ND, self.head_VD, due_N), auxiliary
         return functional.cross_entropy(self.logits(asked_ND), due_N), auxiliary
 
     def read(
-        self, stream_BTD: Tensor, asked_N: Tensor | None, trace: bool = False
+        self, stream_BTD: Tensor, asked: Tensor | None, trace: bool = False
     ) -> tuple[Tensor, Tensor, tuple[Trace, ...]]:
         """What the head reads of a stream, the auxiliary loss, and a trace if one is asked for."""
         streams: list[Tensor] = [stream_BTD]
         mixes: list[Mixed] = []
         first: tuple[Heads, ...] = ()
         for layer, block in enumerate(self.blocks, start=1):
-            wanted_N = asked_N if layer == len(self.blocks) and not trace else None
-            stream_BTD, mixed = block(stream_BTD, self.position, Context(first), trace, wanted_N)
+            wanted = asked if layer == len(self.blocks) and not trace else None
+            stream_BTD, mixed = block(stream_BTD, self.position, Context(first, wanted), trace)
             first = first or (mixed.heads,)
             streams.append(stream_BTD)
             mixes.append(mixed)
-        asked_ND = self.norm(picked(stream_BTD, asked_N) if trace else stream_BTD.flatten(0, -2))
+        asked_ND = self.norm(picked(stream_BTD, asked) if trace else stream_BTD.flatten(0, -2))
         auxiliary = torch.stack([mixed.auxiliary for mixed in mixes]).sum()
         return asked_ND, auxiliary, (_trace(streams, mixes),) if trace else ()
 
@@ -153,14 +154,12 @@ class Block(nn.Module):
         hidden = max(1, round(spec.mlp * spec.width))
         self.mlp = Mlp(site, hidden) if spec.mlp else None
 
-    def forward(
-        self, x_BTD: Tensor, position: Position, context: Context, trace: bool, asked_N: Tensor | None = None
-    ) -> tuple[Tensor, Mixed]:
-        """The stream after the block, N x D where ``asked_N`` names places in it, and what the attention returned."""
+    def forward(self, x_BTD: Tensor, position: Position, context: Context, trace: bool) -> tuple[Tensor, Mixed]:
+        """The stream after the block, N x D where only some of it is asked for, and what the attention returned."""
         mixed: Mixed = self.attention(self.before(x_BTD, 0), position, context, trace)
         written_BTD = mixed.stream_BTD
-        if asked_N is not None:
-            x_BTD, written_BTD = (picked(stream_BTD, asked_N) for stream_BTD in (x_BTD, written_BTD))
+        if context.asked is not None:
+            x_BTD, written_BTD = (picked(stream_BTD, context.asked) for stream_BTD in (x_BTD, written_BTD))
         x_BTD = self.after(x_BTD, written_BTD, 0)
         if self.mlp is not None:
             x_BTD = self.after(x_BTD, self.mlp(self.before(x_BTD, 1)), 1)
@@ -191,10 +190,12 @@ class Mlp(nn.Module):
         return self.fall(functional.gelu(x_BTD @ self.rise.weight.mT.contiguous()))
 
 
-def picked(stream_BTD: Tensor, asked_N: Tensor | None) -> Tensor:
-    """The places of a stream that are asked, N x D; all of them for None."""
+def picked(stream_BTD: Tensor, asked: Tensor | None) -> Tensor:
+    """The places of a stream that are asked, N x D; all of it for None, or where it holds those alone already."""
     stream_ND = stream_BTD.flatten(0, -2)
-    return stream_ND if asked_N is None else stream_ND.index_select(0, asked_N)
+    if asked is None or stream_BTD.shape[:-1] == asked.shape:
+        return stream_ND
+    return stream_ND.index_select(0, asked.flatten())
 
 
 def attention(spec: ModelSpec, site: Site) -> Attention:

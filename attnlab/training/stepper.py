@@ -1,6 +1,6 @@
 """Steppers: what the loop drives. One model at a time here; stacked lanes stand beside it under the same protocol.
 
-Letters  B batch, T tokens, N supervised positions, V vocabulary, K lanes.
+Letters  B batch, T tokens, N supervised positions, P of each row, V vocabulary, K lanes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from attnlab.training.sending import sent
 from attnlab.training.watching import watch
 
 Arrays = dict[str, NDArray[np.float32]]
+FEW = 4
+"""Supervised positions are few where they are at most one in so many tokens."""
 
 
 class Said(NamedTuple):
@@ -129,18 +131,18 @@ class SoloStepper:
             keep_all()
             self._begun = True
 
-    def _slopes_of(self, inputs_BT: Tensor, asked_N: Tensor | None, due_N: Tensor) -> tuple[Tensor | None, ...]:
+    def _slopes_of(self, inputs_BT: Tensor, places: Tensor | None, due_N: Tensor) -> tuple[Tensor | None, ...]:
         """The loss of a batch, and the gradient of each weight; None where a weight takes no part."""
-        loss, auxiliary = (self._program or self._losses_of)(inputs_BT, asked_N, due_N)
+        loss, auxiliary = (self._program or self._losses_of)(inputs_BT, places, due_N)
         weights = list(self.optimiser.weights.values())
         slopes: tuple[Tensor | None, ...] = torch.autograd.grad(loss + auxiliary, weights, allow_unused=True)
         return loss.detach(), *own(slopes)
 
-    def _losses_of(self, inputs_BT: Tensor, asked_N: Tensor | None, due_N: Tensor) -> tuple[Tensor, Tensor]:
+    def _losses_of(self, inputs_BT: Tensor, places: Tensor | None, due_N: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the auxiliary loss of a batch."""
         if self.spec.train.precision != "bf16":
-            return self.model.losses(inputs_BT, asked_N, due_N)
-        answer = answered(self.model, inputs_BT, asked_N)
+            return self.model.losses(inputs_BT, places, due_N)
+        answer = answered(self.model, inputs_BT, places)
         return functional.cross_entropy(answer.logits_NV, due_N), answer.auxiliary
 
     def losses(self) -> dict[int, list[float]]:
@@ -208,10 +210,19 @@ def placed(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None, T
     Where every position is asked no places are named: to pick them all out would be a copy of the stream, and on the
     way back a sum over places.
     """
-    places = asked(batch)
-    everywhere = len(places) == batch.targets_BT.size
-    asked_N = None if everywhere else sent(places, device)
-    return sent(batch.inputs_BT, device), asked_N, sent(batch.targets_BT.reshape(-1)[places], device)
+    places_N = asked(batch)
+    everywhere = len(places_N) == batch.targets_BT.size
+    places = None if everywhere else sent(by_rows(places_N, *batch.inputs_BT.shape), device)
+    return sent(batch.inputs_BT, device), places, sent(batch.targets_BT.reshape(-1)[places_N], device)
+
+
+def by_rows(places_N: NDArray[np.int64], rows: int, tokens: int) -> NDArray[np.int64]:
+    """Places as B x P if each row has as many and they are few, so that an attention may answer them alone."""
+    if not len(places_N) or len(places_N) % rows or len(places_N) > rows * tokens // FEW:
+        return places_N
+    places_BP = places_N.reshape(rows, -1)
+    even = bool((places_BP // tokens == np.arange(rows)[:, None]).all())
+    return places_BP if even else places_N
 
 
 @flushed()
@@ -219,8 +230,8 @@ def placed(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None, T
 def reply(model: Transformer, batch: Batch, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The most likely tokens of one batch of an evaluation, counted from 1, and the surprise at what was due."""
     model.position.draw = -index
-    inputs_BT, asked_N, due_N = placed(batch, device)
-    logits_NV = model(inputs_BT, asked_N).logits_NV
+    inputs_BT, places, due_N = placed(batch, device)
+    logits_NV = model(inputs_BT, places).logits_NV
     return logits_NV.argmax(-1), functional.cross_entropy(logits_NV, due_N, reduction="sum")
 
 

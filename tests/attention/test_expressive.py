@@ -13,6 +13,7 @@ from torch import Tensor
 from attnlab.attention import Attention
 from attnlab.attention.expressive import rational as fused
 from attnlab.errors import BadValue
+from attnlab.position import Position
 from attnlab.spec import Part
 from attnlab.tensors import Context, Heads
 from tests.building import attention_of, noise, pair_of, position_of, seeded
@@ -223,3 +224,22 @@ def test_the_fast_path_runs_in_lanes() -> None:
     torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
     own_TS = z_KTS[0].clone().requires_grad_()
     torch.testing.assert_close(alone[0], torch.autograd.grad(loss(own_TS), own_TS)[0])
+
+
+def test_asked_rows_beyond_the_room_go_by_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    attention, place = pair_of(Part(name="expressive"), Part(name="none"))
+    asked_BP = torch.tensor([[1, 4, 9], [0, 2, 3]])
+    heads = attention.prepare(noise(2, 12, 8), place, Context())
+    with torch.no_grad():
+        held = attention.mix_asked(heads, place, asked_BP)
+        monkeypatch.setattr(attention, "room", 2 * 2 * 12 * 2)
+        rows: list[int] = []
+        mix_rows = attention.mix_rows
+
+        def watched(chunk: Heads, position: Position) -> Tensor:
+            rows.append(chunk.queries_BHTC.shape[-2])
+            return mix_rows(chunk, position)
+
+        monkeypatch.setattr(attention, "mix_rows", watched)
+        torch.testing.assert_close(attention.mix_asked(heads, place, asked_BP), held, rtol=1e-12, atol=1e-12)
+    assert rows == [2] * 6

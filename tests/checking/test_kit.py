@@ -100,6 +100,13 @@ def mix(self, heads, position):
     return 1.001 * mixed if self.fast else mixed
 """
 
+MIXING_LATE = """
+fuses = True
+
+def finish(self, mixed_BHTC, x_BTD):
+    return super().finish(mixed_BHTC, x_BTD) + x_BTD.cumsum(-2)
+"""
+
 BENEATH = """
 def project(self, x_BTD, context):
     heads = super().project(x_BTD, context)
@@ -190,9 +197,10 @@ def test_a_sound_file_passes(write: Write) -> None:
             "matrix times values differs from the mix by .*",
         ),
         (SLOPPY, {"promised rows", "fast path equals plain", "second layer"}, r"largest relative difference 2\.0e-03"),
+        (MIXING_LATE, {"asked tokens alone"}, r"largest difference \d.*"),
         (BROKEN_PROMISE, {"promised rows"}, r"non-negative, sum to one: sums 0\.1\d* to 11\..*, least weight 0"),
     ],
-    ids=["leak", "quiet leak", "length", "weights", "batch", "second layer", "values", "fast path", "rows"],
+    ids=["leak", "quiet leak", "length", "weights", "batch", "second layer", "values", "fast path", "late", "rows"],
 )
 def test_what_breaks_the_contract_is_caught(body: str, failed: set[str], message: str, write: Write) -> None:
     found = findings(write(body))

@@ -70,7 +70,7 @@ def test_a_block_is_wired_as_the_spec_says(norm: Norm, skip: bool, mlp: float) -
         expected = normed(total) if norm == "post" else total
     out, _ = block(x_BTD, model.position, Context(), False)
     torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
-    few, _ = block(x_BTD, model.position, Context(), False, torch.tensor([3, 8, 3]))
+    few, _ = block(x_BTD, model.position, Context(asked=torch.tensor([3, 8, 3])), False)
     torch.testing.assert_close(few, expected.flatten(0, 1)[[3, 8, 3]], rtol=1e-12, atol=1e-12)
     assert next(scale, None) is None
     assert (block.mlp is None) == (mlp == 0)
@@ -114,6 +114,30 @@ def test_past_the_last_mixing_only_what_is_asked_goes_on() -> None:
         slopes.append(torch.autograd.grad(nats, list(model.parameters())))
     assert seen == [21, 2, 21, 21]
     torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "position"),
+    [
+        (name, position)
+        for name in ("softmax", "expressive", "grouped", "latent", "window", "dape", "gpam", "delta")
+        for position in ("none", "rotary", "alibi")
+        if (name, position) != ("delta", "alibi")  # it has no scores to bias
+    ],
+)
+def test_as_many_questions_in_each_row_are_those_of_the_whole(name: str, position: str) -> None:
+    model, inputs_BT = model_of(Part(name=name), Part(name=position)), tokens(2, 13)
+    places_BP, due_N = torch.tensor([[0, 12], [13 + 5, 13 + 3]]), torch.tensor([1, 2, 3, 4])
+    learned = [weight for weight in model.parameters() if weight.requires_grad]
+    found = []
+    for asked in (places_BP, places_BP.flatten()):
+        logits_NV = model(inputs_BT, asked).logits_NV
+        nats = functional.cross_entropy(logits_NV, due_N)
+        found.append([logits_NV, *torch.autograd.grad(nats, learned, allow_unused=True, materialize_grads=True)])
+        with torch.no_grad():
+            torch.testing.assert_close(model(inputs_BT, asked).logits_NV, logits_NV, rtol=1e-11, atol=1e-11)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", ["softmax", "expressive", "dape", "gpam"])

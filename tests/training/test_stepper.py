@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch.nn import functional
 
-from attnlab.spec import RunSpec
+from attnlab.attention import Attention
+from attnlab.spec import ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.tasks import Stream
 from attnlab.tasks.streams import Source
 from attnlab.training.scoring import asked, due
-from attnlab.training.stepper import SoloStepper, own
+from attnlab.training.stepper import SoloStepper, by_rows, own
 from tests.training.runs import tiny
 
 CPU = torch.device("cpu")
@@ -171,3 +172,26 @@ def test_a_random_position_draws_anew_at_each_step_and_goes_on_where_it_was() ->
         goer.step({0: source.training(2, 8)}, {0: 1e-2})
         assert goer.model.position.draw == 3
     assert all(np.array_equal(array, other.state()[name]) for name, array in stepper.state().items())
+
+
+def test_places_go_by_rows_where_each_has_as_many_and_they_are_few() -> None:
+    even = np.array([1, 7, 8 + 0, 8 + 5])
+    assert by_rows(even, 2, 8).tolist() == [[1, 7], [8, 13]]
+    for places in ([1, 2, 7, 8], [1, 7, 9], [1, 2, 3, 9, 10, 11], []):  # uneven, odd, many, none
+        assert by_rows(np.array(places, dtype=np.int64), 2, 8).tolist() == places
+
+
+@pytest.mark.parametrize("name", ["softmax", "expressive"])
+def test_of_few_questions_the_last_layer_mixes_those_alone(name: str) -> None:
+    task = TaskSpec(name="recall", options={"pairs": 2, "length": 32, "vocabulary": 16})
+    source = Source(task, 0)
+    spec = RunSpec(task=task, model=ModelSpec(layers=2, width=16, attention=(Part(name=name),)))
+    stepper, batch = SoloStepper(spec, source, CPU), source.training(0, 4)
+    seen: list[int] = []
+    for attention in stepper.model.modules():
+        if isinstance(attention, Attention):
+            attention.output.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[-2]))
+    stepper.step({0: batch}, {0: 1e-3})
+    (said,) = stepper.answer(0, [batch])
+    assert seen == [32, 2, 32, 2]
+    assert len(said.tokens_N) == 8
