@@ -1,8 +1,8 @@
 """Numbers below the smallest normal one count as zero while steps are taken on a CPU.
 
-Logits that lie 87 nats and more below the largest have such shares; so have the squares of gradients of a run that is
-solved. They mean nothing by then, but a processor works on each by itself: products of matrices full of them take
-fifty times as long, and whole steps were seen to take four.
+Keys that score 87 nats or more below the best one have such weights, and sharp heads give them to most keys. They mean
+nothing, but a processor works on each by itself: products that are full of them take fifty times as long, and whole
+steps were seen to take four.
 """
 
 from __future__ import annotations
