@@ -116,6 +116,8 @@ class Transformer(nn.Module):
         streams: list[Tensor] = [stream_BTD]
         mixes: list[Mixed] = []
         first: tuple[Heads, ...] = ()
+        if asked is not None and asked.shape[-1] >= stream_BTD.shape[-2]:
+            asked = asked.flatten()  # by rows, a stream of those alone is told by being shorter
         for layer, block in enumerate(self.blocks, start=1):
             wanted = asked if layer == len(self.blocks) and not trace else None
             stream_BTD, mixed = block(stream_BTD, self.position, Context(first, wanted), trace)

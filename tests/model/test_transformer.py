@@ -14,7 +14,7 @@ from attnlab.attention.dape import Dape
 from attnlab.attention.softmax import Softmax
 from attnlab.errors import BadValue, UnknownName
 from attnlab.model.transformer import Block, Transformer, build
-from attnlab.spec import ModelSpec, Part
+from attnlab.spec import ModelSpec, Modifiers, Part
 from attnlab.tensors import Context, Heads, Site
 from tests.building import VOCABULARY, everywhere, model_of, noise, tokens
 
@@ -138,6 +138,22 @@ def test_as_many_questions_in_each_row_are_those_of_the_whole(name: str, positio
             torch.testing.assert_close(model(inputs_BT, asked).logits_NV, logits_NV, rtol=1e-11, atol=1e-11)
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("gate", ["head", "element"])
+def test_a_gate_reads_the_tokens_that_are_asked(gate: Literal["head", "element"]) -> None:
+    model, inputs_BT = model_of(modifiers=Modifiers(gate=gate)), tokens(2, 13)
+    places_BP = torch.tensor([[0, 12], [13 + 5, 13 + 3]])
+    found = [model(inputs_BT, asked).logits_NV for asked in (places_BP, places_BP.flatten())]
+    torch.testing.assert_close(found[0], found[1], rtol=1e-11, atol=1e-11)
+
+
+def test_as_many_questions_as_tokens_keep_their_order() -> None:
+    model, inputs_BT = model_of(), tokens(2, 3)
+    places_BP = torch.tensor([[2, 0, 1], [3, 5, 4]])
+    for trace in (False, True):
+        said = model(inputs_BT, places_BP, trace).logits_NV
+        torch.testing.assert_close(said, model(inputs_BT, places_BP.flatten()).logits_NV, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", ["softmax", "expressive", "dape", "gpam"])
