@@ -89,6 +89,7 @@ class Mixed(NamedTuple):
     """What an attention returns. Absent things are empty tuples, never None, so that lanes can be stacked."""
 
     stream_BTD: Tensor
+    """The stream's update; B x P x D if it answers only what is asked."""
     heads: Heads
     auxiliary: Tensor
     """A scalar added to the loss; zero for most."""

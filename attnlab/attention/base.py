@@ -184,12 +184,16 @@ class Attention(nn.Module, ABC):
 
     def mix_asked(self, heads: Heads, position: Position, asked_BP: Tensor) -> Tensor:
         """Values mixed for the queries in some columns of each row, B x H x P x C; called where it is ``sparing``."""
+        # The kernel holds a mask of their size, and none where all queries are mixed.
+        if asked_BP.numel() * heads.keys_BHSC.shape[-2] > self.room:
+            return chosen(self.mix(heads, position), asked_BP)
         return attend_asked(heads, asked_BP)
 
     @property
     def sparing(self) -> bool:
-        """Whether it can mix some queries of each row alone."""
-        return self.plain
+        """Whether it can mix some queries of each row alone; one that mixes in a way of its own cannot."""
+        kind = type(self)
+        return self.plain and kind.mix is Attention.mix and kind.mix_rows is Attention.mix_rows
 
     @property
     def plain(self) -> bool:
@@ -223,7 +227,14 @@ class Attention(nn.Module, ABC):
         return self.mix(heads._replace(values_BHSC=identity.expand(*lead, keys, keys)), position)
 
     def forward(self, x_BTD: Tensor, position: Position, context: Context, trace: bool = False) -> Mixed:
-        """The stream's update; with scores and effective matrix when a trace is asked for."""
+        """The stream's update: all of it, or what is asked where it is ``sparing``; with a trace, scores and matrix.
+
+        Args:
+            x_BTD: What it reads.
+            position: The position of the model.
+            context: What else it may know; which tokens are asked.
+            trace: Whether to return scores and effective matrix too.
+        """
         heads = self.prepare(x_BTD, position, context)
         if context.asked is not None and context.asked.ndim == 2 and self.sparing:
             asked_BP = context.asked % x_BTD.shape[1]

@@ -69,9 +69,10 @@ class Expressive(Attention):
         return self.fast and not self.biased
 
     def mix_asked(self, heads: Heads, position: Position, asked_BP: Tensor) -> Tensor:
-        """Those rows alone, if their scores fit into the room."""
-        if not torch.is_grad_enabled() and asked_BP.shape[1] > self.rows_held(heads):
-            return chosen(self.mix(heads, position), asked_BP)
+        """Those rows alone, as many at a time as fit into the room where no gradient is recorded."""
+        most = asked_BP.shape[1] if torch.is_grad_enabled() else self.rows_held(heads)
+        if asked_BP.shape[1] > most:
+            return torch.cat([self.mix_asked(heads, position, part_BP) for part_BP in asked_BP.split(most, 1)], dim=-2)
         queries_BHPC = wide(chosen(heads.queries_BHTC, asked_BP))
         z_BHPS = self.products(heads._replace(queries_BHTC=queries_BHPC, keys_BHSC=wide(heads.keys_BHSC)))
         weights_BHPS = rational(z_BHPS, heard=causal_at(asked_BP, z_BHPS.shape[-1], z_BHPS.ndim))
@@ -97,14 +98,14 @@ class Rational(torch.autograd.Function):
     @staticmethod
     def forward(z_BHTS: Tensor, start: int, heard: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weights, and each weight times the slope of its logarithm."""
-        z_BHTS = z_BHTS.tril(start) if heard is None else z_BHTS * heard
+        z_BHTS = z_BHTS.tril(start) if heard is None else z_BHTS.masked_fill(~heard, 0.0)
         size = z_BHTS.abs()
         best = size.amax(-1, keepdim=True).clamp(TINY, 1.0)
         least = best.sqrt() * FAINT
         part = (best / size.clamp_min(least)).square()
         squashed = (part + best.square()).reciprocal()
         slope = (2 * part * squashed / z_BHTS).where(size >= least, 0.0)
-        weights = squashed.tril(start) if heard is None else squashed * heard
+        weights = squashed.tril(start) if heard is None else squashed.masked_fill(~heard, 0.0)
         weights = weights / weights.sum(-1, keepdim=True)
         return weights, slope * weights
 

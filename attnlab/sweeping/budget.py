@@ -26,12 +26,14 @@ from attnlab.model.transformer import Transformer, build
 from attnlab.spec import ModelSpec
 from attnlab.sweeping.request import Budget
 from attnlab.tasks.streams import Source
+from attnlab.training.denormals import flushed
 from attnlab.training.scoring import asked
 
 CLOSE = 0.02
 """A budget that cannot be met within this share is refused."""
 
 
+@flushed()  # may start torch's threads, which keep the setting they start with
 def matched(model: ModelSpec, reference: ModelSpec, budget: Budget, source: Source) -> ModelSpec:
     """The model with its MLP or width changed to the reference's budget; ``matched`` says what was done.
 

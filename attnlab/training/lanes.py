@@ -205,7 +205,10 @@ class LaneStepper:
         return [sent(array, self.device) for array in padded(batches)]
 
     def _stacked(self, group: Sequence[int], inputs_KBT: Tensor, asked_KN: Tensor, precision: Precision) -> Answer:
-        """What the models of some lanes answer, the lane leading."""
+        """What the models of some lanes answer, the lane leading.
+
+        Questions are padded, and never told by rows: the last layer mixes all of them, whatever is asked.
+        """
         leaves, (fixed, axes) = self.block.leaves, self._fixed
         if len(group) < len(self.lanes):
             slots = torch.tensor([self.lanes.index(lane) for lane in group], device=self.device)

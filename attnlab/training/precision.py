@@ -36,10 +36,10 @@ def lowered(tensors: Mapping[str, Tensor], precision: Precision) -> dict[str, Te
     return {name: held.bfloat16() if held.is_floating_point() else held for name, held in tensors.items()}
 
 
-def answered(model: Transformer, inputs_BT: Tensor, asked_N: Tensor | None) -> Answer:
+def answered(model: Transformer, inputs_BT: Tensor, asked: Tensor | None) -> Answer:
     """What a model answers in bf16; its logits are float32."""
     own = lowered(dict([*model.named_parameters(), *model.named_buffers()]), "bf16")
-    answer: Answer = torch.func.functional_call(model, own, (inputs_BT, asked_N))
+    answer: Answer = torch.func.functional_call(model, own, (inputs_BT, asked))
     return answer._replace(logits_NV=answer.logits_NV.float(), auxiliary=answer.auxiliary.float())
 
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attnlab.attention import Attention
+from attnlab.attention.expressive import Expressive
 from attnlab.attention.expressive import rational as fused
 from attnlab.errors import BadValue
-from attnlab.position import Position
 from attnlab.spec import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import Context, Heads, causal_at
 from tests.building import attention_of, noise, pair_of, position_of, seeded
 
 Array = NDArray[np.float64]
@@ -226,20 +226,29 @@ def test_the_fast_path_runs_in_lanes() -> None:
     torch.testing.assert_close(alone[0], torch.autograd.grad(loss(own_TS), own_TS)[0])
 
 
+def test_asked_rows_hear_nothing_of_later_keys() -> None:
+    z_BHPS = noise(2, 1, 3, 7)
+    heard = causal_at(torch.tensor([[0, 3, 6], [5, 1, 2]]), 7, 4)
+    f = (z_BHPS.square() / (1 + z_BHPS.square())).masked_fill(~heard, 0.0)
+    weights = fused(z_BHPS.masked_fill(~heard, torch.inf), heard=heard)
+    torch.testing.assert_close(weights, f / f.sum(-1, keepdim=True), rtol=1e-12, atol=1e-12)
+
+
 def test_asked_rows_beyond_the_room_go_by_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     attention, place = pair_of(Part(name="expressive"), Part(name="none"))
+    assert isinstance(attention, Expressive)
     asked_BP = torch.tensor([[1, 4, 9], [0, 2, 3]])
     heads = attention.prepare(noise(2, 12, 8), place, Context())
     with torch.no_grad():
         held = attention.mix_asked(heads, place, asked_BP)
         monkeypatch.setattr(attention, "room", 2 * 2 * 12 * 2)
         rows: list[int] = []
-        mix_rows = attention.mix_rows
+        products = attention.products
 
-        def watched(chunk: Heads, position: Position) -> Tensor:
+        def watched(chunk: Heads) -> Tensor:
             rows.append(chunk.queries_BHTC.shape[-2])
-            return mix_rows(chunk, position)
+            return products(chunk)
 
-        monkeypatch.setattr(attention, "mix_rows", watched)
+        monkeypatch.setattr(attention, "products", watched)
         torch.testing.assert_close(attention.mix_asked(heads, place, asked_BP), held, rtol=1e-12, atol=1e-12)
-    assert rows == [2] * 6
+    assert rows == [2, 1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from attnlab.position import POSITIONS, Position
 from attnlab.spec import Part
 from attnlab.tensors import Context, Heads
 from tests.attention.test_softmax import looped
-from tests.building import noise, pair_of
+from tests.building import noise, pair_of, site
 
 FUSED = [entry.name for entry in ATTENTIONS if entry.kind.fuses]
 PLACES = [entry.name for entry in POSITIONS if entry.kind.biases]
@@ -133,3 +135,39 @@ def test_a_blank_takes_no_room() -> None:
     assert blank(heads).shape == (3, 2, 5, 7)
     assert blank(heads).dtype == torch.float32
     assert blank(heads).untyped_storage().nbytes() == 4
+
+
+def test_asked_rows_whose_mask_has_no_room_are_taken_from_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    attention, place = built("softmax", "none")
+    heads, asked_BP = attention.prepare(noise(2, TOKENS, 8), place, Context()), torch.tensor([[1, 9], [0, 3]])
+    held = attention.mix_asked(heads, place, asked_BP)
+    whole: list[int] = []
+    mix = attention.mix
+
+    def watched(heads: Heads, position: Position) -> Tensor:
+        whole.append(heads.queries_BHTC.shape[-2])
+        return mix(heads, position)
+
+    monkeypatch.setattr(attention, "mix", watched)
+    for room, expected in ((2 * 2 * TOKENS, []), (2 * 2 * TOKENS - 1, [TOKENS])):
+        monkeypatch.setattr(attention, "room", room)
+        torch.testing.assert_close(attention.mix_asked(heads, place, asked_BP), held, rtol=1e-12, atol=1e-12)
+        assert whole == expected
+
+
+class Doubled(Attention):
+    """Mixes in a way of its own, which no fused kernel knows."""
+
+    fuses = True
+
+    def mix(self, heads: Heads, position: Any) -> Tensor:
+        """Twice as loud."""
+        return 2 * super().mix(heads, position)
+
+
+def test_who_mixes_in_a_way_of_its_own_is_not_passed_over() -> None:
+    attention, (_, place) = Doubled(site()).double(), built("softmax", "none")
+    x_BTD, asked_BP = noise(2, TOKENS, 8), torch.tensor([[1, 9], [TOKENS + 0, TOKENS + 3]])
+    assert not attention.sparing
+    whole_BTD = attention(x_BTD, place, Context()).stream_BTD
+    assert torch.equal(attention(x_BTD, place, Context(asked=asked_BP)).stream_BTD, whole_BTD)

@@ -6,7 +6,7 @@ import pytest
 
 from attnlab.errors import BadValue
 from attnlab.model.transformer import build
-from attnlab.spec import Part
+from attnlab.spec import Part, TaskSpec
 from attnlab.sweeping import budget
 from attnlab.sweeping.plan import plan
 from attnlab.sweeping.request import Budget, Request
@@ -58,3 +58,11 @@ def test_more_operations_cost_more_flops() -> None:
     assert counted[0] < counted[1] < counted[2]
     per_token_mlp = 2 * 2 * 16 * 64
     assert counted[1] - counted[0] == 6 * per_token_mlp
+
+
+def test_flops_count_every_token_through_every_block_whatever_is_asked() -> None:
+    options = {"length": 32, "vocabulary": 16}
+    sources = [Source(TaskSpec(name="recall", options={**options, "pairs": pairs}), 0) for pairs in (2, 7)]
+    spec = plan(request(None, "softmax"))[0].model
+    counted = [budget.flops(build(spec, vocabulary=16, length=32, seed=0), source) for source in sources]
+    assert counted[1] - counted[0] == (7 - 2) * 2 * 16 * 16  # the head alone, at five more questions

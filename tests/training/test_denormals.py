@@ -82,11 +82,19 @@ def test_steps_and_answers_are_taken_within_it(lanes: int, monkeypatch: pytest.M
     assert not tiny_is_zero()
 
 
+TRAINED = 'train("recall", train={"steps": 2}, store=None)'
+MATCHED = """
+parts = [(Part(name=name),) for name in ("gpam", "softmax")]
+plan(Request(task=Part(name="recall"), attentions=parts[:1], match="flops", reference=parts[1]))
+"""
 ELSEWHERE = """
 import torch
 from attnlab import train
+from attnlab.spec import Part
+from attnlab.sweeping.plan import plan
+from attnlab.sweeping.request import Request
 torch.set_num_threads(2)
-train("recall", train={"steps": 2}, store=None)
+{}
 torch.set_flush_denormal(True)
 one = torch.full((2_000_000,), 1e-30) * 1e-10
 print(int(torch.count_nonzero(one)))
@@ -94,7 +102,8 @@ print(int(torch.count_nonzero(one)))
 
 
 @pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor cannot")
-def test_the_threads_of_a_training_inherit_it() -> None:
+@pytest.mark.parametrize("begun", [TRAINED, MATCHED], ids=["trained", "matched"])
+def test_the_threads_of_a_training_inherit_it(begun: str) -> None:
     """Those that torch starts; whatever comes before a first step must not start them without."""
-    done = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", ELSEWHERE.format(begun)], capture_output=True, text=True, check=True)
     assert done.stdout.split()[-1] == "0"
