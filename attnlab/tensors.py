@@ -116,12 +116,23 @@ def causal(queries: int, keys: int, start: int, device: torch.device) -> Tensor:
 
 
 def causal_at(columns_BP: Tensor, keys: int, axes: int) -> Tensor:
-    """The same for queries in some columns of each row: bool, B x 1 x .. x P x S, of so many axes."""
+    """The mask of keys not after their query, for queries in some columns of each row: True at ``j <= column``.
+
+    Args:
+        columns_BP: Where the queries stand in their row, int64.
+        keys: S.
+        axes: Of the mask, bool, B x 1 x .. x P x S: those of the scores it meets.
+    """
     return _spread(columns_BP, axes) >= torch.arange(keys, device=columns_BP.device)
 
 
 def chosen(tensor_BTC: Tensor, columns_BP: Tensor) -> Tensor:
-    """Some tokens of each row, B x .. x P x C; other axes may stand between the first and the tokens."""
+    """Some tokens of each row: B x .. x P x C.
+
+    Args:
+        tensor_BTC: Tokens of any kind; other axes, such as heads, may stand between the first and the tokens'.
+        columns_BP: Which tokens, int64.
+    """
     return tensor_BTC.take_along_dim(_spread(columns_BP, tensor_BTC.ndim), -2)
 
 

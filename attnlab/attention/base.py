@@ -1,6 +1,6 @@
 """The template every attention fills in: small hooks, of which a variant overrides the fewest it can.
 
-Letters  B batch, T queries, S keys, D width, H heads, C channels per head.
+Letters  B batch, T queries, P of them that are asked, S keys, D width, H heads, C channels per head.
 
     project   the stream          -> heads            queries, keys, values, anything a gate needs
     score     heads               -> scores           q.k / sqrt(C)
@@ -183,7 +183,13 @@ class Attention(nn.Module, ABC):
         return attend(heads, bias, self.allow(heads))
 
     def mix_asked(self, heads: Heads, position: Position, asked_BP: Tensor) -> Tensor:
-        """Values mixed for the queries in some columns of each row, B x H x P x C; called where it is ``sparing``."""
+        """Values mixed for some queries of each row: B x H x P x C; called where it is ``sparing``.
+
+        Args:
+            heads: Queries, keys and values of all tokens.
+            position: The position of the model.
+            asked_BP: Columns of the queries that are asked.
+        """
         # The kernel holds a mask of their size, and none where all queries are mixed.
         if asked_BP.numel() * heads.keys_BHSC.shape[-2] > self.room:
             return chosen(self.mix(heads, position), asked_BP)

@@ -13,7 +13,7 @@ Theirs   z_mk = Q_m.K_k -> our z_ij;  N_m -> our row sum.
 Differs  the scores are scaled by 1/sqrt(C) unless ``scale`` says otherwise (the known form is unscaled: scale 1);
          a position multiplies f, after the squaring, since a bias on z would lose its sign.
 
-Letters  B batch, H heads, T queries, S keys, C channels per head.
+Letters  B batch, H heads, T queries, P of them that are asked, S keys, C channels per head.
 """
 
 from __future__ import annotations
@@ -80,7 +80,13 @@ class Expressive(Attention):
 
 
 def rational(z_BHTS: Tensor, start: int = 0, heard: Tensor | None = None) -> Tensor:
-    """``f(z)`` over its row's sum, over the keys not after the query, or those of a mask."""
+    """``f(z)`` over its row's sum, over the keys that are heard.
+
+    Args:
+        z_BHTS: Scaled products.
+        start: Index of the first query among the keys; those not after a query are heard.
+        heard: Which keys are heard instead, bool, broadcastable to the products.
+    """
     weights, _ = Rational.apply(z_BHTS, start, heard)  # type: ignore[no-untyped-call]
     return weights
 

@@ -47,7 +47,12 @@ def attend(heads: Heads, bias: Tensor | None, allowed: Tensor | None) -> Tensor:
 
 
 def attend_asked(heads: Heads, asked_BP: Tensor) -> Tensor:
-    """Values mixed for the queries in some columns of each row, without a bias: B x H x P x C."""
+    """Values mixed for some queries of each row, without a bias: B x H x P x C.
+
+    Args:
+        heads: Queries, keys and values of all tokens.
+        asked_BP: Columns of the queries that are asked.
+    """
     queries, keys, values, *_ = heads
     heard = causal_at(asked_BP, keys.shape[-2], queries.ndim)
     return functional.scaled_dot_product_attention(chosen(queries, asked_BP), keys, values, attn_mask=heard)

@@ -87,8 +87,11 @@ class Transformer(nn.Module):
                 each row has as many, which may be sooner done; None for all.
             trace: Whether to return the stream, scores and weights of every layer.
         """
-        embedded_BTD = functional.embedding(inputs_BT, self.embedding_VD)
-        return self.answered(self.position.embed(embedded_BTD), asked, trace)
+        return self.answered(self.embedded(inputs_BT), asked, trace)
+
+    def embedded(self, inputs_BT: Tensor) -> Tensor:
+        """The stream before the first block: token ids embedded, with the position's share."""
+        return self.position.embed(functional.embedding(inputs_BT, self.embedding_VD))
 
     def answered(self, stream_BTD: Tensor, asked: Tensor | None, trace: bool = False) -> Answer:
         """The same from a stream that is given, such as noise: the blocks see it as it is, no position added."""
@@ -103,8 +106,7 @@ class Transformer(nn.Module):
             asked: Places of the supervised positions in the flattened batch, N or B x P; None for all.
             due_N: The answers.
         """
-        stream_BTD = self.position.embed(functional.embedding(inputs_BT, self.embedding_VD))
-        asked_ND, auxiliary, _ = self.read(stream_BTD, asked)
+        asked_ND, auxiliary, _ = self.read(self.embedded(inputs_BT), asked)
         if len(due_N) * len(self.embedding_VD) > MANY:
             return surprise(asked_ND, self.head_VD, due_N), auxiliary
         return functional.cross_entropy(self.logits(asked_ND), due_N), auxiliary

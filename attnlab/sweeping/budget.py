@@ -8,7 +8,7 @@ Operations are counted by running one sequence (matrix products, convolutions; f
 is probed: the rank of the block of each head's matrix that leads from the first half of a sequence to the second,
 times the channels of its values.
 
-Letters  B batch, T tokens and queries, S keys, H heads, D width, N positions that the head may read.
+Letters  B batch, T tokens and queries, S keys, H heads, D width, N places of a batch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from attnlab.attention import Attention
@@ -75,9 +74,8 @@ def flops(model: Transformer, source: Source) -> int:
             part.fast = part.scans
     batch = source.training(0, 1)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        embedded_BTD = functional.embedding(torch.from_numpy(batch.inputs_BT.copy()), model.embedding_VD)
-        read_ND, _, _ = model.read(model.position.embed(embedded_BTD), None)
-        model.logits(read_ND[torch.from_numpy(asked(batch))])
+        all_ND, _, _ = model.read(model.embedded(torch.from_numpy(batch.inputs_BT.copy())), None)
+        model.logits(all_ND[torch.from_numpy(asked(batch))])
     return counter.get_total_flops()
 
 

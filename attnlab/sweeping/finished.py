@@ -107,7 +107,7 @@ def fitting(model: Transformer, length: int, batches: Callable[[int], Shown]) ->
         assert shown.inputs_BT is not None, "a run is shown tokens"
         if (tokens := shown.inputs_BT.shape[-1]) > length:
             try:
-                model.position.embed(model.embedding_VD[shown.inputs_BT[:1]])
+                model.embedded(shown.inputs_BT[:1])
             except BadValue as error:
                 hint = f"Lengths up to {length} fit this run, not {tokens}."
                 raise BadValue(error.found, hint, where="--length") from None

@@ -217,7 +217,13 @@ def placed(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None, T
 
 
 def by_rows(places_N: NDArray[np.int64], rows: int, tokens: int) -> NDArray[np.int64]:
-    """Places as B x P if each row has as many and they are few, so that an attention may answer them alone."""
+    """Places as B x P if each row has as many and they are few, so that an attention may answer them alone.
+
+    Args:
+        places_N: Places in the flattened batch, rising.
+        rows: B.
+        tokens: T.
+    """
     if not len(places_N) or len(places_N) % rows or len(places_N) > rows * tokens // FEW:
         return places_N
     places_BP = places_N.reshape(rows, -1)
