@@ -26,7 +26,7 @@ test-slow: .venv/.ready-dev  ## The science, minutes long.
 
 bench: .venv/.ready-dev  ## Measure: speed as ratios, then how fast tasks are drawn.
 	$(BIN)/attnlab bench
-	$(BIN)/python benchmarks/generation.py
+	$(BIN)/python -m benchmarks.generation
 
 clean:
 	rm -rf .venv dist build

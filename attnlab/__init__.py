@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from attnlab.diagnosis import Diagnosis
-    from attnlab.record import Record
+    from attnlab.diagnosis.result import Diagnosis
+    from attnlab.records import Record
 
 __all__ = ["diagnose", "sweep", "train"]
 
@@ -65,9 +65,9 @@ def train(
     """
     from pathlib import Path
 
-    from attnlab.config.words import part, variants
-    from attnlab.sweeping.request import Request
-    from attnlab.sweeping.train import train as run
+    from attnlab.config.inline_parts import part, variants
+    from attnlab.experiments.request import Request
+    from attnlab.experiments.run_train import train as run
 
     names = [attention] if isinstance(attention, str) else attention
     places = [position] if isinstance(position, str) else position
@@ -127,10 +127,10 @@ def sweep(
     """
     from pathlib import Path
 
-    from attnlab.config.inline import inline
-    from attnlab.sweeping.expand import expand
-    from attnlab.sweeping.pool import executor_of
-    from attnlab.sweeping.sweep import sweep as run
+    from attnlab.config.inline_experiment import inline
+    from attnlab.execution.executors import executor_of
+    from attnlab.experiments.expand import expand
+    from attnlab.experiments.run_sweep import sweep as run
 
     given = {"model": model, "train": train, "task": options}
     experiment = inline(
@@ -206,9 +206,9 @@ def diagnose(
     """
     from pathlib import Path
 
-    from attnlab.sweeping.diagnose import diagnose as find
-    from attnlab.sweeping.exhibits import wanted
-    from attnlab.sweeping.foreign import examine
+    from attnlab.diagnosis.custom_modules import examine
+    from attnlab.diagnosis.diagnose import diagnose as find
+    from attnlab.diagnosis.subjects import wanted
 
     run = getattr(subject, "id", subject)
     if subject is not None and not isinstance(run, str):

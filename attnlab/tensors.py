@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attnlab.spec import Modifiers
+from attnlab.specs import Modifiers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Whether the driver of a sweep is ready for a large cluster: 100,000 runs that train nothing, through the real thing.
 
-    python benchmarks/driver.py                # 100,000 runs
-    python benchmarks/driver.py --runs 10000
+    python -m benchmarks.driver                # 100,000 runs
+    python -m benchmarks.driver --runs 10000
 
 Plan, clerk and journal are the real ones; only the executor is faked: it hands back a record for every run as fast as
 it is asked to. Each phase is a process of its own, as it would be, so that memory is that of the phase. Asked for: a
@@ -21,13 +21,13 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from attnlab.config.inline import inline
-from attnlab.record import Point, Record, Score
-from attnlab.spec import RunSpec
-from attnlab.store.journal import Journal
-from attnlab.sweeping.expand import expand
-from attnlab.sweeping.jobs import Finished, Job, Post, Setting
-from attnlab.sweeping.sweep import sweep
+from attnlab.config.inline_experiment import inline
+from attnlab.execution.jobs import Finished, Job, Post, Setting
+from attnlab.experiments.expand import expand
+from attnlab.experiments.run_sweep import sweep
+from attnlab.records import Point, Record, Score
+from attnlab.specs import RunSpec
+from attnlab.storage.journal import Journal
 from attnlab.training.interruption import Interruption
 
 VARIANTS = "softmax,expressive,gpam,dape"

@@ -1,12 +1,12 @@
 """Eight runs on this machine: a sweep over processes of one thread against a hand-written loop on all threads.
 
-    python benchmarks/eight.py                 # 400 steps each
-    python benchmarks/eight.py --rounds 5 --asked few
+    python -m benchmarks.eight                 # 400 steps each
+    python -m benchmarks.eight --rounds 5 --asked few
 
 The shape is the textbook's (2 layers, width 64, 2 heads, T = 64, V = 64, batch 64), or that of recall as it ships (V =
 128), where few positions are asked. The loop takes its eight runs one after the other on batches that are ready; the
-sweep draws its own, tests and keeps every run. Both are whole processes (:mod:`attnlab.timing.eight`). On a machine
-that does anything else the ratio says little.
+sweep draws its own, tests and keeps every run. Both are whole processes (:mod:`benchmarks.timing.throughput`). On a
+machine that does anything else the ratio says little.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from attnlab.timing.eight import RUNS, STEPS, eight
+from benchmarks.timing.throughput import RUNS, STEPS, eight
 
 
 def main() -> None:

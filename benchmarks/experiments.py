@@ -1,7 +1,7 @@
 """What the shipped experiments came to, as the sections of experiments/README.md.
 
     attnlab sweep NAME                              # each of: attnlab ls experiments
-    python benchmarks/experiments.py > sections.md
+    python -m benchmarks.experiments > sections.md
 
 Only what stands in the stores below ``results/`` is told; experiments that were not run, or not to their end, are
 named.
@@ -16,9 +16,9 @@ from pathlib import Path
 def section(name: str, results: Path) -> str:
     """One experiment: question, command, when and with what it ran, tables, claims."""
     from attnlab.config.experiment import experiment
-    from attnlab.reporting.exporting import as_markdown
-    from attnlab.reporting.report import report
-    from attnlab.store.standing import read_plan, standing
+    from attnlab.rendering.export import as_markdown
+    from attnlab.rendering.report import report
+    from attnlab.storage.status import read_plan, standing
 
     asked = experiment(name)
     head = f"## {name}\n\n**{asked.question}**"
@@ -43,10 +43,10 @@ def section(name: str, results: Path) -> str:
 
 
 def main() -> None:
-    from attnlab import shelf
+    from attnlab import resources
 
     results = Path(sys.argv[1] if len(sys.argv) > 1 else "results")
-    print("\n\n".join(section(name, results) for name in shelf.names("experiments")))
+    print("\n\n".join(section(name, results) for name in resources.names("experiments")))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How many sequences per second each task draws, on one core: at its default rung, and at about 64 tokens.
 
-    python benchmarks/generation.py                  # every registered task
-    python benchmarks/generation.py recall delay     # only these
+    python -m benchmarks.generation                  # every registered task
+    python -m benchmarks.generation recall delay     # only these
 
 The project promises 20,000 sequences per second at up to 64 tokens, and 100,000 of recall, at a vocabulary of 8192 too.
 The row generator is multi-query recall drawn row by row with ``Generator.choice``, as its published description reads,
@@ -21,9 +21,9 @@ import numpy as np
 
 from attnlab.errors import AttnlabError
 from attnlab.tasks import TASKS, Task
-from attnlab.tasks.ladders import find_ladder, task_spec
+from attnlab.tasks.io.ladders import find_ladder, task_spec
+from attnlab.tasks.io.streams import build
 from attnlab.tasks.recall import Recall
-from attnlab.tasks.streams import build
 
 BATCH, ROUNDS, SECONDS = 512, 5, 0.1
 TOKENS = 64

@@ -1,6 +1,6 @@
 """How the cost of one step grows with length, width, vocabulary and lanes: fitted exponents, on one thread or a GPU.
 
-    python benchmarks/growth.py [--budget SECONDS] [--device cuda] [--axes length width] [NAME ...]
+    python -m benchmarks.growth [--budget SECONDS] [--device cuda] [--axes length width] [NAME ...]
 
 Time and memory of a step, per sequence, every size in a process of its own. The first size at which a step takes more
 than the budget is the last.
@@ -17,8 +17,8 @@ def told(values: Sequence[float]) -> str:
 
 
 def main() -> None:
-    from attnlab.timing.growth import AXES, NAMES, grown, isolated
     from attnlab.training.environment import device
+    from benchmarks.timing.growth import AXES, NAMES, grown, isolated
 
     parser = argparse.ArgumentParser(description="Exponents of the cost of a step.")
     parser.add_argument("names", nargs="*", default=NAMES)

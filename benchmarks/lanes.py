@@ -1,8 +1,8 @@
 """Tokens per second of K lanes stacked as one program, against the same runs one after the other.
 
-    python benchmarks/lanes.py                          # a GPU at full size; without one, a CPU at a small one
-    python benchmarks/lanes.py --device cuda --attn softmax,expressive --lanes 1,8,32
-    python benchmarks/lanes.py --json lanes.json        # keep the numbers
+    python -m benchmarks.lanes                          # a GPU at full size; without one, a CPU at a small one
+    python -m benchmarks.lanes --device cuda --attn softmax,expressive --lanes 1,8,32
+    python -m benchmarks.lanes --json lanes.json        # keep the numbers
 
 A lane's step is forward, backward and AdamW on a batch of its own; batches are drawn before the clock runs. One run
 alone takes its steps as written; on a GPU those of lanes are recorded as one launch. Each round times every number of
@@ -28,13 +28,13 @@ from typing import Any
 
 import torch
 
+from attnlab.experiments._budget import flops
 from attnlab.model.transformer import build
-from attnlab.spec import ModelSpec, Part, RunSpec, TaskSpec, TrainSpec
-from attnlab.sweeping.budget import flops
-from attnlab.tasks.streams import Source
+from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec, TrainSpec
+from attnlab.tasks.io.streams import Source
 from attnlab.training.environment import device as device_of
-from attnlab.training.lanes import LaneStepper
 from attnlab.training.stepper import SoloStepper, Stepper
+from attnlab.training.vmap_stepper import LaneStepper
 
 CLOCK = {"cuda": time.perf_counter, "cpu": time.process_time}
 STEPS = {"cuda": 30, "cpu": 3}

@@ -1,8 +1,8 @@
 """Which ladders the default model learns at their easiest rung, within the ladder's own budget.
 
-    python benchmarks/learned.py                    # every ladder, the cheapest first, then a Markdown table
-    python benchmarks/learned.py recall copy        # only these
-    python benchmarks/learned.py --minutes 0        # the table of what the store holds, without training
+    python -m benchmarks.learned                    # every ladder, the cheapest first, then a Markdown table
+    python -m benchmarks.learned recall copy        # only these
+    python -m benchmarks.learned --minutes 0        # the table of what the store holds, without training
 
 Softmax attention with learned positions, two layers, width 64; one seed, one learning rate. A run stops as soon as the
 validation stream is solved. Where a budget is above ``--steps`` it is cut to that, with the cosine of the shorter run,
@@ -25,9 +25,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from attnlab.config.ladder import Ladder
-    from attnlab.record import Record
-    from attnlab.spec import RunSpec
-    from attnlab.sweeping.request import Request
+    from attnlab.experiments.request import Request
+    from attnlab.records import Record
+    from attnlab.specs import RunSpec
 
 HEADS = ("ladder", "easiest rung", "T", "V", "chance", "accuracy", "95 %", "steps", "budget", "time", "solved")
 OVERHEAD = 32
@@ -36,8 +36,8 @@ OVERHEAD = 32
 
 def asked(climbed: Ladder, most: int) -> Request:
     """The easiest rung of a ladder with its own budget, or the part of it that is allowed."""
-    from attnlab.spec import Part, TrainSpec
-    from attnlab.sweeping.request import Request
+    from attnlab.experiments.request import Request
+    from attnlab.specs import Part, TrainSpec
 
     budget = climbed.train.get("steps", TrainSpec().steps)
     settings = {"train": {"steps": most}} if budget > most else {}
@@ -46,7 +46,7 @@ def asked(climbed: Ladder, most: int) -> Request:
 
 def cost(spec: RunSpec) -> int:
     """Tokens of the whole training, near enough to tell cheap runs from dear ones."""
-    from attnlab.tasks.streams import Source
+    from attnlab.tasks.io.streams import Source
 
     return spec.train.steps * (Source(spec.task, spec.seed).length + OVERHEAD)
 
@@ -58,8 +58,8 @@ def row(cells: Iterable[str]) -> str:
 
 def told(climbed: Ladder, spec: RunSpec, record: Record) -> str:
     """What one run showed."""
-    from attnlab.spec import TrainSpec
-    from attnlab.tasks.streams import build
+    from attnlab.specs import TrainSpec
+    from attnlab.tasks.io.streams import build
 
     task, (low, high) = build(spec.task), record.accuracy.interval
     own = climbed.train.get("steps", TrainSpec().steps)
@@ -89,10 +89,10 @@ def table(climbed: Mapping[str, Ladder], specs: Mapping[str, RunSpec], done: Map
 
 
 def main() -> None:
-    from attnlab.store import Store
-    from attnlab.sweeping.plan import plan
-    from attnlab.sweeping.train import train
-    from attnlab.tasks.ladders import find_ladder, shipped
+    from attnlab.experiments.plan import plan
+    from attnlab.experiments.run_train import train
+    from attnlab.storage import Store
+    from attnlab.tasks.io.ladders import find_ladder, shipped
 
     parser = argparse.ArgumentParser(description="Which ladders the default model learns at their easiest rung.")
     parser.add_argument("names", nargs="*", help="ladders; all of them if none is named")

@@ -1,6 +1,6 @@
 """Where the time of a step goes: every operation of torch's that it is made of, with its share.
 
-    python benchmarks/operations.py [--width 128 --length 128 --batch 64] [--threads 2] [--by-hand]
+    python -m benchmarks.operations [--width 128 --length 128 --batch 64] [--threads 2] [--by-hand]
 
 Operations of equal shapes are one row. The floor is what the products alone would take at the rate of a large matrix
 product, measured here; a row tells what its operations take, and what they would take at that rate. What rows do not
@@ -19,7 +19,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from attnlab.timing.textbook import Shape, by_hand, ours
+from benchmarks.timing.textbook import Shape, by_hand, ours
 
 SIZE, STEPS = 1024, 10
 

@@ -1,7 +1,7 @@
 """How many more runs per hour N processes of one thread do than one.
 
-    python benchmarks/processes.py             # 1 and 2 processes
-    python benchmarks/processes.py 1 2 4 8
+    python -m benchmarks.processes             # 1 and 2 processes
+    python -m benchmarks.processes 1 2 4 8
 
 The runs are alike and take all their steps; what is measured is the time between the first record and the last, so
 that starting the workers, which is paid once, is left out. On a machine that does anything else the ratio says little.
@@ -15,11 +15,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from attnlab.config.inline import inline
-from attnlab.sweeping.expand import expand
-from attnlab.sweeping.jobs import Setting
-from attnlab.sweeping.processes import Processes
-from attnlab.sweeping.sweep import sweep
+from attnlab.config.inline_experiment import inline
+from attnlab.execution.jobs import Setting
+from attnlab.execution.processes import Processes
+from attnlab.experiments.expand import expand
+from attnlab.experiments.run_sweep import sweep
 from attnlab.training.events import Ended, Event
 
 RUNS = 12

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.tasks import IGNORE
-from attnlab.timing.every import row_by_row
+from benchmarks.timing.zoology_baseline import row_by_row
 
 VOCABULARY, LENGTH, WIDTH, LAYERS = 8192, 64, 64, 2
 EXAMPLES, BATCH, EPOCHS = 100_000, 512, 64

@@ -1,7 +1,7 @@
 """Which recipe solves the shipped ladders soonest: tables of the studies whose questions are the ``recipe*.yaml`` here.
 
     attnlab sweep benchmarks/recipe.yaml --store results/recipe --executor processes:2 --no-weights
-    python benchmarks/recipe.py results/recipe [--rounds 5]
+    python -m benchmarks.recipe results/recipe [--rounds 5]
 
 Steps to solve are counted by the sweep, to the next look at the validation stream, and do not depend on the machine. A
 run that is not solved counts with all its steps, and its accuracy stands in italics. What a step costs is measured
@@ -21,12 +21,12 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from attnlab.record import Record
-from attnlab.spec import RunSpec
-from attnlab.store import Store
-from attnlab.tasks.streams import Source
-from attnlab.timing.pairs import Program, interleaved
+from attnlab.records import Record
+from attnlab.specs import RunSpec
+from attnlab.storage import Store
+from attnlab.tasks.io.streams import Source
 from attnlab.training.stepper import SoloStepper
+from benchmarks.timing.pairs import Program, interleaved
 
 Recipe = tuple[Any, ...]
 """Values of the fields in which the recipes differ."""

@@ -1,6 +1,6 @@
 """How long ``attnlab report`` takes over 10,000 records, as a whole process: start, reading, statistics, tables.
 
-    python benchmarks/report.py [RECORDS]
+    python -m benchmarks.report [RECORDS]
 
 The project promises less than two seconds on an idle machine, without importing torch. Seconds of the processor are
 printed beside those of the clock: where other work runs, only they mean something.
@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from attnlab.record import Point, Record, Score
-from attnlab.spec import ModelSpec, Part, RunSpec, TaskSpec
-from attnlab.store import Store
+from attnlab.records import Point, Record, Score
+from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
+from attnlab.storage import Store
 
 TASKS, VARIANTS, RUNGS, LOOKS = 10, 10, 10, 20
 ROUNDS = 5

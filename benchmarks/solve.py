@@ -1,8 +1,8 @@
 """Seconds until recall over 8,192 ids is answered to 99 % on fresh data, from nothing, by recipe.
 
-    python benchmarks/solve.py                              # the recipes below, one seed
-    python benchmarks/solve.py --seeds 3 muon               # one of them
-    python benchmarks/solve.py published --rate 1e-2 --seconds 400
+    python -m benchmarks.solve                              # the recipes below, one seed
+    python -m benchmarks.solve --seeds 3 muon               # one of them
+    python -m benchmarks.solve published --rate 1e-2 --seconds 400
 
 Four pairs, T = 64, width 64, two layers, on all threads. The clock runs while it trains; a look at fresh sequences
 every few thousand is left out of it, and the accuracy is told with its interval. The first look whose accuracy is at
@@ -18,15 +18,15 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from published import BATCH, RATES, examples, right, training
 
-from attnlab.record import Score
-from attnlab.spec import ModelSpec, RunSpec, TaskSpec, TrainSpec
+from attnlab.records import Score
+from attnlab.specs import ModelSpec, RunSpec, TaskSpec, TrainSpec
 from attnlab.tasks import Stream
-from attnlab.tasks.streams import Source
-from attnlab.training.schedule import rate
+from attnlab.tasks.io.streams import Source
+from attnlab.training._schedule import rate
 from attnlab.training.scoring import score
 from attnlab.training.stepper import SoloStepper
+from benchmarks.published import BATCH, RATES, examples, right, training
 
 SHARP: dict[str, Any] = {"tie": True, "position": "rotary", "modifiers": {"qk_norm": True}}
 """A head that is the embedding, so that what was copied need not be named anew; keys that are found by their angle."""

@@ -1,6 +1,6 @@
 """What it takes to start: processor seconds of whole processes on one thread, beside what nobody can save.
 
-    python benchmarks/startup.py [--rounds 5]
+    python -m benchmarks.startup [--rounds 5]
 
 Sources are compiled beforehand, as they are in an installed package; each row is the median of its rounds, and the rows
 take turns. The floors: Python itself, torch, and the libraries that a list of tasks goes through. The first step
@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 
-from attnlab.timing.start import FIRST, MAIN, training
+from benchmarks.timing.start import FIRST, MAIN, training
 
 LIBRARIES = "import typer, rich.console, numpy, yaml; from pydantic import BaseModel, Field, TypeAdapter"
 FLOORS = {

@@ -1,7 +1,7 @@
 """The textbook shape against a hand-written loop and x-transformers, the matmul floor, recall, memory and start-up.
 
-    python benchmarks/textbook.py                  # two threads, by the clock, for an idle machine
-    python benchmarks/textbook.py --threads 1      # one thread, by the time of the processor, for a shared one
+    python -m benchmarks.textbook                  # two threads, by the clock, for an idle machine
+    python -m benchmarks.textbook --threads 1      # one thread, by the time of the processor, for a shared one
 
 Keeps what it found in benchmarks/textbook.json and shows the last medians beside the new ones. Ratios of interleaved
 rounds, with quartiles: where other work runs, seconds mean nothing and ratios little.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from attnlab.timing.saved import last  # before torch: attnlab settles how long the threads of torch spin
+from benchmarks.timing.saved import last  # before torch: attnlab settles how long the threads of torch spin
 
 KEPT = Path(__file__).with_suffix(".json")
 
@@ -21,8 +21,8 @@ def main() -> None:
     import torch
     from rich.console import Console
 
-    from attnlab.timing.bench import bench
     from attnlab.training.environment import device
+    from benchmarks.timing.bench import bench
 
     parser = argparse.ArgumentParser(description="Speed, as ratios.")
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,8 +1,8 @@
 """What every attention makes of multi-query recall in 300 steps at the default size of the model.
 
-    python benchmarks/three_hundred_steps.py                     # prints a Markdown table
-    python benchmarks/three_hundred_steps.py gla mgk:hard=true   # only these
-    python benchmarks/three_hundred_steps.py --long gla          # 1,500 steps instead: slower, or not at all?
+    python -m benchmarks.three_hundred_steps                     # prints a Markdown table
+    python -m benchmarks.three_hundred_steps gla mgk:hard=true   # only these
+    python -m benchmarks.three_hundred_steps --long gla          # 1,500 steps instead: slower, or not at all?
 
 Four pairs in 32 tokens over 64 ids, where softmax attention gets through in about that many steps. One seed, one
 learning rate, the default position: this ranks nothing. It shows that each variant trains, and how far each is from

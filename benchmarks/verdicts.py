@@ -1,8 +1,8 @@
 """Are verdicts right? Small runs made to fail, each of a known cause, against what they are said to have failed of.
 
-    python benchmarks/verdicts.py                 # eight causes by eight seeds: a Markdown confusion table
-    python benchmarks/verdicts.py --seeds 2       # quicker
-    python benchmarks/verdicts.py --first 100     # other seeds: the bounds were set on seeds from 100 on
+    python -m benchmarks.verdicts                 # eight causes by eight seeds: a Markdown confusion table
+    python -m benchmarks.verdicts --seeds 2       # quicker
+    python -m benchmarks.verdicts --first 100     # other seeds: the bounds were set on seeds from 100 on
 
 Every run is watched. Rows are causes, columns verdicts; a perfect rule fills the diagonal.
 """
@@ -51,10 +51,10 @@ CAUSES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def outcome(cause: str, seed: int) -> tuple[str, str]:
     """The verdict on one run, and its evidence."""
-    from attnlab.config.words import part
-    from attnlab.reporting.verdict import verdict
-    from attnlab.spec import ModelSpec, RunSpec, TrainSpec
-    from attnlab.tasks.ladders import find_ladder, task_spec
+    from attnlab.analysis.failure_modes import verdict
+    from attnlab.config.inline_parts import part
+    from attnlab.specs import ModelSpec, RunSpec, TrainSpec
+    from attnlab.tasks.io.ladders import find_ladder, task_spec
     from attnlab.training.run import run
 
     how = CAUSES[cause][1]

@@ -1,6 +1,6 @@
 """What watching costs: the time of a look against the time of a step, and its share of a training.
 
-    python benchmarks/watching.py                 # softmax and expressive at the default size: a Markdown table
+    python -m benchmarks.watching                 # softmax and expressive at the default size: a Markdown table
 
 Looks and steps take turns and medians are taken, so that a busy machine slows both. The share is that of the looks of
 a whole training, at steps 1, 2, 4, ... and the last: 12 of them in 2,000 steps. A training that is solved within some
@@ -24,11 +24,11 @@ def measured(name: str, rounds: int, device: str) -> list[str]:
     """The row of one attention: milliseconds per step, looks over steps, shares of a training."""
     import torch
 
-    from attnlab.spec import ModelSpec, Part, RunSpec
-    from attnlab.tasks.ladders import find_ladder, task_spec
-    from attnlab.tasks.streams import Source
+    from attnlab.specs import ModelSpec, Part, RunSpec
+    from attnlab.tasks.io.ladders import find_ladder, task_spec
+    from attnlab.tasks.io.streams import Source
+    from attnlab.training._log_diagnostics import due_at, sequences
     from attnlab.training.stepper import SoloStepper
-    from attnlab.training.watching import due_at, sequences
 
     spec = RunSpec(task=task_spec(find_ladder("recall"), {}, None), model=ModelSpec(attention=(Part(name=name),)))
     source = Source(spec.task, 0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from attnlab import shelf
+from attnlab import resources
 from attnlab.attention import ATTENTIONS
 from attnlab.position import POSITIONS
-from attnlab.record import Record
+from attnlab.records import Record
 from tests.cli.conftest import TINY, Command
 from tests.cli.conftest import command as command
 
@@ -59,7 +59,7 @@ def test_the_readme_names_all_there_is() -> None:
     said: dict[str, set[str]] = {kind: set() for kind in kinds.values()}
     for row, kind in kinds.items():
         said[kind] |= set(rows[row]) - {"dagpam"}
-    assert said["tasks"] == {*shelf.names("tasks"), "file"}
+    assert said["tasks"] == {*resources.names("tasks"), "file"}
     assert said["attention"] == {e.name for e in ATTENTIONS if e.kind.__module__.startswith("attnlab.")}
     assert said["position"] == {e.name for e in POSITIONS if e.kind.__module__.startswith("attnlab.")}
 

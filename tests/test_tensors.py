@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attnlab.tensors import Heads, Mixed, causal, masked_softmax, wide
-from tests.building import noise, seeded, site
+from tests.builders import noise, seeded, site
 
 
 def test_a_site_tells_the_width_of_a_head() -> None:

@@ -25,8 +25,8 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from attnlab.attention.fused import attend, attend_asked, blank
-from attnlab.attention.modifiers import Wardrobe
+from attnlab.attention.ops.modifiers import Wardrobe
+from attnlab.attention.ops.sdpa import attend, attend_asked, blank
 from attnlab.errors import BadValue
 from attnlab.registry import Registry
 from attnlab.tensors import Context, Heads, Mixed, Site, causal, chosen, masked_softmax, wide

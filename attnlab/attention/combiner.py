@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, register
-from attnlab.attention.selection import complete, keys_of, rows_of, sized, spread
+from attnlab.attention.ops.selection import complete, keys_of, rows_of, sized, spread
 from attnlab.errors import BadValue
 from attnlab.tensors import Context, Heads, Site, masked_softmax, wide
 

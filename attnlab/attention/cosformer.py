@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.attention.base import Rows, register
-from attnlab.attention.scan import Recurrence, Recurrent, still
+from attnlab.attention.ops.scan import Recurrence, Recurrent, still
 from attnlab.errors import BadValue
 from attnlab.tensors import Heads, Site
 

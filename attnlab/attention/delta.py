@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import register
-from attnlab.attention.deltarule import DeltaRule, Rule, unit
+from attnlab.attention.ops.delta_rule import DeltaRule, Rule, unit
 from attnlab.tensors import Context, Heads, Site, wide
 
 Expansion = Annotated[int, Field(ge=1)]

@@ -24,7 +24,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from attnlab.attention.base import Attention, register
-from attnlab.attention.rowwise import TINY
+from attnlab.attention.ops.rowwise import TINY
 from attnlab.tensors import Heads, Site
 
 LEAST = 1.01

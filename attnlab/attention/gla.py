@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention.base import Rows, register
-from attnlab.attention.scan import CHANNEL_CHUNK, Recurrence, Recurrent
+from attnlab.attention.ops.scan import CHANNEL_CHUNK, Recurrence, Recurrent
 from attnlab.tensors import Context, Heads, Site, wide
 
 

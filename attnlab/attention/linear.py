@@ -30,7 +30,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from attnlab.attention.base import Position, Rows, register
-from attnlab.attention.scan import Recurrence, Recurrent, divided, lifted, still
+from attnlab.attention.ops.scan import Recurrence, Recurrent, divided, lifted, still
 from attnlab.tensors import Heads, Site
 
 

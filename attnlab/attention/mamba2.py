@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import Position, Rows, register
-from attnlab.attention.scan import Recurrence, Recurrent
+from attnlab.attention.ops.scan import Recurrence, Recurrent
 from attnlab.tensors import Context, Heads, Site, wide
 
 SHORTEST, LONGEST, FASTEST = 1e-3, 1e-1, 16.0

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.attention.base import Attention, register
-from attnlab.attention.selection import best, complete, keys_of, rows_of, sized, spread
+from attnlab.attention.ops.selection import best, complete, keys_of, rows_of, sized, spread
 from attnlab.tensors import Heads, Site, wide
 
 Count = Annotated[int, Field(ge=1)]

@@ -28,7 +28,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.attention.base import Attention, Rows, register
-from attnlab.attention.selection import best, complete, keys_of, rows_of, sized, spread
+from attnlab.attention.ops.selection import best, complete, keys_of, rows_of, sized, spread
 from attnlab.tensors import Context, Heads, Site, masked_softmax, wide
 
 Count = Annotated[int, Field(ge=1)]

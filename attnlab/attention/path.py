@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, register
-from attnlab.attention.deltarule import unit
+from attnlab.attention.ops.delta_rule import unit
 from attnlab.tensors import Context, Heads, Site, wide
 
 Count = Annotated[int, Field(ge=1)]

@@ -26,7 +26,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.attention.base import Rows, register
-from attnlab.attention.scan import CHANNEL_CHUNK, Recurrence, Recurrent
+from attnlab.attention.ops.scan import CHANNEL_CHUNK, Recurrence, Recurrent
 from attnlab.tensors import Heads, Site
 
 

@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 
 from attnlab.attention.base import Rows, register
-from attnlab.attention.scan import Recurrence, Recurrent
+from attnlab.attention.ops.scan import Recurrence, Recurrent
 from attnlab.tensors import Heads, Site
 
 

@@ -39,7 +39,7 @@ from torch.nn import functional
 
 from attnlab.attention.abc import summed
 from attnlab.attention.base import Attention, Position, Rows, register
-from attnlab.attention.selection import best, keys_of, rows_of, sized
+from attnlab.attention.ops.selection import best, keys_of, rows_of, sized
 from attnlab.errors import BadValue
 from attnlab.tensors import Context, Heads, Site, causal, masked_softmax, wide
 

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.attention.base import Attention, Rows, register
-from attnlab.attention.rowwise import spread
+from attnlab.attention.ops.rowwise import spread
 from attnlab.tensors import Heads, Site, masked_softmax
 
 EPSILON = 1e-3

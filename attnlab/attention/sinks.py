@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.attention.base import Attention, Rows, register
-from attnlab.attention.rowwise import softmax_beside
+from attnlab.attention.ops.rowwise import softmax_beside
 from attnlab.tensors import Heads, Site
 
 EPSILON = 1e-8

@@ -10,8 +10,8 @@
     logsparse  {i} u {i - 2^t}
 
 Source   Yun et al., "O(n) connections are expressive enough", arXiv:2006.04862; patterns and what they reach are in
-         :mod:`attnlab.attention.patterns`. Two layers of strided or fixed reach all there is to reach, whether their
-         sets alternate or are joined; random alone never does.
+         :mod:`attnlab.attention.ops.sparsity`. Two layers of strided or fixed reach all there is to reach, whether
+         their sets alternate or are joined; random alone never does.
 Theirs   sequential, union, multihead -> our modes alternate, union, heads.
 Differs  the sets are known to us from the works they come from, the modes from third parties; the sizes are ours.
          ``alternate`` goes by the number of the layer in the model: beside one other attention in a stack of two,
@@ -29,8 +29,8 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.attention.base import Attention, register
-from attnlab.attention.patterns import SETS, Pattern, pattern
-from attnlab.attention.selection import keys_of, rows_of, sized
+from attnlab.attention.ops.selection import keys_of, rows_of, sized
+from attnlab.attention.ops.sparsity import SETS, Pattern, pattern
 from attnlab.errors import BadValue
 from attnlab.tensors import Heads, Site
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.attention.base import Attention, Rows, register
-from attnlab.attention.rowwise import oneself, shares
+from attnlab.attention.ops.rowwise import oneself, shares
 from attnlab.tensors import Heads, Site, masked_softmax
 
 

@@ -30,7 +30,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from attnlab.attention.base import Attention, Rows, register
-from attnlab.attention.rowwise import TINY, softmax_beside, spread
+from attnlab.attention.ops.rowwise import TINY, softmax_beside, spread
 from attnlab.tensors import Heads, Site, masked_softmax
 
 LEAST = 1e-3

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.attention.base import Attention, register
-from attnlab.attention.selection import keys_of, rows_of, sized
+from attnlab.attention.ops.selection import keys_of, rows_of, sized
 from attnlab.tensors import Heads, Site
 
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, register
-from attnlab.attention.selection import best, keys_of, rows_of, sized
+from attnlab.attention.ops.selection import best, keys_of, rows_of, sized
 from attnlab.errors import BadValue
 from attnlab.tensors import Context, Heads, Site, causal, wide
 

@@ -50,7 +50,7 @@ class Commands(TyperGroup):
         """The front page; typer would import what draws Markdown, code and tracebacks to draw it."""
         from rich.console import Console
 
-        from attnlab.cli.front import Front
+        from attnlab.cli.help_page import Front
 
         options = [told for param in self.get_params(ctx) if (told := param.get_help_record(ctx))]
         commands = [(name, _named(name).get_short_help_str(limit=1000)) for name in STANDING]

@@ -15,7 +15,7 @@ def audit(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="TASK", help="NAME, NAME:option=value, or a ladder's file.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every ladder of the shelf.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every ladder of the resources.")] = False,
     complexity: Annotated[
         str | None, typer.Option("--complexity", metavar="RUNG", help="The rung; left out, all of the ladder's.")
     ] = None,
@@ -28,20 +28,20 @@ def audit(
     """Audit tasks on samples: labels, leaks, chance, ceiling, shortcuts; exit 1 if a rung fails."""
     from rich.console import Console
 
-    from attnlab import shelf
-    from attnlab.config.words import part
-    from attnlab.config.words import settings as read_settings
+    from attnlab import resources
+    from attnlab.config.inline_parts import part
+    from attnlab.config.inline_parts import settings as read_settings
     from attnlab.config.yaml import scalar
     from attnlab.errors import BadValue
-    from attnlab.tasks.ladders import find_ladder
+    from attnlab.tasks.io.ladders import find_ladder
 
     load(with_files)
     if not names and not every:
         raise BadValue("Nothing to audit.", "Give names, or --all.", where="audit")
 
-    from attnlab.checking.audit import audit as examine
+    from attnlab.testing.check_task import audit as examine
 
-    parts = [part(name) for name in [*(names or []), *(shelf.names("tasks") if every else [])]]
+    parts = [part(name) for name in [*(names or []), *(resources.names("tasks") if every else [])]]
     told = read_settings(settings or []).get("task", {})
     rung = None if complexity is None else scalar(complexity)
     screen, console = Console(stderr=True), Console()

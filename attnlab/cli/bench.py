@@ -28,12 +28,12 @@ def bench(
     """Measure speed as ratios, a few minutes long; keep them, and show what they were last time."""
     from rich.console import Console
 
-    from attnlab.timing.saved import last
+    from benchmarks.timing.saved import last
 
     before = last(out)
 
-    from attnlab.timing.bench import bench as measure
     from attnlab.training.environment import device as place
+    from benchmarks.timing.bench import bench as measure
 
     where = place(device.value)
     with Console(stderr=True).status(f"Measuring on {where}, {rounds} rounds"):

@@ -27,10 +27,10 @@ def check(
         raise BadValue("Nothing to check.", "Give names, or --all.", where="check")
 
     from attnlab.attention import ATTENTIONS
-    from attnlab.checking.finding import Overview
-    from attnlab.checking.kit import check as examine
-    from attnlab.checking.kit import subject_of
-    from attnlab.spec import Part
+    from attnlab.specs import Part
+    from attnlab.testing.check_attention import check as examine
+    from attnlab.testing.check_attention import subject_of
+    from attnlab.testing.finding import Overview
 
     parts = [subject_of(name) for name in names or []]
     parts += [Part(name=entry.name) for entry in ATTENTIONS] if every else []

@@ -90,12 +90,12 @@ def diagnose(
     """Diagnose variants at random initialisation, or finished runs: why it fails, layer by layer."""
     from rich.console import Console
 
-    from attnlab.config.words import merged
-    from attnlab.config.words import settings as read_settings
+    from attnlab.config.inline_parts import merged
+    from attnlab.config.inline_parts import settings as read_settings
     from attnlab.errors import BadValue
-    from attnlab.reporting.diagnosis import Drawn, as_csv
-    from attnlab.reporting.diagnosis import as_json as data
-    from attnlab.store.files import write_whole
+    from attnlab.rendering.diagnosis import Drawn, as_csv
+    from attnlab.rendering.diagnosis import as_json as data
+    from attnlab.storage.files import write_whole
 
     load(with_files)
     model: dict[str, Any] = {"layers": layers, "width": width, "heads": heads, "skip": skip}
@@ -110,8 +110,8 @@ def diagnose(
         raise BadValue("There is no map to plot.", "Say of which head: --map 1.1.", where="--plot")
     settled = merged({"model": {"layers": 12}}, merged({"model": given}, read_settings(settings or [])))
 
-    from attnlab.sweeping.diagnose import diagnose as find
-    from attnlab.sweeping.exhibits import wanted
+    from attnlab.diagnosis.diagnose import diagnose as find
+    from attnlab.diagnosis.subjects import wanted
 
     asked = wanted(
         attn,
@@ -129,7 +129,7 @@ def diagnose(
     if csv:
         write_whole(csv, as_csv(found))
     if plot:
-        from attnlab.reporting.map_plot import plotted
+        from attnlab.rendering.attention_map_plot import plotted
 
         write_whole(plot, plotted(found.maps, plot.suffix))
     if as_json:

@@ -42,14 +42,14 @@ def evaluate(
     """Evaluate a finished run on longer sequences or other rungs: accuracy against length."""
     from rich.console import Console
 
-    from attnlab.config.inline import rungs
-    from attnlab.reporting.lengths import LengthTable
-    from attnlab.reporting.words import percent
+    from attnlab.config.inline_experiment import rungs
+    from attnlab.formatting import percent
+    from attnlab.rendering.lengths import LengthTable
 
     load(with_files)
     asked = _numbers(length)
 
-    from attnlab.sweeping.evaluate import evaluate as measure
+    from attnlab.evaluation.evaluate import evaluate as measure
 
     screen = Console(stderr=True)
 

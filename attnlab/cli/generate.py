@@ -42,13 +42,13 @@ def generate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from attnlab.config.words import part
-    from attnlab.config.words import settings as read_settings
+    from attnlab.config.inline_parts import part
+    from attnlab.config.inline_parts import settings as read_settings
     from attnlab.config.yaml import scalar
     from attnlab.errors import unknown
-    from attnlab.reporting.words import thousands
-    from attnlab.tasks.exporting import export
-    from attnlab.tasks.ladders import find_ladder, task_spec
+    from attnlab.formatting import thousands
+    from attnlab.tasks.io.export import export
+    from attnlab.tasks.io.ladders import find_ladder, task_spec
 
     load(with_files)
     asked, given = part(task), read_settings(settings or [])

@@ -31,12 +31,12 @@ def interference(
     from rich.console import Console
 
     from attnlab.cli.sweep import run_watched
-    from attnlab.config.inline import company
-    from attnlab.config.words import outside
-    from attnlab.config.words import settings as read_settings
-    from attnlab.reporting.interference import interference as compose
-    from attnlab.sweeping.expand import expand
-    from attnlab.sweeping.pool import executor_of
+    from attnlab.config.inline_experiment import company
+    from attnlab.config.inline_parts import outside
+    from attnlab.config.inline_parts import settings as read_settings
+    from attnlab.execution.executors import executor_of
+    from attnlab.experiments.expand import expand
+    from attnlab.rendering.interference import interference as compose
 
     load(with_files)
     words = [word.strip() for word in outside(members, ",") if word.strip()]

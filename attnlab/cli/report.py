@@ -36,14 +36,14 @@ def report(
     """Report accuracy against complexity: means and intervals over seeds, reach, capacity, claims."""
     from rich.console import Console
 
-    from attnlab import shelf
+    from attnlab import resources
+    from attnlab.analysis.records import records
     from attnlab.config.experiment import stored
     from attnlab.errors import BadValue
-    from attnlab.reporting.exporting import FORMATS
-    from attnlab.reporting.reading import records
-    from attnlab.reporting.report import report as compose
-    from attnlab.store.files import write_whole
-    from attnlab.store.journal import uncollected
+    from attnlab.rendering.export import FORMATS
+    from attnlab.rendering.report import report as compose
+    from attnlab.storage.files import write_whole
+    from attnlab.storage.journal import uncollected
 
     folder = _found(store)
     fields = tuple(filter(None, rows.split(","))) if rows else ()
@@ -58,13 +58,13 @@ def report(
         experiment = stored(folder)
         said = compose(records(folder), experiment, value=value, rows=fields, columns=columns)
     if chart:
-        from attnlab.reporting.plot import drawn
+        from attnlab.rendering.plot import drawn
 
         write_whole(chart, drawn(said, chart))
     if page:
-        from attnlab.reporting.page import as_page
+        from attnlab.rendering.html import as_page
 
-        shipped = experiment is not None and experiment.name in shelf.names("experiments")
+        shipped = experiment is not None and experiment.name in resources.names("experiments")
         runs = f"attnlab sweep {experiment.name}" if experiment and shipped else ""
         write_whole(page, as_page(said, shlex.join(["attnlab", *sys.argv[1:]]), runs))
     for name, path in files.items():
@@ -83,12 +83,12 @@ def _verdicts(
     """The verdicts on the runs of a store, on the screen or in files."""
     from rich.console import Console
 
+    from attnlab.analysis.records import records
     from attnlab.config.experiment import stored
-    from attnlab.reporting.reading import records
-    from attnlab.reporting.verdict_exporting import FORMATS
-    from attnlab.reporting.verdict_table import verdict_table
-    from attnlab.store.files import write_whole
-    from attnlab.store.journal import uncollected
+    from attnlab.rendering.failure_mode_export import FORMATS
+    from attnlab.rendering.failure_mode_table import verdict_table
+    from attnlab.storage.files import write_whole
+    from attnlab.storage.journal import uncollected
 
     with uncollected():
         table = verdict_table(records(folder), stored(folder), rows=rows, columns=columns)
@@ -107,13 +107,13 @@ def cp(
     force: Annotated[bool, typer.Option("--force", help="Overwrite.")] = False,
 ) -> None:
     """Copy a shipped experiment or ladder, to edit it."""
-    from attnlab import shelf
+    from attnlab import resources
     from attnlab.errors import BadValue, unknown
-    from attnlab.store.files import write_whole
+    from attnlab.storage.files import write_whole
 
-    found = [shelf.shelf(kind) / f"{name}.yaml" for kind in shelf.KINDS if name in shelf.names(kind)]
+    found = [resources.folder(kind) / f"{name}.yaml" for kind in resources.KINDS if name in resources.names(kind)]
     if not found:
-        known = [known for kind in shelf.KINDS for known in shelf.names(kind)]
+        known = [known for kind in resources.KINDS for known in resources.names(kind)]
         raise unknown("experiment or ladder", name, known, where="cp")
     target = to or Path(f"{name}.yaml")
     target = target / f"{name}.yaml" if target.is_dir() else target
@@ -133,7 +133,7 @@ def schema(
     from attnlab.config.ladder import Ladder
     from attnlab.config.schema import schema as described
     from attnlab.errors import unknown
-    from attnlab.spec import Value
+    from attnlab.specs import Value
 
     kinds: dict[str, type[Value]] = {"experiment": Experiment, "ladder": Ladder}
     if kind not in kinds:
@@ -148,8 +148,8 @@ def _found(word: Path) -> Path:
         BadValue: there is none, or there are several.
     """
     from attnlab.errors import BadValue
-    from attnlab.store import Store
-    from attnlab.store.standing import stores
+    from attnlab.storage import Store
+    from attnlab.storage.status import stores
 
     inside = Path("results") / word
     place = inside if len(word.parts) == 1 and not word.exists() and inside.is_dir() else word

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attnlab.cli.lanes import LanesWord, lanes_of, refuse_unstackable
 from attnlab.cli.options import AsJson, Settings, With, load
 from attnlab.cli.train import Device, Match
+from attnlab.cli.vmap import LanesWord, lanes_of, refuse_unstackable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from attnlab.config.experiment import Experiment
-    from attnlab.spec import RunSpec
-    from attnlab.sweeping.jobs import Executor
-    from attnlab.sweeping.sweep import Swept
+    from attnlab.execution.jobs import Executor
+    from attnlab.experiments.run_sweep import Swept
+    from attnlab.specs import RunSpec
 
 
 class Scale(StrEnum):
@@ -75,9 +75,9 @@ def sweep(
     """Climb a ladder with several attentions and seeds; run it again and only what is missing runs."""
     from rich.console import Console
 
-    from attnlab.reporting.watching import Outcome
-    from attnlab.sweeping.expand import expand
-    from attnlab.sweeping.pool import executor_of
+    from attnlab.execution.executors import executor_of
+    from attnlab.experiments.expand import expand
+    from attnlab.rendering.sweep_progress import Outcome
 
     load(with_files)
     words = {"task": task, "attention": attn, "position": pos, "complexity": complexity, "vary": vary}
@@ -91,7 +91,7 @@ def sweep(
     staff = executor_of(executor, device, files, **how)
     try:
         if dry_run:
-            from attnlab.sweeping.calibration import calibrated
+            from attnlab.experiments.cost_estimate import calibrated
 
             Console().print(calibrated(specs, place, staff, chosen.taken))
             return
@@ -117,9 +117,9 @@ def run_watched(
     how: dict[str, Any],
 ) -> Swept:
     """Run what is missing, watched."""
-    from attnlab.reporting.watching import swept
-    from attnlab.store import Store
-    from attnlab.sweeping.sweep import sweep as run
+    from attnlab.experiments.run_sweep import sweep as run
+    from attnlab.rendering.sweep_progress import swept
+    from attnlab.storage import Store
 
     if quiet:
         return run(chosen, specs, place, staff, **how)
@@ -146,10 +146,10 @@ def _experiment(
     name: str | None, scale: Scale | None, seeds: int | None, inline_words: dict[str, Any], settings: list[str]
 ) -> Experiment:
     """The experiment that is named, or the one that the words write."""
-    from attnlab.config import inline
+    from attnlab.config import inline_experiment
     from attnlab.config.experiment import experiment
-    from attnlab.config.words import merged
-    from attnlab.config.words import settings as read_settings
+    from attnlab.config.inline_parts import merged
+    from attnlab.config.inline_parts import settings as read_settings
     from attnlab.errors import BadValue, unknown
 
     given = read_settings(settings)
@@ -161,8 +161,11 @@ def _experiment(
             )
         if scale:
             raise BadValue("An inline sweep has one budget.", "Name an experiment to use --scale.", where="--scale")
-        rungs, vary = inline.rungs(said.pop("complexity", None)), inline.values(said.pop("vary", []))
-        return inline.inline(**said, complexity=rungs, vary=vary, seeds=seeds or 3, settings=given)
+        rungs, vary = (
+            inline_experiment.rungs(said.pop("complexity", None)),
+            inline_experiment.values(said.pop("vary", [])),
+        )
+        return inline_experiment.inline(**said, complexity=rungs, vary=vary, seeds=seeds or 3, settings=given)
     if said:
         word = next(iter(said))
         hint = "Copy it with attnlab cp and edit the copy, or leave its name out."
@@ -171,8 +174,8 @@ def _experiment(
     for section, data in given.items():
         if section == "task":
             raise BadValue("The ladders of an experiment say their options themselves.", where="--set task")
-        if section not in inline.SECTIONS:
-            raise unknown("section", section, inline.SECTIONS, where=f"--set {section}")
+        if section not in inline_experiment.SECTIONS:
+            raise unknown("section", section, inline_experiment.SECTIONS, where=f"--set {section}")
         if not isinstance(data, dict):
             raise BadValue(f"'{section}' is a section.", f"Set what is in it: {section}.KEY.", where=f"--set {section}")
     update = {section: merged(getattr(found, section), data) for section, data in given.items()}

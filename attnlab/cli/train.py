@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attnlab.cli.lanes import LanesWord, lanes_of, refuse_unstackable
 from attnlab.cli.options import AsJson, Complexity, Seed, Settings, Store, With, load
+from attnlab.cli.vmap import LanesWord, lanes_of, refuse_unstackable
 
 if TYPE_CHECKING:
-    from attnlab.sweeping.request import Request
+    from attnlab.experiments.request import Request
 
 
 class Device(StrEnum):
@@ -81,10 +81,10 @@ def train(
     """Train attentions on one rung of a task, and tell what they learned."""
     from rich.console import Console
 
-    from attnlab.config.words import merged
-    from attnlab.config.words import settings as read_settings
-    from attnlab.reporting.live import watched
-    from attnlab.reporting.records import RecordTable
+    from attnlab.config.inline_parts import merged
+    from attnlab.config.inline_parts import settings as read_settings
+    from attnlab.rendering.record_table import RecordTable
+    from attnlab.rendering.train_progress import watched
     from attnlab.training.events import unseen
 
     load(with_files)
@@ -100,11 +100,11 @@ def train(
 
     stacked = lanes_of(lanes)
     if stacked != "auto":
-        from attnlab.sweeping.plan import plan
+        from attnlab.experiments.plan import plan
 
         refuse_unstackable(plan(wanted), stacked)
 
-    from attnlab.sweeping.train import train as run
+    from attnlab.experiments.run_train import train as run
 
     how: dict[str, Any] = {"store": store, "device_name": device, "resume": resume, "lanes": stacked}
     how["compile"] = compile.value
@@ -127,9 +127,9 @@ def request(
     task: str, attn: str | None, pos: str | None, complexity: str | None, seeds: range, settings: dict[str, Any]
 ) -> Request:
     """What the options ask for."""
-    from attnlab.config.words import part, variants
+    from attnlab.config.inline_parts import part, variants
     from attnlab.config.yaml import scalar
-    from attnlab.sweeping.request import Request
+    from attnlab.experiments.request import Request
 
     return Request(
         task=part(task),

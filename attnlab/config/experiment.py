@@ -15,12 +15,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, Strict, model_validator
 
-from attnlab import shelf
+from attnlab import resources
+from attnlab.config.inline_parts import merged
 from attnlab.config.validate import validated
-from attnlab.config.words import merged
 from attnlab.config.yaml import Document, read
 from attnlab.errors import BadFile, BadValue, unknown
-from attnlab.spec import ModelSpec, Share, TrainSpec, Value
+from attnlab.specs import ModelSpec, Share, TrainSpec, Value
 
 Data = dict[str, Any]
 Rung = int | float | str
@@ -169,7 +169,7 @@ def experiment(word: str) -> Experiment:
         BadFile: the file is missing or is not strict YAML.
         BadValue: a field is of the wrong type; zips of unequal length; a key that is varied twice.
     """
-    return read_experiment(shelf.find("experiments", word))
+    return read_experiment(resources.find("experiments", word))
 
 
 def read_experiment(path: Path) -> Experiment:

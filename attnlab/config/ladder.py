@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, Strict
 
-from attnlab import shelf
+from attnlab import resources
 from attnlab.config.validate import validated
 from attnlab.config.yaml import Document, read
-from attnlab.spec import Value
+from attnlab.specs import Value
 
 Data = dict[str, Any]
 
@@ -56,7 +56,7 @@ def ladder(word: str) -> Ladder:
         BadFile: the file is missing or is not strict YAML.
         BadValue: a field is of the wrong type.
     """
-    return read_ladder(shelf.find("tasks", word))
+    return read_ladder(resources.find("tasks", word))
 
 
 def read_ladder(path: Path) -> Ladder:

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Any
 
-from attnlab.spec import Value
+from attnlab.specs import Value
 
 
 def schema(kind: type[Value]) -> dict[str, Any]:

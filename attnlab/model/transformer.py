@@ -18,10 +18,10 @@ from torch.nn import functional
 
 from attnlab.attention import ATTENTIONS, Attention
 from attnlab.errors import AttnlabError
-from attnlab.model.surprise import surprise
+from attnlab.model._cross_entropy import surprise
 from attnlab.position import POSITIONS, Position
 from attnlab.registry import Entry
-from attnlab.spec import ModelSpec, Part
+from attnlab.specs import ModelSpec, Part
 from attnlab.tensors import Context, Heads, Mixed, Site, Trace
 
 T = TypeVar("T")

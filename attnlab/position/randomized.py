@@ -26,8 +26,8 @@ from torch import Tensor
 
 from attnlab.errors import BadValue
 from attnlab.position.base import Position, register
+from attnlab.position.ops.sampling import Sample
 from attnlab.position.rotary import need_pairs, paired, turn
-from attnlab.position.sampling import Sample
 from attnlab.position.sinusoidal import angles, waves
 from attnlab.tensors import Site
 

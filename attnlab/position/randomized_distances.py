@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from attnlab.position.alibi import slopes
 from attnlab.position.base import Position, distance, register
-from attnlab.position.sampling import Sample
+from attnlab.position.ops.sampling import Sample
 from attnlab.position.xl import Relative
 from attnlab.tensors import Heads, Site
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlab.registry import Registry
-from attnlab.spec import Stream as Stream  # tasks know it from here
+from attnlab.specs import Stream as Stream  # tasks know it from here
 
 IGNORE = -100
 """Target where nothing is asked."""

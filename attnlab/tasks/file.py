@@ -29,8 +29,8 @@ from pydantic import Field
 
 from attnlab.errors import BadFile, BadValue
 from attnlab.tasks.base import Batch, Stream, Task, register
-from attnlab.tasks.reading import table
-from attnlab.tasks.sidecar import fingerprint, read_sidecar, same
+from attnlab.tasks.io.reading import table
+from attnlab.tasks.io.sidecar import fingerprint, read_sidecar, same
 
 TEN = 10
 PLACES = {Stream.DATA: (0, 8), Stream.VALIDATION: (8, 9), Stream.TEST: (9, 10)}

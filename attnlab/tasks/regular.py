@@ -29,8 +29,8 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.errors import BadValue
-from attnlab.tasks.automata import minimal_automata
 from attnlab.tasks.base import IGNORE, Batch, Stream, Task, Tokens, nothing_asked, register
+from attnlab.tasks.ops.automata import minimal_automata
 
 HELD_OUT = 500
 """Automata of the validation stream, and as many of the test stream."""

@@ -32,7 +32,7 @@ from pydantic import Field
 
 from attnlab.errors import BadFile, BadValue
 from attnlab.tasks.base import Batch, Stream, Task, register
-from attnlab.tasks.sidecar import Stamp, same, stamp
+from attnlab.tasks.io.sidecar import Stamp, same, stamp
 
 STDLIB = "stdlib"
 PARTS = {Stream.DATA: (0, 90), Stream.VALIDATION: (90, 95), Stream.TEST: (95, 100)}

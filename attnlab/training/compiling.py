@@ -18,7 +18,7 @@ from typing import Any, Literal, final
 
 import torch
 
-from attnlab.spec import RunSpec
+from attnlab.specs import RunSpec
 
 Compile = Literal["auto", "never", "always"]
 LONG = 1000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from attnlab.record import Point, Record
-from attnlab.spec import RunSpec
+from attnlab.records import Point, Record
+from attnlab.specs import RunSpec
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import torch
 from attnlab.errors import BadValue, Pairing
 from attnlab.model.transformer import Block, Transformer
 from attnlab.position import POSITIONS
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context
 
 Mode = Literal["trained", "interpolated", "yarn", "randomized"]

@@ -18,17 +18,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from attnlab.errors import Interrupted
-from attnlab.record import Point, Reading, Record, Watched
-from attnlab.spec import RunSpec
+from attnlab.records import Point, Reading, Record, Watched
+from attnlab.specs import RunSpec
 from attnlab.tasks import Batch, Stream, Task
-from attnlab.tasks.streams import Source
-from attnlab.training.ahead import Draws
+from attnlab.tasks.io.streams import Source
+from attnlab.training._log_diagnostics import due_at, ends, sequences
+from attnlab.training._prefetch import Draws
+from attnlab.training._schedule import rate
 from attnlab.training.events import Began, Ended, Looked, Progress, Stepped
 from attnlab.training.interruption import heard
-from attnlab.training.schedule import rate
 from attnlab.training.scoring import Scored, score
 from attnlab.training.stepper import Arrays, Said, Stepper
-from attnlab.training.watching import due_at, ends, sequences
 
 BEAT = 10
 """Steps between two looks at the losses: between them nothing waits for the device."""
@@ -37,7 +37,7 @@ EXPLOSION = 20.0
 
 
 class Vault(Protocol):
-    """Where checkpoints and finished weights are kept; see :mod:`attnlab.store`."""
+    """Where checkpoints and finished weights are kept; see :mod:`attnlab.storage`."""
 
     def save(self, name: str, arrays: Arrays, about: Mapping[str, Any]) -> None:
         """Keep a checkpoint, whole or not at all."""

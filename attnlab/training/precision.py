@@ -15,7 +15,7 @@ from torch import Tensor
 
 from attnlab.errors import DeviceError
 from attnlab.model.transformer import Answer, Transformer
-from attnlab.spec import Precision, RunSpec
+from attnlab.specs import Precision, RunSpec
 
 
 def check_precision(specs: Iterable[RunSpec], device: str) -> None:

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from attnlab.errors import BadValue
-from attnlab.record import Record
-from attnlab.spec import RunSpec
-from attnlab.tasks.streams import Source
+from attnlab.records import Record
+from attnlab.specs import RunSpec
+from attnlab.tasks.io.streams import Source
 from attnlab.training.compiling import Compile
 from attnlab.training.environment import environment
 from attnlab.training.events import Progress, unseen
-from attnlab.training.fitting import Lanes, fitting, most, refused, release, too_large, unstackable
-from attnlab.training.lanes import LaneStepper
 from attnlab.training.loop import Loop, Vault
 from attnlab.training.stepper import SoloStepper, Stepper
+from attnlab.training.vmap_stepper import LaneStepper
+from attnlab.training.vmap_width import Lanes, fitting, most, refused, release, too_large, unstackable
 
 PAUSE = 20.0
 """Seconds between two checkpoints."""

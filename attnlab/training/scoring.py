@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from attnlab.record import Score
+from attnlab.records import Score
 from attnlab.tasks import IGNORE, Batch
 
 

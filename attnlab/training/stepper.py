@@ -15,18 +15,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.model.transformer import Transformer, build
-from attnlab.spec import RunSpec, Watch
+from attnlab.specs import RunSpec, Watch
 from attnlab.tasks import Batch, Stream
-from attnlab.tasks.streams import Source, generator
-from attnlab.training.capturing import Captured, records
+from attnlab.tasks.io.streams import Source, generator
+from attnlab.training._cuda_graphs import Captured, records
+from attnlab.training._log_diagnostics import watch
+from attnlab.training._optimizer import Optimiser
+from attnlab.training._transfer import sent
 from attnlab.training.compiling import Compile, Compiled, pays
 from attnlab.training.denormals import flushed
 from attnlab.training.memory import keep, keep_all
-from attnlab.training.optimiser import Optimiser
 from attnlab.training.precision import answered, products
 from attnlab.training.scoring import asked
-from attnlab.training.sending import sent
-from attnlab.training.watching import watch
 
 Arrays = dict[str, NDArray[np.float32]]
 FEW = 4

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from attnlab.attention.abc import Abc, summed
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads
-from tests.attention.looping import prepared
-from tests.building import attention_of, noise
+from tests.attention.loop_reference import prepared
+from tests.builders import attention_of, noise
 
 
 @torch.no_grad()

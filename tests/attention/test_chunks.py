@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from attnlab.attention import ATTENTIONS, Attention
-from attnlab.checking.cost import Largest
 from attnlab.position import Position
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads
-from tests.building import noise, pair_of
+from attnlab.testing._cost import Largest
+from tests.builders import noise, pair_of
 
 TOKENS = 24
 OPTIONS: list[tuple[str, dict[str, Any]]] = [

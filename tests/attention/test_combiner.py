@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from attnlab.errors import BadValue
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Heads
-from tests.attention.looping import prepared
-from tests.building import attention_of
+from tests.attention.loop_reference import prepared
+from tests.builders import attention_of
 
 TOKENS = 23
 

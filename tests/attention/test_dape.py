@@ -13,9 +13,9 @@ from attnlab.attention import Attention
 from attnlab.attention.dape import Dape
 from attnlab.errors import BadValue, UnknownName
 from attnlab.position import POSITIONS, Position
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads
-from tests.building import attention_of, noise, pair_of
+from tests.builders import attention_of, noise, pair_of
 
 Array = NDArray[np.float64]
 

@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from attnlab.attention import ATTENTIONS
 from attnlab.attention.delta import Delta, DeltaNet, GatedDelta, Kda
-from attnlab.attention.deltarule import Rule, closed, unit
-from attnlab.attention.modifiers import rms_norm
-from attnlab.spec import Modifiers, Part
+from attnlab.attention.ops.delta_rule import Rule, closed, unit
+from attnlab.attention.ops.modifiers import rms_norm
+from attnlab.specs import Modifiers, Part
 from attnlab.tensors import Context, Heads, Site
-from tests.building import attention_of, noise, pair_of, position_of, seeded
+from tests.builders import attention_of, noise, pair_of, position_of, seeded
 
 MODES = [
     Part(name="delta"),

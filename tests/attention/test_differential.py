@@ -10,9 +10,9 @@ import torch
 from attnlab.attention.differential import Differential
 from attnlab.errors import BadValue
 from attnlab.position import Position
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads, Site
-from tests.building import attention_of, noise, pair_of, seeded
+from tests.builders import attention_of, noise, pair_of, seeded
 
 
 def built(position: str = "none") -> tuple[Differential, Position, Heads]:

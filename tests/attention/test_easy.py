@@ -8,9 +8,9 @@ import torch
 from attnlab.attention.easy import Easy
 from attnlab.errors import BadValue
 from attnlab.position import Position
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads
-from tests.building import attention_of, noise, pair_of
+from tests.builders import attention_of, noise, pair_of
 
 
 def built(tokens: int = 7) -> tuple[Easy, Position, Heads]:

@@ -13,8 +13,8 @@ from torch.func import grad, vmap
 
 from attnlab.attention.entmax import bisected, entmax, threshold
 from attnlab.errors import BadValue
-from tests.attention.byrow import assert_follows, learned, looped, normalised, stirred
-from tests.building import attention_of, noise
+from tests.attention.row_reference import assert_follows, learned, looped, normalised, stirred
+from tests.builders import attention_of, noise
 
 ALPHAS = [1.05, 1.3, 1.5, 1.75, 2.0, 3.0]
 ALL = torch.ones(1, 1, dtype=torch.bool)

@@ -14,9 +14,9 @@ from attnlab.attention import Attention
 from attnlab.attention.expressive import Expressive
 from attnlab.attention.expressive import rational as fused
 from attnlab.errors import BadValue
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads, causal_at
-from tests.building import attention_of, noise, pair_of, position_of, seeded
+from tests.builders import attention_of, noise, pair_of, position_of, seeded
 
 Array = NDArray[np.float64]
 

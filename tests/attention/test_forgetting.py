@@ -9,9 +9,9 @@ import torch
 
 from attnlab.attention.forgetting import Forgetting
 from attnlab.position import Position
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads
-from tests.building import attention_of, noise, pair_of
+from tests.builders import attention_of, noise, pair_of
 
 
 def built(start: float, tokens: int = 7, position: str = "none") -> tuple[Forgetting, Position, Heads]:

@@ -9,9 +9,9 @@ import torch
 
 from attnlab.attention.gla import Gla, halved
 from attnlab.position import Position
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads
-from tests.building import attention_of, noise, pair_of
+from tests.builders import attention_of, noise, pair_of
 
 TOKENS = 9
 

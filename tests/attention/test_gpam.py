@@ -13,9 +13,9 @@ from attnlab.attention import ATTENTIONS, Attention
 from attnlab.attention.gpam import Gpam
 from attnlab.errors import BadValue
 from attnlab.position import Position
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads, causal
-from tests.building import attention_of, noise, pair_of
+from tests.builders import attention_of, noise, pair_of
 
 MODES: list[dict[str, Any]] = [
     {"lambdas": "tied", "plus": 0.75},

@@ -10,9 +10,9 @@ import torch
 from attnlab.attention.grouped import Grouped
 from attnlab.errors import BadValue
 from attnlab.position import Position
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads
-from tests.building import attention_of, noise, pair_of
+from tests.builders import attention_of, noise, pair_of
 
 GROUPINGS: list[tuple[Any, list[int]]] = [
     (1, [0, 0, 0, 0]),

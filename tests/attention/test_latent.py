@@ -12,9 +12,9 @@ from torch import Tensor
 from attnlab.attention.latent import Latent
 from attnlab.errors import BadValue
 from attnlab.position import Position
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads
-from tests.building import attention_of, noise, pair_of
+from tests.builders import attention_of, noise, pair_of
 
 SIZES: list[dict[str, Any]] = [{}, {"rank": 3, "turned": 4}, {"rank": 5, "turned": 0}, {"rank": 20, "turned": 6}]
 told = pytest.mark.parametrize("options", SIZES, ids=lambda options: str(Part(name="mla", options=options)))

@@ -12,9 +12,9 @@ from torch import Tensor
 from attnlab.attention import ATTENTIONS, Attention
 from attnlab.attention.linear import positive, taylor
 from attnlab.position import Position
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads
-from tests.building import attention_of, noise, pair_of
+from tests.builders import attention_of, noise, pair_of
 
 TOKENS = 7
 

@@ -12,9 +12,9 @@ from torch.nn import functional
 from attnlab.attention import ATTENTIONS
 from attnlab.attention.mamba2 import Clock, Mamba2
 from attnlab.position import Position
-from attnlab.spec import Modifiers, Part
+from attnlab.specs import Modifiers, Part
 from attnlab.tensors import Context, Heads, Site
-from tests.building import attention_of, noise, pair_of, seeded, site
+from tests.builders import attention_of, noise, pair_of, seeded, site
 
 
 def built(tokens: int) -> tuple[Mamba2, Position, Heads, Tensor]:

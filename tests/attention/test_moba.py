@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from attnlab.errors import BadValue
-from attnlab.spec import Part
-from tests.attention.looping import looped, prepared
-from tests.building import attention_of
+from attnlab.specs import Part
+from tests.attention.loop_reference import looped, prepared
+from tests.builders import attention_of
 
 
 def chosen(queries: Tensor, keys: Tensor, i: int, block: int, keep: int) -> list[int]:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from attnlab.attention.native_sparse import NativeSparse
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Heads
-from tests.attention.looping import prepared, row_of
-from tests.building import attention_of
+from tests.attention.loop_reference import prepared, row_of
+from tests.builders import attention_of
 
 Sizes = tuple[int, int, int]
 

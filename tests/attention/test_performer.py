@@ -9,9 +9,9 @@ import torch
 
 from attnlab.attention.performer import Performer, frequencies
 from attnlab.position import Position
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads, Site
-from tests.building import attention_of, noise, pair_of, seeded, site
+from tests.builders import attention_of, noise, pair_of, seeded, site
 
 TOKENS = 9
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from attnlab.attention import ATTENTIONS
-from attnlab.spec import Modifiers, Part
+from attnlab.specs import Modifiers, Part
 from attnlab.tensors import Context, Site
-from tests.building import attention_of, noise, pair_of, seeded
+from tests.builders import attention_of, noise, pair_of, seeded
 
 TOKENS = 9
 

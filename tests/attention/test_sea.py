@@ -12,10 +12,10 @@ from torch import Tensor
 from attnlab.attention.sea import Sea, stretched
 from attnlab.errors import BadValue
 from attnlab.position import Position
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads
-from tests.attention.looping import prepared, row_of
-from tests.building import attention_of, noise
+from tests.attention.loop_reference import prepared, row_of
+from tests.builders import attention_of, noise
 
 MODES: list[dict[str, Any]] = [{}, {"keep": 2, "bins": 8}, {"keep": 1, "bins": 4}, {"keep": 3, "bins": 16}]
 told = pytest.mark.parametrize("options", MODES, ids=lambda options: str(Part(name="sea", options=options)))

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from attnlab.attention.selective import Selective
 from attnlab.position import Position
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads
-from tests.building import attention_of, noise, pair_of
+from tests.builders import attention_of, noise, pair_of
 
 
 def built(position: str = "none") -> tuple[Selective, Position, Heads]:

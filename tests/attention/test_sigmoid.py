@@ -6,8 +6,8 @@ import math
 
 import torch
 
-from tests.attention.byrow import assert_follows, learned, normalised
-from tests.building import LENGTH, attention_of, noise
+from tests.attention.row_reference import assert_follows, learned, normalised
+from tests.builders import LENGTH, attention_of, noise
 
 
 def test_sigmoid_hears_each_key_by_its_own_score() -> None:

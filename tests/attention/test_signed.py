@@ -11,8 +11,8 @@ import torch
 from attnlab.attention import Attention
 from attnlab.position import Position
 from attnlab.tensors import Heads
-from tests.attention.byrow import assert_follows, learned, looped, normalised, softmax, stirred
-from tests.building import attention_of, noise
+from tests.attention.row_reference import assert_follows, learned, looped, normalised, softmax, stirred
+from tests.builders import attention_of, noise
 
 
 def cogged(scores: list[float]) -> list[float]:

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from tests.attention.byrow import assert_follows, learned, looped, normalised, stirred
-from tests.building import attention_of, noise
+from tests.attention.row_reference import assert_follows, learned, looped, normalised, stirred
+from tests.builders import attention_of, noise
 
 
 def beside(scores: list[float], sink: float) -> list[float]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads
-from tests.building import attention_of, noise, pair_of, position_of
+from tests.builders import attention_of, noise, pair_of, position_of
 
 
 def looped(queries_TC: Tensor, keys_SC: Tensor, bias_TS: Tensor | None = None) -> list[list[float]]:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from attnlab.attention.patterns import SETS, pattern
+from attnlab.attention.ops.sparsity import SETS, pattern
 from attnlab.attention.sparse import Sparse
 from attnlab.errors import BadValue
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Site
-from tests.attention.looping import looped, prepared
-from tests.building import attention_of, seeded
+from tests.attention.loop_reference import looped, prepared
+from tests.builders import attention_of, seeded
 
 
 def seen(name: Any, tokens: int, window: int, **options: int) -> torch.Tensor:

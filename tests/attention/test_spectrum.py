@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context
-from tests.attention.byrow import assert_follows, learned, looped, normalised, softmax, stirred
-from tests.building import attention_of, noise, pair_of
+from tests.attention.row_reference import assert_follows, learned, looped, normalised, softmax, stirred
+from tests.builders import attention_of, noise, pair_of
 
 
 def weighed(scores: list[float], own: float, heard: float, less: float) -> list[float]:

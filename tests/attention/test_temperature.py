@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from attnlab.errors import BadValue
-from tests.attention.byrow import assert_follows, learned, looped, normalised, softmax, stirred
-from tests.building import LENGTH, attention_of, noise
+from tests.attention.row_reference import assert_follows, learned, looped, normalised, softmax, stirred
+from tests.builders import LENGTH, attention_of, noise
 
 
 def scaled(scores: list[float], factor: float, bias: float = 0.0) -> list[float]:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from attnlab.errors import BadValue
-from attnlab.spec import Part
-from tests.attention.looping import looped, prepared
-from tests.building import attention_of
+from attnlab.specs import Part
+from tests.attention.loop_reference import looped, prepared
+from tests.builders import attention_of
 
 
 @pytest.mark.parametrize(("window", "sinks"), [(1, 0), (3, 0), (3, 2), (5, 1), (1, 4), (40, 0)])

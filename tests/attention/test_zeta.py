@@ -10,10 +10,10 @@ from torch import Tensor
 
 from attnlab.attention.zeta import Zeta, apart, beside, recall, zorder
 from attnlab.errors import BadValue
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Heads
-from tests.attention.looping import prepared
-from tests.building import attention_of, noise, seeded
+from tests.attention.loop_reference import prepared
+from tests.builders import attention_of, noise, seeded
 
 MODES: list[dict[str, Any]] = [
     {"keep": 3, "chunk": 4, "local": False},

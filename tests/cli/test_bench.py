@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from attnlab.cli.app import app
-from attnlab.timing import bench
-from attnlab.timing.pairs import line
-from attnlab.timing.saved import Benchmark
+from benchmarks.timing import bench
+from benchmarks.timing.pairs import line
+from benchmarks.timing.saved import Benchmark
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, value: float) -> list[object]:

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from attnlab.checking import kit
-from attnlab.checking.finding import STYLES
-from tests.checking.conftest import Write
-from tests.checking.conftest import write as write
-from tests.checking.test_kit import LEAK, RAISING, SOUND
+from attnlab.testing import check_attention as kit
+from attnlab.testing.finding import STYLES
 from tests.cli.conftest import Command
+from tests.testing.conftest import Write
+from tests.testing.conftest import write as write
+from tests.testing.test_check_attention import LEAK, RAISING, SOUND
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import csv
 import json
 from pathlib import Path
 
-from attnlab.record import Record
+from attnlab.records import Record
 from tests.cli.conftest import TINY, Command
 
 

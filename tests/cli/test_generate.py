@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attnlab.tasks import IGNORE
-from attnlab.tasks.exporting import Written
+from attnlab.tasks.io.export import Written
 from tests.cli.conftest import Command
 
 COPY = ("generate", "copy", "--complexity", "3", "--n", "70")

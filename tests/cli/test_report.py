@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from attnlab.config.experiment import Claim, Climb, Experiment
-from attnlab.store import Store
+from attnlab.storage import Store
 from tests.cli.conftest import Command
-from tests.reporting.sweeping import run, seeds
+from tests.rendering.fake_runs import run, seeds
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from attnlab.cli.app import STANDING, Commands
-from attnlab.cli.look import _task_rows
+from attnlab.cli.catalog import _task_rows
 from attnlab.tasks import regular, text
 
 LIGHT = [
@@ -25,10 +25,10 @@ LIGHT = [
 
 
 UNUSED = {
-    "--help": {"pydantic", "numpy", "yaml", "attnlab.spec", "rich.markdown", "rich.traceback"},
+    "--help": {"pydantic", "numpy", "yaml", "attnlab.specs", "rich.markdown", "rich.traceback"},
     "ls results": {"numpy", "safetensors", "filelock", "yaml"},
     "ls experiments": {"numpy", "attnlab.tasks"},
-    "ls tasks": {"scipy", "safetensors", "rich.markdown", "attnlab.cli.train", "attnlab.sweeping"},
+    "ls tasks": {"scipy", "safetensors", "rich.markdown", "attnlab.cli.train", "attnlab.experiments"},
 }
 """What a command has no use for, beside torch."""
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from attnlab.record import Record
-from attnlab.store import Store
+from attnlab.records import Record
+from attnlab.storage import Store
 from tests.cli.conftest import Command
-from tests.sweeping.sweeps import drive, numbers
+from tests.experiments.sweeps import drive, numbers
 
 TINY = ["--task", "copy", "--complexity", "1,2", "--executor", "inline", "--device", "cpu"]
 SIZES = ["model.width=8", "model.layers=1", "train.steps=3", "train.batch=4", "train.test=8", "train.validation=4"]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from attnlab.record import Record
-from attnlab.store import Store
+from attnlab.records import Record
+from attnlab.storage import Store
 from tests.cli.conftest import TINY, Command
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attnlab.config.experiment import Experiment
 from attnlab.config.ladder import Ladder
 from attnlab.config.schema import meanings, schema
-from attnlab.spec import Value
+from attnlab.specs import Value
 
 
 class Inner(Value):

@@ -5,7 +5,7 @@ import pytest
 from attnlab.config.validate import validated
 from attnlab.config.yaml import parse
 from attnlab.errors import BadValue, UnknownName
-from attnlab.spec import ModelSpec, RunSpec, TrainSpec, Value
+from attnlab.specs import ModelSpec, RunSpec, TrainSpec, Value
 
 
 class Mixed(Value):

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from attnlab.attention import ATTENTIONS
 from attnlab.errors import Pairing
+from attnlab.experiments.plan import check_modifiers, plan
+from attnlab.experiments.request import Request
 from attnlab.model.transformer import Transformer
-from attnlab.spec import ModelSpec, Modifiers, Part
-from attnlab.sweeping.plan import check_modifiers, plan
-from attnlab.sweeping.request import Request
-from tests.building import everywhere, model_of, noise, tokens
+from attnlab.specs import ModelSpec, Modifiers, Part
+from tests.builders import everywhere, model_of, noise, tokens
 
 WORN: dict[str, Modifiers] = {
     "qk_norm": Modifiers(qk_norm=True),

@@ -20,9 +20,9 @@ from attnlab.attention import ATTENTIONS, Attention, Rows
 from attnlab.errors import BadValue
 from attnlab.model.transformer import Transformer
 from attnlab.position import POSITIONS, Position
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Context, Heads
-from tests.building import LENGTH, NOWHERE, VOCABULARY, everywhere, model_of, noise, pair_of, tokens
+from tests.builders import LENGTH, NOWHERE, VOCABULARY, everywhere, model_of, noise, pair_of, tokens
 
 Pair = tuple[Part, Part]
 

@@ -14,9 +14,9 @@ from attnlab.attention.dape import Dape
 from attnlab.attention.softmax import Softmax
 from attnlab.errors import BadValue, UnknownName
 from attnlab.model.transformer import Block, Transformer, build
-from attnlab.spec import ModelSpec, Modifiers, Part
+from attnlab.specs import ModelSpec, Modifiers, Part
 from attnlab.tensors import Context, Heads, Site
-from tests.building import VOCABULARY, everywhere, model_of, noise, tokens
+from tests.builders import VOCABULARY, everywhere, model_of, noise, tokens
 
 Norm = Literal["pre", "post", "none"]
 NORMS: tuple[Norm, ...] = ("pre", "post", "none")

@@ -8,7 +8,7 @@ import torch
 from attnlab.errors import BadValue
 from attnlab.position.alibi import slopes
 from attnlab.tensors import Heads
-from tests.building import noise, position_of
+from tests.builders import noise, position_of
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from attnlab.tensors import Heads
-from tests.building import noise, position_of
-from tests.position.biasing import awake, bias_of, chunked, heads_of, scores_of
+from tests.builders import noise, position_of
+from tests.position.biases import awake, bias_of, chunked, heads_of, scores_of
 
 
 @pytest.mark.parametrize("count", [64, 4])

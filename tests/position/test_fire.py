@@ -10,9 +10,9 @@ from torch import nn
 
 from attnlab.position import Position
 from attnlab.position.fire import Curve
-from attnlab.spec import Part
-from tests.building import model_of, noise, position_of
-from tests.position.biasing import awake, bias_of, chunked, heads_of
+from attnlab.specs import Part
+from tests.builders import model_of, noise, position_of
+from tests.position.biases import awake, bias_of, chunked, heads_of
 
 
 def expected(position: Position, i: int, j: int, threshold: float) -> list[float]:

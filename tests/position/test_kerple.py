@@ -9,9 +9,9 @@ import torch
 
 from attnlab.position import POSITIONS
 from attnlab.position.kerple import bounded, positive
-from attnlab.spec import Part
-from tests.building import model_of, position_of, seeded, site
-from tests.position.biasing import awake, bias_of, chunked, heads_of
+from attnlab.specs import Part
+from tests.builders import model_of, position_of, seeded, site
+from tests.position.biases import awake, bias_of, chunked, heads_of
 
 
 def told(kind: str, layer: int, heads: int = 2) -> tuple[list[float], list[float]]:

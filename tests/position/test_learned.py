@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attnlab.errors import BadValue
-from tests.building import noise, position_of
+from tests.builders import noise, position_of
 
 
 def test_each_place_adds_its_vector() -> None:

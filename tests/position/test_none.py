@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Heads
-from tests.building import model_of, noise, position_of, tokens
+from tests.builders import model_of, noise, position_of, tokens
 
 
 def test_it_says_nothing() -> None:

@@ -9,9 +9,9 @@ import torch
 from torch.func import functional_call, stack_module_state, vmap
 
 from attnlab.errors import BadValue
+from attnlab.position.ops.sampling import scramble
 from attnlab.position.randomized import Randomized
-from attnlab.position.sampling import scramble
-from tests.building import noise, position_of
+from tests.builders import noise, position_of
 
 SHORT = {"range": 40}
 

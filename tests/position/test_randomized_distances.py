@@ -13,10 +13,10 @@ from torch.func import functional_call, stack_module_state, vmap
 from attnlab.errors import BadValue
 from attnlab.position import POSITIONS, Position
 from attnlab.position.randomized_distances import RandomizedAlibi, RandomizedXl
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Heads
-from tests.building import model_of, position_of
-from tests.position.biasing import awake, bias_of, chunked, heads_of
+from tests.builders import model_of, position_of
+from tests.position.biases import awake, bias_of, chunked, heads_of
 
 SHORT = {"range": 40}
 KINDS = pytest.mark.parametrize("name", ["alibi", "xl"])

@@ -9,7 +9,7 @@ import torch
 
 from attnlab.errors import BadValue
 from attnlab.position import POSITIONS
-from tests.building import noise, position_of
+from tests.builders import noise, position_of
 
 
 @pytest.mark.parametrize("channels", [2, 4, 8])

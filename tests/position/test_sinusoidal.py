@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attnlab.errors import BadValue
-from tests.building import noise, position_of
+from tests.builders import noise, position_of
 
 
 @pytest.mark.parametrize("base", [10_000.0, 30.0])

@@ -11,7 +11,7 @@ from torch import Tensor
 from attnlab.errors import BadValue
 from attnlab.position import Position
 from attnlab.position.stretched import Yarn
-from tests.building import noise, position_of
+from tests.builders import noise, position_of
 
 
 def turns(position: Position, length: int, channels: int) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 
 from attnlab.errors import BadValue
 from attnlab.position.t5 import firsts
-from tests.building import position_of
-from tests.position.biasing import bias_of, chunked, heads_of
+from tests.builders import position_of
+from tests.position.biases import bias_of, chunked, heads_of
 
 
 def bucket(distance: int, buckets: int = 32, reach: int = 128) -> int:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from attnlab.errors import BadValue
-from attnlab.spec import Part
+from attnlab.specs import Part
 from attnlab.tensors import Heads
-from tests.building import model_of, noise, position_of
-from tests.position.biasing import awake, bias_of, chunked, heads_of, scores_of
+from tests.builders import model_of, noise, position_of
+from tests.position.biases import awake, bias_of, chunked, heads_of, scores_of
 
 WIDTH, CHANNELS = 8, 4
 

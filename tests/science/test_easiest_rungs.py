@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from attnlab.spec import Part
-from attnlab.sweeping.request import Request
-from attnlab.sweeping.train import train
-from attnlab.tasks.ladders import find_ladder
+from attnlab.experiments.request import Request
+from attnlab.experiments.run_train import train
+from attnlab.specs import Part
+from attnlab.tasks.io.ladders import find_ladder
 
 QUICK = (
     "compression",

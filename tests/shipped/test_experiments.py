@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from attnlab import shelf
+from attnlab import resources
 from attnlab.config.experiment import Experiment, experiment
-from attnlab.reporting.report import report
-from attnlab.sweeping.expand import expand
-from attnlab.sweeping.inline import Inline
-from attnlab.sweeping.jobs import Setting
-from attnlab.sweeping.sweep import sweep
+from attnlab.execution._inline import Inline
+from attnlab.execution.jobs import Setting
+from attnlab.experiments.expand import expand
+from attnlab.experiments.run_sweep import sweep
+from attnlab.rendering.report import report
 
-NAMES = shelf.names("experiments")
+NAMES = resources.names("experiments")
 every_experiment = pytest.mark.parametrize("name", NAMES)
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab import shelf
+from attnlab import resources
 from attnlab.config.ladder import Ladder, ladder
 from attnlab.config.validate import validated
-from attnlab.spec import ModelSpec, TrainSpec
-from attnlab.tasks.ladders import find_ladder, task_spec
-from attnlab.tasks.streams import Source, build, span
+from attnlab.specs import ModelSpec, TrainSpec
+from attnlab.tasks.io.ladders import find_ladder, task_spec
+from attnlab.tasks.io.streams import Source, build, span
 
-NAMES = shelf.names("tasks")
+NAMES = resources.names("tasks")
 RUNGS = [(name, rung) for name in NAMES for rung in ladder(name).rungs]
 every_ladder = pytest.mark.parametrize("name", NAMES)
 

@@ -6,20 +6,23 @@ from typing import Any
 
 import pytest
 
-from attnlab import shelf
+from attnlab import resources
 from attnlab.config.ladder import ladder
 from attnlab.tasks import IGNORE, Stream
-from attnlab.tasks.ladders import find_ladder, task_spec
-from attnlab.tasks.streams import Source
+from attnlab.tasks.io.ladders import find_ladder, task_spec
+from attnlab.tasks.io.streams import Source
 
 SEQUENCES, ROOM, FEWEST = 1000, 2**16, 50
 """Sequences of a rung, while they are of so many tokens together; but not fewer than the last of these."""
 UNSOLVED = {"text", "text-length", "regular"}
 """Ladders whose answers no reading of the sequence can tell."""
 
-RUNGS = [(name, rung) for name in shelf.names("tasks") for rung in ladder(name).rungs]
+RUNGS = [(name, rung) for name in resources.names("tasks") for rung in ladder(name).rungs]
 FURTHER = [
-    (name, rung) for name in shelf.names("tasks") for rung in ladder(name).evaluate if rung not in ladder(name).rungs
+    (name, rung)
+    for name in resources.names("tasks")
+    for rung in ladder(name).evaluate
+    if rung not in ladder(name).rungs
 ]
 
 

@@ -18,7 +18,7 @@ def test_the_wheel_ships_every_yaml(tmp_path: Path) -> None:
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    shipped = {name.removeprefix("attnlab/_shelf/") for name in names if name.endswith(".yaml")}
+    shipped = {name.removeprefix("attnlab/_resources/") for name in names if name.endswith(".yaml")}
     assert shipped == {
         str(path.relative_to(ROOT)) for kind in ("tasks", "experiments") for path in (ROOT / kind).glob("*.yaml")
     }

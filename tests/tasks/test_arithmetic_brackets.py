@@ -9,7 +9,7 @@ import pytest
 
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.arithmetic_brackets import ModularArithmeticBrackets, expressions, value
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
 
 
 def drawn(task: ModularArithmeticBrackets, rows: int = 200, seed: int = 0) -> Batch:

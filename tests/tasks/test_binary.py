@@ -7,7 +7,7 @@ import pytest
 
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.binary import BinaryAddition, BinaryMultiplication, carried, positive
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
 
 Calculation = BinaryAddition | BinaryMultiplication
 END = 4

@@ -5,8 +5,8 @@ import pytest
 
 from attnlab.tasks import IGNORE
 from attnlab.tasks.compression import Compression
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
-from tests.tasks.shown import example, unsolved
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.examples import example, unsolved
 
 
 def test_the_example_of_the_module() -> None:

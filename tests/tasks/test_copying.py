@@ -7,7 +7,7 @@ import pytest
 
 from attnlab.tasks import IGNORE, Batch, Task
 from attnlab.tasks.copying import Copy, Duplicate, Reverse, write_out
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
 
 Kind = type[Copy] | type[Reverse] | type[Duplicate]
 Word = Callable[[list[int]], list[int]]

@@ -5,7 +5,7 @@ import pytest
 
 from attnlab.tasks import IGNORE
 from attnlab.tasks.copying_delay import CopyDelay
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
 
 
 @pytest.mark.parametrize(("lag", "symbols", "alphabet"), [(1, 1, 2), (4, 32, 16), (64, 3, 5)])

@@ -10,9 +10,9 @@ import pytest
 from attnlab.errors import BadValue
 from attnlab.tasks import IGNORE
 from attnlab.tasks.delay import Delay
-from attnlab.tasks.ladders import find_ladder, task_spec
-from attnlab.tasks.streams import build
-from tests.tasks.luck import DOUBT, belief, counts, guessed
+from attnlab.tasks.io.ladders import find_ladder, task_spec
+from attnlab.tasks.io.streams import build
+from tests.tasks.chance import DOUBT, belief, counts, guessed
 
 LADDERS = ("delay", "delay-lag", "delay-xor", "delay-copy", "delay-product")
 

@@ -9,9 +9,9 @@ import pytest
 
 from attnlab.tasks import IGNORE
 from attnlab.tasks.dyck import Dyck, opening
-from attnlab.tasks.ladders import find_ladder, task_spec
-from attnlab.tasks.streams import build
-from tests.tasks.luck import DOUBT, belief, guessed, met
+from attnlab.tasks.io.ladders import find_ladder, task_spec
+from attnlab.tasks.io.streams import build
+from tests.tasks.chance import DOUBT, belief, guessed, met
 
 
 def words(pairs: int, depth: int) -> list[tuple[int, ...]]:

@@ -10,14 +10,14 @@ import pytest
 from scipy.stats import chisquare
 
 from attnlab.errors import AttnlabError, BadFile, BadValue
-from attnlab.spec import RunSpec, TaskSpec
+from attnlab.specs import RunSpec, TaskSpec
 from attnlab.tasks import IGNORE, Stream
-from attnlab.tasks.exporting import export
 from attnlab.tasks.file import File
-from attnlab.tasks.ladders import find_ladder, task_spec
-from attnlab.tasks.reading import KINDS, table
-from attnlab.tasks.sidecar import beside, fingerprint
-from attnlab.tasks.streams import Source, build
+from attnlab.tasks.io.export import export
+from attnlab.tasks.io.ladders import find_ladder, task_spec
+from attnlab.tasks.io.reading import KINDS, table
+from attnlab.tasks.io.sidecar import beside, fingerprint
+from attnlab.tasks.io.streams import Source, build
 
 COPY = TaskSpec(
     name="copy", options={"symbols": 3, "alphabet": 12}, train={"symbols": "1..5"}, knob="symbols", version=1

@@ -7,8 +7,8 @@ import pytest
 
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.induction import Induction
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
-from tests.tasks.shown import example, unsolved
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.examples import example, unsolved
 
 
 def drawn(length: int, alphabet: int, rows: int = 200, seed: int = 0) -> tuple[Induction, Batch]:

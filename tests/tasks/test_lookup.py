@@ -10,7 +10,7 @@ import pytest
 from attnlab.errors import BadValue
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.lookup import Lookup
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
 
 
 def drawn(rows: int = 200, seed: int = 0, **options: Any) -> tuple[Lookup, Batch]:

@@ -5,8 +5,8 @@ import pytest
 
 from attnlab.tasks import IGNORE, Stream
 from attnlab.tasks.memorization import Memorization
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
-from tests.tasks.shown import example, unsolved
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.examples import example, unsolved
 
 
 def given(task: Memorization, seed: int = 0) -> dict[int, int]:

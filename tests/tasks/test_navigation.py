@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from attnlab.tasks import IGNORE
-from attnlab.tasks.ladders import find_ladder, task_spec
+from attnlab.tasks.io.ladders import find_ladder, task_spec
+from attnlab.tasks.io.streams import build
 from attnlab.tasks.navigation import CycleNavigation
-from attnlab.tasks.streams import build
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
 
 
 def words(task: CycleNavigation, tokens: list[int]) -> list[str]:

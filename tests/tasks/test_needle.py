@@ -7,8 +7,8 @@ import pytest
 
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.needle import Needle
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
-from tests.tasks.shown import example, unsolved
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.examples import example, unsolved
 
 
 def drawn(rows: int = 200, seed: int = 0, **options: Any) -> tuple[Needle, Batch]:

@@ -8,8 +8,8 @@ import pytest
 from attnlab.errors import BadValue
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.ngram import NGram
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
-from tests.tasks.shown import example, unsolved
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.examples import example, unsolved
 
 
 def drawn(rows: int = 200, seed: int = 0, **options: Any) -> tuple[NGram, Batch]:

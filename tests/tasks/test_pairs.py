@@ -5,7 +5,7 @@ import pytest
 
 from attnlab.tasks import IGNORE
 from attnlab.tasks.pairs import EvenPairs
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
 
 
 def test_the_example_of_the_module() -> None:

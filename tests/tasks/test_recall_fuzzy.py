@@ -10,8 +10,8 @@ import pytest
 from attnlab.errors import BadValue
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.recall_fuzzy import RecallFuzzy
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
-from tests.tasks.shown import example, unsolved
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.examples import example, unsolved
 
 Motif = tuple[int, ...]
 

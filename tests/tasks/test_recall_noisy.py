@@ -9,8 +9,8 @@ import pytest
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.recall_noisy import RecallNoisy
 from attnlab.tasks.recall_stream import RecallStream
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
-from tests.tasks.shown import example, unsolved
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.examples import example, unsolved
 from tests.tasks.test_recall_stream import blind_by_listing
 
 

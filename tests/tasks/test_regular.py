@@ -8,11 +8,11 @@ import pytest
 
 from attnlab.errors import BadValue
 from attnlab.tasks import IGNORE, Batch, Stream
-from attnlab.tasks.ladders import find_ladder, task_spec
+from attnlab.tasks.io.ladders import find_ladder, task_spec
+from attnlab.tasks.io.streams import build
 from attnlab.tasks.regular import HELD_OUT, Regular
-from attnlab.tasks.streams import build
 from attnlab.training.scoring import right_answers
-from tests.tasks.luck import DOUBT, belief, counts
+from tests.tasks.chance import DOUBT, belief, counts
 
 STREAMS = (Stream.DATA, Stream.VALIDATION, Stream.TEST)
 

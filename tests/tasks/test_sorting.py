@@ -10,7 +10,7 @@ import pytest
 from attnlab.errors import BadValue
 from attnlab.tasks import IGNORE, Batch, Task
 from attnlab.tasks.sorting import BucketSort, OddsFirst, Unique
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
 
 
 def drawn(task: Task, rows: int = 200, seed: int = 0) -> Batch:

@@ -7,7 +7,7 @@ import pytest
 
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.square_root import SquareRoot, roots
-from tests.tasks.luck import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import DOUBT, belief, counts, guessed, met
 
 
 def drawn(task: SquareRoot, rows: int = 200, seed: int = 0) -> Batch:

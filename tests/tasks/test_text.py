@@ -11,10 +11,10 @@ import pytest
 from scipy.stats import chisquare
 
 from attnlab.errors import AttnlabError, BadFile, BadValue
-from attnlab.spec import RunSpec
+from attnlab.specs import RunSpec
 from attnlab.tasks import Stream
-from attnlab.tasks.ladders import find_ladder, task_spec
-from attnlab.tasks.streams import Source, build
+from attnlab.tasks.io.ladders import find_ladder, task_spec
+from attnlab.tasks.io.streams import Source, build
 from attnlab.tasks.text import Text
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from attnlab.spec import ModelSpec, Part, RunSpec, TaskSpec, TrainSpec
+from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec, TrainSpec
 from attnlab.training.events import Event, Stepped
 from attnlab.training.stepper import Arrays
 

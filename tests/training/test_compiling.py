@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from attnlab.tasks.streams import Source
+from attnlab.tasks.io.streams import Source
 from attnlab.training.compiling import LONG, Compile, pays
 from attnlab.training.run import run
 from attnlab.training.stepper import SoloStepper

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from attnlab.model.transformer import Transformer
-from attnlab.spec import RunSpec, TaskSpec
-from attnlab.tasks.streams import Source
+from attnlab.specs import RunSpec, TaskSpec
+from attnlab.tasks.io.streams import Source
 from attnlab.training.denormals import flushed, tiny_is_zero
-from attnlab.training.lanes import LaneStepper
 from attnlab.training.stepper import SoloStepper
+from attnlab.training.vmap_stepper import LaneStepper
 
 CPU = torch.device("cpu")
 SPEC = RunSpec(task=TaskSpec(name="copy", options={"symbols": 3}))
@@ -90,9 +90,9 @@ plan(Request(task=Part(name="recall"), attentions=parts[:1], match="flops", refe
 ELSEWHERE = """
 import torch
 from attnlab import train
-from attnlab.spec import Part
-from attnlab.sweeping.plan import plan
-from attnlab.sweeping.request import Request
+from attnlab.specs import Part
+from attnlab.experiments.plan import plan
+from attnlab.experiments.request import Request
 torch.set_num_threads(2)
 {}
 torch.set_flush_denormal(True)

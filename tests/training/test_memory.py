@@ -60,7 +60,7 @@ def test_the_library_here_takes_them() -> None:
 
 FAULTS = """
 import resource, statistics, sys, torch
-from attnlab.timing.growth import program
+from benchmarks.timing.growth import program
 from attnlab.training import stepper
 if sys.argv[1] == "let go":
     stepper.keep_all = lambda: False

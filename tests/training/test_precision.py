@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from attnlab.errors import DeviceError
-from attnlab.spec import RunSpec
-from attnlab.tasks.streams import Source
-from attnlab.training.lanes import LaneStepper
+from attnlab.specs import RunSpec
+from attnlab.tasks.io.streams import Source
 from attnlab.training.precision import check_precision, products
 from attnlab.training.stepper import SoloStepper, Stepper
+from attnlab.training.vmap_stepper import LaneStepper
 from tests.training.runs import tiny
 
 CPU = torch.device("cpu")

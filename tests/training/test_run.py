@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from attnlab.errors import Interrupted
-from attnlab.record import Record
-from attnlab.spec import RunSpec, Watch
+from attnlab.records import Record
+from attnlab.specs import RunSpec, Watch
 from attnlab.tasks import Batch, Stream
-from attnlab.tasks.streams import Source
+from attnlab.tasks.io.streams import Source
 from attnlab.training.events import Began, Ended, Event, Looked, Stepped
 from attnlab.training.loop import Loop, bundle_name
 from attnlab.training.run import run

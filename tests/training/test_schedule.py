@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from attnlab.spec import TrainSpec
-from attnlab.training.schedule import rate
+from attnlab.specs import TrainSpec
+from attnlab.training._schedule import rate
 
 
 def test_it_rises_in_equal_steps_to_the_peak() -> None:

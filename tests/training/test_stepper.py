@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional
 
 from attnlab.attention import Attention
-from attnlab.spec import ModelSpec, Part, RunSpec, TaskSpec
+from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.tasks import Stream
-from attnlab.tasks.streams import Source
+from attnlab.tasks.io.streams import Source
 from attnlab.training.scoring import asked, due
 from attnlab.training.stepper import SoloStepper, by_rows, own
 from tests.training.runs import tiny

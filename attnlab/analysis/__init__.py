@@ -1,0 +1,1 @@
+"""Records -> observations, grid, claims, failure modes, statistics."""

@@ -1,0 +1,170 @@
+"""Records -> observations: one number, and everything that says where it was taken.
+
+A record gives one observation on its own rung, and one for each of its readings on other rungs and of members. Fields
+are named as on the command line: ``attention``, ``position``, ``complexity``, ``seed``, ``width``, ``lr``,
+``task.length``. ``trained`` is the rung, or the range of rungs, that the run was trained on.
+
+A run that failed shows nothing. A run that diverged counts as what its weights showed at that moment, and never as
+solved: leaving it out would flatter whatever diverges.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from attnlab.errors import unknown
+from attnlab.records import SOLVED, Reading, Record
+from attnlab.specs import RunSpec
+
+Fields = Mapping[str, Any]
+PLACE = ("task", "member", "knob", "trained", "complexity", "seed")
+"""Fields that say where, not what."""
+
+
+class Observation(NamedTuple):
+    """One run on one rung."""
+
+    record: Record
+    settings: Fields
+    """What the run was; one mapping for all runs that differ in nothing but where."""
+    member: str
+    complexity: Any
+    trained: Any
+    reading: Reading | None = None
+
+    def get(self, name: str) -> Any:
+        """A field by name; None where the run has no such field."""
+        if name == "seed":
+            return self.record.spec.seed
+        if name in ("member", "complexity", "trained"):
+            return getattr(self, name)
+        return self.settings.get(name)
+
+    @property
+    def at_home(self) -> bool:
+        """Whether this is the rung the run was trained on."""
+        return self.complexity == self.trained
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is nothing to see."""
+        return self.record.status == "failed"
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of a blind guess there."""
+        return (self.reading or self.record).accuracy.chance
+
+    def value(self, name: str) -> float:
+        """A value by name; nan where this run has none."""
+        if self.failed:
+            return math.nan
+        known = VALUES.get(name)
+        return known(self) if known else self.record.diagnostics.get(name, math.nan)
+
+
+def _accuracy(seen: Observation) -> float:
+    return (seen.reading or seen.record).accuracy.mean
+
+
+def _loss(seen: Observation) -> float:
+    return _number((seen.reading or seen.record).loss)
+
+
+VALUES: dict[str, Callable[[Observation], float]] = {
+    "accuracy": _accuracy,
+    "answers": lambda seen: (seen.reading or seen.record).answers.mean,
+    "loss": _loss,
+    "perplexity": lambda seen: math.exp(min(700.0, _loss(seen))),
+    "solved": lambda seen: float(_accuracy(seen) >= SOLVED and seen.record.status == "done"),
+    "validation": lambda seen: seen.record.curve[-1].accuracy if seen.record.curve else math.nan,
+    "steps": lambda seen: float(seen.record.steps),
+    "seconds": lambda seen: _number(seen.record.environment.get("seconds")),
+    "parameters": lambda seen: float(seen.record.parameters),
+}
+"""What can be reported of every run; what was measured of some comes on top, by its own names."""
+
+
+def observations(records: Iterable[Record]) -> list[Observation]:
+    """Everything the records have seen, failed runs included."""
+    flat: dict[int, tuple[Any, Fields]] = {}
+    whole: dict[tuple[int, ...], Fields] = {}
+    seen = []
+    for record in records:
+        spec = record.spec
+        key = (id(spec.task), id(spec.model), id(spec.train))
+        settings = whole.get(key)
+        if settings is None:
+            settings = whole[key] = _settings(spec, flat)
+        rung = spec.task.complexity
+        trained = spec.task.train.get(spec.task.knob, rung)
+        seen.append(Observation(record, settings, "", rung, trained))
+        seen += [Observation(record, settings, r.member, r.complexity, trained, r) for r in record.readings]
+    return seen
+
+
+def varying(seen: Sequence[Observation]) -> list[str]:
+    """Fields, other than where a run was, in which observations differ; the variant first."""
+    distinct = list({id(one.settings): one.settings for one in seen}.values())
+    names = dict.fromkeys(name for settings in distinct for name in settings if name not in PLACE)
+    found = []
+    for name in sorted(names, key=lambda name: name.startswith("task.")):
+        # Options of one task say nothing of the runs on another.
+        asked = [one for one in distinct if name in one] if name.startswith("task.") else distinct
+        if len({repr(one.get(name)) for one in asked}) > 1:
+            found.append(name)
+    return found
+
+
+def check_field(name: str, seen: Sequence[Observation], where: str) -> str:
+    """The field that is meant: ``train.lr`` is ``lr``.
+
+    Raises:
+        UnknownName: no run has it.
+    """
+    short = name.rpartition(".")[2] if name.startswith(("model.", "train.")) else name
+    known = {*PLACE, *(name for settings in {id(o.settings): o.settings for o in seen}.values() for name in settings)}
+    if short not in known:
+        raise unknown("field", name, known, where=where)
+    return short
+
+
+def check_value(name: str, seen: Sequence[Observation], where: str) -> None:
+    """See that some run has that value.
+
+    Raises:
+        UnknownName: none has.
+    """
+    if name not in VALUES and not any(name in one.record.diagnostics for one in seen):
+        measured = {name for one in seen for name in one.record.diagnostics}
+        raise unknown("value", name, {*VALUES, *measured}, where=where)
+
+
+def _settings(spec: RunSpec, flat: dict[int, tuple[Any, Fields]]) -> Fields:
+    """The fields of everything but the place, each section flattened once for all runs that share it."""
+    fields: dict[str, Any] = {"task": spec.task.name, "knob": spec.task.knob}
+    for section in (spec.model, spec.train, spec.task):
+        if id(section) not in flat:
+            flat[id(section)] = section, _flattened(section)  # kept, so that the id stays its own
+        fields |= flat[id(section)][1]
+    return fields
+
+
+def _flattened(section: Any) -> Fields:
+    data: Mapping[str, Any] = section.plain
+    if "attention" in data:
+        variant = "+".join(str(part) for part in section.attention)
+        modifiers = {f"modifiers.{name}": value for name, value in data["modifiers"].items()}
+        rest = {k: v for k, v in data.items() if k not in ("attention", "position", "modifiers", "matched")}
+        return {"attention": variant, "position": str(section.position), **rest, **modifiers}
+    if "knob" in data:
+        options = {f"task.{name}": value for name, value in data["options"].items() if name != data["knob"]}
+        told = [f"{name}={value}" for name, value in data["train"].items() if name != data["knob"]]
+        return {**options, "task.train": ", ".join(told)}
+    return data
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,99 @@
+"""Modifiers: small additions that any attention can wear, each off unless asked for.
+
+    short_conv       x  <- conv(x): a causal depthwise convolution of what the attention reads; D k weights
+    qk_norm          q, k <- g_h rms(q), rms(k): queries and keys of unit size, one learned gain per head; H weights
+    value_residual   v  <- (v + v_1) / 2, or (1 - a) v + a v_1 with a learned: v_1 the values of the first layer
+    gate             o  <- o * sigmoid(W x) before the output projection: element-wise (D D_o) or one per head (D H)
+
+Source   short_conv: fla's short convolution; Hyena (Poli et al., arXiv:2302.10866) has one too; qk_norm: Henry et al.,
+         "Query-key normalization for transformers", arXiv:2010.04245; value_residual: Zhou et al., "Value residual
+         learning" (ResFormer), arXiv:2410.17897; gate: Qiu et al., "Gated attention", arXiv:2505.06708.
+Differs  one convolution stands before the projections instead of three after them, and starts as the identity;
+         the gain of qk_norm stands on the queries only; the learned share of value_residual starts at 1/2.
+
+Letters  B batch, T tokens, D width, H heads, C channels per head, K taps.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attnlab.errors import Pairing
+from attnlab.specs import Modifiers
+from attnlab.tensors import Context, Heads, Site
+
+
+@final
+class Wardrobe(nn.Module):
+    """The modifiers one attention wears.
+
+    Args:
+        site: Where it stands; says which modifiers are asked for.
+        written: Numbers per token that reach the output projection.
+    """
+
+    def __init__(self, site: Site, written: int) -> None:
+        super().__init__()
+        worn: Modifiers = site.modifiers
+        self.worn = worn
+        self.heads = site.heads
+        if worn.short_conv:
+            tap_D1K = torch.zeros(site.width, 1, worn.short_conv)
+            tap_D1K[..., -1] = 1.0
+            self.tap_D1K = nn.Parameter(tap_D1K)
+        if worn.qk_norm:
+            self.gain_H = nn.Parameter(torch.ones(site.heads))
+        if worn.value_residual == "learned" and site.layer:
+            self.share = nn.Parameter(torch.tensor(0.5))
+        if worn.gate != "none":
+            self.gate = site.linear(site.width, written if worn.gate == "element" else site.heads)
+
+    def read(self, x_BTD: Tensor) -> Tensor:
+        """What the attention reads, after the short convolution."""
+        if not self.worn.short_conv:
+            return x_BTD
+        padded_BDT = functional.pad(x_BTD.mT, (self.worn.short_conv - 1, 0))
+        return functional.conv1d(padded_BDT, self.tap_D1K, groups=x_BTD.shape[-1]).mT
+
+    def dress(self, heads: Heads, context: Context) -> Heads:
+        """Heads with normed queries and keys, and with the first layer's values mixed in."""
+        if self.worn.qk_norm:
+            queries_BHTC = self.gain_H[:, None, None] * rms_norm(heads.queries_BHTC)
+            heads = heads._replace(queries_BHTC=queries_BHTC, keys_BHSC=rms_norm(heads.keys_BHSC))
+        if self.worn.value_residual != "none" and context.first:
+            share = self.share if self.worn.value_residual == "learned" else 0.5
+            mixed_BHSC = (1 - share) * heads.values_BHSC + share * first_values(heads.values_BHSC, context)
+            heads = heads._replace(values_BHSC=mixed_BHSC)
+        return heads
+
+    def gated(self, joined_BTD: Tensor, x_BTD: Tensor) -> Tensor:
+        """What reaches the output projection."""
+        if self.worn.gate == "none":
+            return joined_BTD
+        gate = self.gate(x_BTD).sigmoid()
+        if self.worn.gate == "element":
+            return joined_BTD * gate
+        return (joined_BTD.unflatten(-1, (self.heads, -1)) * gate[..., None]).flatten(-2)
+
+
+def first_values(values_BHSC: Tensor, context: Context) -> Tensor:
+    """The first layer's values, to mix with this layer's.
+
+    Raises:
+        Pairing: the two have different shapes, as in a stack of unlike attentions.
+    """
+    first_BHSC = context.first[0].values_BHSC
+    if first_BHSC.shape != values_BHSC.shape:
+        first, own = (" x ".join(map(str, tensor.shape[1::2])) for tensor in (first_BHSC, values_BHSC))
+        found = f"The first layer's values are {first} (heads x channels), this layer's {own}: they cannot be mixed."
+        raise Pairing(found, "Stack attentions with values of one size.", where="model.attention")
+    return first_BHSC
+
+
+def rms_norm(tensor: Tensor) -> Tensor:
+    """The last axis at a root mean square of one; zeros stay zeros."""
+    return functional.rms_norm(tensor, tensor.shape[-1:], eps=torch.finfo(tensor.dtype).eps)

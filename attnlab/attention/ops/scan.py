@@ -1,0 +1,167 @@
+"""Linear attention whose memory fades: the closed form, the chunked scan, and the template of all that recur.
+
+    S_i  = diag(exp(g_i)) S_(i-1) + k_i v_i^T              token by token
+    o_i  = q_i S_i
+    A_ij = sum_c q_ic k_jc exp(g_(j+1),c + ... + g_ic)     closed form
+    o    = (A within the chunk) v + (q exp(G)) S           chunk by chunk
+
+for j <= i; S on the last line is the memory before the chunk, G the sum of g since its start. ``g <= 0`` is the
+logarithm of what is kept, one number per token (scalar) or one per channel. A sum of g is always taken over the
+tokens it spans, never as a difference of two running sums: no exponential overflows, and no digit is lost where a
+strong gate is followed by weak ones. The scan does T/64 steps for scalars, T/8 for channels.
+
+Source   the chunked form is that of GLA, arXiv:2312.06635, and of Mamba-2, arXiv:2405.21060; the sums of spans are
+         the latter's "segment sums".
+Theirs   log alpha (GLA), A dt (Mamba-2) -> our g.
+Differs  within a chunk channels keep a tensor of differences (8 x 8 x C) instead of two factors, which overflow.
+
+Letters  B batch, H heads, T queries, S keys, C channels per head (1 where all channels fade alike), N chunks,
+         V width of the values.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from attnlab.attention.base import Attention, Position
+from attnlab.attention.ops.modifiers import rms_norm
+from attnlab.tensors import Heads, wide
+
+SCALAR_CHUNK, CHANNEL_CHUNK = 64, 8
+FAINT = 1e-20
+"""A row whose weights sum to less than this hears nothing: it is zero."""
+
+
+class Recurrence(NamedTuple):
+    """What one fading memory is made of."""
+
+    queries_BHTC: Tensor
+    keys_BHSC: Tensor
+    decay_BHSC: Tensor
+    """Logarithm of what is kept of the memory when a token arrives, at most 0; C is 1 where channels fade alike."""
+
+
+class Recurrent(Attention):
+    """Attention by a fading memory, as a template: a variant says what it reads, writes and forgets.
+
+    A variant that is ``normalised`` divides each row by its sum; any other norms what each head has read, since its
+    size grows with the number of tokens.
+    """
+
+    forms_scores = False
+    scans = True
+    cost = "T D C"
+    normalised: ClassVar[bool] = False
+    chunk: ClassVar[int] = SCALAR_CHUNK
+    """Sequences no longer than this take the closed form."""
+
+    @abstractmethod
+    def recur(self, heads: Heads) -> Recurrence:
+        """Queries, keys and decay of the memory; the heads come in float32 or more."""
+
+    def weights(self, heads: Heads, position: Position) -> Tensor:
+        """The closed form, T x S: the specification."""
+        weights = closed(*self.recur(lifted(heads)), heads.start)
+        return divided(weights, weights.sum(-1, keepdim=True)) if self.normalised else weights
+
+    def mix(self, heads: Heads, position: Position) -> Tensor:
+        """The scan, where it pays."""
+        if not self.scanned(heads):
+            return super().mix(heads, position)
+        raised = lifted(heads)
+        run = averaging_scan if self.normalised else scan
+        return run(*self.recur(raised), wide(raised.values_BHSC)).to(heads.values_BHSC.dtype)
+
+    def scanned(self, heads: Heads) -> bool:
+        """Whether all rows are asked for, and there are more than one chunk of them."""
+        tokens = heads.keys_BHSC.shape[-2]
+        return self.fast and heads.start == 0 and heads.queries_BHTC.shape[-2] == tokens > self.chunk
+
+    def finish(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
+        """The stream's update; what is not normalised by row is normed by head."""
+        return super().finish(mixed_BHTC if self.normalised else head_norm(mixed_BHTC), x_BTD)
+
+
+def closed(queries_BHTC: Tensor, keys_BHSC: Tensor, decay_BHSC: Tensor, start: int = 0) -> Tensor:
+    """The closed form, B x H x T x S, of the query rows from ``start``."""
+    rows = slice(start, start + queries_BHTC.shape[-2])
+    kept_BHCTS = spans(decay_BHSC.mT)[..., rows, :].exp()
+    if decay_BHSC.shape[-1] == 1:
+        weights = queries_BHTC @ keys_BHSC.mT * kept_BHCTS.squeeze(-3)
+    else:
+        weights = (queries_BHTC.mT[..., None] * keys_BHSC.mT[..., None, :] * kept_BHCTS).sum(-3)
+    return weights.tril(start)
+
+
+def scan(queries_BHTC: Tensor, keys_BHSC: Tensor, decay_BHSC: Tensor, values_BHSV: Tensor) -> Tensor:
+    """The closed form times the values, B x H x T x V, without ever holding T x T numbers; all rows at once."""
+    size = SCALAR_CHUNK if decay_BHSC.shape[-1] == 1 else CHANNEL_CHUNK
+    everything = (queries_BHTC, keys_BHSC, decay_BHSC, values_BHSV)
+    queries, keys, decay, values = (chunked(tensor, size) for tensor in everything)
+    since_start = decay.cumsum(-2).exp()
+    written_BHNCV = (keys * remaining(decay).exp()).mT @ values
+    states_BHNCV = carried(written_BHNCV, since_start[..., -1, :, None])
+    mixed = closed(queries, keys, decay) @ values + (queries * since_start) @ states_BHNCV
+    return mixed.flatten(-3, -2)[..., : queries_BHTC.shape[-2], :]
+
+
+def averaging_scan(queries_BHTC: Tensor, keys_BHSC: Tensor, decay_BHSC: Tensor, values_BHSV: Tensor) -> Tensor:
+    """The scan with every row divided by its sum, which a column of ones beside the values collects."""
+    ones_BHS1 = torch.ones_like(values_BHSV[..., :1])
+    mixed = scan(queries_BHTC, keys_BHSC, decay_BHSC, torch.cat([values_BHSV, ones_BHS1], dim=-1))
+    return divided(mixed[..., :-1], mixed[..., -1:])
+
+
+def carried(written_BHNCV: Tensor, kept_BHNC1: Tensor) -> Tensor:
+    """The memory before each chunk, from what each chunk writes and what it keeps of the memory before it."""
+    written = written_BHNCV.unbind(-3)
+    states = [torch.zeros_like(written[0])]
+    for chunk_BHCV, kept_BHC1 in zip(written[:-1], kept_BHNC1.unbind(-3), strict=False):
+        states.append(kept_BHC1 * states[-1] + chunk_BHCV)
+    return torch.stack(states, dim=-3)
+
+
+def spans(decay_BHT: Tensor) -> Tensor:
+    """``g_(j+1) + ... + g_i`` at (i, j), and 0 where that is empty: B x H x T x T."""
+    tokens = decay_BHT.shape[-1]
+    return decay_BHT[..., None].expand(*decay_BHT.shape, tokens).tril(-1).cumsum(-2)
+
+
+def remaining(decay_BHTC: Tensor) -> Tensor:
+    """``g_(j+1) + ... + g_T`` at j: what is still to come after each token."""
+    onwards = decay_BHTC.flip(-2).cumsum(-2).flip(-2)
+    return functional.pad(onwards[..., 1:, :], (0, 0, 0, 1))
+
+
+def chunked(tensor_BHTC: Tensor, size: int) -> Tensor:
+    """B x H x N x size x C, with zeros after the last token."""
+    missing = -tensor_BHTC.shape[-2] % size
+    return functional.pad(tensor_BHTC, (0, 0, 0, missing)).unflatten(-2, (-1, size))
+
+
+def still(keys_BHSC: Tensor) -> Tensor:
+    """The decay of a memory that does not fade, S x 1."""
+    return keys_BHSC.new_zeros(keys_BHSC.shape[-2], 1)
+
+
+def divided(weights: Tensor, sums: Tensor) -> Tensor:
+    """Rows divided by their sums; a row whose sum is nothing is zero, and so is its gradient."""
+    heard = sums > FAINT
+    return torch.where(heard, weights / torch.where(heard, sums, 1.0), 0.0)
+
+
+def head_norm(mixed_BHTC: Tensor) -> Tensor:
+    """Each head's reading at a root mean square of one, without a gain; in float32 or more, however large it is."""
+    exact = wide(mixed_BHTC)
+    size = exact.detach().abs().amax(-1, keepdim=True).clamp_min(1.0)
+    return rms_norm(exact / size).to(mixed_BHTC.dtype)
+
+
+def lifted(heads: Heads) -> Heads:
+    """Heads with queries and keys in float32 or more."""
+    return heads._replace(queries_BHTC=wide(heads.queries_BHTC), keys_BHSC=wide(heads.keys_BHSC))

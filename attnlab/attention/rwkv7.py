@@ -1,0 +1,133 @@
+"""RWKV-7: a delta rule per channel, which erases under another key than it writes under.
+
+    S_t = (Diag(w_t) - (a_t o h_t) h_t^T) S_{t-1} + k_t v_t^T,   o_t = S_t^T r_t + (r_t . (rho o k_t)) v_t
+    h = unit(xi o W_k x),  k = (1 + (a - 1) alpha) o W_k x,  r = W_r x
+    log w = -e^{-1/2} sigmoid(w_0 + W_w2 tanh(W_w1 x)),   a = sigmoid(a_0 + W_a2 W_a1 x)
+    v = W_v x + sigmoid(v_0 + W_n2 W_n1 x) o (v_1 - W_v x)
+
+with v_1 the values of the first layer, which has no such mixing itself. Each of r, w, k, v, a reads its own blend of a
+token and the one before, x + m o (x_before - x). What is read is normed per head, as a group norm does.
+
+Source   Peng et al., "RWKV-7 Goose", arXiv:2503.14456, as its layer in fla computes it.
+Theirs   kappa hat, kk -> our h;  k_k -> our xi;  k_a -> our alpha;  r_k -> our rho;  x_r .. x_a -> our m.
+Differs  the bonus (the term with rho), being linear in the values, belongs to the effective matrix and so stands
+         before the norm, theirs after it. Their output gate is the modifier `gate`. The ranks are one number, not
+         four. Starts are ours, close to theirs: xi 0.71, alpha 1.02, rho -0.04, v_0 0.73, a_0 -0.19, w_0 drawn from
+         -6 .. 0, m from 0 .. 1, second factors at a tenth of the usual size.
+
+A position that rotates turns h with k, so that what was written is still found. The rule of :mod:`deltarule` decays
+before it reads; here reading comes first, so h is divided by w, never less than 0.54.
+
+Letters  B batch, 2 keys (k, before xi h), H heads, T queries, S keys, C channels per head, D width.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, final
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attnlab.attention.base import register
+from attnlab.attention.ops.delta_rule import DeltaRule, Rule, unit
+from attnlab.attention.ops.modifiers import first_values
+from attnlab.tensors import Context, Heads, Site, wide
+
+
+@register("rwkv7", source="arXiv:2503.14456", aliases=("rwkv-7",))
+@final
+class Rwkv7(DeltaRule):
+    """RWKV-7's time mixing.
+
+    Options:
+        rank: Inner width of the maps to decays, strengths and shares of the first layer's values.
+        shift: Whether what is read is blended with the token before.
+    """
+
+    def __init__(self, site: Site, *, rank: Annotated[int, Field(ge=1)] = 32, shift: bool = True) -> None:
+        super().__init__(site)
+        width = site.width
+        self.decay = LowRank(site, rank, shifted(site.uniform(width, bound=3.0), -3.0))
+        self.strength = LowRank(site, rank, constant(width, -0.19))
+        self.share = LowRank(site, rank, constant(width, 0.73)) if site.layer else None
+        self.blends = nn.ParameterList(shifted(site.uniform(width, bound=0.5), 0.5) for _ in range(5 if shift else 0))
+        self.direction_D, self.replaced_D, self.bonus_D = (constant(width, at) for at in (0.71, 1.02, -0.04))
+        self.gain_D, self.offset_D = constant(width, 1.0), constant(width, 0.0)
+
+    @classmethod
+    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+        """``4 D^2 + 4 D r + 7 D`` and the five blends of the first layer; the others have ``2 D r + D`` more."""
+        blends = 5 if options["shift"] else 0
+        return 4 * width**2 + 4 * width * options["rank"] + (7 + blends) * width
+
+    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+        """Receptances as queries, both keys, values; strengths and decays beside them."""
+        asked, decayed, keyed, valued, weighed = self.blended(x_BTD)
+        values_BTD = self.value(valued)
+        strength_BTD, keys_BTD = self.strength(weighed).sigmoid(), self.key(keyed)
+        writes = self.split(keys_BTD * (1 + (strength_BTD - 1) * self.replaced_D))
+        directions = self.split(keys_BTD * self.direction_D)
+        log_decay = -math.exp(-0.5) * wide(self.decay(decayed, bent=True)).sigmoid()
+        values = self.split(values_BTD)
+        if self.share is not None and context.first:
+            values = torch.lerp(values, first_values(values, context), self.split(self.share(valued)).sigmoid())
+        extra = (self.split(strength_BTD), self.split(log_decay))
+        return Heads(self.split(self.query(asked)), torch.stack([writes, directions], -4), values, extra)
+
+    def rule(self, heads: Heads) -> Rule:
+        """Erases under h, as strongly as a says per channel; writes under k."""
+        strength, decays = heads.extra
+        writes, directions = wide(heads.keys_BHSC).unbind(-4)
+        removals, queries = unit(directions), wide(heads.queries_BHTC)
+        rows = slice(heads.start, heads.start + queries.shape[-2])
+        bonus_HC = self.bonus_D.unflatten(0, (self.count, 1, -1))
+        own = (queries * writes[..., rows, :] * bonus_HC).sum(-1, keepdim=True)
+        return Rule(queries, removals / decays.exp(), strength * removals, writes, decays, own)
+
+    def finish(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
+        """Every head centred and at unit size, with a gain and an offset for each channel."""
+        channels = mixed_BHTC.shape[-1]
+        normed = functional.layer_norm(wide(mixed_BHTC), (channels,), eps=1e-5 * channels).to(mixed_BHTC.dtype)
+        gain, offset = (part.unflatten(0, (self.count, 1, -1)) for part in (self.gain_D, self.offset_D))
+        return super().finish(normed * gain + offset, x_BTD)
+
+    def blended(self, x_BTD: Tensor) -> tuple[Tensor, ...]:
+        """What each of the five reads."""
+        if not self.blends:
+            return (x_BTD,) * 5
+        step_BTD = functional.pad(x_BTD[..., :-1, :], (0, 0, 1, 0)) - x_BTD
+        return tuple(x_BTD + blend_D * step_BTD for blend_D in self.blends)
+
+
+@final
+class LowRank(nn.Module):
+    """A start plus a map through few channels.
+
+    Args:
+        site: Where it stands.
+        rank: Those few.
+        start: What it yields where the map yields nothing.
+    """
+
+    def __init__(self, site: Site, rank: int, start: nn.Parameter) -> None:
+        super().__init__()
+        self.start_D = start
+        self.narrow, self.widen = site.linear(site.width, rank), site.linear(rank, site.width, gain=0.1)
+
+    def forward(self, x_BTD: Tensor, bent: bool = False) -> Tensor:
+        """B x T x D; bent by a tanh between the two factors, if asked."""
+        inner = self.narrow(x_BTD)
+        return self.start_D + self.widen(inner.tanh() if bent else inner)
+
+
+def constant(count: int, value: float) -> nn.Parameter:
+    """Learned numbers that all start alike."""
+    return nn.Parameter(torch.full((count,), value))
+
+
+def shifted(drawn: nn.Parameter, by: float) -> nn.Parameter:
+    """Drawn numbers around another centre."""
+    return nn.Parameter(drawn.detach() + by)

@@ -1,0 +1,142 @@
+"""Experiments written on the command line."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attnlab.config.experiment import Experiment, checked
+from attnlab.config.inline_parts import merged, outside, part, variants
+from attnlab.config.validate import validated
+from attnlab.config.yaml import scalar
+from attnlab.errors import BadValue, unknown
+from attnlab.specs import Part
+
+SECTIONS = ("task", "model", "train")
+"""What settings may speak of."""
+
+
+def inline(
+    task: str | Sequence[str],
+    *,
+    attention: str | Sequence[str] = (),
+    position: str | Sequence[str] = (),
+    complexity: Sequence[Any] | None = None,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    seeds: int = 3,
+    match: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Experiment:
+    """An experiment without a file; it is called after what it climbs.
+
+    Args:
+        task: Ladders, with inline options.
+        attention: Variants, as words; nothing keeps the default.
+        position: Likewise.
+        complexity: The rungs; None takes all of each ladder.
+        vary: Any field -> its values.
+        seeds: How many.
+        match: The budget of the first variant that the others are brought to.
+        settings: Nested data: ``{"model": ..., "train": ..., "task": ...}``.
+
+    Raises:
+        BadValue: a value of the wrong type; a field that is varied twice.
+        UnknownName: a field that does not exist.
+    """
+    given = settings or {}
+    for section, held in given.items():
+        if section not in SECTIONS:
+            raise unknown("section", section, SECTIONS, where=f"--set {section}")
+        if not isinstance(held, Mapping):
+            raise BadValue(f"'{section}' is a section.", f"Set what is in it: {section}.KEY.", where=f"--set {section}")
+    ladders = [part(word) for item in _list(task) for word in ([item] if ":" in item else item.split(","))]
+    if complexity is not None and not len(complexity):
+        raise BadValue("No rung is named.", "Write 2,4,8, or leave it out to take all.", where="--complexity")
+    rungs = None if complexity is None else tuple(complexity)
+    climbs = [
+        {"ladder": found.name, "rungs": rungs, "options": merged(found.options, given.get("task", {}))}
+        for found in ladders
+    ]
+    varied: dict[str, Sequence[Any]] = {}
+    for axis, said in (("attention", attention), ("position", position)):
+        if said:
+            varied[axis] = tuple(_plainly(stack) for word in _list(said) for stack in variants(word))
+            if vary and {axis, f"model.{axis}"} & set(vary):
+                raise BadValue(f"'{axis}' is varied twice.", "Name all of them in one place.", where="--vary")
+    varied |= {key: list(values) for key, values in (vary or {}).items()}
+    data = {
+        "name": "-".join(found.name.rpartition("/")[-1].removesuffix(".yaml") for found in ladders),
+        "question": "",
+        "ladders": tuple(climbs),
+        "vary": varied,
+        "seeds": seeds,
+        "match": match,
+        "model": given.get("model", {}),
+        "train": given.get("train", {}),
+    }
+    return checked(validated(Experiment, data, lambda place: ".".join(map(str, place))))
+
+
+def values(words: Sequence[str]) -> dict[str, list[Any]]:
+    """What ``--vary`` words say.
+
+    >>> values(["lr=1e-3,3e-3", "width=32,64"])
+    {'lr': [0.001, 0.003], 'width': [32, 64]}
+
+    Raises:
+        BadValue: a word is not ``key=value,value``, or a key stands twice.
+    """
+    found: dict[str, list[Any]] = {}
+    for word in words:
+        key, equals, listed = word.partition("=")
+        if not (equals and key.strip() and listed.strip()):
+            raise BadValue(f"'{word}' names no values.", "Write key=value,value.", where="--vary")
+        if key.strip() in found:
+            raise BadValue(f"'{key.strip()}' is varied twice.", "Put all its values in one list.", where="--vary")
+        found[key.strip()] = [scalar(value.strip()) for value in outside(listed, ",")]
+    return found
+
+
+def rungs(text: str | None) -> list[Any] | None:
+    """Rungs as the command line writes them: ``2,4,8``."""
+    return None if text is None else [scalar(word.strip()) for word in text.split(",") if word.strip()]
+
+
+def _list(words: str | Sequence[str]) -> Sequence[str]:
+    return [words] if isinstance(words, str) else words
+
+
+def company(members: Sequence[str], level: int = 0, **more: Any) -> Experiment:
+    """The experiment of interference: every member alone, every pair, and all together.
+
+    Args:
+        members: Ladders, with inline options.
+        level: The rung of each member's own ladder.
+        more: What :func:`inline` takes beside the task.
+
+    Raises:
+        BadValue: fewer than two members.
+    """
+    if len(members) < 2:
+        raise BadValue("One task has no company.", "Name two or more: recall,copy.", where="interference")
+    groups = [*((member,) for member in members), *itertools.combinations(members, 2), tuple(members)]
+    found = inline("medley", complexity=[level], **more)
+    climb = found.ladders[0]
+    climbs = tuple(
+        climb.model_copy(update={"options": {**climb.options, "members": list(group)}})
+        for group in dict.fromkeys(groups)
+    )
+    return found.model_copy(update={"ladders": climbs, "name": f"interference-{'-'.join(map(_plain, members))}"})
+
+
+def _plainly(stack: Sequence[Part]) -> Any:
+    """A variant as a file would write it, its options as exact as they were given."""
+    written = [{"name": one.name, "options": one.options} if one.options else one.name for one in stack]
+    return written[0] if len(written) == 1 else written
+
+
+def _plain(word: str) -> str:
+    """A word as a part of a folder's name."""
+    return re.sub(r"[^\w-]+", "-", word)

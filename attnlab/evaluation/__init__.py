@@ -1,0 +1,1 @@
+"""A finished run on other lengths and levels than its own."""

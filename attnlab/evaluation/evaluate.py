@@ -1,0 +1,78 @@
+"""A finished run on longer sequences, or on other rungs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from attnlab.errors import AttnlabError, BadValue, UnknownName
+from attnlab.evaluation._levels import Extent
+from attnlab.evaluation._levels import evaluate as run
+from attnlab.records import Record
+from attnlab.storage import Store
+from attnlab.storage.find_run import found
+from attnlab.storage.status import stores
+from attnlab.storage.weights import read
+from attnlab.training.environment import device
+from attnlab.training.eval_levels import harder, longer
+from attnlab.training.extrapolation import Mode
+
+
+def evaluate(
+    word: str,
+    store: Path,
+    *,
+    lengths: Sequence[int] = (),
+    rungs: Sequence[Any] = (),
+    mode: Mode = "trained",
+    sequences: int | None = None,
+    device_name: str = "auto",
+    progress: Callable[[Extent], None] = lambda extent: None,
+) -> tuple[Record, list[Extent]]:
+    """What the model of a run answers beyond its own rung.
+
+    Args:
+        word: The run's id, or the start of it.
+        store: A folder of results, or one of several such folders.
+        lengths: Lengths in tokens.
+        rungs: Rungs of its task; nothing, and no lengths, takes its own rung.
+        mode: How positions reach beyond the trained length.
+        sequences: Test sequences of each; None takes as many as the run's own test had.
+        device_name: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        progress: Takes what is known of each as soon as it is.
+
+    Raises:
+        UnknownName: no such run; names the closest.
+        BadValue: a length or a rung that the task or the model does not accept.
+        StoreError: the run kept no weights.
+    """
+    if lengths and rungs:
+        raise BadValue("Both lengths and rungs are given.", "Give one of --length and --complexity.", where="evaluate")
+    record, path = _sought(word, store)
+    task = record.spec.task
+    asked = longer(task, list(lengths)) if lengths else harder(task, list(rungs) or [task.complexity])
+    weights, _ = read(path)
+    extents = []
+    place = device(device_name)
+    try:
+        for extent in run(record.spec, weights, asked, mode=mode, sequences=sequences, device=place):
+            extents.append(extent)
+            progress(extent)
+    except AttnlabError as error:
+        raise error.at(f"run {record.id}") from None
+    return record, extents
+
+
+def _sought(word: str, store: Path) -> tuple[Record, Path]:
+    """The record of a run and the file of its weights; a wrong id is told with the closest ones."""
+    try:
+        return found(word, store)
+    except UnknownName as error:
+        ids = [record.id for place in stores(store) for record in Store(place).records()]
+        close = difflib.get_close_matches(word.lower(), ids, n=3, cutoff=0.5)
+        guess = f"; did you mean {' or '.join(close)}?" if close else "."
+        raise UnknownName(error.found.rstrip(".") + guess, error.hint, where=f"run {word}") from None
+    except AttnlabError as error:
+        raise type(error)(error.found, error.hint, where=f"run {word}") from None

@@ -1,0 +1,124 @@
+"""Fair by construction: another variant's MLP or width, chosen so that both have the same budget.
+
+    parameters   learned numbers of the model            solved by the MLP's hidden width
+    flops        operations of one forward pass          likewise
+    state        numbers a decoder keeps of the past     solved by the width of the stream
+
+Operations are counted by running one sequence (matrix products, convolutions; fused kernels off, scans on). The state
+is probed: the rank of the block of each head's matrix that leads from the first half of a sequence to the second,
+times the channels of its values.
+
+Letters  B batch, T tokens and queries, S keys, H heads, D width, N places of a batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from attnlab.attention import Attention
+from attnlab.errors import AttnlabError, BadValue
+from attnlab.experiments.request import Budget
+from attnlab.model.transformer import Transformer, build
+from attnlab.specs import ModelSpec
+from attnlab.tasks.io.streams import Source
+from attnlab.training.denormals import flushed
+from attnlab.training.scoring import asked
+
+CLOSE = 0.02
+"""A budget that cannot be met within this share is refused."""
+
+
+@flushed()  # may start torch's threads, which keep the setting they start with
+def matched(model: ModelSpec, reference: ModelSpec, budget: Budget, source: Source) -> ModelSpec:
+    """The model with its MLP or width changed to the reference's budget; ``matched`` says what was done.
+
+    Raises:
+        BadValue: no size comes within 2 % of the budget (10 % for the state, which grows in steps).
+    """
+    measure = MEASURES[budget]
+    wanted = measure(_built(reference, source), source)
+    sizes = _widths(model) if budget == "state" else _hidden(model, measure, wanted, source)
+    best, spent = model, math.inf
+    for candidate in sizes:
+        try:
+            found = measure(_built(candidate, source), source)
+        except AttnlabError:
+            continue  # a width this variant cannot have
+        if abs(found - wanted) < abs(spent - wanted):
+            best, spent = candidate, found
+    variant = "+".join(str(part) for part in reference.attention)
+    if abs(spent - wanted) > (5 * CLOSE if budget == "state" else CLOSE) * wanted:
+        hint = "Give it other sizes with --set, or compare without --match."
+        found_words = f"No size brings it to the {wanted:,} {budget} of {variant}; the closest has {spent:,}."
+        raise BadValue(found_words, hint, where="+".join(map(str, model.attention)))
+    return best.model_copy(update={"matched": f"{budget} of {variant}: {wanted:,}, here {spent:,}"})
+
+
+def parameters(model: Transformer, source: Source) -> int:
+    """Learned numbers."""
+    return model.parameter_count
+
+
+def flops(model: Transformer, source: Source) -> int:
+    """Operations of one forward pass over one sequence, every token through every block.
+
+    Training takes the last block's MLP to supervised positions alone; a budget that followed it would hand variants
+    MLPs of other widths wherever a task asks more or less.
+    """
+    for part in model.modules():
+        if isinstance(part, Attention):
+            part.fast = part.scans
+    batch = source.training(0, 1)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        all_ND, _, _ = model.read(model.embedded(torch.from_numpy(batch.inputs_BT.copy())), None)
+        model.logits(all_ND[torch.from_numpy(asked(batch))])
+    return counter.get_total_flops()
+
+
+@torch.no_grad()
+def state(model: Transformer, source: Source) -> int:
+    """Numbers a decoder keeps of the first half of a sequence, all layers and heads."""
+    batch = source.training(0, 1)
+    answer = model.double()(torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(asked(batch)), trace=True)
+    total = 0
+    parts = [part for part in model.modules() if isinstance(part, Attention)]
+    for (matrix_BHTS,), part in zip(answer.trace[0].weights_BHTS, parts, strict=True):
+        half = matrix_BHTS.shape[-1] // 2
+        singular = torch.linalg.svdvals(matrix_BHTS[0, :, half:, :half])
+        rank = int((singular > 1e-9 * singular[:, :1].clamp_min(1e-30)).sum())
+        total += rank * part.value.out_features // part.count
+    return total
+
+
+MEASURES: dict[Budget, Callable[[Transformer, Source], int]] = {
+    "parameters": parameters,
+    "flops": flops,
+    "state": state,
+}
+
+
+def _built(model: ModelSpec, source: Source) -> Transformer:
+    return build(model, vocabulary=source.vocabulary, length=source.length, seed=0)
+
+
+def _hidden(
+    model: ModelSpec, measure: Callable[[Transformer, Source], int], wanted: int, source: Source
+) -> list[ModelSpec]:
+    """The MLP's hidden widths around the solution: every budget here grows linearly in it."""
+    one, two = (measure(_built(_with_hidden(model, hidden), source), source) for hidden in (1, 2))
+    solution = 1 + (wanted - one) / (two - one)
+    return [_with_hidden(model, hidden) for hidden in {max(1, math.floor(solution)), max(1, math.ceil(solution))}]
+
+
+def _with_hidden(model: ModelSpec, hidden: int) -> ModelSpec:
+    return model.model_copy(update={"mlp": hidden / model.width})
+
+
+def _widths(model: ModelSpec) -> list[ModelSpec]:
+    """Widths from a quarter to four times, in steps of two channels per head."""
+    step = 2 * model.heads
+    return [model.model_copy(update={"width": width}) for width in range(step, 4 * model.width + 1, step)]

@@ -1,0 +1,162 @@
+"""Adaptive capacity: a ladder climbed by bisection, seeds added where the cliff is.
+
+Each variant is taken by itself. First its cliffs are bracketed, that of reach (half of the seeds solve it) and that of
+C50 (halfway from chance to 1): with a few seeds, the middle of the rungs that are still open is run until two
+neighbours are left, the lower one passed and the higher one not. Then seeds are added on the
+rungs around the cliff, one round after the other, until the interval of C50 is as narrow as asked, measured in
+rungs, or every seed is spent. Rungs below the cliff count as solved and rungs above as not: that is what the saved
+runs would have to contradict. A rung whose runs all failed counts as not passed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from attnlab.analysis.statistics import capacity
+from attnlab.records import Record
+from attnlab.specs import RunSpec
+
+FIRST = 2
+"""Seeds that a rung gets at first."""
+
+Run = Callable[[Sequence[RunSpec]], Sequence[Record]]
+"""Runs what is missing of some runs and gives their records."""
+
+
+@dataclass
+class Ascent:
+    """One variant's ladder: its rungs, easiest first, each with a run for every seed."""
+
+    rungs: Sequence[Any]
+    runs: Sequence[Sequence[RunSpec]]
+    found: dict[int, list[Record]] = field(default_factory=dict)
+    """What was run on each rung; failed runs are left out, so there may be none."""
+    seeds: dict[int, int] = field(default_factory=dict)
+    """How many seeds of each rung are wanted."""
+    narrow: bool = False
+
+    def wanted(self) -> list[RunSpec]:
+        """Runs of the next round."""
+        return [spec for rung, count in self.seeds.items() for spec in self.runs[rung][:count]]
+
+    def take(self, records: dict[str, Record]) -> None:
+        """Take up what was run."""
+        for rung, count in self.seeds.items():
+            there = [records[spec.id] for spec in self.runs[rung][:count] if spec.id in records]
+            self.found[rung] = [record for record in there if record.status != "failed"]
+
+    def advance(self, width: float) -> bool:
+        """Decide on the next round; False once there is nothing left to learn.
+
+        Args:
+            width: The interval of C50 that is narrow enough, in rungs.
+        """
+        cliffs = [self.cliff(passes) for passes in (solved, halfway)]
+        for below, above in cliffs:
+            if above - below > 1:
+                self.seeds[(below + above) // 2] = min(FIRST, len(self.runs[0]))
+                return True
+        around = {rung for cliff in cliffs for rung in cliff if 0 <= rung < len(self.rungs)}
+        short = [rung for rung in sorted(around) if self.seeds.get(rung, 0) < len(self.runs[rung])]
+        self.narrow = self.spread() <= width
+        if not short or self.narrow:
+            return False
+        for rung in short:
+            self.seeds[rung] = max(FIRST, self.seeds.get(rung, 0) + 1)
+        return True
+
+    def cliff(self, passes: Callable[[Sequence[Record]], bool]) -> tuple[int, int]:
+        """The highest rung below the lowest that is not passed, and that one; -1 and the number of rungs if none is."""
+        passed = [rung for rung, records in self.found.items() if records and passes(records)]
+        missed = [rung for rung, records in self.found.items() if not (records and passes(records))]
+        above = min(missed, default=len(self.rungs))
+        return max((rung for rung in passed if rung < above), default=-1), above
+
+    def reach(self) -> Any:
+        """The highest rung that half of the seeds solve, if every lower one that was run is solved too."""
+        below, _ = self.cliff(solved)
+        return self.rungs[below] if below >= 0 else None
+
+    def spread(self) -> float:
+        """Width of the interval of C50, in rungs; infinite while a rung at the cliff has fewer than two seeds."""
+        below, above = self.cliff(halfway)
+        near = [rung for rung in (below, above) if 0 <= rung < len(self.rungs)]
+        if any(len(self.found.get(rung, [])) < 2 for rung in near):
+            return math.inf
+        places = [rung + 1.0 for rung in range(len(self.rungs))]
+        cells = [self._shares(rung, below) for rung in range(len(self.rungs))]
+        _, (low, high) = capacity(places, cells, 0.5)
+        top = len(self.rungs) + 1.0
+        return min(high, top) - min(low, top)
+
+    def _shares(self, rung: int, below: int) -> list[float]:
+        """What was seen on a rung, or what its side of the cliff says."""
+        seen = [share(record) for record in self.found.get(rung, [])]
+        return seen or [1.0 if rung <= below else 0.0] * FIRST
+
+
+def solved(records: Sequence[Record]) -> bool:
+    """Whether at least half of the seeds solve it."""
+    return 2 * sum(record.solved for record in records) >= len(records)
+
+
+def halfway(records: Sequence[Record]) -> bool:
+    """Whether the mean is at least halfway from chance to 1."""
+    return sum(map(share, records)) / len(records) >= 0.5
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """What an adaptive sweep has come to."""
+
+    records: list[Record]
+    full: int
+    """Runs that the whole grid would have taken."""
+    narrow: int
+    """Variants whose C50 came out as narrow as asked."""
+    ascents: tuple[Ascent, ...]
+
+    @property
+    def saved(self) -> int:
+        """Runs that were not needed."""
+        return self.full - len(self.records)
+
+
+def climb(specs: Sequence[RunSpec], run: Run, width: float = 1.0) -> Climbed:
+    """Find the reach of every variant with as few runs as it takes.
+
+    Args:
+        specs: The whole grid.
+        run: Runs what is missing and gives the records, for all variants at once.
+        width: The interval of C50 that is narrow enough, in rungs.
+    """
+    ascents = ascents_of(specs)
+    records: dict[str, Record] = {}
+    going = list(ascents)
+    while going := [ascent for ascent in going if ascent.advance(width)]:
+        wanted = [spec for ascent in going for spec in ascent.wanted() if spec.id not in records]
+        records |= {record.id: record for record in run(wanted)}
+        for ascent in going:
+            ascent.take(records)
+    return Climbed(list(records.values()), len(specs), sum(ascent.narrow for ascent in ascents), tuple(ascents))
+
+
+def ascents_of(specs: Sequence[RunSpec]) -> list[Ascent]:
+    """The grid by variants: all that differs but the rung and the seed, tuned values included."""
+    ladders: dict[tuple[bytes, ...], dict[Any, list[RunSpec]]] = {}
+    for spec in specs:
+        options = {name: value for name, value in spec.task.options.items() if name != spec.task.knob}
+        task = spec.task.model_copy(update={"options": options})
+        rung = spec.task.complexity
+        ladders.setdefault((task.canonical, spec.model.canonical, spec.train.canonical), {}).setdefault(rung, [])
+        ladders[task.canonical, spec.model.canonical, spec.train.canonical][rung].append(spec)
+    return [Ascent(list(rungs), list(rungs.values())) for rungs in ladders.values()]
+
+
+def share(record: Record) -> float:
+    """How far a run is on the way from chance to 1."""
+    span = 1 - record.accuracy.chance
+    return (record.accuracy.mean - record.accuracy.chance) / span if span > 0 else record.accuracy.mean

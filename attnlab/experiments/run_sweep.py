@@ -1,0 +1,196 @@
+"""A sweep: an experiment -> records, whatever happens in between.
+
+Planned before anything starts; what the journal holds already is not run again; workers write nothing; the first
+Ctrl-C stops at the next step with checkpoints kept, the second at once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from attnlab.config.experiment import Experiment
+from attnlab.errors import Interrupted, StoreError
+from attnlab.execution.jobs import Executor, Job
+from attnlab.execution.recorder import Clerk
+from attnlab.experiments._capacity_search import Climbed, climb
+from attnlab.records import Record
+from attnlab.specs import RunSpec
+from attnlab.storage import Store
+from attnlab.storage.files import write_whole
+from attnlab.storage.status import write_plan
+from attnlab.training.events import Progress, unseen
+from attnlab.training.interruption import heard
+from attnlab.training.loop import bundle_name
+from attnlab.training.precision import check_precision
+from attnlab.training.vmap_width import most
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep has come to."""
+
+    specs: Sequence[RunSpec]
+    """Every run of the plan."""
+    records: Sequence[Record]
+    """Their records, in the order of the plan."""
+    run: int
+    """How many were run this time; the others were there already."""
+    climbed: Climbed | None = None
+    """How an adaptive sweep went."""
+
+    @property
+    def failed(self) -> list[Record]:
+        """Runs that raised or whose worker was lost."""
+        return [record for record in self.records if record.status == "failed"]
+
+
+def sweep(
+    experiment: Experiment,
+    specs: Sequence[RunSpec],
+    store: Path,
+    executor: Executor,
+    *,
+    progress: Progress = unseen,
+    wait: bool = False,
+    again: bool = True,
+    adaptive: float | None = None,
+) -> Swept:
+    """Run what is missing of a plan.
+
+    Args:
+        experiment: What the runs are for.
+        specs: The plan.
+        store: The folder of results.
+        executor: What works through the jobs; it is left open.
+        progress: Takes every event.
+        wait: Whether to wait while another sweep drives this store; otherwise it is refused.
+        again: Whether runs that failed before are tried again.
+        adaptive: How narrow C50 shall be, in rungs: only the runs that this takes are run. None runs all.
+
+    Raises:
+        DeviceError: the executor's device has not the precision of a run.
+        StoreError: another sweep drives this store, it holds another experiment, or it cannot be written.
+        Interrupted: the person pressed Ctrl-C; records and checkpoints are kept.
+    """
+    check_precision(specs, executor.setting.device)
+    kept = Store(store)
+    kept.open()
+    with driving(store, wait):
+        _claim(store, experiment)
+        write_plan(store, specs)
+        done = {record.id: record for record in kept.records() if record.status != "failed" or not again}
+        for name, runs in kept.begun().items():
+            if done.keys() >= set(runs):  # whoever drove before died between keeping records and dropping this
+                kept.drop(name)
+        clerk = Clerk(kept, progress)
+
+        def run(wanted: Sequence[RunSpec]) -> list[Record]:
+            missing = [spec for spec in wanted if spec.id not in done]
+            try:
+                executor.run(jobs(missing, kept, *stacking(executor)), clerk, interruption)
+            finally:
+                clerk.flush()
+            done.update(clerk.records)
+            if interruption.asked:
+                there = sum(spec.id in done for spec in specs)
+                found = f"Interrupted: {there} of {len(specs)} runs are done."
+                raise Interrupted(found, "Nothing is lost; the same command goes on from here.")
+            return [done[spec.id] for spec in wanted if spec.id in done]
+
+        with heard() as interruption:
+            if adaptive is None:
+                return Swept(specs, run(specs), len(clerk.records))
+            climbed = climb(specs, run, adaptive)
+    return Swept(specs, climbed.records, len(clerk.records), climbed)
+
+
+def jobs(specs: Iterable[RunSpec], store: Store, lanes: int = 1, sharers: int = 1) -> Iterator[Job]:
+    """A job for each run, or for so many runs of one shape, with the checkpoint it can go on from.
+
+    Runs that were begun go on first, with those they were begun with. Of the others no worker is given more at once
+    than leaves some for the rest.
+    """
+    waiting = {spec.id: spec for spec in specs}
+    for name, runs in store.begun().items() if lanes > 1 else ():
+        together = tuple(waiting[run] for run in runs if run in waiting)
+        if len(together) == len(runs) <= lanes:
+            for run in runs:
+                del waiting[run]
+            yield Job(name, together, store.load(name))
+    for bundle in bundles(waiting.values(), shared(lanes, sharers, len(waiting))):
+        name = bundle_name(bundle)
+        yield Job(name, bundle, store.load(name))
+
+
+def stacking(executor: Executor) -> tuple[int, int]:
+    """How many lanes a bundle may have, and among how many workers the runs are to be shared out."""
+    setting = executor.setting
+    return most(setting.lanes, setting.device), executor.count if setting.lanes == "auto" else 1
+
+
+def lanes_each(executor: Executor, runs: int) -> int:
+    """Lanes of a bundle if so many runs are to be shared out."""
+    return shared(*stacking(executor), runs)
+
+
+def shared(lanes: int, sharers: int, runs: int) -> int:
+    """Lanes of a bundle that leaves some runs for the other workers.
+
+    >>> shared(64, 4, 10), shared(2, 1, 10), shared(64, 4, 0)
+    (3, 2, 1)
+    """
+    return min(lanes, max(1, math.ceil(runs / sharers)))
+
+
+def bundles(specs: Iterable[RunSpec], lanes: int) -> Iterator[tuple[RunSpec, ...]]:
+    """Runs of one shape in bundles of so many at most, in the order in which shapes are first met."""
+    by_shape: dict[str, list[RunSpec]] = {}
+    for index, spec in enumerate(specs):
+        by_shape.setdefault(spec.shape if lanes > 1 else str(index), []).append(spec)
+    for same in by_shape.values():
+        for start in range(0, len(same), lanes):
+            yield tuple(same[start : start + lanes])
+
+
+@contextmanager
+def driving(store: Path, wait: bool) -> Iterator[None]:
+    """The right to drive the sweeps of a store, which falls free when its holder dies.
+
+    Raises:
+        StoreError: another process has it.
+    """
+    lock = FileLock(store / "sweep.lock", timeout=-1 if wait else 0)
+    try:
+        lock.acquire()
+    except Timeout:
+        hint = "Wait for it with --wait, or choose another folder with --store."
+        raise StoreError("Another sweep is running here.", hint, where=str(store)) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _claim(store: Path, experiment: Experiment) -> None:
+    """Write the experiment into its store, unless another one lives there."""
+    path = store / "experiment.json"
+    if path.exists():
+        try:
+            name = json.loads(path.read_bytes())["name"]
+        except (ValueError, KeyError, TypeError):
+            hint = "Move it away; the next sweep writes it anew."
+            raise StoreError("This is no experiment of attnlab.", hint, where=str(path)) from None
+        if name != experiment.name:
+            hint = f"Choose another folder with --store; left out, it is results/{experiment.name}."
+            raise StoreError(f"This store belongs to the experiment '{name}'.", hint, where=str(store))
+    try:
+        write_whole(path, experiment.model_dump_json(indent=1).encode() + b"\n")
+    except OSError as error:
+        raise StoreError(f"It cannot be written: {error.strerror}.", where=str(path)) from None

@@ -1,0 +1,60 @@
+"""Train what a request means, and keep what it showed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attnlab.experiments.plan import plan
+from attnlab.experiments.request import Request
+from attnlab.experiments.run_sweep import bundles
+from attnlab.records import Record
+from attnlab.storage import Store
+from attnlab.training.compiling import Compile
+from attnlab.training.environment import device
+from attnlab.training.events import Progress, unseen
+from attnlab.training.loop import bundle_name
+from attnlab.training.precision import check_precision
+from attnlab.training.run import trained
+from attnlab.training.vmap_width import Lanes, most
+
+
+def train(
+    request: Request,
+    *,
+    store: Path | None,
+    device_name: str = "auto",
+    resume: bool = False,
+    lanes: Lanes = "auto",
+    compile: Compile = "auto",
+    progress: Progress = unseen,
+) -> list[Record]:
+    """Train every run of a request; each is kept as soon as it is finished.
+
+    Args:
+        request: What to run.
+        store: The folder of results; None keeps nothing.
+        device_name: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        lanes: How many runs of one shape are stacked into one program.
+        compile: Whether the steps of a run that stands alone are compiled.
+        resume: Whether to take finished runs from the store and to go on from checkpoints.
+        progress: Takes every event of the training.
+
+    Raises:
+        AttnlabError: the request cannot be run; nothing was written.
+        Interrupted: the person pressed Ctrl-C; finished runs and the checkpoint are kept.
+    """
+    specs = plan(request)
+    place = device(device_name)
+    check_precision(specs, place.type)
+    kept = Store(store) if store is not None else None
+    if kept:
+        kept.open()
+    done = {record.id: record for record in kept.records()} if kept and resume else {}
+    missing = {spec.id: spec for spec in specs if spec.id not in done}
+    for bundle in bundles(missing.values(), most(lanes, place.type)):
+        for records in trained(bundle, progress, device=place, vault=kept, resume=resume, lanes=lanes, compile=compile):
+            if kept:
+                kept.append(records)
+                kept.drop(bundle_name([record.spec for record in records]))
+            done |= {record.id: record for record in records}
+    return [done[spec.id] for spec in specs]

@@ -1,0 +1,1 @@
+"""What several positions share. Nothing here is registered."""

@@ -1,0 +1,1 @@
+"""Records and results -> tables, pages, plots and files."""

@@ -1,0 +1,115 @@
+"""A training as it happens: a live display on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from attnlab.formatting import duration, percent, thousands
+from attnlab.records import Point
+from attnlab.rendering._sparkline import bars
+from attnlab.training.events import Began, Ended, Event, Looked, Stepped
+from attnlab.training.events import Progress as Watcher
+
+HEIGHT, WIDTH = 4, 48
+
+
+@contextmanager
+def watched(console: Console) -> Iterator[Watcher]:
+    """A watcher of training that suits the console."""
+    if not console.is_terminal:
+        yield PlainLines(console)
+        return
+    display = Display()
+    with Live(display, console=console, refresh_per_second=8, transient=True):
+        yield display
+
+
+class PlainLines:
+    """One line for each look at the validation stream."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.started = time.perf_counter()
+
+    def __call__(self, event: Event) -> None:
+        """Write what is worth a line."""
+        if isinstance(event, Began):
+            self.started = time.perf_counter()
+            going_on = f", going on at step {event.step}" if event.step else ""
+            self._line(f"{event.spec.words}: {thousands(event.parameters)} weights on {event.device}{going_on}")
+        elif isinstance(event, Looked):
+            point, steps = event.point, event.spec.train.steps
+            spent = duration(time.perf_counter() - self.started)
+            self._line(
+                f"  step {point.step}/{steps}  loss {point.loss:.4f}  accuracy {percent(point.accuracy)}  {spent}"
+            )
+        elif isinstance(event, Ended) and event.record.reason:
+            self._line(f"  diverged: {event.record.reason}")
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class Display:
+    """Bar with the time left, tokens per second, and the curves of loss and accuracy as they grow."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        """A clean display for the next run."""
+        self.bar = Progress(
+            BarColumn(bar_width=WIDTH - 18),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self.task: TaskID | None = None
+        self.headline = ""
+        self.losses: list[float] = []
+        self.points: list[Point] = []
+        self.tokens, self.since = 0, time.perf_counter()
+
+    def __call__(self, event: Event) -> None:
+        """Take up what happened; the display redraws itself."""
+        if isinstance(event, Began):
+            self._clear()
+            self.headline = f"{event.spec.words} · {thousands(event.parameters)} weights on {event.device}"
+            self.task = self.bar.add_task("", total=event.spec.train.steps, completed=event.step)
+        elif isinstance(event, Stepped) and self.task is not None:
+            self.losses.append(event.loss)
+            self.tokens += event.tokens
+            self.bar.update(self.task, completed=event.step)
+        elif isinstance(event, Looked):
+            self.points.append(event.point)
+
+    def __rich__(self) -> RenderableType:
+        """The display at this moment."""
+        speed = self.tokens / max(1e-9, time.perf_counter() - self.since)
+        words = Text(f"{thousands(speed)} tokens/s", style="dim")
+        return Group(Text(self.headline, style="bold"), self.bar, self._curves(), words)
+
+    def _curves(self) -> Table:
+        grid = Table.grid(padding=(0, 1))
+        finite = [loss for loss in self.losses if math.isfinite(loss)]
+        top = max(finite, default=1.0)
+        accuracies = [point.accuracy for point in self.points]
+        last = f"{self.losses[-1]:.4f}" if self.losses else "-"
+        share = percent(accuracies[-1]) if accuracies else "-"
+        half = WIDTH // 2 + 10
+        grid.add_row(Text(f"loss {last}", style="magenta"), Text(f"accuracy {share}", style="green"))
+        grid.add_row(
+            Text("\n".join(bars(self.losses, width=half, height=HEIGHT, low=0.0, high=top)), style="magenta"),
+            Text("\n".join(bars(accuracies, width=half, height=HEIGHT, low=0.0, high=1.0)), style="green"),
+        )
+        return grid

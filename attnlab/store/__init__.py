@@ -1,5 +1,0 @@
-"""A folder of results: an append-only journal of records, and weights beside it."""
-
-from attnlab.store.store import FORMAT, Store
-
-__all__ = ["FORMAT", "Store"]

@@ -1,0 +1,1 @@
+"""Tasks to streams of batches and to files, and back: ladders, streams, formats, export."""

@@ -1,0 +1,242 @@
+"""Medley: several tasks in one stream, learned at once.
+
+    inputs   <copy>  c.3  c.1  c.|  c.3   ·        <parity>  p.1  p.0  p.1  ·  ·
+    answers    .      .    .   c.3  c.1   .           .      p.1  p.1  p.0  .  .
+
+Each sequence belongs to one member, drawn with the member's weight, and begins with a token that names it (if asked
+for). Sequences shorter than the longest are padded at the end, where nothing is asked. Members keep their own tokens
+(disjoint alphabets), or all use the same low ids (shared). A trained model is scored on the whole and on every member
+by itself.
+
+    level    the members climb together: each is at that rung of its own ladder, 0 the easiest; a member whose knob is
+             written out, as recall:pairs=8, stays where it is
+    tasks    how many of the members take part, from the first; the ladder medley-tasks climbs this
+
+Source   ours; the multi-task setting of Gros, "Expressive attention", arXiv:2407.18601, gave the question.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self, final
+
+import numpy as np
+from pydantic import Field
+
+from attnlab.config.inline_parts import part as read_part
+from attnlab.errors import AttnlabError, BadValue
+from attnlab.tasks.base import IGNORE, TASKS, Batch, Stream, Task, Tokens, register
+
+PAD = "·"
+PROBE = 256
+"""Sequences of each member by which its questions are counted."""
+
+
+@register("medley", source="ours, after arXiv:2407.18601")
+@final
+class Medley(Task):
+    """Several tasks in one stream, each sequence of one of them.
+
+    Options:
+        members: Ladders or tasks, with inline options.
+        level: The rung of each member's own ladder, 0 the easiest.
+        tasks: How many of the members take part; null takes all.
+        weights: How often each is drawn; none draws all alike.
+        token: Whether a sequence begins with the name of its task.
+        alphabet: Whether members have tokens of their own.
+    """
+
+    knob = "level"
+
+    def __init__(
+        self,
+        *,
+        members: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = ("copy", "recall", "parity"),
+        level: Annotated[int, Field(ge=0)] = 0,
+        tasks: Annotated[int, Field(ge=1)] | None = None,
+        weights: tuple[Annotated[float, Field(gt=0)], ...] = (),
+        token: bool = True,
+        alphabet: Literal["disjoint", "shared"] = "disjoint",
+    ) -> None:
+        count = tasks or len(members)
+        if count > len(members):
+            hint = f"Use at most {len(members)}, or name more members."
+            raise BadValue(f"{count} tasks are more than the {len(members)} members.", hint, where="medley")
+        if weights and len(weights) != len(members):
+            hint = "Give one weight for each member, or none."
+            raise BadValue(f"{len(weights)} weights for {len(members)} members.", hint, where="medley")
+        pinned = [pin(member) for member in members[:count]]
+        self.names = _distinct([member["name"] for member in pinned])
+        self.parts = [_built(member, level) for member in pinned]
+        self.token, self.alphabet = token, alphabet
+        sizes = [task.vocabulary for task in self.parts]
+        self.offsets = [0] * count if alphabet == "shared" else np.cumsum([0, *sizes[:-1]]).tolist()
+        self.first_name = max(sizes) if alphabet == "shared" else sum(sizes)
+        self.vocabulary = self.first_name + count * token + 1
+        self.length = max(task.length for task in self.parts) + token
+        shares = np.array(weights[:count] or [1.0] * count)
+        self._draw_with(shares / shares.sum())
+
+    @classmethod
+    def settled(cls, options: dict[str, Any]) -> dict[str, Any]:
+        """The members' ladders are written out, so that a changed ladder is another run."""
+        return {**options, "members": [pin(member) for member in options["members"]]}
+
+    def sample(self, random: np.random.Generator, batch: int) -> Batch:
+        """Sequences of every member that is drawn, one member after the other."""
+        counts = random.multinomial(batch, self.shares).tolist()
+        drawn = {index: self.parts[index].sample(random, rows) for index, rows in enumerate(counts) if rows}
+        width = self.token + max(part.inputs_BT.shape[1] for part in drawn.values())
+        inputs_BT = np.full((batch, width), self.vocabulary - 1)
+        targets_BT = np.full((batch, width), IGNORE)
+        start = 0
+        for index, part in drawn.items():
+            rows, columns = part.inputs_BT.shape
+            place = np.s_[start : start + rows, self.token : self.token + columns]
+            inputs_BT[place] = part.inputs_BT + self.offsets[index]
+            targets_BT[place] = np.where(part.targets_BT == IGNORE, IGNORE, part.targets_BT + self.offsets[index])
+            if self.token:
+                inputs_BT[start : start + rows, 0] = self.first_name + index
+            start += rows
+        return Batch(inputs_BT, targets_BT, self._accepted(drawn))
+
+    def solve(self, tokens: Sequence[int]) -> list[int] | None:
+        """The member is known by the first token; what it answers is the member's own affair."""
+        if not self.token and self.alphabet == "shared" and len(self.parts) > 1:
+            return None
+        index = tokens[0] - self.first_name if self.token else self._owner(tokens[0])
+        own = [token - self.offsets[index] for token in tokens[self.token :] if token != self.vocabulary - 1]
+        said = self.parts[index].solve(own)
+        if said is None:
+            return None
+        answers = [answer if answer == IGNORE else answer + self.offsets[index] for answer in said]
+        return [IGNORE] * self.token + answers + [IGNORE] * (len(tokens) - self.token - len(own))
+
+    def guess(self, random: np.random.Generator, batch: Batch) -> Tokens | None:
+        """Where there is one member only, its own guess in this one's token ids."""
+        drawn = np.flatnonzero(self.shares).tolist()
+        if len(drawn) > 1:
+            return None
+        index, start = drawn[0], int(self.token)
+        inputs_BT, targets_BT = (tokens_BT[:, start:] - self.offsets[index] for tokens_BT in batch[:2])
+        targets_BT = np.where(batch.targets_BT[:, start:] == IGNORE, IGNORE, targets_BT)
+        said = self.parts[index].guess(random, Batch(inputs_BT, targets_BT))
+        return None if said is None else said + self.offsets[index]
+
+    def facing(self, stream: Stream) -> Self:
+        """Every member faces that stream."""
+        faced = copy.copy(self)
+        faced.parts = [task.facing(stream) for task in self.parts]
+        return faced
+
+    def members(self) -> Mapping[str, Task]:
+        """The same sequences, of one member each."""
+        return {name: self._alone(index) for index, name in enumerate(self.names)}
+
+    def symbol(self, token: int) -> str:
+        """Tokens with the name of their task; shared ones as numbers."""
+        if token == self.vocabulary - 1:
+            return PAD
+        if token >= self.first_name:
+            return f"<{self.names[token - self.first_name]}>"
+        if self.alphabet == "shared":
+            return str(token)
+        index = self._owner(token)
+        return f"{_short(self.names, index)}.{self.parts[index].symbol(token - self.offsets[index])}"
+
+    def _alone(self, index: int) -> Self:
+        alone = copy.copy(self)
+        alone._draw_with(np.eye(len(self.parts))[index])
+        alone.length = self.parts[index].length + self.token
+        alone.intended = self.parts[index].intended
+        return alone
+
+    def _draw_with(self, shares: np.ndarray[Any, np.dtype[np.float64]]) -> None:
+        """Draw members with these shares; chance and ceiling follow from who asks how much."""
+        self.shares = shares
+        asked = np.array([_questions(task) if share else 0.0 for task, share in zip(self.parts, shares, strict=True)])
+        weight = asked * shares / (asked * shares).sum()
+        used = [(task, share) for task, share in zip(self.parts, weight, strict=True) if share]
+        self.chance = float(sum(task.chance * share for task, share in used))
+        self.ceiling = float(sum(task.ceiling * share for task, share in used))
+
+    def _owner(self, token: int) -> int:
+        return max(index for index, offset in enumerate(self.offsets) if token >= offset)
+
+    def _accepted(self, drawn: Mapping[int, Batch]) -> Tokens | None:
+        """All right answers of the members that accept several, and the one of the others, in the order of the rows."""
+        if all(part.accepted_NW is None for part in drawn.values()):
+            return None
+        listed = []
+        for index, part in drawn.items():
+            due = part.targets_BT[part.targets_BT != IGNORE][:, None]
+            own = due if part.accepted_NW is None else part.accepted_NW
+            listed.append(np.where(own == IGNORE, IGNORE, own + self.offsets[index]))
+        width = max(own.shape[1] for own in listed)
+        return np.concatenate(
+            [np.pad(own, ((0, 0), (0, width - own.shape[1])), constant_values=IGNORE) for own in listed]
+        )
+
+
+def pin(member: str | Mapping[str, Any]) -> dict[str, Any]:
+    """A member with its ladder written out: name, task, version, knob, rungs and fixed options.
+
+    Raises:
+        UnknownName: neither a ladder nor a task, or no option of it.
+        BadValue: a value its task does not accept; a medley as a member of a medley.
+    """
+    from attnlab.tasks.io.ladders import find_ladder, task_spec
+
+    if isinstance(member, Mapping):
+        return dict(member)
+    asked = read_part(member)
+    climbed = find_ladder(asked.name)
+    if climbed.task == "medley":
+        raise BadValue("A medley cannot be a member of a medley.", "Name its members.", where=f"medley: {member}")
+    spec = task_spec(climbed, asked.options, None)
+    rungs = [spec.complexity] if climbed.complexity in asked.options else list(climbed.rungs)
+    return {
+        "name": climbed.name,
+        "task": spec.name,
+        "version": spec.version,
+        "knob": spec.knob,
+        "rungs": rungs,
+        "options": {name: value for name, value in spec.options.items() if name != spec.knob},
+    }
+
+
+def _built(member: Mapping[str, Any], level: int) -> Task:
+    """A member at its rung.
+
+    Raises:
+        BadValue: its ladder has no such rung.
+    """
+    rungs, name = member["rungs"], member["name"]
+    if len(rungs) > 1 and level >= len(rungs):
+        hint = f"Its levels are 0 to {len(rungs) - 1}; write {name}:{member['knob']}=... to hold it at one rung."
+        raise BadValue(f"{name} has no level {level}.", hint, where="medley")
+    entry = TASKS.entry(member["task"])
+    rung = rungs[min(level, len(rungs) - 1)]
+    try:
+        return entry.kind(**entry.complete({**member["options"], member["knob"]: rung}))
+    except AttnlabError as error:
+        raise error.at(f"medley: {name}") from None
+
+
+def _questions(task: Task) -> float:
+    """Questions of a sequence, on average."""
+    batch = task.facing(Stream.DATA).sample(np.random.default_rng(0), PROBE)
+    return float((batch.targets_BT != IGNORE).sum() / PROBE)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names, the second of its kind called name-2."""
+    return [f"{name}-{names[:i].count(name) + 1}" if name in names[:i] else name for i, name in enumerate(names)]
+
+
+def _short(names: Sequence[str], index: int) -> str:
+    """As few first letters of a name as tell it from the others."""
+    name, others = names[index], [*names[:index], *names[index + 1 :]]
+    fit = (name[:size] for size in range(1, len(name)) if not any(other.startswith(name[:size]) for other in others))
+    return next(fit, name)

@@ -1,0 +1,155 @@
+"""What follows from the measurements of a rung, in sentences.
+
+    labels    the solver agrees with every label; no past has two answers; what has an answer is asked
+    leak      no more test sequences stand in the training sample than chance puts there
+    chance    the declared chance lies within what blind guesses reach
+    ceiling   solver and shortcuts are held to the declared ceiling where it is below 1
+    shortcut  no shortcut solves it, but for the one that is the point of the task
+
+A rung of so few sequences that a sample holds them all is solved by any table: that is told, and not held against it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from attnlab.records import SOLVED
+from attnlab.testing._level_audit import Rung
+from attnlab.testing.finding import Finding, Outcome
+
+WIDE = 4.5
+"""Standard errors that a measured share may lie from what is declared: chance goes further once in 100,000 times."""
+MUCH = 0.02
+"""How far above chance the commonest answer is worth telling."""
+
+
+def judged(rung: Rung) -> list[Finding]:
+    """Every finding about the rung."""
+    return [Finding(check, *told) for check, judge in JUDGES.items() for told in judge(rung)]
+
+
+Told = Sequence[tuple[Outcome, str]]
+
+
+def _labels(rung: Rung) -> Told:
+    """Unambiguous, by the solver and by one another."""
+    said, ceiling, found = rung.labels, rung.task.ceiling, list[tuple[Outcome, str]]()
+    if rung.tokens > rung.task.vocabulary:
+        found.append(("fail", f"The token {rung.tokens - 1} stands outside a vocabulary of {rung.task.vocabulary}."))
+    if said.raised:
+        found.append(("fail", f"The solver fails with {said.raised}."))
+    elif not said.sequences:
+        found.append(("told", "No solver is known, so no label is checked by one."))
+    elif ceiling == 1 and said.agreed < said.asked:
+        found.append(("fail", f"The solver agrees with {share(said.share)} of the labels: {said.wrong}."))
+    if ceiling == 1 and said.contradictions:
+        found.append(("fail", f"Labels are ambiguous: {_pasts(said.contradictions)} with different answers."))
+    return found
+
+
+def _questions(rung: Rung) -> Told:
+    """Asked wherever there is an answer: a token that repeats a question is one."""
+    said = rung.labels
+    if not said.unasked:
+        return []
+    times = "once" if said.unasked == 1 else f"{said.unasked:,} times"
+    text = f"A question stands unanswered {times}, the known defect of random fillers: {said.left}."
+    return [("fail", text)]
+
+
+def _leak(rung: Rung) -> Told:
+    """No more repeats than chance makes."""
+    found = rung.repeats
+    if found.leaks:
+        text = f"{found.found:,} of {found.sequences:,} test sequences stand in the training sample"
+        return [("fail", f"Training leaks into the test: {text}, where chance puts {found.expected:,.1f}.")]
+    if found.covered:
+        return [("told", "A sample covers the whole space: that test sequences stand in training is chance.")]
+    return []
+
+
+def _chance(rung: Rung) -> Told:
+    """That of a blind guess: the task's own, or else not below a guess at all answers and not above every guess."""
+    chance, said = rung.task.chance, share(rung.task.chance)
+    means = {name: score.mean for name, score in rung.guesses.items()}
+    reach = {name: around(mean, rung.sequences) for name, mean in means.items()}
+    if "its own" in means and not reach["its own"][0] <= chance <= reach["its own"][1]:
+        text = f"Chance is declared as {said}, and the task's own guess is right at {share(means['its own'])}."
+        return [("fail", text)]
+    if chance < reach["any answer"][0]:
+        guess = f"a uniform guess at all answers is right at {share(means['any answer'])}"
+        return [("fail", f"Chance is declared too low, at {said}: {guess}.")]
+    if chance > max(high for _, high in reach.values()):
+        guess = f"no blind guess is right at more than {share(max(means.values()))}"
+        return [("fail", f"Chance is declared too high, at {said}: {guess}.")]
+    found = list[tuple[Outcome, str]]()
+    if not any(low <= chance <= high for low, high in reach.values()):
+        known = ", ".join(f"{name} {share(mean)}" for name, mean in means.items())
+        found.append(("told", f"Chance is declared as {said}, and is that of no blind guess: {known}."))
+    name = max(("majority", "position"), key=lambda one: means[one])
+    if reach[name][0] > chance + MUCH and not rung.repeats.covered:
+        where = "" if name == "majority" else " at each position"
+        found.append(("told", f"The commonest answer{where} is right more often than the chance of {said}."))
+    return found
+
+
+def _ceiling(rung: Rung) -> Told:
+    """Reached by a solver that knows all there is to know, and by nothing surpassed."""
+    said, ceiling = rung.labels, rung.task.ceiling
+    if math.isnan(ceiling):
+        agrees = f"; the solver agrees with {share(said.share)}" if said.sequences else ""
+        return [("told", f"The ceiling is not known{agrees}.")]
+    found = list[tuple[Outcome, str]]()
+    if ceiling < 1 and said.sequences and abs(said.share - ceiling) > max(WIDE * said.doubt, 1 / said.asked):
+        text = f"The solver is right at {share(said.share)}, where the ceiling is declared as {share(ceiling)}."
+        found.append(("fail", text))
+    name, best = rung.best
+    if ceiling < 1 and around(best.mean, rung.sequences)[0] > ceiling:
+        text = f"'{name}' is right at {share(best.mean)}, above the declared ceiling of {share(ceiling)}."
+        found.append(("fail", text))
+    return found
+
+
+def _shortcut(rung: Rung) -> Told:
+    """None solves it that is not meant to."""
+    goal = SOLVED * (1.0 if math.isnan(rung.task.ceiling) else rung.task.ceiling)
+    solving = [
+        (name, score) for name, score in rung.shortcuts.items() if score.mean >= goal and name != rung.task.intended
+    ]
+    if not solving:
+        return []
+    name, score = solving[0]
+    if rung.repeats.covered:
+        return [("told", f"'{name}' solves it, as any table does that covers the whole space.")]
+    return [("fail", f"The shortcut '{name}' solves it: {share(score.mean)} right.")]
+
+
+JUDGES: dict[str, Callable[[Rung], Told]] = {
+    "labels": _labels,
+    "questions": _questions,
+    "leak": _leak,
+    "chance": _chance,
+    "ceiling": _ceiling,
+    "shortcut": _shortcut,
+}
+
+
+def around(mean: float, count: int) -> tuple[float, float]:
+    """The interval of Wilson of a share, :data:`WIDE` standard errors to each side."""
+    centre = (mean + WIDE**2 / (2 * count)) / (1 + WIDE**2 / count)
+    half = WIDE / (1 + WIDE**2 / count) * math.sqrt(mean * (1 - mean) / count + (WIDE / (2 * count)) ** 2)
+    return centre - half, centre + half
+
+
+def share(part: float) -> str:
+    """A share in percent; 100.0 % only when nothing is missing.
+
+    >>> share(0.99951), share(1.0), share(0.25)
+    ('99.9 %', '100.0 %', '25.0 %')
+    """
+    return f"{100 * part if part >= 1 else min(100 * part, 99.94):.1f} %"
+
+
+def _pasts(count: int) -> str:
+    return "one past stands" if count == 1 else f"{count:,} pasts stand"

@@ -1,0 +1,139 @@
+"""How many lanes fit: by what can be stacked, by what one lane takes, and by what the device refuses.
+
+memory   lanes = share * free / (most that one step of one lane held)
+refused  the bundle is halved, until it fits or is a single run
+single   the largest batch is told, of those halved, whose step fits
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+
+from attnlab.errors import AttnlabError, DeviceError
+from attnlab.registry import told
+from attnlab.specs import RunSpec
+from attnlab.tasks.io.streams import Source
+from attnlab.training.scoring import asked
+from attnlab.training.stepper import Stepper, reply
+from attnlab.training.vmap_stepper import LaneStepper
+
+Lanes = int | Literal["auto"]
+MOST = 64
+"""Lanes that are stacked where nobody says how many: more of them hardly make each one cheaper."""
+SHARE = 0.8
+"""Of the free memory; evaluation and the allocator need some."""
+CLOSE = 1e-3
+"""How far two ways to one loss may differ, relative to it or to 1."""
+WORDS = ("out of memory", "can't allocate memory")
+"""What devices say whose error is none of its own kind."""
+
+
+def most(lanes: Lanes, device: str) -> int:
+    """Lanes that a bundle may have, as far as the kind of the device says: on a CPU none are stacked unasked."""
+    if lanes == "auto":
+        return MOST if device == "cuda" else 1
+    return lanes
+
+
+def unstackable(spec: RunSpec, device: torch.device) -> str:
+    """Why runs of this shape cannot be lanes of one program; empty if they can.
+
+    Two lanes take a step on two sequences each, and their losses are held against what each model says alone.
+    """
+    pair = [spec, spec.model_copy(update={"seed": spec.seed + 1})]
+    sources = [Source(one.task, one.seed, one.train.examples) for one in pair]
+    batches = {lane: source.training(0, 2) for lane, source in enumerate(sources)}
+    try:
+        stepper = LaneStepper(pair, sources, device)
+        alone = [float(reply(stepper.alone(lane), batch, -1, device)[1]) for lane, batch in batches.items()]
+        stepper.step(batches, {0: 0.0, 1: 0.0})  # the first step of a training, as the answer above: draw 1
+        together = stepper.losses()
+    except (AttnlabError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        return told(error).splitlines()[0]
+    for lane, nats in enumerate(alone):
+        loss, expected = together[lane][0], nats / max(1, len(asked(batches[lane])))
+        if abs(loss - expected) > CLOSE * max(1.0, abs(expected)):
+            return f"stacked with another its loss is {loss:.4g}, alone {expected:.4g}"
+    return ""
+
+
+def fitting(spec: RunSpec, device: torch.device, wanted: int) -> int:
+    """Lanes of this shape that fit into the free memory of a GPU, at least 1 and at most as many as wanted."""
+    if device.type != "cuda" or wanted <= 1:
+        return wanted
+    release(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    source = Source(spec.task, spec.seed, spec.train.examples)
+    try:
+        LaneStepper([spec], [source], device).step({0: source.training(0, spec.train.batch)}, {0: 0.0})
+    except torch.OutOfMemoryError:
+        return 1
+    held = torch.cuda.max_memory_allocated(device) - before
+    release(device)
+    return bounded(held, torch.cuda.mem_get_info(device)[0], wanted)
+
+
+def bounded(held: int, free: int, wanted: int) -> int:
+    """So many lanes, or fewer if the memory does not suffice.
+
+    >>> bounded(held=100, free=1000, wanted=64), bounded(held=100, free=1000, wanted=4), bounded(900, 1000, 4)
+    (8, 4, 1)
+    """
+    return max(1, min(wanted, int(SHARE * free) // max(1, held)))
+
+
+def refused(error: BaseException) -> bool:
+    """Whether an error says that the device has no memory left."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in said for words in WORDS)
+    )
+
+
+def release(device: torch.device) -> None:
+    """Give back what nobody holds any more."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def too_large(spec: RunSpec, device: torch.device, alone: Callable[[RunSpec, Source], Stepper]) -> DeviceError:
+    """The error for a run that does not fit by itself, with the batch that would.
+
+    Args:
+        spec: The run.
+        device: What it does not fit on.
+        alone: Builds what takes its steps.
+    """
+    found = f"A batch of {spec.train.batch} does not fit into the memory of the device '{device.type}'."
+    batch = spec.train.batch // 2
+    while batch:
+        smaller = spec.model_copy(update={"train": spec.train.model_copy(update={"batch": batch})})
+        if _steps(smaller, alone):
+            hint = f"A step with a batch of {batch} fits: add --set train.batch={batch}."
+            return DeviceError(found, hint, where=spec.words)
+        release(device)
+        batch //= 2
+    hint = "Not even one sequence does: make the model or the sequences smaller, or choose another --device."
+    return DeviceError(found, hint, where=spec.words)
+
+
+def _steps(spec: RunSpec, alone: Callable[[RunSpec, Source], Stepper]) -> bool:
+    """Whether a run can take one step."""
+    source = Source(spec.task, spec.seed, spec.train.examples)
+    try:
+        stepper = alone(spec, source)
+        stepper.step({0: source.training(0, spec.train.batch)}, {0: 0.0})
+        stepper.losses()
+    except Exception as error:
+        if not refused(error):
+            raise
+        return False
+    return True

@@ -1,0 +1,177 @@
+"""The textbook shape: one small transformer, every position supervised; our step against a loop written by hand.
+
+    2 layers, width 64, 2 heads, T = 64, V = 64, batch 64, AdamW, the gradient clipped
+
+The hand-written loop is what a careful person writes for this shape and nothing else: one product for queries, keys
+and values, fused attention, fused AdamW. x-transformers is timed where it is installed, as it stands and with its
+fused attention.
+
+Letters  B batch, T tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attnlab.specs import ModelSpec, RunSpec, TaskSpec, TrainSpec
+from attnlab.tasks import Batch
+from attnlab.tasks.io.streams import Source
+from attnlab.training.compiling import Compile
+from attnlab.training.stepper import SoloStepper
+from attnlab.training.vmap_stepper import LaneStepper
+
+RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a model and of its batches."""
+
+    layers: int = 2
+    width: int = 64
+    heads: int = 2
+    length: int = 64
+    vocabulary: int = 64
+    batch: int = 64
+
+    @property
+    def operations(self) -> float:
+        """Additions and multiplications of the matrix products of one step: three passes, causal scores in full."""
+        per_token = self.layers * (24 * self.width**2 + 4 * self.length * self.width)
+        return 3.0 * self.batch * self.length * (per_token + 2 * self.width * self.vocabulary)
+
+    def spec(self, attention: str = "softmax", seed: int = 0) -> RunSpec:
+        """Our run of that shape."""
+        model = ModelSpec.model_validate(
+            {"layers": self.layers, "width": self.width, "heads": self.heads, "attention": attention}, strict=False
+        )
+        return RunSpec(task=TaskSpec(name="copy"), model=model, train=TrainSpec(batch=self.batch), seed=seed)
+
+    def batches(self, count: int = 8) -> list[Batch]:
+        """Random tokens, the token before each being due: every position is asked."""
+        random = np.random.default_rng(0)
+        drawn = [random.integers(0, self.vocabulary, (self.batch, self.length)) for _ in range(count)]
+        return [Batch(inputs_BT, np.roll(inputs_BT, 1, axis=1)) for inputs_BT in drawn]
+
+
+class Sized(Source):
+    """A source of any length and vocabulary, of which nothing is drawn."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.length, self.vocabulary = shape.length, shape.vocabulary
+
+
+Step = Callable[[], object]
+
+
+def ours(shape: Shape, device: torch.device, compile: Compile = "never", attention: str = "softmax") -> Step:
+    """A step of the lab."""
+    stepper = SoloStepper(shape.spec(attention), Sized(shape), device, compile)
+    batches: Iterator[Batch] = cycle(shape.batches())
+
+    def step() -> None:
+        stepper.step({0: next(batches)}, {0: RATE})
+
+    return step
+
+
+def stacked(shape: Shape, device: torch.device, count: int, attention: str = "softmax") -> Step:
+    """A step of so many lanes, each on a batch of its own."""
+    specs = [shape.spec(attention, seed) for seed in range(count)]
+    stepper = LaneStepper(specs, [Sized(shape)] * count, device)
+    batches = shape.batches()
+    given = {lane: batches[lane % len(batches)] for lane in range(count)}
+    return lambda: stepper.step(given, dict.fromkeys(given, RATE))
+
+
+def by_hand(shape: Shape, device: torch.device) -> Step:
+    """A step of the hand-written loop."""
+    torch.manual_seed(0)
+    return looped(Hand(shape).to(device), shape, device)
+
+
+def x_transformers(shape: Shape, device: torch.device, flash: bool) -> Step:
+    """A step of x-transformers in the same loop.
+
+    Raises:
+        ModuleNotFoundError: it is not installed.
+    """
+    library: Any = importlib.import_module("x_transformers")
+    torch.manual_seed(0)
+    layers = library.Decoder(
+        dim=shape.width,
+        depth=shape.layers,
+        heads=shape.heads,
+        attn_dim_head=shape.width // shape.heads,
+        attn_flash=flash,
+    )
+    model: nn.Module = library.TransformerWrapper(
+        num_tokens=shape.vocabulary, max_seq_len=shape.length, attn_layers=layers
+    )
+    return looped(model.to(device), shape, device)
+
+
+def looped(model: nn.Module, shape: Shape, device: torch.device) -> Step:
+    """The usual five lines around a model that answers every position."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, fused=True)
+    batches = cycle(shape.batches())
+
+    def step() -> None:
+        batch = next(batches)
+        inputs_BT, targets_BT = (torch.from_numpy(array).to(device) for array in batch[:2])
+        loss = functional.cross_entropy(model(inputs_BT).flatten(0, 1), targets_BT.flatten())
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+
+    return step
+
+
+@final
+class Hand(nn.Module):
+    """The model as one writes it for this shape alone."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(shape.vocabulary, shape.width)
+        self.places = nn.Embedding(shape.length, shape.width)
+        self.blocks = nn.ModuleList(HandBlock(shape.width, shape.heads) for _ in range(shape.layers))
+        self.norm = nn.LayerNorm(shape.width)
+        self.head = nn.Linear(shape.width, shape.vocabulary, bias=False)
+
+    def forward(self, inputs_BT: Tensor) -> Tensor:
+        """Logits of every position."""
+        x_BTD: Tensor = self.tokens(inputs_BT) + self.places.weight[: inputs_BT.shape[1]]
+        for block in self.blocks:
+            x_BTD = block(x_BTD)
+        return self.head(self.norm(x_BTD))
+
+
+@final
+class HandBlock(nn.Module):
+    """Attention and an MLP."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(2))
+        self.read, self.write = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
+        self.rise, self.fall = nn.Linear(width, 4 * width, bias=False), nn.Linear(4 * width, width, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """The stream after the block."""
+        parts: Any = self.read(self.norms[0](x_BTD)).chunk(3, dim=-1)
+        queries, keys, values = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
+        mixed = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True)
+        x_BTD = x_BTD + self.write(mixed.transpose(1, 2).flatten(2))
+        return x_BTD + self.fall(functional.gelu(self.rise(self.norms[1](x_BTD))))

@@ -1,0 +1,64 @@
+"""Multi-query recall as it was first published: every position is projected to the vocabulary, rows drawn one by one.
+
+    logits   B x T x V, though n of T positions are asked
+    rows     keys and values drawn without replacement by a shuffle of all ids, once per row
+
+Written from the description of the set-up in arXiv:2312.04927 and of its code; no line of it is copied.
+
+Letters  B batch, T tokens, V vocabulary, n pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from attnlab.tasks import IGNORE
+from benchmarks.timing.textbook import Hand, Shape
+
+PAIRS, POWER = 4, 0.01
+
+
+def row_by_row(
+    random: np.random.RandomState, vocabulary: int, length: int, batch: int
+) -> tuple[NDArray[np.int64], ...]:
+    """Inputs and targets; questions in slots of two after the context, filled up with any ids."""
+    half, slots = vocabulary // 2, (length - 2 * PAIRS) // 2
+    key_ids = np.tile(np.arange(1, half), (batch, 1))
+    value_ids = np.tile(np.arange(half, vocabulary), (batch, 1))
+    odds = np.arange(1, slots + 1) ** (POWER - 1)
+    slot_ids = np.tile(np.arange(slots), (batch, 1))
+    keys = np.apply_along_axis(random.choice, 1, key_ids, replace=False, size=PAIRS)
+    values = np.apply_along_axis(random.choice, 1, value_ids, replace=False, size=PAIRS)
+    gaps = np.apply_along_axis(random.choice, 1, slot_ids, replace=False, p=odds / odds.sum(), size=PAIRS)
+    inputs_BT = random.randint(0, vocabulary, (batch, length))
+    targets_BT = np.full((batch, length), IGNORE)
+    inputs_BT[:, 0 : 2 * PAIRS : 2], inputs_BT[:, 1 : 2 * PAIRS : 2] = keys, values
+    asked = 2 * PAIRS + 2 * gaps
+    np.put_along_axis(inputs_BT, asked, keys, 1)
+    np.put_along_axis(targets_BT, asked, values, 1)
+    return inputs_BT, targets_BT
+
+
+def every_position(shape: Shape, device: torch.device) -> Callable[[], object]:
+    """A step on a batch that is drawn row by row, with the loss taken over the logits of every position."""
+    torch.manual_seed(0)
+    model, random = Hand(shape).to(device), np.random.RandomState(0)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
+
+    def step() -> None:
+        drawn = row_by_row(random, shape.vocabulary, shape.length, shape.batch)
+        inputs_BT, targets_BT = (torch.from_numpy(array).to(device) for array in drawn)
+        logits_BTV = model(inputs_BT)
+        loss = functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORE)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+
+    return step

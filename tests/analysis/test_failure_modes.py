@@ -1,0 +1,207 @@
+"""One constructed run for each verdict; the verdicts of a store on its grid."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from attnlab.analysis.failure_modes import COLLAPSED, EXPLODED, FALLING, KINDS, SHARP, VANISHED, fall, verdict
+from attnlab.records import Point, Reading, Record, Score, Watched
+from attnlab.rendering.failure_mode_table import VerdictTable, verdict_table
+from attnlab.specs import TrainSpec
+from tests.rendering.capture import drawn
+from tests.rendering.samples import record, spec
+
+FLAT = (1.4, 1.2, 1.0, 0.9, 0.89, 0.89, 0.885, 0.885)
+STEEP = (1.4, 1.3, 1.2, 1.1, 1.0, 0.9, 0.8, 0.7)
+SOUND = {
+    "residual": (0.98, 0.9, 0.8),
+    "cosine": (0.0, 0.1, 0.2),
+    "entropy": (0.6, 0.3),
+    "query-gradient": (0.01, 0.02),
+    "value-gradient": (0.02, 0.03),
+}
+
+
+def ran(
+    correct: int = 600,
+    *,
+    losses: Sequence[float] = FLAT,
+    watched: dict[str, tuple[float, ...]] | None = SOUND,
+    examples: int | None = None,
+    **changes: Any,
+) -> Record:
+    """A run that learned something and came to a halt, unless told otherwise."""
+    base = spec()
+    run = base.model_copy(update={"train": TrainSpec(examples=examples)})
+    curve = [Point(step=100 * n, loss=loss, accuracy=0.5, validation_loss=loss) for n, loss in enumerate(losses, 1)]
+    seen = () if watched is None else (Watched(step=800, values=watched),)
+    update = {"curve": tuple(curve), "watched": seen, "loss": losses[-1] if losses else None, "length": 64, **changes}
+    return record(run, correct).model_copy(update=update)
+
+
+def reading(complexity: int, length: int, correct: int, member: str = "") -> Reading:
+    share = Score(correct=correct, total=1000, chance=0.25)
+    return Reading(member=member, complexity=complexity, length=length, accuracy=share, answers=share, loss=1.0)
+
+
+CASES: dict[str, Record] = {
+    "solved": ran(995),
+    "length only": ran(995, readings=(reading(4, 128, 500),)),
+    "undertrained": ran(losses=STEEP),
+    "optimisation failure": ran(250, status="diverged", reason="the loss was 7e+03 at step 12"),
+    "rank collapse": ran(260, watched={**SOUND, "residual": (0.98, 0.2, 0.01)}),
+    "entropy collapse": ran(260, watched={**SOUND, "entropy": (0.01, 0.02)}),
+    "overfit": ran(400, losses=(1.4, 0.5, 0.1, 0.05), examples=64, loss=3.0),
+    "capacity": ran(),
+    "unclear": ran(252),
+    "failed": ran(0, status="failed", reason="its worker was lost"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_constructed_run_gets_its_verdict(kind: str) -> None:
+    found = verdict(CASES[kind])
+    assert found.name == kind
+    assert found.evidence
+    assert found.unwatched == ()
+
+
+EVIDENCE = {
+    "length only": "accuracy 99.5 %, chance 25.0 % on its own rung, but 4: 50.0 %",
+    "undertrained": "training loss 0.7, still falling by 21.1 % a quarter; accuracy 60.0 %, chance 25.0 %",
+    "optimisation failure": "it diverged: the loss was 7e+03 at step 12",
+    "rank collapse": "the relative residual falls from 0.98 to 0.01 over 2 blocks",
+    "entropy collapse": "the entropy of attention is at most 2.0 % of its maximum in every layer, early on",
+    "overfit": "64 training sequences, training loss 0.05, test loss 3",
+    "capacity": "accuracy 60.0 %, chance 25.0 %; training loss 0.885, no longer falling",
+    "failed": "its worker was lost",
+}
+
+
+@pytest.mark.parametrize("kind", EVIDENCE)
+def test_the_evidence_is_in_numbers(kind: str) -> None:
+    assert verdict(CASES[kind]).evidence == EVIDENCE[kind]
+
+
+@pytest.mark.parametrize(
+    ("watched", "words"),
+    [
+        ({"query-gradient": (VANISHED, 0.1)}, "gradients vanish"),
+        ({"value-gradient": (0.1, EXPLODED)}, "gradients explode: value-gradient up to 100"),
+    ],
+)
+def test_gradients_that_vanish_or_explode_are_a_failure_of_optimisation(
+    watched: dict[str, tuple[float, ...]], words: str
+) -> None:
+    found = verdict(ran(260, watched={**SOUND, **watched}))
+    assert found.name == "optimisation failure"
+    assert words in found.evidence
+
+
+def test_a_loss_far_above_a_blind_guess_is_a_failure_of_optimisation() -> None:
+    found = verdict(ran(255, losses=(9.0, 8.0, 8.0, 8.0)))
+    assert found.name == "optimisation failure"
+    assert found.evidence == "the training loss ended at 8, where a blind guess has 1.39"
+
+
+def test_a_loss_far_above_a_blind_guess_that_is_falling_wants_more_steps() -> None:
+    found = verdict(ran(250, losses=(6.0, 5.0, 4.5, 4.0)))
+    assert found.name == "undertrained"
+    assert found.evidence.startswith("training loss 4, still falling")
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"residual": (0.98, 0.2, 1.01 * COLLAPSED)}, "capacity"),
+        ({"residual": (0.98, 0.2, COLLAPSED)}, "rank collapse"),
+        ({"entropy": (SHARP, SHARP)}, "entropy collapse"),
+        ({"entropy": (0.0, 1.01 * SHARP)}, "capacity"),
+        ({"query-gradient": (0.01, VANISHED)}, "capacity"),
+        ({"residual": (math.nan, math.nan, math.nan)}, "capacity"),
+    ],
+)
+def test_bounds_are_where_they_are_said_to_be(changes: dict[str, tuple[float, ...]], kind: str) -> None:
+    assert verdict(ran(watched={**SOUND, **changes})).name == kind
+
+
+def test_attention_that_sharpened_as_it_learned_has_not_collapsed() -> None:
+    sharp = {**SOUND, "entropy": (0.01, 0.02)}
+    steps = {100: SOUND, 128: sharp, 1200: sharp}  # a tenth of 1200 steps is 120
+    early = tuple(Watched(step=step, values=values) for step, values in steps.items())
+    base = ran()
+    assert verdict(base.model_copy(update={"watched": early})).name == "entropy collapse"
+    late = tuple(Watched(step=step, values=values) for step, values in {128: SOUND, 600: sharp, 1200: sharp}.items())
+    assert verdict(base.model_copy(update={"watched": late})).name == "capacity"
+
+
+def test_what_was_not_watched_cannot_be_told_and_is_named() -> None:
+    collapsed = CASES["rank collapse"].model_copy(update={"watched": ()})
+    found = verdict(collapsed)
+    assert found.name == "unclear"
+    assert found.unwatched == ("rank", "gradients", "attention")
+    assert str(found).endswith("(not watched: rank, gradients, attention)")
+    partly = ran(watched={"residual": (0.9, 0.8)})
+    assert verdict(partly).unwatched == ("gradients", "attention")
+    assert verdict(ran(995, watched=None)).unwatched == ()
+
+
+def test_a_longer_rung_is_one_of_longer_sequences() -> None:
+    for other in (reading(2, 32, 0), reading(8, 64, 0), reading(4, 128, 999), reading(4, 128, 0, member="copy")):
+        assert verdict(ran(995, readings=(other,))).name == "solved"
+    assert verdict(ran(600, readings=(reading(4, 128, 0),))).name == "capacity"
+
+
+def test_many_sequences_are_not_overfit_and_few_may_be_solved() -> None:
+    assert verdict(ran(400, losses=(1.4, 0.5, 0.1, 0.1), loss=3.0)).name == "capacity"
+    assert verdict(ran(995, losses=(1.4, 0.5, 0.1, 0.05), examples=64, loss=3.0)).name == "solved"
+
+
+def test_a_fall_is_told_by_quarters_or_by_what_comes_after_the_last_look() -> None:
+    assert fall(ran(losses=STEEP)) == pytest.approx((0.95 - 0.75) / 0.95)
+    assert abs(fall(ran(losses=FLAT))) < FALLING
+    short = ran(losses=(2.0,))
+    assert fall(short) == 0.0
+    later = short.curve[0].model_copy(update={"validation_loss": 1.5})
+    assert fall(short.model_copy(update={"curve": (later,)})) == 0.25
+    assert math.isnan(fall(ran(losses=())))
+    assert math.isnan(fall(ran(losses=(2.0,), examples=64)))
+
+
+def mixed() -> VerdictTable:
+    """Three seeds on two rungs: all solved, and then one capacity and two collapses."""
+    found = []
+    for pairs in (2, 4):
+        for seed in range(3):
+            kind = "solved" if pairs == 2 else "rank collapse" if seed else "capacity"
+            own = spec(pairs=pairs, seed=seed)
+            found.append(CASES[kind].model_copy(update={"id": own.id, "spec": own}))
+    return verdict_table(found)
+
+
+def test_the_grid_shows_the_commonest_verdict_and_its_share() -> None:
+    table = mixed()
+    lines = [line.strip() for line in drawn(table)]
+    assert lines[0] == "recall  verdict by pairs"
+    row = next(line for line in lines if line.startswith("softmax"))
+    assert row.split() == ["softmax", "solved", "rank", "collapse"]
+    assert lines[lines.index(row) + 1].split() == ["3", "of", "3", "2", "of", "3"]
+    assert any("the relative residual falls from 0.98 to 0.01" in line for line in lines)
+    data = json.loads(json.dumps(table.data()))
+    assert [one["verdict"] for one in data] == ["solved"] * 3 + ["capacity", "rank collapse", "rank collapse"]
+    assert all(one["evidence"] for one in data)
+
+
+def test_a_cell_whose_runs_all_failed_says_so() -> None:
+    table = verdict_table([CASES["failed"], CASES["solved"].model_copy(update={"spec": spec(pairs=8)})])
+    assert any(line.split()[:3] == ["softmax", "failed", "solved"] for line in drawn(table))
+
+
+def test_where_every_run_failed_the_grid_stands_all_the_same() -> None:
+    lines = drawn(verdict_table([CASES["failed"]]))
+    assert any(line.split() == ["softmax", "failed"] for line in lines)

@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from attnlab.analysis.grid import Grid, grids
+from attnlab.analysis.statistics import wilson
+from attnlab.errors import UnknownName
+from attnlab.records import Record
+from tests.rendering.fake_runs import CHANCE, run, seeds
+
+
+def only(records: list[Record], **how: object) -> Grid:
+    (panel,) = grids(records, **how)  # type: ignore[arg-type]
+    return panel
+
+
+def ladder(attention: str, rungs: dict[int, list[float]], **what: object) -> list[Record]:
+    return [one for pairs, found in rungs.items() for one in seeds(found, attention=attention, pairs=pairs, **what)]
+
+
+def test_rows_are_variants_columns_rungs_and_seeds_the_unit() -> None:
+    records = ladder("softmax", {8: [0.5, 0.7], 4: [1.0, 0.9]}) + ladder("expressive", {4: [1.0, 1.0, 0.7]})
+    panel = only(records)
+    assert (panel.title, panel.by, panel.row_fields) == ("recall", "pairs", ("attention",))
+    assert (panel.rows, panel.columns) == ((("softmax",), ("expressive",)), (4, 8))
+    cell = panel.cells[("softmax",), 8]
+    assert (cell.values, cell.interval) == ((0.5, 0.7), (0.5, 0.7))
+    assert cell.mean == pytest.approx(0.6)
+    assert [len(cell.values) for cell in panel.across(("expressive",))] == [3, 0]
+    assert math.isnan(panel.across(("expressive",))[1].mean)
+
+
+def test_the_order_in_which_runs_ended_does_not_matter_within_cells() -> None:
+    records = ladder("softmax", {4: [0.3, 0.5, 0.9, 0.2, 0.7]})
+    there, back = only(records), only(records[::-1])
+    assert there.cells == back.cells
+    assert there.cells[("softmax",), 4].values == (0.3, 0.5, 0.9, 0.2, 0.7)
+
+
+def tuned_runs() -> list[Record]:
+    """The rate that is best on the validation stream is the worse one on the test stream."""
+    good = seeds([0.6, 0.62], lr=1e-3)
+    bad = seeds([0.9, 0.92], lr=3e-3)
+    told = [(record, 0.8) for record in good] + [(record, 0.3) for record in bad]
+    return [
+        record.model_copy(update={"curve": (record.curve[-1].model_copy(update={"accuracy": validation}),)})
+        for record, validation in told
+    ]
+
+
+def test_what_is_tuned_is_chosen_on_the_validation_stream_never_on_the_test_stream() -> None:
+    cell = only(tuned_runs(), tuned=("train.lr",)).cells[("softmax",), 4]
+    assert cell.values == (0.6, 0.62)
+    assert (cell.chosen, cell.tried) == ("lr 0.001", 2)
+
+
+def test_nothing_is_tuned_unless_it_is_asked() -> None:
+    panel = only(tuned_runs())
+    assert panel.row_fields == ("lr",)
+    assert panel.rows == (("0.001",), ("0.003",))
+
+
+def test_each_cell_is_tuned_by_itself() -> None:
+    records = [run(lr=1e-3, pairs=2, accuracy=0.9), run(lr=3e-3, pairs=2, accuracy=0.8)]
+    records += [run(lr=1e-3, pairs=4, accuracy=0.5), run(lr=3e-3, pairs=4, accuracy=0.6)]
+    panel = only(records, tuned=("lr",))
+    assert [cell.chosen for cell in panel.across(panel.rows[0])] == ["lr 0.001", "lr 0.003"]
+
+
+def test_a_rate_that_diverges_is_not_chosen_and_a_lost_run_says_nothing_of_its_rate() -> None:
+    records = [run(lr=1e-2, seed=0, accuracy=0.9), run(lr=1e-2, seed=1, accuracy=0.9, status="diverged")]
+    records += seeds([0.5, 0.5], lr=1e-3)
+    assert only(records, tuned=("lr",)).cells[("softmax",), 4].chosen == "lr 0.001"
+    records[1] = run(lr=1e-2, seed=1, accuracy=0.0, status="failed")
+    cell = only(records, tuned=("lr",)).cells[("softmax",), 4]
+    assert (cell.chosen, cell.values, cell.failed) == ("lr 0.01", (0.9,), 1)
+
+
+def test_failed_runs_are_counted_and_left_out_diverged_ones_count_as_what_they_showed() -> None:
+    records = [run(seed=0, accuracy=1.0), run(seed=1, accuracy=0.0, status="failed")]
+    records += [run(seed=2, accuracy=1.0, status="diverged")]
+    cell = only(records).cells[("softmax",), 4]
+    assert (cell.values, cell.failed, cell.diverged) == ((1.0, 1.0), 1, 1)
+    assert cell.solved == (True, False)
+
+
+def test_reach_is_the_last_rung_before_the_first_that_most_seeds_miss() -> None:
+    rungs = {2: [1.0, 1.0], 4: [1.0, 0.5], 8: [0.5, 0.5], 16: [1.0, 1.0]}
+    panel = only(ladder("softmax", rungs))
+    assert panel.reach(("softmax",)) == 4
+    assert only(ladder("softmax", {2: [0.5]})).reach(("softmax",)) is None
+
+
+def test_rungs_that_an_adaptive_sweep_left_out_do_not_end_a_reach() -> None:
+    records = ladder("softmax", {8: [1.0], 16: [0.5]}) + ladder("expressive", {2: [1.0], 16: [1.0]})
+    panel = only(records)
+    assert (panel.reach(("softmax",)), panel.reach(("expressive",))) == (8, 16)
+    lost = [run(pairs=2, accuracy=1.0), run(pairs=4, status="failed"), run(pairs=8, accuracy=1.0)]
+    assert only(lost).reach(("softmax",)) == 2
+
+
+def test_capacity_is_counted_from_chance() -> None:
+    halfway = (1 + CHANCE) / 2
+    panel = only(ladder("softmax", {2: [1.0] * 3, 4: [halfway] * 3, 8: [CHANCE] * 3}))
+    half, most = panel.capacities[("softmax",)]
+    assert half[0] == pytest.approx(4.0, rel=1e-2)
+    assert half[1][0] == pytest.approx(half[0])
+    assert 2 < most[0] < half[0]
+
+
+def test_rungs_that_are_words_have_no_capacity() -> None:
+    panel = only(ladder("softmax", {"easy": [1.0] * 3, "hard": [0.5] * 3}))  # type: ignore[dict-item]
+    assert np.isnan([panel.capacities[("softmax",)][0][0], *panel.capacities[("softmax",)][0][1]]).all()
+
+
+def test_what_was_trained_elsewhere_never_shares_a_cell_with_what_was_trained_there() -> None:
+    records = [run(pairs=4, accuracy=1.0, elsewhere={8: 0.6}), run(pairs=8, accuracy=0.9, elsewhere={4: 0.8})]
+    home, four, eight = grids(records)
+    assert [panel.title for panel in (home, four, eight)] == [
+        "recall",
+        "recall, trained on pairs 4",
+        "recall, trained on pairs 8",
+    ]
+    values = [[cell.values for cell in panel.across(("softmax",))] for panel in (home, four, eight)]
+    assert values == [[(1.0,), (0.9,)], [(1.0,), (0.6,)], [(0.8,), (0.9,)]]
+
+
+def test_train_short_and_evaluate_long_is_one_panel() -> None:
+    panel = only(seeds([1.0, 0.9], pairs=4, elsewhere={8: 0.6, 16: 0.3}))
+    assert (panel.title, panel.columns) == ("recall, trained on pairs 4", (4, 8, 16))
+    ranged = only(seeds([1.0, 0.9], pairs=4, trained="1..8", elsewhere={8: 0.6}))
+    assert (ranged.title, ranged.columns) == ("recall, trained on pairs 1..8", (4, 8))
+
+
+def test_trained_may_be_a_row() -> None:
+    records = [run(pairs=4, accuracy=1.0, elsewhere={8: 0.6}), run(pairs=8, accuracy=0.9, elsewhere={4: 0.8})]
+    panel = only(records, rows=("trained",))
+    assert panel.rows == (("4",), ("8",))
+    assert [cell.mean for cell in panel.across(("8",))] == [0.8, 0.9]
+
+
+def test_members_of_a_medley_are_panels_or_columns() -> None:
+    records = seeds([0.5, 0.6], members={"copy": 0.9, "parity": 0.2})
+    assert [panel.title for panel in grids(records)] == ["recall", "recall · copy", "recall · parity"]
+    panel = only(records, columns="member")
+    assert (panel.columns, panel.by) == (("copy", "parity"), "member")
+    assert [cell.mean for cell in panel.across(("softmax",))] == [0.9, 0.2]
+
+
+def test_tasks_are_panels_with_the_same_rows() -> None:
+    records = [run(task=task, attention=name) for task in ("recall", "copy") for name in ("softmax", "dape")]
+    first, second = grids(records)
+    assert (first.title, second.title) == ("recall", "copy")
+    assert first.rows == second.rows == (("softmax",), ("dape",))
+
+
+def test_any_field_makes_columns_and_the_rung_then_tells_rows_apart() -> None:
+    records = [run(width=width, pairs=pairs) for width in (32, 64) for pairs in (2, 4)]
+    panel = only(records, columns="width")
+    assert (panel.columns, panel.row_fields, panel.rows) == ((32, 64), ("complexity",), (("2",), ("4",)))
+
+
+def test_rows_that_tell_too_little_are_averaged_within_seeds() -> None:
+    """Two widths of one seed are one number, not two."""
+    records = [run(width=width, seed=seed, accuracy=width / 100 + seed / 10) for width in (32, 64) for seed in (0, 1)]
+    panel = only(records, rows=("attention",))
+    assert panel.merged == ("width",)
+    assert panel.cells[("softmax",), 4].values == pytest.approx((0.48, 0.58))
+
+
+def test_what_only_follows_the_variant_or_the_rung_splits_no_row() -> None:
+    """Matched widths follow the variant, a rung's length follows the rung."""
+    records = [
+        run(name, pairs=pairs, width=width, options={"length": 8 * pairs})
+        for name, width in (("softmax", 64), ("dape", 60))
+        for pairs in (2, 4)
+    ]
+    panel = only(records)
+    assert (panel.row_fields, panel.along) == (("attention",), ("width",))
+    crossed = [*records, run("dape", pairs=2, width=32, options={"length": 16})]
+    assert only(crossed).row_fields == ("attention", "width")
+
+
+def test_shares_of_solved_seeds_have_wilsons_interval() -> None:
+    panel = only(seeds([1.0, 1.0, 0.5]), value="solved")
+    cell = panel.cells[("softmax",), 4]
+    assert cell.mean == pytest.approx(2 / 3)
+    assert cell.interval == wilson(2, 3)
+
+
+@pytest.mark.parametrize("how", [{"rows": ("atention",)}, {"columns": "atention"}, {"value": "atention"}])
+def test_unknown_fields_and_values_are_refused(how: dict[str, object]) -> None:
+    with pytest.raises(UnknownName) as caught:
+        only([run()], **how)
+    assert caught.value.where == f"--{next(iter(how))}"
+
+
+def test_no_records_are_no_panels() -> None:
+    assert grids([]) == []

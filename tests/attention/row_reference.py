@@ -1,0 +1,75 @@
+"""For the tests of normalisers: rules that turn one row of scores into weights, in plain Python, key by key."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnlab.attention import Attention
+from attnlab.position import Position
+from attnlab.specs import Part
+from attnlab.tensors import Context, Heads, causal
+from tests.builders import attention_of, noise, pair_of
+
+TOKENS = 9
+Rule = Callable[[list[float], int], Sequence[float]]
+"""The scores of keys 0 to i and the head -> their weights."""
+
+
+def stirred(
+    name: str, options: dict[str, Any] | None = None, position: str = "none", tokens: int = TOKENS, **where: Any
+) -> tuple[Attention, Position, Heads]:
+    """An attention whose every learned vector left its start, and the heads it makes of noise."""
+    attention, place = pair_of(Part(name=name, options=options or {}), Part(name=position), **where)
+    with torch.no_grad():
+        for seed, weight in enumerate(attention.parameters()):
+            if weight.ndim < 2 and weight.requires_grad:
+                weight.add_(0.5 * noise(*weight.shape, seed=100 + seed))
+    return attention, place, attention.prepare(noise(2, tokens, 8), place, Context())
+
+
+@torch.no_grad()
+def looped(heads: Heads, rule: Rule) -> Tensor:
+    """The weights that a rule gives to all rows, B x H x T x S."""
+    queries, keys = heads.queries_BHTC, heads.keys_BHSC
+    matrix = torch.zeros(*queries.shape[:-1], keys.shape[-2], dtype=torch.float64)
+    root = math.sqrt(queries.shape[-1])
+    for b in range(queries.shape[0]):
+        for h in range(queries.shape[1]):
+            for i in range(queries.shape[2]):
+                scores = [float(queries[b, h, i] @ keys[b, h, j]) / root for j in range(i + 1)]
+                matrix[b, h, i, : i + 1] = torch.tensor(rule(scores, h), dtype=torch.float64)
+    return matrix
+
+
+def assert_follows(name: str, rule: Rule, options: dict[str, Any] | None = None, tolerance: float = 1e-11) -> None:
+    """The weights of an attention, at its start, are those of a rule."""
+    attention, nowhere = pair_of(Part(name=name, options=options or {}), Part(name="none"))
+    heads = attention.prepare(noise(2, TOKENS, 8), nowhere, Context())
+    torch.testing.assert_close(attention.matrix(heads, nowhere), looped(heads, rule), rtol=tolerance, atol=tolerance)
+
+
+def softmax(scores: Sequence[float]) -> list[float]:
+    """Shares of the exponentials."""
+    parts = [math.exp(score - max(scores)) for score in scores]
+    return [part / sum(parts) for part in parts]
+
+
+def normalised(name: str, scores: Tensor, options: dict[str, Any] | None = None) -> Tensor:
+    """The weights that a two-headed attention gives to bare scores, T x T, in the scores' own precision."""
+    attention = attention_of(name, options).to(scores.dtype)
+    size = scores.shape[-1]
+    nothing = torch.zeros(1, 2, size, 4, dtype=scores.dtype)
+    heads = Heads(nothing, nothing, nothing)
+    rows = attention.combine(scores.expand(1, 2, size, size), None, heads)
+    mask, allowed = causal(size, size, 0, scores.device), attention.allow(heads)
+    return attention.normalise(rows, mask if allowed is None else mask & allowed, heads)[0, 0]
+
+
+def learned(attention: Attention) -> int:
+    """How many numbers it learns."""
+    return sum(weight.numel() for weight in attention.parameters() if weight.requires_grad)

@@ -1,0 +1,155 @@
+"""RWKV-7: token by token from its weights; which values the later layers see; what it starts from."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from attnlab.attention import ATTENTIONS
+from attnlab.attention.rwkv7 import LowRank, Rwkv7
+from attnlab.position import Position
+from attnlab.specs import Part
+from attnlab.tensors import Context, Site
+from tests.builders import attention_of, model_of, noise, position_of, seeded, tokens
+
+H, C = 2, 4
+shifting = pytest.mark.parametrize("shift", [True, False])
+
+
+def built(layer: int = 0, **options: Any) -> Rwkv7:
+    site = Site(width=H * C, heads=H, layer=layer, layers=2, generator=seeded(layer))
+    attention = Rwkv7(site, **{"rank": 3, **options}).double()
+    generator = seeded(7)
+    with torch.no_grad():
+        for name, weight in attention.named_parameters():
+            if name.endswith("_D") and weight.std() == 0:
+                weight.add_(0.3 * torch.randn(weight.shape, generator=generator, dtype=torch.float64))
+    return attention
+
+
+def mapped(low: LowRank, x_D: Tensor, bent: bool = False) -> Tensor:
+    inner = low.narrow.weight @ x_D
+    return low.start_D + low.widen.weight @ (torch.tanh(inner) if bent else inner)
+
+
+@torch.no_grad()
+def recurrence(attention: Rwkv7, x_TD: Tensor, first_TD: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The layer's output for one sequence, and its values, straight from the formulas."""
+    before_D = torch.zeros_like(x_TD[0])
+    state = torch.zeros(H, C, C, dtype=torch.float64)  # values x keys, as in the paper
+    outs, values = [], []
+    for t, x_D in enumerate(x_TD):
+        blends = attention.blends if len(attention.blends) else [torch.zeros(())] * 5
+        xr, xw, xk, xv, xa = (x_D + blend * (before_D - x_D) for blend in blends)
+        before_D = x_D
+        r, k, v = attention.query.weight @ xr, attention.key.weight @ xk, attention.value.weight @ xv
+        w = torch.exp(-math.exp(-0.5) * torch.sigmoid(mapped(attention.decay, xw, bent=True)))
+        a = torch.sigmoid(mapped(attention.strength, xa))
+        if first_TD is not None:
+            assert attention.share is not None
+            v = v + (first_TD[t] - v) * torch.sigmoid(mapped(attention.share, xv))
+        values.append(v)
+        kappa = k * attention.direction_D
+        k = k * (1 + (a - 1) * attention.replaced_D)
+        rho = attention.bonus_D
+        heads = []
+        for h in range(H):
+            own = slice(h * C, h * C + C)
+            hat = kappa[own] / (kappa[own].square().sum() + 1e-6).sqrt()
+            state[h] = state[h] @ (torch.diag(w[own]) - torch.outer(hat, a[own] * hat)) + torch.outer(v[own], k[own])
+            read = state[h] @ r[own] + (r[own] * rho[own] * k[own]).sum() * v[own]
+            centred = read - read.mean()
+            normed = centred / (centred.square().mean() + 1e-5 * C).sqrt()
+            heads.append(normed * attention.gain_D[own] + attention.offset_D[own])
+        outs.append(attention.output.weight @ torch.cat(heads))
+    return torch.stack(outs), torch.stack(values)
+
+
+def nowhere() -> Position:
+    return position_of("none")
+
+
+@shifting
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_layer_is_its_recurrence(shift: bool, fast: bool) -> None:
+    attention, x_BTD = built(shift=shift), noise(1, 23, H * C)
+    attention.fast = fast
+    out = attention(x_BTD, nowhere(), Context()).stream_BTD
+    assert (out[0] - recurrence(attention, x_BTD[0])[0]).abs().max() < 1e-9
+
+
+@shifting
+def test_later_layers_mix_in_the_values_of_the_first(shift: bool) -> None:
+    first, second = built(shift=shift), built(layer=1, shift=shift)
+    x_BTD, other_BTD = noise(1, 12, H * C), noise(1, 12, H * C, seed=1)
+    heads = first(x_BTD, nowhere(), Context()).heads
+    mixed = second(other_BTD, nowhere(), Context((heads,)))
+    out_TD, values_TD = recurrence(second, other_BTD[0], recurrence(first, x_BTD[0])[1])
+    assert (mixed.stream_BTD[0] - out_TD).abs().max() < 1e-9
+    assert (second.join(mixed.heads.values_BHSC)[0] - values_TD).abs().max() < 1e-12
+    alone = second(other_BTD, nowhere(), Context()).heads.values_BHSC
+    assert (alone - mixed.heads.values_BHSC).abs().max() > 0.1
+
+
+def test_the_strongest_decay_is_the_one_on_record_and_nothing_overflows() -> None:
+    attention = built()
+    torch.nn.init.constant_(attention.decay.start_D, 50.0)
+    attention.float()
+    heads = attention.prepare(noise(1, 300, H * C, dtype=torch.float32), nowhere(), Context())
+    assert heads.extra[1].unique().tolist() == pytest.approx([-0.6065], abs=1e-4)
+    assert attention.mix(heads, nowhere()).isfinite().all()
+    torch.testing.assert_close(attention.weights(heads, nowhere()) @ heads.values_BHSC, attention.mix(heads, nowhere()))
+
+
+def test_turned_keys_are_found_where_they_were_written() -> None:
+    """Under a rotation h turns as k does: both are one key, scaled per channel, where xi and alpha are constant."""
+    attention = Rwkv7(Site(width=H * C, heads=H, generator=seeded()), shift=False).double()
+    torch.nn.init.constant_(attention.replaced_D, 0.0)
+    heads = attention.prepare(noise(1, 9, H * C), position_of("rotary"), Context())
+    writes, directions = heads.keys_BHSC.unbind(-4)
+    torch.testing.assert_close(directions, 0.71 * writes, rtol=1e-6, atol=1e-7)
+
+
+def test_the_bonus_stands_on_the_diagonal_of_the_matrix() -> None:
+    attention = built()
+    heads = attention.prepare(noise(1, 9, H * C), nowhere(), Context())
+    with_bonus = attention.matrix(heads, nowhere()).detach()
+    torch.nn.init.zeros_(attention.bonus_D)
+    difference = with_bonus - attention.matrix(heads, nowhere()).detach()
+    assert not difference.tril(-1).any()
+    assert difference.diagonal(dim1=-2, dim2=-1).abs().min() > 0
+
+
+@pytest.mark.parametrize(("shift", "blends"), [(True, 5), (False, 0)])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_it_learns_what_it_says_and_in_later_layers_their_share(shift: bool, blends: int, layer: int) -> None:
+    where = Site(width=16, heads=4, layer=layer, layers=2, generator=seeded())
+    count = sum(weight.numel() for weight in Rwkv7(where, rank=5, shift=shift).parameters())
+    assert count == 4 * 16 * 16 + 4 * 16 * 5 + (7 + blends) * 16 + layer * (2 * 16 * 5 + 16)
+    assert Rwkv7.declared(16, 4, 64, rank=5, shift=shift) == count - layer * (2 * 16 * 5 + 16)
+
+
+def test_it_starts_where_it_says() -> None:
+    attention = attention_of("rwkv7", width=64)
+    assert isinstance(attention, Rwkv7)
+    assert attention.direction_D.unique().tolist() == pytest.approx([0.71])
+    assert attention.replaced_D.unique().tolist() == pytest.approx([1.02])
+    assert attention.bonus_D.unique().tolist() == pytest.approx([-0.04])
+    assert -6 <= attention.decay.start_D.min() < -5
+    assert -1 < attention.decay.start_D.max() <= 0
+    assert all(0 <= blend.min() < blend.max() <= 1 for blend in attention.blends)
+
+
+def test_every_number_of_a_stack_is_learned() -> None:
+    model, inputs_BT = model_of(Part(name="rwkv7", options={"rank": 2})), tokens(2, 7)
+    model(inputs_BT, torch.arange(14)).logits_NV.square().mean().backward()
+    assert any(name.startswith("blocks.1.attention.share") for name, _ in model.named_parameters())
+    assert all(weight.grad is not None and weight.grad.any() for weight in model.parameters())
+
+
+def test_it_answers_to_its_other_name() -> None:
+    assert ATTENTIONS.entry("rwkv-7") is ATTENTIONS.entry("rwkv7")

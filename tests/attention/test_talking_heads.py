@@ -1,0 +1,59 @@
+"""Heads that talk: loops over heads before and after the softmax, the start, and what the mask must not meet."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from attnlab.attention.talking_heads import TalkingHeads
+from attnlab.position import Position
+from attnlab.specs import Part
+from attnlab.tensors import Context, Heads
+from tests.builders import attention_of, noise, pair_of
+
+
+def built(position: str = "none", told: float = 0.5) -> tuple[TalkingHeads, Position, Heads]:
+    attention, place = pair_of(Part(name="talking-heads"), Part(name=position), width=12, heads=3)
+    assert isinstance(attention, TalkingHeads)
+    for seed, mix in enumerate((attention.before, attention.after)):
+        mix.change_GH.data.copy_(told * noise(3, 3, seed=seed))
+    return attention, place, attention.prepare(noise(1, 6, 12), place, Context())
+
+
+def softmaxed(scores: Tensor) -> Tensor:
+    mask = torch.ones(6, 6, dtype=torch.bool).tril()
+    return scores.masked_fill(~mask, -torch.inf).softmax(-1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("position", ["none", "alibi", "rotary"])
+def test_weights_are_those_of_a_loop_over_heads(position: str) -> None:
+    attention, place, heads = built(position)
+    scores = (heads.queries_BHTC @ heads.keys_BHSC.mT / 2)[0]
+    bias = place.bias(scores, heads, 0)
+    scores = scores if bias is None else scores + bias
+    before, after = (torch.eye(3) + mix.change_GH for mix in (attention.before, attention.after))
+    soft = [softmaxed(sum(before[g, h] * scores[h] for h in range(3))) for g in range(3)]  # type: ignore[arg-type]
+    expected = torch.stack([sum(after[g, h] * soft[h] for h in range(3)) for g in range(3)])  # type: ignore[misc]
+    torch.testing.assert_close(attention.matrix(heads, place)[0], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_it_starts_as_softmax() -> None:
+    attention, place, heads = built("alibi", 0.0)
+    softmax = attention_of("softmax", biased=True, width=12, heads=3).double()
+    softmax.fast = False
+    assert torch.equal(attention.matrix(heads, place), softmax.matrix(heads, place))
+
+
+def test_no_infinity_is_mixed() -> None:
+    attention, place, heads = built()
+    attention.before.change_GH.data.copy_(-torch.eye(3))  # heads that count for nothing
+    matrix = attention.matrix(heads, place)
+    assert matrix.isfinite().all()
+    assert not matrix.triu(1).any()
+
+
+def test_it_learns_two_maps_over_the_heads() -> None:
+    attention = attention_of("talking-heads", width=16, heads=4)
+    assert sum(weight.numel() for weight in attention.parameters()) == 4 * 16 * 16 + 2 * 4 * 4

@@ -1,0 +1,79 @@
+"""How costs grow: exponents of known laws, where measuring ends, and a real size in a process of its own."""
+
+from __future__ import annotations
+
+import math
+from subprocess import CalledProcessError
+
+import pytest
+import torch
+
+from benchmarks.timing.bench import growth
+from benchmarks.timing.growth import AXES, Cost, exponent, grown, isolated, program, sequences, shaped, taken
+
+CPU = torch.device("cpu")
+
+
+def law(name: str, axis: str, size: int) -> Cost:
+    """Time with the square, memory with the size."""
+    return Cost(1e-9 * size**2, 1000.0 * size)
+
+
+def test_an_exponent_is_that_of_the_larger_sizes() -> None:
+    assert abs(exponent([1, 2, 4, 8, 16, 32], [50, 50, 50, 64, 256, 1024]) - 2) < 1e-9
+    assert math.isnan(exponent([1], [1.0]))
+    assert math.isnan(exponent([1, 2], [0.0, 1.0]))
+
+
+def test_growth_is_that_of_the_law() -> None:
+    found = grown("softmax", "length", AXES["length"], law)
+    assert found.sizes == AXES["length"]
+    assert found.exponent("seconds") == pytest.approx(2)
+    assert found.exponent("bytes") == pytest.approx(1)
+
+
+def test_growth_ends_with_the_first_size_beyond_the_budget() -> None:
+    def slow(name: str, axis: str, size: int) -> Cost:
+        return Cost(size / sequences(axis, size), 1.0)
+
+    assert grown("softmax", "lanes", (1, 2, 4, 8), slow, budget=3.0).sizes == (1, 2, 4)
+
+
+def test_a_size_that_does_not_fit_ends_the_series() -> None:
+    def full(name: str, axis: str, size: int) -> Cost:
+        if size > 2:
+            raise CalledProcessError(-9, "python")
+        return law(name, axis, size)
+
+    assert grown("softmax", "lanes", (1, 2, 4, 8), full).sizes == (1, 2)
+    with pytest.raises(CalledProcessError):
+        grown("softmax", "lanes", (4, 8), full)
+
+
+def test_long_sequences_come_fewer_at_a_time_and_lanes_have_batches_of_their_own() -> None:
+    assert [shaped("length", size).batch for size in (64, 512, 8192)] == [16, 8, 1]
+    assert [sequences("lanes", size) for size in (1, 4)] == [16, 64]
+    assert shaped("width", 32).width == 32
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_every_axis_has_a_step_that_runs(axis: str) -> None:
+    size = AXES[axis][1]
+    program("softmax", axis, size, CPU)()
+    found = taken("linear", axis, AXES[axis][0], CPU)
+    assert found.seconds > 0
+    assert found.bytes >= 0
+
+
+def test_a_size_is_measured_in_a_process_of_its_own() -> None:
+    found = isolated(CPU)("softmax", "length", 64)
+    assert 1e-6 < found.seconds < 10
+    assert 1e4 < found.bytes < 1e9
+
+
+def test_the_bench_asks_of_linear_variants_that_they_are() -> None:
+    lines = {line.name: line for line in growth(law)}
+    assert lines["linear: time of a sequence grows with length^"].holds is False
+    assert lines["delta: memory of a sequence grows with length^"].holds is True
+    assert lines["softmax: time of a sequence grows with length^"].holds is None
+    assert len(lines) == 2 * (5 + 3)

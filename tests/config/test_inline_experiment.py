@@ -1,0 +1,93 @@
+"""Experiments on the command line: the same values as those of a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from attnlab.config.inline_experiment import inline, rungs, values
+from attnlab.errors import AttnlabError
+
+
+def test_it_is_the_experiment_that_a_file_would_write() -> None:
+    found = inline(
+        ["recall,copy", "delay:lag=3"],
+        attention="softmax,dape:kernel=3,width=4,softmax+gpam",
+        position=["none", "alibi,rotary"],
+        complexity=[1, 2],
+        vary={"lr": [1e-3, 3e-3]},
+        seeds=5,
+        match="parameters",
+        settings={"model": {"width": 8}, "train": {"steps": 3}},
+    )
+    assert found.name == "recall-copy-delay"
+    assert [(climb.ladder, climb.rungs) for climb in found.ladders] == [
+        ("recall", (1, 2)),
+        ("copy", (1, 2)),
+        ("delay", (1, 2)),
+    ]
+    assert found.ladders[2].options == {"lag": 3}
+    dape = {"name": "dape", "options": {"kernel": 3, "width": 4}}
+    assert found.vary["attention"] == ("softmax", dape, ["softmax", "gpam"])
+    assert found.vary["position"] == ("none", "alibi", "rotary")
+    assert found.vary["lr"] == (0.001, 0.003)
+    assert (found.seeds, found.match, found.model, found.train) == (5, "parameters", {"width": 8}, {"steps": 3})
+
+
+def test_options_are_as_exact_as_they_were_given() -> None:
+    (part,) = inline("copy", attention="gpam:plus=0.123456789").vary["attention"]
+    assert part["options"] == {"plus": 0.123456789}
+
+
+def test_options_of_the_task_reach_every_ladder() -> None:
+    found = inline("copy,recall", settings={"task": {"alphabet": 3}})
+    assert [climb.options for climb in found.ladders] == [{"alphabet": 3}] * 2
+    assert found.ladders[0].rungs is None
+
+
+def test_a_file_gives_its_name() -> None:
+    assert inline("./deep/mine.yaml").name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"vary": {"lr": []}}, "vary.lr\n  It cannot be []."),
+        ({"vary": {"lrr": [1]}}, "vary.lrr\n  There is no key 'lrr'; did you mean 'lr'?"),
+        ({"vary": {"lr": [1], "train.lr": [2]}}, "vary.train.lr\n  'train.lr' is varied twice."),
+        ({"vary": {"attention": ["gpam"]}, "attention": "softmax"}, "--vary\n  'attention' is varied twice."),
+        ({"vary": {"model.position": ["none"]}, "position": "none"}, "--vary\n  'position' is varied twice."),
+        ({"complexity": []}, "--complexity\n  No rung is named.\n  Write 2,4,8, or leave it out to take all."),
+        ({"complexity": [None]}, "ladders.0.rungs.0\n  It cannot be None."),
+        ({"seeds": 0}, "seeds\n  It cannot be 0."),
+        ({"settings": {"modle": {"width": 3}}}, "--set modle\n  There is no section 'modle'; did you mean 'model'?"),
+        ({"settings": {"task": 3}}, "--set task\n  'task' is a section.\n  Set what is in it: task.KEY."),
+        ({"attention": "dape:kernel"}, "dape:kernel\n  'kernel' is not an option."),
+        ({"attention": ","}, "''\n  A name is missing."),
+        ({"match": "size"}, "match\n  It cannot be 'size'."),
+    ],
+)
+def test_a_slip_is_told(more: dict[str, Any], told: str) -> None:
+    with pytest.raises(AttnlabError) as caught:
+        inline("copy", **more)
+    assert str(caught.value).startswith(told)
+
+
+@pytest.mark.parametrize("word", ["lr", "lr=", "=3", ""])
+def test_a_word_without_values_is_told(word: str) -> None:
+    with pytest.raises(AttnlabError) as caught:
+        values([word])
+    assert str(caught.value) == f"--vary\n  '{word}' names no values.\n  Write key=value,value."
+
+
+def test_a_key_that_stands_twice_is_told() -> None:
+    with pytest.raises(AttnlabError, match="'lr' is varied twice"):
+        values(["lr=1", "lr=2"])
+
+
+def test_values_are_those_of_yaml() -> None:
+    assert values(["a=[1, 2],[3]", "b=true,x,1e-3"]) == {"a": [[1, 2], [3]], "b": [True, "x", 0.001]}
+    assert rungs("2, 4,x") == [2, 4, "x"]
+    assert rungs(",") == []
+    assert rungs(None) is None

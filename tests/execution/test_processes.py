@@ -1,0 +1,244 @@
+"""Processes: the same numbers as inline, and nothing lost when one dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from attnlab.errors import Interrupted, PluginError
+from attnlab.execution._inline import Inline
+from attnlab.execution.jobs import Job, Setting
+from attnlab.execution.processes import Processes, Queue, died
+from attnlab.experiments.expand import expand
+from attnlab.experiments.run_sweep import Swept, sweep
+from attnlab.registry import load
+from attnlab.storage import Store
+from attnlab.training.events import Began, Event, Progress, Stepped, unseen
+from tests.experiments.sweeps import TINY, drive, numbers, planned, tiny
+
+OFTEN = Setting(pause=0.0)
+DEADLY = """\
+import os, pathlib, signal
+from attnlab.attention import Attention, register
+
+@register("deadly", source="me")
+class Deadly(Attention):
+    "Kills its worker, as often as its file says."
+    def score(self, heads):
+        if os.environ.get("DEADLY") == str(os.getppid()):
+            left = pathlib.Path(__file__).with_suffix(".left")
+            count = int(left.read_text())
+            if count:
+                left.write_text(str(count - 1))
+                os.kill(os.getpid(), signal.SIGKILL)
+        return super().score(heads)
+
+@register("raising", source="me")
+class Raising(Attention):
+    "Raises, once it is trained in earnest."
+    def score(self, heads):
+        if os.environ.get("DEADLY"):
+            raise ArithmeticError("it does not add up")
+        return super().score(heads)
+"""
+
+
+@pytest.fixture
+def staff() -> Iterator[Callable[..., Processes]]:
+    hired: list[Processes] = []
+
+    def hire(count: int = 2, setting: Setting = OFTEN) -> Processes:
+        hired.append(Processes(count, setting))
+        return hired[-1]
+
+    yield hire
+    for one in hired:
+        one.close()
+
+
+def swept(store: Path, executor: object, *attentions: str, progress: Progress = unseen, **more: object) -> Swept:
+    experiment = tiny(*attentions, **more)  # type: ignore[arg-type]
+    return sweep(experiment, expand(experiment), store, executor, progress=progress)  # type: ignore[arg-type]
+
+
+def gone(process: int) -> bool:
+    """Whether a process has ended, waited for or not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_processes_give_the_numbers_of_inline_and_workers_outlive_jobs(
+    tmp_path: Path, staff: Callable[..., Processes]
+) -> None:
+    workers = staff()
+    ids: set[int | None] = set()
+
+    def watch(event: Event) -> None:
+        ids.update(worker.process.pid for worker in workers.staff)
+
+    found = swept(tmp_path / "two", workers, "softmax", "gpam", progress=watch)
+    assert len(ids) == 2
+    more = swept(tmp_path / "more", workers, "softmax", progress=watch)
+    assert len(ids) == 2
+    here = swept(tmp_path / "here", Inline(Setting()), "softmax", "gpam")
+    assert numbers(found.records) == numbers(here.records)
+    assert numbers(more.records).items() <= numbers(here.records).items()
+    assert {record.environment["threads"] for record in found.records} == {1}
+    kept = [(tmp_path / store / "weights").iterdir() for store in ("two", "here")]
+    first, second = ({path.name: path.read_bytes() for path in paths} for paths in kept)
+    assert first == second
+    assert len(first) == 8
+
+
+def test_a_killed_worker_gives_its_run_back_with_its_checkpoint(
+    tmp_path: Path, staff: Callable[..., Processes]
+) -> None:
+    workers, begun = staff(1), []
+    killed: list[int] = []
+
+    def kill(event: Event) -> None:
+        if isinstance(event, Began):
+            begun.append(event.step)
+        if isinstance(event, Stepped) and event.step >= 5 and not killed:
+            killed.append(event.step)
+            os.kill(workers.staff[0].process.pid or 0, signal.SIGKILL)
+
+    found = swept(tmp_path / "killed", workers, rungs=(1,), seeds=1, steps=400, validate_every=400, progress=kill)
+    assert begun[0] == 0
+    assert begun[1] >= 4
+    assert found.failed == []
+    whole = swept(tmp_path / "whole", Inline(Setting()), rungs=(1,), seeds=1, steps=400, validate_every=400)
+    assert numbers(found.records) == numbers(whole.records)
+
+
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_a_run_that_kills_its_workers_fails_the_second_time_and_the_sweep_goes_on(
+    times: int, tmp_path: Path, staff: Callable[..., Processes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    (tmp_path / "deadly.left").write_text(str(times))
+    load(tmp_path / "deadly.py")
+    monkeypatch.setenv("DEADLY", str(os.getpid()))
+    workers = staff(1, Setting(files=(tmp_path / "deadly.py",)))
+    found = swept(tmp_path / "store", workers, "deadly", "softmax", rungs=(1,), seeds=1)
+    reason = "its worker was killed (signal 9), twice; that is how a machine without memory left defends itself"
+    assert [(record.spec.variant, record.status, record.reason) for record in found.records] == [
+        ("deadly", "failed", reason) if times == 2 else ("deadly", "done", ""),
+        ("softmax", "done", ""),
+    ]
+    mended = swept(tmp_path / "store", workers, "deadly", "softmax", rungs=(1,), seeds=1)
+    assert (mended.run, mended.failed) == (times - 1, [])
+
+
+def test_an_exception_is_the_record_of_its_run_alone(
+    tmp_path: Path, staff: Callable[..., Processes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deadly.py").write_text(DEADLY)
+    load(tmp_path / "deadly.py")
+    experiment = tiny("raising", "softmax", rungs=(1,), seeds=1)
+    specs = expand(experiment)
+    monkeypatch.setenv("DEADLY", "yes")
+    (failed, done) = sweep(
+        experiment, specs, tmp_path / "s", staff(1, Setting(files=(tmp_path / "deadly.py",)))
+    ).records
+    assert failed.status == "failed"
+    assert failed.reason.startswith("ArithmeticError: it does not add up at ")
+    assert "deadly.py:" in failed.reason
+    assert done.status == "done"
+
+
+def test_ctrl_c_stops_every_worker_with_its_checkpoint(tmp_path: Path, staff: Callable[..., Processes]) -> None:
+    pressed: set[str] = set()
+
+    def press(event: Event) -> None:
+        if isinstance(event, Stepped):
+            pressed.add(event.spec.id)
+            if len(pressed) == 2:
+                pressed.add("pressed")
+                signal.raise_signal(signal.SIGINT)
+
+    workers = staff(2, Setting(pause=1000))
+    with pytest.raises(Interrupted, match=r"0 of 4 runs are done"):
+        swept(tmp_path, workers, steps=5000, validate_every=5000, progress=press)
+    names = {path.stem for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == pressed - {"pressed"}
+    assert all(worker.process.is_alive() and worker.job is None for worker in workers.staff)
+
+
+def test_a_file_that_a_worker_cannot_load_stops_the_sweep_before_its_first_run(
+    tmp_path: Path, staff: Callable[..., Processes]
+) -> None:
+    with pytest.raises(PluginError) as caught:
+        swept(tmp_path / "store", staff(2, Setting(files=(tmp_path / "absent.py",))))
+    assert str(caught.value).startswith(f"--with {tmp_path}/absent.py\n  There is no such Python file.")
+    assert Store(tmp_path / "store").records() == []
+
+
+@pytest.mark.slow
+def test_a_script_without_its_guard_is_told_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(
+        "import attnlab\n"
+        f"attnlab.sweep('copy', complexity=[1], seeds=2, model={TINY['model']}, train={TINY['train']},\n"
+        "              executor='processes:1', device='cpu')\n"
+    )
+    found = drive("import os, sys; os.execv(sys.executable, [sys.executable, 'script.py'])", tmp_path)
+    _, error = found.communicate(timeout=240)
+    assert "A worker could not start; what it said stands above." in error
+    assert "if __name__ == '__main__'" in error
+    assert Store(tmp_path / "results" / "copy").records() == []
+
+
+def test_a_killed_driver_leaves_no_workers_and_no_doubled_record(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from attnlab.execution.processes import Processes; from attnlab.experiments.run_sweep import sweep\n"
+        "from attnlab.experiments.expand import expand; from attnlab.execution.jobs import Setting\n"
+        "from attnlab.training.events import Ended\n"
+        "from tests.experiments.sweeps import tiny\n"
+        "if __name__ == '__main__':\n"
+        "    staff = Processes(2, Setting(pause=0.0))\n"
+        "    def watch(event):\n"
+        "        if isinstance(event, Ended): print(*(w.process.pid for w in staff.staff), flush=True)\n"
+        "    experiment = tiny(steps=60, seeds=20)\n"
+        "    sweep(experiment, expand(experiment), Path('store'), staff, progress=watch)\n"
+    )
+    driver = drive(script, tmp_path)
+    assert driver.stdout is not None
+    lines = [driver.stdout.readline() for _ in range(3)]
+    driver.kill()
+    driver.communicate(timeout=60)
+    workers = [int(word) for word in lines[-1].split()]
+    assert workers
+    deadline = time.monotonic() + 60
+    while not all(map(gone, workers)):
+        assert time.monotonic() < deadline, "workers outlived their driver"
+        time.sleep(0.05)
+    before = Store(tmp_path / "store").records()
+    found = swept(tmp_path / "store", Inline(Setting()), steps=60, seeds=20)
+    assert found.run == 40 - len(before)
+    lines = (tmp_path / "store" / "records.jsonl").read_text().splitlines()
+    assert len(lines) == len({record.id for record in found.records}) == 40
+
+
+def test_jobs_are_given_out_twice_and_no_more() -> None:
+    one, two = (Job(spec.id, (spec,)) for spec in planned(rungs=(1,)))
+    queue = Queue(iter([one, two]))
+    assert queue.waiting
+    assert queue.next() is one
+    assert queue.again(one)
+    assert queue.next() is one
+    assert queue.next() is two
+    assert not queue.again(one)
+    assert queue.next() is None
+
+
+def test_a_death_is_told_in_words() -> None:
+    assert died(-11) == "its worker died of signal 11, twice"
+    assert died(3) == "its worker ended with status 3, twice"

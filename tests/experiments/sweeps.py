@@ -1,0 +1,94 @@
+"""What the tests of sweeps share: a tiny experiment, a fake executor, a driver in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from attnlab.config.experiment import Experiment
+from attnlab.config.inline_experiment import inline
+from attnlab.execution.jobs import Failed, Finished, Job, Post, Setting
+from attnlab.experiments.expand import expand
+from attnlab.records import Point, Record, Score
+from attnlab.specs import RunSpec
+from attnlab.training.interruption import Interruption
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY: dict[str, Any] = {
+    "model": {"layers": 1, "width": 8, "mlp": 1.0},
+    "train": {"steps": 6, "batch": 4, "validate_every": 3, "validation": 4, "test": 8, "stop_at": None},
+    "task": {"alphabet": 3},
+}
+
+
+def tiny(*attentions: str, rungs: Sequence[Any] = (1, 2), seeds: int = 2, **train: Any) -> Experiment:
+    """Copying one or two symbols, six steps each."""
+    settings = {**TINY, "train": {**TINY["train"], **train}}
+    return inline("copy", attention=attentions or ("softmax",), complexity=rungs, seeds=seeds, settings=settings)
+
+
+def planned(*attentions: str, **more: Any) -> list[RunSpec]:
+    """The runs of the tiny experiment."""
+    return expand(tiny(*attentions, **more))
+
+
+def shown(spec: RunSpec, accuracy: float = 1.0, *, chance: float = 0.0, status: Any = "done") -> Record:
+    """What a run of that accuracy would have shown."""
+    score = Score(correct=round(1000 * accuracy), total=1000, chance=chance)
+    curve = (Point(step=spec.train.steps, loss=0.1, accuracy=accuracy),)
+    return Record(
+        id=spec.id, spec=spec, status=status, steps=spec.train.steps, accuracy=score, answers=score, curve=curve
+    )
+
+
+class Fake:
+    """An executor that trains nothing.
+
+    Args:
+        show: What a run shows; None where it fails.
+    """
+
+    words, count, setting = "fake", 1, Setting()
+
+    def __init__(self, show: Callable[[RunSpec], Record | None] = shown) -> None:
+        self.show = show
+        self.given: list[RunSpec] = []
+        self.closed = False
+
+    def run(self, jobs: Iterable[Job], post: Post, interruption: Interruption) -> None:
+        """Show what was asked for."""
+        for job in jobs:
+            if interruption.asked:
+                return
+            self.given += job.specs
+            records = [self.show(spec) for spec in job.specs]
+            whole = tuple(record for record in records if record is not None)
+            post(Finished(job.name, whole) if len(whole) == len(records) else Failed(job, "as it was told to"))
+
+    def close(self) -> None:
+        """Remember it."""
+        self.closed = True
+
+
+def numbers(records: Iterable[Record]) -> dict[str, Any]:
+    """Everything that equal specs must reproduce, by run."""
+    return {record.id: record.numbers() for record in records}
+
+
+def drive(script: str, folder: Path, **more: Any) -> subprocess.Popen[str]:
+    """Python in a process and a session of its own, with one thread, in that folder."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **more,
+    )

@@ -1,0 +1,64 @@
+"""Decays: the rate of what was made with one, and nothing claimed below the floor."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from attnlab.metrics.decay import decay
+from attnlab.metrics.metric import FLOOR
+
+
+def test_a_steady_decay_has_its_rate_and_order_one() -> None:
+    found = decay([3.0 * 0.7**layer for layer in range(12)])
+    assert found.rate == pytest.approx(0.7, rel=1e-12)
+    assert found.fit == pytest.approx(1.0, abs=1e-12)
+    assert found.order == pytest.approx(1.0, abs=1e-9)
+    assert (found.points, found.below) == (12, ())
+
+
+def test_a_cubic_decay_has_order_three_and_a_poor_line() -> None:
+    found = decay([0.5 ** (3**layer) for layer in range(5)])
+    assert found.order == pytest.approx(3.0, abs=1e-9)
+    assert found.points == 4
+    assert found.below == (4,)
+    assert found.fit < 0.9
+
+
+def test_points_below_the_floor_are_named_and_change_nothing() -> None:
+    values = [1.0, 0.5, 0.25, 0.125]
+    floored = decay([*values, 3e-16, 0.0, 2e-16])
+    assert floored.below == (4, 5, 6)
+    assert (floored.rate, floored.fit, floored.points) == (decay(values).rate, decay(values).fit, 4)
+    assert floored.rate == pytest.approx(0.5)
+
+
+def test_what_comes_after_the_floor_is_rounding_too() -> None:
+    """A stream of float32 may float up again from an exact zero."""
+    assert decay([1.0, 0.5, 0.0, 1e-7, 0.3]).points == 2
+
+
+def test_the_floor_is_that_of_the_type_the_trace_ran_in() -> None:
+    assert decay([1.0, 1e-3, 1e-6, 1e-9]).points == 4
+    assert decay([1.0, 1e-3, 1e-6, 1e-9], floor=1e-5).points == 2
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [0.0, 0.0], [math.nan, 1.0], [FLOOR / 2, 1.0]])
+def test_fewer_than_two_points_have_no_rate(values: list[float]) -> None:
+    found = decay(values)
+    assert math.isnan(found.rate)
+    assert math.isnan(found.fit)
+    assert math.isnan(found.order)
+
+
+def test_what_does_not_decay_has_rate_one_and_no_order() -> None:
+    found = decay([0.8] * 6)
+    assert found.rate == pytest.approx(1.0)
+    assert found.fit == 1.0
+    assert math.isnan(found.order)
+
+
+def test_the_first_layers_can_be_passed_over() -> None:
+    assert decay([9.0, 1.0, 0.5, 0.25], start=1).rate == pytest.approx(0.5)
+    assert math.isnan(decay([1.0, math.nan, 0.25, 0.1]).order)

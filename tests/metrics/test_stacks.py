@@ -1,0 +1,141 @@
+"""Twelve random layers: the residuals of known stacks, measured on the models of the lab, in float64.
+
+Compared are stacks without an MLP, whose kind is not known of the reference. Output projections are drawn with
+variance 1/D there; ours, which start smaller by sqrt(2 L), are scaled to it. Known are means over five runs, so a mean
+over ten of ours may differ from it by three standard errors of the difference.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from attnlab.metrics.decay import decay
+from attnlab.metrics.gradients import gradients
+from attnlab.metrics.measure import Reading, measured
+from attnlab.model.transformer import Block, Transformer, build
+from attnlab.specs import ModelSpec, Part
+from attnlab.tensors import Trace
+from tests.builders import everywhere, noise, seeded
+
+LAYERS, LENGTH, SEEDS = 12, 32, 10
+LOOKS = (1, 2, 3, 6, 12)
+SOFTMAX = Part(name="softmax")
+
+
+def random_model(seed: int, attention: Part, *, skip: bool, norm: str, mlp: float, batch: int = 1) -> Transformer:
+    """A stack with branches as strong as their inputs, and an embedding of its own for each token."""
+    spec = ModelSpec.model_validate(
+        {"layers": LAYERS, "width": 64, "heads": 4, "mlp": mlp, "norm": norm, "skip": skip}
+        | {"attention": attention, "position": "none"}
+    )
+    model = build(spec, vocabulary=batch * LENGTH, length=LENGTH, seed=seed).double()
+    with torch.no_grad():
+        for block in model.blocks:
+            assert isinstance(block, Block)
+            block.attention.output.weight.mul_(math.sqrt(2 * LAYERS))
+            if block.mlp is not None:
+                block.mlp.fall.weight.mul_(math.sqrt(2 * LAYERS))
+    return model
+
+
+def apart(seed: int, batch: int = 1) -> Tensor:
+    """Sequences in which no token stands twice."""
+    return torch.randperm(batch * LENGTH, generator=seeded(seed)).view(batch, LENGTH)
+
+
+@cache
+def readings(skip: bool, norm: str, name: str) -> tuple[tuple[Reading, ...], ...]:
+    """Ten runs of a metric."""
+    found = []
+    for seed in range(SEEDS):
+        inputs = apart(seed)
+        model = random_model(seed, SOFTMAX, skip=skip, norm=norm, mlp=0.0)
+        with torch.no_grad():
+            trace: Trace = model(inputs, everywhere(inputs), trace=True).trace[0]
+        found.append(measured(trace, [name])[name])
+    return tuple(found)
+
+
+def compare(found: Tensor, known: float) -> None:
+    """Means over ten runs and five."""
+    assert abs(float(found.mean()) - known) <= 3 * float(found.std()) * math.sqrt(1 / SEEDS + 1 / 5) + 5e-4
+
+
+@pytest.mark.parametrize(
+    ("skip", "norm", "residuals", "cosine"),
+    [
+        (False, "none", (0.82, 0.62, 0.44, 0.13, 0.005), 1.000),
+        (False, "post", (0.81, 0.57, 0.42, 0.13, 0.004), 1.000),
+        (True, "pre", (0.95, 0.91, 0.83, 0.64, 0.50), 0.687),
+    ],
+)
+def test_causal_stacks_collapse_as_is_known(skip: bool, norm: str, residuals: tuple[float, ...], cosine: float) -> None:
+    for layer, known in zip(LOOKS, residuals, strict=True):
+        found = [run[layer].value for run in readings(skip, norm, "residual-composite")]
+        compare(torch.tensor(found, dtype=torch.float64), known)
+    found = [run[12].value for run in readings(skip, norm, "cosine")]
+    compare(torch.tensor(found, dtype=torch.float64), cosine)
+
+
+def test_a_causal_stack_without_skips_decays_steadily_and_skips_stop_it() -> None:
+    without, beside = (
+        [decay([one.value for one in run], start=1) for run in readings(skip, norm, "residual-composite")]
+        for skip, norm in ((False, "post"), (True, "pre"))
+    )
+    assert all(0.5 < one.rate < 0.75 and one.fit > 0.95 and not one.below for one in without)
+    assert all(one.rate > 0.9 for one in beside)
+
+
+def bidirectional(seed: int, norm: bool) -> list[Tensor]:
+    """Streams of a stack without skips where every token sees every other."""
+    stream, width, heads = noise(1, LENGTH, 64, seed=seed), 64, 4
+    streams = [stream]
+    for layer in range(LAYERS):
+        maps = [noise(width, width, seed=1000 * (seed + 1) + 10 * layer + kind) / math.sqrt(width) for kind in range(4)]
+        query, key, value = ((stream @ one).unflatten(-1, (heads, -1)).transpose(1, 2) for one in maps[:3])
+        weights = (query @ key.mT / math.sqrt(width // heads)).softmax(-1)
+        stream = (weights @ value).transpose(1, 2).flatten(-2) @ maps[3]
+        stream = functional.layer_norm(stream, (width,)) if norm else stream
+        streams.append(stream)
+    return streams
+
+
+@pytest.mark.parametrize(("norm", "known"), [(False, (0.73, 0.018)), (True, (0.76, 0.18, 0.0043))])
+def test_bidirectional_stacks_fall_below_the_floor_within_a_few_layers(norm: bool, known: tuple[float, ...]) -> None:
+    runs = []
+    for seed in range(SEEDS):
+        found = measured(Trace(tuple(bidirectional(seed, norm)), (), ()), ["residual-composite"])["residual-composite"]
+        assert all(one.below for one in found[7:])
+        assert not any(one.below for one in found[:3])
+        runs.append([one.value for one in found])
+    values = torch.tensor(runs, dtype=torch.float64)
+    for layer, one in enumerate(known, 1):
+        compare(values[:, layer], one)
+
+
+def test_a_generalised_softmax_raises_the_gradient_of_the_queries() -> None:
+    """How much of that is its gain alone is not told here."""
+
+    def mean(attention: Part) -> Tensor:
+        runs = []
+        for seed in range(3):
+            model = random_model(seed, attention, skip=True, norm="pre", mlp=4.0, batch=4)
+            inputs = apart(seed, 4)
+            targets = torch.randint(inputs.numel(), (inputs.numel(),), generator=seeded(seed))
+
+            def loss(model: Transformer = model, inputs: Tensor = inputs, targets: Tensor = targets) -> Tensor:
+                return functional.cross_entropy(model(inputs, everywhere(inputs)).logits_NV, targets)
+
+            runs.append([one.norm for one in gradients(model, [loss]) if one.kind == "query"])
+        return torch.tensor(runs, dtype=torch.float64).mean(0)
+
+    softmax = mean(SOFTMAX)
+    half, whole = (mean(Part(name="gpam", options={"lambdas": "tied", "plus": plus})) / softmax for plus in (0.5, 1.0))
+    assert float(half.min()) > 1.3
+    assert 1.5 < float(half.mean()) < float(whole.mean()) < 4.0

@@ -1,0 +1,71 @@
+"""Records as a sweep leaves them, written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from attnlab.records import Point, Reading, Record, Score
+from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec, TrainSpec
+
+TOTAL = 1000
+CHANCE = 0.25
+
+
+def score(share: float, chance: float = CHANCE) -> Score:
+    return Score(correct=round(share * TOTAL), total=TOTAL, chance=chance)
+
+
+def run(
+    attention: str = "softmax",
+    pairs: Any = 4,
+    seed: int = 0,
+    accuracy: float = 0.5,
+    *,
+    position: str = "learned",
+    task: str = "recall",
+    lr: float = 3e-3,
+    width: int = 64,
+    validation: float | None = None,
+    status: Literal["done", "diverged", "failed"] = "done",
+    elsewhere: dict[Any, float] | None = None,
+    members: dict[str, float] | None = None,
+    trained: str = "",
+    options: dict[str, Any] | None = None,
+    **more: Any,
+) -> Record:
+    """One run: what it is, and the test accuracy it showed; validation follows it unless it is given."""
+    spec = RunSpec(
+        task=TaskSpec(
+            name=task,
+            options={"pairs": pairs, **(options or {})},
+            knob="pairs",
+            train={"pairs": trained} if trained else {},
+        ),
+        model=ModelSpec(attention=(Part(name=attention),), position=Part(name=position), width=width),
+        train=TrainSpec(lr=lr),
+        seed=seed,
+    )
+    readings = [("", rung, share) for rung, share in (elsewhere or {}).items()]
+    readings += [(name, pairs, share) for name, share in (members or {}).items()]
+    last = accuracy if validation is None else validation
+    curve = (Point(step=100, loss=2.0, accuracy=0.1), Point(step=1200, loss=1.0, accuracy=last))
+    return Record(
+        id=spec.id,
+        spec=spec,
+        status=status,
+        steps=1200,
+        parameters=1000,
+        accuracy=score(accuracy),
+        answers=score(accuracy / 2),
+        readings=tuple(
+            Reading(member=name, complexity=rung, length=8, accuracy=score(share), answers=score(share), loss=2.0)
+            for name, rung, share in readings
+        ),
+        **{"loss": 1.0, "curve": curve, "environment": {"seconds": 20.0 + seed}, **more},
+    )
+
+
+def seeds(accuracies: Sequence[float], **what: Any) -> list[Record]:
+    """One run for each accuracy, its seed counted up."""
+    return [run(seed=seed, accuracy=accuracy, **what) for seed, accuracy in enumerate(accuracies)]

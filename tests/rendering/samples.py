@@ -1,0 +1,34 @@
+"""Records to report on."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from attnlab.records import Record, Score
+from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
+
+
+def spec(
+    *, attention: str = "softmax", position: str = "learned", seed: int = 0, pairs: int = 4, **options: Any
+) -> RunSpec:
+    return RunSpec(
+        task=TaskSpec(name="recall", options={"pairs": pairs}, knob="pairs"),
+        model=ModelSpec(attention=(Part(name=attention, options=options),), position=Part(name=position)),
+        seed=seed,
+    )
+
+
+def record(
+    run: RunSpec, correct: int = 1000, *, status: Literal["done", "diverged"] = "done", reason: str = ""
+) -> Record:
+    return Record(
+        id=run.id,
+        spec=run,
+        status=status,
+        reason=reason,
+        steps=1200,
+        parameters=119_424,
+        accuracy=Score(correct=correct, total=1000, chance=0.25),
+        answers=Score(correct=correct // 5, total=250, chance=0.004),
+        environment={"seconds": 75.2},
+    )

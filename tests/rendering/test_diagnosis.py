@@ -1,0 +1,183 @@
+"""A diagnosis as tables, curves, maps and files, from constructed numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+
+import pytest
+
+from attnlab.diagnosis.result import Decay, Diagnosis, Map, Panel, Series
+from attnlab.errors import BadValue
+from attnlab.rendering._attention_map import HeadMap
+from attnlab.rendering.attention_map_plot import plotted
+from attnlab.rendering.diagnosis import Drawn, as_csv, as_json, rough, scale
+from tests.rendering.capture import console, drawn, said
+
+NAN = math.nan
+LAYERS = tuple(map(str, range(13)))
+FALLING = (*(10.0**-layer for layer in range(12)), 1e-20)
+BELOW = (False,) * 12 + (True,)
+
+
+def falling(variant: str = "softmax") -> Series:
+    return Series(variant, (FALLING, FALLING), FALLING, BELOW, Decay(0.1, 1.0, 1.0, 12))
+
+
+def diagnosis(*rows: Series, columns: tuple[str, ...] = LAYERS, geometric: bool = True) -> Diagnosis:
+    panel = Panel("residual", "How far tokens are apart.", "the stream", geometric, columns, rows)
+    return Diagnosis("rank-collapse", "12 layers", (panel,))
+
+
+def headed() -> Series:
+    heads = ((0.25, 0.75), (0.5, 0.125))
+    return Series("gpam", ((0.5, 0.3125),), (0.5, 0.3125), (False, False), heads=heads)
+
+
+def test_at_80_columns_layers_are_thinned_and_both_ends_stay() -> None:
+    lines = drawn(Drawn(diagnosis(falling())))
+    head = next(line for line in lines if line.startswith("layer")).split()
+    assert (head[1], head[-2], head[-1]) == ("0", "12", "curve")
+    assert len(head) == 10  # "layer", eight layers, "curve"
+
+
+def test_at_120_columns_every_layer_stands() -> None:
+    lines = drawn(Drawn(diagnosis(falling())), width=120)
+    head = next(line for line in lines if line.startswith("layer")).split()
+    assert head[1:-1] == list(LAYERS)
+
+
+def test_what_lies_below_the_floor_is_said_and_not_drawn() -> None:
+    lines = drawn(Drawn(diagnosis(falling())), width=120)
+    row = next(line for line in lines if line.startswith("softmax"))
+    assert "<1e-12" in row
+    assert "1.0e-20" not in row
+    # Twelve falling blocks, then nothing at the thirteenth.
+    assert row.split("<1e-12")[1].strip() == "█▇▇▆▅▅▄▄▃▂▂▁"
+    assert any("below the float floor" in line for line in lines)
+
+
+def test_the_decay_stands_below_the_curve() -> None:
+    lines = drawn(Drawn(diagnosis(falling())))
+    assert any(line.endswith("×0.10 R² 1.00") for line in lines)
+
+
+def test_curves_of_a_panel_share_one_scale() -> None:
+    one = Series("one", ((1.0, 2.0),), (1.0, 2.0), (False, False))
+    ten = Series("ten", ((9.0, 10.0),), (9.0, 10.0), (False, False))
+    found = diagnosis(one, ten, columns=("1", "2"), geometric=False)
+    assert scale(found.panels[0]) == (1.0, 10.0)
+    lines = drawn(Drawn(found))
+    assert [line.split()[-1] for line in lines if line.startswith(("one", "ten"))] == ["▁▂", "▇█"]
+
+
+def test_decades_are_drawn_by_their_logarithm() -> None:
+    row = Series("one", ((1.0, 0.1, 0.01),), (1.0, 0.1, 0.01), (False,) * 3)
+    assert scale(diagnosis(row, columns=("1", "2", "3")).panels[0]) == (-2.0, 0.0)
+
+
+def test_the_spread_over_seeds_stands_below_the_mean() -> None:
+    row = Series("one", ((0.4,), (0.6,)), (0.5,), (False,))
+    lines = drawn(Drawn(diagnosis(row, columns=("1",))))
+    place = next(index for index, line in enumerate(lines) if line.startswith("one"))
+    assert lines[place].split()[1] == "0.500"
+    assert lines[place + 1].split() == [f"±{rough(2**0.5 / 10)}"]
+
+
+def test_one_seed_has_no_spread() -> None:
+    row = Series("one", ((0.5,),), (0.5,), (False,))
+    assert "±" not in "\n".join(drawn(Drawn(diagnosis(row, columns=("1",)))))
+
+
+def test_the_head_of_the_greatest_value_is_named() -> None:
+    lines = drawn(Drawn(diagnosis(headed(), columns=("1", "2"), geometric=False)))
+    place = next(index for index, line in enumerate(lines) if line.startswith("gpam"))
+    assert (lines[place].split()[-1], lines[place + 1].split()[-1]) == ("0.750", "1.2")
+
+
+def test_no_head_is_greatest_where_all_are_equal() -> None:
+    assert Series("one", ((0.0,),), (0.0,), (False,), heads=((0.0, 0.0),)).greatest is None
+
+
+def test_nothing_to_measure_is_a_dash() -> None:
+    row = Series("delta", ((NAN, NAN),), (NAN, NAN), (False, False))
+    lines = drawn(Drawn(diagnosis(row, columns=("1", "2"))))
+    assert next(line for line in lines if line.startswith("delta")).split() == ["delta", "-", "-"]
+    assert any("A dash: there is nothing to measure." in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["softmax · d27b4d", "softmax as loud as gpam:plus=0.25", "mixed:" + 30 * "parts"])
+def test_a_long_name_is_whole_above_its_numbers(name: str) -> None:
+    screen = console()
+    screen.print(Drawn(diagnosis(falling(name), falling("gpam"))), highlight=False, crop=False)
+    lines = [line.rstrip() for line in said(screen).splitlines()]
+    for one in (name, "gpam"):
+        above = lines.index(one)
+        assert lines[above + 1].split()[0] == "1.000"
+        assert lines[above + 2].split()[0] == "±0"
+    head = next(line for line in lines if line.startswith("layer"))
+    assert head.index(" 12 ") == lines[above + 1].index("<1e-12") + 3
+
+
+def test_a_long_name_stands_beside_its_numbers_where_they_all_fit() -> None:
+    found = Drawn(diagnosis(falling("softmax · d27b4d"), falling("gpam")))
+    lines = drawn(found, width=126)
+    assert next(line for line in lines if line.startswith("softmax")).split()[3:5] == ["1.000", "0.100"]
+    assert next(line for line in lines if line.startswith("layer")).split()[1:-1] == list(LAYERS)
+    assert "softmax · d27b4d" in drawn(found, width=122)
+
+
+def test_json_holds_every_number_and_null_for_none() -> None:
+    row = Series("one", ((0.5, NAN),), (0.5, NAN), (False, False))
+    data = json.loads(as_json(diagnosis(row, columns=("1", "2"))))
+    (panel,) = data["panels"]
+    assert (panel["metric"], panel["mean"], panel["columns"]) == ("residual", "geometric", ["1", "2"])
+    assert panel["variants"][0]["mean"] == [0.5, None]
+    assert panel["variants"][0]["decay"] is None
+
+
+def test_csv_has_a_line_for_each_layer_and_seed_and_for_each_head() -> None:
+    listed = list(csv.DictReader(io.StringIO(as_csv(diagnosis(headed(), columns=("1", "2"))).decode())))
+    assert [(row["layer"], row["head"], row["seed"], row["value"]) for row in listed] == [
+        ("1", "", "0", "0.5"),
+        ("1", "1", "", "0.25"),
+        ("1", "2", "", "0.75"),
+        ("2", "", "0", "0.3125"),
+        ("2", "1", "", "0.5"),
+        ("2", "2", "", "0.125"),
+    ]
+
+
+def test_a_map_is_as_dark_as_its_weights() -> None:
+    lines = drawn(HeadMap(Map("gpam", 2, 1, ((1.0, 0.0), (0.25, -1.0)))))
+    assert lines[1] == "gpam  layer 2, head 1: queries down, keys across"
+    assert [line[5:] for line in lines[2:4]] == ["██", "▒▒≡≡"]
+    assert lines[4] == "░▒▓█ up to 1, by the root; ·-=≡ likewise below zero"
+
+
+def test_long_maps_keep_the_largest_of_each_square() -> None:
+    rows = tuple(tuple(float(key == 0) for key in range(64)) for _ in range(64))
+    lines = drawn(HeadMap(Map("softmax", 1, 1, rows)))
+    assert len(lines) == 2 + 32 + 1
+    assert [line[5:] for line in lines[2:34]] == ["██"] * 32
+    assert lines[-1].endswith("each cell the largest of 2 x 2")
+
+
+def test_a_map_of_zeros_is_blank() -> None:
+    lines = drawn(HeadMap(Map("relu", 1, 1, ((0.0, 0.0), (0.0, 0.0)))))
+    assert [line[5:] for line in lines[2:4]] == ["", ""]
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<svg"), (".html", b"<!DOCTYPE html>")])
+def test_a_map_is_plotted(suffix: str, start: bytes) -> None:
+    pytest.importorskip("altair")
+    pytest.importorskip("vl_convert")
+    maps = [Map("gpam", 1, 1, ((1.0, 0.0), (1.5, -0.5)))]
+    assert plotted(maps, suffix).lstrip().startswith(start)
+
+
+def test_another_format_is_refused() -> None:
+    with pytest.raises(BadValue, match=r"A map is not written as '\.gif'"):
+        plotted([], ".gif")

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from attnlab.config.experiment import Claim, Climb, Experiment
+from attnlab.rendering.html import as_page
+from attnlab.rendering.report import report
+from tests.rendering.fake_runs import seeds
+
+VOID = {"meta", "br", "hr", "img"}
+
+
+class Reader(HTMLParser):
+    """The words of a page; complains of tags that do not close and of whatever is fetched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def page(question: str = "Is a < b?") -> Reader:
+    environment = {"torch": "2.13.0", "ended": "2026-11-22T01:00:00Z"}
+    records = [
+        one.model_copy(update={"environment": environment})
+        for pairs in (2, 4)
+        for one in seeds([0.9, 1.0, 1.0], pairs=pairs)
+    ]
+    claim = Claim(says="It is <b>.", of={}, expect="greater", bound=0.5)
+    said = report(records, Experiment(name="x", question=question, ladders=(Climb(ladder="recall"),), claims=(claim,)))
+    reader = Reader()
+    reader.feed(as_page(said, "attnlab report x --page y.html", "attnlab sweep x").decode())
+    return reader
+
+
+def test_a_page_is_whole_and_fetches_nothing() -> None:
+    found = page()
+    text = " ".join(found.words)
+    assert found.open == []
+    assert [link for link in found.fetched if "http" in link] == []
+    assert "<script" not in text
+    for said in ("Is a < b?", "It is <b>.", "96.7", "90.0-100.0, n=3", "holds", "2.13.0", "attnlab sweep x"):
+        assert said in text, said
+    assert "6, 2026-11-22T01:00:00Z to 2026-11-22T01:00:00Z" in text
+    assert "--page y.html" in text
+
+
+def test_without_the_libraries_that_draw_it_says_how_to_have_a_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "altair", None)
+    assert "pip install 'attnlab[plots]'" in " ".join(page().words)

@@ -1,0 +1,61 @@
+"""What company costs, from constructed records."""
+
+from __future__ import annotations
+
+import pytest
+
+from attnlab.records import Reading, Record, Score
+from attnlab.rendering.interference import interference
+from attnlab.specs import RunSpec, TaskSpec
+from tests.rendering.capture import drawn
+
+
+def score(share: float) -> Score:
+    return Score(correct=round(1000 * share), total=1000, chance=0.1)
+
+
+def run(seed: int, **accuracies: float) -> Record:
+    spec = RunSpec(task=TaskSpec(name="medley", options={"level": 0, "n": len(accuracies)}, knob="level"), seed=seed)
+    readings = tuple(
+        Reading(member=name, complexity=0, length=8, accuracy=score(share), answers=score(share), loss=0.5)
+        for name, share in accuracies.items()
+    )
+    whole = score(sum(accuracies.values()) / len(accuracies))
+    return Record(id=spec.id, spec=spec, status="done", steps=9, accuracy=whole, answers=whole, readings=readings)
+
+
+RECORDS = [
+    *(run(seed, copy=0.9 + seed / 100) for seed in range(3)),
+    *(run(seed, recall=0.8) for seed in range(3)),
+    *(run(seed, copy=0.5 + seed / 100, recall=0.8) for seed in range(3)),
+]
+
+
+def test_what_is_lost_is_alone_less_together() -> None:
+    (matrix,) = interference(RECORDS)
+    assert matrix.tasks == ("copy", "recall")
+    cell = matrix.cells["copy", ("recall",)]
+    assert cell.accuracies == (0.5, 0.51, 0.52)
+    assert cell.loss == pytest.approx(0.4)
+    assert 0.37 < cell.interval[0] <= 0.4 <= cell.interval[1] < 0.43
+    assert matrix.cells["recall", ("copy",)].loss == 0
+
+
+def test_the_matrix_is_drawn_with_what_is_lost_below() -> None:
+    (matrix,) = interference(RECORDS)
+    said = "\n".join(drawn(matrix))
+    assert "with recall" in said
+    assert "91.0 %" in said
+    assert "+40.0 [" in said
+
+
+def test_readings_of_other_rungs_are_no_company() -> None:
+    both = run(0, copy=0.9, recall=0.8)
+    other = both.readings[1].model_copy(update={"complexity": 3})
+    (matrix,) = interference([both.model_copy(update={"readings": (both.readings[0], other)})])
+    assert list(matrix.cells) == [("copy", ())]
+
+
+def test_runs_of_other_tasks_are_left_out() -> None:
+    plain = run(0, copy=0.1).model_copy(update={"spec": RunSpec(task=TaskSpec(name="copy"))})
+    assert interference([plain]) == []

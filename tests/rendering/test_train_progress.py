@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import math
+
+from attnlab.records import Point
+from attnlab.rendering._sparkline import BLOCKS
+from attnlab.rendering.train_progress import Display, PlainLines, watched
+from attnlab.training.events import Began, Ended, Looked, Stepped
+from tests.rendering.capture import console, drawn, said
+from tests.rendering.samples import record, spec
+
+RUN = spec(attention="dape", kernel=3, seed=2)
+TITLE = "recall pairs=4 · dape:kernel=3 · learned · seed 2"
+
+
+def looked(step: int, accuracy: float) -> Looked:
+    return Looked(RUN, Point(step=step, loss=1 / step, accuracy=accuracy))
+
+
+def test_a_title_names_the_run() -> None:
+    assert RUN.words == TITLE
+
+
+def test_plain_lines() -> None:
+    screen = console()
+    lines = PlainLines(screen)
+    lines(Began(RUN, 0, 119_424, "cpu"))
+    lines(Stepped(RUN, 50, 4.0, 1000))
+    lines(looked(100, 0.25))
+    lines(looked(200, 1.0))
+    lines(Ended(record(RUN)))
+    told = said(screen).splitlines()
+    assert told[0] == f"{TITLE}: 119,424 weights on cpu"
+    assert told[1].startswith("  step 100/2000  loss 0.0100  accuracy 25.0 %  ")
+    assert told[2].startswith("  step 200/2000  loss 0.0050  accuracy 100.0 %  ")
+    assert len(told) == 3
+
+
+def test_plain_lines_of_a_run_that_goes_on_and_diverges() -> None:
+    screen = console(width=20)
+    lines = PlainLines(screen)
+    lines(Began(RUN, 300, 1000, "cuda"))
+    lines(Ended(record(RUN, status="diverged", reason="the loss was nan at step 310")))
+    assert said(screen).splitlines() == [
+        f"{TITLE}: 1,000 weights on cuda, going on at step 300",
+        "  diverged: the loss was nan at step 310",
+    ]
+
+
+def test_the_display_shows_the_curves_as_they_grow() -> None:
+    display = Display()
+    display(Began(RUN, 0, 119_424, "cpu"))
+    for step in range(1, 21):
+        display(Stepped(RUN, 10 * step, 5.0 / step, 6400))
+    display(looked(100, 0.25))
+    display(looked(200, 1.0))
+    lines = drawn(display)
+    text = "\n".join(lines)
+    assert text.startswith(f"{TITLE} · 119,424")
+    assert "200/2,000" in text
+    assert "loss 0.2500" in text
+    assert "accuracy 100.0 %" in text
+    assert "tokens/s" in lines[-1]
+    chart = [line for line in lines if set(line) & set(BLOCKS[1:])]
+    assert len(chart) == 4
+    assert chart[0][0] == "█"
+    assert chart[0].rstrip().endswith(" █")
+    assert chart[3].rstrip().endswith("█" * 2)
+
+
+def test_the_display_is_drawn_before_anything_happened() -> None:
+    text = "\n".join(drawn(Display()))
+    assert "loss -" in text
+    assert "accuracy -" in text
+
+
+def test_a_new_run_clears_the_display() -> None:
+    display = Display()
+    display(Began(RUN, 0, 1000, "cpu"))
+    display(Stepped(RUN, 10, 5.0, 6400))
+    display(looked(100, 0.25))
+    display(Began(spec(seed=7), 40, 1000, "cpu"))
+    text = "\n".join(drawn(display))
+    assert "seed 7" in text
+    assert "40/2,000" in text
+    assert "loss -" in text
+    assert not set(text) & set(BLOCKS[1:])
+
+
+def test_losses_that_are_no_numbers_are_drawn_as_blanks() -> None:
+    display = Display()
+    display(Began(RUN, 0, 1000, "cpu"))
+    for step, loss in enumerate((1.0, math.inf, math.nan)):
+        display(Stepped(RUN, step, loss, 64))
+    assert "loss nan" in "\n".join(drawn(display))
+
+
+def test_a_terminal_gets_the_display_and_a_file_gets_lines() -> None:
+    with watched(console(terminal=True)) as watcher:
+        assert isinstance(watcher, Display)
+        watcher(Began(RUN, 0, 1000, "cpu"))
+    with watched(console()) as watcher:
+        assert isinstance(watcher, PlainLines)

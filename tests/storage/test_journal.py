@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from attnlab.errors import StoreError
+from attnlab.records import Record, Score
+from attnlab.specs import RunSpec, TaskSpec
+from attnlab.storage import journal
+from attnlab.storage.journal import Journal
+
+
+def record(seed: int, *, correct: int = 1) -> Record:
+    spec = RunSpec(task=TaskSpec(name="copy"), seed=seed)
+    score = Score(correct=correct, total=10, chance=0.1)
+    return Record(id=spec.id, spec=spec, status="done", steps=1, parameters=1, accuracy=score, answers=score)
+
+
+def append_one_by_one(path: Path, seeds: range) -> None:
+    for seed in seeds:
+        Journal(path).append([record(seed)])
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "records.jsonl")
+
+
+def test_a_journal_that_was_never_written_is_empty(kept: Journal) -> None:
+    assert kept.read() == []
+
+
+def test_records_come_back_in_order(kept: Journal) -> None:
+    kept.append([record(2), record(1)])
+    kept.append([record(0)])
+    assert kept.read() == [record(2), record(1), record(0)]
+    assert kept.path.read_bytes().count(b"\n") == 3
+
+
+def test_appending_nothing_changes_nothing(kept: Journal) -> None:
+    kept.append([record(0)])
+    before = kept.path.read_bytes()
+    kept.append([])
+    assert kept.path.read_bytes() == before
+
+
+def test_the_later_record_of_one_id_stands_at_its_later_place(kept: Journal) -> None:
+    kept.append([record(0, correct=1), record(1), record(0, correct=9)])
+    assert kept.read() == [record(1), record(0, correct=9)]
+
+
+@pytest.mark.parametrize("torn", [b"{", b'{"id": "abc', record(9).model_dump_json().encode(), b"\xff"])
+def test_a_torn_last_line_is_passed_over_and_cut_before_the_next_append(kept: Journal, torn: bytes) -> None:
+    kept.append([record(0)])
+    whole = kept.path.read_bytes()
+    kept.path.write_bytes(whole + torn)
+    assert kept.read() == [record(0)]
+    kept.append([record(1)])
+    assert kept.read() == [record(0), record(1)]
+    assert kept.path.read_bytes().startswith(whole + b'{"id"')
+
+
+def test_a_torn_only_line_is_cut(kept: Journal) -> None:
+    kept.path.write_bytes(b'{"id": "a')
+    kept.append([record(0)])
+    assert kept.read() == [record(0)]
+
+
+def test_a_torn_line_longer_than_any_buffer_is_cut(kept: Journal) -> None:
+    kept.append([record(0)])
+    with kept.path.open("ab") as file:
+        file.write(b"x" * 200_000)
+    kept.append([record(1)])
+    assert kept.read() == [record(0), record(1)]
+
+
+@pytest.mark.parametrize("broken", [b"{", b"", b"\xff", b'{"id": "abc"}', b"null"])
+def test_a_broken_line_in_the_middle_is_told_with_its_number(kept: Journal, broken: bytes) -> None:
+    lines = [record(0).model_dump_json().encode(), broken, record(1).model_dump_json().encode(), b""]
+    kept.path.write_bytes(b"\n".join(lines))
+    with pytest.raises(StoreError) as caught:
+        kept.read()
+    assert str(caught.value) == (
+        f"{kept.path}:2\n  This line is no record.\n"
+        "  The line was changed or damaged; move it away to go on without that run."
+    )
+
+
+def test_a_broken_last_line_that_is_whole_is_an_error(kept: Journal) -> None:
+    kept.path.write_bytes(b"{}\n")
+    with pytest.raises(StoreError, match=r"This line is no record\."):
+        kept.read()
+
+
+def test_two_writers_lose_nothing(kept: Journal) -> None:
+    context = multiprocessing.get_context("spawn")
+    halves = [range(20), range(20, 40)]
+    writers = [context.Process(target=append_one_by_one, args=(kept.path, half)) for half in halves]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert sorted(found.spec.seed for found in kept.read()) == list(range(40))
+
+
+def test_a_writer_gives_up_on_a_lock_that_is_never_freed(kept: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "PATIENCE", 0.01)
+    with FileLock(kept.path.with_suffix(".lock")), pytest.raises(StoreError) as caught:
+        kept.append([record(0)])
+    assert str(caught.value) == f"{kept.path}\n  Another run has been writing here for too long."
+
+
+def test_a_journal_that_cannot_be_written_is_told(kept: Journal) -> None:
+    kept.path.mkdir()
+    with pytest.raises(StoreError) as caught:
+        kept.append([record(0)])
+    assert str(caught.value) == f"{kept.path}\n  It cannot be written: Is a directory."

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from attnlab.errors import StoreError
+from attnlab.storage import FORMAT, Store
+from tests.storage.test_journal import record
+
+ONES = {"w": np.ones(3, dtype=np.float32)}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    found = Store(tmp_path / "deep" / "results")
+    found.open()
+    return found
+
+
+def test_looking_at_a_store_makes_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    assert store.records() == []
+    assert store.load("abc") is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_opening_makes_the_folder_and_says_its_format(store: Store) -> None:
+    assert json.loads((store.path / "store.json").read_text()) == {"format": FORMAT}
+    assert store.records() == []
+
+
+def test_opening_again_keeps_what_is_there(store: Store) -> None:
+    store.append([record(0)])
+    again = Store(store.path)
+    again.open()
+    assert again.records() == [record(0)]
+
+
+def test_a_store_of_a_newer_format_is_refused(store: Store) -> None:
+    label = store.path / "store.json"
+    label.write_text(json.dumps({"format": FORMAT + 1}))
+    with pytest.raises(StoreError) as caught:
+        Store(store.path)
+    assert str(caught.value) == (
+        f"{label}\n  This store has format {FORMAT + 1}; this attnlab reads up to {FORMAT}.\n"
+        "  Update attnlab, or choose another folder with --store."
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"3", b"\xff", b"{"])
+def test_a_label_that_says_no_format_is_refused(store: Store, content: bytes) -> None:
+    label = store.path / "store.json"
+    label.write_bytes(content)
+    with pytest.raises(StoreError) as caught:
+        Store(store.path)
+    assert str(caught.value) == f"{label}\n  It does not say what format this store has."
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    path = tmp_path / "results"
+    path.write_text("")
+    with pytest.raises(StoreError) as caught:
+        Store(path)
+    assert str(caught.value) == f"{path}\n  This is a file, not a folder.\n  Choose another folder with --store."
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / "file" / "results"
+    with pytest.raises(StoreError) as caught:
+        Store(path).open()
+    assert str(caught.value) == (
+        f"{path}\n  It cannot be written: Not a directory.\n  Choose another folder with --store."
+    )
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").mkdir()
+    with pytest.raises(StoreError, match=r"It cannot be written: Is a directory\."):
+        Store(tmp_path).open()
+
+
+def test_a_checkpoint_is_kept_until_its_runs_are_finished(store: Store) -> None:
+    store.save("bundle", ONES, {"step": 3})
+    kept = store.load("bundle")
+    assert kept is not None
+    np.testing.assert_array_equal(kept[0]["w"], ONES["w"])
+    assert kept[1] == {"step": 3}
+    store.finish("run", ONES)
+    assert store.load("bundle") is not None
+    store.drop("bundle")
+    assert store.load("bundle") is None
+    assert [path.name for path in (store.path / "weights").iterdir()] == ["run.safetensors"]
+
+
+def test_a_run_without_a_checkpoint_is_finished_all_the_same(store: Store) -> None:
+    store.finish("run", ONES)
+    store.drop("run")
+    assert (store.path / "weights" / "run.safetensors").is_file()

@@ -1,0 +1,34 @@
+"""What tests of tasks read: the example of a module's docstring, and the rungs of a ladder."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from attnlab.config.ladder import ladder
+from attnlab.tasks import IGNORE, Task
+from attnlab.tasks.io.ladders import find_ladder, task_spec
+from attnlab.tasks.io.streams import build
+
+
+def example(task: Task) -> tuple[list[int], list[int]]:
+    """Inputs and answers of the example in the docstring of the task's module, its lines joined, as token ids."""
+    ids = {task.symbol(token): token for token in range(task.vocabulary)}
+    lines = (sys.modules[type(task).__module__].__doc__ or "").splitlines()
+    inputs, answers = (
+        [token for line in lines if line.split()[:1] == [word] for token in line.strip().split("      ")[0].split()[1:]]
+        for word in ("inputs", "answers")
+    )
+    return [ids[word] for word in inputs], [IGNORE if word == "." else ids[word] for word in answers]
+
+
+def unsolved(name: str, rows: int = 200) -> int:
+    """How many sequences, over all rungs of a ladder, the slow solver answers otherwise than they are labelled."""
+    wrong = 0
+    for rung in ladder(name).rungs:
+        task = build(task_spec(find_ladder(name), {}, rung))
+        batch = task.sample(np.random.default_rng(0), rows)
+        pairs = zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True)
+        wrong += sum(task.solve(tokens) != due for tokens, due in pairs)
+    return wrong

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attnlab import resources
+from attnlab.errors import AttnlabError, BadValue, UnknownName
+from attnlab.tasks import TASKS, Batch, Task
+from attnlab.tasks.io.ladders import find_ladder, shipped, task_spec
+
+LADDER = """\
+name: mine
+summary: My own.
+task: recall
+complexity: pairs
+rungs: [1, 2]
+default: 1
+options: {length: 32}
+training: {pairs: 1..2}
+source: me
+"""
+
+
+class Loose(Task):
+    """A task without a ladder."""
+
+    knob = "depth"
+
+    def __init__(self, *, depth: int = 3) -> None:
+        self.depth = depth
+
+    def sample(self, random: np.random.Generator, batch: int) -> Batch:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def loose() -> Iterator[None]:
+    TASKS.register("loose", source="here")(Loose)
+    yield
+    TASKS._entries.pop("loose")
+
+
+def mine(folder: Path, old: str = "", new: str = "") -> str:
+    path = folder / "mine.yaml"
+    path.write_text(LADDER.replace(old, new) if old else LADDER)
+    return str(path)
+
+
+def test_shipped_ladders_are_those_of_the_shelf() -> None:
+    assert [found.name for found in shipped()] == resources.names("tasks")
+
+
+@pytest.mark.parametrize(("word", "name"), [("recall", "recall"), ("mqar", "recall"), ("parity-last", "parity-last")])
+def test_a_ladder_is_found_by_its_name_or_the_alias_of_its_task(word: str, name: str) -> None:
+    assert find_ladder(word).name == name
+
+
+def test_a_ladder_is_found_by_its_file(tmp_path: Path) -> None:
+    assert find_ladder(mine(tmp_path)).options == {"length": 32}
+
+
+@pytest.mark.usefixtures("loose")
+def test_a_task_without_a_ladder_climbs_its_own_knob() -> None:
+    found = find_ladder("loose")
+    assert (found.name, found.task, found.complexity, found.rungs, found.default) == (
+        "loose",
+        "loose",
+        "depth",
+        (3,),
+        3,
+    )
+    assert (found.summary, found.source) == ("A task without a ladder.", "here")
+
+
+def test_a_wrong_name_suggests_among_ladders_and_tasks() -> None:
+    with pytest.raises(UnknownName) as caught:
+        find_ladder("parity-lost")
+    assert str(caught.value).startswith(
+        "task\n  There is no task 'parity-lost'; did you mean 'parity-last'?\n  Known: binary-addition, "
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("task: recall", "task: recal", "3: task\n  There is no task 'recal'; did you mean 'recall'?"),
+        ("complexity: pairs", "complexity: pair", "4: complexity\n  There is no option of recall 'pair'; did you mean"),
+        (
+            "[1, 2]",
+            "[1, 0]",
+            "5: rungs[1]\n  Option 'pairs' cannot be 0.\n  Input should be greater than or equal to 1",
+        ),
+        ("{length: 32}", "{lenght: 32}", "7: options.lenght\n  There is no option of recall 'lenght'; did you mean"),
+        ("{length: 32}", "{length: x}", "7: options.length\n  Option 'length' cannot be 'x'."),
+    ],
+)
+def test_a_ladder_its_task_refuses_names_file_and_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = mine(tmp_path, old, new)
+    with pytest.raises(AttnlabError) as caught:
+        find_ladder(path)
+    assert str(caught.value).startswith(f"{path}:{message}")
+
+
+@pytest.mark.parametrize(
+    ("options", "rung", "chosen"),
+    [({}, None, {"pairs": 1, "length": 32}), ({}, 2, {"pairs": 2}), ({"pairs": 3, "length": 64}, None, {"pairs": 3})],
+)
+def test_the_users_options_stand_over_those_of_the_ladder(
+    tmp_path: Path, options: dict[str, Any], rung: Any, chosen: dict[str, Any]
+) -> None:
+    spec = task_spec(find_ladder(mine(tmp_path)), options, rung)
+    assert chosen.items() <= spec.options.items()
+    assert spec.options["length"] == options.get("length", 32)
+    assert spec.complexity == chosen["pairs"]
+    assert (spec.name, spec.knob, spec.train, spec.version) == ("recall", "pairs", {"pairs": "1..2"}, 1)
+
+
+def test_a_spec_holds_every_option_with_its_value() -> None:
+    assert set(task_spec(find_ladder("recall"), {}, None).options) == set(TASKS.entry("recall").options)
+
+
+def test_the_knob_is_given_once() -> None:
+    with pytest.raises(BadValue) as caught:
+        task_spec(find_ladder("recall"), {"pairs": 3}, 4)
+    assert "Both complexity and 'pairs' are given; they are one option." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "rung", "message"),
+    [
+        ({}, "many", "Option 'pairs' cannot be 'many'."),
+        ({"pair": 2}, None, "There is no option of recall 'pair'; did you mean 'pairs'?"),
+    ],
+)
+def test_what_the_task_refuses_is_told(options: dict[str, Any], rung: Any, message: str) -> None:
+    with pytest.raises(AttnlabError) as caught:
+        task_spec(find_ladder("recall"), options, rung)
+    assert caught.value.found == message
+    assert caught.value.where

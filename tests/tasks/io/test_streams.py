@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from attnlab.errors import BadValue, UnknownName
+from attnlab.specs import TaskSpec
+from attnlab.tasks import Stream
+from attnlab.tasks.io.streams import Source, build, generator, span
+
+COPY = TaskSpec(name="copy", options={"symbols": 8})
+
+
+def ranged(**train: Any) -> Source:
+    return Source(TaskSpec(name="copy", options={"symbols": 4}, train=train), seed=0)
+
+
+def test_every_seed_stream_and_index_has_its_own_numbers() -> None:
+    places = [(seed, stream, index) for seed in range(5) for stream in Stream for index in range(5)]
+    first = {int(generator(*place).integers(2**62)) for place in places}
+    assert len(first) == len(places)
+
+
+def test_a_generator_starts_anew_each_time() -> None:
+    one, other = (generator(1, Stream.DATA, 2).random(5) for _ in range(2))
+    np.testing.assert_array_equal(one[:2], other[:2])
+
+
+def test_the_streams_are_the_named_ones_and_keep_their_numbers() -> None:
+    assert {stream.name: int(stream) for stream in Stream} == {
+        "DATA": 1,
+        "VALIDATION": 2,
+        "TEST": 3,
+        "INIT": 4,
+        "BOOTSTRAP": 5,
+        "WATCH": 6,
+    }
+
+
+def test_training_validation_and_test_share_no_sequence() -> None:
+    source = Source(TaskSpec(name="copy", options={"symbols": 16}), seed=0)
+    streams = [
+        [source.training(step, 50) for step in range(4)],
+        source.held_out(Stream.VALIDATION, 200, 50),
+        source.held_out(Stream.TEST, 200, 50),
+    ]
+    found = [{tuple(row) for batch in stream for row in batch.inputs_BT.tolist()} for stream in streams]
+    assert [len(rows) for rows in found] == [200, 200, 200]
+    assert len(set.union(*found)) == 600
+
+
+def test_the_batch_of_a_step_depends_on_nothing_else() -> None:
+    used, fresh = Source(COPY, seed=3), Source(COPY, seed=3)
+    for step in range(3):
+        used.training(step, 7)
+    used.held_out(Stream.TEST, 10, 4)
+    np.testing.assert_array_equal(used.training(5, 8)[:2], fresh.training(5, 8)[:2])
+
+
+def test_seeds_and_steps_differ() -> None:
+    batches = [Source(COPY, seed).training(step, 8).inputs_BT.tobytes() for seed in range(3) for step in range(3)]
+    assert len(set(batches)) == 9
+
+
+def test_held_out_sequences_come_in_batches_with_a_rest() -> None:
+    sizes = [len(batch.inputs_BT) for batch in Source(COPY, 0).held_out(Stream.TEST, 10, 4)]
+    assert sizes == [4, 4, 2]
+
+
+def test_a_range_is_drawn_anew_for_each_batch_over_both_ends() -> None:
+    source = ranged(symbols="2..6")
+    lengths = [source.training(step, 3).inputs_BT.shape[1] for step in range(60)]
+    assert set(lengths) == {4, 6, 8, 10, 12}
+    assert source.length == 12
+    again = ranged(symbols="2..6")
+    assert again.training(7, 3).inputs_BT.shape[1] == lengths[7]
+
+
+def test_evaluation_stands_at_the_rung_whatever_training_does() -> None:
+    for source in (ranged(symbols="2..6"), ranged(symbols=9)):
+        assert {batch.inputs_BT.shape for batch in source.held_out(Stream.VALIDATION, 6, 3)} == {(3, 8)}
+
+
+def test_an_option_of_training_may_be_fixed() -> None:
+    source = ranged(symbols=9)
+    assert source.training(0, 2).inputs_BT.shape == (2, 18)
+    assert source.length == 18
+
+
+def test_sizes_are_those_of_the_largest_stream() -> None:
+    assert ranged(alphabet="2..30").vocabulary == 31
+    assert ranged(alphabet=2).vocabulary == 17
+    assert ranged(symbols="1..2").length == 8
+
+
+@pytest.mark.parametrize(
+    ("train", "kind", "message"),
+    [
+        ({"symbols": "6..2"}, BadValue, "The range 6..2 is empty.\n  Write 2..6."),
+        ({"symbols": "0..2"}, BadValue, "Option 'symbols' cannot be 0."),
+        ({"symbol": 3}, UnknownName, "There is no option of copy 'symbol'; did you mean 'symbols'?"),
+    ],
+)
+def test_a_training_option_that_cannot_be_is_refused_at_once(
+    train: dict[str, Any], kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        ranged(**train)
+    assert str(caught.value).startswith(f"  {message}")
+
+
+@pytest.mark.parametrize("value", [4, "4", "a..b", "1..2..3", "1...2", None, "1..2 "])
+def test_what_is_no_range(value: Any) -> None:
+    assert span(value) is None
+
+
+@pytest.mark.parametrize(("value", "ends"), [("1..40", (1, 40)), ("-3..-1", (-3, -1)), ("5..5", (5, 5))])
+def test_ranges(value: str, ends: tuple[int, int]) -> None:
+    assert span(value) == ends
+
+
+def test_build_refuses_an_unknown_task() -> None:
+    with pytest.raises(UnknownName, match=r"There is no task 'copi'; did you mean 'copy'\?"):
+        build(TaskSpec(name="copi"))

@@ -1,0 +1,89 @@
+"""Records: what a run showed, kept whole by its line of the journal; intervals against scipy's."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from scipy.stats import binomtest
+
+from attnlab.records import SOLVED, Point, Record, Score, Watched
+from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec, TrainSpec
+
+SPEC = RunSpec(task=TaskSpec(name="recall", options={"pairs": 4}, knob="pairs", version=1))
+
+
+def record(spec: RunSpec = SPEC, **changes: Any) -> Record:
+    data: dict[str, Any] = {
+        "id": spec.id,
+        "spec": spec,
+        "status": "done",
+        "steps": 100,
+        "parameters": 1234,
+        "accuracy": Score(correct=99, total=100, chance=0.25),
+        "answers": Score(correct=20, total=25, chance=0.01),
+        "curve": (Point(step=100, loss=0.5, accuracy=0.75),),
+        "environment": {"seconds": 1.5},
+    }
+    return Record(**{**data, **changes})
+
+
+def test_an_id_survives_the_journal() -> None:
+    spec = RunSpec(
+        task=TaskSpec(name="recall", options={"power": 0.1}),
+        model=ModelSpec(attention=(Part(name="gpam", options={"lambdas": (0.5, -1.0)}),)),
+    )
+    kept = Record.from_line(record(spec).model_dump_json())
+    assert kept.spec.id == kept.id == spec.id
+
+
+def test_the_environment_is_not_part_of_the_numbers() -> None:
+    here, there = record(environment={"device": "cpu"}), record(environment={"device": "cuda"})
+    assert here != there
+    assert here.numbers() == there.numbers()
+    assert "environment" not in here.numbers()
+
+
+def test_a_record_survives_its_line() -> None:
+    line = record().model_dump_json()
+    assert "\n" not in line
+    assert Record.from_line(line) == record()
+
+
+def test_what_was_watched_survives_its_line() -> None:
+    seen = (Watched(step=1, values={"residual": (0.5, math.inf)}), Watched(step=2, values={"residual": (0.5, 0.25)}))
+    assert Record.from_line(record(watched=seen).model_dump_json()).watched == seen
+
+
+def test_a_record_of_a_run_that_exploded_survives_its_line() -> None:
+    spec = SPEC.model_copy(update={"train": TrainSpec(decay=math.inf)})
+    curve = (Point(step=1, loss=math.nan, accuracy=0.0),)
+    kept = Record.from_line(record(spec, status="diverged", curve=curve).model_dump_json())
+    assert kept.spec == spec
+    assert math.isnan(kept.curve[0].loss)
+
+
+@pytest.mark.parametrize(
+    ("status", "correct", "solved"), [("done", 99, True), ("done", 98, False), ("diverged", 100, False)]
+)
+def test_a_run_is_solved_from_the_bound_on(status: str, correct: int, solved: bool) -> None:
+    assert SOLVED == 0.99
+    assert record(status=status, accuracy=Score(correct=correct, total=100, chance=0.5)).solved is solved
+
+
+@given(some.integers(1, 5000).flatmap(lambda total: some.tuples(some.integers(0, total), some.just(total))))
+def test_the_interval_is_that_of_wilson(counts: tuple[int, int]) -> None:
+    correct, total = counts
+    score = Score(correct=correct, total=total, chance=0.5)
+    theirs = binomtest(correct, total).proportion_ci(confidence_level=0.95, method="wilson")
+    assert score.mean == correct / total
+    assert score.interval == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert 0 <= score.interval[0] <= score.interval[1] <= 1
+
+
+def test_a_score_of_nothing_is_no_number() -> None:
+    score = Score(correct=0, total=0, chance=0.5)
+    assert all(map(math.isnan, (score.mean, *score.interval)))

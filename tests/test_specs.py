@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from attnlab.records import Score
+from attnlab.specs import ModelSpec, Modifiers, Part, RunSpec, TaskSpec, TrainSpec
+
+SPEC = RunSpec(task=TaskSpec(name="recall", options={"pairs": 4}, knob="pairs", version=1))
+
+CHANGED: dict[str, Any] = {
+    "task.name": "copy",
+    "task.options": {"pairs": 5},
+    "task.train": {"pairs": "1..4"},
+    "task.knob": "length",
+    "task.evaluate": (3,),
+    "task.version": 2,
+    "model.layers": 3,
+    "model.width": 128,
+    "model.heads": 4,
+    "model.mlp": 2.0,
+    "model.norm": "post",
+    "model.skip": False,
+    "model.tie": True,
+    "model.scale": 2.0,
+    "model.attention": (Part(name="softmax", version=2),),
+    "model.position": Part(name="alibi"),
+    "model.modifiers": Modifiers(qk_norm=True),
+    "model.matched": "parameters of softmax: 1, here 1",
+    "train.steps": 7,
+    "train.batch": 7,
+    "train.optimiser": "muon",
+    "train.precision": "bf16",
+    "train.lr": 0.5,
+    "train.schedule": "constant",
+    "train.warmup": 0.5,
+    "train.floor": 0.5,
+    "train.decay": 0.5,
+    "train.clip": None,
+    "train.betas": (0.5, 0.5),
+    "train.stop_at": None,
+    "train.validate_every": 7,
+    "train.validation": 7,
+    "train.test": 7,
+    "train.examples": 7,
+    "train.watch": ("rank",),
+    "seed": 1,
+}
+
+
+def changed(field: str) -> RunSpec:
+    """The spec with one field changed."""
+    section, _, name = field.rpartition(".")
+    if not section:
+        return SPEC.model_copy(update={name: CHANGED[field]})
+    part = getattr(SPEC, section)
+    return SPEC.model_copy(update={section: part.model_copy(update={name: CHANGED[field]})})
+
+
+def test_the_table_of_changes_names_every_field() -> None:
+    sections: dict[str, type[TaskSpec | ModelSpec | TrainSpec]] = {
+        "task": TaskSpec,
+        "model": ModelSpec,
+        "train": TrainSpec,
+    }
+    fields = {f"{name}.{field}" for name, kind in sections.items() for field in kind.model_fields}
+    assert set(CHANGED) == fields | {"seed"}
+    assert set(RunSpec.model_fields) == {*sections, "seed"}
+
+
+@pytest.mark.parametrize("field", CHANGED)
+def test_every_field_changes_the_id(field: str) -> None:
+    assert changed(field) != SPEC
+    assert changed(field).id != SPEC.id
+
+
+@pytest.mark.parametrize("field", CHANGED)
+def test_lanes_may_differ_in_seed_scale_rate_decay_and_clip_only(field: str) -> None:
+    free = {"seed", "model.scale", "train.lr", "train.decay", "train.clip"}
+    assert (changed(field).shape == SPEC.shape) == (field in free)
+
+
+def test_plain_data_names_every_field_whatever_the_json_leaves_out() -> None:
+    for section in (SPEC.task, SPEC.model, SPEC.train):
+        assert section.plain.keys() == type(section).model_fields.keys()
+        assert section.plain.items() >= section.model_dump().items()
+    assert "scale" not in SPEC.model.model_dump()
+    assert (SPEC.model.plain["scale"], SPEC.train.plain["optimiser"]) == (1.0, "adamw")
+
+
+def test_ids_of_all_changes_differ() -> None:
+    assert len({changed(field).id for field in CHANGED}) == len(CHANGED)
+
+
+def test_equal_specs_have_equal_ids_whatever_the_order_of_their_options() -> None:
+    one, other = (
+        RunSpec(task=TaskSpec(name="recall", options=options))
+        for options in ({"pairs": 4, "length": 32}, {"length": 32, "pairs": 4})
+    )
+    assert one == other
+    assert one.id == other.id
+
+
+def test_an_id_is_twelve_hexadecimal_digits_and_never_changes() -> None:
+    assert SPEC.id == "9982bda40bc6"
+
+
+@pytest.mark.parametrize("said", ["rank", ["rank"], ("rank", "rank")])
+def test_what_is_watched_needs_no_list(said: Any) -> None:
+    assert TrainSpec.model_validate({"watch": said}) == TrainSpec(watch=("rank",))
+
+
+def test_the_order_of_what_is_watched_is_no_matter() -> None:
+    one, other = (TrainSpec.model_validate({"watch": said}) for said in (["attention", "rank"], ["rank", "attention"]))
+    assert one.canonical == other.canonical
+    with pytest.raises(ValidationError, match=r"rank.*gradients.*attention"):
+        TrainSpec.model_validate({"watch": ["ranks"]})
+
+
+def test_a_variant_names_its_attentions() -> None:
+    parts = (Part(name="softmax"), Part(name="dape", options={"kernel": 3, "tied": True, "scale": 0.5}))
+    spec = SPEC.model_copy(update={"model": ModelSpec(attention=parts)})
+    assert spec.variant == "softmax+dape:kernel=3,tied=true,scale=0.5"
+
+
+def test_complexity_is_the_option_at_the_knob() -> None:
+    assert SPEC.task.complexity == 4
+    assert TaskSpec(name="copy").complexity is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"name": "dape", "kernel": 3, "width": 16},
+        {"name": "dape", "options": {"kernel": 3, "width": 16}},
+        {"name": "dape", "options": {"kernel": 3}, "width": 16},
+    ],
+)
+def test_a_part_takes_options_beside_its_name_or_below(data: dict[str, Any]) -> None:
+    assert Part.model_validate(data) == Part(name="dape", options={"kernel": 3, "width": 16})
+
+
+@pytest.mark.parametrize("one", ["softmax", {"name": "softmax"}, Part(name="softmax"), ["softmax"]])
+def test_one_attention_needs_no_list(one: Any) -> None:
+    assert ModelSpec.model_validate({"attention": one}).attention == (Part(name="softmax"),)
+
+
+def test_several_attentions_take_turns() -> None:
+    spec = ModelSpec.model_validate({"attention": ["softmax", {"name": "dape", "kernel": 3}]})
+    assert [str(part) for part in spec.attention] == ["softmax", "dape:kernel=3"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (TrainSpec, {"steps": 0}),
+        (TrainSpec, {"steps": True}),
+        (TrainSpec, {"lr": 0.0}),
+        (TrainSpec, {"lr": "0.1"}),
+        (TrainSpec, {"clip": 0}),
+        (TrainSpec, {"warmup": 1.5}),
+        (TrainSpec, {"betas": (0.9,)}),
+        (TrainSpec, {"stepz": 1}),
+        (ModelSpec, {"attention": []}),
+        (ModelSpec, {"mlp": -1}),
+        (ModelSpec, {"scale": 0.0}),
+        (ModelSpec, {"scale": float("inf")}),
+        (ModelSpec, {"norm": "middle"}),
+        (RunSpec, {"task": TaskSpec(name="copy"), "seed": -1}),
+        (RunSpec, {}),
+        (Part, {"name": "a", "options": 3}),
+        (Part, {"kernel": 3}),
+        (Score, {"correct": -1, "total": 1, "chance": 0.5}),
+    ],
+)
+def test_nothing_is_coerced_or_overlooked(kind: type[Any], data: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        kind.model_validate(data)
+
+
+def test_values_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        SPEC.seed = 3  # type: ignore[misc]

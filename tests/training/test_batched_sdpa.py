@@ -1,0 +1,110 @@
+"""Fused attention of stacked lanes: one call of the kernel, and what each lane gives alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.func import vmap
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from attnlab.training._batched_sdpa import Folded
+
+K, B, H, T, C = 3, 2, 4, 5, 6
+MASKS: list[tuple[tuple[int, ...], int | None]] = [
+    ((T, T), None),
+    ((H, T, T), None),
+    ((1, H, T, T), None),
+    ((B, H, T, T), None),
+    ((K, T, T), 0),
+    ((K, H, T, T), 0),
+    ((K, 1, H, T, T), 0),
+    ((K, B, 1, T, T), 0),
+    ((K, B, H, T, T), 0),
+    ((H, K, T, T), 1),
+]
+
+
+def noise(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def same(kept: int, mask: Tensor | None = None, axis: int | None = None, shared: int | None = None, **how: Any) -> None:
+    """Answers and gradients of stacked lanes are those of each lane."""
+    tensors = [noise(K, B, heads, T, C, seed=index) for index, heads in enumerate((H, kept, kept))]
+    axes: list[int | None] = [0, 0, 0]
+    if shared is not None:
+        tensors[shared], axes[shared] = tensors[shared][0], None
+    everything = [*tensors, *([] if mask is None else [mask])]
+    for tensor in everything:
+        tensor.requires_grad_()
+
+    def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
+        return functional.scaled_dot_product_attention(query, key, value, bias, **how)
+
+    with Folded():
+        together = vmap(attend, in_dims=(*axes, *([] if mask is None else [axis])))(*everything)
+    along = [*axes, axis]
+    alone = torch.stack(
+        [
+            attend(
+                *(one if dim is None else one.select(dim, lane) for one, dim in zip(everything, along, strict=False))
+            )
+            for lane in range(K)
+        ]
+    )
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
+    weight = noise(*alone.shape, seed=9)
+    slopes = [torch.autograd.grad((out * weight).sum(), everything) for out in (together, alone)]
+    for one, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("kept", [H, 2])
+def test_without_a_mask_lanes_are_more_sequences(causal: bool, kept: int) -> None:
+    same(kept, is_causal=causal, enable_gqa=kept < H, scale=0.3)
+
+
+@pytest.mark.parametrize(("shape", "axis"), MASKS)
+def test_masks_of_every_rank_are_each_lanes_own(shape: tuple[int, ...], axis: int | None) -> None:
+    same(H, noise(*shape, seed=5), axis)
+
+
+def test_fewer_heads_of_keys_go_with_a_mask_of_each_lane() -> None:
+    same(2, noise(K, 1, H, T, T, seed=5), 0, enable_gqa=True)
+
+
+@pytest.mark.parametrize("shared", [0, 1, 2])
+def test_what_all_lanes_share_needs_no_axis(shared: int) -> None:
+    same(H, shared=shared, is_causal=True)
+
+
+class Calls(TorchDispatchMode):
+    """Counts calls of fused kernels."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.fused = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.fused += "_scaled_dot_product" in str(func)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_kernel_is_called_once_for_all_lanes(masked: bool) -> None:
+    tensors = [noise(K, B, H, T, C, seed=index).float() for index in range(3)]
+    masks = [noise(K, H, T, T, seed=4).float()] if masked else []
+    with Calls() as calls, Folded(), torch.no_grad():
+        vmap(lambda *each: functional.scaled_dot_product_attention(*each))(*tensors, *masks)
+    assert calls.fused == 1
+
+
+def test_everything_else_passes_through() -> None:
+    with Folded():
+        found = vmap(functional.softmax, in_dims=(0, None))(noise(K, T, seed=0), -1)
+    torch.testing.assert_close(found, noise(K, T, seed=0).softmax(-1))

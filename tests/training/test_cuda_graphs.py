@@ -1,0 +1,214 @@
+"""Recorded steps: when they are recorded, that they are those written, and what a recording that fails leads to."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from attnlab.tasks.io.streams import Source
+from attnlab.training import _cuda_graphs
+from attnlab.training._cuda_graphs import MOST, SHORT, WORTH, Captured, Function, Given, Recording, records
+from attnlab.training.compiling import Compile
+from attnlab.training.run import stepper_of
+from attnlab.training.stepper import SoloStepper
+from attnlab.training.vmap_stepper import LaneStepper
+from tests.training.runs import tiny
+
+CPU = torch.device("cpu")
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU of NVIDIA's")
+
+
+@pytest.fixture
+def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
+    """Recordings without a GPU: a replay works the function out again, from and into the room of the recording."""
+    made: list[Recording] = []
+
+    def recorded(function: Function, given: Given) -> Recording:
+        room = [None if one is None else one.clone() for one in given]
+        found = tuple(None if one is None else one.clone() for one in function(*room))
+
+        def replay() -> None:
+            for place, one in zip(found, function(*room), strict=True):
+                if place is not None and one is not None:
+                    place.copy_(one)
+
+        made.append(Recording(room, found, replay))
+        return made[-1]
+
+    monkeypatch.setattr(_cuda_graphs, "recorded", recorded)
+    return made
+
+
+def doubled(one: Tensor, other: Tensor | None) -> tuple[Tensor | None, ...]:
+    return one * 2, None if other is None else other + one.sum()
+
+
+def test_a_shape_is_recorded_once_it_has_come_again(recordings: list[Recording]) -> None:
+    program = partial(Captured(), doubled)
+    for call in range(1, 7):
+        given = torch.full((3,), float(call))
+        found, missing = program(given, None)
+        assert found is not None
+        assert torch.equal(found, given * 2)
+        assert missing is None
+        assert len(recordings) == (call >= WORTH)
+    assert found is recordings[0].found[0]
+
+
+def test_every_shape_has_a_recording_of_its_own(recordings: list[Recording]) -> None:
+    program = partial(Captured(), doubled)
+    shapes = range(1, MOST + 3)
+    for call in range(WORTH + 1):
+        for size in shapes:
+            one, other = torch.full((size,), 1.0 + call), torch.full((size,), 7.0)
+            found, added = program(one, other)
+            assert found is not None
+            assert added is not None
+            assert torch.equal(found, one * 2)
+            assert torch.equal(added, other + one.sum())
+    assert len(recordings) == MOST
+
+
+def test_a_recording_that_fails_is_told_of_once_and_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def recorded(function: Function, given: Given) -> Recording:
+        raise RuntimeError("operation not permitted when stream is capturing\nand a long story")
+
+    monkeypatch.setattr(_cuda_graphs, "recorded", recorded)
+    captured = Captured()
+    program = partial(captured, doubled)
+    for _ in range(WORTH - 1):
+        program(torch.ones(2), None)
+    with pytest.warns(RuntimeWarning, match="Not recorded, and slower for it: operation not permitted.*ing$"):
+        found, _ = program(torch.ones(2), None)
+    for _ in range(WORTH):  # a second warning would be an error
+        again, _ = program(torch.ones(2), None)
+    assert found is not None
+    assert again is not None
+    assert torch.equal(found, again)
+    assert not captured.works
+
+
+def test_where_memory_does_not_suffice_steps_are_taken_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    def recorded(function: Function, given: Given) -> Recording:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(_cuda_graphs, "recorded", recorded)
+    program = partial(Captured(), doubled)
+    for _ in range(WORTH - 1):
+        program(torch.ones(2), None)
+    with pytest.warns(RuntimeWarning, match="Not recorded, and slower for it: full$"):
+        found, _ = program(torch.ones(2), None)
+    assert found is not None
+    assert torch.equal(found, torch.full((2,), 2.0))
+
+
+@pytest.mark.parametrize(
+    ("wish", "device", "steps", "random", "expected"),
+    [
+        ("auto", "cuda", SHORT, False, True),
+        ("auto", "cuda", SHORT - 1, False, False),
+        ("auto", "cuda", SHORT, True, False),
+        ("never", "cuda", SHORT, False, False),
+        ("always", "cpu", SHORT, False, False),
+    ],
+)
+def test_it_is_decided_from_the_run_and_the_device(
+    wish: Compile, device: str, steps: int, random: bool, expected: bool
+) -> None:
+    assert records(wish, tiny(steps=steps), torch.device(device), random) is expected
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_stepper_that_nobody_holds_is_gone_at_once(count: int) -> None:
+    specs = [tiny(seed=seed) for seed in range(count)]
+    sources = [Source(spec.task, spec.seed) for spec in specs]
+    stepper = stepper_of(specs, sources, CPU)
+    stepper.step({lane: source.training(0, 8) for lane, source in enumerate(sources)}, dict.fromkeys(range(count), 0.1))
+    assert isinstance(stepper, SoloStepper | LaneStepper)
+    watched = weakref.ref(stepper)
+    gc.disable()
+    try:
+        del stepper
+        assert watched() is None
+    finally:
+        gc.enable()
+
+
+def test_recorded_steps_are_those_written(recordings: list[Recording]) -> None:
+    spec = tiny(clip=0.1)
+    source = Source(spec.task, spec.seed)
+    one, other = (SoloStepper(spec, source, CPU, "never") for _ in range(2))
+    one.captured = Captured()
+    for step in range(2 * WORTH):
+        for stepper in (one, other):
+            stepper.step({0: source.training(step, 8)}, {0: 1e-2})
+    assert len(recordings) == 1
+    assert one.losses() == other.losses()
+    assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
+
+
+def test_recorded_steps_of_lanes_are_those_written_and_begin_anew_when_one_retires(
+    recordings: list[Recording],
+) -> None:
+    specs = [tiny(seed=seed) for seed in range(3)]
+    sources = [Source(spec.task, spec.seed) for spec in specs]
+    one, other = (LaneStepper(specs, sources, CPU) for _ in range(2))
+    one.captures = True
+    one._fix()
+    for step in range(4 * WORTH):
+        running = [0, 1, 2] if step < 2 * WORTH else [0, 2]
+        for stepper in (one, other):
+            batches = {lane: sources[lane].training(step, 8) for lane in running}
+            stepper.step(batches, dict.fromkeys(running, 1e-2))
+    assert len(recordings) == 2
+    assert one.losses() == other.losses()
+    assert torch.equal(one.block.weights_KP, other.block.weights_KP)
+
+
+def test_nothing_is_recorded_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = [tiny(seed=seed, steps=SHORT) for seed in range(2)]
+    sources = [Source(spec.task, spec.seed) for spec in specs]
+    assert not LaneStepper(specs, sources, CPU, "always").captures
+    monkeypatch.setattr(torch, "compile", lambda function: function)
+    assert SoloStepper(specs[0], sources[0], CPU, "always").captured is None
+
+
+@GPU
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_gpu_replays_what_it_recorded(count: int) -> None:
+    device = torch.device("cuda")
+    specs = [tiny(seed=seed) for seed in range(count)]
+    sources = [Source(spec.task, spec.seed) for spec in specs]
+    one, other = (stepper_of(specs, sources, device, "never") for _ in range(2))
+    if isinstance(one, LaneStepper):
+        one.captures = True
+        one._fix()
+    elif isinstance(one, SoloStepper):
+        one.captured = Captured()
+    for step in range(2 * WORTH):
+        batches = {lane: source.training(step, 8) for lane, source in enumerate(sources)}
+        for stepper in (one, other):
+            stepper.step(batches, dict.fromkeys(batches, 1e-2))
+    losses, expected = one.losses(), other.losses()
+    assert all(losses[lane] == pytest.approx(expected[lane], rel=1e-5) for lane in range(count))
+
+
+@GPU
+def test_a_recording_that_fails_leaves_the_stream_as_it_was() -> None:
+    def waits(one: Tensor) -> tuple[Tensor | None, ...]:
+        return (one * one.sum().item(),)
+
+    given, before = torch.ones(3, device="cuda"), torch.cuda.current_stream()
+    captured = Captured()
+    for _ in range(WORTH - 1):
+        captured(waits, given)
+    with pytest.warns(RuntimeWarning, match="Not recorded"):
+        found, *_ = captured(waits, given)
+    assert found is not None
+    assert torch.equal(found.cpu(), torch.full((3,), 3.0))
+    assert torch.cuda.current_stream() == before

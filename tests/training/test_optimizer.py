@@ -1,0 +1,123 @@
+"""One model's optimiser: torch's AdamW to the bit, Muon as written down, and which weights are whose."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attnlab.specs import TrainSpec
+from attnlab.training._newton_schulz import orthogonal
+from attnlab.training._optimizer import Optimiser, turned
+
+SHAPES: dict[str, tuple[int, ...]] = {
+    "embedding.weight": (7, 4),
+    "blocks.0.query": (4, 4),
+    "blocks.0.rise": (12, 4),
+    "blocks.1.query": (4, 4),
+    "blocks.0.norm": (4,),
+    "blocks.0.filter": (2, 1, 3),
+    "blocks.0.unused": (4, 4),
+    "head": (4, 7),
+}
+MUONS = {"blocks.0.query", "blocks.0.rise", "blocks.1.query", "blocks.0.unused"}
+
+
+def noise(seed: int, shape: tuple[int, ...]) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def weights() -> dict[str, nn.Parameter]:
+    return {name: nn.Parameter(noise(index, shape)) for index, (name, shape) in enumerate(SHAPES.items())}
+
+
+def slopes(step: int) -> dict[str, Tensor | None]:
+    made = {name: noise(100 * (step + 1) + i, shape) for i, (name, shape) in enumerate(SHAPES.items())}
+    return {name: None if name.endswith("unused") else slope for name, slope in made.items()}
+
+
+def stepped(optimiser: Optimiser, own: dict[str, nn.Parameter], steps: range) -> None:
+    for step in steps:
+        for name, slope in slopes(step).items():
+            own[name].grad = slope
+        optimiser.step(0.1 / (step + 1))
+
+
+def test_adamw_is_torchs_to_the_bit() -> None:
+    own, theirs = weights(), weights()
+    stepped(Optimiser(own, TrainSpec(decay=0.3)), own, range(4))
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in theirs.values() if weight.ndim >= 2], "weight_decay": 0.3},
+        {"params": [weight for weight in theirs.values() if weight.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, betas=TrainSpec().betas, fused=True)
+    for step in range(4):
+        for name, slope in slopes(step).items():
+            theirs[name].grad = slope
+        for group in optimiser.param_groups:
+            group["lr"] = 0.1 / (step + 1)
+        optimiser.step()
+    assert all(torch.equal(own[name], theirs[name]) for name in SHAPES)
+
+
+def test_muon_turns_the_matrices_of_blocks_and_nothing_else() -> None:
+    assert turned(SHAPES, TrainSpec(optimiser="muon")) == MUONS
+    assert not turned(SHAPES, TrainSpec())
+    own, theirs = weights(), weights()
+    stepped(Optimiser(own, TrainSpec(optimiser="muon")), own, range(3))
+    stepped(Optimiser(theirs, TrainSpec()), theirs, range(3))
+    same = {name for name in SHAPES if torch.equal(own[name], theirs[name])}
+    assert same == (SHAPES.keys() - MUONS) | {"blocks.0.unused"}
+
+
+def test_muon_takes_the_steps_written_down() -> None:
+    own = weights()
+    expected = {name: own[name].detach().clone() for name in MUONS}
+    momenta = {name: torch.zeros_like(weight) for name, weight in expected.items()}
+    stepped(Optimiser(own, TrainSpec(optimiser="muon", decay=0.3)), own, range(3))
+    for step in range(3):
+        for name, slope in slopes(step).items():
+            if name in MUONS and slope is not None:
+                rate = 0.1 / (step + 1)
+                momenta[name] = 0.95 * momenta[name] + 0.05 * slope
+                leaning = 0.05 * slope + 0.95 * momenta[name]
+                turn = 0.2 * max(slope.shape) ** 0.5 * orthogonal(leaning[None])[0]
+                expected[name] = expected[name] * (1 - rate * 0.3) - rate * turn
+    for name in MUONS:
+        torch.testing.assert_close(own[name].detach(), expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_what_takes_no_gradient_is_left_alone() -> None:
+    own = weights()
+    own["head"].requires_grad_(False)
+    optimiser = Optimiser(own, TrainSpec())
+    assert "head" not in optimiser.weights
+    stepped(optimiser, own, range(1))
+    assert torch.equal(own["head"], weights()["head"])
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_a_restored_one_goes_on_to_the_bit(name: str) -> None:
+    plan = TrainSpec.model_validate({"optimiser": name})
+    own = weights()
+    one = Optimiser(own, plan)
+    stepped(one, own, range(2))
+    others = {name: nn.Parameter(weight.detach().clone()) for name, weight in own.items()}
+    other = Optimiser(others, plan)
+    other.restore(one.state())
+    stepped(one, own, range(2, 4))
+    stepped(other, others, range(2, 4))
+    assert all(torch.equal(own[name], others[name]) for name in SHAPES)
+    assert one.state().keys() == other.state().keys()
+
+
+def test_cleared_gradients_move_nothing() -> None:
+    own = weights()
+    optimiser = Optimiser(own, TrainSpec())
+    stepped(optimiser, own, range(1))
+    before = {name: weight.detach().clone() for name, weight in own.items()}
+    optimiser.clear()
+    optimiser.step(0.1)
+    assert all(torch.equal(own[name], before[name]) for name in SHAPES)

@@ -1,0 +1,121 @@
+"""AdamW on a block of lanes, held to torch's own on each lane; Muon, held to the plain stepper's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from attnlab.specs import TrainSpec
+from attnlab.training._optimizer import Optimiser
+from attnlab.training._vmap_optimizer import Stacked
+
+CPU = torch.device("cpu")
+PLANS = [TrainSpec(decay=0.0, clip=None), TrainSpec(decay=0.3, clip=0.05), TrainSpec(decay=0.1, clip=100.0)]
+SHAPES: dict[str, tuple[int, ...]] = {
+    "matrix": (3, 4),
+    "vector": (5,),
+    "number": (),
+    "filter": (2, 1, 3),
+    "unused": (2, 2),
+}
+
+
+def noise(seed: int, shape: tuple[int, ...]) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def models() -> list[dict[str, Tensor]]:
+    return [{name: noise(10 * lane + i, shape) for i, (name, shape) in enumerate(SHAPES.items())} for lane in range(3)]
+
+
+def slopes_at(step: int) -> list[Tensor | None]:
+    """A gradient for each weight, K x its shape; none for the one that is not used."""
+    made = [noise(1000 * (step + 1) + i, (3, *shape)) for i, shape in enumerate(SHAPES.values())]
+    return [None if name == "unused" else slope for name, slope in zip(SHAPES, made, strict=True)]
+
+
+def rates_at(step: int) -> list[float]:
+    return [1e-2 / (step + 1), 3e-3, 0.1]
+
+
+def torchs(lane: int, steps: int) -> dict[str, Tensor]:
+    """The weights of a lane after torch's own AdamW and clipping."""
+    weights = {name: torch.nn.Parameter(weight) for name, weight in models()[lane].items()}
+    plan = PLANS[lane]
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for weight in weights.values() if weight.ndim >= 2], "weight_decay": plan.decay},
+        {"params": [weight for weight in weights.values() if weight.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, betas=plan.betas)
+    for step in range(steps):
+        for weight, slope in zip(weights.values(), slopes_at(step), strict=True):
+            weight.grad = None if slope is None else slope[lane].clone()
+        if plan.clip is not None:
+            torch.nn.utils.clip_grad_norm_(weights.values(), plan.clip)
+        for group in optimiser.param_groups:
+            group["lr"] = rates_at(step)[lane]
+        optimiser.step()
+    return {name: weight.detach() for name, weight in weights.items()}
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_each_lane_takes_the_steps_of_torchs_adamw(steps: int) -> None:
+    block = Stacked(models(), PLANS, CPU)
+    for step in range(steps):
+        block.step(slopes_at(step), rates_at(step))
+    for lane in range(3):
+        for name, expected in torchs(lane, steps).items():
+            torch.testing.assert_close(block.leaves[name][lane].detach(), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_each_lane_takes_the_steps_it_would_take_alone(optimiser: str) -> None:
+    plans = [plan.model_copy(update={"optimiser": optimiser, "clip": None}) for plan in PLANS]
+    named = [{f"blocks.0.{name}": weight for name, weight in model.items()} for model in models()]
+    block = Stacked(named, plans, CPU)
+    for lane, plan in enumerate(plans):
+        own = {name: torch.nn.Parameter(weight) for name, weight in named[lane].items()}
+        alone = Optimiser(own, plan)
+        for step in range(4):
+            for weight, slope in zip(own.values(), slopes_at(step), strict=True):
+                weight.grad = None if slope is None else slope[lane]
+            alone.step(rates_at(step)[lane])
+            if lane == 0:
+                block.step(slopes_at(step), rates_at(step))
+        for name, expected in own.items():
+            torch.testing.assert_close(block.leaves[name][lane].detach(), expected.detach(), rtol=1e-10, atol=1e-10)
+
+
+def test_weights_are_windows_into_the_block() -> None:
+    block = Stacked(models(), PLANS, CPU)
+    block.weights_KP[1] = 7.0
+    assert all(bool((leaf[1] == 7).all()) and not bool((leaf[0] == 7).any()) for leaf in block.leaves.values())
+    assert {name: tuple(leaf.shape[1:]) for name, leaf in block.leaves.items()} == SHAPES
+
+
+def test_a_repacked_block_goes_on_as_if_nothing_had_happened() -> None:
+    block = Stacked(models(), PLANS, CPU)
+    for step in range(2):
+        block.step(slopes_at(step), rates_at(step))
+    block.keep([1, 2])
+    assert block.weights_KP.untyped_storage().nbytes() == 2 * 8 * sum(weight.numel() for weight in models()[0].values())
+    for step in range(2, 5):
+        slopes = [None if slope is None else slope[1:] for slope in slopes_at(step)]
+        block.step(slopes, rates_at(step)[1:])
+    for slot, lane in enumerate((1, 2)):
+        for name, expected in torchs(lane, 5).items():
+            torch.testing.assert_close(block.leaves[name][slot].detach(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_gradient_without_end_spoils_its_own_lane_alone() -> None:
+    block, clean = Stacked(models(), PLANS, CPU), Stacked(models(), PLANS, CPU)
+    slopes = slopes_at(0)
+    clean.step(slopes_at(0), rates_at(0))
+    assert slopes[0] is not None
+    slopes[0][1, 0, 0] = torch.inf
+    block.step(slopes, rates_at(0))
+    assert torch.equal(block.weights_KP[[0, 2]], clean.weights_KP[[0, 2]])
+    assert not bool(block.weights_KP[1].isfinite().all())
