@@ -65,17 +65,17 @@ def train(
     """
     from pathlib import Path
 
-    from attnlab.config.inline_parts import part, variants
+    from attnlab.config.inline_parts import parse_part, parse_variants
     from attnlab.experiments.request import Request
-    from attnlab.experiments.run_train import train as run
+    from attnlab.experiments.run_train import run_train as run
 
     names = [attention] if isinstance(attention, str) else attention
     places = [position] if isinstance(position, str) else position
     given = {"model": model, "train": train, "task": options}
     request = Request(
-        task=part(task),
-        attentions=[variant for name in names for variant in variants(name)],
-        positions=[part for name in places for stack in variants(name) for part in stack],
+        task=parse_part(task),
+        attentions=[variant for name in names for variant in parse_variants(name)],
+        positions=[part for name in places for stack in parse_variants(name) for part in stack],
         complexity=complexity,
         seeds=range(seed, seed + seeds),
         match=match,
@@ -101,7 +101,7 @@ def sweep(
     device: str = "auto",
     adaptive: float | None = None,
 ) -> list[Record]:
-    """Climb ladders with several variants and seeds; the defaults are those of the command line.
+    """LadderLevels ladders with several variants and seeds; the defaults are those of the command line.
 
     Args:
         task: Ladders, with inline options.
@@ -127,13 +127,13 @@ def sweep(
     """
     from pathlib import Path
 
-    from attnlab.config.inline_experiment import inline
-    from attnlab.execution.executors import executor_of
+    from attnlab.config.inline_experiment import inline_experiment
+    from attnlab.execution.executors import make_executor
     from attnlab.experiments.expand import expand
-    from attnlab.experiments.run_sweep import sweep as run
+    from attnlab.experiments.run_sweep import run_sweep as run
 
     given = {"model": model, "train": train, "task": options}
-    experiment = inline(
+    experiment = inline_experiment(
         task,
         attention=attention,
         position=position,
@@ -144,7 +144,7 @@ def sweep(
         settings={section: data for section, data in given.items() if data is not None},
     )
     specs = expand(experiment)
-    staff = executor_of(executor, device, runs=len(specs))
+    staff = make_executor(executor, device, runs=len(specs))
     try:
         place = Path(store) if store else Path("results") / experiment.name
         return list(run(experiment, specs, place, staff, adaptive=adaptive).records)
@@ -206,14 +206,14 @@ def diagnose(
     """
     from pathlib import Path
 
-    from attnlab.diagnosis.custom_modules import examine
+    from attnlab.diagnosis.custom_modules import diagnose_module
     from attnlab.diagnosis.diagnose import diagnose as find
-    from attnlab.diagnosis.subjects import wanted
+    from attnlab.diagnosis.subjects import diagnosis_request
 
     run = getattr(subject, "id", subject)
     if subject is not None and not isinstance(run, str):
-        return examine(subject, kind, inputs, loss=loss, only=only, at=map)
-    asked = wanted(
+        return diagnose_module(subject, kind, inputs, loss=loss, only=only, at=map)
+    asked = diagnosis_request(
         attention,
         position,
         task=task,

@@ -1,14 +1,14 @@
 """What can go wrong for a person, as one tree.
 
     AttnlabError
-    ├── UnknownName      a task, attention, position, option or key that does not exist
-    ├── BadValue         a value of the wrong type or outside its range
-    ├── BadFile          a file that cannot be read as what it should be
-    ├── Pairing          parts that make no sense together
+    ├── UnknownNameError      a task, attention, position, option or key that does not exist
+    ├── InvalidValueError         a value of the wrong type or outside its range
+    ├── InvalidFileError          a file that cannot be read as what it should be
+    ├── IncompatiblePartsError          parts that make no sense together
     ├── PluginError      a user's file that fails to load
     ├── DeviceError      a device this machine does not have
     ├── StoreError       a store that cannot be read or written
-    └── Interrupted      the person pressed Ctrl-C; carries how to go on
+    └── InterruptedTraining      the person pressed Ctrl-C; carries how to go on
 
 Every message is one short block: where, what was found, what would be accepted, what to do next. A broken
 invariant of our own is an ``assert``, never one of these.
@@ -24,7 +24,7 @@ class AttnlabError(Exception):
     """A slip of the user, or a limit of the machine, told in one block.
 
     Args:
-        found: What is wrong, as a sentence.
+        problem: What is wrong, as a sentence.
         hint: What would be accepted, or what to do next.
         where: The place: ``file:line: dotted.field``, or the option as it was typed.
     """
@@ -32,35 +32,35 @@ class AttnlabError(Exception):
     status = 2
     """Exit status of the command line."""
 
-    def __init__(self, found: str, hint: str = "", *, where: str = "") -> None:
-        super().__init__(found, hint, where)
-        self.found = found
+    def __init__(self, problem: str, hint: str = "", *, where: str = "") -> None:
+        super().__init__(problem, hint, where)
+        self.problem = problem
         self.hint = hint
         self.where = where
 
     def at(self, where: str) -> AttnlabError:
         """The same error, with the place filled in where it was still unknown."""
-        return self if self.where else type(self)(self.found, self.hint, where=where)
+        return self if self.where else type(self)(self.problem, self.hint, where=where)
 
     def __str__(self) -> str:
         head = f"{self.where}\n" if self.where else ""
-        body = "\n".join(f"  {line}" for text in (self.found, self.hint) for line in text.splitlines())
+        body = "\n".join(f"  {line}" for text in (self.problem, self.hint) for line in text.splitlines())
         return head + body
 
 
-class UnknownName(AttnlabError):
+class UnknownNameError(AttnlabError):
     """A name nobody registered."""
 
 
-class BadValue(AttnlabError):
+class InvalidValueError(AttnlabError):
     """A value of the wrong type or outside its range."""
 
 
-class BadFile(AttnlabError):
+class InvalidFileError(AttnlabError):
     """A file that cannot be read as what it should be."""
 
 
-class Pairing(AttnlabError):
+class IncompatiblePartsError(AttnlabError):
     """Parts that make no sense together."""
 
 
@@ -76,13 +76,13 @@ class StoreError(AttnlabError):
     """A store that cannot be read or written."""
 
 
-class Interrupted(AttnlabError):
+class InterruptedTraining(AttnlabError):
     """The person pressed Ctrl-C; what was reached is kept."""
 
     status = 130
 
 
-def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "") -> UnknownName:
+def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "") -> UnknownNameError:
     """The error for a wrong name, with the closest right one and the list of all.
 
     >>> print(unknown("attention", "sofmax", ["softmax", "gpam"]))
@@ -93,4 +93,4 @@ def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "") -> U
     close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
     guess = f"; did you mean '{close[0]}'?" if close else "."
     hint = f"Known: {', '.join(names)}." if names else "None is known here."
-    return UnknownName(f"There is no {kind} '{name}'{guess}", hint, where=where)
+    return UnknownNameError(f"There is no {kind} '{name}'{guess}", hint, where=where)

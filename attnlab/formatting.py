@@ -80,7 +80,7 @@ def between(ends: tuple[float, float], name: str) -> str:
     return low if low == high else f"{low}-{high}" if name in SHARES else f"{low} to {high}"
 
 
-def fitted(value: float, rungs: Sequence[Any]) -> str:
+def fitted(value: float, levels: Sequence[Any]) -> str:
     """A fitted complexity; below the first rung or beyond the last there is no saying where.
 
     >>> fitted(2.547, [2, 4]), fitted(0, [2, 4]), fitted(math.inf, [2, 4])
@@ -88,10 +88,10 @@ def fitted(value: float, rungs: Sequence[Any]) -> str:
     """
     if math.isnan(value):
         return "-"
-    return f">{rungs[-1]}" if math.isinf(value) else f"<{rungs[0]}" if value == 0 else f"{value:.3g}"
+    return f">{levels[-1]}" if math.isinf(value) else f"<{levels[0]}" if value == 0 else f"{value:.3g}"
 
 
-def span(ends: tuple[float, float], rungs: Sequence[Any]) -> str:
+def span(ends: tuple[float, float], levels: Sequence[Any]) -> str:
     """An interval of fitted complexities; empty if there is none.
 
     >>> span((2.1, 3), [2, 4]), span((2.1, math.inf), [2, 4]), span((0, 0), [2, 4])
@@ -99,7 +99,7 @@ def span(ends: tuple[float, float], rungs: Sequence[Any]) -> str:
     """
     if math.isnan(ends[0]):
         return ""
-    low, high = (fitted(end, rungs) for end in ends)
+    low, high = (fitted(end, levels) for end in ends)
     if ends[0] > 0 and ends[1] < math.inf:
         return low if low == high else f"{low}-{high}"
     return low if low == high else f"{low} to {high}"

@@ -36,7 +36,7 @@ class Score(Value):
         return (max(0.0, centre - half), min(1.0, centre + half))
 
 
-class Point(Value):
+class HistoryPoint(Value):
     """One look at the validation stream."""
 
     step: int
@@ -48,7 +48,7 @@ class Point(Value):
     """Nats per question on the validation stream."""
 
 
-class Watched(Value):
+class DiagnosticsPoint(Value):
     """What a model showed of itself at one step of its training."""
 
     step: int
@@ -56,16 +56,16 @@ class Watched(Value):
     """Per layer, by the name of the metric; what is measured of the stream begins with the embedding."""
 
 
-class Reading(Value):
+class Evaluation(Value):
     """A score on other test sequences than those of the run's own rung: another rung, or one member of a medley."""
 
-    member: str = ""
+    subtask: str = ""
     """Which task of a medley; empty for all of it."""
-    complexity: int | float | str | None
+    level: int | float | str | None
     length: int
     """Tokens of the longest sequence."""
     accuracy: Score
-    answers: Score
+    exact_match: Score
     loss: float | None
     """Nats per question."""
 
@@ -81,31 +81,31 @@ class Record(Value):
     """Why a run that is not done ended."""
     steps: int
     """Steps taken."""
-    stopped: bool = False
+    early_stopped: bool = False
     """Whether it stopped before its last step because the validation stream was solved."""
     parameters: int = 0
     accuracy: Score
     """Tokens, on the test stream."""
-    answers: Score
+    exact_match: Score
     """Whole answers (every question of a sequence right), on the test stream."""
     loss: float | None = None
     """Nats per question, on the test stream."""
     length: int = 0
     """Tokens of the longest test sequence; 0 in records of old."""
-    readings: Annotated[tuple[Reading, ...], Strict(False)] = ()
+    evaluations: Annotated[tuple[Evaluation, ...], Strict(False)] = ()
     """Other rungs, and members of a medley."""
     diagnostics: dict[str, float] = {}
     """What was measured of the trained model, by name."""
-    curve: Annotated[tuple[Point, ...], Strict(False)] = ()
-    watched: Annotated[tuple[Watched, ...], Strict(False)] = ()
+    history: Annotated[tuple[HistoryPoint, ...], Strict(False)] = ()
+    diagnostics_history: Annotated[tuple[DiagnosticsPoint, ...], Strict(False)] = ()
     """What was asked to be watched, step by step."""
     environment: dict[str, Any] = {}
     """Where and how fast: not part of the numbers."""
 
     @property
-    def validation(self) -> float:
+    def validation_accuracy(self) -> float:
         """Accuracy on the validation stream at the end: what learning rates are chosen by."""
-        return self.curve[-1].accuracy if self.curve and self.status == "done" else -math.inf
+        return self.history[-1].accuracy if self.history and self.status == "done" else -math.inf
 
     @property
     def solved(self) -> bool:

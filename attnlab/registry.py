@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from attnlab.errors import AttnlabError, BadValue, PluginError, unknown
+from attnlab.errors import AttnlabError, InvalidValueError, PluginError, unknown
 
 T = TypeVar("T")
 
@@ -41,14 +41,14 @@ class Option:
         """The value, validated against the annotation.
 
         Raises:
-            BadValue: the value is of another type or outside the range.
+            InvalidValueError: the value is of another type or outside the range.
         """
         try:
             return self._adapter.validate_python(_tuples(value))
         except ValidationError as error:
-            reasons = sorted({found["msg"].removeprefix("Value error, ") for found in error.errors()})
+            reasons = sorted({result["msg"].removeprefix("Value error, ") for result in error.errors()})
             hint = f"{'; or '.join(reasons)}. Default: {self.default!r}."
-            raise BadValue(f"Option '{self.name}' cannot be {value!r}.", hint) from None
+            raise InvalidValueError(f"Option '{self.name}' cannot be {value!r}.", hint) from None
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any]:
@@ -60,7 +60,7 @@ class Entry(Generic[T]):
     """A registered part: its class, and what is said of it."""
 
     name: str
-    kind: type[T]
+    cls: type[T]
     summary: str
     source: str
     version: int
@@ -69,8 +69,8 @@ class Entry(Generic[T]):
     @cached_property
     def options(self) -> dict[str, Option]:
         """The keyword-only arguments of the constructor, in order."""
-        hints = typing.get_type_hints(self.kind.__init__, include_extras=True)
-        keywords = inspect.signature(self.kind.__init__).parameters.values()
+        hints = typing.get_type_hints(self.cls.__init__, include_extras=True)
+        keywords = inspect.signature(self.cls.__init__).parameters.values()
         return {
             word.name: Option(word.name, hints.get(word.name, Any), word.default)
             for word in keywords
@@ -78,7 +78,7 @@ class Entry(Generic[T]):
         }
 
     @property
-    def needed(self) -> list[str]:
+    def required(self) -> list[str]:
         """Names of the options that have no default."""
         return [option.name for option in self.options.values() if option.default is inspect.Parameter.empty]
 
@@ -86,28 +86,30 @@ class Entry(Generic[T]):
         """All options of the part: the given ones checked, the others at their defaults.
 
         Raises:
-            UnknownName: an option the part does not have.
-            BadValue: a value it does not accept, or a needed option that is missing.
+            UnknownNameError: an option the part does not have.
+            InvalidValueError: a value it does not accept, or a needed option that is missing.
         """
         known = self.options
         given = {name: self.check(name, value) for name, value in options.items()}
-        missing = [name for name in self.needed if name not in given]
+        missing = [name for name in self.required if name not in given]
         if missing:
-            raise BadValue(f"'{self.name}' needs the option '{missing[0]}'.", f"Write {self.name}:{missing[0]}=...")
+            raise InvalidValueError(
+                f"'{self.name}' needs the option '{missing[0]}'.", f"Write {self.name}:{missing[0]}=..."
+            )
         return {name: given.get(name, option.default) for name, option in known.items()}
 
     def check(self, name: str, value: Any) -> Any:
         """One option, checked.
 
         Raises:
-            UnknownName: the part has no such option.
-            BadValue: the value is not accepted.
+            UnknownNameError: the part has no such option.
+            InvalidValueError: the value is not accepted.
         """
         if name not in self.options:
             raise unknown(f"option of {self.name}", name, self.options)
         return self.options[name].check(value)
 
-    def distinct(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def non_default(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The given options, checked, without those that say what the default says anyway."""
         complete = self.complete(options)
         return {name: value for name, value in complete.items() if value != self.options[name].default}
@@ -136,9 +138,9 @@ class Registry(Generic[T]):
             if not kind.__module__.startswith(f"{self.package}."):
                 self.discover()  # so that a stranger cannot take a name before its owner comes
             for word in (name, *aliases):
-                held = self._find(word)
-                if held and (held.kind.__module__, held.kind.__qualname__) != (kind.__module__, kind.__qualname__):
-                    raise PluginError(f"The {self.kind} '{word}' is already taken by {held.kind.__module__}.")
+                stored = self._find(word)
+                if stored and (stored.cls.__module__, stored.cls.__qualname__) != (kind.__module__, kind.__qualname__):
+                    raise PluginError(f"The {self.kind} '{word}' is already taken by {stored.cls.__module__}.")
             text = summary or (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
             self._entries[name] = Entry(name, kind, text, source, version, aliases)
             return kind
@@ -149,11 +151,11 @@ class Registry(Generic[T]):
         """The part of that name or alias.
 
         Raises:
-            UnknownName: no part has it; carries the closest one.
+            UnknownNameError: no part has it; carries the closest one.
         """
         self.discover()
-        if found := self._find(name):
-            return found
+        if result := self._find(name):
+            return result
         raise unknown(self.kind, name, self._entries)
 
     def __iter__(self) -> Iterator[Entry[T]]:
@@ -191,10 +193,10 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {}
 def _adapter(accepts: Any) -> TypeAdapter[Any]:
     """What validates an annotation."""
     words = repr(accepts) if _told_by_words(accepts) else ""
-    found = _ADAPTERS.get(words) or TypeAdapter(accepts, config=ConfigDict(strict=True))
+    result = _ADAPTERS.get(words) or TypeAdapter(accepts, config=ConfigDict(strict=True))
     if words:
-        _ADAPTERS[words] = found
-    return found
+        _ADAPTERS[words] = result
+    return result
 
 
 def _told_by_words(accepts: Any) -> bool:
@@ -209,7 +211,7 @@ def _told_by_words(accepts: Any) -> bool:
     return accepts in (Any, ...) or (bool(inner) and all(map(_told_by_words, inner)))
 
 
-def load(path: Path) -> None:
+def load_plugin(path: Path) -> None:
     """Run a user's Python file, so that the parts it registers are known.
 
     Raises:
@@ -232,11 +234,11 @@ def load(path: Path) -> None:
 
 
 def _failed(where: str, error: Exception) -> PluginError:
-    head, _, place = told(error).partition("\n")
+    head, _, place = describe_exception(error).partition("\n")
     return PluginError(head, place, where=where)
 
 
-def told(error: Exception) -> str:
+def describe_exception(error: Exception) -> str:
     """A stranger's exception in two lines: what it says, and the last line of the stranger's own code."""
     if isinstance(error, SyntaxError):
         place = f"{error.filename}:{error.lineno}: {(error.text or '').strip()}"

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from attnlab.errors import BadFile, unknown
+from attnlab.errors import InvalidFileError, unknown
 
 Kind = Literal["tasks", "experiments"]
 KINDS: tuple[Kind, ...] = ("experiments", "tasks")
@@ -43,13 +43,15 @@ def find(kind: Kind, word: str) -> Path:
     """The YAML file that a word names.
 
     Raises:
-        UnknownName: nothing shipped has that name.
-        BadFile: the word names a file that is not there.
+        UnknownNameError: nothing shipped has that name.
+        InvalidFileError: the word names a file that is not there.
     """
     if is_file(word):
         path = Path(word)
         if not path.is_file():
-            raise BadFile("There is no such file.", "Give the path of a YAML file, or a shipped name.", where=word)
+            raise InvalidFileError(
+                "There is no such file.", "Give the path of a YAML file, or a shipped name.", where=word
+            )
         return path
     if not holds(kind, word):
         raise unknown(kind.removesuffix("s"), word, names(kind))

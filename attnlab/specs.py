@@ -21,19 +21,19 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Precision = Literal["float32", "tf32", "bf16"]
 """In what the steps of a training are computed."""
-Watch = Literal["rank", "gradients", "attention"]
+DiagnosticsKind = Literal["rank", "gradients", "attention"]
 """What can be watched along a training."""
 
 
-class Stream(IntEnum):
+class Split(IntEnum):
     """What randomness is for."""
 
-    DATA = 1
+    TRAIN = 1
     VALIDATION = 2
     TEST = 3
     INIT = 4
     BOOTSTRAP = 5
-    WATCH = 6
+    DIAGNOSTICS = 6
 
 
 class Value(BaseModel):
@@ -62,7 +62,7 @@ class Section(Identity):
         return _canonical(self.model_dump(mode="json"))
 
     @property
-    def plain(self) -> dict[str, Any]:
+    def all_fields(self) -> dict[str, Any]:
         """Every field as plain data, those too that the JSON leaves out where they have their defaults."""
         data = self.model_dump()
         return {name: data.get(name, getattr(self, name)) for name in type(self).model_fields}
@@ -107,16 +107,16 @@ class TaskSpec(Section):
     options: dict[str, Any] = {}
     train: dict[str, Any] = {}
     """Options that differ in the training stream; an integer may be a range ``lo..hi``, drawn for each batch."""
-    knob: str = ""
+    complexity: str = ""
     """The option that the ladder climbs."""
     evaluate: Annotated[tuple[int | float | str, ...], Strict(False)] = ()
     """Rungs on which a trained model is tested beside its own."""
     version: int | None = None
 
     @property
-    def complexity(self) -> Any:
+    def level(self) -> Any:
         """Where on the ladder this is."""
-        return self.options.get(self.knob)
+        return self.options.get(self.complexity)
 
 
 class Modifiers(Value):
@@ -139,15 +139,17 @@ class ModelSpec(Section):
     width: Count = 64
     """Width of the stream."""
     heads: Count = 2
-    mlp: Annotated[float, Field(ge=0)] = 4.0
+    mlp_ratio: Annotated[float, Field(ge=0)] = 4.0
     """Hidden width of the MLP as a multiple of the width; 0 leaves the MLP out."""
     norm: Literal["pre", "post", "none"] = "pre"
     """Where the layer norm stands: before each branch, after each sum, or nowhere."""
-    skip: bool = True
+    residual: bool = True
     """Whether the stream runs past each branch."""
-    tie: bool = False
+    tie_embeddings: bool = False
     """Whether the head uses the embedding's weights."""
-    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(default=1.0, exclude_if=lambda said: said == 1)
+    init_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        default=1.0, exclude_if=lambda value: value == 1
+    )
     """Factor on the initial weights of every linear map: projections, gates, MLP and a free head."""
     attention: Annotated[tuple[Part, ...], Strict(False), Field(min_length=1)] = (Part(name="softmax"),)
     """One attention, or several that take turns over the layers."""
@@ -167,49 +169,49 @@ class ModelSpec(Section):
 class TrainSpec(Section):
     """How a run is trained, validated and tested."""
 
-    steps: Count = 2000
+    max_steps: Count = 2000
     """Most steps; a run that is solved stops sooner."""
-    batch: Count = 64
+    batch_size: Count = 64
     """Sequences per step."""
-    optimiser: Literal["adamw", "muon"] = Field(default="adamw", exclude_if=lambda said: said == "adamw")
+    optimizer: Literal["adamw", "muon"] = Field(default="adamw", exclude_if=lambda value: value == "adamw")
     """AdamW for all, or Muon for the matrices inside the blocks and AdamW for the rest."""
-    precision: Precision = Field(default="float32", exclude_if=lambda said: said == "float32")
+    precision: Precision = Field(default="float32", exclude_if=lambda value: value == "float32")
     """In what its steps are computed; weights and whatever is measured are float32 always."""
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
     """Peak learning rate."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    warmup: Share = 0.05
+    warmup_ratio: Share = 0.05
     """Share of the steps over which the rate rises from 0."""
-    floor: Share = 0.1
+    min_lr_ratio: Share = 0.1
     """Share of the peak rate that the cosine ends at."""
-    decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Decoupled weight decay, on matrices only."""
-    clip: Annotated[float, Field(gt=0)] | None = 1.0
+    grad_clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest norm of the gradient; null never clips."""
     betas: Annotated[tuple[Share, Share], Strict(False)] = (0.9, 0.98)
-    stop_at: Share | None = 0.998
+    early_stop_accuracy: Share | None = 0.998
     """Accuracy on the validation stream at which training stops; null trains all steps."""
-    validate_every: Count = 100
+    eval_every: Count = 100
     """Steps between two looks at the validation stream."""
-    validation: Count = 256
+    validation_examples: Count = 256
     """Sequences of the validation stream."""
-    test: Count = 1024
+    test_examples: Count = 1024
     """Sequences of the test stream, seen once, at the end."""
-    examples: Count | None = None
+    train_examples: Count | None = None
     """Sequences to train on, again and again; null draws fresh ones for every step."""
-    watch: Annotated[tuple[Watch, ...], Strict(False)] = ()
+    log_diagnostics: Annotated[tuple[DiagnosticsKind, ...], Strict(False)] = ()
     """What is measured of the model at steps 1, 2, 4, ... and the last."""
 
     @field_validator("watch", mode="before")
     @classmethod
-    def _in_order(cls, said: Any) -> Any:
+    def _in_order(cls, value: Any) -> Any:
         """One word needs no list; the same words in another order, or twice, ask for the same."""
-        if isinstance(said, str):
-            return (said,)
-        known = get_args(Watch)
-        if isinstance(said, list | tuple) and all(word in known for word in said):
-            return tuple(word for word in known if word in said)
-        return said
+        if isinstance(value, str):
+            return (value,)
+        known = get_args(DiagnosticsKind)
+        if isinstance(value, list | tuple) and all(word in known for word in value):
+            return tuple(word for word in known if word in value)
+        return value
 
 
 class RunSpec(Identity):
@@ -224,24 +226,24 @@ class RunSpec(Identity):
     def id(self) -> str:
         """Twelve hexadecimal digits of the hash of the canonical JSON, versions of the parts included."""
         sections = {"model": self.model.canonical, "task": self.task.canonical, "train": self.train.canonical}
-        said = {**sections, "seed": str(self.seed).encode()}
+        data = {**sections, "seed": str(self.seed).encode()}
         return hashlib.sha256(
-            b"{" + b",".join(b'"%s":%s' % (k.encode(), said[k]) for k in sorted(said)) + b"}"
+            b"{" + b",".join(b'"%s":%s' % (k.encode(), data[k]) for k in sorted(data)) + b"}"
         ).hexdigest()[:12]
 
     @property
-    def kin(self) -> str:
+    def unversioned_id(self) -> str:
         """Like the id, but for the versions of the parts: runs of one kin differ in what their parts meant."""
         sections = (section.unversioned for section in (self.model, self.task, self.train))
         said = b"".join(sections) + str(self.seed).encode()
         return hashlib.sha256(said).hexdigest()[:12]
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """The run in a few words."""
         task = self.task
-        rung = f" {task.knob}={task.complexity}" if task.knob else ""
-        return f"{task.name}{rung} · {self.variant} · {self.model.position} · seed {self.seed}"
+        level = f" {task.complexity}={task.level}" if task.complexity else ""
+        return f"{task.name}{level} · {self.variant} · {self.model.position} · seed {self.seed}"
 
     @property
     def shape(self) -> str:

@@ -19,7 +19,7 @@ from attnlab.specs import Modifiers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class LayerContext:
     """Where in a model a part is built: its sizes, and the stream of randomness its weights are drawn from.
 
     Weights are drawn here and nowhere else, so that a run's initial weights are a function of its seed alone.
@@ -38,7 +38,7 @@ class Site:
     """Whether the position adds a bias to the scores."""
     modifiers: Modifiers = field(default_factory=Modifiers)
     """What every attention of the model wears."""
-    scale: float = 1.0
+    init_scale: float = 1.0
     """Factor on the initial weights of linear maps."""
     generator: torch.Generator
 
@@ -50,7 +50,7 @@ class Site:
     def linear(self, inputs: int, outputs: int, *, gain: float = 1.0, bias: bool = False) -> nn.Linear:
         """A linear map with weights of variance ``(scale * gain)^2 / inputs`` and no bias, or a zero one."""
         layer = nn.Linear(inputs, outputs, bias=bias, device="meta")  # its own weights are never drawn
-        layer.weight = self.normal(outputs, inputs, std=self.scale * gain / math.sqrt(inputs))
+        layer.weight = self.normal(outputs, inputs, std=self.init_scale * gain / math.sqrt(inputs))
         if bias:
             layer.bias = nn.Parameter(torch.zeros(outputs))
         return layer
@@ -64,7 +64,7 @@ class Site:
         return nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=self.generator))
 
 
-class Heads(NamedTuple):
+class QKV(NamedTuple):
     """What ``project`` makes of the stream: queries, keys, values, and anything else a mechanism needs."""
 
     queries_BHTC: Tensor
@@ -75,47 +75,47 @@ class Heads(NamedTuple):
     """Index of the first query among the keys: queries may be a chunk of the rows."""
 
 
-class Context(NamedTuple):
+class LayerInputs(NamedTuple):
     """What a layer may know beyond its own input."""
 
-    first: tuple[Heads, ...] = ()
+    first_layer: tuple[QKV, ...] = ()
     """The heads of the first layer; empty in the first layer itself."""
-    asked: Tensor | None = None
+    query_positions: Tensor | None = None
     """Places of the only tokens whose update is wanted, in the flattened batch: N, or B x P where each row has as many;
     an attention may answer those alone. None for all."""
 
 
-class Mixed(NamedTuple):
+class AttentionOutput(NamedTuple):
     """What an attention returns. Absent things are empty tuples, never None, so that lanes can be stacked."""
 
-    stream_BTD: Tensor
+    output_BTD: Tensor
     """The stream's update; B x P x D if it answers only what is asked."""
-    heads: Heads
+    qkv: QKV
     auxiliary: Tensor
     """A scalar added to the loss; zero for most."""
     scores_BHTS: tuple[Tensor, ...] = ()
     weights_BHTS: tuple[Tensor, ...] = ()
 
 
-class Trace(NamedTuple):
+class ActivationTrace(NamedTuple):
     """What a model shows of itself when asked."""
 
-    stream_BTD: tuple[Tensor, ...]
+    residual_BTD: tuple[Tensor, ...]
     """The stream before the first block, then after every block."""
     scores_BHTS: tuple[tuple[Tensor, ...], ...]
     """Per layer, the scores after position and combination; empty where none are formed."""
     weights_BHTS: tuple[tuple[Tensor, ...], ...]
     """Per layer, the effective matrix: what multiplies the values."""
-    heads: tuple[Heads, ...] = ()
+    qkv: tuple[QKV, ...] = ()
     """Per layer, queries, keys and values as they were mixed."""
 
 
-def causal(queries: int, keys: int, start: int, device: torch.device) -> Tensor:
+def causal_mask(queries: int, keys: int, start: int, device: torch.device) -> Tensor:
     """The mask of keys not after their query: True at ``j <= i + start``; bool, T x S."""
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(start)
 
 
-def causal_at(columns_BP: Tensor, keys: int, axes: int) -> Tensor:
+def causal_mask_at(columns_BP: Tensor, keys: int, axes: int) -> Tensor:
     """The mask of keys not after their query, for queries in some columns of each row: True at ``j <= column``.
 
     Args:
@@ -126,7 +126,7 @@ def causal_at(columns_BP: Tensor, keys: int, axes: int) -> Tensor:
     return _spread(columns_BP, axes) >= torch.arange(keys, device=columns_BP.device)
 
 
-def chosen(tensor_BTC: Tensor, columns_BP: Tensor) -> Tensor:
+def gather_tokens(tensor_BTC: Tensor, columns_BP: Tensor) -> Tensor:
     """Some tokens of each row: B x .. x P x C.
 
     Args:
@@ -140,7 +140,7 @@ def _spread(columns_BP: Tensor, axes: int) -> Tensor:
     return columns_BP.view(len(columns_BP), *[1] * (axes - 3), -1, 1)
 
 
-def wide(tensor: Tensor) -> Tensor:
+def at_least_float32(tensor: Tensor) -> Tensor:
     """At least float32: scores and normalisers are never computed in less."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 

@@ -21,11 +21,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from attnlab.config.inline_experiment import inline
-from attnlab.execution.jobs import Finished, Job, Post, Setting
+from attnlab.config.inline_experiment import inline_experiment
+from attnlab.execution.jobs import Finished, Job, Send, WorkerSettings
 from attnlab.experiments.expand import expand
-from attnlab.experiments.run_sweep import sweep
-from attnlab.records import Point, Record, Score
+from attnlab.experiments.run_sweep import run_sweep
+from attnlab.records import HistoryPoint, Record, Score
 from attnlab.specs import RunSpec
 from attnlab.storage.journal import Journal
 from attnlab.training.interruption import Interruption
@@ -39,9 +39,9 @@ HERE = {"attnlab": "0.1.0", "python": "3.11", "torch": "2.13", "numpy": "2.4", "
 class Idle:
     """An executor whose runs take no time."""
 
-    words, count, setting = "idle", 1, Setting()
+    description, num_workers, settings = "idle", 1, WorkerSettings()
 
-    def run(self, jobs: Iterable[Job], post: Post, interruption: Interruption) -> None:
+    def run(self, jobs: Iterable[Job], post: Send, interruption: Interruption) -> None:
         """Hand back a record for every run."""
         for job in jobs:
             post(Finished(job.name, tuple(map(record, job.specs))))
@@ -53,7 +53,7 @@ class Idle:
 def record(spec: RunSpec) -> Record:
     """What a run that does nothing shows."""
     score = Score(correct=1000, total=1024, chance=0.1)
-    curve = (Point(step=2000, loss=0.123456789, accuracy=0.987654321),)
+    curve = (HistoryPoint(step=2000, loss=0.123456789, accuracy=0.987654321),)
     return Record(
         id=spec.id,
         spec=spec,
@@ -61,9 +61,9 @@ def record(spec: RunSpec) -> Record:
         steps=2000,
         parameters=100_000,
         accuracy=score,
-        answers=score,
+        exact_match=score,
         loss=0.1,
-        curve=curve,
+        history=curve,
         environment={**HERE, "seconds": 12.345, "ended": "2026-01-01T00:00:00Z"},
     )
 
@@ -71,7 +71,7 @@ def record(spec: RunSpec) -> Record:
 def phase(name: str, runs: int, store: Path) -> dict[str, float]:
     """One phase, measured: seconds and the most memory that was held."""
     rates = runs // (4 * len(RUNGS) * SEEDS)
-    experiment = inline(
+    experiment = inline_experiment(
         "recall",
         attention=VARIANTS,
         complexity=RUNGS,
@@ -81,7 +81,7 @@ def phase(name: str, runs: int, store: Path) -> dict[str, float]:
     began = time.perf_counter()
     specs = expand(experiment)
     planned = time.perf_counter() - began
-    found = {"runs": float(len(specs)), "plan": planned}
+    result = {"runs": float(len(specs)), "plan": planned}
     if name == "run":
         gaps: list[float] = []
         append = Journal.append
@@ -92,17 +92,17 @@ def phase(name: str, runs: int, store: Path) -> dict[str, float]:
 
         Journal.append = watched  # type: ignore[method-assign, assignment]
         began = time.perf_counter()
-        swept = sweep(experiment, specs, store, Idle())
-        found |= {"sweep": time.perf_counter() - began, "batches": float(len(gaps))}
-        found["longest"] = max(after - before for before, after in itertools.pairwise(gaps))
-        assert swept.run == len(specs)
+        swept = run_sweep(experiment, specs, store, Idle())
+        result |= {"sweep": time.perf_counter() - began, "batches": float(len(gaps))}
+        result["longest"] = max(after - before for before, after in itertools.pairwise(gaps))
+        assert swept.num_run == len(specs)
     if name == "resume":
         began = time.perf_counter()
-        swept = sweep(experiment, specs, store, Idle())
-        found |= {"sweep": time.perf_counter() - began, "ran": float(swept.run)}
-    found["cpu"] = time.process_time()
-    found["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return found
+        swept = run_sweep(experiment, specs, store, Idle())
+        result |= {"sweep": time.perf_counter() - began, "ran": float(swept.num_run)}
+    result["cpu"] = time.process_time()
+    result["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return result
 
 
 def main() -> None:
@@ -110,23 +110,23 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--phase", choices=["plan", "run", "resume"])
     parser.add_argument("--store", type=Path)
-    asked = parser.parse_args()
-    if asked.phase:
-        print(json.dumps(phase(asked.phase, asked.runs, asked.store)))
+    args = parser.parse_args()
+    if args.phase:
+        print(json.dumps(phase(args.phase, args.runs, args.store)))
         return
     with tempfile.TemporaryDirectory() as folder:
         for name in ("plan", "run", "resume"):
-            words = [sys.executable, __file__, "--phase", name, "--runs", str(asked.runs), "--store", folder]
+            words = [sys.executable, __file__, "--phase", name, "--runs", str(args.runs), "--store", folder]
             said = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True).stdout
-            found = json.loads(said.splitlines()[-1])
-            line = f"{name:<7}{found['runs']:>9,.0f} runs  plan {found['plan']:6.2f} s  {found['memory']:6,.0f} MB"
-            line += f"  {found['cpu']:6.2f} s of one core in all"
+            result = json.loads(said.splitlines()[-1])
+            line = f"{name:<7}{result['runs']:>9,.0f} runs  plan {result['plan']:6.2f} s  {result['memory']:6,.0f} MB"
+            line += f"  {result['cpu']:6.2f} s of one core in all"
             if name == "run":
-                pace = found["runs"] / found["sweep"]
-                line += f"  {found['sweep']:6.2f} s, {pace:,.0f} records/s"
-                line += f", at most {found['longest']:.2f} s between batches"
+                pace = result["runs"] / result["sweep"]
+                line += f"  {result['sweep']:6.2f} s, {pace:,.0f} records/s"
+                line += f", at most {result['longest']:.2f} s between batches"
             if name == "resume":
-                line += f"  {found['sweep']:6.2f} s, {found['ran']:.0f} runs again"
+                line += f"  {result['sweep']:6.2f} s, {result['ran']:.0f} runs again"
             print(line, flush=True)
 
 

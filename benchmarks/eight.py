@@ -23,10 +23,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--processes", type=int)
     parser.add_argument("--asked", choices=["every", "few"], default="every")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    found = eight(asked.rounds, asked.steps, asked.processes, asked.asked)
-    print(f"{found.name}: {found.median:.2f} ({found.low:.2f}..{found.high:.2f}), {found.note}, {RUNS} runs")
+    measured = eight(args.rounds, args.steps, args.processes, args.asked)
+    print(
+        f"{measured.name}: {measured.median:.2f} ({measured.low:.2f}..{measured.high:.2f}), {measured.note}, {RUNS} runs"
+    )
 
 
 if __name__ == "__main__":

@@ -18,14 +18,14 @@ def section(name: str, results: Path) -> str:
     from attnlab.config.experiment import experiment
     from attnlab.rendering.export import as_markdown
     from attnlab.rendering.report import report
-    from attnlab.storage.status import read_plan, standing
+    from attnlab.storage.status import read_plan, store_status
 
     asked = experiment(name)
     head = f"## {name}\n\n**{asked.question}**"
     store = results / name
     if not (store / "store.json").exists():
         return f"{head}\n\nNot run yet."
-    stands = standing(store)
+    stands = store_status(store)
     wanted = {planned.id for planned in read_plan(store)}
     records = [record for record in stands.records if record.id in wanted]
     if not records:

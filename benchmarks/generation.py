@@ -51,15 +51,15 @@ def at_default(name: str) -> Task:
 
 def near(name: str) -> Task:
     """The task at the setting that comes nearest to 64 tokens."""
-    climbed, options = find_ladder(name), TASKS.entry(name).options
+    ladder, options = find_ladder(name), TASKS.entry(name).options
     for option, longer in LONGER.items():
         if option in options:
-            rung = None if option == climbed.complexity else climbed.default
-            return build(task_spec(climbed, dict(longer), rung))
+            level = None if option == ladder.complexity else ladder.default
+            return build(task_spec(ladder, dict(longer), level))
     tried = []
-    for rung in range(TOKENS + 1):
+    for level in range(TOKENS + 1):
         try:
-            tried.append(build(task_spec(climbed, {}, rung)))
+            tried.append(build(task_spec(ladder, {}, level)))
         except AttnlabError:
             continue
     return min(tried, key=lambda task: (max(0, task.length - TOKENS - 1), abs(task.length - TOKENS)))
@@ -86,7 +86,7 @@ def row_by_row(random: np.random.Generator, vocabulary: int = 8192, length: int 
 def main() -> None:
     parser = argparse.ArgumentParser(description="How many sequences per second each task draws, on one core.")
     parser.add_argument("names", nargs="*", help="registered tasks; all of them if none is named")
-    names = parser.parse_args().names or [entry.name for entry in TASKS if not entry.needed]
+    names = parser.parse_args().names or [entry.name for entry in TASKS if not entry.required]
     print(f"{'task':<30}{'T':>5}{'default rung':>14}{'T':>7}{'sequences/s':>14}")
     for name in names:
         usual, longer = at_default(name), near(name)

@@ -25,15 +25,20 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=10.0, help="seconds of one step")
     parser.add_argument("--axes", nargs="*", default=list(AXES), choices=list(AXES))
     parser.add_argument("--device", default="cpu")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print("| attention | grows with | sizes | ms per sequence | exponent | MB per sequence | exponent |")
     print("|---|---|---|---|---|---|---|")
-    for axis in asked.axes:
-        for name in asked.names:
-            found = grown(name, axis, AXES[axis], isolated(device(asked.device)), asked.budget)
-            span = f"{found.sizes[0]}..{found.sizes[-1]}"
-            times, sizes = [1e3 * one.seconds for one in found.costs], [one.bytes / 2**20 for one in found.costs]
-            cells = [told(times), f"{found.exponent('seconds'):.2f}", told(sizes), f"{found.exponent('bytes'):.2f}"]
+    for axis in args.axes:
+        for name in args.names:
+            measured = grown(name, axis, AXES[axis], isolated(device(args.device)), args.budget)
+            span = f"{measured.sizes[0]}..{measured.sizes[-1]}"
+            times, sizes = [1e3 * one.seconds for one in measured.costs], [one.bytes / 2**20 for one in measured.costs]
+            cells = [
+                told(times),
+                f"{measured.exponent('seconds'):.2f}",
+                told(sizes),
+                f"{measured.exponent('bytes'):.2f}",
+            ]
             print(f"| `{name}` | {axis} | {span} | {' | '.join(cells)} |", flush=True)
 
 

@@ -33,8 +33,8 @@ from attnlab.model.transformer import build
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec, TrainSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.environment import device as device_of
-from attnlab.training.stepper import SoloStepper, Stepper
-from attnlab.training.vmap_stepper import LaneStepper
+from attnlab.training.stepper import SingleStepper, Stepper
+from attnlab.training.vmap_stepper import VmapStepper
 
 CLOCK = {"cuda": time.perf_counter, "cpu": time.process_time}
 STEPS = {"cuda": 30, "cpu": 3}
@@ -46,9 +46,9 @@ the backward pass, its gradient once each way, and in the update weight and mome
 
 def spec_of(attention: str, seed: int, width: int, tokens: int, batch: int) -> RunSpec:
     """Recall of as many pairs as the tokens hold, over two layers."""
-    task = TaskSpec(name="recall", options={"length": tokens, "pairs": 4, "vocabulary": 64}, knob="pairs")
+    task = TaskSpec(name="recall", options={"length": tokens, "pairs": 4, "vocabulary": 64}, complexity="pairs")
     model = ModelSpec(layers=2, width=width, heads=2, attention=(Part(name=attention),))
-    return RunSpec(task=task, model=model, train=TrainSpec(batch=batch), seed=seed)
+    return RunSpec(task=task, model=model, train=TrainSpec(batch_size=batch), seed=seed)
 
 
 class Bundle:
@@ -57,12 +57,12 @@ class Bundle:
     def __init__(self, specs: Sequence[RunSpec], device: torch.device, count: int) -> None:
         sources = [Source(spec.task, spec.seed) for spec in specs]
         self.stepper: Stepper = (
-            LaneStepper(specs, sources, device)
+            VmapStepper(specs, sources, device)
             if len(specs) > 1
-            else SoloStepper(specs[0], sources[0], device, "never")
+            else SingleStepper(specs[0], sources[0], device, "never")
         )
         plan = specs[0].train
-        self.batches = [{lane: s.training(i, plan.batch) for lane, s in enumerate(sources)} for i in range(count)]
+        self.batches = [{lane: s.training(i, plan.batch_size) for lane, s in enumerate(sources)} for i in range(count)]
         self.clock = CLOCK[device.type]
         self.rates = dict.fromkeys(range(len(specs)), 1e-3)
 
@@ -102,11 +102,11 @@ def measured(attention: str, counts: Sequence[int], args: argparse.Namespace, de
     specs = [spec_of(attention, seed, args.width, args.tokens, args.batch) for seed in range(max(counts))]
     bundles = {count: Bundle(specs[:count], device, STEPS[device.type]) for count in sorted({1, *counts})}
     spent: dict[int, list[float]] = {count: [] for count in bundles}
-    for bundle in bundles.values():
-        bundle.seconds()
+    for group in bundles.values():
+        group.seconds()
     for _ in range(args.rounds):
-        for count, bundle in bundles.items():
-            spent[count].append(bundle.seconds())
+        for count, group in bundles.items():
+            spent[count].append(group.seconds())
     source = Source(specs[0].task, 0)
     model = build(specs[0].model, vocabulary=source.vocabulary, length=source.length, seed=0)
     operations, (arithmetic, copying) = 3 * flops(model, source) * args.batch, rates(device)
@@ -149,16 +149,16 @@ def main() -> None:
     where = torch.cuda.get_device_name(device) if large else "one thread of a CPU; no GPU was used"
     print(f"{where}, torch {torch.__version__}; width {args.width}, {args.tokens} tokens, batch {args.batch} per lane")
     print(f"{'attention':14}{'lanes':>6}{'step':>11}{'tokens/s':>13}  to one run      floor: operations   weights")
-    kept = []
+    saved = []
     for attention in args.attn.split(","):
         for row in measured(attention, counts, args, device):
-            kept.append(row)
+            saved.append(row)
             low, high = row["spread"]
             ratio = f"{row['ratio']:5.2f} ({low:.2f}-{high:.2f})"
             step, done, moved = (f"{1000 * row[name]:.3f} ms" for name in ("seconds", "operations", "bytes"))
             print(f"{attention:14}{row['lanes']:6}{step:>11}{row['tokens']:13,.0f}  {ratio:20}{done:>14}{moved:>10}")
     if args.json:
-        args.json.write_text(json.dumps(kept, indent=1) + "\n")
+        args.json.write_text(json.dumps(saved, indent=1) + "\n")
 
 
 if __name__ == "__main__":

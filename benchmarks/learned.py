@@ -34,21 +34,21 @@ OVERHEAD = 32
 """Tokens that a step costs beside those it reads, for the order of the runs."""
 
 
-def asked(climbed: Ladder, most: int) -> Request:
+def asked(ladder: Ladder, most: int) -> Request:
     """The easiest rung of a ladder with its own budget, or the part of it that is allowed."""
     from attnlab.experiments.request import Request
     from attnlab.specs import Part, TrainSpec
 
-    budget = climbed.train.get("steps", TrainSpec().steps)
-    settings = {"train": {"steps": most}} if budget > most else {}
-    return Request(task=Part(name=climbed.name), complexity=climbed.rungs[0], evaluate=(), settings=settings)
+    budget = ladder.train.get("steps", TrainSpec().max_steps)
+    settings = {"train": {"max_steps": most}} if budget > most else {}
+    return Request(task=Part(name=ladder.name), complexity=ladder.levels[0], evaluate=(), settings=settings)
 
 
 def cost(spec: RunSpec) -> int:
     """Tokens of the whole training, near enough to tell cheap runs from dear ones."""
     from attnlab.tasks.io.streams import Source
 
-    return spec.train.steps * (Source(spec.task, spec.seed).length + OVERHEAD)
+    return spec.train.max_steps * (Source(spec.task, spec.seed).length + OVERHEAD)
 
 
 def row(cells: Iterable[str]) -> str:
@@ -56,17 +56,17 @@ def row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def told(climbed: Ladder, spec: RunSpec, record: Record) -> str:
+def told(ladder: Ladder, spec: RunSpec, record: Record) -> str:
     """What one run showed."""
     from attnlab.specs import TrainSpec
     from attnlab.tasks.io.streams import build
 
     task, (low, high) = build(spec.task), record.accuracy.interval
-    own = climbed.train.get("steps", TrainSpec().steps)
-    budget = f"{spec.train.steps:,}" + (f" of {own:,}" if own > spec.train.steps else "")
+    own = ladder.train.get("steps", TrainSpec().max_steps)
+    budget = f"{spec.train.max_steps:,}" + (f" of {own:,}" if own > spec.train.max_steps else "")
     cells = [
-        f"`{climbed.name}`",
-        f"{climbed.complexity} {climbed.rungs[0]}",
+        f"`{ladder.name}`",
+        f"{ladder.complexity} {ladder.levels[0]}",
         str(task.length),
         str(task.vocabulary),
         f"{100 * task.chance:.1f} %",
@@ -75,22 +75,22 @@ def told(climbed: Ladder, spec: RunSpec, record: Record) -> str:
         f"{record.steps:,}",
         budget,
         f"{record.environment['seconds']:.0f} s",
-        "no ceiling known" if math.isnan(task.ceiling) else "yes" if record.solved else "**no**",
+        "no ceiling known" if math.isnan(task.best_accuracy) else "yes" if record.solved else "**no**",
     ]
     return row(cells)
 
 
-def table(climbed: Mapping[str, Ladder], specs: Mapping[str, RunSpec], done: Mapping[str, Record]) -> list[str]:
+def table(ladder: Mapping[str, Ladder], specs: Mapping[str, RunSpec], done: Mapping[str, Record]) -> list[str]:
     """The rows of what is trained, by name, and the names of what is not."""
     missing = [name for name, spec in specs.items() if spec.id not in done]
     lines = [row(HEADS), "|" + "---|" * len(HEADS)]
-    lines += [told(climbed[name], spec, done[spec.id]) for name, spec in sorted(specs.items()) if spec.id in done]
+    lines += [told(ladder[name], spec, done[spec.id]) for name, spec in sorted(specs.items()) if spec.id in done]
     return [*lines, *(["", f"Not trained: {', '.join(sorted(missing))}."] if missing else [])]
 
 
 def main() -> None:
     from attnlab.experiments.plan import plan
-    from attnlab.experiments.run_train import train
+    from attnlab.experiments.run_train import run_train
     from attnlab.storage import Store
     from attnlab.tasks.io.ladders import find_ladder, shipped
 
@@ -101,15 +101,15 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path("results/learned"))
     wish = parser.parse_args()
 
-    climbed = {one.name: one for one in (map(find_ladder, wish.names) if wish.names else shipped())}
-    requests = {name: asked(one, wish.steps) for name, one in climbed.items()}
+    ladder = {one.name: one for one in (map(find_ladder, wish.names) if wish.names else shipped())}
+    requests = {name: asked(one, wish.steps) for name, one in ladder.items()}
     specs = {name: plan(request)[0] for name, request in requests.items()}
     done = {record.id: record for record in Store(wish.store).records()}
     for name, spec in sorted(specs.items(), key=lambda item: cost(item[1])):
         if spec.id not in done and time.process_time() < 60 * wish.minutes:
-            (done[spec.id],) = train(requests[name], store=wish.store, device_name="cpu", resume=True)
-            print(told(climbed[name], spec, done[spec.id]), file=sys.stderr, flush=True)
-    print("\n".join(table(climbed, specs, done)))
+            (done[spec.id],) = run_train(requests[name], store=wish.store, device_name="cpu", resume=True)
+            print(told(ladder[name], spec, done[spec.id]), file=sys.stderr, flush=True)
+    print("\n".join(table(ladder, specs, done)))
 
 
 if __name__ == "__main__":

@@ -35,15 +35,15 @@ class Clocked(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         began = time.perf_counter()
-        found = func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
         spent = time.perf_counter() - began
         shapes = ", ".join("x".join(map(str, one.shape)) for one in args[:2] if isinstance(one, torch.Tensor))
         count = flop_registry.get(func.overloadpacket)
         row = self.rows[func.overloadpacket.__name__, shapes]
         row[0] += spent
         row[1] += 1
-        row[2] += count(*args, **(kwargs or {}), out_val=found) if count else 0
-        return found
+        row[2] += count(*args, **(kwargs or {}), out_val=result) if count else 0
+        return result
 
 
 def rate() -> float:
@@ -74,11 +74,11 @@ def main() -> None:
     parser.add_argument("--attn", default="softmax")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--by-hand", action="store_true")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    shape = Shape(width=asked.width, length=asked.length, batch=asked.batch, vocabulary=asked.vocabulary)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    shape = Shape(width=args.width, length=args.length, batch=args.batch, vocabulary=args.vocabulary)
     device = torch.device("cpu")
-    step = by_hand(shape, device) if asked.by_hand else ours(shape, device, attention=asked.attn)
+    step = by_hand(shape, device) if args.by_hand else ours(shape, device, attention=args.attn)
     for _ in range(STEPS):
         step()
     pace, whole = rate(), seconds(step)
@@ -86,7 +86,7 @@ def main() -> None:
         for _ in range(STEPS):
             step()
     floor = shape.operations / pace
-    print(f"{asked.threads} threads, {pace / 1e9:.0f} GFLOP/s; a step takes {1e3 * whole:.1f} ms, its floor is")
+    print(f"{args.threads} threads, {pace / 1e9:.0f} GFLOP/s; a step takes {1e3 * whole:.1f} ms, its floor is")
     print(f"{1e3 * floor:.1f} ms, {floor / whole:.2f} of it")
     print("\n| operation | shapes | calls | ms | at the rate of a product |\n|---|---|---|---|---|")
     rows = sorted(clocked.rows.items(), key=lambda row: -row[1][0])
@@ -97,8 +97,8 @@ def main() -> None:
             print(f"| `{name}` | {shapes} | {calls / STEPS:.0f} | {1e3 * spent / STEPS:.2f} | {ideal} |")
     rest = sum(spent for _, (spent, _, _) in rows if spent <= least)
     print(f"| others | | | {1e3 * rest / STEPS:.2f} | |")
-    told = 1e3 * sum(spent for _, (spent, _, _) in rows) / STEPS
-    print(f"| **all** | | | {told:.1f} | {1e3 * floor:.1f} |")
+    data = 1e3 * sum(spent for _, (spent, _, _) in rows) / STEPS
+    print(f"| **all** | | | {data:.1f} | {1e3 * floor:.1f} |")
 
 
 if __name__ == "__main__":

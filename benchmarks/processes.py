@@ -15,12 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from attnlab.config.inline_experiment import inline
-from attnlab.execution.jobs import Setting
+from attnlab.config.inline_experiment import inline_experiment
+from attnlab.execution.jobs import WorkerSettings
 from attnlab.execution.processes import Processes
 from attnlab.experiments.expand import expand
-from attnlab.experiments.run_sweep import sweep
-from attnlab.training.events import Ended, Event
+from attnlab.experiments.run_sweep import run_sweep
+from attnlab.training.events import Event, RunFinished
 
 RUNS = 12
 
@@ -28,19 +28,19 @@ RUNS = 12
 def per_hour(count: int) -> float:
     """Runs per hour, of that many processes, once all of them are at work."""
     train = {"steps": 300, "stop_at": None, "validate_every": 100}
-    experiment = inline("recall", complexity=[4], seeds=RUNS + 2 * count, settings={"train": train})
+    experiment = inline_experiment("recall", complexity=[4], seeds=RUNS + 2 * count, settings={"train": train})
     ended: list[float] = []
 
     def watch(event: Event) -> None:
-        if isinstance(event, Ended):
+        if isinstance(event, RunFinished):
             ended.append(time.perf_counter())
 
-    staff = Processes(count, Setting(weights=False))
+    executor = Processes(count, WorkerSettings(weights=False))
     try:
         with tempfile.TemporaryDirectory() as store:
-            sweep(experiment, expand(experiment), Path(store), staff, progress=watch)
+            run_sweep(experiment, expand(experiment), Path(store), executor, progress=watch)
     finally:
-        staff.close()
+        executor.close()
     inner = ended[count - 1 : len(ended) - count]  # neither while the first start nor while the last are left alone
     return 3600 * (len(inner) - 1) / (inner[-1] - inner[0])
 

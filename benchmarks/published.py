@@ -87,8 +87,8 @@ def training(rate: float, seed: int) -> tuple[nn.Module, Callable[[], Any]]:
     torch.manual_seed(seed)
     model = Published()
     inputs_NT, targets_NT = examples(seed, EXAMPLES)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, EPOCHS, eta_min=0.0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS, eta_min=0.0)
     waiting: list[Tensor] = []
 
     def step() -> None:
@@ -97,9 +97,9 @@ def training(rate: float, seed: int) -> tuple[nn.Module, Callable[[], Any]]:
         rows = waiting.pop()
         logits_BTV = model.train()(inputs_NT[rows])
         loss = functional.cross_entropy(logits_BTV.flatten(0, 1), targets_NT[rows].flatten(), ignore_index=IGNORE)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         if not waiting:
             schedule.step()
 

@@ -25,7 +25,7 @@ from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.tasks.io.streams import Source
-from attnlab.training.stepper import SoloStepper
+from attnlab.training.stepper import SingleStepper
 from benchmarks.timing.pairs import Program, interleaved
 
 Recipe = tuple[Any, ...]
@@ -59,8 +59,8 @@ def stepping(spec: RunSpec) -> Program:
     import torch
 
     source = Source(spec.task, spec.seed)
-    stepper = SoloStepper(spec, source, torch.device("cpu"))
-    batches = [source.training(step, spec.train.batch) for step in range(STEPS)]
+    stepper = SingleStepper(spec, source, torch.device("cpu"))
+    batches = [source.training(step, spec.train.batch_size) for step in range(STEPS)]
 
     def run() -> None:
         for batch in batches:
@@ -82,7 +82,7 @@ def costs(runs: Row, default: Recipe, rounds: int) -> dict[Recipe, float]:
 
 def told(runs: Sequence[Record]) -> str:
     """Steps of each seed; unsolved ones by their accuracy."""
-    return " / ".join(f"{run.steps:,}" if run.stopped else f"*{100 * run.accuracy.mean:.0f} %*" for run in runs)
+    return " / ".join(f"{run.steps:,}" if run.early_stopped else f"*{100 * run.accuracy.mean:.0f} %*" for run in runs)
 
 
 def table(rows: Mapping[str, Row], names: Sequence[str], default: Recipe, rounds: int) -> None:
@@ -98,8 +98,8 @@ def table(rows: Mapping[str, Row], names: Sequence[str], default: Recipe, rounds
             ratios[recipe].append(step[recipe] * taken[recipe] / taken[default])
         cells = [f"{told(runs[recipe])} ({step[recipe]:.2f})" if recipe in runs else "" for recipe in recipes]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
-    held = {recipe: [run for runs in rows.values() for run in runs.get(recipe, [])] for recipe in recipes}
-    solved = [f"{sum(run.stopped for run in held[recipe])} of {len(held[recipe])}" for recipe in recipes]
+    records = {recipe: [run for runs in rows.values() for run in runs.get(recipe, [])] for recipe in recipes}
+    solved = [f"{sum(run.early_stopped for run in records[recipe])} of {len(records[recipe])}" for recipe in recipes]
     print(f"| solved | {' | '.join(solved)} |")
     means = [f"{statistics.geometric_mean(ratios[recipe]):.2f}" for recipe in recipes]
     print(f"| seconds, over the default | {' | '.join(means)} |")
@@ -109,16 +109,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Which recipe solves the shipped ladders soonest.")
     parser.add_argument("store", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
-    records = Store(asked.store).records()
+    args = parser.parse_args()
+    records = Store(args.store).records()
     names = fields(records)
     rows: dict[str, Row] = {}
     for record in records:
         task, values = record.spec.task, said(record.spec)
-        row = rows.setdefault(f"`{task.name} {task.complexity}`, `{record.spec.variant}`", {})
+        row = rows.setdefault(f"`{task.name} {task.level}`, `{record.spec.variant}`", {})
         row.setdefault(tuple(values[name] for name in names), []).append(record)
     default = said(RunSpec(task=records[0].spec.task))
-    table(rows, names, tuple(default[name] for name in names), asked.rounds)
+    table(rows, names, tuple(default[name] for name in names), args.rounds)
 
 
 if __name__ == "__main__":

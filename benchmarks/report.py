@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from attnlab.records import Point, Record, Score
+from attnlab.records import HistoryPoint, Record, Score
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.storage import Store
 
@@ -40,15 +40,17 @@ def made(count: int) -> Iterator[Record]:
     random = np.random.default_rng(0)
     seeds = -(-count // (TASKS * VARIANTS * RUNGS))
     places = itertools.product(range(TASKS), range(VARIANTS), range(RUNGS), range(seeds))
-    for task, variant, rung, seed in itertools.islice(places, count):
+    for task, variant, level, seed in itertools.islice(places, count):
         spec = RunSpec(
-            task=TaskSpec(name=f"task-{task}", options={"pairs": 2**rung, "length": 64}, knob="pairs", version=1),
+            task=TaskSpec(
+                name=f"task-{task}", options={"pairs": 2**level, "length": 64}, complexity="pairs", version=1
+            ),
             model=ModelSpec(attention=(Part(name=f"variant-{variant}", version=1),)),
             seed=seed,
         )
-        share = 1 / (1 + np.exp(rung - variant + random.normal(0, 0.5)))
+        share = 1 / (1 + np.exp(level - variant + random.normal(0, 0.5)))
         curve = tuple(
-            Point(step=100 * look, loss=2.0 - share * look / LOOKS, accuracy=share * look / LOOKS)
+            HistoryPoint(step=100 * look, loss=2.0 - share * look / LOOKS, accuracy=share * look / LOOKS)
             for look in range(1, LOOKS + 1)
         )
         yield Record(
@@ -58,9 +60,9 @@ def made(count: int) -> Iterator[Record]:
             steps=2000,
             parameters=100_000,
             accuracy=Score(correct=round(4096 * share), total=4096, chance=0.0625),
-            answers=Score(correct=round(1024 * share**4), total=1024, chance=0.0001),
+            exact_match=Score(correct=round(1024 * share**4), total=1024, chance=0.0001),
             loss=2.0 - share,
-            curve=curve,
+            history=curve,
             environment={"seconds": 20.0, "device": "cpu", "torch": "2.13.0", "host": "here", "lanes": 1},
         )
 

@@ -21,11 +21,11 @@ import torch
 
 from attnlab.records import Score
 from attnlab.specs import ModelSpec, RunSpec, TaskSpec, TrainSpec
-from attnlab.tasks import Stream
+from attnlab.tasks import Split
 from attnlab.tasks.io.streams import Source
 from attnlab.training._schedule import rate
 from attnlab.training.scoring import score
-from attnlab.training.stepper import SoloStepper
+from attnlab.training.stepper import SingleStepper
 from benchmarks.published import BATCH, RATES, examples, right, training
 
 SHARP: dict[str, Any] = {"tie": True, "position": "rotary", "modifiers": {"qk_norm": True}}
@@ -50,21 +50,21 @@ def ours(recipe: str, seed: int, filler: str, most: int) -> tuple[float, int, Sc
     """Seconds and sequences until the first look at 99 %, and that look; as many as are allowed if there is none."""
     model, train = RECIPES[recipe]
     task = TaskSpec(name="recall", options={"vocabulary": 8192, "length": 64, "pairs": 4, "filler": filler})
-    plan = TrainSpec.model_validate({"steps": most // TrainSpec().batch, **train}, strict=False)
+    plan = TrainSpec.model_validate({"max_steps": most // TrainSpec().batch_size, **train}, strict=False)
     spec = RunSpec(task=task, model=ModelSpec.model_validate(model, strict=False), train=plan, seed=seed)
     source = Source(spec.task, seed)
-    stepper = SoloStepper(spec, source, torch.device("cpu"))
-    fresh = source.held_out(Stream.TEST, FRESH, 256)
+    stepper = SingleStepper(spec, source, torch.device("cpu"))
+    fresh = source.held_out(Split.TEST, FRESH, 256)
 
     def look() -> Score:
         stepper.losses()  # let go
-        said = stepper.answer(0, fresh)
-        return score(fresh, [one.tokens_N for one in said], source.task.chance).accuracy
+        predictions = stepper.predict(0, fresh)
+        return score(fresh, [one.tokens_N for one in predictions], source.task.chance).accuracy
 
     def step(index: int) -> None:
-        stepper.step({0: source.training(index, plan.batch)}, {0: rate(plan, index)})
+        stepper.step({0: source.training(index, plan.batch_size)}, {0: rate(plan, index)})
 
-    return timed(step, look, plan.batch, 0.0, most=most)
+    return timed(step, look, plan.batch_size, 0.0, most=most)
 
 
 def published(learning_rate: float, seed: int, seconds: float) -> tuple[float, int, Score]:
@@ -109,14 +109,14 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=MOST, help="sequences of the longest training")
     parser.add_argument("--rate", type=float, default=RATES[2], help="of the published recipe")
     parser.add_argument("--seconds", type=float, default=600.0, help="of the published recipe, at most")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print("| recipe | seed | seconds | sequences | accuracy |\n|---|---|---|---|---|")
-    for name in asked.recipes:
-        for seed in range(asked.seeds):
+    for name in args.recipes:
+        for seed in range(args.seeds):
             if name == "published":
-                seconds, taken, seen = published(asked.rate, seed, asked.seconds)
+                seconds, taken, seen = published(args.rate, seed, args.seconds)
             else:
-                seconds, taken, seen = ours(name, seed, asked.filler, asked.most)
+                seconds, taken, seen = ours(name, seed, args.filler, args.most)
             low, high = seen.interval
             told = f"{100 * seen.mean:.1f} % ({100 * low:.1f}-{100 * high:.1f})"
             print(f"| {name} | {seed} | {seconds:.0f} | {taken:,} | {told} |", flush=True)

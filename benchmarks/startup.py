@@ -68,8 +68,8 @@ def main() -> None:
                 spent_s = measure()
                 seconds[row] += [spent_s] if round_ else []  # the first time compiles
     print("| command | processor seconds | goal |\n|---|---|---|")
-    for (what, goal), found in seconds.items():
-        print(f"| {what} | {statistics.median(found):.2f} | {goal or ''} |")
+    for (what, goal), result in seconds.items():
+        print(f"| {what} | {statistics.median(result):.2f} | {goal or ''} |")
 
 
 if __name__ == "__main__":

@@ -28,12 +28,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
-    asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     before = last(KEPT)
-    found = bench(device(asked.device), asked.rounds, peers=True)
-    found.save(KEPT)
-    Console(width=120).print(found.table(before), *found.left_out, sep="\n")
+    measured = bench(device(args.device), args.rounds, peers=True)
+    measured.save(KEPT)
+    Console(width=120).print(measured.table(before), *measured.left_out, sep="\n")
 
 
 if __name__ == "__main__":

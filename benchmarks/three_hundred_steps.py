@@ -44,7 +44,7 @@ def train(name: str, wish: dict[str, Any], worn: dict[str, Any], seed: int) -> s
         f"`{name}`",
         f"{100 * record.accuracy.mean:.1f} %",
         f"{100 * low:.1f}-{100 * high:.1f}",
-        f"{record.curve[-1].loss:.2f}",
+        f"{record.history[-1].loss:.2f}",
         f"{record.steps:,}",
         record.status,
         f"{record.environment['seconds']:.0f} s",
@@ -69,16 +69,16 @@ def main() -> None:
     parser.add_argument("--qk-norm", action="store_true", help="queries and keys of unit size, with a learned gain")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="of one thread each")
-    asked = parser.parse_args()
+    args = parser.parse_args()
 
-    names = asked.names or [entry.name for entry in ATTENTIONS]
-    wish = {**(LONG if asked.long else SHORT), "lr": asked.rate}
-    worn = {"qk_norm": asked.qk_norm, "short_conv": asked.short_conv}
-    trained = partial(train, wish=wish, worn=worn, seed=asked.seed)
+    names = args.names or [entry.name for entry in ATTENTIONS]
+    wish = {**(LONG if args.long else SHORT), "lr": args.rate}
+    worn = {"qk_norm": args.qk_norm, "short_conv": args.short_conv}
+    trained = partial(train, wish=wish, worn=worn, seed=args.seed)
     os.environ["OMP_NUM_THREADS"] = "1"
     print(row(["attention", "accuracy", "95 %", "last loss", "steps", "status", "time", "weights"]))
     print("|" + "---|" * 8, flush=True)
-    with ProcessPoolExecutor(max_workers=asked.processes, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(max_workers=args.processes, mp_context=get_context("spawn")) as pool:
         for line in pool.map(trained, names):
             print(line, flush=True)
 

@@ -26,19 +26,19 @@ PLAN: dict[str, Any] = {
 }
 CAUSES: dict[str, tuple[str, dict[str, Any]]] = {
     "an easy rung": ("solved", {"complexity": 3}),
-    "40 steps": ("undertrained", {"complexity": 6, "train": {"steps": 40, "validate_every": 5}}),
-    "learning rate 10": ("optimisation failure", {"complexity": 4, "train": {"lr": 10.0, "steps": 100}}),
+    "40 steps": ("undertrained", {"complexity": 6, "train": {"max_steps": 40, "eval_every": 5}}),
+    "learning rate 10": ("optimisation failure", {"complexity": 4, "train": {"lr": 10.0, "max_steps": 100}}),
     "10 layers without skips": (
         "rank collapse",
-        {"complexity": 8, "model": {"layers": 10, "skip": False}, "train": {"steps": 60, "batch": 16}},
+        {"complexity": 8, "model": {"layers": 10, "residual": False}, "train": {"max_steps": 60, "batch_size": 16}},
     ),
     "scores times 300": (
         "entropy collapse",
-        {"complexity": 8, "attention": "ssmax:start=300", "train": {"steps": 80}},
+        {"complexity": 8, "attention": "ssmax:start=300", "train": {"max_steps": 80}},
     ),
     "64 sequences": (
         "overfit",
-        {"complexity": 12, "options": {"alphabet": 64}, "train": {"examples": 64, "steps": 120}},
+        {"complexity": 12, "options": {"alphabet": 64}, "train": {"train_examples": 64, "max_steps": 120}},
     ),
     "one layer, sees 4 of 32 bits": (
         "capacity",
@@ -51,21 +51,21 @@ CAUSES: dict[str, tuple[str, dict[str, Any]]] = {
 
 def outcome(cause: str, seed: int) -> tuple[str, str]:
     """The verdict on one run, and its evidence."""
-    from attnlab.analysis.failure_modes import verdict
-    from attnlab.config.inline_parts import part
+    from attnlab.analysis.failure_modes import failure_mode
+    from attnlab.config.inline_parts import parse_part
     from attnlab.specs import ModelSpec, RunSpec, TrainSpec
     from attnlab.tasks.io.ladders import find_ladder, task_spec
-    from attnlab.training.run import run
+    from attnlab.training.run import train_runs
 
     how = CAUSES[cause][1]
-    climbed = find_ladder(how.get("task", "copy"))
-    task = task_spec(climbed, how.get("options", {}), how["complexity"], how.get("evaluate", ()))
+    ladder = find_ladder(how.get("task", "copy"))
+    task = task_spec(ladder, how.get("options", {}), how["complexity"], how.get("evaluate", ()))
     sizes = {**SMALL, "position": "rotary", **how.get("model", {})}
-    model = ModelSpec.model_validate({**sizes, "attention": part(how.get("attention", "softmax"))})
+    model = ModelSpec.model_validate({**sizes, "attention": parse_part(how.get("attention", "softmax"))})
     train = TrainSpec.model_validate({**PLAN, **how.get("train", {})})
-    (record,) = run([RunSpec(task=task, model=model, train=train, seed=seed)])
-    found = verdict(record)
-    return found.name, f"{found} [{record.environment['seconds']} s]"
+    (record,) = train_runs([RunSpec(task=task, model=model, train=train, seed=seed)])
+    mode = failure_mode(record)
+    return mode.name, f"{mode} [{record.environment['seconds']} s]"
 
 
 def main() -> None:
@@ -75,14 +75,14 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--loud", action="store_true", help="the evidence of every run")
     parser.add_argument("--only", choices=CAUSES, nargs="*", default=list(CAUSES), help="these causes")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     table: dict[str, Counter[str]] = {}
-    for cause in asked.only:
+    for cause in args.only:
         table[cause] = Counter()
-        for seed in range(asked.first, asked.first + asked.seeds):
+        for seed in range(args.first, args.first + args.seeds):
             name, words = outcome(cause, seed)
             table[cause][name] += 1
-            if asked.loud:
+            if args.loud:
                 print(f"{cause}, seed {seed}: {words}", flush=True)
     heads = [wanted for wanted, _ in CAUSES.values()]
     heads += sorted({name for counts in table.values() for name in counts} - set(heads))

@@ -27,14 +27,14 @@ def measured(name: str, rounds: int, device: str) -> list[str]:
     from attnlab.specs import ModelSpec, Part, RunSpec
     from attnlab.tasks.io.ladders import find_ladder, task_spec
     from attnlab.tasks.io.streams import Source
-    from attnlab.training._log_diagnostics import due_at, sequences
-    from attnlab.training.stepper import SoloStepper
+    from attnlab.training._log_diagnostics import is_logged_step, num_sequences
+    from attnlab.training.stepper import SingleStepper
 
     spec = RunSpec(task=task_spec(find_ladder("recall"), {}, None), model=ModelSpec(attention=(Part(name=name),)))
     source = Source(spec.task, 0)
-    stepper = SoloStepper(spec, source, torch.device(device))
-    batch = source.watched(sequences(source.task.length))
-    data = source.training(0, spec.train.batch)
+    stepper = SingleStepper(spec, source, torch.device(device))
+    batch = source.diagnostics_batch(num_sequences(source.task.length))
+    data = source.training(0, spec.train.batch_size)
 
     def timed(act: Callable[[], Any]) -> float:
         start = time.perf_counter()
@@ -47,10 +47,10 @@ def measured(name: str, rounds: int, device: str) -> list[str]:
     for _ in range(rounds + 2):
         for kinds in KINDS:
             steps.append(timed(lambda: stepper.step({0: data}, {0: 1e-3})))
-            looks[kinds].append(timed(lambda kinds=kinds: stepper.watch(0, batch, kinds)))  # type: ignore[misc]
+            looks[kinds].append(timed(lambda kinds=kinds: stepper.diagnostics(0, batch, kinds)))  # type: ignore[misc]
     warm = len(KINDS) * 2
     step = median(steps[warm:])
-    count = sum(map(due_at, range(1, STEPS + 1))) + (not due_at(STEPS))
+    count = sum(map(is_logged_step, range(1, STEPS + 1))) + (not is_logged_step(STEPS))
     ratios = [median(times[2:]) / step for times in looks.values()]
     shares = [f"{ratio:.1f} ({100 * count * ratio / STEPS:.1f} %)" for ratio in ratios]
     return [f"`{name}`", f"{1000 * step:.0f} ms", *shares]
@@ -62,12 +62,12 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=["softmax", "expressive"])
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--device", default="cpu")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     heads = ["attention", "step", *("all" if len(kinds) > 1 else kinds[0] for kinds in KINDS)]
     print(f"| {' | '.join(heads)} |")
     print(f"| {' | '.join(['---'] + ['---:'] * (len(heads) - 1))} |")
-    for name in asked.names:
-        print(f"| {' | '.join(measured(name, asked.rounds, asked.device))} |", flush=True)
+    for name in args.names:
+        print(f"| {' | '.join(measured(name, args.rounds, args.device))} |", flush=True)
 
 
 if __name__ == "__main__":

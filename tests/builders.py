@@ -12,7 +12,7 @@ from attnlab.attention import ATTENTIONS, Attention
 from attnlab.model.transformer import Transformer, build
 from attnlab.position import POSITIONS, Position
 from attnlab.specs import ModelSpec, Part
-from attnlab.tensors import Site
+from attnlab.tensors import LayerContext
 
 VOCABULARY = 11
 LENGTH = 16
@@ -29,26 +29,26 @@ def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
     return torch.randn(shape, generator=seeded(seed), dtype=dtype)
 
 
-def site(width: int = 8, heads: int = 2, *, biased: bool = False, length: int = LENGTH, seed: int = 0) -> Site:
+def site(width: int = 8, heads: int = 2, *, biased: bool = False, length: int = LENGTH, seed: int = 0) -> LayerContext:
     """A place in a model of one layer."""
-    return Site(width=width, heads=heads, biased=biased, length=length, generator=seeded(seed))
+    return LayerContext(width=width, heads=heads, biased=biased, length=length, generator=seeded(seed))
 
 
 def attention_of(name: str, options: Mapping[str, Any] | None = None, **where: Any) -> Attention:
     """A registered attention at a site."""
     entry = ATTENTIONS.entry(name)
-    return entry.kind(site(**where), **entry.complete(options or {}))
+    return entry.cls(site(**where), **entry.complete(options or {}))
 
 
 def position_of(name: str, options: Mapping[str, Any] | None = None, **where: Any) -> Position:
     """A registered position at a site."""
     entry = POSITIONS.entry(name)
-    return entry.kind(site(**where), **entry.complete(options or {}))
+    return entry.cls(site(**where), **entry.complete(options or {}))
 
 
 def pair_of(attention: Part, position: Part, **where: Any) -> tuple[Attention, Position]:
     """An attention beside its position, in float64."""
-    biased = POSITIONS.entry(position.name).kind.biases
+    biased = POSITIONS.entry(position.name).cls.biases
     one = attention_of(attention.name, attention.options, biased=biased, **where)
     return one.double(), position_of(position.name, position.options, **where).double()
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from attnlab import errors
-from attnlab.errors import AttnlabError, BadValue, Interrupted, UnknownName, unknown
+from attnlab.errors import AttnlabError, InterruptedTraining, InvalidValueError, UnknownNameError, unknown
 
 
 def test_message_is_where_then_indented_found_and_hint() -> None:
-    error = BadValue("It cannot be 3.", "Use 4.\nOr 5.", where="a.yaml:2: lr")
+    error = InvalidValueError("It cannot be 3.", "Use 4.\nOr 5.", where="a.yaml:2: lr")
     assert str(error) == "a.yaml:2: lr\n  It cannot be 3.\n  Use 4.\n  Or 5."
 
 
@@ -16,32 +16,40 @@ def test_message_without_place_and_hint_is_one_line() -> None:
 
 
 def test_at_fills_in_a_missing_place_and_keeps_the_kind() -> None:
-    placed = BadValue("Wrong.", "Right.").at("--lr")
-    assert type(placed) is BadValue
-    assert (placed.found, placed.hint, placed.where) == ("Wrong.", "Right.", "--lr")
+    placed = InvalidValueError("Wrong.", "Right.").at("--lr")
+    assert type(placed) is InvalidValueError
+    assert (placed.problem, placed.hint, placed.where) == ("Wrong.", "Right.", "--lr")
 
 
 def test_at_never_replaces_a_known_place() -> None:
-    error = BadValue("Wrong.", where="a.yaml:1")
+    error = InvalidValueError("Wrong.", where="a.yaml:1")
     assert error.at("--lr") is error
 
 
 def test_every_exception_is_on_the_page_and_in_the_tree() -> None:
     kinds = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
-    assert kinds >= {"UnknownName", "BadValue", "BadFile", "Pairing", "PluginError", "DeviceError", "StoreError"}
+    assert kinds >= {
+        "UnknownNameError",
+        "InvalidValueError",
+        "InvalidFileError",
+        "IncompatiblePartsError",
+        "PluginError",
+        "DeviceError",
+        "StoreError",
+    }
     for name in kinds:
         assert issubclass(getattr(errors, name), AttnlabError)
         assert name in (errors.__doc__ or "")
 
 
 def test_statuses_are_those_of_the_command_line() -> None:
-    assert BadValue("x").status == 2
-    assert Interrupted("x").status == 130
+    assert InvalidValueError("x").status == 2
+    assert InterruptedTraining("x").status == 130
 
 
 def test_unknown_suggests_the_closest_and_lists_all() -> None:
     error = unknown("attention", "Sofmax", ["softmax", "gpam"], where="--attn")
-    assert type(error) is UnknownName
+    assert type(error) is UnknownNameError
     assert str(error) == "--attn\n  There is no attention 'Sofmax'; did you mean 'softmax'?\n  Known: gpam, softmax."
 
 

@@ -39,10 +39,10 @@ def test_the_variant_of_the_readme_trains(command: Command, tmp_path: Path) -> N
     body = [line for line in code.splitlines() if line.strip()]
     assert len(body[body.index('@register("cosine", source="ours")') :]) < 20
     (tmp_path / "cosine.py").write_text(code)
-    said = command("train", *TINY, "--with", "cosine.py", "--attn", "softmax,cosine:sharpness=12", "--json")
-    records = [Record.from_line(line) for line in said.out.splitlines()]
+    result = command("train", *TINY, "--with", "cosine.py", "--attn", "softmax,cosine:sharpness=12", "--json")
+    records = [Record.from_line(line) for line in result.out.splitlines()]
     assert [record.spec.variant for record in records] == ["softmax", "cosine:sharpness=12"]
-    assert records[0].accuracy != records[1].accuracy or records[0].curve != records[1].curve
+    assert records[0].accuracy != records[1].accuracy or records[0].history != records[1].history
 
 
 def test_every_command_of_the_readme_parses(command: Command) -> None:
@@ -56,12 +56,12 @@ def test_the_readme_names_all_there_is() -> None:
         line.split("|")[1].strip(): re.findall(r"`([\w-]+)`", line) for line in README.splitlines() if "| `" in line
     }
     kinds = {"positions": "position", **dict.fromkeys(TASKS, "tasks"), **dict.fromkeys(MECHANISMS, "attention")}
-    said: dict[str, set[str]] = {kind: set() for kind in kinds.values()}
+    data: dict[str, set[str]] = {kind: set() for kind in kinds.values()}
     for row, kind in kinds.items():
-        said[kind] |= set(rows[row]) - {"dagpam"}
-    assert said["tasks"] == {*resources.names("tasks"), "file"}
-    assert said["attention"] == {e.name for e in ATTENTIONS if e.kind.__module__.startswith("attnlab.")}
-    assert said["position"] == {e.name for e in POSITIONS if e.kind.__module__.startswith("attnlab.")}
+        data[kind] |= set(rows[row]) - {"dagpam"}
+    assert data["tasks"] == {*resources.names("tasks"), "file"}
+    assert data["attention"] == {e.name for e in ATTENTIONS if e.cls.__module__.startswith("attnlab.")}
+    assert data["position"] == {e.name for e in POSITIONS if e.cls.__module__.startswith("attnlab.")}
 
 
 def test_the_command_of_the_demo_is_the_one_of_the_readme() -> None:

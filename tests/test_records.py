@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as some
 from scipy.stats import binomtest
 
-from attnlab.records import SOLVED, Point, Record, Score, Watched
+from attnlab.records import SOLVED, DiagnosticsPoint, HistoryPoint, Record, Score
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec, TrainSpec
 
-SPEC = RunSpec(task=TaskSpec(name="recall", options={"pairs": 4}, knob="pairs", version=1))
+SPEC = RunSpec(task=TaskSpec(name="recall", options={"pairs": 4}, complexity="pairs", version=1))
 
 
 def record(spec: RunSpec = SPEC, **changes: Any) -> Record:
@@ -25,7 +25,7 @@ def record(spec: RunSpec = SPEC, **changes: Any) -> Record:
         "parameters": 1234,
         "accuracy": Score(correct=99, total=100, chance=0.25),
         "answers": Score(correct=20, total=25, chance=0.01),
-        "curve": (Point(step=100, loss=0.5, accuracy=0.75),),
+        "curve": (HistoryPoint(step=100, loss=0.5, accuracy=0.75),),
         "environment": {"seconds": 1.5},
     }
     return Record(**{**data, **changes})
@@ -54,16 +54,19 @@ def test_a_record_survives_its_line() -> None:
 
 
 def test_what_was_watched_survives_its_line() -> None:
-    seen = (Watched(step=1, values={"residual": (0.5, math.inf)}), Watched(step=2, values={"residual": (0.5, 0.25)}))
-    assert Record.from_line(record(watched=seen).model_dump_json()).watched == seen
+    seen = (
+        DiagnosticsPoint(step=1, values={"residual": (0.5, math.inf)}),
+        DiagnosticsPoint(step=2, values={"residual": (0.5, 0.25)}),
+    )
+    assert Record.from_line(record(watched=seen).model_dump_json()).diagnostics_history == seen
 
 
 def test_a_record_of_a_run_that_exploded_survives_its_line() -> None:
-    spec = SPEC.model_copy(update={"train": TrainSpec(decay=math.inf)})
-    curve = (Point(step=1, loss=math.nan, accuracy=0.0),)
+    spec = SPEC.model_copy(update={"train": TrainSpec(weight_decay=math.inf)})
+    curve = (HistoryPoint(step=1, loss=math.nan, accuracy=0.0),)
     kept = Record.from_line(record(spec, status="diverged", curve=curve).model_dump_json())
     assert kept.spec == spec
-    assert math.isnan(kept.curve[0].loss)
+    assert math.isnan(kept.history[0].loss)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from attnlab.errors import BadValue, PluginError, UnknownName
-from attnlab.registry import Entry, Registry, load
+from attnlab.errors import InvalidValueError, PluginError, UnknownNameError
+from attnlab.registry import Entry, Registry, load_plugin
 from attnlab.tasks import TASKS
 
 
@@ -57,7 +57,7 @@ def plugin(tmp_path: Path) -> Path:
 
 
 def test_an_entry_says_what_was_registered(ring: Entry[Shape]) -> None:
-    assert (ring.name, ring.kind, ring.source, ring.version) == ("ring", Ring, "Euclid", 3)
+    assert (ring.name, ring.cls, ring.source, ring.version) == ("ring", Ring, "Euclid", 3)
     assert ring.summary == "A round thing with a hole."
 
 
@@ -82,7 +82,7 @@ def test_entries_come_sorted(shapes: Registry[Shape]) -> None:
 
 def test_a_wrong_name_suggests_the_closest(shapes: Registry[Shape]) -> None:
     assert "rinq" not in shapes
-    with pytest.raises(UnknownName) as caught:
+    with pytest.raises(UnknownNameError) as caught:
         shapes.entry("rinq")
     assert str(caught.value) == "  There is no shape 'rinq'; did you mean 'ring'?\n  Known: ring."
 
@@ -91,7 +91,7 @@ def test_a_wrong_name_suggests_the_closest(shapes: Registry[Shape]) -> None:
 def test_a_taken_name_is_refused(shapes: Registry[Shape], name: str, aliases: tuple[str, ...]) -> None:
     with pytest.raises(PluginError, match=rf"The shape '{(*aliases, name)[0]}' is already taken by {__name__}\."):
         shapes.register(name, source="-", aliases=aliases)(type("Other", (Shape,), {}))
-    assert [entry.kind for entry in shapes] == [Ring]
+    assert [entry.cls for entry in shapes] == [Ring]
 
 
 def test_the_same_class_may_be_registered_again(shapes: Registry[Shape]) -> None:
@@ -110,12 +110,12 @@ def test_complete_fills_in_defaults_and_makes_tuples_of_lists(ring: Entry[Shape]
 
 
 def test_distinct_leaves_out_what_the_default_says(ring: Entry[Shape]) -> None:
-    assert ring.distinct({"size": 4, "radius": 1.0, "colour": "blue"}) == {"colour": "blue", "size": 4}
+    assert ring.non_default({"size": 4, "radius": 1.0, "colour": "blue"}) == {"colour": "blue", "size": 4}
 
 
 def test_an_int_is_a_float_but_text_is_no_number(ring: Entry[Shape]) -> None:
     assert ring.complete({"size": 4, "radius": 2})["radius"] == 2.0
-    with pytest.raises(BadValue, match="Option 'radius' cannot be '2'"):
+    with pytest.raises(InvalidValueError, match="Option 'radius' cannot be '2'"):
         ring.complete({"size": 4, "radius": "2"})
 
 
@@ -129,13 +129,13 @@ def test_an_int_is_a_float_but_text_is_no_number(ring: Entry[Shape]) -> None:
     ],
 )
 def test_a_wrong_value_says_what_is_accepted(ring: Entry[Shape], options: dict[str, object], message: str) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         ring.complete({"size": 4, **options})
     assert str(caught.value) == f"  {message}"
 
 
 def test_an_unknown_option_suggests_the_closest(ring: Entry[Shape]) -> None:
-    with pytest.raises(UnknownName) as caught:
+    with pytest.raises(UnknownNameError) as caught:
         ring.complete({"size": 4, "radios": 2})
     assert str(caught.value) == (
         "  There is no option of ring 'radios'; did you mean 'radius'?\n  Known: colour, dents, radius, size."
@@ -143,7 +143,7 @@ def test_an_unknown_option_suggests_the_closest(ring: Entry[Shape]) -> None:
 
 
 def test_a_missing_option_says_how_to_write_it(ring: Entry[Shape]) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         ring.complete({})
     assert str(caught.value) == "  'ring' needs the option 'size'.\n  Write ring:size=..."
 
@@ -154,17 +154,17 @@ def test_discovery_finds_every_module_of_the_package() -> None:
 
 def test_entry_points_join(shapes: Registry[Shape], monkeypatch: pytest.MonkeyPatch) -> None:
     point = importlib.metadata.EntryPoint("dot", "tests.test_registry:Ring", "tests.shipped")
-    asked: list[str] = []
+    requested: list[str] = []
 
     def points(group: str) -> list[importlib.metadata.EntryPoint]:
-        asked.append(group)
+        requested.append(group)
         return [point]
 
     monkeypatch.setattr(importlib.metadata, "entry_points", points)
     shapes._discovered = False
     shapes.discover()
     shapes.discover()
-    assert asked == ["tests.shipped"]
+    assert requested == ["tests.shipped"]
 
 
 def test_a_failing_entry_point_is_named(shapes: Registry[Shape], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,13 +186,13 @@ def test_a_users_file_registers_its_parts(plugin: Path) -> None:
         "    'My own task.'\n"
         "    knob = 'bits'\n"
     )
-    load(plugin)
+    load_plugin(plugin)
     assert TASKS.entry("mine-only").summary == "My own task."
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(PluginError) as caught:
-        load(tmp_path / "gone.py")
+        load_plugin(tmp_path / "gone.py")
     assert str(caught.value) == (
         f"--with {tmp_path}/gone.py\n  There is no such Python file.\n  Give the path of a .py file."
     )
@@ -201,13 +201,13 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 def test_a_file_that_is_no_python_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("x = 1")
     with pytest.raises(PluginError, match=r"There is no such Python file\."):
-        load(tmp_path / "mine.txt")
+        load_plugin(tmp_path / "mine.txt")
 
 
 def test_a_failing_file_shows_its_own_last_line(plugin: Path) -> None:
     plugin.write_text("def f():\n    return 1 / 0\n\nf()\n")
     with pytest.raises(PluginError) as caught:
-        load(plugin)
+        load_plugin(plugin)
     assert str(caught.value) == (
         f"--with {plugin}\n  ZeroDivisionError: division by zero\n  at {plugin}:2: return 1 / 0"
     )
@@ -217,7 +217,7 @@ def test_a_failing_file_shows_its_own_last_line(plugin: Path) -> None:
 def test_a_file_with_broken_syntax_shows_the_line(plugin: Path) -> None:
     plugin.write_text("x = 1\nclass :\n")
     with pytest.raises(PluginError) as caught:
-        load(plugin)
+        load_plugin(plugin)
     assert str(caught.value) == (f"--with {plugin}\n  SyntaxError: invalid syntax\n  at {plugin}:2: class :")
 
 
@@ -228,5 +228,5 @@ def test_a_file_that_takes_a_shipped_name_is_refused(plugin: Path) -> None:
         "@register('recall', source='me')\nclass Mine(Task):\n    knob = 'x'\n"
     )
     with pytest.raises(PluginError) as caught:
-        load(plugin)
+        load_plugin(plugin)
     assert str(caught.value) == f"--with {plugin}\n  The task 'recall' is already taken by attnlab.tasks.recall."

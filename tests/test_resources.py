@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from attnlab import resources
-from attnlab.errors import BadFile, UnknownName
+from attnlab.errors import InvalidFileError, UnknownNameError
 
 
 def test_names_are_sorted_and_hold_the_first_ladders() -> None:
@@ -15,9 +15,9 @@ def test_names_are_sorted_and_hold_the_first_ladders() -> None:
 
 
 def test_a_name_leads_to_its_file() -> None:
-    found = resources.find("tasks", "recall")
-    assert found == resources.folder("tasks") / "recall.yaml"
-    assert found.is_file()
+    path = resources.find("tasks", "recall")
+    assert path == resources.folder("tasks") / "recall.yaml"
+    assert path.is_file()
 
 
 def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
@@ -43,12 +43,12 @@ def test_words_that_are_names(word: str) -> None:
 
 
 def test_a_wrong_name_suggests_the_closest() -> None:
-    with pytest.raises(UnknownName, match=r"There is no task 'recal'; did you mean 'recall'\?"):
+    with pytest.raises(UnknownNameError, match=r"There is no task 'recal'; did you mean 'recall'\?"):
         resources.find("tasks", "recal")
 
 
 def test_a_missing_file_is_told_by_its_path() -> None:
-    with pytest.raises(BadFile) as caught:
+    with pytest.raises(InvalidFileError) as caught:
         resources.find("tasks", "nowhere/a.yaml")
     assert str(caught.value) == (
         "nowhere/a.yaml\n  There is no such file.\n  Give the path of a YAML file, or a shipped name."

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from attnlab.records import Score
 from attnlab.specs import ModelSpec, Modifiers, Part, RunSpec, TaskSpec, TrainSpec
 
-SPEC = RunSpec(task=TaskSpec(name="recall", options={"pairs": 4}, knob="pairs", version=1))
+SPEC = RunSpec(task=TaskSpec(name="recall", options={"pairs": 4}, complexity="pairs", version=1))
 
 CHANGED: dict[str, Any] = {
     "task.name": "copy",
@@ -84,10 +84,10 @@ def test_lanes_may_differ_in_seed_scale_rate_decay_and_clip_only(field: str) -> 
 
 def test_plain_data_names_every_field_whatever_the_json_leaves_out() -> None:
     for section in (SPEC.task, SPEC.model, SPEC.train):
-        assert section.plain.keys() == type(section).model_fields.keys()
-        assert section.plain.items() >= section.model_dump().items()
+        assert section.all_fields.keys() == type(section).model_fields.keys()
+        assert section.all_fields.items() >= section.model_dump().items()
     assert "scale" not in SPEC.model.model_dump()
-    assert (SPEC.model.plain["scale"], SPEC.train.plain["optimiser"]) == (1.0, "adamw")
+    assert (SPEC.model.all_fields["scale"], SPEC.train.all_fields["optimiser"]) == (1.0, "adamw")
 
 
 def test_ids_of_all_changes_differ() -> None:
@@ -107,16 +107,18 @@ def test_an_id_is_twelve_hexadecimal_digits_and_never_changes() -> None:
     assert SPEC.id == "9982bda40bc6"
 
 
-@pytest.mark.parametrize("said", ["rank", ["rank"], ("rank", "rank")])
-def test_what_is_watched_needs_no_list(said: Any) -> None:
-    assert TrainSpec.model_validate({"watch": said}) == TrainSpec(watch=("rank",))
+@pytest.mark.parametrize("value", ["rank", ["rank"], ("rank", "rank")])
+def test_what_is_watched_needs_no_list(value: Any) -> None:
+    assert TrainSpec.model_validate({"log_diagnostics": value}) == TrainSpec(log_diagnostics=("rank",))
 
 
 def test_the_order_of_what_is_watched_is_no_matter() -> None:
-    one, other = (TrainSpec.model_validate({"watch": said}) for said in (["attention", "rank"], ["rank", "attention"]))
+    one, other = (
+        TrainSpec.model_validate({"log_diagnostics": words}) for words in (["attention", "rank"], ["rank", "attention"])
+    )
     assert one.canonical == other.canonical
     with pytest.raises(ValidationError, match=r"rank.*gradients.*attention"):
-        TrainSpec.model_validate({"watch": ["ranks"]})
+        TrainSpec.model_validate({"log_diagnostics": ["ranks"]})
 
 
 def test_a_variant_names_its_attentions() -> None:
@@ -126,8 +128,8 @@ def test_a_variant_names_its_attentions() -> None:
 
 
 def test_complexity_is_the_option_at_the_knob() -> None:
-    assert SPEC.task.complexity == 4
-    assert TaskSpec(name="copy").complexity is None
+    assert SPEC.task.level == 4
+    assert TaskSpec(name="copy").level is None
 
 
 @pytest.mark.parametrize(

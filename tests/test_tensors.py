@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from attnlab.tensors import Heads, Mixed, causal, masked_softmax, wide
+from attnlab.tensors import QKV, AttentionOutput, at_least_float32, causal_mask, masked_softmax
 from tests.builders import noise, seeded, site
 
 
@@ -55,9 +55,9 @@ def test_normal_has_its_width() -> None:
 
 
 def test_the_causal_mask_allows_what_is_not_after_the_query() -> None:
-    mask = causal(2, 5, 2, torch.device("cpu"))
+    mask = causal_mask(2, 5, 2, torch.device("cpu"))
     assert mask.tolist() == [[True, True, True, False, False], [True, True, True, True, False]]
-    whole = causal(6, 6, 0, torch.device("cpu"))
+    whole = causal_mask(6, 6, 0, torch.device("cpu"))
     assert torch.equal(whole, torch.tensor([[j <= i for j in range(6)] for i in range(6)]))
 
 
@@ -71,7 +71,7 @@ def test_the_causal_mask_allows_what_is_not_after_the_query() -> None:
     ],
 )
 def test_wide_is_single_precision_at_least(given: torch.dtype, got: torch.dtype) -> None:
-    assert wide(torch.ones(2, dtype=given)).dtype == got
+    assert at_least_float32(torch.ones(2, dtype=given)).dtype == got
 
 
 def test_the_guarded_softmax_is_the_softmax_of_the_allowed() -> None:
@@ -80,11 +80,11 @@ def test_the_guarded_softmax_is_the_softmax_of_the_allowed() -> None:
     weights = masked_softmax(scores, mask)
     for batch in range(2):
         for row in range(3):
-            kept = mask[batch, row]
-            assert not weights[batch, row, ~kept].any()
-            if kept.any():
-                expected = scores[batch, row, kept].exp() / scores[batch, row, kept].exp().sum()
-                torch.testing.assert_close(weights[batch, row, kept], expected)
+            saved = mask[batch, row]
+            assert not weights[batch, row, ~saved].any()
+            if saved.any():
+                expected = scores[batch, row, saved].exp() / scores[batch, row, saved].exp().sum()
+                torch.testing.assert_close(weights[batch, row, saved], expected)
 
 
 def test_a_row_with_nothing_allowed_is_zero_with_a_zero_gradient() -> None:
@@ -109,9 +109,9 @@ def test_the_guarded_softmax_does_not_overflow() -> None:
 
 def test_what_is_absent_is_an_empty_tuple() -> None:
     x = torch.zeros(1)
-    heads = Heads(x, x, x)
-    assert heads.extra == ()
-    assert heads.start == 0
-    mixed = Mixed(x, heads, x)
+    qkv = QKV(x, x, x)
+    assert qkv.extra == ()
+    assert qkv.start == 0
+    mixed = AttentionOutput(x, qkv, x)
     assert mixed.scores_BHTS == ()
     assert mixed.weights_BHTS == ()

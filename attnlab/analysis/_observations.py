@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from attnlab.errors import unknown
-from attnlab.records import SOLVED, Reading, Record
+from attnlab.records import SOLVED, Evaluation, Record
 from attnlab.specs import RunSpec
 
 Fields = Mapping[str, Any]
@@ -29,10 +29,10 @@ class Observation(NamedTuple):
     record: Record
     settings: Fields
     """What the run was; one mapping for all runs that differ in nothing but where."""
-    member: str
-    complexity: Any
+    subtask: str
+    level: Any
     trained: Any
-    reading: Reading | None = None
+    evaluation: Evaluation | None = None
 
     def get(self, name: str) -> Any:
         """A field by name; None where the run has no such field."""
@@ -43,9 +43,9 @@ class Observation(NamedTuple):
         return self.settings.get(name)
 
     @property
-    def at_home(self) -> bool:
+    def at_trained_level(self) -> bool:
         """Whether this is the rung the run was trained on."""
-        return self.complexity == self.trained
+        return self.level == self.trained
 
     @property
     def failed(self) -> bool:
@@ -55,7 +55,7 @@ class Observation(NamedTuple):
     @property
     def chance(self) -> float:
         """Accuracy of a blind guess there."""
-        return (self.reading or self.record).accuracy.chance
+        return (self.evaluation or self.record).accuracy.chance
 
     def value(self, name: str) -> float:
         """A value by name; nan where this run has none."""
@@ -66,20 +66,20 @@ class Observation(NamedTuple):
 
 
 def _accuracy(seen: Observation) -> float:
-    return (seen.reading or seen.record).accuracy.mean
+    return (seen.evaluation or seen.record).accuracy.mean
 
 
 def _loss(seen: Observation) -> float:
-    return _number((seen.reading or seen.record).loss)
+    return _number((seen.evaluation or seen.record).loss)
 
 
 VALUES: dict[str, Callable[[Observation], float]] = {
     "accuracy": _accuracy,
-    "answers": lambda seen: (seen.reading or seen.record).answers.mean,
+    "answers": lambda seen: (seen.evaluation or seen.record).exact_match.mean,
     "loss": _loss,
     "perplexity": lambda seen: math.exp(min(700.0, _loss(seen))),
     "solved": lambda seen: float(_accuracy(seen) >= SOLVED and seen.record.status == "done"),
-    "validation": lambda seen: seen.record.curve[-1].accuracy if seen.record.curve else math.nan,
+    "validation": lambda seen: seen.record.history[-1].accuracy if seen.record.history else math.nan,
     "steps": lambda seen: float(seen.record.steps),
     "seconds": lambda seen: _number(seen.record.environment.get("seconds")),
     "parameters": lambda seen: float(seen.record.parameters),
@@ -98,10 +98,10 @@ def observations(records: Iterable[Record]) -> list[Observation]:
         settings = whole.get(key)
         if settings is None:
             settings = whole[key] = _settings(spec, flat)
-        rung = spec.task.complexity
-        trained = spec.task.train.get(spec.task.knob, rung)
-        seen.append(Observation(record, settings, "", rung, trained))
-        seen += [Observation(record, settings, r.member, r.complexity, trained, r) for r in record.readings]
+        level = spec.task.level
+        trained = spec.task.train.get(spec.task.complexity, level)
+        seen.append(Observation(record, settings, "", level, trained))
+        seen += [Observation(record, settings, r.subtask, r.level, trained, r) for r in record.evaluations]
     return seen
 
 
@@ -109,20 +109,20 @@ def varying(seen: Sequence[Observation]) -> list[str]:
     """Fields, other than where a run was, in which observations differ; the variant first."""
     distinct = list({id(one.settings): one.settings for one in seen}.values())
     names = dict.fromkeys(name for settings in distinct for name in settings if name not in PLACE)
-    found = []
+    result = []
     for name in sorted(names, key=lambda name: name.startswith("task.")):
         # Options of one task say nothing of the runs on another.
-        asked = [one for one in distinct if name in one] if name.startswith("task.") else distinct
-        if len({repr(one.get(name)) for one in asked}) > 1:
-            found.append(name)
-    return found
+        requested = [one for one in distinct if name in one] if name.startswith("task.") else distinct
+        if len({repr(one.get(name)) for one in requested}) > 1:
+            result.append(name)
+    return result
 
 
 def check_field(name: str, seen: Sequence[Observation], where: str) -> str:
     """The field that is meant: ``train.lr`` is ``lr``.
 
     Raises:
-        UnknownName: no run has it.
+        UnknownNameError: no run has it.
     """
     short = name.rpartition(".")[2] if name.startswith(("model.", "train.")) else name
     known = {*PLACE, *(name for settings in {id(o.settings): o.settings for o in seen}.values() for name in settings)}
@@ -135,7 +135,7 @@ def check_value(name: str, seen: Sequence[Observation], where: str) -> None:
     """See that some run has that value.
 
     Raises:
-        UnknownName: none has.
+        UnknownNameError: none has.
     """
     if name not in VALUES and not any(name in one.record.diagnostics for one in seen):
         measured = {name for one in seen for name in one.record.diagnostics}
@@ -144,7 +144,7 @@ def check_value(name: str, seen: Sequence[Observation], where: str) -> None:
 
 def _settings(spec: RunSpec, flat: dict[int, tuple[Any, Fields]]) -> Fields:
     """The fields of everything but the place, each section flattened once for all runs that share it."""
-    fields: dict[str, Any] = {"task": spec.task.name, "knob": spec.task.knob}
+    fields: dict[str, Any] = {"task": spec.task.name, "knob": spec.task.complexity}
     for section in (spec.model, spec.train, spec.task):
         if id(section) not in flat:
             flat[id(section)] = section, _flattened(section)  # kept, so that the id stays its own
@@ -153,7 +153,7 @@ def _settings(spec: RunSpec, flat: dict[int, tuple[Any, Fields]]) -> Fields:
 
 
 def _flattened(section: Any) -> Fields:
-    data: Mapping[str, Any] = section.plain
+    data: Mapping[str, Any] = section.all_fields
     if "attention" in data:
         variant = "+".join(str(part) for part in section.attention)
         modifiers = {f"modifiers.{name}": value for name, value in data["modifiers"].items()}
@@ -161,8 +161,8 @@ def _flattened(section: Any) -> Fields:
         return {"attention": variant, "position": str(section.position), **rest, **modifiers}
     if "knob" in data:
         options = {f"task.{name}": value for name, value in data["options"].items() if name != data["knob"]}
-        told = [f"{name}={value}" for name, value in data["train"].items() if name != data["knob"]]
-        return {**options, "task.train": ", ".join(told)}
+        lines = [f"{name}={value}" for name, value in data["train"].items() if name != data["knob"]]
+        return {**options, "task.train": ", ".join(lines)}
     return data
 
 

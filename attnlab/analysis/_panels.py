@@ -21,17 +21,19 @@ class Panel:
     """Observations that are shown together."""
 
     task: str
-    knob: str
-    member: str = ""
+    complexity: str
+    subtask: str = ""
     trained: Any = None
     """What all its runs were trained on; None where each was trained on the rung it was tested on."""
-    seen: list[Observation] = field(default_factory=list, repr=False)
+    observations: list[Observation] = field(default_factory=list, repr=False)
 
     @property
     def title(self) -> str:
         """The task, the member, and what it was trained on."""
-        member = f" · {self.member}" if self.member else ""
-        return f"{self.task}{member}" + (f", trained on {self.knob} {self.trained}" if self.trained is not None else "")
+        subtask = f" · {self.subtask}" if self.subtask else ""
+        return f"{self.task}{subtask}" + (
+            f", trained on {self.complexity} {self.trained}" if self.trained is not None else ""
+        )
 
 
 def panels(seen: Sequence[Observation], named: Sequence[str]) -> list[Panel]:
@@ -43,58 +45,58 @@ def panels(seen: Sequence[Observation], named: Sequence[str]) -> list[Panel]:
     """
     places: dict[tuple[str, str, str], list[Observation]] = {}
     for one in seen:
-        if one.member or "member" not in named:
-            member = "" if "member" in named else one.member
+        if one.subtask or "member" not in named:
+            member = "" if "member" in named else one.subtask
             places.setdefault((one.get("task"), one.get("knob"), member), []).append(one)
-    found = []
-    for place, held in places.items():
+    result = []
+    for place, stored in places.items():
         if "trained" in named or "complexity" not in named:
-            found.append(Panel(*place, None, held if "trained" in named else _home(held)))
+            result.append(Panel(*place, None, stored if "trained" in named else _home(stored)))
             continue
-        away = dict.fromkeys(one.trained for one in held if not one.at_home)
-        home = _home(held)
-        if home and not (away and len({one.complexity for one in home}) == 1):
-            found.append(Panel(*place, None, home))
-        found += [Panel(*place, rung, [one for one in held if one.trained == rung]) for rung in away]
-    return found
+        away = dict.fromkeys(one.trained for one in stored if not one.at_trained_level)
+        home = _home(stored)
+        if home and not (away and len({one.level for one in home}) == 1):
+            result.append(Panel(*place, None, home))
+        result += [Panel(*place, level, [one for one in stored if one.trained == level]) for level in away]
+    return result
 
 
-def _home(held: Sequence[Observation]) -> list[Observation]:
+def _home(stored: Sequence[Observation]) -> list[Observation]:
     """What was tested where it was trained; a run trained on a range of rungs stands for its own."""
-    return [one for one in held if one.at_home or (one.complexity == one.record.spec.task.complexity)]
+    return [one for one in stored if one.at_trained_level or (one.level == one.record.spec.task.level)]
 
 
 def labels(
-    found: Sequence[Panel], differing: Sequence[str], asked: tuple[str, ...], column: str, tuned: Sequence[str]
+    result: Sequence[Panel], differing: Sequence[str], requested: tuple[str, ...], column: str, tuned: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """The fields that name a row; those that differ along with them; those that rows are averaged over.
 
     Args:
-        found: The panels.
+        result: The panels.
         differing: Fields in which observations differ and that are not tuned.
-        asked: Fields that a row is asked to have; none takes what is needed.
+        requested: Fields that a row is asked to have; none takes what is needed.
         column: The field of the columns.
         tuned: Fields of which each cell takes one value.
     """
     places = ["complexity"] if column != "complexity" else []
-    kept = [*dict.fromkeys([*(asked or differing), *(() if asked else places)])]
-    distinct = [list({(id(one.settings), one.complexity): one for one in panel.seen}.values()) for panel in found]
+    saved = [*dict.fromkeys([*(requested or differing), *(() if requested else places)])]
+    distinct = [list({(id(one.settings), one.level): one for one in panel.observations}.values()) for panel in result]
 
     def told(name: str, by: Sequence[str]) -> bool:
         """Whether within every cell the field has one value."""
-        for held in distinct:
+        for stored in distinct:
             values: dict[Any, Any] = {}
-            for one in held:
+            for one in stored:
                 cell = tuple(repr(one.get(other)) for other in (*by, column, *tuned))
                 if values.setdefault(cell, repr(one.get(name))) != repr(one.get(name)):
                     return False
         return True
 
-    if not asked:
-        for name in reversed([name for name in kept if name not in AXES]):
-            others = [other for other in kept if other != name]
-            kept = others if told(name, others) else kept
-    rest = [name for name in (*differing, *places) if name not in kept]
-    merged = [name for name in rest if not told(name, kept)]
+    if not requested:
+        for name in reversed([name for name in saved if name not in AXES]):
+            others = [other for other in saved if other != name]
+            saved = others if told(name, others) else saved
+    rest = [name for name in (*differing, *places) if name not in saved]
+    merged = [name for name in rest if not told(name, saved)]
     along = [name for name in rest if name not in merged and name not in places and not name.startswith("task.")]
-    return tuple(kept) or ("attention",), tuple(along), tuple(merged)
+    return tuple(saved) or ("attention",), tuple(along), tuple(merged)

@@ -18,7 +18,7 @@ from attnlab.analysis._observations import Observation, check_field, check_value
 from attnlab.analysis.grid import validated
 from attnlab.analysis.statistics import TINY, Floats, Interval, stratified
 from attnlab.config.experiment import Claim
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.records import Record
 from attnlab.specs import Part
 
@@ -33,17 +33,17 @@ EQUAL = 0.02
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimOutcome:
     """A claim, whether it holds, and the numbers that say so."""
 
-    says: str
+    statement: str
     outcome: Outcome
     evidence: str
     figure: float = math.nan
     interval: Interval = (math.nan, math.nan)
 
 
-def judged(claims: Iterable[Claim], records: Sequence[Record], tuned: Sequence[str] = ()) -> list[Verdict]:
+def check_claims(claims: Iterable[Claim], records: Sequence[Record], tuned: Sequence[str] = ()) -> list[ClaimOutcome]:
     """Every claim with its verdict.
 
     Args:
@@ -52,35 +52,35 @@ def judged(claims: Iterable[Claim], records: Sequence[Record], tuned: Sequence[s
         tuned: Fields whose best value on the validation stream is taken, cell by cell.
 
     Raises:
-        UnknownName: a claim about a field or value that the runs do not have.
-        BadValue: a claim that compares with nothing, or means more than one variant.
+        UnknownNameError: a claim about a field or value that the runs do not have.
+        InvalidValueError: a claim that compares with nothing, or means more than one variant.
     """
     seen = observations(records)
-    return [judge(claim, seen, tuned) for claim in claims]
+    return [check_claim(claim, seen, tuned) for claim in claims]
 
 
-def judge(claim: Claim, seen: Sequence[Observation], tuned: Sequence[str] = ()) -> Verdict:
+def check_claim(claim: Claim, seen: Sequence[Observation], tuned: Sequence[str] = ()) -> ClaimOutcome:
     """One claim."""
     if not claim.than and claim.bound is None:
         hint = "Name other runs (than) or a number (bound)."
-        raise BadValue(f"'{claim.says}' compares with nothing.", hint, where="claims")
-    ours = strata(seen, claim.of, claim.value, tuned)
-    theirs = strata(seen, {**claim.of, **claim.than}, claim.value, tuned) if claim.than else {}
+        raise InvalidValueError(f"'{claim.says}' compares with nothing.", hint, where="claims")
+    ours = strata(seen, claim.of, claim.metric, tuned)
+    theirs = strata(seen, {**claim.of, **claim.than}, claim.metric, tuned) if claim.than else {}
     if not ours or (claim.than and not theirs):
-        return Verdict(claim.says, "undecided", "no finished run is of this kind yet")
+        return ClaimOutcome(claim.says, "undecided", "no finished run is of this kind yet")
     moved = any(name in ("task", "member", "complexity") for name in claim.than)
     if claim.than and not moved and ours.keys() != theirs.keys():
-        return Verdict(claim.says, "undecided", "the two sides have not been run on the same rungs yet")
+        return ClaimOutcome(claim.says, "undecided", "the two sides have not been run on the same rungs yet")
     mine, other = list(ours.values()), list(theirs.values())
     figure, ends = _figure(claim, mine, other)
     if (fewest := min(map(len, [*mine, *other]))) < ENOUGH:
         said = f"{_named(claim)} {figure:.4g}; {fewest} of the {ENOUGH} seeds that it takes"
-        return Verdict(claim.says, "undecided", said, figure)
+        return ClaimOutcome(claim.says, "undecided", said, figure)
     low, high = _sides(claim)
     inside, outside = low <= ends[0] and ends[1] <= high, ends[1] < low or ends[0] > high
     outcome: Outcome = "holds" if inside else "fails" if outside else "undecided"
     said = f"{_named(claim)} {figure:.4g} [{ends[0]:.4g}, {ends[1]:.4g}], asked: {_asked(claim)}"
-    return Verdict(claim.says, outcome, said, figure, ends)
+    return ClaimOutcome(claim.says, outcome, said, figure, ends)
 
 
 def strata(seen: Sequence[Observation], wanted: Mapping[str, Any], value: str, tuned: Sequence[str] = ()) -> Strata:
@@ -89,34 +89,34 @@ def strata(seen: Sequence[Observation], wanted: Mapping[str, Any], value: str, t
     Where runs of several rungs were tested on one, those trained there are meant, unless ``trained`` is named.
 
     Raises:
-        UnknownName: a field or value that no run has.
-        BadValue: a field that differs among the wanted runs though the claim does not name it.
+        UnknownNameError: a field or value that no run has.
+        InvalidValueError: a field that differs among the wanted runs though the claim does not name it.
     """
     if not seen:
         return {}
     check_value(value, seen, "claims")
-    asked = {check_field(name, seen, "claims"): meant for name, meant in wanted.items()}
-    keys = [key for name in tuned if (key := check_field(name, seen, "select")) not in asked]
+    requested = {check_field(name, seen, "claims"): meant for name, meant in wanted.items()}
+    keys = [key for name in tuned if (key := check_field(name, seen, "select")) not in requested]
     places: dict[Place, list[Observation]] = {}
     for one in seen:
-        if all(_fits(one.get(name), meant) for name, meant in asked.items()):
-            if one.member and "member" not in asked:
+        if all(_fits(one.get(name), meant) for name, meant in requested.items()):
+            if one.subtask and "member" not in requested:
                 continue  # a medley's members are its parts, not more of it
-            place = (one.get("task"), one.member, one.get("knob"), one.complexity)
+            place = (one.get("task"), one.subtask, one.get("knob"), one.level)
             places.setdefault(place, []).append(one)
-    found = {}
+    result = {}
     for place, runs in places.items():
-        at_home = [one for one in runs if one.at_home]
+        at_home = [one for one in runs if one.at_trained_level]
         candidates: dict[tuple[str, ...], list[Observation]] = {}
-        for one in at_home if at_home and "trained" not in asked else runs:
+        for one in at_home if at_home and "trained" not in requested else runs:
             candidates.setdefault(tuple(str(one.get(key)) for key in keys), []).append(one)
         chosen = max(candidates, key=lambda candidate: validated(candidates[candidate]))
         best = sorted(candidates[chosen], key=lambda one: one.record.spec.seed)
         if len({one.record.spec.seed for one in best}) < len(best):
             hint = "Name one more field in 'of' (and 'than'), so that each rung has one run for each seed."
-            raise BadValue(f"{dict(wanted)} is more than one variant.", hint, where="claims")
-        found[place] = [number for one in best if not math.isnan(number := one.value(value))]
-    return {place: numbers for place, numbers in found.items() if numbers}
+            raise InvalidValueError(f"{dict(wanted)} is more than one variant.", hint, where="claims")
+        result[place] = [number for one in best if not math.isnan(number := one.value(value))]
+    return {place: numbers for place, numbers in result.items() if numbers}
 
 
 def _figure(claim: Claim, ours: list[list[float]], theirs: list[list[float]]) -> tuple[float, Interval]:
@@ -150,7 +150,7 @@ def _sides(claim: Claim) -> Interval:
 
 def _named(claim: Claim) -> str:
     kind = "" if not claim.than else "ratio of " if claim.ratio else "difference of "
-    return f"{kind}{claim.value}"
+    return f"{kind}{claim.metric}"
 
 
 def _asked(claim: Claim) -> str:
@@ -161,9 +161,9 @@ def _asked(claim: Claim) -> str:
     return f"{words.get(claim.expect, claim.expect)} {round(low if math.isinf(high) else high, 9) + 0.0:.4g}"
 
 
-def _fits(found: Any, asked: Any) -> bool:
-    if isinstance(asked, dict) and "name" in asked:
-        asked = str(Part.model_validate(asked))
-    if isinstance(asked, list | tuple) and not isinstance(found, list | tuple):
-        return any(_fits(found, one) for one in asked)
-    return found == asked or str(found) == str(asked)
+def _fits(result: Any, requested: Any) -> bool:
+    if isinstance(requested, dict) and "name" in requested:
+        requested = str(Part.model_validate(requested))
+    if isinstance(requested, list | tuple) and not isinstance(result, list | tuple):
+        return any(_fits(result, one) for one in requested)
+    return result == requested or str(result) == str(requested)

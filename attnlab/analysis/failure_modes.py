@@ -26,7 +26,7 @@ from statistics import fmean
 from attnlab.formatting import percent
 from attnlab.records import SOLVED, Record
 
-KINDS = (
+FAILURE_MODES = (
     "solved",
     "length only",
     "undertrained",
@@ -61,20 +61,20 @@ WATCHES = {"rank": "residual", "gradients": "query-gradient", "attention": "entr
 
 
 @dataclass(frozen=True)
-class Verdict:
+class FailureMode:
     """What became of a run."""
 
     name: str
     evidence: str
-    unwatched: tuple[str, ...] = ()
+    missing_diagnostics: tuple[str, ...] = ()
     """What was not watched, and so cannot have been the verdict."""
 
     def __str__(self) -> str:
         words = f"{self.name}: {self.evidence}"
-        return f"{words} (not watched: {', '.join(self.unwatched)})" if self.unwatched else words
+        return f"{words} (not watched: {', '.join(self.missing_diagnostics)})" if self.missing_diagnostics else words
 
 
-def verdict(record: Record) -> Verdict:
+def failure_mode(record: Record) -> FailureMode:
     """The verdict on a run."""
     rules = (
         ("failed", _failed),
@@ -88,33 +88,31 @@ def verdict(record: Record) -> Verdict:
         ("undertrained", _falling),
         ("capacity", _plateau),
     )
-    assert {*(name for name, _ in rules), "unclear"} == set(KINDS), "every verdict has its rule"
+    assert {*(name for name, _ in rules), "unclear"} == set(FAILURE_MODES), "every verdict has its rule"
     blind = () if record.solved else tuple(name for name, metric in WATCHES.items() if not _last(record, metric))
     for name, rule in rules:
         if evidence := rule(record):
-            return Verdict(name, evidence, () if name in ("failed", "solved", "length only") else blind)
-    return Verdict("unclear", f"{_accuracy(record)}; {_fall_words(record)}", blind)
+            return FailureMode(name, evidence, () if name in ("failed", "solved", "length only") else blind)
+    return FailureMode("unclear", f"{_accuracy(record)}; {_fall_words(record)}", blind)
 
 
 def longer_unsolved(record: Record) -> list[str]:
     """Rungs of longer sequences that a run was tested on and did not solve, with its accuracy there."""
-    longer = [reading for reading in record.readings if not reading.member and reading.length > record.length > 0]
+    longer = [reading for reading in record.evaluations if not reading.subtask and reading.length > record.length > 0]
     return [
-        f"{reading.complexity}: {percent(reading.accuracy.mean)}"
-        for reading in longer
-        if reading.accuracy.mean < SOLVED
+        f"{reading.level}: {percent(reading.accuracy.mean)}" for reading in longer if reading.accuracy.mean < SOLVED
     ]
 
 
 def fall(record: Record) -> float:
     """Share by which the loss fell at the end of the training; nan where nothing tells."""
-    losses = [point.loss for point in record.curve]
+    losses = [point.loss for point in record.history]
     if len(losses) >= LOOKS:
         quarter = len(losses) // 4
         before, after = fmean(losses[-2 * quarter : -quarter]), fmean(losses[-quarter:])
-    elif losses and record.curve[-1].validation_loss is not None and record.spec.train.examples is None:
+    elif losses and record.history[-1].validation_loss is not None and record.spec.train.train_examples is None:
         # The mean over the steps since the last look, against the loss at their end: on fresh sequences both.
-        before, after = losses[-1], record.curve[-1].validation_loss
+        before, after = losses[-1], record.history[-1].validation_loss
     else:
         return math.nan
     return (before - after) / before if before > 0 else math.nan
@@ -139,8 +137,8 @@ def _lost(record: Record) -> str:
     blind = -math.log(record.accuracy.chance) if 0 < record.accuracy.chance < 1 else math.inf
     if fall(record) >= FALLING:
         return ""  # a guess over all tokens, where all begin, may be far above one among the answers
-    if record.curve and record.curve[-1].loss > BLIND * blind and not _above_chance(record):
-        return f"the training loss ended at {record.curve[-1].loss:.3g}, where a blind guess has {blind:.3g}"
+    if record.history and record.history[-1].loss > BLIND * blind and not _above_chance(record):
+        return f"the training loss ended at {record.history[-1].loss:.3g}, where a blind guess has {blind:.3g}"
     return ""
 
 
@@ -165,7 +163,7 @@ def _same(record: Record) -> str:
 
 
 def _sharp(record: Record) -> str:
-    late = [one.values.get("entropy", ()) for one in record.watched if one.step >= EARLY * record.steps]
+    late = [one.values.get("entropy", ()) for one in record.diagnostics_history if one.step >= EARLY * record.steps]
     sharpest = [max((value for value in layers if math.isfinite(value)), default=math.inf) for layers in late]
     if sharpest and max(sharpest) <= SHARP:
         return f"the entropy of attention is at most {percent(max(sharpest))} of its maximum in every layer, early on"
@@ -173,12 +171,12 @@ def _sharp(record: Record) -> str:
 
 
 def _by_heart(record: Record) -> str:
-    if record.spec.train.examples is None or not record.curve or record.loss is None:
+    if record.spec.train.train_examples is None or not record.history or record.loss is None:
         return ""
-    if record.curve[-1].loss > MEMORISED * record.loss:
+    if record.history[-1].loss > MEMORISED * record.loss:
         return ""
-    heard = f"{record.spec.train.examples} training sequences"
-    return f"{heard}, training loss {record.curve[-1].loss:.3g}, test loss {record.loss:.3g}"
+    reached = f"{record.spec.train.train_examples} training sequences"
+    return f"{reached}, training loss {record.history[-1].loss:.3g}, test loss {record.loss:.3g}"
 
 
 def _falling(record: Record) -> str:
@@ -194,9 +192,9 @@ def _fall_words(record: Record) -> str:
     share = fall(record)
     if math.isnan(share):
         return "too few looks to tell whether the loss was falling"
-    loss = f"training loss {record.curve[-1].loss:.3g}"
+    loss = f"training loss {record.history[-1].loss:.3g}"
     if share >= FALLING:
-        return f"{loss}, still falling by {percent(share)} a {'quarter' if len(record.curve) >= LOOKS else 'look'}"
+        return f"{loss}, still falling by {percent(share)} a {'quarter' if len(record.history) >= LOOKS else 'look'}"
     return f"{loss}, no longer falling"
 
 
@@ -210,8 +208,8 @@ def _accuracy(record: Record) -> str:
 
 def _values(record: Record) -> dict[str, tuple[float, ...]]:
     """What was watched last, numbers only."""
-    values = record.watched[-1].values if record.watched else {}
-    return {name: kept for name, layers in values.items() if (kept := tuple(v for v in layers if math.isfinite(v)))}
+    values = record.diagnostics_history[-1].values if record.diagnostics_history else {}
+    return {name: saved for name, layers in values.items() if (saved := tuple(v for v in layers if math.isfinite(v)))}
 
 
 def _last(record: Record, name: str) -> tuple[float, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from attnlab.analysis._observations import Observation, check_field, check_value, observations, varying
 from attnlab.analysis._panels import Panel, labels, panels
-from attnlab.analysis.statistics import UNKNOWN, Interval, capacities, intervals, wilson
+from attnlab.analysis.statistics import UNKNOWN, Interval, capacities, intervals, wilson_interval
 from attnlab.records import Record
 
 Label = tuple[str, ...]
@@ -61,7 +61,7 @@ class Grid:
     """One panel: a task (or a member of a medley), its variants and its rungs."""
 
     panel: Panel
-    value: str
+    metric: str
     row_fields: tuple[str, ...]
     column_field: str
     rows: tuple[Label, ...]
@@ -79,14 +79,14 @@ class Grid:
         return self.panel.title
 
     @property
-    def climbs(self) -> bool:
+    def is_ladder(self) -> bool:
         """Whether its columns are the rungs of a ladder."""
         return self.column_field == "complexity"
 
     @property
     def by(self) -> str:
         """What its columns climb: the task's knob, or the field they were asked to be."""
-        return (self.panel.knob if self.climbs else "") or self.column_field
+        return (self.panel.complexity if self.is_ladder else "") or self.column_field
 
     def across(self, row: Label) -> list[Cell]:
         """The cells of a row; empty ones where it was not run."""
@@ -96,7 +96,7 @@ class Grid:
         """How many seeds its cells hold."""
         return {len(cell.values) for cell in self.cells.values()}
 
-    def reach(self, row: Label) -> Any:
+    def max_solved(self, row: Label) -> Any:
         """The highest rung that, like every lower one, at least half of the runs solve; None if not even the first.
 
         Rungs that were never run (an adaptive sweep leaves some out) say nothing; one whose runs all failed ends it.
@@ -136,20 +136,20 @@ def grids(
         tuned: Fields whose best value on the validation stream is taken, cell by cell.
 
     Raises:
-        UnknownName: no such value or field.
+        UnknownNameError: no such value or field.
     """
     seen = observations(records)
     if not seen:
         return []
     check_value(value, seen, "--value")
-    asked = tuple(check_field(name, seen, "--rows") for name in rows)
+    requested = tuple(check_field(name, seen, "--rows") for name in rows)
     column = check_field(columns, seen, "--columns")
     keys = tuple(check_field(name, seen, "select") for name in tuned)
-    keys = tuple(key for key in keys if key not in (*asked, column))
-    found = panels(seen, (*asked, column))
+    keys = tuple(key for key in keys if key not in (*requested, column))
+    result = panels(seen, (*requested, column))
     differing = [name for name in varying(seen) if name not in (*keys, column)]
-    told, along, merged = labels(found, differing, asked, column, keys)
-    return [_grid(panel, value, told, column, keys, along, merged) for panel in found]
+    told, along, merged = labels(result, differing, requested, column, keys)
+    return [_grid(panel, value, told, column, keys, along, merged) for panel in result]
 
 
 def _grid(
@@ -163,16 +163,16 @@ def _grid(
 ) -> Grid:
     """One panel."""
     groups: dict[tuple[Label, Any], dict[Label, list[Observation]]] = {}
-    for one in panel.seen:
+    for one in panel.observations:
         label, candidate = (tuple(word(one.get(name)) for name in names) for names in (rows, tuned))
         groups.setdefault((label, _plain(one.get(column))), {}).setdefault(candidate, []).append(one)
     cells = {where: _cell(candidates, value, tuned) for where, candidates in groups.items()}
     if value == "solved" and not merged:
-        ends = [wilson(round(sum(cell.values)), len(cell.values)) for cell in cells.values()]
+        ends = [wilson_interval(round(sum(cell.values)), len(cell.values)) for cell in cells.values()]
     else:
         ends = intervals([cell.values for cell in cells.values()])
     cells = {where: replace(cells[where], interval=interval) for where, interval in zip(cells, ends, strict=True)}
-    order = sorted({column for _, column in cells}, key=lambda found: (isinstance(found, str), found or 0))
+    order = sorted({column for _, column in cells}, key=lambda result: (isinstance(result, str), result or 0))
     told = tuple(dict.fromkeys(label for label, _ in cells))
     return Grid(panel, value, rows, column, told, tuple(order), cells, tuned, along, merged)
 
@@ -196,8 +196,8 @@ def _cell(candidates: dict[Label, list[Observation]], value: str, tuned: Sequenc
 
 def validated(runs: Sequence[Observation]) -> float:
     """Mean accuracy on the validation stream: a run that diverged got nothing right, one that failed says nothing."""
-    told = [max(0.0, one.record.validation) for one in runs if not one.failed]
-    return sum(told) / len(told) if told else -math.inf
+    lines = [max(0.0, one.record.validation_accuracy) for one in runs if not one.failed]
+    return sum(lines) / len(lines) if lines else -math.inf
 
 
 def word(value: Any) -> str:
@@ -209,11 +209,11 @@ def word(value: Any) -> str:
 
 def _by_seed(runs: Sequence[Observation], value: str) -> tuple[float, ...]:
     """A number for each seed, the mean of its runs."""
-    found: dict[int, list[float]] = {}
+    result: dict[int, list[float]] = {}
     for one in runs:
         if not math.isnan(number := one.value(value)):
-            found.setdefault(one.record.spec.seed, []).append(number)
-    return tuple(sum(numbers) / len(numbers) for numbers in found.values())
+            result.setdefault(one.record.spec.seed, []).append(number)
+    return tuple(sum(numbers) / len(numbers) for numbers in result.values())
 
 
 def _plain(value: Any) -> Any:

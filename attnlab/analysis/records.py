@@ -36,11 +36,11 @@ def records(folder: Path) -> list[Record]:
     seen: Sections = {}
     *lines, _torn = store.journal.path.read_bytes().split(b"\n")
     try:
-        found = {record.id: record for record in (_read(line, seen) for line in lines)}
+        result = {record.id: record for record in (_read(line, seen) for line in lines)}
     except (ValueError, TypeError):
-        found = {record.id: record for record in store.records()}
+        result = {record.id: record for record in store.records()}
     places = {planned.id: place for place, planned in enumerate(read_plan(folder))}
-    return sorted(found.values(), key=lambda record: places.get(record.id, len(places)))
+    return sorted(result.values(), key=lambda record: places.get(record.id, len(places)))
 
 
 def _read(line: bytes, seen: Sections) -> Record:
@@ -66,7 +66,7 @@ def _read(line: bytes, seen: Sections) -> Record:
 
 
 def _section(kind: type[Section], text: bytes, seen: Sections) -> Any:
-    found = seen.get(text)
-    if found is None:
-        found = seen[text] = kind.model_validate_json(text)
-    return found
+    result = seen.get(text)
+    if result is None:
+        result = seen[text] = kind.model_validate_json(text)
+    return result

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlab.records import Score
-from attnlab.specs import Stream
+from attnlab.specs import Split
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
@@ -50,18 +50,18 @@ TINY = 1e-12
 
 def intervals(cells: Sequence[Sequence[float]], resamples: int = RESAMPLES) -> list[Interval]:
     """The bootstrap interval of the mean of each cell; nan where a cell holds fewer than two numbers."""
-    found = [UNKNOWN] * len(cells)
+    result = [UNKNOWN] * len(cells)
     for size in sorted({len(cell) for cell in cells if len(cell) > 1}):
         places = [place for place, cell in enumerate(cells) if len(cell) == size]
-        held = np.array([cells[place] for place in places], dtype=np.float64)
+        stored = np.array([cells[place] for place in places], dtype=np.float64)
         drawn_RN = _random(size).integers(0, size, (resamples, size))
         times_RN = (drawn_RN[:, :, None] == np.arange(size)).sum(axis=1)
         tail = (1 - expanded(size)) / 2
-        lows, highs = np.quantile(held @ times_RN.T / size, [tail, 1 - tail], axis=1)
-        inside = np.clip([lows, highs], held.min(axis=1), held.max(axis=1))  # a product of matrices rounds
+        lows, highs = np.quantile(stored @ times_RN.T / size, [tail, 1 - tail], axis=1)
+        inside = np.clip([lows, highs], stored.min(axis=1), stored.max(axis=1))  # a product of matrices rounds
         for place, low, high in zip(places, *inside.tolist(), strict=True):
-            found[place] = (low, high)
-    return found
+            result[place] = (low, high)
+    return result
 
 
 @lru_cache
@@ -115,13 +115,13 @@ def stratified(statistic: Statistic, strata: Sequence[Sequence[float] | Floats])
         The statistic and its interval; nan where there is nothing, or where a cell has one seed and none knows how
         others would vary.
     """
-    held = [np.asarray(cell, dtype=np.float64) for cell in strata if len(cell)]
-    if not held:
+    stored = [np.asarray(cell, dtype=np.float64) for cell in strata if len(cell)]
+    if not stored:
         return math.nan, UNKNOWN
-    value = float(statistic([cell[None] for cell in held])[0])
-    if min(map(len, held)) < 2:
+    value = float(statistic([cell[None] for cell in stored])[0])
+    if min(map(len, stored)) < 2:
         return value, UNKNOWN
-    return value, ends(statistic(resampled(held)), _expanded(held))
+    return value, ends(statistic(resampled(stored)), _expanded(stored))
 
 
 def resampled(cells: Sequence[Floats]) -> list[Floats]:
@@ -163,19 +163,19 @@ def crossings(complexities: Sequence[float], fitted_RC: Floats, level: float) ->
     Returns:
         The complexities; infinite if a curve never falls that low, 0 if it is below already on the first rung.
     """
-    rungs = np.asarray(complexities, dtype=np.float64)
-    places = np.log(rungs) if rungs[0] > 0 else rungs
+    levels = np.asarray(complexities, dtype=np.float64)
+    positions = np.log(levels) if levels[0] > 0 else levels
     under = fitted_RC < level - TINY
     after = np.maximum(1, under.argmax(axis=1))
     rows = np.arange(len(fitted_RC))
-    if len(rungs) > 1:
+    if len(levels) > 1:
         high, low = fitted_RC[rows, after - 1], fitted_RC[rows, after]
         part = np.clip((high - level) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
-        found = places[after - 1] + part * (places[after] - places[after - 1])
-        found = np.exp(found) if rungs[0] > 0 else found
+        result = positions[after - 1] + part * (positions[after] - positions[after - 1])
+        result = np.exp(result) if levels[0] > 0 else result
     else:
-        found = np.zeros(len(fitted_RC))
-    return np.where(under[:, 0], 0.0, np.where(under.any(axis=1), found, math.inf))
+        result = np.zeros(len(fitted_RC))
+    return np.where(under[:, 0], 0.0, np.where(under.any(axis=1), result, math.inf))
 
 
 def capacity(complexities: Sequence[float], cells: Sequence[Sequence[float]], level: float) -> tuple[float, Interval]:
@@ -193,28 +193,28 @@ def capacities(
     complexities: Sequence[float], cells: Sequence[Sequence[float]], levels: Sequence[float]
 ) -> list[tuple[float, Interval]]:
     """Where a monotone fit crosses several levels, each with its interval over seeds."""
-    kept = [(x, np.asarray(cell, dtype=np.float64)) for x, cell in zip(complexities, cells, strict=True) if len(cell)]
-    if not kept:
+    saved = [(x, np.asarray(cell, dtype=np.float64)) for x, cell in zip(complexities, cells, strict=True) if len(cell)]
+    if not saved:
         return [(math.nan, UNKNOWN)] * len(levels)
-    rungs, held = [x for x, _ in kept], [cell for _, cell in kept]
-    middle = decreasing(np.array([[cell.mean() for cell in held]]))
+    rungs, stored = [x for x, _ in saved], [cell for _, cell in saved]
+    middle = decreasing(np.array([[cell.mean() for cell in stored]]))
     values = [float(crossings(rungs, middle, level)[0]) for level in levels]
-    if min(map(len, held)) < 2:
+    if min(map(len, stored)) < 2:
         return [(value, UNKNOWN) for value in values]
-    means_CR = np.stack([cell.mean(axis=1) for cell in resampled(held)])
-    fitted, sure = decreasing(means_CR.T), _expanded(held)
+    means_CR = np.stack([cell.mean(axis=1) for cell in resampled(stored)])
+    fitted, sure = decreasing(means_CR.T), _expanded(stored)
     return [(value, ends(crossings(rungs, fitted, level), sure)) for value, level in zip(values, levels, strict=True)]
 
 
-def wilson(successes: int, total: int) -> Interval:
+def wilson_interval(successes: int, total: int) -> Interval:
     """The 95 % score interval of a proportion."""
     return Score(correct=successes, total=total, chance=0.0).interval
 
 
-def _expanded(held: Sequence[Floats]) -> float:
+def _expanded(stored: Sequence[Floats]) -> float:
     """The expanded level of a statistic of several cells: degrees of freedom as Satterthwaite counts them."""
-    sizes = np.array([len(cell) for cell in held], dtype=np.float64)
-    parts = np.array([cell.var(ddof=1) for cell in held]) / sizes
+    sizes = np.array([len(cell) for cell in stored], dtype=np.float64)
+    parts = np.array([cell.var(ddof=1) for cell in stored]) / sizes
     if not parts.sum() > 0:
         return LEVEL
     shares = parts / parts.sum()
@@ -232,10 +232,10 @@ def _ranks(x: Sequence[float], y: Sequence[float]) -> tuple[Floats, Floats]:
 def _counted(ranks_RN: Floats, counts: int) -> Floats:
     """How often each rank, doubled to be whole, was drawn in each resample, RK."""
     rows = np.arange(len(ranks_RN))[:, None]
-    places = (rows * counts + 2 * ranks_RN).astype(np.int64).ravel()
-    return np.bincount(places, minlength=len(rows) * counts).reshape(len(rows), counts).astype(np.float64)
+    positions = (rows * counts + 2 * ranks_RN).astype(np.int64).ravel()
+    return np.bincount(positions, minlength=len(rows) * counts).reshape(len(rows), counts).astype(np.float64)
 
 
 def _random(*words: Any) -> np.random.Generator:
     """A generator of the bootstrap stream: the same cells give the same interval."""
-    return np.random.default_rng([int(Stream.BOOTSTRAP), *map(int, words)])
+    return np.random.default_rng([int(Split.BOOTSTRAP), *map(int, words)])

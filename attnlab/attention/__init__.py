@@ -1,5 +1,5 @@
 """The catalogue of attentions: one family per file."""
 
-from attnlab.attention.base import ATTENTIONS, Attention, Rows, register
+from attnlab.attention.base import ATTENTIONS, Attention, RowConstraint, register
 
-__all__ = ["ATTENTIONS", "Attention", "Rows", "register"]
+__all__ = ["ATTENTIONS", "Attention", "RowConstraint", "register"]

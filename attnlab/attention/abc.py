@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, register
-from attnlab.tensors import Context, Heads, Site, causal, wide
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, causal_mask
 
 CHUNK, HELD = 64, 32.0
 
@@ -42,48 +42,48 @@ class Abc(Attention):
         slots: m, the slots of each head.
     """
 
-    forms_scores = False
-    scans = True
+    has_scores = False
+    chunked_scan = True
     cost = "T m D"
 
-    def __init__(self, site: Site, *, slots: Annotated[int, Field(ge=1)] = 16) -> None:
-        super().__init__(site)
-        self.control = site.linear(site.width, slots * site.heads)
+    def __init__(self, context: LayerContext, *, slots: Annotated[int, Field(ge=1)] = 16) -> None:
+        super().__init__(context)
+        self.control = context.linear(context.width, slots * context.heads)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + m D H``."""
         return 4 * width**2 + options["slots"] * width * heads
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys, values, and how much each token writes to each slot."""
-        writes_BHSM = wide(self.split(self.control(x_BTD))).clamp(-HELD, HELD).exp()
-        return super().project(x_BTD, context)._replace(extra=(writes_BHSM,))
+        writes_BHSM = at_least_float32(self.split(self.control(x_BTD))).clamp(-HELD, HELD).exp()
+        return super().project(x_BTD, layer_inputs)._replace(extra=(writes_BHSM,))
 
-    def weights(self, heads: Heads, position: Position) -> Tensor:
+    def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The closed form: two masked products."""
-        queries_BHTC, keys_BHSC = wide(heads.queries_BHTC), wide(heads.keys_BHSC)
-        writes_BHSM, totals_BHTM = self.memory(heads)
-        past_TS = causal(queries_BHTC.shape[-2], keys_BHSC.shape[-2], heads.start, queries_BHTC.device)
+        queries_BHTC, keys_BHSC = at_least_float32(qkv.queries_BHTC), at_least_float32(qkv.keys_BHSC)
+        writes_BHSM, totals_BHTM = self.memory(qkv)
+        past_TS = causal_mask(queries_BHTC.shape[-2], keys_BHSC.shape[-2], qkv.start, queries_BHTC.device)
         dots_BHTS = (queries_BHTC @ keys_BHSC.mT).masked_fill(~past_TS, 0.0)
         reads_BHTM = self.reads(dots_BHTS @ writes_BHSM, totals_BHTM)
         return (reads_BHTM @ writes_BHSM.mT).masked_fill(~past_TS, 0.0)
 
-    def mix(self, heads: Heads, position: Position) -> Tensor:
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
         """The scan, chunk by chunk, where all rows are asked for; the closed form otherwise."""
-        if not self.fast or heads.start or heads.queries_BHTC.shape[-2] != heads.keys_BHSC.shape[-2]:
-            return super().mix(heads, position)
-        writes_BHSM, totals_BHTM = self.memory(heads)
-        scores_BHTM = summed(wide(heads.queries_BHTC), wide(heads.keys_BHSC), writes_BHSM)
+        if not self.fast or qkv.start or qkv.queries_BHTC.shape[-2] != qkv.keys_BHSC.shape[-2]:
+            return super().attend(qkv, position)
+        writes_BHSM, totals_BHTM = self.memory(qkv)
+        scores_BHTM = summed(at_least_float32(qkv.queries_BHTC), at_least_float32(qkv.keys_BHSC), writes_BHSM)
         reads_BHTM = self.reads(scores_BHTM, totals_BHTM)
-        mixed_BHTC = summed(reads_BHTM, writes_BHSM, wide(heads.values_BHSC))
-        return mixed_BHTC.to(heads.values_BHSC.dtype)
+        mixed_BHTC = summed(reads_BHTM, writes_BHSM, at_least_float32(qkv.values_BHSC))
+        return mixed_BHTC.to(qkv.values_BHSC.dtype)
 
-    def memory(self, heads: Heads) -> tuple[Tensor, Tensor]:
+    def memory(self, qkv: QKV) -> tuple[Tensor, Tensor]:
         """What each token writes, and the total of each slot at the rows asked for."""
-        writes_BHSM = wide(heads.extra[0])
+        writes_BHSM = at_least_float32(qkv.extra[0])
         totals_BHSM = writes_BHSM.cumsum(-2)
-        return writes_BHSM, totals_BHSM[..., heads.start : heads.start + heads.queries_BHTC.shape[-2], :]
+        return writes_BHSM, totals_BHSM[..., qkv.start : qkv.start + qkv.queries_BHTC.shape[-2], :]
 
     def reads(self, sums_BHTM: Tensor, totals_BHTM: Tensor) -> Tensor:
         """``p / Z``: how each query reads what was written."""

@@ -25,14 +25,23 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from attnlab.attention.ops.modifiers import Wardrobe
-from attnlab.attention.ops.sdpa import attend, attend_asked, blank
-from attnlab.errors import BadValue
+from attnlab.attention.ops.modifiers import AttentionModifiers
+from attnlab.attention.ops.sdpa import empty_scores, sdpa, sdpa_queries
+from attnlab.errors import InvalidValueError
 from attnlab.registry import Registry
-from attnlab.tensors import Context, Heads, Mixed, Site, causal, chosen, masked_softmax, wide
+from attnlab.tensors import (
+    QKV,
+    AttentionOutput,
+    LayerContext,
+    LayerInputs,
+    at_least_float32,
+    causal_mask,
+    gather_tokens,
+    masked_softmax,
+)
 
 
-class Rows(Enum):
+class RowConstraint(Enum):
     """What a variant promises of the rows of its effective matrix; diagnostics choose their formulas by it."""
 
     STOCHASTIC = "non-negative, sum to one"
@@ -51,7 +60,7 @@ class Position(Protocol):
     def rotate(self, tensor_BHTC: Tensor, start: int = 0) -> Tensor:
         """Queries or keys, turned by their place."""
 
-    def bias(self, scores_BHTS: Tensor, heads: Heads, layer: int) -> Tensor | None:
+    def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """What is added to the scores, or None."""
 
 
@@ -59,46 +68,51 @@ class Attention(nn.Module, ABC):
     """Causal softmax attention with 4 D^2 weights, as a template.
 
     Args:
-        site: Where in the model it stands.
+        context: Where in the model it stands.
         keys: Channels of queries and keys per head; C if not given.
         values: Channels of values per head; C if not given.
     """
 
-    rows: ClassVar[Rows] = Rows.STOCHASTIC
-    forms_scores: ClassVar[bool] = True
+    row_constraint: ClassVar[RowConstraint] = RowConstraint.STOCHASTIC
+    has_scores: ClassVar[bool] = True
     """Whether a position has scores to bias."""
     cost: ClassVar[str] = "T^2 D"
     """How the operations of the token mixing grow, at their best."""
-    fuses: ClassVar[bool] = False
+    sdpa_compatible: ClassVar[bool] = False
     """Whether its weights are the plain softmax of q.k / sqrt(C) and the position's bias, each query with a key."""
-    scans: ClassVar[bool] = False
+    chunked_scan: ClassVar[bool] = False
     """Whether the fast path never holds T x T numbers."""
-    unheard: ClassVar[Mapping[str, str]] = {}
+    unsupported_modifiers: ClassVar[Mapping[str, str]] = {}
     """Modifiers that would change nothing, each with the reason; a model in which no attention hears one is refused."""
-    room: int = 2**22
+    max_score_elements: int = 2**22
     """Numbers a tensor of scores may hold where no gradient is recorded; past it, rows are mixed in chunks."""
 
-    def __init__(self, site: Site, keys: int | None = None, values: int | None = None) -> None:
+    def __init__(self, context: LayerContext, keys: int | None = None, values: int | None = None) -> None:
         super().__init__()
-        if site.width % site.heads:
-            fits = [heads for heads in range(1, site.width + 1) if site.width % heads == 0]
-            raise BadValue(
-                f"A width of {site.width} does not divide into {site.heads} heads.",
-                f"Heads that divide it: {', '.join(map(str, fits))}.",
+        if context.width % context.heads:
+            fits = [heads for heads in range(1, context.width + 1) if context.width % heads == 0]
+            raise InvalidValueError(
+                f"A width of {context.width} does not divide into {context.heads} heads.",
+                f"QKV that divide it: {', '.join(map(str, fits))}.",
                 where="model.heads",
             )
-        self.count, self.channels, self.layer, self.biased = site.heads, site.channels, site.layer, site.biased
+        self.num_heads, self.channels, self.layer, self.biased = (
+            context.heads,
+            context.channels,
+            context.layer,
+            context.biased,
+        )
         self.fast = True
         """Whether a fast path may be taken; the plain path is the specification."""
-        asked, written = (site.heads * (size or site.channels) for size in (keys, values))
-        self.query = site.linear(site.width, asked)
-        self.key = site.linear(site.width, asked)
-        self.value = site.linear(site.width, written)
-        self.output = site.linear(written, site.width, gain=1 / math.sqrt(2 * site.layers))
-        self.wardrobe = Wardrobe(site, written)
+        asked, written = (context.heads * (size or context.channels) for size in (keys, values))
+        self.query = context.linear(context.width, asked)
+        self.key = context.linear(context.width, asked)
+        self.value = context.linear(context.width, written)
+        self.out_proj = context.linear(written, context.width, gain=1 / math.sqrt(2 * context.layers))
+        self.modifiers = AttentionModifiers(context, written)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """Learned numbers by formula, modifiers left out; `attnlab check` counts and compares.
 
         Args:
@@ -111,151 +125,163 @@ class Attention(nn.Module, ABC):
 
     # -- hooks ---------------------------------------------------------------------------------------------------
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys and values of the stream, before the position turns them."""
         maps = self.query.weight, self.key.weight, self.value.weight
         # One product is sooner done than three, on the way back too; there, rows by columns is the quicker way round.
         read = x_BTD @ torch.cat([weight.mT for weight in maps], dim=1)
         queries, keys, values = read.split([len(weight) for weight in maps], dim=-1)
-        return Heads(self.split(queries), self.split(keys), self.split(values))
+        return QKV(self.split(queries), self.split(keys), self.split(values))
 
-    def score(self, heads: Heads) -> Tensor:
+    def score(self, qkv: QKV) -> Tensor:
         """How well each key answers each query: ``q.k / sqrt(C)``, ... x T x S."""
-        return heads.queries_BHTC @ heads.keys_BHSC.mT / math.sqrt(heads.queries_BHTC.shape[-1])
+        return qkv.queries_BHTC @ qkv.keys_BHSC.mT / math.sqrt(qkv.queries_BHTC.shape[-1])
 
-    def combine(self, scores: Tensor, bias: Tensor | None, heads: Heads) -> Tensor:
+    def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
         """Scores with the position's bias, if it has one."""
         return scores if bias is None else scores + bias
 
-    def allow(self, heads: Heads) -> Tensor | None:
+    def mask(self, qkv: QKV) -> Tensor | None:
         """Which keys each query may see among those not after it; None allows all."""
         return None
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Weights of the allowed keys."""
         return masked_softmax(scores, mask)
 
-    def finish(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
+    def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
         """The stream's update, token by token: heads side by side, through the output projection."""
-        return self.output(self.wardrobe.gated(self.join(mixed_BHTC), x_BTD))
+        return self.out_proj(self.modifiers.gated(self.join(mixed_BHTC), x_BTD))
 
-    def auxiliary(self, heads: Heads, position: Position) -> Tensor:
+    def auxiliary(self, qkv: QKV, position: Position) -> Tensor:
         """An extra loss, a scalar."""
-        return heads.values_BHSC.new_zeros(())
+        return qkv.values_BHSC.new_zeros(())
 
     # -- deeper --------------------------------------------------------------------------------------------------
 
-    def scores(self, heads: Heads, position: Position) -> Tensor:
+    def scores(self, qkv: QKV, position: Position) -> Tensor:
         """Scores with the position's say, computed in float32 or more."""
-        lifted = heads._replace(queries_BHTC=wide(heads.queries_BHTC), keys_BHSC=wide(heads.keys_BHSC))
+        lifted = qkv._replace(
+            queries_BHTC=at_least_float32(qkv.queries_BHTC), keys_BHSC=at_least_float32(qkv.keys_BHSC)
+        )
         scores = self.score(lifted)
-        return self.combine(scores, position.bias(scores, lifted, self.layer), lifted)
+        return self.add_bias(scores, position.bias(scores, lifted, self.layer), lifted)
 
-    def weights(self, heads: Heads, position: Position) -> Tensor:
+    def weights(self, qkv: QKV, position: Position) -> Tensor:
         """What multiplies the values: B x H x T x S."""
-        scores = self.scores(heads, position)
-        mask = causal(scores.shape[-2], scores.shape[-1], heads.start, scores.device)
-        allowed = self.allow(heads)
-        return self.normalise(scores, mask if allowed is None else mask & allowed, heads)
+        scores = self.scores(qkv, position)
+        mask = causal_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
+        allowed = self.mask(qkv)
+        return self.normalize(scores, mask if allowed is None else mask & allowed, qkv)
 
-    def mix(self, heads: Heads, position: Position) -> Tensor:
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
         """Values mixed: B x H x T x C; linear in the values.
 
         Evaluation of long sequences holds a bounded number of score rows at a time. With gradients there is nothing
         to gain: autograd keeps every row for the way back.
         """
-        queries = heads.queries_BHTC
+        queries = qkv.queries_BHTC
         # The fused kernel holds no scores, but a bias or a mask of their size.
-        if torch.is_grad_enabled() or not self.fast or self.plain:
-            return self.mix_rows(heads, position)
-        mixed, start = [], heads.start
-        for chunk in queries.split(self.rows_held(heads), dim=-2):
-            mixed.append(self.mix_rows(heads._replace(queries_BHTC=chunk, start=start), position))
+        if torch.is_grad_enabled() or not self.fast or self.is_plain_softmax:
+            return self.attend_rows(qkv, position)
+        mixed, start = [], qkv.start
+        for chunk in queries.split(self.query_chunk(qkv), dim=-2):
+            mixed.append(self.attend_rows(qkv._replace(queries_BHTC=chunk, start=start), position))
             start += chunk.shape[-2]
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=-2)
 
-    def mix_rows(self, heads: Heads, position: Position) -> Tensor:
+    def attend_rows(self, qkv: QKV, position: Position) -> Tensor:
         """The same for queries whose scores fit into the room."""
-        if not (self.fast and self.fuses) or (self.biased and position.reads_scores):
-            return self.weights(heads, position).to(heads.values_BHSC.dtype) @ heads.values_BHSC
-        lifted = heads._replace(queries_BHTC=wide(heads.queries_BHTC), keys_BHSC=wide(heads.keys_BHSC))
-        bias = position.bias(blank(heads), lifted, self.layer) if self.biased else None
-        return attend(heads, bias, self.allow(heads))
+        if not (self.fast and self.sdpa_compatible) or (self.biased and position.reads_scores):
+            return self.weights(qkv, position).to(qkv.values_BHSC.dtype) @ qkv.values_BHSC
+        lifted = qkv._replace(
+            queries_BHTC=at_least_float32(qkv.queries_BHTC), keys_BHSC=at_least_float32(qkv.keys_BHSC)
+        )
+        bias = position.bias(empty_scores(qkv), lifted, self.layer) if self.biased else None
+        return sdpa(qkv, bias, self.mask(qkv))
 
-    def mix_asked(self, heads: Heads, position: Position, asked_BP: Tensor) -> Tensor:
+    def attend_queries(self, qkv: QKV, position: Position, query_positions_BP: Tensor) -> Tensor:
         """Values mixed for some queries of each row: B x H x P x C; called where it is ``sparing``.
 
         Args:
-            heads: Queries, keys and values of all tokens.
+            qkv: Queries, keys and values of all tokens.
             position: The position of the model.
-            asked_BP: Columns of the queries that are asked.
+            query_positions_BP: Columns of the queries that are asked.
         """
         # The kernel holds a mask of their size, and none where all queries are mixed.
-        if asked_BP.numel() * heads.keys_BHSC.shape[-2] > self.room:
-            return chosen(self.mix(heads, position), asked_BP)
-        return attend_asked(heads, asked_BP)
+        if query_positions_BP.numel() * qkv.keys_BHSC.shape[-2] > self.max_score_elements:
+            return gather_tokens(self.attend(qkv, position), query_positions_BP)
+        return sdpa_queries(qkv, query_positions_BP)
 
     @property
-    def sparing(self) -> bool:
+    def supports_query_subset(self) -> bool:
         """Whether it can mix some queries of each row alone; one that mixes in a way of its own cannot."""
         kind = type(self)
-        return self.plain and kind.mix is Attention.mix and kind.mix_rows is Attention.mix_rows
+        return self.is_plain_softmax and kind.attend is Attention.attend and kind.attend_rows is Attention.attend_rows
 
     @property
-    def plain(self) -> bool:
+    def is_plain_softmax(self) -> bool:
         """Whether a fast path is a softmax of q.k / sqrt(C) over all keys not after the query, and nothing else."""
-        return self.fast and self.fuses and not self.biased and type(self).allow is Attention.allow
+        return self.fast and self.sdpa_compatible and not self.biased and type(self).mask is Attention.mask
 
     @property
-    def maps(self) -> int:
+    def score_maps(self) -> int:
         """Numbers held for each pair of query and key, all heads together; branches before the heads come on top."""
-        return self.count
+        return self.num_heads
 
-    def rows_held(self, heads: Heads) -> int:
+    def query_chunk(self, qkv: QKV) -> int:
         """Query rows whose scores fit into the room."""
-        keys = heads.keys_BHSC
-        lead = torch.broadcast_shapes(heads.queries_BHTC.shape[:-3], keys.shape[:-3])
-        return max(1, self.room // (math.prod(lead) * self.maps * keys.shape[-2]))
+        keys = qkv.keys_BHSC
+        lead = torch.broadcast_shapes(qkv.queries_BHTC.shape[:-3], keys.shape[:-3])
+        return max(1, self.max_score_elements // (math.prod(lead) * self.score_maps * keys.shape[-2]))
 
     # -- what the model calls ------------------------------------------------------------------------------------
 
-    def prepare(self, x_BTD: Tensor, position: Position, context: Context) -> Heads:
+    def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
         """Projected heads, dressed in what the model asks for, turned by the position."""
-        heads = self.wardrobe.dress(self.project(self.wardrobe.read(x_BTD), context), context)
-        queries = position.rotate(heads.queries_BHTC, heads.start)
-        keys = position.rotate(heads.keys_BHSC)
-        return heads._replace(queries_BHTC=queries, keys_BHSC=keys)
+        qkv = self.modifiers.apply_to(self.project(self.modifiers.convolve(x_BTD), layer_inputs), layer_inputs)
+        queries = position.rotate(qkv.queries_BHTC, qkv.start)
+        keys = position.rotate(qkv.keys_BHSC)
+        return qkv._replace(queries_BHTC=queries, keys_BHSC=keys)
 
-    def matrix(self, heads: Heads, position: Position) -> Tensor:
+    def effective_matrix(self, qkv: QKV, position: Position) -> Tensor:
         """The effective matrix, B x H x T x S: ``mix`` with the identity for values."""
-        *lead, keys, _ = heads.values_BHSC.shape
-        identity = torch.eye(keys, dtype=heads.values_BHSC.dtype, device=heads.values_BHSC.device)
-        return self.mix(heads._replace(values_BHSC=identity.expand(*lead, keys, keys)), position)
+        *lead, keys, _ = qkv.values_BHSC.shape
+        identity = torch.eye(keys, dtype=qkv.values_BHSC.dtype, device=qkv.values_BHSC.device)
+        return self.attend(qkv._replace(values_BHSC=identity.expand(*lead, keys, keys)), position)
 
-    def forward(self, x_BTD: Tensor, position: Position, context: Context, trace: bool = False) -> Mixed:
+    def forward(
+        self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs, trace: bool = False
+    ) -> AttentionOutput:
         """The stream's update: all of it, or what is asked where it is ``sparing``; with a trace, scores and matrix.
 
         Args:
             x_BTD: What it reads.
             position: The position of the model.
-            context: What else it may know; which tokens are asked.
+            layer_inputs: What else it may know; which tokens are asked.
             trace: Whether to return scores and effective matrix too.
         """
-        heads = self.prepare(x_BTD, position, context)
-        if context.asked is not None and context.asked.ndim == 2 and self.sparing:
-            asked_BP = context.asked % x_BTD.shape[1]
-            stream = self.finish(self.mix_asked(heads, position, asked_BP), chosen(x_BTD, asked_BP))
+        qkv = self.prepare(x_BTD, position, layer_inputs)
+        if (
+            layer_inputs.query_positions is not None
+            and layer_inputs.query_positions.ndim == 2
+            and self.supports_query_subset
+        ):
+            query_positions_BP = layer_inputs.query_positions % x_BTD.shape[1]
+            stream = self.output(
+                self.attend_queries(qkv, position, query_positions_BP), gather_tokens(x_BTD, query_positions_BP)
+            )
         else:
-            stream = self.finish(self.mix(heads, position), x_BTD)
-        mixed = Mixed(stream, heads, self.auxiliary(heads, position))
+            stream = self.output(self.attend(qkv, position), x_BTD)
+        mixed = AttentionOutput(stream, qkv, self.auxiliary(qkv, position))
         if not trace:
             return mixed
-        scores = (self.scores(heads, position),) if self.forms_scores else ()
-        return mixed._replace(scores_BHTS=scores, weights_BHTS=(self.matrix(heads, position),))
+        scores = (self.scores(qkv, position),) if self.has_scores else ()
+        return mixed._replace(scores_BHTS=scores, weights_BHTS=(self.effective_matrix(qkv, position),))
 
     def split(self, x_BTD: Tensor) -> Tensor:
         """B x T x (H C) to B x H x T x C."""
-        return x_BTD.unflatten(-1, (self.count, -1)).transpose(-3, -2)
+        return x_BTD.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
 
     def join(self, x_BHTC: Tensor) -> Tensor:
         """B x H x T x C to B x T x (H C)."""

@@ -37,8 +37,8 @@ from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, register
 from attnlab.attention.ops.selection import complete, keys_of, rows_of, sized, spread
-from attnlab.errors import BadValue
-from attnlab.tensors import Context, Heads, Site, masked_softmax, wide
+from attnlab.errors import InvalidValueError
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, masked_softmax
 
 
 @register("combiner", source="arXiv:2107.05768")
@@ -51,51 +51,55 @@ class Combiner(Attention):
         block: Tokens of a block (fixed) or of a row of the grid (axial); null is the root of the longest sequence.
     """
 
-    forms_scores = False
+    has_scores = False
     cost = "T sqrt(T) D, or T log T D"
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         partition: Literal["fixed", "logsparse", "axial"] = "fixed",
         block: Annotated[int, Field(ge=1)] | None = None,
     ) -> None:
-        super().__init__(site)
+        super().__init__(context)
         if partition == "logsparse" and block is not None:
-            raise BadValue("'block' has no meaning for logsparse: its spans are powers of two.", "Leave it out.")
+            raise InvalidValueError(
+                "'block' has no meaning for logsparse: its spans are powers of two.", "Leave it out."
+            )
         self.partition = partition
-        self.block = sized("block", block, max(1, round(math.sqrt(site.length))), site.length)
+        self.block = sized("block", block, max(1, round(math.sqrt(context.length))), context.length)
 
-    def prepare(self, x_BTD: Tensor, position: Position, context: Context) -> Heads:
+    def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
         """Prepared heads, with the queries of all tokens, which spans need whatever rows are asked for."""
-        heads = super().prepare(x_BTD, position, context)
-        return heads._replace(extra=(heads.queries_BHTC,))
+        qkv = super().prepare(x_BTD, position, layer_inputs)
+        return qkv._replace(extra=(qkv.queries_BHTC,))
 
-    def weights(self, heads: Heads, position: Position) -> Tensor:
+    def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The factorised matrix."""
-        heads = heads._replace(
-            queries_BHTC=wide(heads.queries_BHTC), keys_BHSC=wide(heads.keys_BHSC), extra=(wide(heads.extra[0]),)
+        qkv = qkv._replace(
+            queries_BHTC=at_least_float32(qkv.queries_BHTC),
+            keys_BHSC=at_least_float32(qkv.keys_BHSC),
+            extra=(at_least_float32(qkv.extra[0]),),
         )
-        rows_T1, keys_S = rows_of(heads), keys_of(heads)
+        rows_T1, keys_S = rows_of(qkv), keys_of(qkv)
         match self.partition:
             case "fixed":
                 own_TS = keys_S // self.block == rows_T1 // self.block
-                return self.blocked(heads, own_TS & (keys_S <= rows_T1), [self.block])
+                return self.blocked(qkv, own_TS & (keys_S <= rows_T1), [self.block])
             case "logsparse":
                 sizes = [2**level for level in range((keys_S.shape[0] - 1).bit_length())]
-                return self.blocked(heads, keys_S == rows_T1, sizes)
+                return self.blocked(qkv, keys_S == rows_T1, sizes)
             case "axial":
-                return self.gridded(heads)
+                return self.gridded(qkv)
 
-    def blocked(self, heads: Heads, direct_TS: Tensor, sizes: list[int]) -> Tensor:
+    def blocked(self, qkv: QKV, direct_TS: Tensor, sizes: list[int]) -> Tensor:
         """Spans that are aligned blocks of one or several sizes."""
-        rows_T1, keys_S = rows_of(heads), keys_of(heads)
-        scores, allowed = [self.score(heads)], [direct_TS]
+        rows_T1, keys_S = rows_of(qkv), keys_of(qkv)
+        scores, allowed = [self.score(qkv)], [direct_TS]
         inner = []
         for size in sizes:
-            keys_BHNbC, queries_BHNbC = (complete(each, size) for each in (heads.keys_BHSC, heads.extra[0]))
-            scores.append(self.against(heads.queries_BHTC, keys_BHNbC.amax(-2)))
+            keys_BHNbC, queries_BHNbC = (complete(each, size) for each in (qkv.keys_BHSC, qkv.extra[0]))
+            scores.append(self.against(qkv.queries_BHTC, keys_BHNbC.amax(-2)))
             allowed.append(self.behind(rows_T1, keys_BHNbC.shape[-3], size))
             inner_BHNb = self.against(queries_BHNbC.amax(-2).unsqueeze(-2), keys_BHNbC).squeeze(-2).softmax(-1)
             inner.append(inner_BHNb.flatten(-2))
@@ -115,17 +119,17 @@ class Combiner(Attention):
             return blocks_N < own_T1
         return (own_T1 % 2 == 1) & (blocks_N == own_T1 - 1)
 
-    def gridded(self, heads: Heads) -> Tensor:
+    def gridded(self, qkv: QKV) -> Tensor:
         """Spans that are the columns of a grid above a row, the query's own column left out."""
-        rows_T1, keys_S, across = rows_of(heads), keys_of(heads), self.block
+        rows_T1, keys_S, across = rows_of(qkv), keys_of(qkv), self.block
         row_T1, column_T1, row_S, column_S = rows_T1 // across, rows_T1 % across, keys_S // across, keys_S % across
         direct_TS = ((row_S == row_T1) | (column_S == column_T1)) & (keys_S <= rows_T1)
         others_TA = (row_T1 > 0) & (torch.arange(across, device=keys_S.device) != column_T1)
-        keys_BHNAC, queries_BHNAC = self.grid(heads.keys_BHSC), self.grid(heads.extra[0])
+        keys_BHNAC, queries_BHNAC = self.grid(qkv.keys_BHSC), self.grid(qkv.extra[0])
         within_BHNS = self.columns(above(queries_BHNAC), keys_BHNAC)[..., : keys_S.shape[0]]
         pooled_BHTAC = above(keys_BHNAC)[..., row_T1.squeeze(-1), :, :]
-        spans_BHTA = self.against(heads.queries_BHTC.unsqueeze(-2), pooled_BHTAC).squeeze(-2)
-        scores, allowed = torch.cat([self.score(heads), spans_BHTA], -1), torch.cat([direct_TS, others_TA], -1)
+        spans_BHTA = self.against(qkv.queries_BHTC.unsqueeze(-2), pooled_BHTAC).squeeze(-2)
+        scores, allowed = torch.cat([self.score(qkv), spans_BHTA], -1), torch.cat([direct_TS, others_TA], -1)
         direct_BHTS, share_BHTA = masked_softmax(scores, allowed).split([keys_S.shape[0], across], -1)
         return direct_BHTS + share_BHTA[..., column_S] * within_BHNS[..., row_T1.squeeze(-1), :]
 

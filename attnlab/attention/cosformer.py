@@ -24,10 +24,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attnlab.attention.base import Rows, register
+from attnlab.attention.base import RowConstraint, register
 from attnlab.attention.ops.scan import Recurrence, Recurrent, still
-from attnlab.errors import BadValue
-from attnlab.tensors import Heads, Site
+from attnlab.errors import InvalidValueError
+from attnlab.tensors import QKV, LayerContext
 
 
 @register("cosformer", source="arXiv:2202.08791")
@@ -39,24 +39,26 @@ class Cosformer(Recurrent):
         reach: M, the distance at which a key weighs nothing; null is the longest sequence of the run.
     """
 
-    rows = Rows.SUBSTOCHASTIC
-    normalised: ClassVar[bool] = True
+    row_constraint = RowConstraint.SUBSTOCHASTIC
+    normalized: ClassVar[bool] = True
 
-    def __init__(self, site: Site, *, reach: Annotated[int, Field(ge=1)] | None = None) -> None:
-        super().__init__(site)
-        if reach is not None and reach < site.length:
-            hint = f"Use at least {site.length}: beyond 'reach' the cosine turns negative."
-            raise BadValue(f"A reach of {reach} is shorter than the longest sequence, {site.length} tokens.", hint)
-        self.reach = reach or site.length
+    def __init__(self, context: LayerContext, *, reach: Annotated[int, Field(ge=1)] | None = None) -> None:
+        super().__init__(context)
+        if reach is not None and reach < context.length:
+            hint = f"Use at least {context.length}: beyond 'reach' the cosine turns negative."
+            raise InvalidValueError(
+                f"A reach of {reach} is shorter than the longest sequence, {context.length} tokens.", hint
+            )
+        self.reach = reach or context.length
 
-    def recur(self, heads: Heads) -> Recurrence:
+    def recurrence(self, qkv: QKV) -> Recurrence:
         """Features that know their place, nothing forgotten."""
-        queries, keys = self.features(heads.queries_BHTC, heads.start), self.features(heads.keys_BHSC, 0)
+        queries, keys = self.features(qkv.queries_BHTC, qkv.start), self.features(qkv.keys_BHSC, 0)
         return Recurrence(queries, keys, still(keys))
 
     def features(self, x_BHTC: Tensor, start: int) -> Tensor:
         """``(r(x) sin, r(x) cos)`` of the angle at each place, from ``start``."""
         places_T = torch.arange(start, start + x_BHTC.shape[-2], dtype=x_BHTC.dtype, device=x_BHTC.device)
         angle_T1 = (math.pi / 2 / self.reach * places_T)[:, None]
-        heard = x_BHTC.relu()
-        return torch.cat([heard * angle_T1.sin(), heard * angle_T1.cos()], dim=-1)
+        reached = x_BHTC.relu()
+        return torch.cat([reached * angle_T1.sin(), reached * angle_T1.cos()], dim=-1)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, register
-from attnlab.tensors import Heads, Site, causal
+from attnlab.tensors import QKV, LayerContext, causal_mask
 
 Size = Annotated[int, Field(ge=1)]
 
@@ -45,37 +45,37 @@ class Dape(Attention):
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         kernel: Size = 1,
         width: Size = 32,
         form: Literal["residual", "concat", "add"] = "residual",
         padding: Literal["causal", "symmetric"] = "causal",
     ) -> None:
-        super().__init__(site)
+        super().__init__(context)
         self.kernel, self.form, self.padding = kernel, form, padding
-        inputs = site.heads * (2 if site.biased and form != "add" else 1)
-        self.reader = Correction(site, inputs, width, kernel)
-        self.writer = Correction(site, width, site.heads, kernel)
+        inputs = context.heads * (2 if context.biased and form != "add" else 1)
+        self.reader = Correction(context, inputs, width, kernel)
+        self.writer = Correction(context, width, context.heads, kernel)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + 2 k w H + w + H`` where no position adds a bias; one ``k w H`` more where one does."""
         kernel, hidden = options["kernel"], options["width"]
         return 4 * width**2 + 2 * kernel * hidden * heads + hidden + heads
 
     @property
-    def maps(self) -> int:
+    def score_maps(self) -> int:
         """The widest of the layers of the network."""
         return max(self.reader.weight.shape[:2])
 
-    def combine(self, scores: Tensor, bias: Tensor | None, heads: Heads) -> Tensor:
+    def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
         """Scores corrected by the network, cell by cell (V1) or with the keys before (V2)."""
         bias_BHTS = torch.zeros_like(scores) if bias is None else bias.expand_as(scores)
         both = scores + bias_BHTS
         read = both if bias is None or self.form == "add" else torch.cat([scores, bias_BHTS], dim=-3)
-        hidden = functional.leaky_relu(self.convolve(self.reader, read, heads.start), inplace=True)
-        correction = self.convolve(self.writer, hidden, heads.start)
+        hidden = functional.leaky_relu(self.convolve(self.reader, read, qkv.start), inplace=True)
+        correction = self.convolve(self.writer, hidden, qkv.start)
         return correction + (scores if self.form == "concat" else both)
 
     def convolve(self, layer: Correction, maps: Tensor, start: int) -> Tensor:
@@ -83,7 +83,7 @@ class Dape(Attention):
         queries, keys = maps.shape[-2:]
         after = self.kernel // 2 if self.padding == "symmetric" else 0
         if after:
-            maps = maps.masked_fill(~causal(queries, keys, start, maps.device), 0.0)
+            maps = maps.masked_fill(~causal_mask(queries, keys, start, maps.device), 0.0)
         return layer(functional.pad(maps, (self.kernel - 1 - after, after)))
 
 
@@ -92,17 +92,17 @@ class Correction(nn.Module):
     """A 1 x k convolution over the keys that mixes all maps; PyTorch's default initialisation.
 
     Args:
-        site: Where it stands.
+        context: Where it stands.
         inputs: Maps read.
         outputs: Maps written.
         kernel: k.
     """
 
-    def __init__(self, site: Site, inputs: int, outputs: int, kernel: int) -> None:
+    def __init__(self, context: LayerContext, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__()
         bound = 1 / math.sqrt(inputs * kernel)
-        self.weight = site.uniform(outputs, inputs, 1, kernel, bound=bound)
-        self.bias = site.uniform(outputs, bound=bound)
+        self.weight = context.uniform(outputs, inputs, 1, kernel, bound=bound)
+        self.bias = context.uniform(outputs, bound=bound)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps of shape B x inputs x T x (S + k - 1) to B x outputs x T x S.
@@ -125,5 +125,5 @@ def mixed(weight: Tensor, maps: Tensor, bias: Tensor | None = None) -> Tensor:
     """Every cell's maps through one matrix: B x inputs x T x S to B x outputs x T x S."""
     flat = maps.flatten(2)
     own = weight.expand(len(flat), -1, -1)
-    found = own @ flat if bias is None else torch.baddbmm(bias[:, None], own, flat)
-    return found.unflatten(2, maps.shape[2:])
+    result = own @ flat if bias is None else torch.baddbmm(bias[:, None], own, flat)
+    return result.unflatten(2, maps.shape[2:])

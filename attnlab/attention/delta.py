@@ -33,7 +33,7 @@ from torch.nn import functional
 
 from attnlab.attention.base import register
 from attnlab.attention.ops.delta_rule import DeltaRule, Rule, unit
-from attnlab.tensors import Context, Heads, Site, wide
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 Expansion = Annotated[int, Field(ge=1)]
 
@@ -42,21 +42,23 @@ class DeltaNet(DeltaRule):
     """What the three have in common; a variant says how its state decays.
 
     Args:
-        site: Where it stands.
+        context: Where it stands.
         expand: V / C.
         negative: Whether b reaches 2 instead of 1.
     """
 
-    unheard = {"qk_norm": "its queries and keys have unit length already, and the norm after it undoes a gain"}
+    unsupported_modifiers = {
+        "qk_norm": "its queries and keys have unit length already, and the norm after it undoes a gain"
+    }
 
-    def __init__(self, site: Site, *, expand: Expansion = 1, negative: bool = False) -> None:
-        super().__init__(site, values=expand * site.channels)
+    def __init__(self, context: LayerContext, *, expand: Expansion = 1, negative: bool = False) -> None:
+        super().__init__(context, values=expand * context.channels)
         self.reach = 2.0 if negative else 1.0
-        self.strength = site.linear(site.width, site.heads)
-        self.gain_V = nn.Parameter(torch.ones(expand * site.channels))
+        self.strength = context.linear(context.width, context.heads)
+        self.gain_V = nn.Parameter(torch.ones(expand * context.channels))
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``2 (1 + e) D^2 + D H + e C`` for an expansion of e, and what the decay needs."""
         expand = options["expand"]
         return 2 * (1 + expand) * width**2 + width * heads + expand * width // heads
@@ -65,21 +67,25 @@ class DeltaNet(DeltaRule):
         """Logarithm of a, B x H x S x C or B x H x S x 1; nothing where the state keeps everything."""
         return ()
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries of unit length, keys and values behind their SiLU, strengths and decays."""
-        queries, keys, values = (functional.silu(part) for part in super().project(x_BTD, context)[:3])
+        queries, keys, values = (functional.silu(part) for part in super().project(x_BTD, layer_inputs)[:3])
         strength_BHS1 = self.reach * self.split(self.strength(x_BTD)).sigmoid()
-        return Heads(unit(wide(queries)).to(queries.dtype), keys, values, (strength_BHS1, *self.log_decay(x_BTD)))
+        return QKV(
+            unit(at_least_float32(queries)).to(queries.dtype), keys, values, (strength_BHS1, *self.log_decay(x_BTD))
+        )
 
-    def rule(self, heads: Heads) -> Rule:
+    def rule(self, qkv: QKV) -> Rule:
         """Reads and writes with the same key, each as strongly as b says."""
-        keys, (strength_BHS1, *decays) = unit(wide(heads.keys_BHSC)), heads.extra
-        return Rule(wide(heads.queries_BHTC), keys, strength_BHS1 * keys, decays_BHSC=decays[0] if decays else None)
+        keys, (strength_BHS1, *decays) = unit(at_least_float32(qkv.keys_BHSC)), qkv.extra
+        return Rule(
+            at_least_float32(qkv.queries_BHTC), keys, strength_BHS1 * keys, decays_BHSC=decays[0] if decays else None
+        )
 
-    def finish(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
+    def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
         """Every head at unit size, with one learned gain for all heads."""
-        normed = functional.rms_norm(wide(mixed_BHTC), self.gain_V.shape, eps=1e-5).to(mixed_BHTC.dtype)
-        return super().finish(normed * self.gain_V, x_BTD)
+        normed = functional.rms_norm(at_least_float32(mixed_BHTC), self.gain_V.shape, eps=1e-5).to(mixed_BHTC.dtype)
+        return super().output(normed * self.gain_V, x_BTD)
 
 
 @register("delta", source="arXiv:2406.06484", aliases=("deltanet",))
@@ -103,20 +109,20 @@ class GatedDelta(DeltaNet):
         negative: Whether the strength b reaches 2, so that what stands under a key can be turned to its opposite.
     """
 
-    def __init__(self, site: Site, *, expand: Expansion = 1, negative: bool = False) -> None:
-        super().__init__(site, expand=expand, negative=negative)
-        self.forget = site.linear(site.width, site.heads)
-        self.rate_H, self.step_H = rates(site, site.heads), steps(site, site.heads)
+    def __init__(self, context: LayerContext, *, expand: Expansion = 1, negative: bool = False) -> None:
+        super().__init__(context, expand=expand, negative=negative)
+        self.forget = context.linear(context.width, context.heads)
+        self.rate_H, self.step_H = rates(context, context.heads), steps(context, context.heads)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """What delta has, and ``D H + 2 H``."""
-        return super().declared(width, heads, length, **options) + width * heads + 2 * heads
+        return super().num_parameters(width, heads, length, **options) + width * heads + 2 * heads
 
     def log_decay(self, x_BTD: Tensor) -> tuple[Tensor, ...]:
         """One number per head and token."""
-        step_BTH = functional.softplus(wide(self.forget(x_BTD)) + self.step_H)
-        return (self.split(-wide(self.rate_H).exp() * step_BTH),)
+        step_BTH = functional.softplus(at_least_float32(self.forget(x_BTD)) + self.step_H)
+        return (self.split(-at_least_float32(self.rate_H).exp() * step_BTH),)
 
 
 @register("kda", source="arXiv:2510.26692", aliases=("kimi-delta",))
@@ -129,29 +135,29 @@ class Kda(DeltaNet):
         negative: Whether the strength b reaches 2, so that what stands under a key can be turned to its opposite.
     """
 
-    def __init__(self, site: Site, *, expand: Expansion = 1, negative: bool = False) -> None:
-        super().__init__(site, expand=expand, negative=negative)
-        self.narrow = site.linear(site.width, site.channels)
-        self.forget = site.linear(site.channels, site.width)
-        self.rate_H, self.step_D = rates(site, site.heads), steps(site, site.width)
+    def __init__(self, context: LayerContext, *, expand: Expansion = 1, negative: bool = False) -> None:
+        super().__init__(context, expand=expand, negative=negative)
+        self.narrow = context.linear(context.width, context.channels)
+        self.forget = context.linear(context.channels, context.width)
+        self.rate_H, self.step_D = rates(context, context.heads), steps(context, context.width)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """What delta has, and ``2 D C + D + H``."""
-        return super().declared(width, heads, length, **options) + 2 * width * width // heads + width + heads
+        return super().num_parameters(width, heads, length, **options) + 2 * width * width // heads + width + heads
 
     def log_decay(self, x_BTD: Tensor) -> tuple[Tensor, ...]:
         """One number per channel and token."""
-        step_BTD = functional.softplus(wide(self.forget(self.narrow(x_BTD))) + self.step_D)
-        return (-wide(self.rate_H).exp()[:, None, None] * self.split(step_BTD),)
+        step_BTD = functional.softplus(at_least_float32(self.forget(self.narrow(x_BTD))) + self.step_D)
+        return (-at_least_float32(self.rate_H).exp()[:, None, None] * self.split(step_BTD),)
 
 
-def rates(site: Site, count: int) -> nn.Parameter:
+def rates(context: LayerContext, count: int) -> nn.Parameter:
     """r: logarithms of numbers drawn from U(1, 16)."""
-    return nn.Parameter((8.5 + site.uniform(count, bound=7.5).detach()).log())
+    return nn.Parameter((8.5 + context.uniform(count, bound=7.5).detach()).log())
 
 
-def steps(site: Site, count: int) -> nn.Parameter:
+def steps(context: LayerContext, count: int) -> nn.Parameter:
     """s: softplus of it is drawn log-uniformly from 0.001 .. 0.1."""
-    drawn = (math.log(0.01) + site.uniform(count, bound=math.log(10)).detach()).exp()
+    drawn = (math.log(0.01) + context.uniform(count, bound=math.log(10)).detach()).exp()
     return nn.Parameter(drawn.expm1().log())

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnlab.attention.base import Attention, Rows, register
-from attnlab.errors import BadValue
-from attnlab.tensors import Context, Heads, Site, masked_softmax
+from attnlab.attention.base import Attention, RowConstraint, register
+from attnlab.errors import InvalidValueError
+from attnlab.tensors import QKV, LayerContext, LayerInputs, masked_softmax
 
 
 @register("differential", source="arXiv:2410.05258", aliases=("diff",))
@@ -34,37 +34,39 @@ from attnlab.tensors import Context, Heads, Site, masked_softmax
 class Differential(Attention):
     """The difference of two softmaxes, each with half of the channels of queries and keys."""
 
-    rows = Rows.SIGNED
+    row_constraint = RowConstraint.SIGNED
 
-    def __init__(self, site: Site) -> None:
-        super().__init__(site)
-        if site.channels % 2:
-            hint = f"With {site.heads} heads, use a width that is a multiple of {2 * site.heads}."
-            raise BadValue(f"Two branches need an even number of channels per head, not {site.channels}.", hint)
-        half = site.channels // 2
-        self.a1, self.b1, self.a2, self.b2 = (site.normal(half, std=0.1) for _ in range(4))
-        self.gain_C = nn.Parameter(torch.ones(site.channels))
-        self.base = 0.8 - 0.6 * math.exp(-0.3 * site.layer)
+    def __init__(self, context: LayerContext) -> None:
+        super().__init__(context)
+        if context.channels % 2:
+            hint = f"With {context.heads} heads, use a width that is a multiple of {2 * context.heads}."
+            raise InvalidValueError(
+                f"Two branches need an even number of channels per head, not {context.channels}.", hint
+            )
+        half = context.channels // 2
+        self.a1, self.b1, self.a2, self.b2 = (context.normal(half, std=0.1) for _ in range(4))
+        self.gain_C = nn.Parameter(torch.ones(context.channels))
+        self.base = 0.8 - 0.6 * math.exp(-0.3 * context.layer)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + 3 C``: four vectors of C / 2, and the gain."""
         return 4 * width**2 + 3 * (width // heads)
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """The halves of queries and keys on an axis before the heads."""
-        heads = super().project(x_BTD, context)
-        return heads._replace(queries_BHTC=halves(heads.queries_BHTC), keys_BHSC=halves(heads.keys_BHSC))
+        qkv = super().project(x_BTD, layer_inputs)
+        return qkv._replace(queries_BHTC=halves(qkv.queries_BHTC), keys_BHSC=halves(qkv.keys_BHSC))
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """One softmax less a share of the other."""
         heard_BHTS, noise_BHTS = masked_softmax(scores, mask).unbind(-4)
         return heard_BHTS - self.share().to(scores.dtype) * noise_BHTS
 
-    def finish(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
+    def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
         """What each head wrote, normed, at a scale that does not grow with the share."""
         normed_BHTC = functional.rms_norm(mixed_BHTC, mixed_BHTC.shape[-1:], self.gain_C, eps=1e-5)
-        return super().finish((1 - self.base) * normed_BHTC, x_BTD)
+        return super().output((1 - self.base) * normed_BHTC, x_BTD)
 
     def share(self) -> Tensor:
         """l, a scalar."""

@@ -21,9 +21,9 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from attnlab.attention.base import Attention, Position, Rows, register
-from attnlab.errors import BadValue
-from attnlab.tensors import Context, Heads, Site
+from attnlab.attention.base import Attention, Position, RowConstraint, register
+from attnlab.errors import InvalidValueError
+from attnlab.tensors import QKV, LayerContext, LayerInputs
 
 
 @register("easy", source="arXiv:2308.12874")
@@ -31,34 +31,34 @@ from attnlab.tensors import Context, Heads, Site
 class Easy(Attention):
     """Learned weights for every pair of places, whatever stands there: a control that cannot recall."""
 
-    rows = Rows.FREE
-    forms_scores = False
-    unheard = {"qk_norm": "it has no queries or keys"}
+    row_constraint = RowConstraint.FREE
+    has_scores = False
+    unsupported_modifiers = {"qk_norm": "it has no queries or keys"}
 
-    def __init__(self, site: Site) -> None:
-        super().__init__(site)
+    def __init__(self, context: LayerContext) -> None:
+        super().__init__(context)
         del self.query, self.key
-        alpha_HLL = site.normal(site.heads, site.length, site.length, std=1.0)
-        self.alpha_HLL = nn.Parameter(alpha_HLL.detach() / torch.arange(1, site.length + 1)[:, None])
+        alpha_HLL = context.normal(context.heads, context.length, context.length, std=1.0)
+        self.alpha_HLL = nn.Parameter(alpha_HLL.detach() / torch.arange(1, context.length + 1)[:, None])
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``2 D^2 + H L^2``."""
         return 2 * width**2 + heads * length**2
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Values; they stand in for the queries and keys, which no one reads."""
         values_BHSC = self.split(self.value(x_BTD))
-        return Heads(values_BHSC, values_BHSC, values_BHSC)
+        return QKV(values_BHSC, values_BHSC, values_BHSC)
 
-    def weights(self, heads: Heads, position: Position) -> Tensor:
+    def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The corner of alpha that the sequence fills, H x T x S.
 
         Raises:
-            BadValue: the sequence is longer than alpha.
+            InvalidValueError: the sequence is longer than alpha.
         """
-        longest, queries, keys = self.alpha_HLL.shape[-1], heads.queries_BHTC.shape[-2], heads.keys_BHSC.shape[-2]
+        longest, queries, keys = self.alpha_HLL.shape[-1], qkv.queries_BHTC.shape[-2], qkv.keys_BHSC.shape[-2]
         if keys > longest:
             hint = "Give the model a longer 'length', or an attention that reads content."
-            raise BadValue(f"Easy attention ends at {longest} tokens; the sequence has {keys}.", hint)
-        return self.alpha_HLL[:, heads.start : heads.start + queries, :keys].tril(heads.start)
+            raise InvalidValueError(f"Easy attention ends at {longest} tokens; the sequence has {keys}.", hint)
+        return self.alpha_HLL[:, qkv.start : qkv.start + queries, :keys].tril(qkv.start)

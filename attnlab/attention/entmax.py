@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from attnlab.attention.base import Attention, register
 from attnlab.attention.ops.rowwise import TINY
-from attnlab.tensors import Heads, Site
+from attnlab.tensors import QKV, LayerContext
 
 LEAST = 1.01
 """The least alpha: below it the digits of float32 are lost to the exponent 1 / (alpha - 1)."""
@@ -40,7 +40,7 @@ HALVINGS = {torch.float32: 30, torch.float64: 56}
 class Sparsemax(Attention):
     """The nearest point of the simplex: far fewer keys than softmax, in proportion to their scores."""
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Sparsemax of the allowed keys."""
         return entmax(scores, mask, 2.0)
 
@@ -54,18 +54,20 @@ class Entmax(Attention):
         alpha: 2 is sparsemax, towards 1 it becomes softmax; ``adaptive`` learns one between 1 and 2 for each head.
     """
 
-    def __init__(self, site: Site, *, alpha: Annotated[float, Field(ge=LEAST)] | Literal["adaptive"] = 1.5) -> None:
-        super().__init__(site)
+    def __init__(
+        self, context: LayerContext, *, alpha: Annotated[float, Field(ge=LEAST)] | Literal["adaptive"] = 1.5
+    ) -> None:
+        super().__init__(context)
         self.alpha = alpha
         if alpha == "adaptive":
-            self.alpha_H = nn.Parameter(torch.zeros(site.heads))
+            self.alpha_H = nn.Parameter(torch.zeros(context.heads))
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2``, and H where alpha is learned."""
         return 4 * width**2 + (heads if options["alpha"] == "adaptive" else 0)
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Entmax of the allowed keys."""
         if self.alpha != "adaptive":
             return entmax(scores, mask, self.alpha)
@@ -88,10 +90,10 @@ def entmax(scores: Tensor, mask: Tensor, alpha: Tensor | float) -> Tensor:
     inside = (above > 0) & mask
     base = above.where(inside, torch.ones_like(above))  # a power of zero has no slope
     mass = base.pow(power).where(inside, torch.zeros_like(above))
-    slope = (power * base.pow(power - 1)).where(inside, torch.zeros_like(above)).detach()
+    grad = (power * base.pow(power - 1)).where(inside, torch.zeros_like(above)).detach()
     # Zero in value; it carries the slope of t to the scores and alpha that t was found from.
-    shift = (mass - mass.detach()).sum(-1, keepdim=True) / slope.sum(-1, keepdim=True).clamp_min(TINY)
-    weights = mass - slope * shift
+    shift = (mass - mass.detach()).sum(-1, keepdim=True) / grad.sum(-1, keepdim=True).clamp_min(TINY)
+    weights = mass - grad * shift
     return weights / weights.sum(-1, keepdim=True).clamp_min(TINY)
 
 

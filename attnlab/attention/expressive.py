@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attnlab.attention.base import Attention, Position, register
-from attnlab.tensors import Heads, Site, causal_at, chosen, wide
+from attnlab.tensors import QKV, LayerContext, at_least_float32, causal_mask_at, gather_tokens
 
 TINY, FAINT = 1e-30, 1e-19
 """A row whose best key is below TINY counts as zero. A key below FAINT times the root of the best one is heard as if
@@ -44,50 +44,54 @@ class Expressive(Attention):
         scale: Factor on the dot product before squaring; null is 1/sqrt(C).
     """
 
-    def __init__(self, site: Site, *, scale: Annotated[float, Field(gt=0)] | None = None) -> None:
-        super().__init__(site)
-        self.scale = scale if scale is not None else 1 / math.sqrt(site.channels)
+    def __init__(self, context: LayerContext, *, scale: Annotated[float, Field(gt=0)] | None = None) -> None:
+        super().__init__(context)
+        self.scale = scale if scale is not None else 1 / math.sqrt(context.channels)
 
-    def score(self, heads: Heads) -> Tensor:
+    def score(self, qkv: QKV) -> Tensor:
         """``log f(z)``, up to one constant per row, to which the softmax is blind."""
-        return log_squash(self.products(heads), heads.start)
+        return log_squash(self.products(qkv), qkv.start)
 
-    def products(self, heads: Heads) -> Tensor:
+    def products(self, qkv: QKV) -> Tensor:
         """Scaled products: z."""
-        return heads.queries_BHTC @ heads.keys_BHSC.mT * self.scale
+        return qkv.queries_BHTC @ qkv.keys_BHSC.mT * self.scale
 
-    def weights(self, heads: Heads, position: Position) -> Tensor:
+    def weights(self, qkv: QKV, position: Position) -> Tensor:
         """Without a bias, the rational form itself, with its way back written out: a third of the time."""
         if not self.fast or self.biased:
-            return super().weights(heads, position)
-        lifted = heads._replace(queries_BHTC=wide(heads.queries_BHTC), keys_BHSC=wide(heads.keys_BHSC))
-        return rational(self.products(lifted), heads.start)
+            return super().weights(qkv, position)
+        lifted = qkv._replace(
+            queries_BHTC=at_least_float32(qkv.queries_BHTC), keys_BHSC=at_least_float32(qkv.keys_BHSC)
+        )
+        return rational(self.products(lifted), qkv.start)
 
     @property
-    def sparing(self) -> bool:
+    def supports_query_subset(self) -> bool:
         """Without a bias."""
         return self.fast and not self.biased
 
-    def mix_asked(self, heads: Heads, position: Position, asked_BP: Tensor) -> Tensor:
+    def attend_queries(self, qkv: QKV, position: Position, query_positions_BP: Tensor) -> Tensor:
         """Those rows alone, as many at a time as fit into the room where no gradient is recorded."""
-        most = asked_BP.shape[1] if torch.is_grad_enabled() else self.rows_held(heads)
-        if asked_BP.shape[1] > most:
-            return torch.cat([self.mix_asked(heads, position, part_BP) for part_BP in asked_BP.split(most, 1)], dim=-2)
-        queries_BHPC = wide(chosen(heads.queries_BHTC, asked_BP))
-        z_BHPS = self.products(heads._replace(queries_BHTC=queries_BHPC, keys_BHSC=wide(heads.keys_BHSC)))
-        weights_BHPS = rational(z_BHPS, heard=causal_at(asked_BP, z_BHPS.shape[-1], z_BHPS.ndim))
-        return weights_BHPS.to(heads.values_BHSC.dtype) @ heads.values_BHSC
+        most = query_positions_BP.shape[1] if torch.is_grad_enabled() else self.query_chunk(qkv)
+        if query_positions_BP.shape[1] > most:
+            return torch.cat(
+                [self.attend_queries(qkv, position, part_BP) for part_BP in query_positions_BP.split(most, 1)], dim=-2
+            )
+        queries_BHPC = at_least_float32(gather_tokens(qkv.queries_BHTC, query_positions_BP))
+        z_BHPS = self.products(qkv._replace(queries_BHTC=queries_BHPC, keys_BHSC=at_least_float32(qkv.keys_BHSC)))
+        weights_BHPS = rational(z_BHPS, reached=causal_mask_at(query_positions_BP, z_BHPS.shape[-1], z_BHPS.ndim))
+        return weights_BHPS.to(qkv.values_BHSC.dtype) @ qkv.values_BHSC
 
 
-def rational(z_BHTS: Tensor, start: int = 0, heard: Tensor | None = None) -> Tensor:
+def rational(z_BHTS: Tensor, start: int = 0, reached: Tensor | None = None) -> Tensor:
     """``f(z)`` over its row's sum, over the keys that are heard.
 
     Args:
         z_BHTS: Scaled products.
         start: Index of the first query among the keys; those not after a query are heard.
-        heard: Which keys are heard instead, bool, broadcastable to the products.
+        reached: Which keys are heard instead, bool, broadcastable to the products.
     """
-    weights, _ = Rational.apply(z_BHTS, start, heard)  # type: ignore[no-untyped-call]
+    weights, _ = Rational.apply(z_BHTS, start, reached)  # type: ignore[no-untyped-call]
     return weights
 
 
@@ -102,18 +106,18 @@ class Rational(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(z_BHTS: Tensor, start: int, heard: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(z_BHTS: Tensor, start: int, reached: Tensor | None) -> tuple[Tensor, Tensor]:
         """Weights, and each weight times the slope of its logarithm."""
-        z_BHTS = z_BHTS.tril(start) if heard is None else z_BHTS.masked_fill(~heard, 0.0)
+        z_BHTS = z_BHTS.tril(start) if reached is None else z_BHTS.masked_fill(~reached, 0.0)
         size = z_BHTS.abs()
         best = size.amax(-1, keepdim=True).clamp(TINY, 1.0)
         least = best.sqrt() * FAINT
         part = (best / size.clamp_min(least)).square()
         squashed = (part + best.square()).reciprocal()
-        slope = (2 * part * squashed / z_BHTS).where(size >= least, 0.0)
-        weights = squashed.tril(start) if heard is None else squashed.masked_fill(~heard, 0.0)
+        grad = (2 * part * squashed / z_BHTS).where(size >= least, 0.0)
+        weights = squashed.tril(start) if reached is None else squashed.masked_fill(~reached, 0.0)
         weights = weights / weights.sum(-1, keepdim=True)
-        return weights, slope * weights
+        return weights, grad * weights
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -125,8 +129,8 @@ class Rational(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, given: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
         """As of any softmax: less the row's mean, which the sum takes back."""
-        weights, slope = ctx.saved_tensors
-        return (given - (given * weights).sum(-1, keepdim=True)) * slope, None, None
+        weights, grad = ctx.saved_tensors
+        return (given - (given * weights).sum(-1, keepdim=True)) * grad, None, None
 
 
 def log_squash(z_BHTS: Tensor, start: int = 0) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, register
-from attnlab.tensors import Context, Heads, Site, wide
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 
 @register("forgetting", source="arXiv:2503.02130", aliases=("fox",))
@@ -32,23 +32,23 @@ class Forgetting(Attention):
         start: Where the bias of the gate starts: 0 keeps half of the past at each token, 4 keeps 98 %.
     """
 
-    def __init__(self, site: Site, *, start: float = 4.0) -> None:
-        super().__init__(site)
-        self.forget = site.linear(site.width, site.heads, bias=True)
+    def __init__(self, context: LayerContext, *, start: float = 4.0) -> None:
+        super().__init__(context)
+        self.forget = context.linear(context.width, context.heads, bias=True)
         nn.init.constant_(self.forget.bias, start)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + D H + H``."""
         return 4 * width**2 + width * heads + heads
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
-        """Heads, and how much each token keeps, as a running sum of logarithms, B x H x S."""
-        kept_BHS = functional.logsigmoid(wide(self.forget(x_BTD))).cumsum(-2).mT
-        return super().project(x_BTD, context)._replace(extra=(kept_BHS,))
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
+        """QKV, and how much each token keeps, as a running sum of logarithms, B x H x S."""
+        kept_BHS = functional.logsigmoid(at_least_float32(self.forget(x_BTD))).cumsum(-2).mT
+        return super().project(x_BTD, layer_inputs)._replace(extra=(kept_BHS,))
 
-    def combine(self, scores: Tensor, bias: Tensor | None, heads: Heads) -> Tensor:
+    def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
         """Scores less what was forgotten between key and query."""
-        (kept_BHS,) = heads.extra
-        own_BHT = kept_BHS[..., heads.start : heads.start + scores.shape[-2]]
-        return super().combine(scores, bias, heads) + own_BHT[..., :, None] - kept_BHS[..., None, :]
+        (kept_BHS,) = qkv.extra
+        own_BHT = kept_BHS[..., qkv.start : qkv.start + scores.shape[-2]]
+        return super().add_bias(scores, bias, qkv) + own_BHT[..., :, None] - kept_BHS[..., None, :]

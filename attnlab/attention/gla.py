@@ -22,9 +22,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from attnlab.attention.base import Rows, register
+from attnlab.attention.base import RowConstraint, register
 from attnlab.attention.ops.scan import CHANNEL_CHUNK, Recurrence, Recurrent
-from attnlab.tensors import Context, Heads, Site, wide
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 
 @register("gla", source="arXiv:2312.06635", aliases=("gated-linear",))
@@ -37,38 +37,38 @@ class Gla(Recurrent):
         temper: What the logarithm of the gate is divided by; 1 makes memories of a few tokens.
     """
 
-    rows = Rows.FREE
+    row_constraint = RowConstraint.FREE
     chunk: ClassVar[int] = CHANNEL_CHUNK
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         rank: Annotated[int, Field(ge=1)] = 16,
         temper: Annotated[float, Field(gt=0)] = 16.0,
     ) -> None:
-        features = halved(site.channels)
-        super().__init__(site, keys=features)
+        features = halved(context.channels)
+        super().__init__(context, keys=features)
         self.temper = temper
-        self.narrow = site.linear(site.width, rank)
-        self.widen = site.linear(rank, site.heads * features, bias=True)
+        self.narrow = context.linear(context.width, rank)
+        self.widen = context.linear(rank, context.heads * features, bias=True)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``2 D^2 + 2 D H F + r D + (r + 1) H F`` for a gate of rank r."""
         asked, rank = heads * halved(width // heads), options["rank"]
         return 2 * width**2 + 2 * width * asked + rank * width + (rank + 1) * asked
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys, values, and the decay of every channel."""
-        gate_BHSF = wide(self.split(self.widen(self.narrow(x_BTD))))
+        gate_BHSF = at_least_float32(self.split(self.widen(self.narrow(x_BTD))))
         decay_BHSF = functional.logsigmoid(gate_BHSF) / self.temper
-        return super().project(x_BTD, context)._replace(extra=(decay_BHSF,))
+        return super().project(x_BTD, layer_inputs)._replace(extra=(decay_BHSF,))
 
-    def recur(self, heads: Heads) -> Recurrence:
+    def recurrence(self, qkv: QKV) -> Recurrence:
         """Scaled queries, keys, and the chosen decay."""
-        queries = heads.queries_BHTC / math.sqrt(heads.queries_BHTC.shape[-1])
-        return Recurrence(queries, heads.keys_BHSC, heads.extra[0])
+        queries = qkv.queries_BHTC / math.sqrt(qkv.queries_BHTC.shape[-1])
+        return Recurrence(queries, qkv.keys_BHSC, qkv.extra[0])
 
 
 def halved(channels: int) -> int:

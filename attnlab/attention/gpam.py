@@ -24,9 +24,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from attnlab.attention.base import Attention, Rows, register
-from attnlab.errors import BadValue
-from attnlab.tensors import Context, Heads, Site, masked_softmax
+from attnlab.attention.base import Attention, RowConstraint, register
+from attnlab.errors import InvalidValueError
+from attnlab.tensors import QKV, LayerContext, LayerInputs, masked_softmax
 
 Lambda = Annotated[float, Field(ge=0)]
 
@@ -44,46 +44,50 @@ class Gpam(Attention):
         layers: Linear maps on the path of the negative query: 1, or 2 with the ReLU between them.
     """
 
-    rows = Rows.SIGNED
+    row_constraint = RowConstraint.SIGNED
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         lambdas: Literal["tied", "untied", "trainable", "trainable-untied"] = "trainable",
         plus: Lambda = 0.5,
         minus: Lambda | None = None,
         layers: Literal[1, 2] = 1,
     ) -> None:
-        super().__init__(site)
+        super().__init__(context)
         tied = lambdas in ("tied", "trainable")
         if tied and minus is not None:
-            raise BadValue(f"'minus' has no meaning where lambdas are {lambdas}.", "Use untied or trainable-untied.")
+            raise InvalidValueError(
+                f"'minus' has no meaning where lambdas are {lambdas}.", "Use untied or trainable-untied."
+            )
         learned = lambdas.startswith("trainable")
-        self.plus_H = nn.Parameter(torch.full((site.heads,), plus), requires_grad=learned)
+        self.plus_H = nn.Parameter(torch.full((context.heads,), plus), requires_grad=learned)
         self.minus_H = self.plus_H if tied else nn.Parameter(self.plus_H.detach().clone(), requires_grad=learned)
         if minus is not None:
             nn.init.constant_(self.minus_H, minus)
-        channels = site.channels
+        channels = context.channels
         std = 1 / math.sqrt(channels)
-        self.negative = nn.ParameterList(site.normal(site.heads, channels, channels, std=std) for _ in range(layers))
+        self.negative = nn.ParameterList(
+            context.normal(context.heads, channels, channels, std=std) for _ in range(layers)
+        )
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + n D C`` for n layers on the negative path, and the trainable lambdas."""
         lambdas = {"trainable": heads, "trainable-untied": 2 * heads}.get(options["lambdas"], 0)
         return 4 * width**2 + options["layers"] * width * width // heads + lambdas
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Positive and negative queries side by side, on an axis before the heads."""
-        heads = super().project(x_BTD, context)
+        qkv = super().project(x_BTD, layer_inputs)
         before, after = (self.negative[0], self.negative[1]) if len(self.negative) > 1 else (None, self.negative[0])
-        positive = heads.queries_BHTC
+        positive = qkv.queries_BHTC
         negative = (positive if before is None else positive @ before).relu() @ after
         queries_B2HTC = torch.stack([positive, negative], dim=-4)
-        return heads._replace(queries_BHTC=queries_B2HTC, keys_BHSC=heads.keys_BHSC.unsqueeze(-4))
+        return qkv._replace(queries_BHTC=queries_B2HTC, keys_BHSC=qkv.keys_BHSC.unsqueeze(-4))
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The two softmaxes, weighed."""
         positive, negative = masked_softmax(scores, mask).unbind(-4)
         plus_H11, minus_H11 = self.plus_H[:, None, None], self.minus_H[:, None, None]

@@ -23,8 +23,8 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.attention.base import Attention, register
-from attnlab.errors import BadValue
-from attnlab.tensors import Context, Heads, Site
+from attnlab.errors import InvalidValueError
+from attnlab.tensors import QKV, LayerContext, LayerInputs
 
 Groups = tuple[tuple[int, ...], ...]
 """The heads of each group."""
@@ -39,25 +39,25 @@ class Grouped(Attention):
         groups: How many groups of neighbouring heads, or a list with the list of heads of each group.
     """
 
-    fuses = True
+    sdpa_compatible = True
 
-    def __init__(self, site: Site, *, groups: Annotated[int, Field(ge=1)] | Groups = 1) -> None:
-        super().__init__(site)
-        self.groups = neighbours(site.heads, groups) if isinstance(groups, int) else partition(site.heads, groups)
-        shared = len(self.groups) * site.channels
-        self.key, self.value = site.linear(site.width, shared), site.linear(site.width, shared)
-        self.group_of = [next(g for g, members in enumerate(self.groups) if h in members) for h in range(site.heads)]
+    def __init__(self, context: LayerContext, *, groups: Annotated[int, Field(ge=1)] | Groups = 1) -> None:
+        super().__init__(context)
+        self.groups = neighbours(context.heads, groups) if isinstance(groups, int) else partition(context.heads, groups)
+        shared = len(self.groups) * context.channels
+        self.key, self.value = context.linear(context.width, shared), context.linear(context.width, shared)
+        self.group_of = [next(g for g, members in enumerate(self.groups) if h in members) for h in range(context.heads)]
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``2 D^2 + 2 D G C``, whatever the sizes of the groups."""
         groups = options["groups"]
         return 2 * width**2 + 2 * width * (groups if isinstance(groups, int) else len(groups)) * (width // heads)
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries of every head beside the keys and values of its group."""
         keys_BHSC, values_BHSC = self.shared(self.key(x_BTD)), self.shared(self.value(x_BTD))
-        return Heads(self.split(self.query(x_BTD)), keys_BHSC, values_BHSC)
+        return QKV(self.split(self.query(x_BTD)), keys_BHSC, values_BHSC)
 
     def shared(self, x_BSD: Tensor) -> Tensor:
         """B x S x (G C) to B x H x S x C."""
@@ -72,12 +72,12 @@ def neighbours(heads: int, groups: int) -> Groups:
     ((0, 1), (2, 3))
 
     Raises:
-        BadValue: the heads do not divide into so many groups.
+        InvalidValueError: the heads do not divide into so many groups.
     """
     if heads % groups:
         fits = [count for count in range(1, heads + 1) if heads % count == 0]
         hint = f"Groups that divide them: {', '.join(map(str, fits))}; or list the heads of each group."
-        raise BadValue(f"{heads} heads do not divide into {groups} groups.", hint)
+        raise InvalidValueError(f"{heads} heads do not divide into {groups} groups.", hint)
     size = heads // groups
     return tuple(tuple(range(first, first + size)) for first in range(0, heads, size))
 
@@ -86,12 +86,12 @@ def partition(heads: int, groups: Groups) -> Groups:
     """The groups, if they hold every head once.
 
     Raises:
-        BadValue: a head is missing, unknown or in two groups, or a group is empty.
+        InvalidValueError: a head is missing, unknown or in two groups, or a group is empty.
     """
     listed = sorted(head for members in groups for head in members)
     if listed != list(range(heads)) or not all(groups):
         hint = f"List each of the heads 0 to {heads - 1} once, such as {[list(members) for members in _halves(heads)]}."
-        raise BadValue(f"The groups {[list(members) for members in groups]} do not hold {heads} heads.", hint)
+        raise InvalidValueError(f"The groups {[list(members) for members in groups]} do not hold {heads} heads.", hint)
     return groups
 
 

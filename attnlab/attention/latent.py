@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, register
-from attnlab.errors import BadValue
-from attnlab.tensors import Context, Heads, Site
+from attnlab.errors import InvalidValueError
+from attnlab.tensors import QKV, LayerContext, LayerInputs
 
 
 @register("latent", source="arXiv:2405.04434, section 2.1", aliases=("mla",))
@@ -41,50 +41,52 @@ class Latent(Attention):
         turned: Channels of each head that a rotary position turns, P, an even number below C; null is about C / 2.
     """
 
-    fuses = True
+    sdpa_compatible = True
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         rank: Annotated[int, Field(ge=1)] | None = None,
         turned: Annotated[int, Field(ge=0, multiple_of=2)] | None = None,
     ) -> None:
-        super().__init__(site)
-        rank, self.turned = sizes(site.width, site.heads, rank, turned)
-        if self.turned >= site.channels:
-            hint = f"Use an even number below {site.channels}."
-            raise BadValue(
-                f"Of {site.channels} channels {self.turned} cannot be turned: none is left for content.", hint
+        super().__init__(context)
+        rank, self.turned = sizes(context.width, context.heads, rank, turned)
+        if self.turned >= context.channels:
+            hint = f"Use an even number below {context.channels}."
+            raise InvalidValueError(
+                f"Of {context.channels} channels {self.turned} cannot be turned: none is left for content.", hint
             )
-        if rank + self.turned >= 2 * site.width:
-            hint = f"Use a rank below {2 * site.width - self.turned}."
-            raise BadValue(f"A rank of {rank} compresses nothing: heads of full width keep {2 * site.width}.", hint)
-        self.down = site.linear(site.width, rank)
+        if rank + self.turned >= 2 * context.width:
+            hint = f"Use a rank below {2 * context.width - self.turned}."
+            raise InvalidValueError(
+                f"A rank of {rank} compresses nothing: heads of full width keep {2 * context.width}.", hint
+            )
+        self.down = context.linear(context.width, rank)
         self.gain_R = nn.Parameter(torch.ones(rank))
-        self.key = site.linear(rank, site.heads * (site.channels - self.turned))
-        self.value = site.linear(rank, site.width)
+        self.key = context.linear(rank, context.heads * (context.channels - self.turned))
+        self.value = context.linear(rank, context.width)
         if self.turned:
-            self.place = site.linear(site.width, self.turned)
+            self.place = context.linear(context.width, self.turned)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``2 D^2 + D R + R + R (D - H P) + R D + D P``."""
         rank, turned = sizes(width, heads, options["rank"], options["turned"])
         return 2 * width**2 + width * rank + rank + rank * (2 * width - heads * turned) + width * turned
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries as usual; keys and values of the latent, with the shared channels at the end of each key."""
         latent_BSR = functional.rms_norm(self.down(x_BTD), self.gain_R.shape, self.gain_R, eps=1e-6)
         queries_BHTC, keys_BHSC = self.split(self.query(x_BTD)), self.split(self.key(latent_BSR))
         if self.turned:
             place_B1SP = self.place(x_BTD).unsqueeze(-3)
             keys_BHSC = torch.cat([keys_BHSC, place_B1SP.expand(*keys_BHSC.shape[:-1], -1)], dim=-1)
-        return Heads(queries_BHTC, keys_BHSC, self.split(self.value(latent_BSR)))
+        return QKV(queries_BHTC, keys_BHSC, self.split(self.value(latent_BSR)))
 
-    def prepare(self, x_BTD: Tensor, position: Position, context: Context) -> Heads:
-        """Heads of which only the last channels are turned."""
-        return super().prepare(x_BTD, Partly(position, self.turned), context)
+    def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
+        """QKV of which only the last channels are turned."""
+        return super().prepare(x_BTD, Partly(position, self.turned), layer_inputs)
 
 
 @final
@@ -111,9 +113,9 @@ class Partly:
         still, turned = tensor_BHTC[..., : -self.turned], tensor_BHTC[..., -self.turned :]
         return torch.cat([still, self.position.rotate(turned, start)], dim=-1)
 
-    def bias(self, scores_BHTS: Tensor, heads: Heads, layer: int) -> Tensor | None:
+    def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """The bias of the whole."""
-        return self.position.bias(scores_BHTS, heads, layer)
+        return self.position.bias(scores_BHTS, qkv, layer)
 
 
 def sizes(width: int, heads: int, rank: int | None, turned: int | None) -> tuple[int, int]:

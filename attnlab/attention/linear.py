@@ -29,9 +29,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from attnlab.attention.base import Position, Rows, register
+from attnlab.attention.base import Position, RowConstraint, register
 from attnlab.attention.ops.scan import Recurrence, Recurrent, divided, lifted, still
-from attnlab.tensors import Heads, Site
+from attnlab.tensors import QKV, LayerContext
 
 
 @register("linear", source="arXiv:2006.16236, equation 7")
@@ -39,12 +39,12 @@ from attnlab.tensors import Heads, Site
 class Linear(Recurrent):
     """Normalised linear attention with the features elu + 1."""
 
-    rows = Rows.STOCHASTIC
-    normalised: ClassVar[bool] = True
+    row_constraint = RowConstraint.STOCHASTIC
+    normalized: ClassVar[bool] = True
 
-    def recur(self, heads: Heads) -> Recurrence:
+    def recurrence(self, qkv: QKV) -> Recurrence:
         """Positive features, nothing forgotten."""
-        return Recurrence(positive(heads.queries_BHTC), positive(heads.keys_BHSC), still(heads.keys_BHSC))
+        return Recurrence(positive(qkv.queries_BHTC), positive(qkv.keys_BHSC), still(qkv.keys_BHSC))
 
 
 @register("based", source="arXiv:2402.18668")
@@ -56,26 +56,26 @@ class Based(Recurrent):
         features: F, channels of queries and keys per head.
     """
 
-    rows = Rows.STOCHASTIC
+    row_constraint = RowConstraint.STOCHASTIC
     cost = "T D F^2"
-    normalised: ClassVar[bool] = True
+    normalized: ClassVar[bool] = True
 
-    def __init__(self, site: Site, *, features: Annotated[int, Field(ge=2, multiple_of=2)] = 16) -> None:
-        super().__init__(site, keys=features)
+    def __init__(self, context: LayerContext, *, features: Annotated[int, Field(ge=2, multiple_of=2)] = 16) -> None:
+        super().__init__(context, keys=features)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``2 D H F + 2 D^2``."""
         return 2 * width * heads * options["features"] + 2 * width**2
 
-    def recur(self, heads: Heads) -> Recurrence:
+    def recurrence(self, qkv: QKV) -> Recurrence:
         """Products of up to two channels, nothing forgotten."""
-        return Recurrence(taylor(heads.queries_BHTC), taylor(heads.keys_BHSC), still(heads.keys_BHSC))
+        return Recurrence(taylor(qkv.queries_BHTC), taylor(qkv.keys_BHSC), still(qkv.keys_BHSC))
 
-    def weights(self, heads: Heads, position: Position) -> Tensor:
+    def weights(self, qkv: QKV, position: Position) -> Tensor:
         """``1 + s + s^2 / 2`` from the scores themselves."""
-        scores = self.score(lifted(heads))
-        weights = (1 + scores + scores.square() / 2).tril(heads.start)
+        scores = self.score(lifted(qkv))
+        weights = (1 + scores + scores.square() / 2).tril(qkv.start)
         return divided(weights, weights.sum(-1, keepdim=True))
 
 
@@ -88,25 +88,25 @@ class Hedgehog(Recurrent):
         tied: Whether queries and keys share one map.
     """
 
-    rows = Rows.STOCHASTIC
-    normalised: ClassVar[bool] = True
+    row_constraint = RowConstraint.STOCHASTIC
+    normalized: ClassVar[bool] = True
 
-    def __init__(self, site: Site, *, tied: bool = False) -> None:
-        super().__init__(site)
+    def __init__(self, context: LayerContext, *, tied: bool = False) -> None:
+        super().__init__(context)
         maps = 1 if tied else 2
-        self.map = nn.ParameterList(torch.zeros(site.channels, site.channels) for _ in range(maps))
-        self.shift = nn.ParameterList(torch.zeros(site.channels) for _ in range(maps))
+        self.map = nn.ParameterList(torch.zeros(context.channels, context.channels) for _ in range(maps))
+        self.shift = nn.ParameterList(torch.zeros(context.channels) for _ in range(maps))
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + n (C^2 + C)`` for n maps: two, or one that is tied."""
         channels = width // heads
         return 4 * width**2 + (1 if options["tied"] else 2) * (channels**2 + channels)
 
-    def recur(self, heads: Heads) -> Recurrence:
+    def recurrence(self, qkv: QKV) -> Recurrence:
         """Learned positive features, nothing forgotten."""
-        queries = self.features(heads.queries_BHTC, 0)
-        return Recurrence(queries, self.features(heads.keys_BHSC, -1), still(heads.keys_BHSC))
+        queries = self.features(qkv.queries_BHTC, 0)
+        return Recurrence(queries, self.features(qkv.keys_BHSC, -1), still(qkv.keys_BHSC))
 
     def features(self, x_BHTC: Tensor, which: int) -> Tensor:
         """``softmax(2 y, -2 y)``, twice as many as channels."""

@@ -24,7 +24,7 @@ from typing import Any, Literal, final
 from torch import Tensor
 
 from attnlab.attention.base import Attention, register
-from attnlab.tensors import Context, Heads, Site
+from attnlab.tensors import QKV, LayerContext, LayerInputs
 
 
 @register("lipschitz", source="arXiv:2006.04710", aliases=("l2",))
@@ -36,34 +36,34 @@ class Lipschitz(Attention):
         values: ``tied`` reads them from the queries, as the formula above; ``plain`` is W_V x.
     """
 
-    def __init__(self, site: Site, *, values: Literal["tied", "plain"] = "tied") -> None:
-        super().__init__(site)
+    def __init__(self, context: LayerContext, *, values: Literal["tied", "plain"] = "tied") -> None:
+        super().__init__(context)
         del self.key
         self.tied = values == "tied"
         if self.tied:
-            self.value = site.linear(site.width, site.width, gain=math.sqrt(site.width))
+            self.value = context.linear(context.width, context.width, gain=math.sqrt(context.width))
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``3 D^2``: there is no projection for keys."""
         return 3 * width**2
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries that are also the keys."""
         queries_BHTC = self.split(self.query(x_BTD))
         if not self.tied:
-            return Heads(queries_BHTC, queries_BHTC, self.split(self.value(x_BTD)))
+            return QKV(queries_BHTC, queries_BHTC, self.split(self.value(x_BTD)))
         asked_HCD, written_HCD = (self.of_head(layer.weight) for layer in (self.query, self.value))
         values_BHSC = queries_BHTC @ (asked_HCD @ written_HCD.mT) / math.sqrt(self.channels)
-        return Heads(queries_BHTC, queries_BHTC, values_BHSC)
+        return QKV(queries_BHTC, queries_BHTC, values_BHSC)
 
     def of_head(self, weight: Tensor) -> Tensor:
         """The rows of a projection that belong to each head."""
-        return weight.unflatten(0, (self.count, -1))
+        return weight.unflatten(0, (self.num_heads, -1))
 
-    def score(self, heads: Heads) -> Tensor:
+    def score(self, qkv: QKV) -> Tensor:
         """Negative squared distances."""
-        return -squared_distance(heads.queries_BHTC, heads.keys_BHSC) / math.sqrt(self.channels)
+        return -squared_distance(qkv.queries_BHTC, qkv.keys_BHSC) / math.sqrt(self.channels)
 
 
 def squared_distance(queries: Tensor, keys: Tensor) -> Tensor:

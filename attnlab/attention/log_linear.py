@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnlab.attention.base import Position, Rows, register
+from attnlab.attention.base import Position, RowConstraint, register
 from attnlab.attention.mamba2 import Clock
 from attnlab.attention.ops.scan import (
     SCALAR_CHUNK,
@@ -38,7 +38,7 @@ from attnlab.attention.ops.scan import (
     remaining,
     still,
 )
-from attnlab.tensors import Context, Heads, Site, wide
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 
 @register("log-linear", source="arXiv:2506.04761", aliases=("loglinear",))
@@ -50,55 +50,57 @@ class LogLinear(Recurrent):
         decay: Whether the memories fade within, by a step per token and head; else linear attention with levels.
     """
 
-    rows = Rows.FREE
+    row_constraint = RowConstraint.FREE
     cost = "T log T D C"
 
-    def __init__(self, site: Site, *, decay: bool = True) -> None:
-        super().__init__(site)
-        self.levels = depth(site.length)
-        self.clock = Clock(site) if decay else None
-        self.scale = site.linear(site.width, site.heads * self.levels)
-        self.gain_HL = nn.Parameter(torch.ones(site.heads * self.levels))
+    def __init__(self, context: LayerContext, *, decay: bool = True) -> None:
+        super().__init__(context)
+        self.levels = depth(context.length)
+        self.clock = Clock(context) if decay else None
+        self.scale = context.linear(context.width, context.heads * self.levels)
+        self.gain_HL = nn.Parameter(torch.ones(context.heads * self.levels))
         """Stored flat: gains are not decayed."""
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + (D + 1) H L`` with ``L = ceil(log2 T) + 1``; ``(D + 2) H`` more with decay."""
         steps = (width + 2) * heads if options["decay"] else 0
         return 4 * width**2 + (width + 1) * heads * depth(length) + steps
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys and values; the scale of every level, and the steps and decay of every token."""
-        scale_BHTL = self.split(functional.softplus(wide(self.scale(x_BTD)) * wide(self.gain_HL)))
+        scale_BHTL = self.split(
+            functional.softplus(at_least_float32(self.scale(x_BTD)) * at_least_float32(self.gain_HL))
+        )
         clock = () if self.clock is None else self.clock(x_BTD)
-        return super().project(x_BTD, context)._replace(extra=(scale_BHTL, *clock))
+        return super().project(x_BTD, layer_inputs)._replace(extra=(scale_BHTL, *clock))
 
-    def recur(self, heads: Heads) -> Recurrence:
+    def recurrence(self, qkv: QKV) -> Recurrence:
         """The memory below the levels."""
-        queries = heads.queries_BHTC / math.sqrt(heads.queries_BHTC.shape[-1])
+        queries = qkv.queries_BHTC / math.sqrt(qkv.queries_BHTC.shape[-1])
         if self.clock is None:
-            return Recurrence(queries, heads.keys_BHSC, still(heads.keys_BHSC))
-        _, step_BHS1, decay_BHS1 = heads.extra
-        return Recurrence(queries, heads.keys_BHSC * step_BHS1, decay_BHS1)
+            return Recurrence(queries, qkv.keys_BHSC, still(qkv.keys_BHSC))
+        _, step_BHS1, decay_BHS1 = qkv.extra
+        return Recurrence(queries, qkv.keys_BHSC * step_BHS1, decay_BHS1)
 
-    def weights(self, heads: Heads, position: Position) -> Tensor:
+    def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The closed form of the memory, times the scale of each cell's level."""
-        rows = slice(heads.start, heads.start + heads.queries_BHTC.shape[-2])
-        return super().weights(heads, position) * cells(heads.extra[0][..., rows, :], heads.keys_BHSC, heads.start)
+        rows = slice(qkv.start, qkv.start + qkv.queries_BHTC.shape[-2])
+        return super().weights(qkv, position) * cells(qkv.extra[0][..., rows, :], qkv.keys_BHSC, qkv.start)
 
-    def mix(self, heads: Heads, position: Position) -> Tensor:
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
         """Within chunks the closed form; for every level beyond, one memory per pair of blocks."""
-        if not self.scanned(heads):
-            return super().mix(heads, position)
-        tokens, values = heads.values_BHSC.shape[-2], wide(heads.values_BHSC)
+        if not self.scan_values(qkv):
+            return super().attend(qkv, position)
+        tokens, values = qkv.values_BHSC.shape[-2], at_least_float32(qkv.values_BHSC)
         padded = SCALAR_CHUNK << max(0, (tokens - 1).bit_length() - (SCALAR_CHUNK - 1).bit_length())
-        everything = (*self.recur(lifted(heads)), heads.extra[0], values)
+        everything = (*self.recurrence(lifted(qkv)), qkv.extra[0], values)
         queries, keys, decay, scale, values = (chunked(tensor, padded).squeeze(-3) for tensor in everything)
         mixed = within(queries, keys, decay, scale, values)
         for level in range(depth(SCALAR_CHUNK), depth(padded)):
-            heard = scale[..., min(level, self.levels - 1), None]
-            mixed = mixed + across(queries * heard, keys, decay, values, 1 << level - 1)
-        return mixed[..., :tokens, :].to(heads.values_BHSC.dtype)
+            reached = scale[..., min(level, self.levels - 1), None]
+            mixed = mixed + across(queries * reached, keys, decay, values, 1 << level - 1)
+        return mixed[..., :tokens, :].to(qkv.values_BHSC.dtype)
 
 
 def within(queries: Tensor, keys: Tensor, decay: Tensor, scale: Tensor, values: Tensor) -> Tensor:

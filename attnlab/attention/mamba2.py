@@ -25,9 +25,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnlab.attention.base import Position, Rows, register
+from attnlab.attention.base import Position, RowConstraint, register
 from attnlab.attention.ops.scan import Recurrence, Recurrent
-from attnlab.tensors import Context, Heads, Site, wide
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 SHORTEST, LONGEST, FASTEST = 1e-3, 1e-1, 16.0
 """Steps at the start lie between the first two, rates between 1 and the last."""
@@ -43,46 +43,46 @@ class Mamba2(Recurrent):
         expand: Width of the values, in widths of the model.
     """
 
-    rows = Rows.FREE
+    row_constraint = RowConstraint.FREE
     cost = "T D N"
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         state: Annotated[int, Field(ge=2, multiple_of=2)] = 64,
         expand: Annotated[int, Field(ge=1)] = 2,
     ) -> None:
-        super().__init__(site, values=expand * site.channels)
-        self.query, self.key = site.linear(site.width, state), site.linear(site.width, state)
-        self.clock = Clock(site)
-        self.skip_H = nn.Parameter(torch.ones(site.heads))
+        super().__init__(context, values=expand * context.channels)
+        self.query, self.key = context.linear(context.width, state), context.linear(context.width, state)
+        self.clock = Clock(context)
+        self.skip_H = nn.Parameter(torch.ones(context.heads))
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``2 e D^2 + 2 D N + D H + 3 H`` for values e times as wide."""
         return 2 * options["expand"] * width**2 + 2 * width * options["state"] + width * heads + 3 * heads
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries and keys of all heads, values by head, steps and decay."""
         queries_B1TN, keys_B1SN = (functional.silu(one(x_BTD).unsqueeze(-3)) for one in (self.query, self.key))
-        return Heads(queries_B1TN, keys_B1SN, functional.silu(self.split(self.value(x_BTD))), self.clock(x_BTD))
+        return QKV(queries_B1TN, keys_B1SN, functional.silu(self.split(self.value(x_BTD))), self.clock(x_BTD))
 
-    def recur(self, heads: Heads) -> Recurrence:
+    def recurrence(self, qkv: QKV) -> Recurrence:
         """Keys written by their step, and a decay in proportion to it."""
-        step_BHS1, decay_BHS1 = heads.extra
-        return Recurrence(heads.queries_BHTC, heads.keys_BHSC * step_BHS1, decay_BHS1)
+        step_BHS1, decay_BHS1 = qkv.extra
+        return Recurrence(qkv.queries_BHTC, qkv.keys_BHSC * step_BHS1, decay_BHS1)
 
-    def weights(self, heads: Heads, position: Position) -> Tensor:
+    def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The closed form, and what each token hears of itself."""
-        weights = super().weights(heads, position)
-        itself = torch.ones_like(weights).tril(heads.start).triu(heads.start)
+        weights = super().weights(qkv, position)
+        itself = torch.ones_like(weights).tril(qkv.start).triu(qkv.start)
         return weights + self.skip_H[:, None, None] * itself
 
-    def mix(self, heads: Heads, position: Position) -> Tensor:
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
         """The scan, and what each token hears of itself."""
-        mixed = super().mix(heads, position)
-        return mixed + self.skip_H[:, None, None] * heads.values_BHSC if self.scanned(heads) else mixed
+        mixed = super().attend(qkv, position)
+        return mixed + self.skip_H[:, None, None] * qkv.values_BHSC if self.scan_values(qkv) else mixed
 
 
 @final
@@ -90,19 +90,19 @@ class Clock(nn.Module):
     """The step of every token in every head, and how much the memory fades by it.
 
     Args:
-        site: Where it stands.
+        context: Where it stands.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, context: LayerContext) -> None:
         super().__init__()
-        self.step = site.linear(site.width, site.heads)
-        step_share_H, rate_share_H = ((site.uniform(site.heads, bound=1.0).detach() + 1) / 2 for _ in range(2))
+        self.step = context.linear(context.width, context.heads)
+        step_share_H, rate_share_H = ((context.uniform(context.heads, bound=1.0).detach() + 1) / 2 for _ in range(2))
         start_H = SHORTEST * (LONGEST / SHORTEST) ** step_share_H
         self.start_H = nn.Parameter(start_H + torch.log(-torch.expm1(-start_H)))
         self.rate_H = nn.Parameter(torch.log(1 + (FASTEST - 1) * rate_share_H))
 
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
         """Steps and decay, each B x H x S x 1, in float32 or more."""
-        step_BSH = functional.softplus(wide(self.step(x_BTD)) + wide(self.start_H))
+        step_BSH = functional.softplus(at_least_float32(self.step(x_BTD)) + at_least_float32(self.start_H))
         step_BHS1 = step_BSH.mT[..., None]
-        return step_BHS1, -wide(self.rate_H).exp()[:, None, None] * step_BHS1
+        return step_BHS1, -at_least_float32(self.rate_H).exp()[:, None, None] * step_BHS1

@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, register
 from attnlab.attention.lipschitz import squared_distance
-from attnlab.tensors import Context, Heads, Site, wide
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 Count = Annotated[int, Field(ge=1)]
 Keys = Literal["projected", "shifted"]
@@ -43,49 +43,49 @@ class Mixture(Attention):
     """Several keys per token, on an axis before the heads, and their shares pi.
 
     Args:
-        site: Where it stands.
+        context: Where it stands.
         components: M.
         keys: Whether each key has a projection of its own, or a shift of its own.
         shared: Whether there are shares to learn.
     """
 
-    def __init__(self, site: Site, components: int, keys: Keys, shared: bool) -> None:
-        super().__init__(site)
+    def __init__(self, context: LayerContext, components: int, keys: Keys, shared: bool) -> None:
+        super().__init__(context)
         self.components, self.shifted = components, keys == "shifted"
         if self.shifted:
-            later = site.normal((components - 1) * site.width, std=0.5)
-            self.shift = nn.Parameter(torch.cat([torch.zeros(site.width), later.detach()]))
+            later = context.normal((components - 1) * context.width, std=0.5)
+            self.shift = nn.Parameter(torch.cat([torch.zeros(context.width), later.detach()]))
         elif components > 1:
-            self.keys = site.linear(site.width, (components - 1) * site.width)
+            self.keys = context.linear(context.width, (components - 1) * context.width)
         if shared and components > 1:
-            self.share = nn.Parameter(torch.zeros(components * site.heads))
+            self.share = nn.Parameter(torch.zeros(components * context.heads))
         self.shared = shared and components > 1
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2``, ``(M - 1) D^2`` for projections or ``M D`` for shifts, and ``M H`` shares where they count."""
         many = options["components"]
         more = many * width if options["keys"] == "shifted" else (many - 1) * width**2
         return 4 * width**2 + more + (many * heads if many > 1 and not options.get("hard") else 0)
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries beside M keys per token."""
-        heads = super().project(x_BTD, context)
-        first_B1HSC = heads.keys_BHSC.unsqueeze(-4)
+        qkv = super().project(x_BTD, layer_inputs)
+        first_B1HSC = qkv.keys_BHSC.unsqueeze(-4)
         if self.shifted:
-            keys_BMHSC = first_B1HSC - self.shift.view(self.components, self.count, 1, -1)
+            keys_BMHSC = first_B1HSC - self.shift.view(self.components, self.num_heads, 1, -1)
         elif self.components > 1:
-            more_BMHSC = self.keys(x_BTD).unflatten(-1, (self.components - 1, self.count, -1)).movedim(-4, -2)
+            more_BMHSC = self.keys(x_BTD).unflatten(-1, (self.components - 1, self.num_heads, -1)).movedim(-4, -2)
             keys_BMHSC = torch.cat([first_B1HSC, more_BMHSC], dim=-4)
         else:
             keys_BMHSC = first_B1HSC
-        return heads._replace(queries_BHTC=heads.queries_BHTC.unsqueeze(-4), keys_BHSC=keys_BMHSC)
+        return qkv._replace(queries_BHTC=qkv.queries_BHTC.unsqueeze(-4), keys_BHSC=keys_BMHSC)
 
     def log_share(self, like: Tensor) -> Tensor:
         """``log pi``, M x H x 1 x 1, or zeros of that shape where there is none."""
         if not self.shared:
-            return like.new_zeros(self.components, self.count, 1, 1)
-        return self.share.to(like.dtype).view(self.components, self.count, 1, 1).log_softmax(0)
+            return like.new_zeros(self.components, self.num_heads, 1, 1)
+        return self.share.to(like.dtype).view(self.components, self.num_heads, 1, 1).log_softmax(0)
 
 
 @register("mgk", source="arXiv:2110.08678")
@@ -103,26 +103,26 @@ class Mgk(Mixture):
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         components: Count = 2,
         keys: Keys = "projected",
         hard: bool = False,
         narrowing: Annotated[float, Field(gt=0)] = 1.0,
     ) -> None:
-        super().__init__(site, components, keys, shared=not hard)
+        super().__init__(context, components, keys, shared=not hard)
         self.hard = hard
-        self.variance = [math.sqrt(site.channels) / narrowing**component for component in range(components)]
+        self.variance = [math.sqrt(context.channels) / narrowing**component for component in range(components)]
 
-    def score(self, heads: Heads) -> Tensor:
+    def score(self, qkv: QKV) -> Tensor:
         """The logarithm of each key's share of the mixture, B x M x H x T x S."""
-        apart_BMHTS = squared_distance(heads.queries_BHTC, heads.keys_BHSC)
+        apart_BMHTS = squared_distance(qkv.queries_BHTC, qkv.keys_BHSC)
         twice_M111 = 2 * apart_BMHTS.new_tensor(self.variance).view(-1, 1, 1, 1)
         return self.log_share(apart_BMHTS) - apart_BMHTS / twice_M111
 
-    def combine(self, scores: Tensor, bias: Tensor | None, heads: Heads) -> Tensor:
+    def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
         """The logarithm of the mixture, or of its largest part."""
-        biased_BMHTS = super().combine(scores, bias, heads)
+        biased_BMHTS = super().add_bias(scores, bias, qkv)
         return biased_BMHTS.amax(-4) if self.hard else biased_BMHTS.logsumexp(-4)
 
 
@@ -136,25 +136,25 @@ class Mlk(Mixture):
         keys: ``projected`` gives each key a projection, ``shifted`` a shift of one shared projection.
     """
 
-    forms_scores = False
+    has_scores = False
     cost = "T C D"
-    scans = True
+    chunked_scan = True
 
-    def __init__(self, site: Site, *, components: Count = 2, keys: Keys = "projected") -> None:
-        super().__init__(site, components, keys, shared=True)
+    def __init__(self, context: LayerContext, *, components: Count = 2, keys: Keys = "projected") -> None:
+        super().__init__(context, components, keys, shared=True)
 
-    def weights(self, heads: Heads, position: Position) -> Tensor:
+    def weights(self, qkv: QKV, position: Position) -> Tensor:
         """Products of features, divided by their sum."""
-        queries_BHTC, keys_BHSC = self.features(heads)
-        products_BHTS = (queries_BHTC @ keys_BHSC.mT).tril(heads.start)
+        queries_BHTC, keys_BHSC = self.features(qkv)
+        products_BHTS = (queries_BHTC @ keys_BHSC.mT).tril(qkv.start)
         return divided(products_BHTS, products_BHTS.sum(-1, keepdim=True))
 
-    def mix(self, heads: Heads, position: Position) -> Tensor:
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
         """Chunks of tokens: within a chunk by products, before it by the running sum of keys times values."""
-        if not self.fast or heads.start or heads.queries_BHTC.shape[-2] != heads.keys_BHSC.shape[-2]:
-            return super().mix(heads, position)
-        queries_BHTC, keys_BHSC = self.features(heads)
-        values_BHSC = wide(heads.values_BHSC)
+        if not self.fast or qkv.start or qkv.queries_BHTC.shape[-2] != qkv.keys_BHSC.shape[-2]:
+            return super().attend(qkv, position)
+        queries_BHTC, keys_BHSC = self.features(qkv)
+        values_BHSC = at_least_float32(qkv.values_BHSC)
         ones_BHS1 = torch.ones_like(values_BHSC[..., :1])
         read = torch.cat([values_BHSC, ones_BHS1], dim=-1)  # the column of ones sums the weights
         state = keys_BHSC.new_zeros(keys_BHSC.shape[-1], read.shape[-1])
@@ -163,11 +163,11 @@ class Mlk(Mixture):
             chunks.append(q @ state + (q @ k.mT).tril() @ v)
             state = state + k.mT @ v
         written = torch.cat(chunks, dim=-2)
-        return divided(written[..., :-1], written[..., -1:]).to(heads.values_BHSC.dtype)
+        return divided(written[..., :-1], written[..., -1:]).to(qkv.values_BHSC.dtype)
 
-    def features(self, heads: Heads) -> tuple[Tensor, Tensor]:
+    def features(self, qkv: QKV) -> tuple[Tensor, Tensor]:
         """Features of the queries, and those of each token's keys summed by their shares: B x H x T x C each."""
-        queries_B1HTC, keys_BMHSC = wide(heads.queries_BHTC), wide(heads.keys_BHSC)
+        queries_B1HTC, keys_BMHSC = at_least_float32(qkv.queries_BHTC), at_least_float32(qkv.keys_BHSC)
         share_MH11 = self.log_share(keys_BMHSC).exp()
         return phi(queries_B1HTC).squeeze(-4), (share_MH11 * phi(keys_BMHSC)).sum(-4)
 

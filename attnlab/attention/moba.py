@@ -22,7 +22,7 @@ from torch import Tensor
 
 from attnlab.attention.base import Attention, register
 from attnlab.attention.ops.selection import best, complete, keys_of, rows_of, sized, spread
-from attnlab.tensors import Heads, Site, wide
+from attnlab.tensors import QKV, LayerContext, at_least_float32
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -39,16 +39,16 @@ class Moba(Attention):
 
     cost = "T (n b + T / b) D"
 
-    def __init__(self, site: Site, *, block: Count | None = None, keep: Count | None = None) -> None:
-        super().__init__(site)
-        self.block = sized("block", block, 8, site.length)
-        self.keep = sized("keep", keep, 3, -(-site.length // self.block), f"blocks of {self.block}")
+    def __init__(self, context: LayerContext, *, block: Count | None = None, keep: Count | None = None) -> None:
+        super().__init__(context)
+        self.block = sized("block", block, 8, context.length)
+        self.keep = sized("keep", keep, 3, -(-context.length // self.block), f"blocks of {self.block}")
 
-    def allow(self, heads: Heads) -> Tensor:
+    def mask(self, qkv: QKV) -> Tensor:
         """The own block, and the best of those before it, H x T x S."""
-        own_T1, keys_S = rows_of(heads) // self.block, keys_of(heads)
-        means_HNC = complete(wide(heads.keys_BHSC), self.block).mean(-2)
-        answer_HTN = wide(heads.queries_BHTC) @ means_HNC.mT
+        own_T1, keys_S = rows_of(qkv) // self.block, keys_of(qkv)
+        means_HNC = complete(at_least_float32(qkv.keys_BHSC), self.block).mean(-2)
+        answer_HTN = at_least_float32(qkv.queries_BHTC) @ means_HNC.mT
         past_TN = torch.arange(means_HNC.shape[-2], device=keys_S.device) < own_T1
         chosen_HTN = best(answer_HTN, past_TN, self.keep - 1)
         return spread(chosen_HTN, keys_S, self.block) | (keys_S // self.block == own_T1)

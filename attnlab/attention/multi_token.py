@@ -26,10 +26,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnlab.attention.base import Attention, Position, Rows, register
+from attnlab.attention.base import Attention, Position, RowConstraint, register
 from attnlab.attention.talking_heads import HeadMix
-from attnlab.errors import BadValue
-from attnlab.tensors import Context, Heads, Site, causal
+from attnlab.errors import InvalidValueError
+from attnlab.tensors import QKV, LayerContext, LayerInputs, causal_mask
 
 Size = Annotated[int, Field(ge=1)]
 BLOCK = 32
@@ -47,60 +47,60 @@ class MultiToken(Attention):
         norm: Whether what each head writes is normed, with a learned gain per channel.
     """
 
-    rows = Rows.FREE
+    row_constraint = RowConstraint.FREE
 
-    def __init__(self, site: Site, *, queries: Size = 6, keys: Size = 11, norm: bool = True) -> None:
-        super().__init__(site)
+    def __init__(self, context: LayerContext, *, queries: Size = 6, keys: Size = 11, norm: bool = True) -> None:
+        super().__init__(context)
         if keys % 2 == 0:
-            raise BadValue(f"A kernel over {keys} keys has no middle.", f"Use {keys - 1} or {keys + 1}.")
-        self.before, self.after = Slide(site, queries, keys), Slide(site, queries, keys)
-        self.mix_before, self.mix_after = HeadMix(site), HeadMix(site)
+            raise InvalidValueError(f"A kernel over {keys} keys has no middle.", f"Use {keys - 1} or {keys + 1}.")
+        self.before, self.after = Slide(context, queries, keys), Slide(context, queries, keys)
+        self.mix_before, self.mix_after = HeadMix(context), HeadMix(context)
         self.earlier = queries - 1
-        self.gain_C = nn.Parameter(torch.ones(site.channels)) if norm else None
+        self.gain_C = nn.Parameter(torch.ones(context.channels)) if norm else None
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + 2 H Q K + 2 H^2``, and C for the norm."""
         kernels = 2 * heads * options["queries"] * options["keys"]
         return 4 * width**2 + kernels + 2 * heads**2 + (width // heads if options["norm"] else 0)
 
     @property
-    def maps(self) -> int:
+    def score_maps(self) -> int:
         """One per head, with the overlap of the blocks that the kernels slide over."""
-        return math.ceil(self.count * (1 + (self.before.change_HQK.shape[-1] - 1) / BLOCK))
+        return math.ceil(self.num_heads * (1 + (self.before.change_HQK.shape[-1] - 1) / BLOCK))
 
-    def prepare(self, x_BTD: Tensor, position: Position, context: Context) -> Heads:
-        """Heads, with all queries kept beside: a chunk of rows needs those before it."""
-        heads = super().prepare(x_BTD, position, context)
-        return heads._replace(extra=(heads.queries_BHTC,))
+    def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
+        """QKV, with all queries kept beside: a chunk of rows needs those before it."""
+        qkv = super().prepare(x_BTD, position, layer_inputs)
+        return qkv._replace(extra=(qkv.queries_BHTC,))
 
-    def scores(self, heads: Heads, position: Position) -> Tensor:
+    def scores(self, qkv: QKV, position: Position) -> Tensor:
         """Scores, convolved and mixed."""
-        wider, more = self.with_earlier(heads)
+        wider, more = self.with_earlier(qkv)
         return super().scores(wider, position)[..., more:, :]
 
-    def combine(self, scores: Tensor, bias: Tensor | None, heads: Heads) -> Tensor:
+    def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
         """The future set to zero, then the convolution, then the mix of heads."""
-        mask = causal(scores.shape[-2], scores.shape[-1], heads.start, scores.device)
-        return self.mix_before(self.before(super().combine(scores, bias, heads).masked_fill(~mask, 0.0)))
+        mask = causal_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
+        return self.mix_before(self.before(super().add_bias(scores, bias, qkv).masked_fill(~mask, 0.0)))
 
-    def weights(self, heads: Heads, position: Position) -> Tensor:
+    def weights(self, qkv: QKV, position: Position) -> Tensor:
         """Weights, convolved, cut at the diagonal and mixed."""
-        wider, more = self.with_earlier(heads)
+        wider, more = self.with_earlier(qkv)
         weights = self.after(super().weights(wider, position)).tril(wider.start)
         return self.mix_after(weights)[..., more:, :]
 
-    def finish(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
+    def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
         """What each head wrote, normed."""
         if self.gain_C is not None:
             mixed_BHTC = functional.rms_norm(mixed_BHTC, mixed_BHTC.shape[-1:], self.gain_C, eps=1e-5)
-        return super().finish(mixed_BHTC, x_BTD)
+        return super().output(mixed_BHTC, x_BTD)
 
-    def with_earlier(self, heads: Heads) -> tuple[Heads, int]:
+    def with_earlier(self, qkv: QKV) -> tuple[QKV, int]:
         """A chunk of rows and the few before it that its convolution reads, and how many those are."""
-        more = min(self.earlier, heads.start)
-        start, end = heads.start - more, heads.start + heads.queries_BHTC.shape[-2]
-        return heads._replace(queries_BHTC=heads.extra[0][..., start:end, :], start=start), more
+        more = min(self.earlier, qkv.start)
+        start, end = qkv.start - more, qkv.start + qkv.queries_BHTC.shape[-2]
+        return qkv._replace(queries_BHTC=qkv.extra[0][..., start:end, :], start=start), more
 
 
 @final
@@ -108,14 +108,14 @@ class Slide(nn.Module):
     """One Q x K kernel per head over queries (before) and keys (both sides); it starts as the identity.
 
     Args:
-        site: Where it stands.
+        context: Where it stands.
         queries: Q.
         keys: K.
     """
 
-    def __init__(self, site: Site, queries: int, keys: int) -> None:
+    def __init__(self, context: LayerContext, queries: int, keys: int) -> None:
         super().__init__()
-        self.change_HQK = nn.Parameter(torch.zeros(site.heads, queries, keys))
+        self.change_HQK = nn.Parameter(torch.zeros(context.heads, queries, keys))
 
     def forward(self, maps_BHTS: Tensor) -> Tensor:
         """Maps of shape B x H x T x S, convolved; beyond the edges there is nothing.

@@ -27,9 +27,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attnlab.attention.base import Attention, Rows, register
+from attnlab.attention.base import Attention, RowConstraint, register
 from attnlab.attention.ops.selection import best, complete, keys_of, rows_of, sized, spread
-from attnlab.tensors import Context, Heads, Site, masked_softmax, wide
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, masked_softmax
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -45,30 +45,35 @@ class NativeSparse(Attention):
         window: Last tokens of the window branch; null is 16, or all of a shorter run.
     """
 
-    rows = Rows.FREE
+    row_constraint = RowConstraint.FREE
     cost = "T (T / b + n b + w) D"
 
     def __init__(
-        self, site: Site, *, block: Count | None = None, keep: Count | None = None, window: Count | None = None
+        self,
+        context: LayerContext,
+        *,
+        block: Count | None = None,
+        keep: Count | None = None,
+        window: Count | None = None,
     ) -> None:
-        super().__init__(site)
-        self.block = sized("block", block, 8, site.length)
-        self.keep = sized("keep", keep, 4, -(-site.length // self.block), f"blocks of {self.block}")
-        self.window = sized("window", window, 16, site.length)
-        self.gate = site.linear(site.width, 3 * site.heads)
+        super().__init__(context)
+        self.block = sized("block", block, 8, context.length)
+        self.keep = sized("keep", keep, 4, -(-context.length // self.block), f"blocks of {self.block}")
+        self.window = sized("window", window, 16, context.length)
+        self.gate = context.linear(context.width, 3 * context.heads)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + 3 D H``."""
         return 4 * width**2 + 3 * width * heads
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys, values, and the gates of each token."""
-        return super().project(x_BTD, context)._replace(extra=(self.split(self.gate(x_BTD)).sigmoid(),))
+        return super().project(x_BTD, layer_inputs)._replace(extra=(self.split(self.gate(x_BTD)).sigmoid(),))
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The three branches, gated and added."""
-        rows_T1, keys_S = rows_of(heads), keys_of(heads)
+        rows_T1, keys_S = rows_of(qkv), keys_of(qkv)
         coarse_BHTN = self.compressed(scores, rows_T1)
         selected = self.selected(coarse_BHTN, rows_T1, keys_S)
         branches = (
@@ -76,7 +81,7 @@ class NativeSparse(Attention):
             masked_softmax(scores, mask & selected),
             masked_softmax(scores, mask & (rows_T1 - keys_S < self.window)),
         )
-        gates_BHT3 = wide(heads.extra[0][..., heads.start : heads.start + scores.shape[-2], :])
+        gates_BHT3 = at_least_float32(qkv.extra[0][..., qkv.start : qkv.start + scores.shape[-2], :])
         return sum((gates_BHT3[..., [n]] * branch for n, branch in enumerate(branches)), torch.zeros_like(scores))
 
     def compressed(self, scores: Tensor, rows_T1: Tensor) -> Tensor:

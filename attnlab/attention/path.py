@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from attnlab.attention.base import Attention, register
 from attnlab.attention.ops.delta_rule import unit
-from attnlab.tensors import Context, Heads, Site, wide
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -45,28 +45,28 @@ class Path(Attention):
 
     cost = "T^3 H"
 
-    def __init__(self, site: Site, *, rank: Count = 32, taps: Count = 3) -> None:
-        super().__init__(site)
-        self.narrow, self.widen = site.linear(site.width, rank), site.linear(rank, site.width)
-        self.tap_D1K = site.uniform(site.width, 1, taps, bound=1 / math.sqrt(taps))
-        self.strength = site.linear(site.width, site.heads)
+    def __init__(self, context: LayerContext, *, rank: Count = 32, taps: Count = 3) -> None:
+        super().__init__(context)
+        self.narrow, self.widen = context.linear(context.width, rank), context.linear(rank, context.width)
+        self.tap_D1K = context.uniform(context.width, 1, taps, bound=1 / math.sqrt(taps))
+        self.strength = context.linear(context.width, context.heads)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + 2 r D + D H`` and ``K D`` taps."""
         return 4 * width**2 + 2 * options["rank"] * width + width * heads + options["taps"] * width
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys and values, with every token's reflection beside them."""
         axes_BDT = functional.pad(self.widen(self.narrow(x_BTD)).mT, (self.tap_D1K.shape[-1] - 1, 0))
         axes_BTD = functional.conv1d(axes_BDT, self.tap_D1K, groups=x_BTD.shape[-1]).mT
         strength_BHS1 = 2 * self.split(self.strength(x_BTD)).sigmoid()
-        return super().project(x_BTD, context)._replace(extra=(self.split(axes_BTD), strength_BHS1))
+        return super().project(x_BTD, layer_inputs)._replace(extra=(self.split(axes_BTD), strength_BHS1))
 
-    def score(self, heads: Heads) -> Tensor:
+    def score(self, qkv: QKV) -> Tensor:
         """All products of reflections, B x H x T x S; zero for keys after their query."""
-        queries, keys, start = heads.queries_BHTC, heads.keys_BHSC, heads.start
-        axes, strength = unit(wide(heads.extra[0])), wide(heads.extra[1])
+        queries, keys, start = qkv.queries_BHTC, qkv.keys_BHSC, qkv.start
+        axes, strength = unit(at_least_float32(qkv.extra[0])), at_least_float32(qkv.extra[1])
         met, seen = (strength * axes) @ axes.mT, (strength * axes) @ keys.mT
         lost = torch.linalg.solve_triangular(met, seen.tril(-1), upper=False, unitriangular=True)
         scores = (queries @ keys.mT).tril(start) - (queries @ axes.mT).tril(start) @ lost

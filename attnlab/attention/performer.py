@@ -25,9 +25,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attnlab.attention.base import Rows, register
+from attnlab.attention.base import RowConstraint, register
 from attnlab.attention.ops.scan import CHANNEL_CHUNK, Recurrence, Recurrent
-from attnlab.tensors import Heads, Site
+from attnlab.tensors import QKV, LayerContext
 
 
 @register("performer", source="arXiv:2009.14794, sections 2.3 and 2.4", aliases=("favor",))
@@ -39,24 +39,24 @@ class Performer(Recurrent):
         features: F; null is C ln C, rounded up.
     """
 
-    rows = Rows.STOCHASTIC
+    row_constraint = RowConstraint.STOCHASTIC
     cost = "T D F"
-    normalised: ClassVar[bool] = True
+    normalized: ClassVar[bool] = True
     chunk: ClassVar[int] = CHANNEL_CHUNK
     frequency_HFC: Tensor
 
-    def __init__(self, site: Site, *, features: Annotated[int, Field(ge=1)] | None = None) -> None:
-        super().__init__(site)
-        count = features or max(1, math.ceil(site.channels * math.log(site.channels)))
-        self.register_buffer("frequency_HFC", frequencies(site, count))
+    def __init__(self, context: LayerContext, *, features: Annotated[int, Field(ge=1)] | None = None) -> None:
+        super().__init__(context)
+        count = features or max(1, math.ceil(context.channels * math.log(context.channels)))
+        self.register_buffer("frequency_HFC", frequencies(context, count))
 
-    def recur(self, heads: Heads) -> Recurrence:
+    def recurrence(self, qkv: QKV) -> Recurrence:
         """Features relative to the largest so far; the memory of a feature fades when a larger one arrives."""
-        queries, keys = self.logarithms(heads.queries_BHTC), self.logarithms(heads.keys_BHSC)
-        keys = keys - heads.keys_BHSC.square().sum(-1, keepdim=True) / (2 * math.sqrt(heads.keys_BHSC.shape[-1]))
+        queries, keys = self.logarithms(qkv.queries_BHTC), self.logarithms(qkv.keys_BHSC)
+        keys = keys - qkv.keys_BHSC.square().sum(-1, keepdim=True) / (2 * math.sqrt(qkv.keys_BHSC.shape[-1]))
         largest = keys.detach().cummax(-2).values
         decay = -torch.diff(largest, dim=-2, prepend=largest[..., :1, :])
-        queries = queries + largest[..., heads.start : heads.start + queries.shape[-2], :]
+        queries = queries + largest[..., qkv.start : qkv.start + queries.shape[-2], :]
         return Recurrence((queries - queries.detach().amax(-1, keepdim=True)).exp(), (keys - largest).exp(), decay)
 
     def logarithms(self, x_BHTC: Tensor) -> Tensor:
@@ -64,11 +64,11 @@ class Performer(Recurrent):
         return x_BHTC / x_BHTC.shape[-1] ** 0.25 @ self.frequency_HFC.to(x_BHTC.dtype).mT
 
 
-def frequencies(site: Site, count: int) -> Tensor:
+def frequencies(context: LayerContext, count: int) -> Tensor:
     """Random rows for every head, orthogonal in groups of C, as long as Gaussian vectors: H x F x C."""
-    channels = site.channels
+    channels = context.channels
     groups = math.ceil(count / channels)
-    drawn = site.normal(2, site.heads, groups, channels, channels, std=1.0).detach()
+    drawn = context.normal(2, context.heads, groups, channels, channels, std=1.0).detach()
     turned, upper = torch.linalg.qr(drawn[0])
     directions = (turned * upper.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]).mT
     return (directions * drawn[1].norm(dim=-1, keepdim=True)).flatten(1, 2)[:, :count].contiguous()

@@ -18,9 +18,9 @@ from typing import Annotated, Any, final
 import torch
 from pydantic import Field
 
-from attnlab.attention.base import Rows, register
+from attnlab.attention.base import RowConstraint, register
 from attnlab.attention.ops.scan import Recurrence, Recurrent
-from attnlab.tensors import Heads, Site
+from attnlab.tensors import QKV, LayerContext
 
 
 @register("retention", source="arXiv:2307.08621", aliases=("retnet",))
@@ -34,27 +34,27 @@ class Retention(Recurrent):
             hardly anything within 64 tokens.
     """
 
-    rows = Rows.FREE
+    row_constraint = RowConstraint.FREE
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         expand: Annotated[int, Field(ge=1)] = 2,
         octave: Annotated[float, Field(gt=0)] = 5.0,
     ) -> None:
-        super().__init__(site, values=expand * site.channels)
+        super().__init__(context, values=expand * context.channels)
         self.octave = octave
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``2 D^2 + 2 e D^2`` for values e times as wide."""
         return 2 * (1 + options["expand"]) * width**2
 
-    def recur(self, heads: Heads) -> Recurrence:
+    def recurrence(self, qkv: QKV) -> Recurrence:
         """Scaled queries, keys, and the same decay at every token."""
-        queries, keys = heads.queries_BHTC, heads.keys_BHSC
-        head_H = torch.arange(self.count, dtype=queries.dtype, device=queries.device)
+        queries, keys = qkv.queries_BHTC, qkv.keys_BHSC
+        head_H = torch.arange(self.num_heads, dtype=queries.dtype, device=queries.device)
         decay_H = torch.log1p(-(2.0 ** -(self.octave + head_H)))
         decay_HS1 = decay_H[:, None, None].expand(-1, keys.shape[-2], 1)
         return Recurrence(queries / math.sqrt(queries.shape[-1]), keys, decay_HS1)

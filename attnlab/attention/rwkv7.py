@@ -34,7 +34,7 @@ from torch.nn import functional
 from attnlab.attention.base import register
 from attnlab.attention.ops.delta_rule import DeltaRule, Rule, unit
 from attnlab.attention.ops.modifiers import first_values
-from attnlab.tensors import Context, Heads, Site, wide
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 
 @register("rwkv7", source="arXiv:2503.14456", aliases=("rwkv-7",))
@@ -47,52 +47,56 @@ class Rwkv7(DeltaRule):
         shift: Whether what is read is blended with the token before.
     """
 
-    def __init__(self, site: Site, *, rank: Annotated[int, Field(ge=1)] = 32, shift: bool = True) -> None:
-        super().__init__(site)
-        width = site.width
-        self.decay = LowRank(site, rank, shifted(site.uniform(width, bound=3.0), -3.0))
-        self.strength = LowRank(site, rank, constant(width, -0.19))
-        self.share = LowRank(site, rank, constant(width, 0.73)) if site.layer else None
-        self.blends = nn.ParameterList(shifted(site.uniform(width, bound=0.5), 0.5) for _ in range(5 if shift else 0))
+    def __init__(self, context: LayerContext, *, rank: Annotated[int, Field(ge=1)] = 32, shift: bool = True) -> None:
+        super().__init__(context)
+        width = context.width
+        self.decay = LowRank(context, rank, shifted(context.uniform(width, bound=3.0), -3.0))
+        self.strength = LowRank(context, rank, constant(width, -0.19))
+        self.share = LowRank(context, rank, constant(width, 0.73)) if context.layer else None
+        self.blends = nn.ParameterList(
+            shifted(context.uniform(width, bound=0.5), 0.5) for _ in range(5 if shift else 0)
+        )
         self.direction_D, self.replaced_D, self.bonus_D = (constant(width, at) for at in (0.71, 1.02, -0.04))
         self.gain_D, self.offset_D = constant(width, 1.0), constant(width, 0.0)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + 4 D r + 7 D`` and the five blends of the first layer; the others have ``2 D r + D`` more."""
         blends = 5 if options["shift"] else 0
         return 4 * width**2 + 4 * width * options["rank"] + (7 + blends) * width
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Receptances as queries, both keys, values; strengths and decays beside them."""
-        asked, decayed, keyed, valued, weighed = self.blended(x_BTD)
+        positions, decayed, keyed, valued, weighed = self.blended(x_BTD)
         values_BTD = self.value(valued)
         strength_BTD, keys_BTD = self.strength(weighed).sigmoid(), self.key(keyed)
         writes = self.split(keys_BTD * (1 + (strength_BTD - 1) * self.replaced_D))
         directions = self.split(keys_BTD * self.direction_D)
-        log_decay = -math.exp(-0.5) * wide(self.decay(decayed, bent=True)).sigmoid()
+        log_decay = -math.exp(-0.5) * at_least_float32(self.decay(decayed, bent=True)).sigmoid()
         values = self.split(values_BTD)
-        if self.share is not None and context.first:
-            values = torch.lerp(values, first_values(values, context), self.split(self.share(valued)).sigmoid())
+        if self.share is not None and layer_inputs.first_layer:
+            values = torch.lerp(values, first_values(values, layer_inputs), self.split(self.share(valued)).sigmoid())
         extra = (self.split(strength_BTD), self.split(log_decay))
-        return Heads(self.split(self.query(asked)), torch.stack([writes, directions], -4), values, extra)
+        return QKV(self.split(self.query(positions)), torch.stack([writes, directions], -4), values, extra)
 
-    def rule(self, heads: Heads) -> Rule:
+    def rule(self, qkv: QKV) -> Rule:
         """Erases under h, as strongly as a says per channel; writes under k."""
-        strength, decays = heads.extra
-        writes, directions = wide(heads.keys_BHSC).unbind(-4)
-        removals, queries = unit(directions), wide(heads.queries_BHTC)
-        rows = slice(heads.start, heads.start + queries.shape[-2])
-        bonus_HC = self.bonus_D.unflatten(0, (self.count, 1, -1))
+        strength, decays = qkv.extra
+        writes, directions = at_least_float32(qkv.keys_BHSC).unbind(-4)
+        removals, queries = unit(directions), at_least_float32(qkv.queries_BHTC)
+        rows = slice(qkv.start, qkv.start + queries.shape[-2])
+        bonus_HC = self.bonus_D.unflatten(0, (self.num_heads, 1, -1))
         own = (queries * writes[..., rows, :] * bonus_HC).sum(-1, keepdim=True)
         return Rule(queries, removals / decays.exp(), strength * removals, writes, decays, own)
 
-    def finish(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
+    def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
         """Every head centred and at unit size, with a gain and an offset for each channel."""
         channels = mixed_BHTC.shape[-1]
-        normed = functional.layer_norm(wide(mixed_BHTC), (channels,), eps=1e-5 * channels).to(mixed_BHTC.dtype)
-        gain, offset = (part.unflatten(0, (self.count, 1, -1)) for part in (self.gain_D, self.offset_D))
-        return super().finish(normed * gain + offset, x_BTD)
+        normed = functional.layer_norm(at_least_float32(mixed_BHTC), (channels,), eps=1e-5 * channels).to(
+            mixed_BHTC.dtype
+        )
+        gain, offset = (part.unflatten(0, (self.num_heads, 1, -1)) for part in (self.gain_D, self.offset_D))
+        return super().output(normed * gain + offset, x_BTD)
 
     def blended(self, x_BTD: Tensor) -> tuple[Tensor, ...]:
         """What each of the five reads."""
@@ -107,15 +111,15 @@ class LowRank(nn.Module):
     """A start plus a map through few channels.
 
     Args:
-        site: Where it stands.
+        context: Where it stands.
         rank: Those few.
         start: What it yields where the map yields nothing.
     """
 
-    def __init__(self, site: Site, rank: int, start: nn.Parameter) -> None:
+    def __init__(self, context: LayerContext, rank: int, start: nn.Parameter) -> None:
         super().__init__()
         self.start_D = start
-        self.narrow, self.widen = site.linear(site.width, rank), site.linear(rank, site.width, gain=0.1)
+        self.narrow, self.widen = context.linear(context.width, rank), context.linear(rank, context.width, gain=0.1)
 
     def forward(self, x_BTD: Tensor, bent: bool = False) -> Tensor:
         """B x T x D; bent by a tanh between the two factors, if asked."""

@@ -21,7 +21,7 @@ Theirs   predictor length -> our K, ``bins``; k -> our k, ``keep``.
 Differs  a teacher's attention and contexts are not distilled; nor are mask edges jittered in training. Features are
          plain Gaussian, not orthogonal. The network has no biases but those of its norms, reads queries and keys
          before the position turns them, and averages its loss over the cells not after their query; these are our
-         choices, as are the sizes for short sequences. Beside variants without such a loss it is helped: say so.
+         choices, as are the sizes for short sequences. JointCell variants without such a loss it is helped: say so.
          The four bins that one cell is widened to are equal until the gains of the last norm part them.
 
 Letters  B batch, H heads, T queries, S keys, C channels per head, K bins, F random features.
@@ -38,10 +38,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.abc import summed
-from attnlab.attention.base import Attention, Position, Rows, register
+from attnlab.attention.base import Attention, Position, RowConstraint, register
 from attnlab.attention.ops.selection import best, keys_of, rows_of, sized
-from attnlab.errors import BadValue
-from attnlab.tensors import Context, Heads, Site, causal, masked_softmax, wide
+from attnlab.errors import InvalidValueError
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, causal_mask, masked_softmax
 
 
 @register("sea", source="arXiv:2310.01777")
@@ -55,61 +55,63 @@ class Sea(Attention):
         lesson: Factor on the auxiliary loss; with 0 the estimate learns nothing.
     """
 
-    rows = Rows.SUBSTOCHASTIC
+    row_constraint = RowConstraint.SUBSTOCHASTIC
     cost = "T (k + K) D"
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         keep: Annotated[int, Field(ge=1)] | None = None,
         bins: Annotated[int, Field(ge=4, multiple_of=4)] = 32,
         lesson: Annotated[float, Field(ge=0)] = 1.0,
     ) -> None:
-        super().__init__(site)
-        self.keep = sized("keep", keep, 8, site.length)
+        super().__init__(context)
+        self.keep = sized("keep", keep, 8, context.length)
         self.bins, self.lesson = bins, lesson
-        self.predictor = Predictor(site, bins)
+        self.predictor = Predictor(context, bins)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + 6 C^2 + 8 C + K C + T C + 74 H^2 + 5 K / 2``."""
         channels, bins = width // heads, options["bins"]
         network = 6 * channels**2 + (8 + bins + length) * channels + 74 * heads**2 + 5 * bins // 2
         return 4 * width**2 + network
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys, values; the estimate, and what scales and mixes each row."""
-        heads = super().project(x_BTD, context)
-        return heads._replace(extra=self.predictor(heads))
+        qkv = super().project(x_BTD, layer_inputs)
+        return qkv._replace(extra=self.predictor(qkv))
 
-    def allow(self, heads: Heads) -> Tensor:
+    def mask(self, qkv: QKV) -> Tensor:
         """The tokens under the largest cells of the estimate."""
-        estimate_BHTK, _, _ = asked(heads)
-        rows_T1 = rows_of(heads)
-        seats_T1 = (self.count * self.keep * self.bins / (rows_T1 + 1)).round().long().clamp(1, self.count * self.bins)
+        estimate_BHTK, _, _ = asked(qkv)
+        rows_T1 = rows_of(qkv)
+        seats_T1 = (
+            (self.num_heads * self.keep * self.bins / (rows_T1 + 1)).round().long().clamp(1, self.num_heads * self.bins)
+        )
         likely_BTN = estimate_BHTK.softmax(-1).transpose(-3, -2).flatten(-2)
         kept_BTN = best(likely_BTN, torch.ones_like(likely_BTN, dtype=torch.bool), seats_T1)
-        kept_BHTK = kept_BTN.unflatten(-1, (self.count, self.bins)).transpose(-3, -2)
-        return stretched(kept_BHTK, rows_T1, keys_of(heads))
+        kept_BHTK = kept_BTN.unflatten(-1, (self.num_heads, self.bins)).transpose(-3, -2)
+        return stretched(kept_BHTK, rows_T1, keys_of(qkv))
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The sparse softmax, scaled, and the mean of the past."""
-        _, scale_BHT1, share_BHT1 = asked(heads)
-        past_TS = causal(scores.shape[-2], scores.shape[-1], heads.start, scores.device)
-        mean_TS = past_TS.to(scores.dtype) / (rows_of(heads) + 1)
+        _, scale_BHT1, share_BHT1 = asked(qkv)
+        past_TS = causal_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
+        mean_TS = past_TS.to(scores.dtype) / (rows_of(qkv) + 1)
         return share_BHT1 * scale_BHT1 * masked_softmax(scores, mask) + (1 - share_BHT1) * mean_TS
 
-    def auxiliary(self, heads: Heads, position: Position) -> Tensor:
+    def auxiliary(self, qkv: QKV, position: Position) -> Tensor:
         """How far the estimate is from the softmax over all keys."""
-        estimate_BHTK, _, _ = asked(heads)
-        past_TS = causal(estimate_BHTK.shape[-2], heads.keys_BHSC.shape[-2], heads.start, estimate_BHTK.device)
-        taught = masked_softmax(self.scores(heads, position), past_TS).detach()
-        cells = stretched(estimate_BHTK, rows_of(heads), keys_of(heads))
+        estimate_BHTK, _, _ = asked(qkv)
+        past_TS = causal_mask(estimate_BHTK.shape[-2], qkv.keys_BHSC.shape[-2], qkv.start, estimate_BHTK.device)
+        taught = masked_softmax(self.scores(qkv, position), past_TS).detach()
+        cells = stretched(estimate_BHTK, rows_of(qkv), keys_of(qkv))
         guessed = cells.masked_fill(~past_TS, torch.finfo(cells.dtype).min).log_softmax(-1).masked_fill(~past_TS, 0.0)
-        surprise = (taught * (taught.clamp_min(torch.finfo(taught.dtype).tiny).log() - guessed)).sum(-1).mean()
+        loss = (taught * (taught.clamp_min(torch.finfo(taught.dtype).tiny).log() - guessed)).sum(-1).mean()
         error = ((taught - guessed.exp()) * past_TS).square().sum((-2, -1)).mean() / past_TS.sum()
-        return (self.lesson * (0.1 * surprise + error)).to(heads.values_BHSC.dtype)
+        return (self.lesson * (0.1 * loss + error)).to(qkv.values_BHSC.dtype)
 
 
 @final
@@ -117,55 +119,55 @@ class Predictor(nn.Module):
     """The network that estimates the attention matrix.
 
     Args:
-        site: Where it stands.
+        context: Where it stands.
         bins: K.
     """
 
-    def __init__(self, site: Site, bins: int) -> None:
+    def __init__(self, context: LayerContext, bins: int) -> None:
         super().__init__()
-        channels, heads = site.channels, site.heads
+        channels, heads = context.channels, context.heads
         features = max(1, round(channels * math.log(channels)))
-        self.length = site.length
-        self.feature_FC = nn.Parameter(site.normal(features, channels, std=1.0), requires_grad=False)
-        self.place_TC = site.normal(site.length, channels, std=1.0)
-        self.encode = site.linear(3 * channels, 2 * channels)
+        self.length = context.length
+        self.feature_FC = nn.Parameter(context.normal(features, channels, std=1.0), requires_grad=False)
+        self.place_TC = context.normal(context.length, channels, std=1.0)
+        self.encode = context.linear(3 * channels, 2 * channels)
         self.encoded = nn.LayerNorm(2 * channels)
-        self.rows = site.linear(2 * channels, 2)
-        self.decode = site.linear(2 * channels, bins // 2)
+        self.rows = context.linear(2 * channels, 2)
+        self.decode = context.linear(2 * channels, bins // 2)
         self.decoded = nn.LayerNorm(bins // 4)
         bound = 1 / math.sqrt(9 * 2 * heads)
-        self.taps = nn.ParameterList(site.uniform(2 * heads, 2 * heads, 3, 3, bound=bound) for _ in range(2))
-        self.join = site.linear(2 * heads, heads)
+        self.taps = nn.ParameterList(context.uniform(2 * heads, 2 * heads, 3, 3, bound=bound) for _ in range(2))
+        self.join = context.linear(2 * heads, heads)
         self.joined = nn.LayerNorm(bins)
 
-    def forward(self, heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, qkv: QKV) -> tuple[Tensor, Tensor, Tensor]:
         """The estimate, B x H x T x K; the scale and the share of each row, B x H x T x 1."""
-        code_BHTC = functional.gelu(self.encoded(self.encode(torch.cat([self.context(heads), heads.values_BHSC], -1))))
+        code_BHTC = functional.gelu(self.encoded(self.encode(torch.cat([self.context(qkv), qkv.values_BHSC], -1))))
         scale_BHT1, share_BHT1 = self.rows(code_BHTC).sigmoid().chunk(2, dim=-1)
         return self.estimate(code_BHTC), scale_BHT1, share_BHT1
 
-    def context(self, heads: Heads) -> Tensor:
+    def context(self, qkv: QKV) -> Tensor:
         """Linear attention over places and values, B x H x T x 2C.
 
         Raises:
-            BadValue: the sequence is longer than the table of places.
+            InvalidValueError: the sequence is longer than the table of places.
         """
-        values_BHTC = heads.values_BHSC
+        values_BHTC = qkv.values_BHSC
         tokens = values_BHTC.shape[-2]
         if tokens > self.length:
-            raise BadValue(
+            raise InvalidValueError(
                 f"The places that sea reads end at {self.length} tokens; the sequence has {tokens}.",
                 "Train with the longest sequence that is to be tested.",
             )
-        queries_BHTF, keys_BHTF = self.features(heads.queries_BHTC), self.features(heads.keys_BHSC)
+        queries_BHTF, keys_BHTF = self.features(qkv.queries_BHTC), self.features(qkv.keys_BHSC)
         read_BHTC = torch.cat([self.place_TC[:tokens].expand_as(values_BHTC), values_BHTC], dim=-1)
         total_BHT1 = (queries_BHTF * keys_BHTF.cumsum(-2)).sum(-1, keepdim=True)
-        return (summed(queries_BHTF, keys_BHTF, wide(read_BHTC)) / total_BHT1).to(values_BHTC.dtype)
+        return (summed(queries_BHTF, keys_BHTF, at_least_float32(read_BHTC)) / total_BHT1).to(values_BHTC.dtype)
 
     def features(self, tensor_TC: Tensor) -> Tensor:
         """Random ReLU features, T x F, all above zero."""
         root = tensor_TC.shape[-1] ** 0.25
-        return (wide(tensor_TC) @ wide(self.feature_FC).mT / root).relu() + 1e-3
+        return (at_least_float32(tensor_TC) @ at_least_float32(self.feature_FC).mT / root).relu() + 1e-3
 
     def estimate(self, code_BHTC: Tensor) -> Tensor:
         """Two maps per head of K / 4 bins, through two causal convolutions, to one of K bins."""
@@ -177,10 +179,10 @@ class Predictor(nn.Module):
         return self.joined(self.join(wider.movedim(-3, -1)).movedim(-1, -3))
 
 
-def asked(heads: Heads) -> tuple[Tensor, ...]:
+def asked(qkv: QKV) -> tuple[Tensor, ...]:
     """The estimate, the scales and the shares of the rows that are asked for."""
-    rows = slice(heads.start, heads.start + heads.queries_BHTC.shape[-2])
-    return tuple(wide(each[..., rows, :]) for each in heads.extra)
+    rows = slice(qkv.start, qkv.start + qkv.queries_BHTC.shape[-2])
+    return tuple(at_least_float32(each[..., rows, :]) for each in qkv.extra)
 
 
 def stretched(bins_TK: Tensor, rows_T1: Tensor, keys_S: Tensor) -> Tensor:

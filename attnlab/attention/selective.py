@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, register
-from attnlab.tensors import Context, Heads, wide
+from attnlab.tensors import QKV, LayerInputs, at_least_float32
 
 
 @register("selective", source="arXiv:2410.02703")
@@ -31,24 +31,24 @@ from attnlab.tensors import Context, Heads, wide
 class Selective(Attention):
     """Softmax attention in which head 0 also decides what later tokens need not hear."""
 
-    def prepare(self, x_BTD: Tensor, position: Position, context: Context) -> Heads:
-        """Heads, with the queries of head 0 kept whole: a chunk of rows needs what earlier rows selected."""
-        heads = super().prepare(x_BTD, position, context)
-        return heads._replace(extra=(heads.queries_BHTC[..., :1, :, :],))
+    def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
+        """QKV, with the queries of head 0 kept whole: a chunk of rows needs what earlier rows selected."""
+        qkv = super().prepare(x_BTD, position, layer_inputs)
+        return qkv._replace(extra=(qkv.queries_BHTC[..., :1, :, :],))
 
-    def combine(self, scores: Tensor, bias: Tensor | None, heads: Heads) -> Tensor:
+    def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
         """Scores less what head 0 has selected since each key."""
-        chosen_B1TS = selected(scores[..., :1, :, :], heads.start)
-        masked_B1TS = functional.pad(chosen_B1TS[..., :-1, :], (0, 0, 1, 0)).cumsum(-2) + self.before(heads)
-        return super().combine(scores, bias, heads) - masked_B1TS
+        chosen_B1TS = selected(scores[..., :1, :, :], qkv.start)
+        masked_B1TS = functional.pad(chosen_B1TS[..., :-1, :], (0, 0, 1, 0)).cumsum(-2) + self.before(qkv)
+        return super().add_bias(scores, bias, qkv) - masked_B1TS
 
-    def before(self, heads: Heads) -> Tensor:
+    def before(self, qkv: QKV) -> Tensor:
         """What the queries before this chunk have selected, B x 1 x 1 x S; as few of their rows at a time as it has."""
-        (queries_B1NC,) = heads.extra
-        lifted = heads._replace(keys_BHSC=wide(heads.keys_BHSC)[..., :1, :, :])
+        (queries_B1NC,) = qkv.extra
+        lifted = qkv._replace(keys_BHSC=at_least_float32(qkv.keys_BHSC)[..., :1, :, :])
         total_B11S = lifted.keys_BHSC[..., :1].mT * 0
         first = 0
-        for rows in wide(queries_B1NC)[..., : heads.start, :].split(heads.queries_BHTC.shape[-2], dim=-2):
+        for rows in at_least_float32(queries_B1NC)[..., : qkv.start, :].split(qkv.queries_BHTC.shape[-2], dim=-2):
             scores_B1NS = self.score(lifted._replace(queries_BHTC=rows))
             total_B11S = total_B11S + selected(scores_B1NS, first).sum(-2, keepdim=True)
             first += rows.shape[-2]

@@ -23,8 +23,8 @@ from typing import final
 
 from torch import Tensor
 
-from attnlab.attention.base import Attention, Rows, register
-from attnlab.tensors import Heads, Site
+from attnlab.attention.base import Attention, RowConstraint, register
+from attnlab.tensors import QKV, LayerContext
 
 
 @register("sigmoid", source="arXiv:2409.04431")
@@ -36,13 +36,13 @@ class Sigmoid(Attention):
         bias: b, added to every score; null is -ln n, n the longest sequence of the run.
     """
 
-    rows = Rows.FREE
+    row_constraint = RowConstraint.FREE
 
-    def __init__(self, site: Site, *, bias: float | None = None) -> None:
-        super().__init__(site)
-        self.bias = -math.log(site.length) if bias is None else bias
+    def __init__(self, context: LayerContext, *, bias: float | None = None) -> None:
+        super().__init__(context)
+        self.bias = -math.log(context.length) if bias is None else bias
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Sigmoids of the shifted scores."""
         return (scores + self.bias).sigmoid().masked_fill(~mask, 0.0)
 
@@ -52,8 +52,8 @@ class Sigmoid(Attention):
 class Relu(Attention):
     """Positive scores, divided by how many keys there are."""
 
-    rows = Rows.FREE
+    row_constraint = RowConstraint.FREE
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Positive parts, as shares of the row's length."""
         return scores.relu().masked_fill(~mask, 0.0) / mask.sum(-1, keepdim=True).clamp_min(1)

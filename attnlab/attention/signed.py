@@ -29,9 +29,9 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from attnlab.attention.base import Attention, Rows, register
+from attnlab.attention.base import Attention, RowConstraint, register
 from attnlab.attention.ops.rowwise import spread
-from attnlab.tensors import Heads, Site, masked_softmax
+from attnlab.tensors import QKV, LayerContext, masked_softmax
 
 EPSILON = 1e-3
 """What nap adds to the standard deviation."""
@@ -42,18 +42,18 @@ EPSILON = 1e-3
 class Cog(Attention):
     """Softmax of the sizes of the scores, with their signs: sizes sum to one."""
 
-    rows = Rows.FREE
+    row_constraint = RowConstraint.FREE
 
     @property
-    def maps(self) -> int:
+    def score_maps(self) -> int:
         """Two for each head."""
-        return 2 * self.count
+        return 2 * self.num_heads
 
-    def combine(self, scores: Tensor, bias: Tensor | None, heads: Heads) -> Tensor:
+    def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
         """Scores, and beside them their sizes with the position's bias, on an axis before the heads."""
-        return torch.stack([scores, super().combine(scores.abs(), bias, heads)], dim=-4)
+        return torch.stack([scores, super().add_bias(scores.abs(), bias, qkv)], dim=-4)
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Signs times softmax; a score of zero has no sign and no weight."""
         signed, sizes = scores.unbind(-4)
         return signed.sign() * masked_softmax(sizes, mask)
@@ -67,19 +67,19 @@ class Nap(Attention):
     The first row has one score and no deviation: only b_h is heard there, nothing at first.
     """
 
-    rows = Rows.FREE
+    row_constraint = RowConstraint.FREE
 
-    def __init__(self, site: Site) -> None:
-        super().__init__(site)
-        self.gain_H = nn.Parameter(torch.ones(site.heads))
-        self.bias_H = nn.Parameter(torch.zeros(site.heads))
+    def __init__(self, context: LayerContext) -> None:
+        super().__init__(context)
+        self.gain_H = nn.Parameter(torch.ones(context.heads))
+        self.bias_H = nn.Parameter(torch.zeros(context.heads))
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + 2 H``."""
         return 4 * width**2 + 2 * heads
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Standard scores of the allowed keys."""
         distance, deviation = spread(scores, mask)
         standard = distance / (deviation + EPSILON)
@@ -91,9 +91,9 @@ class Nap(Attention):
 class Non(Attention):
     """Bare scores, divided by the root of how many keys there are."""
 
-    rows = Rows.FREE
+    row_constraint = RowConstraint.FREE
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Scores of the allowed keys."""
         count = mask.sum(-1, keepdim=True, dtype=scores.dtype).clamp_min(1)
         return scores.masked_fill(~mask, 0.0) / count.sqrt()
@@ -104,20 +104,20 @@ class Non(Attention):
 class Coda(Attention):
     """The hyperbolic tangent of the score, closed by the distance between query and key."""
 
-    rows = Rows.FREE
+    row_constraint = RowConstraint.FREE
 
     @property
-    def maps(self) -> int:
+    def score_maps(self) -> int:
         """Two for each head."""
-        return 2 * self.count
+        return 2 * self.num_heads
 
-    def combine(self, scores: Tensor, bias: Tensor | None, heads: Heads) -> Tensor:
+    def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
         """Scores, and beside them minus the scaled city-block distance with the position's bias."""
-        distance = torch.cdist(heads.queries_BHTC, heads.keys_BHSC, p=1.0)
-        nearness = -distance / math.sqrt(heads.keys_BHSC.shape[-1])
-        return torch.stack([scores, super().combine(nearness, bias, heads)], dim=-4)
+        distance = torch.cdist(qkv.queries_BHTC, qkv.keys_BHSC, p=1.0)
+        nearness = -distance / math.sqrt(qkv.keys_BHSC.shape[-1])
+        return torch.stack([scores, super().add_bias(nearness, bias, qkv)], dim=-4)
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The two factors, multiplied."""
         signed, nearness = scores.unbind(-4)
         return (signed.tanh() * 2 * nearness.sigmoid()).masked_fill(~mask, 0.0)

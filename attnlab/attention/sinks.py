@@ -23,9 +23,9 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from attnlab.attention.base import Attention, Rows, register
+from attnlab.attention.base import Attention, RowConstraint, register
 from attnlab.attention.ops.rowwise import softmax_beside
-from attnlab.tensors import Heads, Site
+from attnlab.tensors import QKV, LayerContext
 
 EPSILON = 1e-8
 """Softpick's e: a row of zeros is zero, and its slope is finite."""
@@ -36,9 +36,9 @@ EPSILON = 1e-8
 class OffByOne(Attention):
     """Softmax with a one in the denominator."""
 
-    rows = Rows.SUBSTOCHASTIC
+    row_constraint = RowConstraint.SUBSTOCHASTIC
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Softmax beside a silent key of score zero."""
         return softmax_beside(scores, mask, scores.new_zeros(1))
 
@@ -52,18 +52,18 @@ class Sink(Attention):
         start: The first value of the learned score.
     """
 
-    rows = Rows.SUBSTOCHASTIC
+    row_constraint = RowConstraint.SUBSTOCHASTIC
 
-    def __init__(self, site: Site, *, start: float = 0.0) -> None:
-        super().__init__(site)
-        self.sink_H = nn.Parameter(torch.full((site.heads,), start))
+    def __init__(self, context: LayerContext, *, start: float = 0.0) -> None:
+        super().__init__(context)
+        self.sink_H = nn.Parameter(torch.full((context.heads,), start))
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + H``."""
         return 4 * width**2 + heads
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Softmax beside the head's silent key."""
         return softmax_beside(scores, mask, self.sink_H[:, None, None])
 
@@ -73,9 +73,9 @@ class Sink(Attention):
 class Softpick(Attention):
     """Rectified softmax: keys of negative score only take away from the sum."""
 
-    rows = Rows.SUBSTOCHASTIC
+    row_constraint = RowConstraint.SUBSTOCHASTIC
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The rectified terms as shares of all terms.
 
         ``|exp(s) - 1|`` is ``exp(max(s, 0)) (1 - exp(-|s|))``, which is exact for small scores and finite once shrunk

@@ -21,4 +21,4 @@ from attnlab.attention.base import Attention, register
 class Softmax(Attention):
     """Scaled dot-product attention with a softmax over the keys."""
 
-    fuses = True
+    sdpa_compatible = True

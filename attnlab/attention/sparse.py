@@ -31,8 +31,8 @@ from torch import Tensor
 from attnlab.attention.base import Attention, register
 from attnlab.attention.ops.selection import keys_of, rows_of, sized
 from attnlab.attention.ops.sparsity import SETS, Pattern, pattern
-from attnlab.errors import BadValue
-from attnlab.tensors import Heads, Site
+from attnlab.errors import InvalidValueError
+from attnlab.tensors import QKV, LayerContext
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0, lt=2**20)]
@@ -56,7 +56,7 @@ class Sparse(Attention):
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         pattern: Pattern = "strided",
         window: Count | None = None,
@@ -64,31 +64,35 @@ class Sparse(Attention):
         random: Natural | None = None,
         seed: Natural = 0,
     ) -> None:
-        super().__init__(site)
+        super().__init__(context)
         self.pattern, self.mode, self.seed = pattern, mode, seed
-        self.window = sized("window", window, 8, site.length)
+        self.window = sized("window", window, 8, context.length)
         own = self.window if pattern == "random" else 0
-        self.random = own if random is None else sized("random", random, own, site.length)
+        self.random = own if random is None else sized("random", random, own, context.length)
         if pattern == "random" and not self.random:
-            raise BadValue("A random pattern needs 'random' of at least 1.", "Leave it out to draw 'window' tokens.")
+            raise InvalidValueError(
+                "A random pattern needs 'random' of at least 1.", "Leave it out to draw 'window' tokens."
+            )
         if mode != "union" and SETS[pattern] == 1 and not self.random:
             hint = "Leave 'mode' out, use strided or fixed, or draw some tokens with 'random'."
-            raise BadValue(f"The pattern {pattern} is one set: there is nothing for mode {mode} to share out.", hint)
-        if mode == "heads" and site.heads < 2:
-            raise BadValue("Mode heads needs at least 2 heads, not 1.", "Use union or alternate.")
+            raise InvalidValueError(
+                f"The pattern {pattern} is one set: there is nothing for mode {mode} to share out.", hint
+            )
+        if mode == "heads" and context.heads < 2:
+            raise InvalidValueError("Mode heads needs at least 2 heads, not 1.", "Use union or alternate.")
 
-    def allow(self, heads: Heads) -> Tensor:
+    def mask(self, qkv: QKV) -> Tensor:
         """The pattern of this layer, T x S, or that of each head, H x T x S."""
         if self.mode == "heads":
-            halves = [self.seen(heads, [half], half) for half in (0, 1)]
-            return torch.stack([halves[2 * head // self.count] for head in range(self.count)])
+            halves = [self.seen(qkv, [half], half) for half in (0, 1)]
+            return torch.stack([halves[2 * head // self.num_heads] for head in range(self.num_heads)])
         if self.mode == "alternate":
-            return self.seen(heads, [self.layer], self.layer)
-        return self.seen(heads, range(SETS[self.pattern]), 0)
+            return self.seen(qkv, [self.layer], self.layer)
+        return self.seen(qkv, range(SETS[self.pattern]), 0)
 
-    def seen(self, heads: Heads, parts: range | list[int], draw: int) -> Tensor:
+    def seen(self, qkv: QKV, parts: range | list[int], draw: int) -> Tensor:
         """Some sets of the pattern, joined."""
-        rows_T1, keys_S = rows_of(heads), keys_of(heads)
+        rows_T1, keys_S = rows_of(qkv), keys_of(qkv)
         sizes = {"window": self.window, "random": self.random, "seed": self.seed, "draw": draw}
         count = SETS[self.pattern]
         masks = [pattern(self.pattern, rows_T1, keys_S, part=part % count, **sizes) for part in parts]

@@ -23,9 +23,9 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from attnlab.attention.base import Attention, Rows, register
+from attnlab.attention.base import Attention, RowConstraint, register
 from attnlab.attention.ops.rowwise import oneself, shares
-from attnlab.tensors import Heads, Site, masked_softmax
+from attnlab.tensors import QKV, LayerContext, masked_softmax
 
 
 @register("attnscale", source="arXiv:2203.05962")
@@ -33,18 +33,18 @@ from attnlab.tensors import Heads, Site, masked_softmax
 class AttnScale(Attention):
     """Softmax whose deviation from equal shares is scaled, by a learned factor per head: 1 at first."""
 
-    rows = Rows.SIGNED
+    row_constraint = RowConstraint.SIGNED
 
-    def __init__(self, site: Site) -> None:
-        super().__init__(site)
-        self.more_H = nn.Parameter(torch.zeros(site.heads))
+    def __init__(self, context: LayerContext) -> None:
+        super().__init__(context)
+        self.more_H = nn.Parameter(torch.zeros(context.heads))
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + H``."""
         return 4 * width**2 + heads
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Softmax, and more of how it differs from equal shares."""
         softmax = masked_softmax(scores, mask)
         return softmax + self.more_H[:, None, None] * (softmax - shares(mask, scores.dtype))
@@ -60,18 +60,18 @@ class Centered(Attention):
         learned: Whether each head learns its own g.
     """
 
-    rows = Rows.SIGNED
+    row_constraint = RowConstraint.SIGNED
 
-    def __init__(self, site: Site, *, gain: float = 1.0, learned: bool = False) -> None:
-        super().__init__(site)
-        self.gain_H = nn.Parameter(torch.full((site.heads,), gain), requires_grad=learned)
+    def __init__(self, context: LayerContext, *, gain: float = 1.0, learned: bool = False) -> None:
+        super().__init__(context)
+        self.gain_H = nn.Parameter(torch.full((context.heads,), gain), requires_grad=learned)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2``, and H where the gains are learned."""
         return 4 * width**2 + (heads if options["learned"] else 0)
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Softmax less its equal shares."""
         return masked_softmax(scores, mask) - self.gain_H[:, None, None] * shares(mask, scores.dtype)
 
@@ -85,21 +85,21 @@ class Shaped(Attention):
         silent: Whether queries start at zero, so that softmax starts as equal shares.
     """
 
-    rows = Rows.SIGNED
+    row_constraint = RowConstraint.SIGNED
 
-    def __init__(self, site: Site, *, silent: bool = True) -> None:
-        super().__init__(site)
+    def __init__(self, context: LayerContext, *, silent: bool = True) -> None:
+        super().__init__(context)
         if silent:
             nn.init.zeros_(self.query.weight)
-        self.own_H, self.softmax_H, self.shares_H = (nn.Parameter(torch.ones(site.heads)) for _ in range(3))
+        self.own_H, self.softmax_H, self.shares_H = (nn.Parameter(torch.ones(context.heads)) for _ in range(3))
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + 3 H``."""
         return 4 * width**2 + 3 * heads
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The three matrices, weighed."""
         own, softmax, less = (gain_H[:, None, None] for gain_H in (self.own_H, self.softmax_H, self.shares_H))
-        identity = oneself(scores.shape[-2], scores.shape[-1], heads.start, scores.device)
+        identity = oneself(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
         return own * identity + softmax * masked_softmax(scores, mask) - less * shares(mask, scores.dtype)

@@ -20,9 +20,9 @@ from typing import final
 from torch import Tensor
 from torch.nn import functional
 
-from attnlab.attention.base import Attention, Rows, register
+from attnlab.attention.base import Attention, RowConstraint, register
 from attnlab.attention.ops.rowwise import oneself
-from attnlab.tensors import Heads, Site, causal
+from attnlab.tensors import QKV, LayerContext, causal_mask
 
 
 @register("stick-breaking", source="arXiv:2410.17980")
@@ -35,20 +35,20 @@ class StickBreaking(Attention):
         remainder: Whether the rest of the stick goes to the query's own value.
     """
 
-    rows = Rows.SUBSTOCHASTIC
+    row_constraint = RowConstraint.SUBSTOCHASTIC
 
-    def __init__(self, site: Site, *, itself: bool = False, remainder: bool = False) -> None:
-        super().__init__(site)
+    def __init__(self, context: LayerContext, *, itself: bool = False, remainder: bool = False) -> None:
+        super().__init__(context)
         self.itself, self.remainder = itself, remainder
 
-    def allow(self, heads: Heads) -> Tensor | None:
+    def mask(self, qkv: QKV) -> Tensor | None:
         """Keys before the query, unless it may see itself."""
         if self.itself:
             return None
-        queries, keys = heads.queries_BHTC, heads.keys_BHSC
-        return causal(queries.shape[-2], keys.shape[-2], heads.start - 1, queries.device)
+        queries, keys = qkv.queries_BHTC, qkv.keys_BHSC
+        return causal_mask(queries.shape[-2], keys.shape[-2], qkv.start - 1, queries.device)
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Shares, from the logarithms of what each key leaves."""
         left = functional.logsigmoid(-scores).masked_fill(~mask, 0.0)
         from_here = left.flip(-1).cumsum(-1).flip(-1)
@@ -56,5 +56,5 @@ class StickBreaking(Attention):
         shares = (functional.logsigmoid(scores) + nearer).exp().masked_fill(~mask, 0.0)
         if not self.remainder:
             return shares
-        own = oneself(scores.shape[-2], scores.shape[-1], heads.start, scores.device)
+        own = oneself(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
         return shares + from_here[..., :1].exp() * own

@@ -17,8 +17,8 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from attnlab.attention.base import Attention, Rows, register
-from attnlab.tensors import Heads, Site
+from attnlab.attention.base import Attention, RowConstraint, register
+from attnlab.tensors import QKV, LayerContext
 
 
 @register("talking-heads", source="arXiv:2003.02436")
@@ -26,25 +26,25 @@ from attnlab.tensors import Heads, Site
 class TalkingHeads(Attention):
     """Softmax attention whose heads mix their scores, and then their weights."""
 
-    rows = Rows.FREE
+    row_constraint = RowConstraint.FREE
 
-    def __init__(self, site: Site) -> None:
-        super().__init__(site)
-        self.before = HeadMix(site)
-        self.after = HeadMix(site)
+    def __init__(self, context: LayerContext) -> None:
+        super().__init__(context)
+        self.before = HeadMix(context)
+        self.after = HeadMix(context)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + 2 H^2``."""
         return 4 * width**2 + 2 * heads**2
 
-    def combine(self, scores: Tensor, bias: Tensor | None, heads: Heads) -> Tensor:
+    def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
         """Scores of all heads, mixed; the mask comes later, since no infinity may be mixed."""
-        return self.before(super().combine(scores, bias, heads))
+        return self.before(super().add_bias(scores, bias, qkv))
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Weights of all heads, mixed."""
-        return self.after(super().normalise(scores, mask, heads))
+        return self.after(super().normalize(scores, mask, qkv))
 
 
 @final
@@ -52,12 +52,12 @@ class HeadMix(nn.Module):
     """A linear map over the heads that starts as the identity.
 
     Args:
-        site: Where it stands.
+        context: Where it stands.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, context: LayerContext) -> None:
         super().__init__()
-        self.change_GH = nn.Parameter(torch.zeros(site.heads, site.heads))
+        self.change_GH = nn.Parameter(torch.zeros(context.heads, context.heads))
 
     def forward(self, maps_BHTS: Tensor) -> Tensor:
         """Maps of the heads, mixed cell by cell."""

@@ -29,9 +29,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from attnlab.attention.base import Attention, Rows, register
+from attnlab.attention.base import Attention, RowConstraint, register
 from attnlab.attention.ops.rowwise import TINY, softmax_beside, spread
-from attnlab.tensors import Heads, Site, masked_softmax
+from attnlab.tensors import QKV, LayerContext, masked_softmax
 
 LEAST = 1e-3
 """The least deviation norm-softmax divides by: beneath it lies rounding."""
@@ -47,24 +47,22 @@ class Ssmax(Attention):
         start: The first value of w_h; null is 1 / ln(n / 2), n the longest sequence of the run.
     """
 
-    def __init__(self, site: Site, *, bias: bool = False, start: float | None = None) -> None:
-        super().__init__(site)
-        first = 1 / math.log(max(site.length, 4) / 2) if start is None else start
-        self.factor_H = nn.Parameter(torch.full((site.heads,), first))
-        self.bias_H = nn.Parameter(torch.zeros(site.heads), requires_grad=bias)
+    def __init__(self, context: LayerContext, *, bias: bool = False, start: float | None = None) -> None:
+        super().__init__(context)
+        first = 1 / math.log(max(context.length, 4) / 2) if start is None else start
+        self.factor_H = nn.Parameter(torch.full((context.heads,), first))
+        self.bias_H = nn.Parameter(torch.zeros(context.heads), requires_grad=bias)
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``4 D^2 + H``, and H more with the bias."""
         return 4 * width**2 + (2 if options["bias"] else 1) * heads
 
-    def combine(self, scores: Tensor, bias: Tensor | None, heads: Heads) -> Tensor:
+    def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
         """Scores and the position's bias, times the row's factor."""
-        count_T1 = (
-            heads.start + torch.arange(1, scores.shape[-2] + 1, dtype=scores.dtype, device=scores.device)[:, None]
-        )
+        count_T1 = qkv.start + torch.arange(1, scores.shape[-2] + 1, dtype=scores.dtype, device=scores.device)[:, None]
         factor_HT1 = self.factor_H[:, None, None] * count_T1.log() + self.bias_H[:, None, None]
-        return super().combine(scores, bias, heads) * factor_HT1
+        return super().add_bias(scores, bias, qkv) * factor_HT1
 
 
 @register("norm-softmax", source="NormSoftmax (ICLR 2023 submission)")
@@ -76,11 +74,11 @@ class NormSoftmax(Attention):
         ceiling: c, the most they are divided by.
     """
 
-    def __init__(self, site: Site, *, ceiling: Annotated[float, Field(ge=LEAST)] = 1.0) -> None:
-        super().__init__(site)
+    def __init__(self, context: LayerContext, *, ceiling: Annotated[float, Field(ge=LEAST)] = 1.0) -> None:
+        super().__init__(context)
         self.ceiling = ceiling
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Softmax of the distances from the row's mean, to which softmax is blind."""
         distance, deviation = spread(scores, mask)
         return masked_softmax(distance / deviation.clamp(LEAST, self.ceiling), mask)
@@ -96,22 +94,22 @@ class Power(Attention):
         floor: e, what is added to the sum: a row of small scores stays silent.
     """
 
-    rows = Rows.SUBSTOCHASTIC
+    row_constraint = RowConstraint.SUBSTOCHASTIC
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         power: Annotated[int, Field(ge=2, multiple_of=2)] = 4,
         floor: Annotated[float, Field(gt=0)] = 1.0,
     ) -> None:
-        super().__init__(site)
+        super().__init__(context)
         self.power, self.floor = power, floor
 
-    def score(self, heads: Heads) -> Tensor:
+    def score(self, qkv: QKV) -> Tensor:
         """``p ln |s|``; a score of zero counts as 1e-30."""
-        return self.power * super().score(heads).abs().clamp_min(TINY).log()
+        return self.power * super().score(qkv).abs().clamp_min(TINY).log()
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Softmax beside a silent key that weighs e."""
         return softmax_beside(scores, mask, scores.new_full((1,), math.log(self.floor)))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from attnlab.attention.base import Attention, register
 from attnlab.attention.ops.selection import keys_of, rows_of, sized
-from attnlab.tensors import Heads, Site
+from attnlab.tensors import QKV, LayerContext
 
 
 @register("window", source="arXiv:2004.05150, arXiv:2309.17453", aliases=("sliding-window",))
@@ -33,20 +33,20 @@ class Window(Attention):
     """
 
     cost = "T w D"
-    fuses = True
+    sdpa_compatible = True
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         window: Annotated[int, Field(ge=1)] | None = None,
         sinks: Annotated[int, Field(ge=0)] = 4,
     ) -> None:
-        super().__init__(site)
-        self.window = sized("window", window, 16, site.length)
+        super().__init__(context)
+        self.window = sized("window", window, 16, context.length)
         self.sinks = sinks
 
-    def allow(self, heads: Heads) -> Tensor:
+    def mask(self, qkv: QKV) -> Tensor:
         """The window and the sinks."""
-        rows_T1, keys_S = rows_of(heads), keys_of(heads)
+        rows_T1, keys_S = rows_of(qkv), keys_of(qkv)
         return (rows_T1 - keys_S < self.window) | (keys_S < self.sinks)

@@ -32,8 +32,8 @@ from torch.nn import functional
 
 from attnlab.attention.base import Attention, register
 from attnlab.attention.ops.selection import best, keys_of, rows_of, sized
-from attnlab.errors import BadValue
-from attnlab.tensors import Context, Heads, Site, causal, wide
+from attnlab.errors import InvalidValueError
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, causal_mask
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -57,7 +57,7 @@ class Zeta(Attention):
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         channels: Count = 3,
         keep: Count | None = None,
@@ -67,72 +67,72 @@ class Zeta(Attention):
         window: Annotated[int, Field(ge=2)] | None = None,
         layers: Literal[1, 2] = 2,
     ) -> None:
-        super().__init__(site, keys=channels)
-        self.keep = sized("keep", keep, 8, site.length)
-        self.chunk = sized("chunk", chunk, 8, site.length)
+        super().__init__(context, keys=channels)
+        self.keep = sized("keep", keep, 8, context.length)
+        self.chunk = sized("chunk", chunk, 8, context.length)
         self.local, self.search, self.layers = local, search, layers
         self.window = window or 4 * self.keep
         if local and chunk is not None:
             hint = "Write local=false to search complete past chunks only."
-            raise BadValue("'chunk' has no meaning where the own chunk is searched too.", hint)
+            raise InvalidValueError("'chunk' has no meaning where the own chunk is searched too.", hint)
         if search == "exact" and window is not None:
-            raise BadValue("'window' has no meaning where the search is exact.", "Use search=zorder.")
+            raise InvalidValueError("'window' has no meaning where the search is exact.", "Use search=zorder.")
         if search == "zorder" and channels > WIDEST:
-            raise BadValue(f"The curve holds {WIDEST} channels at most, not {channels}.", "Use search=exact.")
+            raise InvalidValueError(f"The curve holds {WIDEST} channels at most, not {channels}.", "Use search=exact.")
         if self.window < self.keep:
-            raise BadValue(
+            raise InvalidValueError(
                 f"'keep' cannot be {self.keep} of a window of {window}.", f"Keep at most {window}, or widen the window."
             )
         if layers == 2:
-            self.before_query, self.before_key = (site.linear(site.width, site.width) for _ in range(2))
+            self.before_query, self.before_key = (context.linear(context.width, context.width) for _ in range(2))
         self.theta_1 = nn.Parameter(torch.zeros(1))
 
     @classmethod
-    def declared(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``2 D^2 + 2 D H C + 1``, and ``2 D^2`` more with two layers."""
         return 2 * options["layers"] * width**2 + 2 * width * heads * options["channels"] + 1
 
-    def project(self, x_BTD: Tensor, context: Context) -> Heads:
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Narrow queries and keys, wide values."""
-        asked, answered = x_BTD, x_BTD
+        positions, answered = x_BTD, x_BTD
         if self.layers == 2:
-            asked, answered = functional.gelu(self.before_query(x_BTD)), functional.gelu(self.before_key(x_BTD))
-        queries, keys = self.split(self.query(asked)), self.split(self.key(answered))
+            positions, answered = functional.gelu(self.before_query(x_BTD)), functional.gelu(self.before_key(x_BTD))
+        queries, keys = self.split(self.query(positions)), self.split(self.key(answered))
         odd = queries.shape[-1] % 2
-        return Heads(functional.pad(queries, (0, odd)), functional.pad(keys, (0, odd)), self.split(self.value(x_BTD)))
+        return QKV(functional.pad(queries, (0, odd)), functional.pad(keys, (0, odd)), self.split(self.value(x_BTD)))
 
-    def score(self, heads: Heads) -> Tensor:
+    def score(self, qkv: QKV) -> Tensor:
         """The logarithm of the Cauchy kernel."""
-        return self.cauchy(apart(heads.queries_BHTC, heads.keys_BHSC))
+        return self.cauchy(apart(qkv.queries_BHTC, qkv.keys_BHSC))
 
     def cauchy(self, far: Tensor) -> Tensor:
         """``log c`` of squared distances."""
-        return -(far + wide(self.theta_1).sigmoid().square()).log()
+        return -(far + at_least_float32(self.theta_1).sigmoid().square()).log()
 
-    def allow(self, heads: Heads) -> Tensor:
+    def mask(self, qkv: QKV) -> Tensor:
         """The nearest of the candidates."""
-        rows_T1, keys_S = rows_of(heads), keys_of(heads)
+        rows_T1, keys_S = rows_of(qkv), keys_of(qkv)
         allowed_TS = keys_S < rows_T1 - rows_T1 % self.chunk
         if self.local:
             allowed_TS = keys_S <= rows_T1
-        queries_BHTC, keys_BHSC = wide(heads.queries_BHTC).detach(), wide(heads.keys_BHSC).detach()
+        queries_BHTC, keys_BHSC = at_least_float32(qkv.queries_BHTC).detach(), at_least_float32(qkv.keys_BHSC).detach()
         if self.search == "zorder":
             allowed_TS = beside(zorder(queries_BHTC), zorder(keys_BHSC), allowed_TS, self.window)
         return best(-apart(queries_BHTC, keys_BHSC), allowed_TS, self.keep)
 
-    def normalise(self, scores: Tensor, mask: Tensor, heads: Heads) -> Tensor:
+    def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Cauchy weights of the nearest and of the mean of the past, which is shared out over the past."""
-        rows_T1, keys_S = rows_of(heads), keys_of(heads)
-        past_TS = causal(scores.shape[-2], scores.shape[-1], heads.start, scores.device)
-        keys_BHSC, queries_BHTC = wide(heads.keys_BHSC), wide(heads.queries_BHTC)
+        rows_T1, keys_S = rows_of(qkv), keys_of(qkv)
+        past_TS = causal_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
+        keys_BHSC, queries_BHTC = at_least_float32(qkv.keys_BHSC), at_least_float32(qkv.queries_BHTC)
         means_BHSC = keys_BHSC.cumsum(-2) / (keys_S[:, None] + 1)
-        means_BHTC = means_BHSC[..., heads.start : heads.start + scores.shape[-2], :]
+        means_BHTC = means_BHSC[..., qkv.start : qkv.start + scores.shape[-2], :]
         mean_BHT1 = self.cauchy((queries_BHTC - means_BHTC).square().sum(-1, keepdim=True))
         near_BHTS = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         top_BHT1 = torch.maximum(near_BHTS.amax(-1, keepdim=True), mean_BHT1).detach()
-        heard = (near_BHTS - top_BHT1).exp().masked_fill(~mask, 0.0)
-        heard = heard + ((mean_BHT1 - top_BHT1).exp() / (rows_T1 + 1)).masked_fill(~past_TS, 0.0)
-        return heard / heard.sum(-1, keepdim=True)
+        reached = (near_BHTS - top_BHT1).exp().masked_fill(~mask, 0.0)
+        reached = reached + ((mean_BHT1 - top_BHT1).exp() / (rows_T1 + 1)).masked_fill(~past_TS, 0.0)
+        return reached / reached.sum(-1, keepdim=True)
 
 
 BITS, FINEST = 62, 16
@@ -153,7 +153,7 @@ def zorder(points_TC: Tensor) -> Tensor:
     """
     channels = points_TC.shape[-1]
     bits = min(FINEST, BITS // channels)
-    cells_TC = (wide(points_TC).sigmoid() * 2**bits).long().clamp(0, 2**bits - 1)
+    cells_TC = (at_least_float32(points_TC).sigmoid() * 2**bits).long().clamp(0, 2**bits - 1)
     place_T = torch.zeros_like(cells_TC[..., 0])
     for bit in reversed(range(bits)):
         for channel in range(channels):

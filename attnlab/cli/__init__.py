@@ -6,14 +6,14 @@ import shlex
 import sys
 
 from attnlab.cli.app import app
-from attnlab.errors import AttnlabError, Interrupted
+from attnlab.errors import AttnlabError, InterruptedTraining
 
 
 def main() -> None:
     """Run the command line; a user's slip ends in one block on the standard error, never in a traceback."""
     try:
         app(prog_name="attnlab")
-    except Interrupted as error:
+    except InterruptedTraining as error:
         _tell(error, f"  {shlex.join(['attnlab', *_resuming(sys.argv[1:])])}" if "--resume" in error.hint else "")
     except AttnlabError as error:
         _tell(error)

@@ -29,19 +29,19 @@ def audit(
     from rich.console import Console
 
     from attnlab import resources
-    from attnlab.config.inline_parts import part
-    from attnlab.config.inline_parts import settings as read_settings
+    from attnlab.config.inline_parts import parse_part
+    from attnlab.config.inline_parts import parse_settings as read_settings
     from attnlab.config.yaml import scalar
-    from attnlab.errors import BadValue
+    from attnlab.errors import InvalidValueError
     from attnlab.tasks.io.ladders import find_ladder
 
     load(with_files)
     if not names and not every:
-        raise BadValue("Nothing to audit.", "Give names, or --all.", where="audit")
+        raise InvalidValueError("Nothing to audit.", "Give names, or --all.", where="audit")
 
-    from attnlab.testing.check_task import audit as examine
+    from attnlab.testing.check_task import check_task as examine
 
-    parts = [part(name) for name in [*(names or []), *(resources.names("tasks") if every else [])]]
+    parts = [parse_part(name) for name in [*(names or []), *(resources.names("tasks") if every else [])]]
     told = read_settings(settings or []).get("task", {})
     rung = None if complexity is None else scalar(complexity)
     screen, console = Console(stderr=True), Console()

@@ -37,9 +37,9 @@ def ls(
         raise unknown("list", kind, KINDS, where="ls")
     if kind == "results":
         from attnlab.rendering.status import Overview
-        from attnlab.storage.status import standing, stores
+        from attnlab.storage.status import find_stores, store_status
 
-        found = [standing(path) for path in stores(store)]
+        found = [store_status(path) for path in find_stores(store)]
         if as_json:
             sys.stdout.writelines(f"{record.model_dump_json()}\n" for one in found for record in one.records)
         else:
@@ -81,15 +81,15 @@ def sample(
     """Print sequences of a task, the answers marked."""
     from rich.console import Console
 
-    from attnlab.config.inline_parts import part
-    from attnlab.config.inline_parts import settings as read_settings
+    from attnlab.config.inline_parts import parse_part
+    from attnlab.config.inline_parts import parse_settings as read_settings
     from attnlab.config.yaml import scalar
     from attnlab.rendering.sequences import Sequences
     from attnlab.tasks.io.ladders import find_ladder, task_spec
     from attnlab.tasks.io.streams import Source
 
     load(with_files)
-    asked = part(task)
+    asked = parse_part(task)
     options = {**asked.options, **read_settings(settings or []).get("task", {})}
     rung = None if complexity is None else scalar(complexity)
     source = Source(task_spec(find_ladder(asked.name), options, rung), seed)
@@ -114,10 +114,10 @@ def _listing(kind: str, words: list[str]) -> Listing:
         heads = ("experiment", "climbs", "question")
         rows = [(one.name, ", ".join(climb.ladder for climb in one.ladders), one.question) for one in found]
     elif kind == "metrics":
-        from attnlab.diagnosis.quantities import every
+        from attnlab.diagnosis.quantities import all_metrics
 
         heads = ("metric", "diagnosis", "point", "source", "summary")
-        rows = [(n, at, one.point.name.lower(), one.source, one.summary) for n, (at, one) in every().items()]
+        rows = [(n, at, one.point.name.lower(), one.source, one.summary) for n, (at, one) in all_metrics().items()]
     else:
         heads, rows = _part_rows(kind)
     kept = [row for row in rows if all(any(word in cell.lower() for cell in row) for word in words)]
@@ -134,10 +134,10 @@ def _task_rows() -> list[tuple[str, ...]]:
     ladders += [find_ladder(entry.name) for entry in TASKS if entry.name not in {found.task for found in ladders}]
     rows: list[tuple[str, ...]] = []
     for found in ladders:
-        if TASKS.entry(found.task).needed:
+        if TASKS.entry(found.task).required:
             rows.append((found.name, found.complexity, "-", "-", found.summary, found.source))
             continue
-        rungs = " ".join(map(str, found.rungs))
+        rungs = " ".join(map(str, found.levels))
         rows.append((found.name, found.complexity, rungs, _chance(found), found.summary, found.source))
     return rows
 
@@ -149,10 +149,10 @@ def _chance(found: Ladder) -> str:
     from attnlab.tasks.io.ladders import task_spec
     from attnlab.tasks.io.streams import build
 
-    if not TASKS.entry(found.task).kind.quick:
+    if not TASKS.entry(found.task).cls.cheap_to_build:
         return "see show"
-    spec = task_spec(found, {}, found.rungs[0])
-    climbed = ({**spec.options, spec.knob: rung} for rung in (found.rungs[0], found.rungs[-1]))
+    spec = task_spec(found, {}, found.levels[0])
+    climbed = ({**spec.options, spec.complexity: rung} for rung in (found.levels[0], found.levels[-1]))
     ends = [percent(build(spec, options).chance) for options in climbed]
     return ends[0] if ends[0] == ends[1] else f"{ends[0].removesuffix(' %')}-{ends[1]}"
 
@@ -168,9 +168,9 @@ def _part_rows(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     size = ModelSpec()
     rows: list[tuple[str, ...]] = []
     for entry in _registry(kind):
-        family, promise = entry.kind.__module__.rpartition(".")[-1], entry.kind.rows.name.lower()
-        weights = entry.kind.declared(size.width, size.heads, 64, **entry.complete({}))
-        rows.append((entry.name, family, promise, thousands(weights), entry.kind.cost, entry.summary, entry.source))
+        family, promise = entry.cls.__module__.rpartition(".")[-1], entry.cls.row_constraint.name.lower()
+        weights = entry.cls.num_parameters(size.width, size.heads, 64, **entry.complete({}))
+        rows.append((entry.name, family, promise, thousands(weights), entry.cls.cost, entry.summary, entry.source))
     return ("attention", "family", "rows", "weights", "cost", "summary", "source"), rows
 
 
@@ -198,28 +198,28 @@ def _card(name: str) -> Card | MetricCard:
     if ladders or name in TASKS:
         found = find_ladder(name)
         entry = TASKS.entry(found.task)
-        chance = None if entry.needed else build(task_spec(found, {}, None)).chance
+        chance = None if entry.required else build(task_spec(found, {}, None)).chance
         return Card(entry, "task", ladders=ladders, chance=chance)
     for kind in ("attention", "position"):
         if name in (registry := _registry(kind)):
             from attnlab.experiments.plan import default_parameters
 
             return Card(registry.entry(name), kind, parameters=default_parameters(kind, name))
-    from attnlab.diagnosis.quantities import every
+    from attnlab.diagnosis.quantities import all_metrics
 
-    if name in every():
+    if name in all_metrics():
         return _metric_card(name)
     known = [entry.name for registry in (TASKS, *map(_registry, ("attention", "position"))) for entry in registry]
-    raise unknown("part", name, {*known, *every()})
+    raise unknown("part", name, {*known, *all_metrics()})
 
 
 def _metric_card(name: str) -> MetricCard:
-    from attnlab.diagnosis.quantities import every
+    from attnlab.diagnosis.quantities import all_metrics
     from attnlab.errors import unknown
     from attnlab.rendering.diagnosis import MetricCard
 
-    if name not in every():
-        raise unknown("metric", name, every())
-    at, found = every()[name]
+    if name not in all_metrics():
+        raise unknown("metric", name, all_metrics())
+    at, found = all_metrics()[name]
     words = found.summary, found.formula, found.source, found.point.value, found.collapse, found.mean
     return MetricCard(name, at, *words)

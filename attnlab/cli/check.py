@@ -20,15 +20,15 @@ def check(
     """Check that attentions keep their contract: causality, numbers, paths, cost; exit 1 if one does not."""
     from rich.console import Console
 
-    from attnlab.errors import BadValue
+    from attnlab.errors import InvalidValueError
 
     load(with_files)
     if not names and not every:
-        raise BadValue("Nothing to check.", "Give names, or --all.", where="check")
+        raise InvalidValueError("Nothing to check.", "Give names, or --all.", where="check")
 
     from attnlab.attention import ATTENTIONS
     from attnlab.specs import Part
-    from attnlab.testing.check_attention import check as examine
+    from attnlab.testing.check_attention import check_attention as examine
     from attnlab.testing.check_attention import subject_of
     from attnlab.testing.finding import Overview
 

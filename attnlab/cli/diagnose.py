@@ -91,8 +91,8 @@ def diagnose(
     from rich.console import Console
 
     from attnlab.config.inline_parts import merged
-    from attnlab.config.inline_parts import settings as read_settings
-    from attnlab.errors import BadValue
+    from attnlab.config.inline_parts import parse_settings as read_settings
+    from attnlab.errors import InvalidValueError
     from attnlab.rendering.diagnosis import Drawn, as_csv
     from attnlab.rendering.diagnosis import as_json as data
     from attnlab.storage.files import write_whole
@@ -107,13 +107,13 @@ def diagnose(
             {"--attn": attn, "--pos": pos, "--task": task, "--input": noise, "--gain": gain, **_flags(model)}
         )
     if plot and not head:
-        raise BadValue("There is no map to plot.", "Say of which head: --map 1.1.", where="--plot")
+        raise InvalidValueError("There is no map to plot.", "Say of which head: --map 1.1.", where="--plot")
     settled = merged({"model": {"layers": 12}}, merged({"model": given}, read_settings(settings or [])))
 
     from attnlab.diagnosis.diagnose import diagnose as find
-    from attnlab.diagnosis.subjects import wanted
+    from attnlab.diagnosis.subjects import diagnosis_request
 
-    asked = wanted(
+    asked = diagnosis_request(
         attn,
         pos,
         task="recall" if task is None and noise is None else task,
@@ -140,21 +140,23 @@ def diagnose(
 
 def refuse_both(task: str | None, noise: Input | None, complexity: str | None) -> None:
     """Refuse a task beside noise."""
-    from attnlab.errors import BadValue
+    from attnlab.errors import InvalidValueError
 
     if noise and (task or complexity):
         found = f"Noise has no {'task' if task else 'complexity'}: --input stands in the place of one."
-        raise BadValue(found, "Leave one of them out; --length says how long noise is.", where="--input gaussian")
+        raise InvalidValueError(
+            found, "Leave one of them out; --length says how long noise is.", where="--input gaussian"
+        )
 
 
 def refuse_beside_run(given: dict[str, Any]) -> None:
     """Refuse what a finished run has of its own."""
-    from attnlab.errors import BadValue
+    from attnlab.errors import InvalidValueError
 
     asked = next((option for option, value in given.items() if value is not None), None)
     if asked:
         hint = "With --run go: --complexity, --length, --batch, --only, --map."
-        raise BadValue("A finished run has its own variant, sizes and task.", hint, where=asked)
+        raise InvalidValueError("A finished run has its own variant, sizes and task.", hint, where=asked)
 
 
 def _flags(model: dict[str, Any]) -> dict[str, Any]:

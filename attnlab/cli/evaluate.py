@@ -42,7 +42,7 @@ def evaluate(
     """Evaluate a finished run on longer sequences or other rungs: accuracy against length."""
     from rich.console import Console
 
-    from attnlab.config.inline_experiment import rungs
+    from attnlab.config.inline_experiment import parse_levels
     from attnlab.formatting import percent
     from attnlab.rendering.lengths import LengthTable
 
@@ -62,7 +62,7 @@ def evaluate(
         run,
         store,
         lengths=asked,
-        rungs=rungs(complexity) or (),
+        levels=parse_levels(complexity) or (),
         mode=mode.value,
         sequences=sequences,
         device_name=device,
@@ -77,11 +77,13 @@ def evaluate(
 
 def _numbers(words: str | None) -> list[int]:
     """Lengths, as they are typed."""
-    from attnlab.errors import BadValue
+    from attnlab.errors import InvalidValueError
 
     found = []
     for word in filter(None, (part.strip() for part in (words or "").split(","))):
         if not word.isdigit() or int(word) < 1:
-            raise BadValue(f"'{word}' is no length.", "Give numbers of tokens, as 64,128,256.", where="--length")
+            raise InvalidValueError(
+                f"'{word}' is no length.", "Give numbers of tokens, as 64,128,256.", where="--length"
+            )
         found.append(int(word))
     return found

@@ -42,8 +42,8 @@ def generate(
     from rich.console import Console
     from rich.progress import Progress
 
-    from attnlab.config.inline_parts import part
-    from attnlab.config.inline_parts import settings as read_settings
+    from attnlab.config.inline_parts import parse_part
+    from attnlab.config.inline_parts import parse_settings as read_settings
     from attnlab.config.yaml import scalar
     from attnlab.errors import unknown
     from attnlab.formatting import thousands
@@ -51,7 +51,7 @@ def generate(
     from attnlab.tasks.io.ladders import find_ladder, task_spec
 
     load(with_files)
-    asked, given = part(task), read_settings(settings or [])
+    asked, given = parse_part(task), read_settings(settings or [])
     if wrong := set(given) - {"task"}:
         raise unknown("section", min(wrong), ("task",), where=f"--set {min(wrong)}")
     options = {**asked.options, **given.get("task", {})}
@@ -72,5 +72,5 @@ def generate(
     if as_json:
         sys.stdout.write(sidecar.model_dump_json() + "\n")
         return
-    words = f"{thousands(sequences)} sequences of {spec.name}, {spec.knob} {spec.complexity}"
+    words = f"{thousands(sequences)} sequences of {spec.name}, {spec.complexity} {spec.level}"
     Console().print(f"{words}, in {out}; {out.name}.json tells more.", highlight=False, markup=False, soft_wrap=True)

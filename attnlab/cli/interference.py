@@ -31,20 +31,20 @@ def interference(
     from rich.console import Console
 
     from attnlab.cli.sweep import run_watched
-    from attnlab.config.inline_experiment import company
-    from attnlab.config.inline_parts import outside
-    from attnlab.config.inline_parts import settings as read_settings
-    from attnlab.execution.executors import executor_of
+    from attnlab.config.inline_experiment import interference_experiment
+    from attnlab.config.inline_parts import parse_settings as read_settings
+    from attnlab.config.inline_parts import split_outside_brackets
+    from attnlab.execution.executors import make_executor
     from attnlab.experiments.expand import expand
     from attnlab.rendering.interference import interference as compose
 
     load(with_files)
-    words = [word.strip() for word in outside(members, ",") if word.strip()]
+    words = [word.strip() for word in split_outside_brackets(members, ",") if word.strip()]
     given = read_settings(settings or [])
-    chosen = company(words, level, attention=attn, position=pos or (), seeds=seeds, settings=given)
+    chosen = interference_experiment(words, level, attention=attn, position=pos or (), seeds=seeds, settings=given)
     specs = expand(chosen)
     place = store or Path("results") / chosen.name
-    staff = executor_of(executor, device, with_files or [], runs=len(specs))
+    staff = make_executor(executor, device, with_files or [], runs=len(specs))
     try:
         found = run_watched(Console(stderr=True), chosen, specs, place, staff, quiet, {})
     finally:

@@ -24,7 +24,7 @@ Settings = Annotated[
 
 def load(files: list[Path] | None) -> None:
     """Run the files of ``--with``."""
-    from attnlab.registry import load
+    from attnlab.registry import load_plugin
 
     for path in files or []:
-        load(path)
+        load_plugin(path)

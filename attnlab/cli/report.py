@@ -38,8 +38,8 @@ def report(
 
     from attnlab import resources
     from attnlab.analysis.records import records
-    from attnlab.config.experiment import stored
-    from attnlab.errors import BadValue
+    from attnlab.config.experiment import stored_experiment
+    from attnlab.errors import InvalidValueError
     from attnlab.rendering.export import FORMATS
     from attnlab.rendering.report import report as compose
     from attnlab.storage.files import write_whole
@@ -51,11 +51,11 @@ def report(
     if value == "verdict":
         if chart or page:
             hint = "What it takes: --csv, --markdown, --parquet, --json."
-            raise BadValue("Verdicts are words: there is no curve to draw.", hint, where="--value verdict")
+            raise InvalidValueError("Verdicts are words: there is no curve to draw.", hint, where="--value verdict")
         _verdicts(folder, fields, columns, files, as_json=as_json)
         return
     with uncollected():
-        experiment = stored(folder)
+        experiment = stored_experiment(folder)
         said = compose(records(folder), experiment, value=value, rows=fields, columns=columns)
     if chart:
         from attnlab.rendering.plot import drawn
@@ -84,14 +84,14 @@ def _verdicts(
     from rich.console import Console
 
     from attnlab.analysis.records import records
-    from attnlab.config.experiment import stored
+    from attnlab.config.experiment import stored_experiment
     from attnlab.rendering.failure_mode_export import FORMATS
-    from attnlab.rendering.failure_mode_table import verdict_table
+    from attnlab.rendering.failure_mode_table import failure_mode_table
     from attnlab.storage.files import write_whole
     from attnlab.storage.journal import uncollected
 
     with uncollected():
-        table = verdict_table(records(folder), stored(folder), rows=rows, columns=columns)
+        table = failure_mode_table(records(folder), stored_experiment(folder), rows=rows, columns=columns)
     for name, path in files.items():
         if path:
             write_whole(path, FORMATS[name](table))
@@ -108,7 +108,7 @@ def cp(
 ) -> None:
     """Copy a shipped experiment or ladder, to edit it."""
     from attnlab import resources
-    from attnlab.errors import BadValue, unknown
+    from attnlab.errors import InvalidValueError, unknown
     from attnlab.storage.files import write_whole
 
     found = [resources.folder(kind) / f"{name}.yaml" for kind in resources.KINDS if name in resources.names(kind)]
@@ -118,7 +118,7 @@ def cp(
     target = to or Path(f"{name}.yaml")
     target = target / f"{name}.yaml" if target.is_dir() else target
     if target.exists() and not force:
-        raise BadValue("This file is there already.", "Give another name, or --force.", where=str(target))
+        raise InvalidValueError("This file is there already.", "Give another name, or --force.", where=str(target))
     write_whole(target, found[0].read_bytes())
     verb = "sweep" if found[0].parent.name == "experiments" else "train --task"
     word = str(target) if "/" in str(target) else f"./{target}"
@@ -145,22 +145,22 @@ def _found(word: Path) -> Path:
     """The store that is meant: that folder, one of that name in ``results/``, or the only one in it.
 
     Raises:
-        BadValue: there is none, or there are several.
+        InvalidValueError: there is none, or there are several.
     """
-    from attnlab.errors import BadValue
+    from attnlab.errors import InvalidValueError
     from attnlab.storage import Store
-    from attnlab.storage.status import stores
+    from attnlab.storage.status import find_stores
 
     inside = Path("results") / word
     place = inside if len(word.parts) == 1 and not word.exists() and inside.is_dir() else word
     Store(place)
     if (place / "records.jsonl").exists():
         return place
-    below = stores(place)
+    below = find_stores(place)
     if len(below) == 1:
         return below[0]
     if below:
         words = "\n".join(f"attnlab report {path}" for path in below)
-        raise BadValue("There are several stores here.", f"Name one:\n{words}", where=f"{place}/")
+        raise InvalidValueError("There are several stores here.", f"Name one:\n{words}", where=f"{place}/")
     hint = "Try: attnlab sweep --task recall --attn softmax,expressive --seeds 3"
-    raise BadValue("There are no results here yet.", hint, where=f"{place}/")
+    raise InvalidValueError("There are no results here yet.", hint, where=f"{place}/")

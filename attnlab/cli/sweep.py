@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from attnlab.config.experiment import Experiment
     from attnlab.execution.jobs import Executor
-    from attnlab.experiments.run_sweep import Swept
+    from attnlab.experiments.run_sweep import SweepOutcome
     from attnlab.specs import RunSpec
 
 
@@ -72,12 +72,12 @@ def sweep(
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Climb a ladder with several attentions and seeds; run it again and only what is missing runs."""
+    """LadderLevels a ladder with several attentions and seeds; run it again and only what is missing runs."""
     from rich.console import Console
 
-    from attnlab.execution.executors import executor_of
+    from attnlab.execution.executors import make_executor
     from attnlab.experiments.expand import expand
-    from attnlab.rendering.sweep_progress import Outcome
+    from attnlab.rendering.sweep_progress import SweepSummary
 
     load(with_files)
     words = {"task": task, "attention": attn, "position": pos, "complexity": complexity, "vary": vary}
@@ -88,18 +88,18 @@ def sweep(
     place = store or Path("results") / chosen.name
     files = with_files or []
     how: dict[str, Any] = {"weights": weights, "address": ray_address, "runs": len(specs), "lanes": stacked}
-    staff = executor_of(executor, device, files, **how)
+    staff = make_executor(executor, device, files, **how)
     try:
         if dry_run:
-            from attnlab.experiments.cost_estimate import calibrated
+            from attnlab.experiments.cost_estimate import estimate_cost
 
-            Console().print(calibrated(specs, place, staff, chosen.taken))
+            Console().print(estimate_cost(specs, place, staff, chosen.expected_steps))
             return
         how = {"wait": wait, "adaptive": narrow if adaptive else None}
         found = run_watched(Console(stderr=True), chosen, specs, place, staff, quiet, how)
     finally:
         staff.close()
-    outcome = Outcome(chosen, found.records, len(found.records if adaptive else found.specs), _saved(found))
+    outcome = SweepSummary(chosen, found.records, len(found.records if adaptive else found.specs), _saved(found))
     if as_json:
         sys.stdout.writelines(f"{record.model_dump_json()}\n" for record in found.records)
     else:
@@ -115,30 +115,32 @@ def run_watched(
     staff: Executor,
     quiet: bool,
     how: dict[str, Any],
-) -> Swept:
+) -> SweepOutcome:
     """Run what is missing, watched."""
-    from attnlab.experiments.run_sweep import sweep as run
-    from attnlab.rendering.sweep_progress import swept
+    from attnlab.experiments.run_sweep import run_sweep as run
+    from attnlab.rendering.sweep_progress import sweep_progress
     from attnlab.storage import Store
 
     if quiet:
         return run(chosen, specs, place, staff, **how)
     there = {record.id for record in Store(place).records() if record.status != "failed"}
     done = sum(spec.id in there for spec in specs)
-    screen.print(f"{chosen.name}: {len(specs)} runs, {done} done already; {staff.words}; {place}/", highlight=False)
-    with swept(screen, len(specs), done) as progress:
+    screen.print(
+        f"{chosen.name}: {len(specs)} runs, {done} done already; {staff.description}; {place}/", highlight=False
+    )
+    with sweep_progress(screen, len(specs), done) as progress:
         return run(chosen, specs, place, staff, progress=progress, **how)
 
 
-def _saved(found: Swept) -> str:
+def _saved(found: SweepOutcome) -> str:
     """How an adaptive sweep went, in a sentence."""
-    if found.climbed is None:
+    if found.search is None:
         return ""
-    climbed = found.climbed
-    ladders = len(climbed.ascents)
+    climbed = found.search
+    ladders = len(climbed.searches)
     return (
-        f"Adaptive: {len(climbed.records)} runs instead of {climbed.full}; {climbed.saved} saved. "
-        f"C50 is as narrow as asked for {climbed.narrow} of {ladders} variants."
+        f"Adaptive: {len(climbed.records)} runs instead of {climbed.planned}; {climbed.saved} saved. "
+        f"C50 is as narrow as asked for {climbed.decided} of {ladders} variants."
     )
 
 
@@ -149,35 +151,41 @@ def _experiment(
     from attnlab.config import inline_experiment
     from attnlab.config.experiment import experiment
     from attnlab.config.inline_parts import merged
-    from attnlab.config.inline_parts import settings as read_settings
-    from attnlab.errors import BadValue, unknown
+    from attnlab.config.inline_parts import parse_settings as read_settings
+    from attnlab.errors import InvalidValueError, unknown
 
     given = read_settings(settings)
     said = {key: value for key, value in inline_words.items() if value is not None and value != []}
     if name is None:
         if "task" not in said:
-            raise BadValue(
+            raise InvalidValueError(
                 "Nothing to sweep.", "Name an experiment (attnlab ls experiments), or give --task.", where="sweep"
             )
         if scale:
-            raise BadValue("An inline sweep has one budget.", "Name an experiment to use --scale.", where="--scale")
+            raise InvalidValueError(
+                "An inline sweep has one budget.", "Name an experiment to use --scale.", where="--scale"
+            )
         rungs, vary = (
-            inline_experiment.rungs(said.pop("complexity", None)),
-            inline_experiment.values(said.pop("vary", [])),
+            inline_experiment.parse_levels(said.pop("complexity", None)),
+            inline_experiment.parse_grid(said.pop("vary", [])),
         )
-        return inline_experiment.inline(**said, complexity=rungs, vary=vary, seeds=seeds or 3, settings=given)
+        return inline_experiment.inline_experiment(
+            **said, complexity=rungs, vary=vary, seeds=seeds or 3, settings=given
+        )
     if said:
         word = next(iter(said))
         hint = "Copy it with attnlab cp and edit the copy, or leave its name out."
-        raise BadValue(f"The experiment '{name}' says that itself.", hint, where=f"--{FLAGS.get(word, word)}")
-    found = experiment(name).at(scale.value if scale else None)
+        raise InvalidValueError(f"The experiment '{name}' says that itself.", hint, where=f"--{FLAGS.get(word, word)}")
+    found = experiment(name).with_preset(scale.value if scale else None)
     for section, data in given.items():
         if section == "task":
-            raise BadValue("The ladders of an experiment say their options themselves.", where="--set task")
+            raise InvalidValueError("The ladders of an experiment say their options themselves.", where="--set task")
         if section not in inline_experiment.SECTIONS:
             raise unknown("section", section, inline_experiment.SECTIONS, where=f"--set {section}")
         if not isinstance(data, dict):
-            raise BadValue(f"'{section}' is a section.", f"Set what is in it: {section}.KEY.", where=f"--set {section}")
+            raise InvalidValueError(
+                f"'{section}' is a section.", f"Set what is in it: {section}.KEY.", where=f"--set {section}"
+            )
     update = {section: merged(getattr(found, section), data) for section, data in given.items()}
     return found.model_copy(update={**update, **({"seeds": seeds} if seeds else {})})
 

@@ -82,15 +82,20 @@ def train(
     from rich.console import Console
 
     from attnlab.config.inline_parts import merged
-    from attnlab.config.inline_parts import settings as read_settings
+    from attnlab.config.inline_parts import parse_settings as read_settings
     from attnlab.rendering.record_table import RecordTable
-    from attnlab.rendering.train_progress import watched
-    from attnlab.training.events import unseen
+    from attnlab.rendering.train_progress import train_progress
+    from attnlab.training.events import no_callback
 
     load(with_files)
     given: dict[str, dict[str, Any]] = {
         "model": {"layers": layers, "width": width, "heads": heads},
-        "train": {"steps": steps, "batch": batch, "lr": lr, "watch": watch.split(",") if watch else None},
+        "train": {
+            "max_steps": steps,
+            "batch_size": batch,
+            "lr": lr,
+            "log_diagnostics": watch.split(",") if watch else None,
+        },
     }
     asked = {section: {k: v for k, v in data.items() if v is not None} for section, data in given.items()}
     settled = merged(asked, read_settings(settings or []))
@@ -104,15 +109,15 @@ def train(
 
         refuse_unstackable(plan(wanted), stacked)
 
-    from attnlab.experiments.run_train import train as run
+    from attnlab.experiments.run_train import run_train as run
 
     how: dict[str, Any] = {"store": store, "device_name": device, "resume": resume, "lanes": stacked}
     how["compile"] = compile.value
     screen = Console(stderr=True)
     if quiet:
-        records = run(wanted, progress=unseen, **how)
+        records = run(wanted, progress=no_callback, **how)
     else:
-        with watched(screen) as progress:
+        with train_progress(screen) as progress:
             records = run(wanted, progress=progress, **how)
     if as_json:
         sys.stdout.writelines(f"{record.model_dump_json()}\n" for record in records)
@@ -127,14 +132,14 @@ def request(
     task: str, attn: str | None, pos: str | None, complexity: str | None, seeds: range, settings: dict[str, Any]
 ) -> Request:
     """What the options ask for."""
-    from attnlab.config.inline_parts import part, variants
+    from attnlab.config.inline_parts import parse_part, parse_variants
     from attnlab.config.yaml import scalar
     from attnlab.experiments.request import Request
 
     return Request(
-        task=part(task),
-        attentions=variants(attn) if attn is not None else (),
-        positions=[one for stack in variants(pos) for one in stack] if pos is not None else (),
+        task=parse_part(task),
+        attentions=parse_variants(attn) if attn is not None else (),
+        positions=[one for stack in parse_variants(pos) for one in stack] if pos is not None else (),
         complexity=None if complexity is None else scalar(complexity),
         seeds=seeds,
         settings=settings,

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from attnlab.specs import RunSpec
-    from attnlab.training.vmap_width import Lanes
+    from attnlab.training.vmap_width import VmapWidth
 
 LanesWord = Annotated[
     str,
@@ -17,35 +17,37 @@ LanesWord = Annotated[
 ]
 
 
-def lanes_of(word: str) -> Lanes:
+def lanes_of(word: str) -> VmapWidth:
     """The number that a word says, or ``auto``.
 
     Raises:
-        BadValue: it is neither ``auto`` nor a whole number of at least 1.
+        InvalidValueError: it is neither ``auto`` nor a whole number of at least 1.
     """
-    from attnlab.errors import BadValue
+    from attnlab.errors import InvalidValueError
 
     if word == "auto":
         return "auto"
     if not (word.isdecimal() and int(word) >= 1):
-        raise BadValue(f"'{word}' is no number of lanes.", "Write auto, or a number such as 8.", where="--lanes")
+        raise InvalidValueError(
+            f"'{word}' is no number of lanes.", "Write auto, or a number such as 8.", where="--lanes"
+        )
     return int(word)
 
 
-def refuse_unstackable(specs: Iterable[RunSpec], lanes: Lanes) -> None:
+def refuse_unstackable(specs: Iterable[RunSpec], lanes: VmapWidth) -> None:
     """Refuse lanes for an attention that fails the check of them; where nobody asked for lanes it just runs alone.
 
     Raises:
-        BadValue: an attention cannot be stacked; with what the check found.
+        InvalidValueError: an attention cannot be stacked; with what the check found.
     """
     if lanes in ("auto", 1):
         return
-    from attnlab.errors import BadValue
-    from attnlab.testing.check_attention import check
+    from attnlab.errors import InvalidValueError
+    from attnlab.testing.check_attention import check_attention
 
     for part in {str(part): part for spec in specs for part in spec.model.attention}.values():
-        for finding in check(part, ["lanes"]).findings:
+        for finding in check_attention(part, ["lanes"]).findings:
             if finding.outcome == "fail":
                 found = f"'{part}' cannot be stacked: {finding.evidence}"
                 hint = "Leave --lanes out to train its runs one by one; attnlab check tells more."
-                raise BadValue(found, hint, where=f"--lanes {lanes}")
+                raise InvalidValueError(found, hint, where=f"--lanes {lanes}")

@@ -19,13 +19,13 @@ from attnlab import resources
 from attnlab.config.inline_parts import merged
 from attnlab.config.validate import validated
 from attnlab.config.yaml import Document, read
-from attnlab.errors import BadFile, BadValue, unknown
+from attnlab.errors import InvalidFileError, InvalidValueError, unknown
 from attnlab.specs import ModelSpec, Share, TrainSpec, Value
 
 Data = dict[str, Any]
-Rung = int | float | str
+Level = int | float | str
 Column = Annotated[tuple[Any, ...], Strict(False), Field(min_length=1)]
-Rungs = Annotated[tuple[Rung, ...], Strict(False), Field(min_length=1)]
+Levels = Annotated[tuple[Level, ...], Strict(False), Field(min_length=1)]
 
 SHORT = {
     **{name: f"model.{name}" for name in ModelSpec.model_fields},
@@ -34,16 +34,16 @@ SHORT = {
 """Fields that may be named without their section; ``attention`` and ``position`` among them."""
 
 
-class Climb(Value):
+class LadderLevels(Value):
     """A ladder, and which of its rungs are climbed."""
 
     ladder: str
     """A ladder's name or file."""
-    rungs: Rungs | None = None
+    levels: Levels | None = None
     """Left out, all of the ladder's."""
     options: Data = {}
     """Options of the task, over the ladder's."""
-    evaluate: Annotated[tuple[Rung, ...], Strict(False)] | None = None
+    evaluate: Annotated[tuple[Level, ...], Strict(False)] | None = None
     """Rungs tested beside the trained one; left out, the ladder's."""
 
     @model_validator(mode="before")
@@ -64,7 +64,7 @@ class Claim(Value):
     """Which runs: field -> value, as ``{attention: expressive, complexity: 8}``."""
     than: Data = {}
     """Which other runs; fields left out are those of ``of``."""
-    value: str = "accuracy"
+    metric: str = "accuracy"
     """What is compared: any value of the report."""
     expect: Literal["greater", "less", "equal", "at least", "at most"]
     bound: float | None = None
@@ -73,19 +73,19 @@ class Claim(Value):
     """Whether runs are compared by their ratio rather than their difference."""
 
 
-class Layout(Value):
+class ReportLayout(Value):
     """How the result is laid out."""
 
-    rows: Annotated[tuple[str, ...], Strict(False)] = ()
+    index: Annotated[tuple[str, ...], Strict(False)] = ()
     columns: str = "complexity"
-    value: str = "accuracy"
+    metric: str = "accuracy"
 
 
-class Scale(Value):
+class Preset(Value):
     """A budget: what it changes of the experiment."""
 
-    ladders: Annotated[tuple[Climb, ...], Strict(False)] | None = None
-    vary: dict[str, Column] = {}
+    ladders: Annotated[tuple[LadderLevels, ...], Strict(False)] | None = None
+    grid: dict[str, Column] = {}
     seeds: Annotated[int, Field(ge=1)] | None = None
     model: Data = {}
     train: Data = {}
@@ -99,19 +99,19 @@ class Experiment(Value):
     name: str
     question: str
     source: str = ""
-    ladders: Annotated[tuple[Climb, ...], Strict(False), Field(min_length=1)]
-    vary: dict[str, Column] = {}
+    ladders: Annotated[tuple[LadderLevels, ...], Strict(False), Field(min_length=1)]
+    grid: dict[str, Column] = {}
     zip: Annotated[tuple[dict[str, Column], ...], Strict(False)] = ()
-    select: Annotated[tuple[str, ...], Strict(False)] | None = None
+    tune: Annotated[tuple[str, ...], Strict(False)] | None = None
     """Left out, every varied key of the training is tuned; an empty list tunes nothing."""
     seeds: Annotated[int, Field(ge=1)] = 3
     model: Data = {}
     train: Data = {}
     match: Literal["parameters", "flops", "state"] | None = None
     claims: Annotated[tuple[Claim, ...], Strict(False)] = ()
-    report: Layout = Layout()
-    scales: dict[Literal["smoke", "laptop", "paper"], Scale] = {}
-    taken: Share | None = None
+    report: ReportLayout = ReportLayout()
+    presets: dict[Literal["smoke", "laptop", "paper"], Preset] = {}
+    expected_steps: Share | None = None
     """Share of its steps that a full run of it took, the others being spared as it was solved: for estimates alone."""
     notes: str = ""
 
@@ -125,20 +125,20 @@ class Experiment(Value):
         """Whether that very field stands in its file."""
         return self._document is not None and place in self._document.lines
 
-    def at(self, scale: Literal["smoke", "laptop", "paper"] | None) -> Experiment:
+    def with_preset(self, scale: Literal["smoke", "laptop", "paper"] | None) -> Experiment:
         """The experiment with that budget; as it is written is ``laptop``, unless it says otherwise.
 
         Raises:
-            UnknownName: it has no such scale.
+            UnknownNameError: it has no such scale.
         """
-        if scale is None or (scale == "laptop" and "laptop" not in self.scales):
+        if scale is None or (scale == "laptop" and "laptop" not in self.presets):
             return self
-        if scale not in self.scales:
-            raise unknown(f"scale of {self.name}", scale, self.scales, where="--scale")
-        budget = self.scales[scale]
+        if scale not in self.presets:
+            raise unknown(f"scale of {self.name}", scale, self.presets, where="--scale")
+        budget = self.presets[scale]
         changed = {
             "ladders": budget.ladders or self.ladders,
-            "vary": {**self.vary, **budget.vary},
+            "vary": {**self.grid, **budget.grid},
             "seeds": budget.seeds or self.seeds,
             "model": merged(self.model, budget.model),
             "train": merged(self.train, budget.train),
@@ -150,13 +150,13 @@ class Experiment(Value):
     @property
     def tuned(self) -> tuple[str, ...]:
         """The varied keys whose value is chosen on the validation stream, with their sections."""
-        varied = [dotted(key) for key in [*self.vary, *(key for group in self.zip for key in group)]]
-        if self.select is not None:
-            return tuple(dotted(key) for key in self.select)
+        varied = [full_key(key) for key in [*self.grid, *(key for group in self.zip for key in group)]]
+        if self.tune is not None:
+            return tuple(full_key(key) for key in self.tune)
         return tuple(key for key in varied if key.startswith("train."))
 
 
-def dotted(key: str) -> str:
+def full_key(key: str) -> str:
     """A key with its section: ``lr`` is ``train.lr``, ``attention`` is ``model.attention``."""
     return SHORT.get(key, key)
 
@@ -165,9 +165,9 @@ def experiment(word: str) -> Experiment:
     """The shipped experiment of that name, or the one in that file.
 
     Raises:
-        UnknownName: no such experiment, or a key the format does not have.
-        BadFile: the file is missing or is not strict YAML.
-        BadValue: a field is of the wrong type; zips of unequal length; a key that is varied twice.
+        UnknownNameError: no such experiment, or a key the format does not have.
+        InvalidFileError: the file is missing or is not strict YAML.
+        InvalidValueError: a field is of the wrong type; zips of unequal length; a key that is varied twice.
     """
     return read_experiment(resources.find("experiments", word))
 
@@ -175,18 +175,18 @@ def experiment(word: str) -> Experiment:
 def read_experiment(path: Path) -> Experiment:
     """Read and check one experiment file."""
     document = read(path)
-    found = validated(Experiment, document.data, document.where)
-    found._document = document
-    for scale in found.scales:
-        checked(found.at(scale), "scales", scale)
-    return checked(found)
+    experiment = validated(Experiment, document.data, document.where)
+    experiment._document = document
+    for scale in experiment.presets:
+        check_experiment(experiment.with_preset(scale), "scales", scale)
+    return check_experiment(experiment)
 
 
-def stored(folder: Path) -> Experiment | None:
+def stored_experiment(folder: Path) -> Experiment | None:
     """The experiment that a store was made for, if it was made for one.
 
     Raises:
-        BadFile: what stands there is no experiment.
+        InvalidFileError: what stands there is no experiment.
     """
     path = folder / "experiment.json"
     if not path.exists():
@@ -195,46 +195,52 @@ def stored(folder: Path) -> Experiment | None:
         return Experiment.model_validate_json(path.read_bytes())
     except ValueError:
         hint = "Move it away; the next sweep writes it anew."
-        raise BadFile("This is no experiment of attnlab.", hint, where=str(path)) from None
+        raise InvalidFileError("This is no experiment of attnlab.", hint, where=str(path)) from None
 
 
-def checked(found: Experiment, *at: str) -> Experiment:
+def check_experiment(experiment: Experiment, *at: str) -> Experiment:
     """The experiment, if what it varies makes sense.
 
     Args:
-        found: The experiment, at one of its scales or at none.
+        experiment: The experiment, at one of its scales or at none.
         at: Where in the file that scale stands.
 
     Raises:
-        UnknownName: a key that is no field of model, training or task; a tuned key that is not varied.
-        BadValue: zips of unequal length, or of nothing; a key that is varied twice.
+        UnknownNameError: a key that is no field of model, training or task; a tuned key that is not varied.
+        InvalidValueError: zips of unequal length, or of nothing; a key that is varied twice.
     """
     seen: dict[str, str] = {}
-    places: list[tuple[tuple[str | int, ...], str]] = [(("vary", key), key) for key in found.vary]
-    places += [(("zip", index, key), key) for index, group in enumerate(found.zip) for key in group]
+    places: list[tuple[tuple[str | int, ...], str]] = [(("vary", key), key) for key in experiment.grid]
+    places += [(("zip", index, key), key) for index, group in enumerate(experiment.zip) for key in group]
     for place, key in places:
-        whole = dotted(key)
+        whole = full_key(key)
         section, _, rest = whole.partition(".")
         if section not in ("model", "train", "task") or not rest:
-            raise unknown("key", key, [*SHORT, "task.OPTION"], where=found.where(*_standing(found, at, place)))
+            raise unknown(
+                "key", key, [*SHORT, "task.OPTION"], where=experiment.where(*_standing(experiment, at, place))
+            )
         if whole in seen:
             hint = f"It stands in {seen[whole]} already."
-            raise BadValue(f"'{key}' is varied twice.", hint, where=found.where(*_standing(found, at, place)))
+            raise InvalidValueError(
+                f"'{key}' is varied twice.", hint, where=experiment.where(*_standing(experiment, at, place))
+            )
         seen[whole] = ".".join(map(str, place[:-1]))
-    for index, group in enumerate(found.zip):
+    for index, group in enumerate(experiment.zip):
         if not group:
             hint = "Write key: [value, value], or leave it out."
-            raise BadValue("Nothing is zipped here.", hint, where=found.where("zip", index))
+            raise InvalidValueError("Nothing is zipped here.", hint, where=experiment.where("zip", index))
         lengths = {key: len(values) for key, values in group.items()}
         if len(set(lengths.values())) > 1:
             said = ", ".join(f"{key} {count}" for key, count in lengths.items())
-            raise BadValue(f"What is zipped must be equally long; here: {said}.", where=found.where("zip", index))
-    for key in found.select or ():
-        if dotted(key) not in seen:
-            raise unknown("varied key", key, [*found.vary, *seen], where=found.where("select"))
-    return found
+            raise InvalidValueError(
+                f"What is zipped must be equally long; here: {said}.", where=experiment.where("zip", index)
+            )
+    for key in experiment.tune or ():
+        if full_key(key) not in seen:
+            raise unknown("varied key", key, [*experiment.grid, *seen], where=experiment.where("select"))
+    return experiment
 
 
-def _standing(found: Experiment, at: tuple[str, ...], place: tuple[str | int, ...]) -> tuple[str | int, ...]:
+def _standing(experiment: Experiment, at: tuple[str, ...], place: tuple[str | int, ...]) -> tuple[str | int, ...]:
     """Where a key is written: in the scale if it says it, otherwise in the experiment itself."""
-    return (*at, *place) if at and found.written(*at, *place) else place
+    return (*at, *place) if at and experiment.written(*at, *place) else place

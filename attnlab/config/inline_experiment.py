@@ -7,18 +7,18 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attnlab.config.experiment import Experiment, checked
-from attnlab.config.inline_parts import merged, outside, part, variants
+from attnlab.config.experiment import Experiment, check_experiment
+from attnlab.config.inline_parts import merged, parse_part, parse_variants, split_outside_brackets
 from attnlab.config.validate import validated
 from attnlab.config.yaml import scalar
-from attnlab.errors import BadValue, unknown
+from attnlab.errors import InvalidValueError, unknown
 from attnlab.specs import Part
 
 SECTIONS = ("task", "model", "train")
 """What settings may speak of."""
 
 
-def inline(
+def inline_experiment(
     task: str | Sequence[str],
     *,
     attention: str | Sequence[str] = (),
@@ -42,32 +42,34 @@ def inline(
         settings: Nested data: ``{"model": ..., "train": ..., "task": ...}``.
 
     Raises:
-        BadValue: a value of the wrong type; a field that is varied twice.
-        UnknownName: a field that does not exist.
+        InvalidValueError: a value of the wrong type; a field that is varied twice.
+        UnknownNameError: a field that does not exist.
     """
     given = settings or {}
-    for section, held in given.items():
+    for section, stored in given.items():
         if section not in SECTIONS:
             raise unknown("section", section, SECTIONS, where=f"--set {section}")
-        if not isinstance(held, Mapping):
-            raise BadValue(f"'{section}' is a section.", f"Set what is in it: {section}.KEY.", where=f"--set {section}")
-    ladders = [part(word) for item in _list(task) for word in ([item] if ":" in item else item.split(","))]
+        if not isinstance(stored, Mapping):
+            raise InvalidValueError(
+                f"'{section}' is a section.", f"Set what is in it: {section}.KEY.", where=f"--set {section}"
+            )
+    ladders = [parse_part(word) for item in _list(task) for word in ([item] if ":" in item else item.split(","))]
     if complexity is not None and not len(complexity):
-        raise BadValue("No rung is named.", "Write 2,4,8, or leave it out to take all.", where="--complexity")
-    rungs = None if complexity is None else tuple(complexity)
+        raise InvalidValueError("No rung is named.", "Write 2,4,8, or leave it out to take all.", where="--complexity")
+    levels = None if complexity is None else tuple(complexity)
     climbs = [
-        {"ladder": found.name, "rungs": rungs, "options": merged(found.options, given.get("task", {}))}
-        for found in ladders
+        {"ladder": result.name, "rungs": levels, "options": merged(result.options, given.get("task", {}))}
+        for result in ladders
     ]
     varied: dict[str, Sequence[Any]] = {}
     for axis, said in (("attention", attention), ("position", position)):
         if said:
-            varied[axis] = tuple(_plainly(stack) for word in _list(said) for stack in variants(word))
+            varied[axis] = tuple(_plainly(stack) for word in _list(said) for stack in parse_variants(word))
             if vary and {axis, f"model.{axis}"} & set(vary):
-                raise BadValue(f"'{axis}' is varied twice.", "Name all of them in one place.", where="--vary")
+                raise InvalidValueError(f"'{axis}' is varied twice.", "Name all of them in one place.", where="--vary")
     varied |= {key: list(values) for key, values in (vary or {}).items()}
     data = {
-        "name": "-".join(found.name.rpartition("/")[-1].removesuffix(".yaml") for found in ladders),
+        "name": "-".join(result.name.rpartition("/")[-1].removesuffix(".yaml") for result in ladders),
         "question": "",
         "ladders": tuple(climbs),
         "vary": varied,
@@ -76,30 +78,32 @@ def inline(
         "model": given.get("model", {}),
         "train": given.get("train", {}),
     }
-    return checked(validated(Experiment, data, lambda place: ".".join(map(str, place))))
+    return check_experiment(validated(Experiment, data, lambda place: ".".join(map(str, place))))
 
 
-def values(words: Sequence[str]) -> dict[str, list[Any]]:
+def parse_grid(words: Sequence[str]) -> dict[str, list[Any]]:
     """What ``--vary`` words say.
 
     >>> values(["lr=1e-3,3e-3", "width=32,64"])
     {'lr': [0.001, 0.003], 'width': [32, 64]}
 
     Raises:
-        BadValue: a word is not ``key=value,value``, or a key stands twice.
+        InvalidValueError: a word is not ``key=value,value``, or a key stands twice.
     """
-    found: dict[str, list[Any]] = {}
+    result: dict[str, list[Any]] = {}
     for word in words:
         key, equals, listed = word.partition("=")
         if not (equals and key.strip() and listed.strip()):
-            raise BadValue(f"'{word}' names no values.", "Write key=value,value.", where="--vary")
-        if key.strip() in found:
-            raise BadValue(f"'{key.strip()}' is varied twice.", "Put all its values in one list.", where="--vary")
-        found[key.strip()] = [scalar(value.strip()) for value in outside(listed, ",")]
-    return found
+            raise InvalidValueError(f"'{word}' names no values.", "Write key=value,value.", where="--vary")
+        if key.strip() in result:
+            raise InvalidValueError(
+                f"'{key.strip()}' is varied twice.", "Put all its values in one list.", where="--vary"
+            )
+        result[key.strip()] = [scalar(value.strip()) for value in split_outside_brackets(listed, ",")]
+    return result
 
 
-def rungs(text: str | None) -> list[Any] | None:
+def parse_levels(text: str | None) -> list[Any] | None:
     """Rungs as the command line writes them: ``2,4,8``."""
     return None if text is None else [scalar(word.strip()) for word in text.split(",") if word.strip()]
 
@@ -108,7 +112,7 @@ def _list(words: str | Sequence[str]) -> Sequence[str]:
     return [words] if isinstance(words, str) else words
 
 
-def company(members: Sequence[str], level: int = 0, **more: Any) -> Experiment:
+def interference_experiment(members: Sequence[str], level: int = 0, **more: Any) -> Experiment:
     """The experiment of interference: every member alone, every pair, and all together.
 
     Args:
@@ -117,18 +121,18 @@ def company(members: Sequence[str], level: int = 0, **more: Any) -> Experiment:
         more: What :func:`inline` takes beside the task.
 
     Raises:
-        BadValue: fewer than two members.
+        InvalidValueError: fewer than two members.
     """
     if len(members) < 2:
-        raise BadValue("One task has no company.", "Name two or more: recall,copy.", where="interference")
+        raise InvalidValueError("One task has no company.", "Name two or more: recall,copy.", where="interference")
     groups = [*((member,) for member in members), *itertools.combinations(members, 2), tuple(members)]
-    found = inline("medley", complexity=[level], **more)
-    climb = found.ladders[0]
+    experiment = inline_experiment("medley", complexity=[level], **more)
+    entry = experiment.ladders[0]
     climbs = tuple(
-        climb.model_copy(update={"options": {**climb.options, "members": list(group)}})
+        entry.model_copy(update={"options": {**entry.options, "members": list(group)}})
         for group in dict.fromkeys(groups)
     )
-    return found.model_copy(update={"ladders": climbs, "name": f"interference-{'-'.join(map(_plain, members))}"})
+    return experiment.model_copy(update={"ladders": climbs, "name": f"interference-{'-'.join(map(_plain, members))}"})
 
 
 def _plainly(stack: Sequence[Part]) -> Any:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from attnlab.config.yaml import scalar
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.specs import Part
 
 
-def part(text: str) -> Part:
+def parse_part(text: str) -> Part:
     """One part with its options.
 
     >>> part("dape:kernel=3,width=16")
@@ -18,23 +18,23 @@ def part(text: str) -> Part:
     {'groups': [[0], [1, 2]]}
 
     Raises:
-        BadValue: an option is not written as ``key=value``.
+        InvalidValueError: an option is not written as ``key=value``.
     """
     name, _, rest = text.strip().partition(":")
     options: dict[str, Any] = {}
-    for word in outside(rest, ",") if rest else []:
+    for word in split_outside_brackets(rest, ",") if rest else []:
         key, equals, value = word.partition("=")
         if not (key.strip() and equals):
-            raise BadValue(f"'{word}' is not an option.", f"Write {name}:key=value,key=value.", where=text)
+            raise InvalidValueError(f"'{word}' is not an option.", f"Write {name}:key=value,key=value.", where=text)
         if key.strip() in options:
-            raise BadValue(f"The option '{key.strip()}' stands twice.", where=text)
+            raise InvalidValueError(f"The option '{key.strip()}' stands twice.", where=text)
         options[key.strip()] = scalar(value.strip())
     if not name:
-        raise BadValue("A name is missing.", "Write name, or name:key=value.", where=text or "''")
+        raise InvalidValueError("A name is missing.", "Write name, or name:key=value.", where=text or "''")
     return Part(name=name, options=options)
 
 
-def variants(text: str) -> list[tuple[Part, ...]]:
+def parse_variants(text: str) -> list[tuple[Part, ...]]:
     """Several variants, each one part or a stack of parts that take turns over the layers.
 
     A comma separates variants, unless what follows it is one more option of the part before it.
@@ -43,34 +43,34 @@ def variants(text: str) -> list[tuple[Part, ...]]:
     [['softmax'], ['dape:kernel=3,width=16'], ['softmax', 'gpam']]
     """
     words: list[str] = []
-    for piece in outside(text, ","):
+    for piece in split_outside_brackets(text, ","):
         if words and "=" in piece and ":" not in piece.split("=")[0]:
             words[-1] += f",{piece}"
         else:
             words.append(piece)
-    return [tuple(part(word) for word in _stack(variant)) for variant in words]
+    return [tuple(parse_part(word) for word in _stack(variant)) for variant in words]
 
 
-def settings(words: list[str]) -> dict[str, Any]:
+def parse_settings(words: list[str]) -> dict[str, Any]:
     """Nested data from ``--set`` words.
 
     >>> settings(["train.decay=0.1", "model.norm=post"])
     {'train': {'decay': 0.1}, 'model': {'norm': 'post'}}
 
     Raises:
-        BadValue: a word is not ``dotted.key=value``, or goes through a value that is no mapping.
+        InvalidValueError: a word is not ``dotted.key=value``, or goes through a value that is no mapping.
     """
     data: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
         steps = key.strip().split(".")
         if not equals or not all(steps):
-            raise BadValue(f"'{word}' is not a setting.", "Write dotted.key=value.", where="--set")
+            raise InvalidValueError(f"'{word}' is not a setting.", "Write dotted.key=value.", where="--set")
         inner = data
         for step in steps[:-1]:
             inner = inner.setdefault(step, {})
             if not isinstance(inner, dict):
-                raise BadValue(
+                raise InvalidValueError(
                     f"'{step}' is set to a value already.", "Set it, or what is in it.", where=f"--set {word}"
                 )
         inner[steps[-1]] = scalar(value.strip())
@@ -92,7 +92,7 @@ def _mappings(*values: Any) -> bool:
 def _stack(text: str) -> list[str]:
     """Split at ``+``, but not inside a number such as 1e+3."""
     pieces: list[str] = []
-    for piece in outside(text, "+"):
+    for piece in split_outside_brackets(text, "+"):
         if pieces and pieces[-1][-1:] in "eE" and "=" in pieces[-1] and piece[:1].isdigit():
             pieces[-1] += f"+{piece}"
         else:
@@ -100,7 +100,7 @@ def _stack(text: str) -> list[str]:
     return pieces
 
 
-def outside(text: str, separator: str) -> list[str]:
+def split_outside_brackets(text: str, separator: str) -> list[str]:
     """Split, but not inside brackets."""
     pieces, depth = [""], 0
     for letter in text:

@@ -24,7 +24,7 @@ class Ladder(Value):
     """The registered task."""
     complexity: str
     """The option that the ladder climbs."""
-    rungs: Annotated[tuple[int | float | str, ...], Strict(False), Field(min_length=1)]
+    levels: Annotated[tuple[int | float | str, ...], Strict(False), Field(min_length=1)]
     """Values of that option, easiest first."""
     default: int | float | str
     """The rung that is taken when none is asked for."""
@@ -52,9 +52,9 @@ def ladder(word: str) -> Ladder:
     """The shipped ladder of that name, or the one in that file.
 
     Raises:
-        UnknownName: no such ladder, or a key the format does not have.
-        BadFile: the file is missing or is not strict YAML.
-        BadValue: a field is of the wrong type.
+        UnknownNameError: no such ladder, or a key the format does not have.
+        InvalidFileError: the file is missing or is not strict YAML.
+        InvalidValueError: a field is of the wrong type.
     """
     return read_ladder(resources.find("tasks", word))
 
@@ -62,6 +62,6 @@ def ladder(word: str) -> Ladder:
 def read_ladder(path: Path) -> Ladder:
     """Read and check one ladder file."""
     document = read(path)
-    found = validated(Ladder, document.data, document.where)
-    found._document = document
-    return found
+    ladder = validated(Ladder, document.data, document.where)
+    ladder._document = document
+    return ladder

@@ -16,27 +16,27 @@ from attnlab.specs import Value
 
 def schema(kind: type[Value]) -> dict[str, Any]:
     """The JSON schema of a value, and of the values in it."""
-    said = kind.model_json_schema()
-    inner = said.get("$defs", {})
+    data = kind.model_json_schema()
+    inner = data.get("$defs", {})
     for value in _below(Value):
-        described = said if value is kind else inner.get(value.__name__, {})
+        described = data if value is kind else inner.get(value.__name__, {})
         properties, meant = described.get("properties", {}), meanings(value)
         for field, words in properties.items():
             if field in meant and "description" not in words:
                 properties[field] = dict(sorted({**words, "description": meant[field]}.items()))
-    return said
+    return data
 
 
 def meanings(kind: type[Value]) -> dict[str, str]:
     """The fields of a value that a sentence stands below, and the sentence."""
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for field, below in zip(body.body, body.body[1:], strict=False):
         match field, below:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                found[name] = inspect.cleandoc(text)
-    return found
+                result[name] = inspect.cleandoc(text)
+    return result
 
 
 def _below(kind: type[Value]) -> Iterator[type[Value]]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from attnlab.config.yaml import Place
-from attnlab.errors import AttnlabError, BadValue, unknown
+from attnlab.errors import AttnlabError, InvalidValueError, unknown
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -24,8 +24,8 @@ def validated(model: type[M], data: Any, where: Callable[[Place], str]) -> M:
         where: Tells the place of a field to a person.
 
     Raises:
-        UnknownName: a key that the value does not have.
-        BadValue: a field of the wrong type, out of range, or missing.
+        UnknownNameError: a key that the value does not have.
+        InvalidValueError: a field of the wrong type, out of range, or missing.
     """
     try:
         return model.model_validate(data)
@@ -48,13 +48,15 @@ def _told(
         place = error["loc"]
         return unknown("key", str(place[-1]), _fields(model, place[:-1]), where=where(place))
     if error["type"] == "missing":
-        return BadValue(f"'{error['loc'][-1]}' is missing.", "It has no default.", where=where(error["loc"][:-1]))
-    found = error["input"]
+        return InvalidValueError(
+            f"'{error['loc'][-1]}' is missing.", "It has no default.", where=where(error["loc"][:-1])
+        )
+    result = error["input"]
     reasons = dict.fromkeys(
         text.removeprefix("Value error, ").replace("tuple", "list").replace("Tuple", "List") for text in messages
     )
-    return BadValue(
-        "A mapping is not accepted here." if isinstance(found, BaseModel | dict) else f"It cannot be {found!r}.",
+    return InvalidValueError(
+        "A mapping is not accepted here." if isinstance(result, BaseModel | dict) else f"It cannot be {result!r}.",
         f"{'; or '.join(reasons)}.",
         where=where(place),
     )
@@ -80,8 +82,8 @@ def _fields(model: type[BaseModel], place: Place) -> list[str]:
     for step in place:
         inner = model.model_fields.get(str(step))
         candidates = [] if inner is None else [inner.annotation, *typing.get_args(inner.annotation)]
-        found = [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]
-        if not found:
+        result = [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]
+        if not result:
             break
-        model = found[0]
+        model = result[0]
     return list(model.model_fields)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from attnlab.errors import BadFile
+from attnlab.errors import InvalidFileError
 
 Place = tuple[str | int, ...]
 
@@ -118,12 +118,12 @@ def read(path: Path) -> Document:
     """Read a YAML file.
 
     Raises:
-        BadFile: it cannot be read, or is not strict YAML.
+        InvalidFileError: it cannot be read, or is not strict YAML.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadFile(f"It cannot be read: {error}.", where=str(path)) from None
+        raise InvalidFileError(f"It cannot be read: {error}.", where=str(path)) from None
     return parse(text, str(path))
 
 
@@ -134,7 +134,7 @@ def parse(text: str, name: str = "<text>") -> Document:
     {'lr': 0.001, 'answer': 'no'}
 
     Raises:
-        BadFile: it is not strict YAML; carries the line.
+        InvalidFileError: it is not strict YAML; carries the line.
     """
     if len(text) <= SHORT:
         try:
@@ -147,11 +147,13 @@ def parse(text: str, name: str = "<text>") -> Document:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         hint = "YAML here is data only: words, numbers, lists and mappings."
-        raise BadFile(f"Not valid YAML: {error.problem or error.context}.", hint, where=f"{name}:{line}") from None
+        raise InvalidFileError(
+            f"Not valid YAML: {error.problem or error.context}.", hint, where=f"{name}:{line}"
+        ) from None
     except yaml.YAMLError as error:
-        raise BadFile(f"Not valid YAML: {error}", where=name) from None
+        raise InvalidFileError(f"Not valid YAML: {error}", where=name) from None
     except RecursionError:
-        raise BadFile("It is nested too deeply, or holds itself.", where=name) from None
+        raise InvalidFileError("It is nested too deeply, or holds itself.", where=name) from None
 
 
 def _document(loader: Any, name: str) -> Document:
@@ -170,12 +172,12 @@ def scalar(text: str) -> Any:
 
 
 def _places(node: yaml.Node, place: Place) -> list[tuple[Place, int]]:
-    found = [(place, node.start_mark.line + 1)]
+    result = [(place, node.start_mark.line + 1)]
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             below = _places(value, (*place, key.value))
-            found += [(below[0][0], key.start_mark.line + 1), *below[1:]]
+            result += [(below[0][0], key.start_mark.line + 1), *below[1:]]
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            found += _places(item, (*place, index))
-    return found
+            result += _places(item, (*place, index))
+    return result

@@ -7,31 +7,33 @@ import math
 from torch import nn
 
 from attnlab.attention import Attention
-from attnlab.diagnosis._gain_control import bare, blocks
+from attnlab.diagnosis._gain_control import blocks, unwrapped
 from attnlab.diagnosis.result import Values
 from attnlab.metrics.token_selection import Choice, chosen
 from attnlab.model.transformer import Transformer
 from attnlab.position import Position
 from attnlab.specs import Modifiers
-from attnlab.tensors import Trace
+from attnlab.tensors import ActivationTrace
 
 COLUMNS = 128
 """Constraints for each head, at most."""
 
 
-def selected(model: Transformer, trace: Trace) -> dict[str, list[Values]]:
+def svm_values(model: Transformer, trace: ActivationTrace) -> dict[str, list[Values]]:
     """For each layer, one number per head; nothing for a layer without one query and one key map.
 
     The machine is found only where scores are a bilinear form of the stream: no rotation, no bias, no norm of queries,
     no score of a mechanism's own.
     """
-    found: dict[str, list[Values]] = {name: [] for name in ("weight-norm", "svm-correlation", "svm-margin", "svm-best")}
+    result: dict[str, list[Values]] = {
+        name: [] for name in ("weight-norm", "svm-correlation", "svm-margin", "svm-best")
+    }
     for layer, block in enumerate(blocks(model)):
-        attention, scores = bare(block.attention), trace.scores_BHTS[layer]
+        attention, scores = unwrapped(block.attention), trace.scores_BHTS[layer]
         choices: tuple[Choice, ...] = ()
-        if scores and maps(attention):
+        if scores and is_bilinear(attention):
             choices = chosen(
-                block.before(trace.stream_BTD[layer], 0),
+                block.before(trace.residual_BTD[layer], 0),
                 scores[0],
                 trace.weights_BHTS[layer][0],
                 attention.query.weight,
@@ -39,21 +41,21 @@ def selected(model: Transformer, trace: Trace) -> dict[str, list[Values]]:
                 bare=bilinear(model, attention),
                 columns=COLUMNS,
             )
-        found["weight-norm"].append(tuple(one.norm for one in choices))
+        result["weight-norm"].append(tuple(one.norm for one in choices))
         aligned = [one.alignment for one in choices]
-        found["svm-correlation"].append(tuple(one.correlation if one else math.nan for one in aligned))
-        found["svm-margin"].append(tuple(one.margin if one else math.nan for one in aligned))
-        found["svm-best"].append(tuple(one.best if one else math.nan for one in aligned))
-    return found
+        result["svm-correlation"].append(tuple(one.correlation if one else math.nan for one in aligned))
+        result["svm-margin"].append(tuple(one.margin if one else math.nan for one in aligned))
+        result["svm-best"].append(tuple(one.best if one else math.nan for one in aligned))
+    return result
 
 
-def maps(attention: Attention) -> bool:
+def is_bilinear(attention: Attention) -> bool:
     """Whether queries and keys are one linear map each, of as many channels per head."""
-    held = (getattr(attention, "query", None), getattr(attention, "key", None))
-    if not all(isinstance(one, nn.Linear) for one in held):
+    stored = (getattr(attention, "query", None), getattr(attention, "key", None))
+    if not all(isinstance(one, nn.Linear) for one in stored):
         return False
-    asked, answered = (one.weight.shape[0] for one in held if isinstance(one, nn.Linear))
-    return asked % attention.count == 0 and answered % (asked // attention.count) == 0
+    asked, answered = (one.weight.shape[0] for one in stored if isinstance(one, nn.Linear))
+    return asked % attention.num_heads == 0 and answered % (asked // attention.num_heads) == 0
 
 
 def bilinear(model: Transformer, attention: Attention) -> bool:

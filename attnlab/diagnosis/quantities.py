@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from attnlab import metrics
-from attnlab.errors import UnknownName, unknown
+from attnlab.errors import UnknownNameError, unknown
 from attnlab.metrics import reach, token_selection
-from attnlab.metrics.gradients import KINDS as WEIGHTS
+from attnlab.metrics.gradients import WEIGHT_KINDS as WEIGHTS
 from attnlab.metrics.gradients import gradients, query_to_value
 from attnlab.metrics.metric import METRICS, Metric, Point
 
-Kind = Literal["rank-collapse", "gradients", "attention", "tokens", "reach"]
-KINDS: tuple[Kind, ...] = ("rank-collapse", "gradients", "attention", "tokens", "reach")
+DiagnosisKind = Literal["rank-collapse", "gradients", "attention", "tokens", "reach"]
+DIAGNOSES: tuple[DiagnosisKind, ...] = ("rank-collapse", "gradients", "attention", "tokens", "reach")
 SELECTION = ("score-margin", "peak", "saturation")
 """Metrics of a trace that tell which tokens are selected."""
 NOCI = "arXiv:2206.03126"
@@ -73,7 +73,7 @@ RATIO = quantity(
     query_to_value,
     decades=True,
 )
-QUANTITIES: dict[Kind, dict[str, Metric]] = {
+QUANTITIES: dict[DiagnosisKind, dict[str, Metric]] = {
     "rank-collapse": {},
     "attention": {},
     "gradients": {
@@ -140,7 +140,7 @@ QUANTITIES: dict[Kind, dict[str, Metric]] = {
 }
 
 
-def home(metric: Metric) -> Kind:
+def diagnosis_of(metric: Metric) -> DiagnosisKind:
     """The diagnosis that tells a metric of a trace."""
     if metric.point is Point.SCORES or metric.name in SELECTION:
         return "tokens"
@@ -151,27 +151,27 @@ def home(metric: Metric) -> Kind:
     return "attention"
 
 
-def every() -> dict[str, tuple[Kind, Metric]]:
+def all_metrics() -> dict[str, tuple[DiagnosisKind, Metric]]:
     """Everything that is measured, by name, each with the diagnosis that tells it."""
     assert metrics.METRICS is METRICS, "the metrics are registered by importing their package"
-    traced = {name: (home(metric), metric) for name, metric in METRICS.items()}
-    return traced | {name: (kind, metric) for kind, held in QUANTITIES.items() for name, metric in held.items()}
+    traced = {name: (diagnosis_of(metric), metric) for name, metric in METRICS.items()}
+    return traced | {name: (kind, metric) for kind, stored in QUANTITIES.items() for name, metric in stored.items()}
 
 
-def asked(kind: Kind, only: tuple[str, ...] = ()) -> list[Metric]:
+def requested_metrics(kind: DiagnosisKind, only: tuple[str, ...] = ()) -> list[Metric]:
     """What a diagnosis tells, or the part that was asked for; noise of the queries alone unless it is asked for.
 
     Raises:
-        UnknownName: the diagnosis has no such metric.
+        UnknownNameError: the diagnosis has no such metric.
     """
-    known = every()
-    held = {name: metric for name, (at, metric) in known.items() if at == kind}
+    known = all_metrics()
+    stored = {name: metric for name, (at, metric) in known.items() if at == kind}
     for name in only:
-        if name in known and name not in held:
+        if name in known and name not in stored:
             hint = f"It is one of another: attnlab diagnose {known[name][0]} --only {name}"
-            raise UnknownName(f"There is no metric of {kind} '{name}'.", hint, where="--only")
-        if name not in held:
-            raise unknown(f"metric of {kind}", name, held, where="--only")
+            raise UnknownNameError(f"There is no metric of {kind} '{name}'.", hint, where="--only")
+        if name not in stored:
+            raise unknown(f"metric of {kind}", name, stored, where="--only")
     if only:
-        return [held[name] for name in only]
-    return [metric for name, metric in held.items() if not name.endswith("-noise") or name == "query-noise"]
+        return [stored[name] for name in only]
+    return [metric for name, metric in stored.items() if not name.endswith("-noise") or name == "query-noise"]

@@ -60,15 +60,15 @@ class Series:
     @property
     def greatest(self) -> Head | None:
         """The head of the greatest value; none where all are equal."""
-        found = [
+        result = [
             Head(layer, head, value)
             for layer, values in enumerate(self.heads, 1)
             for head, value in enumerate(values, 1)
             if not math.isnan(value)
         ]
-        if len({one.value for one in found}) < 2:
+        if len({one.value for one in result}) < 2:
             return None
-        return max(found, key=lambda one: one.value)
+        return max(result, key=lambda one: one.value)
 
 
 @dataclass(frozen=True)

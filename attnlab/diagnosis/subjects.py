@@ -16,64 +16,64 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnlab.config.inline_parts import merged, part, variants
+from attnlab.config.inline_parts import merged, parse_part, parse_variants
 from attnlab.config.yaml import scalar
-from attnlab.diagnosis._gain_control import turned_up
-from attnlab.errors import BadValue, unknown
+from attnlab.diagnosis._gain_control import match_gain
+from attnlab.errors import InvalidValueError, unknown
 from attnlab.experiments.plan import SECTIONS, Known
 from attnlab.experiments.request import Variant
-from attnlab.model.transformer import Answer, Transformer, build
+from attnlab.model.transformer import ModelOutput, Transformer, build
 from attnlab.specs import ModelSpec, Part, TaskSpec
-from attnlab.tasks import Stream
+from attnlab.tasks import Split
 from attnlab.tasks.base import TASKS, Batch
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source, generator
-from attnlab.tensors import Trace
+from attnlab.tensors import ActivationTrace
 from attnlab.training.scoring import asked, due
 
 NOISE = 32
 """Tokens of a sequence of noise, unless told otherwise."""
 
 
-class Shown(NamedTuple):
+class ProbeBatch(NamedTuple):
     """Sequences, what is asked of them, and the answers."""
 
-    asked_N: Tensor
-    due_N: Tensor
+    query_positions_N: Tensor
+    targets_N: Tensor
     inputs_BT: Tensor | None = None
-    stream_BTD: Tensor | None = None
+    residual_BTD: Tensor | None = None
     """Noise in the place of embedded tokens."""
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class DiagnosisSubject:
     """One model and its sequences; all exhibits of one variant differ by their seed."""
 
     variant: str
     model: Transformer
-    batches: Callable[[int], Shown]
+    batches: Callable[[int], ProbeBatch]
     """What it is shown, by number."""
 
-    def answer(self, index: int = 0, *, trace: bool = False) -> Answer:
+    def forward(self, index: int = 0, *, trace: bool = False) -> ModelOutput:
         """What the model says of its sequences."""
         shown = self.batches(index)
-        if shown.stream_BTD is not None:
-            return self.model.answered(shown.stream_BTD, shown.asked_N, trace)
-        return self.model(shown.inputs_BT, shown.asked_N, trace)
+        if shown.residual_BTD is not None:
+            return self.model.answered(shown.residual_BTD, shown.query_positions_N, trace)
+        return self.model(shown.inputs_BT, shown.query_positions_N, trace)
 
-    def trace(self) -> Trace:
+    def trace(self) -> ActivationTrace:
         """Its inside, without gradients."""
         with torch.no_grad():
-            return self.answer(trace=True).trace[0]
+            return self.forward(trace=True).trace[0]
 
     def loss(self, index: int = 0) -> Tensor:
         """Nats per question."""
-        answer = self.answer(index)
-        return functional.cross_entropy(answer.logits_NV, self.batches(index).due_N) + answer.auxiliary
+        answer = self.forward(index)
+        return functional.cross_entropy(answer.logits_NV, self.batches(index).targets_N) + answer.auxiliary
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DiagnosisRequest:
     """Fresh variants and what they are shown.
 
     Args:
@@ -101,113 +101,119 @@ class Wanted:
     gain: float | None = None
 
 
-def wanted(attention: str | None, position: str | None, *, task: str | None, complexity: Any, **more: Any) -> Wanted:
+def diagnosis_request(
+    attention: str | None, position: str | None, *, task: str | None, complexity: Any, **more: Any
+) -> DiagnosisRequest:
     """What words ask for: inline variants and positions, a task, a rung.
 
     Raises:
-        BadValue: a word that is no part, with its options.
+        InvalidValueError: a word that is no part, with its options.
     """
-    return Wanted(
-        attentions=variants(attention) if attention else (),
-        positions=[one for stack in variants(position) for one in stack] if position else (),
-        task=None if task is None else part(task),
+    return DiagnosisRequest(
+        attentions=parse_variants(attention) if attention else (),
+        positions=[one for stack in parse_variants(position) for one in stack] if position else (),
+        task=None if task is None else parse_part(task),
         complexity=scalar(complexity) if isinstance(complexity, str) else complexity,
         **more,
     )
 
 
-def exhibits(wanted: Wanted) -> Iterator[Exhibit]:
+def diagnosis_subjects(request: DiagnosisRequest) -> Iterator[DiagnosisSubject]:
     """Every variant with every seed, in order, each beside its control.
 
     Raises:
         AttnlabError: a name, value or pairing that does not exist.
     """
-    if wrong := set(wanted.settings) - set(SECTIONS):
+    if wrong := set(request.settings) - set(SECTIONS):
         raise unknown("section", min(wrong), SECTIONS, where=f"--set {min(wrong)}")
-    task, base = (None, {}) if wanted.task is None else asked_task(wanted, wanted.task)
-    base = merged(base, wanted.settings.get("model", {}))
+    task, base = (None, {}) if request.task is None else requested_task(request, request.task)
+    base = merged(base, request.settings.get("model", {}))
     known = Known()
-    for attention in wanted.attentions or (None,):
-        for position in wanted.positions or (None,):
+    for attention in request.attentions or (None,):
+        for position in request.positions or (None,):
             model = known.model(base, attention, position)
             if task is not None:
                 known.rehearse(model, task)
             label = "+".join(map(str, model.attention))
-            label = f"{label} · {model.position}" if len(wanted.positions) > 1 else label
+            label = f"{label} · {model.position}" if len(request.positions) > 1 else label
             plain = [one.name for one in model.attention] == ["softmax"]
-            fresh = [made(model, label, wanted, task, seed) for seed in wanted.seeds]
+            fresh = [build_subject(model, label, request, task, seed) for seed in request.seeds]
             yield from fresh
-            if wanted.control and not plain:
+            if request.control and not plain:
                 softmax = model.model_copy(update={"attention": (Part(name="softmax"),)})
-                for seed, exhibit in zip(wanted.seeds, fresh, strict=True):
-                    twin = made(softmax, f"softmax as loud as {label}", wanted, task, seed)
-                    turned_up(twin.model, exhibit.model, stream_of(exhibit))
+                for seed, subject in zip(request.seeds, fresh, strict=True):
+                    twin = build_subject(softmax, f"softmax as loud as {label}", request, task, seed)
+                    match_gain(twin.model, subject.model, embedding_of(subject))
                     yield twin
 
 
-def asked_task(wanted: Wanted, named: Part) -> tuple[TaskSpec, dict[str, Any]]:
+def requested_task(request: DiagnosisRequest, named: Part) -> tuple[TaskSpec, dict[str, Any]]:
     """The task at its rung and length, and the ladder's settings of the model."""
-    climbed = find_ladder(named.name)
-    options = {**named.options, **wanted.settings.get("task", {})}
-    if wanted.length is not None:
-        entry = TASKS.entry(climbed.task)
+    ladder = find_ladder(named.name)
+    options = {**named.options, **request.settings.get("task", {})}
+    if request.length is not None:
+        entry = TASKS.entry(ladder.task)
         if "length" not in entry.options:
-            found = f"'{climbed.name}' has no length of its own: its complexity, {climbed.complexity}, decides it."
-            raise BadValue(found, "Use --complexity, or noise: --input gaussian --length.", where="--length")
-        options["length"] = wanted.length
-    return task_spec(climbed, options, wanted.complexity), climbed.model
+            result = f"'{ladder.name}' has no length of its own: its complexity, {ladder.complexity}, decides it."
+            raise InvalidValueError(result, "Use --complexity, or noise: --input gaussian --length.", where="--length")
+        options["length"] = request.length
+    return task_spec(ladder, options, request.complexity), ladder.model
 
 
-def made(model: ModelSpec, label: str, wanted: Wanted, task: TaskSpec | None, seed: int) -> Exhibit:
+def build_subject(
+    model: ModelSpec, label: str, request: DiagnosisRequest, task: TaskSpec | None, seed: int
+) -> DiagnosisSubject:
     """One fresh model beside its sequences: equal seeds give equal weights and equal sequences."""
     if task is None:
-        length, vocabulary = wanted.length or NOISE, model.width
-        batches = noise(seed, wanted.batch, length, model.width)
+        length, vocabulary = request.length or NOISE, model.width
+        batches = noise_batches(seed, request.batch, length, model.width)
     else:
         source = Source(task, seed)
         length, vocabulary = source.length, source.vocabulary
-        batches = validation(source, wanted.batch)
-    drawn = int(generator(seed, Stream.INIT).integers(2**63))
+        batches = validation_batches(source, request.batch)
+    drawn = int(generator(seed, Split.INIT).integers(2**63))
     built = build(model, vocabulary=vocabulary, length=length, seed=drawn).double()
-    if wanted.gain is not None:
-        rescaled(built, wanted.gain)
-    return Exhibit(label, built, batches)
+    if request.gain is not None:
+        rescale_branches(built, request.gain)
+    return DiagnosisSubject(label, built, batches)
 
 
-def validation(source: Source, batch: int) -> Callable[[int], Shown]:
+def validation_batches(source: Source, batch: int) -> Callable[[int], ProbeBatch]:
     """Batches of the validation stream."""
 
-    def one(index: int) -> Shown:
-        found = source.task.facing(Stream.VALIDATION).sample(generator(source.seed, Stream.VALIDATION, index), batch)
-        return shown(found)
+    def one(index: int) -> ProbeBatch:
+        result = source.task.for_split(Split.VALIDATION).sample(generator(source.seed, Split.VALIDATION, index), batch)
+        return probe_batch(result)
 
     return one
 
 
-def shown(batch: Batch) -> Shown:
+def probe_batch(batch: Batch) -> ProbeBatch:
     """A batch as tensors."""
-    return Shown(torch.from_numpy(asked(batch)), torch.from_numpy(due(batch)), torch.from_numpy(batch.inputs_BT.copy()))
+    return ProbeBatch(
+        torch.from_numpy(asked(batch)), torch.from_numpy(due(batch)), torch.from_numpy(batch.inputs_BT.copy())
+    )
 
 
-def noise(seed: int, batch: int, length: int, width: int) -> Callable[[int], Shown]:
+def noise_batches(seed: int, batch: int, length: int, width: int) -> Callable[[int], ProbeBatch]:
     """Batches of tokens drawn from N(0, 1), with answers drawn at random to all of them."""
 
-    def one(index: int) -> Shown:
-        random = generator(seed, Stream.VALIDATION, index)
+    def one(index: int) -> ProbeBatch:
+        random = generator(seed, Split.VALIDATION, index)
         stream_BTD = torch.from_numpy(random.standard_normal((batch, length, width)))
-        due_N = torch.from_numpy(random.integers(0, width, batch * length))
-        return Shown(torch.arange(batch * length), due_N, stream_BTD=stream_BTD)
+        targets_N = torch.from_numpy(random.integers(0, width, batch * length))
+        return ProbeBatch(torch.arange(batch * length), targets_N, residual_BTD=stream_BTD)
 
     return one
 
 
-def stream_of(exhibit: Exhibit) -> Tensor:
+def embedding_of(subject: DiagnosisSubject) -> Tensor:
     """What the first block reads."""
-    return exhibit.trace().stream_BTD[0]
+    return subject.trace().residual_BTD[0]
 
 
 @torch.no_grad()
-def rescaled(model: Transformer, gain: float) -> None:
+def rescale_branches(model: Transformer, gain: float) -> None:
     """Every branch writes with weights of variance ``gain^2 / inputs``, whatever the depth."""
     scale = gain * (2 * len(model.blocks)) ** 0.5
     for name, weight in model.named_parameters():

@@ -13,33 +13,33 @@ from typing import Any
 import numpy as np
 import torch
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.model.transformer import Transformer
 from attnlab.records import Score
-from attnlab.specs import RunSpec, Stream, TaskSpec
+from attnlab.specs import RunSpec, Split, TaskSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.eval_levels import trained_length
 from attnlab.training.extrapolation import Mode, check_length, check_mode
-from attnlab.training.load_model import Arrays, revived
+from attnlab.training.load_model import Arrays, rebuild_model
 from attnlab.training.scoring import Scored, score
-from attnlab.training.stepper import reply
+from attnlab.training.stepper import predict_batch
 
 
 @dataclass(frozen=True)
-class Extent:
+class LevelScore:
     """What a model answered at one length or rung."""
 
     length: int
     """Tokens of the longest sequence."""
-    complexity: Any
-    trained: int
+    level: Any
+    trained_length: int
     """Tokens of the longest sequence it was trained on."""
     accuracy: Score
-    answers: Score
+    exact_match: Score
     """Whole answers."""
     loss: float | None
     """Nats per question."""
-    ceiling: float = 1.0
+    best_accuracy: float = 1.0
     """The best that can be done; nan where nobody knows it."""
 
 
@@ -51,7 +51,7 @@ def evaluate(
     mode: Mode = "trained",
     sequences: int | None = None,
     device: torch.device | None = None,
-) -> Iterator[Extent]:
+) -> Iterator[LevelScore]:
     """What a run's model answers to each of some tasks, one after the other.
 
     Args:
@@ -63,38 +63,46 @@ def evaluate(
         device: Where; the CPU if none is given.
 
     Raises:
-        Pairing: the mode does not fit the run's position.
-        BadValue: sequences longer than the model's tables, or with tokens it never saw.
+        IncompatiblePartsError: the mode does not fit the run's position.
+        InvalidValueError: sequences longer than the model's tables, or with tokens it never saw.
     """
     machine = device or torch.device("cpu")
-    home = Source(spec.task, spec.seed, spec.train.examples)
+    home = Source(spec.task, spec.seed, spec.train.train_examples)
     check_mode(spec.model.position, mode)
     sources = [Source(task, spec.seed) for task in tasks]
     for source in sources:
         if source.task.vocabulary > home.vocabulary:
-            found = f"At {source.spec.knob} {source.spec.complexity} there are {source.task.vocabulary} tokens."
-            raise BadValue(found, f"The run knows {home.vocabulary}: take a lower rung.", where="--complexity")
-    models = {task.length: revived(spec, weights, home, mode, task.length) for task in (one.task for one in sources)}
+            result = f"At {source.spec.complexity} {source.spec.level} there are {source.task.vocabulary} tokens."
+            raise InvalidValueError(
+                result, f"The run knows {home.vocabulary}: take a lower rung.", where="--complexity"
+            )
+    models = {
+        task.length: rebuild_model(spec, weights, home, mode, task.length) for task in (one.task for one in sources)
+    }
     for length, model in sorted(models.items()):
         check_length(model, length, home.length)
     for source in sources:
         scored = tested(
-            models[source.task.length].to(machine), source, sequences or spec.train.test, spec.train.batch, machine
+            models[source.task.length].to(machine),
+            source,
+            sequences or spec.train.test_examples,
+            spec.train.batch_size,
+            machine,
         )
-        ceiling, trained = source.task.ceiling, trained_length(spec.task)
-        yield Extent(source.task.length, source.spec.complexity, trained, **scored._asdict(), ceiling=ceiling)
+        ceiling, trained = source.task.best_accuracy, trained_length(spec.task)
+        yield LevelScore(source.task.length, source.spec.level, trained, **scored._asdict(), best_accuracy=ceiling)
 
 
 def tested(model: Transformer, source: Source, sequences: int, batch: int, device: torch.device) -> Scored:
     """Scores on the test stream, batch by batch."""
     right = questions = perfect = asked = 0
     nats = lucky = 0.0
-    for index, one in enumerate(source.held(Stream.TEST, sequences, batch), start=1):
-        predicted_N, surprise = reply(model, one, index, device)
+    for index, one in enumerate(source.iter_held_out(Split.TEST, sequences, batch), start=1):
+        predicted_N, loss = predict_batch(model, one, index, device)
         part = score([one], [predicted_N.cpu().numpy()], source.task.chance)
         right, questions = right + part.accuracy.correct, questions + part.accuracy.total
-        perfect, asked = perfect + part.answers.correct, asked + part.answers.total
-        nats, lucky = nats + float(surprise), lucky + part.answers.chance * part.answers.total
+        perfect, asked = perfect + part.exact_match.correct, asked + part.exact_match.total
+        nats, lucky = nats + float(loss), lucky + part.exact_match.chance * part.exact_match.total
     tokens = Score(correct=right, total=questions, chance=source.task.chance)
     whole = Score(correct=perfect, total=asked, chance=lucky / asked if asked else source.task.chance)
     return Scored(tokens, whole, nats / questions if questions and np.isfinite(nats) else None)

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from attnlab.errors import AttnlabError, BadValue, UnknownName
-from attnlab.evaluation._levels import Extent
+from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
+from attnlab.evaluation._levels import LevelScore
 from attnlab.evaluation._levels import evaluate as run
 from attnlab.records import Record
 from attnlab.storage import Store
-from attnlab.storage.find_run import found
-from attnlab.storage.status import stores
+from attnlab.storage.find_run import find_run
+from attnlab.storage.status import find_stores
 from attnlab.storage.weights import read
 from attnlab.training.environment import device
-from attnlab.training.eval_levels import harder, longer
+from attnlab.training.eval_levels import at_lengths, at_levels
 from attnlab.training.extrapolation import Mode
 
 
@@ -25,39 +25,41 @@ def evaluate(
     store: Path,
     *,
     lengths: Sequence[int] = (),
-    rungs: Sequence[Any] = (),
+    levels: Sequence[Any] = (),
     mode: Mode = "trained",
     sequences: int | None = None,
     device_name: str = "auto",
-    progress: Callable[[Extent], None] = lambda extent: None,
-) -> tuple[Record, list[Extent]]:
+    progress: Callable[[LevelScore], None] = lambda extent: None,
+) -> tuple[Record, list[LevelScore]]:
     """What the model of a run answers beyond its own rung.
 
     Args:
         word: The run's id, or the start of it.
         store: A folder of results, or one of several such folders.
         lengths: Lengths in tokens.
-        rungs: Rungs of its task; nothing, and no lengths, takes its own rung.
+        levels: Rungs of its task; nothing, and no lengths, takes its own rung.
         mode: How positions reach beyond the trained length.
         sequences: Test sequences of each; None takes as many as the run's own test had.
         device_name: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         progress: Takes what is known of each as soon as it is.
 
     Raises:
-        UnknownName: no such run; names the closest.
-        BadValue: a length or a rung that the task or the model does not accept.
+        UnknownNameError: no such run; names the closest.
+        InvalidValueError: a length or a rung that the task or the model does not accept.
         StoreError: the run kept no weights.
     """
-    if lengths and rungs:
-        raise BadValue("Both lengths and rungs are given.", "Give one of --length and --complexity.", where="evaluate")
+    if lengths and levels:
+        raise InvalidValueError(
+            "Both lengths and rungs are given.", "Give one of --length and --complexity.", where="evaluate"
+        )
     record, path = _sought(word, store)
     task = record.spec.task
-    asked = longer(task, list(lengths)) if lengths else harder(task, list(rungs) or [task.complexity])
+    requested = at_lengths(task, list(lengths)) if lengths else at_levels(task, list(levels) or [task.level])
     weights, _ = read(path)
     extents = []
     place = device(device_name)
     try:
-        for extent in run(record.spec, weights, asked, mode=mode, sequences=sequences, device=place):
+        for extent in run(record.spec, weights, requested, mode=mode, sequences=sequences, device=place):
             extents.append(extent)
             progress(extent)
     except AttnlabError as error:
@@ -68,11 +70,11 @@ def evaluate(
 def _sought(word: str, store: Path) -> tuple[Record, Path]:
     """The record of a run and the file of its weights; a wrong id is told with the closest ones."""
     try:
-        return found(word, store)
-    except UnknownName as error:
-        ids = [record.id for place in stores(store) for record in Store(place).records()]
+        return find_run(word, store)
+    except UnknownNameError as error:
+        ids = [record.id for path in find_stores(store) for record in Store(path).records()]
         close = difflib.get_close_matches(word.lower(), ids, n=3, cutoff=0.5)
         guess = f"; did you mean {' or '.join(close)}?" if close else "."
-        raise UnknownName(error.found.rstrip(".") + guess, error.hint, where=f"run {word}") from None
+        raise UnknownNameError(error.problem.rstrip(".") + guess, error.hint, where=f"run {word}") from None
     except AttnlabError as error:
-        raise type(error)(error.found, error.hint, where=f"run {word}") from None
+        raise type(error)(error.problem, error.hint, where=f"run {word}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import final
 
-from attnlab.execution.jobs import Job, Post, Setting, work
+from attnlab.execution.jobs import Job, Send, WorkerSettings, run_job
 from attnlab.training.interruption import Interruption
 
 
@@ -13,18 +13,18 @@ from attnlab.training.interruption import Interruption
 class Inline:
     """One job after the other, in this process, with all of torch's threads."""
 
-    words = "here, one after the other"
-    count = 1
+    description = "here, one after the other"
+    num_workers = 1
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
+    def __init__(self, setting: WorkerSettings) -> None:
+        self.settings = setting
 
-    def run(self, jobs: Iterable[Job], post: Post, interruption: Interruption) -> None:
+    def run(self, jobs: Iterable[Job], post: Send, interruption: Interruption) -> None:
         """Work through the jobs."""
         for job in jobs:
-            if interruption.asked:
+            if interruption.requested:
                 return
-            work(job, self.setting, post)
+            run_job(job, self.settings, post)
 
     def close(self) -> None:
         """Nothing to let go."""

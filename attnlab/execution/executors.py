@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from attnlab.errors import BadValue, unknown
+from attnlab.errors import InvalidValueError, unknown
 from attnlab.execution._inline import Inline
-from attnlab.execution.jobs import Executor, Setting
+from attnlab.execution.jobs import Executor, WorkerSettings
 from attnlab.execution.processes import Processes, workers
 from attnlab.training.environment import device
-from attnlab.training.vmap_width import Lanes
+from attnlab.training.vmap_width import VmapWidth
 
-KINDS = ("inline", "processes", "ray")
+EXECUTORS = ("inline", "processes", "ray")
 
 
-def executor_of(
+def make_executor(
     word: str,
     device_name: str = "auto",
     files: Sequence[Path] = (),
@@ -24,7 +24,7 @@ def executor_of(
     weights: bool = True,
     address: str | None = None,
     runs: int | None = None,
-    lanes: Lanes = "auto",
+    vmap: VmapWidth = "auto",
 ) -> Executor:
     """The executor that a word names.
 
@@ -35,29 +35,31 @@ def executor_of(
         weights: Whether the weights of finished runs are kept.
         address: Of an existing Ray cluster; an address asks for ``ray``.
         runs: How many runs there are: no more workers than that are started.
-        lanes: How many runs are stacked into one program.
+        vmap: How many runs are stacked into one program.
 
     Raises:
-        UnknownName: no such executor.
-        BadValue: the number of workers is no number of at least 1; Ray is not installed, or not to be reached.
+        UnknownNameError: no such executor.
+        InvalidValueError: the number of workers is no number of at least 1; Ray is not installed, or not to be reached.
         DeviceError: this machine has no such device.
     """
     kind, _, number = word.partition(":")
-    if kind not in KINDS:
-        raise unknown("executor", kind, KINDS, where="--executor")
+    if kind not in EXECUTORS:
+        raise unknown("executor", kind, EXECUTORS, where="--executor")
     if number and not (number.isdigit() and int(number) >= 1):
-        raise BadValue(f"'{number}' is no number of workers.", f"Write {kind}:2.", where=f"--executor {word}")
+        raise InvalidValueError(f"'{number}' is no number of workers.", f"Write {kind}:2.", where=f"--executor {word}")
     if address and kind == "inline":
-        raise BadValue("A cluster is not inline.", "Leave --executor out, or write ray.", where="--ray-address")
+        raise InvalidValueError(
+            "A cluster is not inline.", "Leave --executor out, or write ray.", where="--ray-address"
+        )
     place = device(device_name).type
     whole = tuple(path.resolve() for path in files)
-    how: dict[str, Any] = {"device": place, "files": whole, "weights": weights, "lanes": lanes}
+    how: dict[str, Any] = {"device": place, "files": whole, "weights": weights, "lanes": vmap}
     if kind == "ray" or address:
-        from attnlab.execution._ray import Cluster
+        from attnlab.execution._ray import RayCluster
 
         most = [count for count in (int(number or 0), runs) if count]
-        return Cluster(Setting(**how), min(most, default=None), address)
+        return RayCluster(WorkerSettings(**how), min(most, default=None), address)
     if kind == "inline":
-        return Inline(Setting(threads=None, **how))
+        return Inline(WorkerSettings(threads=None, **how))
     count = int(number) if number else workers(place)
-    return Processes(min(count, runs or count), Setting(**how))
+    return Processes(min(count, runs or count), WorkerSettings(**how))

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from attnlab.errors import AttnlabError, Interrupted
+from attnlab.errors import AttnlabError, InterruptedTraining
 from attnlab.records import Record
-from attnlab.registry import told
+from attnlab.registry import describe_exception
 from attnlab.specs import RunSpec
 from attnlab.training.events import Event
 from attnlab.training.interruption import Interruption
-from attnlab.training.loop import bundle_name
+from attnlab.training.loop import group_name
 from attnlab.training.stepper import Arrays
-from attnlab.training.vmap_width import Lanes
+from attnlab.training.vmap_width import VmapWidth
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Setting:
+class WorkerSettings:
     """How the jobs of a sweep are worked through."""
 
     device: str = "cpu"
@@ -42,9 +42,9 @@ class Setting:
     """Threads of a worker; None leaves the choice to torch."""
     weights: bool = True
     """Whether the weights of finished runs are sent back."""
-    pause: float = 20.0
+    checkpoint_seconds: float = 20.0
     """Seconds between two checkpoints."""
-    lanes: Lanes = "auto"
+    vmap: VmapWidth = "auto"
     """Runs that are stacked into one program."""
 
 
@@ -116,20 +116,20 @@ class Tick:
 
 
 Message = Progressed | Saved | Learned | Recorded | Finished | Failed | Stopped | Ready | Tick
-Post = Callable[[Message], None]
+Send = Callable[[Message], None]
 """Takes every message, in the driver."""
 
 
 class Executor(Protocol):
     """Something that works through jobs. Its workers are started once, and stay until it is closed."""
 
-    words: str
+    description: str
     """What it is, for a person."""
-    count: int
+    num_workers: int
     """Jobs that are worked on at once."""
-    setting: Setting
+    settings: WorkerSettings
 
-    def run(self, jobs: Iterable[Job], post: Post, interruption: Interruption) -> None:
+    def run(self, jobs: Iterable[Job], post: Send, interruption: Interruption) -> None:
         """Work until every job has been finished, has failed or was stopped.
 
         Jobs are taken as workers become free. Once ``interruption`` is asked for, no more are taken, and those on
@@ -140,56 +140,56 @@ class Executor(Protocol):
         """Let the workers go."""
 
 
-class Mail:
+class RemoteCheckpointer:
     """The vault of a worker: what is to be kept is sent to the driver."""
 
-    def __init__(self, job: Job, setting: Setting, post: Post) -> None:
-        self.job, self.setting, self.post = job, setting, post
+    def __init__(self, job: Job, setting: WorkerSettings, post: Send) -> None:
+        self.job, self.settings, self.send = job, setting, post
 
     def save(self, name: str, arrays: Arrays, about: Mapping[str, Any]) -> None:
         """Send a checkpoint."""
-        self.post(Saved(name, arrays, about))
+        self.send(Saved(name, arrays, about))
 
     def load(self, name: str) -> tuple[Arrays, dict[str, Any]] | None:
         """The checkpoint that came with the job, if it is of all its runs together."""
-        kept = self.job.checkpoint
-        return (kept[0], dict(kept[1])) if kept and name == self.job.name else None
+        saved = self.job.checkpoint
+        return (saved[0], dict(saved[1])) if saved and name == self.job.name else None
 
-    def finish(self, run: str, weights: Arrays) -> None:
+    def save_weights(self, run: str, weights: Arrays) -> None:
         """Send the weights of a finished run."""
-        if self.setting.weights:
-            self.post(Learned(run, weights))
+        if self.settings.weights:
+            self.send(Learned(run, weights))
 
 
-def work(job: Job, setting: Setting, post: Post) -> None:
+def run_job(job: Job, setting: WorkerSettings, post: Send) -> None:
     """Do one job, wherever this is; whatever happens is told."""
     from attnlab.training.environment import device
-    from attnlab.training.run import trained
+    from attnlab.training.run import train_groups
 
     def progress(event: Event) -> None:
         post(Progressed(event))
 
     try:
-        mail = Mail(job, setting, post)
+        mail = RemoteCheckpointer(job, setting, post)
         place = device(setting.device)
-        how: dict[str, Any] = {"resume": True, "pause": setting.pause, "lanes": setting.lanes}
+        how: dict[str, Any] = {"resume": True, "pause": setting.checkpoint_seconds, "lanes": setting.vmap}
         whole: list[Record] = []
-        for records in trained(job.specs, progress, device=place, vault=mail, **how):
+        for records in train_groups(job.specs, progress, device=place, checkpointer=mail, **how):
             if len(records) == len(job.specs):
                 whole = records
             else:
                 post(Recorded(tuple(records)))
-    except Interrupted:
+    except InterruptedTraining:
         post(Stopped(job.name))
     except AttnlabError as error:
         post(Failed(job, " ".join(str(error).split())))
     except Exception as error:  # one run's fault is that run's record, never the sweep's end
-        post(Failed(job, told(error).replace("\n", " ")))
+        post(Failed(job, describe_exception(error).replace("\n", " ")))
     else:
         post(Finished(job.name, tuple(whole)))
 
 
-def left(job: Job, message: Message) -> Job:
+def remaining_job(job: Job, message: Message) -> Job:
     """What is left of a job after a message of its worker: for the next one, should this one be lost."""
     match message:
         case Saved(name, arrays, about) if name == job.name:
@@ -197,5 +197,5 @@ def left(job: Job, message: Message) -> Job:
         case Recorded(records):
             done = {record.id for record in records}
             rest = tuple(spec for spec in job.specs if spec.id not in done)
-            return job if len(rest) == len(job.specs) else Job(bundle_name(rest), rest)
+            return job if len(rest) == len(job.specs) else Job(group_name(rest), rest)
     return job

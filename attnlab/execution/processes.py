@@ -22,15 +22,15 @@ from attnlab.execution.jobs import (
     Finished,
     Job,
     Message,
-    Post,
     Ready,
     Recorded,
     Saved,
-    Setting,
+    Send,
     Stopped,
     Tick,
-    left,
-    work,
+    WorkerSettings,
+    remaining_job,
+    run_job,
 )
 from attnlab.training.interruption import Interruption
 
@@ -67,7 +67,7 @@ class Worker:
     job: Job | None = None
     here: bool = False
     """Whether it has said that it can work."""
-    seat: int = 0
+    rank: int = 0
     """Which of the workers it is, counted from 0; whoever replaces it has the same."""
 
 
@@ -80,22 +80,22 @@ class Processes:
         setting: How jobs are worked through.
     """
 
-    def __init__(self, count: int, setting: Setting) -> None:
-        self.count, self.setting = count, setting
-        self.words = f"{count} processes" if count > 1 else "1 process"
-        self.staff: list[Worker] = []
+    def __init__(self, count: int, setting: WorkerSettings) -> None:
+        self.num_workers, self.settings = count, setting
+        self.description = f"{count} processes" if count > 1 else "1 process"
+        self.workers: list[Worker] = []
 
-    def run(self, jobs: Iterable[Job], post: Post, interruption: Interruption) -> None:
+    def run(self, jobs: Iterable[Job], post: Send, interruption: Interruption) -> None:
         """Work through the jobs."""
         queue = Queue(iter(jobs))
         try:
             while True:
-                if not interruption.asked:
+                if not interruption.requested:
                     self._give(queue)
-                busy = [worker for worker in self.staff if worker.job]
+                busy = [worker for worker in self.workers if worker.job]
                 if not busy:
                     return
-                if interruption.asked:
+                if interruption.requested:
                     for worker in busy:  # at every beat: one that is not listening yet ignores it
                         os.kill(worker.process.pid or 0, signal.SIGINT)
                 self._hear(busy, queue, post, interruption)
@@ -106,36 +106,36 @@ class Processes:
 
     def close(self) -> None:
         """Let the workers go, at once."""
-        for worker in self.staff:
+        for worker in self.workers:
             worker.process.kill()
             worker.process.join()
             worker.line.close()
-        self.staff = []
+        self.workers = []
 
     def _give(self, queue: Queue) -> None:
         """A job for every idle worker, and workers for what is waiting."""
-        idle = [worker for worker in self.staff if not worker.job]
-        while idle or len(self.staff) < self.count:
+        idle = [worker for worker in self.workers if not worker.job]
+        while idle or len(self.workers) < self.num_workers:
             job = queue.next()
             if job is None:
                 return
-            worker = idle.pop() if idle else self._hired()
+            worker = idle.pop() if idle else self._start_worker()
             worker.job = job
             worker.line.send(job)
 
-    def _hired(self) -> Worker:
+    def _start_worker(self) -> Worker:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        seat = min(set(range(self.count)) - {worker.seat for worker in self.staff})
-        setting = replace(self.setting, device=dealt(self.setting.device, seat))
+        seat = min(set(range(self.num_workers)) - {worker.rank for worker in self.workers})
+        setting = replace(self.settings, device=device_of_rank(self.settings.device, seat))
         process = context.Process(target=serve, args=(theirs, setting), daemon=True, name="attnlab worker")
-        with unheard():
+        with quiet_stdin():
             process.start()
         theirs.close()
-        self.staff.append(Worker(process, ours, seat=seat))
-        return self.staff[-1]
+        self.workers.append(Worker(process, ours, rank=seat))
+        return self.workers[-1]
 
-    def _hear(self, busy: list[Worker], queue: Queue, post: Post, interruption: Interruption) -> None:
+    def _hear(self, busy: list[Worker], queue: Queue, post: Send, interruption: Interruption) -> None:
         """Pass on what the workers say; see whether one has died."""
         ready = set(wait([*(w.line for w in busy), *(w.process.sentinel for w in busy)], timeout=BEAT))
         for worker in busy:
@@ -147,31 +147,31 @@ class Processes:
             except (EOFError, OSError):
                 self._lost(worker, queue, post, interruption)
 
-    def _pass(self, worker: Worker, message: Message, post: Post) -> None:
+    def _pass(self, worker: Worker, message: Message, post: Send) -> None:
         match message:
-            case Ready((found, hint, where)) if found:
-                raise PluginError(found, hint, where=where)
+            case Ready((result, hint, where)) if result:
+                raise PluginError(result, hint, where=where)
             case Ready():
                 worker.here = True
             case Saved() | Recorded() if worker.job:
-                worker.job = left(worker.job, message)
+                worker.job = remaining_job(worker.job, message)
             case Finished() | Failed() | Stopped():
                 worker.job = None
         post(message)
 
-    def _lost(self, worker: Worker, queue: Queue, post: Post, interruption: Interruption) -> None:
+    def _lost(self, worker: Worker, queue: Queue, post: Send, interruption: Interruption) -> None:
         """A worker died: its job is tried once more from its last checkpoint, then reported."""
-        self.staff.remove(worker)
+        self.workers.remove(worker)
         worker.process.join()
         worker.line.close()
         code = worker.process.exitcode or 0
         job, reason = worker.job, died(code)
         if job is None:
             return
-        if code > 0 and not worker.here and not interruption.asked:
+        if code > 0 and not worker.here and not interruption.requested:
             hint = "A script that sweeps needs: if __name__ == '__main__', as workers import it too. Or use inline."
             raise PluginError("A worker could not start; what it said stands above.", hint, where="processes")
-        if interruption.asked:
+        if interruption.requested:
             post(Stopped(job.name))
         elif not queue.again(job):
             post(Failed(job, reason))
@@ -212,7 +212,7 @@ class Queue:
         return True
 
 
-def dealt(device: str, seat: int) -> str:
+def device_of_rank(device: str, seat: int) -> str:
     """The device of a worker: several GPUs are dealt out in turn."""
     if device != "cuda":
         return device
@@ -231,7 +231,7 @@ def died(code: int | None) -> str:
 
 
 @contextmanager
-def unheard() -> Iterator[None]:
+def quiet_stdin() -> Iterator[None]:
     """Within it Ctrl-C waits; a process that is started here hears none before it says so."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -243,21 +243,21 @@ def unheard() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def serve(line: Connection, setting: Setting) -> None:
+def serve(line: Connection, setting: WorkerSettings) -> None:
     """The life of a worker: load the user's files, then do jobs until the line is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears Ctrl-C, and tells us
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if hasattr(os, "setsid"):
         os.setsid()
-    from attnlab.registry import load
+    from attnlab.registry import load_plugin
 
     try:
         for path in setting.files:
-            load(path)
+            load_plugin(path)
         line.send(Ready())
     except AttnlabError as error:
-        line.send(Ready((error.found, error.hint, error.where)))
+        line.send(Ready((error.problem, error.hint, error.where)))
         return
     except (EOFError, OSError):
         return  # the driver is gone
@@ -267,6 +267,6 @@ def serve(line: Connection, setting: Setting) -> None:
         torch.set_num_threads(setting.threads)
     while True:
         try:
-            work(line.recv(), setting, line.send)
+            run_job(line.recv(), setting, line.send)
         except (EOFError, OSError):
             return  # the driver is gone

@@ -10,15 +10,15 @@ from attnlab.execution.jobs import Failed, Finished, Learned, Message, Progresse
 from attnlab.records import Record, Score
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
-from attnlab.training.events import Ended, Progress
-from attnlab.training.loop import bundle_name
+from attnlab.training.events import Progress, RunFinished
+from attnlab.training.loop import group_name
 
-PATIENCE = 0.25
+FLUSH_SECONDS = 0.25
 """Seconds for which records may wait for others, to be written together."""
 
 
 @final
-class Clerk:
+class ResultRecorder:
     """Takes every message of a sweep.
 
     Args:
@@ -44,21 +44,21 @@ class Clerk:
             case Saved(name, arrays, about):
                 self.store.save(name, arrays, about)
             case Learned(run, arrays):
-                self.store.finish(run, arrays)
+                self.store.save_weights(run, arrays)
             case Recorded(records):
-                self._take(bundle_name([record.spec for record in records]), records)
+                self._take(group_name([record.spec for record in records]), records)
             case Finished(name, records):
                 self._take(name, records)
             case Failed(job, reason):
-                failures = tuple(failure(spec, reason) for spec in job.specs if spec.id not in self.records)
+                failures = tuple(failure_record(spec, reason) for spec in job.specs if spec.id not in self.records)
                 self._take(job.name, failures)
                 for record in failures:
-                    self.progress(Ended(record))
+                    self.progress(RunFinished(record))
             case Stopped():
                 self.stopped += 1
             case Ready() | Tick():
                 pass
-        if self._waiting and time.monotonic() - self._written > PATIENCE:
+        if self._waiting and time.monotonic() - self._written > FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -80,7 +80,7 @@ class Clerk:
         self.records |= {record.id: record for record in records}
 
 
-def failure(spec: RunSpec, reason: str) -> Record:
+def failure_record(spec: RunSpec, reason: str) -> Record:
     """The record of a run that could show nothing."""
     nothing = Score(correct=0, total=0, chance=math.nan)
     words = {"ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
@@ -91,6 +91,6 @@ def failure(spec: RunSpec, reason: str) -> Record:
         reason=reason,
         steps=0,
         accuracy=nothing,
-        answers=nothing,
+        exact_match=nothing,
         environment=words,
     )

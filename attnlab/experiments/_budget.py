@@ -20,24 +20,24 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from attnlab.attention import Attention
-from attnlab.errors import AttnlabError, BadValue
+from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.experiments.request import Budget
 from attnlab.model.transformer import Transformer, build
 from attnlab.specs import ModelSpec
 from attnlab.tasks.io.streams import Source
-from attnlab.training.denormals import flushed
+from attnlab.training.denormals import flush_denormals
 from attnlab.training.scoring import asked
 
 CLOSE = 0.02
 """A budget that cannot be met within this share is refused."""
 
 
-@flushed()  # may start torch's threads, which keep the setting they start with
-def matched(model: ModelSpec, reference: ModelSpec, budget: Budget, source: Source) -> ModelSpec:
+@flush_denormals()  # may start torch's threads, which keep the setting they start with
+def match_budget(model: ModelSpec, reference: ModelSpec, budget: Budget, source: Source) -> ModelSpec:
     """The model with its MLP or width changed to the reference's budget; ``matched`` says what was done.
 
     Raises:
-        BadValue: no size comes within 2 % of the budget (10 % for the state, which grows in steps).
+        InvalidValueError: no size comes within 2 % of the budget (10 % for the state, which grows in steps).
     """
     measure = MEASURES[budget]
     wanted = measure(_built(reference, source), source)
@@ -45,16 +45,16 @@ def matched(model: ModelSpec, reference: ModelSpec, budget: Budget, source: Sour
     best, spent = model, math.inf
     for candidate in sizes:
         try:
-            found = measure(_built(candidate, source), source)
+            result = measure(_built(candidate, source), source)
         except AttnlabError:
             continue  # a width this variant cannot have
-        if abs(found - wanted) < abs(spent - wanted):
-            best, spent = candidate, found
+        if abs(result - wanted) < abs(spent - wanted):
+            best, spent = candidate, result
     variant = "+".join(str(part) for part in reference.attention)
     if abs(spent - wanted) > (5 * CLOSE if budget == "state" else CLOSE) * wanted:
         hint = "Give it other sizes with --set, or compare without --match."
         found_words = f"No size brings it to the {wanted:,} {budget} of {variant}; the closest has {spent:,}."
-        raise BadValue(found_words, hint, where="+".join(map(str, model.attention)))
+        raise InvalidValueError(found_words, hint, where="+".join(map(str, model.attention)))
     return best.model_copy(update={"matched": f"{budget} of {variant}: {wanted:,}, here {spent:,}"})
 
 
@@ -71,7 +71,7 @@ def flops(model: Transformer, source: Source) -> int:
     """
     for part in model.modules():
         if isinstance(part, Attention):
-            part.fast = part.scans
+            part.fast = part.chunked_scan
     batch = source.training(0, 1)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         all_ND, _, _ = model.read(model.embedded(torch.from_numpy(batch.inputs_BT.copy())), None)
@@ -90,7 +90,7 @@ def state(model: Transformer, source: Source) -> int:
         half = matrix_BHTS.shape[-1] // 2
         singular = torch.linalg.svdvals(matrix_BHTS[0, :, half:, :half])
         rank = int((singular > 1e-9 * singular[:, :1].clamp_min(1e-30)).sum())
-        total += rank * part.value.out_features // part.count
+        total += rank * part.value.out_features // part.num_heads
     return total
 
 

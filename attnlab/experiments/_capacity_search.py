@@ -27,26 +27,26 @@ Run = Callable[[Sequence[RunSpec]], Sequence[Record]]
 
 
 @dataclass
-class Ascent:
+class VariantSearch:
     """One variant's ladder: its rungs, easiest first, each with a run for every seed."""
 
-    rungs: Sequence[Any]
+    levels: Sequence[Any]
     runs: Sequence[Sequence[RunSpec]]
     found: dict[int, list[Record]] = field(default_factory=dict)
     """What was run on each rung; failed runs are left out, so there may be none."""
     seeds: dict[int, int] = field(default_factory=dict)
     """How many seeds of each rung are wanted."""
-    narrow: bool = False
+    is_narrow: bool = False
 
-    def wanted(self) -> list[RunSpec]:
+    def next_runs(self) -> list[RunSpec]:
         """Runs of the next round."""
-        return [spec for rung, count in self.seeds.items() for spec in self.runs[rung][:count]]
+        return [spec for level, count in self.seeds.items() for spec in self.runs[level][:count]]
 
     def take(self, records: dict[str, Record]) -> None:
         """Take up what was run."""
-        for rung, count in self.seeds.items():
-            there = [records[spec.id] for spec in self.runs[rung][:count] if spec.id in records]
-            self.found[rung] = [record for record in there if record.status != "failed"]
+        for level, count in self.seeds.items():
+            there = [records[spec.id] for spec in self.runs[level][:count] if spec.id in records]
+            self.found[level] = [record for record in there if record.status != "failed"]
 
     def advance(self, width: float) -> bool:
         """Decide on the next round; False once there is nothing left to learn.
@@ -59,43 +59,43 @@ class Ascent:
             if above - below > 1:
                 self.seeds[(below + above) // 2] = min(FIRST, len(self.runs[0]))
                 return True
-        around = {rung for cliff in cliffs for rung in cliff if 0 <= rung < len(self.rungs)}
-        short = [rung for rung in sorted(around) if self.seeds.get(rung, 0) < len(self.runs[rung])]
-        self.narrow = self.spread() <= width
-        if not short or self.narrow:
+        around = {level for cliff in cliffs for level in cliff if 0 <= level < len(self.levels)}
+        short = [level for level in sorted(around) if self.seeds.get(level, 0) < len(self.runs[level])]
+        self.is_narrow = self.spread() <= width
+        if not short or self.is_narrow:
             return False
-        for rung in short:
-            self.seeds[rung] = max(FIRST, self.seeds.get(rung, 0) + 1)
+        for level in short:
+            self.seeds[level] = max(FIRST, self.seeds.get(level, 0) + 1)
         return True
 
     def cliff(self, passes: Callable[[Sequence[Record]], bool]) -> tuple[int, int]:
         """The highest rung below the lowest that is not passed, and that one; -1 and the number of rungs if none is."""
-        passed = [rung for rung, records in self.found.items() if records and passes(records)]
-        missed = [rung for rung, records in self.found.items() if not (records and passes(records))]
-        above = min(missed, default=len(self.rungs))
-        return max((rung for rung in passed if rung < above), default=-1), above
+        passed = [level for level, records in self.found.items() if records and passes(records)]
+        missed = [level for level, records in self.found.items() if not (records and passes(records))]
+        above = min(missed, default=len(self.levels))
+        return max((level for level in passed if level < above), default=-1), above
 
     def reach(self) -> Any:
         """The highest rung that half of the seeds solve, if every lower one that was run is solved too."""
         below, _ = self.cliff(solved)
-        return self.rungs[below] if below >= 0 else None
+        return self.levels[below] if below >= 0 else None
 
     def spread(self) -> float:
         """Width of the interval of C50, in rungs; infinite while a rung at the cliff has fewer than two seeds."""
         below, above = self.cliff(halfway)
-        near = [rung for rung in (below, above) if 0 <= rung < len(self.rungs)]
-        if any(len(self.found.get(rung, [])) < 2 for rung in near):
+        near = [level for level in (below, above) if 0 <= level < len(self.levels)]
+        if any(len(self.found.get(level, [])) < 2 for level in near):
             return math.inf
-        places = [rung + 1.0 for rung in range(len(self.rungs))]
-        cells = [self._shares(rung, below) for rung in range(len(self.rungs))]
+        places = [level + 1.0 for level in range(len(self.levels))]
+        cells = [self._shares(level, below) for level in range(len(self.levels))]
         _, (low, high) = capacity(places, cells, 0.5)
-        top = len(self.rungs) + 1.0
+        top = len(self.levels) + 1.0
         return min(high, top) - min(low, top)
 
-    def _shares(self, rung: int, below: int) -> list[float]:
+    def _shares(self, level: int, below: int) -> list[float]:
         """What was seen on a rung, or what its side of the cliff says."""
-        seen = [share(record) for record in self.found.get(rung, [])]
-        return seen or [1.0 if rung <= below else 0.0] * FIRST
+        seen = [share(record) for record in self.found.get(level, [])]
+        return seen or [1.0 if level <= below else 0.0] * FIRST
 
 
 def solved(records: Sequence[Record]) -> bool:
@@ -109,23 +109,23 @@ def halfway(records: Sequence[Record]) -> bool:
 
 
 @dataclass(frozen=True)
-class Climbed:
+class CapacitySearch:
     """What an adaptive sweep has come to."""
 
     records: list[Record]
-    full: int
+    planned: int
     """Runs that the whole grid would have taken."""
-    narrow: int
+    decided: int
     """Variants whose C50 came out as narrow as asked."""
-    ascents: tuple[Ascent, ...]
+    searches: tuple[VariantSearch, ...]
 
     @property
     def saved(self) -> int:
         """Runs that were not needed."""
-        return self.full - len(self.records)
+        return self.planned - len(self.records)
 
 
-def climb(specs: Sequence[RunSpec], run: Run, width: float = 1.0) -> Climbed:
+def search_capacity(specs: Sequence[RunSpec], run: Run, width: float = 1.0) -> CapacitySearch:
     """Find the reach of every variant with as few runs as it takes.
 
     Args:
@@ -133,27 +133,29 @@ def climb(specs: Sequence[RunSpec], run: Run, width: float = 1.0) -> Climbed:
         run: Runs what is missing and gives the records, for all variants at once.
         width: The interval of C50 that is narrow enough, in rungs.
     """
-    ascents = ascents_of(specs)
+    ascents = variant_searches(specs)
     records: dict[str, Record] = {}
     going = list(ascents)
     while going := [ascent for ascent in going if ascent.advance(width)]:
-        wanted = [spec for ascent in going for spec in ascent.wanted() if spec.id not in records]
+        wanted = [spec for ascent in going for spec in ascent.next_runs() if spec.id not in records]
         records |= {record.id: record for record in run(wanted)}
         for ascent in going:
             ascent.take(records)
-    return Climbed(list(records.values()), len(specs), sum(ascent.narrow for ascent in ascents), tuple(ascents))
+    return CapacitySearch(
+        list(records.values()), len(specs), sum(ascent.is_narrow for ascent in ascents), tuple(ascents)
+    )
 
 
-def ascents_of(specs: Sequence[RunSpec]) -> list[Ascent]:
+def variant_searches(specs: Sequence[RunSpec]) -> list[VariantSearch]:
     """The grid by variants: all that differs but the rung and the seed, tuned values included."""
     ladders: dict[tuple[bytes, ...], dict[Any, list[RunSpec]]] = {}
     for spec in specs:
-        options = {name: value for name, value in spec.task.options.items() if name != spec.task.knob}
+        options = {name: value for name, value in spec.task.options.items() if name != spec.task.complexity}
         task = spec.task.model_copy(update={"options": options})
-        rung = spec.task.complexity
-        ladders.setdefault((task.canonical, spec.model.canonical, spec.train.canonical), {}).setdefault(rung, [])
-        ladders[task.canonical, spec.model.canonical, spec.train.canonical][rung].append(spec)
-    return [Ascent(list(rungs), list(rungs.values())) for rungs in ladders.values()]
+        level = spec.task.level
+        ladders.setdefault((task.canonical, spec.model.canonical, spec.train.canonical), {}).setdefault(level, [])
+        ladders[task.canonical, spec.model.canonical, spec.train.canonical][level].append(spec)
+    return [VariantSearch(list(levels), list(levels.values())) for levels in ladders.values()]
 
 
 def share(record: Record) -> float:

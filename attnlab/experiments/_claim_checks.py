@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attnlab.config.experiment import Experiment
-from attnlab.errors import BadValue, unknown
+from attnlab.errors import InvalidValueError, unknown
 from attnlab.specs import RunSpec
 from attnlab.tasks.io.streams import build
 
@@ -25,8 +25,8 @@ def check_claims(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
     """Refuse a claim about runs that the plan does not have.
 
     Raises:
-        UnknownName: a field that no run has.
-        BadValue: a value that no run has, or values that no run has together.
+        UnknownNameError: a field that no run has.
+        InvalidValueError: a value that no run has, or values that no run has together.
     """
     if not experiment.claims:
         return
@@ -42,12 +42,12 @@ def check_claims(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
                 said = ", ".join(f"{name} {value}" for name, value in wanted.items())
                 hint = "Each of these is in some run; no run has all of them."
                 place = experiment.where("claims", index, side)
-                raise BadValue(f"No run of this sweep is {said}.", hint, where=place)
+                raise InvalidValueError(f"No run of this sweep is {said}.", hint, where=place)
 
 
 def fields(spec: RunSpec) -> Fields:
     """The fields of one run, as the report names them."""
-    task, model, train = (section.plain for section in (spec.task, spec.model, spec.train))
+    task, model, train = (section.all_fields for section in (spec.task, spec.model, spec.train))
     modifiers = {f"modifiers.{name}": value for name, value in model.pop("modifiers").items()}
     for name in ("attention", "position", "matched"):
         model.pop(name)
@@ -63,11 +63,11 @@ def fields(spec: RunSpec) -> Fields:
         **options,
         "task.train": ", ".join(f"{name}={value}" for name, value in task["train"].items() if name != task["knob"]),
         "seed": spec.seed,
-        "trained": spec.task.complexity,
+        "trained": spec.task.level,
     }
     several = {
-        "complexity": [spec.task.complexity, *spec.task.evaluate],
-        "member": ["", *build(spec.task).members()],
+        "complexity": [spec.task.level, *spec.task.evaluate],
+        "member": ["", *build(spec.task).subtasks()],
     }
     return {name: [value] for name, value in one.items()} | several
 
@@ -76,14 +76,14 @@ def _check_field(name: str, value: Any, runs: Sequence[Fields], where: str) -> N
     known = {name for run in runs for name in run}
     if name not in known:
         raise unknown("field", name, known, where=where)
-    there = list({str(held): held for run in runs for held in run.get(name, [])}.values())
-    if any(_fits(held, value) for held in there):
+    there = list({str(stored): stored for run in runs for stored in run.get(name, [])}.values())
+    if any(_fits(stored, value) for stored in there):
         return
-    close = difflib.get_close_matches(str(value), [str(held) for held in there], n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(value), [str(stored) for stored in there], n=1, cutoff=0.5)
     guess = f"; did you mean '{close[0]}'?" if close else "."
     more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
-    hint = f"It has: {', '.join(str(held) for held in there[:SHOWN])}{more}."
-    raise BadValue(f"No run of this sweep has {name} '{value}'{guess}", hint, where=where)
+    hint = f"It has: {', '.join(str(stored) for stored in there[:SHOWN])}{more}."
+    raise InvalidValueError(f"No run of this sweep has {name} '{value}'{guess}", hint, where=where)
 
 
 def _short(wanted: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,11 +95,11 @@ def _short(wanted: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _all_fit(run: Fields, wanted: Mapping[str, Any]) -> bool:
-    return all(any(_fits(held, value) for held in run.get(name, [])) for name, value in wanted.items())
+    return all(any(_fits(stored, value) for stored in run.get(name, [])) for name, value in wanted.items())
 
 
-def _fits(held: Any, wanted: Any) -> bool:
+def _fits(stored: Any, wanted: Any) -> bool:
     """Whether a value is the one that is wanted, or one of those; as claims are judged."""
     if isinstance(wanted, list | tuple):
-        return any(_fits(held, one) for one in wanted)
-    return held == wanted or str(held) == str(wanted)
+        return any(_fits(stored, one) for one in wanted)
+    return stored == wanted or str(stored) == str(wanted)

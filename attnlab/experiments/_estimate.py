@@ -12,10 +12,10 @@ from rich.text import Text
 
 
 @dataclass(frozen=True)
-class Shape:
+class ShapeCost:
     """What all runs of one shape cost."""
 
-    words: str
+    summary: str
     runs: int
     missing: int
     parameters: int
@@ -29,19 +29,19 @@ class Shape:
     """Share of its steps that such a run takes, as far as is known."""
     memory: int
     """Bytes of one worker, at its peak while the steps were timed."""
-    lanes: int = 1
+    vmap: int = 1
     """Runs that are stacked into one program."""
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """What a plan costs."""
 
-    shapes: tuple[Shape, ...]
+    shapes: tuple[ShapeCost, ...]
     workers: int
-    words: str
+    description: str
     """What would work through it."""
-    free: int
+    free_memory: int
     """Bytes of memory that are free now."""
 
     @property
@@ -49,7 +49,7 @@ class Estimate:
         """Wall time if runs stop as early as those seen before, and if none does."""
         most = [shape.missing * shape.seconds for shape in self.shapes]
         least = [shape.missing * shape.seconds * shape.share for shape in self.shapes]
-        longest = max((shape.seconds * shape.lanes for shape in self.shapes if shape.missing), default=0.0)
+        longest = max((shape.seconds * shape.vmap for shape in self.shapes if shape.missing), default=0.0)
         share = max((shape.share for shape in self.shapes if shape.missing), default=1.0)
         return max(sum(least) / self.workers, longest * share), max(sum(most) / self.workers, longest)
 
@@ -58,7 +58,7 @@ class Estimate:
         table = Table(box=box.SIMPLE_HEAD)
         table.collapse_padding = True
         table.add_column("runs of one shape", overflow="fold", min_width=12)
-        stacks = any(shape.lanes > 1 for shape in self.shapes)
+        stacks = any(shape.vmap > 1 for shape in self.shapes)
         for head in (
             "runs",
             "missing",
@@ -71,28 +71,28 @@ class Estimate:
         ):
             table.add_column(head, justify="right")
         for shape in self.shapes:
-            cells = [str(shape.runs), str(shape.missing), *([str(shape.lanes)] if stacks else [])]
+            cells = [str(shape.runs), str(shape.missing), *([str(shape.vmap)] if stacks else [])]
             cells += [f"{shape.parameters:,}", scaled(shape.flops)]
             cells += [f"{1000 * shape.step:.1f} ms", clock(shape.seconds), f"{shape.memory / 2**20:,.0f}"]
-            table.add_row(shape.words, *cells)
+            table.add_row(shape.summary, *cells)
         runs, missing = sum(shape.runs for shape in self.shapes), sum(shape.missing for shape in self.shapes)
         least, most = self.seconds
         early = f"About {clock(least)}, as far as is known of early stops; at" if least < 0.98 * most else "At"
         lines = [
-            Text(f"{runs} runs, {runs - missing} done already, {missing} to run; {self.words}."),
+            Text(f"{runs} runs, {runs - missing} done already, {missing} to run; {self.description}."),
             Text(
                 f"{early} most {clock(most)}. Steps were timed here and now; a busier machine takes longer.",
                 style="bold",
             ),
         ]
         for shape in self.too_large:
-            lines.append(Text(f"Will not fit: {shape.words} needs {shape.memory / 2**20:,.0f} MB.", style="red"))
+            lines.append(Text(f"Will not fit: {shape.summary} needs {shape.memory / 2**20:,.0f} MB.", style="red"))
         return Group(table, *lines)
 
     @property
-    def too_large(self) -> list[Shape]:
+    def too_large(self) -> list[ShapeCost]:
         """Shapes of which not even one worker fits into memory."""
-        return [shape for shape in self.shapes if shape.memory > self.free]
+        return [shape for shape in self.shapes if shape.memory > self.free_memory]
 
 
 def clock(seconds: float) -> str:

@@ -9,17 +9,17 @@ import torch
 
 from attnlab.errors import AttnlabError, PluginError
 from attnlab.model.transformer import Transformer, build
-from attnlab.registry import told
+from attnlab.registry import describe_exception
 from attnlab.specs import ModelSpec
 from attnlab.tasks.io.streams import Source
-from attnlab.training.denormals import flushed
+from attnlab.training.denormals import flush_denormals
 from attnlab.training.scoring import asked
 
 HOUSE = str(Path(__file__).resolve().parent.parent)
 
 
-@flushed()  # may start torch's threads, which keep the setting they start with
-def rehearse(model: ModelSpec, source: Source) -> Transformer:
+@flush_denormals()  # may start torch's threads, which keep the setting they start with
+def preflight(model: ModelSpec, source: Source) -> Transformer:
     """The model, after it has answered one sequence and taken its gradient.
 
     Raises:
@@ -38,6 +38,6 @@ def rehearse(model: ModelSpec, source: Source) -> Transformer:
         frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
         if all(name.startswith(HOUSE) or "site-packages" in name for name in frames):
             raise  # a fault of ours: the whole traceback is wanted
-        head, _, place = told(error).partition("\n")
+        head, _, place = describe_exception(error).partition("\n")
         raise PluginError(head, place, where=f"model.attention: {stack}") from error
     return built

@@ -19,15 +19,15 @@ import torch
 from attnlab.execution.jobs import Executor
 from attnlab.execution.processes import MEMORY
 from attnlab.experiments._budget import flops
-from attnlab.experiments._estimate import Estimate, Shape
-from attnlab.experiments.run_sweep import lanes_each
+from attnlab.experiments._estimate import CostEstimate, ShapeCost
+from attnlab.experiments.run_sweep import vmap_per_worker
 from attnlab.model.transformer import build
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.tasks.io.streams import Source
 from attnlab.training.environment import device
-from attnlab.training.run import stacked, stepper_of
-from attnlab.training.vmap_width import Lanes
+from attnlab.training.run import make_stepper, vmap_count
+from attnlab.training.vmap_width import VmapWidth
 
 WARM, TIMED = 2, 5
 """Steps before and while the clock runs."""
@@ -35,7 +35,9 @@ LOOKS = 0.34
 """Time of a sequence that is only answered, a forward pass alone, as a share of one that is trained on."""
 
 
-def calibrated(specs: Sequence[RunSpec], store: Path, executor: Executor, expected: float | None = None) -> Estimate:
+def estimate_cost(
+    specs: Sequence[RunSpec], store: Path, executor: Executor, expected: float | None = None
+) -> CostEstimate:
     """The cost of a plan, by a few real steps of each shape.
 
     Args:
@@ -44,24 +46,24 @@ def calibrated(specs: Sequence[RunSpec], store: Path, executor: Executor, expect
         executor: What would work through it.
         expected: Share of its steps that a run is thought to take where the store does not say.
     """
-    kept = {record.id: record for record in Store(store).records() if record.status != "failed"}
+    saved = {record.id: record for record in Store(store).records() if record.status != "failed"}
     taken: dict[str, list[float]] = {}
-    for record in kept.values():
-        taken.setdefault(kind(record.spec), []).append(record.steps / record.spec.train.steps)
+    for record in saved.values():
+        taken.setdefault(kind(record.spec), []).append(record.steps / record.spec.train.max_steps)
     by_shape: dict[str, list[RunSpec]] = {}
     for spec in specs:
         by_shape.setdefault(spec.shape, []).append(spec)
-    lanes = lanes_each(executor, sum(spec.id not in kept for spec in specs))
-    threads, where = torch.get_num_threads(), device(executor.setting.device)
-    if executor.setting.threads:
-        torch.set_num_threads(executor.setting.threads)
+    runs = vmap_per_worker(executor, sum(spec.id not in saved for spec in specs))
+    threads, where = torch.get_num_threads(), device(executor.settings.device)
+    if executor.settings.threads:
+        torch.set_num_threads(executor.settings.threads)
     try:
         shapes = [
             _shape(
                 same,
-                [spec for spec in same if spec.id not in kept],
-                lanes,
-                executor.setting.lanes,
+                [spec for spec in same if spec.id not in saved],
+                runs,
+                executor.settings.vmap,
                 shares(same, taken, expected),
                 where,
             )
@@ -69,12 +71,12 @@ def calibrated(specs: Sequence[RunSpec], store: Path, executor: Executor, expect
         ]
     finally:
         torch.set_num_threads(threads)
-    return Estimate(tuple(shapes), executor.count, executor.words, free_memory())
+    return CostEstimate(tuple(shapes), executor.num_workers, executor.description, free_memory())
 
 
 def kind(spec: RunSpec) -> str:
     """Runs whose share of steps is likely to be alike: one task, rung and variant."""
-    return f"{spec.task.name} {spec.task.complexity} {spec.variant} {spec.model.position}"
+    return f"{spec.task.name} {spec.task.level} {spec.variant} {spec.model.position}"
 
 
 def shares(same: Sequence[RunSpec], taken: Mapping[str, Sequence[float]], expected: float | None) -> float:
@@ -84,15 +86,16 @@ def shares(same: Sequence[RunSpec], taken: Mapping[str, Sequence[float]], expect
 
 
 def _shape(
-    same: Sequence[RunSpec], missing: Sequence[RunSpec], most: int, wish: Lanes, share: float, where: torch.device
-) -> Shape:
+    same: Sequence[RunSpec], missing: Sequence[RunSpec], most: int, wish: VmapWidth, share: float, where: torch.device
+) -> ShapeCost:
     together = (missing or same)[:most]
-    together = together[: stacked(together, where, wish)]
+    together = together[: vmap_count(together, where, wish)]
     spec, count = together[0], len(together)
-    sources = [Source(one.task, one.seed, one.train.examples) for one in together]
-    stepper, source = stepper_of(together, sources, where), sources[0]
+    sources = [Source(one.task, one.seed, one.train.train_examples) for one in together]
+    stepper, source = make_stepper(together, sources, where), sources[0]
     batches = [
-        {lane: one.training(step, spec.train.batch) for lane, one in enumerate(sources)} for step in range(WARM + TIMED)
+        {lane: one.training(step, spec.train.batch_size) for lane, one in enumerate(sources)}
+        for step in range(WARM + TIMED)
     ]
     spent = []
     for drawn in batches:
@@ -102,21 +105,21 @@ def _shape(
         spent.append(time.perf_counter() - started)
     step = statistics.median(spent[WARM:])
     began = time.perf_counter()
-    source.training(0, spec.train.batch)
+    source.training(0, spec.train.batch_size)
     drawing = count * (time.perf_counter() - began)
-    # Beside a GPU a thread draws the next batch while this one's step is taken.
+    # JointCell a GPU a thread draws the next batch while this one's step is taken.
     step = step + drawing if where.type == "cpu" else max(step, drawing)
-    looks = spec.train.steps // spec.train.validate_every * spec.train.validation + spec.train.test
-    tokens = spec.train.batch * batches[-1][0].inputs_BT.shape[1]
-    others = sum(task.length for task in source.others.values()) * spec.train.test
+    looks = spec.train.max_steps // spec.train.eval_every * spec.train.validation_examples + spec.train.test_examples
+    tokens = spec.train.batch_size * batches[-1][0].inputs_BT.shape[1]
+    others = sum(task.length for task in source.other_levels.values()) * spec.train.test_examples
     answered = (looks * source.task.length + others) / tokens
-    seconds = step / count * (spec.train.steps + LOOKS * answered)
-    words = " · ".join(spec.words.split(" · ")[:-1])
+    seconds = step / count * (spec.train.max_steps + LOOKS * answered)
+    words = " · ".join(spec.summary.split(" · ")[:-1])
     size = sum(array.nbytes for array in stepper.state().values())
     model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
     memory, operations = MEMORY + 4 * size, flops(model, source)
     runs = len(same), len(missing)
-    return Shape(words, *runs, stepper.parameters, operations, step, seconds, share, memory, count)
+    return ShapeCost(words, *runs, stepper.parameters, operations, step, seconds, share, memory, count)
 
 
 def free_memory() -> int:

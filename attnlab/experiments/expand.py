@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from attnlab.config.experiment import Climb, Experiment, dotted
-from attnlab.config.inline_parts import merged, variants
-from attnlab.errors import AttnlabError, BadValue
+from attnlab.config.experiment import Experiment, LadderLevels, full_key
+from attnlab.config.inline_parts import merged, parse_variants
+from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.experiments._claim_checks import check_claims
 from attnlab.experiments.plan import Known, plan
 from attnlab.experiments.request import Request, Variant
@@ -32,62 +32,62 @@ def expand(experiment: Experiment) -> list[RunSpec]:
         for request in requests(experiment, known):
             specs.update((spec.id, spec) for spec in plan(request, known))
     except AttnlabError as error:
-        raise placed(error, experiment) from error
+        raise locate_error(error, experiment) from error
     planned = list(specs.values())
     check_claims(experiment, planned)
     return planned
 
 
-def placed(error: AttnlabError, experiment: Experiment) -> AttnlabError:
+def locate_error(error: AttnlabError, experiment: Experiment) -> AttnlabError:
     """The same error, told with the line of the experiment's file that holds the field, if one does."""
     field, _, rest = error.where.partition(":")
     section, *steps = field.split(".")
     places: list[tuple[str | int, ...]] = [(section, *steps)]
-    places += [("vary", key) for key in experiment.vary if dotted(key) == field]
-    places += [("zip", i, key) for i, group in enumerate(experiment.zip) for key in group if dotted(key) == field]
+    places += [("vary", key) for key in experiment.grid if full_key(key) == field]
+    places += [("zip", i, key) for i, group in enumerate(experiment.zip) for key in group if full_key(key) == field]
     names = ("task", "ladder")
-    for index, climb in enumerate(experiment.ladders):
-        word = climb.ladder.rpartition("/")[-1].removesuffix(".yaml")
-        if field == word or (field in names and f"'{climb.ladder}'" in error.found):
+    for index, entry in enumerate(experiment.ladders):
+        word = entry.ladder.rpartition("/")[-1].removesuffix(".yaml")
+        if field == word or (field in names and f"'{entry.ladder}'" in error.problem):
             places += [("ladders", index), ("ladders", index, "ladder")]
     written = [place for place in places if experiment.written(*place)]
     if not written:
         return error
-    return type(error)(error.found, error.hint, where=f"{experiment.where(*written[-1])}{rest and ':' + rest}")
+    return type(error)(error.problem, error.hint, where=f"{experiment.where(*written[-1])}{rest and ':' + rest}")
 
 
 def requests(experiment: Experiment, known: Known) -> Iterator[Request]:
     """One request for each ladder, rung and combination of what varies."""
     combinations = settings(experiment)
     where = experiment.where("vary")
-    for climb in experiment.ladders:
-        for rung, evaluate in _rungs(climb, known):
+    for entry in experiment.ladders:
+        for level, evaluate in _rungs(entry, known):
             for setting in combinations:
                 stack = setting.get("model.attention")
                 place = setting.get("model.position")
                 places = () if place is None else variant(place, where)
                 if len(places) > 1:
-                    found = f"'{'+'.join(map(str, places))}' stacks positions, which do not take turns over layers."
-                    raise BadValue(found, "Name each by itself.", where="model.position")
+                    result = f"'{'+'.join(map(str, places))}' stacks positions, which do not take turns over layers."
+                    raise InvalidValueError(result, "Name each by itself.", where="model.position")
                 first = combinations[0].get("model.attention")
                 yield Request(
-                    task=Part(name=climb.ladder),
+                    task=Part(name=entry.ladder),
                     attentions=() if stack is None else (variant(stack, where),),
                     positions=places,
-                    complexity=rung,
+                    complexity=level,
                     evaluate=evaluate,
                     seeds=range(experiment.seeds),
                     match=experiment.match,
                     reference=None if first is None else variant(first, where),
-                    settings=_nested(experiment, climb, setting),
+                    settings=_nested(experiment, entry, setting),
                 )
 
 
 def settings(experiment: Experiment) -> list[Setting]:
     """Every combination of what varies, the later keys fastest."""
-    axes = [[{dotted(key): value} for value in values] for key, values in experiment.vary.items()]
+    axes = [[{full_key(key): value} for value in values] for key, values in experiment.grid.items()]
     for group in experiment.zip:
-        keys = [dotted(key) for key in group]
+        keys = [full_key(key) for key in group]
         axes.append([dict(zip(keys, values, strict=True)) for values in zip(*group.values(), strict=True)])
     return [{key: value for part in parts for key, value in part.items()} for parts in itertools.product(*axes)]
 
@@ -96,49 +96,51 @@ def variant(value: Any, where: str) -> Variant:
     """A part or a stack as an experiment writes it: inline words, a mapping, or a list of either that take turns.
 
     Raises:
-        BadValue: it is none of these, or names several variants.
+        InvalidValueError: it is none of these, or names several variants.
     """
     if isinstance(value, str):
-        found = variants(value)
-        if len(found) != 1:
-            raise BadValue(f"'{value}' is {len(found)} variants.", "Write each as an item of its own.", where=where)
-        return found[0]
+        result = parse_variants(value)
+        if len(result) != 1:
+            raise InvalidValueError(
+                f"'{value}' is {len(result)} variants.", "Write each as an item of its own.", where=where
+            )
+        return result[0]
     if isinstance(value, list | tuple) and value:
         return tuple(part for item in value for part in variant(item, where))
     if isinstance(value, dict) and "name" in value:
         return (Part.model_validate(value),)
-    raise BadValue(f"It cannot be {value!r}.", "Write a name, or {name: dape, kernel: 3}.", where=where)
+    raise InvalidValueError(f"It cannot be {value!r}.", "Write a name, or {name: dape, kernel: 3}.", where=where)
 
 
-def _rungs(climb: Climb, known: Known) -> Iterator[tuple[Any, tuple[Any, ...] | None]]:
+def _rungs(entry: LadderLevels, known: Known) -> Iterator[tuple[Any, tuple[Any, ...] | None]]:
     """The rungs to train on, each with those to test beside it.
 
     Where a ladder trains on a range of its own knob, all its rungs share one training: it is run once, and tested on
     every rung; its own rung is the hardest of the range.
     """
-    ladder = known.ladder(climb.ladder)
-    rungs = _rising(climb.rungs, ladder.rungs) if climb.rungs else ladder.rungs
+    ladder = known.ladder(entry.ladder)
+    levels = _rising(entry.levels, ladder.levels) if entry.levels else ladder.levels
     if ladder.complexity not in ladder.training:
-        yield from ((rung, climb.evaluate) for rung in rungs)
+        yield from ((level, entry.evaluate) for level in levels)
         return
     top = span(ladder.training[ladder.complexity])
-    own = top[1] if top and top[1] in rungs else ladder.default if ladder.default in rungs else rungs[0]
-    others = (*rungs, *(ladder.evaluate if climb.evaluate is None else climb.evaluate))
-    yield own, tuple(rung for rung in dict.fromkeys(others) if rung != own)
+    own = top[1] if top and top[1] in levels else ladder.default if ladder.default in levels else levels[0]
+    others = (*levels, *(ladder.evaluate if entry.evaluate is None else entry.evaluate))
+    yield own, tuple(level for level in dict.fromkeys(others) if level != own)
 
 
-def _rising(rungs: Sequence[Any], ladder: Sequence[Any]) -> Sequence[Any]:
+def _rising(levels: Sequence[Any], ladder: Sequence[Any]) -> Sequence[Any]:
     """Rungs in the order of the ladder, easiest first; those between its own go by size, if all are numbers."""
-    if all(rung in ladder for rung in rungs):
-        return [rung for rung in ladder if rung in rungs]
-    if all(isinstance(rung, int | float) for rung in (*rungs, *ladder)):
-        return sorted(dict.fromkeys(rungs), reverse=ladder[0] > ladder[-1])
-    return list(dict.fromkeys(rungs))
+    if all(level in ladder for level in levels):
+        return [level for level in ladder if level in levels]
+    if all(isinstance(level, int | float) for level in (*levels, *ladder)):
+        return sorted(dict.fromkeys(levels), reverse=ladder[0] > ladder[-1])
+    return list(dict.fromkeys(levels))
 
 
-def _nested(experiment: Experiment, climb: Climb, setting: Setting) -> dict[str, Any]:
+def _nested(experiment: Experiment, entry: LadderLevels, setting: Setting) -> dict[str, Any]:
     """Everything a combination sets but its variant, over what the experiment and the ladder's entry set."""
-    data: dict[str, Any] = {"model": experiment.model, "train": experiment.train, "task": climb.options}
+    data: dict[str, Any] = {"model": experiment.model, "train": experiment.train, "task": entry.options}
     for key, value in setting.items():
         if key in AXES:
             continue

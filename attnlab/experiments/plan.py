@@ -10,9 +10,9 @@ from attnlab.config.inline_parts import merged
 from attnlab.config.ladder import Ladder
 from attnlab.config.validate import validated
 from attnlab.config.yaml import Place
-from attnlab.errors import AttnlabError, Pairing, unknown
-from attnlab.experiments._budget import matched
-from attnlab.experiments._preflight import rehearse
+from attnlab.errors import AttnlabError, IncompatiblePartsError, unknown
+from attnlab.experiments._budget import match_budget
+from attnlab.experiments._preflight import preflight
 from attnlab.experiments.request import Budget, Request, Variant
 from attnlab.model.transformer import build
 from attnlab.position import POSITIONS
@@ -35,19 +35,19 @@ def plan(request: Request, known: Known | None = None) -> list[RunSpec]:
         known: What earlier requests have looked up; a plan of many requests shares it.
 
     Raises:
-        UnknownName: a task, attention, position, option or key that does not exist.
-        BadValue: a value of the wrong type or range, or sizes that do not fit one another.
-        Pairing: an attention and a position, or an attention and a modifier, that make no sense together.
+        UnknownNameError: a task, attention, position, option or key that does not exist.
+        InvalidValueError: a value of the wrong type or range, or sizes that do not fit one another.
+        IncompatiblePartsError: an attention and a position, or an attention and a modifier, that make no sense together.
         PluginError: a user's part that raises when it is run.
     """
     known = known if known is not None else Known()
-    climbed = known.ladder(request.task.name)
+    ladder = known.ladder(request.task.name)
     if wrong := set(request.settings) - set(SECTIONS):
         raise unknown("section", min(wrong), SECTIONS, where=f"--set {min(wrong)}")
     options = {**request.task.options, **request.settings.get("task", {})}
-    task = known.task(climbed, options, request.complexity, request.evaluate)
-    train = known.train(merged(climbed.train, request.settings.get("train", {})))
-    base = merged(climbed.model, request.settings.get("model", {}))
+    task = known.task(ladder, options, request.complexity, request.evaluate)
+    train = known.train(merged(ladder.train, request.settings.get("train", {})))
+    base = merged(ladder.model, request.settings.get("model", {}))
     reference: ModelSpec | None = known.model(base, request.reference, None) if request.reference else None
     specs: list[RunSpec] = []
     for attention in request.attentions or (None,):
@@ -72,10 +72,10 @@ class Known:
         """The ladder of that name or file."""
         return self._once(("ladder", word), lambda: find_ladder(word))
 
-    def task(self, climbed: Ladder, options: Data, rung: Any, evaluate: Sequence[Any] | None) -> TaskSpec:
+    def task(self, ladder: Ladder, options: Data, level: Any, evaluate: Sequence[Any] | None) -> TaskSpec:
         """A ladder's task at a rung."""
-        key = ("task", climbed.name, repr(options), rung, repr(evaluate))
-        return self._once(key, lambda: task_spec(climbed, options, rung, evaluate))
+        key = ("task", ladder.name, repr(options), level, repr(evaluate))
+        return self._once(key, lambda: task_spec(ladder, options, level, evaluate))
 
     def train(self, data: Data) -> TrainSpec:
         """How it is trained."""
@@ -95,13 +95,13 @@ class Known:
     def matched(self, model: ModelSpec, reference: ModelSpec, budget: Budget, task: TaskSpec) -> ModelSpec:
         """The model brought to the reference's budget."""
         key = ("matched", model.canonical, reference.canonical, budget, task.canonical)
-        return self._once(key, lambda: matched(model, reference, budget, self.source(task)))
+        return self._once(key, lambda: match_budget(model, reference, budget, self.source(task)))
 
     def rehearse(self, model: ModelSpec, task: TaskSpec) -> None:
         """See that the model answers one sequence of the task."""
         key = ("rehearsed", model.canonical, task.canonical)
         if key not in self._held:
-            rehearse(model, self.source(task))
+            preflight(model, self.source(task))
             self._held[key] = True
 
     def source(self, task: TaskSpec) -> Source:
@@ -126,7 +126,7 @@ def resolved(part: Part, registry: Registry[Any], where: str) -> Part:
     """A part with its real name and version, and those of its options that differ from the defaults."""
     try:
         entry = registry.entry(part.name)
-        return Part(name=entry.name, options=entry.distinct(part.options), version=entry.version)
+        return Part(name=entry.name, options=entry.non_default(part.options), version=entry.version)
     except AttnlabError as error:
         raise error.at(f"{where}: {part}") from None
 
@@ -135,33 +135,35 @@ def check_pairing(model: ModelSpec) -> None:
     """Refuse a position that biases scores where an attention forms none.
 
     Raises:
-        Pairing: with the positions that would work.
+        IncompatiblePartsError: with the positions that would work.
     """
     position = POSITIONS.entry(model.position.name)
     for part in model.attention:
-        if position.kind.biases and not ATTENTIONS.entry(part.name).kind.forms_scores:
-            fit = ", ".join(entry.name for entry in POSITIONS if not entry.kind.biases)
-            found = f"'{part.name}' forms no scores, so position '{position.name}' has nothing to bias."
-            raise Pairing(found, f"Pair it with: {fit}.", where="model.position")
+        if position.cls.biases and not ATTENTIONS.entry(part.name).cls.has_scores:
+            fit = ", ".join(entry.name for entry in POSITIONS if not entry.cls.biases)
+            result = f"'{part.name}' forms no scores, so position '{position.name}' has nothing to bias."
+            raise IncompatiblePartsError(result, f"Pair it with: {fit}.", where="model.position")
 
 
 def check_modifiers(model: ModelSpec) -> None:
     """Refuse a modifier that no layer would hear.
 
     Raises:
-        Pairing: with what would be heard.
+        IncompatiblePartsError: with what would be heard.
     """
     worn = sorted(name for name, value in model.modifiers if value != Modifiers.model_fields[name].default)
     if "value_residual" in worn and model.layers == 1:
-        found = "One layer has no values of an earlier one to mix in: value_residual would change nothing."
-        raise Pairing(found, "Give it two layers or more, or leave value_residual out.", where="model.modifiers")
-    kinds = {part.name: ATTENTIONS.entry(part.name).kind for part in model.attention}
+        result = "One layer has no values of an earlier one to mix in: value_residual would change nothing."
+        raise IncompatiblePartsError(
+            result, "Give it two layers or more, or leave value_residual out.", where="model.modifiers"
+        )
+    kinds = {part.name: ATTENTIONS.entry(part.name).cls for part in model.attention}
     for name in worn:
-        if all(name in kind.unheard for kind in kinds.values()):
+        if all(name in kind.unsupported_modifiers for kind in kinds.values()):
             part, kind = next(iter(kinds.items()))
-            heard = ", ".join(other for other in Modifiers.model_fields if other not in kind.unheard)
-            found = f"'{part}' cannot hear {name}: {kind.unheard[name]}."
-            raise Pairing(found, f"Leave {name} out. It hears: {heard}.", where="model.modifiers")
+            reached = ", ".join(other for other in Modifiers.model_fields if other not in kind.unsupported_modifiers)
+            result = f"'{part}' cannot hear {name}: {kind.unsupported_modifiers[name]}."
+            raise IncompatiblePartsError(result, f"Leave {name} out. It hears: {reached}.", where="model.modifiers")
 
 
 def default_parameters(kind: str, name: str) -> int:

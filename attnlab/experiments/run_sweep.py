@@ -1,6 +1,6 @@
 """A sweep: an experiment -> records, whatever happens in between.
 
-Planned before anything starts; what the journal holds already is not run again; workers write nothing; the first
+PlannedRun before anything starts; what the journal holds already is not run again; workers write nothing; the first
 Ctrl-C stops at the next step with checkpoints kept, the second at once.
 """
 
@@ -16,33 +16,33 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from attnlab.config.experiment import Experiment
-from attnlab.errors import Interrupted, StoreError
+from attnlab.errors import InterruptedTraining, StoreError
 from attnlab.execution.jobs import Executor, Job
-from attnlab.execution.recorder import Clerk
-from attnlab.experiments._capacity_search import Climbed, climb
+from attnlab.execution.recorder import ResultRecorder
+from attnlab.experiments._capacity_search import CapacitySearch, search_capacity
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.storage.files import write_whole
 from attnlab.storage.status import write_plan
-from attnlab.training.events import Progress, unseen
-from attnlab.training.interruption import heard
-from attnlab.training.loop import bundle_name
+from attnlab.training.events import Progress, no_callback
+from attnlab.training.interruption import interruptible
+from attnlab.training.loop import group_name
 from attnlab.training.precision import check_precision
-from attnlab.training.vmap_width import most
+from attnlab.training.vmap_width import max_width
 
 
 @dataclass(frozen=True)
-class Swept:
+class SweepOutcome:
     """What a sweep has come to."""
 
     specs: Sequence[RunSpec]
     """Every run of the plan."""
     records: Sequence[Record]
     """Their records, in the order of the plan."""
-    run: int
+    num_run: int
     """How many were run this time; the others were there already."""
-    climbed: Climbed | None = None
+    search: CapacitySearch | None = None
     """How an adaptive sweep went."""
 
     @property
@@ -51,17 +51,17 @@ class Swept:
         return [record for record in self.records if record.status == "failed"]
 
 
-def sweep(
+def run_sweep(
     experiment: Experiment,
     specs: Sequence[RunSpec],
     store: Path,
     executor: Executor,
     *,
-    progress: Progress = unseen,
+    progress: Progress = no_callback,
     wait: bool = False,
     again: bool = True,
     adaptive: float | None = None,
-) -> Swept:
+) -> SweepOutcome:
     """Run what is missing of a plan.
 
     Args:
@@ -77,38 +77,38 @@ def sweep(
     Raises:
         DeviceError: the executor's device has not the precision of a run.
         StoreError: another sweep drives this store, it holds another experiment, or it cannot be written.
-        Interrupted: the person pressed Ctrl-C; records and checkpoints are kept.
+        InterruptedTraining: the person pressed Ctrl-C; records and checkpoints are kept.
     """
-    check_precision(specs, executor.setting.device)
+    check_precision(specs, executor.settings.device)
     kept = Store(store)
     kept.open()
-    with driving(store, wait):
+    with sweep_lock(store, wait):
         _claim(store, experiment)
         write_plan(store, specs)
         done = {record.id: record for record in kept.records() if record.status != "failed" or not again}
-        for name, runs in kept.begun().items():
+        for name, runs in kept.checkpoints().items():
             if done.keys() >= set(runs):  # whoever drove before died between keeping records and dropping this
                 kept.drop(name)
-        clerk = Clerk(kept, progress)
+        clerk = ResultRecorder(kept, progress)
 
         def run(wanted: Sequence[RunSpec]) -> list[Record]:
             missing = [spec for spec in wanted if spec.id not in done]
             try:
-                executor.run(jobs(missing, kept, *stacking(executor)), clerk, interruption)
+                executor.run(jobs(missing, kept, *vmap_limits(executor)), clerk, interruption)
             finally:
                 clerk.flush()
             done.update(clerk.records)
-            if interruption.asked:
+            if interruption.requested:
                 there = sum(spec.id in done for spec in specs)
-                found = f"Interrupted: {there} of {len(specs)} runs are done."
-                raise Interrupted(found, "Nothing is lost; the same command goes on from here.")
+                result = f"Interrupted: {there} of {len(specs)} runs are done."
+                raise InterruptedTraining(result, "Nothing is lost; the same command goes on from here.")
             return [done[spec.id] for spec in wanted if spec.id in done]
 
-        with heard() as interruption:
+        with interruptible() as interruption:
             if adaptive is None:
-                return Swept(specs, run(specs), len(clerk.records))
-            climbed = climb(specs, run, adaptive)
-    return Swept(specs, climbed.records, len(clerk.records), climbed)
+                return SweepOutcome(specs, run(specs), len(clerk.records))
+            search = search_capacity(specs, run, adaptive)
+    return SweepOutcome(specs, search.records, len(clerk.records), search)
 
 
 def jobs(specs: Iterable[RunSpec], store: Store, lanes: int = 1, sharers: int = 1) -> Iterator[Job]:
@@ -118,30 +118,30 @@ def jobs(specs: Iterable[RunSpec], store: Store, lanes: int = 1, sharers: int = 
     than leaves some for the rest.
     """
     waiting = {spec.id: spec for spec in specs}
-    for name, runs in store.begun().items() if lanes > 1 else ():
+    for name, runs in store.checkpoints().items() if lanes > 1 else ():
         together = tuple(waiting[run] for run in runs if run in waiting)
         if len(together) == len(runs) <= lanes:
             for run in runs:
                 del waiting[run]
             yield Job(name, together, store.load(name))
-    for bundle in bundles(waiting.values(), shared(lanes, sharers, len(waiting))):
-        name = bundle_name(bundle)
-        yield Job(name, bundle, store.load(name))
+    for group in groups(waiting.values(), shared_width(lanes, sharers, len(waiting))):
+        name = group_name(group)
+        yield Job(name, group, store.load(name))
 
 
-def stacking(executor: Executor) -> tuple[int, int]:
+def vmap_limits(executor: Executor) -> tuple[int, int]:
     """How many lanes a bundle may have, and among how many workers the runs are to be shared out."""
-    setting = executor.setting
-    return most(setting.lanes, setting.device), executor.count if setting.lanes == "auto" else 1
+    setting = executor.settings
+    return max_width(setting.vmap, setting.device), executor.num_workers if setting.vmap == "auto" else 1
 
 
-def lanes_each(executor: Executor, runs: int) -> int:
-    """Lanes of a bundle if so many runs are to be shared out."""
-    return shared(*stacking(executor), runs)
+def vmap_per_worker(executor: Executor, runs: int) -> int:
+    """VmapWidth of a bundle if so many runs are to be shared out."""
+    return shared_width(*vmap_limits(executor), runs)
 
 
-def shared(lanes: int, sharers: int, runs: int) -> int:
-    """Lanes of a bundle that leaves some runs for the other workers.
+def shared_width(lanes: int, sharers: int, runs: int) -> int:
+    """VmapWidth of a bundle that leaves some runs for the other workers.
 
     >>> shared(64, 4, 10), shared(2, 1, 10), shared(64, 4, 0)
     (3, 2, 1)
@@ -149,18 +149,18 @@ def shared(lanes: int, sharers: int, runs: int) -> int:
     return min(lanes, max(1, math.ceil(runs / sharers)))
 
 
-def bundles(specs: Iterable[RunSpec], lanes: int) -> Iterator[tuple[RunSpec, ...]]:
+def groups(specs: Iterable[RunSpec], runs: int) -> Iterator[tuple[RunSpec, ...]]:
     """Runs of one shape in bundles of so many at most, in the order in which shapes are first met."""
     by_shape: dict[str, list[RunSpec]] = {}
     for index, spec in enumerate(specs):
-        by_shape.setdefault(spec.shape if lanes > 1 else str(index), []).append(spec)
+        by_shape.setdefault(spec.shape if runs > 1 else str(index), []).append(spec)
     for same in by_shape.values():
-        for start in range(0, len(same), lanes):
-            yield tuple(same[start : start + lanes])
+        for start in range(0, len(same), runs):
+            yield tuple(same[start : start + runs])
 
 
 @contextmanager
-def driving(store: Path, wait: bool) -> Iterator[None]:
+def sweep_lock(store: Path, wait: bool) -> Iterator[None]:
     """The right to drive the sweeps of a store, which falls free when its holder dies.
 
     Raises:

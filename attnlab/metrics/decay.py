@@ -50,19 +50,19 @@ def decay(values: Sequence[float], floor: float = FLOOR, start: int = 0) -> Deca
     layers = range(start, len(values))
     below = tuple(layer for layer in layers if values[layer] <= floor)
     last = min(below, default=len(values))
-    kept = [layer for layer in layers if layer < last and math.isfinite(values[layer])]
-    logs = np.log([values[layer] for layer in kept])
-    slope, fit = _line(np.array(kept, dtype=float), logs)
-    steady = len(kept) > 2 and kept == list(range(kept[0], kept[-1] + 1)) and float(np.ptp(logs)) > math.log(2)
+    saved = [layer for layer in layers if layer < last and math.isfinite(values[layer])]
+    logs = np.log([values[layer] for layer in saved])
+    grad, fit = _line(np.array(saved, dtype=float), logs)
+    steady = len(saved) > 2 and saved == list(range(saved[0], saved[-1] + 1)) and float(np.ptp(logs)) > math.log(2)
     order = _line(logs[:-1], logs[1:])[0] if steady else math.nan
-    return Decay(math.exp(slope), fit, order, len(kept), below)
+    return Decay(math.exp(grad), fit, order, len(saved), below)
 
 
 def _line(across: np.ndarray, up: np.ndarray) -> tuple[float, float]:
     """Slope and R^2 of a least-squares line; nan where there is none."""
     if len(across) < 2 or not np.ptp(across):
         return math.nan, math.nan
-    slope, base = np.polyfit(across, up, 1)
+    grad, base = np.polyfit(across, up, 1)
     total = float(np.square(up - up.mean()).sum())
-    missed = float(np.square(up - base - slope * across).sum())
-    return float(slope), 1.0 if total <= missed else 1 - missed / total
+    missed = float(np.square(up - base - grad * across).sum())
+    return float(grad), 1.0 if total <= missed else 1 - missed / total

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from attnlab.attention import Attention
 
-KINDS = ("query", "key", "value", "output", "mlp", "extra", "scores")
+WEIGHT_KINDS = ("query", "key", "value", "output", "mlp", "extra", "scores")
 """Kinds of weights in the order of a table; ``extra`` is whatever else an attention learns."""
 Place = tuple[int, str]
 """A layer, counted from 1 as the stream after its block is, and a kind."""
@@ -55,7 +55,7 @@ class Gradient:
         return self.norm / self.size if self.size else math.nan
 
 
-def placed(name: str) -> Place | None:
+def layer_and_kind(name: str) -> Place | None:
     """Layer and kind of a parameter, by the name it has in our transformer; None outside of the blocks.
 
     >>> placed("blocks.2.attention.query.weight"), placed("blocks.0.mlp.rise.weight"), placed("head.weight")
@@ -74,7 +74,7 @@ def placed(name: str) -> Place | None:
 def gradients(
     model: nn.Module,
     losses: Sequence[Callable[[], Tensor]],
-    place: Callable[[str], Place | None] = placed,
+    place: Callable[[str], Place | None] = layer_and_kind,
 ) -> tuple[Gradient, ...]:
     """What the losses send to each layer of a model.
 
@@ -90,26 +90,26 @@ def gradients(
     batches: list[dict[str, Tensor]] = []
     at_scores: dict[int, list[float]] = {}
     for loss in losses:
-        with listening(model) as heard, torch.enable_grad():
+        with recorded_scores(model) as reached, torch.enable_grad():
             value = loss()
-            scores = [(layer, tensor) for layer, tensors in heard.items() for tensor in tensors]
+            scores = [(layer, tensor) for layer, tensors in reached.items() for tensor in tensors]
             wanted = [*named.values(), *(tensor for _, tensor in scores)]
-            found: tuple[Tensor | None, ...] = torch.autograd.grad(value, wanted, allow_unused=True)
-        batches.append(dict(zip(named, map(_filled, found, wanted), strict=False)))
+            result: tuple[Tensor | None, ...] = torch.autograd.grad(value, wanted, allow_unused=True)
+        batches.append(dict(zip(named, map(_filled, result, wanted), strict=False)))
         squares: dict[int, float] = {}
-        for (layer, _), gradient in zip(scores, found[len(named) :], strict=True):
+        for (layer, _), gradient in zip(scores, result[len(named) :], strict=True):
             squares[layer] = squares.get(layer, 0.0) + (0.0 if gradient is None else _square(gradient))
         for layer, square in squares.items():
             at_scores.setdefault(layer, []).append(math.sqrt(square))
-    gathered_ = gathered(named, batches, place)
+    gathered_ = collect_gradients(named, batches, place)
     listened = [Gradient(layer, "scores", fmean(norms), math.nan) for layer, norms in at_scores.items()]
     return _ordered([*gathered_, *listened])
 
 
-def gathered(
+def collect_gradients(
     weights: Mapping[str, Tensor],
     batches: Sequence[Mapping[str, Tensor]],
-    place: Callable[[str], Place | None] = placed,
+    place: Callable[[str], Place | None] = layer_and_kind,
 ) -> tuple[Gradient, ...]:
     """The same of gradients that are already there, one mapping by name for each batch; scores are not among them."""
     kinds: dict[Place, list[str]] = {}
@@ -126,9 +126,9 @@ def gathered(
     return _ordered(answers)
 
 
-def query_to_value(found: Iterable[Gradient]) -> dict[int, float]:
+def query_to_value(grads: Iterable[Gradient]) -> dict[int, float]:
     """Relative gradient of W_Q over that of W_V, by layer: towards 0 with rank collapse."""
-    relative = {(one.layer, one.kind): one.relative for one in found}
+    relative = {(one.layer, one.kind): one.relative for one in grads}
     return {
         layer: size / relative[layer, "value"]
         for (layer, kind), size in relative.items()
@@ -137,33 +137,33 @@ def query_to_value(found: Iterable[Gradient]) -> dict[int, float]:
 
 
 @contextmanager
-def listening(model: nn.Module) -> Iterator[dict[int, list[Tensor]]]:
+def recorded_scores(model: nn.Module) -> Iterator[dict[int, list[Tensor]]]:
     """While it lasts, the scores that each attention of the model forms, by layer from 1, on the plain path.
 
     A fused path never shows its scores, so fast paths are left for as long.
     """
     attentions = [module for module in model.modules() if isinstance(module, Attention)]
     fast = [attention.fast for attention in attentions]
-    heard: dict[int, list[Tensor]] = {}
+    reached: dict[int, list[Tensor]] = {}
     try:
         for layer, attention in enumerate(attentions, 1):
             attention.fast = False
-            vars(attention)["scores"] = _recorded(attention, heard.setdefault(layer, []))
-        yield heard
+            vars(attention)["scores"] = _recorded(attention, reached.setdefault(layer, []))
+        yield reached
     finally:
         for attention, was in zip(attentions, fast, strict=True):
             attention.fast = was
             vars(attention).pop("scores", None)
 
 
-def _recorded(attention: Attention, kept: list[Tensor]) -> Callable[..., Tensor]:
+def _recorded(attention: Attention, saved: list[Tensor]) -> Callable[..., Tensor]:
     """The attention's own scores, each kept."""
     own = attention.scores
 
     def scores(*args: object) -> Tensor:
         formed: Tensor = own(*args)  # type: ignore[arg-type]  # whatever the attention passes itself
         if formed.requires_grad:
-            kept.append(formed)
+            saved.append(formed)
         return formed
 
     return scores
@@ -186,5 +186,13 @@ def _noise(flat: Sequence[Tensor]) -> float:
     return math.sqrt(spread) / size if size else math.nan
 
 
-def _ordered(found: Iterable[Gradient]) -> tuple[Gradient, ...]:
-    return tuple(sorted(found, key=lambda one: (one.layer, KINDS.index(one.kind) if one.kind in KINDS else len(KINDS))))
+def _ordered(grads: Iterable[Gradient]) -> tuple[Gradient, ...]:
+    return tuple(
+        sorted(
+            grads,
+            key=lambda one: (
+                one.layer,
+                WEIGHT_KINDS.index(one.kind) if one.kind in WEIGHT_KINDS else len(WEIGHT_KINDS),
+            ),
+        )
+    )

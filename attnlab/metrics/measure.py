@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attnlab.attention import Rows
+from attnlab.attention import RowConstraint
 from attnlab.metrics.metric import FLOOR, METRICS, Metric, Point
-from attnlab.tensors import Trace
+from attnlab.tensors import ActivationTrace
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class Reading:
     @property
     def spread(self) -> float:
         """Standard deviation over sequences; nan with fewer than two."""
-        kept = torch.tensor([one for one in self.sequences if not math.isnan(one)], dtype=torch.float64)
-        return float(kept.std()) if len(kept) > 1 else math.nan
+        saved = torch.tensor([one for one in self.sequences if not math.isnan(one)], dtype=torch.float64)
+        return float(saved.std()) if len(saved) > 1 else math.nan
 
 
 def measured(
-    trace: Trace,
+    trace: ActivationTrace,
     metrics: Iterable[Metric | str],
-    rows_per_layer: Sequence[Rows] = (),
+    rows_per_layer: Sequence[RowConstraint] = (),
     inputs_BT: Tensor | None = None,
 ) -> dict[str, tuple[Reading, ...]]:
     """Readings of each metric, layer by layer.
@@ -63,7 +63,7 @@ def measured(
             rows that promise to be probabilities, and are found to be the softmax of their scores.
         inputs_BT: The input tokens.
     """
-    floor = floor_of(next(iter(trace.stream_BTD)).dtype) if trace.stream_BTD else FLOOR
+    floor = floor_of(next(iter(trace.residual_BTD)).dtype) if trace.residual_BTD else FLOOR
     trace = upcast(trace)
     answers: dict[str, tuple[Reading, ...]] = {}
     for one in metrics:
@@ -83,10 +83,10 @@ def measured(
     return answers
 
 
-def upcast(trace: Trace) -> Trace:
+def upcast(trace: ActivationTrace) -> ActivationTrace:
     """A copy in float64, off the graph; heads are left as they are."""
     return trace._replace(
-        stream_BTD=tuple(map(_double, trace.stream_BTD)),
+        residual_BTD=tuple(map(_double, trace.residual_BTD)),
         scores_BHTS=tuple(tuple(map(_double, layer)) for layer in trace.scores_BHTS),
         weights_BHTS=tuple(tuple(map(_double, layer)) for layer in trace.weights_BHTS),
     )
@@ -97,9 +97,9 @@ def floor_of(dtype: torch.dtype) -> float:
     return max(FLOOR, 8 * torch.finfo(dtype).eps)
 
 
-def written(trace: Trace, layer: int) -> Tensor:
+def written(trace: ActivationTrace, layer: int) -> Tensor:
     """What attention writes in a layer, from 1, before the output projection: B x T x (H C), in float64."""
-    mixed_BHTC = _double(trace.weights_BHTS[layer - 1][0]) @ _double(trace.heads[layer - 1].values_BHSC)
+    mixed_BHTC = _double(trace.weights_BHTS[layer - 1][0]) @ _double(trace.qkv[layer - 1].values_BHSC)
     return mixed_BHTC.transpose(-3, -2).flatten(-2)
 
 
@@ -107,16 +107,16 @@ def _double(tensor: Tensor) -> Tensor:
     return tensor.detach().double()
 
 
-def _at(point: Point, trace: Trace) -> Iterator[tuple[int, Tensor]]:
+def _at(point: Point, trace: ActivationTrace) -> Iterator[tuple[int, Tensor]]:
     """What stands at a point, layer by layer; an empty tensor where a layer has nothing there."""
     layers = range(1, len(trace.weights_BHTS) + 1)
     match point:
         case Point.STREAM:
-            yield from enumerate(trace.stream_BTD)
+            yield from enumerate(trace.residual_BTD)
         case Point.BRANCH:
             for layer in layers:
-                held = trace.weights_BHTS[layer - 1] and trace.heads
-                yield layer, written(trace, layer) if held else torch.empty(0)
+                stored = trace.weights_BHTS[layer - 1] and trace.qkv
+                yield layer, written(trace, layer) if stored else torch.empty(0)
         case Point.MATRIX:
             yield from ((layer, _held(trace.weights_BHTS, layer)) for layer in layers)
         case Point.SCORES:
@@ -130,15 +130,17 @@ def _held(layers: tuple[tuple[Tensor, ...], ...], layer: int) -> Tensor:
     return layers[layer - 1][0] if layer <= len(layers) and layers[layer - 1] else torch.empty(0)
 
 
-def _beside(name: str, trace: Trace, layer: int, rows: Sequence[Rows], inputs_BT: Tensor | None) -> Tensor | None:
+def _beside(
+    name: str, trace: ActivationTrace, layer: int, rows: Sequence[RowConstraint], inputs_BT: Tensor | None
+) -> Tensor | None:
     """What a metric asks for beside the tensor at its point."""
     if name == "inputs_BT":
         return inputs_BT
     if name == "weights_BHTS":
         return _held(trace.weights_BHTS, layer)
     assert name == "scores_BHTS", name
-    promised = rows[layer - 1] if layer <= len(rows) else Rows.STOCHASTIC
-    return _held(trace.scores_BHTS, layer) if promised is Rows.STOCHASTIC else torch.empty(0)
+    promised = rows[layer - 1] if layer <= len(rows) else RowConstraint.STOCHASTIC
+    return _held(trace.scores_BHTS, layer) if promised is RowConstraint.STOCHASTIC else torch.empty(0)
 
 
 def _reading(metric: Metric, layer: int, values: Tensor, floor: float) -> Reading:

@@ -48,10 +48,10 @@ class Metric:
 
     def average(self, values_B: Tensor) -> Tensor:
         """The mean over sequences, of the kind that suits the metric; nan values (nothing to measure) are left out."""
-        kept = values_B[~values_B.isnan()].double()
-        if not kept.numel():
+        saved = values_B[~values_B.isnan()].double()
+        if not saved.numel():
             return torch.tensor(torch.nan, dtype=torch.float64)
-        return kept.clamp_min(1e-300).log().mean().exp() if self.mean == "geometric" else kept.mean()
+        return saved.clamp_min(1e-300).log().mean().exp() if self.mean == "geometric" else saved.mean()
 
 
 METRICS: dict[str, Metric] = {}

@@ -57,6 +57,6 @@ def reached(weights: Sequence[Tensor], *, skip: bool = True) -> tuple[Reach, ...
     return tuple(answers)
 
 
-def layers_needed(found: Sequence[Reach]) -> int | None:
+def layers_needed(result: Sequence[Reach]) -> int | None:
     """The first layer after which every token can have heard of all before it; None if none is."""
-    return next((one.layer for one in found if one.complete), None)
+    return next((one.layer for one in result if one.complete), None)

@@ -139,15 +139,15 @@ def chosen(
         mine_B1TS = weights_BHTS[:, head : head + 1].detach().double()
         values = torch.linalg.svdvals(matrix_DD)
         mine = margins_BHT[:, head]
-        kept = mine[~mine.isnan()]
+        saved = mine[~mine.isnan()]
         aligned = alignment(inputs_BTD, mine_B1TS[:, 0], matrix_DD, columns=columns) if bare else None
         answers.append(
             Choice(
                 head=head,
                 peak=float(peak(mine_B1TS).mean()),
                 saturated=float(saturation(mine_B1TS).mean()),
-                margin=float(kept.median()) if kept.numel() else math.nan,
-                least=float(kept.min()) if kept.numel() else math.nan,
+                margin=float(saved.median()) if saved.numel() else math.nan,
+                least=float(saved.min()) if saved.numel() else math.nan,
                 norm=float(values.square().sum().sqrt()),
                 nuclear=float(values.sum()),
                 stable_rank=float(values.square().sum() / values[0].square()),
@@ -163,8 +163,8 @@ def alignment(inputs_BTD: Tensor, weights_BTS: Tensor, matrix_DD: Tensor, *, col
     differences_ND, queries_ND = constraints(inputs_BTD.detach().double(), weights_BTS.detach().double())
     if not len(differences_ND):
         return None
-    kept = torch.linspace(0, len(differences_ND) - 1, min(columns, len(differences_ND))).round().long()
-    differences_ND, queries_ND = differences_ND[kept], queries_ND[kept]
+    saved = torch.linspace(0, len(differences_ND) - 1, min(columns, len(differences_ND))).round().long()
+    differences_ND, queries_ND = differences_ND[saved], queries_ND[saved]
     machine_DD, best = machine(differences_ND, queries_ND)
     matrix_DD = matrix_DD.detach().double()
     reached_N = torch.einsum("nd,de,ne->n", differences_ND, matrix_DD, queries_ND)
@@ -177,8 +177,8 @@ def alignment(inputs_BTD: Tensor, weights_BTS: Tensor, matrix_DD: Tensor, *, col
         margin=float(reached_N.min()) / norm if norm else math.nan,
         best=best if separable else 0.0,
         separable=separable,
-        columns=len(kept),
-        trivial=len(kept) <= matrix_DD.numel(),
+        columns=len(saved),
+        trivial=len(saved) <= matrix_DD.numel(),
     )
 
 
@@ -208,9 +208,9 @@ def machine(differences_ND: Tensor, queries_ND: Tensor) -> tuple[Tensor, float]:
     # row, which makes the shares sum to one, in balance with the rest.
     scale = float(np.linalg.norm(columns, axis=0).max())
     triangle: Floats = np.linalg.qr(columns / scale).R
-    asked = np.zeros(len(triangle) + 1)
-    asked[-1] = 1.0
-    shares, _ = nnls(np.vstack([triangle, np.ones(columns.shape[1])]), asked, maxiter=30 * columns.shape[1])
+    positions = np.zeros(len(triangle) + 1)
+    positions[-1] = 1.0
+    shares, _ = nnls(np.vstack([triangle, np.ones(columns.shape[1])]), positions, maxiter=30 * columns.shape[1])
     nearest = columns @ (shares / shares.sum())
     delta = float(np.linalg.norm(nearest))
     machine_DD = torch.from_numpy(nearest / delta**2 if delta else nearest).reshape(

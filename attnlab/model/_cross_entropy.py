@@ -21,43 +21,45 @@ ROOM = 2**22
 """Logits held at a time."""
 
 
-class Surprise(torch.autograd.Function):
+class ChunkedCrossEntropy(torch.autograd.Function):
     """Mean nats at the answers that are due, from what the head reads and its weights."""
 
     @staticmethod
-    def forward(ctx: Any, asked_ND: Tensor, head_VD: Tensor, due_N: Tensor) -> Tensor:
+    def forward(ctx: Any, states_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
         """The loss; slopes are kept for the way back."""
-        slope_ND, slope_VD = torch.empty_like(asked_ND), torch.zeros_like(head_VD)
-        nats = asked_ND.new_zeros(())
+        grad_ND, grad_VD = torch.empty_like(states_ND), torch.zeros_like(head_VD)
+        nats = states_ND.new_zeros(())
         rows = max(1, ROOM // len(head_VD))
-        for part_MD, due_M, slope_MD in zip(*(one.split(rows) for one in (asked_ND, due_N, slope_ND)), strict=True):
+        for part_MD, targets_M, grad_MD in zip(
+            *(one.split(rows) for one in (states_ND, targets_N, grad_ND)), strict=True
+        ):
             logits_MV = part_MD @ head_VD.mT
-            due_M1 = due_M[:, None]
-            above_M = logits_MV.amax(1) - logits_MV.gather(1, due_M1)[:, 0]
+            targets_M1 = targets_M[:, None]
+            above_M = logits_MV.amax(1) - logits_MV.gather(1, targets_M1)[:, 0]
             shares_MV = torch.softmax(logits_MV, 1)
             # The largest share is exp(largest logit) over the sum: its logarithm is exact, that of a small one is not.
             nats += (above_M - shares_MV.amax(1).log()).sum()
-            shares_MV.scatter_add_(1, due_M1, torch.full_like(due_M1, -1, dtype=shares_MV.dtype))
-            torch.mm(shares_MV, head_VD, out=slope_MD)
-            slope_VD.addmm_(shares_MV.mT, part_MD)
-        ctx.save_for_backward(slope_ND.div_(len(due_N)), slope_VD.div_(len(due_N)))
-        return nats / len(due_N)
+            shares_MV.scatter_add_(1, targets_M1, torch.full_like(targets_M1, -1, dtype=shares_MV.dtype))
+            torch.mm(shares_MV, head_VD, out=grad_MD)
+            grad_VD.addmm_(shares_MV.mT, part_MD)
+        ctx.save_for_backward(grad_ND.div_(len(targets_N)), grad_VD.div_(len(targets_N)))
+        return nats / len(targets_N)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         """The slopes, times that of the loss."""
-        slope_ND, slope_VD = ctx.saved_tensors
-        return slope_ND * slope, slope_VD * slope, None
+        grad_ND, grad_VD = ctx.saved_tensors
+        return grad_ND * grad, grad_VD * grad, None
 
 
-def surprise(asked_ND: Tensor, head_VD: Tensor, due_N: Tensor) -> Tensor:
+def chunked_cross_entropy(states_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
     """Mean nats at the answers that are due; differentiable once.
 
     Args:
-        asked_ND: What the head reads.
+        states_ND: What the head reads.
         head_VD: Its weights.
-        due_N: The answers.
+        targets_N: The answers.
     """
-    loss: Tensor = Surprise.apply(asked_ND, head_VD, due_N)  # type: ignore[no-untyped-call]
+    loss: Tensor = ChunkedCrossEntropy.apply(states_ND, head_VD, targets_N)  # type: ignore[no-untyped-call]
     return loss

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.position.base import Position, distance, register
-from attnlab.tensors import Heads, Site
+from attnlab.tensors import QKV, LayerContext
 
 
 @register("alibi", source="arXiv:2108.12409, section 3")
@@ -34,14 +34,14 @@ class Alibi(Position):
     reads_scores = False
     slope_H: Tensor
 
-    def __init__(self, site: Site, *, octaves: Annotated[float, Field(gt=0)] = 8.0) -> None:
-        super().__init__(site)
-        self.register_buffer("slope_H", torch.tensor(slopes(site.heads, octaves)), persistent=False)
+    def __init__(self, context: LayerContext, *, octaves: Annotated[float, Field(gt=0)] = 8.0) -> None:
+        super().__init__(context)
+        self.register_buffer("slope_H", torch.tensor(slopes(context.heads, octaves)), persistent=False)
 
-    def bias(self, scores_BHTS: Tensor, heads: Heads, layer: int) -> Tensor | None:
+    def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """Minus slope times distance, H x T x S."""
         queries, keys = scores_BHTS.shape[-2:]
-        far_TS = distance(queries, keys, heads.start, scores_BHTS.device)
+        far_TS = distance(queries, keys, qkv.start, scores_BHTS.device)
         return -self.slope_H.to(scores_BHTS.dtype)[:, None, None] * far_TS
 
 

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.registry import Registry
-from attnlab.tensors import Heads, Site
+from attnlab.tensors import QKV, LayerContext
 
 
 class Position(nn.Module, ABC):
     """No say in order at all, as a template.
 
     Args:
-        site: Where it stands: the sizes of the model.
+        context: Where it stands: the sizes of the model.
     """
 
     biases: ClassVar[bool] = False
@@ -37,9 +37,9 @@ class Position(nn.Module, ABC):
     random: ClassVar[bool] = False
     """Whether it draws its places at random, a new sample for each ``draw``."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, context: LayerContext) -> None:
         super().__init__()
-        self.length = site.length
+        self.length = context.length
         self.draw = 0
         """Which sample a random position takes. Whoever trains counts it up, so that a forward pass changes nothing:
         steps of training take 1, 2, ..., batches of an evaluation -1, -2, ...; 0 is for everyone else."""
@@ -52,15 +52,15 @@ class Position(nn.Module, ABC):
         """Queries or keys, turned by their place; the first stands at ``start``."""
         return tensor_BHTC
 
-    def bias(self, scores_BHTS: Tensor, heads: Heads, layer: int) -> Tensor | None:
+    def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """What is added to the scores of a layer, broadcastable to them; None adds nothing."""
         return None
 
 
 def distance(queries: int, keys: int, start: int, device: torch.device) -> Tensor:
     """How far each key lies behind its query, ``max(0, i + start - j)``: float32, T x S."""
-    places = torch.arange(queries, device=device)[:, None] + start - torch.arange(keys, device=device)
-    return places.clamp_min(0).float()
+    positions = torch.arange(queries, device=device)[:, None] + start - torch.arange(keys, device=device)
+    return positions.clamp_min(0).float()
 
 
 def shared(tensor: Tensor, channels: int) -> Tensor:

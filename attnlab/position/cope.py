@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from attnlab.position.base import Position, register, shared
-from attnlab.tensors import Heads, Site, causal
+from attnlab.tensors import QKV, LayerContext, causal_mask
 
 
 @register("cope", source="arXiv:2405.18719")
@@ -36,23 +36,23 @@ class Cope(Position):
 
     biases = True
 
-    def __init__(self, site: Site, *, count: Annotated[int, Field(ge=2)] = 64) -> None:
-        super().__init__(site)
-        self.place_LNC = nn.Parameter(torch.zeros(site.layers, count, site.channels))
+    def __init__(self, context: LayerContext, *, count: Annotated[int, Field(ge=2)] = 64) -> None:
+        super().__init__(context)
+        self.place_LNC = nn.Parameter(torch.zeros(context.layers, count, context.channels))
 
-    def bias(self, scores_BHTS: Tensor, heads: Heads, layer: int) -> Tensor | None:
+    def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """The query against the vector of each key's count, ... x H x T x S."""
-        counts = self.counts(scores_BHTS, heads.start)
-        place_NC = shared(self.place_LNC[layer].to(scores_BHTS.dtype), heads.queries_BHTC.shape[-1])
-        said = shared(heads.queries_BHTC, place_NC.shape[-1]).to(scores_BHTS.dtype) @ place_NC.mT
-        said = said.expand(*scores_BHTS.shape[:-1], said.shape[-1])
+        counts = self.counts(scores_BHTS, qkv.start)
+        place_NC = shared(self.place_LNC[layer].to(scores_BHTS.dtype), qkv.queries_BHTC.shape[-1])
+        predictions = shared(qkv.queries_BHTC, place_NC.shape[-1]).to(scores_BHTS.dtype) @ place_NC.mT
+        predictions = predictions.expand(*scores_BHTS.shape[:-1], predictions.shape[-1])
         below = counts.detach().floor().clamp_max(place_NC.shape[0] - 2)
-        low, high = (said.gather(-1, below.long() + step) for step in (0, 1))
+        low, high = (predictions.gather(-1, below.long() + step) for step in (0, 1))
         return torch.lerp(low, high, counts - below)
 
     def counts(self, scores_BHTS: Tensor, start: int) -> Tensor:
         """Open gates between each key and its query, both included; at most N - 1, and zero in the future."""
         queries, keys = scores_BHTS.shape[-2:]
-        mask_TS = causal(queries, keys, start, scores_BHTS.device)
+        mask_TS = causal_mask(queries, keys, start, scores_BHTS.device)
         gates = scores_BHTS.sigmoid().masked_fill(~mask_TS, 0.0)
         return gates.flip(-1).cumsum(-1).flip(-1).clamp_max(self.place_LNC.shape[1] - 1)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.position.base import Position, distance, register
-from attnlab.tensors import Heads, Site
+from attnlab.tensors import QKV, LayerContext
 
 EPSILON = 1e-6
 
@@ -45,19 +45,19 @@ class Fire(Position):
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         width: Annotated[int, Field(ge=1)] = 32,
         threshold: Annotated[float, Field(gt=0)] = 512.0,
     ) -> None:
-        super().__init__(site)
-        self.curves = nn.ModuleList(Curve(site, width, threshold) for _ in range(site.layers))
+        super().__init__(context)
+        self.curves = nn.ModuleList(Curve(context, width, threshold) for _ in range(context.layers))
 
-    def bias(self, scores_BHTS: Tensor, heads: Heads, layer: int) -> Tensor | None:
+    def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """What the layer's network makes of each share, H x T x S."""
         queries, keys = scores_BHTS.shape[-2:]
-        far_TS = distance(queries, keys, heads.start, scores_BHTS.device).to(scores_BHTS.dtype)
-        return self.curves[layer](far_TS, heads.start)
+        far_TS = distance(queries, keys, qkv.start, scores_BHTS.device).to(scores_BHTS.dtype)
+        return self.curves[layer](far_TS, qkv.start)
 
 
 @final
@@ -65,26 +65,26 @@ class Curve(nn.Module):
     """One layer's network, 1 -> W -> H, with PyTorch's default initialisation.
 
     Args:
-        site: Where it stands.
+        context: Where it stands.
         width: W.
         threshold: L0.
     """
 
-    def __init__(self, site: Site, width: int, threshold: float) -> None:
+    def __init__(self, context: LayerContext, width: int, threshold: float) -> None:
         super().__init__()
         self.threshold = threshold
         self.rate, self.reach = nn.Parameter(torch.tensor(0.1)), nn.Parameter(torch.tensor(1.0))
         bound = 1 / math.sqrt(width)
-        self.rise_W, self.rise_bias_W = site.uniform(width, bound=1.0), site.uniform(width, bound=1.0)
+        self.rise_W, self.rise_bias_W = context.uniform(width, bound=1.0), context.uniform(width, bound=1.0)
         self.fall_HW, self.fall_bias_H = (
-            site.uniform(site.heads, width, bound=bound),
-            site.uniform(site.heads, bound=bound),
+            context.uniform(context.heads, width, bound=bound),
+            context.uniform(context.heads, bound=bound),
         )
 
     def forward(self, far_TS: Tensor, start: int) -> Tensor:
         """Distances to biases, H x T x S; the first query stands at ``start``."""
         rise_W, rise_bias_W, fall_HW, fall_bias_H = (
-            held.to(far_TS.dtype) for held in (self.rise_W, self.rise_bias_W, self.fall_HW, self.fall_bias_H)
+            stored.to(far_TS.dtype) for stored in (self.rise_W, self.rise_bias_W, self.fall_HW, self.fall_bias_H)
         )
         hidden_TSW = (self.share(far_TS, start)[..., None] * rise_W + rise_bias_W).relu()
         return functional.linear(hidden_TSW, fall_HW, fall_bias_H).movedim(-1, -3)

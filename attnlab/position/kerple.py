@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.position.base import Position, distance, register
-from attnlab.tensors import Heads, Site
+from attnlab.tensors import QKV, LayerContext
 
 LEAST, MOST = 0.01, 2.0
 """The least p and a, and the most p of the power."""
@@ -40,19 +40,19 @@ class Kerple(Position):
     biases = True
     reads_scores = False
 
-    def __init__(self, site: Site, *, kind: Literal["log", "power"] = "log") -> None:
-        super().__init__(site)
+    def __init__(self, context: LayerContext, *, kind: Literal["log", "power"] = "log") -> None:
+        super().__init__(context)
         self.kind = kind
         # A vector for each layer, not one L x H matrix: matrices decay.
         free_p = free_positive if kind == "log" else free_bounded
-        self.p_LH = nn.ParameterList(free_p(drawn(site, MOST)) for _ in range(site.layers))
-        self.a_LH = nn.ParameterList(free_positive(drawn(site, 1.0)) for _ in range(site.layers))
+        self.p_LH = nn.ParameterList(free_p(drawn(context, MOST)) for _ in range(context.layers))
+        self.a_LH = nn.ParameterList(free_positive(drawn(context, 1.0)) for _ in range(context.layers))
 
-    def bias(self, scores_BHTS: Tensor, heads: Heads, layer: int) -> Tensor | None:
+    def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """The penalty, H x T x S."""
         queries, keys = scores_BHTS.shape[-2:]
-        far_TS = distance(queries, keys, heads.start, scores_BHTS.device).to(scores_BHTS.dtype)
-        free_p, free_a = (held[layer].to(scores_BHTS.dtype)[:, None, None] for held in (self.p_LH, self.a_LH))
+        far_TS = distance(queries, keys, qkv.start, scores_BHTS.device).to(scores_BHTS.dtype)
+        free_p, free_a = (stored[layer].to(scores_BHTS.dtype)[:, None, None] for stored in (self.p_LH, self.a_LH))
         if self.kind == "log":
             return -positive(free_p) * torch.log1p(positive(free_a) * far_TS)
         # The slope of d^p in p holds ln d, which distance 0 must not meet.
@@ -60,9 +60,9 @@ class Kerple(Position):
         return -positive(free_a) * power.where(far_TS > 0, 0.0)
 
 
-def drawn(site: Site, most: float) -> Tensor:
+def drawn(context: LayerContext, most: float) -> Tensor:
     """One number per head from U(0, most), kept off the least that is allowed."""
-    return (site.uniform(site.heads, bound=most / 2).detach() + most / 2).clamp_min(2 * LEAST)
+    return (context.uniform(context.heads, bound=most / 2).detach() + most / 2).clamp_min(2 * LEAST)
 
 
 def positive(free: Tensor) -> Tensor:

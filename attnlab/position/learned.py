@@ -14,9 +14,9 @@ from typing import final
 
 from torch import Tensor
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position.base import Position, register
-from attnlab.tensors import Site
+from attnlab.tensors import LayerContext
 
 
 @register("learned", source="arXiv:1706.03762, section 3.5")
@@ -24,18 +24,18 @@ from attnlab.tensors import Site
 class Learned(Position):
     """One learned vector per place; no place beyond the longest sequence of training."""
 
-    def __init__(self, site: Site) -> None:
-        super().__init__(site)
-        self.place_TD = site.normal(site.length, site.width, std=1.0)
+    def __init__(self, context: LayerContext) -> None:
+        super().__init__(context)
+        self.place_TD = context.normal(context.length, context.width, std=1.0)
 
     def embed(self, x_BTD: Tensor) -> Tensor:
         """The stream plus the vector of each place.
 
         Raises:
-            BadValue: the sequence is longer than the table.
+            InvalidValueError: the sequence is longer than the table.
         """
         tokens = x_BTD.shape[-2]
         if tokens > self.length:
             hint = "Use a position that extends: none, sinusoidal, rotary or alibi."
-            raise BadValue(f"Learned positions end at {self.length} tokens; the sequence has {tokens}.", hint)
+            raise InvalidValueError(f"Learned positions end at {self.length} tokens; the sequence has {tokens}.", hint)
         return x_BTD + self.place_TD[:tokens]

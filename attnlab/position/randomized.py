@@ -24,12 +24,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position.base import Position, register
 from attnlab.position.ops.sampling import Sample
 from attnlab.position.rotary import need_pairs, paired, turn
 from attnlab.position.sinusoidal import angles, waves
-from attnlab.tensors import Site
+from attnlab.tensors import LayerContext
 
 BASE = 10_000.0
 
@@ -50,19 +50,21 @@ class Randomized(Position):
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         base: Literal["rotary", "sinusoidal", "learned"] = "rotary",
         range: Annotated[int, Field(ge=1)] = 2048,
     ) -> None:
-        super().__init__(site)
+        super().__init__(context)
         if base == "rotary":
-            need_pairs(site)
-        if base == "sinusoidal" and site.width % 2:
-            raise BadValue(f"Sinusoidal positions need an even width, not {site.width}.", where="model.width")
-        self.base, self.sample = base, Sample(site, range)
+            need_pairs(context)
+        if base == "sinusoidal" and context.width % 2:
+            raise InvalidValueError(
+                f"Sinusoidal positions need an even width, not {context.width}.", where="model.width"
+            )
+        self.base, self.sample = base, Sample(context, range)
         if base == "learned":
-            self.place_ND = site.normal(range, site.width, std=1.0)
+            self.place_ND = context.normal(range, context.width, std=1.0)
 
     def embed(self, x_BTD: Tensor) -> Tensor:
         """The stream plus what the base says of each random place."""

@@ -29,7 +29,7 @@ from attnlab.position.alibi import slopes
 from attnlab.position.base import Position, distance, register
 from attnlab.position.ops.sampling import Sample
 from attnlab.position.xl import Relative
-from attnlab.tensors import Heads, Site
+from attnlab.tensors import QKV, LayerContext
 
 Range = Annotated[int, Field(ge=1)]
 
@@ -49,15 +49,17 @@ class RandomizedAlibi(Position):
     random = True
     slope_H: Tensor
 
-    def __init__(self, site: Site, *, range: Range = 2048, octaves: Annotated[float, Field(gt=0)] = 8.0) -> None:
-        super().__init__(site)
-        self.sample = Sample(site, range)
-        self.register_buffer("slope_H", torch.tensor(slopes(site.heads, octaves)), persistent=False)
+    def __init__(
+        self, context: LayerContext, *, range: Range = 2048, octaves: Annotated[float, Field(gt=0)] = 8.0
+    ) -> None:
+        super().__init__(context)
+        self.sample = Sample(context, range)
+        self.register_buffer("slope_H", torch.tensor(slopes(context.heads, octaves)), persistent=False)
 
-    def bias(self, scores_BHTS: Tensor, heads: Heads, layer: int) -> Tensor | None:
+    def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """Minus slope times the drawn distance, H x T x S."""
         queries, keys = scores_BHTS.shape[-2:]
-        far_TS = distance(queries, keys, heads.start, scores_BHTS.device).long()
+        far_TS = distance(queries, keys, qkv.start, scores_BHTS.device).long()
         penalty_HN = self.slope_H[:, None] * apart(self.sample, keys, self.draw)
         return -penalty_HN.to(scores_BHTS.dtype)[:, far_TS]
 
@@ -74,9 +76,11 @@ class RandomizedXl(Relative):
 
     random = True
 
-    def __init__(self, site: Site, *, range: Range = 2048, base: Annotated[float, Field(gt=1)] = 10_000.0) -> None:
-        super().__init__(site, base)
-        self.sample = Sample(site, range)
+    def __init__(
+        self, context: LayerContext, *, range: Range = 2048, base: Annotated[float, Field(gt=1)] = 10_000.0
+    ) -> None:
+        super().__init__(context, base)
+        self.sample = Sample(context, range)
 
     def apart(self, tokens: int) -> Tensor:
         """Drawn distances."""

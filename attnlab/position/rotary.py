@@ -17,10 +17,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position.base import Position, register
 from attnlab.position.sinusoidal import angles, places
-from attnlab.tensors import Site
+from attnlab.tensors import LayerContext
 
 
 @register("rotary", source="arXiv:2104.09864, section 3.2.2", aliases=("rope",))
@@ -32,9 +32,9 @@ class Rotary(Position):
         base: The slowest turn takes 2 pi times this many tokens.
     """
 
-    def __init__(self, site: Site, *, base: Annotated[float, Field(gt=1)] = 10_000.0) -> None:
-        super().__init__(site)
-        need_pairs(site)
+    def __init__(self, context: LayerContext, *, base: Annotated[float, Field(gt=1)] = 10_000.0) -> None:
+        super().__init__(context)
+        need_pairs(context)
         self.base = base
 
     def rotate(self, tensor_BHTC: Tensor, start: int = 0) -> Tensor:
@@ -58,12 +58,14 @@ def paired(tensor_BHTC: Tensor) -> int:
     return tensor_BHTC.shape[-1] // 2 * 2
 
 
-def need_pairs(site: Site) -> None:
+def need_pairs(context: LayerContext) -> None:
     """Refuse an odd number of channels per head.
 
     Raises:
-        BadValue: with the widths that would do.
+        InvalidValueError: with the widths that would do.
     """
-    if site.channels % 2:
-        hint = f"With {site.heads} heads, use a width that is a multiple of {2 * site.heads}."
-        raise BadValue(f"Rotary positions need an even number of channels per head, not {site.channels}.", hint)
+    if context.channels % 2:
+        hint = f"With {context.heads} heads, use a width that is a multiple of {2 * context.heads}."
+        raise InvalidValueError(
+            f"Rotary positions need an even number of channels per head, not {context.channels}.", hint
+        )

@@ -16,9 +16,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position.base import Position, register
-from attnlab.tensors import Site
+from attnlab.tensors import LayerContext
 
 
 @register("sinusoidal", source="arXiv:1706.03762, section 3.5")
@@ -30,10 +30,12 @@ class Sinusoidal(Position):
         base: The longest wave is 2 pi times this.
     """
 
-    def __init__(self, site: Site, *, base: Annotated[float, Field(gt=1)] = 10_000.0) -> None:
-        super().__init__(site)
-        if site.width % 2:
-            raise BadValue(f"Sinusoidal positions need an even width, not {site.width}.", where="model.width")
+    def __init__(self, context: LayerContext, *, base: Annotated[float, Field(gt=1)] = 10_000.0) -> None:
+        super().__init__(context)
+        if context.width % 2:
+            raise InvalidValueError(
+                f"Sinusoidal positions need an even width, not {context.width}.", where="model.width"
+            )
         self.base = base
 
     def embed(self, x_BTD: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ from torch import Tensor
 from attnlab.position.base import Position, register
 from attnlab.position.rotary import need_pairs, paired, turn
 from attnlab.position.sinusoidal import angles, places
-from attnlab.tensors import Site
+from attnlab.tensors import LayerContext
 
 Base = Annotated[float, Field(gt=1)]
 Factor = Annotated[float, Field(ge=1)]
@@ -53,11 +53,16 @@ class Interpolated(Position):
     """
 
     def __init__(
-        self, site: Site, *, factor: Factor | None = None, trained: Tokens | None = None, base: Base = 10_000.0
+        self,
+        context: LayerContext,
+        *,
+        factor: Factor | None = None,
+        trained: Tokens | None = None,
+        base: Base = 10_000.0,
     ) -> None:
-        super().__init__(site)
-        need_pairs(site)
-        self.base, self.factor = base, stretch(site, factor, trained)
+        super().__init__(context)
+        need_pairs(context)
+        self.base, self.factor = base, stretch(context, factor, trained)
 
     def rotate(self, tensor_BHTC: Tensor, start: int = 0) -> Tensor:
         """Each pair of channels turned by its slowed angle."""
@@ -79,7 +84,7 @@ class Yarn(Position):
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         factor: Factor | None = None,
         trained: Tokens | None = None,
@@ -87,9 +92,9 @@ class Yarn(Position):
         fast: Turns = 32.0,
         slow: Turns = 1.0,
     ) -> None:
-        super().__init__(site)
-        need_pairs(site)
-        self.base, self.factor, self.trained = base, stretch(site, factor, trained), trained or site.length
+        super().__init__(context)
+        need_pairs(context)
+        self.base, self.factor, self.trained = base, stretch(context, factor, trained), trained or context.length
         self.fast, self.slow = fast, slow
         self.gain = 0.1 * math.log(self.factor) + 1
 
@@ -111,6 +116,6 @@ class Yarn(Position):
         return 1 - ((torch.arange(channels // 2, dtype=torch.float64) - low) / (high - low)).clamp(0, 1)
 
 
-def stretch(site: Site, factor: float | None, trained: int | None) -> float:
+def stretch(context: LayerContext, factor: float | None, trained: int | None) -> float:
     """The factor that is asked for, or the one that brings the longest sequence back to the trained length."""
-    return factor if factor is not None else max(1.0, site.length / (trained or site.length))
+    return factor if factor is not None else max(1.0, context.length / (trained or context.length))

@@ -22,9 +22,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position.base import Position, distance, register
-from attnlab.tensors import Heads, Site
+from attnlab.tensors import QKV, LayerContext
 
 
 @register("t5", source="arXiv:1910.10683, section 2.1")
@@ -45,25 +45,27 @@ class T5(Position):
 
     def __init__(
         self,
-        site: Site,
+        context: LayerContext,
         *,
         buckets: Annotated[int, Field(ge=2, multiple_of=2)] = 32,
         reach: Annotated[int, Field(ge=2)] = 128,
         scaled: bool = False,
     ) -> None:
-        super().__init__(site)
+        super().__init__(context)
         if reach <= buckets // 2:
             hint = f"Use a reach above {buckets // 2}, or fewer buckets."
-            raise BadValue(f"A reach of {reach} leaves nothing to {buckets} buckets, half of them exact.", hint)
-        self.scale = math.sqrt(site.channels) if scaled else 1.0
-        self.table_NH = site.normal(buckets, site.heads, std=math.sqrt(2 / (buckets + site.heads)))
+            raise InvalidValueError(
+                f"A reach of {reach} leaves nothing to {buckets} buckets, half of them exact.", hint
+            )
+        self.scale = math.sqrt(context.channels) if scaled else 1.0
+        self.table_NH = context.normal(buckets, context.heads, std=math.sqrt(2 / (buckets + context.heads)))
         self.register_buffer("first_N", torch.tensor(firsts(buckets, reach)), persistent=False)
 
-    def bias(self, scores_BHTS: Tensor, heads: Heads, layer: int) -> Tensor | None:
+    def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """The number of each distance's bucket, H x T x S."""
         queries, keys = scores_BHTS.shape[-2:]
-        far_TS = distance(queries, keys, heads.start, scores_BHTS.device).long()
-        each_T = torch.arange(heads.start + queries, device=scores_BHTS.device)
+        far_TS = distance(queries, keys, qkv.start, scores_BHTS.device).long()
+        each_T = torch.arange(qkv.start + queries, device=scores_BHTS.device)
         bucket_T = (each_T[:, None] >= self.first_N).sum(-1)
         number_HT = self.scale * self.table_NH.to(scores_BHTS.dtype)[bucket_T].mT
         return number_HT[:, far_TS]

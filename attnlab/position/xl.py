@@ -24,46 +24,47 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position.base import Position, distance, register, shared
 from attnlab.position.sinusoidal import waves
-from attnlab.tensors import Heads, Site
+from attnlab.tensors import QKV, LayerContext
 
 
 class Relative(Position):
     """Waves of distances beside the scores, as a template: a position says how far apart it puts the tokens.
 
     Args:
-        site: Where it stands.
+        context: Where it stands.
         base: The longest wave is 2 pi times this.
     """
 
     biases = True
     reads_scores = False
 
-    def __init__(self, site: Site, base: float) -> None:
-        super().__init__(site)
-        if site.width % 2:
-            raise BadValue(f"The waves of 'xl' need an even width, not {site.width}.", where="model.width")
-        self.base, self.heads, self.width = base, site.heads, site.width
+    def __init__(self, context: LayerContext, base: float) -> None:
+        super().__init__(context)
+        if context.width % 2:
+            raise InvalidValueError(f"The waves of 'xl' need an even width, not {context.width}.", where="model.width")
+        self.base, self.heads, self.width = base, context.heads, context.width
         # u and v are biases of the query: vectors for each layer, and as such they do not decay.
-        self.content_LD = nn.ParameterList(site.normal(site.width, std=0.02) for _ in range(site.layers))
-        self.place_LD = nn.ParameterList(site.normal(site.width, std=0.02) for _ in range(site.layers))
+        self.content_LD = nn.ParameterList(context.normal(context.width, std=0.02) for _ in range(context.layers))
+        self.place_LD = nn.ParameterList(context.normal(context.width, std=0.02) for _ in range(context.layers))
         self.wave_LDD = nn.ParameterList(
-            site.normal(site.width, site.width, std=1 / math.sqrt(site.width)) for _ in range(site.layers)
+            context.normal(context.width, context.width, std=1 / math.sqrt(context.width))
+            for _ in range(context.layers)
         )
 
-    def bias(self, scores_BHTS: Tensor, heads: Heads, layer: int) -> Tensor | None:
+    def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """What ``q.k / sqrt(C)`` lacks, ... x H x T x S."""
-        (queries, keys), asked = scores_BHTS.shape[-2:], heads.queries_BHTC.shape[-1]
-        queries_BHTC = shared(heads.queries_BHTC, self.width // self.heads).to(scores_BHTS.dtype)
-        keys_BHSC = shared(heads.keys_BHSC, queries_BHTC.shape[-1]).to(scores_BHTS.dtype)
+        (queries, keys), asked = scores_BHTS.shape[-2:], qkv.queries_BHTC.shape[-1]
+        queries_BHTC = shared(qkv.queries_BHTC, self.width // self.heads).to(scores_BHTS.dtype)
+        keys_BHSC = shared(qkv.keys_BHSC, queries_BHTC.shape[-1]).to(scores_BHTS.dtype)
         content_H1C, place_H1C = (
-            shared(held[layer].to(scores_BHTS.dtype).view(self.heads, 1, -1), asked)
-            for held in (self.content_LD, self.place_LD)
+            shared(stored[layer].to(scores_BHTS.dtype).view(self.heads, 1, -1), asked)
+            for stored in (self.content_LD, self.place_LD)
         )
         wave_HNC = shared(self.waves(scores_BHTS, layer), asked)
-        far_TS = distance(queries, keys, heads.start, scores_BHTS.device).long()
+        far_TS = distance(queries, keys, qkv.start, scores_BHTS.device).long()
         heard_BHTN = (queries_BHTC + place_H1C) @ wave_HNC.mT
         heard_BHTS = heard_BHTN.gather(-1, far_TS.expand(*heard_BHTN.shape[:-1], far_TS.shape[-1]))
         return (content_H1C @ keys_BHSC.mT + heard_BHTS) / math.sqrt(asked)
@@ -87,5 +88,5 @@ class Xl(Relative):
         base: The longest wave is 2 pi times this.
     """
 
-    def __init__(self, site: Site, *, base: Annotated[float, Field(gt=1)] = 10_000.0) -> None:
-        super().__init__(site, base)
+    def __init__(self, context: LayerContext, *, base: Annotated[float, Field(gt=1)] = 10_000.0) -> None:
+        super().__init__(context, base)

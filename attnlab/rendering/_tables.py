@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from attnlab.analysis.claims import ENOUGH, Verdict
+from attnlab.analysis.claims import ENOUGH, ClaimOutcome
 from attnlab.analysis.grid import Cell, Grid, Label
 from attnlab.analysis.statistics import Interval, improvement, interquartile_mean
 from attnlab.formatting import between, fitted, number, span, unit
@@ -25,8 +25,8 @@ Entry = Sequence[Line]
 def grid_table(panel: Grid) -> Aligned:
     """Variants by rungs: the mean, and below it the interval over seeds; for accuracies, chance."""
     uneven = len(panel.seeds() - {0}) > 1
-    rows = [(row, [cell_entry(cell, panel.value, count=uneven) for cell in panel.across(row)]) for row in panel.rows]
-    if panel.value == "accuracy":
+    rows = [(row, [cell_entry(cell, panel.metric, count=uneven) for cell in panel.across(row)]) for row in panel.rows]
+    if panel.metric == "accuracy":
         chances = [number(_chance(panel, column), "accuracy") for column in panel.columns]
         names = ["chance", *[""] * (len(panel.row_fields) - 1)]
         rows.append((tuple(names), [entry(said, style="dim") for said in chances]))
@@ -46,14 +46,14 @@ def capacity_table(panel: Grid) -> Aligned:
     """The curve of each variant, its reach, runs that solve, C50 and C90; a rank only where intervals part."""
     rows, ranks = [], ranked(panel)
     for row in panel.rows:
-        cells, reach = panel.across(row), panel.reach(row)
+        cells, reach = panel.across(row), panel.max_solved(row)
         solved = f"{sum(sum(cell.solved) for cell in cells)}/{sum(len(cell.solved) for cell in cells)}"
-        told = [
+        lines = [
             entry(fitted(middle, panel.columns), span(ends, panel.columns)) for middle, ends in panel.capacities[row]
         ]
         curve = [Line(line, "cyan") for line in _curve(cells)]
         plain = [entry("none" if reach is None else str(reach)), entry(solved)]
-        rows.append((row, [curve, *plain, *told, entry(ranks[row])]))
+        rows.append((row, [curve, *plain, *lines, entry(ranks[row])]))
     heads = ("curve", "reach", "solved", "C50", "C90", "rank")
     return Aligned(panel.row_fields, heads, rows, left=1)
 
@@ -90,15 +90,15 @@ def overall(panels: Sequence[Grid]) -> list[Overall]:
         return []
     strata = {row: [cell.shares for panel in panels for cell in panel.across(row)] for row in rows}
     shared = [place for place in range(len(strata[rows[0]])) if all(strata[row][place] for row in rows)]
-    kept = {row: [strata[row][place] for place in shared] for row in rows}
-    first = kept[rows[0]]
-    return [Overall(row, interquartile_mean(kept[row]), improvement(kept[row], first)) for row in rows]
+    saved = {row: [strata[row][place] for place in shared] for row in rows}
+    first = saved[rows[0]]
+    return [Overall(row, interquartile_mean(saved[row]), improvement(saved[row], first)) for row in rows]
 
 
-def overall_table(fields: Sequence[str], found: Sequence[Overall]) -> Aligned:
+def overall_table(fields: Sequence[str], result: Sequence[Overall]) -> Aligned:
     """All variants over all rungs and tasks."""
     rows = []
-    for index, one in enumerate(found):
+    for index, one in enumerate(result):
         middle, better = (
             entry(number(value, "accuracy"), between(ends, "accuracy")) for value, ends in (one.middle, one.better)
         )
@@ -107,14 +107,14 @@ def overall_table(fields: Sequence[str], found: Sequence[Overall]) -> Aligned:
     return Aligned(fields, heads, rows, Text("over all rungs and tasks, from chance to 1, in %", style="dim"))
 
 
-def claim_table(verdicts: Sequence[Verdict]) -> Table:
+def claim_table(outcomes: Sequence[ClaimOutcome]) -> Table:
     """Claims, whether they hold, and the numbers that say so."""
     title = Text("claims", style="bold")
     table = Table(box=box.SIMPLE, title=title, title_justify="left", title_style="", pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for one in verdicts:
-        words = Text.assemble(one.says, (f"\n{one.evidence}", "dim"))
+    for one in outcomes:
+        words = Text.assemble(one.statement, (f"\n{one.evidence}", "dim"))
         table.add_row(Text(one.outcome, style=COLOURS[one.outcome]), words)
     return table
 
@@ -122,14 +122,14 @@ def claim_table(verdicts: Sequence[Verdict]) -> Table:
 def _title(panel: Grid) -> Text:
     seeds = panel.seeds() - {0}
     count = f", means over {max(seeds)} seeds" if len(seeds) == 1 and max(seeds) > 1 else ""
-    rising = f"  {panel.value}{unit(panel.value)} by {panel.by}{count}"
+    rising = f"  {panel.metric}{unit(panel.metric)} by {panel.by}{count}"
     return Text.assemble((panel.title, "bold"), (rising, "dim"))
 
 
 def _chance(panel: Grid, column: Any) -> float:
     """Of the first variant that was run there."""
-    found = (panel.cells[row, column].chance for row in panel.rows if (row, column) in panel.cells)
-    return next((chance for chance in found if not math.isnan(chance)), math.nan)
+    result = (panel.cells[row, column].chance for row in panel.rows if (row, column) in panel.cells)
+    return next((chance for chance in result if not math.isnan(chance)), math.nan)
 
 
 def _curve(cells: Sequence[Cell]) -> list[str]:

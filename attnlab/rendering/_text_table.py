@@ -46,9 +46,9 @@ class Aligned:
     """
 
     names: Sequence[str]
-    """Heads of the columns of names."""
+    """QKV of the columns of names."""
     heads: Sequence[str]
-    """Heads of the others."""
+    """QKV of the others."""
     rows: Sequence[tuple[Sequence[str], Sequence[Entry]]]
     title: Text | None = None
     left: int = 0
@@ -62,26 +62,26 @@ class Aligned:
         names = self._names(wide)
         columns = list(zip(*(cells for _, cells in self.rows), strict=True))
         sizes = [max(cell_len(head), *map(width, cells)) for head, cells in zip(self.heads, columns, strict=True)]
-        for block in blocks(sizes, wide - sum(names) - GAP * len(names)):
+        for block in column_blocks(sizes, wide - sum(names) - GAP * len(names)):
             yield from self._block(console, names, sizes, block)
             yield Segment.line()
 
     def _block(self, console: Console, names: list[int], sizes: list[int], block: range) -> Iterator[Segment]:
-        heads = [*(pad(head, size) for head, size in zip(self.names, names, strict=True))]
-        heads += [pad(self.heads[place], sizes[place], right=place >= self.left) for place in block]
+        heads = [*(pad_text(head, size) for head, size in zip(self.names, names, strict=True))]
+        heads += [pad_text(self.heads[place], sizes[place], right=place >= self.left) for place in block]
         blanks = " " * GAP
         line = blanks.join(heads)
         for text in (line, "─" * len(line)):
             yield from (Segment(text, console.get_style("dim")), Segment.line())
         for words, cells in self.rows:
-            folded = [fold(word, size) for word, size in zip(words, names, strict=True)]
+            folded = [fold_text(word, size) for word, size in zip(words, names, strict=True)]
             shown = [[Line(text) for text in texts] for texts in folded] + [cells[place] for place in block]
             whole = [*names, *(sizes[place] for place in block)]
             aligned = [*[False] * len(names), *(place >= self.left for place in block)]
             for lines in zip_longest(*shown, fillvalue=Line("")):
-                for place, (found, size, right) in enumerate(zip(lines, whole, aligned, strict=True)):
-                    style = console.get_style(found.style) if found.style else None
-                    yield Segment(blanks * bool(place) + pad(found.text, size, right=right), style)
+                for place, (result, size, right) in enumerate(zip(lines, whole, aligned, strict=True)):
+                    style = console.get_style(result.style) if result.style else None
+                    yield Segment(blanks * bool(place) + pad_text(result.text, size, right=right), style)
                 yield Segment.line()
 
     def _names(self, wide: int) -> list[int]:
@@ -97,7 +97,7 @@ class Aligned:
         return sizes
 
 
-def blocks(sizes: Sequence[int], wide: int) -> Iterator[range]:
+def column_blocks(sizes: Sequence[int], wide: int) -> Iterator[range]:
     """Columns that fit side by side, block by block; a block has at least one."""
     start = used = 0
     for place, size in enumerate(sizes):
@@ -108,7 +108,7 @@ def blocks(sizes: Sequence[int], wide: int) -> Iterator[range]:
     yield range(start, len(sizes))
 
 
-def fold(word: str, size: int) -> list[str]:
+def fold_text(word: str, size: int) -> list[str]:
     """A name in lines of that width, broken after a mark where there is one."""
     lines = [""]
     for piece in re.split(r"(?<=[:,+ ])", word):
@@ -119,7 +119,7 @@ def fold(word: str, size: int) -> list[str]:
     return [line for line in lines if line] or [""]
 
 
-def pad(text: str, size: int, *, right: bool = False) -> str:
+def pad_text(text: str, size: int, *, right: bool = False) -> str:
     """Text with the blanks that fill its column."""
     blanks = " " * (size - cell_len(text))
     return blanks + text if right else text + blanks

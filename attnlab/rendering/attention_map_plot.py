@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attnlab.diagnosis.result import Map
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 
 FORMATS = ("png", "svg", "html")
 SIDE = 320
@@ -22,16 +22,16 @@ def plotted(maps: Sequence[Map], suffix: str) -> bytes:
         suffix: ``.png``, ``.svg`` or ``.html``.
 
     Raises:
-        BadValue: another format, or the plots extra is not installed.
+        InvalidValueError: another format, or the plots extra is not installed.
     """
     kind = suffix.lstrip(".").lower()
     if kind not in FORMATS:
-        raise BadValue(f"A map is not written as '{suffix}'.", "Use .png, .svg or .html.", where="--plot")
+        raise InvalidValueError(f"A map is not written as '{suffix}'.", "Use .png, .svg or .html.", where="--plot")
     try:
         import altair
         import vl_convert  # noqa: F401  what draws without a browser
     except ImportError:
-        raise BadValue(
+        raise InvalidValueError(
             "Plots need the plots extra.", "Install it: pip install 'attnlab[plots]'.", where="--plot"
         ) from None
     chart = altair.hconcat(*(heat_map(altair, one) for one in maps)).resolve_scale(color="independent")

@@ -76,21 +76,21 @@ class Card:
         if self.chance is not None:
             parts.append(Text(f"Chance at the default options: {percent(self.chance)}"))
         for ladder in self.ladders:
-            rungs = ", ".join(map(str, ladder.rungs))
-            parts.append(Text(f"Ladder {ladder.name}: {ladder.complexity} {rungs} (default {ladder.default})"))
+            levels = ", ".join(map(str, ladder.levels))
+            parts.append(Text(f"Ladder {ladder.name}: {ladder.complexity} {levels} (default {ladder.default})"))
         return Group(*parts)
 
     def text(self) -> str:
         """The documentation of the file it stands in, or else of the class; and the source it was registered with."""
-        said, _, _ = (inspect.getdoc(self.entry.kind) or "").partition("Options:\n")
+        said, _, _ = (inspect.getdoc(self.entry.cls) or "").partition("Options:\n")
         _, _, more = said.partition("\n\n")
-        written = inspect.getdoc(sys.modules[self.entry.kind.__module__]) or more.strip()
+        written = inspect.getdoc(sys.modules[self.entry.cls.__module__]) or more.strip()
         return written if "Source" in written else f"{written}\n\nSource   {self.entry.source}".strip()
 
     def data(self) -> dict[str, Any]:
         """The card as plain data."""
         options: dict[str, Any] = {name: {"accepts": accepted(o.accepts)} for name, o in self.entry.options.items()}
-        for name in options.keys() - set(self.entry.needed):
+        for name in options.keys() - set(self.entry.required):
             options[name]["default"] = self.entry.options[name].default
         return {
             "name": self.entry.name,
@@ -139,8 +139,8 @@ def accepted(annotation: Any) -> str:
     if origin is typing.Annotated:
         bounds = [str(bound) for field in inner[1:] for bound in getattr(field, "metadata", [])]
         signs = {"Ge": ">=", "Gt": ">", "Le": "<=", "Lt": "<"}
-        found = [re.fullmatch(r"(\w+)\(\w+=(.+)\)", bound) for bound in bounds]
-        words = [f"{signs[one[1]]} {one[2]}" for one in found if one and one[1] in signs]
+        result = [re.fullmatch(r"(\w+)\(\w+=(.+)\)", bound) for bound in bounds]
+        words = [f"{signs[one[1]]} {one[2]}" for one in result if one and one[1] in signs]
         return " ".join([accepted(inner[0]), *words])
     if origin in (typing.Union, types.UnionType):
         return " | ".join(accepted(one) for one in inner)
@@ -156,7 +156,7 @@ def _options(entry: Entry[Any]) -> Table:
     meanings = _meanings(entry)
     for option in entry.options.values():
         default = "null" if option.default is None else str(option.default)
-        default = "needed" if option.name in entry.needed else default
+        default = "needed" if option.name in entry.required else default
         words = Text(option.name, style="bold"), Text(default), Text(accepted(option.accepts), style="dim")
         table.add_row(*words, Text(meanings.get(option.name, "")))
     return table
@@ -164,6 +164,6 @@ def _options(entry: Entry[Any]) -> Table:
 
 def _meanings(entry: Entry[Any]) -> dict[str, str]:
     """What the class docstring says of each option, under ``Options:``."""
-    _, _, written = (inspect.getdoc(entry.kind) or "").replace("``", "").partition("Options:\n")
-    found = re.findall(r"^    (\w+): (.+(?:\n        .+)*)", written, flags=re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in found}
+    _, _, written = (inspect.getdoc(entry.cls) or "").replace("``", "").partition("Options:\n")
+    result = re.findall(r"^    (\w+): (.+(?:\n        .+)*)", written, flags=re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in result}

@@ -35,16 +35,16 @@ class Drawn:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Headline, panels, notes, maps."""
-        found = self.diagnosis
-        yield Text.assemble((found.kind, "bold"), (f"  {found.subject}", "dim"))
-        for panel in found.panels:
+        diagnosis = self.diagnosis
+        yield Text.assemble((diagnosis.kind, "bold"), (f"  {diagnosis.subject}", "dim"))
+        for panel in diagnosis.panels:
             yield Text("")
             yield Text.assemble((panel.name, "bold cyan"), (f"  {panel.summary}", "dim"))
             yield from lines(panel, options.max_width)
-        for one in found.maps:
+        for one in diagnosis.maps:
             yield HeadMap(one)
         yield Text("")
-        for line in footnotes(found):
+        for line in footnotes(diagnosis):
             yield Text(line, style="dim")
 
 
@@ -145,12 +145,12 @@ def curve_of(series: Series, panel: Panel, ends: tuple[float, float]) -> tuple[s
 
 def scale(panel: Panel) -> tuple[float, float]:
     """The least and greatest height of all rows: one scale for all curves of a panel."""
-    found = [
+    result = [
         height(value, below, panel.geometric)
         for series in panel.rows
         for value, below in zip(series.mean, series.below, strict=True)
     ]
-    finite = [value for value in found if math.isfinite(value)]
+    finite = [value for value in result if math.isfinite(value)]
     return (min(finite), max(finite)) if finite else (0.0, 1.0)
 
 
@@ -191,29 +191,29 @@ def rough(value: float) -> str:
     return f"{value:.0e}".replace("e-0", "e-") if value < 0.00095 else f"{value:.1g}".lstrip("0")
 
 
-def footnotes(found: Diagnosis) -> Iterator[str]:
+def footnotes(diagnosis: Diagnosis) -> Iterator[str]:
     """What the numbers are."""
-    seeds = max((len(series.seeds) for panel in found.panels for series in panel.rows), default=0)
+    seeds = max((len(series.seeds) for panel in diagnosis.panels for series in panel.rows), default=0)
     words = []
     if seeds > 1:
         words.append(f"Means over {seeds} seeds ± their standard deviation; geometric where a metric spans decades.")
-    if any(series.decay for panel in found.panels for series in panel.rows):
+    if any(series.decay for panel in diagnosis.panels for series in panel.rows):
         words.append("× is what each layer multiplies a value by, R² the fit of that line in the logarithm.")
-    if any(any(series.below) for panel in found.panels for series in panel.rows):
+    if any(any(series.below) for panel in diagnosis.panels for series in panel.rows):
         words.append("<1e-12 is below the float floor: rounding, not drawn and not fitted.")
-    if any(math.isnan(value) for panel in found.panels for series in panel.rows for value in series.mean):
+    if any(math.isnan(value) for panel in diagnosis.panels for series in panel.rows for value in series.mean):
         words.append("A dash: there is nothing to measure.")
-    if found.panels:
+    if diagnosis.panels:
         words.append("Curves of one table share one scale. Definitions: attnlab show metric:NAME.")
     yield " ".join(words)
-    yield from found.notes
+    yield from diagnosis.notes
 
 
-def as_json(found: Diagnosis) -> str:
+def as_json(diagnosis: Diagnosis) -> str:
     """All of it; what is no number is null."""
-    return json.dumps(tidy(found.data())) + "\n"
+    return json.dumps(tidy(diagnosis.data())) + "\n"
 
 
-def as_csv(found: Diagnosis) -> bytes:
+def as_csv(diagnosis: Diagnosis) -> bytes:
     """One line for each metric, variant, layer and seed, and for each head."""
-    return lined(found.rows())
+    return lined(diagnosis.rows())

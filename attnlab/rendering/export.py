@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attnlab.analysis.grid import Grid
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.formatting import between, fitted, number, span, unit
 from attnlab.rendering._tables import ranked
 from attnlab.rendering.report import Report
@@ -27,18 +27,18 @@ def rows(panels: Sequence[Grid]) -> Rows:
 
 def plain(panel: Grid) -> Rows:
     """The cells of a panel that hold runs."""
-    found = []
+    result = []
     for row in panel.rows:
         for column in panel.columns:
             cell = panel.cells.get((row, column))
             if cell is None:
                 continue
-            found.append(
+            result.append(
                 {
                     **place(panel),
                     **dict(zip(panel.row_fields, row, strict=True)),
                     panel.column_field: column,
-                    "value": panel.value,
+                    "value": panel.metric,
                     "mean": cell.mean,
                     "low": cell.interval[0],
                     "high": cell.interval[1],
@@ -52,19 +52,19 @@ def plain(panel: Grid) -> Rows:
                     "diverged": cell.diverged,
                 }
             )
-    return found
+    return result
 
 
 def summaries(panel: Grid) -> Rows:
     """Reach and capacity of every variant."""
-    found, ranks = [], ranked(panel)
+    result, ranks = [], ranked(panel)
     for row in panel.rows:
         (half, half_ends), (most, most_ends) = panel.capacities[row]
-        found.append(
+        result.append(
             {
                 **place(panel),
                 **dict(zip(panel.row_fields, row, strict=True)),
-                "reach": panel.reach(row),
+                "reach": panel.max_solved(row),
                 "C50": half,
                 "C50 interval": list(half_ends),
                 "C90": most,
@@ -72,7 +72,7 @@ def summaries(panel: Grid) -> Rows:
                 "rank": ranks[row],
             }
         )
-    return found
+    return result
 
 
 def as_csv(report: Report) -> bytes:
@@ -102,13 +102,13 @@ def as_json(report: Report) -> bytes:
         ],
         "claims": [
             {
-                "says": one.says,
+                "says": one.statement,
                 "outcome": one.outcome,
                 "evidence": one.evidence,
                 "figure": one.figure,
                 "interval": list(one.interval),
             }
-            for one in report.verdicts
+            for one in report.claims
         ],
         "notes": report.footnotes(),
     }
@@ -120,13 +120,13 @@ def as_markdown(report: Report) -> bytes:
     parts = [f"**{report.question}**"] if report.question else []
     ladders = report.ladders
     for panel in report.panels:
-        body = [[*row, *(_said(cell, panel.value) for cell in panel.across(row))] for row in panel.rows]
+        body = [[*row, *(_said(cell, panel.metric) for cell in panel.across(row))] for row in panel.rows]
         table = piped(panel.row_fields, [str(column) for column in panel.columns], body)
-        parts.append(f"{panel.title}: {panel.value}{unit(panel.value)} by {panel.by}\n\n{table}")
+        parts.append(f"{panel.title}: {panel.metric}{unit(panel.metric)} by {panel.by}\n\n{table}")
         if panel in ladders and len(panel.columns) > 1:
             parts.append(piped(panel.row_fields, ("reach", "C50", "C90", "rank"), _capacities(panel)))
-    if report.verdicts:
-        claims = [[verdict.says, verdict.outcome, verdict.evidence] for verdict in report.verdicts]
+    if report.claims:
+        claims = [[outcome.statement, outcome.outcome, outcome.evidence] for outcome in report.claims]
         parts.append(piped(("claim", "outcome", "evidence"), (), claims))
     parts.append(" ".join(report.footnotes()))
     return ("\n\n".join(parts) + "\n").encode()
@@ -136,7 +136,7 @@ def as_parquet(report: Report) -> bytes:
     """One row per cell.
 
     Raises:
-        BadValue: the library that writes Parquet is not installed.
+        InvalidValueError: the library that writes Parquet is not installed.
     """
     return columned(rows(report.panels))
 
@@ -154,14 +154,14 @@ def columned(listed: Rows) -> bytes:
     """Rows as Parquet.
 
     Raises:
-        BadValue: the library that writes it is not installed.
+        InvalidValueError: the library that writes it is not installed.
     """
     try:
         import pyarrow  # type: ignore[import-untyped]
         from pyarrow import parquet
     except ImportError:
         hint = "Install it with: pip install 'attnlab[parquet]'."
-        raise BadValue("Parquet needs the library pyarrow.", hint, where="--parquet") from None
+        raise InvalidValueError("Parquet needs the library pyarrow.", hint, where="--parquet") from None
     heads = list(listed[0]) if listed else []
     columns = {name: _alike([row[name] for row in listed]) for name in heads}
     sink = io.BytesIO()
@@ -193,8 +193,8 @@ def missing(value: Any) -> bool:
 
 def place(panel: Grid) -> dict[str, Any]:
     """What a panel is of."""
-    held = panel.panel
-    return {"task": held.task, "member": held.member, "knob": held.knob, "trained on": held.trained}
+    stored = panel.panel
+    return {"task": stored.task, "member": stored.subtask, "knob": stored.complexity, "trained on": stored.trained}
 
 
 def _said(cell: Any, value: str) -> str:
@@ -207,7 +207,7 @@ def _said(cell: Any, value: str) -> str:
 def _capacities(panel: Grid) -> list[list[str]]:
     body, ranks = [], ranked(panel)
     for row in panel.rows:
-        cells = ["none" if panel.reach(row) is None else str(panel.reach(row))]
+        cells = ["none" if panel.max_solved(row) is None else str(panel.max_solved(row))]
         for middle, ends in panel.capacities[row]:
             said = span(ends, panel.columns)
             cells.append(fitted(middle, panel.columns) + (f" ({said})" if said else ""))

@@ -10,13 +10,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from attnlab.analysis.failure_modes import KINDS
+from attnlab.analysis.failure_modes import FAILURE_MODES
 from attnlab.analysis.grid import Grid, Label
 from attnlab.rendering.export import Rows, columned, lined, piped, place, tidy
-from attnlab.rendering.failure_mode_table import Shares, VerdictTable, commonest, counted
+from attnlab.rendering.failure_mode_table import FailureModeTable, Shares, commonest, counted
 
 
-def rows(table: VerdictTable) -> Rows:
+def rows(table: FailureModeTable) -> Rows:
     """Every cell of every panel as plain data, with the same columns throughout."""
     listed = [row for panel, shares in zip(table.panels, table.shares, strict=True) for row in plain(panel, shares)]
     heads = list(dict.fromkeys(name for row in listed for name in row))
@@ -25,13 +25,13 @@ def rows(table: VerdictTable) -> Rows:
 
 def plain(panel: Grid, shares: dict[tuple[Label, Any], Shares]) -> Rows:
     """The cells of a panel that hold runs."""
-    found = []
+    result = []
     for row in panel.rows:
         for column, cell in zip(panel.columns, panel.across(row), strict=True):
             counts = counted(shares.get((row, column), {}), cell.failed)
             if not sum(counts.values()):
                 continue
-            found.append(
+            result.append(
                 {
                     **place(panel),
                     **dict(zip(panel.row_fields, row, strict=True)),
@@ -39,12 +39,12 @@ def plain(panel: Grid, shares: dict[tuple[Label, Any], Shares]) -> Rows:
                     "value": "verdict",
                     "verdict": commonest(counts),
                     "n": whole(sum(counts.values())),
-                    **{kind: whole(counts.get(kind, 0.0)) for kind in KINDS},
+                    **{kind: whole(counts.get(kind, 0.0)) for kind in FAILURE_MODES},
                     "chosen": cell.chosen,
                     "tried": cell.tried,
                 }
             )
-    return found
+    return result
 
 
 def whole(count: float) -> float:
@@ -52,18 +52,18 @@ def whole(count: float) -> float:
     return int(count) if count == int(count) else count
 
 
-def as_csv(table: VerdictTable) -> bytes:
+def as_csv(table: FailureModeTable) -> bytes:
     """One line per cell."""
     return lined(rows(table))
 
 
-def as_json(table: VerdictTable) -> bytes:
+def as_json(table: FailureModeTable) -> bytes:
     """Cells and runs: strict JSON."""
-    data = {"records": len(table.verdicts), "cells": rows(table), "runs": table.data()}
+    data = {"records": len(table.modes), "cells": rows(table), "runs": table.data()}
     return json.dumps(tidy(data), indent=1, allow_nan=False).encode() + b"\n"
 
 
-def as_markdown(table: VerdictTable) -> bytes:
+def as_markdown(table: FailureModeTable) -> bytes:
     """One table per panel: the commonest verdict of each cell and how many of its seeds share it; then the evidence."""
     parts = []
     for panel, shares in zip(table.panels, table.shares, strict=True):
@@ -78,11 +78,11 @@ def as_markdown(table: VerdictTable) -> bytes:
     return ("\n\n".join(parts) + "\n").encode()
 
 
-def as_parquet(table: VerdictTable) -> bytes:
+def as_parquet(table: FailureModeTable) -> bytes:
     """One row per cell.
 
     Raises:
-        BadValue: the library that writes Parquet is not installed.
+        InvalidValueError: the library that writes Parquet is not installed.
     """
     return columned(rows(table))
 
@@ -92,7 +92,7 @@ def _said(counts: Shares) -> str:
     return f"{name} ({counts[name]:g} of {sum(counts.values()):g})" if name else "-"
 
 
-FORMATS: dict[str, Callable[[VerdictTable], bytes]] = {
+FORMATS: dict[str, Callable[[FailureModeTable], bytes]] = {
     "csv": as_csv,
     "json": as_json,
     "markdown": as_markdown,

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from attnlab.analysis.failure_modes import KINDS, Verdict, verdict
+from attnlab.analysis.failure_modes import FAILURE_MODES, FailureMode, failure_mode
 from attnlab.analysis.grid import Grid, Label, grids
 from attnlab.config.experiment import Experiment
 from attnlab.records import Record
@@ -25,7 +25,7 @@ COLOURS = {"solved": "green", "length only": "yellow", "failed": "red", "optimis
 class Why(NamedTuple):
     """A verdict, with one run for instance."""
 
-    verdict: str
+    mode: str
     runs: str
     """How many got it."""
     evidence: str
@@ -33,13 +33,13 @@ class Why(NamedTuple):
 
 
 @dataclass(frozen=True)
-class VerdictTable:
+class FailureModeTable:
     """The runs of a store by what became of them."""
 
     panels: tuple[Grid, ...]
     shares: tuple[dict[tuple[Label, Any], Shares], ...]
     """For each panel, by row and column."""
-    verdicts: tuple[tuple[Record, Verdict], ...]
+    modes: tuple[tuple[Record, FailureMode], ...]
 
     def __rich__(self) -> RenderableType:
         """One grid per task, then the evidence of one run for each verdict but solved."""
@@ -47,15 +47,15 @@ class VerdictTable:
 
     def evidence(self) -> list[Why]:
         """For each verdict that was given the first run that got it, and how many did."""
-        found = []
-        for kind in KINDS:
-            same = [(record, one) for record, one in self.verdicts if one.name == kind]
+        result = []
+        for kind in FAILURE_MODES:
+            same = [(record, one) for record, one in self.modes if one.name == kind]
             if same:
                 record, one = same[0]
-                hidden = f" Not watched: {', '.join(one.unwatched)}." if one.unwatched else ""
-                run = f"{record.id}  {record.spec.words}"
-                found.append(Why(kind, str(len(same)), f"{one.evidence}.{hidden}", run))
-        return found
+                hidden = f" Not watched: {', '.join(one.missing_diagnostics)}." if one.missing_diagnostics else ""
+                run = f"{record.id}  {record.spec.summary}"
+                result.append(Why(kind, str(len(same)), f"{one.evidence}.{hidden}", run))
+        return result
 
     def data(self) -> list[dict[str, Any]]:
         """One row per run."""
@@ -65,23 +65,23 @@ class VerdictTable:
                 "task": record.spec.task.name,
                 "attention": record.spec.variant,
                 "position": str(record.spec.model.position),
-                "complexity": record.spec.task.complexity,
+                "complexity": record.spec.task.level,
                 "seed": record.spec.seed,
-                "verdict": found.name,
-                "evidence": found.evidence,
-                "unwatched": list(found.unwatched),
+                "verdict": mode.name,
+                "evidence": mode.evidence,
+                "unwatched": list(mode.missing_diagnostics),
             }
-            for record, found in self.verdicts
+            for record, mode in self.modes
         ]
 
 
-def verdict_table(
+def failure_mode_table(
     records: Sequence[Record],
     experiment: Experiment | None = None,
     *,
     rows: Sequence[str] = (),
     columns: str | None = None,
-) -> VerdictTable:
+) -> FailureModeTable:
     """The verdicts on a set of records.
 
     Args:
@@ -91,27 +91,31 @@ def verdict_table(
         columns: The field of the columns; None takes complexity.
 
     Raises:
-        UnknownName: no such field.
+        UnknownNameError: no such field.
     """
     layout = experiment.report if experiment else None
-    found = [(record, verdict(record)) for record in records]
-    by_row = rows or (layout.rows if layout else ())
+    mode = [(record, failure_mode(record)) for record in records]
+    by_row = rows or (layout.index if layout else ())
     by_column = columns or (layout.columns if layout else "complexity")
     tuned = experiment.tuned if experiment else ()
     # Each verdict goes through the grid as a number, 1 where it was given and 0 where not: so rows, columns and tuning
     # are those of every report.
     given = [
-        record.model_copy(update={"readings": (), "diagnostics": {kind: float(kind == one.name) for kind in KINDS}})
-        for record, one in found
+        record.model_copy(
+            update={"readings": (), "diagnostics": {kind: float(kind == one.name) for kind in FAILURE_MODES}}
+        )
+        for record, one in mode
     ]
-    kinds = [kind for kind in KINDS if kind != "failed" and any(one.name == kind for _, one in found)] or [KINDS[0]]
+    kinds = [kind for kind in FAILURE_MODES if kind != "failed" and any(one.name == kind for _, one in mode)] or [
+        FAILURE_MODES[0]
+    ]
     by_kind = {kind: grids(given, value=kind, rows=by_row, columns=by_column, tuned=tuned) for kind in kinds}
     panels = next(iter(by_kind.values()), [])
     shares = [
         {place: {kind: sum(by_kind[kind][index].cells[place].values) for kind in kinds} for place in panel.cells}
         for index, panel in enumerate(panels)
     ]
-    return VerdictTable(tuple(panels), tuple(shares), tuple(found))
+    return FailureModeTable(tuple(panels), tuple(shares), tuple(mode))
 
 
 def counted(shares: Shares, failed: int) -> Shares:
@@ -154,5 +158,5 @@ def _why(lines: Sequence[Why]) -> Table:
     table.add_column("for instance", overflow="fold")
     for one in lines:
         said = Text.assemble(f"{one.evidence}\n", (one.run, "dim"))
-        table.add_row(Text(one.verdict, style=COLOURS.get(one.verdict, "")), one.runs, said)
+        table.add_row(Text(one.mode, style=COLOURS.get(one.mode, "")), one.runs, said)
     return table

@@ -9,9 +9,9 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from attnlab.analysis.claims import Verdict
+from attnlab.analysis.claims import ClaimOutcome
 from attnlab.analysis.grid import Cell, Grid
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.formatting import between, fitted, number, span, unit
 from attnlab.records import Record
 from attnlab.rendering._tables import ranked
@@ -44,13 +44,13 @@ def as_page(report: Report, command: str, sweep: str = "") -> bytes:
     parts = [f"<h1>{title}</h1>", _chart(report)]
     for panel in report.panels:
         parts.append(
-            f"<h2>{html.escape(panel.title)}: {panel.value}{unit(panel.value)} by {html.escape(panel.by)}</h2>"
+            f"<h2>{html.escape(panel.title)}: {panel.metric}{unit(panel.metric)} by {html.escape(panel.by)}</h2>"
         )
         parts.append(_grid(panel))
         if panel in report.ladders and len(panel.columns) > 1:
             parts.append(_capacities(panel))
-    if report.verdicts:
-        parts += ["<h2>Claims</h2>", _claims(report.verdicts)]
+    if report.claims:
+        parts += ["<h2>Claims</h2>", _claims(report.claims)]
     parts.append(f'<p class="notes">{html.escape(" ".join(report.footnotes()))}</p>')
     parts += [
         "<h2>Where this comes from</h2>",
@@ -67,12 +67,12 @@ def _chart(report: Report) -> str:
 
     try:
         return MAKERS[".svg"](chart(report)).decode()
-    except BadValue as error:
-        return f"<p>{html.escape(f'{error.found} {error.hint}')}</p>"
+    except InvalidValueError as error:
+        return f"<p>{html.escape(f'{error.problem} {error.hint}')}</p>"
 
 
 def _grid(panel: Grid) -> str:
-    rows = [[*map(_name, row), *(_cell(cell, panel.value) for cell in panel.across(row))] for row in panel.rows]
+    rows = [[*map(_name, row), *(_cell(cell, panel.metric) for cell in panel.across(row))] for row in panel.rows]
     return _table(panel.row_fields, [str(column) for column in panel.columns], rows)
 
 
@@ -88,20 +88,20 @@ def _cell(cell: Cell, value: str) -> str:
 def _capacities(panel: Grid) -> str:
     rows, ranks = [], ranked(panel)
     for row in panel.rows:
-        reach = panel.reach(row)
-        told = [
+        reach = panel.max_solved(row)
+        lines = [
             f"<td>{html.escape(fitted(middle, panel.columns))}{_small(span(ends, panel.columns))}</td>"
             for middle, ends in panel.capacities[row]
         ]
         reached = f"<td>{'none' if reach is None else html.escape(str(reach))}</td>"
-        rows.append([*map(_name, row), reached, *told, f"<td>{ranks[row]}</td>"])
+        rows.append([*map(_name, row), reached, *lines, f"<td>{ranks[row]}</td>"])
     return _table(panel.row_fields, ["reach", "C50", "C90", "rank"], rows)
 
 
-def _claims(verdicts: Sequence[Verdict]) -> str:
+def _claims(outcomes: Sequence[ClaimOutcome]) -> str:
     items = [
-        f'<li><b class="{one.outcome}">{one.outcome}</b> {html.escape(one.says)}{_small(one.evidence)}</li>'
-        for one in verdicts
+        f'<li><b class="{one.outcome}">{one.outcome}</b> {html.escape(one.statement)}{_small(one.evidence)}</li>'
+        for one in outcomes
     ]
     return f"<ul>{''.join(items)}</ul>"
 
@@ -109,11 +109,11 @@ def _claims(verdicts: Sequence[Verdict]) -> str:
 def _provenance(records: Sequence[Record], command: str, sweep: str) -> list[list[str]]:
     """Versions, dates, commands."""
     ended = sorted(str(record.environment["ended"]) for record in records if "ended" in record.environment)
-    told = [("records", f"{len(records)}" + (f", {ended[0]} to {ended[-1]}" if ended else ""))]
+    lines = [("records", f"{len(records)}" + (f", {ended[0]} to {ended[-1]}" if ended else ""))]
     for name in VERSIONS:
-        found = dict.fromkeys(str(record.environment[name]) for record in records if name in record.environment)
-        told += [(name, ", ".join(found))] if found else []
-    rows = [[_name(name), _name(words)] for name, words in told]
+        result = dict.fromkeys(str(record.environment[name]) for record in records if name in record.environment)
+        lines += [(name, ", ".join(result))] if result else []
+    rows = [[_name(name), _name(words)] for name, words in lines]
     commands = [("this page", command), *([("the runs", sweep)] if sweep else [])]
     return rows + [
         [_name(name), f'<td class="name"><code>{html.escape(words)}</code></td>'] for name, words in commands

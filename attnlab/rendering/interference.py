@@ -23,11 +23,11 @@ Members = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Beside:
+class JointCell:
     """How one task fares in one company."""
 
     task: str
-    company: Members
+    others: Members
     accuracies: tuple[float, ...]
     """One for each seed."""
     loss: float
@@ -42,7 +42,7 @@ class Interference:
 
     variant: str
     tasks: Members
-    cells: dict[tuple[str, Members], Beside]
+    cells: dict[tuple[str, Members], JointCell]
 
     def __rich__(self) -> RenderableType:
         """A row for each task: alone, beside each other one, among all."""
@@ -68,7 +68,7 @@ class Interference:
             {
                 "variant": self.variant,
                 "task": cell.task,
-                "with": list(cell.company),
+                "with": list(cell.others),
                 "accuracies": list(cell.accuracies),
                 "lost": cell.loss,
                 "interval": list(cell.interval),
@@ -96,13 +96,13 @@ def interference(records: Iterable[Record]) -> list[Interference]:
     for record in records:
         if record.status == "failed" or record.spec.task.name != "medley":
             continue
-        here = [reading for reading in record.readings if reading.complexity == record.spec.task.complexity]
-        names = tuple(reading.member for reading in here)
+        here = [reading for reading in record.evaluations if reading.level == record.spec.task.level]
+        names = tuple(reading.subtask for reading in here)
         variant = f"{record.spec.variant} · {record.spec.model.position}"
         for reading in here:
-            order[reading.member] = None
-            company = tuple(name for name in names if name != reading.member)
-            seen.setdefault(variant, {}).setdefault((reading.member, company), []).append(reading.accuracy.mean)
+            order[reading.subtask] = None
+            company = tuple(name for name in names if name != reading.subtask)
+            seen.setdefault(variant, {}).setdefault((reading.subtask, company), []).append(reading.accuracy.mean)
     return [_matrix(variant, tuple(order), cells) for variant, cells in seen.items()]
 
 
@@ -111,7 +111,7 @@ def _matrix(variant: str, tasks: Members, seen: dict[tuple[str, Members], list[f
     for (task, company), accuracies in seen.items():
         alone = seen.get((task, ()), [])
         loss, ends = _lost(alone, accuracies) if company and alone else (0.0, (0.0, 0.0))
-        cells[task, company] = Beside(task, company, tuple(accuracies), loss, ends)
+        cells[task, company] = JointCell(task, company, tuple(accuracies), loss, ends)
     return Interference(variant, tasks, cells)
 
 

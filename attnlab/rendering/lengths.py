@@ -19,7 +19,7 @@ BAR = 12
 """Columns of a bar from chance to 1."""
 
 
-class Extent(Protocol):
+class LevelScore(Protocol):
     """What was answered at one length."""
 
     @property
@@ -27,11 +27,11 @@ class Extent(Protocol):
         """Tokens of the longest sequence."""
 
     @property
-    def complexity(self) -> Any:
+    def level(self) -> Any:
         """The rung."""
 
     @property
-    def trained(self) -> int:
+    def trained_length(self) -> int:
         """Tokens up to which the model was trained."""
 
     @property
@@ -39,7 +39,7 @@ class Extent(Protocol):
         """Tokens."""
 
     @property
-    def answers(self) -> Score:
+    def exact_match(self) -> Score:
         """Whole answers."""
 
     @property
@@ -47,7 +47,7 @@ class Extent(Protocol):
         """Nats per question."""
 
     @property
-    def ceiling(self) -> float:
+    def best_accuracy(self) -> float:
         """The best that can be done; nan where nobody knows it."""
 
 
@@ -56,66 +56,78 @@ class LengthTable:
     """A run beyond its own rung."""
 
     record: Record
-    extents: Sequence[Extent]
+    scores: Sequence[LevelScore]
     mode: str = "trained"
 
     def __rich__(self) -> RenderableType:
         """The table, and what it says."""
         task = self.record.spec.task
         words = f"as {'trained' if self.mode == 'trained' else self.mode}"
-        title = Text.assemble((self.record.spec.words, "bold"), (f"  {words}", "dim"))
+        title = Text.assemble((self.record.spec.summary, "bold"), (f"  {words}", "dim"))
         table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
         table.collapse_padding = True
-        known = any(one.loss is not None for one in self.extents)
-        heads = ["tokens", *([task.knob] if task.knob not in ("", "length") else []), "accuracy", "95 %", "whole"]
+        known = any(one.loss is not None for one in self.scores)
+        heads = [
+            "tokens",
+            *([task.complexity] if task.complexity not in ("", "length") else []),
+            "accuracy",
+            "95 %",
+            "whole",
+        ]
         for head in [*heads, *(["perplexity"] if known else [])]:
             table.add_column(head, justify="right")
         table.add_column("chance to 1", no_wrap=True)
-        for one in self.extents:
-            table.add_row(*self._line(one, known), style="" if one.length <= one.trained else "yellow")
+        for one in self.scores:
+            table.add_row(*self._line(one, known), style="" if one.length <= one.trained_length else "yellow")
         return Group(table, Text(self.footnote(), style="dim"))
 
     def footnote(self) -> str:
         """Up to where the run was trained, and up to where it holds."""
-        trained = self.extents[0].trained if self.extents else 0
+        trained = self.scores[0].trained_length if self.scores else 0
         return (
             f"Trained on up to {thousands(trained)} tokens. {self.reached()} Intervals are Wilson's, over tokens asked."
         )
 
     def reached(self) -> str:
         """Up to where it holds; where nobody knows what solved would mean, where it is least perplexed."""
-        known = {one.loss: one.length for one in self.extents if one.loss is not None}
-        if any(math.isnan(one.ceiling) for one in self.extents):
+        known = {one.loss: one.length for one in self.scores if one.loss is not None}
+        if any(math.isnan(one.best_accuracy) for one in self.scores):
             return f"Perplexity is lowest at {thousands(known[min(known)])}." if known else ""
-        held = [one.length for one in self.extents if one.accuracy.mean >= SOLVED]
-        return f"Solved up to {thousands(max(held))} of them." if held else "None of them is solved."
+        stored = [one.length for one in self.scores if one.accuracy.mean >= SOLVED]
+        return f"Solved up to {thousands(max(stored))} of them." if stored else "None of them is solved."
 
     def data(self) -> dict[str, Any]:
         """All of it as plain data."""
         rows = [
             {
                 "length": one.length,
-                "complexity": one.complexity,
+                "complexity": one.level,
                 "accuracy": one.accuracy.mean,
                 "low": one.accuracy.interval[0],
                 "high": one.accuracy.interval[1],
-                "answers": one.answers.mean,
+                "answers": one.exact_match.mean,
                 "chance": one.accuracy.chance,
                 "questions": one.accuracy.total,
                 "loss": one.loss,
                 "perplexity": perplexity(one.loss),
             }
-            for one in self.extents
+            for one in self.scores
         ]
-        trained = self.extents[0].trained if self.extents else None
-        return {"id": self.record.id, "run": self.record.spec.words, "as": self.mode, "trained": trained, "rows": rows}
+        trained = self.scores[0].trained_length if self.scores else None
+        return {
+            "id": self.record.id,
+            "run": self.record.spec.summary,
+            "as": self.mode,
+            "trained": trained,
+            "rows": rows,
+        }
 
-    def _line(self, one: Extent, known: bool) -> list[str]:
+    def _line(self, one: LevelScore, known: bool) -> list[str]:
         task = self.record.spec.task
-        words = [thousands(one.length), *([str(one.complexity)] if task.knob not in ("", "length") else [])]
-        words += [percent(one.accuracy.mean), interval(one.accuracy.interval), percent(one.answers.mean)]
-        found = perplexity(one.loss)
-        words += [f"{found:.4g}" if found is not None else "-"] if known else []
+        words = [thousands(one.length), *([str(one.level)] if task.complexity not in ("", "length") else [])]
+        words += [percent(one.accuracy.mean), interval(one.accuracy.interval), percent(one.exact_match.mean)]
+        result = perplexity(one.loss)
+        words += [f"{result:.4g}" if result is not None else "-"] if known else []
         span = 1 - one.accuracy.chance
         share = max(0.0, (one.accuracy.mean - one.accuracy.chance) / span) if span > 0 else one.accuracy.mean
         return [*words, "█" * round(BAR * share)]

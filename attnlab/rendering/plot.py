@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.analysis.grid import Grid
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.formatting import SHARES
 from attnlab.rendering.report import Report
 
@@ -27,10 +27,10 @@ def drawn(report: Report, path: Path) -> bytes:
     """The chart in the format that the ending of the path names.
 
     Raises:
-        BadValue: another ending; nothing to draw; the libraries that draw are not installed.
+        InvalidValueError: another ending; nothing to draw; the libraries that draw are not installed.
     """
     if path.suffix not in ENDINGS:
-        raise BadValue(f"'{path}' ends in none of {', '.join(ENDINGS)}.", where="--chart")
+        raise InvalidValueError(f"'{path}' ends in none of {', '.join(ENDINGS)}.", where="--chart")
     return MAKERS[path.suffix](chart(report))
 
 
@@ -38,17 +38,17 @@ def chart(report: Report) -> Any:
     """The definition.
 
     Raises:
-        BadValue: nothing to draw; the libraries that draw are not installed.
+        InvalidValueError: nothing to draw; the libraries that draw are not installed.
     """
     try:
         import altair
         import vl_convert  # noqa: F401  altair writes every format but JSON by it
     except ImportError:
         hint = "Install them with: pip install 'attnlab[plots]'."
-        raise BadValue("Charts need the libraries altair and vl-convert.", hint, where="--chart") from None
+        raise InvalidValueError("Charts need the libraries altair and vl-convert.", hint, where="--chart") from None
     panels = [panel for panel in report.panels if any(cell.values for cell in panel.cells.values())]
     if not panels:
-        raise BadValue("There is no finished run to draw.", where="--chart")
+        raise InvalidValueError("There is no finished run to draw.", where="--chart")
     names = list(dict.fromkeys(" ".join(row) for panel in panels for row in panel.rows))
     charts = [_panel(altair, panel, names) for panel in panels]
     title = {"text": report.question} if report.question else altair.Undefined
@@ -58,19 +58,19 @@ def chart(report: Report) -> Any:
 
 def points(panel: Grid) -> list[dict[str, Any]]:
     """What is drawn: one point for each cell that holds runs."""
-    found = []
+    result = []
     for row in panel.rows:
         for column, cell in zip(panel.columns, panel.across(row), strict=True):
             if cell.values:
                 low, high = cell.interval if cell.interval[0] == cell.interval[0] else (cell.mean, cell.mean)
                 point = {"variant": " ".join(row), "x": column, "mean": cell.mean, "low": low, "high": high}
-                found.append({**point, "seeds": len(cell.values), "chance": cell.chance})
-    return found
+                result.append({**point, "seeds": len(cell.values), "chance": cell.chance})
+    return result
 
 
 def _panel(altair: Any, panel: Grid, names: Sequence[str]) -> Any:
     """Band, line, marks and chance of one panel."""
-    share = panel.value in SHARES
+    share = panel.metric in SHARES
     base = altair.Chart(altair.Data(values=points(panel)))
     colours = [COLOURS[place % len(COLOURS)] for place in range(len(names))]
     shapes = [SHAPES[place % len(SHAPES)] for place in range(len(names))]
@@ -80,7 +80,7 @@ def _panel(altair: Any, panel: Grid, names: Sequence[str]) -> Any:
     scale = altair.Scale(domain=[0, 1]) if share else altair.Scale(zero=False)
     axis = altair.Axis(format="%" if share else "~g")
     x, kind = _across(altair, panel)
-    said = f"{panel.value} (dashed: chance)" if panel.value == "accuracy" else panel.value
+    said = f"{panel.metric} (dashed: chance)" if panel.metric == "accuracy" else panel.metric
     y = altair.Y("mean:Q", scale=scale, axis=axis, title=said)
     tooltip = ["variant:N", f"x:{kind}", "mean:Q", "low:Q", "high:Q", "seeds:Q"]
     layers = [
@@ -88,7 +88,7 @@ def _panel(altair: Any, panel: Grid, names: Sequence[str]) -> Any:
         base.mark_line().encode(x=x, y=y, color=colour),
         base.mark_point(filled=True, size=50, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
     ]
-    if panel.value == "accuracy":
+    if panel.metric == "accuracy":
         dashed = base.mark_line(strokeDash=[4, 4], color="#888888")
         layers.insert(0, dashed.encode(x=x, y=altair.Y("chance:Q", title=said)))
     return altair.layer(*layers).properties(width=WIDTH, height=HEIGHT, title=panel.title)
@@ -106,23 +106,23 @@ def _across(altair: Any, panel: Grid) -> tuple[Any, str]:
     return altair.X(f"x:{kind}", sort=list(panel.columns), title=panel.by), kind
 
 
-def _html(found: Any) -> bytes:
+def _html(result: Any) -> bytes:
     """A page that needs no network: the libraries that draw stand in it."""
     import vl_convert
 
-    return str(vl_convert.vegalite_to_html(json.dumps(found.to_dict()), bundle=True)).encode()
+    return str(vl_convert.vegalite_to_html(json.dumps(result.to_dict()), bundle=True)).encode()
 
 
-def _svg(found: Any) -> bytes:
+def _svg(result: Any) -> bytes:
     import vl_convert
 
-    return str(vl_convert.vegalite_to_svg(json.dumps(found.to_dict()))).encode()
+    return str(vl_convert.vegalite_to_svg(json.dumps(result.to_dict()))).encode()
 
 
-def _png(found: Any) -> bytes:
+def _png(result: Any) -> bytes:
     import vl_convert
 
-    return bytes(vl_convert.vegalite_to_png(json.dumps(found.to_dict()), scale=2))
+    return bytes(vl_convert.vegalite_to_png(json.dumps(result.to_dict()), scale=2))
 
 
 MAKERS: dict[str, Callable[[Any], bytes]] = {".html": _html, ".svg": _svg, ".png": _png}

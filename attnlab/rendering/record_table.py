@@ -25,22 +25,24 @@ class RecordTable:
     def __rich__(self) -> RenderableType:
         """One table per task and rung."""
         ordered = sorted(self.records, key=_place)
-        return Group(*(_table(rung, list(same)) for rung, same in groupby(ordered, key=_rung)))
+        return Group(*(_table(level, list(same)) for level, same in groupby(ordered, key=_rung)))
 
 
 def _place(record: Record) -> tuple[str, float, str]:
     """Where the rung stands: by task, up its ladder."""
-    climbed = record.spec.task.complexity
+    climbed = record.spec.task.level
     return record.spec.task.name, climbed if isinstance(climbed, int | float) else 0, _rung(record)
 
 
 def _rung(record: Record) -> str:
     """The headline of a rung: the knob with the chance, and below it what else was fixed."""
     task = record.spec.task
-    knob = f", {task.knob} {task.complexity}" if task.knob else ""
-    fixed = [f"{name} {_said(value)}" for name, value in task.options.items() if name != task.knob]
+    complexity = f", {task.complexity} {task.level}" if task.complexity else ""
+    fixed = [f"{name} {_said(value)}" for name, value in task.options.items() if name != task.complexity]
     fixed += [f"trained on {name} {value}" for name, value in task.train.items()]
-    return "\n".join(filter(None, [f"{task.name}{knob} (chance {percent(record.accuracy.chance)})", ", ".join(fixed)]))
+    return "\n".join(
+        filter(None, [f"{task.name}{complexity} (chance {percent(record.accuracy.chance)})", ", ".join(fixed)])
+    )
 
 
 def _said(value: Any) -> str:
@@ -50,8 +52,8 @@ def _said(value: Any) -> str:
     return str(value)
 
 
-def _table(rung: str, records: list[Record]) -> Table:
-    first, _, fixed = rung.partition("\n")
+def _table(level: str, records: list[Record]) -> Table:
+    first, _, fixed = level.partition("\n")
     title = Text.assemble((first, "bold"), *([("\n" + fixed, "dim")] if fixed else []))
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="", pad_edge=False)
     table.collapse_padding = True
@@ -72,14 +74,14 @@ def _cells(record: Record) -> list[str | Text]:
         str(record.spec.seed),
         percent(record.accuracy.mean),
         interval(record.accuracy.interval),
-        percent(record.answers.mean),
+        percent(record.exact_match.mean),
         thousands(record.steps),
         duration(float(record.environment.get("seconds", 0.0))),
-        verdict(record),
+        status_text(record),
     ]
 
 
-def verdict(record: Record) -> Text:
+def status_text(record: Record) -> Text:
     """Solved, not solved, diverged or failed."""
     if record.status != "done":
         return Text(record.status, style="red")

@@ -9,7 +9,7 @@ from functools import cached_property
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from attnlab.analysis.claims import Verdict, judged
+from attnlab.analysis.claims import ClaimOutcome, check_claims
 from attnlab.analysis.grid import Grid, grids
 from attnlab.config.experiment import Experiment
 from attnlab.records import Record
@@ -24,7 +24,7 @@ class Report:
     """Everything said of a set of records."""
 
     panels: tuple[Grid, ...]
-    verdicts: tuple[Verdict, ...] = ()
+    claims: tuple[ClaimOutcome, ...] = ()
     question: str = ""
     records: tuple[Record, ...] = ()
 
@@ -41,17 +41,17 @@ class Report:
     @property
     def claims_hold(self) -> bool:
         """Whether no claim fails."""
-        return all(verdict.outcome != "fails" for verdict in self.verdicts)
+        return all(outcome.outcome != "fails" for outcome in self.claims)
 
     @property
     def ladders(self) -> list[Grid]:
         """Panels that show accuracy up a ladder: those that have a reach."""
-        return [panel for panel in self.panels if panel.climbs and panel.value == "accuracy"]
+        return [panel for panel in self.panels if panel.is_ladder and panel.metric == "accuracy"]
 
     @cached_property
     def overall(self) -> list[Overall]:
         """Every variant over all ladders, members of a medley left out: they are parts of it."""
-        return overall([panel for panel in self.ladders if not panel.panel.member])
+        return overall([panel for panel in self.ladders if not panel.panel.subtask])
 
     def __rich__(self) -> RenderableType:
         """Panels, what they come to, claims."""
@@ -63,8 +63,8 @@ class Report:
                 parts.append(capacity_table(panel))
         if self.overall and sum(len(panel.columns) for panel in ladders) > 1:
             parts.append(overall_table(ladders[0].row_fields, self.overall))
-        if self.verdicts:
-            parts.append(claim_table(self.verdicts))
+        if self.claims:
+            parts.append(claim_table(self.claims))
         parts.append(Text(" ".join(self.footnotes()), style="dim"))
         return Group(*parts)
 
@@ -74,7 +74,7 @@ class Report:
         counts = {len(cell.values) for cell in cells}
         words = [_count(len(self.records), "run") + "."]
         if max(counts, default=0) > 1:
-            wilson = any(panel.value == "solved" for panel in self.panels)
+            wilson = any(panel.metric == "solved" for panel in self.panels)
             how = "Wilson" if wilson else "expanded percentile bootstrap"
             words.append(f"Intervals: 95 %, over seeds ({how}).")
             fewest = min(count for count in counts if count > 1)
@@ -117,19 +117,19 @@ def report(
         columns: The field of the columns; None takes complexity.
 
     Raises:
-        UnknownName: no such value or field.
+        UnknownNameError: no such value or field.
     """
     layout = experiment.report if experiment else None
     tuned = experiment.tuned if experiment else ()
     panels = grids(
         records,
-        value=value or (layout.value if layout else "accuracy"),
-        rows=rows or (layout.rows if layout else ()),
+        value=value or (layout.metric if layout else "accuracy"),
+        rows=rows or (layout.index if layout else ()),
         columns=columns or (layout.columns if layout else "complexity"),
         tuned=tuned,
     )
-    verdicts = judged(experiment.claims, records, tuned) if experiment else []
-    return Report(tuple(panels), tuple(verdicts), experiment.question if experiment else "", tuple(records))
+    outcomes = check_claims(experiment.claims, records, tuned) if experiment else []
+    return Report(tuple(panels), tuple(outcomes), experiment.question if experiment else "", tuple(records))
 
 
 def _count(number: int, what: str) -> str:

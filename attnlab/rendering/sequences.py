@@ -33,7 +33,7 @@ class Sequences:
 
 def _shortened(cells: Sequence[Cell]) -> Sequence[Cell]:
     """A run of one token at the end, in which nothing is asked, such as padding: once, and how often."""
-    run = next((count for count, cell in enumerate(reversed(cells)) if cell.answer or cell != cells[-1]), len(cells))
+    run = next((count for count, cell in enumerate(reversed(cells)) if cell.target or cell != cells[-1]), len(cells))
     return cells if run < FEW else [*cells[: len(cells) - run + 1], Cell(f"x{run}", "")]
 
 
@@ -45,8 +45,8 @@ def _stretches(cells: Sequence[Cell], width: int) -> list[Text]:
     for start in range(0, len(cells), fit):
         upper, lower = (Text.assemble((label.ljust(margin), "dim")) for label in LABELS)
         for cell in cells[start : start + fit]:
-            upper.append(cell.token.rjust(size - 1) + " ", style="bold cyan" if cell.answer else "")
-            lower.append((cell.answer or ".").rjust(size - 1) + " ", style="bold green" if cell.answer else "dim")
+            upper.append(cell.token.rjust(size - 1) + " ", style="bold cyan" if cell.target else "")
+            lower.append((cell.target or ".").rjust(size - 1) + " ", style="bold green" if cell.target else "dim")
         lines += [upper, lower]
     for line in lines:
         line.rstrip()

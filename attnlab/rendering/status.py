@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attnlab.rendering.record_table import RecordTable
-from attnlab.storage.status import Standing
+from attnlab.storage.status import StoreStatus
 
 SHOWN = 5
 """Runs of each kind that are named; the rest is counted."""
@@ -22,7 +22,7 @@ SHOWN = 5
 class Overview:
     """Several stores, a line each; a single one with its runs."""
 
-    stores: Sequence[Standing]
+    stores: Sequence[StoreStatus]
 
     def __rich__(self) -> RenderableType:
         """Counts of each store, then what is not done and why, then the runs of an only store."""
@@ -54,19 +54,19 @@ class Overview:
         ]
 
 
-def reasons(one: Standing) -> list[Text]:
+def reasons(one: StoreStatus) -> list[Text]:
     """Why runs are not done, in a line each."""
-    lines = [(planned.words, "missing", _begun(one, planned.id)) for planned in one.missing]
+    lines = [(planned.summary, "missing", _begun(one, planned.id)) for planned in one.missing]
     named = _first(lines)
-    named += _first([(record.spec.words, "failed", record.reason) for record in one.failed])
-    named += _first([(record.spec.words, "diverged", record.reason) for record in one.diverged])
+    named += _first([(record.spec.summary, "failed", record.reason) for record in one.failed])
+    named += _first([(record.spec.summary, "diverged", record.reason) for record in one.diverged])
     why = "a part of it has a newer version; the next sweep runs it again"
-    named += _first([(record.spec.words, "stale", why) for record in one.stale])
+    named += _first([(record.spec.summary, "stale", why) for record in one.stale])
     return [Text.assemble((f"{kind}  ", "yellow"), words, (f"  {reason}", "dim")) for words, kind, reason in named]
 
 
-def _begun(one: Standing, run: str) -> str:
-    return "begun; it goes on from its checkpoint" if run in one.begun else "not begun"
+def _begun(one: StoreStatus, run: str) -> str:
+    return "begun; it goes on from its checkpoint" if run in one.with_checkpoint else "not begun"
 
 
 def _first(lines: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:

@@ -16,10 +16,10 @@ from rich.text import Text
 from attnlab.config.experiment import Experiment
 from attnlab.formatting import duration, percent
 from attnlab.records import Record
-from attnlab.rendering.record_table import verdict
+from attnlab.rendering.record_table import status_text
 from attnlab.rendering.report import Report, report
 from attnlab.specs import RunSpec
-from attnlab.training.events import Began, Ended, Event, Looked, Stepped
+from attnlab.training.events import Event, RunFinished, RunStarted, StepsTaken, Validated
 from attnlab.training.events import Progress as Watcher
 
 LATEST = 4
@@ -29,7 +29,7 @@ RUNNING = 12
 
 
 @contextmanager
-def swept(console: Console, total: int, done: int) -> Iterator[Watcher]:
+def sweep_progress(console: Console, total: int, done: int) -> Iterator[Watcher]:
     """A watcher of a sweep that suits the console.
 
     Args:
@@ -53,7 +53,7 @@ class SweepLines:
 
     def __call__(self, event: Event) -> None:
         """Write what is worth a line."""
-        if isinstance(event, Ended):
+        if isinstance(event, RunFinished):
             self.done += 1
             count = f"{self.done:>{len(str(self.total))}}/{self.total}"
             self.console.print(f"{count}  {outcome(event.record)}", highlight=False, markup=False, soft_wrap=True)
@@ -75,7 +75,7 @@ class SweepDisplay:
 
     def __call__(self, event: Event) -> None:
         """Take up what happened; the display redraws itself."""
-        if isinstance(event, Ended):
+        if isinstance(event, RunFinished):
             self.running.pop(event.record.id, None)
             self.latest = [*self.latest, event.record][-LATEST:]
             self.done += 1
@@ -83,9 +83,9 @@ class SweepDisplay:
             return
         spec = event.spec
         _, step, accuracy = self.running.get(spec.id, (spec, 0, 0.0))
-        if isinstance(event, Began | Stepped):
+        if isinstance(event, RunStarted | StepsTaken):
             step = event.step
-        elif isinstance(event, Looked):
+        elif isinstance(event, Validated):
             accuracy = event.point.accuracy
         self.running[spec.id] = (spec, step, accuracy)
 
@@ -93,11 +93,11 @@ class SweepDisplay:
         """The display at this moment."""
         lines: list[RenderableType] = [self.bar, Text(self._left(), style="dim")]
         shown = list(self.running.values())[:RUNNING]
-        steps = [f"{step}/{spec.train.steps}" for spec, step, _ in shown]
+        steps = [f"{step}/{spec.train.max_steps}" for spec, step, _ in shown]
         wide = max(map(len, steps), default=0)
         for (spec, _, accuracy), taken in zip(shown, steps, strict=True):
             numbers = f"{taken:>{wide}}  {percent(accuracy):>7}  "
-            lines.append(_line(Text.assemble(numbers, (spec.words, "cyan"))))
+            lines.append(_line(Text.assemble(numbers, (spec.summary, "cyan"))))
         if more := len(self.running) - len(shown):
             lines.append(Text(f"and {more} more on their way", style="dim"))
         lines += [_line(Text(_ended(record), style="dim")) for record in self.latest]
@@ -105,7 +105,7 @@ class SweepDisplay:
 
     def _left(self) -> str:
         """The time left, at the pace of the runs so far, those on their way counted by their steps."""
-        begun = sum(step / spec.train.steps for spec, step, _ in self.running.values())
+        begun = sum(step / spec.train.max_steps for spec, step, _ in self.running.values())
         finished = self.done - self.before + begun
         if finished < 0.5:
             return "time left: not known yet"
@@ -123,18 +123,18 @@ def _ended(record: Record) -> str:
     """A finished run in one line whose end may be cut off."""
     spent = duration(float(record.environment.get("seconds", 0.0)))
     said = percent(record.accuracy.mean) if record.status != "failed" else "-"
-    return f"{verdict(record).plain:<8}  {said:>7}  {spent:>7}  {record.spec.words}  {record.reason}".rstrip()
+    return f"{status_text(record).plain:<8}  {said:>7}  {spent:>7}  {record.spec.summary}  {record.reason}".rstrip()
 
 
 def outcome(record: Record) -> str:
     """A finished run in one line."""
     spent = duration(float(record.environment.get("seconds", 0.0)))
     said = percent(record.accuracy.mean) if record.status == "done" else record.reason
-    return f"{record.spec.words}  {verdict(record).plain}  {said}  {spent}"
+    return f"{record.spec.summary}  {status_text(record).plain}  {said}  {spent}"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SweepSummary:
     """What a sweep has come to: its report, and what is missing from it."""
 
     experiment: Experiment

@@ -14,16 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from attnlab.formatting import duration, percent, thousands
-from attnlab.records import Point
+from attnlab.records import HistoryPoint
 from attnlab.rendering._sparkline import bars
-from attnlab.training.events import Began, Ended, Event, Looked, Stepped
+from attnlab.training.events import Event, RunFinished, RunStarted, StepsTaken, Validated
 from attnlab.training.events import Progress as Watcher
 
 HEIGHT, WIDTH = 4, 48
 
 
 @contextmanager
-def watched(console: Console) -> Iterator[Watcher]:
+def train_progress(console: Console) -> Iterator[Watcher]:
     """A watcher of training that suits the console."""
     if not console.is_terminal:
         yield PlainLines(console)
@@ -42,17 +42,17 @@ class PlainLines:
 
     def __call__(self, event: Event) -> None:
         """Write what is worth a line."""
-        if isinstance(event, Began):
+        if isinstance(event, RunStarted):
             self.started = time.perf_counter()
             going_on = f", going on at step {event.step}" if event.step else ""
-            self._line(f"{event.spec.words}: {thousands(event.parameters)} weights on {event.device}{going_on}")
-        elif isinstance(event, Looked):
-            point, steps = event.point, event.spec.train.steps
+            self._line(f"{event.spec.summary}: {thousands(event.parameters)} weights on {event.device}{going_on}")
+        elif isinstance(event, Validated):
+            point, steps = event.point, event.spec.train.max_steps
             spent = duration(time.perf_counter() - self.started)
             self._line(
                 f"  step {point.step}/{steps}  loss {point.loss:.4f}  accuracy {percent(point.accuracy)}  {spent}"
             )
-        elif isinstance(event, Ended) and event.record.reason:
+        elif isinstance(event, RunFinished) and event.record.reason:
             self._line(f"  diverged: {event.record.reason}")
 
     def _line(self, text: str) -> None:
@@ -77,20 +77,20 @@ class Display:
         self.task: TaskID | None = None
         self.headline = ""
         self.losses: list[float] = []
-        self.points: list[Point] = []
+        self.points: list[HistoryPoint] = []
         self.tokens, self.since = 0, time.perf_counter()
 
     def __call__(self, event: Event) -> None:
         """Take up what happened; the display redraws itself."""
-        if isinstance(event, Began):
+        if isinstance(event, RunStarted):
             self._clear()
-            self.headline = f"{event.spec.words} · {thousands(event.parameters)} weights on {event.device}"
-            self.task = self.bar.add_task("", total=event.spec.train.steps, completed=event.step)
-        elif isinstance(event, Stepped) and self.task is not None:
+            self.headline = f"{event.spec.summary} · {thousands(event.parameters)} weights on {event.device}"
+            self.task = self.bar.add_task("", total=event.spec.train.max_steps, completed=event.step)
+        elif isinstance(event, StepsTaken) and self.task is not None:
             self.losses.append(event.loss)
             self.tokens += event.tokens
             self.bar.update(self.task, completed=event.step)
-        elif isinstance(event, Looked):
+        elif isinstance(event, Validated):
             self.points.append(event.point)
 
     def __rich__(self) -> RenderableType:

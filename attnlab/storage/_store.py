@@ -84,22 +84,22 @@ class Store:
         path = self._checkpoint(name)
         return weights.read(path) if path.exists() else None
 
-    def begun(self) -> dict[str, tuple[str, ...]]:
+    def checkpoints(self) -> dict[str, tuple[str, ...]]:
         """The checkpoints, by name, each with the ids of the runs that can go on from it."""
         paths = sorted((self.path / "checkpoints").glob("*.safetensors"))
         if not paths:
             return {}
         from attnlab.storage import weights
 
-        found = {}
+        result = {}
         for path in paths:
             try:
-                found[path.stem] = tuple(lane["id"] for lane in weights.about(path)["lanes"])
+                result[path.stem] = tuple(lane["id"] for lane in weights.about(path)["lanes"])
             except (StoreError, KeyError, TypeError):  # whoever goes on from it is told what is wrong with it
-                found[path.stem] = (path.stem,)
-        return found
+                result[path.stem] = (path.stem,)
+        return result
 
-    def finish(self, run: str, learned: Arrays) -> None:
+    def save_weights(self, run: str, learned: Arrays) -> None:
         """Keep the weights of a finished run, by its id."""
         from attnlab.storage import weights
 
@@ -115,9 +115,9 @@ class Store:
 
 def _check(label: Path) -> None:
     try:
-        found = json.loads(label.read_text())["format"]
+        result = json.loads(label.read_text())["format"]
     except (OSError, ValueError, KeyError, TypeError):
         raise StoreError("It does not say what format this store has.", where=str(label)) from None
-    if not isinstance(found, int) or found > FORMAT:
+    if not isinstance(result, int) or result > FORMAT:
         hint = "Update attnlab, or choose another folder with --store."
-        raise StoreError(f"This store has format {found}; this attnlab reads up to {FORMAT}.", hint, where=str(label))
+        raise StoreError(f"This store has format {result}; this attnlab reads up to {FORMAT}.", hint, where=str(label))

@@ -30,7 +30,7 @@ OWN = re.compile(
 )
 """A line as we write it: id, the sections of its spec, seed, and what the run showed."""
 SECTIONS: tuple[type[Section], ...] = (TaskSpec, ModelSpec, TrainSpec)
-PATIENCE = 30.0
+LOCK_SECONDS = 30.0
 """Seconds to wait for another writer to finish its line."""
 
 
@@ -54,7 +54,7 @@ class Journal:
 
         lines = "".join(f"{record.model_dump_json()}\n" for record in records).encode()
         try:
-            with FileLock(self.path.with_suffix(".lock"), timeout=PATIENCE), self.path.open("ab+") as file:
+            with FileLock(self.path.with_suffix(".lock"), timeout=LOCK_SECONDS), self.path.open("ab+") as file:
                 file.truncate(_whole(file.seek(0, os.SEEK_END), self.path))
                 file.write(lines)
                 file.flush()
@@ -73,7 +73,7 @@ class Journal:
         """
         if not self.path.exists():
             return []
-        found: dict[str, Record] = {}
+        result: dict[str, Record] = {}
         known: dict[bytes, Any] = {}
         with uncollected(), self.path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -84,9 +84,9 @@ class Journal:
                 except ValueError:
                     hint = "The line was changed or damaged; move it away to go on without that run."
                     raise StoreError("This line is no record.", hint, where=f"{self.path}:{number}") from None
-                found.pop(record.id, None)
-                found[record.id] = record
-        return list(found.values())
+                result.pop(record.id, None)
+                result[record.id] = record
+        return list(result.values())
 
 
 @contextmanager
@@ -125,7 +125,7 @@ def _whole(size: int, path: Path) -> int:
         while end > 0:
             start = max(0, end - 65_536)
             file.seek(start)
-            if (found := file.read(end - start).rfind(b"\n")) >= 0:
-                return start + found + 1
+            if (result := file.read(end - start).rfind(b"\n")) >= 0:
+                return start + result + 1
             end = start
     return 0

@@ -16,16 +16,16 @@ from attnlab.storage.files import write_whole
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedRun:
     """A run that is wanted."""
 
     id: str
-    kin: str
-    words: str
+    unversioned_id: str
+    summary: str
 
 
 @dataclass(frozen=True)
-class Standing:
+class StoreStatus:
     """The runs of a store by how they stand; each with a few words."""
 
     path: Path
@@ -33,11 +33,11 @@ class Standing:
     done: tuple[Record, ...]
     diverged: tuple[Record, ...]
     failed: tuple[Record, ...]
-    missing: tuple[Planned, ...]
+    missing: tuple[PlannedRun, ...]
     """Planned, and never finished."""
     stale: tuple[Record, ...]
     """Finished, but a part of theirs has another version now; they are planned anew."""
-    begun: frozenset[str]
+    with_checkpoint: frozenset[str]
     """Ids with a checkpoint to go on from."""
 
 
@@ -57,13 +57,13 @@ def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
             with path.open() as file:
                 if file.readline() == f"{first}\n":
                     return
-        lines = (json.dumps({"id": spec.id, "kin": spec.kin, "words": spec.words}) for spec in specs)
+        lines = (json.dumps({"id": spec.id, "kin": spec.unversioned_id, "words": spec.summary}) for spec in specs)
         write_whole(path, "".join(f"{line}\n" for line in (first, *lines)).encode())
     except OSError as error:
         raise StoreError(f"It cannot be written: {error.strerror}.", where=str(path)) from None
 
 
-def read_plan(store: Path) -> list[Planned]:
+def read_plan(store: Path) -> list[PlannedRun]:
     """The runs that are wanted; none where nothing was ever swept.
 
     Raises:
@@ -74,32 +74,32 @@ def read_plan(store: Path) -> list[Planned]:
         return []
     try:
         lines = map(json.loads, path.read_text().splitlines())
-        return [Planned(**said) for said in lines if "digest" not in said]
+        return [PlannedRun(**value) for value in lines if "digest" not in value]
     except (ValueError, TypeError):
         hint = "Move it away; the next sweep writes it anew."
         raise StoreError("This is no plan of attnlab.", hint, where=str(path)) from None
 
 
-def standing(path: Path) -> Standing:
+def store_status(path: Path) -> StoreStatus:
     """How the runs of a store stand."""
     store = Store(path)
     records = store.records()
     plan = read_plan(path)
-    wanted, kin = {planned.id for planned in plan}, {planned.kin for planned in plan}
+    wanted, kin = {planned.id for planned in plan}, {planned.unversioned_id for planned in plan}
     known = {record.id for record in records}
-    stale = [record for record in records if record.id not in wanted and record.spec.kin in kin]
+    stale = [record for record in records if record.id not in wanted and record.spec.unversioned_id in kin]
     old = {record.id for record in stale}
     current = [record for record in records if record.id not in old]
-    begun = frozenset(run for runs in store.begun().values() for run in runs)
+    begun = frozenset(run for runs in store.checkpoints().values() for run in runs)
     by_status = {
         status: tuple(record for record in current if record.status == status)
         for status in ("done", "diverged", "failed")
     }
     missing = tuple(planned for planned in plan if planned.id not in known)
-    return Standing(path, tuple(records), **by_status, missing=missing, stale=tuple(stale), begun=begun)
+    return StoreStatus(path, tuple(records), **by_status, missing=missing, stale=tuple(stale), with_checkpoint=begun)
 
 
-def stores(path: Path) -> list[Path]:
+def find_stores(path: Path) -> list[Path]:
     """The stores in a folder of results: itself, if it holds records, and those directly below it."""
     below = sorted(folder.parent for folder in path.glob("*/store.json"))
     return [*([path] if (path / "store.json").exists() else []), *below]

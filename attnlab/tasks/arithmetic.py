@@ -24,7 +24,7 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 
 MODULUS = 5
 SYMBOLS = "01234+-*"
@@ -40,7 +40,7 @@ class ModularArithmetic(Task):
         numbers: Digits of the expression; an operator stands between any two.
     """
 
-    knob = "numbers"
+    complexity = "numbers"
 
     def __init__(self, *, numbers: Annotated[int, Field(ge=1)] = 3) -> None:
         self.numbers = numbers
@@ -57,19 +57,19 @@ class ModularArithmetic(Task):
             term = np.where(times, term * digit, np.where(operator == PLUS, digit, -digit)) % MODULUS
         inputs_BT = np.empty((batch, self.length), dtype=np.int64)
         inputs_BT[:, ::2], inputs_BT[:, 1::2] = digits, operators
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, -1] = (total + term) % MODULUS
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
         """Cut the expression at its sums and differences, multiply within the pieces, add them up."""
-        first, *rest = re.split(r"([+-])", "".join(map(self.symbol, tokens)))
+        first, *rest = re.split(r"([+-])", "".join(map(self.token_to_str, tokens)))
         value = _product(first)
         for sign, piece in zip(rest[::2], rest[1::2], strict=True):
             value += _product(piece) if sign == "+" else -_product(piece)
         return [IGNORE] * (len(tokens) - 1) + [value % MODULUS]
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Digits and operators as they are written."""
         return SYMBOLS[token]
 

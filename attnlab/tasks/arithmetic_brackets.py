@@ -24,7 +24,7 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.tasks.arithmetic import MODULUS
-from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
 SYMBOLS = "01234+-()*"
 PLUS, MINUS, OPEN, CLOSE, TIMES = 5, 6, 7, 8, 9
@@ -41,7 +41,7 @@ class ModularArithmeticBrackets(Task):
         symbols: Length of the expression, brackets and operators included.
     """
 
-    knob = "symbols"
+    complexity = "symbols"
 
     def __init__(self, *, symbols: Annotated[int, Field(ge=1)] = 5) -> None:
         self.symbols = symbols
@@ -50,15 +50,15 @@ class ModularArithmeticBrackets(Task):
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Expressions and their values."""
         inputs_BT, values = expressions(random, batch, self.symbols, operators=3)
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, -1] = values
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
         """Work from the inside out."""
-        return [IGNORE] * (len(tokens) - 1) + [value("".join(map(self.symbol, tokens)))]
+        return [IGNORE] * (len(tokens) - 1) + [value("".join(map(self.token_to_str, tokens)))]
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Digits, operators and brackets as they are written."""
         return SYMBOLS[token]
 
@@ -110,7 +110,7 @@ def value(written: str) -> int:
     return int(written) % MODULUS
 
 
-def _inner(found: re.Match[str]) -> str:
-    one, operator, other = int(found[1]), found[2], int(found[3] or 0)
+def _inner(result: re.Match[str]) -> str:
+    one, operator, other = int(result[1]), result[2], int(result[3] or 0)
     results = {None: one, "+": one + other, "-": one - other, "*": one * other}
     return str(results[operator] % MODULUS)

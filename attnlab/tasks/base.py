@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlab.registry import Registry
-from attnlab.specs import Stream as Stream  # tasks know it from here
+from attnlab.specs import Split as Split  # tasks know it from here
 
 IGNORE = -100
 """Target where nothing is asked."""
@@ -38,14 +38,14 @@ class Cell(NamedTuple):
     """One position, as a person reads it."""
 
     token: str
-    answer: str
+    target: str
     """What is due here; empty where nothing is asked."""
 
 
 class Task(ABC):
     """A generator of sequences with answers."""
 
-    knob: ClassVar[str]
+    complexity: ClassVar[str]
     """The option that makes it harder."""
 
     vocabulary: int
@@ -54,15 +54,15 @@ class Task(ABC):
     """T: tokens of a sequence, at most."""
     chance: float
     """Accuracy of the best guess that does not look at what is asked."""
-    ceiling: float = 1.0
+    best_accuracy: float = 1.0
     """Accuracy of the best guess that looks at everything: below 1 where answers are partly chance, nan if unknown."""
-    quick: ClassVar[bool] = True
+    cheap_to_build: ClassVar[bool] = True
     """Whether it is built in a blink; a list of all tasks leaves alone what must draw or read its material first."""
-    intended: str = ""
+    intended_shortcut: str = ""
     """The shortcut that is the point of the task, by its name in the audit, such as ``nearest context``."""
 
     @classmethod
-    def settled(cls, options: dict[str, Any]) -> dict[str, Any]:
+    def resolve_options(cls, options: dict[str, Any]) -> dict[str, Any]:
         """The options as they are recorded: what they only point at, such as a file, is pinned down by its content.
 
         Equal recorded options give equal numbers. Settling what is settled changes nothing.
@@ -83,7 +83,7 @@ class Task(ABC):
         """
         return None
 
-    def guess(self, random: np.random.Generator, batch: Batch) -> Tokens | None:
+    def chance_baseline(self, random: np.random.Generator, batch: Batch) -> Tokens | None:
         """Answers to the questions of a batch, in row-major order, from a guess that is as good as ``chance``.
 
         None where a guess that any auditor knows will do: uniform over all answers, over those of the sequence or over
@@ -91,25 +91,28 @@ class Task(ABC):
         """
         return None
 
-    def facing(self, stream: Stream) -> Self:
+    def for_split(self, split: Split) -> Self:
         """What that stream draws from: the task itself, unless training and test must share no material."""
         return self
 
-    def members(self) -> Mapping[str, Task]:
+    def subtasks(self) -> Mapping[str, Task]:
         """Tasks within this one that are also scored by themselves, in this one's token ids."""
         return {}
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """A token, as a person reads it."""
         return str(token)
 
     def render(self, batch: Batch, row: int) -> list[Cell]:
         """One sequence of a batch, position by position."""
         pairs = zip(batch.inputs_BT[row].tolist(), batch.targets_BT[row].tolist(), strict=True)
-        return [Cell(self.symbol(token), "" if target == IGNORE else self.symbol(target)) for token, target in pairs]
+        return [
+            Cell(self.token_to_str(token), "" if target == IGNORE else self.token_to_str(target))
+            for token, target in pairs
+        ]
 
 
-def nothing_asked(inputs_BT: Tokens) -> Tokens:
+def no_targets(inputs_BT: Tokens) -> Tokens:
     """Targets of the shape of the inputs, with nothing asked yet."""
     return np.full_like(inputs_BT, IGNORE)
 

@@ -39,7 +39,7 @@ Order = Literal["little", "big"]
 class Calculation(Task):
     """Two numbers, an operator, and the result written out; an operation says what it does to bits and to numbers."""
 
-    knob = "symbols"
+    complexity = "symbols"
     sign: ClassVar[str]
 
     def __init__(self, *, symbols: Symbols = 5, order: Order = "little") -> None:
@@ -56,36 +56,36 @@ class Calculation(Task):
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Two numbers, the marker, and the result without its last possible token."""
-        room, place = self.symbols - 2, np.arange(self.symbols)
+        room, positions = self.symbols - 2, np.arange(self.symbols)
         size = random.integers(1, room + 1, (batch, 1))
         other = room + 1 - size
         first, second = positive(random, size, room), positive(random, other, room)
         result = self.bits(first, second)
         bits = result.shape[1] - result[:, ::-1].argmax(axis=1)[:, None]
-        question = np.where(place < size, self._laid(first, size, place), OPERATOR)
-        question = np.where(place > size, self._laid(second, other, place - size - 1), question)
-        answer = np.where(place < bits, self._laid(result, bits, place), END)
+        question = np.where(positions < size, self._laid(first, size, positions), OPERATOR)
+        question = np.where(positions > size, self._laid(second, other, positions - size - 1), question)
+        answer = np.where(positions < bits, self._laid(result, bits, positions), END)
         marker = np.full((batch, 1), EQUALS)
         inputs_BT = np.concatenate([question, marker, answer[:, :-1]], axis=1)
-        asked = np.where(place <= bits, answer, IGNORE)
+        asked = np.where(positions <= bits, answer, IGNORE)
         return Batch(inputs_BT, np.concatenate([np.full_like(question, IGNORE), asked], axis=1))
 
-    def _laid(self, number: Tokens, bits: Tokens, place: Tokens) -> Tokens:
+    def _laid(self, number: Tokens, bits: Tokens, positions: Tokens) -> Tokens:
         """The token at each place of a number of so many bits; anything beyond its ends."""
-        significance = place if self.order == "little" else bits - 1 - place
+        significance = positions if self.order == "little" else bits - 1 - positions
         within = np.clip(significance, 0, number.shape[1] - 1)
         return np.take_along_axis(number, np.broadcast_to(within, (len(number), self.symbols)), axis=1)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
         """Read both numbers, calculate, and write the result."""
         turn = slice(None, None, -1 if self.order == "little" else 1)
-        question = "".join(map(self.symbol, tokens[: list(tokens).index(EQUALS)]))
+        question = "".join(map(self.token_to_str, tokens[: list(tokens).index(EQUALS)]))
         first, second = (int(bits[turn], 2) for bits in question.split(self.sign))
         written = f"{self.number(first, second):b}"[turn]
         answers = [IGNORE] * len(question) + [int(bit) for bit in written] + [END]
         return answers + [IGNORE] * (len(tokens) - len(answers))
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Bits and signs as they are written, the end as a dollar sign."""
         return f"01{self.sign}=$"[token]
 

@@ -25,7 +25,7 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 
 
 @register("compression", source="arXiv:2403.17844")
@@ -38,7 +38,7 @@ class Compression(Task):
         alphabet: Letters to draw from.
     """
 
-    knob = "symbols"
+    complexity = "symbols"
 
     def __init__(self, *, symbols: Annotated[int, Field(ge=1)] = 8, alphabet: Annotated[int, Field(ge=2)] = 16) -> None:
         self.symbols, self.alphabet = symbols, alphabet
@@ -50,7 +50,7 @@ class Compression(Task):
         inputs_BT = np.full((batch, self.length), self.alphabet + 1)
         inputs_BT[:, : self.symbols] = letters
         inputs_BT[:, self.symbols] = self.alphabet
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, self.symbols :] = letters
         return Batch(inputs_BT, targets_BT)
 
@@ -59,6 +59,6 @@ class Compression(Task):
         marker = list(tokens).index(self.alphabet)
         return [IGNORE] * marker + list(tokens[:marker])
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Letters as numbers, the marker as a bar, dots as dots."""
         return {self.alphabet: "|", self.alphabet + 1: "·"}.get(token, str(token))

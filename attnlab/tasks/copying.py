@@ -25,7 +25,7 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
 Symbols = Annotated[int, Field(ge=1)]
 Alphabet = Annotated[int, Field(ge=2)]
@@ -33,18 +33,18 @@ Alphabet = Annotated[int, Field(ge=2)]
 
 def write_out(question_BN: Tokens, marker: int, answer_BM: Tokens) -> Batch:
     """Questions, a marker, and the answers without their last token; due from the marker on."""
-    rows, asked = question_BN.shape
+    rows, requested = question_BN.shape
     markers = np.full((rows, 1), marker)
     inputs_BT = np.concatenate([question_BN, markers, answer_BM[:, :-1]], axis=1)
-    targets_BT = nothing_asked(inputs_BT)
-    targets_BT[:, asked:] = answer_BM
+    targets_BT = no_targets(inputs_BT)
+    targets_BT[:, requested:] = answer_BM
     return Batch(inputs_BT, targets_BT)
 
 
 class Written(Task):
     """A task whose answer is written out after a marker; the marker is the last id."""
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Letters as numbers, the marker as a bar."""
         return "|" if token == self.vocabulary - 1 else str(token)
 
@@ -59,7 +59,7 @@ class Copy(Written):
         alphabet: Letters to draw from.
     """
 
-    knob = "symbols"
+    complexity = "symbols"
 
     def __init__(self, *, symbols: Symbols = 16, alphabet: Alphabet = 16) -> None:
         self.symbols, self.alphabet = symbols, alphabet
@@ -88,7 +88,7 @@ class Reverse(Written):
         alphabet: Letters to draw from.
     """
 
-    knob = "symbols"
+    complexity = "symbols"
 
     def __init__(self, *, symbols: Symbols = 10, alphabet: Alphabet = 2) -> None:
         self.symbols, self.alphabet = symbols, alphabet
@@ -118,7 +118,7 @@ class Duplicate(Written):
         alphabet: Letters to draw from.
     """
 
-    knob = "symbols"
+    complexity = "symbols"
 
     def __init__(self, *, symbols: Symbols = 10, alphabet: Alphabet = 2) -> None:
         self.symbols, self.alphabet = symbols, alphabet

@@ -19,7 +19,7 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 
 
 @register("copy-delay", source="ours")
@@ -33,7 +33,7 @@ class CopyDelay(Task):
         alphabet: Letters to draw from.
     """
 
-    knob = "lag"
+    complexity = "lag"
 
     def __init__(
         self,
@@ -44,12 +44,12 @@ class CopyDelay(Task):
     ) -> None:
         self.lag, self.symbols, self.alphabet = lag, symbols, alphabet
         self.vocabulary, self.length, self.chance = alphabet, lag + symbols, 1 / alphabet
-        self.intended = "bigram" if lag == 1 else ""
+        self.intended_shortcut = "bigram" if lag == 1 else ""
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Uniform letters, and the same letters later."""
         inputs_BT = random.integers(0, self.alphabet, (batch, self.length))
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, self.lag :] = inputs_BT[:, : -self.lag]
         return Batch(inputs_BT, targets_BT)
 

@@ -26,8 +26,8 @@ from typing import Annotated, Literal, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.errors import BadValue
-from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, nothing_asked, register
+from attnlab.errors import InvalidValueError
+from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 from attnlab.tasks.recall import without_replacement
 
 
@@ -43,7 +43,7 @@ class SelectiveCopy(Task):
         letters: Where letters stand among the blanks: ``before`` as published, ``anywhere`` evenly.
     """
 
-    knob = "symbols"
+    complexity = "symbols"
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class SelectiveCopy(Task):
     ) -> None:
         if 2 * symbols + 1 >= length:
             needed = 2 * symbols + 2
-            found = f"{symbols} letters twice, a marker and a blank do not fit {length} tokens: {needed} > {length}."
+            result = f"{symbols} letters twice, a marker and a blank do not fit {length} tokens: {needed} > {length}."
             hint = f"Use at most {(length - 2) // 2} letters, or a length of at least {needed}."
-            raise BadValue(found, hint, where="selective-copy")
+            raise InvalidValueError(result, hint, where="selective-copy")
         self.symbols, self.length, self.vocabulary, self.letters = symbols, length, vocabulary, letters
         self.blank, self.marker = vocabulary - 2, vocabulary - 1
         self.chance = 1 / (vocabulary - 2)
@@ -68,7 +68,7 @@ class SelectiveCopy(Task):
         inputs_BT = np.full((batch, self.length), self.blank)
         inputs_BT[np.arange(batch)[:, None], self._places(random, batch)] = letters
         inputs_BT[:, -self.symbols - 1] = self.marker
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, -self.symbols :] = letters
         return Batch(inputs_BT, targets_BT)
 
@@ -83,16 +83,16 @@ class SelectiveCopy(Task):
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
         """Collect letters up to the marker, then hand them out one by one."""
-        held: list[int] = []
+        stored: list[int] = []
         answers, answering = [], False
         for token in tokens:
-            answers.append(held.pop(0) if answering else IGNORE)
+            answers.append(stored.pop(0) if answering else IGNORE)
             if token == self.marker:
                 answering = True
             elif token != self.blank:
-                held.append(token)
+                stored.append(token)
         return answers
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Letters as numbers, the blank as a dot, the marker as a bar."""
         return "|" if token == self.marker else "·" if token == self.blank else str(token)

@@ -22,7 +22,7 @@ from typing import Annotated, Literal, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
 Asked = Literal["running", "last"]
 
@@ -37,7 +37,7 @@ class Majority(Task):
         asked: ``running`` asks at every position, ``last`` only at the end.
     """
 
-    knob = "bits"
+    complexity = "bits"
 
     def __init__(self, *, bits: Annotated[int, Field(ge=1)] = 8, asked: Asked = "running") -> None:
         self.bits, self.asked = bits, asked
@@ -68,7 +68,7 @@ class ModularCounting(Task):
         asked: ``running`` asks at every position, ``last`` only at the end.
     """
 
-    knob = "symbols"
+    complexity = "symbols"
 
     def __init__(
         self,
@@ -97,15 +97,15 @@ class ModularCounting(Task):
             answers.append(self.alphabet + stands)
         return answers if self.asked == "running" else [IGNORE] * (len(tokens) - 1) + answers[-1:]
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Letters as a, b, ...; counts as numbers."""
         return chr(ord("a") + token) if token < self.alphabet else str(token - self.alphabet)
 
 
-def _due(inputs_BT: Tokens, answers_BT: Tokens, asked: Asked) -> Batch:
+def _due(inputs_BT: Tokens, answers_BT: Tokens, kind: Asked) -> Batch:
     """Every answer, or the last one."""
-    if asked == "running":
+    if kind == "running":
         return Batch(inputs_BT, answers_BT)
-    targets_BT = nothing_asked(inputs_BT)
+    targets_BT = no_targets(inputs_BT)
     targets_BT[:, -1] = answers_BT[:, -1]
     return Batch(inputs_BT, targets_BT)

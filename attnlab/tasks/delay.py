@@ -32,8 +32,8 @@ from typing import Annotated, Literal, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.errors import BadValue
-from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, nothing_asked, register
+from attnlab.errors import InvalidValueError
+from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
 BITWISE = ("and", "or", "majority")
 FARTHEST = 16
@@ -55,7 +55,7 @@ class Delay(Task):
         answers: Questions of a sequence; if given, the length follows from it.
     """
 
-    knob = "modulus"
+    complexity = "modulus"
 
     def __init__(
         self,
@@ -73,8 +73,8 @@ class Delay(Task):
         self.modulus, self.kind = modulus, kind
         self.length = self.span - 1 + answers if answers else length
         if self.span > self.length:
-            found, hint = f"A lag of {self.span} asks nothing within {length} tokens.", f"Use at most {length}."
-            raise BadValue(found, hint, where="delay")
+            result, hint = f"A lag of {self.span} asks nothing within {length} tokens.", f"Use at most {length}."
+            raise InvalidValueError(result, hint, where="delay")
         self._check(coefficients)
         self.coefficients = coefficients or (1,) * len(self.lags)
         units = [symbol for symbol in range(modulus) if kind != "product" or gcd(symbol, modulus) == 1]
@@ -86,36 +86,39 @@ class Delay(Task):
     def _check(self, coefficients: Sequence[int]) -> None:
         """Refuse what does not go together."""
         lags, modulus, kind = self.lags, self.modulus, self.kind
-        found = hint = ""
+        result = hint = ""
         if any(one >= other for one, other in pairwise(lags)):
-            found, hint = f"The lags {list(lags)} do not rise.", f"Write {sorted(set(lags))}."
+            result, hint = f"The lags {list(lags)} do not rise.", f"Write {sorted(set(lags))}."
         elif kind in ("xor", *BITWISE) and modulus != 2:
-            found, hint = f"'{kind}' combines bits, not symbols modulo {modulus}.", "Use a modulus of 2."
+            result, hint = f"'{kind}' combines bits, not symbols modulo {modulus}.", "Use a modulus of 2."
         elif kind == "product" and modulus == 2:
-            found, hint = "Products modulo 2 are all alike.", "Use a modulus of at least 3."
+            result, hint = "Products modulo 2 are all alike.", "Use a modulus of at least 3."
         elif kind == "copy" and len(lags) > 1:
-            found, hint = f"A copy has one lag, not {len(lags)}.", f"Write [{lags[0]}]."
+            result, hint = f"A copy has one lag, not {len(lags)}.", f"Write [{lags[0]}]."
         elif kind == "majority" and len(lags) % 2 == 0:
-            found, hint = f"A majority of {len(lags)} may be undecided.", "Give an odd number of lags, as in [1, 2, 3]."
+            result, hint = (
+                f"A majority of {len(lags)} may be undecided.",
+                "Give an odd number of lags, as in [1, 2, 3].",
+            )
         elif kind in BITWISE and self.span > FARTHEST:
-            found, hint = f"The lag {self.span} of '{kind}' is more than {FARTHEST}.", f"Use at most {FARTHEST}."
+            result, hint = f"The lag {self.span} of '{kind}' is more than {FARTHEST}.", f"Use at most {FARTHEST}."
         elif coefficients and kind != "sum":
-            found, hint = f"'{kind}' has no coefficients.", "Leave them out, or use the kind 'sum'."
+            result, hint = f"'{kind}' has no coefficients.", "Leave them out, or use the kind 'sum'."
         elif coefficients and len(coefficients) != len(lags):
-            found = f"{len(coefficients)} coefficients do not fit {len(lags)} lags."
+            result = f"{len(coefficients)} coefficients do not fit {len(lags)} lags."
             hint = "Give one for each lag."
         elif coefficients and gcd(coefficients[-1], modulus) > 1:
-            found = f"The last coefficient, {coefficients[-1]}, and the modulus {modulus} share a divisor: beginnings"
-            found, hint = f"{found} would be forgotten.", "Use 1, or another without a common divisor."
-        if found:
-            raise BadValue(found, hint, where="delay")
+            result = f"The last coefficient, {coefficients[-1]}, and the modulus {modulus} share a divisor: beginnings"
+            result, hint = f"{result} would be forgotten.", "Use 1, or another without a common divisor."
+        if result:
+            raise InvalidValueError(result, hint, where="delay")
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Uniform beginnings, and what follows from them."""
         start = self.beginnings[random.integers(0, len(self.beginnings), (batch, self.span))]
         symbols = self.continued(start)
         inputs_BT = symbols[:, :-1]
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, self.span - 1 :] = symbols[:, self.span :]
         return Batch(inputs_BT, targets_BT)
 

@@ -38,7 +38,7 @@ class Dyck(Task):
         depth: Brackets that may be open at once; none for any number.
     """
 
-    knob = "pairs"
+    complexity = "pairs"
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Dyck(Task):
             answers.append(left[-1] + self.kinds if following >= self.kinds else IGNORE)
         return answers
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Brackets of four shapes; further kinds are numbered, as in (5 and 5)."""
         kind, closes = token % self.kinds, token >= self.kinds
         if kind < len(SHAPES):
@@ -96,10 +96,10 @@ def opening(pairs: int, depth: int) -> NDArray[np.float64]:
     It is the share of the ways to finish the word that begin so; the ways are counted exactly.
     """
     ways = [1] + [0] * (pairs + 1)
-    found = np.zeros((2 * pairs, pairs + 1))
+    result = np.zeros((2 * pairs, pairs + 1))
     for place in reversed(range(2 * pairs)):
         up = [ways[height + 1] if height < depth else 0 for height in range(pairs + 1)]
         down = [ways[height - 1] if height else 0 for height in range(pairs + 1)]
         ways = [one + other for one, other in zip(up, down, strict=True)] + [0]
-        found[place] = [one / both if both else 0 for one, both in zip(up, ways, strict=False)]
-    return found
+        result[place] = [one / both if both else 0 for one, both in zip(up, ways, strict=False)]
+    return result

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from attnlab.tasks.arithmetic import MODULUS
 from attnlab.tasks.arithmetic_brackets import expressions, value
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 
 SYMBOLS = "01234+-()x="
 UNKNOWN, EQUALS = 9, 10
@@ -36,7 +36,7 @@ class SolveEquation(Task):
         symbols: Length of the equation, brackets and operators included.
     """
 
-    knob = "symbols"
+    complexity = "symbols"
 
     def __init__(self, *, symbols: Annotated[int, Field(ge=3)] = 5) -> None:
         self.symbols = symbols
@@ -52,16 +52,16 @@ class SolveEquation(Task):
         left[rows, hidden] = UNKNOWN
         equals = np.full((batch, 1), EQUALS)
         inputs_BT = np.concatenate([left, equals, values[:, None]], axis=1)
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, -1] = answers
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
         """Try every digit; the one that fits is due."""
-        left, right = "".join(map(self.symbol, tokens)).split("=")
-        (found,) = (digit for digit in range(MODULUS) if value(left.replace("x", str(digit))) == int(right))
-        return [IGNORE] * (len(tokens) - 1) + [found]
+        left, right = "".join(map(self.token_to_str, tokens)).split("=")
+        (result,) = (digit for digit in range(MODULUS) if value(left.replace("x", str(digit))) == int(right))
+        return [IGNORE] * (len(tokens) - 1) + [result]
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Digits, operators and brackets as they are written."""
         return SYMBOLS[token]

@@ -27,13 +27,13 @@ from typing import Annotated, Any, Self, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.errors import BadFile, BadValue
-from attnlab.tasks.base import Batch, Stream, Task, register
+from attnlab.errors import InvalidFileError, InvalidValueError
+from attnlab.tasks.base import Batch, Split, Task, register
 from attnlab.tasks.io.reading import table
 from attnlab.tasks.io.sidecar import fingerprint, read_sidecar, same
 
 TEN = 10
-PLACES = {Stream.DATA: (0, 8), Stream.VALIDATION: (8, 9), Stream.TEST: (9, 10)}
+PLACES = {Split.TRAIN: (0, 8), Split.VALIDATION: (8, 9), Split.TEST: (9, 10)}
 """Which of every ten rows a stream may see: from, to."""
 
 
@@ -50,7 +50,7 @@ class File(Task):
         digest: SHA-256 of the file; filled in when a run is planned.
     """
 
-    knob = "rows"
+    complexity = "rows"
 
     def __init__(
         self,
@@ -67,37 +67,39 @@ class File(Task):
         count, self.length = self.table.inputs_NT.shape
         if count < TEN:
             words = f"{count} rows are too few: every tenth is for the test."
-            raise BadFile(words, f"Give at least {TEN} rows.", where=path)
-        trained = within(count, *PLACES[Stream.DATA])
+            raise InvalidFileError(words, f"Give at least {TEN} rows.", where=path)
+        trained = within(count, *PLACES[Split.TRAIN])
         if rows > trained:
             hint = f"Use at most {trained}, or 0 for all."
-            raise BadValue(f"{rows} rows to train on are more than the {trained} that the file has.", hint, where=path)
+            raise InvalidValueError(
+                f"{rows} rows to train on are more than the {trained} that the file has.", hint, where=path
+            )
         self.rows, self.count, self.places = rows or trained, count, (0, TEN)
         least = self.table.highest + 1
         self.vocabulary = vocabulary or (beside.vocabulary if beside else least)
         if self.vocabulary < least:
             words = f"A vocabulary of {self.vocabulary} does not hold the token {self.table.highest}."
-            raise BadValue(words, f"Use at least {least}, or 0 to take it from the file.", where=path)
+            raise InvalidValueError(words, f"Use at least {least}, or 0 to take it from the file.", where=path)
         self.symbols = beside.symbols if beside else ()
         self.chance = chance or (beside.chance if beside else self.table.favourite)
         told = None if beside is None or beside.several else beside.ceiling
-        self.ceiling = math.nan if told is None else told
+        self.best_accuracy = math.nan if told is None else told
 
     @classmethod
-    def settled(cls, options: dict[str, Any]) -> dict[str, Any]:
+    def resolve_options(cls, options: dict[str, Any]) -> dict[str, Any]:
         """What was found in the file, and its digest."""
-        found = cls(**options)
-        told = {"rows": found.rows, "vocabulary": found.vocabulary, "chance": found.chance, "digest": found.digest}
-        return {**options, **told}
+        result = cls(**options)
+        data = {"rows": result.rows, "vocabulary": result.vocabulary, "chance": result.chance, "digest": result.digest}
+        return {**options, **data}
 
-    def facing(self, stream: Stream) -> Self:
+    def for_split(self, split: Split) -> Self:
         """Its rows of every ten; in training, the first of them only."""
-        if stream not in PLACES:
+        if split not in PLACES:
             return self
-        faced = copy.copy(self)
-        faced.places = PLACES[stream]
-        faced.count = self.rows if stream is Stream.DATA else within(len(self.table.inputs_NT), *PLACES[stream])
-        return faced
+        split_task = copy.copy(self)
+        split_task.places = PLACES[split]
+        split_task.count = self.rows if split is Split.TRAIN else within(len(self.table.inputs_NT), *PLACES[split])
+        return split_task
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Rows of the part, drawn with replacement."""
@@ -106,7 +108,7 @@ class File(Task):
         drawn = TEN * tens + first + ones
         return Batch(self.table.inputs_NT[drawn].astype(np.int64), self.table.targets_NT[drawn].astype(np.int64))
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """The word of the one who made the file, or the number."""
         return self.symbols[token] if token < len(self.symbols) else f"{'#' if self.symbols else ''}{token}"
 

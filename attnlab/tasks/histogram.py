@@ -23,7 +23,7 @@ from typing import Annotated, Literal, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
 
 @register("histogram", source="arXiv:2106.06981, histogram")
@@ -37,7 +37,7 @@ class Histogram(Task):
         asked: ``after`` asks each letter again, behind a marker; ``running`` asks how often it has stood so far.
     """
 
-    knob = "symbols"
+    complexity = "symbols"
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Histogram(Task):
             return Batch(letters, self.alphabet + np.take_along_axis(so_far, letters[:, :, None], axis=2)[:, :, 0])
         marker = np.full((batch, 1), self.alphabet)
         inputs_BT = np.concatenate([letters, marker, letters], axis=1)
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, self.symbols + 1 :] = self.alphabet + np.take_along_axis(so_far[:, -1], letters, axis=1)
         return Batch(inputs_BT, targets_BT)
 
@@ -82,7 +82,7 @@ class Histogram(Task):
         tally = Counter(tokens[:marker])
         return [IGNORE] * (marker + 1) + [self.alphabet + tally[token] for token in tokens[marker + 1 :]]
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Letters as a, b, ...; the marker as a bar; counts as numbers."""
         if token == self.alphabet:
             return "|"

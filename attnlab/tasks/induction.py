@@ -22,7 +22,7 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 from attnlab.tasks.recall_stream import inverse_mean, kinds_so_far
 
 
@@ -36,8 +36,8 @@ class Induction(Task):
         alphabet: Letters to draw from.
     """
 
-    knob = "length"
-    intended = "nearest context"
+    complexity = "length"
+    intended_shortcut = "nearest context"
 
     def __init__(self, *, length: Annotated[int, Field(ge=3)] = 32, alphabet: Annotated[int, Field(ge=2)] = 16) -> None:
         self.length, self.alphabet = length, alphabet
@@ -47,18 +47,18 @@ class Induction(Task):
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Uniform letters, a mark among them and one after them."""
         inputs_BT = random.integers(0, self.alphabet, (batch, self.length))
-        rows, place = np.arange(batch), random.integers(0, self.length - 2, batch)
-        inputs_BT[rows, place] = self.alphabet
+        rows, positions = np.arange(batch), random.integers(0, self.length - 2, batch)
+        inputs_BT[rows, positions] = self.alphabet
         inputs_BT[:, -1] = self.alphabet
-        targets_BT = nothing_asked(inputs_BT)
-        targets_BT[:, -1] = inputs_BT[rows, place + 1]
+        targets_BT = no_targets(inputs_BT)
+        targets_BT[:, -1] = inputs_BT[rows, positions + 1]
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
         """What stands after the first mark."""
-        found = list(tokens).index(self.alphabet)
-        return [IGNORE] * (len(tokens) - 1) + [tokens[found + 1]]
+        result = list(tokens).index(self.alphabet)
+        return [IGNORE] * (len(tokens) - 1) + [tokens[result + 1]]
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Letters as numbers, the mark as an exclamation mark."""
         return "!" if token == self.alphabet else str(token)

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field
 
-from attnlab.errors import BadValue
-from attnlab.tasks.base import IGNORE, Batch, Tokens, nothing_asked, register
+from attnlab.errors import InvalidValueError
+from attnlab.tasks.base import IGNORE, Batch, Tokens, no_targets, register
 from attnlab.tasks.copying import Written
 
 
@@ -45,8 +45,8 @@ class Lookup(Written):
         given: Whether the letters to find stand before the string (``prefix``) or behind it (``suffix``).
     """
 
-    knob = "symbols"
-    intended = "nearest context"
+    complexity = "symbols"
+    intended_shortcut = "nearest context"
 
     def __init__(
         self,
@@ -58,14 +58,14 @@ class Lookup(Written):
         given: Literal["prefix", "suffix"] = "suffix",
     ) -> None:
         if gram + answer > symbols:
-            found = f"{gram} letters to find and {answer} to write are more than the {symbols} of the string."
-            raise BadValue(found, f"Use at least {gram + answer} symbols.", where="lookup")
+            result = f"{gram} letters to find and {answer} to write are more than the {symbols} of the string."
+            raise InvalidValueError(result, f"Use at least {gram + answer} symbols.", where="lookup")
         if symbols - gram > alphabet**gram:
-            found = f"{gram} letters of {alphabet} are seldom alone in a string of {symbols}: "
-            found += f"{symbols - gram} other places > {alphabet}^{gram} = {alphabet**gram}."
+            result = f"{gram} letters of {alphabet} are seldom alone in a string of {symbols}: "
+            result += f"{symbols - gram} other places > {alphabet}^{gram} = {alphabet**gram}."
             fewest = next(letters for letters in range(alphabet, symbols) if letters**gram >= symbols - gram)
             hint = f"Use at most {alphabet**gram + gram} symbols, or an alphabet of at least {fewest}."
-            raise BadValue(found, hint, where="lookup")
+            raise InvalidValueError(result, hint, where="lookup")
         self.symbols, self.gram, self.answer, self.alphabet, self.given = symbols, gram, answer, alphabet, given
         self.vocabulary = alphabet + 1
         self.length = symbols + gram + answer + (given == "prefix")
@@ -73,17 +73,17 @@ class Lookup(Written):
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Strings and what to find in them, the marker, and the answers without their last letter."""
-        string, place = self._drawn(random, batch)
-        again = self._repeating(string, place)
+        string, positions = self._drawn(random, batch)
+        again = self._repeating(string, positions)
         while len(again):
-            string[again], place[again] = self._drawn(random, len(again))
-            again = again[self._repeating(string[again], place[again])]
-        window = place[:, None] + np.arange(self.gram + self.answer)
+            string[again], positions[again] = self._drawn(random, len(again))
+            again = again[self._repeating(string[again], positions[again])]
+        window = positions[:, None] + np.arange(self.gram + self.answer)
         gram, answer = np.split(np.take_along_axis(string, window, axis=1), [self.gram], axis=1)
         marker = np.full((batch, 1), self.alphabet)
         question = [string, marker, gram] if self.given == "suffix" else [gram, marker, string, marker]
         inputs_BT = np.concatenate([*question, answer[:, :-1]], axis=1)
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, -self.answer :] = answer
         return Batch(inputs_BT, targets_BT)
 
@@ -92,11 +92,11 @@ class Lookup(Written):
         string = random.integers(0, self.alphabet, (batch, self.symbols))
         return string, random.integers(0, self.symbols - self.gram - self.answer + 1, batch)
 
-    def _repeating(self, string: Tokens, place: Tokens) -> Tokens:
+    def _repeating(self, string: Tokens, positions: Tokens) -> Tokens:
         """Rows in which what begins at the place occurs elsewhere, too."""
         windows = sliding_window_view(string, self.gram, axis=1)
-        found = windows[np.arange(len(string)), place]
-        occurrences = (windows == found[:, None]).all(axis=2).sum(axis=1)
+        result = windows[np.arange(len(string)), positions]
+        occurrences = (windows == result[:, None]).all(axis=2).sum(axis=1)
         return np.flatnonzero(occurrences > 1)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:

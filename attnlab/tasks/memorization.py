@@ -22,7 +22,7 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 
 
 @register("memorization", source="arXiv:2403.17844")
@@ -36,8 +36,8 @@ class Memorization(Task):
         map_seed: Which map.
     """
 
-    knob = "pairs"
-    intended = "bigram"
+    complexity = "pairs"
+    intended_shortcut = "bigram"
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Memorization(Task):
         keys = random.integers(0, self.pairs, (batch, self.slots))
         inputs_BT = np.full((batch, self.length), self.vocabulary - 1)
         inputs_BT[:, ::2] = keys
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, 1::2] = self.values[keys]
         return Batch(inputs_BT, targets_BT)
 
@@ -64,7 +64,7 @@ class Memorization(Task):
         known = dict(enumerate(self.values.tolist()))
         return [known[tokens[place - 1]] if place % 2 else IGNORE for place in range(len(tokens))]
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Keys as k0, k1, ...; values as v0, v1, ...; the question as a question mark."""
         if token == 2 * self.pairs:
             return "?"

@@ -21,7 +21,7 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 
 HIDDEN, EMPTY = 2, 3
 
@@ -35,7 +35,7 @@ class MissingDuplicate(Task):
         symbols: Length of the sequence: both halves, and an empty symbol if it is odd.
     """
 
-    knob = "symbols"
+    complexity = "symbols"
 
     def __init__(self, *, symbols: Annotated[int, Field(ge=2)] = 10) -> None:
         self.symbols = symbols
@@ -45,12 +45,12 @@ class MissingDuplicate(Task):
         """Uniform bits twice, one of them hidden."""
         half, rows = self.symbols // 2, np.arange(batch)
         bits = random.integers(0, 2, (batch, half))
-        place = random.integers(0, 2 * half, batch)
+        positions = random.integers(0, 2 * half, batch)
         inputs_BT = np.full((batch, self.symbols), EMPTY)
         inputs_BT[:, : 2 * half] = np.concatenate([bits, bits], axis=1)
-        targets_BT = nothing_asked(inputs_BT)
-        targets_BT[:, -1] = inputs_BT[rows, place]
-        inputs_BT[rows, place] = HIDDEN
+        targets_BT = no_targets(inputs_BT)
+        targets_BT[:, -1] = inputs_BT[rows, positions]
+        inputs_BT[rows, positions] = HIDDEN
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
@@ -61,6 +61,6 @@ class MissingDuplicate(Task):
                 return [IGNORE] * (len(tokens) - 1) + [other if one == HIDDEN else one]
         return [IGNORE] * len(tokens)
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Bits as numbers, the hidden one as a question mark, the empty one as a line."""
         return "01?_"[token]

@@ -1,4 +1,4 @@
-"""Medley: several tasks in one stream, learned at once.
+"""Mixture: several tasks in one stream, learned at once.
 
     inputs   <copy>  c.3  c.1  c.|  c.3   ·        <parity>  p.1  p.0  p.1  ·  ·
     answers    .      .    .   c.3  c.1   .           .      p.1  p.1  p.0  .  .
@@ -24,9 +24,9 @@ from typing import Annotated, Any, Literal, Self, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.config.inline_parts import part as read_part
-from attnlab.errors import AttnlabError, BadValue
-from attnlab.tasks.base import IGNORE, TASKS, Batch, Stream, Task, Tokens, register
+from attnlab.config.inline_parts import parse_part as read_part
+from attnlab.errors import AttnlabError, InvalidValueError
+from attnlab.tasks.base import IGNORE, TASKS, Batch, Split, Task, Tokens, register
 
 PAD = "·"
 PROBE = 256
@@ -35,7 +35,7 @@ PROBE = 256
 
 @register("medley", source="ours, after arXiv:2407.18601")
 @final
-class Medley(Task):
+class Mixture(Task):
     """Several tasks in one stream, each sequence of one of them.
 
     Options:
@@ -47,7 +47,7 @@ class Medley(Task):
         alphabet: Whether members have tokens of their own.
     """
 
-    knob = "level"
+    complexity = "level"
 
     def __init__(
         self,
@@ -62,10 +62,10 @@ class Medley(Task):
         count = tasks or len(members)
         if count > len(members):
             hint = f"Use at most {len(members)}, or name more members."
-            raise BadValue(f"{count} tasks are more than the {len(members)} members.", hint, where="medley")
+            raise InvalidValueError(f"{count} tasks are more than the {len(members)} members.", hint, where="medley")
         if weights and len(weights) != len(members):
             hint = "Give one weight for each member, or none."
-            raise BadValue(f"{len(weights)} weights for {len(members)} members.", hint, where="medley")
+            raise InvalidValueError(f"{len(weights)} weights for {len(members)} members.", hint, where="medley")
         pinned = [pin(member) for member in members[:count]]
         self.names = _distinct([member["name"] for member in pinned])
         self.parts = [_built(member, level) for member in pinned]
@@ -79,7 +79,7 @@ class Medley(Task):
         self._draw_with(shares / shares.sum())
 
     @classmethod
-    def settled(cls, options: dict[str, Any]) -> dict[str, Any]:
+    def resolve_options(cls, options: dict[str, Any]) -> dict[str, Any]:
         """The members' ladders are written out, so that a changed ladder is another run."""
         return {**options, "members": [pin(member) for member in options["members"]]}
 
@@ -107,13 +107,13 @@ class Medley(Task):
             return None
         index = tokens[0] - self.first_name if self.token else self._owner(tokens[0])
         own = [token - self.offsets[index] for token in tokens[self.token :] if token != self.vocabulary - 1]
-        said = self.parts[index].solve(own)
-        if said is None:
+        words = self.parts[index].solve(own)
+        if words is None:
             return None
-        answers = [answer if answer == IGNORE else answer + self.offsets[index] for answer in said]
+        answers = [answer if answer == IGNORE else answer + self.offsets[index] for answer in words]
         return [IGNORE] * self.token + answers + [IGNORE] * (len(tokens) - self.token - len(own))
 
-    def guess(self, random: np.random.Generator, batch: Batch) -> Tokens | None:
+    def chance_baseline(self, random: np.random.Generator, batch: Batch) -> Tokens | None:
         """Where there is one member only, its own guess in this one's token ids."""
         drawn = np.flatnonzero(self.shares).tolist()
         if len(drawn) > 1:
@@ -121,20 +121,20 @@ class Medley(Task):
         index, start = drawn[0], int(self.token)
         inputs_BT, targets_BT = (tokens_BT[:, start:] - self.offsets[index] for tokens_BT in batch[:2])
         targets_BT = np.where(batch.targets_BT[:, start:] == IGNORE, IGNORE, targets_BT)
-        said = self.parts[index].guess(random, Batch(inputs_BT, targets_BT))
-        return None if said is None else said + self.offsets[index]
+        predictions = self.parts[index].chance_baseline(random, Batch(inputs_BT, targets_BT))
+        return None if predictions is None else predictions + self.offsets[index]
 
-    def facing(self, stream: Stream) -> Self:
+    def for_split(self, split: Split) -> Self:
         """Every member faces that stream."""
-        faced = copy.copy(self)
-        faced.parts = [task.facing(stream) for task in self.parts]
-        return faced
+        split_task = copy.copy(self)
+        split_task.parts = [task.for_split(split) for task in self.parts]
+        return split_task
 
-    def members(self) -> Mapping[str, Task]:
+    def subtasks(self) -> Mapping[str, Task]:
         """The same sequences, of one member each."""
         return {name: self._alone(index) for index, name in enumerate(self.names)}
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Tokens with the name of their task; shared ones as numbers."""
         if token == self.vocabulary - 1:
             return PAD
@@ -143,23 +143,25 @@ class Medley(Task):
         if self.alphabet == "shared":
             return str(token)
         index = self._owner(token)
-        return f"{_short(self.names, index)}.{self.parts[index].symbol(token - self.offsets[index])}"
+        return f"{_short(self.names, index)}.{self.parts[index].token_to_str(token - self.offsets[index])}"
 
     def _alone(self, index: int) -> Self:
         alone = copy.copy(self)
         alone._draw_with(np.eye(len(self.parts))[index])
         alone.length = self.parts[index].length + self.token
-        alone.intended = self.parts[index].intended
+        alone.intended_shortcut = self.parts[index].intended_shortcut
         return alone
 
     def _draw_with(self, shares: np.ndarray[Any, np.dtype[np.float64]]) -> None:
         """Draw members with these shares; chance and ceiling follow from who asks how much."""
         self.shares = shares
-        asked = np.array([_questions(task) if share else 0.0 for task, share in zip(self.parts, shares, strict=True)])
-        weight = asked * shares / (asked * shares).sum()
+        positions = np.array(
+            [_questions(task) if share else 0.0 for task, share in zip(self.parts, shares, strict=True)]
+        )
+        weight = positions * shares / (positions * shares).sum()
         used = [(task, share) for task, share in zip(self.parts, weight, strict=True) if share]
         self.chance = float(sum(task.chance * share for task, share in used))
-        self.ceiling = float(sum(task.ceiling * share for task, share in used))
+        self.best_accuracy = float(sum(task.best_accuracy * share for task, share in used))
 
     def _owner(self, token: int) -> int:
         return max(index for index, offset in enumerate(self.offsets) if token >= offset)
@@ -183,26 +185,28 @@ def pin(member: str | Mapping[str, Any]) -> dict[str, Any]:
     """A member with its ladder written out: name, task, version, knob, rungs and fixed options.
 
     Raises:
-        UnknownName: neither a ladder nor a task, or no option of it.
-        BadValue: a value its task does not accept; a medley as a member of a medley.
+        UnknownNameError: neither a ladder nor a task, or no option of it.
+        InvalidValueError: a value its task does not accept; a medley as a member of a medley.
     """
     from attnlab.tasks.io.ladders import find_ladder, task_spec
 
     if isinstance(member, Mapping):
         return dict(member)
-    asked = read_part(member)
-    climbed = find_ladder(asked.name)
-    if climbed.task == "medley":
-        raise BadValue("A medley cannot be a member of a medley.", "Name its members.", where=f"medley: {member}")
-    spec = task_spec(climbed, asked.options, None)
-    rungs = [spec.complexity] if climbed.complexity in asked.options else list(climbed.rungs)
+    part = read_part(member)
+    ladder = find_ladder(part.name)
+    if ladder.task == "medley":
+        raise InvalidValueError(
+            "A medley cannot be a member of a medley.", "Name its members.", where=f"medley: {member}"
+        )
+    spec = task_spec(ladder, part.options, None)
+    levels = [spec.level] if ladder.complexity in part.options else list(ladder.levels)
     return {
-        "name": climbed.name,
+        "name": ladder.name,
         "task": spec.name,
         "version": spec.version,
-        "knob": spec.knob,
-        "rungs": rungs,
-        "options": {name: value for name, value in spec.options.items() if name != spec.knob},
+        "knob": spec.complexity,
+        "rungs": levels,
+        "options": {name: value for name, value in spec.options.items() if name != spec.complexity},
     }
 
 
@@ -210,23 +214,23 @@ def _built(member: Mapping[str, Any], level: int) -> Task:
     """A member at its rung.
 
     Raises:
-        BadValue: its ladder has no such rung.
+        InvalidValueError: its ladder has no such rung.
     """
-    rungs, name = member["rungs"], member["name"]
-    if len(rungs) > 1 and level >= len(rungs):
-        hint = f"Its levels are 0 to {len(rungs) - 1}; write {name}:{member['knob']}=... to hold it at one rung."
-        raise BadValue(f"{name} has no level {level}.", hint, where="medley")
+    levels, name = member["rungs"], member["name"]
+    if len(levels) > 1 and level >= len(levels):
+        hint = f"Its levels are 0 to {len(levels) - 1}; write {name}:{member['knob']}=... to hold it at one rung."
+        raise InvalidValueError(f"{name} has no level {level}.", hint, where="medley")
     entry = TASKS.entry(member["task"])
-    rung = rungs[min(level, len(rungs) - 1)]
+    rung = levels[min(level, len(levels) - 1)]
     try:
-        return entry.kind(**entry.complete({**member["options"], member["knob"]: rung}))
+        return entry.cls(**entry.complete({**member["options"], member["knob"]: rung}))
     except AttnlabError as error:
         raise error.at(f"medley: {name}") from None
 
 
 def _questions(task: Task) -> float:
     """Questions of a sequence, on average."""
-    batch = task.facing(Stream.DATA).sample(np.random.default_rng(0), PROBE)
+    batch = task.for_split(Split.TRAIN).sample(np.random.default_rng(0), PROBE)
     return float((batch.targets_BT != IGNORE).sum() / PROBE)
 
 

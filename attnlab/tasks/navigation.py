@@ -20,7 +20,7 @@ from typing import Annotated, Literal, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 
 STEPS = 3
 """Ids of the steps: 0 back, 1 stay, 2 forward; the places follow."""
@@ -37,7 +37,7 @@ class CycleNavigation(Task):
         asked: ``last`` asks only at the end, ``running`` at every step.
     """
 
-    knob = "moves"
+    complexity = "moves"
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class CycleNavigation(Task):
         reached = STEPS + np.cumsum(inputs_BT - 1, axis=1) % self.places
         if self.asked == "running":
             return Batch(inputs_BT, reached)
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, -1] = reached[:, -1]
         return Batch(inputs_BT, targets_BT)
 
@@ -72,7 +72,7 @@ class CycleNavigation(Task):
             answers.append(STEPS + place)
         return answers if self.asked == "running" else [IGNORE] * (len(tokens) - 1) + answers[-1:]
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Steps as signs, places as numbers."""
         return "-=+"[token] if token < STEPS else str(token - STEPS)
 
@@ -81,8 +81,8 @@ def _likeliest(moves: int, places: int) -> list[float]:
     """The probability of the likeliest place after each step."""
     share = np.zeros(places)
     share[0] = 1
-    found = []
+    result = []
     for _ in range(moves):
         share = (np.roll(share, -1) + share + np.roll(share, 1)) / 3
-        found.append(float(share.max()))
-    return found
+        result.append(float(share.max()))
+    return result

@@ -23,7 +23,7 @@ from typing import Annotated, Literal, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 
 DIGITS = 10
 
@@ -40,7 +40,7 @@ class Needle(Task):
         filler: What the haystack is made of.
     """
 
-    knob = "haystack"
+    complexity = "haystack"
 
     def __init__(
         self,
@@ -61,14 +61,14 @@ class Needle(Task):
         number = random.integers(0, DIGITS, (batch, self.digits))
         needle = np.concatenate([np.full((batch, 1), self.mark), number], axis=1)
         size, rows = self.haystack + self.digits + 1, np.arange(batch)[:, None]
-        places = random.integers(0, self.haystack + 1, (batch, 1)) + np.arange(self.digits + 1)
+        positions = random.integers(0, self.haystack + 1, (batch, 1)) + np.arange(self.digits + 1)
         inputs_BT = np.full((batch, self.length), self.question)
         filled = np.ones((batch, size), dtype=np.bool_)
-        filled[rows, places] = False
+        filled[rows, positions] = False
         inputs_BT[:, :size][filled] = self._filler(random, batch).ravel()
-        inputs_BT[rows, places] = needle
+        inputs_BT[rows, positions] = needle
         inputs_BT[:, size + 1 :] = number[:, :-1]
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, size:] = number
         return Batch(inputs_BT, targets_BT)
 
@@ -80,10 +80,10 @@ class Needle(Task):
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
         """What stands after the mark is due from the question on."""
-        found, question = list(tokens).index(self.mark), list(tokens).index(self.question)
-        return [IGNORE] * question + list(tokens[found + 1 : found + 1 + self.digits])
+        result, question = list(tokens).index(self.mark), list(tokens).index(self.question)
+        return [IGNORE] * question + list(tokens[result + 1 : result + 1 + self.digits])
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Digits as they are, filler as f0, f1, ..., the mark as !, the question as ?."""
         if token < DIGITS:
             return str(token)

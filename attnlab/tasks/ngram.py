@@ -27,8 +27,8 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.errors import BadValue
-from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, nothing_asked, register
+from attnlab.errors import InvalidValueError
+from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 from attnlab.tasks.recall import without_replacement
 from attnlab.tasks.recall_stream import earliest
 
@@ -48,7 +48,7 @@ class NGram(Task):
         visits: Steps of the sequence for each context, on average.
     """
 
-    knob = "alphabet"
+    complexity = "alphabet"
 
     def __init__(
         self,
@@ -62,8 +62,8 @@ class NGram(Task):
         self.contexts = alphabet**self.context
         if self.contexts > LARGEST:
             largest = int(LARGEST ** (1 / self.context) + 1e-9)
-            found = f"{alphabet} letters have {alphabet}^{self.context} contexts, more than {LARGEST}."
-            raise BadValue(found, f"Use at most {largest} letters, or a lower order.", where="ngram")
+            result = f"{alphabet} letters have {alphabet}^{self.context} contexts, more than {LARGEST}."
+            raise InvalidValueError(result, f"Use at most {largest} letters, or a lower order.", where="ngram")
         self.walks = max(2, -(-visits * self.contexts // steps))
         self.vocabulary = alphabet + 1
         self.length = self.walks * (self.context + steps + 1) - 2
@@ -77,8 +77,8 @@ class NGram(Task):
         walks[:, :, : self.context] = random.integers(0, self.alphabet, (batch, self.walks, self.context))
         again = random.integers(0, self.walks - 1, batch)
         walks[:, -1, : self.context] = walks[rows[:, 0], again, : self.context]
-        places = self.alphabet ** np.arange(self.context)[::-1]
-        state = walks[:, :, : self.context] @ places
+        positions = self.alphabet ** np.arange(self.context)[::-1]
+        state = walks[:, :, : self.context] @ positions
         states = np.empty((batch, self.walks, self.steps), dtype=np.int64)
         for step in range(self.steps):
             states[:, :, step] = state
@@ -88,10 +88,10 @@ class NGram(Task):
         flat = states.reshape(batch, -1)
         first = earliest(flat, self.contexts)
         seen = (first[rows, flat] < np.arange(flat.shape[1])).reshape(states.shape)
-        due = nothing_asked(walks)
+        targets = no_targets(walks)
         letters = walks[:, :, self.context : -1]
-        due[:, :, self.context - 1 : -2] = np.where(seen, letters, IGNORE)
-        return Batch(walks.reshape(batch, -1)[:, :-2], due.reshape(batch, -1)[:, :-2])
+        targets[:, :, self.context - 1 : -2] = np.where(seen, letters, IGNORE)
+        return Batch(walks.reshape(batch, -1)[:, :-2], targets.reshape(batch, -1)[:, :-2])
 
     def _tables(self, random: np.random.Generator, batch: int) -> Tokens:
         """The letter after each context, B x contexts: for each ending, a permutation of the oldest letters."""
@@ -112,6 +112,6 @@ class NGram(Task):
                 known[run] = tokens[place + 1]
         return answers
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Letters as numbers, the end of a walk as a bar."""
         return "|" if token == self.alphabet else str(token)

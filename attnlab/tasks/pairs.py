@@ -20,7 +20,7 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 
 
 @register("even-pairs", source="arXiv:2207.02098, even pairs")
@@ -32,7 +32,7 @@ class EvenPairs(Task):
         bits: Length of the string.
     """
 
-    knob = "bits"
+    complexity = "bits"
 
     def __init__(self, *, bits: Annotated[int, Field(ge=2)] = 10) -> None:
         self.bits = bits
@@ -41,7 +41,7 @@ class EvenPairs(Task):
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Uniform bits; the first and the last decide."""
         inputs_BT = random.integers(0, 2, (batch, self.bits))
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, -1] = inputs_BT[:, 0] ^ inputs_BT[:, -1]
         return Batch(inputs_BT, targets_BT)
 

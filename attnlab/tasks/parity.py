@@ -16,7 +16,7 @@ from typing import Annotated, Literal, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 
 
 @register("parity", source="arXiv:2207.02098")
@@ -29,7 +29,7 @@ class Parity(Task):
         asked: ``running`` asks at every position, ``last`` only at the end.
     """
 
-    knob = "bits"
+    complexity = "bits"
 
     def __init__(self, *, bits: Annotated[int, Field(ge=1)] = 4, asked: Literal["running", "last"] = "running") -> None:
         self.bits, self.asked = bits, asked
@@ -41,7 +41,7 @@ class Parity(Task):
         parities = np.cumsum(inputs_BT, axis=1) % 2
         if self.asked == "running":
             return Batch(inputs_BT, parities)
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, -1] = parities[:, -1]
         return Batch(inputs_BT, targets_BT)
 

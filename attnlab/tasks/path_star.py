@@ -24,8 +24,8 @@ from typing import Annotated, Literal, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.errors import BadValue
-from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, nothing_asked, register
+from attnlab.errors import InvalidValueError
+from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
 
 @register("path-star", source="arXiv:2403.06963")
@@ -40,7 +40,7 @@ class PathStar(Task):
         asked: ``path`` asks for the whole path, ``branch`` for its first node alone.
     """
 
-    knob = "steps"
+    complexity = "steps"
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class PathStar(Task):
     ) -> None:
         if branches * steps + 1 > nodes:
             hint = f"Use at least {branches * steps + 1} nodes."
-            found = f"{branches} branches of {steps} steps have {branches * steps + 1} nodes, more than {nodes}."
-            raise BadValue(found, hint, where="path-star")
+            result = f"{branches} branches of {steps} steps have {branches * steps + 1} nodes, more than {nodes}."
+            raise InvalidValueError(result, hint, where="path-star")
         self.steps, self.branches, self.nodes = steps, branches, nodes
         self.answers = steps if asked == "path" else 1
         self.vocabulary = nodes + 2
@@ -73,7 +73,7 @@ class PathStar(Task):
         slash, marker = (np.full((batch, 1), self.nodes + sign) for sign in (0, 1))
         answer = path[:, : self.answers]
         inputs_BT = np.concatenate([written, slash, start, path[:, -1:], marker, answer[:, :-1]], axis=1)
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, -self.answers :] = answer
         return Batch(inputs_BT, targets_BT)
 
@@ -88,7 +88,7 @@ class PathStar(Task):
             node = before[node]
         return [IGNORE] * (slash + 3) + path[: self.answers]
 
-    def guess(self, random: np.random.Generator, batch: Batch) -> Tokens:
+    def chance_baseline(self, random: np.random.Generator, batch: Batch) -> Tokens:
         """At every step, the node of one of the branches."""
         rows, slash = np.arange(len(batch.inputs_BT))[:, None], 2 * self.branches * self.steps
         before, after = batch.inputs_BT[:, 0:slash:2], batch.inputs_BT[:, 1:slash:2]
@@ -101,6 +101,6 @@ class PathStar(Task):
         taken = random.integers(0, self.branches, (len(rows), self.answers))
         return np.stack(front, axis=1)[rows, np.arange(self.answers), taken].ravel()
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Nodes as numbers, a slash before the question, an equals sign before the answer."""
         return str(token) if token < self.nodes else "/="[token - self.nodes]

@@ -28,8 +28,8 @@ from typing import Annotated, Literal, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.errors import BadValue
-from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, nothing_asked, register
+from attnlab.errors import InvalidValueError
+from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
 
 @register("recall", source="arXiv:2312.04927", aliases=("mqar",))
@@ -45,8 +45,8 @@ class Recall(Task):
         filler: What stands where nothing is asked.
     """
 
-    knob = "pairs"
-    intended = "nearest context"
+    complexity = "pairs"
+    intended_shortcut = "nearest context"
 
     def __init__(
         self,
@@ -58,13 +58,17 @@ class Recall(Task):
         filler: Literal["distinct", "zeros", "random"] = "distinct",
     ) -> None:
         if vocabulary % 2 or length % 2:
-            raise BadValue(f"Length and vocabulary must be even, not {length} and {vocabulary}.", where="recall")
+            raise InvalidValueError(
+                f"Length and vocabulary must be even, not {length} and {vocabulary}.", where="recall"
+            )
         if 4 * pairs > length:
             hint = f"Use at most {length // 4} pairs, or a length of at least {4 * pairs}."
-            raise BadValue(f"{pairs} pairs do not fit {length} tokens.", hint, where="recall")
+            raise InvalidValueError(f"{pairs} pairs do not fit {length} tokens.", hint, where="recall")
         if pairs > vocabulary // 2 - 1:
             hint = f"Use at most {vocabulary // 2 - 1} pairs, or a vocabulary of at least {2 * pairs + 2}."
-            raise BadValue(f"A vocabulary of {vocabulary} has too few keys for {pairs} pairs.", hint, where="recall")
+            raise InvalidValueError(
+                f"A vocabulary of {vocabulary} has too few keys for {pairs} pairs.", hint, where="recall"
+            )
         self.pairs, self.length, self.vocabulary, self.filler = pairs, length, vocabulary, filler
         self.chance = 1 / pairs
         self.slots, self.power = (length - 2 * pairs) // 2, power
@@ -77,11 +81,11 @@ class Recall(Task):
         inputs_BT = self._filler(random, keys)
         inputs_BT[:, 0 : 2 * pairs : 2] = keys
         inputs_BT[:, 1 : 2 * pairs : 2] = values
-        targets_BT = nothing_asked(inputs_BT)
-        asked = 2 * pairs + 2 * spread(random, self.slots, self.power, pairs, batch)
-        asked += self.length * np.arange(batch)[:, None]
-        inputs_BT.reshape(-1)[asked] = keys
-        targets_BT.reshape(-1)[asked] = values
+        targets_BT = no_targets(inputs_BT)
+        positions = 2 * pairs + 2 * spread(random, self.slots, self.power, pairs, batch)
+        positions += self.length * np.arange(batch)[:, None]
+        inputs_BT.reshape(-1)[positions] = keys
+        targets_BT.reshape(-1)[positions] = values
         return Batch(inputs_BT, targets_BT)
 
     def _filler(self, random: np.random.Generator, keys: Tokens) -> Tokens:
@@ -99,7 +103,7 @@ class Recall(Task):
         follows = {tokens[place]: tokens[place + 1] for place in range(0, context, 2)}
         return [IGNORE] * context + [follows.get(token, IGNORE) for token in tokens[context:]]
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Keys as k1, k2, ...; values as v0, v1, ...; the id 0 as a dot."""
         half = self.vocabulary // 2
         return "·" if token == 0 else f"k{token}" if token < half else f"v{token - half}"

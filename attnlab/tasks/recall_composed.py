@@ -26,8 +26,8 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.errors import BadValue
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.errors import InvalidValueError
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 from attnlab.tasks.recall import none_of, spread, without_replacement
 
 
@@ -43,8 +43,8 @@ class RecallComposed(Task):
         power: How questions spread: 0.01 mostly right after the context, 1 evenly.
     """
 
-    knob = "side"
-    intended = "nearest context"
+    complexity = "side"
+    intended_shortcut = "nearest context"
 
     def __init__(
         self,
@@ -56,15 +56,15 @@ class RecallComposed(Task):
     ) -> None:
         self.keys = side * side
         if vocabulary % 3:
-            raise BadValue(f"Vocabulary must be a multiple of 3, not {vocabulary}.", where="recall-composed")
+            raise InvalidValueError(f"Vocabulary must be a multiple of 3, not {vocabulary}.", where="recall-composed")
         if 6 * self.keys > length:
-            found = f"The {self.keys} keys of a grid of side {side} do not fit {length} tokens."
+            result = f"The {self.keys} keys of a grid of side {side} do not fit {length} tokens."
             hint = f"Use at most {isqrt(length // 6)}, or a length of at least {6 * self.keys}."
-            raise BadValue(found, hint, where="recall-composed")
+            raise InvalidValueError(result, hint, where="recall-composed")
         if self.keys > vocabulary // 3:
-            found = f"The {self.keys} keys of a grid of side {side} need more than {vocabulary // 3} values."
+            result = f"The {self.keys} keys of a grid of side {side} need more than {vocabulary // 3} values."
             hint = f"Use at most {isqrt(vocabulary // 3)}, or a vocabulary of at least {3 * self.keys}."
-            raise BadValue(found, hint, where="recall-composed")
+            raise InvalidValueError(result, hint, where="recall-composed")
         self.side, self.length, self.vocabulary, self.power = side, length, vocabulary, power
         self.chance = 1 / self.keys
 
@@ -78,21 +78,21 @@ class RecallComposed(Task):
         first, second = firsts[rows, cells // self.side], seconds[rows, cells % self.side]
         inputs_BT = none_of(random, self.vocabulary, np.concatenate([firsts, seconds], axis=1), self.length)
         inputs_BT[:, 0:context:3], inputs_BT[:, 1:context:3], inputs_BT[:, 2:context:3] = first, second, values
-        asked = context + 3 * spread(random, (self.length - context) // 3, self.power, self.keys, batch)
-        inputs_BT[rows, asked] = first
-        inputs_BT[rows, asked + 1] = second
-        targets_BT = nothing_asked(inputs_BT)
-        targets_BT[rows, asked + 1] = values
+        positions = context + 3 * spread(random, (self.length - context) // 3, self.power, self.keys, batch)
+        inputs_BT[rows, positions] = first
+        inputs_BT[rows, positions + 1] = second
+        targets_BT = no_targets(inputs_BT)
+        targets_BT[rows, positions + 1] = values
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
         """Remember what followed each pair of the context; a pair that stands again is asked."""
         context = 3 * self.keys
         follows = {tuple(tokens[place : place + 2]): tokens[place + 2] for place in range(0, context, 3)}
-        asked = [follows.get(tuple(tokens[place - 1 : place + 1]), IGNORE) for place in range(context, len(tokens))]
-        return [IGNORE] * context + asked
+        requested = [follows.get(tuple(tokens[place - 1 : place + 1]), IGNORE) for place in range(context, len(tokens))]
+        return [IGNORE] * context + requested
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """First halves as a0, a1, ...; second halves as b0, b1, ...; values as v0, v1, ..."""
         kind, number = divmod(token, self.vocabulary // 3)
         return f"{'abv'[kind]}{number}"

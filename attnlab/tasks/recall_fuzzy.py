@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, register
 from attnlab.tasks.recall import without_replacement
 
@@ -45,7 +45,7 @@ class RecallFuzzy(Task):
         shortest: Tokens of the shortest key.
     """
 
-    knob = "length"
+    complexity = "length"
 
     def __init__(
         self,
@@ -56,15 +56,15 @@ class RecallFuzzy(Task):
         shortest: Annotated[int, Field(ge=1)] = 1,
     ) -> None:
         if shortest > motif:
-            found = f"The shortest key, of {shortest} tokens, is longer than the longest motif, of {motif}."
-            raise BadValue(found, f"Use at most {motif}.", where="recall-fuzzy")
+            result = f"The shortest key, of {shortest} tokens, is longer than the longest motif, of {motif}."
+            raise InvalidValueError(result, f"Use at most {motif}.", where="recall-fuzzy")
         if motif > ids:
-            found = f"Motifs of {motif} tokens do not repeat any, and there are {ids} ids."
-            raise BadValue(found, f"Use at most {ids} tokens, or at least {motif} ids.", where="recall-fuzzy")
+            result = f"Motifs of {motif} tokens do not repeat any, and there are {ids} ids."
+            raise InvalidValueError(result, f"Use at most {ids} tokens, or at least {motif} ids.", where="recall-fuzzy")
         if length < 4 * motif - 1:
-            found = f"Two pairs of motifs of {motif} do not fit {length} tokens."
+            result = f"Two pairs of motifs of {motif} do not fit {length} tokens."
             hint = f"Use at most {(length + 1) // 4}, or a length of at least {4 * motif - 1}."
-            raise BadValue(found, hint, where="recall-fuzzy")
+            raise InvalidValueError(result, hint, where="recall-fuzzy")
         self.length, self.ids, self.motif, self.shortest = length, ids, motif, shortest
         self.vocabulary = 2 * ids + 1
         self.chance = 1 / ids
@@ -83,11 +83,11 @@ class RecallFuzzy(Task):
         again = np.argmax(np.where(fits_BS & new_BS, random.random((batch, slots)), -1.0), axis=1)[:, None]
         order = np.concatenate([np.broadcast_to(np.arange(slots), (batch, slots)), again], axis=1)
         shown = np.concatenate([fits_BS, np.ones_like(again, dtype=np.bool_)], axis=1)
-        asked = np.concatenate([~new_BS, np.ones_like(again, dtype=np.bool_)], axis=1)
+        positions = np.concatenate([~new_BS, np.ones_like(again, dtype=np.bool_)], axis=1)
         tokens = np.concatenate([keys, np.where(values < 0, values, values + self.ids)], axis=2)
         tokens = np.take_along_axis(tokens, order[:, :, None], axis=1)
-        due = np.where(asked[:, :, None] & (tokens >= self.ids), tokens, IGNORE)
-        return self._pressed(tokens, due, shown)
+        targets = np.where(positions[:, :, None] & (tokens >= self.ids), tokens, IGNORE)
+        return self._pressed(tokens, targets, shown)
 
     def _motifs(self, random: np.random.Generator, batch: int, slots: int, shortest: int) -> tuple[Tokens, Tokens]:
         """Motifs, B x S x motif with -1 beyond their end, and their sizes."""
@@ -95,7 +95,7 @@ class RecallFuzzy(Task):
         ids = without_replacement(random, self.ids, self.motif, batch * slots).reshape(batch, slots, self.motif)
         return np.where(np.arange(self.motif) < sizes[:, :, None], ids, -1), sizes
 
-    def _pressed(self, tokens: Tokens, due: Tokens, shown_BS: NDArray[np.bool_]) -> Batch:
+    def _pressed(self, tokens: Tokens, targets: Tokens, shown_BS: NDArray[np.bool_]) -> Batch:
         """The tokens of the slots that are shown, gaps closed and set to the right, and what is due one step later."""
         there = (shown_BS[:, :, None] & (tokens >= 0)).reshape(len(tokens), -1)
         rows, columns = np.nonzero(there)
@@ -103,7 +103,7 @@ class RecallFuzzy(Task):
         whole = np.full((len(tokens), self.length + 1), 2 * self.ids)
         answers = np.full_like(whole, IGNORE)
         whole[rows, places[rows, columns]] = tokens.reshape(len(tokens), -1)[rows, columns]
-        answers[rows, places[rows, columns]] = due.reshape(len(tokens), -1)[rows, columns]
+        answers[rows, places[rows, columns]] = targets.reshape(len(tokens), -1)[rows, columns]
         return Batch(whole[:, :-1], answers[:, 1:])
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
@@ -118,11 +118,11 @@ class RecallFuzzy(Task):
                 key.append(token)
             elif token < 2 * self.ids:
                 value.append(token)
-            told = place + 1 == len(tokens) or self.ids <= tokens[place + 1] < 2 * self.ids
-            answers.append(known[tuple(key)][len(value)] if told and tuple(key) in known else IGNORE)
+            reported = place + 1 == len(tokens) or self.ids <= tokens[place + 1] < 2 * self.ids
+            answers.append(known[tuple(key)][len(value)] if reported and tuple(key) in known else IGNORE)
         return answers
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Key ids as k0, k1, ...; value ids as v0, v1, ...; what stands in front as dots."""
         if token == 2 * self.ids:
             return "·"

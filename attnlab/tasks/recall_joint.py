@@ -23,8 +23,8 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.errors import BadValue
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.errors import InvalidValueError
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 from attnlab.tasks.recall import without_replacement
 
 
@@ -39,7 +39,7 @@ class RecallJoint(Task):
         vocabulary: Ids; a third are contexts, a third keys, a third values.
     """
 
-    knob = "contexts"
+    complexity = "contexts"
 
     def __init__(
         self,
@@ -50,16 +50,18 @@ class RecallJoint(Task):
     ) -> None:
         self.contexts, self.keys, self.entries = contexts, keys, contexts * keys
         if vocabulary % 3:
-            raise BadValue(f"Vocabulary must be a multiple of 3, not {vocabulary}.", where="recall-joint")
+            raise InvalidValueError(f"Vocabulary must be a multiple of 3, not {vocabulary}.", where="recall-joint")
         if self.entries > vocabulary // 3:
-            found = f"{contexts} * {keys} entries need more than {vocabulary // 3} values."
+            result = f"{contexts} * {keys} entries need more than {vocabulary // 3} values."
             most = vocabulary // 3 // keys
             fewer = f"at most {most} contexts" if most else f"at most {vocabulary // 3} keys"
-            raise BadValue(found, f"Use {fewer}, or a vocabulary of at least {3 * self.entries}.", where="recall-joint")
+            raise InvalidValueError(
+                result, f"Use {fewer}, or a vocabulary of at least {3 * self.entries}.", where="recall-joint"
+            )
         self.vocabulary = vocabulary
         self.length = contexts * (1 + 2 * keys) + 2 * self.entries
         self.chance = 1 / self.entries
-        self.intended = "nearest context" if contexts == 1 else ""
+        self.intended_shortcut = "nearest context" if contexts == 1 else ""
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Sections and questions."""
@@ -74,11 +76,11 @@ class RecallJoint(Task):
         sections[:, :, 0] = contexts
         sections[:, :, 1::2] = listed.reshape(entry_shape)
         sections[:, :, 2::2] = values.reshape(entry_shape)
-        asked = without_replacement(random, self.entries, self.entries, batch)
-        questions = np.stack([contexts[rows, asked // self.keys], listed[rows, asked]], axis=2)
+        positions = without_replacement(random, self.entries, self.entries, batch)
+        questions = np.stack([contexts[rows, positions // self.keys], listed[rows, positions]], axis=2)
         inputs_BT = np.concatenate([sections.reshape(batch, -1), questions.reshape(batch, -1)], axis=1)
-        targets_BT = nothing_asked(inputs_BT)
-        targets_BT[:, -2 * self.entries + 1 :: 2] = values[rows, asked]
+        targets_BT = no_targets(inputs_BT)
+        targets_BT[:, -2 * self.entries + 1 :: 2] = values[rows, positions]
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
@@ -90,11 +92,11 @@ class RecallJoint(Task):
             context = token if token < third else context
             if token >= 2 * third:
                 table[context, tokens[place - 1]] = token
-            told = place + 1 < len(tokens) and tokens[place + 1] >= 2 * third
-            answers.append(table[context, token] if third <= token < 2 * third and not told else IGNORE)
+            reported = place + 1 < len(tokens) and tokens[place + 1] >= 2 * third
+            answers.append(table[context, token] if third <= token < 2 * third and not reported else IGNORE)
         return answers
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Contexts as c0, c1, ...; keys as k0, k1, ...; values as v0, v1, ..."""
         kind, number = divmod(token, self.vocabulary // 3)
         return f"{'ckv'[kind]}{number}"

@@ -21,7 +21,7 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 from attnlab.tasks.recall_stream import blind, draw
 
 
@@ -37,8 +37,8 @@ class RecallNoisy(Task):
         kinds: Ids of noise.
     """
 
-    knob = "keys"
-    intended = "nearest context"
+    complexity = "keys"
+    intended_shortcut = "nearest context"
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class RecallNoisy(Task):
         noise = 2 * self.keys + random.integers(0, self.kinds, (batch, self.slots, 2))
         stream = np.stack([pairs.keys_BS, pairs.values_BS], axis=2)
         inputs_BT = np.where(content_BS[:, :, None], stream, noise).reshape(batch, -1)[:, :-1]
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, ::2] = np.where(content_BS & pairs.again_BS, pairs.values_BS, IGNORE)
         return Batch(inputs_BT, targets_BT)
 
@@ -77,7 +77,7 @@ class RecallNoisy(Task):
                 known[tokens[place - 1]] = token
         return answers
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Keys as k0, k1, ...; values as v0, v1, ...; noise as n0, n1, ..."""
         letter, before = ("k", 0) if token < self.keys else ("v", self.keys)
         if token >= 2 * self.keys:

@@ -20,7 +20,7 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 from attnlab.tasks.recall_stream import draw, inverse_mean, kinds_so_far
 
 
@@ -34,8 +34,8 @@ class RecallOnce(Task):
         uses: Pairs for each key, on average, with the question.
     """
 
-    knob = "keys"
-    intended = "nearest context"
+    complexity = "keys"
+    intended_shortcut = "nearest context"
 
     def __init__(self, *, keys: Annotated[int, Field(ge=2)] = 8, uses: Annotated[int, Field(ge=1)] = 2) -> None:
         self.keys, self.slots = keys, keys * uses
@@ -50,16 +50,16 @@ class RecallOnce(Task):
         inputs_BT[:, :-2:2] = pairs.keys_BS[:, :-1]
         inputs_BT[:, 1:-2:2] = pairs.values_BS[:, :-1]
         inputs_BT[:, -1] = pairs.keys_BS[:, -1]
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, -1] = pairs.values_BS[:, -1]
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
         """What stood after the last token when it stood before."""
-        found = list(tokens).index(tokens[-1])
-        return [IGNORE] * (len(tokens) - 1) + [tokens[found + 1]]
+        result = list(tokens).index(tokens[-1])
+        return [IGNORE] * (len(tokens) - 1) + [tokens[result + 1]]
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Keys as k0, k1, ...; values as v0, v1, ...; the mark as a question mark."""
         if token == self.vocabulary - 1:
             return "?"

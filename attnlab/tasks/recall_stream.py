@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 from attnlab.tasks.recall import without_replacement
 
 
@@ -47,8 +47,8 @@ class RecallStream(Task):
         uses: Pairs of the stream for each key, on average.
     """
 
-    knob = "keys"
-    intended = "nearest context"
+    complexity = "keys"
+    intended_shortcut = "nearest context"
 
     def __init__(self, *, keys: Annotated[int, Field(ge=2)] = 8, uses: Annotated[int, Field(ge=1)] = 4) -> None:
         self.keys, self.slots = keys, keys * uses
@@ -60,7 +60,7 @@ class RecallStream(Task):
         """Pairs drawn with replacement, without the very last value."""
         pairs = draw(random, self.keys, np.ones((batch, self.slots - 1), dtype=np.bool_))
         inputs_BT = np.stack([pairs.keys_BS, pairs.values_BS], axis=2).reshape(batch, -1)[:, :-1]
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, ::2] = np.where(pairs.again_BS, pairs.values_BS, IGNORE)
         return Batch(inputs_BT, targets_BT)
 
@@ -74,7 +74,7 @@ class RecallStream(Task):
                 known[tokens[place - 1]] = token
         return answers
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Keys as k0, k1, ...; values as v0, v1, ..."""
         return f"k{token}" if token < self.keys else f"v{token - self.keys}"
 
@@ -131,6 +131,6 @@ def blind(keys: int, content_GS: NDArray[np.float64]) -> float:
     """
     course = kinds_so_far(keys, content_GS)
     before = course[:-1].transpose(1, 0, 2)
-    asked = (content_GS * (before * np.arange(keys + 1)).sum(axis=2)).sum(axis=1).mean() / keys
+    requested = (content_GS * (before * np.arange(keys + 1)).sum(axis=2)).sum(axis=1).mean() / keys
     right = (content_GS * before[:, :, 1:].sum(axis=2)).sum(axis=1).mean() / keys
-    return float((right + inverse_mean(course[-1])) / (asked + 1))
+    return float((right + inverse_mean(course[-1])) / (requested + 1))

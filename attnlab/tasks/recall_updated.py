@@ -24,8 +24,8 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.errors import BadValue
-from attnlab.tasks.base import IGNORE, Batch, Task, nothing_asked, register
+from attnlab.errors import InvalidValueError
+from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 from attnlab.tasks.recall import none_of, spread, without_replacement
 
 
@@ -42,8 +42,8 @@ class RecallUpdated(Task):
         power: How questions spread: 0.01 mostly right after the context, 1 evenly.
     """
 
-    knob = "pairs"
-    intended = "nearest context"
+    complexity = "pairs"
+    intended_shortcut = "nearest context"
 
     def __init__(
         self,
@@ -56,17 +56,19 @@ class RecallUpdated(Task):
     ) -> None:
         self.pairs, self.updated = pairs, _updated(pairs, updates)
         if vocabulary % 2:
-            raise BadValue(f"Vocabulary must be even, not {vocabulary}.", where="recall-updated")
+            raise InvalidValueError(f"Vocabulary must be even, not {vocabulary}.", where="recall-updated")
         needed, values = 4 * pairs + 2 * self.updated, pairs + self.updated
         if needed > length:
             most = max(fewer for fewer in range(1, pairs) if 4 * fewer + 2 * _updated(fewer, updates) <= length)
-            found = f"{pairs} pairs, {self.updated} of them updated, do not fit {length} tokens."
-            raise BadValue(found, f"Use at most {most}, or a length of at least {needed}.", where="recall-updated")
+            result = f"{pairs} pairs, {self.updated} of them updated, do not fit {length} tokens."
+            raise InvalidValueError(
+                result, f"Use at most {most}, or a length of at least {needed}.", where="recall-updated"
+            )
         if values > vocabulary // 2:
             most = max(fewer for fewer in range(1, pairs) if fewer + _updated(fewer, updates) <= vocabulary // 2)
-            found = f"{pairs} pairs, {self.updated} of them updated, need {values} of the {vocabulary // 2} values."
+            result = f"{pairs} pairs, {self.updated} of them updated, need {values} of the {vocabulary // 2} values."
             hint = f"Use at most {most}, or a vocabulary of at least {2 * values}."
-            raise BadValue(found, hint, where="recall-updated")
+            raise InvalidValueError(result, hint, where="recall-updated")
         self.length, self.vocabulary, self.power = length, vocabulary, power
         self.chance = 1 / pairs
 
@@ -82,10 +84,10 @@ class RecallUpdated(Task):
         inputs_BT[:, 1:context:2] = values
         latest = values[:, : self.pairs].copy()
         latest[rows, again] = values[:, self.pairs :]
-        asked = context + 2 * spread(random, (self.length - context) // 2, self.power, self.pairs, batch)
-        inputs_BT[rows, asked] = keys
-        targets_BT = nothing_asked(inputs_BT)
-        targets_BT[rows, asked] = latest
+        positions = context + 2 * spread(random, (self.length - context) // 2, self.power, self.pairs, batch)
+        inputs_BT[rows, positions] = keys
+        targets_BT = no_targets(inputs_BT)
+        targets_BT[rows, positions] = latest
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
@@ -96,7 +98,7 @@ class RecallUpdated(Task):
             follows[tokens[place]] = tokens[place + 1]
         return [IGNORE] * context + [follows.get(token, IGNORE) for token in tokens[context:]]
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Keys as k0, k1, ...; values as v0, v1, ..."""
         half = self.vocabulary // 2
         return f"k{token}" if token < half else f"v{token - half}"

@@ -28,8 +28,8 @@ from typing import Annotated, Self, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.errors import BadValue
-from attnlab.tasks.base import IGNORE, Batch, Stream, Task, Tokens, nothing_asked, register
+from attnlab.errors import InvalidValueError
+from attnlab.tasks.base import IGNORE, Batch, Split, Task, Tokens, no_targets, register
 from attnlab.tasks.ops.automata import minimal_automata
 
 HELD_OUT = 500
@@ -50,9 +50,9 @@ class Regular(Task):
         automata: Automata of the training stream.
     """
 
-    knob = "states"
-    quick = False
-    ceiling = float("nan")
+    complexity = "states"
+    cheap_to_build = False
+    best_accuracy = float("nan")
 
     def __init__(
         self,
@@ -66,8 +66,8 @@ class Regular(Task):
     ) -> None:
         self.letters = letters or states
         if edges > self.letters:
-            found = f"{edges} edges of a state need {edges} different letters, more than {self.letters}."
-            raise BadValue(found, f"Use at most {self.letters} edges.", where="regular")
+            result = f"{edges} edges of a state need {edges} different letters, more than {self.letters}."
+            raise InvalidValueError(result, f"Use at most {self.letters} edges.", where="regular")
         self.length, self.longest, self.automata = length, longest, automata
         self.vocabulary = self.letters + 1
         self.pool = minimal_automata(states, self.letters, edges, automata + 2 * HELD_OUT)
@@ -78,13 +78,13 @@ class Regular(Task):
         self.first, self.last = 0, automata
         self.chance = self._allowed_on_average(self.pool[-HELD_OUT:]) / self.letters
 
-    def facing(self, stream: Stream) -> Self:
+    def for_split(self, split: Split) -> Self:
         """The task with the automata of that stream alone."""
-        faced = copy.copy(self)
-        if stream in (Stream.VALIDATION, Stream.TEST):
-            faced.first = self.automata + (HELD_OUT if stream is Stream.TEST else 0)
-            faced.last = faced.first + HELD_OUT
-        return faced
+        split_task = copy.copy(self)
+        if split in (Split.VALIDATION, Split.TEST):
+            split_task.first = self.automata + (HELD_OUT if split is Split.TEST else 0)
+            split_task.last = split_task.first + HELD_OUT
+        return split_task
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """All sequences at once, token by token: a letter that the state allows, or the separator after a string."""
@@ -106,10 +106,10 @@ class Regular(Task):
             state = np.where(goes_on, pool[rows, state, letter], 0)
             left = np.where(goes_on, left - 1, lengths[:, place])
         following = tokens[:, 1:]
-        targets_BT = nothing_asked(following)
-        due = following < self.letters
-        targets_BT[due] = following[due]
-        return Batch(tokens[:, :-1], targets_BT, accepted[due])
+        targets_BT = no_targets(following)
+        targets = following < self.letters
+        targets_BT[targets] = following[targets]
+        return Batch(tokens[:, :-1], targets_BT, accepted[targets])
 
     def _allowed_on_average(self, pool: Tokens) -> float:
         """How many letters some automata allow on average where one is due."""
@@ -123,15 +123,15 @@ class Regular(Task):
             share = np.einsum("as,ast->at", share / degrees, moves)
         # How often each step of a string is due: walked over the tokens, as strings end and begin anew.
         goes_on = 1 - 1 / np.arange(self.longest, 0, -1)
-        at, due, resting = np.eye(1, self.longest)[0], np.zeros(self.longest), 0.0
+        at, targets, resting = np.eye(1, self.longest)[0], np.zeros(self.longest), 0.0
         for _ in range(self.length):
-            due += at
+            targets += at
             ended = at @ (1 - goes_on)
             at = np.concatenate([[resting], (at * goes_on)[:-1]])
             resting = ended
-        return float(due @ allowed / due.sum())
+        return float(targets @ allowed / targets.sum())
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Letters a .. z, then numbered; a bar for the separator."""
         if token == self.letters:
             return "|"

@@ -31,7 +31,7 @@ from typing import Annotated, Literal, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, register
 from attnlab.tasks.copying import Written, write_out
 from attnlab.tasks.recall import without_replacement
@@ -50,7 +50,7 @@ class BucketSort(Written):
         alphabet: Letters to draw from.
     """
 
-    knob = "symbols"
+    complexity = "symbols"
 
     def __init__(self, *, symbols: Symbols = 10, alphabet: Alphabet = 5) -> None:
         self.symbols, self.alphabet = symbols, alphabet
@@ -81,7 +81,7 @@ class OddsFirst(Written):
         counted_from: The number of the first place: 1 as the text of the source says, 0 as its code does.
     """
 
-    knob = "symbols"
+    complexity = "symbols"
 
     def __init__(self, *, symbols: Symbols = 10, alphabet: Alphabet = 2, counted_from: Literal[0, 1] = 1) -> None:
         self.symbols, self.alphabet, self.counted_from = symbols, alphabet, counted_from
@@ -113,13 +113,13 @@ class Unique(Written):
         alphabet: Letters to draw from.
     """
 
-    knob = "symbols"
+    complexity = "symbols"
 
     def __init__(self, *, symbols: Symbols = 16, distinct: Symbols = 8, alphabet: Alphabet = 32) -> None:
         if distinct > symbols or distinct > alphabet:
             most = min(symbols, alphabet)
             size = f"a string of {symbols}" if symbols <= alphabet else f"an alphabet of {alphabet}"
-            raise BadValue(
+            raise InvalidValueError(
                 f"{distinct} different letters do not fit {size}: {distinct} > {most}.",
                 f"Use at most {most}.",
                 where="unique",

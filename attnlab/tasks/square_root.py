@@ -42,7 +42,7 @@ class SquareRoot(Task):
         bits: Length of the number.
     """
 
-    knob = "bits"
+    complexity = "bits"
 
     def __init__(self, *, bits: Annotated[int, Field(ge=1)] = 4) -> None:
         self.bits, self.root_bits = bits, (bits + 1) // 2
@@ -58,7 +58,7 @@ class SquareRoot(Task):
         root = isqrt(int("".join(map(str, tokens[: self.bits])), 2))
         return [IGNORE] * self.bits + [int(bit) for bit in f"{root:0{self.root_bits}b}"]
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Bits as numbers, and the marker."""
         return "01="[token]
 

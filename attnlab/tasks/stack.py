@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, nothing_asked, register
+from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
 POP, PUSH, MARKER, END = 2, 3, 5, 6
 """Ids after the two bits; PUSH pushes 0, the id after it 1."""
@@ -40,15 +40,15 @@ class Stack(Task):
         symbols: Bits of the stack and actions, together.
     """
 
-    knob = "symbols"
+    complexity = "symbols"
     vocabulary = len(WORDS)
 
     def __init__(self, *, symbols: Annotated[int, Field(ge=1)] = 10) -> None:
         self.symbols = symbols
         self.length = 2 * symbols + 1
         ends = _heights(symbols)
-        asked = np.cumsum(ends[::-1])[::-1]
-        self.chance = float(np.maximum(ends, (asked - ends) / 2).sum() / asked.sum())
+        positions = np.cumsum(ends[::-1])[::-1]
+        self.chance = float(np.maximum(ends, (positions - ends) / 2).sum() / positions.sum())
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Bits, actions, the marker, and the final stack without the last of its answers."""
@@ -58,11 +58,11 @@ class Stack(Task):
         question = np.where(first, random.integers(0, POP, (batch, size)), random.integers(POP, MARKER, (batch, size)))
         cells, height = self._played(question)
         below_top = height[:, None] - 1 - np.arange(size + 1)
-        held = np.take_along_axis(cells, np.maximum(below_top, 0), axis=1)
-        answer = np.where(below_top >= 0, held, END)
+        stored = np.take_along_axis(cells, np.maximum(below_top, 0), axis=1)
+        answer = np.where(below_top >= 0, stored, END)
         marker = np.full((batch, 1), MARKER)
         inputs_BT = np.concatenate([question, marker, answer[:, :-1]], axis=1)
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, size:] = np.where(below_top >= -1, answer, IGNORE)
         return Batch(inputs_BT, targets_BT)
 
@@ -89,7 +89,7 @@ class Stack(Task):
         answer = [*reversed(stack), WORDS.index("#")]
         return [IGNORE] * marker + answer + [IGNORE] * (len(tokens) - marker - len(answer))
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Bits, actions, a bar for the marker."""
         return WORDS[token]
 

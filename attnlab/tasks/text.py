@@ -30,12 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from attnlab.errors import BadFile, BadValue
-from attnlab.tasks.base import Batch, Stream, Task, register
+from attnlab.errors import InvalidFileError, InvalidValueError
+from attnlab.tasks.base import Batch, Split, Task, register
 from attnlab.tasks.io.sidecar import Stamp, same, stamp
 
 STDLIB = "stdlib"
-PARTS = {Stream.DATA: (0, 90), Stream.VALIDATION: (90, 95), Stream.TEST: (95, 100)}
+PARTS = {Split.TRAIN: (0, 90), Split.VALIDATION: (90, 95), Split.TEST: (95, 100)}
 """Which bytes a stream may see, in percent: from, to."""
 WORDS = {ord(" "): "␣", ord("\n"): "\\n", ord("\t"): "\\t", ord("\r"): "\\r"}
 """Bytes that would not be seen."""
@@ -58,8 +58,8 @@ class Text(Task):
         digest: SHA-256 of the text; filled in when a run is planned.
     """
 
-    knob = "length"
-    quick = False
+    complexity = "length"
+    cheap_to_build = False
 
     def __init__(
         self,
@@ -69,30 +69,30 @@ class Text(Task):
         glob: str | None = None,
         digest: str = "",
     ) -> None:
-        self.text, found, self.chance = _read(gathered(path, glob))
-        self.digest = same(found, digest, path)
+        self.text, result, self.chance = _read(gathered(path, glob))
+        self.digest = same(result, digest, path)
         most = min(end - first for first, end in map(self._ends, PARTS)) - 1
         if most < 1:
             words = f"{len(self.text)} bytes are too few for three parts: the smallest has {most + 1}."
-            raise BadFile(words, "Give a text of at least 40 bytes.", where=path)
+            raise InvalidFileError(words, "Give a text of at least 40 bytes.", where=path)
         if length > most:
             words = f"Windows of {length} bytes and the byte after do not fit the smallest part, of {most + 1}."
-            raise BadValue(words, f"Use a length of at most {most}, or a longer text.", where=path)
-        self.length, self.vocabulary, self.ceiling = length, 256, math.nan
+            raise InvalidValueError(words, f"Use a length of at most {most}, or a longer text.", where=path)
+        self.length, self.vocabulary, self.best_accuracy = length, 256, math.nan
         self.ends = 0, len(self.text)
 
     @classmethod
-    def settled(cls, options: dict[str, Any]) -> dict[str, Any]:
+    def resolve_options(cls, options: dict[str, Any]) -> dict[str, Any]:
         """The digest of the text."""
         return {**options, "digest": cls(**options).digest}
 
-    def facing(self, stream: Stream) -> Self:
+    def for_split(self, split: Split) -> Self:
         """The bytes of that stream."""
-        if stream not in PARTS:
+        if split not in PARTS:
             return self
-        faced = copy.copy(self)
-        faced.ends = self._ends(stream)
-        return faced
+        split_task = copy.copy(self)
+        split_task.ends = self._ends(split)
+        return split_task
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Windows, and the same windows one byte further."""
@@ -101,21 +101,21 @@ class Text(Task):
         windows = self.text[starts[:, None] + np.arange(self.length + 1)].astype(np.int64)
         return Batch(windows[:, :-1], windows[:, 1:])
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """The letter itself where it can be seen, else its escape."""
         return WORDS.get(token) or (chr(token) if 0x20 < token < 0x7F else f"\\x{token:02x}")
 
-    def _ends(self, stream: Stream) -> tuple[int, int]:
-        return bounds(len(self.text), stream)
+    def _ends(self, split: Split) -> tuple[int, int]:
+        return bounds(len(self.text), split)
 
 
-def bounds(size: int, stream: Stream) -> tuple[int, int]:
+def bounds(size: int, split: Split) -> tuple[int, int]:
     """Where the bytes of a stream begin and end.
 
     >>> [bounds(1000, stream) for stream in PARTS]
     [(0, 900), (900, 950), (950, 1000)]
     """
-    first, end = PARTS[stream]
+    first, end = PARTS[split]
     return size * first // 100, size * end // 100
 
 
@@ -123,8 +123,8 @@ def gathered(path: str, glob: str | None) -> Files:
     """The files of a text, in the order of their names, with what tells whether they change.
 
     Raises:
-        BadFile: there is no such file or folder, or nothing in it fits the pattern.
-        BadValue: the pattern is none.
+        InvalidFileError: there is no such file or folder, or nothing in it fits the pattern.
+        InvalidValueError: the pattern is none.
     """
     place = Path(sysconfig.get_paths()["stdlib"]) if path == STDLIB else Path(path).expanduser()
     if not place.is_dir():
@@ -133,13 +133,15 @@ def gathered(path: str, glob: str | None) -> Files:
     try:
         below = [(found.relative_to(place).as_posix(), found) for found in place.glob(pattern) if found.is_file()]
     except (ValueError, NotImplementedError) as error:
-        raise BadValue(f"The glob '{glob}' is no pattern: {error}.", "Write it as **/*.py.", where=path) from None
+        raise InvalidValueError(
+            f"The glob '{glob}' is no pattern: {error}.", "Write it as **/*.py.", where=path
+        ) from None
     seen = [(name, found) for name, found in below if not any(step.startswith(".") for step in name.split("/"))]
-    kept = [found for _, found in sorted(seen) if glob or not _binary(found)]
-    if not kept:
+    saved = [found for _, found in sorted(seen) if glob or not _binary(found)]
+    if not saved:
         words = f"No file in this folder fits {glob}." if glob else "There is no text in this folder."
-        raise BadFile(words, "Give a glob such as **/*.py, or another path.", where=path)
-    return tuple((found, stamp(found)) for found in kept)
+        raise InvalidFileError(words, "Give a glob such as **/*.py, or another path.", where=path)
+    return tuple((found, stamp(found)) for found in saved)
 
 
 def _binary(path: Path) -> bool:
@@ -155,7 +157,7 @@ def _read(files: Files) -> tuple[Bytes, str, float]:
         text: Bytes = np.memmap(files[0][0], np.uint8, "r")
     else:
         text = np.frombuffer(b"".join(path.read_bytes() for path, _ in files), np.uint8)
-    first, end = bounds(len(text), Stream.DATA)
+    first, end = bounds(len(text), Split.TRAIN)
     counts = np.zeros(256, dtype=np.int64)
     digest = hashlib.sha256()
     for start in range(0, len(text), BLOCK):

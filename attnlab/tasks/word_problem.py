@@ -25,7 +25,7 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import Batch, Task, Tokens, register
 
 MOST = 120
@@ -43,7 +43,7 @@ class WordProblem(Task):
         group: Zn, Sn or An, or several of them joined by x.
     """
 
-    knob = "length"
+    complexity = "length"
 
     def __init__(
         self,
@@ -68,10 +68,10 @@ class WordProblem(Task):
         factors = self.group.split("x")
         answers = []
         for end in range(1, len(tokens) + 1):
-            said = [self.words[token].split(",") for token in tokens[:end]]
+            words = [self.words[token].split(",") for token in tokens[:end]]
             products = []
             for place, factor in enumerate(factors):
-                word = [parts[place] for parts in said]
+                word = [parts[place] for parts in words]
                 if factor[0] == "Z":
                     products.append(str(sum(map(int, word)) % int(factor[1:])))
                     continue
@@ -84,7 +84,7 @@ class WordProblem(Task):
             answers.append(self.words.index(",".join(products)))
         return answers
 
-    def symbol(self, token: int) -> str:
+    def token_to_str(self, token: int) -> str:
         """Numbers of a cyclic group; permutations by their images; factors with a comma between."""
         return self.words[token]
 
@@ -93,22 +93,22 @@ def multiplication(group: str) -> tuple[list[str], Tokens]:
     """The words of a group's elements, the neutral one first, and the table of their products.
 
     Raises:
-        BadValue: the group has too many elements, or one only.
+        InvalidValueError: the group has too many elements, or one only.
     """
     words, table = [""], np.zeros((1, 1), dtype=np.int64)
     for factor in group.split("x"):
         kind, degree = factor[0], int(factor[1:])
         if degree > LARGEST[kind]:
             hint = f"Use at most {kind}{LARGEST[kind]}."
-            raise BadValue(f"{factor} has more than {MOST} elements.", hint, where="word-problem")
+            raise InvalidValueError(f"{factor} has more than {MOST} elements.", hint, where="word-problem")
         more, other = _cyclic(degree) if kind == "Z" else _permutations(degree, even=kind == "A")
         if len(words) * len(more) > MOST:
-            found = f"{group} has at least {len(words) * len(more)} elements; at most {MOST} are possible."
-            raise BadValue(found, "Use smaller factors.", where="word-problem")
+            result = f"{group} has at least {len(words) * len(more)} elements; at most {MOST} are possible."
+            raise InvalidValueError(result, "Use smaller factors.", where="word-problem")
         words = [f"{one},{two}" if one else two for one in words for two in more]
         table = np.kron(table, np.ones_like(other)) * len(more) + np.tile(other, table.shape)
     if len(words) == 1:
-        raise BadValue(f"{group} has one element only.", "Use a group of two at least.", where="word-problem")
+        raise InvalidValueError(f"{group} has one element only.", "Use a group of two at least.", where="word-problem")
     return words, table
 
 
@@ -118,14 +118,14 @@ def _cyclic(order: int) -> tuple[list[str], Tokens]:
 
 
 def _permutations(degree: int, even: bool) -> tuple[list[str], Tokens]:
-    images = np.array([found for found in permutations(range(degree)) if not (even and _inversions(found) % 2)])
+    images = np.array([result for result in permutations(range(degree)) if not (even and _inversions(result) % 2)])
     digits = degree ** np.arange(degree)
     # Products by composition: images of the left one at the images of the right one, found again by their digits.
     numbers = images @ digits
     order = np.argsort(numbers)
     products = images[np.arange(len(images))[:, None, None], images[None]] @ digits
     table = order[np.searchsorted(numbers, products, sorter=order)]
-    return ["".join(str(point + 1) for point in found) for found in images], table
+    return ["".join(str(point + 1) for point in result) for result in images], table
 
 
 def _inversions(images: Sequence[int]) -> int:

@@ -18,37 +18,37 @@ EXACT = 1e-10
 def future(subject: Subject) -> Finding:
     """Changing later tokens leaves earlier outputs as they are, with every position that makes sense."""
     worst, where = 0.0, ""
-    for place, name in _places(subject):
-        attention = subject.build(biased=place.biases)
+    for position, name in _places(subject):
+        attention = subject.build(biased=position.biases)
         for cut in CUTS:
-            found = _leak(attention, place, cut)
-            worst, where = max((worst, where), (found, f" at token {cut}, position {name}"))
+            result = _leak(attention, position, cut)
+            worst, where = max((worst, where), (result, f" at token {cut}, position {name}"))
     return judged("future never seen", worst <= EXACT, f"largest change {worst:.1e}{where if worst > EXACT else ''}")
 
 
 def prefix(subject: Subject) -> Finding:
     """A prefix runs as it does within the whole, with every position that makes sense, by every path."""
     worst, where = 0.0, ""
-    for place, name in _places(subject):
-        attention = subject.build(biased=place.biases)
+    for position, name in _places(subject):
+        attention = subject.build(biased=position.biases)
         for fast in (True, False):
             attention.fast = fast
-            whole = run(attention, stream(2, TOKENS), place)
+            whole = run(attention, stream(2, TOKENS), position)
             for cut in CUTS:
-                found = gap(run(attention, stream(2, TOKENS)[:, :cut], place), whole[:, :cut])
-                worst, where = max((worst, where), (found, f" at length {cut}, position {name}"))
+                result = gap(run(attention, stream(2, TOKENS)[:, :cut], position), whole[:, :cut])
+                worst, where = max((worst, where), (result, f" at length {cut}, position {name}"))
     return judged(
         "prefix equals whole", worst <= EXACT, f"largest difference {worst:.1e}{where if worst > EXACT else ''}"
     )
 
 
-def _leak(attention: Attention, place: Position, cut: int) -> float:
+def _leak(attention: Attention, position: Position, cut: int) -> float:
     before = stream(2, TOKENS)
     after = torch.cat([before[:, :cut], 3.0 * stream(2, TOKENS - cut, seed=5)], dim=1)
-    return gap(run(attention, before, place)[:, :cut], run(attention, after, place)[:, :cut])
+    return gap(run(attention, before, position)[:, :cut], run(attention, after, position)[:, :cut])
 
 
 def _places(subject: Subject) -> list[tuple[Position, str]]:
     """Positions that the attention can be paired with; those that draw at random are checked on their own."""
-    kinds = [entry for entry in POSITIONS if subject.entry.kind.forms_scores or not entry.kind.biases]
-    return [(position(entry.name), entry.name) for entry in kinds if not entry.kind.random]
+    kinds = [entry for entry in POSITIONS if subject.entry.cls.has_scores or not entry.cls.biases]
+    return [(position(entry.name), entry.name) for entry in kinds if not entry.cls.random]

@@ -26,7 +26,7 @@ from attnlab.testing._shortcuts import commonest, last_stood, legal
 from attnlab.training.scoring import asked, right_answers
 
 
-def blind(material: Material, vocabulary: int, random: np.random.Generator) -> dict[str, Score]:
+def baseline_scores(material: Material, vocabulary: int, random: np.random.Generator) -> dict[str, Score]:
     """Each guess by its name, scored on the test stream; a guess that can never be made is left out.
 
     Args:
@@ -43,7 +43,7 @@ def blind(material: Material, vocabulary: int, random: np.random.Generator) -> d
         "value so far": lambda batch: _so_far(batch, answers_V, random),
         "majority": learned["majority"],
         "position": learned["position"],
-        "its own": lambda batch: material.task.guess(random, batch),
+        "its own": lambda batch: material.task.chance_baseline(random, batch),
     }
     return {
         name: score

@@ -22,11 +22,11 @@ TIMED = (256, 512, 1024)
 
 def weights(subject: Subject) -> Finding:
     """Learned numbers are as many as the declared formula says."""
-    attention, site = subject.placed()
+    attention, context = subject.placed()
     counted = sum(weight.numel() for weight in attention.parameters() if weight.requires_grad)
     options = subject.entry.complete(subject.options)
-    declared = subject.entry.kind.declared(site.width, site.heads, site.length, **options)
-    sizes = f"D = {site.width}, H = {site.heads}"
+    declared = subject.entry.cls.num_parameters(context.width, context.heads, context.length, **options)
+    sizes = f"D = {context.width}, H = {context.heads}"
     return judged("declared weights", counted == declared, f"counted {counted:,}, declared {declared:,} at {sizes}")
 
 
@@ -35,7 +35,9 @@ def memory(subject: Subject) -> Finding:
     ranks = {}
     for tokens in (32, 64):
         attention = subject.build(width=16, heads=2)
-        matrix_BHTS = attention.matrix(*heads_of(attention, stream(1, tokens, width=width_of(attention)))).detach()
+        matrix_BHTS = attention.effective_matrix(
+            *heads_of(attention, stream(1, tokens, width=width_of(attention)))
+        ).detach()
         if not bool(matrix_BHTS.isfinite().all()):
             return judged("decode state", False, "the effective matrix has numbers that are not finite")
         half = tokens // 2
@@ -51,17 +53,17 @@ def growth(subject: Subject) -> Finding:
     """Time per token at three lengths, and the exponent of T in the whole."""
     attention = subject.build(dtype=torch.float32, length=max(TIMED))
     seconds = [_seconds(attention, tokens) for tokens in TIMED]
-    slope = math.log(seconds[-1] / seconds[0]) / math.log(TIMED[-1] / TIMED[0])
+    grad = math.log(seconds[-1] / seconds[0]) / math.log(TIMED[-1] / TIMED[0])
     each = ", ".join(f"{1e6 * spent / tokens:.1f}" for spent, tokens in zip(seconds, TIMED, strict=True))
     lengths = ", ".join(map(str, TIMED))
     return Finding(
-        "cost", "told", f"{each} us per token at T = {lengths}: T^{slope:.1f} (at best {subject.entry.kind.cost})"
+        "cost", "told", f"{each} us per token at T = {lengths}: T^{grad:.1f} (at best {subject.entry.cls.cost})"
     )
 
 
 def scan(subject: Subject) -> Finding:
     """A variant that scans trains long sequences without ever holding T x T numbers per head."""
-    if not subject.entry.kind.scans:
+    if not subject.entry.cls.chunked_scan:
         return Finding("long sequences", "told", "forms a T x T matrix")
     attention = subject.build(dtype=torch.float32, width=8, heads=1, length=LONG)
     with Largest() as largest:  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
-from attnlab.tensors import Context
+from attnlab.tensors import LayerInputs
 from attnlab.testing._subject import LENGTH, Subject, gap, heads_of, position, run, stream
 from attnlab.testing.finding import Finding, judged
 
@@ -60,14 +60,14 @@ def fast(subject: Subject) -> Finding:
     worst = 0.0
     for tokens in (1, 63, 130):
         x_BTD = stream(2, tokens, dtype=torch.float32).requires_grad_()
-        found: list[Tensor] = []
+        result: list[Tensor] = []
         for path in (True, False):
             attention = subject.build(dtype=torch.float32)
             attention.fast = path
             out = run(attention, x_BTD)
-            found += [out.detach(), torch.autograd.grad(out.square().sum(), x_BTD)[0]]
-        scale = max(1.0, float(found[2].abs().max())), max(1.0, float(found[3].abs().max()))
-        worst = max(worst, gap(found[0], found[2]) / scale[0], gap(found[1], found[3]) / scale[1])
+            result += [out.detach(), torch.autograd.grad(out.square().sum(), x_BTD)[0]]
+        scale = max(1.0, float(result[2].abs().max())), max(1.0, float(result[3].abs().max()))
+        worst = max(worst, gap(result[0], result[2]) / scale[0], gap(result[1], result[3]) / scale[1])
     return judged("fast path equals plain", worst < 1e-5 * 2, f"largest relative difference {worst:.1e}")
 
 
@@ -77,17 +77,17 @@ def few(subject: Subject) -> Finding:
     places_BP = columns_BP + tokens * torch.arange(2)[:, None]
     attention, x_BTD = subject.build(), stream(2, tokens).requires_grad_()
     whole_ND = run(attention, x_BTD).flatten(0, 1)[places_BP.flatten()]
-    asked_ND = run(attention, x_BTD, asked=places_BP)
-    slopes = [torch.autograd.grad(one.square().sum(), x_BTD)[0] for one in (whole_ND, asked_ND)]
-    worst = max(gap(whole_ND, asked_ND), gap(*slopes))
+    states_ND = run(attention, x_BTD, positions=places_BP)
+    grads = [torch.autograd.grad(one.square().sum(), x_BTD)[0] for one in (whole_ND, states_ND)]
+    worst = max(gap(whole_ND, states_ND), gap(*grads))
     return judged("asked tokens alone", worst < 1e-9, f"largest difference {worst:.1e}")
 
 
 def matrix(subject: Subject) -> Finding:
     """Mixing is linear in the values: the effective matrix times the values is the mix."""
     attention = subject.build()
-    heads, nowhere = heads_of(attention, stream(2, 23))
-    worst = gap(attention.matrix(heads, nowhere) @ heads.values_BHSC, attention.mix(heads, nowhere))
+    qkv, nowhere = heads_of(attention, stream(2, 23))
+    worst = gap(attention.effective_matrix(qkv, nowhere) @ qkv.values_BHSC, attention.attend(qkv, nowhere))
     return judged("linear in the values", worst < 1e-9, f"matrix times values differs from the mix by {worst:.1e}")
 
 
@@ -100,12 +100,12 @@ def lanes(subject: Subject) -> Finding:
     weights, buffers = stack_module_state(models)
 
     def alone(own: dict[str, Tensor], fixed: dict[str, Tensor]) -> Tensor:
-        return functional_call(models[0], (own, fixed), (x_BTD, nowhere, Context())).stream_BTD
+        return functional_call(models[0], (own, fixed), (x_BTD, nowhere, LayerInputs())).output_BTD
 
     together = vmap(alone)(weights, buffers)
-    slopes = torch.func.grad(lambda own: vmap(alone)(own, buffers).square().sum())(weights)
+    grads = torch.func.grad(lambda own: vmap(alone)(own, buffers).square().sum())(weights)
     worst = max(gap(together[lane], run(model, x_BTD)) for lane, model in enumerate(models))
     run(models[1], x_BTD).square().sum().backward()
     own = {name: weight.grad for name, weight in models[1].named_parameters() if weight.grad is not None}
-    slope = max((gap(slopes[name][1], gradient) for name, gradient in own.items()), default=0.0)
-    return judged("lanes", max(worst, slope) < 1e-8, f"answers differ by {worst:.1e}, gradients by {slope:.1e}")
+    grad = max((gap(grads[name][1], gradient) for name, gradient in own.items()), default=0.0)
+    return judged("lanes", max(worst, grad) < 1e-8, f"answers differ by {worst:.1e}, gradients by {grad:.1e}")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnlab.registry import told
+from attnlab.registry import describe_exception
 from attnlab.tasks import IGNORE, Batch, Task
 from attnlab.tasks.base import Tokens
 from attnlab.testing._samples import Material
@@ -48,41 +48,41 @@ class Labels(NamedTuple):
         return self.agreed / self.asked if self.asked else math.nan
 
 
-def labels(material: Material) -> Labels:
+def check_labels(material: Material) -> Labels:
     """The labels of the test stream held to the solver, and all labels to one another."""
     try:
-        found = _solved(material)
+        result = _solved(material)
     except Exception as error:
-        found = Labels(raised=told(error).replace("\n", " "))
-    return found._replace(contradictions=contradictions([*material.training, *material.test]))
+        result = Labels(raised=describe_exception(error).replace("\n", " "))
+    return result._replace(contradictions=contradictions([*material.training, *material.test]))
 
 
 def _solved(material: Material) -> Labels:
     """Whole batches at a time, as long as there is room."""
-    task, found = material.task, Labels()
+    task, result = material.task, Labels()
     right: list[Tokens] = []
     total: list[Tokens] = []
     for batch in material.test:
-        if found.sequences * task.length >= ROOM:
+        if result.sequences * task.length >= ROOM:
             break
-        said = [task.solve(tokens) for tokens in batch.inputs_BT.tolist()]
-        if None in said:
+        words = [task.solve(tokens) for tokens in batch.inputs_BT.tolist()]
+        if None in words:
             return Labels()
-        said_BT, places = np.array(said), asked(batch)
-        agrees_N = right_answers(batch, said_BT.ravel()[places])
+        said_BT, positions = np.array(words), asked(batch)
+        agrees_N = right_answers(batch, said_BT.ravel()[positions])
         idle_BT = (batch.targets_BT == IGNORE) & (said_BT != IGNORE)
-        row_N = places // batch.inputs_BT.shape[1]
-        right.append(np.bincount(row_N[agrees_N], minlength=len(said)))
-        total.append(np.bincount(row_N, minlength=len(said)))
-        wrong = found.wrong or _first(places[~agrees_N], _wrong, task, batch, said_BT, found.sequences)
-        left = found.left or _first(np.flatnonzero(idle_BT), _left, task, batch, said_BT, found.sequences)
-        found = found._replace(
-            sequences=found.sequences + len(said), unasked=found.unasked + int(idle_BT.sum()), wrong=wrong, left=left
+        row_N = positions // batch.inputs_BT.shape[1]
+        right.append(np.bincount(row_N[agrees_N], minlength=len(words)))
+        total.append(np.bincount(row_N, minlength=len(words)))
+        wrong = result.wrong or _first(positions[~agrees_N], _wrong, task, batch, said_BT, result.sequences)
+        left = result.left or _first(np.flatnonzero(idle_BT), _left, task, batch, said_BT, result.sequences)
+        result = result._replace(
+            sequences=result.sequences + len(words), unasked=result.unasked + int(idle_BT.sum()), wrong=wrong, left=left
         )
     right_B, total_B = np.concatenate(right), np.concatenate(total)
     agreed, count = int(right_B.sum()), int(total_B.sum())
     spread_B = right_B - agreed / max(1, count) * total_B
-    return found._replace(asked=count, agreed=agreed, doubt=float(np.linalg.norm(spread_B)) / max(1, count))
+    return result._replace(asked=count, agreed=agreed, doubt=float(np.linalg.norm(spread_B)) / max(1, count))
 
 
 def contradictions(batches: Sequence[Batch]) -> int:
@@ -121,19 +121,21 @@ def _pasts(inputs_BT: Tokens) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]
 Words = Callable[[Task, Batch, Tokens, int, int], str]
 
 
-def _first(places: Tokens, words: Words, task: Task, batch: Batch, said_BT: Tokens, before: int) -> str:
+def _first(positions: Tokens, words: Words, task: Task, batch: Batch, said_BT: Tokens, before: int) -> str:
     """The first of these places of the flattened batch in words, and where it stands; empty if there is none."""
-    if not len(places):
+    if not len(positions):
         return ""
-    row, place = divmod(int(places[0]), batch.inputs_BT.shape[1])
+    row, place = divmod(int(positions[0]), batch.inputs_BT.shape[1])
     return f"at position {place} of test sequence {before + row} {words(task, batch, said_BT, row, place)}"
 
 
 def _wrong(task: Task, batch: Batch, said_BT: Tokens, row: int, place: int) -> str:
-    label, said = task.symbol(int(batch.targets_BT[row, place])), int(said_BT[row, place])
-    return f"the label is {label}, the solver " + ("gives no answer" if said == IGNORE else f"says {task.symbol(said)}")
+    label, said = task.token_to_str(int(batch.targets_BT[row, place])), int(said_BT[row, place])
+    return f"the label is {label}, the solver " + (
+        "gives no answer" if said == IGNORE else f"says {task.token_to_str(said)}"
+    )
 
 
 def _left(task: Task, batch: Batch, said_BT: Tokens, row: int, place: int) -> str:
-    token, answer = task.symbol(int(batch.inputs_BT[row, place])), task.symbol(int(said_BT[row, place]))
+    token, answer = task.token_to_str(int(batch.inputs_BT[row, place])), task.token_to_str(int(said_BT[row, place]))
     return f"stands {token}, which would be answered by {answer}"

@@ -49,10 +49,10 @@ class Repeats(NamedTuple):
 def repeats(material: Material) -> Repeats:
     """Count them, and those of the fresh sample."""
     seen, known = set(_rows(material.training)), set(_rows(material.fresh))
-    found, tested = _among(seen, material.test)
+    result, tested = _among(seen, material.test)
     lucky, fresh = _among(seen, material.fresh)
-    rarity = float(bdtrc(found - 1, found + lucky, tested / (tested + fresh))) if found else 1.0
-    return Repeats(found, tested, lucky * tested / fresh, rarity, _among(known, material.test)[0])
+    rarity = float(bdtrc(result - 1, result + lucky, tested / (tested + fresh))) if result else 1.0
+    return Repeats(result, tested, lucky * tested / fresh, rarity, _among(known, material.test)[0])
 
 
 def _among(seen: set[bytes], batches: Sequence[Batch]) -> tuple[int, int]:

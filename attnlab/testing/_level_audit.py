@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.records import Score
-from attnlab.tasks import Stream, Task
+from attnlab.tasks import Split, Task
 from attnlab.tasks.io.streams import generator
-from attnlab.testing._chance_baselines import blind
-from attnlab.testing._labels import Labels, labels
+from attnlab.testing._chance_baselines import baseline_scores
+from attnlab.testing._labels import Labels, check_labels
 from attnlab.testing._leak import Repeats, repeats
 from attnlab.testing._samples import Material
 from attnlab.testing._shortcuts import fitted, hits
@@ -19,11 +19,11 @@ from attnlab.training.scoring import asked
 
 
 @dataclass(frozen=True)
-class Rung:
+class LevelAudit:
     """The measurements."""
 
-    complexity: Any
-    member: str
+    level: Any
+    subtask: str
     task: Task
     sequences: int
     """Of the test sample."""
@@ -31,19 +31,19 @@ class Rung:
     """One more than the highest token that was drawn."""
     labels: Labels
     repeats: Repeats
-    guesses: dict[str, Score]
+    baselines: dict[str, Score]
     """Blind guesses."""
     shortcuts: dict[str, Score]
 
     @property
     def name(self) -> str:
         """The rung, and which member of it."""
-        return f"{self.complexity} {self.member}".strip()
+        return f"{self.level} {self.subtask}".strip()
 
     @property
-    def guess(self) -> tuple[str, Score]:
+    def best_baseline(self) -> tuple[str, Score]:
         """The blind guess that is nearest to the declared chance."""
-        return min(self.guesses.items(), key=lambda item: abs(item[1].mean - self.task.chance))
+        return min(self.baselines.items(), key=lambda item: abs(item[1].mean - self.task.chance))
 
     @property
     def best(self) -> tuple[str, Score]:
@@ -52,22 +52,22 @@ class Rung:
 
     def data(self) -> dict[str, Any]:
         """The measurements as plain data."""
-        ceiling, said = self.task.ceiling, self.labels
+        ceiling, written = self.task.best_accuracy, self.labels
         return {
-            "complexity": self.complexity,
-            "member": self.member,
+            "complexity": self.level,
+            "member": self.subtask,
             "length": self.task.length,
             "vocabulary": self.task.vocabulary,
             "sequences": self.sequences,
             "chance": self.task.chance,
             "ceiling": None if math.isnan(ceiling) else ceiling,
-            "guesses": {name: _data(score) for name, score in self.guesses.items()},
+            "guesses": {name: _data(score) for name, score in self.baselines.items()},
             "labels": {
-                "read": said.sequences,
-                "asked": said.asked,
-                "agreed": said.agreed,
-                "unasked": said.unasked,
-                "contradictions": said.contradictions,
+                "read": written.sequences,
+                "asked": written.asked,
+                "agreed": written.agreed,
+                "unasked": written.unasked,
+                "contradictions": written.contradictions,
             },
             "leak": {
                 "found": self.repeats.found,
@@ -75,19 +75,19 @@ class Rung:
                 "rarity": self.repeats.rarity,
             },
             "shortcuts": {name: _data(score) for name, score in self.shortcuts.items()},
-            "intended": self.task.intended or None,
+            "intended": self.task.intended_shortcut or None,
         }
 
 
-def measured(material: Material, complexity: Any, member: str, seed: int) -> Rung:
+def audit_level(material: Material, complexity: Any, member: str, seed: int) -> LevelAudit:
     """Everything there is to measure.
 
     Raises:
-        BadValue: it asks nothing, so that there is nothing to measure.
+        InvalidValueError: it asks nothing, so that there is nothing to measure.
     """
     task = material.task
     if not all(any(len(asked(batch)) for batch in batches) for batches in (material.training, material.test)):
-        raise BadValue("It asks nothing: every target is IGNORE.", where=f"{member} at {complexity}".strip())
+        raise InvalidValueError("It asks nothing: every target is IGNORE.", where=f"{member} at {complexity}".strip())
     every = (*material.training, *material.fresh, *material.test)
     tokens = 1 + max(int(max(batch.inputs_BT.max(), batch.targets_BT.max())) for batch in every)
     questions = sum(len(asked(batch)) for batch in material.test)
@@ -95,15 +95,15 @@ def measured(material: Material, complexity: Any, member: str, seed: int) -> Run
         name: Score(correct=sum(hits(guess, batch) for batch in material.test), total=questions, chance=task.chance)
         for name, guess in fitted(material.training, tokens).items()
     }
-    return Rung(
-        complexity=complexity,
-        member=member,
+    return LevelAudit(
+        level=complexity,
+        subtask=member,
         task=task,
         sequences=sum(len(batch.inputs_BT) for batch in material.test),
         tokens=tokens,
-        labels=labels(material),
+        labels=check_labels(material),
         repeats=repeats(material),
-        guesses=blind(material, tokens, generator(seed, Stream.BOOTSTRAP)),
+        baselines=baseline_scores(material, tokens, generator(seed, Split.BOOTSTRAP)),
         shortcuts=shortcuts,
     )
 

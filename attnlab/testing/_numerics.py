@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attnlab.attention import Rows
+from attnlab.attention import RowConstraint
 from attnlab.testing._subject import Subject, gap, heads_of, run, stream, width_of
 from attnlab.testing.finding import Finding, judged
 
@@ -40,7 +40,7 @@ def gradients(subject: Subject) -> Finding:
 def rows(subject: Subject) -> Finding:
     """Rows of the effective matrix sum to what the variant promises; nothing lies above the diagonal."""
     attention = subject.build()
-    matrix_BHTS = attention.matrix(*heads_of(attention, stream(2, 19))).detach()
+    matrix_BHTS = attention.effective_matrix(*heads_of(attention, stream(2, 19))).detach()
     above = float(matrix_BHTS.triu(1).abs().max())
     if not bool(matrix_BHTS.isfinite().all()):
         return judged("promised rows", False, "the effective matrix has numbers that are not finite")
@@ -49,7 +49,9 @@ def rows(subject: Subject) -> Finding:
     sums = matrix_BHTS.sum(-1)
     told = f"sums {float(sums.min()):.4f} to {float(sums.max()):.4f}, least weight {float(matrix_BHTS.min()):.2g}"
     return judged(
-        "promised rows", _kept(subject.entry.kind.rows, matrix_BHTS), f"{subject.entry.kind.rows.value}: {told}"
+        "promised rows",
+        _kept(subject.entry.cls.row_constraint, matrix_BHTS),
+        f"{subject.entry.cls.row_constraint.value}: {told}",
     )
 
 
@@ -72,15 +74,15 @@ def _extreme(name: str) -> Tensor:
     }[name]
 
 
-def _kept(promise: Rows, matrix_BHTS: Tensor) -> bool:
+def _kept(promise: RowConstraint, matrix_BHTS: Tensor) -> bool:
     """Whether the promise holds to 1e-9; signed rows have one sum per head, whatever the input."""
     sums_BHT = matrix_BHTS.sum(-1)
     positive = bool((matrix_BHTS >= -1e-12).all())
-    if promise is Rows.STOCHASTIC:
+    if promise is RowConstraint.STOCHASTIC:
         return positive and bool(((sums_BHT - 1).abs() < 1e-9).all())
-    if promise is Rows.SUBSTOCHASTIC:
+    if promise is RowConstraint.SUBSTOCHASTIC:
         return positive and bool((sums_BHT < 1 + 1e-9).all())
-    if promise is Rows.SIGNED:
+    if promise is RowConstraint.SIGNED:
         per_head = sums_BHT.transpose(0, 1).flatten(1)
         return bool((per_head.amax(1) - per_head.amin(1) < 1e-9).all())
     return True

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from attnlab.records import SOLVED
-from attnlab.testing._level_audit import Rung
+from attnlab.testing._level_audit import LevelAudit
 from attnlab.testing.finding import Finding, Outcome
 
 WIDE = 4.5
@@ -24,56 +24,56 @@ MUCH = 0.02
 """How far above chance the commonest answer is worth telling."""
 
 
-def judged(rung: Rung) -> list[Finding]:
+def apply_rules(level: LevelAudit) -> list[Finding]:
     """Every finding about the rung."""
-    return [Finding(check, *told) for check, judge in JUDGES.items() for told in judge(rung)]
+    return [Finding(check, *told) for check, judge in RULES.items() for told in judge(level)]
 
 
-Told = Sequence[tuple[Outcome, str]]
+Evidence = Sequence[tuple[Outcome, str]]
 
 
-def _labels(rung: Rung) -> Told:
+def _labels(level: LevelAudit) -> Evidence:
     """Unambiguous, by the solver and by one another."""
-    said, ceiling, found = rung.labels, rung.task.ceiling, list[tuple[Outcome, str]]()
-    if rung.tokens > rung.task.vocabulary:
-        found.append(("fail", f"The token {rung.tokens - 1} stands outside a vocabulary of {rung.task.vocabulary}."))
-    if said.raised:
-        found.append(("fail", f"The solver fails with {said.raised}."))
-    elif not said.sequences:
-        found.append(("told", "No solver is known, so no label is checked by one."))
-    elif ceiling == 1 and said.agreed < said.asked:
-        found.append(("fail", f"The solver agrees with {share(said.share)} of the labels: {said.wrong}."))
-    if ceiling == 1 and said.contradictions:
-        found.append(("fail", f"Labels are ambiguous: {_pasts(said.contradictions)} with different answers."))
-    return found
+    written, ceiling, result = level.labels, level.task.best_accuracy, list[tuple[Outcome, str]]()
+    if level.tokens > level.task.vocabulary:
+        result.append(("fail", f"The token {level.tokens - 1} stands outside a vocabulary of {level.task.vocabulary}."))
+    if written.raised:
+        result.append(("fail", f"The solver fails with {written.raised}."))
+    elif not written.sequences:
+        result.append(("told", "No solver is known, so no label is checked by one."))
+    elif ceiling == 1 and written.agreed < written.asked:
+        result.append(("fail", f"The solver agrees with {share(written.share)} of the labels: {written.wrong}."))
+    if ceiling == 1 and written.contradictions:
+        result.append(("fail", f"Labels are ambiguous: {_pasts(written.contradictions)} with different answers."))
+    return result
 
 
-def _questions(rung: Rung) -> Told:
+def _questions(level: LevelAudit) -> Evidence:
     """Asked wherever there is an answer: a token that repeats a question is one."""
-    said = rung.labels
-    if not said.unasked:
+    written = level.labels
+    if not written.unasked:
         return []
-    times = "once" if said.unasked == 1 else f"{said.unasked:,} times"
-    text = f"A question stands unanswered {times}, the known defect of random fillers: {said.left}."
+    times = "once" if written.unasked == 1 else f"{written.unasked:,} times"
+    text = f"A question stands unanswered {times}, the known defect of random fillers: {written.left}."
     return [("fail", text)]
 
 
-def _leak(rung: Rung) -> Told:
+def _leak(level: LevelAudit) -> Evidence:
     """No more repeats than chance makes."""
-    found = rung.repeats
-    if found.leaks:
-        text = f"{found.found:,} of {found.sequences:,} test sequences stand in the training sample"
-        return [("fail", f"Training leaks into the test: {text}, where chance puts {found.expected:,.1f}.")]
-    if found.covered:
+    result = level.repeats
+    if result.leaks:
+        text = f"{result.found:,} of {result.sequences:,} test sequences stand in the training sample"
+        return [("fail", f"Training leaks into the test: {text}, where chance puts {result.expected:,.1f}.")]
+    if result.covered:
         return [("told", "A sample covers the whole space: that test sequences stand in training is chance.")]
     return []
 
 
-def _chance(rung: Rung) -> Told:
+def _chance(level: LevelAudit) -> Evidence:
     """That of a blind guess: the task's own, or else not below a guess at all answers and not above every guess."""
-    chance, said = rung.task.chance, share(rung.task.chance)
-    means = {name: score.mean for name, score in rung.guesses.items()}
-    reach = {name: around(mean, rung.sequences) for name, mean in means.items()}
+    chance, said = level.task.chance, share(level.task.chance)
+    means = {name: score.mean for name, score in level.baselines.items()}
+    reach = {name: around(mean, level.sequences) for name, mean in means.items()}
     if "its own" in means and not reach["its own"][0] <= chance <= reach["its own"][1]:
         text = f"Chance is declared as {said}, and the task's own guess is right at {share(means['its own'])}."
         return [("fail", text)]
@@ -83,49 +83,55 @@ def _chance(rung: Rung) -> Told:
     if chance > max(high for _, high in reach.values()):
         guess = f"no blind guess is right at more than {share(max(means.values()))}"
         return [("fail", f"Chance is declared too high, at {said}: {guess}.")]
-    found = list[tuple[Outcome, str]]()
+    result = list[tuple[Outcome, str]]()
     if not any(low <= chance <= high for low, high in reach.values()):
         known = ", ".join(f"{name} {share(mean)}" for name, mean in means.items())
-        found.append(("told", f"Chance is declared as {said}, and is that of no blind guess: {known}."))
+        result.append(("told", f"Chance is declared as {said}, and is that of no blind guess: {known}."))
     name = max(("majority", "position"), key=lambda one: means[one])
-    if reach[name][0] > chance + MUCH and not rung.repeats.covered:
+    if reach[name][0] > chance + MUCH and not level.repeats.covered:
         where = "" if name == "majority" else " at each position"
-        found.append(("told", f"The commonest answer{where} is right more often than the chance of {said}."))
-    return found
+        result.append(("told", f"The commonest answer{where} is right more often than the chance of {said}."))
+    return result
 
 
-def _ceiling(rung: Rung) -> Told:
+def _ceiling(level: LevelAudit) -> Evidence:
     """Reached by a solver that knows all there is to know, and by nothing surpassed."""
-    said, ceiling = rung.labels, rung.task.ceiling
+    written, ceiling = level.labels, level.task.best_accuracy
     if math.isnan(ceiling):
-        agrees = f"; the solver agrees with {share(said.share)}" if said.sequences else ""
+        agrees = f"; the solver agrees with {share(written.share)}" if written.sequences else ""
         return [("told", f"The ceiling is not known{agrees}.")]
-    found = list[tuple[Outcome, str]]()
-    if ceiling < 1 and said.sequences and abs(said.share - ceiling) > max(WIDE * said.doubt, 1 / said.asked):
-        text = f"The solver is right at {share(said.share)}, where the ceiling is declared as {share(ceiling)}."
-        found.append(("fail", text))
-    name, best = rung.best
-    if ceiling < 1 and around(best.mean, rung.sequences)[0] > ceiling:
+    result = list[tuple[Outcome, str]]()
+    if (
+        ceiling < 1
+        and written.sequences
+        and abs(written.share - ceiling) > max(WIDE * written.doubt, 1 / written.asked)
+    ):
+        text = f"The solver is right at {share(written.share)}, where the ceiling is declared as {share(ceiling)}."
+        result.append(("fail", text))
+    name, best = level.best
+    if ceiling < 1 and around(best.mean, level.sequences)[0] > ceiling:
         text = f"'{name}' is right at {share(best.mean)}, above the declared ceiling of {share(ceiling)}."
-        found.append(("fail", text))
-    return found
+        result.append(("fail", text))
+    return result
 
 
-def _shortcut(rung: Rung) -> Told:
+def _shortcut(level: LevelAudit) -> Evidence:
     """None solves it that is not meant to."""
-    goal = SOLVED * (1.0 if math.isnan(rung.task.ceiling) else rung.task.ceiling)
+    goal = SOLVED * (1.0 if math.isnan(level.task.best_accuracy) else level.task.best_accuracy)
     solving = [
-        (name, score) for name, score in rung.shortcuts.items() if score.mean >= goal and name != rung.task.intended
+        (name, score)
+        for name, score in level.shortcuts.items()
+        if score.mean >= goal and name != level.task.intended_shortcut
     ]
     if not solving:
         return []
     name, score = solving[0]
-    if rung.repeats.covered:
+    if level.repeats.covered:
         return [("told", f"'{name}' solves it, as any table does that covers the whole space.")]
     return [("fail", f"The shortcut '{name}' solves it: {share(score.mean)} right.")]
 
 
-JUDGES: dict[str, Callable[[Rung], Told]] = {
+RULES: dict[str, Callable[[LevelAudit], Evidence]] = {
     "labels": _labels,
     "questions": _questions,
     "leak": _leak,

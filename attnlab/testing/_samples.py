@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from attnlab.specs import TaskSpec
-from attnlab.tasks import Batch, Stream, Task
+from attnlab.tasks import Batch, Split, Task
 from attnlab.tasks.io.streams import Source, generator
 
 ROWS = 64
@@ -33,11 +33,11 @@ class Material(NamedTuple):
     test: Sequence[Batch]
 
 
-def materials(spec: TaskSpec, seed: int, samples: int) -> dict[str, Material]:
+def draw_samples(spec: TaskSpec, seed: int, samples: int) -> dict[str, Material]:
     """The samples of the task, under an empty name; of a medley, those of each member by its name."""
     source = Source(spec, seed)
-    members = source.task.members()
-    return {name: _drawn(source, member, samples) for name, member in members.items()} or {
+    members = source.task.subtasks()
+    return {name: _drawn(source, subtask, samples) for name, subtask in members.items()} or {
         "": _drawn(source, None, samples)
     }
 
@@ -50,9 +50,9 @@ def _drawn(source: Source, member: Task | None, samples: int) -> Material:
         source.training(step, ROWS) if member is None else _early(source, task, step) for step in range(batches)
     ]
     fresh = [_early(source, task, LATER + index) for index in range(FRESH * batches)]
-    return Material(task, training, fresh, source.held_out(Stream.TEST, ROWS * batches, 4 * ROWS, member))
+    return Material(task, training, fresh, source.held_out(Split.TEST, ROWS * batches, 4 * ROWS, member))
 
 
 def _early(source: Source, task: Task, index: int) -> Batch:
     """The task itself, as it faces training."""
-    return task.facing(Stream.DATA).sample(generator(source.seed, Stream.DATA, index), ROWS)
+    return task.for_split(Split.TRAIN).sample(generator(source.seed, Split.TRAIN, index), ROWS)

@@ -48,8 +48,8 @@ class Table:
     def __call__(self, batch: Batch) -> Tokens:
         """The commonest answers, N."""
         wanted = self.key(batch)
-        place = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return np.where(self.keys[place] == wanted, self.answers[place], self.otherwise(batch))
+        positions = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.where(self.keys[positions] == wanted, self.answers[positions], self.otherwise(batch))
 
 
 def commonest(training: Sequence[Batch]) -> dict[str, Guess]:
@@ -117,11 +117,11 @@ def _constant(answer: int) -> Guess:
 def _last(answers_V: np.ndarray[tuple[int], np.dtype[np.bool_]], otherwise: Guess) -> Guess:
     def guess(batch: Batch) -> Tokens:
         inputs_BT = batch.inputs_BT
-        places = np.where(answers_V[inputs_BT], np.arange(inputs_BT.shape[1]), -1)
-        last_BT = np.maximum.accumulate(places, axis=1)
+        positions = np.where(answers_V[inputs_BT], np.arange(inputs_BT.shape[1]), -1)
+        last_BT = np.maximum.accumulate(positions, axis=1)
         token_BT = np.take_along_axis(inputs_BT, np.maximum(last_BT, 0), axis=1)
-        found = np.where(last_BT >= 0, token_BT, -1).ravel()[asked(batch)]
-        return np.where(found >= 0, found, otherwise(batch))
+        result = np.where(last_BT >= 0, token_BT, -1).ravel()[asked(batch)]
+        return np.where(result >= 0, result, otherwise(batch))
 
     return guess
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from attnlab.attention import Attention
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.model.transformer import picked
 from attnlab.position import POSITIONS, Position
 from attnlab.registry import Entry
-from attnlab.tensors import Context, Heads, Site
+from attnlab.tensors import QKV, LayerContext, LayerInputs
 
 WIDTH, HEADS, LENGTH = 16, 4, 256
 """Small, and with heads that still have several channels."""
@@ -39,24 +39,26 @@ class Subject:
 
     def placed(
         self, *, width: int = WIDTH, heads: int = HEADS, length: int = LENGTH, seed: int = 0, **where: Any
-    ) -> tuple[Attention, Site]:
+    ) -> tuple[Attention, LayerContext]:
         """The attention and its site.
 
         Options may ask for a longer run than a check has in mind, or for more heads: the site is the first that
         admits them, of the length and its doubles, at the width that is asked for and then at the usual one.
 
         Raises:
-            BadValue: no site admits them; the refusal at the sizes asked for.
+            InvalidValueError: no site admits them; the refusal at the sizes asked for.
         """
         options = self.entry.complete(self.options)
-        refusals: list[BadValue] = []
+        refusals: list[InvalidValueError] = []
         for size, count in dict.fromkeys([(width, heads), (max(width, WIDTH), max(heads, HEADS))]):
             for longest in (length * 2**step for step in range(max(1, (LONGEST // length).bit_length()))):
                 generator = torch.Generator().manual_seed(seed)
-                site = Site(width=size, heads=count, layers=LAYERS, length=longest, generator=generator, **where)
+                context = LayerContext(
+                    width=size, heads=count, layers=LAYERS, length=longest, generator=generator, **where
+                )
                 try:
-                    return self.entry.kind(site, **options), site
-                except BadValue as refusal:
+                    return self.entry.cls(context, **options), context
+                except InvalidValueError as refusal:
                     refusals.append(refusal)
         raise refusals[0]
 
@@ -64,11 +66,13 @@ class Subject:
 def position(name: str = "none", *, width: int = WIDTH, heads: int = HEADS, length: int = LENGTH) -> Position:
     """A registered position in float64, with noise where it starts at zero: what says nothing leaks nothing."""
     entry = POSITIONS.entry(name)
-    site = Site(width=width, heads=heads, layers=LAYERS, length=length, generator=torch.Generator().manual_seed(1))
-    built = entry.kind(site, **entry.complete({})).double()
+    context = LayerContext(
+        width=width, heads=heads, layers=LAYERS, length=length, generator=torch.Generator().manual_seed(1)
+    )
+    built = entry.cls(context, **entry.complete({})).double()
     with torch.no_grad():
         for weight in built.parameters():
-            weight.copy_(weight if weight.any() else torch.randn(weight.shape, generator=site.generator))
+            weight.copy_(weight if weight.any() else torch.randn(weight.shape, generator=context.generator))
     return built
 
 
@@ -78,22 +82,22 @@ def stream(batch: int, tokens: int, *, width: int = WIDTH, seed: int = 2, dtype:
     return torch.randn(batch, tokens, width, generator=generator, dtype=torch.float64).to(dtype)
 
 
-def run(attention: Attention, x_BTD: Tensor, place: Position | None = None, asked: Tensor | None = None) -> Tensor:
+def run(attention: Attention, x_BTD: Tensor, place: Position | None = None, positions: Tensor | None = None) -> Tensor:
     """The attention's output, B x T x D; or N x D, where some of it is asked."""
-    place = place or position(width=x_BTD.shape[-1], heads=attention.count)
-    written_BTD = attention(place.embed(x_BTD), place, Context(asked=asked)).stream_BTD
-    return written_BTD if asked is None else picked(written_BTD, asked)
+    place = place or position(width=x_BTD.shape[-1], heads=attention.num_heads)
+    written_BTD = attention(place.embed(x_BTD), place, LayerInputs(query_positions=positions)).output_BTD
+    return written_BTD if positions is None else picked(written_BTD, positions)
 
 
-def heads_of(attention: Attention, x_BTD: Tensor) -> tuple[Heads, Position]:
+def heads_of(attention: Attention, x_BTD: Tensor) -> tuple[QKV, Position]:
     """Prepared heads without any position, and that position."""
-    nowhere = position(width=x_BTD.shape[-1], heads=attention.count)
-    return attention.prepare(x_BTD, nowhere, Context()), nowhere
+    nowhere = position(width=x_BTD.shape[-1], heads=attention.num_heads)
+    return attention.prepare(x_BTD, nowhere, LayerInputs()), nowhere
 
 
 def width_of(attention: Attention) -> int:
     """D, which the options may have made larger than asked."""
-    return attention.count * attention.channels
+    return attention.num_heads * attention.channels
 
 
 def gap(one: Tensor, other: Tensor) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from attnlab.attention import ATTENTIONS, Attention
 from attnlab.errors import AttnlabError, PluginError, unknown
-from attnlab.registry import Entry, load, told
+from attnlab.registry import Entry, describe_exception, load_plugin
 from attnlab.specs import Part
 from attnlab.testing import _causality, _cost, _depth, _equivalence, _numerics
 from attnlab.testing._subject import Subject
@@ -37,12 +37,12 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def check(part: Part, names: Collection[str] = tuple(CHECKS)) -> Conformance:
+def check_attention(part: Part, names: Collection[str] = tuple(CHECKS)) -> Conformance:
     """Every finding about a registered attention with its options, or those of the checks that are named.
 
     Raises:
-        UnknownName: no such attention or option.
-        BadValue: an option the attention does not accept.
+        UnknownNameError: no such attention or option.
+        InvalidValueError: an option the attention does not accept.
     """
     entry = ATTENTIONS.entry(part.name)
     subject = Subject(entry, entry.complete(part.options))
@@ -55,22 +55,22 @@ def subject_of(word: str) -> Part:
     Raises:
         PluginError: the file fails, or holds no attention of that name.
     """
-    from attnlab.config.inline_parts import part
+    from attnlab.config.inline_parts import parse_part
 
     path, _, name = word.rpartition(":")
     if not path.endswith(".py"):
-        return part(word)
-    load(Path(path))
-    found: dict[str, Entry[Attention]] = {
-        entry.kind.__name__: entry for entry in ATTENTIONS if entry.kind.__module__ == f"attnlab_with_{Path(path).stem}"
+        return parse_part(word)
+    load_plugin(Path(path))
+    result: dict[str, Entry[Attention]] = {
+        entry.cls.__name__: entry for entry in ATTENTIONS if entry.cls.__module__ == f"attnlab_with_{Path(path).stem}"
     }
-    if name not in found:
-        if not found:
+    if name not in result:
+        if not result:
             raise PluginError(
                 "It registers no attention.", "Mark the class with @register(name, source=...).", where=word
             )
-        raise unknown("attention class", name, found, where=path)
-    return Part(name=found[name].name)
+        raise unknown("attention class", name, result, where=path)
+    return Part(name=result[name].name)
 
 
 def _safely() -> dict[str, Callable[[str, Subject], Finding]]:
@@ -81,9 +81,9 @@ def _safely() -> dict[str, Callable[[str, Subject], Finding]]:
             try:
                 return one(subject)
             except AttnlabError as error:
-                return Finding(name, "fail", f"{error.found} {error.hint}")
+                return Finding(name, "fail", f"{error.problem} {error.hint}")
             except Exception as error:
-                return Finding(name, "fail", told(error))
+                return Finding(name, "fail", describe_exception(error))
 
         return run
 

@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 
 @final
-class Folded(TorchFunctionMode):
+class BatchedSDPAMode(TorchFunctionMode):
     """Within it, fused attention of stacked lanes is one call of the kernel."""
 
     def __torch_function__(
@@ -64,28 +64,28 @@ class _Fold(torch.autograd.Function):
     def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
         """One call for all lanes."""
         *tensors, is_causal, scale, enable_gqa = args
-        lanes = info.batch_size
-        query, key, value = (_first(one, dim, lanes) for one, dim in zip(tensors[:3], in_dims[:3], strict=True))
+        runs = info.batch_size
+        query, key, value = (_first(one, dim, runs) for one, dim in zip(tensors[:3], in_dims[:3], strict=True))
         how = {"is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
         mask, mask_dim = tensors[3], in_dims[3]
         attend: Callable[..., Tensor] = functional.scaled_dot_product_attention
         if mask is None or (mask_dim is None and _shared(mask)):
             folded = attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), mask, **how)
-            return folded.unflatten(0, (lanes, -1)), 0
-        bias = _aligned(_first(mask, mask_dim, lanes), query.ndim)
+            return folded.unflatten(0, (runs, -1)), 0
+        bias = _aligned(_first(mask, mask_dim, runs), query.ndim)
         if bias.shape[1] == 1 and query.ndim == 5:
             heads = [one.transpose(0, 1).flatten(1, 2) for one in (query, key, value)]
             wide = bias.expand(-1, -1, query.shape[2], -1, -1).transpose(0, 1).flatten(1, 2)
             folded = attend(*heads, wide, **how)
-            return folded.unflatten(1, (lanes, -1)).transpose(0, 1), 0
+            return folded.unflatten(1, (runs, -1)).transpose(0, 1), 0
         wide = bias.expand(-1, query.shape[1], *bias.shape[2:]).flatten(0, 1)
         folded = attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), wide, **how)
-        return folded.unflatten(0, (lanes, -1)), 0
+        return folded.unflatten(0, (runs, -1)), 0
 
 
-def _first(tensor: Tensor, dim: int | None, lanes: int) -> Tensor:
+def _first(tensor: Tensor, dim: int | None, runs: int) -> Tensor:
     """The lanes as the leading axis, also where all share one tensor."""
-    return tensor.expand(lanes, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+    return tensor.expand(runs, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
 def _shared(mask: Tensor) -> bool:

@@ -36,9 +36,9 @@ SHORT = 100
 """Steps below which a run is not recorded."""
 
 
-def records(wish: Compile, spec: RunSpec, device: torch.device, random: bool) -> bool:
+def should_record(wish: Compile, spec: RunSpec, device: torch.device, random: bool) -> bool:
     """Whether the steps of a run are recorded; never where a position draws anew at each, unseen by a recording."""
-    return wish != "never" and device.type == "cuda" and not random and spec.train.steps >= SHORT
+    return wish != "never" and device.type == "cuda" and not random and spec.train.max_steps >= SHORT
 
 
 class Recording(NamedTuple):
@@ -52,7 +52,7 @@ class Recording(NamedTuple):
 
 
 @final
-class Captured:
+class CudaGraphRunner:
     """Functions whose kernels are recorded; as they were written if that fails, with one warning.
 
     What is returned is overwritten by the next call of the same shape: copy what must last.
@@ -74,22 +74,22 @@ class Captured:
         """
         key = tuple(one if one is None else (tuple(one.shape), one.dtype) for one in given)
         if recording := self._kept.get(key):
-            return replayed(recording, given)
+            return replay_graph(recording, given)
         self._calls[key] = self._calls.get(key, 0) + 1
         if not self.works or self._calls[key] < WORTH or len(self._kept) >= MOST:
             return function(*given)
         try:
-            self._kept[key] = recorded(function, given)
+            self._kept[key] = record_graph(function, given)
         except Exception as error:  # whatever a recording cannot hold, steps can be taken without it
             self.works = False
             self._kept.clear()
             reason = str(error).strip().splitlines() or [type(error).__name__]
             warnings.warn(f"Not recorded, and slower for it: {reason[0][:200]}", RuntimeWarning, stacklevel=2)
             return function(*given)
-        return replayed(self._kept[key], given)
+        return replay_graph(self._kept[key], given)
 
 
-def replayed(recording: Recording, given: Given) -> tuple[Tensor | None, ...]:
+def replay_graph(recording: Recording, given: Given) -> tuple[Tensor | None, ...]:
     """The value of a recorded function."""
     for room, one in zip(recording.given, given, strict=True):
         if room is not None and one is not None:
@@ -98,7 +98,7 @@ def replayed(recording: Recording, given: Given) -> tuple[Tensor | None, ...]:
     return recording.found
 
 
-def recorded(function: Function, given: Given) -> Recording:
+def record_graph(function: Function, given: Given) -> Recording:
     """Record a function on copies of its arguments.
 
     Torch asks for some calls on a stream of their own first, in which libraries set up what cannot be recorded. A
@@ -113,7 +113,7 @@ def recorded(function: Function, given: Given) -> Recording:
                 function(*room)
         before.wait_stream(aside)
         with torch.cuda.graph(graph):
-            found = function(*room)
+            result = function(*room)
     finally:
         torch.cuda.set_stream(before)
-    return Recording(room, found, graph.replay)
+    return Recording(room, result, graph.replay)

@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from attnlab.metrics import METRICS, gathered
-from attnlab.metrics.gradients import KINDS
-from attnlab.model.transformer import Answer, Transformer
-from attnlab.records import Watched
-from attnlab.specs import Watch
+from attnlab.metrics import METRICS, collect_gradients
+from attnlab.metrics.gradients import WEIGHT_KINDS
+from attnlab.model.transformer import ModelOutput, Transformer
+from attnlab.records import DiagnosticsPoint
+from attnlab.specs import DiagnosticsKind
 from attnlab.tasks import Batch
-from attnlab.tensors import Trace
+from attnlab.tensors import ActivationTrace
 from attnlab.training.scoring import asked, due
 
 SEQUENCES = 8
@@ -41,73 +41,77 @@ MATRIX = ("entropy", "sink", "distance", "row-gain")
 Values = dict[str, tuple[float, ...]]
 
 
-def due_at(step: int) -> bool:
+def is_logged_step(step: int) -> bool:
     """Whether a step, counted from 1, is a power of two."""
     return step & (step - 1) == 0
 
 
-def sequences(length: int) -> int:
+def num_sequences(length: int) -> int:
     """How many sequences of a length are watched."""
     return max(1, min(SEQUENCES, ROOM // length**2))
 
 
-def ends(watched: Sequence[Watched]) -> dict[str, float]:
+def final_values(watched: Sequence[DiagnosticsPoint]) -> dict[str, float]:
     """What was watched last, at the first and at the last layer: ``residual.first``, ``residual.last``."""
     values = watched[-1].values if watched else {}
     first = {f"{name}.first": layers[0] for name, layers in values.items()}
     return first | {f"{name}.last": layers[-1] for name, layers in values.items()}
 
 
-def watch(model: Transformer, batch: Batch, kinds: Collection[Watch], device: torch.device) -> Values:
+def diagnostics_of(
+    model: Transformer, batch: Batch, kinds: Collection[DiagnosticsKind], device: torch.device
+) -> Values:
     """Each metric of the kinds that are asked for, per layer.
 
     What is not finite, and what a layer does not have, is nan.
     """
     exact = torch.float32 if device.type == "mps" else torch.float64
-    held = {name: tensor.detach() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
-    copies = {name: tensor.to(exact) if tensor.is_floating_point() else tensor for name, tensor in held.items()}
+    stored = {name: tensor.detach() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+    copies = {name: tensor.to(exact) if tensor.is_floating_point() else tensor for name, tensor in stored.items()}
     inputs_BT = torch.from_numpy(np.ascontiguousarray(batch.inputs_BT)).to(device)
-    places = inputs_BT, torch.from_numpy(asked(batch)).to(device)
+    positions = inputs_BT, torch.from_numpy(asked(batch)).to(device)
     drawn, model.position.draw = model.position.draw, 0
     try:
-        found: Values = {}
+        result: Values = {}
         if "rank" in kinds or "attention" in kinds:
             with torch.no_grad():
-                answer: Answer = functional_call(model, copies, places, {"trace": True})
-            found |= traced(answer.trace[0], kinds)
+                answer: ModelOutput = functional_call(model, copies, positions, {"trace": True})
+            result |= trace_diagnostics(answer.trace[0], kinds)
         if "gradients" in kinds:
             answers_N = torch.from_numpy(due(batch)).to(device)
-            found |= slopes(model, copies, places, answers_N)
+            result |= gradient_diagnostics(model, copies, positions, answers_N)
     finally:
         model.position.draw = drawn
-    return found
+    return result
 
 
-def traced(trace: Trace, kinds: Collection[Watch]) -> Values:
+def trace_diagnostics(trace: ActivationTrace, kinds: Collection[DiagnosticsKind]) -> Values:
     """What the stream and the matrices of a pass say."""
-    found: Values = {}
+    result: Values = {}
     if "rank" in kinds:
-        found |= {name: _measured(name, trace.stream_BTD) for name in STREAM}
+        result |= {name: _measured(name, trace.residual_BTD) for name in STREAM}
     if "attention" in kinds:
         matrices = [weights[0] for weights in trace.weights_BHTS]
-        found |= {name: _measured(name, matrices) for name in MATRIX}
-    return found
+        result |= {name: _measured(name, matrices) for name in MATRIX}
+    return result
 
 
-def slopes(
-    model: Transformer, weights: Mapping[str, Tensor], places: tuple[Tensor, Tensor], answers_N: Tensor
+def gradient_diagnostics(
+    model: Transformer, weights: Mapping[str, Tensor], positions: tuple[Tensor, Tensor], answers_N: Tensor
 ) -> Values:
     """Per layer, the norm of each kind of weight's gradient over the norm of the weight, before any clipping."""
     learned = [name for name, weight in model.named_parameters() if weight.requires_grad]
-    held = {name: tensor.requires_grad_() if name in learned else tensor for name, tensor in weights.items()}
+    stored = {name: tensor.requires_grad_() if name in learned else tensor for name, tensor in weights.items()}
     with torch.enable_grad():
-        answer: Answer = functional_call(model, held, places)
+        answer: ModelOutput = functional_call(model, stored, positions)
         loss = functional.cross_entropy(answer.logits_NV, answers_N) + answer.auxiliary
-        own = {name: held[name] for name in learned}
-        found = torch.autograd.grad(loss, list(own.values()), allow_unused=True, materialize_grads=True)
-    relative = {(one.layer, one.kind): one.relative for one in gathered(own, [dict(zip(own, found, strict=True))])}
+        own = {name: stored[name] for name in learned}
+        result = torch.autograd.grad(loss, list(own.values()), allow_unused=True, materialize_grads=True)
+    relative = {
+        (one.layer, one.kind): one.relative for one in collect_gradients(own, [dict(zip(own, result, strict=True))])
+    }
     layers = range(1, model.spec.layers + 1)
-    kinds = [kind for kind in KINDS if any((layer, kind) in relative for layer in layers)]
+    kinds = [kind for kind in WEIGHT_KINDS if any((layer, kind) in relative for layer in layers)]
     return {f"{kind}-gradient": tuple(relative.get((layer, kind), math.nan) for layer in layers) for kind in kinds}
 
 

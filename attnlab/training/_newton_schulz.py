@@ -19,12 +19,12 @@ ROUNDS = 5
 A, B, C = 3.4445, -4.7750, 2.0315
 
 
-def orthogonal(matrices_NIO: Tensor) -> Tensor:
+def newton_schulz(matrices_NIO: Tensor) -> Tensor:
     """Singular values near 1 for every matrix; a matrix of zeros stays one."""
     tall = matrices_NIO.shape[-2] > matrices_NIO.shape[-1]
-    found = matrices_NIO.mT if tall else matrices_NIO
-    found = found / found.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
+    result = matrices_NIO.mT if tall else matrices_NIO
+    result = result / result.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
     for _ in range(ROUNDS):
-        square_NII = found @ found.mT
-        found = A * found + (B * square_NII + C * square_NII @ square_NII) @ found
-    return found.mT if tall else found
+        square_NII = result @ result.mT
+        result = A * result + (B * square_NII + C * square_NII @ square_NII) @ result
+    return result.mT if tall else result

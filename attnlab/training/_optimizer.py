@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.optim.adamw import adamw
 
 from attnlab.specs import TrainSpec
-from attnlab.training._newton_schulz import orthogonal
+from attnlab.training._newton_schulz import newton_schulz
 
 EPSILON = 1e-8
 MOMENTUM = 0.95
@@ -29,7 +29,7 @@ MOMENTUM = 0.95
 
 
 @final
-class Optimiser:
+class Optimizer:
     """The weights of a model, and what is remembered of their gradients.
 
     The functional form of torch's AdamW is used, which runs the same kernel: its class imports the compiler, and that
@@ -43,7 +43,7 @@ class Optimiser:
     def __init__(self, weights: Mapping[str, Tensor], plan: TrainSpec) -> None:
         self.weights = {name: weight for name, weight in weights.items() if weight.requires_grad}
         self.plan = plan
-        self.turned = turned({name: tuple(weight.shape) for name, weight in self.weights.items()}, plan)
+        self.turned = muon_parameters({name: tuple(weight.shape) for name, weight in self.weights.items()}, plan)
         self.held: dict[str, dict[str, Tensor]] = {}
         """By name, what is remembered: ``exp_avg``, and of AdamW's weights ``exp_avg_sq`` and ``step``."""
 
@@ -55,7 +55,7 @@ class Optimiser:
             if name not in self.held:
                 self.held[name] = self._nothing(name)
         plain = [name for name in moving if name not in self.turned]
-        self._adamw([name for name in plain if self.weights[name].ndim >= 2], rate, self.plan.decay)
+        self._adamw([name for name in plain if self.weights[name].ndim >= 2], rate, self.plan.weight_decay)
         self._adamw([name for name in plain if self.weights[name].ndim < 2], rate, 0.0)
         self._muon([name for name in moving if name in self.turned], rate)
 
@@ -66,15 +66,17 @@ class Optimiser:
 
     def state(self) -> dict[str, Tensor]:
         """Everything that is remembered: ``exp_avg/NAME`` and so on."""
-        return {f"{key}/{name}": tensor for name, held in self.held.items() for key, tensor in held.items()}
+        return {f"{key}/{name}": tensor for name, stored in self.held.items() for key, tensor in stored.items()}
 
     def restore(self, arrays: Mapping[str, Tensor]) -> None:
         """Remember what another one of its kind did; other names are ignored."""
         for name in self.weights:
-            kept = {key: arrays.get(f"{key}/{name}") for key in self._nothing(name)}
+            saved = {key: arrays.get(f"{key}/{name}") for key in self._nothing(name)}
             device = self.weights[name].device
-            if all(tensor is not None for tensor in kept.values()):
-                self.held[name] = {key: tensor.clone().to(device) for key, tensor in kept.items() if tensor is not None}
+            if all(tensor is not None for tensor in saved.values()):
+                self.held[name] = {
+                    key: tensor.clone().to(device) for key, tensor in saved.items() if tensor is not None
+                }
 
     def _nothing(self, name: str) -> dict[str, Tensor]:
         weight = self.weights[name]
@@ -87,12 +89,12 @@ class Optimiser:
         if not names:
             return
         weights = [self.weights[name] for name in names]
-        slopes = [weight.grad for weight in weights if weight.grad is not None]
+        grads = [weight.grad for weight in weights if weight.grad is not None]
         first, second, counts = ([self.held[name][key] for name in names] for key in ("exp_avg", "exp_avg_sq", "step"))
         low, high = self.plan.betas
         adamw(
             weights,
-            slopes,
+            grads,
             first,
             second,
             [],
@@ -113,21 +115,21 @@ class Optimiser:
         for shape in shapes:
             alike = [name for name in names if self.weights[name].shape == shape]
             leaning = [self._leaning(name) for name in alike]
-            steps_NIO = orthogonal(torch.stack(leaning)) * (rate * size(shape))
+            steps_NIO = newton_schulz(torch.stack(leaning)) * (rate * size(shape))
             for name, step in zip(alike, steps_NIO.unbind(), strict=True):
-                self.weights[name].mul_(1 - rate * self.plan.decay).sub_(step)
+                self.weights[name].mul_(1 - rate * self.plan.weight_decay).sub_(step)
 
     def _leaning(self, name: str) -> Tensor:
         """Where the gradient and its momentum point (Nesterov's)."""
-        slope, momentum = self.weights[name].grad, self.held[name]["exp_avg"]
-        assert slope is not None
-        momentum.lerp_(slope, 1 - MOMENTUM)
-        return slope.lerp(momentum, MOMENTUM)
+        grad, momentum = self.weights[name].grad, self.held[name]["exp_avg"]
+        assert grad is not None
+        momentum.lerp_(grad, 1 - MOMENTUM)
+        return grad.lerp(momentum, MOMENTUM)
 
 
-def turned(shapes: Mapping[str, tuple[int, ...]], plan: TrainSpec) -> Collection[str]:
+def muon_parameters(shapes: Mapping[str, tuple[int, ...]], plan: TrainSpec) -> Collection[str]:
     """Names of the weights that are Muon's: matrices of a block, which map the stream onto itself."""
-    if plan.optimiser != "muon":
+    if plan.optimizer != "muon":
         return ()
     return frozenset(name for name, shape in shapes.items() if len(shape) == 2 and name.startswith("blocks."))
 

@@ -31,32 +31,32 @@ class Padded(NamedTuple):
     """Batches of several lanes."""
 
     inputs_KBT: NDArray[np.int64]
-    asked_KN: NDArray[np.int64]
+    query_positions_KN: NDArray[np.int64]
     """Places of the supervised positions in each flattened batch."""
-    due_KN: NDArray[np.int64]
+    targets_KN: NDArray[np.int64]
     """Answers due there."""
     count_K: NDArray[np.int64]
     """Questions of each lane."""
 
 
-def indifferent(model: Transformer) -> bool:
+def accepts_padding(model: Transformer) -> bool:
     """Whether what is asked stays the same when tokens follow that nobody asks about."""
     attentions = [module for module in model.modules() if isinstance(module, Attention)]
     quiet = all(type(attention).auxiliary is Attention.auxiliary for attention in attentions)
     return quiet and not model.position.random
 
 
-def padded(batches: Sequence[Batch]) -> Padded:
+def pad_batches(batches: Sequence[Batch]) -> Padded:
     """One batch of each lane, each of as many sequences."""
     rows, tokens = len(batches[0].inputs_BT), max(batch.inputs_BT.shape[1] for batch in batches)
-    places = [asked(batch) for batch in batches]
-    count_K = np.array([len(place_N) for place_N in places])
+    positions = [asked(batch) for batch in batches]
+    count_K = np.array([len(place_N) for place_N in positions])
     inputs_KBT = np.zeros((len(batches), rows, tokens), np.int64)
-    asked_KN = np.zeros((len(batches), count_K.max()), np.int64)
-    due_KN = np.full(asked_KN.shape, SILENT, np.int64)
-    for lane, (batch, place_N) in enumerate(zip(batches, places, strict=True)):
+    positions_KN = np.zeros((len(batches), count_K.max()), np.int64)
+    targets_KN = np.full(positions_KN.shape, SILENT, np.int64)
+    for lane, (batch, place_N) in enumerate(zip(batches, positions, strict=True)):
         own = batch.inputs_BT.shape[1]
         inputs_KBT[lane, :, :own] = batch.inputs_BT
-        asked_KN[lane, : len(place_N)] = place_N // own * tokens + place_N % own
-        due_KN[lane, : len(place_N)] = due(batch)
-    return Padded(inputs_KBT, asked_KN, due_KN, count_K)
+        positions_KN[lane, : len(place_N)] = place_N // own * tokens + place_N % own
+        targets_KN[lane, : len(place_N)] = due(batch)
+    return Padded(inputs_KBT, positions_KN, targets_KN, count_K)

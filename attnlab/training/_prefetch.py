@@ -17,11 +17,11 @@ from attnlab.tasks import Batch
 from attnlab.tasks.io.streams import Source
 
 Steps = Mapping[int, int]
-"""Lanes, and the step that each is to take."""
+"""VmapWidth, and the step that each is to take."""
 
 
 @final
-class Draws:
+class Prefetcher:
     """The training batches of a bundle.
 
     Args:
@@ -39,14 +39,14 @@ class Draws:
         """The batch of each lane for its step."""
         if self._thread is None:
             return self._drawn(steps)
-        found: dict[int, Batch] = {}
+        result: dict[int, Batch] = {}
         if self._coming is not None:
             foreseen, future = self._coming
             drawn = future.result()
-            found = {lane: drawn[lane] for lane, step in steps.items() if foreseen.get(lane) == step}
+            result = {lane: drawn[lane] for lane, step in steps.items() if foreseen.get(lane) == step}
         following = {lane: step + 1 for lane, step in steps.items()}
         self._coming = following, self._thread.submit(self._drawn, following)
-        return {**self._drawn({lane: step for lane, step in steps.items() if lane not in found}), **found}
+        return {**self._drawn({lane: step for lane, step in steps.items() if lane not in result}), **result}
 
     def close(self) -> None:
         """Let the thread go."""

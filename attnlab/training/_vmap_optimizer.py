@@ -6,7 +6,7 @@
     decay      w <- w (1 - r d) where the weight is a matrix
     step       w <- w - r m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + 1e-8)
 
-with rate r, decay d and clip c of each lane. Lanes take their steps together, so n is one number for all of them.
+with rate r, decay d and clip c of each lane. VmapWidth take their steps together, so n is one number for all of them.
 What is Muon's (see :mod:`attnlab.training._optimizer`) keeps a momentum of its own and takes orthogonal steps.
 
 Letters  K lanes, P numbers that one lane learns, N matrices of one shape, I rows, O columns.
@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 
 from attnlab.specs import TrainSpec
-from attnlab.training._newton_schulz import orthogonal
-from attnlab.training._optimizer import EPSILON, MOMENTUM, size, turned
-from attnlab.training._transfer import sent
+from attnlab.training._newton_schulz import newton_schulz
+from attnlab.training._optimizer import EPSILON, MOMENTUM, muon_parameters, size
+from attnlab.training._transfer import to_device
 
 
 @final
-class Stacked:
+class VmapOptimizer:
     """Weights and moments of K models of one shape.
 
     Args:
@@ -47,11 +47,11 @@ class Stacked:
         self.taken = 0
         """Steps behind the moments."""
         self.betas = plans[0].betas
-        self.turned = turned(self.shapes, plans[0])
+        self.turned = muon_parameters(self.shapes, plans[0])
         self.low_P = self._spread({name: MOMENTUM if name in self.turned else self.betas[0] for name in self.shapes})
-        clips = [math.inf if plan.clip is None else plan.clip for plan in plans]
+        clips = [math.inf if plan.grad_clip is None else plan.grad_clip for plan in plans]
         self.clip_K1 = self._column(clips)
-        self.decay_K1 = self._column([plan.decay for plan in plans])
+        self.decay_K1 = self._column([plan.weight_decay for plan in plans])
         self._spared: frozenset[str] | None = None
         self._window()
 
@@ -71,19 +71,19 @@ class Stacked:
         self._window()
 
     @torch.no_grad()
-    def step(self, slopes: Sequence[Tensor | None], rates: Sequence[float]) -> None:
+    def step(self, grads: Sequence[Tensor | None], rates: Sequence[float]) -> None:
         """One step of every lane at its rate.
 
         Args:
-            slopes: A gradient for each of the ``leaves``; a weight without one is left alone, as torch leaves it.
+            grads: A gradient for each of the ``leaves``; a weight without one is left alone, as torch leaves it.
             rates: A learning rate for each lane.
         """
         self.taken += 1
         (low, high), taken = self.betas, self.taken
-        named = dict(zip(self.leaves, slopes, strict=True))
-        decayed_P = self._decayed(frozenset(name for name, slope in named.items() if slope is None))
-        whole = [torch.zeros_like(self.leaves[name]) if slope is None else slope for name, slope in named.items()]
-        slope_KP = torch.cat([slope.flatten(1) if slope.ndim > 1 else slope[:, None] for slope in whole], dim=1)
+        named = dict(zip(self.leaves, grads, strict=True))
+        decayed_P = self._decayed(frozenset(name for name, grad in named.items() if grad is None))
+        whole = [torch.zeros_like(self.leaves[name]) if grad is None else grad for name, grad in named.items()]
+        slope_KP = torch.cat([grad.flatten(1) if grad.ndim > 1 else grad[:, None] for grad in whole], dim=1)
         shrink_K1 = (self.clip_K1 / (slope_KP.norm(dim=1, keepdim=True) + 1e-6)).clamp_max(1.0)
         slope_KP *= shrink_K1.masked_fill(self.clip_K1.isinf(), 1.0)
         self.first_KP.lerp_(slope_KP, 1 - self.low_P)
@@ -97,17 +97,17 @@ class Stacked:
 
     def _turn(self, step_KP: Tensor, slope_KP: Tensor) -> None:
         """Put the steps of Muon where they belong; matrices of one shape are turned together."""
-        steps, slopes, momenta = (self.windows(block) for block in (step_KP, slope_KP, self.first_KP))
+        steps, grads, momenta = (self.windows(block) for block in (step_KP, slope_KP, self.first_KP))
         for shape in dict.fromkeys(self.shapes[name] for name in self.turned):
             alike = [name for name in self.turned if self.shapes[name] == shape]
-            leaning_NKIO = torch.stack([slopes[name].lerp(momenta[name], MOMENTUM) for name in alike])
-            for name, step_KIO in zip(alike, orthogonal(leaning_NKIO) * size(shape), strict=True):
+            leaning_NKIO = torch.stack([grads[name].lerp(momenta[name], MOMENTUM) for name in alike])
+            for name, step_KIO in zip(alike, newton_schulz(leaning_NKIO) * size(shape), strict=True):
                 steps[name].copy_(step_KIO)
 
     def _column(self, numbers: Sequence[float]) -> Tensor:
         """A number for each lane."""
         column_K = torch.tensor(numbers, dtype=self.weights_KP.dtype)
-        return sent(column_K.numpy(), self.weights_KP.device)[:, None]
+        return to_device(column_K.numpy(), self.weights_KP.device)[:, None]
 
     def _spread(self, numbers: Mapping[str, float]) -> Tensor:
         """A number for each weight, over all of its numbers."""

@@ -25,11 +25,11 @@ LONG = 1000
 """Steps from which a run on a GPU is compiled."""
 
 
-def pays(wish: Compile, spec: RunSpec, device: torch.device, random: bool) -> bool:
+def should_compile(wish: Compile, spec: RunSpec, device: torch.device, random: bool) -> bool:
     """Whether a run is to be compiled; never where a position draws anew at each step, for each would be a program."""
     if wish == "never" or random:
         return False
-    return wish == "always" or (device.type == "cuda" and spec.train.steps >= LONG)
+    return wish == "always" or (device.type == "cuda" and spec.train.max_steps >= LONG)
 
 
 @final

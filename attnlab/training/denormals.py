@@ -15,7 +15,7 @@ import torch
 
 
 @contextmanager
-def flushed() -> Iterator[None]:
+def flush_denormals() -> Iterator[None]:
     """While it is open; then the thread that opened it is as it was.
 
     A processor's threads each have a setting of their own, and hand it on to those they start. Torch starts its threads

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from attnlab.records import Point, Record
+from attnlab.records import HistoryPoint, Record
 from attnlab.specs import RunSpec
 
 
 @dataclass(frozen=True)
-class Began:
+class RunStarted:
     """A run starts, or goes on from a checkpoint."""
 
     spec: RunSpec
@@ -21,7 +21,7 @@ class Began:
 
 
 @dataclass(frozen=True)
-class Stepped:
+class StepsTaken:
     """Some steps were taken."""
 
     spec: RunSpec
@@ -32,23 +32,23 @@ class Stepped:
 
 
 @dataclass(frozen=True)
-class Looked:
+class Validated:
     """The validation stream was looked at."""
 
     spec: RunSpec
-    point: Point
+    point: HistoryPoint
 
 
 @dataclass(frozen=True)
-class Ended:
+class RunFinished:
     """A run has its record."""
 
     record: Record
 
 
-Event = Began | Stepped | Looked | Ended
+Event = RunStarted | StepsTaken | Validated | RunFinished
 Progress = Callable[[Event], None]
 
 
-def unseen(event: Event) -> None:
+def no_callback(event: Event) -> None:
     """Watch nothing."""

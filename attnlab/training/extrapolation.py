@@ -16,11 +16,11 @@ from typing import Literal
 
 import torch
 
-from attnlab.errors import BadValue, Pairing
+from attnlab.errors import IncompatiblePartsError, InvalidValueError
 from attnlab.model.transformer import Block, Transformer
 from attnlab.position import POSITIONS
 from attnlab.specs import Part
-from attnlab.tensors import Context
+from attnlab.tensors import LayerInputs
 
 Mode = Literal["trained", "interpolated", "yarn", "randomized"]
 STRETCHED = ("rotary", "interpolated", "yarn")
@@ -40,11 +40,11 @@ def check_mode(position: Part, mode: Mode) -> None:
     """Refuse a mode that does not fit the position.
 
     Raises:
-        Pairing: with the modes that fit.
+        IncompatiblePartsError: with the modes that fit.
     """
     if mode not in (fits := modes(position)):
         words = f"A run with {position.name} positions cannot be evaluated as {mode}."
-        raise Pairing(words, f"As these it can: {', '.join(fits)}.", where="--as")
+        raise IncompatiblePartsError(words, f"As these it can: {', '.join(fits)}.", where="--as")
 
 
 def modes(position: Part) -> list[Mode]:
@@ -55,7 +55,7 @@ def modes(position: Part) -> list[Mode]:
         fits += ["interpolated", "yarn"]
     # Randomized turns have the usual base and no other.
     usual = entry.name not in STRETCHED or entry.complete(position.options)["base"] == 10_000.0
-    if entry.kind.random or (entry.name in RANDOMIZED and usual):
+    if entry.cls.random or (entry.name in RANDOMIZED and usual):
         fits.append("randomized")
     return fits
 
@@ -65,11 +65,11 @@ def reaching(position: Part, mode: Mode, trained: int, length: int) -> Part:
     entry = POSITIONS.entry(position.name)
     options = entry.complete(position.options)
     if mode == "randomized":
-        if entry.kind.random:
+        if entry.cls.random:
             return position
         name, more = RANDOMIZED[entry.name]
-        kept = {key: options[key] for key in POSITIONS.entry(name).options.keys() & options.keys() - {"range"}}
-        return Part(name=name, options={**kept, **more, "range": SPREAD * max(trained, length)})
+        saved = {key: options[key] for key in POSITIONS.entry(name).options.keys() & options.keys() - {"range"}}
+        return Part(name=name, options={**saved, **more, "range": SPREAD * max(trained, length)})
     start = options.get("trained") or trained
     return Part(name=mode, options={"base": options["base"], "trained": start, "factor": max(1.0, length / start)})
 
@@ -78,24 +78,24 @@ def check_length(model: Transformer, length: int, trained: int) -> None:
     """Refuse sequences that the positions of a model do not reach, before any is answered.
 
     Raises:
-        BadValue: with the longest that they do.
+        InvalidValueError: with the longest that they do.
     """
     try:
         place(model, length)
-    except BadValue as error:
+    except InvalidValueError as error:
         low, high = trained, length
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if reaches(model, middle) else (low, middle)
         hint = f"This run reads up to {low} tokens."
-        raise BadValue(error.found, hint, where=f"{length} tokens") from None
+        raise InvalidValueError(error.problem, hint, where=f"{length} tokens") from None
 
 
 def reaches(model: Transformer, length: int) -> bool:
     """Whether a model has a place for so many tokens."""
     try:
         place(model, length)
-    except BadValue:
+    except InvalidValueError:
         return False
     return True
 
@@ -105,12 +105,12 @@ def place(model: Transformer, length: int) -> None:
     """Everything a position says of one sequence of that length, but of the last query alone.
 
     Raises:
-        BadValue: it is too long.
+        InvalidValueError: it is too long.
     """
     x_BTD = model.position.embed(model.embedding_VD[:1].expand(length, -1)[None])
     first = model.blocks[0]
     assert isinstance(first, Block)
-    heads = first.attention.prepare(x_BTD, model.position, Context(()))
+    qkv = first.attention.prepare(x_BTD, model.position, LayerInputs(()))
     if model.position.biases:
-        last = heads._replace(queries_BHTC=heads.queries_BHTC[..., -1:, :], start=length - 1)
+        last = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., -1:, :], start=length - 1)
         first.attention.scores(last, model.position)

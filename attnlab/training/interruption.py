@@ -12,7 +12,7 @@ from types import FrameType
 class Interruption:
     """Whether the person asked to stop."""
 
-    asked = False
+    requested = False
 
 
 _outer: list[Interruption] = []
@@ -20,7 +20,7 @@ _outer: list[Interruption] = []
 
 
 @contextmanager
-def heard() -> Iterator[Interruption]:
+def interruptible() -> Iterator[Interruption]:
     """Within it, the first Ctrl-C (or a polite kill) sets ``asked``; a second one stops at once, as usual."""
     if _outer:
         yield _outer[-1]
@@ -32,7 +32,7 @@ def heard() -> Iterator[Interruption]:
     before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
 
     def hear(kind: int, frame: FrameType | None) -> None:
-        interruption.asked = True
+        interruption.requested = True
         for each in before:
             signal.signal(each, before[each])
 
@@ -48,7 +48,7 @@ def heard() -> Iterator[Interruption]:
 
 
 @contextmanager
-def heeding(interruption: Interruption) -> Iterator[None]:
+def polling(interruption: Interruption) -> Iterator[None]:
     """Within it, whoever listens for Ctrl-C listens for this instead: workers are told to stop by other ways."""
     _outer.append(interruption)
     try:

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from attnlab.attention import ATTENTIONS
-from attnlab.errors import BadValue, StoreError
+from attnlab.errors import InvalidValueError, StoreError
 from attnlab.model.transformer import Transformer, build
 from attnlab.position import POSITIONS
-from attnlab.specs import Part, RunSpec, Stream, TaskSpec
+from attnlab.specs import Part, RunSpec, Split, TaskSpec
 from attnlab.tasks.base import TASKS
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.training.eval_levels import trained_length
@@ -21,7 +21,7 @@ from attnlab.training.extrapolation import Mode, reaching
 Arrays = Mapping[str, NDArray[np.float32]]
 
 
-def revived(
+def rebuild_model(
     spec: RunSpec, weights: Arrays, home: Source, mode: Mode = "trained", length: int | None = None
 ) -> Transformer:
     """The model of a run with its weights, ready for sequences of a length; None takes the trained one.
@@ -29,17 +29,17 @@ def revived(
     What is not learned but drawn, such as random features and random places, is drawn as it was for the run.
 
     Raises:
-        BadValue: a part has come to mean something else since.
+        InvalidValueError: a part has come to mean something else since.
         StoreError: the weights are those of another model.
     """
     for part in spec.model.attention:
-        current(part, ATTENTIONS.entry(part.name).version)
-    current(spec.model.position, POSITIONS.entry(spec.model.position.name).version)
-    current(spec.task, TASKS.entry(spec.task.name).version)
+        check_version(part, ATTENTIONS.entry(part.name).version)
+    check_version(spec.model.position, POSITIONS.entry(spec.model.position.name).version)
+    check_version(spec.task, TASKS.entry(spec.task.name).version)
     model, trained = spec.model, trained_length(spec.task)
     if mode != "trained":
         model = model.model_copy(update={"position": reaching(model.position, mode, trained, length or trained)})
-    seed = int(generator(spec.seed, Stream.INIT).integers(2**63))
+    seed = int(generator(spec.seed, Split.INIT).integers(2**63))
     built = build(model, vocabulary=home.vocabulary, length=home.length, seed=seed)
     state = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
     if wrong := sorted(state.keys() ^ built.state_dict().keys()):
@@ -49,8 +49,8 @@ def revived(
     return built.eval()
 
 
-def current(part: Part | TaskSpec, version: int) -> None:
+def check_version(part: Part | TaskSpec, version: int) -> None:
     """Refuse a part or a task that has come to mean something else."""
     if part.version is not None and part.version != version:
-        found = f"It was trained with version {part.version} of '{part.name}'; this is version {version}."
-        raise BadValue(found, "Train it again.")
+        result = f"It was trained with version {part.version} of '{part.name}'; this is version {version}."
+        raise InvalidValueError(result, "Train it again.")

@@ -24,17 +24,17 @@ MUCH = 2**31
 """Bytes held from which on the largest blocks are not kept."""
 
 
-def keep() -> bool:
+def keep_freed_memory() -> bool:
     """Keep free memory, but for blocks of more than 32 MiB; whether the system's library knows how."""
     return _set(MAP, LARGE) and _set(MAPPED, MANY) and _set(TRIM, FREE)
 
 
-def keep_all() -> bool:
+def keep_all_freed_memory() -> bool:
     """Keep the largest blocks too, unless this process has held much; to be called after the first step."""
-    return told("VmHWM") <= MUCH and _set(MAPPED, 0)
+    return status_field("VmHWM") <= MUCH and _set(MAPPED, 0)
 
 
-def told(field: str) -> int:
+def status_field(field: str) -> int:
     """Bytes that Linux tells of this process: ``VmRSS``, held now; ``VmHWM``, held at most so far. Elsewhere 0."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from attnlab.errors import DeviceError
-from attnlab.model.transformer import Answer, Transformer
+from attnlab.model.transformer import ModelOutput, Transformer
 from attnlab.specs import Precision, RunSpec
 
 
@@ -25,21 +25,21 @@ def check_precision(specs: Iterable[RunSpec], device: str) -> None:
         DeviceError: with what it has.
     """
     if device != "cuda" and any(spec.train.precision == "tf32" for spec in specs):
-        found = f"tf32 is a precision of NVIDIA's GPUs, and the steps would be taken on: {device}."
-        raise DeviceError(found, "Leave precision out, or set it to bf16.", where="train.precision")
+        result = f"tf32 is a precision of NVIDIA's GPUs, and the steps would be taken on: {device}."
+        raise DeviceError(result, "Leave precision out, or set it to bf16.", where="train.precision")
 
 
-def lowered(tensors: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:
+def cast_parameters(tensors: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:
     """Copies in the precision of the steps, through which gradients find their way back."""
     if precision != "bf16":
         return dict(tensors)
-    return {name: held.bfloat16() if held.is_floating_point() else held for name, held in tensors.items()}
+    return {name: stored.bfloat16() if stored.is_floating_point() else stored for name, stored in tensors.items()}
 
 
-def answered(model: Transformer, inputs_BT: Tensor, asked: Tensor | None) -> Answer:
+def forward_in_bf16(model: Transformer, inputs_BT: Tensor, positions: Tensor | None) -> ModelOutput:
     """What a model answers in bf16; its logits are float32."""
-    own = lowered(dict([*model.named_parameters(), *model.named_buffers()]), "bf16")
-    answer: Answer = torch.func.functional_call(model, own, (inputs_BT, asked))
+    own = cast_parameters(dict([*model.named_parameters(), *model.named_buffers()]), "bf16")
+    answer: ModelOutput = torch.func.functional_call(model, own, (inputs_BT, positions))
     return answer._replace(logits_NV=answer.logits_NV.float(), auxiliary=answer.auxiliary.float())
 
 

@@ -6,131 +6,148 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.compiling import Compile
 from attnlab.training.environment import environment
-from attnlab.training.events import Progress, unseen
-from attnlab.training.loop import Loop, Vault
-from attnlab.training.stepper import SoloStepper, Stepper
-from attnlab.training.vmap_stepper import LaneStepper
-from attnlab.training.vmap_width import Lanes, fitting, most, refused, release, too_large, unstackable
+from attnlab.training.events import Progress, no_callback
+from attnlab.training.loop import Checkpointer, Loop
+from attnlab.training.stepper import SingleStepper, Stepper
+from attnlab.training.vmap_stepper import VmapStepper
+from attnlab.training.vmap_width import (
+    VmapWidth,
+    fitting_width,
+    is_out_of_memory,
+    max_width,
+    release,
+    too_large_error,
+    vmap_obstacle,
+)
 
-PAUSE = 20.0
+CHECKPOINT_SECONDS = 20.0
 """Seconds between two checkpoints."""
 
 
-def run(
-    bundle: Sequence[RunSpec],
-    progress: Progress = unseen,
+def train_runs(
+    group: Sequence[RunSpec],
+    progress: Progress = no_callback,
     *,
     device: torch.device | None = None,
-    vault: Vault | None = None,
+    checkpointer: Checkpointer | None = None,
     resume: bool = False,
-    pause: float = PAUSE,
-    lanes: Lanes = "auto",
+    pause: float = CHECKPOINT_SECONDS,
+    vmap: VmapWidth = "auto",
     compile: Compile = "auto",
 ) -> list[Record]:
     """Train the runs of a bundle, and tell what they showed.
 
     Args:
-        bundle: Runs of equal shape.
+        group: Runs of equal shape.
         progress: Takes every event of the training.
         device: Where to train; the CPU if none is given.
-        vault: Where checkpoints and finished weights are kept; None keeps none.
+        checkpointer: Where checkpoints and finished weights are kept; None keeps none.
         resume: Whether to go on from a kept checkpoint.
         pause: Seconds between two checkpoints.
-        lanes: How many runs are stacked into one program, the others follow; ``auto`` stacks as many as fit on a GPU,
+        vmap: How many runs are stacked into one program, the others follow; ``auto`` stacks as many as fit on a GPU,
             and none on a CPU.
         compile: Whether steps are compiled, those of a run that stands alone, and on a GPU recorded as one launch;
             ``auto`` does both where they pay.
 
     Raises:
-        Interrupted: the person pressed Ctrl-C.
-        BadValue: lanes were asked for, and the variant cannot be stacked.
+        InterruptedTraining: the person pressed Ctrl-C.
+        InvalidValueError: lanes were asked for, and the variant cannot be stacked.
         DeviceError: not even one run fits into the memory of the device.
     """
-    parts = trained(
-        bundle, progress, device=device, vault=vault, resume=resume, pause=pause, lanes=lanes, compile=compile
+    parts = train_groups(
+        group,
+        progress,
+        device=device,
+        checkpointer=checkpointer,
+        resume=resume,
+        pause=pause,
+        vmap=vmap,
+        compile=compile,
     )
     return [record for records in parts for record in records]
 
 
-def trained(
-    bundle: Sequence[RunSpec],
-    progress: Progress = unseen,
+def train_groups(
+    group: Sequence[RunSpec],
+    progress: Progress = no_callback,
     *,
     device: torch.device | None = None,
-    vault: Vault | None = None,
+    checkpointer: Checkpointer | None = None,
     resume: bool = False,
-    pause: float = PAUSE,
-    lanes: Lanes = "auto",
+    pause: float = CHECKPOINT_SECONDS,
+    vmap: VmapWidth = "auto",
     compile: Compile = "auto",
 ) -> Iterator[list[Record]]:
     """Like :func:`run`, but the records of those that are stacked together come as soon as they are there."""
-    assert len({spec.shape for spec in bundle}) <= 1, "the runs of a bundle have one shape"
+    assert len({spec.shape for spec in group}) <= 1, "the runs of a bundle have one shape"
     place = device or torch.device("cpu")
     if place.type == "cuda" and place.index is not None:
         torch.cuda.set_device(place)  # streams, recordings and pinned memory are the current device's
-    waiting, count = list(bundle), 1
+    waiting, count = list(group), 1
     if waiting:
-        count = stacked(waiting, place, lanes)
+        count = vmap_count(waiting, place, vmap)
     while waiting:
-        records = _tried(waiting[:count], progress, place, vault, resume, pause, compile)
+        records = _tried(waiting[:count], progress, place, checkpointer, resume, pause, compile)
         if records is None:
             release(place)
             if min(count, len(waiting)) == 1:
-                raise too_large(waiting[0], place, lambda spec, source: stepper_of([spec], [source], place, "never"))
+                raise too_large_error(
+                    waiting[0], place, lambda spec, source: make_stepper([spec], [source], place, "never")
+                )
             count = min(count, len(waiting)) // 2
         else:
             waiting = waiting[count:]
             yield records
 
 
-def stacked(bundle: Sequence[RunSpec], device: torch.device, lanes: Lanes) -> int:
+def vmap_count(group: Sequence[RunSpec], device: torch.device, vmap: VmapWidth) -> int:
     """How many runs of a bundle are stacked.
 
     Raises:
-        BadValue: lanes were asked for, and the variant cannot be stacked.
+        InvalidValueError: lanes were asked for, and the variant cannot be stacked.
     """
-    count = min(most(lanes, device.type), len(bundle))
+    count = min(max_width(vmap, device.type), len(group))
     if count == 1:
         return 1
-    if reason := unstackable(bundle[0], device):
-        if lanes == "auto":
+    if reason := vmap_obstacle(group[0], device):
+        if vmap == "auto":
             return 1
-        found = f"'{bundle[0].variant}' with '{bundle[0].model.position}' cannot be stacked: {reason}."
-        raise BadValue(found, "Leave --lanes out, or see: attnlab check.", where=f"--lanes {lanes}")
-    return fitting(bundle[0], device, count)
+        result = f"'{group[0].variant}' with '{group[0].model.position}' cannot be stacked: {reason}."
+        raise InvalidValueError(result, "Leave --lanes out, or see: attnlab check.", where=f"--lanes {vmap}")
+    return fitting_width(group[0], device, count)
 
 
-def stepper_of(
+def make_stepper(
     specs: Sequence[RunSpec], sources: Sequence[Source], device: torch.device, compile: Compile = "auto"
 ) -> Stepper:
     """What takes the steps of one run, or of several that are stacked."""
     if len(specs) == 1:
-        return SoloStepper(specs[0], sources[0], device, compile)
-    return LaneStepper(specs, sources, device, compile)
+        return SingleStepper(specs[0], sources[0], device, compile)
+    return VmapStepper(specs, sources, device, compile)
 
 
 def _tried(
     specs: Sequence[RunSpec],
     progress: Progress,
     device: torch.device,
-    vault: Vault | None,
+    checkpointer: Checkpointer | None,
     resume: bool,
     pause: float,
     compile: Compile,
 ) -> list[Record] | None:
     """The records of runs that are stacked; None if the device has not the memory for them."""
     try:
-        sources = [Source(spec.task, spec.seed, spec.train.examples) for spec in specs]
-        stepper = stepper_of(specs, sources, device, compile)
+        sources = [Source(spec.task, spec.seed, spec.train.train_examples) for spec in specs]
+        stepper = make_stepper(specs, sources, device, compile)
         ahead = device.type != "cpu"
-        return Loop(specs, sources, stepper, progress, vault, pause, environment(device), ahead).run(resume)
+        return Loop(specs, sources, stepper, progress, checkpointer, pause, environment(device), ahead).run(resume)
     except Exception as error:  # what the failed attempt holds is let go only once the error is
-        if not refused(error):
+        if not is_out_of_memory(error):
             raise
         return None

@@ -21,7 +21,7 @@ class Scored(NamedTuple):
 
     accuracy: Score
     """Tokens."""
-    answers: Score
+    exact_match: Score
     """Whole answers: every question of a sequence right."""
     loss: float | None
     """Nats per question; none where nothing is asked, or the answer to a question is no number."""
@@ -44,18 +44,20 @@ def right_answers(batch: Batch, predicted: NDArray[np.int64]) -> NDArray[np.bool
     return (batch.accepted_NW == predicted[:, None]).any(axis=1)
 
 
-def score(batches: Sequence[Batch], said: Sequence[NDArray[np.int64]], chance: float, nats: float = math.nan) -> Scored:
+def score(
+    batches: Sequence[Batch], predictions: Sequence[NDArray[np.int64]], chance: float, nats: float = math.nan
+) -> Scored:
     """Scores of tokens and of whole answers, and the loss.
 
     Args:
         batches: What was asked.
-        said: For each batch the predictions at its supervised positions, N.
+        predictions: For each batch the predictions at its supervised positions, N.
         chance: Chance of one token; a whole answer of k tokens has ``chance ** k``.
-        nats: Surprise at all the answers that were due.
+        nats: ChunkedCrossEntropy at all the answers that were due.
     """
     right = questions = perfect = sequences = 0
     lucky = 0.0
-    for batch, predicted in zip(batches, said, strict=True):
+    for batch, predicted in zip(batches, predictions, strict=True):
         rows, tokens = batch.targets_BT.shape
         hits = right_answers(batch, predicted)
         row = asked(batch) // tokens

@@ -15,17 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.model.transformer import Transformer, build
-from attnlab.specs import RunSpec, Watch
-from attnlab.tasks import Batch, Stream
+from attnlab.specs import DiagnosticsKind, RunSpec
+from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source, generator
-from attnlab.training._cuda_graphs import Captured, records
-from attnlab.training._log_diagnostics import watch
-from attnlab.training._optimizer import Optimiser
-from attnlab.training._transfer import sent
-from attnlab.training.compiling import Compile, Compiled, pays
-from attnlab.training.denormals import flushed
-from attnlab.training.memory import keep, keep_all
-from attnlab.training.precision import answered, products
+from attnlab.training._cuda_graphs import CudaGraphRunner, should_record
+from attnlab.training._log_diagnostics import diagnostics_of
+from attnlab.training._optimizer import Optimizer
+from attnlab.training._transfer import to_device
+from attnlab.training.compiling import Compile, Compiled, should_compile
+from attnlab.training.denormals import flush_denormals
+from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
+from attnlab.training.precision import forward_in_bf16, products
 from attnlab.training.scoring import asked
 
 Arrays = dict[str, NDArray[np.float32]]
@@ -33,17 +33,17 @@ FEW = 4
 """Supervised positions are few where they are at most one in so many tokens."""
 
 
-class Said(NamedTuple):
+class Predictions(NamedTuple):
     """What a model answers to one batch."""
 
     tokens_N: NDArray[np.int64]
     """Most likely tokens at the supervised positions."""
-    nats: float
-    """Surprise at all the answers that were due."""
+    loss_sum: float
+    """ChunkedCrossEntropy at all the answers that were due."""
 
 
 class Stepper(Protocol):
-    """K runs that take their steps together. Lanes are counted from 0 and keep their number when others retire."""
+    """K runs that take their steps together. VmapWidth are counted from 0 and keep their number when others retire."""
 
     parameters: int
     """Numbers that one lane learns."""
@@ -58,13 +58,13 @@ class Stepper(Protocol):
     def losses(self) -> dict[int, list[float]]:
         """Losses of each lane since this was last called, in nats per question; may wait for the device."""
 
-    def answer(self, lane: int, batches: Sequence[Batch]) -> list[Said]:
+    def predict(self, lane: int, batches: Sequence[Batch]) -> list[Predictions]:
         """What the model answers to each batch."""
 
-    def answers(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Said]]:
+    def predict_each(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Predictions]]:
         """What the models of several lanes answer, each to its own batches."""
 
-    def watch(self, lane: int, batch: Batch, kinds: Collection[Watch]) -> dict[str, tuple[float, ...]]:
+    def diagnostics(self, lane: int, batch: Batch, kinds: Collection[DiagnosticsKind]) -> dict[str, tuple[float, ...]]:
         """What the model shows of its inside on a batch, per metric and layer; nothing of the training changes."""
 
     def state(self) -> Arrays:
@@ -78,7 +78,7 @@ class Stepper(Protocol):
 
 
 @final
-class SoloStepper:
+class SingleStepper:
     """One model and its optimiser.
 
     Args:
@@ -88,19 +88,19 @@ class SoloStepper:
         compile: Whether its steps are compiled; evaluations never are.
     """
 
-    @flushed()
+    @flush_denormals()
     def __init__(self, spec: RunSpec, source: Source, device: torch.device, compile: Compile = "auto") -> None:
-        keep()
-        seed = int(generator(spec.seed, Stream.INIT).integers(2**63))
+        keep_freed_memory()
+        seed = int(generator(spec.seed, Split.INIT).integers(2**63))
         model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=seed)
         self.spec, self.device, self.model = spec, device, model.to(device)
         self.parameters = model.parameter_count
-        self.optimiser = Optimiser(dict(self.model.named_parameters()), spec.train)
+        self.optimizer = Optimizer(dict(self.model.named_parameters()), spec.train)
         self._losses: list[Tensor] = []
         self._taken = 0
         random = model.position.random
-        self._program = Compiled(self._losses_of) if pays(compile, spec, device, random) else None
-        self.captured = Captured() if records(compile, spec, device, random) else None
+        self._program = Compiled(self._losses_of) if should_compile(compile, spec, device, random) else None
+        self.cuda_graphs = CudaGraphRunner() if should_record(compile, spec, device, random) else None
         """What records its steps, if they are."""
         self._begun = False
 
@@ -109,41 +109,43 @@ class SoloStepper:
         """Whether its steps are compiled."""
         return self._program is not None and self._program.works
 
-    @flushed()
+    @flush_denormals()
     def step(self, batches: dict[int, Batch], rates: dict[int, float]) -> None:
         """One step of the only lane."""
         self._taken += 1
         self.model.position.draw = self._taken
         with products(self.spec.train.precision):
-            given = placed(batches[0], self.device)
-            found = self.captured(self._slopes_of, *given) if self.captured else self._slopes_of(*given)
-        loss, *slopes = found
+            given = batch_to_device(batches[0], self.device)
+            result = self.cuda_graphs(self._gradients_of, *given) if self.cuda_graphs else self._gradients_of(*given)
+        loss, *grads = result
         assert loss is not None, "every step has a loss"
         self._losses.append(loss.clone())
-        weights = self.optimiser.weights.values()
-        for weight, slope in zip(weights, slopes, strict=True):
-            weight.grad = slope
-        if self.spec.train.clip is not None:
-            torch.nn.utils.clip_grad_norm_(weights, self.spec.train.clip)
-        self.optimiser.step(rates[0])
-        self.optimiser.clear()
+        weights = self.optimizer.weights.values()
+        for weight, grad in zip(weights, grads, strict=True):
+            weight.grad = grad
+        if self.spec.train.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(weights, self.spec.train.grad_clip)
+        self.optimizer.step(rates[0])
+        self.optimizer.clear()
         if not self._begun:
-            keep_all()
+            keep_all_freed_memory()
             self._begun = True
 
-    def _slopes_of(self, inputs_BT: Tensor, places: Tensor | None, due_N: Tensor) -> tuple[Tensor | None, ...]:
+    def _gradients_of(
+        self, inputs_BT: Tensor, positions: Tensor | None, targets_N: Tensor
+    ) -> tuple[Tensor | None, ...]:
         """The loss of a batch, and the gradient of each weight; None where a weight takes no part."""
-        loss, auxiliary = (self._program or self._losses_of)(inputs_BT, places, due_N)
-        weights = list(self.optimiser.weights.values())
-        slopes: tuple[Tensor | None, ...] = torch.autograd.grad(loss + auxiliary, weights, allow_unused=True)
-        return loss.detach(), *own(slopes)
+        loss, auxiliary = (self._program or self._losses_of)(inputs_BT, positions, targets_N)
+        weights = list(self.optimizer.weights.values())
+        grads: tuple[Tensor | None, ...] = torch.autograd.grad(loss + auxiliary, weights, allow_unused=True)
+        return loss.detach(), *unshared_gradients(grads)
 
-    def _losses_of(self, inputs_BT: Tensor, places: Tensor | None, due_N: Tensor) -> tuple[Tensor, Tensor]:
+    def _losses_of(self, inputs_BT: Tensor, positions: Tensor | None, targets_N: Tensor) -> tuple[Tensor, Tensor]:
         """The loss and the auxiliary loss of a batch."""
         if self.spec.train.precision != "bf16":
-            return self.model.losses(inputs_BT, places, due_N)
-        answer = answered(self.model, inputs_BT, places)
-        return functional.cross_entropy(answer.logits_NV, due_N), answer.auxiliary
+            return self.model.losses(inputs_BT, positions, targets_N)
+        answer = forward_in_bf16(self.model, inputs_BT, positions)
+        return functional.cross_entropy(answer.logits_NV, targets_N), answer.auxiliary
 
     def losses(self) -> dict[int, list[float]]:
         """Losses since this was last called."""
@@ -152,22 +154,24 @@ class SoloStepper:
         return {0: fetched}
 
     @torch.no_grad()
-    def answer(self, lane: int, batches: Sequence[Batch]) -> list[Said]:
+    def predict(self, lane: int, batches: Sequence[Batch]) -> list[Predictions]:
         """What the model answers to each batch; the device is waited for once, at the end."""
-        said = [reply(self.model, batch, index, self.device) for index, batch in enumerate(batches, start=1)]
-        return [Said(predicted.cpu().numpy(), float(nats)) for predicted, nats in said]
+        predictions = [
+            predict_batch(self.model, batch, index, self.device) for index, batch in enumerate(batches, start=1)
+        ]
+        return [Predictions(predicted.cpu().numpy(), float(nats)) for predicted, nats in predictions]
 
-    def answers(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Said]]:
+    def predict_each(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Predictions]]:
         """What the only model answers."""
-        return {lane: self.answer(lane, own) for lane, own in batches.items()}
+        return {lane: self.predict(lane, own) for lane, own in batches.items()}
 
-    def watch(self, lane: int, batch: Batch, kinds: Collection[Watch]) -> dict[str, tuple[float, ...]]:
+    def diagnostics(self, lane: int, batch: Batch, kinds: Collection[DiagnosticsKind]) -> dict[str, tuple[float, ...]]:
         """What the model shows of its inside."""
-        return watch(self.model, batch, kinds, self.device)
+        return diagnostics_of(self.model, batch, kinds, self.device)
 
     def state(self) -> Arrays:
         """Weights, persistent buffers, and what the optimiser remembers."""
-        arrays = {f"weight/{name}": held for name, held in self.model.state_dict().items()} | self.optimiser.state()
+        arrays = {f"weight/{name}": stored for name, stored in self.model.state_dict().items()} | self.optimizer.state()
         arrays["taken"] = torch.tensor(float(self._taken))
         arrays["compiled"] = torch.tensor(float(self.compiled))
         return {name: _array(tensor) for name, tensor in arrays.items()}
@@ -177,34 +181,34 @@ class SoloStepper:
         """Go on from a state, compiled if it was; weights alone are a state too, before the first step."""
         if bool(arrays.get("compiled", self.compiled)) != self.compiled:
             self._program = None if self.compiled else Compiled(self._losses_of)
-        for name, held in self.model.state_dict().items():
-            held.copy_(torch.from_numpy(arrays[f"weight/{name}"]))
-        self.optimiser.restore({name: torch.from_numpy(array) for name, array in arrays.items()})
+        for name, stored in self.model.state_dict().items():
+            stored.copy_(torch.from_numpy(arrays[f"weight/{name}"]))
+        self.optimizer.restore({name: torch.from_numpy(array) for name, array in arrays.items()})
         self._taken = int(arrays.get("taken", 0))
 
     def weights(self, lane: int) -> Arrays:
         """Weights and persistent buffers."""
-        return {name: _array(held) for name, held in self.model.state_dict().items()}
+        return {name: _array(stored) for name, stored in self.model.state_dict().items()}
 
 
-def own(slopes: Sequence[Tensor | None]) -> list[Tensor | None]:
+def unshared_gradients(grads: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Gradients laid out as their weights are, each in memory of its own, for what follows to write into.
 
     Two weights that are added to one another have the same gradient, and autograd says so by giving it twice.
     """
-    found: list[Tensor | None] = []
+    result: list[Tensor | None] = []
     seen: set[int] = set()
-    for slope in slopes:
-        laid = None if slope is None else slope.contiguous()
+    for grad in grads:
+        laid = None if grad is None else grad.contiguous()
         if laid is not None and laid.untyped_storage().data_ptr() in seen:
             laid = laid.clone()
         if laid is not None:
             seen.add(laid.untyped_storage().data_ptr())
-        found.append(laid)
-    return found
+        result.append(laid)
+    return result
 
 
-def placed(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None, Tensor]:
+def batch_to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None, Tensor]:
     """The inputs of a batch, where something is asked and what is due there, on a device that is not waited for.
 
     Where every position is asked no places are named: to pick them all out would be a copy of the stream, and on the
@@ -212,11 +216,11 @@ def placed(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None, T
     """
     places_N = asked(batch)
     everywhere = len(places_N) == batch.targets_BT.size
-    places = None if everywhere else sent(by_rows(places_N, *batch.inputs_BT.shape), device)
-    return sent(batch.inputs_BT, device), places, sent(batch.targets_BT.reshape(-1)[places_N], device)
+    positions = None if everywhere else to_device(positions_by_row(places_N, *batch.inputs_BT.shape), device)
+    return to_device(batch.inputs_BT, device), positions, to_device(batch.targets_BT.reshape(-1)[places_N], device)
 
 
-def by_rows(places_N: NDArray[np.int64], rows: int, tokens: int) -> NDArray[np.int64]:
+def positions_by_row(places_N: NDArray[np.int64], rows: int, tokens: int) -> NDArray[np.int64]:
     """Places as B x P if each row has as many and they are few, so that an attention may answer them alone.
 
     Args:
@@ -231,14 +235,14 @@ def by_rows(places_N: NDArray[np.int64], rows: int, tokens: int) -> NDArray[np.i
     return places_BP if even else places_N
 
 
-@flushed()
+@flush_denormals()
 @torch.no_grad()
-def reply(model: Transformer, batch: Batch, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def predict_batch(model: Transformer, batch: Batch, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The most likely tokens of one batch of an evaluation, counted from 1, and the surprise at what was due."""
     model.position.draw = -index
-    inputs_BT, places, due_N = placed(batch, device)
-    logits_NV = model(inputs_BT, places).logits_NV
-    return logits_NV.argmax(-1), functional.cross_entropy(logits_NV, due_N, reduction="sum")
+    inputs_BT, positions, targets_N = batch_to_device(batch, device)
+    logits_NV = model(inputs_BT, positions).logits_NV
+    return logits_NV.argmax(-1), functional.cross_entropy(logits_NV, targets_N, reduction="sum")
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:

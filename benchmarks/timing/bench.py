@@ -16,7 +16,7 @@ from attnlab.attention import ATTENTIONS
 from attnlab.specs import RunSpec, TaskSpec, TrainSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.environment import environment
-from attnlab.training.stepper import SoloStepper
+from attnlab.training.stepper import SingleStepper
 from benchmarks.timing.growth import AXES, NAMES, Measure, grown, isolated
 from benchmarks.timing.isolated import Build, raced
 from benchmarks.timing.pairs import ROUNDS, Measured, Program, Seconds, line, ratio
@@ -61,24 +61,24 @@ def bench(device: torch.device, rounds: int = ROUNDS, peers: bool = False, long:
     left_out: list[str] = []
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     race: Race = partial(raced, rounds=rounds, processor=alone, device=device)
-    found, missing = textbook(device, race, peers)
-    lines += found
+    measured, missing = textbook(device, race, peers)
+    lines += measured
     left_out += missing
     lines += rate(device, race)
     lines += recall(device, race)
     lines += variants(device, race)
     if device.type == "cpu":
         lines += [memory(), *starting(rounds)]
-        left_out.append("Lanes and compiled steps are measured on a GPU alone.")
+        left_out.append("VmapWidth and compiled steps are measured on a GPU alone.")
     else:
         lines += stacked(device, race)
     if long:
-        lines += [eight(rounds, asked=asked) for asked in ("every", "few")] if device.type == "cpu" else []
+        lines += [eight(rounds, kind=kind) for kind in ("every", "few")] if device.type == "cpu" else []
         lines += growth(isolated(device))
     else:
         left_out.append("A sweep of eight runs, and how costs grow, are measured with --long.")
-    told = {**environment(device), "clock": "processor" if alone else "wall"}
-    return Benchmark(lines, told, left_out)
+    data = {**environment(device), "clock": "processor" if alone else "wall"}
+    return Benchmark(lines, data, left_out)
 
 
 def textbook(device: torch.device, race: Race, peers: bool) -> tuple[list[Measured], list[str]]:
@@ -141,8 +141,8 @@ def recall(device: torch.device, race: Race) -> Iterator[Measured]:
 def asked_only(device: torch.device) -> Program:
     """A step of ours on recall, its batch drawn."""
     source, taken = Source(RECALL_TASK, 0), itertools.count()
-    spec = RunSpec(task=RECALL_TASK, model=RECALL.spec().model, train=TrainSpec(batch=RECALL.batch))
-    stepper = SoloStepper(spec, source, device, "never")
+    spec = RunSpec(task=RECALL_TASK, model=RECALL.spec().model, train=TrainSpec(batch_size=RECALL.batch))
+    stepper = SingleStepper(spec, source, device, "never")
     return lambda: stepper.step({0: source.training(next(taken), RECALL.batch)}, {0: RATE})
 
 
@@ -172,7 +172,7 @@ def variants(device: torch.device, race: Race) -> Iterator[Measured]:
 
 
 def stacked(device: torch.device, race: Race) -> Iterator[Measured]:
-    """Lanes and compiled steps over solo eager ones, in tokens per second."""
+    """VmapWidth and compiled steps over solo eager ones, in tokens per second."""
     builds: dict[str, Build] = {
         "solo": partial(ours, TEXTBOOK, device),
         "compiled": partial(ours, TEXTBOOK, device, "always"),
@@ -192,11 +192,11 @@ def growth(measure: Measure) -> Iterator[Measured]:
     """Exponents of time and memory: in the length for several attentions, in the other sizes for softmax."""
     wanted = [(name, "length") for name in NAMES] + [("softmax", axis) for axis in AXES if axis != "length"]
     for name, axis in wanted:
-        found = grown(name, axis, AXES[axis], measure)
-        goal = STRAIGHT if axis == "length" and ATTENTIONS.entry(name).kind.scans else None
-        span = f"{found.sizes[0]}..{found.sizes[-1]}"
+        measured = grown(name, axis, AXES[axis], measure)
+        goal = STRAIGHT if axis == "length" and ATTENTIONS.entry(name).cls.chunked_scan else None
+        span = f"{measured.sizes[0]}..{measured.sizes[-1]}"
         for cost, words in (("seconds", "time"), ("bytes", "memory")):
-            if math.isnan(found.exponent(cost)):
+            if math.isnan(measured.exponent(cost)):
                 continue  # this system does not tell its memory
             named = f"{name}: {words} of a sequence grows with {axis}^"
-            yield line(named, [found.exponent(cost)], goal=goal, below=True, unit="", note=span)
+            yield line(named, [measured.exponent(cost)], goal=goal, below=True, unit="", note=span)

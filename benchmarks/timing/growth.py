@@ -20,7 +20,7 @@ from subprocess import CalledProcessError
 import numpy as np
 import torch
 
-from attnlab.training.memory import forget_peak, told
+from attnlab.training.memory import forget_peak, status_field
 from benchmarks.timing.start import said
 from benchmarks.timing.textbook import Shape, Step, ours, stacked
 
@@ -73,8 +73,8 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
     """
     if len(sizes) < 2 or min(values) <= 0:
         return float("nan")
-    kept = max(2, len(sizes) // 2)
-    return float(np.polyfit(np.log(sizes[-kept:]), np.log(values[-kept:]), 1)[0])
+    saved = max(2, len(sizes) // 2)
+    return float(np.polyfit(np.log(sizes[-saved:]), np.log(values[-saved:]), 1)[0])
 
 
 def grown(name: str, axis: str, sizes: Sequence[int], measure: Measure, budget: float = 10.0) -> Growth:
@@ -91,18 +91,18 @@ def grown(name: str, axis: str, sizes: Sequence[int], measure: Measure, budget: 
         CalledProcessError: not even the smallest size could be measured. A larger one that cannot, for want of memory,
             ends the series.
     """
-    found: list[tuple[int, Cost]] = []
+    measured: list[tuple[int, Cost]] = []
     for size in sizes:
         try:
             cost = measure(name, axis, size)
         except CalledProcessError:
-            if not found:
+            if not measured:
                 raise
             break
-        found.append((size, cost))
+        measured.append((size, cost))
         if cost.seconds * sequences(axis, size) > budget:
             break
-    return Growth(name, axis, tuple(size for size, _ in found), tuple(cost for _, cost in found))
+    return Growth(name, axis, tuple(size for size, _ in measured), tuple(cost for _, cost in measured))
 
 
 def isolated(device: torch.device) -> Measure:
@@ -161,9 +161,9 @@ def sequences(axis: str, size: int) -> int:
 
 def held(device: torch.device) -> int:
     """Bytes held now."""
-    return torch.cuda.memory_allocated(device) if device.type == "cuda" else told("VmRSS")
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else status_field("VmRSS")
 
 
 def peak(device: torch.device) -> int:
     """Bytes held at most so far."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else told("VmHWM")
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else status_field("VmHWM")

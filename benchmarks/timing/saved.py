@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.storage.files import write_whole
 from benchmarks.timing.pairs import Measured
 
@@ -55,7 +55,7 @@ def last(path: Path) -> dict[str, float]:
     """Medians of what was kept, by name; none where nothing was.
 
     Raises:
-        BadValue: the file holds something else.
+        InvalidValueError: the file holds something else.
     """
     if not path.exists():
         return {}
@@ -63,4 +63,4 @@ def last(path: Path) -> dict[str, float]:
         return {line["name"]: float(line["median"]) for line in json.loads(path.read_text())["lines"]}
     except (ValueError, KeyError, TypeError):
         hint = "Give another --out, or remove the file."
-        raise BadValue(f"{path} holds no benchmark.", hint, where="--out") from None
+        raise InvalidValueError(f"{path} holds no benchmark.", hint, where="--out") from None

@@ -27,13 +27,13 @@ FIRST = """
 import sys, time, torch
 start = time.process_time()
 from attnlab.cli import main
-from attnlab.training.stepper import SoloStepper
-taken = SoloStepper.step
+from attnlab.training.stepper import SingleStepper
+taken = SingleStepper.step
 def step(self, *given):
     taken(self, *given)
     sys.stderr.write(str(time.process_time() - start))
     raise SystemExit
-SoloStepper.step = step
+SingleStepper.step = step
 main()
 """
 """A training up to its first step: processor seconds since torch was imported."""

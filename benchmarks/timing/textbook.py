@@ -26,8 +26,8 @@ from attnlab.specs import ModelSpec, RunSpec, TaskSpec, TrainSpec
 from attnlab.tasks import Batch
 from attnlab.tasks.io.streams import Source
 from attnlab.training.compiling import Compile
-from attnlab.training.stepper import SoloStepper
-from attnlab.training.vmap_stepper import LaneStepper
+from attnlab.training.stepper import SingleStepper
+from attnlab.training.vmap_stepper import VmapStepper
 
 RATE = 1e-3
 
@@ -54,7 +54,7 @@ class Shape:
         model = ModelSpec.model_validate(
             {"layers": self.layers, "width": self.width, "heads": self.heads, "attention": attention}, strict=False
         )
-        return RunSpec(task=TaskSpec(name="copy"), model=model, train=TrainSpec(batch=self.batch), seed=seed)
+        return RunSpec(task=TaskSpec(name="copy"), model=model, train=TrainSpec(batch_size=self.batch), seed=seed)
 
     def batches(self, count: int = 8) -> list[Batch]:
         """Random tokens, the token before each being due: every position is asked."""
@@ -75,7 +75,7 @@ Step = Callable[[], object]
 
 def ours(shape: Shape, device: torch.device, compile: Compile = "never", attention: str = "softmax") -> Step:
     """A step of the lab."""
-    stepper = SoloStepper(shape.spec(attention), Sized(shape), device, compile)
+    stepper = SingleStepper(shape.spec(attention), Sized(shape), device, compile)
     batches: Iterator[Batch] = cycle(shape.batches())
 
     def step() -> None:
@@ -87,7 +87,7 @@ def ours(shape: Shape, device: torch.device, compile: Compile = "never", attenti
 def stacked(shape: Shape, device: torch.device, count: int, attention: str = "softmax") -> Step:
     """A step of so many lanes, each on a batch of its own."""
     specs = [shape.spec(attention, seed) for seed in range(count)]
-    stepper = LaneStepper(specs, [Sized(shape)] * count, device)
+    stepper = VmapStepper(specs, [Sized(shape)] * count, device)
     batches = shape.batches()
     given = {lane: batches[lane % len(batches)] for lane in range(count)}
     return lambda: stepper.step(given, dict.fromkeys(given, RATE))
@@ -96,7 +96,7 @@ def stacked(shape: Shape, device: torch.device, count: int, attention: str = "so
 def by_hand(shape: Shape, device: torch.device) -> Step:
     """A step of the hand-written loop."""
     torch.manual_seed(0)
-    return looped(Hand(shape).to(device), shape, device)
+    return looped(RayWorker(shape).to(device), shape, device)
 
 
 def x_transformers(shape: Shape, device: torch.device, flash: bool) -> Step:
@@ -122,23 +122,23 @@ def x_transformers(shape: Shape, device: torch.device, flash: bool) -> Step:
 
 def looped(model: nn.Module, shape: Shape, device: torch.device) -> Step:
     """The usual five lines around a model that answers every position."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, fused=True)
     batches = cycle(shape.batches())
 
     def step() -> None:
         batch = next(batches)
         inputs_BT, targets_BT = (torch.from_numpy(array).to(device) for array in batch[:2])
         loss = functional.cross_entropy(model(inputs_BT).flatten(0, 1), targets_BT.flatten())
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
 
     return step
 
 
 @final
-class Hand(nn.Module):
+class RayWorker(nn.Module):
     """The model as one writes it for this shape alone."""
 
     def __init__(self, shape: Shape) -> None:

@@ -36,11 +36,11 @@ for _ in range(runs):
 """
 
 
-def ours(asked: Asked, steps: int, processes: int, compiled: str) -> Callable[[], object]:
+def ours(kind: Asked, steps: int, processes: int, compiled: str) -> Callable[[], object]:
     """A sweep of eight seeds of one rung that is never stopped early."""
     settings = {"train.steps": steps, "train.stop_at": "null"}
     settings |= {"train.validate_every": steps, "train.validation": 64, "train.test": 256}
-    words = ["sweep", "--task", *RUNG[asked], "--seeds", str(RUNS)]
+    words = ["sweep", "--task", *RUNG[kind], "--seeds", str(RUNS)]
     words += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     words += ["--device", "cpu", "--executor", f"processes:{processes}", "--no-weights", "--quiet", "--store"]
 
@@ -51,14 +51,14 @@ def ours(asked: Asked, steps: int, processes: int, compiled: str) -> Callable[[]
     return swept
 
 
-def eight(rounds: int, steps: int = STEPS, processes: int | None = None, asked: Asked = "every") -> Measured:
+def eight(rounds: int, steps: int = STEPS, processes: int | None = None, kind: Asked = "every") -> Measured:
     """Runs per hour of the sweep over those of the loop."""
-    count, vocabulary = processes or os.cpu_count() or 1, str(VOCABULARY[asked])
+    count, vocabulary = processes or os.cpu_count() or 1, str(VOCABULARY[kind])
     with tempfile.TemporaryDirectory() as compiled:
         hand = partial(said, HAND, str(RUNS), str(steps), vocabulary, compiled=compiled)
         said(HAND, "1", "1", vocabulary, compiled=compiled)
-        ours(asked, 1, count, compiled)()
-        seconds = interleaved({"hand": hand, "ours": ours(asked, steps, count, compiled)}, rounds, warm=False)
-    name = f"runs per hour, sweep of 8 / hand-written loop, {asked} position{'' if asked == 'every' else 's'} asked"
+        ours(kind, 1, count, compiled)()
+        seconds = interleaved({"hand": hand, "ours": ours(kind, steps, count, compiled)}, rounds, warm=False)
+    name = f"runs per hour, sweep of 8 / hand-written loop, {kind} position{'' if kind == 'every' else 's'} asked"
     note = f"{steps} steps, {count} processes, start and end included"
     return ratio(name, seconds["hand"], seconds["ours"], goal=2.2, note=note)

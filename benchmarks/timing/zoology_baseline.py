@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from attnlab.tasks import IGNORE
-from benchmarks.timing.textbook import Hand, Shape
+from benchmarks.timing.textbook import RayWorker, Shape
 
 PAIRS, POWER = 4, 0.01
 
@@ -39,26 +39,26 @@ def row_by_row(
     inputs_BT = random.randint(0, vocabulary, (batch, length))
     targets_BT = np.full((batch, length), IGNORE)
     inputs_BT[:, 0 : 2 * PAIRS : 2], inputs_BT[:, 1 : 2 * PAIRS : 2] = keys, values
-    asked = 2 * PAIRS + 2 * gaps
-    np.put_along_axis(inputs_BT, asked, keys, 1)
-    np.put_along_axis(targets_BT, asked, values, 1)
+    positions = 2 * PAIRS + 2 * gaps
+    np.put_along_axis(inputs_BT, positions, keys, 1)
+    np.put_along_axis(targets_BT, positions, values, 1)
     return inputs_BT, targets_BT
 
 
 def every_position(shape: Shape, device: torch.device) -> Callable[[], object]:
     """A step on a batch that is drawn row by row, with the loss taken over the logits of every position."""
     torch.manual_seed(0)
-    model, random = Hand(shape).to(device), np.random.RandomState(0)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
+    model, random = RayWorker(shape).to(device), np.random.RandomState(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
 
     def step() -> None:
         drawn = row_by_row(random, shape.vocabulary, shape.length, shape.batch)
         inputs_BT, targets_BT = (torch.from_numpy(array).to(device) for array in drawn)
         logits_BTV = model(inputs_BT)
         loss = functional.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORE)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
 
     return step

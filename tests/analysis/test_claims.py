@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 
 from attnlab.analysis._observations import observations
-from attnlab.analysis.claims import Verdict, judge, judged, strata
+from attnlab.analysis.claims import ClaimOutcome, check_claim, check_claims, strata
 from attnlab.config.experiment import Claim
-from attnlab.errors import BadValue, UnknownName
+from attnlab.errors import InvalidValueError, UnknownNameError
 from attnlab.records import Record
 from tests.rendering.fake_runs import run, seeds
 
 BETTER: dict[str, Any] = {"of": {"attention": "expressive"}, "than": {"attention": "softmax"}}
 
 
-def said(records: list[Record], tuned: tuple[str, ...] = (), **claim: Any) -> Verdict:
-    return judged([Claim(says="so", **claim)], records, tuned)[0]
+def said(records: list[Record], tuned: tuple[str, ...] = (), **claim: Any) -> ClaimOutcome:
+    return check_claims([Claim(says="so", **claim)], records, tuned)[0]
 
 
 def two(ours: list[float], theirs: list[float], **what: Any) -> list[Record]:
@@ -79,18 +79,18 @@ def test_a_ratio(expect: str, bound: float | None, outcome: str) -> None:
 
 
 def test_the_evidence_says_what_was_found_and_asked() -> None:
-    found = said(two(HIGH, LOW), **BETTER, expect="at least", bound=0.1)
-    assert found.evidence.startswith("difference of accuracy 0.4 [0.38")
-    assert found.evidence.endswith("], asked: at least 0.1")
+    outcome = said(two(HIGH, LOW), **BETTER, expect="at least", bound=0.1)
+    assert outcome.evidence.startswith("difference of accuracy 0.4 [0.38")
+    assert outcome.evidence.endswith("], asked: at least 0.1")
     assert said(two(HIGH, LOW), **BETTER, expect="less").evidence.endswith("], asked: below 0")
     assert said(two(HIGH, LOW), **BETTER, expect="equal").evidence.endswith("], asked: -0.02 to 0.02")
 
 
 def test_a_list_of_rungs_is_their_mean() -> None:
     records = [*two(HIGH, LOW, pairs=4), *two(LOW, LOW, pairs=8), *two(LOW, HIGH, pairs=16)]
-    found = said(records, of={"attention": "expressive", "complexity": [4, 8]}, than=BETTER["than"], expect="greater")
-    assert found.outcome == "holds"
-    assert found.figure == pytest.approx(0.2)
+    outcome = said(records, of={"attention": "expressive", "complexity": [4, 8]}, than=BETTER["than"], expect="greater")
+    assert outcome.outcome == "holds"
+    assert outcome.figure == pytest.approx(0.2)
     assert said(records, **BETTER, expect="greater").figure == pytest.approx(0.0)
 
 
@@ -100,8 +100,8 @@ def test_rungs_may_be_compared_with_one_another() -> None:
 
 
 def test_two_seeds_decide_nothing() -> None:
-    found = said(two([0.9, 0.9], [0.1, 0.1]), **BETTER, expect="greater")
-    assert (found.outcome, found.evidence) == (
+    outcome = said(two([0.9, 0.9], [0.1, 0.1]), **BETTER, expect="greater")
+    assert (outcome.outcome, outcome.evidence) == (
         "undecided",
         "difference of accuracy 0.8; 2 of the 3 seeds that it takes",
     )
@@ -110,8 +110,8 @@ def test_two_seeds_decide_nothing() -> None:
 def test_what_was_not_run_is_undecided() -> None:
     assert said(seeds(HIGH), **BETTER, expect="greater").evidence == "no finished run is of this kind yet"
     part = [*two(HIGH, LOW, pairs=4), *seeds(HIGH, attention="expressive", pairs=8)]
-    found = said(part, **BETTER, expect="greater")
-    assert (found.outcome, found.evidence) == ("undecided", "the two sides have not been run on the same rungs yet")
+    outcome = said(part, **BETTER, expect="greater")
+    assert (outcome.outcome, outcome.evidence) == ("undecided", "the two sides have not been run on the same rungs yet")
     assert said([], **BETTER, expect="greater").outcome == "undecided"
 
 
@@ -125,19 +125,19 @@ def test_a_tuned_value_is_chosen_on_the_validation_stream() -> None:
 
 def test_more_than_one_variant_is_refused() -> None:
     records = [*seeds(HIGH, width=32), *seeds(HIGH, width=64)]
-    with pytest.raises(BadValue, match="is more than one variant"):
+    with pytest.raises(InvalidValueError, match="is more than one variant"):
         said(records, of={"attention": "softmax"}, expect="greater", bound=0.1)
     assert said(records, of={"model.width": 32}, expect="greater", bound=0.1).outcome == "holds"
 
 
 def test_a_claim_that_compares_with_nothing_is_refused() -> None:
-    with pytest.raises(BadValue, match="compares with nothing"):
+    with pytest.raises(InvalidValueError, match="compares with nothing"):
         said(seeds(HIGH), of={}, expect="greater")
 
 
 @pytest.mark.parametrize("claim", [{"of": {"atention": "softmax"}}, {"of": {}, "value": "acuracy"}])
 def test_unknown_fields_and_values_are_refused(claim: dict[str, Any]) -> None:
-    with pytest.raises(UnknownName, match="did you mean") as caught:
+    with pytest.raises(UnknownNameError, match="did you mean") as caught:
         said(seeds(HIGH), **claim, expect="greater", bound=0.1)
     assert caught.value.where == "claims"
 
@@ -177,5 +177,5 @@ def test_alike_variants_are_told_apart_about_once_in_twenty() -> None:
     for _ in range(300):
         draws = random.uniform(0.3, 0.9, (2, 3)).tolist()
         records = seeds(draws[0], attention="a") + seeds(draws[1], attention="b")
-        wrong += judge(claim, observations(records)).outcome == "holds"
+        wrong += check_claim(claim, observations(records)).outcome == "holds"
     assert 0.02 < wrong / 300 < 0.09

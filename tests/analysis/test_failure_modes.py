@@ -9,9 +9,18 @@ from typing import Any
 
 import pytest
 
-from attnlab.analysis.failure_modes import COLLAPSED, EXPLODED, FALLING, KINDS, SHARP, VANISHED, fall, verdict
-from attnlab.records import Point, Reading, Record, Score, Watched
-from attnlab.rendering.failure_mode_table import VerdictTable, verdict_table
+from attnlab.analysis.failure_modes import (
+    COLLAPSED,
+    EXPLODED,
+    FAILURE_MODES,
+    FALLING,
+    SHARP,
+    VANISHED,
+    failure_mode,
+    fall,
+)
+from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, Record, Score
+from attnlab.rendering.failure_mode_table import FailureModeTable, failure_mode_table
 from attnlab.specs import TrainSpec
 from tests.rendering.capture import drawn
 from tests.rendering.samples import record, spec
@@ -37,16 +46,18 @@ def ran(
 ) -> Record:
     """A run that learned something and came to a halt, unless told otherwise."""
     base = spec()
-    run = base.model_copy(update={"train": TrainSpec(examples=examples)})
-    curve = [Point(step=100 * n, loss=loss, accuracy=0.5, validation_loss=loss) for n, loss in enumerate(losses, 1)]
-    seen = () if watched is None else (Watched(step=800, values=watched),)
+    run = base.model_copy(update={"train": TrainSpec(train_examples=examples)})
+    curve = [
+        HistoryPoint(step=100 * n, loss=loss, accuracy=0.5, validation_loss=loss) for n, loss in enumerate(losses, 1)
+    ]
+    seen = () if watched is None else (DiagnosticsPoint(step=800, values=watched),)
     update = {"curve": tuple(curve), "watched": seen, "loss": losses[-1] if losses else None, "length": 64, **changes}
     return record(run, correct).model_copy(update=update)
 
 
-def reading(complexity: int, length: int, correct: int, member: str = "") -> Reading:
+def reading(complexity: int, length: int, correct: int, member: str = "") -> Evaluation:
     share = Score(correct=correct, total=1000, chance=0.25)
-    return Reading(member=member, complexity=complexity, length=length, accuracy=share, answers=share, loss=1.0)
+    return Evaluation(subtask=member, level=complexity, length=length, accuracy=share, exact_match=share, loss=1.0)
 
 
 CASES: dict[str, Record] = {
@@ -63,12 +74,12 @@ CASES: dict[str, Record] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FAILURE_MODES)
 def test_a_constructed_run_gets_its_verdict(kind: str) -> None:
-    found = verdict(CASES[kind])
-    assert found.name == kind
-    assert found.evidence
-    assert found.unwatched == ()
+    mode = failure_mode(CASES[kind])
+    assert mode.name == kind
+    assert mode.evidence
+    assert mode.missing_diagnostics == ()
 
 
 EVIDENCE = {
@@ -85,7 +96,7 @@ EVIDENCE = {
 
 @pytest.mark.parametrize("kind", EVIDENCE)
 def test_the_evidence_is_in_numbers(kind: str) -> None:
-    assert verdict(CASES[kind]).evidence == EVIDENCE[kind]
+    assert failure_mode(CASES[kind]).evidence == EVIDENCE[kind]
 
 
 @pytest.mark.parametrize(
@@ -98,21 +109,21 @@ def test_the_evidence_is_in_numbers(kind: str) -> None:
 def test_gradients_that_vanish_or_explode_are_a_failure_of_optimisation(
     watched: dict[str, tuple[float, ...]], words: str
 ) -> None:
-    found = verdict(ran(260, watched={**SOUND, **watched}))
-    assert found.name == "optimisation failure"
-    assert words in found.evidence
+    mode = failure_mode(ran(260, watched={**SOUND, **watched}))
+    assert mode.name == "optimisation failure"
+    assert words in mode.evidence
 
 
 def test_a_loss_far_above_a_blind_guess_is_a_failure_of_optimisation() -> None:
-    found = verdict(ran(255, losses=(9.0, 8.0, 8.0, 8.0)))
-    assert found.name == "optimisation failure"
-    assert found.evidence == "the training loss ended at 8, where a blind guess has 1.39"
+    mode = failure_mode(ran(255, losses=(9.0, 8.0, 8.0, 8.0)))
+    assert mode.name == "optimisation failure"
+    assert mode.evidence == "the training loss ended at 8, where a blind guess has 1.39"
 
 
 def test_a_loss_far_above_a_blind_guess_that_is_falling_wants_more_steps() -> None:
-    found = verdict(ran(250, losses=(6.0, 5.0, 4.5, 4.0)))
-    assert found.name == "undertrained"
-    assert found.evidence.startswith("training loss 4, still falling")
+    mode = failure_mode(ran(250, losses=(6.0, 5.0, 4.5, 4.0)))
+    assert mode.name == "undertrained"
+    assert mode.evidence.startswith("training loss 4, still falling")
 
 
 @pytest.mark.parametrize(
@@ -127,39 +138,41 @@ def test_a_loss_far_above_a_blind_guess_that_is_falling_wants_more_steps() -> No
     ],
 )
 def test_bounds_are_where_they_are_said_to_be(changes: dict[str, tuple[float, ...]], kind: str) -> None:
-    assert verdict(ran(watched={**SOUND, **changes})).name == kind
+    assert failure_mode(ran(watched={**SOUND, **changes})).name == kind
 
 
 def test_attention_that_sharpened_as_it_learned_has_not_collapsed() -> None:
     sharp = {**SOUND, "entropy": (0.01, 0.02)}
     steps = {100: SOUND, 128: sharp, 1200: sharp}  # a tenth of 1200 steps is 120
-    early = tuple(Watched(step=step, values=values) for step, values in steps.items())
+    early = tuple(DiagnosticsPoint(step=step, values=values) for step, values in steps.items())
     base = ran()
-    assert verdict(base.model_copy(update={"watched": early})).name == "entropy collapse"
-    late = tuple(Watched(step=step, values=values) for step, values in {128: SOUND, 600: sharp, 1200: sharp}.items())
-    assert verdict(base.model_copy(update={"watched": late})).name == "capacity"
+    assert failure_mode(base.model_copy(update={"watched": early})).name == "entropy collapse"
+    late = tuple(
+        DiagnosticsPoint(step=step, values=values) for step, values in {128: SOUND, 600: sharp, 1200: sharp}.items()
+    )
+    assert failure_mode(base.model_copy(update={"watched": late})).name == "capacity"
 
 
 def test_what_was_not_watched_cannot_be_told_and_is_named() -> None:
     collapsed = CASES["rank collapse"].model_copy(update={"watched": ()})
-    found = verdict(collapsed)
-    assert found.name == "unclear"
-    assert found.unwatched == ("rank", "gradients", "attention")
-    assert str(found).endswith("(not watched: rank, gradients, attention)")
+    mode = failure_mode(collapsed)
+    assert mode.name == "unclear"
+    assert mode.missing_diagnostics == ("rank", "gradients", "attention")
+    assert str(mode).endswith("(not watched: rank, gradients, attention)")
     partly = ran(watched={"residual": (0.9, 0.8)})
-    assert verdict(partly).unwatched == ("gradients", "attention")
-    assert verdict(ran(995, watched=None)).unwatched == ()
+    assert failure_mode(partly).missing_diagnostics == ("gradients", "attention")
+    assert failure_mode(ran(995, watched=None)).missing_diagnostics == ()
 
 
 def test_a_longer_rung_is_one_of_longer_sequences() -> None:
     for other in (reading(2, 32, 0), reading(8, 64, 0), reading(4, 128, 999), reading(4, 128, 0, member="copy")):
-        assert verdict(ran(995, readings=(other,))).name == "solved"
-    assert verdict(ran(600, readings=(reading(4, 128, 0),))).name == "capacity"
+        assert failure_mode(ran(995, readings=(other,))).name == "solved"
+    assert failure_mode(ran(600, readings=(reading(4, 128, 0),))).name == "capacity"
 
 
 def test_many_sequences_are_not_overfit_and_few_may_be_solved() -> None:
-    assert verdict(ran(400, losses=(1.4, 0.5, 0.1, 0.1), loss=3.0)).name == "capacity"
-    assert verdict(ran(995, losses=(1.4, 0.5, 0.1, 0.05), examples=64, loss=3.0)).name == "solved"
+    assert failure_mode(ran(400, losses=(1.4, 0.5, 0.1, 0.1), loss=3.0)).name == "capacity"
+    assert failure_mode(ran(995, losses=(1.4, 0.5, 0.1, 0.05), examples=64, loss=3.0)).name == "solved"
 
 
 def test_a_fall_is_told_by_quarters_or_by_what_comes_after_the_last_look() -> None:
@@ -167,21 +180,21 @@ def test_a_fall_is_told_by_quarters_or_by_what_comes_after_the_last_look() -> No
     assert abs(fall(ran(losses=FLAT))) < FALLING
     short = ran(losses=(2.0,))
     assert fall(short) == 0.0
-    later = short.curve[0].model_copy(update={"validation_loss": 1.5})
+    later = short.history[0].model_copy(update={"validation_loss": 1.5})
     assert fall(short.model_copy(update={"curve": (later,)})) == 0.25
     assert math.isnan(fall(ran(losses=())))
     assert math.isnan(fall(ran(losses=(2.0,), examples=64)))
 
 
-def mixed() -> VerdictTable:
+def mixed() -> FailureModeTable:
     """Three seeds on two rungs: all solved, and then one capacity and two collapses."""
-    found = []
+    result = []
     for pairs in (2, 4):
         for seed in range(3):
             kind = "solved" if pairs == 2 else "rank collapse" if seed else "capacity"
             own = spec(pairs=pairs, seed=seed)
-            found.append(CASES[kind].model_copy(update={"id": own.id, "spec": own}))
-    return verdict_table(found)
+            result.append(CASES[kind].model_copy(update={"id": own.id, "spec": own}))
+    return failure_mode_table(result)
 
 
 def test_the_grid_shows_the_commonest_verdict_and_its_share() -> None:
@@ -198,10 +211,10 @@ def test_the_grid_shows_the_commonest_verdict_and_its_share() -> None:
 
 
 def test_a_cell_whose_runs_all_failed_says_so() -> None:
-    table = verdict_table([CASES["failed"], CASES["solved"].model_copy(update={"spec": spec(pairs=8)})])
+    table = failure_mode_table([CASES["failed"], CASES["solved"].model_copy(update={"spec": spec(pairs=8)})])
     assert any(line.split()[:3] == ["softmax", "failed", "solved"] for line in drawn(table))
 
 
 def test_where_every_run_failed_the_grid_stands_all_the_same() -> None:
-    lines = drawn(verdict_table([CASES["failed"]]))
+    lines = drawn(failure_mode_table([CASES["failed"]]))
     assert any(line.split() == ["softmax", "failed"] for line in lines)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from attnlab.analysis.grid import Grid, grids
-from attnlab.analysis.statistics import wilson
-from attnlab.errors import UnknownName
+from attnlab.analysis.statistics import wilson_interval
+from attnlab.errors import UnknownNameError
 from attnlab.records import Record
 from tests.rendering.fake_runs import CHANCE, run, seeds
 
@@ -17,8 +17,8 @@ def only(records: list[Record], **how: object) -> Grid:
     return panel
 
 
-def ladder(attention: str, rungs: dict[int, list[float]], **what: object) -> list[Record]:
-    return [one for pairs, found in rungs.items() for one in seeds(found, attention=attention, pairs=pairs, **what)]
+def ladder(attention: str, levels: dict[int, list[float]], **what: object) -> list[Record]:
+    return [one for pairs, result in levels.items() for one in seeds(result, attention=attention, pairs=pairs, **what)]
 
 
 def test_rows_are_variants_columns_rungs_and_seeds_the_unit() -> None:
@@ -44,10 +44,10 @@ def tuned_runs() -> list[Record]:
     """The rate that is best on the validation stream is the worse one on the test stream."""
     good = seeds([0.6, 0.62], lr=1e-3)
     bad = seeds([0.9, 0.92], lr=3e-3)
-    told = [(record, 0.8) for record in good] + [(record, 0.3) for record in bad]
+    lines = [(record, 0.8) for record in good] + [(record, 0.3) for record in bad]
     return [
-        record.model_copy(update={"curve": (record.curve[-1].model_copy(update={"accuracy": validation}),)})
-        for record, validation in told
+        record.model_copy(update={"curve": (record.history[-1].model_copy(update={"accuracy": validation}),)})
+        for record, validation in lines
     ]
 
 
@@ -88,18 +88,18 @@ def test_failed_runs_are_counted_and_left_out_diverged_ones_count_as_what_they_s
 
 
 def test_reach_is_the_last_rung_before_the_first_that_most_seeds_miss() -> None:
-    rungs = {2: [1.0, 1.0], 4: [1.0, 0.5], 8: [0.5, 0.5], 16: [1.0, 1.0]}
-    panel = only(ladder("softmax", rungs))
-    assert panel.reach(("softmax",)) == 4
-    assert only(ladder("softmax", {2: [0.5]})).reach(("softmax",)) is None
+    levels = {2: [1.0, 1.0], 4: [1.0, 0.5], 8: [0.5, 0.5], 16: [1.0, 1.0]}
+    panel = only(ladder("softmax", levels))
+    assert panel.max_solved(("softmax",)) == 4
+    assert only(ladder("softmax", {2: [0.5]})).max_solved(("softmax",)) is None
 
 
 def test_rungs_that_an_adaptive_sweep_left_out_do_not_end_a_reach() -> None:
     records = ladder("softmax", {8: [1.0], 16: [0.5]}) + ladder("expressive", {2: [1.0], 16: [1.0]})
     panel = only(records)
-    assert (panel.reach(("softmax",)), panel.reach(("expressive",))) == (8, 16)
+    assert (panel.max_solved(("softmax",)), panel.max_solved(("expressive",))) == (8, 16)
     lost = [run(pairs=2, accuracy=1.0), run(pairs=4, status="failed"), run(pairs=8, accuracy=1.0)]
-    assert only(lost).reach(("softmax",)) == 2
+    assert only(lost).max_solved(("softmax",)) == 2
 
 
 def test_capacity_is_counted_from_chance() -> None:
@@ -188,12 +188,12 @@ def test_shares_of_solved_seeds_have_wilsons_interval() -> None:
     panel = only(seeds([1.0, 1.0, 0.5]), value="solved")
     cell = panel.cells[("softmax",), 4]
     assert cell.mean == pytest.approx(2 / 3)
-    assert cell.interval == wilson(2, 3)
+    assert cell.interval == wilson_interval(2, 3)
 
 
 @pytest.mark.parametrize("how", [{"rows": ("atention",)}, {"columns": "atention"}, {"value": "atention"}])
 def test_unknown_fields_and_values_are_refused(how: dict[str, object]) -> None:
-    with pytest.raises(UnknownName) as caught:
+    with pytest.raises(UnknownNameError) as caught:
         only([run()], **how)
     assert caught.value.where == f"--{next(iter(how))}"
 

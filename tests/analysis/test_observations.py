@@ -5,13 +5,13 @@ import math
 import pytest
 
 from attnlab.analysis._observations import VALUES, check_field, check_value, observations, varying
-from attnlab.errors import UnknownName
+from attnlab.errors import UnknownNameError
 from tests.rendering.fake_runs import run
 
 
 def test_a_record_is_seen_on_its_rung_on_others_and_for_its_members() -> None:
     seen = observations([run(pairs=4, accuracy=0.9, elsewhere={8: 0.6}, members={"copy": 0.7})])
-    assert [(one.complexity, one.member, one.value("accuracy"), one.at_home) for one in seen] == [
+    assert [(one.level, one.subtask, one.value("accuracy"), one.at_trained_level) for one in seen] == [
         (4, "", 0.9, True),
         (8, "", 0.6, False),
         (4, "copy", 0.7, True),
@@ -22,7 +22,7 @@ def test_a_record_is_seen_on_its_rung_on_others_and_for_its_members() -> None:
 
 def test_a_run_trained_on_a_range_is_nowhere_at_home() -> None:
     seen = observations([run(pairs=4, trained="1..8", elsewhere={16: 0.5})])
-    assert [(one.trained, one.at_home) for one in seen] == [("1..8", False)] * 2
+    assert [(one.trained, one.at_trained_level) for one in seen] == [("1..8", False)] * 2
 
 
 @pytest.mark.parametrize(
@@ -55,11 +55,11 @@ def test_a_value_that_some_runs_lack_is_no_number_there() -> None:
 
 def test_what_nobody_has_is_refused_with_the_closest() -> None:
     seen = observations([run(diagnostics={"rank": 2.0})])
-    with pytest.raises(UnknownName, match="did you mean 'rank'") as caught:
+    with pytest.raises(UnknownNameError, match="did you mean 'rank'") as caught:
         check_value("ranks", seen, "--value")
     assert caught.value.where == "--value"
     assert all(name in caught.value.hint for name in VALUES)
-    with pytest.raises(UnknownName, match="did you mean 'width'"):
+    with pytest.raises(UnknownNameError, match="did you mean 'width'"):
         check_field("widht", seen, "--rows")
 
 

@@ -16,24 +16,24 @@ from tests.rendering.fake_runs import run, seeds
 TRICKY = {"seed": 3, "text": '},"status":', "curve": '"curve":[{', "model": {"train": {"a": 1}}, "task": ["]", "}"]}
 
 
-def stored(folder: Path, held: list[Record]) -> Store:
+def stored(folder: Path, records: list[Record]) -> Store:
     store = Store(folder)
     store.open()
-    store.append(held)
+    store.append(records)
     return store
 
 
 def cut(record: Record) -> Record:
-    return record.model_copy(update={"curve": record.curve[-1:]})
+    return record.model_copy(update={"curve": record.history[-1:]})
 
 
 def test_it_is_what_the_store_reads(tmp_path: Path) -> None:
     held = seeds([0.1, 0.2], options=TRICKY) + seeds([0.3, 0.4], pairs=8, elsewhere={16: 0.5}, members={"copy": 0.1})
     held += [run("dape", status="failed", reason='he said: "curve":[{"spec":'), run("none", curve=())]
     store = stored(tmp_path, held)
-    found = records(tmp_path)
-    assert found == [cut(record) for record in store.records()]
-    assert [record.spec.id for record in found] == [record.id for record in held]
+    result = records(tmp_path)
+    assert result == [cut(record) for record in store.records()]
+    assert [record.spec.id for record in result] == [record.id for record in held]
 
 
 def test_sections_are_shared(tmp_path: Path) -> None:
@@ -53,8 +53,8 @@ def test_the_later_of_two_stands_and_a_torn_end_is_no_matter(tmp_path: Path) -> 
     store = stored(tmp_path, [run(accuracy=0.1), run(accuracy=0.9)])
     with store.journal.path.open("ab") as file:
         file.write(b'{"id": "torn')
-    (found,) = records(tmp_path)
-    assert found.accuracy.mean == 0.9
+    (result,) = records(tmp_path)
+    assert result.accuracy.mean == 0.9
 
 
 @pytest.mark.parametrize(

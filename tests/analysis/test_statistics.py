@@ -22,7 +22,7 @@ from attnlab.analysis.statistics import (
     interquartile_mean,
     intervals,
     stratified,
-    wilson,
+    wilson_interval,
 )
 
 INF = math.inf
@@ -36,7 +36,7 @@ def random() -> np.random.Generator:
 @pytest.mark.parametrize(("right", "total"), [(0, 10), (3, 10), (10, 10), (991, 1000), (1, 1), (4095, 4096)])
 def test_wilson_is_scipys(right: int, total: int) -> None:
     ends = stats.binomtest(right, total).proportion_ci(0.95, method="wilson")
-    assert wilson(right, total) == pytest.approx((ends.low, ends.high), abs=1e-12)
+    assert wilson_interval(right, total) == pytest.approx((ends.low, ends.high), abs=1e-12)
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 10, 30])
@@ -57,9 +57,9 @@ def test_the_interval_of_a_mean_is_scipys_percentile_bootstrap(size: int, random
 
 def test_cells_of_every_size_keep_their_places() -> None:
     cells = [[0.5], [0.1, 0.3], [], [0.7, 0.7, 0.7], [0.2, 0.4]]
-    found = intervals(cells)
-    assert [found[place] for place in (1, 3, 4)] == [(0.1, 0.3), (0.7, 0.7), (0.2, 0.4)]
-    assert all(math.isnan(end) for place in (0, 2) for end in found[place])
+    result = intervals(cells)
+    assert [result[place] for place in (1, 3, 4)] == [(0.1, 0.3), (0.7, 0.7), (0.2, 0.4)]
+    assert all(math.isnan(end) for place in (0, 2) for end in result[place])
     assert intervals([]) == []
 
 
@@ -165,9 +165,9 @@ def test_improvement_does_not_see_how_far() -> None:
     assert near == far
 
 
-@pytest.mark.parametrize("rungs", [1, 2, 5, 12])
-def test_the_monotone_fit_is_scipys(rungs: int, random: np.random.Generator) -> None:
-    curves = random.random((50, rungs))
+@pytest.mark.parametrize("levels", [1, 2, 5, 12])
+def test_the_monotone_fit_is_scipys(levels: int, random: np.random.Generator) -> None:
+    curves = random.random((50, levels))
     theirs = [optimize.isotonic_regression(curve, increasing=False).x for curve in curves]
     np.testing.assert_allclose(decreasing(curves), theirs, rtol=0, atol=1e-12)
 
@@ -188,8 +188,8 @@ def test_the_monotone_fit_is_scipys(rungs: int, random: np.random.Generator) -> 
     ],
 )
 def test_crossings_of_curves_drawn_by_hand(shares: list[float], level: float, asked: float) -> None:
-    found, _ = capacity([2, 4, 8, 16], [[share] for share in shares], level)
-    assert found == pytest.approx(asked, rel=1e-9)
+    result, _ = capacity([2, 4, 8, 16], [[share] for share in shares], level)
+    assert result == pytest.approx(asked, rel=1e-9)
 
 
 def test_a_ladder_that_begins_at_zero_is_read_linearly() -> None:
@@ -215,7 +215,7 @@ def test_rungs_without_a_run_are_left_out_of_a_capacity() -> None:
 def test_coverage_of_a_capacity(random: np.random.Generator) -> None:
     """Curves with a noisy cliff: the interval covers the C50 of the true means."""
     means = np.array([1.0, 0.9, 0.6, 0.3, 0.0])
-    rungs = [2, 4, 8, 16, 32]
-    true, _ = capacity(rungs, [[mean] for mean in means], 0.5)
-    trials = [capacity(rungs, (means[:, None] + random.normal(0, 0.1, (5, 5))).tolist(), 0.5)[1] for _ in range(600)]
+    levels = [2, 4, 8, 16, 32]
+    true, _ = capacity(levels, [[mean] for mean in means], 0.5)
+    trials = [capacity(levels, (means[:, None] + random.normal(0, 0.1, (5, 5))).tolist(), 0.5)[1] for _ in range(600)]
     assert 0.91 < np.mean([low <= true <= high for low, high in trials]) < 0.99

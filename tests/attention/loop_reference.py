@@ -11,17 +11,17 @@ from torch import Tensor
 from attnlab.attention import Attention
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.builders import noise, pair_of
 
 Chooser = Callable[[Tensor, Tensor, int], Iterable[int]]
 """Queries and keys of a head (T x C) and a row -> the keys that row sees."""
 
 
-def prepared(part: Part, tokens: int, *, width: int = 8, length: int = 64) -> tuple[Attention, Position, Heads]:
+def prepared(part: Part, tokens: int, *, width: int = 8, length: int = 64) -> tuple[Attention, Position, QKV]:
     """An attention without position, and the heads it makes of noise."""
     attention, nowhere = pair_of(part, Part(name="none"), width=width, length=length)
-    return attention, nowhere, attention.prepare(noise(2, tokens, width), nowhere, Context())
+    return attention, nowhere, attention.prepare(noise(2, tokens, width), nowhere, LayerInputs())
 
 
 def row_of(queries_TC: Tensor, keys_SC: Tensor, i: int, chosen: Iterable[int]) -> Tensor:
@@ -37,9 +37,9 @@ def row_of(queries_TC: Tensor, keys_SC: Tensor, i: int, chosen: Iterable[int]) -
 
 
 @torch.no_grad()
-def looped(heads: Heads, choose: Chooser) -> Tensor:
+def looped(qkv: QKV, choose: Chooser) -> Tensor:
     """The weights of all sequences and heads over the keys that ``choose`` names, B x H x T x S."""
-    queries, keys = heads.queries_BHTC, heads.keys_BHSC
+    queries, keys = qkv.queries_BHTC, qkv.keys_BHSC
     matrix = torch.zeros(*queries.shape[:-1], keys.shape[-2], dtype=torch.float64)
     for b in range(queries.shape[0]):
         for h in range(queries.shape[1]):

@@ -12,7 +12,7 @@ from torch import Tensor
 from attnlab.attention import Attention
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads, causal
+from attnlab.tensors import QKV, LayerInputs, causal_mask
 from tests.builders import attention_of, noise, pair_of
 
 TOKENS = 9
@@ -22,20 +22,20 @@ Rule = Callable[[list[float], int], Sequence[float]]
 
 def stirred(
     name: str, options: dict[str, Any] | None = None, position: str = "none", tokens: int = TOKENS, **where: Any
-) -> tuple[Attention, Position, Heads]:
+) -> tuple[Attention, Position, QKV]:
     """An attention whose every learned vector left its start, and the heads it makes of noise."""
     attention, place = pair_of(Part(name=name, options=options or {}), Part(name=position), **where)
     with torch.no_grad():
         for seed, weight in enumerate(attention.parameters()):
             if weight.ndim < 2 and weight.requires_grad:
                 weight.add_(0.5 * noise(*weight.shape, seed=100 + seed))
-    return attention, place, attention.prepare(noise(2, tokens, 8), place, Context())
+    return attention, place, attention.prepare(noise(2, tokens, 8), place, LayerInputs())
 
 
 @torch.no_grad()
-def looped(heads: Heads, rule: Rule) -> Tensor:
+def looped(qkv: QKV, rule: Rule) -> Tensor:
     """The weights that a rule gives to all rows, B x H x T x S."""
-    queries, keys = heads.queries_BHTC, heads.keys_BHSC
+    queries, keys = qkv.queries_BHTC, qkv.keys_BHSC
     matrix = torch.zeros(*queries.shape[:-1], keys.shape[-2], dtype=torch.float64)
     root = math.sqrt(queries.shape[-1])
     for b in range(queries.shape[0]):
@@ -49,8 +49,10 @@ def looped(heads: Heads, rule: Rule) -> Tensor:
 def assert_follows(name: str, rule: Rule, options: dict[str, Any] | None = None, tolerance: float = 1e-11) -> None:
     """The weights of an attention, at its start, are those of a rule."""
     attention, nowhere = pair_of(Part(name=name, options=options or {}), Part(name="none"))
-    heads = attention.prepare(noise(2, TOKENS, 8), nowhere, Context())
-    torch.testing.assert_close(attention.matrix(heads, nowhere), looped(heads, rule), rtol=tolerance, atol=tolerance)
+    qkv = attention.prepare(noise(2, TOKENS, 8), nowhere, LayerInputs())
+    torch.testing.assert_close(
+        attention.effective_matrix(qkv, nowhere), looped(qkv, rule), rtol=tolerance, atol=tolerance
+    )
 
 
 def softmax(scores: Sequence[float]) -> list[float]:
@@ -64,10 +66,10 @@ def normalised(name: str, scores: Tensor, options: dict[str, Any] | None = None)
     attention = attention_of(name, options).to(scores.dtype)
     size = scores.shape[-1]
     nothing = torch.zeros(1, 2, size, 4, dtype=scores.dtype)
-    heads = Heads(nothing, nothing, nothing)
-    rows = attention.combine(scores.expand(1, 2, size, size), None, heads)
-    mask, allowed = causal(size, size, 0, scores.device), attention.allow(heads)
-    return attention.normalise(rows, mask if allowed is None else mask & allowed, heads)[0, 0]
+    qkv = QKV(nothing, nothing, nothing)
+    rows = attention.add_bias(scores.expand(1, 2, size, size), None, qkv)
+    mask, allowed = causal_mask(size, size, 0, scores.device), attention.mask(qkv)
+    return attention.normalize(rows, mask if allowed is None else mask & allowed, qkv)[0, 0]
 
 
 def learned(attention: Attention) -> int:

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from attnlab.attention.abc import Abc, summed
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.attention.loop_reference import prepared
 from tests.builders import attention_of, noise
 
 
 @torch.no_grad()
-def recurrence(heads: Heads, controls: Tensor) -> Tensor:
+def recurrence(qkv: QKV, controls: Tensor) -> Tensor:
     """Slots filled by decay and write weight, ``z = logcumsumexp(s)``, token by token: B x H x T x C."""
-    queries, keys, values = heads.queries_BHTC, heads.keys_BHSC, heads.values_BHSC
+    queries, keys, values = qkv.queries_BHTC, qkv.keys_BHSC, qkv.values_BHSC
     z = controls.logcumsumexp(-2)
     slots = controls.shape[-1]
     key_memory = torch.zeros(*keys.shape[:2], slots, keys.shape[-1], dtype=torch.float64)
@@ -34,25 +34,25 @@ def recurrence(heads: Heads, controls: Tensor) -> Tensor:
     return mixed
 
 
-def built(tokens: int, slots: int = 5) -> tuple[Abc, Heads, Tensor]:
-    attention, _, heads = prepared(Part(name="abc", options={"slots": slots}), tokens)
+def built(tokens: int, slots: int = 5) -> tuple[Abc, QKV, Tensor]:
+    attention, _, qkv = prepared(Part(name="abc", options={"slots": slots}), tokens)
     assert isinstance(attention, Abc)
-    return attention, heads, attention.split(attention.control(noise(2, tokens, 8)))
+    return attention, qkv, attention.split(attention.control(noise(2, tokens, 8)))
 
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("tokens", [1, 2, 37, 64, 65, 150])
 def test_closed_form_and_scan_are_the_recurrence(fast: bool, tokens: int) -> None:
-    attention, heads, controls = built(tokens)
+    attention, qkv, controls = built(tokens)
     attention.fast = fast
-    place = prepared(Part(name="abc"), 1)[1]
-    torch.testing.assert_close(attention.mix(heads, place), recurrence(heads, controls), rtol=1e-11, atol=1e-12)
+    position = prepared(Part(name="abc"), 1)[1]
+    torch.testing.assert_close(attention.attend(qkv, position), recurrence(qkv, controls), rtol=1e-11, atol=1e-12)
 
 
 def test_the_matrix_is_the_sum_over_slots_of_read_times_written_share() -> None:
-    attention, heads, controls = built(14)
+    attention, qkv, controls = built(14)
     with torch.no_grad():
-        queries, keys = heads.queries_BHTC[0, 0], heads.keys_BHSC[0, 0]
+        queries, keys = qkv.queries_BHTC[0, 0], qkv.keys_BHSC[0, 0]
         written = controls[0, 0].exp()
         expected = torch.zeros(14, 14, dtype=torch.float64)
         for i in range(14):
@@ -60,39 +60,39 @@ def test_the_matrix_is_the_sum_over_slots_of_read_times_written_share() -> None:
             read = ((share.T @ keys[: i + 1]) @ queries[i] / 2).softmax(0)
             for j in range(i + 1):
                 expected[i, j] = sum(float(read[r] * share[j, r]) for r in range(5))
-    place = prepared(Part(name="abc"), 1)[1]
-    torch.testing.assert_close(attention.matrix(heads, place)[0, 0], expected, rtol=1e-11, atol=1e-12)
+    position = prepared(Part(name="abc"), 1)[1]
+    torch.testing.assert_close(attention.effective_matrix(qkv, position)[0, 0], expected, rtol=1e-11, atol=1e-12)
     torch.testing.assert_close(expected.sum(-1), torch.ones(14, dtype=torch.float64))
 
 
 def test_slots_do_not_bound_the_rank() -> None:
-    attention, heads, _ = built(14, slots=3)
-    matrix = attention.matrix(heads, prepared(Part(name="abc"), 1)[1])
+    attention, qkv, _ = built(14, slots=3)
+    matrix = attention.effective_matrix(qkv, prepared(Part(name="abc"), 1)[1])
     assert torch.linalg.matrix_rank(matrix, rtol=1e-12).tolist() == [[14, 14], [14, 14]]
 
 
 def test_a_token_sees_more_than_itself() -> None:
-    attention, heads, _ = built(9)
-    matrix = attention.matrix(heads, prepared(Part(name="abc"), 1)[1])
+    attention, qkv, _ = built(9)
+    matrix = attention.effective_matrix(qkv, prepared(Part(name="abc"), 1)[1])
     assert matrix[..., *torch.tril_indices(9, 9)].min() > 0
 
 
 @pytest.mark.parametrize("size", [1.0, 1e4])
 def test_a_control_of_any_size_stays_exact_in_single_precision(size: float) -> None:
     attention = attention_of("abc")
-    place = prepared(Part(name="abc"), 1)[1]
+    position = prepared(Part(name="abc"), 1)[1]
     x_BTD = size * noise(1, 100, 8)
-    single = attention.prepare(x_BTD.float(), place, Context())
+    single = attention.prepare(x_BTD.float(), position, LayerInputs())
     mixed = [mixed_by(attention, single, fast) for fast in (True, False)]
     scale = single.values_BHSC.abs().max()
     assert mixed[0].isfinite().all()
     assert (mixed[0] - mixed[1]).abs().max() / scale < 1e-5
 
 
-def mixed_by(attention: object, heads: Heads, fast: bool) -> Tensor:
+def mixed_by(attention: object, qkv: QKV, fast: bool) -> Tensor:
     assert isinstance(attention, Abc)
     attention.fast = fast
-    return attention.mix(heads, prepared(Part(name="abc"), 1)[1]).detach()
+    return attention.attend(qkv, prepared(Part(name="abc"), 1)[1]).detach()
 
 
 def test_sums_in_chunks_are_masked_products() -> None:

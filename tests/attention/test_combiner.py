@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.specs import Part
-from attnlab.tensors import Heads
+from attnlab.tensors import QKV
 from tests.attention.loop_reference import prepared
 from tests.builders import attention_of
 
@@ -52,8 +52,8 @@ def row_of(queries: Tensor, keys: Tensor, i: int, direct: list[int], spans: list
 
 
 @torch.no_grad()
-def looped(heads: Heads, kind: str, block: int) -> Tensor:
-    queries, keys = heads.queries_BHTC, heads.keys_BHSC
+def looped(qkv: QKV, kind: str, block: int) -> Tensor:
+    queries, keys = qkv.queries_BHTC, qkv.keys_BHSC
     tokens = keys.shape[-2]
     rows = [
         row_of(queries[b, h], keys[b, h], i, *partition(kind, i, block))
@@ -75,14 +75,16 @@ cases = pytest.mark.parametrize(("kind", "block"), CASES)
 
 @cases
 def test_weights_are_those_of_a_loop_over_the_partition(kind: str, block: int) -> None:
-    attention, place, heads = prepared(part(kind, block), TOKENS)
-    torch.testing.assert_close(attention.matrix(heads, place), looped(heads, kind, block), rtol=1e-11, atol=1e-12)
+    attention, position, qkv = prepared(part(kind, block), TOKENS)
+    torch.testing.assert_close(
+        attention.effective_matrix(qkv, position), looped(qkv, kind, block), rtol=1e-11, atol=1e-12
+    )
 
 
 @cases
 def test_every_token_before_is_heard_and_rows_sum_to_one(kind: str, block: int) -> None:
-    attention, place, heads = prepared(part(kind, block), TOKENS)
-    matrix = attention.matrix(heads, place)
+    attention, position, qkv = prepared(part(kind, block), TOKENS)
+    matrix = attention.effective_matrix(qkv, position)
     assert matrix[..., *torch.tril_indices(TOKENS, TOKENS)].min() > 0
     assert not matrix.triu(1).any()
     torch.testing.assert_close(matrix.sum(-1), torch.ones_like(matrix[..., 0]))
@@ -98,8 +100,8 @@ def test_direct_set_and_spans_are_a_partition_of_what_came_before(kind: str, blo
 
 
 def test_queries_of_a_block_weigh_an_earlier_block_alike() -> None:
-    attention, place, heads = prepared(part("fixed", 4), TOKENS)
-    matrix = attention.matrix(heads, place)
+    attention, position, qkv = prepared(part("fixed", 4), TOKENS)
+    matrix = attention.effective_matrix(qkv, position)
     for later in range(1, 5):
         for earlier in range(later):
             cell = matrix[..., 4 * later : 4 * later + 4, 4 * earlier : 4 * earlier + 4]
@@ -108,8 +110,8 @@ def test_queries_of_a_block_weigh_an_earlier_block_alike() -> None:
 
 
 def test_queries_of_a_row_of_the_grid_weigh_a_column_above_alike() -> None:
-    attention, place, heads = prepared(part("axial", 5), 20)
-    matrix = attention.matrix(heads, place)
+    attention, position, qkv = prepared(part("axial", 5), 20)
+    matrix = attention.effective_matrix(qkv, position)
     for column in range(5):
         rows = [15 + other for other in range(5) if other != column]
         cell = matrix[..., rows, :][..., [column, column + 5, column + 10]]
@@ -119,9 +121,11 @@ def test_queries_of_a_row_of_the_grid_weigh_a_column_above_alike() -> None:
 
 def test_queries_of_spans_come_from_all_rows_when_only_some_are_asked_for() -> None:
     for kind, block in CASES:
-        attention, place, heads = prepared(part(kind, block), TOKENS)
-        chunk = heads._replace(queries_BHTC=heads.queries_BHTC[..., 9:14, :], start=9)
-        torch.testing.assert_close(attention.matrix(chunk, place), attention.matrix(heads, place)[..., 9:14, :])
+        attention, position, qkv = prepared(part(kind, block), TOKENS)
+        chunk = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., 9:14, :], start=9)
+        torch.testing.assert_close(
+            attention.effective_matrix(chunk, position), attention.effective_matrix(qkv, position)[..., 9:14, :]
+        )
 
 
 def test_the_usual_block_is_the_root_of_the_run() -> None:
@@ -129,7 +133,7 @@ def test_the_usual_block_is_the_root_of_the_run() -> None:
 
 
 def test_what_makes_no_sense_is_refused() -> None:
-    with pytest.raises(BadValue, match="'block' has no meaning for logsparse"):
+    with pytest.raises(InvalidValueError, match="'block' has no meaning for logsparse"):
         attention_of("combiner", {"partition": "logsparse", "block": 4})
-    with pytest.raises(BadValue, match="'block' cannot be 17"):
+    with pytest.raises(InvalidValueError, match="'block' cannot be 17"):
         attention_of("combiner", {"block": 17}, length=16)

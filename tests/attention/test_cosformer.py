@@ -9,24 +9,24 @@ import torch
 from torch import Tensor
 
 from attnlab.attention import Attention
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.builders import attention_of, noise, pair_of
 
 TOKENS = 11
 
 
-def built(position: str = "none", tokens: int = TOKENS, **options: int) -> tuple[Attention, Position, Heads]:
+def built(position: str = "none", tokens: int = TOKENS, **options: int) -> tuple[Attention, Position, QKV]:
     attention, place = pair_of(Part(name="cosformer", options=options), Part(name=position))
-    return attention, place, attention.prepare(noise(1, tokens, 8), place, Context())
+    return attention, place, attention.prepare(noise(1, tokens, 8), place, LayerInputs())
 
 
-def looped(heads: Heads, reach: int) -> Tensor:
+def looped(qkv: QKV, reach: int) -> Tensor:
     expected = torch.zeros(2, TOKENS, TOKENS, dtype=torch.float64)
     for head in range(2):
-        queries, keys = heads.queries_BHTC[0, head].tolist(), heads.keys_BHSC[0, head].tolist()
+        queries, keys = qkv.queries_BHTC[0, head].tolist(), qkv.keys_BHSC[0, head].tolist()
         for i in range(TOKENS):
             row = []
             for j in range(i + 1):
@@ -40,47 +40,51 @@ def looped(heads: Heads, reach: int) -> Tensor:
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("reach", [16, 40])
 def test_weights_are_those_of_a_loop(position: str, fast: bool, reach: int) -> None:
-    attention, place, heads = built(position, reach=reach)
+    attention, place, qkv = built(position, reach=reach)
     attention.fast = fast
-    expected = looped(heads, reach)
-    torch.testing.assert_close(attention.matrix(heads, place)[0], expected, rtol=1e-11, atol=1e-12)
+    expected = looped(qkv, reach)
+    torch.testing.assert_close(attention.effective_matrix(qkv, place)[0], expected, rtol=1e-11, atol=1e-12)
 
 
 def test_the_reach_is_the_longest_sequence_whatever_the_current_one() -> None:
-    attention, place, heads = built()
-    torch.testing.assert_close(attention.matrix(heads, place)[0], looped(heads, 16), rtol=1e-11, atol=1e-12)
+    attention, position, qkv = built()
+    torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], looped(qkv, 16), rtol=1e-11, atol=1e-12)
     _, _, shorter = built(tokens=6)
-    whole = attention.matrix(heads, place)
-    torch.testing.assert_close(attention.matrix(shorter, place), whole[..., :6, :6], rtol=1e-12, atol=1e-12)
-    moving = looped(heads, TOKENS)[..., :6, :6] - whole[0, :, :6, :6]
+    whole = attention.effective_matrix(qkv, position)
+    torch.testing.assert_close(
+        attention.effective_matrix(shorter, position), whole[..., :6, :6], rtol=1e-12, atol=1e-12
+    )
+    moving = looped(qkv, TOKENS)[..., :6, :6] - whole[0, :, :6, :6]
     assert moving.abs().max() > 1e-3, "with the current length for reach the same rows would differ"
 
 
 def test_a_key_at_the_reach_weighs_nothing() -> None:
-    attention, place, heads = built(tokens=17)
-    ones = heads._replace(queries_BHTC=torch.ones_like(heads.queries_BHTC), keys_BHSC=torch.ones_like(heads.keys_BHSC))
-    last = attention.weights(ones, place)[0, 0, -1]
+    attention, position, qkv = built(tokens=17)
+    ones = qkv._replace(queries_BHTC=torch.ones_like(qkv.queries_BHTC), keys_BHSC=torch.ones_like(qkv.keys_BHSC))
+    last = attention.weights(ones, position)[0, 0, -1]
     assert abs(float(last[0])) < 1e-15
     assert (last.diff() > 0).all()
 
 
 def test_rows_without_overlap_are_zero_with_a_finite_gradient() -> None:
-    attention, place, _ = built()
+    attention, position, _ = built()
     x_BTD = noise(1, TOKENS, 8)
     queries, keys = torch.zeros(1, 2, TOKENS, 4).double(), torch.zeros(1, 2, TOKENS, 4).double()
     queries[..., 0], keys[..., 1] = 1.0, 1.0
     keys[..., -1, 0] = 1.0
-    heads = Heads(queries.requires_grad_(), keys.requires_grad_(), x_BTD.unflatten(-1, (2, 4)).transpose(1, 2))
-    mixed = attention.mix(heads, place)
+    qkv = QKV(queries.requires_grad_(), keys.requires_grad_(), x_BTD.unflatten(-1, (2, 4)).transpose(1, 2))
+    mixed = attention.attend(qkv, position)
     mixed.square().sum().backward()
     assert not mixed[..., :-1, :].any()
-    assert attention.matrix(heads, place).sum(-1)[0, 0].tolist() == pytest.approx([0.0] * (TOKENS - 1) + [1.0])
+    assert attention.effective_matrix(qkv, position).sum(-1)[0, 0].tolist() == pytest.approx(
+        [0.0] * (TOKENS - 1) + [1.0]
+    )
     assert queries.grad is not None
     assert not queries.grad[..., :-1, :].any()
 
 
 def test_a_reach_below_the_longest_sequence_is_refused() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         attention_of("cosformer", {"reach": 10})
     assert str(caught.value) == (
         "  A reach of 10 is shorter than the longest sequence, 16 tokens.\n"

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from attnlab.attention import Attention
 from attnlab.attention.dape import Dape
-from attnlab.errors import BadValue, UnknownName
+from attnlab.errors import InvalidValueError, UnknownNameError
 from attnlab.position import POSITIONS, Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.builders import attention_of, noise, pair_of
 
 Array = NDArray[np.float64]
@@ -47,9 +47,9 @@ def layer(maps: Array, weight: Array, bias: Array, symmetric: bool) -> Array:
     return written
 
 
-def looped(attention: Dape, heads: Heads, bias_HTT: Array | None) -> Array:
+def looped(attention: Dape, qkv: QKV, bias_HTT: Array | None) -> Array:
     """The weights of one sequence, from the paper's formula."""
-    queries, keys = numbers(heads.queries_BHTC[0]), numbers(heads.keys_BHSC[0])
+    queries, keys = numbers(qkv.queries_BHTC[0]), numbers(qkv.keys_BHSC[0])
     scores = queries @ keys.swapaxes(-1, -2) / np.sqrt(queries.shape[-1])
     bias = np.zeros_like(scores) if bias_HTT is None else bias_HTT
     beside = scores if bias_HTT is None else np.concatenate([scores, bias])
@@ -58,19 +58,19 @@ def looped(attention: Dape, heads: Heads, bias_HTT: Array | None) -> Array:
     first = layer(read, numbers(attention.reader.weight), numbers(attention.reader.bias), symmetric)
     f = layer(leaky(first), numbers(attention.writer.weight), numbers(attention.writer.bias), symmetric)
     corrected = scores + f if attention.form == "concat" else scores + bias + f
-    heard = np.tril(np.exp(corrected))
-    return heard / heard.sum(-1, keepdims=True)
+    reached = np.tril(np.exp(corrected))
+    return reached / reached.sum(-1, keepdims=True)
 
 
-def built(options: dict[str, Any], position: str, heads: int = 2) -> tuple[Dape, Position, Heads]:
+def built(options: dict[str, Any], position: str, heads: int = 2) -> tuple[Dape, Position, QKV]:
     attention, place = pair_of(Part(name="dape", options=options), Part(name=position), width=4 * heads, heads=heads)
     assert isinstance(attention, Dape)
-    return attention, place, attention.prepare(noise(1, 6, 4 * heads), place, Context())
+    return attention, place, attention.prepare(noise(1, 6, 4 * heads), place, LayerInputs())
 
 
 def alibi(heads: int) -> Array:
-    slopes = {2: [2.0**-4, 2.0**-8], 3: [2.0**-4, 2.0**-8, 2.0**-2]}[heads]
-    return -np.array(slopes)[:, None, None] * (np.arange(6)[:, None] - np.arange(6))
+    grads = {2: [2.0**-4, 2.0**-8], 3: [2.0**-4, 2.0**-8, 2.0**-2]}[heads]
+    return -np.array(grads)[:, None, None] * (np.arange(6)[:, None] - np.arange(6))
 
 
 OPTIONS: list[dict[str, Any]] = [
@@ -90,25 +90,25 @@ told = pytest.mark.parametrize("options", OPTIONS, ids=lambda options: str(Part(
 @told
 @pytest.mark.parametrize("heads", [2, 3])
 def test_weights_are_those_of_a_loop_over_cells(options: dict[str, Any], heads: int) -> None:
-    attention, place, projected = built(options, "alibi", heads)
-    found = numbers(attention.matrix(projected, place)[0])
-    assert np.abs(found - looped(attention, projected, alibi(heads))).max() <= 1e-12
+    attention, position, projected = built(options, "alibi", heads)
+    result = numbers(attention.effective_matrix(projected, position)[0])
+    assert np.abs(result - looped(attention, projected, alibi(heads))).max() <= 1e-12
 
 
 @told
 @pytest.mark.parametrize("position", ["none", "rotary"])
 def test_without_a_bias_only_the_scores_are_read(options: dict[str, Any], position: str) -> None:
     attention, place, projected = built(options, position)
-    found = numbers(attention.matrix(projected, place)[0])
-    assert np.abs(found - looped(attention, projected, None)).max() <= 1e-12
+    result = numbers(attention.effective_matrix(projected, place)[0])
+    assert np.abs(result - looped(attention, projected, None)).max() <= 1e-12
     assert attention.reader.weight.shape[1] == 2
 
 
 def test_the_three_forms_differ() -> None:
     matrices = []
     for form in ("residual", "concat", "add"):
-        attention, place, projected = built({"form": form}, "alibi")
-        matrices.append(attention.matrix(projected, place))
+        attention, position, projected = built({"form": form}, "alibi")
+        matrices.append(attention.effective_matrix(projected, position))
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert (matrices[one] - matrices[other]).abs().max() > 1e-4
 
@@ -119,7 +119,7 @@ def test_v2_with_a_kernel_of_one_is_v1_with_the_same_weights(position: str, padd
     one, place, projected = built({"kernel": 1}, position)
     two, *_ = built({"kernel": 1, "padding": padding}, position)
     two.load_state_dict(one.state_dict())
-    assert torch.equal(two.matrix(projected, place), one.matrix(projected, place))
+    assert torch.equal(two.effective_matrix(projected, place), one.effective_matrix(projected, place))
 
 
 @pytest.mark.parametrize("position", ["none", "alibi"])
@@ -136,37 +136,39 @@ def test_v2_that_hears_only_the_key_itself_is_v1(position: str, padding: str) ->
             wide.bias.copy_(narrow.bias)
     for mine, theirs in ((two.query, one.query), (two.key, one.key)):
         mine.load_state_dict(theirs.state_dict())
-    torch.testing.assert_close(two.matrix(projected, place), one.matrix(projected, place), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        two.effective_matrix(projected, place), one.effective_matrix(projected, place), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_a_correction_of_zero_is_softmax() -> None:
-    attention, place, projected = built({"kernel": 3}, "alibi")
+    attention, position, projected = built({"kernel": 3}, "alibi")
     softmax = attention_of("softmax", biased=True)
     softmax.fast = False
     with torch.no_grad():
         attention.writer.weight.zero_()
         attention.writer.bias.zero_()
-    assert torch.equal(attention.matrix(projected, place), softmax.matrix(projected, place))
+    assert torch.equal(attention.effective_matrix(projected, position), softmax.effective_matrix(projected, position))
 
 
 @told
 @pytest.mark.parametrize("position", ["none", "alibi", "rotary"])
 def test_what_lies_in_the_future_of_a_query_never_reaches_its_row(options: dict[str, Any], position: str) -> None:
     attention, place, projected = built(options, position)
-    before = attention.matrix(projected, place)
+    before = attention.effective_matrix(projected, place)
     for first in range(1, 6):
         keys = projected.keys_BHSC.clone()
         keys[..., first:, :] = 1e3 * noise(*keys[..., first:, :].shape, seed=7)
-        after = attention.matrix(projected._replace(keys_BHSC=keys), place)
+        after = attention.effective_matrix(projected._replace(keys_BHSC=keys), place)
         assert torch.equal(after[..., :first, :], before[..., :first, :])
 
 
 def test_the_kernel_reads_the_keys_before() -> None:
-    attention, place, projected = built({"kernel": 3, "width": 4}, "none")
-    before = attention.scores(projected, place)
+    attention, position, projected = built({"kernel": 3, "width": 4}, "none")
+    before = attention.scores(projected, position)
     keys = projected.keys_BHSC.clone()
     keys[..., 0, :] += 1
-    changed = (attention.scores(projected._replace(keys_BHSC=keys), place) - before).abs().amax((0, 1))[5]
+    changed = (attention.scores(projected._replace(keys_BHSC=keys), position) - before).abs().amax((0, 1))[5]
     assert (changed[:5] > 1e-6).all()
     assert changed[5] == 0
 
@@ -202,7 +204,7 @@ def test_it_has_as_many_weights_as_the_papers_count(heads: int, kernel: int, bia
 
 
 def test_the_add_form_reads_one_map_per_head() -> None:
-    biased = POSITIONS.entry("alibi").kind.biases
+    biased = POSITIONS.entry("alibi").cls.biases
     attention = attention_of("dape", {"form": "add", "width": 5}, biased=biased)
     assert extra(attention) == 2 * 5 + 5 * 2 + 5 + 2
 
@@ -218,12 +220,12 @@ def test_it_starts_as_torch_would_start_a_convolution() -> None:
 
 
 def test_options_it_does_not_have_or_cannot_take_are_refused() -> None:
-    with pytest.raises(UnknownName) as caught:
+    with pytest.raises(UnknownNameError) as caught:
         attention_of("dape", {"kernal": 3})
     assert str(caught.value) == (
         "  There is no option of dape 'kernal'; did you mean 'kernel'?\n  Known: form, kernel, padding, width."
     )
-    with pytest.raises(BadValue, match=r"Option 'kernel' cannot be 0\."):
+    with pytest.raises(InvalidValueError, match=r"Option 'kernel' cannot be 0\."):
         attention_of("dape", {"kernel": 0})
-    with pytest.raises(BadValue, match=r"Input should be 'causal' or 'symmetric'\. Default: 'causal'\."):
+    with pytest.raises(InvalidValueError, match=r"Input should be 'causal' or 'symmetric'\. Default: 'causal'\."):
         attention_of("dape", {"padding": "none"})

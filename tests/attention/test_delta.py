@@ -14,7 +14,7 @@ from attnlab.attention.delta import Delta, DeltaNet, GatedDelta, Kda
 from attnlab.attention.ops.delta_rule import Rule, closed, unit
 from attnlab.attention.ops.modifiers import rms_norm
 from attnlab.specs import Modifiers, Part
-from attnlab.tensors import Context, Heads, Site
+from attnlab.tensors import QKV, LayerContext, LayerInputs
 from tests.builders import attention_of, noise, pair_of, position_of, seeded
 
 MODES = [
@@ -59,7 +59,7 @@ def recurrence(attention: DeltaNet, x_TD: Tensor, heads: int) -> Tensor:
             mixed = query @ state
             read.append(attention.gain_V * mixed / (mixed.square().mean() + 1e-5).sqrt())
         out.append(torch.stack(read))
-    return torch.cat(out, -1) @ attention.output.weight.T
+    return torch.cat(out, -1) @ attention.out_proj.weight.T
 
 
 def decay(attention: DeltaNet, x_D: Tensor, head: int, keys: slice) -> Tensor:
@@ -78,7 +78,7 @@ def test_the_layer_is_its_recurrence(part: Part, fast: bool) -> None:
     attention = built(part)
     attention.fast = fast
     x_BTD = noise(1, 21, 8)
-    out = attention(x_BTD, position_of("none"), Context()).stream_BTD
+    out = attention(x_BTD, position_of("none"), LayerInputs()).output_BTD
     assert (out[0] - recurrence(attention, x_BTD[0], 2)).abs().max() < 1e-9
 
 
@@ -88,7 +88,7 @@ def test_a_key_written_twice_holds_its_second_value_alone() -> None:
     keys = torch.stack([one, two, one, three])[None, None]
     queries = torch.stack([one, two, one, one])[None, None] / 100.0
     strength = torch.ones(1, 1, 4, 1, dtype=torch.float64)
-    matrix = attention.matrix(Heads(queries, keys, noise(1, 1, 4, 4), (strength,)), position_of("none"))[0, 0]
+    matrix = attention.effective_matrix(QKV(queries, keys, noise(1, 1, 4, 4), (strength,)), position_of("none"))[0, 0]
     expected = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]], dtype=torch.float64)
     torch.testing.assert_close(matrix, expected, rtol=0, atol=1e-6)
 
@@ -97,17 +97,17 @@ def test_a_strength_of_two_turns_a_key_to_its_opposite() -> None:
     attention = built(Part(name="delta", options={"negative": True}))
     key = torch.tensor([100.0, 0, 0, 0], dtype=torch.float64).expand(1, 1, 5, 4)
     strength = torch.full((1, 1, 5, 1), 2.0, dtype=torch.float64)
-    matrix = attention.matrix(Heads(key / 100, key, noise(1, 1, 5, 4), (strength,)), position_of("none"))[0, 0]
+    matrix = attention.effective_matrix(QKV(key / 100, key, noise(1, 1, 5, 4), (strength,)), position_of("none"))[0, 0]
     torch.testing.assert_close(matrix[4], torch.tensor([2.0, -2, 2, -2, 2], dtype=torch.float64), rtol=0, atol=1e-6)
 
 
 def test_keys_are_of_unit_length_even_under_qk_norm() -> None:
-    where = Site(width=32, heads=2, generator=seeded(), modifiers=Modifiers(qk_norm=True))
+    where = LayerContext(width=32, heads=2, generator=seeded(), modifiers=Modifiers(qk_norm=True))
     attention = Delta(where, negative=True).double()
     nowhere = position_of("none", width=32)
-    heads = attention.prepare(noise(1, 200, 32), nowhere, Context())
-    assert float(heads.keys_BHSC.norm(dim=-1).detach().mean()) > 3.9
-    assert float(attention.matrix(heads, nowhere).detach().abs().max()) < 10
+    qkv = attention.prepare(noise(1, 200, 32), nowhere, LayerInputs())
+    assert float(qkv.keys_BHSC.norm(dim=-1).detach().mean()) > 3.9
+    assert float(attention.effective_matrix(qkv, nowhere).detach().abs().max()) < 10
 
 
 @told
@@ -115,16 +115,16 @@ def test_qk_norm_says_nothing_but_for_the_epsilons(part: Part) -> None:
     plain = built(part, width=16)
     worn = built(part, width=16)
     nowhere = position_of("none", width=16)
-    heads = plain.prepare(noise(2, 50, 16), nowhere, Context())
+    qkv = plain.prepare(noise(2, 50, 16), nowhere, LayerInputs())
     gain_H11 = torch.tensor([0.5, 3.0], dtype=torch.float64)[:, None, None]
     # Values a million times as large leave the epsilon of the norm behind.
-    loud = heads._replace(values_BHSC=1e6 * heads.values_BHSC)
-    normed = loud._replace(queries_BHTC=gain_H11 * rms_norm(heads.queries_BHTC), keys_BHSC=rms_norm(heads.keys_BHSC))
+    loud = qkv._replace(values_BHSC=1e6 * qkv.values_BHSC)
+    normed = loud._replace(queries_BHTC=gain_H11 * rms_norm(qkv.queries_BHTC), keys_BHSC=rms_norm(qkv.keys_BHSC))
     before, after = (
-        one.finish(one.mix(given, nowhere), noise(2, 50, 16)) for one, given in ((plain, loud), (worn, normed))
+        one.output(one.attend(given, nowhere), noise(2, 50, 16)) for one, given in ((plain, loud), (worn, normed))
     )
     assert (after - before).abs().max() < 1e-3 * before.abs().max()
-    assert "qk_norm" in plain.unheard
+    assert "qk_norm" in plain.unsupported_modifiers
 
 
 def test_longer_keys_would_make_the_weights_grow_without_bound() -> None:
@@ -137,7 +137,9 @@ def test_longer_keys_would_make_the_weights_grow_without_bound() -> None:
 def test_states_start_with_memories_short_and_long(name: str) -> None:
     attention = attention_of(name, width=64, heads=16)
     with torch.no_grad():
-        forgetting = attention.prepare(noise(4, 32, 64, dtype=torch.float32), position_of("none"), Context()).extra[1]
+        forgetting = attention.prepare(noise(4, 32, 64, dtype=torch.float32), position_of("none"), LayerInputs()).extra[
+            1
+        ]
     assert forgetting.max() < 0
     horizons = 1 / -forgetting.flatten()
     assert float(horizons.quantile(0.9)) > 20
@@ -160,7 +162,7 @@ def test_a_state_that_forgets_at_once_hears_itself_alone() -> None:
     assert isinstance(attention, GatedDelta)
     nn.init.constant_(attention.step_H, 1e4)
     nowhere = position_of("none")
-    matrix = attention.matrix(attention.prepare(noise(1, 9, 8), nowhere, Context()), nowhere)
+    matrix = attention.effective_matrix(attention.prepare(noise(1, 9, 8), nowhere, LayerInputs()), nowhere)
     assert not matrix.tril(-1).any()
     assert matrix.diagonal(dim1=-2, dim2=-1).all()
 

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from attnlab.attention.differential import Differential
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads, Site
+from attnlab.tensors import QKV, LayerContext, LayerInputs
 from tests.builders import attention_of, noise, pair_of, seeded
 
 
-def built(position: str = "none") -> tuple[Differential, Position, Heads]:
+def built(position: str = "none") -> tuple[Differential, Position, QKV]:
     attention, place = pair_of(Part(name="differential"), Part(name=position))
     assert isinstance(attention, Differential)
-    return attention, place, attention.prepare(noise(1, 6, 8), place, Context())
+    return attention, place, attention.prepare(noise(1, 6, 8), place, LayerInputs())
 
 
 @torch.no_grad()
@@ -30,7 +30,7 @@ def share(attention: Differential) -> float:
 
 @torch.no_grad()
 def test_weights_are_those_of_a_loop() -> None:
-    attention, place, heads = built()
+    attention, position, qkv = built()
     x_TD, matrix = noise(1, 6, 8)[0], torch.zeros(2, 6, 6, dtype=torch.float64)
     for head in range(2):
         for sign, branch in ((1.0, 0), (-share(attention), 1)):
@@ -40,19 +40,19 @@ def test_weights_are_those_of_a_loop() -> None:
                 parts = [math.exp(float(queries[i] @ keys[j]) / math.sqrt(2)) for j in range(i + 1)]
                 for j, part in enumerate(parts):
                     matrix[head, i, j] += sign * part / sum(parts)
-    torch.testing.assert_close(attention.matrix(heads, place)[0], matrix, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], matrix, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("position", ["none", "alibi", "rotary"])
 def test_every_row_sums_to_one_less_the_share(position: str) -> None:
-    attention, place, heads = built(position)
-    matrix = attention.matrix(heads, place)
+    attention, place, qkv = built(position)
+    matrix = attention.effective_matrix(qkv, place)
     torch.testing.assert_close(matrix.sum(-1), torch.full_like(matrix[..., 0], 1 - share(attention)))
 
 
 @pytest.mark.parametrize(("layer", "base"), [(0, 0.2), (1, 0.355509), (2, 0.470713), (27, 0.799818)])
 def test_layers_are_counted_from_zero(layer: int, base: float) -> None:
-    attention = Differential(Site(width=8, heads=2, layer=layer, layers=28, generator=seeded()))
+    attention = Differential(LayerContext(width=8, heads=2, layer=layer, layers=28, generator=seeded()))
     assert attention.base == pytest.approx(base, abs=1e-6)
     assert attention.share().item() == pytest.approx(share(attention), abs=1e-6)
 
@@ -62,8 +62,8 @@ def test_what_a_head_writes_is_normed_and_scaled() -> None:
     attention.gain_C.data.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     x = noise(1, 2, 5, 4)
     size = (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
-    expected = attention.output(attention.join((1 - 0.2) * x / size * attention.gain_C))
-    torch.testing.assert_close(attention.finish(x, noise(1, 5, 8)), expected)
+    expected = attention.out_proj(attention.join((1 - 0.2) * x / size * attention.gain_C))
+    torch.testing.assert_close(attention.output(x, noise(1, 5, 8)), expected)
 
 
 def test_it_learns_four_vectors_and_a_gain() -> None:
@@ -79,6 +79,8 @@ def test_the_vectors_start_small() -> None:
 
 
 def test_channels_that_do_not_halve_are_refused() -> None:
-    with pytest.raises(BadValue, match="Two branches need an even number of channels per head, not 3") as caught:
+    with pytest.raises(
+        InvalidValueError, match="Two branches need an even number of channels per head, not 3"
+    ) as caught:
         attention_of("differential", width=6, heads=2)
     assert caught.value.hint == "With 2 heads, use a width that is a multiple of 4."

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from attnlab.attention.entmax import bisected, entmax, threshold
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from tests.attention.row_reference import assert_follows, learned, looped, normalised, stirred
 from tests.builders import attention_of, noise
 
@@ -36,9 +36,9 @@ def defined(scores: Sequence[float], alpha: float) -> list[float]:
 
 def wanted_slopes(weights: Tensor, wanted: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """The published backward: of scores, and of alpha."""
-    slope = torch.where(weights > 0, weights ** (2 - alpha), torch.zeros_like(weights))
-    skewed = slope / slope.sum(-1, keepdim=True)
-    of_scores = slope * (wanted - (skewed * wanted).sum(-1, keepdim=True))
+    grad = torch.where(weights > 0, weights ** (2 - alpha), torch.zeros_like(weights))
+    skewed = grad / grad.sum(-1, keepdim=True)
+    of_scores = grad * (wanted - (skewed * wanted).sum(-1, keepdim=True))
     terms = torch.xlogy(weights, weights)
     by_size = (weights - skewed) / (alpha - 1) ** 2
     by_entropy = (terms - skewed * terms.sum(-1, keepdim=True)) / (alpha - 1)
@@ -57,10 +57,10 @@ def test_sparsemax_is_entmax_two() -> None:
 
 def test_adaptive_starts_at_one_and_a_half_and_each_head_goes_its_own_way() -> None:
     assert_follows("entmax", lambda scores, _: defined(scores, 1.5), {"alpha": "adaptive"})
-    attention, nowhere, heads = stirred("entmax", {"alpha": "adaptive"})
+    attention, nowhere, qkv = stirred("entmax", {"alpha": "adaptive"})
     alphas = [1 + 1 / (1 + math.exp(-a)) for a in attention.get_parameter("alpha_H").tolist()]
-    expected = looped(heads, lambda scores, head: defined(scores, alphas[head]))
-    torch.testing.assert_close(attention.matrix(heads, nowhere), expected)
+    expected = looped(qkv, lambda scores, head: defined(scores, alphas[head]))
+    torch.testing.assert_close(attention.effective_matrix(qkv, nowhere), expected)
 
 
 def test_known_rows() -> None:
@@ -107,8 +107,8 @@ def test_slopes_pass_through_lanes() -> None:
 
     together = vmap(grad(loss, argnums=(0, 1)))(scores, alphas)
     for lane in range(3):
-        for found, expected in zip(together, grad(loss, argnums=(0, 1))(scores[lane], alphas[lane]), strict=True):
-            torch.testing.assert_close(found[lane], expected)
+        for result, expected in zip(together, grad(loss, argnums=(0, 1))(scores[lane], alphas[lane]), strict=True):
+            torch.testing.assert_close(result[lane], expected)
 
 
 def test_more_alpha_is_more_zeros_and_softmax_is_the_limit() -> None:
@@ -159,5 +159,5 @@ def test_adaptive_learns_one_number_per_head() -> None:
 
 
 def test_softmax_is_not_an_alpha() -> None:
-    with pytest.raises(BadValue, match=r"Option 'alpha' cannot be 1\.0\."):
+    with pytest.raises(InvalidValueError, match=r"Option 'alpha' cannot be 1\.0\."):
         attention_of("entmax", {"alpha": 1.0})

@@ -13,9 +13,9 @@ from torch import Tensor
 from attnlab.attention import Attention
 from attnlab.attention.expressive import Expressive
 from attnlab.attention.expressive import rational as fused
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads, causal_at
+from attnlab.tensors import QKV, LayerInputs, causal_mask_at
 from tests.builders import attention_of, noise, pair_of, position_of, seeded
 
 Array = NDArray[np.float64]
@@ -29,8 +29,8 @@ def rational(z: Array, factor: Array | float = 1.0) -> Array:
     magnitude = np.abs(z)
     with np.errstate(divide="ignore"):
         f = np.where(magnitude <= 1, magnitude**2 / (1 + magnitude**2), 1 / (1 + (1 / magnitude) ** 2))
-    heard = np.tril(f * factor)
-    return heard / heard.sum(-1, keepdims=True)
+    reached = np.tril(f * factor)
+    return reached / reached.sum(-1, keepdims=True)
 
 
 def slopes(z: Array, weights: Array, loss: Array) -> tuple[Array, Array]:
@@ -40,11 +40,11 @@ def slopes(z: Array, weights: Array, loss: Array) -> tuple[Array, Array]:
     return reach, np.sign(z) * reach * (loss - (weights * loss).sum(-1, keepdims=True))
 
 
-def reading(z_TS: Tensor) -> tuple[Attention, Heads]:
+def reading(z_TS: Tensor) -> tuple[Attention, QKV]:
     """An attention of scale one and heads whose products are exactly the given numbers."""
     attention = attention_of("expressive", {"scale": 1.0}, width=z_TS.shape[-1], heads=1)
     identity = torch.eye(z_TS.shape[-1], dtype=z_TS.dtype)[None, None]
-    return attention, Heads(z_TS[None, None], identity, identity)
+    return attention, QKV(z_TS[None, None], identity, identity)
 
 
 def spread(low: float, high: float, seed: int) -> Tensor:
@@ -58,9 +58,9 @@ def spread(low: float, high: float, seed: int) -> Tensor:
 @pytest.mark.parametrize("fast", [True, False])
 def test_weights_are_the_rational_form_over_forty_orders_of_magnitude(reach: str, seed: int, fast: bool) -> None:
     z_TS = spread(*RANGES[reach], seed).requires_grad_()
-    attention, heads = reading(z_TS)
+    attention, qkv = reading(z_TS)
     attention.fast = fast
-    weights = attention.weights(heads, position_of("none"))[0, 0]
+    weights = attention.weights(qkv, position_of("none"))[0, 0]
     expected = rational(z_TS.detach().double().numpy())
     assert np.abs(weights.detach().double().numpy() - expected).max() <= 1e-6
     loss_TS = torch.rand(N, N, generator=seeded(9))
@@ -75,23 +75,23 @@ def test_weights_are_the_rational_form_over_forty_orders_of_magnitude(reach: str
 
 @pytest.mark.parametrize("size", [1e-20, 1e-10, 1e-4, 1.0, 1e4, 1e10, 1e20])
 def test_equal_sizes_share_equally(size: float) -> None:
-    attention, heads = reading(torch.full((4, 4), size))
-    weights = attention.weights(heads, position_of("none"))[0, 0]
+    attention, qkv = reading(torch.full((4, 4), size))
+    weights = attention.weights(qkv, position_of("none"))[0, 0]
     assert np.abs(weights.double().numpy() - np.tril(np.ones((4, 4))) / np.arange(1, 5)[:, None]).max() <= 1e-7
 
 
 def test_small_scores_weigh_by_their_squares_however_small() -> None:
     row = torch.tensor([[1.0, 2.0, 3.0]]).expand(3, 3)
     for size in (1e-3, 1e-8, 1e-18):
-        attention, heads = reading(row * size)
-        weights = attention.weights(heads, position_of("none"))[0, 0, 2]
+        attention, qkv = reading(row * size)
+        weights = attention.weights(qkv, position_of("none"))[0, 0, 2]
         torch.testing.assert_close(weights, torch.tensor([1.0, 4.0, 9.0]) / 14, rtol=1e-5, atol=1e-6)
 
 
 def test_a_row_of_zeros_is_uniform_and_its_gradient_finite() -> None:
     z_TS = torch.zeros(4, 4, requires_grad=True)
-    attention, heads = reading(z_TS)
-    weights = attention.weights(heads, position_of("none"))[0, 0]
+    attention, qkv = reading(z_TS)
+    weights = attention.weights(qkv, position_of("none"))[0, 0]
     torch.testing.assert_close(weights, torch.ones(4, 4).tril() / torch.arange(1, 5)[:, None])
     weights.square().sum().backward()
     assert z_TS.grad is not None
@@ -99,45 +99,45 @@ def test_a_row_of_zeros_is_uniform_and_its_gradient_finite() -> None:
 
 
 def test_an_orthogonal_key_is_not_heard() -> None:
-    attention, heads = reading(torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 1e-9, 0.0]]))
-    weights = attention.weights(heads, position_of("none"))[0, 0]
+    attention, qkv = reading(torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 1e-9, 0.0]]))
+    weights = attention.weights(qkv, position_of("none"))[0, 0]
     expected = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
     assert (weights - expected).abs().max() <= 1e-28
 
 
 def test_a_masked_key_of_any_strength_changes_nothing() -> None:
     z_TS = noise(5, 5, dtype=torch.float32)
-    attention, heads = reading(z_TS)
-    weights = attention.weights(heads, position_of("none"))
+    attention, qkv = reading(z_TS)
+    weights = attention.weights(qkv, position_of("none"))
     for size in (0.0, 1e-30, 1e20):
-        attention, heads = reading(torch.where(torch.ones(5, 5).tril() > 0, z_TS, torch.tensor(size)))
-        assert torch.equal(attention.weights(heads, position_of("none")), weights)
+        attention, qkv = reading(torch.where(torch.ones(5, 5).tril() > 0, z_TS, torch.tensor(size)))
+        assert torch.equal(attention.weights(qkv, position_of("none")), weights)
 
 
 def test_the_sign_of_every_single_score_is_unheard() -> None:
     z_TS = noise(7, 7)
     sign_TS = torch.randint(2, (7, 7), generator=seeded(5)) * 2.0 - 1
-    attention, heads = reading(z_TS)
+    attention, qkv = reading(z_TS)
     _, flipped = reading(z_TS * sign_TS)
     position = position_of("none")
-    assert torch.equal(attention.weights(heads, position), attention.weights(flipped, position))
+    assert torch.equal(attention.weights(qkv, position), attention.weights(flipped, position))
 
 
 def test_queries_turned_round_answer_the_same() -> None:
     attention, position = pair_of(Part(name="expressive"), Part(name="none"))
     x_BTD = noise(2, 6, 8)
-    before = attention(x_BTD, position, Context()).stream_BTD
+    before = attention(x_BTD, position, LayerInputs()).output_BTD
     with torch.no_grad():
         attention.query.weight.neg_()
-    assert torch.equal(attention(x_BTD, position, Context()).stream_BTD, before)
+    assert torch.equal(attention(x_BTD, position, LayerInputs()).output_BTD, before)
 
 
 @pytest.mark.parametrize(("options", "factor"), [({}, 0.5), ({"scale": 1.0}, 1.0), ({"scale": 3.0}, 3.0)])
 def test_the_scale_stands_before_the_square(options: dict[str, float], factor: float) -> None:
     attention, position = pair_of(Part(name="expressive", options=options), Part(name="none"))
-    heads = attention.prepare(noise(2, 6, 8), position, Context())
-    weights = attention.weights(heads, position).detach().numpy()
-    products = (heads.queries_BHTC @ heads.keys_BHSC.mT).detach().numpy()
+    qkv = attention.prepare(noise(2, 6, 8), position, LayerInputs())
+    weights = attention.weights(qkv, position).detach().numpy()
+    products = (qkv.queries_BHTC @ qkv.keys_BHSC.mT).detach().numpy()
     assert np.abs(weights - rational(factor * products)).max() <= 1e-12
 
 
@@ -145,8 +145,8 @@ def test_larger_scores_flatten_the_rows() -> None:
     z_TS = noise(8, 8)
     entropies = []
     for scale in (0.1, 1.0, 10.0, 1000.0):
-        attention, heads = reading(scale * z_TS)
-        last = attention.weights(heads, position_of("none"))[0, 0, -1]
+        attention, qkv = reading(scale * z_TS)
+        last = attention.weights(qkv, position_of("none"))[0, 0, -1]
         entropies.append(-(last * last.log()).sum().item() / math.log(8))
     assert entropies == sorted(entropies)
     assert entropies[-1] > 0.99
@@ -154,9 +154,9 @@ def test_larger_scores_flatten_the_rows() -> None:
 
 def test_alibi_multiplies_after_the_square() -> None:
     attention, position = pair_of(Part(name="expressive"), Part(name="alibi"))
-    heads = attention.prepare(noise(2, 9, 8), position, Context())
-    weights = attention.weights(heads, position).detach().numpy()
-    z = (heads.queries_BHTC @ heads.keys_BHSC.mT / 2).detach().numpy()
+    qkv = attention.prepare(noise(2, 9, 8), position, LayerInputs())
+    weights = attention.weights(qkv, position).detach().numpy()
+    z = (qkv.queries_BHTC @ qkv.keys_BHSC.mT / 2).detach().numpy()
     far = np.arange(9)[:, None] - np.arange(9)
     factor = np.exp(-np.array([2.0**-4, 2.0**-8])[:, None, None] * far)
     assert np.abs(weights - rational(z, factor)).max() <= 1e-12
@@ -164,22 +164,22 @@ def test_alibi_multiplies_after_the_square() -> None:
 
 def test_a_slope_of_almost_nothing_is_no_position() -> None:
     attention, position = pair_of(Part(name="expressive"), Part(name="alibi", options={"octaves": 900.0}))
-    heads = attention.prepare(noise(1, 6, 8), position, Context())
-    assert torch.equal(attention.weights(heads, position), attention.weights(heads, position_of("none")))
+    qkv = attention.prepare(noise(1, 6, 8), position, LayerInputs())
+    assert torch.equal(attention.weights(qkv, position), attention.weights(qkv, position_of("none")))
 
 
 def test_the_jacobian_is_the_one_of_the_rational_form() -> None:
     z_S = noise(6)
 
     def weights(row_S: Tensor) -> Tensor:
-        attention, heads = reading(torch.cat([torch.ones(5, 6, dtype=torch.float64), row_S[None]]))
-        return attention.weights(heads, position_of("none"))[0, 0, 5]
+        attention, qkv = reading(torch.cat([torch.ones(5, 6, dtype=torch.float64), row_S[None]]))
+        return attention.weights(qkv, position_of("none"))[0, 0, 5]
 
-    found = torch.autograd.functional.jacobian(weights, z_S)
+    result = torch.autograd.functional.jacobian(weights, z_S)
     f = z_S.square() / (1 + z_S.square())
-    slope, total, w = 2 * z_S / (1 + z_S.square()).square(), f.sum(), f / f.sum()
-    expected = (torch.eye(6, dtype=torch.float64) - w[:, None]) * slope / total
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
+    grad, total, w = 2 * z_S / (1 + z_S.square()).square(), f.sum(), f / f.sum()
+    expected = (torch.eye(6, dtype=torch.float64) - w[:, None]) * grad / total
+    torch.testing.assert_close(result, expected, rtol=1e-11, atol=1e-12)
 
 
 def test_it_has_no_more_weights_than_softmax() -> None:
@@ -191,7 +191,7 @@ def test_it_has_no_more_weights_than_softmax() -> None:
 
 @pytest.mark.parametrize("scale", [0.0, -1.0])
 def test_a_scale_that_is_not_positive_is_refused(scale: float) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         attention_of("expressive", {"scale": scale})
     assert str(caught.value) == (
         f"  Option 'scale' cannot be {scale!r}.\n  Input should be greater than 0. Default: None."
@@ -206,10 +206,10 @@ def test_the_written_out_way_back_is_that_of_the_numbers() -> None:
 
 
 def test_a_row_of_zeros_is_uniform_by_either_path() -> None:
-    attention, heads = reading(torch.zeros(4, 4))
+    attention, qkv = reading(torch.zeros(4, 4))
     for fast in (True, False):
         attention.fast = fast
-        weights = attention.weights(heads, position_of("none"))[0, 0]
+        weights = attention.weights(qkv, position_of("none"))[0, 0]
         torch.testing.assert_close(weights, torch.ones(4, 4).tril() / torch.arange(1, 5)[:, None])
 
 
@@ -228,27 +228,29 @@ def test_the_fast_path_runs_in_lanes() -> None:
 
 def test_asked_rows_hear_nothing_of_later_keys() -> None:
     z_BHPS = noise(2, 1, 3, 7)
-    heard = causal_at(torch.tensor([[0, 3, 6], [5, 1, 2]]), 7, 4)
-    f = (z_BHPS.square() / (1 + z_BHPS.square())).masked_fill(~heard, 0.0)
-    weights = fused(z_BHPS.masked_fill(~heard, torch.inf), heard=heard)
+    reached = causal_mask_at(torch.tensor([[0, 3, 6], [5, 1, 2]]), 7, 4)
+    f = (z_BHPS.square() / (1 + z_BHPS.square())).masked_fill(~reached, 0.0)
+    weights = fused(z_BHPS.masked_fill(~reached, torch.inf), reached=reached)
     torch.testing.assert_close(weights, f / f.sum(-1, keepdim=True), rtol=1e-12, atol=1e-12)
 
 
 def test_asked_rows_beyond_the_room_go_by_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    attention, place = pair_of(Part(name="expressive"), Part(name="none"))
+    attention, position = pair_of(Part(name="expressive"), Part(name="none"))
     assert isinstance(attention, Expressive)
-    asked_BP = torch.tensor([[1, 4, 9], [0, 2, 3]])
-    heads = attention.prepare(noise(2, 12, 8), place, Context())
+    query_positions_BP = torch.tensor([[1, 4, 9], [0, 2, 3]])
+    qkv = attention.prepare(noise(2, 12, 8), position, LayerInputs())
     with torch.no_grad():
-        held = attention.mix_asked(heads, place, asked_BP)
+        stored = attention.attend_queries(qkv, position, query_positions_BP)
         monkeypatch.setattr(attention, "room", 2 * 2 * 12 * 2)
         rows: list[int] = []
         products = attention.products
 
-        def watched(chunk: Heads) -> Tensor:
+        def watched(chunk: QKV) -> Tensor:
             rows.append(chunk.queries_BHTC.shape[-2])
             return products(chunk)
 
         monkeypatch.setattr(attention, "products", watched)
-        torch.testing.assert_close(attention.mix_asked(heads, place, asked_BP), held, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            attention.attend_queries(qkv, position, query_positions_BP), stored, rtol=1e-12, atol=1e-12
+        )
     assert rows == [2, 1]

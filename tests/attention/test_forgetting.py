@@ -10,20 +10,20 @@ import torch
 from attnlab.attention.forgetting import Forgetting
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.builders import attention_of, noise, pair_of
 
 
-def built(start: float, tokens: int = 7, position: str = "none") -> tuple[Forgetting, Position, Heads]:
+def built(start: float, tokens: int = 7, position: str = "none") -> tuple[Forgetting, Position, QKV]:
     attention, place = pair_of(Part(name="forgetting", options={"start": start}), Part(name=position))
     assert isinstance(attention, Forgetting)
-    return attention, place, attention.prepare(noise(1, tokens, 8), place, Context())
+    return attention, place, attention.prepare(noise(1, tokens, 8), place, LayerInputs())
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("start", [0.0, 4.0, -2.0])
 def test_a_key_is_heard_by_the_product_of_the_gates_after_it(start: float) -> None:
-    attention, place, heads = built(start)
+    attention, position, qkv = built(start)
     x_TD, matrix = noise(1, 7, 8)[0], torch.zeros(2, 7, 7, dtype=torch.float64)
     for head in range(2):
         rows = slice(4 * head, 4 * head + 4)
@@ -33,24 +33,26 @@ def test_a_key_is_heard_by_the_product_of_the_gates_after_it(start: float) -> No
             for j in range(i + 1):
                 matrix[head, i, j] = math.prod(gates[j + 1 : i + 1]) * math.exp(float(queries[i] @ keys[j]) / 2)
     expected = matrix / matrix.sum(-1, keepdim=True)
-    torch.testing.assert_close(attention.matrix(heads, place)[0], expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("position", ["none", "alibi", "rotary"])
 def test_open_gates_are_softmax(position: str) -> None:
-    attention, place, heads = built(60.0, position=position)
+    attention, place, qkv = built(60.0, position=position)
     softmax = attention_of("softmax", biased=position == "alibi").double()
-    assert (attention.matrix(heads, place) - softmax.matrix(heads._replace(extra=()), place)).abs().max() <= 1e-12
+    assert (
+        attention.effective_matrix(qkv, place) - softmax.effective_matrix(qkv._replace(extra=()), place)
+    ).abs().max() <= 1e-12
 
 
 def test_shut_gates_hear_only_the_token_itself() -> None:
-    attention, place, heads = built(-60.0)
-    assert (attention.matrix(heads, place) - torch.eye(7)).abs().max() <= 1e-12
+    attention, position, qkv = built(-60.0)
+    assert (attention.effective_matrix(qkv, position) - torch.eye(7)).abs().max() <= 1e-12
 
 
 def test_the_sums_are_kept_in_single_precision() -> None:
-    attention, place, _ = built(0.0, 200)
-    half = attention.bfloat16().prepare(noise(1, 200, 8).bfloat16(), place, Context())
+    attention, position, _ = built(0.0, 200)
+    half = attention.bfloat16().prepare(noise(1, 200, 8).bfloat16(), position, LayerInputs())
     assert half.extra[0].dtype == torch.float32
     assert (half.extra[0].diff(dim=-1) < 0).all()
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from attnlab.attention import ATTENTIONS, Attention
 from attnlab.attention.gpam import Gpam
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads, causal
+from attnlab.tensors import QKV, LayerInputs, causal_mask
 from tests.builders import attention_of, noise, pair_of
 
 MODES: list[dict[str, Any]] = [
@@ -28,10 +28,10 @@ MODES: list[dict[str, Any]] = [
 told = pytest.mark.parametrize("options", MODES, ids=lambda options: str(Part(name="gpam", options=options)))
 
 
-def built(options: dict[str, Any], position: str = "none") -> tuple[Gpam, Position, Heads]:
+def built(options: dict[str, Any], position: str = "none") -> tuple[Gpam, Position, QKV]:
     attention, place = pair_of(Part(name="gpam", options=options), Part(name=position))
     assert isinstance(attention, Gpam)
-    return attention, place, attention.prepare(noise(1, 6, 8), place, Context())
+    return attention, place, attention.prepare(noise(1, 6, 8), place, LayerInputs())
 
 
 def weighed(options: dict[str, Any]) -> tuple[float, float]:
@@ -57,9 +57,9 @@ def looped(attention: Gpam, x_TD: Tensor, plus: float, minus: float) -> list[lis
             if len(attention.negative) == 2:
                 turned = turned @ attention.negative[0][head]
             negative = torch.clamp(turned, min=0) @ attention.negative[-1][head]
-            heard = softmaxed([float(queries[i] @ keys[j]) / 2 for j in range(i + 1)])
+            reached = softmaxed([float(queries[i] @ keys[j]) / 2 for j in range(i + 1)])
             subtracted = softmaxed([float(negative @ keys[j]) / 2 for j in range(i + 1)])
-            row = [(1 + plus) * p - minus * n for p, n in zip(heard, subtracted, strict=True)]
+            row = [(1 + plus) * p - minus * n for p, n in zip(reached, subtracted, strict=True)]
             matrix.append(row + [0.0] * (len(x_TD) - i - 1))
         matrices.append(matrix)
     return matrices
@@ -67,9 +67,9 @@ def looped(attention: Gpam, x_TD: Tensor, plus: float, minus: float) -> list[lis
 
 @told
 def test_weights_are_those_of_a_loop(options: dict[str, Any]) -> None:
-    attention, place, heads = built(options)
+    attention, position, qkv = built(options)
     expected = torch.tensor(looped(attention, noise(1, 6, 8)[0], *weighed(options)), dtype=torch.float64)
-    torch.testing.assert_close(attention.matrix(heads, place)[0], expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("lambdas", ["tied", "untied", "trainable", "trainable-untied"])
@@ -81,25 +81,25 @@ def test_lambdas_of_zero_are_softmax_exactly(lambdas: str, position: str, dtype:
     softmax.fast = False
     softmax.load_state_dict({name: weight for name, weight in gpam.state_dict().items() if name.endswith("weight")})
     x_BTD = noise(3, 7, 8, dtype=dtype)
-    outs = [one.to(dtype)(x_BTD, place.to(dtype), Context(), trace=True) for one in (gpam, softmax)]
-    assert torch.equal(outs[0].stream_BTD, outs[1].stream_BTD)
+    outs = [one.to(dtype)(x_BTD, place.to(dtype), LayerInputs(), trace=True) for one in (gpam, softmax)]
+    assert torch.equal(outs[0].output_BTD, outs[1].output_BTD)
     assert torch.equal(outs[0].weights_BHTS[0], outs[1].weights_BHTS[0])
 
 
 @told
 @pytest.mark.parametrize("position", ["none", "alibi", "rotary"])
 def test_every_row_sums_to_one_plus_plus_less_minus(options: dict[str, Any], position: str) -> None:
-    attention, place, heads = built(options, position)
+    attention, place, qkv = built(options, position)
     plus, minus = weighed(options)
-    matrix = attention.matrix(heads, place)
+    matrix = attention.effective_matrix(qkv, place)
     torch.testing.assert_close(matrix.sum(-1), torch.full_like(matrix[..., 0], 1 + plus - minus))
     torch.testing.assert_close(matrix[..., 0, 0], torch.full_like(matrix[..., 0, 0], 1 + plus - minus))
 
 
 def test_entries_fill_their_range_and_never_leave_it() -> None:
-    attention, place, heads = built({"lambdas": "untied", "plus": 1.0, "minus": 0.5})
-    sharp = heads._replace(queries_BHTC=200 * heads.queries_BHTC)
-    matrix = attention.matrix(sharp, place)
+    attention, position, qkv = built({"lambdas": "untied", "plus": 1.0, "minus": 0.5})
+    sharp = qkv._replace(queries_BHTC=200 * qkv.queries_BHTC)
+    matrix = attention.effective_matrix(sharp, position)
     assert matrix.min() >= -0.5 - 1e-12
     assert matrix.max() <= 2.0 + 1e-12
     assert matrix.min() < -0.49
@@ -108,11 +108,11 @@ def test_entries_fill_their_range_and_never_leave_it() -> None:
 
 def test_the_backward_is_the_exact_one() -> None:
     options = {"lambdas": "trainable-untied", "plus": 0.625, "minus": 0.75}
-    attention, _, heads = built(options)
+    attention, _, qkv = built(options)
     scores = noise(1, 2, 2, 6, 6, seed=3).requires_grad_()
-    mask = causal(6, 6, 0, torch.device("cpu"))
+    mask = causal_mask(6, 6, 0, torch.device("cpu"))
     wanted = noise(1, 2, 6, 6, seed=4)
-    (attention.normalise(scores, mask, heads) * wanted).sum().backward()
+    (attention.normalize(scores, mask, qkv) * wanted).sum().backward()
     with torch.no_grad():
         positive, negative = scores.masked_fill(~mask, -torch.inf).softmax(-1).unbind(1)
     expected_positive = 1.625 * positive * (wanted - (positive * wanted).sum(-1, keepdim=True))
@@ -126,22 +126,22 @@ def test_the_backward_is_the_exact_one() -> None:
 
 
 def test_one_tied_lambda_feels_both_branches() -> None:
-    attention, _, heads = built({"lambdas": "trainable"})
+    attention, _, qkv = built({"lambdas": "trainable"})
     assert attention.minus_H is attention.plus_H
     scores, wanted = noise(1, 2, 2, 6, 6, seed=3), noise(1, 2, 6, 6, seed=4)
-    mask = causal(6, 6, 0, torch.device("cpu"))
-    (attention.normalise(scores, mask, heads) * wanted).sum().backward()
+    mask = causal_mask(6, 6, 0, torch.device("cpu"))
+    (attention.normalize(scores, mask, qkv) * wanted).sum().backward()
     positive, negative = scores.masked_fill(~mask, -torch.inf).softmax(-1).unbind(1)
     torch.testing.assert_close(attention.plus_H.grad, (wanted * (positive - negative)).sum((0, 2, 3)))
 
 
 def test_a_negative_query_of_nothing_subtracts_the_mean() -> None:
-    attention, place, heads = built({"lambdas": "tied", "plus": 0.5})
-    silent = heads.queries_BHTC.clone()
+    attention, position, qkv = built({"lambdas": "tied", "plus": 0.5})
+    silent = qkv.queries_BHTC.clone()
     silent[:, 1] = 0
-    matrix = attention.matrix(heads._replace(queries_BHTC=silent), place)
-    softmax = (heads.queries_BHTC[:, 0] @ heads.keys_BHSC[:, 0].mT / 2).masked_fill(
-        ~causal(6, 6, 0, torch.device("cpu")), -torch.inf
+    matrix = attention.effective_matrix(qkv._replace(queries_BHTC=silent), position)
+    softmax = (qkv.queries_BHTC[:, 0] @ qkv.keys_BHSC[:, 0].mT / 2).masked_fill(
+        ~causal_mask(6, 6, 0, torch.device("cpu")), -torch.inf
     )
     mean = torch.ones(6, 6, dtype=torch.float64).tril() / torch.arange(1, 7, dtype=torch.float64)[:, None]
     torch.testing.assert_close(matrix, 1.5 * softmax.softmax(-1) - 0.5 * mean)
@@ -149,13 +149,13 @@ def test_a_negative_query_of_nothing_subtracts_the_mean() -> None:
 
 @pytest.mark.parametrize("position", ["rotary", "alibi"])
 def test_both_branches_feel_the_position(position: str) -> None:
-    attention, place, heads = built({"lambdas": "tied", "plus": 1.0}, position)
-    bare = attention.project(noise(1, 6, 8), Context())
+    attention, place, qkv = built({"lambdas": "tied", "plus": 1.0}, position)
+    bare = attention.project(noise(1, 6, 8), LayerInputs())
     for branch in (0, 1):
         turned = place.rotate(bare.queries_BHTC)[:, branch] @ place.rotate(bare.keys_BHSC)[:, 0].mT / 2
         bias = place.bias(turned, bare, 0)
         expected = turned if bias is None else turned + bias
-        torch.testing.assert_close(attention.scores(heads, place)[:, branch], expected)
+        torch.testing.assert_close(attention.scores(qkv, place)[:, branch], expected)
         assert (expected - bare.queries_BHTC[:, branch] @ bare.keys_BHSC[:, 0].mT / 2).abs().max() > 1e-2
 
 
@@ -192,7 +192,7 @@ def test_it_answers_to_dagpam() -> None:
 
 @pytest.mark.parametrize("lambdas", ["tied", "trainable"])
 def test_minus_has_no_meaning_where_the_lambdas_are_tied(lambdas: str) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         attention_of("gpam", {"lambdas": lambdas, "minus": 0.5})
     assert str(caught.value) == (
         f"  'minus' has no meaning where lambdas are {lambdas}.\n  Use untied or trainable-untied."
@@ -200,6 +200,6 @@ def test_minus_has_no_meaning_where_the_lambdas_are_tied(lambdas: str) -> None:
 
 
 def test_a_negative_lambda_is_refused() -> None:
-    with pytest.raises(BadValue, match=r"Option 'plus' cannot be -0\.5\.") as caught:
+    with pytest.raises(InvalidValueError, match=r"Option 'plus' cannot be -0\.5\.") as caught:
         attention_of("gpam", {"plus": -0.5})
     assert caught.value.hint == "Input should be greater than or equal to 0. Default: 0.5."

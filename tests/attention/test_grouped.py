@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from attnlab.attention.grouped import Grouped
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.builders import attention_of, noise, pair_of
 
 GROUPINGS: list[tuple[Any, list[int]]] = [
@@ -24,17 +24,17 @@ GROUPINGS: list[tuple[Any, list[int]]] = [
 told = pytest.mark.parametrize(("groups", "group_of"), GROUPINGS, ids=[str(groups) for groups, _ in GROUPINGS])
 
 
-def built(groups: Any) -> tuple[Grouped, Position, Heads]:
+def built(groups: Any) -> tuple[Grouped, Position, QKV]:
     part = Part(name="grouped", options={"groups": groups})
-    attention, place = pair_of(part, Part(name="none"), width=16, heads=4)
+    attention, position = pair_of(part, Part(name="none"), width=16, heads=4)
     assert isinstance(attention, Grouped)
-    return attention, place, attention.prepare(noise(1, 6, 16), place, Context())
+    return attention, position, attention.prepare(noise(1, 6, 16), position, LayerInputs())
 
 
 @torch.no_grad()
 @told
 def test_each_head_reads_its_group(groups: Any, group_of: list[int]) -> None:
-    attention, place, heads = built(groups)
+    attention, position, qkv = built(groups)
     x_TD, expected = noise(1, 6, 16)[0], torch.zeros(4, 6, 4, dtype=torch.float64)
     for head, group in enumerate(group_of):
         own, shared = slice(4 * head, 4 * head + 4), slice(4 * group, 4 * group + 4)
@@ -44,7 +44,7 @@ def test_each_head_reads_its_group(groups: Any, group_of: list[int]) -> None:
             parts = [torch.exp(query @ keys[j] / 2) for j in range(i + 1)]
             for j, part in enumerate(parts):
                 expected[head, i] += part / sum(parts) * values[j]
-    torch.testing.assert_close(attention.mix(heads, place)[0], expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(attention.attend(qkv, position)[0], expected, rtol=1e-10, atol=1e-12)
 
 
 @told
@@ -55,31 +55,31 @@ def test_it_learns_keys_and_values_for_each_group(groups: Any, group_of: list[in
 
 
 def test_two_groups_of_four_heads_have_the_weights_on_record() -> None:
-    assert Grouped.declared(64, 4, 16, groups=2) == 12_288
-    assert Grouped.declared(64, 4, 16, groups=((0, 1, 2), (3,))) == 12_288
+    assert Grouped.num_parameters(64, 4, 16, groups=2) == 12_288
+    assert Grouped.num_parameters(64, 4, 16, groups=((0, 1, 2), (3,))) == 12_288
 
 
 def test_as_many_groups_as_heads_are_softmax() -> None:
-    attention, place, heads = built(4)
+    attention, position, qkv = built(4)
     softmax = attention_of("softmax", width=16, heads=4).double()
     softmax.load_state_dict(attention.state_dict())
-    expected = softmax.matrix(softmax.prepare(noise(1, 6, 16), place, Context()), place)
-    assert (attention.matrix(heads, place) - expected).abs().max() <= 1e-12
+    expected = softmax.effective_matrix(softmax.prepare(noise(1, 6, 16), position, LayerInputs()), position)
+    assert (attention.effective_matrix(qkv, position) - expected).abs().max() <= 1e-12
 
 
 def test_groups_that_do_not_divide_are_refused() -> None:
-    with pytest.raises(BadValue, match="4 heads do not divide into 3 groups") as caught:
+    with pytest.raises(InvalidValueError, match="4 heads do not divide into 3 groups") as caught:
         built(3)
     assert caught.value.hint == "Groups that divide them: 1, 2, 4; or list the heads of each group."
 
 
 @pytest.mark.parametrize("groups", [[[0, 1]], [[0, 1], [1, 2, 3]], [[0, 1, 2, 3, 4]], [[0, 1, 2, 3], []]])
 def test_a_grouping_that_is_no_partition_is_refused(groups: Any) -> None:
-    with pytest.raises(BadValue, match="do not hold 4 heads") as caught:
+    with pytest.raises(InvalidValueError, match="do not hold 4 heads") as caught:
         built(groups)
     assert caught.value.hint == "List each of the heads 0 to 3 once, such as [[0, 1], [2, 3]]."
 
 
 def test_no_group_is_refused() -> None:
-    with pytest.raises(BadValue, match="Option 'groups' cannot be 0"):
+    with pytest.raises(InvalidValueError, match="Option 'groups' cannot be 0"):
         built(0)

@@ -10,21 +10,21 @@ import torch
 from torch import Tensor
 
 from attnlab.attention.latent import Latent
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.builders import attention_of, noise, pair_of
 
 SIZES: list[dict[str, Any]] = [{}, {"rank": 3, "turned": 4}, {"rank": 5, "turned": 0}, {"rank": 20, "turned": 6}]
 told = pytest.mark.parametrize("options", SIZES, ids=lambda options: str(Part(name="mla", options=options)))
 
 
-def built(options: dict[str, Any], position: str = "none") -> tuple[Latent, Position, Heads]:
+def built(options: dict[str, Any], position: str = "none") -> tuple[Latent, Position, QKV]:
     attention, place = pair_of(Part(name="latent", options=options), Part(name=position), width=16)
     assert isinstance(attention, Latent)
     attention.gain_R.data.copy_(1 + 0.1 * noise(*attention.gain_R.shape))
-    return attention, place, attention.prepare(noise(1, 6, 16), place, Context())
+    return attention, place, attention.prepare(noise(1, 6, 16), place, LayerInputs())
 
 
 def turn(x: Tensor, place: int) -> Tensor:
@@ -42,7 +42,7 @@ def turn(x: Tensor, place: int) -> Tensor:
 @told
 @pytest.mark.parametrize("position", ["none", "rotary"])
 def test_it_is_a_loop_over_two_parts(options: dict[str, Any], position: str) -> None:
-    attention, place, heads = built(options, position)
+    attention, place, qkv = built(options, position)
     turned, content = attention.turned, 8 - attention.turned
     expected = torch.zeros(2, 6, 8, dtype=torch.float64)
     for head in range(2):
@@ -64,18 +64,18 @@ def test_it_is_a_loop_over_two_parts(options: dict[str, Any], position: str) -> 
             expected[head, i] = sum(part * value for part, value in zip(parts, values[: i + 1], strict=True)) / sum(
                 parts
             )
-    torch.testing.assert_close(attention.mix(heads, place)[0], expected, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(attention.attend(qkv, place)[0], expected, rtol=1e-9, atol=1e-11)
 
 
 def test_only_the_last_channels_are_turned_and_they_are_shared() -> None:
     still, _, _ = built({"turned": 4})
-    turned, place, heads = built({"turned": 4}, "rotary")
-    plain = still.project(noise(1, 6, 16), Context())
-    assert torch.equal(heads.queries_BHTC[..., :4], plain.queries_BHTC[..., :4])
-    assert torch.equal(heads.keys_BHSC[..., :4], plain.keys_BHSC[..., :4])
-    assert torch.equal(heads.keys_BHSC[..., 4:], place.rotate(plain.keys_BHSC[..., 4:]))
-    assert torch.equal(heads.keys_BHSC[:, 0, :, 4:], heads.keys_BHSC[:, 1, :, 4:])
-    assert (heads.keys_BHSC[..., 4:] - plain.keys_BHSC[..., 4:]).abs().max() > 0.1
+    turned, position, qkv = built({"turned": 4}, "rotary")
+    plain = still.project(noise(1, 6, 16), LayerInputs())
+    assert torch.equal(qkv.queries_BHTC[..., :4], plain.queries_BHTC[..., :4])
+    assert torch.equal(qkv.keys_BHSC[..., :4], plain.keys_BHSC[..., :4])
+    assert torch.equal(qkv.keys_BHSC[..., 4:], position.rotate(plain.keys_BHSC[..., 4:]))
+    assert torch.equal(qkv.keys_BHSC[:, 0, :, 4:], qkv.keys_BHSC[:, 1, :, 4:])
+    assert (qkv.keys_BHSC[..., 4:] - plain.keys_BHSC[..., 4:]).abs().max() > 0.1
     assert turned.turned == 4
 
 
@@ -85,18 +85,18 @@ def test_it_learns_as_much_as_declared(options: dict[str, Any]) -> None:
     rank, turned = options.get("rank", 8), options.get("turned", 4)
     expected = 2 * 256 + 16 * rank + rank + rank * 2 * (8 - turned) + rank * 16 + 16 * turned
     assert sum(weight.numel() for weight in attention.parameters()) == expected
-    assert Latent.declared(16, 2, 16, **{"rank": None, "turned": None, **options}) == expected
+    assert Latent.num_parameters(16, 2, 16, **{"rank": None, "turned": None, **options}) == expected
 
 
 def test_keys_and_values_have_the_rank_of_the_latent() -> None:
     attention, _, _ = built({"rank": 3, "turned": 0})
-    heads = attention.project(noise(1, 40, 16), Context())
-    beside = torch.cat([attention.join(heads.keys_BHSC), attention.join(heads.values_BHSC)], dim=-1)[0]
+    qkv = attention.project(noise(1, 40, 16), LayerInputs())
+    beside = torch.cat([attention.join(qkv.keys_BHSC), attention.join(qkv.values_BHSC)], dim=-1)[0]
     assert torch.linalg.matrix_rank(beside) == 3
 
 
 @pytest.mark.parametrize(
-    ("options", "found", "hint"),
+    ("options", "result", "hint"),
     [
         ({"rank": 32}, "A rank of 32 compresses nothing: heads of full width keep 32.", "Use a rank below 28."),
         ({"rank": 28, "turned": 4}, "A rank of 28 compresses nothing", "Use a rank below 28."),
@@ -105,8 +105,8 @@ def test_keys_and_values_have_the_rank_of_the_latent() -> None:
         ({"rank": 0}, "Option 'rank' cannot be 0", "Input should be greater than or equal to 1. Default: None."),
     ],
 )
-def test_sizes_that_make_no_sense_are_refused(options: dict[str, Any], found: str, hint: str) -> None:
-    with pytest.raises(BadValue) as caught:
+def test_sizes_that_make_no_sense_are_refused(options: dict[str, Any], result: str, hint: str) -> None:
+    with pytest.raises(InvalidValueError) as caught:
         attention_of("latent", options, width=16)
-    assert found in caught.value.found
+    assert result in caught.value.problem
     assert caught.value.hint == hint

@@ -13,15 +13,15 @@ from attnlab.attention import ATTENTIONS, Attention
 from attnlab.attention.linear import positive, taylor
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.builders import attention_of, noise, pair_of
 
 TOKENS = 7
 
 
-def built(name: str, **options: Any) -> tuple[Attention, Position, Heads]:
-    attention, place = pair_of(Part(name=name, options=options), Part(name="none"))
-    return attention, place, attention.prepare(noise(1, TOKENS, 8), place, Context())
+def built(name: str, **options: Any) -> tuple[Attention, Position, QKV]:
+    attention, position = pair_of(Part(name=name, options=options), Part(name="none"))
+    return attention, position, attention.prepare(noise(1, TOKENS, 8), position, LayerInputs())
 
 
 def kernel_linear(query: Tensor, key: Tensor) -> float:
@@ -47,15 +47,15 @@ def kernel_hedgehog(query: Tensor, key: Tensor) -> float:
 )
 @pytest.mark.parametrize("fast", [True, False])
 def test_weights_are_those_of_a_loop(name: str, kernel: Any, fast: bool) -> None:
-    attention, place, heads = built(name)
+    attention, position, qkv = built(name)
     attention.fast = fast
     expected = torch.zeros(2, TOKENS, TOKENS, dtype=torch.float64)
     for head in range(2):
         for i in range(TOKENS):
-            query, keys = heads.queries_BHTC[0, head, i].detach(), heads.keys_BHSC[0, head].detach()
+            query, keys = qkv.queries_BHTC[0, head, i].detach(), qkv.keys_BHSC[0, head].detach()
             row = [kernel(query, keys[j]) for j in range(i + 1)]
             expected[head, i, : i + 1] = torch.tensor(row, dtype=torch.float64) / sum(row)
-    torch.testing.assert_close(attention.matrix(heads, place)[0], expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], expected, rtol=1e-12, atol=1e-12)
 
 
 def test_positive_features_keep_their_digits_where_they_are_small() -> None:
@@ -77,25 +77,25 @@ def test_taylor_features_are_the_triangle_of_the_products() -> None:
 
 
 def test_based_can_ignore_nothing() -> None:
-    attention, place, heads = built("based")
-    loud = heads._replace(queries_BHTC=-heads.keys_BHSC / heads.keys_BHSC.square().sum(-1, keepdim=True) * 4)
+    attention, position, qkv = built("based")
+    loud = qkv._replace(queries_BHTC=-qkv.keys_BHSC / qkv.keys_BHSC.square().sum(-1, keepdim=True) * 4)
     scores = attention.score(loud)
     unnormed = 1 + scores + scores.square() / 2
     assert unnormed.min() >= 0.5
     assert unnormed.diagonal(dim1=-2, dim2=-1).sub(0.5).abs().max() < 1e-12
-    assert attention.matrix(loud, place).tril().sum(-1).sub(1).abs().max() < 1e-12
+    assert attention.effective_matrix(loud, position).tril().sum(-1).sub(1).abs().max() < 1e-12
 
 
 def test_hedgehog_maps_differ_unless_tied() -> None:
-    attention, place, heads = built("hedgehog")
-    before = attention.matrix(heads, place)
+    attention, position, qkv = built("hedgehog")
+    before = attention.effective_matrix(qkv, position)
     with torch.no_grad():
         attention.map[0].copy_(noise(4, 4, seed=5))  # type: ignore[index]
-    assert (attention.matrix(heads, place) - before).abs().max() > 1e-3
-    queries = heads.queries_BHTC @ (torch.eye(4).double() + noise(4, 4, seed=5)).mT
+    assert (attention.effective_matrix(qkv, position) - before).abs().max() > 1e-3
+    queries = qkv.queries_BHTC @ (torch.eye(4).double() + noise(4, 4, seed=5)).mT
     turned, _, _ = built("hedgehog")
-    expected = turned.matrix(heads._replace(queries_BHTC=queries), place)
-    torch.testing.assert_close(attention.matrix(heads, place), expected, rtol=1e-12, atol=1e-12)
+    expected = turned.effective_matrix(qkv._replace(queries_BHTC=queries), position)
+    torch.testing.assert_close(attention.effective_matrix(qkv, position), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_they_weigh_what_their_formulas_say(name: str, options: dict[str, Any], 
     attention = attention_of(name, options, width=16, heads=4)
     assert sum(weight.numel() for weight in attention.parameters()) == expected
     entry = ATTENTIONS.entry(name)
-    assert entry.kind.declared(16, 4, 16, **entry.complete(options)) == expected
+    assert entry.cls.num_parameters(16, 4, 16, **entry.complete(options)) == expected
 
 
 def test_a_query_that_no_key_answers_reads_nothing() -> None:
-    attention, place, heads = built("linear")
-    silent = heads._replace(queries_BHTC=(heads.queries_BHTC.float() * 0 - 1e4).double())
-    assert not attention.mix(silent, place).any()
-    assert not attention.matrix(silent, place).any()
+    attention, position, qkv = built("linear")
+    silent = qkv._replace(queries_BHTC=(qkv.queries_BHTC.float() * 0 - 1e4).double())
+    assert not attention.attend(silent, position).any()
+    assert not attention.effective_matrix(silent, position).any()

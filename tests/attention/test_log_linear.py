@@ -12,18 +12,18 @@ from attnlab.attention import ATTENTIONS
 from attnlab.attention.log_linear import LogLinear, depth, level
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.builders import attention_of, noise, pair_of
 
 CPU = torch.device("cpu")
 
 
-def built(tokens: int, length: int = 16, **options: Any) -> tuple[LogLinear, Position, Heads]:
-    attention, place = pair_of(Part(name="log-linear", options=options), Part(name="none"), length=length)
+def built(tokens: int, length: int = 16, **options: Any) -> tuple[LogLinear, Position, QKV]:
+    attention, position = pair_of(Part(name="log-linear", options=options), Part(name="none"), length=length)
     assert isinstance(attention, LogLinear)
     with torch.no_grad():
         attention.gain_HL.copy_(noise(*attention.gain_HL.shape, seed=5))
-    return attention, place, attention.prepare(noise(1, tokens, 8), place, Context())
+    return attention, position, attention.prepare(noise(1, tokens, 8), position, LayerInputs())
 
 
 def fenwick(i: int, j: int) -> int:
@@ -57,7 +57,7 @@ def test_a_token_hears_a_level_for_each_bit_of_its_place() -> None:
 @pytest.mark.parametrize("decay", [True, False])
 @pytest.mark.parametrize("fast", [True, False])
 def test_weights_are_those_of_a_loop(decay: bool, fast: bool) -> None:
-    attention, place, heads = built(13, decay=decay)
+    attention, position, qkv = built(13, decay=decay)
     attention.fast = fast
     with torch.no_grad():
         x_TD = noise(1, 13, 8)[0]
@@ -71,35 +71,35 @@ def test_weights_are_those_of_a_loop(decay: bool, fast: bool) -> None:
     for head in range(2):
         for i in range(13):
             for j in range(i + 1):
-                kept = math.exp(float(rate_H[head]) * sum(step_TH[j + 1 : i + 1, head].tolist()))
-                product = float((heads.queries_BHTC[0, head, i] @ heads.keys_BHSC[0, head, j]).detach()) / math.sqrt(4)
-                heard = float(scale_THL[i, head, fenwick(i, j)])
-                expected[head, i, j] = heard * kept * float(step_TH[j, head]) * product
-    torch.testing.assert_close(attention.matrix(heads, place)[0], expected, rtol=1e-11, atol=1e-12)
+                saved = math.exp(float(rate_H[head]) * sum(step_TH[j + 1 : i + 1, head].tolist()))
+                product = float((qkv.queries_BHTC[0, head, i] @ qkv.keys_BHSC[0, head, j]).detach()) / math.sqrt(4)
+                reached = float(scale_THL[i, head, fenwick(i, j)])
+                expected[head, i, j] = reached * saved * float(step_TH[j, head]) * product
+    torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], expected, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("decay", [True, False])
 @pytest.mark.parametrize("tokens", [1, 63, 64, 65, 128, 129, 300])
 def test_the_scan_adds_the_levels_up(decay: bool, tokens: int) -> None:
-    attention, place, heads = built(tokens, length=300, decay=decay)
-    fast = attention.mix(heads, place)
+    attention, position, qkv = built(tokens, length=300, decay=decay)
+    fast = attention.attend(qkv, position)
     attention.fast = False
-    torch.testing.assert_close(fast, attention.mix(heads, place), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(fast, attention.attend(qkv, position), rtol=1e-10, atol=1e-10)
 
 
 def test_beyond_the_longest_sequence_the_last_level_serves() -> None:
-    attention, place, heads = built(300, length=100)
-    fast = attention.mix(heads, place)
+    attention, position, qkv = built(300, length=100)
+    fast = attention.attend(qkv, position)
     attention.fast = False
-    torch.testing.assert_close(fast, attention.mix(heads, place), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(fast, attention.attend(qkv, position), rtol=1e-10, atol=1e-10)
 
 
 def test_scales_of_one_are_the_memory_below() -> None:
-    attention, place, heads = built(100, length=128)
-    even = heads._replace(extra=(torch.ones_like(heads.extra[0]), *heads.extra[1:]))
-    expected = super(LogLinear, attention).mix(even, place)
+    attention, position, qkv = built(100, length=128)
+    even = qkv._replace(extra=(torch.ones_like(qkv.extra[0]), *qkv.extra[1:]))
+    expected = super(LogLinear, attention).attend(even, position)
     attention.fast = True
-    torch.testing.assert_close(attention.mix(even, place), expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(attention.attend(even, position), expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(("length", "levels"), [(1, 1), (2, 2), (16, 5), (17, 6), (512, 10)])
@@ -112,4 +112,4 @@ def test_it_weighs_what_its_formula_says(decay: bool) -> None:
     attention = attention_of("log-linear", {"decay": decay}, width=16, heads=4, length=64)
     expected = 4 * 16**2 + 16 * 4 * 7 + 4 * 7 + (16 * 4 + 2 * 4 if decay else 0)
     assert sum(weight.numel() for weight in attention.parameters()) == expected
-    assert ATTENTIONS.entry("log-linear").kind.declared(16, 4, 64, decay=decay) == expected
+    assert ATTENTIONS.entry("log-linear").cls.num_parameters(16, 4, 64, decay=decay) == expected

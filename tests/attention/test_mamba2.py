@@ -13,17 +13,17 @@ from attnlab.attention import ATTENTIONS
 from attnlab.attention.mamba2 import Clock, Mamba2
 from attnlab.position import Position
 from attnlab.specs import Modifiers, Part
-from attnlab.tensors import Context, Heads, Site
+from attnlab.tensors import QKV, LayerContext, LayerInputs
 from tests.builders import attention_of, noise, pair_of, seeded, site
 
 
-def built(tokens: int) -> tuple[Mamba2, Position, Heads, Tensor]:
-    attention, place = pair_of(Part(name="mamba2", options={"state": 6}), Part(name="none"))
+def built(tokens: int) -> tuple[Mamba2, Position, QKV, Tensor]:
+    attention, position = pair_of(Part(name="mamba2", options={"state": 6}), Part(name="none"))
     assert isinstance(attention, Mamba2)
     with torch.no_grad():
         attention.skip_H.copy_(torch.tensor([0.5, -2.0]))
     x_BTD = noise(1, tokens, 8)
-    return attention, place, attention.prepare(x_BTD, place, Context()), x_BTD[0]
+    return attention, position, attention.prepare(x_BTD, position, LayerInputs()), x_BTD[0]
 
 
 @torch.no_grad()
@@ -35,7 +35,7 @@ def steps(attention: Mamba2, x_TD: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_weights_are_those_of_a_loop(fast: bool) -> None:
-    attention, place, heads, x_TD = built(9)
+    attention, position, qkv, x_TD = built(9)
     attention.fast = fast
     step_TH, rate_H = steps(attention, x_TD)
     with torch.no_grad():
@@ -44,30 +44,30 @@ def test_weights_are_those_of_a_loop(fast: bool) -> None:
     for head in range(2):
         for i in range(9):
             for j in range(i + 1):
-                kept = math.exp(float(rate_H[head]) * sum(step_TH[j + 1 : i + 1, head].tolist()))
-                expected[head, i, j] = float(queries[i] @ keys[j]) * kept * float(step_TH[j, head])
+                saved = math.exp(float(rate_H[head]) * sum(step_TH[j + 1 : i + 1, head].tolist()))
+                expected[head, i, j] = float(queries[i] @ keys[j]) * saved * float(step_TH[j, head])
             expected[head, i, i] += (0.5, -2.0)[head]
-    torch.testing.assert_close(attention.matrix(heads, place)[0], expected, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], expected, rtol=1e-11, atol=1e-12)
 
 
 def test_the_scan_is_the_token_by_token_recurrence_over_many_chunks() -> None:
-    attention, place, heads, x_TD = built(150)
+    attention, position, qkv, x_TD = built(150)
     step_TH, rate_H = steps(attention, x_TD)
     state, read = torch.zeros(2, 6, 8, dtype=torch.float64), []
-    queries, keys, values = heads.queries_BHTC[0, 0], heads.keys_BHSC[0, 0], heads.values_BHSC[0]
+    queries, keys, values = qkv.queries_BHTC[0, 0], qkv.keys_BHSC[0, 0], qkv.values_BHSC[0]
     for token in range(150):
         step_H11 = step_TH[token, :, None, None]
         written = step_H11 * keys[token, :, None] * values[:, token, None, :]
         state = torch.exp(rate_H[:, None, None] * step_H11) * state + written
         read.append(queries[token] @ state + attention.skip_H[:, None] * values[:, token])
-    torch.testing.assert_close(attention.mix(heads, place)[0], torch.stack(read, -2), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(attention.attend(qkv, position)[0], torch.stack(read, -2), rtol=1e-10, atol=1e-10)
 
 
 def test_values_pass_through_a_silu_and_heads_share_queries_and_keys() -> None:
-    attention, _, heads, x_TD = built(5)
+    attention, _, qkv, x_TD = built(5)
     expected = functional.silu(x_TD @ attention.value.weight.T).unflatten(-1, (2, 8)).transpose(0, 1)
-    torch.testing.assert_close(heads.values_BHSC[0], expected)
-    assert heads.queries_BHTC.shape == heads.keys_BHSC.shape == (1, 1, 5, 6)
+    torch.testing.assert_close(qkv.values_BHSC[0], expected)
+    assert qkv.queries_BHTC.shape == qkv.keys_BHSC.shape == (1, 1, 5, 6)
 
 
 def test_steps_and_rates_start_as_in_public_code() -> None:
@@ -85,18 +85,18 @@ def test_it_weighs_about_six_widths_squared_with_its_gate() -> None:
     bare = attention_of("mamba2", width=64, heads=4)
     count = sum(weight.numel() for weight in bare.parameters())
     assert count == 4 * 64**2 + 2 * 64 * 64 + 64 * 4 + 3 * 4
-    place = Site(width=256, heads=4, generator=seeded(), modifiers=Modifiers(gate="element"))
+    place = LayerContext(width=256, heads=4, generator=seeded(), modifiers=Modifiers(gate="element"))
     entry = ATTENTIONS.entry("ssd")
-    gated = sum(weight.numel() for weight in entry.kind(place, **entry.complete({})).parameters())
+    gated = sum(weight.numel() for weight in entry.cls(place, **entry.complete({})).parameters())
     assert gated / 256**2 == pytest.approx(6.5, abs=0.05), "half a width squared of it for the shared queries and keys"
 
 
 def test_a_long_step_forgets_and_a_short_one_keeps() -> None:
-    attention, place, heads, _ = built(6)
+    attention, position, qkv, _ = built(6)
     long, short = torch.full((1, 2, 6, 1), 50.0).double(), torch.full((1, 2, 6, 1), 1e-9).double()
     rate_H11 = attention.clock.rate_H.double().exp()[:, None, None]
-    forgetful = attention.matrix(heads._replace(extra=(long, -rate_H11 * long)), place)
+    forgetful = attention.effective_matrix(qkv._replace(extra=(long, -rate_H11 * long)), position)
     assert forgetful.tril(-1).abs().max() < 1e-15
-    keeping = attention.matrix(heads._replace(extra=(short, -rate_H11 * short)), place).tril(-1)
-    expected = (1e-9 * heads.queries_BHTC @ heads.keys_BHSC.mT).tril(-1).expand_as(keeping)
+    keeping = attention.effective_matrix(qkv._replace(extra=(short, -rate_H11 * short)), position).tril(-1)
+    expected = (1e-9 * qkv.queries_BHTC @ qkv.keys_BHSC.mT).tril(-1).expand_as(keeping)
     torch.testing.assert_close(keeping, expected, rtol=1e-6, atol=1e-15)

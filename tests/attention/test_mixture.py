@@ -12,7 +12,7 @@ from torch import Tensor
 from attnlab.attention.mixture import Mgk, Mixture, Mlk
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.builders import attention_of, noise, pair_of
 
 GAUSSIAN: list[dict[str, Any]] = [
@@ -29,12 +29,12 @@ def told(options: dict[str, Any]) -> str:
     return str(Part(name="", options=options))
 
 
-def built(name: str, options: dict[str, Any], tokens: int = 7) -> tuple[Mixture, Position, Heads]:
-    attention, place = pair_of(Part(name=name, options=options), Part(name="none"))
+def built(name: str, options: dict[str, Any], tokens: int = 7) -> tuple[Mixture, Position, QKV]:
+    attention, position = pair_of(Part(name=name, options=options), Part(name="none"))
     assert isinstance(attention, Mixture)
     if attention.shared:
         attention.share.data.copy_(noise(attention.components * 2, seed=9))
-    return attention, place, attention.prepare(noise(1, tokens, 8), place, Context())
+    return attention, position, attention.prepare(noise(1, tokens, 8), position, LayerInputs())
 
 
 @torch.no_grad()
@@ -80,15 +80,15 @@ def looped(attention: Mgk, x_TD: Tensor, narrowing: float) -> Tensor:
 
 @pytest.mark.parametrize("options", GAUSSIAN, ids=told)
 def test_gaussian_weights_are_those_of_a_loop(options: dict[str, Any]) -> None:
-    attention, place, heads = built("mgk", options)
+    attention, position, qkv = built("mgk", options)
     assert isinstance(attention, Mgk)
     expected = looped(attention, noise(1, 7, 8)[0], options.get("narrowing", 1.0))
-    torch.testing.assert_close(attention.matrix(heads, place)[0], expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("options", [{}, {"components": 3, "keys": "shifted"}, {"components": 1}], ids=told)
 def test_linear_weights_are_those_of_a_loop(options: dict[str, Any]) -> None:
-    attention, place, heads = built("mlk", options)
+    attention, position, qkv = built("mlk", options)
     x_TD, matrix = noise(1, 7, 8)[0], torch.zeros(2, 7, 7, dtype=torch.float64)
     keys = keys_of(attention, x_TD)
 
@@ -103,29 +103,29 @@ def test_linear_weights_are_those_of_a_loop(options: dict[str, Any]) -> None:
                     products = (phi(float(queries[i, c])) * phi(float(keys[r, head, j, c])) for c in range(4))
                     matrix[head, i, j] += share * sum(products)
     expected = matrix / matrix.sum(-1, keepdim=True)
-    torch.testing.assert_close(attention.weights(heads, place)[0], expected, rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(attention.matrix(heads, place)[0], expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(attention.weights(qkv, position)[0], expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("tokens", [1, 63, 64, 65, 150])
 def test_the_scan_is_the_closed_form(tokens: int) -> None:
-    attention, place, heads = built("mlk", {}, tokens)
-    scanned = attention.mix(heads, place)
-    assert (scanned - attention.weights(heads, place) @ heads.values_BHSC).abs().max() <= 1e-10
+    attention, position, qkv = built("mlk", {}, tokens)
+    scanned = attention.attend(qkv, position)
+    assert (scanned - attention.weights(qkv, position) @ qkv.values_BHSC).abs().max() <= 1e-10
 
 
 def test_far_keys_keep_their_weights() -> None:
-    attention, place, heads = built("mgk", {})
-    far = heads._replace(queries_BHTC=(heads.queries_BHTC + 60.0).float(), keys_BHSC=heads.keys_BHSC.float())
-    matrix = attention.float().weights(far, place)
-    assert torch.exp(-attention.scores(far, place).abs()).max() == 0  # what a plain exponential would leave
+    attention, position, qkv = built("mgk", {})
+    far = qkv._replace(queries_BHTC=(qkv.queries_BHTC + 60.0).float(), keys_BHSC=qkv.keys_BHSC.float())
+    matrix = attention.float().weights(far, position)
+    assert torch.exp(-attention.scores(far, position).abs()).max() == 0  # what a plain exponential would leave
     torch.testing.assert_close(matrix.sum(-1), torch.ones(1, 2, 7))
 
 
 def test_features_of_nothing_give_zeros() -> None:
-    attention, place, heads = built("mlk", {})
-    dead = heads._replace(queries_BHTC=torch.full_like(heads.queries_BHTC, -1e4).requires_grad_())
-    out = attention.mix(dead, place)
+    attention, position, qkv = built("mlk", {})
+    dead = qkv._replace(queries_BHTC=torch.full_like(qkv.queries_BHTC, -1e4).requires_grad_())
+    out = attention.attend(dead, position)
     assert not out.any()
     out.sum().backward()
     assert dead.queries_BHTC.grad is not None
@@ -133,12 +133,12 @@ def test_features_of_nothing_give_zeros() -> None:
 
 
 def test_one_gaussian_key_is_softmax_where_keys_are_of_one_size() -> None:
-    attention, place, heads = built("mgk", {"components": 1})
-    keys = torch.nn.functional.normalize(heads.keys_BHSC, dim=-1)
-    products = heads.queries_BHTC[:, 0] @ keys[:, 0].mT / 2
+    attention, position, qkv = built("mgk", {"components": 1})
+    keys = torch.nn.functional.normalize(qkv.keys_BHSC, dim=-1)
+    products = qkv.queries_BHTC[:, 0] @ keys[:, 0].mT / 2
     mask = torch.ones(7, 7, dtype=torch.bool).tril()
     expected = products.masked_fill(~mask, -torch.inf).softmax(-1)
-    torch.testing.assert_close(attention.matrix(heads._replace(keys_BHSC=keys), place), expected)
+    torch.testing.assert_close(attention.effective_matrix(qkv._replace(keys_BHSC=keys), position), expected)
 
 
 def test_shares_start_equal_and_the_first_shift_at_zero() -> None:
@@ -165,11 +165,11 @@ def test_it_learns_as_much_as_declared(name: str, options: dict[str, Any], extra
     attention = attention_of(name, options, width=16, heads=4)
     complete = {"components": 2, "keys": "projected", **options}
     assert sum(weight.numel() for weight in attention.parameters()) == 4 * 16 * 16 + extra
-    assert type(attention).declared(16, 4, 16, **complete) == 4 * 16 * 16 + extra
+    assert type(attention).num_parameters(16, 4, 16, **complete) == 4 * 16 * 16 + extra
 
 
 def test_a_mixture_of_linear_keys_remembers_as_much_as_one() -> None:
-    attention, place, heads = built("mlk", {}, 40)
+    attention, position, qkv = built("mlk", {}, 40)
     assert isinstance(attention, Mlk)
-    past = attention.matrix(heads, place)[0, :, 20:, :20]
+    past = attention.effective_matrix(qkv, position)[0, :, 20:, :20]
     assert (torch.linalg.matrix_rank(past) == 4).all()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.specs import Part
 from tests.attention.loop_reference import looped, prepared
 from tests.builders import attention_of
@@ -23,22 +23,22 @@ def chosen(queries: Tensor, keys: Tensor, i: int, block: int, keep: int) -> list
 
 @pytest.mark.parametrize(("block", "keep"), [(1, 1), (1, 3), (3, 1), (3, 2), (4, 3), (5, 2), (50, 1)])
 def test_weights_are_those_of_a_loop(block: int, keep: int) -> None:
-    attention, place, heads = prepared(Part(name="moba", options={"block": block, "keep": keep}), 17)
-    expected = looped(heads, lambda q, k, i: chosen(q, k, i, block, keep))
-    torch.testing.assert_close(attention.matrix(heads, place), expected, rtol=1e-12, atol=1e-12)
+    attention, position, qkv = prepared(Part(name="moba", options={"block": block, "keep": keep}), 17)
+    expected = looped(qkv, lambda q, k, i: chosen(q, k, i, block, keep))
+    torch.testing.assert_close(attention.effective_matrix(qkv, position), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_to_keep_one_block_is_to_see_the_own_one_only() -> None:
-    attention, place, heads = prepared(Part(name="moba", options={"block": 4, "keep": 1}), 12)
+    attention, position, qkv = prepared(Part(name="moba", options={"block": 4, "keep": 1}), 12)
     blocks = torch.arange(12) // 4
     expected = ((blocks[:, None] == blocks) & torch.ones(12, 12, dtype=torch.bool).tril()).expand(2, 2, 12, 12)
-    assert torch.equal(attention.matrix(heads, place) > 0, expected)
+    assert torch.equal(attention.effective_matrix(qkv, position) > 0, expected)
 
 
 def test_to_keep_all_blocks_is_softmax() -> None:
-    attention, place, heads = prepared(Part(name="moba", options={"block": 4, "keep": 16}), 18)
-    expected = looped(heads, lambda q, k, i: range(i + 1))
-    torch.testing.assert_close(attention.matrix(heads, place), expected, rtol=1e-12, atol=1e-12)
+    attention, position, qkv = prepared(Part(name="moba", options={"block": 4, "keep": 16}), 18)
+    expected = looped(qkv, lambda q, k, i: range(i + 1))
+    torch.testing.assert_close(attention.effective_matrix(qkv, position), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -49,5 +49,5 @@ def test_to_keep_all_blocks_is_softmax() -> None:
     ],
 )
 def test_more_than_there_is_is_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(BadValue, match=said):
+    with pytest.raises(InvalidValueError, match=said):
         attention_of("moba", options, length=16)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from attnlab.attention.multi_token import MultiToken, Slide
 from attnlab.attention.talking_heads import HeadMix
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.builders import attention_of, noise, pair_of
 
 TOKENS = 8
@@ -21,14 +21,14 @@ SIZES: list[dict[str, Any]] = [{"queries": 3, "keys": 5}, {"queries": 1, "keys":
 told = pytest.mark.parametrize("options", SIZES, ids=lambda options: str(Part(name="mta", options=options)))
 
 
-def built(options: dict[str, Any], position: str = "none", size: float = 0.3) -> tuple[MultiToken, Position, Heads]:
+def built(options: dict[str, Any], position: str = "none", size: float = 0.3) -> tuple[MultiToken, Position, QKV]:
     attention, place = pair_of(Part(name="multi-token", options=options), Part(name=position))
     assert isinstance(attention, MultiToken)
     for seed, part in enumerate((attention.before, attention.after)):
         part.change_HQK.data.copy_(size * noise(*part.change_HQK.shape, seed=seed))
     for seed, heads in enumerate((attention.mix_before, attention.mix_after)):
         heads.change_GH.data.copy_(size * noise(2, 2, seed=seed + 2))
-    return attention, place, attention.prepare(noise(1, TOKENS, 8), place, Context())
+    return attention, place, attention.prepare(noise(1, TOKENS, 8), place, LayerInputs())
 
 
 def slid(slide: Slide, maps: Tensor) -> Tensor:
@@ -56,21 +56,21 @@ def mixed(mix: HeadMix, maps: Tensor) -> Tensor:
 @told
 @pytest.mark.parametrize("position", ["none", "alibi"])
 def test_weights_are_those_of_a_loop_over_cells(options: dict[str, Any], position: str) -> None:
-    attention, place, heads = built(options, position)
-    scores = (heads.queries_BHTC @ heads.keys_BHSC.mT / 2)[0].detach()
-    bias = place.bias(scores, heads, 0)
+    attention, place, qkv = built(options, position)
+    scores = (qkv.queries_BHTC @ qkv.keys_BHSC.mT / 2)[0].detach()
+    bias = place.bias(scores, qkv, 0)
     scores = mixed(attention.mix_before, slid(attention.before, scores if bias is None else scores + bias))
     mask = torch.ones(TOKENS, TOKENS, dtype=torch.bool).tril()
     soft = scores.masked_fill(~mask, -torch.inf).softmax(-1)
     expected = mixed(attention.mix_after, slid(attention.after, soft))
-    torch.testing.assert_close(attention.matrix(heads, place)[0], expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(attention.effective_matrix(qkv, place)[0], expected, rtol=1e-10, atol=1e-12)
 
 
 def test_it_starts_as_softmax() -> None:
-    attention, place, heads = built({}, "alibi", 0.0)
+    attention, position, qkv = built({}, "alibi", 0.0)
     softmax = attention_of("softmax", biased=True).double()
     softmax.fast = False
-    assert torch.equal(attention.matrix(heads, place), softmax.matrix(heads, place))
+    assert torch.equal(attention.effective_matrix(qkv, position), softmax.effective_matrix(qkv, position))
 
 
 @pytest.mark.parametrize("columns", [1, 63, 64, 65, 150])
@@ -85,24 +85,24 @@ def test_blocks_of_keys_are_one_convolution(columns: int) -> None:
 
 @told
 def test_nothing_of_the_future_is_read(options: dict[str, Any]) -> None:
-    attention, place, heads = built(options, "alibi")
-    before = attention.matrix(heads, place)
+    attention, position, qkv = built(options, "alibi")
+    before = attention.effective_matrix(qkv, position)
     assert not before.triu(1).any()
     for first in range(1, TOKENS):
-        keys = heads.keys_BHSC.clone()
+        keys = qkv.keys_BHSC.clone()
         keys[..., first:, :] = 1e3
-        after = attention.matrix(heads._replace(keys_BHSC=keys), place)
+        after = attention.effective_matrix(qkv._replace(keys_BHSC=keys), position)
         assert (after[..., :first, :] - before[..., :first, :]).abs().max() <= 1e-12
 
 
 @told
 @pytest.mark.parametrize("position", ["alibi", "rotary"])
 def test_a_chunk_brings_the_rows_before_it(options: dict[str, Any], position: str) -> None:
-    attention, place, heads = built(options, position)
-    whole, scores = attention.matrix(heads, place), attention.scores(heads, place)
+    attention, place, qkv = built(options, position)
+    whole, scores = attention.effective_matrix(qkv, place), attention.scores(qkv, place)
     for start in range(TOKENS):
-        chunk = heads._replace(queries_BHTC=heads.queries_BHTC[..., start : start + 2, :], start=start)
-        assert (attention.matrix(chunk, place) - whole[..., start : start + 2, :]).abs().max() <= 1e-12
+        chunk = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., start : start + 2, :], start=start)
+        assert (attention.effective_matrix(chunk, place) - whole[..., start : start + 2, :]).abs().max() <= 1e-12
         assert (attention.scores(chunk, place) - scores[..., start : start + 2, :]).abs().max() <= 1e-12
 
 
@@ -112,8 +112,8 @@ def test_what_a_head_writes_is_normed() -> None:
     attention.gain_C.data.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     x = noise(1, 2, 5, 4)
     size = (x.square().mean(-1, keepdim=True) + 1e-5).sqrt()
-    expected = attention.output(attention.join(x / size * attention.gain_C))
-    torch.testing.assert_close(attention.finish(x, noise(1, 5, 8)), expected)
+    expected = attention.out_proj(attention.join(x / size * attention.gain_C))
+    torch.testing.assert_close(attention.output(x, noise(1, 5, 8)), expected)
 
 
 @pytest.mark.parametrize(("norm", "gain"), [(True, 4), (False, 0)])
@@ -123,6 +123,6 @@ def test_it_learns_two_kernels_and_two_mixes(norm: bool, gain: int) -> None:
 
 
 def test_a_kernel_without_a_middle_is_refused() -> None:
-    with pytest.raises(BadValue, match="A kernel over 4 keys has no middle") as caught:
+    with pytest.raises(InvalidValueError, match="A kernel over 4 keys has no middle") as caught:
         attention_of("multi-token", {"keys": 4})
     assert caught.value.hint == "Use 3 or 5."

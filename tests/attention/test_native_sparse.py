@@ -8,7 +8,7 @@ from torch import Tensor
 
 from attnlab.attention.native_sparse import NativeSparse
 from attnlab.specs import Part
-from attnlab.tensors import Heads
+from attnlab.tensors import QKV
 from tests.attention.loop_reference import prepared, row_of
 from tests.builders import attention_of
 
@@ -38,8 +38,8 @@ def branches(queries: Tensor, keys: Tensor, i: int, sizes: Sizes) -> list[Tensor
 
 
 @torch.no_grad()
-def expected_of(heads: Heads, sizes: Sizes) -> Tensor:
-    queries, keys, gates = heads.queries_BHTC, heads.keys_BHSC, heads.extra[0]
+def expected_of(qkv: QKV, sizes: Sizes) -> Tensor:
+    queries, keys, gates = qkv.queries_BHTC, qkv.keys_BHSC, qkv.extra[0]
     matrix = torch.zeros(*queries.shape[:-1], keys.shape[-2], dtype=torch.float64)
     for b in range(queries.shape[0]):
         for h in range(queries.shape[1]):
@@ -55,34 +55,36 @@ def options(sizes: Sizes) -> dict[str, int]:
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 1, 2), (3, 2, 4), (2, 4, 3), (4, 3, 1), (2, 6, 3), (30, 1, 5)])
 def test_weights_are_those_of_a_loop(sizes: Sizes) -> None:
-    attention, place, heads = prepared(Part(name="native-sparse", options=options(sizes)), 19)
-    torch.testing.assert_close(attention.matrix(heads, place), expected_of(heads, sizes), rtol=1e-12, atol=1e-12)
+    attention, position, qkv = prepared(Part(name="native-sparse", options=options(sizes)), 19)
+    torch.testing.assert_close(
+        attention.effective_matrix(qkv, position), expected_of(qkv, sizes), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_before_the_first_complete_block_the_compressed_branch_is_zero() -> None:
-    attention, place, heads = prepared(Part(name="native-sparse", options=options((4, 2, 3))), 10)
-    closed = heads._replace(extra=(torch.eye(3, dtype=torch.float64)[0].expand_as(heads.extra[0]),))
-    matrix = attention.matrix(closed, place)
+    attention, position, qkv = prepared(Part(name="native-sparse", options=options((4, 2, 3))), 10)
+    closed = qkv._replace(extra=(torch.eye(3, dtype=torch.float64)[0].expand_as(qkv.extra[0]),))
+    matrix = attention.effective_matrix(closed, position)
     assert not matrix[..., :3, :].any()
     torch.testing.assert_close(matrix[..., 3:, :].sum(-1), torch.ones(2, 2, 7, dtype=torch.float64))
 
 
 def test_rows_sum_to_the_three_gates() -> None:
-    attention, place, heads = prepared(Part(name="native-sparse", options=options((2, 2, 3))), 10)
-    sums = attention.matrix(heads, place).sum(-1)
-    torch.testing.assert_close(sums[..., 1:], heads.extra[0].sum(-1)[..., 1:])
-    torch.testing.assert_close(sums[..., 0], heads.extra[0][..., 0, 1:].sum(-1))
+    attention, position, qkv = prepared(Part(name="native-sparse", options=options((2, 2, 3))), 10)
+    sums = attention.effective_matrix(qkv, position).sum(-1)
+    torch.testing.assert_close(sums[..., 1:], qkv.extra[0].sum(-1)[..., 1:])
+    torch.testing.assert_close(sums[..., 0], qkv.extra[0][..., 0, 1:].sum(-1))
 
 
 def test_alibi_reaches_the_compressed_branch_as_its_mean() -> None:
-    attention, _, heads = prepared(Part(name="native-sparse", options=options((2, 2, 3))), 6)
+    attention, _, qkv = prepared(Part(name="native-sparse", options=options((2, 2, 3))), 6)
     assert isinstance(attention, NativeSparse)
     bias = torch.arange(36.0, dtype=torch.float64).reshape(6, 6)
-    scores = attention.score(heads) + bias
+    scores = attention.score(qkv) + bias
     rows = torch.arange(6)[:, None]
     means = bias.reshape(6, 3, 2).mean(-1)
-    blocks = heads.keys_BHSC.unflatten(-2, (3, 2)).mean(-2)
-    raw = heads.queries_BHTC @ blocks.mT / 2 + means
+    blocks = qkv.keys_BHSC.unflatten(-2, (3, 2)).mean(-2)
+    raw = qkv.queries_BHTC @ blocks.mT / 2 + means
     allowed = torch.tensor([1, 3, 5]) <= rows
     expected = raw.masked_fill(~allowed, -torch.inf).softmax(-1).nan_to_num()
     torch.testing.assert_close(attention.compressed(scores, rows), expected)

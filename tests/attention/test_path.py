@@ -12,16 +12,16 @@ from torch import Tensor
 from attnlab.attention.path import Path
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.builders import attention_of, noise, pair_of
 
 H, C = 2, 4
 
 
-def built(position: str = "none", tokens: int = 13, **options: Any) -> tuple[Path, Position, Heads]:
+def built(position: str = "none", tokens: int = 13, **options: Any) -> tuple[Path, Position, QKV]:
     attention, place = pair_of(Part(name="path", options=options), Part(name=position))
     assert isinstance(attention, Path)
-    return attention, place, attention.prepare(noise(1, tokens, H * C), place, Context())
+    return attention, place, attention.prepare(noise(1, tokens, H * C), place, LayerInputs())
 
 
 @torch.no_grad()
@@ -40,68 +40,68 @@ def axes_of(attention: Path, x_TD: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def looped(attention: Path, heads: Heads, x_TD: Tensor) -> Tensor:
+def looped(attention: Path, qkv: QKV, x_TD: Tensor) -> Tensor:
     """Scores of one sequence, H x T x T: every key carried through the reflections between it and its query."""
     axes, tokens = axes_of(attention, x_TD), len(x_TD)
     scores = torch.zeros(H, tokens, tokens, dtype=torch.float64)
     for head in range(H):
         for j in range(tokens):
-            carried = heads.keys_BHSC[0, head, j].clone()
+            carried = qkv.keys_BHSC[0, head, j].clone()
             for i in range(j, tokens):
                 if i > j:
                     strength = 2 * torch.sigmoid(attention.strength.weight[head] @ x_TD[i])
                     carried -= strength * axes[i, head] * (axes[i, head] @ carried)
-                scores[head, i, j] = heads.queries_BHTC[0, head, i] @ carried / math.sqrt(C)
+                scores[head, i, j] = qkv.queries_BHTC[0, head, i] @ carried / math.sqrt(C)
     return scores
 
 
 @pytest.mark.parametrize("taps", [1, 3, 4])
 @pytest.mark.parametrize("position", ["none", "rotary"])
 def test_scores_are_products_of_reflections(taps: int, position: str) -> None:
-    attention, place, heads = built(position, taps=taps)
-    expected = looped(attention, heads, noise(1, 13, H * C)[0])
-    assert (attention.scores(heads, place)[0] - expected).abs().max() < 1e-12
+    attention, place, qkv = built(position, taps=taps)
+    expected = looped(attention, qkv, noise(1, 13, H * C)[0])
+    assert (attention.scores(qkv, place)[0] - expected).abs().max() < 1e-12
     weights = expected.masked_fill(torch.ones(13, 13).triu(1).bool(), -torch.inf).softmax(-1)
-    assert (attention.matrix(heads, place)[0] - weights).abs().max() < 1e-12
+    assert (attention.effective_matrix(qkv, place)[0] - weights).abs().max() < 1e-12
 
 
 def test_a_bias_is_added_to_the_scores() -> None:
-    attention, place, heads = built("alibi")
-    bias = place.bias(attention.score(heads), heads, 0)
+    attention, position, qkv = built("alibi")
+    bias = position.bias(attention.score(qkv), qkv, 0)
     assert bias is not None
-    torch.testing.assert_close(attention.scores(heads, place) - bias, attention.score(heads))
+    torch.testing.assert_close(attention.scores(qkv, position) - bias, attention.score(qkv))
 
 
 def test_rows_can_be_asked_for_alone() -> None:
-    attention, place, heads = built()
-    whole = attention.scores(heads, place)
+    attention, position, qkv = built()
+    whole = attention.scores(qkv, position)
     for start, end in ((0, 4), (4, 9), (12, 13)):
-        chunk = heads._replace(queries_BHTC=heads.queries_BHTC[..., start:end, :], start=start)
-        torch.testing.assert_close(attention.scores(chunk, place), whole[..., start:end, :], rtol=0, atol=1e-13)
+        chunk = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., start:end, :], start=start)
+        torch.testing.assert_close(attention.scores(chunk, position), whole[..., start:end, :], rtol=0, atol=1e-13)
 
 
 def test_without_strength_it_is_softmax() -> None:
-    attention, place, heads = built()
-    still = heads._replace(extra=(heads.extra[0], torch.zeros_like(heads.extra[1])))
-    expected = (heads.queries_BHTC @ heads.keys_BHSC.mT / 2).tril()
-    torch.testing.assert_close(attention.scores(still, place), expected)
+    attention, position, qkv = built()
+    still = qkv._replace(extra=(qkv.extra[0], torch.zeros_like(qkv.extra[1])))
+    expected = (qkv.queries_BHTC @ qkv.keys_BHSC.mT / 2).tril()
+    torch.testing.assert_close(attention.scores(still, position), expected)
 
 
 def test_full_strength_turns_what_lies_along_the_axis_to_its_opposite() -> None:
     """Reflections keep lengths: a key along the axis has its sign flipped by each token it passes."""
-    attention, place, heads = built(tokens=6)
+    attention, position, qkv = built(tokens=6)
     axis = torch.tensor([100.0, 0, 0, 0], dtype=torch.float64).expand(1, H, 6, C)
-    turned = Heads(axis, axis, heads.values_BHSC, (axis, torch.full((1, H, 6, 1), 2.0, dtype=torch.float64)))
+    turned = QKV(axis, axis, qkv.values_BHSC, (axis, torch.full((1, H, 6, 1), 2.0, dtype=torch.float64)))
     signs = torch.tensor([(-1.0) ** i for i in range(6)], dtype=torch.float64)
     expected = (5000.0 * signs[:, None] * signs).tril().expand(1, H, 6, 6)
-    torch.testing.assert_close(attention.scores(turned, place), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(attention.scores(turned, position), expected, rtol=1e-6, atol=0)
 
 
 def test_reflections_never_lengthen_a_key() -> None:
-    attention, place, heads = built(tokens=40)
-    strong = heads._replace(extra=(heads.extra[0], torch.full_like(heads.extra[1], 2.0)))
-    bound = heads.queries_BHTC.norm(dim=-1)[..., None] * heads.keys_BHSC.norm(dim=-1)[..., None, :] / 2
-    assert (attention.scores(strong, place).abs() <= bound + 1e-12).all()
+    attention, position, qkv = built(tokens=40)
+    strong = qkv._replace(extra=(qkv.extra[0], torch.full_like(qkv.extra[1], 2.0)))
+    bound = qkv.queries_BHTC.norm(dim=-1)[..., None] * qkv.keys_BHSC.norm(dim=-1)[..., None, :] / 2
+    assert (attention.scores(strong, position).abs() <= bound + 1e-12).all()
 
 
 @pytest.mark.parametrize(("rank", "taps"), [(32, 3), (5, 1)])

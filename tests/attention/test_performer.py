@@ -10,33 +10,33 @@ import torch
 from attnlab.attention.performer import Performer, frequencies
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads, Site
+from attnlab.tensors import QKV, LayerContext, LayerInputs
 from tests.builders import attention_of, noise, pair_of, seeded, site
 
 TOKENS = 9
 
 
-def built(features: int | None = None) -> tuple[Performer, Position, Heads]:
-    attention, place = pair_of(Part(name="performer", options={"features": features}), Part(name="none"))
+def built(features: int | None = None) -> tuple[Performer, Position, QKV]:
+    attention, position = pair_of(Part(name="performer", options={"features": features}), Part(name="none"))
     assert isinstance(attention, Performer)
-    return attention, place, attention.prepare(noise(1, TOKENS, 8), place, Context())
+    return attention, position, attention.prepare(noise(1, TOKENS, 8), position, LayerInputs())
 
 
 @pytest.mark.parametrize("fast", [True, False])
 def test_weights_are_those_of_a_loop(fast: bool) -> None:
-    attention, place, heads = built()
+    attention, position, qkv = built()
     attention.fast = fast
     expected = torch.zeros(2, TOKENS, TOKENS, dtype=torch.float64)
     for head in range(2):
         features = []
-        for side in (heads.queries_BHTC, heads.keys_BHSC):
+        for side in (qkv.queries_BHTC, qkv.keys_BHSC):
             scaled = side[0, head].detach() / 4**0.25
             exponents = scaled @ attention.frequency_HFC[head].T - scaled.square().sum(-1, keepdim=True) / 2
             features.append(exponents.exp() / math.sqrt(6))
         for i in range(TOKENS):
             row = torch.stack([features[0][i] @ features[1][j] for j in range(i + 1)])
             expected[head, i, : i + 1] = row / row.sum()
-    torch.testing.assert_close(attention.matrix(heads, place)[0], expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], expected, rtol=1e-12, atol=1e-12)
 
 
 def test_there_are_channels_times_their_logarithm() -> None:
@@ -68,37 +68,37 @@ def test_the_features_estimate_the_exponential_without_bias() -> None:
 
 
 def test_many_features_are_near_softmax() -> None:
-    attention, place, heads = built(features=4000)
-    heads = heads._replace(queries_BHTC=heads.queries_BHTC / 2, keys_BHSC=heads.keys_BHSC / 2)
-    scores = heads.queries_BHTC @ heads.keys_BHSC.mT / 2
+    attention, position, qkv = built(features=4000)
+    qkv = qkv._replace(queries_BHTC=qkv.queries_BHTC / 2, keys_BHSC=qkv.keys_BHSC / 2)
+    scores = qkv.queries_BHTC @ qkv.keys_BHSC.mT / 2
     softmax = scores.masked_fill(~torch.ones(TOKENS, TOKENS).tril().bool(), -torch.inf).softmax(-1)
-    assert (attention.matrix(heads, place) - softmax).abs().max() < 0.02
+    assert (attention.effective_matrix(qkv, position) - softmax).abs().max() < 0.02
 
 
 def test_a_far_louder_key_to_come_changes_nothing_before_it() -> None:
-    attention, place = pair_of(Part(name="performer"), Part(name="none"))
+    attention, position = pair_of(Part(name="performer"), Part(name="none"))
     attention.float()
     queries, keys, values = (20 * noise(1, 2, 40, 4, seed=seed, dtype=torch.float32) for seed in (1, 2, 3))
     keys[..., 20:, :] *= 1e-3
-    whole = attention.mix(Heads(queries, keys, values), place)
-    part = attention.mix(Heads(queries[..., :20, :], keys[..., :20, :], values[..., :20, :]), place)
+    whole = attention.attend(QKV(queries, keys, values), position)
+    part = attention.attend(QKV(queries[..., :20, :], keys[..., :20, :], values[..., :20, :]), position)
     torch.testing.assert_close(whole[..., :20, :], part, rtol=1e-5, atol=1e-4)
     assert part.abs().amax(-1).min() > 1e-3, "no row may vanish"
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e2, 1e4])
 def test_every_row_sums_to_one_at_any_size(size: float) -> None:
-    attention, place, heads = built()
-    queries, keys, values = (tensor.float() for tensor in heads[:3])
-    loud = Heads(size * queries, size * keys, values)
+    attention, position, qkv = built()
+    queries, keys, values = (tensor.float() for tensor in qkv[:3])
+    loud = QKV(size * queries, size * keys, values)
     for fast in (True, False):
         attention.fast = fast
-        assert attention.matrix(loud, place).sum(-1).sub(1).abs().max() < 1e-5
+        assert attention.effective_matrix(loud, position).sum(-1).sub(1).abs().max() < 1e-5
 
 
 def test_features_are_a_function_of_the_seed_and_not_learned() -> None:
     def drawn(seed: int) -> torch.Tensor:
-        return frequencies(Site(width=8, heads=2, generator=seeded(seed)), 6)
+        return frequencies(LayerContext(width=8, heads=2, generator=seeded(seed)), 6)
 
     assert torch.equal(drawn(1), drawn(1))
     assert not torch.equal(drawn(1), drawn(2))

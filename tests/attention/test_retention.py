@@ -9,7 +9,7 @@ import torch
 
 from attnlab.attention import ATTENTIONS
 from attnlab.specs import Modifiers, Part
-from attnlab.tensors import Context, Site
+from attnlab.tensors import LayerContext, LayerInputs
 from tests.builders import attention_of, noise, pair_of, seeded
 
 TOKENS = 9
@@ -21,48 +21,48 @@ TOKENS = 9
 def test_weights_are_those_of_a_loop(position: str, octave: float, fast: bool) -> None:
     attention, place = pair_of(Part(name="retention", options={"octave": octave}), Part(name=position))
     attention.fast = fast
-    heads = attention.prepare(noise(1, TOKENS, 8), place, Context())
-    matrix = attention.matrix(heads, place)[0].detach()
+    qkv = attention.prepare(noise(1, TOKENS, 8), place, LayerInputs())
+    matrix = attention.effective_matrix(qkv, place)[0].detach()
     for head in range(2):
         gamma = 1 - 2 ** (-octave - head)
         for i in range(TOKENS):
             for j in range(TOKENS):
-                product = float((heads.queries_BHTC[0, head, i] @ heads.keys_BHSC[0, head, j]).detach()) / math.sqrt(4)
+                product = float((qkv.queries_BHTC[0, head, i] @ qkv.keys_BHSC[0, head, j]).detach()) / math.sqrt(4)
                 expected = gamma ** (i - j) * product if j <= i else 0.0
                 assert float(matrix[head, i, j]) == pytest.approx(expected, rel=1e-11, abs=1e-13)
 
 
 def test_the_scan_is_the_token_by_token_recurrence_over_many_chunks() -> None:
-    attention, place = pair_of(Part(name="retention"), Part(name="none"))
-    heads = attention.prepare(noise(2, 200, 8), place, Context())
+    attention, position = pair_of(Part(name="retention"), Part(name="none"))
+    qkv = attention.prepare(noise(2, 200, 8), position, LayerInputs())
     gamma_H11 = torch.tensor([1 - 2**-5, 1 - 2**-6], dtype=torch.float64)[:, None, None]
     state, read = torch.zeros(2, 2, 4, 8, dtype=torch.float64), []
     for token in range(200):
-        written = heads.keys_BHSC[..., token, :, None] * heads.values_BHSC[..., token, None, :]
+        written = qkv.keys_BHSC[..., token, :, None] * qkv.values_BHSC[..., token, None, :]
         state = gamma_H11 * state + written
-        read.append((heads.queries_BHTC[..., token, None, :] @ state).squeeze(-2) / 2)
-    torch.testing.assert_close(attention.mix(heads, place), torch.stack(read, -2), rtol=1e-10, atol=1e-10)
+        read.append((qkv.queries_BHTC[..., token, None, :] @ state).squeeze(-2) / 2)
+    torch.testing.assert_close(attention.attend(qkv, position), torch.stack(read, -2), rtol=1e-10, atol=1e-10)
 
 
 def test_a_norm_per_head_stands_before_the_output_projection() -> None:
-    attention, place = pair_of(Part(name="retention"), Part(name="none"))
+    attention, position = pair_of(Part(name="retention"), Part(name="none"))
     x_BTD = noise(1, TOKENS, 8)
-    mixed = attention.mix(attention.prepare(x_BTD, place, Context()), place)
+    mixed = attention.attend(attention.prepare(x_BTD, position, LayerInputs()), position)
     normed = mixed / mixed.square().mean(-1, keepdim=True).sqrt()
-    expected = normed.transpose(1, 2).flatten(-2) @ attention.output.weight.T
-    torch.testing.assert_close(attention(x_BTD, place, Context()).stream_BTD, expected, rtol=1e-9, atol=1e-9)
+    expected = normed.transpose(1, 2).flatten(-2) @ attention.out_proj.weight.T
+    torch.testing.assert_close(attention(x_BTD, position, LayerInputs()).output_BTD, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_heads_barely_decay_within_64_tokens_as_published() -> None:
-    kept = [(1 - 2.0 ** (-5 - head)) ** 64 for head in range(4)]
-    assert kept == pytest.approx([0.131, 0.365, 0.605, 0.778], abs=1e-3)
+    saved = [(1 - 2.0 ** (-5 - head)) ** 64 for head in range(4)]
+    assert saved == pytest.approx([0.131, 0.365, 0.605, 0.778], abs=1e-3)
 
 
 def test_with_the_gate_it_weighs_what_is_published() -> None:
     def weight(**options: int) -> int:
-        place = Site(width=16, heads=4, generator=seeded(), modifiers=Modifiers(gate="element"))
+        place = LayerContext(width=16, heads=4, generator=seeded(), modifiers=Modifiers(gate="element"))
         entry = ATTENTIONS.entry("retnet")
-        return sum(one.numel() for one in entry.kind(place, **entry.complete(options)).parameters())
+        return sum(one.numel() for one in entry.cls(place, **entry.complete(options)).parameters())
 
     assert weight() == 8 * 16**2
     assert weight(expand=1) == 5 * 16**2

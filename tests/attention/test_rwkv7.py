@@ -13,7 +13,7 @@ from attnlab.attention import ATTENTIONS
 from attnlab.attention.rwkv7 import LowRank, Rwkv7
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Site
+from attnlab.tensors import LayerContext, LayerInputs
 from tests.builders import attention_of, model_of, noise, position_of, seeded, tokens
 
 H, C = 2, 4
@@ -21,8 +21,8 @@ shifting = pytest.mark.parametrize("shift", [True, False])
 
 
 def built(layer: int = 0, **options: Any) -> Rwkv7:
-    site = Site(width=H * C, heads=H, layer=layer, layers=2, generator=seeded(layer))
-    attention = Rwkv7(site, **{"rank": 3, **options}).double()
+    context = LayerContext(width=H * C, heads=H, layer=layer, layers=2, generator=seeded(layer))
+    attention = Rwkv7(context, **{"rank": 3, **options}).double()
     generator = seeded(7)
     with torch.no_grad():
         for name, weight in attention.named_parameters():
@@ -65,7 +65,7 @@ def recurrence(attention: Rwkv7, x_TD: Tensor, first_TD: Tensor | None = None) -
             centred = read - read.mean()
             normed = centred / (centred.square().mean() + 1e-5 * C).sqrt()
             heads.append(normed * attention.gain_D[own] + attention.offset_D[own])
-        outs.append(attention.output.weight @ torch.cat(heads))
+        outs.append(attention.out_proj.weight @ torch.cat(heads))
     return torch.stack(outs), torch.stack(values)
 
 
@@ -78,7 +78,7 @@ def nowhere() -> Position:
 def test_the_layer_is_its_recurrence(shift: bool, fast: bool) -> None:
     attention, x_BTD = built(shift=shift), noise(1, 23, H * C)
     attention.fast = fast
-    out = attention(x_BTD, nowhere(), Context()).stream_BTD
+    out = attention(x_BTD, nowhere(), LayerInputs()).output_BTD
     assert (out[0] - recurrence(attention, x_BTD[0])[0]).abs().max() < 1e-9
 
 
@@ -86,40 +86,40 @@ def test_the_layer_is_its_recurrence(shift: bool, fast: bool) -> None:
 def test_later_layers_mix_in_the_values_of_the_first(shift: bool) -> None:
     first, second = built(shift=shift), built(layer=1, shift=shift)
     x_BTD, other_BTD = noise(1, 12, H * C), noise(1, 12, H * C, seed=1)
-    heads = first(x_BTD, nowhere(), Context()).heads
-    mixed = second(other_BTD, nowhere(), Context((heads,)))
+    heads = first(x_BTD, nowhere(), LayerInputs()).qkv
+    mixed = second(other_BTD, nowhere(), LayerInputs((heads,)))
     out_TD, values_TD = recurrence(second, other_BTD[0], recurrence(first, x_BTD[0])[1])
-    assert (mixed.stream_BTD[0] - out_TD).abs().max() < 1e-9
-    assert (second.join(mixed.heads.values_BHSC)[0] - values_TD).abs().max() < 1e-12
-    alone = second(other_BTD, nowhere(), Context()).heads.values_BHSC
-    assert (alone - mixed.heads.values_BHSC).abs().max() > 0.1
+    assert (mixed.output_BTD[0] - out_TD).abs().max() < 1e-9
+    assert (second.join(mixed.qkv.values_BHSC)[0] - values_TD).abs().max() < 1e-12
+    alone = second(other_BTD, nowhere(), LayerInputs()).qkv.values_BHSC
+    assert (alone - mixed.qkv.values_BHSC).abs().max() > 0.1
 
 
 def test_the_strongest_decay_is_the_one_on_record_and_nothing_overflows() -> None:
     attention = built()
     torch.nn.init.constant_(attention.decay.start_D, 50.0)
     attention.float()
-    heads = attention.prepare(noise(1, 300, H * C, dtype=torch.float32), nowhere(), Context())
-    assert heads.extra[1].unique().tolist() == pytest.approx([-0.6065], abs=1e-4)
-    assert attention.mix(heads, nowhere()).isfinite().all()
-    torch.testing.assert_close(attention.weights(heads, nowhere()) @ heads.values_BHSC, attention.mix(heads, nowhere()))
+    qkv = attention.prepare(noise(1, 300, H * C, dtype=torch.float32), nowhere(), LayerInputs())
+    assert qkv.extra[1].unique().tolist() == pytest.approx([-0.6065], abs=1e-4)
+    assert attention.attend(qkv, nowhere()).isfinite().all()
+    torch.testing.assert_close(attention.weights(qkv, nowhere()) @ qkv.values_BHSC, attention.attend(qkv, nowhere()))
 
 
 def test_turned_keys_are_found_where_they_were_written() -> None:
     """Under a rotation h turns as k does: both are one key, scaled per channel, where xi and alpha are constant."""
-    attention = Rwkv7(Site(width=H * C, heads=H, generator=seeded()), shift=False).double()
+    attention = Rwkv7(LayerContext(width=H * C, heads=H, generator=seeded()), shift=False).double()
     torch.nn.init.constant_(attention.replaced_D, 0.0)
-    heads = attention.prepare(noise(1, 9, H * C), position_of("rotary"), Context())
-    writes, directions = heads.keys_BHSC.unbind(-4)
+    qkv = attention.prepare(noise(1, 9, H * C), position_of("rotary"), LayerInputs())
+    writes, directions = qkv.keys_BHSC.unbind(-4)
     torch.testing.assert_close(directions, 0.71 * writes, rtol=1e-6, atol=1e-7)
 
 
 def test_the_bonus_stands_on_the_diagonal_of_the_matrix() -> None:
     attention = built()
-    heads = attention.prepare(noise(1, 9, H * C), nowhere(), Context())
-    with_bonus = attention.matrix(heads, nowhere()).detach()
+    qkv = attention.prepare(noise(1, 9, H * C), nowhere(), LayerInputs())
+    with_bonus = attention.effective_matrix(qkv, nowhere()).detach()
     torch.nn.init.zeros_(attention.bonus_D)
-    difference = with_bonus - attention.matrix(heads, nowhere()).detach()
+    difference = with_bonus - attention.effective_matrix(qkv, nowhere()).detach()
     assert not difference.tril(-1).any()
     assert difference.diagonal(dim1=-2, dim2=-1).abs().min() > 0
 
@@ -127,10 +127,10 @@ def test_the_bonus_stands_on_the_diagonal_of_the_matrix() -> None:
 @pytest.mark.parametrize(("shift", "blends"), [(True, 5), (False, 0)])
 @pytest.mark.parametrize("layer", [0, 1])
 def test_it_learns_what_it_says_and_in_later_layers_their_share(shift: bool, blends: int, layer: int) -> None:
-    where = Site(width=16, heads=4, layer=layer, layers=2, generator=seeded())
+    where = LayerContext(width=16, heads=4, layer=layer, layers=2, generator=seeded())
     count = sum(weight.numel() for weight in Rwkv7(where, rank=5, shift=shift).parameters())
     assert count == 4 * 16 * 16 + 4 * 16 * 5 + (7 + blends) * 16 + layer * (2 * 16 * 5 + 16)
-    assert Rwkv7.declared(16, 4, 64, rank=5, shift=shift) == count - layer * (2 * 16 * 5 + 16)
+    assert Rwkv7.num_parameters(16, 4, 64, rank=5, shift=shift) == count - layer * (2 * 16 * 5 + 16)
 
 
 def test_it_starts_where_it_says() -> None:

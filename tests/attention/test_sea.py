@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from attnlab.attention.sea import Sea, stretched
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.attention.loop_reference import prepared, row_of
 from tests.builders import attention_of, noise
 
@@ -21,10 +21,10 @@ MODES: list[dict[str, Any]] = [{}, {"keep": 2, "bins": 8}, {"keep": 1, "bins": 4
 told = pytest.mark.parametrize("options", MODES, ids=lambda options: str(Part(name="sea", options=options)))
 
 
-def built(options: dict[str, Any], tokens: int = 19) -> tuple[Sea, Position, Heads]:
-    attention, place, heads = prepared(Part(name="sea", options=options), tokens)
+def built(options: dict[str, Any], tokens: int = 19) -> tuple[Sea, Position, QKV]:
+    attention, position, qkv = prepared(Part(name="sea", options=options), tokens)
     assert isinstance(attention, Sea)
-    return attention, place, heads
+    return attention, position, qkv
 
 
 def bin_of(i: int, j: int, bins: int) -> int:
@@ -33,24 +33,24 @@ def bin_of(i: int, j: int, bins: int) -> int:
 
 
 @torch.no_grad()
-def chosen(attention: Sea, heads: Heads, b: int, i: int) -> list[list[int]]:
+def chosen(attention: Sea, qkv: QKV, b: int, i: int) -> list[list[int]]:
     """The tokens of each head in one row: heads compete for the bins."""
-    likely = heads.extra[0][b, :, i].softmax(-1)
+    likely = qkv.extra[0][b, :, i].softmax(-1)
     bins = attention.bins
     seats = max(1, round(2 * attention.keep * bins / (i + 1)))
     cells = sorted(((h, cell) for h in range(2) for cell in range(bins)), key=lambda at: (-float(likely[at]), at))
-    kept = set(cells[:seats])
-    return [[j for j in range(i + 1) if (h, bin_of(i, j, bins)) in kept] for h in range(2)]
+    saved = set(cells[:seats])
+    return [[j for j in range(i + 1) if (h, bin_of(i, j, bins)) in saved] for h in range(2)]
 
 
 @torch.no_grad()
-def looped(attention: Sea, heads: Heads) -> Tensor:
-    queries, keys = heads.queries_BHTC, heads.keys_BHSC
-    _, scale, share = heads.extra
+def looped(attention: Sea, qkv: QKV) -> Tensor:
+    queries, keys = qkv.queries_BHTC, qkv.keys_BHSC
+    _, scale, share = qkv.extra
     matrix = torch.zeros(*queries.shape[:-1], keys.shape[-2], dtype=torch.float64)
     for b in range(2):
         for i in range(queries.shape[-2]):
-            for h, listed in enumerate(chosen(attention, heads, b, i)):
+            for h, listed in enumerate(chosen(attention, qkv, b, i)):
                 a, r = float(share[b, h, i]), float(scale[b, h, i])
                 matrix[b, h, i] = a * r * row_of(queries[b, h], keys[b, h], i, listed)
                 matrix[b, h, i, : i + 1] += (1 - a) / (i + 1)
@@ -59,21 +59,23 @@ def looped(attention: Sea, heads: Heads) -> Tensor:
 
 @told
 def test_weights_are_those_of_a_loop(options: dict[str, Any]) -> None:
-    attention, place, heads = built(options)
-    torch.testing.assert_close(attention.matrix(heads, place), looped(attention, heads), rtol=1e-11, atol=1e-12)
+    attention, position, qkv = built(options)
+    torch.testing.assert_close(
+        attention.effective_matrix(qkv, position), looped(attention, qkv), rtol=1e-11, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("bins", [4, 32, 128])
 def test_bins_are_those_of_the_code(bins: int) -> None:
     rows, keys = torch.arange(300)[:, None], torch.arange(300)
-    found = stretched(torch.arange(bins).expand(300, bins), rows, keys)
+    result = stretched(torch.arange(bins).expand(300, bins), rows, keys)
     for i in range(300):
-        assert found[i, : i + 1].tolist() == [bin_of(i, j, bins) for j in range(i + 1)]
+        assert result[i, : i + 1].tolist() == [bin_of(i, j, bins) for j in range(i + 1)]
 
 
 def test_queries_keep_about_k_tokens_per_head_and_heads_compete() -> None:
-    attention, _, heads = built({"keep": 4, "bins": 32}, tokens=64)
-    seen = attention.allow(heads).tril()
+    attention, _, qkv = built({"keep": 4, "bins": 32}, tokens=64)
+    seen = attention.mask(qkv).tril()
     counts = seen.sum(-1)[..., 32:].double()
     assert counts.mean() == pytest.approx(4, abs=1)
     assert (counts[:, 0] - counts[:, 1]).abs().max() > 0
@@ -81,17 +83,17 @@ def test_queries_keep_about_k_tokens_per_head_and_heads_compete() -> None:
 
 
 def test_the_network_is_causal_and_each_row_the_same_in_every_prefix() -> None:
-    attention, place, heads = built({})
+    attention, position, qkv = built({})
     x_BTD = noise(2, 19, 8)
     for cut in (1, 4, 5, 12):
-        alone = attention.prepare(x_BTD[:, :cut], place, Context())
-        for whole, part in zip(heads.extra, alone.extra, strict=True):
+        alone = attention.prepare(x_BTD[:, :cut], position, LayerInputs())
+        for whole, part in zip(qkv.extra, alone.extra, strict=True):
             torch.testing.assert_close(whole[..., :cut, :], part, rtol=1e-11, atol=1e-11)
     x_BTD = x_BTD.requires_grad_()
-    read = attention.project(x_BTD, Context()).extra[0][0, :, 7] * noise(2, 32, seed=5)
-    (slope,) = torch.autograd.grad(read.sum(), x_BTD)
-    assert not slope[:, 8:].any()
-    assert slope[0, :8].abs().amax(-1).min() > 0
+    read = attention.project(x_BTD, LayerInputs()).extra[0][0, :, 7] * noise(2, 32, seed=5)
+    (grad,) = torch.autograd.grad(read.sum(), x_BTD)
+    assert not grad[:, 8:].any()
+    assert grad[0, :8].abs().amax(-1).min() > 0
 
 
 def convolved(maps: Tensor, taps: Tensor) -> Tensor:
@@ -109,9 +111,9 @@ def convolved(maps: Tensor, taps: Tensor) -> Tensor:
 
 @torch.no_grad()
 def test_the_network_is_the_one_written_down() -> None:
-    attention, _, heads = built({"bins": 16}, tokens=7)
+    attention, _, qkv = built({"bins": 16}, tokens=7)
     net = attention.predictor
-    queries, keys, values = (each[0] for each in heads[:3])
+    queries, keys, values = (each[0] for each in qkv[:3])
     maps = torch.zeros(4, 7, 4, dtype=torch.float64)
     for h in range(2):
         phi_q, phi_k = ((each[h] @ net.feature_FC.T / 4**0.25).relu() + 1e-3 for each in (queries, keys))
@@ -121,8 +123,8 @@ def test_the_network_is_the_one_written_down() -> None:
             context = weigh @ read / weigh.sum()
             code = torch.nn.functional.gelu(net.encoded(net.encode(torch.cat([context, values[h, i]]))))
             scale, share = net.rows(code).sigmoid()
-            torch.testing.assert_close(heads.extra[1][0, h, i, 0], scale)
-            torch.testing.assert_close(heads.extra[2][0, h, i, 0], share)
+            torch.testing.assert_close(qkv.extra[1][0, h, i, 0], scale)
+            torch.testing.assert_close(qkv.extra[2][0, h, i, 0], share)
             decoded = net.decode(code).reshape(2, 4)
             for channel in range(2):
                 maps[2 * h + channel, i] = net.decoded(decoded[channel])
@@ -130,23 +132,23 @@ def test_the_network_is_the_one_written_down() -> None:
         maps = convolved(maps, taps).relu()
     wide = maps[:, :, torch.arange(16) // 4]
     estimate = net.joined(torch.einsum("hm,mtk->htk", net.join.weight, wide))
-    torch.testing.assert_close(heads.extra[0][0], estimate)
+    torch.testing.assert_close(qkv.extra[0][0], estimate)
 
 
 @torch.no_grad()
 def test_the_loss_is_the_gap_between_estimate_and_attention() -> None:
-    attention, place, heads = built({"bins": 8}, tokens=9)
-    surprise, error = 0.0, 0.0
+    attention, position, qkv = built({"bins": 8}, tokens=9)
+    loss, error = 0.0, 0.0
     for b in range(2):
         for h in range(2):
             for i in range(9):
-                taught = row_of(heads.queries_BHTC[b, h], heads.keys_BHSC[b, h], i, range(i + 1))[: i + 1]
-                cells = torch.stack([heads.extra[0][b, h, i, bin_of(i, j, 8)] for j in range(i + 1)]).softmax(-1)
-                surprise += float((taught * (taught / cells).log()).sum()) / (2 * 2 * 9)
+                taught = row_of(qkv.queries_BHTC[b, h], qkv.keys_BHSC[b, h], i, range(i + 1))[: i + 1]
+                cells = torch.stack([qkv.extra[0][b, h, i, bin_of(i, j, 8)] for j in range(i + 1)]).softmax(-1)
+                loss += float((taught * (taught / cells).log()).sum()) / (2 * 2 * 9)
                 error += float((taught - cells).square().sum()) / (2 * 2 * 45)
-    assert float(attention.auxiliary(heads, place)) == pytest.approx(0.1 * surprise + error, rel=1e-10)
+    assert float(attention.auxiliary(qkv, position)) == pytest.approx(0.1 * loss + error, rel=1e-10)
     half = built({"bins": 8, "lesson": 0.5}, tokens=9)
-    assert float(half[0].auxiliary(half[2], half[1])) == pytest.approx(0.05 * surprise + error / 2, rel=1e-10)
+    assert float(half[0].auxiliary(half[2], half[1])) == pytest.approx(0.05 * loss + error / 2, rel=1e-10)
 
 
 def felt(attention: Sea) -> set[str]:
@@ -155,35 +157,35 @@ def felt(attention: Sea) -> set[str]:
 
 
 def test_only_the_loss_teaches_the_estimate_and_it_teaches_no_query_as_a_teacher() -> None:
-    attention, place, heads = built({"keep": 2, "bins": 8})
-    attention.mix(heads, place).square().sum().backward(retain_graph=True)
+    attention, position, qkv = built({"keep": 2, "bins": 8})
+    attention.attend(qkv, position).square().sum().backward(retain_graph=True)
     assert felt(attention) & {"decode.weight", "join.weight", "rows.weight", "encode.weight"} == {
         "rows.weight",
         "encode.weight",
     }
-    attention.auxiliary(heads, place).backward()
+    attention.auxiliary(qkv, position).backward()
     assert felt(attention) == {name for name, weight in attention.predictor.named_parameters() if weight.requires_grad}
-    still = heads._replace(extra=tuple(each.detach() for each in heads.extra))
-    assert not attention.auxiliary(still, place).requires_grad
+    still = qkv._replace(extra=tuple(each.detach() for each in qkv.extra))
+    assert not attention.auxiliary(still, position).requires_grad
 
 
 def test_rows_sum_to_less_than_one_by_what_the_scale_takes() -> None:
-    attention, place, heads = built({"keep": 8, "bins": 8}, tokens=8)
-    _, scale, share = (each.squeeze(-1) for each in heads.extra)
-    torch.testing.assert_close(attention.matrix(heads, place).sum(-1), share * scale + 1 - share)
+    attention, position, qkv = built({"keep": 8, "bins": 8}, tokens=8)
+    _, scale, share = (each.squeeze(-1) for each in qkv.extra)
+    torch.testing.assert_close(attention.effective_matrix(qkv, position).sum(-1), share * scale + 1 - share)
 
 
 def test_it_learns_about_a_third_more() -> None:
     attention = attention_of("sea", width=64, heads=4, length=64)
     count = sum(weight.numel() for weight in attention.parameters() if weight.requires_grad)
-    assert count == Sea.declared(64, 4, 64, bins=32) == 4 * 64 * 64 + 4464
+    assert count == Sea.num_parameters(64, 4, 64, bins=32) == 4 * 64 * 64 + 4464
 
 
 def test_what_makes_no_sense_is_refused() -> None:
-    with pytest.raises(BadValue, match="'keep' cannot be 17"):
+    with pytest.raises(InvalidValueError, match="'keep' cannot be 17"):
         attention_of("sea", {"keep": 17}, length=16)
-    with pytest.raises(BadValue, match="Option 'bins' cannot be 30"):
+    with pytest.raises(InvalidValueError, match="Option 'bins' cannot be 30"):
         attention_of("sea", {"bins": 30})
-    attention, place, _ = built({})
-    with pytest.raises(BadValue, match="The places that sea reads end at 64 tokens; the sequence has 65"):
-        attention.prepare(noise(1, 65, 8), place, Context())
+    attention, position, _ = built({})
+    with pytest.raises(InvalidValueError, match="The places that sea reads end at 64 tokens; the sequence has 65"):
+        attention.prepare(noise(1, 65, 8), position, LayerInputs())

@@ -9,18 +9,18 @@ from torch import Tensor
 from attnlab.attention.selective import Selective
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.builders import attention_of, noise, pair_of
 
 
-def built(position: str = "none") -> tuple[Selective, Position, Heads]:
+def built(position: str = "none") -> tuple[Selective, Position, QKV]:
     attention, place = pair_of(Part(name="selective"), Part(name=position))
     assert isinstance(attention, Selective)
-    return attention, place, attention.prepare(noise(1, 9, 8), place, Context())
+    return attention, place, attention.prepare(noise(1, 9, 8), place, LayerInputs())
 
 
-def plain(heads: Heads) -> Tensor:
-    return (heads.queries_BHTC @ heads.keys_BHSC.mT / 2)[0].detach()
+def plain(qkv: QKV) -> Tensor:
+    return (qkv.queries_BHTC @ qkv.keys_BHSC.mT / 2)[0].detach()
 
 
 def masked(first: Tensor) -> Tensor:
@@ -36,18 +36,18 @@ def masked(first: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("position", ["none", "alibi", "rotary"])
 def test_weights_are_those_of_a_loop_over_triples(position: str) -> None:
-    attention, place, heads = built(position)
-    scores = plain(heads)
-    bias = place.bias(scores, heads, 0)
+    attention, place, qkv = built(position)
+    scores = plain(qkv)
+    bias = place.bias(scores, qkv, 0)
     scores = (scores if bias is None else scores + bias) - masked(scores[0])
     mask = torch.ones(9, 9, dtype=torch.bool).tril()
     expected = scores.masked_fill(~mask, -torch.inf).softmax(-1)
-    torch.testing.assert_close(attention.matrix(heads, place)[0], expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(attention.effective_matrix(qkv, place)[0], expected, rtol=1e-10, atol=1e-12)
 
 
 def test_who_is_never_masked() -> None:
-    attention, place, heads = built()
-    taken = (plain(heads) - attention.scores(heads, place)[0]).detach()
+    attention, position, qkv = built()
+    taken = (plain(qkv) - attention.scores(qkv, position)[0]).detach()
     assert taken[:, :, 0].abs().max() == 0  # the first token
     assert taken.diagonal(dim1=-2, dim2=-1).abs().max() == 0  # a token at its own step
     assert taken.diagonal(-1, dim1=-2, dim2=-1).abs().max() == 0  # nor one later: no one stood between
@@ -62,7 +62,7 @@ def test_nothing_is_learned_for_it() -> None:
 
 
 def test_a_late_chunk_knows_what_earlier_rows_chose() -> None:
-    attention, place, heads = built("alibi")
-    whole = attention.matrix(heads, place)
-    chunk = heads._replace(queries_BHTC=heads.queries_BHTC[..., 5:7, :], start=5)
-    assert (attention.matrix(chunk, place) - whole[..., 5:7, :]).abs().max() <= 1e-12
+    attention, position, qkv = built("alibi")
+    whole = attention.effective_matrix(qkv, position)
+    chunk = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., 5:7, :], start=5)
+    assert (attention.effective_matrix(chunk, position) - whole[..., 5:7, :]).abs().max() <= 1e-12

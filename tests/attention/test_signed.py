@@ -10,7 +10,7 @@ import torch
 
 from attnlab.attention import Attention
 from attnlab.position import Position
-from attnlab.tensors import Heads
+from attnlab.tensors import QKV
 from tests.attention.row_reference import assert_follows, learned, looped, normalised, softmax, stirred
 from tests.builders import attention_of, noise
 
@@ -25,22 +25,22 @@ def standard(scores: list[float], gain: float = 1.0, bias: float = 0.0) -> list[
     return [gain * (s - mean) / (deviation + 1e-3) + bias for s in scores]
 
 
-def near(heads: Heads, b: int, h: int, i: int, j: int) -> float:
+def near(qkv: QKV, b: int, h: int, i: int, j: int) -> float:
     """Minus the scaled city-block distance, channel by channel."""
-    query, key = heads.queries_BHTC[b, h, i], heads.keys_BHSC[b, h, j]
+    query, key = qkv.queries_BHTC[b, h, i], qkv.keys_BHSC[b, h, j]
     return -sum(abs(float(q) - float(k)) for q, k in zip(query, key, strict=True)) / math.sqrt(len(query))
 
 
 @torch.no_grad()
-def closed(attention: Attention, place: Position, heads: Heads) -> None:
+def closed(attention: Attention, position: Position, qkv: QKV) -> None:
     """CoDA's matrix is its formula, with the position's bias in the second factor."""
-    bias = place.bias(torch.zeros(2, 2, 9, 9, dtype=torch.float64), heads, 0)
+    bias = position.bias(torch.zeros(2, 2, 9, 9, dtype=torch.float64), qkv, 0)
     biases = torch.zeros(2, 9, 9) if bias is None else bias.detach()
-    found = attention.matrix(heads, place)
+    result = attention.effective_matrix(qkv, position)
     for b, h, i, j in itertools.product(range(2), range(2), range(9), range(9)):
-        score = float(heads.queries_BHTC[b, h, i] @ heads.keys_BHSC[b, h, j]) / 2
-        gate = 2 / (1 + math.exp(-near(heads, b, h, i, j) - float(biases[h, i, j])))
-        assert math.isclose(float(found[b, h, i, j]), math.tanh(score) * gate * (j <= i), abs_tol=1e-12)
+        score = float(qkv.queries_BHTC[b, h, i] @ qkv.keys_BHSC[b, h, j]) / 2
+        gate = 2 / (1 + math.exp(-near(qkv, b, h, i, j) - float(biases[h, i, j])))
+        assert math.isclose(float(result[b, h, i, j]), math.tanh(score) * gate * (j <= i), abs_tol=1e-12)
 
 
 def test_cog_is_the_softmax_of_sizes_with_signs() -> None:
@@ -55,8 +55,8 @@ def test_the_sizes_of_cog_sum_to_one_and_a_score_of_zero_weighs_nothing() -> Non
 
 
 def test_a_penalty_on_far_keys_makes_them_weigh_less_in_cog() -> None:
-    attention, alibi, heads = stirred("cog", position="alibi")
-    bias = alibi.bias(torch.zeros(2, 2, 9, 9, dtype=torch.float64), heads, 0)
+    attention, alibi, qkv = stirred("cog", position="alibi")
+    bias = alibi.bias(torch.zeros(2, 2, 9, 9, dtype=torch.float64), qkv, 0)
     assert bias is not None
     rows = iter([bias[h, i, : i + 1].tolist() for _ in range(2) for h in range(2) for i in range(9)])
 
@@ -64,15 +64,15 @@ def test_a_penalty_on_far_keys_makes_them_weigh_less_in_cog() -> None:
         shares = softmax([abs(s) + b for s, b in zip(scores, next(rows), strict=True)])
         return [math.copysign(share, s) for share, s in zip(shares, scores, strict=True)]
 
-    torch.testing.assert_close(attention.matrix(heads, alibi), looped(heads, rule))
+    torch.testing.assert_close(attention.effective_matrix(qkv, alibi), looped(qkv, rule))
 
 
 def test_nap_standardises_each_row() -> None:
     assert_follows("nap", lambda scores, _: standard(scores))
-    attention, nowhere, heads = stirred("nap")
+    attention, nowhere, qkv = stirred("nap")
     gains, biases = attention.get_parameter("gain_H").tolist(), attention.get_parameter("bias_H").tolist()
-    expected = looped(heads, lambda scores, head: standard(scores, gains[head], biases[head]))
-    torch.testing.assert_close(attention.matrix(heads, nowhere), expected)
+    expected = looped(qkv, lambda scores, head: standard(scores, gains[head], biases[head]))
+    torch.testing.assert_close(attention.effective_matrix(qkv, nowhere), expected)
     sums = torch.tensor(biases, dtype=torch.float64)[:, None] * torch.arange(1, 10)
     torch.testing.assert_close(expected.sum(-1), sums.expand(2, 2, 9))
 
@@ -107,9 +107,9 @@ def test_a_position_closes_coda_and_never_turns_it() -> None:
 
 
 def test_coda_weights_stay_within_one() -> None:
-    attention, nowhere, heads = stirred("coda")
+    attention, nowhere, qkv = stirred("coda")
     for size in (1e-6, 1.0, 1e8):
-        weights = attention.matrix(heads._replace(queries_BHTC=size * heads.queries_BHTC), nowhere)
+        weights = attention.effective_matrix(qkv._replace(queries_BHTC=size * qkv.queries_BHTC), nowhere)
         assert weights.abs().max() < 1
 
 

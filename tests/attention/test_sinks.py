@@ -31,12 +31,12 @@ def test_a_sink_is_off_by_one_at_first() -> None:
 
 
 def test_each_head_has_a_sink_of_its_own() -> None:
-    attention, nowhere, heads = stirred("sink")
+    attention, nowhere, qkv = stirred("sink")
     sinks = attention.get_parameter("sink_H").tolist()
     assert sinks[0] != sinks[1]
-    expected = looped(heads, lambda scores, head: beside(scores, sinks[head]))
-    torch.testing.assert_close(attention.matrix(heads, nowhere), expected)
-    attention.matrix(heads, nowhere).sum().backward()
+    expected = looped(qkv, lambda scores, head: beside(scores, sinks[head]))
+    torch.testing.assert_close(attention.effective_matrix(qkv, nowhere), expected)
+    attention.effective_matrix(qkv, nowhere).sum().backward()
     gradient = attention.get_parameter("sink_H").grad
     assert gradient is not None
     torch.testing.assert_close(gradient, -(expected.sum(-1) * (1 - expected.sum(-1))).sum((0, 2)))

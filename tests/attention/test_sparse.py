@@ -9,9 +9,9 @@ import torch
 
 from attnlab.attention.ops.sparsity import SETS, pattern
 from attnlab.attention.sparse import Sparse
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.specs import Part
-from attnlab.tensors import Site
+from attnlab.tensors import LayerContext
 from tests.attention.loop_reference import looped, prepared
 from tests.builders import attention_of, seeded
 
@@ -23,34 +23,34 @@ def seen(name: Any, tokens: int, window: int, **options: int) -> torch.Tensor:
 @pytest.mark.parametrize("name", list(SETS))
 @pytest.mark.parametrize("random", [None, 2])
 def test_weights_are_those_of_a_loop_over_the_sets(name: str, random: int | None) -> None:
-    attention, place, heads = prepared(
+    attention, position, qkv = prepared(
         Part(name="sparse", options={"pattern": name, "window": 3, "random": random}), 13
     )
     drawn = random or (3 if name == "random" else 0)
     union = torch.stack([seen(name, 13, 3, part=part, random=drawn) for part in range(SETS[name])]).any(0)
-    expected = looped(heads, lambda q, k, i: union[i].nonzero().flatten().tolist())
-    torch.testing.assert_close(attention.matrix(heads, place), expected, rtol=1e-12, atol=1e-12)
+    expected = looped(qkv, lambda q, k, i: union[i].nonzero().flatten().tolist())
+    torch.testing.assert_close(attention.effective_matrix(qkv, position), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["strided", "fixed"])
 def test_layers_take_turns_and_heads_share_out(name: str) -> None:
     options = {"pattern": name, "window": 3}
-    shared, place, heads = prepared(Part(name="sparse", options={**options, "mode": "heads"}), 13)
-    matrix = shared.matrix(heads, place)
+    shared, position, qkv = prepared(Part(name="sparse", options={**options, "mode": "heads"}), 13)
+    matrix = shared.effective_matrix(qkv, position)
     for part in (0, 1):
         expected = seen(name, 13, 3, part=part)
         assert torch.equal(matrix[0, part] > 0, expected)
         for layer in (part, part + 2):
-            place_of = Site(width=8, heads=2, layer=layer, layers=4, generator=seeded())
+            place_of = LayerContext(width=8, heads=2, layer=layer, layers=4, generator=seeded())
             alone = Sparse(place_of, pattern=name, window=3, mode="alternate").double()  # type: ignore[arg-type]
-            assert torch.equal(alone.matrix(heads, place)[0, 0] > 0, expected)
+            assert torch.equal(alone.effective_matrix(qkv, position)[0, 0] > 0, expected)
 
 
 def test_every_layer_and_half_of_the_heads_draws_its_own() -> None:
-    attention, place, heads = prepared(
+    attention, position, qkv = prepared(
         Part(name="sparse", options={"pattern": "random", "window": 3, "mode": "heads"}), 13
     )
-    matrix = attention.matrix(heads, place) > 0
+    matrix = attention.effective_matrix(qkv, position) > 0
     assert torch.equal(matrix[0, 0], seen("random", 13, 3, random=3))
     assert torch.equal(matrix[1, 1], seen("random", 13, 3, random=3, draw=1))
     assert not torch.equal(matrix[0, 0], matrix[0, 1])
@@ -58,8 +58,8 @@ def test_every_layer_and_half_of_the_heads_draws_its_own() -> None:
 
 def test_three_heads_are_halved_with_the_first_half_the_larger() -> None:
     attention = attention_of("sparse", {"mode": "heads", "window": 2}, width=12, heads=3)
-    heads = prepared(Part(name="window"), 6)[2]
-    first, second, third = attention.allow(heads)  # type: ignore[misc]
+    qkv = prepared(Part(name="window"), 6)[2]
+    first, second, third = attention.mask(qkv)  # type: ignore[misc]
     assert torch.equal(first, second)
     assert not torch.equal(second, third)
 
@@ -74,10 +74,10 @@ def test_three_heads_are_halved_with_the_first_half_the_larger() -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(BadValue, match=said):
+    with pytest.raises(InvalidValueError, match=said):
         attention_of("sparse", options, length=64)
 
 
 def test_one_head_cannot_be_halved() -> None:
-    with pytest.raises(BadValue, match="Mode heads needs at least 2 heads, not 1"):
+    with pytest.raises(InvalidValueError, match="Mode heads needs at least 2 heads, not 1"):
         attention_of("sparse", {"mode": "heads"}, heads=1)

@@ -56,11 +56,11 @@ def test_nothing_cancels_beside_huge_scores(options: dict[str, bool]) -> None:
     scores = noise(8, 8)
     scores[:, 3] = -1e8  # takes nothing, leaves everything
     scores[:, 5] = 1e8  # takes everything, leaves nothing
-    found = normalised("stick-breaking", scores.float(), options)
+    result = normalised("stick-breaking", scores.float(), options)
     scores = scores.clamp(-50, 50)
     for i in range(8):
         expected = broken(scores[i, : i + 1].tolist(), **options)
-        torch.testing.assert_close(found[i, : i + 1], torch.tensor(expected), rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(result[i, : i + 1], torch.tensor(expected), rtol=1e-5, atol=1e-7)
 
 
 @modes

@@ -1,4 +1,4 @@
-"""Heads that talk: loops over heads before and after the softmax, the start, and what the mask must not meet."""
+"""QKV that talk: loops over heads before and after the softmax, the start, and what the mask must not meet."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 from attnlab.attention.talking_heads import TalkingHeads
 from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.builders import attention_of, noise, pair_of
 
 
-def built(position: str = "none", told: float = 0.5) -> tuple[TalkingHeads, Position, Heads]:
+def built(position: str = "none", told: float = 0.5) -> tuple[TalkingHeads, Position, QKV]:
     attention, place = pair_of(Part(name="talking-heads"), Part(name=position), width=12, heads=3)
     assert isinstance(attention, TalkingHeads)
     for seed, mix in enumerate((attention.before, attention.after)):
         mix.change_GH.data.copy_(told * noise(3, 3, seed=seed))
-    return attention, place, attention.prepare(noise(1, 6, 12), place, Context())
+    return attention, place, attention.prepare(noise(1, 6, 12), place, LayerInputs())
 
 
 def softmaxed(scores: Tensor) -> Tensor:
@@ -29,27 +29,27 @@ def softmaxed(scores: Tensor) -> Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize("position", ["none", "alibi", "rotary"])
 def test_weights_are_those_of_a_loop_over_heads(position: str) -> None:
-    attention, place, heads = built(position)
-    scores = (heads.queries_BHTC @ heads.keys_BHSC.mT / 2)[0]
-    bias = place.bias(scores, heads, 0)
+    attention, place, qkv = built(position)
+    scores = (qkv.queries_BHTC @ qkv.keys_BHSC.mT / 2)[0]
+    bias = place.bias(scores, qkv, 0)
     scores = scores if bias is None else scores + bias
     before, after = (torch.eye(3) + mix.change_GH for mix in (attention.before, attention.after))
     soft = [softmaxed(sum(before[g, h] * scores[h] for h in range(3))) for g in range(3)]  # type: ignore[arg-type]
     expected = torch.stack([sum(after[g, h] * soft[h] for h in range(3)) for g in range(3)])  # type: ignore[misc]
-    torch.testing.assert_close(attention.matrix(heads, place)[0], expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(attention.effective_matrix(qkv, place)[0], expected, rtol=1e-10, atol=1e-12)
 
 
 def test_it_starts_as_softmax() -> None:
-    attention, place, heads = built("alibi", 0.0)
+    attention, position, qkv = built("alibi", 0.0)
     softmax = attention_of("softmax", biased=True, width=12, heads=3).double()
     softmax.fast = False
-    assert torch.equal(attention.matrix(heads, place), softmax.matrix(heads, place))
+    assert torch.equal(attention.effective_matrix(qkv, position), softmax.effective_matrix(qkv, position))
 
 
 def test_no_infinity_is_mixed() -> None:
-    attention, place, heads = built()
+    attention, position, qkv = built()
     attention.before.change_GH.data.copy_(-torch.eye(3))  # heads that count for nothing
-    matrix = attention.matrix(heads, place)
+    matrix = attention.effective_matrix(qkv, position)
     assert matrix.isfinite().all()
     assert not matrix.triu(1).any()
 

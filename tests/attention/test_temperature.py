@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from tests.attention.row_reference import assert_follows, learned, looped, normalised, softmax, stirred
 from tests.builders import LENGTH, attention_of, noise
 
@@ -38,9 +38,9 @@ def test_ssmax_sharpens_with_the_length_of_the_row() -> None:
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("position", ["none", "alibi"])
 def test_each_head_has_a_factor_and_perhaps_a_bias_of_its_own(bias: bool, position: str) -> None:
-    attention, place, heads = stirred("ssmax", {"bias": bias}, position)
+    attention, place, qkv = stirred("ssmax", {"bias": bias}, position)
     factors, biases = (attention.get_parameter(name).tolist() for name in ("factor_H", "bias_H"))
-    added = place.bias(torch.zeros(2, 2, 9, 9, dtype=torch.float64), heads, 0)
+    added = place.bias(torch.zeros(2, 2, 9, 9, dtype=torch.float64), qkv, 0)
     penalties = torch.zeros(2, 9, 9) if added is None else added
     assert any(biases) == bias
 
@@ -49,13 +49,13 @@ def test_each_head_has_a_factor_and_perhaps_a_bias_of_its_own(bias: bool, positi
         both = [s + penalty for s, penalty in zip(scores, row, strict=False)]
         return scaled(both, factors[head], biases[head])
 
-    torch.testing.assert_close(attention.matrix(heads, place), looped(heads, rule))
+    torch.testing.assert_close(attention.effective_matrix(qkv, place), looped(qkv, rule))
 
 
 def test_at_half_the_longest_length_ssmax_is_softmax_at_first() -> None:
     scores = noise(LENGTH, LENGTH)
-    found, expected = (normalised(name, scores)[LENGTH // 2 - 1] for name in ("ssmax", "softmax"))
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+    result, expected = (normalised(name, scores)[LENGTH // 2 - 1] for name in ("ssmax", "softmax"))
+    torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_a_prefix_does_not_know_how_long_the_whole_is() -> None:
@@ -78,8 +78,8 @@ def test_norm_softmax_divides_by_the_deviation_of_the_row() -> None:
 def test_norm_softmax_is_softmax_where_scores_are_wide_and_sharper_where_they_are_not() -> None:
     scores = noise(30, 30)
     torch.testing.assert_close(normalised("norm-softmax", 9 * scores)[5:], normalised("softmax", 9 * scores)[5:])
-    found, expected = (normalised(name, 0.1 * scores)[5:].amax(-1) for name in ("norm-softmax", "softmax"))
-    assert bool((found > 1.5 * expected).all())
+    result, expected = (normalised(name, 0.1 * scores)[5:].amax(-1) for name in ("norm-softmax", "softmax"))
+    assert bool((result > 1.5 * expected).all())
 
 
 def test_keys_after_the_query_do_not_widen_the_row() -> None:
@@ -95,8 +95,8 @@ def test_power_is_its_formula(options: dict[str, Any]) -> None:
 
 
 def test_a_position_multiplies_the_power() -> None:
-    attention, alibi, heads = stirred("power", position="alibi")
-    bias = alibi.bias(torch.zeros(2, 2, 9, 9, dtype=torch.float64), heads, 0)
+    attention, alibi, qkv = stirred("power", position="alibi")
+    bias = alibi.bias(torch.zeros(2, 2, 9, 9, dtype=torch.float64), qkv, 0)
     assert bias is not None
 
     def rule(scores: list[float], head: int) -> list[float]:
@@ -104,20 +104,20 @@ def test_a_position_multiplies_the_power() -> None:
         parts = [s**4 * math.exp(penalty) for s, penalty in zip(scores, row, strict=False)]
         return [part / (1 + sum(parts)) for part in parts]
 
-    torch.testing.assert_close(attention.matrix(heads, alibi), looped(heads, rule))
+    torch.testing.assert_close(attention.effective_matrix(qkv, alibi), looped(qkv, rule))
 
 
 def test_opposite_keys_are_heard_alike() -> None:
-    attention, nowhere, heads = stirred("power")
-    turned = heads._replace(keys_BHSC=-heads.keys_BHSC)
-    assert torch.equal(attention.matrix(heads, nowhere), attention.matrix(turned, nowhere))
+    attention, nowhere, qkv = stirred("power")
+    turned = qkv._replace(keys_BHSC=-qkv.keys_BHSC)
+    assert torch.equal(attention.effective_matrix(qkv, nowhere), attention.effective_matrix(turned, nowhere))
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-12, 1e3, 1e15])
 def test_no_power_overflows(size: float) -> None:
-    attention, nowhere, heads = stirred("power", {"power": 8})  # 1e15 to the eighth is far beyond float32
-    queries = (size * heads.queries_BHTC.detach().float()).requires_grad_()
-    lifted = heads._replace(queries_BHTC=queries, keys_BHSC=heads.keys_BHSC.detach().float())
+    attention, nowhere, qkv = stirred("power", {"power": 8})  # 1e15 to the eighth is far beyond float32
+    queries = (size * qkv.queries_BHTC.detach().float()).requires_grad_()
+    lifted = qkv._replace(queries_BHTC=queries, keys_BHSC=qkv.keys_BHSC.detach().float())
     weights = attention.weights(lifted, nowhere)
     weights.square().sum().backward()
     assert queries.grad is not None
@@ -127,7 +127,7 @@ def test_no_power_overflows(size: float) -> None:
 
 
 def test_an_odd_power_is_refused() -> None:
-    with pytest.raises(BadValue, match="Option 'power' cannot be 3"):
+    with pytest.raises(InvalidValueError, match="Option 'power' cannot be 3"):
         attention_of("power", {"power": 3})
 
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from attnlab.attention.zeta import Zeta, apart, beside, recall, zorder
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.specs import Part
-from attnlab.tensors import Heads
+from attnlab.tensors import QKV
 from tests.attention.loop_reference import prepared
 from tests.builders import attention_of, noise, seeded
 
@@ -26,10 +26,10 @@ MODES: list[dict[str, Any]] = [
 told = pytest.mark.parametrize("options", MODES, ids=lambda options: str(Part(name="zeta", options=options)))
 
 
-def built(options: dict[str, Any], tokens: int = 17) -> tuple[Zeta, Heads, Tensor]:
-    attention, place, heads = prepared(Part(name="zeta", options=options), tokens)
+def built(options: dict[str, Any], tokens: int = 17) -> tuple[Zeta, QKV, Tensor]:
+    attention, position, qkv = prepared(Part(name="zeta", options=options), tokens)
     assert isinstance(attention, Zeta)
-    return attention, heads, attention.matrix(heads, place).detach()
+    return attention, qkv, attention.effective_matrix(qkv, position).detach()
 
 
 def interleaved(point: Tensor) -> int:
@@ -48,9 +48,9 @@ def around(queries: Tensor, keys: Tensor, i: int, candidates: list[int], window:
 
 
 @torch.no_grad()
-def looped(attention: Zeta, heads: Heads) -> Tensor:
+def looped(attention: Zeta, qkv: QKV) -> Tensor:
     """From the formula, row by row."""
-    queries, keys = heads.queries_BHTC, heads.keys_BHSC
+    queries, keys = qkv.queries_BHTC, qkv.keys_BHSC
     gamma = float(attention.theta_1.sigmoid()) ** 2
     matrix = torch.zeros(*queries.shape[:-1], keys.shape[-2], dtype=torch.float64)
     for b in range(2):
@@ -72,8 +72,8 @@ def looped(attention: Zeta, heads: Heads) -> Tensor:
 
 @told
 def test_weights_are_those_of_a_loop(options: dict[str, Any]) -> None:
-    attention, heads, matrix = built(options)
-    torch.testing.assert_close(matrix, looped(attention, heads), rtol=1e-11, atol=1e-12)
+    attention, qkv, matrix = built(options)
+    torch.testing.assert_close(matrix, looped(attention, qkv), rtol=1e-11, atol=1e-12)
 
 
 @told
@@ -105,10 +105,10 @@ def test_no_row_hears_more_than_it_keeps_beside_the_mean() -> None:
 
 
 def test_gamma_and_the_keys_that_are_not_selected_feel_the_output() -> None:
-    attention, place, heads = prepared(Part(name="zeta", options={"keep": 1}), 12)
+    attention, position, qkv = prepared(Part(name="zeta", options={"keep": 1}), 12)
     assert isinstance(attention, Zeta)
-    keys = heads.keys_BHSC.detach().requires_grad_()
-    attention.mix(heads._replace(keys_BHSC=keys), place)[..., -1, :].square().sum().backward()
+    keys = qkv.keys_BHSC.detach().requires_grad_()
+    attention.attend(qkv._replace(keys_BHSC=keys), position)[..., -1, :].square().sum().backward()
     assert attention.theta_1.grad is not None
     assert attention.theta_1.grad.abs() > 0
     assert keys.grad is not None
@@ -126,8 +126,8 @@ def test_neighbours_on_a_line_are_the_window_about_the_query() -> None:
     queries, keys = torch.tensor([0, 5, 5, 9]), torch.tensor([7, 1, 5, 3, 5, 9])
     allowed = torch.ones(4, 6, dtype=torch.bool)
     allowed[2, 4] = False
-    found = [row.nonzero().flatten().tolist() for row in beside(queries, keys, allowed, 3)]
-    assert found == [[1, 2, 3], [2, 3, 4], [0, 2, 3], [0, 4, 5]]
+    result = [row.nonzero().flatten().tolist() for row in beside(queries, keys, allowed, 3)]
+    assert result == [[1, 2, 3], [2, 3, 4], [0, 2, 3], [0, 4, 5]]
 
 
 def uniform(channels: int, seed: int) -> Tensor:
@@ -176,5 +176,5 @@ def test_it_weighs_less_than_full_attention_by_its_narrow_keys(layers: int, more
     ],
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(BadValue, match=said):
+    with pytest.raises(InvalidValueError, match=said):
         attention_of("zeta", options, length=64)

@@ -26,10 +26,10 @@ def test_an_exponent_is_that_of_the_larger_sizes() -> None:
 
 
 def test_growth_is_that_of_the_law() -> None:
-    found = grown("softmax", "length", AXES["length"], law)
-    assert found.sizes == AXES["length"]
-    assert found.exponent("seconds") == pytest.approx(2)
-    assert found.exponent("bytes") == pytest.approx(1)
+    measured = grown("softmax", "length", AXES["length"], law)
+    assert measured.sizes == AXES["length"]
+    assert measured.exponent("seconds") == pytest.approx(2)
+    assert measured.exponent("bytes") == pytest.approx(1)
 
 
 def test_growth_ends_with_the_first_size_beyond_the_budget() -> None:
@@ -60,15 +60,15 @@ def test_long_sequences_come_fewer_at_a_time_and_lanes_have_batches_of_their_own
 def test_every_axis_has_a_step_that_runs(axis: str) -> None:
     size = AXES[axis][1]
     program("softmax", axis, size, CPU)()
-    found = taken("linear", axis, AXES[axis][0], CPU)
-    assert found.seconds > 0
-    assert found.bytes >= 0
+    measured = taken("linear", axis, AXES[axis][0], CPU)
+    assert measured.seconds > 0
+    assert measured.bytes >= 0
 
 
 def test_a_size_is_measured_in_a_process_of_its_own() -> None:
-    found = isolated(CPU)("softmax", "length", 64)
-    assert 1e-6 < found.seconds < 10
-    assert 1e4 < found.bytes < 1e9
+    measured = isolated(CPU)("softmax", "length", 64)
+    assert 1e-6 < measured.seconds < 10
+    assert 1e4 < measured.bytes < 1e9
 
 
 def test_the_bench_asks_of_linear_variants_that_they_are() -> None:

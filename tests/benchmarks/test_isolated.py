@@ -30,18 +30,18 @@ def failing() -> Program:
 def test_they_take_turns_in_processes_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "turns"
     builds = {name: partial(sleeping, seconds, path, name) for name, seconds in (("a", 0.02), ("b", 0.2))}
-    found = raced(builds, 2, times=2)
-    assert [len(seconds) for seconds in found.values()] == [2, 2]
-    assert all(0.04 <= seconds < 0.4 for seconds in found["a"])
-    assert all(seconds >= 0.4 for seconds in found["b"])
+    result = raced(builds, 2, times=2)
+    assert [len(seconds) for seconds in result.values()] == [2, 2]
+    assert all(0.04 <= seconds < 0.4 for seconds in result["a"])
+    assert all(seconds >= 0.4 for seconds in result["b"])
     lines = [line.split() for line in path.read_text().splitlines()]
     assert [name for name, _ in lines] == [*"bbaa", *"aabb", *"bbaa"]
     assert len({pid for _, pid in lines} | {str(os.getpid())}) == 3
 
 
 def test_the_time_of_the_processor_leaves_out_sleep(tmp_path: Path) -> None:
-    found = raced({"a": partial(sleeping, 0.2, tmp_path / "turns", "a")}, 1, processor=True)
-    assert found["a"][0] < 0.1
+    result = raced({"a": partial(sleeping, 0.2, tmp_path / "turns", "a")}, 1, processor=True)
+    assert result["a"][0] < 0.1
 
 
 def test_what_cannot_be_made_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:

@@ -17,17 +17,17 @@ def test_programs_take_turns_and_a_first_round_is_not_counted() -> None:
 
     programs = {"a": lambda: program("a", 1.0), "b": lambda: program("b", 2.0)}
     settled: list[int] = []
-    found = interleaved(programs, 3, clock=lambda: now[0], settle=lambda: settled.append(1))
-    assert found == {"a": [1.0] * 3, "b": [2.0] * 3}
+    result = interleaved(programs, 3, clock=lambda: now[0], settle=lambda: settled.append(1))
+    assert result == {"a": [1.0] * 3, "b": [2.0] * 3}
     assert len(ran) == 8
     assert [ran[place : place + 2] for place in (2, 4, 6)] == [["a", "b"], ["b", "a"], ["a", "b"]]
     assert len(settled) == 16
 
 
 def test_a_ratio_is_taken_round_by_round() -> None:
-    found = ratio("rival / ours", [2.0, 30.0, 4.0], [1.0, 10.0, 1.0], goal=3.0)
-    assert (found.median, found.low, found.high, found.rounds) == (3.0, 2.5, 3.5, 3)
-    assert found.holds
+    measured = ratio("rival / ours", [2.0, 30.0, 4.0], [1.0, 10.0, 1.0], goal=3.0)
+    assert (measured.median, measured.low, measured.high, measured.rounds) == (3.0, 2.5, 3.5, 3)
+    assert measured.holds
     assert ratio("rival / ours", [2.0, 2.0], [1.0, 1.0], factor=20).median == 40.0
 
 

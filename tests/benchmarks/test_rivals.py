@@ -12,17 +12,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from attnlab.tasks import IGNORE
 from attnlab.tasks.recall import Recall
 from attnlab.training.scoring import asked
-from attnlab.training.stepper import SoloStepper
-from benchmarks.timing.textbook import Hand, HandBlock, Shape, Sized, by_hand, ours, x_transformers
+from attnlab.training.stepper import SingleStepper
+from benchmarks.timing.textbook import HandBlock, RayWorker, Shape, Sized, by_hand, ours, x_transformers
 from benchmarks.timing.zoology_baseline import every_position, row_by_row
 
 CPU = torch.device("cpu")
 SMALL = Shape(layers=2, width=16, heads=2, length=12, vocabulary=10, batch=3)
 
 
-def twins() -> tuple[SoloStepper, Hand]:
+def twins() -> tuple[SingleStepper, RayWorker]:
     """Our model, and the hand-written one with its weights."""
-    stepper, hand = SoloStepper(SMALL.spec(), Sized(SMALL), CPU), Hand(SMALL)
+    stepper, hand = SingleStepper(SMALL.spec(), Sized(SMALL), CPU), RayWorker(SMALL)
     model = stepper.model
     weights = dict(model.named_parameters())
     with torch.no_grad():
@@ -46,13 +46,13 @@ def test_the_hand_written_model_is_ours() -> None:
     stepper, hand = twins()
     batch = SMALL.batches(1)[0]
     inputs_BT = torch.from_numpy(batch.inputs_BT)
-    said = stepper.model(inputs_BT, torch.from_numpy(asked(batch))).logits_NV
-    torch.testing.assert_close(hand(inputs_BT).flatten(0, 1), said, rtol=1e-5, atol=1e-5)
+    value = stepper.model(inputs_BT, torch.from_numpy(asked(batch))).logits_NV
+    torch.testing.assert_close(hand(inputs_BT).flatten(0, 1), value, rtol=1e-5, atol=1e-5)
     assert sum(weight.numel() for weight in hand.parameters()) == stepper.parameters
 
 
 def test_the_operations_told_are_those_that_are_done() -> None:
-    hand = Hand(SMALL).double()
+    hand = RayWorker(SMALL).double()
     with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         hand(torch.from_numpy(SMALL.batches(1)[0].inputs_BT))
     assert 3 * counter.get_total_flops() == SMALL.operations

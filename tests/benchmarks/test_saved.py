@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from benchmarks.timing.pairs import line
 from benchmarks.timing.saved import Benchmark, last
 
@@ -21,11 +21,11 @@ def test_what_is_kept_is_found_again(tmp_path: Path) -> None:
 
 
 def test_the_table_shows_goal_and_last_time() -> None:
-    found = Benchmark(
+    measured = Benchmark(
         [line("one", [1.5, 2.5, 3.5], goal=2.0), line("start", [0.5], goal=0.3, below=True, unit="s")], {}
     )
     console = Console(width=100, record=True, file=StringIO())
-    console.print(found.table({"one": 1.25}))
+    console.print(measured.table({"one": 1.25}))
     rows = [row.split() for row in console.export_text().splitlines()]
     assert rows[1] == ["one", "2.5", "x", "2..3", ">", "2", "1.25", "3"]
     assert rows[2] == ["start", "0.5", "s", "0.5..0.5", "<", "0.3", "1"]
@@ -35,5 +35,5 @@ def test_the_table_shows_goal_and_last_time() -> None:
 def test_another_file_is_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "other.json"
     path.write_text(content)
-    with pytest.raises(BadValue, match="holds no benchmark"):
+    with pytest.raises(InvalidValueError, match="holds no benchmark"):
         last(path)

@@ -10,8 +10,8 @@ from benchmarks.timing.start import memory
 
 @pytest.mark.slow
 def test_the_memory_of_a_run_is_its_own() -> None:
-    held = np.ones(200_000_000)  # 1.6 GB
-    found = memory()
-    assert held[-1] == 1
-    assert found.unit == "MB"
-    assert 100 < found.median < 1000
+    stored = np.ones(200_000_000)  # 1.6 GB
+    measured = memory()
+    assert stored[-1] == 1
+    assert measured.unit == "MB"
+    assert 100 < measured.median < 1000

@@ -37,7 +37,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
             main()
         except SystemExit as leaving:
             status = leaving.code
-        said = capsys.readouterr()
-        return Said(int(str(status or 0)), said.out, said.err)
+        written = capsys.readouterr()
+        return Said(int(str(status or 0)), written.out, written.err)
 
     return run

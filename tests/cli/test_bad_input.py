@@ -58,7 +58,7 @@ attnlab: model.attention: gpam:lambdas=tied,minus=0.3
     ("--width", "65"): """\
 attnlab: model.heads
   A width of 65 does not divide into 2 heads.
-  Heads that divide it: 1, 5, 13, 65.
+  QKV that divide it: 1, 5, 13, 65.
 """,
     ("--width", "6", "--pos", "rotary"): """\
 attnlab: model.position: rotary
@@ -121,18 +121,18 @@ def test_a_slip_is_told_in_one_block(
     words: tuple[str, ...], command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    said = command("train", *words)
-    assert (said.status, said.out) == (2, "")
-    assert said.error.startswith(SLIPS[words])
-    assert len(said.error.splitlines()) <= 4
+    result = command("train", *words)
+    assert (result.status, result.out) == (2, "")
+    assert result.error.startswith(SLIPS[words])
+    assert len(result.error.splitlines()) <= 4
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("words", [("--lr", "abc"), ("--seeds", "0"), ("--device", "tpu"), ("--atn", "softmax")])
 def test_a_mistyped_option_is_misuse(words: tuple[str, str], command: Command, tmp_path: Path) -> None:
-    said = command("train", *words)
-    assert said.status == 2
-    assert words[0] in said.error
+    result = command("train", *words)
+    assert result.status == 2
+    assert words[0] in result.error
     assert list(tmp_path.iterdir()) == []
 
 
@@ -152,34 +152,34 @@ def test_a_mistyped_option_is_misuse(words: tuple[str, str], command: Command, t
 )
 def test_a_ladder_of_ones_own_is_told_by_file_and_line(line: str, place: str, command: Command, tmp_path: Path) -> None:
     key = line.split(":")[0]
-    kept = [old for old in LADDER.splitlines() if not old.startswith(f"{key}:") or key == "source"]
-    at = next((index for index, old in enumerate(LADDER.splitlines()) if old.startswith(f"{key}:")), len(kept))
-    kept.insert(len(kept) if key == "source" else at, line)
-    (tmp_path / "mine.yaml").write_text("\n".join(kept) + "\n")
-    said = command("train", "--task", "mine.yaml")
-    assert said.status == 2
-    assert said.error.startswith(f"attnlab: {place}")
+    saved = [old for old in LADDER.splitlines() if not old.startswith(f"{key}:") or key == "source"]
+    at = next((index for index, old in enumerate(LADDER.splitlines()) if old.startswith(f"{key}:")), len(saved))
+    saved.insert(len(saved) if key == "source" else at, line)
+    (tmp_path / "mine.yaml").write_text("\n".join(saved) + "\n")
+    result = command("train", "--task", "mine.yaml")
+    assert result.status == 2
+    assert result.error.startswith(f"attnlab: {place}")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 
 
 def test_a_file_that_fails_to_import_shows_its_own_error(command: Command, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("x = 1\nimport a_module_nobody_has\n")
-    said = command("train", "--with", "broken.py")
-    assert said.status == 2
-    assert said.error.startswith(
+    result = command("train", "--with", "broken.py")
+    assert result.status == 2
+    assert result.error.startswith(
         "attnlab: --with broken.py\n  ModuleNotFoundError: No module named 'a_module_nobody_has'"
     )
-    assert "broken.py:2: import a_module_nobody_has" in said.error
-    assert "Traceback" not in said.error
+    assert "broken.py:2: import a_module_nobody_has" in result.error
+    assert "Traceback" not in result.error
 
 
 def test_stores_that_cannot_be_used_are_refused(command: Command, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "newer").mkdir()
     (tmp_path / "newer" / "store.json").write_text('{"format": 99}')
-    said = {name: command("train", *TINY, "--store", name) for name in ("file", "file/below", "newer")}
-    assert [one.status for one in said.values()] == [2, 2, 2]
-    assert said["file"].error.startswith("attnlab: file\n  This is a file, not a folder.")
-    assert said["file/below"].error.startswith("attnlab: file/below\n  It cannot be written: Not a directory.")
-    assert "This store has format 99; this attnlab reads up to 1." in said["newer"].error
+    result = {name: command("train", *TINY, "--store", name) for name in ("file", "file/below", "newer")}
+    assert [one.status for one in result.values()] == [2, 2, 2]
+    assert result["file"].error.startswith("attnlab: file\n  This is a file, not a folder.")
+    assert result["file/below"].error.startswith("attnlab: file/below\n  It cannot be written: Not a directory.")
+    assert "This store has format 99; this attnlab reads up to 1." in result["newer"].error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "newer"]

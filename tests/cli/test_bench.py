@@ -15,30 +15,30 @@ from benchmarks.timing.saved import Benchmark
 
 
 def measured(monkeypatch: pytest.MonkeyPatch, value: float) -> list[object]:
-    asked: list[object] = []
+    requested: list[object] = []
 
     def stand_in(*args: object) -> Benchmark:
-        asked.append(args)
+        requested.append(args)
         return Benchmark([line("one / other", [value] * 3)], {"device": "cpu"}, ["Nothing else was measured."])
 
     monkeypatch.setattr(bench, "bench", stand_in)
-    return asked
+    return requested
 
 
 def test_it_is_kept_and_compared_with_the_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words = ["bench", "--device", "cpu", "--rounds", "3", "--peers", "--out", str(tmp_path / "b.json")]
-    asked = measured(monkeypatch, 1.25)
+    requested = measured(monkeypatch, 1.25)
     first = CliRunner().invoke(app, words)
     assert first.exit_code == 0
     assert "1.25 x" in first.stdout
     assert "Nothing else was measured." in first.stdout
-    assert str(asked[0]) == "(device(type='cpu'), 3, True, False)"
+    assert str(requested[0]) == "(device(type='cpu'), 3, True, False)"
     measured(monkeypatch, 2.5)
     second = CliRunner().invoke(app, words)
     row = next(row for row in second.stdout.splitlines() if "one / other" in row)
     assert row.split()[3:] == ["2.5", "x", "2.5..2.5", "1.25", "3"]
-    asked = measured(monkeypatch, 2.5)
+    requested = measured(monkeypatch, 2.5)
     assert CliRunner().invoke(app, [*words, "--long"]).exit_code == 0
-    assert str(asked[0]) == "(device(type='cpu'), 3, True, True)"
+    assert str(requested[0]) == "(device(type='cpu'), 3, True, True)"
     plain = CliRunner().invoke(app, [*words, "--json"])
     assert json.loads(plain.stdout)["lines"][0]["median"] == 2.5

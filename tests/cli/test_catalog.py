@@ -37,18 +37,18 @@ def test_ls_says_when_there_is_nothing(command: Command) -> None:
 
 def test_ls_results_lists_what_was_run(command: Command) -> None:
     command("train", *TINY, "--quiet")
-    said = command("ls", "results")
-    lines = [line.split() for line in said.out.splitlines()]
+    result = command("ls", "results")
+    lines = [line.split() for line in result.out.splitlines()]
     assert ["store", "done", "missing", "failed", "diverged", "stale"] in lines
     assert ["results/", "1", "-", "-", "-", "-"] in lines
-    assert "copy, symbols 2 (chance 6.2 %)" in said.out
+    assert "copy, symbols 2 (chance 6.2 %)" in result.out
     assert len(command("ls", "results", "--json").out.splitlines()) == 1
 
 
 def test_ls_of_something_else_is_refused(command: Command) -> None:
-    said = command("ls", "taks")
-    assert said.status == 2
-    assert said.error.startswith("attnlab: ls\n  There is no list 'taks'; did you mean 'tasks'?")
+    result = command("ls", "taks")
+    assert result.status == 2
+    assert result.error.startswith("attnlab: ls\n  There is no list 'taks'; did you mean 'tasks'?")
 
 
 @pytest.mark.parametrize(
@@ -62,10 +62,10 @@ def test_ls_of_something_else_is_refused(command: Command) -> None:
     ],
 )
 def test_show_tells_all_that_is_known(name: str, phrases: list[str], command: Command) -> None:
-    said = command("show", name)
-    assert said.status == 0
-    assert [phrase for phrase in phrases if phrase not in said.out] == []
-    assert max(map(len, said.out.splitlines())) <= 80
+    result = command("show", name)
+    assert result.status == 0
+    assert [phrase for phrase in phrases if phrase not in result.out] == []
+    assert max(map(len, result.out.splitlines())) <= 80
 
 
 def test_every_registered_part_has_a_card(command: Command) -> None:
@@ -78,19 +78,19 @@ def test_every_registered_part_has_a_card(command: Command) -> None:
 
 
 def test_show_suggests_the_closest(command: Command) -> None:
-    said = command("show", "sofmax")
-    assert said.status == 2
-    assert "There is no part 'sofmax'; did you mean 'softmax'?" in said.error
+    result = command("show", "sofmax")
+    assert result.status == 2
+    assert "There is no part 'sofmax'; did you mean 'softmax'?" in result.error
 
 
 def test_sample_marks_the_answers(command: Command) -> None:
-    said = command("sample", "copy", "--complexity", "3", "--rows", "2", "--seed", "1")
-    inputs, answers, blank, *_ = said.out.splitlines()
+    result = command("sample", "copy", "--complexity", "3", "--rows", "2", "--seed", "1")
+    inputs, answers, blank, *_ = result.out.splitlines()
     tokens = inputs.split()[1:]
     assert tokens[3] == "|"
     assert answers.split()[1:] == [".", ".", ".", *tokens[:3]]
     assert blank == ""
-    assert said.out == command("sample", "copy", "--complexity", "3", "--rows", "2", "--seed", "1").out
+    assert result.out == command("sample", "copy", "--complexity", "3", "--rows", "2", "--seed", "1").out
 
 
 def test_sample_as_json_is_the_batch(command: Command) -> None:

@@ -21,30 +21,30 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_sound_file_passes(write: Write, command: Command) -> None:
-    said = command("check", f"{write(SOUND).name}:Mine")
-    assert said.status == 0
-    assert said.error == ""
-    lines = said.out.splitlines()
+    result = command("check", f"{write(SOUND).name}:Mine")
+    assert result.status == 0
+    assert result.error == ""
+    lines = result.out.splitlines()
     assert lines[0].strip() == "mine"
-    assert "fail" not in said.out
+    assert "fail" not in result.out
     for name in kit.CHECKS:
         assert sum(line.strip().startswith(f"{name}  ") for line in lines) == 1
     assert max(map(len, lines)) <= 80
 
 
 def test_a_leak_is_a_failure(write: Write, command: Command) -> None:
-    said = command("check", f"{write(LEAK)}:Mine")
-    assert said.status == 1
-    (line,) = [line for line in said.out.splitlines() if "future never seen" in line]
+    result = command("check", f"{write(LEAK)}:Mine")
+    assert result.status == 1
+    (line,) = [line for line in result.out.splitlines() if "future never seen" in line]
     assert line.split()[3] == "fail"
     assert "largest change" in line
 
 
 def test_an_exception_is_told_by_the_users_line(write: Write, command: Command) -> None:
     path = write(RAISING)
-    said = command("check", f"{path}:Mine", "--json")
-    assert said.status == 1
-    (report,) = json.loads(said.out)
+    result = command("check", f"{path}:Mine", "--json")
+    assert result.status == 1
+    (report,) = json.loads(result.out)
     assert report["variant"] == "mine"
     assert report["passed"] is False
     failed = [finding["evidence"] for finding in report["findings"] if finding["outcome"] == "fail"]
@@ -54,10 +54,10 @@ def test_an_exception_is_told_by_the_users_line(write: Write, command: Command) 
 
 
 def test_several_are_told_in_a_line_each(write: Write, command: Command) -> None:
-    said = command("check", "softmax", f"{write(LEAK)}:Mine")
-    assert said.status == 1
-    assert [line.split()[0] for line in said.out.splitlines() if "/" in line] == ["softmax", "mine"]
-    assert said.error.splitlines() == ["checking softmax", "checking mine"]
+    result = command("check", "softmax", f"{write(LEAK)}:Mine")
+    assert result.status == 1
+    assert [line.split()[0] for line in result.out.splitlines() if "/" in line] == ["softmax", "mine"]
+    assert result.error.splitlines() == ["checking softmax", "checking mine"]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_several_are_told_in_a_line_each(write: Write, command: Command) -> None
     ],
 )
 def test_a_slip_is_misuse(words: tuple[str, ...], told: str, command: Command) -> None:
-    said = command("check", *words)
-    assert said.status == 2
-    assert told in said.error
-    assert "Traceback" not in said.error
+    result = command("check", *words)
+    assert result.status == 2
+    assert told in result.error
+    assert "Traceback" not in result.error

@@ -16,11 +16,11 @@ SMALL = ("--layers", "2", "--width", "8", "--seeds", "2", "--batch", "2", "--tas
 @pytest.mark.parametrize("kind", ["rank-collapse", "gradients", "attention", "tokens", "reach"])
 @pytest.mark.parametrize("attn", ["softmax,dagpam", "delta,sparse:window=2"])
 def test_every_diagnosis_is_drawn_in_80_columns(kind: str, attn: str, command: Command) -> None:
-    said = command("diagnose", kind, "--attn", attn, *SMALL)
-    assert (said.status, said.error) == (0, "")
-    assert said.out.startswith(f"{kind}  random initialisation, 2 layers, width 8")
-    assert max(map(len, said.out.splitlines())) <= 80
-    assert "nan" not in said.out
+    result = command("diagnose", kind, "--attn", attn, *SMALL)
+    assert (result.status, result.error) == (0, "")
+    assert result.out.startswith(f"{kind}  random initialisation, 2 layers, width 8")
+    assert max(map(len, result.out.splitlines())) <= 80
+    assert "nan" not in result.out
 
 
 def test_the_table_holds_the_numbers_of_the_json(command: Command) -> None:
@@ -31,8 +31,8 @@ def test_the_table_holds_the_numbers_of_the_json(command: Command) -> None:
 
 
 def test_csv_is_written_and_nothing_printed(command: Command, tmp_path: Path) -> None:
-    said = command("diagnose", "attention", "--only", "entropy", "--csv", "found.csv", *SMALL)
-    assert (said.status, said.out) == (0, "")
+    result = command("diagnose", "attention", "--only", "entropy", "--csv", "found.csv", *SMALL)
+    assert (result.status, result.out) == (0, "")
     rows = list(csv.DictReader((tmp_path / "found.csv").read_text().splitlines()))
     assert {row["metric"] for row in rows} == {"entropy"}
     assert len(rows) == 2 * (2 + 2)  # layers, seeds, heads
@@ -40,8 +40,8 @@ def test_csv_is_written_and_nothing_printed(command: Command, tmp_path: Path) ->
 
 def test_a_map_is_drawn_and_plotted(command: Command, tmp_path: Path) -> None:
     words = ("diagnose", "attention", "--only", "entropy", "--attn", "softmax", "--map", "2.1", *SMALL)
-    said = command(*words)
-    assert "softmax  layer 2, head 1: queries down, keys across" in said.out
+    result = command(*words)
+    assert "softmax  layer 2, head 1: queries down, keys across" in result.out
     pytest.importorskip("altair")
     assert command(*words, "--plot", "map.svg").status == 0
     assert (tmp_path / "map.svg").read_text().startswith("<svg")
@@ -50,9 +50,9 @@ def test_a_map_is_drawn_and_plotted(command: Command, tmp_path: Path) -> None:
 def test_a_run_is_diagnosed_from_its_weights(command: Command) -> None:
     (line,) = command("train", *TINY, "--quiet", "--json").out.splitlines()
     record = json.loads(line)
-    said = command("diagnose", "rank-collapse", "--run", record["id"][:6], "--only", "residual")
-    assert (said.status, said.error) == (0, "")
-    assert said.out.startswith(f"rank-collapse  run {record['id']}, copy symbols=2")
+    result = command("diagnose", "rank-collapse", "--run", record["id"][:6], "--only", "residual")
+    assert (result.status, result.error) == (0, "")
+    assert result.out.startswith(f"rank-collapse  run {record['id']}, copy symbols=2")
 
 
 @pytest.mark.parametrize(
@@ -77,22 +77,22 @@ def test_a_run_is_diagnosed_from_its_weights(command: Command) -> None:
     ],
 )
 def test_a_slip_is_told_in_one_block(words: tuple[str, ...], told: str, command: Command, tmp_path: Path) -> None:
-    said = command("diagnose", "rank-collapse", *SMALL, *words)
-    assert (said.status, said.out) == (2, "")
-    assert said.error.startswith(told)
+    result = command("diagnose", "rank-collapse", *SMALL, *words)
+    assert (result.status, result.out) == (2, "")
+    assert result.error.startswith(told)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_is_not_there(command: Command) -> None:
-    said = command("diagnose", "attention", "--run", "abc")
-    assert (said.status, said.out) == (2, "")
-    assert said.error.startswith("attnlab: run abc\n  Nothing in results/ yet.")
+    result = command("diagnose", "attention", "--run", "abc")
+    assert (result.status, result.out) == (2, "")
+    assert result.error.startswith("attnlab: run abc\n  Nothing in results/ yet.")
 
 
 def test_scores_of_what_forms_none(command: Command) -> None:
-    said = command("diagnose", "gradients", "--attn", "delta", "--only", "query-gradient,scores-gradient", *SMALL)
-    assert said.status == 2
-    assert "'delta' forms no scores, so there is no gradient at them." in said.error
+    result = command("diagnose", "gradients", "--attn", "delta", "--only", "query-gradient,scores-gradient", *SMALL)
+    assert result.status == 2
+    assert "'delta' forms no scores, so there is no gradient at them." in result.error
 
 
 def test_every_metric_has_a_card(command: Command) -> None:
@@ -104,14 +104,14 @@ def test_every_metric_has_a_card(command: Command) -> None:
 
 
 def test_show_tells_formula_source_point_and_what_collapse_looks_like(command: Command) -> None:
-    said = command("show", "residual")
+    result = command("show", "residual")
     for phrase in ("Formula   ||X - 1 m^T||_F / ||X||_F", "Measured  the stream after each block", "arXiv:2103.03404"):
-        assert phrase in said.out
-    assert "Collapse  falls towards 0" in said.out
-    assert max(map(len, said.out.splitlines())) <= 80
+        assert phrase in result.out
+    assert "Collapse  falls towards 0" in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
 
 
 def test_a_metric_that_is_not_there(command: Command) -> None:
-    said = command("show", "metric:residul")
-    assert said.status == 2
-    assert said.error.startswith("attnlab: There is no metric 'residul'; did you mean 'residual'?")
+    result = command("show", "metric:residul")
+    assert result.status == 2
+    assert result.error.startswith("attnlab: There is no metric 'residul'; did you mean 'residual'?")

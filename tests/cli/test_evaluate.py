@@ -17,22 +17,22 @@ def trained(command: Command, *more: str) -> str:
 
 def test_a_run_is_evaluated_against_length(command: Command) -> None:
     run = trained(command, "--pos", "rotary")
-    said = command("evaluate", run[:6], "--length", "4,8,64", "--sequences", "16")
-    assert said.status == 0
-    assert [line.split()[:2] for line in said.out.splitlines()[4:7]] == [["4", "2"], ["8", "4"], ["64", "32"]]
-    assert "Trained on up to 4 tokens." in said.out
-    assert len(said.error.splitlines()) == 3
-    assert max(map(len, said.out.splitlines())) <= 80
+    result = command("evaluate", run[:6], "--length", "4,8,64", "--sequences", "16")
+    assert result.status == 0
+    assert [line.split()[:2] for line in result.out.splitlines()[4:7]] == [["4", "2"], ["8", "4"], ["64", "32"]]
+    assert "Trained on up to 4 tokens." in result.out
+    assert len(result.error.splitlines()) == 3
+    assert max(map(len, result.out.splitlines())) <= 80
 
 
 def test_json_is_data_and_nothing_else(command: Command) -> None:
     run = trained(command, "--pos", "rotary")
-    said = command("evaluate", run, "--complexity", "2,6", "--as", "yarn", "--sequences", "16", "--json", "--quiet")
-    data = json.loads(said.out)
+    result = command("evaluate", run, "--complexity", "2,6", "--as", "yarn", "--sequences", "16", "--json", "--quiet")
+    data = json.loads(result.out)
     assert (data["id"], data["as"], data["trained"]) == (run, "yarn", 4)
     assert [row["length"] for row in data["rows"]] == [4, 12]
     assert all(row["low"] <= row["accuracy"] <= row["high"] and row["perplexity"] > 1 for row in data["rows"])
-    assert said.error == ""
+    assert result.error == ""
 
 
 def test_slips_are_told_with_what_is_available(command: Command, tmp_path: Path) -> None:
@@ -52,16 +52,16 @@ def test_slips_are_told_with_what_is_available(command: Command, tmp_path: Path)
     (tmp_path / "results" / "weights" / f"{run}.safetensors").unlink()
     lost = command("evaluate", run, "--length", "4")
     assert f"Run {run} keeps no weights" in lost.error
-    assert {said.status for said in (short, mode, lost)} == {2}
+    assert {result.status for result in (short, mode, lost)} == {2}
 
 
 def test_what_is_watched_is_in_the_record_and_can_be_reported(command: Command) -> None:
     words = ("--watch", "gradients,rank")
     record = Record.from_line(command("train", *TINY, "--quiet", "--json", *words).out)
-    assert record.spec.train.watch == ("rank", "gradients")
-    assert [one.step for one in record.watched] == [1, 2, 3]
-    said = command("report", "--value", "residual.last")
-    assert f"{record.diagnostics['residual.last']:.4g}" in said.out
+    assert record.spec.train.log_diagnostics == ("rank", "gradients")
+    assert [one.step for one in record.diagnostics_history] == [1, 2, 3]
+    result = command("report", "--value", "residual.last")
+    assert f"{record.diagnostics['residual.last']:.4g}" in result.out
     wrong = command("train", *TINY, "--watch", "rang")
     assert wrong.status == 2
     assert "'rank', 'gradients' or 'attention'" in wrong.error
@@ -69,11 +69,11 @@ def test_what_is_watched_is_in_the_record_and_can_be_reported(command: Command) 
 
 def test_verdicts_stand_on_the_grid(command: Command) -> None:
     run = trained(command)
-    said = command("report", "--value", "verdict")
-    assert said.status == 0
-    assert "copy  verdict by" in said.out
-    assert "1 of 1" in said.out
-    assert "Not watched: rank, gradients, attention." in " ".join(said.out.split())
+    result = command("report", "--value", "verdict")
+    assert result.status == 0
+    assert "copy  verdict by" in result.out
+    assert "1 of 1" in result.out
+    assert "Not watched: rank, gradients, attention." in " ".join(result.out.split())
     data = json.loads(command("report", "--value", "verdict", "--json").out)
     ((one,), (cell,)) = data["runs"], data["cells"]
     assert one["id"] == run
@@ -83,8 +83,8 @@ def test_verdicts_stand_on_the_grid(command: Command) -> None:
 
 def test_verdicts_go_into_files_as_other_values_do(command: Command, tmp_path: Path) -> None:
     trained(command)
-    said = command("report", "--value", "verdict", "--csv", "v.csv", "--markdown", "v.md")
-    assert (said.status, said.out, said.error) == (0, "", "")
+    result = command("report", "--value", "verdict", "--csv", "v.csv", "--markdown", "v.md")
+    assert (result.status, result.out, result.error) == (0, "", "")
     (row,) = csv.DictReader((tmp_path / "v.csv").read_text().splitlines())
     assert (row["task"], row["complexity"], row["value"], row["n"]) == ("copy", "2", "verdict", "1")
     assert "copy: verdict by symbols" in (tmp_path / "v.md").read_text()
@@ -97,9 +97,9 @@ def test_a_text_is_told_by_its_perplexity(command: Command, tmp_path: Path) -> N
     (tmp_path / "a.txt").write_text("to be or not to be, " * 400)
     words = ("--task", "text:path=a.txt", "--complexity", "8", "--pos", "rotary", *TINY[4:])
     run = Record.from_line(command("train", *words, "--quiet", "--json").out).id
-    said = command("evaluate", run, "--length", "8,64", "--sequences", "4")
-    assert (said.status, [line.split()[0] for line in said.out.splitlines()[4:6]]) == (0, ["8", "64"])
-    told = " ".join(said.out.split())
+    result = command("evaluate", run, "--length", "8,64", "--sequences", "4")
+    assert (result.status, [line.split()[0] for line in result.out.splitlines()[4:6]]) == (0, ["8", "64"])
+    told = " ".join(result.out.split())
     data = json.loads(command("evaluate", run, "--length", "8,64", "--sequences", "4", "--json").out)["rows"]
     best = min(data, key=lambda row: float(row["perplexity"]))["length"]
     assert f"Trained on up to 8 tokens. Perplexity is lowest at {best}. Intervals" in told

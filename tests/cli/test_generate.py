@@ -16,9 +16,9 @@ COPY = ("generate", "copy", "--complexity", "3", "--n", "70")
 
 
 def test_a_file_is_written_and_told(command: Command, tmp_path: Path) -> None:
-    said = command(*COPY, "--out", "a.npz")
-    assert (said.status, said.error) == (0, "")
-    assert said.out == "70 sequences of copy, symbols 3, in a.npz; a.npz.json tells more.\n"
+    result = command(*COPY, "--out", "a.npz")
+    assert (result.status, result.error) == (0, "")
+    assert result.out == "70 sequences of copy, symbols 3, in a.npz; a.npz.json tells more.\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "a.npz.json"]
     with np.load(tmp_path / "a.npz") as arrays:
         assert arrays["inputs"].shape == arrays["targets"].shape == (70, 6)
@@ -28,29 +28,29 @@ def test_it_holds_what_sample_shows(command: Command, tmp_path: Path) -> None:
     words = ("recall", "--set", "task.filler=zeros", "--seed", "5", "--complexity", "2")
     command("generate", *words, "--n", "64", "--out", "a.jsonl")
     shown = json.loads(command("sample", *words, "--rows", "64", "--json").out)
-    found = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
-    assert [row["inputs"] for row in found] == shown["inputs"]
-    assert [[IGNORE if t is None else t for t in row["targets"]] for row in found] == shown["targets"]
+    result = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [row["inputs"] for row in result] == shown["inputs"]
+    assert [[IGNORE if t is None else t for t in row["targets"]] for row in result] == shown["targets"]
 
 
 def test_the_sidecar_as_json(command: Command) -> None:
-    said = command("generate", "copy:alphabet=4", "--n", "3", "--out", "a.npz", "--stream", "test", "--json")
-    told = json.loads(said.out)
-    assert (told["stream"], told["sequences"], told["options"]["alphabet"]) == ("test", 3, 4)
+    result = command("generate", "copy:alphabet=4", "--n", "3", "--out", "a.npz", "--stream", "test", "--json")
+    data = json.loads(result.out)
+    assert (data["stream"], data["sequences"], data["options"]["alphabet"]) == ("test", 3, 4)
 
 
 def test_streams_and_seeds_differ(command: Command, tmp_path: Path) -> None:
-    asked = [("--stream", name, "--seed", seed) for name in ("training", "validation", "test") for seed in "01"]
-    for index, words in enumerate(asked):
+    requested = [("--stream", name, "--seed", seed) for name in ("training", "validation", "test") for seed in "01"]
+    for index, words in enumerate(requested):
         assert command(*COPY, *words, "--out", f"{index}.jsonl").status == 0
     assert len({path.read_bytes() for path in tmp_path.glob("*.jsonl")}) == 6
 
 
 def test_force_replaces(command: Command, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("mine")
-    said = command(*COPY, "--out", "a.txt")
-    assert said.status == 2
-    assert said.error == "attnlab: a.txt\n  a.txt is there already.\n  Write --force to replace it.\n"
+    result = command(*COPY, "--out", "a.txt")
+    assert result.status == 2
+    assert result.error == "attnlab: a.txt\n  a.txt is there already.\n  Write --force to replace it.\n"
     assert (tmp_path / "a.txt").read_text() == "mine"
     assert command(*COPY, "--out", "a.txt", "--force").status == 0
     assert (tmp_path / "a.txt").read_text().startswith("inputs ")
@@ -70,9 +70,9 @@ def test_force_replaces(command: Command, tmp_path: Path) -> None:
 def test_a_slip_is_misuse_and_leaves_nothing(
     words: tuple[str, ...], message: str, command: Command, tmp_path: Path
 ) -> None:
-    said = command("generate", *words)
-    assert (said.status, said.out) == (2, "")
-    assert said.error.startswith(f"attnlab: {message}")
+    result = command("generate", *words)
+    assert (result.status, result.out) == (2, "")
+    assert result.error.startswith(f"attnlab: {message}")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -87,6 +87,6 @@ def test_ctrl_c_leaves_nothing(command: Command, tmp_path: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Written, "batches", interrupted)
-    said = command(*COPY, "--out", "a.npz")
-    assert (said.status, said.error) == (130, "attnlab: a.npz\n  Stopped by Ctrl-C; nothing was written.\n")
+    result = command(*COPY, "--out", "a.npz")
+    assert (result.status, result.error) == (130, "attnlab: a.npz\n  Stopped by Ctrl-C; nothing was written.\n")
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from attnlab.config.experiment import Claim, Climb, Experiment
+from attnlab.config.experiment import Claim, Experiment, LadderLevels
 from attnlab.storage import Store
 from tests.cli.conftest import Command
 from tests.rendering.fake_runs import run, seeds
@@ -33,33 +33,33 @@ def claimed(folder: Path, expect: str) -> None:
     claim = Claim.model_validate(
         {"says": "More.", "of": {"attention": "expressive"}, "than": {"attention": "softmax"}, "expect": expect}
     )
-    found = Experiment(name="x", question="Which?", ladders=(Climb(ladder="recall"),), claims=(claim,))
-    (folder / "experiment.json").write_text(found.model_dump_json())
+    experiment = Experiment(name="x", question="Which?", ladders=(LadderLevels(ladder="recall"),), claims=(claim,))
+    (folder / "experiment.json").write_text(experiment.model_dump_json())
 
 
 @pytest.mark.parametrize("words", [(), ("x",), ("results/x",), ("results",)])
 def test_a_store_is_found_by_folder_by_name_or_because_it_is_the_only_one(
     words: tuple[str, ...], results: Path, command: Command
 ) -> None:
-    said = command("report", *words)
-    assert (said.status, said.error) == (0, "")
-    assert said.out.startswith("recall  accuracy in % by pairs, means over 3 seeds\nattention ")
-    assert max(map(len, said.out.splitlines())) <= 80
+    result = command("report", *words)
+    assert (result.status, result.error) == (0, "")
+    assert result.out.startswith("recall  accuracy in % by pairs, means over 3 seeds\nattention ")
+    assert max(map(len, result.out.splitlines())) <= 80
     assert gc.isenabled()
 
 
 def test_of_several_stores_one_must_be_named(results: Path, command: Command) -> None:
     Store(results.parent / "y").open()
-    said = command("report")
-    assert said.status == 2
-    assert "attnlab report results/x" in said.error
+    result = command("report")
+    assert result.status == 2
+    assert "attnlab report results/x" in result.error
     assert command("report", "x").status == 0
 
 
 def test_nothing_to_report_says_what_to_do(command: Command) -> None:
-    said = command("report")
-    assert (said.status, said.out) == (2, "")
-    assert "Try: attnlab sweep --task recall" in said.error
+    result = command("report")
+    assert (result.status, result.out) == (2, "")
+    assert "Try: attnlab sweep --task recall" in result.error
 
 
 @pytest.mark.parametrize(
@@ -85,15 +85,15 @@ def test_layouts(words: tuple[str, ...], phrase: str, results: Path, command: Co
     ],
 )
 def test_slips_are_told(words: tuple[str, ...], phrase: str, results: Path, command: Command) -> None:
-    said = command("report", "x", *words)
-    assert (said.status, said.out) == (2, "")
-    assert phrase in said.error
-    assert said.error.startswith(f"attnlab: {words[0]}\n")
+    result = command("report", "x", *words)
+    assert (result.status, result.out) == (2, "")
+    assert phrase in result.error
+    assert result.error.startswith(f"attnlab: {words[0]}\n")
 
 
 def test_files_are_written_and_nothing_else_is_said(results: Path, command: Command) -> None:
-    said = command("report", "x", "--csv", "a.csv", "--markdown", "b/c.md", "--parquet", "d.parquet")
-    assert (said.status, said.out) == (0, "")
+    result = command("report", "x", "--csv", "a.csv", "--markdown", "b/c.md", "--parquet", "d.parquet")
+    assert (result.status, result.out) == (0, "")
     with Path("a.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 6
     assert Path("b/c.md").read_text().startswith("recall: accuracy in % by pairs")
@@ -115,10 +115,10 @@ def test_a_chart_and_a_page(results: Path, command: Command) -> None:
 @pytest.mark.parametrize(("expect", "status"), [("greater", 0), ("less", 1)])
 def test_a_claim_that_fails_is_the_exit_status(expect: str, status: int, results: Path, command: Command) -> None:
     claimed(results, expect)
-    said = command("report", "x")
-    assert said.status == status
-    assert said.out.startswith("Which?\n")
-    assert ("fails" in said.out) == bool(status)
+    result = command("report", "x")
+    assert result.status == status
+    assert result.out.startswith("Which?\n")
+    assert ("fails" in result.out) == bool(status)
 
 
 def test_torch_is_not_imported(results: Path) -> None:
@@ -135,8 +135,8 @@ def test_torch_is_not_imported(results: Path) -> None:
 
 
 def test_cp_copies_to_edit_and_never_overwrites_unasked(command: Command) -> None:
-    said = command("cp", "recall")
-    assert said.out == "recall.yaml\nEdit it, then: attnlab train --task ./recall.yaml\n"
+    result = command("cp", "recall")
+    assert result.out == "recall.yaml\nEdit it, then: attnlab train --task ./recall.yaml\n"
     assert Path("recall.yaml").read_text().startswith("name: recall")
     again = command("cp", "recall")
     assert again.status == 2
@@ -159,6 +159,6 @@ def test_a_lone_run_is_reported_too(tmp_path: Path, command: Command) -> None:
     store = Store(tmp_path / "results")
     store.open()
     store.append([run(accuracy=0.5)])
-    said = command("report")
-    assert said.status == 0
-    assert "50.0" in said.out
+    result = command("report")
+    assert result.status == 0
+    assert "50.0" in result.out

@@ -43,10 +43,10 @@ def ran(words: str, folder: object) -> set[str]:
         "print('', *sys.modules, sep='\\n', file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=str(folder), check=False)
-    told = done.stderr.splitlines()
-    assert (done.returncode, told[0]) == (0, ""), done.stderr
+    lines = done.stderr.splitlines()
+    assert (done.returncode, lines[0]) == (0, ""), done.stderr
     assert done.stdout
-    return set(told)
+    return set(lines)
 
 
 @pytest.mark.parametrize("words", LIGHT)

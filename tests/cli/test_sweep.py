@@ -30,37 +30,37 @@ scales: {smoke: {seeds: 1}}
 
 
 def test_it_ends_in_a_report_and_running_it_again_runs_nothing(command: Command, tmp_path: Path) -> None:
-    said = command("sweep", *TINY, "--attn", "softmax,gpam", "--seeds", "2")
-    assert said.status == 0, said.error
-    assert "copy: 8 runs, 0 done already; here, one after the other; results/copy/" in said.error
-    assert "8/8" in said.error
-    assert "gpam" in said.out
-    assert max(map(len, said.out.splitlines())) <= 80
+    result = command("sweep", *TINY, "--attn", "softmax,gpam", "--seeds", "2")
+    assert result.status == 0, result.error
+    assert "copy: 8 runs, 0 done already; here, one after the other; results/copy/" in result.error
+    assert "8/8" in result.error
+    assert "gpam" in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
     again = command("sweep", *TINY, "--attn", "softmax,gpam", "--seeds", "2")
     assert "8 done already" in again.error
-    assert again.out == said.out
+    assert again.out == result.out
     assert len((tmp_path / "results/copy/records.jsonl").read_bytes().splitlines()) == 8
 
 
 def test_json_prints_records_in_the_order_of_the_plan(command: Command) -> None:
-    said = command("sweep", *TINY, "--attn", "gpam", "--seeds", "2", "--json", "--quiet", "--no-weights")
-    records = [Record.from_line(line) for line in said.out.splitlines()]
-    assert [(record.spec.task.complexity, record.spec.seed) for record in records] == [(1, 0), (1, 1), (2, 0), (2, 1)]
-    assert said.error == ""
+    result = command("sweep", *TINY, "--attn", "gpam", "--seeds", "2", "--json", "--quiet", "--no-weights")
+    records = [Record.from_line(line) for line in result.out.splitlines()]
+    assert [(record.spec.task.level, record.spec.seed) for record in records] == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    assert result.error == ""
     assert not Path("results/copy/weights").exists()
 
 
 def test_a_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
-    said = command("sweep", *TINY, "--seeds", "3", "--dry-run")
-    assert said.status == 0, said.error
-    assert "6 runs, 0 done already, 6 to run" in said.out
+    result = command("sweep", *TINY, "--seeds", "3", "--dry-run")
+    assert result.status == 0, result.error
+    assert "6 runs, 0 done already, 6 to run" in result.out
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_experiment_of_ones_own_at_a_scale(command: Command, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(FILE)
-    said = command("sweep", "mine.yaml", "--scale", "smoke", "--executor", "inline", "--quiet", "--json")
-    assert (said.status, len(said.out.splitlines())) == (0, 4), said.error
+    result = command("sweep", "mine.yaml", "--scale", "smoke", "--executor", "inline", "--quiet", "--json")
+    assert (result.status, len(result.out.splitlines())) == (0, 4), result.error
     more = command("sweep", "mine.yaml", "--executor", "inline", "--quiet", "--json", "--set", "train.steps=2")
     assert len(more.out.splitlines()) == 8
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["mine"]
@@ -71,11 +71,11 @@ def test_a_failed_run_ends_in_status_one_and_is_tried_again(command: Command, mo
         raise ArithmeticError("it does not add up")
 
     with monkeypatch.context() as context:
-        context.setattr("attnlab.training.stepper.SoloStepper.step", broken)
-        said = command("sweep", *TINY, "--seeds", "1", "--json")
-    assert said.status == 1
-    assert {Record.from_line(line).status for line in said.out.splitlines()} == {"failed"}
-    assert "ArithmeticError: it does not add up" in said.error
+        context.setattr("attnlab.training.stepper.SingleStepper.step", broken)
+        result = command("sweep", *TINY, "--seeds", "1", "--json")
+    assert result.status == 1
+    assert {Record.from_line(line).status for line in result.out.splitlines()} == {"failed"}
+    assert "ArithmeticError: it does not add up" in result.error
     mended = command("sweep", *TINY, "--seeds", "1", "--json")
     assert mended.status == 0
     assert {Record.from_line(line).status for line in mended.out.splitlines()} == {"done"}
@@ -107,10 +107,10 @@ def test_a_slip_is_told_in_one_block_before_anything_starts(
     words: list[str], told: str, command: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.yaml").write_text(FILE)
-    said = command("sweep", *words)
-    assert said.status == 2
-    assert said.error.startswith(told)
-    assert (said.out, [path.name for path in tmp_path.iterdir()]) == ("", ["mine.yaml"])
+    result = command("sweep", *words)
+    assert result.status == 2
+    assert result.error.startswith(told)
+    assert (result.out, [path.name for path in tmp_path.iterdir()]) == ("", ["mine.yaml"])
 
 
 def test_the_store_of_another_experiment_and_a_second_driver_are_refused(command: Command, tmp_path: Path) -> None:
@@ -118,13 +118,13 @@ def test_the_store_of_another_experiment_and_a_second_driver_are_refused(command
 
     assert command("sweep", *TINY, "--seeds", "1", "--store", "here").status == 0
     (tmp_path / "mine.yaml").write_text(FILE)
-    said = command("sweep", "mine.yaml", "--store", "here", "--executor", "inline")
-    assert said.status == 2
-    assert "attnlab: here\n  This store belongs to the experiment 'copy'." in said.error
+    result = command("sweep", "mine.yaml", "--store", "here", "--executor", "inline")
+    assert result.status == 2
+    assert "attnlab: here\n  This store belongs to the experiment 'copy'." in result.error
     with FileLock(tmp_path / "here" / "sweep.lock"):
-        said = command("sweep", *TINY, "--seeds", "2", "--store", "here")
-    assert said.status == 2
-    assert "attnlab: here\n  Another sweep is running here." in said.error
+        result = command("sweep", *TINY, "--seeds", "2", "--store", "here")
+    assert result.status == 2
+    assert "attnlab: here\n  Another sweep is running here." in result.error
 
 
 @pytest.mark.parametrize("twice", [pytest.param(False, marks=pytest.mark.slow), True])
@@ -148,19 +148,19 @@ def test_ctrl_c_ends_in_130_and_the_same_command_goes_on(twice: bool, tmp_path: 
     _, error = stopped.communicate(timeout=120)
     assert stopped.returncode == 130, error
     assert "Traceback" not in error
-    kept = Store(tmp_path / "results" / "copy")
-    done = len(kept.records())
+    store = Store(tmp_path / "results" / "copy")
+    done = len(store.records())
     assert 1 <= done < 4
     if twice:
         return
-    assert f"attnlab: Interrupted: {done} of 4 runs are done.\n  Nothing is lost" in error
-    assert len(list((kept.path / "checkpoints").iterdir())) >= 1
+    assert f"attnlab: InterruptedTraining: {done} of 4 runs are done.\n  Nothing is lost" in error
+    assert len(list((store.path / "checkpoints").iterdir())) >= 1
     resumed, whole = (
         drive(script, tmp_path),
         drive(script.replace("'--json'", "'--json', '--store', 'whole'"), tmp_path),
     )
-    said = [one.communicate(timeout=400) for one in (resumed, whole)]
-    assert (resumed.returncode, whole.returncode) == (0, 0), said
-    records = [numbers(map(Record.from_line, out.splitlines())) for out, _ in said]
+    predictions = [one.communicate(timeout=400) for one in (resumed, whole)]
+    assert (resumed.returncode, whole.returncode) == (0, 0), predictions
+    records = [numbers(map(Record.from_line, out.splitlines())) for out, _ in predictions]
     assert records[0] == records[1]
     assert len(records[0]) == 4

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from attnlab.config.experiment import Experiment, dotted, experiment, read_experiment, stored
-from attnlab.errors import AttnlabError, BadFile, UnknownName
+from attnlab.config.experiment import Experiment, experiment, full_key, read_experiment, stored_experiment
+from attnlab.errors import AttnlabError, InvalidFileError, UnknownNameError
 
 BASE = """\
 name: mine
@@ -28,17 +28,17 @@ def written(folder: Path, *more: str, without: str = "") -> Path:
 
 
 def test_it_says_what_the_file_says(tmp_path: Path) -> None:
-    found = read_experiment(written(tmp_path, "zip: [{width: [8, 16], steps: [3, 6]}]"))
-    assert (found.name, found.seeds, found.ladders[0].rungs) == ("mine", 2, (1, 2))
-    assert found.vary == {"attention": ("softmax", "gpam"), "lr": (0.001, 0.003)}
-    assert found.zip == ({"width": (8, 16), "steps": (3, 6)},)
-    assert found.where("vary", "lr").endswith("mine.yaml:4: vary.lr")
+    experiment = read_experiment(written(tmp_path, "zip: [{width: [8, 16], steps: [3, 6]}]"))
+    assert (experiment.name, experiment.seeds, experiment.ladders[0].levels) == ("mine", 2, (1, 2))
+    assert experiment.grid == {"attention": ("softmax", "gpam"), "lr": (0.001, 0.003)}
+    assert experiment.zip == ({"width": (8, 16), "steps": (3, 6)},)
+    assert experiment.where("vary", "lr").endswith("mine.yaml:4: vary.lr")
 
 
 def test_a_ladder_may_be_a_bare_name(tmp_path: Path) -> None:
-    found = read_experiment(written(tmp_path, "ladders: [recall, copy]", without="ladders"))
-    assert [climb.ladder for climb in found.ladders] == ["recall", "copy"]
-    assert found.ladders[0].rungs is None
+    experiment = read_experiment(written(tmp_path, "ladders: [recall, copy]", without="ladders"))
+    assert [entry.ladder for entry in experiment.ladders] == ["recall", "copy"]
+    assert experiment.ladders[0].levels is None
 
 
 @pytest.mark.parametrize(
@@ -56,27 +56,35 @@ def test_what_is_tuned(line: str, tuned: tuple[str, ...], tmp_path: Path) -> Non
 
 def test_short_names_have_their_section() -> None:
     names = ("lr", "width", "attention", "task.length", "train.lr")
-    assert [dotted(name) for name in names] == ["train.lr", "model.width", "model.attention", "task.length", "train.lr"]
+    assert [full_key(name) for name in names] == [
+        "train.lr",
+        "model.width",
+        "model.attention",
+        "task.length",
+        "train.lr",
+    ]
 
 
 def test_a_scale_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
     claims = "claims: [{says: x, of: {attention: gpam}, expect: greater, bound: 0.5}]"
     small = "  smoke: {vary: {lr: [1e-2]}, seeds: 1, train: {steps: 3}, claims: false}"
-    found = read_experiment(written(tmp_path, "train: {batch: 4}", claims, "scales:", small, "  paper: {seeds: 9}"))
-    smoke = found.at("smoke")
-    assert smoke.vary == {"attention": ("softmax", "gpam"), "lr": (0.01,)}
+    experiment = read_experiment(
+        written(tmp_path, "train: {batch: 4}", claims, "scales:", small, "  paper: {seeds: 9}")
+    )
+    smoke = experiment.with_preset("smoke")
+    assert smoke.grid == {"attention": ("softmax", "gpam"), "lr": (0.01,)}
     assert (smoke.seeds, smoke.train, smoke.model, smoke.claims) == (1, {"batch": 4, "steps": 3}, {"width": 8}, ())
-    assert found.at("paper").claims == found.claims
-    assert found.at(None) is found
+    assert experiment.with_preset("paper").claims == experiment.claims
+    assert experiment.with_preset(None) is experiment
     assert smoke.where("seeds").endswith("mine.yaml:5: seeds")
-    with pytest.raises(UnknownName, match="There is no scale of mine 'paper'"):
-        read_experiment(written(tmp_path, "scales: {smoke: {seeds: 1}}")).at("paper")
+    with pytest.raises(UnknownNameError, match="There is no scale of mine 'paper'"):
+        read_experiment(written(tmp_path, "scales: {smoke: {seeds: 1}}")).with_preset("paper")
 
 
 def test_as_it_is_written_is_the_scale_of_a_laptop(tmp_path: Path) -> None:
-    found = read_experiment(written(tmp_path, "taken: 0.5", "scales: {smoke: {seeds: 1}}"))
-    assert found.at("laptop") is found.at(None) is found
-    assert found.at("smoke").taken is None
+    experiment = read_experiment(written(tmp_path, "taken: 0.5", "scales: {smoke: {seeds: 1}}"))
+    assert experiment.with_preset("laptop") is experiment.with_preset(None) is experiment
+    assert experiment.with_preset("smoke").expected_steps is None
 
 
 @pytest.mark.parametrize(
@@ -129,24 +137,24 @@ def test_an_empty_grid_is_told_with_its_line(without: str, line: str, told: str,
 
 
 def test_an_unknown_name_and_a_missing_file_are_told(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match="There is no experiment 'nosuch'"):
+    with pytest.raises(UnknownNameError, match="There is no experiment 'nosuch'"):
         experiment("nosuch")
-    with pytest.raises(BadFile, match="There is no such file"):
+    with pytest.raises(InvalidFileError, match="There is no such file"):
         experiment(str(tmp_path / "absent.yaml"))
 
 
 def test_it_comes_back_from_its_store(tmp_path: Path) -> None:
     more: Any = ("zip: [{width: [8], norm: [pre]}]", "claims: [{says: x, of: {}, expect: equal}]")
-    found = read_experiment(written(tmp_path, *more))
-    assert stored(tmp_path) is None
-    (tmp_path / "experiment.json").write_text(found.model_dump_json())
-    kept = stored(tmp_path)
-    assert isinstance(kept, Experiment)
-    assert kept.model_dump() == Experiment.model_validate_json(found.model_dump_json()).model_dump()
-    assert kept.model_dump_json() == found.model_dump_json()
+    experiment = read_experiment(written(tmp_path, *more))
+    assert stored_experiment(tmp_path) is None
+    (tmp_path / "experiment.json").write_text(experiment.model_dump_json())
+    saved = stored_experiment(tmp_path)
+    assert isinstance(saved, Experiment)
+    assert saved.model_dump() == Experiment.model_validate_json(experiment.model_dump_json()).model_dump()
+    assert saved.model_dump_json() == experiment.model_dump_json()
     (tmp_path / "experiment.json").write_text("{}")
-    with pytest.raises(BadFile) as caught:
-        stored(tmp_path)
+    with pytest.raises(InvalidFileError) as caught:
+        stored_experiment(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path}/experiment.json\n  This is no experiment of attnlab.\n"
         "  Move it away; the next sweep writes it anew."

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from attnlab.config.inline_experiment import inline, rungs, values
+from attnlab.config.inline_experiment import inline_experiment, parse_grid, parse_levels
 from attnlab.errors import AttnlabError
 
 
 def test_it_is_the_experiment_that_a_file_would_write() -> None:
-    found = inline(
+    experiment = inline_experiment(
         ["recall,copy", "delay:lag=3"],
         attention="softmax,dape:kernel=3,width=4,softmax+gpam",
         position=["none", "alibi,rotary"],
@@ -19,35 +19,40 @@ def test_it_is_the_experiment_that_a_file_would_write() -> None:
         vary={"lr": [1e-3, 3e-3]},
         seeds=5,
         match="parameters",
-        settings={"model": {"width": 8}, "train": {"steps": 3}},
+        settings={"model": {"width": 8}, "train": {"max_steps": 3}},
     )
-    assert found.name == "recall-copy-delay"
-    assert [(climb.ladder, climb.rungs) for climb in found.ladders] == [
+    assert experiment.name == "recall-copy-delay"
+    assert [(entry.ladder, entry.levels) for entry in experiment.ladders] == [
         ("recall", (1, 2)),
         ("copy", (1, 2)),
         ("delay", (1, 2)),
     ]
-    assert found.ladders[2].options == {"lag": 3}
+    assert experiment.ladders[2].options == {"lag": 3}
     dape = {"name": "dape", "options": {"kernel": 3, "width": 4}}
-    assert found.vary["attention"] == ("softmax", dape, ["softmax", "gpam"])
-    assert found.vary["position"] == ("none", "alibi", "rotary")
-    assert found.vary["lr"] == (0.001, 0.003)
-    assert (found.seeds, found.match, found.model, found.train) == (5, "parameters", {"width": 8}, {"steps": 3})
+    assert experiment.grid["attention"] == ("softmax", dape, ["softmax", "gpam"])
+    assert experiment.grid["position"] == ("none", "alibi", "rotary")
+    assert experiment.grid["lr"] == (0.001, 0.003)
+    assert (experiment.seeds, experiment.match, experiment.model, experiment.train) == (
+        5,
+        "parameters",
+        {"width": 8},
+        {"steps": 3},
+    )
 
 
 def test_options_are_as_exact_as_they_were_given() -> None:
-    (part,) = inline("copy", attention="gpam:plus=0.123456789").vary["attention"]
+    (part,) = inline_experiment("copy", attention="gpam:plus=0.123456789").grid["attention"]
     assert part["options"] == {"plus": 0.123456789}
 
 
 def test_options_of_the_task_reach_every_ladder() -> None:
-    found = inline("copy,recall", settings={"task": {"alphabet": 3}})
-    assert [climb.options for climb in found.ladders] == [{"alphabet": 3}] * 2
-    assert found.ladders[0].rungs is None
+    experiment = inline_experiment("copy,recall", settings={"task": {"alphabet": 3}})
+    assert [entry.options for entry in experiment.ladders] == [{"alphabet": 3}] * 2
+    assert experiment.ladders[0].levels is None
 
 
 def test_a_file_gives_its_name() -> None:
-    assert inline("./deep/mine.yaml").name == "mine"
+    assert inline_experiment("./deep/mine.yaml").name == "mine"
 
 
 @pytest.mark.parametrize(
@@ -70,24 +75,24 @@ def test_a_file_gives_its_name() -> None:
 )
 def test_a_slip_is_told(more: dict[str, Any], told: str) -> None:
     with pytest.raises(AttnlabError) as caught:
-        inline("copy", **more)
+        inline_experiment("copy", **more)
     assert str(caught.value).startswith(told)
 
 
 @pytest.mark.parametrize("word", ["lr", "lr=", "=3", ""])
 def test_a_word_without_values_is_told(word: str) -> None:
     with pytest.raises(AttnlabError) as caught:
-        values([word])
+        parse_grid([word])
     assert str(caught.value) == f"--vary\n  '{word}' names no values.\n  Write key=value,value."
 
 
 def test_a_key_that_stands_twice_is_told() -> None:
     with pytest.raises(AttnlabError, match="'lr' is varied twice"):
-        values(["lr=1", "lr=2"])
+        parse_grid(["lr=1", "lr=2"])
 
 
 def test_values_are_those_of_yaml() -> None:
-    assert values(["a=[1, 2],[3]", "b=true,x,1e-3"]) == {"a": [[1, 2], [3]], "b": [True, "x", 0.001]}
-    assert rungs("2, 4,x") == [2, 4, "x"]
-    assert rungs(",") == []
-    assert rungs(None) is None
+    assert parse_grid(["a=[1, 2],[3]", "b=true,x,1e-3"]) == {"a": [[1, 2], [3]], "b": [True, "x", 0.001]}
+    assert parse_levels("2, 4,x") == [2, 4, "x"]
+    assert parse_levels(",") == []
+    assert parse_levels(None) is None

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from attnlab.config.inline_parts import merged, part, settings, variants
-from attnlab.errors import BadValue
+from attnlab.config.inline_parts import merged, parse_part, parse_settings, parse_variants
+from attnlab.errors import InvalidValueError
 from attnlab.specs import Part
 
 
@@ -24,7 +24,7 @@ from attnlab.specs import Part
     ],
 )
 def test_a_part_with_options(text: str, name: str, options: dict[str, Any]) -> None:
-    assert part(text) == Part(name=name, options=options)
+    assert parse_part(text) == Part(name=name, options=options)
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_a_part_with_options(text: str, name: str, options: dict[str, Any]) -> N
     ],
 )
 def test_a_broken_part_is_refused(text: str, message: str) -> None:
-    with pytest.raises(BadValue) as caught:
-        part(text)
+    with pytest.raises(InvalidValueError) as caught:
+        parse_part(text)
     assert str(caught.value) == message
 
 
@@ -56,35 +56,35 @@ def test_a_broken_part_is_refused(text: str, message: str) -> None:
     ],
 )
 def test_variants_split_at_commas_and_stacks_at_plus(text: str, stacks: list[list[str]]) -> None:
-    assert [[str(one) for one in stack] for stack in variants(text)] == stacks
+    assert [[str(one) for one in stack] for stack in parse_variants(text)] == stacks
 
 
 @pytest.mark.parametrize("text", ["softmax,", "softmax+", "+softmax", ",softmax", "softmax,,gpam"])
 def test_an_empty_variant_is_refused(text: str) -> None:
-    with pytest.raises(BadValue, match=r"A name is missing\."):
-        variants(text)
+    with pytest.raises(InvalidValueError, match=r"A name is missing\."):
+        parse_variants(text)
 
 
 @given(some.lists(some.sampled_from(["softmax", "dape:kernel=3", "gpam:a=0.5,b=true"]), min_size=1, max_size=4))
 def test_what_parts_write_is_read_back(words: list[str]) -> None:
-    assert [str(stack[0]) for stack in variants(",".join(words))] == words
+    assert [str(stack[0]) for stack in parse_variants(",".join(words))] == words
 
 
 def test_settings_nest_and_later_ones_win() -> None:
     words = ["train.lr=1e-3", "model.norm=post", "train.decay=0", "train.lr = 0.1", "seed=3"]
-    assert settings(words) == {"train": {"lr": 0.1, "decay": 0}, "model": {"norm": "post"}, "seed": 3}
+    assert parse_settings(words) == {"train": {"lr": 0.1, "weight_decay": 0}, "model": {"norm": "post"}, "seed": 3}
 
 
 @pytest.mark.parametrize("word", ["train.lr", "=3", "train..lr=3", ".lr=1", "train.=1"])
 def test_a_broken_setting_is_refused(word: str) -> None:
-    with pytest.raises(BadValue) as caught:
-        settings([word])
+    with pytest.raises(InvalidValueError) as caught:
+        parse_settings([word])
     assert str(caught.value) == f"--set\n  '{word}' is not a setting.\n  Write dotted.key=value."
 
 
 def test_a_setting_through_a_value_is_refused() -> None:
-    with pytest.raises(BadValue) as caught:
-        settings(["train=3", "train.lr=1"])
+    with pytest.raises(InvalidValueError) as caught:
+        parse_settings(["train=3", "train.lr=1"])
     assert str(caught.value) == ("--set train.lr=1\n  'train' is set to a value already.\n  Set it, or what is in it.")
 
 

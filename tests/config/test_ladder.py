@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from attnlab.config.ladder import ladder, read_ladder
-from attnlab.errors import BadFile, BadValue, UnknownName
+from attnlab.errors import InvalidFileError, InvalidValueError, UnknownNameError
 
 GOOD = """\
 name: mine
@@ -28,16 +28,16 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_a_ladder_is_read(tmp_path: Path) -> None:
-    found = read_ladder(written(tmp_path, GOOD))
-    assert (found.name, found.task, found.complexity, found.rungs, found.default) == (
+    ladder = read_ladder(written(tmp_path, GOOD))
+    assert (ladder.name, ladder.task, ladder.complexity, ladder.levels, ladder.default) == (
         "mine",
         "recall",
         "pairs",
         (1, 2),
         1,
     )
-    assert (found.options, found.training, found.train) == ({"length": 32}, {"pairs": "1..2"}, {"steps": 7})
-    assert (found.model, found.notes) == ({}, "")
+    assert (ladder.options, ladder.training, ladder.train) == ({"length": 32}, {"pairs": "1..2"}, {"steps": 7})
+    assert (ladder.model, ladder.notes) == ({}, "")
 
 
 def test_a_ladder_is_found_by_name_and_by_file(tmp_path: Path) -> None:
@@ -54,13 +54,23 @@ def test_a_ladder_knows_its_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "kind", "message"),
     [
-        ("rungs:", "rung:", UnknownName, "5: rung\n  There is no key 'rung'; did you mean 'rungs'?"),
-        ("source: me\n", "", BadValue, "1\n  'source' is missing.\n  It has no default."),
-        ("[1, 2]", "[]", BadValue, "5: rungs\n  It cannot be []."),
-        ("[1, 2]", "7", BadValue, "5: rungs\n  It cannot be 7.\n  Input should be a valid list."),
-        ("default: 1", "default: [1]", BadValue, "6: default\n  It cannot be [1]."),
-        ("{length: 32}", "32", BadValue, "7: options\n  It cannot be 32.\n  Input should be a valid dictionary."),
-        ("source: me", "name: me", BadFile, "10\n  Not valid YAML: the key 'name' stands twice, first on line 1."),
+        ("rungs:", "rung:", UnknownNameError, "5: rung\n  There is no key 'rung'; did you mean 'rungs'?"),
+        ("source: me\n", "", InvalidValueError, "1\n  'source' is missing.\n  It has no default."),
+        ("[1, 2]", "[]", InvalidValueError, "5: rungs\n  It cannot be []."),
+        ("[1, 2]", "7", InvalidValueError, "5: rungs\n  It cannot be 7.\n  Input should be a valid list."),
+        ("default: 1", "default: [1]", InvalidValueError, "6: default\n  It cannot be [1]."),
+        (
+            "{length: 32}",
+            "32",
+            InvalidValueError,
+            "7: options\n  It cannot be 32.\n  Input should be a valid dictionary.",
+        ),
+        (
+            "source: me",
+            "name: me",
+            InvalidFileError,
+            "10\n  Not valid YAML: the key 'name' stands twice, first on line 1.",
+        ),
     ],
 )
 def test_a_broken_ladder_names_file_and_line(

@@ -34,13 +34,13 @@ def test_a_field_means_the_sentence_below_it() -> None:
 
 
 def test_inner_values_are_described_too() -> None:
-    said = schema(Outer)
-    assert said["$defs"]["Inner"]["properties"]["first"]["description"] == "What comes first,\nand goes on."
-    assert "description" not in said["$defs"]["Inner"]["properties"]["second"]
-    assert said["properties"]["inner"]["description"] == "Where the others are."
+    data = schema(Outer)
+    assert data["$defs"]["Inner"]["properties"]["first"]["description"] == "What comes first,\nand goes on."
+    assert "description" not in data["$defs"]["Inner"]["properties"]["second"]
+    assert data["properties"]["inner"]["description"] == "Where the others are."
 
 
 def test_what_the_files_say_is_described() -> None:
     ladder, experiment = schema(Ladder), schema(Experiment)
     assert ladder["properties"]["complexity"]["description"] == "The option that the ladder climbs."
-    assert experiment["$defs"]["Climb"]["properties"]["ladder"]["description"] == "A ladder's name or file."
+    assert experiment["$defs"]["LadderLevels"]["properties"]["ladder"]["description"] == "A ladder's name or file."

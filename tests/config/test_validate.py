@@ -4,11 +4,11 @@ import pytest
 
 from attnlab.config.validate import validated
 from attnlab.config.yaml import parse
-from attnlab.errors import BadValue, UnknownName
+from attnlab.errors import InvalidValueError, UnknownNameError
 from attnlab.specs import ModelSpec, RunSpec, TrainSpec, Value
 
 
-class Mixed(Value):
+class AttentionOutput(Value):
     """A field of several types."""
 
     rungs: list[int | str]
@@ -16,7 +16,7 @@ class Mixed(Value):
 
 def refusal(model: type[Value], text: str) -> str:
     document = parse(text, "f.yaml")
-    with pytest.raises((UnknownName, BadValue)) as caught:
+    with pytest.raises((UnknownNameError, InvalidValueError)) as caught:
         validated(model, document.data, document.where)
     return str(caught.value)
 
@@ -24,7 +24,7 @@ def refusal(model: type[Value], text: str) -> str:
 def test_good_data_become_a_value() -> None:
     document = parse("steps: 10\nlr: 1e-4\nclip: null\nbetas: [0.9, 0.95]")
     assert validated(TrainSpec, document.data, document.where) == TrainSpec(
-        steps=10, lr=1e-4, clip=None, betas=(0.9, 0.95)
+        max_steps=10, lr=1e-4, grad_clip=None, betas=(0.9, 0.95)
     )
 
 
@@ -94,12 +94,12 @@ def test_options_of_a_part_that_are_no_mapping_are_refused() -> None:
 
 
 def test_a_field_of_several_types_names_them_all_at_the_place_in_the_file() -> None:
-    assert refusal(Mixed, "rungs:\n- 1\n- true") == (
+    assert refusal(AttentionOutput, "rungs:\n- 1\n- true") == (
         "f.yaml:3: rungs[1]\n  It cannot be True.\n"
         "  Input should be a valid integer; or Input should be a valid string."
     )
 
 
-@pytest.mark.parametrize(("text", "found"), [("[1]", "[1]"), ("3", "3"), ("", "None")])
-def test_a_document_that_is_no_mapping_is_refused(text: str, found: str) -> None:
-    assert refusal(TrainSpec, text).startswith(f"f.yaml:1\n  It cannot be {found}.\n  Input should be a valid dict")
+@pytest.mark.parametrize(("text", "result"), [("[1]", "[1]"), ("3", "3"), ("", "None")])
+def test_a_document_that_is_no_mapping_is_refused(text: str, result: str) -> None:
+    assert refusal(TrainSpec, text).startswith(f"f.yaml:1\n  It cannot be {result}.\n  Input should be a valid dict")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from attnlab.config.yaml import parse, read, scalar
-from attnlab.errors import BadFile
+from attnlab.errors import InvalidFileError
 
 LOOKALIKES = "no yes on off y n No ON 12:30:45 1:30 1_000 0b11 0o8 -0x10 2024-01-31 1e inf nan e3 tRUE = << softmax"
 DATA_ONLY = "YAML here is data only: words, numbers, lists and mappings."
@@ -43,8 +43,8 @@ DATA_ONLY = "YAML here is data only: words, numbers, lists and mappings."
     ],
 )
 def test_scalars_of_the_core_schema(text: str, value: Any) -> None:
-    found = scalar(text)
-    assert (found, type(found)) == (value, type(value))
+    result = scalar(text)
+    assert (result, type(result)) == (value, type(value))
 
 
 @pytest.mark.parametrize("word", LOOKALIKES.split())
@@ -112,7 +112,7 @@ def test_what_does_not_stand_in_the_file_is_placed_at_the_closest_above() -> Non
     ],
 )
 def test_what_is_no_strict_yaml_is_refused_with_its_line(text: str, line: int, problem: str) -> None:
-    with pytest.raises(BadFile) as caught:
+    with pytest.raises(InvalidFileError) as caught:
         parse(text, "f.yaml")
     assert str(caught.value) == f"f.yaml:{line}\n  Not valid YAML: {problem}.\n  {DATA_ONLY}"
 
@@ -121,10 +121,10 @@ def test_what_is_no_strict_yaml_is_refused_with_its_line(text: str, line: int, p
     "tag", ["python/object/apply:os.system", "python/name:os.system", "python/tuple", "set", "binary", "timestamp"]
 )
 def test_tags_that_are_no_plain_data_are_refused(tag: str) -> None:
-    with pytest.raises(BadFile) as caught:
+    with pytest.raises(InvalidFileError) as caught:
         parse(f"a: 1\nb: !!{tag} [x]", "f.yaml")
     assert caught.value.where == "f.yaml:2"
-    assert f"could not determine a constructor for the tag 'tag:yaml.org,2002:{tag}'" in caught.value.found
+    assert f"could not determine a constructor for the tag 'tag:yaml.org,2002:{tag}'" in caught.value.problem
 
 
 def test_an_anchor_repeats_a_value_and_a_merge_is_a_plain_key() -> None:
@@ -134,18 +134,18 @@ def test_an_anchor_repeats_a_value_and_a_merge_is_a_plain_key() -> None:
 
 @pytest.mark.parametrize("text", ["&a [*a]", "a: &a {b: *a}", "[" * 1000])
 def test_endless_nesting_is_refused(text: str) -> None:
-    with pytest.raises(BadFile) as caught:
+    with pytest.raises(InvalidFileError) as caught:
         parse(text, "f.yaml")
     assert str(caught.value) == "f.yaml\n  It is nested too deeply, or holds itself."
 
 
 def test_a_number_beyond_reason_is_refused() -> None:
-    with pytest.raises(BadFile, match=rf"'{'1' * 40}' is no int\."):
+    with pytest.raises(InvalidFileError, match=rf"'{'1' * 40}' is no int\."):
         parse("1" * 5000)
 
 
 def test_control_characters_are_refused() -> None:
-    with pytest.raises(BadFile, match="unacceptable character #x0007"):
+    with pytest.raises(InvalidFileError, match="unacceptable character #x0007"):
         parse("a: \x07")
 
 
@@ -161,7 +161,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, reaso
     path = tmp_path / "a.yaml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(BadFile, match=reason) as caught:
+    with pytest.raises(InvalidFileError, match=reason) as caught:
         read(path)
     assert caught.value.where == str(path)
-    assert caught.value.found.startswith("It cannot be read: ")
+    assert caught.value.problem.startswith("It cannot be read: ")

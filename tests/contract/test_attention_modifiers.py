@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attnlab.attention import ATTENTIONS
-from attnlab.errors import Pairing
+from attnlab.errors import IncompatiblePartsError
 from attnlab.experiments.plan import check_modifiers, plan
 from attnlab.experiments.request import Request
 from attnlab.model.transformer import Transformer
@@ -63,13 +63,13 @@ def test_all_modifiers_there_are_worn() -> None:
 @pytest.mark.parametrize("worn", WORN)
 def test_a_modifier_is_heard_or_refused(attention: str, worn: str) -> None:
     name = worn.split()[0]
-    heard = change(attention, WORN[worn])
-    if name in ATTENTIONS.entry(attention).kind.unheard:
-        assert heard < HEARD, "it is refused, though it would be heard"
-        with pytest.raises(Pairing, match=f"^model.modifiers\n  '{attention}' cannot hear {name}: "):
+    reached = change(attention, WORN[worn])
+    if name in ATTENTIONS.entry(attention).cls.unsupported_modifiers:
+        assert reached < HEARD, "it is refused, though it would be heard"
+        with pytest.raises(IncompatiblePartsError, match=f"^model.modifiers\n  '{attention}' cannot hear {name}: "):
             check_modifiers(spec_of(attention, WORN[worn]))
     else:
-        assert heard > HEARD, "it changes nothing, and nobody is told"
+        assert reached > HEARD, "it changes nothing, and nobody is told"
         check_modifiers(spec_of(attention, WORN[worn]))
 
 
@@ -79,7 +79,7 @@ def test_what_is_refused_is_told_when_it_is_planned() -> None:
         attentions=[(Part(name="easy"),)],
         settings={"model": {"modifiers": {"qk_norm": True}}},
     )
-    with pytest.raises(Pairing) as caught:
+    with pytest.raises(IncompatiblePartsError) as caught:
         plan(asked)
     assert str(caught.value) == (
         "model.modifiers\n"
@@ -91,13 +91,15 @@ def test_what_is_refused_is_told_when_it_is_planned() -> None:
 def test_a_stack_in_which_one_layer_hears_it_is_planned() -> None:
     hybrid = (Part(name="kda"), Part(name="softmax"))
     check_modifiers(ModelSpec(attention=hybrid, modifiers=Modifiers(qk_norm=True)))
-    with pytest.raises(Pairing, match="'kda' cannot hear qk_norm: its queries and keys have unit length already"):
+    with pytest.raises(
+        IncompatiblePartsError, match="'kda' cannot hear qk_norm: its queries and keys have unit length already"
+    ):
         check_modifiers(ModelSpec(attention=(hybrid[0], Part(name="easy")), modifiers=Modifiers(qk_norm=True)))
 
 
 def test_one_layer_has_no_first_values_to_mix_in() -> None:
     alone = ModelSpec(layers=1, modifiers=Modifiers(value_residual="mean"))
-    with pytest.raises(Pairing) as caught:
+    with pytest.raises(IncompatiblePartsError) as caught:
         check_modifiers(alone)
     assert str(caught.value) == (
         "model.modifiers\n"

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
-from attnlab.attention import ATTENTIONS, Attention, Rows
-from attnlab.errors import BadValue
+from attnlab.attention import ATTENTIONS, Attention, RowConstraint
+from attnlab.errors import InvalidValueError
 from attnlab.model.transformer import Transformer
 from attnlab.position import POSITIONS, Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from tests.builders import LENGTH, NOWHERE, VOCABULARY, everywhere, model_of, noise, pair_of, tokens
 
 Pair = tuple[Part, Part]
@@ -114,7 +114,7 @@ def parts(registry: Any) -> list[Part]:
 
 
 def fits(attention: Part, position: Part) -> bool:
-    return ATTENTIONS.entry(attention.name).kind.forms_scores or not POSITIONS.entry(position.name).kind.biases
+    return ATTENTIONS.entry(attention.name).cls.has_scores or not POSITIONS.entry(position.name).cls.biases
 
 
 def beside(attentions: list[Part], positions: list[Part]) -> list[Pair]:
@@ -128,7 +128,7 @@ def over(pairs: list[Pair]) -> pytest.MarkDecorator:
 
 def companion(attention: Part) -> Part:
     """A position that reads the scores, or where there are none turns the heads."""
-    return Part(name="cope" if ATTENTIONS.entry(attention.name).kind.forms_scores else "rotary")
+    return Part(name="cope" if ATTENTIONS.entry(attention.name).cls.has_scores else "rotary")
 
 
 def met(attention: Part, position: Part) -> bool:
@@ -171,10 +171,10 @@ def plain(model: Transformer) -> Transformer:
     return model
 
 
-def prepared(attention: Part, position: Part, length: int, batch: int = 2) -> tuple[Attention, Position, Heads]:
+def prepared(attention: Part, position: Part, length: int, batch: int = 2) -> tuple[Attention, Position, QKV]:
     built, place = pair_of(attention, position)
-    heads = built.prepare(place.embed(noise(batch, length, 8)), place, Context())
-    return built, place, heads
+    qkv = built.prepare(place.embed(noise(batch, length, 8)), place, LayerInputs())
+    return built, place, qkv
 
 
 def test_every_registered_part_is_held_to_the_contract() -> None:
@@ -213,10 +213,10 @@ def test_later_tokens_do_not_reach_back_through_the_layers(attention: Part, posi
 def test_no_gradient_flows_from_an_earlier_output_to_a_later_input(attention: Part, position: Part) -> None:
     built, place = pair_of(attention, position)
     x_BTD = noise(1, 6, 8).requires_grad_()
-    out = built(place.embed(x_BTD), place, Context()).stream_BTD
-    (slope,) = torch.autograd.grad(out[:, 3].square().sum(), x_BTD)
-    assert not slope[:, 4:].any()
-    assert slope[:, :4].any()
+    out = built(place.embed(x_BTD), place, LayerInputs()).output_BTD
+    (grad,) = torch.autograd.grad(out[:, 3].square().sum(), x_BTD)
+    assert not grad[:, 4:].any()
+    assert grad[:, :4].any()
 
 
 @over(SOME)
@@ -224,39 +224,39 @@ def test_no_gradient_flows_from_an_earlier_output_to_a_later_input(attention: Pa
 def test_the_effective_matrix_is_lower_triangular_and_mixes_the_values(
     attention: Part, position: Part, length: int
 ) -> None:
-    built, place, heads = prepared(attention, position, length)
-    matrix = built.matrix(heads, place)
+    built, place, qkv = prepared(attention, position, length)
+    matrix = built.effective_matrix(qkv, place)
     assert matrix.shape == (2, 2, length, length)
     assert not matrix.triu(1).any()
-    assert (matrix @ heads.values_BHSC - built.mix(heads, place)).abs().max() <= TIGHT
+    assert (matrix @ qkv.values_BHSC - built.attend(qkv, place)).abs().max() <= TIGHT
 
 
 @over(SOME)
 def test_rows_have_the_sum_they_promise(attention: Part, position: Part) -> None:
-    built, place, heads = prepared(attention, position, 7)
-    matrix = built.matrix(heads, place)
+    built, place, qkv = prepared(attention, position, 7)
+    matrix = built.effective_matrix(qkv, place)
     sums = matrix.sum(-1)
-    match built.rows:
-        case Rows.STOCHASTIC:
+    match built.row_constraint:
+        case RowConstraint.STOCHASTIC:
             assert matrix.min() >= 0
             assert (sums - 1).abs().max() <= TIGHT
-        case Rows.SUBSTOCHASTIC:
+        case RowConstraint.SUBSTOCHASTIC:
             assert matrix.min() >= 0
             assert sums.max() <= 1 + TIGHT
-        case Rows.SIGNED:
+        case RowConstraint.SIGNED:
             assert (sums - sums[:1, :, :1]).abs().max() <= TIGHT
-        case Rows.FREE:
+        case RowConstraint.FREE:
             assert matrix.isfinite().all()
 
 
 @over(SOME)
 def test_a_chunk_of_the_rows_is_part_of_the_whole(attention: Part, position: Part) -> None:
-    built, place, heads = prepared(attention, position, 7)
-    whole, matrix = built.mix(heads, place), built.matrix(heads, place)
+    built, place, qkv = prepared(attention, position, 7)
+    whole, matrix = built.attend(qkv, place), built.effective_matrix(qkv, place)
     for start, end in ((0, 3), (3, 7), (6, 7), (2, 3)):
-        chunk = heads._replace(queries_BHTC=heads.queries_BHTC[..., start:end, :], start=start)
-        assert (built.mix(chunk, place) - whole[..., start:end, :]).abs().max() <= TIGHT
-        assert (built.matrix(chunk, place) - matrix[..., start:end, :]).abs().max() <= TIGHT
+        chunk = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., start:end, :], start=start)
+        assert (built.attend(chunk, place) - whole[..., start:end, :]).abs().max() <= TIGHT
+        assert (built.effective_matrix(chunk, place) - matrix[..., start:end, :]).abs().max() <= TIGHT
 
 
 @over(SOME)
@@ -264,9 +264,9 @@ def test_the_fast_path_equals_the_plain_one(attention: Part, position: Part) -> 
     inputs_BT = tokens(2, 9)
     results = []
     for model in (model_of(attention, position), plain(model_of(attention, position))):
-        said = logits(model, inputs_BT)
+        predictions = logits(model, inputs_BT)
         learned = [weight for weight in model.parameters() if weight.requires_grad]
-        results.append([said, *torch.autograd.grad(loss(model, inputs_BT), learned)])
+        results.append([predictions, *torch.autograd.grad(loss(model, inputs_BT), learned)])
     for fast, slow in zip(*results, strict=True):
         assert (fast - slow).abs().max() <= TIGHT
 
@@ -275,19 +275,19 @@ def test_the_fast_path_equals_the_plain_one(attention: Part, position: Part) -> 
 def test_lanes_stacked_under_vmap_equal_the_loop(attention: Part, position: Part) -> None:
     inputs_BT = tokens(2, 5)
     models = [plain(model_of(attention, position, seed=seed)) for seed in range(3)]
-    lanes = [dict(model.named_parameters()) for model in models]
-    stacked = {name: torch.stack([lane[name].detach() for lane in lanes]) for name in lanes[0]}
+    runs = [dict(model.named_parameters()) for model in models]
+    stacked = {name: torch.stack([lane[name].detach() for lane in runs]) for name in runs[0]}
 
     def lane_loss(weights: Mapping[str, Tensor]) -> Tensor:
         answer = functional_call(models[0], dict(weights), (inputs_BT, everywhere(inputs_BT)))
         return answer.logits_NV.logsumexp(-1).sum() - answer.logits_NV.diagonal().sum() + answer.auxiliary
 
-    together, slopes = vmap(lane_loss)(stacked), vmap(grad(lane_loss))(stacked)
-    for index, lane in enumerate(lanes):
+    together, grads = vmap(lane_loss)(stacked), vmap(grad(lane_loss))(stacked)
+    for index, lane in enumerate(runs):
         alone = {name: weight.detach() for name, weight in lane.items()}
         torch.testing.assert_close(together[index], lane_loss(alone), rtol=TIGHT, atol=TIGHT)
         for name, slope in grad(lane_loss)(alone).items():
-            torch.testing.assert_close(slopes[name][index], slope, rtol=1e-10, atol=1e-10, msg=name)
+            torch.testing.assert_close(grads[name][index], slope, rtol=1e-10, atol=1e-10, msg=name)
 
 
 @over(PLACED)
@@ -328,7 +328,7 @@ def test_the_gradient_is_the_slope(attention: Part, position: Part) -> None:
 
     def out(x_BTD: Tensor, *weights: Tensor) -> Tensor:
         named = dict(zip(learned, weights, strict=True))
-        return functional_call(built, named, (place.embed(x_BTD), place, Context())).stream_BTD
+        return functional_call(built, named, (place.embed(x_BTD), place, LayerInputs())).output_BTD
 
     x_BTD = noise(1, 3, 4).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: out(x, *learned.values()), (x_BTD,))
@@ -338,31 +338,31 @@ def test_the_gradient_is_the_slope(attention: Part, position: Part) -> None:
 @over(PLACED)
 def test_half_precision_stays_near_single(attention: Part, position: Part) -> None:
     half, inputs_BT = model_of(attention, position).bfloat16(), tokens(2, LENGTH)
-    said = logits(half, inputs_BT)
-    said.float().square().mean().backward()
-    assert said.dtype == torch.bfloat16
-    assert said.isfinite().all()
+    predictions = logits(half, inputs_BT)
+    predictions.float().square().mean().backward()
+    assert predictions.dtype == torch.bfloat16
+    assert predictions.isfinite().all()
     assert all(weight.grad is None or weight.grad.isfinite().all() for weight in half.parameters())
     single = model_of(attention, position).float()
     with torch.no_grad():
         for weight, rounded in zip(single.parameters(), half.parameters(), strict=True):
             weight.copy_(rounded)
-        assert (said.float() - logits(single, inputs_BT)).abs().mean() < 0.05
+        assert (predictions.float() - logits(single, inputs_BT)).abs().mean() < 0.05
 
 
 @over(SOME)
 def test_one_token_attends_to_itself(attention: Part, position: Part) -> None:
-    built, place, heads = prepared(attention, position, 1)
-    matrix = built.matrix(heads, place)
-    if built.rows is Rows.STOCHASTIC:
+    built, place, qkv = prepared(attention, position, 1)
+    matrix = built.effective_matrix(qkv, place)
+    if built.row_constraint is RowConstraint.STOCHASTIC:
         assert torch.equal(matrix, torch.ones_like(matrix))
     assert logits(model_of(attention, position), tokens(2, 1)).isfinite().all()
 
 
 @pytest.mark.parametrize("attention", parts(ATTENTIONS), ids=str)
 def test_a_width_that_does_not_divide_is_refused(attention: Part) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         model_of(attention, width=12, heads=5)
     assert str(caught.value) == (
-        "model.heads\n  A width of 12 does not divide into 5 heads.\n  Heads that divide it: 1, 2, 3, 4, 6, 12."
+        "model.heads\n  A width of 12 does not divide into 5 heads.\n  QKV that divide it: 1, 2, 3, 4, 6, 12."
     )

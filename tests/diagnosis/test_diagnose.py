@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 
 import attnlab
-from attnlab.diagnosis._gain_control import rms, turned_up
+from attnlab.diagnosis._gain_control import match_gain, rms
 from attnlab.diagnosis.diagnose import diagnose
-from attnlab.diagnosis.load_run import finished
+from attnlab.diagnosis.load_run import run_subject
 from attnlab.diagnosis.result import Diagnosis
-from attnlab.diagnosis.subjects import Exhibit, Wanted, exhibits, noise
-from attnlab.errors import BadValue, StoreError, UnknownName
+from attnlab.diagnosis.subjects import DiagnosisRequest, DiagnosisSubject, diagnosis_subjects, noise_batches
+from attnlab.errors import InvalidValueError, StoreError, UnknownNameError
 from attnlab.experiments.request import Request
-from attnlab.experiments.run_train import train
+from attnlab.experiments.run_train import run_train
 from attnlab.metrics import METRICS
 from attnlab.metrics.gradients import gradients
 from attnlab.records import Record
 from attnlab.specs import Part
-from attnlab.tensors import Context, Trace
+from attnlab.tensors import ActivationTrace, LayerInputs
 from tests.builders import model_of, tokens
 from tests.builders import noise as drawn_noise
 
@@ -31,29 +31,29 @@ SMALL = {"layers": 3, "width": 8, "heads": 2, "mlp": 1.0}
 NOWHERE = [Part(name="none")]
 
 
-def wanted(*attentions: str, **more: Any) -> Wanted:
+def wanted(*attentions: str, **more: Any) -> DiagnosisRequest:
     chosen: dict[str, Any] = {"positions": NOWHERE, "batch": 4, "seeds": range(2), "settings": {"model": SMALL}}
     stacks = [(Part(name=name),) for name in attentions]
-    return Wanted(attentions=stacks, task=Part(name="copy"), **{**chosen, **more})
+    return DiagnosisRequest(attentions=stacks, task=Part(name="copy"), **{**chosen, **more})
 
 
-def noisy(*attentions: str, model: dict[str, Any] | None = None, **more: Any) -> Wanted:
-    found = wanted(*attentions, **{"length": 16, "settings": {"model": {**SMALL, **(model or {})}}, **more})
-    return Wanted(**{**found.__dict__, "task": None})
+def noisy(*attentions: str, model: dict[str, Any] | None = None, **more: Any) -> DiagnosisRequest:
+    result = wanted(*attentions, **{"length": 16, "settings": {"model": {**SMALL, **(model or {})}}, **more})
+    return DiagnosisRequest(**{**result.__dict__, "task": None})
 
 
-def shown(found: Diagnosis, name: str, variant: str) -> tuple[float, ...]:
-    return next(row.mean for row in found.panel(name).rows if row.variant == variant)
+def shown(diagnosis: Diagnosis, name: str, variant: str) -> tuple[float, ...]:
+    return next(row.mean for row in diagnosis.panel(name).rows if row.variant == variant)
 
 
 @pytest.mark.parametrize("name", ["softmax", "gpam", "delta", "window", "relu"])
 def test_numbers_are_those_of_the_metrics_called_by_hand(name: str) -> None:
-    asked = wanted(name)
-    collapse, patterns = diagnose("rank-collapse", asked), diagnose("attention", asked)
-    traces = [exhibit.trace() for exhibit in exhibits(asked)]
+    request = wanted(name)
+    collapse, patterns = diagnose("rank-collapse", request), diagnose("attention", request)
+    traces = [subject.trace() for subject in diagnosis_subjects(request)]
     for metric in ("residual", "cosine", "stable-rank"):
         for layer in range(4):
-            by_hand = [METRICS[metric].average(METRICS[metric].measure(one.stream_BTD[layer])) for one in traces]
+            by_hand = [METRICS[metric].average(METRICS[metric].measure(one.residual_BTD[layer])) for one in traces]
             mean = METRICS[metric].average(torch.stack(by_hand))
             assert shown(collapse, metric, name)[layer] == pytest.approx(float(mean), rel=1e-9)
     for metric in ("entropy", "sink", "row-gain", "negative-mass"):
@@ -71,36 +71,36 @@ def test_seeds_differ_and_a_diagnosis_is_repeatable() -> None:
 
 
 def test_an_alias_is_the_mechanism_itself() -> None:
-    found = diagnose("rank-collapse", wanted("dagpam"))
-    assert [row.variant for row in found.panel("residual").rows] == ["gpam"]
+    diagnosis = diagnose("rank-collapse", wanted("dagpam"))
+    assert [row.variant for row in diagnosis.panel("residual").rows] == ["gpam"]
 
 
 def test_gradients_are_those_of_the_loss() -> None:
-    asked = wanted("softmax", seeds=[0])
-    (exhibit,) = exhibits(asked)
-    loss = exhibit.loss()
+    request = wanted("softmax", seeds=[0])
+    (subject,) = diagnosis_subjects(request)
+    loss = subject.loss()
     loss.backward()
-    weight = dict(exhibit.model.named_parameters())["blocks.1.attention.query.weight"]
+    weight = dict(subject.model.named_parameters())["blocks.1.attention.query.weight"]
     assert weight.grad is not None
-    found = diagnose("gradients", asked, only=["query-gradient", "query-to-value"])
+    diagnosis = diagnose("gradients", request, only=["query-gradient", "query-to-value"])
     relative = float(weight.grad.norm() / weight.detach().norm())
-    assert shown(found, "query-gradient", "softmax")[1] == pytest.approx(relative, rel=1e-9)
+    assert shown(diagnosis, "query-gradient", "softmax")[1] == pytest.approx(relative, rel=1e-9)
 
 
 def test_noise_is_of_several_batches() -> None:
-    asked = wanted("softmax", seeds=[0])
-    (exhibit,) = exhibits(asked)
-    by_hand = gradients(exhibit.model, [lambda index=index: exhibit.loss(index) for index in range(4)])  # type: ignore[misc]
+    request = wanted("softmax", seeds=[0])
+    (subject,) = diagnosis_subjects(request)
+    by_hand = gradients(subject.model, [lambda index=index: subject.loss(index) for index in range(4)])  # type: ignore[misc]
     expected = [one.noise for one in by_hand if one.kind == "query"]
-    assert shown(diagnose("gradients", asked, only=["query-noise"]), "query-noise", "softmax") == pytest.approx(
+    assert shown(diagnose("gradients", request, only=["query-noise"]), "query-noise", "softmax") == pytest.approx(
         expected
     )
 
 
 def test_scores_gradient_of_what_forms_none_is_refused_when_asked_for_and_noted_otherwise() -> None:
-    with pytest.raises(BadValue) as told:
+    with pytest.raises(InvalidValueError) as error:
         diagnose("gradients", wanted("delta", seeds=[0]), only=["scores-gradient"])
-    assert str(told.value).startswith(
+    assert str(error.value).startswith(
         "--only scores-gradient\n"
         "  'delta' forms no scores, so there is no gradient at them.\n"
         "  What it has: extra-gradient, jacobian-frobenius, jacobian-l1,"
@@ -110,24 +110,24 @@ def test_scores_gradient_of_what_forms_none_is_refused_when_asked_for_and_noted_
 
 
 def test_token_metrics_need_tokens() -> None:
-    with pytest.raises(BadValue, match="'induction' compares tokens, and noise has none"):
+    with pytest.raises(InvalidValueError, match="'induction' compares tokens, and noise has none"):
         diagnose("attention", noisy("softmax"), only=["induction"])
 
 
 @pytest.mark.parametrize(("kind", "name"), [("attention", "entorpy"), ("rank-collapse", "entropy")])
 def test_a_metric_of_another_diagnosis_is_unknown(kind: str, name: str) -> None:
-    with pytest.raises(UnknownName, match=f"There is no metric of {kind} '{name}'"):
+    with pytest.raises(UnknownNameError, match=f"There is no metric of {kind} '{name}'"):
         diagnose(kind, wanted("softmax"), only=[name])
 
 
 def test_a_metric_of_another_diagnosis_is_told_where_it_is() -> None:
-    with pytest.raises(UnknownName) as told:
+    with pytest.raises(UnknownNameError) as error:
         diagnose("rank-collapse", wanted("softmax"), only=["scores-gradient"])
-    assert told.value.hint == "It is one of another: attnlab diagnose gradients --only scores-gradient"
+    assert error.value.hint == "It is one of another: attnlab diagnose gradients --only scores-gradient"
 
 
 def test_an_unknown_diagnosis_is_refused() -> None:
-    with pytest.raises(UnknownName, match="did you mean 'rank-collapse'"):
+    with pytest.raises(UnknownNameError, match="did you mean 'rank-collapse'"):
         diagnose("rank-colapse", wanted("softmax"))
 
 
@@ -143,30 +143,30 @@ LISTED = "Layers are 1 to 3, heads 1 to 2: --map 1.1."
     ],
 )
 def test_a_map_out_of_range_is_refused(at: str, told: str) -> None:
-    with pytest.raises(BadValue) as refused:
+    with pytest.raises(InvalidValueError) as refused:
         diagnose("attention", wanted("softmax"), at=at)
     assert str(refused.value) == told
 
 
 def test_a_map_is_the_matrix_of_the_head() -> None:
-    asked = wanted("gpam", seeds=[0])
-    (exhibit,) = exhibits(asked)
-    (one,) = diagnose("attention", asked, only=["entropy"], at="2.2").maps
-    assert torch.equal(torch.tensor(one.weights, dtype=torch.float64), exhibit.trace().weights_BHTS[1][0][0, 1])
+    request = wanted("gpam", seeds=[0])
+    (subject,) = diagnosis_subjects(request)
+    (one,) = diagnose("attention", request, only=["entropy"], at="2.2").maps
+    assert torch.equal(torch.tensor(one.weights, dtype=torch.float64), subject.trace().weights_BHTS[1][0][0, 1])
 
 
 def test_a_task_without_a_length_refuses_one() -> None:
-    with pytest.raises(BadValue) as refused:
+    with pytest.raises(InvalidValueError) as refused:
         diagnose("attention", wanted("softmax", length=64))
     assert refused.value.where == "--length"
-    assert "its complexity, symbols, decides it" in refused.value.found
+    assert "its complexity, symbols, decides it" in refused.value.problem
 
 
 def test_noise_is_the_stream_as_it_is() -> None:
-    for exhibit in exhibits(noisy("softmax", seeds=[3], positions=[Part(name="learned")])):
-        stream_BTD = noise(3, 4, 16, 8)(0).stream_BTD
+    for subject in diagnosis_subjects(noisy("softmax", seeds=[3], positions=[Part(name="learned")])):
+        stream_BTD = noise_batches(3, 4, 16, 8)(0).residual_BTD
         assert stream_BTD is not None
-        assert torch.equal(exhibit.trace().stream_BTD[0], stream_BTD)
+        assert torch.equal(subject.trace().residual_BTD[0], stream_BTD)
 
 
 # -- what collapses and what does not -----------------------------------------------------------------------------
@@ -190,10 +190,10 @@ def test_without_skips_softmax_collapses_and_with_them_it_does_not() -> None:
 
 
 def test_gpam_has_larger_query_gradients_and_the_control_says_how_much_is_loudness() -> None:
-    asked = noisy("softmax", "gpam", model=DEEP, length=32, gain=1.0, seeds=range(2), control=True)
-    found = diagnose("gradients", asked, only=["query-gradient"])
-    plain, gpam, loud = (row.mean for row in found.panel("query-gradient").rows)
-    assert [row.variant for row in found.panel("query-gradient").rows][2] == "softmax as loud as gpam"
+    request = noisy("softmax", "gpam", model=DEEP, length=32, gain=1.0, seeds=range(2), control=True)
+    diagnosis = diagnose("gradients", request, only=["query-gradient"])
+    plain, gpam, loud = (row.mean for row in diagnosis.panel("query-gradient").rows)
+    assert [row.variant for row in diagnosis.panel("query-gradient").rows][2] == "softmax as loud as gpam"
     ratios = [ours / theirs for ours, theirs in zip(gpam, plain, strict=True)]
     assert 1.5 <= math.prod(ratios) ** (1 / 12) <= 3.3
     assert all(ours > theirs for ours, theirs in zip(gpam, loud, strict=True))
@@ -203,23 +203,23 @@ def test_gpam_has_larger_query_gradients_and_the_control_says_how_much_is_loudne
 def test_the_control_writes_as_loudly_as_its_reference() -> None:
     reference, model = model_of(Part(name="gpam"), seed=1), model_of(seed=1)
     stream_BTD = drawn_noise(3, 16, 8, seed=5)
-    gains = turned_up(model, reference, stream_BTD)
+    gains = match_gain(model, reference, stream_BTD)
     assert len(gains) == 2
     written = []
     for one in (reference, model):
         x_BTD, sizes = stream_BTD, []
         for block in one.blocks:
-            x_BTD, mixed = block(x_BTD, one.position, Context(), False)
-            sizes.append(float(rms(mixed.stream_BTD)))
+            x_BTD, mixed = block(x_BTD, one.position, LayerInputs(), False)
+            sizes.append(float(rms(mixed.output_BTD)))
         written.append(sizes)
     assert written[0] == pytest.approx(written[1], rel=1e-9)
 
 
 def test_reach_says_how_many_layers_it_takes() -> None:
-    found = diagnose("reach", wanted("window", "softmax", settings={"model": {**SMALL, "layers": 2}}, seeds=[0]))
-    assert shown(found, "reach", "softmax") == (1.0, 1.0)
-    assert shown(found, "reach", "window")[0] < 1
-    assert "softmax: every past token can be heard of after 1 layer." in found.notes
+    diagnosis = diagnose("reach", wanted("window", "softmax", settings={"model": {**SMALL, "layers": 2}}, seeds=[0]))
+    assert shown(diagnosis, "reach", "softmax") == (1.0, 1.0)
+    assert shown(diagnosis, "reach", "window")[0] < 1
+    assert "softmax: every past token can be heard of after 1 layer." in diagnosis.notes
 
 
 def test_the_machine_is_looked_for_only_where_scores_are_bilinear() -> None:
@@ -242,8 +242,8 @@ def trained(
     **options: Any,
 ) -> list[Record]:
     settings = {
-        "model": {"layers": 2, "width": 8, "mlp": 1.0},
-        "train": {"steps": 3, "batch": 4, "validate_every": 3, "validation": 4, "test": 8},
+        "model": {"layers": 2, "width": 8, "mlp_ratio": 1.0},
+        "train": {"max_steps": 3, "batch_size": 4, "eval_every": 3, "validation_examples": 4, "test_examples": 8},
         "task": options,
     }
     request = Request(
@@ -253,19 +253,21 @@ def trained(
         seeds=seeds,
         settings=settings,
     )
-    return train(request, store=store, device_name="cpu")
+    return run_train(request, store=store, device_name="cpu")
 
 
 def of_run(word: str, store: Path, **more: Any) -> Diagnosis:
-    return diagnose("rank-collapse", Wanted(batch=4, **more), runs=[word], store=store, only=["residual", "cosine"])
+    return diagnose(
+        "rank-collapse", DiagnosisRequest(batch=4, **more), runs=[word], store=store, only=["residual", "cosine"]
+    )
 
 
 @pytest.mark.parametrize(("attention", "position"), [("performer", "none"), ("softmax", "randomized")])
 def test_what_was_drawn_and_not_learned_is_as_the_run_had_it(attention: str, position: str, tmp_path: Path) -> None:
     (record,) = trained(tmp_path, attention=attention, position=position, seeds=(3,))
-    _, exhibit = finished(record.id, tmp_path, batch=4)
-    exhibit.model.position.draw = -1  # as in the first batch of a look
-    assert record.curve[-1].validation_loss == pytest.approx(exhibit.loss().item(), rel=1e-5)
+    _, subject = run_subject(record.id, tmp_path, batch=4)
+    subject.model.position.draw = -1  # as in the first batch of a look
+    assert record.history[-1].validation_loss == pytest.approx(subject.loss().item(), rel=1e-5)
 
 
 def test_a_run_is_found_by_the_start_of_its_id(tmp_path: Path) -> None:
@@ -279,10 +281,10 @@ def test_a_run_is_found_by_the_start_of_its_id(tmp_path: Path) -> None:
 
 def test_an_unknown_run_names_those_there_are(tmp_path: Path) -> None:
     (record,) = trained(tmp_path)
-    with pytest.raises(UnknownName) as told:
+    with pytest.raises(UnknownNameError) as error:
         of_run("zzz", tmp_path)
-    assert str(told.value) == (
-        f"--run\n  There is no run 'zzz' in {tmp_path}/.\n  Runs there:\n  {record.id}  {record.spec.words}"
+    assert str(error.value) == (
+        f"--run\n  There is no run 'zzz' in {tmp_path}/.\n  Runs there:\n  {record.id}  {record.spec.summary}"
     )
 
 
@@ -293,26 +295,26 @@ def test_an_empty_store_says_so(tmp_path: Path) -> None:
 
 def test_a_beginning_of_several_runs_is_refused(tmp_path: Path) -> None:
     records = trained(tmp_path, seeds=(0, 1))
-    with pytest.raises(BadValue) as told:
+    with pytest.raises(InvalidValueError) as error:
         of_run("", tmp_path)
-    assert "2 runs begin with ''." in told.value.found
-    assert all(record.id in told.value.hint for record in records)
+    assert "2 runs begin with ''." in error.value.problem
+    assert all(record.id in error.value.hint for record in records)
 
 
 def test_a_run_without_weights_names_those_that_have(tmp_path: Path) -> None:
-    gone, kept = trained(tmp_path, seeds=(0, 1))
+    gone, record = trained(tmp_path, seeds=(0, 1))
     (tmp_path / "weights" / f"{gone.id}.safetensors").unlink()
-    with pytest.raises(StoreError) as told:
+    with pytest.raises(StoreError) as error:
         of_run(gone.id, tmp_path)
-    assert told.value.found == f"Run {gone.id} keeps no weights."
-    assert told.value.hint == f"Runs with weights:\n{kept.id}  {kept.spec.words}"
+    assert error.value.problem == f"Run {gone.id} keeps no weights."
+    assert error.value.hint == f"Runs with weights:\n{record.id}  {record.spec.summary}"
 
 
 def test_lengths_beyond_a_learned_table_say_which_fit(tmp_path: Path) -> None:
     (record,) = trained(tmp_path)
-    with pytest.raises(BadValue) as told:
+    with pytest.raises(InvalidValueError) as error:
         of_run(record.id, tmp_path, length=128)
-    assert str(told.value) == (
+    assert str(error.value) == (
         "--length\n  Learned positions end at 64 tokens; the sequence has 128.\n"
         "  Lengths up to 64 fit this run, not 128."
     )
@@ -324,13 +326,16 @@ def test_positions_that_extend_go_beyond_the_training_length(tmp_path: Path) -> 
 
 
 def test_tokens_a_run_never_saw_are_refused(tmp_path: Path) -> None:
-    settings = {"model": {"layers": 1, "width": 8}, "train": {"steps": 1, "batch": 2, "validation": 2, "test": 2}}
+    settings = {
+        "model": {"layers": 1, "width": 8},
+        "train": {"max_steps": 1, "batch_size": 2, "validation_examples": 2, "test_examples": 2},
+    }
     request = Request(task=Part(name="memorization"), complexity=32, settings=settings)
-    (record,) = train(request, store=tmp_path, device_name="cpu")
-    with pytest.raises(BadValue) as told:
+    (record,) = run_train(request, store=tmp_path, device_name="cpu")
+    with pytest.raises(InvalidValueError) as error:
         of_run(record.id, tmp_path, complexity=64)
-    assert told.value.where == f"run {record.id}"
-    assert told.value.found.endswith("tokens; the run learned 65.")
+    assert error.value.where == f"run {record.id}"
+    assert error.value.problem.endswith("tokens; the run learned 65.")
 
 
 # -- anyone's module --------------------------------------------------------------------------------------------------
@@ -355,61 +360,61 @@ class Foreign(nn.Module):
 
 
 class Tracing(Foreign):
-    def trace(self, inputs: Tensor) -> Trace:
+    def trace(self, inputs: Tensor) -> ActivationTrace:
         weights = self.equal(inputs).expand(len(inputs), 1, -1, -1)
-        return Trace((inputs, self.forward(inputs)), ((),), ((weights,),))
+        return ActivationTrace((inputs, self.forward(inputs)), ((),), ((weights,),))
 
 
 def test_a_foreign_module_is_measured_by_its_trace() -> None:
-    found = attnlab.diagnose(Tracing(), "attention", inputs=drawn_noise(4, 64, 8))
-    assert shown(found, "entropy", "Tracing") == pytest.approx((1.0,), abs=1e-12)
-    assert shown(found, "sink", "Tracing")[0] == pytest.approx(0.0741, abs=5e-5)
-    assert "induction" not in {panel.name for panel in found.panels}
+    diagnosis = attnlab.diagnose(Tracing(), "attention", inputs=drawn_noise(4, 64, 8))
+    assert shown(diagnosis, "entropy", "Tracing") == pytest.approx((1.0,), abs=1e-12)
+    assert shown(diagnosis, "sink", "Tracing")[0] == pytest.approx(0.0741, abs=5e-5)
+    assert "induction" not in {panel.name for panel in diagnosis.panels}
 
 
 def test_a_foreign_module_without_a_trace_is_told_the_lines() -> None:
-    with pytest.raises(BadValue) as told:
+    with pytest.raises(InvalidValueError) as error:
         attnlab.diagnose(Foreign(), inputs=drawn_noise(2, 4, 8))
-    assert told.value.found == "'Foreign' returns no trace."
-    assert told.value.hint.splitlines()[1:] == [
+    assert error.value.problem == "'Foreign' returns no trace."
+    assert error.value.hint.splitlines()[1:] == [
         "def trace(self, inputs):",
         "    streams, scores, weights = ...  # tuples: B x T x D before and after every layer; "
         "per layer (B x H x T x T,) or ()",
-        "    return attnlab.tensors.Trace(streams, scores, weights)",
+        "    return attnlab.tensors.ActivationTrace(streams, scores, weights)",
     ]
 
 
 def test_a_module_needs_inputs() -> None:
-    with pytest.raises(BadValue, match="measured on inputs, and none were given"):
+    with pytest.raises(InvalidValueError, match="measured on inputs, and none were given"):
         attnlab.diagnose(Tracing())
 
 
 def test_gradients_of_a_foreign_module_need_a_loss() -> None:
     module, x_BTD = Tracing(), drawn_noise(2, 4, 8)
-    with pytest.raises(BadValue, match="nothing to measure 'query-gradient' of"):
+    with pytest.raises(InvalidValueError, match="nothing to measure 'query-gradient' of"):
         attnlab.diagnose(module, "gradients", inputs=x_BTD, only=["query-gradient"])
-    found = attnlab.diagnose(module, "gradients", inputs=x_BTD, loss=lambda: module(x_BTD).square().mean())
-    assert shown(found, "query-gradient", "Tracing")[0] > 0
+    diagnosis = attnlab.diagnose(module, "gradients", inputs=x_BTD, loss=lambda: module(x_BTD).square().mean())
+    assert shown(diagnosis, "query-gradient", "Tracing")[0] > 0
 
 
 def test_our_own_model_is_measured_as_it_is() -> None:
     model = model_of(seed=4)
     inputs_BT = tokens(3, 16)
-    found = attnlab.diagnose(model, inputs=inputs_BT, only=["residual"])
-    trace = Exhibit("", model, lambda _: _shown(inputs_BT)).trace()
-    by_hand = METRICS["residual"].average(METRICS["residual"].measure(trace.stream_BTD[2]))
-    assert shown(found, "residual", "Transformer")[2] == pytest.approx(float(by_hand))
+    diagnosis = attnlab.diagnose(model, inputs=inputs_BT, only=["residual"])
+    trace = DiagnosisSubject("", model, lambda _: _shown(inputs_BT)).trace()
+    by_hand = METRICS["residual"].average(METRICS["residual"].measure(trace.residual_BTD[2]))
+    assert shown(diagnosis, "residual", "Transformer")[2] == pytest.approx(float(by_hand))
 
 
 def _shown(inputs_BT: Tensor) -> Any:
-    from attnlab.diagnosis.subjects import Shown
+    from attnlab.diagnosis.subjects import ProbeBatch
 
-    places = torch.arange(inputs_BT.numel())
-    return Shown(places, torch.zeros_like(places), inputs_BT)
+    positions = torch.arange(inputs_BT.numel())
+    return ProbeBatch(positions, torch.zeros_like(positions), inputs_BT)
 
 
 def test_the_api_takes_a_record(tmp_path: Path) -> None:
     (record,) = trained(tmp_path)
-    found = attnlab.diagnose(record, store=str(tmp_path), only=["residual"], task=None)
-    assert record.id in found.subject
-    assert {row["metric"] for row in found.rows()} == {"residual"}
+    diagnosis = attnlab.diagnose(record, store=str(tmp_path), only=["residual"], task=None)
+    assert record.id in diagnosis.subject
+    assert {row["metric"] for row in diagnosis.rows()} == {"residual"}

@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from attnlab.attention import Attention
-from attnlab.errors import AttnlabError, BadValue, Pairing, StoreError
+from attnlab.errors import AttnlabError, IncompatiblePartsError, InvalidValueError, StoreError
 from attnlab.evaluation._levels import evaluate
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.tasks.io.streams import Source
-from attnlab.training.eval_levels import harder, longer, trained_length
+from attnlab.training.eval_levels import at_lengths, at_levels, trained_length
 from attnlab.training.extrapolation import modes, reaching
-from attnlab.training.load_model import revived
-from attnlab.training.run import run
+from attnlab.training.load_model import rebuild_model
+from attnlab.training.run import train_runs
 from tests.training.runs import Memory, tiny
 
 
@@ -25,9 +25,9 @@ def trained(position: str = "rotary", attention: str = "softmax", **options: Any
     base = tiny(attention)
     part = Part(name=position, options=options)
     spec = base.model_copy(update={"model": base.model.model_copy(update={"position": part})})
-    vault = Memory()
-    (record,) = run([spec], vault=vault)
-    return spec, record, vault.finished[spec.id]
+    checkpointer = Memory()
+    (record,) = train_runs([spec], checkpointer=checkpointer)
+    return spec, record, checkpointer.finished[spec.id]
 
 
 @pytest.mark.parametrize(
@@ -38,27 +38,27 @@ def test_at_home_it_answers_what_the_record_says(position: str, attention: str) 
     spec, record, weights = trained(position, attention)
     (extent,) = evaluate(spec, weights, [spec.task])
     assert extent.accuracy == record.accuracy
-    assert extent.answers == record.answers
+    assert extent.exact_match == record.exact_match
     assert extent.loss == pytest.approx(record.loss, rel=1e-6)
-    assert (extent.length, extent.complexity, extent.trained) == (4, 2, 4)
+    assert (extent.length, extent.level, extent.trained_length) == (4, 2, 4)
 
 
 def test_a_reading_of_the_run_is_what_it_answers_there() -> None:
     base = tiny(position="rotary")
     spec = base.model_copy(update={"task": base.task.model_copy(update={"evaluate": (5,)})})
-    vault = Memory()
-    (record,) = run([spec], vault=vault)
-    (extent,) = evaluate(spec, vault.finished[spec.id], harder(spec.task, [5]))
-    assert extent.accuracy == record.readings[0].accuracy
-    assert extent.length == record.readings[0].length == 10
+    checkpointer = Memory()
+    (record,) = train_runs([spec], checkpointer=checkpointer)
+    (extent,) = evaluate(spec, checkpointer.finished[spec.id], at_levels(spec.task, [5]))
+    assert extent.accuracy == record.evaluations[0].accuracy
+    assert extent.length == record.evaluations[0].length == 10
 
 
 @pytest.mark.parametrize("mode", ["interpolated", "yarn"])
 def test_stretched_positions_are_as_trained_within_the_trained_length(mode: Any) -> None:
     spec, record, weights = trained()
-    near, far = evaluate(spec, weights, harder(spec.task, [2, 8]), mode=mode)
+    near, far = evaluate(spec, weights, at_levels(spec.task, [2, 8]), mode=mode)
     assert near.accuracy == record.accuracy
-    (plain,) = evaluate(spec, weights, harder(spec.task, [8]))
+    (plain,) = evaluate(spec, weights, at_levels(spec.task, [8]))
     assert far.loss != plain.loss
     part = reaching(spec.model.position, mode, 4, 16)
     assert (part.name, part.options) == (mode, {"base": 10_000.0, "trained": 4, "factor": 4.0})
@@ -66,8 +66,8 @@ def test_stretched_positions_are_as_trained_within_the_trained_length(mode: Any)
 
 def test_random_places_come_from_a_longer_range() -> None:
     spec, _, weights = trained()
-    (extent,) = evaluate(spec, weights, harder(spec.task, [8]), mode="randomized")
-    (plain,) = evaluate(spec, weights, harder(spec.task, [8]))
+    (extent,) = evaluate(spec, weights, at_levels(spec.task, [8]), mode="randomized")
+    (plain,) = evaluate(spec, weights, at_levels(spec.task, [8]))
     assert extent.loss != plain.loss
     assert reaching(spec.model.position, "randomized", 4, 16).options["range"] == 32
     own = Part(name="randomized", options={"range": 64})
@@ -95,7 +95,7 @@ def test_modes_that_do_not_fit_are_refused_with_those_that_do(position: str, fit
     spec = tiny()
     spec = spec.model_copy(update={"model": spec.model.model_copy(update={"position": part})})
     for mode in {"interpolated", "yarn", "randomized"} - set(fits):
-        with pytest.raises(Pairing) as caught:
+        with pytest.raises(IncompatiblePartsError) as caught:
             list(evaluate(spec, {}, [spec.task], mode=mode))  # type: ignore[arg-type]  # every mode by its name
         assert caught.value.hint == f"As these it can: {', '.join(fits)}."
 
@@ -104,14 +104,14 @@ def test_modes_that_do_not_fit_are_refused_with_those_that_do(position: str, fit
 def test_every_mode_that_fits_loads_the_weights(position: str) -> None:
     spec, _, weights = trained(position)
     for mode in modes(spec.model.position):
-        (extent,) = evaluate(spec, weights, harder(spec.task, [6]), mode=mode, sequences=4)
+        (extent,) = evaluate(spec, weights, at_levels(spec.task, [6]), mode=mode, sequences=4)
         assert extent.accuracy.total == 24
 
 
 def test_a_learned_table_that_is_too_short_says_where_it_ends() -> None:
     spec, _, weights = trained("learned")
-    with pytest.raises(BadValue) as caught:
-        list(evaluate(spec, weights, longer(spec.task, [4, 6])))
+    with pytest.raises(InvalidValueError) as caught:
+        list(evaluate(spec, weights, at_lengths(spec.task, [4, 6])))
     assert str(caught.value) == (
         "6 tokens\n  Learned positions end at 4 tokens; the sequence has 6.\n  This run reads up to 4 tokens."
     )
@@ -122,14 +122,14 @@ def test_a_learned_table_that_is_too_short_says_where_it_ends() -> None:
 )
 def test_beyond_a_range_of_places_nothing_is_answered_and_the_longest_is_told(position: str, mode: Any) -> None:
     spec, _, weights = trained(position, range=20)
-    extents = evaluate(spec, weights, longer(spec.task, [4, 30, 400]), mode=mode, sequences=2)
-    with pytest.raises(BadValue) as caught:
+    extents = evaluate(spec, weights, at_lengths(spec.task, [4, 30, 400]), mode=mode, sequences=2)
+    with pytest.raises(InvalidValueError) as caught:
         next(extents)  # though the first of them would fit
     assert caught.value.hint == "This run reads up to 20 tokens."
-    (extent,) = evaluate(spec, weights, longer(spec.task, [20]), mode=mode, sequences=2)
+    (extent,) = evaluate(spec, weights, at_lengths(spec.task, [20]), mode=mode, sequences=2)
     assert extent.length == 20
-    with pytest.raises(BadValue, match="do not fit into a range of 20 places"):
-        list(evaluate(spec, weights, longer(spec.task, [22]), mode=mode, sequences=2))
+    with pytest.raises(InvalidValueError, match="do not fit into a range of 20 places"):
+        list(evaluate(spec, weights, at_lengths(spec.task, [22]), mode=mode, sequences=2))
 
 
 @pytest.mark.parametrize(
@@ -143,37 +143,37 @@ def test_what_a_run_is_trained_on_is_not_what_it_is_tested_on(
     spec = base.model_copy(update={"task": base.task.model_copy(update=update)})
     assert Source(spec.task, 0).length == 16
     assert trained_length(spec.task) == trained
-    vault = Memory()
-    run([spec], vault=vault)
-    model = revived(spec, vault.finished[spec.id], Source(spec.task, 0), "interpolated", 24)
+    checkpointer = Memory()
+    train_runs([spec], checkpointer=checkpointer)
+    model = rebuild_model(spec, checkpointer.finished[spec.id], Source(spec.task, 0), "interpolated", 24)
     assert model.spec.position.options["factor"] == 24 / trained
-    (extent,) = evaluate(spec, vault.finished[spec.id], harder(spec.task, [1]), sequences=2)
-    assert extent.trained == trained
+    (extent,) = evaluate(spec, checkpointer.finished[spec.id], at_levels(spec.task, [1]), sequences=2)
+    assert extent.trained_length == trained
 
 
 def test_tokens_the_run_never_saw_are_refused() -> None:
     spec, _, weights = trained()
     wide = spec.task.model_copy(update={"options": {**spec.task.options, "alphabet": 9}})
-    with pytest.raises(BadValue, match="The run knows"):
+    with pytest.raises(InvalidValueError, match="The run knows"):
         list(evaluate(spec, weights, [wide]))
 
 
 def test_lengths_are_in_tokens() -> None:
-    recall = TaskSpec(name="recall", options={"pairs": 2, "length": 16}, knob="pairs", evaluate=(3,))
-    assert [task.options for task in longer(recall, [32])] == [{"pairs": 2, "length": 32}]
-    copy = TaskSpec(name="copy", options={"symbols": 2, "alphabet": 4}, knob="symbols")
-    found = longer(copy, [2, 5, 1000])
-    assert [task.complexity for task in found] == [1, 2, 500]
-    assert [Source(task, 0).task.length for task in found] == [2, 4, 1000]
-    assert longer(recall, [32])[0].evaluate == ()
+    recall = TaskSpec(name="recall", options={"pairs": 2, "length": 16}, complexity="pairs", evaluate=(3,))
+    assert [task.options for task in at_lengths(recall, [32])] == [{"pairs": 2, "length": 32}]
+    copy = TaskSpec(name="copy", options={"symbols": 2, "alphabet": 4}, complexity="symbols")
+    result = at_lengths(copy, [2, 5, 1000])
+    assert [task.level for task in result] == [1, 2, 500]
+    assert [Source(task, 0).task.length for task in result] == [2, 4, 1000]
+    assert at_lengths(recall, [32])[0].evaluate == ()
     with pytest.raises(AttnlabError, match="Not even the lowest rung of copy fits 1 tokens"):
-        longer(copy, [1])
+        at_lengths(copy, [1])
 
 
 def test_weights_of_another_model_are_refused() -> None:
     spec, _, weights = trained()
     with pytest.raises(StoreError, match="in only one of them"):
-        revived(spec, {**weights, "more": np.zeros(1, np.float32)}, Source(spec.task, 0))
+        rebuild_model(spec, {**weights, "more": np.zeros(1, np.float32)}, Source(spec.task, 0))
 
 
 @pytest.mark.parametrize("place", ["attention", "position", "task"])
@@ -184,27 +184,27 @@ def test_what_has_come_to_mean_something_else_is_refused(place: str) -> None:
     parts = {"attention": spec.model.attention[0], "position": spec.model.position}
     parts = {name: part.model_copy(update=older if place == name else {}) for name, part in parts.items()}
     model = spec.model.model_copy(update={"attention": (parts["attention"],), "position": parts["position"]})
-    with pytest.raises(BadValue, match="It was trained with version 0 of"):
+    with pytest.raises(InvalidValueError, match="It was trained with version 0 of"):
         list(evaluate(spec.model_copy(update={"task": task, "model": model}), weights, [spec.task]))
 
 
 def test_memory_is_bounded_by_rows_and_the_answers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     spec, _, weights = trained(attention="sigmoid")
-    held: list[int] = []
+    stored: list[int] = []
     plain = Attention.weights
 
     def watched(self: Attention, heads: Any, position: Any) -> torch.Tensor:
-        found = plain(self, heads, position)
-        held.append(found.numel())
-        return found
+        result = plain(self, heads, position)
+        stored.append(result.numel())
+        return result
 
     monkeypatch.setattr(Attention, "weights", watched)
-    (whole,) = evaluate(spec, weights, harder(spec.task, [32]), sequences=8)
-    assert held == [8 * 2 * 64 * 64]
-    held.clear()
+    (whole,) = evaluate(spec, weights, at_levels(spec.task, [32]), sequences=8)
+    assert stored == [8 * 2 * 64 * 64]
+    stored.clear()
     monkeypatch.setattr(Attention, "room", 2048)
-    (chunked,) = evaluate(spec, weights, harder(spec.task, [32]), sequences=8)
-    assert held == [2048] * 32
+    (chunked,) = evaluate(spec, weights, at_levels(spec.task, [32]), sequences=8)
+    assert stored == [2048] * 32
     assert chunked.accuracy == whole.accuracy
     assert chunked.loss == pytest.approx(whole.loss, rel=1e-5)
 
@@ -213,7 +213,7 @@ def test_a_model_of_several_layers_and_heads_too() -> None:
     base = tiny(position="rotary")
     model = ModelSpec(layers=3, width=12, heads=3, position=Part(name="rotary"), norm="post")
     spec = base.model_copy(update={"model": model})
-    vault = Memory()
-    (record,) = run([spec], vault=vault)
-    (extent,) = evaluate(spec, vault.finished[spec.id], [spec.task])
+    checkpointer = Memory()
+    (record,) = train_runs([spec], checkpointer=checkpointer)
+    (extent,) = evaluate(spec, checkpointer.finished[spec.id], [spec.task])
     assert extent.accuracy == record.accuracy

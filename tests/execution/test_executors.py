@@ -10,28 +10,28 @@ import pytest
 from attnlab.errors import AttnlabError
 from attnlab.execution import processes
 from attnlab.execution._inline import Inline
-from attnlab.execution.executors import executor_of
-from attnlab.execution.processes import Processes, dealt, workers
+from attnlab.execution.executors import make_executor
+from attnlab.execution.processes import Processes, device_of_rank, workers
 
 
 def test_words_name_executors(tmp_path: Path) -> None:
-    here = executor_of("inline", "cpu")
+    here = make_executor("inline", "cpu")
     assert isinstance(here, Inline)
-    assert (here.count, here.setting.threads, here.words) == (1, None, "here, one after the other")
-    three = executor_of("processes:3", "cpu", [Path("x.py")], weights=False)
+    assert (here.num_workers, here.settings.threads, here.description) == (1, None, "here, one after the other")
+    three = make_executor("processes:3", "cpu", [Path("x.py")], weights=False)
     assert isinstance(three, Processes)
-    assert (three.count, three.setting.threads, three.words) == (3, 1, "3 processes")
-    assert three.setting.files == (Path("x.py").resolve(),)
-    assert not three.setting.weights
-    assert three.staff == []
+    assert (three.num_workers, three.settings.threads, three.description) == (3, 1, "3 processes")
+    assert three.settings.files == (Path("x.py").resolve(),)
+    assert not three.settings.weights
+    assert three.workers == []
 
 
 def test_without_a_number_cores_and_memory_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("attnlab.execution.executors.workers", lambda place: 7)
-    assert executor_of("processes", "cpu").count == 7
-    assert executor_of("processes", "cpu", runs=3).count == 3
-    assert executor_of("processes", "cpu", runs=0).count == 7
-    assert executor_of("processes:9", "cpu", runs=1).words == "1 process"
+    assert make_executor("processes", "cpu").num_workers == 7
+    assert make_executor("processes", "cpu", runs=3).num_workers == 3
+    assert make_executor("processes", "cpu", runs=0).num_workers == 7
+    assert make_executor("processes:9", "cpu", runs=1).description == "1 process"
 
 
 @pytest.mark.parametrize(("pages", "count"), [(10**9, 5), (3 * processes.MEMORY // 4096, 3), (1, 1)])
@@ -53,24 +53,24 @@ def test_no_more_workers_than_memory_allows(pages: int, count: int, monkeypatch:
 )
 def test_a_slip_is_told(word: str, told: str) -> None:
     with pytest.raises(AttnlabError) as caught:
-        executor_of(word, "cpu")
+        make_executor(word, "cpu")
     assert str(caught.value).startswith(told)
 
 
 def test_a_cluster_is_not_inline() -> None:
     with pytest.raises(AttnlabError, match="A cluster is not inline"):
-        executor_of("inline", "cpu", address="127.0.0.1:6379")
+        make_executor("inline", "cpu", address="127.0.0.1:6379")
 
 
 def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(AttnlabError, match="There is no device 'cuda' here"):
-        executor_of("processes", "cuda")
+        make_executor("processes", "cuda")
 
 
 def test_several_gpus_have_a_worker_each(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
     assert workers("cuda") == 3
-    assert [dealt("cuda", seat) for seat in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1"]
+    assert [device_of_rank("cuda", seat) for seat in range(5)] == ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1"]
     assert workers("mps") == 1
-    assert [dealt(device, 4) for device in ("cpu", "mps")] == ["cpu", "mps"]
+    assert [device_of_rank(device, 4) for device in ("cpu", "mps")] == ["cpu", "mps"]

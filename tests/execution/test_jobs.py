@@ -6,17 +6,28 @@ import signal
 
 import pytest
 
-from attnlab.execution.jobs import Failed, Finished, Job, Learned, Message, Progressed, Saved, Setting, Stopped, work
-from attnlab.training.events import Began, Stepped
-from attnlab.training.interruption import Interruption, heeding
+from attnlab.execution.jobs import (
+    Failed,
+    Finished,
+    Job,
+    Learned,
+    Message,
+    Progressed,
+    Saved,
+    Stopped,
+    WorkerSettings,
+    run_job,
+)
+from attnlab.training.events import RunStarted, StepsTaken
+from attnlab.training.interruption import Interruption, polling
 from tests.experiments.sweeps import numbers, planned
 
-PLAIN, OFTEN = Setting(), Setting(pause=0.0)
+PLAIN, OFTEN = WorkerSettings(), WorkerSettings(checkpoint_seconds=0.0)
 
 
-def done(job: Job, setting: Setting = PLAIN) -> list[Message]:
+def done(job: Job, setting: WorkerSettings = PLAIN) -> list[Message]:
     messages: list[Message] = []
-    work(job, setting, messages.append)
+    run_job(job, setting, messages.append)
     return messages
 
 
@@ -28,7 +39,9 @@ def test_a_job_tells_progress_weights_and_records() -> None:
     kinds = [type(message) for message in messages if not isinstance(message, Progressed)]
     assert kinds == [Learned, Finished]
     assert not [
-        message for message in done(Job(spec.id, (spec,)), Setting(weights=False)) if isinstance(message, Learned)
+        message
+        for message in done(Job(spec.id, (spec,)), WorkerSettings(weights=False))
+        if isinstance(message, Learned)
     ]
 
 
@@ -39,7 +52,7 @@ def test_a_job_goes_on_from_the_checkpoint_it_brings() -> None:
     assert [message.about["lanes"][0]["step"] for message in saved] == [1, 2, 3, 4, 5, 6]
     resumed = done(Job(spec.id, (spec,), (saved[2].arrays, saved[2].about)), OFTEN)
     began = next(message.event for message in resumed if isinstance(message, Progressed))
-    assert isinstance(began, Began)
+    assert isinstance(began, RunStarted)
     assert began.step == 3
     assert isinstance(whole[-1], Finished)
     assert isinstance(resumed[-1], Finished)
@@ -49,8 +62,8 @@ def test_a_job_goes_on_from_the_checkpoint_it_brings() -> None:
 def test_a_stopped_job_sends_its_checkpoint_first() -> None:
     (spec,) = planned(rungs=(1,), seeds=1)
     interruption = Interruption()
-    interruption.asked = True
-    with heeding(interruption):
+    interruption.requested = True
+    with polling(interruption):
         messages = done(Job(spec.id, (spec,)))
     assert [type(message) for message in messages[-2:]] == [Saved, Stopped]
 
@@ -61,7 +74,7 @@ def test_an_exception_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) ->
     def broken(*_: object) -> None:
         raise ValueError("no such luck\nand more")
 
-    monkeypatch.setattr("attnlab.training.stepper.SoloStepper.step", broken)
+    monkeypatch.setattr("attnlab.training.stepper.SingleStepper.step", broken)
     (failed,) = (message for message in done(Job(spec.id, (spec,))) if isinstance(message, Failed))
     assert failed.reason.startswith("ValueError: no such luck at ")
     assert "test_jobs.py" in failed.reason
@@ -71,7 +84,7 @@ def test_an_exception_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_error_of_ours_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     (spec,) = planned(rungs=(1,), seeds=1)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    (failed,) = done(Job(spec.id, (spec,)), Setting(device="cuda"))
+    (failed,) = done(Job(spec.id, (spec,)), WorkerSettings(device="cuda"))
     assert isinstance(failed, Failed)
     assert failed.reason.startswith("--device There is no device 'cuda' here.")
 
@@ -80,8 +93,8 @@ def test_a_second_ctrl_c_is_not_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     (spec,) = planned(rungs=(1,), seeds=1)
 
     def pressed(message: Message) -> None:
-        if isinstance(message, Progressed) and isinstance(message.event, Began | Stepped):
+        if isinstance(message, Progressed) and isinstance(message.event, RunStarted | StepsTaken):
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        work(Job(spec.id, (spec,)), Setting(), pressed)
+        run_job(Job(spec.id, (spec,)), WorkerSettings(), pressed)

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from attnlab.errors import Interrupted, PluginError
+from attnlab.errors import InterruptedTraining, PluginError
 from attnlab.execution._inline import Inline
-from attnlab.execution.jobs import Job, Setting
+from attnlab.execution.jobs import Job, WorkerSettings
 from attnlab.execution.processes import Processes, Queue, died
 from attnlab.experiments.expand import expand
-from attnlab.experiments.run_sweep import Swept, sweep
-from attnlab.registry import load
+from attnlab.experiments.run_sweep import SweepOutcome, run_sweep
+from attnlab.registry import load_plugin
 from attnlab.storage import Store
-from attnlab.training.events import Began, Event, Progress, Stepped, unseen
+from attnlab.training.events import Event, Progress, RunStarted, StepsTaken, no_callback
 from tests.experiments.sweeps import TINY, drive, numbers, planned, tiny
 
-OFTEN = Setting(pause=0.0)
+OFTEN = WorkerSettings(checkpoint_seconds=0.0)
 DEADLY = """\
 import os, pathlib, signal
 from attnlab.attention import Attention, register
@@ -52,7 +52,7 @@ class Raising(Attention):
 def staff() -> Iterator[Callable[..., Processes]]:
     hired: list[Processes] = []
 
-    def hire(count: int = 2, setting: Setting = OFTEN) -> Processes:
+    def hire(count: int = 2, setting: WorkerSettings = OFTEN) -> Processes:
         hired.append(Processes(count, setting))
         return hired[-1]
 
@@ -61,9 +61,11 @@ def staff() -> Iterator[Callable[..., Processes]]:
         one.close()
 
 
-def swept(store: Path, executor: object, *attentions: str, progress: Progress = unseen, **more: object) -> Swept:
+def swept(
+    store: Path, executor: object, *attentions: str, progress: Progress = no_callback, **more: object
+) -> SweepOutcome:
     experiment = tiny(*attentions, **more)  # type: ignore[arg-type]
-    return sweep(experiment, expand(experiment), store, executor, progress=progress)  # type: ignore[arg-type]
+    return run_sweep(experiment, expand(experiment), store, executor, progress=progress)  # type: ignore[arg-type]
 
 
 def gone(process: int) -> bool:
@@ -75,78 +77,78 @@ def gone(process: int) -> bool:
 
 
 def test_processes_give_the_numbers_of_inline_and_workers_outlive_jobs(
-    tmp_path: Path, staff: Callable[..., Processes]
+    tmp_path: Path, executor: Callable[..., Processes]
 ) -> None:
-    workers = staff()
+    workers = executor()
     ids: set[int | None] = set()
 
     def watch(event: Event) -> None:
-        ids.update(worker.process.pid for worker in workers.staff)
+        ids.update(worker.process.pid for worker in workers.workers)
 
-    found = swept(tmp_path / "two", workers, "softmax", "gpam", progress=watch)
+    outcome = swept(tmp_path / "two", workers, "softmax", "gpam", progress=watch)
     assert len(ids) == 2
     more = swept(tmp_path / "more", workers, "softmax", progress=watch)
     assert len(ids) == 2
-    here = swept(tmp_path / "here", Inline(Setting()), "softmax", "gpam")
-    assert numbers(found.records) == numbers(here.records)
+    here = swept(tmp_path / "here", Inline(WorkerSettings()), "softmax", "gpam")
+    assert numbers(outcome.records) == numbers(here.records)
     assert numbers(more.records).items() <= numbers(here.records).items()
-    assert {record.environment["threads"] for record in found.records} == {1}
-    kept = [(tmp_path / store / "weights").iterdir() for store in ("two", "here")]
-    first, second = ({path.name: path.read_bytes() for path in paths} for paths in kept)
+    assert {record.environment["threads"] for record in outcome.records} == {1}
+    saved = [(tmp_path / store / "weights").iterdir() for store in ("two", "here")]
+    first, second = ({path.name: path.read_bytes() for path in paths} for paths in saved)
     assert first == second
     assert len(first) == 8
 
 
 def test_a_killed_worker_gives_its_run_back_with_its_checkpoint(
-    tmp_path: Path, staff: Callable[..., Processes]
+    tmp_path: Path, executor: Callable[..., Processes]
 ) -> None:
-    workers, begun = staff(1), []
+    workers, begun = executor(1), []
     killed: list[int] = []
 
     def kill(event: Event) -> None:
-        if isinstance(event, Began):
+        if isinstance(event, RunStarted):
             begun.append(event.step)
-        if isinstance(event, Stepped) and event.step >= 5 and not killed:
+        if isinstance(event, StepsTaken) and event.step >= 5 and not killed:
             killed.append(event.step)
-            os.kill(workers.staff[0].process.pid or 0, signal.SIGKILL)
+            os.kill(workers.workers[0].process.pid or 0, signal.SIGKILL)
 
-    found = swept(tmp_path / "killed", workers, rungs=(1,), seeds=1, steps=400, validate_every=400, progress=kill)
+    outcome = swept(tmp_path / "killed", workers, rungs=(1,), seeds=1, steps=400, validate_every=400, progress=kill)
     assert begun[0] == 0
     assert begun[1] >= 4
-    assert found.failed == []
-    whole = swept(tmp_path / "whole", Inline(Setting()), rungs=(1,), seeds=1, steps=400, validate_every=400)
-    assert numbers(found.records) == numbers(whole.records)
+    assert outcome.failed == []
+    whole = swept(tmp_path / "whole", Inline(WorkerSettings()), rungs=(1,), seeds=1, steps=400, validate_every=400)
+    assert numbers(outcome.records) == numbers(whole.records)
 
 
 @pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_run_that_kills_its_workers_fails_the_second_time_and_the_sweep_goes_on(
-    times: int, tmp_path: Path, staff: Callable[..., Processes], monkeypatch: pytest.MonkeyPatch
+    times: int, tmp_path: Path, executor: Callable[..., Processes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "deadly.py").write_text(DEADLY)
     (tmp_path / "deadly.left").write_text(str(times))
-    load(tmp_path / "deadly.py")
+    load_plugin(tmp_path / "deadly.py")
     monkeypatch.setenv("DEADLY", str(os.getpid()))
-    workers = staff(1, Setting(files=(tmp_path / "deadly.py",)))
-    found = swept(tmp_path / "store", workers, "deadly", "softmax", rungs=(1,), seeds=1)
+    workers = executor(1, WorkerSettings(files=(tmp_path / "deadly.py",)))
+    outcome = swept(tmp_path / "store", workers, "deadly", "softmax", rungs=(1,), seeds=1)
     reason = "its worker was killed (signal 9), twice; that is how a machine without memory left defends itself"
-    assert [(record.spec.variant, record.status, record.reason) for record in found.records] == [
+    assert [(record.spec.variant, record.status, record.reason) for record in outcome.records] == [
         ("deadly", "failed", reason) if times == 2 else ("deadly", "done", ""),
         ("softmax", "done", ""),
     ]
     mended = swept(tmp_path / "store", workers, "deadly", "softmax", rungs=(1,), seeds=1)
-    assert (mended.run, mended.failed) == (times - 1, [])
+    assert (mended.num_run, mended.failed) == (times - 1, [])
 
 
 def test_an_exception_is_the_record_of_its_run_alone(
-    tmp_path: Path, staff: Callable[..., Processes], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, executor: Callable[..., Processes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "deadly.py").write_text(DEADLY)
-    load(tmp_path / "deadly.py")
-    experiment = tiny("raising", "softmax", rungs=(1,), seeds=1)
+    load_plugin(tmp_path / "deadly.py")
+    experiment = tiny("raising", "softmax", levels=(1,), seeds=1)
     specs = expand(experiment)
     monkeypatch.setenv("DEADLY", "yes")
-    (failed, done) = sweep(
-        experiment, specs, tmp_path / "s", staff(1, Setting(files=(tmp_path / "deadly.py",)))
+    (failed, done) = run_sweep(
+        experiment, specs, tmp_path / "s", executor(1, WorkerSettings(files=(tmp_path / "deadly.py",)))
     ).records
     assert failed.status == "failed"
     assert failed.reason.startswith("ArithmeticError: it does not add up at ")
@@ -154,29 +156,29 @@ def test_an_exception_is_the_record_of_its_run_alone(
     assert done.status == "done"
 
 
-def test_ctrl_c_stops_every_worker_with_its_checkpoint(tmp_path: Path, staff: Callable[..., Processes]) -> None:
+def test_ctrl_c_stops_every_worker_with_its_checkpoint(tmp_path: Path, executor: Callable[..., Processes]) -> None:
     pressed: set[str] = set()
 
     def press(event: Event) -> None:
-        if isinstance(event, Stepped):
+        if isinstance(event, StepsTaken):
             pressed.add(event.spec.id)
             if len(pressed) == 2:
                 pressed.add("pressed")
                 signal.raise_signal(signal.SIGINT)
 
-    workers = staff(2, Setting(pause=1000))
-    with pytest.raises(Interrupted, match=r"0 of 4 runs are done"):
+    workers = executor(2, WorkerSettings(checkpoint_seconds=1000))
+    with pytest.raises(InterruptedTraining, match=r"0 of 4 runs are done"):
         swept(tmp_path, workers, steps=5000, validate_every=5000, progress=press)
     names = {path.stem for path in (tmp_path / "checkpoints").iterdir()}
     assert names == pressed - {"pressed"}
-    assert all(worker.process.is_alive() and worker.job is None for worker in workers.staff)
+    assert all(worker.process.is_alive() and worker.job is None for worker in workers.workers)
 
 
 def test_a_file_that_a_worker_cannot_load_stops_the_sweep_before_its_first_run(
-    tmp_path: Path, staff: Callable[..., Processes]
+    tmp_path: Path, executor: Callable[..., Processes]
 ) -> None:
     with pytest.raises(PluginError) as caught:
-        swept(tmp_path / "store", staff(2, Setting(files=(tmp_path / "absent.py",))))
+        swept(tmp_path / "store", executor(2, WorkerSettings(files=(tmp_path / "absent.py",))))
     assert str(caught.value).startswith(f"--with {tmp_path}/absent.py\n  There is no such Python file.")
     assert Store(tmp_path / "store").records() == []
 
@@ -188,8 +190,8 @@ def test_a_script_without_its_guard_is_told_what_it_lacks(tmp_path: Path) -> Non
         f"attnlab.sweep('copy', complexity=[1], seeds=2, model={TINY['model']}, train={TINY['train']},\n"
         "              executor='processes:1', device='cpu')\n"
     )
-    found = drive("import os, sys; os.execv(sys.executable, [sys.executable, 'script.py'])", tmp_path)
-    _, error = found.communicate(timeout=240)
+    result = drive("import os, sys; os.execv(sys.executable, [sys.executable, 'script.py'])", tmp_path)
+    _, error = result.communicate(timeout=240)
     assert "A worker could not start; what it said stands above." in error
     assert "if __name__ == '__main__'" in error
     assert Store(tmp_path / "results" / "copy").records() == []
@@ -199,13 +201,13 @@ def test_a_killed_driver_leaves_no_workers_and_no_doubled_record(tmp_path: Path)
     script = (
         "import os, sys; from pathlib import Path\n"
         "from attnlab.execution.processes import Processes; from attnlab.experiments.run_sweep import sweep\n"
-        "from attnlab.experiments.expand import expand; from attnlab.execution.jobs import Setting\n"
-        "from attnlab.training.events import Ended\n"
+        "from attnlab.experiments.expand import expand; from attnlab.execution.jobs import WorkerSettings\n"
+        "from attnlab.training.events import RunFinished\n"
         "from tests.experiments.sweeps import tiny\n"
         "if __name__ == '__main__':\n"
-        "    staff = Processes(2, Setting(pause=0.0))\n"
+        "    staff = Processes(2, WorkerSettings(pause=0.0))\n"
         "    def watch(event):\n"
-        "        if isinstance(event, Ended): print(*(w.process.pid for w in staff.staff), flush=True)\n"
+        "        if isinstance(event, RunFinished): print(*(w.process.pid for w in staff.staff), flush=True)\n"
         "    experiment = tiny(steps=60, seeds=20)\n"
         "    sweep(experiment, expand(experiment), Path('store'), staff, progress=watch)\n"
     )
@@ -221,10 +223,10 @@ def test_a_killed_driver_leaves_no_workers_and_no_doubled_record(tmp_path: Path)
         assert time.monotonic() < deadline, "workers outlived their driver"
         time.sleep(0.05)
     before = Store(tmp_path / "store").records()
-    found = swept(tmp_path / "store", Inline(Setting()), steps=60, seeds=20)
-    assert found.run == 40 - len(before)
+    outcome = swept(tmp_path / "store", Inline(WorkerSettings()), steps=60, seeds=20)
+    assert outcome.num_run == 40 - len(before)
     lines = (tmp_path / "store" / "records.jsonl").read_text().splitlines()
-    assert len(lines) == len({record.id for record in found.records}) == 40
+    assert len(lines) == len({record.id for record in outcome.records}) == 40
 
 
 def test_jobs_are_given_out_twice_and_no_more() -> None:

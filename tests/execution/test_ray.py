@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.execution._inline import Inline
 from attnlab.execution._ray import answers, connected
-from attnlab.execution.jobs import Setting
+from attnlab.execution.jobs import WorkerSettings
 from attnlab.experiments.expand import expand
-from attnlab.experiments.run_sweep import sweep
+from attnlab.experiments.run_sweep import run_sweep
 from attnlab.storage import Store
 from tests.experiments.sweeps import drive, numbers, tiny
 
@@ -26,13 +26,13 @@ from attnlab.errors import AttnlabError
 from attnlab.registry import load
 from attnlab.execution._ray import Cluster
 from attnlab.experiments.expand import expand
-from attnlab.execution.jobs import Setting
+from attnlab.execution.jobs import WorkerSettings
 from attnlab.experiments.run_sweep import sweep
 from tests.experiments.sweeps import tiny
 
 mine = Path("mine.py").resolve()
 load(mine)
-staff = Cluster(Setting(files=(mine,), pause=0.0), 1, None)
+staff = Cluster(WorkerSettings(files=(mine,), pause=0.0), 1, None)
 mine.unlink()  # its text has travelled already
 print(staff.words)
 experiment = tiny("mine", "raising", seeds=2, rungs=(1,))
@@ -42,7 +42,7 @@ again = sweep(experiment, expand(experiment), Path("store"), staff)
 print(again.run, len(staff.staff))
 staff.close()
 mine.write_text("raise RuntimeError('not there')")
-staff = Cluster(Setting(files=(mine,)), 1, None)
+staff = Cluster(WorkerSettings(files=(mine,)), 1, None)
 try:
     sweep(experiment, expand(experiment), Path("other"), staff)
 except AttnlabError as error:
@@ -74,21 +74,21 @@ import ray
 from ray.cluster_utils import Cluster as Nodes
 from attnlab.execution._ray import Cluster
 from attnlab.experiments.expand import expand
-from attnlab.execution.jobs import Setting
+from attnlab.execution.jobs import WorkerSettings
 from attnlab.experiments.run_sweep import sweep
-from attnlab.training.events import Ended, Stepped
+from attnlab.training.events import RunFinished, StepsTaken
 from tests.experiments.sweeps import tiny
 
 nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 second = nodes.add_node(num_cpus=1)
 nodes.wait_for_nodes()
-staff = Cluster(Setting(pause=0.0), None, nodes.address)
+staff = Cluster(WorkerSettings(pause=0.0), None, nodes.address)
 print(staff.words, flush=True)
 places, steps, killed = {}, {}, []
 
 def watch(event):
     here = [member for member in staff.staff if member.here]
-    if killed or len(here) < 2 or not isinstance(event, Stepped):
+    if killed or len(here) < 2 or not isinstance(event, StepsTaken):
         return
     steps[event.spec.id] = event.step
     if len(steps) >= 2 and event.step >= 50:
@@ -107,14 +107,14 @@ nodes.shutdown()
 def whole(folder: Path, **more: Any) -> dict[str, Any]:
     """The numbers of the same sweep, inline."""
     experiment = tiny(**more)
-    return numbers(sweep(experiment, expand(experiment), folder, Inline(Setting())).records)
+    return numbers(run_sweep(experiment, expand(experiment), folder, Inline(WorkerSettings())).records)
 
 
 def test_a_port_where_nobody_listens_is_told_at_once_with_how_to_start_one() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(BadValue) as caught:
+        with pytest.raises(InvalidValueError) as caught:
             connected(address)
     assert str(caught.value) == (
         f"--ray-address {address}\n  No Ray cluster answers: nothing listens at {address}.\n"
@@ -134,7 +134,7 @@ def test_whether_anything_listens() -> None:
 
 def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(BadValue, match="Ray is not installed here") as caught:
+    with pytest.raises(InvalidValueError, match="Ray is not installed here") as caught:
         connected(None)
     assert caught.value.hint == "Install it with: pip install 'attnlab[ray]'."
 
@@ -160,6 +160,6 @@ def test_a_node_that_dies_in_the_middle_loses_nothing(tmp_path: Path) -> None:
     out, error = driver.communicate(timeout=900)
     lines = [line for line in out.splitlines() if "Ray node" in line or line[:1].isdigit()]
     assert lines == ["2 workers on 2 Ray nodes", f"1{' done' * 8}", "1"], error[-3000:]
-    kept = Store(tmp_path / "store")
-    assert len(kept.journal.path.read_bytes().splitlines()) == 8
-    assert numbers(kept.records()) == whole(tmp_path / "here", steps=400, validate_every=100, seeds=4)
+    store = Store(tmp_path / "store")
+    assert len(store.journal.path.read_bytes().splitlines()) == 8
+    assert numbers(store.records()) == whole(tmp_path / "here", steps=400, validate_every=100, seeds=4)

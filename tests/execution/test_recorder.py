@@ -10,9 +10,9 @@ import pytest
 
 from attnlab.errors import StoreError
 from attnlab.execution.jobs import Failed, Finished, Job, Learned, Progressed, Ready, Saved, Stopped, Tick
-from attnlab.execution.recorder import PATIENCE, Clerk, failure
+from attnlab.execution.recorder import FLUSH_SECONDS, ResultRecorder, failure_record
 from attnlab.storage import Store
-from attnlab.training.events import Began, Ended, Event, unseen
+from attnlab.training.events import Event, RunFinished, RunStarted, no_callback
 from tests.experiments.sweeps import planned, shown
 
 ONES = {"w": np.ones(3, dtype=np.float32)}
@@ -28,20 +28,20 @@ def store(tmp_path: Path) -> Store:
 def test_records_wait_for_others_but_not_for_long(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("attnlab.execution.recorder.time.monotonic", lambda: now)
-    clerk = Clerk(store, unseen)
+    clerk = ResultRecorder(store, no_callback)
     one, two = (shown(spec) for spec in planned(rungs=(1,)))
     clerk(Finished(one.id, (one,)))
-    now += 0.8 * PATIENCE
+    now += 0.8 * FLUSH_SECONDS
     clerk(Finished(two.id, (two,)))
     assert store.records() == []
-    now += 0.4 * PATIENCE
+    now += 0.4 * FLUSH_SECONDS
     clerk(Tick())
     assert store.records() == [one, two]
     assert clerk.records == {one.id: one, two.id: two}
 
 
 def test_flushing_twice_writes_once(store: Store) -> None:
-    clerk = Clerk(store, unseen)
+    clerk = ResultRecorder(store, no_callback)
     (one,) = (shown(spec) for spec in planned(rungs=(1,), seeds=1))
     clerk(Finished(one.id, (one,)))
     clerk.flush()
@@ -50,7 +50,7 @@ def test_flushing_twice_writes_once(store: Store) -> None:
 
 
 def test_a_checkpoint_stays_until_its_record_is_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    clerk = Clerk(store, unseen)
+    clerk = ResultRecorder(store, no_callback)
     (one,) = (shown(spec) for spec in planned(rungs=(1,), seeds=1))
     clerk(Saved(one.id, ONES, {"step": 3}))
     clerk(Learned(one.id, ONES))
@@ -73,7 +73,7 @@ def test_a_checkpoint_stays_until_its_record_is_written(store: Store, monkeypatc
 
 def test_a_failure_is_a_record_with_its_reason(store: Store) -> None:
     events: list[Event] = []
-    clerk = Clerk(store, events.append)
+    clerk = ResultRecorder(store, events.append)
     (spec,) = planned(rungs=(1,), seeds=1)
     clerk(Failed(Job("bundle", (spec,)), "its worker was lost"))
     clerk.flush()
@@ -82,15 +82,15 @@ def test_a_failure_is_a_record_with_its_reason(store: Store) -> None:
     assert math.isnan(record.accuracy.mean)
     assert math.isnan(record.accuracy.chance)
     assert not record.solved
-    assert [event.record.id for event in events if isinstance(event, Ended)] == [spec.id]
-    assert failure(spec, "x").numbers() != failure(spec, "y").numbers()
+    assert [event.record.id for event in events if isinstance(event, RunFinished)] == [spec.id]
+    assert failure_record(spec, "x").numbers() != failure_record(spec, "y").numbers()
 
 
 def test_it_passes_events_on_and_counts_what_was_stopped(store: Store) -> None:
     events: list[Event] = []
-    clerk = Clerk(store, events.append)
+    clerk = ResultRecorder(store, events.append)
     (spec,) = planned(rungs=(1,), seeds=1)
-    began = Began(spec, 0, 10, "cpu")
+    began = RunStarted(spec, 0, 10, "cpu")
     for message in (Ready(), Progressed(began), Stopped(spec.id), Tick()):
         clerk(message)
     assert events == [began]

@@ -10,25 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.config.experiment import Experiment
-from attnlab.config.inline_experiment import inline
-from attnlab.execution.jobs import Failed, Finished, Job, Post, Setting
+from attnlab.config.inline_experiment import inline_experiment
+from attnlab.execution.jobs import Failed, Finished, Job, Send, WorkerSettings
 from attnlab.experiments.expand import expand
-from attnlab.records import Point, Record, Score
+from attnlab.records import HistoryPoint, Record, Score
 from attnlab.specs import RunSpec
 from attnlab.training.interruption import Interruption
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY: dict[str, Any] = {
-    "model": {"layers": 1, "width": 8, "mlp": 1.0},
-    "train": {"steps": 6, "batch": 4, "validate_every": 3, "validation": 4, "test": 8, "stop_at": None},
+    "model": {"layers": 1, "width": 8, "mlp_ratio": 1.0},
+    "train": {
+        "max_steps": 6,
+        "batch_size": 4,
+        "eval_every": 3,
+        "validation_examples": 4,
+        "test_examples": 8,
+        "early_stop_accuracy": None,
+    },
     "task": {"alphabet": 3},
 }
 
 
-def tiny(*attentions: str, rungs: Sequence[Any] = (1, 2), seeds: int = 2, **train: Any) -> Experiment:
+def tiny(*attentions: str, levels: Sequence[Any] = (1, 2), seeds: int = 2, **train: Any) -> Experiment:
     """Copying one or two symbols, six steps each."""
     settings = {**TINY, "train": {**TINY["train"], **train}}
-    return inline("copy", attention=attentions or ("softmax",), complexity=rungs, seeds=seeds, settings=settings)
+    return inline_experiment(
+        "copy", attention=attentions or ("softmax",), complexity=levels, seeds=seeds, settings=settings
+    )
 
 
 def planned(*attentions: str, **more: Any) -> list[RunSpec]:
@@ -39,9 +48,15 @@ def planned(*attentions: str, **more: Any) -> list[RunSpec]:
 def shown(spec: RunSpec, accuracy: float = 1.0, *, chance: float = 0.0, status: Any = "done") -> Record:
     """What a run of that accuracy would have shown."""
     score = Score(correct=round(1000 * accuracy), total=1000, chance=chance)
-    curve = (Point(step=spec.train.steps, loss=0.1, accuracy=accuracy),)
+    curve = (HistoryPoint(step=spec.train.max_steps, loss=0.1, accuracy=accuracy),)
     return Record(
-        id=spec.id, spec=spec, status=status, steps=spec.train.steps, accuracy=score, answers=score, curve=curve
+        id=spec.id,
+        spec=spec,
+        status=status,
+        steps=spec.train.max_steps,
+        accuracy=score,
+        exact_match=score,
+        history=curve,
     )
 
 
@@ -52,17 +67,17 @@ class Fake:
         show: What a run shows; None where it fails.
     """
 
-    words, count, setting = "fake", 1, Setting()
+    description, num_workers, settings = "fake", 1, WorkerSettings()
 
     def __init__(self, show: Callable[[RunSpec], Record | None] = shown) -> None:
         self.show = show
         self.given: list[RunSpec] = []
         self.closed = False
 
-    def run(self, jobs: Iterable[Job], post: Post, interruption: Interruption) -> None:
+    def run(self, jobs: Iterable[Job], post: Send, interruption: Interruption) -> None:
         """Show what was asked for."""
         for job in jobs:
-            if interruption.asked:
+            if interruption.requested:
                 return
             self.given += job.specs
             records = [self.show(spec) for spec in job.specs]

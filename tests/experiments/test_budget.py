@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.experiments import _budget as budget
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Budget, Request
@@ -12,7 +12,7 @@ from attnlab.model.transformer import build
 from attnlab.specs import Part, TaskSpec
 from attnlab.tasks.io.streams import Source
 
-SMALL = {"model": {"width": 16, "layers": 1}, "train": {"steps": 1}}
+SMALL = {"model": {"width": 16, "layers": 1}, "train": {"max_steps": 1}}
 
 
 def request(match: Budget | None, *names: str, **model: object) -> Request:
@@ -40,11 +40,11 @@ def test_without_match_sizes_stay() -> None:
 
 
 def test_a_budget_that_no_mlp_can_meet_is_refused() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         plan(request("parameters", "softmax", "gpam", mlp=0))
     assert caught.value.where == "gpam"
-    assert caught.value.found.startswith("No size brings it to the ")
-    assert "parameters of softmax; the closest has " in caught.value.found
+    assert caught.value.problem.startswith("No size brings it to the ")
+    assert "parameters of softmax; the closest has " in caught.value.problem
     assert "compare without --match" in caught.value.hint
 
 

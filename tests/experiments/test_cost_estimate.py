@@ -9,24 +9,24 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from attnlab.execution.jobs import Setting
+from attnlab.execution.jobs import WorkerSettings
 from attnlab.execution.processes import MEMORY
-from attnlab.experiments._estimate import Estimate, Shape
-from attnlab.experiments.cost_estimate import calibrated, kind
+from attnlab.experiments._estimate import CostEstimate, ShapeCost
+from attnlab.experiments.cost_estimate import estimate_cost, kind
 from attnlab.model.transformer import build
 from attnlab.storage import Store
 from attnlab.tasks.io.streams import Source
 from tests.experiments.sweeps import Fake, planned, shown
 
 
-def drawn(estimate: Estimate) -> str:
+def drawn(estimate: CostEstimate) -> str:
     screen = Console(file=StringIO(), width=80, color_system=None)
     screen.print(estimate)
     return screen.file.getvalue()  # type: ignore[attr-defined]
 
 
-def shape(seconds: float, *, missing: int = 1, share: float = 1.0, memory: int = 1) -> Shape:
-    return Shape("copy symbols=2 · softmax", 4, missing, 1920, 10**6, 0.01, seconds, share, memory)
+def shape(seconds: float, *, missing: int = 1, share: float = 1.0, memory: int = 1) -> ShapeCost:
+    return ShapeCost("copy symbols=2 · softmax", 4, missing, 1920, 10**6, 0.01, seconds, share, memory)
 
 
 def test_every_shape_is_timed_once_and_what_is_done_costs_nothing(tmp_path: Path) -> None:
@@ -34,26 +34,26 @@ def test_every_shape_is_timed_once_and_what_is_done_costs_nothing(tmp_path: Path
     store = Store(tmp_path)
     store.open()
     store.append([shown(specs[0]), shown(specs[1], status="failed")])
-    found = calibrated(specs, tmp_path, Fake())
-    assert [(one.runs, one.missing) for one in found.shapes] == [(3, 2), (3, 3), (3, 3), (3, 3)]
-    assert (found.workers, found.words) == (1, "fake")
-    for one, spec in zip(found.shapes, specs[::3], strict=True):
+    estimate = estimate_cost(specs, tmp_path, Fake())
+    assert [(one.runs, one.missing) for one in estimate.shapes] == [(3, 2), (3, 3), (3, 3), (3, 3)]
+    assert (estimate.workers, estimate.description) == (1, "fake")
+    for one, spec in zip(estimate.shapes, specs[::3], strict=True):
         source = Source(spec.task, 0)
         model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
         assert one.parameters == model.parameter_count
-        assert one.words == f"copy symbols={spec.task.complexity} · {spec.variant} · learned"
-        assert one.flops > 2 * 3 * spec.task.complexity * one.parameters / 4
-        assert one.seconds > one.step * spec.train.steps > 0
+        assert one.summary == f"copy symbols={spec.task.level} · {spec.variant} · learned"
+        assert one.flops > 2 * 3 * spec.task.level * one.parameters / 4
+        assert one.seconds > one.step * spec.train.max_steps > 0
         assert one.memory > MEMORY
-    least, most = found.seconds
-    assert 0 < least <= most == pytest.approx(sum(one.missing * one.seconds for one in found.shapes))
+    least, most = estimate.seconds
+    assert 0 < least <= most == pytest.approx(sum(one.missing * one.seconds for one in estimate.shapes))
     assert store.records()[0].id == specs[0].id
     assert not (tmp_path / "checkpoints").exists()
 
 
 def test_learning_rates_and_seeds_share_a_shape() -> None:
     specs = [spec for lr in (1e-3, 3e-3) for spec in planned(rungs=(1,), seeds=2, lr=lr)]
-    (one,) = calibrated(specs, Path("nowhere"), Fake()).shapes
+    (one,) = estimate_cost(specs, Path("nowhere"), Fake()).shapes
     assert one.runs == 4
 
 
@@ -63,43 +63,43 @@ def test_runs_that_stopped_early_make_the_lower_estimate(tmp_path: Path) -> None
     store.open()
     store.append([shown(spec).model_copy(update={"steps": steps}) for spec, steps in zip(specs, (1, 2), strict=False)])
     for expected in (None, 0.9):
-        (one,) = calibrated(specs, tmp_path, Fake(), expected).shapes
+        (one,) = estimate_cost(specs, tmp_path, Fake(), expected).shapes
         assert one.share == pytest.approx(1.5 / 6)
     assert {kind(spec) for spec in specs} == {"copy 1 softmax learned"}
 
 
 def test_what_an_experiment_says_stands_in_for_runs_not_seen_yet(tmp_path: Path) -> None:
-    (one,) = calibrated(planned(rungs=(1,), seeds=4), tmp_path, Fake(), 0.4).shapes
+    (one,) = estimate_cost(planned(rungs=(1,), seeds=4), tmp_path, Fake(), 0.4).shapes
     assert one.share == 0.4
 
 
 def test_workers_share_the_time_but_no_run_is_split() -> None:
-    four = Estimate((shape(10.0, missing=4, share=0.5), shape(100.0)), 4, "4 processes", 2**40)
+    four = CostEstimate((shape(10.0, missing=4, share=0.5), shape(100.0)), 4, "4 processes", 2**40)
     assert four.seconds == (100.0, 100.0)
     assert replace(four, workers=1).seconds == (120.0, 140.0)
-    assert Estimate((shape(10.0, missing=0),), 2, "2 processes", 2**40).seconds == (0.0, 0.0)
+    assert CostEstimate((shape(10.0, missing=0),), 2, "2 processes", 2**40).seconds == (0.0, 0.0)
 
 
 def test_lanes_are_timed_together_and_told() -> None:
-    staff = Fake()
-    staff.setting = Setting(lanes=2)
+    executor = Fake()
+    executor.settings = WorkerSettings(vmap=2)
     specs = planned(rungs=(1,), seeds=5)
-    (one,) = calibrated(specs, Path("nowhere"), staff).shapes
-    assert one.lanes == 2
-    assert "lanes" in drawn(Estimate((one,), 1, "fake", 2**40))
-    (alone,) = calibrated(specs, Path("nowhere"), Fake()).shapes
-    assert alone.lanes == 1
+    (one,) = estimate_cost(specs, Path("nowhere"), executor).shapes
+    assert one.vmap == 2
+    assert "lanes" in drawn(CostEstimate((one,), 1, "fake", 2**40))
+    (alone,) = estimate_cost(specs, Path("nowhere"), Fake()).shapes
+    assert alone.vmap == 1
     assert one.seconds * 2 / one.step == pytest.approx(alone.seconds / alone.step)
-    assert "lanes" not in drawn(Estimate((alone,), 1, "fake", 2**40))
+    assert "lanes" not in drawn(CostEstimate((alone,), 1, "fake", 2**40))
 
 
 def test_no_worker_is_done_before_its_longest_bundle() -> None:
-    bundle = replace(shape(10.0, missing=4, share=0.5), lanes=4)
-    assert Estimate((bundle,), 4, "4 processes", 2**40).seconds == (20.0, 40.0)
+    group = replace(shape(10.0, missing=4, share=0.5), vmap=4)
+    assert CostEstimate((group,), 4, "4 processes", 2**40).seconds == (20.0, 40.0)
 
 
 def test_it_is_drawn_in_eighty_columns() -> None:
-    text = drawn(Estimate((shape(10.0, missing=4, share=0.5), shape(100.0)), 1, "2 processes", 2**40))
+    text = drawn(CostEstimate((shape(10.0, missing=4, share=0.5), shape(100.0)), 1, "2 processes", 2**40))
     assert max(map(len, text.splitlines())) <= 80
     assert "8 runs, 3 done already, 5 to run; 2 processes." in text
     said = " ".join(text.split())
@@ -108,6 +108,6 @@ def test_it_is_drawn_in_eighty_columns() -> None:
 
 
 def test_what_will_not_fit_is_flagged() -> None:
-    estimate = Estimate((shape(1.0, memory=2**30), shape(1.0, memory=3 * 2**30)), 1, "here", 2**31)
+    estimate = CostEstimate((shape(1.0, memory=2**30), shape(1.0, memory=3 * 2**30)), 1, "here", 2**31)
     assert estimate.too_large == [estimate.shapes[1]]
     assert "Will not fit: copy symbols=2 · softmax needs 3,072 MB." in drawn(estimate)

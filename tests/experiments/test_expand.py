@@ -9,7 +9,7 @@ import pytest
 
 from attnlab.analysis._observations import observations
 from attnlab.config.experiment import Experiment, read_experiment
-from attnlab.config.inline_experiment import inline
+from attnlab.config.inline_experiment import inline_experiment
 from attnlab.errors import AttnlabError
 from attnlab.experiments._claim_checks import fields
 from attnlab.experiments.expand import expand
@@ -41,27 +41,27 @@ def told(path: Path) -> str:
 
 
 def place(spec: RunSpec) -> tuple[Any, ...]:
-    return spec.task.complexity, spec.variant, spec.train.lr, spec.seed
+    return spec.task.level, spec.variant, spec.train.lr, spec.seed
 
 
 def test_every_combination_comes_once_rungs_slowest_seeds_fastest() -> None:
-    found = inline(
+    experiment = inline_experiment(
         "copy", attention="softmax,gpam", complexity=[1, 2], vary={"lr": [1e-3, 3e-3]}, seeds=2, settings=TINY
     )
     wanted = [
-        (rung, name, lr, seed)
-        for rung in (1, 2)
+        (level, name, lr, seed)
+        for level in (1, 2)
         for name in ("softmax", "gpam")
         for lr in (1e-3, 3e-3)
         for seed in (0, 1)
     ]
-    assert [place(spec) for spec in expand(found)] == wanted
+    assert [place(spec) for spec in expand(experiment)] == wanted
 
 
 def test_zipped_keys_change_together() -> None:
     zipped: Any = ({"width": (8, 16), "train.steps": (3, 6)},)
-    found = inline("copy", complexity=[1], seeds=1, settings=TINY).model_copy(update={"zip": zipped})
-    assert [(spec.model.width, spec.train.steps) for spec in expand(found)] == [(8, 3), (16, 6)]
+    experiment = inline_experiment("copy", complexity=[1], seeds=1, settings=TINY).model_copy(update={"zip": zipped})
+    assert [(spec.model.width, spec.train.max_steps) for spec in expand(experiment)] == [(8, 3), (16, 6)]
 
 
 def test_what_two_combinations_have_in_common_is_run_once() -> None:
@@ -69,15 +69,15 @@ def test_what_two_combinations_have_in_common_is_run_once() -> None:
 
 
 def test_rungs_go_up_the_ladder_whatever_their_order() -> None:
-    assert [spec.task.complexity for spec in planned(rungs=(4, 1, 3), seeds=1)] == [1, 3, 4]
+    assert [spec.task.level for spec in planned(rungs=(4, 1, 3), seeds=1)] == [1, 3, 4]
 
 
 def test_any_field_may_vary(tmp_path: Path) -> None:
     vary = "vary: {task.alphabet: [3, 4], model.modifiers.short_conv: [0, 2], betas: [[0.9, 0.95]]}"
-    found = expand(
+    result = expand(
         read_experiment(written(tmp_path, changed=("vary: {attention: [softmax, gpam], position: [none]}", vary)))
     )
-    seen = {(s.task.options["alphabet"], s.model.modifiers.short_conv, s.train.betas) for s in found}
+    seen = {(s.task.options["alphabet"], s.model.modifiers.short_conv, s.train.betas) for s in result}
     assert seen == {(alphabet, taps, (0.9, 0.95)) for alphabet in (3, 4) for taps in (0, 2)}
 
 
@@ -98,8 +98,10 @@ def test_a_ladder_that_trains_on_a_range_of_its_knob_is_trained_once(
         "name: range\nsummary: s\ntask: copy\ncomplexity: symbols\nrungs: [2, 3, 4]\ndefault: 3\n"
         f"options: {{alphabet: 3}}\ntraining: {{symbols: 1..{top}}}\nevaluate: [6]\nsource: me\n"
     )
-    found = expand(inline(str(tmp_path / "range.yaml"), seeds=2, settings={k: TINY[k] for k in ("model", "train")}))
-    assert [(spec.task.complexity, spec.task.evaluate, spec.seed) for spec in found] == [
+    result = expand(
+        inline_experiment(str(tmp_path / "range.yaml"), seeds=2, settings={k: TINY[k] for k in ("model", "train")})
+    )
+    assert [(spec.task.level, spec.task.evaluate, spec.seed) for spec in result] == [
         (own, others, 0),
         (own, others, 1),
     ]
@@ -197,8 +199,10 @@ def test_a_claim_about_planned_runs_is_accepted(claim: str, tmp_path: Path) -> N
 
 
 def test_a_claim_sees_the_fields_that_the_report_sees() -> None:
-    found = inline("copy,recall", attention="dape:kernel=3", position="none", complexity=[1], seeds=1, settings=None)
-    for spec in expand(Experiment.model_validate({**found.model_dump(), "model": {"width": 8, "layers": 1}})):
+    experiment = inline_experiment(
+        "copy,recall", attention="dape:kernel=3", position="none", complexity=[1], seeds=1, settings=None
+    )
+    for spec in expand(Experiment.model_validate({**experiment.model_dump(), "model": {"width": 8, "layers": 1}})):
         (seen,) = observations([shown(spec)])
         assert {name: values[0] for name, values in fields(spec).items()} == {
             name: seen.get(name) for name in (*seen.settings, "member", "complexity", "trained", "seed")

@@ -6,16 +6,26 @@ from pathlib import Path
 
 import pytest
 
-from attnlab.errors import Interrupted
+from attnlab.errors import InterruptedTraining
 from attnlab.execution._inline import Inline
-from attnlab.execution.jobs import Failed, Finished, Job, Message, Recorded, Saved, Setting, left, work
+from attnlab.execution.jobs import (
+    Failed,
+    Finished,
+    Job,
+    Message,
+    Recorded,
+    Saved,
+    WorkerSettings,
+    remaining_job,
+    run_job,
+)
 from attnlab.experiments.expand import expand
-from attnlab.experiments.run_sweep import bundles, jobs, sweep
+from attnlab.experiments.run_sweep import groups, jobs, run_sweep
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
-from attnlab.storage.status import standing
-from attnlab.training.loop import bundle_name
+from attnlab.storage.status import store_status
+from attnlab.training.loop import group_name
 from tests.experiments.sweeps import numbers, planned, tiny
 from tests.training.runs import interrupt_at
 
@@ -25,56 +35,56 @@ def close(records: list[Record], others: list[Record]) -> None:
     assert [record.id for record in records] == [record.id for record in others]
     for one, other in zip(records, others, strict=True):
         assert one.status == other.status
-        assert [point.loss for point in one.curve] == pytest.approx([p.loss for p in other.curve], rel=1e-4)
+        assert [point.loss for point in one.history] == pytest.approx([p.loss for p in other.history], rel=1e-4)
 
 
 def test_runs_of_one_shape_are_bundled_in_the_order_of_the_plan() -> None:
     specs = planned("softmax", "gpam", seeds=3)
-    for lanes, sizes in ((1, [1] * 12), (2, [2, 1] * 4), (64, [3] * 4)):
-        found = list(bundles(specs, lanes))
-        assert [len(bundle) for bundle in found] == sizes
-        assert {spec.id for bundle in found for spec in bundle} == {spec.id for spec in specs}
-        assert all(len({spec.shape for spec in bundle}) == 1 for bundle in found)
-    assert [bundle[0].id for bundle in bundles(specs, 1)] == [spec.id for spec in specs]
+    for runs, sizes in ((1, [1] * 12), (2, [2, 1] * 4), (64, [3] * 4)):
+        result = list(groups(specs, runs))
+        assert [len(group) for group in result] == sizes
+        assert {spec.id for group in result for spec in group} == {spec.id for spec in specs}
+        assert all(len({spec.shape for spec in group}) == 1 for group in result)
+    assert [group[0].id for group in groups(specs, 1)] == [spec.id for spec in specs]
 
 
 def test_a_sweep_of_lanes_keeps_what_one_of_runs_keeps(tmp_path: Path) -> None:
     experiment = tiny("softmax", "gpam", seeds=3)
     specs = expand(experiment)
-    together = sweep(experiment, specs, tmp_path / "lanes", Inline(Setting(lanes=2)))
-    alone = sweep(experiment, specs, tmp_path / "runs", Inline(Setting()))
+    together = run_sweep(experiment, specs, tmp_path / "lanes", Inline(WorkerSettings(vmap=2)))
+    alone = run_sweep(experiment, specs, tmp_path / "runs", Inline(WorkerSettings()))
     close(list(together.records), list(alone.records))
     assert sorted(record.environment["lanes"] for record in together.records) == [1] * 4 + [2] * 8
     assert {record.environment["lanes"] for record in alone.records} == {1}
     for kind in ("weights", "checkpoints"):
         names = [sorted(file.name for file in (tmp_path / way / kind).glob("*")) for way in ("lanes", "runs")]
         assert names[0] == names[1]
-    assert sweep(experiment, specs, tmp_path / "lanes", Inline(Setting(lanes=2))).run == 0
+    assert run_sweep(experiment, specs, tmp_path / "lanes", Inline(WorkerSettings(vmap=2))).num_run == 0
 
 
 @pytest.mark.parametrize("again", [3, 64])
 def test_an_interrupted_bundle_goes_on_as_it_was(tmp_path: Path, again: int) -> None:
-    experiment = tiny(rungs=(1,), seeds=5, steps=30, validate_every=3)
+    experiment = tiny(levels=(1,), seeds=5, steps=30, validate_every=3)
     specs = expand(experiment)
-    whole = sweep(experiment, specs, tmp_path / "whole", Inline(Setting(lanes=3)))
-    with pytest.raises(Interrupted):
-        sweep(experiment, specs, tmp_path / "cut", Inline(Setting(lanes=3)), progress=interrupt_at(3))
+    whole = run_sweep(experiment, specs, tmp_path / "whole", Inline(WorkerSettings(vmap=3)))
+    with pytest.raises(InterruptedTraining):
+        run_sweep(experiment, specs, tmp_path / "cut", Inline(WorkerSettings(vmap=3)), progress=interrupt_at(3))
     store = Store(tmp_path / "cut")
-    assert store.begun() == {bundle_name(specs[:3]): tuple(spec.id for spec in specs[:3])}
-    assert standing(tmp_path / "cut").begun == {spec.id for spec in specs[:3]}
+    assert store.checkpoints() == {group_name(specs[:3]): tuple(spec.id for spec in specs[:3])}
+    assert store_status(tmp_path / "cut").with_checkpoint == {spec.id for spec in specs[:3]}
     planned_jobs = list(jobs(specs, store, again))
     assert [job.specs for job in planned_jobs] == [tuple(specs[:3]), tuple(specs[3:])]
     assert [job.checkpoint is None for job in planned_jobs] == [False, True]
-    records = sweep(experiment, specs, tmp_path / "cut", Inline(Setting(lanes=again))).records
+    records = run_sweep(experiment, specs, tmp_path / "cut", Inline(WorkerSettings(vmap=again))).records
     assert numbers(records) == numbers(whole.records)
-    assert store.begun() == {}
+    assert store.checkpoints() == {}
 
 
 def test_several_workers_share_the_runs_of_one_shape(tmp_path: Path) -> None:
     specs, store = planned(rungs=(1,), seeds=10), Store(tmp_path)
     sizes = [[len(job.specs) for job in jobs(specs, store, 64, sharers)] for sharers in (1, 2, 4, 99)]
     assert sizes == [[10], [5, 5], [3, 3, 3, 1], [1] * 10]
-    store.save(bundle_name(specs[:6]), {}, {"lanes": [{"id": spec.id} for spec in specs[:6]]})
+    store.save(group_name(specs[:6]), {}, {"lanes": [{"id": spec.id} for spec in specs[:6]]})
     assert [len(job.specs) for job in jobs(specs, store, 64, 4)] == [6, 1, 1, 1, 1]
 
 
@@ -100,33 +110,33 @@ def test_records_of_a_job_that_is_cut_up_come_one_part_after_the_other(monkeypat
     specs = tuple(planned(rungs=(1,), seeds=4))
     monkeypatch.setattr("attnlab.training.run.fitting", lambda spec, device, wanted: 2)
     messages: list[Message] = []
-    work(Job(bundle_name(specs), specs), Setting(lanes=4, pause=0.0), messages.append)
+    run_job(Job(group_name(specs), specs), WorkerSettings(vmap=4, checkpoint_seconds=0.0), messages.append)
     parts = [[r.id for r in message.records] for message in messages if isinstance(message, Recorded | Finished)]
     assert parts == [[spec.id for spec in specs[:2]], [spec.id for spec in specs[2:]], []]
-    job = Job(bundle_name(specs), specs)
+    job = Job(group_name(specs), specs)
     for message in messages:
-        job = left(job, message)
+        job = remaining_job(job, message)
         if isinstance(message, Saved) and job.checkpoint:
-            assert message.name == job.name == bundle_name(specs[2:])
+            assert message.name == job.name == group_name(specs[2:])
     assert job.specs == ()
 
 
 def test_what_is_left_of_a_job_goes_on_from_its_checkpoint() -> None:
     specs = tuple(planned(rungs=(1,), seeds=2))
-    job = Job(bundle_name(specs), specs)
+    job = Job(group_name(specs), specs)
     messages: list[Message] = []
-    work(job, Setting(lanes=2, pause=0.0), messages.append)
+    run_job(job, WorkerSettings(vmap=2, checkpoint_seconds=0.0), messages.append)
     saved = [message for message in messages if isinstance(message, Saved)]
-    assert left(job, saved[1]).checkpoint == (saved[1].arrays, saved[1].about)
-    assert left(job, Saved("another", {}, {})) is job
+    assert remaining_job(job, saved[1]).checkpoint == (saved[1].arrays, saved[1].about)
+    assert remaining_job(job, Saved("another", {}, {})) is job
 
 
 def test_a_bundle_that_fails_loses_none_that_was_done(tmp_path: Path) -> None:
-    experiment = tiny(rungs=(1,), seeds=3)
+    experiment = tiny(levels=(1,), seeds=3)
     specs = expand(experiment)
 
     class Halfway:
-        words, count, setting = "halfway", 1, Setting(lanes=3)
+        description, num_workers, settings = "halfway", 1, WorkerSettings(vmap=3)
 
         def run(self, given: object, post: object, interruption: object) -> None:
             for job in given:  # type: ignore[attr-defined]
@@ -137,9 +147,9 @@ def test_a_bundle_that_fails_loses_none_that_was_done(tmp_path: Path) -> None:
 
     def done(some: tuple[RunSpec, ...]) -> list[Record]:
         messages: list[Message] = []
-        work(Job(some[0].id, some), Setting(), messages.append)
+        run_job(Job(some[0].id, some), WorkerSettings(), messages.append)
         (finished,) = (message for message in messages if isinstance(message, Finished))
         return list(finished.records)
 
-    found = sweep(experiment, specs, tmp_path, Halfway())
-    assert [record.status for record in found.records] == ["done", "failed", "failed"]
+    outcome = run_sweep(experiment, specs, tmp_path, Halfway())
+    assert [record.status for record in outcome.records] == ["done", "failed", "failed"]

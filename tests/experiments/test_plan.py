@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from attnlab.attention import ATTENTIONS, Attention, Rows
+from attnlab.attention import ATTENTIONS, Attention, RowConstraint
 from attnlab.attention.base import Position
-from attnlab.errors import BadValue, Pairing, UnknownName
+from attnlab.errors import IncompatiblePartsError, InvalidValueError, UnknownNameError
 from attnlab.experiments.plan import check_pairing, default_parameters, plan
 from attnlab.experiments.request import Request
 from attnlab.specs import ModelSpec, Part, RunSpec, TrainSpec
-from attnlab.tensors import Heads
+from attnlab.tensors import QKV
 
 COPY = Part(name="copy")
 
@@ -22,8 +22,8 @@ def stack(*parts: Part | str) -> tuple[Part, ...]:
     return tuple(part if isinstance(part, Part) else Part(name=part) for part in parts)
 
 
-def one(**asked: Any) -> RunSpec:
-    (spec,) = plan(Request(**{"task": COPY, **asked}))
+def one(**requested: Any) -> RunSpec:
+    (spec,) = plan(Request(**{"task": COPY, **requested}))
     return spec
 
 
@@ -35,13 +35,13 @@ def scoreless() -> str:
     class RunningMean(Attention):
         """The mean of the values so far."""
 
-        rows = Rows.STOCHASTIC
-        forms_scores = False
+        row_constraint = RowConstraint.STOCHASTIC
+        has_scores = False
 
-        def mix(self, heads: Heads, position: Position) -> Tensor:
-            values = heads.values_BHSC
+        def attend(self, qkv: QKV, position: Position) -> Tensor:
+            values = qkv.values_BHSC
             count = values.new_ones(values.shape[-2]).cumsum(0)[:, None]
-            return (values.cumsum(-2) / count)[..., heads.start :, :]
+            return (values.cumsum(-2) / count)[..., qkv.start :, :]
 
     return "running-mean"
 
@@ -52,7 +52,7 @@ def scoreless() -> str:
 def test_nothing_asked_gives_the_defaults_of_the_ladder() -> None:
     spec = one()
     assert spec.task.name == "copy"
-    assert spec.task.knob == "symbols"
+    assert spec.task.complexity == "symbols"
     assert spec.task.options == {"symbols": 16, "alphabet": 16}
     assert spec.train == TrainSpec()
     assert spec.model == ModelSpec(
@@ -78,7 +78,7 @@ def test_variants_stand_in_order_and_seeds_within_each() -> None:
         for seed in (4, 7)
     ]
     assert len({spec.id for spec in specs}) == 8
-    assert all(spec.task.complexity == 4 for spec in specs)
+    assert all(spec.task.level == 4 for spec in specs)
 
 
 def test_an_alias_is_the_part_it_stands_for() -> None:
@@ -124,13 +124,13 @@ def test_what_the_user_sets_wins_over_what_the_ladder_sets(tmp_path: Any) -> Non
     word = Part(name=str(ladder))
     from_ladder = one(task=word)
     assert (from_ladder.model.layers, from_ladder.model.width, from_ladder.model.heads) == (1, 32, 2)
-    assert (from_ladder.train.steps, from_ladder.train.lr, from_ladder.train.batch) == (70, 0.25, 64)
+    assert (from_ladder.train.max_steps, from_ladder.train.lr, from_ladder.train.batch_size) == (70, 0.25, 64)
     assert from_ladder.task.options == {"symbols": 2, "alphabet": 5}
     assert from_ladder.model.position == Part(name="alibi", options={"octaves": 4.0}, version=1)
     settings = {"model": {"width": 16, "norm": "post"}, "train": {"lr": 0.5}, "task": {"alphabet": 3}}
     from_user = one(task=word, settings=settings, positions=[Part(name="none")])
     assert (from_user.model.layers, from_user.model.width, from_user.model.norm) == (1, 16, "post")
-    assert (from_user.train.steps, from_user.train.lr) == (70, 0.5)
+    assert (from_user.train.max_steps, from_user.train.lr) == (70, 0.5)
     assert from_user.task.options == {"symbols": 2, "alphabet": 3}
     assert from_user.model.position.name == "none"
 
@@ -152,7 +152,7 @@ def test_complexity_sets_the_knob() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "text"),
+    ("requested", "text"),
     [
         (
             {"task": Part(name="recal")},
@@ -184,22 +184,22 @@ def test_complexity_sets_the_knob() -> None:
         ),
     ],
 )
-def test_a_name_that_does_not_exist_is_refused_with_the_closest(asked: dict[str, Any], text: str) -> None:
-    with pytest.raises(UnknownName) as caught:
-        one(**asked)
-    assert caught.value.found == text
+def test_a_name_that_does_not_exist_is_refused_with_the_closest(requested: dict[str, Any], text: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        one(**requested)
+    assert caught.value.problem == text
     assert caught.value.hint.startswith("Known: ")
 
 
 @pytest.mark.parametrize(
-    ("asked", "text"),
+    ("requested", "text"),
     [
         (
             {"settings": {"model": {"width": 10, "heads": 4}}},
-            "model.heads\n  A width of 10 does not divide into 4 heads.\n  Heads that divide it: 1, 2, 5, 10.",
+            "model.heads\n  A width of 10 does not divide into 4 heads.\n  QKV that divide it: 1, 2, 5, 10.",
         ),
         (
-            {"settings": {"train": {"steps": 0}}},
+            {"settings": {"train": {"max_steps": 0}}},
             "train.steps\n  It cannot be 0.\n  Input should be greater than or equal to 1.",
         ),
         (
@@ -221,23 +221,23 @@ def test_a_name_that_does_not_exist_is_refused_with_the_closest(asked: dict[str,
         ),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused(asked: dict[str, Any], text: str) -> None:
-    with pytest.raises(BadValue) as caught:
-        one(**asked)
+def test_a_value_that_does_not_fit_is_refused(requested: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        one(**requested)
     assert str(caught.value) == text
 
 
 def test_sizes_that_a_part_does_not_accept_are_refused_while_planning() -> None:
-    with pytest.raises(BadValue, match="Rotary positions need an even number of channels per head, not 3"):
+    with pytest.raises(InvalidValueError, match="Rotary positions need an even number of channels per head, not 3"):
         one(positions=[Part(name="rotary")], settings={"model": {"width": 6, "heads": 2}})
-    with pytest.raises(BadValue, match="'minus' has no meaning where lambdas are tied"):
+    with pytest.raises(InvalidValueError, match="'minus' has no meaning where lambdas are tied"):
         one(attentions=[stack(Part(name="gpam", options={"lambdas": "tied", "minus": 0.5}))])
 
 
 @pytest.mark.parametrize("beside", [(), ("softmax",)])
 def test_a_bias_where_no_scores_are_formed_is_refused(scoreless: str, beside: tuple[str, ...]) -> None:
     variant = stack(*beside, scoreless)
-    with pytest.raises(Pairing) as caught:
+    with pytest.raises(IncompatiblePartsError) as caught:
         one(attentions=[variant], positions=[Part(name="alibi")])
     assert str(caught.value) == (
         "model.position\n"

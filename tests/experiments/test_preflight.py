@@ -21,9 +21,9 @@ class Raising(Attention):
 
 def test_a_part_that_raises_is_told_by_its_own_line(command: Command, tmp_path: Path) -> None:
     (tmp_path / "raising.py").write_text(RAISING)
-    said = command("train", *TINY, "--complexity", "3", "--with", "raising.py", "--attn", "raising")
-    assert said.status == 2
-    head, found, place, *more = said.error.splitlines()
+    result = command("train", *TINY, "--complexity", "3", "--with", "raising.py", "--attn", "raising")
+    assert result.status == 2
+    head, found, place, *more = result.error.splitlines()
     assert head == "attnlab: model.attention: raising"
     assert found.startswith("  RuntimeError: ")
     assert place.endswith("raising.py:8: return heads.queries_BHTC @ heads.keys_BHSC  # forgot to transpose")

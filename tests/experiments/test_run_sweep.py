@@ -14,57 +14,59 @@ import pytest
 from filelock import FileLock
 
 import attnlab
-from attnlab.errors import Interrupted, StoreError
+from attnlab.errors import InterruptedTraining, StoreError
 from attnlab.execution._inline import Inline
-from attnlab.execution.jobs import Setting
+from attnlab.execution.jobs import WorkerSettings
 from attnlab.experiments.expand import expand
-from attnlab.experiments.run_sweep import Swept, sweep
+from attnlab.experiments.run_sweep import SweepOutcome, run_sweep
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
-from attnlab.storage.status import standing
-from attnlab.training.events import Event, Stepped, unseen
+from attnlab.storage.status import store_status
+from attnlab.training.events import Event, StepsTaken, no_callback
 from tests.experiments.sweeps import TINY, Fake, drive, numbers, shown, tiny
 
-OFTEN = Setting(pause=0.0)
+OFTEN = WorkerSettings(checkpoint_seconds=0.0)
 
 
-def swept(store: Path, *attentions: str, executor: Any = None, progress: Any = unseen, **more: Any) -> Swept:
+def swept(
+    store: Path, *attentions: str, executor: Any = None, progress: Any = no_callback, **more: Any
+) -> SweepOutcome:
     experiment = tiny(*attentions, **more)
-    return sweep(experiment, expand(experiment), store, executor or Fake(), progress=progress)
+    return run_sweep(experiment, expand(experiment), store, executor or Fake(), progress=progress)
 
 
 def test_it_runs_the_plan_and_keeps_it(tmp_path: Path) -> None:
     fake = Fake()
-    found = swept(tmp_path / "deep" / "here", "softmax", "gpam", executor=fake)
-    assert fake.given == list(found.specs)
+    outcome = swept(tmp_path / "deep" / "here", "softmax", "gpam", executor=fake)
+    assert fake.given == list(outcome.specs)
     assert not fake.closed
-    assert [record.spec for record in found.records] == list(found.specs)
-    assert (found.run, found.failed, found.climbed) == (8, [], None)
-    assert Store(tmp_path / "deep" / "here").records() == list(found.records)
+    assert [record.spec for record in outcome.records] == list(outcome.specs)
+    assert (outcome.num_run, outcome.failed, outcome.search) == (8, [], None)
+    assert Store(tmp_path / "deep" / "here").records() == list(outcome.records)
     assert json.loads((tmp_path / "deep" / "here" / "experiment.json").read_text())["name"] == "copy"
 
 
 def test_only_what_is_missing_is_run(tmp_path: Path) -> None:
     first = swept(tmp_path, "softmax", seeds=1)
     fake = Fake()
-    found = swept(tmp_path, "softmax", "gpam", seeds=2, executor=fake)
-    assert {spec.id for spec in fake.given} == {spec.id for spec in found.specs} - {
+    outcome = swept(tmp_path, "softmax", "gpam", seeds=2, executor=fake)
+    assert {spec.id for spec in fake.given} == {spec.id for spec in outcome.specs} - {
         record.id for record in first.records
     }
-    assert (found.run, len(found.records)) == (6, 8)
+    assert (outcome.num_run, len(outcome.records)) == (6, 8)
     again = Fake()
-    assert swept(tmp_path, "softmax", "gpam", seeds=2, executor=again).run == 0
+    assert swept(tmp_path, "softmax", "gpam", seeds=2, executor=again).num_run == 0
     assert again.given == []
 
 
 def test_a_failed_run_is_a_record_and_is_tried_again(tmp_path: Path) -> None:
-    found = swept(tmp_path, executor=Fake(lambda spec: None if spec.seed == 1 else shown(spec)))
-    assert [(record.spec.seed, record.status) for record in found.records] == [(0, "done"), (1, "failed")] * 2
-    assert [record.reason for record in found.failed] == ["as it was told to"] * 2
+    outcome = swept(tmp_path, executor=Fake(lambda spec: None if spec.seed == 1 else shown(spec)))
+    assert [(record.spec.seed, record.status) for record in outcome.records] == [(0, "done"), (1, "failed")] * 2
+    assert [record.reason for record in outcome.failed] == ["as it was told to"] * 2
     experiment = tiny()
-    left = sweep(experiment, expand(experiment), tmp_path, Fake(), again=False)
-    assert (left.run, len(left.failed)) == (0, 2)
+    left = run_sweep(experiment, expand(experiment), tmp_path, Fake(), again=False)
+    assert (left.num_run, len(left.failed)) == (0, 2)
     fake = Fake()
     mended = swept(tmp_path, executor=fake)
     assert [spec.seed for spec in fake.given] == [1, 1]
@@ -74,7 +76,7 @@ def test_a_failed_run_is_a_record_and_is_tried_again(tmp_path: Path) -> None:
 
 def test_a_diverged_run_is_a_result_and_stays(tmp_path: Path) -> None:
     swept(tmp_path, executor=Fake(lambda spec: shown(spec, status="diverged")))
-    assert swept(tmp_path).run == 0
+    assert swept(tmp_path).num_run == 0
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
@@ -82,50 +84,50 @@ def test_a_first_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(kind: 
     pressed: list[int] = []
 
     def press(event: Event) -> None:
-        if isinstance(event, Stepped) and event.spec.seed == 1 and not pressed:
+        if isinstance(event, StepsTaken) and event.spec.seed == 1 and not pressed:
             pressed.append(event.step)
             signal.raise_signal(kind)
 
-    with pytest.raises(Interrupted) as caught:
+    with pytest.raises(InterruptedTraining) as caught:
         swept(tmp_path / "cut", steps=30, executor=Inline(OFTEN), progress=press)
-    assert caught.value.found == "Interrupted: 1 of 4 runs are done."
+    assert caught.value.problem == "Interrupted: 1 of 4 runs are done."
     assert caught.value.status == 130
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    kept = Store(tmp_path / "cut")
-    assert [record.spec.seed for record in kept.records()] == [0]
+    store = Store(tmp_path / "cut")
+    assert [record.spec.seed for record in store.records()] == [0]
     (checkpoint,) = (tmp_path / "cut" / "checkpoints").iterdir()
-    assert standing(tmp_path / "cut").begun == {checkpoint.stem}
+    assert store_status(tmp_path / "cut").with_checkpoint == {checkpoint.stem}
     steps: list[int] = []
 
     def note(event: Event) -> None:
-        if isinstance(event, Stepped):
+        if isinstance(event, StepsTaken):
             steps.append(event.step)
 
-    found = swept(tmp_path / "cut", steps=30, executor=Inline(Setting()), progress=note)
+    outcome = swept(tmp_path / "cut", steps=30, executor=Inline(WorkerSettings()), progress=note)
     assert steps[0] > pressed[0]
-    whole = swept(tmp_path / "whole", steps=30, executor=Inline(Setting()))
-    assert numbers(found.records) == numbers(whole.records)
+    whole = swept(tmp_path / "whole", steps=30, executor=Inline(WorkerSettings()))
+    assert numbers(outcome.records) == numbers(whole.records)
     assert list((tmp_path / "cut" / "checkpoints").iterdir()) == []
 
 
 def test_a_second_ctrl_c_stops_at_once_and_keeps_what_is_finished(tmp_path: Path) -> None:
     def press(event: Event) -> None:
-        if isinstance(event, Stepped) and event.spec.seed == 1:
+        if isinstance(event, StepsTaken) and event.spec.seed == 1:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        swept(tmp_path, executor=Inline(Setting()), progress=press)
+        swept(tmp_path, executor=Inline(WorkerSettings()), progress=press)
     assert [record.spec.seed for record in Store(tmp_path).records()] == [0]
-    assert swept(tmp_path).run == 3
+    assert swept(tmp_path).num_run == 3
 
 
 def test_the_store_of_another_experiment_is_refused(tmp_path: Path) -> None:
     swept(tmp_path, rungs=(1,), seeds=1)
-    other = tiny(rungs=(1,), seeds=1).model_copy(update={"name": "other"})
+    other = tiny(levels=(1,), seeds=1).model_copy(update={"name": "other"})
     fake = Fake()
     with pytest.raises(StoreError) as caught:
-        sweep(other, expand(other), tmp_path, fake)
+        run_sweep(other, expand(other), tmp_path, fake)
     assert str(caught.value) == (
         f"{tmp_path}\n  This store belongs to the experiment 'copy'.\n"
         "  Choose another folder with --store; left out, it is results/other."
@@ -133,7 +135,7 @@ def test_the_store_of_another_experiment_is_refused(tmp_path: Path) -> None:
     assert fake.given == []
     (tmp_path / "experiment.json").write_text("[]")
     with pytest.raises(StoreError, match="This is no experiment of attnlab"):
-        sweep(other, expand(other), tmp_path, fake)
+        run_sweep(other, expand(other), tmp_path, fake)
 
 
 def test_a_second_driver_is_refused_and_writes_nothing(tmp_path: Path) -> None:
@@ -150,11 +152,11 @@ def test_a_second_driver_is_refused_and_writes_nothing(tmp_path: Path) -> None:
 
 def test_a_second_driver_may_wait_and_then_runs_only_what_the_first_left(tmp_path: Path) -> None:
     waiting, experiment, fake = threading.Event(), tiny(), Fake()
-    found: list[Swept] = []
+    outcome: list[SweepOutcome] = []
 
     def second() -> None:
         waiting.wait()
-        found.append(sweep(experiment, expand(experiment), tmp_path, fake, wait=True))
+        outcome.append(run_sweep(experiment, expand(experiment), tmp_path, fake, wait=True))
 
     thread = threading.Thread(target=second)
     thread.start()
@@ -167,7 +169,7 @@ def test_a_second_driver_may_wait_and_then_runs_only_what_the_first_left(tmp_pat
     thread.join(60)
     assert len(first.failed) == 2
     assert [spec.seed for spec in fake.given] == [1, 1]
-    assert found[0].failed == []
+    assert outcome[0].failed == []
 
 
 @pytest.mark.parametrize("bytes_left", [0, 1500])
@@ -184,15 +186,15 @@ def test_a_full_disk_is_told_and_the_journal_still_reads(bytes_left: int, tmp_pa
         "except Exception as error: print(type(error).__name__, error)\n"
         "print(len(Store(Path('.')).records()))\n"
     )
-    found = drive(script, tmp_path)
-    out, error = found.communicate(timeout=120)
+    result = drive(script, tmp_path)
+    out, error = result.communicate(timeout=120)
     assert out.splitlines() == [
         "StoreError records.jsonl",
         "  It cannot be written: File too large.",
         "  What was written before still reads; make room, then run it again.",
         "2" if bytes_left else "1",
     ], error
-    assert swept(tmp_path, rungs=(1, 2, 3, 4)).run == (6 if bytes_left else 7)
+    assert swept(tmp_path, rungs=(1, 2, 3, 4)).num_run == (6 if bytes_left else 7)
     assert len({record.id for record in Store(tmp_path).records()}) == 8
     assert len((tmp_path / "records.jsonl").read_bytes().splitlines()) == 8
 
@@ -216,12 +218,12 @@ def test_a_checkpoint_whose_run_is_in_the_journal_is_let_go(tmp_path: Path) -> N
 
 def test_in_python_it_is_one_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    said: dict[str, Any] = {"model": TINY["model"], "train": TINY["train"], "options": TINY["task"]}
+    data: dict[str, Any] = {"model": TINY["model"], "train": TINY["train"], "options": TINY["task"]}
     records = attnlab.sweep(
-        "copy", "softmax,gpam", complexity=[1, 2], vary={"lr": [1e-3]}, seeds=2, executor="inline", device="cpu", **said
+        "copy", "softmax,gpam", complexity=[1, 2], vary={"lr": [1e-3]}, seeds=2, executor="inline", device="cpu", **data
     )
-    assert [(record.spec.task.complexity, record.spec.variant, record.spec.seed) for record in records] == [
-        (rung, name, seed) for rung in (1, 2) for name in ("softmax", "gpam") for seed in (0, 1)
+    assert [(record.spec.task.level, record.spec.variant, record.spec.seed) for record in records] == [
+        (level, name, seed) for level in (1, 2) for name in ("softmax", "gpam") for seed in (0, 1)
     ]
     assert Store(Path("results/copy")).records() == records
 
@@ -232,20 +234,20 @@ from pathlib import Path
 from attnlab.storage import Store
 from attnlab.experiments.expand import expand
 from attnlab.execution._inline import Inline
-from attnlab.execution.jobs import Setting
+from attnlab.execution.jobs import WorkerSettings
 from attnlab.experiments.run_sweep import sweep
 from tests.experiments.sweeps import numbers, tiny
 
 experiment = tiny("softmax", "gpam", rungs=(1, 2), seeds=10, steps=60, validate_every=20)
 specs, store, moments = expand(experiment), Path("store"), random.Random(0)
 began = time.perf_counter()
-whole = sweep(experiment, specs, Path("whole"), Inline(Setting(pause=0.1)))  # undisturbed, and how long that takes
+whole = sweep(experiment, specs, Path("whole"), Inline(WorkerSettings(pause=0.1)))  # undisturbed, and how long that takes
 span = (time.perf_counter() - began) / 18
 kills = torn = 0
 while kills < 20:
     child = os.fork()
     if not child:
-        sweep(experiment, specs, store, Inline(Setting(pause=0.1)))
+        sweep(experiment, specs, store, Inline(WorkerSettings(pause=0.1)))
         os._exit(0)
     time.sleep(moments.uniform(0.0, span))
     os.kill(child, signal.SIGKILL)
@@ -256,7 +258,7 @@ while kills < 20:
     text = path.read_bytes() if path.exists() else b""
     torn += bool(text) and not text.endswith(b"\\n")
     print("records after each kill:", len(Store(store).records()), flush=True)
-left = sweep(experiment, specs, store, Inline(Setting())).run
+left = sweep(experiment, specs, store, Inline(WorkerSettings())).run
 lines = (store / "records.jsonl").read_text().splitlines()
 assert numbers(Store(store).records()) == numbers(whole.records)
 assert len(list((store / "checkpoints").glob("*.safetensors"))) == 0

@@ -10,19 +10,26 @@ import pytest
 import torch
 
 import attnlab
-from attnlab.errors import BadValue, DeviceError, Interrupted, UnknownName
+from attnlab.errors import DeviceError, InterruptedTraining, InvalidValueError, UnknownNameError
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
-from attnlab.experiments.run_train import train
+from attnlab.experiments.run_train import run_train
 from attnlab.specs import Part
 from attnlab.storage import Store
 from attnlab.storage.weights import read
-from attnlab.training.events import Began, Event
+from attnlab.training.events import Event, RunStarted
 from tests.training.runs import interrupt_at
 
 TINY: dict[str, Any] = {
-    "model": {"layers": 1, "width": 8, "mlp": 1.0},
-    "train": {"steps": 6, "batch": 4, "validate_every": 3, "validation": 4, "test": 8, "stop_at": None},
+    "model": {"layers": 1, "width": 8, "mlp_ratio": 1.0},
+    "train": {
+        "max_steps": 6,
+        "batch_size": 4,
+        "eval_every": 3,
+        "validation_examples": 4,
+        "test_examples": 8,
+        "early_stop_accuracy": None,
+    },
     "task": {"symbols": 2, "alphabet": 3},
 }
 
@@ -34,25 +41,25 @@ def asked(*attentions: str, seeds: tuple[int, ...] = (0,), **train_settings: Any
 
 
 def begun(events: list[Event]) -> list[str]:
-    return [event.spec.id for event in events if isinstance(event, Began)]
+    return [event.spec.id for event in events if isinstance(event, RunStarted)]
 
 
 def test_records_come_in_the_order_of_the_plan() -> None:
     request = asked("softmax", "gpam", seeds=(3, 4))
-    records = train(request, store=None, device_name="cpu")
+    records = run_train(request, store=None, device_name="cpu")
     assert [record.spec for record in records] == plan(request)
     assert len({str(record.numbers()["curve"]) for record in records}) == 4
 
 
 def test_without_a_store_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    train(asked(), store=None, device_name="cpu")
+    run_train(asked(), store=None, device_name="cpu")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_store_keeps_records_and_weights(tmp_path: Path) -> None:
     store = tmp_path / "deep" / "results"
-    records = train(asked(seeds=(0, 1)), store=store, device_name="cpu")
+    records = run_train(asked(seeds=(0, 1)), store=store, device_name="cpu")
     assert Store(store).records() == records
     for record in records:
         arrays, about = read(store / "weights" / f"{record.id}.safetensors")
@@ -63,10 +70,10 @@ def test_the_store_keeps_records_and_weights(tmp_path: Path) -> None:
 
 
 def test_resuming_skips_what_is_finished(tmp_path: Path) -> None:
-    (first,) = train(asked(seeds=(1,)), store=tmp_path, device_name="cpu")
+    (first,) = run_train(asked(seeds=(1,)), store=tmp_path, device_name="cpu")
     events: list[Event] = []
     request = asked(seeds=(0, 1, 2))
-    records = train(request, store=tmp_path, device_name="cpu", resume=True, progress=events.append)
+    records = run_train(request, store=tmp_path, device_name="cpu", resume=True, progress=events.append)
     zero, one, two = (spec.id for spec in plan(request))
     assert begun(events) == [zero, two]
     assert records[1] == first
@@ -75,9 +82,9 @@ def test_resuming_skips_what_is_finished(tmp_path: Path) -> None:
 
 
 def test_without_resume_it_is_trained_again_to_the_same_numbers(tmp_path: Path) -> None:
-    (first,) = train(asked(), store=tmp_path, device_name="cpu")
+    (first,) = run_train(asked(), store=tmp_path, device_name="cpu")
     events: list[Event] = []
-    (again,) = train(asked(), store=tmp_path, device_name="cpu", progress=events.append)
+    (again,) = run_train(asked(), store=tmp_path, device_name="cpu", progress=events.append)
     assert begun(events) == [first.id]
     assert again.numbers() == first.numbers()
     assert [record.numbers() for record in Store(tmp_path).records()] == [first.numbers()]
@@ -85,7 +92,7 @@ def test_without_resume_it_is_trained_again_to_the_same_numbers(tmp_path: Path) 
 
 def test_what_is_asked_twice_is_trained_once() -> None:
     events: list[Event] = []
-    records = train(asked("gpam", "dagpam"), store=None, device_name="cpu", progress=events.append)
+    records = run_train(asked("gpam", "dagpam"), store=None, device_name="cpu", progress=events.append)
     assert len(begun(events)) == 1
     assert records[0] == records[1]
 
@@ -100,35 +107,35 @@ def test_an_interrupted_request_keeps_what_is_finished_and_goes_on(tmp_path: Pat
         if len(begun(events)) == 2:
             watch(event)
 
-    with pytest.raises(Interrupted, match=r"Interrupted at step 9 of 12\."):
-        train(request, store=tmp_path, device_name="cpu", progress=second_only)
+    with pytest.raises(InterruptedTraining, match=r"InterruptedTraining at step 9 of 12\."):
+        run_train(request, store=tmp_path, device_name="cpu", progress=second_only)
     first, second = plan(request)
     assert [record.id for record in Store(tmp_path).records()] == [first.id]
     assert (tmp_path / "checkpoints" / f"{second.id}.safetensors").exists()
     resumed: list[Event] = []
-    records = train(request, store=tmp_path, device_name="cpu", resume=True, progress=resumed.append)
+    records = run_train(request, store=tmp_path, device_name="cpu", resume=True, progress=resumed.append)
     assert begun(resumed) == [second.id]
-    assert isinstance(resumed[0], Began)
+    assert isinstance(resumed[0], RunStarted)
     assert resumed[0].step == 9
     assert not (tmp_path / "checkpoints" / f"{second.id}.safetensors").exists()
-    fresh = train(request, store=None, device_name="cpu")
+    fresh = run_train(request, store=None, device_name="cpu")
     assert [record.numbers() for record in records] == [record.numbers() for record in fresh]
-    kept, _ = read(tmp_path / "weights" / f"{second.id}.safetensors")
-    train(request, store=tmp_path / "fresh", device_name="cpu")
+    saved, _ = read(tmp_path / "weights" / f"{second.id}.safetensors")
+    run_train(request, store=tmp_path / "fresh", device_name="cpu")
     again, _ = read(tmp_path / "fresh" / "weights" / f"{second.id}.safetensors")
-    assert kept.keys() == again.keys()
-    assert all(np.array_equal(kept[name], again[name]) for name in kept)
+    assert saved.keys() == again.keys()
+    assert all(np.array_equal(saved[name], again[name]) for name in saved)
 
 
 def test_nothing_is_written_where_the_request_cannot_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = tmp_path / "results"
-    with pytest.raises(UnknownName, match="There is no attention 'sofmax'"):
-        train(asked("sofmax"), store=store)
-    with pytest.raises(BadValue, match=r"It cannot be 0\."):
-        train(asked(steps=0), store=store)
+    with pytest.raises(UnknownNameError, match="There is no attention 'sofmax'"):
+        run_train(asked("sofmax"), store=store)
+    with pytest.raises(InvalidValueError, match=r"It cannot be 0\."):
+        run_train(asked(steps=0), store=store)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DeviceError, match="There is no device 'cuda' here"):
-        train(asked(), store=store, device_name="cuda")
+        run_train(asked(), store=store, device_name="cuda")
     assert not store.exists()
 
 

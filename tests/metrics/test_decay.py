@@ -11,19 +11,19 @@ from attnlab.metrics.metric import FLOOR
 
 
 def test_a_steady_decay_has_its_rate_and_order_one() -> None:
-    found = decay([3.0 * 0.7**layer for layer in range(12)])
-    assert found.rate == pytest.approx(0.7, rel=1e-12)
-    assert found.fit == pytest.approx(1.0, abs=1e-12)
-    assert found.order == pytest.approx(1.0, abs=1e-9)
-    assert (found.points, found.below) == (12, ())
+    fit = decay([3.0 * 0.7**layer for layer in range(12)])
+    assert fit.rate == pytest.approx(0.7, rel=1e-12)
+    assert fit.fit == pytest.approx(1.0, abs=1e-12)
+    assert fit.order == pytest.approx(1.0, abs=1e-9)
+    assert (fit.points, fit.below) == (12, ())
 
 
 def test_a_cubic_decay_has_order_three_and_a_poor_line() -> None:
-    found = decay([0.5 ** (3**layer) for layer in range(5)])
-    assert found.order == pytest.approx(3.0, abs=1e-9)
-    assert found.points == 4
-    assert found.below == (4,)
-    assert found.fit < 0.9
+    fit = decay([0.5 ** (3**layer) for layer in range(5)])
+    assert fit.order == pytest.approx(3.0, abs=1e-9)
+    assert fit.points == 4
+    assert fit.below == (4,)
+    assert fit.fit < 0.9
 
 
 def test_points_below_the_floor_are_named_and_change_nothing() -> None:
@@ -46,17 +46,17 @@ def test_the_floor_is_that_of_the_type_the_trace_ran_in() -> None:
 
 @pytest.mark.parametrize("values", [[], [1.0], [0.0, 0.0], [math.nan, 1.0], [FLOOR / 2, 1.0]])
 def test_fewer_than_two_points_have_no_rate(values: list[float]) -> None:
-    found = decay(values)
-    assert math.isnan(found.rate)
-    assert math.isnan(found.fit)
-    assert math.isnan(found.order)
+    fit = decay(values)
+    assert math.isnan(fit.rate)
+    assert math.isnan(fit.fit)
+    assert math.isnan(fit.order)
 
 
 def test_what_does_not_decay_has_rate_one_and_no_order() -> None:
-    found = decay([0.8] * 6)
-    assert found.rate == pytest.approx(1.0)
-    assert found.fit == 1.0
-    assert math.isnan(found.order)
+    fit = decay([0.8] * 6)
+    assert fit.rate == pytest.approx(1.0)
+    assert fit.fit == 1.0
+    assert math.isnan(fit.order)
 
 
 def test_the_first_layers_can_be_passed_over() -> None:

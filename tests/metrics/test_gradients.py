@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention import ATTENTIONS
-from attnlab.metrics.gradients import Gradient, gathered, gradients, listening, query_to_value
+from attnlab.metrics.gradients import Gradient, collect_gradients, gradients, query_to_value, recorded_scores
 from attnlab.model.transformer import Block, Transformer
 from attnlab.specs import Part
-from attnlab.tensors import Context
+from attnlab.tensors import LayerInputs
 from tests.builders import attention_of, everywhere, model_of, noise, position_of, tokens
 
 TIGHT = 1e-12
@@ -34,27 +34,27 @@ def losses(model: Transformer, batches: int = 1) -> list[Callable[[], Tensor]]:
     return [lambda seed=seed: loss(seed) for seed in range(batches)]  # type: ignore[misc]  # bound now
 
 
-def by_place(found: tuple[Gradient, ...]) -> dict[tuple[int, str], Gradient]:
-    return {(one.layer, one.kind): one for one in found}
+def by_place(grads: tuple[Gradient, ...]) -> dict[tuple[int, str], Gradient]:
+    return {(one.layer, one.kind): one for one in grads}
 
 
 def test_norms_are_those_of_autograd() -> None:
     model = model_of(layers=2)
-    found = by_place(gradients(model, losses(model)))
+    grads = by_place(gradients(model, losses(model)))
     losses(model)[0]().backward()
     for layer, block in enumerate(blocks(model), 1):
         for kind in ("query", "key", "value", "output"):
             weight = getattr(block.attention, kind).weight
-            one = found[layer, kind]
+            one = grads[layer, kind]
             assert one.norm == pytest.approx(float(weight.grad.norm()), rel=TIGHT)
             assert one.relative == pytest.approx(float(weight.grad.norm() / weight.detach().norm()), rel=TIGHT)
         assert block.mlp is not None
-        both = [block.mlp.rise.weight, block.mlp.fall.weight]
+        both = [block.mlp.up_proj.weight, block.mlp.down_proj.weight]
         size = math.hypot(*(float(w.detach().norm()) for w in both))
-        assert found[layer, "mlp"].norm == pytest.approx(
+        assert grads[layer, "mlp"].norm == pytest.approx(
             math.hypot(*(float(w.grad.norm()) for w in both if w.grad is not None)), rel=TIGHT
         )
-        assert found[layer, "mlp"].size == pytest.approx(size, rel=TIGHT)
+        assert grads[layer, "mlp"].size == pytest.approx(size, rel=TIGHT)
 
 
 def test_layers_are_in_order_and_nothing_outside_of_the_blocks_is_among_them() -> None:
@@ -79,47 +79,47 @@ def test_the_model_is_left_as_it_was() -> None:
 
 def test_a_loss_that_fails_leaves_the_model_as_it_was() -> None:
     model = model_of()
-    with pytest.raises(ZeroDivisionError), listening(model):
+    with pytest.raises(ZeroDivisionError), recorded_scores(model):
         1 / 0  # noqa: B018  # a slip inside
     assert all(block.attention.fast and "scores" not in vars(block.attention) for block in blocks(model))
 
 
 def test_the_gradient_at_the_scores_is_its_closed_form() -> None:
     """``dS = P (G - rowsum(P G))`` with ``G = dL/dO V^T``; masked cells are zero."""
-    attention, place, x = attention_of("softmax").double(), position_of("none"), noise(2, 6, 8)
+    attention, position, x = attention_of("softmax").double(), position_of("none"), noise(2, 6, 8)
     target = noise(2, 6, 8, seed=1)
-    with listening(attention) as heard:
-        loss = (attention(x, place, Context()).stream_BTD * target).sum()
-        (found,) = torch.autograd.grad(loss, heard[1])
-    heads = attention.prepare(x, place, Context())
-    weights = attention.weights(heads, place)
-    outer = attention.split(target @ attention.output.weight) @ heads.values_BHSC.mT
+    with recorded_scores(attention) as reached:
+        loss = (attention(x, position, LayerInputs()).output_BTD * target).sum()
+        (result,) = torch.autograd.grad(loss, reached[1])
+    qkv = attention.prepare(x, position, LayerInputs())
+    weights = attention.weights(qkv, position)
+    outer = attention.split(target @ attention.out_proj.weight) @ qkv.values_BHSC.mT
     expected = weights * (outer - (weights * outer).sum(-1, keepdim=True))
-    assert (found - expected).abs().max() <= TIGHT
-    assert not found.triu(1).any()
+    assert (result - expected).abs().max() <= TIGHT
+    assert not result.triu(1).any()
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in ATTENTIONS])
 def test_every_attention_shows_its_gradients(name: str) -> None:
     """At the scores, if it forms any."""
     model = model_of(Part(name=name), layers=2)
-    found = by_place(gradients(model, losses(model)))
-    forms = ATTENTIONS.entry(name).kind.forms_scores
-    assert {layer for layer, kind in found} == {1, 2}
-    assert all(math.isfinite(one.norm) and one.norm >= 0 for one in found.values())
-    assert ((1, "scores") in found) == ((2, "scores") in found) == forms
-    assert not forms or found[1, "scores"].norm > 0
+    grads = by_place(gradients(model, losses(model)))
+    forms = ATTENTIONS.entry(name).cls.has_scores
+    assert {layer for layer, kind in grads} == {1, 2}
+    assert all(math.isfinite(one.norm) and one.norm >= 0 for one in grads.values())
+    assert ((1, "scores") in grads) == ((2, "scores") in grads) == forms
+    assert not forms or grads[1, "scores"].norm > 0
 
 
 def test_noise_is_how_much_batches_disagree() -> None:
     weights = {"blocks.0.attention.query.weight": torch.tensor([3.0, 4.0])}
     batches = [{"blocks.0.attention.query.weight": torch.tensor(one)} for one in ([1.0, 2.0], [3.0, 2.0], [2.0, 5.0])]
-    (one,) = gathered(weights, batches)
+    (one,) = collect_gradients(weights, batches)
     # The mean is (2, 3); squared distances 2, 2 and 4.
     assert one.noise == pytest.approx(math.sqrt((2 + 2 + 4) / 2) / math.sqrt(13))
     assert one.norm == pytest.approx((math.sqrt(5) + math.sqrt(13) + math.sqrt(29)) / 3)
     assert one.relative == pytest.approx(one.norm / 5)
-    assert math.isnan(gathered(weights, batches[:1])[0].noise)
+    assert math.isnan(collect_gradients(weights, batches[:1])[0].noise)
 
 
 def test_equal_batches_do_not_disagree() -> None:
@@ -132,20 +132,20 @@ def test_equal_batches_do_not_disagree() -> None:
 
 def test_a_weight_that_takes_no_part_has_no_gradient() -> None:
     model = model_of()
-    found = gradients(model, [lambda: blocks(model)[0].attention.query.weight.square().sum()])
-    rest = [one.norm for one in found if (one.layer, one.kind) != (1, "query")]
+    grads = gradients(model, [lambda: blocks(model)[0].attention.query.weight.square().sum()])
+    rest = [one.norm for one in grads if (one.layer, one.kind) != (1, "query")]
     assert rest
     assert not any(rest)
 
 
 def test_query_to_value_is_of_relative_norms() -> None:
-    found = [Gradient(1, "query", 2.0, 4.0), Gradient(1, "value", 3.0, 1.0), Gradient(2, "query", 1.0, 1.0)]
-    assert query_to_value(found) == {1: pytest.approx(0.5 / 3)}
+    grads = [Gradient(1, "query", 2.0, 4.0), Gradient(1, "value", 3.0, 1.0), Gradient(2, "query", 1.0, 1.0)]
+    assert query_to_value(grads) == {1: pytest.approx(0.5 / 3)}
 
 
 def test_a_foreign_model_says_where_its_weights_stand() -> None:
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)).double()
-    found = gradients(
+    grads = gradients(
         model, [lambda: model(noise(2, 3)).square().sum()], place=lambda name: (int(name[0]) + 1, "value")
     )
-    assert [(one.layer, one.kind) for one in found] == [(1, "value"), (2, "value")]
+    assert [(one.layer, one.kind) for one in grads] == [(1, "value"), (2, "value")]

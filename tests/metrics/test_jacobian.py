@@ -109,7 +109,7 @@ def test_a_softmax_over_fewer_keys_is_one_too() -> None:
 def test_two_opposed_softmaxes_add_their_jacobians() -> None:
     """With scores s and -s: ``(1 + l+) J(p+) + l- J(p-)``, which no closed form above covers."""
     plus, minus, scores = 0.5, 0.25, scored()
-    found = of_map(lambda s: (1 + plus) * masked(s) - minus * masked(-s), scores)
+    result = of_map(lambda s: (1 + plus) * masked(s) - minus * masked(-s), scores)
     expected = (1 + plus) * of_map(masked, scores) + minus * of_map(masked, -scores)
-    assert (found - expected).abs().max() <= TIGHT
-    assert (norms(found)["trace"] > norms(of_map(masked, scores))["trace"]).all()
+    assert (result - expected).abs().max() <= TIGHT
+    assert (norms(result)["trace"] > norms(of_map(masked, scores))["trace"]).all()

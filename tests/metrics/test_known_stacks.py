@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import attnlab
-from attnlab.diagnosis.diagnose import kind_of, told_of
-from attnlab.diagnosis.quantities import asked
+from attnlab.diagnosis.diagnose import diagnose_subjects, kind_of
+from attnlab.diagnosis.quantities import requested_metrics
 from attnlab.diagnosis.result import Diagnosis
-from attnlab.diagnosis.subjects import Exhibit, Wanted, exhibits
+from attnlab.diagnosis.subjects import DiagnosisRequest, DiagnosisSubject, diagnosis_subjects
 from attnlab.model.transformer import Block
 from attnlab.specs import Part
-from attnlab.tensors import Trace
+from attnlab.tensors import ActivationTrace
 from tests.builders import noise
 
 LAYERS, LENGTH, WIDTH, HEADS, SEEDS = 12, 32, 64, 4, 10
@@ -59,62 +59,62 @@ BOTH_WAYS = [
 ]
 
 
-def near(found: Sequence[float], known: float, runs: int = 5) -> None:
+def near(result: Sequence[float], known: float, runs: int = 5) -> None:
     """The mean of ours, and one of so many runs that is known to two digits."""
     rounding = 10 ** math.floor(math.log10(known)) / 20
-    assert abs(fmean(found) - known) <= 3 * stdev(found) * math.sqrt(1 / len(found) + 1 / runs) + rounding, found
+    assert abs(fmean(result) - known) <= 3 * stdev(result) * math.sqrt(1 / len(result) + 1 / runs) + rounding, result
 
 
-def wanted(wiring: Wiring, attention: str = "softmax", *, plus: float = 0.0, batch: int = 1) -> Wanted:
+def wanted(wiring: Wiring, attention: str = "softmax", *, plus: float = 0.0, batch: int = 1) -> DiagnosisRequest:
     """Fresh models on gaussian noise."""
     skip, norm, mlp = wiring
     sizes = {"layers": LAYERS, "width": WIDTH, "heads": HEADS, "skip": skip, "norm": norm, "mlp": mlp}
     part = Part(name=attention, options={"lambdas": "tied", "plus": plus} if plus else {})
     shown = {"task": None, "length": LENGTH, "batch": batch, "seeds": range(SEEDS), "gain": 1.0}
-    return Wanted(attentions=[(part,)], positions=[Part(name="none")], settings={"model": sizes}, **shown)  # type: ignore[arg-type]
+    return DiagnosisRequest(attentions=[(part,)], positions=[Part(name="none")], settings={"model": sizes}, **shown)  # type: ignore[arg-type]
 
 
-def rectified(models: Iterator[Exhibit]) -> Iterator[Exhibit]:
+def rectified(models: Iterator[DiagnosisSubject]) -> Iterator[DiagnosisSubject]:
     """MLPs with a ReLU that keeps the variance in the place of the GELU."""
-    for exhibit in models:
-        for block in exhibit.model.blocks:
+    for subject in models:
+        for block in subject.model.blocks:
             assert isinstance(block, Block)
             if block.mlp is not None:
                 with torch.no_grad():
-                    block.mlp.rise.weight.mul_(STEEP)
-                    block.mlp.fall.weight.mul_(math.sqrt(2) / STEEP)
-        yield exhibit
+                    block.mlp.up_proj.weight.mul_(STEEP)
+                    block.mlp.down_proj.weight.mul_(math.sqrt(2) / STEEP)
+        yield subject
 
 
-def told(kind: str, found: Wanted, *only: str) -> Diagnosis:
+def told(kind: str, result: DiagnosisRequest, *only: str) -> Diagnosis:
     """A diagnosis of those models."""
     named = kind_of(kind)
-    shown = rectified(exhibits(found))
-    return told_of(named, asked(named, only), shown, subject="", wanted=found, only=only, at="")
+    shown = rectified(diagnosis_subjects(result))
+    return diagnose_subjects(named, requested_metrics(named, only), shown, subject="", request=result, only=only, at="")
 
 
-def layer(found: Diagnosis, name: str, place: int) -> list[float]:
+def layer(diagnosis: Diagnosis, name: str, place: int) -> list[float]:
     """A metric at one place, for each seed."""
-    (row,) = found.panel(name).rows
+    (row,) = diagnosis.panel(name).rows
     return [values[place] for values in row.seeds]
 
 
 @pytest.mark.parametrize(("wiring", "residuals", "cosine"), CAUSAL)
 def test_causal_stacks_collapse_as_is_known(wiring: Wiring, residuals: tuple[float, ...], cosine: float) -> None:
-    found = told("rank-collapse", wanted(wiring), "residual-composite", "cosine")
+    diagnosis = told("rank-collapse", wanted(wiring), "residual-composite", "cosine")
     for place, known in zip(LOOKS, residuals, strict=True):
-        near(layer(found, "residual-composite", place), known)
-    near(layer(found, "cosine", LAYERS), cosine)
+        near(layer(diagnosis, "residual-composite", place), known)
+    near(layer(diagnosis, "cosine", LAYERS), cosine)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("wiring", "norms"), [(FULL, (0.13, 0.036, 0.018)), (FULL_POST, (0.061, 0.017, 0.0047))])
 def test_gradients_of_the_queries_are_as_is_known(wiring: Wiring, norms: tuple[float, ...]) -> None:
     asks = wanted(wiring, batch=8)
-    found = told("gradients", asks, "query-gradient")
-    sizes = [[norm_of(block) for block in one.model.blocks] for one in exhibits(asks)]
+    diagnosis = told("gradients", asks, "query-gradient")
+    sizes = [[norm_of(block) for block in one.model.blocks] for one in diagnosis_subjects(asks)]
     for place, known in zip((0, 5, 11), norms, strict=True):
-        relative = layer(found, "query-gradient", place)
+        relative = layer(diagnosis, "query-gradient", place)
         near([value * size[place] for value, size in zip(relative, sizes, strict=True)], known, runs=3)
 
 
@@ -130,8 +130,8 @@ def norm_of(block: nn.Module) -> float:
     [(FULL, 0.5, 0.47), (FULL, 1.0, 0.52), (FULL_POST, 0.5, 0.13), (FULL_POST, 1.0, 0.14)],
 )
 def test_with_skips_a_signed_attention_keeps_a_little_more(wiring: Wiring, plus: float, known: float) -> None:
-    found = told("rank-collapse", wanted(wiring, "gpam", plus=plus, batch=8), "residual-composite")
-    near(layer(found, "residual-composite", LAYERS), known, runs=3)
+    diagnosis = told("rank-collapse", wanted(wiring, "gpam", plus=plus, batch=8), "residual-composite")
+    near(layer(diagnosis, "residual-composite", LAYERS), known, runs=3)
 
 
 class BothWays(nn.Module):
@@ -148,7 +148,7 @@ class BothWays(nn.Module):
     def even(self, x_BTD: Tensor, at: str) -> Tensor:
         return functional.layer_norm(x_BTD, (WIDTH,)) if self.norm == at else x_BTD
 
-    def trace(self, x_BTD: Tensor) -> Trace:
+    def trace(self, x_BTD: Tensor) -> ActivationTrace:
         streams, matrices = [x_BTD], []
         for number in range(0, 10 * LAYERS, 10):
             read = self.even(x_BTD, "pre")
@@ -169,7 +169,7 @@ class BothWays(nn.Module):
                 x_BTD = self.even(x_BTD + math.sqrt(2) * (self.even(x_BTD, "pre") @ rise).relu() @ fall, "post")
             streams.append(x_BTD)
             matrices.append((weights,))
-        return Trace(tuple(streams), ((),) * LAYERS, tuple(matrices))
+        return ActivationTrace(tuple(streams), ((),) * LAYERS, tuple(matrices))
 
 
 def foreign(wiring: Wiring, plus: float = 0.0) -> list[Diagnosis]:

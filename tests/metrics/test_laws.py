@@ -17,7 +17,7 @@ from attnlab.metrics.collapse import frobenius, residual_of, spectrum
 from attnlab.metrics.decay import decay
 from attnlab.metrics.gradients import gradients
 from attnlab.metrics.metric import METRICS
-from attnlab.tensors import Context
+from attnlab.tensors import LayerInputs
 from tests.builders import attention_of, noise, position_of
 
 EPSILONS = (1e-2, 5e-3, 2.5e-3, 1.25e-3)
@@ -65,13 +65,13 @@ def test_the_residual_falls_by_the_cube_where_all_see_all_and_in_proportion_unde
 
 
 def test_the_attention_of_the_lab_is_causal_in_this_too() -> None:
-    attention, place = attention_of("softmax", heads=1).double(), position_of("none")
-    found = []
+    attention, position = attention_of("softmax", heads=1).double(), position_of("none")
+    result = []
     for epsilon in EPSILONS:
         stream = near(epsilon)
-        matrix = attention.matrix(attention.prepare(stream, place, Context()), place)[:, 0].detach()
-        found.append(float(measure("residual", matrix @ stream)))
-    assert slope(found) == pytest.approx(1.0, abs=0.02)
+        matrix = attention.effective_matrix(attention.prepare(stream, position, LayerInputs()), position)[:, 0].detach()
+        result.append(float(measure("residual", matrix @ stream)))
+    assert slope(result) == pytest.approx(1.0, abs=0.02)
 
 
 def test_averaging_the_past_again_and_again_halves_the_residual() -> None:
@@ -83,10 +83,10 @@ def test_averaging_the_past_again_and_again_halves_the_residual() -> None:
         residuals.append(float(measure("residual", stream)))
     assert residuals[-1] / residuals[-2] == pytest.approx(0.5, abs=1e-3)
     assert (stream - first).abs().max() < 1e-6
-    found = decay(residuals, start=12)
-    assert found.rate == pytest.approx(0.5, abs=0.01)
-    assert found.fit > 0.9999
-    assert found.order == pytest.approx(1.0, abs=0.01)
+    fit = decay(residuals, start=12)
+    assert fit.rate == pytest.approx(0.5, abs=0.01)
+    assert fit.fit > 0.9999
+    assert fit.order == pytest.approx(1.0, abs=0.01)
 
 
 @pytest.mark.parametrize(("length", "expected"), [(16, 0.679), (64, 0.671), (256, 0.668)])
@@ -97,8 +97,8 @@ def test_one_causal_layer_of_equal_shares_makes_tokens_alike_by_the_root_of_thei
     apart = torch.eye(length, dtype=torch.float64)[None]
     mixed = shares(length) @ apart
     unit = torch.nn.functional.normalize(mixed[0], dim=-1)
-    places = torch.arange(1, length + 1, dtype=torch.float64)
-    ratio = torch.minimum(places[:, None], places) / torch.maximum(places[:, None], places)
+    positions = torch.arange(1, length + 1, dtype=torch.float64)
+    ratio = torch.minimum(positions[:, None], positions) / torch.maximum(positions[:, None], positions)
     assert (unit @ unit.mT - ratio.sqrt()).abs().max() <= 1e-12
     assert float(measure("cosine", mixed)) == pytest.approx(expected, abs=5e-4)
     everywhere = torch.full((length, length), 1 / length, dtype=torch.float64) @ apart
@@ -110,15 +110,15 @@ def test_opposed_softmaxes_delay_collapse_where_all_see_all_and_not_under_causal
     """With scores s and -s the gain is 1 + l+ + l-, and 1 + l+ - l-; the exponent stays as it was."""
     gains = {}
     for causal in (False, True):
-        found = []
+        result = []
         for epsilon in EPSILONS:
             stream = near(epsilon)
             scores = scores_of(stream)
             plain = softmax(scores, causal)
             generalised = (1 + plus) * plain - minus * softmax(-scores, causal)
-            found.append([float(frobenius(residual_of(weights @ stream))) for weights in (plain, generalised)])
-        gains[causal] = found[-1][1] / found[-1][0]
-        assert slope([one for _, one in found]) == pytest.approx(1.0 if causal else 3.0, abs=0.02)
+            result.append([float(frobenius(residual_of(weights @ stream))) for weights in (plain, generalised)])
+        gains[causal] = result[-1][1] / result[-1][0]
+        assert slope([one for _, one in result]) == pytest.approx(1.0 if causal else 3.0, abs=0.02)
     assert gains[False] == pytest.approx(1 + plus + minus, rel=0.02)
     assert gains[True] == pytest.approx(1 + plus - minus, rel=0.02)
 
@@ -127,9 +127,9 @@ def test_opposed_softmaxes_delay_collapse_where_all_see_all_and_not_under_causal
     ("name", "total"), [("softmax", 1.0), ("gpam", 1.0), ("attnscale", 1.0), ("differential", None)]
 )
 def test_collapsed_tokens_stay_collapsed_under_rows_of_one_sum(name: str, total: float | None) -> None:
-    attention, place = attention_of(name, width=16).double(), position_of("none")
+    attention, position = attention_of(name, width=16).double(), position_of("none")
     stream = noise(1, 1, 16).expand(1, 9, 16)
-    matrix = attention.matrix(attention.prepare(stream, place, Context()), place)[:, 0].detach()
+    matrix = attention.effective_matrix(attention.prepare(stream, position, LayerInputs()), position)[:, 0].detach()
     assert float(measure("residual", matrix @ stream)) < 1e-14
     if name != "differential":
         assert float(measure("row-sum", matrix[:, None])) == pytest.approx(1.0, abs=1e-12)
@@ -146,9 +146,9 @@ class One(nn.Module):
     def forward(self, stream: Tensor) -> Tensor:
         attention = self.attention
         if self.causal:
-            return attention(stream, self.place, Context()).stream_BTD
-        heads = attention.project(stream, Context())
-        return attention.finish(attention.score(heads).softmax(-1) @ heads.values_BHSC, stream)
+            return attention(stream, self.place, LayerInputs()).output_BTD
+        qkv = attention.project(stream, LayerInputs())
+        return attention.output(attention.score(qkv).softmax(-1) @ qkv.values_BHSC, stream)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -162,11 +162,11 @@ def test_near_collapse_the_gradients_of_queries_and_keys_vanish_by_the_square_an
             out = model(near(epsilon))
             return (out.sin() * target + out.pow(3)).sum()
 
-        found = gradients(model, [loss], place=lambda name: (1, name.split(".")[1]))
-        return {one.kind: one.norm for one in found}
+        grads = gradients(model, [loss], place=lambda name: (1, name.split(".")[1]))
+        return {one.kind: one.norm for one in grads}
 
-    found = [norms(epsilon) for epsilon in EPSILONS]
-    slopes = {kind: slope([one[kind] for one in found]) for kind in ("query", "key", "value")}
+    result = [norms(epsilon) for epsilon in EPSILONS]
+    slopes = {kind: slope([one[kind] for one in result]) for kind in ("query", "key", "value")}
     assert slopes == pytest.approx({"query": 2.0, "key": 2.0, "value": 0.0}, abs=0.03)
 
 
@@ -178,15 +178,15 @@ def test_equal_shares_with_a_scaled_skip_make_tokens_alike_as_the_closed_form_sa
     tokens, layers, width, seeds = 32, 12, 256, 8
     q = (1 + square) ** layers
     assert q / (tokens - 1 + q) == pytest.approx(expected, abs=1e-4)
-    found = []
+    result = []
     for seed in range(seeds):
         stream = noise(1, tokens, width, seed=seed)
         for layer in range(layers):
             values = noise(width, width, seed=1000 * (seed + 1) + layer) / math.sqrt(width)
             stream = stream + math.sqrt(square) * stream.mean(-2, keepdim=True) @ values
-        found.append(1 - float(measure("residual", stream).square()))
+        result.append(1 - float(measure("residual", stream).square()))
     # The odds, rho / (1 - rho), are what the layers multiply; each run's is spread by a few per cent per layer.
-    odds = sum(rho / (1 - rho) for rho in found) / seeds
+    odds = sum(rho / (1 - rho) for rho in result) / seeds
     assert odds == pytest.approx(expected / (1 - expected), rel=0.15)
 
 
@@ -244,10 +244,10 @@ def test_scores_of_bounded_size_keep_some_entropy(length: int) -> None:
         worst = torch.full((length,), 0.0, dtype=torch.float64)
         worst[0] = size * math.sqrt(length / (length - 1))
         rows = [worst, *(noise(length, seed=seed) for seed in range(30))]
-        found = []
+        result = []
         for row in rows:
             centred = row - row.mean()
             weights = (centred / centred.norm() * size).softmax(-1)
-            found.append(float(torch.special.entr(weights).sum()))
-        assert found[0] == pytest.approx(bound, rel=1e-10)
-        assert min(found[1:]) > bound
+            result.append(float(torch.special.entr(weights).sum()))
+        assert result[0] == pytest.approx(bound, rel=1e-10)
+        assert min(result[1:]) > bound

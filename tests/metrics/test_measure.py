@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.attention import ATTENTIONS, Rows
+from attnlab.attention import ATTENTIONS, RowConstraint
 from attnlab.metrics.measure import Reading, floor_of, measured, upcast, written
 from attnlab.metrics.metric import FLOOR, METRICS, Metric, Point
 from attnlab.model.transformer import Block, Transformer
 from attnlab.specs import Part
-from attnlab.tensors import Context, Trace
+from attnlab.tensors import ActivationTrace, LayerInputs
 from tests.builders import everywhere, model_of, noise, tokens
 
 AGREED = {
@@ -24,14 +24,14 @@ AGREED = {
 }
 
 
-def traced(model: Transformer, inputs: Tensor) -> Trace:
+def traced(model: Transformer, inputs: Tensor) -> ActivationTrace:
     with torch.no_grad():
-        trace: Trace = model(inputs, everywhere(inputs), trace=True).trace[0]
+        trace: ActivationTrace = model(inputs, everywhere(inputs), trace=True).trace[0]
     return trace
 
 
-def of_streams(*streams: Tensor) -> Trace:
-    return Trace(streams, (), ())
+def of_streams(*streams: Tensor) -> ActivationTrace:
+    return ActivationTrace(streams, (), ())
 
 
 def test_every_metric_says_what_it_is() -> None:
@@ -48,26 +48,26 @@ def test_every_metric_says_what_it_is() -> None:
 def test_layers_are_counted_from_the_embedding() -> None:
     model, inputs = model_of(layers=3), tokens(4, 16)
     trace = traced(model, inputs)
-    found = measured(trace, ["residual", "entropy", "branch-cosine", "score-margin"])
-    assert [one.layer for one in found["residual"]] == [0, 1, 2, 3]
+    result = measured(trace, ["residual", "entropy", "branch-cosine", "score-margin"])
+    assert [one.layer for one in result["residual"]] == [0, 1, 2, 3]
     for name in ("entropy", "branch-cosine", "score-margin"):
-        assert [one.layer for one in found[name]] == [1, 2, 3]
-    assert found["residual"][2].sequences == pytest.approx(METRICS["residual"].measure(trace.stream_BTD[2]).tolist())
+        assert [one.layer for one in result[name]] == [1, 2, 3]
+    assert result["residual"][2].sequences == pytest.approx(METRICS["residual"].measure(trace.residual_BTD[2]).tolist())
     entropies = METRICS["entropy"].measure(trace.weights_BHTS[1][0])
-    assert found["entropy"][1].value == pytest.approx(float(entropies.mean()))
-    assert found["entropy"][1].heads == pytest.approx(entropies.mean(0).tolist())
-    assert found["entropy"][1].sequences == pytest.approx(entropies.mean(1).tolist())
+    assert result["entropy"][1].value == pytest.approx(float(entropies.mean()))
+    assert result["entropy"][1].heads == pytest.approx(entropies.mean(0).tolist())
+    assert result["entropy"][1].sequences == pytest.approx(entropies.mean(1).tolist())
 
 
 def test_decays_are_averaged_geometrically_and_the_rest_is_not() -> None:
     """An arithmetic mean would follow the sequence that has collapsed least."""
     base = noise(1, 1, 5)
     stream = torch.cat([base + share * noise(1, 7, 5, seed=1) for share in (1e-2, 1e-6)])
-    found = measured(of_streams(stream), ["residual", "cosine"])
-    one, other = found["residual"][0].sequences
-    assert found["residual"][0].value == pytest.approx(math.sqrt(one * other))
-    assert found["residual"][0].value < (one + other) / 100
-    assert found["cosine"][0].value == pytest.approx(sum(found["cosine"][0].sequences) / 2)
+    result = measured(of_streams(stream), ["residual", "cosine"])
+    one, other = result["residual"][0].sequences
+    assert result["residual"][0].value == pytest.approx(math.sqrt(one * other))
+    assert result["residual"][0].value < (one + other) / 100
+    assert result["cosine"][0].value == pytest.approx(sum(result["cosine"][0].sequences) / 2)
 
 
 def test_the_batch_is_never_one_matrix() -> None:
@@ -82,8 +82,8 @@ def test_what_is_below_the_floor_of_its_type_is_marked(dtype: torch.dtype) -> No
     equal = noise(4, 1, 5).expand(4, 7, 5)
     nearly = equal + torch.finfo(dtype).eps * noise(4, 7, 5, seed=1) / 8
     apart = equal + 0.5 * noise(4, 7, 5, seed=1)
-    found = measured(of_streams(*(one.to(dtype) for one in (apart, nearly, equal))), ["residual", "frequency"])
-    for readings in found.values():
+    result = measured(of_streams(*(one.to(dtype) for one in (apart, nearly, equal))), ["residual", "frequency"])
+    for readings in result.values():
         assert [one.below for one in readings] == [False, True, True]
         assert readings[2].value == pytest.approx(floor_of(dtype))
         assert math.isfinite(readings[2].value)
@@ -104,11 +104,11 @@ def test_floors_are_of_the_type() -> None:
 
 def test_a_trace_is_copied_to_float64_and_left_alone() -> None:
     model, inputs = model_of().float(), tokens(2, 8)
-    trace: Trace = model(inputs, everywhere(inputs), trace=True).trace[0]
+    trace: ActivationTrace = model(inputs, everywhere(inputs), trace=True).trace[0]
     copy = upcast(trace)
-    for group in (copy.stream_BTD, *copy.scores_BHTS, *copy.weights_BHTS):
+    for group in (copy.residual_BTD, *copy.scores_BHTS, *copy.weights_BHTS):
         assert all(one.dtype is torch.float64 and not one.requires_grad for one in group)
-    assert all(one.dtype is torch.float32 and one.requires_grad for one in trace.stream_BTD)
+    assert all(one.dtype is torch.float32 and one.requires_grad for one in trace.residual_BTD)
     wide = traced(model.double(), inputs)
     for name in ("residual", "entropy", "jacobian-l1"):
         coarse, fine = (measured(one, [name])[name][-1].value for one in (trace, wide))
@@ -128,17 +128,17 @@ def test_what_attention_writes_is_what_goes_through_the_output_projection() -> N
     trace = traced(model, inputs)
     block = model.blocks[0]
     assert isinstance(block, Block)
-    through = block.attention.output(written(trace, 1))
-    whole = block.attention(block.before(trace.stream_BTD[0], 0), model.position, Context()).stream_BTD
+    through = block.attention.out_proj(written(trace, 1))
+    whole = block.attention(block.before(trace.residual_BTD[0], 0), model.position, LayerInputs()).output_BTD
     assert (through - whole).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in ATTENTIONS])
 def test_every_attention_is_measured_without_nan(name: str) -> None:
-    kind = ATTENTIONS.entry(name).kind
+    kind = ATTENTIONS.entry(name).cls
     model, inputs = model_of(Part(name=name)), tokens(3, 16)
-    found = measured(traced(model, inputs), METRICS, (kind.rows,) * 2, inputs)
-    for metric, readings in found.items():
+    result = measured(traced(model, inputs), METRICS, (kind.row_constraint,) * 2, inputs)
+    for metric, readings in result.items():
         if METRICS[metric].point is Point.SCORES or metric.startswith("jacobian"):
             continue
         assert all(math.isfinite(one.value) for one in readings), metric
@@ -147,15 +147,19 @@ def test_every_attention_is_measured_without_nan(name: str) -> None:
 def test_softmax_has_a_jacobian_and_what_only_looks_like_it_has_none() -> None:
     inputs = tokens(3, 16)
     for name, has in (("softmax", True), ("window", True), ("linear", False), ("gpam", False), ("entmax", False)):
-        kind = ATTENTIONS.entry(name).kind
-        found = measured(traced(model_of(Part(name=name)), inputs), ["jacobian-l1"], (kind.rows,) * 2)["jacobian-l1"]
-        assert [math.isfinite(one.value) for one in found] == [has, has], name
+        kind = ATTENTIONS.entry(name).cls
+        result = measured(traced(model_of(Part(name=name)), inputs), ["jacobian-l1"], (kind.row_constraint,) * 2)[
+            "jacobian-l1"
+        ]
+        assert [math.isfinite(one.value) for one in result] == [has, has], name
 
 
 def test_rows_that_promise_something_else_have_no_jacobian_of_softmax() -> None:
     trace = traced(model_of(), tokens(3, 16))
-    found = measured(trace, ["jacobian-trace"], (Rows.STOCHASTIC, Rows.SUBSTOCHASTIC))["jacobian-trace"]
-    assert [math.isnan(one.value) for one in found] == [False, True]
+    result = measured(trace, ["jacobian-trace"], (RowConstraint.STOCHASTIC, RowConstraint.SUBSTOCHASTIC))[
+        "jacobian-trace"
+    ]
+    assert [math.isnan(one.value) for one in result] == [False, True]
 
 
 def test_a_metric_of_a_persons_own_can_be_measured() -> None:

@@ -20,18 +20,18 @@ def window(length: int, width: int, batch: int = 2, heads: int = 1) -> Tensor:
 @pytest.mark.parametrize("width", [2, 3, 5])
 def test_a_window_reaches_one_width_less_one_further_with_each_layer(width: int) -> None:
     length, layers = 12, 12
-    found = reached([window(length, width)] * layers)
-    for one in found:
+    result = reached([window(length, width)] * layers)
+    for one in result:
         heard = sum(min(i, one.layer * (width - 1)) + 1 for i in range(length))
         assert one.share == pytest.approx(heard / (length * (length + 1) / 2))
-    assert layers_needed(found) == -(-(length - 1) // (width - 1))
+    assert layers_needed(result) == -(-(length - 1) // (width - 1))
 
 
 def test_it_is_the_table_of_the_patterns() -> None:
     rows = torch.arange(64)
     turns = [pattern("strided", rows[:, None], rows, window=8, part=part) for part in (0, 1)]
-    found = reached([turns[layer % 2].double()[None, None] for layer in range(6)])
-    assert layers_needed(found) == depth(turns)
+    result = reached([turns[layer % 2].double()[None, None] for layer in range(6)])
+    assert layers_needed(result) == depth(turns)
 
 
 def test_heads_add_up_and_sequences_do_not() -> None:

@@ -20,7 +20,7 @@ from attnlab.metrics.gradients import gradients
 from attnlab.metrics.measure import Reading, measured
 from attnlab.model.transformer import Block, Transformer, build
 from attnlab.specs import ModelSpec, Part
-from attnlab.tensors import Trace
+from attnlab.tensors import ActivationTrace
 from tests.builders import everywhere, noise, seeded
 
 LAYERS, LENGTH, SEEDS = 12, 32, 10
@@ -38,9 +38,9 @@ def random_model(seed: int, attention: Part, *, skip: bool, norm: str, mlp: floa
     with torch.no_grad():
         for block in model.blocks:
             assert isinstance(block, Block)
-            block.attention.output.weight.mul_(math.sqrt(2 * LAYERS))
+            block.attention.out_proj.weight.mul_(math.sqrt(2 * LAYERS))
             if block.mlp is not None:
-                block.mlp.fall.weight.mul_(math.sqrt(2 * LAYERS))
+                block.mlp.down_proj.weight.mul_(math.sqrt(2 * LAYERS))
     return model
 
 
@@ -52,19 +52,19 @@ def apart(seed: int, batch: int = 1) -> Tensor:
 @cache
 def readings(skip: bool, norm: str, name: str) -> tuple[tuple[Reading, ...], ...]:
     """Ten runs of a metric."""
-    found = []
+    result = []
     for seed in range(SEEDS):
         inputs = apart(seed)
         model = random_model(seed, SOFTMAX, skip=skip, norm=norm, mlp=0.0)
         with torch.no_grad():
-            trace: Trace = model(inputs, everywhere(inputs), trace=True).trace[0]
-        found.append(measured(trace, [name])[name])
-    return tuple(found)
+            trace: ActivationTrace = model(inputs, everywhere(inputs), trace=True).trace[0]
+        result.append(measured(trace, [name])[name])
+    return tuple(result)
 
 
-def compare(found: Tensor, known: float) -> None:
+def compare(result: Tensor, known: float) -> None:
     """Means over ten runs and five."""
-    assert abs(float(found.mean()) - known) <= 3 * float(found.std()) * math.sqrt(1 / SEEDS + 1 / 5) + 5e-4
+    assert abs(float(result.mean()) - known) <= 3 * float(result.std()) * math.sqrt(1 / SEEDS + 1 / 5) + 5e-4
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def compare(found: Tensor, known: float) -> None:
 )
 def test_causal_stacks_collapse_as_is_known(skip: bool, norm: str, residuals: tuple[float, ...], cosine: float) -> None:
     for layer, known in zip(LOOKS, residuals, strict=True):
-        found = [run[layer].value for run in readings(skip, norm, "residual-composite")]
-        compare(torch.tensor(found, dtype=torch.float64), known)
-    found = [run[12].value for run in readings(skip, norm, "cosine")]
-    compare(torch.tensor(found, dtype=torch.float64), cosine)
+        result = [run[layer].value for run in readings(skip, norm, "residual-composite")]
+        compare(torch.tensor(result, dtype=torch.float64), known)
+    result = [run[12].value for run in readings(skip, norm, "cosine")]
+    compare(torch.tensor(result, dtype=torch.float64), cosine)
 
 
 def test_a_causal_stack_without_skips_decays_steadily_and_skips_stop_it() -> None:
@@ -110,10 +110,12 @@ def bidirectional(seed: int, norm: bool) -> list[Tensor]:
 def test_bidirectional_stacks_fall_below_the_floor_within_a_few_layers(norm: bool, known: tuple[float, ...]) -> None:
     runs = []
     for seed in range(SEEDS):
-        found = measured(Trace(tuple(bidirectional(seed, norm)), (), ()), ["residual-composite"])["residual-composite"]
-        assert all(one.below for one in found[7:])
-        assert not any(one.below for one in found[:3])
-        runs.append([one.value for one in found])
+        result = measured(ActivationTrace(tuple(bidirectional(seed, norm)), (), ()), ["residual-composite"])[
+            "residual-composite"
+        ]
+        assert all(one.below for one in result[7:])
+        assert not any(one.below for one in result[:3])
+        runs.append([one.value for one in result])
     values = torch.tensor(runs, dtype=torch.float64)
     for layer, one in enumerate(known, 1):
         compare(values[:, layer], one)

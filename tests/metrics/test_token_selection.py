@@ -72,13 +72,13 @@ def test_gradient_descent_turns_towards_the_machine_of_the_tokens_it_selects() -
 
     What it selects is not always the token that is worth most.
     """
-    found = []
+    result = []
     for seed in range(8):
         x, z, worth = probed(seed)
         seen = descended(x, z, worth, (100, 200, 400, 800))
         w, *_ = separating(x, z, torch.einsum("ntd,de,ne->nt", x, seen[-1], z).argmax(-1))
-        found.append([float((matrix * w).sum() / (matrix.norm() * w.norm())) for matrix in seen])
-    means = torch.tensor(found).mean(0).tolist()
+        result.append([float((matrix * w).sum() / (matrix.norm() * w.norm())) for matrix in seen])
+    means = torch.tensor(result).mean(0).tolist()
     assert means == pytest.approx([0.76, 0.88, 0.95, 0.99], abs=0.03)
 
 
@@ -94,12 +94,12 @@ def test_alignment_says_when_tokens_are_not_separable() -> None:
     first = noise(1, 1, 3).expand(2, -1, -1)
     stream = torch.cat([first, noise(1, 1, 3, seed=1).expand(2, -1, -1)], dim=1)
     weights = torch.tensor([[[1.0, 0.0], [0.9, 0.1]], [[1.0, 0.0], [0.1, 0.9]]], dtype=torch.float64)
-    found = alignment(stream, weights, noise(3, 3, seed=2))
-    assert found is not None
-    assert not found.separable
-    assert found.best == 0.0
-    assert math.isnan(found.correlation)
-    assert found.trivial
+    result = alignment(stream, weights, noise(3, 3, seed=2))
+    assert result is not None
+    assert not result.separable
+    assert result.best == 0.0
+    assert math.isnan(result.correlation)
+    assert result.trivial
 
 
 def test_constraints_are_of_rows_with_one_winner_among_visible_keys() -> None:
@@ -119,18 +119,18 @@ def test_constraints_are_of_rows_with_one_winner_among_visible_keys() -> None:
 def test_margins_are_those_of_loops() -> None:
     scores = noise(2, 2, 5, 5)
     weights = scores.masked_fill(torch.ones(5, 5).triu(1).bool(), -torch.inf).softmax(-1)
-    found = margins(scores, weights)
-    assert found[:, :, 0].isnan().all()
+    result = margins(scores, weights)
+    assert result[:, :, 0].isnan().all()
     for b, h, i in itertools.product(range(2), range(2), range(1, 5)):
         first, second, *_ = sorted(scores[b, h, i, : i + 1].tolist(), reverse=True)
-        assert float(found[b, h, i]) == pytest.approx(first - second, abs=TIGHT)
+        assert float(result[b, h, i]) == pytest.approx(first - second, abs=TIGHT)
 
 
 def test_the_matrix_of_a_head_gives_its_scores() -> None:
     model, inputs = model_of(), tokens(3, 8)
     trace = model(inputs, everywhere(inputs), trace=True).trace[0]
     block = first(model)
-    read = block.before(trace.stream_BTD[0], 0)
+    read = block.before(trace.residual_BTD[0], 0)
     matrices = bilinear(block.attention.query.weight, block.attention.key.weight, 2)
     assert (torch.einsum("bjd,hde,bie->bhij", read, matrices, read) - trace.scores_BHTS[0][0]).abs().max() < TIGHT
 
@@ -139,7 +139,7 @@ def test_the_matrix_of_shared_keys_gives_the_scores_too() -> None:
     model, inputs = model_of(Part(name="grouped", options={"groups": 1})), tokens(3, 8)
     trace = model(inputs, everywhere(inputs), trace=True).trace[0]
     block = first(model)
-    read = block.before(trace.stream_BTD[0], 0)
+    read = block.before(trace.residual_BTD[0], 0)
     matrices = bilinear(block.attention.query.weight, block.attention.key.weight, 2)
     assert (torch.einsum("bjd,hde,bie->bhij", read, matrices, read) - trace.scores_BHTS[0][0]).abs().max() < TIGHT
 
@@ -149,10 +149,10 @@ def test_a_layer_is_told_head_by_head() -> None:
     trace = model(inputs, everywhere(inputs), trace=True).trace[0]
     block = first(model)
     maps = (block.attention.query.weight, block.attention.key.weight)
-    read = block.before(trace.stream_BTD[0], 0)
-    found = chosen(read, trace.scores_BHTS[0][0], trace.weights_BHTS[0][0], *maps)
+    read = block.before(trace.residual_BTD[0], 0)
+    result = chosen(read, trace.scores_BHTS[0][0], trace.weights_BHTS[0][0], *maps)
     matrices = bilinear(*maps, 2)
-    for one, matrix in zip(found, matrices, strict=True):
+    for one, matrix in zip(result, matrices, strict=True):
         values = torch.linalg.svdvals(matrix)
         assert one.norm == pytest.approx(float(matrix.norm()))
         assert one.nuclear == pytest.approx(float(values.sum()))

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from attnlab.model import _cross_entropy as module
 from attnlab.model import transformer
-from attnlab.model._cross_entropy import surprise
+from attnlab.model._cross_entropy import chunked_cross_entropy
 from attnlab.model.transformer import build
 from attnlab.specs import ModelSpec
 
@@ -24,39 +24,39 @@ def noise(seed: int, *shape: int) -> Tensor:
 @pytest.mark.parametrize("size", [1.0, 300.0])
 def test_it_is_cross_entropy_with_its_slopes(room: int, size: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ROOM", room)
-    due_N = torch.arange(QUESTIONS) % VOCABULARY
-    found = []
-    for loss in (surprise, lambda asked, head, due: functional.cross_entropy(asked @ head.mT, due)):
-        asked_ND = (size * noise(0, QUESTIONS, WIDTH)).requires_grad_()
+    targets_N = torch.arange(QUESTIONS) % VOCABULARY
+    result = []
+    for loss in (chunked_cross_entropy, lambda asked, head, due: functional.cross_entropy(asked @ head.mT, due)):
+        states_ND = (size * noise(0, QUESTIONS, WIDTH)).requires_grad_()
         head_VD = noise(1, VOCABULARY, WIDTH).requires_grad_()
-        value = loss(asked_ND, head_VD, due_N)
-        found.append((value.detach(), *torch.autograd.grad(3.0 * value, [asked_ND, head_VD])))
-    for ours, theirs in zip(*found, strict=True):
+        value = loss(states_ND, head_VD, targets_N)
+        result.append((value.detach(), *torch.autograd.grad(3.0 * value, [states_ND, head_VD])))
+    for ours, theirs in zip(*result, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_it_is_differentiable_once() -> None:
-    asked_ND = noise(0, QUESTIONS, WIDTH).requires_grad_()
-    value = surprise(asked_ND, noise(1, VOCABULARY, WIDTH), torch.zeros(QUESTIONS, dtype=torch.int64))
-    (slope_ND,) = torch.autograd.grad(value, asked_ND, create_graph=True)
+    states_ND = noise(0, QUESTIONS, WIDTH).requires_grad_()
+    value = chunked_cross_entropy(states_ND, noise(1, VOCABULARY, WIDTH), torch.zeros(QUESTIONS, dtype=torch.int64))
+    (grad_ND,) = torch.autograd.grad(value, states_ND, create_graph=True)
     with pytest.raises(RuntimeError, match="grad"):
-        torch.autograd.grad(slope_ND.sum(), asked_ND)
+        torch.autograd.grad(grad_ND.sum(), states_ND)
 
 
 @pytest.mark.parametrize("tie", [False, True])
 @pytest.mark.parametrize("everywhere", [False, True])
 def test_the_model_gives_the_same_loss_either_way(tie: bool, everywhere: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = build(ModelSpec(layers=1, width=8, tie=tie), vocabulary=VOCABULARY, length=5, seed=0).double()
+    model = build(ModelSpec(layers=1, width=8, tie_embeddings=tie), vocabulary=VOCABULARY, length=5, seed=0).double()
     inputs_BT = torch.arange(15).view(3, 5) % VOCABULARY
-    asked_N = None if everywhere else torch.tensor([1, 4, 9, 14])
-    due_N = torch.arange(15 if everywhere else 4)
-    found = []
+    positions_N = None if everywhere else torch.tensor([1, 4, 9, 14])
+    targets_N = torch.arange(15 if everywhere else 4)
+    result = []
     for many in (0, 10**9):
         monkeypatch.setattr(transformer, "MANY", many)
-        loss, auxiliary = model.losses(inputs_BT, asked_N, due_N)
-        slopes = torch.autograd.grad(loss + auxiliary, list(model.parameters()))
-        found.append((loss.detach(), *slopes))
-    for ours, theirs in zip(*found, strict=True):
+        loss, auxiliary = model.losses(inputs_BT, positions_N, targets_N)
+        grads = torch.autograd.grad(loss + auxiliary, list(model.parameters()))
+        result.append((loss.detach(), *grads))
+    for ours, theirs in zip(*result, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
-    by_hand = functional.cross_entropy(model(inputs_BT, asked_N).logits_NV, due_N)
-    torch.testing.assert_close(found[0][0], by_hand.detach(), rtol=1e-12, atol=1e-12)
+    by_hand = functional.cross_entropy(model(inputs_BT, positions_N).logits_NV, targets_N)
+    torch.testing.assert_close(result[0][0], by_hand.detach(), rtol=1e-12, atol=1e-12)

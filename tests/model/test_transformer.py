@@ -12,10 +12,10 @@ from torch.nn import functional
 from attnlab.attention import ATTENTIONS, Attention
 from attnlab.attention.dape import Dape
 from attnlab.attention.softmax import Softmax
-from attnlab.errors import BadValue, UnknownName
+from attnlab.errors import InvalidValueError, UnknownNameError
 from attnlab.model.transformer import Block, Transformer, build
 from attnlab.specs import ModelSpec, Modifiers, Part
-from attnlab.tensors import Context, Heads, Site
+from attnlab.tensors import QKV, LayerContext, LayerInputs
 from tests.builders import VOCABULARY, everywhere, model_of, noise, tokens
 
 Norm = Literal["pre", "post", "none"]
@@ -32,9 +32,9 @@ def test_logits_are_those_of_the_full_projection_where_asked(norm: Norm, tie: bo
     model, inputs_BT = model_of(norm=norm, tie=tie), tokens(3, 7)
     full = model(inputs_BT, everywhere(inputs_BT)).logits_NV
     assert full.shape == (21, VOCABULARY)
-    for asked in ([0], [20], [3, 11, 19], [19, 3, 3]):
-        said = model(inputs_BT, torch.tensor(asked)).logits_NV
-        torch.testing.assert_close(said, full[asked], rtol=1e-12, atol=1e-12)
+    for requested in ([0], [20], [3, 11, 19], [19, 3, 3]):
+        value = model(inputs_BT, torch.tensor(requested)).logits_NV
+        torch.testing.assert_close(value, full[requested], rtol=1e-12, atol=1e-12)
     assert model(inputs_BT, torch.tensor([], dtype=torch.int64)).logits_NV.shape == (0, VOCABULARY)
 
 
@@ -60,17 +60,17 @@ def test_a_block_is_wired_as_the_spec_says(norm: Norm, skip: bool, mlp: float) -
     for branch in ["attention", "mlp"][: 2 if mlp else 1]:
         read = normed(expected) if norm == "pre" else expected
         if branch == "attention":
-            written = block.attention(read, model.position, Context()).stream_BTD
+            written = block.attention(read, model.position, LayerInputs()).output_BTD
         else:
             assert block.mlp is not None
-            rise, fall = block.mlp.rise.weight, block.mlp.fall.weight
+            rise, fall = block.mlp.up_proj.weight, block.mlp.down_proj.weight
             assert rise.shape == (int(8 * mlp), 8)
             written = functional.gelu(read @ rise.mT) @ fall.mT
         total = expected + written if skip else written
         expected = normed(total) if norm == "post" else total
-    out, _ = block(x_BTD, model.position, Context(), False)
+    out, _ = block(x_BTD, model.position, LayerInputs(), False)
     torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
-    few, _ = block(x_BTD, model.position, Context(asked=torch.tensor([3, 8, 3])), False)
+    few, _ = block(x_BTD, model.position, LayerInputs(query_positions=torch.tensor([3, 8, 3])), False)
     torch.testing.assert_close(few, expected.flatten(0, 1)[[3, 8, 3]], rtol=1e-12, atol=1e-12)
     assert next(scale, None) is None
     assert (block.mlp is None) == (mlp == 0)
@@ -90,7 +90,7 @@ def test_a_scale_makes_linear_maps_larger_and_nothing_else() -> None:
 def test_the_head_reads_the_last_stream(norm: Norm, tie: bool) -> None:
     model, inputs_BT = model_of(norm=norm, tie=tie), tokens(2, 5)
     answer = model(inputs_BT, everywhere(inputs_BT), trace=True)
-    last = answer.trace[0].stream_BTD[-1].flatten(0, 1)
+    last = answer.trace[0].residual_BTD[-1].flatten(0, 1)
     if norm == "pre":
         last = functional.layer_norm(last, (8,))
     if tie:
@@ -103,17 +103,17 @@ def test_the_head_reads_the_last_stream(norm: Norm, tie: bool) -> None:
 
 
 def test_past_the_last_mixing_only_what_is_asked_goes_on() -> None:
-    model, inputs_BT, asked_N = model_of(mlp=1.0), tokens(3, 7), torch.tensor([2, 20])
+    model, inputs_BT, positions_N = model_of(mlp=1.0), tokens(3, 7), torch.tensor([2, 20])
     seen: list[int] = []
     for block in blocks(model):
         assert block.mlp is not None
         block.mlp.register_forward_pre_hook(lambda _, given: seen.append(given[0].numel() // 8))
-    slopes = []
+    grads = []
     for trace in (False, True):  # a trace shows the whole stream, which is what the answer is held to
-        nats = functional.cross_entropy(model(inputs_BT, asked_N, trace).logits_NV, torch.tensor([4, 5]))
-        slopes.append(torch.autograd.grad(nats, list(model.parameters())))
+        nats = functional.cross_entropy(model(inputs_BT, positions_N, trace).logits_NV, torch.tensor([4, 5]))
+        grads.append(torch.autograd.grad(nats, list(model.parameters())))
     assert seen == [21, 2, 21, 21]
-    torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(grads[0], grads[1], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -127,16 +127,16 @@ def test_past_the_last_mixing_only_what_is_asked_goes_on() -> None:
 )
 def test_as_many_questions_in_each_row_are_those_of_the_whole(name: str, position: str) -> None:
     model, inputs_BT = model_of(Part(name=name), Part(name=position)), tokens(2, 13)
-    places_BP, due_N = torch.tensor([[0, 12], [13 + 5, 13 + 3]]), torch.tensor([1, 2, 3, 4])
+    places_BP, targets_N = torch.tensor([[0, 12], [13 + 5, 13 + 3]]), torch.tensor([1, 2, 3, 4])
     learned = [weight for weight in model.parameters() if weight.requires_grad]
-    found = []
-    for asked in (places_BP, places_BP.flatten()):
-        logits_NV = model(inputs_BT, asked).logits_NV
-        nats = functional.cross_entropy(logits_NV, due_N)
-        found.append([logits_NV, *torch.autograd.grad(nats, learned, allow_unused=True, materialize_grads=True)])
+    result = []
+    for positions in (places_BP, places_BP.flatten()):
+        logits_NV = model(inputs_BT, positions).logits_NV
+        nats = functional.cross_entropy(logits_NV, targets_N)
+        result.append([logits_NV, *torch.autograd.grad(nats, learned, allow_unused=True, materialize_grads=True)])
         with torch.no_grad():
-            torch.testing.assert_close(model(inputs_BT, asked).logits_NV, logits_NV, rtol=1e-11, atol=1e-11)
-    for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(model(inputs_BT, positions).logits_NV, logits_NV, rtol=1e-11, atol=1e-11)
+    for one, other in zip(*result, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
@@ -144,16 +144,16 @@ def test_as_many_questions_in_each_row_are_those_of_the_whole(name: str, positio
 def test_a_gate_reads_the_tokens_that_are_asked(gate: Literal["head", "element"]) -> None:
     model, inputs_BT = model_of(modifiers=Modifiers(gate=gate)), tokens(2, 13)
     places_BP = torch.tensor([[0, 12], [13 + 5, 13 + 3]])
-    found = [model(inputs_BT, asked).logits_NV for asked in (places_BP, places_BP.flatten())]
-    torch.testing.assert_close(found[0], found[1], rtol=1e-11, atol=1e-11)
+    result = [model(inputs_BT, positions).logits_NV for positions in (places_BP, places_BP.flatten())]
+    torch.testing.assert_close(result[0], result[1], rtol=1e-11, atol=1e-11)
 
 
 def test_as_many_questions_as_tokens_keep_their_order() -> None:
     model, inputs_BT = model_of(), tokens(2, 3)
     places_BP = torch.tensor([[2, 0, 1], [3, 5, 4]])
     for trace in (False, True):
-        said = model(inputs_BT, places_BP, trace).logits_NV
-        torch.testing.assert_close(said, model(inputs_BT, places_BP.flatten()).logits_NV, rtol=1e-11, atol=1e-11)
+        value = model(inputs_BT, places_BP, trace).logits_NV
+        torch.testing.assert_close(value, model(inputs_BT, places_BP.flatten()).logits_NV, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", ["softmax", "expressive", "dape", "gpam"])
@@ -164,18 +164,18 @@ def test_tracing_shows_the_inside_and_changes_nothing(name: str, position: str) 
     assert plain.trace == ()
     assert torch.equal(plain.logits_NV, traced.logits_NV)
     (trace,) = traced.trace
-    assert [tuple(stream.shape) for stream in trace.stream_BTD] == [(2, 5, 8)] * 3
+    assert [tuple(stream.shape) for stream in trace.residual_BTD] == [(2, 5, 8)] * 3
     embedded = functional.embedding(inputs_BT, model.embedding_VD)
-    assert torch.equal(trace.stream_BTD[0], model.position.embed(embedded))
+    assert torch.equal(trace.residual_BTD[0], model.position.embed(embedded))
     assert len(trace.weights_BHTS) == len(trace.scores_BHTS) == 2
     for layer, block in enumerate(blocks(model)):
         ((weights,), (scores,)) = trace.weights_BHTS[layer], trace.scores_BHTS[layer]
         assert tuple(weights.shape) == (2, 2, 5, 5)
         assert tuple(scores.shape[-2:]) == (5, 5)
-        read = block.before(trace.stream_BTD[layer], 0)
-        heads = block.attention.prepare(read, model.position, Context())
-        torch.testing.assert_close(weights, block.attention.weights(heads, model.position), rtol=1e-12, atol=1e-12)
-        torch.testing.assert_close(scores, block.attention.scores(heads, model.position), rtol=1e-12, atol=1e-12)
+        read = block.before(trace.residual_BTD[layer], 0)
+        qkv = block.attention.prepare(read, model.position, LayerInputs())
+        torch.testing.assert_close(weights, block.attention.weights(qkv, model.position), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(scores, block.attention.scores(qkv, model.position), rtol=1e-12, atol=1e-12)
 
 
 def test_softmax_of_the_traced_scores_is_the_traced_matrix() -> None:
@@ -224,17 +224,17 @@ def test_fixed_numbers_do_not_count() -> None:
 
 
 def test_a_width_that_does_not_divide_into_the_heads_is_refused() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         model_of(width=10, heads=4)
     assert str(caught.value) == (
-        "model.heads\n  A width of 10 does not divide into 4 heads.\n  Heads that divide it: 1, 2, 5, 10."
+        "model.heads\n  A width of 10 does not divide into 4 heads.\n  QKV that divide it: 1, 2, 5, 10."
     )
 
 
 def test_parts_that_do_not_exist_are_refused() -> None:
-    with pytest.raises(UnknownName, match="There is no attention 'sofmax'; did you mean 'softmax'"):
+    with pytest.raises(UnknownNameError, match="There is no attention 'sofmax'; did you mean 'softmax'"):
         model_of(Part(name="sofmax"))
-    with pytest.raises(UnknownName, match="There is no position 'alibbi'; did you mean 'alibi'"):
+    with pytest.raises(UnknownNameError, match="There is no position 'alibbi'; did you mean 'alibi'"):
         model_of(position=Part(name="alibbi"))
 
 
@@ -250,8 +250,8 @@ def test_weights_are_a_function_of_the_seed_alone() -> None:
 def test_logits_start_at_unit_scale() -> None:
     inputs_BT = tokens(8, 16)
     for norm in ("pre", "post"):
-        said = model_of(width=64, norm=norm)(inputs_BT, everywhere(inputs_BT)).logits_NV
-        assert 0.8 < said.std().item() < 1.2
+        value = model_of(width=64, norm=norm)(inputs_BT, everywhere(inputs_BT)).logits_NV
+        assert 0.8 < value.std().item() < 1.2
 
 
 @pytest.fixture
@@ -262,12 +262,12 @@ def visitor() -> str:
     class Visitor(Attention):
         """Softmax with a gate."""
 
-        def __init__(self, site: Site) -> None:
-            super().__init__(site)
-            self.gate = nn.Linear(site.width, site.width)
+        def __init__(self, context: LayerContext) -> None:
+            super().__init__(context)
+            self.gate = nn.Linear(context.width, context.width)
 
-        def finish(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
-            return super().finish(mixed_BHTC, x_BTD) * self.gate(x_BTD).sigmoid()
+        def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
+            return super().output(mixed_BHTC, x_BTD) * self.gate(x_BTD).sigmoid()
 
     return "visitor"
 
@@ -286,7 +286,7 @@ def test_a_users_own_layers_are_seeded_and_the_global_generator_is_left_alone(vi
 
 def test_the_generator_is_left_alone_even_where_building_fails() -> None:
     before = torch.random.get_rng_state()
-    with pytest.raises(BadValue):
+    with pytest.raises(InvalidValueError):
         model_of(width=10, heads=4)
     assert torch.equal(torch.random.get_rng_state(), before)
 
@@ -299,14 +299,14 @@ def remembering() -> str:
     class Remembering(Attention):
         """Values of the first layer heard again."""
 
-        def project(self, x_BTD: Tensor, context: Context) -> Heads:
-            heads = super().project(x_BTD, context)
-            if not context.first:
-                return heads
-            return heads._replace(values_BHSC=heads.values_BHSC + context.first[0].values_BHSC)
+        def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
+            qkv = super().project(x_BTD, layer_inputs)
+            if not layer_inputs.first_layer:
+                return qkv
+            return qkv._replace(values_BHSC=qkv.values_BHSC + layer_inputs.first_layer[0].values_BHSC)
 
-        def auxiliary(self, heads: Heads, position: Any) -> Tensor:
-            return heads.values_BHSC.square().mean() + self.layer
+        def auxiliary(self, qkv: QKV, position: Any) -> Tensor:
+            return qkv.values_BHSC.square().mean() + self.layer
 
     return "remembering"
 
@@ -314,15 +314,15 @@ def remembering() -> str:
 def test_every_layer_sees_the_first_ones_heads_and_the_prices_add_up(remembering: str) -> None:
     model, inputs_BT = model_of(Part(name=remembering), layers=3), tokens(1, 4)
     answer = model(inputs_BT, everywhere(inputs_BT), trace=True)
-    streams = answer.trace[0].stream_BTD
-    first: tuple[Heads, ...] = ()
+    streams = answer.trace[0].residual_BTD
+    first: tuple[QKV, ...] = ()
     total = torch.zeros((), dtype=torch.float64)
     for layer, block in enumerate(blocks(model)):
-        out, mixed = block(streams[layer], model.position, Context(first), False)
+        out, mixed = block(streams[layer], model.position, LayerInputs(first), False)
         torch.testing.assert_close(out, streams[layer + 1], rtol=1e-12, atol=1e-12)
         own = block.attention.split(block.attention.value(block.before(streams[layer], 0)))
         expected = own + first[0].values_BHSC if first else own
-        torch.testing.assert_close(mixed.heads.values_BHSC, expected, rtol=1e-12, atol=1e-12)
-        first = first or (mixed.heads,)
+        torch.testing.assert_close(mixed.qkv.values_BHSC, expected, rtol=1e-12, atol=1e-12)
+        first = first or (mixed.qkv,)
         total = total + expected.square().mean() + layer
     torch.testing.assert_close(answer.auxiliary, total, rtol=1e-12, atol=1e-12)

@@ -6,24 +6,24 @@ import torch
 from torch import Tensor
 
 from attnlab.position import Position
-from attnlab.tensors import Heads
+from attnlab.tensors import QKV
 from tests.builders import noise
 
 
-def heads_of(length: int = 9, *, batch: int = 2, heads: int = 2, channels: int = 4) -> Heads:
+def heads_of(length: int = 9, *, batch: int = 2, heads: int = 2, channels: int = 4) -> QKV:
     """Random queries, keys and values."""
     queries, keys, values = (noise(batch, heads, length, channels, seed=seed) for seed in range(3))
-    return Heads(queries, keys, values)
+    return QKV(queries, keys, values)
 
 
-def scores_of(heads: Heads) -> Tensor:
+def scores_of(qkv: QKV) -> Tensor:
     """Scaled dot products."""
-    return heads.queries_BHTC @ heads.keys_BHSC.mT / heads.queries_BHTC.shape[-1] ** 0.5
+    return qkv.queries_BHTC @ qkv.keys_BHSC.mT / qkv.queries_BHTC.shape[-1] ** 0.5
 
 
-def bias_of(position: Position, heads: Heads, layer: int = 0) -> Tensor:
+def bias_of(position: Position, qkv: QKV, layer: int = 0) -> Tensor:
     """The bias on the scaled dot products."""
-    bias = position.bias(scores_of(heads), heads, layer)
+    bias = position.bias(scores_of(qkv), qkv, layer)
     assert bias is not None
     return bias
 
@@ -36,6 +36,6 @@ def awake(position: Position) -> Position:
     return position
 
 
-def chunked(position: Position, heads: Heads, start: int) -> Tensor:
+def chunked(position: Position, qkv: QKV, start: int) -> Tensor:
     """The bias of the rows from ``start`` alone."""
-    return bias_of(position, heads._replace(queries_BHTC=heads.queries_BHTC[..., start:, :], start=start))
+    return bias_of(position, qkv._replace(queries_BHTC=qkv.queries_BHTC[..., start:, :], start=start))

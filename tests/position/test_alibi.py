@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position.alibi import slopes
-from attnlab.tensors import Heads
+from attnlab.tensors import QKV
 from tests.builders import noise, position_of
 
 
@@ -24,37 +24,37 @@ from tests.builders import noise, position_of
 )
 def test_slopes_are_those_of_the_paper(heads: int, expected: list[float]) -> None:
     assert slopes(heads) == pytest.approx(expected, rel=1e-12)
-    kept = position_of("alibi", width=2 * heads, heads=heads).get_buffer("slope_H")
-    assert kept.tolist() == pytest.approx(expected, rel=1e-7)
+    saved = position_of("alibi", width=2 * heads, heads=heads).get_buffer("slope_H")
+    assert saved.tolist() == pytest.approx(expected, rel=1e-7)
 
 
 def test_the_last_slopes_of_twelve_heads_as_they_are_printed() -> None:
-    assert [round(slope, 4) for slope in slopes(12)[8:]] == [0.7071, 0.3536, 0.1768, 0.0884]
+    assert [round(grad, 4) for grad in slopes(12)[8:]] == [0.7071, 0.3536, 0.1768, 0.0884]
 
 
 def test_the_penalty_is_slope_times_distance() -> None:
     position, scores = position_of("alibi").double(), torch.zeros(1, 2, 5, 5, dtype=torch.float64)
-    heads = Heads(scores, scores, scores)
-    bias = position.bias(scores, heads, 0)
+    qkv = QKV(scores, scores, scores)
+    bias = position.bias(scores, qkv, 0)
     assert bias is not None
-    for head, slope in enumerate((0.0625, 0.00390625)):
+    for head, grad in enumerate((0.0625, 0.00390625)):
         for i in range(5):
             for j in range(i + 1):
-                assert bias[head, i, j].item() == -slope * (i - j)
+                assert bias[head, i, j].item() == -grad * (i - j)
 
 
 def test_a_chunk_of_queries_is_told_where_it_starts() -> None:
     position, x = position_of("alibi"), torch.zeros(1, 2, 6, 6)
-    whole = position.bias(x, Heads(x, x, x), 0)
-    chunk = position.bias(x[..., 4:, :], Heads(x[..., 4:, :], x, x, start=4), 0)
+    whole = position.bias(x, QKV(x, x, x), 0)
+    chunk = position.bias(x[..., 4:, :], QKV(x[..., 4:, :], x, x, start=4), 0)
     assert whole is not None
     assert chunk is not None
     assert torch.equal(chunk, whole[..., 4:, :])
 
 
 def test_the_last_slope_is_an_option() -> None:
-    kept = position_of("alibi", {"octaves": 2.0}, heads=4).get_buffer("slope_H")
-    assert kept.tolist() == pytest.approx([2**-0.5, 2**-1.0, 2**-1.5, 2**-2.0])
+    saved = position_of("alibi", {"octaves": 2.0}, heads=4).get_buffer("slope_H")
+    assert saved.tolist() == pytest.approx([2**-0.5, 2**-1.0, 2**-1.5, 2**-2.0])
 
 
 def test_it_learns_nothing_and_touches_neither_stream_nor_heads() -> None:
@@ -66,6 +66,6 @@ def test_it_learns_nothing_and_touches_neither_stream_nor_heads() -> None:
 
 
 def test_no_octaves_are_refused() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         position_of("alibi", {"octaves": 0.0})
     assert str(caught.value) == "  Option 'octaves' cannot be 0.0.\n  Input should be greater than 0. Default: 8.0."

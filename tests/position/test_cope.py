@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.tensors import Heads
+from attnlab.tensors import QKV
 from tests.builders import noise, position_of
 from tests.position.biases import awake, bias_of, chunked, heads_of, scores_of
 
@@ -16,67 +16,67 @@ from tests.position.biases import awake, bias_of, chunked, heads_of, scores_of
 @pytest.mark.parametrize("count", [64, 4])
 @torch.no_grad()
 def test_the_bias_is_the_formula(count: int) -> None:
-    position, heads = awake(position_of("cope", {"count": count}).double()), heads_of()
-    scores, bias, place = scores_of(heads), bias_of(position, heads), position.get_parameter("place_LNC")[0].detach()
+    position, qkv = awake(position_of("cope", {"count": count}).double()), heads_of()
+    scores, bias, positions = scores_of(qkv), bias_of(position, qkv), position.get_parameter("place_LNC")[0].detach()
     for b in range(2):
         for h in range(2):
             for i in range(9):
-                said = [float(heads.queries_BHTC[b, h, i] @ place[t]) for t in range(count)]
+                words = [float(qkv.queries_BHTC[b, h, i] @ positions[t]) for t in range(count)]
                 for j in range(i + 1):
                     gates = [1 / (1 + math.exp(-float(scores[b, h, i, k]))) for k in range(j, i + 1)]
                     p = min(sum(gates), count - 1)
                     low, high = math.floor(p), math.ceil(p)
-                    expected = (p - low) * said[high] + (1 - (p - low)) * said[low]
+                    expected = (p - low) * words[high] + (1 - (p - low)) * words[low]
                     assert float(bias[b, h, i, j]) == pytest.approx(expected, abs=1e-11)
 
 
 def test_a_token_counts_itself() -> None:
-    position, heads = position_of("cope").double(), heads_of(1)
+    position, qkv = position_of("cope").double(), heads_of(1)
     place = position.get_parameter("place_LNC")
     with torch.no_grad():
         place[0, 1] = 1.0
-    gate = scores_of(heads).sigmoid()
-    torch.testing.assert_close(bias_of(position, heads), gate * heads.queries_BHTC.sum(-1, keepdim=True))
+    gate = scores_of(qkv).sigmoid()
+    torch.testing.assert_close(bias_of(position, qkv), gate * qkv.queries_BHTC.sum(-1, keepdim=True))
 
 
 def test_it_starts_at_nothing_and_learns_from_there() -> None:
-    position, heads = position_of("cope").double(), heads_of()
-    assert not bias_of(position, heads).any()
-    (bias_of(position, heads) * noise(9, 9)).sum().backward()
-    slope = position.get_parameter("place_LNC").grad
-    assert slope is not None
-    assert slope[0, :4].any(-1).all()
-    assert not slope[0, 10:].any()
+    position, qkv = position_of("cope").double(), heads_of()
+    assert not bias_of(position, qkv).any()
+    (bias_of(position, qkv) * noise(9, 9)).sum().backward()
+    grad = position.get_parameter("place_LNC").grad
+    assert grad is not None
+    assert grad[0, :4].any(-1).all()
+    assert not grad[0, 10:].any()
 
 
 def test_the_gates_learn() -> None:
-    position, heads = awake(position_of("cope").double()), heads_of()
-    scores = scores_of(heads).requires_grad_()
+    position, qkv = awake(position_of("cope").double()), heads_of()
+    scores = scores_of(qkv).requires_grad_()
 
     def bias(scores: Tensor) -> Tensor:
-        found = position.bias(scores, heads, 0)
-        assert found is not None
-        return found
+        result = position.bias(scores, qkv, 0)
+        assert result is not None
+        return result
 
     assert torch.autograd.gradcheck(bias, (scores,))
 
 
 def test_rows_and_prefixes_are_part_of_the_whole() -> None:
-    position, heads = awake(position_of("cope").double()), heads_of()
-    whole = bias_of(position, heads)
-    torch.testing.assert_close(chunked(position, heads, 4), whole[..., 4:, :], rtol=1e-13, atol=1e-13)
-    queries, keys, values = (tensor[..., :5, :] for tensor in heads[:3])
-    prefix = bias_of(position, Heads(queries, keys, values))
+    position, qkv = awake(position_of("cope").double()), heads_of()
+    whole = bias_of(position, qkv)
+    torch.testing.assert_close(chunked(position, qkv, 4), whole[..., 4:, :], rtol=1e-13, atol=1e-13)
+    queries, keys, values = (tensor[..., :5, :] for tensor in qkv[:3])
+    prefix = bias_of(position, QKV(queries, keys, values))
     torch.testing.assert_close(prefix, whole[..., :5, :5], rtol=1e-13, atol=1e-13)
 
 
 def test_branches_and_other_widths_fit_the_scores() -> None:
     position = awake(position_of("cope").double())
     queries, keys = noise(2, 3, 1, 2, 9, 4), noise(2, 1, 5, 2, 9, 4, seed=1)
-    heads = Heads(queries, keys, keys)
-    bias = bias_of(position, heads)
+    qkv = QKV(queries, keys, keys)
+    bias = bias_of(position, qkv)
     assert bias.shape == (2, 3, 5, 2, 9, 9)
-    one = Heads(queries[:, 1, 0], keys[:, 0, 3], keys[:, 0, 3])
+    one = QKV(queries[:, 1, 0], keys[:, 0, 3], keys[:, 0, 3])
     torch.testing.assert_close(bias[:, 1, 3], bias_of(position, one), rtol=1e-12, atol=1e-12)
     for channels in (3, 7):
         assert bias_of(position, heads_of(channels=channels)).any()

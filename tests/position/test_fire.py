@@ -28,8 +28,8 @@ def expected(position: Position, i: int, j: int, threshold: float) -> list[float
 @pytest.mark.parametrize("threshold", [3.0, 512.0])
 @torch.no_grad()
 def test_the_bias_is_the_formula(threshold: float) -> None:
-    position, heads = awake(position_of("fire", {"threshold": threshold}).double()), heads_of()
-    bias = bias_of(position, heads)
+    position, qkv = awake(position_of("fire", {"threshold": threshold}).double()), heads_of()
+    bias = bias_of(position, qkv)
     assert bias.shape == (2, 9, 9)
     for i in range(9):
         for j in range(i + 1):
@@ -37,8 +37,8 @@ def test_the_bias_is_the_formula(threshold: float) -> None:
 
 
 def test_a_chunk_of_queries_is_told_where_it_starts() -> None:
-    position, heads = awake(position_of("fire", {"threshold": 2.0}).double()), heads_of()
-    torch.testing.assert_close(chunked(position, heads, 5), bias_of(position, heads)[:, 5:], rtol=1e-13, atol=1e-13)
+    position, qkv = awake(position_of("fire", {"threshold": 2.0}).double()), heads_of()
+    torch.testing.assert_close(chunked(position, qkv, 5), bias_of(position, qkv)[:, 5:], rtol=1e-13, atol=1e-13)
 
 
 def test_shares_lie_between_zero_and_one_at_every_length() -> None:
@@ -70,8 +70,8 @@ def test_it_starts_as_pytorchs_linear_layers_do() -> None:
 def test_each_layer_has_its_own_and_all_of_it_learns() -> None:
     position = model_of(position=Part(name="fire"), layers=3).position
     assert sum(weight.numel() for weight in position.parameters()) == 3 * (32 + 32 + 2 * 32 + 2 + 2)
-    heads = heads_of()
-    assert not torch.equal(bias_of(position, heads, 0), bias_of(position, heads, 2))
-    (bias_of(position, heads, 1) * noise(9, 9)).sum().backward()
+    qkv = heads_of()
+    assert not torch.equal(bias_of(position, qkv, 0), bias_of(position, qkv, 2))
+    (bias_of(position, qkv, 1) * noise(9, 9)).sum().backward()
     felt = {name for name, weight in position.named_parameters() if weight.grad is not None and weight.grad.any()}
     assert felt == {name for name, _ in position.named_parameters() if name.startswith("curves.1.")}

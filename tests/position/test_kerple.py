@@ -27,16 +27,16 @@ def told(kind: str, layer: int, heads: int = 2) -> tuple[list[float], list[float
 @pytest.mark.parametrize("kind", ["log", "power"])
 @torch.no_grad()
 def test_the_penalty_is_the_formula(kind: str) -> None:
-    position, heads = awake(position_of("kerple", {"kind": kind}).double()), heads_of()
+    position, qkv = awake(position_of("kerple", {"kind": kind}).double()), heads_of()
     p, a = told(kind, 0)
-    bias = bias_of(position, heads)
+    bias = bias_of(position, qkv)
     for head in range(2):
         for i in range(9):
             for j in range(i + 1):
                 log = -p[head] * math.log(1 + a[head] * (i - j))
                 power = -a[head] * (i - j) ** p[head]
                 assert float(bias[head, i, j]) == pytest.approx(log if kind == "log" else power, rel=1e-12)
-    assert torch.equal(chunked(position, heads, 4), bias[:, 4:])
+    assert torch.equal(chunked(position, qkv, 4), bias[:, 4:])
 
 
 @pytest.mark.parametrize("kind", ["log", "power"])
@@ -65,13 +65,13 @@ def test_each_layer_has_vectors_of_its_own() -> None:
     model = model_of(position=Part(name="kerple"), layers=3)
     shapes = {name: tuple(weight.shape) for name, weight in model.position.named_parameters()}
     assert shapes == {f"{name}_LH.{layer}": (2,) for name in "pa" for layer in range(3)}
-    heads = heads_of()
-    assert not torch.equal(bias_of(model.position, heads, 0), bias_of(model.position, heads, 2))
+    qkv = heads_of()
+    assert not torch.equal(bias_of(model.position, qkv, 0), bias_of(model.position, qkv, 2))
 
 
 def test_it_is_drawn_from_the_site_alone() -> None:
     before = torch.get_rng_state()
-    kind = POSITIONS.entry("kerple").kind
+    kind = POSITIONS.entry("kerple").cls
     one, two = (kind(site(seed=3)).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert torch.equal(torch.get_rng_state(), before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from tests.builders import noise, position_of
 
 
@@ -24,7 +24,7 @@ def test_vectors_start_at_the_scale_of_the_embedding() -> None:
 def test_a_longer_sequence_is_refused() -> None:
     position = position_of("learned", length=6)
     assert position.embed(torch.zeros(1, 6, 8)).shape == (1, 6, 8)
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         position.embed(torch.zeros(1, 7, 8))
     assert str(caught.value) == (
         "  Learned positions end at 6 tokens; the sequence has 7.\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from attnlab.specs import Part
-from attnlab.tensors import Heads
+from attnlab.tensors import QKV
 from tests.builders import model_of, noise, position_of, tokens
 
 
@@ -14,7 +14,7 @@ def test_it_says_nothing() -> None:
     assert list(position.parameters()) == []
     assert position.embed(x) is x
     assert position.rotate(x, 3) is x
-    assert position.bias(x, Heads(x, x, x), 0) is None
+    assert position.bias(x, QKV(x, x, x), 0) is None
     assert not position.biases
 
 
@@ -22,5 +22,5 @@ def test_one_layer_without_position_hears_a_set() -> None:
     model, inputs_BT = model_of(position=Part(name="none"), layers=1), tokens(1, 7)
     shuffled_BT = inputs_BT[:, [3, 1, 5, 0, 4, 2, 6]]
     assert not torch.equal(inputs_BT, shuffled_BT)
-    said = [model(one, torch.tensor([6])).logits_NV for one in (inputs_BT, shuffled_BT)]
-    torch.testing.assert_close(said[0], said[1], rtol=1e-12, atol=1e-12)
+    value = [model(one, torch.tensor([6])).logits_NV for one in (inputs_BT, shuffled_BT)]
+    torch.testing.assert_close(value[0], value[1], rtol=1e-12, atol=1e-12)

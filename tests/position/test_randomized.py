@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.func import functional_call, stack_module_state, vmap
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position.ops.sampling import scramble
 from attnlab.position.randomized import Randomized
 from tests.builders import noise, position_of
@@ -65,9 +65,9 @@ def test_the_scramble_is_murmurs_and_has_no_ties() -> None:
 def test_the_base_stands_at_the_places() -> None:
     x = noise(2, 2, 9, 4)
     rotated = built(SHORT).double()
-    place = rotated.places(9)
-    whole = position_of("rotary").double().rotate(noise(1).expand(2, 2, 40, 4).clone().index_copy(2, place, x))
-    torch.testing.assert_close(rotated.rotate(x), whole[:, :, place], rtol=1e-12, atol=1e-12)
+    positions = rotated.places(9)
+    whole = position_of("rotary").double().rotate(noise(1).expand(2, 2, 40, 4).clone().index_copy(2, positions, x))
+    torch.testing.assert_close(rotated.rotate(x), whole[:, :, positions], rtol=1e-12, atol=1e-12)
     assert rotated.embed(x) is x
     torch.testing.assert_close(rotated.rotate(x[..., 4:, :], 4), rotated.rotate(x)[..., 4:, :], rtol=0, atol=0)
 
@@ -89,7 +89,7 @@ def test_each_lane_draws_its_own() -> None:
     weights, keys = stack_module_state(models)
 
     def rotate(own: dict[str, torch.Tensor], key: dict[str, torch.Tensor]) -> torch.Tensor:
-        return functional_call(Turned(models[0]), ({f"position.{name}": held for name, held in key.items()},), (x,))
+        return functional_call(Turned(models[0]), ({f"position.{name}": stored for name, stored in key.items()},), (x,))
 
     assert weights == {}
     for draw in (0, 1):
@@ -118,12 +118,12 @@ def test_torchs_own_generator_is_left_alone() -> None:
 
 
 def test_a_range_shorter_than_the_sequences_is_refused() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         built({"range": 15}, length=16)
     assert str(caught.value) == (
         "  16 tokens do not fit into a range of 15 places.\n  Use a range of at least 16, better several times that."
     )
-    with pytest.raises(BadValue, match="even number of channels per head, not 3"):
+    with pytest.raises(InvalidValueError, match="even number of channels per head, not 3"):
         built(width=9, heads=3)
-    with pytest.raises(BadValue, match="need an even width, not 9"):
+    with pytest.raises(InvalidValueError, match="need an even width, not 9"):
         built({"base": "sinusoidal"}, width=9, heads=3)

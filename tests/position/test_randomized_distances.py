@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position import POSITIONS, Position
 from attnlab.position.randomized_distances import RandomizedAlibi, RandomizedXl
 from attnlab.specs import Part
-from attnlab.tensors import Heads
+from attnlab.tensors import QKV
 from tests.builders import model_of, position_of
 from tests.position.biases import awake, bias_of, chunked, heads_of
 
@@ -34,20 +34,20 @@ def drawn(position: RandomizedAlibi | RandomizedXl, tokens: int) -> list[int]:
 
 
 def test_alibis_penalty_is_slope_times_the_drawn_distance() -> None:
-    position, heads = built("alibi"), heads_of()
+    position, qkv = built("alibi"), heads_of()
     position.draw = 3
-    bias, far = bias_of(position, heads), drawn(position, 9)
-    for head, slope in enumerate((0.0625, 0.00390625)):
+    bias, far = bias_of(position, qkv), drawn(position, 9)
+    for head, grad in enumerate((0.0625, 0.00390625)):
         for i in range(9):
             for j in range(i + 1):
-                assert bias[head, i, j].item() == -slope * far[i - j]
+                assert bias[head, i, j].item() == -grad * far[i - j]
 
 
 @torch.no_grad()
 def test_xl_hears_the_waves_of_the_drawn_distance() -> None:
-    position, heads = built("xl"), heads_of()
+    position, qkv = built("xl"), heads_of()
     position.draw = 3
-    bias, far = bias_of(position, heads), drawn(position, 9)
+    bias, far = bias_of(position, qkv), drawn(position, 9)
     u, v = (position.get_parameter(f"{name}_LD.0").view(2, 4) for name in ("content", "place"))
     projection = position.get_parameter("wave_LDD.0")
     for h in range(2):
@@ -55,9 +55,9 @@ def test_xl_hears_the_waves_of_the_drawn_distance() -> None:
             for j in range(i + 1):
                 turns = [far[i - j] * 10_000 ** (-2 * m / 8) for m in range(4)]
                 wave = torch.tensor([*map(math.sin, turns), *map(math.cos, turns)], dtype=torch.float64)
-                place = (projection @ wave).view(2, 4)[h]
-                query, key = heads.queries_BHTC[1, h, i], heads.keys_BHSC[1, h, j]
-                expected = (u[h] @ key + (query + v[h]) @ place) / 2
+                positions = (projection @ wave).view(2, 4)[h]
+                query, key = qkv.queries_BHTC[1, h, i], qkv.keys_BHSC[1, h, j]
+                expected = (u[h] @ key + (query + v[h]) @ positions) / 2
                 assert float(bias[1, h, i, j]) == pytest.approx(float(expected), abs=1e-11)
 
 
@@ -78,17 +78,17 @@ def test_distances_start_at_zero_and_are_sorted_distinct_and_below_the_range() -
 @KINDS
 def test_where_all_distances_are_drawn_it_is_its_base(name: str) -> None:
     position, plain = built(name, {"range": 16}), awake(position_of(name).double())
-    heads = heads_of(16)
-    torch.testing.assert_close(bias_of(position, heads), bias_of(plain, heads), rtol=1e-12, atol=1e-12)
+    qkv = heads_of(16)
+    torch.testing.assert_close(bias_of(position, qkv), bias_of(plain, qkv), rtol=1e-12, atol=1e-12)
 
 
 @KINDS
 def test_a_chunk_of_queries_hears_the_sample_of_the_whole(name: str) -> None:
-    position, heads = built(name), heads_of()
-    whole = bias_of(position, heads)
-    torch.testing.assert_close(chunked(position, heads, 5), whole[..., 5:, :], rtol=1e-12, atol=1e-12)
+    position, qkv = built(name), heads_of()
+    whole = bias_of(position, qkv)
+    torch.testing.assert_close(chunked(position, qkv, 5), whole[..., 5:, :], rtol=1e-12, atol=1e-12)
     position.draw = 1
-    assert not torch.equal(bias_of(position, heads), whole)
+    assert not torch.equal(bias_of(position, qkv), whole)
 
 
 @KINDS
@@ -104,35 +104,35 @@ class Biased(torch.nn.Module):
         super().__init__()
         self.position = position
 
-    def forward(self, heads: Heads) -> Tensor:
-        return bias_of(self.position, heads)
+    def forward(self, qkv: QKV) -> Tensor:
+        return bias_of(self.position, qkv)
 
 
 @KINDS
 def test_each_lane_draws_its_own(name: str) -> None:
     models = [Biased(built(name, seed=seed)) for seed in range(3)]
-    heads = heads_of()
+    qkv = heads_of()
     weights, buffers = stack_module_state(models)
 
     def alone(own: dict[str, Tensor], fixed: dict[str, Tensor]) -> Tensor:
-        return functional_call(models[0], (own, fixed), (heads,))
+        return functional_call(models[0], (own, fixed), (qkv,))
 
     together = vmap(alone)(weights, buffers)
     for lane, model in enumerate(models):
-        torch.testing.assert_close(together[lane], model(heads), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(together[lane], model(qkv), rtol=1e-12, atol=1e-12)
     assert not torch.equal(together[0], together[1])
 
 
 @KINDS
 def test_it_is_known_to_draw_and_to_bias(name: str) -> None:
-    kind = POSITIONS.entry(f"randomized-{name}").kind
+    kind = POSITIONS.entry(f"randomized-{name}").cls
     assert kind.random
     assert kind.biases
 
 
 @KINDS
 def test_a_range_shorter_than_the_sequences_is_refused(name: str) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         built(name, {"range": 15}, length=16)
     assert str(caught.value) == (
         "  16 tokens do not fit into a range of 15 places.\n  Use a range of at least 16, better several times that."

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position import POSITIONS
 from tests.builders import noise, position_of
 
@@ -65,7 +65,7 @@ def test_it_learns_nothing_and_answers_to_rope() -> None:
 
 
 def test_an_odd_number_of_channels_is_refused() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         position_of("rotary", width=9, heads=3)
     assert str(caught.value) == (
         "  Rotary positions need an even number of channels per head, not 3.\n"
@@ -74,5 +74,5 @@ def test_an_odd_number_of_channels_is_refused() -> None:
 
 
 def test_a_base_that_does_not_turn_is_refused() -> None:
-    with pytest.raises(BadValue, match=r"Option 'base' cannot be 1\.0\."):
+    with pytest.raises(InvalidValueError, match=r"Option 'base' cannot be 1\.0\."):
         position_of("rotary", {"base": 1.0})

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from tests.builders import noise, position_of
 
 
@@ -37,6 +37,6 @@ def test_it_learns_nothing_and_extends() -> None:
 
 
 def test_an_odd_width_is_refused() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         position_of("sinusoidal", width=9, heads=3)
     assert str(caught.value) == "model.width\n  Sinusoidal positions need an even width, not 9."

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position import Position
 from attnlab.position.stretched import Yarn
 from tests.builders import noise, position_of
@@ -81,9 +81,9 @@ def test_short_trained_lengths_leave_a_ramp() -> None:
 
 @pytest.mark.parametrize("name", ["interpolated", "yarn"])
 def test_a_factor_below_one_and_odd_heads_are_refused(name: str) -> None:
-    with pytest.raises(BadValue, match=r"Option 'factor' cannot be 0\.5\."):
+    with pytest.raises(InvalidValueError, match=r"Option 'factor' cannot be 0\.5\."):
         position_of(name, {"factor": 0.5})
-    with pytest.raises(BadValue, match="even number of channels per head, not 3"):
+    with pytest.raises(InvalidValueError, match="even number of channels per head, not 3"):
         position_of(name, width=9, heads=3)
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.position.t5 import firsts
 from tests.builders import position_of
 from tests.position.biases import bias_of, chunked, heads_of
@@ -36,8 +36,8 @@ def test_a_distance_on_an_edge_falls_into_the_bucket_it_opens() -> None:
 @torch.no_grad()
 def test_the_bias_is_the_number_of_the_bucket(scaled: bool) -> None:
     position = position_of("t5", {"buckets": 8, "reach": 20, "scaled": scaled}).double()
-    table, heads = position.get_parameter("table_NH"), heads_of(40)
-    bias = bias_of(position, heads)
+    table, qkv = position.get_parameter("table_NH"), heads_of(40)
+    bias = bias_of(position, qkv)
     assert bias.shape == (2, 40, 40)
     for head in range(2):
         for i in range(40):
@@ -47,10 +47,10 @@ def test_the_bias_is_the_number_of_the_bucket(scaled: bool) -> None:
 
 
 def test_every_layer_reads_the_one_table() -> None:
-    position, heads = position_of("t5").double(), heads_of()
+    position, qkv = position_of("t5").double(), heads_of()
     assert [tuple(weight.shape) for weight in position.parameters()] == [(32, 2)]
-    assert torch.equal(bias_of(position, heads, 0), bias_of(position, heads, 5))
-    assert torch.equal(chunked(position, heads, 4), bias_of(position, heads)[:, 4:])
+    assert torch.equal(bias_of(position, qkv, 0), bias_of(position, qkv, 5))
+    assert torch.equal(chunked(position, qkv, 4), bias_of(position, qkv)[:, 4:])
 
 
 def test_the_table_starts_as_xaviers() -> None:
@@ -59,10 +59,10 @@ def test_the_table_starts_as_xaviers() -> None:
 
 
 def test_a_reach_within_the_exact_half_is_refused() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         position_of("t5", {"reach": 16})
     assert str(caught.value) == (
         "  A reach of 16 leaves nothing to 32 buckets, half of them exact.\n  Use a reach above 16, or fewer buckets."
     )
-    with pytest.raises(BadValue, match=r"Option 'buckets' cannot be 7\."):
+    with pytest.raises(InvalidValueError, match=r"Option 'buckets' cannot be 7\."):
         position_of("t5", {"buckets": 7})

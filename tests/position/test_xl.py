@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.specs import Part
-from attnlab.tensors import Heads
+from attnlab.tensors import QKV
 from tests.builders import model_of, noise, position_of
 from tests.position.biases import awake, bias_of, chunked, heads_of, scores_of
 
@@ -24,31 +24,31 @@ def wave(distance: int) -> Tensor:
 
 @torch.no_grad()
 def test_the_score_is_the_published_one() -> None:
-    position, heads = awake(position_of("xl").double()), heads_of()
+    position, qkv = awake(position_of("xl").double()), heads_of()
     u, v = (position.get_parameter(f"{name}_LD.0").view(2, CHANNELS) for name in ("content", "place"))
-    projection, scores = position.get_parameter("wave_LDD.0"), scores_of(heads) + bias_of(position, heads)
+    projection, scores = position.get_parameter("wave_LDD.0"), scores_of(qkv) + bias_of(position, qkv)
     for b in range(2):
         for h in range(2):
             for i in range(9):
                 for j in range(i + 1):
-                    query, key = heads.queries_BHTC[b, h, i], heads.keys_BHSC[b, h, j]
-                    place = (projection @ wave(i - j)).view(2, CHANNELS)[h]
-                    expected = ((query + u[h]) @ key + (query + v[h]) @ place) / math.sqrt(CHANNELS)
+                    query, key = qkv.queries_BHTC[b, h, i], qkv.keys_BHSC[b, h, j]
+                    positions = (projection @ wave(i - j)).view(2, CHANNELS)[h]
+                    expected = ((query + u[h]) @ key + (query + v[h]) @ positions) / math.sqrt(CHANNELS)
                     assert float(scores[b, h, i, j]) == pytest.approx(float(expected), abs=1e-11)
 
 
 def test_a_chunk_of_queries_is_told_where_it_starts() -> None:
-    position, heads = awake(position_of("xl").double()), heads_of()
-    whole = bias_of(position, heads)[..., 5:, :]
-    torch.testing.assert_close(chunked(position, heads, 5), whole, rtol=1e-12, atol=1e-12)
+    position, qkv = awake(position_of("xl").double()), heads_of()
+    whole = bias_of(position, qkv)[..., 5:, :]
+    torch.testing.assert_close(chunked(position, qkv, 5), whole, rtol=1e-12, atol=1e-12)
 
 
 def test_branches_and_other_widths_fit_the_scores() -> None:
     position = awake(position_of("xl").double())
     queries, keys = noise(2, 3, 1, 2, 9, 4), noise(2, 1, 5, 2, 9, 4, seed=1)
-    bias = bias_of(position, Heads(queries, keys, keys))
+    bias = bias_of(position, QKV(queries, keys, keys))
     assert bias.shape == (2, 3, 5, 2, 9, 9)
-    one = Heads(queries[:, 1, 0], keys[:, 0, 3], keys[:, 0, 3])
+    one = QKV(queries[:, 1, 0], keys[:, 0, 3], keys[:, 0, 3])
     torch.testing.assert_close(bias[:, 1, 3], bias_of(position, one), rtol=1e-12, atol=1e-12)
     for channels in (3, 7):
         assert bias_of(position, heads_of(channels=channels)).shape == (2, 2, 9, 9)
@@ -72,6 +72,6 @@ def test_the_shared_queries_start_small() -> None:
 
 
 def test_an_odd_width_is_refused() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         position_of("xl", width=9, heads=3)
     assert str(caught.value) == "model.width\n  The waves of 'xl' need an even width, not 9."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from attnlab.records import Point, Reading, Record, Score
+from attnlab.records import Evaluation, HistoryPoint, Record, Score
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec, TrainSpec
 
 TOTAL = 1000
@@ -39,17 +39,17 @@ def run(
         task=TaskSpec(
             name=task,
             options={"pairs": pairs, **(options or {})},
-            knob="pairs",
+            complexity="pairs",
             train={"pairs": trained} if trained else {},
         ),
         model=ModelSpec(attention=(Part(name=attention),), position=Part(name=position), width=width),
         train=TrainSpec(lr=lr),
         seed=seed,
     )
-    readings = [("", rung, share) for rung, share in (elsewhere or {}).items()]
+    readings = [("", level, share) for level, share in (elsewhere or {}).items()]
     readings += [(name, pairs, share) for name, share in (members or {}).items()]
     last = accuracy if validation is None else validation
-    curve = (Point(step=100, loss=2.0, accuracy=0.1), Point(step=1200, loss=1.0, accuracy=last))
+    curve = (HistoryPoint(step=100, loss=2.0, accuracy=0.1), HistoryPoint(step=1200, loss=1.0, accuracy=last))
     return Record(
         id=spec.id,
         spec=spec,
@@ -57,10 +57,10 @@ def run(
         steps=1200,
         parameters=1000,
         accuracy=score(accuracy),
-        answers=score(accuracy / 2),
-        readings=tuple(
-            Reading(member=name, complexity=rung, length=8, accuracy=score(share), answers=score(share), loss=2.0)
-            for name, rung, share in readings
+        exact_match=score(accuracy / 2),
+        evaluations=tuple(
+            Evaluation(subtask=name, level=level, length=8, accuracy=score(share), exact_match=score(share), loss=2.0)
+            for name, level, share in readings
         ),
         **{"loss": 1.0, "curve": curve, "environment": {"seconds": 20.0 + seed}, **more},
     )

@@ -12,7 +12,7 @@ def spec(
     *, attention: str = "softmax", position: str = "learned", seed: int = 0, pairs: int = 4, **options: Any
 ) -> RunSpec:
     return RunSpec(
-        task=TaskSpec(name="recall", options={"pairs": pairs}, knob="pairs"),
+        task=TaskSpec(name="recall", options={"pairs": pairs}, complexity="pairs"),
         model=ModelSpec(attention=(Part(name=attention, options=options),), position=Part(name=position)),
         seed=seed,
     )
@@ -29,6 +29,6 @@ def record(
         steps=1200,
         parameters=119_424,
         accuracy=Score(correct=correct, total=1000, chance=0.25),
-        answers=Score(correct=correct // 5, total=250, chance=0.004),
+        exact_match=Score(correct=correct // 5, total=250, chance=0.004),
         environment={"seconds": 75.2},
     )

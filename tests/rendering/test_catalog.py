@@ -102,7 +102,7 @@ def test_the_card_of_every_task_fits_and_explains_every_option(name: str, width:
     assert "Source" in text
     for option in entry.options:
         assert f"\n {option} " in text
-    written = entry.kind.__doc__ or ""
+    written = entry.cls.__doc__ or ""
     assert all(f"    {option}: " in written for option in entry.options)
 
 

@@ -10,7 +10,7 @@ import math
 import pytest
 
 from attnlab.diagnosis.result import Decay, Diagnosis, Map, Panel, Series
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.rendering._attention_map import HeadMap
 from attnlab.rendering.attention_map_plot import plotted
 from attnlab.rendering.diagnosis import Drawn, as_csv, as_json, rough, scale
@@ -122,11 +122,11 @@ def test_a_long_name_is_whole_above_its_numbers(name: str) -> None:
 
 
 def test_a_long_name_stands_beside_its_numbers_where_they_all_fit() -> None:
-    found = Drawn(diagnosis(falling("softmax · d27b4d"), falling("gpam")))
-    lines = drawn(found, width=126)
+    result = Drawn(diagnosis(falling("softmax · d27b4d"), falling("gpam")))
+    lines = drawn(result, width=126)
     assert next(line for line in lines if line.startswith("softmax")).split()[3:5] == ["1.000", "0.100"]
     assert next(line for line in lines if line.startswith("layer")).split()[1:-1] == list(LAYERS)
-    assert "softmax · d27b4d" in drawn(found, width=122)
+    assert "softmax · d27b4d" in drawn(result, width=122)
 
 
 def test_json_holds_every_number_and_null_for_none() -> None:
@@ -179,5 +179,5 @@ def test_a_map_is_plotted(suffix: str, start: bytes) -> None:
 
 
 def test_another_format_is_refused() -> None:
-    with pytest.raises(BadValue, match=r"A map is not written as '\.gif'"):
+    with pytest.raises(InvalidValueError, match=r"A map is not written as '\.gif'"):
         plotted([], ".gif")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from attnlab.config.experiment import Claim, Climb, Experiment
-from attnlab.errors import BadValue
+from attnlab.config.experiment import Claim, Experiment, LadderLevels
+from attnlab.errors import InvalidValueError
 from attnlab.rendering.export import FORMATS, as_csv, as_json, as_markdown, as_parquet, tidy
 from attnlab.rendering.report import Report, report
 from tests.rendering.fake_runs import run, seeds
@@ -24,7 +24,7 @@ def small() -> Report:
         for pairs, cell in zip((2, 4), cells, strict=True)
         for one in seeds(cell, attention=name, pairs=pairs)
     ]
-    experiment = Experiment(name="x", question="Which?", ladders=(Climb(ladder="recall"),), claims=(CLAIM,))
+    experiment = Experiment(name="x", question="Which?", ladders=(LadderLevels(ladder="recall"),), claims=(CLAIM,))
     return report([*records, run("b", pairs=8, status="failed")], experiment)
 
 
@@ -95,7 +95,7 @@ def test_parquet_reads_back() -> None:
 
 def test_parquet_without_its_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(BadValue, match="pyarrow") as caught:
+    with pytest.raises(InvalidValueError, match="pyarrow") as caught:
         as_parquet(small())
     assert caught.value.hint == "Install it with: pip install 'attnlab[parquet]'."
 

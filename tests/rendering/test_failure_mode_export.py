@@ -8,9 +8,9 @@ import json
 
 import pytest
 
-from attnlab.analysis.failure_modes import KINDS
+from attnlab.analysis.failure_modes import FAILURE_MODES
 from attnlab.rendering.failure_mode_export import FORMATS, as_csv, as_json, as_markdown, as_parquet
-from attnlab.rendering.failure_mode_table import verdict_table
+from attnlab.rendering.failure_mode_table import failure_mode_table
 from tests.analysis.test_failure_modes import CASES, mixed
 from tests.rendering.samples import spec
 
@@ -20,15 +20,19 @@ def test_csv_has_a_line_for_each_cell_with_the_count_of_each_verdict() -> None:
     named = ("task", "attention", "complexity", "value", "verdict", "n")
     assert [easy[name] for name in named] == ["recall", "softmax", "2", "verdict", "solved", "3"]
     assert [hard[name] for name in named] == ["recall", "softmax", "4", "verdict", "rank collapse", "3"]
-    assert {kind: easy[kind] for kind in KINDS} == {**dict.fromkeys(KINDS, "0"), "solved": "3"}
-    assert {kind: hard[kind] for kind in KINDS} == {**dict.fromkeys(KINDS, "0"), "capacity": "1", "rank collapse": "2"}
+    assert {kind: easy[kind] for kind in FAILURE_MODES} == {**dict.fromkeys(FAILURE_MODES, "0"), "solved": "3"}
+    assert {kind: hard[kind] for kind in FAILURE_MODES} == {
+        **dict.fromkeys(FAILURE_MODES, "0"),
+        "capacity": "1",
+        "rank collapse": "2",
+    }
 
 
 def test_runs_that_failed_are_counted() -> None:
     own = [spec(seed=seed) for seed in range(3)]
     kinds = ("failed", "capacity", "failed")
-    found = [CASES[kind].model_copy(update={"id": one.id, "spec": one}) for kind, one in zip(kinds, own, strict=True)]
-    (row,) = csv.DictReader(io.StringIO(as_csv(verdict_table(found)).decode()))
+    result = [CASES[kind].model_copy(update={"id": one.id, "spec": one}) for kind, one in zip(kinds, own, strict=True)]
+    (row,) = csv.DictReader(io.StringIO(as_csv(failure_mode_table(result)).decode()))
     assert (row["verdict"], row["n"], row["failed"], row["capacity"]) == ("failed", "3", "2", "1")
 
 
@@ -60,4 +64,4 @@ def test_parquet_reads_back() -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_nothing_can_be_written_too(name: str) -> None:
-    assert isinstance(FORMATS[name](verdict_table([])), bytes)
+    assert isinstance(FORMATS[name](failure_mode_table([])), bytes)

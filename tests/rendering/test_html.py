@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from attnlab.config.experiment import Claim, Climb, Experiment
+from attnlab.config.experiment import Claim, Experiment, LadderLevels
 from attnlab.rendering.html import as_page
 from attnlab.rendering.report import report
 from tests.rendering.fake_runs import seeds
@@ -42,17 +42,19 @@ def page(question: str = "Is a < b?") -> Reader:
         for one in seeds([0.9, 1.0, 1.0], pairs=pairs)
     ]
     claim = Claim(says="It is <b>.", of={}, expect="greater", bound=0.5)
-    said = report(records, Experiment(name="x", question=question, ladders=(Climb(ladder="recall"),), claims=(claim,)))
+    said = report(
+        records, Experiment(name="x", question=question, ladders=(LadderLevels(ladder="recall"),), claims=(claim,))
+    )
     reader = Reader()
     reader.feed(as_page(said, "attnlab report x --page y.html", "attnlab sweep x").decode())
     return reader
 
 
 def test_a_page_is_whole_and_fetches_nothing() -> None:
-    found = page()
-    text = " ".join(found.words)
-    assert found.open == []
-    assert [link for link in found.fetched if "http" in link] == []
+    result = page()
+    text = " ".join(result.words)
+    assert result.open == []
+    assert [link for link in result.fetched if "http" in link] == []
     assert "<script" not in text
     for said in ("Is a < b?", "It is <b>.", "96.7", "90.0-100.0, n=3", "holds", "2.13.0", "attnlab sweep x"):
         assert said in text, said

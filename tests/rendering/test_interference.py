@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attnlab.records import Reading, Record, Score
+from attnlab.records import Evaluation, Record, Score
 from attnlab.rendering.interference import interference
 from attnlab.specs import RunSpec, TaskSpec
 from tests.rendering.capture import drawn
@@ -15,13 +15,17 @@ def score(share: float) -> Score:
 
 
 def run(seed: int, **accuracies: float) -> Record:
-    spec = RunSpec(task=TaskSpec(name="medley", options={"level": 0, "n": len(accuracies)}, knob="level"), seed=seed)
+    spec = RunSpec(
+        task=TaskSpec(name="medley", options={"level": 0, "n": len(accuracies)}, complexity="level"), seed=seed
+    )
     readings = tuple(
-        Reading(member=name, complexity=0, length=8, accuracy=score(share), answers=score(share), loss=0.5)
+        Evaluation(subtask=name, level=0, length=8, accuracy=score(share), exact_match=score(share), loss=0.5)
         for name, share in accuracies.items()
     )
     whole = score(sum(accuracies.values()) / len(accuracies))
-    return Record(id=spec.id, spec=spec, status="done", steps=9, accuracy=whole, answers=whole, readings=readings)
+    return Record(
+        id=spec.id, spec=spec, status="done", steps=9, accuracy=whole, exact_match=whole, evaluations=readings
+    )
 
 
 RECORDS = [
@@ -51,8 +55,8 @@ def test_the_matrix_is_drawn_with_what_is_lost_below() -> None:
 
 def test_readings_of_other_rungs_are_no_company() -> None:
     both = run(0, copy=0.9, recall=0.8)
-    other = both.readings[1].model_copy(update={"complexity": 3})
-    (matrix,) = interference([both.model_copy(update={"readings": (both.readings[0], other)})])
+    other = both.evaluations[1].model_copy(update={"complexity": 3})
+    (matrix,) = interference([both.model_copy(update={"readings": (both.evaluations[0], other)})])
     assert list(matrix.cells) == [("copy", ())]
 
 

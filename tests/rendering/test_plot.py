@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.rendering.plot import chart, drawn, points
 from attnlab.rendering.report import Report, report
 from tests.rendering.fake_runs import run, seeds
@@ -53,16 +53,16 @@ def test_one_definition_with_a_panel_per_task() -> None:
 
 @pytest.mark.parametrize(("ending", "start"), [("svg", b"<svg"), ("png", b"\x89PNG\r\n"), ("html", b"<!DOCTYPE html>")])
 def test_every_format(ending: str, start: bytes) -> None:
-    found = drawn(small(), Path(f"x.{ending}"))
-    assert found.lstrip()[: len(start)].lower() == start.lower()
-    assert b'src="http' not in found
+    result = drawn(small(), Path(f"x.{ending}"))
+    assert result.lstrip()[: len(start)].lower() == start.lower()
+    assert b'src="http' not in result
     if ending == "svg":
-        assert all(word in found for word in (b"softmax", b"expressive", b"recall", b"dashed: chance"))
+        assert all(word in result for word in (b"softmax", b"expressive", b"recall", b"dashed: chance"))
 
 
-@pytest.mark.parametrize("rungs", [("easy", "hard"), (0, 1), (3,)])
-def test_ladders_of_every_kind(rungs: tuple[object, ...]) -> None:
-    assert b"<svg" in drawn(report([run(pairs=rung) for rung in rungs]), Path("x.svg"))
+@pytest.mark.parametrize("levels", [("easy", "hard"), (0, 1), (3,)])
+def test_ladders_of_every_kind(levels: tuple[object, ...]) -> None:
+    assert b"<svg" in drawn(report([run(pairs=level) for level in levels]), Path("x.svg"))
 
 
 @pytest.mark.parametrize("how", [{"value": "loss"}, {"value": "solved"}, {"columns": "attention"}])
@@ -71,11 +71,11 @@ def test_other_values_and_columns(how: dict[str, str]) -> None:
 
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BadValue, match="ends in none of"):
+    with pytest.raises(InvalidValueError, match="ends in none of"):
         drawn(small(), Path("x.gif"))
-    with pytest.raises(BadValue, match="no finished run"):
+    with pytest.raises(InvalidValueError, match="no finished run"):
         drawn(report([run(status="failed")]), Path("x.svg"))
     monkeypatch.setitem(sys.modules, "vl_convert", None)
-    with pytest.raises(BadValue, match="altair and vl-convert") as caught:
+    with pytest.raises(InvalidValueError, match="altair and vl-convert") as caught:
         drawn(small(), Path("x.svg"))
     assert caught.value.hint == "Install them with: pip install 'attnlab[plots]'."

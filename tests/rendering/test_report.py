@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from attnlab.config.experiment import Claim, Climb, Experiment, Layout
+from attnlab.config.experiment import Claim, Experiment, LadderLevels, ReportLayout
 from attnlab.records import Record
 from attnlab.rendering._tables import capacity_table, grid_table, ranked
 from attnlab.rendering.report import Report, report
@@ -12,12 +12,12 @@ from tests.rendering.capture import drawn
 from tests.rendering.fake_runs import run, seeds
 
 
-def ladder(curves: dict[str, list[list[float]]], rungs: list[Any] | None = None, **what: Any) -> list[Record]:
-    rungs = rungs or [2**place for place in range(1, 1 + max(map(len, curves.values())))]
+def ladder(curves: dict[str, list[list[float]]], levels: list[Any] | None = None, **what: Any) -> list[Record]:
+    levels = levels or [2**place for place in range(1, 1 + max(map(len, curves.values())))]
     return [
         one
         for attention, cells in curves.items()
-        for pairs, cell in zip(rungs, cells, strict=False)
+        for pairs, cell in zip(levels, cells, strict=False)
         for one in seeds(cell, attention=attention, pairs=pairs, **what)
     ]
 
@@ -29,7 +29,7 @@ THREE = {
 
 
 def asked(**fields: Any) -> Experiment:
-    return Experiment(name="x", question="Which?", ladders=(Climb(ladder="recall"),), **fields)
+    return Experiment(name="x", question="Which?", ladders=(LadderLevels(ladder="recall"),), **fields)
 
 
 def test_a_whole_report() -> None:
@@ -100,12 +100,12 @@ def test_two_seeds_or_one_variant_give_no_ranks() -> None:
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_wide_ladders_go_on_below_and_stay_whole(width: int) -> None:
-    rungs = [2**place for place in range(10)]
+    levels = [2**place for place in range(10)]
     curves = {name: [[0.9, 0.95, 1.0]] * 10 for name in ("softmax", "dape:" + "kernel=3,hidden=64" * 2)}
-    (panel,) = report(ladder(curves, rungs)).panels
+    (panel,) = report(ladder(curves, levels)).panels
     lines = drawn(grid_table(panel), width=width)
     heads = [line.split()[1:] for line in lines if line.startswith("attention")]
-    assert [int(head) for line in heads for head in line] == rungs
+    assert [int(head) for line in heads for head in line] == levels
     assert len(heads) == {40: 5, 60: 3, 80: 3, 120: 1}[width] or len(heads) > 1
     assert sum(line.split().count("90.0-100.0") for line in lines) == 20
     assert drawn(capacity_table(panel), width=max(width, 60))
@@ -148,7 +148,9 @@ def test_other_values_have_no_reach(value: str, shown: str) -> None:
 
 
 def test_the_experiment_lays_its_report_out() -> None:
-    said = report(ladder(THREE), asked(report=Layout(rows=("complexity",), columns="attention", value="answers")))
+    said = report(
+        ladder(THREE), asked(report=ReportLayout(index=("complexity",), columns="attention", metric="answers"))
+    )
     assert said.panels[0].columns == ("expressive", "softmax")
     assert drawn(said)[0] == "Which?"
 

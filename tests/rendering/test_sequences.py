@@ -36,7 +36,7 @@ def test_long_sequences_go_on_below(width: int) -> None:
     answers = [answer for line in lines if line.startswith("answers") for answer in line.split()[1:]]
     cells = task.render(batch, 0)
     assert tokens == [cell.token for cell in cells]
-    assert answers == [cell.answer or "." for cell in cells]
+    assert answers == [cell.target or "." for cell in cells]
 
 
 def test_questions_and_answers_are_coloured() -> None:

@@ -48,6 +48,6 @@ def test_a_chart_has_its_size_whatever_it_shows(values: list[float], width: int,
 
 @given(some.lists(some.floats(-10, 10), min_size=1, max_size=300), some.integers(1, 60))
 def test_thinning_stays_within_the_values(values: list[float], width: int) -> None:
-    found = thinned(values, width)
-    assert len(found) == min(len(values), width)
-    assert min(values) - 1e-9 <= min(found) <= max(found) <= max(values) + 1e-9
+    result = thinned(values, width)
+    assert len(result) == min(len(values), width)
+    assert min(values) - 1e-9 <= min(result) <= max(result) <= max(values) + 1e-9

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from attnlab.rendering.status import SHOWN, Overview
 from attnlab.storage import Store
-from attnlab.storage.status import standing, write_plan
+from attnlab.storage.status import store_status, write_plan
 from tests.rendering.capture import drawn
 from tests.rendering.fake_runs import run, seeds
 
@@ -24,7 +24,7 @@ def made(folder: Path) -> Path:
 
 
 def test_a_store_says_what_is_done_missing_failed_and_diverged_and_why(tmp_path: Path) -> None:
-    lines = drawn(Overview([standing(made(tmp_path))]), width=120)
+    lines = drawn(Overview([store_status(made(tmp_path))]), width=120)
     assert lines[1].split() == ["store", "done", "missing", "failed", "diverged", "stale"]
     text = "\n".join(lines)
     assert "failed  recall pairs=4 · softmax · learned · seed 2  out of memory" in text
@@ -38,11 +38,13 @@ def test_a_checkpoint_says_that_a_run_goes_on(tmp_path: Path) -> None:
     folder = made(tmp_path)
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / f"{run(seed=3).spec.id}.safetensors").touch()
-    assert "seed 3  begun; it goes on from its checkpoint" in "\n".join(drawn(Overview([standing(folder)]), width=120))
+    assert "seed 3  begun; it goes on from its checkpoint" in "\n".join(
+        drawn(Overview([store_status(folder)]), width=120)
+    )
 
 
 def test_several_stores_have_a_line_each(tmp_path: Path) -> None:
-    both = [standing(made(tmp_path / name)) for name in ("a", "b")]
+    both = [store_status(made(tmp_path / name)) for name in ("a", "b")]
     lines = drawn(Overview(both), width=120)
     counts = [line.split() for line in lines if line.strip().endswith("-") and "/" in line]
     assert [(row[0].endswith(("a/", "b/")), row[1:]) for row in counts] == [(True, ["1", "11", "1", "1", "-"])] * 2
@@ -50,7 +52,7 @@ def test_several_stores_have_a_line_each(tmp_path: Path) -> None:
 
 
 def test_it_is_data_too(tmp_path: Path) -> None:
-    (one,) = Overview([standing(made(tmp_path))]).data()
+    (one,) = Overview([store_status(made(tmp_path))]).data()
     assert one["failed"] == {run(seed=2).spec.id: "out of memory"}
     assert (len(one["done"]), len(one["missing"]), one["stale"]) == (1, 6 + SHOWN, [])
 
@@ -59,4 +61,4 @@ def test_seeds_of_one_rung_stand_together(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.open()
     store.append(seeds([1.0, 0.5]))
-    assert sum("chance" in line for line in drawn(Overview([standing(tmp_path)]))) == 1
+    assert sum("chance" in line for line in drawn(Overview([store_status(tmp_path)]))) == 1

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from attnlab.rendering._text_table import Aligned, blocks, entry, fold, pad, width
+from attnlab.rendering._text_table import Aligned, column_blocks, entry, fold_text, pad_text, width
 from tests.rendering.capture import drawn
 
 
@@ -27,7 +27,7 @@ def test_a_name_wider_than_a_third_is_folded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "wide", "asked"),
+    ("sizes", "wide", "requested"),
     [
         ([3, 3, 3], 13, [range(3)]),
         ([3, 3, 3], 12, [range(2), range(2, 3)]),
@@ -35,16 +35,16 @@ def test_a_name_wider_than_a_third_is_folded() -> None:
         ([], 10, [range(0)]),
     ],
 )
-def test_columns_are_dealt_out(sizes: list[int], wide: int, asked: list[range]) -> None:
-    assert list(blocks(sizes, wide)) == asked
+def test_columns_are_dealt_out(sizes: list[int], wide: int, requested: list[range]) -> None:
+    assert list(column_blocks(sizes, wide)) == requested
 
 
 def test_wide_letters_take_two_places() -> None:
     assert width(entry("数")) == 2
-    assert pad("数", 4, right=True) == "  数"
+    assert pad_text("数", 4, right=True) == "  数"
 
 
 def test_names_break_after_marks_where_they_can() -> None:
-    assert fold("dape:kernel=3,hidden=64", 14) == ["dape:kernel=3,", "hidden=64"]
-    assert fold("abcdef", 4) == ["abcd", "ef"]
-    assert fold("", 4) == [""]
+    assert fold_text("dape:kernel=3,hidden=64", 14) == ["dape:kernel=3,", "hidden=64"]
+    assert fold_text("abcdef", 4) == ["abcd", "ef"]
+    assert fold_text("", 4) == [""]

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import math
 
-from attnlab.records import Point
+from attnlab.records import HistoryPoint
 from attnlab.rendering._sparkline import BLOCKS
-from attnlab.rendering.train_progress import Display, PlainLines, watched
-from attnlab.training.events import Began, Ended, Looked, Stepped
+from attnlab.rendering.train_progress import Display, PlainLines, train_progress
+from attnlab.training.events import RunFinished, RunStarted, StepsTaken, Validated
 from tests.rendering.capture import console, drawn, said
 from tests.rendering.samples import record, spec
 
@@ -13,22 +13,22 @@ RUN = spec(attention="dape", kernel=3, seed=2)
 TITLE = "recall pairs=4 · dape:kernel=3 · learned · seed 2"
 
 
-def looked(step: int, accuracy: float) -> Looked:
-    return Looked(RUN, Point(step=step, loss=1 / step, accuracy=accuracy))
+def looked(step: int, accuracy: float) -> Validated:
+    return Validated(RUN, HistoryPoint(step=step, loss=1 / step, accuracy=accuracy))
 
 
 def test_a_title_names_the_run() -> None:
-    assert RUN.words == TITLE
+    assert RUN.summary == TITLE
 
 
 def test_plain_lines() -> None:
     screen = console()
     lines = PlainLines(screen)
-    lines(Began(RUN, 0, 119_424, "cpu"))
-    lines(Stepped(RUN, 50, 4.0, 1000))
+    lines(RunStarted(RUN, 0, 119_424, "cpu"))
+    lines(StepsTaken(RUN, 50, 4.0, 1000))
     lines(looked(100, 0.25))
     lines(looked(200, 1.0))
-    lines(Ended(record(RUN)))
+    lines(RunFinished(record(RUN)))
     told = said(screen).splitlines()
     assert told[0] == f"{TITLE}: 119,424 weights on cpu"
     assert told[1].startswith("  step 100/2000  loss 0.0100  accuracy 25.0 %  ")
@@ -39,8 +39,8 @@ def test_plain_lines() -> None:
 def test_plain_lines_of_a_run_that_goes_on_and_diverges() -> None:
     screen = console(width=20)
     lines = PlainLines(screen)
-    lines(Began(RUN, 300, 1000, "cuda"))
-    lines(Ended(record(RUN, status="diverged", reason="the loss was nan at step 310")))
+    lines(RunStarted(RUN, 300, 1000, "cuda"))
+    lines(RunFinished(record(RUN, status="diverged", reason="the loss was nan at step 310")))
     assert said(screen).splitlines() == [
         f"{TITLE}: 1,000 weights on cuda, going on at step 300",
         "  diverged: the loss was nan at step 310",
@@ -49,9 +49,9 @@ def test_plain_lines_of_a_run_that_goes_on_and_diverges() -> None:
 
 def test_the_display_shows_the_curves_as_they_grow() -> None:
     display = Display()
-    display(Began(RUN, 0, 119_424, "cpu"))
+    display(RunStarted(RUN, 0, 119_424, "cpu"))
     for step in range(1, 21):
-        display(Stepped(RUN, 10 * step, 5.0 / step, 6400))
+        display(StepsTaken(RUN, 10 * step, 5.0 / step, 6400))
     display(looked(100, 0.25))
     display(looked(200, 1.0))
     lines = drawn(display)
@@ -76,10 +76,10 @@ def test_the_display_is_drawn_before_anything_happened() -> None:
 
 def test_a_new_run_clears_the_display() -> None:
     display = Display()
-    display(Began(RUN, 0, 1000, "cpu"))
-    display(Stepped(RUN, 10, 5.0, 6400))
+    display(RunStarted(RUN, 0, 1000, "cpu"))
+    display(StepsTaken(RUN, 10, 5.0, 6400))
     display(looked(100, 0.25))
-    display(Began(spec(seed=7), 40, 1000, "cpu"))
+    display(RunStarted(spec(seed=7), 40, 1000, "cpu"))
     text = "\n".join(drawn(display))
     assert "seed 7" in text
     assert "40/2,000" in text
@@ -89,15 +89,15 @@ def test_a_new_run_clears_the_display() -> None:
 
 def test_losses_that_are_no_numbers_are_drawn_as_blanks() -> None:
     display = Display()
-    display(Began(RUN, 0, 1000, "cpu"))
+    display(RunStarted(RUN, 0, 1000, "cpu"))
     for step, loss in enumerate((1.0, math.inf, math.nan)):
-        display(Stepped(RUN, step, loss, 64))
+        display(StepsTaken(RUN, step, loss, 64))
     assert "loss nan" in "\n".join(drawn(display))
 
 
 def test_a_terminal_gets_the_display_and_a_file_gets_lines() -> None:
-    with watched(console(terminal=True)) as watcher:
+    with train_progress(console(terminal=True)) as watcher:
         assert isinstance(watcher, Display)
-        watcher(Began(RUN, 0, 1000, "cpu"))
-    with watched(console()) as watcher:
+        watcher(RunStarted(RUN, 0, 1000, "cpu"))
+    with train_progress(console()) as watcher:
         assert isinstance(watcher, PlainLines)

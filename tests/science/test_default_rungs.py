@@ -21,7 +21,7 @@ def test_softmax_copies_four_letters_within_a_hundred_steps() -> None:
     budget = {"steps": 200, "validate_every": 20}
     (record,) = attnlab.train("copy", "softmax", complexity=4, train=budget, store=None, device="cpu")
     assert record.solved
-    assert record.stopped
+    assert record.early_stopped
     assert record.steps <= 100
-    assert record.answers.mean >= 0.95
-    assert record.curve[0].loss > record.curve[-1].loss
+    assert record.exact_match.mean >= 0.95
+    assert record.history[0].loss > record.history[-1].loss

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attnlab.experiments.request import Request
-from attnlab.experiments.run_train import train
+from attnlab.experiments.run_train import run_train
 from attnlab.specs import Part
 from attnlab.tasks.io.ladders import find_ladder
 
@@ -36,8 +36,8 @@ QUICK = (
 @pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_the_easiest_rung_is_solved_within_a_third_of_the_budget(name: str) -> None:
-    easiest = find_ladder(name).rungs[0]
-    (record,) = train(Request(task=Part(name=name), complexity=easiest, evaluate=()), store=None, device_name="cpu")
+    easiest = find_ladder(name).levels[0]
+    (record,) = run_train(Request(task=Part(name=name), complexity=easiest, evaluate=()), store=None, device_name="cpu")
     assert record.solved, f"{record.accuracy.mean:.4f} after {record.steps} steps"
-    assert record.stopped
-    assert record.steps <= record.spec.train.steps / 3
+    assert record.early_stopped
+    assert record.steps <= record.spec.train.max_steps / 3

@@ -9,9 +9,9 @@ import pytest
 from attnlab import resources
 from attnlab.config.experiment import Experiment, experiment
 from attnlab.execution._inline import Inline
-from attnlab.execution.jobs import Setting
+from attnlab.execution.jobs import WorkerSettings
 from attnlab.experiments.expand import expand
-from attnlab.experiments.run_sweep import sweep
+from attnlab.experiments.run_sweep import run_sweep
 from attnlab.rendering.report import report
 
 NAMES = resources.names("experiments")
@@ -24,35 +24,35 @@ def asked(name: str) -> Experiment:
 
 
 @every_experiment
-def test_it_asks_a_question_and_claims_something(asked: Experiment, name: str) -> None:
-    assert asked.name == name
-    assert asked.question.endswith("?")
-    assert asked.source
-    assert asked.claims
-    assert all(claim.says.endswith(".") for claim in asked.claims)
+def test_it_asks_a_question_and_claims_something(experiment: Experiment, name: str) -> None:
+    assert experiment.name == name
+    assert experiment.question.endswith("?")
+    assert experiment.source
+    assert experiment.claims
+    assert all(claim.says.endswith(".") for claim in experiment.claims)
 
 
 @every_experiment
-def test_its_plan_has_the_seeds_that_intervals_need(asked: Experiment) -> None:
-    specs = expand(asked)
-    assert {spec.seed for spec in specs} == set(range(asked.seeds))
-    assert asked.seeds >= 2
+def test_its_plan_has_the_seeds_that_intervals_need(experiment: Experiment) -> None:
+    specs = expand(experiment)
+    assert {spec.seed for spec in specs} == set(range(experiment.seeds))
+    assert experiment.seeds >= 2
     assert len({spec.id for spec in specs}) == len(specs)
 
 
 @every_experiment
-def test_its_smoke_budget_runs_to_a_report(asked: Experiment, tmp_path: Path) -> None:
-    small = asked.at("smoke")
+def test_its_smoke_budget_runs_to_a_report(experiment: Experiment, tmp_path: Path) -> None:
+    small = experiment.with_preset("smoke")
     specs = expand(small)
     assert len(specs) <= 16
-    found = sweep(small, specs, tmp_path, Inline(Setting(weights=False)))
-    assert [record.status for record in found.records] == ["done"] * len(specs)
-    said = report(found.records, small)
+    outcome = run_sweep(small, specs, tmp_path, Inline(WorkerSettings(weights=False)))
+    assert [record.status for record in outcome.records] == ["done"] * len(specs)
+    said = report(outcome.records, small)
     assert said.panels
-    assert not said.verdicts
+    assert not said.claims
 
 
 @every_experiment
-def test_what_a_scale_leaves_out_is_what_the_question_says(asked: Experiment) -> None:
-    for scale in asked.scales:
-        assert asked.at(scale).question == asked.question
+def test_what_a_scale_leaves_out_is_what_the_question_says(experiment: Experiment) -> None:
+    for scale in experiment.presets:
+        assert experiment.with_preset(scale).question == experiment.question

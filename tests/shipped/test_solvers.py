@@ -8,7 +8,7 @@ import pytest
 
 from attnlab import resources
 from attnlab.config.ladder import ladder
-from attnlab.tasks import IGNORE, Stream
+from attnlab.tasks import IGNORE, Split
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 
@@ -17,29 +17,29 @@ SEQUENCES, ROOM, FEWEST = 1000, 2**16, 50
 UNSOLVED = {"text", "text-length", "regular"}
 """Ladders whose answers no reading of the sequence can tell."""
 
-RUNGS = [(name, rung) for name in resources.names("tasks") for rung in ladder(name).rungs]
+RUNGS = [(name, rung) for name in resources.names("tasks") for rung in ladder(name).levels]
 FURTHER = [
     (name, rung)
     for name in resources.names("tasks")
     for rung in ladder(name).evaluate
-    if rung not in ladder(name).rungs
+    if rung not in ladder(name).levels
 ]
 
 
 @pytest.mark.parametrize(
-    ("name", "rung", "room"), [*((*rung, ROOM) for rung in RUNGS), *((*rung, ROOM // 16) for rung in FURTHER)]
+    ("name", "level", "room"), [*((*rung, ROOM) for rung in RUNGS), *((*rung, ROOM // 16) for rung in FURTHER)]
 )
-def test_a_naive_solver_answers_every_question(name: str, rung: Any, room: int) -> None:
-    source = Source(task_spec(find_ladder(name), {}, rung, evaluate=()), seed=0)
+def test_a_naive_solver_answers_every_question(name: str, level: Any, room: int) -> None:
+    source = Source(task_spec(find_ladder(name), {}, level, evaluate=()), seed=0)
     rows = min(SEQUENCES, max(FEWEST, room // source.task.length))
     asked, read = 0, 0
-    for batch in source.held(Stream.TEST, rows, rows):
+    for batch in source.iter_held_out(Split.TEST, rows, rows):
         for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-            said = source.task.solve(tokens)
-            if said is None:
+            words = source.task.solve(tokens)
+            if words is None:
                 assert name in UNSOLVED
                 return
-            assert said == due
+            assert words == due
             asked += sum(answer != IGNORE for answer in due)
             read += 1
     assert asked >= read == rows

@@ -16,7 +16,7 @@ from attnlab.storage.journal import Journal
 def record(seed: int, *, correct: int = 1) -> Record:
     spec = RunSpec(task=TaskSpec(name="copy"), seed=seed)
     score = Score(correct=correct, total=10, chance=0.1)
-    return Record(id=spec.id, spec=spec, status="done", steps=1, parameters=1, accuracy=score, answers=score)
+    return Record(id=spec.id, spec=spec, status="done", steps=1, parameters=1, accuracy=score, exact_match=score)
 
 
 def append_one_by_one(path: Path, seeds: range) -> None:
@@ -29,82 +29,82 @@ def kept(tmp_path: Path) -> Journal:
     return Journal(tmp_path / "records.jsonl")
 
 
-def test_a_journal_that_was_never_written_is_empty(kept: Journal) -> None:
-    assert kept.read() == []
+def test_a_journal_that_was_never_written_is_empty(journal: Journal) -> None:
+    assert journal.read() == []
 
 
-def test_records_come_back_in_order(kept: Journal) -> None:
-    kept.append([record(2), record(1)])
-    kept.append([record(0)])
-    assert kept.read() == [record(2), record(1), record(0)]
-    assert kept.path.read_bytes().count(b"\n") == 3
+def test_records_come_back_in_order(journal: Journal) -> None:
+    journal.append([record(2), record(1)])
+    journal.append([record(0)])
+    assert journal.read() == [record(2), record(1), record(0)]
+    assert journal.path.read_bytes().count(b"\n") == 3
 
 
-def test_appending_nothing_changes_nothing(kept: Journal) -> None:
-    kept.append([record(0)])
-    before = kept.path.read_bytes()
-    kept.append([])
-    assert kept.path.read_bytes() == before
+def test_appending_nothing_changes_nothing(journal: Journal) -> None:
+    journal.append([record(0)])
+    before = journal.path.read_bytes()
+    journal.append([])
+    assert journal.path.read_bytes() == before
 
 
-def test_the_later_record_of_one_id_stands_at_its_later_place(kept: Journal) -> None:
-    kept.append([record(0, correct=1), record(1), record(0, correct=9)])
-    assert kept.read() == [record(1), record(0, correct=9)]
+def test_the_later_record_of_one_id_stands_at_its_later_place(journal: Journal) -> None:
+    journal.append([record(0, correct=1), record(1), record(0, correct=9)])
+    assert journal.read() == [record(1), record(0, correct=9)]
 
 
 @pytest.mark.parametrize("torn", [b"{", b'{"id": "abc', record(9).model_dump_json().encode(), b"\xff"])
-def test_a_torn_last_line_is_passed_over_and_cut_before_the_next_append(kept: Journal, torn: bytes) -> None:
-    kept.append([record(0)])
-    whole = kept.path.read_bytes()
-    kept.path.write_bytes(whole + torn)
-    assert kept.read() == [record(0)]
-    kept.append([record(1)])
-    assert kept.read() == [record(0), record(1)]
-    assert kept.path.read_bytes().startswith(whole + b'{"id"')
+def test_a_torn_last_line_is_passed_over_and_cut_before_the_next_append(journal: Journal, torn: bytes) -> None:
+    journal.append([record(0)])
+    whole = journal.path.read_bytes()
+    journal.path.write_bytes(whole + torn)
+    assert journal.read() == [record(0)]
+    journal.append([record(1)])
+    assert journal.read() == [record(0), record(1)]
+    assert journal.path.read_bytes().startswith(whole + b'{"id"')
 
 
-def test_a_torn_only_line_is_cut(kept: Journal) -> None:
-    kept.path.write_bytes(b'{"id": "a')
-    kept.append([record(0)])
-    assert kept.read() == [record(0)]
+def test_a_torn_only_line_is_cut(journal: Journal) -> None:
+    journal.path.write_bytes(b'{"id": "a')
+    journal.append([record(0)])
+    assert journal.read() == [record(0)]
 
 
-def test_a_torn_line_longer_than_any_buffer_is_cut(kept: Journal) -> None:
-    kept.append([record(0)])
-    with kept.path.open("ab") as file:
+def test_a_torn_line_longer_than_any_buffer_is_cut(journal: Journal) -> None:
+    journal.append([record(0)])
+    with journal.path.open("ab") as file:
         file.write(b"x" * 200_000)
-    kept.append([record(1)])
-    assert kept.read() == [record(0), record(1)]
+    journal.append([record(1)])
+    assert journal.read() == [record(0), record(1)]
 
 
 @pytest.mark.parametrize("broken", [b"{", b"", b"\xff", b'{"id": "abc"}', b"null"])
-def test_a_broken_line_in_the_middle_is_told_with_its_number(kept: Journal, broken: bytes) -> None:
+def test_a_broken_line_in_the_middle_is_told_with_its_number(journal: Journal, broken: bytes) -> None:
     lines = [record(0).model_dump_json().encode(), broken, record(1).model_dump_json().encode(), b""]
-    kept.path.write_bytes(b"\n".join(lines))
+    journal.path.write_bytes(b"\n".join(lines))
     with pytest.raises(StoreError) as caught:
-        kept.read()
+        journal.read()
     assert str(caught.value) == (
-        f"{kept.path}:2\n  This line is no record.\n"
+        f"{journal.path}:2\n  This line is no record.\n"
         "  The line was changed or damaged; move it away to go on without that run."
     )
 
 
-def test_a_broken_last_line_that_is_whole_is_an_error(kept: Journal) -> None:
-    kept.path.write_bytes(b"{}\n")
+def test_a_broken_last_line_that_is_whole_is_an_error(journal: Journal) -> None:
+    journal.path.write_bytes(b"{}\n")
     with pytest.raises(StoreError, match=r"This line is no record\."):
-        kept.read()
+        journal.read()
 
 
-def test_two_writers_lose_nothing(kept: Journal) -> None:
+def test_two_writers_lose_nothing(journal: Journal) -> None:
     context = multiprocessing.get_context("spawn")
     halves = [range(20), range(20, 40)]
-    writers = [context.Process(target=append_one_by_one, args=(kept.path, half)) for half in halves]
+    writers = [context.Process(target=append_one_by_one, args=(journal.path, half)) for half in halves]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0]
-    assert sorted(found.spec.seed for found in kept.read()) == list(range(40))
+    assert sorted(result.spec.seed for result in journal.read()) == list(range(40))
 
 
 def test_a_writer_gives_up_on_a_lock_that_is_never_freed(kept: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,8 +114,8 @@ def test_a_writer_gives_up_on_a_lock_that_is_never_freed(kept: Journal, monkeypa
     assert str(caught.value) == f"{kept.path}\n  Another run has been writing here for too long."
 
 
-def test_a_journal_that_cannot_be_written_is_told(kept: Journal) -> None:
-    kept.path.mkdir()
+def test_a_journal_that_cannot_be_written_is_told(journal: Journal) -> None:
+    journal.path.mkdir()
     with pytest.raises(StoreError) as caught:
-        kept.append([record(0)])
-    assert str(caught.value) == f"{kept.path}\n  It cannot be written: Is a directory."
+        journal.append([record(0)])
+    assert str(caught.value) == f"{journal.path}\n  It cannot be written: Is a directory."

@@ -10,17 +10,17 @@ from attnlab.errors import StoreError
 from attnlab.records import Record, Score
 from attnlab.specs import RunSpec, TaskSpec
 from attnlab.storage import Store
-from attnlab.storage.status import Planned, read_plan, standing, stores, write_plan
+from attnlab.storage.status import PlannedRun, find_stores, read_plan, store_status, write_plan
 
 
 def spec(seed: int, version: int = 1) -> RunSpec:
-    return RunSpec(task=TaskSpec(name="copy", options={"symbols": 2}, knob="symbols", version=version), seed=seed)
+    return RunSpec(task=TaskSpec(name="copy", options={"symbols": 2}, complexity="symbols", version=version), seed=seed)
 
 
 def record(wanted: RunSpec, status: str = "done") -> Record:
     score = Score(correct=1, total=2, chance=0.5)
-    said = {"reason": "" if status == "done" else "for a reason", "steps": 1, "accuracy": score, "answers": score}
-    return Record.model_validate({"id": wanted.id, "spec": wanted, "status": status, **said})
+    data = {"reason": "" if status == "done" else "for a reason", "steps": 1, "accuracy": score, "answers": score}
+    return Record.model_validate({"id": wanted.id, "spec": wanted, "status": status, **data})
 
 
 def kept(folder: Path, planned: list[RunSpec], records: list[Record]) -> Store:
@@ -36,27 +36,27 @@ def test_every_planned_run_stands_somewhere(tmp_path: Path) -> None:
     records = [record(planned[0]), record(planned[1], "failed"), record(planned[2], "diverged")]
     store = kept(tmp_path, planned, records)
     store.save(planned[3].id, {}, {})
-    found = standing(tmp_path)
-    assert found.records == tuple(records)
-    assert (found.done, found.failed, found.diverged) == ((records[0],), (records[1],), (records[2],))
-    assert [run.id for run in found.missing] == [planned[3].id, planned[4].id]
-    assert found.missing[0] == Planned(planned[3].id, planned[3].kin, planned[3].words)
-    assert found.begun == {planned[3].id}
-    assert found.stale == ()
+    status = store_status(tmp_path)
+    assert status.records == tuple(records)
+    assert (status.done, status.failed, status.diverged) == ((records[0],), (records[1],), (records[2],))
+    assert [run.id for run in status.missing] == [planned[3].id, planned[4].id]
+    assert status.missing[0] == PlannedRun(planned[3].id, planned[3].unversioned_id, planned[3].summary)
+    assert status.with_checkpoint == {planned[3].id}
+    assert status.stale == ()
 
 
 def test_a_run_whose_parts_have_a_newer_version_is_stale_and_missing_anew(tmp_path: Path) -> None:
     kept(tmp_path, [spec(0, version=2), spec(1, version=2)], [record(spec(0)), record(spec(1)), record(spec(1, 2))])
-    found = standing(tmp_path)
-    assert found.stale == (record(spec(0)), record(spec(1)))
-    assert found.done == (record(spec(1, 2)),)
-    assert [run.id for run in found.missing] == [spec(0, 2).id]
+    status = store_status(tmp_path)
+    assert status.stale == (record(spec(0)), record(spec(1)))
+    assert status.done == (record(spec(1, 2)),)
+    assert [run.id for run in status.missing] == [spec(0, 2).id]
 
 
 def test_runs_of_no_plan_are_done_and_not_stale(tmp_path: Path) -> None:
     kept(tmp_path, [spec(0)], [record(spec(7)), record(spec(8), "failed")])
-    found = standing(tmp_path)
-    assert (found.done, found.failed, found.stale) == ((record(spec(7)),), (record(spec(8), "failed"),), ())
+    status = store_status(tmp_path)
+    assert (status.done, status.failed, status.stale) == ((record(spec(7)),), (record(spec(8), "failed"),), ())
 
 
 def test_the_same_plan_is_written_once_and_another_anew(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_the_same_plan_is_written_once_and_another_anew(tmp_path: Path) -> None:
 
 def test_a_store_that_was_never_swept_has_no_plan(tmp_path: Path) -> None:
     assert read_plan(tmp_path) == []
-    assert standing(tmp_path).records == ()
+    assert store_status(tmp_path).records == ()
 
 
 @pytest.mark.parametrize("text", ["{", "[]\n", '{"id": "a"}\n', "3\n"])
@@ -87,7 +87,7 @@ def test_stores_are_found_below_a_folder_and_in_it(tmp_path: Path) -> None:
     for name in ("b", "a", "deep/er"):
         Store(tmp_path / name).open()
     (tmp_path / "empty").mkdir()
-    assert stores(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    assert find_stores(tmp_path) == [tmp_path / "a", tmp_path / "b"]
     Store(tmp_path).open()
-    assert stores(tmp_path) == [tmp_path, tmp_path / "a", tmp_path / "b"]
-    assert stores(tmp_path / "nowhere") == []
+    assert find_stores(tmp_path) == [tmp_path, tmp_path / "a", tmp_path / "b"]
+    assert find_stores(tmp_path / "nowhere") == []

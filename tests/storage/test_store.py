@@ -85,11 +85,11 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_kept_until_its_runs_are_finished(store: Store) -> None:
     store.save("bundle", ONES, {"step": 3})
-    kept = store.load("bundle")
-    assert kept is not None
-    np.testing.assert_array_equal(kept[0]["w"], ONES["w"])
-    assert kept[1] == {"step": 3}
-    store.finish("run", ONES)
+    saved = store.load("bundle")
+    assert saved is not None
+    np.testing.assert_array_equal(saved[0]["w"], ONES["w"])
+    assert saved[1] == {"step": 3}
+    store.save_weights("run", ONES)
     assert store.load("bundle") is not None
     store.drop("bundle")
     assert store.load("bundle") is None
@@ -97,6 +97,6 @@ def test_a_checkpoint_is_kept_until_its_runs_are_finished(store: Store) -> None:
 
 
 def test_a_run_without_a_checkpoint_is_finished_all_the_same(store: Store) -> None:
-    store.finish("run", ONES)
+    store.save_weights("run", ONES)
     store.drop("run")
     assert (store.path / "weights" / "run.safetensors").is_file()

@@ -23,12 +23,12 @@ def arrays() -> weights.Arrays:
 def test_arrays_and_words_come_back_bit_for_bit(tmp_path: Path) -> None:
     about = {"id": "abc", "step": 7, "curve": [{"loss": 0.1}], "none": None}
     weights.write(tmp_path / "a.safetensors", arrays(), about)
-    found, words = weights.read(tmp_path / "a.safetensors")
+    result, words = weights.read(tmp_path / "a.safetensors")
     assert words == about
-    assert set(found) == set(arrays())
+    assert set(result) == set(arrays())
     for name, array in arrays().items():
-        assert found[name].dtype == array.dtype
-        np.testing.assert_array_equal(found[name], array, strict=True)
+        assert result[name].dtype == array.dtype
+        np.testing.assert_array_equal(result[name], array, strict=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", save(arrays()), save({}, {"about": "{"})])

@@ -27,9 +27,9 @@ def belief(seen: Any, shares: Any = None) -> float:
 
 def guessed(task: Task, batch: Batch, guesses_BT: Any) -> Score:
     """Guesses at every position, scored where something is asked."""
-    asked = batch.targets_BT != IGNORE
-    right = int((np.broadcast_to(guesses_BT, asked.shape) == batch.targets_BT)[asked].sum())
-    return Score(correct=right, total=int(asked.sum()), chance=task.chance)
+    requested = batch.targets_BT != IGNORE
+    right = int((np.broadcast_to(guesses_BT, requested.shape) == batch.targets_BT)[requested].sum())
+    return Score(correct=right, total=int(requested.sum()), chance=task.chance)
 
 
 def met(score: Score) -> bool:

@@ -14,7 +14,7 @@ from attnlab.tasks.io.streams import build
 
 def example(task: Task) -> tuple[list[int], list[int]]:
     """Inputs and answers of the example in the docstring of the task's module, its lines joined, as token ids."""
-    ids = {task.symbol(token): token for token in range(task.vocabulary)}
+    ids = {task.token_to_str(token): token for token in range(task.vocabulary)}
     lines = (sys.modules[type(task).__module__].__doc__ or "").splitlines()
     inputs, answers = (
         [token for line in lines if line.split()[:1] == [word] for token in line.strip().split("      ")[0].split()[1:]]
@@ -26,8 +26,8 @@ def example(task: Task) -> tuple[list[int], list[int]]:
 def unsolved(name: str, rows: int = 200) -> int:
     """How many sequences, over all rungs of a ladder, the slow solver answers otherwise than they are labelled."""
     wrong = 0
-    for rung in ladder(name).rungs:
-        task = build(task_spec(find_ladder(name), {}, rung))
+    for level in ladder(name).levels:
+        task = build(task_spec(find_ladder(name), {}, level))
         batch = task.sample(np.random.default_rng(0), rows)
         pairs = zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True)
         wrong += sum(task.solve(tokens) != due for tokens, due in pairs)

@@ -15,7 +15,7 @@ def drawn(task: ModularArithmetic, rows: int = 200, seed: int = 0) -> Batch:
 
 
 def written(task: ModularArithmetic, tokens: list[int]) -> str:
-    return "".join(map(task.symbol, tokens))
+    return "".join(map(task.token_to_str, tokens))
 
 
 def test_the_example_of_the_module() -> None:
@@ -70,4 +70,4 @@ def test_zero_is_as_likely_as_the_module_says(numbers: int, share: float) -> Non
 
 def test_symbols() -> None:
     task = ModularArithmetic()
-    assert [task.symbol(token) for token in range(8)] == list("01234+-*")
+    assert [task.token_to_str(token) for token in range(8)] == list("01234+-*")

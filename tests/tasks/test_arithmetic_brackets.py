@@ -17,7 +17,7 @@ def drawn(task: ModularArithmeticBrackets, rows: int = 200, seed: int = 0) -> Ba
 
 
 def texts(task: ModularArithmeticBrackets, batch: Batch) -> list[str]:
-    return ["".join(map(task.symbol, tokens)) for tokens in batch.inputs_BT.tolist()]
+    return ["".join(map(task.token_to_str, tokens)) for tokens in batch.inputs_BT.tolist()]
 
 
 @cache
@@ -25,13 +25,13 @@ def shapes(symbols: int, operators: str) -> dict[str, float]:
     """Every expression with its digits left open, and how likely it is: the definition, spelt out."""
     if symbols < 5:
         return {["d", "-d", "(d)", "(-d)"][symbols - 1]: 1.0}
-    found: dict[str, float] = defaultdict(float)
+    result: dict[str, float] = defaultdict(float)
     for left in range(1, symbols - 3):
         for one, first in shapes(left, operators).items():
             for other, second in shapes(symbols - 3 - left, operators).items():
                 for operator in operators:
-                    found[f"({one}{operator}{other})"] += first * second / (symbols - 4) / len(operators)
-    return dict(found)
+                    result[f"({one}{operator}{other})"] += first * second / (symbols - 4) / len(operators)
+    return dict(result)
 
 
 @cache
@@ -101,12 +101,12 @@ def test_zero_is_as_likely_as_the_module_says() -> None:
 
 
 def test_without_products_there_are_two_operators() -> None:
-    tokens, found = expressions(np.random.default_rng(0), 4000, 9, operators=2)
+    tokens, result = expressions(np.random.default_rng(0), 4000, 9, operators=2)
     seen = Counter(re.sub(r"\d", "d", "".join("01234+-()*"[token] for token in row)) for row in tokens.tolist())
     likely = shapes(9, "+-")
     assert set(seen) <= set(likely)
     assert belief([seen[shape] for shape in likely], list(likely.values())) > DOUBT
-    assert belief(counts(found, 5)) > DOUBT
+    assert belief(counts(result, 5)) > DOUBT
 
 
 @pytest.mark.parametrize("text", ["3", "-3", "(-4)", "(2--3)", "(-2*-3)", "((1-(4))*(-2+((3)-1)))"])
@@ -126,4 +126,4 @@ def test_chance_is_that_of_a_uniform_guess(symbols: int) -> None:
 
 def test_symbols() -> None:
     task = ModularArithmeticBrackets()
-    assert [task.symbol(token) for token in range(10)] == list("01234+-()*")
+    assert [task.token_to_str(token) for token in range(10)] == list("01234+-()*")

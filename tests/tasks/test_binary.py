@@ -20,7 +20,7 @@ def drawn(task: Calculation, rows: int = 200, seed: int = 0) -> Batch:
 
 
 def read(task: Calculation, word: str) -> list[int]:
-    words = {task.symbol(token): token for token in range(task.vocabulary)}
+    words = {task.token_to_str(token): token for token in range(task.vocabulary)}
     return [IGNORE if sign == "." else words[sign] for sign in word]
 
 
@@ -48,7 +48,7 @@ def test_results_are_those_of_pythons_integers(
     assert (task.vocabulary, task.length, batch.inputs_BT.shape[1]) == (5, 2 * symbols, 2 * symbols)
     turn = -1 if order == "little" else 1
     for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        question = "".join(map(task.symbol, tokens[:symbols]))
+        question = "".join(map(task.token_to_str, tokens[:symbols]))
         first, second = (int(bits[::turn], 2) for bits in question.split(task.sign))
         assert min(first, second) >= 1
         result = first + second if kind is BinaryAddition else first * second
@@ -133,5 +133,5 @@ def test_a_coin_that_never_ends_comes_near_one_half_as_the_module_says(kind: typ
 
 
 def test_symbols() -> None:
-    assert [BinaryAddition().symbol(token) for token in range(5)] == ["0", "1", "+", "=", "$"]
-    assert [BinaryMultiplication().symbol(token) for token in range(5)] == ["0", "1", "*", "=", "$"]
+    assert [BinaryAddition().token_to_str(token) for token in range(5)] == ["0", "1", "+", "=", "$"]
+    assert [BinaryMultiplication().token_to_str(token) for token in range(5)] == ["0", "1", "*", "=", "$"]

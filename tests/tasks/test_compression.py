@@ -47,4 +47,4 @@ def test_a_uniform_letter_scores_the_chance() -> None:
 
 
 def test_symbols() -> None:
-    assert [Compression(alphabet=3).symbol(token) for token in range(5)] == ["0", "1", "2", "|", "·"]
+    assert [Compression(alphabet=3).token_to_str(token) for token in range(5)] == ["0", "1", "2", "|", "·"]

@@ -93,7 +93,7 @@ every_task = pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{name}-{
 
 def made(name: str, options: dict[str, Any]) -> Task:
     entry = TASKS.entry(name)
-    return entry.kind(**entry.complete(options))
+    return entry.cls(**entry.complete(options))
 
 
 def drawn(name: str, options: dict[str, Any], seed: int = 0) -> tuple[Task, Batch]:
@@ -162,22 +162,22 @@ def test_chance_is_a_share(name: str, options: dict[str, Any]) -> None:
 def test_a_sequence_is_rendered_position_by_position(name: str, options: dict[str, Any]) -> None:
     task, batch = drawn(name, options)
     cells = task.render(batch, 3)
-    assert [cell.token for cell in cells] == [task.symbol(token) for token in batch.inputs_BT[3].tolist()]
-    assert [bool(cell.answer) for cell in cells] == (batch.targets_BT[3] != IGNORE).tolist()
+    assert [cell.token for cell in cells] == [task.token_to_str(token) for token in batch.inputs_BT[3].tolist()]
+    assert [bool(cell.target) for cell in cells] == (batch.targets_BT[3] != IGNORE).tolist()
     assert all(cell.token for cell in cells)
 
 
 @every_task
 def test_every_symbol_is_a_word_of_its_own(name: str, options: dict[str, Any]) -> None:
     task = made(name, options)
-    symbols = [task.symbol(token) for token in range(task.vocabulary)]
+    symbols = [task.token_to_str(token) for token in range(task.vocabulary)]
     assert len(set(symbols)) == task.vocabulary
 
 
 @every_task
 def test_the_knob_is_an_option_and_the_card_has_its_words(name: str, options: dict[str, Any]) -> None:
     entry = TASKS.entry(name)
-    assert entry.kind.knob in entry.options
+    assert entry.cls.complexity in entry.options
     assert entry.source
     assert entry.summary.endswith(".")
 

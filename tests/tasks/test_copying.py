@@ -79,4 +79,4 @@ def test_what_is_written_out_may_be_longer_than_the_question() -> None:
 @every_kind
 def test_the_marker_is_drawn_as_a_bar(kind: Kind, answer: Word, times: int) -> None:
     task = kind(symbols=2, alphabet=10)
-    assert [task.symbol(token) for token in (0, 9, 10)] == ["0", "9", "|"]
+    assert [task.token_to_str(token) for token in (0, 9, 10)] == ["0", "9", "|"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.copying_selective import SelectiveCopy
 from tests.tasks.chance import DOUBT, belief, counts, guessed, met
@@ -100,7 +100,7 @@ def test_every_rung_is_solved(symbols: int) -> None:
 def test_the_largest_string_that_fits_is_accepted_and_a_larger_one_refused() -> None:
     SelectiveCopy(symbols=31, length=64)
     SelectiveCopy(symbols=32, length=66)
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         SelectiveCopy(symbols=32, length=64)
     assert str(caught.value) == (
         "selective-copy\n"
@@ -111,4 +111,4 @@ def test_the_largest_string_that_fits_is_accepted_and_a_larger_one_refused() -> 
 
 def test_symbols() -> None:
     task = SelectiveCopy(vocabulary=5)
-    assert [task.symbol(token) for token in range(5)] == ["0", "1", "2", "·", "|"]
+    assert [task.token_to_str(token) for token in range(5)] == ["0", "1", "2", "·", "|"]

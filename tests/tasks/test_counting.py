@@ -17,7 +17,7 @@ def drawn(task: Task, rows: int = 200, seed: int = 0) -> Batch:
 
 
 def read(task: Task, word: str) -> list[int]:
-    words = {task.symbol(token): token for token in range(task.vocabulary)}
+    words = {task.token_to_str(token): token for token in range(task.vocabulary)}
     return [IGNORE if sign == "." else words[sign] for sign in word]
 
 

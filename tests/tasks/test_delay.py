@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE
 from attnlab.tasks.delay import Delay
 from attnlab.tasks.io.ladders import find_ladder, task_spec
@@ -30,15 +30,15 @@ def cycles(task: Delay) -> list[int]:
     states = list(product(task.beginnings.tolist(), repeat=task.span))
     last = task.continued(np.array(states))[:, task.span].tolist()
     follows = {state: (*state[1:], symbol) for state, symbol in zip(states, last, strict=True)}
-    unseen, found = set(states), []
-    while unseen:
-        state = start = next(iter(unseen))
+    no_callback, result = set(states), []
+    while no_callback:
+        state = start = next(iter(no_callback))
         length = 0
         while length == 0 or state != start:
-            unseen.remove(state)
+            no_callback.remove(state)
             state, length = follows[state], length + 1
-        found.append(length)
-    return found
+        result.append(length)
+    return result
 
 
 @pytest.mark.parametrize(("modulus", "lag", "length"), [(5, 3, 32), (2, 2, 9), (10, 7, 40), (16, 2, 300), (3, 4, 4)])
@@ -98,8 +98,8 @@ def test_every_kind_combines_the_symbols_at_its_lags(options: dict[str, Any], fo
     ],
 )
 def test_cycles_are_those_of_the_table(modulus: int, lag: int, count: int, longest: int) -> None:
-    found = cycles(Delay(modulus=modulus, lag=lag))
-    assert (sum(found), len(found), max(found)) == (modulus**lag, count, longest)
+    result = cycles(Delay(modulus=modulus, lag=lag))
+    assert (sum(result), len(result), max(result)) == (modulus**lag, count, longest)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_products_modulo_a_prime_have_the_cycles_of_sums_modulo_one_less(
     modulus: int, lag: int, count: int, longest: int
 ) -> None:
     """The same table: the powers of a primitive root multiply as their exponents add."""
-    found = cycles(Delay(modulus=modulus, lag=lag, kind="product"))
-    assert (sum(found), len(found), max(found)) == ((modulus - 1) ** lag, count, longest)
+    result = cycles(Delay(modulus=modulus, lag=lag, kind="product"))
+    assert (sum(result), len(result), max(result)) == ((modulus - 1) ** lag, count, longest)
 
 
 def test_exclusive_or_is_the_sum_of_bits() -> None:
@@ -189,9 +189,9 @@ def test_defaults_draw_what_they_always_drew() -> None:
     assert batch.inputs_BT.tolist() == [continued(row, 5, 32) for row in start.tolist()]
 
 
-@pytest.mark.parametrize(("name", "rung"), [(name, rung) for name in LADDERS for rung in find_ladder(name).rungs])
-def test_the_solver_answers_every_rung(name: str, rung: int) -> None:
-    task = build(task_spec(find_ladder(name), {}, rung))
+@pytest.mark.parametrize(("name", "level"), [(name, rung) for name in LADDERS for rung in find_ladder(name).levels])
+def test_the_solver_answers_every_rung(name: str, level: int) -> None:
+    task = build(task_spec(find_ladder(name), {}, level))
     batch = task.sample(np.random.default_rng(0), 200)
     for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         assert task.solve(tokens) == due
@@ -225,6 +225,6 @@ def test_the_solver_answers_every_rung(name: str, rung: int) -> None:
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         Delay(**options)
     assert str(caught.value) == f"delay\n  {message}"

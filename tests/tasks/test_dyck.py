@@ -16,12 +16,12 @@ from tests.tasks.chance import DOUBT, belief, guessed, met
 
 def words(pairs: int, depth: int) -> list[tuple[int, ...]]:
     """All well-nested words of one kind, +1 opening and -1 closing, by trying every string."""
-    found = []
+    result = []
     for word in product((1, -1), repeat=2 * pairs):
         heights = np.cumsum(word)
         if heights.min() >= 0 and heights[-1] == 0 and heights.max() <= depth:
-            found.append(word)
-    return found
+            result.append(word)
+    return result
 
 
 def drawn(rows: int, seed: int = 0, **options: Any) -> tuple[Dyck, np.ndarray[Any, np.dtype[np.int64]]]:
@@ -34,16 +34,16 @@ def drawn(rows: int, seed: int = 0, **options: Any) -> tuple[Dyck, np.ndarray[An
 def test_the_example_of_the_module() -> None:
     task = Dyck(pairs=4, kinds=2)
     tokens = ["([)]".index(word) for word in "([]([])"]
-    said = "".join("." if token == IGNORE else task.symbol(token) for token in task.solve(tokens))
-    assert "".join(map(task.symbol, tokens)) == "([]([])"
+    said = "".join("." if token == IGNORE else task.token_to_str(token) for token in task.solve(tokens))
+    assert "".join(map(task.token_to_str, tokens)) == "([]([])"
     assert said == ".]..]))"
 
 
 @pytest.mark.parametrize(("pairs", "kinds", "depth"), [(1, 2, None), (6, 3, None), (6, 2, 2), (5, 2, 1), (4, 2, 9)])
 def test_words_are_nested_and_their_kinds_match(pairs: int, kinds: int, depth: int | None) -> None:
-    task, found = drawn(300, pairs=pairs, kinds=kinds, depth=depth)
+    task, result = drawn(300, pairs=pairs, kinds=kinds, depth=depth)
     assert (task.vocabulary, task.length, task.chance) == (2 * kinds, 2 * pairs - 1, 1 / kinds)
-    for word in found.tolist():
+    for word in result.tolist():
         left: list[int] = []
         for bracket in word:
             if bracket < kinds:
@@ -65,18 +65,18 @@ def test_what_is_due_is_the_bracket_that_closes_next() -> None:
 def test_words_are_uniform_over_all_of_their_length_and_depth(pairs: int, depth: int, count: int) -> None:
     every = words(pairs, depth)
     assert len(every) == count
-    _, found = drawn(400 * count, pairs=pairs, kinds=2, depth=depth)
-    shapes = Counter(tuple(row) for row in np.where(found < 2, 1, -1).tolist())
+    _, result = drawn(400 * count, pairs=pairs, kinds=2, depth=depth)
+    shapes = Counter(tuple(row) for row in np.where(result < 2, 1, -1).tolist())
     seen = [shapes[word] for word in every]
-    assert sum(seen) == len(found)
+    assert sum(seen) == len(result)
     assert belief(seen) > DOUBT
     by_coin = np.array([0.5 ** (word.count(1) - (np.cumsum(word) == depth).sum()) for word in every])
     assert belief(seen, by_coin / by_coin.sum()) < DOUBT
 
 
 def test_kinds_are_uniform_and_independent() -> None:
-    _, found = drawn(9000, pairs=2, kinds=3)
-    opened = np.stack([row[row < 3] for row in found])
+    _, result = drawn(9000, pairs=2, kinds=3)
+    opened = np.stack([row[row < 3] for row in result])
     assert belief(np.bincount(opened @ [3, 1], minlength=9)) > DOUBT
 
 
@@ -101,10 +101,10 @@ def test_a_uniform_guess_scores_chance_and_the_last_opened_about_half() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "rung"), [(name, rung) for name in ("dyck", "dyck-bounded") for rung in find_ladder(name).rungs]
+    ("name", "level"), [(name, rung) for name in ("dyck", "dyck-bounded") for rung in find_ladder(name).levels]
 )
-def test_the_solver_answers_every_rung(name: str, rung: int) -> None:
-    task = build(task_spec(find_ladder(name), {}, rung))
+def test_the_solver_answers_every_rung(name: str, level: int) -> None:
+    task = build(task_spec(find_ladder(name), {}, level))
     batch = task.sample(np.random.default_rng(0), 200)
     for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         assert task.solve(tokens) == due
@@ -112,4 +112,4 @@ def test_the_solver_answers_every_rung(name: str, rung: int) -> None:
 
 def test_further_kinds_are_numbered() -> None:
     task = Dyck(kinds=6)
-    assert [task.symbol(token) for token in range(12)] == [*"([{<", "(5", "(6", *")]}>", "5)", "6)"]
+    assert [task.token_to_str(token) for token in range(12)] == [*"([{<", "(5", "(6", *")]}>", "5)", "6)"]

@@ -15,7 +15,7 @@ def drawn(task: SolveEquation, rows: int = 200, seed: int = 0) -> Batch:
 
 
 def texts(task: SolveEquation, batch: Batch) -> list[str]:
-    return ["".join(map(task.symbol, tokens)) for tokens in batch.inputs_BT.tolist()]
+    return ["".join(map(task.token_to_str, tokens)) for tokens in batch.inputs_BT.tolist()]
 
 
 def test_the_example_of_the_module() -> None:
@@ -73,4 +73,4 @@ def test_chance_is_that_of_a_uniform_guess(symbols: int) -> None:
 
 def test_symbols() -> None:
     task = SolveEquation()
-    assert [task.symbol(token) for token in range(11)] == list("01234+-()x=")
+    assert [task.token_to_str(token) for token in range(11)] == list("01234+-()x=")

@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from attnlab.errors import AttnlabError, BadFile, BadValue
+from attnlab.errors import AttnlabError, InvalidFileError, InvalidValueError
 from attnlab.specs import RunSpec, TaskSpec
-from attnlab.tasks import IGNORE, Stream
+from attnlab.tasks import IGNORE, Split
 from attnlab.tasks.file import File
 from attnlab.tasks.io.export import export
 from attnlab.tasks.io.ladders import find_ladder, task_spec
-from attnlab.tasks.io.reading import KINDS, table
+from attnlab.tasks.io.reading import MAX_TOKEN, table
 from attnlab.tasks.io.sidecar import beside, fingerprint
 from attnlab.tasks.io.streams import Source, build
 
 COPY = TaskSpec(
-    name="copy", options={"symbols": 3, "alphabet": 12}, train={"symbols": "1..5"}, knob="symbols", version=1
+    name="copy", options={"symbols": 3, "alphabet": 12}, train={"symbols": "1..5"}, complexity="symbols", version=1
 )
-PARTS = {Stream.DATA: range(8), Stream.VALIDATION: range(8, 9), Stream.TEST: range(9, 10)}
+PARTS = {Split.TRAIN: range(8), Split.VALIDATION: range(8, 9), Split.TEST: range(9, 10)}
 
 
 def counting(path: Path, count: int, **changed: Any) -> Path:
@@ -48,9 +48,9 @@ def test_the_example_of_the_module(tmp_path: Path) -> None:
     task = File(path=str(path))
     cells = task.render(task.sample(np.random.default_rng(0), 2), 1)
     assert [cell.token for cell in cells] == ["3", "1", "4"]
-    assert [cell.answer for cell in cells] == ["", "", "2"]
+    assert [cell.target for cell in cells] == ["", "", "2"]
     assert (task.vocabulary, task.length, task.chance) == (5, 3, 1.0)
-    assert math.isnan(task.ceiling)
+    assert math.isnan(task.best_accuracy)
 
 
 @pytest.mark.parametrize("ending", [".npz", ".jsonl", ".parquet"])
@@ -63,19 +63,19 @@ def test_what_was_written_is_read_in_every_format(ending: str, tmp_path: Path) -
         batch = source.training(step, 64)
         rows, width = slice(64 * step, 64 * step + 64), batch.inputs_BT.shape[1]
         inputs[rows, :width], targets[rows, :width] = batch[0], batch[1]
-    found = table(path)
-    np.testing.assert_array_equal(found.inputs_NT, inputs)
-    np.testing.assert_array_equal(found.targets_NT, targets)
+    result = table(path)
+    np.testing.assert_array_equal(result.inputs_NT, inputs)
+    np.testing.assert_array_equal(result.targets_NT, targets)
     task = File(path=str(path))
-    assert (task.vocabulary, task.length, task.chance, task.ceiling) == (13, 10, 1 / 12, 1.0)
-    assert [task.symbol(token) for token in (0, 12, 13)] == ["0", "|", "#13"]
+    assert (task.vocabulary, task.length, task.chance, task.best_accuracy) == (13, 10, 1 / 12, 1.0)
+    assert [task.token_to_str(token) for token in (0, 12, 13)] == ["0", "|", "#13"]
     assert task.sample(np.random.default_rng(0), 3).inputs_BT.dtype == np.int64
     beside(path).unlink()
     answers = targets[targets != IGNORE]
     bare = File(path=str(path))
     assert bare.chance == np.bincount(answers).max() / len(answers)
-    assert math.isnan(bare.ceiling)
-    assert (bare.vocabulary, bare.symbol(12)) == (sidecar.vocabulary, "12")
+    assert math.isnan(bare.best_accuracy)
+    assert (bare.vocabulary, bare.token_to_str(12)) == (sidecar.vocabulary, "12")
 
 
 def test_arrays_that_are_stored_are_mapped_and_packed_ones_are_read(tmp_path: Path) -> None:
@@ -83,31 +83,31 @@ def test_arrays_that_are_stored_are_mapped_and_packed_ones_are_read(tmp_path: Pa
     targets = np.where(inputs % 2 == 0, inputs, IGNORE)
     for packed, order in ((False, "C"), (True, "C"), (False, "F")):
         path = arrays(tmp_path / f"{packed}{order}.npz", np.asarray(inputs, order=order), targets, packed)  # type: ignore[call-overload]  # the two words of numpy
-        found = table(path)
-        assert isinstance(found.inputs_NT, np.memmap) == (not packed and order == "C")
-        np.testing.assert_array_equal(found.inputs_NT, inputs)
-        np.testing.assert_array_equal(found.targets_NT, targets)
+        result = table(path)
+        assert isinstance(result.inputs_NT, np.memmap) == (not packed and order == "C")
+        np.testing.assert_array_equal(result.inputs_NT, inputs)
+        np.testing.assert_array_equal(result.targets_NT, targets)
 
 
 def test_rows_of_several_lengths_are_padded(tmp_path: Path) -> None:
     short, long = {"inputs": [5], "targets": [1]}, {"inputs": [1, 2, 3], "targets": [None, -100, 4]}
-    found = table(counting(tmp_path / "a.jsonl", 10, row3=short, row5=long))
-    assert found.inputs_NT[[2, 3, 5]].tolist() == [[2, 0, 0], [5, 0, 0], [1, 2, 3]]
-    assert found.targets_NT[[2, 3, 5]].tolist() == [[-100, 2, -100], [1, -100, -100], [-100, -100, 4]]
+    result = table(counting(tmp_path / "a.jsonl", 10, row3=short, row5=long))
+    assert result.inputs_NT[[2, 3, 5]].tolist() == [[2, 0, 0], [5, 0, 0], [1, 2, 3]]
+    assert result.targets_NT[[2, 3, 5]].tolist() == [[-100, 2, -100], [1, -100, -100], [-100, -100, 4]]
 
 
 @pytest.mark.parametrize("count", [10, 19, 100, 108])
 def test_each_stream_draws_its_rows_of_every_ten_and_no_others(count: int, tmp_path: Path) -> None:
     task = File(path=str(counting(tmp_path / "a.jsonl", count)))
     assert set(seen(task)) == set(range(count))
-    for stream, places in PARTS.items():
-        assert set(seen(task.facing(stream))) == {row for row in range(count) if row % 10 in places}
-    assert task.facing(Stream.INIT) is task
+    for split, places in PARTS.items():
+        assert set(seen(task.for_split(split))) == {row for row in range(count) if row % 10 in places}
+    assert task.for_split(Split.INIT) is task
 
 
 def test_rows_are_drawn_evenly(tmp_path: Path) -> None:
     task = File(path=str(counting(tmp_path / "a.jsonl", 50)))
-    counts = np.bincount(seen(task.facing(Stream.DATA), 20_000))
+    counts = np.bincount(seen(task.for_split(Split.TRAIN), 20_000))
     counts = counts[counts > 0]
     assert len(counts) == 40
     assert chisquare(counts).pvalue > 1e-4
@@ -117,9 +117,9 @@ def test_rows_are_drawn_evenly(tmp_path: Path) -> None:
 def test_rows_limit_training_alone(tmp_path: Path) -> None:
     path = str(counting(tmp_path / "a.jsonl", 100))
     few, every = File(path=path, rows=11), File(path=path)
-    assert set(seen(few.facing(Stream.DATA))) == {*range(8), 10, 11, 12}
-    for stream in (Stream.VALIDATION, Stream.TEST):
-        np.testing.assert_array_equal(seen(few.facing(stream)), seen(every.facing(stream)))
+    assert set(seen(few.for_split(Split.TRAIN))) == {*range(8), 10, 11, 12}
+    for split in (Split.VALIDATION, Split.TEST):
+        np.testing.assert_array_equal(seen(few.for_split(split)), seen(every.for_split(split)))
     assert every.rows == 80
 
 
@@ -137,15 +137,15 @@ def test_what_was_found_is_recorded_and_held_to(tmp_path: Path) -> None:
     spec = task_spec(find_ladder("file"), {"path": str(path)}, None)
     wanted = {"path": str(path), "rows": 80, "vocabulary": 13, "chance": 1 / 12, "digest": sidecar.sha256}
     assert spec.options == wanted
-    assert spec.complexity == 80
-    assert File.settled(spec.options) == spec.options
+    assert spec.level == 80
+    assert File.resolve_options(spec.options) == spec.options
     beside(path).unlink()
     assert (build(spec).vocabulary, build(spec).chance) == (13, 1 / 12)
     export(COPY, path, sequences=100, seed=1, force=True)
     again = task_spec(find_ladder("file"), {"path": str(path)}, None)
     assert RunSpec(task=spec).id != RunSpec(task=again).id
     assert {key for key in wanted if spec.options[key] != again.options[key]} == {"digest"}
-    with pytest.raises(BadFile) as caught:
+    with pytest.raises(InvalidFileError) as caught:
         Source(spec, 0)
     message = f"{path}\n  The content has changed: its SHA-256 is {fingerprint(path)[:12]}..., recorded is "
     assert str(caught.value).startswith(message)
@@ -155,7 +155,7 @@ def test_a_source_keeps_the_parts_apart(tmp_path: Path) -> None:
     path = counting(tmp_path / "a.jsonl", 200)
     source = Source(task_spec(find_ladder("file"), {"path": str(path)}, None), 0)
     trained = {row for step in range(20) for row in source.training(step, 64).inputs_BT[:, 0].tolist()}
-    tested = {row for batch in source.held_out(Stream.TEST, 500, 64) for row in batch.inputs_BT[:, 0].tolist()}
+    tested = {row for batch in source.held_out(Split.TEST, 500, 64) for row in batch.inputs_BT[:, 0].tolist()}
     assert trained == {row for row in range(200) if row % 10 < 8}
     assert tested == {row for row in range(200) if row % 10 == 9}
 
@@ -164,7 +164,7 @@ def test_several_right_answers_leave_the_ceiling_unknown(tmp_path: Path) -> None
     path = tmp_path / "a.npz"
     sidecar = export(COPY, path, sequences=20)
     beside(path).write_bytes(sidecar.model_copy(update={"several": True}).to_bytes())
-    assert math.isnan(File(path=str(path)).ceiling)
+    assert math.isnan(File(path=str(path)).best_accuracy)
 
 
 ROW3 = [
@@ -179,7 +179,7 @@ ROW3 = [
     ({"inputs": "ab", "targets": [1, 2]}, ":4", "'inputs' is 'ab', not a list of numbers."),
     ({"inputs": [1, 2**40], "targets": [1, 2]}, ":4", f"'inputs' holds {2**40}, which is no token."),
     ({"inputs": [1, -1], "targets": [1, 2]}, ":4", "inputs[1] is -1; tokens are 0 to 1,048,575."),
-    ({"inputs": [1, 2], "targets": [1, KINDS]}, ":4", "targets[1] is 1048576; tokens are 0 to 1,048,575."),
+    ({"inputs": [1, 2], "targets": [1, MAX_TOKEN]}, ":4", "targets[1] is 1048576; tokens are 0 to 1,048,575."),
     ({"inputs": [1, 2], "targets": [-5, 2]}, ":4", "targets[0] is -5; tokens are 0 to 1,048,575."),
     ({"inputs": [1, 2], "targets": [None, None]}, ":4", "Nothing is asked in this row."),
 ]
@@ -188,9 +188,9 @@ ROW3 = [
 @pytest.mark.parametrize(("row", "place", "message"), ROW3)
 def test_a_wrong_record_is_named_by_its_line(row: Any, place: str, message: str, tmp_path: Path) -> None:
     path = counting(tmp_path / "a.jsonl", 20, row3=row)
-    with pytest.raises(BadFile) as caught:
+    with pytest.raises(InvalidFileError) as caught:
         File(path=str(path))
-    assert (caught.value.where, caught.value.found) == (f"{path}{place}", message)
+    assert (caught.value.where, caught.value.problem) == (f"{path}{place}", message)
     assert caught.value.hint.startswith('Accepted: {"inputs": [3, 1, 4], ')
 
 
@@ -199,7 +199,7 @@ def test_a_torn_line_is_named(torn: str, tmp_path: Path) -> None:
     path = counting(tmp_path / "a.jsonl", 20)
     with path.open("a") as file:
         file.write(f"{torn}\n")
-    with pytest.raises(BadFile, match=r"It is no JSON: ") as caught:
+    with pytest.raises(InvalidFileError, match=r"It is no JSON: ") as caught:
         File(path=str(path))
     assert caught.value.where == f"{path}:21"
 
@@ -220,18 +220,18 @@ NPZ: list[tuple[Any, Any, str, str]] = [
 @pytest.mark.parametrize(("inputs", "targets", "place", "message"), NPZ)
 def test_wrong_arrays_are_named(inputs: Any, targets: Any, place: str, message: str, tmp_path: Path) -> None:
     path = arrays(tmp_path / "a.npz", inputs, targets)
-    with pytest.raises(BadFile) as caught:
+    with pytest.raises(InvalidFileError) as caught:
         File(path=str(path))
     assert caught.value.where == f"{path}{place}"
-    assert caught.value.found.startswith(message)
+    assert caught.value.problem.startswith(message)
     assert caught.value.hint.startswith("Accepted: arrays 'inputs' and 'targets'")
 
 
 def test_a_row_beyond_the_first_block_is_named_too(tmp_path: Path) -> None:
-    inputs = np.zeros((3, KINDS // 2), np.int8)
+    inputs = np.zeros((3, MAX_TOKEN // 2), np.int8)
     inputs[2, 7] = -1
     path = arrays(tmp_path / "a.npz", inputs, np.zeros_like(inputs))
-    with pytest.raises(BadFile, match=r"inputs\[7\] is -1") as caught:
+    with pytest.raises(InvalidFileError, match=r"inputs\[7\] is -1") as caught:
         table(path)
     assert caught.value.where == f"{path}: row 2"
 
@@ -239,7 +239,7 @@ def test_a_row_beyond_the_first_block_is_named_too(tmp_path: Path) -> None:
 def test_an_archive_without_targets_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, inputs=GOOD, labels=GOOD)
-    with pytest.raises(BadFile, match=r"It holds no 'targets', but inputs, labels\."):
+    with pytest.raises(InvalidFileError, match=r"It holds no 'targets', but inputs, labels\."):
         File(path=str(path))
 
 
@@ -251,14 +251,14 @@ def test_a_file_that_is_cut_short_or_foreign_is_refused(ending: str, tmp_path: P
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"nothing of the kind", b""):
         path.write_bytes(content)
-        with pytest.raises(BadFile, match="It is no sound"):
+        with pytest.raises(InvalidFileError, match="It is no sound"):
             File(path=str(path))
 
 
 def test_a_member_that_claims_more_than_there_is_is_refused(tmp_path: Path) -> None:
     path = arrays(tmp_path / "a.npz", GOOD, GOOD)
     path.write_bytes(path.read_bytes().replace(b"(20, 3)", b"(99, 9)"))
-    with pytest.raises(BadFile, match="It is no sound npz file"):
+    with pytest.raises(InvalidFileError, match="It is no sound npz file"):
         File(path=str(path))
 
 
@@ -266,7 +266,7 @@ def test_a_file_that_changed_behind_its_sidecar_is_refused(tmp_path: Path) -> No
     path = tmp_path / "a.jsonl"
     export(COPY, path, sequences=100)
     path.write_text(path.read_text() * 2)
-    with pytest.raises(BadFile, match="It belongs to a file of SHA-256") as caught:
+    with pytest.raises(InvalidFileError, match="It belongs to a file of SHA-256") as caught:
         File(path=str(path))
     assert caught.value.where == str(beside(path))
 
@@ -274,33 +274,33 @@ def test_a_file_that_changed_behind_its_sidecar_is_refused(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "options", "kind", "message"),
     [
-        ("none.npz", {}, BadFile, "none.npz\n  There is no such file."),
-        ("folder.npz", {}, BadFile, "folder.npz\n  This is a folder, not a file."),
+        ("none.npz", {}, InvalidFileError, "none.npz\n  There is no such file."),
+        ("folder.npz", {}, InvalidFileError, "folder.npz\n  This is a folder, not a file."),
         (
             "a.txt",
             {},
-            BadFile,
+            InvalidFileError,
             "a.txt\n  The ending '.txt' is none that is read back.\n  Accepted: .npz, .jsonl, .parq",
         ),
         (
             "nine.jsonl",
             {},
-            BadFile,
+            InvalidFileError,
             "nine.jsonl\n  9 rows are too few: every tenth is for the test.\n  Give at least 10",
         ),
         (
             "a.jsonl",
             {"rows": 17},
-            BadValue,
+            InvalidValueError,
             "a.jsonl\n  17 rows to train on are more than the 16 that the file has.\n  Use at most 16, or 0 for all.",
         ),
         (
             "a.jsonl",
             {"vocabulary": 19},
-            BadValue,
+            InvalidValueError,
             "a.jsonl\n  A vocabulary of 19 does not hold the token 19.\n  Use at least 20, or 0 to take it from the",
         ),
-        ("a.jsonl", {"digest": "0" * 64}, BadFile, "a.jsonl\n  The content has changed: its SHA-256 is "),
+        ("a.jsonl", {"digest": "0" * 64}, InvalidFileError, "a.jsonl\n  The content has changed: its SHA-256 is "),
     ],
 )
 def test_what_cannot_be_is_refused(

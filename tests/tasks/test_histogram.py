@@ -13,7 +13,7 @@ def drawn(task: Histogram, rows: int = 200, seed: int = 0) -> Batch:
 
 
 def read(task: Histogram, word: str) -> list[int]:
-    words = {task.symbol(token): token for token in range(task.vocabulary)}
+    words = {task.token_to_str(token): token for token in range(task.vocabulary)}
     return [IGNORE if sign == "." else words[sign] for sign in word]
 
 
@@ -82,4 +82,4 @@ def test_chance_is_that_of_a_uniform_guess_among_the_counts(asked: str) -> None:
 def test_sizes_and_symbols() -> None:
     task = Histogram(symbols=3, alphabet=2)
     assert (task.vocabulary, task.length, Histogram(symbols=3, asked="running").length) == (6, 7, 3)
-    assert [task.symbol(token) for token in range(6)] == ["a", "b", "|", "1", "2", "3"]
+    assert [task.token_to_str(token) for token in range(6)] == ["a", "b", "|", "1", "2", "3"]

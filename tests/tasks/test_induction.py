@@ -67,4 +67,4 @@ def test_a_guess_among_the_letters_of_the_sequence_scores_the_chance(length: int
 
 def test_symbols() -> None:
     task = Induction(alphabet=3)
-    assert [task.symbol(token) for token in range(4)] == ["0", "1", "2", "!"]
+    assert [task.token_to_str(token) for token in range(4)] == ["0", "1", "2", "!"]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.lookup import Lookup
 from tests.tasks.chance import DOUBT, belief, counts, guessed, met
@@ -124,7 +124,7 @@ def test_every_rung_is_solved_from_the_question_only(given: str, symbols: int) -
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(options: dict[str, int], message: str) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         Lookup(**options)  # type: ignore[arg-type]  # sizes only
     assert str(caught.value) == f"lookup\n  {message}"
 
@@ -136,4 +136,4 @@ def test_the_nearest_sizes_are_accepted(options: dict[str, int]) -> None:
 
 def test_symbols() -> None:
     task = Lookup(alphabet=5)
-    assert [task.symbol(token) for token in range(6)] == ["0", "1", "2", "3", "4", "|"]
+    assert [task.token_to_str(token) for token in range(6)] == ["0", "1", "2", "3", "4", "|"]

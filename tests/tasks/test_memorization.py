@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attnlab.tasks import IGNORE, Stream
+from attnlab.tasks import IGNORE, Split
 from attnlab.tasks.memorization import Memorization
 from tests.tasks.chance import DOUBT, belief, counts, guessed, met
 from tests.tasks.examples import example, unsolved
@@ -43,8 +43,8 @@ def test_the_map_is_one_to_one_and_the_same_for_every_stream_batch_and_instance(
     known = given(task)
     assert sorted(known) == list(range(40))
     assert sorted(known.values()) == list(range(40, 80))
-    for stream in (Stream.DATA, Stream.VALIDATION, Stream.TEST):
-        assert given(Memorization(pairs=40).facing(stream), seed=int(stream)) == known
+    for split in (Split.TRAIN, Split.VALIDATION, Split.TEST):
+        assert given(Memorization(pairs=40).for_split(split), seed=int(split)) == known
     assert given(Memorization(pairs=40, map_seed=1)) != known
 
 
@@ -77,4 +77,4 @@ def test_a_uniform_value_scores_the_chance(pairs: int) -> None:
 
 
 def test_symbols() -> None:
-    assert [Memorization(pairs=2).symbol(token) for token in range(5)] == ["k0", "k1", "v0", "v1", "?"]
+    assert [Memorization(pairs=2).token_to_str(token) for token in range(5)] == ["k0", "k1", "v0", "v1", "?"]

@@ -64,4 +64,4 @@ def test_every_rung_is_solved(symbols: int) -> None:
 
 
 def test_symbols() -> None:
-    assert "".join(map(MissingDuplicate().symbol, range(4))) == "01?_"
+    assert "".join(map(MissingDuplicate().token_to_str, range(4))) == "01?_"

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 from attnlab.errors import AttnlabError
-from attnlab.tasks import IGNORE, TASKS, Stream, Task
+from attnlab.tasks import IGNORE, TASKS, Split, Task
 from attnlab.tasks.copying import Copy
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source, build
@@ -19,7 +19,7 @@ MIXED = ("copy:symbols=3,alphabet=4", "parity:bits=5")
 
 def medley(**options: Any) -> Task:
     entry = TASKS.entry("medley")
-    return entry.kind(**entry.complete({"members": MIXED, **options}))
+    return entry.cls(**entry.complete({"members": MIXED, **options}))
 
 
 def drawn(task: Task, rows: int = 400, seed: int = 0) -> tuple[Any, Any]:
@@ -29,7 +29,7 @@ def drawn(task: Task, rows: int = 400, seed: int = 0) -> tuple[Any, Any]:
 
 def test_a_member_says_what_it_says_alone_with_its_tokens_moved() -> None:
     task = medley()
-    inputs, targets = drawn(task.members()["parity"], rows=8)
+    inputs, targets = drawn(task.subtasks()["parity"], rows=8)
     assert (inputs[:, 0] == 5 + 2 + 1).all()  # after copy's five tokens and parity's two, the second name
     bits = inputs[:, 1:] - 5
     assert bits.shape == (8, 5)
@@ -41,7 +41,7 @@ def test_a_member_says_what_it_says_alone_with_its_tokens_moved() -> None:
 def test_shared_alphabets_use_the_same_ids() -> None:
     task = medley(alphabet="shared")
     assert task.vocabulary == 5 + 2 + 1
-    inputs, _ = drawn(task.members()["parity"], rows=8)
+    inputs, _ = drawn(task.subtasks()["parity"], rows=8)
     assert set(np.unique(inputs[:, 1:])) == {0, 1}
 
 
@@ -65,15 +65,15 @@ def test_members_are_drawn_by_their_weights(weights: tuple[float, ...], share: f
 
 def test_chance_weighs_members_by_what_they_ask() -> None:
     assert medley().chance == pytest.approx((3 * 0.25 + 5 * 0.5) / 8)
-    assert medley().members()["copy"].chance == 0.25
+    assert medley().subtasks()["copy"].chance == 0.25
 
 
 def test_the_level_is_the_rung_of_every_member() -> None:
-    rungs = find_ladder("copy").rungs
+    levels = find_ladder("copy").levels
     for level in (0, 2):
         task: Any = medley(members=("copy", "parity:bits=5"), level=level)
         assert isinstance(task.parts[0], Copy)
-        assert task.parts[0].symbols == rungs[level]
+        assert task.parts[0].symbols == levels[level]
         assert task.parts[1].bits == 5
 
 
@@ -81,7 +81,7 @@ def test_what_is_planned_holds_the_ladders_written_out() -> None:
     spec = task_spec(find_ladder("medley"), {}, 1)
     first = spec.options["members"][0]
     assert first["name"] == "copy"
-    assert first["rungs"] == list(find_ladder("copy").rungs)
+    assert first["rungs"] == list(find_ladder("copy").levels)
     again = build(spec)
     assert again.vocabulary == Source(spec, 0).vocabulary
     assert task_spec(find_ladder("medley"), {"members": spec.options["members"]}, 1) == spec
@@ -89,15 +89,15 @@ def test_what_is_planned_holds_the_ladders_written_out() -> None:
 
 def test_members_are_scored_by_themselves() -> None:
     source = Source(task_spec(find_ladder("medley"), {"members": MIXED}, 0), seed=3)
-    (batch,) = source.held_out(Stream.TEST, 16, 16, source.task.members()["copy"])
+    (batch,) = source.held_out(Split.TEST, 16, 16, source.task.subtasks()["copy"])
     assert (batch.inputs_BT[:, 0] == batch.inputs_BT[0, 0]).all()
-    assert source.task.symbol(int(batch.inputs_BT[0, 0])) == "<copy>"
+    assert source.task.token_to_str(int(batch.inputs_BT[0, 0])) == "<copy>"
 
 
 def test_two_of_a_kind_are_told_apart() -> None:
     task = medley(members=("parity:bits=2", "parity:bits=3"))
-    assert list(task.members()) == ["parity", "parity-2"]
-    assert len({task.symbol(token) for token in range(task.vocabulary)}) == task.vocabulary
+    assert list(task.subtasks()) == ["parity", "parity-2"]
+    assert len({task.token_to_str(token) for token in range(task.vocabulary)}) == task.vocabulary
 
 
 def test_without_names_and_with_one_alphabet_no_solver_can_know() -> None:
@@ -130,17 +130,21 @@ def test_a_member_guesses_and_intends_what_it_does_alone(alphabet: str, token: b
     """Path-star has a guess of its own and recall a shortcut that is its point; parity has neither."""
     members = ("parity:bits=5", "recall", "path-star:steps=3")
     task = medley(members=members, alphabet=alphabet, token=token)
-    alone = task.members()
-    assert [member.intended for member in alone.values()] == ["", "nearest context", ""]
+    alone = task.subtasks()
+    assert [subtask.intended_shortcut for subtask in alone.values()] == ["", "nearest context", ""]
     batch = alone["path-star"].sample(np.random.default_rng(0), 2000)
-    said = alone["path-star"].guess(np.random.default_rng(1), batch)
-    assert said is not None
+    predictions = alone["path-star"].chance_baseline(np.random.default_rng(1), batch)
+    assert predictions is not None
     right = batch.targets_BT[batch.targets_BT != IGNORE]
-    assert binomtest(int((said == right).sum()), len(right), 1 / 2).pvalue > 1e-4
+    assert binomtest(int((predictions == right).sum()), len(right), 1 / 2).pvalue > 1e-4
     own = build(task_spec(find_ladder("path-star"), {"steps": 3}, None))
     random = np.random.default_rng
     np.testing.assert_array_equal(
-        said - (2 + 128 if alphabet == "disjoint" else 0), own.guess(random(1), own.sample(random(0), 2000))
+        predictions - (2 + 128 if alphabet == "disjoint" else 0),
+        own.chance_baseline(random(1), own.sample(random(0), 2000)),
     )
-    assert task.guess(np.random.default_rng(1), task.sample(np.random.default_rng(0), 9)) is None
-    assert alone["parity"].guess(np.random.default_rng(1), alone["parity"].sample(np.random.default_rng(0), 9)) is None
+    assert task.chance_baseline(np.random.default_rng(1), task.sample(np.random.default_rng(0), 9)) is None
+    assert (
+        alone["parity"].chance_baseline(np.random.default_rng(1), alone["parity"].sample(np.random.default_rng(0), 9))
+        is None
+    )

@@ -14,7 +14,7 @@ from tests.tasks.chance import DOUBT, belief, counts, guessed, met
 
 
 def words(task: CycleNavigation, tokens: list[int]) -> list[str]:
-    return ["." if token == IGNORE else task.symbol(token) for token in tokens]
+    return ["." if token == IGNORE else task.token_to_str(token) for token in tokens]
 
 
 def test_the_example_of_the_module() -> None:
@@ -63,9 +63,9 @@ def test_after_a_long_walk_a_uniform_guess_scores_chance() -> None:
     assert met(guessed(task, batch, random.integers(3, 8, batch.inputs_BT.shape)))
 
 
-@pytest.mark.parametrize("rung", find_ladder("cycle-navigation").rungs)
-def test_the_solver_answers_every_rung(rung: int) -> None:
-    task = build(task_spec(find_ladder("cycle-navigation"), {}, rung))
+@pytest.mark.parametrize("level", find_ladder("cycle-navigation").levels)
+def test_the_solver_answers_every_rung(level: int) -> None:
+    task = build(task_spec(find_ladder("cycle-navigation"), {}, level))
     batch = task.sample(np.random.default_rng(0), 200)
     for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         assert task.solve(tokens) == due
@@ -74,4 +74,4 @@ def test_the_solver_answers_every_rung(rung: int) -> None:
 def test_sizes_and_symbols() -> None:
     task = CycleNavigation(moves=7, places=4)
     assert (task.vocabulary, task.length) == (7, 7)
-    assert [task.symbol(token) for token in range(7)] == ["-", "=", "+", "0", "1", "2", "3"]
+    assert [task.token_to_str(token) for token in range(7)] == ["-", "=", "+", "0", "1", "2", "3"]

@@ -66,4 +66,4 @@ def test_a_uniform_digit_scores_the_chance() -> None:
 
 def test_symbols() -> None:
     task = Needle(kinds=2)
-    assert [task.symbol(token) for token in (0, 9, 10, 11, 12, 13)] == ["0", "9", "f0", "f1", "!", "?"]
+    assert [task.token_to_str(token) for token in (0, 9, 10, 11, 12, 13)] == ["0", "9", "f0", "f1", "!", "?"]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.ngram import NGram
 from tests.tasks.chance import DOUBT, belief, counts, guessed, met
@@ -112,11 +112,11 @@ def test_a_uniform_letter_scores_the_chance(options: dict[str, int]) -> None:
 
 
 def test_symbols() -> None:
-    assert [NGram(alphabet=3).symbol(token) for token in range(4)] == ["0", "1", "2", "|"]
+    assert [NGram(alphabet=3).token_to_str(token) for token in range(4)] == ["0", "1", "2", "|"]
 
 
 def test_a_table_that_is_too_large_is_refused() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         NGram(alphabet=30, order=4)
     assert str(caught.value) == (
         "ngram\n  30 letters have 30^3 contexts, more than 16384.\n  Use at most 25 letters, or a lower order."

@@ -14,7 +14,7 @@ def test_sizes(asked: str) -> None:
 
 
 def test_running_asks_everywhere_and_last_only_at_the_end() -> None:
-    running, last = (Parity(bits=5, asked=asked).sample(np.random.default_rng(0), 9) for asked in ("running", "last"))
+    running, last = (Parity(bits=5, asked=kind).sample(np.random.default_rng(0), 9) for kind in ("running", "last"))
     np.testing.assert_array_equal(running.inputs_BT, last.inputs_BT)
     assert (running.targets_BT != IGNORE).all()
     assert (last.targets_BT[:, :-1] == IGNORE).all()

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.records import Score
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.io.ladders import find_ladder, task_spec
@@ -24,7 +24,7 @@ def test_the_example_of_the_module() -> None:
     tokens = ["01234567/=".index(word) for word in "52070574/02=5"]
     assert task.solve(tokens) == [IGNORE] * 11 + [5, 2]
     assert PathStar(nodes=8, asked="branch").solve(tokens[:-1]) == [IGNORE] * 11 + [5]
-    assert [task.symbol(token) for token in range(10)] == [*"01234567", "/", "="]
+    assert [task.token_to_str(token) for token in range(10)] == [*"01234567", "/", "="]
 
 
 @pytest.mark.parametrize(("steps", "branches", "asked"), [(1, 2, "path"), (3, 4, "path"), (4, 2, "branch")])
@@ -94,36 +94,36 @@ def test_following_edges_without_a_plan_leaves_only_the_first_answer_open() -> N
     right = 0
     for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         follows = {tokens[place]: tokens[place + 1] for place in range(0, 16, 2)}
-        asked = [token if token != 51 else tokens[17] for token in tokens[19:]]
-        right += sum(follows[token] == answer for token, answer in zip(asked, due[19:], strict=True))
+        requested = [token if token != 51 else tokens[17] for token in tokens[19:]]
+        right += sum(follows[token] == answer for token, answer in zip(requested, due[19:], strict=True))
     assert right / (4 * 2000) == pytest.approx((3 + 1 / 2) / 4, abs=0.01)
     assert task.chance == 1 / 2
 
 
 @pytest.mark.parametrize(
-    ("name", "rung"), [(name, rung) for name in ("path-star", "path-star-branch") for rung in find_ladder(name).rungs]
+    ("name", "level"), [(name, rung) for name in ("path-star", "path-star-branch") for rung in find_ladder(name).levels]
 )
-def test_the_solver_answers_every_rung(name: str, rung: int) -> None:
-    task = build(task_spec(find_ladder(name), {}, rung))
+def test_the_solver_answers_every_rung(name: str, level: int) -> None:
+    task = build(task_spec(find_ladder(name), {}, level))
     batch = task.sample(np.random.default_rng(0), 200)
     for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         assert task.solve(tokens) == due
 
 
 def test_too_few_labels_are_refused() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         PathStar(steps=5, branches=10)
-    found = "10 branches of 5 steps have 51 nodes, more than 50."
-    assert str(caught.value) == f"path-star\n  {found}\n  Use at least 51 nodes."
+    result = "10 branches of 5 steps have 51 nodes, more than 50."
+    assert str(caught.value) == f"path-star\n  {result}\n  Use at least 51 nodes."
     assert PathStar(steps=5, branches=10, nodes=51).length == 108
 
 
 @pytest.mark.parametrize(("steps", "branches", "asked"), [(1, 2, "path"), (3, 4, "path"), (2, 5, "branch")])
 def test_its_own_guess_is_as_good_as_chance(steps: int, branches: int, asked: str) -> None:
     task, batch = drawn(3000, steps=steps, branches=branches, asked=asked)
-    said = task.guess(np.random.default_rng(3), batch)
+    predictions = task.chance_baseline(np.random.default_rng(3), batch)
     right = batch.targets_BT[batch.targets_BT != IGNORE]
-    assert met(Score(correct=int((said == right).sum()), total=len(right), chance=task.chance))
+    assert met(Score(correct=int((predictions == right).sum()), total=len(right), chance=task.chance))
 
 
 def test_its_own_guess_stands_at_its_place_on_a_branch() -> None:
@@ -135,5 +135,5 @@ def test_its_own_guess_stands_at_its_place_on_a_branch() -> None:
     while len(fronts) <= 3:
         fronts.append({after for before, after in edges if before in fronts[-1]})
     random = np.random.default_rng(0)
-    said = np.array([task.guess(random, batch) for _ in range(100)])
-    assert [set(column) for column in said.T.tolist()] == fronts[1:]
+    predictions = np.array([task.chance_baseline(random, batch) for _ in range(100)])
+    assert [set(column) for column in predictions.T.tolist()] == fronts[1:]

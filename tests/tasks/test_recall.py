@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.recall import Recall, without_replacement
 
@@ -59,9 +59,9 @@ def test_distinct_filler_never_repeats_a_key_and_is_uniform_over_the_rest(pairs:
     task, batch = drawn(500, pairs=pairs, vocabulary=vocabulary)
     assert task.filler == "distinct"
     seen, possible = np.zeros(vocabulary), np.zeros(vocabulary)
-    for tokens, asked in zip(batch.inputs_BT, questions(batch), strict=True):
+    for tokens, requested in zip(batch.inputs_BT, questions(batch), strict=True):
         keys = set(tokens[0 : 2 * pairs : 2].tolist())
-        filler = tokens[2 * pairs :][~asked[2 * pairs :]].tolist()
+        filler = tokens[2 * pairs :][~requested[2 * pairs :]].tolist()
         assert not keys & set(filler)
         for token in range(vocabulary):
             possible[token] += len(filler) / (vocabulary - pairs) if token not in keys else 0
@@ -125,14 +125,14 @@ def test_the_first_slot_is_mostly_taken_at_the_default() -> None:
 @pytest.mark.parametrize(("kinds", "count"), [(6, 2), (6, 6), (6, 4), (40, 3), (5, 1), (1, 1)])
 def test_draws_without_replacement_are_distinct_and_uniform(kinds: int, count: int) -> None:
     rows = 6000
-    found = without_replacement(np.random.default_rng(0), kinds, count, rows)
-    assert found.shape == (rows, count)
-    assert all(len(set(row)) == count for row in found.tolist())
+    result = without_replacement(np.random.default_rng(0), kinds, count, rows)
+    assert result.shape == (rows, count)
+    assert all(len(set(row)) == count for row in result.tolist())
     bound = 4.5 * np.sqrt(rows / kinds)
-    for column in found.T:
+    for column in result.T:
         assert np.abs(np.bincount(column, minlength=kinds) - rows / kinds).max() <= bound
     if count > 1:
-        ordered = np.bincount(kinds * found[:, 0] + found[:, 1], minlength=kinds * kinds).reshape(kinds, kinds)
+        ordered = np.bincount(kinds * result[:, 0] + result[:, 1], minlength=kinds * kinds).reshape(kinds, kinds)
         expected = rows / (kinds * (kinds - 1))
         assert (np.diag(ordered) == 0).all()
         assert (np.abs(ordered - expected)[~np.eye(kinds, dtype=bool)] < 6 * np.sqrt(expected)).all()
@@ -141,7 +141,7 @@ def test_draws_without_replacement_are_distinct_and_uniform(kinds: int, count: i
 def test_sizes_and_symbols() -> None:
     task = Recall(pairs=2, length=8, vocabulary=8)
     assert (task.vocabulary, task.length, task.chance) == (8, 8, 0.5)
-    assert [task.symbol(token) for token in range(8)] == ["·", "k1", "k2", "k3", "v0", "v1", "v2", "v3"]
+    assert [task.token_to_str(token) for token in range(8)] == ["·", "k1", "k2", "k3", "v0", "v1", "v2", "v3"]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_sizes_and_symbols() -> None:
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(options: dict[str, int], message: str) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         Recall(**options)  # type: ignore[arg-type]  # sizes only
     assert str(caught.value) == f"recall\n  {message}"
 

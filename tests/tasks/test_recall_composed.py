@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.recall_composed import RecallComposed
 from tests.tasks.chance import DOUBT, belief, counts, guessed, met
@@ -41,10 +41,10 @@ def test_every_pair_of_the_grid_is_asked_once(side: int, length: int, vocabulary
         assert len(set(firsts)) == len(set(seconds)) == side
         table = dict(zip(zip(firsts, seconds, strict=True), values, strict=True))
         assert len(table) == len(set(values)) == side * side
-        asked = [place for place, answer in enumerate(due) if answer != IGNORE]
-        assert all(place >= context and (place - context) % 3 == 1 for place in asked)
-        assert {(tokens[place - 1], tokens[place]): due[place] for place in asked} == table
-        heads = {place - back for place in asked for back in (0, 1)}
+        requested = [place for place, answer in enumerate(due) if answer != IGNORE]
+        assert all(place >= context and (place - context) % 3 == 1 for place in requested)
+        assert {(tokens[place - 1], tokens[place]): due[place] for place in requested} == table
+        heads = {place - back for place in requested for back in (0, 1)}
         rest = [tokens[place] for place in range(context, length) if place not in heads]
         assert not {*firsts, *seconds} & set(rest)
 
@@ -79,7 +79,7 @@ def test_a_guess_among_the_values_of_the_context_scores_the_chance() -> None:
 
 def test_symbols() -> None:
     task = RecallComposed(vocabulary=12)
-    assert [task.symbol(token) for token in (0, 3, 4, 7, 8, 11)] == ["a0", "a3", "b0", "b3", "v0", "v3"]
+    assert [task.token_to_str(token) for token in (0, 3, 4, 7, 8, 11)] == ["a0", "a3", "b0", "b3", "v0", "v3"]
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,6 @@ def test_symbols() -> None:
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(options: dict[str, int], message: str) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         RecallComposed(**options)
     assert str(caught.value) == f"recall-composed\n  {message}"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.recall_fuzzy import RecallFuzzy
 from tests.tasks.chance import DOUBT, belief, counts, guessed, met
@@ -123,7 +123,7 @@ def test_a_uniform_guess_among_the_value_ids_scores_the_chance(options: dict[str
 
 def test_symbols() -> None:
     task = RecallFuzzy(ids=3)
-    assert [task.symbol(token) for token in range(7)] == ["k0", "k1", "k2", "v0", "v1", "v2", "·"]
+    assert [task.token_to_str(token) for token in range(7)] == ["k0", "k1", "k2", "v0", "v1", "v2", "·"]
 
 
 @pytest.mark.parametrize(
@@ -144,6 +144,6 @@ def test_symbols() -> None:
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(options: dict[str, int], message: str) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         RecallFuzzy(**options)
     assert str(caught.value) == f"recall-fuzzy\n  {message}"

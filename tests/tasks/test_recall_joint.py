@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.recall_joint import RecallJoint
 from tests.tasks.chance import DOUBT, belief, counts, guessed, met
@@ -74,14 +74,14 @@ def test_a_guess_among_the_values_scores_the_chance_and_one_by_the_key_alone_mor
     guesses = np.zeros_like(batch.targets_BT)
     for row, tokens in enumerate(batch.inputs_BT.tolist()):
         for place in range(19, 34, 2):
-            found = [back + 1 for back in range(18) if tokens[back] == tokens[place]]
-            guesses[row, place] = tokens[random.choice(found)]
+            result = [back + 1 for back in range(18) if tokens[back] == tokens[place]]
+            guesses[row, place] = tokens[random.choice(result)]
     assert met(guessed(task, batch, guesses).model_copy(update={"chance": 0.5}))
 
 
 def test_symbols() -> None:
     task = RecallJoint(vocabulary=24)
-    assert [task.symbol(token) for token in (0, 7, 8, 15, 16, 23)] == ["c0", "c7", "k0", "k7", "v0", "v7"]
+    assert [task.token_to_str(token) for token in (0, 7, 8, 15, 16, 23)] == ["c0", "c7", "k0", "k7", "v0", "v7"]
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,6 @@ def test_symbols() -> None:
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(options: dict[str, int], message: str) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         RecallJoint(**options)
     assert str(caught.value) == f"recall-joint\n  {message}"

@@ -95,4 +95,4 @@ def test_a_guess_among_the_values_so_far_scores_the_chance() -> None:
 
 def test_symbols() -> None:
     task = RecallNoisy(keys=2, kinds=2)
-    assert [task.symbol(token) for token in range(6)] == ["k0", "k1", "v0", "v1", "n0", "n1"]
+    assert [task.token_to_str(token) for token in range(6)] == ["k0", "k1", "v0", "v1", "n0", "n1"]

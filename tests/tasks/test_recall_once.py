@@ -27,11 +27,11 @@ def test_layout_and_sizes(keys: int, uses: int) -> None:
     assert (batch.inputs_BT[:, -2] == 2 * keys).all()
     assert (batch.targets_BT[:, :-1] == IGNORE).all()
     for tokens, answer in zip(batch.inputs_BT.tolist(), batch.targets_BT[:, -1].tolist(), strict=True):
-        stream, asked = tokens[:-2], tokens[-1]
+        stream, requested = tokens[:-2], tokens[-1]
         follows = {stream[place]: set[int]() for place in range(0, len(stream), 2)}
         for place in range(0, len(stream), 2):
             follows[stream[place]].add(stream[place + 1])
-        assert follows[asked] == {answer}
+        assert follows[requested] == {answer}
         assert all(len(values) == 1 for values in follows.values())
 
 
@@ -60,4 +60,4 @@ def test_chance_by_hand() -> None:
 
 def test_symbols() -> None:
     task = RecallOnce(keys=2)
-    assert [task.symbol(token) for token in range(5)] == ["k0", "k1", "v0", "v1", "?"]
+    assert [task.token_to_str(token) for token in range(5)] == ["k0", "k1", "v0", "v1", "?"]

@@ -113,4 +113,4 @@ def test_a_guess_among_the_values_so_far_scores_the_chance(options: dict[str, in
 def test_sizes_of_the_published_baseline() -> None:
     task = RecallStream(keys=8, uses=8)
     assert (task.vocabulary, task.length) == (16, 127)
-    assert [task.symbol(token) for token in (0, 7, 8, 15)] == ["k0", "k7", "v0", "v7"]
+    assert [task.token_to_str(token) for token in (0, 7, 8, 15)] == ["k0", "k7", "v0", "v7"]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.recall_updated import RecallUpdated
 from tests.tasks.chance import DOUBT, belief, counts, guessed, met
@@ -45,14 +45,16 @@ def test_the_latest_value_is_due_once_for_each_key(pairs: int, updates: float, l
         assert set(keys[pairs:]) <= set(keys[:pairs])
         assert len(set(values)) == pairs + updated
         assert all(0 <= key < half <= value < vocabulary for key, value in zip(keys, values, strict=True))
-        asked = [place for place, answer in enumerate(due) if answer != IGNORE]
-        assert sorted(tokens[place] for place in asked) == sorted(keys[:pairs])
-        for place in asked:
+        requested = [place for place, answer in enumerate(due) if answer != IGNORE]
+        assert sorted(tokens[place] for place in requested) == sorted(keys[:pairs])
+        for place in requested:
             assert place >= context
             assert place % 2 == 0
             last = max(number for number, key in enumerate(keys) if key == tokens[place])
             assert due[place] == values[last]
-        assert all(token not in keys for place, token in enumerate(tokens) if place >= context and place not in asked)
+        assert all(
+            token not in keys for place, token in enumerate(tokens) if place >= context and place not in requested
+        )
 
 
 def test_keys_values_and_which_are_updated_are_uniform() -> None:
@@ -89,7 +91,7 @@ def test_a_guess_among_the_latest_values_scores_the_chance() -> None:
 
 
 def test_symbols() -> None:
-    assert [RecallUpdated(vocabulary=12).symbol(token) for token in (0, 5, 6, 11)] == ["k0", "k5", "v0", "v5"]
+    assert [RecallUpdated(vocabulary=12).token_to_str(token) for token in (0, 5, 6, 11)] == ["k0", "k5", "v0", "v5"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ def test_symbols() -> None:
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(options: dict[str, int], message: str) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         RecallUpdated(**options)
     assert str(caught.value) == f"recall-updated\n  {message}"
 

@@ -6,19 +6,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.errors import BadValue
-from attnlab.tasks import IGNORE, Batch, Stream
+from attnlab.errors import InvalidValueError
+from attnlab.tasks import IGNORE, Batch, Split
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import build
 from attnlab.tasks.regular import HELD_OUT, Regular
 from attnlab.training.scoring import right_answers
 from tests.tasks.chance import DOUBT, belief, counts
 
-STREAMS = (Stream.DATA, Stream.VALIDATION, Stream.TEST)
+STREAMS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 
 
-def drawn(rows: int, stream: Stream = Stream.DATA, seed: int = 0, **options: Any) -> tuple[Regular, Batch]:
-    task = Regular(**options).facing(stream)
+def drawn(rows: int, split: Split = Split.TRAIN, seed: int = 0, **options: Any) -> tuple[Regular, Batch]:
+    task = Regular(**options).for_split(split)
     return task, task.sample(np.random.default_rng(seed), rows)
 
 
@@ -43,23 +43,23 @@ def walked(automaton: list[list[int]], tokens: list[int], separator: int) -> lis
     return allowed
 
 
-@pytest.mark.parametrize("stream", STREAMS)
-def test_a_sequence_holds_strings_of_one_automaton_of_its_stream_which_says_what_is_accepted(stream: Stream) -> None:
-    task, batch = drawn(30, stream, states=4, automata=300)
-    first = {Stream.DATA: 0, Stream.VALIDATION: 300, Stream.TEST: 300 + HELD_OUT}[stream]
-    count = 300 if stream is Stream.DATA else HELD_OUT
+@pytest.mark.parametrize("split", STREAMS)
+def test_a_sequence_holds_strings_of_one_automaton_of_its_stream_which_says_what_is_accepted(split: Split) -> None:
+    task, batch = drawn(30, split, states=4, automata=300)
+    first = {Split.TRAIN: 0, Split.VALIDATION: 300, Split.TEST: 300 + HELD_OUT}[split]
+    count = 300 if split is Split.TRAIN else HELD_OUT
     own = task.pool[first : first + count].tolist()
     answers = accepted(batch)
     for row, tokens in enumerate(batch.inputs_BT.tolist()):
-        asked = [place for place in range(task.length) if (row, place) in answers]
-        found = [allowed for automaton in own if (allowed := walked(automaton, tokens, 4))]
-        assert any(all(allowed[place] == answers[row, place] for place in asked) for allowed in found)
+        requested = [place for place in range(task.length) if (row, place) in answers]
+        result = [allowed for automaton in own if (allowed := walked(automaton, tokens, 4))]
+        assert any(all(allowed[place] == answers[row, place] for place in requested) for allowed in result)
 
 
 def test_what_followed_is_due_and_accepted_and_the_end_of_a_string_is_not_asked() -> None:
     _, batch = drawn(200, states=5)
-    following, due = batch.inputs_BT[:, 1:], batch.targets_BT[:, :-1]
-    np.testing.assert_array_equal(due, np.where(following == 5, IGNORE, following))
+    following, targets = batch.inputs_BT[:, 1:], batch.targets_BT[:, :-1]
+    np.testing.assert_array_equal(targets, np.where(following == 5, IGNORE, following))
     assert (batch.inputs_BT[:, 0] == 5).all()
     assert (batch.targets_BT[:, 0] != IGNORE).all()
     for (row, place), letters in accepted(batch).items():
@@ -69,20 +69,20 @@ def test_what_followed_is_due_and_accepted_and_the_end_of_a_string_is_not_asked(
 
 def test_the_streams_share_no_automaton() -> None:
     task = Regular(states=3, automata=200)
-    tables = {stream: task.facing(stream) for stream in STREAMS}
+    tables = {split: task.for_split(split) for split in STREAMS}
     languages = [{task.pool[at].tobytes() for at in range(one.first, one.last)} for one in tables.values()]
-    assert [len(found) for found in languages] == [200, HELD_OUT, HELD_OUT]
+    assert [len(result) for result in languages] == [200, HELD_OUT, HELD_OUT]
     assert len(set.union(*languages)) == 200 + 2 * HELD_OUT
     assert (task.first, task.last) == (0, 200)
 
 
 def test_letters_are_uniform_over_those_that_are_allowed() -> None:
     _, batch = drawn(3000, states=4, seed=3)
-    asked = batch.targets_BT[batch.targets_BT != IGNORE]
+    requested = batch.targets_BT[batch.targets_BT != IGNORE]
     assert batch.accepted_NW is not None
     degrees = (batch.accepted_NW != IGNORE).sum(axis=1)
     for degree in (2, 3):
-        chosen = np.argmax(batch.accepted_NW == asked[:, None], axis=1)[degrees == degree]
+        chosen = np.argmax(batch.accepted_NW == requested[:, None], axis=1)[degrees == degree]
         assert belief(counts(chosen, degree)) > DOUBT
         assert (
             belief(counts(chosen, degree), np.arange(degree, 2 * degree) / np.arange(degree, 2 * degree).sum()) < DOUBT
@@ -110,10 +110,10 @@ def test_automata_are_drawn_evenly() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"states": 8, "letters": 18}, {"states": 3, "longest": 3, "length": 7}])
 def test_a_uniform_guess_is_accepted_as_often_as_chance_says(options: dict[str, Any]) -> None:
-    task, batch = drawn(1000, Stream.TEST, seed=9, **options)
+    task, batch = drawn(1000, Split.TEST, seed=9, **options)
     questions = int((batch.targets_BT != IGNORE).sum())
-    said = np.random.default_rng(1).integers(0, task.letters, questions)
-    right = int(right_answers(batch, said).sum())
+    predictions = np.random.default_rng(1).integers(0, task.letters, questions)
+    right = int(right_answers(batch, predictions).sum())
     # Questions of one sequence are alike, so that the interval is that of the 1000 sequences.
     assert right / questions == pytest.approx(task.chance, abs=2 * np.sqrt(task.chance * (1 - task.chance) / 1000))
     assert right / questions != pytest.approx(1 / task.letters, abs=0.03)
@@ -122,33 +122,33 @@ def test_a_uniform_guess_is_accepted_as_often_as_chance_says(options: dict[str, 
 @pytest.mark.parametrize(("states", "longest", "length"), [(3, 4, 6), (5, 12, 64), (4, 1, 9)])
 def test_chance_is_exact_for_the_automata_of_the_test(states: int, longest: int, length: int) -> None:
     """Over many sequences the letters allowed, not the guesses, are counted."""
-    task, batch = drawn(40_000, Stream.TEST, states=states, automata=20, longest=longest, length=length)
+    task, batch = drawn(40_000, Split.TEST, states=states, automata=20, longest=longest, length=length)
     assert batch.accepted_NW is not None
     allowed = (batch.accepted_NW != IGNORE).sum(axis=1) / task.letters
     assert allowed.mean() == pytest.approx(task.chance, abs=4.5 * allowed.std() / np.sqrt(40_000))
 
 
 def test_the_best_guess_is_not_known() -> None:
-    assert math.isnan(Regular().ceiling)
+    assert math.isnan(Regular().best_accuracy)
     assert Regular().solve([4, 0]) is None
 
 
-@pytest.mark.parametrize("rung", find_ladder("regular").rungs)
-def test_every_rung_is_drawn_in_every_stream(rung: int) -> None:
-    task = build(task_spec(find_ladder("regular"), {}, rung))
-    for stream in STREAMS:
-        batch = task.facing(stream).sample(np.random.default_rng(0), 20)
+@pytest.mark.parametrize("level", find_ladder("regular").levels)
+def test_every_rung_is_drawn_in_every_stream(level: int) -> None:
+    task = build(task_spec(find_ladder("regular"), {}, level))
+    for split in STREAMS:
+        batch = task.for_split(split).sample(np.random.default_rng(0), 20)
         assert right_answers(batch, batch.targets_BT[batch.targets_BT != IGNORE]).all()
 
 
 def test_sizes_and_symbols() -> None:
     task = Regular(states=3, letters=28, length=9)
     assert (task.vocabulary, task.length) == (29, 9)
-    assert [task.symbol(token) for token in (0, 25, 26, 27, 28)] == ["a", "z", "a26", "a27", "|"]
+    assert [task.token_to_str(token) for token in (0, 25, 26, 27, 28)] == ["a", "z", "a26", "a27", "|"]
 
 
 def test_more_edges_than_letters_are_refused() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         Regular(letters=2)
-    found = "3 edges of a state need 3 different letters, more than 2."
-    assert str(caught.value) == f"regular\n  {found}\n  Use at most 2 edges."
+    result = "3 edges of a state need 3 different letters, more than 2."
+    assert str(caught.value) == f"regular\n  {result}\n  Use at most 2 edges."

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch, Task
 from attnlab.tasks.sorting import BucketSort, OddsFirst, Unique
 from tests.tasks.chance import DOUBT, belief, counts, guessed, met
@@ -72,12 +72,12 @@ def test_unique_letters_are_uniform_without_replacement() -> None:
 
 def shapes(task: Unique, rows: int) -> Counter[tuple[int, ...]]:
     """Strings with each letter replaced by its number in the order of first appearance."""
-    found: Counter[tuple[int, ...]] = Counter()
+    result: Counter[tuple[int, ...]] = Counter()
     for tokens in drawn(task, rows).inputs_BT.tolist():
         string = tokens[: task.symbols]
         order = list(dict.fromkeys(string))
-        found[tuple(order.index(letter) for letter in string)] += 1
-    return found
+        result[tuple(order.index(letter) for letter in string)] += 1
+    return result
 
 
 def test_places_of_first_appearance_are_uniform_and_the_rest_repeats_evenly() -> None:
@@ -185,11 +185,11 @@ def test_both_ways_of_counting_write_all_letters(counted_from: Literal[0, 1]) ->
     ],
 )
 def test_too_many_different_letters_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         Unique(**options)
     assert str(caught.value) == f"unique\n  {message}"
 
 
 def test_symbols() -> None:
     for task in (BucketSort(alphabet=3), OddsFirst(alphabet=3), Unique(distinct=2, alphabet=3)):
-        assert [task.symbol(token) for token in range(4)] == ["0", "1", "2", "|"]
+        assert [task.token_to_str(token) for token in range(4)] == ["0", "1", "2", "|"]

@@ -49,8 +49,8 @@ def test_squares_and_their_neighbours_have_their_roots(bits: int) -> None:
     half = bits // 2
     bases = [2**half - 1, 2 ** (half - 1), 2 ** (half - 1) + 1, (2**half) * 2 // 3]
     numbers = [base * base + off for base in bases for off in (-1, 0, 1)] + [0, 1, 2**bits - 1]
-    found = roots(bits_of(numbers, bits))
-    np.testing.assert_array_equal(found, bits_of([isqrt(number) for number in numbers], -(-bits // 2)))
+    result = roots(bits_of(numbers, bits))
+    np.testing.assert_array_equal(result, bits_of([isqrt(number) for number in numbers], -(-bits // 2)))
 
 
 def test_numbers_are_uniform_above_zero() -> None:
@@ -77,4 +77,4 @@ def test_chance_is_that_of_a_coin(bits: int) -> None:
 
 
 def test_symbols() -> None:
-    assert [SquareRoot().symbol(token) for token in range(3)] == ["0", "1", "="]
+    assert [SquareRoot().token_to_str(token) for token in range(3)] == ["0", "1", "="]

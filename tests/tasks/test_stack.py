@@ -73,8 +73,8 @@ def test_chance_is_that_of_the_likeliest_answer_by_number_over_all_questions(sym
 @pytest.mark.parametrize("symbols", [3, 10])
 def test_the_best_guess_by_number_alone_scores_chance(symbols: int) -> None:
     task, random = Stack(symbols=symbols), np.random.default_rng(3)
-    due = task.sample(random, 50_000).targets_BT
-    seen = np.stack([(due == answer).sum(axis=0) for answer in (0, 1, 6)])
+    targets = task.sample(random, 50_000).targets_BT
+    seen = np.stack([(targets == answer).sum(axis=0) for answer in (0, 1, 6)])
     likeliest = np.array([0, 1, 6])[seen.argmax(axis=0)]
     batch = task.sample(random, 4000)
     assert met(guessed(task, batch, likeliest))
@@ -82,9 +82,9 @@ def test_the_best_guess_by_number_alone_scores_chance(symbols: int) -> None:
     assert uniform.interval[0] < 1 / 3 < uniform.interval[1] < task.chance
 
 
-@pytest.mark.parametrize("rung", find_ladder("stack").rungs)
-def test_the_solver_answers_every_rung(rung: int) -> None:
-    task = build(task_spec(find_ladder("stack"), {}, rung))
+@pytest.mark.parametrize("level", find_ladder("stack").levels)
+def test_the_solver_answers_every_rung(level: int) -> None:
+    task = build(task_spec(find_ladder("stack"), {}, level))
     batch = task.sample(np.random.default_rng(0), 200)
     for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         assert task.solve(tokens) == due

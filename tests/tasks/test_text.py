@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from attnlab.errors import AttnlabError, BadFile, BadValue
+from attnlab.errors import AttnlabError, InvalidFileError, InvalidValueError
 from attnlab.specs import RunSpec
-from attnlab.tasks import Stream
+from attnlab.tasks import Split
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source, build
 from attnlab.tasks.text import Text
@@ -46,13 +46,13 @@ def test_the_example_of_the_module(tmp_path: Path) -> None:
     batch = task.sample(np.random.default_rng(0), 3)
     cells = task.render(batch, 2)
     assert [cell.token for cell in cells] == ["T", "o", "␣", "b", "e"]
-    assert [cell.answer for cell in cells] == ["o", "␣", "b", "e", ","]
+    assert [cell.target for cell in cells] == ["o", "␣", "b", "e", ","]
 
 
 def test_sizes(digits: str) -> None:
     task = Text(path=digits, length=7)
     assert (task.vocabulary, task.length, task.chance) == (256, 7, 4 / 921)
-    assert math.isnan(task.ceiling)
+    assert math.isnan(task.best_accuracy)
     assert task.solve([1, 2]) is None
 
 
@@ -63,17 +63,17 @@ def test_every_position_asks_for_the_next_byte(digits: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stream", "first", "end"),
-    [(None, 0, 1000), (Stream.DATA, 0, 900), (Stream.VALIDATION, 900, 950), (Stream.TEST, 950, 1000)],
+    ("split", "first", "end"),
+    [(None, 0, 1000), (Split.TRAIN, 0, 900), (Split.VALIDATION, 900, 950), (Split.TEST, 950, 1000)],
 )
 def test_each_stream_sees_its_part_alone_and_all_of_it_evenly(
-    stream: Stream | None, first: int, end: int, tmp_path: Path
+    split: Split | None, first: int, end: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "pairs"
     path.write_bytes(b"".join(bytes(divmod(place, 256)) for place in range(500)))
     task = Text(path=str(path), length=3)
-    faced = task if stream is None else task.facing(stream)
-    drawn = faced.sample(np.random.default_rng(1), 100 * (end - first))
+    split_task = task if split is None else task.for_split(split)
+    drawn = split_task.sample(np.random.default_rng(1), 100 * (end - first))
     windows = np.concatenate([drawn.inputs_BT, drawn.targets_BT[:, -1:]], axis=1).tolist()
     pieces = {path.read_bytes()[start : start + 4]: start for start in range(997)}
     starts = [pieces[bytes(window)] for window in windows]
@@ -92,7 +92,7 @@ def test_chance_is_the_majority_byte_of_training(tmp_path: Path) -> None:
 
 
 def test_the_majority_guess_scores_chance(tmp_path: Path) -> None:
-    task = Text(length=32).facing(Stream.DATA)
+    task = Text(length=32).for_split(Split.TRAIN)
     answers = task.sample(np.random.default_rng(0), 4000).targets_BT
     share = np.bincount(answers.ravel()).max() / answers.size
     assert abs(share - task.chance) < 0.01
@@ -125,12 +125,12 @@ def test_the_digest_is_recorded_and_held_to(tmp_path: Path) -> None:
         path.write_bytes(content)
         spec = task_spec(find_ladder("text"), {"path": str(path)}, 32)
         assert spec.options["digest"] == hashlib.sha256(content).hexdigest()
-        assert Text.settled(spec.options) == spec.options
+        assert Text.resolve_options(spec.options) == spec.options
         assert build(spec).length == 32
         ids.add(RunSpec(task=spec).id)
     assert len(ids) == 2
     path.write_bytes(b"some words " * 91)
-    with pytest.raises(BadFile) as caught:
+    with pytest.raises(InvalidFileError) as caught:
         Source(spec, 0)
     assert str(caught.value).startswith(f"{path}\n  The content has changed: its SHA-256 is ")
 
@@ -145,7 +145,7 @@ def test_a_folder_with_one_more_file_is_another_text(tmp_path: Path) -> None:
 def test_the_loss_is_read_at_every_rung() -> None:
     spec = task_spec(find_ladder("text"), {}, None)
     source = Source(spec, 0)
-    assert (spec.complexity, sorted(source.others), source.length) == (64, [32, 128, 256], 256)
+    assert (spec.level, sorted(source.other_levels), source.length) == (64, [32, 128, 256], 256)
     assert source.task.length == 64
 
 
@@ -154,21 +154,21 @@ def test_the_loss_is_read_at_every_rung() -> None:
     [
         (
             {"path": "none"},
-            BadFile,
+            InvalidFileError,
             "none\n  There is no such file.\n  A relative path starts at the working directory",
         ),
-        ({"path": "empty"}, BadFile, "empty\n  There is no text in this folder."),
+        ({"path": "empty"}, InvalidFileError, "empty\n  There is no text in this folder."),
         (
             {"path": ".", "glob": "*.rs"},
-            BadFile,
+            InvalidFileError,
             ".\n  No file in this folder fits *.rs.\n  Give a glob such as **/*.py",
         ),
-        ({"path": ".", "glob": "/*.rs"}, BadValue, ".\n  The glob '/*.rs' is no pattern: "),
-        ({"path": "nothing"}, BadFile, "nothing\n  0 bytes are too few for three parts: the smallest has 0."),
-        ({"path": "short"}, BadFile, "short\n  20 bytes are too few for three parts: the smallest has 1."),
+        ({"path": ".", "glob": "/*.rs"}, InvalidValueError, ".\n  The glob '/*.rs' is no pattern: "),
+        ({"path": "nothing"}, InvalidFileError, "nothing\n  0 bytes are too few for three parts: the smallest has 0."),
+        ({"path": "short"}, InvalidFileError, "short\n  20 bytes are too few for three parts: the smallest has 1."),
         (
             {"path": "words", "length": 50},
-            BadValue,
+            InvalidValueError,
             "words\n  Windows of 50 bytes and the byte after do not fit the smallest part, of 50.\n"
             "  Use a length of at most 49, or a longer text.",
         ),
@@ -190,12 +190,12 @@ def test_the_longest_window_that_fits_is_drawn_from_every_part(tmp_path: Path) -
     path = tmp_path / "words"
     path.write_bytes(b"x" * 1000)
     task = Text(path=str(path), length=49)
-    for stream in (Stream.DATA, Stream.VALIDATION, Stream.TEST):
-        assert task.facing(stream).sample(np.random.default_rng(0), 4).inputs_BT.shape == (4, 49)
+    for split in (Split.TRAIN, Split.VALIDATION, Split.TEST):
+        assert task.for_split(split).sample(np.random.default_rng(0), 4).inputs_BT.shape == (4, 49)
 
 
 @pytest.mark.parametrize(
     ("byte", "word"), [(32, "␣"), (10, "\\n"), (65, "A"), (92, "\\"), (0, "\\x00"), (255, "\\xff")]
 )
 def test_bytes_are_drawn_as_letters(byte: int, word: str) -> None:
-    assert Text().symbol(byte) == word
+    assert Text().token_to_str(byte) == word

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks import TASKS
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import build
@@ -17,13 +17,13 @@ LADDERS = ("word-z5", "word-s3", "word-z60", "word-a4xz5", "word-a5", "word-s5")
 
 def orders(table: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> dict[int, int]:
     """How many elements have each order."""
-    found = Counter[int]()
+    result = Counter[int]()
     for element in range(len(table)):
         power, order = element, 1
         while power != 0:
             power, order = int(table[power, element]), order + 1
-        found[order] += 1
-    return dict(found)
+        result[order] += 1
+    return dict(result)
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,11 @@ def orders(table: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> dict[int, 
 def test_the_examples_of_the_module(group: str, tokens: str, answers: str) -> None:
     task = WordProblem(length=3, group=group)
     ids = [task.words.index(word) for word in tokens.split()]
-    assert [task.symbol(token) for token in task.solve(ids)] == answers.split()
+    assert [task.token_to_str(token) for token in task.solve(ids)] == answers.split()
 
 
 @pytest.mark.parametrize(
-    ("group", "found"),
+    ("group", "result"),
     [
         ("Z2", {1: 1, 2: 1}),
         ("Z6", {1: 1, 2: 1, 3: 2, 6: 2}),
@@ -48,17 +48,17 @@ def test_the_examples_of_the_module(group: str, tokens: str, answers: str) -> No
         ("Z2xZ2xS3", {1: 1, 2: 15, 3: 2, 6: 6}),
     ],
 )
-def test_tables_are_those_of_groups_with_the_right_orders(group: str, found: dict[int, int]) -> None:
+def test_tables_are_those_of_groups_with_the_right_orders(group: str, result: dict[int, int]) -> None:
     words, table = multiplication(group)
     size = len(words)
     every = np.arange(size)
     assert table.shape == (size, size)
-    assert len(set(words)) == size == sum(found.values())
+    assert len(set(words)) == size == sum(result.values())
     np.testing.assert_array_equal(table[0], every)
     np.testing.assert_array_equal(table[:, 0], every)
     np.testing.assert_array_equal(np.sort(table, axis=1), np.broadcast_to(every, table.shape))
     np.testing.assert_array_equal(table[table[:, :, None], every], table[every[:, None, None], table])
-    assert orders(table) == found
+    assert orders(table) == result
 
 
 def test_groups_of_one_size_differ_in_what_commutes() -> None:
@@ -76,9 +76,9 @@ def test_the_solver_finds_every_product(group: str) -> None:
         assert task.solve(tokens) == due
 
 
-@pytest.mark.parametrize(("name", "rung"), [(name, rung) for name in LADDERS for rung in find_ladder(name).rungs])
-def test_every_rung_is_solved(name: str, rung: int) -> None:
-    task = build(task_spec(find_ladder(name), {}, rung))
+@pytest.mark.parametrize(("name", "level"), [(name, rung) for name in LADDERS for rung in find_ladder(name).levels])
+def test_every_rung_is_solved(name: str, level: int) -> None:
+    task = build(task_spec(find_ladder(name), {}, level))
     batch = task.sample(np.random.default_rng(0), 200)
     for tokens, due in zip(batch.inputs_BT[:40].tolist(), batch.targets_BT[:40].tolist(), strict=True):
         assert task.solve(tokens) == due
@@ -109,12 +109,12 @@ def test_a_uniform_guess_scores_chance(group: str) -> None:
     ],
 )
 def test_groups_that_are_too_large_or_too_small_are_refused(group: str, message: str) -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         WordProblem(group=group)
     assert str(caught.value) == f"word-problem\n  {message}"
 
 
 @pytest.mark.parametrize("group", ["D4", "S", "Z05", "s3", "A4x"])
 def test_what_is_no_name_of_a_group_is_refused(group: str) -> None:
-    with pytest.raises(BadValue, match="Option 'group' cannot be"):
+    with pytest.raises(InvalidValueError, match="Option 'group' cannot be"):
         TASKS.entry("word-problem").complete({"group": group})

@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.config.ladder import Ladder
-from attnlab.tasks import IGNORE, TASKS, Batch, Stream, Task
-from attnlab.tasks.base import Tokens, nothing_asked
-from attnlab.testing.check_task import Audit, Audited, audit
+from attnlab.tasks import IGNORE, TASKS, Batch, Split, Task
+from attnlab.tasks.base import Tokens, no_targets
+from attnlab.testing.check_task import Audit, JudgedLevel, check_task
 
 LETTERS = 8
 
@@ -19,7 +19,7 @@ LETTERS = 8
 class Sums(Task):
     """At the last letter, the sum of all letters modulo eight: sound."""
 
-    knob = "letters"
+    complexity = "letters"
 
     def __init__(self, *, letters: Annotated[int, Field(ge=1)] = 6) -> None:
         self.vocabulary, self.length, self.chance = LETTERS, letters, 1 / LETTERS
@@ -30,7 +30,7 @@ class Sums(Task):
 
     def asked(self, inputs_BT: Tokens) -> Batch:
         """The sum, due at the end."""
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, -1] = inputs_BT.sum(axis=1) % LETTERS
         return Batch(inputs_BT, targets_BT)
 
@@ -44,17 +44,17 @@ class Leaking(Sums):
 
     facing_test = False
 
-    def facing(self, stream: Stream) -> Leaking:
+    def for_split(self, split: Split) -> Leaking:
         """Remember who asks."""
-        faced = Leaking(letters=self.length)
-        faced.facing_test = stream is Stream.TEST
-        return faced
+        split_task = Leaking(letters=self.length)
+        split_task.facing_test = split is Split.TEST
+        return split_task
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Letters, some of them from the beginning of the training stream of seed 0."""
         inputs_BT = random.integers(0, LETTERS, (batch, self.length))
         if self.facing_test:
-            shown_BT = np.random.default_rng([0, int(Stream.DATA), 0]).integers(0, LETTERS, (64, self.length))
+            shown_BT = np.random.default_rng([0, int(Split.TRAIN), 0]).integers(0, LETTERS, (64, self.length))
             again_B = random.random(batch) < 0.02
             inputs_BT = np.where(again_B[:, None], shown_BT[random.integers(0, 64, batch)], inputs_BT)
         return self.asked(inputs_BT)
@@ -113,7 +113,7 @@ class LowChance(HighChance):
 class OwnGuess(HighChance):
     """Its own guess does not reach what it says either."""
 
-    def guess(self, random: np.random.Generator, batch: Batch) -> Tokens:
+    def chance_baseline(self, random: np.random.Generator, batch: Batch) -> Tokens:
         """Any letter."""
         return random.integers(0, LETTERS, len(batch.inputs_BT))
 
@@ -123,7 +123,7 @@ class Shortcut(Sums):
 
     def asked(self, inputs_BT: Tokens) -> Batch:
         """That letter."""
-        targets_BT = nothing_asked(inputs_BT)
+        targets_BT = no_targets(inputs_BT)
         targets_BT[:, -1] = inputs_BT[:, -2]
         return Batch(inputs_BT, targets_BT)
 
@@ -135,7 +135,7 @@ class Shortcut(Sums):
 class Meant(Shortcut):
     """The same, on purpose."""
 
-    intended = "bigram"
+    intended_shortcut = "bigram"
 
 
 class Outside(Sums):
@@ -151,46 +151,52 @@ class Silent(Sums):
 
     def asked(self, inputs_BT: Tokens) -> Batch:
         """Nothing."""
-        return Batch(inputs_BT, nothing_asked(inputs_BT))
+        return Batch(inputs_BT, no_targets(inputs_BT))
 
 
 class Noisy(Ambiguous):
     """Labels off on purpose, with the ceiling that follows."""
 
-    ceiling = 0.95
+    best_accuracy = 0.95
 
 
 class HighCeiling(Ambiguous):
     """Labels off on purpose, and a ceiling nobody reaches."""
 
-    ceiling = 0.99
+    best_accuracy = 0.99
 
 
 class LowCeiling(Meant):
     """A ceiling that a shortcut surpasses, and so does the solver."""
 
-    ceiling = 0.5
+    best_accuracy = 0.5
 
 
 class UnknownCeiling(Ambiguous):
     """Labels off on purpose; nobody has reckoned how many can be known."""
 
-    ceiling = float("nan")
+    best_accuracy = float("nan")
 
 
-def audited(kind: type[Task], *rungs: int, samples: int = 2048) -> Audit:
+def audited(kind: type[Task], *levels: int, samples: int = 2048) -> Audit:
     """The audit of a task at these rungs."""
-    rungs = rungs or (6,)
+    levels = levels or (6,)
     TASKS.register("spoiled", source="tests", summary="Spoiled.")(kind)
     ladder = Ladder(
-        name="spoiled", summary="Spoiled.", task="spoiled", complexity="letters", rungs=rungs, default=6, source="tests"
+        name="spoiled",
+        summary="Spoiled.",
+        task="spoiled",
+        complexity="letters",
+        levels=levels,
+        default=6,
+        source="tests",
     )
     try:
-        return audit(ladder, {}, samples=samples)
+        return check_task(ladder, {}, samples=samples)
     finally:
         del TASKS._entries["spoiled"]
 
 
-def found(one: Audited) -> dict[str, tuple[str, str]]:
+def found(one: JudgedLevel) -> dict[str, tuple[str, str]]:
     """Outcome and sentence of each finding."""
     return {finding.check: (finding.outcome, finding.evidence) for finding in one.findings}

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from attnlab.attention import ATTENTIONS
-from attnlab.errors import PluginError, UnknownName
+from attnlab.errors import PluginError, UnknownNameError
 from attnlab.specs import Part
-from attnlab.testing.check_attention import CHECKS, check, subject_of
+from attnlab.testing.check_attention import CHECKS, check_attention, subject_of
 from tests.testing.conftest import HEAD, Write
 
 UNTIMED = [name for name in CHECKS if name != "cost"]
@@ -126,11 +126,11 @@ def __init__(self, site):
 WANTING = """
 def __init__(self, site, *, window: int = 300, groups: int = 4):
     super().__init__(site)
-    from attnlab.errors import BadValue
+    from attnlab.errors import InvalidValueError
     if window > site.length:
-        raise BadValue(f"A window of {window} is longer than {site.length}.", "Use less.")
+        raise InvalidValueError(f"A window of {window} is longer than {site.length}.", "Use less.")
     if site.heads % groups:
-        raise BadValue(f"{site.heads} heads are not {groups} groups.", "Use fewer.")
+        raise InvalidValueError(f"{site.heads} heads are not {groups} groups.", "Use fewer.")
 """
 
 EVERYTHING_RUN = set(UNTIMED) - {"declared weights", "long sequences"}
@@ -138,7 +138,7 @@ EVERYTHING_RUN = set(UNTIMED) - {"declared weights", "long sequences"}
 
 def findings(path: Path) -> dict[str, str]:
     """The failed checks of the user's class, and what is said of each."""
-    report = check(subject_of(f"{path}:Mine"), UNTIMED)
+    report = check_attention(subject_of(f"{path}:Mine"), UNTIMED)
     assert [finding.check for finding in report.findings] == UNTIMED
     failed = {finding.check: finding.evidence for finding in report.findings if finding.outcome == "fail"}
     assert report.passed == (not failed)
@@ -146,7 +146,7 @@ def findings(path: Path) -> dict[str, str]:
 
 
 def test_softmax_passes_and_shows_its_evidence() -> None:
-    report = check(Part(name="softmax"), UNTIMED)
+    report = check_attention(Part(name="softmax"), UNTIMED)
     assert report.passed
     evidence = {finding.check: finding.evidence for finding in report.findings}
     assert evidence["promised rows"].startswith("non-negative, sum to one: sums 1.0000 to 1.0000")
@@ -157,7 +157,7 @@ def test_softmax_passes_and_shows_its_evidence() -> None:
 
 
 def test_a_scan_forms_no_square_and_its_memory_stays() -> None:
-    report = check(Part(name="linear"), ["long sequences", "decode state"])
+    report = check_attention(Part(name="linear"), ["long sequences", "decode state"])
     scan, memory = report.findings
     assert scan.outcome == "pass"
     assert scan.evidence.endswith("against T x T = 4,194,304")
@@ -165,7 +165,7 @@ def test_a_scan_forms_no_square_and_its_memory_stays() -> None:
 
 
 def test_the_time_is_told_and_never_judged() -> None:
-    (cost,) = check(Part(name="softmax"), ["cost"]).findings
+    (cost,) = check_attention(Part(name="softmax"), ["cost"]).findings
     assert cost.outcome == "told"
     assert re.fullmatch(r"[\d., ]+ us per token at T = 256, 512, 1024: T\^\d\.\d \(at best T\^2 D\)", cost.evidence)
 
@@ -203,35 +203,35 @@ def test_a_sound_file_passes(write: Write) -> None:
     ids=["leak", "quiet leak", "length", "weights", "batch", "second layer", "values", "fast path", "late", "rows"],
 )
 def test_what_breaks_the_contract_is_caught(body: str, failed: set[str], message: str, write: Write) -> None:
-    found = findings(write(body))
-    assert set(found) == failed
-    assert any(re.fullmatch(message, evidence) for evidence in found.values()), found
+    result = findings(write(body))
+    assert set(result) == failed
+    assert any(re.fullmatch(message, evidence) for evidence in result.values()), result
 
 
 def test_weights_from_torchs_own_generator_are_caught(write: Write) -> None:
-    found = findings(write(GLOBAL))  # paths compare two builds, and differ too where the weights do
-    assert found["determinism"] == (
+    result = findings(write(GLOBAL))  # paths compare two builds, and differ too where the weights do
+    assert result["determinism"] == (
         "the weights are not a function of the seed: draw weights with site.linear, site.normal or site.uniform"
     )
 
 
 @pytest.mark.parametrize("body", [NAN_ROWS, DIVIDING], ids=["masked with infinity", "zero over zero"])
 def test_rows_that_are_no_numbers_are_caught(body: str, write: Write) -> None:
-    found = findings(write(body))
-    assert found["promised rows"] == "the effective matrix has numbers that are not finite"
+    result = findings(write(body))
+    assert result["promised rows"] == "the effective matrix has numbers that are not finite"
     extremes = [f"forward at {name}" for name in ("zeros", "one token over and over", "tiny, 1e-6", "huge, 1e4")]
-    assert found["finite at extremes"] == f"not finite: {', '.join(extremes)}"
-    assert found["determinism"] == "the same weights gave two answers, or none that is finite"
-    assert found["lengths"].startswith("wrong at ")
-    assert "checking" not in "".join(found.values())
+    assert result["finite at extremes"] == f"not finite: {', '.join(extremes)}"
+    assert result["determinism"] == "the same weights gave two answers, or none that is finite"
+    assert result["lengths"].startswith("wrong at ")
+    assert "checking" not in "".join(result.values())
 
 
 def test_a_file_that_raises_is_told_with_its_own_line(write: Write) -> None:
     path = write(RAISING)
-    found = findings(path)
-    assert set(found) == EVERYTHING_RUN
+    result = findings(path)
+    assert set(result) == EVERYTHING_RUN
     line = path.read_text().splitlines().index("        return heads.queries_BHTC @ heads.keys_BHSC") + 1
-    for evidence in found.values():
+    for evidence in result.values():
         said, place = evidence.splitlines()
         assert said.startswith("RuntimeError: Expected size for first two dimensions")
         assert place == f"at {path}:{line}: return heads.queries_BHTC @ heads.keys_BHSC"
@@ -239,33 +239,33 @@ def test_a_file_that_raises_is_told_with_its_own_line(write: Write) -> None:
 
 def test_a_branch_on_a_number_cannot_run_as_lanes(write: Write) -> None:
     path = write(BRANCHING)
-    found = findings(path)
-    assert set(found) == {"lanes", "second layer"}
-    assert "data-dependent control flow" in found["lanes"]
+    result = findings(path)
+    assert set(result) == {"lanes", "second layer"}
+    assert "data-dependent control flow" in result["lanes"]
     line = path.read_text().splitlines().index("        if scores.sum() > 0:") + 1
-    assert found["lanes"].endswith(f"\nat {path}:{line}: if scores.sum() > 0:")
+    assert result["lanes"].endswith(f"\nat {path}:{line}: if scores.sum() > 0:")
 
 
 def test_a_slip_in_an_option_is_told_with_its_hint(write: Write) -> None:
     refusing = """
 def __init__(self, site):
-    from attnlab.errors import BadValue
+    from attnlab.errors import InvalidValueError
     super().__init__(site)
-    raise BadValue("Too few heads.", "Use eight.")
+    raise InvalidValueError("Too few heads.", "Use eight.")
 """
     assert set(findings(write(refusing)).values()) == {"Too few heads. Use eight."}
 
 
 def test_a_second_layer_that_cannot_run_is_told_with_its_own_line(write: Write) -> None:
-    found = findings(write(WIDER_BENEATH))
-    assert set(found) == {"second layer"}
-    assert found["second layer"].startswith("RuntimeError: ")
+    result = findings(write(WIDER_BENEATH))
+    assert set(result) == {"second layer"}
+    assert result["second layer"].startswith("RuntimeError: ")
 
 
 def test_the_kit_takes_the_sizes_that_options_ask_for(write: Write) -> None:
     path = write(WANTING)
     assert findings(path) == {}
-    report = check(Part(name="mine", options={"window": 5000}), ["gradients", "second layer"])
+    report = check_attention(Part(name="mine", options={"window": 5000}), ["gradients", "second layer"])
     assert {f.evidence for f in report.findings} == {
         "A window of 5000 is longer than 8. Use less.",
         "A window of 5000 is longer than 256. Use less.",
@@ -275,19 +275,19 @@ def test_the_kit_takes_the_sizes_that_options_ask_for(write: Write) -> None:
 @pytest.mark.parametrize("word", ["window:window=16", "window:window=300", "grouped:groups=4", "latent:turned=2"])
 def test_explicit_sizes_are_checked_at_a_site_that_admits_them(word: str) -> None:
     names = ["gradients", "declared weights", "decode state", "lengths", "second layer"]
-    failed = [finding for finding in check(subject_of(word), names).findings if finding.outcome == "fail"]
+    failed = [finding for finding in check_attention(subject_of(word), names).findings if finding.outcome == "fail"]
     assert failed == []
 
 
 def test_names_and_files_name_a_subject(write: Write) -> None:
     assert subject_of("dape:kernel=3") == Part(name="dape", options={"kernel": 3})
     assert subject_of(f"{write(SOUND)}:Mine") == Part(name="mine")
-    assert ATTENTIONS.entry("mine").kind.__name__ == "Mine"
+    assert ATTENTIONS.entry("mine").cls.__name__ == "Mine"
 
 
 def test_a_class_that_is_not_there_is_refused(write: Write) -> None:
     path = write(SOUND)
-    with pytest.raises(UnknownName) as caught:
+    with pytest.raises(UnknownNameError) as caught:
         subject_of(f"{path}:Mien")
     assert str(caught.value).startswith(f"{path}\n  There is no attention class 'Mien'; did you mean 'Mine'?")
 

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks import Task
 from attnlab.tasks.io.ladders import find_ladder
-from attnlab.testing.check_task import audit
+from attnlab.testing.check_task import check_task
 from tests.rendering.capture import drawn
 from tests.testing import faulty_tasks
 from tests.testing.faulty_tasks import Ambiguous, Meant, Noisy, Sums, audited, found
@@ -18,13 +18,13 @@ from tests.testing.faulty_tasks import Ambiguous, Meant, Noisy, Sums, audited, f
 def test_a_sound_task_passes_without_a_word() -> None:
     report = audited(Sums)
     assert report.passed
-    (one,) = report.rungs
+    (one,) = report.levels
     assert one.findings == []
-    rung = one.rung
-    assert (rung.labels.sequences, rung.labels.asked, rung.labels.agreed) == (2048, 2048, 2048)
-    assert rung.repeats.found < 40
-    assert max(score.mean for score in rung.shortcuts.values()) < 0.2
-    low, high = rung.guesses["any answer"].interval
+    level = one.level_audit
+    assert (level.labels.sequences, level.labels.asked, level.labels.agreed) == (2048, 2048, 2048)
+    assert level.repeats.found < 40
+    assert max(score.mean for score in level.shortcuts.values()) < 0.2
+    low, high = level.baselines["any answer"].interval
     assert low < 0.125 < high
 
 
@@ -75,7 +75,7 @@ def test_a_sound_task_passes_without_a_word() -> None:
 def test_what_is_wrong_is_caught(kind: type[Task], check: str, sentence: str) -> None:
     report = audited(kind)
     assert not report.passed
-    (one,) = report.rungs
+    (one,) = report.levels
     assert found(one).keys() == {check}
     outcome, evidence = found(one)[check]
     assert outcome == "fail"
@@ -83,14 +83,14 @@ def test_what_is_wrong_is_caught(kind: type[Task], check: str, sentence: str) ->
 
 
 def test_ambiguous_labels_are_caught_by_the_solver_and_by_one_another() -> None:
-    (one,) = audited(Ambiguous, 2).rungs
+    (one,) = audited(Ambiguous, 2).levels
     first, second = (finding.evidence for finding in one.findings if finding.outcome == "fail")
     assert re.match(r"The solver agrees with 9\d\.\d % of the labels: at position 1 of test sequence \d+ the", first)
     assert re.fullmatch(r"Labels are ambiguous: \d\d pasts stand with different answers\.", second)
 
 
 def test_ambiguous_labels_are_caught_without_a_solver() -> None:
-    (one,) = audited(faulty_tasks.Unsolved, 2).rungs
+    (one,) = audited(faulty_tasks.Unsolved, 2).levels
     assert [(finding.check, finding.outcome) for finding in one.findings if finding.check == "labels"] == [
         ("labels", "told"),
         ("labels", "fail"),
@@ -99,13 +99,13 @@ def test_ambiguous_labels_are_caught_without_a_solver() -> None:
 
 
 def test_labels_that_are_partly_chance_are_held_to_their_ceiling() -> None:
-    (one,) = audited(Noisy).rungs
+    (one,) = audited(Noisy).levels
     assert one.findings == []
-    assert 0.93 < one.rung.labels.share < 0.97
+    assert 0.93 < one.level_audit.labels.share < 0.97
 
 
 def test_a_ceiling_that_is_surpassed_is_caught() -> None:
-    (one,) = audited(faulty_tasks.LowCeiling).rungs
+    (one,) = audited(faulty_tasks.LowCeiling).levels
     assert [finding.evidence for finding in one.findings] == [
         "The solver is right at 100.0 %, where the ceiling is declared as 50.0 %.",
         "'bigram' is right at 100.0 %, above the declared ceiling of 50.0 %.",
@@ -114,7 +114,7 @@ def test_a_ceiling_that_is_surpassed_is_caught() -> None:
 
 
 def test_a_ceiling_nobody_knows_is_told_in_words() -> None:
-    (one,) = audited(faulty_tasks.UnknownCeiling).rungs
+    (one,) = audited(faulty_tasks.UnknownCeiling).levels
     assert one.passed
     outcome, evidence = found(one)["ceiling"]
     assert outcome == "told"
@@ -132,9 +132,9 @@ def test_a_space_that_is_covered_is_told_and_no_leak() -> None:
     """One letter: eight sequences are all there is, and any table solves them."""
     report = audited(Sums, 1, 6)
     assert report.passed
-    small, large = report.rungs
-    assert small.rung.repeats.found == small.rung.repeats.sequences
-    assert small.rung.repeats.expected == pytest.approx(small.rung.repeats.sequences)
+    small, large = report.levels
+    assert small.level_audit.repeats.found == small.level_audit.repeats.sequences
+    assert small.level_audit.repeats.expected == pytest.approx(small.level_audit.repeats.sequences)
     assert [finding.outcome for finding in small.findings] == ["told", "told"]
     assert (
         found(small)["leak"][1] == "A sample covers the whole space: that test sequences stand in training is chance."
@@ -144,15 +144,15 @@ def test_a_space_that_is_covered_is_told_and_no_leak() -> None:
 
 
 def test_a_task_that_asks_nothing_is_refused() -> None:
-    with pytest.raises(BadValue, match="It asks nothing"):
+    with pytest.raises(InvalidValueError, match="It asks nothing"):
         audited(faulty_tasks.Silent)
 
 
 def test_random_filler_of_recall_is_reported() -> None:
-    report = audit(find_ladder("recall"), {"filler": "random"}, 4, samples=256)
+    report = check_task(find_ladder("recall"), {"filler": "random"}, 4, samples=256)
     assert not report.passed
-    (one,) = report.rungs
-    assert one.rung.labels.share == 1
+    (one,) = report.levels
+    assert one.level_audit.labels.share == 1
     outcome, evidence = found(one)["questions"]
     assert outcome == "fail"
     assert re.fullmatch(
@@ -165,14 +165,14 @@ def test_random_filler_of_recall_is_reported() -> None:
 
 @pytest.mark.parametrize("name", ["copy", "delay", "parity", "parity-last", "recall"])
 def test_unasked_answers_and_ceilings_are_columns_only_where_there_are_any(name: str) -> None:
-    report = audit(find_ladder(name), {}, samples=512)
+    report = check_task(find_ladder(name), {}, samples=512)
     assert report.passed
     assert "unasked" not in "\n".join(drawn(report))
     assert "ceiling " not in drawn(report)[2]
 
 
 def test_the_table_has_a_row_for_each_rung_and_fits_a_terminal() -> None:
-    report = audit(find_ladder("parity"), {}, samples=512)
+    report = check_task(find_ladder("parity"), {}, samples=512)
     lines = drawn(report)
     assert max(map(len, lines)) <= 80
     rows = [line.split() for line in lines if line.rstrip().endswith("pass")]
@@ -193,19 +193,19 @@ def test_data_is_plain_and_complete() -> None:
 
 
 def test_equal_seeds_audit_equally_and_others_do_not() -> None:
-    first, again, other = (audit(find_ladder("copy"), {}, 8, samples=128, seed=seed).data() for seed in (0, 0, 1))
+    first, again, other = (check_task(find_ladder("copy"), {}, 8, samples=128, seed=seed).data() for seed in (0, 0, 1))
     assert first == again
     assert first["rungs"] != other["rungs"]
 
 
 def test_rungs_of_the_evaluation_are_audited_too() -> None:
     ladder = find_ladder("parity").model_copy(update={"rungs": (4, 8), "evaluate": (8, 16)})
-    assert [one.rung.complexity for one in audit(ladder, {}, samples=64).rungs] == [4, 8, 16]
-    assert [one.rung.complexity for one in audit(ladder, {"bits": 3}, samples=64).rungs] == [3]
-    assert [one.rung.complexity for one in audit(ladder, {}, 5, samples=64).rungs] == [5]
+    assert [one.level_audit.level for one in check_task(ladder, {}, samples=64).levels] == [4, 8, 16]
+    assert [one.level_audit.level for one in check_task(ladder, {"bits": 3}, samples=64).levels] == [3]
+    assert [one.level_audit.level for one in check_task(ladder, {}, 5, samples=64).levels] == [5]
 
 
 def test_members_of_a_medley_are_audited_each() -> None:
-    report = audit(find_ladder("medley"), {}, 1, samples=128)
-    assert [one.rung.name for one in report.rungs] == ["1 copy", "1 recall", "1 parity"]
-    assert all(one.rung.labels.share == 1 for one in report.rungs)
+    report = check_task(find_ladder("medley"), {}, 1, samples=128)
+    assert [one.level_audit.name for one in report.levels] == ["1 copy", "1 recall", "1 parity"]
+    assert all(one.level_audit.labels.share == 1 for one in report.levels)

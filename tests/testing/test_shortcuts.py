@@ -9,7 +9,7 @@ import pytest
 
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.base import Tokens
-from attnlab.testing._chance_baselines import blind
+from attnlab.testing._chance_baselines import baseline_scores
 from attnlab.testing._leak import repeats
 from attnlab.testing._samples import Material
 from attnlab.testing._shortcuts import fitted, last_stood
@@ -85,11 +85,11 @@ def test_the_nearest_context_is_found_and_its_length_chosen_in_training(size: in
         targets_BT = np.full_like(inputs_BT, IGNORE)
         for row, tokens in enumerate(inputs_BT.tolist()):
             for place in range(len(tokens)):
-                found = nearest(tokens[: place + 1], size)
-                targets_BT[row, place] = IGNORE if found is None else found
+                result = nearest(tokens[: place + 1], size)
+                targets_BT[row, place] = IGNORE if result is None else result
         batches.append(Batch(inputs_BT, targets_BT))
-    said = fitted(batches[:1], VOCABULARY)["nearest context"](batches[1])
-    assert said.tolist() == [answer for _, _, answer in questions(batches[1:])]
+    predictions = fitted(batches[:1], VOCABULARY)["nearest context"](batches[1])
+    assert predictions.tolist() == [answer for _, _, answer in questions(batches[1:])]
 
 
 def test_the_last_place_of_a_context_is_found_in_its_own_row() -> None:
@@ -105,7 +105,9 @@ def test_the_last_place_of_a_context_is_found_in_its_own_row() -> None:
 def test_uniform_guesses_are_as_right_as_reckoned() -> None:
     """Over all answers, those of the row, and the tokens so far that can be answers."""
     tests = [made(seed, rows=200) for seed in range(10, 30)]
-    guesses = blind(Material(Sums(letters=9), TRAINING, TRAINING, tests), VOCABULARY, np.random.default_rng(0))
+    guesses = baseline_scores(
+        Material(Sums(letters=9), TRAINING, TRAINING, tests), VOCABULARY, np.random.default_rng(0)
+    )
     reckoned: dict[str, list[float]] = {"any answer": [], "row's answer": [], "value so far": []}
     for batch in tests:
         for tokens, answers in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
@@ -128,11 +130,11 @@ def test_repeats_are_counted_against_what_chance_makes() -> None:
     rows = {tuple(row) for row in seen.inputs_BT.tolist()}
     expected = sum(tuple(row) in rows for row in fresh.inputs_BT.tolist()) / 4
     fair, copied = task.sample(random, 64), seen
-    found = repeats(Material(task, [seen], [fresh], [fair]))
-    assert found.found == sum(tuple(row) in rows for row in fair.inputs_BT.tolist())
-    assert found.expected == pytest.approx(expected)
-    assert not found.leaks
-    assert not found.covered
+    result = repeats(Material(task, [seen], [fresh], [fair]))
+    assert result.found == sum(tuple(row) in rows for row in fair.inputs_BT.tolist())
+    assert result.expected == pytest.approx(expected)
+    assert not result.leaks
+    assert not result.covered
     leaking = repeats(Material(Sums(letters=9), [made(0)], [made(1)], [made(0)]))
     assert (leaking.found, leaking.expected, leaking.leaks, leaking.covered) == (40, 0, True, False)
     assert repeats(Material(task, [seen], [copied], [copied])).covered

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec, TrainSpec
-from attnlab.training.events import Event, Stepped
+from attnlab.training.events import Event, StepsTaken
 from attnlab.training.stepper import Arrays
 
-COPY = TaskSpec(name="copy", options={"symbols": 2, "alphabet": 4}, knob="symbols")
-EASY = TaskSpec(name="copy", options={"symbols": 1, "alphabet": 2}, knob="symbols")
+COPY = TaskSpec(name="copy", options={"symbols": 2, "alphabet": 4}, complexity="symbols")
+EASY = TaskSpec(name="copy", options={"symbols": 1, "alphabet": 2}, complexity="symbols")
 
 
 def tiny(
     attention: str = "softmax", position: str = "learned", *, task: TaskSpec = COPY, seed: int = 0, **train: Any
 ) -> RunSpec:
     """A run of 24 steps that looks every 8 and never stops sooner, unless told otherwise."""
-    model = ModelSpec(layers=1, width=8, heads=2, mlp=1.0, attention=(Part(name=attention),))
+    model = ModelSpec(layers=1, width=8, heads=2, mlp_ratio=1.0, attention=(Part(name=attention),))
     budget = {"steps": 24, "batch": 8, "validate_every": 8, "validation": 12, "test": 20, "stop_at": None}
     return RunSpec(
         task=task,
@@ -49,7 +49,7 @@ class Memory:
         arrays, about = self.checkpoints[name]
         return {key: array.copy() for key, array in arrays.items()}, json.loads(about)
 
-    def finish(self, run: str, weights: Arrays) -> None:
+    def save_weights(self, run: str, weights: Arrays) -> None:
         self.finished[run] = weights
 
 
@@ -72,7 +72,7 @@ def interrupt_at(step: int, kind: signal.Signals = signal.SIGINT) -> Callable[[E
     pressed: list[int] = []
 
     def watch(event: Event) -> None:
-        if isinstance(event, Stepped) and event.step >= step and not pressed:
+        if isinstance(event, StepsTaken) and event.step >= step and not pressed:
             pressed.append(event.step)
             signal.raise_signal(kind)
 

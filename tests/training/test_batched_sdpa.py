@@ -11,7 +11,7 @@ from torch.func import vmap
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from attnlab.training._batched_sdpa import Folded
+from attnlab.training._batched_sdpa import BatchedSDPAMode
 
 K, B, H, T, C = 3, 2, 4, 5, 6
 MASKS: list[tuple[tuple[int, ...], int | None]] = [
@@ -32,9 +32,11 @@ def noise(*shape: int, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def same(kept: int, mask: Tensor | None = None, axis: int | None = None, shared: int | None = None, **how: Any) -> None:
+def same(
+    saved: int, mask: Tensor | None = None, axis: int | None = None, shared: int | None = None, **how: Any
+) -> None:
     """Answers and gradients of stacked lanes are those of each lane."""
-    tensors = [noise(K, B, heads, T, C, seed=index) for index, heads in enumerate((H, kept, kept))]
+    tensors = [noise(K, B, heads, T, C, seed=index) for index, heads in enumerate((H, saved, saved))]
     axes: list[int | None] = [0, 0, 0]
     if shared is not None:
         tensors[shared], axes[shared] = tensors[shared][0], None
@@ -45,7 +47,7 @@ def same(kept: int, mask: Tensor | None = None, axis: int | None = None, shared:
     def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
         return functional.scaled_dot_product_attention(query, key, value, bias, **how)
 
-    with Folded():
+    with BatchedSDPAMode():
         together = vmap(attend, in_dims=(*axes, *([] if mask is None else [axis])))(*everything)
     along = [*axes, axis]
     alone = torch.stack(
@@ -58,15 +60,15 @@ def same(kept: int, mask: Tensor | None = None, axis: int | None = None, shared:
     )
     torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
     weight = noise(*alone.shape, seed=9)
-    slopes = [torch.autograd.grad((out * weight).sum(), everything) for out in (together, alone)]
-    for one, other in zip(*slopes, strict=True):
+    grads = [torch.autograd.grad((out * weight).sum(), everything) for out in (together, alone)]
+    for one, other in zip(*grads, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("kept", [H, 2])
-def test_without_a_mask_lanes_are_more_sequences(causal: bool, kept: int) -> None:
-    same(kept, is_causal=causal, enable_gqa=kept < H, scale=0.3)
+@pytest.mark.parametrize("saved", [H, 2])
+def test_without_a_mask_lanes_are_more_sequences(causal: bool, saved: int) -> None:
+    same(saved, is_causal=causal, enable_gqa=saved < H, scale=0.3)
 
 
 @pytest.mark.parametrize(("shape", "axis"), MASKS)
@@ -99,12 +101,12 @@ class Calls(TorchDispatchMode):
 def test_the_kernel_is_called_once_for_all_lanes(masked: bool) -> None:
     tensors = [noise(K, B, H, T, C, seed=index).float() for index in range(3)]
     masks = [noise(K, H, T, T, seed=4).float()] if masked else []
-    with Calls() as calls, Folded(), torch.no_grad():
+    with Calls() as calls, BatchedSDPAMode(), torch.no_grad():
         vmap(lambda *each: functional.scaled_dot_product_attention(*each))(*tensors, *masks)
     assert calls.fused == 1
 
 
 def test_everything_else_passes_through() -> None:
-    with Folded():
-        found = vmap(functional.softmax, in_dims=(0, None))(noise(K, T, seed=0), -1)
-    torch.testing.assert_close(found, noise(K, T, seed=0).softmax(-1))
+    with BatchedSDPAMode():
+        result = vmap(functional.softmax, in_dims=(0, None))(noise(K, T, seed=0), -1)
+    torch.testing.assert_close(result, noise(K, T, seed=0).softmax(-1))

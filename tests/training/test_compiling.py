@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from attnlab.tasks.io.streams import Source
-from attnlab.training.compiling import LONG, Compile, pays
-from attnlab.training.run import run
-from attnlab.training.stepper import SoloStepper
+from attnlab.training.compiling import LONG, Compile, should_compile
+from attnlab.training.run import train_runs
+from attnlab.training.stepper import SingleStepper
 from tests.training.runs import tiny
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -33,7 +33,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 def test_it_is_decided_from_the_run_and_the_device(
     wish: Compile, device: torch.device, steps: int, random: bool, expected: bool
 ) -> None:
-    assert pays(wish, tiny(steps=steps), device, random) is expected
+    assert should_compile(wish, tiny(steps=steps), device, random) is expected
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, fault: Exception | None = None) -> list[int]:
@@ -55,31 +55,31 @@ def counted(monkeypatch: pytest.MonkeyPatch, fault: Exception | None = None) -> 
 
 def test_every_step_is_compiled_and_the_record_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = counted(monkeypatch)
-    (record,) = run([tiny()], compile="always")
+    (record,) = train_runs([tiny()], compile="always")
     assert len(calls) == 24
     assert record.environment["compiled"] is True
-    (plain,) = run([tiny()])
+    (plain,) = train_runs([tiny()])
     assert len(calls) == 24
     assert plain.environment["compiled"] is False
     assert plain.id == record.id
-    assert plain.curve == record.curve
+    assert plain.history == record.history
 
 
 def test_a_compiler_that_fails_is_told_of_once_and_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = counted(monkeypatch, RuntimeError("no compiler was found\nand a long story"))
     with pytest.warns(RuntimeWarning, match="Not compiled, and slower for it: no compiler was found$") as warned:
-        (record,) = run([tiny()], compile="always")
+        (record,) = train_runs([tiny()], compile="always")
     assert len(warned) == 1
     assert len(calls) == 1
     assert record.environment["compiled"] is False
-    assert record.curve == run([tiny()])[0].curve
+    assert record.history == train_runs([tiny()])[0].history
 
 
 def test_a_full_memory_is_not_the_compilers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     counted(monkeypatch, torch.OutOfMemoryError("full"))
     spec = tiny()
     source = Source(spec.task, spec.seed)
-    stepper = SoloStepper(spec, source, CPU, "always")
+    stepper = SingleStepper(spec, source, CPU, "always")
     with pytest.raises(torch.OutOfMemoryError):
         stepper.step({0: source.training(0, 8)}, {0: 1e-2})
 
@@ -89,9 +89,9 @@ def test_a_run_goes_on_as_it_began(before: Compile, monkeypatch: pytest.MonkeyPa
     calls = counted(monkeypatch)
     spec = tiny()
     source = Source(spec.task, spec.seed)
-    one = SoloStepper(spec, source, CPU, before)
+    one = SingleStepper(spec, source, CPU, before)
     one.step({0: source.training(0, 8)}, {0: 1e-2})
-    other = SoloStepper(spec, source, CPU, "never" if before == "always" else "always")
+    other = SingleStepper(spec, source, CPU, "never" if before == "always" else "always")
     other.restore(one.state())
     assert other.compiled == one.compiled
     calls.clear()
@@ -104,7 +104,7 @@ def test_a_run_goes_on_as_it_began(before: Compile, monkeypatch: pytest.MonkeyPa
 def test_compiled_steps_are_those_written_within_rounding() -> None:
     spec = tiny()
     source = Source(spec.task, spec.seed)
-    steppers = [SoloStepper(spec, source, CPU, wish) for wish in ("always", "never")]
+    steppers = [SingleStepper(spec, source, CPU, wish) for wish in ("always", "never")]
     for stepper in steppers:
         for index in range(6):
             stepper.step({0: source.training(index, 8)}, {0: 1e-2})

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from attnlab.tasks.io.streams import Source
 from attnlab.training import _cuda_graphs
-from attnlab.training._cuda_graphs import MOST, SHORT, WORTH, Captured, Function, Given, Recording, records
+from attnlab.training._cuda_graphs import MOST, SHORT, WORTH, CudaGraphRunner, Function, Given, Recording, should_record
 from attnlab.training.compiling import Compile
-from attnlab.training.run import stepper_of
-from attnlab.training.stepper import SoloStepper
-from attnlab.training.vmap_stepper import LaneStepper
+from attnlab.training.run import make_stepper
+from attnlab.training.stepper import SingleStepper
+from attnlab.training.vmap_stepper import VmapStepper
 from tests.training.runs import tiny
 
 CPU = torch.device("cpu")
@@ -30,14 +30,14 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
 
     def recorded(function: Function, given: Given) -> Recording:
         room = [None if one is None else one.clone() for one in given]
-        found = tuple(None if one is None else one.clone() for one in function(*room))
+        result = tuple(None if one is None else one.clone() for one in function(*room))
 
         def replay() -> None:
-            for place, one in zip(found, function(*room), strict=True):
-                if place is not None and one is not None:
-                    place.copy_(one)
+            for positions, one in zip(result, function(*room), strict=True):
+                if positions is not None and one is not None:
+                    positions.copy_(one)
 
-        made.append(Recording(room, found, replay))
+        made.append(Recording(room, result, replay))
         return made[-1]
 
     monkeypatch.setattr(_cuda_graphs, "recorded", recorded)
@@ -49,27 +49,27 @@ def doubled(one: Tensor, other: Tensor | None) -> tuple[Tensor | None, ...]:
 
 
 def test_a_shape_is_recorded_once_it_has_come_again(recordings: list[Recording]) -> None:
-    program = partial(Captured(), doubled)
+    program = partial(CudaGraphRunner(), doubled)
     for call in range(1, 7):
         given = torch.full((3,), float(call))
-        found, missing = program(given, None)
-        assert found is not None
-        assert torch.equal(found, given * 2)
+        result, missing = program(given, None)
+        assert result is not None
+        assert torch.equal(result, given * 2)
         assert missing is None
         assert len(recordings) == (call >= WORTH)
-    assert found is recordings[0].found[0]
+    assert result is recordings[0].found[0]
 
 
 def test_every_shape_has_a_recording_of_its_own(recordings: list[Recording]) -> None:
-    program = partial(Captured(), doubled)
+    program = partial(CudaGraphRunner(), doubled)
     shapes = range(1, MOST + 3)
     for call in range(WORTH + 1):
         for size in shapes:
             one, other = torch.full((size,), 1.0 + call), torch.full((size,), 7.0)
-            found, added = program(one, other)
-            assert found is not None
+            result, added = program(one, other)
+            assert result is not None
             assert added is not None
-            assert torch.equal(found, one * 2)
+            assert torch.equal(result, one * 2)
             assert torch.equal(added, other + one.sum())
     assert len(recordings) == MOST
 
@@ -79,17 +79,17 @@ def test_a_recording_that_fails_is_told_of_once_and_done_without(monkeypatch: py
         raise RuntimeError("operation not permitted when stream is capturing\nand a long story")
 
     monkeypatch.setattr(_cuda_graphs, "recorded", recorded)
-    captured = Captured()
+    captured = CudaGraphRunner()
     program = partial(captured, doubled)
     for _ in range(WORTH - 1):
         program(torch.ones(2), None)
     with pytest.warns(RuntimeWarning, match="Not recorded, and slower for it: operation not permitted.*ing$"):
-        found, _ = program(torch.ones(2), None)
+        result, _ = program(torch.ones(2), None)
     for _ in range(WORTH):  # a second warning would be an error
         again, _ = program(torch.ones(2), None)
-    assert found is not None
+    assert result is not None
     assert again is not None
-    assert torch.equal(found, again)
+    assert torch.equal(result, again)
     assert not captured.works
 
 
@@ -98,13 +98,13 @@ def test_where_memory_does_not_suffice_steps_are_taken_as_written(monkeypatch: p
         raise torch.OutOfMemoryError("full")
 
     monkeypatch.setattr(_cuda_graphs, "recorded", recorded)
-    program = partial(Captured(), doubled)
+    program = partial(CudaGraphRunner(), doubled)
     for _ in range(WORTH - 1):
         program(torch.ones(2), None)
     with pytest.warns(RuntimeWarning, match="Not recorded, and slower for it: full$"):
-        found, _ = program(torch.ones(2), None)
-    assert found is not None
-    assert torch.equal(found, torch.full((2,), 2.0))
+        result, _ = program(torch.ones(2), None)
+    assert result is not None
+    assert torch.equal(result, torch.full((2,), 2.0))
 
 
 @pytest.mark.parametrize(
@@ -120,16 +120,16 @@ def test_where_memory_does_not_suffice_steps_are_taken_as_written(monkeypatch: p
 def test_it_is_decided_from_the_run_and_the_device(
     wish: Compile, device: str, steps: int, random: bool, expected: bool
 ) -> None:
-    assert records(wish, tiny(steps=steps), torch.device(device), random) is expected
+    assert should_record(wish, tiny(steps=steps), torch.device(device), random) is expected
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_stepper_that_nobody_holds_is_gone_at_once(count: int) -> None:
     specs = [tiny(seed=seed) for seed in range(count)]
     sources = [Source(spec.task, spec.seed) for spec in specs]
-    stepper = stepper_of(specs, sources, CPU)
+    stepper = make_stepper(specs, sources, CPU)
     stepper.step({lane: source.training(0, 8) for lane, source in enumerate(sources)}, dict.fromkeys(range(count), 0.1))
-    assert isinstance(stepper, SoloStepper | LaneStepper)
+    assert isinstance(stepper, SingleStepper | VmapStepper)
     watched = weakref.ref(stepper)
     gc.disable()
     try:
@@ -142,8 +142,8 @@ def test_a_stepper_that_nobody_holds_is_gone_at_once(count: int) -> None:
 def test_recorded_steps_are_those_written(recordings: list[Recording]) -> None:
     spec = tiny(clip=0.1)
     source = Source(spec.task, spec.seed)
-    one, other = (SoloStepper(spec, source, CPU, "never") for _ in range(2))
-    one.captured = Captured()
+    one, other = (SingleStepper(spec, source, CPU, "never") for _ in range(2))
+    one.cuda_graphs = CudaGraphRunner()
     for step in range(2 * WORTH):
         for stepper in (one, other):
             stepper.step({0: source.training(step, 8)}, {0: 1e-2})
@@ -157,7 +157,7 @@ def test_recorded_steps_of_lanes_are_those_written_and_begin_anew_when_one_retir
 ) -> None:
     specs = [tiny(seed=seed) for seed in range(3)]
     sources = [Source(spec.task, spec.seed) for spec in specs]
-    one, other = (LaneStepper(specs, sources, CPU) for _ in range(2))
+    one, other = (VmapStepper(specs, sources, CPU) for _ in range(2))
     one.captures = True
     one._fix()
     for step in range(4 * WORTH):
@@ -173,9 +173,9 @@ def test_recorded_steps_of_lanes_are_those_written_and_begin_anew_when_one_retir
 def test_nothing_is_recorded_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     specs = [tiny(seed=seed, steps=SHORT) for seed in range(2)]
     sources = [Source(spec.task, spec.seed) for spec in specs]
-    assert not LaneStepper(specs, sources, CPU, "always").captures
+    assert not VmapStepper(specs, sources, CPU, "always").captures
     monkeypatch.setattr(torch, "compile", lambda function: function)
-    assert SoloStepper(specs[0], sources[0], CPU, "always").captured is None
+    assert SingleStepper(specs[0], sources[0], CPU, "always").cuda_graphs is None
 
 
 @GPU
@@ -184,12 +184,12 @@ def test_a_gpu_replays_what_it_recorded(count: int) -> None:
     device = torch.device("cuda")
     specs = [tiny(seed=seed) for seed in range(count)]
     sources = [Source(spec.task, spec.seed) for spec in specs]
-    one, other = (stepper_of(specs, sources, device, "never") for _ in range(2))
-    if isinstance(one, LaneStepper):
+    one, other = (make_stepper(specs, sources, device, "never") for _ in range(2))
+    if isinstance(one, VmapStepper):
         one.captures = True
         one._fix()
-    elif isinstance(one, SoloStepper):
-        one.captured = Captured()
+    elif isinstance(one, SingleStepper):
+        one.cuda_graphs = CudaGraphRunner()
     for step in range(2 * WORTH):
         batches = {lane: source.training(step, 8) for lane, source in enumerate(sources)}
         for stepper in (one, other):
@@ -204,11 +204,11 @@ def test_a_recording_that_fails_leaves_the_stream_as_it_was() -> None:
         return (one * one.sum().item(),)
 
     given, before = torch.ones(3, device="cuda"), torch.cuda.current_stream()
-    captured = Captured()
+    captured = CudaGraphRunner()
     for _ in range(WORTH - 1):
         captured(waits, given)
     with pytest.warns(RuntimeWarning, match="Not recorded"):
-        found, *_ = captured(waits, given)
-    assert found is not None
-    assert torch.equal(found.cpu(), torch.full((3,), 3.0))
+        result, *_ = captured(waits, given)
+    assert result is not None
+    assert torch.equal(result.cpu(), torch.full((3,), 3.0))
     assert torch.cuda.current_stream() == before

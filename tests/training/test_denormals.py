@@ -13,9 +13,9 @@ from torch import Tensor
 from attnlab.model.transformer import Transformer
 from attnlab.specs import RunSpec, TaskSpec
 from attnlab.tasks.io.streams import Source
-from attnlab.training.denormals import flushed, tiny_is_zero
-from attnlab.training.stepper import SoloStepper
-from attnlab.training.vmap_stepper import LaneStepper
+from attnlab.training.denormals import flush_denormals, tiny_is_zero
+from attnlab.training.stepper import SingleStepper
+from attnlab.training.vmap_stepper import VmapStepper
 
 CPU = torch.device("cpu")
 SPEC = RunSpec(task=TaskSpec(name="copy", options={"symbols": 3}))
@@ -35,10 +35,10 @@ def product() -> float:
 @pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor cannot")
 def test_they_are_zero_while_it_is_open_and_only_then() -> None:
     assert product() > 0
-    with flushed():
+    with flush_denormals():
         assert tiny_is_zero()
         assert product() == 0
-        with flushed():
+        with flush_denormals():
             assert product() == 0
         assert product() == 0
     assert not tiny_is_zero()
@@ -46,21 +46,21 @@ def test_they_are_zero_while_it_is_open_and_only_then() -> None:
 
 
 def test_it_closes_where_what_it_holds_fails() -> None:
-    with pytest.raises(KeyError), flushed():
+    with pytest.raises(KeyError), flush_denormals():
         raise KeyError
     assert not tiny_is_zero()
 
 
 def test_who_asked_torch_for_it_keeps_it() -> None:
     can = torch.set_flush_denormal(True)
-    with flushed():
+    with flush_denormals():
         pass
     assert tiny_is_zero() == can
 
 
 @pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor cannot")
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_steps_and_answers_are_taken_within_it(lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("runs", [1, 2])
+def test_steps_and_answers_are_taken_within_it(runs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
     read = Transformer.read
 
@@ -69,20 +69,20 @@ def test_steps_and_answers_are_taken_within_it(lanes: int, monkeypatch: pytest.M
         return read(self, stream_BTD, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Transformer, "read", watched)
-    specs = [SPEC.model_copy(update={"seed": seed}) for seed in range(lanes)]
+    specs = [SPEC.model_copy(update={"seed": seed}) for seed in range(runs)]
     sources = [Source(spec.task, spec.seed) for spec in specs]
-    stepper = SoloStepper(specs[0], sources[0], CPU) if lanes == 1 else LaneStepper(specs, sources, CPU)
+    stepper = SingleStepper(specs[0], sources[0], CPU) if runs == 1 else VmapStepper(specs, sources, CPU)
     batches = {lane: source.training(0, 4) for lane, source in enumerate(sources)}
     before = len(seen)
     stepper.step(batches, dict.fromkeys(batches, 1e-3))
     stepped = len(seen)
-    stepper.answers({lane: [batch] for lane, batch in batches.items()})
+    stepper.predict_each({lane: [batch] for lane, batch in batches.items()})
     assert before < stepped < len(seen)
     assert all(seen[before:])
     assert not tiny_is_zero()
 
 
-TRAINED = 'train("recall", train={"steps": 2}, store=None)'
+TRAINED = 'train("recall", train={"max_steps": 2}, store=None)'
 MATCHED = """
 parts = [(Part(name=name),) for name in ("gpam", "softmax")]
 plan(Request(task=Part(name="recall"), attentions=parts[:1], match="flops", reference=parts[1]))

@@ -43,9 +43,9 @@ def test_auto_prefers_the_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_environment_names_versions_and_machine_in_plain_data() -> None:
-    found = environment(torch.device("cpu"))
-    assert found["torch"] == torch.__version__
-    assert found["device"] == "cpu"
-    assert found["threads"] == torch.get_num_threads()
-    assert {"attnlab", "python", "numpy", "system", "processor", "cores"} <= found.keys()
-    assert json.loads(json.dumps(found)) == found
+    result = environment(torch.device("cpu"))
+    assert result["torch"] == torch.__version__
+    assert result["device"] == "cpu"
+    assert result["threads"] == torch.get_num_threads()
+    assert {"attnlab", "python", "numpy", "system", "processor", "cores"} <= result.keys()
+    assert json.loads(json.dumps(result)) == result

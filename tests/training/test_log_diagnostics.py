@@ -11,39 +11,39 @@ import torch
 from torch.nn import functional
 
 from attnlab.attention import ATTENTIONS
-from attnlab.errors import Interrupted
+from attnlab.errors import InterruptedTraining
 from attnlab.model.transformer import Block
-from attnlab.specs import ModelSpec, Part, RunSpec, Stream
+from attnlab.specs import ModelSpec, Part, RunSpec, Split
 from attnlab.tasks.io.streams import Source
-from attnlab.training._log_diagnostics import ROOM, due_at, sequences
-from attnlab.training.run import run
+from attnlab.training._log_diagnostics import ROOM, is_logged_step, num_sequences
+from attnlab.training.run import train_runs
 from attnlab.training.scoring import asked, due
-from attnlab.training.stepper import SoloStepper
+from attnlab.training.stepper import SingleStepper
 from tests.training.runs import Memory, interrupt_at, tiny
 
 CPU = torch.device("cpu")
 ALL: dict[str, Any] = {"watch": ("rank", "gradients", "attention")}
 
 
-def stepped(spec: RunSpec, steps: int = 3) -> tuple[SoloStepper, Source]:
+def stepped(spec: RunSpec, steps: int = 3) -> tuple[SingleStepper, Source]:
     source = Source(spec.task, spec.seed)
-    stepper = SoloStepper(spec, source, CPU)
+    stepper = SingleStepper(spec, source, CPU)
     for index in range(steps):
         stepper.step({0: source.training(index, 8)}, {0: 1e-2})
     return stepper, source
 
 
 def test_steps_are_watched_at_powers_of_two_and_at_the_last() -> None:
-    (record,) = run([tiny(**ALL)])
-    assert [watched.step for watched in record.watched] == [1, 2, 4, 8, 16, 24]
-    (short,) = run([tiny(**ALL, steps=16)])
-    assert [watched.step for watched in short.watched] == [1, 2, 4, 8, 16]
-    assert [step for step in range(1, 70) if due_at(step)] == [1, 2, 4, 8, 16, 32, 64]
+    (record,) = train_runs([tiny(**ALL)])
+    assert [watched.step for watched in record.diagnostics_history] == [1, 2, 4, 8, 16, 24]
+    (short,) = train_runs([tiny(**ALL, steps=16)])
+    assert [watched.step for watched in short.diagnostics_history] == [1, 2, 4, 8, 16]
+    assert [step for step in range(1, 70) if is_logged_step(step)] == [1, 2, 4, 8, 16, 32, 64]
 
 
 def test_nothing_is_watched_unless_asked() -> None:
-    (record,) = run([tiny()])
-    assert record.watched == ()
+    (record,) = train_runs([tiny()])
+    assert record.diagnostics_history == ()
     assert record.diagnostics == {}
 
 
@@ -56,9 +56,11 @@ def test_nothing_is_watched_unless_asked() -> None:
     ],
 )
 def test_each_kind_has_its_numbers_per_layer(kind: str, names: dict[str, int]) -> None:
-    (record,) = run([tiny(watch=(kind,))])
-    assert all({name: len(layers) for name, layers in one.values.items()} == names for one in record.watched)
-    last = record.watched[-1].values
+    (record,) = train_runs([tiny(watch=(kind,))])
+    assert all(
+        {name: len(layers) for name, layers in one.values.items()} == names for one in record.diagnostics_history
+    )
+    last = record.diagnostics_history[-1].values
     assert record.diagnostics == {
         **{f"{name}.first": layers[0] for name, layers in last.items()},
         **{f"{name}.last": layers[-1] for name, layers in last.items()},
@@ -67,30 +69,30 @@ def test_each_kind_has_its_numbers_per_layer(kind: str, names: dict[str, int]) -
 
 def test_numbers_are_those_of_a_slow_reference_in_float64() -> None:
     stepper, source = stepped(tiny())
-    batch = source.watched(8)
-    found = stepper.watch(0, batch, ("rank", "gradients", "attention"))
-    model = SoloStepper(tiny(), source, CPU).model
+    batch = source.diagnostics_batch(8)
+    result = stepper.diagnostics(0, batch, ("rank", "gradients", "attention"))
+    model = SingleStepper(tiny(), source, CPU).model
     model.load_state_dict(stepper.model.state_dict())
     model.double()
     answer = model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(asked(batch)), trace=True)
     (answer.auxiliary + functional.cross_entropy(answer.logits_NV, torch.from_numpy(due(batch)))).backward()
     trace, block = answer.trace[0], model.blocks[0]
-    for layer, stream_BTD in enumerate(trace.stream_BTD):
+    for layer, stream_BTD in enumerate(trace.residual_BTD):
         logs = []
         for x_TD in stream_BTD.detach().numpy():
             logs.append(math.log(np.linalg.norm(x_TD - x_TD.mean(0)) / np.linalg.norm(x_TD)))
-        assert found["residual"][layer] == pytest.approx(math.exp(np.mean(logs)), rel=1e-9)
+        assert result["residual"][layer] == pytest.approx(math.exp(np.mean(logs)), rel=1e-9)
     entropies = []
     for matrix_TS in trace.weights_BHTS[0][0].detach().numpy().reshape(-1, 4, 4):
         rows = [-sum(w * math.log(w) for w in matrix_TS[i, : i + 1]) / math.log(i + 1) for i in range(1, 4)]
         entropies.append(np.mean(rows))
-    assert found["entropy"] == pytest.approx((np.mean(entropies),), rel=1e-9)
+    assert result["entropy"] == pytest.approx((np.mean(entropies),), rel=1e-9)
     assert isinstance(block, Block)
     assert block.mlp is not None
-    query, rise, fall = block.attention.query.weight, block.mlp.rise.weight, block.mlp.fall.weight
-    assert found["query-gradient"] == pytest.approx((math.sqrt(squares(slope(query)) / squares(query)),), rel=1e-9)
+    query, rise, fall = block.attention.query.weight, block.mlp.up_proj.weight, block.mlp.down_proj.weight
+    assert result["query-gradient"] == pytest.approx((math.sqrt(squares(slope(query)) / squares(query)),), rel=1e-9)
     gradient, size = (sum(map(squares, pair)) for pair in ((slope(rise), slope(fall)), (rise, fall)))
-    assert found["mlp-gradient"] == pytest.approx((math.sqrt(gradient / size),), rel=1e-9)
+    assert result["mlp-gradient"] == pytest.approx((math.sqrt(gradient / size),), rel=1e-9)
 
 
 def slope(weight: torch.Tensor) -> torch.Tensor:
@@ -106,21 +108,21 @@ def squares(tensor: torch.Tensor) -> float:
 def test_a_watched_training_takes_the_same_steps(attention: str) -> None:
     plain, watched = Memory(), Memory()
     alone, seen = tiny(attention), tiny(attention, **ALL)
-    (one,), (other,) = run([alone], vault=plain), run([seen], vault=watched)
-    assert one.curve == other.curve
+    (one,), (other,) = train_runs([alone], checkpointer=plain), train_runs([seen], checkpointer=watched)
+    assert one.history == other.history
     assert one.accuracy == other.accuracy
-    kept = watched.finished[seen.id]
-    assert all(np.array_equal(array, kept[name]) for name, array in plain.finished[alone.id].items())
+    saved = watched.finished[seen.id]
+    assert all(np.array_equal(array, saved[name]) for name, array in plain.finished[alone.id].items())
 
 
 def test_a_look_leaves_everything_as_it_was() -> None:
     stepper, source = stepped(tiny("gpam"))
     before, drawn = stepper.state(), stepper.model.position.draw
-    slopes = [weight.grad.clone() for weight in stepper.model.parameters() if weight.grad is not None]
-    stepper.watch(0, source.watched(8), ("rank", "gradients", "attention"))
+    grads = [weight.grad.clone() for weight in stepper.model.parameters() if weight.grad is not None]
+    stepper.diagnostics(0, source.diagnostics_batch(8), ("rank", "gradients", "attention"))
     assert all(np.array_equal(array, stepper.state()[name]) for name, array in before.items())
     after = [weight.grad for weight in stepper.model.parameters() if weight.grad is not None]
-    assert all(torch.equal(one, other) for one, other in zip(slopes, after, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(grads, after, strict=True))
     assert all(weight.dtype == torch.float32 for weight in stepper.model.parameters())
     assert stepper.model.position.draw == drawn
     assert stepper.losses()[0] != []
@@ -128,41 +130,41 @@ def test_a_look_leaves_everything_as_it_was() -> None:
 
 @pytest.mark.parametrize("step", [2, 4, 17])
 def test_an_interrupted_run_has_watched_the_same(step: int) -> None:
-    spec, vault = tiny("gpam", **ALL), Memory()
-    with pytest.raises(Interrupted):
-        run([spec], interrupt_at(step), vault=vault, pause=0)
-    (record,) = run([spec], vault=vault, resume=True)
-    assert record.numbers() == run([spec])[0].numbers()
-    assert len(record.watched) == 6
+    spec, checkpointer = tiny("gpam", **ALL), Memory()
+    with pytest.raises(InterruptedTraining):
+        train_runs([spec], interrupt_at(step), checkpointer=checkpointer, pause=0)
+    (record,) = train_runs([spec], checkpointer=checkpointer, resume=True)
+    assert record.numbers() == train_runs([spec])[0].numbers()
+    assert len(record.diagnostics_history) == 6
 
 
 def test_the_batch_is_of_the_validation_material_and_of_no_other_draw() -> None:
     source = Source(tiny().task, 0)
-    batch = source.watched(8)
-    assert np.array_equal(batch.inputs_BT, source.watched(8).inputs_BT)
-    assert not np.array_equal(batch.inputs_BT, Source(tiny().task, 1).watched(8).inputs_BT)
-    for stream in (Stream.VALIDATION, Stream.TEST):
-        assert not np.array_equal(batch.inputs_BT, source.held_out(stream, 8, 8)[0].inputs_BT)
+    batch = source.diagnostics_batch(8)
+    assert np.array_equal(batch.inputs_BT, source.diagnostics_batch(8).inputs_BT)
+    assert not np.array_equal(batch.inputs_BT, Source(tiny().task, 1).diagnostics_batch(8).inputs_BT)
+    for split in (Split.VALIDATION, Split.TEST):
+        assert not np.array_equal(batch.inputs_BT, source.held_out(split, 8, 8)[0].inputs_BT)
     assert not np.array_equal(batch.inputs_BT, source.training(0, 8).inputs_BT)
 
 
 def test_long_sequences_are_watched_fewer_at_a_time() -> None:
-    assert sequences(64) == 8
-    assert sequences(1000) * 1000**2 <= ROOM < (sequences(1000) + 1) * 1000**2
-    assert sequences(10**5) == 1
+    assert num_sequences(64) == 8
+    assert num_sequences(1000) * 1000**2 <= ROOM < (num_sequences(1000) + 1) * 1000**2
+    assert num_sequences(10**5) == 1
 
 
 def test_a_lost_run_keeps_what_it_showed_before() -> None:
-    (record,) = run([tiny(lr=1e38, warmup=0.0, clip=None, decay=0.0, **ALL)])
+    (record,) = train_runs([tiny(lr=1e38, warmup=0.0, clip=None, decay=0.0, **ALL)])
     assert record.status == "diverged"
-    assert all(watched.step <= record.steps for watched in record.watched)
-    assert math.isnan(record.watched[-1].values["residual"][-1])
+    assert all(watched.step <= record.steps for watched in record.diagnostics_history)
+    assert math.isnan(record.diagnostics_history[-1].values["residual"][-1])
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in ATTENTIONS])
 def test_every_attention_can_be_watched(name: str) -> None:
     spec = tiny().model_copy(update={"model": ModelSpec(layers=2, width=8, heads=2, attention=(Part(name=name),))})
     stepper, source = stepped(spec, 1)
-    found = stepper.watch(0, source.watched(4), ("rank", "gradients", "attention"))
-    assert all(math.isfinite(value) for name in ("residual", "entropy", "row-gain") for value in found[name])
-    assert any(math.isfinite(value) for value in found["value-gradient"])
+    result = stepper.diagnostics(0, source.diagnostics_batch(4), ("rank", "gradients", "attention"))
+    assert all(math.isfinite(value) for name in ("residual", "entropy", "row-gain") for value in result[name])
+    assert any(math.isfinite(value) for value in result["value-gradient"])

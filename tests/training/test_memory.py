@@ -10,52 +10,52 @@ from types import SimpleNamespace
 import pytest
 
 from attnlab.training import memory
-from attnlab.training.memory import MUCH, keep, keep_all, told
+from attnlab.training.memory import MUCH, keep_all_freed_memory, keep_freed_memory, status_field
 
 
 def settings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """What is said to glibc from now on."""
-    said: list[tuple[int, int]] = []
+    predictions: list[tuple[int, int]] = []
 
     def mallopt(name: int, value: int) -> int:
-        said.append((name, value))
+        predictions.append((name, value))
         return 1
 
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
-    return said
+    return predictions
 
 
 def test_free_memory_is_kept_but_for_the_largest_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = settings(monkeypatch)
-    assert keep()
-    assert said == [(-3, 2**25), (-4, 2**16), (-1, 2**31 - 1)]
+    predictions = settings(monkeypatch)
+    assert keep_freed_memory()
+    assert predictions == [(-3, 2**25), (-4, 2**16), (-1, 2**31 - 1)]
 
 
-@pytest.mark.parametrize("held", [MUCH, MUCH + 1])
-def test_the_largest_blocks_are_kept_where_little_is_held(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = settings(monkeypatch)
-    monkeypatch.setattr(memory, "told", lambda field: held if field == "VmHWM" else 0)
-    assert keep_all() is (held <= MUCH)
-    assert said == ([(-4, 0)] if held <= MUCH else [])
+@pytest.mark.parametrize("stored", [MUCH, MUCH + 1])
+def test_the_largest_blocks_are_kept_where_little_is_held(stored: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictions = settings(monkeypatch)
+    monkeypatch.setattr(memory, "told", lambda field: stored if field == "VmHWM" else 0)
+    assert keep_all_freed_memory() is (stored <= MUCH)
+    assert predictions == ([(-4, 0)] if stored <= MUCH else [])
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells")
 def test_a_process_knows_what_it_holds() -> None:
-    assert 10 * 2**20 < told("VmRSS") <= told("VmHWM")
-    assert told("VmNothing") == 0
+    assert 10 * 2**20 < status_field("VmRSS") <= status_field("VmHWM")
+    assert status_field("VmNothing") == 0
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
 def test_other_libraries_are_left_alone(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
-    assert not keep()
+    assert not keep_freed_memory()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
 def test_the_library_here_takes_them() -> None:
-    assert keep() == hasattr(ctypes.CDLL(None), "mallopt")
+    assert keep_freed_memory() == hasattr(ctypes.CDLL(None), "mallopt")
 
 
 FAULTS = """

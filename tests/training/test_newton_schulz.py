@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.training._newton_schulz import orthogonal
+from attnlab.training._newton_schulz import newton_schulz
 
 SHAPES = [(8, 8), (8, 24), (24, 8), (1, 5)]
 
@@ -17,9 +17,9 @@ def noise(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_singular_values_come_near_one_and_singular_vectors_stay(shape: tuple[int, int]) -> None:
-    for matrix, found in zip(noise(4, *shape), orthogonal(noise(4, *shape)), strict=True):
+    for matrix, result in zip(noise(4, *shape), newton_schulz(noise(4, *shape)), strict=True):
         left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-        inside = left.mT @ found @ right.mT
+        inside = left.mT @ result @ right.mT
         spread = inside.diagonal()
         large = values > 0.05 * values.max()
         assert bool((spread[large] > 0.6).all())
@@ -28,18 +28,18 @@ def test_singular_values_come_near_one_and_singular_vectors_stay(shape: tuple[in
 
 
 def test_the_size_of_a_matrix_is_no_matter() -> None:
-    torch.testing.assert_close(orthogonal(noise(2, 6, 4)), orthogonal(1e3 * noise(2, 6, 4)))
+    torch.testing.assert_close(newton_schulz(noise(2, 6, 4)), newton_schulz(1e3 * noise(2, 6, 4)))
 
 
 def test_a_matrix_of_zeros_stays_one() -> None:
-    assert orthogonal(torch.zeros(2, 3, 4)).count_nonzero() == 0
+    assert newton_schulz(torch.zeros(2, 3, 4)).count_nonzero() == 0
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 24), (24, 8)])
 def test_it_is_torchs_muon_in_more_digits(shape: tuple[int, int]) -> None:
     weight = torch.nn.Parameter(torch.zeros(shape))
     weight.grad = noise(*shape).float()
-    optimiser = torch.optim.Muon([weight], lr=1.0, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
-    optimiser.step()
-    ours = -orthogonal(noise(*shape).float()[None])[0] * 0.2 * max(shape) ** 0.5
+    optimizer = torch.optim.Muon([weight], lr=1.0, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    optimizer.step()
+    ours = -newton_schulz(noise(*shape).float()[None])[0] * 0.2 * max(shape) ** 0.5
     assert bool((weight.detach() - ours).norm() < 0.03 * ours.norm())

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.specs import TrainSpec
-from attnlab.training._newton_schulz import orthogonal
-from attnlab.training._optimizer import Optimiser, turned
+from attnlab.training._newton_schulz import newton_schulz
+from attnlab.training._optimizer import Optimizer, muon_parameters
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "embedding.weight": (7, 4),
@@ -35,39 +35,39 @@ def weights() -> dict[str, nn.Parameter]:
 
 def slopes(step: int) -> dict[str, Tensor | None]:
     made = {name: noise(100 * (step + 1) + i, shape) for i, (name, shape) in enumerate(SHAPES.items())}
-    return {name: None if name.endswith("unused") else slope for name, slope in made.items()}
+    return {name: None if name.endswith("unused") else grad for name, grad in made.items()}
 
 
-def stepped(optimiser: Optimiser, own: dict[str, nn.Parameter], steps: range) -> None:
+def stepped(optimizer: Optimizer, own: dict[str, nn.Parameter], steps: range) -> None:
     for step in steps:
-        for name, slope in slopes(step).items():
-            own[name].grad = slope
-        optimiser.step(0.1 / (step + 1))
+        for name, grad in slopes(step).items():
+            own[name].grad = grad
+        optimizer.step(0.1 / (step + 1))
 
 
 def test_adamw_is_torchs_to_the_bit() -> None:
     own, theirs = weights(), weights()
-    stepped(Optimiser(own, TrainSpec(decay=0.3)), own, range(4))
+    stepped(Optimizer(own, TrainSpec(weight_decay=0.3)), own, range(4))
     groups: list[dict[str, Any]] = [
         {"params": [weight for weight in theirs.values() if weight.ndim >= 2], "weight_decay": 0.3},
         {"params": [weight for weight in theirs.values() if weight.ndim < 2], "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW(groups, betas=TrainSpec().betas, fused=True)
+    optimizer = torch.optim.AdamW(groups, betas=TrainSpec().betas, fused=True)
     for step in range(4):
-        for name, slope in slopes(step).items():
-            theirs[name].grad = slope
-        for group in optimiser.param_groups:
+        for name, grad in slopes(step).items():
+            theirs[name].grad = grad
+        for group in optimizer.param_groups:
             group["lr"] = 0.1 / (step + 1)
-        optimiser.step()
+        optimizer.step()
     assert all(torch.equal(own[name], theirs[name]) for name in SHAPES)
 
 
 def test_muon_turns_the_matrices_of_blocks_and_nothing_else() -> None:
-    assert turned(SHAPES, TrainSpec(optimiser="muon")) == MUONS
-    assert not turned(SHAPES, TrainSpec())
+    assert muon_parameters(SHAPES, TrainSpec(optimizer="muon")) == MUONS
+    assert not muon_parameters(SHAPES, TrainSpec())
     own, theirs = weights(), weights()
-    stepped(Optimiser(own, TrainSpec(optimiser="muon")), own, range(3))
-    stepped(Optimiser(theirs, TrainSpec()), theirs, range(3))
+    stepped(Optimizer(own, TrainSpec(optimizer="muon")), own, range(3))
+    stepped(Optimizer(theirs, TrainSpec()), theirs, range(3))
     same = {name for name in SHAPES if torch.equal(own[name], theirs[name])}
     assert same == (SHAPES.keys() - MUONS) | {"blocks.0.unused"}
 
@@ -76,14 +76,14 @@ def test_muon_takes_the_steps_written_down() -> None:
     own = weights()
     expected = {name: own[name].detach().clone() for name in MUONS}
     momenta = {name: torch.zeros_like(weight) for name, weight in expected.items()}
-    stepped(Optimiser(own, TrainSpec(optimiser="muon", decay=0.3)), own, range(3))
+    stepped(Optimizer(own, TrainSpec(optimizer="muon", weight_decay=0.3)), own, range(3))
     for step in range(3):
-        for name, slope in slopes(step).items():
-            if name in MUONS and slope is not None:
+        for name, grad in slopes(step).items():
+            if name in MUONS and grad is not None:
                 rate = 0.1 / (step + 1)
-                momenta[name] = 0.95 * momenta[name] + 0.05 * slope
-                leaning = 0.05 * slope + 0.95 * momenta[name]
-                turn = 0.2 * max(slope.shape) ** 0.5 * orthogonal(leaning[None])[0]
+                momenta[name] = 0.95 * momenta[name] + 0.05 * grad
+                leaning = 0.05 * grad + 0.95 * momenta[name]
+                turn = 0.2 * max(grad.shape) ** 0.5 * newton_schulz(leaning[None])[0]
                 expected[name] = expected[name] * (1 - rate * 0.3) - rate * turn
     for name in MUONS:
         torch.testing.assert_close(own[name].detach(), expected[name], rtol=1e-4, atol=1e-5)
@@ -92,20 +92,20 @@ def test_muon_takes_the_steps_written_down() -> None:
 def test_what_takes_no_gradient_is_left_alone() -> None:
     own = weights()
     own["head"].requires_grad_(False)
-    optimiser = Optimiser(own, TrainSpec())
-    assert "head" not in optimiser.weights
-    stepped(optimiser, own, range(1))
+    optimizer = Optimizer(own, TrainSpec())
+    assert "head" not in optimizer.weights
+    stepped(optimizer, own, range(1))
     assert torch.equal(own["head"], weights()["head"])
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_a_restored_one_goes_on_to_the_bit(name: str) -> None:
-    plan = TrainSpec.model_validate({"optimiser": name})
+    plan = TrainSpec.model_validate({"optimizer": name})
     own = weights()
-    one = Optimiser(own, plan)
+    one = Optimizer(own, plan)
     stepped(one, own, range(2))
     others = {name: nn.Parameter(weight.detach().clone()) for name, weight in own.items()}
-    other = Optimiser(others, plan)
+    other = Optimizer(others, plan)
     other.restore(one.state())
     stepped(one, own, range(2, 4))
     stepped(other, others, range(2, 4))
@@ -115,9 +115,9 @@ def test_a_restored_one_goes_on_to_the_bit(name: str) -> None:
 
 def test_cleared_gradients_move_nothing() -> None:
     own = weights()
-    optimiser = Optimiser(own, TrainSpec())
-    stepped(optimiser, own, range(1))
+    optimizer = Optimizer(own, TrainSpec())
+    stepped(optimizer, own, range(1))
     before = {name: weight.detach().clone() for name, weight in own.items()}
-    optimiser.clear()
-    optimiser.step(0.1)
+    optimizer.clear()
+    optimizer.step(0.1)
     assert all(torch.equal(own[name], before[name]) for name in SHAPES)

@@ -9,17 +9,17 @@ from attnlab.errors import DeviceError
 from attnlab.specs import RunSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.precision import check_precision, products
-from attnlab.training.stepper import SoloStepper, Stepper
-from attnlab.training.vmap_stepper import LaneStepper
+from attnlab.training.stepper import SingleStepper, Stepper
+from attnlab.training.vmap_stepper import VmapStepper
 from tests.training.runs import tiny
 
 CPU = torch.device("cpu")
 VARIANTS = ["softmax", "expressive", "dape", "gpam", "linear", "delta"]
 
 
-def steppers(spec: RunSpec) -> tuple[SoloStepper, LaneStepper, Source]:
+def steppers(spec: RunSpec) -> tuple[SingleStepper, VmapStepper, Source]:
     source = Source(spec.task, spec.seed)
-    return SoloStepper(spec, source, CPU), LaneStepper([spec], [source], CPU), source
+    return SingleStepper(spec, source, CPU), VmapStepper([spec], [source], CPU), source
 
 
 def losses(stepper: Stepper, source: Source, steps: int = 3) -> list[float]:
@@ -31,8 +31,8 @@ def losses(stepper: Stepper, source: Source, steps: int = 3) -> list[float]:
 @pytest.mark.parametrize("attention", VARIANTS)
 def test_bf16_is_near_float32_alone_and_in_lanes(attention: str) -> None:
     exact, _, source = steppers(tiny(attention))
-    alone, lanes, _ = steppers(tiny(attention, precision="bf16"))
-    true, rough, stacked = (losses(stepper, source) for stepper in (exact, alone, lanes))
+    alone, runs, _ = steppers(tiny(attention, precision="bf16"))
+    true, rough, stacked = (losses(stepper, source) for stepper in (exact, alone, runs))
     assert rough != true
     assert rough == pytest.approx(true, rel=0.03)
     assert stacked == pytest.approx(true, rel=0.03)
@@ -40,15 +40,15 @@ def test_bf16_is_near_float32_alone_and_in_lanes(attention: str) -> None:
 
 @pytest.mark.parametrize("position", ["learned", "sinusoidal", "rotary", "alibi"])
 def test_weights_moments_and_answers_stay_float32(position: str) -> None:
-    stepper, lanes, source = steppers(tiny(position=position, precision="bf16"))
+    stepper, runs, source = steppers(tiny(position=position, precision="bf16"))
     losses(stepper, source)
-    losses(lanes, source)
-    held = [*stepper.model.state_dict().values(), *stepper.optimiser.state().values(), lanes.block.weights_KP]
-    assert {tensor.dtype for tensor in held} == {torch.float32}
+    losses(runs, source)
+    stored = [*stepper.model.state_dict().values(), *stepper.optimizer.state().values(), runs.block.weights_KP]
+    assert {tensor.dtype for tensor in stored} == {torch.float32}
     batch = source.training(9, 8)
-    exact = SoloStepper(tiny(position=position), source, CPU)
+    exact = SingleStepper(tiny(position=position), source, CPU)
     exact.restore({f"weight/{name}": array for name, array in stepper.weights(0).items()})
-    assert exact.answer(0, [batch])[0].nats == stepper.answer(0, [batch])[0].nats
+    assert exact.predict(0, [batch])[0].loss_sum == stepper.predict(0, [batch])[0].loss_sum
 
 
 def test_products_are_less_exact_for_as_long_as_asked() -> None:

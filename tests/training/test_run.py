@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from attnlab.errors import Interrupted
+from attnlab.errors import InterruptedTraining
 from attnlab.records import Record
-from attnlab.specs import RunSpec, Watch
-from attnlab.tasks import Batch, Stream
+from attnlab.specs import DiagnosticsKind, RunSpec
+from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source
-from attnlab.training.events import Began, Ended, Event, Looked, Stepped
-from attnlab.training.loop import Loop, bundle_name
-from attnlab.training.run import run
+from attnlab.training.events import Event, RunFinished, RunStarted, StepsTaken, Validated
+from attnlab.training.loop import Loop, group_name
+from attnlab.training.run import train_runs
 from attnlab.training.scoring import Scored, score
-from attnlab.training.stepper import Arrays, Said, SoloStepper
+from attnlab.training.stepper import Arrays, Predictions, SingleStepper
 from tests.training.runs import EASY, Crash, Memory, crash_when, interrupt_at, tiny
 
 NEVER = math.inf
@@ -32,9 +32,9 @@ LOST: dict[str, Any] = {"lr": 3e4, "schedule": "constant", "warmup": 0.0, "clip"
 
 def numbers(spec: RunSpec, **how: Any) -> tuple[dict[str, Any], Arrays]:
     """The record of a run, and what it learned."""
-    vault = Memory()
-    (record,) = run([spec], vault=vault, **how)
-    return record.numbers(), vault.finished[spec.id]
+    checkpointer = Memory()
+    (record,) = train_runs([spec], checkpointer=checkpointer, **how)
+    return record.numbers(), checkpointer.finished[spec.id]
 
 
 def same(one: tuple[dict[str, Any], Arrays], other: tuple[dict[str, Any], Arrays]) -> bool:
@@ -57,8 +57,8 @@ def test_another_seed_gives_other_numbers() -> None:
 
 def test_a_run_does_not_feel_its_neighbours() -> None:
     specs = [tiny(seed=seed) for seed in range(3)]
-    together = [record.numbers() for record in run(specs)]
-    alone = [run([spec])[0].numbers() for spec in specs]
+    together = [record.numbers() for record in train_runs(specs)]
+    alone = [train_runs([spec])[0].numbers() for spec in specs]
     assert together == alone
     assert together[1]["curve"] != together[2]["curve"]
 
@@ -67,56 +67,56 @@ def test_what_the_global_generators_do_changes_nothing() -> None:
     before = numbers(tiny())
     torch.manual_seed(5)
     np.random.seed(5)
-    kept = torch.random.get_rng_state()
+    saved = torch.random.get_rng_state()
     assert same(numbers(tiny()), before)
-    assert torch.equal(torch.random.get_rng_state(), kept)
+    assert torch.equal(torch.random.get_rng_state(), saved)
 
 
 def test_the_record_says_what_happened() -> None:
     spec = tiny()
-    vault, events = Memory(), list[Event]()
-    (record,) = run([spec], events.append, vault=vault)
+    checkpointer, events = Memory(), list[Event]()
+    (record,) = train_runs([spec], events.append, checkpointer=checkpointer)
     assert (record.id, record.spec, record.status, record.reason) == (spec.id, spec, "done", "")
-    assert (record.steps, record.stopped) == (24, False)
-    assert [point.step for point in record.curve] == [8, 16, 24]
+    assert (record.steps, record.early_stopped) == (24, False)
+    assert [point.step for point in record.history] == [8, 16, 24]
     assert (record.accuracy.total, record.accuracy.chance) == (20 * 2, 0.25)
-    assert (record.answers.total, record.answers.chance) == (20, 0.25**2)
+    assert (record.exact_match.total, record.exact_match.chance) == (20, 0.25**2)
     assert record.environment["lanes"] == 1
     assert record.environment["device"] == "cpu"
     assert record.environment["seconds"] > 0
-    assert events[0] == Began(spec, 0, record.parameters, "cpu")
-    assert events[-1] == Ended(record)
-    assert [event.point for event in events if isinstance(event, Looked)] == list(record.curve)
-    stepped = [event for event in events if isinstance(event, Stepped)]
+    assert events[0] == RunStarted(spec, 0, record.parameters, "cpu")
+    assert events[-1] == RunFinished(record)
+    assert [event.point for event in events if isinstance(event, Validated)] == list(record.history)
+    stepped = [event for event in events if isinstance(event, StepsTaken)]
     assert [event.step for event in stepped] == [8, 10, 16, 20, 24]
     assert sum(event.tokens for event in stepped) == 24 * 8 * 4
 
 
-def scored(stepper: SoloStepper, batches: list[Batch]) -> Scored:
-    said = stepper.answer(0, batches)
-    return score(batches, [one.tokens_N for one in said], 0.25, sum(one.nats for one in said))
+def scored(stepper: SingleStepper, batches: list[Batch]) -> Scored:
+    predictions = stepper.predict(0, batches)
+    return score(batches, [one.tokens_N for one in predictions], 0.25, sum(one.loss_sum for one in predictions))
 
 
 def test_the_record_is_what_its_weights_answer() -> None:
     spec = tiny()
     record, weights = numbers(spec)
     source = Source(spec.task, spec.seed)
-    stepper = SoloStepper(spec, source, CPU)
+    stepper = SingleStepper(spec, source, CPU)
     stepper.restore({f"weight/{name}": array for name, array in weights.items()})
-    batches = source.held_out(Stream.TEST, 20, 8)
+    batches = source.held_out(Split.TEST, 20, 8)
     tokens, answers, loss = scored(stepper, batches)
     assert loss == record["loss"]
     assert tokens.model_dump() == record["accuracy"]
     assert answers.model_dump() == record["answers"]
-    batches = source.held_out(Stream.VALIDATION, 12, 8)
+    batches = source.held_out(Split.VALIDATION, 12, 8)
     assert scored(stepper, batches).accuracy.mean == record["curve"][-1]["accuracy"]
 
 
 def test_losses_of_the_curve_are_means_since_the_last_look() -> None:
     spec, source = tiny(), Source(tiny().task, 0)
-    stepper = SoloStepper(spec, source, CPU)
-    (record,) = run([spec])
-    for index, point in enumerate(record.curve):
+    stepper = SingleStepper(spec, source, CPU)
+    (record,) = train_runs([spec])
+    for index, point in enumerate(record.history):
         for step in range(8 * index, 8 * index + 8):
             stepper.step({0: source.training(step, 8)}, {0: expected_rate(spec, step)})
         assert point.loss == float(np.mean(stepper.losses()[0]))
@@ -136,70 +136,70 @@ def expected_rate(spec: RunSpec, step: int) -> float:
 @pytest.mark.parametrize("attention", ["softmax", "expressive", "dape", "gpam"])
 @pytest.mark.parametrize(("step", "reached"), [(1, 2), (10, 10), (17, 18)])
 def test_an_interrupted_run_goes_on_to_the_same_numbers(attention: str, step: int, reached: int) -> None:
-    spec, vault = tiny(attention), Memory()
-    with pytest.raises(Interrupted) as caught:
-        run([spec], interrupt_at(step), vault=vault, pause=0)
+    spec, checkpointer = tiny(attention), Memory()
+    with pytest.raises(InterruptedTraining) as caught:
+        train_runs([spec], interrupt_at(step), checkpointer=checkpointer, pause=0)
     assert str(caught.value) == (
         f"  Interrupted at step {reached} of 24.\n  The checkpoint is kept; add --resume to go on from it."
     )
-    assert vault.finished == {}
+    assert checkpointer.finished == {}
     events = list[Event]()
-    (record,) = run([spec], events.append, vault=vault, resume=True)
-    assert isinstance(events[0], Began)
+    (record,) = train_runs([spec], events.append, checkpointer=checkpointer, resume=True)
+    assert isinstance(events[0], RunStarted)
     assert events[0].step == reached
-    assert same((record.numbers(), vault.finished[spec.id]), numbers(spec))
+    assert same((record.numbers(), checkpointer.finished[spec.id]), numbers(spec))
 
 
 def test_a_polite_kill_is_an_interruption_too() -> None:
-    vault = Memory()
-    with pytest.raises(Interrupted, match=r"Interrupted at step 8 of 24\."):
-        run([tiny()], interrupt_at(8, signal.SIGTERM), vault=vault, pause=NEVER)
-    assert vault.saves == 1
+    checkpointer = Memory()
+    with pytest.raises(InterruptedTraining, match=r"Interrupted at step 8 of 24\."):
+        train_runs([tiny()], interrupt_at(8, signal.SIGTERM), checkpointer=checkpointer, pause=NEVER)
+    assert checkpointer.saves == 1
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_an_interruption_from_outside_is_heard() -> None:
     def watch(event: Event) -> None:
-        if isinstance(event, Looked):
+        if isinstance(event, Validated):
             os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(Interrupted, match=r"Interrupted at step 8 of 24\."):
-        run([tiny()], watch, vault=Memory())
+    with pytest.raises(InterruptedTraining, match=r"Interrupted at step 8 of 24\."):
+        train_runs([tiny()], watch, checkpointer=Memory())
 
 
 def test_without_a_vault_nothing_is_kept_and_it_says_so() -> None:
-    with pytest.raises(Interrupted) as caught:
-        run([tiny()], interrupt_at(8))
+    with pytest.raises(InterruptedTraining) as caught:
+        train_runs([tiny()], interrupt_at(8))
     assert str(caught.value) == "  Interrupted at step 8 of 24.\n  Nothing was kept: no store was given."
 
 
 def test_a_run_interrupted_again_and_again_arrives_at_the_same_numbers() -> None:
-    spec, vault, interruptions = tiny(), Memory(), 0
+    spec, checkpointer, interruptions = tiny(), Memory(), 0
     for step in (3, 7, 8, 13, 20, 22):
-        with pytest.raises(Interrupted):
-            run([spec], interrupt_at(step), vault=vault, resume=True, pause=0)
+        with pytest.raises(InterruptedTraining):
+            train_runs([spec], interrupt_at(step), checkpointer=checkpointer, resume=True, pause=0)
         interruptions += 1
-    (record,) = run([spec], vault=vault, resume=True)
-    assert same((record.numbers(), vault.finished[spec.id]), numbers(spec))
+    (record,) = train_runs([spec], checkpointer=checkpointer, resume=True)
+    assert same((record.numbers(), checkpointer.finished[spec.id]), numbers(spec))
     assert interruptions == 6
 
 
 @pytest.mark.parametrize(
     "due",
     [
-        lambda event: isinstance(event, Stepped) and event.step >= 5,
-        lambda event: isinstance(event, Looked) and event.point.step == 16,
-        lambda event: isinstance(event, Stepped) and event.step >= 24,
+        lambda event: isinstance(event, StepsTaken) and event.step >= 5,
+        lambda event: isinstance(event, Validated) and event.point.step == 16,
+        lambda event: isinstance(event, StepsTaken) and event.step >= 24,
     ],
     ids=["in a step", "after a look", "in the last step"],
 )
 def test_a_crashed_run_goes_on_from_its_last_checkpoint(due: Callable[[Event], bool]) -> None:
-    spec, vault = tiny("gpam"), Memory()
+    spec, checkpointer = tiny("gpam"), Memory()
     with pytest.raises(Crash):
-        run([spec], crash_when(due), vault=vault, pause=0)
-    assert list(vault.checkpoints) == [spec.id]
-    (record,) = run([spec], vault=vault, resume=True)
-    assert same((record.numbers(), vault.finished[spec.id]), numbers(spec))
+        train_runs([spec], crash_when(due), checkpointer=checkpointer, pause=0)
+    assert list(checkpointer.checkpoints) == [spec.id]
+    (record,) = train_runs([spec], checkpointer=checkpointer, resume=True)
+    assert same((record.numbers(), checkpointer.finished[spec.id]), numbers(spec))
 
 
 def test_resuming_what_never_began_is_beginning() -> None:
@@ -207,27 +207,27 @@ def test_resuming_what_never_began_is_beginning() -> None:
 
 
 def test_without_resume_a_checkpoint_is_not_looked_at() -> None:
-    spec, vault, events = tiny(), Memory(), list[Event]()
-    with pytest.raises(Interrupted):
-        run([spec], interrupt_at(8), vault=vault)
-    run([spec], events.append, vault=vault)
-    assert isinstance(events[0], Began)
+    spec, checkpointer, events = tiny(), Memory(), list[Event]()
+    with pytest.raises(InterruptedTraining):
+        train_runs([spec], interrupt_at(8), checkpointer=checkpointer)
+    train_runs([spec], events.append, checkpointer=checkpointer)
+    assert isinstance(events[0], RunStarted)
     assert events[0].step == 0
 
 
 def test_checkpoints_are_as_frequent_as_asked() -> None:
     often, seldom = Memory(), Memory()
-    run([tiny()], vault=often, pause=0)
-    run([tiny()], vault=seldom, pause=NEVER)
+    train_runs([tiny()], checkpointer=often, pause=0)
+    train_runs([tiny()], checkpointer=seldom, pause=NEVER)
     assert (often.saves, seldom.saves) == (24, 0)
 
 
 def test_final_weights_are_handed_to_the_vault_by_id() -> None:
-    specs, vault = [tiny(seed=seed) for seed in (0, 1)], Memory()
-    records = run(specs, vault=vault, pause=0)
-    assert set(vault.finished) == {record.id for record in records}
+    specs, checkpointer = [tiny(seed=seed) for seed in (0, 1)], Memory()
+    records = train_runs(specs, checkpointer=checkpointer, pause=0)
+    assert set(checkpointer.finished) == {record.id for record in records}
     for record in records:
-        assert sum(array.size for array in vault.finished[record.id].values()) == record.parameters
+        assert sum(array.size for array in checkpointer.finished[record.id].values()) == record.parameters
 
 
 # -- ends ------------------------------------------------------------------------------------------------------------
@@ -235,33 +235,33 @@ def test_final_weights_are_handed_to_the_vault_by_id() -> None:
 
 def test_a_solved_run_stops() -> None:
     spec = tiny(task=EASY, steps=400, batch=32, lr=2e-2, validate_every=10, stop_at=0.99)
-    (record,) = run([spec])
-    assert (record.status, record.stopped, record.solved) == ("done", True, True)
+    (record,) = train_runs([spec])
+    assert (record.status, record.early_stopped, record.solved) == ("done", True, True)
     assert record.steps < 400
-    assert record.steps == record.curve[-1].step
-    assert [point.accuracy >= 0.99 for point in record.curve] == [False] * (len(record.curve) - 1) + [True]
+    assert record.steps == record.history[-1].step
+    assert [point.accuracy >= 0.99 for point in record.history] == [False] * (len(record.history) - 1) + [True]
 
 
 def test_a_run_solved_at_its_last_step_did_not_stop_early() -> None:
     spec = tiny(steps=8, stop_at=0.0)
-    (record,) = run([spec])
-    assert (record.steps, record.stopped) == (8, False)
+    (record,) = train_runs([spec])
+    assert (record.steps, record.early_stopped) == (8, False)
 
 
 def test_an_exploding_run_is_recorded_as_diverged() -> None:
     events = list[Event]()
-    (record,) = run([tiny(**LOST)], events.append)
+    (record,) = train_runs([tiny(**LOST)], events.append)
     assert record.status == "diverged"
     assert not record.solved
     assert 1 < record.steps <= 10
     assert record.reason.startswith("the loss was ")
     assert record.reason.endswith(f" at step {record.steps}")
-    assert len(record.curve) <= 1
-    assert isinstance(events[-1], Ended)
+    assert len(record.history) <= 1
+    assert isinstance(events[-1], RunFinished)
 
 
 def test_a_loss_that_is_no_number_ends_the_run() -> None:
-    (record,) = run([tiny(lr=1e38, warmup=0.0, clip=None, decay=0.0)])
+    (record,) = train_runs([tiny(lr=1e38, warmup=0.0, clip=None, decay=0.0)])
     assert record.status == "diverged"
     assert record.reason == f"the loss was nan at step {record.steps}"
 
@@ -273,11 +273,11 @@ def test_when_checkpoints_were_taken_does_not_change_the_numbers_of_a_lost_run()
 
 @pytest.mark.parametrize("step", [1, 2, 3, 5])
 def test_a_lost_run_interrupted_and_resumed_is_lost_the_same_way(step: int) -> None:
-    spec, vault = tiny(**LOST), Memory()
-    with pytest.raises(Interrupted):
-        run([spec], interrupt_at(step), vault=vault, pause=0)
-    (record,) = run([spec], vault=vault, resume=True)
-    assert same((record.numbers(), vault.finished[spec.id]), numbers(spec))
+    spec, checkpointer = tiny(**LOST), Memory()
+    with pytest.raises(InterruptedTraining):
+        train_runs([spec], interrupt_at(step), checkpointer=checkpointer, pause=0)
+    (record,) = train_runs([spec], checkpointer=checkpointer, resume=True)
+    assert same((record.numbers(), checkpointer.finished[spec.id]), numbers(spec))
 
 
 # -- lanes -----------------------------------------------------------------------------------------------------------
@@ -289,7 +289,7 @@ class Side:
     compiled = False
 
     def __init__(self, specs: Sequence[RunSpec], sources: Sequence[Source]) -> None:
-        self.solos = [SoloStepper(spec, source, CPU) for spec, source in zip(specs, sources, strict=True)]
+        self.solos = [SingleStepper(spec, source, CPU) for spec, source in zip(specs, sources, strict=True)]
         self.parameters = self.solos[0].parameters
         self.taken = [0] * len(self.solos)
 
@@ -302,14 +302,14 @@ class Side:
     def losses(self) -> dict[int, list[float]]:
         return {lane: solo.losses()[0] for lane, solo in enumerate(self.solos)}
 
-    def answer(self, lane: int, batches: Sequence[Batch]) -> list[Said]:
-        return self.solos[lane].answer(0, batches)
+    def predict(self, lane: int, batches: Sequence[Batch]) -> list[Predictions]:
+        return self.solos[lane].predict(0, batches)
 
-    def answers(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Said]]:
-        return {lane: self.answer(lane, own) for lane, own in batches.items()}
+    def predict_each(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Predictions]]:
+        return {lane: self.predict(lane, own) for lane, own in batches.items()}
 
-    def watch(self, lane: int, batch: Batch, kinds: Collection[Watch]) -> dict[str, tuple[float, ...]]:
-        return self.solos[lane].watch(0, batch, kinds)
+    def diagnostics(self, lane: int, batch: Batch, kinds: Collection[DiagnosticsKind]) -> dict[str, tuple[float, ...]]:
+        return self.solos[lane].diagnostics(0, batch, kinds)
 
     def state(self) -> Arrays:
         return {f"{lane}/{name}": a for lane, solo in enumerate(self.solos) for name, a in solo.state().items()}
@@ -324,11 +324,11 @@ class Side:
 
 
 def loop_of(
-    specs: Sequence[RunSpec], vault: Memory | None = None, progress: Callable[[Event], None] = lambda event: None
+    specs: Sequence[RunSpec], checkpointer: Memory | None = None, progress: Callable[[Event], None] = lambda event: None
 ) -> tuple[Loop, Side]:
     sources = [Source(spec.task, spec.seed) for spec in specs]
     stepper = Side(specs, sources)
-    return Loop(specs, sources, stepper, progress, vault, 0, {"device": "cpu"}), stepper
+    return Loop(specs, sources, stepper, progress, checkpointer, 0, {"device": "cpu"}), stepper
 
 
 def bare(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -336,13 +336,13 @@ def bare(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def test_two_lanes_give_the_numbers_of_two_runs() -> None:
-    specs, vault = [tiny(seed=0), tiny(seed=1, lr=1e-2)], Memory()
-    loop, _ = loop_of(specs, vault)
+    specs, checkpointer = [tiny(seed=0), tiny(seed=1, lr=1e-2)], Memory()
+    loop, _ = loop_of(specs, checkpointer)
     records = loop.run(resume=False)
     alone = [numbers(spec) for spec in specs]
     assert bare(records) == [one[0] for one in alone]
     for spec, (_, weights) in zip(specs, alone, strict=True):
-        assert all(np.array_equal(vault.finished[spec.id][name], weights[name]) for name in weights)
+        assert all(np.array_equal(checkpointer.finished[spec.id][name], weights[name]) for name in weights)
     assert [record.environment["lanes"] for record in records] == [2, 2]
 
 
@@ -350,8 +350,8 @@ def test_lanes_are_watched_each_by_itself() -> None:
     specs = [tiny(seed=seed, watch=("rank", "gradients")) for seed in (0, 1)]
     loop, _ = loop_of(specs)
     records = loop.run(resume=False)
-    assert bare(records) == [run([spec])[0].numbers() for spec in specs]
-    assert records[0].watched != records[1].watched
+    assert bare(records) == [train_runs([spec])[0].numbers() for spec in specs]
+    assert records[0].diagnostics_history != records[1].diagnostics_history
 
 
 def test_a_lane_that_ends_leaves_the_others_as_they_were() -> None:
@@ -363,8 +363,8 @@ def test_a_lane_that_ends_leaves_the_others_as_they_were() -> None:
     ]
     loop, stepper = loop_of(specs, Memory())
     records = loop.run(resume=False)
-    assert bare(records) == [run([spec])[0].numbers() for spec in specs]
-    assert [(record.status, record.stopped) for record in records] == [
+    assert bare(records) == [train_runs([spec])[0].numbers() for spec in specs]
+    assert [(record.status, record.early_stopped) for record in records] == [
         ("done", False),
         ("done", True),
         ("diverged", False),
@@ -376,15 +376,15 @@ def test_a_lane_that_ends_leaves_the_others_as_they_were() -> None:
 
 @pytest.mark.parametrize("step", [5, 12])
 def test_interrupted_lanes_go_on_to_the_same_numbers(step: int) -> None:
-    specs, vault = [tiny(seed=0, lr=3e4, clip=None), tiny(seed=1)], Memory()
-    loop, _ = loop_of(specs, vault, interrupt_at(step))
-    with pytest.raises(Interrupted):
+    specs, checkpointer = [tiny(seed=0, lr=3e4, clip=None), tiny(seed=1)], Memory()
+    loop, _ = loop_of(specs, checkpointer, interrupt_at(step))
+    with pytest.raises(InterruptedTraining):
         loop.run(resume=False)
-    assert list(vault.checkpoints) == [bundle_name(specs)]
-    resumed, _ = loop_of(specs, vault)
-    assert bare(resumed.run(resume=True)) == [run([spec])[0].numbers() for spec in specs]
+    assert list(checkpointer.checkpoints) == [group_name(specs)]
+    resumed, _ = loop_of(specs, checkpointer)
+    assert bare(resumed.run(resume=True)) == [train_runs([spec])[0].numbers() for spec in specs]
 
 
 def test_a_bundle_has_one_shape() -> None:
     with pytest.raises(AssertionError, match="the runs of a bundle have one shape"):
-        run([tiny(), tiny("gpam")])
+        train_runs([tiny(), tiny("gpam")])

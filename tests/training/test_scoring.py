@@ -29,10 +29,12 @@ def test_what_is_asked_stands_in_row_major_order() -> None:
 def test_scores_are_those_of_a_slow_loop(seed: int) -> None:
     random = np.random.default_rng(100 + seed)
     batches = [drawn(seed), drawn(seed + 50, rows=3)]
-    said = [np.where(random.random(len(due(b))) < 0.7, due(b), random.integers(0, 3, len(due(b)))) for b in batches]
+    predictions = [
+        np.where(random.random(len(due(b))) < 0.7, due(b), random.integers(0, 3, len(due(b)))) for b in batches
+    ]
     right = questions = perfect = sequences = 0
     luck = []
-    for batch, predicted in zip(batches, said, strict=True):
+    for batch, predicted in zip(batches, predictions, strict=True):
         answers = iter(predicted.tolist())
         for row in batch.targets_BT.tolist():
             wanted = [target for target in row if target != IGNORE]
@@ -41,7 +43,7 @@ def test_scores_are_those_of_a_slow_loop(seed: int) -> None:
             if wanted:
                 perfect, sequences = perfect + all(hits), sequences + 1
                 luck.append(0.25 ** len(wanted))
-    tokens, answers_score, _ = score(batches, said, 0.25)
+    tokens, answers_score, _ = score(batches, predictions, 0.25)
     assert (tokens.correct, tokens.total, tokens.chance) == (right, questions, 0.25)
     assert (answers_score.correct, answers_score.total) == (perfect, sequences)
     assert answers_score.chance == pytest.approx(sum(luck) / len(luck))

@@ -11,21 +11,21 @@ from torch.nn import functional
 
 from attnlab.attention import Attention
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
-from attnlab.tasks import Stream
+from attnlab.tasks import Split
 from attnlab.tasks.io.streams import Source
 from attnlab.training.scoring import asked, due
-from attnlab.training.stepper import SoloStepper, by_rows, own
+from attnlab.training.stepper import SingleStepper, positions_by_row, unshared_gradients
 from tests.training.runs import tiny
 
 CPU = torch.device("cpu")
 
 
-def stepper_of(spec: RunSpec) -> tuple[SoloStepper, Source]:
+def stepper_of(spec: RunSpec) -> tuple[SingleStepper, Source]:
     source = Source(spec.task, spec.seed)
-    return SoloStepper(spec, source, CPU), source
+    return SingleStepper(spec, source, CPU), source
 
 
-def step(stepper: SoloStepper, source: Source, count: int, rate: float = 1e-2) -> None:
+def step(stepper: SingleStepper, source: Source, count: int, rate: float = 1e-2) -> None:
     for index in range(count):
         stepper.step({0: source.training(index, 8)}, {0: rate})
 
@@ -36,7 +36,7 @@ def test_decay_without_a_gradient_shrinks_matrices_alone(attention: str) -> None
     before = {name: weight.detach().clone() for name, weight in stepper.model.named_parameters()}
     for weight in stepper.model.parameters():
         weight.grad = torch.zeros_like(weight)
-    stepper.optimiser.step(0.1)
+    stepper.optimizer.step(0.1)
     for name, weight in stepper.model.named_parameters():
         factor = 1 - 0.1 * 0.5 if weight.ndim >= 2 else 1.0
         torch.testing.assert_close(weight.detach(), factor * before[name])
@@ -50,7 +50,7 @@ def test_fixed_lambdas_are_not_the_optimisers() -> None:
     named = dict(stepper.model.named_parameters())
     lambdas = {name: weight for name, weight in named.items() if name.endswith(("plus_H", "minus_H"))}
     assert len(lambdas) == 2
-    assert stepper.optimiser.weights.keys() == named.keys() - lambdas.keys()
+    assert stepper.optimizer.weights.keys() == named.keys() - lambdas.keys()
     step(stepper, source, 3)
     assert [weight.tolist() for weight in lambdas.values()] == [[0.5, 0.5], [0.25, 0.25]]
 
@@ -58,14 +58,14 @@ def test_fixed_lambdas_are_not_the_optimisers() -> None:
 def test_gradients_are_laid_out_and_no_two_share_memory() -> None:
     one, other, turned = (torch.ones(2, 3, requires_grad=True) for _ in range(3))
     total = (one + other + turned.mT.contiguous().mT).square().sum()
-    slopes = own([*torch.autograd.grad(total, [one, other, turned]), None])
-    assert slopes.pop() is None
-    held = [slope for slope in slopes if slope is not None]
-    assert len({slope.data_ptr() for slope in held}) == 3
-    for slope in held:
-        assert slope.is_contiguous()
-        slope.mul_(0.5)
-        assert torch.equal(slope, torch.full((2, 3), 3.0))
+    grads = unshared_gradients([*torch.autograd.grad(total, [one, other, turned]), None])
+    assert grads.pop() is None
+    stored = [grad for grad in grads if grad is not None]
+    assert len({grad.data_ptr() for grad in stored}) == 3
+    for grad in stored:
+        assert grad.is_contiguous()
+        grad.mul_(0.5)
+        assert torch.equal(grad, torch.full((2, 3), 3.0))
 
 
 @pytest.mark.parametrize("clip", [None, 0.05])
@@ -78,18 +78,18 @@ def test_a_step_is_adamw_on_the_mean_loss_of_the_questions(clip: float | None) -
     losses = []
     for index in range(4):
         batch = source.training(index, 8)
-        said = twin.model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(asked(batch)))
-        loss = functional.nll_loss(said.logits_NV.log_softmax(-1), torch.from_numpy(due(batch)))
+        value = twin.model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(asked(batch)))
+        loss = functional.nll_loss(value.logits_NV.log_softmax(-1), torch.from_numpy(due(batch)))
         losses.append(loss.item())
-        slopes = dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
-        norm = torch.stack([slope.square().sum() for slope in slopes.values()]).sum().sqrt()
+        grads = dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
+        norm = torch.stack([grad.square().sum() for grad in grads.values()]).sum().sqrt()
         shrink = 1.0 if clip is None else min(1.0, clip / (norm.item() + 1e-6))
         rate = 1e-2 / (index + 1)
         with torch.no_grad():
             for name, weight in weights.items():
                 first, second = moments[name]
-                first.mul_(0.9).add_(0.1 * shrink * slopes[name])
-                second.mul_(0.98).add_(0.02 * (shrink * slopes[name]).square())
+                first.mul_(0.9).add_(0.1 * shrink * grads[name])
+                second.mul_(0.98).add_(0.02 * (shrink * grads[name]).square())
                 if weight.ndim >= 2:
                     weight.mul_(1 - rate * 0.1)
                 scale = (second / (1 - 0.98 ** (index + 1))).sqrt() + 1e-8
@@ -108,11 +108,11 @@ def test_losses_are_handed_over_once() -> None:
     assert stepper.losses() == {0: []}
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("attention", ["softmax", "dape", "gpam"])
 @pytest.mark.parametrize("before", [0, 1, 5])
-def test_a_restored_state_goes_on_exactly(attention: str, before: int, optimiser: str) -> None:
-    spec = tiny(attention, optimiser=optimiser)
+def test_a_restored_state_goes_on_exactly(attention: str, before: int, optimizer: str) -> None:
+    spec = tiny(attention, optimiser=optimizer)
     one, source = stepper_of(spec)
     step(one, source, before)
     other, _ = stepper_of(spec.model_copy(update={"seed": 9}))
@@ -130,21 +130,21 @@ def test_a_restored_state_goes_on_exactly(attention: str, before: int, optimiser
 def test_a_state_is_a_copy() -> None:
     stepper, source = stepper_of(tiny())
     state, weights = stepper.state(), stepper.weights(0)
-    kept = {name: array.copy() for name, array in {**state, **weights}.items()}
+    saved = {name: array.copy() for name, array in {**state, **weights}.items()}
     step(stepper, source, 2)
-    assert all(np.array_equal(array, kept[name]) for name, array in {**state, **weights}.items())
+    assert all(np.array_equal(array, saved[name]) for name, array in {**state, **weights}.items())
 
 
 def test_answers_are_the_most_likely_tokens() -> None:
     stepper, source = stepper_of(tiny())
-    batches = source.held_out(Stream.VALIDATION, 12, 8)
-    said = stepper.answer(0, batches)
-    for batch, predicted in zip(batches, said, strict=True):
+    batches = source.held_out(Split.VALIDATION, 12, 8)
+    predictions = stepper.predict(0, batches)
+    for batch, predicted in zip(batches, predictions, strict=True):
         logits = stepper.model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(asked(batch))).logits_NV
         answers = torch.from_numpy(due(batch))
         assert predicted.tokens_N.tolist() == logits.argmax(-1).tolist()
         by_hand = sum(-logits.log_softmax(-1)[place, answer].item() for place, answer in enumerate(answers))
-        assert predicted.nats == pytest.approx(by_hand, rel=1e-5)
+        assert predicted.loss_sum == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_parameters_are_those_of_the_model() -> None:
@@ -160,11 +160,12 @@ def test_a_random_position_draws_anew_at_each_step_and_goes_on_where_it_was() ->
     stepper, source = stepper_of(spec)
     step(stepper, source, 2)
     assert stepper.model.position.draw == 2
-    held_out = source.held_out(Stream.VALIDATION, 16, 8)
-    said = stepper.answer(0, held_out)
+    held_out = source.held_out(Split.VALIDATION, 16, 8)
+    predictions = stepper.predict(0, held_out)
     assert stepper.model.position.draw == -2
     assert all(
-        np.array_equal(one.tokens_N, two.tokens_N) for one, two in zip(said, stepper.answer(0, held_out), strict=True)
+        np.array_equal(one.tokens_N, two.tokens_N)
+        for one, two in zip(predictions, stepper.predict(0, held_out), strict=True)
     )
     other, _ = stepper_of(spec)
     other.restore(stepper.state())
@@ -176,9 +177,9 @@ def test_a_random_position_draws_anew_at_each_step_and_goes_on_where_it_was() ->
 
 def test_places_go_by_rows_where_each_has_as_many_and_they_are_few() -> None:
     even = np.array([1, 7, 8 + 0, 8 + 5])
-    assert by_rows(even, 2, 8).tolist() == [[1, 7], [8, 13]]
+    assert positions_by_row(even, 2, 8).tolist() == [[1, 7], [8, 13]]
     for places in ([1, 2, 7, 8], [1, 7, 9], [1, 2, 3, 9, 10, 11], []):  # uneven, odd, many, none
-        assert by_rows(np.array(places, dtype=np.int64), 2, 8).tolist() == places
+        assert positions_by_row(np.array(places, dtype=np.int64), 2, 8).tolist() == places
 
 
 @pytest.mark.parametrize("name", ["softmax", "expressive"])
@@ -186,12 +187,12 @@ def test_of_few_questions_the_last_layer_mixes_those_alone(name: str) -> None:
     task = TaskSpec(name="recall", options={"pairs": 2, "length": 32, "vocabulary": 16})
     source = Source(task, 0)
     spec = RunSpec(task=task, model=ModelSpec(layers=2, width=16, attention=(Part(name=name),)))
-    stepper, batch = SoloStepper(spec, source, CPU), source.training(0, 4)
+    stepper, batch = SingleStepper(spec, source, CPU), source.training(0, 4)
     seen: list[int] = []
     for attention in stepper.model.modules():
         if isinstance(attention, Attention):
-            attention.output.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[-2]))
+            attention.out_proj.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[-2]))
     stepper.step({0: batch}, {0: 1e-3})
-    (said,) = stepper.answer(0, [batch])
+    (predictions,) = stepper.predict(0, [batch])
     assert seen == [32, 2, 32, 2]
-    assert len(said.tokens_N) == 8
+    assert len(predictions.tokens_N) == 8

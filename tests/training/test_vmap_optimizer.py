@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from attnlab.specs import TrainSpec
-from attnlab.training._optimizer import Optimiser
-from attnlab.training._vmap_optimizer import Stacked
+from attnlab.training._optimizer import Optimizer
+from attnlab.training._vmap_optimizer import VmapOptimizer
 
 CPU = torch.device("cpu")
-PLANS = [TrainSpec(decay=0.0, clip=None), TrainSpec(decay=0.3, clip=0.05), TrainSpec(decay=0.1, clip=100.0)]
+PLANS = [
+    TrainSpec(weight_decay=0.0, grad_clip=None),
+    TrainSpec(weight_decay=0.3, grad_clip=0.05),
+    TrainSpec(weight_decay=0.1, grad_clip=100.0),
+]
 SHAPES: dict[str, tuple[int, ...]] = {
     "matrix": (3, 4),
     "vector": (5,),
@@ -34,7 +38,7 @@ def models() -> list[dict[str, Tensor]]:
 def slopes_at(step: int) -> list[Tensor | None]:
     """A gradient for each weight, K x its shape; none for the one that is not used."""
     made = [noise(1000 * (step + 1) + i, (3, *shape)) for i, shape in enumerate(SHAPES.values())]
-    return [None if name == "unused" else slope for name, slope in zip(SHAPES, made, strict=True)]
+    return [None if name == "unused" else grad for name, grad in zip(SHAPES, made, strict=True)]
 
 
 def rates_at(step: int) -> list[float]:
@@ -46,24 +50,24 @@ def torchs(lane: int, steps: int) -> dict[str, Tensor]:
     weights = {name: torch.nn.Parameter(weight) for name, weight in models()[lane].items()}
     plan = PLANS[lane]
     groups: list[dict[str, Any]] = [
-        {"params": [weight for weight in weights.values() if weight.ndim >= 2], "weight_decay": plan.decay},
+        {"params": [weight for weight in weights.values() if weight.ndim >= 2], "weight_decay": plan.weight_decay},
         {"params": [weight for weight in weights.values() if weight.ndim < 2], "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW(groups, betas=plan.betas)
+    optimizer = torch.optim.AdamW(groups, betas=plan.betas)
     for step in range(steps):
-        for weight, slope in zip(weights.values(), slopes_at(step), strict=True):
-            weight.grad = None if slope is None else slope[lane].clone()
-        if plan.clip is not None:
-            torch.nn.utils.clip_grad_norm_(weights.values(), plan.clip)
-        for group in optimiser.param_groups:
+        for weight, grad in zip(weights.values(), slopes_at(step), strict=True):
+            weight.grad = None if grad is None else grad[lane].clone()
+        if plan.grad_clip is not None:
+            torch.nn.utils.clip_grad_norm_(weights.values(), plan.grad_clip)
+        for group in optimizer.param_groups:
             group["lr"] = rates_at(step)[lane]
-        optimiser.step()
+        optimizer.step()
     return {name: weight.detach() for name, weight in weights.items()}
 
 
 @pytest.mark.parametrize("steps", [1, 5])
 def test_each_lane_takes_the_steps_of_torchs_adamw(steps: int) -> None:
-    block = Stacked(models(), PLANS, CPU)
+    block = VmapOptimizer(models(), PLANS, CPU)
     for step in range(steps):
         block.step(slopes_at(step), rates_at(step))
     for lane in range(3):
@@ -71,17 +75,17 @@ def test_each_lane_takes_the_steps_of_torchs_adamw(steps: int) -> None:
             torch.testing.assert_close(block.leaves[name][lane].detach(), expected, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
-def test_each_lane_takes_the_steps_it_would_take_alone(optimiser: str) -> None:
-    plans = [plan.model_copy(update={"optimiser": optimiser, "clip": None}) for plan in PLANS]
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_each_lane_takes_the_steps_it_would_take_alone(optimizer: str) -> None:
+    plans = [plan.model_copy(update={"optimiser": optimizer, "clip": None}) for plan in PLANS]
     named = [{f"blocks.0.{name}": weight for name, weight in model.items()} for model in models()]
-    block = Stacked(named, plans, CPU)
+    block = VmapOptimizer(named, plans, CPU)
     for lane, plan in enumerate(plans):
         own = {name: torch.nn.Parameter(weight) for name, weight in named[lane].items()}
-        alone = Optimiser(own, plan)
+        alone = Optimizer(own, plan)
         for step in range(4):
-            for weight, slope in zip(own.values(), slopes_at(step), strict=True):
-                weight.grad = None if slope is None else slope[lane]
+            for weight, grad in zip(own.values(), slopes_at(step), strict=True):
+                weight.grad = None if grad is None else grad[lane]
             alone.step(rates_at(step)[lane])
             if lane == 0:
                 block.step(slopes_at(step), rates_at(step))
@@ -90,32 +94,32 @@ def test_each_lane_takes_the_steps_it_would_take_alone(optimiser: str) -> None:
 
 
 def test_weights_are_windows_into_the_block() -> None:
-    block = Stacked(models(), PLANS, CPU)
+    block = VmapOptimizer(models(), PLANS, CPU)
     block.weights_KP[1] = 7.0
     assert all(bool((leaf[1] == 7).all()) and not bool((leaf[0] == 7).any()) for leaf in block.leaves.values())
     assert {name: tuple(leaf.shape[1:]) for name, leaf in block.leaves.items()} == SHAPES
 
 
 def test_a_repacked_block_goes_on_as_if_nothing_had_happened() -> None:
-    block = Stacked(models(), PLANS, CPU)
+    block = VmapOptimizer(models(), PLANS, CPU)
     for step in range(2):
         block.step(slopes_at(step), rates_at(step))
     block.keep([1, 2])
     assert block.weights_KP.untyped_storage().nbytes() == 2 * 8 * sum(weight.numel() for weight in models()[0].values())
     for step in range(2, 5):
-        slopes = [None if slope is None else slope[1:] for slope in slopes_at(step)]
-        block.step(slopes, rates_at(step)[1:])
+        grads = [None if grad is None else grad[1:] for grad in slopes_at(step)]
+        block.step(grads, rates_at(step)[1:])
     for slot, lane in enumerate((1, 2)):
         for name, expected in torchs(lane, 5).items():
             torch.testing.assert_close(block.leaves[name][slot].detach(), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_a_gradient_without_end_spoils_its_own_lane_alone() -> None:
-    block, clean = Stacked(models(), PLANS, CPU), Stacked(models(), PLANS, CPU)
-    slopes = slopes_at(0)
+    block, clean = VmapOptimizer(models(), PLANS, CPU), VmapOptimizer(models(), PLANS, CPU)
+    grads = slopes_at(0)
     clean.step(slopes_at(0), rates_at(0))
-    assert slopes[0] is not None
-    slopes[0][1, 0, 0] = torch.inf
-    block.step(slopes, rates_at(0))
+    assert grads[0] is not None
+    grads[0][1, 0, 0] = torch.inf
+    block.step(grads, rates_at(0))
     assert torch.equal(block.weights_KP[[0, 2]], clean.weights_KP[[0, 2]])
     assert not bool(block.weights_KP[1].isfinite().all())

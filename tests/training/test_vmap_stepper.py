@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from attnlab.errors import Interrupted
+from attnlab.errors import InterruptedTraining
 from attnlab.position import POSITIONS
 from attnlab.records import Record
 from attnlab.specs import Part, RunSpec
-from attnlab.tasks import Batch, Stream
+from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source
-from attnlab.training.events import Event, Looked
-from attnlab.training.run import run
-from attnlab.training.stepper import Arrays, SoloStepper
-from attnlab.training.vmap_stepper import LaneStepper
+from attnlab.training.events import Event, Validated
+from attnlab.training.run import train_runs
+from attnlab.training.stepper import Arrays, SingleStepper
+from attnlab.training.vmap_stepper import VmapStepper
 from tests.training.runs import COPY, EASY, Memory, interrupt_at, tiny
 
 CPU = torch.device("cpu")
@@ -52,12 +52,12 @@ def lanes_of(attention: str = "softmax", position: str = "learned", **more: Any)
 
 
 class Side:
-    """Lanes, and the same runs alone beside them."""
+    """VmapWidth, and the same runs alone beside them."""
 
     def __init__(self, specs: Sequence[RunSpec]) -> None:
         self.specs, self.sources = specs, [Source(spec.task, spec.seed) for spec in specs]
-        self.lanes = LaneStepper(specs, self.sources, CPU)
-        self.solos = [SoloStepper(spec, source, CPU) for spec, source in zip(specs, self.sources, strict=True)]
+        self.lanes = VmapStepper(specs, self.sources, CPU)
+        self.solos = [SingleStepper(spec, source, CPU) for spec, source in zip(specs, self.sources, strict=True)]
         self.taken = 0
 
     def step(self, count: int = 1, running: Sequence[int] = (0, 1, 2)) -> None:
@@ -70,7 +70,7 @@ class Side:
             self.taken += 1
 
     def held_out(self, lane: int) -> list[Batch]:
-        return self.sources[lane].held_out(Stream.VALIDATION, 10, 4)
+        return self.sources[lane].held_out(Split.VALIDATION, 10, 4)
 
     def agree(self, rtol: float = 1e-9) -> None:
         """Losses, weights and answers are the same."""
@@ -79,19 +79,19 @@ class Side:
             assert losses[lane] == pytest.approx(solo.losses()[0], rel=rtol)
             model, expected = self.lanes.alone(lane).state_dict(), solo.model.state_dict()
             assert model.keys() == expected.keys()
-            for name, held in expected.items():
-                torch.testing.assert_close(model[name], held, rtol=rtol, atol=rtol)
-            said, answers = self.lanes.answer(lane, self.held_out(lane)), solo.answer(0, self.held_out(lane))
-            for one, other in zip(said, answers, strict=True):
-                assert one.nats == pytest.approx(other.nats, rel=rtol)
+            for name, stored in expected.items():
+                torch.testing.assert_close(model[name], stored, rtol=rtol, atol=rtol)
+            predictions, answers = self.lanes.predict(lane, self.held_out(lane)), solo.predict(0, self.held_out(lane))
+            for one, other in zip(predictions, answers, strict=True):
+                assert one.loss_sum == pytest.approx(other.loss_sum, rel=rtol)
                 assert np.array_equal(one.tokens_N, other.tokens_N)
 
     def together(self, running: Sequence[int] = (0, 1, 2)) -> None:
-        """Lanes answer together what they answer alone."""
+        """VmapWidth answer together what they answer alone."""
         batches = {lane: self.held_out(lane) for lane in running}
-        for lane, said in self.lanes.answers(batches).items():
-            for one, other in zip(said, self.solos[lane].answer(0, batches[lane]), strict=True):
-                assert one.nats == pytest.approx(other.nats, rel=1e-9)
+        for lane, predictions in self.lanes.predict_each(batches).items():
+            for one, other in zip(predictions, self.solos[lane].predict(0, batches[lane]), strict=True):
+                assert one.loss_sum == pytest.approx(other.loss_sum, rel=1e-9)
                 assert np.array_equal(one.tokens_N, other.tokens_N)
 
 
@@ -113,14 +113,14 @@ def test_what_one_lane_answers_leaves_the_others_as_they_were() -> None:
     side = Side(lanes_of("performer"))
     side.step(1)
     for lane in (1, 2, 0):
-        (said, *_), (expected, *_) = (
-            one.answer(at, side.held_out(lane)) for one, at in ((side.lanes, lane), (side.solos[lane], 0))
+        (predictions, *_), (expected, *_) = (
+            one.predict(at, side.held_out(lane)) for one, at in ((side.lanes, lane), (side.solos[lane], 0))
         )
-        assert said.nats == pytest.approx(expected.nats, rel=1e-9)
+        assert predictions.loss_sum == pytest.approx(expected.loss_sum, rel=1e-9)
     side.step(1, (0, 2))
     side.lanes.losses()
-    assert side.lanes.answer(0, side.held_out(0))[0].nats == pytest.approx(
-        side.solos[0].answer(0, side.held_out(0))[0].nats, rel=1e-9
+    assert side.lanes.predict(0, side.held_out(0))[0].loss_sum == pytest.approx(
+        side.solos[0].predict(0, side.held_out(0))[0].loss_sum, rel=1e-9
     )
 
 
@@ -172,8 +172,8 @@ def test_what_is_fixed_stays_fixed() -> None:
     side = Side(specs)
     side.step(3)
     side.agree()
-    held = side.lanes.alone(1).state_dict()
-    assert held["blocks.0.attention.minus_H"].tolist() == [0.25, 0.25]
+    stored = side.lanes.alone(1).state_dict()
+    assert stored["blocks.0.attention.minus_H"].tolist() == [0.25, 0.25]
 
 
 @pytest.mark.usefixtures("exactly")
@@ -255,12 +255,12 @@ def test_what_is_watched_is_what_the_run_alone_shows() -> None:
     side.step(1, running=[0, 2])
     before = side.lanes.state()
     for lane, solo in enumerate(side.solos):
-        batch = side.sources[lane].watched(4)
-        found = side.lanes.watch(lane, batch, ("rank", "gradients", "attention"))
-        expected = solo.watch(0, batch, ("rank", "gradients", "attention"))
-        assert found.keys() == expected.keys()
+        batch = side.sources[lane].diagnostics_batch(4)
+        result = side.lanes.diagnostics(lane, batch, ("rank", "gradients", "attention"))
+        expected = solo.diagnostics(0, batch, ("rank", "gradients", "attention"))
+        assert result.keys() == expected.keys()
         for name, values in expected.items():
-            assert found[name] == pytest.approx(values, rel=1e-6, nan_ok=True)
+            assert result[name] == pytest.approx(values, rel=1e-6, nan_ok=True)
     assert all(np.array_equal(before[name], array) for name, array in side.lanes.state().items())
 
 
@@ -273,8 +273,8 @@ def close(record: Record, alone: Record) -> None:
     assert ours.keys() == theirs.keys()
     for name in ("id", "spec", "status", "steps", "stopped", "parameters", "length"):
         assert ours[name] == theirs[name]
-    assert [point.step for point in record.curve] == [point.step for point in alone.curve]
-    for one, other in zip(record.curve, alone.curve, strict=True):
+    assert [point.step for point in record.history] == [point.step for point in alone.history]
+    for one, other in zip(record.history, alone.history, strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-6)
         assert one.accuracy == pytest.approx(other.accuracy, abs=0.02)
     assert record.loss == (None if alone.loss is None else pytest.approx(alone.loss, rel=1e-6))
@@ -283,15 +283,15 @@ def close(record: Record, alone: Record) -> None:
 
 @pytest.mark.usefixtures("exactly")
 def test_lanes_give_the_records_of_their_runs() -> None:
-    specs, vault, events = lanes_of("gpam", watch=("rank",)), Memory(), list[Event]()
-    records = run(specs, events.append, vault=vault, lanes=3)
+    specs, checkpointer, events = lanes_of("gpam", watch=("rank",)), Memory(), list[Event]()
+    records = train_runs(specs, events.append, checkpointer=checkpointer, vmap=3)
     for record, spec in zip(records, specs, strict=True):
-        close(record, run([spec])[0])
+        close(record, train_runs([spec])[0])
         assert record.environment["lanes"] == 3
-        assert [event.point for event in events if isinstance(event, Looked) and event.spec == spec] == list(
-            record.curve
+        assert [event.point for event in events if isinstance(event, Validated) and event.spec == spec] == list(
+            record.history
         )
-    assert vault.finished.keys() == {spec.id for spec in specs}
+    assert checkpointer.finished.keys() == {spec.id for spec in specs}
 
 
 @pytest.mark.usefixtures("exactly")
@@ -303,19 +303,19 @@ def test_lanes_stop_each_for_itself() -> None:
         tiny(**solvable, **LOST, seed=5),
         tiny(**solvable, lr=1e-2, seed=6),
     ]
-    records = run(specs, lanes=4)
-    ends = [(record.status, record.stopped) for record in records]
+    records = train_runs(specs, vmap=4)
+    ends = [(record.status, record.early_stopped) for record in records]
     assert ends == [("done", False), ("done", True), ("diverged", False), ("done", True)]
     assert records[1].steps < 120
     for index in (0, 1, 3):
-        close(records[index], run([specs[index]])[0])
-    alone = run([specs[2]])[0]
+        close(records[index], train_runs([specs[index]])[0])
+    alone = train_runs([specs[2]])[0]
     assert (records[2].status, records[2].steps) == (alone.status, alone.steps)
 
 
 def test_more_runs_than_lanes_follow_one_another() -> None:
     specs = [tiny(seed=seed, steps=4, validate_every=4) for seed in range(5)]
-    records = run(specs, lanes=2)
+    records = train_runs(specs, vmap=2)
     assert [record.spec.seed for record in records] == [0, 1, 2, 3, 4]
     assert [record.environment["lanes"] for record in records] == [2, 2, 2, 2, 1]
 
@@ -323,13 +323,13 @@ def test_more_runs_than_lanes_follow_one_another() -> None:
 @pytest.mark.parametrize("step", [5, 17])
 def test_interrupted_lanes_go_on_to_the_same_numbers(step: int) -> None:
     specs = [tiny(seed=0, **LOST), tiny(seed=1), tiny(seed=2, lr=1e-2)]
-    vault, whole = Memory(), Memory()
-    expected = run(specs, vault=whole, lanes=3)
-    with pytest.raises(Interrupted):
-        run(specs, interrupt_at(step), vault=vault, lanes=3)
-    assert len(vault.checkpoints) == 1
-    records = run(specs, vault=vault, resume=True, lanes=3)
+    checkpointer, whole = Memory(), Memory()
+    expected = train_runs(specs, checkpointer=whole, vmap=3)
+    with pytest.raises(InterruptedTraining):
+        train_runs(specs, interrupt_at(step), checkpointer=checkpointer, vmap=3)
+    assert len(checkpointer.checkpoints) == 1
+    records = train_runs(specs, checkpointer=checkpointer, resume=True, vmap=3)
     assert [record.numbers() for record in records] == [record.numbers() for record in expected]
     for spec in specs:
-        ours, theirs = vault.finished[spec.id], whole.finished[spec.id]
+        ours, theirs = checkpointer.finished[spec.id], whole.finished[spec.id]
         assert all(np.array_equal(ours[name], theirs[name], equal_nan=True) for name in theirs)

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from attnlab.attention.softmax import Softmax
-from attnlab.errors import BadValue, DeviceError
+from attnlab.errors import DeviceError, InvalidValueError
 from attnlab.position import Position
 from attnlab.specs import RunSpec
 from attnlab.tasks import Batch
 from attnlab.tasks.io.streams import Source
-from attnlab.tensors import Heads
+from attnlab.tensors import QKV
 from attnlab.training import run as running
 from attnlab.training import vmap_width
-from attnlab.training.run import run, trained
-from attnlab.training.stepper import SoloStepper, Stepper
-from attnlab.training.vmap_stepper import LaneStepper
-from attnlab.training.vmap_width import MOST, bounded, most, refused, unstackable
+from attnlab.training.run import train_groups, train_runs
+from attnlab.training.stepper import SingleStepper, Stepper
+from attnlab.training.vmap_stepper import VmapStepper
+from attnlab.training.vmap_width import MOST, is_out_of_memory, max_width, vmap_obstacle, width_within
 from tests.training.runs import Memory, tiny
 
 CPU = torch.device("cpu")
@@ -36,16 +36,16 @@ def seeds(count: int) -> list[RunSpec]:
 # -- what can be stacked ---------------------------------------------------------------------------------------------
 
 
-def branching(self: Softmax, heads: Heads, position: Position) -> Tensor:
-    if heads.values_BHSC.sum() > 0:
-        return heads.values_BHSC
-    return -heads.values_BHSC
+def branching(self: Softmax, qkv: QKV, position: Position) -> Tensor:
+    if qkv.values_BHSC.sum() > 0:
+        return qkv.values_BHSC
+    return -qkv.values_BHSC
 
 
-def counting(self: Softmax, heads: Heads, position: Position) -> Tensor:
+def counting(self: Softmax, qkv: QKV, position: Position) -> Tensor:
     """Remembers, on the side, how often it was called."""
     CALLS.append(1)
-    return heads.values_BHSC * len(CALLS)
+    return qkv.values_BHSC * len(CALLS)
 
 
 @pytest.mark.parametrize(
@@ -53,16 +53,16 @@ def counting(self: Softmax, heads: Heads, position: Position) -> Tensor:
     [(tiny("softmax"), "learned"), (tiny("dape", "randomized-xl"), ""), (tiny("sea", "none"), ""), (tiny("delta"), "")],
 )
 def test_registered_variants_can_be_stacked(spec: RunSpec, place: str) -> None:
-    assert unstackable(spec, CPU) == ""
+    assert vmap_obstacle(spec, CPU) == ""
 
 
 def test_a_branch_on_a_number_cannot_be_stacked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Softmax, "mix", branching)
-    reason = unstackable(tiny(), CPU)
+    reason = vmap_obstacle(tiny(), CPU)
     assert "data-dependent control flow" in reason
     assert "\n" not in reason
-    with pytest.raises(BadValue) as caught:
-        run(seeds(2), lanes=2)
+    with pytest.raises(InvalidValueError) as caught:
+        train_runs(seeds(2), vmap=2)
     assert str(caught.value) == (
         f"--lanes 2\n  'softmax' with 'learned' cannot be stacked: {reason}.\n"
         "  Leave --lanes out, or see: attnlab check."
@@ -71,41 +71,41 @@ def test_a_branch_on_a_number_cannot_be_stacked(monkeypatch: pytest.MonkeyPatch)
 
 def test_lanes_with_other_losses_than_their_runs_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Softmax, "mix", counting)
-    assert unstackable(tiny(), CPU).startswith("stacked with another its loss is ")
+    assert vmap_obstacle(tiny(), CPU).startswith("stacked with another its loss is ")
 
 
 def test_what_cannot_be_stacked_runs_alone_where_nobody_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Softmax, "mix", branching)
-    monkeypatch.setattr(running, "most", lambda lanes, device: 8)
-    assert [record.environment["lanes"] for record in run(seeds(2))] == [1, 1]
+    monkeypatch.setattr(running, "most", lambda runs, device: 8)
+    assert [record.environment["lanes"] for record in train_runs(seeds(2))] == [1, 1]
 
 
 # -- what memory allows ----------------------------------------------------------------------------------------------
 
 
 def test_lanes_are_for_gpus_unless_they_are_asked_for() -> None:
-    assert (most("auto", "cuda"), most("auto", "cpu"), most(5, "cpu")) == (MOST, 1, 5)
-    assert [record.environment["lanes"] for record in run(seeds(2))] == [1, 1]
+    assert (max_width("auto", "cuda"), max_width("auto", "cpu"), max_width(5, "cpu")) == (MOST, 1, 5)
+    assert [record.environment["lanes"] for record in train_runs(seeds(2))] == [1, 1]
 
 
 def test_as_many_as_the_free_memory_holds() -> None:
-    assert [bounded(held, 1000, 64) for held in (0, 10, 80, 81, 400, 801, 5000)] == [64, 64, 10, 9, 2, 1, 1]
+    assert [width_within(stored, 1000, 64) for stored in (0, 10, 80, 81, 400, 801, 5000)] == [64, 64, 10, 9, 2, 1, 1]
 
 
 def test_a_gpu_is_measured_by_a_step_of_one_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Cuda(LaneStepper):  # type: ignore[misc]  # final, but for this
+    class Cuda(VmapStepper):  # type: ignore[misc]  # final, but for this
         def __init__(self, specs: Sequence[RunSpec], sources: Sequence[Source], device: torch.device) -> None:
             assert len(specs) == 1
             super().__init__(specs, sources, CPU)
 
-    monkeypatch.setattr(vmap_width, "LaneStepper", Cuda)
+    monkeypatch.setattr(vmap_width, "VmapStepper", Cuda)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 7)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 107)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
-    assert vmap_width.fitting(tiny(), torch.device("cuda"), 64) == 8
-    assert vmap_width.fitting(tiny(), torch.device("cuda"), 3) == 3
+    assert vmap_width.fitting_width(tiny(), torch.device("cuda"), 64) == 8
+    assert vmap_width.fitting_width(tiny(), torch.device("cuda"), 3) == 3
 
 
 # -- a device that refuses -------------------------------------------------------------------------------------------
@@ -114,16 +114,16 @@ def test_a_gpu_is_measured_by_a_step_of_one_lane(monkeypatch: pytest.MonkeyPatch
 class Small:
     """A device with room for so many lanes, and for so large a batch."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, lanes: int, batch: int = 64, at: int = 0) -> None:
-        self.lanes, self.batch, self.at = lanes, batch, at
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, runs: int, batch: int = 64, at: int = 0) -> None:
+        self.lanes, self.batch, self.at = runs, batch, at
         self.tried: list[int] = []
-        self.real = running.stepper_of
+        self.real = running.make_stepper
         monkeypatch.setattr(running, "stepper_of", self.build)
 
     def build(self, specs: Sequence[RunSpec], sources: Sequence[Source], device: torch.device, *more: Any) -> Stepper:
         self.tried.append(len(specs))
         stepper = self.real(specs, sources, device, *more)
-        assert isinstance(stepper, LaneStepper | SoloStepper)
+        assert isinstance(stepper, VmapStepper | SingleStepper)
         room, taken, step = self, [0], stepper.step
 
         def refusing(batches: dict[int, Batch], rates: dict[int, float]) -> None:
@@ -139,24 +139,24 @@ class Small:
 
 @pytest.mark.parametrize("at", [0, 2])
 def test_a_bundle_that_does_not_fit_is_halved_until_it_does(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    specs, vault = seeds(5), Memory()
-    small = Small(monkeypatch, lanes=2, at=at)
-    records = run(specs, vault=vault, lanes=5)
+    specs, checkpointer = seeds(5), Memory()
+    small = Small(monkeypatch, runs=2, at=at)
+    records = train_runs(specs, checkpointer=checkpointer, vmap=5)
     assert small.tried == [5, 2, 2, 1]
     assert [record.spec for record in records] == specs
     assert [record.environment["lanes"] for record in records] == [2, 2, 2, 2, 1]
-    assert vault.finished.keys() == {spec.id for spec in specs}
+    assert checkpointer.finished.keys() == {spec.id for spec in specs}
 
 
 def test_records_come_as_soon_as_they_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    Small(monkeypatch, lanes=2)
-    assert [len(records) for records in trained(seeds(4), lanes=4)] == [2, 2]
+    Small(monkeypatch, runs=2)
+    assert [len(records) for records in train_groups(seeds(4), vmap=4)] == [2, 2]
 
 
 def test_a_run_that_does_not_fit_alone_is_told_what_would(monkeypatch: pytest.MonkeyPatch) -> None:
-    Small(monkeypatch, lanes=2, batch=3)
+    Small(monkeypatch, runs=2, batch=3)
     with pytest.raises(DeviceError) as caught:
-        run(seeds(3), lanes=3)
+        train_runs(seeds(3), vmap=3)
     assert str(caught.value) == (
         "copy symbols=2 · softmax · learned · seed 0\n"
         "  A batch of 8 does not fit into the memory of the device 'cpu'.\n"
@@ -165,9 +165,9 @@ def test_a_run_that_does_not_fit_alone_is_told_what_would(monkeypatch: pytest.Mo
 
 
 def test_a_run_of_which_no_sequence_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    Small(monkeypatch, lanes=1, batch=0)
+    Small(monkeypatch, runs=1, batch=0)
     with pytest.raises(DeviceError, match="Not even one sequence does"):
-        run(seeds(1))
+        train_runs(seeds(1))
 
 
 def test_other_errors_are_not_for_halving(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,12 +176,12 @@ def test_other_errors_are_not_for_halving(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(running, "stepper_of", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        run(seeds(2), lanes=2)
+        train_runs(seeds(2), vmap=2)
 
 
 def test_devices_say_it_in_several_ways() -> None:
-    assert refused(torch.OutOfMemoryError("CUDA out of memory."))
-    assert refused(RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"))
-    assert refused(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
-    assert not refused(RuntimeError("shapes do not match"))
-    assert not refused(ValueError("out of memory"))
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"))
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+    assert not is_out_of_memory(ValueError("out of memory"))

@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention.grouped import Groups, neighbours, partition
-from attnlab.errors import BadValue
-from attnlab.tensors import Heads
+from attnlab.errors import InvalidValueError
+from attnlab.tensors import QKV
 
 
 def converted(weights: Mapping[str, Tensor], groups: Groups, within: str = "") -> dict[str, Tensor]:
@@ -38,19 +38,19 @@ def converted(weights: Mapping[str, Tensor], groups: Groups, within: str = "") -
         within: The attention's prefix in the names of a whole model, such as ``blocks.0.attention.``.
 
     Raises:
-        BadValue: the groups do not hold every head once, or there is no such attention among the weights.
+        InvalidValueError: the groups do not hold every head once, or there is no such attention among the weights.
     """
     named = [within + name for name in ("key.weight", "value.weight")]
     if missing := [name for name in named if name not in weights]:
-        raise BadValue(f"There is no '{missing[0]}' among the weights.", f"Known: {', '.join(weights)}.")
+        raise InvalidValueError(f"There is no '{missing[0]}' among the weights.", f"Known: {', '.join(weights)}.")
     heads = sum(map(len, groups))
     partition(heads, groups)
     return {**weights, **{name: _means(weights[name], groups, heads) for name in named}}
 
 
-def similarity(heads: Heads) -> Tensor:
+def similarity(qkv: QKV) -> Tensor:
     """How alike the keys and values of each pair of heads are over calibration tokens, H x H, from -1 to 1."""
-    return (_cosines(heads.keys_BHSC) + _cosines(heads.values_BHSC)) / 2
+    return (_cosines(qkv.keys_BHSC) + _cosines(qkv.values_BHSC)) / 2
 
 
 def by_similarity(similarity_HH: Tensor, groups: int, *, equal: bool = False) -> Groups:
@@ -62,21 +62,21 @@ def by_similarity(similarity_HH: Tensor, groups: int, *, equal: bool = False) ->
         equal: Whether all groups have one size; otherwise any sizes but none empty.
 
     Raises:
-        BadValue: there are more groups than heads, or equal ones that do not divide them.
+        InvalidValueError: there are more groups than heads, or equal ones that do not divide them.
     """
     heads = len(similarity_HH)
     if groups > heads:
-        raise BadValue(f"{heads} heads do not fill {groups} groups.", f"Use at most {heads}.")
+        raise InvalidValueError(f"{heads} heads do not fill {groups} groups.", f"Use at most {heads}.")
     if equal:
-        found = neighbours(heads, groups)
+        result = neighbours(heads, groups)
     else:
         edges = [round(heads * group / groups) for group in range(groups + 1)]
-        found = tuple(tuple(range(first, last)) for first, last in pairwise(edges))
+        result = tuple(tuple(range(first, last)) for first, last in pairwise(edges))
     while True:
-        best = max(_steps(found, equal), key=lambda step: goal(similarity_HH, step), default=found)
-        if goal(similarity_HH, best) <= goal(similarity_HH, found) + 1e-9:
-            return tuple(sorted(found))
-        found = best
+        best = max(_steps(result, equal), key=lambda step: goal(similarity_HH, step), default=result)
+        if goal(similarity_HH, best) <= goal(similarity_HH, result) + 1e-9:
+            return tuple(sorted(result))
+        result = best
 
 
 def by_chance(heads: int, groups: int, generator: torch.Generator) -> Groups:

@@ -32,8 +32,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnlab.attention.base import Attention, Position, Rows
-from attnlab.tensors import Heads, wide
+from attnlab.attention.base import Attention, Position, RowConstraint
+from attnlab.tensors import QKV, at_least_float32
 
 CHUNK = 64
 
@@ -57,25 +57,25 @@ class Rule(NamedTuple):
 class DeltaRule(Attention, ABC):
     """An attention whose weights are a delta rule's: says the rule, gets closed form and scan."""
 
-    rows = Rows.FREE
-    forms_scores = False
+    row_constraint = RowConstraint.FREE
+    has_scores = False
     cost = "T C D"
-    scans = True
+    chunked_scan = True
 
     @abstractmethod
-    def rule(self, heads: Heads) -> Rule:
+    def rule(self, qkv: QKV) -> Rule:
         """What each token does to the state."""
 
-    def weights(self, heads: Heads, position: Position) -> Tensor:
+    def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The closed form, B x H x T x S."""
-        return closed(self.rule(heads), heads.start)
+        return closed(self.rule(qkv), qkv.start)
 
-    def mix(self, heads: Heads, position: Position) -> Tensor:
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
         """The scan, where all rows are asked for; the closed form otherwise."""
-        whole = heads.start == 0 and heads.queries_BHTC.shape[-2] == heads.values_BHSC.shape[-2]
+        whole = qkv.start == 0 and qkv.queries_BHTC.shape[-2] == qkv.values_BHSC.shape[-2]
         if self.fast and whole:
-            return scan(self.rule(heads), wide(heads.values_BHSC)).to(heads.values_BHSC.dtype)
-        return super().mix(heads, position)
+            return scan(self.rule(qkv), at_least_float32(qkv.values_BHSC)).to(qkv.values_BHSC.dtype)
+        return super().attend(qkv, position)
 
 
 def closed(rule: Rule, start: int = 0) -> Tensor:
@@ -96,8 +96,8 @@ def closed(rule: Rule, start: int = 0) -> Tensor:
     if one.writes_BHSC is None:
         weights = through
     else:
-        held, removed = between(readers, one.writes_BHSC, one.decays_BHSC).unbind(0)
-        weights = held - through @ removed.tril(-1)
+        stored, removed = between(readers, one.writes_BHSC, one.decays_BHSC).unbind(0)
+        weights = stored - through @ removed.tril(-1)
     if one.own_BHT1 is not None:
         weights = weights + torch.eye(weights.shape[-1], dtype=weights.dtype, device=weights.device) * one.own_BHT1
     return weights.squeeze(-3)[..., start : start + rows, :tokens]
@@ -122,17 +122,17 @@ def scan(rule: Rule, values_BHSV: Tensor) -> Tensor:
         fresh = _solve(overlap, values)
         out, added = erased @ fresh, erasing @ fresh
     else:
-        held, removed = between(readers, chunk.writes_BHSC, chunk.decays_BHSC).unbind(0)
+        stored, removed = between(readers, chunk.writes_BHSC, chunk.decays_BHSC).unbind(0)
         fresh = _solve(overlap, -removed.tril(-1) @ values)
-        out = erased @ fresh + held @ values
+        out = erased @ fresh + stored @ values
         added = erasing @ fresh + (chunk.writes_BHSC * left).mT @ values
     if chunk.own_BHT1 is not None:
         out = out + chunk.own_BHT1 * values
     pull = _solve(overlap, chunk.removals_BHSC * arrived)
     channels = torch.eye(erasing.shape[-2], dtype=values.dtype, device=values.device)
-    kept = channels * arrived[..., -1:, :].mT - erasing @ pull
+    saved = channels * arrived[..., -1:, :].mT - erasing @ pull
     read = chunk.queries_BHTC * arrived - erased @ pull
-    return (out + read @ _states(kept, added)).flatten(-3, -2)[..., :tokens, :]
+    return (out + read @ _states(saved, added)).flatten(-3, -2)[..., :tokens, :]
 
 
 def between(later: Tensor, earlier: Tensor, decays: Tensor | None) -> Tensor:
@@ -162,14 +162,14 @@ def unit(tensor: Tensor) -> Tensor:
     return tensor * (tensor.square().sum(-1, keepdim=True) + 1e-6).rsqrt()
 
 
-def _states(kept: Tensor, added: Tensor) -> Tensor:
+def _states(saved: Tensor, added: Tensor) -> Tensor:
     """The state that each chunk finds, ... x N x C x V."""
     state = torch.zeros_like(added.select(-3, 0))
-    found = []
-    for keeps, adds in zip(kept.unbind(-3), added.unbind(-3), strict=True):
-        found.append(state)
+    result = []
+    for keeps, adds in zip(saved.unbind(-3), added.unbind(-3), strict=True):
+        result.append(state)
         state = keeps @ state + adds
-    return torch.stack(found, -3)
+    return torch.stack(result, -3)
 
 
 def _solve(overlap: Tensor, right: Tensor) -> Tensor:

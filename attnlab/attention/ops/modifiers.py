@@ -22,75 +22,75 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnlab.errors import Pairing
+from attnlab.errors import IncompatiblePartsError
 from attnlab.specs import Modifiers
-from attnlab.tensors import Context, Heads, Site
+from attnlab.tensors import QKV, LayerContext, LayerInputs
 
 
 @final
-class Wardrobe(nn.Module):
+class AttentionModifiers(nn.Module):
     """The modifiers one attention wears.
 
     Args:
-        site: Where it stands; says which modifiers are asked for.
+        context: Where it stands; says which modifiers are asked for.
         written: Numbers per token that reach the output projection.
     """
 
-    def __init__(self, site: Site, written: int) -> None:
+    def __init__(self, context: LayerContext, written: int) -> None:
         super().__init__()
-        worn: Modifiers = site.modifiers
-        self.worn = worn
-        self.heads = site.heads
+        worn: Modifiers = context.modifiers
+        self.modifiers = worn
+        self.num_heads = context.heads
         if worn.short_conv:
-            tap_D1K = torch.zeros(site.width, 1, worn.short_conv)
+            tap_D1K = torch.zeros(context.width, 1, worn.short_conv)
             tap_D1K[..., -1] = 1.0
             self.tap_D1K = nn.Parameter(tap_D1K)
         if worn.qk_norm:
-            self.gain_H = nn.Parameter(torch.ones(site.heads))
-        if worn.value_residual == "learned" and site.layer:
+            self.gain_H = nn.Parameter(torch.ones(context.heads))
+        if worn.value_residual == "learned" and context.layer:
             self.share = nn.Parameter(torch.tensor(0.5))
         if worn.gate != "none":
-            self.gate = site.linear(site.width, written if worn.gate == "element" else site.heads)
+            self.gate = context.linear(context.width, written if worn.gate == "element" else context.heads)
 
-    def read(self, x_BTD: Tensor) -> Tensor:
+    def convolve(self, x_BTD: Tensor) -> Tensor:
         """What the attention reads, after the short convolution."""
-        if not self.worn.short_conv:
+        if not self.modifiers.short_conv:
             return x_BTD
-        padded_BDT = functional.pad(x_BTD.mT, (self.worn.short_conv - 1, 0))
+        padded_BDT = functional.pad(x_BTD.mT, (self.modifiers.short_conv - 1, 0))
         return functional.conv1d(padded_BDT, self.tap_D1K, groups=x_BTD.shape[-1]).mT
 
-    def dress(self, heads: Heads, context: Context) -> Heads:
-        """Heads with normed queries and keys, and with the first layer's values mixed in."""
-        if self.worn.qk_norm:
-            queries_BHTC = self.gain_H[:, None, None] * rms_norm(heads.queries_BHTC)
-            heads = heads._replace(queries_BHTC=queries_BHTC, keys_BHSC=rms_norm(heads.keys_BHSC))
-        if self.worn.value_residual != "none" and context.first:
-            share = self.share if self.worn.value_residual == "learned" else 0.5
-            mixed_BHSC = (1 - share) * heads.values_BHSC + share * first_values(heads.values_BHSC, context)
-            heads = heads._replace(values_BHSC=mixed_BHSC)
-        return heads
+    def apply_to(self, qkv: QKV, layer_inputs: LayerInputs) -> QKV:
+        """QKV with normed queries and keys, and with the first layer's values mixed in."""
+        if self.modifiers.qk_norm:
+            queries_BHTC = self.gain_H[:, None, None] * rms_norm(qkv.queries_BHTC)
+            qkv = qkv._replace(queries_BHTC=queries_BHTC, keys_BHSC=rms_norm(qkv.keys_BHSC))
+        if self.modifiers.value_residual != "none" and layer_inputs.first_layer:
+            share = self.share if self.modifiers.value_residual == "learned" else 0.5
+            mixed_BHSC = (1 - share) * qkv.values_BHSC + share * first_values(qkv.values_BHSC, layer_inputs)
+            qkv = qkv._replace(values_BHSC=mixed_BHSC)
+        return qkv
 
     def gated(self, joined_BTD: Tensor, x_BTD: Tensor) -> Tensor:
         """What reaches the output projection."""
-        if self.worn.gate == "none":
+        if self.modifiers.gate == "none":
             return joined_BTD
         gate = self.gate(x_BTD).sigmoid()
-        if self.worn.gate == "element":
+        if self.modifiers.gate == "element":
             return joined_BTD * gate
-        return (joined_BTD.unflatten(-1, (self.heads, -1)) * gate[..., None]).flatten(-2)
+        return (joined_BTD.unflatten(-1, (self.num_heads, -1)) * gate[..., None]).flatten(-2)
 
 
-def first_values(values_BHSC: Tensor, context: Context) -> Tensor:
+def first_values(values_BHSC: Tensor, layer_inputs: LayerInputs) -> Tensor:
     """The first layer's values, to mix with this layer's.
 
     Raises:
-        Pairing: the two have different shapes, as in a stack of unlike attentions.
+        IncompatiblePartsError: the two have different shapes, as in a stack of unlike attentions.
     """
-    first_BHSC = context.first[0].values_BHSC
+    first_BHSC = layer_inputs.first_layer[0].values_BHSC
     if first_BHSC.shape != values_BHSC.shape:
         first, own = (" x ".join(map(str, tensor.shape[1::2])) for tensor in (first_BHSC, values_BHSC))
-        found = f"The first layer's values are {first} (heads x channels), this layer's {own}: they cannot be mixed."
-        raise Pairing(found, "Stack attentions with values of one size.", where="model.attention")
+        result = f"The first layer's values are {first} (heads x channels), this layer's {own}: they cannot be mixed."
+        raise IncompatiblePartsError(result, "Stack attentions with values of one size.", where="model.attention")
     return first_BHSC
 
 

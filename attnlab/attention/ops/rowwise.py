@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attnlab.tensors import causal
+from attnlab.tensors import causal_mask
 
 TINY = 1e-30
 """Below it float32 has no room for a square root's slope, or for a quotient."""
@@ -46,4 +46,4 @@ def shares(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 def oneself(queries: int, keys: int, start: int, device: torch.device) -> Tensor:
     """True where the key is the query's own token, ``j = i + start``; bool, T x S."""
-    return causal(queries, keys, start, device) & ~causal(queries, keys, start - 1, device)
+    return causal_mask(queries, keys, start, device) & ~causal_mask(queries, keys, start - 1, device)

@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position
 from attnlab.attention.ops.modifiers import rms_norm
-from attnlab.tensors import Heads, wide
+from attnlab.tensors import QKV, at_least_float32
 
 SCALAR_CHUNK, CHANNEL_CHUNK = 64, 8
 FAINT = 1e-20
@@ -53,38 +53,38 @@ class Recurrent(Attention):
     size grows with the number of tokens.
     """
 
-    forms_scores = False
-    scans = True
+    has_scores = False
+    chunked_scan = True
     cost = "T D C"
-    normalised: ClassVar[bool] = False
+    normalized: ClassVar[bool] = False
     chunk: ClassVar[int] = SCALAR_CHUNK
     """Sequences no longer than this take the closed form."""
 
     @abstractmethod
-    def recur(self, heads: Heads) -> Recurrence:
+    def recurrence(self, qkv: QKV) -> Recurrence:
         """Queries, keys and decay of the memory; the heads come in float32 or more."""
 
-    def weights(self, heads: Heads, position: Position) -> Tensor:
+    def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The closed form, T x S: the specification."""
-        weights = closed(*self.recur(lifted(heads)), heads.start)
-        return divided(weights, weights.sum(-1, keepdim=True)) if self.normalised else weights
+        weights = closed(*self.recurrence(lifted(qkv)), qkv.start)
+        return divided(weights, weights.sum(-1, keepdim=True)) if self.normalized else weights
 
-    def mix(self, heads: Heads, position: Position) -> Tensor:
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
         """The scan, where it pays."""
-        if not self.scanned(heads):
-            return super().mix(heads, position)
-        raised = lifted(heads)
-        run = averaging_scan if self.normalised else scan
-        return run(*self.recur(raised), wide(raised.values_BHSC)).to(heads.values_BHSC.dtype)
+        if not self.scan_values(qkv):
+            return super().attend(qkv, position)
+        raised = lifted(qkv)
+        run = averaging_scan if self.normalized else scan
+        return run(*self.recurrence(raised), at_least_float32(raised.values_BHSC)).to(qkv.values_BHSC.dtype)
 
-    def scanned(self, heads: Heads) -> bool:
+    def scan_values(self, qkv: QKV) -> bool:
         """Whether all rows are asked for, and there are more than one chunk of them."""
-        tokens = heads.keys_BHSC.shape[-2]
-        return self.fast and heads.start == 0 and heads.queries_BHTC.shape[-2] == tokens > self.chunk
+        tokens = qkv.keys_BHSC.shape[-2]
+        return self.fast and qkv.start == 0 and qkv.queries_BHTC.shape[-2] == tokens > self.chunk
 
-    def finish(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
+    def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
         """The stream's update; what is not normalised by row is normed by head."""
-        return super().finish(mixed_BHTC if self.normalised else head_norm(mixed_BHTC), x_BTD)
+        return super().output(mixed_BHTC if self.normalized else head_norm(mixed_BHTC), x_BTD)
 
 
 def closed(queries_BHTC: Tensor, keys_BHSC: Tensor, decay_BHSC: Tensor, start: int = 0) -> Tensor:
@@ -151,17 +151,17 @@ def still(keys_BHSC: Tensor) -> Tensor:
 
 def divided(weights: Tensor, sums: Tensor) -> Tensor:
     """Rows divided by their sums; a row whose sum is nothing is zero, and so is its gradient."""
-    heard = sums > FAINT
-    return torch.where(heard, weights / torch.where(heard, sums, 1.0), 0.0)
+    reached = sums > FAINT
+    return torch.where(reached, weights / torch.where(reached, sums, 1.0), 0.0)
 
 
 def head_norm(mixed_BHTC: Tensor) -> Tensor:
     """Each head's reading at a root mean square of one, without a gain; in float32 or more, however large it is."""
-    exact = wide(mixed_BHTC)
+    exact = at_least_float32(mixed_BHTC)
     size = exact.detach().abs().amax(-1, keepdim=True).clamp_min(1.0)
     return rms_norm(exact / size).to(mixed_BHTC.dtype)
 
 
-def lifted(heads: Heads) -> Heads:
-    """Heads with queries and keys in float32 or more."""
-    return heads._replace(queries_BHTC=wide(heads.queries_BHTC), keys_BHSC=wide(heads.keys_BHSC))
+def lifted(qkv: QKV) -> QKV:
+    """QKV with queries and keys in float32 or more."""
+    return qkv._replace(queries_BHTC=at_least_float32(qkv.queries_BHTC), keys_BHSC=at_least_float32(qkv.keys_BHSC))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attnlab.errors import BadValue
-from attnlab.tensors import Heads
+from attnlab.errors import InvalidValueError
+from attnlab.tensors import QKV
 
 
 def best(scores_TS: Tensor, allowed_TS: Tensor, count: int | Tensor) -> Tensor:
@@ -38,14 +38,14 @@ def best(scores_TS: Tensor, allowed_TS: Tensor, count: int | Tensor) -> Tensor:
     return allowed_TS & (above_TS | (level_TS & (level_TS.cumsum(-1) <= seats_T1)))
 
 
-def rows_of(heads: Heads) -> Tensor:
+def rows_of(qkv: QKV) -> Tensor:
     """Indices of the queries, T x 1."""
-    return torch.arange(heads.queries_BHTC.shape[-2], device=heads.queries_BHTC.device)[:, None] + heads.start
+    return torch.arange(qkv.queries_BHTC.shape[-2], device=qkv.queries_BHTC.device)[:, None] + qkv.start
 
 
-def keys_of(heads: Heads) -> Tensor:
+def keys_of(qkv: QKV) -> Tensor:
     """Indices of the keys, S."""
-    return torch.arange(heads.keys_BHSC.shape[-2], device=heads.keys_BHSC.device)
+    return torch.arange(qkv.keys_BHSC.shape[-2], device=qkv.keys_BHSC.device)
 
 
 def complete(tensor_SC: Tensor, block: int) -> Tensor:
@@ -65,12 +65,12 @@ def sized(name: str, asked: int | None, usual: int, longest: int, unit: str = "t
     """The asked size, or the usual one cut to what there is.
 
     Raises:
-        BadValue: more is asked for than the longest sequence of the run holds.
+        InvalidValueError: more is asked for than the longest sequence of the run holds.
     """
     if asked is None:
         return min(usual, longest)
     if asked > longest:
-        raise BadValue(
+        raise InvalidValueError(
             f"'{name}' cannot be {asked}: the longest sequence of the run has {longest} {unit}.",
             f"Use at most {longest}, or softmax, which sees everything.",
         )

@@ -14,8 +14,8 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from attnlab.errors import BadValue
-from attnlab.tensors import Site
+from attnlab.errors import InvalidValueError
+from attnlab.tensors import LayerContext
 
 WORD = 2**32 - 1
 
@@ -25,28 +25,28 @@ class Sample(nn.Module):
     """Sorted samples of a range.
 
     Args:
-        site: Whose generator gives the seed of all samples.
+        context: Whose generator gives the seed of all samples.
         range: How many places there are, N.
     """
 
     key: Tensor
     """The seed of all samples; a buffer, so that lanes draw their own."""
 
-    def __init__(self, site: Site, range: int) -> None:
+    def __init__(self, context: LayerContext, range: int) -> None:
         super().__init__()
         self.range = range
-        self.register_buffer("key", torch.randint(WORD, (), generator=site.generator), persistent=False)
-        self(site.length, draw=0)
+        self.register_buffer("key", torch.randint(WORD, (), generator=context.generator), persistent=False)
+        self(context.length, draw=0)
 
     def forward(self, tokens: int, draw: int, first: int = 0) -> Tensor:
         """So many of ``first`` .. N - 1, sorted, int64.
 
         Raises:
-            BadValue: more tokens than places.
+            InvalidValueError: more tokens than places.
         """
         if first + tokens > self.range:
             hint = f"Use a range of at least {first + tokens}, better several times that."
-            raise BadValue(f"{first + tokens} tokens do not fit into a range of {self.range} places.", hint)
+            raise InvalidValueError(f"{first + tokens} tokens do not fit into a range of {self.range} places.", hint)
         # Shuffling numbers by a bijection of 32 bits has no ties, and runs under vmap with a key for each lane.
         seed = scramble(scramble(self.key) + draw)
         shuffled_N = scramble(seed + torch.arange(self.range - first, device=self.key.device))

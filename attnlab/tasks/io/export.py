@@ -14,20 +14,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from attnlab.errors import AttnlabError, BadFile, BadValue, Interrupted
+from attnlab.errors import AttnlabError, InterruptedTraining, InvalidFileError, InvalidValueError
 from attnlab.specs import TaskSpec, TrainSpec
-from attnlab.tasks.base import IGNORE, Batch, Stream
+from attnlab.tasks.base import IGNORE, Batch, Split
 from attnlab.tasks.io.formats import FORMATS, Pages, pyarrow
 from attnlab.tasks.io.sidecar import Sidecar, beside, fingerprint
 from attnlab.tasks.io.streams import Source
 
 StreamName = Literal["training", "validation", "test"]
-STREAMS: dict[StreamName, Stream] = {
-    "training": Stream.DATA,
-    "validation": Stream.VALIDATION,
-    "test": Stream.TEST,
+STREAMS: dict[StreamName, Split] = {
+    "training": Split.TRAIN,
+    "validation": Split.VALIDATION,
+    "test": Split.TEST,
 }
-BATCH = TrainSpec().batch
+BATCH = TrainSpec().batch_size
 
 
 def export(
@@ -52,9 +52,9 @@ def export(
         progress: Takes the share that is written, from time to time.
 
     Raises:
-        BadValue: no format has that ending, or it needs what is not installed.
-        BadFile: a file stands there already, or it cannot be written.
-        Interrupted: the person pressed Ctrl-C; nothing is left.
+        InvalidValueError: no format has that ending, or it needs what is not installed.
+        InvalidFileError: a file stands there already, or it cannot be written.
+        InterruptedTraining: the person pressed Ctrl-C; nothing is left.
     """
     check_place(path, force)
     source = Source(spec.model_copy(update={"evaluate": ()}), seed)
@@ -74,10 +74,10 @@ def export(
                 train=spec.train if trains else {},
                 version=spec.version,
                 vocabulary=vocabulary,
-                symbols=tuple(source.task.symbol(token) for token in range(vocabulary)),
+                symbols=tuple(source.task.token_to_str(token) for token in range(vocabulary)),
                 length=length,
                 chance=source.task.chance,
-                ceiling=None if math.isnan(source.task.ceiling) else source.task.ceiling,
+                ceiling=None if math.isnan(source.task.best_accuracy) else source.task.best_accuracy,
                 several=written.several,
                 seed=seed,
                 stream=stream,
@@ -90,9 +90,9 @@ def export(
             fresh.replace(path)
             beside(fresh).replace(beside(path))
     except OSError as error:
-        raise BadFile(f"It cannot be written: {error.strerror}.", where=str(path)) from None
+        raise InvalidFileError(f"It cannot be written: {error.strerror}.", where=str(path)) from None
     except KeyboardInterrupt:
-        raise Interrupted("Stopped by Ctrl-C; nothing was written.", where=str(path)) from None
+        raise InterruptedTraining("Stopped by Ctrl-C; nothing was written.", where=str(path)) from None
     return sidecar
 
 
@@ -101,26 +101,26 @@ def check_place(path: Path, force: bool) -> None:
     where = str(path)
     if path.suffix not in FORMATS:
         ending = f"The ending '{path.suffix}' names no format." if path.suffix else "The name has no ending."
-        raise BadValue(ending, f"Accepted: {', '.join(FORMATS)}.", where=where)
+        raise InvalidValueError(ending, f"Accepted: {', '.join(FORMATS)}.", where=where)
     if path.suffix == ".parquet":
         try:
             pyarrow("pyarrow")
         except AttnlabError as error:
             raise error.at(where) from None
     if not path.parent.is_dir():
-        raise BadFile(f"There is no folder {path.parent}.", "Make it first, or take another.", where=where)
+        raise InvalidFileError(f"There is no folder {path.parent}.", "Make it first, or take another.", where=where)
     if path.is_dir():
-        raise BadFile("This is a folder.", "Give the name of a file.", where=where)
+        raise InvalidFileError("This is a folder.", "Give the name of a file.", where=where)
     for place in (path, beside(path)):
         if place.exists() and not force:
-            raise BadFile(f"{place.name} is there already.", "Write --force to replace it.", where=where)
+            raise InvalidFileError(f"{place.name} is there already.", "Write --force to replace it.", where=where)
 
 
 class Written:
     """The sequences of one stream, gone through as often as wanted, in constant memory.
 
     Args:
-        source: Draws them.
+        source: Prefetcher them.
         stream: Which stream.
         sequences: How many.
         progress: Takes the number of rows drawn so far, over all passes.
@@ -137,11 +137,11 @@ class Written:
     def batches(self) -> Iterator[Batch]:
         """The sequences from the first."""
         steps = range(-(-self.sequences // BATCH))
-        found = self.source.held(self.stream, self.sequences, BATCH)
-        if self.stream is Stream.DATA:
-            found = (self.source.training(step, BATCH) for step in steps)
+        result = self.source.iter_held_out(self.stream, self.sequences, BATCH)
+        if self.stream is Split.TRAIN:
+            result = (self.source.training(step, BATCH) for step in steps)
         left = self.sequences
-        for batch in found:
+        for batch in result:
             several = batch.accepted_NW
             if several is not None and several.shape[1] > 1 and (several[:, 1:] != IGNORE).any():
                 self.several = True

@@ -21,7 +21,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Task
 from attnlab.tasks.io.sidecar import PADDING
 
@@ -110,13 +110,13 @@ def pyarrow(module: str) -> Any:
     """A module of pyarrow.
 
     Raises:
-        BadValue: it is not installed; carries how to install it.
+        InvalidValueError: it is not installed; carries how to install it.
     """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError:
         hint = "Install it with: pip install 'attnlab[parquet]'\nOr take .npz or .jsonl, which need nothing more."
-        raise BadValue("Parquet files need pyarrow, which is not installed.", hint) from None
+        raise InvalidValueError("Parquet files need pyarrow, which is not installed.", hint) from None
 
 
 def write_txt(file: IO[bytes], pages: Pages) -> None:
@@ -126,7 +126,7 @@ def write_txt(file: IO[bytes], pages: Pages) -> None:
         for row in range(len(batch.inputs_BT)):
             cells = pages.task.render(batch, row)
             size = max(len(word) for cell in cells for word in cell)
-            for label, words in (("inputs ", [c.token for c in cells]), ("answers", [c.answer or "." for c in cells])):
+            for label, words in (("inputs ", [c.token for c in cells]), ("answers", [c.target or "." for c in cells])):
                 lines.append(f"{label} {' '.join(word.rjust(size) for word in words)}\n")
             lines.append("\n")
         file.write("".join(lines).encode())

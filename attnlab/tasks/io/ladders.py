@@ -7,7 +7,7 @@ from typing import Any
 
 from attnlab import resources
 from attnlab.config.ladder import Ladder, ladder
-from attnlab.errors import AttnlabError, BadValue, unknown
+from attnlab.errors import AttnlabError, InvalidValueError, unknown
 from attnlab.specs import TaskSpec
 from attnlab.tasks.base import TASKS
 
@@ -17,39 +17,41 @@ def shipped() -> list[Ladder]:
     return [checked(ladder(name)) for name in resources.names("tasks")]
 
 
-def checked(climbed: Ladder) -> Ladder:
+def checked(ladder: Ladder) -> Ladder:
     """The ladder, if its task exists and accepts its options and rungs.
 
     Raises:
-        UnknownName: no such task or option; carries file and line.
-        BadValue: an option or rung that the task does not accept; likewise.
+        UnknownNameError: no such task or option; carries file and line.
+        InvalidValueError: an option or rung that the task does not accept; likewise.
     """
-    knob = climbed.complexity
-    if climbed.task not in TASKS:
-        raise unknown("task", climbed.task, (entry.name for entry in TASKS), where=climbed.where("task"))
-    entry = TASKS.entry(climbed.task)
-    if knob not in entry.options:
-        raise unknown(f"option of {entry.name}", knob, entry.options, where=climbed.where("complexity"))
-    said: list[tuple[tuple[str | int, ...], str, Any]] = [(("default",), knob, climbed.default)]
-    said += [(("rungs", index), knob, rung) for index, rung in enumerate(climbed.rungs)]
-    said += [(("evaluate", index), knob, rung) for index, rung in enumerate(climbed.evaluate)]
-    said += [(("options", name), name, value) for name, value in climbed.options.items()]
-    for place, name, value in said:
+    complexity = ladder.complexity
+    if ladder.task not in TASKS:
+        raise unknown("task", ladder.task, (entry.name for entry in TASKS), where=ladder.where("task"))
+    entry = TASKS.entry(ladder.task)
+    if complexity not in entry.options:
+        raise unknown(f"option of {entry.name}", complexity, entry.options, where=ladder.where("complexity"))
+    predictions: list[tuple[tuple[str | int, ...], str, Any]] = [(("default",), complexity, ladder.default)]
+    predictions += [(("rungs", index), complexity, level) for index, level in enumerate(ladder.levels)]
+    predictions += [(("evaluate", index), complexity, level) for index, level in enumerate(ladder.evaluate)]
+    predictions += [(("options", name), name, value) for name, value in ladder.options.items()]
+    for place, name, value in predictions:
         try:
             entry.check(name, value)
         except AttnlabError as error:
-            raise error.at(climbed.where(*place)) from None
-    if climbed.default not in climbed.rungs:
-        rungs = ", ".join(map(str, climbed.rungs))
-        raise BadValue(f"{climbed.default} is no rung.", f"The rungs are {rungs}.", where=climbed.where("default"))
-    return climbed
+            raise error.at(ladder.where(*place)) from None
+    if ladder.default not in ladder.levels:
+        levels = ", ".join(map(str, ladder.levels))
+        raise InvalidValueError(
+            f"{ladder.default} is no rung.", f"The rungs are {levels}.", where=ladder.where("default")
+        )
+    return ladder
 
 
 def find_ladder(word: str) -> Ladder:
     """The ladder of that name or file; a registered task without one climbs its own knob from its default.
 
     Raises:
-        UnknownName: neither a ladder nor a task.
+        UnknownNameError: neither a ladder nor a task.
     """
     if resources.is_file(word) or resources.holds("tasks", word):
         return checked(ladder(word))
@@ -59,31 +61,38 @@ def find_ladder(word: str) -> Ladder:
     entry = TASKS.entry(word)
     if resources.holds("tasks", entry.name):
         return checked(ladder(entry.name))
-    rung = entry.options[entry.kind.knob].default
+    level = entry.options[entry.cls.complexity].default
     return Ladder(
         name=entry.name,
         summary=entry.summary,
         task=entry.name,
-        complexity=entry.kind.knob,
-        rungs=(rung,),
-        default=rung,
+        complexity=entry.cls.complexity,
+        levels=(level,),
+        default=level,
         source=entry.source,
     )
 
 
-def task_spec(climbed: Ladder, options: dict[str, Any], rung: Any, evaluate: Sequence[Any] | None = None) -> TaskSpec:
+def task_spec(ladder: Ladder, options: dict[str, Any], level: Any, evaluate: Sequence[Any] | None = None) -> TaskSpec:
     """A ladder's task at one rung, with the user's options over the ladder's, and the rungs tested beside it."""
-    entry = TASKS.entry(climbed.task)
-    knob = climbed.complexity
-    if knob in options and rung is not None:
-        raise BadValue(f"Both complexity and '{knob}' are given; they are one option.", "Give one.", where=climbed.name)
-    chosen = options.get(knob, climbed.default if rung is None else rung)
-    with_rung = {**climbed.options, **options, knob: chosen}
+    entry = TASKS.entry(ladder.task)
+    complexity = ladder.complexity
+    if complexity in options and level is not None:
+        raise InvalidValueError(
+            f"Both complexity and '{complexity}' are given; they are one option.", "Give one.", where=ladder.name
+        )
+    chosen = options.get(complexity, ladder.default if level is None else level)
+    with_rung = {**ladder.options, **options, complexity: chosen}
     try:
-        complete = entry.kind.settled(entry.complete(with_rung))
+        complete = entry.cls.resolve_options(entry.complete(with_rung))
     except AttnlabError as error:
-        raise error.at(climbed.name) from None
-    others = tuple(rung for rung in (climbed.evaluate if evaluate is None else evaluate) if rung != chosen)
+        raise error.at(ladder.name) from None
+    others = tuple(level for level in (ladder.evaluate if evaluate is None else evaluate) if level != chosen)
     return TaskSpec(
-        name=entry.name, options=complete, train=climbed.training, knob=knob, evaluate=others, version=entry.version
+        name=entry.name,
+        options=complete,
+        train=ladder.training,
+        complexity=complexity,
+        evaluate=others,
+        version=entry.version,
     )

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from attnlab.errors import AttnlabError, BadFile
+from attnlab.errors import AttnlabError, InvalidFileError
 from attnlab.tasks.base import IGNORE
 from attnlab.tasks.io.formats import pyarrow
 from attnlab.tasks.io.sidecar import PADDING, Stamp, stamp
@@ -27,7 +27,7 @@ Whole = NDArray[np.integer[Any]]
 Where = Callable[[int], str]
 """The place of a row, as a person finds it."""
 
-KINDS = 2**20
+MAX_TOKEN = 2**20
 """Most tokens that a vocabulary may have: beyond it, numbers are no tokens."""
 ARRAYS = (
     "Accepted: arrays 'inputs' and 'targets' of integers, both rows x tokens, -100 in targets where nothing is asked."
@@ -53,7 +53,7 @@ def table(path: Path) -> Table:
     """The rows of a file; read once for as long as the file does not change.
 
     Raises:
-        BadFile: it is not there, or is not what its ending says; carries the first row that is wrong.
+        InvalidFileError: it is not there, or is not what its ending says; carries the first row that is wrong.
     """
     return _table(path, stamp(path))
 
@@ -63,57 +63,57 @@ def _table(path: Path, stamped: Stamp) -> Table:
     readers = {".npz": _npz, ".jsonl": _jsonl, ".parquet": _parquet}
     if path.suffix not in readers:
         hint = f"Accepted: {', '.join(readers)}, as attnlab generate writes them."
-        raise BadFile(f"The ending '{path.suffix}' is none that is read back.", hint, where=str(path))
+        raise InvalidFileError(f"The ending '{path.suffix}' is none that is read back.", hint, where=str(path))
     inputs_NT, targets_NT, where = readers[path.suffix](path)
     hint = ARRAYS if path.suffix == ".npz" else RECORDS
-    highest, counts = 0, np.zeros(KINDS, dtype=np.int64)
+    highest, counts = 0, np.zeros(MAX_TOKEN, dtype=np.int64)
     size = max(1, BLOCK // max(1, inputs_NT.shape[1]))
     for start in range(0, len(inputs_NT), size):
         inputs, targets = (whole[start : start + size].astype(np.int64) for whole in (inputs_NT, targets_NT))
         _refuse_strangers(inputs, targets, start, where, hint)
         answers = targets[targets != IGNORE]
         highest = max(highest, int(inputs.max()), int(answers.max()))
-        counts += np.bincount(answers, minlength=KINDS)
+        counts += np.bincount(answers, minlength=MAX_TOKEN)
     asked = int(counts.sum())
     return Table(inputs_NT, targets_NT, highest, int(counts.max()) / asked if asked else 0.0)
 
 
 def _refuse_strangers(inputs: Whole, targets: Whole, start: int, where: Where, hint: str) -> None:
     """Refuse the first row with a number that is no token, or without a question."""
-    foreign = (inputs < 0) | (inputs >= KINDS)
-    wrong = ((targets < 0) & (targets != IGNORE)) | (targets >= KINDS)
+    foreign = (inputs < 0) | (inputs >= MAX_TOKEN)
+    wrong = ((targets < 0) & (targets != IGNORE)) | (targets >= MAX_TOKEN)
     silent = ~(targets != IGNORE).any(axis=1)
     bad = np.flatnonzero(foreign.any(axis=1) | wrong.any(axis=1) | silent)
     if not len(bad):
         return
     row = int(bad[0])
     if silent[row]:
-        raise BadFile("Nothing is asked in this row.", hint, where=where(start + row))
+        raise InvalidFileError("Nothing is asked in this row.", hint, where=where(start + row))
     name, whole, which = ("inputs", inputs, foreign) if foreign[row].any() else ("targets", targets, wrong)
     place = int(np.flatnonzero(which[row])[0])
-    words = f"{name}[{place}] is {whole[row, place]}; tokens are 0 to {KINDS - 1:,}."
-    raise BadFile(words, hint, where=where(start + row))
+    words = f"{name}[{place}] is {whole[row, place]}; tokens are 0 to {MAX_TOKEN - 1:,}."
+    raise InvalidFileError(words, hint, where=where(start + row))
 
 
 def _npz(path: Path) -> tuple[Whole, Whole, Where]:
     """Two arrays of an archive."""
     try:
         with zipfile.ZipFile(path) as archive:
-            held = {name.removesuffix(".npy") for name in archive.namelist()}
+            stored = {name.removesuffix(".npy") for name in archive.namelist()}
             for name in ("inputs", "targets"):
-                if name not in held:
-                    words = f"It holds no '{name}', but {', '.join(sorted(held)) or 'nothing'}."
-                    raise BadFile(words, ARRAYS, where=str(path))
+                if name not in stored:
+                    words = f"It holds no '{name}', but {', '.join(sorted(stored)) or 'nothing'}."
+                    raise InvalidFileError(words, ARRAYS, where=str(path))
             inputs_NT, targets_NT = (_member(path, archive, f"{name}.npy") for name in ("inputs", "targets"))
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise BadFile(f"It is no sound npz file: {error}.", ARRAYS, where=str(path)) from None
+        raise InvalidFileError(f"It is no sound npz file: {error}.", ARRAYS, where=str(path)) from None
     for name, whole in (("inputs", inputs_NT), ("targets", targets_NT)):
         if whole.ndim != 2 or whole.dtype.kind not in "iu":
             words = f"The array '{name}' holds {whole.dtype} in {whole.ndim} dimensions."
-            raise BadFile(words, ARRAYS, where=str(path))
+            raise InvalidFileError(words, ARRAYS, where=str(path))
     if inputs_NT.shape != targets_NT.shape:
         words = f"'inputs' is {_by(inputs_NT)}, but 'targets' is {_by(targets_NT)}."
-        raise BadFile(words, ARRAYS, where=str(path))
+        raise InvalidFileError(words, ARRAYS, where=str(path))
     return inputs_NT, targets_NT, lambda row: f"{path}: row {row}"
 
 
@@ -155,7 +155,7 @@ def _jsonl(path: Path) -> tuple[Whole, Whole, Where]:
                     yield json.loads(line), f"{path}:{number}"
                 except (ValueError, RecursionError) as error:
                     words = f"It is no JSON: {error}."
-                    raise BadFile(words, RECORDS, where=f"{path}:{number}") from None
+                    raise InvalidFileError(words, RECORDS, where=f"{path}:{number}") from None
 
     return *_stacked(records()), lambda row: f"{path}:{row + 1}"
 
@@ -176,7 +176,7 @@ def _parquet(path: Path) -> tuple[Whole, Whole, Where]:
                         yield record, f"{path}: row {row}"
                         row += 1
         except (ValueError, OSError) as error:
-            raise BadFile(f"It is no sound Parquet file: {error}.", RECORDS, where=str(path)) from None
+            raise InvalidFileError(f"It is no sound Parquet file: {error}.", RECORDS, where=str(path)) from None
 
     return *_stacked(records()), lambda row: f"{path}: row {row}"
 
@@ -189,7 +189,7 @@ def _stacked(records: Iterator[tuple[Any, str]]) -> tuple[Whole, Whole]:
             try:
                 into.extend(numbers)
             except OverflowError:
-                raise BadFile(
+                raise InvalidFileError(
                     f"'{name}' holds {max(numbers, key=abs)}, which is no token.", RECORDS, where=where
                 ) from None
         lengths.append(len(record["inputs"]))
@@ -205,16 +205,16 @@ def _stacked(records: Iterator[tuple[Any, str]]) -> tuple[Whole, Whole]:
 def _lists(record: Any, where: str) -> tuple[list[int], list[int]]:
     """Inputs and targets of one record."""
     if not isinstance(record, Mapping) or set(record) != {"inputs", "targets"}:
-        held = f"the keys {', '.join(map(str, record))}" if isinstance(record, Mapping) else type(record).__name__
-        raise BadFile(f"The record is not of the keys inputs and targets, but {held}.", RECORDS, where=where)
+        stored = f"the keys {', '.join(map(str, record))}" if isinstance(record, Mapping) else type(record).__name__
+        raise InvalidFileError(f"The record is not of the keys inputs and targets, but {stored}.", RECORDS, where=where)
     inputs, targets = record["inputs"], record["targets"]
     for name, numbers in (("inputs", inputs), ("targets", targets)):
         if not isinstance(numbers, list) or not numbers:
-            raise BadFile(f"'{name}' is {numbers!r:.40}, not a list of numbers.", RECORDS, where=where)
+            raise InvalidFileError(f"'{name}' is {numbers!r:.40}, not a list of numbers.", RECORDS, where=where)
         for place, number in enumerate(numbers):
             if type(number) is not int and not (number is None and name == "targets"):
-                raise BadFile(f"{name}[{place}] is {json.dumps(number):.40}.", RECORDS, where=where)
+                raise InvalidFileError(f"{name}[{place}] is {json.dumps(number):.40}.", RECORDS, where=where)
     if len(inputs) != len(targets):
         words = f"There are {len(inputs)} inputs, but {len(targets)} targets."
-        raise BadFile(words, RECORDS, where=where)
+        raise InvalidFileError(words, RECORDS, where=where)
     return inputs, [IGNORE if target is None else target for target in targets]

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict
 
 from attnlab.config.validate import validated
-from attnlab.errors import BadFile
+from attnlab.errors import InvalidFileError
 from attnlab.specs import Count, Share, Value
 
 PADDING = 0
@@ -68,7 +68,7 @@ def read_sidecar(path: Path) -> Sidecar | None:
     """The sidecar of a file, if it has one.
 
     Raises:
-        BadFile: it is none of ours, or belongs to another content of the file.
+        InvalidFileError: it is none of ours, or belongs to another content of the file.
     """
     place = beside(path)
     if not place.is_file():
@@ -77,14 +77,14 @@ def read_sidecar(path: Path) -> Sidecar | None:
     try:
         data = json.loads(place.read_bytes())
     except (OSError, ValueError) as error:
-        raise BadFile(f"It is no JSON: {error}.", hint, where=str(place)) from None
+        raise InvalidFileError(f"It is no JSON: {error}.", hint, where=str(place)) from None
     if not isinstance(data, dict):
-        raise BadFile(f"It holds a {type(data).__name__}, not an object.", hint, where=str(place))
-    found = validated(Sidecar, data, lambda steps: f"{place}: {'.'.join(map(str, steps))}")
-    if found.sha256 != (digest := fingerprint(path)):
-        words = f"It belongs to a file of SHA-256 {found.sha256[:12]}...; {path.name} has {digest[:12]}..."
-        raise BadFile(words, hint, where=str(place))
-    return found
+        raise InvalidFileError(f"It holds a {type(data).__name__}, not an object.", hint, where=str(place))
+    result = validated(Sidecar, data, lambda steps: f"{place}: {'.'.join(map(str, steps))}")
+    if result.sha256 != (digest := fingerprint(path)):
+        words = f"It belongs to a file of SHA-256 {result.sha256[:12]}...; {path.name} has {digest[:12]}..."
+        raise InvalidFileError(words, hint, where=str(place))
+    return result
 
 
 Stamp = tuple[int, int, int, int]
@@ -94,12 +94,12 @@ def stamp(path: Path) -> Stamp:
     """What changes when a file does: device, inode, size and time.
 
     Raises:
-        BadFile: there is no such file.
+        InvalidFileError: there is no such file.
     """
     if not path.is_file():
         what = "This is a folder, not a file." if path.is_dir() else "There is no such file."
         hint = f"A relative path starts at the working directory, {Path.cwd()}."
-        raise BadFile(what, hint, where=str(path))
+        raise InvalidFileError(what, hint, where=str(path))
     about = path.stat()
     return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
 
@@ -108,7 +108,7 @@ def fingerprint(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits; read once for as long as the file does not change.
 
     Raises:
-        BadFile: there is no such file.
+        InvalidFileError: there is no such file.
     """
     return _fingerprint(path, stamp(path))
 
@@ -119,13 +119,15 @@ def _fingerprint(path: Path, stamped: Stamp) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def same(found: str, recorded: str, where: str) -> str:
+def same(result: str, recorded: str, where: str) -> str:
     """The digest that was found, if it is the one that was recorded, or none was.
 
     Raises:
-        BadFile: the content has changed.
+        InvalidFileError: the content has changed.
     """
-    if recorded not in ("", found):
-        words = f"The content has changed: its SHA-256 is {found[:12]}..., recorded is {recorded[:12]}..."
-        raise BadFile(words, "Bring back the content of the run, or plan it anew without a digest.", where=where)
-    return found
+    if recorded not in ("", result):
+        words = f"The content has changed: its SHA-256 is {result[:12]}..., recorded is {recorded[:12]}..."
+        raise InvalidFileError(
+            words, "Bring back the content of the run, or plan it anew without a digest.", where=where
+        )
+    return result

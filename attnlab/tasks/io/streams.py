@@ -12,25 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.specs import TaskSpec
-from attnlab.tasks.base import TASKS, Batch, Stream, Task
+from attnlab.tasks.base import TASKS, Batch, Split, Task
 
 
-def generator(seed: int, stream: Stream, index: int = 0) -> np.random.Generator:
+def generator(seed: int, split: Split, index: int = 0) -> np.random.Generator:
     """The generator of one batch of one stream of one seed."""
-    return np.random.default_rng([seed, int(stream), index])
+    return np.random.default_rng([seed, int(split), index])
 
 
 def build(spec: TaskSpec, options: Mapping[str, Any] | None = None) -> Task:
     """The task at its rung, or with other options.
 
     Raises:
-        UnknownName: no such task or option.
-        BadValue: an option of the wrong type or range, or options that do not go together.
+        UnknownNameError: no such task or option.
+        InvalidValueError: an option of the wrong type or range, or options that do not go together.
     """
     entry = TASKS.entry(spec.name)
-    return entry.kind(**entry.complete(spec.options if options is None else options))
+    return entry.cls(**entry.complete(spec.options if options is None else options))
 
 
 ROOM = 2**14
@@ -41,14 +41,14 @@ class Source:
     """The batches of one task for one seed."""
 
     def __init__(self, spec: TaskSpec, seed: int, examples: int | None = None) -> None:
-        self.spec, self.seed, self.examples = spec, seed, examples
+        self.spec, self.seed, self.train_examples = spec, seed, examples
         self.task = build(spec)
-        self.others = {rung: build(spec, {**spec.options, spec.knob: rung}) for rung in spec.evaluate}
+        self.other_levels = {level: build(spec, {**spec.options, spec.complexity: level}) for level in spec.evaluate}
         """The task at the rungs that are tested beside its own."""
-        self.ranges = {name: found for name, value in spec.train.items() if (found := span(value))}
+        self.ranges = {name: result for name, value in spec.train.items() if (result := span(value))}
         self._built: dict[tuple[int, ...], Task] = {}
         low, high = (self._trained({name: ends[side] for name, ends in self.ranges.items()}) for side in (0, 1))
-        tasks = (self.task, low, high, *self.others.values())
+        tasks = (self.task, low, high, *self.other_levels.values())
         self.length = max(task.length for task in tasks)
         """Tokens of the longest sequence of any stream."""
         self.vocabulary = max(task.vocabulary for task in tasks)
@@ -58,25 +58,25 @@ class Source:
 
         Where the number of examples is limited, the same batches come again in the same order.
         """
-        index = step if self.examples is None else step % max(1, self.examples // batch)
-        random = generator(self.seed, Stream.DATA, index)
+        index = step if self.train_examples is None else step % max(1, self.train_examples // batch)
+        random = generator(self.seed, Split.TRAIN, index)
         drawn = {name: int(random.integers(low, high + 1)) for name, (low, high) in self.ranges.items()}
-        return self._trained(drawn).facing(Stream.DATA).sample(random, batch)
+        return self._trained(drawn).for_split(Split.TRAIN).sample(random, batch)
 
-    def held_out(self, stream: Stream, sequences: int, batch: int, task: Task | None = None) -> list[Batch]:
+    def held_out(self, split: Split, sequences: int, batch: int, task: Task | None = None) -> list[Batch]:
         """All batches of the validation or test stream, at the rung itself or of another task than its own."""
-        return list(self.held(stream, sequences, batch, task))
+        return list(self.iter_held_out(split, sequences, batch, task))
 
-    def held(self, stream: Stream, sequences: int, batch: int, task: Task | None = None) -> Iterator[Batch]:
+    def iter_held_out(self, split: Split, sequences: int, batch: int, task: Task | None = None) -> Iterator[Batch]:
         """Those batches one after the other, for streams too long to be held at once."""
-        faced = (task or self.task).facing(stream)
-        size = max(1, min(batch, ROOM // faced.length))
+        split_task = (task or self.task).for_split(split)
+        size = max(1, min(batch, ROOM // split_task.length))
         for index, start in enumerate(range(0, sequences, size)):
-            yield faced.sample(generator(self.seed, stream, index), min(size, sequences - start))
+            yield split_task.sample(generator(self.seed, split, index), min(size, sequences - start))
 
-    def watched(self, sequences: int) -> Batch:
+    def diagnostics_batch(self, sequences: int) -> Batch:
         """Sequences of the validation material, at the rung itself, that nobody but a watcher draws."""
-        return self.task.facing(Stream.VALIDATION).sample(generator(self.seed, Stream.WATCH), sequences)
+        return self.task.for_split(Split.VALIDATION).sample(generator(self.seed, Split.DIAGNOSTICS), sequences)
 
     def _trained(self, drawn: Mapping[str, int]) -> Task:
         key = tuple(drawn.values())
@@ -92,12 +92,12 @@ def span(value: Any) -> tuple[int, int] | None:
     ((1, 40), None)
 
     Raises:
-        BadValue: the range is empty.
+        InvalidValueError: the range is empty.
     """
-    found = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", value) if isinstance(value, str) else None
-    if not found:
+    result = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", value) if isinstance(value, str) else None
+    if not result:
         return None
-    low, high = int(found[1]), int(found[2])
+    low, high = int(result[1]), int(result[2])
     if low > high:
-        raise BadValue(f"The range {value} is empty.", f"Write {high}..{low}.")
+        raise InvalidValueError(f"The range {value} is empty.", f"Write {high}..{low}.")
     return low, high

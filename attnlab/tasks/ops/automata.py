@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import Tokens
 
 CHUNK, BARREN = 4096, 20
@@ -28,24 +28,24 @@ def minimal_automata(states: int, letters: int, edges: int, count: int) -> Token
     """That many different minimal automata, the same ones every time: count x states x letters.
 
     Raises:
-        BadValue: there are not so many.
+        InvalidValueError: there are not so many.
     """
     random = np.random.default_rng([states, letters, edges])
-    found: dict[bytes, Tables] = {}
+    result: dict[bytes, Tables] = {}
     barren = 0
-    while len(found) < count and barren < BARREN:
-        before = len(found)
+    while len(result) < count and barren < BARREN:
+        before = len(result)
         drawn = numbered(_drawn(random, states, letters, edges))
         for automaton in drawn[all_differ(drawn)]:
-            found.setdefault(automaton.tobytes(), automaton)
-        barren = barren + 1 if len(found) == before else 0
-    if len(found) < count:
+            result.setdefault(automaton.tobytes(), automaton)
+        barren = barren + 1 if len(result) == before else 0
+    if len(result) < count:
         said = f"Of {count} minimal automata with {states} states, {letters} letters and up to {edges} edges only"
         hint = "Use more letters, more edges or fewer automata."
-        raise BadValue(f"{said} {len(found)} were found.", hint, where="regular")
-    kept = np.array(list(found.values())[:count], dtype=np.int64)
-    kept.setflags(write=False)
-    return kept
+        raise InvalidValueError(f"{said} {len(result)} were found.", hint, where="regular")
+    saved = np.array(list(result.values())[:count], dtype=np.int64)
+    saved.setflags(write=False)
+    return saved
 
 
 def _drawn(random: np.random.Generator, states: int, letters: int, edges: int) -> Tables:

@@ -11,9 +11,9 @@ from torch import Tensor
 from attnlab.attention import Attention
 from attnlab.attention.grouped import Groups
 from attnlab.attention.ops.conversion import by_chance, by_similarity, converted, goal, similarity
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.specs import Part
-from attnlab.tensors import Context
+from attnlab.tensors import LayerInputs
 from tests.builders import attention_of, model_of, noise, pair_of, seeded, tokens
 
 PLANTED: Groups = ((0, 2, 3, 5), (1,), (4,))
@@ -31,18 +31,18 @@ def planted(groups: Groups) -> Attention:
 
 
 def likeness(attention: Attention) -> Tensor:
-    _, place = pair_of(Part(name="softmax"), Part(name="none"), width=12, heads=6)
-    return similarity(attention.prepare(noise(3, 20, 12, seed=4), place, Context()))
+    _, position = pair_of(Part(name="softmax"), Part(name="none"), width=12, heads=6)
+    return similarity(attention.prepare(noise(3, 20, 12, seed=4), position, LayerInputs()))
 
 
 def partitions(heads: list[int], groups: int) -> list[Groups]:
     """Every grouping into so many groups."""
-    found = set()
+    result = set()
     for places in itertools.product(range(groups), repeat=len(heads)):
         if len(set(places)) == groups:
             split = [tuple(h for h, at in zip(heads, places, strict=True) if at == group) for group in range(groups)]
-            found.add(tuple(sorted(split)))
-    return sorted(found)
+            result.add(tuple(sorted(split)))
+    return sorted(result)
 
 
 def test_weights_of_a_group_are_the_means_of_its_members() -> None:
@@ -61,11 +61,11 @@ def test_weights_of_a_group_are_the_means_of_its_members() -> None:
 
 def test_heads_that_are_alike_lose_nothing() -> None:
     full = planted(PLANTED)
-    grouped, place = pair_of(Part(name="grouped", options={"groups": PLANTED}), Part(name="none"), width=12, heads=6)
+    grouped, position = pair_of(Part(name="grouped", options={"groups": PLANTED}), Part(name="none"), width=12, heads=6)
     grouped.load_state_dict(converted(full.state_dict(), PLANTED))
     x_BTD = noise(2, 9, 12)
-    expected = full(x_BTD, place, Context()).stream_BTD
-    torch.testing.assert_close(grouped(x_BTD, place, Context()).stream_BTD, expected)
+    expected = full(x_BTD, position, LayerInputs()).output_BTD
+    torch.testing.assert_close(grouped(x_BTD, position, LayerInputs()).output_BTD, expected)
 
 
 def test_a_whole_model_is_converted_layer_by_layer() -> None:
@@ -83,11 +83,11 @@ def test_a_whole_model_is_converted_layer_by_layer() -> None:
 
 
 def test_planted_likeness_is_found_again() -> None:
-    found = likeness(planted(PLANTED))
-    torch.testing.assert_close(found.diagonal(), torch.ones(6, dtype=torch.float64))
-    assert found[0, 5] == pytest.approx(1.0)
-    assert by_similarity(found, 3) == PLANTED
-    assert goal(found, PLANTED) == pytest.approx(6.0)
+    result = likeness(planted(PLANTED))
+    torch.testing.assert_close(result.diagonal(), torch.ones(6, dtype=torch.float64))
+    assert result[0, 5] == pytest.approx(1.0)
+    assert by_similarity(result, 3) == PLANTED
+    assert goal(result, PLANTED) == pytest.approx(6.0)
 
 
 def test_equal_groups_are_found_by_exchange() -> None:
@@ -100,10 +100,10 @@ def test_the_search_comes_near_the_best_of_all_groupings(seed: int) -> None:
     points = torch.nn.functional.normalize(noise(6, 3, seed=seed), dim=-1)
     alike = points @ points.mT
     best = max(goal(alike, groups) for groups in partitions(list(range(6)), 3))
-    found = by_similarity(alike, 3)
-    assert sorted(head for members in found for head in members) == list(range(6))
-    assert goal(alike, found) >= 0.97 * best
-    assert goal(alike, found) >= goal(alike, ((0, 1), (2, 3), (4, 5)))
+    result = by_similarity(alike, 3)
+    assert sorted(head for members in result for head in members) == list(range(6))
+    assert goal(alike, result) >= 0.97 * best
+    assert goal(alike, result) >= goal(alike, ((0, 1), (2, 3), (4, 5)))
 
 
 def test_groups_by_chance_are_a_partition_drawn_from_the_seed() -> None:
@@ -115,11 +115,11 @@ def test_groups_by_chance_are_a_partition_drawn_from_the_seed() -> None:
 
 def test_what_cannot_be_grouped_is_refused() -> None:
     weights = attention_of("softmax").state_dict()
-    with pytest.raises(BadValue, match=r"There is no 'blocks\.0\.key\.weight' among the weights"):
+    with pytest.raises(InvalidValueError, match=r"There is no 'blocks\.0\.key\.weight' among the weights"):
         converted(weights, ((0,), (1,)), "blocks.0.")
-    with pytest.raises(BadValue, match="do not hold 2 heads"):
+    with pytest.raises(InvalidValueError, match="do not hold 2 heads"):
         converted(weights, ((0, 0),))
-    with pytest.raises(BadValue, match="6 heads do not fill 7 groups"):
+    with pytest.raises(InvalidValueError, match="6 heads do not fill 7 groups"):
         by_similarity(torch.eye(6), 7)
-    with pytest.raises(BadValue, match="6 heads do not divide into 4 groups"):
+    with pytest.raises(InvalidValueError, match="6 heads do not divide into 4 groups"):
         by_similarity(torch.eye(6), 4, equal=True)

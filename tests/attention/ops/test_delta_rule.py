@@ -41,8 +41,8 @@ def recurrence(rule: Rule, values: Tensor) -> Tensor:
     for t in range(values.shape[-2]):
         if rule.decays_BHSC is not None:
             state = rule.decays_BHSC[..., t, :, None].exp() * state
-        found = torch.einsum("bhc,bhcv->bhv", rule.removals_BHSC[..., t, :], state)
-        state = state - rule.erasures_BHSC[..., t, :, None] * found[..., None, :]
+        result = torch.einsum("bhc,bhcv->bhv", rule.removals_BHSC[..., t, :], state)
+        state = state - rule.erasures_BHSC[..., t, :, None] * result[..., None, :]
         state = state + writes[..., t, :, None] * values[..., t, None, :]
         out = torch.einsum("bhc,bhcv->bhv", rule.queries_BHTC[..., t, :], state)
         own = 0 if rule.own_BHT1 is None else rule.own_BHT1[..., t, :] * values[..., t, :]
@@ -66,21 +66,21 @@ def test_single_precision_keeps_five_digits(decays: str, apart: bool) -> None:
     rule, values = rule_of(decays, apart, 150), noise(2, 2, 150, 5, seed=9)
     expected = recurrence(rule, values)
     single = rule_of(decays, apart, 150, dtype=torch.float32)
-    for said in (closed(single) @ values.float(), scan(single, values.float())):
-        assert (said - expected).abs().max() < 1e-5 * expected.abs().max()
+    for predictions in (closed(single) @ values.float(), scan(single, values.float())):
+        assert (predictions - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 @decaying
 @writing
 def test_gradients_of_the_scan_are_those_of_the_recurrence(decays: str, apart: bool) -> None:
     rule, values = rule_of(decays, apart, CHUNK + 9), noise(2, 2, CHUNK + 9, 5, seed=9)
-    slopes = []
+    grads = []
     for way in (recurrence, scan, lambda rule, values: closed(rule) @ values):
         parts = [None if part is None else part.clone().requires_grad_() for part in rule]
         learned = [part for part in parts if part is not None]
         out = way(Rule(*parts), values)  # type: ignore[arg-type]
-        slopes.append(torch.autograd.grad(out.square().sum(), learned))
-    for expected, scanned, solved in zip(*slopes, strict=True):
+        grads.append(torch.autograd.grad(out.square().sum(), learned))
+    for expected, scanned, solved in zip(*grads, strict=True):
         assert scanned.isfinite().all()
         assert (scanned - expected).abs().max() < 1e-9 * (1 + expected.abs().max())
         assert (solved - expected).abs().max() < 1e-9 * (1 + expected.abs().max())
@@ -92,17 +92,17 @@ def test_lanes_are_scanned_together(decays: str, apart: bool) -> None:
     values = noise(2, 2, 70, 3, seed=9)
     rule = rule_of(decays, apart, 70)
     rules = [rule, rule._replace(queries_BHTC=-rule.removals_BHSC, erasures_BHSC=0.5 * rule.erasures_BHSC)]
-    kept = [name for name, part in rules[0]._asdict().items() if part is not None]
-    stacked = [torch.stack([getattr(rule, name) for rule in rules]) for name in kept]
+    saved = [name for name, part in rules[0]._asdict().items() if part is not None]
+    stacked = [torch.stack([getattr(rule, name) for rule in rules]) for name in saved]
 
     def loss(*parts: Tensor) -> Tensor:
-        rule = Rule(**dict(zip(kept, parts, strict=True)))
+        rule = Rule(**dict(zip(saved, parts, strict=True)))
         return scan(rule, values).square().sum() + (closed(rule) @ values).square().sum()
 
-    slopes = torch.func.vmap(torch.func.grad(loss))(*stacked)
+    grads = torch.func.vmap(torch.func.grad(loss))(*stacked)
     for lane, rule in enumerate(rules):
-        alone = torch.func.grad(loss)(*(getattr(rule, name) for name in kept))
-        torch.testing.assert_close(slopes[lane], alone, rtol=1e-9, atol=1e-9)
+        alone = torch.func.grad(loss)(*(getattr(rule, name) for name in saved))
+        torch.testing.assert_close(grads[lane], alone, rtol=1e-9, atol=1e-9)
 
 
 @writing
@@ -131,20 +131,20 @@ def test_the_closed_form_is_the_one_on_record(decays: str) -> None:
 def test_products_decay_from_one_token_to_the_other(channels: int) -> None:
     later, earlier = noise(16, 4, seed=1), noise(16, 4, seed=2)
     decays = -noise(16, channels, seed=3).square()
-    said = between(later, earlier, decays)
+    predictions = between(later, earlier, decays)
     for i in range(16):
         for j in range(16):
             way = decays[j + 1 : i + 1].sum(0).exp()
             expected = (later[i] * earlier[j] * way).sum() if j <= i else torch.tensor(0.0)
-            assert abs(float(said[i, j]) - float(expected)) < 1e-13
+            assert abs(float(predictions[i, j]) - float(expected)) < 1e-13
 
 
 def test_nothing_overflows_where_the_factored_form_would() -> None:
     decays = torch.full((64, 2), -40.0, requires_grad=True)
-    said = between(torch.ones(64, 2), torch.ones(64, 2), decays)
-    said.sum().backward()
-    assert torch.equal(said.diagonal(), torch.full((64,), 2.0))
+    predictions = between(torch.ones(64, 2), torch.ones(64, 2), decays)
+    predictions.sum().backward()
+    assert torch.equal(predictions.diagonal(), torch.full((64,), 2.0))
     assert float((-decays.detach()).cumsum(0).exp().max()) == float("inf")
-    assert said.isfinite().all()
+    assert predictions.isfinite().all()
     assert decays.grad is not None
     assert decays.grad.isfinite().all()

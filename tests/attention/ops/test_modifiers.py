@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from attnlab.attention import ATTENTIONS
-from attnlab.errors import Pairing
+from attnlab.errors import IncompatiblePartsError
 from attnlab.model.transformer import build
 from attnlab.specs import ModelSpec, Modifiers, Part
-from attnlab.tensors import Context
+from attnlab.tensors import LayerInputs
 from attnlab.testing._subject import Subject, gap, heads_of, position, stream
 
 WIDTH, HEADS, LENGTH = 16, 4, 12
@@ -21,16 +21,16 @@ def subject(name: str = "softmax") -> Subject:
 
 
 def test_unworn_modifiers_weigh_nothing() -> None:
-    assert not list(subject().build().wardrobe.parameters())
+    assert not list(subject().build().modifiers.parameters())
 
 
 def test_a_short_convolution_starts_as_the_identity_and_then_blends_the_past() -> None:
     plain, worn = (subject().build(modifiers=Modifiers(short_conv=taps)) for taps in (0, 3))
     x_BTD = stream(2, LENGTH)
-    assert gap(worn.wardrobe.read(x_BTD), x_BTD) == 0.0
+    assert gap(worn.modifiers.convolve(x_BTD), x_BTD) == 0.0
     tap_D1K = torch.randn(WIDTH, 1, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    worn.wardrobe.tap_D1K.data.copy_(tap_D1K)
-    read = worn.wardrobe.read(x_BTD)
+    worn.modifiers.tap_D1K.data.copy_(tap_D1K)
+    read = worn.modifiers.convolve(x_BTD)
     for token in range(LENGTH):
         slow = sum(
             (tap_D1K[:, 0, 2 - back] * x_BTD[:, token - back] for back in range(3) if token >= back),
@@ -42,11 +42,11 @@ def test_a_short_convolution_starts_as_the_identity_and_then_blends_the_past() -
 
 def test_normed_queries_and_keys_have_unit_size_times_the_gain() -> None:
     attention = subject().build(modifiers=Modifiers(qk_norm=True))
-    attention.wardrobe.gain_H.data.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
-    heads, _ = heads_of(attention, stream(2, LENGTH))
-    root = heads.queries_BHTC.square().mean(-1).sqrt()
+    attention.modifiers.gain_H.data.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    qkv, _ = heads_of(attention, stream(2, LENGTH))
+    root = qkv.queries_BHTC.square().mean(-1).sqrt()
     assert gap(root, torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)[:, None].expand_as(root)) < 1e-9
-    assert gap(heads.keys_BHSC.square().mean(-1).sqrt(), torch.ones_like(root)) < 1e-9
+    assert gap(qkv.keys_BHSC.square().mean(-1).sqrt(), torch.ones_like(root)) < 1e-9
 
 
 @pytest.mark.parametrize("gate", ["element", "head"])
@@ -54,22 +54,22 @@ def test_a_gate_scales_what_the_heads_write(gate: str) -> None:
     plain, worn = (subject().build(modifiers=Modifiers.model_validate({"gate": kind})) for kind in ("none", gate))
     worn.load_state_dict({**worn.state_dict(), **plain.state_dict()})
     x_BTD, nowhere = stream(2, LENGTH), position()
-    joined = plain.join(plain.mix(plain.prepare(x_BTD, nowhere, Context()), nowhere))
-    share = worn.wardrobe.gate(x_BTD).sigmoid()
+    joined = plain.join(plain.attend(plain.prepare(x_BTD, nowhere, LayerInputs()), nowhere))
+    share = worn.modifiers.gate(x_BTD).sigmoid()
     if gate == "head":
         share = share.repeat_interleave(WIDTH // HEADS, dim=-1)
-    expected = plain.output(joined * share)
-    assert gap(worn(x_BTD, nowhere, Context()).stream_BTD, expected) < 1e-12
+    expected = plain.out_proj(joined * share)
+    assert gap(worn(x_BTD, nowhere, LayerInputs()).output_BTD, expected) < 1e-12
 
 
 @pytest.mark.parametrize(("kind", "share"), [("mean", 0.5), ("learned", 0.25)])
 def test_the_first_layers_values_are_mixed_in(kind: str, share: float) -> None:
     attention = subject().build(layer=1, modifiers=Modifiers.model_validate({"value_residual": kind}))
     if kind == "learned":
-        attention.wardrobe.share.data.fill_(share)
+        attention.modifiers.share.data.fill_(share)
     own, nowhere = heads_of(attention, stream(2, LENGTH))
     first = own._replace(values_BHSC=torch.ones_like(own.values_BHSC))
-    mixed = attention.prepare(stream(2, LENGTH), nowhere, Context((first,)))
+    mixed = attention.prepare(stream(2, LENGTH), nowhere, LayerInputs((first,)))
     assert gap(mixed.values_BHSC, (1 - share) * own.values_BHSC + share) < 1e-12
 
 
@@ -77,9 +77,9 @@ def test_values_of_unlike_layers_are_not_mixed() -> None:
     attention = subject().build(layer=1, modifiers=Modifiers(value_residual="mean"))
     own, nowhere = heads_of(attention, stream(2, LENGTH))
     first = own._replace(values_BHSC=own.values_BHSC[..., :2])
-    with pytest.raises(Pairing) as caught:
-        attention.prepare(stream(2, LENGTH), nowhere, Context((first,)))
-    assert caught.value.found.startswith("The first layer's values are 4 x 2 (heads x channels), this layer's 4 x 4:")
+    with pytest.raises(IncompatiblePartsError) as caught:
+        attention.prepare(stream(2, LENGTH), nowhere, LayerInputs((first,)))
+    assert caught.value.problem.startswith("The first layer's values are 4 x 2 (heads x channels), this layer's 4 x 4:")
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in ATTENTIONS])
@@ -89,14 +89,14 @@ def test_every_attention_wears_them_all_and_stays_causal(name: str) -> None:
     model = build(spec, vocabulary=7, length=LENGTH, seed=0).double()
     tokens = torch.arange(LENGTH)[None] % 7
     changed = torch.cat([tokens[:, :8], (tokens[:, 8:] + 3) % 7], dim=1)
-    asked = torch.arange(8)
+    positions = torch.arange(8)
 
     def logits(inputs_BT: Tensor) -> Tensor:
-        return model(inputs_BT, asked).logits_NV
+        return model(inputs_BT, positions).logits_NV
 
     assert gap(logits(tokens), logits(changed)) < 1e-10
     logits(tokens).square().sum().backward()
     gradients = {key: weight.grad for key, weight in model.named_parameters() if "wardrobe" in key}
     unfelt = {key.rpartition(".")[-1] for key, gradient in gradients.items() if gradient is None}
-    assert unfelt <= ({"gain_H"} if "qk_norm" in ATTENTIONS.entry(name).kind.unheard else set())
+    assert unfelt <= ({"gain_H"} if "qk_norm" in ATTENTIONS.entry(name).cls.unsupported_modifiers else set())
     assert all(bool(gradient.isfinite().all()) for gradient in gradients.values() if gradient is not None)

@@ -11,7 +11,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from attnlab.attention.ops.scan import FAINT, averaging_scan, closed, divided, head_norm, remaining, scan, spans, still
 from attnlab.specs import Part
-from attnlab.tensors import Context
+from attnlab.tensors import LayerInputs
 from tests.builders import attention_of, noise, pair_of, position_of
 
 BATCH, HEADS, KEYS, VALUES = 2, 3, 4, 5
@@ -31,8 +31,8 @@ def recurrence(queries: Tensor, keys: Tensor, decay: Tensor, values: Tensor) -> 
     state = torch.zeros(*queries.shape[:-2], queries.shape[-1], values.shape[-1], dtype=queries.dtype)
     read = []
     for token in range(queries.shape[-2]):
-        kept = decay[..., token, :, None].exp()
-        state = kept * state + keys[..., token, :, None] * values[..., token, None, :]
+        saved = decay[..., token, :, None].exp()
+        state = saved * state + keys[..., token, :, None] * values[..., token, None, :]
         read.append((queries[..., token, :, None] * state).sum(-2))
     return torch.stack(read, dim=-2)
 
@@ -72,13 +72,13 @@ def test_nothing_overflows_where_all_is_forgotten(channels: int) -> None:
 
 @pytest.mark.parametrize("channels", [1, KEYS])
 def test_gradients_are_those_of_the_recurrence(channels: int) -> None:
-    slopes = []
+    grads = []
     for run in (scan, recurrence):
         everything = [tensor.requires_grad_() for tensor in drawn(37, channels, 0.3)]
         wanted = noise(BATCH, HEADS, 37, VALUES, seed=9)
-        slopes.append(torch.autograd.grad((run(*everything) * wanted).sum(), everything))
-    for found, expected in zip(*slopes, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+        grads.append(torch.autograd.grad((run(*everything) * wanted).sum(), everything))
+    for result, expected in zip(*grads, strict=True):
+        torch.testing.assert_close(result, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("channels", [1, KEYS])
@@ -138,12 +138,12 @@ def test_nothing_read_stays_nothing() -> None:
 @pytest.mark.parametrize("name", SCANNED)
 @pytest.mark.parametrize("tokens", [3, 64, 150])
 def test_the_scan_is_the_plain_path_to_the_last_digits(name: str, tokens: int) -> None:
-    fast, place = pair_of(Part(name=name), Part(name="none"), length=256)
+    fast, position = pair_of(Part(name=name), Part(name="none"), length=256)
     plain, _ = pair_of(Part(name=name), Part(name="none"), length=256)
     plain.fast = False
-    heads = fast.prepare(noise(2, tokens, 8), place, Context())
-    torch.testing.assert_close(fast.mix(heads, place), plain.mix(heads, place), rtol=1e-10, atol=1e-10)
-    assert torch.equal(plain.matrix(heads, place), plain.weights(heads, place))
+    qkv = fast.prepare(noise(2, tokens, 8), position, LayerInputs())
+    torch.testing.assert_close(fast.attend(qkv, position), plain.attend(qkv, position), rtol=1e-10, atol=1e-10)
+    assert torch.equal(plain.effective_matrix(qkv, position), plain.weights(qkv, position))
 
 
 @pytest.mark.parametrize("name", SCANNED)
@@ -153,11 +153,11 @@ def test_the_scan_runs_in_lanes(name: str) -> None:
     nowhere, x_BTD = position_of("none"), noise(2, 70, 8)
 
     def alone(own: dict[str, Tensor], fixed: dict[str, Tensor]) -> Tensor:
-        return functional_call(models[0], (own, fixed), (x_BTD, nowhere, Context())).stream_BTD
+        return functional_call(models[0], (own, fixed), (x_BTD, nowhere, LayerInputs())).output_BTD
 
     together = vmap(alone)(weights, buffers)
     for lane, model in enumerate(models):
-        expected = model(x_BTD, nowhere, Context()).stream_BTD
+        expected = model(x_BTD, nowhere, LayerInputs()).output_BTD
         torch.testing.assert_close(together[lane], expected, rtol=1e-10, atol=1e-10)
 
 

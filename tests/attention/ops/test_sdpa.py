@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from attnlab.attention import ATTENTIONS, Attention
-from attnlab.attention.ops.sdpa import attend, blank
+from attnlab.attention.ops.sdpa import empty_scores, sdpa
 from attnlab.position import POSITIONS, Position
 from attnlab.specs import Part
-from attnlab.tensors import Context, Heads
+from attnlab.tensors import QKV, LayerInputs
 from attnlab.testing._cost import Largest
 from tests.attention.test_softmax import looped
 from tests.builders import noise, pair_of, site
 
-FUSED = [entry.name for entry in ATTENTIONS if entry.kind.fuses]
-PLACES = [entry.name for entry in POSITIONS if entry.kind.biases]
+FUSED = [entry.name for entry in ATTENTIONS if entry.cls.sdpa_compatible]
+PLACES = [entry.name for entry in POSITIONS if entry.cls.biases]
 TOKENS = 11
 
 
@@ -37,13 +37,13 @@ def test_the_fast_path_is_the_plain_one_forward_and_backward(name: str, place: s
     attention, position = built(name, place, torch.float32)
     x_BTD = noise(3, TOKENS, 8, dtype=torch.float32).requires_grad_()
     weights = [weight for module in (attention, position) for weight in module.parameters() if weight.requires_grad]
-    found = []
+    result = []
     for fast in (True, False):
         attention.fast = fast
-        out = attention(x_BTD, position, Context()).stream_BTD
-        slopes = torch.autograd.grad(out.square().sum(), [x_BTD, *weights], allow_unused=True)
-        found.append([out, *slopes])
-    for one, other in zip(*found, strict=True):
+        out = attention(x_BTD, position, LayerInputs()).output_BTD
+        grads = torch.autograd.grad(out.square().sum(), [x_BTD, *weights], allow_unused=True)
+        result.append([out, *grads])
+    for one, other in zip(*result, strict=True):
         if one is not None and other is not None:
             assert (one - other).abs().max() <= 1e-5 * max(1.0, other.abs().max().item())
         assert (one is None) == (other is None)
@@ -54,7 +54,7 @@ def test_the_fast_path_is_the_plain_one_forward_and_backward(name: str, place: s
 def test_its_slopes_are_those_of_its_numbers(name: str, place: str) -> None:
     attention, position = built(name, place)
     heads = [noise(1, 2, 5, 4, seed=seed).requires_grad_() for seed in range(3)]
-    assert torch.autograd.gradcheck(lambda *parts: attention.mix(Heads(*parts), position), heads)
+    assert torch.autograd.gradcheck(lambda *parts: attention.attend(QKV(*parts), position), heads)
 
 
 @pytest.mark.parametrize("place", ["none", "alibi", "kerple", "xl"])
@@ -63,11 +63,11 @@ def test_its_slopes_are_those_of_its_numbers(name: str, place: str) -> None:
 def test_a_chunk_of_rows_is_that_of_the_whole(name: str, place: str, graded: bool) -> None:
     attention, position = built(name, place)
     with torch.set_grad_enabled(graded):
-        heads = attention.prepare(noise(2, TOKENS, 8), position, Context())
-        chunk = heads._replace(queries_BHTC=heads.queries_BHTC[..., 4:9, :], start=4)
-        mixed = attention.mix(chunk, position)
+        qkv = attention.prepare(noise(2, TOKENS, 8), position, LayerInputs())
+        chunk = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., 4:9, :], start=4)
+        mixed = attention.attend(chunk, position)
         attention.fast = False
-        assert (mixed - attention.mix(heads, position)[..., 4:9, :]).abs().max() <= 1e-12
+        assert (mixed - attention.attend(qkv, position)[..., 4:9, :]).abs().max() <= 1e-12
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -76,11 +76,11 @@ def test_who_reads_no_scores_gives_the_same_bias_whatever_they_are(place: str) -
     with torch.no_grad():
         for weight in position.parameters():
             weight.add_(noise(*weight.shape))
-    heads = attention.prepare(noise(2, TOKENS, 8), position, Context())
-    seen = [position.bias(scores, heads, 0) for scores in (noise(2, 2, TOKENS, TOKENS), blank(heads))]
+    qkv = attention.prepare(noise(2, TOKENS, 8), position, LayerInputs())
+    seen = [position.bias(scores, qkv, 0) for scores in (noise(2, 2, TOKENS, TOKENS), empty_scores(qkv))]
     assert seen[0] is not None
     assert seen[1] is not None
-    assert torch.equal(seen[0], seen[1]) != POSITIONS.entry(place).kind.reads_scores
+    assert torch.equal(seen[0], seen[1]) != POSITIONS.entry(place).cls.reads_scores
 
 
 @pytest.mark.parametrize(("place", "fused"), [("none", True), ("fire", True), ("cope", False)])
@@ -91,83 +91,90 @@ def test_the_scores_are_formed_only_where_they_are_read(
     formed: list[int] = []
     score = attention.score
 
-    def watched(heads: Heads) -> Tensor:
+    def watched(qkv: QKV) -> Tensor:
         formed.append(1)
-        return score(heads)
+        return score(qkv)
 
     monkeypatch.setattr(attention, "score", watched)
-    attention(noise(2, TOKENS, 8), position, Context())
+    attention(noise(2, TOKENS, 8), position, LayerInputs())
     assert bool(formed) != fused
 
 
 @pytest.mark.parametrize("learned", [True, False])
 def test_a_bias_and_a_mask_are_both_heard(learned: bool) -> None:
-    heads = Heads(noise(1, 1, 6, 4), noise(1, 1, 6, 4, seed=1), torch.eye(6, dtype=torch.float64)[None, None])
+    qkv = QKV(noise(1, 1, 6, 4), noise(1, 1, 6, 4, seed=1), torch.eye(6, dtype=torch.float64)[None, None])
     bias_TS = noise(6, 6, seed=2).requires_grad_(learned)
     near_TS = torch.ones(6, 6, dtype=torch.bool).triu(-2)
-    matrix = attend(heads, bias_TS, near_TS)[0, 0]
+    matrix = sdpa(qkv, bias_TS, near_TS)[0, 0]
     far = bias_TS.detach().masked_fill(~near_TS, -1e30)
-    expected = looped(heads.queries_BHTC[0, 0], heads.keys_BHSC[0, 0], far)
+    expected = looped(qkv.queries_BHTC[0, 0], qkv.keys_BHSC[0, 0], far)
     torch.testing.assert_close(matrix, torch.tensor(expected, dtype=torch.float64))
 
 
 def test_low_precision_adds_its_bias_in_single() -> None:
     queries, keys, values = (noise(1, 2, 6, 4, seed=seed).bfloat16() for seed in range(3))
     bias_TS = 1 + 1e-4 * noise(6, 6, seed=3).float()
-    mixed = attend(Heads(queries, keys, values), bias_TS, None)
+    mixed = sdpa(QKV(queries, keys, values), bias_TS, None)
     assert mixed.dtype == torch.bfloat16
-    exact = attend(Heads(queries.float(), keys.float(), values.float()), bias_TS, None)
+    exact = sdpa(QKV(queries.float(), keys.float(), values.float()), bias_TS, None)
     assert (mixed.float() - exact).abs().max() <= 2**-7
 
 
 @pytest.mark.parametrize("place", ["none", "alibi"])
 def test_a_long_evaluation_holds_few_rows(place: str) -> None:
     attention, position = pair_of(Part(name="softmax"), Part(name=place), length=384)
-    heads = attention.prepare(noise(1, 384, 8), position, Context())
-    attention.room = 2**16
+    qkv = attention.prepare(noise(1, 384, 8), position, LayerInputs())
+    attention.max_score_elements = 2**16
     with torch.no_grad(), Largest() as bounded:  # type: ignore[no-untyped-call]
-        attention.mix(heads, position)
+        attention.attend(qkv, position)
     assert bounded.size <= 1.3 * 2**16
 
 
 def test_a_blank_takes_no_room() -> None:
-    heads = Heads(noise(3, 2, 5, 4).bfloat16(), noise(3, 2, 7, 4).bfloat16(), noise(3, 2, 7, 4).bfloat16())
-    assert blank(heads).shape == (3, 2, 5, 7)
-    assert blank(heads).dtype == torch.float32
-    assert blank(heads).untyped_storage().nbytes() == 4
+    qkv = QKV(noise(3, 2, 5, 4).bfloat16(), noise(3, 2, 7, 4).bfloat16(), noise(3, 2, 7, 4).bfloat16())
+    assert empty_scores(qkv).shape == (3, 2, 5, 7)
+    assert empty_scores(qkv).dtype == torch.float32
+    assert empty_scores(qkv).untyped_storage().nbytes() == 4
 
 
 def test_asked_rows_whose_mask_has_no_room_are_taken_from_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     attention, place = built("softmax", "none")
-    heads, asked_BP = attention.prepare(noise(2, TOKENS, 8), place, Context()), torch.tensor([[1, 9], [0, 3]])
-    held = attention.mix_asked(heads, place, asked_BP)
+    qkv, query_positions_BP = (
+        attention.prepare(noise(2, TOKENS, 8), place, LayerInputs()),
+        torch.tensor([[1, 9], [0, 3]]),
+    )
+    stored = attention.attend_queries(qkv, place, query_positions_BP)
     whole: list[int] = []
-    mix = attention.mix
+    mix = attention.attend
 
-    def watched(heads: Heads, position: Position) -> Tensor:
-        whole.append(heads.queries_BHTC.shape[-2])
-        return mix(heads, position)
+    def watched(qkv: QKV, position: Position) -> Tensor:
+        whole.append(qkv.queries_BHTC.shape[-2])
+        return mix(qkv, position)
 
     monkeypatch.setattr(attention, "mix", watched)
     for room, expected in ((2 * 2 * TOKENS, []), (2 * 2 * TOKENS - 1, [TOKENS])):
         monkeypatch.setattr(attention, "room", room)
-        torch.testing.assert_close(attention.mix_asked(heads, place, asked_BP), held, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            attention.attend_queries(qkv, place, query_positions_BP), stored, rtol=1e-12, atol=1e-12
+        )
         assert whole == expected
 
 
 class Doubled(Attention):
     """Mixes in a way of its own, which no fused kernel knows."""
 
-    fuses = True
+    sdpa_compatible = True
 
-    def mix(self, heads: Heads, position: Any) -> Tensor:
+    def attend(self, qkv: QKV, position: Any) -> Tensor:
         """Twice as loud."""
-        return 2 * super().mix(heads, position)
+        return 2 * super().attend(qkv, position)
 
 
 def test_who_mixes_in_a_way_of_its_own_is_not_passed_over() -> None:
-    attention, (_, place) = Doubled(site()).double(), built("softmax", "none")
-    x_BTD, asked_BP = noise(2, TOKENS, 8), torch.tensor([[1, 9], [TOKENS + 0, TOKENS + 3]])
-    assert not attention.sparing
-    whole_BTD = attention(x_BTD, place, Context()).stream_BTD
-    assert torch.equal(attention(x_BTD, place, Context(asked=asked_BP)).stream_BTD, whole_BTD)
+    attention, (_, position) = Doubled(site()).double(), built("softmax", "none")
+    x_BTD, query_positions_BP = noise(2, TOKENS, 8), torch.tensor([[1, 9], [TOKENS + 0, TOKENS + 3]])
+    assert not attention.supports_query_subset
+    whole_BTD = attention(x_BTD, position, LayerInputs()).output_BTD
+    assert torch.equal(
+        attention(x_BTD, position, LayerInputs(query_positions=query_positions_BP)).output_BTD, whole_BTD
+    )

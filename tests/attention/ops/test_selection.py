@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attnlab.attention.ops.selection import best, complete, sized, spread
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from tests.builders import noise
 
 
@@ -50,7 +50,7 @@ def test_only_complete_blocks_are_blocks() -> None:
 
 def test_a_size_beyond_the_run_is_refused_and_a_usual_one_cut() -> None:
     assert [sized("window", None, 8, 5), sized("window", None, 8, 50), sized("window", 50, 8, 50)] == [5, 8, 50]
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         sized("window", 51, 8, 50)
     assert str(caught.value) == (
         "  'window' cannot be 51: the longest sequence of the run has 50 tokens.\n"

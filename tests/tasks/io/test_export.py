@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.errors import AttnlabError, BadFile, BadValue, Interrupted, UnknownName
+from attnlab.errors import AttnlabError, InterruptedTraining, InvalidFileError, InvalidValueError, UnknownNameError
 from attnlab.specs import TaskSpec
-from attnlab.tasks import IGNORE, TASKS, Batch, Stream, Task
+from attnlab.tasks import IGNORE, TASKS, Batch, Split, Task
 from attnlab.tasks.io.export import STREAMS, StreamName, export
 from attnlab.tasks.io.formats import FORMATS, npy_head
 from attnlab.tasks.io.sidecar import PADDING, beside, fingerprint, read_sidecar
 from attnlab.tasks.io.streams import Source
 
-COPY = TaskSpec(name="copy", options={"symbols": 3, "alphabet": 12}, knob="symbols", version=1)
+COPY = TaskSpec(name="copy", options={"symbols": 3, "alphabet": 12}, complexity="symbols", version=1)
 RANGED = COPY.model_copy(update={"train": {"symbols": "1..5"}})
 ENDINGS = sorted(FORMATS)
 PINNED = {
@@ -35,10 +35,10 @@ every_format = pytest.mark.parametrize("ending", ENDINGS)
 class Lenient(Task):
     """Two answers are right."""
 
-    knob = "depth"
+    complexity = "depth"
 
     def __init__(self, *, depth: int = 3) -> None:
-        self.vocabulary, self.length, self.chance, self.ceiling = 4, depth, 0.5, float("nan")
+        self.vocabulary, self.length, self.chance, self.best_accuracy = 4, depth, 0.5, float("nan")
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Every answer, or the next one."""
@@ -50,7 +50,7 @@ class Lenient(Task):
 class Counting(Task):
     """Nothing is drawn: what a file holds is then a matter of its writer alone."""
 
-    knob = "width"
+    complexity = "width"
 
     def __init__(self, *, width: int = 7) -> None:
         self.vocabulary, self.length, self.chance = 5, width, 0.2
@@ -69,10 +69,10 @@ def rows(path: Path) -> list[tuple[list[int], list[int]]]:
             return list(pairs)
     if path.suffix == ".parquet":
         parquet = pytest.importorskip("pyarrow.parquet")
-        found = parquet.read_table(path).to_pylist()
+        result = parquet.read_table(path).to_pylist()
     else:
-        found = [json.loads(line) for line in path.read_text().splitlines()]
-    return [(row["inputs"], [IGNORE if t is None else t for t in row["targets"]]) for row in found]
+        result = [json.loads(line) for line in path.read_text().splitlines()]
+    return [(row["inputs"], [IGNORE if t is None else t for t in row["targets"]]) for row in result]
 
 
 def drawn(batches: list[Batch]) -> list[tuple[list[int], list[int]]]:
@@ -95,8 +95,8 @@ def test_a_file_holds_what_a_run_sees(ending: str, stream: StreamName, tmp_path:
 
 def test_streams_are_held_batch_by_batch() -> None:
     source = Source(COPY, 0)
-    one = [batch.inputs_BT.tolist() for batch in source.held(Stream.TEST, 10, 4)]
-    assert one == [batch.inputs_BT.tolist() for batch in source.held_out(Stream.TEST, 10, 4)]
+    one = [batch.inputs_BT.tolist() for batch in source.iter_held_out(Split.TEST, 10, 4)]
+    assert one == [batch.inputs_BT.tolist() for batch in source.held_out(Split.TEST, 10, 4)]
 
 
 @pytest.mark.parametrize("ending", [".npz", ".jsonl", ".parquet"])
@@ -210,12 +210,12 @@ def test_progress_rises_to_one(ending: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("a.csv", BadValue, "The ending '.csv' names no format.\n  Accepted: .npz, .jsonl, .parquet, .txt."),
-        ("a", BadValue, "The name has no ending.\n  Accepted: .npz,"),
-        ("none/a.npz", BadFile, "There is no folder {folder}/none.\n  Make it first"),
-        ("folder.npz", BadFile, "This is a folder."),
-        ("there.npz", BadFile, "there.npz is there already.\n  Write --force to replace it."),
-        ("described.npz", BadFile, "described.npz.json is there already.\n  Write --force"),
+        ("a.csv", InvalidValueError, "The ending '.csv' names no format.\n  Accepted: .npz, .jsonl, .parquet, .txt."),
+        ("a", InvalidValueError, "The name has no ending.\n  Accepted: .npz,"),
+        ("none/a.npz", InvalidFileError, "There is no folder {folder}/none.\n  Make it first"),
+        ("folder.npz", InvalidFileError, "This is a folder."),
+        ("there.npz", InvalidFileError, "there.npz is there already.\n  Write --force to replace it."),
+        ("described.npz", InvalidFileError, "described.npz.json is there already.\n  Write --force"),
     ],
 )
 def test_a_place_that_cannot_be_is_refused(name: str, kind: type[AttnlabError], message: str, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_parquet_without_pyarrow_tells_how_to_install_it(tmp_path: Path, monkeyp
         raise ModuleNotFoundError(name)
 
     monkeypatch.setattr("attnlab.tasks.io.formats.importlib.import_module", absent)
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         export(COPY, tmp_path / "a.parquet", sequences=2)
     assert "Install it with: pip install 'attnlab[parquet]'" in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "a.parquet"))
@@ -253,15 +253,15 @@ def test_parquet_without_pyarrow_tells_how_to_install_it(tmp_path: Path, monkeyp
 @pytest.mark.parametrize(
     ("raised", "kind", "message"),
     [
-        (KeyboardInterrupt(), Interrupted, "Stopped by Ctrl-C; nothing was written."),
-        (OSError(28, "No space left on device"), BadFile, "It cannot be written: No space left on device."),
+        (KeyboardInterrupt(), InterruptedTraining, "Stopped by Ctrl-C; nothing was written."),
+        (OSError(28, "No space left on device"), InvalidFileError, "It cannot be written: No space left on device."),
     ],
 )
 def test_what_stops_midway_leaves_nothing(
     raised: BaseException, kind: type[AttnlabError], message: str, ending: str, tmp_path: Path
 ) -> None:
     def stop(share: float) -> None:
-        assert [place.name.startswith(f".a{ending}.") for place in tmp_path.iterdir()] == [True]
+        assert [path.name.startswith(f".a{ending}.") for path in tmp_path.iterdir()] == [True]
         if share > 0.4:
             raise raised
 
@@ -272,27 +272,27 @@ def test_what_stops_midway_leaves_nothing(
 
 def test_what_stops_midway_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    kept = export(COPY, path, sequences=5)
+    saved = export(COPY, path, sequences=5)
 
     def stop(share: float) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedTraining):
         export(COPY, path, sequences=500, force=True, progress=stop)
-    assert read_sidecar(path) == kept
+    assert read_sidecar(path) == saved
 
 
 @pytest.mark.parametrize(
     ("spoil", "kind", "message"),
     [
-        (lambda data: "[1]", BadFile, "It holds a list, not an object."),
-        (lambda data: "{", BadFile, "It is no JSON: "),
-        (lambda data: json.dumps({**data, "colour": 1}), UnknownName, "There is no key 'colour'"),
-        (lambda data: json.dumps({**data, "chance": 2}), BadValue, "It cannot be 2."),
-        (lambda data: json.dumps({**data, "ignore": -1}), BadValue, "It cannot be -1."),
+        (lambda data: "[1]", InvalidFileError, "It holds a list, not an object."),
+        (lambda data: "{", InvalidFileError, "It is no JSON: "),
+        (lambda data: json.dumps({**data, "colour": 1}), UnknownNameError, "There is no key 'colour'"),
+        (lambda data: json.dumps({**data, "chance": 2}), InvalidValueError, "It cannot be 2."),
+        (lambda data: json.dumps({**data, "ignore": -1}), InvalidValueError, "It cannot be -1."),
         (
             lambda data: json.dumps({**data, "sha256": "0" * 64}),
-            BadFile,
+            InvalidFileError,
             "It belongs to a file of SHA-256 000000000000",
         ),
     ],
@@ -305,7 +305,7 @@ def test_a_sidecar_that_is_none_is_refused(
     beside(path).write_text(spoil(sidecar.model_dump(mode="json")))
     with pytest.raises(kind) as caught:
         read_sidecar(path)
-    assert caught.value.found.startswith(message)
+    assert caught.value.problem.startswith(message)
     assert caught.value.where.startswith(str(beside(path)))
 
 
@@ -314,5 +314,5 @@ def test_a_fingerprint_follows_the_content(tmp_path: Path) -> None:
     for content in (b"one", b"other"):
         path.write_bytes(content)
         assert fingerprint(path) == hashlib.sha256(content).hexdigest()
-    with pytest.raises(BadFile, match="There is no such file"):
+    with pytest.raises(InvalidFileError, match="There is no such file"):
         fingerprint(tmp_path / "b")

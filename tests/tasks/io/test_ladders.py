@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attnlab import resources
-from attnlab.errors import AttnlabError, BadValue, UnknownName
+from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
 from attnlab.tasks import TASKS, Batch, Task
 from attnlab.tasks.io.ladders import find_ladder, shipped, task_spec
 
@@ -28,7 +28,7 @@ source: me
 class Loose(Task):
     """A task without a ladder."""
 
-    knob = "depth"
+    complexity = "depth"
 
     def __init__(self, *, depth: int = 3) -> None:
         self.depth = depth
@@ -51,7 +51,7 @@ def mine(folder: Path, old: str = "", new: str = "") -> str:
 
 
 def test_shipped_ladders_are_those_of_the_shelf() -> None:
-    assert [found.name for found in shipped()] == resources.names("tasks")
+    assert [ladder.name for ladder in shipped()] == resources.names("tasks")
 
 
 @pytest.mark.parametrize(("word", "name"), [("recall", "recall"), ("mqar", "recall"), ("parity-last", "parity-last")])
@@ -65,19 +65,19 @@ def test_a_ladder_is_found_by_its_file(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("loose")
 def test_a_task_without_a_ladder_climbs_its_own_knob() -> None:
-    found = find_ladder("loose")
-    assert (found.name, found.task, found.complexity, found.rungs, found.default) == (
+    ladder = find_ladder("loose")
+    assert (ladder.name, ladder.task, ladder.complexity, ladder.levels, ladder.default) == (
         "loose",
         "loose",
         "depth",
         (3,),
         3,
     )
-    assert (found.summary, found.source) == ("A task without a ladder.", "here")
+    assert (ladder.summary, ladder.source) == ("A task without a ladder.", "here")
 
 
 def test_a_wrong_name_suggests_among_ladders_and_tasks() -> None:
-    with pytest.raises(UnknownName) as caught:
+    with pytest.raises(UnknownNameError) as caught:
         find_ladder("parity-lost")
     assert str(caught.value).startswith(
         "task\n  There is no task 'parity-lost'; did you mean 'parity-last'?\n  Known: binary-addition, "
@@ -106,17 +106,17 @@ def test_a_ladder_its_task_refuses_names_file_and_line(tmp_path: Path, old: str,
 
 
 @pytest.mark.parametrize(
-    ("options", "rung", "chosen"),
+    ("options", "level", "chosen"),
     [({}, None, {"pairs": 1, "length": 32}), ({}, 2, {"pairs": 2}), ({"pairs": 3, "length": 64}, None, {"pairs": 3})],
 )
 def test_the_users_options_stand_over_those_of_the_ladder(
-    tmp_path: Path, options: dict[str, Any], rung: Any, chosen: dict[str, Any]
+    tmp_path: Path, options: dict[str, Any], level: Any, chosen: dict[str, Any]
 ) -> None:
-    spec = task_spec(find_ladder(mine(tmp_path)), options, rung)
+    spec = task_spec(find_ladder(mine(tmp_path)), options, level)
     assert chosen.items() <= spec.options.items()
     assert spec.options["length"] == options.get("length", 32)
-    assert spec.complexity == chosen["pairs"]
-    assert (spec.name, spec.knob, spec.train, spec.version) == ("recall", "pairs", {"pairs": "1..2"}, 1)
+    assert spec.level == chosen["pairs"]
+    assert (spec.name, spec.complexity, spec.train, spec.version) == ("recall", "pairs", {"pairs": "1..2"}, 1)
 
 
 def test_a_spec_holds_every_option_with_its_value() -> None:
@@ -124,20 +124,20 @@ def test_a_spec_holds_every_option_with_its_value() -> None:
 
 
 def test_the_knob_is_given_once() -> None:
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         task_spec(find_ladder("recall"), {"pairs": 3}, 4)
     assert "Both complexity and 'pairs' are given; they are one option." in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("options", "rung", "message"),
+    ("options", "level", "message"),
     [
         ({}, "many", "Option 'pairs' cannot be 'many'."),
         ({"pair": 2}, None, "There is no option of recall 'pair'; did you mean 'pairs'?"),
     ],
 )
-def test_what_the_task_refuses_is_told(options: dict[str, Any], rung: Any, message: str) -> None:
+def test_what_the_task_refuses_is_told(options: dict[str, Any], level: Any, message: str) -> None:
     with pytest.raises(AttnlabError) as caught:
-        task_spec(find_ladder("recall"), options, rung)
-    assert caught.value.found == message
+        task_spec(find_ladder("recall"), options, level)
+    assert caught.value.problem == message
     assert caught.value.where

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.errors import BadValue, UnknownName
+from attnlab.errors import InvalidValueError, UnknownNameError
 from attnlab.specs import TaskSpec
-from attnlab.tasks import Stream
+from attnlab.tasks import Split
 from attnlab.tasks.io.streams import Source, build, generator, span
 
 COPY = TaskSpec(name="copy", options={"symbols": 8})
@@ -18,18 +18,18 @@ def ranged(**train: Any) -> Source:
 
 
 def test_every_seed_stream_and_index_has_its_own_numbers() -> None:
-    places = [(seed, stream, index) for seed in range(5) for stream in Stream for index in range(5)]
+    places = [(seed, split, index) for seed in range(5) for split in Split for index in range(5)]
     first = {int(generator(*place).integers(2**62)) for place in places}
     assert len(first) == len(places)
 
 
 def test_a_generator_starts_anew_each_time() -> None:
-    one, other = (generator(1, Stream.DATA, 2).random(5) for _ in range(2))
+    one, other = (generator(1, Split.TRAIN, 2).random(5) for _ in range(2))
     np.testing.assert_array_equal(one[:2], other[:2])
 
 
 def test_the_streams_are_the_named_ones_and_keep_their_numbers() -> None:
-    assert {stream.name: int(stream) for stream in Stream} == {
+    assert {split.name: int(split) for split in Split} == {
         "DATA": 1,
         "VALIDATION": 2,
         "TEST": 3,
@@ -43,19 +43,19 @@ def test_training_validation_and_test_share_no_sequence() -> None:
     source = Source(TaskSpec(name="copy", options={"symbols": 16}), seed=0)
     streams = [
         [source.training(step, 50) for step in range(4)],
-        source.held_out(Stream.VALIDATION, 200, 50),
-        source.held_out(Stream.TEST, 200, 50),
+        source.held_out(Split.VALIDATION, 200, 50),
+        source.held_out(Split.TEST, 200, 50),
     ]
-    found = [{tuple(row) for batch in stream for row in batch.inputs_BT.tolist()} for stream in streams]
-    assert [len(rows) for rows in found] == [200, 200, 200]
-    assert len(set.union(*found)) == 600
+    result = [{tuple(row) for batch in stream for row in batch.inputs_BT.tolist()} for stream in streams]
+    assert [len(rows) for rows in result] == [200, 200, 200]
+    assert len(set.union(*result)) == 600
 
 
 def test_the_batch_of_a_step_depends_on_nothing_else() -> None:
     used, fresh = Source(COPY, seed=3), Source(COPY, seed=3)
     for step in range(3):
         used.training(step, 7)
-    used.held_out(Stream.TEST, 10, 4)
+    used.held_out(Split.TEST, 10, 4)
     np.testing.assert_array_equal(used.training(5, 8)[:2], fresh.training(5, 8)[:2])
 
 
@@ -65,7 +65,7 @@ def test_seeds_and_steps_differ() -> None:
 
 
 def test_held_out_sequences_come_in_batches_with_a_rest() -> None:
-    sizes = [len(batch.inputs_BT) for batch in Source(COPY, 0).held_out(Stream.TEST, 10, 4)]
+    sizes = [len(batch.inputs_BT) for batch in Source(COPY, 0).held_out(Split.TEST, 10, 4)]
     assert sizes == [4, 4, 2]
 
 
@@ -80,7 +80,7 @@ def test_a_range_is_drawn_anew_for_each_batch_over_both_ends() -> None:
 
 def test_evaluation_stands_at_the_rung_whatever_training_does() -> None:
     for source in (ranged(symbols="2..6"), ranged(symbols=9)):
-        assert {batch.inputs_BT.shape for batch in source.held_out(Stream.VALIDATION, 6, 3)} == {(3, 8)}
+        assert {batch.inputs_BT.shape for batch in source.held_out(Split.VALIDATION, 6, 3)} == {(3, 8)}
 
 
 def test_an_option_of_training_may_be_fixed() -> None:
@@ -98,9 +98,9 @@ def test_sizes_are_those_of_the_largest_stream() -> None:
 @pytest.mark.parametrize(
     ("train", "kind", "message"),
     [
-        ({"symbols": "6..2"}, BadValue, "The range 6..2 is empty.\n  Write 2..6."),
-        ({"symbols": "0..2"}, BadValue, "Option 'symbols' cannot be 0."),
-        ({"symbol": 3}, UnknownName, "There is no option of copy 'symbol'; did you mean 'symbols'?"),
+        ({"symbols": "6..2"}, InvalidValueError, "The range 6..2 is empty.\n  Write 2..6."),
+        ({"symbols": "0..2"}, InvalidValueError, "Option 'symbols' cannot be 0."),
+        ({"symbol": 3}, UnknownNameError, "There is no option of copy 'symbol'; did you mean 'symbols'?"),
     ],
 )
 def test_a_training_option_that_cannot_be_is_refused_at_once(
@@ -122,5 +122,5 @@ def test_ranges(value: str, ends: tuple[int, int]) -> None:
 
 
 def test_build_refuses_an_unknown_task() -> None:
-    with pytest.raises(UnknownName, match=r"There is no task 'copi'; did you mean 'copy'\?"):
+    with pytest.raises(UnknownNameError, match=r"There is no task 'copi'; did you mean 'copy'\?"):
         build(TaskSpec(name="copi"))

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from attnlab.errors import BadValue
+from attnlab.errors import InvalidValueError
 from attnlab.tasks.ops.automata import all_differ, minimal_automata, numbered
 
 Walks = list[dict[int, int]]
@@ -17,19 +17,19 @@ def read(table: np.ndarray[tuple[int, ...], np.dtype[np.int8]]) -> Walks:
 
 def strings(automaton: Walks, state: int, length: int) -> frozenset[tuple[int, ...]]:
     """All strings up to a length that can be walked from a state, by trying every one."""
-    found: dict[tuple[int, ...], int] = {(): state}
+    result: dict[tuple[int, ...], int] = {(): state}
     for _ in range(length):
-        for string, reached in list(found.items()):
-            found.update({(*string, letter): target for letter, target in automaton[reached].items()})
-    return frozenset(found)
+        for string, reached in list(result.items()):
+            result.update({(*string, letter): target for letter, target in automaton[reached].items()})
+    return frozenset(result)
 
 
 def reachable(automaton: Walks) -> set[int]:
-    found, new = {0}, {0}
+    result, new = {0}, {0}
     while new:
-        new = {target for state in new for target in automaton[state].values()} - found
-        found |= new
-    return found
+        new = {target for state in new for target in automaton[state].values()} - result
+        result |= new
+    return result
 
 
 def random_tables(states: int, letters: int, count: int = 400) -> np.ndarray[tuple[int, ...], np.dtype[np.int8]]:
@@ -42,11 +42,11 @@ def random_tables(states: int, letters: int, count: int = 400) -> np.ndarray[tup
 def test_kept_are_those_that_reach_all_and_tell_all_apart(states: int, letters: int) -> None:
     tables = random_tables(states, letters)
     whole = [table for table in tables if len(reachable(read(table))) == states]
-    found = numbered(tables)
-    assert 0 < len(found) == len(whole) < len(tables)
-    minimal = all_differ(found)
-    assert 0 < minimal.sum() < len(found)
-    for before, after, differs in zip(whole, found, minimal, strict=True):
+    result = numbered(tables)
+    assert 0 < len(result) == len(whole) < len(tables)
+    minimal = all_differ(result)
+    assert 0 < minimal.sum() < len(result)
+    for before, after, differs in zip(whole, result, minimal, strict=True):
         automaton = read(after)
         assert strings(automaton, 0, states + 1) == strings(read(before), 0, states + 1)
         # Two states that differ are told apart by a string no longer than there are states.
@@ -112,9 +112,9 @@ def test_more_than_there_are_cannot_be_had() -> None:
         if reachable(automaton) == {0, 1} and len(languages) == 2:
             minimal.add(strings(automaton, 0, 4))
     assert len(minimal_automata(2, 2, 2, len(minimal))) == len(minimal)
-    with pytest.raises(BadValue) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         minimal_automata(2, 2, 2, len(minimal) + 1)
-    found = (
+    result = (
         f"Of {len(minimal) + 1} minimal automata with 2 states, 2 letters and up to 2 edges only {len(minimal)} were"
     )
-    assert str(caught.value) == f"regular\n  {found} found.\n  Use more letters, more edges or fewer automata."
+    assert str(caught.value) == f"regular\n  {result} found.\n  Use more letters, more edges or fewer automata."
