@@ -40,13 +40,13 @@ def train(
     resume: bool = False,
     match: Literal["parameters", "flops", "state"] | None = None,
 ) -> list[Record]:
-    """Train one or several variants on one rung of a task; the defaults are those of the command line.
+    """Train one or several variants on one level of a task; the defaults are those of the command line.
 
     Args:
         task: A ladder's name or file, or a registered task.
         attention: Names, with inline options: ``"dape:kernel=3"``; nothing keeps the default, softmax.
         position: Names, likewise; nothing keeps the default, learned.
-        complexity: The rung; None takes the ladder's default.
+        complexity: The level; None takes the ladder's default.
         seed: The first seed.
         seeds: How many seeds, counted up from the first.
         model: Settings of the model, such as ``{"layers": 4}``.
@@ -107,7 +107,7 @@ def sweep(
         task: Ladders, with inline options.
         attention: Names, with inline options; nothing keeps the default, softmax.
         position: Names, likewise.
-        complexity: The rungs; None takes all.
+        complexity: The levels; None takes all.
         vary: Any field -> its values.
         seeds: How many seeds, counted up from 0.
         match: The budget of the first variant that every other one is brought to.
@@ -117,7 +117,7 @@ def sweep(
         store: The folder of results; None takes ``results/`` and the name of the task.
         executor: ``processes``, ``processes:N``, ``inline`` or ``ray``.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        adaptive: How narrow C50 shall be, in rungs, with as few runs as that takes; None runs all.
+        adaptive: How narrow C50 shall be, in levels, with as few runs as that takes; None runs all.
 
     Returns:
         The records of the plan; what the store held already is not run again.
@@ -185,7 +185,7 @@ def diagnose(
         attention: Fresh variants, as ``"softmax,dagpam"``; None takes softmax.
         position: Their positions, likewise; None takes learned.
         task: Whose sequences fresh variants are shown; None shows noise.
-        complexity: The rung.
+        complexity: The level.
         length: Tokens of a sequence.
         batch: Sequences.
         seed: The first seed.

@@ -81,7 +81,7 @@ def between(ends: tuple[float, float], name: str) -> str:
 
 
 def fitted(value: float, levels: Sequence[Any]) -> str:
-    """A fitted complexity; below the first rung or beyond the last there is no saying where.
+    """A fitted complexity; below the first level or beyond the last there is no saying where.
 
     >>> fitted(2.547, [2, 4]), fitted(0, [2, 4]), fitted(math.inf, [2, 4])
     ('2.55', '<2', '>4')

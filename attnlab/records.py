@@ -31,9 +31,9 @@ class Score(Value):
         if not self.total:
             return (math.nan, math.nan)
         z, n, p = 1.959963984540054, self.total, self.mean
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        center = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return (max(0.0, centre - half), min(1.0, centre + half))
+        return (max(0.0, center - half), min(1.0, center + half))
 
 
 class HistoryPoint(Value):
@@ -57,10 +57,10 @@ class DiagnosticsPoint(Value):
 
 
 class Evaluation(Value):
-    """A score on other test sequences than those of the run's own rung: another rung, or one member of a medley."""
+    """A score on other test sequences than those of the run's own level: another level, or one subtask of a mixture."""
 
     subtask: str = ""
-    """Which task of a medley; empty for all of it."""
+    """Which task of a mixture; empty for all of it."""
     level: int | float | str | None
     length: int
     """Tokens of the longest sequence."""
@@ -93,7 +93,7 @@ class Record(Value):
     length: int = 0
     """Tokens of the longest test sequence; 0 in records of old."""
     evaluations: Annotated[tuple[Evaluation, ...], Strict(False)] = ()
-    """Other rungs, and members of a medley."""
+    """Other levels, and subtasks of a mixture."""
     diagnostics: dict[str, float] = {}
     """What was measured of the trained model, by name."""
     history: Annotated[tuple[HistoryPoint, ...], Strict(False)] = ()

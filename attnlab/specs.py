@@ -101,7 +101,7 @@ class Part(Value):
 
 
 class TaskSpec(Section):
-    """A task at one rung."""
+    """A task at one level."""
 
     name: str
     options: dict[str, Any] = {}
@@ -110,7 +110,7 @@ class TaskSpec(Section):
     complexity: str = ""
     """The option that the ladder climbs."""
     evaluate: Annotated[tuple[int | float | str, ...], Strict(False)] = ()
-    """Rungs on which a trained model is tested beside its own."""
+    """Levels on which a trained model is tested beside its own."""
     version: int | None = None
 
     @property
@@ -215,7 +215,7 @@ class TrainSpec(Section):
 
 
 class RunSpec(Identity):
-    """One variant on one rung with one seed."""
+    """One variant on one level with one seed."""
 
     task: TaskSpec
     model: ModelSpec = ModelSpec()

@@ -141,7 +141,7 @@ def _spread(columns_BP: Tensor, axes: int) -> Tensor:
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """At least float32: scores and normalisers are never computed in less."""
+    """At least float32: scores and normalizers are never computed in less."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 

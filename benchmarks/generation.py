@@ -1,4 +1,4 @@
-"""How many sequences per second each task draws, on one core: at its default rung, and at about 64 tokens.
+"""How many sequences per second each task draws, on one core: at its default level, and at about 64 tokens.
 
     python -m benchmarks.generation                  # every registered task
     python -m benchmarks.generation recall delay     # only these
@@ -28,7 +28,7 @@ from attnlab.tasks.recall import Recall
 BATCH, ROUNDS, SECONDS = 512, 5, 0.1
 TOKENS = 64
 LONGER: Mapping[str, Mapping[str, Any]] = {"length": {"length": TOKENS}, "slots": {"slots": TOKENS // 2}}
-"""How a task with such an option is given 64 tokens; the others climb their knob."""
+"""How a task with such an option is given 64 tokens; the others climb their complexity."""
 
 
 def per_second(draw: Callable[[np.random.Generator], int]) -> float:
@@ -45,7 +45,7 @@ def per_second(draw: Callable[[np.random.Generator], int]) -> float:
 
 
 def at_default(name: str) -> Task:
-    """The task at the default rung of its ladder."""
+    """The task at the default level of its ladder."""
     return build(task_spec(find_ladder(name), {}, None))
 
 

@@ -1,4 +1,4 @@
-"""Which ladders the default model learns at their easiest rung, within the ladder's own budget.
+"""Which ladders the default model learns at their easiest level, within the ladder's own budget.
 
     python -m benchmarks.learned                    # every ladder, the cheapest first, then a Markdown table
     python -m benchmarks.learned recall copy        # only these
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from attnlab.records import Record
     from attnlab.specs import RunSpec
 
-HEADS = ("ladder", "easiest rung", "T", "V", "chance", "accuracy", "95 %", "steps", "budget", "time", "solved")
+HEADS = ("ladder", "easiest level", "T", "V", "chance", "accuracy", "95 %", "steps", "budget", "time", "solved")
 OVERHEAD = 32
 """Tokens that a step costs beside those it reads, for the order of the runs."""
 
 
 def asked(ladder: Ladder, most: int) -> Request:
-    """The easiest rung of a ladder with its own budget, or the part of it that is allowed."""
+    """The easiest level of a ladder with its own budget, or the part of it that is allowed."""
     from attnlab.experiments.request import Request
     from attnlab.specs import Part, TrainSpec
 
@@ -94,7 +94,7 @@ def main() -> None:
     from attnlab.storage import Store
     from attnlab.tasks.io.ladders import find_ladder, shipped
 
-    parser = argparse.ArgumentParser(description="Which ladders the default model learns at their easiest rung.")
+    parser = argparse.ArgumentParser(description="Which ladders the default model learns at their easiest level.")
     parser.add_argument("names", nargs="*", help="ladders; all of them if none is named")
     parser.add_argument("--steps", type=int, default=4000, help="most steps of a run")
     parser.add_argument("--minutes", type=float, default=math.inf, help="start no run after so many, of the processor")

@@ -36,7 +36,7 @@ finally:
 
 
 def made(count: int) -> Iterator[Record]:
-    """Runs of ten tasks, ten variants, ten rungs, and as many seeds as it takes; accuracies fall along the ladder."""
+    """Runs of ten tasks, ten variants, ten levels, and as many seeds as it takes; accuracies fall along the ladder."""
     random = np.random.default_rng(0)
     seeds = -(-count // (TASKS * VARIANTS * RUNGS))
     places = itertools.product(range(TASKS), range(VARIANTS), range(RUNGS), range(seeds))

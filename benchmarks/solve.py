@@ -31,7 +31,7 @@ from benchmarks.published import BATCH, RATES, examples, right, training
 SHARP: dict[str, Any] = {"tie": True, "position": "rotary", "modifiers": {"qk_norm": True}}
 """A head that is the embedding, so that what was copied need not be named anew; keys that are found by their angle."""
 ADAMW: dict[str, Any] = {"lr": 3e-3}
-MUON: dict[str, Any] = {"lr": 1e-2, "optimiser": "muon"}
+MUON: dict[str, Any] = {"lr": 1e-2, "optimizer": "muon"}
 RECIPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "muon": (SHARP, MUON),
     "adamw": (SHARP, ADAMW),

@@ -25,9 +25,9 @@ PLAN: dict[str, Any] = {
     "lr": 3e-3,
 }
 CAUSES: dict[str, tuple[str, dict[str, Any]]] = {
-    "an easy rung": ("solved", {"complexity": 3}),
+    "an easy level": ("solved", {"complexity": 3}),
     "40 steps": ("undertrained", {"complexity": 6, "train": {"max_steps": 40, "eval_every": 5}}),
-    "learning rate 10": ("optimisation failure", {"complexity": 4, "train": {"lr": 10.0, "max_steps": 100}}),
+    "learning rate 10": ("optimization failure", {"complexity": 4, "train": {"lr": 10.0, "max_steps": 100}}),
     "10 layers without skips": (
         "rank collapse",
         {"complexity": 8, "model": {"layers": 10, "residual": False}, "train": {"max_steps": 60, "batch_size": 16}},

@@ -29,11 +29,11 @@ class Ring(Shape):
         place: str,
         *,
         radius: Annotated[float, Field(gt=0)] = 1.0,
-        colour: Literal["red", "blue"] = "red",
+        color: Literal["red", "blue"] = "red",
         dents: tuple[int, ...] = (),
         size: int,
     ) -> None:
-        self.place, self.radius, self.colour, self.dents, self.size = place, radius, colour, dents, size
+        self.place, self.radius, self.color, self.dents, self.size = place, radius, color, dents, size
 
 
 @pytest.fixture
@@ -100,17 +100,17 @@ def test_the_same_class_may_be_registered_again(shapes: Registry[Shape]) -> None
 
 
 def test_options_are_the_keywords_of_the_constructor(ring: Entry[Shape]) -> None:
-    assert list(ring.options) == ["radius", "colour", "dents", "size"]
+    assert list(ring.options) == ["radius", "color", "dents", "size"]
     assert ring.options["radius"].default == 1.0
 
 
 def test_complete_fills_in_defaults_and_makes_tuples_of_lists(ring: Entry[Shape]) -> None:
     given = {"size": 4, "dents": [1, 2]}
-    assert ring.complete(given) == {"radius": 1.0, "colour": "red", "dents": (1, 2), "size": 4}
+    assert ring.complete(given) == {"radius": 1.0, "color": "red", "dents": (1, 2), "size": 4}
 
 
 def test_distinct_leaves_out_what_the_default_says(ring: Entry[Shape]) -> None:
-    assert ring.non_default({"size": 4, "radius": 1.0, "colour": "blue"}) == {"colour": "blue", "size": 4}
+    assert ring.non_default({"size": 4, "radius": 1.0, "color": "blue"}) == {"color": "blue", "size": 4}
 
 
 def test_an_int_is_a_float_but_text_is_no_number(ring: Entry[Shape]) -> None:
@@ -123,7 +123,7 @@ def test_an_int_is_a_float_but_text_is_no_number(ring: Entry[Shape]) -> None:
     ("options", "message"),
     [
         ({"radius": 0}, "Option 'radius' cannot be 0.\n  Input should be greater than 0. Default: 1.0."),
-        ({"colour": "green"}, "Option 'colour' cannot be 'green'.\n  Input should be 'red' or 'blue'. Default: 'red'."),
+        ({"color": "green"}, "Option 'color' cannot be 'green'.\n  Input should be 'red' or 'blue'. Default: 'red'."),
         ({"dents": [1, "x"]}, "Option 'dents' cannot be [1, 'x'].\n  Input should be a valid integer. Default: ()."),
         ({"dents": True}, "Option 'dents' cannot be True.\n  Input should be a valid tuple. Default: ()."),
     ],
@@ -138,7 +138,7 @@ def test_an_unknown_option_suggests_the_closest(ring: Entry[Shape]) -> None:
     with pytest.raises(UnknownNameError) as caught:
         ring.complete({"size": 4, "radios": 2})
     assert str(caught.value) == (
-        "  There is no option of ring 'radios'; did you mean 'radius'?\n  Known: colour, dents, radius, size."
+        "  There is no option of ring 'radios'; did you mean 'radius'?\n  Known: color, dents, radius, size."
     )
 
 
@@ -184,7 +184,7 @@ def test_a_users_file_registers_its_parts(plugin: Path) -> None:
         "@register('mine-only', source='me')\n"
         "class Mine(Task):\n"
         "    'My own task.'\n"
-        "    knob = 'bits'\n"
+        "    complexity = 'bits'\n"
     )
     load_plugin(plugin)
     assert TASKS.entry("mine-only").summary == "My own task."
@@ -225,7 +225,7 @@ def test_a_file_that_takes_a_shipped_name_is_refused(plugin: Path) -> None:
     assert "recall" in TASKS
     plugin.write_text(
         "from attnlab.tasks import Task, register\n"
-        "@register('recall', source='me')\nclass Mine(Task):\n    knob = 'x'\n"
+        "@register('recall', source='me')\nclass Mine(Task):\n    complexity = 'x'\n"
     )
     with pytest.raises(PluginError) as caught:
         load_plugin(plugin)

@@ -14,7 +14,7 @@ CHANGED: dict[str, Any] = {
     "task.name": "copy",
     "task.options": {"pairs": 5},
     "task.train": {"pairs": "1..4"},
-    "task.knob": "length",
+    "task.complexity": "length",
     "task.evaluate": (3,),
     "task.version": 2,
     "model.layers": 3,
@@ -31,7 +31,7 @@ CHANGED: dict[str, Any] = {
     "model.matched": "parameters of softmax: 1, here 1",
     "train.steps": 7,
     "train.batch": 7,
-    "train.optimiser": "muon",
+    "train.optimizer": "muon",
     "train.precision": "bf16",
     "train.lr": 0.5,
     "train.schedule": "constant",
@@ -87,7 +87,7 @@ def test_plain_data_names_every_field_whatever_the_json_leaves_out() -> None:
         assert section.all_fields.keys() == type(section).model_fields.keys()
         assert section.all_fields.items() >= section.model_dump().items()
     assert "scale" not in SPEC.model.model_dump()
-    assert (SPEC.model.all_fields["scale"], SPEC.train.all_fields["optimiser"]) == (1.0, "adamw")
+    assert (SPEC.model.all_fields["scale"], SPEC.train.all_fields["optimizer"]) == (1.0, "adamw")
 
 
 def test_ids_of_all_changes_differ() -> None:

@@ -1,8 +1,8 @@
 """Records -> observations: one number, and everything that says where it was taken.
 
-A record gives one observation on its own rung, and one for each of its readings on other rungs and of members. Fields
+A record gives one observation on its own level, and one for each of its readings on other levels and of members. Fields
 are named as on the command line: ``attention``, ``position``, ``complexity``, ``seed``, ``width``, ``lr``,
-``task.length``. ``trained`` is the rung, or the range of rungs, that the run was trained on.
+``task.length``. ``trained`` is the level, or the range of levels, that the run was trained on.
 
 A run that failed shows nothing. A run that diverged counts as what its weights showed at that moment, and never as
 solved: leaving it out would flatter whatever diverges.
@@ -19,12 +19,12 @@ from attnlab.records import SOLVED, Evaluation, Record
 from attnlab.specs import RunSpec
 
 Fields = Mapping[str, Any]
-PLACE = ("task", "member", "knob", "trained", "complexity", "seed")
+PLACE = ("task", "member", "complexity", "trained", "complexity", "seed")
 """Fields that say where, not what."""
 
 
 class Observation(NamedTuple):
-    """One run on one rung."""
+    """One run on one level."""
 
     record: Record
     settings: Fields
@@ -44,7 +44,7 @@ class Observation(NamedTuple):
 
     @property
     def at_trained_level(self) -> bool:
-        """Whether this is the rung the run was trained on."""
+        """Whether this is the level the run was trained on."""
         return self.level == self.trained
 
     @property
@@ -144,7 +144,7 @@ def check_value(name: str, seen: Sequence[Observation], where: str) -> None:
 
 def _settings(spec: RunSpec, flat: dict[int, tuple[Any, Fields]]) -> Fields:
     """The fields of everything but the place, each section flattened once for all runs that share it."""
-    fields: dict[str, Any] = {"task": spec.task.name, "knob": spec.task.complexity}
+    fields: dict[str, Any] = {"task": spec.task.name, "complexity": spec.task.complexity}
     for section in (spec.model, spec.train, spec.task):
         if id(section) not in flat:
             flat[id(section)] = section, _flattened(section)  # kept, so that the id stays its own
@@ -159,9 +159,9 @@ def _flattened(section: Any) -> Fields:
         modifiers = {f"modifiers.{name}": value for name, value in data["modifiers"].items()}
         rest = {k: v for k, v in data.items() if k not in ("attention", "position", "modifiers", "matched")}
         return {"attention": variant, "position": str(section.position), **rest, **modifiers}
-    if "knob" in data:
-        options = {f"task.{name}": value for name, value in data["options"].items() if name != data["knob"]}
-        lines = [f"{name}={value}" for name, value in data["train"].items() if name != data["knob"]]
+    if "complexity" in data:
+        options = {f"task.{name}": value for name, value in data["options"].items() if name != data["complexity"]}
+        lines = [f"{name}={value}" for name, value in data["train"].items() if name != data["complexity"]]
         return {**options, "task.train": ", ".join(lines)}
     return data
 

@@ -1,7 +1,7 @@
 """Observations -> panels, and the fields that tell their rows apart.
 
-A panel is a task, or a member of a medley, tested where it was trained: the ladder. What was also tested on other rungs
-than it was trained on gets a panel for each rung, or range of rungs, that it was trained on.
+A panel is a task, or a subtask of a mixture, tested where it was trained: the ladder. What was also tested on other levels
+than it was trained on gets a panel for each level, or range of levels, that it was trained on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Panel:
     complexity: str
     subtask: str = ""
     trained: Any = None
-    """What all its runs were trained on; None where each was trained on the rung it was tested on."""
+    """What all its runs were trained on; None where each was trained on the level it was tested on."""
     observations: list[Observation] = field(default_factory=list, repr=False)
 
     @property
@@ -47,7 +47,7 @@ def panels(seen: Sequence[Observation], named: Sequence[str]) -> list[Panel]:
     for one in seen:
         if one.subtask or "member" not in named:
             member = "" if "member" in named else one.subtask
-            places.setdefault((one.get("task"), one.get("knob"), member), []).append(one)
+            places.setdefault((one.get("task"), one.get("complexity"), member), []).append(one)
     result = []
     for place, stored in places.items():
         if "trained" in named or "complexity" not in named:
@@ -62,7 +62,7 @@ def panels(seen: Sequence[Observation], named: Sequence[str]) -> list[Panel]:
 
 
 def _home(stored: Sequence[Observation]) -> list[Observation]:
-    """What was tested where it was trained; a run trained on a range of rungs stands for its own."""
+    """What was tested where it was trained; a run trained on a range of levels stands for its own."""
     return [one for one in stored if one.at_trained_level or (one.level == one.record.spec.task.level)]
 
 

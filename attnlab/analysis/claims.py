@@ -1,7 +1,7 @@
 """Claims against records: a claim holds where a whole interval over seeds is on its side, and not before.
 
 Where two variants are alike, a difference is claimed wrongly about once in 20 times with three seeds each, the fewest
-that decide anything; claims about the mean of several rungs are surer. A claim that compares with a number, of one cell
+that decide anything; claims about the mean of several levels are surer. A claim that compares with a number, of one cell
 with three seeds, is surer than nothing: it holds wrongly once in 8 times where the truth is that number.
 """
 
@@ -25,7 +25,7 @@ from attnlab.specs import Part
 Outcome = Literal["holds", "fails", "undecided"]
 Place = tuple[Any, ...]
 Strata = dict[Place, list[float]]
-"""For each task, member and rung, one number for each seed."""
+"""For each task, member and level, one number for each seed."""
 ENOUGH = 3
 """Seeds without which nothing is decided."""
 EQUAL = 0.02
@@ -70,7 +70,7 @@ def check_claim(claim: Claim, seen: Sequence[Observation], tuned: Sequence[str] 
         return ClaimOutcome(claim.says, "undecided", "no finished run is of this kind yet")
     moved = any(name in ("task", "member", "complexity") for name in claim.than)
     if claim.than and not moved and ours.keys() != theirs.keys():
-        return ClaimOutcome(claim.says, "undecided", "the two sides have not been run on the same rungs yet")
+        return ClaimOutcome(claim.says, "undecided", "the two sides have not been run on the same levels yet")
     mine, other = list(ours.values()), list(theirs.values())
     figure, ends = _figure(claim, mine, other)
     if (fewest := min(map(len, [*mine, *other]))) < ENOUGH:
@@ -84,9 +84,9 @@ def check_claim(claim: Claim, seen: Sequence[Observation], tuned: Sequence[str] 
 
 
 def strata(seen: Sequence[Observation], wanted: Mapping[str, Any], value: str, tuned: Sequence[str] = ()) -> Strata:
-    """The wanted runs' values by task, member and rung: one number for each seed.
+    """The wanted runs' values by task, member and level: one number for each seed.
 
-    Where runs of several rungs were tested on one, those trained there are meant, unless ``trained`` is named.
+    Where runs of several levels were tested on one, those trained there are meant, unless ``trained`` is named.
 
     Raises:
         UnknownNameError: a field or value that no run has.
@@ -101,8 +101,8 @@ def strata(seen: Sequence[Observation], wanted: Mapping[str, Any], value: str, t
     for one in seen:
         if all(_fits(one.get(name), meant) for name, meant in requested.items()):
             if one.subtask and "member" not in requested:
-                continue  # a medley's members are its parts, not more of it
-            place = (one.get("task"), one.subtask, one.get("knob"), one.level)
+                continue  # a mixture's members are its parts, not more of it
+            place = (one.get("task"), one.subtask, one.get("complexity"), one.level)
             places.setdefault(place, []).append(one)
     result = {}
     for place, runs in places.items():
@@ -113,7 +113,7 @@ def strata(seen: Sequence[Observation], wanted: Mapping[str, Any], value: str, t
         chosen = max(candidates, key=lambda candidate: validated(candidates[candidate]))
         best = sorted(candidates[chosen], key=lambda one: one.record.spec.seed)
         if len({one.record.spec.seed for one in best}) < len(best):
-            hint = "Name one more field in 'of' (and 'than'), so that each rung has one run for each seed."
+            hint = "Name one more field in 'of' (and 'than'), so that each level has one run for each seed."
             raise InvalidValueError(f"{dict(wanted)} is more than one variant.", hint, where="claims")
         result[place] = [number for one in best if not math.isnan(number := one.value(value))]
     return {place: numbers for place, numbers in result.items() if numbers}

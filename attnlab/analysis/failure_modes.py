@@ -1,8 +1,8 @@
-"""A verdict per run: why it solved its rung or did not, with the numbers that say so.
+"""A verdict per run: why it solved its level or did not, with the numbers that say so.
 
-    solved                 its own rung, and every longer one it was tested on
-    length only            its own rung, and not every longer one
-    optimisation failure   it diverged, stayed far above a blind guess, or its gradients vanish or explode
+    solved                 its own level, and every longer one it was tested on
+    length only            its own level, and not every longer one
+    optimization failure   it diverged, stayed far above a blind guess, or its gradients vanish or explode
     rank collapse          the last block leaves all tokens nearly the same
     entropy collapse       every layer looks at one token only, and did so before it could have learned where
     overfit                few training sequences, told far better than others
@@ -30,7 +30,7 @@ FAILURE_MODES = (
     "solved",
     "length only",
     "undertrained",
-    "optimisation failure",
+    "optimization failure",
     "rank collapse",
     "entropy collapse",
     "overfit",
@@ -50,7 +50,7 @@ VANISHED = 1e-6
 """Gradient of the queries over their norm from which down, in every layer but the last, it has vanished."""
 EXPLODED = 1e2
 """Gradient of a weight over its norm from which on it explodes."""
-MEMORISED = 0.5
+MEMORIZED = 0.5
 """Training loss over test loss from which down a run on few sequences has learned them by heart."""
 FALLING = 0.02
 """Share by which the loss fell from one quarter of the looks to the next from which on it is still falling."""
@@ -80,10 +80,10 @@ def failure_mode(record: Record) -> FailureMode:
         ("failed", _failed),
         ("length only", _length_only),
         ("solved", _solved),
-        ("optimisation failure", _lost),
+        ("optimization failure", _lost),
         ("rank collapse", _same),
         ("entropy collapse", _sharp),
-        ("optimisation failure", _stuck),
+        ("optimization failure", _stuck),
         ("overfit", _by_heart),
         ("undertrained", _falling),
         ("capacity", _plateau),
@@ -97,7 +97,7 @@ def failure_mode(record: Record) -> FailureMode:
 
 
 def longer_unsolved(record: Record) -> list[str]:
-    """Rungs of longer sequences that a run was tested on and did not solve, with its accuracy there."""
+    """Levels of longer sequences that a run was tested on and did not solve, with its accuracy there."""
     longer = [reading for reading in record.evaluations if not reading.subtask and reading.length > record.length > 0]
     return [
         f"{reading.level}: {percent(reading.accuracy.mean)}" for reading in longer if reading.accuracy.mean < SOLVED
@@ -124,7 +124,7 @@ def _failed(record: Record) -> str:
 
 def _length_only(record: Record) -> str:
     missed = longer_unsolved(record) if record.solved else []
-    return f"{_accuracy(record)} on its own rung, but {', '.join(missed)}" if missed else ""
+    return f"{_accuracy(record)} on its own level, but {', '.join(missed)}" if missed else ""
 
 
 def _solved(record: Record) -> str:
@@ -173,7 +173,7 @@ def _sharp(record: Record) -> str:
 def _by_heart(record: Record) -> str:
     if record.spec.train.train_examples is None or not record.history or record.loss is None:
         return ""
-    if record.history[-1].loss > MEMORISED * record.loss:
+    if record.history[-1].loss > MEMORIZED * record.loss:
         return ""
     reached = f"{record.spec.train.train_examples} training sequences"
     return f"{reached}, training loss {record.history[-1].loss:.3g}, test loss {record.loss:.3g}"

@@ -1,4 +1,4 @@
-"""Observations -> a grid: one row per variant, one column per rung, seeds within.
+"""Observations -> a grid: one row per variant, one column per level, seeds within.
 
 Rows are what tells runs apart that would otherwise share a cell, and is not tuned. Where something is tuned (the
 learning rate), each cell takes the value whose runs did best on the validation stream; the test stream is never
@@ -27,7 +27,7 @@ LEVELS = (0.5, 0.9)
 
 @dataclass(frozen=True)
 class Cell:
-    """One variant on one rung."""
+    """One variant on one level."""
 
     values: tuple[float, ...] = ()
     """One for each seed that has it."""
@@ -58,7 +58,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """One panel: a task (or a member of a medley), its variants and its rungs."""
+    """One panel: a task (or a subtask of a mixture), its variants and its levels."""
 
     panel: Panel
     metric: str
@@ -75,17 +75,17 @@ class Grid:
 
     @property
     def title(self) -> str:
-        """The task, the member, the rung it was trained on."""
+        """The task, the member, the level it was trained on."""
         return self.panel.title
 
     @property
     def is_ladder(self) -> bool:
-        """Whether its columns are the rungs of a ladder."""
+        """Whether its columns are the levels of a ladder."""
         return self.column_field == "complexity"
 
     @property
     def by(self) -> str:
-        """What its columns climb: the task's knob, or the field they were asked to be."""
+        """What its columns climb: the task's complexity, or the field they were asked to be."""
         return (self.panel.complexity if self.is_ladder else "") or self.column_field
 
     def across(self, row: Label) -> list[Cell]:
@@ -97,9 +97,9 @@ class Grid:
         return {len(cell.values) for cell in self.cells.values()}
 
     def max_solved(self, row: Label) -> Any:
-        """The highest rung that, like every lower one, at least half of the runs solve; None if not even the first.
+        """The highest level that, like every lower one, at least half of the runs solve; None if not even the first.
 
-        Rungs that were never run (an adaptive sweep leaves some out) say nothing; one whose runs all failed ends it.
+        Levels that were never run (an adaptive sweep leaves some out) say nothing; one whose runs all failed ends it.
         """
         reached = None
         for column, cell in zip(self.columns, self.across(row), strict=True):
@@ -112,7 +112,7 @@ class Grid:
 
     @cached_property
     def capacities(self) -> dict[Label, list[tuple[float, Interval]]]:
-        """C50 and C90 of every row, with intervals over seeds; nan where rungs are no numbers."""
+        """C50 and C90 of every row, with intervals over seeds; nan where levels are no numbers."""
         if not all(isinstance(column, int | float) for column in self.columns):
             return {row: [(math.nan, UNKNOWN) for _ in LEVELS] for row in self.rows}
         return {row: capacities(self.columns, [cell.shares for cell in self.across(row)], LEVELS) for row in self.rows}

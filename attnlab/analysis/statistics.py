@@ -1,16 +1,16 @@
-"""Intervals over seeds, and summaries over rungs: bootstrap, interquartile mean, probability of improvement, C50.
+"""Intervals over seeds, and summaries over levels: bootstrap, interquartile mean, probability of improvement, C50.
 
 Seeds are the unit of replication: whatever is resampled is resampled among the seeds of one cell, never across cells
 (a stratified bootstrap). The level is expanded so that few seeds do not look surer than they are; below five seeds
 nothing helps, for no resample leaves the range of what was seen. How often the 95 % interval of one mean covers it,
-where seeds vary normally, and where each seed either solves a rung or learns nothing of it (half of them do):
+where seeds vary normally, and where each seed either solves a level or learns nothing of it (half of them do):
 
     seeds                2      3      5      10
     normal            50 %   75 %   92 %   94 %
     all or nothing    50 %   75 %   94 %   98 %
 
 The difference of two normal cells is covered 89 % of the time with three seeds each and 94 % with five; the mean of a
-ladder of eight rungs 95 % with three.
+ladder of eight levels 95 % with three.
 
 Sources  Hesterberg, "What teachers should know about the bootstrap", The American Statistician 2015, section 5.3 (the
          expanded percentile interval); Satterthwaite, Biometrics Bulletin 1946 (the degrees of freedom where several
@@ -153,15 +153,15 @@ def decreasing(curves_RC: Floats) -> Floats:
 
 
 def crossings(complexities: Sequence[float], fitted_RC: Floats, level: float) -> Floats:
-    """Where curves that nowhere rise cross a level: linear between rungs in the logarithm of complexity.
+    """Where curves that nowhere rise cross a level: linear between levels in the logarithm of complexity.
 
     Args:
-        complexities: Rungs, rising.
-        fitted_RC: How far each rung is on the way from chance to 1.
+        complexities: Levels, rising.
+        fitted_RC: How far each level is on the way from chance to 1.
         level: 0.5 for C50, 0.9 for C90.
 
     Returns:
-        The complexities; infinite if a curve never falls that low, 0 if it is below already on the first rung.
+        The complexities; infinite if a curve never falls that low, 0 if it is below already on the first level.
     """
     levels = np.asarray(complexities, dtype=np.float64)
     positions = np.log(levels) if levels[0] > 0 else levels
@@ -182,8 +182,8 @@ def capacity(complexities: Sequence[float], cells: Sequence[Sequence[float]], le
     """C50 or C90 of a monotone fit to the means of the cells, with its interval over seeds.
 
     Args:
-        complexities: Rungs, rising.
-        cells: How far each seed of each rung is on the way from chance to 1; rungs without any are left out.
+        complexities: Levels, rising.
+        cells: How far each seed of each level is on the way from chance to 1; levels without any are left out.
         level: 0.5 for C50, 0.9 for C90.
     """
     return capacities(complexities, cells, (level,))[0]

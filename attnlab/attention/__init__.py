@@ -1,4 +1,4 @@
-"""The catalogue of attentions: one family per file."""
+"""The catalog of attentions: one family per file."""
 
 from attnlab.attention.base import ATTENTIONS, Attention, RowConstraint, register
 

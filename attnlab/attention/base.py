@@ -6,7 +6,7 @@ Letters  B batch, T queries, P of them that are asked, S keys, D width, H heads,
     score     heads               -> scores           q.k / sqrt(C)
     combine   scores, bias, heads -> scores           scores + bias
     allow     heads               -> mask             and-ed with the causal mask here, never by variants
-    normalise scores, mask, heads -> weights          softmax over the allowed keys
+    normalize scores, mask, heads -> weights          softmax over the allowed keys
     finish    mixed values, x     -> stream           heads joined, output projection
 
 Deeper: ``weights`` (structured matrices, closed forms of recurrences) and ``mix`` (fast paths and scans), with

@@ -1,10 +1,10 @@
-"""Combiner: full attention, factorised: near tokens one by one, far ones through spans.
+"""Combiner: full attention, factorized: near tokens one by one, far ones through spans.
 
     A_ij = p(j|i)          for j in the direct set of i
     A_ij = p(r|i) p(j|r)   for j in the span r of i
 
     p(j|i) ~ exp(q_i.k_j / sqrt(C))
-    p(r|i) ~ exp(q_i.K_r / sqrt(C))     both under one normaliser
+    p(r|i) ~ exp(q_i.K_r / sqrt(C))     both under one normalizer
     p(j|r) = softmax_{j in r}(Q_r.k_j / sqrt(C))
 
 with K_r and Q_r the largest key and query of the span, channel by channel. The direct set and the spans partition
@@ -75,7 +75,7 @@ class Combiner(Attention):
         return qkv._replace(extra=(qkv.queries_BHTC,))
 
     def weights(self, qkv: QKV, position: Position) -> Tensor:
-        """The factorised matrix."""
+        """The factorized matrix."""
         qkv = qkv._replace(
             queries_BHTC=at_least_float32(qkv.queries_BHTC),
             keys_BHSC=at_least_float32(qkv.keys_BHSC),

@@ -89,7 +89,7 @@ class Dape(Attention):
 
 @final
 class Correction(nn.Module):
-    """A 1 x k convolution over the keys that mixes all maps; PyTorch's default initialisation.
+    """A 1 x k convolution over the keys that mixes all maps; PyTorch's default initialization.
 
     Args:
         context: Where it stands.

@@ -7,7 +7,7 @@ with ``b`` the exponential of the position's bias, if there is one. Computed as 
 ``log f(z) + log b``, which is the same, exactly.
 
 Source   Gros, "Reorganizing attention-space geometry with expressive attention", arXiv:2407.18601. That it builds
-         on the squared dot product is the abstract's; the squash and the plain row normalisation are known from
+         on the squared dot product is the abstract's; the squash and the plain row normalization are known from
          third parties only.
 Theirs   z_mk = Q_m.K_k -> our z_ij;  N_m -> our row sum.
 Differs  the scores are scaled by 1/sqrt(C) unless ``scale`` says otherwise (the known form is unscaled: scale 1);
@@ -38,7 +38,7 @@ square of their ratio, nor for its slope."""
 @register("expressive", source="arXiv:2407.18601")
 @final
 class Expressive(Attention):
-    """Squared dot products, squashed and normalised: z^2 / (1 + z^2).
+    """Squared dot products, squashed and normalized: z^2 / (1 + z^2).
 
     Options:
         scale: Factor on the dot product before squaring; null is 1/sqrt(C).

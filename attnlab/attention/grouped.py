@@ -36,14 +36,14 @@ class Grouped(Attention):
     """Softmax attention whose heads share keys and values within groups; one group unless told otherwise.
 
     Options:
-        groups: How many groups of neighbouring heads, or a list with the list of heads of each group.
+        groups: How many groups of neighboring heads, or a list with the list of heads of each group.
     """
 
     sdpa_compatible = True
 
     def __init__(self, context: LayerContext, *, groups: Annotated[int, Field(ge=1)] | Groups = 1) -> None:
         super().__init__(context)
-        self.groups = neighbours(context.heads, groups) if isinstance(groups, int) else partition(context.heads, groups)
+        self.groups = neighbors(context.heads, groups) if isinstance(groups, int) else partition(context.heads, groups)
         shared = len(self.groups) * context.channels
         self.key, self.value = context.linear(context.width, shared), context.linear(context.width, shared)
         self.group_of = [next(g for g, members in enumerate(self.groups) if h in members) for h in range(context.heads)]
@@ -65,10 +65,10 @@ class Grouped(Attention):
         return torch.stack([groups[group] for group in self.group_of], dim=-3)
 
 
-def neighbours(heads: int, groups: int) -> Groups:
-    """Groups of equally many neighbouring heads.
+def neighbors(heads: int, groups: int) -> Groups:
+    """Groups of equally many neighboring heads.
 
-    >>> neighbours(4, 2)
+    >>> neighbors(4, 2)
     ((0, 1), (2, 3))
 
     Raises:

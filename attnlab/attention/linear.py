@@ -37,7 +37,7 @@ from attnlab.tensors import QKV, LayerContext
 @register("linear", source="arXiv:2006.16236, equation 7")
 @final
 class Linear(Recurrent):
-    """Normalised linear attention with the features elu + 1."""
+    """Normalized linear attention with the features elu + 1."""
 
     row_constraint = RowConstraint.STOCHASTIC
     normalized: ClassVar[bool] = True
@@ -82,7 +82,7 @@ class Based(Recurrent):
 @register("hedgehog", source="arXiv:2402.04347")
 @final
 class Hedgehog(Recurrent):
-    """Normalised linear attention with learned features that start as a softmax over the channels and their negatives.
+    """Normalized linear attention with learned features that start as a softmax over the channels and their negatives.
 
     Options:
         tied: Whether queries and keys share one map.

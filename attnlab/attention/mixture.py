@@ -36,7 +36,7 @@ Count = Annotated[int, Field(ge=1)]
 Keys = Literal["projected", "shifted"]
 CHUNK = 64
 TINY = 1e-30
-"""A normaliser below this is a row of features that are all zero."""
+"""A normalizer below this is a row of features that are all zero."""
 
 
 class Mixture(Attention):

@@ -33,7 +33,7 @@ from attnlab.tensors import QKV, LayerContext
 @register("performer", source="arXiv:2009.14794, sections 2.3 and 2.4", aliases=("favor",))
 @final
 class Performer(Recurrent):
-    """Normalised linear attention with random features of the exponential.
+    """Normalized linear attention with random features of the exponential.
 
     Options:
         features: F; null is C ln C, rounded up.

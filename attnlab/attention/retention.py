@@ -1,4 +1,4 @@
-"""Retention (RetNet): linear attention that forgets at one fixed rate per head, without normaliser.
+"""Retention (RetNet): linear attention that forgets at one fixed rate per head, without normalizer.
 
     A_ij = gamma_h^(i - j) q_i.k_j / sqrt(C),   gamma_h = 1 - 2^(-5 - h)
 

@@ -90,7 +90,7 @@ class Rwkv7(DeltaRule):
         return Rule(queries, removals / decays.exp(), strength * removals, writes, decays, own)
 
     def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
-        """Every head centred and at unit size, with a gain and an offset for each channel."""
+        """Every head centerd and at unit size, with a gain and an offset for each channel."""
         channels = mixed_BHTC.shape[-1]
         normed = functional.layer_norm(at_least_float32(mixed_BHTC), (channels,), eps=1e-5 * channels).to(
             mixed_BHTC.dtype
@@ -133,5 +133,5 @@ def constant(count: int, value: float) -> nn.Parameter:
 
 
 def shifted(drawn: nn.Parameter, by: float) -> nn.Parameter:
-    """Drawn numbers around another centre."""
+    """Drawn numbers around another center."""
     return nn.Parameter(drawn.detach() + by)

@@ -48,8 +48,8 @@ class Zeta(Attention):
         keep: Nearest keys that a query hears, k; null is 8, or all of a shorter run.
         local: Whether the own chunk so far is searched too, which makes a candidate of every token so far.
         chunk: Tokens of a chunk, M; null is 8, or all of a shorter run. Has no meaning where local is on.
-        search: ``exact`` finds the nearest; ``zorder`` those among its neighbours on the curve.
-        window: Neighbours on the curve, K; null is 4 k. Has no meaning for exact.
+        search: ``exact`` finds the nearest; ``zorder`` those among its neighbors on the curve.
+        window: Neighbors on the curve, K; null is 4 k. Has no meaning for exact.
         layers: Linear maps to queries and to keys: 1, or 2 with a GELU between them.
     """
 

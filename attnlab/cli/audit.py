@@ -17,7 +17,7 @@ def audit(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every ladder of the resources.")] = False,
     complexity: Annotated[
-        str | None, typer.Option("--complexity", metavar="RUNG", help="The rung; left out, all of the ladder's.")
+        str | None, typer.Option("--complexity", metavar="LEVEL", help="The level; left out, all of the ladder's.")
     ] = None,
     samples: Annotated[int, typer.Option("--samples", min=64, help="Sequences to learn from, and to test on.")] = 2048,
     seed: Seed = 0,
@@ -25,7 +25,7 @@ def audit(
     with_files: With = None,
     as_json: AsJson = False,
 ) -> None:
-    """Audit tasks on samples: labels, leaks, chance, ceiling, shortcuts; exit 1 if a rung fails."""
+    """Audit tasks on samples: labels, leaks, chance, ceiling, shortcuts; exit 1 if a level fails."""
     from rich.console import Console
 
     from attnlab import resources

@@ -105,7 +105,7 @@ def _listing(kind: str, words: list[str]) -> Listing:
     from attnlab.rendering.catalog import Listing
 
     if kind == "tasks":
-        heads: tuple[str, ...] = ("task", "knob", "rungs", "chance", "summary", "source")
+        heads: tuple[str, ...] = ("task", "complexity", "levels", "chance", "summary", "source")
         rows = _task_rows()
     elif kind == "experiments":
         from attnlab.config.experiment import experiment
@@ -143,7 +143,7 @@ def _task_rows() -> list[tuple[str, ...]]:
 
 
 def _chance(found: Ladder) -> str:
-    """At the easiest rung and at the hardest."""
+    """At the easiest level and at the hardest."""
     from attnlab.formatting import percent
     from attnlab.tasks import TASKS
     from attnlab.tasks.io.ladders import task_spec

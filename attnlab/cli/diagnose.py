@@ -87,7 +87,7 @@ def diagnose(
     with_files: With = None,
     as_json: AsJson = False,
 ) -> None:
-    """Diagnose variants at random initialisation, or finished runs: why it fails, layer by layer."""
+    """Diagnose variants at random initialization, or finished runs: why it fails, layer by layer."""
     from rich.console import Console
 
     from attnlab.config.inline_parts import merged

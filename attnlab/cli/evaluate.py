@@ -27,7 +27,7 @@ def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, or the start of it: attnlab ls results.")],
     length: Annotated[str | None, typer.Option("--length", metavar="64,128,...", help="Lengths in tokens.")] = None,
     complexity: Annotated[
-        str | None, typer.Option("--complexity", metavar="RUNGS", help="Rungs, instead of lengths.")
+        str | None, typer.Option("--complexity", metavar="LEVELS", help="Levels, instead of lengths.")
     ] = None,
     mode: Annotated[Reach, typer.Option("--as", help="How positions reach beyond the trained length.")] = Reach.trained,
     sequences: Annotated[
@@ -39,7 +39,7 @@ def evaluate(
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Evaluate a finished run on longer sequences or other rungs: accuracy against length."""
+    """Evaluate a finished run on longer sequences or other levels: accuracy against length."""
     from rich.console import Console
 
     from attnlab.config.inline_experiment import parse_levels

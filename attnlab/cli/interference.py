@@ -17,7 +17,7 @@ def interference(
     members: Annotated[str, typer.Argument(metavar="TASK,TASK,...", help="Ladders, as recall,copy,parity.")],
     attn: Annotated[str, typer.Option("--attn", help="Attentions, as [b]softmax,expressive[/b].")] = "softmax",
     pos: Annotated[str | None, typer.Option("--pos", help="Positions.")] = None,
-    level: Annotated[int, typer.Option("--level", min=0, help="The rung of each task's own ladder, 0 first.")] = 0,
+    level: Annotated[int, typer.Option("--level", min=0, help="The level of each task's own ladder, 0 first.")] = 0,
     seeds: Annotated[int, typer.Option("--seeds", min=1)] = 3,
     settings: Settings = None,
     executor: Annotated[str, typer.Option("--executor", help="As in attnlab sweep.")] = "processes",

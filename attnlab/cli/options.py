@@ -15,7 +15,7 @@ Store = Annotated[Path, typer.Option("--store", metavar="DIR", help="Folder of r
 AsJson = Annotated[bool, typer.Option("--json", help="Print data instead of paint.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The first seed.")]
 Complexity = Annotated[
-    str | None, typer.Option("--complexity", metavar="RUNG", help="The rung; left out, the ladder's default.")
+    str | None, typer.Option("--complexity", metavar="LEVEL", help="The level; left out, the ladder's default.")
 ]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any field, such as train.decay=0.1.")

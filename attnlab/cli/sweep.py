@@ -38,7 +38,7 @@ def sweep(
     attn: Annotated[str | None, typer.Option("--attn", help="Attentions, as [b]softmax,dape:kernel=3[/b].")] = None,
     pos: Annotated[str | None, typer.Option("--pos", help="Positions, as [b]learned,rotary[/b].")] = None,
     complexity: Annotated[
-        str | None, typer.Option("--complexity", metavar="RUNGS", help="Rungs, as 2,4,8; left out, all.")
+        str | None, typer.Option("--complexity", metavar="LEVELS", help="Levels, as 2,4,8; left out, all.")
     ] = None,
     vary: Annotated[
         list[str] | None, typer.Option("--vary", metavar="KEY=A,B", help="Any field, such as lr=1e-3,3e-3.")
@@ -60,7 +60,7 @@ def sweep(
         bool, typer.Option("--adaptive", help="Run only what it takes to find each variant's reach and C50.")
     ] = False,
     narrow: Annotated[
-        float, typer.Option("--narrow", min=0.0, help="With --adaptive: how narrow C50's interval shall be, in rungs.")
+        float, typer.Option("--narrow", min=0.0, help="With --adaptive: how narrow C50's interval shall be, in levels.")
     ] = 1.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and what it costs; run nothing.")] = False,
     store: Annotated[

@@ -1,4 +1,4 @@
-"""``attnlab train``: variants on one rung of a task."""
+"""``attnlab train``: variants on one level of a task."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def train(
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
-    """Train attentions on one rung of a task, and tell what they learned."""
+    """Train attentions on one level of a task, and tell what they learned."""
     from rich.console import Console
 
     from attnlab.config.inline_parts import merged

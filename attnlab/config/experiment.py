@@ -35,7 +35,7 @@ SHORT = {
 
 
 class LadderLevels(Value):
-    """A ladder, and which of its rungs are climbed."""
+    """A ladder, and which of its levels are climbed."""
 
     ladder: str
     """A ladder's name or file."""
@@ -44,7 +44,7 @@ class LadderLevels(Value):
     options: Data = {}
     """Options of the task, over the ladder's."""
     evaluate: Annotated[tuple[Level, ...], Strict(False)] | None = None
-    """Rungs tested beside the trained one; left out, the ladder's."""
+    """Levels tested beside the trained one; left out, the ladder's."""
 
     @model_validator(mode="before")
     @classmethod

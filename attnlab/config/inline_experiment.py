@@ -35,7 +35,7 @@ def inline_experiment(
         task: Ladders, with inline options.
         attention: Variants, as words; nothing keeps the default.
         position: Likewise.
-        complexity: The rungs; None takes all of each ladder.
+        complexity: The levels; None takes all of each ladder.
         vary: Any field -> its values.
         seeds: How many.
         match: The budget of the first variant that the others are brought to.
@@ -55,10 +55,10 @@ def inline_experiment(
             )
     ladders = [parse_part(word) for item in _list(task) for word in ([item] if ":" in item else item.split(","))]
     if complexity is not None and not len(complexity):
-        raise InvalidValueError("No rung is named.", "Write 2,4,8, or leave it out to take all.", where="--complexity")
+        raise InvalidValueError("No level is named.", "Write 2,4,8, or leave it out to take all.", where="--complexity")
     levels = None if complexity is None else tuple(complexity)
     climbs = [
-        {"ladder": result.name, "rungs": levels, "options": merged(result.options, given.get("task", {}))}
+        {"ladder": result.name, "levels": levels, "options": merged(result.options, given.get("task", {}))}
         for result in ladders
     ]
     varied: dict[str, Sequence[Any]] = {}
@@ -104,7 +104,7 @@ def parse_grid(words: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def parse_levels(text: str | None) -> list[Any] | None:
-    """Rungs as the command line writes them: ``2,4,8``."""
+    """Levels as the command line writes them: ``2,4,8``."""
     return None if text is None else [scalar(word.strip()) for word in text.split(",") if word.strip()]
 
 
@@ -117,7 +117,7 @@ def interference_experiment(members: Sequence[str], level: int = 0, **more: Any)
 
     Args:
         members: Ladders, with inline options.
-        level: The rung of each member's own ladder.
+        level: The level of each member's own ladder.
         more: What :func:`inline` takes beside the task.
 
     Raises:
@@ -126,7 +126,7 @@ def interference_experiment(members: Sequence[str], level: int = 0, **more: Any)
     if len(members) < 2:
         raise InvalidValueError("One task has no company.", "Name two or more: recall,copy.", where="interference")
     groups = [*((member,) for member in members), *itertools.combinations(members, 2), tuple(members)]
-    experiment = inline_experiment("medley", complexity=[level], **more)
+    experiment = inline_experiment("mixture", complexity=[level], **more)
     entry = experiment.ladders[0]
     climbs = tuple(
         entry.model_copy(update={"options": {**entry.options, "members": list(group)}})

@@ -1,4 +1,4 @@
-"""Ladders: the YAML files of ``tasks/``, one task climbed by one knob."""
+"""Ladders: the YAML files of ``tasks/``, one task climbed by one complexity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Data = dict[str, Any]
 
 
 class Ladder(Value):
-    """An ordered list of rungs of one task."""
+    """An ordered list of levels of one task."""
 
     name: str
     summary: str
@@ -27,13 +27,13 @@ class Ladder(Value):
     levels: Annotated[tuple[int | float | str, ...], Strict(False), Field(min_length=1)]
     """Values of that option, easiest first."""
     default: int | float | str
-    """The rung that is taken when none is asked for."""
+    """The level that is taken when none is asked for."""
     options: Data = {}
     """Options of the task that stay fixed."""
     training: Data = {}
     """Options that differ in the training stream; an integer may be a range ``lo..hi``."""
     evaluate: Annotated[tuple[int | float | str, ...], Strict(False)] = ()
-    """Rungs on which every trained model is tested beside its own."""
+    """Levels on which every trained model is tested beside its own."""
     model: Data = {}
     """What this ladder sets in the model, under what the user sets."""
     train: Data = {}

@@ -28,7 +28,7 @@ def diagnose(
     only: Sequence[str] = (),
     at: str = "",
 ) -> Diagnosis:
-    """Measure variants at random initialisation, or finished runs.
+    """Measure variants at random initialization, or finished runs.
 
     Args:
         kind: ``rank-collapse``, ``gradients``, ``attention``, ``tokens`` or ``reach``.
@@ -174,7 +174,7 @@ def describe_subject(request: DiagnosisRequest, model: ModelSpec) -> str:
         task, _ = requested_task(request, request.task)
         shown = f"{task.name} {task.complexity}={task.level}"
     seeds = _count(len(request.seeds), "seed")
-    return f"random initialisation, {', '.join(parts)}; {shown}, {_count(request.batch, 'sequence')}; {seeds}"
+    return f"random initialization, {', '.join(parts)}; {shown}, {_count(request.batch, 'sequence')}; {seeds}"
 
 
 def _count(number: int, what: str) -> str:

@@ -26,7 +26,7 @@ def run_subject(
     Args:
         word: The id, or as much of it as no other run begins with.
         store: A folder of results, or one of several such folders.
-        complexity: Another rung than its own.
+        complexity: Another level than its own.
         length: Another length than its own, in tokens.
         batch: Sequences.
 
@@ -46,7 +46,7 @@ def run_subject(
         raise error.at(f"run {record.id}") from None
     if shown.task.vocabulary > source.vocabulary:
         text = f"These sequences have {shown.task.vocabulary} tokens; the run learned {source.vocabulary}."
-        raise InvalidValueError(text, "Leave --complexity out, or take a lower rung.", where=f"run {record.id}")
+        raise InvalidValueError(text, "Leave --complexity out, or take a lower level.", where=f"run {record.id}")
     label = f"{spec.variant} · {record.id[:6]}"
     return record, DiagnosisSubject(
         label, model, checked_batches(model, source.length, validation_batches(shown, batch))
@@ -54,7 +54,7 @@ def run_subject(
 
 
 def task_at_level(task: TaskSpec, complexity: Any, length: int | None) -> TaskSpec:
-    """The task at another rung or length."""
+    """The task at another level or length."""
     entry = TASKS.entry(task.name)
     requested = {task.complexity: complexity, "length": length}
     given = {name: value for name, value in requested.items() if value is not None}

@@ -80,7 +80,7 @@ class DiagnosisRequest:
         attentions: Each one part, or a stack of parts that take turns; none keeps the ladder's.
         positions: Likewise.
         task: A ladder's name or file, or a registered task; None shows noise.
-        complexity: The rung; None takes the ladder's default.
+        complexity: The level; None takes the ladder's default.
         length: Tokens of a sequence; None leaves it to the task.
         batch: Sequences.
         seeds: One model for each.
@@ -104,7 +104,7 @@ class DiagnosisRequest:
 def diagnosis_request(
     attention: str | None, position: str | None, *, task: str | None, complexity: Any, **more: Any
 ) -> DiagnosisRequest:
-    """What words ask for: inline variants and positions, a task, a rung.
+    """What words ask for: inline variants and positions, a task, a level.
 
     Raises:
         InvalidValueError: a word that is no part, with its options.
@@ -148,7 +148,7 @@ def diagnosis_subjects(request: DiagnosisRequest) -> Iterator[DiagnosisSubject]:
 
 
 def requested_task(request: DiagnosisRequest, named: Part) -> tuple[TaskSpec, dict[str, Any]]:
-    """The task at its rung and length, and the ladder's settings of the model."""
+    """The task at its level and length, and the ladder's settings of the model."""
     ladder = find_ladder(named.name)
     options = {**named.options, **request.settings.get("task", {})}
     if request.length is not None:

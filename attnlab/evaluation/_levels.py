@@ -27,7 +27,7 @@ from attnlab.training.stepper import predict_batch
 
 @dataclass(frozen=True)
 class LevelScore:
-    """What a model answered at one length or rung."""
+    """What a model answered at one length or level."""
 
     length: int
     """Tokens of the longest sequence."""
@@ -57,7 +57,7 @@ def evaluate(
     Args:
         spec: The run.
         weights: What it learned.
-        tasks: Its own task at other lengths or rungs; see :func:`longer` and :func:`harder`.
+        tasks: Its own task at other lengths or levels; see :func:`longer` and :func:`harder`.
         mode: How positions reach beyond the trained length.
         sequences: Test sequences of each; None takes as many as the run's own test had.
         device: Where; the CPU if none is given.
@@ -74,7 +74,7 @@ def evaluate(
         if source.task.vocabulary > home.vocabulary:
             result = f"At {source.spec.complexity} {source.spec.level} there are {source.task.vocabulary} tokens."
             raise InvalidValueError(
-                result, f"The run knows {home.vocabulary}: take a lower rung.", where="--complexity"
+                result, f"The run knows {home.vocabulary}: take a lower level.", where="--complexity"
             )
     models = {
         task.length: rebuild_model(spec, weights, home, mode, task.length) for task in (one.task for one in sources)

@@ -1,4 +1,4 @@
-"""A finished run on longer sequences, or on other rungs."""
+"""A finished run on longer sequences, or on other levels."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def evaluate(
     device_name: str = "auto",
     progress: Callable[[LevelScore], None] = lambda extent: None,
 ) -> tuple[Record, list[LevelScore]]:
-    """What the model of a run answers beyond its own rung.
+    """What the model of a run answers beyond its own level.
 
     Args:
         word: The run's id, or the start of it.
         store: A folder of results, or one of several such folders.
         lengths: Lengths in tokens.
-        levels: Rungs of its task; nothing, and no lengths, takes its own rung.
+        levels: Levels of its task; nothing, and no lengths, takes its own level.
         mode: How positions reach beyond the trained length.
         sequences: Test sequences of each; None takes as many as the run's own test had.
         device_name: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -45,12 +45,12 @@ def evaluate(
 
     Raises:
         UnknownNameError: no such run; names the closest.
-        InvalidValueError: a length or a rung that the task or the model does not accept.
+        InvalidValueError: a length or a level that the task or the model does not accept.
         StoreError: the run kept no weights.
     """
     if lengths and levels:
         raise InvalidValueError(
-            "Both lengths and rungs are given.", "Give one of --length and --complexity.", where="evaluate"
+            "Both lengths and levels are given.", "Give one of --length and --complexity.", where="evaluate"
         )
     record, path = _sought(word, store)
     task = record.spec.task

@@ -238,7 +238,7 @@ def connected(address: str | None) -> Any:
     Raises:
         InvalidValueError: Ray is not installed, or there is no cluster at that address.
     """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the behaviour to come, without its warning
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the behavior to come, without its warning
     try:
         import ray
     except ImportError:

@@ -1,11 +1,11 @@
 """Adaptive capacity: a ladder climbed by bisection, seeds added where the cliff is.
 
 Each variant is taken by itself. First its cliffs are bracketed, that of reach (half of the seeds solve it) and that of
-C50 (halfway from chance to 1): with a few seeds, the middle of the rungs that are still open is run until two
-neighbours are left, the lower one passed and the higher one not. Then seeds are added on the
-rungs around the cliff, one round after the other, until the interval of C50 is as narrow as asked, measured in
-rungs, or every seed is spent. Rungs below the cliff count as solved and rungs above as not: that is what the saved
-runs would have to contradict. A rung whose runs all failed counts as not passed.
+C50 (halfway from chance to 1): with a few seeds, the middle of the levels that are still open is run until two
+neighbors are left, the lower one passed and the higher one not. Then seeds are added on the
+levels around the cliff, one round after the other, until the interval of C50 is as narrow as asked, measured in
+levels, or every seed is spent. Levels below the cliff count as solved and levels above as not: that is what the saved
+runs would have to contradict. A level whose runs all failed counts as not passed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from attnlab.records import Record
 from attnlab.specs import RunSpec
 
 FIRST = 2
-"""Seeds that a rung gets at first."""
+"""Seeds that a level gets at first."""
 
 Run = Callable[[Sequence[RunSpec]], Sequence[Record]]
 """Runs what is missing of some runs and gives their records."""
@@ -28,14 +28,14 @@ Run = Callable[[Sequence[RunSpec]], Sequence[Record]]
 
 @dataclass
 class VariantSearch:
-    """One variant's ladder: its rungs, easiest first, each with a run for every seed."""
+    """One variant's ladder: its levels, easiest first, each with a run for every seed."""
 
     levels: Sequence[Any]
     runs: Sequence[Sequence[RunSpec]]
     found: dict[int, list[Record]] = field(default_factory=dict)
-    """What was run on each rung; failed runs are left out, so there may be none."""
+    """What was run on each level; failed runs are left out, so there may be none."""
     seeds: dict[int, int] = field(default_factory=dict)
-    """How many seeds of each rung are wanted."""
+    """How many seeds of each level are wanted."""
     is_narrow: bool = False
 
     def next_runs(self) -> list[RunSpec]:
@@ -52,7 +52,7 @@ class VariantSearch:
         """Decide on the next round; False once there is nothing left to learn.
 
         Args:
-            width: The interval of C50 that is narrow enough, in rungs.
+            width: The interval of C50 that is narrow enough, in levels.
         """
         cliffs = [self.cliff(passes) for passes in (solved, halfway)]
         for below, above in cliffs:
@@ -69,19 +69,19 @@ class VariantSearch:
         return True
 
     def cliff(self, passes: Callable[[Sequence[Record]], bool]) -> tuple[int, int]:
-        """The highest rung below the lowest that is not passed, and that one; -1 and the number of rungs if none is."""
+        """The highest level below the lowest that is not passed, and that one; -1 and the number of levels if none is."""
         passed = [level for level, records in self.found.items() if records and passes(records)]
         missed = [level for level, records in self.found.items() if not (records and passes(records))]
         above = min(missed, default=len(self.levels))
         return max((level for level in passed if level < above), default=-1), above
 
     def reach(self) -> Any:
-        """The highest rung that half of the seeds solve, if every lower one that was run is solved too."""
+        """The highest level that half of the seeds solve, if every lower one that was run is solved too."""
         below, _ = self.cliff(solved)
         return self.levels[below] if below >= 0 else None
 
     def spread(self) -> float:
-        """Width of the interval of C50, in rungs; infinite while a rung at the cliff has fewer than two seeds."""
+        """Width of the interval of C50, in levels; infinite while a level at the cliff has fewer than two seeds."""
         below, above = self.cliff(halfway)
         near = [level for level in (below, above) if 0 <= level < len(self.levels)]
         if any(len(self.found.get(level, [])) < 2 for level in near):
@@ -93,7 +93,7 @@ class VariantSearch:
         return min(high, top) - min(low, top)
 
     def _shares(self, level: int, below: int) -> list[float]:
-        """What was seen on a rung, or what its side of the cliff says."""
+        """What was seen on a level, or what its side of the cliff says."""
         seen = [share(record) for record in self.found.get(level, [])]
         return seen or [1.0 if level <= below else 0.0] * FIRST
 
@@ -131,7 +131,7 @@ def search_capacity(specs: Sequence[RunSpec], run: Run, width: float = 1.0) -> C
     Args:
         specs: The whole grid.
         run: Runs what is missing and gives the records, for all variants at once.
-        width: The interval of C50 that is narrow enough, in rungs.
+        width: The interval of C50 that is narrow enough, in levels.
     """
     ascents = variant_searches(specs)
     records: dict[str, Record] = {}
@@ -147,7 +147,7 @@ def search_capacity(specs: Sequence[RunSpec], run: Run, width: float = 1.0) -> C
 
 
 def variant_searches(specs: Sequence[RunSpec]) -> list[VariantSearch]:
-    """The grid by variants: all that differs but the rung and the seed, tuned values included."""
+    """The grid by variants: all that differs but the level and the seed, tuned values included."""
     ladders: dict[tuple[bytes, ...], dict[Any, list[RunSpec]]] = {}
     for spec in specs:
         options = {name: value for name, value in spec.task.options.items() if name != spec.task.complexity}

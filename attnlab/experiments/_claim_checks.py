@@ -1,7 +1,7 @@
 """What claims will need, seen before the first run: every one must speak of runs that the plan has.
 
 A claim names runs by fields, as the report does: ``attention``, ``position``, ``complexity``, ``width``, ``lr``,
-``task.length``; a rung may be one that is only tested, beside the one that is trained.
+``task.length``; a level may be one that is only tested, beside the one that is trained.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from attnlab.specs import RunSpec
 from attnlab.tasks.io.streams import build
 
 Fields = dict[str, list[Any]]
-"""Field -> the values that one run is seen at: several rungs and members, one of everything else."""
+"""Field -> the values that one run is seen at: several levels and members, one of everything else."""
 SHOWN = 8
 """Values that a message names, at most."""
 
@@ -51,17 +51,19 @@ def fields(spec: RunSpec) -> Fields:
     modifiers = {f"modifiers.{name}": value for name, value in model.pop("modifiers").items()}
     for name in ("attention", "position", "matched"):
         model.pop(name)
-    options = {f"task.{name}": value for name, value in task["options"].items() if name != task["knob"]}
+    options = {f"task.{name}": value for name, value in task["options"].items() if name != task["complexity"]}
     one = {
         "task": task["name"],
-        "knob": task["knob"],
+        "complexity": task["complexity"],
         "attention": spec.variant,
         "position": str(spec.model.position),
         **model,
         **modifiers,
         **train,
         **options,
-        "task.train": ", ".join(f"{name}={value}" for name, value in task["train"].items() if name != task["knob"]),
+        "task.train": ", ".join(
+            f"{name}={value}" for name, value in task["train"].items() if name != task["complexity"]
+        ),
         "seed": spec.seed,
         "trained": spec.task.level,
     }

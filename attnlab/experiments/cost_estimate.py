@@ -75,7 +75,7 @@ def estimate_cost(
 
 
 def kind(spec: RunSpec) -> str:
-    """Runs whose share of steps is likely to be alike: one task, rung and variant."""
+    """Runs whose share of steps is likely to be alike: one task, level and variant."""
     return f"{spec.task.name} {spec.task.level} {spec.variant} {spec.model.position}"
 
 

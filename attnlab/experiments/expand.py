@@ -1,4 +1,4 @@
-"""An experiment -> the runs it means, each once, in order: ladders, rungs, combinations of what varies, seeds."""
+"""An experiment -> the runs it means, each once, in order: ladders, levels, combinations of what varies, seeds."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def locate_error(error: AttnlabError, experiment: Experiment) -> AttnlabError:
 
 
 def requests(experiment: Experiment, known: Known) -> Iterator[Request]:
-    """One request for each ladder, rung and combination of what varies."""
+    """One request for each ladder, level and combination of what varies."""
     combinations = settings(experiment)
     where = experiment.where("vary")
     for entry in experiment.ladders:
@@ -113,10 +113,10 @@ def variant(value: Any, where: str) -> Variant:
 
 
 def _rungs(entry: LadderLevels, known: Known) -> Iterator[tuple[Any, tuple[Any, ...] | None]]:
-    """The rungs to train on, each with those to test beside it.
+    """The levels to train on, each with those to test beside it.
 
-    Where a ladder trains on a range of its own knob, all its rungs share one training: it is run once, and tested on
-    every rung; its own rung is the hardest of the range.
+    Where a ladder trains on a range of its own complexity, all its levels share one training: it is run once, and tested on
+    every level; its own level is the hardest of the range.
     """
     ladder = known.ladder(entry.ladder)
     levels = _rising(entry.levels, ladder.levels) if entry.levels else ladder.levels
@@ -130,7 +130,7 @@ def _rungs(entry: LadderLevels, known: Known) -> Iterator[tuple[Any, tuple[Any, 
 
 
 def _rising(levels: Sequence[Any], ladder: Sequence[Any]) -> Sequence[Any]:
-    """Rungs in the order of the ladder, easiest first; those between its own go by size, if all are numbers."""
+    """Levels in the order of the ladder, easiest first; those between its own go by size, if all are numbers."""
     if all(level in ladder for level in levels):
         return [level for level in ladder if level in levels]
     if all(isinstance(level, int | float) for level in (*levels, *ladder)):

@@ -73,7 +73,7 @@ class Known:
         return self._once(("ladder", word), lambda: find_ladder(word))
 
     def task(self, ladder: Ladder, options: Data, level: Any, evaluate: Sequence[Any] | None) -> TaskSpec:
-        """A ladder's task at a rung."""
+        """A ladder's task at a level."""
         key = ("task", ladder.name, repr(options), level, repr(evaluate))
         return self._once(key, lambda: task_spec(ladder, options, level, evaluate))
 
@@ -167,7 +167,7 @@ def check_modifiers(model: ModelSpec) -> None:
 
 
 def default_parameters(kind: str, name: str) -> int:
-    """Learned numbers of the default model with that attention or position, on the default rung of recall."""
+    """Learned numbers of the default model with that attention or position, on the default level of recall."""
     part = (Part(name=name),) if kind == "attention" else Part(name=name)
     source = Source(task_spec(find_ladder("recall"), {}, None), 0)
     model = ModelSpec().model_copy(update={kind: part})

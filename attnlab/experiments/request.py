@@ -14,14 +14,14 @@ Budget = Literal["parameters", "flops", "state"]
 
 @dataclass(frozen=True)
 class Request:
-    """Variants on one rung of one task, with several seeds.
+    """Variants on one level of one task, with several seeds.
 
     Args:
         task: A ladder's name or file, or a registered task; with inline options.
         attentions: Each one part, or a stack of parts that take turns over the layers; none keeps the ladder's.
         positions: As many as wanted; none keeps the ladder's.
-        complexity: The rung; None takes the ladder's default.
-        evaluate: Rungs to test beside it; None takes the ladder's.
+        complexity: The level; None takes the ladder's default.
+        evaluate: Levels to test beside it; None takes the ladder's.
         seeds: Each gives one run.
         match: The budget that every other variant is brought to; None keeps all sizes equal.
         reference: The variant whose budget it is; None takes the first.

@@ -72,7 +72,7 @@ def run_sweep(
         progress: Takes every event.
         wait: Whether to wait while another sweep drives this store; otherwise it is refused.
         again: Whether runs that failed before are tried again.
-        adaptive: How narrow C50 shall be, in rungs: only the runs that this takes are run. None runs all.
+        adaptive: How narrow C50 shall be, in levels: only the runs that this takes are run. None runs all.
 
     Raises:
         DeviceError: the executor's device has not the precision of a run.

@@ -98,7 +98,7 @@ def cosine(stream_BTD: Tensor) -> Tensor:
 
 @metric(
     "stable-rank",
-    formula="||X||_F^2 / s_1^2,  s the singular values, not centred",
+    formula="||X||_F^2 / s_1^2,  s the singular values, not centerd",
     source="the usual definition; that of X X^T, as in arXiv:2410.07799, is another number",
     point=Point.STREAM,
     collapse="falls to 1",
@@ -110,7 +110,7 @@ def stable_rank(stream_BTD: Tensor) -> Tensor:
 
 @metric(
     "participation",
-    formula="(sum s^2)^2 / sum s^4,  s the singular values, not centred",
+    formula="(sum s^2)^2 / sum s^4,  s the singular values, not centerd",
     source="the usual definition",
     point=Point.STREAM,
     collapse="falls to 1",
@@ -123,7 +123,7 @@ def participation(stream_BTD: Tensor) -> Tensor:
 
 @metric(
     "effective-rank",
-    formula="exp(-sum p log p),  p = s / sum s,  s the singular values, not centred",
+    formula="exp(-sum p log p),  p = s / sum s,  s the singular values, not centerd",
     source=CONTRANORM,
     point=Point.STREAM,
     collapse="falls, to 1 where all tokens are one; falling short of 1 is collapse in dimension",
@@ -136,7 +136,7 @@ def effective_rank(stream_BTD: Tensor) -> Tensor:
 
 
 @metric(
-    "effective-rank-centred",
+    "effective-rank-centerd",
     formula="exp(-sum p log p),  p = s / sum s,  s the singular values of X - 1 m^T,  m the mean token",
     source=CONTRANORM,
     point=Point.STREAM,

@@ -3,7 +3,7 @@
     relative = ||dL/dW||_F / ||W||_F                       per layer and kind of weight, mean over batches
     noise    = sqrt(E ||g - E g||^2) / ||E g||             over batches; nan with fewer than two
 
-Gradients are taken before clipping, decay and the optimiser, of whatever loss the closures return: with a mean-reduced
+Gradients are taken before clipping, decay and the optimizer, of whatever loss the closures return: with a mean-reduced
 cross-entropy they scale as one over the number of answers, so only losses over equally many are compared.
 The gradient at the scores is taken after position and scale and before the mask: masked cells count as zero.
 

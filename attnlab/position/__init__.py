@@ -1,4 +1,4 @@
-"""The catalogue of positions: how order enters a model."""
+"""The catalog of positions: how order enters a model."""
 
 from attnlab.position.base import POSITIONS, Position, register
 

@@ -62,7 +62,7 @@ class Fire(Position):
 
 @final
 class Curve(nn.Module):
-    """One layer's network, 1 -> W -> H, with PyTorch's default initialisation.
+    """One layer's network, 1 -> W -> H, with PyTorch's default initialization.
 
     Args:
         context: Where it stands.

@@ -18,12 +18,12 @@ from attnlab.formatting import between, fitted, number, span, unit
 from attnlab.rendering._sparkline import bars
 from attnlab.rendering._text_table import Aligned, Line, entry
 
-COLOURS = {"holds": "green", "fails": "red", "undecided": "yellow"}
+COLORS = {"holds": "green", "fails": "red", "undecided": "yellow"}
 Entry = Sequence[Line]
 
 
 def grid_table(panel: Grid) -> Aligned:
-    """Variants by rungs: the mean, and below it the interval over seeds; for accuracies, chance."""
+    """Variants by levels: the mean, and below it the interval over seeds; for accuracies, chance."""
     uneven = len(panel.seeds() - {0}) > 1
     rows = [(row, [cell_entry(cell, panel.metric, count=uneven) for cell in panel.across(row)]) for row in panel.rows]
     if panel.metric == "accuracy":
@@ -37,9 +37,9 @@ def cell_entry(cell: Cell, value: str, *, count: bool) -> Entry:
     """Mean above, interval below, and how many seeds where not all cells have as many."""
     if not cell.values:
         return entry("failed", style="red") if cell.failed else entry("-", style="dim")
-    colour = "green" if all(cell.solved) else "yellow" if any(cell.solved) else ""
+    color = "green" if all(cell.solved) else "yellow" if any(cell.solved) else ""
     seeds = f"n={len(cell.values)}" if count else ""
-    return entry(number(cell.mean, value), between(cell.interval, value), seeds, style=colour)
+    return entry(number(cell.mean, value), between(cell.interval, value), seeds, style=color)
 
 
 def capacity_table(panel: Grid) -> Aligned:
@@ -74,7 +74,7 @@ def ranked(panel: Grid) -> dict[Label, str]:
 
 @dataclass(frozen=True)
 class Overall:
-    """A variant over all rungs and tasks that every variant was run on."""
+    """A variant over all levels and tasks that every variant was run on."""
 
     row: Label
     middle: tuple[float, Interval]
@@ -96,7 +96,7 @@ def overall(panels: Sequence[Grid]) -> list[Overall]:
 
 
 def overall_table(fields: Sequence[str], result: Sequence[Overall]) -> Aligned:
-    """All variants over all rungs and tasks."""
+    """All variants over all levels and tasks."""
     rows = []
     for index, one in enumerate(result):
         middle, better = (
@@ -104,7 +104,7 @@ def overall_table(fields: Sequence[str], result: Sequence[Overall]) -> Aligned:
         )
         rows.append((one.row, [middle, better if index else entry("-", style="dim")]))
     heads = ("interquartile mean", "beats the first")
-    return Aligned(fields, heads, rows, Text("over all rungs and tasks, from chance to 1, in %", style="dim"))
+    return Aligned(fields, heads, rows, Text("over all levels and tasks, from chance to 1, in %", style="dim"))
 
 
 def claim_table(outcomes: Sequence[ClaimOutcome]) -> Table:
@@ -115,7 +115,7 @@ def claim_table(outcomes: Sequence[ClaimOutcome]) -> Table:
     table.add_column(overflow="fold")
     for one in outcomes:
         words = Text.assemble(one.statement, (f"\n{one.evidence}", "dim"))
-        table.add_row(Text(one.outcome, style=COLOURS[one.outcome]), words)
+        table.add_row(Text(one.outcome, style=COLORS[one.outcome]), words)
     return table
 
 

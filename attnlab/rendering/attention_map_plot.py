@@ -52,14 +52,14 @@ def heat_map(altair: Any, one: Map) -> Any:
         for key, weight in enumerate(row[: query + 1])
     ]
     most = max((abs(cell["weight"]) for cell in cells), default=1.0) or 1.0
-    colour = altair.Scale(domain=[-most, 0, most], range=["#c0392b", "#ffffff", "#1f4e79"])
+    color = altair.Scale(domain=[-most, 0, most], range=["#c0392b", "#ffffff", "#1f4e79"])
     return (
         altair.Chart(altair.InlineData(cells))
         .mark_rect()
         .encode(
             x=altair.X("key:O", axis=altair.Axis(labelOverlap=True)),
             y=altair.Y("query:O", axis=altair.Axis(labelOverlap=True)),
-            color=altair.Color("weight:Q", scale=colour),
+            color=altair.Color("weight:Q", scale=color),
             tooltip=["query:O", "key:O", "weight:Q"],
         )
         .properties(width=SIDE, height=SIDE, title=f"{one.variant} · layer {one.layer}, head {one.head}")

@@ -194,7 +194,12 @@ def missing(value: Any) -> bool:
 def place(panel: Grid) -> dict[str, Any]:
     """What a panel is of."""
     stored = panel.panel
-    return {"task": stored.task, "member": stored.subtask, "knob": stored.complexity, "trained on": stored.trained}
+    return {
+        "task": stored.task,
+        "member": stored.subtask,
+        "complexity": stored.complexity,
+        "trained on": stored.trained,
+    }
 
 
 def _said(cell: Any, value: str) -> str:
@@ -216,7 +221,7 @@ def _capacities(panel: Grid) -> list[list[str]]:
 
 
 def _alike(values: Sequence[Any]) -> list[Any]:
-    """A column of one type: rungs may be words on one ladder and numbers on another."""
+    """A column of one type: levels may be words on one ladder and numbers on another."""
     kinds = {type(value) for value in values if value is not None}
     return list(values) if kinds <= {int, float} or len(kinds) < 2 else [None if v is None else str(v) for v in values]
 

@@ -19,7 +19,7 @@ from attnlab.rendering._text_table import Aligned, Entry, entry
 
 Shares = dict[str, float]
 """Verdicts of a cell, and how many seeds got each."""
-COLOURS = {"solved": "green", "length only": "yellow", "failed": "red", "optimisation failure": "red"}
+COLORS = {"solved": "green", "length only": "yellow", "failed": "red", "optimization failure": "red"}
 
 
 class Why(NamedTuple):
@@ -147,7 +147,7 @@ def _cell(counts: Shares) -> Entry:
     """The commonest verdict, and how many of the seeds share it."""
     if not (name := commonest(counts)):
         return entry("-", style="dim")
-    return entry(name, f"{counts[name]:g} of {sum(counts.values()):g}", style=COLOURS.get(name, ""))
+    return entry(name, f"{counts[name]:g} of {sum(counts.values()):g}", style=COLORS.get(name, ""))
 
 
 def _why(lines: Sequence[Why]) -> Table:
@@ -158,5 +158,5 @@ def _why(lines: Sequence[Why]) -> Table:
     table.add_column("for instance", overflow="fold")
     for one in lines:
         said = Text.assemble(f"{one.evidence}\n", (one.run, "dim"))
-        table.add_row(Text(one.mode, style=COLOURS.get(one.mode, "")), one.runs, said)
+        table.add_row(Text(one.mode, style=COLORS.get(one.mode, "")), one.runs, said)
     return table

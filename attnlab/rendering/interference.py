@@ -1,6 +1,6 @@
-"""Interference: what each task of a medley comes to alone, beside each other one, and among all.
+"""Interference: what each task of a mixture comes to alone, beside each other one, and among all.
 
-Every cell is a training of its own. All take the same number of steps and sequences, so a member of a medley of two
+Every cell is a training of its own. All take the same number of steps and sequences, so a subtask of a mixture of two
 sees half as many sequences of its own as it does alone: that is the price of company which the matrix shows.
 """
 
@@ -58,7 +58,7 @@ class Interference:
             wanted = [*companies, *([rest] if whole else [])]
             table.add_row(task, *(self._text(task, company) for company in wanted))
         words = (
-            "Below each: accuracy lost to company, with its 95 % interval over seeds; what it excludes 0 is in colour."
+            "Below each: accuracy lost to company, with its 95 % interval over seeds; what it excludes 0 is in color."
         )
         return Group(table, Text(words, style="dim"))
 
@@ -90,11 +90,11 @@ class Interference:
 
 
 def interference(records: Iterable[Record]) -> list[Interference]:
-    """The matrices of all variants among the records of medleys."""
+    """The matrices of all variants among the records of mixtures."""
     seen: dict[str, dict[tuple[str, Members], list[float]]] = {}
     order: dict[str, None] = {}
     for record in records:
-        if record.status == "failed" or record.spec.task.name != "medley":
+        if record.status == "failed" or record.spec.task.name != "mixture":
             continue
         here = [reading for reading in record.evaluations if reading.level == record.spec.task.level]
         names = tuple(reading.subtask for reading in here)

@@ -1,4 +1,4 @@
-"""Accuracy against length: one line per length or rung that a run's model was tested on."""
+"""Accuracy against length: one line per length or level that a run's model was tested on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LevelScore(Protocol):
 
     @property
     def level(self) -> Any:
-        """The rung."""
+        """The level."""
 
     @property
     def trained_length(self) -> int:
@@ -53,7 +53,7 @@ class LevelScore(Protocol):
 
 @dataclass(frozen=True)
 class LengthTable:
-    """A run beyond its own rung."""
+    """A run beyond its own level."""
 
     record: Record
     scores: Sequence[LevelScore]

@@ -1,6 +1,6 @@
 """Accuracy against complexity as a chart: one definition for HTML, SVG and PNG.
 
-One panel per task (or member, or rung that was trained on), a line per variant through the means over seeds, a band
+One panel per task (or member, or level that was trained on), a line per variant through the means over seeds, a band
 between the ends of their intervals, and a dashed line at chance.
 """
 
@@ -18,8 +18,8 @@ from attnlab.rendering.report import Report
 
 ENDINGS = (".html", ".svg", ".png")
 WIDTH, HEIGHT, ACROSS = 320, 220, 3
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#000000")
-"""Okabe and Ito's, told apart by the colour-blind."""
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#000000")
+"""Okabe and Ito's, told apart by the color-blind."""
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "triangle-right", "triangle-left")
 
 
@@ -72,10 +72,10 @@ def _panel(altair: Any, panel: Grid, names: Sequence[str]) -> Any:
     """Band, line, marks and chance of one panel."""
     share = panel.metric in SHARES
     base = altair.Chart(altair.Data(values=points(panel)))
-    colours = [COLOURS[place % len(COLOURS)] for place in range(len(names))]
+    colors = [COLORS[place % len(COLORS)] for place in range(len(names))]
     shapes = [SHAPES[place % len(SHAPES)] for place in range(len(names))]
     vivid = altair.Legend(symbolOpacity=1)
-    colour = altair.Color("variant:N", scale=altair.Scale(domain=list(names), range=colours), title=None, legend=vivid)
+    color = altair.Color("variant:N", scale=altair.Scale(domain=list(names), range=colors), title=None, legend=vivid)
     shape = altair.Shape("variant:N", scale=altair.Scale(domain=list(names), range=shapes), title=None, legend=vivid)
     scale = altair.Scale(domain=[0, 1]) if share else altair.Scale(zero=False)
     axis = altair.Axis(format="%" if share else "~g")
@@ -84,9 +84,9 @@ def _panel(altair: Any, panel: Grid, names: Sequence[str]) -> Any:
     y = altair.Y("mean:Q", scale=scale, axis=axis, title=said)
     tooltip = ["variant:N", f"x:{kind}", "mean:Q", "low:Q", "high:Q", "seeds:Q"]
     layers = [
-        base.mark_area(opacity=0.18).encode(x=x, y=altair.Y("low:Q", title=said), y2="high:Q", color=colour),
-        base.mark_line().encode(x=x, y=y, color=colour),
-        base.mark_point(filled=True, size=50, opacity=1).encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
+        base.mark_area(opacity=0.18).encode(x=x, y=altair.Y("low:Q", title=said), y2="high:Q", color=color),
+        base.mark_line().encode(x=x, y=y, color=color),
+        base.mark_point(filled=True, size=50, opacity=1).encode(x=x, y=y, color=color, shape=shape, tooltip=tooltip),
     ]
     if panel.metric == "accuracy":
         dashed = base.mark_line(strokeDash=[4, 4], color="#888888")
@@ -95,7 +95,7 @@ def _panel(altair: Any, panel: Grid, names: Sequence[str]) -> Any:
 
 
 def _across(altair: Any, panel: Grid) -> tuple[Any, str]:
-    """The axis of the rungs: doubling where they are positive numbers, in their order where they are words."""
+    """The axis of the levels: doubling where they are positive numbers, in their order where they are words."""
     numbers = all(isinstance(column, int | float) for column in panel.columns)
     if numbers and min(panel.columns) > 0:
         scale = altair.Scale(type="log", base=2, nice=False)

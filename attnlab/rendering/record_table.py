@@ -18,24 +18,24 @@ from attnlab.records import Record
 
 @dataclass(frozen=True)
 class RecordTable:
-    """Runs, one line each, under a headline per task and rung."""
+    """Runs, one line each, under a headline per task and level."""
 
     records: Sequence[Record]
 
     def __rich__(self) -> RenderableType:
-        """One table per task and rung."""
+        """One table per task and level."""
         ordered = sorted(self.records, key=_place)
         return Group(*(_table(level, list(same)) for level, same in groupby(ordered, key=_rung)))
 
 
 def _place(record: Record) -> tuple[str, float, str]:
-    """Where the rung stands: by task, up its ladder."""
+    """Where the level stands: by task, up its ladder."""
     climbed = record.spec.task.level
     return record.spec.task.name, climbed if isinstance(climbed, int | float) else 0, _rung(record)
 
 
 def _rung(record: Record) -> str:
-    """The headline of a rung: the knob with the chance, and below it what else was fixed."""
+    """The headline of a level: the complexity with the chance, and below it what else was fixed."""
     task = record.spec.task
     complexity = f", {task.complexity} {task.level}" if task.complexity else ""
     fixed = [f"{name} {_said(value)}" for name, value in task.options.items() if name != task.complexity]

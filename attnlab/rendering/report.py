@@ -50,7 +50,7 @@ class Report:
 
     @cached_property
     def overall(self) -> list[Overall]:
-        """Every variant over all ladders, members of a medley left out: they are parts of it."""
+        """Every variant over all ladders, subtasks of a mixture left out: they are parts of it."""
         return overall([panel for panel in self.ladders if not panel.panel.subtask])
 
     def __rich__(self) -> RenderableType:

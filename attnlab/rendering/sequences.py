@@ -18,7 +18,7 @@ FEW = 4
 
 @dataclass(frozen=True)
 class Sequences:
-    """Rows of a batch: tokens above, due answers below, questions in colour."""
+    """Rows of a batch: tokens above, due answers below, questions in color."""
 
     task: Task
     batch: Batch

@@ -2,7 +2,7 @@
 
 Letters  B sequences of the batch, T tokens.
 
-A task is built for one rung, with its options as keywords; it draws whole batches, without a loop over rows, from
+A task is built for one level, with its options as keywords; it draws whole batches, without a loop over rows, from
 the generator it is given and from nothing else.
 """
 

@@ -5,7 +5,7 @@
     answers  .  .  c  a  d  d
 
 All letters are uniform and stand for themselves: no marker, no blank. The first ``lag`` positions ask nothing, and
-the sequence is longer by as many, so that every rung asks equally much.
+the sequence is longer by as many, so that every level asks equally much.
 
 Source   ours: the delay line, as the memory of recurrent networks is measured by. It is not the "copying memory"
          layout, in which a block of letters is due after a stretch of blanks; for that see copy and selective-copy.

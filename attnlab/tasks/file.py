@@ -81,7 +81,7 @@ class File(Task):
             words = f"A vocabulary of {self.vocabulary} does not hold the token {self.table.highest}."
             raise InvalidValueError(words, f"Use at least {least}, or 0 to take it from the file.", where=path)
         self.symbols = beside.symbols if beside else ()
-        self.chance = chance or (beside.chance if beside else self.table.favourite)
+        self.chance = chance or (beside.chance if beside else self.table.favorite)
         told = None if beside is None or beside.several else beside.ceiling
         self.best_accuracy = math.nan if told is None else told
 

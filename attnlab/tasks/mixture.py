@@ -1,16 +1,16 @@
 """Mixture: several tasks in one stream, learned at once.
 
     inputs   <copy>  c.3  c.1  c.|  c.3   ·        <parity>  p.1  p.0  p.1  ·  ·
-    answers    .      .    .   c.3  c.1   .           .      p.1  p.1  p.0  .  .
+    targets    .      .    .   c.3  c.1   .           .      p.1  p.1  p.0  .  .
 
-Each sequence belongs to one member, drawn with the member's weight, and begins with a token that names it (if asked
-for). Sequences shorter than the longest are padded at the end, where nothing is asked. Members keep their own tokens
-(disjoint alphabets), or all use the same low ids (shared). A trained model is scored on the whole and on every member
-by itself.
+Each sequence belongs to one subtask, drawn with the subtask's weight, and begins with a token that names it (where
+``token`` is set). Sequences shorter than the longest are padded at the end, where nothing is asked. Subtasks keep their
+own tokens (disjoint alphabets), or all use the same low ids (shared). A trained model is scored on the whole and on
+every subtask by itself.
 
-    level    the members climb together: each is at that rung of its own ladder, 0 the easiest; a member whose knob is
-             written out, as recall:pairs=8, stays where it is
-    tasks    how many of the members take part, from the first; the ladder medley-tasks climbs this
+    level    all subtasks move together: each is at that level of its own ladder, 0 the easiest; a subtask whose
+             complexity is given, as recall:pairs=8, stays where it is
+    count    how many of the subtasks take part, counted from the first; the ladder mixture-tasks varies this
 
 Source   ours; the multi-task setting of Gros, "Expressive attention", arXiv:2407.18601, gave the question.
 """
@@ -24,27 +24,27 @@ from typing import Annotated, Any, Literal, Self, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.config.inline_parts import parse_part as read_part
+from attnlab.config.inline_parts import parse_part
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.tasks.base import IGNORE, TASKS, Batch, Split, Task, Tokens, register
 
 PAD = "·"
 PROBE = 256
-"""Sequences of each member by which its questions are counted."""
+"""Sequences of each subtask by which its questions are counted."""
 
 
-@register("medley", source="ours, after arXiv:2407.18601")
+@register("mixture", aliases=("medley",), source="ours, after arXiv:2407.18601")
 @final
 class Mixture(Task):
     """Several tasks in one stream, each sequence of one of them.
 
     Options:
-        members: Ladders or tasks, with inline options.
-        level: The rung of each member's own ladder, 0 the easiest.
-        tasks: How many of the members take part; null takes all.
+        tasks: Ladders or tasks, with inline options.
+        level: The level of each subtask's own ladder, 0 the easiest.
+        count: How many of the subtasks take part; null takes all.
         weights: How often each is drawn; none draws all alike.
         token: Whether a sequence begins with the name of its task.
-        alphabet: Whether members have tokens of their own.
+        alphabet: Whether subtasks have tokens of their own.
     """
 
     complexity = "level"
@@ -52,23 +52,23 @@ class Mixture(Task):
     def __init__(
         self,
         *,
-        members: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = ("copy", "recall", "parity"),
+        tasks: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)] = ("copy", "recall", "parity"),
         level: Annotated[int, Field(ge=0)] = 0,
-        tasks: Annotated[int, Field(ge=1)] | None = None,
+        count: Annotated[int, Field(ge=1)] | None = None,
         weights: tuple[Annotated[float, Field(gt=0)], ...] = (),
         token: bool = True,
         alphabet: Literal["disjoint", "shared"] = "disjoint",
     ) -> None:
-        count = tasks or len(members)
-        if count > len(members):
-            hint = f"Use at most {len(members)}, or name more members."
-            raise InvalidValueError(f"{count} tasks are more than the {len(members)} members.", hint, where="medley")
-        if weights and len(weights) != len(members):
-            hint = "Give one weight for each member, or none."
-            raise InvalidValueError(f"{len(weights)} weights for {len(members)} members.", hint, where="medley")
-        pinned = [pin(member) for member in members[:count]]
-        self.names = _distinct([member["name"] for member in pinned])
-        self.parts = [_built(member, level) for member in pinned]
+        count = count or len(tasks)
+        if count > len(tasks):
+            hint = f"Use a count of at most {len(tasks)}, or name more tasks."
+            raise InvalidValueError(f"A count of {count} is more than the {len(tasks)} tasks.", hint, where="mixture")
+        if weights and len(weights) != len(tasks):
+            hint = "Give one weight for each task, or none."
+            raise InvalidValueError(f"{len(weights)} weights are given for {len(tasks)} tasks.", hint, where="mixture")
+        pinned = [pin(subtask) for subtask in tasks[:count]]
+        self.names = _distinct([subtask["name"] for subtask in pinned])
+        self.parts = [_built(subtask, level) for subtask in pinned]
         self.token, self.alphabet = token, alphabet
         sizes = [task.vocabulary for task in self.parts]
         self.offsets = [0] * count if alphabet == "shared" else np.cumsum([0, *sizes[:-1]]).tolist()
@@ -81,7 +81,7 @@ class Mixture(Task):
     @classmethod
     def resolve_options(cls, options: dict[str, Any]) -> dict[str, Any]:
         """The members' ladders are written out, so that a changed ladder is another run."""
-        return {**options, "members": [pin(member) for member in options["members"]]}
+        return {**options, "tasks": [pin(subtask) for subtask in options["tasks"]]}
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Sequences of every member that is drawn, one member after the other."""
@@ -102,7 +102,7 @@ class Mixture(Task):
         return Batch(inputs_BT, targets_BT, self._accepted(drawn))
 
     def solve(self, tokens: Sequence[int]) -> list[int] | None:
-        """The member is known by the first token; what it answers is the member's own affair."""
+        """The subtask is known by the first token; what it answers is the subtask's own rule."""
         if not self.token and self.alphabet == "shared" and len(self.parts) > 1:
             return None
         index = tokens[0] - self.first_name if self.token else self._owner(tokens[0])
@@ -114,7 +114,7 @@ class Mixture(Task):
         return [IGNORE] * self.token + answers + [IGNORE] * (len(tokens) - self.token - len(own))
 
     def chance_baseline(self, random: np.random.Generator, batch: Batch) -> Tokens | None:
-        """Where there is one member only, its own guess in this one's token ids."""
+        """Where there is one subtask only, its own guess in this one's token ids."""
         drawn = np.flatnonzero(self.shares).tolist()
         if len(drawn) > 1:
             return None
@@ -125,13 +125,13 @@ class Mixture(Task):
         return None if predictions is None else predictions + self.offsets[index]
 
     def for_split(self, split: Split) -> Self:
-        """Every member faces that stream."""
+        """Every subtask faces that stream."""
         split_task = copy.copy(self)
         split_task.parts = [task.for_split(split) for task in self.parts]
         return split_task
 
     def subtasks(self) -> Mapping[str, Task]:
-        """The same sequences, of one member each."""
+        """The same sequences, of one subtask each."""
         return {name: self._alone(index) for index, name in enumerate(self.names)}
 
     def token_to_str(self, token: int) -> str:
@@ -153,7 +153,7 @@ class Mixture(Task):
         return alone
 
     def _draw_with(self, shares: np.ndarray[Any, np.dtype[np.float64]]) -> None:
-        """Draw members with these shares; chance and ceiling follow from who asks how much."""
+        """Draw subtasks with these shares; chance and ceiling follow from who asks how much."""
         self.shares = shares
         positions = np.array(
             [_questions(task) if share else 0.0 for task, share in zip(self.parts, shares, strict=True)]
@@ -167,7 +167,7 @@ class Mixture(Task):
         return max(index for index, offset in enumerate(self.offsets) if token >= offset)
 
     def _accepted(self, drawn: Mapping[int, Batch]) -> Tokens | None:
-        """All right answers of the members that accept several, and the one of the others, in the order of the rows."""
+        """All right answers of the subtasks that accept several, and the one of the others, in the order of the rows."""
         if all(part.accepted_NW is None for part in drawn.values()):
             return None
         listed = []
@@ -181,22 +181,22 @@ class Mixture(Task):
         )
 
 
-def pin(member: str | Mapping[str, Any]) -> dict[str, Any]:
-    """A member with its ladder written out: name, task, version, knob, rungs and fixed options.
+def pin(subtask: str | Mapping[str, Any]) -> dict[str, Any]:
+    """A subtask with its ladder written out: name, task, version, complexity, levels and fixed options.
 
     Raises:
         UnknownNameError: neither a ladder nor a task, or no option of it.
-        InvalidValueError: a value its task does not accept; a medley as a member of a medley.
+        InvalidValueError: a value its task does not accept; a mixture as a subtask of a mixture.
     """
     from attnlab.tasks.io.ladders import find_ladder, task_spec
 
-    if isinstance(member, Mapping):
-        return dict(member)
-    part = read_part(member)
+    if isinstance(subtask, Mapping):
+        return dict(subtask)
+    part = parse_part(subtask)
     ladder = find_ladder(part.name)
-    if ladder.task == "medley":
+    if ladder.task == "mixture":
         raise InvalidValueError(
-            "A medley cannot be a member of a medley.", "Name its members.", where=f"medley: {member}"
+            "A mixture cannot be a subtask of a mixture.", "Name its tasks.", where=f"mixture: {subtask}"
         )
     spec = task_spec(ladder, part.options, None)
     levels = [spec.level] if ladder.complexity in part.options else list(ladder.levels)
@@ -204,28 +204,30 @@ def pin(member: str | Mapping[str, Any]) -> dict[str, Any]:
         "name": ladder.name,
         "task": spec.name,
         "version": spec.version,
-        "knob": spec.complexity,
-        "rungs": levels,
+        "complexity": spec.complexity,
+        "levels": levels,
         "options": {name: value for name, value in spec.options.items() if name != spec.complexity},
     }
 
 
-def _built(member: Mapping[str, Any], level: int) -> Task:
-    """A member at its rung.
+def _built(subtask: Mapping[str, Any], level: int) -> Task:
+    """A subtask at its level.
 
     Raises:
-        InvalidValueError: its ladder has no such rung.
+        InvalidValueError: its ladder has no such level.
     """
-    levels, name = member["rungs"], member["name"]
+    levels, name = subtask["levels"], subtask["name"]
     if len(levels) > 1 and level >= len(levels):
-        hint = f"Its levels are 0 to {len(levels) - 1}; write {name}:{member['knob']}=... to hold it at one rung."
-        raise InvalidValueError(f"{name} has no level {level}.", hint, where="medley")
-    entry = TASKS.entry(member["task"])
-    rung = levels[min(level, len(levels) - 1)]
+        hint = (
+            f"Its levels are 0 to {len(levels) - 1}; write {name}:{subtask['complexity']}=... to keep it at one level."
+        )
+        raise InvalidValueError(f"{name} has no level {level}.", hint, where="mixture")
+    entry = TASKS.entry(subtask["task"])
+    own_level = levels[min(level, len(levels) - 1)]
     try:
-        return entry.cls(**entry.complete({**member["options"], member["knob"]: rung}))
+        return entry.cls(**entry.complete({**subtask["options"], subtask["complexity"]: own_level}))
     except AttnlabError as error:
-        raise error.at(f"medley: {name}") from None
+        raise error.at(f"mixture: {name}") from None
 
 
 def _questions(task: Task) -> float:

@@ -1,9 +1,9 @@
-"""Even pairs: is the number of unequal neighbours odd?
+"""Even pairs: is the number of unequal neighbors odd?
 
     inputs   1  0  0  1  0
     answers  .  .  .  .  1
 
-Every step from 0 to 1 or back is a pair of unequal neighbours; their number is odd where the first and the last bit
+Every step from 0 to 1 or back is a pair of unequal neighbors; their number is odd where the first and the last bit
 differ. Bits are uniform.
 
 Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and its code (even_pairs).
@@ -46,6 +46,6 @@ class EvenPairs(Task):
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Count the pairs of unequal neighbours."""
+        """Count the pairs of unequal neighbors."""
         unequal = sum(one != other for one, other in pairwise(tokens))
         return [IGNORE] * (len(tokens) - 1) + [unequal % 2]

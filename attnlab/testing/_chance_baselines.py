@@ -7,8 +7,8 @@
     position      the answer that is due most often at this position
     its own       the task's own guess, where its chance is that of none of these
 
-They know the rung: what they learn, they learn from the fresh sample, not from the training stream, which may show
-other rungs. Uniform ones are drawn, not reckoned: the interval of Wilson is then that of independent tosses.
+They know the level: what they learn, they learn from the fresh sample, not from the training stream, which may show
+other levels. Uniform ones are drawn, not reckoned: the interval of Wilson is then that of independent tosses.
 """
 
 from __future__ import annotations

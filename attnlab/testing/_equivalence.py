@@ -26,7 +26,7 @@ def lengths(subject: Subject) -> Finding:
 
 
 def batches(subject: Subject) -> Finding:
-    """A sequence's answer does not depend on its neighbours in the batch."""
+    """A sequence's answer does not depend on its neighbors in the batch."""
     attention = subject.build()
     x_BTD = stream(3, 21)
     worst = max(gap(run(attention, x_BTD[row : row + 1]), run(attention, x_BTD)[row : row + 1]) for row in range(3))

@@ -42,7 +42,7 @@ class Repeats(NamedTuple):
 
     @property
     def covered(self) -> bool:
-        """Whether a sample holds nearly everything there is: a table of sequences solves the rung."""
+        """Whether a sample holds nearly everything there is: a table of sequences solves the level."""
         return not self.leaks and self.again >= NEARLY * self.sequences
 
 

@@ -1,4 +1,4 @@
-"""One rung of a task, or one member of a medley at that rung: what an audit measured of it."""
+"""One level of a task, or one subtask of a mixture at that level: what an audit measured of it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class LevelAudit:
 
     @property
     def name(self) -> str:
-        """The rung, and which member of it."""
+        """The level, and which member of it."""
         return f"{self.level} {self.subtask}".strip()
 
     @property

@@ -1,4 +1,4 @@
-"""What follows from the measurements of a rung, in sentences.
+"""What follows from the measurements of a level, in sentences.
 
     labels    the solver agrees with every label; no past has two answers; what has an answer is asked
     leak      no more test sequences stand in the training sample than chance puts there
@@ -6,7 +6,7 @@
     ceiling   solver and shortcuts are held to the declared ceiling where it is below 1
     shortcut  no shortcut solves it, but for the one that is the point of the task
 
-A rung of so few sequences that a sample holds them all is solved by any table: that is told, and not held against it.
+A level of so few sequences that a sample holds them all is solved by any table: that is told, and not held against it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MUCH = 0.02
 
 
 def apply_rules(level: LevelAudit) -> list[Finding]:
-    """Every finding about the rung."""
+    """Every finding about the level."""
     return [Finding(check, *told) for check, judge in RULES.items() for told in judge(level)]
 
 
@@ -143,9 +143,9 @@ RULES: dict[str, Callable[[LevelAudit], Evidence]] = {
 
 def around(mean: float, count: int) -> tuple[float, float]:
     """The interval of Wilson of a share, :data:`WIDE` standard errors to each side."""
-    centre = (mean + WIDE**2 / (2 * count)) / (1 + WIDE**2 / count)
+    center = (mean + WIDE**2 / (2 * count)) / (1 + WIDE**2 / count)
     half = WIDE / (1 + WIDE**2 / count) * math.sqrt(mean * (1 - mean) / count + (WIDE / (2 * count)) ** 2)
-    return centre - half, centre + half
+    return center - half, center + half
 
 
 def share(part: float) -> str:

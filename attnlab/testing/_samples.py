@@ -1,7 +1,7 @@
 """What a task is audited on: a training sample to learn shortcuts from, a test sample, and a fresh one beside it.
 
 training   what the training stream shows first, ranges of options and all
-fresh      the rung itself, from the training stream's generators of much later: what chance repeats
+fresh      the level itself, from the training stream's generators of much later: what chance repeats
 test       the test stream
 """
 
@@ -25,7 +25,7 @@ FRESH = 4
 
 
 class Material(NamedTuple):
-    """The samples of one task at one rung."""
+    """The samples of one task at one level."""
 
     task: Task
     training: Sequence[Batch]
@@ -34,7 +34,7 @@ class Material(NamedTuple):
 
 
 def draw_samples(spec: TaskSpec, seed: int, samples: int) -> dict[str, Material]:
-    """The samples of the task, under an empty name; of a medley, those of each member by its name."""
+    """The samples of the task, under an empty name; of a mixture, those of each member by its name."""
     source = Source(spec, seed)
     members = source.task.subtasks()
     return {name: _drawn(source, subtask, samples) for name, subtask in members.items()} or {

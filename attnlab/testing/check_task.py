@@ -1,4 +1,4 @@
-"""The audit of a task: each rung of its ladder measured on samples, without any model."""
+"""The audit of a task: each level of its ladder measured on samples, without any model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SAMPLES = 2048
 
 @dataclass(frozen=True)
 class JudgedLevel:
-    """One rung, and what is to be said of it."""
+    """One level, and what is to be said of it."""
 
     level_audit: LevelAudit
     findings: Sequence[Finding]
@@ -39,7 +39,7 @@ class JudgedLevel:
 
 @dataclass(frozen=True)
 class Audit:
-    """All rungs of a ladder."""
+    """All levels of a ladder."""
 
     ladder: str
     complexity: str
@@ -47,11 +47,11 @@ class Audit:
 
     @property
     def passed(self) -> bool:
-        """Whether no rung failed."""
+        """Whether no level failed."""
         return all(one.passed for one in self.levels)
 
     def __rich__(self) -> RenderableType:
-        """A row for each rung, then the findings in sentences, those of several rungs once."""
+        """A row for each level, then the findings in sentences, those of several levels once."""
         columns = {name: cell for name, cell in COLUMNS.items() if name in ALWAYS or self._worth(cell)}
         title = Text.assemble(
             (self.ladder, "bold"), ("  chance, guess, ceiling, solver and shortcut in percent", "dim")
@@ -76,7 +76,7 @@ class Audit:
             {**one.level_audit.data(), "passed": one.passed, "findings": [vars(finding) for finding in one.findings]}
             for one in self.levels
         ]
-        return {"ladder": self.ladder, "complexity": self.complexity, "passed": self.passed, "rungs": levels}
+        return {"ladder": self.ladder, "complexity": self.complexity, "passed": self.passed, "levels": levels}
 
     def _worth(self, cell: Callable[[LevelAudit], str]) -> bool:
         """Whether a column says anything that goes without saying."""
@@ -98,12 +98,12 @@ class Audit:
 def check_task(
     ladder: Ladder, options: Mapping[str, Any], complexity: Any = None, *, samples: int = SAMPLES, seed: int = 0
 ) -> Audit:
-    """Every rung of a ladder, the further ones that trained models are tested on included, or a single one.
+    """Every level of a ladder, the further ones that trained models are tested on included, or a single one.
 
     Args:
         ladder: The ladder.
         options: What the user sets over its options.
-        complexity: The only rung; none takes them all.
+        complexity: The only level; none takes them all.
         samples: Sequences of the training and of the test sample, as far as they are not too long.
         seed: What the streams are drawn from.
 
@@ -157,4 +157,4 @@ COLUMNS: dict[str, Callable[[LevelAudit], str]] = {
     "best shortcut": _shortcut,
 }
 ALWAYS = ("T", "V", "chance", "guess", "solver", "leak", "best shortcut")
-"""The others are shown where a rung has something to say."""
+"""The others are shown where a level has something to say."""

@@ -4,7 +4,7 @@
     measured  by the metrics of :mod:`attnlab.metrics`, on copies in float64
     told      per metric, a number per layer; the stream has one more, the embedding
 
-A watched training takes the same steps as one that nobody watches: weights, gradients and optimiser are left as they
+A watched training takes the same steps as one that nobody watches: weights, gradients and optimizer are left as they
 are, and the sequences come from a stream of their own.
 
 Letters  B batch, T tokens, S tokens as keys, D width, H heads, L layers.

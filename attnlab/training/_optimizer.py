@@ -37,7 +37,7 @@ class Optimizer:
 
     Args:
         weights: By name; those that take no gradient are left alone.
-        plan: Which optimiser, its betas and its decay.
+        plan: Which optimizer, its betas and its decay.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], plan: TrainSpec) -> None:

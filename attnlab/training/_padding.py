@@ -24,7 +24,7 @@ from attnlab.tasks import Batch
 from attnlab.training.scoring import asked, due
 
 SILENT = -100
-"""The answer where a lane has fewer questions than its neighbours: no loss comes from there."""
+"""The answer where a lane has fewer questions than its neighbors: no loss comes from there."""
 
 
 class Padded(NamedTuple):

@@ -1,4 +1,4 @@
-"""A run's task at other rungs and other lengths, to be tested there."""
+"""A run's task at other levels and other lengths, to be tested there."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from attnlab.tasks.io.streams import Source, span
 
 
 def at_levels(task: TaskSpec, levels: list[Any]) -> list[TaskSpec]:
-    """A run's task at other rungs.
+    """A run's task at other levels.
 
     Raises:
-        InvalidValueError: a rung that the task does not accept.
+        InvalidValueError: a level that the task does not accept.
     """
     entry = TASKS.entry(task.name)
     result = []
@@ -31,10 +31,10 @@ def at_levels(task: TaskSpec, levels: list[Any]) -> list[TaskSpec]:
 
 
 def at_lengths(task: TaskSpec, lengths: list[int]) -> list[TaskSpec]:
-    """A run's task at other lengths in tokens: by its own ``length`` if it has one, else the highest rung that fits.
+    """A run's task at other lengths in tokens: by its own ``length`` if it has one, else the highest level that fits.
 
     Raises:
-        InvalidValueError: a length that the task does not accept, or too short for any rung.
+        InvalidValueError: a length that the task does not accept, or too short for any level.
     """
     entry = TASKS.entry(task.name)
     result = []
@@ -50,10 +50,10 @@ def at_lengths(task: TaskSpec, lengths: list[int]) -> list[TaskSpec]:
 
 
 def highest_level(task: TaskSpec, length: int) -> int:
-    """The highest rung whose sequences are no longer than that.
+    """The highest level whose sequences are no longer than that.
 
     Raises:
-        InvalidValueError: there is none, or rungs of the task are no whole numbers or do not make it longer.
+        InvalidValueError: there is none, or levels of the task are no whole numbers or do not make it longer.
     """
     entry = TASKS.entry(task.name)
 
@@ -64,7 +64,7 @@ def highest_level(task: TaskSpec, length: int) -> int:
     if not isinstance(level, int) or isinstance(level, bool) or tokens(level) == tokens(level + 1):
         words = f"Sequences of {task.name} have no length that can be chosen."
         raise InvalidValueError(
-            words, f"Give rungs instead: --complexity, {task.complexity} was {level}.", where=f"--length {length}"
+            words, f"Give levels instead: --complexity, {task.complexity} was {level}.", where=f"--length {length}"
         )
     low, high = 0, max(1, level)
     while tokens(high) <= length:
@@ -73,8 +73,8 @@ def highest_level(task: TaskSpec, length: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if _fits(tokens, middle, length) else (low, middle)
     if low == 0:
-        words = f"Not even the lowest rung of {task.name} fits {length} tokens."
-        raise InvalidValueError(words, f"The run's own rung has {tokens(level)}.", where=f"--length {length}")
+        words = f"Not even the lowest level of {task.name} fits {length} tokens."
+        raise InvalidValueError(words, f"The run's own level has {tokens(level)}.", where=f"--length {length}")
     return low
 
 
@@ -93,5 +93,5 @@ def _fits(tokens: Callable[[int], int], level: int, length: int) -> bool:
     try:
         return tokens(level) <= length
     except InvalidValueError:
-        # Below the lowest rung: what fits lies higher up, if anywhere.
+        # Below the lowest level: what fits lies higher up, if anywhere.
         return True

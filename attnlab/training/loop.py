@@ -217,7 +217,7 @@ class Loop:
         return score_predictions(batches, self.stepper.predict(index, batches), task)
 
     def _evaluations(self, index: int, state: RunState) -> Iterator[Evaluation]:
-        """Members of the own rung, then the other rungs, each with its members."""
+        """Members of the own level, then the other levels, each with its members."""
         own = state.spec.task.level
         requested = [(own, name, task) for name, task in state.source.task.subtasks().items()]
         for level, task in state.source.other_levels.items():

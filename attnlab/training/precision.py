@@ -2,7 +2,7 @@
 
 float32   as it stands
 tf32      factors of matrix products keep ten bits behind the point; on NVIDIA's GPUs
-bf16      forward and back on bfloat16 copies of the weights; scores, normalisers and losses stay float32
+bf16      forward and back on bfloat16 copies of the weights; scores, normalizers and losses stay float32
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Stepper(Protocol):
         """What the model shows of its inside on a batch, per metric and layer; nothing of the training changes."""
 
     def state(self) -> Arrays:
-        """Weights and optimiser of all lanes, by name."""
+        """Weights and optimizer of all lanes, by name."""
 
     def restore(self, arrays: Arrays) -> None:
         """Go on from a state."""
@@ -79,7 +79,7 @@ class Stepper(Protocol):
 
 @final
 class SingleStepper:
-    """One model and its optimiser.
+    """One model and its optimizer.
 
     Args:
         spec: The run.
@@ -170,7 +170,7 @@ class SingleStepper:
         return diagnostics_of(self.model, batch, kinds, self.device)
 
     def state(self) -> Arrays:
-        """Weights, persistent buffers, and what the optimiser remembers."""
+        """Weights, persistent buffers, and what the optimizer remembers."""
         arrays = {f"weight/{name}": stored for name, stored in self.model.state_dict().items()} | self.optimizer.state()
         arrays["taken"] = torch.tensor(float(self._taken))
         arrays["compiled"] = torch.tensor(float(self.compiled))

@@ -40,13 +40,13 @@ class Benchmark:
             table.add_column(heading, justify="right", no_wrap=True)
         for line in self.lines:
             asked = "" if line.goal is None else f"{'<' if line.below else '>'} {line.goal:g}"
-            colour = {None: "", True: "green", False: "yellow"}[line.holds]
+            color = {None: "", True: "green", False: "yellow"}[line.holds]
             before = f"{last[line.name]:.3g}" if line.name in last else ""
             what = f"{line.name} [dim]{line.note}[/dim]" if line.note else line.name
             median = f"{line.median:.3g} {line.unit}"
             spread = f"{line.low:.3g}..{line.high:.3g}"
             table.add_row(
-                what, f"[{colour}]{median}[/{colour}]" if colour else median, spread, asked, before, str(line.rounds)
+                what, f"[{color}]{median}[/{color}]" if color else median, spread, asked, before, str(line.rounds)
             )
         return table
 

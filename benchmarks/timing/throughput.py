@@ -37,7 +37,7 @@ for _ in range(runs):
 
 
 def ours(kind: Asked, steps: int, processes: int, compiled: str) -> Callable[[], object]:
-    """A sweep of eight seeds of one rung that is never stopped early."""
+    """A sweep of eight seeds of one level that is never stopped early."""
     settings = {"train.steps": steps, "train.stop_at": "null"}
     settings |= {"train.validate_every": steps, "train.validation": 64, "train.test": 256}
     words = ["sweep", "--task", *RUNG[kind], "--seeds", str(RUNS)]

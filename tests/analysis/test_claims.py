@@ -111,7 +111,10 @@ def test_what_was_not_run_is_undecided() -> None:
     assert said(seeds(HIGH), **BETTER, expect="greater").evidence == "no finished run is of this kind yet"
     part = [*two(HIGH, LOW, pairs=4), *seeds(HIGH, attention="expressive", pairs=8)]
     outcome = said(part, **BETTER, expect="greater")
-    assert (outcome.outcome, outcome.evidence) == ("undecided", "the two sides have not been run on the same rungs yet")
+    assert (outcome.outcome, outcome.evidence) == (
+        "undecided",
+        "the two sides have not been run on the same levels yet",
+    )
     assert said([], **BETTER, expect="greater").outcome == "undecided"
 
 

@@ -64,7 +64,7 @@ CASES: dict[str, Record] = {
     "solved": ran(995),
     "length only": ran(995, readings=(reading(4, 128, 500),)),
     "undertrained": ran(losses=STEEP),
-    "optimisation failure": ran(250, status="diverged", reason="the loss was 7e+03 at step 12"),
+    "optimization failure": ran(250, status="diverged", reason="the loss was 7e+03 at step 12"),
     "rank collapse": ran(260, watched={**SOUND, "residual": (0.98, 0.2, 0.01)}),
     "entropy collapse": ran(260, watched={**SOUND, "entropy": (0.01, 0.02)}),
     "overfit": ran(400, losses=(1.4, 0.5, 0.1, 0.05), examples=64, loss=3.0),
@@ -83,9 +83,9 @@ def test_a_constructed_run_gets_its_verdict(kind: str) -> None:
 
 
 EVIDENCE = {
-    "length only": "accuracy 99.5 %, chance 25.0 % on its own rung, but 4: 50.0 %",
+    "length only": "accuracy 99.5 %, chance 25.0 % on its own level, but 4: 50.0 %",
     "undertrained": "training loss 0.7, still falling by 21.1 % a quarter; accuracy 60.0 %, chance 25.0 %",
-    "optimisation failure": "it diverged: the loss was 7e+03 at step 12",
+    "optimization failure": "it diverged: the loss was 7e+03 at step 12",
     "rank collapse": "the relative residual falls from 0.98 to 0.01 over 2 blocks",
     "entropy collapse": "the entropy of attention is at most 2.0 % of its maximum in every layer, early on",
     "overfit": "64 training sequences, training loss 0.05, test loss 3",
@@ -106,17 +106,17 @@ def test_the_evidence_is_in_numbers(kind: str) -> None:
         ({"value-gradient": (0.1, EXPLODED)}, "gradients explode: value-gradient up to 100"),
     ],
 )
-def test_gradients_that_vanish_or_explode_are_a_failure_of_optimisation(
+def test_gradients_that_vanish_or_explode_are_a_failure_of_optimization(
     watched: dict[str, tuple[float, ...]], words: str
 ) -> None:
     mode = failure_mode(ran(260, watched={**SOUND, **watched}))
-    assert mode.name == "optimisation failure"
+    assert mode.name == "optimization failure"
     assert words in mode.evidence
 
 
-def test_a_loss_far_above_a_blind_guess_is_a_failure_of_optimisation() -> None:
+def test_a_loss_far_above_a_blind_guess_is_a_failure_of_optimization() -> None:
     mode = failure_mode(ran(255, losses=(9.0, 8.0, 8.0, 8.0)))
-    assert mode.name == "optimisation failure"
+    assert mode.name == "optimization failure"
     assert mode.evidence == "the training loss ended at 8, where a blind guess has 1.39"
 
 
@@ -187,7 +187,7 @@ def test_a_fall_is_told_by_quarters_or_by_what_comes_after_the_last_look() -> No
 
 
 def mixed() -> FailureModeTable:
-    """Three seeds on two rungs: all solved, and then one capacity and two collapses."""
+    """Three seeds on two levels: all solved, and then one capacity and two collapses."""
     result = []
     for pairs in (2, 4):
         for seed in range(3):

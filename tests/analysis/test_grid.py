@@ -172,7 +172,7 @@ def test_rows_that_tell_too_little_are_averaged_within_seeds() -> None:
 
 
 def test_what_only_follows_the_variant_or_the_rung_splits_no_row() -> None:
-    """Matched widths follow the variant, a rung's length follows the rung."""
+    """Matched widths follow the variant, a level's length follows the level."""
     records = [
         run(name, pairs=pairs, width=width, options={"length": 8 * pairs})
         for name, width in (("softmax", 64), ("dape", 60))

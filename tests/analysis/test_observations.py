@@ -89,12 +89,12 @@ def test_a_field_that_the_json_leaves_out_at_its_default_is_told() -> None:
     record = run()
     model, train = (
         record.spec.model.model_copy(update={"scale": 2.0}),
-        record.spec.train.model_copy(update={"optimiser": "muon"}),
+        record.spec.train.model_copy(update={"optimizer": "muon"}),
     )
     other = record.model_copy(update={"spec": record.spec.model_copy(update={"model": model, "train": train})})
     one, two = observations([record, other])
     assert [seen.settings["scale"] for seen in (one, two)] == [1.0, 2.0]
-    assert [seen.settings["optimiser"] for seen in (one, two)] == ["adamw", "muon"]
+    assert [seen.settings["optimizer"] for seen in (one, two)] == ["adamw", "muon"]
 
 
 def test_options_of_one_task_do_not_vary_because_another_lacks_them() -> None:

@@ -84,7 +84,7 @@ def test_coverage_of_normal_seeds_is_as_the_docstring_says(
 def test_coverage_of_all_or_nothing_is_as_the_docstring_says(
     size: int, promised: float, random: np.random.Generator
 ) -> None:
-    """Each seed solves the rung or is stuck at chance, half of them each."""
+    """Each seed solves the level or is stuck at chance, half of them each."""
     accuracies = np.where(random.random((4000, size)) < 0.5, 0.995, 0.25)
     covered = [low <= 0.6225 <= high for low, high in intervals(accuracies.tolist())]
     assert np.mean(covered) == pytest.approx(promised, abs=0.02)
@@ -177,7 +177,7 @@ def test_the_monotone_fit_is_scipys(levels: int, random: np.random.Generator) ->
     [
         ([1.0, 1.0, 0.0, 0.0], 0.5, 4 * 2**0.5),  # halfway between 4 and 8, in the logarithm
         ([1.0, 1.0, 0.0, 0.0], 0.9, 4 * 2**0.1),
-        ([1.0, 0.5, 0.0, 0.0], 0.5, 4.0),  # it falls below only beyond the rung where it stands on the level
+        ([1.0, 0.5, 0.0, 0.0], 0.5, 4.0),  # it falls below only beyond the level where it stands on the level
         ([1.0, 0.5, 0.5, 0.0], 0.5, 8.0),
         ([1.0, 0.2, 0.6, 0.0], 0.5, 2 * 2 ** (0.5 / 0.6)),  # 0.2 and 0.6 are pooled to 0.4
         ([1.0, 0.9, 0.8, 0.7], 0.5, INF),

@@ -1,4 +1,4 @@
-"""For the tests of normalisers: rules that turn one row of scores into weights, in plain Python, key by key."""
+"""For the tests of normalizers: rules that turn one row of scores into weights, in plain Python, key by key."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def softmax(scores: Sequence[float]) -> list[float]:
     return [part / sum(parts) for part in parts]
 
 
-def normalised(name: str, scores: Tensor, options: dict[str, Any] | None = None) -> Tensor:
+def normalized(name: str, scores: Tensor, options: dict[str, Any] | None = None) -> Tensor:
     """The weights that a two-headed attention gives to bare scores, T x T, in the scores' own precision."""
     attention = attention_of(name, options).to(scores.dtype)
     size = scores.shape[-1]

@@ -13,7 +13,7 @@ from torch.func import grad, vmap
 
 from attnlab.attention.entmax import bisected, entmax, threshold
 from attnlab.errors import InvalidValueError
-from tests.attention.row_reference import assert_follows, learned, looped, normalised, stirred
+from tests.attention.row_reference import assert_follows, learned, looped, normalized, stirred
 from tests.builders import attention_of, noise
 
 ALPHAS = [1.05, 1.3, 1.5, 1.75, 2.0, 3.0]
@@ -52,7 +52,7 @@ def test_entmax_is_its_definition(alpha: float) -> None:
 
 def test_sparsemax_is_entmax_two() -> None:
     assert_follows("sparsemax", lambda scores, _: defined(scores, 2.0), tolerance=1e-12)
-    assert torch.equal(normalised("sparsemax", noise(9, 9)), normalised("entmax", noise(9, 9), {"alpha": 2.0}))
+    assert torch.equal(normalized("sparsemax", noise(9, 9)), normalized("entmax", noise(9, 9), {"alpha": 2.0}))
 
 
 def test_adaptive_starts_at_one_and_a_half_and_each_head_goes_its_own_way() -> None:
@@ -113,18 +113,18 @@ def test_slopes_pass_through_lanes() -> None:
 
 def test_more_alpha_is_more_zeros_and_softmax_is_the_limit() -> None:
     scores = 2 * noise(30, 30)
-    zeros = [int((normalised("entmax", scores, {"alpha": alpha}).tril() == 0).sum()) for alpha in ALPHAS]
+    zeros = [int((normalized("entmax", scores, {"alpha": alpha}).tril() == 0).sum()) for alpha in ALPHAS]
     assert zeros == sorted(zeros)
     assert zeros[-1] > zeros[0] + 100
-    softmax = normalised("softmax", scores)
-    assert (normalised("entmax", scores, {"alpha": 1.01}) - softmax).abs().max() < 0.02
+    softmax = normalized("softmax", scores)
+    assert (normalized("entmax", scores, {"alpha": 1.01}) - softmax).abs().max() < 0.02
 
 
 @pytest.mark.parametrize("options", [{"alpha": alpha} for alpha in (*ALPHAS, "adaptive")])
 @pytest.mark.parametrize("size", [0.0, 1e-12, 1.0, 1e9])
 def test_rows_sum_to_one_with_finite_slopes_in_float32(options: dict[str, Any], size: float) -> None:
     scores = (size * noise(40, 40).float()).requires_grad_()
-    weights = normalised("entmax", scores, options)
+    weights = normalized("entmax", scores, options)
     weights.square().sum().backward()
     torch.testing.assert_close(weights.sum(-1), torch.ones(40))
     assert scores.grad is not None
@@ -133,7 +133,7 @@ def test_rows_sum_to_one_with_finite_slopes_in_float32(options: dict[str, Any], 
 
 def test_what_has_no_weight_gives_no_slope() -> None:
     scores = (3 * noise(20, 20)).requires_grad_()
-    weights = normalised("sparsemax", scores)
+    weights = normalized("sparsemax", scores)
     weights.square().sum().backward()
     assert scores.grad is not None
     assert not scores.grad[weights == 0].any()

@@ -72,5 +72,5 @@ def test_values_start_as_large_as_the_stream(values: Literal["tied", "plain"]) -
         Part(name="lipschitz", options={"values": values}), Part(name="none"), width=256, heads=8
     )
     qkv = attention.prepare(noise(4, 50, 256), position, LayerInputs())
-    again = 32 / 256 if attention.tied else 0.0  # W_Q twice in a row favours what it has let through
+    again = 32 / 256 if attention.tied else 0.0  # W_Q twice in a row favors what it has let through
     assert qkv.values_BHSC.var().item() == pytest.approx(1 + again, rel=0.05)

@@ -1,4 +1,4 @@
-"""Retention: one rate per head, no normaliser, a norm per head; what the layer weighs."""
+"""Retention: one rate per head, no normalizer, a norm per head; what the layer weighs."""
 
 from __future__ import annotations
 

@@ -62,8 +62,8 @@ def recurrence(attention: Rwkv7, x_TD: Tensor, first_TD: Tensor | None = None) -
             hat = kappa[own] / (kappa[own].square().sum() + 1e-6).sqrt()
             state[h] = state[h] @ (torch.diag(w[own]) - torch.outer(hat, a[own] * hat)) + torch.outer(v[own], k[own])
             read = state[h] @ r[own] + (r[own] * rho[own] * k[own]).sum() * v[own]
-            centred = read - read.mean()
-            normed = centred / (centred.square().mean() + 1e-5 * C).sqrt()
+            centerd = read - read.mean()
+            normed = centerd / (centerd.square().mean() + 1e-5 * C).sqrt()
             heads.append(normed * attention.gain_D[own] + attention.offset_D[own])
         outs.append(attention.out_proj.weight @ torch.cat(heads))
     return torch.stack(outs), torch.stack(values)

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from tests.attention.row_reference import assert_follows, learned, normalised
+from tests.attention.row_reference import assert_follows, learned, normalized
 from tests.builders import LENGTH, attention_of, noise
 
 
@@ -17,13 +17,13 @@ def test_sigmoid_hears_each_key_by_its_own_score() -> None:
 
 def test_a_row_of_zeros_is_about_one_at_the_longest_length_and_half_its_length_without_bias() -> None:
     nothing = torch.zeros(LENGTH, LENGTH, dtype=torch.float64)
-    assert math.isclose(float(normalised("sigmoid", nothing)[-1].sum()), LENGTH / (1 + LENGTH))
-    assert math.isclose(float(normalised("sigmoid", nothing, {"bias": 0.0})[-1].sum()), LENGTH / 2)
+    assert math.isclose(float(normalized("sigmoid", nothing)[-1].sum()), LENGTH / (1 + LENGTH))
+    assert math.isclose(float(normalized("sigmoid", nothing, {"bias": 0.0})[-1].sum()), LENGTH / 2)
 
 
 def test_the_bias_belongs_to_the_run_and_not_to_the_sequence() -> None:
     scores = noise(7, 7)
-    torch.testing.assert_close(normalised("sigmoid", scores)[:3, :3], normalised("sigmoid", scores[:3, :3]))
+    torch.testing.assert_close(normalized("sigmoid", scores)[:3, :3], normalized("sigmoid", scores[:3, :3]))
 
 
 def test_relu_divides_by_the_number_of_keys() -> None:
@@ -32,7 +32,7 @@ def test_relu_divides_by_the_number_of_keys() -> None:
 
 def test_a_row_without_positive_scores_is_dead() -> None:
     scores = (-noise(6, 6).abs()).requires_grad_()
-    weights = normalised("relu", scores)
+    weights = normalized("relu", scores)
     weights.sum().backward()
     assert not weights.any()
     assert scores.grad is not None

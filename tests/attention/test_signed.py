@@ -11,7 +11,7 @@ import torch
 from attnlab.attention import Attention
 from attnlab.position import Position
 from attnlab.tensors import QKV
-from tests.attention.row_reference import assert_follows, learned, looped, normalised, softmax, stirred
+from tests.attention.row_reference import assert_follows, learned, looped, normalized, softmax, stirred
 from tests.builders import attention_of, noise
 
 
@@ -48,10 +48,10 @@ def test_cog_is_the_softmax_of_sizes_with_signs() -> None:
 
 
 def test_the_sizes_of_cog_sum_to_one_and_a_score_of_zero_weighs_nothing() -> None:
-    weights = normalised("cog", noise(8, 8))
+    weights = normalized("cog", noise(8, 8))
     torch.testing.assert_close(weights.abs().sum(-1), torch.ones(8, dtype=torch.float64))
     assert weights.sum(-1).std() > 0.1
-    assert not normalised("cog", torch.zeros(8, 8)).any()
+    assert not normalized("cog", torch.zeros(8, 8)).any()
 
 
 def test_a_penalty_on_far_keys_makes_them_weigh_less_in_cog() -> None:
@@ -78,7 +78,7 @@ def test_nap_standardises_each_row() -> None:
 
 
 def test_the_size_of_a_nap_row_is_the_root_of_its_length() -> None:
-    weights = normalised("nap", 1e4 * noise(40, 40))
+    weights = normalized("nap", 1e4 * noise(40, 40))
     count = torch.arange(1, 41, dtype=torch.float64)
     torch.testing.assert_close(weights.square().sum(-1)[1:], count[1:], rtol=1e-3, atol=0)
     assert bool((weights.abs().amax(-1) <= (count - 1).sqrt() + 1e-9).all())
@@ -87,7 +87,7 @@ def test_the_size_of_a_nap_row_is_the_root_of_its_length() -> None:
 
 def test_a_nap_row_of_equal_scores_is_its_bias_with_a_finite_slope() -> None:
     scores = torch.full((6, 6), 3.0).requires_grad_()
-    weights = normalised("nap", scores)
+    weights = normalized("nap", scores)
     weights.square().sum().backward()
     assert not weights.any()
     assert scores.grad is not None

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tests.attention.row_reference import assert_follows, learned, looped, normalised, stirred
+from tests.attention.row_reference import assert_follows, learned, looped, normalized, stirred
 from tests.builders import attention_of, noise
 
 
@@ -45,12 +45,12 @@ def test_each_head_has_a_sink_of_its_own() -> None:
 @pytest.mark.parametrize("name", ["off-by-one", "sink"])
 def test_the_silent_key_is_among_those_of_which_the_greatest_is_taken(name: str) -> None:
     scores = torch.full((4, 4), -200.0).requires_grad_()  # exp(200) is beyond float32
-    weights = normalised(name, scores)
+    weights = normalized(name, scores)
     weights.sum().backward()
     assert not weights.any()
     assert scores.grad is not None
     assert bool(scores.grad.isfinite().all())
-    torch.testing.assert_close(normalised(name, -scores), torch.ones(4, 4).tril() / torch.arange(1, 5)[:, None])
+    torch.testing.assert_close(normalized(name, -scores), torch.ones(4, 4).tril() / torch.arange(1, 5)[:, None])
 
 
 def test_softpick_is_its_formula() -> None:
@@ -60,8 +60,8 @@ def test_softpick_is_its_formula() -> None:
 def test_softpick_does_not_count_the_keys_after_a_query() -> None:
     scores = noise(5, 5)
     moved = scores + 50 * torch.ones(5, 5, dtype=torch.float64).triu(1)
-    assert torch.equal(normalised("softpick", scores), normalised("softpick", moved))
-    assert torch.equal(normalised("softpick", scores.abs()).sum(-1) > 0.999, torch.ones(5, dtype=torch.bool))
+    assert torch.equal(normalized("softpick", scores), normalized("softpick", moved))
+    assert torch.equal(normalized("softpick", scores.abs()).sum(-1) > 0.999, torch.ones(5, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("size", [1e-6, 1e-3, 1.0, 30.0])
@@ -72,15 +72,15 @@ def test_softpick_is_exact_for_scores_of_any_size(size: float) -> None:
         rises = [math.expm1(float(s)) for s in scores[i, : i + 1]]
         total = 1e-8 + sum(map(abs, rises))
         expected[i, : i + 1] = torch.tensor([max(rise, 0) / total for rise in rises], dtype=torch.float64)
-    torch.testing.assert_close(normalised("softpick", scores), expected, rtol=1e-12, atol=1e-14)
-    torch.testing.assert_close(normalised("softpick", scores.float()).double(), expected, rtol=2e-5, atol=1e-6)
+    torch.testing.assert_close(normalized("softpick", scores), expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(normalized("softpick", scores.float()).double(), expected, rtol=2e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [0.0, 1e4, 1e9])
 def test_softpick_stays_finite_at_extremes(size: float) -> None:
     for sign in (1, -1):
         scores = (sign * size * noise(8, 8).abs().float()).requires_grad_()
-        weights = normalised("softpick", scores)
+        weights = normalized("softpick", scores)
         weights.square().sum().backward()
         assert scores.grad is not None
         assert bool(weights.isfinite().all() and scores.grad.isfinite().all())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attnlab.specs import Part
 from attnlab.tensors import LayerInputs
-from tests.attention.row_reference import assert_follows, learned, looped, normalised, softmax, stirred
+from tests.attention.row_reference import assert_follows, learned, looped, normalized, softmax, stirred
 from tests.builders import attention_of, noise, pair_of
 
 
@@ -48,13 +48,13 @@ def test_each_head_learns_how_much_to_take_away() -> None:
 
 
 def test_the_first_centered_row_is_zero_and_a_flat_matrix_leaves_nothing() -> None:
-    assert not normalised("centered", noise(6, 6))[0].any()
-    assert normalised("centered", torch.zeros(6, 6, dtype=torch.float64)).abs().max() < 1e-15
+    assert not normalized("centered", noise(6, 6))[0].any()
+    assert normalized("centered", torch.zeros(6, 6, dtype=torch.float64)).abs().max() < 1e-15
 
 
 def test_equal_shares_have_the_eigenvalues_one_half_third_and_centering_removes_them() -> None:
     flat = torch.zeros(6, 6, dtype=torch.float64)
-    shares = normalised("softmax", flat)
+    shares = normalized("softmax", flat)
     torch.testing.assert_close(shares.diagonal(), 1 / torch.arange(1, 7, dtype=torch.float64))
     vector = noise(6, 1)
     smoothed: Tensor = torch.linalg.matrix_power(shares, 40) @ vector

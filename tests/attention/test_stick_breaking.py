@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tests.attention.row_reference import assert_follows, learned, normalised
+from tests.attention.row_reference import assert_follows, learned, normalized
 from tests.builders import attention_of, noise
 
 MODES = [{"itself": itself, "remainder": remainder} for itself in (False, True) for remainder in (False, True)]
@@ -33,7 +33,7 @@ def test_each_key_takes_its_share_of_what_nearer_ones_left(options: dict[str, bo
 
 
 def test_the_query_is_not_among_its_keys_and_the_first_row_is_empty() -> None:
-    weights = normalised("stick-breaking", noise(7, 7))
+    weights = normalized("stick-breaking", noise(7, 7))
     assert not weights.triu().any()
     assert bool((weights.tril(-1)[1:].sum(-1) > 0).all())
 
@@ -41,13 +41,13 @@ def test_the_query_is_not_among_its_keys_and_the_first_row_is_empty() -> None:
 def test_with_the_remainder_rows_sum_to_one() -> None:
     for itself in (False, True):
         options = {"itself": itself, "remainder": True}
-        weights = normalised("stick-breaking", 3 * noise(7, 7), options)
+        weights = normalized("stick-breaking", 3 * noise(7, 7), options)
         torch.testing.assert_close(weights.sum(-1), torch.ones(7, dtype=torch.float64))
         assert weights[0, 0] == 1
 
 
 def test_equal_scores_halve_the_stick_at_each_key() -> None:
-    weights = normalised("stick-breaking", torch.zeros(6, 6, dtype=torch.float64))
+    weights = normalized("stick-breaking", torch.zeros(6, 6, dtype=torch.float64))
     torch.testing.assert_close(weights[5], torch.tensor([1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 0], dtype=torch.float64))
 
 
@@ -56,7 +56,7 @@ def test_nothing_cancels_beside_huge_scores(options: dict[str, bool]) -> None:
     scores = noise(8, 8)
     scores[:, 3] = -1e8  # takes nothing, leaves everything
     scores[:, 5] = 1e8  # takes everything, leaves nothing
-    result = normalised("stick-breaking", scores.float(), options)
+    result = normalized("stick-breaking", scores.float(), options)
     scores = scores.clamp(-50, 50)
     for i in range(8):
         expected = broken(scores[i, : i + 1].tolist(), **options)
@@ -67,7 +67,7 @@ def test_nothing_cancels_beside_huge_scores(options: dict[str, bool]) -> None:
 @pytest.mark.parametrize("size", [0.0, 1e9])
 def test_slopes_are_finite_at_extremes(options: dict[str, bool], size: float) -> None:
     scores = (size * noise(8, 8).float()).requires_grad_()
-    weights = normalised("stick-breaking", scores, options)
+    weights = normalized("stick-breaking", scores, options)
     weights.square().sum().backward()
     assert scores.grad is not None
     assert bool(weights.isfinite().all() and scores.grad.isfinite().all())

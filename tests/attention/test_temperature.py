@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from attnlab.errors import InvalidValueError
-from tests.attention.row_reference import assert_follows, learned, looped, normalised, softmax, stirred
+from tests.attention.row_reference import assert_follows, learned, looped, normalized, softmax, stirred
 from tests.builders import LENGTH, attention_of, noise
 
 
@@ -54,13 +54,13 @@ def test_each_head_has_a_factor_and_perhaps_a_bias_of_its_own(bias: bool, positi
 
 def test_at_half_the_longest_length_ssmax_is_softmax_at_first() -> None:
     scores = noise(LENGTH, LENGTH)
-    result, expected = (normalised(name, scores)[LENGTH // 2 - 1] for name in ("ssmax", "softmax"))
+    result, expected = (normalized(name, scores)[LENGTH // 2 - 1] for name in ("ssmax", "softmax"))
     torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-7)
 
 
 def test_a_prefix_does_not_know_how_long_the_whole_is() -> None:
     scores = noise(7, 7)
-    torch.testing.assert_close(normalised("ssmax", scores)[:3, :3], normalised("ssmax", scores[:3, :3]))
+    torch.testing.assert_close(normalized("ssmax", scores)[:3, :3], normalized("ssmax", scores[:3, :3]))
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
@@ -77,15 +77,15 @@ def test_norm_softmax_divides_by_the_deviation_of_the_row() -> None:
 
 def test_norm_softmax_is_softmax_where_scores_are_wide_and_sharper_where_they_are_not() -> None:
     scores = noise(30, 30)
-    torch.testing.assert_close(normalised("norm-softmax", 9 * scores)[5:], normalised("softmax", 9 * scores)[5:])
-    result, expected = (normalised(name, 0.1 * scores)[5:].amax(-1) for name in ("norm-softmax", "softmax"))
+    torch.testing.assert_close(normalized("norm-softmax", 9 * scores)[5:], normalized("softmax", 9 * scores)[5:])
+    result, expected = (normalized(name, 0.1 * scores)[5:].amax(-1) for name in ("norm-softmax", "softmax"))
     assert bool((result > 1.5 * expected).all())
 
 
 def test_keys_after_the_query_do_not_widen_the_row() -> None:
     scores = 0.3 * noise(6, 6)
     moved = scores + 50 * torch.ones(6, 6, dtype=torch.float64).triu(1)
-    torch.testing.assert_close(normalised("norm-softmax", scores), normalised("norm-softmax", moved))
+    torch.testing.assert_close(normalized("norm-softmax", scores), normalized("norm-softmax", moved))
 
 
 @pytest.mark.parametrize("options", [{}, {"power": 2}, {"power": 6, "floor": 0.01}])

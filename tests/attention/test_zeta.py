@@ -1,4 +1,4 @@
-"""ZETA: a loop over candidates, the first chunk, the curve, and how much of the neighbourhood the curve finds."""
+"""ZETA: a loop over candidates, the first chunk, the curve, and how much of the neighborhood the curve finds."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_places_on_the_curve_are_interleaved_bits() -> None:
     assert zorder(torch.tensor([[1e9, 1e9, 1e9]])).tolist() == [2**48 - 1]
 
 
-def test_neighbours_on_a_line_are_the_window_about_the_query() -> None:
+def test_neighbors_on_a_line_are_the_window_about_the_query() -> None:
     queries, keys = torch.tensor([0, 5, 5, 9]), torch.tensor([7, 1, 5, 3, 5, 9])
     allowed = torch.ones(4, 6, dtype=torch.bool)
     allowed[2, 4] = False
@@ -138,7 +138,7 @@ def uniform(channels: int, seed: int) -> Tensor:
 @pytest.mark.parametrize(
     ("channels", "wide", "narrow"), [(1, 1.0, 0.94), (2, 0.83, 0.61), (3, 0.66, 0.51), (8, 0.50, 0.32)]
 )
-def test_the_curve_finds_less_of_the_neighbourhood_the_more_channels(channels: int, wide: float, narrow: float) -> None:
+def test_the_curve_finds_less_of_the_neighborhood_the_more_channels(channels: int, wide: float, narrow: float) -> None:
     rows = torch.arange(512)[:, None]
     allowed = torch.arange(512) < rows - rows % 32
     for window, expected in ((64, wide), (32, narrow)):

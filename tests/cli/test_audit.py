@@ -32,7 +32,7 @@ def test_one_rung_as_data(command: Command) -> None:
     result = command("audit", "recall", "--complexity", "2", *QUICK, "--json")
     assert result.status == 0
     (ladder,) = json.loads(result.out)
-    (level,) = ladder["rungs"]
+    (level,) = ladder["levels"]
     assert (ladder["ladder"], ladder["passed"], level["complexity"], level["chance"]) == ("recall", True, 2, 0.5)
     assert level["labels"] == {"read": 128, "asked": 256, "agreed": 256, "unasked": 0, "contradictions": 0}
     assert level["intended"] == "nearest context"

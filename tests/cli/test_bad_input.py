@@ -13,7 +13,7 @@ name: mine
 summary: A ladder of mine.
 task: recall
 complexity: pairs
-rungs: [1, 2]
+levels: [1, 2]
 default: 2
 source: me
 """
@@ -141,8 +141,8 @@ def test_a_mistyped_option_is_misuse(words: tuple[str, str], command: Command, t
     [
         ("task: recal", "mine.yaml:3: task\n  There is no task 'recal'; did you mean 'recall'?"),
         ("complexity: piars", "mine.yaml:4: complexity\n  There is no option of recall 'piars'; did you mean 'pairs'?"),
-        ("rungs: 1", "mine.yaml:5: rungs\n  It cannot be 1."),
-        ("rungs: [1, two]", "mine.yaml:5: rungs[1]\n  Option 'pairs' cannot be 'two'."),
+        ("levels: 1", "mine.yaml:5: levels\n  It cannot be 1."),
+        ("levels: [1, two]", "mine.yaml:5: levels[1]\n  Option 'pairs' cannot be 'two'."),
         ("sumary: x", "mine.yaml:8: sumary\n  There is no key 'sumary'; did you mean 'summary'?"),
         ("options: {lenght: 8}", "mine.yaml:8: options.lenght\n  There is no option of recall 'lenght'"),
         ("options: {filler: some}", "mine.yaml:8: options.filler\n  Option 'filler' cannot be 'some'."),

@@ -12,7 +12,7 @@ from tests.cli.conftest import TINY, Command
 
 def test_ls_tasks_shows_knob_rungs_chance_and_source(command: Command) -> None:
     lines = command("ls", "tasks").out.splitlines()
-    assert lines[0].split() == ["task", "knob", "rungs", "chance"]
+    assert lines[0].split() == ["task", "complexity", "levels", "chance"]
     place = next(index for index, line in enumerate(lines) if line.startswith("recall "))
     recall, below = lines[place], " ".join(" ".join(lines[place + 1 : place + 3]).split())
     assert recall.split(maxsplit=6)[-1] == "50.0-6.2 %"

@@ -18,7 +18,7 @@ SMALL = ("--layers", "2", "--width", "8", "--seeds", "2", "--batch", "2", "--tas
 def test_every_diagnosis_is_drawn_in_80_columns(kind: str, attn: str, command: Command) -> None:
     result = command("diagnose", kind, "--attn", attn, *SMALL)
     assert (result.status, result.error) == (0, "")
-    assert result.out.startswith(f"{kind}  random initialisation, 2 layers, width 8")
+    assert result.out.startswith(f"{kind}  random initialization, 2 layers, width 8")
     assert max(map(len, result.out.splitlines())) <= 80
     assert "nan" not in result.out
 

@@ -19,7 +19,7 @@ from tests.rendering.fake_runs import run, seeds
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """A store of three rungs and two variants, in ``results/x`` of the folder in which commands run."""
+    """A store of three levels and two variants, in ``results/x`` of the folder in which commands run."""
     folder = tmp_path / "results" / "x"
     store = Store(folder)
     store.open()
@@ -149,7 +149,7 @@ def test_cp_copies_to_edit_and_never_overwrites_unasked(command: Command) -> Non
     assert "did you mean 'recall'" in command("cp", "recal").error
 
 
-@pytest.mark.parametrize(("kind", "field"), [("experiment", "question"), ("ladder", "rungs")])
+@pytest.mark.parametrize(("kind", "field"), [("experiment", "question"), ("ladder", "levels")])
 def test_schema(kind: str, field: str, command: Command) -> None:
     assert field in json.loads(command("schema", kind).out)["properties"]
     assert "did you mean" in command("schema", kind[:-1]).error

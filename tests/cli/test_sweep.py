@@ -20,7 +20,7 @@ TINY += [word for size in SIZES for word in ("--set", size)]
 FILE = """\
 name: mine
 question: Does it?
-ladders: [{ladder: copy, rungs: [1, 2]}]
+ladders: [{ladder: copy, levels: [1, 2]}]
 vary: {attention: [softmax, gpam]}
 seeds: 2
 model: {width: 8, layers: 1}
@@ -93,8 +93,8 @@ def test_a_failed_run_ends_in_status_one_and_is_tried_again(command: Command, mo
         (["mine.yaml", "--set", "model=3"], "attnlab: --set model\n  'model' is a section."),
         (["mine.yaml", "--set", "task.alphabet=3"], "attnlab: --set task\n  The ladders of an experiment say"),
         (["--task", "copy", "--scale", "smoke"], "attnlab: --scale\n  An inline sweep has one budget."),
-        (["--task", "copy", "--complexity", ","], "attnlab: --complexity\n  No rung is named."),
-        (["--task", "copy", "--complexity", ""], "attnlab: --complexity\n  No rung is named."),
+        (["--task", "copy", "--complexity", ","], "attnlab: --complexity\n  No level is named."),
+        (["--task", "copy", "--complexity", ""], "attnlab: --complexity\n  No level is named."),
         (["--task", "copy", "--vary", "lr="], "attnlab: --vary\n  'lr=' names no values."),
         (["--task", "copy", "--vary", "lrr=1"], "attnlab: vary.lrr\n  There is no key 'lrr'; did you mean 'lr'?"),
         (["--task", "copy", "--vary", "lr=0"], "attnlab: train.lr\n  It cannot be 0"),

@@ -13,7 +13,7 @@ from attnlab.errors import AttnlabError, InvalidFileError, UnknownNameError
 BASE = """\
 name: mine
 question: Does it?
-ladders: [{ladder: copy, rungs: [1, 2]}]
+ladders: [{ladder: copy, levels: [1, 2]}]
 vary: {attention: [softmax, gpam], lr: [1e-3, 3e-3]}
 seeds: 2
 model: {width: 8}
@@ -125,7 +125,7 @@ def test_a_slip_is_told_with_its_line(line: str, told: str, tmp_path: Path) -> N
         ("seeds", "seeds: 0", "mine.yaml:6: seeds\n  It cannot be 0."),
         ("seeds", "seeds: two", "mine.yaml:6: seeds\n  It cannot be 'two'."),
         ("ladders", "ladders: []", "mine.yaml:6: ladders\n  It cannot be []."),
-        ("ladders", "ladders: [{ladder: copy, rungs: []}]", "mine.yaml:6: ladders[0].rungs\n  It cannot be []."),
+        ("ladders", "ladders: [{ladder: copy, levels: []}]", "mine.yaml:6: ladders[0].levels\n  It cannot be []."),
         ("ladders", "", "mine.yaml:1\n  'ladders' is missing."),
     ],
 )

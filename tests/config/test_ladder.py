@@ -12,7 +12,7 @@ name: mine
 summary: My own.
 task: recall
 complexity: pairs
-rungs: [1, 2]
+levels: [1, 2]
 default: 1
 options: {length: 32}
 training: {pairs: 1..2}
@@ -47,17 +47,17 @@ def test_a_ladder_is_found_by_name_and_by_file(tmp_path: Path) -> None:
 
 def test_a_ladder_knows_its_lines(tmp_path: Path) -> None:
     path = written(tmp_path, GOOD)
-    assert read_ladder(path).where("rungs", 1) == f"{path}:5: rungs[1]"
+    assert read_ladder(path).where("levels", 1) == f"{path}:5: levels[1]"
     assert read_ladder(path).where() == f"{path}:1"
 
 
 @pytest.mark.parametrize(
     ("old", "new", "kind", "message"),
     [
-        ("rungs:", "rung:", UnknownNameError, "5: rung\n  There is no key 'rung'; did you mean 'rungs'?"),
+        ("levels:", "level:", UnknownNameError, "5: level\n  There is no key 'level'; did you mean 'levels'?"),
         ("source: me\n", "", InvalidValueError, "1\n  'source' is missing.\n  It has no default."),
-        ("[1, 2]", "[]", InvalidValueError, "5: rungs\n  It cannot be []."),
-        ("[1, 2]", "7", InvalidValueError, "5: rungs\n  It cannot be 7.\n  Input should be a valid list."),
+        ("[1, 2]", "[]", InvalidValueError, "5: levels\n  It cannot be []."),
+        ("[1, 2]", "7", InvalidValueError, "5: levels\n  It cannot be 7.\n  Input should be a valid list."),
         ("default: 1", "default: [1]", InvalidValueError, "6: default\n  It cannot be [1]."),
         (
             "{length: 32}",

@@ -94,8 +94,8 @@ def test_options_of_a_part_that_are_no_mapping_are_refused() -> None:
 
 
 def test_a_field_of_several_types_names_them_all_at_the_place_in_the_file() -> None:
-    assert refusal(AttentionOutput, "rungs:\n- 1\n- true") == (
-        "f.yaml:3: rungs[1]\n  It cannot be True.\n"
+    assert refusal(AttentionOutput, "levels:\n- 1\n- true") == (
+        "f.yaml:3: levels[1]\n  It cannot be True.\n"
         "  Input should be a valid integer; or Input should be a valid string."
     )
 

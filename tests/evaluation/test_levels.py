@@ -1,4 +1,4 @@
-"""A run's model on other lengths: its own numbers at its own rung, refusals with what is available, bounded memory."""
+"""A run's model on other lengths: its own numbers at its own level, refusals with what is available, bounded memory."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_lengths_are_in_tokens() -> None:
     assert [task.level for task in result] == [1, 2, 500]
     assert [Source(task, 0).task.length for task in result] == [2, 4, 1000]
     assert at_lengths(recall, [32])[0].evaluate == ()
-    with pytest.raises(AttnlabError, match="Not even the lowest rung of copy fits 1 tokens"):
+    with pytest.raises(AttnlabError, match="Not even the lowest level of copy fits 1 tokens"):
         at_lengths(copy, [1])
 
 

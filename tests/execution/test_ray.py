@@ -33,9 +33,9 @@ from tests.experiments.sweeps import tiny
 mine = Path("mine.py").resolve()
 load(mine)
 staff = Cluster(WorkerSettings(files=(mine,), pause=0.0), 1, None)
-mine.unlink()  # its text has travelled already
+mine.unlink()  # its text has traveled already
 print(staff.words)
-experiment = tiny("mine", "raising", seeds=2, rungs=(1,))
+experiment = tiny("mine", "raising", seeds=2, levels=(1,))
 found = sweep(experiment, expand(experiment), Path("store"), staff)
 print(*(record.status for record in found.records))
 again = sweep(experiment, expand(experiment), Path("store"), staff)

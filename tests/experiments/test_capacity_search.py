@@ -48,14 +48,14 @@ def whole(specs: Sequence[RunSpec], show: Any) -> tuple[Any, float]:
 
 
 def bracket(value: float) -> tuple[float, float]:
-    """The neighbouring rungs between which a fitted complexity lies."""
+    """The neighboring levels between which a fitted complexity lies."""
     return max((level for level in RUNGS if level <= value), default=0), min(
         (r for r in RUNGS if r > value), default=math.inf
     )
 
 
 def bracketed(ascent: VariantSearch) -> tuple[float, float]:
-    """The neighbouring rungs between which C50 was found."""
+    """The neighboring levels between which C50 was found."""
     from attnlab.experiments._capacity_search import halfway
 
     below, above = ascent.cliff(halfway)

@@ -1,4 +1,4 @@
-"""An experiment to its runs: combinations, zips, rungs, and what is refused before anything starts."""
+"""An experiment to its runs: combinations, zips, levels, and what is refused before anything starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.experiments.sweeps import TINY, planned, shown
 BASE = """\
 name: mine
 question: Does it?
-ladders: [{ladder: copy, rungs: [1, 2], options: {alphabet: 3}, evaluate: [4]}]
+ladders: [{ladder: copy, levels: [1, 2], options: {alphabet: 3}, evaluate: [4]}]
 vary: {attention: [softmax, gpam], position: [none]}
 seeds: 2
 model: {width: 8, layers: 1, mlp: 1.0}

@@ -182,7 +182,7 @@ def test_a_full_disk_is_told_and_the_journal_still_reads(bytes_left: int, tmp_pa
         "from attnlab.storage import Store; from attnlab.storage.journal import Journal\n"
         "from tests.experiments.sweeps import planned, shown\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size + bytes_left}, {before[1]}))\n"
-        "try: Journal(Path('records.jsonl')).append([shown(spec) for spec in planned(rungs=(2, 3, 4))])\n"
+        "try: Journal(Path('records.jsonl')).append([shown(spec) for spec in planned(levels=(2, 3, 4))])\n"
         "except Exception as error: print(type(error).__name__, error)\n"
         "print(len(Store(Path('.')).records()))\n"
     )
@@ -238,7 +238,7 @@ from attnlab.execution.jobs import WorkerSettings
 from attnlab.experiments.run_sweep import sweep
 from tests.experiments.sweeps import numbers, tiny
 
-experiment = tiny("softmax", "gpam", rungs=(1, 2), seeds=10, steps=60, validate_every=20)
+experiment = tiny("softmax", "gpam", levels=(1, 2), seeds=10, steps=60, validate_every=20)
 specs, store, moments = expand(experiment), Path("store"), random.Random(0)
 began = time.perf_counter()
 whole = sweep(experiment, specs, Path("whole"), Inline(WorkerSettings(pause=0.1)))  # undisturbed, and how long that takes

@@ -56,7 +56,7 @@ def slow(name: str, rows: list[list[float]]) -> float:
         return float(np.linalg.norm(rest) / math.sqrt(tokens * float(mean @ mean)))
     if base == "effective-rank":
         return rank(x)
-    if base == "effective-rank-centred":
+    if base == "effective-rank-centerd":
         return rank(rest)
     values = np.linalg.eigvalsh(x.T @ x)
     return float(values.sum() / values.max() if base == "stable-rank" else values.sum() ** 2 / (values**2).sum())
@@ -131,12 +131,12 @@ def test_equal_tokens_have_collapsed() -> None:
 
 def test_what_is_left_of_equal_tokens_is_rounding_and_has_no_rank() -> None:
     stream = noise(1, 1, 5) + 1e-15 * noise(1, 7, 5)
-    assert measure("effective-rank-centred", stream).isnan().all()
-    assert measure("effective-rank-centred", noise(1, 1, 5) + 1e-9 * noise(1, 7, 5)) > 2
+    assert measure("effective-rank-centerd", stream).isnan().all()
+    assert measure("effective-rank-centerd", noise(1, 1, 5) + 1e-9 * noise(1, 7, 5)) > 2
 
 
 def test_a_token_of_zeros_is_like_no_other() -> None:
-    """Centred attention without a skip leaves the first token zero."""
+    """Centerd attention without a skip leaves the first token zero."""
     stream = noise(1, 1, 5).expand(1, 3, 5).clone()
     stream[0, 0] = 0
     assert measure("cosine", stream) == pytest.approx([1 / 3])

@@ -115,8 +115,8 @@ def test_opposed_softmaxes_delay_collapse_where_all_see_all_and_not_under_causal
             stream = near(epsilon)
             scores = scores_of(stream)
             plain = softmax(scores, causal)
-            generalised = (1 + plus) * plain - minus * softmax(-scores, causal)
-            result.append([float(frobenius(residual_of(weights @ stream))) for weights in (plain, generalised)])
+            generalized = (1 + plus) * plain - minus * softmax(-scores, causal)
+            result.append([float(frobenius(residual_of(weights @ stream))) for weights in (plain, generalized)])
         gains[causal] = result[-1][1] / result[-1][0]
         assert slope([one for _, one in result]) == pytest.approx(1.0 if causal else 3.0, abs=0.02)
     assert gains[False] == pytest.approx(1 + plus + minus, rel=0.02)
@@ -191,7 +191,7 @@ def test_equal_shares_with_a_scaled_skip_make_tokens_alike_as_the_closed_form_sa
 
 
 def lognormal(length: int, seed: int) -> Tensor:
-    """A random attention matrix: lognormal entries of mean and variance 1, normalised."""
+    """A random attention matrix: lognormal entries of mean and variance 1, normalized."""
     entries = (-math.log(2) / 2 + math.sqrt(math.log(2)) * noise(length, length, seed=seed)).exp()
     return entries / entries.sum(-1, keepdim=True)
 
@@ -205,7 +205,7 @@ def test_random_attention_has_one_singular_value_that_stands_out(length: int, se
 
 
 @pytest.mark.parametrize(
-    ("length", "centred", "expected", "spread"),
+    ("length", "centerd", "expected", "spread"),
     [
         (32, False, (32.0, 1.074, 1.0001, 1.0), 0.03),
         (128, False, (128.0, 1.020, 1.000002, 1.0), 0.006),
@@ -213,7 +213,7 @@ def test_random_attention_has_one_singular_value_that_stands_out(length: int, se
     ],
 )
 def test_random_attention_collapses_in_one_layer_and_less_so_without_its_mean(
-    length: int, centred: bool, expected: tuple[float, ...], spread: float
+    length: int, centerd: bool, expected: tuple[float, ...], spread: float
 ) -> None:
     """The stable rank of X X^T by layer, from orthonormal tokens, with values of variance 1/D, D = T."""
     runs = []
@@ -223,12 +223,12 @@ def test_random_attention_collapses_in_one_layer_and_less_so_without_its_mean(
         for layer in range(4):
             ranks.append(float(spectrum(stream).pow(4).sum()))
             fresh = 100 * (seed + 1) + layer
-            attention = lognormal(length, fresh) - (1 / length if centred else 0.0)
+            attention = lognormal(length, fresh) - (1 / length if centerd else 0.0)
             stream = attention @ stream @ noise(length, length, seed=fresh + 50) / math.sqrt(length)
         runs.append(ranks)
     means = torch.tensor(runs, dtype=torch.float64).mean(0).tolist()
     assert means == pytest.approx(expected, abs=spread)
-    if centred:
+    if centerd:
         assert all(before > after for before, after in pairwise(means))
     else:
         assert means[2] < 1.001
@@ -236,7 +236,7 @@ def test_random_attention_collapses_in_one_layer_and_less_so_without_its_mean(
 
 @pytest.mark.parametrize("length", [8, 64])
 def test_scores_of_bounded_size_keep_some_entropy(length: int) -> None:
-    """The bound of scores with centred norm s, which one raised score among equal ones attains."""
+    """The bound of scores with centerd norm s, which one raised score among equal ones attains."""
     for size in (0.5, 2.0, 8.0):
         ratio = math.exp(-size * math.sqrt(length / (length - 1)))
         total = 1 + (length - 1) * ratio
@@ -246,8 +246,8 @@ def test_scores_of_bounded_size_keep_some_entropy(length: int) -> None:
         rows = [worst, *(noise(length, seed=seed) for seed in range(30))]
         result = []
         for row in rows:
-            centred = row - row.mean()
-            weights = (centred / centred.norm() * size).softmax(-1)
+            centerd = row - row.mean()
+            weights = (centerd / centerd.norm() * size).softmax(-1)
             result.append(float(torch.special.entr(weights).sum()))
         assert result[0] == pytest.approx(bound, rel=1e-10)
         assert min(result[1:]) > bound

@@ -18,7 +18,7 @@ from tests.builders import everywhere, model_of, noise, tokens
 
 AGREED = {
     *("residual", "residual-composite", "cosine", "stable-rank", "participation", "effective-rank"),
-    *("effective-rank-centred", "frequency", "singular-gap", "entropy", "sink", "sink-rate", "distance", "diversity"),
+    *("effective-rank-centerd", "frequency", "singular-gap", "entropy", "sink", "sink-rate", "distance", "diversity"),
     *("negative-mass", "row-gain", "row-sum", "previous-token", "duplicate", "induction"),
     *("jacobian-l1", "jacobian-trace", "jacobian-frobenius", "jacobian-spectral"),
 }

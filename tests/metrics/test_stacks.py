@@ -121,7 +121,7 @@ def test_bidirectional_stacks_fall_below_the_floor_within_a_few_layers(norm: boo
         compare(values[:, layer], one)
 
 
-def test_a_generalised_softmax_raises_the_gradient_of_the_queries() -> None:
+def test_a_generalized_softmax_raises_the_gradient_of_the_queries() -> None:
     """How much of that is its gain alone is not told here."""
 
     def mean(attention: Part) -> Tensor:

@@ -31,7 +31,7 @@ def probed(seed: int, samples: int = 6, length: int = 8, width: int = 10) -> tup
 
 
 def descended(x: Tensor, z: Tensor, worth: Tensor, looks: tuple[int, ...]) -> list[Tensor]:
-    """W after steps of normalised gradient descent on one softmax attention, the gradient in its pairwise form."""
+    """W after steps of normalized gradient descent on one softmax attention, the gradient in its pairwise form."""
     matrix, seen = torch.zeros(x.shape[-1], z.shape[-1], dtype=torch.float64), []
     for step in range(1, looks[-1] + 1):
         weights = torch.einsum("ntd,de,ne->nt", x, matrix, z).softmax(-1)

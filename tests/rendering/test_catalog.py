@@ -11,7 +11,7 @@ from attnlab.tasks import TASKS
 from attnlab.tasks.io.ladders import find_ladder
 from tests.rendering.capture import drawn
 
-HEADS = ("task", "rungs", "summary")
+HEADS = ("task", "levels", "summary")
 ROWS = [("copy", "4 8", "Write again."), ("parity-last", "2", "")]
 
 
@@ -39,7 +39,7 @@ def fold() -> Entry[Any]:
 
 def test_a_listing_is_aligned_and_each_summary_stands_below() -> None:
     assert drawn(Listing(HEADS, ROWS, "Nothing.")) == [
-        "task         rungs",
+        "task         levels",
         "copy         4 8",
         "  Write again.",
         "parity-last  2",
@@ -51,7 +51,7 @@ def test_a_listing_of_nothing_says_so() -> None:
 
 
 def test_a_listing_as_data() -> None:
-    assert Listing(HEADS, ROWS, "").data()[0] == {"task": "copy", "rungs": "4 8", "summary": "Write again."}
+    assert Listing(HEADS, ROWS, "").data()[0] == {"task": "copy", "levels": "4 8", "summary": "Write again."}
 
 
 def test_a_card_shows_all_that_is_known_of_a_part(fold: Entry[Any]) -> None:

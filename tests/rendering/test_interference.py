@@ -16,7 +16,7 @@ def score(share: float) -> Score:
 
 def run(seed: int, **accuracies: float) -> Record:
     spec = RunSpec(
-        task=TaskSpec(name="medley", options={"level": 0, "n": len(accuracies)}, complexity="level"), seed=seed
+        task=TaskSpec(name="mixture", options={"level": 0, "n": len(accuracies)}, complexity="level"), seed=seed
     )
     readings = tuple(
         Evaluation(subtask=name, level=0, length=8, accuracy=score(share), exact_match=score(share), loss=0.5)

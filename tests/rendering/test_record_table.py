@@ -54,6 +54,6 @@ def test_no_records_are_no_lines() -> None:
 def test_members_of_a_medley_are_told_by_their_names() -> None:
     one = record(spec())
     options = {"level": 0, "members": [{"name": "copy"}, {"name": "recall"}]}
-    task = one.spec.task.model_copy(update={"name": "medley", "options": options, "knob": "level"})
+    task = one.spec.task.model_copy(update={"name": "mixture", "options": options, "complexity": "level"})
     medley = one.model_copy(update={"spec": one.spec.model_copy(update={"task": task})})
     assert "members copy+recall" in "\n".join(drawn(RecordTable([medley])))

@@ -39,7 +39,7 @@ def test_long_sequences_go_on_below(width: int) -> None:
     assert answers == [cell.target or "." for cell in cells]
 
 
-def test_questions_and_answers_are_coloured() -> None:
+def test_questions_and_answers_are_colored() -> None:
     task = Copy(symbols=1, alphabet=2)
     batch = Batch(np.array([[1, 2]]), np.array([[IGNORE, 1]]))
     screen = Console(file=console().file, width=80, force_terminal=True, color_system="standard", legacy_windows=False)

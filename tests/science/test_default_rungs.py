@@ -1,4 +1,4 @@
-"""What must be learned: the default rung of every first task, by softmax and by expressive attention."""
+"""What must be learned: the default level of every first task, by softmax and by expressive attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must be learned: the easiest rung of every ladder that the default model learns in seconds."""
+"""What must be learned: the easiest level of every ladder that the default model learns in seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUICK = (
     "even-pairs",
     "induction",
     "majority",
-    "medley-tasks",
+    "mixture-tasks",
     "memorization",
     "modular-counting",
     "ngram",

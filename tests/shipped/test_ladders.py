@@ -1,4 +1,4 @@
-"""Every ladder of the shelf: it loads, and each of its rungs can be climbed."""
+"""Every ladder of the shelf: it loads, and each of its levels can be climbed."""
 
 from __future__ import annotations
 

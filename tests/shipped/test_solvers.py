@@ -1,4 +1,4 @@
-"""Every label of the shelf is what a naive solver reads off the tokens: 1,000 sequences of a rung, fewer if long."""
+"""Every label of the shelf is what a naive solver reads off the tokens: 1,000 sequences of a level, fewer if long."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 
 SEQUENCES, ROOM, FEWEST = 1000, 2**16, 50
-"""Sequences of a rung, while they are of so many tokens together; but not fewer than the last of these."""
+"""Sequences of a level, while they are of so many tokens together; but not fewer than the last of these."""
 UNSOLVED = {"text", "text-length", "regular"}
 """Ladders whose answers no reading of the sequence can tell."""
 

@@ -1,4 +1,4 @@
-"""What tests of tasks read: the example of a module's docstring, and the rungs of a ladder."""
+"""What tests of tasks read: the example of a module's docstring, and the levels of a ladder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def example(task: Task) -> tuple[list[int], list[int]]:
 
 
 def unsolved(name: str, rows: int = 200) -> int:
-    """How many sequences, over all rungs of a ladder, the slow solver answers otherwise than they are labelled."""
+    """How many sequences, over all levels of a ladder, the slow solver answers otherwise than they are labeled."""
     wrong = 0
     for level in ladder(name).levels:
         task = build(task_spec(find_ladder(name), {}, level))

@@ -13,7 +13,7 @@ from attnlab.tasks import IGNORE, TASKS, Batch, Task
 ROWS = 40
 EXAMPLE = str(Path(__file__).with_name("example.jsonl"))
 SETTINGS: dict[str, list[dict[str, Any]]] = {
-    "medley": [
+    "mixture": [
         {},
         {"members": ("delay", "recall:pairs=2,length=16"), "alphabet": "shared", "weights": (1.0, 3.0)},
         {"members": ("parity", "parity-last"), "token": False, "level": 1},

@@ -1,4 +1,4 @@
-"""Medleys: what each member says, weights, names, alphabets, levels, and members scored by themselves."""
+"""Mixtures: what each member says, weights, names, alphabets, levels, and members scored by themselves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MIXED = ("copy:symbols=3,alphabet=4", "parity:bits=5")
 
 
 def medley(**options: Any) -> Task:
-    entry = TASKS.entry("medley")
+    entry = TASKS.entry("mixture")
     return entry.cls(**entry.complete({"members": MIXED, **options}))
 
 
@@ -78,17 +78,17 @@ def test_the_level_is_the_rung_of_every_member() -> None:
 
 
 def test_what_is_planned_holds_the_ladders_written_out() -> None:
-    spec = task_spec(find_ladder("medley"), {}, 1)
+    spec = task_spec(find_ladder("mixture"), {}, 1)
     first = spec.options["members"][0]
     assert first["name"] == "copy"
-    assert first["rungs"] == list(find_ladder("copy").levels)
+    assert first["levels"] == list(find_ladder("copy").levels)
     again = build(spec)
     assert again.vocabulary == Source(spec, 0).vocabulary
-    assert task_spec(find_ladder("medley"), {"members": spec.options["members"]}, 1) == spec
+    assert task_spec(find_ladder("mixture"), {"members": spec.options["members"]}, 1) == spec
 
 
 def test_members_are_scored_by_themselves() -> None:
-    source = Source(task_spec(find_ladder("medley"), {"members": MIXED}, 0), seed=3)
+    source = Source(task_spec(find_ladder("mixture"), {"members": MIXED}, 0), seed=3)
     (batch,) = source.held_out(Split.TEST, 16, 16, source.task.subtasks()["copy"])
     assert (batch.inputs_BT[:, 0] == batch.inputs_BT[0, 0]).all()
     assert source.task.token_to_str(int(batch.inputs_BT[0, 0])) == "<copy>"
@@ -108,13 +108,13 @@ def test_without_names_and_with_one_alphabet_no_solver_can_know() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tasks": 3}, "medley\n  3 tasks are more than the 2 members.\n  Use at most 2, or name more members."),
-        ({"weights": (1.0,)}, "medley\n  1 weights for 2 members.\n  Give one weight for each member, or none."),
+        ({"tasks": 3}, "mixture\n  3 tasks are more than the 2 members.\n  Use at most 2, or name more members."),
+        ({"weights": (1.0,)}, "mixture\n  1 weights for 2 members.\n  Give one weight for each member, or none."),
         (
             {"members": ("copy",), "level": 9},
             "  copy has no level 9.\n  Its levels are 0 to 4; write copy:symbols=...",
         ),
-        ({"members": ("medley",)}, "medley: medley\n  A medley cannot be a member of a medley."),
+        ({"members": ("mixture",)}, "mixture: mixture\n  A mixture cannot be a subtask of a mixture."),
         ({"members": ("copi",)}, "did you mean 'copy'?"),
     ],
 )

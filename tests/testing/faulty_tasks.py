@@ -179,7 +179,7 @@ class UnknownCeiling(Ambiguous):
 
 
 def audited(kind: type[Task], *levels: int, samples: int = 2048) -> Audit:
-    """The audit of a task at these rungs."""
+    """The audit of a task at these levels."""
     levels = levels or (6,)
     TASKS.register("spoiled", source="tests", summary="Spoiled.")(kind)
     ladder = Ladder(

@@ -21,7 +21,7 @@ def score(self, heads):
 """
 
 LEAK = """
-def normalise(self, scores, mask, heads):
+def normalize(self, scores, mask, heads):
     return scores.softmax(-1)
 """
 
@@ -41,7 +41,7 @@ def allow(self, heads):
     queries, keys = heads.queries_BHTC.shape[-2], heads.keys_BHSC.shape[-2]
     return torch.ones(queries, keys, dtype=torch.bool).tril(heads.start - 1)
 
-def normalise(self, scores, mask, heads):
+def normalize(self, scores, mask, heads):
     return scores.masked_fill(~mask, -torch.inf).softmax(-1)
 """
 
@@ -74,13 +74,13 @@ def score(self, heads):
 """
 
 BROKEN_PROMISE = """
-def normalise(self, scores, mask, heads):
+def normalize(self, scores, mask, heads):
     return scores.sigmoid().masked_fill(~mask, 0.0)
 """
 
 DIVIDING = """
-def normalise(self, scores, mask, heads):
-    weights = super().normalise(scores, mask, heads)
+def normalize(self, scores, mask, heads):
+    weights = super().normalize(scores, mask, heads)
     return weights * weights.detach() / weights.detach()
 """
 

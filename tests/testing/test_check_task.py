@@ -184,7 +184,7 @@ def test_the_table_has_a_row_for_each_rung_and_fits_a_terminal() -> None:
 def test_data_is_plain_and_complete() -> None:
     data = audited(faulty_tasks.UnknownCeiling, 1, 6).data()
     assert (data["ladder"], data["complexity"], data["passed"]) == ("spoiled", "letters", True)
-    first, second = data["rungs"]
+    first, second = data["levels"]
     assert (first["complexity"], second["complexity"]) == (1, 6)
     assert second["ceiling"] is None
     assert second["labels"]["asked"] == 2048
@@ -195,17 +195,17 @@ def test_data_is_plain_and_complete() -> None:
 def test_equal_seeds_audit_equally_and_others_do_not() -> None:
     first, again, other = (check_task(find_ladder("copy"), {}, 8, samples=128, seed=seed).data() for seed in (0, 0, 1))
     assert first == again
-    assert first["rungs"] != other["rungs"]
+    assert first["levels"] != other["levels"]
 
 
 def test_rungs_of_the_evaluation_are_audited_too() -> None:
-    ladder = find_ladder("parity").model_copy(update={"rungs": (4, 8), "evaluate": (8, 16)})
+    ladder = find_ladder("parity").model_copy(update={"levels": (4, 8), "evaluate": (8, 16)})
     assert [one.level_audit.level for one in check_task(ladder, {}, samples=64).levels] == [4, 8, 16]
     assert [one.level_audit.level for one in check_task(ladder, {"bits": 3}, samples=64).levels] == [3]
     assert [one.level_audit.level for one in check_task(ladder, {}, 5, samples=64).levels] == [5]
 
 
 def test_members_of_a_medley_are_audited_each() -> None:
-    report = check_task(find_ladder("medley"), {}, 1, samples=128)
+    report = check_task(find_ladder("mixture"), {}, 1, samples=128)
     assert [one.level_audit.name for one in report.levels] == ["1 copy", "1 recall", "1 parity"]
     assert all(one.level_audit.labels.share == 1 for one in report.levels)

@@ -41,7 +41,7 @@ def questions(batches: list[Batch]) -> Read:
     ]
 
 
-def favourite(answers: list[int]) -> int:
+def favorite(answers: list[int]) -> int:
     """The commonest, the lowest of equals."""
     counted = Counter(answers)
     return min(counted, key=lambda answer: (-counted[answer], answer))
@@ -49,16 +49,16 @@ def favourite(answers: list[int]) -> int:
 
 def slow(name: str, past: list[int], place: int) -> int:
     known = questions(TRAINING)
-    majority = favourite([answer for _, _, answer in known])
+    majority = favorite([answer for _, _, answer in known])
     if name == "position":
-        return favourite([answer for _, at, answer in known if at == place] or [majority])
+        return favorite([answer for _, at, answer in known if at == place] or [majority])
     if name == "last value":
         return next((token for token in reversed(past) if token in {answer for _, _, answer in known}), majority)
-    unigram = favourite([answer for before, _, answer in known if before[-1] == past[-1]] or [majority])
+    unigram = favorite([answer for before, _, answer in known if before[-1] == past[-1]] or [majority])
     if name == "unigram":
         return unigram
     if name == "bigram":
-        return favourite([answer for before, _, answer in known if before[-2:] == past[-2:]] or [unigram])
+        return favorite([answer for before, _, answer in known if before[-2:] == past[-2:]] or [unigram])
     return majority
 
 

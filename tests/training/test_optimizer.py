@@ -1,4 +1,4 @@
-"""One model's optimiser: torch's AdamW to the bit, Muon as written down, and which weights are whose."""
+"""One model's optimizer: torch's AdamW to the bit, Muon as written down, and which weights are whose."""
 
 from __future__ import annotations
 

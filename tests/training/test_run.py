@@ -55,7 +55,7 @@ def test_another_seed_gives_other_numbers() -> None:
     assert not np.array_equal(one[1]["embedding_VD"], other[1]["embedding_VD"])
 
 
-def test_a_run_does_not_feel_its_neighbours() -> None:
+def test_a_run_does_not_feel_its_neighbors() -> None:
     specs = [tiny(seed=seed) for seed in range(3)]
     together = [record.numbers() for record in train_runs(specs)]
     alone = [train_runs([spec])[0].numbers() for spec in specs]

@@ -42,7 +42,7 @@ def test_decay_without_a_gradient_shrinks_matrices_alone(attention: str) -> None
         torch.testing.assert_close(weight.detach(), factor * before[name])
 
 
-def test_fixed_lambdas_are_not_the_optimisers() -> None:
+def test_fixed_lambdas_are_not_the_optimizers() -> None:
     spec = tiny()
     part = spec.model.attention[0].model_copy(update={"name": "gpam", "options": {"lambdas": "untied", "minus": 0.25}})
     fixed = spec.model_copy(update={"model": spec.model.model_copy(update={"attention": (part,)})})
@@ -112,7 +112,7 @@ def test_losses_are_handed_over_once() -> None:
 @pytest.mark.parametrize("attention", ["softmax", "dape", "gpam"])
 @pytest.mark.parametrize("before", [0, 1, 5])
 def test_a_restored_state_goes_on_exactly(attention: str, before: int, optimizer: str) -> None:
-    spec = tiny(attention, optimiser=optimizer)
+    spec = tiny(attention, optimizer=optimizer)
     one, source = stepper_of(spec)
     step(one, source, before)
     other, _ = stepper_of(spec.model_copy(update={"seed": 9}))

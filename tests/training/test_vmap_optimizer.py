@@ -77,7 +77,7 @@ def test_each_lane_takes_the_steps_of_torchs_adamw(steps: int) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_each_lane_takes_the_steps_it_would_take_alone(optimizer: str) -> None:
-    plans = [plan.model_copy(update={"optimiser": optimizer, "clip": None}) for plan in PLANS]
+    plans = [plan.model_copy(update={"optimizer": optimizer, "clip": None}) for plan in PLANS]
     named = [{f"blocks.0.{name}": weight for name, weight in model.items()} for model in models()]
     block = VmapOptimizer(named, plans, CPU)
     for lane, plan in enumerate(plans):

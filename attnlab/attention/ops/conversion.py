@@ -5,7 +5,7 @@
     W_g      mean of W_a over the members a of g; W is W_K, then W_V
 
 The cosines are over calibration tokens, and a head counts as a pair with itself. A grouping is found by
-steps that raise the goal most, from groups of neighbours: exchanging two heads keeps the sizes (GQA), moving one head
+steps that raise the goal most, from groups of neighbors: exchanging two heads keeps the sizes (GQA), moving one head
 changes them (AsymGQA).
 
 Source   Chen et al., "AsymGQA", arXiv:2406.14963: grouping by similarity of activations, with unequal sizes.
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnlab.attention.grouped import Groups, neighbours, partition
+from attnlab.attention.grouped import Groups, neighbors, partition
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV
 
@@ -68,7 +68,7 @@ def by_similarity(similarity_HH: Tensor, groups: int, *, equal: bool = False) ->
     if groups > heads:
         raise InvalidValueError(f"{heads} heads do not fill {groups} groups.", f"Use at most {heads}.")
     if equal:
-        result = neighbours(heads, groups)
+        result = neighbors(heads, groups)
     else:
         edges = [round(heads * group / groups) for group in range(groups + 1)]
         result = tuple(tuple(range(first, last)) for first, last in pairwise(edges))
@@ -82,7 +82,7 @@ def by_similarity(similarity_HH: Tensor, groups: int, *, equal: bool = False) ->
 def by_chance(heads: int, groups: int, generator: torch.Generator) -> Groups:
     """Groups of equally many heads, drawn at random."""
     order = torch.randperm(heads, generator=generator).tolist()
-    return tuple(sorted(tuple(sorted(order[place] for place in members)) for members in neighbours(heads, groups)))
+    return tuple(sorted(tuple(sorted(order[place] for place in members)) for members in neighbors(heads, groups)))
 
 
 def goal(similarity_HH: Tensor, groups: Groups) -> float:

@@ -49,7 +49,7 @@ class Recurrence(NamedTuple):
 class Recurrent(Attention):
     """Attention by a fading memory, as a template: a variant says what it reads, writes and forgets.
 
-    A variant that is ``normalised`` divides each row by its sum; any other norms what each head has read, since its
+    A variant that is ``normalized`` divides each row by its sum; any other norms what each head has read, since its
     size grows with the number of tokens.
     """
 
@@ -83,7 +83,7 @@ class Recurrent(Attention):
         return self.fast and qkv.start == 0 and qkv.queries_BHTC.shape[-2] == tokens > self.chunk
 
     def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
-        """The stream's update; what is not normalised by row is normed by head."""
+        """The stream's update; what is not normalized by row is normed by head."""
         return super().output(mixed_BHTC if self.normalized else head_norm(mixed_BHTC), x_BTD)
 
 

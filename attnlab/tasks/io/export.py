@@ -43,7 +43,7 @@ def export(
     """Write sequences of a task, and the sidecar beside them.
 
     Args:
-        spec: The task at its rung.
+        spec: The task at its level.
         path: The file; its ending says the format.
         sequences: How many.
         seed: The seed of the run that would see them.

@@ -1,4 +1,4 @@
-"""From a word to a task at a rung: ladders of the shelf, ladders of a file, registered tasks without a ladder."""
+"""From a word to a task at a level: ladders of the shelf, ladders of a file, registered tasks without a ladder."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def shipped() -> list[Ladder]:
 
 
 def checked(ladder: Ladder) -> Ladder:
-    """The ladder, if its task exists and accepts its options and rungs.
+    """The ladder, if its task exists and accepts its options and levels.
 
     Raises:
         UnknownNameError: no such task or option; carries file and line.
-        InvalidValueError: an option or rung that the task does not accept; likewise.
+        InvalidValueError: an option or level that the task does not accept; likewise.
     """
     complexity = ladder.complexity
     if ladder.task not in TASKS:
@@ -31,7 +31,7 @@ def checked(ladder: Ladder) -> Ladder:
     if complexity not in entry.options:
         raise unknown(f"option of {entry.name}", complexity, entry.options, where=ladder.where("complexity"))
     predictions: list[tuple[tuple[str | int, ...], str, Any]] = [(("default",), complexity, ladder.default)]
-    predictions += [(("rungs", index), complexity, level) for index, level in enumerate(ladder.levels)]
+    predictions += [(("levels", index), complexity, level) for index, level in enumerate(ladder.levels)]
     predictions += [(("evaluate", index), complexity, level) for index, level in enumerate(ladder.evaluate)]
     predictions += [(("options", name), name, value) for name, value in ladder.options.items()]
     for place, name, value in predictions:
@@ -42,13 +42,13 @@ def checked(ladder: Ladder) -> Ladder:
     if ladder.default not in ladder.levels:
         levels = ", ".join(map(str, ladder.levels))
         raise InvalidValueError(
-            f"{ladder.default} is no rung.", f"The rungs are {levels}.", where=ladder.where("default")
+            f"{ladder.default} is no level.", f"The levels are {levels}.", where=ladder.where("default")
         )
     return ladder
 
 
 def find_ladder(word: str) -> Ladder:
-    """The ladder of that name or file; a registered task without one climbs its own knob from its default.
+    """The ladder of that name or file; a registered task without one climbs its own complexity from its default.
 
     Raises:
         UnknownNameError: neither a ladder nor a task.
@@ -74,7 +74,7 @@ def find_ladder(word: str) -> Ladder:
 
 
 def task_spec(ladder: Ladder, options: dict[str, Any], level: Any, evaluate: Sequence[Any] | None = None) -> TaskSpec:
-    """A ladder's task at one rung, with the user's options over the ladder's, and the rungs tested beside it."""
+    """A ladder's task at one level, with the user's options over the ladder's, and the levels tested beside it."""
     entry = TASKS.entry(ladder.task)
     complexity = ladder.complexity
     if complexity in options and level is not None:

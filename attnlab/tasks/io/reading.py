@@ -45,7 +45,7 @@ class Table(NamedTuple):
     targets_NT: Whole
     highest: int
     """The largest token or answer."""
-    favourite: float
+    favorite: float
     """Share of the most frequent answer."""
 
 

@@ -1,7 +1,7 @@
 """Streams of batches: each batch is a function of seed, stream and index, and of nothing else.
 
 So the streams of training, validation and test are disjoint by construction, a run's data never depend on its
-neighbours, and a run that continues in the middle needs no stored random state.
+neighbors, and a run that continues in the middle needs no stored random state.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def generator(seed: int, split: Split, index: int = 0) -> np.random.Generator:
 
 
 def build(spec: TaskSpec, options: Mapping[str, Any] | None = None) -> Task:
-    """The task at its rung, or with other options.
+    """The task at its level, or with other options.
 
     Raises:
         UnknownNameError: no such task or option.
@@ -44,7 +44,7 @@ class Source:
         self.spec, self.seed, self.train_examples = spec, seed, examples
         self.task = build(spec)
         self.other_levels = {level: build(spec, {**spec.options, spec.complexity: level}) for level in spec.evaluate}
-        """The task at the rungs that are tested beside its own."""
+        """The task at the levels that are tested beside its own."""
         self.ranges = {name: result for name, value in spec.train.items() if (result := span(value))}
         self._built: dict[tuple[int, ...], Task] = {}
         low, high = (self._trained({name: ends[side] for name, ends in self.ranges.items()}) for side in (0, 1))
@@ -64,7 +64,7 @@ class Source:
         return self._trained(drawn).for_split(Split.TRAIN).sample(random, batch)
 
     def held_out(self, split: Split, sequences: int, batch: int, task: Task | None = None) -> list[Batch]:
-        """All batches of the validation or test stream, at the rung itself or of another task than its own."""
+        """All batches of the validation or test stream, at the level itself or of another task than its own."""
         return list(self.iter_held_out(split, sequences, batch, task))
 
     def iter_held_out(self, split: Split, sequences: int, batch: int, task: Task | None = None) -> Iterator[Batch]:
@@ -75,7 +75,7 @@ class Source:
             yield split_task.sample(generator(self.seed, split, index), min(size, sequences - start))
 
     def diagnostics_batch(self, sequences: int) -> Batch:
-        """Sequences of the validation material, at the rung itself, that nobody but a watcher draws."""
+        """Sequences of the validation material, at the level itself, that nobody but a watcher draws."""
         return self.task.for_split(Split.VALIDATION).sample(generator(self.seed, Split.DIAGNOSTICS), sequences)
 
     def _trained(self, drawn: Mapping[str, int]) -> Task:

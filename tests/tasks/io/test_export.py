@@ -287,7 +287,7 @@ def test_what_stops_midway_keeps_the_old_file(tmp_path: Path) -> None:
     [
         (lambda data: "[1]", InvalidFileError, "It holds a list, not an object."),
         (lambda data: "{", InvalidFileError, "It is no JSON: "),
-        (lambda data: json.dumps({**data, "colour": 1}), UnknownNameError, "There is no key 'colour'"),
+        (lambda data: json.dumps({**data, "color": 1}), UnknownNameError, "There is no key 'color'"),
         (lambda data: json.dumps({**data, "chance": 2}), InvalidValueError, "It cannot be 2."),
         (lambda data: json.dumps({**data, "ignore": -1}), InvalidValueError, "It cannot be -1."),
         (

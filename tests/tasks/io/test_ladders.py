@@ -17,7 +17,7 @@ name: mine
 summary: My own.
 task: recall
 complexity: pairs
-rungs: [1, 2]
+levels: [1, 2]
 default: 1
 options: {length: 32}
 training: {pairs: 1..2}
@@ -92,7 +92,7 @@ def test_a_wrong_name_suggests_among_ladders_and_tasks() -> None:
         (
             "[1, 2]",
             "[1, 0]",
-            "5: rungs[1]\n  Option 'pairs' cannot be 0.\n  Input should be greater than or equal to 1",
+            "5: levels[1]\n  Option 'pairs' cannot be 0.\n  Input should be greater than or equal to 1",
         ),
         ("{length: 32}", "{lenght: 32}", "7: options.lenght\n  There is no option of recall 'lenght'; did you mean"),
         ("{length: 32}", "{length: x}", "7: options.length\n  Option 'length' cannot be 'x'."),
