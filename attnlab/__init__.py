@@ -138,7 +138,7 @@ def sweep(
         attention=attention,
         position=position,
         complexity=complexity,
-        vary=vary,
+        grid=vary,
         seeds=seeds,
         match=match,
         settings={section: data for section, data in given.items() if data is not None},

@@ -48,7 +48,7 @@ def thousands(number: float) -> str:
     return f"{round(number):,}"
 
 
-SHARES = ("accuracy", "answers", "solved", "validation")
+SHARES = ("accuracy", "exact_match", "solved", "validation")
 """Values that are shares of 1."""
 
 

@@ -1,67 +1,86 @@
-"""What a run showed: frozen, one line of the journal each."""
+"""Records: the results of runs, frozen, one line of the journal each."""
 
 from __future__ import annotations
 
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, Strict
+from pydantic import ConfigDict, Field, Strict, computed_field
 
-from attnlab.specs import RunSpec, Value
+from attnlab.specs import Level, RunSpec, Value
 
 SOLVED = 0.99
 """Test accuracy from which a run counts as solved."""
 
 
+def wilson_interval(successes: int, total: int) -> tuple[float, float]:
+    """Compute the 95 % score interval of Wilson for a proportion.
+
+    Args:
+        successes: How many of the trials succeeded.
+        total: How many trials there were.
+
+    Returns:
+        The lower and the upper end, within [0, 1]; (nan, nan) without trials.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
+    """
+    if not total:
+        return (math.nan, math.nan)
+    z, n, p = 1.959963984540054, total, successes / total
+    center = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (max(0.0, center - half), min(1.0, center + half))
+
+
 class Score(Value):
-    """Right answers among questions, against chance."""
+    """Correct answers among questions, beside the chance accuracy."""
+
+    # The mean is written to JSON for its readers, and computed anew when a record is read.
+    model_config = ConfigDict(extra="ignore")
 
     correct: Annotated[int, Field(ge=0)]
     total: Annotated[int, Field(ge=0)]
     chance: float
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def mean(self) -> float:
-        """Share of right answers."""
+        """Share of correct answers; nan without questions."""
         return self.correct / self.total if self.total else math.nan
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % score interval of Wilson (JASA 1927) for a proportion."""
-        if not self.total:
-            return (math.nan, math.nan)
-        z, n, p = 1.959963984540054, self.total, self.mean
-        center = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return (max(0.0, center - half), min(1.0, center + half))
+        """The 95 % interval of Wilson."""
+        return wilson_interval(self.correct, self.total)
 
 
 class HistoryPoint(Value):
-    """One look at the validation stream."""
+    """One validation."""
 
     step: int
     loss: float
-    """Mean training loss since the last look, in nats per question."""
+    """Mean training loss since the previous validation, in nats per question."""
     accuracy: float
-    """Share of right answers on the validation stream."""
+    """Share of correct answers on the validation split."""
     validation_loss: float | None = None
-    """Nats per question on the validation stream."""
+    """Nats per question on the validation split."""
 
 
 class DiagnosticsPoint(Value):
-    """What a model showed of itself at one step of its training."""
+    """Diagnostics of a model at one step of its training."""
 
     step: int
     values: dict[str, Annotated[tuple[float, ...], Strict(False)]]
-    """Per layer, by the name of the metric; what is measured of the stream begins with the embedding."""
+    """One number per layer, by the name of the metric; metrics of the residual stream begin with the embedding."""
 
 
 class Evaluation(Value):
-    """A score on other test sequences than those of the run's own level: another level, or one subtask of a mixture."""
+    """A score on test sequences other than the run's own: of another level, or of one subtask of a mixture."""
 
     subtask: str = ""
-    """Which task of a mixture; empty for all of it."""
-    level: int | float | str | None
+    """The subtask of a mixture; empty for the whole mixture, and for other tasks."""
+    level: Level | None
     length: int
     """Tokens of the longest sequence."""
     accuracy: Score
@@ -71,40 +90,42 @@ class Evaluation(Value):
 
 
 class Record(Value):
-    """What one run showed."""
+    """The result of one run."""
 
     id: str
     spec: RunSpec
     status: Literal["done", "diverged", "failed"]
-    """Failed: it raised, or its worker was lost, before it could show anything."""
+    """Failed: the run raised an exception, or its worker was lost, before there was a result."""
     reason: str = ""
     """Why a run that is not done ended."""
     steps: int
     """Steps taken."""
     early_stopped: bool = False
-    """Whether it stopped before its last step because the validation stream was solved."""
+    """Whether it stopped before its last step because it had solved the validation split."""
     parameters: int = 0
+    """Number of learned parameters."""
     accuracy: Score
-    """Tokens, on the test stream."""
+    """Per question, on the test split."""
     exact_match: Score
-    """Whole answers (every question of a sequence right), on the test stream."""
+    """Per sequence, on the test split: every question of the sequence is answered correctly."""
     loss: float | None = None
-    """Nats per question, on the test stream."""
+    """Nats per question, on the test split."""
     length: int = 0
-    """Tokens of the longest test sequence; 0 in records of old."""
+    """Tokens of the longest test sequence; 0 where an old record does not say."""
     evaluations: Annotated[tuple[Evaluation, ...], Strict(False)] = ()
-    """Other levels, and subtasks of a mixture."""
+    """Scores on other levels, and on the subtasks of a mixture."""
     diagnostics: dict[str, float] = {}
-    """What was measured of the trained model, by name."""
+    """Diagnostics of the trained model, by name."""
     history: Annotated[tuple[HistoryPoint, ...], Strict(False)] = ()
+    """One point per validation."""
     diagnostics_history: Annotated[tuple[DiagnosticsPoint, ...], Strict(False)] = ()
-    """What was asked to be watched, step by step."""
+    """The logged diagnostics, by step."""
     environment: dict[str, Any] = {}
-    """Where and how fast: not part of the numbers."""
+    """Machine, versions and times; no part of the numbers."""
 
     @property
     def validation_accuracy(self) -> float:
-        """Accuracy on the validation stream at the end: what learning rates are chosen by."""
+        """Accuracy at the last validation, by which hyperparameters are tuned; -inf if the run is not done."""
         return self.history[-1].accuracy if self.history and self.status == "done" else -math.inf
 
     @property
@@ -113,10 +134,24 @@ class Record(Value):
         return self.status == "done" and self.accuracy.mean >= SOLVED
 
     def numbers(self) -> dict[str, Any]:
-        """Everything that equal specs must reproduce: all but the environment."""
+        """Everything that equal specs reproduce: all fields but the environment.
+
+        Returns:
+            Plain data, by field.
+        """
         return self.model_dump(mode="json", exclude={"environment"})
 
     @classmethod
     def from_line(cls, line: str) -> Self:
-        """Read one line of the journal."""
+        """Read one line of the journal.
+
+        Args:
+            line: A JSON object.
+
+        Returns:
+            The record.
+
+        Raises:
+            ValueError: The line is no record.
+        """
         return cls.model_validate_json(line)

@@ -1,7 +1,7 @@
-"""The frozen values of the lab: what is to be run.
+"""Specifications: frozen values that say what is run.
 
-A :class:`RunSpec` says everything that decides a run's numbers and nothing else; equal specs give equal numbers on
-one machine. Device, executor and bundle width are not in it: they are recorded in the environment of the
+A :class:`RunSpec` holds everything that decides a run's numbers and nothing else: equal specs give equal numbers on one
+machine. Device, executor and vmap width are not part of it; they are recorded in the environment of the
 :class:`attnlab.records.Record`.
 """
 
@@ -19,14 +19,18 @@ from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, mode
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Budget = Literal["parameters", "flops", "state"]
+"""What several variants can be given equal amounts of."""
 Precision = Literal["float32", "tf32", "bf16"]
-"""In what the steps of a training are computed."""
+"""The number format in which training steps are computed."""
 DiagnosticsKind = Literal["rank", "gradients", "attention"]
-"""What can be watched along a training."""
+"""Diagnostics that can be logged during training."""
+Level = int | float | str
+"""A value of the option that a ladder's levels set."""
 
 
 class Split(IntEnum):
-    """What randomness is for."""
+    """What a stream of random numbers is used for; streams of different splits are disjoint."""
 
     TRAIN = 1
     VALIDATION = 2
@@ -37,16 +41,24 @@ class Split(IntEnum):
 
 
 class Value(BaseModel):
-    """A frozen value: unknown keys refused, nothing coerced."""
+    """A frozen value: unknown keys are refused and nothing is coerced."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True, ser_json_inf_nan="constants")
 
 
 class Identity(Value):
-    """A value that works out once what it is known by."""
+    """A value whose identity (canonical JSON, id) is computed once."""
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with some fields changed, which works out its own."""
+        """Copy the value and drop its cached identity.
+
+        Args:
+            update: Fields to change, by name; they are not validated.
+            deep: Whether nested values are copied too.
+
+        Returns:
+            The copy, which computes an identity of its own.
+        """
         copied = super().model_copy(update=update, deep=deep)
         for name in copied.__dict__.keys() - type(self).model_fields.keys():
             del copied.__dict__[name]
@@ -54,7 +66,7 @@ class Identity(Value):
 
 
 class Section(Identity):
-    """A part of a run's identity; sections are shared by many runs."""
+    """A part of a run's identity; many runs share one section."""
 
     @cached_property
     def canonical(self) -> bytes:
@@ -63,7 +75,7 @@ class Section(Identity):
 
     @property
     def all_fields(self) -> dict[str, Any]:
-        """Every field as plain data, those too that the JSON leaves out where they have their defaults."""
+        """Every field as plain data, including those that the JSON omits at their defaults."""
         data = self.model_dump()
         return {name: data.get(name, getattr(self, name)) for name in type(self).model_fields}
 
@@ -79,12 +91,12 @@ class Part(Value):
     name: str
     options: dict[str, Any] = {}
     version: int | None = None
-    """Filled in when the part is looked up; a part whose meaning changes takes a new version, so a new run id."""
+    """Filled in when the part is looked up. A part whose meaning changes gets a new version, and so a new run id."""
 
     @model_validator(mode="before")
     @classmethod
     def _short(cls, data: Any) -> Any:
-        """A bare name, and options written beside the name."""
+        """Accept a bare name, and options written beside the name."""
         if isinstance(data, str):
             return {"name": data}
         if isinstance(data, dict) and "name" in data:
@@ -96,8 +108,12 @@ class Part(Value):
 
     def __str__(self) -> str:
         """The name with its options, as the command line writes it."""
-        words = ",".join(f"{key}={_plain(value)}" for key, value in self.options.items())
-        return f"{self.name}:{words}" if words else self.name
+        text = ",".join(f"{key}={_plain(value)}" for key, value in self.options.items())
+        return f"{self.name}:{text}" if text else self.name
+
+
+Variant = tuple[Part, ...]
+"""One attention, or several that alternate over the layers."""
 
 
 class TaskSpec(Section):
@@ -106,26 +122,26 @@ class TaskSpec(Section):
     name: str
     options: dict[str, Any] = {}
     train: dict[str, Any] = {}
-    """Options that differ in the training stream; an integer may be a range ``lo..hi``, drawn for each batch."""
+    """Options that differ in the training split; an integer may be a range ``lo..hi``, drawn for each batch."""
     complexity: str = ""
-    """The option that the ladder climbs."""
-    evaluate: Annotated[tuple[int | float | str, ...], Strict(False)] = ()
-    """Levels on which a trained model is tested beside its own."""
+    """The name of the option that the levels of the ladder set."""
+    evaluate: Annotated[tuple[Level, ...], Strict(False)] = ()
+    """Further levels on which a trained model is tested."""
     version: int | None = None
 
     @property
     def level(self) -> Any:
-        """Where on the ladder this is."""
+        """The value of the option that the ladder varies."""
         return self.options.get(self.complexity)
 
 
 class Modifiers(Value):
-    """Small additions that any attention can wear."""
+    """Small additions that work with any attention."""
 
     qk_norm: bool = False
     """Queries and keys of unit size, with a learned gain per head."""
     gate: Literal["none", "element", "head"] = "none"
-    """A gate on what the heads write, per element or per head."""
+    """A gate on the output of the heads, per element or per head."""
     short_conv: Annotated[int, Field(ge=0)] = 0
     """Taps of a causal convolution before the attention; 0 leaves it out."""
     value_residual: Literal["none", "mean", "learned"] = "none"
@@ -137,26 +153,26 @@ class ModelSpec(Section):
 
     layers: Count = 2
     width: Count = 64
-    """Width of the stream."""
+    """Width of the residual stream."""
     heads: Count = 2
     mlp_ratio: Annotated[float, Field(ge=0)] = 4.0
     """Hidden width of the MLP as a multiple of the width; 0 leaves the MLP out."""
     norm: Literal["pre", "post", "none"] = "pre"
     """Where the layer norm stands: before each branch, after each sum, or nowhere."""
     residual: bool = True
-    """Whether the stream runs past each branch."""
+    """Whether each branch has a residual (skip) connection."""
     tie_embeddings: bool = False
-    """Whether the head uses the embedding's weights."""
+    """Whether the output head uses the weights of the embedding."""
     init_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         default=1.0, exclude_if=lambda value: value == 1
     )
-    """Factor on the initial weights of every linear map: projections, gates, MLP and a free head."""
-    attention: Annotated[tuple[Part, ...], Strict(False), Field(min_length=1)] = (Part(name="softmax"),)
-    """One attention, or several that take turns over the layers."""
+    """Factor on the initial weights of every linear map: projections, gates, MLP and an untied head."""
+    attention: Annotated[Variant, Strict(False), Field(min_length=1)] = (Part(name="softmax"),)
+    """One attention, or several that alternate over the layers."""
     position: Part = Part(name="learned")
     modifiers: Modifiers = Modifiers()
     matched: str = ""
-    """What budget its sizes were solved for, and whose."""
+    """The budget that its sizes were solved for, and of which variant."""
 
     @model_validator(mode="before")
     @classmethod
@@ -170,42 +186,42 @@ class TrainSpec(Section):
     """How a run is trained, validated and tested."""
 
     max_steps: Count = 2000
-    """Most steps; a run that is solved stops sooner."""
+    """Upper limit of training steps; a run that is solved stops earlier."""
     batch_size: Count = 64
     """Sequences per step."""
     optimizer: Literal["adamw", "muon"] = Field(default="adamw", exclude_if=lambda value: value == "adamw")
-    """AdamW for all, or Muon for the matrices inside the blocks and AdamW for the rest."""
+    """AdamW for all parameters, or Muon for the matrices inside the blocks and AdamW for the others."""
     precision: Precision = Field(default="float32", exclude_if=lambda value: value == "float32")
-    """In what its steps are computed; weights and whatever is measured are float32 always."""
+    """The number format of the steps; weights and all measurements are float32."""
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
     """Peak learning rate."""
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_ratio: Share = 0.05
-    """Share of the steps over which the rate rises from 0."""
+    """Share of the steps over which the learning rate rises from 0."""
     min_lr_ratio: Share = 0.1
-    """Share of the peak rate that the cosine ends at."""
+    """The final learning rate of the cosine schedule, as a share of the peak."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Decoupled weight decay, on matrices only."""
     grad_clip: Annotated[float, Field(gt=0)] | None = 1.0
-    """Largest norm of the gradient; null never clips."""
+    """Largest norm of the gradient; null does not clip."""
     betas: Annotated[tuple[Share, Share], Strict(False)] = (0.9, 0.98)
     early_stop_accuracy: Share | None = 0.998
-    """Accuracy on the validation stream at which training stops; null trains all steps."""
+    """Validation accuracy at which training stops; null trains all steps."""
     eval_every: Count = 100
-    """Steps between two looks at the validation stream."""
+    """Steps between two validations."""
     validation_examples: Count = 256
-    """Sequences of the validation stream."""
+    """Sequences of the validation split."""
     test_examples: Count = 1024
-    """Sequences of the test stream, seen once, at the end."""
+    """Sequences of the test split, which is used once, at the end."""
     train_examples: Count | None = None
-    """Sequences to train on, again and again; null draws fresh ones for every step."""
+    """Number of training sequences, which are repeated; null draws new ones for every step."""
     log_diagnostics: Annotated[tuple[DiagnosticsKind, ...], Strict(False)] = ()
-    """What is measured of the model at steps 1, 2, 4, ... and the last."""
+    """Diagnostics to log at steps 1, 2, 4, ... and at the last."""
 
-    @field_validator("watch", mode="before")
+    @field_validator("log_diagnostics", mode="before")
     @classmethod
     def _in_order(cls, value: Any) -> Any:
-        """One word needs no list; the same words in another order, or twice, ask for the same."""
+        """Accept one word without a list; order and repetition of the words have no meaning."""
         if isinstance(value, str):
             return (value,)
         known = get_args(DiagnosticsKind)
@@ -215,7 +231,7 @@ class TrainSpec(Section):
 
 
 class RunSpec(Identity):
-    """One variant on one level with one seed."""
+    """One variant at one level with one seed."""
 
     task: TaskSpec
     model: ModelSpec = ModelSpec()
@@ -226,17 +242,16 @@ class RunSpec(Identity):
     def id(self) -> str:
         """Twelve hexadecimal digits of the hash of the canonical JSON, versions of the parts included."""
         sections = {"model": self.model.canonical, "task": self.task.canonical, "train": self.train.canonical}
-        data = {**sections, "seed": str(self.seed).encode()}
+        parts = {**sections, "seed": str(self.seed).encode()}
         return hashlib.sha256(
-            b"{" + b",".join(b'"%s":%s' % (k.encode(), data[k]) for k in sorted(data)) + b"}"
+            b"{" + b",".join(b'"%s":%s' % (k.encode(), parts[k]) for k in sorted(parts)) + b"}"
         ).hexdigest()[:12]
 
     @property
     def unversioned_id(self) -> str:
-        """Like the id, but for the versions of the parts: runs of one kin differ in what their parts meant."""
+        """Like the id, without the versions of the parts: equal for runs that differ in nothing but these."""
         sections = (section.unversioned for section in (self.model, self.task, self.train))
-        said = b"".join(sections) + str(self.seed).encode()
-        return hashlib.sha256(said).hexdigest()[:12]
+        return hashlib.sha256(b"".join(sections) + str(self.seed).encode()).hexdigest()[:12]
 
     @property
     def summary(self) -> str:
@@ -247,10 +262,9 @@ class RunSpec(Identity):
 
     @property
     def shape(self) -> str:
-        """What must agree for two runs to be stacked as lanes of one bundle."""
-        data = self.model_dump(
-            mode="json", exclude={"seed": True, "model": {"scale"}, "train": {"lr", "decay", "clip"}}
-        )
+        """A hash of what two runs must have in common to be trained as one vmapped program."""
+        exclude: Any = {"seed": True, "model": {"init_scale"}, "train": {"lr", "weight_decay", "grad_clip"}}
+        data = self.model_dump(mode="json", exclude=exclude)
         return hashlib.sha256(_canonical(data)).hexdigest()[:12]
 
     @property

@@ -75,7 +75,7 @@ def phase(name: str, runs: int, store: Path) -> dict[str, float]:
         "recall",
         attention=VARIANTS,
         complexity=RUNGS,
-        vary={"lr": [1e-5 * (1 + rate) for rate in range(rates)]},
+        grid={"lr": [1e-5 * (1 + rate) for rate in range(rates)]},
         seeds=SEEDS,
     )
     began = time.perf_counter()

@@ -19,7 +19,7 @@ PLAN: dict[str, Any] = {
     "steps": 300,
     "batch": 32,
     "validate_every": 20,
-    "watch": ["rank", "gradients", "attention"],
+    "log_diagnostics": ["rank", "gradients", "attention"],
     "test": 512,
     "examples": None,
     "lr": 3e-3,

@@ -24,8 +24,8 @@ def record(spec: RunSpec = SPEC, **changes: Any) -> Record:
         "steps": 100,
         "parameters": 1234,
         "accuracy": Score(correct=99, total=100, chance=0.25),
-        "answers": Score(correct=20, total=25, chance=0.01),
-        "curve": (HistoryPoint(step=100, loss=0.5, accuracy=0.75),),
+        "exact_match": Score(correct=20, total=25, chance=0.01),
+        "history": (HistoryPoint(step=100, loss=0.5, accuracy=0.75),),
         "environment": {"seconds": 1.5},
     }
     return Record(**{**data, **changes})

@@ -75,7 +75,7 @@ def _loss(seen: Observation) -> float:
 
 VALUES: dict[str, Callable[[Observation], float]] = {
     "accuracy": _accuracy,
-    "answers": lambda seen: (seen.evaluation or seen.record).exact_match.mean,
+    "exact_match": lambda seen: (seen.evaluation or seen.record).exact_match.mean,
     "loss": _loss,
     "perplexity": lambda seen: math.exp(min(700.0, _loss(seen))),
     "solved": lambda seen: float(_accuracy(seen) >= SOLVED and seen.record.status == "done"),

@@ -96,7 +96,7 @@ def strata(seen: Sequence[Observation], wanted: Mapping[str, Any], value: str, t
         return {}
     check_value(value, seen, "claims")
     requested = {check_field(name, seen, "claims"): meant for name, meant in wanted.items()}
-    keys = [key for name in tuned if (key := check_field(name, seen, "select")) not in requested]
+    keys = [key for name in tuned if (key := check_field(name, seen, "tune")) not in requested]
     places: dict[Place, list[Observation]] = {}
     for one in seen:
         if all(_fits(one.get(name), meant) for name, meant in requested.items()):

@@ -17,8 +17,8 @@ import numpy as np
 
 from attnlab.analysis._observations import Observation, check_field, check_value, observations, varying
 from attnlab.analysis._panels import Panel, labels, panels
-from attnlab.analysis.statistics import UNKNOWN, Interval, capacities, intervals, wilson_interval
-from attnlab.records import Record
+from attnlab.analysis.statistics import UNKNOWN, Interval, capacities, intervals
+from attnlab.records import Record, wilson_interval
 
 Label = tuple[str, ...]
 LEVELS = (0.5, 0.9)
@@ -144,7 +144,7 @@ def grids(
     check_value(value, seen, "--value")
     requested = tuple(check_field(name, seen, "--rows") for name in rows)
     column = check_field(columns, seen, "--columns")
-    keys = tuple(check_field(name, seen, "select") for name in tuned)
+    keys = tuple(check_field(name, seen, "tune") for name in tuned)
     keys = tuple(key for key in keys if key not in (*requested, column))
     result = panels(seen, (*requested, column))
     differing = [name for name in varying(seen) if name not in (*keys, column)]

@@ -17,7 +17,7 @@ from attnlab.specs import ModelSpec, RunSpec, Section, TaskSpec, TrainSpec
 from attnlab.storage import Store
 from attnlab.storage.status import read_plan
 
-SPEC, SEED, STATUS, CURVE = b'"spec":{"task":', b',"seed":', b'},"status":', b'"curve":['
+SPEC, SEED, STATUS, CURVE = b'"spec":{"task":', b',"seed":', b'},"status":', b'"history":['
 MODEL, TRAIN = b',"model":{', b',"train":{'
 """Outside of words: within a word of JSON, a quotation mark has a backslash before it."""
 

@@ -32,7 +32,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attnlab.records import Score
 from attnlab.specs import Split
 
 Floats = NDArray[np.float64]
@@ -204,11 +203,6 @@ def capacities(
     means_CR = np.stack([cell.mean(axis=1) for cell in resampled(stored)])
     fitted, sure = decreasing(means_CR.T), _expanded(stored)
     return [(value, ends(crossings(rungs, fitted, level), sure)) for value, level in zip(values, levels, strict=True)]
-
-
-def wilson_interval(successes: int, total: int) -> Interval:
-    """The 95 % score interval of a proportion."""
-    return Score(correct=successes, total=total, chance=0.0).interval
 
 
 def _expanded(stored: Sequence[Floats]) -> float:

@@ -170,7 +170,7 @@ def _experiment(
             inline_experiment.parse_grid(said.pop("vary", [])),
         )
         return inline_experiment.inline_experiment(
-            **said, complexity=rungs, vary=vary, seeds=seeds or 3, settings=given
+            **said, complexity=rungs, grid=vary, seeds=seeds or 3, settings=given
         )
     if said:
         word = next(iter(said))

@@ -138,12 +138,12 @@ class Experiment(Value):
         budget = self.presets[scale]
         changed = {
             "ladders": budget.ladders or self.ladders,
-            "vary": {**self.grid, **budget.grid},
+            "grid": {**self.grid, **budget.grid},
             "seeds": budget.seeds or self.seeds,
             "model": merged(self.model, budget.model),
             "train": merged(self.train, budget.train),
             "claims": self.claims if budget.claims else (),
-            "taken": None,
+            "expected_steps": None,
         }
         return self.model_copy(update=changed)
 
@@ -210,7 +210,7 @@ def check_experiment(experiment: Experiment, *at: str) -> Experiment:
         InvalidValueError: zips of unequal length, or of nothing; a key that is varied twice.
     """
     seen: dict[str, str] = {}
-    places: list[tuple[tuple[str | int, ...], str]] = [(("vary", key), key) for key in experiment.grid]
+    places: list[tuple[tuple[str | int, ...], str]] = [(("grid", key), key) for key in experiment.grid]
     places += [(("zip", index, key), key) for index, group in enumerate(experiment.zip) for key in group]
     for place, key in places:
         whole = full_key(key)
@@ -237,7 +237,7 @@ def check_experiment(experiment: Experiment, *at: str) -> Experiment:
             )
     for key in experiment.tune or ():
         if full_key(key) not in seen:
-            raise unknown("varied key", key, [*experiment.grid, *seen], where=experiment.where("select"))
+            raise unknown("varied key", key, [*experiment.grid, *seen], where=experiment.where("tune"))
     return experiment
 
 

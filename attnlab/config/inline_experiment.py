@@ -24,7 +24,7 @@ def inline_experiment(
     attention: str | Sequence[str] = (),
     position: str | Sequence[str] = (),
     complexity: Sequence[Any] | None = None,
-    vary: Mapping[str, Sequence[Any]] | None = None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
     seeds: int = 3,
     match: str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -36,7 +36,7 @@ def inline_experiment(
         attention: Variants, as words; nothing keeps the default.
         position: Likewise.
         complexity: The levels; None takes all of each ladder.
-        vary: Any field -> its values.
+        grid: Any field -> its values.
         seeds: How many.
         match: The budget of the first variant that the others are brought to.
         settings: Nested data: ``{"model": ..., "train": ..., "task": ...}``.
@@ -65,14 +65,14 @@ def inline_experiment(
     for axis, said in (("attention", attention), ("position", position)):
         if said:
             varied[axis] = tuple(_plainly(stack) for word in _list(said) for stack in parse_variants(word))
-            if vary and {axis, f"model.{axis}"} & set(vary):
-                raise InvalidValueError(f"'{axis}' is varied twice.", "Name all of them in one place.", where="--vary")
-    varied |= {key: list(values) for key, values in (vary or {}).items()}
+            if grid and {axis, f"model.{axis}"} & set(grid):
+                raise InvalidValueError(f"'{axis}' is varied twice.", "Name all of them in one place.", where="--grid")
+    varied |= {key: list(values) for key, values in (grid or {}).items()}
     data = {
         "name": "-".join(result.name.rpartition("/")[-1].removesuffix(".yaml") for result in ladders),
         "question": "",
         "ladders": tuple(climbs),
-        "vary": varied,
+        "grid": varied,
         "seeds": seeds,
         "match": match,
         "model": given.get("model", {}),
@@ -82,7 +82,7 @@ def inline_experiment(
 
 
 def parse_grid(words: Sequence[str]) -> dict[str, list[Any]]:
-    """What ``--vary`` words say.
+    """What ``--grid`` words say.
 
     >>> values(["lr=1e-3,3e-3", "width=32,64"])
     {'lr': [0.001, 0.003], 'width': [32, 64]}
@@ -94,10 +94,10 @@ def parse_grid(words: Sequence[str]) -> dict[str, list[Any]]:
     for word in words:
         key, equals, listed = word.partition("=")
         if not (equals and key.strip() and listed.strip()):
-            raise InvalidValueError(f"'{word}' names no values.", "Write key=value,value.", where="--vary")
+            raise InvalidValueError(f"'{word}' names no values.", "Write key=value,value.", where="--grid")
         if key.strip() in result:
             raise InvalidValueError(
-                f"'{key.strip()}' is varied twice.", "Put all its values in one list.", where="--vary"
+                f"'{key.strip()}' is varied twice.", "Put all its values in one list.", where="--grid"
             )
         result[key.strip()] = [scalar(value.strip()) for value in split_outside_brackets(listed, ",")]
     return result

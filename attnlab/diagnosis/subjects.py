@@ -21,9 +21,8 @@ from attnlab.config.yaml import scalar
 from attnlab.diagnosis._gain_control import match_gain
 from attnlab.errors import InvalidValueError, unknown
 from attnlab.experiments.plan import SECTIONS, Known
-from attnlab.experiments.request import Variant
 from attnlab.model.transformer import ModelOutput, Transformer, build
-from attnlab.specs import ModelSpec, Part, TaskSpec
+from attnlab.specs import ModelSpec, Part, TaskSpec, Variant
 from attnlab.tasks import Split
 from attnlab.tasks.base import TASKS, Batch
 from attnlab.tasks.io.ladders import find_ladder, task_spec

@@ -21,9 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from attnlab.attention import Attention
 from attnlab.errors import AttnlabError, InvalidValueError
-from attnlab.experiments.request import Budget
 from attnlab.model.transformer import Transformer, build
-from attnlab.specs import ModelSpec
+from attnlab.specs import Budget, ModelSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.scoring import asked
@@ -115,7 +114,7 @@ def _hidden(
 
 
 def _with_hidden(model: ModelSpec, hidden: int) -> ModelSpec:
-    return model.model_copy(update={"mlp": hidden / model.width})
+    return model.model_copy(update={"mlp_ratio": hidden / model.width})
 
 
 def _widths(model: ModelSpec) -> list[ModelSpec]:

@@ -11,8 +11,8 @@ from attnlab.config.inline_parts import merged, parse_variants
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.experiments._claim_checks import check_claims
 from attnlab.experiments.plan import Known, plan
-from attnlab.experiments.request import Request, Variant
-from attnlab.specs import Part, RunSpec
+from attnlab.experiments.request import Request
+from attnlab.specs import Part, RunSpec, Variant
 from attnlab.tasks.io.streams import span
 
 Setting = dict[str, Any]
@@ -43,7 +43,7 @@ def locate_error(error: AttnlabError, experiment: Experiment) -> AttnlabError:
     field, _, rest = error.where.partition(":")
     section, *steps = field.split(".")
     places: list[tuple[str | int, ...]] = [(section, *steps)]
-    places += [("vary", key) for key in experiment.grid if full_key(key) == field]
+    places += [("grid", key) for key in experiment.grid if full_key(key) == field]
     places += [("zip", i, key) for i, group in enumerate(experiment.zip) for key in group if full_key(key) == field]
     names = ("task", "ladder")
     for index, entry in enumerate(experiment.ladders):
@@ -59,7 +59,7 @@ def locate_error(error: AttnlabError, experiment: Experiment) -> AttnlabError:
 def requests(experiment: Experiment, known: Known) -> Iterator[Request]:
     """One request for each ladder, level and combination of what varies."""
     combinations = settings(experiment)
-    where = experiment.where("vary")
+    where = experiment.where("grid")
     for entry in experiment.ladders:
         for level, evaluate in _rungs(entry, known):
             for setting in combinations:

@@ -13,11 +13,11 @@ from attnlab.config.yaml import Place
 from attnlab.errors import AttnlabError, IncompatiblePartsError, unknown
 from attnlab.experiments._budget import match_budget
 from attnlab.experiments._preflight import preflight
-from attnlab.experiments.request import Budget, Request, Variant
+from attnlab.experiments.request import Request
 from attnlab.model.transformer import build
 from attnlab.position import POSITIONS
 from attnlab.registry import Registry
-from attnlab.specs import ModelSpec, Modifiers, Part, RunSpec, TaskSpec, TrainSpec
+from attnlab.specs import Budget, ModelSpec, Modifiers, Part, RunSpec, TaskSpec, TrainSpec, Variant
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from attnlab.specs import Part
-
-Variant = tuple[Part, ...]
-Budget = Literal["parameters", "flops", "state"]
+from attnlab.specs import Budget, Part, Variant
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def capacity_table(panel: Grid) -> Aligned:
         curve = [Line(line, "cyan") for line in _curve(cells)]
         plain = [entry("none" if reach is None else str(reach)), entry(solved)]
         rows.append((row, [curve, *plain, *lines, entry(ranks[row])]))
-    heads = ("curve", "reach", "solved", "C50", "C90", "rank")
+    heads = ("curve", "max solved", "solved", "C50", "C90", "rank")
     return Aligned(panel.row_fields, heads, rows, left=1)
 
 

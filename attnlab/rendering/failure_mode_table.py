@@ -102,7 +102,7 @@ def failure_mode_table(
     # are those of every report.
     given = [
         record.model_copy(
-            update={"readings": (), "diagnostics": {kind: float(kind == one.name) for kind in FAILURE_MODES}}
+            update={"evaluations": (), "diagnostics": {kind: float(kind == one.name) for kind in FAILURE_MODES}}
         )
         for record, one in mode
     ]

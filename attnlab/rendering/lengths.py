@@ -105,7 +105,7 @@ class LengthTable:
                 "accuracy": one.accuracy.mean,
                 "low": one.accuracy.interval[0],
                 "high": one.accuracy.interval[1],
-                "answers": one.exact_match.mean,
+                "exact_match": one.exact_match.mean,
                 "chance": one.accuracy.chance,
                 "questions": one.accuracy.total,
                 "loss": one.loss,

@@ -11,7 +11,7 @@ from rich.text import Text
 from attnlab.tasks import Task
 from attnlab.tasks.base import Batch, Cell
 
-LABELS = ("inputs", "answers")
+LABELS = ("inputs", "targets")
 FEW = 4
 """From this length on a run of one token is told rather than shown."""
 

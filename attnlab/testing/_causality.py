@@ -6,7 +6,8 @@ import torch
 
 from attnlab.attention import Attention
 from attnlab.position import POSITIONS, Position
-from attnlab.testing._subject import Subject, gap, position, run, stream
+from attnlab.testing._subject import Subject, gap, run, stream
+from attnlab.testing._subject import position as build_position
 from attnlab.testing.finding import Finding, judged
 
 TOKENS = 37
@@ -51,4 +52,4 @@ def _leak(attention: Attention, position: Position, cut: int) -> float:
 def _places(subject: Subject) -> list[tuple[Position, str]]:
     """Positions that the attention can be paired with; those that draw at random are checked on their own."""
     kinds = [entry for entry in POSITIONS if subject.entry.cls.has_scores or not entry.cls.biases]
-    return [(position(entry.name), entry.name) for entry in kinds if not entry.cls.random]
+    return [(build_position(entry.name), entry.name) for entry in kinds if not entry.cls.random]

@@ -76,15 +76,15 @@ class RunState:
         """Everything of it that a checkpoint needs beside the arrays."""
         curve = [point.model_dump() for point in self.history]
         watched = [watched.model_dump() for watched in self.diagnostics_history]
-        saved = {"step": self.step, "losses": self.losses, "reason": self.reason, "stopped": self.early_stopped}
-        return {"id": self.spec.id, "curve": curve, "watched": watched, **saved}
+        saved = {"step": self.step, "losses": self.losses, "reason": self.reason, "early_stopped": self.early_stopped}
+        return {"id": self.spec.id, "history": curve, "diagnostics_history": watched, **saved}
 
     def restore(self, about: Mapping[str, Any]) -> None:
         """Take up what a checkpoint kept."""
         assert about["id"] == self.spec.id, "a checkpoint of another run"
         self.step, self.losses, self.reason = about["step"], list(about["losses"]), about["reason"]
-        self.early_stopped, self.history = about["stopped"], [HistoryPoint(**point) for point in about["curve"]]
-        self.diagnostics_history = [DiagnosticsPoint(**watched) for watched in about["watched"]]
+        self.early_stopped, self.history = about["early_stopped"], [HistoryPoint(**point) for point in about["history"]]
+        self.diagnostics_history = [DiagnosticsPoint(**watched) for watched in about["diagnostics_history"]]
 
 
 @dataclass
@@ -246,21 +246,21 @@ class Loop:
             diagnostics_history=tuple(state.diagnostics_history),
             evaluations=tuple(self._evaluations(index, state)),
             history=tuple(state.history),
-            environment={**self.environment, "lanes": len(self.runs), "compiled": self.stepper.compiled, **seconds},
+            environment={**self.environment, "vmap": len(self.runs), "compiled": self.stepper.compiled, **seconds},
         )
 
     def _save(self) -> None:
         assert self.checkpointer is not None, "asked to save without a vault"
         self._fetch()
         self.checkpointer.save(
-            self.name, self.stepper.state(), {"lanes": [state.checkpoint_data() for state in self.runs]}
+            self.name, self.stepper.state(), {"runs": [state.checkpoint_data() for state in self.runs]}
         )
 
     def _resume(self) -> None:
         if self.checkpointer is not None and (saved := self.checkpointer.load(self.name)):
             arrays, about = saved
             self.stepper.restore(arrays)
-            for state, lane_about in zip(self.runs, about["lanes"], strict=True):
+            for state, lane_about in zip(self.runs, about["runs"], strict=True):
                 state.restore(lane_about)
 
     def _interrupted(self) -> InterruptedTraining:

@@ -115,7 +115,7 @@ def too_large_error(spec: RunSpec, device: torch.device, alone: Callable[[RunSpe
     result = f"A batch of {spec.train.batch_size} does not fit into the memory of the device '{device.type}'."
     batch = spec.train.batch_size // 2
     while batch:
-        smaller = spec.model_copy(update={"train": spec.train.model_copy(update={"batch": batch})})
+        smaller = spec.model_copy(update={"train": spec.train.model_copy(update={"batch_size": batch})})
         if _steps(smaller, alone):
             hint = f"A step with a batch of {batch} fits: add --set train.batch={batch}."
             return DeviceError(result, hint, where=spec.summary)

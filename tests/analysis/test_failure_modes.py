@@ -51,7 +51,13 @@ def ran(
         HistoryPoint(step=100 * n, loss=loss, accuracy=0.5, validation_loss=loss) for n, loss in enumerate(losses, 1)
     ]
     seen = () if watched is None else (DiagnosticsPoint(step=800, values=watched),)
-    update = {"curve": tuple(curve), "watched": seen, "loss": losses[-1] if losses else None, "length": 64, **changes}
+    update = {
+        "history": tuple(curve),
+        "diagnostics_history": seen,
+        "loss": losses[-1] if losses else None,
+        "length": 64,
+        **changes,
+    }
     return record(run, correct).model_copy(update=update)
 
 
@@ -146,15 +152,15 @@ def test_attention_that_sharpened_as_it_learned_has_not_collapsed() -> None:
     steps = {100: SOUND, 128: sharp, 1200: sharp}  # a tenth of 1200 steps is 120
     early = tuple(DiagnosticsPoint(step=step, values=values) for step, values in steps.items())
     base = ran()
-    assert failure_mode(base.model_copy(update={"watched": early})).name == "entropy collapse"
+    assert failure_mode(base.model_copy(update={"diagnostics_history": early})).name == "entropy collapse"
     late = tuple(
         DiagnosticsPoint(step=step, values=values) for step, values in {128: SOUND, 600: sharp, 1200: sharp}.items()
     )
-    assert failure_mode(base.model_copy(update={"watched": late})).name == "capacity"
+    assert failure_mode(base.model_copy(update={"diagnostics_history": late})).name == "capacity"
 
 
 def test_what_was_not_watched_cannot_be_told_and_is_named() -> None:
-    collapsed = CASES["rank collapse"].model_copy(update={"watched": ()})
+    collapsed = CASES["rank collapse"].model_copy(update={"diagnostics_history": ()})
     mode = failure_mode(collapsed)
     assert mode.name == "unclear"
     assert mode.missing_diagnostics == ("rank", "gradients", "attention")
@@ -181,7 +187,7 @@ def test_a_fall_is_told_by_quarters_or_by_what_comes_after_the_last_look() -> No
     short = ran(losses=(2.0,))
     assert fall(short) == 0.0
     later = short.history[0].model_copy(update={"validation_loss": 1.5})
-    assert fall(short.model_copy(update={"curve": (later,)})) == 0.25
+    assert fall(short.model_copy(update={"history": (later,)})) == 0.25
     assert math.isnan(fall(ran(losses=())))
     assert math.isnan(fall(ran(losses=(2.0,), examples=64)))
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from attnlab.analysis.grid import Grid, grids
-from attnlab.analysis.statistics import wilson_interval
 from attnlab.errors import UnknownNameError
-from attnlab.records import Record
+from attnlab.records import Record, wilson_interval
 from tests.rendering.fake_runs import CHANCE, run, seeds
 
 
@@ -46,7 +45,7 @@ def tuned_runs() -> list[Record]:
     bad = seeds([0.9, 0.92], lr=3e-3)
     lines = [(record, 0.8) for record in good] + [(record, 0.3) for record in bad]
     return [
-        record.model_copy(update={"curve": (record.history[-1].model_copy(update={"accuracy": validation}),)})
+        record.model_copy(update={"history": (record.history[-1].model_copy(update={"accuracy": validation}),)})
         for record, validation in lines
     ]
 

@@ -29,7 +29,7 @@ def test_a_run_trained_on_a_range_is_nowhere_at_home() -> None:
     ("value", "asked"),
     [
         ("accuracy", 0.5),
-        ("answers", 0.25),
+        ("exact_match", 0.25),
         ("loss", 1.0),
         ("perplexity", math.e),
         ("solved", 0.0),
@@ -88,7 +88,7 @@ def test_what_varies_is_told_the_variant_first() -> None:
 def test_a_field_that_the_json_leaves_out_at_its_default_is_told() -> None:
     record = run()
     model, train = (
-        record.spec.model.model_copy(update={"scale": 2.0}),
+        record.spec.model.model_copy(update={"init_scale": 2.0}),
         record.spec.train.model_copy(update={"optimizer": "muon"}),
     )
     other = record.model_copy(update={"spec": record.spec.model_copy(update={"model": model, "train": train})})

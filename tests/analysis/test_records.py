@@ -13,7 +13,7 @@ from attnlab.storage import Store
 from attnlab.storage.status import write_plan
 from tests.rendering.fake_runs import run, seeds
 
-TRICKY = {"seed": 3, "text": '},"status":', "curve": '"curve":[{', "model": {"train": {"a": 1}}, "task": ["]", "}"]}
+TRICKY = {"seed": 3, "text": '},"status":', "history": '"history":[{', "model": {"train": {"a": 1}}, "task": ["]", "}"]}
 
 
 def stored(folder: Path, records: list[Record]) -> Store:
@@ -24,12 +24,12 @@ def stored(folder: Path, records: list[Record]) -> Store:
 
 
 def cut(record: Record) -> Record:
-    return record.model_copy(update={"curve": record.history[-1:]})
+    return record.model_copy(update={"history": record.history[-1:]})
 
 
 def test_it_is_what_the_store_reads(tmp_path: Path) -> None:
     held = seeds([0.1, 0.2], options=TRICKY) + seeds([0.3, 0.4], pairs=8, elsewhere={16: 0.5}, members={"copy": 0.1})
-    held += [run("dape", status="failed", reason='he said: "curve":[{"spec":'), run("none", curve=())]
+    held += [run("dape", status="failed", reason='he said: "history":[{"spec":'), run("none", history=())]
     store = stored(tmp_path, held)
     result = records(tmp_path)
     assert result == [cut(record) for record in store.records()]
@@ -58,7 +58,7 @@ def test_the_later_of_two_stands_and_a_torn_end_is_no_matter(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "broken", ["{", "{}", '{"spec":{"task":{},"model":{},"train":{},"seed":1},"status":"curve":[]']
+    "broken", ["{", "{}", '{"spec":{"task":{},"model":{},"train":{},"seed":1},"status":"history":[]']
 )
 def test_a_broken_line_is_told_by_its_place(broken: str, tmp_path: Path) -> None:
     store = stored(tmp_path, [run()])
@@ -71,7 +71,7 @@ def test_a_broken_line_is_told_by_its_place(broken: str, tmp_path: Path) -> None
 
 def test_a_wrong_number_is_refused_as_the_store_refuses_it(tmp_path: Path) -> None:
     store = stored(tmp_path, [run()])
-    text = store.journal.path.read_text().replace('"steps":1200,"stopped"', '"steps":"many","stopped"')
+    text = store.journal.path.read_text().replace('"steps":1200,"early_stopped"', '"steps":"many","early_stopped"')
     store.journal.path.write_text(text)
     with pytest.raises(StoreError):
         records(tmp_path)

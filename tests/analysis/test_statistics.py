@@ -22,8 +22,8 @@ from attnlab.analysis.statistics import (
     interquartile_mean,
     intervals,
     stratified,
-    wilson_interval,
 )
+from attnlab.records import wilson_interval
 
 INF = math.inf
 

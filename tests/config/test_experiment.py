@@ -14,7 +14,7 @@ BASE = """\
 name: mine
 question: Does it?
 ladders: [{ladder: copy, levels: [1, 2]}]
-vary: {attention: [softmax, gpam], lr: [1e-3, 3e-3]}
+grid: {attention: [softmax, gpam], lr: [1e-3, 3e-3]}
 seeds: 2
 model: {width: 8}
 """
@@ -32,7 +32,7 @@ def test_it_says_what_the_file_says(tmp_path: Path) -> None:
     assert (experiment.name, experiment.seeds, experiment.ladders[0].levels) == ("mine", 2, (1, 2))
     assert experiment.grid == {"attention": ("softmax", "gpam"), "lr": (0.001, 0.003)}
     assert experiment.zip == ({"width": (8, 16), "steps": (3, 6)},)
-    assert experiment.where("vary", "lr").endswith("mine.yaml:4: vary.lr")
+    assert experiment.where("grid", "lr").endswith("mine.yaml:4: grid.lr")
 
 
 def test_a_ladder_may_be_a_bare_name(tmp_path: Path) -> None:
@@ -45,9 +45,9 @@ def test_a_ladder_may_be_a_bare_name(tmp_path: Path) -> None:
     ("line", "tuned"),
     [
         ("notes: all", ("train.lr", "train.decay")),
-        ("select: []", ()),
-        ("select: [lr]", ("train.lr",)),
-        ("select: [attention]", ("model.attention",)),
+        ("tune: []", ()),
+        ("tune: [lr]", ("train.lr",)),
+        ("tune: [attention]", ("model.attention",)),
     ],
 )
 def test_what_is_tuned(line: str, tuned: tuple[str, ...], tmp_path: Path) -> None:
@@ -67,9 +67,9 @@ def test_short_names_have_their_section() -> None:
 
 def test_a_scale_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
     claims = "claims: [{says: x, of: {attention: gpam}, expect: greater, bound: 0.5}]"
-    small = "  smoke: {vary: {lr: [1e-2]}, seeds: 1, train: {steps: 3}, claims: false}"
+    small = "  smoke: {grid: {lr: [1e-2]}, seeds: 1, train: {steps: 3}, claims: false}"
     experiment = read_experiment(
-        written(tmp_path, "train: {batch: 4}", claims, "scales:", small, "  paper: {seeds: 9}")
+        written(tmp_path, "train: {batch: 4}", claims, "presets:", small, "  paper: {seeds: 9}")
     )
     smoke = experiment.with_preset("smoke")
     assert smoke.grid == {"attention": ("softmax", "gpam"), "lr": (0.01,)}
@@ -78,11 +78,11 @@ def test_a_scale_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
     assert experiment.with_preset(None) is experiment
     assert smoke.where("seeds").endswith("mine.yaml:5: seeds")
     with pytest.raises(UnknownNameError, match="There is no scale of mine 'paper'"):
-        read_experiment(written(tmp_path, "scales: {smoke: {seeds: 1}}")).with_preset("paper")
+        read_experiment(written(tmp_path, "presets: {smoke: {seeds: 1}}")).with_preset("paper")
 
 
 def test_as_it_is_written_is_the_scale_of_a_laptop(tmp_path: Path) -> None:
-    experiment = read_experiment(written(tmp_path, "taken: 0.5", "scales: {smoke: {seeds: 1}}"))
+    experiment = read_experiment(written(tmp_path, "expected_steps: 0.5", "presets: {smoke: {seeds: 1}}"))
     assert experiment.with_preset("laptop") is experiment.with_preset(None) is experiment
     assert experiment.with_preset("smoke").expected_steps is None
 
@@ -102,11 +102,20 @@ def test_as_it_is_written_is_the_scale_of_a_laptop(tmp_path: Path) -> None:
         ("zip: [{steps: [1]}, {steps: [2]}]", "mine.yaml:7: zip[1].steps\n  'steps' is varied twice.\n  It stands in"),
         ("zip: [{stps: [1]}]", "mine.yaml:7: zip[0].stps\n  There is no key 'stps'; did you mean 'steps'?"),
         ("zip: [{task: [1]}]", "mine.yaml:7: zip[0].task\n  There is no key 'task'"),
-        ("select: [decay]", "mine.yaml:7: select\n  There is no varied key 'decay'."),
-        ("scales: {smoke: {seed: 1}}", "mine.yaml:7: scales.smoke.seed\n  There is no key 'seed'; did you mean 'seeds"),
-        ("scales: {tiny: {}}", "mine.yaml:7: scales.tiny\n"),
-        ("scales: {smoke: {vary: {rl: [1]}}}", "mine.yaml:7: scales.smoke.vary.rl\n  There is no key 'rl'; did you me"),
-        ("scales: {smoke: {vary: {train.lr: [1]}}}", "mine.yaml:7: scales.smoke.vary.train.lr\n  'train.lr' is varied"),
+        ("tune: [decay]", "mine.yaml:7: tune\n  There is no varied key 'decay'."),
+        (
+            "presets: {smoke: {seed: 1}}",
+            "mine.yaml:7: presets.smoke.seed\n  There is no key 'seed'; did you mean 'seeds",
+        ),
+        ("presets: {tiny: {}}", "mine.yaml:7: presets.tiny\n"),
+        (
+            "presets: {smoke: {grid: {rl: [1]}}}",
+            "mine.yaml:7: presets.smoke.grid.rl\n  There is no key 'rl'; did you me",
+        ),
+        (
+            "presets: {smoke: {grid: {train.lr: [1]}}}",
+            "mine.yaml:7: presets.smoke.grid.train.lr\n  'train.lr' is varied",
+        ),
     ],
 )
 def test_a_slip_is_told_with_its_line(line: str, told: str, tmp_path: Path) -> None:
@@ -119,9 +128,9 @@ def test_a_slip_is_told_with_its_line(line: str, told: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("without", "line", "told"),
     [
-        ("vary", "vary: {lr: []}", "mine.yaml:6: vary.lr\n  It cannot be []."),
-        ("vary", "vary: {lr: 1e-3}", "mine.yaml:6: vary.lr\n  It cannot be 0.001."),
-        ("vary", "vary: {lrr: [1e-3]}", "mine.yaml:6: vary.lrr\n  There is no key 'lrr'; did you mean 'lr'?"),
+        ("grid", "grid: {lr: []}", "mine.yaml:6: grid.lr\n  It cannot be []."),
+        ("grid", "grid: {lr: 1e-3}", "mine.yaml:6: grid.lr\n  It cannot be 0.001."),
+        ("grid", "grid: {lrr: [1e-3]}", "mine.yaml:6: grid.lrr\n  There is no key 'lrr'; did you mean 'lr'?"),
         ("seeds", "seeds: 0", "mine.yaml:6: seeds\n  It cannot be 0."),
         ("seeds", "seeds: two", "mine.yaml:6: seeds\n  It cannot be 'two'."),
         ("ladders", "ladders: []", "mine.yaml:6: ladders\n  It cannot be []."),

@@ -16,7 +16,7 @@ def test_it_is_the_experiment_that_a_file_would_write() -> None:
         attention="softmax,dape:kernel=3,width=4,softmax+gpam",
         position=["none", "alibi,rotary"],
         complexity=[1, 2],
-        vary={"lr": [1e-3, 3e-3]},
+        grid={"lr": [1e-3, 3e-3]},
         seeds=5,
         match="parameters",
         settings={"model": {"width": 8}, "train": {"max_steps": 3}},
@@ -58,11 +58,11 @@ def test_a_file_gives_its_name() -> None:
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"vary": {"lr": []}}, "vary.lr\n  It cannot be []."),
-        ({"vary": {"lrr": [1]}}, "vary.lrr\n  There is no key 'lrr'; did you mean 'lr'?"),
-        ({"vary": {"lr": [1], "train.lr": [2]}}, "vary.train.lr\n  'train.lr' is varied twice."),
-        ({"vary": {"attention": ["gpam"]}, "attention": "softmax"}, "--vary\n  'attention' is varied twice."),
-        ({"vary": {"model.position": ["none"]}, "position": "none"}, "--vary\n  'position' is varied twice."),
+        ({"grid": {"lr": []}}, "grid.lr\n  It cannot be []."),
+        ({"grid": {"lrr": [1]}}, "grid.lrr\n  There is no key 'lrr'; did you mean 'lr'?"),
+        ({"grid": {"lr": [1], "train.lr": [2]}}, "grid.train.lr\n  'train.lr' is varied twice."),
+        ({"grid": {"attention": ["gpam"]}, "attention": "softmax"}, "--grid\n  'attention' is varied twice."),
+        ({"grid": {"model.position": ["none"]}, "position": "none"}, "--grid\n  'position' is varied twice."),
         ({"complexity": []}, "--complexity\n  No level is named.\n  Write 2,4,8, or leave it out to take all."),
         ({"complexity": [None]}, "ladders.0.levels.0\n  It cannot be None."),
         ({"seeds": 0}, "seeds\n  It cannot be 0."),
@@ -83,7 +83,7 @@ def test_a_slip_is_told(more: dict[str, Any], told: str) -> None:
 def test_a_word_without_values_is_told(word: str) -> None:
     with pytest.raises(AttnlabError) as caught:
         parse_grid([word])
-    assert str(caught.value) == f"--vary\n  '{word}' names no values.\n  Write key=value,value."
+    assert str(caught.value) == f"--grid\n  '{word}' names no values.\n  Write key=value,value."
 
 
 def test_a_key_that_stands_twice_is_told() -> None:

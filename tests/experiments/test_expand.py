@@ -46,7 +46,7 @@ def place(spec: RunSpec) -> tuple[Any, ...]:
 
 def test_every_combination_comes_once_rungs_slowest_seeds_fastest() -> None:
     experiment = inline_experiment(
-        "copy", attention="softmax,gpam", complexity=[1, 2], vary={"lr": [1e-3, 3e-3]}, seeds=2, settings=TINY
+        "copy", attention="softmax,gpam", complexity=[1, 2], grid={"lr": [1e-3, 3e-3]}, seeds=2, settings=TINY
     )
     wanted = [
         (level, name, lr, seed)

@@ -48,7 +48,7 @@ def test_records_come_in_the_order_of_the_plan() -> None:
     request = asked("softmax", "gpam", seeds=(3, 4))
     records = run_train(request, store=None, device_name="cpu")
     assert [record.spec for record in records] == plan(request)
-    assert len({str(record.numbers()["curve"]) for record in records}) == 4
+    assert len({str(record.numbers()["history"]) for record in records}) == 4
 
 
 def test_without_a_store_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

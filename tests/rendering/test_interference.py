@@ -56,7 +56,7 @@ def test_the_matrix_is_drawn_with_what_is_lost_below() -> None:
 def test_readings_of_other_rungs_are_no_company() -> None:
     both = run(0, copy=0.9, recall=0.8)
     other = both.evaluations[1].model_copy(update={"complexity": 3})
-    (matrix,) = interference([both.model_copy(update={"readings": (both.evaluations[0], other)})])
+    (matrix,) = interference([both.model_copy(update={"evaluations": (both.evaluations[0], other)})])
     assert list(matrix.cells) == [("copy", ())]
 
 

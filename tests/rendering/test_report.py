@@ -47,7 +47,7 @@ def test_a_whole_report() -> None:
         *lines[9:],
     ]
     heads = next(line for line in lines if "reach" in line)
-    assert heads.split() == ["attention", "curve", "reach", "solved", "C50", "C90", "rank"]
+    assert heads.split() == ["attention", "curve", "max", "solved", "solved", "C50", "C90", "rank"]
     (softmax,) = (line for line in lines if line.startswith("softmax") and "/" in line)
     assert softmax.split()[2:] == ["2", "4/9", "5.6", "3.36", "2"]
     (expressive,) = (line for line in lines if line.startswith("expressive") and "/" in line)
@@ -67,7 +67,7 @@ def test_the_footnotes_say_what_the_numbers_are() -> None:
 
 def test_the_number_tried_is_said() -> None:
     records = [one for lr in (1e-3, 3e-3, 1e-2) for one in seeds([0.5] * 5, lr=lr)]
-    said = report(records, asked(vary={"lr": (1e-3, 3e-3, 1e-2)}))
+    said = report(records, asked(grid={"lr": (1e-3, 3e-3, 1e-2)}))
     assert "lr: up to 3 tried in each cell; the best on the validation stream is shown." in said.footnotes()
     assert said.panels[0].row_fields == ("attention",)
 
@@ -149,7 +149,7 @@ def test_other_values_have_no_reach(value: str, shown: str) -> None:
 
 def test_the_experiment_lays_its_report_out() -> None:
     said = report(
-        ladder(THREE), asked(report=ReportLayout(index=("complexity",), columns="attention", metric="answers"))
+        ladder(THREE), asked(report=ReportLayout(index=("complexity",), columns="attention", metric="exact_match"))
     )
     assert said.panels[0].columns == ("expressive", "softmax")
     assert drawn(said)[0] == "Which?"

@@ -33,7 +33,7 @@ def test_long_sequences_go_on_below(width: int) -> None:
     batch = task.sample(np.random.default_rng(0), 1)
     lines = drawn(Sequences(task, batch), width=width)
     tokens = [token for line in lines if line.startswith("inputs") for token in line.split()[1:]]
-    answers = [answer for line in lines if line.startswith("answers") for answer in line.split()[1:]]
+    answers = [answer for line in lines if line.startswith("targets") for answer in line.split()[1:]]
     cells = task.render(batch, 0)
     assert tokens == [cell.token for cell in cells]
     assert answers == [cell.target or "." for cell in cells]

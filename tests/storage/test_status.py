@@ -19,7 +19,7 @@ def spec(seed: int, version: int = 1) -> RunSpec:
 
 def record(wanted: RunSpec, status: str = "done") -> Record:
     score = Score(correct=1, total=2, chance=0.5)
-    data = {"reason": "" if status == "done" else "for a reason", "steps": 1, "accuracy": score, "answers": score}
+    data = {"reason": "" if status == "done" else "for a reason", "steps": 1, "accuracy": score, "exact_match": score}
     return Record.model_validate({"id": wanted.id, "spec": wanted, "status": status, **data})
 
 

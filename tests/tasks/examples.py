@@ -18,7 +18,7 @@ def example(task: Task) -> tuple[list[int], list[int]]:
     lines = (sys.modules[type(task).__module__].__doc__ or "").splitlines()
     inputs, answers = (
         [token for line in lines if line.split()[:1] == [word] for token in line.strip().split("      ")[0].split()[1:]]
-        for word in ("inputs", "answers")
+        for word in ("inputs", "targets")
     )
     return [ids[word] for word in inputs], [IGNORE if word == "." else ids[word] for word in answers]
 

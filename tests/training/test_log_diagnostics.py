@@ -22,7 +22,7 @@ from attnlab.training.stepper import SingleStepper
 from tests.training.runs import Memory, interrupt_at, tiny
 
 CPU = torch.device("cpu")
-ALL: dict[str, Any] = {"watch": ("rank", "gradients", "attention")}
+ALL: dict[str, Any] = {"log_diagnostics": ("rank", "gradients", "attention")}
 
 
 def stepped(spec: RunSpec, steps: int = 3) -> tuple[SingleStepper, Source]:

@@ -51,7 +51,7 @@ def test_a_spec_run_twice_gives_identical_numbers(attention: str) -> None:
 
 def test_another_seed_gives_other_numbers() -> None:
     one, other = numbers(tiny(seed=0)), numbers(tiny(seed=1))
-    assert one[0]["curve"] != other[0]["curve"]
+    assert one[0]["history"] != other[0]["history"]
     assert not np.array_equal(one[1]["embedding_VD"], other[1]["embedding_VD"])
 
 
@@ -60,7 +60,7 @@ def test_a_run_does_not_feel_its_neighbors() -> None:
     together = [record.numbers() for record in train_runs(specs)]
     alone = [train_runs([spec])[0].numbers() for spec in specs]
     assert together == alone
-    assert together[1]["curve"] != together[2]["curve"]
+    assert together[1]["history"] != together[2]["history"]
 
 
 def test_what_the_global_generators_do_changes_nothing() -> None:
@@ -107,9 +107,9 @@ def test_the_record_is_what_its_weights_answer() -> None:
     tokens, answers, loss = scored(stepper, batches)
     assert loss == record["loss"]
     assert tokens.model_dump() == record["accuracy"]
-    assert answers.model_dump() == record["answers"]
+    assert answers.model_dump() == record["exact_match"]
     batches = source.held_out(Split.VALIDATION, 12, 8)
-    assert scored(stepper, batches).accuracy.mean == record["curve"][-1]["accuracy"]
+    assert scored(stepper, batches).accuracy.mean == record["history"][-1]["accuracy"]
 
 
 def test_losses_of_the_curve_are_means_since_the_last_look() -> None:

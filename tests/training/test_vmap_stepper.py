@@ -47,7 +47,7 @@ def exactly() -> Iterator[None]:
 def lanes_of(attention: str = "softmax", position: str = "learned", **more: Any) -> list[RunSpec]:
     """Three runs of one shape that differ in all that lanes may differ in."""
     specs = [tiny(attention, position, seed=seed, **{**plan, **more}) for seed, plan in enumerate(PLANS)]
-    scaled = [spec.model.model_copy(update={"scale": scale}) for spec, scale in zip(specs, SCALES, strict=True)]
+    scaled = [spec.model.model_copy(update={"init_scale": scale}) for spec, scale in zip(specs, SCALES, strict=True)]
     return [spec.model_copy(update={"model": model}) for spec, model in zip(specs, scaled, strict=True)]
 
 
@@ -271,7 +271,7 @@ def close(record: Record, alone: Record) -> None:
     """The same record, but for rounding."""
     ours, theirs = record.numbers(), alone.numbers()
     assert ours.keys() == theirs.keys()
-    for name in ("id", "spec", "status", "steps", "stopped", "parameters", "length"):
+    for name in ("id", "spec", "status", "steps", "early_stopped", "parameters", "length"):
         assert ours[name] == theirs[name]
     assert [point.step for point in record.history] == [point.step for point in alone.history]
     for one, other in zip(record.history, alone.history, strict=True):

@@ -126,7 +126,7 @@ def write_txt(file: IO[bytes], pages: Pages) -> None:
         for row in range(len(batch.inputs_BT)):
             cells = pages.task.render(batch, row)
             size = max(len(word) for cell in cells for word in cell)
-            for label, words in (("inputs ", [c.token for c in cells]), ("answers", [c.target or "." for c in cells])):
+            for label, words in (("inputs ", [c.token for c in cells]), ("targets", [c.target or "." for c in cells])):
                 lines.append(f"{label} {' '.join(word.rjust(size) for word in words)}\n")
             lines.append("\n")
         file.write("".join(lines).encode())

@@ -161,7 +161,7 @@ def test_text_is_aligned(tmp_path: Path) -> None:
     upper, lower, blank, *rest = (tmp_path / "a.txt").read_text().split("\n")
     assert (len(upper), blank, len(rest)) == (len(lower), "", 4)
     tokens = upper.split()[1:]
-    assert lower.split() == ["answers", ".", ".", ".", *tokens[:3]]
+    assert lower.split() == ["targets", ".", ".", ".", *tokens[:3]]
     assert tokens[3] == "|"
 
 
