@@ -63,7 +63,9 @@ def model_of(
 ) -> Transformer:
     """A model of two layers, width 8 and two heads, unless told otherwise, in float64."""
     stack = attention if isinstance(attention, tuple) else (attention,)
-    spec = ModelSpec(**{"layers": 2, "width": 8, "heads": 2, "mlp": 1.0, **sizes}, attention=stack, position=position)
+    spec = ModelSpec(
+        **{"layers": 2, "width": 8, "heads": 2, "mlp_ratio": 1.0, **sizes}, attention=stack, position=position
+    )
     return build(spec, vocabulary=VOCABULARY, length=length, seed=seed).double()
 
 

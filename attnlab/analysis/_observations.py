@@ -11,16 +11,12 @@ solved: leaving it out would flatter whatever diverges.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from attnlab.analysis.fields import LOCATION, Cache, Fields, run_fields, short_name, trained_on
 from attnlab.errors import unknown
 from attnlab.records import SOLVED, Evaluation, Record
-from attnlab.specs import RunSpec
-
-Fields = Mapping[str, Any]
-PLACE = ("task", "member", "complexity", "trained", "complexity", "seed")
-"""Fields that say where, not what."""
 
 
 class Observation(NamedTuple):
@@ -38,7 +34,7 @@ class Observation(NamedTuple):
         """A field by name; None where the run has no such field."""
         if name == "seed":
             return self.record.spec.seed
-        if name in ("member", "complexity", "trained"):
+        if name in ("subtask", "level", "trained"):
             return getattr(self, name)
         return self.settings.get(name)
 
@@ -89,7 +85,7 @@ VALUES: dict[str, Callable[[Observation], float]] = {
 
 def observations(records: Iterable[Record]) -> list[Observation]:
     """Everything the records have seen, failed runs included."""
-    flat: dict[int, tuple[Any, Fields]] = {}
+    flat: Cache = {}
     whole: dict[tuple[int, ...], Fields] = {}
     seen = []
     for record in records:
@@ -97,9 +93,9 @@ def observations(records: Iterable[Record]) -> list[Observation]:
         key = (id(spec.task), id(spec.model), id(spec.train))
         settings = whole.get(key)
         if settings is None:
-            settings = whole[key] = _settings(spec, flat)
+            settings = whole[key] = run_fields(spec, flat)
         level = spec.task.level
-        trained = spec.task.train.get(spec.task.complexity, level)
+        trained = trained_on(spec)
         seen.append(Observation(record, settings, "", level, trained))
         seen += [Observation(record, settings, r.subtask, r.level, trained, r) for r in record.evaluations]
     return seen
@@ -108,7 +104,7 @@ def observations(records: Iterable[Record]) -> list[Observation]:
 def varying(seen: Sequence[Observation]) -> list[str]:
     """Fields, other than where a run was, in which observations differ; the variant first."""
     distinct = list({id(one.settings): one.settings for one in seen}.values())
-    names = dict.fromkeys(name for settings in distinct for name in settings if name not in PLACE)
+    names = dict.fromkeys(name for settings in distinct for name in settings if name not in LOCATION)
     result = []
     for name in sorted(names, key=lambda name: name.startswith("task.")):
         # Options of one task say nothing of the runs on another.
@@ -124,8 +120,11 @@ def check_field(name: str, seen: Sequence[Observation], where: str) -> str:
     Raises:
         UnknownNameError: no run has it.
     """
-    short = name.rpartition(".")[2] if name.startswith(("model.", "train.")) else name
-    known = {*PLACE, *(name for settings in {id(o.settings): o.settings for o in seen}.values() for name in settings)}
+    short = short_name(name)
+    known = {
+        *LOCATION,
+        *(name for settings in {id(o.settings): o.settings for o in seen}.values() for name in settings),
+    }
     if short not in known:
         raise unknown("field", name, known, where=where)
     return short
@@ -140,30 +139,6 @@ def check_value(name: str, seen: Sequence[Observation], where: str) -> None:
     if name not in VALUES and not any(name in one.record.diagnostics for one in seen):
         measured = {name for one in seen for name in one.record.diagnostics}
         raise unknown("value", name, {*VALUES, *measured}, where=where)
-
-
-def _settings(spec: RunSpec, flat: dict[int, tuple[Any, Fields]]) -> Fields:
-    """The fields of everything but the place, each section flattened once for all runs that share it."""
-    fields: dict[str, Any] = {"task": spec.task.name, "complexity": spec.task.complexity}
-    for section in (spec.model, spec.train, spec.task):
-        if id(section) not in flat:
-            flat[id(section)] = section, _flattened(section)  # kept, so that the id stays its own
-        fields |= flat[id(section)][1]
-    return fields
-
-
-def _flattened(section: Any) -> Fields:
-    data: Mapping[str, Any] = section.all_fields
-    if "attention" in data:
-        variant = "+".join(str(part) for part in section.attention)
-        modifiers = {f"modifiers.{name}": value for name, value in data["modifiers"].items()}
-        rest = {k: v for k, v in data.items() if k not in ("attention", "position", "modifiers", "matched")}
-        return {"attention": variant, "position": str(section.position), **rest, **modifiers}
-    if "complexity" in data:
-        options = {f"task.{name}": value for name, value in data["options"].items() if name != data["complexity"]}
-        lines = [f"{name}={value}" for name, value in data["train"].items() if name != data["complexity"]]
-        return {**options, "task.train": ", ".join(lines)}
-    return data
 
 
 def _number(value: Any) -> float:

@@ -45,12 +45,12 @@ def panels(seen: Sequence[Observation], named: Sequence[str]) -> list[Panel]:
     """
     places: dict[tuple[str, str, str], list[Observation]] = {}
     for one in seen:
-        if one.subtask or "member" not in named:
-            member = "" if "member" in named else one.subtask
-            places.setdefault((one.get("task"), one.get("complexity"), member), []).append(one)
+        if one.subtask or "subtask" not in named:
+            subtask = "" if "subtask" in named else one.subtask
+            places.setdefault((one.get("task"), one.get("complexity"), subtask), []).append(one)
     result = []
     for place, stored in places.items():
-        if "trained" in named or "complexity" not in named:
+        if "trained" in named or "level" not in named:
             result.append(Panel(*place, None, stored if "trained" in named else _home(stored)))
             continue
         away = dict.fromkeys(one.trained for one in stored if not one.at_trained_level)
@@ -78,7 +78,7 @@ def labels(
         column: The field of the columns.
         tuned: Fields of which each cell takes one value.
     """
-    places = ["complexity"] if column != "complexity" else []
+    places = ["level"] if column != "level" else []
     saved = [*dict.fromkeys([*(requested or differing), *(() if requested else places)])]
     distinct = [list({(id(one.settings), one.level): one for one in panel.observations}.values()) for panel in result]
 

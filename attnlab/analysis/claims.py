@@ -15,12 +15,12 @@ from typing import Any, Literal
 import numpy as np
 
 from attnlab.analysis._observations import Observation, check_field, check_value, observations
+from attnlab.analysis.fields import matches
 from attnlab.analysis.grid import validated
 from attnlab.analysis.statistics import TINY, Floats, Interval, stratified
 from attnlab.config.experiment import Claim
 from attnlab.errors import InvalidValueError
 from attnlab.records import Record
-from attnlab.specs import Part
 
 Outcome = Literal["holds", "fails", "undecided"]
 Place = tuple[Any, ...]
@@ -68,7 +68,7 @@ def check_claim(claim: Claim, seen: Sequence[Observation], tuned: Sequence[str] 
     theirs = strata(seen, {**claim.of, **claim.than}, claim.metric, tuned) if claim.than else {}
     if not ours or (claim.than and not theirs):
         return ClaimOutcome(claim.says, "undecided", "no finished run is of this kind yet")
-    moved = any(name in ("task", "member", "complexity") for name in claim.than)
+    moved = any(name in ("task", "subtask", "level") for name in claim.than)
     if claim.than and not moved and ours.keys() != theirs.keys():
         return ClaimOutcome(claim.says, "undecided", "the two sides have not been run on the same levels yet")
     mine, other = list(ours.values()), list(theirs.values())
@@ -99,8 +99,8 @@ def strata(seen: Sequence[Observation], wanted: Mapping[str, Any], value: str, t
     keys = [key for name in tuned if (key := check_field(name, seen, "tune")) not in requested]
     places: dict[Place, list[Observation]] = {}
     for one in seen:
-        if all(_fits(one.get(name), meant) for name, meant in requested.items()):
-            if one.subtask and "member" not in requested:
+        if all(matches(name, one.get(name), meant) for name, meant in requested.items()):
+            if one.subtask and "subtask" not in requested:
                 continue  # a mixture's members are its parts, not more of it
             place = (one.get("task"), one.subtask, one.get("complexity"), one.level)
             places.setdefault(place, []).append(one)
@@ -159,11 +159,3 @@ def _asked(claim: Claim) -> str:
         return f"{low:.4g} to {high:.4g}"
     words = {"greater": "above", "less": "below"}
     return f"{words.get(claim.expect, claim.expect)} {round(low if math.isinf(high) else high, 9) + 0.0:.4g}"
-
-
-def _fits(result: Any, requested: Any) -> bool:
-    if isinstance(requested, dict) and "name" in requested:
-        requested = str(Part.model_validate(requested))
-    if isinstance(requested, list | tuple) and not isinstance(result, list | tuple):
-        return any(_fits(result, one) for one in requested)
-    return result == requested or str(result) == str(requested)

@@ -81,7 +81,7 @@ class Grid:
     @property
     def is_ladder(self) -> bool:
         """Whether its columns are the levels of a ladder."""
-        return self.column_field == "complexity"
+        return self.column_field == "level"
 
     @property
     def by(self) -> str:
@@ -123,7 +123,7 @@ def grids(
     *,
     value: str = "accuracy",
     rows: Sequence[str] = (),
-    columns: str = "complexity",
+    columns: str = "level",
     tuned: Sequence[str] = (),
 ) -> list[Grid]:
     """The panels of a set of records.

@@ -87,7 +87,7 @@ def sweep(
     refuse_unstackable(specs, stacked)
     place = store or Path("results") / chosen.name
     files = with_files or []
-    how: dict[str, Any] = {"weights": weights, "address": ray_address, "runs": len(specs), "lanes": stacked}
+    how: dict[str, Any] = {"weights": weights, "address": ray_address, "runs": len(specs), "vmap": stacked}
     staff = make_executor(executor, device, files, **how)
     try:
         if dry_run:

@@ -111,7 +111,7 @@ def train(
 
     from attnlab.experiments.run_train import run_train as run
 
-    how: dict[str, Any] = {"store": store, "device_name": device, "resume": resume, "lanes": stacked}
+    how: dict[str, Any] = {"store": store, "device_name": device, "resume": resume, "vmap": stacked}
     how["compile"] = compile.value
     screen = Console(stderr=True)
     if quiet:

@@ -77,7 +77,7 @@ class ReportLayout(Value):
     """How the result is laid out."""
 
     index: Annotated[tuple[str, ...], Strict(False)] = ()
-    columns: str = "complexity"
+    columns: str = "level"
     metric: str = "accuracy"
 
 

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attnlab.analysis.fields import matches, run_fields, short_name, trained_on
 from attnlab.config.experiment import Experiment
 from attnlab.errors import InvalidValueError, unknown
 from attnlab.specs import RunSpec
@@ -31,77 +32,48 @@ def check_claims(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
     if not experiment.claims:
         return
     runs = list({(id(spec.task), id(spec.model), id(spec.train)): spec for spec in specs}.values())
-    seen = [fields(spec) | {"seed": list(range(experiment.seeds))} for spec in runs]
+    seen = [_seen_at(spec, experiment.seeds) for spec in runs]
     for index, claim in enumerate(experiment.claims):
-        ours, theirs = _short(claim.of), _short(claim.than)
+        ours, theirs = _short_names(claim.of), _short_names(claim.than)
         for side, written, wanted in (("of", ours, ours), ("than", theirs, {**ours, **theirs})):
             for name, value in written.items():
                 place = experiment.where("claims", index, side, name)
                 _check_field(name, value, seen, place)
-            if written and not any(_all_fit(run, wanted) for run in seen):
+            if written and not any(_all_match(run, wanted) for run in seen):
                 said = ", ".join(f"{name} {value}" for name, value in wanted.items())
                 hint = "Each of these is in some run; no run has all of them."
                 place = experiment.where("claims", index, side)
                 raise InvalidValueError(f"No run of this sweep is {said}.", hint, where=place)
 
 
-def fields(spec: RunSpec) -> Fields:
-    """The fields of one run, as the report names them."""
-    task, model, train = (section.all_fields for section in (spec.task, spec.model, spec.train))
-    modifiers = {f"modifiers.{name}": value for name, value in model.pop("modifiers").items()}
-    for name in ("attention", "position", "matched"):
-        model.pop(name)
-    options = {f"task.{name}": value for name, value in task["options"].items() if name != task["complexity"]}
-    one = {
-        "task": task["name"],
-        "complexity": task["complexity"],
-        "attention": spec.variant,
-        "position": str(spec.model.position),
-        **model,
-        **modifiers,
-        **train,
-        **options,
-        "task.train": ", ".join(
-            f"{name}={value}" for name, value in task["train"].items() if name != task["complexity"]
-        ),
-        "seed": spec.seed,
-        "trained": spec.task.level,
-    }
+def _seen_at(spec: RunSpec, seeds: int) -> Fields:
+    """The values of each field at which a run will be seen: several levels and subtasks, one of everything else."""
+    single = {**run_fields(spec), "trained": trained_on(spec)}
     several = {
-        "complexity": [spec.task.level, *spec.task.evaluate],
-        "member": ["", *build(spec.task).subtasks()],
+        "level": [spec.task.level, *spec.task.evaluate],
+        "subtask": ["", *build(spec.task).subtasks()],
+        "seed": list(range(seeds)),
     }
-    return {name: [value] for name, value in one.items()} | several
+    return {name: [value] for name, value in single.items()} | several
 
 
-def _check_field(name: str, value: Any, runs: Sequence[Fields], where: str) -> None:
+def _check_field(name: str, wanted: Any, runs: Sequence[Fields], where: str) -> None:
     known = {name for run in runs for name in run}
     if name not in known:
         raise unknown("field", name, known, where=where)
-    there = list({str(stored): stored for run in runs for stored in run.get(name, [])}.values())
-    if any(_fits(stored, value) for stored in there):
+    values = list({str(value): value for run in runs for value in run.get(name, [])}.values())
+    if any(matches(name, value, wanted) for value in values):
         return
-    close = difflib.get_close_matches(str(value), [str(stored) for stored in there], n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(wanted), [str(value) for value in values], n=1, cutoff=0.5)
     guess = f"; did you mean '{close[0]}'?" if close else "."
-    more = f" and {len(there) - SHOWN} more" if len(there) > SHOWN else ""
-    hint = f"It has: {', '.join(str(stored) for stored in there[:SHOWN])}{more}."
-    raise InvalidValueError(f"No run of this sweep has {name} '{value}'{guess}", hint, where=where)
+    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+    hint = f"Its values: {', '.join(str(value) for value in values[:SHOWN])}{more}."
+    raise InvalidValueError(f"No run of this sweep has {name} '{wanted}'{guess}", hint, where=where)
 
 
-def _short(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields without their section: ``train.lr`` is ``lr``."""
-    return {
-        name.rpartition(".")[2] if name.startswith(("model.", "train.")) else name: value
-        for name, value in wanted.items()
-    }
+def _all_match(run: Fields, wanted: Mapping[str, Any]) -> bool:
+    return all(any(matches(name, value, want) for value in run.get(name, [])) for name, want in wanted.items())
 
 
-def _all_fit(run: Fields, wanted: Mapping[str, Any]) -> bool:
-    return all(any(_fits(stored, value) for stored in run.get(name, [])) for name, value in wanted.items())
-
-
-def _fits(stored: Any, wanted: Any) -> bool:
-    """Whether a value is the one that is wanted, or one of those; as claims are judged."""
-    if isinstance(wanted, list | tuple):
-        return any(_fits(stored, one) for one in wanted)
-    return stored == wanted or str(stored) == str(wanted)
+def _short_names(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return {short_name(name): value for name, value in wanted.items()}

@@ -196,7 +196,7 @@ def place(panel: Grid) -> dict[str, Any]:
     stored = panel.panel
     return {
         "task": stored.task,
-        "member": stored.subtask,
+        "subtask": stored.subtask,
         "complexity": stored.complexity,
         "trained on": stored.trained,
     }

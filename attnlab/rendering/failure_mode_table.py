@@ -65,7 +65,7 @@ class FailureModeTable:
                 "task": record.spec.task.name,
                 "attention": record.spec.variant,
                 "position": str(record.spec.model.position),
-                "complexity": record.spec.task.level,
+                "level": record.spec.task.level,
                 "seed": record.spec.seed,
                 "verdict": mode.name,
                 "evidence": mode.evidence,
@@ -96,7 +96,7 @@ def failure_mode_table(
     layout = experiment.report if experiment else None
     mode = [(record, failure_mode(record)) for record in records]
     by_row = rows or (layout.index if layout else ())
-    by_column = columns or (layout.columns if layout else "complexity")
+    by_column = columns or (layout.columns if layout else "level")
     tuned = experiment.tuned if experiment else ()
     # Each verdict goes through the grid as a number, 1 where it was given and 0 where not: so rows, columns and tuning
     # are those of every report.

@@ -101,7 +101,7 @@ class LengthTable:
         rows = [
             {
                 "length": one.length,
-                "complexity": one.level,
+                "level": one.level,
                 "accuracy": one.accuracy.mean,
                 "low": one.accuracy.interval[0],
                 "high": one.accuracy.interval[1],

@@ -125,7 +125,7 @@ def report(
         records,
         value=value or (layout.metric if layout else "accuracy"),
         rows=rows or (layout.index if layout else ()),
-        columns=columns or (layout.columns if layout else "complexity"),
+        columns=columns or (layout.columns if layout else "level"),
         tuned=tuned,
     )
     outcomes = check_claims(experiment.claims, records, tuned) if experiment else []

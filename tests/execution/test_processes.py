@@ -208,7 +208,7 @@ def test_a_killed_driver_leaves_no_workers_and_no_doubled_record(tmp_path: Path)
         "    staff = Processes(2, WorkerSettings(pause=0.0))\n"
         "    def watch(event):\n"
         "        if isinstance(event, RunFinished): print(*(w.process.pid for w in staff.staff), flush=True)\n"
-        "    experiment = tiny(steps=60, seeds=20)\n"
+        "    experiment = tiny(max_steps=60, seeds=20)\n"
         "    sweep(experiment, expand(experiment), Path('store'), staff, progress=watch)\n"
     )
     driver = drive(script, tmp_path)

@@ -95,7 +95,7 @@ def watch(event):
         killed.append(event.step)
         nodes.remove_node(second, allow_graceful=False)
 
-experiment = tiny(steps=400, validate_every=100, seeds=4)
+experiment = tiny(max_steps=400, eval_every=100, seeds=4)
 found = sweep(experiment, expand(experiment), Path("store"), staff, progress=watch)
 print(len(killed), *(record.status for record in found.records), flush=True)
 print(sum(node["Alive"] for node in ray.nodes()), flush=True)

@@ -64,7 +64,7 @@ def test_a_sweep_of_lanes_keeps_what_one_of_runs_keeps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("again", [3, 64])
 def test_an_interrupted_bundle_goes_on_as_it_was(tmp_path: Path, again: int) -> None:
-    experiment = tiny(levels=(1,), seeds=5, steps=30, validate_every=3)
+    experiment = tiny(levels=(1,), seeds=5, max_steps=30, eval_every=3)
     specs = expand(experiment)
     whole = run_sweep(experiment, specs, tmp_path / "whole", Inline(WorkerSettings(vmap=3)))
     with pytest.raises(InterruptedTraining):

@@ -238,7 +238,7 @@ from attnlab.execution.jobs import WorkerSettings
 from attnlab.experiments.run_sweep import sweep
 from tests.experiments.sweeps import numbers, tiny
 
-experiment = tiny("softmax", "gpam", levels=(1, 2), seeds=10, steps=60, validate_every=20)
+experiment = tiny("softmax", "gpam", levels=(1, 2), seeds=10, max_steps=60, eval_every=20)
 specs, store, moments = expand(experiment), Path("store"), random.Random(0)
 began = time.perf_counter()
 whole = sweep(experiment, specs, Path("whole"), Inline(WorkerSettings(pause=0.1)))  # undisturbed, and how long that takes

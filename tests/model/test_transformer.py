@@ -29,7 +29,7 @@ def blocks(model: Transformer) -> list[Block]:
 @pytest.mark.parametrize("tie", [True, False])
 @pytest.mark.parametrize("norm", NORMS)
 def test_logits_are_those_of_the_full_projection_where_asked(norm: Norm, tie: bool) -> None:
-    model, inputs_BT = model_of(norm=norm, tie=tie), tokens(3, 7)
+    model, inputs_BT = model_of(norm=norm, tie_embeddings=tie), tokens(3, 7)
     full = model(inputs_BT, everywhere(inputs_BT)).logits_NV
     assert full.shape == (21, VOCABULARY)
     for requested in ([0], [20], [3, 11, 19], [19, 3, 3]):
@@ -42,7 +42,7 @@ def test_logits_are_those_of_the_full_projection_where_asked(norm: Norm, tie: bo
 @pytest.mark.parametrize("skip", [True, False])
 @pytest.mark.parametrize("mlp", [0.0, 1.0, 4.0])
 def test_a_block_is_wired_as_the_spec_says(norm: Norm, skip: bool, mlp: float) -> None:
-    model = model_of(norm=norm, skip=skip, mlp=mlp, layers=1)
+    model = model_of(norm=norm, residual=skip, mlp_ratio=mlp, layers=1)
     (block,) = blocks(model)
     norms = [layer for layer in block.norms if isinstance(layer, nn.LayerNorm)]
     scale = iter(norms)
@@ -77,7 +77,7 @@ def test_a_block_is_wired_as_the_spec_says(norm: Norm, skip: bool, mlp: float) -
 
 
 def test_a_scale_makes_linear_maps_larger_and_nothing_else() -> None:
-    one, other = (dict(model_of(mlp=1.0, scale=scale).named_parameters()) for scale in (1.0, 3.0))
+    one, other = (dict(model_of(mlp_ratio=1.0, init_scale=scale).named_parameters()) for scale in (1.0, 3.0))
     linear = ("query", "key", "value", "output", "rise", "fall", "head")
     larger = {name for name in one if any(f"{map}.weight" in name for map in linear)}
     assert len(larger) == 2 * 6 + 1
@@ -88,7 +88,7 @@ def test_a_scale_makes_linear_maps_larger_and_nothing_else() -> None:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("tie", [True, False])
 def test_the_head_reads_the_last_stream(norm: Norm, tie: bool) -> None:
-    model, inputs_BT = model_of(norm=norm, tie=tie), tokens(2, 5)
+    model, inputs_BT = model_of(norm=norm, tie_embeddings=tie), tokens(2, 5)
     answer = model(inputs_BT, everywhere(inputs_BT), trace=True)
     last = answer.trace[0].residual_BTD[-1].flatten(0, 1)
     if norm == "pre":
@@ -103,7 +103,7 @@ def test_the_head_reads_the_last_stream(norm: Norm, tie: bool) -> None:
 
 
 def test_past_the_last_mixing_only_what_is_asked_goes_on() -> None:
-    model, inputs_BT, positions_N = model_of(mlp=1.0), tokens(3, 7), torch.tensor([2, 20])
+    model, inputs_BT, positions_N = model_of(mlp_ratio=1.0), tokens(3, 7), torch.tensor([2, 20])
     seen: list[int] = []
     for block in blocks(model):
         assert block.mlp is not None

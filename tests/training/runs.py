@@ -21,7 +21,14 @@ def tiny(
 ) -> RunSpec:
     """A run of 24 steps that looks every 8 and never stops sooner, unless told otherwise."""
     model = ModelSpec(layers=1, width=8, heads=2, mlp_ratio=1.0, attention=(Part(name=attention),))
-    budget = {"steps": 24, "batch": 8, "validate_every": 8, "validation": 12, "test": 20, "stop_at": None}
+    budget = {
+        "max_steps": 24,
+        "batch_size": 8,
+        "eval_every": 8,
+        "validation_examples": 12,
+        "test_examples": 20,
+        "early_stop_accuracy": None,
+    }
     return RunSpec(
         task=task,
         model=model.model_copy(update={"position": Part(name=position)}),

@@ -33,7 +33,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 def test_it_is_decided_from_the_run_and_the_device(
     wish: Compile, device: torch.device, steps: int, random: bool, expected: bool
 ) -> None:
-    assert should_compile(wish, tiny(steps=steps), device, random) is expected
+    assert should_compile(wish, tiny(max_steps=steps), device, random) is expected
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, fault: Exception | None = None) -> list[int]:

@@ -40,7 +40,7 @@ def recordings(monkeypatch: pytest.MonkeyPatch) -> list[Recording]:
         made.append(Recording(room, result, replay))
         return made[-1]
 
-    monkeypatch.setattr(_cuda_graphs, "recorded", recorded)
+    monkeypatch.setattr(_cuda_graphs, "record_graph", recorded)
     return made
 
 
@@ -78,7 +78,7 @@ def test_a_recording_that_fails_is_told_of_once_and_done_without(monkeypatch: py
     def recorded(function: Function, given: Given) -> Recording:
         raise RuntimeError("operation not permitted when stream is capturing\nand a long story")
 
-    monkeypatch.setattr(_cuda_graphs, "recorded", recorded)
+    monkeypatch.setattr(_cuda_graphs, "record_graph", recorded)
     captured = CudaGraphRunner()
     program = partial(captured, doubled)
     for _ in range(WORTH - 1):
@@ -97,7 +97,7 @@ def test_where_memory_does_not_suffice_steps_are_taken_as_written(monkeypatch: p
     def recorded(function: Function, given: Given) -> Recording:
         raise torch.OutOfMemoryError("full")
 
-    monkeypatch.setattr(_cuda_graphs, "recorded", recorded)
+    monkeypatch.setattr(_cuda_graphs, "record_graph", recorded)
     program = partial(CudaGraphRunner(), doubled)
     for _ in range(WORTH - 1):
         program(torch.ones(2), None)
@@ -120,7 +120,7 @@ def test_where_memory_does_not_suffice_steps_are_taken_as_written(monkeypatch: p
 def test_it_is_decided_from_the_run_and_the_device(
     wish: Compile, device: str, steps: int, random: bool, expected: bool
 ) -> None:
-    assert should_record(wish, tiny(steps=steps), torch.device(device), random) is expected
+    assert should_record(wish, tiny(max_steps=steps), torch.device(device), random) is expected
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -140,7 +140,7 @@ def test_a_stepper_that_nobody_holds_is_gone_at_once(count: int) -> None:
 
 
 def test_recorded_steps_are_those_written(recordings: list[Recording]) -> None:
-    spec = tiny(clip=0.1)
+    spec = tiny(grad_clip=0.1)
     source = Source(spec.task, spec.seed)
     one, other = (SingleStepper(spec, source, CPU, "never") for _ in range(2))
     one.cuda_graphs = CudaGraphRunner()
@@ -171,7 +171,7 @@ def test_recorded_steps_of_lanes_are_those_written_and_begin_anew_when_one_retir
 
 
 def test_nothing_is_recorded_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    specs = [tiny(seed=seed, steps=SHORT) for seed in range(2)]
+    specs = [tiny(seed=seed, max_steps=SHORT) for seed in range(2)]
     sources = [Source(spec.task, spec.seed) for spec in specs]
     assert not VmapStepper(specs, sources, CPU, "always").captures
     monkeypatch.setattr(torch, "compile", lambda function: function)

@@ -36,7 +36,7 @@ def stepped(spec: RunSpec, steps: int = 3) -> tuple[SingleStepper, Source]:
 def test_steps_are_watched_at_powers_of_two_and_at_the_last() -> None:
     (record,) = train_runs([tiny(**ALL)])
     assert [watched.step for watched in record.diagnostics_history] == [1, 2, 4, 8, 16, 24]
-    (short,) = train_runs([tiny(**ALL, steps=16)])
+    (short,) = train_runs([tiny(**ALL, max_steps=16)])
     assert [watched.step for watched in short.diagnostics_history] == [1, 2, 4, 8, 16]
     assert [step for step in range(1, 70) if is_logged_step(step)] == [1, 2, 4, 8, 16, 32, 64]
 
@@ -56,7 +56,7 @@ def test_nothing_is_watched_unless_asked() -> None:
     ],
 )
 def test_each_kind_has_its_numbers_per_layer(kind: str, names: dict[str, int]) -> None:
-    (record,) = train_runs([tiny(watch=(kind,))])
+    (record,) = train_runs([tiny(log_diagnostics=(kind,))])
     assert all(
         {name: len(layers) for name, layers in one.values.items()} == names for one in record.diagnostics_history
     )
@@ -155,7 +155,7 @@ def test_long_sequences_are_watched_fewer_at_a_time() -> None:
 
 
 def test_a_lost_run_keeps_what_it_showed_before() -> None:
-    (record,) = train_runs([tiny(lr=1e38, warmup=0.0, clip=None, decay=0.0, **ALL)])
+    (record,) = train_runs([tiny(lr=1e38, warmup_ratio=0.0, grad_clip=None, weight_decay=0.0, **ALL)])
     assert record.status == "diverged"
     assert all(watched.step <= record.steps for watched in record.diagnostics_history)
     assert math.isnan(record.diagnostics_history[-1].values["residual"][-1])

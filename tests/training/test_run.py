@@ -234,7 +234,7 @@ def test_final_weights_are_handed_to_the_vault_by_id() -> None:
 
 
 def test_a_solved_run_stops() -> None:
-    spec = tiny(task=EASY, steps=400, batch=32, lr=2e-2, validate_every=10, stop_at=0.99)
+    spec = tiny(task=EASY, max_steps=400, batch_size=32, lr=2e-2, eval_every=10, early_stop_accuracy=0.99)
     (record,) = train_runs([spec])
     assert (record.status, record.early_stopped, record.solved) == ("done", True, True)
     assert record.steps < 400
@@ -243,7 +243,7 @@ def test_a_solved_run_stops() -> None:
 
 
 def test_a_run_solved_at_its_last_step_did_not_stop_early() -> None:
-    spec = tiny(steps=8, stop_at=0.0)
+    spec = tiny(max_steps=8, early_stop_accuracy=0.0)
     (record,) = train_runs([spec])
     assert (record.steps, record.early_stopped) == (8, False)
 
@@ -261,7 +261,7 @@ def test_an_exploding_run_is_recorded_as_diverged() -> None:
 
 
 def test_a_loss_that_is_no_number_ends_the_run() -> None:
-    (record,) = train_runs([tiny(lr=1e38, warmup=0.0, clip=None, decay=0.0)])
+    (record,) = train_runs([tiny(lr=1e38, warmup_ratio=0.0, grad_clip=None, weight_decay=0.0)])
     assert record.status == "diverged"
     assert record.reason == f"the loss was nan at step {record.steps}"
 
@@ -347,7 +347,7 @@ def test_two_lanes_give_the_numbers_of_two_runs() -> None:
 
 
 def test_lanes_are_watched_each_by_itself() -> None:
-    specs = [tiny(seed=seed, watch=("rank", "gradients")) for seed in (0, 1)]
+    specs = [tiny(seed=seed, log_diagnostics=("rank", "gradients")) for seed in (0, 1)]
     loop, _ = loop_of(specs)
     records = loop.run(resume=False)
     assert bare(records) == [train_runs([spec])[0].numbers() for spec in specs]
@@ -359,7 +359,7 @@ def test_a_lane_that_ends_leaves_the_others_as_they_were() -> None:
     specs = [
         tiny(**solvable, lr=1e-5, seed=3),
         tiny(**solvable, lr=2e-2, seed=4),
-        tiny(**solvable, lr=3e4, clip=None, seed=5),
+        tiny(**solvable, lr=3e4, grad_clip=None, seed=5),
     ]
     loop, stepper = loop_of(specs, Memory())
     records = loop.run(resume=False)
@@ -376,7 +376,7 @@ def test_a_lane_that_ends_leaves_the_others_as_they_were() -> None:
 
 @pytest.mark.parametrize("step", [5, 12])
 def test_interrupted_lanes_go_on_to_the_same_numbers(step: int) -> None:
-    specs, checkpointer = [tiny(seed=0, lr=3e4, clip=None), tiny(seed=1)], Memory()
+    specs, checkpointer = [tiny(seed=0, lr=3e4, grad_clip=None), tiny(seed=1)], Memory()
     loop, _ = loop_of(specs, checkpointer, interrupt_at(step))
     with pytest.raises(InterruptedTraining):
         loop.run(resume=False)

@@ -32,7 +32,7 @@ def step(stepper: SingleStepper, source: Source, count: int, rate: float = 1e-2)
 
 @pytest.mark.parametrize("attention", ["softmax", "dape", "gpam"])
 def test_decay_without_a_gradient_shrinks_matrices_alone(attention: str) -> None:
-    stepper, _ = stepper_of(tiny(attention, decay=0.5, lr=0.1))
+    stepper, _ = stepper_of(tiny(attention, weight_decay=0.5, lr=0.1))
     before = {name: weight.detach().clone() for name, weight in stepper.model.named_parameters()}
     for weight in stepper.model.parameters():
         weight.grad = torch.zeros_like(weight)
@@ -70,7 +70,7 @@ def test_gradients_are_laid_out_and_no_two_share_memory() -> None:
 
 @pytest.mark.parametrize("clip", [None, 0.05])
 def test_a_step_is_adamw_on_the_mean_loss_of_the_questions(clip: float | None) -> None:
-    spec = tiny(clip=clip, decay=0.1)
+    spec = tiny(grad_clip=clip, weight_decay=0.1)
     stepper, source = stepper_of(spec)
     twin, _ = stepper_of(spec)
     weights = dict(twin.model.named_parameters())

@@ -283,7 +283,7 @@ def close(record: Record, alone: Record) -> None:
 
 @pytest.mark.usefixtures("exactly")
 def test_lanes_give_the_records_of_their_runs() -> None:
-    specs, checkpointer, events = lanes_of("gpam", watch=("rank",)), Memory(), list[Event]()
+    specs, checkpointer, events = lanes_of("gpam", log_diagnostics=("rank",)), Memory(), list[Event]()
     records = train_runs(specs, events.append, checkpointer=checkpointer, vmap=3)
     for record, spec in zip(records, specs, strict=True):
         close(record, train_runs([spec])[0])
@@ -314,7 +314,7 @@ def test_lanes_stop_each_for_itself() -> None:
 
 
 def test_more_runs_than_lanes_follow_one_another() -> None:
-    specs = [tiny(seed=seed, steps=4, validate_every=4) for seed in range(5)]
+    specs = [tiny(seed=seed, max_steps=4, eval_every=4) for seed in range(5)]
     records = train_runs(specs, vmap=2)
     assert [record.spec.seed for record in records] == [0, 1, 2, 3, 4]
     assert [record.environment["lanes"] for record in records] == [2, 2, 2, 2, 1]

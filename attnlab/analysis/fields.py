@@ -1,0 +1,125 @@
+"""The fields of a run, by the names that reports and claims use, and when a value is the one a claim names.
+
+    task, subtask, level, trained, complexity, seed    where a run was tested, and what it was trained on
+    attention, position                                as the command line writes them, such as ``dape:kernel=3``
+    width, lr, modifiers.gate, task.length, ...        fields of the model, the training, the modifiers and the task
+
+The report and the checks before a sweep use the same functions, so that a claim that is accepted can be judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attnlab.config.inline_parts import parse_variants
+from attnlab.specs import Part, RunSpec, Section
+
+Fields = Mapping[str, Any]
+LOCATION = ("task", "subtask", "level", "trained", "complexity", "seed")
+"""Fields that say where a run was tested, and not what it is."""
+PARTS = ("attention", "position")
+"""Fields whose values are parts with options."""
+Cache = dict[int, tuple[Section, Fields]]
+"""Sections that were flattened already, by their id; the section is kept, so that the id stays its own."""
+
+
+def run_fields(spec: RunSpec, cache: Cache | None = None) -> Fields:
+    """List the fields of a run that do not depend on where it is tested.
+
+    Args:
+        spec: The run.
+        cache: Shared among many runs, of which most have sections in common; None shares nothing.
+
+    Returns:
+        Field -> value, ``task`` and ``complexity`` included.
+    """
+    flat = {} if cache is None else cache
+    fields: dict[str, Any] = {"task": spec.task.name, "complexity": spec.task.complexity}
+    for section in (spec.model, spec.train, spec.task):
+        if id(section) not in flat:
+            flat[id(section)] = section, _flattened(section)
+        fields |= flat[id(section)][1]
+    return fields
+
+
+def trained_on(spec: RunSpec) -> Any:
+    """Tell what level, or range of levels, a run is trained on.
+
+    Args:
+        spec: The run.
+
+    Returns:
+        A level, or a range as its ladder writes it: ``"2..40"``.
+    """
+    return spec.task.train.get(spec.task.complexity, spec.task.level)
+
+
+def short_name(name: str) -> str:
+    """Drop the section of a field of the model or the training.
+
+    >>> short_name("train.lr"), short_name("task.length"), short_name("width")
+    ('lr', 'task.length', 'width')
+
+    Args:
+        name: The field, with or without its section.
+
+    Returns:
+        The name as :func:`run_fields` has it.
+    """
+    return name.rpartition(".")[2] if name.startswith(("model.", "train.")) else name
+
+
+def matches(name: str, value: Any, wanted: Any) -> bool:
+    """Tell whether the value of a field is the one that is wanted, or one of those.
+
+    >>> matches("attention", "dape:kernel=3", {"name": "dape", "kernel": 3}), matches("level", 8, [4, 8])
+    (True, True)
+
+    Args:
+        name: The field, without its section.
+        value: What a run has.
+        wanted: A value, or a list of values of which one suffices. A part is written in any form that YAML accepts.
+
+    Returns:
+        Whether they agree.
+    """
+    if isinstance(wanted, list | tuple) and not isinstance(value, list | tuple):
+        return any(matches(name, value, one) for one in wanted)
+    if name in PARTS:
+        return str(value) == canonical_part(wanted)
+    return value == wanted or str(value) == str(wanted)
+
+
+def canonical_part(wanted: Any) -> str:
+    """Write a part, or parts that alternate over the layers, as a spec's own words.
+
+    >>> canonical_part({"name": "dape", "kernel": 3}), canonical_part("softmax + gpam")
+    ('dape:kernel=3', 'softmax+gpam')
+
+    Args:
+        wanted: Inline words, or a mapping with a name and options.
+
+    Returns:
+        Inline words without superfluous spaces.
+    """
+    if isinstance(wanted, Part):
+        return str(wanted)
+    if isinstance(wanted, Mapping):
+        return str(Part.model_validate(dict(wanted)))
+    variants = parse_variants(str(wanted))
+    return ",".join("+".join(str(part) for part in variant) for variant in variants)
+
+
+def _flattened(section: Section) -> Fields:
+    data: Mapping[str, Any] = section.all_fields
+    if "attention" in data:
+        variant = "+".join(str(part) for part in section.attention)  # type: ignore[attr-defined]
+        modifiers = {f"modifiers.{name}": value for name, value in data["modifiers"].items()}
+        rest = {k: v for k, v in data.items() if k not in (*PARTS, "modifiers", "matched")}
+        return {"attention": variant, "position": str(section.position), **rest, **modifiers}  # type: ignore[attr-defined]
+    if "complexity" in data:
+        options = {f"task.{name}": value for name, value in data["options"].items() if name != data["complexity"]}
+        train = [f"{name}={value}" for name, value in data["train"].items() if name != data["complexity"]]
+        return {**options, "task.train": ", ".join(train)}
+    return data
