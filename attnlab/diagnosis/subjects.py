@@ -28,7 +28,6 @@ from attnlab.tasks.base import TASKS, Batch
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.tensors import ActivationTrace
-from attnlab.training.scoring import asked, due
 
 NOISE = 32
 """Tokens of a sequence of noise, unless told otherwise."""
@@ -190,7 +189,9 @@ def validation_batches(source: Source, batch: int) -> Callable[[int], ProbeBatch
 def probe_batch(batch: Batch) -> ProbeBatch:
     """A batch as tensors."""
     return ProbeBatch(
-        torch.from_numpy(asked(batch)), torch.from_numpy(due(batch)), torch.from_numpy(batch.inputs_BT.copy())
+        torch.from_numpy(batch.query_positions()),
+        torch.from_numpy(batch.query_targets()),
+        torch.from_numpy(batch.inputs_BT.copy()),
     )
 
 

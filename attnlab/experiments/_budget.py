@@ -25,7 +25,6 @@ from attnlab.model.transformer import Transformer, build
 from attnlab.specs import Budget, ModelSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.denormals import flush_denormals
-from attnlab.training.scoring import asked
 
 CLOSE = 0.02
 """A budget that cannot be met within this share is refused."""
@@ -74,7 +73,7 @@ def flops(model: Transformer, source: Source) -> int:
     batch = source.training(0, 1)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         all_ND, _, _ = model.read(model.embedded(torch.from_numpy(batch.inputs_BT.copy())), None)
-        model.logits(all_ND[torch.from_numpy(asked(batch))])
+        model.logits(all_ND[torch.from_numpy(batch.query_positions())])
     return counter.get_total_flops()
 
 
@@ -82,7 +81,9 @@ def flops(model: Transformer, source: Source) -> int:
 def state(model: Transformer, source: Source) -> int:
     """Numbers a decoder keeps of the first half of a sequence, all layers and heads."""
     batch = source.training(0, 1)
-    answer = model.double()(torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(asked(batch)), trace=True)
+    answer = model.double()(
+        torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(batch.query_positions()), trace=True
+    )
     total = 0
     parts = [part for part in model.modules() if isinstance(part, Attention)]
     for (matrix_BHTS,), part in zip(answer.trace[0].weights_BHTS, parts, strict=True):

@@ -13,7 +13,6 @@ from attnlab.registry import describe_exception
 from attnlab.specs import ModelSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.denormals import flush_denormals
-from attnlab.training.scoring import asked
 
 HOUSE = str(Path(__file__).resolve().parent.parent)
 
@@ -30,7 +29,7 @@ def preflight(model: ModelSpec, source: Source) -> Transformer:
     try:
         built = build(model, vocabulary=source.vocabulary, length=source.length, seed=0)
         batch = source.training(0, 1)
-        answer = built(torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(asked(batch)))
+        answer = built(torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(batch.query_positions()))
         (answer.logits_NV.sum() + answer.auxiliary).backward()
     except AttnlabError:
         raise

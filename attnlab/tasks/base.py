@@ -33,6 +33,27 @@ class Batch(NamedTuple):
     accepted_NW: Tokens | None = None
     """Where several answers are right: all of them for each question, in row-major order, padded with IGNORE."""
 
+    def query_positions(self) -> Tokens:
+        """Indices of the supervised positions in the flattened batch, N, in row-major order."""
+        return np.flatnonzero(self.targets_BT.ravel() != IGNORE)
+
+    def query_targets(self) -> Tokens:
+        """The targets at the supervised positions, N."""
+        return self.targets_BT.ravel()[self.query_positions()]
+
+    def correct(self, predicted_N: Tokens) -> NDArray[np.bool_]:
+        """Tell which predictions are among the accepted answers.
+
+        Args:
+            predicted_N: One token for each supervised position, in row-major order.
+
+        Returns:
+            Bool, N.
+        """
+        if self.accepted_NW is None:
+            return predicted_N == self.query_targets()
+        return (self.accepted_NW == predicted_N[:, None]).any(axis=1)
+
 
 class Cell(NamedTuple):
     """One position, as a person reads it."""

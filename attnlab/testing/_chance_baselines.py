@@ -23,7 +23,6 @@ from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.base import Tokens
 from attnlab.testing._samples import Material
 from attnlab.testing._shortcuts import commonest, last_stood, legal
-from attnlab.training.scoring import asked, right_answers
 
 
 def baseline_scores(material: Material, vocabulary: int, random: np.random.Generator) -> dict[str, Score]:
@@ -38,7 +37,7 @@ def baseline_scores(material: Material, vocabulary: int, random: np.random.Gener
     any_answer = np.flatnonzero(answers_V)
     learned = commonest(material.fresh)
     guesses: dict[str, Callable[[Batch], Tokens | None]] = {
-        "any answer": lambda batch: any_answer[random.integers(0, len(any_answer), len(asked(batch)))],
+        "any answer": lambda batch: any_answer[random.integers(0, len(any_answer), len(batch.query_positions()))],
         "row's answer": lambda batch: _of_the_row(batch, random),
         "value so far": lambda batch: _so_far(batch, answers_V, random),
         "majority": learned["majority"],
@@ -58,14 +57,14 @@ def _scored(name: str, guess: Callable[[Batch], Tokens | None], batches: Sequenc
         said_N = guess(batch)
         if said_N is not None:
             counted = _several(batch) if name == "row's answer" else np.ones(len(said_N), dtype=np.bool_)
-            right += int((right_answers(batch, said_N) & counted).sum())
+            right += int((batch.correct(said_N) & counted).sum())
             total += int(counted.sum())
     return Score(correct=right, total=total, chance=chance)
 
 
 def _several(batch: Batch) -> NDArray[np.bool_]:
     """Whether each question stands in a sequence with another one, N."""
-    row = asked(batch) // batch.inputs_BT.shape[1]
+    row = batch.query_positions() // batch.inputs_BT.shape[1]
     return np.bincount(row, minlength=len(batch.inputs_BT))[row] > 1
 
 
@@ -88,10 +87,10 @@ def _chosen(
     known_BT = np.cumsum(first_BT, axis=1)
     if whole:
         known_BT = np.broadcast_to(known_BT[:, -1:], known_BT.shape)
-    count_N = known_BT.ravel()[asked(batch)]
+    count_N = known_BT.ravel()[batch.query_positions()]
     pick_N = np.floor(random.random(len(count_N)) * count_N).astype(np.int64)
     kinds = words_BT[first_BT]
     starts = np.concatenate([[0], np.cumsum(first_BT.sum(axis=1))[:-1]])
-    row_N = asked(batch) // length
+    row_N = batch.query_positions() // length
     place_N = np.minimum(starts[row_N] + pick_N, max(0, len(kinds) - 1))
     return np.where(count_N > 0, kinds[place_N], IGNORE) if len(kinds) else np.full(len(row_N), IGNORE)

@@ -16,7 +16,6 @@ from attnlab.registry import describe_exception
 from attnlab.tasks import IGNORE, Batch, Task
 from attnlab.tasks.base import Tokens
 from attnlab.testing._samples import Material
-from attnlab.training.scoring import asked, due, right_answers
 
 ROOM = 2**17
 """Tokens that the solver reads, at most, unless a single sequence is longer."""
@@ -68,8 +67,8 @@ def _solved(material: Material) -> Labels:
         words = [task.solve(tokens) for tokens in batch.inputs_BT.tolist()]
         if None in words:
             return Labels()
-        said_BT, positions = np.array(words), asked(batch)
-        agrees_N = right_answers(batch, said_BT.ravel()[positions])
+        said_BT, positions = np.array(words), batch.query_positions()
+        agrees_N = batch.correct(said_BT.ravel()[positions])
         idle_BT = (batch.targets_BT == IGNORE) & (said_BT != IGNORE)
         row_N = positions // batch.inputs_BT.shape[1]
         right.append(np.bincount(row_N[agrees_N], minlength=len(words)))
@@ -89,8 +88,8 @@ def contradictions(batches: Sequence[Batch]) -> int:
     """How many pasts stand with different answers; none where several answers are accepted."""
     if any(batch.accepted_NW is not None for batch in batches):
         return 0
-    past_N = np.concatenate([_pasts(batch.inputs_BT).ravel()[asked(batch)] for batch in _merged(batches)])
-    answer_N = np.concatenate([due(batch) for batch in _merged(batches)])
+    past_N = np.concatenate([_pasts(batch.inputs_BT).ravel()[batch.query_positions()] for batch in _merged(batches)])
+    answer_N = np.concatenate([batch.query_targets() for batch in _merged(batches)])
     order = np.lexsort((answer_N, past_N))
     past_N, answer_N = past_N[order], answer_N[order]
     differ = (past_N[1:] == past_N[:-1]) & (answer_N[1:] != answer_N[:-1])

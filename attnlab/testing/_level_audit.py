@@ -15,7 +15,6 @@ from attnlab.testing._labels import Labels, check_labels
 from attnlab.testing._leak import Repeats, repeats
 from attnlab.testing._samples import Material
 from attnlab.testing._shortcuts import fitted, hits
-from attnlab.training.scoring import asked
 
 
 @dataclass(frozen=True)
@@ -86,11 +85,13 @@ def audit_level(material: Material, complexity: Any, member: str, seed: int) -> 
         InvalidValueError: it asks nothing, so that there is nothing to measure.
     """
     task = material.task
-    if not all(any(len(asked(batch)) for batch in batches) for batches in (material.training, material.test)):
+    if not all(
+        any(len(batch.query_positions()) for batch in batches) for batches in (material.training, material.test)
+    ):
         raise InvalidValueError("It asks nothing: every target is IGNORE.", where=f"{member} at {complexity}".strip())
     every = (*material.training, *material.fresh, *material.test)
     tokens = 1 + max(int(max(batch.inputs_BT.max(), batch.targets_BT.max())) for batch in every)
-    questions = sum(len(asked(batch)) for batch in material.test)
+    questions = sum(len(batch.query_positions()) for batch in material.test)
     shortcuts = {
         name: Score(correct=sum(hits(guess, batch) for batch in material.test), total=questions, chance=task.chance)
         for name, guess in fitted(material.training, tokens).items()

@@ -21,7 +21,6 @@ import numpy as np
 
 from attnlab.tasks import Batch
 from attnlab.tasks.base import Tokens
-from attnlab.training.scoring import asked, due, right_answers
 
 Guess = Callable[[Batch], Tokens]
 """Answers to the questions of a batch, N."""
@@ -37,7 +36,7 @@ class Table:
     """The commonest answer to each key, and another guess for keys that training never showed."""
 
     def __init__(self, key: Key, training: Sequence[Batch], otherwise: Guess) -> None:
-        keys, answers = (np.concatenate([read(batch) for batch in training]) for read in (key, due))
+        keys, answers = (np.concatenate([read(batch) for batch in training]) for read in (key, Batch.query_targets))
         size = int(answers.max()) + 1
         pairs, counts = np.unique(keys * size + answers, return_counts=True)
         order = np.lexsort((-counts, pairs // size))
@@ -54,7 +53,7 @@ class Table:
 
 def commonest(training: Sequence[Batch]) -> dict[str, Guess]:
     """The shortcuts that look at no token, learned from what the training stream shows."""
-    majority = _constant(int(np.bincount(np.concatenate([due(batch) for batch in training])).argmax()))
+    majority = _constant(int(np.bincount(np.concatenate([batch.query_targets() for batch in training])).argmax()))
     return {"majority": majority, "position": Table(_position, training, majority)}
 
 
@@ -82,28 +81,28 @@ def fitted(training: Sequence[Batch], vocabulary: int) -> dict[str, Guess]:
 
 def hits(guess: Guess, batch: Batch) -> int:
     """How many questions of a batch the guess answers right."""
-    return int(right_answers(batch, guess(batch)).sum())
+    return int(batch.correct(guess(batch)).sum())
 
 
 def legal(training: Sequence[Batch], vocabulary: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Which tokens are ever answers, V."""
     answers = np.zeros(vocabulary, dtype=np.bool_)
     for batch in training:
-        answers[due(batch)] = True
+        answers[batch.query_targets()] = True
     return answers
 
 
 def _token(batch: Batch) -> Tokens:
-    return batch.inputs_BT.ravel()[asked(batch)]
+    return batch.inputs_BT.ravel()[batch.query_positions()]
 
 
 def _before(batch: Batch) -> Tokens:
     """The token before, or -1 at the beginning."""
-    return _earlier(batch.inputs_BT).ravel()[asked(batch)]
+    return _earlier(batch.inputs_BT).ravel()[batch.query_positions()]
 
 
 def _position(batch: Batch) -> Tokens:
-    return asked(batch) % batch.inputs_BT.shape[1]
+    return batch.query_positions() % batch.inputs_BT.shape[1]
 
 
 def _earlier(inputs_BT: Tokens) -> Tokens:
@@ -111,7 +110,7 @@ def _earlier(inputs_BT: Tokens) -> Tokens:
 
 
 def _constant(answer: int) -> Guess:
-    return lambda batch: np.full(len(asked(batch)), answer)
+    return lambda batch: np.full(len(batch.query_positions()), answer)
 
 
 def _last(answers_V: np.ndarray[tuple[int], np.dtype[np.bool_]], otherwise: Guess) -> Guess:
@@ -120,7 +119,7 @@ def _last(answers_V: np.ndarray[tuple[int], np.dtype[np.bool_]], otherwise: Gues
         positions = np.where(answers_V[inputs_BT], np.arange(inputs_BT.shape[1]), -1)
         last_BT = np.maximum.accumulate(positions, axis=1)
         token_BT = np.take_along_axis(inputs_BT, np.maximum(last_BT, 0), axis=1)
-        result = np.where(last_BT >= 0, token_BT, -1).ravel()[asked(batch)]
+        result = np.where(last_BT >= 0, token_BT, -1).ravel()[batch.query_positions()]
         return np.where(result >= 0, result, otherwise(batch))
 
     return guess
@@ -133,7 +132,7 @@ def _followed(tokens: int, vocabulary: int, otherwise: Guess) -> Guess:
     def guess(batch: Batch) -> Tokens:
         inputs_BT = batch.inputs_BT
         context = inputs_BT if tokens == 1 else (_earlier(inputs_BT) + 1) * vocabulary + inputs_BT
-        earlier_N = last_stood(context)[asked(batch)]
+        earlier_N = last_stood(context)[batch.query_positions()]
         after_N = inputs_BT.ravel()[np.minimum(earlier_N + 1, inputs_BT.size - 1)]
         return np.where(earlier_N >= 0, after_N, shorter(batch))
 

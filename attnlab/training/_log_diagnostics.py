@@ -28,7 +28,6 @@ from attnlab.records import DiagnosticsPoint
 from attnlab.specs import DiagnosticsKind
 from attnlab.tasks import Batch
 from attnlab.tensors import ActivationTrace
-from attnlab.training.scoring import asked, due
 
 SEQUENCES = 8
 """Sequences that are watched."""
@@ -69,7 +68,7 @@ def diagnostics_of(
     stored = {name: tensor.detach() for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
     copies = {name: tensor.to(exact) if tensor.is_floating_point() else tensor for name, tensor in stored.items()}
     inputs_BT = torch.from_numpy(np.ascontiguousarray(batch.inputs_BT)).to(device)
-    positions = inputs_BT, torch.from_numpy(asked(batch)).to(device)
+    positions = inputs_BT, torch.from_numpy(batch.query_positions()).to(device)
     drawn, model.position.draw = model.position.draw, 0
     try:
         result: Values = {}
@@ -78,7 +77,7 @@ def diagnostics_of(
                 answer: ModelOutput = functional_call(model, copies, positions, {"trace": True})
             result |= trace_diagnostics(answer.trace[0], kinds)
         if "gradients" in kinds:
-            answers_N = torch.from_numpy(due(batch)).to(device)
+            answers_N = torch.from_numpy(batch.query_targets()).to(device)
             result |= gradient_diagnostics(model, copies, positions, answers_N)
     finally:
         model.position.draw = drawn

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from attnlab.attention import Attention
 from attnlab.model.transformer import Transformer
 from attnlab.tasks import Batch
-from attnlab.training.scoring import asked, due
 
 SILENT = -100
 """The answer where a lane has fewer questions than its neighbors: no loss comes from there."""
@@ -49,7 +48,7 @@ def accepts_padding(model: Transformer) -> bool:
 def pad_batches(batches: Sequence[Batch]) -> Padded:
     """One batch of each lane, each of as many sequences."""
     rows, tokens = len(batches[0].inputs_BT), max(batch.inputs_BT.shape[1] for batch in batches)
-    positions = [asked(batch) for batch in batches]
+    positions = [batch.query_positions() for batch in batches]
     count_K = np.array([len(place_N) for place_N in positions])
     inputs_KBT = np.zeros((len(batches), rows, tokens), np.int64)
     positions_KN = np.zeros((len(batches), count_K.max()), np.int64)
@@ -58,5 +57,5 @@ def pad_batches(batches: Sequence[Batch]) -> Padded:
         own = batch.inputs_BT.shape[1]
         inputs_KBT[lane, :, :own] = batch.inputs_BT
         positions_KN[lane, : len(place_N)] = place_N // own * tokens + place_N % own
-        targets_KN[lane, : len(place_N)] = due(batch)
+        targets_KN[lane, : len(place_N)] = batch.query_targets()
     return Padded(inputs_KBT, positions_KN, targets_KN, count_K)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlab.records import Score
-from attnlab.tasks import IGNORE, Batch
+from attnlab.tasks import Batch
 
 
 class Scored(NamedTuple):
@@ -25,23 +25,6 @@ class Scored(NamedTuple):
     """Whole answers: every question of a sequence right."""
     loss: float | None
     """Nats per question; none where nothing is asked, or the answer to a question is no number."""
-
-
-def asked(batch: Batch) -> NDArray[np.int64]:
-    """Places of the supervised positions in the flattened batch, N."""
-    return np.flatnonzero(batch.targets_BT.ravel() != IGNORE)
-
-
-def due(batch: Batch) -> NDArray[np.int64]:
-    """The answers due at those positions, N."""
-    return batch.targets_BT.ravel()[asked(batch)]
-
-
-def right_answers(batch: Batch, predicted: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each prediction is one of the answers that are accepted there, N."""
-    if batch.accepted_NW is None:
-        return predicted == due(batch)
-    return (batch.accepted_NW == predicted[:, None]).any(axis=1)
 
 
 def score(
@@ -59,8 +42,8 @@ def score(
     lucky = 0.0
     for batch, predicted in zip(batches, predictions, strict=True):
         rows, tokens = batch.targets_BT.shape
-        hits = right_answers(batch, predicted)
-        row = asked(batch) // tokens
+        hits = batch.correct(predicted)
+        row = batch.query_positions() // tokens
         count = np.bincount(row, minlength=rows)
         missed = np.bincount(row, weights=~hits, minlength=rows)
         right, questions = right + int(hits.sum()), questions + len(hits)

@@ -26,7 +26,6 @@ from attnlab.training.compiling import Compile, Compiled, should_compile
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
 from attnlab.training.precision import forward_in_bf16, products
-from attnlab.training.scoring import asked
 
 Arrays = dict[str, NDArray[np.float32]]
 FEW = 4
@@ -214,7 +213,7 @@ def batch_to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor 
     Where every position is asked no places are named: to pick them all out would be a copy of the stream, and on the
     way back a sum over places.
     """
-    places_N = asked(batch)
+    places_N = batch.query_positions()
     everywhere = len(places_N) == batch.targets_BT.size
     positions = None if everywhere else to_device(positions_by_row(places_N, *batch.inputs_BT.shape), device)
     return to_device(batch.inputs_BT, device), positions, to_device(batch.targets_BT.reshape(-1)[places_N], device)

@@ -38,7 +38,6 @@ from attnlab.training.compiling import Compile
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
 from attnlab.training.precision import cast_parameters, products
-from attnlab.training.scoring import asked
 from attnlab.training.stepper import Arrays, Predictions, predict_batch
 
 
@@ -135,7 +134,7 @@ class VmapStepper:
         for turn, (predicted_KN, nats_K) in zip(turns, result, strict=True):
             tokens_KN, nats = predicted_KN.cpu().numpy(), nats_K.tolist()
             for slot, (lane, batch) in enumerate(zip(batches, turn, strict=True)):
-                predictions[lane].append(Predictions(tokens_KN[slot, : len(asked(batch))], nats[slot]))
+                predictions[lane].append(Predictions(tokens_KN[slot, : len(batch.query_positions())], nats[slot]))
         return predictions
 
     def diagnostics(self, lane: int, batch: Batch, kinds: Collection[DiagnosticsKind]) -> dict[str, tuple[float, ...]]:

@@ -17,7 +17,6 @@ from attnlab.errors import AttnlabError, DeviceError
 from attnlab.registry import describe_exception
 from attnlab.specs import RunSpec
 from attnlab.tasks.io.streams import Source
-from attnlab.training.scoring import asked
 from attnlab.training.stepper import Stepper, predict_batch
 from attnlab.training.vmap_stepper import VmapStepper
 
@@ -57,7 +56,7 @@ def vmap_obstacle(spec: RunSpec, device: torch.device) -> str:
     except Exception as error:
         return describe_exception(error).splitlines()[0]
     for lane, nats in enumerate(alone):
-        loss, expected = together[lane][0], nats / max(1, len(asked(batches[lane])))
+        loss, expected = together[lane][0], nats / max(1, len(batches[lane].query_positions()))
         if abs(loss - expected) > CLOSE * max(1.0, abs(expected)):
             return f"stacked with another its loss is {loss:.4g}, alone {expected:.4g}"
     return ""

@@ -11,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from attnlab.tasks import IGNORE
 from attnlab.tasks.recall import Recall
-from attnlab.training.scoring import asked
 from attnlab.training.stepper import SingleStepper
 from benchmarks.timing.textbook import HandBlock, RayWorker, Shape, Sized, by_hand, ours, x_transformers
 from benchmarks.timing.zoology_baseline import every_position, row_by_row
@@ -46,7 +45,7 @@ def test_the_hand_written_model_is_ours() -> None:
     stepper, hand = twins()
     batch = SMALL.batches(1)[0]
     inputs_BT = torch.from_numpy(batch.inputs_BT)
-    value = stepper.model(inputs_BT, torch.from_numpy(asked(batch))).logits_NV
+    value = stepper.model(inputs_BT, torch.from_numpy(batch.query_positions())).logits_NV
     torch.testing.assert_close(hand(inputs_BT).flatten(0, 1), value, rtol=1e-5, atol=1e-5)
     assert sum(weight.numel() for weight in hand.parameters()) == stepper.parameters
 

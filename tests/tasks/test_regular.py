@@ -11,7 +11,6 @@ from attnlab.tasks import IGNORE, Batch, Split
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import build
 from attnlab.tasks.regular import HELD_OUT, Regular
-from attnlab.training.scoring import right_answers
 from tests.tasks.chance import DOUBT, belief, counts
 
 STREAMS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
@@ -113,7 +112,7 @@ def test_a_uniform_guess_is_accepted_as_often_as_chance_says(options: dict[str, 
     task, batch = drawn(1000, Split.TEST, seed=9, **options)
     questions = int((batch.targets_BT != IGNORE).sum())
     predictions = np.random.default_rng(1).integers(0, task.letters, questions)
-    right = int(right_answers(batch, predictions).sum())
+    right = int(batch.correct(predictions).sum())
     # Questions of one sequence are alike, so that the interval is that of the 1000 sequences.
     assert right / questions == pytest.approx(task.chance, abs=2 * np.sqrt(task.chance * (1 - task.chance) / 1000))
     assert right / questions != pytest.approx(1 / task.letters, abs=0.03)
@@ -138,7 +137,7 @@ def test_every_rung_is_drawn_in_every_stream(level: int) -> None:
     task = build(task_spec(find_ladder("regular"), {}, level))
     for split in STREAMS:
         batch = task.for_split(split).sample(np.random.default_rng(0), 20)
-        assert right_answers(batch, batch.targets_BT[batch.targets_BT != IGNORE]).all()
+        assert batch.correct(batch.targets_BT[batch.targets_BT != IGNORE]).all()
 
 
 def test_sizes_and_symbols() -> None:

@@ -17,7 +17,6 @@ from attnlab.specs import ModelSpec, Part, RunSpec, Split
 from attnlab.tasks.io.streams import Source
 from attnlab.training._log_diagnostics import ROOM, is_logged_step, num_sequences
 from attnlab.training.run import train_runs
-from attnlab.training.scoring import asked, due
 from attnlab.training.stepper import SingleStepper
 from tests.training.runs import Memory, interrupt_at, tiny
 
@@ -74,8 +73,8 @@ def test_numbers_are_those_of_a_slow_reference_in_float64() -> None:
     model = SingleStepper(tiny(), source, CPU).model
     model.load_state_dict(stepper.model.state_dict())
     model.double()
-    answer = model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(asked(batch)), trace=True)
-    (answer.auxiliary + functional.cross_entropy(answer.logits_NV, torch.from_numpy(due(batch)))).backward()
+    answer = model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(batch.query_positions()), trace=True)
+    (answer.auxiliary + functional.cross_entropy(answer.logits_NV, torch.from_numpy(batch.query_targets()))).backward()
     trace, block = answer.trace[0], model.blocks[0]
     for layer, stream_BTD in enumerate(trace.residual_BTD):
         logs = []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attnlab.tasks import IGNORE, Batch
-from attnlab.training.scoring import asked, due, score
+from attnlab.training.scoring import score
 
 
 def drawn(seed: int, rows: int = 6, columns: int = 5) -> Batch:
@@ -21,8 +21,8 @@ def drawn(seed: int, rows: int = 6, columns: int = 5) -> Batch:
 
 def test_what_is_asked_stands_in_row_major_order() -> None:
     batch = Batch(np.zeros((2, 3), np.int64), np.array([[IGNORE, 7, 8], [9, IGNORE, IGNORE]]))
-    assert asked(batch).tolist() == [1, 2, 3]
-    assert due(batch).tolist() == [7, 8, 9]
+    assert batch.query_positions().tolist() == [1, 2, 3]
+    assert batch.query_targets().tolist() == [7, 8, 9]
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -30,7 +30,12 @@ def test_scores_are_those_of_a_slow_loop(seed: int) -> None:
     random = np.random.default_rng(100 + seed)
     batches = [drawn(seed), drawn(seed + 50, rows=3)]
     predictions = [
-        np.where(random.random(len(due(b))) < 0.7, due(b), random.integers(0, 3, len(due(b)))) for b in batches
+        np.where(
+            random.random(len(b.query_targets())) < 0.7,
+            b.query_targets(),
+            random.integers(0, 3, len(b.query_targets())),
+        )
+        for b in batches
     ]
     right = questions = perfect = sequences = 0
     luck = []

@@ -13,7 +13,6 @@ from attnlab.attention import Attention
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.tasks import Split
 from attnlab.tasks.io.streams import Source
-from attnlab.training.scoring import asked, due
 from attnlab.training.stepper import SingleStepper, positions_by_row, unshared_gradients
 from tests.training.runs import tiny
 
@@ -78,8 +77,8 @@ def test_a_step_is_adamw_on_the_mean_loss_of_the_questions(clip: float | None) -
     losses = []
     for index in range(4):
         batch = source.training(index, 8)
-        value = twin.model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(asked(batch)))
-        loss = functional.nll_loss(value.logits_NV.log_softmax(-1), torch.from_numpy(due(batch)))
+        value = twin.model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(batch.query_positions()))
+        loss = functional.nll_loss(value.logits_NV.log_softmax(-1), torch.from_numpy(batch.query_targets()))
         losses.append(loss.item())
         grads = dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
         norm = torch.stack([grad.square().sum() for grad in grads.values()]).sum().sqrt()
@@ -140,8 +139,8 @@ def test_answers_are_the_most_likely_tokens() -> None:
     batches = source.held_out(Split.VALIDATION, 12, 8)
     predictions = stepper.predict(0, batches)
     for batch, predicted in zip(batches, predictions, strict=True):
-        logits = stepper.model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(asked(batch))).logits_NV
-        answers = torch.from_numpy(due(batch))
+        logits = stepper.model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(batch.query_positions())).logits_NV
+        answers = torch.from_numpy(batch.query_targets())
         assert predicted.tokens_N.tolist() == logits.argmax(-1).tolist()
         by_hand = sum(-logits.log_softmax(-1)[place, answer].item() for place, answer in enumerate(answers))
         assert predicted.loss_sum == pytest.approx(by_hand, rel=1e-5)
