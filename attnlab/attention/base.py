@@ -34,6 +34,7 @@ from attnlab.tensors import (
     AttentionOutput,
     LayerContext,
     LayerInputs,
+    Role,
     at_least_float32,
     causal_mask,
     gather_tokens,
@@ -84,6 +85,13 @@ class Attention(nn.Module, ABC):
     """Whether the fast path never holds T x T numbers."""
     unsupported_modifiers: ClassVar[Mapping[str, str]] = {}
     """Modifiers that would change nothing, each with the reason; a model in which no attention hears one is refused."""
+    parameter_roles: ClassVar[Mapping[str, Role]] = {
+        "query": "query",
+        "key": "key",
+        "value": "value",
+        "out_proj": "output",
+    }
+    """The role of each submodule's parameters, by its name; every other parameter of an attention is ``extra``."""
     max_score_elements: int = 2**22
     """Numbers a tensor of scores may hold where no gradient is recorded; past it, rows are mixed in chunks."""
 

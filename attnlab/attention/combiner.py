@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, register
-from attnlab.attention.ops.selection import complete, keys_of, rows_of, sized, spread
+from attnlab.attention.ops.selection import checked_size, complete_blocks, expand_blocks, key_indices, query_indices
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, masked_softmax
 
@@ -67,7 +67,7 @@ class Combiner(Attention):
                 "'block' has no meaning for logsparse: its spans are powers of two.", "Leave it out."
             )
         self.partition = partition
-        self.block = sized("block", block, max(1, round(math.sqrt(context.length))), context.length)
+        self.block = checked_size("block", block, max(1, round(math.sqrt(context.length))), context.length)
 
     def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
         """Prepared heads, with the queries of all tokens, which spans need whatever rows are asked for."""
@@ -81,7 +81,7 @@ class Combiner(Attention):
             keys_BHSC=at_least_float32(qkv.keys_BHSC),
             extra=(at_least_float32(qkv.extra[0]),),
         )
-        rows_T1, keys_S = rows_of(qkv), keys_of(qkv)
+        rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
         match self.partition:
             case "fixed":
                 own_TS = keys_S // self.block == rows_T1 // self.block
@@ -94,11 +94,11 @@ class Combiner(Attention):
 
     def blocked(self, qkv: QKV, direct_TS: Tensor, sizes: list[int]) -> Tensor:
         """Spans that are aligned blocks of one or several sizes."""
-        rows_T1, keys_S = rows_of(qkv), keys_of(qkv)
+        rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
         scores, allowed = [self.score(qkv)], [direct_TS]
         inner = []
         for size in sizes:
-            keys_BHNbC, queries_BHNbC = (complete(each, size) for each in (qkv.keys_BHSC, qkv.extra[0]))
+            keys_BHNbC, queries_BHNbC = (complete_blocks(each, size) for each in (qkv.keys_BHSC, qkv.extra[0]))
             scores.append(self.against(qkv.queries_BHTC, keys_BHNbC.amax(-2)))
             allowed.append(self.behind(rows_T1, keys_BHNbC.shape[-3], size))
             inner_BHNb = self.against(queries_BHNbC.amax(-2).unsqueeze(-2), keys_BHNbC).squeeze(-2).softmax(-1)
@@ -108,7 +108,7 @@ class Combiner(Attention):
         for share, within_BHs, size in zip(shares[1:], inner, sizes, strict=True):
             rest = keys_S.shape[0] - within_BHs.shape[-1]
             padded_BHS = functional.pad(within_BHs, (0, rest))
-            matrix = matrix + spread(share, keys_S, size) * padded_BHS.unsqueeze(-2)
+            matrix = matrix + expand_blocks(share, keys_S, size) * padded_BHS.unsqueeze(-2)
         return matrix
 
     def behind(self, rows_T1: Tensor, blocks: int, size: int) -> Tensor:
@@ -121,7 +121,7 @@ class Combiner(Attention):
 
     def gridded(self, qkv: QKV) -> Tensor:
         """Spans that are the columns of a grid above a row, the query's own column left out."""
-        rows_T1, keys_S, across = rows_of(qkv), keys_of(qkv), self.block
+        rows_T1, keys_S, across = query_indices(qkv), key_indices(qkv), self.block
         row_T1, column_T1, row_S, column_S = rows_T1 // across, rows_T1 % across, keys_S // across, keys_S % across
         direct_TS = ((row_S == row_T1) | (column_S == column_T1)) & (keys_S <= rows_T1)
         others_TA = (row_T1 > 0) & (torch.arange(across, device=keys_S.device) != column_T1)

@@ -25,7 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.attention.base import RowConstraint, register
-from attnlab.attention.ops.scan import Recurrence, Recurrent, still
+from attnlab.attention.ops.scan import Recurrence, Recurrent, no_decay
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext
 
@@ -54,7 +54,7 @@ class Cosformer(Recurrent):
     def recurrence(self, qkv: QKV) -> Recurrence:
         """Features that know their place, nothing forgotten."""
         queries, keys = self.features(qkv.queries_BHTC, qkv.start), self.features(qkv.keys_BHSC, 0)
-        return Recurrence(queries, keys, still(keys))
+        return Recurrence(queries, keys, no_decay(keys))
 
     def features(self, x_BHTC: Tensor, start: int) -> Tensor:
         """``(r(x) sin, r(x) cos)`` of the angle at each place, from ``start``."""

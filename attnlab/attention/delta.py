@@ -1,7 +1,7 @@
 """DeltaNet and its gated kin: linear attention that overwrites what it has under a key instead of adding to it.
 
     S_t = Diag(a_t) S_{t-1} + b_t k_t (v_t - k_t^T Diag(a_t) S_{t-1})^T,   o_t = S_t^T q_t
-    k = unit(SiLU(W_k x)),  q = unit(SiLU(W_q x)),  v = SiLU(W_v x),  b = sigmoid(W_b x), per head
+    k = unit_length(SiLU(W_k x)),  q = unit_length(SiLU(W_q x)),  v = SiLU(W_v x),  b = sigmoid(W_b x), per head
     delta         a = 1
     gated-delta   log a = -exp(r) softplus(W_a x + s), one number per head
     kda           log a = -exp(r) softplus(W_2 W_1 x + s), one number per channel; W_1 is D x C, shared by the heads
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import register
-from attnlab.attention.ops.delta_rule import DeltaRule, Rule, unit
+from attnlab.attention.ops.delta_rule import DeltaRule, Rule, unit_length
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 Expansion = Annotated[int, Field(ge=1)]
@@ -72,12 +72,15 @@ class DeltaNet(DeltaRule):
         queries, keys, values = (functional.silu(part) for part in super().project(x_BTD, layer_inputs)[:3])
         strength_BHS1 = self.reach * self.split(self.strength(x_BTD)).sigmoid()
         return QKV(
-            unit(at_least_float32(queries)).to(queries.dtype), keys, values, (strength_BHS1, *self.log_decay(x_BTD))
+            unit_length(at_least_float32(queries)).to(queries.dtype),
+            keys,
+            values,
+            (strength_BHS1, *self.log_decay(x_BTD)),
         )
 
     def rule(self, qkv: QKV) -> Rule:
         """Reads and writes with the same key, each as strongly as b says."""
-        keys, (strength_BHS1, *decays) = unit(at_least_float32(qkv.keys_BHSC)), qkv.extra
+        keys, (strength_BHS1, *decays) = unit_length(at_least_float32(qkv.keys_BHSC)), qkv.extra
         return Rule(
             at_least_float32(qkv.queries_BHTC), keys, strength_BHS1 * keys, decays_BHSC=decays[0] if decays else None
         )

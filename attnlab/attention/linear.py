@@ -30,7 +30,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from attnlab.attention.base import Position, RowConstraint, register
-from attnlab.attention.ops.scan import Recurrence, Recurrent, divided, lifted, still
+from attnlab.attention.ops.scan import Recurrence, Recurrent, divide_rows, no_decay, with_float32
 from attnlab.tensors import QKV, LayerContext
 
 
@@ -44,7 +44,7 @@ class Linear(Recurrent):
 
     def recurrence(self, qkv: QKV) -> Recurrence:
         """Positive features, nothing forgotten."""
-        return Recurrence(positive(qkv.queries_BHTC), positive(qkv.keys_BHSC), still(qkv.keys_BHSC))
+        return Recurrence(positive(qkv.queries_BHTC), positive(qkv.keys_BHSC), no_decay(qkv.keys_BHSC))
 
 
 @register("based", source="arXiv:2402.18668")
@@ -70,13 +70,13 @@ class Based(Recurrent):
 
     def recurrence(self, qkv: QKV) -> Recurrence:
         """Products of up to two channels, nothing forgotten."""
-        return Recurrence(taylor(qkv.queries_BHTC), taylor(qkv.keys_BHSC), still(qkv.keys_BHSC))
+        return Recurrence(taylor(qkv.queries_BHTC), taylor(qkv.keys_BHSC), no_decay(qkv.keys_BHSC))
 
     def weights(self, qkv: QKV, position: Position) -> Tensor:
         """``1 + s + s^2 / 2`` from the scores themselves."""
-        scores = self.score(lifted(qkv))
+        scores = self.score(with_float32(qkv))
         weights = (1 + scores + scores.square() / 2).tril(qkv.start)
-        return divided(weights, weights.sum(-1, keepdim=True))
+        return divide_rows(weights, weights.sum(-1, keepdim=True))
 
 
 @register("hedgehog", source="arXiv:2402.04347")
@@ -106,7 +106,7 @@ class Hedgehog(Recurrent):
     def recurrence(self, qkv: QKV) -> Recurrence:
         """Learned positive features, nothing forgotten."""
         queries = self.features(qkv.queries_BHTC, 0)
-        return Recurrence(queries, self.features(qkv.keys_BHSC, -1), still(qkv.keys_BHSC))
+        return Recurrence(queries, self.features(qkv.keys_BHSC, -1), no_decay(qkv.keys_BHSC))
 
     def features(self, x_BHTC: Tensor, which: int) -> Tensor:
         """``softmax(2 y, -2 y)``, twice as many as channels."""

@@ -32,11 +32,11 @@ from attnlab.attention.ops.scan import (
     SCALAR_CHUNK,
     Recurrence,
     Recurrent,
-    chunked,
-    closed,
-    lifted,
-    remaining,
-    still,
+    closed_form,
+    no_decay,
+    remaining_decay,
+    to_chunks,
+    with_float32,
 )
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
@@ -79,7 +79,7 @@ class LogLinear(Recurrent):
         """The memory below the levels."""
         queries = qkv.queries_BHTC / math.sqrt(qkv.queries_BHTC.shape[-1])
         if self.clock is None:
-            return Recurrence(queries, qkv.keys_BHSC, still(qkv.keys_BHSC))
+            return Recurrence(queries, qkv.keys_BHSC, no_decay(qkv.keys_BHSC))
         _, step_BHS1, decay_BHS1 = qkv.extra
         return Recurrence(queries, qkv.keys_BHSC * step_BHS1, decay_BHS1)
 
@@ -94,8 +94,8 @@ class LogLinear(Recurrent):
             return super().attend(qkv, position)
         tokens, values = qkv.values_BHSC.shape[-2], at_least_float32(qkv.values_BHSC)
         padded = SCALAR_CHUNK << max(0, (tokens - 1).bit_length() - (SCALAR_CHUNK - 1).bit_length())
-        everything = (*self.recurrence(lifted(qkv)), qkv.extra[0], values)
-        queries, keys, decay, scale, values = (chunked(tensor, padded).squeeze(-3) for tensor in everything)
+        everything = (*self.recurrence(with_float32(qkv)), qkv.extra[0], values)
+        queries, keys, decay, scale, values = (to_chunks(tensor, padded).squeeze(-3) for tensor in everything)
         mixed = within(queries, keys, decay, scale, values)
         for level in range(depth(SCALAR_CHUNK), depth(padded)):
             reached = scale[..., min(level, self.levels - 1), None]
@@ -106,9 +106,9 @@ class LogLinear(Recurrent):
 def within(queries: Tensor, keys: Tensor, decay: Tensor, scale: Tensor, values: Tensor) -> Tensor:
     """What the levels inside a chunk say: B x H x T x V."""
     queries, keys, decay, scale, values = (
-        chunked(tensor, SCALAR_CHUNK) for tensor in (queries, keys, decay, scale, values)
+        to_chunks(tensor, SCALAR_CHUNK) for tensor in (queries, keys, decay, scale, values)
     )
-    return (closed(queries, keys, decay) * cells(scale, keys) @ values).flatten(-3, -2)
+    return (closed_form(queries, keys, decay) * cells(scale, keys) @ values).flatten(-3, -2)
 
 
 def across(queries: Tensor, keys: Tensor, decay: Tensor, values: Tensor, block: int) -> Tensor:
@@ -116,7 +116,7 @@ def across(queries: Tensor, keys: Tensor, decay: Tensor, values: Tensor, block: 
     asking, offering, fading, offered = (
         tensor.unflatten(-2, (-1, 2, block)) for tensor in (queries, keys, decay, values)
     )
-    memory_BHMCV = (offering[..., 0, :, :] * remaining(fading[..., 0, :, :]).exp()).mT @ offered[..., 0, :, :]
+    memory_BHMCV = (offering[..., 0, :, :] * remaining_decay(fading[..., 0, :, :]).exp()).mT @ offered[..., 0, :, :]
     heard_BHMWV = (asking[..., 1, :, :] * fading[..., 1, :, :].cumsum(-2).exp()) @ memory_BHMCV
     return torch.stack([torch.zeros_like(heard_BHMWV), heard_BHMWV], dim=-3).flatten(-4, -2)
 

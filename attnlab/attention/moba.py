@@ -21,7 +21,14 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.attention.base import Attention, register
-from attnlab.attention.ops.selection import best, complete, keys_of, rows_of, sized, spread
+from attnlab.attention.ops.selection import (
+    checked_size,
+    complete_blocks,
+    expand_blocks,
+    key_indices,
+    query_indices,
+    top_k_mask,
+)
 from attnlab.tensors import QKV, LayerContext, at_least_float32
 
 Count = Annotated[int, Field(ge=1)]
@@ -41,14 +48,14 @@ class Moba(Attention):
 
     def __init__(self, context: LayerContext, *, block: Count | None = None, keep: Count | None = None) -> None:
         super().__init__(context)
-        self.block = sized("block", block, 8, context.length)
-        self.keep = sized("keep", keep, 3, -(-context.length // self.block), f"blocks of {self.block}")
+        self.block = checked_size("block", block, 8, context.length)
+        self.keep = checked_size("keep", keep, 3, -(-context.length // self.block), f"blocks of {self.block}")
 
     def mask(self, qkv: QKV) -> Tensor:
         """The own block, and the best of those before it, H x T x S."""
-        own_T1, keys_S = rows_of(qkv) // self.block, keys_of(qkv)
-        means_HNC = complete(at_least_float32(qkv.keys_BHSC), self.block).mean(-2)
+        own_T1, keys_S = query_indices(qkv) // self.block, key_indices(qkv)
+        means_HNC = complete_blocks(at_least_float32(qkv.keys_BHSC), self.block).mean(-2)
         answer_HTN = at_least_float32(qkv.queries_BHTC) @ means_HNC.mT
         past_TN = torch.arange(means_HNC.shape[-2], device=keys_S.device) < own_T1
-        chosen_HTN = best(answer_HTN, past_TN, self.keep - 1)
-        return spread(chosen_HTN, keys_S, self.block) | (keys_S // self.block == own_T1)
+        chosen_HTN = top_k_mask(answer_HTN, past_TN, self.keep - 1)
+        return expand_blocks(chosen_HTN, keys_S, self.block) | (keys_S // self.block == own_T1)

@@ -28,7 +28,14 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.attention.base import Attention, RowConstraint, register
-from attnlab.attention.ops.selection import best, complete, keys_of, rows_of, sized, spread
+from attnlab.attention.ops.selection import (
+    checked_size,
+    complete_blocks,
+    expand_blocks,
+    key_indices,
+    query_indices,
+    top_k_mask,
+)
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, masked_softmax
 
 Count = Annotated[int, Field(ge=1)]
@@ -57,9 +64,9 @@ class NativeSparse(Attention):
         window: Count | None = None,
     ) -> None:
         super().__init__(context)
-        self.block = sized("block", block, 8, context.length)
-        self.keep = sized("keep", keep, 4, -(-context.length // self.block), f"blocks of {self.block}")
-        self.window = sized("window", window, 16, context.length)
+        self.block = checked_size("block", block, 8, context.length)
+        self.keep = checked_size("keep", keep, 4, -(-context.length // self.block), f"blocks of {self.block}")
+        self.window = checked_size("window", window, 16, context.length)
         self.gate = context.linear(context.width, 3 * context.heads)
 
     @classmethod
@@ -73,11 +80,11 @@ class NativeSparse(Attention):
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The three branches, gated and added."""
-        rows_T1, keys_S = rows_of(qkv), keys_of(qkv)
+        rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
         coarse_BHTN = self.compressed(scores, rows_T1)
         selected = self.selected(coarse_BHTN, rows_T1, keys_S)
         branches = (
-            spread(coarse_BHTN / self.block, keys_S, self.block),
+            expand_blocks(coarse_BHTN / self.block, keys_S, self.block),
             masked_softmax(scores, mask & selected),
             masked_softmax(scores, mask & (rows_T1 - keys_S < self.window)),
         )
@@ -86,7 +93,7 @@ class NativeSparse(Attention):
 
     def compressed(self, scores: Tensor, rows_T1: Tensor) -> Tensor:
         """How each query weighs the blocks that end before it or with it; the score of a mean key is a mean score."""
-        means_BHTN = complete(scores.mT, self.block).mean(-2).mT
+        means_BHTN = complete_blocks(scores.mT, self.block).mean(-2).mT
         ends_N = self.block * (torch.arange(means_BHTN.shape[-1], device=scores.device) + 1) - 1
         return masked_softmax(means_BHTN, ends_N <= rows_T1)
 
@@ -98,4 +105,4 @@ class NativeSparse(Attention):
         worth_BHTN = torch.nn.functional.pad(coarse_BHTN.detach(), (0, missing))
         for rank, forced_TN in enumerate((blocks_N == 0, blocks_N == own_T1 - 1, blocks_N == own_T1), start=2):
             worth_BHTN = worth_BHTN.masked_fill(forced_TN, float(rank))
-        return best(worth_BHTN, blocks_N <= own_T1, self.keep)[..., block_S]
+        return top_k_mask(worth_BHTN, blocks_N <= own_T1, self.keep)[..., block_S]

@@ -1,7 +1,7 @@
 """PaTH: between a key and its query stands a reflection for every token on the way.
 
     s_ij = q_i^T P_i P_{i-1} ... P_{j+1} k_j / sqrt(C),   P_t = I - b_t w_t w_t^T
-    w = unit(conv(W_2 W_1 x)),   b = 2 sigmoid(W_b x), per head
+    w = unit_length(conv(W_2 W_1 x)),   b = 2 sigmoid(W_b x), per head
 
 then the shared softmax. All products at once, by one triangular solve:
 
@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, register
-from attnlab.attention.ops.delta_rule import unit
+from attnlab.attention.ops.delta_rule import unit_length
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 Count = Annotated[int, Field(ge=1)]
@@ -66,7 +66,7 @@ class Path(Attention):
     def score(self, qkv: QKV) -> Tensor:
         """All products of reflections, B x H x T x S; zero for keys after their query."""
         queries, keys, start = qkv.queries_BHTC, qkv.keys_BHSC, qkv.start
-        axes, strength = unit(at_least_float32(qkv.extra[0])), at_least_float32(qkv.extra[1])
+        axes, strength = unit_length(at_least_float32(qkv.extra[0])), at_least_float32(qkv.extra[1])
         met, seen = (strength * axes) @ axes.mT, (strength * axes) @ keys.mT
         lost = torch.linalg.solve_triangular(met, seen.tril(-1), upper=False, unitriangular=True)
         scores = (queries @ keys.mT).tril(start) - (queries @ axes.mT).tril(start) @ lost

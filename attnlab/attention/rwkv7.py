@@ -1,7 +1,7 @@
 """RWKV-7: a delta rule per channel, which erases under another key than it writes under.
 
     S_t = (Diag(w_t) - (a_t o h_t) h_t^T) S_{t-1} + k_t v_t^T,   o_t = S_t^T r_t + (r_t . (rho o k_t)) v_t
-    h = unit(xi o W_k x),  k = (1 + (a - 1) alpha) o W_k x,  r = W_r x
+    h = unit_length(xi o W_k x),  k = (1 + (a - 1) alpha) o W_k x,  r = W_r x
     log w = -e^{-1/2} sigmoid(w_0 + W_w2 tanh(W_w1 x)),   a = sigmoid(a_0 + W_a2 W_a1 x)
     v = W_v x + sigmoid(v_0 + W_n2 W_n1 x) o (v_1 - W_v x)
 
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import register
-from attnlab.attention.ops.delta_rule import DeltaRule, Rule, unit
+from attnlab.attention.ops.delta_rule import DeltaRule, Rule, unit_length
 from attnlab.attention.ops.modifiers import first_values
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
@@ -83,7 +83,7 @@ class Rwkv7(DeltaRule):
         """Erases under h, as strongly as a says per channel; writes under k."""
         strength, decays = qkv.extra
         writes, directions = at_least_float32(qkv.keys_BHSC).unbind(-4)
-        removals, queries = unit(directions), at_least_float32(qkv.queries_BHTC)
+        removals, queries = unit_length(directions), at_least_float32(qkv.queries_BHTC)
         rows = slice(qkv.start, qkv.start + queries.shape[-2])
         bonus_HC = self.bonus_D.unflatten(0, (self.num_heads, 1, -1))
         own = (queries * writes[..., rows, :] * bonus_HC).sum(-1, keepdim=True)

@@ -39,7 +39,7 @@ from torch.nn import functional
 
 from attnlab.attention.abc import summed
 from attnlab.attention.base import Attention, Position, RowConstraint, register
-from attnlab.attention.ops.selection import best, keys_of, rows_of, sized
+from attnlab.attention.ops.selection import checked_size, key_indices, query_indices, top_k_mask
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, causal_mask, masked_softmax
 
@@ -67,7 +67,7 @@ class Sea(Attention):
         lesson: Annotated[float, Field(ge=0)] = 1.0,
     ) -> None:
         super().__init__(context)
-        self.keep = sized("keep", keep, 8, context.length)
+        self.keep = checked_size("keep", keep, 8, context.length)
         self.bins, self.lesson = bins, lesson
         self.predictor = Predictor(context, bins)
 
@@ -86,20 +86,20 @@ class Sea(Attention):
     def mask(self, qkv: QKV) -> Tensor:
         """The tokens under the largest cells of the estimate."""
         estimate_BHTK, _, _ = asked(qkv)
-        rows_T1 = rows_of(qkv)
+        rows_T1 = query_indices(qkv)
         seats_T1 = (
             (self.num_heads * self.keep * self.bins / (rows_T1 + 1)).round().long().clamp(1, self.num_heads * self.bins)
         )
         likely_BTN = estimate_BHTK.softmax(-1).transpose(-3, -2).flatten(-2)
-        kept_BTN = best(likely_BTN, torch.ones_like(likely_BTN, dtype=torch.bool), seats_T1)
+        kept_BTN = top_k_mask(likely_BTN, torch.ones_like(likely_BTN, dtype=torch.bool), seats_T1)
         kept_BHTK = kept_BTN.unflatten(-1, (self.num_heads, self.bins)).transpose(-3, -2)
-        return stretched(kept_BHTK, rows_T1, keys_of(qkv))
+        return stretched(kept_BHTK, rows_T1, key_indices(qkv))
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The sparse softmax, scaled, and the mean of the past."""
         _, scale_BHT1, share_BHT1 = asked(qkv)
         past_TS = causal_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
-        mean_TS = past_TS.to(scores.dtype) / (rows_of(qkv) + 1)
+        mean_TS = past_TS.to(scores.dtype) / (query_indices(qkv) + 1)
         return share_BHT1 * scale_BHT1 * masked_softmax(scores, mask) + (1 - share_BHT1) * mean_TS
 
     def auxiliary(self, qkv: QKV, position: Position) -> Tensor:
@@ -107,7 +107,7 @@ class Sea(Attention):
         estimate_BHTK, _, _ = asked(qkv)
         past_TS = causal_mask(estimate_BHTK.shape[-2], qkv.keys_BHSC.shape[-2], qkv.start, estimate_BHTK.device)
         taught = masked_softmax(self.scores(qkv, position), past_TS).detach()
-        cells = stretched(estimate_BHTK, rows_of(qkv), keys_of(qkv))
+        cells = stretched(estimate_BHTK, query_indices(qkv), key_indices(qkv))
         guessed = cells.masked_fill(~past_TS, torch.finfo(cells.dtype).min).log_softmax(-1).masked_fill(~past_TS, 0.0)
         loss = (taught * (taught.clamp_min(torch.finfo(taught.dtype).tiny).log() - guessed)).sum(-1).mean()
         error = ((taught - guessed.exp()) * past_TS).square().sum((-2, -1)).mean() / past_TS.sum()

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.attention.base import Attention, RowConstraint, register
-from attnlab.attention.ops.rowwise import spread
+from attnlab.attention.ops.rowwise import center_rows
 from attnlab.tensors import QKV, LayerContext, masked_softmax
 
 EPSILON = 1e-3
@@ -81,7 +81,7 @@ class Nap(Attention):
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Standard scores of the allowed keys."""
-        distance, deviation = spread(scores, mask)
+        distance, deviation = center_rows(scores, mask)
         standard = distance / (deviation + EPSILON)
         return (self.gain_H[:, None, None] * standard + self.bias_H[:, None, None]).masked_fill(~mask, 0.0)
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.attention.base import Attention, RowConstraint, register
-from attnlab.attention.ops.rowwise import softmax_beside
+from attnlab.attention.ops.rowwise import softmax_with_sink
 from attnlab.tensors import QKV, LayerContext
 
 EPSILON = 1e-8
@@ -40,7 +40,7 @@ class OffByOne(Attention):
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Softmax beside a silent key of score zero."""
-        return softmax_beside(scores, mask, scores.new_zeros(1))
+        return softmax_with_sink(scores, mask, scores.new_zeros(1))
 
 
 @register("sink", source="gpt-oss (2025)")
@@ -65,7 +65,7 @@ class Sink(Attention):
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Softmax beside the head's silent key."""
-        return softmax_beside(scores, mask, self.sink_H[:, None, None])
+        return softmax_with_sink(scores, mask, self.sink_H[:, None, None])
 
 
 @register("softpick", source="arXiv:2504.20966")

@@ -29,7 +29,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.attention.base import Attention, register
-from attnlab.attention.ops.selection import keys_of, rows_of, sized
+from attnlab.attention.ops.selection import checked_size, key_indices, query_indices
 from attnlab.attention.ops.sparsity import SETS, Pattern, pattern
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext
@@ -66,9 +66,9 @@ class Sparse(Attention):
     ) -> None:
         super().__init__(context)
         self.pattern, self.mode, self.seed = pattern, mode, seed
-        self.window = sized("window", window, 8, context.length)
+        self.window = checked_size("window", window, 8, context.length)
         own = self.window if pattern == "random" else 0
-        self.random = own if random is None else sized("random", random, own, context.length)
+        self.random = own if random is None else checked_size("random", random, own, context.length)
         if pattern == "random" and not self.random:
             raise InvalidValueError(
                 "A random pattern needs 'random' of at least 1.", "Leave it out to draw 'window' tokens."
@@ -92,7 +92,7 @@ class Sparse(Attention):
 
     def seen(self, qkv: QKV, parts: range | list[int], draw: int) -> Tensor:
         """Some sets of the pattern, joined."""
-        rows_T1, keys_S = rows_of(qkv), keys_of(qkv)
+        rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
         sizes = {"window": self.window, "random": self.random, "seed": self.seed, "draw": draw}
         count = SETS[self.pattern]
         masks = [pattern(self.pattern, rows_T1, keys_S, part=part % count, **sizes) for part in parts]

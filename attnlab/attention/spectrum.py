@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.attention.base import Attention, RowConstraint, register
-from attnlab.attention.ops.rowwise import oneself, shares
+from attnlab.attention.ops.rowwise import self_mask, uniform_weights
 from attnlab.tensors import QKV, LayerContext, masked_softmax
 
 
@@ -47,7 +47,7 @@ class AttnScale(Attention):
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Softmax, and more of how it differs from equal shares."""
         softmax = masked_softmax(scores, mask)
-        return softmax + self.more_H[:, None, None] * (softmax - shares(mask, scores.dtype))
+        return softmax + self.more_H[:, None, None] * (softmax - uniform_weights(mask, scores.dtype))
 
 
 @register("centered", source="arXiv:2306.17759, arXiv:2410.07799")
@@ -73,7 +73,7 @@ class Centered(Attention):
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Softmax less its equal shares."""
-        return masked_softmax(scores, mask) - self.gain_H[:, None, None] * shares(mask, scores.dtype)
+        return masked_softmax(scores, mask) - self.gain_H[:, None, None] * uniform_weights(mask, scores.dtype)
 
 
 @register("shaped", source="arXiv:2306.17759")
@@ -101,5 +101,5 @@ class Shaped(Attention):
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The three matrices, weighed."""
         own, softmax, less = (gain_H[:, None, None] for gain_H in (self.own_H, self.softmax_H, self.shares_H))
-        identity = oneself(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
-        return own * identity + softmax * masked_softmax(scores, mask) - less * shares(mask, scores.dtype)
+        identity = self_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
+        return own * identity + softmax * masked_softmax(scores, mask) - less * uniform_weights(mask, scores.dtype)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, RowConstraint, register
-from attnlab.attention.ops.rowwise import oneself
+from attnlab.attention.ops.rowwise import self_mask
 from attnlab.tensors import QKV, LayerContext, causal_mask
 
 
@@ -56,5 +56,5 @@ class StickBreaking(Attention):
         shares = (functional.logsigmoid(scores) + nearer).exp().masked_fill(~mask, 0.0)
         if not self.remainder:
             return shares
-        own = oneself(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
+        own = self_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
         return shares + from_here[..., :1].exp() * own

@@ -30,7 +30,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from attnlab.attention.base import Attention, RowConstraint, register
-from attnlab.attention.ops.rowwise import TINY, softmax_beside, spread
+from attnlab.attention.ops.rowwise import TINY, center_rows, softmax_with_sink
 from attnlab.tensors import QKV, LayerContext, masked_softmax
 
 LEAST = 1e-3
@@ -80,7 +80,7 @@ class NormSoftmax(Attention):
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Softmax of the distances from the row's mean, to which softmax is blind."""
-        distance, deviation = spread(scores, mask)
+        distance, deviation = center_rows(scores, mask)
         return masked_softmax(distance / deviation.clamp(LEAST, self.ceiling), mask)
 
 
@@ -112,4 +112,4 @@ class Power(Attention):
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Softmax beside a silent key that weighs e."""
-        return softmax_beside(scores, mask, scores.new_full((1,), math.log(self.floor)))
+        return softmax_with_sink(scores, mask, scores.new_full((1,), math.log(self.floor)))

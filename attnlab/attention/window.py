@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.attention.base import Attention, register
-from attnlab.attention.ops.selection import keys_of, rows_of, sized
+from attnlab.attention.ops.selection import checked_size, key_indices, query_indices
 from attnlab.tensors import QKV, LayerContext
 
 
@@ -43,10 +43,10 @@ class Window(Attention):
         sinks: Annotated[int, Field(ge=0)] = 4,
     ) -> None:
         super().__init__(context)
-        self.window = sized("window", window, 16, context.length)
+        self.window = checked_size("window", window, 16, context.length)
         self.sinks = sinks
 
     def mask(self, qkv: QKV) -> Tensor:
         """The window and the sinks."""
-        rows_T1, keys_S = rows_of(qkv), keys_of(qkv)
+        rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
         return (rows_T1 - keys_S < self.window) | (keys_S < self.sinks)

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, register
-from attnlab.attention.ops.selection import best, keys_of, rows_of, sized
+from attnlab.attention.ops.selection import checked_size, key_indices, query_indices, top_k_mask
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, causal_mask
 
@@ -68,8 +68,8 @@ class Zeta(Attention):
         layers: Literal[1, 2] = 2,
     ) -> None:
         super().__init__(context, keys=channels)
-        self.keep = sized("keep", keep, 8, context.length)
-        self.chunk = sized("chunk", chunk, 8, context.length)
+        self.keep = checked_size("keep", keep, 8, context.length)
+        self.chunk = checked_size("chunk", chunk, 8, context.length)
         self.local, self.search, self.layers = local, search, layers
         self.window = window or 4 * self.keep
         if local and chunk is not None:
@@ -111,18 +111,18 @@ class Zeta(Attention):
 
     def mask(self, qkv: QKV) -> Tensor:
         """The nearest of the candidates."""
-        rows_T1, keys_S = rows_of(qkv), keys_of(qkv)
+        rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
         allowed_TS = keys_S < rows_T1 - rows_T1 % self.chunk
         if self.local:
             allowed_TS = keys_S <= rows_T1
         queries_BHTC, keys_BHSC = at_least_float32(qkv.queries_BHTC).detach(), at_least_float32(qkv.keys_BHSC).detach()
         if self.search == "zorder":
             allowed_TS = beside(zorder(queries_BHTC), zorder(keys_BHSC), allowed_TS, self.window)
-        return best(-apart(queries_BHTC, keys_BHSC), allowed_TS, self.keep)
+        return top_k_mask(-apart(queries_BHTC, keys_BHSC), allowed_TS, self.keep)
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Cauchy weights of the nearest and of the mean of the past, which is shared out over the past."""
-        rows_T1, keys_S = rows_of(qkv), keys_of(qkv)
+        rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
         past_TS = causal_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
         keys_BHSC, queries_BHTC = at_least_float32(qkv.keys_BHSC), at_least_float32(qkv.queries_BHTC)
         means_BHSC = keys_BHSC.cumsum(-2) / (keys_S[:, None] + 1)
@@ -179,6 +179,6 @@ def beside(queries_T: Tensor, keys_S: Tensor, allowed_TS: Tensor, window: int) -
 def recall(queries_TC: Tensor, keys_SC: Tensor, allowed_TS: Tensor, keep: int, window: int) -> Tensor:
     """The share of each query's true ``keep`` nearest that the search along the curve finds: ... x T."""
     far_TS = apart(queries_TC, keys_SC)
-    true_TS = best(-far_TS, allowed_TS, keep)
-    found_TS = best(-far_TS, beside(zorder(queries_TC), zorder(keys_SC), allowed_TS, window), keep)
+    true_TS = top_k_mask(-far_TS, allowed_TS, keep)
+    found_TS = top_k_mask(-far_TS, beside(zorder(queries_TC), zorder(keys_SC), allowed_TS, window), keep)
     return (true_TS & found_TS).sum(-1) / true_TS.sum(-1).clamp_min(1)

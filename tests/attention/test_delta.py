@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from attnlab.attention import ATTENTIONS
 from attnlab.attention.delta import Delta, DeltaNet, GatedDelta, Kda
-from attnlab.attention.ops.delta_rule import Rule, closed, unit
+from attnlab.attention.ops.delta_rule import Rule, closed_form, unit_length
 from attnlab.attention.ops.modifiers import rms_norm
 from attnlab.specs import Modifiers, Part
 from attnlab.tensors import QKV, LayerContext, LayerInputs
@@ -128,9 +128,9 @@ def test_qk_norm_says_nothing_but_for_the_epsilons(part: Part) -> None:
 
 
 def test_longer_keys_would_make_the_weights_grow_without_bound() -> None:
-    keys = unit(noise(1, 1, 60, 4))
-    assert closed(Rule(keys, keys, 0.9 * keys)).abs().max() < 3
-    assert closed(Rule(keys, 2 * keys, 0.9 * 2 * keys)).abs().max() > 1e6
+    keys = unit_length(noise(1, 1, 60, 4))
+    assert closed_form(Rule(keys, keys, 0.9 * keys)).abs().max() < 3
+    assert closed_form(Rule(keys, 2 * keys, 0.9 * 2 * keys)).abs().max() > 1e6
 
 
 @pytest.mark.parametrize("name", ["gated-delta", "kda"])

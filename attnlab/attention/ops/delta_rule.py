@@ -68,7 +68,7 @@ class DeltaRule(Attention, ABC):
 
     def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The closed form, B x H x T x S."""
-        return closed(self.rule(qkv), qkv.start)
+        return closed_form(self.rule(qkv), qkv.start)
 
     def attend(self, qkv: QKV, position: Position) -> Tensor:
         """The scan, where all rows are asked for; the closed form otherwise."""
@@ -78,7 +78,7 @@ class DeltaRule(Attention, ABC):
         return super().attend(qkv, position)
 
 
-def closed(rule: Rule, start: int = 0) -> Tensor:
+def closed_form(rule: Rule, start: int = 0) -> Tensor:
     """The effective matrix, B x H x T x S.
 
     Args:
@@ -91,12 +91,12 @@ def closed(rule: Rule, start: int = 0) -> Tensor:
     queries = functional.pad(rule.queries_BHTC, around)
     one = _cut(rule._replace(queries_BHTC=queries, own_BHT1=own), _power(tokens))
     readers = torch.stack([one.queries_BHTC, one.removals_BHSC])
-    erased, overlap = between(readers, one.erasures_BHSC, one.decays_BHSC).unbind(0)
+    erased, overlap = decayed_products(readers, one.erasures_BHSC, one.decays_BHSC).unbind(0)
     through = torch.linalg.solve_triangular(overlap, erased, upper=False, left=False, unitriangular=True)
     if one.writes_BHSC is None:
         weights = through
     else:
-        stored, removed = between(readers, one.writes_BHSC, one.decays_BHSC).unbind(0)
+        stored, removed = decayed_products(readers, one.writes_BHSC, one.decays_BHSC).unbind(0)
         weights = stored - through @ removed.tril(-1)
     if one.own_BHT1 is not None:
         weights = weights + torch.eye(weights.shape[-1], dtype=weights.dtype, device=weights.device) * one.own_BHT1
@@ -114,7 +114,7 @@ def scan(rule: Rule, values_BHSV: Tensor) -> Tensor:
     size = min(CHUNK, _power(tokens))
     chunk, values = _cut(rule, size), _chunks(values_BHSV, size)
     readers = torch.stack([chunk.queries_BHTC, chunk.removals_BHSC])
-    erased, overlap = between(readers, chunk.erasures_BHSC, chunk.decays_BHSC).unbind(0)
+    erased, overlap = decayed_products(readers, chunk.erasures_BHSC, chunk.decays_BHSC).unbind(0)
     decays = values.new_zeros(*values.shape[:-1], 1) if chunk.decays_BHSC is None else chunk.decays_BHSC
     arrived, left = decays.cumsum(-2).exp(), _until(decays).exp()
     erasing = (chunk.erasures_BHSC * left).mT
@@ -122,7 +122,7 @@ def scan(rule: Rule, values_BHSV: Tensor) -> Tensor:
         fresh = _solve(overlap, values)
         out, added = erased @ fresh, erasing @ fresh
     else:
-        stored, removed = between(readers, chunk.writes_BHSC, chunk.decays_BHSC).unbind(0)
+        stored, removed = decayed_products(readers, chunk.writes_BHSC, chunk.decays_BHSC).unbind(0)
         fresh = _solve(overlap, -removed.tril(-1) @ values)
         out = erased @ fresh + stored @ values
         added = erasing @ fresh + (chunk.writes_BHSC * left).mT @ values
@@ -135,7 +135,7 @@ def scan(rule: Rule, values_BHSV: Tensor) -> Tensor:
     return (out + read @ _states(saved, added)).flatten(-3, -2)[..., :tokens, :]
 
 
-def between(later: Tensor, earlier: Tensor, decays: Tensor | None) -> Tensor:
+def decayed_products(later: Tensor, earlier: Tensor, decays: Tensor | None) -> Tensor:
     """``<later, earlier>``, ... x L x L: products of channels, decayed on the way from one token to the other.
 
     Args:
@@ -157,7 +157,7 @@ def between(later: Tensor, earlier: Tensor, decays: Tensor | None) -> Tensor:
     return blocks.squeeze(-3)
 
 
-def unit(tensor: Tensor) -> Tensor:
+def unit_length(tensor: Tensor) -> Tensor:
     """The last axis at a length of one, a little less where it is tiny; zeros stay zeros."""
     return tensor * (tensor.square().sum(-1, keepdim=True) + 1e-6).rsqrt()
 

@@ -14,7 +14,7 @@ TINY = 1e-30
 """Below it float32 has no room for a square root's slope, or for a quotient."""
 
 
-def softmax_beside(scores: Tensor, mask: Tensor, sink: Tensor) -> Tensor:
+def softmax_with_sink(scores: Tensor, mask: Tensor, sink: Tensor) -> Tensor:
     """``exp(s) / (exp(sink) + sum exp(s))`` over the allowed keys: softmax with one more key that has no value.
 
     Args:
@@ -27,7 +27,7 @@ def softmax_beside(scores: Tensor, mask: Tensor, sink: Tensor) -> Tensor:
     return torch.cat([masked, column], dim=-1).softmax(-1)[..., :-1].masked_fill(~mask, 0.0)
 
 
-def spread(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def center_rows(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Distance of each score from the mean of its row, and the row's standard deviation, over allowed keys only.
 
     The deviation is that of a population; where it is zero, as in a row of one key, its slope is zero too.
@@ -39,11 +39,11 @@ def spread(scores: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return distance, variance.clamp_min(TINY).sqrt()
 
 
-def shares(mask: Tensor, dtype: torch.dtype) -> Tensor:
+def uniform_weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """C, the matrix of equal shares: each row gives ``1 / n_i`` to each of its n_i allowed keys."""
     return mask.to(dtype) / mask.sum(-1, keepdim=True).clamp_min(1)
 
 
-def oneself(queries: int, keys: int, start: int, device: torch.device) -> Tensor:
+def self_mask(queries: int, keys: int, start: int, device: torch.device) -> Tensor:
     """True where the key is the query's own token, ``j = i + start``; bool, T x S."""
     return causal_mask(queries, keys, start, device) & ~causal_mask(queries, keys, start - 1, device)

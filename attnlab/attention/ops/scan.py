@@ -33,7 +33,7 @@ from attnlab.attention.ops.modifiers import rms_norm
 from attnlab.tensors import QKV, at_least_float32
 
 SCALAR_CHUNK, CHANNEL_CHUNK = 64, 8
-FAINT = 1e-20
+MIN_ROW_SUM = 1e-20
 """A row whose weights sum to less than this hears nothing: it is zero."""
 
 
@@ -66,14 +66,14 @@ class Recurrent(Attention):
 
     def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The closed form, T x S: the specification."""
-        weights = closed(*self.recurrence(lifted(qkv)), qkv.start)
-        return divided(weights, weights.sum(-1, keepdim=True)) if self.normalized else weights
+        weights = closed_form(*self.recurrence(with_float32(qkv)), qkv.start)
+        return divide_rows(weights, weights.sum(-1, keepdim=True)) if self.normalized else weights
 
     def attend(self, qkv: QKV, position: Position) -> Tensor:
         """The scan, where it pays."""
         if not self.scan_values(qkv):
             return super().attend(qkv, position)
-        raised = lifted(qkv)
+        raised = with_float32(qkv)
         run = averaging_scan if self.normalized else scan
         return run(*self.recurrence(raised), at_least_float32(raised.values_BHSC)).to(qkv.values_BHSC.dtype)
 
@@ -87,10 +87,10 @@ class Recurrent(Attention):
         return super().output(mixed_BHTC if self.normalized else head_norm(mixed_BHTC), x_BTD)
 
 
-def closed(queries_BHTC: Tensor, keys_BHSC: Tensor, decay_BHSC: Tensor, start: int = 0) -> Tensor:
+def closed_form(queries_BHTC: Tensor, keys_BHSC: Tensor, decay_BHSC: Tensor, start: int = 0) -> Tensor:
     """The closed form, B x H x T x S, of the query rows from ``start``."""
     rows = slice(start, start + queries_BHTC.shape[-2])
-    kept_BHCTS = spans(decay_BHSC.mT)[..., rows, :].exp()
+    kept_BHCTS = segment_sums(decay_BHSC.mT)[..., rows, :].exp()
     if decay_BHSC.shape[-1] == 1:
         weights = queries_BHTC @ keys_BHSC.mT * kept_BHCTS.squeeze(-3)
     else:
@@ -102,11 +102,11 @@ def scan(queries_BHTC: Tensor, keys_BHSC: Tensor, decay_BHSC: Tensor, values_BHS
     """The closed form times the values, B x H x T x V, without ever holding T x T numbers; all rows at once."""
     size = SCALAR_CHUNK if decay_BHSC.shape[-1] == 1 else CHANNEL_CHUNK
     everything = (queries_BHTC, keys_BHSC, decay_BHSC, values_BHSV)
-    queries, keys, decay, values = (chunked(tensor, size) for tensor in everything)
+    queries, keys, decay, values = (to_chunks(tensor, size) for tensor in everything)
     since_start = decay.cumsum(-2).exp()
-    written_BHNCV = (keys * remaining(decay).exp()).mT @ values
-    states_BHNCV = carried(written_BHNCV, since_start[..., -1, :, None])
-    mixed = closed(queries, keys, decay) @ values + (queries * since_start) @ states_BHNCV
+    written_BHNCV = (keys * remaining_decay(decay).exp()).mT @ values
+    states_BHNCV = chunk_states(written_BHNCV, since_start[..., -1, :, None])
+    mixed = closed_form(queries, keys, decay) @ values + (queries * since_start) @ states_BHNCV
     return mixed.flatten(-3, -2)[..., : queries_BHTC.shape[-2], :]
 
 
@@ -114,10 +114,10 @@ def averaging_scan(queries_BHTC: Tensor, keys_BHSC: Tensor, decay_BHSC: Tensor, 
     """The scan with every row divided by its sum, which a column of ones beside the values collects."""
     ones_BHS1 = torch.ones_like(values_BHSV[..., :1])
     mixed = scan(queries_BHTC, keys_BHSC, decay_BHSC, torch.cat([values_BHSV, ones_BHS1], dim=-1))
-    return divided(mixed[..., :-1], mixed[..., -1:])
+    return divide_rows(mixed[..., :-1], mixed[..., -1:])
 
 
-def carried(written_BHNCV: Tensor, kept_BHNC1: Tensor) -> Tensor:
+def chunk_states(written_BHNCV: Tensor, kept_BHNC1: Tensor) -> Tensor:
     """The memory before each chunk, from what each chunk writes and what it keeps of the memory before it."""
     written = written_BHNCV.unbind(-3)
     states = [torch.zeros_like(written[0])]
@@ -126,32 +126,32 @@ def carried(written_BHNCV: Tensor, kept_BHNC1: Tensor) -> Tensor:
     return torch.stack(states, dim=-3)
 
 
-def spans(decay_BHT: Tensor) -> Tensor:
+def segment_sums(decay_BHT: Tensor) -> Tensor:
     """``g_(j+1) + ... + g_i`` at (i, j), and 0 where that is empty: B x H x T x T."""
     tokens = decay_BHT.shape[-1]
     return decay_BHT[..., None].expand(*decay_BHT.shape, tokens).tril(-1).cumsum(-2)
 
 
-def remaining(decay_BHTC: Tensor) -> Tensor:
+def remaining_decay(decay_BHTC: Tensor) -> Tensor:
     """``g_(j+1) + ... + g_T`` at j: what is still to come after each token."""
     onwards = decay_BHTC.flip(-2).cumsum(-2).flip(-2)
     return functional.pad(onwards[..., 1:, :], (0, 0, 0, 1))
 
 
-def chunked(tensor_BHTC: Tensor, size: int) -> Tensor:
+def to_chunks(tensor_BHTC: Tensor, size: int) -> Tensor:
     """B x H x N x size x C, with zeros after the last token."""
     missing = -tensor_BHTC.shape[-2] % size
     return functional.pad(tensor_BHTC, (0, 0, 0, missing)).unflatten(-2, (-1, size))
 
 
-def still(keys_BHSC: Tensor) -> Tensor:
+def no_decay(keys_BHSC: Tensor) -> Tensor:
     """The decay of a memory that does not fade, S x 1."""
     return keys_BHSC.new_zeros(keys_BHSC.shape[-2], 1)
 
 
-def divided(weights: Tensor, sums: Tensor) -> Tensor:
+def divide_rows(weights: Tensor, sums: Tensor) -> Tensor:
     """Rows divided by their sums; a row whose sum is nothing is zero, and so is its gradient."""
-    reached = sums > FAINT
+    reached = sums > MIN_ROW_SUM
     return torch.where(reached, weights / torch.where(reached, sums, 1.0), 0.0)
 
 
@@ -162,6 +162,6 @@ def head_norm(mixed_BHTC: Tensor) -> Tensor:
     return rms_norm(exact / size).to(mixed_BHTC.dtype)
 
 
-def lifted(qkv: QKV) -> QKV:
+def with_float32(qkv: QKV) -> QKV:
     """QKV with queries and keys in float32 or more."""
     return qkv._replace(queries_BHTC=at_least_float32(qkv.queries_BHTC), keys_BHSC=at_least_float32(qkv.keys_BHSC))

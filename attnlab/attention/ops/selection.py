@@ -12,7 +12,7 @@ from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV
 
 
-def best(scores_TS: Tensor, allowed_TS: Tensor, count: int | Tensor) -> Tensor:
+def top_k_mask(scores_TS: Tensor, allowed_TS: Tensor, count: int | Tensor) -> Tensor:
     """True at the ``count`` best allowed entries of each row, or at all of them where there are fewer.
 
     Of equal entries the earlier one is taken, so the choice depends neither on what comes later nor on the machine.
@@ -38,30 +38,30 @@ def best(scores_TS: Tensor, allowed_TS: Tensor, count: int | Tensor) -> Tensor:
     return allowed_TS & (above_TS | (level_TS & (level_TS.cumsum(-1) <= seats_T1)))
 
 
-def rows_of(qkv: QKV) -> Tensor:
+def query_indices(qkv: QKV) -> Tensor:
     """Indices of the queries, T x 1."""
     return torch.arange(qkv.queries_BHTC.shape[-2], device=qkv.queries_BHTC.device)[:, None] + qkv.start
 
 
-def keys_of(qkv: QKV) -> Tensor:
+def key_indices(qkv: QKV) -> Tensor:
     """Indices of the keys, S."""
     return torch.arange(qkv.keys_BHSC.shape[-2], device=qkv.keys_BHSC.device)
 
 
-def complete(tensor_SC: Tensor, block: int) -> Tensor:
+def complete_blocks(tensor_SC: Tensor, block: int) -> Tensor:
     """The complete blocks of the tokens, N x block x C; what is left over at the end is in none."""
     blocks = tensor_SC.shape[-2] // block
     return tensor_SC[..., : blocks * block, :].unflatten(-2, (blocks, block))
 
 
-def spread(blocks_TN: Tensor, keys_S: Tensor, block: int) -> Tensor:
+def expand_blocks(blocks_TN: Tensor, keys_S: Tensor, block: int) -> Tensor:
     """What is said of complete blocks, said of each of their tokens, T x S; of the left-over tokens zero or False."""
     nothing_T1 = blocks_TN.new_zeros(*blocks_TN.shape[:-1], 1)
     padded_TN = torch.cat([blocks_TN, nothing_T1], dim=-1)
     return padded_TN[..., keys_S // block]
 
 
-def sized(name: str, asked: int | None, usual: int, longest: int, unit: str = "tokens") -> int:
+def checked_size(name: str, asked: int | None, usual: int, longest: int, unit: str = "tokens") -> int:
     """The asked size, or the usual one cut to what there is.
 
     Raises:

@@ -23,7 +23,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attnlab.attention.ops.selection import best
+from attnlab.attention.ops.selection import top_k_mask
 
 Pattern = Literal["strided", "fixed", "star", "window", "random", "logsparse"]
 SETS: dict[str, int] = {"strided": 2, "fixed": 2, "star": 1, "window": 1, "random": 1, "logsparse": 1}
@@ -70,11 +70,11 @@ def pattern(
             seen_TS = (far_TS > 0) & ((far_TS & (far_TS - 1)) == 0)
     past_TS = far_TS > 0
     if random:
-        seen_TS = seen_TS | best(scatter(rows_T1, keys_S, 2 * seed + 1, draw), past_TS, random)
+        seen_TS = seen_TS | top_k_mask(pseudo_random(rows_T1, keys_S, 2 * seed + 1, draw), past_TS, random)
     return (seen_TS & past_TS) | (far_TS == 0)
 
 
-def scatter(rows_T1: Tensor, keys_S: Tensor, seed: int, draw: int) -> Tensor:
+def pseudo_random(rows_T1: Tensor, keys_S: Tensor, seed: int, draw: int) -> Tensor:
     """A number for each cell that looks drawn at random: the finaliser of SplitMix over seed, draw, row and key."""
     mixed_TS = (rows_T1 * 0x9E3779B1 + keys_S * 0x85EBCA6B) + (seed * 0xC2B2AE35 + draw * 0x27D4EB2F)
     for shift, factor in ((30, 0x3F58476D1CE4E5B9), (27, 0x14D049BB133111EB)):

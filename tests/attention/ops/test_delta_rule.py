@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.attention.ops.delta_rule import CHUNK, Rule, between, closed, scan, unit
+from attnlab.attention.ops.delta_rule import CHUNK, Rule, closed_form, decayed_products, scan, unit_length
 from tests.builders import noise
 
 DECAYS = ["none", "token", "channel", "violent"]
@@ -26,10 +26,12 @@ def rule_of(kind: str, apart: bool, tokens: int, channels: int = 3, dtype: torch
     queries, keys, others, writes = (noise(2, 2, tokens, channels, seed=seed) for seed in range(4))
     strength = noise(2, 2, tokens, 1, seed=4).sigmoid()
     decays = decay_of(kind, tokens, channels)
-    keys = unit(keys)
+    keys = unit_length(keys)
     rule = Rule(queries, keys, strength * keys, None, decays)
     if apart:
-        rule = Rule(queries, keys, strength * unit(keys + 0.3 * others), writes, decays, noise(2, 2, tokens, 1, seed=6))
+        rule = Rule(
+            queries, keys, strength * unit_length(keys + 0.3 * others), writes, decays, noise(2, 2, tokens, 1, seed=6)
+        )
     return Rule(*(None if part is None else part.to(dtype) for part in rule))  # type: ignore[arg-type]
 
 
@@ -56,7 +58,7 @@ def recurrence(rule: Rule, values: Tensor) -> Tensor:
 def test_closed_form_and_scan_are_the_recurrence(decays: str, apart: bool, tokens: int) -> None:
     rule, values = rule_of(decays, apart, tokens), noise(2, 2, tokens, 5, seed=9)
     expected = recurrence(rule, values)
-    assert (closed(rule) @ values - expected).abs().max() < 1e-10
+    assert (closed_form(rule) @ values - expected).abs().max() < 1e-10
     assert (scan(rule, values) - expected).abs().max() < 1e-10
 
 
@@ -66,7 +68,7 @@ def test_single_precision_keeps_five_digits(decays: str, apart: bool) -> None:
     rule, values = rule_of(decays, apart, 150), noise(2, 2, 150, 5, seed=9)
     expected = recurrence(rule, values)
     single = rule_of(decays, apart, 150, dtype=torch.float32)
-    for predictions in (closed(single) @ values.float(), scan(single, values.float())):
+    for predictions in (closed_form(single) @ values.float(), scan(single, values.float())):
         assert (predictions - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
@@ -75,7 +77,7 @@ def test_single_precision_keeps_five_digits(decays: str, apart: bool) -> None:
 def test_gradients_of_the_scan_are_those_of_the_recurrence(decays: str, apart: bool) -> None:
     rule, values = rule_of(decays, apart, CHUNK + 9), noise(2, 2, CHUNK + 9, 5, seed=9)
     grads = []
-    for way in (recurrence, scan, lambda rule, values: closed(rule) @ values):
+    for way in (recurrence, scan, lambda rule, values: closed_form(rule) @ values):
         parts = [None if part is None else part.clone().requires_grad_() for part in rule]
         learned = [part for part in parts if part is not None]
         out = way(Rule(*parts), values)  # type: ignore[arg-type]
@@ -97,7 +99,7 @@ def test_lanes_are_scanned_together(decays: str, apart: bool) -> None:
 
     def loss(*parts: Tensor) -> Tensor:
         rule = Rule(**dict(zip(saved, parts, strict=True)))
-        return scan(rule, values).square().sum() + (closed(rule) @ values).square().sum()
+        return scan(rule, values).square().sum() + (closed_form(rule) @ values).square().sum()
 
     grads = torch.func.vmap(torch.func.grad(loss))(*stacked)
     for lane, rule in enumerate(rules):
@@ -108,10 +110,10 @@ def test_lanes_are_scanned_together(decays: str, apart: bool) -> None:
 @writing
 def test_rows_of_the_closed_form_can_be_asked_for_alone(apart: bool) -> None:
     rule = rule_of("channel", apart, 21)
-    whole = closed(rule)
+    whole = closed_form(rule)
     for start, end in ((0, 1), (5, 13), (20, 21), (0, 21)):
         own = None if rule.own_BHT1 is None else rule.own_BHT1[..., start:end, :]
-        rows = closed(rule._replace(queries_BHTC=rule.queries_BHTC[..., start:end, :], own_BHT1=own), start)
+        rows = closed_form(rule._replace(queries_BHTC=rule.queries_BHTC[..., start:end, :], own_BHT1=own), start)
         torch.testing.assert_close(rows, whole[..., start:end, :], rtol=0, atol=1e-13)
 
 
@@ -124,14 +126,14 @@ def test_the_closed_form_is_the_one_on_record(decays: str) -> None:
     one = torch.eye(11, dtype=torch.float64)
     inverse = torch.linalg.inv(one + (strength[..., None] * (keys @ keys.mT) * fade).tril(-1))
     expected = (rule.queries_BHTC @ keys.mT * fade).tril() @ inverse @ torch.diag_embed(strength)
-    torch.testing.assert_close(closed(rule), expected)
+    torch.testing.assert_close(closed_form(rule), expected)
 
 
 @pytest.mark.parametrize("channels", [1, 4])
 def test_products_decay_from_one_token_to_the_other(channels: int) -> None:
     later, earlier = noise(16, 4, seed=1), noise(16, 4, seed=2)
     decays = -noise(16, channels, seed=3).square()
-    predictions = between(later, earlier, decays)
+    predictions = decayed_products(later, earlier, decays)
     for i in range(16):
         for j in range(16):
             way = decays[j + 1 : i + 1].sum(0).exp()
@@ -141,7 +143,7 @@ def test_products_decay_from_one_token_to_the_other(channels: int) -> None:
 
 def test_nothing_overflows_where_the_factored_form_would() -> None:
     decays = torch.full((64, 2), -40.0, requires_grad=True)
-    predictions = between(torch.ones(64, 2), torch.ones(64, 2), decays)
+    predictions = decayed_products(torch.ones(64, 2), torch.ones(64, 2), decays)
     predictions.sum().backward()
     assert torch.equal(predictions.diagonal(), torch.full((64,), 2.0))
     assert float((-decays.detach()).cumsum(0).exp().max()) == float("inf")

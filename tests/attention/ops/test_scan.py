@@ -9,7 +9,17 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
-from attnlab.attention.ops.scan import FAINT, averaging_scan, closed, divided, head_norm, remaining, scan, spans, still
+from attnlab.attention.ops.scan import (
+    MIN_ROW_SUM,
+    averaging_scan,
+    closed_form,
+    divide_rows,
+    head_norm,
+    no_decay,
+    remaining_decay,
+    scan,
+    segment_sums,
+)
 from attnlab.specs import Part
 from attnlab.tensors import LayerInputs
 from tests.builders import attention_of, noise, pair_of, position_of
@@ -43,7 +53,7 @@ def test_scan_and_closed_form_are_the_recurrence(tokens: int, channels: int) -> 
     queries, keys, decay, values = drawn(tokens, channels, 0.3)
     expected = recurrence(queries, keys, decay, values)
     torch.testing.assert_close(scan(queries, keys, decay, values), expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(closed(queries, keys, decay) @ values, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(closed_form(queries, keys, decay) @ values, expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("channels", [1, KEYS])
@@ -54,7 +64,7 @@ def test_single_precision_keeps_its_digits_when_strong_gates_come_before_weak_on
     expected = recurrence(queries, keys, decay, values)
     single = queries.float(), keys.float(), decay.float()
     assert (scan(*single, values.float()).double() - expected).abs().max() < 1e-5 * expected.abs().max()
-    assert (closed(*single).double() @ values - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert (closed_form(*single).double() @ values - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize("channels", [1, KEYS])
@@ -84,9 +94,9 @@ def test_gradients_are_those_of_the_recurrence(channels: int) -> None:
 @pytest.mark.parametrize("channels", [1, KEYS])
 def test_a_chunk_of_rows_is_part_of_the_closed_form(channels: int) -> None:
     queries, keys, decay, _ = drawn(12, channels)
-    whole = closed(queries, keys, decay)
+    whole = closed_form(queries, keys, decay)
     for start, end in ((0, 5), (5, 12), (11, 12)):
-        rows = closed(queries[..., start:end, :], keys, decay, start)
+        rows = closed_form(queries[..., start:end, :], keys, decay, start)
         torch.testing.assert_close(rows, whole[..., start:end, :], rtol=1e-14, atol=1e-14)
 
 
@@ -95,13 +105,13 @@ def test_a_decay_for_all_sequences_or_heads_broadcasts() -> None:
     shared = decay[0, :, :, :]
     expected = recurrence(queries, keys, shared.expand_as(decay), values)
     torch.testing.assert_close(scan(queries, keys, shared, values), expected, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(closed(queries, keys, shared) @ values, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(closed_form(queries, keys, shared) @ values, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_spans_sum_what_lies_between() -> None:
     decay = torch.tensor([1.0, 10.0, 100.0])
-    assert spans(decay).tolist() == [[0.0, 0.0, 0.0], [10.0, 0.0, 0.0], [110.0, 100.0, 0.0]]
-    assert remaining(decay[:, None])[:, 0].tolist() == [110.0, 100.0, 0.0]
+    assert segment_sums(decay).tolist() == [[0.0, 0.0, 0.0], [10.0, 0.0, 0.0], [110.0, 100.0, 0.0]]
+    assert remaining_decay(decay[:, None])[:, 0].tolist() == [110.0, 100.0, 0.0]
 
 
 def test_an_average_is_a_scan_divided_by_its_rows() -> None:
@@ -109,12 +119,12 @@ def test_an_average_is_a_scan_divided_by_its_rows() -> None:
     queries, keys = queries.exp(), keys.exp()
     weights = (queries @ keys.mT).tril()
     expected = weights / weights.sum(-1, keepdim=True) @ values
-    torch.testing.assert_close(averaging_scan(queries, keys, still(keys), values), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(averaging_scan(queries, keys, no_decay(keys), values), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_rows_without_weight_are_zero_with_a_gradient_of_zero() -> None:
-    weights = torch.tensor([[1.0, 3.0], [0.0, 0.0], [FAINT / 4, FAINT / 4]], requires_grad=True)
-    rows = divided(weights, weights.sum(-1, keepdim=True))
+    weights = torch.tensor([[1.0, 3.0], [0.0, 0.0], [MIN_ROW_SUM / 4, MIN_ROW_SUM / 4]], requires_grad=True)
+    rows = divide_rows(weights, weights.sum(-1, keepdim=True))
     rows.square().sum().backward()
     assert rows.tolist() == [[0.25, 0.75], [0.0, 0.0], [0.0, 0.0]]
     assert weights.grad is not None

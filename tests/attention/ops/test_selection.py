@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attnlab.attention.ops.selection import best, complete, sized, spread
+from attnlab.attention.ops.selection import checked_size, complete_blocks, expand_blocks, top_k_mask
 from attnlab.errors import InvalidValueError
 from tests.builders import noise
 
@@ -21,8 +21,8 @@ def test_the_best_are_those_of_a_sort(count: int) -> None:
     scores_TS = (2 * noise(6, 9)).round()  # many are equal
     allowed_TS = noise(6, 9, seed=1) > -0.5
     expected = [ranked(*row, count) for row in zip(scores_TS.tolist(), allowed_TS.tolist(), strict=True)]
-    assert best(scores_TS, allowed_TS, count).tolist() == expected
-    assert best(scores_TS.long(), allowed_TS, count).tolist() == expected
+    assert top_k_mask(scores_TS, allowed_TS, count).tolist() == expected
+    assert top_k_mask(scores_TS.long(), allowed_TS, count).tolist() == expected
 
 
 def test_each_row_may_have_its_own_count() -> None:
@@ -30,28 +30,32 @@ def test_each_row_may_have_its_own_count() -> None:
     counts = [1, 2, 3, 8, 50]
     rows = zip(scores_TS.tolist(), allowed_TS.tolist(), counts, strict=True)
     expected = [ranked(*row) for row in rows]
-    assert best(scores_TS, allowed_TS, torch.tensor(counts)[:, None]).tolist() == expected
-    both = best(scores_TS.expand(2, 5, 8), allowed_TS, torch.tensor(counts)[:, None])
+    assert top_k_mask(scores_TS, allowed_TS, torch.tensor(counts)[:, None]).tolist() == expected
+    both = top_k_mask(scores_TS.expand(2, 5, 8), allowed_TS, torch.tensor(counts)[:, None])
     assert both.tolist() == [expected, expected]
 
 
 def test_nothing_allowed_and_nothing_there_choose_nothing() -> None:
-    assert not best(noise(3, 4), torch.zeros(3, 4, dtype=torch.bool), 2).any()
-    assert best(noise(3, 0), torch.ones(3, 0, dtype=torch.bool), 2).shape == (3, 0)
+    assert not top_k_mask(noise(3, 4), torch.zeros(3, 4, dtype=torch.bool), 2).any()
+    assert top_k_mask(noise(3, 0), torch.ones(3, 0, dtype=torch.bool), 2).shape == (3, 0)
 
 
 def test_only_complete_blocks_are_blocks() -> None:
     tensor_SC = noise(7, 2)
-    assert torch.equal(complete(tensor_SC, 3), torch.stack([tensor_SC[:3], tensor_SC[3:6]]))
-    assert complete(tensor_SC, 8).shape == (0, 8, 2)
-    assert spread(torch.tensor([[1.0, 2.0]]), torch.arange(7), 3).tolist() == [[1, 1, 1, 2, 2, 2, 0]]
-    assert spread(torch.ones(2, 0, dtype=torch.bool), torch.arange(2), 3).tolist() == [[False, False]] * 2
+    assert torch.equal(complete_blocks(tensor_SC, 3), torch.stack([tensor_SC[:3], tensor_SC[3:6]]))
+    assert complete_blocks(tensor_SC, 8).shape == (0, 8, 2)
+    assert expand_blocks(torch.tensor([[1.0, 2.0]]), torch.arange(7), 3).tolist() == [[1, 1, 1, 2, 2, 2, 0]]
+    assert expand_blocks(torch.ones(2, 0, dtype=torch.bool), torch.arange(2), 3).tolist() == [[False, False]] * 2
 
 
 def test_a_size_beyond_the_run_is_refused_and_a_usual_one_cut() -> None:
-    assert [sized("window", None, 8, 5), sized("window", None, 8, 50), sized("window", 50, 8, 50)] == [5, 8, 50]
+    assert [
+        checked_size("window", None, 8, 5),
+        checked_size("window", None, 8, 50),
+        checked_size("window", 50, 8, 50),
+    ] == [5, 8, 50]
     with pytest.raises(InvalidValueError) as caught:
-        sized("window", 51, 8, 50)
+        checked_size("window", 51, 8, 50)
     assert str(caught.value) == (
         "  'window' cannot be 51: the longest sequence of the run has 50 tokens.\n"
         "  Use at most 50, or softmax, which sees everything."
