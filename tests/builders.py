@@ -16,7 +16,7 @@ from attnlab.tensors import LayerContext
 
 VOCABULARY = 11
 LENGTH = 16
-SOFTMAX, NOWHERE = Part(name="softmax"), Part(name="none")
+SOFTMAX, NO_POSITION = Part(name="softmax"), Part(name="none")
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -29,7 +29,9 @@ def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
     return torch.randn(shape, generator=seeded(seed), dtype=dtype)
 
 
-def site(width: int = 8, heads: int = 2, *, biased: bool = False, length: int = LENGTH, seed: int = 0) -> LayerContext:
+def layer_context(
+    width: int = 8, heads: int = 2, *, biased: bool = False, length: int = LENGTH, seed: int = 0
+) -> LayerContext:
     """A place in a model of one layer."""
     return LayerContext(width=width, heads=heads, biased=biased, length=length, generator=seeded(seed))
 
@@ -37,13 +39,13 @@ def site(width: int = 8, heads: int = 2, *, biased: bool = False, length: int = 
 def attention_of(name: str, options: Mapping[str, Any] | None = None, **where: Any) -> Attention:
     """A registered attention at a site."""
     entry = ATTENTIONS.entry(name)
-    return entry.cls(site(**where), **entry.complete(options or {}))
+    return entry.cls(layer_context(**where), **entry.complete(options or {}))
 
 
 def position_of(name: str, options: Mapping[str, Any] | None = None, **where: Any) -> Position:
     """A registered position at a site."""
     entry = POSITIONS.entry(name)
-    return entry.cls(site(**where), **entry.complete(options or {}))
+    return entry.cls(layer_context(**where), **entry.complete(options or {}))
 
 
 def pair_of(attention: Part, position: Part, **where: Any) -> tuple[Attention, Position]:
@@ -55,7 +57,7 @@ def pair_of(attention: Part, position: Part, **where: Any) -> tuple[Attention, P
 
 def model_of(
     attention: Part | tuple[Part, ...] = SOFTMAX,
-    position: Part = NOWHERE,
+    position: Part = NO_POSITION,
     *,
     seed: int = 0,
     length: int = LENGTH,
@@ -74,6 +76,6 @@ def tokens(batch: int, length: int, seed: int = 0) -> Tensor:
     return torch.randint(VOCABULARY, (batch, length), generator=seeded(seed))
 
 
-def everywhere(inputs_BT: Tensor) -> Tensor:
+def all_positions(inputs_BT: Tensor) -> Tensor:
     """All places of a batch."""
     return torch.arange(inputs_BT.numel())

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from attnlab.tensors import QKV, AttentionOutput, at_least_float32, causal_mask, masked_softmax
-from tests.builders import noise, seeded, site
+from tests.builders import layer_context, noise, seeded
 
 
 def test_a_site_tells_the_width_of_a_head() -> None:
-    assert site(width=12, heads=3).channels == 4
+    assert layer_context(width=12, heads=3).channels == 4
 
 
 @pytest.mark.parametrize(("inputs", "gain"), [(64, 1.0), (256, 1.0), (64, 0.5)])
 def test_a_linear_map_has_variance_gain_squared_over_inputs(inputs: int, gain: float) -> None:
-    layer = site().linear(inputs, 400, gain=gain)
+    layer = layer_context().linear(inputs, 400, gain=gain)
     assert layer.weight.shape == (400, inputs)
     assert [name for name, _ in layer.named_parameters()] == ["weight"]
     assert layer.weight.std().item() == pytest.approx(gain / math.sqrt(inputs), rel=0.02)
@@ -25,19 +25,19 @@ def test_a_linear_map_has_variance_gain_squared_over_inputs(inputs: int, gain: f
 
 
 def test_a_bias_starts_at_zero() -> None:
-    layer = site().linear(4, 3, bias=True)
+    layer = layer_context().linear(4, 3, bias=True)
     assert torch.equal(layer.bias, torch.zeros(3))
 
 
 def test_a_linear_map_is_the_product_with_its_weights() -> None:
-    layer = site().linear(4, 3).double()
+    layer = layer_context().linear(4, 3).double()
     x = noise(2, 4)
     torch.testing.assert_close(layer(x), torch.einsum("bi,oi->bo", x, layer.weight))
 
 
 def test_draws_come_from_the_site_alone() -> None:
     before = torch.random.get_rng_state()
-    one, same, other = (site(seed=seed) for seed in (3, 3, 4))
+    one, same, other = (layer_context(seed=seed) for seed in (3, 3, 4))
     assert torch.equal(one.normal(5, std=1.0), same.normal(5, std=1.0))
     assert torch.equal(one.linear(3, 3).weight, same.linear(3, 3).weight)
     assert not torch.equal(one.uniform(5, bound=1.0), other.uniform(5, bound=1.0))
@@ -45,13 +45,13 @@ def test_draws_come_from_the_site_alone() -> None:
 
 
 def test_uniform_stays_within_its_bound_and_fills_it() -> None:
-    drawn = site().uniform(10_000, bound=0.25)
+    drawn = layer_context().uniform(10_000, bound=0.25)
     assert drawn.abs().max() <= 0.25
     assert drawn.std().item() == pytest.approx(0.25 / math.sqrt(3), rel=0.02)
 
 
 def test_normal_has_its_width() -> None:
-    assert site().normal(10_000, std=0.3).std().item() == pytest.approx(0.3, rel=0.02)
+    assert layer_context().normal(10_000, std=0.3).std().item() == pytest.approx(0.3, rel=0.02)
 
 
 def test_the_causal_mask_allows_what_is_not_after_the_query() -> None:

@@ -20,7 +20,7 @@ Rule = Callable[[list[float], int], Sequence[float]]
 """The scores of keys 0 to i and the head -> their weights."""
 
 
-def stirred(
+def perturbed(
     name: str, options: dict[str, Any] | None = None, position: str = "none", tokens: int = TOKENS, **where: Any
 ) -> tuple[Attention, Position, QKV]:
     """An attention whose every learned vector left its start, and the heads it makes of noise."""

@@ -13,7 +13,7 @@ from torch.func import grad, vmap
 
 from attnlab.attention.entmax import bisected, entmax, threshold
 from attnlab.errors import InvalidValueError
-from tests.attention.row_reference import assert_follows, learned, looped, normalized, stirred
+from tests.attention.row_reference import assert_follows, learned, looped, normalized, perturbed
 from tests.builders import attention_of, noise
 
 ALPHAS = [1.05, 1.3, 1.5, 1.75, 2.0, 3.0]
@@ -57,7 +57,7 @@ def test_sparsemax_is_entmax_two() -> None:
 
 def test_adaptive_starts_at_one_and_a_half_and_each_head_goes_its_own_way() -> None:
     assert_follows("entmax", lambda scores, _: defined(scores, 1.5), {"alpha": "adaptive"})
-    attention, nowhere, qkv = stirred("entmax", {"alpha": "adaptive"})
+    attention, nowhere, qkv = perturbed("entmax", {"alpha": "adaptive"})
     alphas = [1 + 1 / (1 + math.exp(-a)) for a in attention.get_parameter("alpha_H").tolist()]
     expected = looped(qkv, lambda scores, head: defined(scores, alphas[head]))
     torch.testing.assert_close(attention.effective_matrix(qkv, nowhere), expected)

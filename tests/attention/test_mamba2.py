@@ -14,7 +14,7 @@ from attnlab.attention.mamba2 import Clock, Mamba2
 from attnlab.position import Position
 from attnlab.specs import Modifiers, Part
 from attnlab.tensors import QKV, LayerContext, LayerInputs
-from tests.builders import attention_of, noise, pair_of, seeded, site
+from tests.builders import attention_of, layer_context, noise, pair_of, seeded
 
 
 def built(tokens: int) -> tuple[Mamba2, Position, QKV, Tensor]:
@@ -71,7 +71,7 @@ def test_values_pass_through_a_silu_and_heads_share_queries_and_keys() -> None:
 
 
 def test_steps_and_rates_start_as_in_public_code() -> None:
-    clock = Clock(site(1024, 512))
+    clock = Clock(layer_context(1024, 512))
     step_H, rate_H = functional.softplus(clock.start_H).detach(), clock.rate_H.exp().detach()
     assert 0.001 <= step_H.min() < 0.0011
     assert 0.09 < step_H.max() <= 0.1 + 1e-6

@@ -11,7 +11,7 @@ from attnlab.attention.performer import Performer, frequencies
 from attnlab.position import Position
 from attnlab.specs import Part
 from attnlab.tensors import QKV, LayerContext, LayerInputs
-from tests.builders import attention_of, noise, pair_of, seeded, site
+from tests.builders import attention_of, layer_context, noise, pair_of, seeded
 
 TOKENS = 9
 
@@ -45,7 +45,7 @@ def test_there_are_channels_times_their_logarithm() -> None:
 
 
 def test_rows_are_orthogonal_in_groups_and_as_long_as_gaussian_vectors() -> None:
-    frequency_HFC = frequencies(site(32, 4), 800)
+    frequency_HFC = frequencies(layer_context(32, 4), 800)
     groups = frequency_HFC.unflatten(1, (100, 8))
     gram = groups @ groups.mT
     off_diagonal = gram - torch.diag_embed(gram.diagonal(dim1=-2, dim2=-1))
@@ -58,7 +58,7 @@ def test_rows_are_orthogonal_in_groups_and_as_long_as_gaussian_vectors() -> None
 
 def test_the_features_estimate_the_exponential_without_bias() -> None:
     query, key = noise(4, seed=1) / 4**0.25, noise(4, seed=2) / 4**0.25
-    frequency_HFC = frequencies(site(16, 4, seed=3), 20_000).double()
+    frequency_HFC = frequencies(layer_context(16, 4, seed=3), 20_000).double()
 
     def feature(x: torch.Tensor) -> torch.Tensor:
         return torch.exp(frequency_HFC @ x - x.square().sum() / 2)

@@ -11,7 +11,7 @@ import torch
 from attnlab.attention import Attention
 from attnlab.position import Position
 from attnlab.tensors import QKV
-from tests.attention.row_reference import assert_follows, learned, looped, normalized, softmax, stirred
+from tests.attention.row_reference import assert_follows, learned, looped, normalized, perturbed, softmax
 from tests.builders import attention_of, noise
 
 
@@ -55,7 +55,7 @@ def test_the_sizes_of_cog_sum_to_one_and_a_score_of_zero_weighs_nothing() -> Non
 
 
 def test_a_penalty_on_far_keys_makes_them_weigh_less_in_cog() -> None:
-    attention, alibi, qkv = stirred("cog", position="alibi")
+    attention, alibi, qkv = perturbed("cog", position="alibi")
     bias = alibi.bias(torch.zeros(2, 2, 9, 9, dtype=torch.float64), qkv, 0)
     assert bias is not None
     rows = iter([bias[h, i, : i + 1].tolist() for _ in range(2) for h in range(2) for i in range(9)])
@@ -69,7 +69,7 @@ def test_a_penalty_on_far_keys_makes_them_weigh_less_in_cog() -> None:
 
 def test_nap_standardises_each_row() -> None:
     assert_follows("nap", lambda scores, _: standard(scores))
-    attention, nowhere, qkv = stirred("nap")
+    attention, nowhere, qkv = perturbed("nap")
     gains, biases = attention.get_parameter("gain_H").tolist(), attention.get_parameter("bias_H").tolist()
     expected = looped(qkv, lambda scores, head: standard(scores, gains[head], biases[head]))
     torch.testing.assert_close(attention.effective_matrix(qkv, nowhere), expected)
@@ -99,15 +99,15 @@ def test_non_divides_by_the_root_of_the_row_not_of_the_sequence() -> None:
 
 
 def test_coda_is_its_formula() -> None:
-    closed(*stirred("coda"))
+    closed(*perturbed("coda"))
 
 
 def test_a_position_closes_coda_and_never_turns_it() -> None:
-    closed(*stirred("coda", position="alibi"))
+    closed(*perturbed("coda", position="alibi"))
 
 
 def test_coda_weights_stay_within_one() -> None:
-    attention, nowhere, qkv = stirred("coda")
+    attention, nowhere, qkv = perturbed("coda")
     for size in (1e-6, 1.0, 1e8):
         weights = attention.effective_matrix(qkv._replace(queries_BHTC=size * qkv.queries_BHTC), nowhere)
         assert weights.abs().max() < 1

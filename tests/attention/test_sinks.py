@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tests.attention.row_reference import assert_follows, learned, looped, normalized, stirred
+from tests.attention.row_reference import assert_follows, learned, looped, normalized, perturbed
 from tests.builders import attention_of, noise
 
 
@@ -31,7 +31,7 @@ def test_a_sink_is_off_by_one_at_first() -> None:
 
 
 def test_each_head_has_a_sink_of_its_own() -> None:
-    attention, nowhere, qkv = stirred("sink")
+    attention, nowhere, qkv = perturbed("sink")
     sinks = attention.get_parameter("sink_H").tolist()
     assert sinks[0] != sinks[1]
     expected = looped(qkv, lambda scores, head: beside(scores, sinks[head]))

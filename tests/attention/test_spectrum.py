@@ -10,7 +10,7 @@ from torch import Tensor
 
 from attnlab.specs import Part
 from attnlab.tensors import LayerInputs
-from tests.attention.row_reference import assert_follows, learned, looped, normalized, softmax, stirred
+from tests.attention.row_reference import assert_follows, learned, looped, normalized, perturbed, softmax
 from tests.builders import attention_of, noise, pair_of
 
 
@@ -26,7 +26,7 @@ def test_attnscale_is_softmax_at_first() -> None:
 
 
 def test_attnscale_scales_what_differs_from_equal_shares() -> None:
-    attention, nowhere, qkv = stirred("attnscale")
+    attention, nowhere, qkv = perturbed("attnscale")
     more = attention.get_parameter("more_H").tolist()
     expected = looped(qkv, lambda scores, head: weighed(scores, 0, 1 + more[head], more[head]))
     result = attention.effective_matrix(qkv, nowhere)
@@ -41,7 +41,7 @@ def test_centered_takes_the_equal_shares_away(gain: float) -> None:
 
 
 def test_each_head_learns_how_much_to_take_away() -> None:
-    attention, nowhere, qkv = stirred("centered", {"gain": 0.5, "learned": True})
+    attention, nowhere, qkv = perturbed("centered", {"gain": 0.5, "learned": True})
     gains = attention.get_parameter("gain_H").tolist()
     expected = looped(qkv, lambda scores, head: weighed(scores, 0, 1, gains[head]))
     torch.testing.assert_close(attention.effective_matrix(qkv, nowhere), expected)
@@ -71,7 +71,7 @@ def test_shaped_is_exactly_the_identity_at_first() -> None:
 
 def test_shaped_weighs_three_matrices() -> None:
     assert_follows("shaped", lambda scores, _: weighed(scores, 1, 1, 1), {"silent": False})
-    attention, nowhere, qkv = stirred("shaped", {"silent": False})
+    attention, nowhere, qkv = perturbed("shaped", {"silent": False})
     gains = [attention.get_parameter(name) for name in ("own_H", "softmax_H", "shares_H")]
     own, reached, less = (gain.tolist() for gain in gains)
     expected = looped(qkv, lambda scores, head: weighed(scores, own[head], reached[head], less[head]))
@@ -82,7 +82,7 @@ def test_shaped_weighs_three_matrices() -> None:
 
 
 def test_the_queries_of_shaped_learn_although_they_start_at_zero() -> None:
-    attention, nowhere, qkv = stirred("shaped")
+    attention, nowhere, qkv = perturbed("shaped")
     (attention.attend(qkv, nowhere) * noise(2, 2, 9, 4, seed=1)).sum().backward()
     gradient = attention.query.weight.grad
     assert gradient is not None

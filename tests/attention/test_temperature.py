@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from attnlab.errors import InvalidValueError
-from tests.attention.row_reference import assert_follows, learned, looped, normalized, softmax, stirred
+from tests.attention.row_reference import assert_follows, learned, looped, normalized, perturbed, softmax
 from tests.builders import LENGTH, attention_of, noise
 
 
@@ -38,7 +38,7 @@ def test_ssmax_sharpens_with_the_length_of_the_row() -> None:
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("position", ["none", "alibi"])
 def test_each_head_has_a_factor_and_perhaps_a_bias_of_its_own(bias: bool, position: str) -> None:
-    attention, place, qkv = stirred("ssmax", {"bias": bias}, position)
+    attention, place, qkv = perturbed("ssmax", {"bias": bias}, position)
     factors, biases = (attention.get_parameter(name).tolist() for name in ("factor_H", "bias_H"))
     added = place.bias(torch.zeros(2, 2, 9, 9, dtype=torch.float64), qkv, 0)
     penalties = torch.zeros(2, 9, 9) if added is None else added
@@ -95,7 +95,7 @@ def test_power_is_its_formula(options: dict[str, Any]) -> None:
 
 
 def test_a_position_multiplies_the_power() -> None:
-    attention, alibi, qkv = stirred("power", position="alibi")
+    attention, alibi, qkv = perturbed("power", position="alibi")
     bias = alibi.bias(torch.zeros(2, 2, 9, 9, dtype=torch.float64), qkv, 0)
     assert bias is not None
 
@@ -108,14 +108,14 @@ def test_a_position_multiplies_the_power() -> None:
 
 
 def test_opposite_keys_are_heard_alike() -> None:
-    attention, nowhere, qkv = stirred("power")
+    attention, nowhere, qkv = perturbed("power")
     turned = qkv._replace(keys_BHSC=-qkv.keys_BHSC)
     assert torch.equal(attention.effective_matrix(qkv, nowhere), attention.effective_matrix(turned, nowhere))
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-12, 1e3, 1e15])
 def test_no_power_overflows(size: float) -> None:
-    attention, nowhere, qkv = stirred("power", {"power": 8})  # 1e15 to the eighth is far beyond float32
+    attention, nowhere, qkv = perturbed("power", {"power": 8})  # 1e15 to the eighth is far beyond float32
     queries = (size * qkv.queries_BHTC.detach().float()).requires_grad_()
     lifted = qkv._replace(queries_BHTC=queries, keys_BHSC=qkv.keys_BHSC.detach().float())
     weights = attention.weights(lifted, nowhere)

@@ -12,7 +12,7 @@ from attnlab.experiments.plan import check_modifiers, plan
 from attnlab.experiments.request import Request
 from attnlab.model.transformer import Transformer
 from attnlab.specs import ModelSpec, Modifiers, Part
-from tests.builders import everywhere, model_of, noise, tokens
+from tests.builders import all_positions, model_of, noise, tokens
 
 WORN: dict[str, Modifiers] = {
     "qk_norm": Modifiers(qk_norm=True),
@@ -43,7 +43,7 @@ def woken(model: Transformer, like: Transformer | None = None) -> Transformer:
 
 
 def said(model: Transformer, inputs_BT: Tensor) -> Tensor:
-    return model(inputs_BT, everywhere(inputs_BT)).logits_NV.detach()
+    return model(inputs_BT, all_positions(inputs_BT)).logits_NV.detach()
 
 
 def change(attention: str, worn: Modifiers) -> float:

@@ -22,7 +22,7 @@ from attnlab.model.transformer import Transformer
 from attnlab.position import POSITIONS, Position
 from attnlab.specs import Part
 from attnlab.tensors import QKV, LayerInputs
-from tests.builders import LENGTH, NOWHERE, VOCABULARY, everywhere, model_of, noise, pair_of, tokens
+from tests.builders import LENGTH, NO_POSITION, VOCABULARY, all_positions, model_of, noise, pair_of, tokens
 
 Pair = tuple[Part, Part]
 
@@ -140,19 +140,19 @@ def met(attention: Part, position: Part) -> bool:
 PAIRS = [pair for pair in beside(parts(ATTENTIONS), parts(POSITIONS)) if met(*pair)]
 PLACED = beside([Part(name=name) for name in ("softmax", "gpam", "linear")], parts(POSITIONS))
 """One plain attention, one with branches, one without scores."""
-SOME = [(part, place) for part in parts(ATTENTIONS) for place in (NOWHERE, companion(part)) if met(part, place)]
+SOME = [(part, place) for part in parts(ATTENTIONS) for place in (NO_POSITION, companion(part)) if met(part, place)]
 SOME += [pair for pair in PLACED if pair not in SOME]
 
 
 def logits(model: Transformer, inputs_BT: Tensor) -> Tensor:
     """At every place, B x T x V."""
-    answer = model(inputs_BT, everywhere(inputs_BT))
+    answer = model(inputs_BT, all_positions(inputs_BT))
     return answer.logits_NV.unflatten(0, tuple(inputs_BT.shape))
 
 
 def loss(model: Transformer, inputs_BT: Tensor) -> Tensor:
     """Of the logits, and whatever the attention adds of its own."""
-    answer = model(inputs_BT, everywhere(inputs_BT))
+    answer = model(inputs_BT, all_positions(inputs_BT))
     return answer.logits_NV.square().mean() + answer.auxiliary
 
 
@@ -279,7 +279,7 @@ def test_lanes_stacked_under_vmap_equal_the_loop(attention: Part, position: Part
     stacked = {name: torch.stack([lane[name].detach() for lane in runs]) for name in runs[0]}
 
     def lane_loss(weights: Mapping[str, Tensor]) -> Tensor:
-        answer = functional_call(models[0], dict(weights), (inputs_BT, everywhere(inputs_BT)))
+        answer = functional_call(models[0], dict(weights), (inputs_BT, all_positions(inputs_BT)))
         return answer.logits_NV.logsumexp(-1).sum() - answer.logits_NV.diagonal().sum() + answer.auxiliary
 
     together, grads = vmap(lane_loss)(stacked), vmap(grad(lane_loss))(stacked)

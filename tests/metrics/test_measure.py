@@ -14,7 +14,7 @@ from attnlab.metrics.metric import FLOOR, METRICS, Metric, Point
 from attnlab.model.transformer import Block, Transformer
 from attnlab.specs import Part
 from attnlab.tensors import ActivationTrace, LayerInputs
-from tests.builders import everywhere, model_of, noise, tokens
+from tests.builders import all_positions, model_of, noise, tokens
 
 AGREED = {
     *("residual", "residual-composite", "cosine", "stable-rank", "participation", "effective-rank"),
@@ -26,7 +26,7 @@ AGREED = {
 
 def traced(model: Transformer, inputs: Tensor) -> ActivationTrace:
     with torch.no_grad():
-        trace: ActivationTrace = model(inputs, everywhere(inputs), trace=True).trace[0]
+        trace: ActivationTrace = model(inputs, all_positions(inputs), trace=True).trace[0]
     return trace
 
 
@@ -104,7 +104,7 @@ def test_floors_are_of_the_type() -> None:
 
 def test_a_trace_is_copied_to_float64_and_left_alone() -> None:
     model, inputs = model_of().float(), tokens(2, 8)
-    trace: ActivationTrace = model(inputs, everywhere(inputs), trace=True).trace[0]
+    trace: ActivationTrace = model(inputs, all_positions(inputs), trace=True).trace[0]
     copy = upcast(trace)
     for group in (copy.residual_BTD, *copy.scores_BHTS, *copy.weights_BHTS):
         assert all(one.dtype is torch.float64 and not one.requires_grad for one in group)

@@ -9,7 +9,7 @@ from torch import Tensor
 from attnlab.attention.ops.sparsity import depth, pattern
 from attnlab.metrics.reach import layers_needed, reached
 from attnlab.specs import Part
-from tests.builders import everywhere, model_of, tokens
+from tests.builders import all_positions, model_of, tokens
 
 
 def window(length: int, width: int, batch: int = 2, heads: int = 1) -> Tensor:
@@ -57,5 +57,5 @@ def test_no_layer_may_be_enough() -> None:
 @pytest.mark.parametrize(("name", "layers"), [("softmax", 1), ("retention", 1)])
 def test_a_dense_attention_hears_everything_at_once(name: str, layers: int) -> None:
     model, inputs = model_of(Part(name=name)), tokens(3, 16)
-    trace = model(inputs, everywhere(inputs), trace=True).trace[0]
+    trace = model(inputs, all_positions(inputs), trace=True).trace[0]
     assert layers_needed(reached([layer[0] for layer in trace.weights_BHTS])) == layers

@@ -12,7 +12,7 @@ from torch import Tensor
 from attnlab.metrics.token_selection import alignment, bilinear, chosen, constraints, machine, margins
 from attnlab.model.transformer import Block, Transformer
 from attnlab.specs import Part
-from tests.builders import everywhere, model_of, noise, tokens
+from tests.builders import all_positions, model_of, noise, tokens
 
 TIGHT = 1e-10
 
@@ -128,7 +128,7 @@ def test_margins_are_those_of_loops() -> None:
 
 def test_the_matrix_of_a_head_gives_its_scores() -> None:
     model, inputs = model_of(), tokens(3, 8)
-    trace = model(inputs, everywhere(inputs), trace=True).trace[0]
+    trace = model(inputs, all_positions(inputs), trace=True).trace[0]
     block = first(model)
     read = block.before(trace.residual_BTD[0], 0)
     matrices = bilinear(block.attention.query.weight, block.attention.key.weight, 2)
@@ -137,7 +137,7 @@ def test_the_matrix_of_a_head_gives_its_scores() -> None:
 
 def test_the_matrix_of_shared_keys_gives_the_scores_too() -> None:
     model, inputs = model_of(Part(name="grouped", options={"groups": 1})), tokens(3, 8)
-    trace = model(inputs, everywhere(inputs), trace=True).trace[0]
+    trace = model(inputs, all_positions(inputs), trace=True).trace[0]
     block = first(model)
     read = block.before(trace.residual_BTD[0], 0)
     matrices = bilinear(block.attention.query.weight, block.attention.key.weight, 2)
@@ -146,7 +146,7 @@ def test_the_matrix_of_shared_keys_gives_the_scores_too() -> None:
 
 def test_a_layer_is_told_head_by_head() -> None:
     model, inputs = model_of(), tokens(2, 8)
-    trace = model(inputs, everywhere(inputs), trace=True).trace[0]
+    trace = model(inputs, all_positions(inputs), trace=True).trace[0]
     block = first(model)
     maps = (block.attention.query.weight, block.attention.key.weight)
     read = block.before(trace.residual_BTD[0], 0)

@@ -16,7 +16,7 @@ from attnlab.errors import InvalidValueError, UnknownNameError
 from attnlab.model.transformer import Block, Transformer, build
 from attnlab.specs import ModelSpec, Modifiers, Part
 from attnlab.tensors import QKV, LayerContext, LayerInputs
-from tests.builders import VOCABULARY, everywhere, model_of, noise, tokens
+from tests.builders import VOCABULARY, all_positions, model_of, noise, tokens
 
 Norm = Literal["pre", "post", "none"]
 NORMS: tuple[Norm, ...] = ("pre", "post", "none")
@@ -30,7 +30,7 @@ def blocks(model: Transformer) -> list[Block]:
 @pytest.mark.parametrize("norm", NORMS)
 def test_logits_are_those_of_the_full_projection_where_asked(norm: Norm, tie: bool) -> None:
     model, inputs_BT = model_of(norm=norm, tie_embeddings=tie), tokens(3, 7)
-    full = model(inputs_BT, everywhere(inputs_BT)).logits_NV
+    full = model(inputs_BT, all_positions(inputs_BT)).logits_NV
     assert full.shape == (21, VOCABULARY)
     for requested in ([0], [20], [3, 11, 19], [19, 3, 3]):
         value = model(inputs_BT, torch.tensor(requested)).logits_NV
@@ -89,7 +89,7 @@ def test_a_scale_makes_linear_maps_larger_and_nothing_else() -> None:
 @pytest.mark.parametrize("tie", [True, False])
 def test_the_head_reads_the_last_stream(norm: Norm, tie: bool) -> None:
     model, inputs_BT = model_of(norm=norm, tie_embeddings=tie), tokens(2, 5)
-    answer = model(inputs_BT, everywhere(inputs_BT), trace=True)
+    answer = model(inputs_BT, all_positions(inputs_BT), trace=True)
     last = answer.trace[0].residual_BTD[-1].flatten(0, 1)
     if norm == "pre":
         last = functional.layer_norm(last, (8,))
@@ -160,7 +160,7 @@ def test_as_many_questions_as_tokens_keep_their_order() -> None:
 @pytest.mark.parametrize("position", ["none", "learned", "alibi", "rotary"])
 def test_tracing_shows_the_inside_and_changes_nothing(name: str, position: str) -> None:
     model, inputs_BT = model_of(Part(name=name), Part(name=position)), tokens(2, 5)
-    plain, traced = (model(inputs_BT, everywhere(inputs_BT), trace=trace) for trace in (False, True))
+    plain, traced = (model(inputs_BT, all_positions(inputs_BT), trace=trace) for trace in (False, True))
     assert plain.trace == ()
     assert torch.equal(plain.logits_NV, traced.logits_NV)
     (trace,) = traced.trace
@@ -172,7 +172,7 @@ def test_tracing_shows_the_inside_and_changes_nothing(name: str, position: str) 
         ((weights,), (scores,)) = trace.weights_BHTS[layer], trace.scores_BHTS[layer]
         assert tuple(weights.shape) == (2, 2, 5, 5)
         assert tuple(scores.shape[-2:]) == (5, 5)
-        read = block.before(trace.residual_BTD[layer], 0)
+        read = block.branch_input(trace.residual_BTD[layer], 0)
         qkv = block.attention.prepare(read, model.position, LayerInputs())
         torch.testing.assert_close(weights, block.attention.weights(qkv, model.position), rtol=1e-12, atol=1e-12)
         torch.testing.assert_close(scores, block.attention.scores(qkv, model.position), rtol=1e-12, atol=1e-12)
@@ -180,7 +180,7 @@ def test_tracing_shows_the_inside_and_changes_nothing(name: str, position: str) 
 
 def test_softmax_of_the_traced_scores_is_the_traced_matrix() -> None:
     model, inputs_BT = model_of(position=Part(name="alibi")), tokens(1, 5)
-    (trace,) = model(inputs_BT, everywhere(inputs_BT), trace=True).trace
+    (trace,) = model(inputs_BT, all_positions(inputs_BT), trace=True).trace
     for (scores,), (weights,) in zip(trace.scores_BHTS, trace.weights_BHTS, strict=True):
         hidden = scores.masked_fill(torch.ones(5, 5).triu(1) > 0, -torch.inf)
         torch.testing.assert_close(hidden.softmax(-1), weights, rtol=1e-12, atol=1e-12)
@@ -250,7 +250,7 @@ def test_weights_are_a_function_of_the_seed_alone() -> None:
 def test_logits_start_at_unit_scale() -> None:
     inputs_BT = tokens(8, 16)
     for norm in ("pre", "post"):
-        value = model_of(width=64, norm=norm)(inputs_BT, everywhere(inputs_BT)).logits_NV
+        value = model_of(width=64, norm=norm)(inputs_BT, all_positions(inputs_BT)).logits_NV
         assert 0.8 < value.std().item() < 1.2
 
 
@@ -313,14 +313,14 @@ def remembering() -> str:
 
 def test_every_layer_sees_the_first_ones_heads_and_the_prices_add_up(remembering: str) -> None:
     model, inputs_BT = model_of(Part(name=remembering), layers=3), tokens(1, 4)
-    answer = model(inputs_BT, everywhere(inputs_BT), trace=True)
+    answer = model(inputs_BT, all_positions(inputs_BT), trace=True)
     streams = answer.trace[0].residual_BTD
     first: tuple[QKV, ...] = ()
     total = torch.zeros((), dtype=torch.float64)
     for layer, block in enumerate(blocks(model)):
         out, mixed = block(streams[layer], model.position, LayerInputs(first), False)
         torch.testing.assert_close(out, streams[layer + 1], rtol=1e-12, atol=1e-12)
-        own = block.attention.split(block.attention.value(block.before(streams[layer], 0)))
+        own = block.attention.split(block.attention.value(block.branch_input(streams[layer], 0)))
         expected = own + first[0].values_BHSC if first else own
         torch.testing.assert_close(mixed.qkv.values_BHSC, expected, rtol=1e-12, atol=1e-12)
         first = first or (mixed.qkv,)

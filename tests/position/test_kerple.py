@@ -10,7 +10,7 @@ import torch
 from attnlab.position import POSITIONS
 from attnlab.position.kerple import bounded, positive
 from attnlab.specs import Part
-from tests.builders import model_of, position_of, seeded, site
+from tests.builders import layer_context, model_of, position_of, seeded
 from tests.position.biases import awake, bias_of, chunked, heads_of
 
 
@@ -72,7 +72,7 @@ def test_each_layer_has_vectors_of_its_own() -> None:
 def test_it_is_drawn_from_the_site_alone() -> None:
     before = torch.get_rng_state()
     kind = POSITIONS.entry("kerple").cls
-    one, two = (kind(site(seed=3)).state_dict() for _ in range(2))
+    one, two = (kind(layer_context(seed=3)).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert torch.equal(torch.get_rng_state(), before)
     assert seeded(3).initial_seed() == 3

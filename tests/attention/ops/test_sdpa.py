@@ -15,7 +15,7 @@ from attnlab.specs import Part
 from attnlab.tensors import QKV, LayerInputs
 from attnlab.testing._cost import Largest
 from tests.attention.test_softmax import looped
-from tests.builders import noise, pair_of, site
+from tests.builders import layer_context, noise, pair_of
 
 FUSED = [entry.name for entry in ATTENTIONS if entry.cls.sdpa_compatible]
 PLACES = [entry.name for entry in POSITIONS if entry.cls.biases]
@@ -171,7 +171,7 @@ class Doubled(Attention):
 
 
 def test_who_mixes_in_a_way_of_its_own_is_not_passed_over() -> None:
-    attention, (_, position) = Doubled(site()).double(), built("softmax", "none")
+    attention, (_, position) = Doubled(layer_context()).double(), built("softmax", "none")
     x_BTD, query_positions_BP = noise(2, TOKENS, 8), torch.tensor([[1, 9], [TOKENS + 0, TOKENS + 3]])
     assert not attention.supports_query_subset
     whole_BTD = attention(x_BTD, position, LayerInputs()).output_BTD
