@@ -1,8 +1,8 @@
-"""Names to parts: how attentions, positions and tasks are found, described and built.
+"""Registries: how attentions, positions and tasks are found by name, described and built.
 
 A registry imports the modules of its own package, then what third parties offer through entry points of the same
-group, then the files a user names with ``--with``. Registering is a decorator on a class; the class's constructor
-signature *is* the list of its options, so a part has typed options and no configuration class.
+group, then the files that a user names with ``--plugin``. Registering is a decorator on a class. The signature of the
+class's constructor is the list of its options, so a part has typed options and no configuration class.
 """
 
 from __future__ import annotations
@@ -38,15 +38,21 @@ class Option:
     default: Any
 
     def check(self, value: Any) -> Any:
-        """The value, validated against the annotation.
+        """Validate a value against the annotation.
+
+        Args:
+            value: Plain data; lists become tuples.
+
+        Returns:
+            The value, as the constructor takes it.
 
         Raises:
-            InvalidValueError: the value is of another type or outside the range.
+            InvalidValueError: The value is of another type or outside the range.
         """
         try:
             return self._adapter.validate_python(_tuples(value))
         except ValidationError as error:
-            reasons = sorted({result["msg"].removeprefix("Value error, ") for result in error.errors()})
+            reasons = sorted({one["msg"].removeprefix("Value error, ") for one in error.errors()})
             hint = f"{'; or '.join(reasons)}. Default: {self.default!r}."
             raise InvalidValueError(f"Option '{self.name}' cannot be {value!r}.", hint) from None
 
@@ -57,7 +63,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """A registered part: its class, and what is said of it."""
+    """A registered part: its class and its description."""
 
     name: str
     cls: type[T]
@@ -83,34 +89,57 @@ class Entry(Generic[T]):
         return [option.name for option in self.options.values() if option.default is inspect.Parameter.empty]
 
     def complete(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """All options of the part: the given ones checked, the others at their defaults.
+        """Check the given options and add the defaults of the others.
+
+        Args:
+            options: Option -> value.
+
+        Returns:
+            Every option of the part, with its value.
 
         Raises:
-            UnknownNameError: an option the part does not have.
-            InvalidValueError: a value it does not accept, or a needed option that is missing.
+            UnknownNameError: The part has no such option.
+            InvalidValueError: A value is not accepted, or a required option is missing.
         """
         known = self.options
         given = {name: self.check(name, value) for name, value in options.items()}
         missing = [name for name in self.required if name not in given]
         if missing:
-            raise InvalidValueError(
-                f"'{self.name}' needs the option '{missing[0]}'.", f"Write {self.name}:{missing[0]}=..."
-            )
+            problem = f"'{self.name}' needs the option '{missing[0]}'."
+            raise InvalidValueError(problem, f"Write {self.name}:{missing[0]}=...")
         return {name: given.get(name, option.default) for name, option in known.items()}
 
     def check(self, name: str, value: Any) -> Any:
-        """One option, checked.
+        """Check one option.
+
+        Args:
+            name: The option.
+            value: Plain data.
+
+        Returns:
+            The value, as the constructor takes it.
 
         Raises:
-            UnknownNameError: the part has no such option.
-            InvalidValueError: the value is not accepted.
+            UnknownNameError: The part has no such option.
+            InvalidValueError: The value is not accepted.
         """
         if name not in self.options:
             raise unknown(f"option of {self.name}", name, self.options)
         return self.options[name].check(value)
 
     def non_default(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The given options, checked, without those that say what the default says anyway."""
+        """Check the given options and drop those that equal their defaults.
+
+        Args:
+            options: Option -> value.
+
+        Returns:
+            The options that differ from the defaults.
+
+        Raises:
+            UnknownNameError: The part has no such option.
+            InvalidValueError: A value is not accepted, or a required option is missing.
+        """
         complete = self.complete(options)
         return {name: value for name, value in complete.items() if value != self.options[name].default}
 
@@ -132,30 +161,50 @@ class Registry(Generic[T]):
     def register(
         self, name: str, *, source: str, version: int = 1, summary: str = "", aliases: tuple[str, ...] = ()
     ) -> Callable[[type[T]], type[T]]:
-        """Decorator that adds a class under a name; the summary defaults to its docstring's first line."""
+        """Register a class under a name, as a decorator.
 
-        def add(kind: type[T]) -> type[T]:
-            if not kind.__module__.startswith(f"{self.package}."):
-                self.discover()  # so that a stranger cannot take a name before its owner comes
+        Args:
+            name: The name by which the part is chosen.
+            source: Where the mechanism or task comes from: an arXiv number, or ``ours``.
+            version: Raised when the meaning of the part changes; part of the ids of runs.
+            summary: One line; empty takes the first line of the docstring.
+            aliases: Further names.
+
+        Returns:
+            A decorator that returns the class unchanged.
+
+        Raises:
+            PluginError: Another class has the name already.
+        """
+
+        def add(cls: type[T]) -> type[T]:
+            if not cls.__module__.startswith(f"{self.package}."):
+                self.discover()  # so that a user's class cannot take a name before its owner is imported
             for word in (name, *aliases):
-                stored = self._find(word)
-                if stored and (stored.cls.__module__, stored.cls.__qualname__) != (kind.__module__, kind.__qualname__):
-                    raise PluginError(f"The {self.kind} '{word}' is already taken by {stored.cls.__module__}.")
-            text = summary or (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
-            self._entries[name] = Entry(name, kind, text, source, version, aliases)
-            return kind
+                other = self._find(word)
+                if other and (other.cls.__module__, other.cls.__qualname__) != (cls.__module__, cls.__qualname__):
+                    raise PluginError(f"The {self.kind} '{word}' is already registered by {other.cls.__module__}.")
+            text = summary or (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
+            self._entries[name] = Entry(name, cls, text, source, version, aliases)
+            return cls
 
         return add
 
     def entry(self, name: str) -> Entry[T]:
-        """The part of that name or alias.
+        """Find a part by its name or an alias.
+
+        Args:
+            name: The name.
+
+        Returns:
+            The registered part.
 
         Raises:
-            UnknownNameError: no part has it; carries the closest one.
+            UnknownNameError: No part has the name; the message has the closest one.
         """
         self.discover()
-        if result := self._find(name):
-            return result
+        if entry := self._find(name):
+            return entry
         raise unknown(self.kind, name, self._entries)
 
     def __iter__(self) -> Iterator[Entry[T]]:
@@ -167,7 +216,7 @@ class Registry(Generic[T]):
         return self._find(name) is not None
 
     def discover(self) -> None:
-        """Import this package's own modules and the entry points of third parties, once."""
+        """Import the modules of the registry's package and the entry points of third parties, once."""
         if self._discovered:
             return
         self._discovered = True
@@ -178,7 +227,7 @@ class Registry(Generic[T]):
             try:
                 point.load()
             except Exception as error:
-                raise _failed(f"entry point {point.name} = {point.value}", error) from error
+                raise _plugin_error(f"entry point {point.name} = {point.value}", error) from error
 
     def _find(self, name: str) -> Entry[T] | None:
         if name in self._entries:
@@ -187,73 +236,83 @@ class Registry(Generic[T]):
 
 
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {}
-"""What validates the annotations that their words say all of: most are alike, and each takes a millisecond to build."""
+"""Validators of annotations, by their repr: most annotations are alike, and each validator takes a millisecond."""
 
 
 def _adapter(accepts: Any) -> TypeAdapter[Any]:
-    """What validates an annotation."""
-    words = repr(accepts) if _told_by_words(accepts) else ""
-    result = _ADAPTERS.get(words) or TypeAdapter(accepts, config=ConfigDict(strict=True))
-    if words:
-        _ADAPTERS[words] = result
-    return result
+    """Make the validator of an annotation, or take the one of an equal annotation."""
+    key = repr(accepts) if _has_faithful_repr(accepts) else ""
+    adapter = _ADAPTERS.get(key) or TypeAdapter(accepts, config=ConfigDict(strict=True))
+    if key:
+        _ADAPTERS[key] = adapter
+    return adapter
 
 
-def _told_by_words(accepts: Any) -> bool:
-    """Whether nothing stands in an annotation but builtins and bounds, so that its words say all of it."""
+def _has_faithful_repr(accepts: Any) -> bool:
+    """Tell whether an annotation holds only builtins and bounds, so that equal reprs mean equal annotations."""
     if isinstance(accepts, type) and not typing.get_args(accepts):
         return accepts.__module__ == "builtins"
     origin, inner = typing.get_origin(accepts), typing.get_args(accepts)
     if origin is typing.Annotated:
-        return all(type(bound) is FieldInfo for bound in inner[1:]) and _told_by_words(inner[0])
+        return all(type(bound) is FieldInfo for bound in inner[1:]) and _has_faithful_repr(inner[0])
     if origin is typing.Literal:
         return all(type(word) in (str, int, bool) for word in inner)
-    return accepts in (Any, ...) or (bool(inner) and all(map(_told_by_words, inner)))
+    return accepts in (Any, ...) or (bool(inner) and all(map(_has_faithful_repr, inner)))
 
 
 def load_plugin(path: Path) -> None:
     """Run a user's Python file, so that the parts it registers are known.
 
+    Args:
+        path: The file.
+
     Raises:
-        PluginError: the file is missing or fails; its own error is shown, shortened.
+        PluginError: The file is missing or fails; the message has the file's own error, shortened.
     """
-    name = f"attnlab_with_{path.stem}"
+    name = f"attnlab_plugin_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise PluginError("There is no such Python file.", "Give the path of a .py file.", where=f"--with {path}")
+        raise PluginError("There is no such Python file.", "Give the path of a .py file.", where=f"--plugin {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
     except AttnlabError as error:
         sys.modules.pop(name, None)
-        raise error.at(f"--with {path}") from error
+        raise error.at(f"--plugin {path}") from error
     except Exception as error:
         sys.modules.pop(name, None)
-        raise _failed(f"--with {path}", error) from error
+        raise _plugin_error(f"--plugin {path}", error) from error
 
 
-def _failed(where: str, error: Exception) -> PluginError:
-    head, _, place = describe_exception(error).partition("\n")
-    return PluginError(head, place, where=where)
+def _plugin_error(where: str, error: Exception) -> PluginError:
+    head, _, location = describe_exception(error).partition("\n")
+    return PluginError(head, location, where=where)
 
 
 def describe_exception(error: Exception) -> str:
-    """A stranger's exception in two lines: what it says, and the last line of the stranger's own code."""
+    """Describe an exception of a user's code in two lines.
+
+    Args:
+        error: The exception, with its traceback.
+
+    Returns:
+        Its type and message, and the last line of the user's own code that it passed through.
+    """
     if isinstance(error, SyntaxError):
-        place = f"{error.filename}:{error.lineno}: {(error.text or '').strip()}"
-        return f"SyntaxError: {error.msg}\nat {place}"
-    ours = str(Path(__file__).parent)
-    walked = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+        location = f"{error.filename}:{error.lineno}: {(error.text or '').strip()}"
+        return f"SyntaxError: {error.msg}\nat {location}"
+    library = str(Path(__file__).parent)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
     theirs = [
-        frame for frame in walked if not frame.filename.startswith(ours) and "site-packages" not in frame.filename
+        frame for frame in frames if not frame.filename.startswith(library) and "site-packages" not in frame.filename
     ]
-    frame = (theirs or walked)[-1] if walked else None
-    place = f"{frame.filename}:{frame.lineno}: {frame.line}" if frame else "(no frame)"
+    frame = (theirs or frames)[-1] if frames else None
+    location = f"{frame.filename}:{frame.lineno}: {frame.line}" if frame else "(no frame)"
     first = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {first}\nat {place}"
+    return f"{type(error).__name__}: {first}\nat {location}"
 
 
 def _tuples(value: Any) -> Any:
-    """YAML knows lists only; options that hold several values are tuples."""
+    """Turn lists into tuples: YAML has lists only, and options with several values are tuples."""
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,19 +1,29 @@
-"""Where the shipped YAML lives: the only door to ``tasks/`` and ``experiments/``."""
+"""The built-in YAML files of ``tasks/`` and ``experiments/``; every access to them goes through here."""
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from attnlab.errors import InvalidFileError, unknown
+from attnlab.errors import InvalidFileError, RenamedWarning, unknown
 
 Kind = Literal["tasks", "experiments"]
 KINDS: tuple[Kind, ...] = ("experiments", "tasks")
+RENAMED = {"medley": "mixture", "medley-tasks": "mixture-tasks", "expressive-medley": "expressive-mixture"}
+"""Names of files in attnlab 0.1, and what they are now."""
 
 
 def folder(kind: Kind) -> Path:
-    """The folder of shipped YAML: inside an installed wheel, or beside a checkout."""
+    """Find the folder of built-in YAML files: inside an installed wheel, or beside a checkout.
+
+    Args:
+        kind: ``tasks`` or ``experiments``.
+
+    Returns:
+        The folder.
+    """
     return _beside(__file__, kind)
 
 
@@ -25,34 +35,64 @@ def _beside(file: str, kind: Kind) -> Path:
 
 
 def names(kind: Kind) -> list[str]:
-    """Names of everything shipped of one kind, sorted."""
+    """List the names of all built-in files of one kind.
+
+    Args:
+        kind: ``tasks`` or ``experiments``.
+
+    Returns:
+        The names without endings, sorted.
+    """
     return sorted(path.stem for path in folder(kind).glob("*.yaml"))
 
 
 def holds(kind: Kind, word: str) -> bool:
-    """Whether something shipped has that name."""
-    return not is_file(word) and (folder(kind) / f"{word}.yaml").is_file()
+    """Tell whether a word is the name of a built-in file.
+
+    Args:
+        kind: ``tasks`` or ``experiments``.
+        word: A name, also one of attnlab 0.1.
+
+    Returns:
+        Whether there is such a file.
+    """
+    return not is_file(word) and (folder(kind) / f"{RENAMED.get(word, word)}.yaml").is_file()
 
 
 def is_file(word: str) -> bool:
-    """Whether a word names a file (it has a slash, or ends in .yaml) rather than something shipped."""
+    """Tell whether a word names a file of the user's rather than something built in.
+
+    Args:
+        word: A word of the command line or of YAML.
+
+    Returns:
+        Whether it has a slash, or ends in ``.yaml`` or ``.yml``.
+    """
     return "/" in word or "\\" in word or word.endswith((".yaml", ".yml"))
 
 
 def find(kind: Kind, word: str) -> Path:
-    """The YAML file that a word names.
+    """Find the YAML file that a word names.
+
+    Args:
+        kind: ``tasks`` or ``experiments``.
+        word: A built-in name, or the path of a file.
+
+    Returns:
+        The file.
 
     Raises:
-        UnknownNameError: nothing shipped has that name.
-        InvalidFileError: the word names a file that is not there.
+        UnknownNameError: Nothing built in has that name.
+        InvalidFileError: The word is a path, and there is no such file.
     """
     if is_file(word):
         path = Path(word)
         if not path.is_file():
-            raise InvalidFileError(
-                "There is no such file.", "Give the path of a YAML file, or a shipped name.", where=word
-            )
+            hint = "Give the path of a YAML file, or a built-in name."
+            raise InvalidFileError("There is no such file.", hint, where=word)
         return path
     if not holds(kind, word):
         raise unknown(kind.removesuffix("s"), word, names(kind))
-    return folder(kind) / f"{word}.yaml"
+    if word in RENAMED:
+        warnings.warn(f"'{word}' is now called '{RENAMED[word]}'.", RenamedWarning, stacklevel=2)
+    return folder(kind) / f"{RENAMED.get(word, word)}.yaml"

@@ -33,5 +33,5 @@ def _no_stranger_stays() -> Iterator[None]:
     for registry, entries in zip(registries, before, strict=True):
         registry._entries.clear()
         registry._entries.update(entries)
-    for name in [name for name in sys.modules if name.startswith("attnlab_with_")]:
+    for name in [name for name in sys.modules if name.startswith("attnlab_plugin_")]:
         del sys.modules[name]

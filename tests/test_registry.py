@@ -89,7 +89,7 @@ def test_a_wrong_name_suggests_the_closest(shapes: Registry[Shape]) -> None:
 
 @pytest.mark.parametrize(("name", "aliases"), [("ring", ()), ("hoop", ()), ("new", ("ring",)), ("new", ("hoop",))])
 def test_a_taken_name_is_refused(shapes: Registry[Shape], name: str, aliases: tuple[str, ...]) -> None:
-    with pytest.raises(PluginError, match=rf"The shape '{(*aliases, name)[0]}' is already taken by {__name__}\."):
+    with pytest.raises(PluginError, match=rf"The shape '{(*aliases, name)[0]}' is already registered by {__name__}\."):
         shapes.register(name, source="-", aliases=aliases)(type("Other", (Shape,), {}))
     assert [entry.cls for entry in shapes] == [Ring]
 
@@ -194,7 +194,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(PluginError) as caught:
         load_plugin(tmp_path / "gone.py")
     assert str(caught.value) == (
-        f"--with {tmp_path}/gone.py\n  There is no such Python file.\n  Give the path of a .py file."
+        f"--plugin {tmp_path}/gone.py\n  There is no such Python file.\n  Give the path of a .py file."
     )
 
 
@@ -209,16 +209,16 @@ def test_a_failing_file_shows_its_own_last_line(plugin: Path) -> None:
     with pytest.raises(PluginError) as caught:
         load_plugin(plugin)
     assert str(caught.value) == (
-        f"--with {plugin}\n  ZeroDivisionError: division by zero\n  at {plugin}:2: return 1 / 0"
+        f"--plugin {plugin}\n  ZeroDivisionError: division by zero\n  at {plugin}:2: return 1 / 0"
     )
-    assert "attnlab_with_mine" not in sys.modules
+    assert "attnlab_plugin_mine" not in sys.modules
 
 
 def test_a_file_with_broken_syntax_shows_the_line(plugin: Path) -> None:
     plugin.write_text("x = 1\nclass :\n")
     with pytest.raises(PluginError) as caught:
         load_plugin(plugin)
-    assert str(caught.value) == (f"--with {plugin}\n  SyntaxError: invalid syntax\n  at {plugin}:2: class :")
+    assert str(caught.value) == (f"--plugin {plugin}\n  SyntaxError: invalid syntax\n  at {plugin}:2: class :")
 
 
 def test_a_file_that_takes_a_shipped_name_is_refused(plugin: Path) -> None:
@@ -229,4 +229,4 @@ def test_a_file_that_takes_a_shipped_name_is_refused(plugin: Path) -> None:
     )
     with pytest.raises(PluginError) as caught:
         load_plugin(plugin)
-    assert str(caught.value) == f"--with {plugin}\n  The task 'recall' is already taken by attnlab.tasks.recall."
+    assert str(caught.value) == f"--plugin {plugin}\n  The task 'recall' is already registered by attnlab.tasks.recall."

@@ -25,10 +25,10 @@ def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
     assert resources.find("tasks", str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
 
 
-def test_an_installed_shelf_comes_before_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "attnlab" / "_shelf" / "tasks").mkdir(parents=True)
+def test_an_installed_folder_comes_before_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "attnlab" / "_resources" / "tasks").mkdir(parents=True)
     monkeypatch.setattr(resources, "__file__", str(tmp_path / "attnlab" / "resources.py"))
-    assert resources.folder("tasks") == tmp_path.resolve() / "attnlab" / "_shelf" / "tasks"
+    assert resources.folder("tasks") == tmp_path.resolve() / "attnlab" / "_resources" / "tasks"
     assert resources.folder("experiments") == tmp_path.resolve() / "experiments"
 
 
@@ -51,5 +51,5 @@ def test_a_missing_file_is_told_by_its_path() -> None:
     with pytest.raises(InvalidFileError) as caught:
         resources.find("tasks", "nowhere/a.yaml")
     assert str(caught.value) == (
-        "nowhere/a.yaml\n  There is no such file.\n  Give the path of a YAML file, or a shipped name."
+        "nowhere/a.yaml\n  There is no such file.\n  Give the path of a YAML file, or a built-in name."
     )

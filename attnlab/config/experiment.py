@@ -1,15 +1,17 @@
-"""Experiments: the YAML files of ``experiments/``, one question each, with the runs that answer it and the claims made.
+"""Experiments: the YAML files of ``experiments/``, one question each, with its runs and claims about their result.
 
-ladders     what is climbed
-vary        what differs between runs: every combination of the listed values
+ladders     the ladders and levels that are trained
+grid        what differs between runs: every combination of the listed values
 zip         what differs together: the n-th values of all its keys at once
-select      which of these keys are tuned: the value best on the validation stream is reported, per cell
-claims      what is said of the result, to be checked against it
-scales      smaller or larger budgets of the same question
+tune        which of these keys are tuned: per cell, the value with the best validation accuracy is reported
+claims      statements about the result, which are checked against it
+presets     smaller or larger budgets of the same question
 """
 
 from __future__ import annotations
 
+import json
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,34 +19,35 @@ from pydantic import Field, PrivateAttr, Strict, model_validator
 
 from attnlab import resources
 from attnlab.config.inline_parts import merged
+from attnlab.config.renamed import experiment_names, renamed_tree
 from attnlab.config.validate import validated
-from attnlab.config.yaml import Document, read
-from attnlab.errors import InvalidFileError, InvalidValueError, unknown
-from attnlab.specs import ModelSpec, Share, TrainSpec, Value
+from attnlab.config.yaml import Document, Location, read
+from attnlab.errors import InvalidFileError, InvalidValueError, RenamedWarning, unknown
+from attnlab.specs import Budget, Level, ModelSpec, Share, TrainSpec, Value
 
 Data = dict[str, Any]
-Level = int | float | str
 Column = Annotated[tuple[Any, ...], Strict(False), Field(min_length=1)]
-Levels = Annotated[tuple[Level, ...], Strict(False), Field(min_length=1)]
+Levels = Annotated[tuple[Level, ...], Strict(False)]
+PresetName = Literal["smoke", "laptop", "paper"]
 
 SHORT = {
     **{name: f"model.{name}" for name in ModelSpec.model_fields},
     **{name: f"train.{name}" for name in TrainSpec.model_fields},
 }
-"""Fields that may be named without their section; ``attention`` and ``position`` among them."""
+"""Fields that may be named without their section; ``attention`` and ``position`` are among them."""
 
 
 class LadderLevels(Value):
-    """A ladder, and which of its levels are climbed."""
+    """A ladder, and which of its levels are trained."""
 
     ladder: str
     """A ladder's name or file."""
-    levels: Levels | None = None
-    """Left out, all of the ladder's."""
+    levels: Annotated[Levels, Field(min_length=1)] | None = None
+    """Left out, all levels of the ladder."""
     options: Data = {}
-    """Options of the task, over the ladder's."""
-    evaluate: Annotated[tuple[Level, ...], Strict(False)] | None = None
-    """Levels tested beside the trained one; left out, the ladder's."""
+    """Options of the task; they override the ladder's."""
+    evaluate: Levels | None = None
+    """Further levels to test on; left out, the ladder's."""
 
     @model_validator(mode="before")
     @classmethod
@@ -53,22 +56,22 @@ class LadderLevels(Value):
 
 
 class Claim(Value):
-    """A sentence about the result, and how it is checked.
+    """A statement about the result, and how it is checked.
 
-    The mean over seeds of ``of`` is compared with that of ``than``, or with the number ``bound``; a claim holds where
-    the whole interval is on the claimed side, fails where it is on the other, and is undecided where it straddles.
+    The mean over seeds of ``of`` is compared with that of ``than``, or with the number ``bound``. A claim holds where
+    the whole interval is on the claimed side, fails where it is on the other, and is undecided otherwise.
     """
 
     says: str
     of: Data
-    """Which runs: field -> value, as ``{attention: expressive, complexity: 8}``."""
+    """Which runs: field -> value, as ``{attention: expressive, level: 8}``."""
     than: Data = {}
-    """Which other runs; fields left out are those of ``of``."""
+    """Which other runs; fields that are left out are those of ``of``."""
     metric: str = "accuracy"
-    """What is compared: any value of the report."""
+    """What is compared: any metric of the report."""
     expect: Literal["greater", "less", "equal", "at least", "at most"]
     bound: float | None = None
-    """The number to compare with; for ``greater`` and ``less`` than other runs, a margin that must be passed."""
+    """The number to compare with; for ``greater`` and ``less`` than other runs, a margin that must be exceeded."""
     ratio: bool = False
     """Whether runs are compared by their ratio rather than their difference."""
 
@@ -77,7 +80,9 @@ class ReportLayout(Value):
     """How the result is laid out."""
 
     index: Annotated[tuple[str, ...], Strict(False)] = ()
+    """Fields that name a row; empty takes those in which the runs differ."""
     columns: str = "level"
+    """The field of the columns."""
     metric: str = "accuracy"
 
 
@@ -103,39 +108,59 @@ class Experiment(Value):
     grid: dict[str, Column] = {}
     zip: Annotated[tuple[dict[str, Column], ...], Strict(False)] = ()
     tune: Annotated[tuple[str, ...], Strict(False)] | None = None
-    """Left out, every varied key of the training is tuned; an empty list tunes nothing."""
+    """Left out, every key of the grid that belongs to the training is tuned; an empty list tunes nothing."""
     seeds: Annotated[int, Field(ge=1)] = 3
     model: Data = {}
     train: Data = {}
-    match: Literal["parameters", "flops", "state"] | None = None
+    match: Budget | None = None
     claims: Annotated[tuple[Claim, ...], Strict(False)] = ()
     report: ReportLayout = ReportLayout()
-    presets: dict[Literal["smoke", "laptop", "paper"], Preset] = {}
+    presets: dict[PresetName, Preset] = {}
     expected_steps: Share | None = None
-    """Share of its steps that a full run of it took, the others being spared as it was solved: for estimates alone."""
+    """Share of its steps that a full run of it took, as solved runs stop early; used for cost estimates only."""
     notes: str = ""
 
     _document: Document | None = PrivateAttr(default=None)
 
-    def where(self, *place: str | int) -> str:
-        """``file:line: field`` of one of its fields, or the field alone if it stands in no file."""
-        return self._document.where(place) if self._document else ".".join(map(str, place))
+    def where(self, *location: str | int) -> str:
+        """Name the location of a field for a message.
 
-    def written(self, *place: str | int) -> bool:
-        """Whether that very field stands in its file."""
-        return self._document is not None and place in self._document.lines
+        Args:
+            *location: Keys and indices that lead to the field.
 
-    def with_preset(self, scale: Literal["smoke", "laptop", "paper"] | None) -> Experiment:
-        """The experiment with that budget; as it is written is ``laptop``, unless it says otherwise.
+        Returns:
+            ``file:line: field``, or the field alone if the experiment is in no file.
+        """
+        return self._document.where(location) if self._document else ".".join(map(str, location))
+
+    def written(self, *location: str | int) -> bool:
+        """Tell whether a field is in the experiment's file.
+
+        Args:
+            *location: Keys and indices that lead to the field.
+
+        Returns:
+            Whether it is.
+        """
+        return self._document is not None and location in self._document.lines
+
+    def with_preset(self, preset: PresetName | None) -> Experiment:
+        """Apply a preset.
+
+        Args:
+            preset: Its name. None leaves the experiment as it is; so does ``laptop`` where it is not defined.
+
+        Returns:
+            The experiment with that budget.
 
         Raises:
-            UnknownNameError: it has no such scale.
+            UnknownNameError: The experiment has no such preset.
         """
-        if scale is None or (scale == "laptop" and "laptop" not in self.presets):
+        if preset is None or (preset == "laptop" and "laptop" not in self.presets):
             return self
-        if scale not in self.presets:
-            raise unknown(f"scale of {self.name}", scale, self.presets, where="--scale")
-        budget = self.presets[scale]
+        if preset not in self.presets:
+            raise unknown(f"preset of {self.name}", preset, self.presets, where="--preset")
+        budget = self.presets[preset]
         changed = {
             "ladders": budget.ladders or self.ladders,
             "grid": {**self.grid, **budget.grid},
@@ -149,7 +174,7 @@ class Experiment(Value):
 
     @property
     def tuned(self) -> tuple[str, ...]:
-        """The varied keys whose value is chosen on the validation stream, with their sections."""
+        """The keys whose value is chosen by validation accuracy, with their sections."""
         varied = [full_key(key) for key in [*self.grid, *(key for group in self.zip for key in group)]]
         if self.tune is not None:
             return tuple(full_key(key) for key in self.tune)
@@ -157,90 +182,141 @@ class Experiment(Value):
 
 
 def full_key(key: str) -> str:
-    """A key with its section: ``lr`` is ``train.lr``, ``attention`` is ``model.attention``."""
+    """Add the section to a key.
+
+    >>> full_key("lr"), full_key("attention"), full_key("task.length")
+    ('train.lr', 'model.attention', 'task.length')
+
+    Args:
+        key: A key of a grid.
+
+    Returns:
+        The key with its section.
+    """
     return SHORT.get(key, key)
 
 
 def experiment(word: str) -> Experiment:
-    """The shipped experiment of that name, or the one in that file.
+    """Read the built-in experiment of a name, or the one in a file.
+
+    Args:
+        word: A name or a path.
+
+    Returns:
+        The experiment; its ladders and parts have not been looked up.
 
     Raises:
-        UnknownNameError: no such experiment, or a key the format does not have.
-        InvalidFileError: the file is missing or is not strict YAML.
-        InvalidValueError: a field is of the wrong type; zips of unequal length; a key that is varied twice.
+        UnknownNameError: There is no such experiment, or the file has a key that the format does not have.
+        InvalidFileError: The file is missing or is not strict YAML.
+        InvalidValueError: A field is of the wrong type, zipped lists differ in length, or a key is varied twice.
     """
     return read_experiment(resources.find("experiments", word))
 
 
 def read_experiment(path: Path) -> Experiment:
-    """Read and check one experiment file."""
-    document = read(path)
-    experiment = validated(Experiment, document.data, document.where)
-    experiment._document = document
-    for scale in experiment.presets:
-        check_experiment(experiment.with_preset(scale), "scales", scale)
-    return check_experiment(experiment)
+    """Read and check one experiment file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The experiment; its ladders and parts have not been looked up.
+
+    Raises:
+        UnknownNameError: The file has a key that the format does not have.
+        InvalidFileError: The file is missing or is not strict YAML.
+        InvalidValueError: A field is of the wrong type, zipped lists differ in length, or a key is varied twice.
+    """
+    document = read(path).renamed(experiment_names)
+    result = validated(Experiment, document.data, document.where)
+    result._document = document
+    for preset in result.presets:
+        check_experiment(result.with_preset(preset), "presets", preset)
+    return check_experiment(result)
 
 
 def stored_experiment(folder: Path) -> Experiment | None:
-    """The experiment that a store was made for, if it was made for one.
+    """Read the experiment that a store was made for.
+
+    Args:
+        folder: The store.
+
+    Returns:
+        The experiment; None if the store was not made by a sweep.
 
     Raises:
-        InvalidFileError: what stands there is no experiment.
+        InvalidFileError: The file ``experiment.json`` holds no experiment.
     """
     path = folder / "experiment.json"
     if not path.exists():
         return None
     try:
-        return Experiment.model_validate_json(path.read_bytes())
+        return experiment_from_json(path.read_bytes())
     except ValueError:
         hint = "Move it away; the next sweep writes it anew."
         raise InvalidFileError("This is no experiment of attnlab.", hint, where=str(path)) from None
 
 
-def check_experiment(experiment: Experiment, *at: str) -> Experiment:
-    """The experiment, if what it varies makes sense.
+def experiment_from_json(content: bytes) -> Experiment:
+    """Read an experiment that a store keeps; those of attnlab 0.1 are translated without a warning.
 
     Args:
-        experiment: The experiment, at one of its scales or at none.
-        at: Where in the file that scale stands.
+        content: The JSON.
+
+    Returns:
+        The experiment.
 
     Raises:
-        UnknownNameError: a key that is no field of model, training or task; a tuned key that is not varied.
-        InvalidValueError: zips of unequal length, or of nothing; a key that is varied twice.
+        ValueError: The content is no experiment.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RenamedWarning)
+        data = renamed_tree(json.loads(content), experiment_names, lambda at: "")
+    return Experiment.model_validate_json(json.dumps(data))
+
+
+def check_experiment(experiment: Experiment, *at: str) -> Experiment:
+    """Check that what an experiment varies makes sense.
+
+    Args:
+        experiment: The experiment, with one of its presets or with none.
+        *at: Where in the file that preset stands.
+
+    Returns:
+        The experiment itself.
+
+    Raises:
+        UnknownNameError: A key is no field of model, training or task, or a tuned key is not varied.
+        InvalidValueError: Zipped lists are empty or differ in length, or a key is varied twice.
     """
     seen: dict[str, str] = {}
-    places: list[tuple[tuple[str | int, ...], str]] = [(("grid", key), key) for key in experiment.grid]
-    places += [(("zip", index, key), key) for index, group in enumerate(experiment.zip) for key in group]
-    for place, key in places:
+    locations: list[tuple[Location, str]] = [(("grid", key), key) for key in experiment.grid]
+    locations += [(("zip", index, key), key) for index, group in enumerate(experiment.zip) for key in group]
+    for location, key in locations:
         whole = full_key(key)
         section, _, rest = whole.partition(".")
         if section not in ("model", "train", "task") or not rest:
-            raise unknown(
-                "key", key, [*SHORT, "task.OPTION"], where=experiment.where(*_standing(experiment, at, place))
-            )
+            known = [*SHORT, "task.OPTION"]
+            raise unknown("key", key, known, where=experiment.where(*_in_file(experiment, at, location)))
         if whole in seen:
-            hint = f"It stands in {seen[whole]} already."
-            raise InvalidValueError(
-                f"'{key}' is varied twice.", hint, where=experiment.where(*_standing(experiment, at, place))
-            )
-        seen[whole] = ".".join(map(str, place[:-1]))
+            hint = f"It is in {seen[whole]} already."
+            where = experiment.where(*_in_file(experiment, at, location))
+            raise InvalidValueError(f"'{key}' is varied twice.", hint, where=where)
+        seen[whole] = ".".join(map(str, location[:-1]))
     for index, group in enumerate(experiment.zip):
+        where = experiment.where("zip", index)
         if not group:
-            hint = "Write key: [value, value], or leave it out."
-            raise InvalidValueError("Nothing is zipped here.", hint, where=experiment.where("zip", index))
+            raise InvalidValueError("This zip is empty.", "Write key: [value, value], or leave it out.", where=where)
         lengths = {key: len(values) for key, values in group.items()}
         if len(set(lengths.values())) > 1:
-            said = ", ".join(f"{key} {count}" for key, count in lengths.items())
-            raise InvalidValueError(
-                f"What is zipped must be equally long; here: {said}.", where=experiment.where("zip", index)
-            )
+            counts = ", ".join(f"{key} {count}" for key, count in lengths.items())
+            raise InvalidValueError(f"Zipped lists must be equally long; these are: {counts}.", where=where)
     for key in experiment.tune or ():
         if full_key(key) not in seen:
             raise unknown("varied key", key, [*experiment.grid, *seen], where=experiment.where("tune"))
     return experiment
 
 
-def _standing(experiment: Experiment, at: tuple[str, ...], place: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """Where a key is written: in the scale if it says it, otherwise in the experiment itself."""
-    return (*at, *place) if at and experiment.written(*at, *place) else place
+def _in_file(experiment: Experiment, at: tuple[str, ...], location: Location) -> Location:
+    """Tell where a key is written: in the preset if it is there, otherwise in the experiment itself."""
+    return (*at, *location) if at and experiment.written(*at, *location) else location

@@ -1,4 +1,4 @@
-"""Experiments written on the command line."""
+"""Experiments written on the command line or in Python, without a file."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 from attnlab.config.experiment import Experiment, check_experiment
 from attnlab.config.inline_parts import merged, parse_part, parse_variants, split_outside_brackets
+from attnlab.config.renamed import FIELDS, renamed_keys, renamed_options, renamed_settings
 from attnlab.config.validate import validated
 from attnlab.config.yaml import scalar
 from attnlab.errors import InvalidValueError, unknown
-from attnlab.specs import Part
+from attnlab.specs import Variant
 
 SECTIONS = ("task", "model", "train")
-"""What settings may speak of."""
+"""The sections that settings may have."""
 
 
 def inline_experiment(
@@ -29,118 +30,160 @@ def inline_experiment(
     match: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Experiment:
-    """An experiment without a file; it is called after what it climbs.
+    """Make an experiment from words; it is named after its ladders.
 
     Args:
         task: Ladders, with inline options.
         attention: Variants, as words; nothing keeps the default.
-        position: Likewise.
-        complexity: The levels; None takes all of each ladder.
+        position: Positions, likewise.
+        complexity: The levels; None takes all levels of each ladder.
         grid: Any field -> its values.
-        seeds: How many.
-        match: The budget of the first variant that the others are brought to.
+        seeds: How many seeds, counted up from 0.
+        match: The budget of the first variant that the others are given; None keeps all sizes equal.
         settings: Nested data: ``{"model": ..., "train": ..., "task": ...}``.
 
+    Returns:
+        The experiment; its ladders and parts have not been looked up.
+
     Raises:
-        InvalidValueError: a value of the wrong type; a field that is varied twice.
-        UnknownNameError: a field that does not exist.
+        InvalidValueError: A value is of the wrong type, or a field is varied twice.
+        UnknownNameError: A field does not exist.
     """
-    given = settings or {}
-    for section, stored in given.items():
-        if section not in SECTIONS:
-            raise unknown("section", section, SECTIONS, where=f"--set {section}")
-        if not isinstance(stored, Mapping):
-            raise InvalidValueError(
-                f"'{section}' is a section.", f"Set what is in it: {section}.KEY.", where=f"--set {section}"
-            )
+    given = renamed_settings(check_sections(settings or {}))
     ladders = [parse_part(word) for item in _list(task) for word in ([item] if ":" in item else item.split(","))]
     if complexity is not None and not len(complexity):
-        raise InvalidValueError("No level is named.", "Write 2,4,8, or leave it out to take all.", where="--complexity")
+        raise InvalidValueError("No level is given.", "Write 2,4,8, or leave it out to take all.", where="--complexity")
     levels = None if complexity is None else tuple(complexity)
-    climbs = [
-        {"ladder": result.name, "levels": levels, "options": merged(result.options, given.get("task", {}))}
-        for result in ladders
-    ]
-    varied: dict[str, Sequence[Any]] = {}
-    for axis, said in (("attention", attention), ("position", position)):
-        if said:
-            varied[axis] = tuple(_plainly(stack) for word in _list(said) for stack in parse_variants(word))
-            if grid and {axis, f"model.{axis}"} & set(grid):
-                raise InvalidValueError(f"'{axis}' is varied twice.", "Name all of them in one place.", where="--grid")
-    varied |= {key: list(values) for key, values in (grid or {}).items()}
+    entries = []
+    for ladder in ladders:
+        options = merged(ladder.options, given.get("task", {}))
+        options = renamed_options(ladder.name.removesuffix("-tasks"), options)
+        entries.append({"ladder": ladder.name, "levels": levels, "options": options})
+    varied = renamed_keys(grid or {}, FIELDS, "--grid")
+    axes: dict[str, Sequence[Any]] = {}
+    for axis, words in (("attention", attention), ("position", position)):
+        if words:
+            axes[axis] = tuple(_as_written(variant) for word in _list(words) for variant in parse_variants(word))
+            if {axis, f"model.{axis}"} & set(varied):
+                raise InvalidValueError(
+                    f"'{axis}' is varied twice.", "Give all its values in one place.", where="--grid"
+                )
     data = {
-        "name": "-".join(result.name.rpartition("/")[-1].removesuffix(".yaml") for result in ladders),
+        "name": "-".join(ladder.name.rpartition("/")[-1].removesuffix(".yaml") for ladder in ladders),
         "question": "",
-        "ladders": tuple(climbs),
-        "grid": varied,
+        "ladders": tuple(entries),
+        "grid": axes | {key: list(values) for key, values in varied.items()},
         "seeds": seeds,
         "match": match,
         "model": given.get("model", {}),
         "train": given.get("train", {}),
     }
-    return check_experiment(validated(Experiment, data, lambda place: ".".join(map(str, place))))
+    return check_experiment(validated(Experiment, data, lambda location: ".".join(map(str, location))))
+
+
+def check_sections(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Check that settings name sections, each with a mapping.
+
+    Args:
+        settings: Nested data.
+
+    Returns:
+        The settings themselves.
+
+    Raises:
+        UnknownNameError: A section does not exist.
+        InvalidValueError: A section is set to a value.
+    """
+    for section, data in settings.items():
+        if section not in SECTIONS:
+            raise unknown("section", section, SECTIONS, where=f"--set {section}")
+        if not isinstance(data, Mapping):
+            problem = f"'{section}' is a section."
+            raise InvalidValueError(problem, f"Set a key of it: {section}.KEY.", where=f"--set {section}")
+    return settings
 
 
 def parse_grid(words: Sequence[str]) -> dict[str, list[Any]]:
-    """What ``--grid`` words say.
+    """Read the words of ``--grid``.
 
-    >>> values(["lr=1e-3,3e-3", "width=32,64"])
+    >>> parse_grid(["lr=1e-3,3e-3", "width=32,64"])
     {'lr': [0.001, 0.003], 'width': [32, 64]}
 
+    Args:
+        words: ``key=value,value`` each.
+
+    Returns:
+        Key -> its values.
+
     Raises:
-        InvalidValueError: a word is not ``key=value,value``, or a key stands twice.
+        InvalidValueError: A word is not ``key=value,value``, or a key is given twice.
     """
     result: dict[str, list[Any]] = {}
     for word in words:
         key, equals, listed = word.partition("=")
         if not (equals and key.strip() and listed.strip()):
-            raise InvalidValueError(f"'{word}' names no values.", "Write key=value,value.", where="--grid")
+            raise InvalidValueError(f"'{word}' has no values.", "Write key=value,value.", where="--grid")
         if key.strip() in result:
             raise InvalidValueError(
-                f"'{key.strip()}' is varied twice.", "Put all its values in one list.", where="--grid"
+                f"'{key.strip()}' is varied twice.", "Give all its values in one list.", where="--grid"
             )
         result[key.strip()] = [scalar(value.strip()) for value in split_outside_brackets(listed, ",")]
     return result
 
 
 def parse_levels(text: str | None) -> list[Any] | None:
-    """Levels as the command line writes them: ``2,4,8``."""
+    """Read levels as the command line writes them.
+
+    >>> parse_levels("2,4,8")
+    [2, 4, 8]
+
+    Args:
+        text: Levels with commas between them; None where none are given.
+
+    Returns:
+        The levels, or None.
+    """
     return None if text is None else [scalar(word.strip()) for word in text.split(",") if word.strip()]
+
+
+def interference_experiment(subtasks: Sequence[str], level: int = 0, **more: Any) -> Experiment:
+    """Make the experiment of task interference: every subtask alone, every pair, and all together.
+
+    Args:
+        subtasks: Ladders, with inline options.
+        level: The level of each subtask's own ladder, 0 the easiest.
+        **more: Arguments of :func:`inline_experiment` beside the task.
+
+    Returns:
+        The experiment.
+
+    Raises:
+        InvalidValueError: There are fewer than two subtasks.
+    """
+    if len(subtasks) < 2:
+        raise InvalidValueError(
+            "Interference needs at least two tasks.", "Write two or more: recall,copy.", where="interference"
+        )
+    groups = [*((subtask,) for subtask in subtasks), *itertools.combinations(subtasks, 2), tuple(subtasks)]
+    experiment = inline_experiment("mixture", complexity=[level], **more)
+    entry = experiment.ladders[0]
+    entries = tuple(
+        entry.model_copy(update={"options": {**entry.options, "tasks": list(group)}}) for group in dict.fromkeys(groups)
+    )
+    name = "-".join(["interference", *(_folder_name(subtask) for subtask in subtasks)])
+    return experiment.model_copy(update={"ladders": entries, "name": name})
+
+
+def _folder_name(word: str) -> str:
+    """A word as a part of a folder's name."""
+    return re.sub(r"[^\w-]+", "-", word)
 
 
 def _list(words: str | Sequence[str]) -> Sequence[str]:
     return [words] if isinstance(words, str) else words
 
 
-def interference_experiment(members: Sequence[str], level: int = 0, **more: Any) -> Experiment:
-    """The experiment of interference: every member alone, every pair, and all together.
-
-    Args:
-        members: Ladders, with inline options.
-        level: The level of each member's own ladder.
-        more: What :func:`inline` takes beside the task.
-
-    Raises:
-        InvalidValueError: fewer than two members.
-    """
-    if len(members) < 2:
-        raise InvalidValueError("One task has no company.", "Name two or more: recall,copy.", where="interference")
-    groups = [*((member,) for member in members), *itertools.combinations(members, 2), tuple(members)]
-    experiment = inline_experiment("mixture", complexity=[level], **more)
-    entry = experiment.ladders[0]
-    climbs = tuple(
-        entry.model_copy(update={"options": {**entry.options, "members": list(group)}})
-        for group in dict.fromkeys(groups)
-    )
-    return experiment.model_copy(update={"ladders": climbs, "name": f"interference-{'-'.join(map(_plain, members))}"})
-
-
-def _plainly(stack: Sequence[Part]) -> Any:
+def _as_written(variant: Variant) -> Any:
     """A variant as a file would write it, its options as exact as they were given."""
-    written = [{"name": one.name, "options": one.options} if one.options else one.name for one in stack]
+    written = [{"name": part.name, "options": part.options} if part.options else part.name for part in variant]
     return written[0] if len(written) == 1 else written
-
-
-def _plain(word: str) -> str:
-    """A word as a part of a folder's name."""
-    return re.sub(r"[^\w-]+", "-", word)

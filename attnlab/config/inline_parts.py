@@ -6,19 +6,25 @@ from typing import Any
 
 from attnlab.config.yaml import scalar
 from attnlab.errors import InvalidValueError
-from attnlab.specs import Part
+from attnlab.specs import Part, Variant
 
 
 def parse_part(text: str) -> Part:
-    """One part with its options.
+    """Read one part with its options.
 
-    >>> part("dape:kernel=3,width=16")
+    >>> parse_part("dape:kernel=3,width=16")
     Part(name='dape', options={'kernel': 3, 'width': 16}, version=None)
-    >>> part("grouped:groups=[[0],[1,2]]").options
+    >>> parse_part("grouped:groups=[[0],[1,2]]").options
     {'groups': [[0], [1, 2]]}
 
+    Args:
+        text: ``name`` or ``name:key=value,key=value``.
+
+    Returns:
+        The part; its name and options have not been looked up.
+
     Raises:
-        InvalidValueError: an option is not written as ``key=value``.
+        InvalidValueError: There is no name, an option is not written as ``key=value``, or an option is given twice.
     """
     name, _, rest = text.strip().partition(":")
     options: dict[str, Any] = {}
@@ -27,20 +33,29 @@ def parse_part(text: str) -> Part:
         if not (key.strip() and equals):
             raise InvalidValueError(f"'{word}' is not an option.", f"Write {name}:key=value,key=value.", where=text)
         if key.strip() in options:
-            raise InvalidValueError(f"The option '{key.strip()}' stands twice.", where=text)
+            raise InvalidValueError(f"The option '{key.strip()}' is given twice.", where=text)
         options[key.strip()] = scalar(value.strip())
     if not name:
         raise InvalidValueError("A name is missing.", "Write name, or name:key=value.", where=text or "''")
     return Part(name=name, options=options)
 
 
-def parse_variants(text: str) -> list[tuple[Part, ...]]:
-    """Several variants, each one part or a stack of parts that take turns over the layers.
+def parse_variants(text: str) -> list[Variant]:
+    """Read several variants, each one part or several that alternate over the layers.
 
     A comma separates variants, unless what follows it is one more option of the part before it.
 
-    >>> [[str(p) for p in stack] for stack in variants("softmax,dape:kernel=3,width=16,softmax+gpam")]
+    >>> [[str(p) for p in variant] for variant in parse_variants("softmax,dape:kernel=3,width=16,softmax+gpam")]
     [['softmax'], ['dape:kernel=3,width=16'], ['softmax', 'gpam']]
+
+    Args:
+        text: Variants with commas between them, the parts of one with ``+`` between them.
+
+    Returns:
+        The parts of each variant; their names and options have not been looked up.
+
+    Raises:
+        InvalidValueError: A word is no part with its options.
     """
     words: list[str] = []
     for piece in split_outside_brackets(text, ","):
@@ -48,17 +63,23 @@ def parse_variants(text: str) -> list[tuple[Part, ...]]:
             words[-1] += f",{piece}"
         else:
             words.append(piece)
-    return [tuple(parse_part(word) for word in _stack(variant)) for variant in words]
+    return [tuple(parse_part(word) for word in _alternating(variant)) for variant in words]
 
 
 def parse_settings(words: list[str]) -> dict[str, Any]:
-    """Nested data from ``--set`` words.
+    """Read the words of ``--set``.
 
-    >>> settings(["train.decay=0.1", "model.norm=post"])
-    {'train': {'decay': 0.1}, 'model': {'norm': 'post'}}
+    >>> parse_settings(["train.weight_decay=0.1", "model.norm=post"])
+    {'train': {'weight_decay': 0.1}, 'model': {'norm': 'post'}}
+
+    Args:
+        words: ``dotted.key=value`` each.
+
+    Returns:
+        Nested data.
 
     Raises:
-        InvalidValueError: a word is not ``dotted.key=value``, or goes through a value that is no mapping.
+        InvalidValueError: A word is not ``dotted.key=value``, or leads through a value that is no mapping.
     """
     data: dict[str, Any] = {}
     for word in words:
@@ -70,15 +91,25 @@ def parse_settings(words: list[str]) -> dict[str, Any]:
         for step in steps[:-1]:
             inner = inner.setdefault(step, {})
             if not isinstance(inner, dict):
-                raise InvalidValueError(
-                    f"'{step}' is set to a value already.", "Set it, or what is in it.", where=f"--set {word}"
-                )
+                problem = f"'{step}' is set to a value already."
+                raise InvalidValueError(problem, "Set either the value or its keys.", where=f"--set {word}")
         inner[steps[-1]] = scalar(value.strip())
     return data
 
 
 def merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Nested data in which the second wins where both speak."""
+    """Merge nested data.
+
+    >>> merged({"lr": 1, "betas": {"a": 1}}, {"lr": 2, "betas": {"b": 2}})
+    {'lr': 2, 'betas': {'a': 1, 'b': 2}}
+
+    Args:
+        under: The data that are overridden.
+        over: The data that override.
+
+    Returns:
+        New nested data.
+    """
     both = {
         key: merged(under[key], over[key]) for key in under.keys() & over.keys() if _mappings(under[key], over[key])
     }
@@ -89,7 +120,7 @@ def _mappings(*values: Any) -> bool:
     return all(isinstance(value, dict) for value in values)
 
 
-def _stack(text: str) -> list[str]:
+def _alternating(text: str) -> list[str]:
     """Split at ``+``, but not inside a number such as 1e+3."""
     pieces: list[str] = []
     for piece in split_outside_brackets(text, "+"):
@@ -101,7 +132,18 @@ def _stack(text: str) -> list[str]:
 
 
 def split_outside_brackets(text: str, separator: str) -> list[str]:
-    """Split, but not inside brackets."""
+    """Split a text, but not inside brackets or braces.
+
+    >>> split_outside_brackets("a=[1,2],b", ",")
+    ['a=[1,2]', 'b']
+
+    Args:
+        text: The text.
+        separator: One character.
+
+    Returns:
+        The pieces, of which there is at least one.
+    """
     pieces, depth = [""], 0
     for letter in text:
         depth += (letter in "[{") - (letter in "]}")

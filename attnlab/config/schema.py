@@ -1,6 +1,6 @@
-"""JSON schemas of the YAML files, each field described by the sentence that stands below it in the source.
+"""JSON schemas of the YAML files; each field is described by the sentence below it in the source.
 
-Nothing but an editor reads these sentences, and finding them means parsing the source: not while modules are imported.
+Only editors read these sentences, and finding them means parsing the source, so that it is done on request.
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from attnlab.specs import Value
 
 
 def schema(kind: type[Value]) -> dict[str, Any]:
-    """The JSON schema of a value, and of the values in it."""
+    """Make the JSON schema of a value and of the values in it.
+
+    Args:
+        kind: The class of the value.
+
+    Returns:
+        The schema, as plain data.
+    """
     data = kind.model_json_schema()
     inner = data.get("$defs", {})
     for value in _below(Value):
@@ -28,7 +35,14 @@ def schema(kind: type[Value]) -> dict[str, Any]:
 
 
 def meanings(kind: type[Value]) -> dict[str, str]:
-    """The fields of a value that a sentence stands below, and the sentence."""
+    """Find the sentences below the fields of a value.
+
+    Args:
+        kind: The class of the value.
+
+    Returns:
+        Field -> sentence, for the fields that have one.
+    """
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
     result: dict[str, str] = {}

@@ -1,8 +1,8 @@
-"""Strict YAML: data, never code; YAML-1.2 scalars; no repeated keys; every value knows its line.
+"""Strict YAML: data, never code; YAML 1.2 scalars; no repeated keys; the line of every value is known.
 
-PyYAML speaks YAML 1.1, in which ``1e-3`` is a string, ``no`` a boolean, ``010`` is eight and ``12:30`` a number in
-base sixty, and in which a repeated key silently wins. Here the scalars are those of the YAML 1.2 core schema
-(section 10.3.2 of its specification) and a repeated key is an error.
+PyYAML follows YAML 1.1, in which ``1e-3`` is a string, ``no`` a boolean, ``010`` is eight and ``12:30`` a number in
+base sixty, and in which the last of several equal keys wins silently. Here the scalars are those of the YAML 1.2 core
+schema (section 10.3.2 of its specification) and a repeated key is an error.
 """
 
 from __future__ import annotations
@@ -15,31 +15,52 @@ from typing import Any, ClassVar
 
 import yaml
 
+from attnlab.config.renamed import Location, Names, renamed_location, renamed_tree
 from attnlab.errors import InvalidFileError
-
-Place = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
 class Document:
-    """What a YAML file says, and where it says it."""
+    """The data of a YAML file, and the line of every value."""
 
     name: str
     data: Any
-    lines: dict[Place, int]
+    lines: dict[Location, int]
 
-    def where(self, place: Place = ()) -> str:
-        """``file:line: dotted.field[0]`` of a value, or of the closest one above it that stands in the file."""
-        known = place
+    def where(self, location: Location = ()) -> str:
+        """Name the location of a value for a message.
+
+        Args:
+            location: Keys and indices that lead to the value.
+
+        Returns:
+            ``file:line: dotted.field[0]``, with the line of the closest value above it if it is not in the file itself.
+        """
+        known = location
         while known and known not in self.lines:
             known = known[:-1]
-        dotted = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).removeprefix(".")
+        dotted = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location).removeprefix(".")
         head = f"{self.name}:{self.lines.get(known, 1)}"
         return f"{head}: {dotted}" if dotted else head
 
+    def renamed(self, names: Callable[[Location], Names]) -> Document:
+        """Replace the names of attnlab 0.1 and warn of each.
+
+        Args:
+            names: Tells the old names that may stand at a location; see :func:`attnlab.config.renamed.renamed_tree`.
+
+        Returns:
+            The same document under the new names.
+
+        Raises:
+            InvalidValueError: An old key and its new name are both given.
+        """
+        data = renamed_tree(self.data, names, self.where)
+        return Document(self.name, data, {renamed_location(at, names): line for at, line in self.lines.items()})
+
 
 class _Loader(yaml.SafeLoader):
-    """A loader of words, numbers, lists and mappings, with the scalars of YAML 1.2 and nothing else."""
+    """Load words, numbers, lists and mappings, with the scalars of YAML 1.2 and nothing else."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
     yaml_constructors: ClassVar[dict[Any, Any]] = {
@@ -117,8 +138,14 @@ SHORT = 4096
 def read(path: Path) -> Document:
     """Read a YAML file.
 
+    Args:
+        path: The file, in UTF-8.
+
+    Returns:
+        Its data, with the line of every value.
+
     Raises:
-        InvalidFileError: it cannot be read, or is not strict YAML.
+        InvalidFileError: It cannot be read, or is not strict YAML.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -128,19 +155,26 @@ def read(path: Path) -> Document:
 
 
 def parse(text: str, name: str = "<text>") -> Document:
-    r"""The document that a text holds.
+    r"""Parse a text.
 
     >>> parse("lr: 1e-3\nanswer: no").data
     {'lr': 0.001, 'answer': 'no'}
 
+    Args:
+        text: The YAML.
+        name: What the text is called in messages.
+
+    Returns:
+        Its data, with the line of every value.
+
     Raises:
-        InvalidFileError: it is not strict YAML; carries the line.
+        InvalidFileError: It is not strict YAML; the message has the line.
     """
     if len(text) <= SHORT:
         try:
             return _document(_Quick(text), name)
         except (yaml.YAMLError, RecursionError):
-            pass  # the other loader says it in words that do not hang on a library
+            pass  # the other loader gives the same message whatever library is installed
     try:
         return _document(_Loader(text), name)
     except yaml.MarkedYAMLError as error:
@@ -159,25 +193,34 @@ def parse(text: str, name: str = "<text>") -> Document:
 def _document(loader: Any, name: str) -> Document:
     node = loader.get_single_node()
     data = None if node is None else loader.construct_document(node)
-    return Document(name, data, {} if node is None else dict(_places(node, ())))
+    return Document(name, data, {} if node is None else dict(_locations(node, ())))
 
 
 def scalar(text: str) -> Any:
-    """The value of a word on the command line, by the rules of the files; but a star begins a pattern, not an alias.
+    """Read a word of the command line as YAML; a star begins a pattern here, not an alias.
 
     >>> scalar("1e-3"), scalar("no"), scalar("[1, 2]"), scalar("010"), scalar("*.py")
     (0.001, 'no', [1, 2], 10, '*.py')
+
+    Args:
+        text: The word.
+
+    Returns:
+        The value: a number, a string, a list or a mapping.
+
+    Raises:
+        InvalidFileError: It is not strict YAML.
     """
     return text if text.startswith("*") else parse(text).data
 
 
-def _places(node: yaml.Node, place: Place) -> list[tuple[Place, int]]:
-    result = [(place, node.start_mark.line + 1)]
+def _locations(node: yaml.Node, location: Location) -> list[tuple[Location, int]]:
+    result = [(location, node.start_mark.line + 1)]
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            below = _places(value, (*place, key.value))
+            below = _locations(value, (*location, key.value))
             result += [(below[0][0], key.start_mark.line + 1), *below[1:]]
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            result += _places(item, (*place, index))
+            result += _locations(item, (*location, index))
     return result

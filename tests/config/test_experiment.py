@@ -28,10 +28,10 @@ def written(folder: Path, *more: str, without: str = "") -> Path:
 
 
 def test_it_says_what_the_file_says(tmp_path: Path) -> None:
-    experiment = read_experiment(written(tmp_path, "zip: [{width: [8, 16], steps: [3, 6]}]"))
+    experiment = read_experiment(written(tmp_path, "zip: [{width: [8, 16], max_steps: [3, 6]}]"))
     assert (experiment.name, experiment.seeds, experiment.ladders[0].levels) == ("mine", 2, (1, 2))
     assert experiment.grid == {"attention": ("softmax", "gpam"), "lr": (0.001, 0.003)}
-    assert experiment.zip == ({"width": (8, 16), "steps": (3, 6)},)
+    assert experiment.zip == ({"width": (8, 16), "max_steps": (3, 6)},)
     assert experiment.where("grid", "lr").endswith("mine.yaml:4: grid.lr")
 
 
@@ -44,14 +44,14 @@ def test_a_ladder_may_be_a_bare_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "tuned"),
     [
-        ("notes: all", ("train.lr", "train.decay")),
+        ("notes: all", ("train.lr", "train.weight_decay")),
         ("tune: []", ()),
         ("tune: [lr]", ("train.lr",)),
         ("tune: [attention]", ("model.attention",)),
     ],
 )
 def test_what_is_tuned(line: str, tuned: tuple[str, ...], tmp_path: Path) -> None:
-    assert read_experiment(written(tmp_path, "zip: [{decay: [0.1, 0.0]}]", line)).tuned == tuned
+    assert read_experiment(written(tmp_path, "zip: [{weight_decay: [0.1, 0.0]}]", line)).tuned == tuned
 
 
 def test_short_names_have_their_section() -> None:
@@ -67,17 +67,22 @@ def test_short_names_have_their_section() -> None:
 
 def test_a_scale_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
     claims = "claims: [{says: x, of: {attention: gpam}, expect: greater, bound: 0.5}]"
-    small = "  smoke: {grid: {lr: [1e-2]}, seeds: 1, train: {steps: 3}, claims: false}"
+    small = "  smoke: {grid: {lr: [1e-2]}, seeds: 1, train: {max_steps: 3}, claims: false}"
     experiment = read_experiment(
-        written(tmp_path, "train: {batch: 4}", claims, "presets:", small, "  paper: {seeds: 9}")
+        written(tmp_path, "train: {batch_size: 4}", claims, "presets:", small, "  paper: {seeds: 9}")
     )
     smoke = experiment.with_preset("smoke")
     assert smoke.grid == {"attention": ("softmax", "gpam"), "lr": (0.01,)}
-    assert (smoke.seeds, smoke.train, smoke.model, smoke.claims) == (1, {"batch": 4, "steps": 3}, {"width": 8}, ())
+    assert (smoke.seeds, smoke.train, smoke.model, smoke.claims) == (
+        1,
+        {"batch_size": 4, "max_steps": 3},
+        {"width": 8},
+        (),
+    )
     assert experiment.with_preset("paper").claims == experiment.claims
     assert experiment.with_preset(None) is experiment
     assert smoke.where("seeds").endswith("mine.yaml:5: seeds")
-    with pytest.raises(UnknownNameError, match="There is no scale of mine 'paper'"):
+    with pytest.raises(UnknownNameError, match="There is no preset of mine 'paper'"):
         read_experiment(written(tmp_path, "presets: {smoke: {seeds: 1}}")).with_preset("paper")
 
 
@@ -94,15 +99,21 @@ def test_as_it_is_written_is_the_scale_of_a_laptop(tmp_path: Path) -> None:
         ("claims: [{says: x, off: {}, expect: greater}]", "mine.yaml:7: claims[0].off\n  There is no key 'off'"),
         ("match: parametres", "mine.yaml:7: match\n  It cannot be 'parametres'."),
         ("claims: [{says: x, of: {}, expect: more}]", "mine.yaml:7: claims[0].expect\n  It cannot be 'more'."),
-        ("report: {row: [lr]}", "mine.yaml:7: report.row\n  There is no key 'row'; did you mean 'rows'?"),
-        ("zip: [{steps: [1, 2], batch: [8]}]", "mine.yaml:7: zip[0]\n  What is zipped must be equally long; here: "),
-        ("zip: [{}]", "mine.yaml:7: zip[0]\n  Nothing is zipped here."),
-        ("zip: [{steps: []}]", "mine.yaml:7: zip[0].steps\n  It cannot be []."),
-        ("zip: [{train.lr: [1e-3]}]", "mine.yaml:7: zip[0].train.lr\n  'train.lr' is varied twice.\n  It stands in va"),
-        ("zip: [{steps: [1]}, {steps: [2]}]", "mine.yaml:7: zip[1].steps\n  'steps' is varied twice.\n  It stands in"),
-        ("zip: [{stps: [1]}]", "mine.yaml:7: zip[0].stps\n  There is no key 'stps'; did you mean 'steps'?"),
+        ("report: {idex: [lr]}", "mine.yaml:7: report.idex\n  There is no key 'idex'; did you mean 'index'?"),
+        (
+            "zip: [{max_steps: [1, 2], batch_size: [8]}]",
+            "mine.yaml:7: zip[0]\n  Zipped lists must be equally long; these are: ",
+        ),
+        ("zip: [{}]", "mine.yaml:7: zip[0]\n  This zip is empty."),
+        ("zip: [{max_steps: []}]", "mine.yaml:7: zip[0].max_steps\n  It cannot be []."),
+        ("zip: [{train.lr: [1e-3]}]", "mine.yaml:7: zip[0].train.lr\n  'train.lr' is varied twice.\n  It is in grid"),
+        (
+            "zip: [{max_steps: [1]}, {max_steps: [2]}]",
+            "mine.yaml:7: zip[1].max_steps\n  'max_steps' is varied twice.\n  It is in",
+        ),
+        ("zip: [{stps: [1]}]", "mine.yaml:7: zip[0].stps\n  There is no key 'stps'; did you mean 'max_steps'?"),
         ("zip: [{task: [1]}]", "mine.yaml:7: zip[0].task\n  There is no key 'task'"),
-        ("tune: [decay]", "mine.yaml:7: tune\n  There is no varied key 'decay'."),
+        ("tune: [weight_decay]", "mine.yaml:7: tune\n  There is no varied key 'weight_decay'."),
         (
             "presets: {smoke: {seed: 1}}",
             "mine.yaml:7: presets.smoke.seed\n  There is no key 'seed'; did you mean 'seeds",

@@ -36,7 +36,7 @@ def test_it_is_the_experiment_that_a_file_would_write() -> None:
         5,
         "parameters",
         {"width": 8},
-        {"steps": 3},
+        {"max_steps": 3},
     )
 
 
@@ -63,11 +63,11 @@ def test_a_file_gives_its_name() -> None:
         ({"grid": {"lr": [1], "train.lr": [2]}}, "grid.train.lr\n  'train.lr' is varied twice."),
         ({"grid": {"attention": ["gpam"]}, "attention": "softmax"}, "--grid\n  'attention' is varied twice."),
         ({"grid": {"model.position": ["none"]}, "position": "none"}, "--grid\n  'position' is varied twice."),
-        ({"complexity": []}, "--complexity\n  No level is named.\n  Write 2,4,8, or leave it out to take all."),
+        ({"complexity": []}, "--complexity\n  No level is given.\n  Write 2,4,8, or leave it out to take all."),
         ({"complexity": [None]}, "ladders.0.levels.0\n  It cannot be None."),
         ({"seeds": 0}, "seeds\n  It cannot be 0."),
         ({"settings": {"modle": {"width": 3}}}, "--set modle\n  There is no section 'modle'; did you mean 'model'?"),
-        ({"settings": {"task": 3}}, "--set task\n  'task' is a section.\n  Set what is in it: task.KEY."),
+        ({"settings": {"task": 3}}, "--set task\n  'task' is a section.\n  Set a key of it: task.KEY."),
         ({"attention": "dape:kernel"}, "dape:kernel\n  'kernel' is not an option."),
         ({"attention": ","}, "''\n  A name is missing."),
         ({"match": "size"}, "match\n  It cannot be 'size'."),
@@ -83,7 +83,7 @@ def test_a_slip_is_told(more: dict[str, Any], told: str) -> None:
 def test_a_word_without_values_is_told(word: str) -> None:
     with pytest.raises(AttnlabError) as caught:
         parse_grid([word])
-    assert str(caught.value) == f"--grid\n  '{word}' names no values.\n  Write key=value,value."
+    assert str(caught.value) == f"--grid\n  '{word}' has no values.\n  Write key=value,value."
 
 
 def test_a_key_that_stands_twice_is_told() -> None:

@@ -32,7 +32,7 @@ def test_a_part_with_options(text: str, name: str, options: dict[str, Any]) -> N
     [
         ("dape:kernel", "dape:kernel\n  'kernel' is not an option.\n  Write dape:key=value,key=value."),
         ("dape:=3", "dape:=3\n  '=3' is not an option.\n  Write dape:key=value,key=value."),
-        ("dape:a=1,a=2", "dape:a=1,a=2\n  The option 'a' stands twice."),
+        ("dape:a=1,a=2", "dape:a=1,a=2\n  The option 'a' is given twice."),
         ("", "''\n  A name is missing.\n  Write name, or name:key=value."),
         (":a=1", ":a=1\n  A name is missing.\n  Write name, or name:key=value."),
     ],
@@ -71,7 +71,7 @@ def test_what_parts_write_is_read_back(words: list[str]) -> None:
 
 
 def test_settings_nest_and_later_ones_win() -> None:
-    words = ["train.lr=1e-3", "model.norm=post", "train.decay=0", "train.lr = 0.1", "seed=3"]
+    words = ["train.lr=1e-3", "model.norm=post", "train.weight_decay=0", "train.lr = 0.1", "seed=3"]
     assert parse_settings(words) == {"train": {"lr": 0.1, "weight_decay": 0}, "model": {"norm": "post"}, "seed": 3}
 
 
@@ -85,7 +85,7 @@ def test_a_broken_setting_is_refused(word: str) -> None:
 def test_a_setting_through_a_value_is_refused() -> None:
     with pytest.raises(InvalidValueError) as caught:
         parse_settings(["train=3", "train.lr=1"])
-    assert str(caught.value) == ("--set train.lr=1\n  'train' is set to a value already.\n  Set it, or what is in it.")
+    assert str(caught.value) == ("--set train.lr=1\n  'train' is set to a value already.\n  Set either the value or its keys.")
 
 
 def test_merged_goes_inside_mappings_and_the_second_wins() -> None:

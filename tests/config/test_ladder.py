@@ -16,7 +16,7 @@ levels: [1, 2]
 default: 1
 options: {length: 32}
 training: {pairs: 1..2}
-train: {steps: 7}
+train: {max_steps: 7}
 source: me
 """
 
@@ -36,7 +36,7 @@ def test_a_ladder_is_read(tmp_path: Path) -> None:
         (1, 2),
         1,
     )
-    assert (ladder.options, ladder.training, ladder.train) == ({"length": 32}, {"pairs": "1..2"}, {"steps": 7})
+    assert (ladder.options, ladder.training, ladder.train) == ({"length": 32}, {"pairs": "1..2"}, {"max_steps": 7})
     assert (ladder.model, ladder.notes) == ({}, "")
 
 

@@ -42,5 +42,5 @@ def test_inner_values_are_described_too() -> None:
 
 def test_what_the_files_say_is_described() -> None:
     ladder, experiment = schema(Ladder), schema(Experiment)
-    assert ladder["properties"]["complexity"]["description"] == "The option that the ladder climbs."
+    assert ladder["properties"]["complexity"]["description"] == "The option that the levels set."
     assert experiment["$defs"]["LadderLevels"]["properties"]["ladder"]["description"] == "A ladder's name or file."

@@ -11,7 +11,7 @@ from attnlab.specs import ModelSpec, RunSpec, TrainSpec, Value
 class AttentionOutput(Value):
     """A field of several types."""
 
-    rungs: list[int | str]
+    levels: list[int | str]
 
 
 def refusal(model: type[Value], text: str) -> str:
@@ -22,7 +22,7 @@ def refusal(model: type[Value], text: str) -> str:
 
 
 def test_good_data_become_a_value() -> None:
-    document = parse("steps: 10\nlr: 1e-4\nclip: null\nbetas: [0.9, 0.95]")
+    document = parse("max_steps: 10\nlr: 1e-4\ngrad_clip: null\nbetas: [0.9, 0.95]")
     assert validated(TrainSpec, document.data, document.where) == TrainSpec(
         max_steps=10, lr=1e-4, grad_clip=None, betas=(0.9, 0.95)
     )
@@ -31,13 +31,13 @@ def test_good_data_become_a_value() -> None:
 def test_an_unknown_key_suggests_the_closest() -> None:
     assert refusal(ModelSpec, "width: 8\nlayer: 2") == (
         "f.yaml:2: layer\n  There is no key 'layer'; did you mean 'layers'?\n"
-        "  Known: attention, heads, layers, matched, mlp, modifiers, norm, position, scale, skip, tie, width."
+        "  Known: attention, heads, init_scale, layers, matched, mlp_ratio, modifiers, norm, position, residual, tie_embeddings, width."
     )
 
 
 def test_an_unknown_key_inside_suggests_from_the_inner_value() -> None:
-    assert refusal(RunSpec, "task: {name: recall}\ntrain:\n  batch: 2\n  step: 3").startswith(
-        "f.yaml:4: train.step\n  There is no key 'step'; did you mean 'steps'?\n  Known: batch, betas,"
+    assert refusal(RunSpec, "task: {name: recall}\ntrain:\n  batch_size: 2\n  step: 3").startswith(
+        "f.yaml:4: train.step\n  There is no key 'step'; did you mean 'max_steps'?\n  Known: batch_size, betas,"
     )
 
 
@@ -56,10 +56,10 @@ def test_an_unknown_key_is_told_before_what_is_missing() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("steps: 2.5", "1: steps\n  It cannot be 2.5.\n  Input should be a valid integer."),
-        ("steps: '2'", "1: steps\n  It cannot be '2'.\n  Input should be a valid integer."),
-        ("batch: 2\nsteps: 0", "2: steps\n  It cannot be 0.\n  Input should be greater than or equal to 1."),
-        ("warmup: 2", "1: warmup\n  It cannot be 2.\n  Input should be less than or equal to 1."),
+        ("max_steps: 2.5", "1: max_steps\n  It cannot be 2.5.\n  Input should be a valid integer."),
+        ("max_steps: '2'", "1: max_steps\n  It cannot be '2'.\n  Input should be a valid integer."),
+        ("batch_size: 2\nmax_steps: 0", "2: max_steps\n  It cannot be 0.\n  Input should be greater than or equal to 1."),
+        ("warmup_ratio: 2", "1: warmup_ratio\n  It cannot be 2.\n  Input should be less than or equal to 1."),
         ("lr: 0.0", "1: lr\n  It cannot be 0.0.\n  Input should be greater than 0."),
         ("lr: .nan", "1: lr\n  It cannot be nan.\n  Input should be a finite number."),
         ("schedule: linear", "1: schedule\n  It cannot be 'linear'.\n  Input should be 'cosine' or 'constant'."),
@@ -81,7 +81,7 @@ def test_a_wrong_value_tells_where_what_and_what_instead(text: str, message: str
         ),
         ("position:\n  name: 3", "2: position.name\n  It cannot be 3.\n  Input should be a valid string."),
         ("position: {options: {}}", "1: position\n  'name' is missing.\n  It has no default."),
-        ("skip: 1", "1: skip\n  It cannot be 1.\n  Input should be a valid boolean."),
+        ("residual: 1", "1: residual\n  It cannot be 1.\n  Input should be a valid boolean."),
     ],
 )
 def test_parts_are_checked_inside(text: str, message: str) -> None:
