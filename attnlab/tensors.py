@@ -1,16 +1,16 @@
-"""Named tuples that the parts exchange, and the site at which a part is built.
+"""Named tuples that the parts of a model exchange, and the context in which a layer is built.
 
-Letters  B batch, T tokens as queries, P of them that are asked, S tokens as keys, D width of the stream, H heads,
-         C channels per head.
-Suffixes name the trailing axes. Leading axes may be split further and always broadcast: a mechanism with two kinds
-of queries holds them as ``queries_B2HTC`` beside ``keys_B1HSC``, and everything downstream works unchanged.
+Letters  B batch, T tokens as queries, P query positions per sequence, S tokens as keys, D width of the residual
+         stream, H heads, C channels per head.
+Suffixes name the trailing axes. Leading axes may be split further and always broadcast: an attention with two kinds
+of queries holds them as ``queries_B2HTC`` with ``keys_B1HSC``, and all later code works unchanged.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,128 +20,199 @@ from attnlab.specs import Modifiers
 
 @dataclass(frozen=True, kw_only=True)
 class LayerContext:
-    """Where in a model a part is built: its sizes, and the stream of randomness its weights are drawn from.
+    """The sizes a layer is built with, its index in the model, and the generator its weights are drawn from.
 
-    Weights are drawn here and nowhere else, so that a run's initial weights are a function of its seed alone.
+    All weights are drawn by the methods of this class. The initial weights of a run are therefore a function of its
+    seed alone.
     """
 
     width: int
-    """D, the width of the stream."""
+    """D, the width of the residual stream."""
     heads: int
-    """H."""
+    """H, the number of heads."""
     layer: int = 0
     """Index of the layer, from 0."""
     layers: int = 1
+    """L, the number of layers of the model."""
     length: int = 512
-    """The longest sequence the run will see, in tokens."""
+    """The longest sequence of the run, in tokens."""
     biased: bool = False
     """Whether the position adds a bias to the scores."""
     modifiers: Modifiers = field(default_factory=Modifiers)
-    """What every attention of the model wears."""
+    """The modifiers of every attention of the model."""
     init_scale: float = 1.0
     """Factor on the initial weights of linear maps."""
     generator: torch.Generator
+    """The source of all initial weights."""
 
     @property
     def channels(self) -> int:
-        """C, the width of a head."""
+        """C, the channels per head."""
         return self.width // self.heads
 
     def linear(self, inputs: int, outputs: int, *, gain: float = 1.0, bias: bool = False) -> nn.Linear:
-        """A linear map with weights of variance ``(scale * gain)^2 / inputs`` and no bias, or a zero one."""
-        layer = nn.Linear(inputs, outputs, bias=bias, device="meta")  # its own weights are never drawn
+        """A linear map with weights of variance ``(init_scale * gain)^2 / inputs``.
+
+        Args:
+            inputs: Number of input channels.
+            outputs: Number of output channels.
+            gain: Factor on the standard deviation of the weights.
+            bias: Whether the map has a bias, which starts at zero.
+
+        Returns:
+            The map, from ... x inputs to ... x outputs.
+        """
+        layer = nn.Linear(inputs, outputs, bias=bias, device="meta")  # nn.Linear's own initialization is never run
         layer.weight = self.normal(outputs, inputs, std=self.init_scale * gain / math.sqrt(inputs))
         if bias:
             layer.bias = nn.Parameter(torch.zeros(outputs))
         return layer
 
     def normal(self, *shape: int, std: float) -> nn.Parameter:
-        """A parameter drawn from N(0, std^2)."""
+        """A parameter drawn from N(0, std^2).
+
+        Args:
+            *shape: The size of each axis.
+            std: Standard deviation.
+
+        Returns:
+            The parameter, float32.
+        """
         return nn.Parameter(torch.empty(shape).normal_(0.0, std, generator=self.generator))
 
     def uniform(self, *shape: int, bound: float) -> nn.Parameter:
-        """A parameter drawn from U(-bound, bound)."""
+        """A parameter drawn from U(-bound, bound).
+
+        Args:
+            *shape: The size of each axis.
+            bound: Half the width of the interval.
+
+        Returns:
+            The parameter, float32.
+        """
         return nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=self.generator))
 
 
+Role = Literal[
+    "embedding", "position", "query", "key", "value", "output", "extra", "mlp_up", "mlp_down", "norm", "head"
+]
+"""What a parameter is for; ``extra`` is any other parameter of an attention."""
+
+
+class ParameterRole(NamedTuple):
+    """The layer and the role of a parameter, declared by the module that makes it."""
+
+    layer: int | None
+    """Counted from 1; None outside of the blocks."""
+    role: Role
+
+
 class QKV(NamedTuple):
-    """What ``project`` makes of the stream: queries, keys, values, and anything else a mechanism needs."""
+    """The output of ``project``: queries, keys, values, and any further tensors an attention needs."""
 
     queries_BHTC: Tensor
     keys_BHSC: Tensor
     values_BHSC: Tensor
     extra: tuple[Tensor, ...] = ()
+    """Further tensors of the attention, such as gates and decays."""
     start: int = 0
-    """Index of the first query among the keys: queries may be a chunk of the rows."""
+    """Index of the first query among the keys; above zero where the queries are a chunk of the rows."""
 
 
 class LayerInputs(NamedTuple):
-    """What a layer may know beyond its own input."""
+    """The inputs of a layer besides the residual stream."""
 
     first_layer: tuple[QKV, ...] = ()
-    """The heads of the first layer; empty in the first layer itself."""
+    """Queries, keys and values of the first layer; empty in the first layer itself."""
     query_positions: Tensor | None = None
-    """Places of the only tokens whose update is wanted, in the flattened batch: N, or B x P where each row has as many;
-    an attention may answer those alone. None for all."""
+    """Indices into the flattened batch of the tokens at which the output is used, int64: N, or B x P where every row
+    has the same number. An attention may compute its output at these alone. None is all tokens."""
 
 
 class AttentionOutput(NamedTuple):
-    """What an attention returns. Absent things are empty tuples, never None, so that lanes can be stacked."""
+    """The output of an attention. A missing tensor is an empty tuple, never None, so that vmap can stack runs."""
 
     output_BTD: Tensor
-    """The stream's update; B x P x D if it answers only what is asked."""
+    """The update of the residual stream; B x P x D if it is computed at the query positions alone."""
     qkv: QKV
+    """Queries, keys and values after modifiers and rotation."""
     auxiliary: Tensor
-    """A scalar added to the loss; zero for most."""
+    """A scalar added to the loss; zero for most attentions."""
     scores_BHTS: tuple[Tensor, ...] = ()
+    """Scores with the position's bias; empty without a trace, and where no scores are formed."""
     weights_BHTS: tuple[Tensor, ...] = ()
+    """The effective matrix; empty without a trace."""
 
 
 class ActivationTrace(NamedTuple):
-    """What a model shows of itself when asked."""
+    """The activations a model returns where a trace is requested."""
 
     residual_BTD: tuple[Tensor, ...]
-    """The stream before the first block, then after every block."""
+    """The residual stream before the first block, then after every block."""
     scores_BHTS: tuple[tuple[Tensor, ...], ...]
-    """Per layer, the scores after position and combination; empty where none are formed."""
+    """Per layer, the scores with the position's bias; empty where none are formed."""
     weights_BHTS: tuple[tuple[Tensor, ...], ...]
-    """Per layer, the effective matrix: what multiplies the values."""
+    """Per layer, the effective matrix, which multiplies the values."""
     qkv: tuple[QKV, ...] = ()
-    """Per layer, queries, keys and values as they were mixed."""
+    """Per layer, queries, keys and values after modifiers and rotation."""
 
 
 def causal_mask(queries: int, keys: int, start: int, device: torch.device) -> Tensor:
-    """The mask of keys not after their query: True at ``j <= i + start``; bool, T x S."""
+    """The causal mask: True at ``j <= i + start``.
+
+    Args:
+        queries: T.
+        keys: S.
+        start: Index of the first query among the keys.
+        device: The device of the mask.
+
+    Returns:
+        bool, T x S.
+    """
     return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(start)
 
 
-def causal_mask_at(columns_BP: Tensor, keys: int, axes: int) -> Tensor:
-    """The mask of keys not after their query, for queries in some columns of each row: True at ``j <= column``.
+def causal_mask_at(query_positions_BP: Tensor, keys: int, ndim: int) -> Tensor:
+    """The causal mask of queries at given positions: True at ``j <= query_position``.
 
     Args:
-        columns_BP: Where the queries stand in their row, int64.
+        query_positions_BP: Positions of the queries in their row, int64.
         keys: S.
-        axes: Of the mask, bool, B x 1 x .. x P x S: those of the scores it meets.
+        ndim: Number of axes of the mask, that of the scores it is applied to.
+
+    Returns:
+        bool, B x 1 x .. x P x S.
     """
-    return _spread(columns_BP, axes) >= torch.arange(keys, device=columns_BP.device)
+    return _with_axes(query_positions_BP, ndim) >= torch.arange(keys, device=query_positions_BP.device)
 
 
-def gather_tokens(tensor_BTC: Tensor, columns_BP: Tensor) -> Tensor:
-    """Some tokens of each row: B x .. x P x C.
+def gather_tokens(tensor_BTC: Tensor, positions_BP: Tensor) -> Tensor:
+    """Selected tokens of each row.
 
     Args:
-        tensor_BTC: Tokens of any kind; other axes, such as heads, may stand between the first and the tokens'.
-        columns_BP: Which tokens, int64.
+        tensor_BTC: B x .. x T x C; other axes, such as heads, may stand between the first one and the tokens.
+        positions_BP: Positions of the tokens in their row, int64.
+
+    Returns:
+        B x .. x P x C.
     """
-    return tensor_BTC.take_along_dim(_spread(columns_BP, tensor_BTC.ndim), -2)
+    return tensor_BTC.take_along_dim(_with_axes(positions_BP, tensor_BTC.ndim), -2)
 
 
-def _spread(columns_BP: Tensor, axes: int) -> Tensor:
-    return columns_BP.view(len(columns_BP), *[1] * (axes - 3), -1, 1)
+def _with_axes(positions_BP: Tensor, ndim: int) -> Tensor:
+    """Positions as B x 1 x .. x P x 1 with ``ndim`` axes."""
+    return positions_BP.view(len(positions_BP), *[1] * (ndim - 3), -1, 1)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """At least float32: scores and normalizers are never computed in less."""
+    """A tensor in float32 or more; scores and normalizers are never computed in less.
+
+    Args:
+        tensor: Of any shape and floating-point type.
+
+    Returns:
+        The tensor in float32 if it was float16 or bfloat16, and unchanged otherwise.
+    """
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
@@ -151,6 +222,9 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     Args:
         scores: ... x T x S, finite.
         mask: bool, broadcastable to the scores; True where a key is allowed.
+
+    Returns:
+        Weights of the shape of the scores.
     """
     lowest = torch.finfo(scores.dtype).min
     return scores.masked_fill(~mask, lowest).softmax(-1).masked_fill(~mask, 0.0)

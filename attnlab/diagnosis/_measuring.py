@@ -15,7 +15,7 @@ from attnlab.diagnosis._svm_alignment import svm_values
 from attnlab.diagnosis.result import Decay, Panel, Series, Values
 from attnlab.diagnosis.subjects import DiagnosisSubject
 from attnlab.metrics.decay import decay
-from attnlab.metrics.gradients import Place, gradients, layer_and_kind, query_to_value
+from attnlab.metrics.gradients import gradients, query_to_value, weight_groups
 from attnlab.metrics.measure import Reading, measured
 from attnlab.metrics.metric import FLOOR, METRICS, Metric, Point
 from attnlab.metrics.reach import layers_needed, reached
@@ -70,7 +70,8 @@ def metric_values(readings: Sequence[Reading]) -> MetricValues:
 
 def gradient_values(subject: DiagnosisSubject, batches: int) -> dict[str, MetricValues]:
     """What reaches the weights and the scores of each layer."""
-    grads = gradients(subject.model, [_loss(subject, index) for index in range(batches)], _layer_and_kind)
+    groups = weight_groups(subject.model.parameter_roles())
+    grads = gradients(subject.model, [_loss(subject, index) for index in range(batches)], groups)
     layers = range(1, len(subject.model.blocks) + 1)
 
     def row(values: Mapping[int, float]) -> MetricValues:
@@ -83,11 +84,6 @@ def gradient_values(subject: DiagnosisSubject, batches: int) -> dict[str, Metric
         learned = [kind for kind in kinds if kind != "scores"]
         answer |= {f"{kind}-noise": row({o.layer: o.noise for o in grads if o.kind == kind}) for kind in learned}
     return answer | {"query-to-value": row(query_to_value(grads))}
-
-
-def _layer_and_kind(name: str) -> Place | None:
-    """Layer and kind of a parameter, also within a control."""
-    return layer_and_kind(name.replace(".attention.attention.", ".attention."))
 
 
 def by_head(layers: Sequence[Values]) -> MetricValues:

@@ -33,7 +33,7 @@ def svm_values(model: Transformer, trace: ActivationTrace) -> dict[str, list[Val
         choices: tuple[Choice, ...] = ()
         if scores and is_bilinear(attention):
             choices = chosen(
-                block.before(trace.residual_BTD[layer], 0),
+                block.branch_input(trace.residual_BTD[layer], 0),
                 scores[0],
                 trace.weights_BHTS[layer][0],
                 attention.query.weight,

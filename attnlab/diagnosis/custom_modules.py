@@ -13,12 +13,13 @@ from attnlab.diagnosis.diagnose import drawn_at, kind_of
 from attnlab.diagnosis.quantities import requested_metrics
 from attnlab.diagnosis.result import Diagnosis, Map
 from attnlab.errors import InvalidValueError
-from attnlab.metrics.gradients import Place, gradients, layer_and_kind
+from attnlab.metrics.gradients import WeightGroup, gradients, weight_groups
 from attnlab.metrics.measure import measured
 from attnlab.metrics.metric import FLOOR, METRICS
 from attnlab.model.transformer import Transformer
 from attnlab.tensors import ActivationTrace
 
+ATTENTION_KINDS = ("query", "key", "value", "output", "out_proj")
 NEEDED = """\
 def trace(self, inputs):
     streams, scores, weights = ...  # tuples: B x T x D before and after every layer; per layer (B x H x T x T,) or ()
@@ -94,8 +95,13 @@ def trace_of(module: nn.Module, inputs: Any) -> ActivationTrace:
 
 
 def loss_gradients(module: nn.Module, loss: Callable[[], Tensor]) -> dict[str, MetricValues]:
-    """Gradients of the parameters whose names say layer and kind, as ours do: ``blocks.0.attention.query.weight``."""
-    grads = gradients(module, [loss], guess_layer_and_kind)
+    """Relative gradients by layer and kind: by the declared roles of our models, by a guess from the names of others."""
+    if isinstance(module, Transformer):
+        groups = weight_groups(module.parameter_roles())
+    else:
+        guesses = {name: guess_layer_and_kind(name) for name, _ in module.named_parameters()}
+        groups = {name: guess for name, guess in guesses.items() if guess is not None}
+    grads = gradients(module, [loss], groups)
     layers = range(1, max((one.layer for one in grads), default=0) + 1)
     rows: dict[str, MetricValues] = {}
     for kind in dict.fromkeys(one.kind for one in grads):
@@ -105,14 +111,19 @@ def loss_gradients(module: nn.Module, loss: Callable[[], Tensor]) -> dict[str, M
     return rows
 
 
-def guess_layer_and_kind(name: str) -> Place | None:
-    """Layer and kind: by our names, or by the first number in a name and what else it says of its use.
+def guess_layer_and_kind(name: str) -> WeightGroup | None:
+    """Guess layer and kind of a foreign module's parameter, which declares no role, from its name.
+
+    The layer is the first number in the name. The kind is a word of the name.
 
     >>> guess_layer_and_kind("layers.3.self_attn.q_proj.weight"), guess_layer_and_kind("h.0.mlp.c_fc.weight"), guess_layer_and_kind("head.weight")
     ((4, 'query'), (1, 'mlp'), None)
     """
-    if known := layer_and_kind(name):
-        return known
+    match name.split("."):
+        case ["blocks", layer_word, "mlp", *_]:
+            return int(layer_word) + 1, "mlp"
+        case ["blocks", layer_word, "attention", *rest] if rest[1:] != ["weight"] or rest[0] not in ATTENTION_KINDS:
+            return int(layer_word) + 1, "extra"
     words = name.lower().split(".")
     layer = next((int(word) for word in words if word.isdigit()), None)
     if layer is None or words[-1] != "weight":

@@ -56,7 +56,7 @@ class DiagnosisSubject:
         """What the model says of its sequences."""
         shown = self.batches(index)
         if shown.residual_BTD is not None:
-            return self.model.answered(shown.residual_BTD, shown.query_positions_N, trace)
+            return self.model.forward_embedded(shown.residual_BTD, shown.query_positions_N, trace)
         return self.model(shown.inputs_BT, shown.query_positions_N, trace)
 
     def trace(self) -> ActivationTrace:
@@ -216,6 +216,7 @@ def embedding_of(subject: DiagnosisSubject) -> Tensor:
 def rescale_branches(model: Transformer, gain: float) -> None:
     """Every branch writes with weights of variance ``gain^2 / inputs``, whatever the depth."""
     scale = gain * (2 * len(model.blocks)) ** 0.5
+    roles = model.parameter_roles()
     for name, weight in model.named_parameters():
-        if name.endswith(("attention.output.weight", "mlp.fall.weight")):
+        if roles[name].role in ("output", "mlp_down"):
             weight.mul_(scale)

@@ -72,7 +72,7 @@ def flops(model: Transformer, source: Source) -> int:
             part.fast = part.chunked_scan
     batch = source.training(0, 1)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        all_ND, _, _ = model.read(model.embedded(torch.from_numpy(batch.inputs_BT.copy())), None)
+        all_ND, _, _ = model.hidden_states(model.embed(torch.from_numpy(batch.inputs_BT.copy())), None)
         model.logits(all_ND[torch.from_numpy(batch.query_positions())])
     return counter.get_total_flops()
 

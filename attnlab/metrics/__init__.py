@@ -2,7 +2,7 @@
 
 from attnlab.metrics import attention_patterns, collapse, jacobian, token_selection
 from attnlab.metrics.decay import Decay, decay
-from attnlab.metrics.gradients import Gradient, collect_gradients, gradients, query_to_value
+from attnlab.metrics.gradients import Gradient, collect_gradients, gradients, query_to_value, weight_groups
 from attnlab.metrics.measure import Reading, floor_of, measured, upcast, written
 from attnlab.metrics.metric import FLOOR, METRICS, Metric, Point, metric
 from attnlab.metrics.reach import Reach, layers_needed, reached
@@ -30,6 +30,7 @@ __all__ = [
     "measured",
     "metric",
     "query_to_value",
+    "weight_groups",
     "reached",
     "token_selection",
     "upcast",

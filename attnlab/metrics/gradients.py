@@ -26,11 +26,12 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.attention import Attention
+from attnlab.tensors import ParameterRole
 
 WEIGHT_KINDS = ("query", "key", "value", "output", "mlp", "extra", "scores")
 """Kinds of weights in the order of a table; ``extra`` is whatever else an attention learns."""
-Place = tuple[int, str]
-"""A layer, counted from 1 as the stream after its block is, and a kind."""
+WeightGroup = tuple[int, str]
+"""A layer, counted from 1, and a kind of weights: their gradients are measured together."""
 
 
 @dataclass(frozen=True)
@@ -55,26 +56,26 @@ class Gradient:
         return self.norm / self.size if self.size else math.nan
 
 
-def layer_and_kind(name: str) -> Place | None:
-    """Layer and kind of a parameter, by the name it has in our transformer; None outside of the blocks.
+def weight_groups(roles: Mapping[str, ParameterRole]) -> dict[str, WeightGroup]:
+    """The group of each parameter of the attentions and MLPs; norms and parameters outside of the blocks have none.
 
-    >>> placed("blocks.2.attention.query.weight"), placed("blocks.0.mlp.rise.weight"), placed("head.weight")
-    ((3, 'query'), (1, 'mlp'), None)
+    Args:
+        roles: Layer and role of each parameter by name, as ``Transformer.parameter_roles`` returns them.
+
+    Returns:
+        Layer and kind by name; the two maps of an MLP are of one kind.
+
+    >>> weight_groups({"a": ParameterRole(3, "query"), "b": ParameterRole(1, "mlp_up")})
+    {'a': (3, 'query'), 'b': (1, 'mlp')}
     """
-    match name.split("."):
-        case ["blocks", layer, "mlp", *_]:
-            return int(layer) + 1, "mlp"
-        case ["blocks", layer, "attention", ("query" | "key" | "value" | "output") as kind, "weight"]:
-            return int(layer) + 1, kind
-        case ["blocks", layer, "attention", *_]:
-            return int(layer) + 1, "extra"
-    return None
+    kinds = {name: (layer, "mlp" if role in ("mlp_up", "mlp_down") else role) for name, (layer, role) in roles.items()}
+    return {name: (layer, kind) for name, (layer, kind) in kinds.items() if layer is not None and kind in WEIGHT_KINDS}
 
 
 def gradients(
     model: nn.Module,
     losses: Sequence[Callable[[], Tensor]],
-    place: Callable[[str], Place | None] = layer_and_kind,
+    groups: Mapping[str, WeightGroup],
 ) -> tuple[Gradient, ...]:
     """What the losses send to each layer of a model.
 
@@ -82,11 +83,11 @@ def gradients(
     is no ``scores``.
 
     Args:
-        model: A model whose parameters ``place`` can tell apart.
+        model: The model.
         losses: One closure for each batch; each runs the model forward and returns a scalar.
-        place: Layer and kind of a parameter by its name, or None to leave it out.
+        groups: Layer and kind of each parameter by name; a parameter without an entry is left out.
     """
-    named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad and place(name)}
+    named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad and name in groups}
     batches: list[dict[str, Tensor]] = []
     at_scores: dict[int, list[float]] = {}
     for loss in losses:
@@ -101,7 +102,7 @@ def gradients(
             squares[layer] = squares.get(layer, 0.0) + (0.0 if gradient is None else _square(gradient))
         for layer, square in squares.items():
             at_scores.setdefault(layer, []).append(math.sqrt(square))
-    gathered_ = collect_gradients(named, batches, place)
+    gathered_ = collect_gradients(named, batches, groups)
     listened = [Gradient(layer, "scores", fmean(norms), math.nan) for layer, norms in at_scores.items()]
     return _ordered([*gathered_, *listened])
 
@@ -109,16 +110,15 @@ def gradients(
 def collect_gradients(
     weights: Mapping[str, Tensor],
     batches: Sequence[Mapping[str, Tensor]],
-    place: Callable[[str], Place | None] = layer_and_kind,
+    groups: Mapping[str, WeightGroup],
 ) -> tuple[Gradient, ...]:
     """The same of gradients that are already there, one mapping by name for each batch; scores are not among them."""
-    kinds: dict[Place, list[str]] = {}
+    grouped: dict[WeightGroup, list[str]] = {}
     for name in weights:
-        where = place(name)
-        if where is not None:
-            kinds.setdefault(where, []).append(name)
+        if name in groups:
+            grouped.setdefault(groups[name], []).append(name)
     answers = []
-    for (layer, kind), names in kinds.items():
+    for (layer, kind), names in grouped.items():
         flat = [torch.cat([batch[name].detach().double().flatten() for name in names]) for batch in batches]
         size = math.sqrt(sum(_square(weights[name]) for name in names))
         norm = fmean(float(gradient.norm()) for gradient in flat)

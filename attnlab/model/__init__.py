@@ -1,1 +1,1 @@
-"""Tiny transformers: variant + sizes -> a module."""
+"""Small transformers: a specification and a seed -> a module."""

@@ -1,16 +1,17 @@
-"""A tiny causal transformer, from its spec.
+"""A small causal transformer, built from its specification.
 
 Letters  B batch, T tokens, D width, V vocabulary, N supervised positions of the whole batch, P of each row.
 
-It returns logits at the supervised positions only, and a trace of its inside when asked: no hooks, no side effects,
-so that lanes and diagnostics share one forward pass. Past the mixing of the last layer no token reads another, so that
-what nobody asks for goes no further: there, norms, MLP and head see supervised positions alone.
+The model returns logits at the supervised positions only, and on request a trace of its activations. It has no hooks
+and no side effects, so that vmapped runs and diagnostics share one forward pass. After the attention of the last layer
+no token reads another token. There, norms, MLP and head compute the supervised positions alone.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, TypeVar, final
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple, TypeVar, final
 
 import torch
 from torch import Tensor, nn
@@ -22,23 +23,25 @@ from attnlab.model._cross_entropy import chunked_cross_entropy
 from attnlab.position import POSITIONS, Position
 from attnlab.registry import Entry
 from attnlab.specs import ModelSpec, Part
-from attnlab.tensors import QKV, ActivationTrace, AttentionOutput, LayerContext, LayerInputs
+from attnlab.tensors import QKV, ActivationTrace, AttentionOutput, LayerContext, LayerInputs, ParameterRole, Role
 
 T = TypeVar("T")
 
 
-MANY = 2**21
-"""Logits beyond which the loss is worked out part by part."""
+MAX_LOGITS = 2**21
+"""The loss of more logits than this is computed in chunks."""
+MODEL_ROLES: Mapping[str, Role] = {"embedding_VD": "embedding", "position": "position", "norm": "norm", "head": "head"}
+"""The roles of the parameters outside of the blocks, by the name of their module."""
 
 
 class ModelOutput(NamedTuple):
-    """What a model says of a batch."""
+    """The output of a model for a batch."""
 
     logits_NV: Tensor
     auxiliary: Tensor
     """A scalar added to the loss; zero for most attentions."""
     trace: tuple[ActivationTrace, ...] = ()
-    """One trace, if it was asked for."""
+    """One trace, if it was requested."""
 
 
 @final
@@ -49,10 +52,10 @@ class Transformer(nn.Module):
         spec: Sizes, wiring, attention and position.
         vocabulary: V.
         length: The longest sequence, in tokens.
-        generator: The stream all initial weights are drawn from.
+        generator: The source of all initial weights.
 
     Raises:
-        InvalidValueError: sizes that do not fit one another, or an option a part does not accept.
+        InvalidValueError: sizes that do not fit one another, or an option that a part does not accept.
         UnknownNameError: a part or option that does not exist.
     """
 
@@ -61,7 +64,7 @@ class Transformer(nn.Module):
         self.spec = spec
         position = POSITIONS.entry(spec.position.name)
         sizes = {"width": spec.width, "heads": spec.heads, "layers": spec.layers, "length": length}
-        sites = [
+        contexts = [
             LayerContext(
                 **sizes,
                 layer=layer,
@@ -72,87 +75,139 @@ class Transformer(nn.Module):
             )
             for layer in range(spec.layers)
         ]
-        self.embedding_VD = sites[0].normal(vocabulary, spec.width, std=1.0)
-        self.position: Position = placed(sites[0], position, spec.position, "model.position")
-        self.blocks = nn.ModuleList(Block(spec, context) for context in sites)
+        self.embedding_VD = contexts[0].normal(vocabulary, spec.width, std=1.0)
+        self.position: Position = build_part(contexts[0], position, spec.position, "model.position")
+        self.blocks = nn.ModuleList(Block(spec, context) for context in contexts)
         self.norm = nn.LayerNorm(spec.width) if spec.norm == "pre" else nn.Identity()
-        self.head = None if spec.tie_embeddings else sites[0].linear(spec.width, vocabulary)
+        self.head = None if spec.tie_embeddings else contexts[0].linear(spec.width, vocabulary)
 
     def forward(self, inputs_BT: Tensor, positions: Tensor | None, trace: bool = False) -> ModelOutput:
-        """Logits where something is asked.
+        """Compute the logits at the supervised positions.
 
         Args:
             inputs_BT: Token ids, int64.
-            positions: Places of the supervised positions in the flattened batch, ``row * T + column``: N, or B x P where
-                each row has as many, which may be sooner done; None for all.
-            trace: Whether to return the stream, scores and weights of every layer.
-        """
-        return self.answered(self.embedded(inputs_BT), positions, trace)
+            positions: Indices of the supervised positions in the flattened batch, ``row * T + column``, int64: N, or
+                B x P where each row has equally many, which may be faster; None for all positions.
+            trace: Whether to return the residual stream, scores and weights of every layer.
 
-    def embedded(self, inputs_BT: Tensor) -> Tensor:
-        """The stream before the first block: token ids embedded, with the position's share."""
+        Returns:
+            Logits in the order of the positions, the auxiliary loss and the trace.
+        """
+        return self.forward_embedded(self.embed(inputs_BT), positions, trace)
+
+    def embed(self, inputs_BT: Tensor) -> Tensor:
+        """Compute the residual stream before the first block.
+
+        Args:
+            inputs_BT: Token ids, int64.
+
+        Returns:
+            Embedded tokens with the position's embedding, if it has one, B x T x D.
+        """
         return self.position.embed(functional.embedding(inputs_BT, self.embedding_VD))
 
-    def answered(self, stream_BTD: Tensor, positions: Tensor | None, trace: bool = False) -> ModelOutput:
-        """The same from a stream that is given, such as noise: the blocks see it as it is, no position added."""
-        states_ND, auxiliary, traced = self.read(stream_BTD, positions, trace)
-        return ModelOutput(self.logits(states_ND), auxiliary, traced)
+    def forward_embedded(self, residual_BTD: Tensor, positions: Tensor | None, trace: bool = False) -> ModelOutput:
+        """Compute the logits from a residual stream, such as noise.
+
+        Args:
+            residual_BTD: The input of the first block; no position embedding is added.
+            positions: As in ``forward``.
+            trace: As in ``forward``.
+
+        Returns:
+            As ``forward``.
+        """
+        states_ND, auxiliary, traces = self.hidden_states(residual_BTD, positions, trace)
+        return ModelOutput(self.logits(states_ND), auxiliary, traces)
 
     def losses(self, inputs_BT: Tensor, positions: Tensor | None, targets_N: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean nats at the answers that are due, and the auxiliary loss; many logits are never held at once.
+        """Compute the losses of a batch. Many logits are never in memory at once.
 
         Args:
             inputs_BT: Token ids, int64.
-            positions: Places of the supervised positions in the flattened batch, N or B x P; None for all.
-            targets_N: The answers.
+            positions: As in ``forward``.
+            targets_N: The target of each supervised position, int64.
+
+        Returns:
+            Mean cross-entropy in nats and the auxiliary loss, two scalars.
         """
-        states_ND, auxiliary, _ = self.read(self.embedded(inputs_BT), positions)
-        if len(targets_N) * len(self.embedding_VD) > MANY:
+        states_ND, auxiliary, _ = self.hidden_states(self.embed(inputs_BT), positions)
+        if len(targets_N) * len(self.embedding_VD) > MAX_LOGITS:
             return chunked_cross_entropy(states_ND, self.head_VD, targets_N), auxiliary
         return functional.cross_entropy(self.logits(states_ND), targets_N), auxiliary
 
-    def read(
-        self, stream_BTD: Tensor, positions: Tensor | None, trace: bool = False
+    def hidden_states(
+        self, residual_BTD: Tensor, positions: Tensor | None, trace: bool = False
     ) -> tuple[Tensor, Tensor, tuple[ActivationTrace, ...]]:
-        """What the head reads of a stream, the auxiliary loss, and a trace if one is asked for."""
-        streams: list[Tensor] = [stream_BTD]
-        mixes: list[AttentionOutput] = []
-        first: tuple[QKV, ...] = ()
-        if positions is not None and positions.shape[-1] >= stream_BTD.shape[-2]:
-            positions = positions.flatten()  # by rows, a stream of those alone is told by being shorter
-        for layer, block in enumerate(self.blocks, start=1):
-            wanted = positions if layer == len(self.blocks) and not trace else None
-            stream_BTD, mixed = block(stream_BTD, self.position, LayerInputs(first, wanted), trace)
-            first = first or (mixed.qkv,)
-            streams.append(stream_BTD)
-            mixes.append(mixed)
-        states_ND = self.norm(picked(stream_BTD, positions) if trace else stream_BTD.flatten(0, -2))
-        auxiliary = torch.stack([mixed.auxiliary for mixed in mixes]).sum()
-        return states_ND, auxiliary, (_trace(streams, mixes),) if trace else ()
+        """Compute the input of the head.
 
-    def logits(self, stream_ND: Tensor) -> Tensor:
-        """What the head says of a stream."""
-        return stream_ND @ self.head_VD.mT
+        Args:
+            residual_BTD: The input of the first block.
+            positions: As in ``forward``.
+            trace: As in ``forward``.
+
+        Returns:
+            Hidden states at the supervised positions, N x D; the auxiliary loss, a scalar; one trace if requested.
+        """
+        residuals: list[Tensor] = [residual_BTD]
+        outputs: list[AttentionOutput] = []
+        first: tuple[QKV, ...] = ()
+        if positions is not None and positions.shape[-1] >= residual_BTD.shape[-2]:
+            positions = positions.flatten()  # a B x P x D stream is recognized by P < T
+        for layer, block in enumerate(self.blocks, start=1):
+            queries = positions if layer == len(self.blocks) and not trace else None
+            residual_BTD, output = block(residual_BTD, self.position, LayerInputs(first, queries), trace)
+            first = first or (output.qkv,)
+            residuals.append(residual_BTD)
+            outputs.append(output)
+        states_ND = self.norm(select_positions(residual_BTD, positions) if trace else residual_BTD.flatten(0, -2))
+        auxiliary = torch.stack([output.auxiliary for output in outputs]).sum()
+        return states_ND, auxiliary, (_trace(residuals, outputs),) if trace else ()
+
+    def logits(self, states_ND: Tensor) -> Tensor:
+        """Apply the head.
+
+        Args:
+            states_ND: Hidden states.
+
+        Returns:
+            Logits, N x V.
+        """
+        return states_ND @ self.head_VD.mT
 
     @property
     def head_VD(self) -> Tensor:
-        """The head: its own weights, or the embedding's, scaled to the variance of a free head."""
+        """The head's own weights, or the embedding scaled to the variance of an untied head."""
         return self.embedding_VD / math.sqrt(self.spec.width) if self.head is None else self.head.weight
 
     @property
     def parameter_count(self) -> int:
-        """Numbers it holds, each counted once; fixed ones left out."""
+        """The number of learned numbers; shared ones count once, fixed ones do not count."""
         return sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
+
+    def parameter_roles(self) -> dict[str, ParameterRole]:
+        """Layer and role of each parameter by name, as the modules declare them in ``parameter_roles``.
+
+        A declaration names a parameter or a submodule. The innermost declaration above a parameter holds.
+        """
+        declared = {path: ParameterRole(None, role) for path, role in MODEL_ROLES.items()}
+        for layer, block in enumerate(self.blocks, start=1):
+            for prefix, module in block.named_modules(prefix=f"blocks.{layer - 1}"):
+                roles: Mapping[str, Role] = getattr(module, "parameter_roles", {})
+                declared |= {f"{prefix}.{path}": ParameterRole(layer, role) for path, role in roles.items()}
+        return {name: _innermost(declared, name) for name, _ in self.named_parameters()}
 
 
 @final
 class Block(nn.Module):
-    """Attention, then an MLP, each a branch with norm and skip as the spec says."""
+    """Attention, then an MLP, each a branch with a norm and a residual connection as the specification sets them."""
+
+    parameter_roles: ClassVar[Mapping[str, Role]] = {"norms": "norm", "attention": "extra"}
 
     def __init__(self, spec: ModelSpec, context: LayerContext) -> None:
         super().__init__()
-        self.norm, self.skip = spec.norm, spec.residual
-        self.attention = attention(spec, context)
+        self.norm, self.residual = spec.norm, spec.residual
+        self.attention = build_attention(spec, context)
         branches = 2 if spec.mlp_ratio else 1
         self.norms = nn.ModuleList(nn.LayerNorm(spec.width) for _ in range(branches if spec.norm != "none" else 0))
         hidden = max(1, round(spec.mlp_ratio * spec.width))
@@ -161,31 +216,65 @@ class Block(nn.Module):
     def forward(
         self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs, trace: bool
     ) -> tuple[Tensor, AttentionOutput]:
-        """The stream after the block, N x D where only some of it is asked for, and what the attention returned."""
-        mixed: AttentionOutput = self.attention(self.before(x_BTD, 0), position, layer_inputs, trace)
-        written_BTD = mixed.output_BTD
-        if layer_inputs.query_positions is not None:
-            x_BTD, written_BTD = (
-                picked(stream_BTD, layer_inputs.query_positions) for stream_BTD in (x_BTD, written_BTD)
-            )
-        x_BTD = self.after(x_BTD, written_BTD, 0)
-        if self.mlp is not None:
-            x_BTD = self.after(x_BTD, self.mlp(self.before(x_BTD, 1)), 1)
-        return x_BTD, mixed
+        """Apply attention and MLP.
 
-    def before(self, x_BTD: Tensor, branch: int) -> Tensor:
-        """What a branch reads."""
+        Args:
+            x_BTD: The residual stream.
+            position: The position of the model.
+            layer_inputs: The first layer's queries, keys and values, and the query positions.
+            trace: Whether the attention returns scores and effective matrix.
+
+        Returns:
+            The residual stream after the block, N x D where there are query positions; the attention's output.
+        """
+        output: AttentionOutput = self.attention(self.branch_input(x_BTD, 0), position, layer_inputs, trace)
+        update_BTD = output.output_BTD
+        if layer_inputs.query_positions is not None:
+            x_BTD, update_BTD = (
+                select_positions(tensor_BTD, layer_inputs.query_positions) for tensor_BTD in (x_BTD, update_BTD)
+            )
+        x_BTD = self.branch_output(x_BTD, update_BTD, 0)
+        if self.mlp is not None:
+            x_BTD = self.branch_output(x_BTD, self.mlp(self.branch_input(x_BTD, 1)), 1)
+        return x_BTD, output
+
+    def branch_input(self, x_BTD: Tensor, branch: int) -> Tensor:
+        """Compute the input of a branch.
+
+        Args:
+            x_BTD: The residual stream.
+            branch: 0 for the attention, 1 for the MLP.
+
+        Returns:
+            The stream, normalized in a pre-norm block, B x T x D.
+        """
         return self.norms[branch](x_BTD) if self.norm == "pre" else x_BTD
 
-    def after(self, x_BTD: Tensor, written_BTD: Tensor, branch: int) -> Tensor:
-        """The stream with what a branch wrote."""
-        total = x_BTD + written_BTD if self.skip else written_BTD
+    def branch_output(self, x_BTD: Tensor, update_BTD: Tensor, branch: int) -> Tensor:
+        """Compute the residual stream after a branch.
+
+        Args:
+            x_BTD: The residual stream before the branch.
+            update_BTD: The output of the branch.
+            branch: 0 for the attention, 1 for the MLP.
+
+        Returns:
+            Their sum, or the update alone without residual connections, normalized in a post-norm block, B x T x D.
+        """
+        total = x_BTD + update_BTD if self.residual else update_BTD
         return self.norms[branch](total) if self.norm == "post" else total
 
 
 @final
 class Mlp(nn.Module):
-    """Two linear maps with a GELU between them."""
+    """Two linear maps with a GELU between them.
+
+    Args:
+        context: The layer that the MLP is built for.
+        hidden: Hidden channels.
+    """
+
+    parameter_roles: ClassVar[Mapping[str, Role]] = {"up_proj": "mlp_up", "down_proj": "mlp_down"}
 
     def __init__(self, context: LayerContext, hidden: int) -> None:
         super().__init__()
@@ -193,46 +282,110 @@ class Mlp(nn.Module):
         self.down_proj = context.linear(hidden, context.width, gain=1 / math.sqrt(2 * context.layers))
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """The stream's update."""
-        # Its weights lie the other way round for the product, whose gradient is then sooner worked out.
+        """Compute the update of the residual stream.
+
+        Args:
+            x_BTD: The input of the branch.
+
+        Returns:
+            The update, B x T x D.
+        """
+        # The weights are transposed in memory for the product: its gradient is then computed faster.
         return self.down_proj(functional.gelu(x_BTD @ self.up_proj.weight.mT.contiguous()))
 
 
-def picked(stream_BTD: Tensor, positions: Tensor | None) -> Tensor:
-    """The places of a stream that are asked, N x D; all of it for None, or where it holds those alone already."""
-    stream_ND = stream_BTD.flatten(0, -2)
-    if positions is None or stream_BTD.shape[:-1] == positions.shape:
-        return stream_ND
-    return stream_ND.index_select(0, positions.flatten())
+def select_positions(tensor_BTD: Tensor, positions: Tensor | None) -> Tensor:
+    """Select tokens of a batch.
+
+    Args:
+        tensor_BTD: One vector per token, of all tokens or already of the selected ones.
+        positions: Indices in the flattened batch, N or B x P; None for all.
+
+    Returns:
+        The selected vectors, N x D.
+    """
+    tensor_ND = tensor_BTD.flatten(0, -2)
+    if positions is None or tensor_BTD.shape[:-1] == positions.shape:
+        return tensor_ND
+    return tensor_ND.index_select(0, positions.flatten())
 
 
-def attention(spec: ModelSpec, context: LayerContext) -> Attention:
-    """The attention of one layer: the parts of the spec take turns."""
+def build_attention(spec: ModelSpec, context: LayerContext) -> Attention:
+    """Build the attention of one layer; the layers cycle through the attentions of the specification.
+
+    Args:
+        spec: The model's specification.
+        context: The layer.
+
+    Returns:
+        The attention.
+
+    Raises:
+        InvalidValueError: an option that the attention does not accept.
+        UnknownNameError: an attention or option that does not exist.
+    """
     part = spec.attention[context.layer % len(spec.attention)]
-    return placed(context, ATTENTIONS.entry(part.name), part, "model.attention")
+    return build_part(context, ATTENTIONS.entry(part.name), part, "model.attention")
 
 
-def placed(context: LayerContext, entry: Entry[T], part: Part, where: str) -> T:
-    """A part with its options, built at its site."""
+def build_part(context: LayerContext, entry: Entry[T], part: Part, where: str) -> T:
+    """Build a registered part with its options.
+
+    Args:
+        context: The layer that the part is built for.
+        entry: The part's entry in its registry.
+        part: Name and options.
+        where: The field of the specification, for error messages.
+
+    Returns:
+        The part.
+
+    Raises:
+        InvalidValueError: an option that the part does not accept.
+        UnknownNameError: an option that does not exist.
+    """
     try:
-        return entry.cls(context, **entry.complete(part.options))  # type: ignore[call-arg]  # parts take a site
+        return entry.cls(context, **entry.complete(part.options))  # type: ignore[call-arg]  # parts take a context
     except AttnlabError as error:
         raise error.at(f"{where}: {part}") from None
 
 
 def build(spec: ModelSpec, *, vocabulary: int, length: int, seed: int) -> Transformer:
-    """A model whose initial weights are a function of the seed alone."""
-    # Parts draw from the site's generator. A user's file may use torch's own layers, which draw from the global one:
-    # it is lent the same seed and put back as it was.
+    """Build a model; its initial weights are a function of the seed alone.
+
+    Args:
+        spec: Sizes, wiring, attention and position.
+        vocabulary: V.
+        length: The longest sequence, in tokens.
+        seed: Seed of the initial weights.
+
+    Returns:
+        The model, in float32 on the CPU.
+
+    Raises:
+        InvalidValueError: sizes that do not fit one another, or an option that a part does not accept.
+        UnknownNameError: a part or option that does not exist.
+    """
+    # Built-in parts draw from the context's generator. A user's part may contain torch's own layers, which draw from
+    # the global generator. It gets the same seed, and its state is restored.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         return Transformer(spec, vocabulary=vocabulary, length=length, generator=torch.Generator().manual_seed(seed))
 
 
-def _trace(streams: list[Tensor], mixes: list[AttentionOutput]) -> ActivationTrace:
-    scores = tuple(mixed.scores_BHTS for mixed in mixes)
-    weights = tuple(mixed.weights_BHTS for mixed in mixes)
-    return ActivationTrace(tuple(streams), scores, weights, tuple(mixed.qkv for mixed in mixes))
+def _innermost(declared: Mapping[str, ParameterRole], name: str) -> ParameterRole:
+    """The role declared for a parameter, or for the innermost module that contains it and has a role."""
+    path = name
+    while path not in declared and "." in path:
+        path = path.rpartition(".")[0]
+    return declared[path]
 
 
-__all__ = ["QKV", "Block", "Mlp", "ModelOutput", "Transformer", "attention", "build"]
+def _trace(residuals: list[Tensor], outputs: list[AttentionOutput]) -> ActivationTrace:
+    """The trace of a forward pass: residual streams, and what each attention returned."""
+    scores = tuple(output.scores_BHTS for output in outputs)
+    weights = tuple(output.weights_BHTS for output in outputs)
+    return ActivationTrace(tuple(residuals), scores, weights, tuple(output.qkv for output in outputs))
+
+
+__all__ = ["QKV", "Block", "Mlp", "ModelOutput", "Transformer", "build", "build_attention"]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from attnlab.attention import Attention
 from attnlab.errors import InvalidValueError
-from attnlab.model.transformer import picked
+from attnlab.model.transformer import select_positions
 from attnlab.position import POSITIONS, Position
 from attnlab.registry import Entry
 from attnlab.tensors import QKV, LayerContext, LayerInputs
@@ -86,7 +86,7 @@ def run(attention: Attention, x_BTD: Tensor, place: Position | None = None, posi
     """The attention's output, B x T x D; or N x D, where some of it is asked."""
     place = place or position(width=x_BTD.shape[-1], heads=attention.num_heads)
     written_BTD = attention(place.embed(x_BTD), place, LayerInputs(query_positions=positions)).output_BTD
-    return written_BTD if positions is None else picked(written_BTD, positions)
+    return written_BTD if positions is None else select_positions(written_BTD, positions)
 
 
 def heads_of(attention: Attention, x_BTD: Tensor) -> tuple[QKV, Position]:

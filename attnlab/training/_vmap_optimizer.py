@@ -1,15 +1,16 @@
-"""The learned numbers of K models as one block, and AdamW or Muon on that block, lane by lane.
+"""The weights of K vmapped runs as one block, and AdamW or Muon on that block, run by run.
 
-    weights    K x P, a row per lane; every weight of the model is a window into it, K x its own shape
-    clipping   g <- g min(1, c / |g|), with |g| over all of a lane's numbers
+    weights    K x P, one row per run; every weight of the model is a view of the block, K x its own shape
+    clipping   g <- g min(1, c / |g|), with |g| over all parameters of a run
     moments    m <- b1 m + (1 - b1) g,   v <- b2 v + (1 - b2) g^2
     decay      w <- w (1 - r d) where the weight is a matrix
     step       w <- w - r m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + 1e-8)
 
-with rate r, decay d and clip c of each lane. VmapWidth take their steps together, so n is one number for all of them.
-What is Muon's (see :mod:`attnlab.training._optimizer`) keeps a momentum of its own and takes orthogonal steps.
+with learning rate r, weight decay d and gradient clip c of each run. The runs take their steps together, so n is one
+number for all of them. Weights that Muon trains (see :mod:`attnlab.training._optimizer`) have a momentum of their own
+and take orthogonal steps.
 
-Letters  K lanes, P numbers that one lane learns, N matrices of one shape, I rows, O columns.
+Letters  K vmapped runs, P learned parameters of one run, N matrices of one shape, I rows, O columns.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import torch
 from torch import Tensor
 
 from attnlab.specs import TrainSpec
+from attnlab.tensors import ParameterRole
 from attnlab.training._newton_schulz import newton_schulz
-from attnlab.training._optimizer import EPSILON, MOMENTUM, muon_parameters, size
+from attnlab.training._optimizer import EPSILON, MOMENTUM, muon_parameters, muon_scale
 from attnlab.training._transfer import to_device
 
 
@@ -32,98 +34,105 @@ class VmapOptimizer:
     """Weights and moments of K models of one shape.
 
     Args:
-        models: The learned weights of each lane, by name.
-        plans: How each lane is trained; they differ in decay and clip at most.
+        models: The learned weights of each run, by name.
+        plans: The training spec of each run; they differ in weight decay and gradient clip at most.
         device: Where to keep the block.
+        roles: The role of each weight, by name.
     """
 
     def __init__(
-        self, models: Sequence[Mapping[str, Tensor]], plans: Sequence[TrainSpec], device: torch.device
+        self,
+        models: Sequence[Mapping[str, Tensor]],
+        plans: Sequence[TrainSpec],
+        device: torch.device,
+        roles: Mapping[str, ParameterRole],
     ) -> None:
         self.shapes = {name: tuple(weight.shape) for name, weight in models[0].items()}
         rows = [torch.cat([weight.detach().flatten() for weight in model.values()]) for model in models]
         self.weights_KP = torch.stack(rows).to(device)
         self.first_KP, self.second_KP = torch.zeros_like(self.weights_KP), torch.zeros_like(self.weights_KP)
-        self.taken = 0
-        """Steps behind the moments."""
+        self.steps = 0
+        """Number of steps in the moments."""
         self.betas = plans[0].betas
-        self.turned = muon_parameters(self.shapes, plans[0])
-        self.low_P = self._spread({name: MOMENTUM if name in self.turned else self.betas[0] for name in self.shapes})
+        self.muon_names = muon_parameters(self.shapes, plans[0], roles)
+        beta1 = {name: MOMENTUM if name in self.muon_names else self.betas[0] for name in self.shapes}
+        self.beta1_P = self._per_parameter(beta1)
         clips = [math.inf if plan.grad_clip is None else plan.grad_clip for plan in plans]
-        self.clip_K1 = self._column(clips)
-        self.decay_K1 = self._column([plan.weight_decay for plan in plans])
-        self._spared: frozenset[str] | None = None
-        self._window()
+        self.clip_K1 = self._per_run(clips)
+        self.decay_K1 = self._per_run([plan.weight_decay for plan in plans])
+        self._without_grad: frozenset[str] | None = None
+        self._make_leaves()
 
-    def windows(self, block_KP: Tensor) -> dict[str, Tensor]:
-        """A block of numbers as weights by name, K x their shape each."""
+    def views(self, block_KP: Tensor) -> dict[str, Tensor]:
+        """Split a block into views by name of the weight, K x its shape each."""
         sizes = [math.prod(shape) for shape in self.shapes.values()]
         parts = block_KP.split(sizes, dim=1)
         return {name: part.view(-1, *shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
-    def keep(self, slots: Sequence[int]) -> None:
-        """Repack: only these lanes are left, and the memory of the others is free."""
-        chosen = torch.tensor(slots, device=self.weights_KP.device)
+    def keep(self, rows: Sequence[int]) -> None:
+        """Keep only these rows of the block; the memory of the others is freed."""
+        rows_K = torch.tensor(rows, device=self.weights_KP.device)
         self.weights_KP, self.first_KP, self.second_KP, self.clip_K1, self.decay_K1 = (
-            block.index_select(0, chosen)
+            block.index_select(0, rows_K)
             for block in (self.weights_KP, self.first_KP, self.second_KP, self.clip_K1, self.decay_K1)
         )
-        self._window()
+        self._make_leaves()
 
     @torch.no_grad()
     def step(self, grads: Sequence[Tensor | None], rates: Sequence[float]) -> None:
-        """One step of every lane at its rate.
+        """Take one step of every run at its learning rate.
 
         Args:
-            grads: A gradient for each of the ``leaves``; a weight without one is left alone, as torch leaves it.
-            rates: A learning rate for each lane.
+            grads: A gradient for each of the ``leaves``; a weight without one is left unchanged, as in torch.
+            rates: The learning rate of each run.
         """
-        self.taken += 1
-        (low, high), taken = self.betas, self.taken
+        self.steps += 1
+        (beta1, beta2), steps = self.betas, self.steps
         named = dict(zip(self.leaves, grads, strict=True))
         decayed_P = self._decayed(frozenset(name for name, grad in named.items() if grad is None))
-        whole = [torch.zeros_like(self.leaves[name]) if grad is None else grad for name, grad in named.items()]
-        slope_KP = torch.cat([grad.flatten(1) if grad.ndim > 1 else grad[:, None] for grad in whole], dim=1)
-        shrink_K1 = (self.clip_K1 / (slope_KP.norm(dim=1, keepdim=True) + 1e-6)).clamp_max(1.0)
-        slope_KP *= shrink_K1.masked_fill(self.clip_K1.isinf(), 1.0)
-        self.first_KP.lerp_(slope_KP, 1 - self.low_P)
-        self.second_KP.mul_(high).addcmul_(slope_KP, slope_KP, value=1 - high)
-        rate_K1 = self._column(rates)
+        filled = [torch.zeros_like(self.leaves[name]) if grad is None else grad for name, grad in named.items()]
+        grads_KP = torch.cat([grad.flatten(1) if grad.ndim > 1 else grad[:, None] for grad in filled], dim=1)
+        shrink_K1 = (self.clip_K1 / (grads_KP.norm(dim=1, keepdim=True) + 1e-6)).clamp_max(1.0)
+        grads_KP *= shrink_K1.masked_fill(self.clip_K1.isinf(), 1.0)
+        self.first_KP.lerp_(grads_KP, 1 - self.beta1_P)
+        self.second_KP.mul_(beta2).addcmul_(grads_KP, grads_KP, value=1 - beta2)
+        rate_K1 = self._per_run(rates)
         self.weights_KP.mul_(1 - rate_K1 * self.decay_K1 * decayed_P)
-        root_KP = (self.second_KP.sqrt() / math.sqrt(1 - high**taken)).add_(EPSILON)
-        step_KP = (self.first_KP / root_KP).div_(1 - low**taken)
-        self._turn(step_KP, slope_KP)
+        root_KP = (self.second_KP.sqrt() / math.sqrt(1 - beta2**steps)).add_(EPSILON)
+        step_KP = (self.first_KP / root_KP).div_(1 - beta1**steps)
+        self._apply_muon(step_KP, grads_KP)
         self.weights_KP.sub_(step_KP.mul_(rate_K1))
 
-    def _turn(self, step_KP: Tensor, slope_KP: Tensor) -> None:
-        """Put the steps of Muon where they belong; matrices of one shape are turned together."""
-        steps, grads, momenta = (self.windows(block) for block in (step_KP, slope_KP, self.first_KP))
-        for shape in dict.fromkeys(self.shapes[name] for name in self.turned):
-            alike = [name for name in self.turned if self.shapes[name] == shape]
-            leaning_NKIO = torch.stack([grads[name].lerp(momenta[name], MOMENTUM) for name in alike])
-            for name, step_KIO in zip(alike, newton_schulz(leaning_NKIO) * size(shape), strict=True):
+    def _apply_muon(self, step_KP: Tensor, grads_KP: Tensor) -> None:
+        """Replace the steps of the weights that Muon trains; matrices of one shape are orthogonalized together."""
+        steps, grads, momenta = (self.views(block) for block in (step_KP, grads_KP, self.first_KP))
+        for shape in dict.fromkeys(self.shapes[name] for name in self.muon_names):
+            same_shape = [name for name in self.muon_names if self.shapes[name] == shape]
+            directions_NKIO = torch.stack([grads[name].lerp(momenta[name], MOMENTUM) for name in same_shape])
+            for name, step_KIO in zip(same_shape, newton_schulz(directions_NKIO) * muon_scale(shape), strict=True):
                 steps[name].copy_(step_KIO)
 
-    def _column(self, numbers: Sequence[float]) -> Tensor:
-        """A number for each lane."""
+    def _per_run(self, numbers: Sequence[float]) -> Tensor:
+        """Make a column, K x 1, of one number per run."""
         column_K = torch.tensor(numbers, dtype=self.weights_KP.dtype)
         return to_device(column_K.numpy(), self.weights_KP.device)[:, None]
 
-    def _spread(self, numbers: Mapping[str, float]) -> Tensor:
-        """A number for each weight, over all of its numbers."""
+    def _per_parameter(self, numbers: Mapping[str, float]) -> Tensor:
+        """Make a row, P, that repeats the number of each weight over all of its parameters."""
         sizes = torch.tensor([math.prod(shape) for shape in self.shapes.values()])
-        spread_P = torch.tensor([numbers[name] for name in self.shapes], dtype=torch.float64).repeat_interleave(sizes)
-        return spread_P.to(self.weights_KP)
+        row_P = torch.tensor([numbers[name] for name in self.shapes], dtype=torch.float64).repeat_interleave(sizes)
+        return row_P.to(self.weights_KP)
 
-    def _window(self) -> None:
-        windows = self.windows(self.weights_KP)
-        self.leaves = {name: window.detach().requires_grad_() for name, window in windows.items()}
-        """The weights by name, as a forward pass takes them; they share the block's memory."""
+    def _make_leaves(self) -> None:
+        """Make the weights by name as leaves of autograd that share the memory of the block."""
+        views = self.views(self.weights_KP)
+        self.leaves = {name: view.detach().requires_grad_() for name, view in views.items()}
+        """The weights by name, as a forward pass takes them; they share the memory of the block."""
 
-    def _decayed(self, spared: Collection[str]) -> Tensor:
-        """1 where a number decays: in matrices that take part."""
-        if spared != self._spared:
-            marks = {name: float(len(shape) >= 2 and name not in spared) for name, shape in self.shapes.items()}
-            self._mark_P = self._spread(marks)
-            self._spared = frozenset(spared)
-        return self._mark_P
+    def _decayed(self, without_grad: Collection[str]) -> Tensor:
+        """Make a row, P, that is 1 where a parameter decays: in matrices that have a gradient."""
+        if without_grad != self._without_grad:
+            marks = {name: float(len(shape) >= 2 and name not in without_grad) for name, shape in self.shapes.items()}
+            self._decayed_P = self._per_parameter(marks)
+            self._without_grad = frozenset(without_grad)
+        return self._decayed_P

@@ -94,7 +94,7 @@ class SingleStepper:
         model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=seed)
         self.spec, self.device, self.model = spec, device, model.to(device)
         self.parameters = model.parameter_count
-        self.optimizer = Optimizer(dict(self.model.named_parameters()), spec.train)
+        self.optimizer = Optimizer(dict(self.model.named_parameters()), spec.train, self.model.parameter_roles())
         self._losses: list[Tensor] = []
         self._taken = 0
         random = model.position.random

@@ -65,7 +65,7 @@ class VmapStepper:
         learned = {name for name, weight in models[0].named_parameters() if weight.requires_grad}
         stored = [dict([*model.named_parameters(), *model.named_buffers()]) for model in models]
         own = [{name: tensor for name, tensor in one.items() if name in learned} for one in stored]
-        self.block = VmapOptimizer(own, [spec.train for spec in specs], device)
+        self.block = VmapOptimizer(own, [spec.train for spec in specs], device, models[0].parameter_roles())
         self.fixed = {name: [one[name].detach().clone() for one in stored] for name in stored[0] if name not in learned}
         """What no lane learns, for each lane."""
         self.model = models[0].to(device)

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 import attnlab
 from attnlab.diagnosis._gain_control import match_gain, rms
 from attnlab.diagnosis.diagnose import diagnose
-from attnlab.diagnosis.load_run import run_subject
+from attnlab.diagnosis.run_subject import run_subject
 from attnlab.diagnosis.result import Diagnosis
 from attnlab.diagnosis.subjects import DiagnosisRequest, DiagnosisSubject, diagnosis_subjects, noise_batches
 from attnlab.errors import InvalidValueError, StoreError, UnknownNameError
 from attnlab.experiments.request import Request
 from attnlab.experiments.run_train import run_train
 from attnlab.metrics import METRICS
-from attnlab.metrics.gradients import gradients
+from attnlab.metrics.gradients import gradients, weight_groups
 from attnlab.records import Record
 from attnlab.specs import Part
 from attnlab.tensors import ActivationTrace, LayerInputs
@@ -90,7 +90,8 @@ def test_gradients_are_those_of_the_loss() -> None:
 def test_noise_is_of_several_batches() -> None:
     request = wanted("softmax", seeds=[0])
     (subject,) = diagnosis_subjects(request)
-    by_hand = gradients(subject.model, [lambda index=index: subject.loss(index) for index in range(4)])  # type: ignore[misc]
+    groups = weight_groups(subject.model.parameter_roles())
+    by_hand = gradients(subject.model, [lambda index=index: subject.loss(index) for index in range(4)], groups)  # type: ignore[misc]
     expected = [one.noise for one in by_hand if one.kind == "query"]
     assert shown(diagnose("gradients", request, only=["query-noise"]), "query-noise", "softmax") == pytest.approx(
         expected

@@ -10,12 +10,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnlab.attention import ATTENTIONS
-from attnlab.metrics.gradients import Gradient, collect_gradients, gradients, query_to_value, recorded_scores
+from attnlab.attention import ATTENTIONS, Attention
+from attnlab.metrics.gradients import (
+    Gradient,
+    collect_gradients,
+    gradients,
+    query_to_value,
+    recorded_scores,
+    weight_groups,
+)
 from attnlab.model.transformer import Block, Transformer
 from attnlab.specs import Part
 from attnlab.tensors import LayerInputs
-from tests.builders import attention_of, everywhere, model_of, noise, position_of, tokens
+from tests.builders import all_positions, attention_of, model_of, noise, position_of, tokens
 
 TIGHT = 1e-12
 
@@ -29,9 +36,16 @@ def losses(model: Transformer, batches: int = 1) -> list[Callable[[], Tensor]]:
 
     def loss(seed: int) -> Tensor:
         inputs = tokens(3, 8, seed)
-        return functional.cross_entropy(model(inputs, everywhere(inputs)).logits_NV, tokens(3, 8, seed + 99).flatten())
+        return functional.cross_entropy(
+            model(inputs, all_positions(inputs)).logits_NV, tokens(3, 8, seed + 99).flatten()
+        )
 
     return [lambda seed=seed: loss(seed) for seed in range(batches)]  # type: ignore[misc]  # bound now
+
+
+def measured(model: Transformer, losses: list[Callable[[], Tensor]]) -> tuple[Gradient, ...]:
+    """The gradients of a model's own weights, grouped by their declared roles."""
+    return gradients(model, losses, weight_groups(model.parameter_roles()))
 
 
 def by_place(grads: tuple[Gradient, ...]) -> dict[tuple[int, str], Gradient]:
@@ -40,11 +54,11 @@ def by_place(grads: tuple[Gradient, ...]) -> dict[tuple[int, str], Gradient]:
 
 def test_norms_are_those_of_autograd() -> None:
     model = model_of(layers=2)
-    grads = by_place(gradients(model, losses(model)))
+    grads = by_place(measured(model, losses(model)))
     losses(model)[0]().backward()
     for layer, block in enumerate(blocks(model), 1):
-        for kind in ("query", "key", "value", "output"):
-            weight = getattr(block.attention, kind).weight
+        for name, kind in Attention.parameter_roles.items():
+            weight = getattr(block.attention, name).weight
             one = grads[layer, kind]
             assert one.norm == pytest.approx(float(weight.grad.norm()), rel=TIGHT)
             assert one.relative == pytest.approx(float(weight.grad.norm() / weight.detach().norm()), rel=TIGHT)
@@ -60,7 +74,7 @@ def test_norms_are_those_of_autograd() -> None:
 def test_layers_are_in_order_and_nothing_outside_of_the_blocks_is_among_them() -> None:
     model = model_of(Part(name="gpam"), layers=2)
     kinds = ["query", "key", "value", "output", "mlp", "extra", "scores"]
-    assert [(one.layer, one.kind) for one in gradients(model, losses(model))] == [
+    assert [(one.layer, one.kind) for one in measured(model, losses(model))] == [
         (layer, kind) for layer in (1, 2) for kind in kinds
     ]
 
@@ -69,11 +83,11 @@ def test_the_model_is_left_as_it_was() -> None:
     model = model_of()
     before = [weight.clone() for weight in model.parameters()]
     inputs = tokens(2, 8)
-    logits = model(inputs, everywhere(inputs)).logits_NV
-    gradients(model, losses(model))
+    logits = model(inputs, all_positions(inputs)).logits_NV
+    measured(model, losses(model))
     assert all(weight.grad is None for weight in model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    assert torch.equal(logits, model(inputs, everywhere(inputs)).logits_NV)
+    assert torch.equal(logits, model(inputs, all_positions(inputs)).logits_NV)
     assert all(block.attention.fast and "scores" not in vars(block.attention) for block in blocks(model))
 
 
@@ -103,7 +117,7 @@ def test_the_gradient_at_the_scores_is_its_closed_form() -> None:
 def test_every_attention_shows_its_gradients(name: str) -> None:
     """At the scores, if it forms any."""
     model = model_of(Part(name=name), layers=2)
-    grads = by_place(gradients(model, losses(model)))
+    grads = by_place(measured(model, losses(model)))
     forms = ATTENTIONS.entry(name).cls.has_scores
     assert {layer for layer, kind in grads} == {1, 2}
     assert all(math.isfinite(one.norm) and one.norm >= 0 for one in grads.values())
@@ -114,25 +128,26 @@ def test_every_attention_shows_its_gradients(name: str) -> None:
 def test_noise_is_how_much_batches_disagree() -> None:
     weights = {"blocks.0.attention.query.weight": torch.tensor([3.0, 4.0])}
     batches = [{"blocks.0.attention.query.weight": torch.tensor(one)} for one in ([1.0, 2.0], [3.0, 2.0], [2.0, 5.0])]
-    (one,) = collect_gradients(weights, batches)
+    groups = {"blocks.0.attention.query.weight": (1, "query")}
+    (one,) = collect_gradients(weights, batches, groups)
     # The mean is (2, 3); squared distances 2, 2 and 4.
     assert one.noise == pytest.approx(math.sqrt((2 + 2 + 4) / 2) / math.sqrt(13))
     assert one.norm == pytest.approx((math.sqrt(5) + math.sqrt(13) + math.sqrt(29)) / 3)
     assert one.relative == pytest.approx(one.norm / 5)
-    assert math.isnan(collect_gradients(weights, batches[:1])[0].noise)
+    assert math.isnan(collect_gradients(weights, batches[:1], groups)[0].noise)
 
 
 def test_equal_batches_do_not_disagree() -> None:
     model = model_of()
-    one, same = gradients(model, losses(model)), gradients(model, losses(model) * 3)
+    one, same = measured(model, losses(model)), measured(model, losses(model) * 3)
     assert [a.norm for a in one] == pytest.approx([a.norm for a in same], rel=TIGHT)
     assert max(a.noise for a in same if a.kind != "scores") < 1e-7
-    assert min(a.noise for a in gradients(model, losses(model, 3)) if a.kind != "scores") > 0.1
+    assert min(a.noise for a in measured(model, losses(model, 3)) if a.kind != "scores") > 0.1
 
 
 def test_a_weight_that_takes_no_part_has_no_gradient() -> None:
     model = model_of()
-    grads = gradients(model, [lambda: blocks(model)[0].attention.query.weight.square().sum()])
+    grads = measured(model, [lambda: blocks(model)[0].attention.query.weight.square().sum()])
     rest = [one.norm for one in grads if (one.layer, one.kind) != (1, "query")]
     assert rest
     assert not any(rest)
@@ -145,7 +160,6 @@ def test_query_to_value_is_of_relative_norms() -> None:
 
 def test_a_foreign_model_says_where_its_weights_stand() -> None:
     model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False)).double()
-    grads = gradients(
-        model, [lambda: model(noise(2, 3)).square().sum()], place=lambda name: (int(name[0]) + 1, "value")
-    )
+    groups = {"0.weight": (1, "value"), "1.weight": (2, "value")}
+    grads = gradients(model, [lambda: model(noise(2, 3)).square().sum()], groups)
     assert [(one.layer, one.kind) for one in grads] == [(1, "value"), (2, "value")]

@@ -162,7 +162,7 @@ def test_near_collapse_the_gradients_of_queries_and_keys_vanish_by_the_square_an
             out = model(near(epsilon))
             return (out.sin() * target + out.pow(3)).sum()
 
-        grads = gradients(model, [loss], place=lambda name: (1, name.split(".")[1]))
+        grads = gradients(model, [loss], {name: (1, name.split(".")[1]) for name, _ in model.named_parameters()})
         return {one.kind: one.norm for one in grads}
 
     result = [norms(epsilon) for epsilon in EPSILONS]

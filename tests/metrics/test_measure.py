@@ -129,7 +129,7 @@ def test_what_attention_writes_is_what_goes_through_the_output_projection() -> N
     block = model.blocks[0]
     assert isinstance(block, Block)
     through = block.attention.out_proj(written(trace, 1))
-    whole = block.attention(block.before(trace.residual_BTD[0], 0), model.position, LayerInputs()).output_BTD
+    whole = block.attention(block.branch_input(trace.residual_BTD[0], 0), model.position, LayerInputs()).output_BTD
     assert (through - whole).abs().max() < 1e-12
 
 

@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.metrics.decay import decay
-from attnlab.metrics.gradients import gradients
+from attnlab.metrics.gradients import gradients, weight_groups
 from attnlab.metrics.measure import Reading, measured
 from attnlab.model.transformer import Block, Transformer, build
 from attnlab.specs import ModelSpec, Part
 from attnlab.tensors import ActivationTrace
-from tests.builders import everywhere, noise, seeded
+from tests.builders import all_positions, noise, seeded
 
 LAYERS, LENGTH, SEEDS = 12, 32, 10
 LOOKS = (1, 2, 3, 6, 12)
@@ -57,7 +57,7 @@ def readings(skip: bool, norm: str, name: str) -> tuple[tuple[Reading, ...], ...
         inputs = apart(seed)
         model = random_model(seed, SOFTMAX, skip=skip, norm=norm, mlp=0.0)
         with torch.no_grad():
-            trace: ActivationTrace = model(inputs, everywhere(inputs), trace=True).trace[0]
+            trace: ActivationTrace = model(inputs, all_positions(inputs), trace=True).trace[0]
         result.append(measured(trace, [name])[name])
     return tuple(result)
 
@@ -132,9 +132,15 @@ def test_a_generalized_softmax_raises_the_gradient_of_the_queries() -> None:
             targets = torch.randint(inputs.numel(), (inputs.numel(),), generator=seeded(seed))
 
             def loss(model: Transformer = model, inputs: Tensor = inputs, targets: Tensor = targets) -> Tensor:
-                return functional.cross_entropy(model(inputs, everywhere(inputs)).logits_NV, targets)
+                return functional.cross_entropy(model(inputs, all_positions(inputs)).logits_NV, targets)
 
-            runs.append([one.norm for one in gradients(model, [loss]) if one.kind == "query"])
+            runs.append(
+                [
+                    one.norm
+                    for one in gradients(model, [loss], weight_groups(model.parameter_roles()))
+                    if one.kind == "query"
+                ]
+            )
         return torch.tensor(runs, dtype=torch.float64).mean(0)
 
     softmax = mean(SOFTMAX)

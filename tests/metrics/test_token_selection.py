@@ -130,7 +130,7 @@ def test_the_matrix_of_a_head_gives_its_scores() -> None:
     model, inputs = model_of(), tokens(3, 8)
     trace = model(inputs, all_positions(inputs), trace=True).trace[0]
     block = first(model)
-    read = block.before(trace.residual_BTD[0], 0)
+    read = block.branch_input(trace.residual_BTD[0], 0)
     matrices = bilinear(block.attention.query.weight, block.attention.key.weight, 2)
     assert (torch.einsum("bjd,hde,bie->bhij", read, matrices, read) - trace.scores_BHTS[0][0]).abs().max() < TIGHT
 
@@ -139,7 +139,7 @@ def test_the_matrix_of_shared_keys_gives_the_scores_too() -> None:
     model, inputs = model_of(Part(name="grouped", options={"groups": 1})), tokens(3, 8)
     trace = model(inputs, all_positions(inputs), trace=True).trace[0]
     block = first(model)
-    read = block.before(trace.residual_BTD[0], 0)
+    read = block.branch_input(trace.residual_BTD[0], 0)
     matrices = bilinear(block.attention.query.weight, block.attention.key.weight, 2)
     assert (torch.einsum("bjd,hde,bie->bhij", read, matrices, read) - trace.scores_BHTS[0][0]).abs().max() < TIGHT
 
@@ -149,7 +149,7 @@ def test_a_layer_is_told_head_by_head() -> None:
     trace = model(inputs, all_positions(inputs), trace=True).trace[0]
     block = first(model)
     maps = (block.attention.query.weight, block.attention.key.weight)
-    read = block.before(trace.residual_BTD[0], 0)
+    read = block.branch_input(trace.residual_BTD[0], 0)
     result = chosen(read, trace.scores_BHTS[0][0], trace.weights_BHTS[0][0], *maps)
     matrices = bilinear(*maps, 2)
     for one, matrix in zip(result, matrices, strict=True):

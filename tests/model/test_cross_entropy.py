@@ -1,4 +1,4 @@
-"""The loss of a large vocabulary against torch's cross entropy: value and slopes, in one part and in many."""
+"""The chunked cross-entropy against torch's: value and gradients, in one chunk and in many."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from attnlab.model._cross_entropy import chunked_cross_entropy
 from attnlab.model.transformer import build
 from attnlab.specs import ModelSpec
 
-QUESTIONS, WIDTH, VOCABULARY = 11, 6, 17
+POSITIONS, WIDTH, VOCABULARY = 11, 6, 17
 
 
 def noise(seed: int, *shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("room", [1, 3 * VOCABULARY, 10**6])
+@pytest.mark.parametrize("chunk", [1, 3 * VOCABULARY, 10**6])
 @pytest.mark.parametrize("size", [1.0, 300.0])
-def test_it_is_cross_entropy_with_its_slopes(room: int, size: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ROOM", room)
-    targets_N = torch.arange(QUESTIONS) % VOCABULARY
+def test_it_is_cross_entropy_with_its_gradients(chunk: int, size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK_LOGITS", chunk)
+    targets_N = torch.arange(POSITIONS) % VOCABULARY
     result = []
-    for loss in (chunked_cross_entropy, lambda asked, head, due: functional.cross_entropy(asked @ head.mT, due)):
-        states_ND = (size * noise(0, QUESTIONS, WIDTH)).requires_grad_()
+    for loss in (
+        chunked_cross_entropy,
+        lambda states, head, targets: functional.cross_entropy(states @ head.mT, targets),
+    ):
+        states_ND = (size * noise(0, POSITIONS, WIDTH)).requires_grad_()
         head_VD = noise(1, VOCABULARY, WIDTH).requires_grad_()
         value = loss(states_ND, head_VD, targets_N)
         result.append((value.detach(), *torch.autograd.grad(3.0 * value, [states_ND, head_VD])))
@@ -36,8 +39,8 @@ def test_it_is_cross_entropy_with_its_slopes(room: int, size: float, monkeypatch
 
 
 def test_it_is_differentiable_once() -> None:
-    states_ND = noise(0, QUESTIONS, WIDTH).requires_grad_()
-    value = chunked_cross_entropy(states_ND, noise(1, VOCABULARY, WIDTH), torch.zeros(QUESTIONS, dtype=torch.int64))
+    states_ND = noise(0, POSITIONS, WIDTH).requires_grad_()
+    value = chunked_cross_entropy(states_ND, noise(1, VOCABULARY, WIDTH), torch.zeros(POSITIONS, dtype=torch.int64))
     (grad_ND,) = torch.autograd.grad(value, states_ND, create_graph=True)
     with pytest.raises(RuntimeError, match="grad"):
         torch.autograd.grad(grad_ND.sum(), states_ND)
@@ -51,8 +54,8 @@ def test_the_model_gives_the_same_loss_either_way(tie: bool, everywhere: bool, m
     positions_N = None if everywhere else torch.tensor([1, 4, 9, 14])
     targets_N = torch.arange(15 if everywhere else 4)
     result = []
-    for many in (0, 10**9):
-        monkeypatch.setattr(transformer, "MANY", many)
+    for limit in (0, 10**9):
+        monkeypatch.setattr(transformer, "MAX_LOGITS", limit)
         loss, auxiliary = model.losses(inputs_BT, positions_N, targets_N)
         grads = torch.autograd.grad(loss + auxiliary, list(model.parameters()))
         result.append((loss.detach(), *grads))

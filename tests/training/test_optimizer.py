@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.specs import TrainSpec
+from attnlab.tensors import ParameterRole
 from attnlab.training._newton_schulz import newton_schulz
 from attnlab.training._optimizer import Optimizer, muon_parameters
 
@@ -21,6 +22,10 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "blocks.0.filter": (2, 1, 3),
     "blocks.0.unused": (4, 4),
     "head": (4, 7),
+}
+ROLES = {
+    name: ParameterRole(int(name.split(".")[1]) + 1, "extra") if "blocks" in name else ParameterRole(None, "head")
+    for name in SHAPES
 }
 MUONS = {"blocks.0.query", "blocks.0.rise", "blocks.1.query", "blocks.0.unused"}
 
@@ -47,7 +52,7 @@ def stepped(optimizer: Optimizer, own: dict[str, nn.Parameter], steps: range) ->
 
 def test_adamw_is_torchs_to_the_bit() -> None:
     own, theirs = weights(), weights()
-    stepped(Optimizer(own, TrainSpec(weight_decay=0.3)), own, range(4))
+    stepped(Optimizer(own, TrainSpec(weight_decay=0.3), ROLES), own, range(4))
     groups: list[dict[str, Any]] = [
         {"params": [weight for weight in theirs.values() if weight.ndim >= 2], "weight_decay": 0.3},
         {"params": [weight for weight in theirs.values() if weight.ndim < 2], "weight_decay": 0.0},
@@ -63,11 +68,11 @@ def test_adamw_is_torchs_to_the_bit() -> None:
 
 
 def test_muon_turns_the_matrices_of_blocks_and_nothing_else() -> None:
-    assert muon_parameters(SHAPES, TrainSpec(optimizer="muon")) == MUONS
-    assert not muon_parameters(SHAPES, TrainSpec())
+    assert muon_parameters(SHAPES, TrainSpec(optimizer="muon"), ROLES) == MUONS
+    assert not muon_parameters(SHAPES, TrainSpec(), ROLES)
     own, theirs = weights(), weights()
-    stepped(Optimizer(own, TrainSpec(optimizer="muon")), own, range(3))
-    stepped(Optimizer(theirs, TrainSpec()), theirs, range(3))
+    stepped(Optimizer(own, TrainSpec(optimizer="muon"), ROLES), own, range(3))
+    stepped(Optimizer(theirs, TrainSpec(), ROLES), theirs, range(3))
     same = {name for name in SHAPES if torch.equal(own[name], theirs[name])}
     assert same == (SHAPES.keys() - MUONS) | {"blocks.0.unused"}
 
@@ -76,7 +81,7 @@ def test_muon_takes_the_steps_written_down() -> None:
     own = weights()
     expected = {name: own[name].detach().clone() for name in MUONS}
     momenta = {name: torch.zeros_like(weight) for name, weight in expected.items()}
-    stepped(Optimizer(own, TrainSpec(optimizer="muon", weight_decay=0.3)), own, range(3))
+    stepped(Optimizer(own, TrainSpec(optimizer="muon", weight_decay=0.3), ROLES), own, range(3))
     for step in range(3):
         for name, grad in slopes(step).items():
             if name in MUONS and grad is not None:
@@ -92,7 +97,7 @@ def test_muon_takes_the_steps_written_down() -> None:
 def test_what_takes_no_gradient_is_left_alone() -> None:
     own = weights()
     own["head"].requires_grad_(False)
-    optimizer = Optimizer(own, TrainSpec())
+    optimizer = Optimizer(own, TrainSpec(), ROLES)
     assert "head" not in optimizer.weights
     stepped(optimizer, own, range(1))
     assert torch.equal(own["head"], weights()["head"])
@@ -102,10 +107,10 @@ def test_what_takes_no_gradient_is_left_alone() -> None:
 def test_a_restored_one_goes_on_to_the_bit(name: str) -> None:
     plan = TrainSpec.model_validate({"optimizer": name})
     own = weights()
-    one = Optimizer(own, plan)
+    one = Optimizer(own, plan, ROLES)
     stepped(one, own, range(2))
     others = {name: nn.Parameter(weight.detach().clone()) for name, weight in own.items()}
-    other = Optimizer(others, plan)
+    other = Optimizer(others, plan, ROLES)
     other.restore(one.state())
     stepped(one, own, range(2, 4))
     stepped(other, others, range(2, 4))
@@ -115,7 +120,7 @@ def test_a_restored_one_goes_on_to_the_bit(name: str) -> None:
 
 def test_cleared_gradients_move_nothing() -> None:
     own = weights()
-    optimizer = Optimizer(own, TrainSpec())
+    optimizer = Optimizer(own, TrainSpec(), ROLES)
     stepped(optimizer, own, range(1))
     before = {name: weight.detach().clone() for name, weight in own.items()}
     optimizer.clear()

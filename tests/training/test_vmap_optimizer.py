@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from attnlab.specs import TrainSpec
+from attnlab.tensors import ParameterRole
 from attnlab.training._optimizer import Optimizer
 from attnlab.training._vmap_optimizer import VmapOptimizer
 
@@ -67,7 +68,7 @@ def torchs(lane: int, steps: int) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("steps", [1, 5])
 def test_each_lane_takes_the_steps_of_torchs_adamw(steps: int) -> None:
-    block = VmapOptimizer(models(), PLANS, CPU)
+    block = VmapOptimizer(models(), PLANS, CPU, {})
     for step in range(steps):
         block.step(slopes_at(step), rates_at(step))
     for lane in range(3):
@@ -79,10 +80,11 @@ def test_each_lane_takes_the_steps_of_torchs_adamw(steps: int) -> None:
 def test_each_lane_takes_the_steps_it_would_take_alone(optimizer: str) -> None:
     plans = [plan.model_copy(update={"optimizer": optimizer, "clip": None}) for plan in PLANS]
     named = [{f"blocks.0.{name}": weight for name, weight in model.items()} for model in models()]
-    block = VmapOptimizer(named, plans, CPU)
+    roles = {name: ParameterRole(1, "extra") for name in named[0]}
+    block = VmapOptimizer(named, plans, CPU, roles)
     for lane, plan in enumerate(plans):
         own = {name: torch.nn.Parameter(weight) for name, weight in named[lane].items()}
-        alone = Optimizer(own, plan)
+        alone = Optimizer(own, plan, roles)
         for step in range(4):
             for weight, grad in zip(own.values(), slopes_at(step), strict=True):
                 weight.grad = None if grad is None else grad[lane]
@@ -94,14 +96,14 @@ def test_each_lane_takes_the_steps_it_would_take_alone(optimizer: str) -> None:
 
 
 def test_weights_are_windows_into_the_block() -> None:
-    block = VmapOptimizer(models(), PLANS, CPU)
+    block = VmapOptimizer(models(), PLANS, CPU, {})
     block.weights_KP[1] = 7.0
     assert all(bool((leaf[1] == 7).all()) and not bool((leaf[0] == 7).any()) for leaf in block.leaves.values())
     assert {name: tuple(leaf.shape[1:]) for name, leaf in block.leaves.items()} == SHAPES
 
 
 def test_a_repacked_block_goes_on_as_if_nothing_had_happened() -> None:
-    block = VmapOptimizer(models(), PLANS, CPU)
+    block = VmapOptimizer(models(), PLANS, CPU, {})
     for step in range(2):
         block.step(slopes_at(step), rates_at(step))
     block.keep([1, 2])
@@ -115,7 +117,7 @@ def test_a_repacked_block_goes_on_as_if_nothing_had_happened() -> None:
 
 
 def test_a_gradient_without_end_spoils_its_own_lane_alone() -> None:
-    block, clean = VmapOptimizer(models(), PLANS, CPU), VmapOptimizer(models(), PLANS, CPU)
+    block, clean = VmapOptimizer(models(), PLANS, CPU, {}), VmapOptimizer(models(), PLANS, CPU, {})
     grads = slopes_at(0)
     clean.step(slopes_at(0), rates_at(0))
     assert grads[0] is not None
