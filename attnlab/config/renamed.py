@@ -118,10 +118,12 @@ def renamed_options(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         The same options under the new names: of a mixture, ``members`` are ``tasks``, and ``tasks`` was the ``count``.
     """
-    if task not in ("mixture", "medley"):
-        return dict(options)
-    old = "members" in options or isinstance(options.get("tasks"), int)
-    return renamed_keys(options, {"members": "tasks", "tasks": "count"} if old else {}, task)
+    result = dict(options)
+    if task in ("mixture", "medley"):
+        if isinstance(result.get("tasks"), int):
+            result = renamed_keys(result, {"tasks": "count"}, task)
+        result = renamed_keys(result, {"members": "tasks"}, task)
+    return result
 
 
 def renamed_tree(data: Any, names: Callable[[Location], Names], where: Callable[[Location], str]) -> Any:
