@@ -1,1 +1,1 @@
-"""A finished run on other lengths and levels than its own."""
+"""The evaluation of a finished run on other lengths and levels than its own."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
-from attnlab.evaluation._levels import LevelScore
-from attnlab.evaluation._levels import evaluate as run
+from attnlab.evaluation._levels import evaluate_tasks
+from attnlab.evaluation.level_score import LevelScore
 from attnlab.records import Record
 from attnlab.storage import Store
 from attnlab.storage.find_run import find_run
@@ -21,7 +21,7 @@ from attnlab.training.extrapolation import Mode
 
 
 def evaluate(
-    word: str,
+    run: str,
     store: Path,
     *,
     lengths: Sequence[int] = (),
@@ -29,52 +29,57 @@ def evaluate(
     mode: Mode = "trained",
     sequences: int | None = None,
     device_name: str = "auto",
-    progress: Callable[[LevelScore], None] = lambda extent: None,
+    progress: Callable[[LevelScore], None] = lambda score: None,
 ) -> tuple[Record, list[LevelScore]]:
-    """What the model of a run answers beyond its own level.
+    """Evaluate the model of a finished run on other lengths or levels.
 
     Args:
-        word: The run's id, or the start of it.
-        store: A folder of results, or one of several such folders.
+        run: The run's id, or the start of it.
+        store: A folder of results, or a folder of such folders.
         lengths: Lengths in tokens.
-        levels: Levels of its task; nothing, and no lengths, takes its own level.
-        mode: How positions reach beyond the trained length.
-        sequences: Test sequences of each; None takes as many as the run's own test had.
+        levels: Levels of its task; without levels and lengths the run's own level is taken.
+        mode: How positions are extrapolated beyond the trained length.
+        sequences: Test sequences of each length or level; None takes as many as the run's own test had.
         device_name: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        progress: Takes what is known of each as soon as it is.
+        progress: Called with each score as soon as it is known.
+
+    Returns:
+        The record of the run, and one score per length or level.
 
     Raises:
-        UnknownNameError: no such run; names the closest.
-        InvalidValueError: a length or a level that the task or the model does not accept.
-        StoreError: the run kept no weights.
+        UnknownNameError: No run has the id; the message has the closest ids.
+        InvalidValueError: Both lengths and levels are given, or the task or the model does not accept one of them.
+        IncompatiblePartsError: The mode does not fit the run's position.
+        DeviceError: This machine does not have the device.
+        StoreError: The weights of the run were not kept.
     """
     if lengths and levels:
         raise InvalidValueError(
             "Both lengths and levels are given.", "Give one of --length and --complexity.", where="evaluate"
         )
-    record, path = _sought(word, store)
+    record, path = _find_run(run, store)
     task = record.spec.task
-    requested = at_lengths(task, list(lengths)) if lengths else at_levels(task, list(levels) or [task.level])
+    tasks = at_lengths(task, list(lengths)) if lengths else at_levels(task, list(levels) or [task.level])
     weights, _ = read(path)
-    extents = []
-    place = device(device_name)
+    scores = []
+    target_device = device(device_name)
     try:
-        for extent in run(record.spec, weights, requested, mode=mode, sequences=sequences, device=place):
-            extents.append(extent)
-            progress(extent)
+        for score in evaluate_tasks(record.spec, weights, tasks, mode=mode, sequences=sequences, device=target_device):
+            scores.append(score)
+            progress(score)
     except AttnlabError as error:
         raise error.at(f"run {record.id}") from None
-    return record, extents
+    return record, scores
 
 
-def _sought(word: str, store: Path) -> tuple[Record, Path]:
-    """The record of a run and the file of its weights; a wrong id is told with the closest ones."""
+def _find_run(run: str, store: Path) -> tuple[Record, Path]:
+    """Find the record of a run and the file of its weights; the error for a wrong id has the closest ids."""
     try:
-        return find_run(word, store)
+        return find_run(run, store)
     except UnknownNameError as error:
         ids = [record.id for path in find_stores(store) for record in Store(path).records()]
-        close = difflib.get_close_matches(word.lower(), ids, n=3, cutoff=0.5)
+        close = difflib.get_close_matches(run.lower(), ids, n=3, cutoff=0.5)
         guess = f"; did you mean {' or '.join(close)}?" if close else "."
-        raise UnknownNameError(error.problem.rstrip(".") + guess, error.hint, where=f"run {word}") from None
+        raise UnknownNameError(error.problem.rstrip(".") + guess, error.hint, where=f"run {run}") from None
     except AttnlabError as error:
-        raise type(error)(error.problem, error.hint, where=f"run {word}") from None
+        raise type(error)(error.problem, error.hint, where=f"run {run}") from None

@@ -1,4 +1,4 @@
-"""A run's model on other lengths: its own numbers at its own level, refusals with what is available, bounded memory."""
+"""A run's model on other lengths: equal scores at its own level, errors with the accepted values, bounded memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from attnlab.attention import Attention
 from attnlab.errors import AttnlabError, IncompatiblePartsError, InvalidValueError, StoreError
-from attnlab.evaluation._levels import evaluate
+from attnlab.evaluation._levels import evaluate_tasks
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.eval_levels import at_lengths, at_levels, trained_length
@@ -34,41 +34,41 @@ def trained(position: str = "rotary", attention: str = "softmax", **options: Any
     ("position", "attention"),
     [("rotary", "softmax"), ("learned", "gpam"), ("randomized", "softmax"), ("none", "performer"), ("alibi", "dape")],
 )
-def test_at_home_it_answers_what_the_record_says(position: str, attention: str) -> None:
+def test_the_score_at_the_runs_own_level_is_that_of_the_record(position: str, attention: str) -> None:
     spec, record, weights = trained(position, attention)
-    (extent,) = evaluate(spec, weights, [spec.task])
-    assert extent.accuracy == record.accuracy
-    assert extent.exact_match == record.exact_match
-    assert extent.loss == pytest.approx(record.loss, rel=1e-6)
-    assert (extent.length, extent.level, extent.trained_length) == (4, 2, 4)
+    (score,) = evaluate_tasks(spec, weights, [spec.task])
+    assert score.accuracy == record.accuracy
+    assert score.exact_match == record.exact_match
+    assert score.loss == pytest.approx(record.loss, rel=1e-6)
+    assert (score.length, score.level, score.trained_length) == (4, 2, 4)
 
 
-def test_a_reading_of_the_run_is_what_it_answers_there() -> None:
+def test_an_evaluation_of_the_run_is_the_score_at_that_level() -> None:
     base = tiny(position="rotary")
     spec = base.model_copy(update={"task": base.task.model_copy(update={"evaluate": (5,)})})
     checkpointer = Memory()
     (record,) = train_runs([spec], checkpointer=checkpointer)
-    (extent,) = evaluate(spec, checkpointer.finished[spec.id], at_levels(spec.task, [5]))
-    assert extent.accuracy == record.evaluations[0].accuracy
-    assert extent.length == record.evaluations[0].length == 10
+    (score,) = evaluate_tasks(spec, checkpointer.finished[spec.id], at_levels(spec.task, [5]))
+    assert score.accuracy == record.evaluations[0].accuracy
+    assert score.length == record.evaluations[0].length == 10
 
 
 @pytest.mark.parametrize("mode", ["interpolated", "yarn"])
 def test_stretched_positions_are_as_trained_within_the_trained_length(mode: Any) -> None:
     spec, record, weights = trained()
-    near, far = evaluate(spec, weights, at_levels(spec.task, [2, 8]), mode=mode)
+    near, far = evaluate_tasks(spec, weights, at_levels(spec.task, [2, 8]), mode=mode)
     assert near.accuracy == record.accuracy
-    (plain,) = evaluate(spec, weights, at_levels(spec.task, [8]))
+    (plain,) = evaluate_tasks(spec, weights, at_levels(spec.task, [8]))
     assert far.loss != plain.loss
     part = reaching(spec.model.position, mode, 4, 16)
     assert (part.name, part.options) == (mode, {"base": 10_000.0, "trained": 4, "factor": 4.0})
 
 
-def test_random_places_come_from_a_longer_range() -> None:
+def test_randomized_positions_are_drawn_from_a_longer_range() -> None:
     spec, _, weights = trained()
-    (extent,) = evaluate(spec, weights, at_levels(spec.task, [8]), mode="randomized")
-    (plain,) = evaluate(spec, weights, at_levels(spec.task, [8]))
-    assert extent.loss != plain.loss
+    (score,) = evaluate_tasks(spec, weights, at_levels(spec.task, [8]), mode="randomized")
+    (plain,) = evaluate_tasks(spec, weights, at_levels(spec.task, [8]))
+    assert score.loss != plain.loss
     assert reaching(spec.model.position, "randomized", 4, 16).options["range"] == 32
     own = Part(name="randomized", options={"range": 64})
     assert reaching(own, "randomized", 4, 16) == own
@@ -96,7 +96,7 @@ def test_modes_that_do_not_fit_are_refused_with_those_that_do(position: str, fit
     spec = spec.model_copy(update={"model": spec.model.model_copy(update={"position": part})})
     for mode in {"interpolated", "yarn", "randomized"} - set(fits):
         with pytest.raises(IncompatiblePartsError) as caught:
-            list(evaluate(spec, {}, [spec.task], mode=mode))  # type: ignore[arg-type]  # every mode by its name
+            list(evaluate_tasks(spec, {}, [spec.task], mode=mode))  # type: ignore[arg-type]  # every mode by its name
         assert caught.value.hint == f"As these it can: {', '.join(fits)}."
 
 
@@ -104,14 +104,14 @@ def test_modes_that_do_not_fit_are_refused_with_those_that_do(position: str, fit
 def test_every_mode_that_fits_loads_the_weights(position: str) -> None:
     spec, _, weights = trained(position)
     for mode in modes(spec.model.position):
-        (extent,) = evaluate(spec, weights, at_levels(spec.task, [6]), mode=mode, sequences=4)
-        assert extent.accuracy.total == 24
+        (score,) = evaluate_tasks(spec, weights, at_levels(spec.task, [6]), mode=mode, sequences=4)
+        assert score.accuracy.total == 24
 
 
-def test_a_learned_table_that_is_too_short_says_where_it_ends() -> None:
+def test_the_error_for_a_short_position_table_has_its_length() -> None:
     spec, _, weights = trained("learned")
     with pytest.raises(InvalidValueError) as caught:
-        list(evaluate(spec, weights, at_lengths(spec.task, [4, 6])))
+        list(evaluate_tasks(spec, weights, at_lengths(spec.task, [4, 6])))
     assert str(caught.value) == (
         "6 tokens\n  Learned positions end at 4 tokens; the sequence has 6.\n  This run reads up to 4 tokens."
     )
@@ -120,24 +120,24 @@ def test_a_learned_table_that_is_too_short_says_where_it_ends() -> None:
 @pytest.mark.parametrize(
     ("position", "mode"), [("randomized", "trained"), ("randomized-alibi", "trained"), ("randomized-xl", "randomized")]
 )
-def test_beyond_a_range_of_places_nothing_is_answered_and_the_longest_is_told(position: str, mode: Any) -> None:
+def test_beyond_the_range_of_positions_nothing_is_evaluated_and_the_error_has_the_longest_length(
+    position: str, mode: Any
+) -> None:
     spec, _, weights = trained(position, range=20)
-    extents = evaluate(spec, weights, at_lengths(spec.task, [4, 30, 400]), mode=mode, sequences=2)
+    scores = evaluate_tasks(spec, weights, at_lengths(spec.task, [4, 30, 400]), mode=mode, sequences=2)
     with pytest.raises(InvalidValueError) as caught:
-        next(extents)  # though the first of them would fit
+        next(scores)  # though the first length would fit
     assert caught.value.hint == "This run reads up to 20 tokens."
-    (extent,) = evaluate(spec, weights, at_lengths(spec.task, [20]), mode=mode, sequences=2)
-    assert extent.length == 20
+    (score,) = evaluate_tasks(spec, weights, at_lengths(spec.task, [20]), mode=mode, sequences=2)
+    assert score.length == 20
     with pytest.raises(InvalidValueError, match="do not fit into a range of 20 places"):
-        list(evaluate(spec, weights, at_lengths(spec.task, [22]), mode=mode, sequences=2))
+        list(evaluate_tasks(spec, weights, at_lengths(spec.task, [22]), mode=mode, sequences=2))
 
 
 @pytest.mark.parametrize(
     ("complexity", "train", "trained"), [(2, {}, 4), (2, {"symbols": 3}, 6), (5, {"symbols": "1..3"}, 6)]
 )
-def test_what_a_run_is_trained_on_is_not_what_it_is_tested_on(
-    complexity: int, train: dict[str, Any], trained: int
-) -> None:
+def test_the_trained_length_is_that_of_the_training_split(complexity: int, train: dict[str, Any], trained: int) -> None:
     base = tiny(position="rotary")
     update = {"options": {**base.task.options, "symbols": complexity}, "train": train, "evaluate": (8,)}
     spec = base.model_copy(update={"task": base.task.model_copy(update=update)})
@@ -147,15 +147,15 @@ def test_what_a_run_is_trained_on_is_not_what_it_is_tested_on(
     train_runs([spec], checkpointer=checkpointer)
     model = rebuild_model(spec, checkpointer.finished[spec.id], Source(spec.task, 0), "interpolated", 24)
     assert model.spec.position.options["factor"] == 24 / trained
-    (extent,) = evaluate(spec, checkpointer.finished[spec.id], at_levels(spec.task, [1]), sequences=2)
-    assert extent.trained_length == trained
+    (score,) = evaluate_tasks(spec, checkpointer.finished[spec.id], at_levels(spec.task, [1]), sequences=2)
+    assert score.trained_length == trained
 
 
-def test_tokens_the_run_never_saw_are_refused() -> None:
+def test_tokens_outside_the_runs_vocabulary_are_refused() -> None:
     spec, _, weights = trained()
     wide = spec.task.model_copy(update={"options": {**spec.task.options, "alphabet": 9}})
-    with pytest.raises(InvalidValueError, match="The run knows"):
-        list(evaluate(spec, weights, [wide]))
+    with pytest.raises(InvalidValueError, match="needs a vocabulary of 11 tokens"):
+        list(evaluate_tasks(spec, weights, [wide]))
 
 
 def test_lengths_are_in_tokens() -> None:
@@ -176,35 +176,35 @@ def test_weights_of_another_model_are_refused() -> None:
         rebuild_model(spec, {**weights, "more": np.zeros(1, np.float32)}, Source(spec.task, 0))
 
 
-@pytest.mark.parametrize("place", ["attention", "position", "task"])
-def test_what_has_come_to_mean_something_else_is_refused(place: str) -> None:
+@pytest.mark.parametrize("changed", ["attention", "position", "task"])
+def test_parts_of_another_version_are_refused(changed: str) -> None:
     spec, _, weights = trained()
     older = {"version": 0}
-    task = spec.task.model_copy(update=older if place == "task" else {})
+    task = spec.task.model_copy(update=older if changed == "task" else {})
     parts = {"attention": spec.model.attention[0], "position": spec.model.position}
-    parts = {name: part.model_copy(update=older if place == name else {}) for name, part in parts.items()}
+    parts = {name: part.model_copy(update=older if changed == name else {}) for name, part in parts.items()}
     model = spec.model.model_copy(update={"attention": (parts["attention"],), "position": parts["position"]})
     with pytest.raises(InvalidValueError, match="It was trained with version 0 of"):
-        list(evaluate(spec.model_copy(update={"task": task, "model": model}), weights, [spec.task]))
+        list(evaluate_tasks(spec.model_copy(update={"task": task, "model": model}), weights, [spec.task]))
 
 
-def test_memory_is_bounded_by_rows_and_the_answers_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded_by_query_chunks_and_the_score_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     spec, _, weights = trained(attention="sigmoid")
-    stored: list[int] = []
+    sizes: list[int] = []
     plain = Attention.weights
 
-    def watched(self: Attention, heads: Any, position: Any) -> torch.Tensor:
-        result = plain(self, heads, position)
-        stored.append(result.numel())
-        return result
+    def counted(self: Attention, qkv: Any, position: Any) -> torch.Tensor:
+        weights_BHTS = plain(self, qkv, position)
+        sizes.append(weights_BHTS.numel())
+        return weights_BHTS
 
-    monkeypatch.setattr(Attention, "weights", watched)
-    (whole,) = evaluate(spec, weights, at_levels(spec.task, [32]), sequences=8)
-    assert stored == [8 * 2 * 64 * 64]
-    stored.clear()
-    monkeypatch.setattr(Attention, "room", 2048)
-    (chunked,) = evaluate(spec, weights, at_levels(spec.task, [32]), sequences=8)
-    assert stored == [2048] * 32
+    monkeypatch.setattr(Attention, "weights", counted)
+    (whole,) = evaluate_tasks(spec, weights, at_levels(spec.task, [32]), sequences=8)
+    assert sizes == [8 * 2 * 64 * 64]
+    sizes.clear()
+    monkeypatch.setattr(Attention, "max_score_elements", 2048)
+    (chunked,) = evaluate_tasks(spec, weights, at_levels(spec.task, [32]), sequences=8)
+    assert sizes == [2048] * 32
     assert chunked.accuracy == whole.accuracy
     assert chunked.loss == pytest.approx(whole.loss, rel=1e-5)
 
@@ -215,5 +215,5 @@ def test_a_model_of_several_layers_and_heads_too() -> None:
     spec = base.model_copy(update={"model": model})
     checkpointer = Memory()
     (record,) = train_runs([spec], checkpointer=checkpointer)
-    (extent,) = evaluate(spec, checkpointer.finished[spec.id], [spec.task])
-    assert extent.accuracy == record.accuracy
+    (score,) = evaluate_tasks(spec, checkpointer.finished[spec.id], [spec.task])
+    assert score.accuracy == record.accuracy
