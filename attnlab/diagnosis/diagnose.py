@@ -9,7 +9,7 @@ from typing import get_args
 
 from attnlab.attention import ATTENTIONS
 from attnlab.diagnosis._measuring import MetricValues, layers_needed_by, measure_subject, panel
-from attnlab.diagnosis.load_run import run_subject
+from attnlab.diagnosis.run_subject import run_subject
 from attnlab.diagnosis.quantities import DiagnosisKind, requested_metrics
 from attnlab.diagnosis.result import Diagnosis, Map
 from attnlab.diagnosis.subjects import DiagnosisRequest, DiagnosisSubject, diagnosis_subjects, requested_task

@@ -72,7 +72,7 @@ def checked_batches(
         assert shown.inputs_BT is not None, "a run is shown tokens"
         if (tokens := shown.inputs_BT.shape[-1]) > length:
             try:
-                model.embedded(shown.inputs_BT[:1])
+                model.embed(shown.inputs_BT[:1])
             except InvalidValueError as error:
                 hint = f"Lengths up to {length} fit this run, not {tokens}."
                 raise InvalidValueError(error.problem, hint, where="--length") from None
