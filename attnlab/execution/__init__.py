@@ -1,1 +1,1 @@
-"""Executors: groups of runs -> results, in this process, in local processes or on a cluster."""
+"""Executors: groups of runs -> results, in this process, in local processes or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""The executor without workers: one job after the other, here."""
+"""The executor without workers: one job after the other, in this process."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from attnlab.training.interruption import Interruption
 
 @final
 class Inline:
-    """One job after the other, in this process, with all of torch's threads."""
+    """Runs one job after the other in this process, with all of torch's threads.
 
-    description = "here, one after the other"
+    Args:
+        settings: How jobs are run.
+    """
+
+    description = "this process, one run after the other"
     num_workers = 1
 
-    def __init__(self, setting: WorkerSettings) -> None:
-        self.settings = setting
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
 
-    def run(self, jobs: Iterable[Job], post: Send, interruption: Interruption) -> None:
-        """Work through the jobs."""
+    def run(self, jobs: Iterable[Job], send: Send, interruption: Interruption, /) -> None:
+        """Run all jobs."""
         for job in jobs:
             if interruption.requested:
                 return
-            run_job(job, self.settings, post)
+            run_job(job, self.settings, send)
 
     def close(self) -> None:
-        """Nothing to let go."""
+        """Do nothing: there are no workers."""

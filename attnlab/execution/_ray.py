@@ -1,8 +1,8 @@
 """The executor of a cluster: Ray actors of one core (or one GPU) each, on this machine or on many.
 
-Jobs and messages are values, so nothing has to be shared between machines, not even a file system: checkpoints travel
-to the driver and back, and the text of the user's files travels to every worker. A worker that is lost, with its
-machine or without, gives its job back once.
+Jobs and messages are values, so the machines share nothing, not even a file system: checkpoints are sent to the
+driver and back, and the text of the plugin files is sent to every worker. When a worker or its machine is lost, its job
+runs once more.
 """
 
 from __future__ import annotations
@@ -31,29 +31,29 @@ from attnlab.execution.jobs import (
     remaining_job,
     run_job,
 )
-from attnlab.execution.processes import BEAT, Queue
+from attnlab.execution.processes import POLL_SECONDS, JobQueue
 from attnlab.training.interruption import Interruption, polling
 
-STARTING = 120.0
-"""Seconds that the first worker may take to be there."""
-ANSWERING = 5.0
-"""Seconds that the head of a cluster may take to answer a call."""
-STARTS = 3
-"""How many workers may be lost while they start, one after the other, before the sweep is given up."""
+START_SECONDS = 120.0
+"""Seconds within which the first worker must have started."""
+CONNECT_SECONDS = 5.0
+"""Seconds within which the head of a cluster must accept a connection."""
+MAX_FAILED_STARTS = 3
+"""How many workers may be lost in a row while they start, before the sweep ends with an error."""
 
 
 class RayWorker:
     """A worker of the cluster.
 
     Args:
-        setting: How jobs are worked through.
-        files: Name and text of the user's files.
-        mail: Where messages go.
+        settings: How jobs are run.
+        files: Name and text of each plugin file.
+        mailbox: The Ray queue that takes its messages.
     """
 
-    def __init__(self, setting: WorkerSettings, files: list[tuple[str, str]], mail: Any) -> None:
-        self.settings, self.mailbox, self.interruption = setting, mail, Interruption()
-        self.refused = ("", "", "")
+    def __init__(self, settings: WorkerSettings, files: list[tuple[str, str]], mailbox: Any) -> None:
+        self.settings, self.mailbox, self.interruption = settings, mailbox, Interruption()
+        self.error = ("", "", "")
         from attnlab.registry import load_plugin
 
         for name, text in files:
@@ -62,21 +62,21 @@ class RayWorker:
             try:
                 load_plugin(path)
             except AttnlabError as error:
-                self.refused = (error.problem, error.hint, error.where)
-        if setting.threads is not None:
+                self.error = (error.problem, error.hint, error.where)
+        if settings.threads is not None:
             import torch
 
-            torch.set_num_threads(setting.threads)
+            torch.set_num_threads(settings.threads)
 
     def ready(self) -> tuple[str, Ready]:
-        """The version here, and whether this worker can work."""
-        return importlib.metadata.version("attnlab"), Ready(self.refused)
+        """The version of attnlab here, and whether this worker can work."""
+        return importlib.metadata.version("attnlab"), Ready(self.error)
 
     def work(self, job: Job) -> Message:
-        """Do a job; what is said on the way goes by mail, the last word is returned."""
+        """Run a job: its last message is returned, the others go to the mailbox."""
         last: list[Message] = []
 
-        def post(message: Message) -> None:
+        def send(message: Message) -> None:
             if isinstance(message, Finished | Failed | Stopped):
                 last.append(message)
             else:
@@ -84,7 +84,7 @@ class RayWorker:
 
         self.interruption.requested = False
         with polling(self.interruption):
-            run_job(job, self.settings, post)
+            run_job(job, self.settings, send)
         return last[0]
 
     def stop(self) -> None:
@@ -93,158 +93,162 @@ class RayWorker:
 
 
 @dataclass
-class Started:
-    """An actor, what it is doing, and whether it is there yet."""
+class StartedWorker:
+    """An actor of the cluster and its state."""
 
     actor: Any
     awaited: Any
-    """The reference that comes back next: of its start, or of its job."""
+    """The Ray reference that returns next: of its start, or of its job."""
     job: Job | None = None
-    here: bool = False
+    ready: bool = False
 
 
 @final
 class RayCluster:
-    """Ray actors, one for each core of the cluster, or fewer.
+    """Ray actors, at most one for each core of the cluster.
 
     Args:
-        setting: How jobs are worked through.
-        count: Most workers; None takes one for each core (for each GPU where the device is one).
-        address: Of an existing cluster; None starts one on this machine.
+        settings: How jobs are run.
+        count: Highest number of workers; None takes one for each core, or for each GPU if the device is a GPU.
+        address: ``HOST:PORT`` of an existing cluster; None starts one on this machine.
 
     Raises:
         InvalidValueError: Ray is not installed, or there is no cluster at that address.
     """
 
-    def __init__(self, setting: WorkerSettings, count: int | None, address: str | None) -> None:
-        self.settings = setting
-        self.ray = connected(address)
-        resources = self.ray.cluster_resources()
-        self.need = {"num_gpus": 1} if setting.device == "cuda" else {"num_cpus": 1}
-        there = int(resources.get("GPU" if setting.device == "cuda" else "CPU", 1))
-        self.num_workers = max(1, min(count or there, there))
+    def __init__(self, settings: WorkerSettings, count: int | None, address: str | None) -> None:
+        self.settings = settings
+        self.ray = connect(address)
+        total = self.ray.cluster_resources()
+        self.resources = {"num_gpus": 1} if settings.device == "cuda" else {"num_cpus": 1}
+        most = int(total.get("GPU" if settings.device == "cuda" else "CPU", 1))
+        self.num_workers = max(1, min(count or most, most))
         nodes = sum(node["Alive"] for node in self.ray.nodes())
-        self.description = f"{self.num_workers} workers on {nodes} Ray node{'s' if nodes > 1 else ''}"
-        self.files = [(path.name, path.read_text()) for path in setting.files]
-        self.workers: list[Started] = []
+        workers = f"{self.num_workers} worker{'s' if self.num_workers > 1 else ''}"
+        self.description = f"{workers} on {nodes} Ray node{'s' if nodes > 1 else ''}"
+        self.files = [(path.name, path.read_text()) for path in settings.files]
+        self.workers: list[StartedWorker] = []
         self.mailbox: Any = None
         self.failed_starts = 0
-        """Workers lost while they started, since one was last there."""
+        """Number of workers that were lost while they started, since one last started."""
 
-    def run(self, jobs: Iterable[Job], post: Send, interruption: Interruption) -> None:
-        """Work through the jobs."""
+    def run(self, jobs: Iterable[Job], send: Send, interruption: Interruption, /) -> None:
+        """Run all jobs."""
         if self.mailbox is None:
-            from ray.util.queue import Queue as RemoteCheckpointer
-            from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as Pinned
-
-            here = Pinned(self.ray.get_runtime_context().get_node_id(), soft=False)  # it must not die with another node
-            self.mailbox = RemoteCheckpointer(actor_options={"num_cpus": 0, "scheduling_strategy": here})
-        queue = Queue(iter(jobs))
+            self.mailbox = self._make_mailbox()
+        queue = JobQueue(iter(jobs))
         started = time.monotonic()
-        reported = False
+        stopping = False
         while True:
             if not interruption.requested:
-                self._give(queue)
-            elif not reported:
-                reported = True
-                for member in self.workers:
-                    member.actor.stop.remote()
-            busy = [member for member in self.workers if member.job or not member.here]
-            if not any(member.job for member in busy) and (interruption.requested or not queue.waiting):
+                self._assign(queue)
+            elif not stopping:
+                stopping = True
+                for worker in self.workers:
+                    worker.actor.stop.remote()
+            busy = [worker for worker in self.workers if worker.job or not worker.ready]
+            if not any(worker.job for worker in busy) and (interruption.requested or not queue.waiting):
                 return
-            if not any(member.here for member in self.workers) and time.monotonic() - started > STARTING:
-                need = " and ".join(f"{count} {name[4:].upper()[:3]}" for name, count in self.need.items())
-                hint = "Others may hold what it has: see ray status."
-                raise InvalidValueError(
-                    f"No worker could start within {STARTING:.0f} s; each needs {need}.", hint, where="ray"
-                )
-            self._hear(busy, queue, post, interruption)
-            post(Tick())
+            if not any(worker.ready for worker in self.workers) and time.monotonic() - started > START_SECONDS:
+                need = " and ".join(f"{count} {name[4:].upper()[:3]}" for name, count in self.resources.items())
+                hint = "Other programs may use the cluster's resources; see: ray status."
+                problem = f"No worker could start within {START_SECONDS:.0f} s; each needs {need}."
+                raise InvalidValueError(problem, hint, where="ray")
+            self._receive(busy, queue, send, interruption)
+            send(Tick())
 
     def close(self) -> None:
-        """Let the workers go; a cluster that was there before stays."""
-        for member in self.workers:
-            self.ray.kill(member.actor)
+        """End the workers; a cluster that existed before keeps running."""
+        for worker in self.workers:
+            self.ray.kill(worker.actor)
         self.workers = []
         self.ray.shutdown()
 
-    def _give(self, queue: Queue) -> None:
-        """Workers for what is waiting, and a job for each that is there and idle."""
+    def _make_mailbox(self) -> Any:
+        """Make the queue of messages on this node, so that the loss of another node does not end it."""
+        from ray.util.queue import Queue
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(self.ray.get_runtime_context().get_node_id(), soft=False)
+        return Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+
+    def _assign(self, queue: JobQueue) -> None:
+        """Start workers for the jobs that are waiting, and give a job to each worker that is idle."""
         while queue.waiting and len(self.workers) < self.num_workers:
-            actor = self.ray.remote(**self.need, max_concurrency=2)(RayWorker).remote(
+            actor = self.ray.remote(**self.resources, max_concurrency=2)(RayWorker).remote(
                 self.settings, self.files, self.mailbox
             )
-            self.workers.append(Started(actor, actor.ready.remote()))
-        for member in self.workers:
-            if member.here and member.job is None and (job := queue.next()):
-                member.job = job
-                member.awaited = member.actor.work.remote(job)
+            self.workers.append(StartedWorker(actor, actor.ready.remote()))
+        for worker in self.workers:
+            if worker.ready and worker.job is None and (job := queue.next()):
+                worker.job = job
+                worker.awaited = worker.actor.work.remote(job)
 
-    def _hear(self, busy: list[Started], queue: Queue, post: Send, interruption: Interruption) -> None:
-        """Pass on what the workers say; see who is there, done or lost."""
-        awaited = {member.awaited: member for member in busy}
-        ready, _ = self.ray.wait(list(awaited), num_returns=1, timeout=BEAT)
+    def _receive(self, busy: list[StartedWorker], queue: JobQueue, send: Send, interruption: Interruption) -> None:
+        """Forward the messages of the workers, and find workers that have started, finished or died."""
+        awaited = {worker.awaited: worker for worker in busy}
+        done, _ = self.ray.wait(list(awaited), num_returns=1, timeout=POLL_SECONDS)
         while size := self.mailbox.qsize():
             for message in self.mailbox.get_nowait_batch(min(size, 256)):
-                self._note(message)
-                post(message)
-        for reference in ready:
-            self._take(awaited[reference], queue, post, interruption)
+                self._update_jobs(message)
+                send(message)
+        for reference in done:
+            self._take_result(awaited[reference], queue, send, interruption)
 
-    def _note(self, message: Message) -> None:
-        """Keep beside a job what is left of it, for the worker that may have to go on with it."""
-        for member in self.workers:
-            if member.job:
-                member.job = remaining_job(member.job, message)
+    def _update_jobs(self, message: Message) -> None:
+        """Store with each worker what is left of its job, for the worker that may have to continue it."""
+        for worker in self.workers:
+            if worker.job:
+                worker.job = remaining_job(worker.job, message)
 
-    def _take(self, member: Started, queue: Queue, post: Send, interruption: Interruption) -> None:
-        job = member.job
+    def _take_result(self, worker: StartedWorker, queue: JobQueue, send: Send, interruption: Interruption) -> None:
+        """Take what a worker returned: of its start, or of its job; a lost worker is removed."""
+        job = worker.job
         try:
-            value = self.ray.get(member.awaited)
+            value = self.ray.get(worker.awaited)
         except self.ray.exceptions.RayError as error:
-            self.workers.remove(member)
+            self.workers.remove(worker)
             if job is None:
                 self.failed_starts += 1
-                if self.failed_starts == STARTS:
-                    raise InvalidValueError(f"Workers cannot start: {_short(error)}", where="ray") from None
+                if self.failed_starts == MAX_FAILED_STARTS:
+                    raise InvalidValueError(f"Workers cannot start: {_first_line(error)}", where="ray") from None
             elif interruption.requested:
-                post(Stopped(job.name))
-            elif not queue.again(job):
-                post(Failed(job, f"its worker was lost, twice: {_short(error)}"))
+                send(Stopped(job.name))
+            elif not queue.retry(job):
+                send(Failed(job, f"its worker was lost, twice: {_first_line(error)}"))
             return
         if job is None:
-            self._welcome(member, *value)
+            self._check_start(worker, *value)
         else:
-            member.job = None
-            post(value)
+            worker.job = None
+            send(value)
 
-    def _welcome(self, member: Started, version: str, said: Ready) -> None:
-        """A worker is there: see that it can work."""
-        ours = importlib.metadata.version("attnlab")
-        if version != ours:
-            raise InvalidValueError(
-                f"A worker has attnlab {version}, this is {ours}.", "Install the same there.", where="ray"
-            )
-        result, hint, where = said.refused
-        if result:
-            more = "Workers run the files of --with; what these import must be there too."
-            raise PluginError(f"A worker of the cluster: {result}", f"{hint}\n{more}".strip(), where=where)
-        member.here, self.failed_starts = True, 0
+    def _check_start(self, worker: StartedWorker, version: str, report: Ready) -> None:
+        """Mark a worker as ready, or raise the error of its start."""
+        local = importlib.metadata.version("attnlab")
+        if version != local:
+            problem = f"A worker has attnlab {version}, the driver has {local}."
+            raise InvalidValueError(problem, "Install the same version on both.", where="ray")
+        problem, hint, where = report.error
+        if problem:
+            more = "Every worker loads the plugin files; the modules that they import must be installed there too."
+            raise PluginError(f"A worker of the cluster: {problem}", f"{hint}\n{more}".strip(), where=where)
+        worker.ready, self.failed_starts = True, 0
 
 
-def connected(address: str | None) -> Any:
-    """Ray, connected to a cluster.
+def connect(address: str | None) -> Any:
+    """Connect to a cluster, or start one on this machine if the address is None.
 
     Raises:
         InvalidValueError: Ray is not installed, or there is no cluster at that address.
     """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the behavior to come, without its warning
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's future default, without its warning
     try:
         import ray
     except ImportError:
         hint = "Install it with: pip install 'attnlab[ray]'."
         raise InvalidValueError("Ray is not installed here.", hint, where="--executor ray") from None
-    if address and address != "auto" and not answers(address):
+    if address and address != "auto" and not is_listening(address):
         raise _unreachable(address, f"nothing listens at {address}.")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
     try:
@@ -253,31 +257,32 @@ def connected(address: str | None) -> Any:
         else:
             ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise _unreachable(address, _short(error)) from None
+        raise _unreachable(address, _first_line(error)) from None
     return ray
 
 
-def answers(address: str) -> bool:
+def is_listening(address: str) -> bool:
     """Whether anything listens at ``host:port``; Ray itself would try for minutes, then end the process.
 
-    An address of another form is left to Ray to judge.
+    An address of another form is left to Ray.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
         return True
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERING):
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS):
             return True
     except (OSError, OverflowError):
         return False
 
 
-def _unreachable(address: str | None, why: str) -> InvalidValueError:
+def _unreachable(address: str | None, reason: str) -> InvalidValueError:
+    """Make the error of a cluster that cannot be reached."""
     hint = "Start one with: ray start --head --port=6379; then give --ray-address HOST:6379."
-    return InvalidValueError(
-        f"No Ray cluster answers: {why}", hint, where=f"--ray-address {address}" if address else "ray"
-    )
+    where = f"--ray-address {address}" if address else "ray"
+    return InvalidValueError(f"No Ray cluster was found: {reason}", hint, where=where)
 
 
-def _short(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
+    """The first line of an error's text that is not blank."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,23 +1,21 @@
-"""From a word to an executor: ``inline``, ``processes:N``, ``ray``."""
+"""From a name to an executor: ``inline``, ``processes:N``, ``ray:N``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from attnlab.errors import InvalidValueError, unknown
 from attnlab.execution._inline import Inline
 from attnlab.execution.jobs import Executor, WorkerSettings
-from attnlab.execution.processes import Processes, workers
+from attnlab.execution.processes import Processes, default_workers
 from attnlab.training.environment import device
 from attnlab.training.vmap_width import VmapWidth
 
-EXECUTORS = ("inline", "processes", "ray")
-
 
 def make_executor(
-    word: str,
+    name: str,
     device_name: str = "auto",
     files: Sequence[Path] = (),
     *,
@@ -26,40 +24,64 @@ def make_executor(
     runs: int | None = None,
     vmap: VmapWidth = "auto",
 ) -> Executor:
-    """The executor that a word names.
+    """Make the executor of a name.
 
     Args:
-        word: ``inline``; ``processes``, or ``processes:N``; ``ray``, or ``ray:N`` for at most N workers.
-        device_name: Where to train.
-        files: The user's files, which every worker loads.
+        name: ``inline``; ``processes``, or ``processes:N`` for N workers; ``ray``, or ``ray:N`` for at most N workers.
+        device_name: Where to train; ``auto`` takes the fastest device of this machine.
+        files: Plugin files, which every worker loads.
         weights: Whether the weights of finished runs are kept.
-        address: Of an existing Ray cluster; an address asks for ``ray``.
-        runs: How many runs there are: no more workers than that are started.
-        vmap: How many runs are stacked into one program.
+        address: ``HOST:PORT`` of an existing Ray cluster; an address selects ``ray``. None uses no existing cluster.
+        runs: Number of runs: no more workers than that are started. None sets no such limit.
+        vmap: Number of runs that are trained as one vmapped program; ``auto`` takes as many as fit on a GPU, and one
+            on a CPU.
+
+    Returns:
+        The executor; its workers start with the first job.
 
     Raises:
-        UnknownNameError: no such executor.
-        InvalidValueError: the number of workers is no number of at least 1; Ray is not installed, or not to be reached.
-        DeviceError: this machine has no such device.
+        UnknownNameError: There is no such executor.
+        InvalidValueError: The number of workers is not an integer of at least 1, an address was given for ``inline``,
+            or Ray is not installed or cannot be reached.
+        DeviceError: This machine has no such device.
     """
-    kind, _, number = word.partition(":")
-    if kind not in EXECUTORS:
-        raise unknown("executor", kind, EXECUTORS, where="--executor")
+    base, _, number = name.partition(":")
+    if base not in EXECUTORS:
+        raise unknown("executor", base, EXECUTORS, where="--executor")
     if number and not (number.isdigit() and int(number) >= 1):
-        raise InvalidValueError(f"'{number}' is no number of workers.", f"Write {kind}:2.", where=f"--executor {word}")
-    if address and kind == "inline":
-        raise InvalidValueError(
-            "A cluster is not inline.", "Leave --executor out, or write ray.", where="--ray-address"
-        )
-    place = device(device_name).type
-    whole = tuple(path.resolve() for path in files)
-    how: dict[str, Any] = {"device": place, "files": whole, "weights": weights, "lanes": vmap}
-    if kind == "ray" or address:
-        from attnlab.execution._ray import RayCluster
+        problem = f"'{number}' is not a number of workers of at least 1."
+        raise InvalidValueError(problem, f"Write {base}:2.", where=f"--executor {name}")
+    if address and base == "inline":
+        problem = "The executor 'inline' does not run on a cluster."
+        raise InvalidValueError(problem, "Leave --executor out, or write ray.", where="--ray-address")
+    settings = WorkerSettings(
+        device=device(device_name).type, files=tuple(path.resolve() for path in files), weights=weights, vmap=vmap
+    )
+    make = _ray if address else EXECUTORS[base]
+    return make(settings, int(number) if number else None, runs, address)
 
-        most = [count for count in (int(number or 0), runs) if count]
-        return RayCluster(WorkerSettings(**how), min(most, default=None), address)
-    if kind == "inline":
-        return Inline(WorkerSettings(threads=None, **how))
-    count = int(number) if number else workers(place)
-    return Processes(min(count, runs or count), WorkerSettings(**how))
+
+def _inline(settings: WorkerSettings, count: int | None, runs: int | None, address: str | None) -> Executor:
+    """Make the executor that trains in this process."""
+    return Inline(replace(settings, threads=None))
+
+
+def _processes(settings: WorkerSettings, count: int | None, runs: int | None, address: str | None) -> Executor:
+    """Make the executor of local processes."""
+    count = count or default_workers(settings.device)
+    return Processes(min(count, runs or count), settings)
+
+
+def _ray(settings: WorkerSettings, count: int | None, runs: int | None, address: str | None) -> Executor:
+    """Make the executor of a Ray cluster."""
+    from attnlab.execution._ray import RayCluster
+
+    return RayCluster(settings, min([limit for limit in (count, runs) if limit], default=None), address)
+
+
+EXECUTORS: dict[str, Callable[[WorkerSettings, int | None, int | None, str | None], Executor]] = {
+    "inline": _inline,
+    "processes": _processes,
+    "ray": _ray,
+}
+"""Name -> what makes the executor, from the settings, the number of workers, the number of runs and the address."""

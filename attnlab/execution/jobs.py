@@ -1,7 +1,7 @@
-"""What executors carry: jobs to workers, and messages back to the driver, which alone writes.
+"""What executors exchange: jobs go to workers, messages come back to the driver, and only the driver writes.
 
-driver  ── Job ──>  worker                a bundle of runs, with the checkpoint it goes on from
-driver  <─ Message ─  worker              progress, checkpoints, weights, records, or why there are none
+driver  ── Job ──>  worker                a group of runs, with the checkpoint from which it continues
+driver  <─ Message ─  worker              progress, checkpoints, weights, records, or the reason why there are none
 """
 
 from __future__ import annotations
@@ -24,48 +24,49 @@ from attnlab.training.vmap_width import VmapWidth
 
 @dataclass(frozen=True)
 class Job:
-    """A bundle of runs."""
+    """A group of runs of one shape."""
 
     name: str
     specs: tuple[RunSpec, ...]
     checkpoint: tuple[Arrays, Mapping[str, Any]] | None = None
+    """Arrays and metadata of the checkpoint from which the group continues."""
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """How the jobs of a sweep are worked through."""
+    """How a worker runs the jobs of a sweep."""
 
     device: str = "cpu"
     files: tuple[Path, ...] = ()
-    """What a worker runs first, so that it knows the user's parts."""
+    """Plugin files that a worker loads first, so that it knows the user's parts."""
     threads: int | None = 1
-    """Threads of a worker; None leaves the choice to torch."""
+    """Torch threads of a worker; None leaves the number to torch."""
     weights: bool = True
-    """Whether the weights of finished runs are sent back."""
+    """Whether the weights of finished runs are sent to the driver."""
     checkpoint_seconds: float = 20.0
     """Seconds between two checkpoints."""
     vmap: VmapWidth = "auto"
-    """Runs that are stacked into one program."""
+    """Number of runs that are trained as one vmapped program."""
 
 
 @dataclass(frozen=True)
 class Progressed:
-    """A training goes on."""
+    """A training event."""
 
     event: Event
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint."""
+    """A checkpoint of a job."""
 
     name: str
     arrays: Arrays
-    about: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainedWeights:
     """The weights of a finished run."""
 
     run: str
@@ -74,14 +75,14 @@ class Learned:
 
 @dataclass(frozen=True)
 class Recorded:
-    """Some runs of a job are done, others still to come."""
+    """Some runs of a job are finished, others are not."""
 
     records: tuple[Record, ...]
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A job is done; the records that were not told before."""
+    """A job is finished; carries the records that were not sent before."""
 
     name: str
     records: tuple[Record, ...]
@@ -89,7 +90,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Failed:
-    """A job raised, or its worker was lost."""
+    """A job raised an exception, or its worker was lost."""
 
     job: Job
     reason: str
@@ -97,103 +98,152 @@ class Failed:
 
 @dataclass(frozen=True)
 class Stopped:
-    """A job was interrupted; its checkpoint came before."""
+    """A job was interrupted; its checkpoint was sent before."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker is there; or it cannot work, and says why."""
+    """A worker has started, or cannot work and gives the reason."""
 
-    refused: tuple[str, str, str] = ("", "", "")
-    """What was found, what would help, and where; nothing if it can work."""
+    error: tuple[str, str, str] = ("", "", "")
+    """Problem, hint and location of the error; empty strings if the worker can work."""
 
 
 @dataclass(frozen=True)
 class Tick:
-    """Time passes."""
+    """No news; sent regularly so that the driver can act on time alone."""
 
 
-Message = Progressed | Saved | Learned | Recorded | Finished | Failed | Stopped | Ready | Tick
+Message = Progressed | Saved | TrainedWeights | Recorded | Finished | Failed | Stopped | Ready | Tick
 Send = Callable[[Message], None]
-"""Takes every message, in the driver."""
+"""Receives every message; in the driver."""
 
 
 class Executor(Protocol):
-    """Something that works through jobs. Its workers are started once, and stay until it is closed."""
+    """Runs jobs. Its workers are started once and stay until it is closed."""
 
     description: str
-    """What it is, for a person."""
+    """What runs the jobs, for tables and logs."""
     num_workers: int
-    """Jobs that are worked on at once."""
+    """Number of jobs that run at the same time."""
     settings: WorkerSettings
 
-    def run(self, jobs: Iterable[Job], post: Send, interruption: Interruption) -> None:
-        """Work until every job has been finished, has failed or was stopped.
+    def run(self, jobs: Iterable[Job], send: Send, interruption: Interruption, /) -> None:
+        """Run jobs until each of them has finished, failed or stopped.
 
-        Jobs are taken as workers become free. Once ``interruption`` is asked for, no more are taken, and those on
-        their way are stopped at their next step.
+        Jobs are taken as workers become free. Once ``interruption`` is requested no more jobs are taken, and the
+        running ones stop at their next step.
+
+        Args:
+            jobs: The jobs; an iterator is consumed as workers become free.
+            send: Receives every message.
+            interruption: Set when the user presses Ctrl-C.
         """
 
     def close(self) -> None:
-        """Let the workers go."""
+        """End the workers."""
 
 
 class RemoteCheckpointer:
-    """The vault of a worker: what is to be kept is sent to the driver."""
+    """The checkpointer of a worker: sends checkpoints and weights to the driver.
 
-    def __init__(self, job: Job, setting: WorkerSettings, post: Send) -> None:
-        self.job, self.settings, self.send = job, setting, post
+    Args:
+        job: The job that the worker runs.
+        settings: Whether weights are sent.
+        send: Takes the messages.
+    """
 
-    def save(self, name: str, arrays: Arrays, about: Mapping[str, Any]) -> None:
-        """Send a checkpoint."""
-        self.send(Saved(name, arrays, about))
+    def __init__(self, job: Job, settings: WorkerSettings, send: Send) -> None:
+        self.job, self.settings, self.send = job, settings, send
+
+    def save(self, name: str, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
+        """Send a checkpoint.
+
+        Args:
+            name: The name of the group of runs.
+            arrays: Name -> array of everything that training needs to continue.
+            metadata: JSON values beside the arrays.
+        """
+        self.send(Saved(name, arrays, metadata))
 
     def load(self, name: str) -> tuple[Arrays, dict[str, Any]] | None:
-        """The checkpoint that came with the job, if it is of all its runs together."""
-        saved = self.job.checkpoint
-        return (saved[0], dict(saved[1])) if saved and name == self.job.name else None
+        """Find the checkpoint that came with the job.
+
+        Args:
+            name: The name of the group of runs.
+
+        Returns:
+            Arrays and metadata; None if the job has no checkpoint, or if ``name`` is not the group of all its runs.
+        """
+        checkpoint = self.job.checkpoint
+        return (checkpoint[0], dict(checkpoint[1])) if checkpoint and name == self.job.name else None
 
     def save_weights(self, run: str, weights: Arrays) -> None:
-        """Send the weights of a finished run."""
+        """Send the weights of a finished run.
+
+        Args:
+            run: The id of the run.
+            weights: Name -> array of each parameter.
+        """
         if self.settings.weights:
-            self.send(Learned(run, weights))
+            self.send(TrainedWeights(run, weights))
 
 
-def run_job(job: Job, setting: WorkerSettings, post: Send) -> None:
-    """Do one job, wherever this is; whatever happens is told."""
+def run_job(job: Job, settings: WorkerSettings, send: Send) -> None:
+    """Run one job in this process; every outcome is sent as a message, exceptions too.
+
+    Args:
+        job: The runs to train.
+        settings: Device, seconds between checkpoints, vmapped runs.
+        send: Receives the messages. The last one is :class:`Finished`, :class:`Failed` or :class:`Stopped`.
+    """
     from attnlab.training.environment import device
     from attnlab.training.run import train_groups
 
     def progress(event: Event) -> None:
-        post(Progressed(event))
+        send(Progressed(event))
 
     try:
-        mail = RemoteCheckpointer(job, setting, post)
-        place = device(setting.device)
-        how: dict[str, Any] = {"resume": True, "pause": setting.checkpoint_seconds, "lanes": setting.vmap}
-        whole: list[Record] = []
-        for records in train_groups(job.specs, progress, device=place, checkpointer=mail, **how):
+        last: list[Record] = []
+        groups = train_groups(
+            job.specs,
+            progress,
+            device=device(settings.device),
+            checkpointer=RemoteCheckpointer(job, settings, send),
+            resume=True,
+            pause=settings.checkpoint_seconds,
+            vmap=settings.vmap,
+        )
+        for records in groups:
             if len(records) == len(job.specs):
-                whole = records
+                last = records
             else:
-                post(Recorded(tuple(records)))
+                send(Recorded(tuple(records)))
     except InterruptedTraining:
-        post(Stopped(job.name))
+        send(Stopped(job.name))
     except AttnlabError as error:
-        post(Failed(job, " ".join(str(error).split())))
-    except Exception as error:  # one run's fault is that run's record, never the sweep's end
-        post(Failed(job, describe_exception(error).replace("\n", " ")))
+        send(Failed(job, " ".join(str(error).split())))
+    except Exception as error:  # an exception fails this run's record, not the sweep
+        send(Failed(job, describe_exception(error).replace("\n", " ")))
     else:
-        post(Finished(job.name, tuple(whole)))
+        send(Finished(job.name, tuple(last)))
 
 
 def remaining_job(job: Job, message: Message) -> Job:
-    """What is left of a job after a message of its worker: for the next one, should this one be lost."""
+    """Find what is left of a job after a message of its worker, for the next worker in case this one is lost.
+
+    Args:
+        job: The job before the message.
+        message: A checkpoint updates the job's checkpoint; records remove their runs; others change nothing.
+
+    Returns:
+        The job with the remaining runs and the last checkpoint of them.
+    """
     match message:
-        case Saved(name, arrays, about) if name == job.name:
-            return replace(job, checkpoint=(arrays, about))
+        case Saved(name, arrays, metadata) if name == job.name:
+            return replace(job, checkpoint=(arrays, metadata))
         case Recorded(records):
             done = {record.id for record in records}
             rest = tuple(spec for spec in job.specs if spec.id not in done)

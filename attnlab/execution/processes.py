@@ -1,7 +1,8 @@
-"""The executor of one machine: N processes of one thread each, which outlive many jobs.
+"""The executor of one machine: N processes of one thread each, each of which runs many jobs.
 
-On a CPU two processes of one thread do more than one process of two, as these models are too small to share out. A
-worker that dies takes its job with it once; the job is given to a fresh worker, and reported if that one dies too.
+On a CPU two processes of one thread are faster than one process of two threads, because the models are too small for
+torch to split their operations well. When a worker dies, a new worker runs its job again from the last checkpoint. The
+job fails if that worker dies as well.
 """
 
 from __future__ import annotations
@@ -32,18 +33,26 @@ from attnlab.execution.jobs import (
     remaining_job,
     run_job,
 )
+from attnlab.execution.memory import available_memory
 from attnlab.training.interruption import Interruption
 
-BEAT = 0.25
-"""Seconds between two looks at the clock and at Ctrl-C."""
-MEMORY = 700 * 2**20
-"""Bytes that one worker is reckoned to need."""
+POLL_SECONDS = 0.25
+"""Seconds between two checks of the clock and of Ctrl-C."""
+WORKER_MEMORY = 700 * 2**20
+"""Bytes that one worker is expected to need."""
 TRIES = 2
-"""How often a job is given out before the death of its workers counts as its own failure."""
+"""How often a job is started before the death of its workers counts as its own failure."""
 
 
-def workers(device: str = "cpu") -> int:
-    """As many processes as cores, or as memory allows if that is fewer; on GPUs as many as there are."""
+def default_workers(device: str = "cpu") -> int:
+    """Choose the number of workers: one per core, as far as memory allows; on CUDA one per GPU.
+
+    Args:
+        device: The type of the device: ``cpu``, ``cuda`` or ``mps``.
+
+    Returns:
+        The number of workers, at least 1 on a CPU.
+    """
     if device == "cuda":
         import torch
 
@@ -51,24 +60,20 @@ def workers(device: str = "cpu") -> int:
     if device != "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return cores
-    return max(1, min(cores, free // MEMORY))
+    return max(1, min(cores, available_memory() // WORKER_MEMORY))
 
 
 @dataclass
 class Worker:
-    """A process and the line to it."""
+    """A process, and the connection to it."""
 
     process: SpawnProcess
-    line: Connection
+    connection: Connection
     job: Job | None = None
-    here: bool = False
-    """Whether it has said that it can work."""
+    ready: bool = False
+    """Whether it has reported that it can work."""
     rank: int = 0
-    """Which of the workers it is, counted from 0; whoever replaces it has the same."""
+    """Number of the worker, from 0; a worker that replaces another takes its rank."""
 
 
 @final
@@ -76,44 +81,44 @@ class Processes:
     """N processes of one thread each.
 
     Args:
-        count: How many; they are started when there is work for them.
-        setting: How jobs are worked through.
+        count: Number of processes; they are started when there are jobs for them.
+        settings: How jobs are run.
     """
 
-    def __init__(self, count: int, setting: WorkerSettings) -> None:
-        self.num_workers, self.settings = count, setting
+    def __init__(self, count: int, settings: WorkerSettings) -> None:
+        self.num_workers, self.settings = count, settings
         self.description = f"{count} processes" if count > 1 else "1 process"
         self.workers: list[Worker] = []
 
-    def run(self, jobs: Iterable[Job], post: Send, interruption: Interruption) -> None:
-        """Work through the jobs."""
-        queue = Queue(iter(jobs))
+    def run(self, jobs: Iterable[Job], send: Send, interruption: Interruption, /) -> None:
+        """Run all jobs."""
+        queue = JobQueue(iter(jobs))
         try:
             while True:
                 if not interruption.requested:
-                    self._give(queue)
+                    self._assign(queue)
                 busy = [worker for worker in self.workers if worker.job]
                 if not busy:
                     return
                 if interruption.requested:
-                    for worker in busy:  # at every beat: one that is not listening yet ignores it
+                    for worker in busy:  # repeated, because a worker ignores the signal until its training has begun
                         os.kill(worker.process.pid or 0, signal.SIGINT)
-                self._hear(busy, queue, post, interruption)
-                post(Tick())
+                self._receive(busy, queue, send, interruption)
+                send(Tick())
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Let the workers go, at once."""
+        """Kill the workers."""
         for worker in self.workers:
             worker.process.kill()
             worker.process.join()
-            worker.line.close()
+            worker.connection.close()
         self.workers = []
 
-    def _give(self, queue: Queue) -> None:
-        """A job for every idle worker, and workers for what is waiting."""
+    def _assign(self, queue: JobQueue) -> None:
+        """Give a job to every idle worker, and start workers for the jobs that are waiting."""
         idle = [worker for worker in self.workers if not worker.job]
         while idle or len(self.workers) < self.num_workers:
             job = queue.next()
@@ -121,118 +126,147 @@ class Processes:
                 return
             worker = idle.pop() if idle else self._start_worker()
             worker.job = job
-            worker.line.send(job)
+            worker.connection.send(job)
 
     def _start_worker(self) -> Worker:
+        """Start a worker of the lowest free rank."""
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        seat = min(set(range(self.num_workers)) - {worker.rank for worker in self.workers})
-        setting = replace(self.settings, device=device_of_rank(self.settings.device, seat))
-        process = context.Process(target=serve, args=(theirs, setting), daemon=True, name="attnlab worker")
-        with quiet_stdin():
+        connection, remote = context.Pipe()
+        rank = min(set(range(self.num_workers)) - {worker.rank for worker in self.workers})
+        settings = replace(self.settings, device=device_of_rank(self.settings.device, rank))
+        process = context.Process(target=serve, args=(remote, settings), daemon=True, name="attnlab worker")
+        with sigint_blocked():
             process.start()
-        theirs.close()
-        self.workers.append(Worker(process, ours, rank=seat))
+        remote.close()
+        self.workers.append(Worker(process, connection, rank=rank))
         return self.workers[-1]
 
-    def _hear(self, busy: list[Worker], queue: Queue, post: Send, interruption: Interruption) -> None:
-        """Pass on what the workers say; see whether one has died."""
-        ready = set(wait([*(w.line for w in busy), *(w.process.sentinel for w in busy)], timeout=BEAT))
+    def _receive(self, busy: list[Worker], queue: JobQueue, send: Send, interruption: Interruption) -> None:
+        """Forward what the workers have sent, and find workers that have died."""
+        events = [*(worker.connection for worker in busy), *(worker.process.sentinel for worker in busy)]
+        ready = set(wait(events, timeout=POLL_SECONDS))
         for worker in busy:
-            if not ready & {worker.line, worker.process.sentinel}:
+            if not ready & {worker.connection, worker.process.sentinel}:
                 continue
             try:
-                while worker.line.poll():
-                    self._pass(worker, worker.line.recv(), post)
+                while worker.connection.poll():
+                    self._forward(worker, worker.connection.recv(), send)
             except (EOFError, OSError):
-                self._lost(worker, queue, post, interruption)
+                self._replace_lost(worker, queue, send, interruption)
 
-    def _pass(self, worker: Worker, message: Message, post: Send) -> None:
+    def _forward(self, worker: Worker, message: Message, send: Send) -> None:
+        """Update the state of a worker from its message, then send the message on."""
         match message:
-            case Ready((result, hint, where)) if result:
-                raise PluginError(result, hint, where=where)
+            case Ready((problem, hint, where)) if problem:
+                raise PluginError(problem, hint, where=where)
             case Ready():
-                worker.here = True
+                worker.ready = True
             case Saved() | Recorded() if worker.job:
                 worker.job = remaining_job(worker.job, message)
             case Finished() | Failed() | Stopped():
                 worker.job = None
-        post(message)
+        send(message)
 
-    def _lost(self, worker: Worker, queue: Queue, post: Send, interruption: Interruption) -> None:
-        """A worker died: its job is tried once more from its last checkpoint, then reported."""
+    def _replace_lost(self, worker: Worker, queue: JobQueue, send: Send, interruption: Interruption) -> None:
+        """Remove a worker that died; its job is queued again from its last checkpoint, or fails."""
         self.workers.remove(worker)
         worker.process.join()
-        worker.line.close()
+        worker.connection.close()
         code = worker.process.exitcode or 0
-        job, reason = worker.job, died(code)
+        job = worker.job
         if job is None:
             return
-        if code > 0 and not worker.here and not interruption.requested:
-            hint = "A script that sweeps needs: if __name__ == '__main__', as workers import it too. Or use inline."
-            raise PluginError("A worker could not start; what it said stands above.", hint, where="processes")
+        if code > 0 and not worker.ready and not interruption.requested:
+            hint = (
+                "Put the script's sweep under: if __name__ == '__main__'. Workers import the script too. "
+                "Or use the executor 'inline'."
+            )
+            raise PluginError("A worker could not start; its error is printed above.", hint, where="processes")
         if interruption.requested:
-            post(Stopped(job.name))
-        elif not queue.again(job):
-            post(Failed(job, reason))
+            send(Stopped(job.name))
+        elif not queue.retry(job):
+            send(Failed(job, exit_reason(code)))
 
 
 @dataclass
-class Queue:
-    """Jobs to give out: those whose worker died first."""
+class JobQueue:
+    """Jobs to start: first those that lost their worker, then new ones."""
 
-    fresh: Iterator[Job]
-    back: list[Job] = field(default_factory=list)
+    new: Iterator[Job]
+    lost: list[Job] = field(default_factory=list)
     tries: dict[str, int] = field(default_factory=dict)
+    """Job name -> how often it was started, for those that lost a worker."""
 
-    ahead: Job | None = None
-    """The next fresh job, once it has been looked for."""
+    upcoming: Job | None = None
+    """The next new job, once it has been taken from the iterator."""
 
     @property
     def waiting(self) -> bool:
-        """Whether there is a job to give out."""
-        self.ahead = self.ahead or next(self.fresh, None)
-        return bool(self.back or self.ahead)
+        """Whether there is a job to start."""
+        self.upcoming = self.upcoming or next(self.new, None)
+        return bool(self.lost or self.upcoming)
 
     def next(self) -> Job | None:
         """The next job, or None if there is none."""
         if not self.waiting:
             return None
-        if self.back:
-            return self.back.pop()
-        job, self.ahead = self.ahead, None
+        if self.lost:
+            return self.lost.pop()
+        job, self.upcoming = self.upcoming, None
         return job
 
-    def again(self, job: Job) -> bool:
-        """Give a job out once more, unless it has had its tries."""
+    def retry(self, job: Job) -> bool:
+        """Queue a job again, unless it has used all its tries.
+
+        Args:
+            job: What is left of the job whose worker was lost.
+
+        Returns:
+            Whether it was queued.
+        """
         self.tries[job.name] = self.tries.get(job.name, 1) + 1
         if self.tries[job.name] > TRIES:
             return False
-        self.back.append(job)
+        self.lost.append(job)
         return True
 
 
-def device_of_rank(device: str, seat: int) -> str:
-    """The device of a worker: several GPUs are dealt out in turn."""
+def device_of_rank(device: str, rank: int) -> str:
+    """Choose the device of a worker; several GPUs are assigned in turn.
+
+    Args:
+        device: The type of the device, such as ``cuda``.
+        rank: Number of the worker, from 0.
+
+    Returns:
+        ``cuda:I`` on CUDA, otherwise ``device``.
+    """
     if device != "cuda":
         return device
     import torch
 
-    return f"cuda:{seat % torch.cuda.device_count()}"
+    return f"cuda:{rank % torch.cuda.device_count()}"
 
 
-def died(code: int | None) -> str:
-    """Why a worker is gone, in words."""
+def exit_reason(code: int | None) -> str:
+    """Explain why a worker ended.
+
+    Args:
+        code: Exit status of the process; negative for a signal, None if it is unknown.
+
+    Returns:
+        The reason, for the record of the failed run.
+    """
     if code == -signal.SIGKILL:
-        return "its worker was killed (signal 9), twice; that is how a machine without memory left defends itself"
+        return "its worker was killed (signal 9), twice; the system does this when memory runs out"
     if code is not None and code < 0:
         return f"its worker died of signal {-code}, twice"
     return f"its worker ended with status {code}, twice"
 
 
 @contextmanager
-def quiet_stdin() -> Iterator[None]:
-    """Within it Ctrl-C waits; a process that is started here hears none before it says so."""
+def sigint_blocked() -> Iterator[None]:
+    """Block Ctrl-C in this process; a process that is started within the block starts with Ctrl-C blocked."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -243,9 +277,14 @@ def quiet_stdin() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def serve(line: Connection, setting: WorkerSettings) -> None:
-    """The life of a worker: load the user's files, then do jobs until the line is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver hears Ctrl-C, and tells us
+def serve(connection: Connection, settings: WorkerSettings) -> None:
+    """Run a worker: load the plugin files, then run jobs until the connection is closed.
+
+    Args:
+        connection: The connection to the driver.
+        settings: How jobs are run.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives Ctrl-C and signals the workers
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if hasattr(os, "setsid"):
@@ -253,20 +292,20 @@ def serve(line: Connection, setting: WorkerSettings) -> None:
     from attnlab.registry import load_plugin
 
     try:
-        for path in setting.files:
+        for path in settings.files:
             load_plugin(path)
-        line.send(Ready())
+        connection.send(Ready())
     except AttnlabError as error:
-        line.send(Ready((error.problem, error.hint, error.where)))
+        connection.send(Ready((error.problem, error.hint, error.where)))
         return
     except (EOFError, OSError):
-        return  # the driver is gone
-    if setting.threads is not None:
+        return  # the driver has ended
+    if settings.threads is not None:
         import torch
 
-        torch.set_num_threads(setting.threads)
+        torch.set_num_threads(settings.threads)
     while True:
         try:
-            run_job(line.recv(), setting, line.send)
+            run_job(connection.recv(), settings, connection.send)
         except (EOFError, OSError):
-            return  # the driver is gone
+            return  # the driver has ended

@@ -1,4 +1,4 @@
-"""The clerk: keeps what workers tell. The driver alone writes, and records are durable within a second."""
+"""The result recorder: writes what workers send. Only the driver writes; records are on disk within a second."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ import math
 import time
 from typing import final
 
-from attnlab.execution.jobs import Failed, Finished, Learned, Message, Progressed, Ready, Recorded, Saved, Stopped, Tick
+from attnlab.execution.jobs import (
+    Failed,
+    Finished,
+    Message,
+    Progressed,
+    Ready,
+    Recorded,
+    Saved,
+    Stopped,
+    Tick,
+    TrainedWeights,
+)
 from attnlab.records import Record, Score
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
@@ -22,75 +33,83 @@ class ResultRecorder:
     """Takes every message of a sweep.
 
     Args:
-        store: Where records, checkpoints and weights are kept.
-        progress: Takes every event of the trainings.
+        store: Where records, checkpoints and weights are written.
+        progress: Takes every training event.
     """
 
     def __init__(self, store: Store, progress: Progress) -> None:
         self.store, self.progress = store, progress
         self.records: dict[str, Record] = {}
-        """What was finished since the clerk began, by id."""
+        """Run id -> record of every run that finished since this recorder was made."""
         self.stopped = 0
-        """Jobs that were interrupted."""
-        self._waiting: list[Record] = []
-        self._names: list[str] = []
-        self._written = time.monotonic()
+        """Number of jobs that were interrupted."""
+        self._pending: list[Record] = []
+        self._pending_jobs: list[str] = []
+        self._last_flush = time.monotonic()
 
     def __call__(self, message: Message) -> None:
-        """Keep what a message brings."""
+        """Store what a message carries."""
         match message:
             case Progressed(event):
                 self.progress(event)
-            case Saved(name, arrays, about):
-                self.store.save(name, arrays, about)
-            case Learned(run, arrays):
+            case Saved(name, arrays, metadata):
+                self.store.save(name, arrays, metadata)
+            case TrainedWeights(run, arrays):
                 self.store.save_weights(run, arrays)
             case Recorded(records):
-                self._take(group_name([record.spec for record in records]), records)
+                self._add(group_name([record.spec for record in records]), records)
             case Finished(name, records):
-                self._take(name, records)
+                self._add(name, records)
             case Failed(job, reason):
                 failures = tuple(failure_record(spec, reason) for spec in job.specs if spec.id not in self.records)
-                self._take(job.name, failures)
+                self._add(job.name, failures)
                 for record in failures:
                     self.progress(RunFinished(record))
             case Stopped():
                 self.stopped += 1
             case Ready() | Tick():
                 pass
-        if self._waiting and time.monotonic() - self._written > FLUSH_SECONDS:
+        if self._pending and time.monotonic() - self._last_flush > FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits: first the records, then away with the checkpoints of their runs.
+        """Write the pending records, then delete the checkpoints of their runs.
 
         Raises:
-            StoreError: the journal cannot be written; what it holds already still reads.
+            StoreError: The journal cannot be written; its earlier records stay readable.
         """
-        if self._waiting:
-            self.store.append(self._waiting)
-            for name in self._names:
+        if self._pending:
+            self.store.append(self._pending)
+            for name in self._pending_jobs:
                 self.store.drop(name)
-        self._waiting, self._names = [], []
-        self._written = time.monotonic()
+        self._pending, self._pending_jobs = [], []
+        self._last_flush = time.monotonic()
 
-    def _take(self, name: str, records: tuple[Record, ...]) -> None:
-        self._waiting += records
-        self._names.append(name)
+    def _add(self, name: str, records: tuple[Record, ...]) -> None:
+        """Add records to those that are pending."""
+        self._pending += records
+        self._pending_jobs.append(name)
         self.records |= {record.id: record for record in records}
 
 
 def failure_record(spec: RunSpec, reason: str) -> Record:
-    """The record of a run that could show nothing."""
-    nothing = Score(correct=0, total=0, chance=math.nan)
-    words = {"ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    """Make the record of a run that failed before it had a result.
+
+    Args:
+        spec: The run.
+        reason: Why it failed, in one line.
+
+    Returns:
+        A record of status ``failed`` with zero steps and empty scores.
+    """
+    empty = Score(correct=0, total=0, chance=math.nan)
     return Record(
         id=spec.id,
         spec=spec,
         status="failed",
         reason=reason,
         steps=0,
-        accuracy=nothing,
-        exact_match=nothing,
-        environment=words,
+        accuracy=empty,
+        exact_match=empty,
+        environment={"ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())},
     )

@@ -8,7 +8,6 @@ the experiment says.
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,8 @@ from pathlib import Path
 import torch
 
 from attnlab.execution.jobs import Executor
-from attnlab.execution.processes import MEMORY
+from attnlab.execution.memory import available_memory
+from attnlab.execution.processes import WORKER_MEMORY
 from attnlab.experiments._budget import flops
 from attnlab.experiments._estimate import CostEstimate, ShapeCost
 from attnlab.experiments.run_sweep import vmap_per_worker
@@ -71,7 +71,7 @@ def estimate_cost(
         ]
     finally:
         torch.set_num_threads(threads)
-    return CostEstimate(tuple(shapes), executor.num_workers, executor.description, free_memory())
+    return CostEstimate(tuple(shapes), executor.num_workers, executor.description, available_memory())
 
 
 def kind(spec: RunSpec) -> str:
@@ -117,14 +117,6 @@ def _shape(
     words = " · ".join(spec.summary.split(" · ")[:-1])
     size = sum(array.nbytes for array in stepper.state().values())
     model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
-    memory, operations = MEMORY + 4 * size, flops(model, source)
+    memory, operations = WORKER_MEMORY + 4 * size, flops(model, source)
     runs = len(same), len(missing)
     return ShapeCost(words, *runs, stepper.parameters, operations, step, seconds, share, memory, count)
-
-
-def free_memory() -> int:
-    """Bytes of memory that are free now; as many as anyone could want where the system does not say."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 2**62

@@ -1,4 +1,4 @@
-"""Processes: the same numbers as inline, and nothing lost when one dies."""
+"""Processes: the same numbers as inline, and nothing is lost when a worker dies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from attnlab.errors import InterruptedTraining, PluginError
 from attnlab.execution._inline import Inline
 from attnlab.execution.jobs import Job, WorkerSettings
-from attnlab.execution.processes import Processes, Queue, died
+from attnlab.execution.processes import JobQueue, Processes, exit_reason
 from attnlab.experiments.expand import expand
 from attnlab.experiments.run_sweep import SweepOutcome, run_sweep
 from attnlab.registry import load_plugin
@@ -21,7 +21,7 @@ from attnlab.storage import Store
 from attnlab.training.events import Event, Progress, RunStarted, StepsTaken, no_callback
 from tests.experiments.sweeps import TINY, drive, numbers, planned, tiny
 
-OFTEN = WorkerSettings(checkpoint_seconds=0.0)
+EVERY_STEP = WorkerSettings(checkpoint_seconds=0.0)
 DEADLY = """\
 import os, pathlib, signal
 from attnlab.attention import Attention, register
@@ -29,46 +29,47 @@ from attnlab.attention import Attention, register
 @register("deadly", source="me")
 class Deadly(Attention):
     "Kills its worker, as often as its file says."
-    def score(self, heads):
+    def score(self, qkv):
         if os.environ.get("DEADLY") == str(os.getppid()):
             left = pathlib.Path(__file__).with_suffix(".left")
             count = int(left.read_text())
             if count:
                 left.write_text(str(count - 1))
                 os.kill(os.getpid(), signal.SIGKILL)
-        return super().score(heads)
+        return super().score(qkv)
 
 @register("raising", source="me")
 class Raising(Attention):
-    "Raises, once it is trained in earnest."
-    def score(self, heads):
+    "Raises while the variable is set."
+    def score(self, qkv):
         if os.environ.get("DEADLY"):
             raise ArithmeticError("it does not add up")
-        return super().score(heads)
+        return super().score(qkv)
 """
 
 
 @pytest.fixture
-def staff() -> Iterator[Callable[..., Processes]]:
-    hired: list[Processes] = []
+def executor() -> Iterator[Callable[..., Processes]]:
+    """Makes executors of processes, and closes them after the test."""
+    made: list[Processes] = []
 
-    def hire(count: int = 2, setting: WorkerSettings = OFTEN) -> Processes:
-        hired.append(Processes(count, setting))
-        return hired[-1]
+    def make(count: int = 2, settings: WorkerSettings = EVERY_STEP) -> Processes:
+        made.append(Processes(count, settings))
+        return made[-1]
 
-    yield hire
-    for one in hired:
+    yield make
+    for one in made:
         one.close()
 
 
-def swept(
+def run_tiny(
     store: Path, executor: object, *attentions: str, progress: Progress = no_callback, **more: object
 ) -> SweepOutcome:
     experiment = tiny(*attentions, **more)  # type: ignore[arg-type]
     return run_sweep(experiment, expand(experiment), store, executor, progress=progress)  # type: ignore[arg-type]
 
 
-def gone(process: int) -> bool:
+def has_ended(process: int) -> bool:
     """Whether a process has ended, waited for or not."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -85,11 +86,11 @@ def test_processes_give_the_numbers_of_inline_and_workers_outlive_jobs(
     def watch(event: Event) -> None:
         ids.update(worker.process.pid for worker in workers.workers)
 
-    outcome = swept(tmp_path / "two", workers, "softmax", "gpam", progress=watch)
+    outcome = run_tiny(tmp_path / "two", workers, "softmax", "gpam", progress=watch)
     assert len(ids) == 2
-    more = swept(tmp_path / "more", workers, "softmax", progress=watch)
+    more = run_tiny(tmp_path / "more", workers, "softmax", progress=watch)
     assert len(ids) == 2
-    here = swept(tmp_path / "here", Inline(WorkerSettings()), "softmax", "gpam")
+    here = run_tiny(tmp_path / "here", Inline(WorkerSettings()), "softmax", "gpam")
     assert numbers(outcome.records) == numbers(here.records)
     assert numbers(more.records).items() <= numbers(here.records).items()
     assert {record.environment["threads"] for record in outcome.records} == {1}
@@ -99,24 +100,24 @@ def test_processes_give_the_numbers_of_inline_and_workers_outlive_jobs(
     assert len(first) == 8
 
 
-def test_a_killed_worker_gives_its_run_back_with_its_checkpoint(
+def test_the_run_of_a_killed_worker_continues_from_its_checkpoint(
     tmp_path: Path, executor: Callable[..., Processes]
 ) -> None:
-    workers, begun = executor(1), []
+    workers, first_steps = executor(1), []
     killed: list[int] = []
 
     def kill(event: Event) -> None:
         if isinstance(event, RunStarted):
-            begun.append(event.step)
+            first_steps.append(event.step)
         if isinstance(event, StepsTaken) and event.step >= 5 and not killed:
             killed.append(event.step)
             os.kill(workers.workers[0].process.pid or 0, signal.SIGKILL)
 
-    outcome = swept(tmp_path / "killed", workers, rungs=(1,), seeds=1, steps=400, validate_every=400, progress=kill)
-    assert begun[0] == 0
-    assert begun[1] >= 4
+    outcome = run_tiny(tmp_path / "killed", workers, levels=(1,), seeds=1, max_steps=400, eval_every=400, progress=kill)
+    assert first_steps[0] == 0
+    assert first_steps[1] >= 4
     assert outcome.failed == []
-    whole = swept(tmp_path / "whole", Inline(WorkerSettings()), rungs=(1,), seeds=1, steps=400, validate_every=400)
+    whole = run_tiny(tmp_path / "whole", Inline(WorkerSettings()), levels=(1,), seeds=1, max_steps=400, eval_every=400)
     assert numbers(outcome.records) == numbers(whole.records)
 
 
@@ -129,14 +130,14 @@ def test_a_run_that_kills_its_workers_fails_the_second_time_and_the_sweep_goes_o
     load_plugin(tmp_path / "deadly.py")
     monkeypatch.setenv("DEADLY", str(os.getpid()))
     workers = executor(1, WorkerSettings(files=(tmp_path / "deadly.py",)))
-    outcome = swept(tmp_path / "store", workers, "deadly", "softmax", rungs=(1,), seeds=1)
-    reason = "its worker was killed (signal 9), twice; that is how a machine without memory left defends itself"
+    outcome = run_tiny(tmp_path / "store", workers, "deadly", "softmax", levels=(1,), seeds=1)
+    reason = "its worker was killed (signal 9), twice; the system does this when memory runs out"
     assert [(record.spec.variant, record.status, record.reason) for record in outcome.records] == [
         ("deadly", "failed", reason) if times == 2 else ("deadly", "done", ""),
         ("softmax", "done", ""),
     ]
-    mended = swept(tmp_path / "store", workers, "deadly", "softmax", rungs=(1,), seeds=1)
-    assert (mended.num_run, mended.failed) == (times - 1, [])
+    third = run_tiny(tmp_path / "store", workers, "deadly", "softmax", levels=(1,), seeds=1)
+    assert (third.num_run, third.failed) == (times - 1, [])
 
 
 def test_an_exception_is_the_record_of_its_run_alone(
@@ -168,7 +169,7 @@ def test_ctrl_c_stops_every_worker_with_its_checkpoint(tmp_path: Path, executor:
 
     workers = executor(2, WorkerSettings(checkpoint_seconds=1000))
     with pytest.raises(InterruptedTraining, match=r"0 of 4 runs are done"):
-        swept(tmp_path, workers, steps=5000, validate_every=5000, progress=press)
+        run_tiny(tmp_path, workers, max_steps=5000, eval_every=5000, progress=press)
     names = {path.stem for path in (tmp_path / "checkpoints").iterdir()}
     assert names == pressed - {"pressed"}
     assert all(worker.process.is_alive() and worker.job is None for worker in workers.workers)
@@ -178,13 +179,13 @@ def test_a_file_that_a_worker_cannot_load_stops_the_sweep_before_its_first_run(
     tmp_path: Path, executor: Callable[..., Processes]
 ) -> None:
     with pytest.raises(PluginError) as caught:
-        swept(tmp_path / "store", executor(2, WorkerSettings(files=(tmp_path / "absent.py",))))
-    assert str(caught.value).startswith(f"--with {tmp_path}/absent.py\n  There is no such Python file.")
+        run_tiny(tmp_path / "store", executor(2, WorkerSettings(files=(tmp_path / "absent.py",))))
+    assert str(caught.value).startswith(f"--plugin {tmp_path}/absent.py\n  There is no such Python file.")
     assert Store(tmp_path / "store").records() == []
 
 
 @pytest.mark.slow
-def test_a_script_without_its_guard_is_told_what_it_lacks(tmp_path: Path) -> None:
+def test_a_script_without_a_main_guard_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "import attnlab\n"
         f"attnlab.sweep('copy', complexity=[1], seeds=2, model={TINY['model']}, train={TINY['train']},\n"
@@ -192,24 +193,24 @@ def test_a_script_without_its_guard_is_told_what_it_lacks(tmp_path: Path) -> Non
     )
     result = drive("import os, sys; os.execv(sys.executable, [sys.executable, 'script.py'])", tmp_path)
     _, error = result.communicate(timeout=240)
-    assert "A worker could not start; what it said stands above." in error
+    assert "A worker could not start; its error is printed above." in error
     assert "if __name__ == '__main__'" in error
     assert Store(tmp_path / "results" / "copy").records() == []
 
 
-def test_a_killed_driver_leaves_no_workers_and_no_doubled_record(tmp_path: Path) -> None:
+def test_a_killed_driver_leaves_no_workers_and_no_duplicate_record(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path\n"
-        "from attnlab.execution.processes import Processes; from attnlab.experiments.run_sweep import sweep\n"
+        "from attnlab.execution.processes import Processes; from attnlab.experiments.run_sweep import run_sweep\n"
         "from attnlab.experiments.expand import expand; from attnlab.execution.jobs import WorkerSettings\n"
         "from attnlab.training.events import RunFinished\n"
         "from tests.experiments.sweeps import tiny\n"
         "if __name__ == '__main__':\n"
-        "    staff = Processes(2, WorkerSettings(pause=0.0))\n"
+        "    executor = Processes(2, WorkerSettings(checkpoint_seconds=0.0))\n"
         "    def watch(event):\n"
-        "        if isinstance(event, RunFinished): print(*(w.process.pid for w in staff.staff), flush=True)\n"
+        "        if isinstance(event, RunFinished): print(*(w.process.pid for w in executor.workers), flush=True)\n"
         "    experiment = tiny(max_steps=60, seeds=20)\n"
-        "    sweep(experiment, expand(experiment), Path('store'), staff, progress=watch)\n"
+        "    run_sweep(experiment, expand(experiment), Path('store'), executor, progress=watch)\n"
     )
     driver = drive(script, tmp_path)
     assert driver.stdout is not None
@@ -219,28 +220,28 @@ def test_a_killed_driver_leaves_no_workers_and_no_doubled_record(tmp_path: Path)
     workers = [int(word) for word in lines[-1].split()]
     assert workers
     deadline = time.monotonic() + 60
-    while not all(map(gone, workers)):
+    while not all(map(has_ended, workers)):
         assert time.monotonic() < deadline, "workers outlived their driver"
         time.sleep(0.05)
     before = Store(tmp_path / "store").records()
-    outcome = swept(tmp_path / "store", Inline(WorkerSettings()), steps=60, seeds=20)
+    outcome = run_tiny(tmp_path / "store", Inline(WorkerSettings()), max_steps=60, seeds=20)
     assert outcome.num_run == 40 - len(before)
     lines = (tmp_path / "store" / "records.jsonl").read_text().splitlines()
     assert len(lines) == len({record.id for record in outcome.records}) == 40
 
 
-def test_jobs_are_given_out_twice_and_no_more() -> None:
-    one, two = (Job(spec.id, (spec,)) for spec in planned(rungs=(1,)))
-    queue = Queue(iter([one, two]))
+def test_a_job_is_started_twice_at_most() -> None:
+    one, two = (Job(spec.id, (spec,)) for spec in planned(levels=(1,)))
+    queue = JobQueue(iter([one, two]))
     assert queue.waiting
     assert queue.next() is one
-    assert queue.again(one)
+    assert queue.retry(one)
     assert queue.next() is one
     assert queue.next() is two
-    assert not queue.again(one)
+    assert not queue.retry(one)
     assert queue.next() is None
 
 
-def test_a_death_is_told_in_words() -> None:
-    assert died(-11) == "its worker died of signal 11, twice"
-    assert died(3) == "its worker ended with status 3, twice"
+def test_the_exit_status_gives_the_reason() -> None:
+    assert exit_reason(-11) == "its worker died of signal 11, twice"
+    assert exit_reason(3) == "its worker ended with status 3, twice"

@@ -11,43 +11,43 @@ import pytest
 
 from attnlab.errors import InvalidValueError
 from attnlab.execution._inline import Inline
-from attnlab.execution._ray import answers, connected
+from attnlab.execution._ray import connect, is_listening
 from attnlab.execution.jobs import WorkerSettings
 from attnlab.experiments.expand import expand
 from attnlab.experiments.run_sweep import run_sweep
 from attnlab.storage import Store
 from tests.experiments.sweeps import drive, numbers, tiny
 
-# Ray is started by a process of its own, so that what it warns of and what it leaves open is no matter of this one.
+# Ray runs in a process of its own, so that its warnings and open files do not affect this process.
 ALONE = """\
 import os, sys
 from pathlib import Path
 from attnlab.errors import AttnlabError
-from attnlab.registry import load
-from attnlab.execution._ray import Cluster
+from attnlab.registry import load_plugin
+from attnlab.execution._ray import RayCluster
 from attnlab.experiments.expand import expand
 from attnlab.execution.jobs import WorkerSettings
-from attnlab.experiments.run_sweep import sweep
+from attnlab.experiments.run_sweep import run_sweep
 from tests.experiments.sweeps import tiny
 
 mine = Path("mine.py").resolve()
-load(mine)
-staff = Cluster(WorkerSettings(files=(mine,), pause=0.0), 1, None)
-mine.unlink()  # its text has traveled already
-print(staff.words)
+load_plugin(mine)
+executor = RayCluster(WorkerSettings(files=(mine,), checkpoint_seconds=0.0), 1, None)
+mine.unlink()  # its text was sent already
+print(executor.description)
 experiment = tiny("mine", "raising", seeds=2, levels=(1,))
-found = sweep(experiment, expand(experiment), Path("store"), staff)
-print(*(record.status for record in found.records))
-again = sweep(experiment, expand(experiment), Path("store"), staff)
-print(again.run, len(staff.staff))
-staff.close()
+outcome = run_sweep(experiment, expand(experiment), Path("store"), executor)
+print(*(record.status for record in outcome.records))
+again = run_sweep(experiment, expand(experiment), Path("store"), executor)
+print(again.num_run, len(executor.workers))
+executor.close()
 mine.write_text("raise RuntimeError('not there')")
-staff = Cluster(WorkerSettings(files=(mine,)), 1, None)
+executor = RayCluster(WorkerSettings(files=(mine,)), 1, None)
 try:
-    sweep(experiment, expand(experiment), Path("other"), staff)
+    run_sweep(experiment, expand(experiment), Path("other"), executor)
 except AttnlabError as error:
     print(error)
-staff.close()
+executor.close()
 """
 MINE = """\
 from attnlab.attention import Attention, register
@@ -55,16 +55,16 @@ from attnlab.attention import Attention, register
 @register("mine", source="me")
 class Mine(Attention):
     "Mine."
-    def score(self, heads):
-        return super().score(heads) * 2
+    def score(self, qkv):
+        return super().score(qkv) * 2
 
 @register("raising", source="me")
 class Raising(Attention):
     "Raises on a worker."
-    def score(self, heads):
+    def score(self, qkv):
         if "attnlab-" in __file__:
             raise ArithmeticError("it does not add up")
-        return super().score(heads)
+        return super().score(qkv)
 """
 
 TWO = """\
@@ -72,23 +72,23 @@ import sys, time
 from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster as Nodes
-from attnlab.execution._ray import Cluster
+from attnlab.execution._ray import RayCluster
 from attnlab.experiments.expand import expand
 from attnlab.execution.jobs import WorkerSettings
-from attnlab.experiments.run_sweep import sweep
+from attnlab.experiments.run_sweep import run_sweep
 from attnlab.training.events import RunFinished, StepsTaken
 from tests.experiments.sweeps import tiny
 
 nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 second = nodes.add_node(num_cpus=1)
 nodes.wait_for_nodes()
-staff = Cluster(WorkerSettings(pause=0.0), None, nodes.address)
-print(staff.words, flush=True)
-places, steps, killed = {}, {}, []
+executor = RayCluster(WorkerSettings(checkpoint_seconds=0.0), None, nodes.address)
+print(executor.description, flush=True)
+steps, killed = {}, []
 
 def watch(event):
-    here = [member for member in staff.staff if member.here]
-    if killed or len(here) < 2 or not isinstance(event, StepsTaken):
+    ready = [worker for worker in executor.workers if worker.ready]
+    if killed or len(ready) < 2 or not isinstance(event, StepsTaken):
         return
     steps[event.spec.id] = event.step
     if len(steps) >= 2 and event.step >= 50:
@@ -96,28 +96,28 @@ def watch(event):
         nodes.remove_node(second, allow_graceful=False)
 
 experiment = tiny(max_steps=400, eval_every=100, seeds=4)
-found = sweep(experiment, expand(experiment), Path("store"), staff, progress=watch)
-print(len(killed), *(record.status for record in found.records), flush=True)
+outcome = run_sweep(experiment, expand(experiment), Path("store"), executor, progress=watch)
+print(len(killed), *(record.status for record in outcome.records), flush=True)
 print(sum(node["Alive"] for node in ray.nodes()), flush=True)
-staff.close()
+executor.close()
 nodes.shutdown()
 """
 
 
-def whole(folder: Path, **more: Any) -> dict[str, Any]:
+def inline_numbers(folder: Path, **more: Any) -> dict[str, Any]:
     """The numbers of the same sweep, inline."""
     experiment = tiny(**more)
     return numbers(run_sweep(experiment, expand(experiment), folder, Inline(WorkerSettings())).records)
 
 
-def test_a_port_where_nobody_listens_is_told_at_once_with_how_to_start_one() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
+def test_an_unreachable_address_is_an_error_that_shows_how_to_start_a_cluster() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
         with pytest.raises(InvalidValueError) as caught:
-            connected(address)
+            connect(address)
     assert str(caught.value) == (
-        f"--ray-address {address}\n  No Ray cluster answers: nothing listens at {address}.\n"
+        f"--ray-address {address}\n  No Ray cluster was found: nothing listens at {address}.\n"
         "  Start one with: ray start --head --port=6379; then give --ray-address HOST:6379."
     )
 
@@ -125,28 +125,28 @@ def test_a_port_where_nobody_listens_is_told_at_once_with_how_to_start_one() -> 
 def test_whether_anything_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert answers(f"127.0.0.1:{port}")
-        assert answers(f"ray://127.0.0.1:{port}")
-    assert not answers(f"127.0.0.1:{port}")
-    assert not answers("127.0.0.1:99999")
-    assert answers("auto")
+        assert is_listening(f"127.0.0.1:{port}")
+        assert is_listening(f"ray://127.0.0.1:{port}")
+    assert not is_listening(f"127.0.0.1:{port}")
+    assert not is_listening("127.0.0.1:99999")
+    assert is_listening("auto")
 
 
-def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_the_error_shows_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InvalidValueError, match="Ray is not installed here") as caught:
-        connected(None)
+        connect(None)
     assert caught.value.hint == "Install it with: pip install 'attnlab[ray]'."
 
 
-def test_on_one_node_files_travel_as_text_and_a_failure_is_a_record(tmp_path: Path) -> None:
+def test_on_one_node_plugins_are_sent_as_text_and_a_failure_is_a_record(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     driver = drive(ALONE, tmp_path)
     out, error = driver.communicate(timeout=580)
     lines = out.splitlines()
-    assert lines[:2] == ["1 workers on 1 Ray node", "done done failed failed"], error
+    assert lines[:2] == ["1 worker on 1 Ray node", "done done failed failed"], error
     assert lines[2] == "2 1"
-    assert lines[3].startswith("--with ")
+    assert lines[3].startswith("--plugin ")
     assert lines[4] == "  A worker of the cluster: RuntimeError: not there"
     reasons = {record.reason for record in Store(tmp_path / "store").records() if record.status == "failed"}
     assert len(reasons) == 1
@@ -155,11 +155,11 @@ def test_on_one_node_files_travel_as_text_and_a_failure_is_a_record(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_node_that_dies_in_the_middle_loses_nothing(tmp_path: Path) -> None:
+def test_the_loss_of_a_node_loses_no_run(tmp_path: Path) -> None:
     driver = drive(TWO, tmp_path)
     out, error = driver.communicate(timeout=900)
     lines = [line for line in out.splitlines() if "Ray node" in line or line[:1].isdigit()]
     assert lines == ["2 workers on 2 Ray nodes", f"1{' done' * 8}", "1"], error[-3000:]
     store = Store(tmp_path / "store")
     assert len(store.journal.path.read_bytes().splitlines()) == 8
-    assert numbers(store.records()) == whole(tmp_path / "here", steps=400, validate_every=100, seeds=4)
+    assert numbers(store.records()) == inline_numbers(tmp_path / "here", max_steps=400, eval_every=100, seeds=4)

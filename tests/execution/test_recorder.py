@@ -1,4 +1,4 @@
-"""The clerk: what workers tell is kept, records first, and a failure is a record too."""
+"""The result recorder: it writes records before it deletes checkpoints, and a failure is a record too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attnlab.errors import StoreError
-from attnlab.execution.jobs import Failed, Finished, Job, Learned, Progressed, Ready, Saved, Stopped, Tick
+from attnlab.execution.jobs import Failed, Finished, Job, Progressed, Ready, Saved, Stopped, Tick, TrainedWeights
 from attnlab.execution.recorder import FLUSH_SECONDS, ResultRecorder, failure_record
 from attnlab.storage import Store
 from attnlab.training.events import Event, RunFinished, RunStarted, no_callback
@@ -20,41 +20,41 @@ ONES = {"w": np.ones(3, dtype=np.float32)}
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    found = Store(tmp_path / "results")
-    found.open()
-    return found
+    empty = Store(tmp_path / "results")
+    empty.open()
+    return empty
 
 
 def test_records_wait_for_others_but_not_for_long(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("attnlab.execution.recorder.time.monotonic", lambda: now)
-    clerk = ResultRecorder(store, no_callback)
-    one, two = (shown(spec) for spec in planned(rungs=(1,)))
-    clerk(Finished(one.id, (one,)))
+    recorder = ResultRecorder(store, no_callback)
+    one, two = (shown(spec) for spec in planned(levels=(1,)))
+    recorder(Finished(one.id, (one,)))
     now += 0.8 * FLUSH_SECONDS
-    clerk(Finished(two.id, (two,)))
+    recorder(Finished(two.id, (two,)))
     assert store.records() == []
     now += 0.4 * FLUSH_SECONDS
-    clerk(Tick())
+    recorder(Tick())
     assert store.records() == [one, two]
-    assert clerk.records == {one.id: one, two.id: two}
+    assert recorder.records == {one.id: one, two.id: two}
 
 
 def test_flushing_twice_writes_once(store: Store) -> None:
-    clerk = ResultRecorder(store, no_callback)
-    (one,) = (shown(spec) for spec in planned(rungs=(1,), seeds=1))
-    clerk(Finished(one.id, (one,)))
-    clerk.flush()
-    clerk.flush()
+    recorder = ResultRecorder(store, no_callback)
+    (one,) = (shown(spec) for spec in planned(levels=(1,), seeds=1))
+    recorder(Finished(one.id, (one,)))
+    recorder.flush()
+    recorder.flush()
     assert store.journal.path.read_bytes().count(b"\n") == 1
 
 
 def test_a_checkpoint_stays_until_its_record_is_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    clerk = ResultRecorder(store, no_callback)
-    (one,) = (shown(spec) for spec in planned(rungs=(1,), seeds=1))
-    clerk(Saved(one.id, ONES, {"step": 3}))
-    clerk(Learned(one.id, ONES))
-    clerk(Finished(one.id, (one,)))
+    recorder = ResultRecorder(store, no_callback)
+    (one,) = (shown(spec) for spec in planned(levels=(1,), seeds=1))
+    recorder(Saved(one.id, ONES, {"step": 3}))
+    recorder(TrainedWeights(one.id, ONES))
+    recorder(Finished(one.id, (one,)))
     assert store.load(one.id) is not None
 
     def full(records: object) -> None:
@@ -63,9 +63,9 @@ def test_a_checkpoint_stays_until_its_record_is_written(store: Store, monkeypatc
     with monkeypatch.context() as context:
         context.setattr(store.journal, "append", full)
         with pytest.raises(StoreError):
-            clerk.flush()
+            recorder.flush()
     assert store.load(one.id) is not None
-    clerk.flush()
+    recorder.flush()
     assert store.load(one.id) is None
     assert store.records() == [one]
     assert (store.path / "weights" / f"{one.id}.safetensors").is_file()
@@ -73,10 +73,10 @@ def test_a_checkpoint_stays_until_its_record_is_written(store: Store, monkeypatc
 
 def test_a_failure_is_a_record_with_its_reason(store: Store) -> None:
     events: list[Event] = []
-    clerk = ResultRecorder(store, events.append)
-    (spec,) = planned(rungs=(1,), seeds=1)
-    clerk(Failed(Job("bundle", (spec,)), "its worker was lost"))
-    clerk.flush()
+    recorder = ResultRecorder(store, events.append)
+    (spec,) = planned(levels=(1,), seeds=1)
+    recorder(Failed(Job("group", (spec,)), "its worker was lost"))
+    recorder.flush()
     (record,) = store.records()
     assert (record.id, record.spec, record.status, record.reason) == (spec.id, spec, "failed", "its worker was lost")
     assert math.isnan(record.accuracy.mean)
@@ -86,12 +86,12 @@ def test_a_failure_is_a_record_with_its_reason(store: Store) -> None:
     assert failure_record(spec, "x").numbers() != failure_record(spec, "y").numbers()
 
 
-def test_it_passes_events_on_and_counts_what_was_stopped(store: Store) -> None:
+def test_it_forwards_events_and_counts_stopped_jobs(store: Store) -> None:
     events: list[Event] = []
-    clerk = ResultRecorder(store, events.append)
-    (spec,) = planned(rungs=(1,), seeds=1)
-    began = RunStarted(spec, 0, 10, "cpu")
-    for message in (Ready(), Progressed(began), Stopped(spec.id), Tick()):
-        clerk(message)
-    assert events == [began]
-    assert clerk.stopped == 1
+    recorder = ResultRecorder(store, events.append)
+    (spec,) = planned(levels=(1,), seeds=1)
+    started = RunStarted(spec, 0, 10, "cpu")
+    for message in (Ready(), Progressed(started), Stopped(spec.id), Tick()):
+        recorder(message)
+    assert events == [started]
+    assert recorder.stopped == 1

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from attnlab.execution.jobs import WorkerSettings
-from attnlab.execution.processes import MEMORY
+from attnlab.execution.processes import WORKER_MEMORY
 from attnlab.experiments._estimate import CostEstimate, ShapeCost
 from attnlab.experiments.cost_estimate import estimate_cost, kind
 from attnlab.model.transformer import build
@@ -44,7 +44,7 @@ def test_every_shape_is_timed_once_and_what_is_done_costs_nothing(tmp_path: Path
         assert one.summary == f"copy symbols={spec.task.level} · {spec.variant} · learned"
         assert one.flops > 2 * 3 * spec.task.level * one.parameters / 4
         assert one.seconds > one.step * spec.train.max_steps > 0
-        assert one.memory > MEMORY
+        assert one.memory > WORKER_MEMORY
     least, most = estimate.seconds
     assert 0 < least <= most == pytest.approx(sum(one.missing * one.seconds for one in estimate.shapes))
     assert store.records()[0].id == specs[0].id

@@ -127,7 +127,7 @@ def test_what_is_left_of_a_job_goes_on_from_its_checkpoint() -> None:
     messages: list[Message] = []
     run_job(job, WorkerSettings(vmap=2, checkpoint_seconds=0.0), messages.append)
     saved = [message for message in messages if isinstance(message, Saved)]
-    assert remaining_job(job, saved[1]).checkpoint == (saved[1].arrays, saved[1].about)
+    assert remaining_job(job, saved[1]).checkpoint == (saved[1].arrays, saved[1].metadata)
     assert remaining_job(job, Saved("another", {}, {})) is job
 
 
