@@ -1,11 +1,11 @@
-"""Memorization: tell the value of each key from memory; it stands nowhere in the sequence.
+"""Memorization: predict the value of each key from memory; the value is not in the sequence.
 
     inputs   k3  ? k0  ? k3  ?
-    answers   . v4  . v3  . v4      six pairs, map_seed 0
+    targets   . v4  . v3  . v4      six pairs, map_seed 0
 
-A fixed one-to-one map from ``pairs`` keys to as many values, drawn from ``map_seed`` and from nothing else: it is the
-same in training and test, and in every run. Keys are uniform with replacement; each is followed by a question mark, on
-which its value is due.
+A fixed one-to-one map from ``pairs`` keys to as many values is drawn from ``map_seed`` alone. It is the same in
+training and test, and in every run. Keys are uniform with replacement. Each is followed by a question mark, and the
+target at the question mark is the value.
 
 Source   Poli et al., "Mechanistic design and scaling of hybrid architectures" (MAD), arXiv:2403.17844, and its code:
          memorization.
@@ -28,12 +28,12 @@ from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 @register("memorization", source="arXiv:2403.17844")
 @final
 class Memorization(Task):
-    """Tell the value of each key from a fixed map that no sequence shows.
+    """Predict the value of each key from a fixed map that no sequence contains.
 
     Options:
-        pairs: Keys of the map, and as many values.
-        slots: Keys asked in a sequence.
-        map_seed: Which map.
+        pairs: Keys of the map; the number of values is the same.
+        slots: Keys of a sequence; each is a query.
+        map_seed: Seed from which the map is drawn.
     """
 
     complexity = "pairs"
@@ -51,7 +51,7 @@ class Memorization(Task):
         self.vocabulary, self.length, self.chance = 2 * pairs + 1, 2 * slots, 1 / pairs
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Uniform keys, a question mark after each."""
+        """Draw uniform keys, with a question mark after each."""
         keys = random.integers(0, self.pairs, (batch, self.slots))
         inputs_BT = np.full((batch, self.length), self.vocabulary - 1)
         inputs_BT[:, ::2] = keys
@@ -60,12 +60,12 @@ class Memorization(Task):
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Look each key up in the map."""
+        """Look up each key in the map."""
         known = dict(enumerate(self.values.tolist()))
-        return [known[tokens[place - 1]] if place % 2 else IGNORE for place in range(len(tokens))]
+        return [known[tokens[position - 1]] if position % 2 else IGNORE for position in range(len(tokens))]
 
     def token_to_str(self, token: int) -> str:
-        """Keys as k0, k1, ...; values as v0, v1, ...; the question as a question mark."""
+        """Keys as k0, k1, ...; values as v0, v1, ...; the query token as a question mark."""
         if token == 2 * self.pairs:
             return "?"
         return f"k{token}" if token < self.pairs else f"v{token - self.pairs}"

@@ -1,16 +1,16 @@
-"""Missing duplicate: a string of bits stands twice, one bit is hidden; which?
+"""Missing duplicate: a string of bits is written twice with one bit hidden; predict the hidden bit.
 
     inputs   0  1  1  0  0  1  ?  0          inputs   1  0  1  1  ?  1  _
-    answers  .  .  .  .  .  .  .  1          answers  .  .  .  .  .  .  0
+    targets  .  .  .  .  .  .  .  1          targets  .  .  .  .  .  .  0
 
-``symbols`` counts both halves. The hidden place is uniform over both of them; where it stands in the first half, the
-second shows the bit, and the other way round. An odd number of symbols ends with an empty one.
+``symbols`` counts both halves. The hidden position is uniform over both halves. If it is in the first half, the second
+half shows the bit, and the other way round. An odd number of symbols ends with an empty symbol.
 
 Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and its code
          (missing_duplicate_string).
 Theirs   length -> symbols; the ids are theirs: 2 hides, 3 is empty.
-Differs  the answer is due on the last symbol itself, without a placeholder. A length of 1, where theirs answers 1
-         whatever is asked, is left out.
+Differs  the target is at the last symbol itself, without a placeholder. A length of 1, for which theirs always has
+         the target 1, is left out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HIDDEN, EMPTY = 2, 3
 @register("missing-duplicate", source="arXiv:2207.02098, missing duplicate string")
 @final
 class MissingDuplicate(Task):
-    """Tell the one hidden bit of a string of bits that stands twice.
+    """Predict the one hidden bit of a string of bits that is written twice.
 
     Options:
         symbols: Length of the sequence: both halves, and an empty symbol if it is odd.
@@ -42,7 +42,7 @@ class MissingDuplicate(Task):
         self.vocabulary, self.length, self.chance = 4, symbols, 0.5
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Uniform bits twice, one of them hidden."""
+        """Draw uniform bits, write them twice, and hide one of them."""
         half, rows = self.symbols // 2, np.arange(batch)
         bits = random.integers(0, 2, (batch, half))
         positions = random.integers(0, 2 * half, batch)
@@ -54,7 +54,7 @@ class MissingDuplicate(Task):
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Lay the halves side by side; the bit beside the hidden one is due."""
+        """Compare the halves; the target is the bit opposite the hidden one."""
         half = len(tokens) // 2
         for one, other in zip(tokens[:half], tokens[half : 2 * half], strict=True):
             if HIDDEN in (one, other):
@@ -62,5 +62,5 @@ class MissingDuplicate(Task):
         return [IGNORE] * len(tokens)
 
     def token_to_str(self, token: int) -> str:
-        """Bits as numbers, the hidden one as a question mark, the empty one as a line."""
+        """Bits as numbers, the hidden one as a question mark, the empty symbol as an underscore."""
         return "01?_"[token]

@@ -1,15 +1,15 @@
-"""Cycle navigation: where on a ring do the steps lead?
+"""Cycle navigation: predict the place on a ring that a walk has reached.
 
     inputs   +  +  =  -  +          inputs   +  +  =  -  +
     running  1  2  2  1  2          last     .  .  .  .  2
 
-A walk starts on place 0 of a ring of five; each step goes back, stays or goes forward, all as likely. The answer does
-not depend on the order of the steps. After few steps the places near the start are the likelier ones, so that chance,
-the share of always the likeliest place, falls towards one fifth with the length.
+A walk starts at place 0 of a ring of five places. Each step goes back, stays or goes forward with equal probability.
+The result does not depend on the order of the steps. After few steps the places near the start are more likely, so that
+chance, the probability of the most likely place, falls towards one fifth with the length.
 
 Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and its code (cycle
-         navigation: last, five places; which digit means which step is that of the code).
-Differs  the answer is due on the last step itself, without a placeholder; places have ids of their own.
+         navigation: last, five places; the digit of each step is that of the code).
+Differs  the target is at the last step itself, without a placeholder; places have ids of their own.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ STEPS = 3
 @register("cycle-navigation", source="arXiv:2207.02098")
 @final
 class CycleNavigation(Task):
-    """Tell where on a ring a walk of single steps has come to.
+    """Predict the place on a ring that a walk of single steps has reached.
 
     Options:
         moves: Length of the walk.
         places: Length of the ring.
-        asked: ``last`` asks only at the end, ``running`` at every step.
+        asked: ``last`` sets a target at the last step only, ``running`` at every step.
     """
 
     complexity = "moves"
@@ -48,11 +48,11 @@ class CycleNavigation(Task):
     ) -> None:
         self.moves, self.places, self.asked = moves, places, asked
         self.vocabulary, self.length = STEPS + places, moves
-        likeliest = _likeliest(moves, places)
-        self.chance = likeliest[-1] if asked == "last" else sum(likeliest) / moves
+        highest = _highest_probabilities(moves, places)
+        self.chance = highest[-1] if asked == "last" else sum(highest) / moves
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Uniform steps, and the places they lead to."""
+        """Draw uniform steps; the targets are the places they lead to."""
         inputs_BT = random.integers(0, STEPS, (batch, self.moves))
         reached = STEPS + np.cumsum(inputs_BT - 1, axis=1) % self.places
         if self.asked == "running":
@@ -62,27 +62,27 @@ class CycleNavigation(Task):
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Walk."""
-        place, answers = 0, []
+        """Follow the walk step by step."""
+        place, targets = 0, []
         for token in tokens:
             if token == 0:
                 place = place - 1 if place else self.places - 1
             elif token == 2:
                 place = place + 1 if place < self.places - 1 else 0
-            answers.append(STEPS + place)
-        return answers if self.asked == "running" else [IGNORE] * (len(tokens) - 1) + answers[-1:]
+            targets.append(STEPS + place)
+        return targets if self.asked == "running" else [IGNORE] * (len(tokens) - 1) + targets[-1:]
 
     def token_to_str(self, token: int) -> str:
         """Steps as signs, places as numbers."""
         return "-=+"[token] if token < STEPS else str(token - STEPS)
 
 
-def _likeliest(moves: int, places: int) -> list[float]:
-    """The probability of the likeliest place after each step."""
-    share = np.zeros(places)
-    share[0] = 1
-    result = []
+def _highest_probabilities(moves: int, places: int) -> list[float]:
+    """The probability of the most likely place after each step."""
+    probabilities = np.zeros(places)
+    probabilities[0] = 1
+    highest = []
     for _ in range(moves):
-        share = (np.roll(share, -1) + share + np.roll(share, 1)) / 3
-        result.append(float(share.max()))
-    return result
+        probabilities = (np.roll(probabilities, -1) + probabilities + np.roll(probabilities, 1)) / 3
+        highest.append(float(probabilities.max()))
+    return highest

@@ -1,15 +1,15 @@
-"""Needle: find a number that stands somewhere in filler.
+"""Needle: find a number that is hidden in filler tokens.
 
     inputs   f3 f0 f7  !  4  1 f7 f2 f5  ?  4
-    answers   .  .  .  .  .  .  .  .  .  4  1
+    targets   .  .  .  .  .  .  .  .  .  4  1
 
-A haystack of ``haystack`` filler tokens, in which a mark and a number of ``digits`` uniform digits stand at a uniform
-place, in front and at the end included; then a question mark, on which the first digit is due, and the digits but the
-last. Filler has ids of its own, so that digits stand nowhere else:
+A haystack of ``haystack`` filler tokens contains a mark and a number of ``digits`` uniform digits. Their position is
+uniform; the front and the end are included. A question mark follows, where the target is the first digit, and then the
+digits without the last. Filler has ids of its own, so that digits occur nowhere else:
 
     random  uniform, the default
-    cycle   the same ids one after the other, again and again, as the
-            repeated sentences of the tests for language models
+    cycle   the same ids one after the other, repeated, like the repeated
+            sentences of the tests for language models
 
 Source   ours: the passkey test for language models (a number in repeated sentences), as in the code of Mohtashami and
          Jaggi, "Landmark attention", arXiv:2305.16300, in tokens instead of text.
@@ -31,13 +31,13 @@ DIGITS = 10
 @register("needle", source="ours, after arXiv:2305.16300")
 @final
 class Needle(Task):
-    """Find a number in filler and write it again.
+    """Find a number in filler tokens and write it again.
 
     Options:
         haystack: Tokens of filler.
         digits: Length of the number.
-        kinds: Ids of filler.
-        filler: What the haystack is made of.
+        kinds: Number of filler ids.
+        filler: How the filler tokens are drawn.
     """
 
     complexity = "haystack"
@@ -57,7 +57,7 @@ class Needle(Task):
         self.chance = 1 / DIGITS
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Filler around the mark and its number, the question, and the number without its last digit."""
+        """Draw filler around the mark and its number; the input ends before the last digit."""
         number = random.integers(0, DIGITS, (batch, self.digits))
         needle = np.concatenate([np.full((batch, 1), self.mark), number], axis=1)
         size, rows = self.haystack + self.digits + 1, np.arange(batch)[:, None]
@@ -73,18 +73,18 @@ class Needle(Task):
         return Batch(inputs_BT, targets_BT)
 
     def _filler(self, random: np.random.Generator, batch: int) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-        """The haystack without the needle, B x haystack."""
+        """The filler tokens, B x haystack."""
         if self.filler == "random":
             return DIGITS + random.integers(0, self.kinds, (batch, self.haystack))
         return np.tile(DIGITS + np.arange(self.haystack) % self.kinds, (batch, 1))
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """What stands after the mark is due from the question on."""
-        result, question = list(tokens).index(self.mark), list(tokens).index(self.question)
-        return [IGNORE] * question + list(tokens[result + 1 : result + 1 + self.digits])
+        """The digits after the mark are the targets from the question mark on."""
+        mark, question = list(tokens).index(self.mark), list(tokens).index(self.question)
+        return [IGNORE] * question + list(tokens[mark + 1 : mark + 1 + self.digits])
 
     def token_to_str(self, token: int) -> str:
-        """Digits as they are, filler as f0, f1, ..., the mark as !, the question as ?."""
+        """Digits as numbers, filler as f0, f1, ..., the mark as !, the question mark as ?."""
         if token < DIGITS:
             return str(token)
         return {self.mark: "!", self.question: "?"}.get(token, f"f{token - DIGITS}")

@@ -1,14 +1,14 @@
-"""Even pairs: is the number of unequal neighbors odd?
+"""Even pairs: predict whether the number of unequal neighbors is odd.
 
     inputs   1  0  0  1  0
-    answers  .  .  .  .  1
+    targets  .  .  .  .  1
 
-Every step from 0 to 1 or back is a pair of unequal neighbors; their number is odd where the first and the last bit
+Every step from 0 to 1 or back is a pair of unequal neighbors. Their number is odd exactly if the first and the last bit
 differ. Bits are uniform.
 
 Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and its code (even_pairs).
-Differs  the answer is due on the last symbol itself, without a placeholder. A single bit, whose
-         answer is always 0, is left out.
+Differs  the target is at the last symbol itself, without a placeholder. A single bit, for which the target is always
+         0, is left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 @register("even-pairs", source="arXiv:2207.02098, even pairs")
 @final
 class EvenPairs(Task):
-    """Tell whether a string of bits changes an odd number of times.
+    """Predict whether a string of bits changes an odd number of times.
 
     Options:
         bits: Length of the string.
@@ -39,7 +39,7 @@ class EvenPairs(Task):
         self.vocabulary, self.length, self.chance = 2, bits, 0.5
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Uniform bits; the first and the last decide."""
+        """Draw uniform bits; the target depends on the first and the last."""
         inputs_BT = random.integers(0, 2, (batch, self.bits))
         targets_BT = no_targets(inputs_BT)
         targets_BT[:, -1] = inputs_BT[:, 0] ^ inputs_BT[:, -1]

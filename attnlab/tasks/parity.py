@@ -1,11 +1,11 @@
-"""Parity: is the number of ones so far odd?
+"""Parity: predict whether the number of ones so far is odd.
 
     inputs   1  0  1  1          inputs   1  0  1  1
     running  1  1  0  1          last     .  .  .  1
 
 Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098 (parity check: last);
          the running form is the cumulative parity of the code of arXiv:2312.04927.
-Differs  a fixed length; the answer is due on the last symbol itself, without a placeholder.
+Differs  a fixed length; the target is at the last symbol itself, without a placeholder.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 @register("parity", source="arXiv:2207.02098")
 @final
 class Parity(Task):
-    """Tell whether the ones so far are odd in number.
+    """Predict whether the number of ones so far is odd.
 
     Options:
         bits: Length of the string.
-        asked: ``running`` asks at every position, ``last`` only at the end.
+        asked: ``running`` sets a target at every position, ``last`` at the last one only.
     """
 
     complexity = "bits"
@@ -36,7 +36,7 @@ class Parity(Task):
         self.vocabulary, self.length, self.chance = 2, bits, 0.5
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Uniform bits and their parities."""
+        """Draw uniform bits; the targets are their parities."""
         inputs_BT = random.integers(0, 2, (batch, self.bits))
         parities = np.cumsum(inputs_BT, axis=1) % 2
         if self.asked == "running":
@@ -46,9 +46,9 @@ class Parity(Task):
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Flip at every one."""
-        odd, answers = False, []
+        """Flip the parity at every one."""
+        odd, targets = False, []
         for token in tokens:
             odd = odd != (token == 1)
-            answers.append(int(odd))
-        return answers if self.asked == "running" else [IGNORE] * (len(tokens) - 1) + answers[-1:]
+            targets.append(int(odd))
+        return targets if self.asked == "running" else [IGNORE] * (len(tokens) - 1) + targets[-1:]

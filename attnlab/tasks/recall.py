@@ -1,18 +1,18 @@
-"""Multi-query associative recall: answer each key that is asked again.
+"""Multi-query associative recall: predict the value of each key that occurs again.
 
     inputs   k1 v1 k2 v2  ·  · k2  ·  ·  · k1  ·
-    answers   .  .  .  .  .  . v2  .  .  . v1  .
+    targets   .  .  .  .  .  . v2  .  .  . v1  .
 
-The context holds ``pairs`` distinct keys, each followed by a value of its own; keys are the ids 1 .. V/2 - 1, values
-V/2 .. V - 1, both drawn without replacement. The rest of the sequence is a zone of slots of two positions; each key
-stands once more at the head of a slot, drawn without replacement with P(slot j) ~ j^(power - 1), j = 1, 2, ... The
-answer is due on the position of the question itself. Every position of the zone that asks nothing holds filler:
+The context has ``pairs`` distinct keys, each followed by a value of its own. Keys are the ids 1 .. V/2 - 1, values are
+V/2 .. V - 1; both are drawn without replacement. The rest of the sequence is a query zone of slots of two positions.
+Each key occurs once more at the head of a slot, drawn without replacement with P(slot j) ~ j^(power - 1), j = 1, 2, ...
+The target is at the position of the query key itself. Every other position of the zone has filler:
 
     distinct  ours, the default: uniform over all ids but the keys of this
               context, so that every label is unambiguous
     zeros     the id 0, as in the paper's figure 2
     random    uniform over all ids, as in the authors' later code: a filler
-              may repeat a key of the context, and stands there unanswered
+              may repeat a key of the context, where it has no target
 
 Source   Arora et al., "Zoology", arXiv:2312.04927, and its code.
 Theirs   num_kv_pairs -> pairs, input_seq_len -> length, vocab_size -> vocabulary, power_a -> power,
@@ -35,14 +35,14 @@ from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 @register("recall", source="arXiv:2312.04927", aliases=("mqar",))
 @final
 class Recall(Task):
-    """Given pairs of keys and values, answer each key that is asked again.
+    """Given pairs of keys and values, predict the value of each key that occurs again.
 
     Options:
-        pairs: Keys in the context, each asked once.
+        pairs: Keys in the context; each is a query once.
         length: Tokens of a sequence; at least four for each pair.
-        vocabulary: Ids; half are keys, half values.
-        power: How questions spread: 0.01 mostly right after the context, 1 evenly.
-        filler: What stands where nothing is asked.
+        vocabulary: Number of ids; half are keys, half values.
+        power: Where queries are: at 0.01 mostly right after the context, at 1 uniform.
+        filler: Which ids fill the positions without a query.
     """
 
     complexity = "pairs"
@@ -74,7 +74,7 @@ class Recall(Task):
         self.slots, self.power = (length - 2 * pairs) // 2, power
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Contexts, questions and filler."""
+        """Draw contexts, queries and filler."""
         pairs, half = self.pairs, self.vocabulary // 2
         keys = 1 + without_replacement(random, half - 1, pairs, batch)
         values = half + without_replacement(random, half, pairs, batch)
@@ -89,7 +89,7 @@ class Recall(Task):
         return Batch(inputs_BT, targets_BT)
 
     def _filler(self, random: np.random.Generator, keys: Tokens) -> Tokens:
-        """Whole sequences of what stands where nothing is asked."""
+        """Draw whole sequences of filler, B x T."""
         shape = (len(keys), self.length)
         if self.filler == "zeros":
             return np.zeros(shape, dtype=np.int64)
@@ -98,9 +98,9 @@ class Recall(Task):
         return none_of(random, self.vocabulary, keys, self.length)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Remember what followed each key of the context; a key that stands again is asked."""
+        """Store what followed each key of the context; a key that occurs again is a query."""
         context = 2 * self.pairs
-        follows = {tokens[place]: tokens[place + 1] for place in range(0, context, 2)}
+        follows = {tokens[position]: tokens[position + 1] for position in range(0, context, 2)}
         return [IGNORE] * context + [follows.get(token, IGNORE) for token in tokens[context:]]
 
     def token_to_str(self, token: int) -> str:
@@ -110,20 +110,40 @@ class Recall(Task):
 
 
 def spread(random: np.random.Generator, slots: int, power: float, count: int, batch: int) -> Tokens:
-    """``count`` of the slots in each row, drawn without replacement with P(slot j) ~ j^(power - 1); B x count.
+    """Draw slots in each row without replacement, with P(slot j) ~ j^(power - 1).
 
-    The earliest of exponential clocks draw without replacement with the clocks' rates for probabilities.
+    The order of exponential arrival times is a draw without replacement with probabilities in proportion to the rates.
+
+    Args:
+        random: Generator that is drawn from.
+        slots: Number of slots to draw from, j = 1 .. slots.
+        power: Exponent; 1 is uniform, and smaller values prefer early slots.
+        count: Slots to draw in each row.
+        batch: B, number of rows.
+
+    Returns:
+        Indices of slots, counted from 0, in the order of the draw, B x count.
     """
-    unlikelihood = np.arange(1, slots + 1, dtype=np.float64) ** (1 - power)
-    clocks = random.standard_exponential((batch, slots)) * unlikelihood
-    return np.argsort(clocks, axis=1)[:, :count]
+    mean_arrivals = np.arange(1, slots + 1, dtype=np.float64) ** (1 - power)
+    arrivals = random.standard_exponential((batch, slots)) * mean_arrivals
+    return np.argsort(arrivals, axis=1)[:, :count]
 
 
 def none_of(random: np.random.Generator, vocabulary: int, excluded: Tokens, length: int) -> Tokens:
-    """Rows of ``length`` uniform ids, none of them among the row's excluded ones, which are distinct."""
+    """Draw rows of uniform ids that are not among the excluded ids of the row.
+
+    Args:
+        random: Generator that is drawn from.
+        vocabulary: V; ids are 0 .. V - 1.
+        excluded: Ids that a row must not contain, distinct within the row, B x E.
+        length: T, ids to draw in each row.
+
+    Returns:
+        Ids, B x T.
+    """
     drawn = random.integers(0, vocabulary - excluded.shape[1], (len(excluded), length))
-    # The d-th id that is allowed is d plus the number of excluded ids at or below it. Freed of the ids below them,
-    # the excluded ones can be counted at once; in few bits, for adding is what takes the time.
+    # The d-th allowed id is d plus the number of excluded ids at or below it. Each sorted excluded id, less the number
+    # of excluded ids below it, is compared with d directly. The sums take most of the time, so they use few bits.
     steps = np.zeros(drawn.shape, dtype=np.int16)
     for banned in (np.sort(excluded, axis=1) - np.arange(excluded.shape[1])).T:
         steps += (drawn >= banned[:, None]).view(np.int8)
@@ -132,7 +152,17 @@ def none_of(random: np.random.Generator, vocabulary: int, excluded: Tokens, leng
 
 
 def without_replacement(random: np.random.Generator, kinds: int, count: int, batch: int) -> Tokens:
-    """``count`` distinct numbers below ``kinds`` in each of ``batch`` rows, uniform over ordered draws; B x count."""
+    """Draw distinct numbers in each row, uniform over ordered draws.
+
+    Args:
+        random: Generator that is drawn from.
+        kinds: Numbers are 0 .. kinds - 1.
+        count: Numbers to draw in each row.
+        batch: B, number of rows.
+
+    Returns:
+        Distinct numbers within each row, B x count.
+    """
     if count * count > kinds:
         return np.argsort(random.random((batch, kinds)), axis=1)[:, :count]
     drawn = random.integers(0, kinds, (batch, count))
@@ -144,6 +174,6 @@ def without_replacement(random: np.random.Generator, kinds: int, count: int, bat
 
 
 def _repeating(drawn: Tokens) -> Tokens:
-    """Rows in which a number stands twice."""
+    """Indices of the rows in which a number occurs twice."""
     ordered = np.sort(drawn, axis=1)
     return np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1))

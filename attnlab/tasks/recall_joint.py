@@ -1,16 +1,16 @@
-"""Joint recall: the value of a key depends on the context in which it is asked.
+"""Joint recall: the value of a key depends on the context in which it is queried.
 
     inputs   c2 k5 v1 k0 v8 c7 k0 v3 k5 v4 c7 k5 c2 k0 c2 k5 c7 k0
-    answers   .  .  .  .  .  .  .  .  .  .  . v4  . v8  . v1  . v3
+    targets   .  .  .  .  .  .  .  .  .  .  . v4  . v8  . v1  . v3
 
-A sequence holds ``contexts`` sections. Each opens with a context of its own and lists the same ``keys`` keys, in an
-order of its own, each followed by its value in this context. So every question has distractors: the other keys of its
-context, and its key in the other contexts. Then each pair of context and key is asked once, in random order, and the
-answer is due on the key. Contexts, keys and values are each a third of the ids, drawn without replacement; all values
-of a sequence are distinct.
+A sequence has ``contexts`` sections. Each begins with a context of its own and lists the same ``keys`` keys, in its own
+order, each followed by its value in this context. So every query has distractors: the other keys of its context, and
+its key in the other contexts. Then each pair of context and key is queried once, in random order, and the target is at
+the key. Contexts, keys and values are each a third of the ids, drawn without replacement; all values of a sequence are
+distinct.
 
 Source   Zhan et al., "Overcoming long-context limitations of state-space models via context-dependent sparse
-         attention", arXiv:2507.00449: a value depends on a key and its context, and the whole table is asked.
+         attention", arXiv:2507.00449: a value depends on a key and its context, and the whole table is queried.
 Differs  their layout of the sequence is not known to us; sections, order and sizes are ours. Theirs also has contexts
          of several levels.
 """
@@ -31,12 +31,12 @@ from attnlab.tasks.recall import without_replacement
 @register("recall-joint", source="after arXiv:2507.00449")
 @final
 class RecallJoint(Task):
-    """Given the values of the same keys in several contexts, answer each key in each context.
+    """Given the values of the same keys in several contexts, predict the value of each key in each context.
 
     Options:
         contexts: Sections of the sequence.
-        keys: Keys that every section lists.
-        vocabulary: Ids; a third are contexts, a third keys, a third values.
+        keys: Keys that each section lists.
+        vocabulary: Number of ids; a third are contexts, a third keys, a third values.
     """
 
     complexity = "contexts"
@@ -52,11 +52,11 @@ class RecallJoint(Task):
         if vocabulary % 3:
             raise InvalidValueError(f"Vocabulary must be a multiple of 3, not {vocabulary}.", where="recall-joint")
         if self.entries > vocabulary // 3:
-            result = f"{contexts} * {keys} entries need more than {vocabulary // 3} values."
+            problem = f"{contexts} * {keys} entries need more than {vocabulary // 3} values."
             most = vocabulary // 3 // keys
             fewer = f"at most {most} contexts" if most else f"at most {vocabulary // 3} keys"
             raise InvalidValueError(
-                result, f"Use {fewer}, or a vocabulary of at least {3 * self.entries}.", where="recall-joint"
+                problem, f"Use {fewer}, or a vocabulary of at least {3 * self.entries}.", where="recall-joint"
             )
         self.vocabulary = vocabulary
         self.length = contexts * (1 + 2 * keys) + 2 * self.entries
@@ -64,7 +64,7 @@ class RecallJoint(Task):
         self.intended_shortcut = "nearest context" if contexts == 1 else ""
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Sections and questions."""
+        """Draw sections and queries."""
         third, rows = self.vocabulary // 3, np.arange(batch)[:, None]
         contexts = without_replacement(random, third, self.contexts, batch)
         keys = third + without_replacement(random, third, self.keys, batch)
@@ -76,25 +76,25 @@ class RecallJoint(Task):
         sections[:, :, 0] = contexts
         sections[:, :, 1::2] = listed.reshape(entry_shape)
         sections[:, :, 2::2] = values.reshape(entry_shape)
-        positions = without_replacement(random, self.entries, self.entries, batch)
-        questions = np.stack([contexts[rows, positions // self.keys], listed[rows, positions]], axis=2)
-        inputs_BT = np.concatenate([sections.reshape(batch, -1), questions.reshape(batch, -1)], axis=1)
+        queried = without_replacement(random, self.entries, self.entries, batch)
+        queries = np.stack([contexts[rows, queried // self.keys], listed[rows, queried]], axis=2)
+        inputs_BT = np.concatenate([sections.reshape(batch, -1), queries.reshape(batch, -1)], axis=1)
         targets_BT = no_targets(inputs_BT)
-        targets_BT[:, -2 * self.entries + 1 :: 2] = values[rows, positions]
+        targets_BT[:, -2 * self.entries + 1 :: 2] = values[rows, queried]
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Keep a table for the context that was opened last; a key that no value follows is asked."""
+        """Store the values of each context; a key that is not followed by a value is a query."""
         third = self.vocabulary // 3
         table: dict[tuple[int, int], int] = {}
-        answers, context = [], -1
-        for place, token in enumerate(tokens):
+        targets, context = [], -1
+        for position, token in enumerate(tokens):
             context = token if token < third else context
             if token >= 2 * third:
-                table[context, tokens[place - 1]] = token
-            reported = place + 1 < len(tokens) and tokens[place + 1] >= 2 * third
-            answers.append(table[context, token] if third <= token < 2 * third and not reported else IGNORE)
-        return answers
+                table[context, tokens[position - 1]] = token
+            has_value = position + 1 < len(tokens) and tokens[position + 1] >= 2 * third
+            targets.append(table[context, token] if third <= token < 2 * third and not has_value else IGNORE)
+        return targets
 
     def token_to_str(self, token: int) -> str:
         """Contexts as c0, c1, ...; keys as k0, k1, ...; values as v0, v1, ..."""

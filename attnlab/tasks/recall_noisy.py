@@ -1,16 +1,17 @@
-"""Noisy recall: in-context recall, with noise in some places of the stream.
+"""Noisy recall: in-context recall, with noise in some slots.
 
     inputs   k1 v2 n5 n0 k3 v0 k1 v2 n4 n4 k3
-    answers   .  .  .  .  .  . v2  .  .  . v0
+    targets   .  .  .  .  .  . v2  .  .  . v0
 
-The stream of ``recall-stream``, in which each slot but the last holds two uniform ids of noise instead of a pair with
-chance ``noise``. One such slot, drawn uniformly, always holds a pair, so that the last one has a key to repeat.
+The sequence is that of ``recall-stream``, but each slot except the last has two uniform noise ids instead of a pair
+with probability ``noise``. One slot, drawn uniformly, always has a pair, so that the last slot can repeat a key.
 
 Source   Poli et al., "Mechanistic design and scaling of hybrid architectures" (MAD), arXiv:2403.17844, and its code:
          noisy in-context recall.
 Theirs   vocab_size -> 2 keys + kinds, seq_len -> 2 keys uses, frac_noise -> noise, noise_vocab_size -> kinds; their
          baseline of 32, 128, 0.2 and 16 is keys 8, uses 8, noise 0.2, kinds 16.
-Differs  no two keys of a sequence share a value; training asks what the test asks (theirs trains on every next token).
+Differs  no two keys of a sequence share a value; training supervises the positions of the test (theirs trains on every
+         next token).
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
-from attnlab.tasks.recall_stream import blind, draw
+from attnlab.tasks.recall_stream import draw, seen_value_accuracy
 
 
 @register("recall-noisy", source="arXiv:2403.17844")
 @final
 class RecallNoisy(Task):
-    """In a stream of pairs and noise, answer each key that has come before.
+    """In a series of pairs and noise, predict the value of each key that occurs again.
 
     Options:
-        keys: Keys to draw from, and as many values.
-        uses: Slots of the stream for each key, with those of noise.
-        noise: Chance that a slot holds noise instead of a pair.
-        kinds: Ids of noise.
+        keys: Keys to draw from; the number of values is the same.
+        uses: Slots per key, with the slots of noise included.
+        noise: Probability that a slot has noise instead of a pair.
+        kinds: Number of noise ids.
     """
 
     complexity = "keys"
@@ -51,35 +52,35 @@ class RecallNoisy(Task):
         self.keys, self.slots, self.noise, self.kinds = keys, keys * uses, noise, kinds
         self.vocabulary = 2 * keys + kinds
         self.length = 2 * self.slots - 1
-        sure = np.eye(self.slots - 1)
-        self.chance = blind(keys, sure + (1 - sure) * (1 - noise))
+        always_pair = np.eye(self.slots - 1)
+        self.chance = seen_value_accuracy(keys, always_pair + (1 - always_pair) * (1 - noise))
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Pairs drawn with replacement, noise over some of them, without the very last value."""
+        """Draw pairs with replacement and replace some by noise; the last value is left out."""
         content_BS = random.random((batch, self.slots - 1)) >= self.noise
         content_BS[np.arange(batch), random.integers(0, self.slots - 1, batch)] = True
         pairs = draw(random, self.keys, content_BS)
         content_BS = np.concatenate([content_BS, np.ones((batch, 1), dtype=np.bool_)], axis=1)
         noise = 2 * self.keys + random.integers(0, self.kinds, (batch, self.slots, 2))
-        stream = np.stack([pairs.keys_BS, pairs.values_BS], axis=2)
-        inputs_BT = np.where(content_BS[:, :, None], stream, noise).reshape(batch, -1)[:, :-1]
+        tokens = np.stack([pairs.keys_BS, pairs.values_BS], axis=2)
+        inputs_BT = np.where(content_BS[:, :, None], tokens, noise).reshape(batch, -1)[:, :-1]
         targets_BT = no_targets(inputs_BT)
         targets_BT[:, ::2] = np.where(content_BS & pairs.again_BS, pairs.values_BS, IGNORE)
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Remember what followed each key; noise is none."""
+        """Store what followed each key; noise ids are no keys."""
         known: dict[int, int] = {}
-        answers = []
-        for place, token in enumerate(tokens):
-            answers.append(known.get(token, IGNORE))
+        targets = []
+        for position, token in enumerate(tokens):
+            targets.append(known.get(token, IGNORE))
             if self.keys <= token < 2 * self.keys:
-                known[tokens[place - 1]] = token
-        return answers
+                known[tokens[position - 1]] = token
+        return targets
 
     def token_to_str(self, token: int) -> str:
         """Keys as k0, k1, ...; values as v0, v1, ...; noise as n0, n1, ..."""
-        letter, before = ("k", 0) if token < self.keys else ("v", self.keys)
+        letter, offset = ("k", 0) if token < self.keys else ("v", self.keys)
         if token >= 2 * self.keys:
-            letter, before = "n", 2 * self.keys
-        return f"{letter}{token - before}"
+            letter, offset = "n", 2 * self.keys
+        return f"{letter}{token - offset}"

@@ -1,15 +1,16 @@
-"""Single-query recall: a stream of pairs, and one question at the end.
+"""Single-query recall: a series of pairs, and one query at the end.
 
     inputs   k1 v2 k3 v0 k1 v2  ? k3
-    answers   .  .  .  .  .  .  . v0
+    targets   .  .  .  .  .  .  . v0
 
-The stream is that of ``recall-stream``, of ``keys * uses`` pairs the last of which is the question: a mark, then one
-of the keys so far, each as likely as the others. Its value is due on the key. Nothing else is asked.
+The series is that of ``recall-stream``, with ``keys * uses`` pairs. The last pair is the query: a question mark, then
+one of the keys so far, uniformly. The target at this key is its value. There is no other target.
 
 Source   Poli et al., "Mechanistic design and scaling of hybrid architectures" (MAD), arXiv:2403.17844, and its code:
          in-context recall with one query.
 Theirs   vocab_size -> 2 keys + 1, seq_len -> 2 keys uses, copy prefix -> ?.
-Differs  no two keys of a sequence share a value; training asks what the test asks (theirs trains on every next token).
+Differs  no two keys of a sequence share a value; training supervises the positions of the test (theirs trains on every
+         next token).
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from attnlab.tasks.recall_stream import draw, inverse_mean, kinds_so_far
 @register("recall-once", source="arXiv:2403.17844")
 @final
 class RecallOnce(Task):
-    """After a stream of pairs of keys and values, answer one key.
+    """After a series of pairs of keys and values, predict the value of one key.
 
     Options:
-        keys: Keys to draw from, and as many values.
-        uses: Pairs for each key, on average, with the question.
+        keys: Keys to draw from; the number of values is the same.
+        uses: Pairs per key, on average, with the query included.
     """
 
     complexity = "keys"
@@ -44,7 +45,7 @@ class RecallOnce(Task):
         self.chance = inverse_mean(kinds_so_far(keys, np.ones((1, self.slots - 1)))[-1])
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Pairs drawn with replacement, the mark, and one of their keys."""
+        """Draw pairs with replacement, the question mark, and one of the keys."""
         pairs = draw(random, self.keys, np.ones((batch, self.slots - 1), dtype=np.bool_))
         inputs_BT = np.full((batch, self.length), self.vocabulary - 1)
         inputs_BT[:, :-2:2] = pairs.keys_BS[:, :-1]
@@ -55,12 +56,12 @@ class RecallOnce(Task):
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """What stood after the last token when it stood before."""
-        result = list(tokens).index(tokens[-1])
-        return [IGNORE] * (len(tokens) - 1) + [tokens[result + 1]]
+        """The target is the token after the first occurrence of the last token."""
+        first = list(tokens).index(tokens[-1])
+        return [IGNORE] * (len(tokens) - 1) + [tokens[first + 1]]
 
     def token_to_str(self, token: int) -> str:
-        """Keys as k0, k1, ...; values as v0, v1, ...; the mark as a question mark."""
+        """Keys as k0, k1, ...; values as v0, v1, ...; the query token as a question mark."""
         if token == self.vocabulary - 1:
             return "?"
         return f"k{token}" if token < self.keys else f"v{token - self.keys}"

@@ -1,18 +1,18 @@
-"""In-context recall: in a stream of pairs, answer each key that has come before.
+"""In-context recall: in a series of pairs, predict the value of each key that occurs again.
 
     inputs   k1 v2 k3 v0 k1 v2 k1 v2 k3
-    answers   .  .  .  . v2  . v2  . v0
+    targets   .  .  .  . v2  . v2  . v0
 
-A stream of ``keys * uses`` pairs. Each key is drawn uniformly with replacement; what follows it is its value in this
-sequence. Its first use asks nothing; at every later use the value is due on the key itself, and then stands in the
-stream. The last pair repeats one of the keys so far, each as likely as the others, so that every sequence asks
-something; its value is due and not shown.
+A series of ``keys * uses`` pairs. Each key is drawn uniformly with replacement, and the token after it is its value in
+this sequence. The first use of a key has no target. At every later use the target at the key is its value, which then
+follows in the series. The last pair repeats one of the keys so far, uniformly, so that every sequence has a target; its
+value is a target and is not part of the input.
 
 Source   Poli et al., "Mechanistic design and scaling of hybrid architectures" (MAD), arXiv:2403.17844, and its code:
          in-context recall with several queries.
 Theirs   vocab_size -> 2 keys, seq_len -> 2 keys uses; their baseline of 16 and 128 is keys 8, uses 8.
-Differs  no two keys of a sequence share a value, so that no guess within the context is better than another;
-         training asks what the test asks (theirs trains on every next token).
+Differs  no two keys of a sequence share a value, so that all guesses within the context are equally good; training
+         supervises the positions of the test (theirs trains on every next token).
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from attnlab.tasks.recall import without_replacement
 
 
 class Pairs(NamedTuple):
-    """Keys and their values, slot by slot; the last slot repeats a key. Letters: S slots."""
+    """Keys and their values in each slot; the last slot repeats a key. Letters: B rows, S slots."""
 
     keys_BS: Tokens
     values_BS: Tokens
     again_BS: NDArray[np.bool_]
-    """Whether the key has come before."""
+    """Whether the key has occurred in an earlier slot."""
 
 
 @register("recall-stream", source="arXiv:2403.17844")
 @final
 class RecallStream(Task):
-    """In a stream of pairs of keys and values, answer each key that has come before.
+    """In a series of pairs of keys and values, predict the value of each key that occurs again.
 
     Options:
-        keys: Keys to draw from, and as many values.
-        uses: Pairs of the stream for each key, on average.
+        keys: Keys to draw from; the number of values is the same.
+        uses: Pairs per key, on average.
     """
 
     complexity = "keys"
@@ -54,10 +54,10 @@ class RecallStream(Task):
         self.keys, self.slots = keys, keys * uses
         self.vocabulary = 2 * keys
         self.length = 2 * self.slots - 1
-        self.chance = blind(keys, np.ones((1, self.slots - 1)))
+        self.chance = seen_value_accuracy(keys, np.ones((1, self.slots - 1)))
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Pairs drawn with replacement, without the very last value."""
+        """Draw pairs with replacement; the last value is left out."""
         pairs = draw(random, self.keys, np.ones((batch, self.slots - 1), dtype=np.bool_))
         inputs_BT = np.stack([pairs.keys_BS, pairs.values_BS], axis=2).reshape(batch, -1)[:, :-1]
         targets_BT = no_targets(inputs_BT)
@@ -65,14 +65,14 @@ class RecallStream(Task):
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Remember what followed each key."""
+        """Store what followed each key."""
         known: dict[int, int] = {}
-        answers = []
-        for place, token in enumerate(tokens):
-            answers.append(known.get(token, IGNORE))
-            if place % 2:
-                known[tokens[place - 1]] = token
-        return answers
+        targets = []
+        for position, token in enumerate(tokens):
+            targets.append(known.get(token, IGNORE))
+            if position % 2:
+                known[tokens[position - 1]] = token
+        return targets
 
     def token_to_str(self, token: int) -> str:
         """Keys as k0, k1, ...; values as v0, v1, ..."""
@@ -80,23 +80,37 @@ class RecallStream(Task):
 
 
 def draw(random: np.random.Generator, keys: int, content_BS: NDArray[np.bool_]) -> Pairs:
-    """Keys with replacement in the slots of content, then one more slot that repeats one of them.
+    """Draw keys with replacement in the slots of content, then one more slot that repeats one of them.
 
-    Keys are the ids below ``keys``; values, distinct within a row, the ids from there to twice as many.
+    Args:
+        random: Generator that is drawn from.
+        keys: Keys are 0 .. keys - 1; values are keys .. 2 keys - 1, distinct within a row.
+        content_BS: Whether each slot has a pair, bool, B x S; every row needs one at least.
+
+    Returns:
+        Keys and values of S + 1 slots, B x (S + 1).
     """
     batch, slots = content_BS.shape
     rows = np.arange(batch)[:, None]
     drawn_BS = random.integers(0, keys, (batch, slots))
     first = earliest(np.where(content_BS, drawn_BS, keys), keys + 1)
-    came = first[:, :keys] < slots
-    last = np.argmax(np.where(came, random.random((batch, keys)), -1.0), axis=1)
+    occurred = first[:, :keys] < slots
+    last = np.argmax(np.where(occurred, random.random((batch, keys)), -1.0), axis=1)
     keys_BS = np.concatenate([drawn_BS, last[:, None]], axis=1)
     values = keys + without_replacement(random, keys, keys, batch)
     return Pairs(keys_BS, values[rows, keys_BS], first[rows, keys_BS] < np.arange(slots + 1))
 
 
 def earliest(codes_BS: Tokens, kinds: int) -> Tokens:
-    """The first slot of the row that holds each code below ``kinds``, or the number of slots; B x kinds."""
+    """Find the first slot of each code in each row.
+
+    Args:
+        codes_BS: Codes 0 .. kinds - 1, B x S.
+        kinds: Number of different codes.
+
+    Returns:
+        Index of the first slot with each code, or S where no slot has it, B x kinds.
+    """
     batch, slots = codes_BS.shape
     first = np.full(batch * kinds, slots)
     flat = (np.arange(batch)[:, None] * kinds + codes_BS).ravel()
@@ -105,32 +119,53 @@ def earliest(codes_BS: Tokens, kinds: int) -> Tokens:
 
 
 def kinds_so_far(keys: int, content_GS: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Chance that d different keys have come before each slot and after the last, where a slot holds one with the
-    given chance; (S + 1) x G x (keys + 1). G stands for cases of their own.
-    """  # noqa: D205
+    """Distribution of the number of different keys before each slot and after the last.
+
+    Args:
+        keys: Number of keys, drawn uniformly with replacement.
+        content_GS: Probability that each slot has a key, G x S, for G independent cases.
+
+    Returns:
+        Probability of d = 0 .. keys different keys, (S + 1) x G x (keys + 1).
+    """
     number = np.arange(keys + 1)
     seen = np.zeros((len(content_GS), keys + 1))
     seen[:, 0] = 1
-    course = [seen]
+    distributions = [seen]
     for content in content_GS.T:
         new = seen * (1 - number / keys) * content[:, None]
         seen = seen - new + np.roll(new, 1, axis=1)
-        course.append(seen)
-    return np.stack(course)
+        distributions.append(seen)
+    return np.stack(distributions)
 
 
 def inverse_mean(seen_GD: NDArray[np.float64]) -> float:
-    """Mean of 1 / d, at least one key having come: what a guess among the values so far is worth."""
+    """Mean of 1 / d over d >= 1: the accuracy of a uniform guess among the values so far.
+
+    Args:
+        seen_GD: Probability of d = 0 .. D - 1 different keys so far, G x D, for G cases.
+
+    Returns:
+        The mean over the cases.
+    """
     return float((seen_GD[:, 1:] / np.arange(1, seen_GD.shape[1])).sum(axis=1).mean())
 
 
-def blind(keys: int, content_GS: NDArray[np.float64]) -> float:
-    """Accuracy of guessing among the values of the keys so far, over all questions of a stream.
+def seen_value_accuracy(keys: int, content_GS: NDArray[np.float64]) -> float:
+    """Accuracy of a uniform guess among the values of the keys so far, over all targets of a series.
 
-    With d keys so far, a slot of content asks with chance d / keys, and such a guess is right with chance 1 / d.
+    With d keys so far, a slot of content has a target with probability d / keys, and the guess is correct with
+    probability 1 / d.
+
+    Args:
+        keys: Number of keys, drawn uniformly with replacement.
+        content_GS: Probability that each slot has a key, G x S, for G independent cases.
+
+    Returns:
+        Expected number of correct guesses over the expected number of targets, the final query included.
     """
-    course = kinds_so_far(keys, content_GS)
-    before = course[:-1].transpose(1, 0, 2)
-    requested = (content_GS * (before * np.arange(keys + 1)).sum(axis=2)).sum(axis=1).mean() / keys
-    right = (content_GS * before[:, :, 1:].sum(axis=2)).sum(axis=1).mean() / keys
-    return float((right + inverse_mean(course[-1])) / (requested + 1))
+    distributions = kinds_so_far(keys, content_GS)
+    before = distributions[:-1].transpose(1, 0, 2)
+    num_targets = (content_GS * (before * np.arange(keys + 1)).sum(axis=2)).sum(axis=1).mean() / keys
+    num_correct = (content_GS * before[:, :, 1:].sum(axis=2)).sum(axis=1).mean() / keys
+    return float((num_correct + inverse_mean(distributions[-1])) / (num_targets + 1))

@@ -1,23 +1,23 @@
-"""Regular languages in context: which letter may come next?
+"""Regular languages in context: predict a letter that may come next.
 
     inputs   |  b  a  c  |  b  a  |  d        strings of one automaton
-    answers  b  a  c  .  b  a  .  d  .        right: whatever it allows
+    targets  b  a  c  .  b  a  .  d  .        correct: any letter that it allows
 
-Each sequence holds strings of an automaton of its own, drawn letter by letter, uniform over the letters that its state
-allows. From each state lead 1 .. ``edges`` edges with different letters, to states that are uniform; every state
-accepts, the first one starts. Kept are the automata that are minimal: every state is reached, and no two of them allow
-the same strings. All automata of training, validation and test are different languages. A string has 1 .. ``longest``
-letters, all as likely; the last one is cut off where the sequence ends.
+Each sequence has strings of its own automaton. They are drawn letter by letter, uniform over the letters that the state
+allows. Each state has 1 .. ``edges`` edges with different letters, to states that are uniform. Every state accepts, and
+the first state starts. Only minimal automata are kept: every state is reached, and no two states allow the same
+strings. All automata of training, validation and test are different languages. A string has 1 .. ``longest`` letters,
+uniform; the last string is cut off at the end of the sequence.
 
-A letter is due wherever one follows. The one that followed is what a model is trained on; every letter that the state
-allows is accepted. The end of a string is never asked: it is possible everywhere. Chance is a uniform guess over the
-letters, exact for the automata of the test. The best guess that looks at everything is below 1, since the automaton
-must first be seen; how good it is we do not know, so that the ceiling is nan.
+A position has a target wherever a letter follows. Training uses the letter that followed; every letter that the state
+allows counts as correct. The end of a string is never a target, since it is possible everywhere. Chance is a uniform
+guess over the letters, exact for the automata of the test. The best achievable accuracy is below 1, since the automaton
+must first be inferred; its value is not known, so that ``best_accuracy`` is nan.
 
 Source   Akyürek et al., "In-context language learning", arXiv:2401.12973 (RegBench), and its code.
 Theirs   4 .. 12 states, 1 .. 3 edges, 18 letters, 10 .. 20 strings of 1 .. 49 letters; 5000 and 500 automata.
-Differs  all automata of a task have as many states, and as many letters as states if nothing else is said; sequences
-         have one length instead of a number of strings; validity is scored without the separator.
+Differs  all automata of a task have the same number of states, and as many letters as states unless set; sequences
+         have one length instead of a number of strings; accuracy is measured without the separator.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from attnlab.tasks.base import IGNORE, Batch, Split, Task, Tokens, no_targets, r
 from attnlab.tasks.ops.automata import minimal_automata
 
 HELD_OUT = 500
-"""Automata of the validation stream, and as many of the test stream."""
+"""Automata of the validation split; the test split has the same number."""
 
 
 @register("regular", source="arXiv:2401.12973", aliases=("regbench",))
@@ -43,11 +43,11 @@ class Regular(Task):
 
     Options:
         states: States of each automaton.
-        letters: Letters that label its edges; as many as states if none are given.
-        edges: Edges that leave a state, at most.
-        longest: Letters of a string, at most.
+        letters: Letters that label its edges; None takes as many as states.
+        edges: Largest number of edges that leave a state.
+        longest: Largest number of letters of a string.
         length: Tokens of a sequence.
-        automata: Automata of the training stream.
+        automata: Automata of the training split.
     """
 
     complexity = "states"
@@ -66,20 +66,20 @@ class Regular(Task):
     ) -> None:
         self.letters = letters or states
         if edges > self.letters:
-            result = f"{edges} edges of a state need {edges} different letters, more than {self.letters}."
-            raise InvalidValueError(result, f"Use at most {self.letters} edges.", where="regular")
+            problem = f"{edges} edges of a state need {edges} different letters, more than {self.letters}."
+            raise InvalidValueError(problem, f"Use at most {self.letters} edges.", where="regular")
         self.length, self.longest, self.automata = length, longest, automata
         self.vocabulary = self.letters + 1
         self.pool = minimal_automata(states, self.letters, edges, automata + 2 * HELD_OUT)
-        """For each automaton where each letter leads from each state, -1 where it is not allowed."""
+        """For each automaton the next state of each state and letter, -1 where the letter is not allowed."""
         allowed = np.sort(np.where(self.pool >= 0, np.arange(self.letters), self.letters), axis=2)[:, :, :edges]
         self.allowed = np.where(allowed < self.letters, allowed, IGNORE)
         """The letters that each state allows, padded with IGNORE."""
         self.first, self.last = 0, automata
-        self.chance = self._allowed_on_average(self.pool[-HELD_OUT:]) / self.letters
+        self.chance = self._mean_allowed(self.pool[-HELD_OUT:]) / self.letters
 
     def for_split(self, split: Split) -> Self:
-        """The task with the automata of that stream alone."""
+        """The task with the automata of that split alone."""
         split_task = copy.copy(self)
         if split in (Split.VALIDATION, Split.TEST):
             split_task.first = self.automata + (HELD_OUT if split is Split.TEST else 0)
@@ -87,49 +87,49 @@ class Regular(Task):
         return split_task
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """All sequences at once, token by token: a letter that the state allows, or the separator after a string."""
+        """Draw all sequences token by token: a letter that the state allows, or the separator after a string."""
         chosen = random.integers(self.first, self.last, batch)
-        luck = random.random((batch, self.length))
+        uniform = random.random((batch, self.length))
         lengths = random.integers(1, self.longest + 1, (batch, self.length))
         pool, allowed = self.pool[chosen], self.allowed[chosen]
         degrees = (allowed != IGNORE).sum(axis=2)
         rows, state = np.arange(batch), np.zeros(batch, dtype=np.int64)
-        left = lengths[:, 0]
+        remaining = lengths[:, 0]
         tokens = np.full((batch, self.length + 1), self.letters)
         accepted = np.full((batch, self.length, allowed.shape[2]), IGNORE)
-        for place in range(self.length):
-            pick = (luck[:, place] * degrees[rows, state]).astype(np.int64)
+        for position in range(self.length):
+            pick = (uniform[:, position] * degrees[rows, state]).astype(np.int64)
             letter = allowed[rows, state, pick]
-            goes_on = left > 0
-            tokens[:, place + 1] = np.where(goes_on, letter, self.letters)
-            accepted[:, place] = allowed[rows, state]
+            goes_on = remaining > 0
+            tokens[:, position + 1] = np.where(goes_on, letter, self.letters)
+            accepted[:, position] = allowed[rows, state]
             state = np.where(goes_on, pool[rows, state, letter], 0)
-            left = np.where(goes_on, left - 1, lengths[:, place])
+            remaining = np.where(goes_on, remaining - 1, lengths[:, position])
         following = tokens[:, 1:]
         targets_BT = no_targets(following)
-        targets = following < self.letters
-        targets_BT[targets] = following[targets]
-        return Batch(tokens[:, :-1], targets_BT, accepted[targets])
+        supervised = following < self.letters
+        targets_BT[supervised] = following[supervised]
+        return Batch(tokens[:, :-1], targets_BT, accepted[supervised])
 
-    def _allowed_on_average(self, pool: Tokens) -> float:
-        """How many letters some automata allow on average where one is due."""
+    def _mean_allowed(self, pool: Tokens) -> float:
+        """Mean number of letters that these automata allow at the supervised positions."""
         moves = np.stack([(pool == state).sum(axis=2) for state in range(pool.shape[1])], axis=2)
         degrees = moves.sum(axis=2)
-        share = np.zeros(moves.shape[:2])
-        share[:, 0] = 1
+        probabilities = np.zeros(moves.shape[:2])
+        probabilities[:, 0] = 1
         allowed = np.empty(self.longest)
         for step in range(self.longest):
-            allowed[step] = (share * degrees).sum(axis=1).mean()
-            share = np.einsum("as,ast->at", share / degrees, moves)
-        # How often each step of a string is due: walked over the tokens, as strings end and begin anew.
+            allowed[step] = (probabilities * degrees).sum(axis=1).mean()
+            probabilities = np.einsum("as,ast->at", probabilities / degrees, moves)
+        # How often each step of a string is supervised, summed over the tokens, as strings end and begin again.
         goes_on = 1 - 1 / np.arange(self.longest, 0, -1)
-        at, targets, resting = np.eye(1, self.longest)[0], np.zeros(self.longest), 0.0
+        active, supervised, separator = np.eye(1, self.longest)[0], np.zeros(self.longest), 0.0
         for _ in range(self.length):
-            targets += at
-            ended = at @ (1 - goes_on)
-            at = np.concatenate([[resting], (at * goes_on)[:-1]])
-            resting = ended
-        return float(targets @ allowed / targets.sum())
+            supervised += active
+            ended = active @ (1 - goes_on)
+            active = np.concatenate([[separator], (active * goes_on)[:-1]])
+            separator = ended
+        return float(supervised @ allowed / supervised.sum())
 
     def token_to_str(self, token: int) -> str:
         """Letters a .. z, then numbered; a bar for the separator."""

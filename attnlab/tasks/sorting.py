@@ -1,26 +1,26 @@
 """Sorting: write the letters of a string in another order, after a marker.
 
     bucket-sort  inputs   3  0  4  0  1  |  0  0  1  3
-                 answers  .  .  .  .  .  0  0  1  3  4
+                 targets  .  .  .  .  .  0  0  1  3  4
 
     odds-first   inputs   0  1  1  0  1  |  0  1  1  1
-                 answers  .  .  .  .  .  0  1  1  1  0
+                 targets  .  .  .  .  .  0  1  1  1  0
 
     unique       inputs   3  0  3  4  0  |  3  0
-                 answers  .  .  .  .  .  3  0  4
+                 targets  .  .  .  .  .  3  0  4
 
-bucket-sort: uniform letters, in rising order. odds-first: first the letters at odd places, then those at even ones,
-with places counted from 1, or from 0. unique: each letter of the string once, in the order in which they first appear.
-There the places of first appearance are uniform, and every other place repeats one of the letters before it, evenly.
+bucket-sort: uniform letters, in rising order. odds-first: first the letters at odd positions, then those at even ones,
+with positions counted from 1, or from 0. unique: each letter of the string once, in the order of first appearance. The
+positions of first appearance are uniform, and every other position repeats one of the letters before it, uniformly.
 
 Source   bucket-sort, odds-first: Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and
          its code. unique: ours.
 Theirs   length -> symbols, vocab_size -> alphabet. odds-first: its text counts places from 1, its code from 0.
 Differs  bucket-sort, odds-first: theirs read the answer at one placeholder for each letter, and see no letter of it.
-         Here the answer is written out: its letters but the last stand in the input after the marker.
-Chance   bucket-sort: the published one, of a guess that looks at nothing. A guess that repeats the letter just written
-         is wrong once for each different letter only, so it is right on most letters of a long string: read the score
-         of whole answers too. unique: of a guess among the letters not yet written.
+         Here the answer is written out: its letters but the last are in the input after the marker.
+Chance   bucket-sort: the published one, of a uniform guess. A guess that repeats the letter just written is wrong only
+         once for each different letter, so its token accuracy is high on a long string: read the exact match too.
+         unique: of a guess among the letters not yet written.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pydantic import Field
 
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, register
-from attnlab.tasks.copying import Written, write_out
+from attnlab.tasks.copying import MarkerTask, write_out
 from attnlab.tasks.recall import without_replacement
 
 Symbols = Annotated[int, Field(ge=1)]
@@ -42,7 +42,7 @@ Alphabet = Annotated[int, Field(ge=2)]
 
 @register("bucket-sort", source="arXiv:2207.02098, bucket sort")
 @final
-class BucketSort(Written):
+class BucketSort(MarkerTask):
     """Write the letters of a string in rising order, after a marker.
 
     Options:
@@ -57,7 +57,7 @@ class BucketSort(Written):
         self.vocabulary, self.length, self.chance = alphabet + 1, 2 * symbols, 1 / alphabet
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Strings of letters, the marker, and the sorted letters without the last."""
+        """Draw strings; the input ends before the last of the sorted letters."""
         letters = random.integers(0, self.alphabet, (batch, self.symbols))
         return write_out(letters, self.alphabet, np.sort(letters, axis=1))
 
@@ -72,13 +72,13 @@ class BucketSort(Written):
 
 @register("odds-first", source="arXiv:2207.02098, odds first")
 @final
-class OddsFirst(Written):
-    """Write the letters at odd places of a string, then those at even places, after a marker.
+class OddsFirst(MarkerTask):
+    """Write the letters at odd positions of a string, then those at even positions, after a marker.
 
     Options:
         symbols: Length of the string.
         alphabet: Letters to draw from.
-        counted_from: The number of the first place: 1 as the text of the source says, 0 as its code does.
+        counted_from: Number of the first position: 1 as in the text of the source, 0 as in its code.
     """
 
     complexity = "symbols"
@@ -88,28 +88,28 @@ class OddsFirst(Written):
         self.vocabulary, self.length, self.chance = alphabet + 1, 2 * symbols, 1 / alphabet
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Strings of letters, the marker, and the letters in their new order without the last."""
+        """Draw strings; the input ends before the last of the reordered letters."""
         letters = random.integers(0, self.alphabet, (batch, self.symbols))
         odds, evens = letters[:, 1 - self.counted_from :: 2], letters[:, self.counted_from :: 2]
         return write_out(letters, self.alphabet, np.concatenate([odds, evens], axis=1))
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Deal the letters onto two heaps, by the number of their place."""
+        """Split the letters by the number of their position."""
         marker = list(tokens).index(self.alphabet)
-        heaps: dict[int, list[int]] = {1: [], 0: []}
+        parts: dict[int, list[int]] = {1: [], 0: []}
         for number, letter in enumerate(tokens[:marker], start=self.counted_from):
-            heaps[number % 2].append(letter)
-        return [IGNORE] * marker + heaps[1] + heaps[0]
+            parts[number % 2].append(letter)
+        return [IGNORE] * marker + parts[1] + parts[0]
 
 
 @register("unique", source="ours")
 @final
-class Unique(Written):
+class Unique(MarkerTask):
     """Write each letter of a string once, in the order in which they first appear, after a marker.
 
     Options:
         symbols: Length of the string.
-        distinct: Different letters in each string.
+        distinct: Number of different letters in each string.
         alphabet: Letters to draw from.
     """
 
@@ -129,7 +129,7 @@ class Unique(Written):
         self.chance = sum(1 / (alphabet - written) for written in range(distinct)) / distinct
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Strings of letters, the marker, and the different letters without the last."""
+        """Draw strings; the input ends before the last of the different letters."""
         answer = without_replacement(random, self.alphabet, self.distinct, batch)
         first = np.zeros((batch, self.symbols), dtype=np.int64)
         first[:, 0] = 1
@@ -140,10 +140,10 @@ class Unique(Written):
         return write_out(np.take_along_axis(answer, which, axis=1), self.alphabet, answer)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Go through the string and note each letter that is not noted yet."""
+        """Go through the string and collect each letter that is not collected yet."""
         marker = list(tokens).index(self.alphabet)
-        noted: list[int] = []
+        collected: list[int] = []
         for letter in tokens[:marker]:
-            if letter not in noted:
-                noted.append(letter)
-        return [IGNORE] * marker + noted
+            if letter not in collected:
+                collected.append(letter)
+        return [IGNORE] * marker + collected

@@ -1,16 +1,16 @@
-"""Square root: write the whole part of the root of a binary number.
+"""Square root: write the integer part of the root of a binary number.
 
     inputs   1  1  0  1  1  =  1  0          the root of 27 is 5.19...
-    answers  .  .  .  .  .  1  0  1
+    targets  .  .  .  .  .  1  0  1
 
-The number is uniform over 1 .. 2^n - 1, for n ``bits``; its root is written with n / 2 bits, rounded up, zeros in front
-included. The most significant bit stands first.
+The number is uniform over 1 .. 2^n - 1, for n ``bits``. Its root is written with n / 2 bits, rounded up, leading zeros
+included. The most significant bit comes first.
 
 Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and its code (compute_sqrt);
-         its text says that the least significant bit stands first.
+         according to its text the least significant bit comes first.
 Theirs   length -> bits.
 Differs  theirs read the answer at placeholders, and see no bit of it. Here the answer is written out: its bits but the
-         last stand in the input after the marker.
+         last are in the input after the marker.
 Chance   the published one, of a uniform guess. Roots are more often large than small: with an even number of bits,
          the first one is 1 in three cases of four.
 """
@@ -25,12 +25,12 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, register
-from attnlab.tasks.binary import carried, positive
+from attnlab.tasks.binary import propagate_carries, sample_positive
 from attnlab.tasks.copying import write_out
 
 EQUALS = 2
 WIDTH = 30
-"""Bits of a digit of the long arithmetic below: four times one, and a carry, fit 63."""
+"""Bits of a digit of the long arithmetic below: four times a digit plus a carry fits 63 bits."""
 
 
 @register("square-root", source="arXiv:2207.02098, compute sqrt")
@@ -39,7 +39,7 @@ class SquareRoot(Task):
     """Write the square root of a binary number, rounded down.
 
     Options:
-        bits: Length of the number.
+        bits: Length of the number, in bits.
     """
 
     complexity = "bits"
@@ -49,8 +49,8 @@ class SquareRoot(Task):
         self.vocabulary, self.length, self.chance = 3, bits + self.root_bits, 0.5
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Numbers, the marker, and their roots without the last bit."""
-        number = positive(random, np.full((batch, 1), self.bits), self.bits)
+        """Draw numbers; the input ends before the last bit of the root."""
+        number = sample_positive(random, np.full((batch, 1), self.bits), self.bits)
         return write_out(number, EQUALS, roots(number))
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
@@ -64,22 +64,29 @@ class SquareRoot(Task):
 
 
 def roots(number: Tokens) -> Tokens:
-    """Square roots, rounded down, of rows of bits, the most significant first, by the schoolbook method.
+    """Square roots, rounded down, by digit-by-digit calculation in base 2.
 
-    Two bits at a time come down to the rest; where four times the root so far, plus one, fits into it, it is taken
-    away, and the next bit of the root is 1. Rests and roots are of any length, as digits of 30 bits.
+    Each step appends two bits of the number to the remainder. If four times the root so far, plus one, is at most the
+    remainder, it is subtracted, and the next bit of the root is 1. Remainders and roots have any length, as digits of
+    30 bits.
+
+    Args:
+        number: Bits of each number, the most significant first, B x N.
+
+    Returns:
+        Bits of each root, the most significant first, B x ceil(N / 2).
     """
     padded = np.pad(number, ((0, 0), (number.shape[1] % 2, 0)))
     pairs = 2 * padded[:, ::2] + padded[:, 1::2]
     bits = np.empty_like(pairs)
-    rest = root = np.zeros((len(number), (pairs.shape[1] + 3) // WIDTH + 1), dtype=np.int64)
-    for place, pair in enumerate(pairs.T):
-        rest, trial = 4 * rest, 4 * root
-        rest[:, 0] += pair
+    remainder = root = np.zeros((len(number), (pairs.shape[1] + 3) // WIDTH + 1), dtype=np.int64)
+    for index, pair in enumerate(pairs.T):
+        remainder, trial = 4 * remainder, 4 * root
+        remainder[:, 0] += pair
         trial[:, 0] += 1
-        (rest, _), (less, borrowed) = carried(rest, WIDTH), carried(rest - trial, WIDTH)
+        (remainder, _), (reduced, borrowed) = carried(remainder, WIDTH), carried(remainder - trial, WIDTH)
         fits = borrowed == 0
-        rest, root = np.where(fits[:, None], less, rest), 2 * root
+        remainder, root = np.where(fits[:, None], reduced, remainder), 2 * root
         root[:, 0] += fits
-        root, bits[:, place] = carried(root, WIDTH)[0], fits
+        root, bits[:, index] = propagate_carries(root, WIDTH)[0], fits
     return bits

@@ -1,18 +1,18 @@
-"""Stack manipulation: push and pop, then write the stack down from its top.
+"""Stack manipulation: push and pop, then write the stack from its top.
 
     inputs   0  1  1  pop  push1  pop  |  1  0  #  #  #  #
-    answers  .  .  .  .    .      .    1  0  #  .  .  .  .
+    targets  .  .  .  .    .      .    1  0  #  .  .  .  .
 
-The first symbols are a stack of bits, bottom first; the others are actions, all three as likely; pop does nothing to an
-empty stack. Of l symbols s are bits, s uniform over 1 .. l - 1. From the marker on the stack is due, top first, and #
-after its bottom; what follows # is filler.
+The first symbols are a stack of bits, bottom first. The others are actions, all three equally likely; pop leaves an
+empty stack unchanged. Of l symbols s are bits, s uniform over 1 .. l - 1. From the marker on the targets are the stack,
+top first, and # after its bottom; the input after # is filler.
 
-Chance is that of the likeliest answer to each question by its number alone: a bit, or # where few stacks are higher.
+Chance is that of the most likely target at each step of the answer: a bit, or # where few stacks are higher.
 
 Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and its code (stack
          manipulation).
-Differs  the answer is written out one symbol after the other, behind a marker; # has an id of its own; nothing is
-         asked after it.
+Differs  the answer is written out symbol by symbol, after a marker; # has an id of its own; there is no target after
+         it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Stack(Task):
     """Given a stack and actions on it, write the final stack from its top.
 
     Options:
-        symbols: Bits of the stack and actions, together.
+        symbols: Number of initial bits and actions together.
     """
 
     complexity = "symbols"
@@ -46,38 +46,40 @@ class Stack(Task):
     def __init__(self, *, symbols: Annotated[int, Field(ge=1)] = 10) -> None:
         self.symbols = symbols
         self.length = 2 * symbols + 1
-        ends = _heights(symbols)
-        positions = np.cumsum(ends[::-1])[::-1]
-        self.chance = float(np.maximum(ends, (positions - ends) / 2).sum() / positions.sum())
+        at_height = _heights(symbols)
+        at_least = np.cumsum(at_height[::-1])[::-1]
+        self.chance = float(np.maximum(at_height, (at_least - at_height) / 2).sum() / at_least.sum())
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Bits, actions, the marker, and the final stack without the last of its answers."""
+        """Draw bits and actions; the input ends before the last symbol of the answer."""
         size = self.symbols
         bits = random.integers(1, max(2, size), (batch, 1))
         first = np.arange(size) < bits
         question = np.where(first, random.integers(0, POP, (batch, size)), random.integers(POP, MARKER, (batch, size)))
-        cells, height = self._played(question)
+        cells, height = self._play(question)
         below_top = height[:, None] - 1 - np.arange(size + 1)
-        stored = np.take_along_axis(cells, np.maximum(below_top, 0), axis=1)
-        answer = np.where(below_top >= 0, stored, END)
+        from_top = np.take_along_axis(cells, np.maximum(below_top, 0), axis=1)
+        answer = np.where(below_top >= 0, from_top, END)
         marker = np.full((batch, 1), MARKER)
         inputs_BT = np.concatenate([question, marker, answer[:, :-1]], axis=1)
         targets_BT = no_targets(inputs_BT)
         targets_BT[:, size:] = np.where(below_top >= -1, answer, IGNORE)
         return Batch(inputs_BT, targets_BT)
 
-    def _played(self, question: Tokens) -> tuple[Tokens, Tokens]:
-        """The cells of every stack from its bottom, and how many of them are held."""
+    def _play(self, question: Tokens) -> tuple[Tokens, Tokens]:
+        """The cells of every stack from its bottom, B x (symbols + 1), and its height, B."""
         rows = np.arange(len(question))
         cells = np.zeros((len(question), self.symbols + 1), dtype=np.int64)
         height = np.zeros(len(question), dtype=np.int64)
         for symbol in question.T:
-            cells[rows, height] = np.where(symbol < POP, symbol, symbol - PUSH)  # above the top if it pops: not held
+            cells[rows, height] = np.where(
+                symbol < POP, symbol, symbol - PUSH
+            )  # a pop writes above the top, which is not read
             height = np.where(symbol == POP, np.maximum(height - 1, 0), height + 1)
         return cells, height
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Play the actions on a list."""
+        """Apply the actions to a list."""
         words = [WORDS[token] for token in tokens]
         marker = words.index("|")
         stack: list[int] = []
@@ -90,18 +92,18 @@ class Stack(Task):
         return [IGNORE] * marker + answer + [IGNORE] * (len(tokens) - marker - len(answer))
 
     def token_to_str(self, token: int) -> str:
-        """Bits, actions, a bar for the marker."""
+        """Bits and actions by name, the marker as a bar."""
         return WORDS[token]
 
 
 def _heights(symbols: int) -> NDArray[np.float64]:
     """The probability of each height of the final stack, 0 .. symbols."""
-    share = np.zeros(symbols + 1)
+    probabilities = np.zeros(symbols + 1)
     starts = range(1, max(2, symbols))
     for symbol in range(1, symbols + 1):
-        # One action on all stacks that are complete; those of this many bits join them.
-        pushed = np.concatenate([[0], share[:-1]])
-        popped = np.concatenate([[share[0] + share[1]], share[2:], [0]])
-        share = pushed * 2 / 3 + popped / 3
-        share[symbol] += 1 / len(starts) if symbol in starts else 0
-    return share
+        # One action on all stacks whose bits are complete; stacks of this many bits are added.
+        pushed = np.concatenate([[0], probabilities[:-1]])
+        popped = np.concatenate([[probabilities[0] + probabilities[1]], probabilities[2:], [0]])
+        probabilities = pushed * 2 / 3 + popped / 3
+        probabilities[symbol] += 1 / len(starts) if symbol in starts else 0
+    return probabilities

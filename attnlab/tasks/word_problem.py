@@ -1,15 +1,14 @@
-"""Word problem: the product so far of elements of a group.
+"""Word problem: predict the product so far of elements of a group.
 
     inputs   213  132  132          S3: a permutation by its images of 1, 2, 3
-    answers  213  231  213
+    targets  213  231  213
 
     inputs   3  4  1                Z5: addition modulo 5
-    answers  3  2  3
+    targets  3  2  3
 
-The elements are uniform, so is every product, and an answer is due at every position. Groups are Zn (cyclic), Sn
-(symmetric), An (alternating), and direct products of these, such as A4xZ5; permutations multiply as functions: in g h
-the right one acts first. Z60, A4xZ5 and A5 have sixty elements each: the first is abelian, the second solvable, A5
-neither, nor is S5.
+The elements are uniform, and so is every product. Every position has a target. Groups are Zn (cyclic), Sn (symmetric),
+An (alternating), and direct products of these, such as A4xZ5. Permutations multiply as functions: in g h the right one
+acts first. Z60, A4xZ5 and A5 have sixty elements each. Z60 is abelian, A4xZ5 is solvable, A5 and S5 are neither.
 
 Source   Merrill et al., "The illusion of state in state-space models", arXiv:2404.08819, and its code.
 Theirs   k -> length, S5 and A4_x_Z5 -> S5 and A4xZ5.
@@ -29,18 +28,18 @@ from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import Batch, Task, Tokens, register
 
 MOST = 120
-"""Elements of a group, at most; so many has S5."""
+"""Largest number of elements of a group; S5 has as many."""
 LARGEST = {"Z": 120, "S": 5, "A": 5}
 
 
 @register("word-problem", source="arXiv:2404.08819")
 @final
 class WordProblem(Task):
-    """Multiply the elements of a group, one after the other.
+    """Predict the product so far of elements of a group.
 
     Options:
         length: Tokens of a sequence.
-        group: Zn, Sn or An, or several of them joined by x.
+        group: Zn, Sn or An, or a direct product written with x, such as A4xZ5.
     """
 
     complexity = "length"
@@ -56,22 +55,22 @@ class WordProblem(Task):
         self.vocabulary, self.chance = len(self.words), 1 / len(self.words)
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Uniform elements and their products."""
+        """Draw uniform elements; the targets are their products."""
         inputs_BT = random.integers(0, self.vocabulary, (batch, self.length))
         targets_BT = inputs_BT.copy()
-        for place in range(1, self.length):
-            targets_BT[:, place] = self.table[targets_BT[:, place - 1], inputs_BT[:, place]]
+        for position in range(1, self.length):
+            targets_BT[:, position] = self.table[targets_BT[:, position - 1], inputs_BT[:, position]]
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Follow every point of every factor through the words of the elements, the last one first."""
+        """Apply the elements to every point of every factor, the last element first."""
         factors = self.group.split("x")
-        answers = []
+        targets = []
         for end in range(1, len(tokens) + 1):
             words = [self.words[token].split(",") for token in tokens[:end]]
             products = []
-            for place, factor in enumerate(factors):
-                word = [parts[place] for parts in words]
+            for index, factor in enumerate(factors):
+                word = [parts[index] for parts in words]
                 if factor[0] == "Z":
                     products.append(str(sum(map(int, word)) % int(factor[1:])))
                     continue
@@ -81,19 +80,25 @@ class WordProblem(Task):
                         point = int(permutation[point - 1])
                     images += str(point)
                 products.append(images)
-            answers.append(self.words.index(",".join(products)))
-        return answers
+            targets.append(self.words.index(",".join(products)))
+        return targets
 
     def token_to_str(self, token: int) -> str:
-        """Numbers of a cyclic group; permutations by their images; factors with a comma between."""
+        """Elements of a cyclic group as numbers, permutations by their images, factors separated by commas."""
         return self.words[token]
 
 
 def multiplication(group: str) -> tuple[list[str], Tokens]:
-    """The words of a group's elements, the neutral one first, and the table of their products.
+    """Names of the elements of a group, and its multiplication table.
+
+    Args:
+        group: Zn, Sn or An, or a direct product written with x, such as ``A4xZ5``.
+
+    Returns:
+        The names, the neutral element first, and the table: entry (g, h) is the index of g h, G x G.
 
     Raises:
-        InvalidValueError: the group has too many elements, or one only.
+        InvalidValueError: The group has too many elements, or only one.
     """
     words, table = [""], np.zeros((1, 1), dtype=np.int64)
     for factor in group.split("x"):
@@ -103,30 +108,35 @@ def multiplication(group: str) -> tuple[list[str], Tokens]:
             raise InvalidValueError(f"{factor} has more than {MOST} elements.", hint, where="word-problem")
         more, other = _cyclic(degree) if kind == "Z" else _permutations(degree, even=kind == "A")
         if len(words) * len(more) > MOST:
-            result = f"{group} has at least {len(words) * len(more)} elements; at most {MOST} are possible."
-            raise InvalidValueError(result, "Use smaller factors.", where="word-problem")
+            problem = f"{group} has at least {len(words) * len(more)} elements; at most {MOST} are possible."
+            raise InvalidValueError(problem, "Use smaller factors.", where="word-problem")
         words = [f"{one},{two}" if one else two for one in words for two in more]
         table = np.kron(table, np.ones_like(other)) * len(more) + np.tile(other, table.shape)
     if len(words) == 1:
-        raise InvalidValueError(f"{group} has one element only.", "Use a group of two at least.", where="word-problem")
+        raise InvalidValueError(
+            f"{group} has only one element.", "Use a group with at least two elements.", where="word-problem"
+        )
     return words, table
 
 
 def _cyclic(order: int) -> tuple[list[str], Tokens]:
+    """Names and multiplication table of a cyclic group."""
     elements = np.arange(order)
     return [str(element) for element in elements], (elements[:, None] + elements) % order
 
 
 def _permutations(degree: int, even: bool) -> tuple[list[str], Tokens]:
-    images = np.array([result for result in permutations(range(degree)) if not (even and _inversions(result) % 2)])
+    """Names and multiplication table of the symmetric group, or of the alternating group."""
+    images = np.array([image for image in permutations(range(degree)) if not (even and _inversions(image) % 2)])
     digits = degree ** np.arange(degree)
-    # Products by composition: images of the left one at the images of the right one, found again by their digits.
+    # Products by composition: the images of the left one at the images of the right one, looked up by their digits.
     numbers = images @ digits
     order = np.argsort(numbers)
     products = images[np.arange(len(images))[:, None, None], images[None]] @ digits
     table = order[np.searchsorted(numbers, products, sorter=order)]
-    return ["".join(str(point + 1) for point in result) for result in images], table
+    return ["".join(str(point + 1) for point in image) for image in images], table
 
 
 def _inversions(images: Sequence[int]) -> int:
+    """Number of pairs of points that a permutation reverses."""
     return sum(one > other for one, other in combinations(images, 2))

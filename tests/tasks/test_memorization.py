@@ -5,7 +5,7 @@ import pytest
 
 from attnlab.tasks import IGNORE, Split
 from attnlab.tasks.memorization import Memorization
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 from tests.tasks.examples import example, unsolved
 
 
@@ -19,12 +19,12 @@ def given(task: Memorization, seed: int = 0) -> dict[int, int]:
 
 def test_the_example_of_the_module() -> None:
     task = Memorization(pairs=6, slots=3)
-    inputs, answers = example(task)
+    inputs, targets = example(task)
     assert len(inputs) == task.length
-    assert task.solve(inputs) == answers
+    assert task.solve(inputs) == targets
 
 
-def test_every_rung_is_solved() -> None:
+def test_every_level_is_solved() -> None:
     assert unsolved("memorization") == 0
 
 
@@ -38,7 +38,7 @@ def test_layout_and_sizes() -> None:
     assert (batch.targets_BT[:, 1::2] >= 127).all()
 
 
-def test_the_map_is_one_to_one_and_the_same_for_every_stream_batch_and_instance() -> None:
+def test_the_map_is_one_to_one_and_the_same_for_every_split_batch_and_instance() -> None:
     task = Memorization(pairs=40)
     known = given(task)
     assert sorted(known) == list(range(40))
@@ -57,23 +57,23 @@ def test_maps_of_seeds_are_uniform() -> None:
     firsts = np.array([Memorization(pairs=5, map_seed=seed).values[:2] - 5 for seed in range(2000)])
     ordered = counts(firsts @ np.array([5, 1]), 25).reshape(5, 5)
     assert (np.diag(ordered) == 0).all()
-    assert belief(ordered[~np.eye(5, dtype=bool)]) > DOUBT
+    assert p_value(ordered[~np.eye(5, dtype=bool)]) > ALPHA
 
 
 def test_keys_are_uniform_and_independent() -> None:
     batch = Memorization(pairs=5, slots=2).sample(np.random.default_rng(0), 5000)
     seen = counts(5 * batch.inputs_BT[:, 0] + batch.inputs_BT[:, 2], 25)
-    assert belief(seen) > DOUBT
-    assert belief(seen, np.linspace(0.8, 1.2, 25) / 25) < DOUBT
+    assert p_value(seen) > ALPHA
+    assert p_value(seen, np.linspace(0.8, 1.2, 25) / 25) < ALPHA
 
 
 @pytest.mark.parametrize("pairs", [4, 32])
 def test_a_uniform_value_scores_the_chance(pairs: int) -> None:
     task = Memorization(pairs=pairs)
     batch = task.sample(np.random.default_rng(0), 1000)
-    score = guessed(task, batch, np.random.default_rng(1).integers(pairs, 2 * pairs, batch.targets_BT.shape))
-    assert met(score)
-    assert not met(score.model_copy(update={"chance": 1.2 / pairs}))
+    score = guess_score(task, batch, np.random.default_rng(1).integers(pairs, 2 * pairs, batch.targets_BT.shape))
+    assert at_chance(score)
+    assert not at_chance(score.model_copy(update={"chance": 1.2 / pairs}))
 
 
 def test_symbols() -> None:

@@ -10,7 +10,7 @@ from attnlab.tasks import IGNORE
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import build
 from attnlab.tasks.navigation import CycleNavigation
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 
 
 def words(task: CycleNavigation, tokens: list[int]) -> list[str]:
@@ -33,26 +33,26 @@ def test_the_ring_closes_both_ways() -> None:
 
 def test_steps_are_uniform() -> None:
     steps = CycleNavigation(moves=4).sample(np.random.default_rng(0), 10_000).inputs_BT
-    assert belief(counts(steps, 3)) > DOUBT
-    assert belief(counts(steps, 3), [0.3, 0.35, 0.35]) < DOUBT
-    assert belief(counts(steps @ [27, 9, 3, 1], 81)) > DOUBT
+    assert p_value(counts(steps, 3)) > ALPHA
+    assert p_value(counts(steps, 3), [0.3, 0.35, 0.35]) < ALPHA
+    assert p_value(counts(steps @ [27, 9, 3, 1], 81)) > ALPHA
 
 
 @pytest.mark.parametrize(("moves", "places"), [(1, 5), (2, 5), (3, 2), (6, 4), (7, 5)])
-def test_chance_is_the_share_of_the_likeliest_place_over_all_walks(moves: int, places: int) -> None:
+def test_chance_is_the_share_of_the_most_likely_place_over_all_walks(moves: int, places: int) -> None:
     ends = [sum(walk) % places for walk in product((-1, 0, 1), repeat=moves)]
     assert CycleNavigation(moves=moves, places=places).chance == pytest.approx(max(counts(ends, places)) / 3**moves)
 
 
 @pytest.mark.parametrize("options", [{"moves": 3}, {"moves": 10}, {"moves": 4, "asked": "running"}])
-def test_always_the_likeliest_place_scores_chance_and_no_place_scores_more(options: dict[str, Any]) -> None:
+def test_the_most_likely_place_scores_chance_and_no_place_scores_more(options: dict[str, Any]) -> None:
     task = CycleNavigation(**options)
     batch = task.sample(np.random.default_rng(1), 20_000)
-    scores = [guessed(task, batch, place) for place in range(3, task.vocabulary)]
-    believed = [belief([one.correct, one.total - one.correct], [task.chance, 1 - task.chance]) for one in scores]
-    assert believed[0] > DOUBT
+    scores = [guess_score(task, batch, place) for place in range(3, task.vocabulary)]
+    believed = [p_value([one.correct, one.total - one.correct], [task.chance, 1 - task.chance]) for one in scores]
+    assert believed[0] > ALPHA
     assert all(
-        one > DOUBT or score.correct < task.chance * score.total for one, score in zip(believed, scores, strict=True)
+        one > ALPHA or score.correct < task.chance * score.total for one, score in zip(believed, scores, strict=True)
     )
 
 
@@ -60,15 +60,15 @@ def test_after_a_long_walk_a_uniform_guess_scores_chance() -> None:
     task, random = CycleNavigation(moves=40), np.random.default_rng(2)
     batch = task.sample(random, 4000)
     assert task.chance == pytest.approx(0.2, abs=1e-6)
-    assert met(guessed(task, batch, random.integers(3, 8, batch.inputs_BT.shape)))
+    assert at_chance(guess_score(task, batch, random.integers(3, 8, batch.inputs_BT.shape)))
 
 
 @pytest.mark.parametrize("level", find_ladder("cycle-navigation").levels)
-def test_the_solver_answers_every_rung(level: int) -> None:
+def test_the_solver_solves_every_level(level: int) -> None:
     task = build(task_spec(find_ladder("cycle-navigation"), {}, level))
     batch = task.sample(np.random.default_rng(0), 200)
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        assert task.solve(tokens) == due
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+        assert task.solve(tokens) == targets
 
 
 def test_sizes_and_symbols() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.needle import Needle
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 from tests.tasks.examples import example, unsolved
 
 
@@ -18,50 +18,52 @@ def drawn(rows: int = 200, seed: int = 0, **options: Any) -> tuple[Needle, Batch
 
 def test_the_example_of_the_module() -> None:
     task = Needle(haystack=6, digits=2)
-    inputs, answers = example(task)
+    inputs, targets = example(task)
     assert len(inputs) == task.length
-    assert task.solve(inputs) == answers
+    assert task.solve(inputs) == targets
 
 
-def test_every_rung_is_solved() -> None:
+def test_every_level_is_solved() -> None:
     assert unsolved("needle") == 0
 
 
 @pytest.mark.parametrize(("haystack", "digits", "kinds"), [(32, 4, 16), (1, 1, 1), (9, 12, 3)])
 @pytest.mark.parametrize("filler", ["random", "cycle"])
-def test_the_number_is_due_after_the_question(haystack: int, digits: int, kinds: int, filler: str) -> None:
+def test_the_targets_after_the_question_mark_are_the_number(
+    haystack: int, digits: int, kinds: int, filler: str
+) -> None:
     task, batch = drawn(100, haystack=haystack, digits=digits, kinds=kinds, filler=filler)
     assert (task.vocabulary, task.chance) == (12 + kinds, 0.1)
     assert batch.inputs_BT.shape[1] == task.length == haystack + 2 * digits + 1
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         mark, question = tokens.index(10 + kinds), tokens.index(11 + kinds)
         number = tokens[mark + 1 : mark + 1 + digits]
         assert question == haystack + digits + 1
         assert max(number) < 10
         assert tokens[question + 1 :] == number[:-1]
-        assert due == [IGNORE] * question + number
+        assert targets == [IGNORE] * question + number
         hay = tokens[:mark] + tokens[mark + 1 + digits : question]
         assert len(hay) == haystack
         assert all(10 <= token < 10 + kinds for token in hay)
         if filler == "cycle":
-            assert hay == [10 + place % kinds for place in range(haystack)]
+            assert hay == [10 + position % kinds for position in range(haystack)]
 
 
-def test_places_digits_and_filler_are_uniform() -> None:
+def test_positions_digits_and_filler_are_uniform() -> None:
     _, batch = drawn(6000, haystack=7, digits=2, kinds=5)
-    places = counts((batch.inputs_BT == 15).argmax(axis=1), 8)
-    assert belief(places) > DOUBT
-    assert belief(places, [0.05] + [0.95 / 7] * 7) < DOUBT
-    assert belief(counts(10 * batch.targets_BT[:, -2] + batch.targets_BT[:, -1], 100)) > DOUBT
+    positions = counts((batch.inputs_BT == 15).argmax(axis=1), 8)
+    assert p_value(positions) > ALPHA
+    assert p_value(positions, [0.05] + [0.95 / 7] * 7) < ALPHA
+    assert p_value(counts(10 * batch.targets_BT[:, -2] + batch.targets_BT[:, -1], 100)) > ALPHA
     hay = batch.inputs_BT[(batch.inputs_BT >= 10) & (batch.inputs_BT < 15)]
-    assert belief(counts(hay - 10, 5)) > DOUBT
+    assert p_value(counts(hay - 10, 5)) > ALPHA
 
 
 def test_a_uniform_digit_scores_the_chance() -> None:
     task, batch = drawn(1000)
-    score = guessed(task, batch, np.random.default_rng(1).integers(0, 10, batch.targets_BT.shape))
-    assert met(score)
-    assert not met(score.model_copy(update={"chance": 1 / 8}))
+    score = guess_score(task, batch, np.random.default_rng(1).integers(0, 10, batch.targets_BT.shape))
+    assert at_chance(score)
+    assert not at_chance(score.model_copy(update={"chance": 1 / 8}))
 
 
 def test_symbols() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from attnlab.tasks import IGNORE
 from attnlab.tasks.pairs import EvenPairs
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 
 
 def test_the_example_of_the_module() -> None:
@@ -17,14 +17,14 @@ def test_labels_are_those_of_the_solver(bits: int) -> None:
     task = EvenPairs(bits=bits)
     batch = task.sample(np.random.default_rng(0), 200)
     assert (task.vocabulary, task.length, batch.inputs_BT.shape) == (2, bits, (200, bits))
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        assert task.solve(tokens) == due
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+        assert task.solve(tokens) == targets
 
 
 def test_bits_are_uniform() -> None:
     words = EvenPairs(bits=3).sample(np.random.default_rng(0), 8000).inputs_BT @ np.array([4, 2, 1])
-    assert belief(counts(words, 8)) > DOUBT
-    assert belief(counts(words & 5, 8)[[0, 1, 4, 5]], [0.1, 0.2, 0.3, 0.4]) < DOUBT
+    assert p_value(counts(words, 8)) > ALPHA
+    assert p_value(counts(words & 5, 8)[[0, 1, 4, 5]], [0.1, 0.2, 0.3, 0.4]) < ALPHA
 
 
 @pytest.mark.parametrize("bits", [2, 10])
@@ -33,5 +33,5 @@ def test_chance_is_that_of_a_coin(bits: int) -> None:
     batch = task.sample(np.random.default_rng(0), 1000)
     random = np.random.default_rng(1)
     assert task.chance == 0.5
-    assert met(guessed(task, batch, random.integers(0, 2, batch.targets_BT.shape)))
-    assert not met(guessed(task, batch, random.integers(0, 3, batch.targets_BT.shape)))
+    assert at_chance(guess_score(task, batch, random.integers(0, 2, batch.targets_BT.shape)))
+    assert not at_chance(guess_score(task, batch, random.integers(0, 3, batch.targets_BT.shape)))

@@ -13,7 +13,7 @@ def test_sizes(asked: str) -> None:
     assert (task.vocabulary, task.length, task.chance) == (2, 5, 0.5)
 
 
-def test_running_asks_everywhere_and_last_only_at_the_end() -> None:
+def test_running_has_targets_everywhere_and_last_only_at_the_end() -> None:
     running, last = (Parity(bits=5, asked=kind).sample(np.random.default_rng(0), 9) for kind in ("running", "last"))
     np.testing.assert_array_equal(running.inputs_BT, last.inputs_BT)
     assert (running.targets_BT != IGNORE).all()
@@ -21,7 +21,7 @@ def test_running_asks_everywhere_and_last_only_at_the_end() -> None:
     np.testing.assert_array_equal(running.targets_BT[:, -1], last.targets_BT[:, -1])
 
 
-def test_bits_and_answers_are_even() -> None:
+def test_bits_and_targets_are_uniform() -> None:
     batch = Parity(bits=6).sample(np.random.default_rng(0), 20_000)
     np.testing.assert_allclose(batch.inputs_BT.mean(axis=0), 0.5, atol=0.02)
     np.testing.assert_allclose(batch.targets_BT.mean(axis=0), 0.5, atol=0.02)

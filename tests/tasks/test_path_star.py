@@ -11,7 +11,7 @@ from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import build
 from attnlab.tasks.path_star import PathStar
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 
 
 def drawn(rows: int, seed: int = 0, **options: Any) -> tuple[PathStar, Batch]:
@@ -31,11 +31,11 @@ def test_the_example_of_the_module() -> None:
 def test_edges_are_those_of_a_star_of_paths(steps: int, branches: int, asked: str) -> None:
     """Walked forwards, from the start along every branch; the solver walks back."""
     task, batch = drawn(200, steps=steps, branches=branches, asked=asked, nodes=20)
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         assert len(tokens) == task.length
         slash = 2 * steps * branches
         assert (tokens[slash], tokens[slash + 3]) == (20, 21)
-        edges = [(tokens[place], tokens[place + 1]) for place in range(0, slash, 2)]
+        edges = [(tokens[position], tokens[position + 1]) for position in range(0, slash, 2)]
         start, goal = tokens[slash + 1 : slash + 3]
         assert len({node for edge in edges for node in edge}) == steps * branches + 1
         ways = []
@@ -47,29 +47,29 @@ def test_edges_are_those_of_a_star_of_paths(steps: int, branches: int, asked: st
         assert [len(way) for way in ways] == [steps] * branches
         (path,) = [way for way in ways if way[-1] == goal]
         answer = path if asked == "path" else path[:1]
-        assert due == [IGNORE] * (slash + 3) + answer
+        assert targets == [IGNORE] * (slash + 3) + answer
         assert tokens[slash + 4 :] == answer[:-1]
 
 
 def test_labels_orders_and_goals_are_uniform() -> None:
     _, batch = drawn(20_000, steps=1, branches=2, nodes=5)
     tokens = batch.inputs_BT
-    assert belief(counts(tokens[:, 0], 5)) > DOUBT
+    assert p_value(counts(tokens[:, 0], 5)) > ALPHA
     ends = counts(tokens[:, [1, 3]] @ [5, 1], 25).reshape(5, 5)
     assert (np.diag(ends) == 0).all()
-    assert belief(ends[~np.eye(5, dtype=bool)]) > DOUBT
-    assert belief(counts(tokens[:, 6] == tokens[:, 1], 2)) > DOUBT
-    assert belief(counts(tokens[:, 6] == tokens[:, 1], 2), [0.45, 0.55]) < DOUBT
+    assert p_value(ends[~np.eye(5, dtype=bool)]) > ALPHA
+    assert p_value(counts(tokens[:, 6] == tokens[:, 1], 2)) > ALPHA
+    assert p_value(counts(tokens[:, 6] == tokens[:, 1], 2), [0.45, 0.55]) < ALPHA
 
 
-def test_edges_stand_in_every_order() -> None:
+def test_edges_are_in_every_order() -> None:
     _, batch = drawn(12_000, steps=2, branches=2, nodes=9)
     path = batch.targets_BT[:, -2]
     ends = batch.inputs_BT[:, 1:8:2]
     first, goal = (np.argmax(ends == node[:, None], axis=1) for node in (path, batch.inputs_BT[:, 10]))
-    places = counts(4 * first + goal, 16).reshape(4, 4)
-    assert (np.diag(places) == 0).all()
-    assert belief(places[~np.eye(4, dtype=bool)]) > DOUBT
+    positions = counts(4 * first + goal, 16).reshape(4, 4)
+    assert (np.diag(positions) == 0).all()
+    assert p_value(positions[~np.eye(4, dtype=bool)]) > ALPHA
 
 
 @pytest.mark.parametrize("asked", ["path", "branch"])
@@ -77,44 +77,45 @@ def test_a_guess_among_the_branches_scores_chance(asked: str) -> None:
     task, batch = drawn(2000, steps=3, branches=4, asked=asked)
     random = np.random.default_rng(6)
     guesses = batch.targets_BT.copy()
-    for row, (tokens, due) in enumerate(zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True)):
+    for row, (tokens, targets) in enumerate(zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True)):
         follows: dict[int, list[int]] = {}
-        for place in range(0, 24, 2):
-            follows.setdefault(tokens[place], []).append(tokens[place + 1])
+        for position in range(0, 24, 2):
+            follows.setdefault(tokens[position], []).append(tokens[position + 1])
         front = [tokens[25]]
-        for place, answer in enumerate(due):
+        for position, answer in enumerate(targets):
             if answer != IGNORE:
                 front = [after for node in front for after in follows[node]]
-                guesses[row, place] = random.choice(front)
-    assert met(guessed(task, batch, guesses))
+                guesses[row, position] = random.choice(front)
+    assert at_chance(guess_score(task, batch, guesses))
 
 
-def test_following_edges_without_a_plan_leaves_only_the_first_answer_open() -> None:
+def test_following_edges_without_a_plan_misses_only_the_first_target() -> None:
     task, batch = drawn(2000, steps=4, branches=2)
     right = 0
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        follows = {tokens[place]: tokens[place + 1] for place in range(0, 16, 2)}
-        requested = [token if token != 51 else tokens[17] for token in tokens[19:]]
-        right += sum(follows[token] == answer for token, answer in zip(requested, due[19:], strict=True))
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+        follows = {tokens[position]: tokens[position + 1] for position in range(0, 16, 2)}
+        predecessors = [token if token != 51 else tokens[17] for token in tokens[19:]]
+        right += sum(follows[token] == answer for token, answer in zip(predecessors, targets[19:], strict=True))
     assert right / (4 * 2000) == pytest.approx((3 + 1 / 2) / 4, abs=0.01)
     assert task.chance == 1 / 2
 
 
 @pytest.mark.parametrize(
-    ("name", "level"), [(name, rung) for name in ("path-star", "path-star-branch") for rung in find_ladder(name).levels]
+    ("name", "level"),
+    [(name, level) for name in ("path-star", "path-star-branch") for level in find_ladder(name).levels],
 )
-def test_the_solver_answers_every_rung(name: str, level: int) -> None:
+def test_the_solver_solves_every_level(name: str, level: int) -> None:
     task = build(task_spec(find_ladder(name), {}, level))
     batch = task.sample(np.random.default_rng(0), 200)
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        assert task.solve(tokens) == due
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+        assert task.solve(tokens) == targets
 
 
 def test_too_few_labels_are_refused() -> None:
     with pytest.raises(InvalidValueError) as caught:
         PathStar(steps=5, branches=10)
-    result = "10 branches of 5 steps have 51 nodes, more than 50."
-    assert str(caught.value) == f"path-star\n  {result}\n  Use at least 51 nodes."
+    problem = "10 branches of 5 steps have 51 nodes, more than 50."
+    assert str(caught.value) == f"path-star\n  {problem}\n  Use at least 51 nodes."
     assert PathStar(steps=5, branches=10, nodes=51).length == 108
 
 
@@ -123,14 +124,14 @@ def test_its_own_guess_is_as_good_as_chance(steps: int, branches: int, asked: st
     task, batch = drawn(3000, steps=steps, branches=branches, asked=asked)
     predictions = task.chance_baseline(np.random.default_rng(3), batch)
     right = batch.targets_BT[batch.targets_BT != IGNORE]
-    assert met(Score(correct=int((predictions == right).sum()), total=len(right), chance=task.chance))
+    assert at_chance(Score(correct=int((predictions == right).sum()), total=len(right), chance=task.chance))
 
 
-def test_its_own_guess_stands_at_its_place_on_a_branch() -> None:
+def test_its_own_guess_is_a_node_at_the_right_step_of_a_branch() -> None:
     """Guessed often enough, it names every node of that step and no other."""
     task, batch = drawn(1, steps=3, branches=2)
     tokens = batch.inputs_BT[0].tolist()
-    edges = [(tokens[place], tokens[place + 1]) for place in range(0, 12, 2)]
+    edges = [(tokens[position], tokens[position + 1]) for position in range(0, 12, 2)]
     fronts = [{tokens[13]}]
     while len(fronts) <= 3:
         fronts.append({after for before, after in edges if before in fronts[-1]})

@@ -8,7 +8,7 @@ import pytest
 from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.recall_composed import RecallComposed
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 from tests.tasks.examples import example, unsolved
 
 
@@ -19,21 +19,21 @@ def drawn(rows: int = 200, seed: int = 0, **options: Any) -> tuple[RecallCompose
 
 def test_the_example_of_the_module() -> None:
     task = RecallComposed(side=2, length=24, vocabulary=30)
-    inputs, answers = example(task)
+    inputs, targets = example(task)
     assert len(inputs) == task.length
-    assert task.solve(inputs) == answers
+    assert task.solve(inputs) == targets
 
 
-def test_every_rung_is_solved() -> None:
+def test_every_level_is_solved() -> None:
     assert unsolved("recall-composed") == 0
 
 
 @pytest.mark.parametrize(("side", "length", "vocabulary"), [(2, 96, 96), (1, 6, 3), (3, 55, 27), (4, 96, 48)])
-def test_every_pair_of_the_grid_is_asked_once(side: int, length: int, vocabulary: int) -> None:
+def test_every_pair_of_the_grid_is_a_query_once(side: int, length: int, vocabulary: int) -> None:
     task, batch = drawn(100, side=side, length=length, vocabulary=vocabulary)
     third, context = vocabulary // 3, 3 * side * side
     assert (task.vocabulary, task.length, task.chance) == (vocabulary, length, 1 / side**2)
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         firsts, seconds, values = (tokens[kind:context:3] for kind in range(3))
         assert all(0 <= token < third for token in firsts)
         assert all(third <= token < 2 * third for token in seconds)
@@ -41,11 +41,11 @@ def test_every_pair_of_the_grid_is_asked_once(side: int, length: int, vocabulary
         assert len(set(firsts)) == len(set(seconds)) == side
         table = dict(zip(zip(firsts, seconds, strict=True), values, strict=True))
         assert len(table) == len(set(values)) == side * side
-        requested = [place for place, answer in enumerate(due) if answer != IGNORE]
-        assert all(place >= context and (place - context) % 3 == 1 for place in requested)
-        assert {(tokens[place - 1], tokens[place]): due[place] for place in requested} == table
-        heads = {place - back for place in requested for back in (0, 1)}
-        rest = [tokens[place] for place in range(context, length) if place not in heads]
+        queries = [position for position, answer in enumerate(targets) if answer != IGNORE]
+        assert all(position >= context and (position - context) % 3 == 1 for position in queries)
+        assert {(tokens[position - 1], tokens[position]): targets[position] for position in queries} == table
+        heads = {position - back for position in queries for back in (0, 1)}
+        rest = [tokens[position] for position in range(context, length) if position not in heads]
         assert not {*firsts, *seconds} & set(rest)
 
 
@@ -53,12 +53,12 @@ def test_ids_cells_and_values_are_uniform() -> None:
     _, batch = drawn(6000, side=2, vocabulary=15, length=24)
     context = batch.inputs_BT[:, :12].reshape(-1, 4, 3)
     for kind in range(3):
-        assert min(belief(counts(context[:, cell, kind] - 5 * kind, 5)) for cell in range(4)) > DOUBT
+        assert min(p_value(counts(context[:, cell, kind] - 5 * kind, 5)) for cell in range(4)) > ALPHA
     # Of the three other cells one shares the first id with the first cell, one the second, one neither.
     shares = (context[:, 1, :2] == context[:, 0, :2]) @ np.array([1, 2])
-    assert belief(counts(shares, 3)) > DOUBT
-    assert belief(counts((context[:, 1:, 0] == context[:, :1, 0]).argmax(axis=1), 3)) > DOUBT
-    assert belief(counts(shares, 3), [0.4, 0.3, 0.3]) < DOUBT
+    assert p_value(counts(shares, 3)) > ALPHA
+    assert p_value(counts((context[:, 1:, 0] == context[:, :1, 0]).argmax(axis=1), 3)) > ALPHA
+    assert p_value(counts(shares, 3), [0.4, 0.3, 0.3]) < ALPHA
 
 
 def test_filler_is_uniform_over_the_other_ids() -> None:
@@ -66,15 +66,15 @@ def test_filler_is_uniform_over_the_other_ids() -> None:
     first, second = batch.inputs_BT[:, 0], batch.inputs_BT[:, 1]
     rows = (first == 0) & (second == 4)
     filler = batch.inputs_BT[rows][:, [5, 8, 11]]
-    assert belief(np.delete(counts(filler, 12), [0, 4])) > DOUBT
+    assert p_value(np.delete(counts(filler, 12), [0, 4])) > ALPHA
 
 
 def test_a_guess_among_the_values_of_the_context_scores_the_chance() -> None:
     task, batch = drawn(1000, side=3)
     guesses = np.random.default_rng(1).permuted(batch.inputs_BT[:, 2:27:3], axis=1)[:, :1]
-    score = guessed(task, batch, guesses)
-    assert met(score)
-    assert not met(score.model_copy(update={"chance": 1 / 3}))
+    score = guess_score(task, batch, guesses)
+    assert at_chance(score)
+    assert not at_chance(score.model_copy(update={"chance": 1 / 3}))
 
 
 def test_symbols() -> None:

@@ -8,7 +8,7 @@ import pytest
 from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.recall_joint import RecallJoint
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 from tests.tasks.examples import example, unsolved
 
 
@@ -19,22 +19,22 @@ def drawn(rows: int = 200, seed: int = 0, **options: Any) -> tuple[RecallJoint, 
 
 def test_the_example_of_the_module() -> None:
     task = RecallJoint(contexts=2, keys=2, vocabulary=30)
-    inputs, answers = example(task)
+    inputs, targets = example(task)
     assert len(inputs) == task.length
-    assert task.solve(inputs) == answers
+    assert task.solve(inputs) == targets
 
 
-def test_every_rung_is_solved() -> None:
+def test_every_level_is_solved() -> None:
     assert unsolved("recall-joint") == 0
 
 
 @pytest.mark.parametrize(("contexts", "keys", "vocabulary"), [(2, 4, 96), (1, 1, 3), (3, 2, 18), (4, 5, 60)])
-def test_sections_list_the_same_keys_and_every_entry_is_asked_once(contexts: int, keys: int, vocabulary: int) -> None:
+def test_sections_list_the_same_keys_and_every_entry_is_a_query_once(contexts: int, keys: int, vocabulary: int) -> None:
     task, batch = drawn(100, contexts=contexts, keys=keys, vocabulary=vocabulary)
     third, width = vocabulary // 3, 1 + 2 * keys
     assert (task.vocabulary, task.chance) == (vocabulary, 1 / (contexts * keys))
     assert batch.inputs_BT.shape[1] == task.length == contexts * width + 2 * contexts * keys
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         table: dict[tuple[int, int], int] = {}
         sections = [tokens[start : start + width] for start in range(0, contexts * width, width)]
         for context, *entries in sections:
@@ -45,38 +45,38 @@ def test_sections_list_the_same_keys_and_every_entry_is_asked_once(contexts: int
         assert all(third <= key < 2 * third <= value < vocabulary for (_, key), value in table.items())
         assert len({frozenset(section[1::2]) for section in sections}) == 1
         questions = list(range(contexts * width, task.length, 2))
-        assert {(tokens[place], tokens[place + 1]): due[place + 1] for place in questions} == table
-        assert sum(answer != IGNORE for answer in due) == contexts * keys
+        assert {(tokens[position], tokens[position + 1]): targets[position + 1] for position in questions} == table
+        assert sum(answer != IGNORE for answer in targets) == contexts * keys
 
 
 def test_contexts_keys_values_and_orders_are_uniform() -> None:
     _, batch = drawn(6000, contexts=2, keys=3, vocabulary=18)
     sections = batch.inputs_BT[:, :14].reshape(-1, 2, 7)
     for section in (0, 1):
-        assert belief(counts(sections[:, section, 0], 6)) > DOUBT
-        assert belief(counts(sections[:, section, 3] - 6, 6)) > DOUBT
-        assert belief(counts(sections[:, section, 4] - 12, 6)) > DOUBT
-    # Where the first key of one section stands in the other; then which entry is asked first.
+        assert p_value(counts(sections[:, section, 0], 6)) > ALPHA
+        assert p_value(counts(sections[:, section, 3] - 6, 6)) > ALPHA
+        assert p_value(counts(sections[:, section, 4] - 12, 6)) > ALPHA
+    # The position of the first key of one section in the other; then which entry is the first query.
     moved = (sections[:, 1, 1::2] == sections[:, 0, 1:2]).argmax(axis=1)
-    assert belief(counts(moved, 3)) > DOUBT
-    assert belief(counts(moved, 3), [0.4, 0.3, 0.3]) < DOUBT
+    assert p_value(counts(moved, 3)) > ALPHA
+    assert p_value(counts(moved, 3), [0.4, 0.3, 0.3]) < ALPHA
     values = sections[:, :, 2::2].reshape(-1, 6)
     for question in (15, 25):
-        assert belief(counts((values == batch.targets_BT[:, question, None]).argmax(axis=1), 6)) > DOUBT
+        assert p_value(counts((values == batch.targets_BT[:, question, None]).argmax(axis=1), 6)) > ALPHA
 
 
 def test_a_guess_among_the_values_scores_the_chance_and_one_by_the_key_alone_more() -> None:
     task, batch = drawn(1000)
     random = np.random.default_rng(1)
     values = batch.inputs_BT[:, :18].reshape(-1, 2, 9)[:, :, 2::2].reshape(-1, 8)
-    score = guessed(task, batch, random.permuted(values, axis=1)[:, :1])
-    assert met(score)
+    score = guess_score(task, batch, random.permuted(values, axis=1)[:, :1])
+    assert at_chance(score)
     guesses = np.zeros_like(batch.targets_BT)
     for row, tokens in enumerate(batch.inputs_BT.tolist()):
-        for place in range(19, 34, 2):
-            result = [back + 1 for back in range(18) if tokens[back] == tokens[place]]
-            guesses[row, place] = tokens[random.choice(result)]
-    assert met(guessed(task, batch, guesses).model_copy(update={"chance": 0.5}))
+        for position in range(19, 34, 2):
+            values = [back + 1 for back in range(18) if tokens[back] == tokens[position]]
+            guesses[row, position] = tokens[random.choice(values)]
+    assert at_chance(guess_score(task, batch, guesses).model_copy(update={"chance": 0.5}))
 
 
 def test_symbols() -> None:

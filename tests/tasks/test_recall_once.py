@@ -5,16 +5,16 @@ import pytest
 
 from attnlab.tasks import IGNORE
 from attnlab.tasks.recall_once import RecallOnce
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 from tests.tasks.examples import example, unsolved
 
 
 def test_the_example_of_the_module() -> None:
-    inputs, answers = example(RecallOnce(keys=4))
-    assert RecallOnce(keys=4).solve(inputs) == answers
+    inputs, targets = example(RecallOnce(keys=4))
+    assert RecallOnce(keys=4).solve(inputs) == targets
 
 
-def test_every_rung_is_solved() -> None:
+def test_every_level_is_solved() -> None:
     assert unsolved("recall-once") == 0
 
 
@@ -27,18 +27,18 @@ def test_layout_and_sizes(keys: int, uses: int) -> None:
     assert (batch.inputs_BT[:, -2] == 2 * keys).all()
     assert (batch.targets_BT[:, :-1] == IGNORE).all()
     for tokens, answer in zip(batch.inputs_BT.tolist(), batch.targets_BT[:, -1].tolist(), strict=True):
-        stream, requested = tokens[:-2], tokens[-1]
-        follows = {stream[place]: set[int]() for place in range(0, len(stream), 2)}
-        for place in range(0, len(stream), 2):
-            follows[stream[place]].add(stream[place + 1])
-        assert follows[requested] == {answer}
+        pairs, query = tokens[:-2], tokens[-1]
+        follows = {pairs[position]: set[int]() for position in range(0, len(pairs), 2)}
+        for position in range(0, len(pairs), 2):
+            follows[pairs[position]].add(pairs[position + 1])
+        assert follows[query] == {answer}
         assert all(len(values) == 1 for values in follows.values())
 
 
 def test_keys_are_uniform() -> None:
     batch = RecallOnce(keys=6).sample(np.random.default_rng(0), 4000)
-    assert belief(counts(batch.inputs_BT[:, 0], 6)) > DOUBT
-    assert belief(counts(batch.inputs_BT[:, -1], 6)) > DOUBT
+    assert p_value(counts(batch.inputs_BT[:, 0], 6)) > ALPHA
+    assert p_value(counts(batch.inputs_BT[:, -1], 6)) > ALPHA
 
 
 @pytest.mark.parametrize("options", [{}, {"keys": 3, "uses": 2}])
@@ -47,13 +47,13 @@ def test_a_guess_among_the_values_shown_scores_the_chance(options: dict[str, int
     batch = task.sample(np.random.default_rng(0), 4000)
     random = np.random.default_rng(1)
     guesses = [random.choice(np.unique(row[1:-2:2])) for row in batch.inputs_BT]
-    score = guessed(task, batch, np.array(guesses)[:, None])
-    assert met(score)
-    assert not met(score.model_copy(update={"chance": 1 / task.keys}))
+    score = guess_score(task, batch, np.array(guesses)[:, None])
+    assert at_chance(score)
+    assert not at_chance(score.model_copy(update={"chance": 1 / task.keys}))
 
 
 def test_chance_by_hand() -> None:
-    """Of two keys in one slot one is seen; in three slots both are, but for one stream in four."""
+    """Of two keys in one slot one is seen; in three slots both are, but for one pairs in four."""
     assert RecallOnce(keys=2, uses=1).chance == 1
     assert RecallOnce(keys=2, uses=2).chance == pytest.approx(0.75 / 2 + 0.25)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from attnlab.tasks import IGNORE, Batch
-from attnlab.tasks.recall_stream import RecallStream, blind, draw
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from attnlab.tasks.recall_stream import RecallStream, draw, seen_value_accuracy
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 from tests.tasks.examples import example, unsolved
 
 
@@ -17,59 +17,59 @@ def drawn(rows: int = 200, seed: int = 0, **options: Any) -> tuple[RecallStream,
     return task, task.sample(np.random.default_rng(seed), rows)
 
 
-def blind_by_listing(keys: int, contents: list[tuple[bool, ...]], shares: list[float]) -> float:
-    """Right answers over questions of a guess among the values so far, over every stream there is."""
-    right = asked = 0.0
+def seen_value_accuracy_by_listing(keys: int, contents: list[tuple[bool, ...]], shares: list[float]) -> float:
+    """Correct guesses per target of a guess among the values so far, over all possible series."""
+    num_correct = num_targets = 0.0
     for content, share in zip(contents, shares, strict=True):
-        streams = list(product(range(keys), repeat=len(content)))
-        for stream in streams:
+        series = list(product(range(keys), repeat=len(content)))
+        for one in series:
             so_far: set[int] = set()
-            for key, there in zip(stream, content, strict=True):
-                if there and key in so_far:
-                    asked += share / len(streams)
-                    right += share / len(streams) / len(so_far)
-                if there:
+            for key, has_pair in zip(one, content, strict=True):
+                if has_pair and key in so_far:
+                    num_targets += share / len(series)
+                    num_correct += share / len(series) / len(so_far)
+                if has_pair:
                     so_far.add(key)
-            asked += share / len(streams)
-            right += share / len(streams) / len(so_far)
-    return right / asked
+            num_targets += share / len(series)
+            num_correct += share / len(series) / len(so_far)
+    return num_correct / num_targets
 
 
 def test_the_example_of_the_module() -> None:
-    inputs, answers = example(RecallStream(keys=4))
-    assert RecallStream(keys=4).solve(inputs) == answers
+    inputs, targets = example(RecallStream(keys=4))
+    assert RecallStream(keys=4).solve(inputs) == targets
 
 
-def test_every_rung_is_solved() -> None:
+def test_every_level_is_solved() -> None:
     assert unsolved("recall-stream") == 0
 
 
 @pytest.mark.parametrize(("keys", "uses"), [(2, 1), (2, 5), (8, 8), (64, 1)])
-def test_later_uses_of_a_key_are_asked_and_the_last_one_always(keys: int, uses: int) -> None:
+def test_later_uses_of_a_key_have_targets_and_so_has_the_last_one(keys: int, uses: int) -> None:
     task, batch = drawn(50, keys=keys, uses=uses)
     assert (task.vocabulary, task.length) == (2 * keys, 2 * keys * uses - 1)
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        assert due[-1] != IGNORE
-        assert all(place % 2 == 0 for place, answer in enumerate(due) if answer != IGNORE)
-        first = {token: place for place, token in reversed(list(enumerate(tokens)))}
-        for place, token in enumerate(tokens):
-            assert (token < keys) == (place % 2 == 0)
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+        assert targets[-1] != IGNORE
+        assert all(position % 2 == 0 for position, answer in enumerate(targets) if answer != IGNORE)
+        first = {token: position for position, token in reversed(list(enumerate(tokens)))}
+        for position, token in enumerate(tokens):
+            assert (token < keys) == (position % 2 == 0)
             if token < keys:
-                assert due[place] == (IGNORE if first[token] == place else tokens[first[token] + 1])
+                assert targets[position] == (IGNORE if first[token] == position else tokens[first[token] + 1])
         given = {token: value for token, value in pairwise(tokens) if token < keys}
         assert len(set(given.values())) == len(given)
 
 
-def test_keys_are_uniform_in_every_slot_and_an_uneven_draw_is_not_believed() -> None:
+def test_keys_are_uniform_in_every_slot_and_an_uneven_draw_is_rejected() -> None:
     _, batch = drawn(6000, keys=5, uses=2)
     slots = batch.inputs_BT[:, :-1:2]
-    assert min(belief(counts(slot, 5)) for slot in slots.T) > DOUBT
-    assert belief(counts(np.minimum(slots[:, 0], slots[:, 1]), 5)) < DOUBT
+    assert min(p_value(counts(slot, 5)) for slot in slots.T) > ALPHA
+    assert p_value(counts(np.minimum(slots[:, 0], slots[:, 1]), 5)) < ALPHA
 
 
 def test_keys_of_two_slots_are_independent() -> None:
     _, batch = drawn(9000, keys=3, uses=2)
-    assert belief(counts(3 * batch.inputs_BT[:, 0] + batch.inputs_BT[:, 4], 9)) > DOUBT
+    assert p_value(counts(3 * batch.inputs_BT[:, 0] + batch.inputs_BT[:, 4], 9)) > ALPHA
 
 
 def test_the_last_key_is_uniform_over_the_keys_so_far_and_not_over_the_slots() -> None:
@@ -78,8 +78,8 @@ def test_the_last_key_is_uniform_over_the_keys_so_far_and_not_over_the_slots() -
     mixed = (ones == 1) | (ones == 2)
     rarer = (batch.inputs_BT[:, 6] == 1) == (ones == 1)
     seen = counts(rarer[mixed], 2)
-    assert belief(seen) > DOUBT
-    assert belief(seen, [2 / 3, 1 / 3]) < DOUBT
+    assert p_value(seen) > ALPHA
+    assert p_value(seen, [2 / 3, 1 / 3]) < ALPHA
 
 
 def test_values_are_a_uniform_permutation() -> None:
@@ -90,24 +90,24 @@ def test_values_are_a_uniform_permutation() -> None:
         given = dict(zip(keys, values, strict=True))
         if len(given) == 3:
             seen[numbers[given[0], given[1], given[2]]] += 1
-    assert belief(seen) > DOUBT
+    assert p_value(seen) > ALPHA
 
 
 @pytest.mark.parametrize(("keys", "slots"), [(2, 1), (2, 6), (3, 4), (4, 5), (6, 1)])
-def test_chance_is_that_of_all_streams_listed(keys: int, slots: int) -> None:
-    listed = blind_by_listing(keys, [(True,) * slots], [1.0])
-    assert blind(keys, np.ones((1, slots))) == pytest.approx(listed, abs=1e-12)
+def test_chance_is_that_of_all_series_listed(keys: int, slots: int) -> None:
+    listed = seen_value_accuracy_by_listing(keys, [(True,) * slots], [1.0])
+    assert seen_value_accuracy(keys, np.ones((1, slots))) == pytest.approx(listed, abs=1e-12)
 
 
 @pytest.mark.parametrize("options", [{}, {"keys": 16, "uses": 1}, {"keys": 3, "uses": 9}])
 def test_a_guess_among_the_values_so_far_scores_the_chance(options: dict[str, int]) -> None:
     task, batch = drawn(1500, **options)
     random, guesses = np.random.default_rng(1), np.zeros_like(batch.targets_BT)
-    for row, place in np.argwhere(batch.targets_BT != IGNORE).tolist():
-        guesses[row, place] = random.choice(np.unique(batch.inputs_BT[row, 1:place:2]))
-    score = guessed(task, batch, guesses)
-    assert met(score)
-    assert not met(score.model_copy(update={"chance": 1 / task.keys}))
+    for row, position in np.argwhere(batch.targets_BT != IGNORE).tolist():
+        guesses[row, position] = random.choice(np.unique(batch.inputs_BT[row, 1:position:2]))
+    score = guess_score(task, batch, guesses)
+    assert at_chance(score)
+    assert not at_chance(score.model_copy(update={"chance": 1 / task.keys}))
 
 
 def test_sizes_of_the_published_baseline() -> None:

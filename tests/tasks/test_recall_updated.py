@@ -9,7 +9,7 @@ import pytest
 from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.recall_updated import RecallUpdated
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 from tests.tasks.examples import example, unsolved
 
 
@@ -20,12 +20,12 @@ def drawn(rows: int = 200, seed: int = 0, **options: Any) -> tuple[RecallUpdated
 
 def test_the_example_of_the_module() -> None:
     task = RecallUpdated(pairs=2, length=12, vocabulary=20)
-    inputs, answers = example(task)
+    inputs, targets = example(task)
     assert len(inputs) == task.length
-    assert task.solve(inputs) == answers
+    assert task.solve(inputs) == targets
 
 
-def test_every_rung_is_solved() -> None:
+def test_every_level_is_solved() -> None:
     assert unsolved("recall-updated") == 0
 
 
@@ -33,61 +33,65 @@ def test_every_rung_is_solved() -> None:
     ("pairs", "updates", "length", "vocabulary"),
     [(4, 0.5, 64, 128), (1, 0.0, 6, 4), (3, 1.0, 19, 12), (8, 0.3, 64, 64)],
 )
-def test_the_latest_value_is_due_once_for_each_key(pairs: int, updates: float, length: int, vocabulary: int) -> None:
+def test_the_latest_value_is_a_target_once_for_each_key(
+    pairs: int, updates: float, length: int, vocabulary: int
+) -> None:
     task, batch = drawn(100, pairs=pairs, updates=updates, length=length, vocabulary=vocabulary)
     updated = max(1, round(updates * pairs))
     half, context = vocabulary // 2, 2 * (pairs + updated)
     assert (task.vocabulary, task.length, task.chance) == (vocabulary, length, 1 / pairs)
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         keys, values = tokens[0:context:2], tokens[1:context:2]
         assert len(set(keys[:pairs])) == pairs
         assert len(set(keys[pairs:])) == updated
         assert set(keys[pairs:]) <= set(keys[:pairs])
         assert len(set(values)) == pairs + updated
         assert all(0 <= key < half <= value < vocabulary for key, value in zip(keys, values, strict=True))
-        requested = [place for place, answer in enumerate(due) if answer != IGNORE]
-        assert sorted(tokens[place] for place in requested) == sorted(keys[:pairs])
-        for place in requested:
-            assert place >= context
-            assert place % 2 == 0
-            last = max(number for number, key in enumerate(keys) if key == tokens[place])
-            assert due[place] == values[last]
+        queries = [position for position, answer in enumerate(targets) if answer != IGNORE]
+        assert sorted(tokens[position] for position in queries) == sorted(keys[:pairs])
+        for position in queries:
+            assert position >= context
+            assert position % 2 == 0
+            last = max(number for number, key in enumerate(keys) if key == tokens[position])
+            assert targets[position] == values[last]
         assert all(
-            token not in keys for place, token in enumerate(tokens) if place >= context and place not in requested
+            token not in keys
+            for position, token in enumerate(tokens)
+            if position >= context and position not in queries
         )
 
 
 def test_keys_values_and_which_are_updated_are_uniform() -> None:
     _, batch = drawn(6000, pairs=4, vocabulary=16, length=20)
     keys, values = batch.inputs_BT[:, 0:12:2], batch.inputs_BT[:, 1:12:2]
-    assert min(belief(counts(column, 8)) for column in keys.T) > DOUBT
-    assert min(belief(counts(column - 8, 8)) for column in values.T) > DOUBT
+    assert min(p_value(counts(column, 8)) for column in keys.T) > ALPHA
+    assert min(p_value(counts(column - 8, 8)) for column in values.T) > ALPHA
     again = (keys[:, :4, None] == keys[:, None, 4:]).argmax(axis=1)
     ordered = counts(4 * again[:, 0] + again[:, 1], 16).reshape(4, 4)
     seen = [ordered[one, other] + ordered[other, one] for one, other in combinations(range(4), 2)]
-    assert belief(seen) > DOUBT
-    assert belief(ordered[~np.eye(4, dtype=bool)]) > DOUBT
-    assert belief(counts(again.min(axis=1), 3)) < DOUBT
+    assert p_value(seen) > ALPHA
+    assert p_value(ordered[~np.eye(4, dtype=bool)]) > ALPHA
+    assert p_value(counts(again.min(axis=1), 3)) < ALPHA
 
 
-def test_questions_spread_as_in_plain_recall() -> None:
+def test_query_positions_are_distributed_as_in_recall() -> None:
     """The first slot of the zone is drawn by the key that draws first with its share of the weights."""
     _, batch = drawn(20_000, pairs=1, length=16, power=0.5)
     seen = (batch.targets_BT[:, 4::2] != IGNORE).sum(axis=0)
     weights = np.arange(1, 7) ** -0.5
-    assert belief(seen, weights / weights.sum()) > DOUBT
-    assert belief(seen) < DOUBT
+    assert p_value(seen, weights / weights.sum()) > ALPHA
+    assert p_value(seen) < ALPHA
 
 
 def test_a_guess_among_the_latest_values_scores_the_chance() -> None:
     task, batch = drawn(1000)
     random, guesses = np.random.default_rng(1), np.zeros_like(batch.targets_BT)
-    for row, due in enumerate(batch.targets_BT):
-        answers = due[due != IGNORE]
-        guesses[row, due != IGNORE] = random.choice(answers, len(answers))
-    score = guessed(task, batch, guesses)
-    assert met(score)
-    assert not met(score.model_copy(update={"chance": 1 / 6}))
+    for row, targets in enumerate(batch.targets_BT):
+        values = targets[targets != IGNORE]
+        guesses[row, targets != IGNORE] = random.choice(values, len(values))
+    score = guess_score(task, batch, guesses)
+    assert at_chance(score)
+    assert not at_chance(score.model_copy(update={"chance": 1 / 6}))
 
 
 def test_symbols() -> None:

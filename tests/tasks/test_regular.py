@@ -11,9 +11,9 @@ from attnlab.tasks import IGNORE, Batch, Split
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import build
 from attnlab.tasks.regular import HELD_OUT, Regular
-from tests.tasks.chance import DOUBT, belief, counts
+from tests.tasks.chance import ALPHA, counts, p_value
 
-STREAMS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 
 
 def drawn(rows: int, split: Split = Split.TRAIN, seed: int = 0, **options: Any) -> tuple[Regular, Batch]:
@@ -22,12 +22,12 @@ def drawn(rows: int, split: Split = Split.TRAIN, seed: int = 0, **options: Any) 
 
 
 def accepted(batch: Batch) -> dict[tuple[int, int], set[int]]:
-    """The accepted letters of each question, by row and place."""
+    """The accepted letters of each question, by row and position."""
     assert batch.accepted_NW is not None
-    places = np.argwhere(batch.targets_BT != IGNORE).tolist()
+    positions = np.argwhere(batch.targets_BT != IGNORE).tolist()
     return {
-        (row, place): set(letters) - {IGNORE}
-        for (row, place), letters in zip(places, batch.accepted_NW.tolist(), strict=True)
+        (row, position): set(letters) - {IGNORE}
+        for (row, position), letters in zip(positions, batch.accepted_NW.tolist(), strict=True)
     }
 
 
@@ -42,49 +42,51 @@ def walked(automaton: list[list[int]], tokens: list[int], separator: int) -> lis
     return allowed
 
 
-@pytest.mark.parametrize("split", STREAMS)
-def test_a_sequence_holds_strings_of_one_automaton_of_its_stream_which_says_what_is_accepted(split: Split) -> None:
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_sequence_has_strings_of_one_automaton_of_its_split_which_defines_the_accepted_letters(split: Split) -> None:
     task, batch = drawn(30, split, states=4, automata=300)
     first = {Split.TRAIN: 0, Split.VALIDATION: 300, Split.TEST: 300 + HELD_OUT}[split]
     count = 300 if split is Split.TRAIN else HELD_OUT
     own = task.pool[first : first + count].tolist()
-    answers = accepted(batch)
+    accepted_letters = accepted(batch)
     for row, tokens in enumerate(batch.inputs_BT.tolist()):
-        requested = [place for place in range(task.length) if (row, place) in answers]
-        result = [allowed for automaton in own if (allowed := walked(automaton, tokens, 4))]
-        assert any(all(allowed[place] == answers[row, place] for place in requested) for allowed in result)
+        supervised = [position for position in range(task.length) if (row, position) in accepted_letters]
+        matching = [allowed for automaton in own if (allowed := walked(automaton, tokens, 4))]
+        assert any(
+            all(allowed[position] == accepted_letters[row, position] for position in supervised) for allowed in matching
+        )
 
 
-def test_what_followed_is_due_and_accepted_and_the_end_of_a_string_is_not_asked() -> None:
+def test_the_target_is_what_followed_and_the_end_of_a_string_has_none() -> None:
     _, batch = drawn(200, states=5)
     following, targets = batch.inputs_BT[:, 1:], batch.targets_BT[:, :-1]
     np.testing.assert_array_equal(targets, np.where(following == 5, IGNORE, following))
     assert (batch.inputs_BT[:, 0] == 5).all()
     assert (batch.targets_BT[:, 0] != IGNORE).all()
-    for (row, place), letters in accepted(batch).items():
-        assert batch.targets_BT[row, place] in letters
+    for (row, position), letters in accepted(batch).items():
+        assert batch.targets_BT[row, position] in letters
         assert len(letters) <= 3
 
 
-def test_the_streams_share_no_automaton() -> None:
+def test_the_splits_share_no_automaton() -> None:
     task = Regular(states=3, automata=200)
-    tables = {split: task.for_split(split) for split in STREAMS}
+    tables = {split: task.for_split(split) for split in SPLITS}
     languages = [{task.pool[at].tobytes() for at in range(one.first, one.last)} for one in tables.values()]
-    assert [len(result) for result in languages] == [200, HELD_OUT, HELD_OUT]
+    assert [len(split_languages) for split_languages in languages] == [200, HELD_OUT, HELD_OUT]
     assert len(set.union(*languages)) == 200 + 2 * HELD_OUT
     assert (task.first, task.last) == (0, 200)
 
 
 def test_letters_are_uniform_over_those_that_are_allowed() -> None:
     _, batch = drawn(3000, states=4, seed=3)
-    requested = batch.targets_BT[batch.targets_BT != IGNORE]
+    targets_N = batch.targets_BT[batch.targets_BT != IGNORE]
     assert batch.accepted_NW is not None
     degrees = (batch.accepted_NW != IGNORE).sum(axis=1)
     for degree in (2, 3):
-        chosen = np.argmax(batch.accepted_NW == requested[:, None], axis=1)[degrees == degree]
-        assert belief(counts(chosen, degree)) > DOUBT
+        chosen = np.argmax(batch.accepted_NW == targets_N[:, None], axis=1)[degrees == degree]
+        assert p_value(counts(chosen, degree)) > ALPHA
         assert (
-            belief(counts(chosen, degree), np.arange(degree, 2 * degree) / np.arange(degree, 2 * degree).sum()) < DOUBT
+            p_value(counts(chosen, degree), np.arange(degree, 2 * degree) / np.arange(degree, 2 * degree).sum()) < ALPHA
         )
 
 
@@ -92,8 +94,8 @@ def test_lengths_of_strings_are_uniform() -> None:
     """Those of the first string of each row; a row is long enough for it."""
     _, batch = drawn(9000, states=3, longest=6, length=12)
     ends = np.argmax(batch.inputs_BT[:, 1:] == 3, axis=1)
-    assert belief(counts(ends - 1, 6)) > DOUBT
-    assert belief(counts(ends - 1, 6), [0.2, 0.2, 0.15, 0.15, 0.15, 0.15]) < DOUBT
+    assert p_value(counts(ends - 1, 6)) > ALPHA
+    assert p_value(counts(ends - 1, 6), [0.2, 0.2, 0.15, 0.15, 0.15, 0.15]) < ALPHA
 
 
 def test_automata_are_drawn_evenly() -> None:
@@ -108,7 +110,7 @@ def test_automata_are_drawn_evenly() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"states": 8, "letters": 18}, {"states": 3, "longest": 3, "length": 7}])
-def test_a_uniform_guess_is_accepted_as_often_as_chance_says(options: dict[str, Any]) -> None:
+def test_a_uniform_guess_is_accepted_at_the_chance_accuracy(options: dict[str, Any]) -> None:
     task, batch = drawn(1000, Split.TEST, seed=9, **options)
     questions = int((batch.targets_BT != IGNORE).sum())
     predictions = np.random.default_rng(1).integers(0, task.letters, questions)
@@ -127,15 +129,15 @@ def test_chance_is_exact_for_the_automata_of_the_test(states: int, longest: int,
     assert allowed.mean() == pytest.approx(task.chance, abs=4.5 * allowed.std() / np.sqrt(40_000))
 
 
-def test_the_best_guess_is_not_known() -> None:
+def test_the_best_achievable_accuracy_is_not_known() -> None:
     assert math.isnan(Regular().best_accuracy)
     assert Regular().solve([4, 0]) is None
 
 
 @pytest.mark.parametrize("level", find_ladder("regular").levels)
-def test_every_rung_is_drawn_in_every_stream(level: int) -> None:
+def test_every_level_is_drawn_in_every_stream(level: int) -> None:
     task = build(task_spec(find_ladder("regular"), {}, level))
-    for split in STREAMS:
+    for split in SPLITS:
         batch = task.for_split(split).sample(np.random.default_rng(0), 20)
         assert batch.correct(batch.targets_BT[batch.targets_BT != IGNORE]).all()
 
@@ -149,5 +151,5 @@ def test_sizes_and_symbols() -> None:
 def test_more_edges_than_letters_are_refused() -> None:
     with pytest.raises(InvalidValueError) as caught:
         Regular(letters=2)
-    result = "3 edges of a state need 3 different letters, more than 2."
-    assert str(caught.value) == f"regular\n  {result}\n  Use at most 2 edges."
+    problem = "3 edges of a state need 3 different letters, more than 2."
+    assert str(caught.value) == f"regular\n  {problem}\n  Use at most 2 edges."

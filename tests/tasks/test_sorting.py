@@ -10,7 +10,7 @@ import pytest
 from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch, Task
 from attnlab.tasks.sorting import BucketSort, OddsFirst, Unique
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 
 
 def drawn(task: Task, rows: int = 200, seed: int = 0) -> Batch:
@@ -18,7 +18,7 @@ def drawn(task: Task, rows: int = 200, seed: int = 0) -> Batch:
 
 
 def rearranged(task: BucketSort | OddsFirst | Unique, string: list[int]) -> list[int]:
-    """What is due after a string, said in Python's own words."""
+    """The expected targets after a string, by plain Python."""
     if isinstance(task, BucketSort):
         return sorted(string)
     if isinstance(task, OddsFirst):
@@ -47,69 +47,69 @@ def test_the_string_a_marker_and_the_answer_written_out(task: BucketSort | OddsF
     batch = drawn(task)
     assert batch.inputs_BT.shape[1] == task.length
     assert task.vocabulary == task.alphabet + 1
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         string = tokens[: task.symbols]
         written = rearranged(task, string)
         assert all(0 <= letter < task.alphabet for letter in string)
         assert tokens == [*string, task.alphabet, *written[:-1]]
-        assert due == [IGNORE] * task.symbols + written
+        assert targets == [IGNORE] * task.symbols + written
 
 
 @pytest.mark.parametrize("kind", [BucketSort, OddsFirst])
 def test_letters_are_uniform(kind: type[BucketSort] | type[OddsFirst]) -> None:
     letters = drawn(kind(symbols=2, alphabet=3), 5000).inputs_BT[:, :2]
-    assert belief(counts(3 * letters[:, 0] + letters[:, 1], 9)) > DOUBT
-    assert belief(counts(3 * letters.min(axis=1) + letters.max(axis=1), 9)) < DOUBT
+    assert p_value(counts(3 * letters[:, 0] + letters[:, 1], 9)) > ALPHA
+    assert p_value(counts(3 * letters.min(axis=1) + letters.max(axis=1), 9)) < ALPHA
 
 
 def test_unique_letters_are_uniform_without_replacement() -> None:
-    answers = drawn(Unique(symbols=5, distinct=2, alphabet=4), 20_000).targets_BT[:, -2:]
-    seen = Counter(map(tuple, answers.tolist()))
+    targets_BA = drawn(Unique(symbols=5, distinct=2, alphabet=4), 20_000).targets_BT[:, -2:]
+    seen = Counter(map(tuple, targets_BA.tolist()))
     every = list(permutations(range(4), 2))
     assert set(seen) == set(every)
-    assert belief([seen[pair] for pair in every]) > DOUBT
+    assert p_value([seen[pair] for pair in every]) > ALPHA
 
 
 def shapes(task: Unique, rows: int) -> Counter[tuple[int, ...]]:
     """Strings with each letter replaced by its number in the order of first appearance."""
-    result: Counter[tuple[int, ...]] = Counter()
+    shape_counts: Counter[tuple[int, ...]] = Counter()
     for tokens in drawn(task, rows).inputs_BT.tolist():
         string = tokens[: task.symbols]
         order = list(dict.fromkeys(string))
-        result[tuple(order.index(letter) for letter in string)] += 1
-    return result
+        shape_counts[tuple(order.index(letter) for letter in string)] += 1
+    return shape_counts
 
 
-def test_places_of_first_appearance_are_uniform_and_the_rest_repeats_evenly() -> None:
-    """Every shape's share: one set of places among all, and one letter among those seen at every other place."""
+def test_positions_of_first_appearance_are_uniform_and_so_are_the_repeats() -> None:
+    """Every shape's share: one set of positions among all, and one letter among those seen at every other position."""
     task = Unique(symbols=5, distinct=3, alphabet=4)
     seen = shapes(task, 30_000)
     shares: dict[tuple[int, ...], float] = {}
     sets = list(combinations(range(1, 5), 2))
     for later in sets:
         grown: dict[tuple[int, ...], float] = {(0,): 1 / len(sets)}
-        for place in range(1, 5):
+        for position in range(1, 5):
             grown = {
-                (*shape, letter): share / (1 if place in later else max(shape) + 1)
+                (*shape, letter): share / (1 if position in later else max(shape) + 1)
                 for shape, share in grown.items()
-                for letter in ([max(shape) + 1] if place in later else range(max(shape) + 1))
+                for letter in ([max(shape) + 1] if position in later else range(max(shape) + 1))
             }
         shares |= grown
     assert sum(shares.values()) == pytest.approx(1)
     assert set(seen) == set(shares)
-    assert belief([seen[shape] for shape in shares], list(shares.values())) > DOUBT
-    assert belief([seen[shape] for shape in shares]) < DOUBT
+    assert p_value([seen[shape] for shape in shares], list(shares.values())) > ALPHA
+    assert p_value([seen[shape] for shape in shares]) < ALPHA
 
 
 @pytest.mark.parametrize(
     "task", [BucketSort(symbols=20), BucketSort(symbols=6, alphabet=11), OddsFirst(), OddsFirst(alphabet=7)]
 )
-def test_chance_is_that_of_a_guess_that_looks_at_nothing(task: BucketSort | OddsFirst) -> None:
+def test_chance_is_that_of_a_uniform_guess(task: BucketSort | OddsFirst) -> None:
     batch = drawn(task, 1000)
     assert task.chance == 1 / task.alphabet
     random = np.random.default_rng(1)
-    assert met(guessed(task, batch, random.integers(0, task.alphabet, batch.targets_BT.shape)))
-    assert not met(guessed(task, batch, random.integers(0, 2 * task.alphabet, batch.targets_BT.shape)))
+    assert at_chance(guess_score(task, batch, random.integers(0, task.alphabet, batch.targets_BT.shape)))
+    assert not at_chance(guess_score(task, batch, random.integers(0, 2 * task.alphabet, batch.targets_BT.shape)))
 
 
 @pytest.mark.parametrize("symbols", [10, 40])
@@ -117,7 +117,7 @@ def test_repeating_the_last_letter_sorts_most_of_a_long_string_as_the_module_say
     task = BucketSort(symbols=symbols)
     batch = drawn(task, 1000)
     different = sum(len(set(tokens[:symbols])) for tokens in batch.inputs_BT.tolist())
-    repeated = guessed(task, batch, batch.inputs_BT)
+    repeated = guess_score(task, batch, batch.inputs_BT)
     assert repeated.total - repeated.correct == different
     assert repeated.mean > {10: 0.5, 40: 0.87}[symbols]
 
@@ -128,16 +128,16 @@ def test_chance_of_unique_is_that_of_a_guess_among_the_letters_not_yet_written(d
     batch = drawn(task, 1000)
     random = np.random.default_rng(1)
     weights = np.repeat(random.random((1000, 1, alphabet)), task.length, axis=1)
-    for place in range(task.symbols + 1, task.length):
-        weights[np.arange(1000), place:, :] = random.random((1000, 1, alphabet))
-        for written in range(task.symbols + 1, place + 1):
-            weights[np.arange(1000), place, batch.inputs_BT[:, written]] = -1
-    assert met(guessed(task, batch, weights.argmax(axis=2)))
-    assert not met(guessed(task, batch, random.integers(0, 2 * alphabet, batch.targets_BT.shape)))
+    for position in range(task.symbols + 1, task.length):
+        weights[np.arange(1000), position:, :] = random.random((1000, 1, alphabet))
+        for written in range(task.symbols + 1, position + 1):
+            weights[np.arange(1000), position, batch.inputs_BT[:, written]] = -1
+    assert at_chance(guess_score(task, batch, weights.argmax(axis=2)))
+    assert not at_chance(guess_score(task, batch, random.integers(0, 2 * alphabet, batch.targets_BT.shape)))
 
 
 @pytest.mark.parametrize(
-    ("task", "string", "due"),
+    ("task", "string", "targets"),
     [
         (BucketSort(symbols=5), "30401", "00134"),
         (OddsFirst(symbols=5), "01101", "01110"),
@@ -146,28 +146,32 @@ def test_chance_of_unique_is_that_of_a_guess_among_the_letters_not_yet_written(d
         (Unique(symbols=5, distinct=3, alphabet=5), "30340", "304"),
     ],
 )
-def test_examples(task: BucketSort | OddsFirst | Unique, string: str, due: str) -> None:
-    letters, written = [int(sign) for sign in string], [int(sign) for sign in due]
+def test_examples(task: BucketSort | OddsFirst | Unique, string: str, targets: str) -> None:
+    letters, written = [int(sign) for sign in string], [int(sign) for sign in targets]
     assert rearranged(task, letters) == written
     assert task.solve([*letters, task.alphabet, *written[:-1]]) == [IGNORE] * len(letters) + written
 
 
 @pytest.mark.parametrize("symbols", [10, 20, 40, 50, 100, 200])
 @pytest.mark.parametrize("kind", [BucketSort, OddsFirst])
-def test_every_rung_is_solved_from_the_question_only(kind: type[BucketSort] | type[OddsFirst], symbols: int) -> None:
+def test_every_level_is_solved_from_the_question_only(kind: type[BucketSort] | type[OddsFirst], symbols: int) -> None:
     solved_from_the_question(kind(symbols=symbols))
 
 
 @pytest.mark.parametrize("symbols", [8, 12, 16, 24, 32, 48, 64])
-def test_every_rung_of_unique_is_solved_from_the_question_only(symbols: int) -> None:
+def test_every_level_of_unique_is_solved_from_the_question_only(symbols: int) -> None:
     solved_from_the_question(Unique(symbols=symbols))
 
 
 def solved_from_the_question(task: BucketSort | OddsFirst | Unique) -> None:
     batch = drawn(task)
-    asked = task.symbols + 1
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        assert task.solve(tokens) == task.solve(tokens[:asked] + [0] * (len(tokens) - asked)) == due
+    question_length = task.symbols + 1
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+        assert (
+            task.solve(tokens)
+            == task.solve(tokens[:question_length] + [0] * (len(tokens) - question_length))
+            == targets
+        )
 
 
 @pytest.mark.parametrize("counted_from", [0, 1])

@@ -7,7 +7,7 @@ import pytest
 
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.square_root import SquareRoot, roots
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 
 
 def drawn(task: SquareRoot, rows: int = 200, seed: int = 0) -> Batch:
@@ -28,13 +28,13 @@ def test_roots_are_those_of_pythons_integers(bits: int) -> None:
     batch = drawn(task)
     half = -(-bits // 2)
     assert (task.vocabulary, task.length, batch.inputs_BT.shape[1]) == (3, bits + half, bits + half)
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         number = int("".join(map(str, tokens[:bits])), 2)
         root = bits_of([isqrt(number)], half)[0].tolist()
         assert number >= 1
         assert tokens[bits:] == [2, *root[:-1]]
-        assert due == [IGNORE] * bits + root
-        assert task.solve(tokens) == task.solve(tokens[: bits + 1] + [0] * (half - 1)) == due
+        assert targets == [IGNORE] * bits + root
+        assert task.solve(tokens) == task.solve(tokens[: bits + 1] + [0] * (half - 1)) == targets
 
 
 @pytest.mark.parametrize("bits", [1, 2, 7, 12])
@@ -49,21 +49,21 @@ def test_squares_and_their_neighbors_have_their_roots(bits: int) -> None:
     half = bits // 2
     bases = [2**half - 1, 2 ** (half - 1), 2 ** (half - 1) + 1, (2**half) * 2 // 3]
     numbers = [base * base + off for base in bases for off in (-1, 0, 1)] + [0, 1, 2**bits - 1]
-    result = roots(bits_of(numbers, bits))
-    np.testing.assert_array_equal(result, bits_of([isqrt(number) for number in numbers], -(-bits // 2)))
+    root_bits = roots(bits_of(numbers, bits))
+    np.testing.assert_array_equal(root_bits, bits_of([isqrt(number) for number in numbers], -(-bits // 2)))
 
 
 def test_numbers_are_uniform_above_zero() -> None:
     numbers = drawn(SquareRoot(bits=4), 15_000).inputs_BT[:, :4] @ [8, 4, 2, 1]
-    assert belief(counts(numbers - 1, 15)) > DOUBT
-    assert belief(counts(numbers, 16)) < DOUBT
+    assert p_value(counts(numbers - 1, 15)) > ALPHA
+    assert p_value(counts(numbers, 16)) < ALPHA
 
 
 @pytest.mark.parametrize(("bits", "share"), [(10, 3 / 4), (20, 3 / 4), (21, 1 / 2)])
 def test_the_first_bit_of_a_root_is_as_often_one_as_the_module_says(bits: int, share: float) -> None:
     task = SquareRoot(bits=bits)
     first = drawn(task, 8000).targets_BT[:, bits]
-    assert belief(counts(first, 2), [1 - share, share]) > DOUBT
+    assert p_value(counts(first, 2), [1 - share, share]) > ALPHA
 
 
 @pytest.mark.parametrize("bits", [4, 20])
@@ -72,8 +72,8 @@ def test_chance_is_that_of_a_coin(bits: int) -> None:
     batch = drawn(task, 1000)
     random = np.random.default_rng(1)
     assert task.chance == 0.5
-    assert met(guessed(task, batch, random.integers(0, 2, batch.targets_BT.shape)))
-    assert not met(guessed(task, batch, random.integers(0, 3, batch.targets_BT.shape)))
+    assert at_chance(guess_score(task, batch, random.integers(0, 2, batch.targets_BT.shape)))
+    assert not at_chance(guess_score(task, batch, random.integers(0, 3, batch.targets_BT.shape)))
 
 
 def test_symbols() -> None:

@@ -9,7 +9,7 @@ from attnlab.tasks import IGNORE
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import build
 from attnlab.tasks.stack import WORDS, Stack
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 
 
 def ids(text: str) -> list[int]:
@@ -26,9 +26,9 @@ def final(question: tuple[int, ...]) -> list[int]:
 
 def test_the_example_of_the_module() -> None:
     tokens = ids("0 1 1 pop push1 pop | 1 0 # # # #")
-    answers = Stack(symbols=6).solve(tokens)
-    said = " ".join("." if token == IGNORE else WORDS[token] for token in answers)
-    assert said == ". . . . . . 1 0 # . . . ."
+    targets = Stack(symbols=6).solve(tokens)
+    rendered = " ".join("." if token == IGNORE else WORDS[token] for token in targets)
+    assert rendered == ". . . . . . 1 0 # . . . ."
 
 
 @pytest.mark.parametrize("symbols", [1, 2, 7])
@@ -36,10 +36,10 @@ def test_what_is_written_is_the_final_stack_from_its_top(symbols: int) -> None:
     task = Stack(symbols=symbols)
     batch = task.sample(np.random.default_rng(0), 300)
     assert batch.inputs_BT.shape == (300, task.length) == (300, 2 * symbols + 1)
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         answer = [*reversed(final(tuple(tokens[:symbols]))), WORDS.index("#")]
         rest = symbols + 1 - len(answer)
-        assert due == [IGNORE] * symbols + answer + [IGNORE] * rest
+        assert targets == [IGNORE] * symbols + answer + [IGNORE] * rest
         assert tokens[symbols:] == [WORDS.index("|"), *(answer + ids("#") * rest)[:-1]]
 
 
@@ -51,14 +51,14 @@ def test_bits_and_actions_are_drawn_evenly() -> None:
     question = Stack(symbols=6).sample(np.random.default_rng(0), 12_000).inputs_BT[:, :6]
     bits = (question < 2).sum(axis=1)
     assert ((question < 2) == (np.arange(6) < bits[:, None])).all()
-    assert belief(counts(bits - 1, 5)) > DOUBT
-    assert belief(counts(question[question < 2], 2)) > DOUBT
-    assert belief(counts(question[question >= 2] - 2, 3)) > DOUBT
-    assert belief(counts(question[question >= 2] - 2, 3), [0.5, 0.25, 0.25]) < DOUBT
+    assert p_value(counts(bits - 1, 5)) > ALPHA
+    assert p_value(counts(question[question < 2], 2)) > ALPHA
+    assert p_value(counts(question[question >= 2] - 2, 3)) > ALPHA
+    assert p_value(counts(question[question >= 2] - 2, 3), [0.5, 0.25, 0.25]) < ALPHA
 
 
 @pytest.mark.parametrize("symbols", [1, 2, 3, 6])
-def test_chance_is_that_of_the_likeliest_answer_by_number_over_all_questions(symbols: int) -> None:
+def test_chance_is_that_of_the_most_likely_target_of_each_step(symbols: int) -> None:
     """Counted over every question, with its probability."""
     shares = np.zeros((symbols + 1, 3))
     starts = range(1, max(2, symbols))
@@ -71,27 +71,27 @@ def test_chance_is_that_of_the_likeliest_answer_by_number_over_all_questions(sym
 
 
 @pytest.mark.parametrize("symbols", [3, 10])
-def test_the_best_guess_by_number_alone_scores_chance(symbols: int) -> None:
+def test_the_best_guess_by_step_alone_scores_chance(symbols: int) -> None:
     task, random = Stack(symbols=symbols), np.random.default_rng(3)
     targets = task.sample(random, 50_000).targets_BT
     seen = np.stack([(targets == answer).sum(axis=0) for answer in (0, 1, 6)])
     likeliest = np.array([0, 1, 6])[seen.argmax(axis=0)]
     batch = task.sample(random, 4000)
-    assert met(guessed(task, batch, likeliest))
-    uniform = guessed(task, batch, random.choice([0, 1, 6], batch.inputs_BT.shape))
+    assert at_chance(guess_score(task, batch, likeliest))
+    uniform = guess_score(task, batch, random.choice([0, 1, 6], batch.inputs_BT.shape))
     assert uniform.interval[0] < 1 / 3 < uniform.interval[1] < task.chance
 
 
 @pytest.mark.parametrize("level", find_ladder("stack").levels)
-def test_the_solver_answers_every_rung(level: int) -> None:
+def test_the_solver_solves_every_level(level: int) -> None:
     task = build(task_spec(find_ladder("stack"), {}, level))
     batch = task.sample(np.random.default_rng(0), 200)
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        assert task.solve(tokens) == due
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+        assert task.solve(tokens) == targets
 
 
 def test_the_solver_reads_the_question_only() -> None:
     task = Stack(symbols=5)
     batch = task.sample(np.random.default_rng(0), 50)
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        assert task.solve([*tokens[:6], *[0] * 5]) == due
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+        assert task.solve([*tokens[:6], *[0] * 5]) == targets

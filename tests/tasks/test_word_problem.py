@@ -10,33 +10,33 @@ from attnlab.tasks import TASKS
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import build
 from attnlab.tasks.word_problem import WordProblem, multiplication
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 
 LADDERS = ("word-z5", "word-s3", "word-z60", "word-a4xz5", "word-a5", "word-s5")
 
 
 def orders(table: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> dict[int, int]:
     """How many elements have each order."""
-    result = Counter[int]()
+    order_counts = Counter[int]()
     for element in range(len(table)):
         power, order = element, 1
         while power != 0:
             power, order = int(table[power, element]), order + 1
-        result[order] += 1
-    return dict(result)
+        order_counts[order] += 1
+    return dict(order_counts)
 
 
 @pytest.mark.parametrize(
-    ("group", "tokens", "answers"), [("S3", "213 132 132", "213 231 213"), ("Z5", "3 4 1", "3 2 3")]
+    ("group", "tokens", "targets"), [("S3", "213 132 132", "213 231 213"), ("Z5", "3 4 1", "3 2 3")]
 )
-def test_the_examples_of_the_module(group: str, tokens: str, answers: str) -> None:
+def test_the_examples_of_the_module(group: str, tokens: str, targets: str) -> None:
     task = WordProblem(length=3, group=group)
     ids = [task.words.index(word) for word in tokens.split()]
-    assert [task.token_to_str(token) for token in task.solve(ids)] == answers.split()
+    assert [task.token_to_str(token) for token in task.solve(ids)] == targets.split()
 
 
 @pytest.mark.parametrize(
-    ("group", "result"),
+    ("group", "order_counts"),
     [
         ("Z2", {1: 1, 2: 1}),
         ("Z6", {1: 1, 2: 1, 3: 2, 6: 2}),
@@ -48,20 +48,20 @@ def test_the_examples_of_the_module(group: str, tokens: str, answers: str) -> No
         ("Z2xZ2xS3", {1: 1, 2: 15, 3: 2, 6: 6}),
     ],
 )
-def test_tables_are_those_of_groups_with_the_right_orders(group: str, result: dict[int, int]) -> None:
+def test_tables_are_those_of_groups_with_the_right_orders(group: str, order_counts: dict[int, int]) -> None:
     words, table = multiplication(group)
     size = len(words)
     every = np.arange(size)
     assert table.shape == (size, size)
-    assert len(set(words)) == size == sum(result.values())
+    assert len(set(words)) == size == sum(order_counts.values())
     np.testing.assert_array_equal(table[0], every)
     np.testing.assert_array_equal(table[:, 0], every)
     np.testing.assert_array_equal(np.sort(table, axis=1), np.broadcast_to(every, table.shape))
     np.testing.assert_array_equal(table[table[:, :, None], every], table[every[:, None, None], table])
-    assert orders(table) == result
+    assert orders(table) == order_counts
 
 
-def test_groups_of_one_size_differ_in_what_commutes() -> None:
+def test_groups_of_one_size_differ_in_commutativity() -> None:
     commuting = {group: (table == table.T).mean() for group in ("Z60", "A4xZ5", "A5")
                  for _, table in [multiplication(group)]}  # fmt: skip
     # The share of commuting pairs is the number of conjugacy classes over the number of elements.
@@ -69,34 +69,34 @@ def test_groups_of_one_size_differ_in_what_commutes() -> None:
 
 
 @pytest.mark.parametrize("group", ["Z2", "S3", "A4xZ5", "S5"])
-def test_the_solver_finds_every_product(group: str) -> None:
+def test_the_solver_computes_every_product(group: str) -> None:
     task = WordProblem(length=9, group=group)
     batch = task.sample(np.random.default_rng(0), 200)
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        assert task.solve(tokens) == due
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+        assert task.solve(tokens) == targets
 
 
-@pytest.mark.parametrize(("name", "level"), [(name, rung) for name in LADDERS for rung in find_ladder(name).levels])
-def test_every_rung_is_solved(name: str, level: int) -> None:
+@pytest.mark.parametrize(("name", "level"), [(name, level) for name in LADDERS for level in find_ladder(name).levels])
+def test_every_level_is_solved(name: str, level: int) -> None:
     task = build(task_spec(find_ladder(name), {}, level))
     batch = task.sample(np.random.default_rng(0), 200)
-    for tokens, due in zip(batch.inputs_BT[:40].tolist(), batch.targets_BT[:40].tolist(), strict=True):
-        assert task.solve(tokens) == due
+    for tokens, targets in zip(batch.inputs_BT[:40].tolist(), batch.targets_BT[:40].tolist(), strict=True):
+        assert task.solve(tokens) == targets
 
 
 def test_elements_and_products_are_uniform() -> None:
     batch = WordProblem(length=4, group="S3").sample(np.random.default_rng(0), 12_000)
-    assert belief(counts(batch.inputs_BT, 6)) > DOUBT
-    assert belief(counts(batch.inputs_BT[:, :2] @ [6, 1], 36)) > DOUBT
-    assert belief(counts(batch.targets_BT[:, -1], 6)) > DOUBT
-    assert belief(counts(batch.targets_BT[:, -1], 6), np.arange(10, 16) / 75) < DOUBT
+    assert p_value(counts(batch.inputs_BT, 6)) > ALPHA
+    assert p_value(counts(batch.inputs_BT[:, :2] @ [6, 1], 36)) > ALPHA
+    assert p_value(counts(batch.targets_BT[:, -1], 6)) > ALPHA
+    assert p_value(counts(batch.targets_BT[:, -1], 6), np.arange(10, 16) / 75) < ALPHA
 
 
 @pytest.mark.parametrize("group", ["Z5", "A5"])
 def test_a_uniform_guess_scores_chance(group: str) -> None:
     task, random = WordProblem(length=8, group=group), np.random.default_rng(5)
     batch = task.sample(random, 1000)
-    assert met(guessed(task, batch, random.integers(0, task.vocabulary, batch.inputs_BT.shape)))
+    assert at_chance(guess_score(task, batch, random.integers(0, task.vocabulary, batch.inputs_BT.shape)))
 
 
 @pytest.mark.parametrize(
@@ -115,6 +115,6 @@ def test_groups_that_are_too_large_or_too_small_are_refused(group: str, message:
 
 
 @pytest.mark.parametrize("group", ["D4", "S", "Z05", "s3", "A4x"])
-def test_what_is_no_name_of_a_group_is_refused(group: str) -> None:
+def test_a_malformed_group_name_is_refused(group: str) -> None:
     with pytest.raises(InvalidValueError, match="Option 'group' cannot be"):
         TASKS.entry("word-problem").complete({"group": group})
