@@ -8,7 +8,15 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that, whatever happens, either the old or the new content stands there."""
+    """Write a file so that, whatever happens, it has either the old or the new content.
+
+    Args:
+        path: The file; its folder is made where it is missing.
+        content: The new content.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

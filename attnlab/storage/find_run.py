@@ -7,43 +7,98 @@ from pathlib import Path
 
 from attnlab.errors import InvalidValueError, StoreError, UnknownNameError
 from attnlab.records import Record
+from attnlab.storage._migration import OLD_ID
 from attnlab.storage._store import Store
 from attnlab.storage.status import find_stores
 
 LISTED = 5
-"""Runs that a message names."""
+"""Runs that a message lists at most."""
 
 
-def find_run(word: str, store: Path) -> tuple[Record, Path]:
-    """The record of a run and the file of its weights."""
-    stored = [(record, place) for place in find_stores(store) for record in Store(place).records()]
+def find_record(word: str, folder: Path) -> tuple[Record, Path]:
+    """Find the record of a run.
+
+    Args:
+        word: The id, or as much of it as no other run begins with; an id of attnlab 0.1 is found too.
+        folder: A store, or a folder of stores.
+
+    Returns:
+        The record, and the store that holds it.
+
+    Raises:
+        StoreError: There are no records at all.
+        UnknownNameError: No run begins so; the message lists some that exist.
+        InvalidValueError: Several runs begin so; the message lists them.
+    """
+    stored = [(record, store) for store in find_stores(folder) for record in Store(store).records()]
     if not stored:
         hint = "Try: attnlab train --task recall --attn expressive"
-        raise StoreError(f"Nothing in {store}/ yet.", hint, where=f"run {word}")
-    matching = [(record, place) for record, place in stored if record.id.startswith(word)]
+        raise StoreError(f"There are no results in {folder}/ yet.", hint, where=f"run {word}")
+    matching = [one for one in stored if any(name.startswith(word) for name in _ids(one[0]))]
     if not matching:
         hint = f"Runs there:\n{list_runs([record for record, _ in stored])}"
-        raise UnknownNameError(f"There is no run '{word}' in {store}/.", hint, where="--run")
+        raise UnknownNameError(f"There is no run '{word}' in {folder}/.", hint, where="--run")
     if len({record.id for record, _ in matching}) > 1:
-        text = f"{len(matching)} runs begin with '{word}'."
-        raise InvalidValueError(text, f"Give more of the id:\n{list_runs([r for r, _ in matching])}", where="--run")
-    record, place = matching[-1]
-    path = weights_path(record, place)
+        problem = f"{len(matching)} runs begin with '{word}'."
+        hint = f"Give more of the id:\n{list_runs([record for record, _ in matching])}"
+        raise InvalidValueError(problem, hint, where="--run")
+    return matching[-1]
+
+
+def find_run(word: str, folder: Path) -> tuple[Record, Path]:
+    """Find the record of a run and the file of its weights.
+
+    Args:
+        word: The id, or as much of it as no other run begins with.
+        folder: A store, or a folder of stores.
+
+    Returns:
+        The record, and the file.
+
+    Raises:
+        UnknownNameError: No run begins so.
+        InvalidValueError: Several runs begin so.
+        StoreError: There are no records at all, or the run has no weights; the message lists some runs that have.
+    """
+    record, store = find_record(word, folder)
+    path = weights_path(record, store)
     if not path.exists():
-        saved = [one for one, where in stored if weights_path(one, where).exists()]
-        hint = f"Runs with weights:\n{list_runs(saved)}" if saved else "No run here keeps weights: train one again."
+        stored = [(one, place) for place in find_stores(folder) for one in Store(place).records()]
+        kept = [one for one, place in stored if weights_path(one, place).exists()]
+        hint = f"Runs with weights:\n{list_runs(kept)}" if kept else "No run here has weights: train one again."
         why = f": it {record.status}, {record.reason}" if record.status == "failed" and record.reason else ""
-        raise StoreError(f"Run {record.id} keeps no weights{why}.", hint, where="--run")
+        raise StoreError(f"Run {record.id} has no weights{why}.", hint, where="--run")
     return record, path
 
 
-def weights_path(record: Record, path: Path) -> Path:
-    """The file of what a run learned."""
-    return path / "weights" / f"{record.id}.safetensors"
+def weights_path(record: Record, store: Path) -> Path:
+    """Name the file of a run's weights.
+
+    Args:
+        record: The run.
+        store: The store that holds it.
+
+    Returns:
+        The file, which need not exist; in a store of format 1 it has the old id.
+    """
+    paths = [store / "weights" / f"{name}.safetensors" for name in _ids(record)]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def list_runs(records: Sequence[Record]) -> str:
-    """Some runs, one in each line."""
+    """List some runs, one in each line.
+
+    Args:
+        records: The runs.
+
+    Returns:
+        Ids and summaries of the last five, and how many more there are.
+    """
     lines = [f"{record.id}  {record.spec.summary}" for record in records[-LISTED:]]
     more = [f"and {len(records) - LISTED} more: attnlab ls results"] if len(records) > LISTED else []
     return "\n".join([*lines, *more])
+
+
+def _ids(record: Record) -> list[str]:
+    """The id of a run, and the one it had in format 1."""
+    return [record.id, *([str(record.environment[OLD_ID])] if OLD_ID in record.environment else [])]

@@ -1,7 +1,7 @@
 """The journal: one line of JSON per finished run, appended, flushed and fsynced.
 
-A torn last line (the machine died in the middle of writing it) is tolerated when reading and cut off before the next
-append; a broken line anywhere else is an error, never skipped.
+A torn last line (the machine died while it was written) is tolerated when reading and cut off before the next append. A
+broken line anywhere else is an error and is never skipped.
 """
 
 from __future__ import annotations
@@ -9,78 +9,99 @@ from __future__ import annotations
 import errno
 import gc
 import os
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from pydantic_core import from_json
 
 from attnlab.errors import StoreError
 from attnlab.records import Record
 from attnlab.specs import ModelSpec, RunSpec, Section, TaskSpec, TrainSpec
+from attnlab.storage._migration import migrated_record
+from attnlab.storage.files import write_whole
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a disk that takes no more."""
-OWN = re.compile(
-    rb'\{"id":"([0-9a-f]+)","spec":\{"task":(\{.*\}),"model":(\{.*\}),"train":(\{.*\}),"seed":([0-9]+)\},(".*\})',
-    re.DOTALL,
-)
-"""A line as we write it: id, the sections of its spec, seed, and what the run showed."""
-SECTIONS: tuple[type[Section], ...] = (TaskSpec, ModelSpec, TrainSpec)
+"""Errors of a disk that is full."""
+OLD_JOURNAL = "records.format-1.jsonl"
+"""Where a migrated store keeps its lines of format 1."""
 LOCK_SECONDS = 30.0
 """Seconds to wait for another writer to finish its line."""
+SPEC, SEED, STATUS, HISTORY = b'"spec":{"task":', b',"seed":', b'},"status":', b'"history":['
+MODEL, TRAIN = b',"model":{', b',"train":{'
+"""These occur outside of JSON strings only: within a string, a quotation mark follows a backslash."""
+
+Sections = dict[bytes, Any]
 
 
 class Journal:
-    """The records of a store, in the order they were finished.
+    """The records of a store, in the order in which they were finished.
 
     Args:
         path: The file, which need not exist yet.
+        migrate: Whether the lines are of format 1 and are translated as they are read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, migrate: bool = False) -> None:
+        self.path, self.migrate = path, migrate
 
     def append(self, records: Iterable[Record]) -> None:
         """Add finished runs, durably.
 
+        Args:
+            records: Their records.
+
         Raises:
-            StoreError: the file cannot be written, or another writer holds it for too long.
+            StoreError: The file cannot be written, or another writer holds it for too long.
         """
-        from filelock import FileLock, Timeout
-
         lines = "".join(f"{record.model_dump_json()}\n" for record in records).encode()
-        try:
-            with FileLock(self.path.with_suffix(".lock"), timeout=LOCK_SECONDS), self.path.open("ab+") as file:
-                file.truncate(_whole(file.seek(0, os.SEEK_END), self.path))
-                file.write(lines)
-                file.flush()
-                os.fsync(file.fileno())
-        except Timeout:
-            raise StoreError("Another run has been writing here for too long.", where=str(self.path)) from None
-        except OSError as error:
-            hint = "What was written before still reads; make room, then run it again." if error.errno in FULL else ""
-            raise StoreError(f"It cannot be written: {error.strerror}.", hint, where=str(self.path)) from None
+        with self._locked(), self.path.open("ab+") as file:
+            file.truncate(_whole(file.seek(0, os.SEEK_END), self.path))
+            file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
 
-    def read(self) -> list[Record]:
-        """All records; the later of two with one id stands.
+    def rewrite(self) -> list[Record]:
+        """Replace the lines of format 1 by lines of format 2; the old file is kept beside it.
+
+        Returns:
+            All records.
 
         Raises:
-            StoreError: a line other than a torn last one is no record.
+            StoreError: A line is no record, or the file cannot be written.
+        """
+        with self._locked():
+            records = self.read()
+            if self.path.exists():
+                old = self.path.with_name(OLD_JOURNAL)
+                if not old.exists():
+                    write_whole(old, self.path.read_bytes())
+                write_whole(self.path, "".join(f"{record.model_dump_json()}\n" for record in records).encode())
+        self.migrate = False
+        return records
+
+    def read(self, *, history: bool = True) -> list[Record]:
+        """Read all records; of two with one id the later one counts.
+
+        Args:
+            history: Whether all points of the histories are read, or only the last, which takes a third of the time.
+
+        Returns:
+            The records.
+
+        Raises:
+            StoreError: A line other than a torn last one is no record.
         """
         if not self.path.exists():
             return []
         result: dict[str, Record] = {}
-        known: dict[bytes, Any] = {}
-        with uncollected(), self.path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if not line.endswith(b"\n"):
-                    break
+        sections: Sections = {}
+        *lines, _torn = self.path.read_bytes().split(b"\n")
+        with uncollected():
+            for number, line in enumerate(lines, 1):
                 try:
-                    record = _record(line, known)
+                    record = self._record(line, sections, history)
                 except ValueError:
                     hint = "The line was changed or damaged; move it away to go on without that run."
                     raise StoreError("This line is no record.", hint, where=f"{self.path}:{number}") from None
@@ -88,10 +109,34 @@ class Journal:
                 result[record.id] = record
         return list(result.values())
 
+    def _record(self, line: bytes, sections: Sections, history: bool) -> Record:
+        if self.migrate:
+            try:
+                return migrated_record(from_json(line))
+            except (KeyError, TypeError, AttributeError) as error:
+                raise ValueError(str(error)) from None
+        try:
+            return _quick(line, sections, history)
+        except (ValueError, TypeError):
+            return Record.from_line(line.decode())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self.path.with_suffix(".lock"), timeout=LOCK_SECONDS):
+                yield
+        except Timeout:
+            raise StoreError("Another run has been writing here for too long.", where=str(self.path)) from None
+        except OSError as error:
+            hint = "What was written before can be read; make room, then run it again." if error.errno in FULL else ""
+            raise StoreError(f"It cannot be written: {error.strerror}.", hint, where=str(self.path)) from None
+
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Within it nobody looks for cycles: records hold none, and to look takes as long as to read them all."""
+    """Pause the garbage collector: records hold no cycles, and looking for them takes as long as reading."""
     before = gc.isenabled()
     gc.disable()
     try:
@@ -101,31 +146,47 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _record(line: bytes, known: dict[bytes, Any]) -> Record:
-    """The record of a line; runs that share their sections share them here too, as that is most of each line."""
-    parts = OWN.match(line)
-    if not parts:
+def _quick(line: bytes, sections: Sections, history: bool) -> Record:
+    """Read a line as attnlab writes it; sections of the spec that were read before are shared.
+
+    Most of a line is the spec, which many runs share except for the seed, and the history. Both are cut out of the
+    text: a section that is known is not parsed again, and of the history the last point alone, if that suffices.
+    """
+    start, stop = line.find(SPEC), line.find(STATUS)
+    seed, points = line.rfind(SEED, start, stop), line.find(HISTORY, stop)
+    train = line.rfind(TRAIN, start, seed)
+    model = line.rfind(MODEL, start, train)
+    if min(start, stop, seed, points, train, model) < 0:
         return Record.from_line(line.decode())
-    run, *sections, seed, rest = parts.groups()
-    try:
-        for kind, section in zip(SECTIONS, sections, strict=True):
-            if section not in known:
-                known[section] = kind.model_validate_json(section)
-        task, model, train = (known[section] for section in sections)
-        spec = RunSpec.model_construct(task=task, model=model, train=train, seed=int(seed))
-        return Record.model_validate({"id": run.decode(), "spec": spec, **from_json(b"{%s" % rest)})
-    except (ValidationError, ValueError, TypeError):
-        return Record.from_line(line.decode())
+    spec = RunSpec.model_construct(
+        task=_section(TaskSpec, line[start + len(SPEC) : model], sections),
+        model=_section(ModelSpec, line[model + len(MODEL) - 1 : train], sections),
+        train=_section(TrainSpec, line[train + len(TRAIN) - 1 : seed], sections),
+        seed=int(line[seed + len(SEED) : stop]),
+    )
+    points += len(HISTORY)
+    last = points if history else max(points, line.rfind(b"{", points, line.find(b"]", points)))
+    rest = line[:start] + b'"spec":0' + line[stop + 1 : points] + line[last:]
+    data: dict[str, Any] = from_json(rest, cache_strings="all")
+    data["spec"] = spec
+    return Record.model_validate(data)
+
+
+def _section(kind: type[Section], text: bytes, sections: Sections) -> Any:
+    section = sections.get(text)
+    if section is None:
+        section = sections[text] = kind.model_validate_json(text)
+    return section
 
 
 def _whole(size: int, path: Path) -> int:
-    """Bytes of the file up to the end of its last whole line."""
+    """Count the bytes of the file up to the end of its last complete line."""
     with path.open("rb") as file:
         end = size
         while end > 0:
             start = max(0, end - 65_536)
             file.seek(start)
-            if (result := file.read(end - start).rfind(b"\n")) >= 0:
-                return start + result + 1
+            if (newline := file.read(end - start).rfind(b"\n")) >= 0:
+                return start + newline + 1
             end = start
     return 0

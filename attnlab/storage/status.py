@@ -1,4 +1,4 @@
-"""Where a store stands: which planned runs are done, missing, failed, diverged or stale, and why."""
+"""The status of a store: which planned runs are done, missing, failed, diverged or stale, and why."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ from pathlib import Path
 from attnlab.errors import StoreError
 from attnlab.records import Record
 from attnlab.specs import RunSpec
+from attnlab.storage._migration import old_ids
 from attnlab.storage._store import Store
 from attnlab.storage.files import write_whole
+
+OLD_KEYS = {"kin": "unversioned_id", "words": "summary"}
+"""Keys of a plan of format 1, and what they are now."""
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that is wanted."""
+    """A run of the plan."""
 
     id: str
     unversioned_id: str
@@ -26,7 +30,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class StoreStatus:
-    """The runs of a store by how they stand; each with a few words."""
+    """The runs of a store by their status."""
 
     path: Path
     records: tuple[Record, ...]
@@ -34,20 +38,24 @@ class StoreStatus:
     diverged: tuple[Record, ...]
     failed: tuple[Record, ...]
     missing: tuple[PlannedRun, ...]
-    """Planned, and never finished."""
+    """Planned and not finished."""
     stale: tuple[Record, ...]
-    """Finished, but a part of theirs has another version now; they are planned anew."""
+    """Finished, but one of their parts has another version now; they are planned anew."""
     with_checkpoint: frozenset[str]
-    """Ids with a checkpoint to go on from."""
+    """Ids of runs that can go on from a checkpoint."""
 
 
 def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
-    """Keep the runs that are wanted, so that a listing can tell what is missing without planning anew.
+    """Write the planned runs, so that a listing can tell what is missing without planning again.
 
-    The first line tells which runs they are; where the same stand there already, nothing is written.
+    The first line has a digest of the plan; where the same plan is there already, nothing is written.
+
+    Args:
+        store: The store.
+        specs: The plan.
 
     Raises:
-        StoreError: it cannot be written.
+        StoreError: The file cannot be written.
     """
     path = store / "plan.jsonl"
     digest = hashlib.sha256("".join(spec.id for spec in specs).encode()).hexdigest()
@@ -57,49 +65,81 @@ def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
             with path.open() as file:
                 if file.readline() == f"{first}\n":
                     return
-        lines = (json.dumps({"id": spec.id, "kin": spec.unversioned_id, "words": spec.summary}) for spec in specs)
+        planned = (PlannedRun(spec.id, spec.unversioned_id, spec.summary) for spec in specs)
+        lines = (json.dumps(vars(one)) for one in planned)
         write_whole(path, "".join(f"{line}\n" for line in (first, *lines)).encode())
     except OSError as error:
         raise StoreError(f"It cannot be written: {error.strerror}.", where=str(path)) from None
 
 
 def read_plan(store: Path) -> list[PlannedRun]:
-    """The runs that are wanted; none where nothing was ever swept.
+    """Read the planned runs.
+
+    Args:
+        store: The store.
+
+    Returns:
+        The plan; empty where no sweep has been run.
 
     Raises:
-        StoreError: the file was damaged.
+        StoreError: The file is damaged.
     """
     path = store / "plan.jsonl"
     if not path.exists():
         return []
     try:
         lines = map(json.loads, path.read_text().splitlines())
-        return [PlannedRun(**value) for value in lines if "digest" not in value]
-    except (ValueError, TypeError):
+        return [
+            PlannedRun(**{OLD_KEYS.get(key, key): value for key, value in data.items()})
+            for data in lines
+            if "digest" not in data
+        ]
+    except (ValueError, TypeError, AttributeError):
         hint = "Move it away; the next sweep writes it anew."
         raise StoreError("This is no plan of attnlab.", hint, where=str(path)) from None
 
 
 def store_status(path: Path) -> StoreStatus:
-    """How the runs of a store stand."""
+    """Compare the records of a store with its plan.
+
+    Args:
+        path: The store.
+
+    Returns:
+        Its runs by their status.
+
+    Raises:
+        StoreError: The journal or the plan is damaged.
+    """
     store = Store(path)
     records = store.records()
+    new_ids = old_ids(records)
     plan = read_plan(path)
-    wanted, kin = {planned.id for planned in plan}, {planned.unversioned_id for planned in plan}
-    known = {record.id for record in records}
-    stale = [record for record in records if record.id not in wanted and record.spec.unversioned_id in kin]
-    old = {record.id for record in stale}
-    current = [record for record in records if record.id not in old]
-    begun = frozenset(run for runs in store.checkpoints().values() for run in runs)
+    planned_ids = {new_ids.get(planned.id, planned.id) for planned in plan}
+    unversioned = {planned.unversioned_id for planned in plan}
+    known = {record.id for record in records} | new_ids.keys()
+    stale = [one for one in records if one.id not in planned_ids and one.spec.unversioned_id in unversioned]
+    stale_ids = {record.id for record in stale}
+    current = [record for record in records if record.id not in stale_ids]
     by_status = {
         status: tuple(record for record in current if record.status == status)
         for status in ("done", "diverged", "failed")
     }
     missing = tuple(planned for planned in plan if planned.id not in known)
-    return StoreStatus(path, tuple(records), **by_status, missing=missing, stale=tuple(stale), with_checkpoint=begun)
+    with_checkpoint = frozenset(run for runs in store.checkpoints().values() for run in runs)
+    return StoreStatus(
+        path, tuple(records), **by_status, missing=missing, stale=tuple(stale), with_checkpoint=with_checkpoint
+    )
 
 
 def find_stores(path: Path) -> list[Path]:
-    """The stores in a folder of results: itself, if it holds records, and those directly below it."""
+    """Find the stores in a folder of results.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        The folder itself, if it is a store, and the stores directly below it.
+    """
     below = sorted(folder.parent for folder in path.glob("*/store.json"))
     return [*([path] if (path / "store.json").exists() else []), *below]

@@ -1,4 +1,4 @@
-"""Weights and checkpoints as safetensors: arrays with a few words about them, never code."""
+"""Weights and checkpoints as safetensors: arrays with a description, never code."""
 
 from __future__ import annotations
 
@@ -14,39 +14,60 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from attnlab.errors import StoreError
+from attnlab.storage._migration import migrated_arrays
 from attnlab.storage.files import write_whole
 
 Arrays = dict[str, NDArray[np.float32]]
+FORMAT = "2"
+"""Version of the names of arrays; files without one are of format 1."""
 
 
 def write(path: Path, arrays: Mapping[str, NDArray[np.float32]], about: Mapping[str, Any]) -> None:
-    """Write arrays and what is said of them, whole or not at all.
+    """Write arrays and a description, whole or not at all.
+
+    Args:
+        path: The file.
+        arrays: The arrays, by name.
+        about: The description: plain data.
 
     Raises:
-        StoreError: the file cannot be written.
+        StoreError: The file cannot be written.
     """
     try:
-        write_whole(path, save(dict(arrays), metadata={"about": json.dumps(about)}))
+        write_whole(path, save(dict(arrays), metadata={"about": json.dumps(about), "format": FORMAT}))
     except OSError as error:
         raise StoreError(f"It cannot be written: {error.strerror}.", where=str(path)) from None
 
 
 def read(path: Path) -> tuple[Arrays, dict[str, Any]]:
-    """The arrays of a file and what is said of them.
+    """Read the arrays of a file and their description.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The arrays, under the names that the model has now, and the description.
 
     Raises:
-        StoreError: the file is no whole safetensors file of ours.
+        StoreError: The file is no complete safetensors file of attnlab.
     """
     with _opened(path) as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-        return arrays, json.loads((file.metadata() or {})["about"])
+        metadata = file.metadata() or {}
+        return arrays if "format" in metadata else migrated_arrays(arrays), json.loads(metadata["about"])
 
 
-def about(path: Path) -> dict[str, Any]:
-    """What is said of the arrays of a file, without reading them.
+def read_about(path: Path) -> dict[str, Any]:
+    """Read the description of a file without its arrays.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The description.
 
     Raises:
-        StoreError: the file is no whole safetensors file of ours.
+        StoreError: The file is no complete safetensors file of attnlab.
     """
     with _opened(path) as file:
         return json.loads((file.metadata() or {})["about"])

@@ -9,7 +9,7 @@ from filelock import FileLock
 from attnlab.errors import StoreError
 from attnlab.records import Record, Score
 from attnlab.specs import RunSpec, TaskSpec
-from attnlab.storage import journal
+from attnlab.storage import journal as module
 from attnlab.storage.journal import Journal
 
 
@@ -25,7 +25,7 @@ def append_one_by_one(path: Path, seeds: range) -> None:
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Journal:
+def journal(tmp_path: Path) -> Journal:
     return Journal(tmp_path / "records.jsonl")
 
 
@@ -107,11 +107,11 @@ def test_two_writers_lose_nothing(journal: Journal) -> None:
     assert sorted(result.spec.seed for result in journal.read()) == list(range(40))
 
 
-def test_a_writer_gives_up_on_a_lock_that_is_never_freed(kept: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "PATIENCE", 0.01)
-    with FileLock(kept.path.with_suffix(".lock")), pytest.raises(StoreError) as caught:
-        kept.append([record(0)])
-    assert str(caught.value) == f"{kept.path}\n  Another run has been writing here for too long."
+def test_a_writer_gives_up_on_a_lock_that_is_never_freed(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LOCK_SECONDS", 0.01)
+    with FileLock(journal.path.with_suffix(".lock")), pytest.raises(StoreError) as caught:
+        journal.append([record(0)])
+    assert str(caught.value) == f"{journal.path}\n  Another run has been writing here for too long."
 
 
 def test_a_journal_that_cannot_be_written_is_told(journal: Journal) -> None:
