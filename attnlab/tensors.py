@@ -216,6 +216,18 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
+def with_float32(qkv: QKV) -> QKV:
+    """Queries and keys in float32 or more, values unchanged.
+
+    Args:
+        qkv: Queries, keys and values.
+
+    Returns:
+        The same with converted queries and keys.
+    """
+    return qkv._replace(queries_BHTC=at_least_float32(qkv.queries_BHTC), keys_BHSC=at_least_float32(qkv.keys_BHSC))
+
+
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the allowed keys of each row; a row with no allowed key is zero, never NaN.
 

@@ -1,17 +1,17 @@
-"""The template every attention fills in: small hooks, of which a variant overrides the fewest it can.
+"""The template of every attention: small hooks, of which a variant overrides the fewest it can.
 
-Letters  B batch, T queries, P of them that are asked, S keys, D width, H heads, C channels per head.
+Letters  B batch, T queries, P query positions per row, S keys, D width, H heads, C channels per head.
 
-    project   the stream          -> heads            queries, keys, values, anything a gate needs
-    score     heads               -> scores           q.k / sqrt(C)
-    combine   scores, bias, heads -> scores           scores + bias
-    allow     heads               -> mask             and-ed with the causal mask here, never by variants
-    normalize scores, mask, heads -> weights          softmax over the allowed keys
-    finish    mixed values, x     -> stream           heads joined, output projection
+    project    residual stream     -> QKV                queries, keys, values, and any gate
+    score      QKV                 -> scores             q.k / sqrt(C)
+    add_bias   scores, bias, QKV   -> scores             scores + bias
+    mask       QKV                 -> mask               combined here with the causal mask
+    normalize  scores, mask, QKV   -> weights            softmax over the allowed keys
+    output     mixed values, x     -> residual update    heads joined, output projection
 
-Deeper: ``weights`` (structured matrices, closed forms of recurrences) and ``mix`` (fast paths and scans), with
-``mix_asked`` where few queries are asked. ``mix`` stays linear in the values: with the values replaced by the identity
-it yields the *effective matrix*, from which every diagnostic is computed.
+Deeper hooks are ``weights`` (structured matrices, closed forms of recurrences) and ``attend`` (fast paths and scans),
+with ``attend_queries`` for a subset of the queries. ``attend`` is linear in the values: with the identity as values it
+gives the *effective matrix*, from which every diagnostic is computed.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from attnlab.tensors import (
     LayerContext,
     LayerInputs,
     Role,
-    at_least_float32,
     causal_mask,
     gather_tokens,
     masked_softmax,
+    with_float32,
 )
 
 
 class RowConstraint(Enum):
-    """What a variant promises of the rows of its effective matrix; diagnostics choose their formulas by it."""
+    """What every row of a variant's effective matrix satisfies; diagnostics choose their formulas by it."""
 
     STOCHASTIC = "non-negative, sum to one"
     SUBSTOCHASTIC = "non-negative, sum to at most one"
@@ -52,39 +52,59 @@ class RowConstraint(Enum):
 
 
 class Position(Protocol):
-    """What an attention asks of a position; the parts of :mod:`attnlab.position` provide it."""
+    """The methods of a position that an attention calls; :mod:`attnlab.position` implements them."""
 
     @property
     def reads_scores(self) -> bool:
-        """Whether its bias depends on the scores themselves, and not on their shape alone."""
+        """Whether the bias depends on the values of the scores, and not on their shape alone."""
 
     def rotate(self, tensor_BHTC: Tensor, start: int = 0) -> Tensor:
-        """Queries or keys, turned by their place."""
+        """Queries or keys, rotated by their position.
+
+        Args:
+            tensor_BHTC: Queries or keys.
+            start: Position of the first token.
+
+        Returns:
+            A tensor of the same shape.
+        """
 
     def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
-        """What is added to the scores, or None."""
+        """The bias added to the scores.
+
+        Args:
+            scores_BHTS: Scores before the bias.
+            qkv: Queries, keys and values.
+            layer: Index of the layer, from 0.
+
+        Returns:
+            A tensor that broadcasts to the scores, or None for no bias.
+        """
 
 
 class Attention(nn.Module, ABC):
     """Causal softmax attention with 4 D^2 weights, as a template.
 
     Args:
-        context: Where in the model it stands.
-        keys: Channels of queries and keys per head; C if not given.
-        values: Channels of values per head; C if not given.
+        context: Sizes, index of the layer, and source of the initial weights.
+        keys: Channels of queries and keys per head; None is C.
+        values: Channels of values per head; None is C.
+
+    Raises:
+        InvalidValueError: the heads do not divide the width.
     """
 
     row_constraint: ClassVar[RowConstraint] = RowConstraint.STOCHASTIC
     has_scores: ClassVar[bool] = True
-    """Whether a position has scores to bias."""
+    """Whether there are scores to which a position can add a bias."""
     cost: ClassVar[str] = "T^2 D"
-    """How the operations of the token mixing grow, at their best."""
+    """Growth of the number of operations of the token mixing, at its best."""
     sdpa_compatible: ClassVar[bool] = False
-    """Whether its weights are the plain softmax of q.k / sqrt(C) and the position's bias, each query with a key."""
+    """Whether the weights are the plain softmax of q.k / sqrt(C) and the position's bias, with a key for each query."""
     chunked_scan: ClassVar[bool] = False
     """Whether the fast path never holds T x T numbers."""
     unsupported_modifiers: ClassVar[Mapping[str, str]] = {}
-    """Modifiers that would change nothing, each with the reason; a model in which no attention hears one is refused."""
+    """Modifiers without effect, each with the reason. A model in which no attention supports one is refused."""
     parameter_roles: ClassVar[Mapping[str, Role]] = {
         "query": "query",
         "key": "key",
@@ -93,103 +113,179 @@ class Attention(nn.Module, ABC):
     }
     """The role of each submodule's parameters, by its name; every other parameter of an attention is ``extra``."""
     max_score_elements: int = 2**22
-    """Numbers a tensor of scores may hold where no gradient is recorded; past it, rows are mixed in chunks."""
+    """Most elements of a score tensor where no gradient is recorded; above it the rows are computed in chunks."""
 
     def __init__(self, context: LayerContext, keys: int | None = None, values: int | None = None) -> None:
         super().__init__()
         if context.width % context.heads:
-            fits = [heads for heads in range(1, context.width + 1) if context.width % heads == 0]
+            divisors = [heads for heads in range(1, context.width + 1) if context.width % heads == 0]
             raise InvalidValueError(
                 f"A width of {context.width} does not divide into {context.heads} heads.",
-                f"QKV that divide it: {', '.join(map(str, fits))}.",
+                f"Numbers of heads that divide it: {', '.join(map(str, divisors))}.",
                 where="model.heads",
             )
-        self.num_heads, self.channels, self.layer, self.biased = (
-            context.heads,
-            context.channels,
-            context.layer,
-            context.biased,
-        )
+        self.num_heads, self.channels = context.heads, context.channels
+        self.layer, self.biased = context.layer, context.biased
         self.fast = True
         """Whether a fast path may be taken; the plain path is the specification."""
-        asked, written = (context.heads * (size or context.channels) for size in (keys, values))
-        self.query = context.linear(context.width, asked)
-        self.key = context.linear(context.width, asked)
-        self.value = context.linear(context.width, written)
-        self.out_proj = context.linear(written, context.width, gain=1 / math.sqrt(2 * context.layers))
-        self.modifiers = AttentionModifiers(context, written)
+        key_width, value_width = (context.heads * (size or context.channels) for size in (keys, values))
+        self.query = context.linear(context.width, key_width)
+        self.key = context.linear(context.width, key_width)
+        self.value = context.linear(context.width, value_width)
+        self.out_proj = context.linear(value_width, context.width, gain=1 / math.sqrt(2 * context.layers))
+        self.modifiers = AttentionModifiers(context, value_width)
 
     @classmethod
     def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
-        """Learned numbers by formula, modifiers left out; `attnlab check` counts and compares.
+        """The number of trainable parameters by formula, without modifiers; ``attnlab check`` counts and compares.
 
         Args:
             width: D.
             heads: H.
-            length: The longest sequence, T.
-            options: Every option of the variant.
+            length: The longest sequence, in tokens.
+            **options: Every option of the variant.
+
+        Returns:
+            The number of parameters.
         """
         return 4 * width**2
 
     # -- hooks ---------------------------------------------------------------------------------------------------
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
-        """Queries, keys and values of the stream, before the position turns them."""
+        """Queries, keys and values of the residual stream, before the position rotates them.
+
+        Args:
+            x_BTD: The input of the attention.
+            layer_inputs: The inputs of the layer besides the residual stream.
+
+        Returns:
+            Queries, keys and values of all tokens.
+        """
         maps = self.query.weight, self.key.weight, self.value.weight
-        # One product is sooner done than three, on the way back too; there, rows by columns is the quicker way round.
-        read = x_BTD @ torch.cat([weight.mT for weight in maps], dim=1)
-        queries, keys, values = read.split([len(weight) for weight in maps], dim=-1)
+        # One product is faster than three, in the backward pass too, and so is a weight concatenated by columns.
+        projected = x_BTD @ torch.cat([weight.mT for weight in maps], dim=1)
+        queries, keys, values = projected.split([len(weight) for weight in maps], dim=-1)
         return QKV(self.split(queries), self.split(keys), self.split(values))
 
     def score(self, qkv: QKV) -> Tensor:
-        """How well each key answers each query: ``q.k / sqrt(C)``, ... x T x S."""
+        """The score of each key for each query, ``q.k / sqrt(C)``.
+
+        Args:
+            qkv: Queries, keys and values; queries and keys in float32 or more.
+
+        Returns:
+            Scores, ... x T x S.
+        """
         return qkv.queries_BHTC @ qkv.keys_BHSC.mT / math.sqrt(qkv.queries_BHTC.shape[-1])
 
     def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
-        """Scores with the position's bias, if it has one."""
+        """Scores with the position's bias.
+
+        Args:
+            scores: ... x T x S.
+            bias: Broadcastable to the scores; None where the position has none.
+            qkv: Queries, keys and values.
+
+        Returns:
+            Scores, ... x T x S.
+        """
         return scores if bias is None else scores + bias
 
     def mask(self, qkv: QKV) -> Tensor | None:
-        """Which keys each query may see among those not after it; None allows all."""
+        """The keys that each query may attend to, besides the causal mask.
+
+        Args:
+            qkv: Queries, keys and values.
+
+        Returns:
+            bool, broadcastable to the scores, True where a key is allowed; None allows all.
+        """
         return None
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
-        """Weights of the allowed keys."""
+        """Weights of the allowed keys.
+
+        Args:
+            scores: ... x T x S, finite.
+            mask: bool, broadcastable to the scores; True where a key is allowed.
+            qkv: Queries, keys and values.
+
+        Returns:
+            Weights, B x H x T x S.
+        """
         return masked_softmax(scores, mask)
 
     def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
-        """The stream's update, token by token: heads side by side, through the output projection."""
-        return self.out_proj(self.modifiers.gated(self.join(mixed_BHTC), x_BTD))
+        """The update of the residual stream, token by token: heads joined, through the output projection.
+
+        Args:
+            mixed_BHTC: Weighted sums of the values.
+            x_BTD: The input of the attention.
+
+        Returns:
+            B x T x D.
+        """
+        return self.out_proj(self.modifiers.apply_gate(self.join(mixed_BHTC), x_BTD))
 
     def auxiliary(self, qkv: QKV, position: Position) -> Tensor:
-        """An extra loss, a scalar."""
+        """A term added to the loss.
+
+        Args:
+            qkv: Queries, keys and values.
+            position: The position of the model.
+
+        Returns:
+            A scalar.
+        """
         return qkv.values_BHSC.new_zeros(())
 
     # -- deeper --------------------------------------------------------------------------------------------------
 
     def scores(self, qkv: QKV, position: Position) -> Tensor:
-        """Scores with the position's say, computed in float32 or more."""
-        lifted = qkv._replace(
-            queries_BHTC=at_least_float32(qkv.queries_BHTC), keys_BHSC=at_least_float32(qkv.keys_BHSC)
-        )
-        scores = self.score(lifted)
-        return self.add_bias(scores, position.bias(scores, lifted, self.layer), lifted)
+        """Scores with the position's bias, computed in float32 or more.
+
+        Args:
+            qkv: Queries, keys and values.
+            position: The position of the model.
+
+        Returns:
+            Scores, ... x T x S.
+        """
+        qkv = with_float32(qkv)
+        scores = self.score(qkv)
+        return self.add_bias(scores, position.bias(scores, qkv, self.layer), qkv)
 
     def weights(self, qkv: QKV, position: Position) -> Tensor:
-        """What multiplies the values: B x H x T x S."""
+        """The matrix that multiplies the values.
+
+        Args:
+            qkv: Queries, keys and values.
+            position: The position of the model.
+
+        Returns:
+            B x H x T x S.
+        """
         scores = self.scores(qkv, position)
         mask = causal_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
         allowed = self.mask(qkv)
         return self.normalize(scores, mask if allowed is None else mask & allowed, qkv)
 
     def attend(self, qkv: QKV, position: Position) -> Tensor:
-        """Values mixed: B x H x T x C; linear in the values.
+        """Weighted sums of the values; linear in the values.
 
-        Evaluation of long sequences holds a bounded number of score rows at a time. With gradients there is nothing
-        to gain: autograd keeps every row for the way back.
+        Where no gradient is recorded, a bounded number of score rows is held at a time. With gradients chunks would
+        save nothing: autograd keeps every row for the backward pass.
+
+        Args:
+            qkv: Queries, keys and values; the queries may be a chunk of the rows.
+            position: The position of the model.
+
+        Returns:
+            B x H x T x C.
         """
         queries = qkv.queries_BHTC
-        # The fused kernel holds no scores, but a bias or a mask of their size.
+        # The fused kernel holds no scores, but it does hold a bias or a mask of their size.
         if torch.is_grad_enabled() or not self.fast or self.is_plain_softmax:
             return self.attend_rows(qkv, position)
         mixed, start = [], qkv.start
@@ -199,33 +295,41 @@ class Attention(nn.Module, ABC):
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=-2)
 
     def attend_rows(self, qkv: QKV, position: Position) -> Tensor:
-        """The same for queries whose scores fit into the room."""
+        """Weighted sums of the values for queries all in one chunk.
+
+        Args:
+            qkv: Queries, keys and values; the queries may be a chunk of the rows.
+            position: The position of the model.
+
+        Returns:
+            B x H x T x C.
+        """
         if not (self.fast and self.sdpa_compatible) or (self.biased and position.reads_scores):
             return self.weights(qkv, position).to(qkv.values_BHSC.dtype) @ qkv.values_BHSC
-        lifted = qkv._replace(
-            queries_BHTC=at_least_float32(qkv.queries_BHTC), keys_BHSC=at_least_float32(qkv.keys_BHSC)
-        )
-        bias = position.bias(empty_scores(qkv), lifted, self.layer) if self.biased else None
+        bias = position.bias(empty_scores(qkv), with_float32(qkv), self.layer) if self.biased else None
         return sdpa(qkv, bias, self.mask(qkv))
 
     def attend_queries(self, qkv: QKV, position: Position, query_positions_BP: Tensor) -> Tensor:
-        """Values mixed for some queries of each row: B x H x P x C; called where it is ``sparing``.
+        """Weighted sums of the values for some queries of each row; called where ``supports_query_subset`` is true.
 
         Args:
             qkv: Queries, keys and values of all tokens.
             position: The position of the model.
-            query_positions_BP: Columns of the queries that are asked.
+            query_positions_BP: Positions of the queries in their row, int64.
+
+        Returns:
+            B x H x P x C.
         """
-        # The kernel holds a mask of their size, and none where all queries are mixed.
+        # The kernel holds a P x S mask here; over all queries it holds none.
         if query_positions_BP.numel() * qkv.keys_BHSC.shape[-2] > self.max_score_elements:
             return gather_tokens(self.attend(qkv, position), query_positions_BP)
         return sdpa_queries(qkv, query_positions_BP)
 
     @property
     def supports_query_subset(self) -> bool:
-        """Whether it can mix some queries of each row alone; one that mixes in a way of its own cannot."""
-        kind = type(self)
-        return self.is_plain_softmax and kind.attend is Attention.attend and kind.attend_rows is Attention.attend_rows
+        """Whether some queries of each row can be computed alone; false where ``attend`` is overridden."""
+        cls = type(self)
+        return self.is_plain_softmax and cls.attend is Attention.attend and cls.attend_rows is Attention.attend_rows
 
     @property
     def is_plain_softmax(self) -> bool:
@@ -234,26 +338,50 @@ class Attention(nn.Module, ABC):
 
     @property
     def score_maps(self) -> int:
-        """Numbers held for each pair of query and key, all heads together; branches before the heads come on top."""
+        """Numbers held for each pair of query and key, over all heads; branches before the heads are not counted."""
         return self.num_heads
 
     def query_chunk(self, qkv: QKV) -> int:
-        """Query rows whose scores fit into the room."""
+        """The most query rows of which the scores have at most ``max_score_elements`` elements.
+
+        Args:
+            qkv: Queries, keys and values.
+
+        Returns:
+            A number of rows, at least 1.
+        """
         keys = qkv.keys_BHSC
         lead = torch.broadcast_shapes(qkv.queries_BHTC.shape[:-3], keys.shape[:-3])
         return max(1, self.max_score_elements // (math.prod(lead) * self.score_maps * keys.shape[-2]))
 
-    # -- what the model calls ------------------------------------------------------------------------------------
+    # -- called by the model -------------------------------------------------------------------------------------
 
     def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
-        """Projected heads, dressed in what the model asks for, turned by the position."""
+        """Queries, keys and values with the modifiers applied and the position's rotation.
+
+        Args:
+            x_BTD: The input of the attention.
+            position: The position of the model.
+            layer_inputs: The inputs of the layer besides the residual stream.
+
+        Returns:
+            Queries, keys and values of all tokens.
+        """
         qkv = self.modifiers.apply_to(self.project(self.modifiers.convolve(x_BTD), layer_inputs), layer_inputs)
         queries = position.rotate(qkv.queries_BHTC, qkv.start)
         keys = position.rotate(qkv.keys_BHSC)
         return qkv._replace(queries_BHTC=queries, keys_BHSC=keys)
 
     def effective_matrix(self, qkv: QKV, position: Position) -> Tensor:
-        """The effective matrix, B x H x T x S: ``mix`` with the identity for values."""
+        """The effective matrix: ``attend`` with the identity as values.
+
+        Args:
+            qkv: Queries, keys and values.
+            position: The position of the model.
+
+        Returns:
+            B x H x T x S.
+        """
         *lead, keys, _ = qkv.values_BHSC.shape
         identity = torch.eye(keys, dtype=qkv.values_BHSC.dtype, device=qkv.values_BHSC.device)
         return self.attend(qkv._replace(values_BHSC=identity.expand(*lead, keys, keys)), position)
@@ -261,38 +389,52 @@ class Attention(nn.Module, ABC):
     def forward(
         self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs, trace: bool = False
     ) -> AttentionOutput:
-        """The stream's update: all of it, or what is asked where it is ``sparing``; with a trace, scores and matrix.
+        """The update of the residual stream, at all tokens or at the query positions alone.
 
         Args:
-            x_BTD: What it reads.
+            x_BTD: The input of the attention.
             position: The position of the model.
-            layer_inputs: What else it may know; which tokens are asked.
+            layer_inputs: The inputs of the layer besides the residual stream, and the query positions.
             trace: Whether to return scores and effective matrix too.
+
+        Returns:
+            The update, B x T x D, or B x P x D where ``supports_query_subset`` is true and the query positions are
+            B x P; with queries, keys, values and auxiliary loss.
         """
         qkv = self.prepare(x_BTD, position, layer_inputs)
-        if (
-            layer_inputs.query_positions is not None
-            and layer_inputs.query_positions.ndim == 2
-            and self.supports_query_subset
-        ):
-            query_positions_BP = layer_inputs.query_positions % x_BTD.shape[1]
-            stream = self.output(
-                self.attend_queries(qkv, position, query_positions_BP), gather_tokens(x_BTD, query_positions_BP)
-            )
+        query_positions = layer_inputs.query_positions
+        if query_positions is not None and query_positions.ndim == 2 and self.supports_query_subset:
+            positions_BP = query_positions % x_BTD.shape[1]
+            mixed = self.attend_queries(qkv, position, positions_BP)
+            update = self.output(mixed, gather_tokens(x_BTD, positions_BP))
         else:
-            stream = self.output(self.attend(qkv, position), x_BTD)
-        mixed = AttentionOutput(stream, qkv, self.auxiliary(qkv, position))
+            update = self.output(self.attend(qkv, position), x_BTD)
+        result = AttentionOutput(update, qkv, self.auxiliary(qkv, position))
         if not trace:
-            return mixed
+            return result
         scores = (self.scores(qkv, position),) if self.has_scores else ()
-        return mixed._replace(scores_BHTS=scores, weights_BHTS=(self.effective_matrix(qkv, position),))
+        return result._replace(scores_BHTS=scores, weights_BHTS=(self.effective_matrix(qkv, position),))
 
     def split(self, x_BTD: Tensor) -> Tensor:
-        """B x T x (H C) to B x H x T x C."""
+        """Channels split into heads.
+
+        Args:
+            x_BTD: B x T x (H C).
+
+        Returns:
+            B x H x T x C.
+        """
         return x_BTD.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)
 
     def join(self, x_BHTC: Tensor) -> Tensor:
-        """B x H x T x C to B x T x (H C)."""
+        """Heads joined into channels.
+
+        Args:
+            x_BHTC: B x H x T x C.
+
+        Returns:
+            B x T x (H C).
+        """
         return x_BHTC.transpose(-3, -2).flatten(-2)
 
 

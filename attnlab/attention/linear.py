@@ -30,8 +30,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from attnlab.attention.base import Position, RowConstraint, register
-from attnlab.attention.ops.scan import Recurrence, Recurrent, divide_rows, no_decay, with_float32
-from attnlab.tensors import QKV, LayerContext
+from attnlab.attention.ops.scan import Recurrence, Recurrent, divide_rows, no_decay
+from attnlab.tensors import QKV, LayerContext, with_float32
 
 
 @register("linear", source="arXiv:2006.16236, equation 7")

@@ -36,9 +36,8 @@ from attnlab.attention.ops.scan import (
     no_decay,
     remaining_decay,
     to_chunks,
-    with_float32,
 )
-from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, with_float32
 
 
 @register("log-linear", source="arXiv:2506.04761", aliases=("loglinear",))
@@ -90,7 +89,7 @@ class LogLinear(Recurrent):
 
     def attend(self, qkv: QKV, position: Position) -> Tensor:
         """Within chunks the closed form; for every level beyond, one memory per pair of blocks."""
-        if not self.scan_values(qkv):
+        if not self.uses_scan(qkv):
             return super().attend(qkv, position)
         tokens, values = qkv.values_BHSC.shape[-2], at_least_float32(qkv.values_BHSC)
         padded = SCALAR_CHUNK << max(0, (tokens - 1).bit_length() - (SCALAR_CHUNK - 1).bit_length())

@@ -82,7 +82,7 @@ class Mamba2(Recurrent):
     def attend(self, qkv: QKV, position: Position) -> Tensor:
         """The scan, and what each token hears of itself."""
         mixed = super().attend(qkv, position)
-        return mixed + self.skip_H[:, None, None] * qkv.values_BHSC if self.scan_values(qkv) else mixed
+        return mixed + self.skip_H[:, None, None] * qkv.values_BHSC if self.uses_scan(qkv) else mixed
 
 
 @final

@@ -29,5 +29,5 @@ def test_a_window_longer_than_the_run_is_refused() -> None:
         InvalidValueError, match="'window' cannot be 65: the longest sequence of the run has 64 tokens"
     ) as caught:
         attention_of("window", {"window": 65}, length=64)
-    assert caught.value.hint == "Use at most 64, or softmax, which sees everything."
+    assert caught.value.hint == "Use at most 64, or softmax, which attends to all tokens."
     assert attention_of("window", length=5).window == 5

@@ -364,5 +364,5 @@ def test_a_width_that_does_not_divide_is_refused(attention: Part) -> None:
     with pytest.raises(InvalidValueError) as caught:
         model_of(attention, width=12, heads=5)
     assert str(caught.value) == (
-        "model.heads\n  A width of 12 does not divide into 5 heads.\n  QKV that divide it: 1, 2, 3, 4, 6, 12."
+        "model.heads\n  A width of 12 does not divide into 5 heads.\n  Numbers of heads that divide it: 1, 2, 3, 4, 6, 12."
     )

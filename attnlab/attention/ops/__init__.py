@@ -1,1 +1,1 @@
-"""What several attentions share: kernels, scans, sparsity patterns, modifiers. Nothing here is registered."""
+"""Operations shared by several attentions: kernels, scans, sparsity patterns, modifiers. None is registered."""

@@ -1,6 +1,6 @@
-"""Modifiers: small additions that any attention can wear, each off unless asked for.
+"""Modifiers: small additions to any attention, each off by default.
 
-    short_conv       x  <- conv(x): a causal depthwise convolution of what the attention reads; D k weights
+    short_conv       x  <- conv(x): a causal depthwise convolution of the attention's input; D k weights
     qk_norm          q, k <- g_h rms(q), rms(k): queries and keys of unit size, one learned gain per head; H weights
     value_residual   v  <- (v + v_1) / 2, or (1 - a) v + a v_1 with a learned: v_1 the values of the first layer
     gate             o  <- o * sigmoid(W x) before the output projection: element-wise (D D_o) or one per head (D H)
@@ -8,8 +8,8 @@
 Source   short_conv: fla's short convolution; Hyena (Poli et al., arXiv:2302.10866) has one too; qk_norm: Henry et al.,
          "Query-key normalization for transformers", arXiv:2010.04245; value_residual: Zhou et al., "Value residual
          learning" (ResFormer), arXiv:2410.17897; gate: Qiu et al., "Gated attention", arXiv:2505.06708.
-Differs  one convolution stands before the projections instead of three after them, and starts as the identity;
-         the gain of qk_norm stands on the queries only; the learned share of value_residual starts at 1/2.
+Differs  one convolution before the projections replaces three after them, and it starts as the identity; the gain of
+         qk_norm multiplies the queries only; the learned share of value_residual starts at 1/2.
 
 Letters  B batch, T tokens, D width, H heads, C channels per head, K taps.
 """
@@ -29,38 +29,56 @@ from attnlab.tensors import QKV, LayerContext, LayerInputs
 
 @final
 class AttentionModifiers(nn.Module):
-    """The modifiers one attention wears.
+    """The modifiers of one attention.
 
     Args:
-        context: Where it stands; says which modifiers are asked for.
-        written: Numbers per token that reach the output projection.
+        context: Sizes, index of the layer, and the modifiers of the model.
+        value_width: Channels per token that reach the output projection.
     """
 
-    def __init__(self, context: LayerContext, written: int) -> None:
+    def __init__(self, context: LayerContext, value_width: int) -> None:
         super().__init__()
-        worn: Modifiers = context.modifiers
-        self.modifiers = worn
+        modifiers: Modifiers = context.modifiers
+        self.modifiers = modifiers
         self.num_heads = context.heads
-        if worn.short_conv:
-            tap_D1K = torch.zeros(context.width, 1, worn.short_conv)
+        if modifiers.short_conv:
+            tap_D1K = torch.zeros(context.width, 1, modifiers.short_conv)
             tap_D1K[..., -1] = 1.0
             self.tap_D1K = nn.Parameter(tap_D1K)
-        if worn.qk_norm:
+        if modifiers.qk_norm:
             self.gain_H = nn.Parameter(torch.ones(context.heads))
-        if worn.value_residual == "learned" and context.layer:
+        if modifiers.value_residual == "learned" and context.layer:
             self.share = nn.Parameter(torch.tensor(0.5))
-        if worn.gate != "none":
-            self.gate = context.linear(context.width, written if worn.gate == "element" else context.heads)
+        if modifiers.gate != "none":
+            self.gate = context.linear(context.width, value_width if modifiers.gate == "element" else context.heads)
 
     def convolve(self, x_BTD: Tensor) -> Tensor:
-        """What the attention reads, after the short convolution."""
+        """The input of the attention after the short convolution.
+
+        Args:
+            x_BTD: The input of the attention.
+
+        Returns:
+            B x T x D; the input itself without ``short_conv``.
+        """
         if not self.modifiers.short_conv:
             return x_BTD
         padded_BDT = functional.pad(x_BTD.mT, (self.modifiers.short_conv - 1, 0))
         return functional.conv1d(padded_BDT, self.tap_D1K, groups=x_BTD.shape[-1]).mT
 
     def apply_to(self, qkv: QKV, layer_inputs: LayerInputs) -> QKV:
-        """QKV with normed queries and keys, and with the first layer's values mixed in."""
+        """Queries and keys after ``qk_norm``, values after ``value_residual``.
+
+        Args:
+            qkv: Queries, keys and values of all tokens.
+            layer_inputs: The inputs of the layer besides the residual stream; they hold the first layer's values.
+
+        Returns:
+            Queries, keys and values of the same shapes.
+
+        Raises:
+            IncompatiblePartsError: the first layer's values have another shape.
+        """
         if self.modifiers.qk_norm:
             queries_BHTC = self.gain_H[:, None, None] * rms_norm(qkv.queries_BHTC)
             qkv = qkv._replace(queries_BHTC=queries_BHTC, keys_BHSC=rms_norm(qkv.keys_BHSC))
@@ -70,8 +88,16 @@ class AttentionModifiers(nn.Module):
             qkv = qkv._replace(values_BHSC=mixed_BHSC)
         return qkv
 
-    def gated(self, joined_BTD: Tensor, x_BTD: Tensor) -> Tensor:
-        """What reaches the output projection."""
+    def apply_gate(self, joined_BTD: Tensor, x_BTD: Tensor) -> Tensor:
+        """The input of the output projection, gated.
+
+        Args:
+            joined_BTD: Heads joined, B x T x D_o.
+            x_BTD: The input of the attention.
+
+        Returns:
+            B x T x D_o; the joined heads themselves without ``gate``.
+        """
         if self.modifiers.gate == "none":
             return joined_BTD
         gate = self.gate(x_BTD).sigmoid()
@@ -81,19 +107,33 @@ class AttentionModifiers(nn.Module):
 
 
 def first_values(values_BHSC: Tensor, layer_inputs: LayerInputs) -> Tensor:
-    """The first layer's values, to mix with this layer's.
+    """The first layer's values, checked against the shape of this layer's.
+
+    Args:
+        values_BHSC: This layer's values.
+        layer_inputs: The inputs of the layer besides the residual stream; they hold the first layer's values.
+
+    Returns:
+        The first layer's values, B x H x S x C.
 
     Raises:
-        IncompatiblePartsError: the two have different shapes, as in a stack of unlike attentions.
+        IncompatiblePartsError: the two have different shapes, as in a stack of different attentions.
     """
     first_BHSC = layer_inputs.first_layer[0].values_BHSC
     if first_BHSC.shape != values_BHSC.shape:
         first, own = (" x ".join(map(str, tensor.shape[1::2])) for tensor in (first_BHSC, values_BHSC))
-        result = f"The first layer's values are {first} (heads x channels), this layer's {own}: they cannot be mixed."
-        raise IncompatiblePartsError(result, "Stack attentions with values of one size.", where="model.attention")
+        problem = f"The first layer's values are {first} (heads x channels), this layer's {own}: they cannot be mixed."
+        raise IncompatiblePartsError(problem, "Stack attentions with values of one size.", where="model.attention")
     return first_BHSC
 
 
 def rms_norm(tensor: Tensor) -> Tensor:
-    """The last axis at a root mean square of one; zeros stay zeros."""
+    """The last axis scaled to a root mean square of one; zeros stay zeros.
+
+    Args:
+        tensor: Of any shape.
+
+    Returns:
+        A tensor of the same shape.
+    """
     return functional.rms_norm(tensor, tensor.shape[-1:], eps=torch.finfo(tensor.dtype).eps)

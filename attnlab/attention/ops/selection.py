@@ -1,4 +1,4 @@
-"""How sparse mechanisms choose: the best of the allowed, blocks of tokens, sizes that fit the run.
+"""Selection in sparse attention: the highest allowed scores, blocks of tokens, sizes that fit the run.
 
 Letters  T queries, S keys, N blocks, C channels.
 """
@@ -13,14 +13,18 @@ from attnlab.tensors import QKV
 
 
 def top_k_mask(scores_TS: Tensor, allowed_TS: Tensor, count: int | Tensor) -> Tensor:
-    """True at the ``count`` best allowed entries of each row, or at all of them where there are fewer.
+    """The ``count`` highest allowed entries of each row, or all of them where there are fewer.
 
-    Of equal entries the earlier one is taken, so the choice depends neither on what comes later nor on the machine.
+    Of equal entries the earlier one is selected. The selection therefore depends neither on later entries nor on the
+    machine.
 
     Args:
         scores_TS: Floats or integers, ... x T x S.
         allowed_TS: bool, of the same shape or broadcastable to it.
         count: One number of at least 0, or one of at least 1 for each row, ... x T x 1.
+
+    Returns:
+        bool, ... x T x S; True at the selected entries.
     """
     lowest = -torch.inf if scores_TS.is_floating_point() else torch.iinfo(scores_TS.dtype).min
     scores_TS = scores_TS.detach().masked_fill(~allowed_TS, lowest)
@@ -29,49 +33,90 @@ def top_k_mask(scores_TS: Tensor, allowed_TS: Tensor, count: int | Tensor) -> Te
         return allowed_TS & torch.zeros_like(scores_TS, dtype=torch.bool)
     if isinstance(count, int):
         count = min(count, entries)
-        bar_T1 = scores_TS.topk(count, -1).values[..., -1:]
+        threshold_T1 = scores_TS.topk(count, -1).values[..., -1:]
     else:
         last_T1 = (count.clamp_max(entries) - 1).expand(*scores_TS.shape[:-1], 1)
-        bar_T1 = scores_TS.sort(-1, descending=True).values.gather(-1, last_T1)
-    above_TS, level_TS = scores_TS > bar_T1, scores_TS == bar_T1
-    seats_T1 = count - above_TS.sum(-1, keepdim=True)
-    return allowed_TS & (above_TS | (level_TS & (level_TS.cumsum(-1) <= seats_T1)))
+        threshold_T1 = scores_TS.sort(-1, descending=True).values.gather(-1, last_T1)
+    above_TS, tied_TS = scores_TS > threshold_T1, scores_TS == threshold_T1
+    num_tied_T1 = count - above_TS.sum(-1, keepdim=True)
+    return allowed_TS & (above_TS | (tied_TS & (tied_TS.cumsum(-1) <= num_tied_T1)))
 
 
 def query_indices(qkv: QKV) -> Tensor:
-    """Indices of the queries, T x 1."""
+    """Indices of the queries in the sequence.
+
+    Args:
+        qkv: Queries, keys and values; the queries may be a chunk of the rows.
+
+    Returns:
+        int64, T x 1.
+    """
     return torch.arange(qkv.queries_BHTC.shape[-2], device=qkv.queries_BHTC.device)[:, None] + qkv.start
 
 
 def key_indices(qkv: QKV) -> Tensor:
-    """Indices of the keys, S."""
+    """Indices of the keys in the sequence.
+
+    Args:
+        qkv: Queries, keys and values.
+
+    Returns:
+        int64, S.
+    """
     return torch.arange(qkv.keys_BHSC.shape[-2], device=qkv.keys_BHSC.device)
 
 
 def complete_blocks(tensor_SC: Tensor, block: int) -> Tensor:
-    """The complete blocks of the tokens, N x block x C; what is left over at the end is in none."""
+    """Tokens in complete blocks; the remainder at the end is dropped.
+
+    Args:
+        tensor_SC: ... x S x C.
+        block: Tokens per block.
+
+    Returns:
+        ... x N x block x C.
+    """
     blocks = tensor_SC.shape[-2] // block
     return tensor_SC[..., : blocks * block, :].unflatten(-2, (blocks, block))
 
 
 def expand_blocks(blocks_TN: Tensor, keys_S: Tensor, block: int) -> Tensor:
-    """What is said of complete blocks, said of each of their tokens, T x S; of the left-over tokens zero or False."""
-    nothing_T1 = blocks_TN.new_zeros(*blocks_TN.shape[:-1], 1)
-    padded_TN = torch.cat([blocks_TN, nothing_T1], dim=-1)
+    """The value of each complete block, repeated for each of its tokens.
+
+    Args:
+        blocks_TN: Values of the complete blocks, ... x T x N.
+        keys_S: Indices of the keys.
+        block: Tokens per block.
+
+    Returns:
+        ... x T x S; zero or False at tokens after the last complete block.
+    """
+    zero_T1 = blocks_TN.new_zeros(*blocks_TN.shape[:-1], 1)
+    padded_TN = torch.cat([blocks_TN, zero_T1], dim=-1)
     return padded_TN[..., keys_S // block]
 
 
-def checked_size(name: str, asked: int | None, usual: int, longest: int, unit: str = "tokens") -> int:
-    """The asked size, or the usual one cut to what there is.
+def checked_size(name: str, size: int | None, default: int, longest: int, unit: str = "tokens") -> int:
+    """A size given as an option, or the default cut to the longest sequence.
+
+    Args:
+        name: The option, for the message.
+        size: The size given; None is the default.
+        default: The size where none is given.
+        longest: The most that fits the longest sequence of the run.
+        unit: What is counted, for the message.
+
+    Returns:
+        The size.
 
     Raises:
-        InvalidValueError: more is asked for than the longest sequence of the run holds.
+        InvalidValueError: the size given is larger than the longest sequence of the run.
     """
-    if asked is None:
-        return min(usual, longest)
-    if asked > longest:
+    if size is None:
+        return min(default, longest)
+    if size > longest:
         raise InvalidValueError(
-            f"'{name}' cannot be {asked}: the longest sequence of the run has {longest} {unit}.",
-            f"Use at most {longest}, or softmax, which sees everything.",
+            f"'{name}' cannot be {size}: the longest sequence of the run has {longest} {unit}.",
+            f"Use at most {longest}, or softmax, which attends to all tokens.",
         )
-    return asked
+    return size

@@ -47,7 +47,7 @@ def recurrence(rule: Rule, values: Tensor) -> Tensor:
         state = state - rule.erasures_BHSC[..., t, :, None] * result[..., None, :]
         state = state + writes[..., t, :, None] * values[..., t, None, :]
         out = torch.einsum("bhc,bhcv->bhv", rule.queries_BHTC[..., t, :], state)
-        own = 0 if rule.own_BHT1 is None else rule.own_BHT1[..., t, :] * values[..., t, :]
+        own = 0 if rule.self_weights_BHT1 is None else rule.self_weights_BHT1[..., t, :] * values[..., t, :]
         read.append(out + own)
     return torch.stack(read, -2)
 
@@ -112,8 +112,8 @@ def test_rows_of_the_closed_form_can_be_asked_for_alone(apart: bool) -> None:
     rule = rule_of("channel", apart, 21)
     whole = closed_form(rule)
     for start, end in ((0, 1), (5, 13), (20, 21), (0, 21)):
-        own = None if rule.own_BHT1 is None else rule.own_BHT1[..., start:end, :]
-        rows = closed_form(rule._replace(queries_BHTC=rule.queries_BHTC[..., start:end, :], own_BHT1=own), start)
+        own = None if rule.self_weights_BHT1 is None else rule.self_weights_BHT1[..., start:end, :]
+        rows = closed_form(rule._replace(queries_BHTC=rule.queries_BHTC[..., start:end, :], self_weights_BHT1=own), start)
         torch.testing.assert_close(rows, whole[..., start:end, :], rtol=0, atol=1e-13)
 
 

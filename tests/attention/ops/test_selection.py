@@ -58,5 +58,5 @@ def test_a_size_beyond_the_run_is_refused_and_a_usual_one_cut() -> None:
         checked_size("window", 51, 8, 50)
     assert str(caught.value) == (
         "  'window' cannot be 51: the longest sequence of the run has 50 tokens.\n"
-        "  Use at most 50, or softmax, which sees everything."
+        "  Use at most 50, or softmax, which attends to all tokens."
     )
