@@ -1,4 +1,4 @@
-"""The catalog of positions: how order enters a model."""
+"""The registered positions: how the order of the tokens enters a model."""
 
 from attnlab.position.base import POSITIONS, Position, register
 

@@ -1,10 +1,11 @@
-"""ALiBi: a penalty that grows with distance.
+"""ALiBi: a penalty on the scores that is linear in the distance.
 
     s_ij <- s_ij - m_h (i - j)
 
 Source   Press, Smith & Lewis, "Train short, test long", arXiv:2108.12409, section 3.
 Theirs   m -> our slope_H.
-Differs  in nothing; head counts that are no power of two take every second slope of the next power.
+Differs  in nothing; where the number of heads is no power of two, the remaining heads take every second slope of the
+         next power.
 
 Letters  B batch, H heads, T queries, S keys.
 """
@@ -24,10 +25,10 @@ from attnlab.tensors import QKV, LayerContext
 @register("alibi", source="arXiv:2108.12409, section 3")
 @final
 class Alibi(Position):
-    """One fixed slope per head; nothing is learned.
+    """A penalty proportional to the distance, with one fixed slope per head; nothing is learned.
 
     Options:
-        octaves: The last of a power of two of heads has slope 2^-octaves.
+        octaves: The smallest slope is 2^-octaves where the number of heads is a power of two.
     """
 
     biases = True
@@ -41,16 +42,23 @@ class Alibi(Position):
     def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """Minus slope times distance, H x T x S."""
         queries, keys = scores_BHTS.shape[-2:]
-        far_TS = distance(queries, keys, qkv.start, scores_BHTS.device)
-        return -self.slope_H.to(scores_BHTS.dtype)[:, None, None] * far_TS
+        distance_TS = distance(queries, keys, qkv.start, scores_BHTS.device)
+        return -self.slope_H.to(scores_BHTS.dtype)[:, None, None] * distance_TS
 
 
 def slopes(heads: int, octaves: float = 8.0) -> list[float]:
-    """The slope of each head.
+    """Compute the slope of each head.
+
+    Args:
+        heads: H.
+        octaves: The smallest slope of a power of two of heads is 2^-octaves; 8 is the paper's.
+
+    Returns:
+        The slopes, one per head.
 
     >>> slopes(4)
     [0.25, 0.0625, 0.015625, 0.00390625]
     """
     power = 2 ** (heads.bit_length() - 1)
-    own = [2.0 ** (-octaves * (head + 1) / power) for head in range(power)]
-    return own if power == heads else own + slopes(2 * power, octaves)[::2][: heads - power]
+    first = [2.0 ** (-octaves * (head + 1) / power) for head in range(power)]
+    return first if power == heads else first + slopes(2 * power, octaves)[::2][: heads - power]

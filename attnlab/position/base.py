@@ -1,12 +1,12 @@
-"""The template every position fills in: how order enters a model.
+"""The base class of all positions: how the order of the tokens enters a model.
 
-Letters  B batch, T queries, S keys, D width of the stream, H heads, C channels per head.
+Letters  B batch, T queries, S keys, D width, H heads, C channels per head.
 
-    embed    the stream before the first block        x
-    rotate   queries and keys, after projection       as they are
-    bias     what is added to the scores of a layer   nothing
+    embed    changes the residual stream before the first block    default: no change
+    rotate   changes queries and keys after their projection       default: no change
+    bias     is added to the scores of a layer                     default: no bias
 
-One position serves the whole model; what it learns per layer carries a leading L.
+One position serves the whole model. Parameters of single layers have a leading axis L, or one parameter per layer.
 """
 
 from __future__ import annotations
@@ -22,49 +22,92 @@ from attnlab.tensors import QKV, LayerContext
 
 
 class Position(nn.Module, ABC):
-    """No say in order at all, as a template.
+    """A position without any effect; subclasses override the hooks that they need.
 
     Args:
-        context: Where it stands: the sizes of the model.
+        context: The sizes of the model.
     """
 
     biases: ClassVar[bool] = False
-    """Whether ``bias`` adds to the scores; an attention that forms none is refused such a position."""
+    """Whether ``bias`` adds to the scores; an attention without scores cannot be combined with such a position."""
 
     reads_scores: ClassVar[bool] = True
-    """Whether ``bias`` depends on the scores themselves; one that asks for their shape alone lets them be fused."""
+    """Whether ``bias`` depends on the values of the scores; False if on their shape alone, which allows fused kernels.
+    """
 
     random: ClassVar[bool] = False
-    """Whether it draws its places at random, a new sample for each ``draw``."""
+    """Whether positions are drawn at random, a new sample for each ``draw``."""
 
     def __init__(self, context: LayerContext) -> None:
         super().__init__()
         self.length = context.length
         self.draw = 0
-        """Which sample a random position takes. Whoever trains counts it up, so that a forward pass changes nothing:
-        steps of training take 1, 2, ..., batches of an evaluation -1, -2, ...; 0 is for everyone else."""
+        """Index of the sample of a random position. The caller sets it, so that a forward pass has no side effects:
+        training steps use 1, 2, ..., evaluation batches use -1, -2, ...; every other caller uses 0."""
 
     def embed(self, x_BTD: Tensor) -> Tensor:
-        """The embedded tokens, told where they stand."""
+        """Add the positions to the token embeddings.
+
+        Args:
+            x_BTD: Token embeddings.
+
+        Returns:
+            The residual stream before the first block, B x T x D.
+        """
         return x_BTD
 
     def rotate(self, tensor_BHTC: Tensor, start: int = 0) -> Tensor:
-        """Queries or keys, turned by their place; the first stands at ``start``."""
+        """Apply the positions to queries or keys.
+
+        Args:
+            tensor_BHTC: Queries or keys.
+            start: Position of the first one, counted from 0.
+
+        Returns:
+            The rotated queries or keys, B x H x T x C.
+        """
         return tensor_BHTC
 
     def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
-        """What is added to the scores of a layer, broadcastable to them; None adds nothing."""
+        """Compute the bias on the scores of a layer.
+
+        Args:
+            scores_BHTS: Scores without the bias.
+            qkv: Queries, keys and values of the layer; ``qkv.start`` is the position of the first query.
+            layer: Index of the layer, from 0.
+
+        Returns:
+            A bias that broadcasts to the scores; None for no bias.
+        """
         return None
 
 
 def distance(queries: int, keys: int, start: int, device: torch.device) -> Tensor:
-    """How far each key lies behind its query, ``max(0, i + start - j)``: float32, T x S."""
+    """Compute how many tokens each key is before its query: ``max(0, i + start - j)``.
+
+    Args:
+        queries: T.
+        keys: S.
+        start: Position of the first query among the keys, from 0.
+        device: Device of the result.
+
+    Returns:
+        Distances in tokens, float32, T x S.
+    """
     positions = torch.arange(queries, device=device)[:, None] + start - torch.arange(keys, device=device)
     return positions.clamp_min(0).float()
 
 
-def shared(tensor: Tensor, channels: int) -> Tensor:
-    """The leading channels of the last axis: an attention may make its queries narrower or wider than C."""
+def common_channels(tensor: Tensor, channels: int) -> Tensor:
+    """Take the leading channels: the queries of some attentions are narrower or wider than C.
+
+    Args:
+        tensor: ... x C.
+        channels: How many channels to keep, if the tensor has as many.
+
+    Returns:
+        The first ``min(channels, C)`` channels.
+    """
     return tensor[..., : min(channels, tensor.shape[-1])]
 
 

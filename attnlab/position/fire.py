@@ -1,15 +1,15 @@
-"""FIRE: a small network reads the distance as a share of how far back a query can look.
+"""FIRE: a small MLP of the distance relative to the position of the query.
 
     s_ij <- s_ij + MLP( psi(i - j) / (psi(max(i, |m| L0)) + eps) )_h
     psi(x) = ln(|c| x + 1)
 
-The share lies in [0, 1] at every length, so that longer sequences ask the network nothing new.
+The input lies in [0, 1] at every length, so that longer sequences give the MLP no new inputs.
 
 Source   Li et al., "Functional interpolation for relative positions", arXiv:2310.04418, as read in the code of the
          DAPE paper (arXiv:2405.14722).
-Theirs   mu -> our m;  L -> our m L0;  their 1 -> 32 -> H network, its starts, c = 0.1, mu = 1, L0 = 512 and
+Theirs   mu -> our m;  L -> our m L0;  their 1 -> 32 -> H network, its initialization, c = 0.1, mu = 1, L0 = 512 and
          eps = 1e-6 are ours too.
-Differs  in nothing; each layer has a network, c and m of its own, as there.
+Differs  in nothing; each layer has its own MLP, c and m, as there.
 
 Letters  B batch, L layers, H heads, T queries, S keys, W hidden channels.
 """
@@ -33,11 +33,11 @@ EPSILON = 1e-6
 @register("fire", source="arXiv:2310.04418")
 @final
 class Fire(Position):
-    """A learned function of the relative share of the distance, for each layer.
+    """A learned function of the relative distance, one per layer.
 
     Options:
-        width: Hidden channels of the network.
-        threshold: L0: queries before m times this place share one scale.
+        width: Hidden channels of the MLP.
+        threshold: L0: distances are relative to the position of the query, but to at least m L0.
     """
 
     biases = True
@@ -51,21 +51,21 @@ class Fire(Position):
         threshold: Annotated[float, Field(gt=0)] = 512.0,
     ) -> None:
         super().__init__(context)
-        self.curves = nn.ModuleList(Curve(context, width, threshold) for _ in range(context.layers))
+        self.curves = nn.ModuleList(DistanceMlp(context, width, threshold) for _ in range(context.layers))
 
     def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
-        """What the layer's network makes of each share, H x T x S."""
+        """The output of the layer's MLP, H x T x S."""
         queries, keys = scores_BHTS.shape[-2:]
-        far_TS = distance(queries, keys, qkv.start, scores_BHTS.device).to(scores_BHTS.dtype)
-        return self.curves[layer](far_TS, qkv.start)
+        distance_TS = distance(queries, keys, qkv.start, scores_BHTS.device).to(scores_BHTS.dtype)
+        return self.curves[layer](distance_TS, qkv.start)
 
 
 @final
-class Curve(nn.Module):
-    """One layer's network, 1 -> W -> H, with PyTorch's default initialization.
+class DistanceMlp(nn.Module):
+    """The MLP of one layer, 1 -> W -> H, with PyTorch's default initialization.
 
     Args:
-        context: Where it stands.
+        context: The sizes of the model.
         width: W.
         threshold: L0.
     """
@@ -81,17 +81,35 @@ class Curve(nn.Module):
             context.uniform(context.heads, bound=bound),
         )
 
-    def forward(self, far_TS: Tensor, start: int) -> Tensor:
-        """Distances to biases, H x T x S; the first query stands at ``start``."""
-        rise_W, rise_bias_W, fall_HW, fall_bias_H = (
-            stored.to(far_TS.dtype) for stored in (self.rise_W, self.rise_bias_W, self.fall_HW, self.fall_bias_H)
-        )
-        hidden_TSW = (self.share(far_TS, start)[..., None] * rise_W + rise_bias_W).relu()
-        return functional.linear(hidden_TSW, fall_HW, fall_bias_H).movedim(-1, -3)
+    def forward(self, distance_TS: Tensor, start: int) -> Tensor:
+        """Compute the bias of each head.
 
-    def share(self, far_TS: Tensor, start: int) -> Tensor:
-        """The distance as a share of the place of the query, between 0 and 1."""
-        rate, reach = self.rate.to(far_TS.dtype).abs(), self.reach.to(far_TS.dtype).abs()
-        place_T1 = torch.arange(start, start + far_TS.shape[0], dtype=far_TS.dtype, device=far_TS.device)[:, None]
-        whole_T1 = torch.maximum(place_T1, reach * self.threshold)
-        return (rate * far_TS).log1p() / ((rate * whole_T1).log1p() + EPSILON)
+        Args:
+            distance_TS: Distances in tokens.
+            start: Position of the first query, from 0.
+
+        Returns:
+            The bias, H x T x S.
+        """
+        up_W, up_bias_W, down_HW, down_bias_H = (
+            weight.to(distance_TS.dtype) for weight in (self.rise_W, self.rise_bias_W, self.fall_HW, self.fall_bias_H)
+        )
+        hidden_TSW = (self.relative_distance(distance_TS, start)[..., None] * up_W + up_bias_W).relu()
+        return functional.linear(hidden_TSW, down_HW, down_bias_H).movedim(-1, -3)
+
+    def relative_distance(self, distance_TS: Tensor, start: int) -> Tensor:
+        """Compute the distance relative to the position of the query, on the logarithmic scale psi.
+
+        Args:
+            distance_TS: Distances in tokens.
+            start: Position of the first query, from 0.
+
+        Returns:
+            Numbers between 0 and 1, T x S.
+        """
+        rate, reach = self.rate.to(distance_TS.dtype).abs(), self.reach.to(distance_TS.dtype).abs()
+        position_T1 = torch.arange(
+            start, start + distance_TS.shape[0], dtype=distance_TS.dtype, device=distance_TS.device
+        )[:, None]
+        normalizer_T1 = torch.maximum(position_T1, reach * self.threshold)
+        return (rate * distance_TS).log1p() / ((rate * normalizer_T1).log1p() + EPSILON)

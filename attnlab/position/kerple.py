@@ -3,12 +3,12 @@
     s_ij <- s_ij - p_h ln(1 + a_h (i - j))    log
     s_ij <- s_ij - a_h (i - j)^p_h            power
 
-Source   Chi et al., "KERPLE", arXiv:2205.09921, the two forms it names; starts as in its code.
+Source   Chi et al., "KERPLE", arXiv:2205.09921, its two forms; initialization as in its code.
 Theirs   r_1, r_2 -> our p, a (log);  r_1, r_2 -> our a, p (power).
-Differs  p and a are kept in range by smooth maps of free numbers: 0.01 + softplus, and for the power's p in [0.01, 2]
-         a sigmoid. Their code clamps the numbers themselves before every pass, which a pass without side effects
-         cannot. Starts are theirs, p ~ U(0, 2) and a ~ U(0, 1), kept 0.01 off the ends. Each layer has its own, as
-         in the DAPE paper's code; KERPLE's code shares them.
+Differs  p and a are smooth functions of unconstrained parameters: 0.01 + softplus, and for the power's p in [0.01, 2]
+         a sigmoid. Their code clamps the parameters before every pass, which a pass without side effects cannot. The
+         initial values are theirs, p ~ U(0, 2) and a ~ U(0, 1), but at least 0.01 from the bounds. Each layer has its
+         own, as in the DAPE paper's code; KERPLE's code shares them.
 
 Letters  B batch, L layers, H heads, T queries, S keys.
 """
@@ -25,13 +25,13 @@ from attnlab.position.base import Position, distance, register
 from attnlab.tensors import QKV, LayerContext
 
 LEAST, MOST = 0.01, 2.0
-"""The least p and a, and the most p of the power."""
+"""The lower bound of p and a, and the upper bound of the power's p."""
 
 
 @register("kerple", source="arXiv:2205.09921")
 @final
 class Kerple(Position):
-    """Two learned numbers per head and layer shape a penalty on distance.
+    """A penalty on the distance with two learned numbers per head and layer.
 
     Options:
         kind: ``log`` -p ln(1 + a d), or ``power`` -a d^p with p at most 2.
@@ -43,43 +43,81 @@ class Kerple(Position):
     def __init__(self, context: LayerContext, *, kind: Literal["log", "power"] = "log") -> None:
         super().__init__(context)
         self.kind = kind
-        # A vector for each layer, not one L x H matrix: matrices decay.
-        free_p = free_positive if kind == "log" else free_bounded
-        self.p_LH = nn.ParameterList(free_p(drawn(context, MOST)) for _ in range(context.layers))
-        self.a_LH = nn.ParameterList(free_positive(drawn(context, 1.0)) for _ in range(context.layers))
+        # A vector per layer, not one L x H matrix: weight decay applies to matrices.
+        inverse_p = inverse_positive if kind == "log" else inverse_bounded
+        self.p_LH = nn.ParameterList(inverse_p(initial_values(context, MOST)) for _ in range(context.layers))
+        self.a_LH = nn.ParameterList(inverse_positive(initial_values(context, 1.0)) for _ in range(context.layers))
 
     def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """The penalty, H x T x S."""
         queries, keys = scores_BHTS.shape[-2:]
-        far_TS = distance(queries, keys, qkv.start, scores_BHTS.device).to(scores_BHTS.dtype)
-        free_p, free_a = (stored[layer].to(scores_BHTS.dtype)[:, None, None] for stored in (self.p_LH, self.a_LH))
+        distance_TS = distance(queries, keys, qkv.start, scores_BHTS.device).to(scores_BHTS.dtype)
+        free_p, free_a = (
+            parameters[layer].to(scores_BHTS.dtype)[:, None, None] for parameters in (self.p_LH, self.a_LH)
+        )
         if self.kind == "log":
-            return -positive(free_p) * torch.log1p(positive(free_a) * far_TS)
-        # The slope of d^p in p holds ln d, which distance 0 must not meet.
-        power = far_TS.clamp_min(1).pow(bounded(free_p))
-        return -positive(free_a) * power.where(far_TS > 0, 0.0)
+            return -positive(free_p) * torch.log1p(positive(free_a) * distance_TS)
+        # The gradient of d^p in p contains ln d, which is infinite at distance 0.
+        power = distance_TS.clamp_min(1).pow(bounded(free_p))
+        return -positive(free_a) * power.where(distance_TS > 0, 0.0)
 
 
-def drawn(context: LayerContext, most: float) -> Tensor:
-    """One number per head from U(0, most), kept off the least that is allowed."""
+def initial_values(context: LayerContext, most: float) -> Tensor:
+    """Draw one number per head from U(0, most), clamped from below.
+
+    Args:
+        context: The sizes of the model and the generator.
+        most: The upper bound.
+
+    Returns:
+        The numbers, at least ``2 * LEAST``, H.
+    """
     return (context.uniform(context.heads, bound=most / 2).detach() + most / 2).clamp_min(2 * LEAST)
 
 
 def positive(free: Tensor) -> Tensor:
-    """Any number to one above LEAST."""
+    """Map unconstrained numbers to numbers above LEAST.
+
+    Args:
+        free: Any numbers.
+
+    Returns:
+        ``LEAST + softplus(free)``, in the same shape.
+    """
     return LEAST + functional.softplus(free)
 
 
-def free_positive(value: Tensor) -> nn.Parameter:
-    """What ``positive`` makes the value of."""
+def inverse_positive(value: Tensor) -> nn.Parameter:
+    """Make the parameter that ``positive`` maps to a value.
+
+    Args:
+        value: Numbers above LEAST.
+
+    Returns:
+        The unconstrained parameter, in the same shape.
+    """
     return nn.Parameter((value - LEAST).expm1().log())
 
 
 def bounded(free: Tensor) -> Tensor:
-    """Any number to one between LEAST and MOST."""
+    """Map unconstrained numbers to numbers between LEAST and MOST.
+
+    Args:
+        free: Any numbers.
+
+    Returns:
+        ``LEAST + (MOST - LEAST) sigmoid(free)``, in the same shape.
+    """
     return LEAST + (MOST - LEAST) * free.sigmoid()
 
 
-def free_bounded(value: Tensor) -> nn.Parameter:
-    """What ``bounded`` makes the value of."""
+def inverse_bounded(value: Tensor) -> nn.Parameter:
+    """Make the parameter that ``bounded`` maps to a value.
+
+    Args:
+        value: Numbers above LEAST; clamped to ``MOST - LEAST``.
+
+    Returns:
+        The unconstrained parameter, in the same shape.
+    """
     return nn.Parameter(((value.clamp_max(MOST - LEAST) - LEAST) / (MOST - LEAST)).logit())

@@ -1,4 +1,4 @@
-"""Learned absolute positions: one vector per place, added to the embedding.
+"""Learned absolute positions: one vector per position, added to the embedding.
 
     x_t <- x_t + p_t
 
@@ -22,20 +22,26 @@ from attnlab.tensors import LayerContext
 @register("learned", source="arXiv:1706.03762, section 3.5")
 @final
 class Learned(Position):
-    """One learned vector per place; no place beyond the longest sequence of training."""
+    """One learned vector per position, up to the longest sequence of training."""
 
     def __init__(self, context: LayerContext) -> None:
         super().__init__(context)
         self.place_TD = context.normal(context.length, context.width, std=1.0)
 
     def embed(self, x_BTD: Tensor) -> Tensor:
-        """The stream plus the vector of each place.
+        """Add the vector of each position.
+
+        Args:
+            x_BTD: Token embeddings.
+
+        Returns:
+            The residual stream, B x T x D.
 
         Raises:
             InvalidValueError: the sequence is longer than the table.
         """
         tokens = x_BTD.shape[-2]
         if tokens > self.length:
-            hint = "Use a position that extends: none, sinusoidal, rotary or alibi."
+            hint = "Use a position that extends to longer sequences: none, sinusoidal, rotary or alibi."
             raise InvalidValueError(f"Learned positions end at {self.length} tokens; the sequence has {tokens}.", hint)
         return x_BTD + self.place_TD[:tokens]

@@ -14,4 +14,4 @@ from attnlab.position.base import Position, register
 @register("none", source="arXiv:2305.19466")
 @final
 class NoPosition(Position):
-    """Nothing: a causal mask already tells first from last."""
+    """No position encoding; only the causal mask depends on the order."""

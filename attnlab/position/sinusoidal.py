@@ -5,7 +5,7 @@
 Source   Vaswani et al., arXiv:1706.03762, section 3.5.
 Differs  sines and cosines stand in two halves, not interleaved.
 
-Letters  B batch, T tokens, D width.
+Letters  B batch, T tokens, D width, W channels of a table.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from attnlab.tensors import LayerContext
 @register("sinusoidal", source="arXiv:1706.03762, section 3.5")
 @final
 class Sinusoidal(Position):
-    """Fixed waves of growing length, added to the embedding.
+    """Fixed sines and cosines of the position, added to the embedding.
 
     Options:
-        base: The longest wave is 2 pi times this.
+        base: The longest wavelength is below 2 pi times this, in tokens.
     """
 
     def __init__(self, context: LayerContext, *, base: Annotated[float, Field(gt=1)] = 10_000.0) -> None:
@@ -39,26 +39,51 @@ class Sinusoidal(Position):
         self.base = base
 
     def embed(self, x_BTD: Tensor) -> Tensor:
-        """The stream plus the waves at each place."""
-        return x_BTD + waves(places(x_BTD), x_BTD.shape[-1], self.base).to(x_BTD.dtype)
+        """The token embeddings plus the sinusoids of each position."""
+        return x_BTD + sinusoids(token_positions(x_BTD), x_BTD.shape[-1], self.base).to(x_BTD.dtype)
 
 
-def waves(place_T: Tensor, width: int, base: float) -> Tensor:
-    """Sines, then cosines, of each place: T x W."""
-    angle_TW = angles(place_T, width, base)
+def sinusoids(position_T: Tensor, width: int, base: float) -> Tensor:
+    """Compute the sines, then the cosines, of each position.
+
+    Args:
+        position_T: Positions in tokens, or distances.
+        width: W, an even number.
+        base: The longest wavelength is below 2 pi times this.
+
+    Returns:
+        The table, T x W.
+    """
+    angle_TW = angles(position_T, width, base)
     return torch.cat([angle_TW.sin(), angle_TW.cos()], dim=-1)
 
 
-def angles(place_T: Tensor, width: int, base: float) -> Tensor:
-    """``t base^(-2m / W)`` for each place t and m = 0 .. W/2 - 1."""
-    wave_W = base ** (-torch.arange(0, width, 2, dtype=place_T.dtype, device=place_T.device) / width)
-    return place_T[..., None] * wave_W
+def angles(position_T: Tensor, width: int, base: float) -> Tensor:
+    """Compute ``t base^(-2m / W)`` for each position t and m = 0 .. W/2 - 1.
+
+    Args:
+        position_T: Positions in tokens, or distances.
+        width: W, an even number.
+        base: The longest wavelength is below 2 pi times this.
+
+    Returns:
+        Angles in radians, T x W/2.
+    """
+    frequency_W = base ** (-torch.arange(0, width, 2, dtype=position_T.dtype, device=position_T.device) / width)
+    return position_T[..., None] * frequency_W
 
 
-def places(like: Tensor, start: int = 0) -> Tensor:
-    """The places of the T tokens from ``start``, of a tensor ... x T x W.
+def token_positions(like: Tensor, start: int = 0) -> Tensor:
+    """Number the tokens of a tensor.
 
-    In float32 or more whatever the tensor is in: a half-precision angle is off by a radian within 500 tokens.
+    The result is at least float32, whatever the tensor is. A half-precision angle is off by a radian within 500 tokens.
+
+    Args:
+        like: ... x T x W; it gives T, the device and the least dtype.
+        start: Position of the first token.
+
+    Returns:
+        Positions ``start`` .. ``start + T - 1``, T.
     """
     exact = torch.promote_types(like.dtype, torch.float32)
     return torch.arange(start, start + like.shape[-2], dtype=exact, device=like.device)

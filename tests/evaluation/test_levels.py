@@ -130,7 +130,7 @@ def test_beyond_the_range_of_positions_nothing_is_evaluated_and_the_error_has_th
     assert caught.value.hint == "This run reads up to 20 tokens."
     (score,) = evaluate_tasks(spec, weights, at_lengths(spec.task, [20]), mode=mode, sequences=2)
     assert score.length == 20
-    with pytest.raises(InvalidValueError, match="do not fit into a range of 20 places"):
+    with pytest.raises(InvalidValueError, match="do not fit into a range of 20 positions"):
         list(evaluate_tasks(spec, weights, at_lengths(spec.task, [22]), mode=mode, sequences=2))
 
 

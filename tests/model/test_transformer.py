@@ -229,7 +229,7 @@ def test_a_width_that_does_not_divide_into_the_heads_is_refused() -> None:
     with pytest.raises(InvalidValueError) as caught:
         model_of(width=10, heads=4)
     assert str(caught.value) == (
-        "model.heads\n  A width of 10 does not divide into 4 heads.\n  QKV that divide it: 1, 2, 5, 10."
+        "model.heads\n  A width of 10 does not divide into 4 heads.\n  Numbers of heads that divide it: 1, 2, 5, 10."
     )
 
 

@@ -1,4 +1,4 @@
-"""What the tests of score biases share: heads, the bias, and what starts at zero woken."""
+"""Helpers of the tests of score biases: random queries, keys and values, the bias, and random parameters."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attnlab.tensors import QKV
 from tests.builders import noise
 
 
-def heads_of(length: int = 9, *, batch: int = 2, heads: int = 2, channels: int = 4) -> QKV:
+def random_qkv(length: int = 9, *, batch: int = 2, heads: int = 2, channels: int = 4) -> QKV:
     """Random queries, keys and values."""
     queries, keys, values = (noise(batch, heads, length, channels, seed=seed) for seed in range(3))
     return QKV(queries, keys, values)
@@ -28,8 +28,8 @@ def bias_of(position: Position, qkv: QKV, layer: int = 0) -> Tensor:
     return bias
 
 
-def awake(position: Position) -> Position:
-    """The position with noise for every number it learns."""
+def randomize(position: Position) -> Position:
+    """The position with every parameter drawn at random."""
     with torch.no_grad():
         for index, weight in enumerate(position.parameters()):
             weight.copy_(noise(*weight.shape, seed=7 + index))

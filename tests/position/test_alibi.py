@@ -24,12 +24,12 @@ from tests.builders import noise, position_of
 )
 def test_slopes_are_those_of_the_paper(heads: int, expected: list[float]) -> None:
     assert slopes(heads) == pytest.approx(expected, rel=1e-12)
-    saved = position_of("alibi", width=2 * heads, heads=heads).get_buffer("slope_H")
-    assert saved.tolist() == pytest.approx(expected, rel=1e-7)
+    buffer = position_of("alibi", width=2 * heads, heads=heads).get_buffer("slope_H")
+    assert buffer.tolist() == pytest.approx(expected, rel=1e-7)
 
 
-def test_the_last_slopes_of_twelve_heads_as_they_are_printed() -> None:
-    assert [round(grad, 4) for grad in slopes(12)[8:]] == [0.7071, 0.3536, 0.1768, 0.0884]
+def test_the_last_slopes_of_twelve_heads() -> None:
+    assert [round(slope, 4) for slope in slopes(12)[8:]] == [0.7071, 0.3536, 0.1768, 0.0884]
 
 
 def test_the_penalty_is_slope_times_distance() -> None:
@@ -37,13 +37,13 @@ def test_the_penalty_is_slope_times_distance() -> None:
     qkv = QKV(scores, scores, scores)
     bias = position.bias(scores, qkv, 0)
     assert bias is not None
-    for head, grad in enumerate((0.0625, 0.00390625)):
+    for head, slope in enumerate((0.0625, 0.00390625)):
         for i in range(5):
             for j in range(i + 1):
-                assert bias[head, i, j].item() == -grad * (i - j)
+                assert bias[head, i, j].item() == -slope * (i - j)
 
 
-def test_a_chunk_of_queries_is_told_where_it_starts() -> None:
+def test_the_bias_of_a_chunk_is_that_of_its_rows() -> None:
     position, x = position_of("alibi"), torch.zeros(1, 2, 6, 6)
     whole = position.bias(x, QKV(x, x, x), 0)
     chunk = position.bias(x[..., 4:, :], QKV(x[..., 4:, :], x, x, start=4), 0)
@@ -53,11 +53,11 @@ def test_a_chunk_of_queries_is_told_where_it_starts() -> None:
 
 
 def test_the_last_slope_is_an_option() -> None:
-    saved = position_of("alibi", {"octaves": 2.0}, heads=4).get_buffer("slope_H")
-    assert saved.tolist() == pytest.approx([2**-0.5, 2**-1.0, 2**-1.5, 2**-2.0])
+    buffer = position_of("alibi", {"octaves": 2.0}, heads=4).get_buffer("slope_H")
+    assert buffer.tolist() == pytest.approx([2**-0.5, 2**-1.0, 2**-1.5, 2**-2.0])
 
 
-def test_it_learns_nothing_and_touches_neither_stream_nor_heads() -> None:
+def test_it_has_no_parameters_and_changes_neither_embeddings_nor_queries() -> None:
     position, x = position_of("alibi"), noise(1, 5, 8)
     assert list(position.parameters()) == []
     assert position.state_dict() == {}
@@ -65,7 +65,7 @@ def test_it_learns_nothing_and_touches_neither_stream_nor_heads() -> None:
     assert position.rotate(x) is x
 
 
-def test_no_octaves_are_refused() -> None:
+def test_zero_octaves_are_refused() -> None:
     with pytest.raises(InvalidValueError) as caught:
         position_of("alibi", {"octaves": 0.0})
     assert str(caught.value) == "  Option 'octaves' cannot be 0.0.\n  Input should be greater than 0. Default: 8.0."

@@ -1,4 +1,4 @@
-"""KERPLE: both penalties cell by cell, starts of the published code, slopes at distance zero."""
+"""KERPLE: both penalties against an explicit loop, the published initialization, gradients at distance zero."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from attnlab.position import POSITIONS
 from attnlab.position.kerple import bounded, positive
 from attnlab.specs import Part
 from tests.builders import layer_context, model_of, position_of, seeded
-from tests.position.biases import awake, bias_of, chunked, heads_of
+from tests.position.biases import bias_of, chunked, random_qkv, randomize
 
 
-def told(kind: str, layer: int, heads: int = 2) -> tuple[list[float], list[float]]:
-    """p and a of the woken position."""
-    position = awake(position_of("kerple", {"kind": kind}, heads=heads).double())
+def expected_values(kind: str, layer: int, heads: int = 2) -> tuple[list[float], list[float]]:
+    """p and a of the position with random parameters."""
+    position = randomize(position_of("kerple", {"kind": kind}, heads=heads).double())
     p, a = (position.get_parameter(f"{name}_LH.{layer}").tolist() for name in "pa")
     soft = [0.01 + math.log1p(math.exp(free)) for free in a]
     if kind == "log":
@@ -27,8 +27,8 @@ def told(kind: str, layer: int, heads: int = 2) -> tuple[list[float], list[float
 @pytest.mark.parametrize("kind", ["log", "power"])
 @torch.no_grad()
 def test_the_penalty_is_the_formula(kind: str) -> None:
-    position, qkv = awake(position_of("kerple", {"kind": kind}).double()), heads_of()
-    p, a = told(kind, 0)
+    position, qkv = randomize(position_of("kerple", {"kind": kind}).double()), random_qkv()
+    p, a = expected_values(kind, 0)
     bias = bias_of(position, qkv)
     for head in range(2):
         for i in range(9):
@@ -40,7 +40,7 @@ def test_the_penalty_is_the_formula(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["log", "power"])
-def test_starts_are_uniform(kind: str) -> None:
+def test_initial_values_are_uniform(kind: str) -> None:
     position = position_of("kerple", {"kind": kind}, width=2000, heads=1000)
     p = (positive if kind == "log" else bounded)(position.get_parameter("p_LH.0").detach())
     a = positive(position.get_parameter("a_LH.0").detach())
@@ -52,27 +52,27 @@ def test_starts_are_uniform(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["log", "power"])
-def test_slopes_are_finite_at_distance_zero_and_far_away(kind: str) -> None:
+def test_gradients_are_finite_at_distance_zero_and_at_large_distances(kind: str) -> None:
     position = position_of("kerple", {"kind": kind})
-    bias_of(position, heads_of(300, batch=1)).sum().backward()
+    bias_of(position, random_qkv(300, batch=1)).sum().backward()
     for weight in position.parameters():
         assert weight.grad is not None
         assert weight.grad.isfinite().all()
         assert weight.grad.all()
 
 
-def test_each_layer_has_vectors_of_its_own() -> None:
+def test_each_layer_has_its_own_vectors() -> None:
     model = model_of(position=Part(name="kerple"), layers=3)
     shapes = {name: tuple(weight.shape) for name, weight in model.position.named_parameters()}
     assert shapes == {f"{name}_LH.{layer}": (2,) for name in "pa" for layer in range(3)}
-    qkv = heads_of()
+    qkv = random_qkv()
     assert not torch.equal(bias_of(model.position, qkv, 0), bias_of(model.position, qkv, 2))
 
 
-def test_it_is_drawn_from_the_site_alone() -> None:
+def test_initial_values_depend_on_the_contexts_generator_alone() -> None:
     before = torch.get_rng_state()
-    kind = POSITIONS.entry("kerple").cls
-    one, two = (kind(layer_context(seed=3)).state_dict() for _ in range(2))
+    cls = POSITIONS.entry("kerple").cls
+    one, two = (cls(layer_context(seed=3)).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert torch.equal(torch.get_rng_state(), before)
     assert seeded(3).initial_seed() == 3

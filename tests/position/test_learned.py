@@ -1,4 +1,4 @@
-"""Learned positions: one vector per place, and no place beyond the table."""
+"""Learned positions: one vector per position, and an error beyond the table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attnlab.errors import InvalidValueError
 from tests.builders import noise, position_of
 
 
-def test_each_place_adds_its_vector() -> None:
+def test_each_position_adds_its_vector() -> None:
     position, x = position_of("learned", length=6).double(), noise(2, 4, 8)
     table = position.get_parameter("place_TD")
     assert table.shape == (6, 8)
@@ -28,5 +28,5 @@ def test_a_longer_sequence_is_refused() -> None:
         position.embed(torch.zeros(1, 7, 8))
     assert str(caught.value) == (
         "  Learned positions end at 6 tokens; the sequence has 7.\n"
-        "  Use a position that extends: none, sinusoidal, rotary or alibi."
+        "  Use a position that extends to longer sequences: none, sinusoidal, rotary or alibi."
     )

@@ -1,4 +1,4 @@
-"""Randomized positions: fair sorted samples, a function of seed and draw, and the base at those places."""
+"""Randomized positions: uniform sorted samples, functions of seed and draw, and the base at the sampled positions."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def samples(position: Randomized, tokens: int, count: int) -> torch.Tensor:
     drawn = []
     for draw in range(count):
         position.draw = draw
-        drawn.append(position.places(tokens))
+        drawn.append(position.sampled_positions(tokens))
     return torch.stack(drawn)
 
 
-def test_places_are_sorted_distinct_and_within_the_range() -> None:
+def test_positions_are_sorted_distinct_and_within_the_range() -> None:
     drawn = samples(built(SHORT), 15, 50)
     assert drawn.diff(dim=-1).min() >= 1
     assert drawn.min() >= 0
     assert drawn.max() <= 39
-    assert torch.equal(built(SHORT).places(40), torch.arange(40))
+    assert torch.equal(built(SHORT).sampled_positions(40), torch.arange(40))
 
 
-def test_each_place_is_drawn_as_often_as_any_other() -> None:
+def test_every_position_is_equally_likely() -> None:
     drawn = samples(built(SHORT), 10, 4000)
     counts = drawn.flatten().bincount(minlength=40).double()
     # 4000 draws with probability 1/4: mean 1000, deviation 27.
@@ -53,54 +53,54 @@ def test_a_sample_is_a_function_of_seed_and_draw() -> None:
     assert not torch.equal(samples(one, 16, 5), samples(other, 16, 5))
     assert len({tuple(row) for row in samples(one, 16, 100).tolist()}) == 100
     one.draw = -1
-    assert not torch.equal(one.places(16), samples(same, 16, 2)[1])
-    assert all(torch.equal(one.places(16), one.places(16)) for _ in range(3))
+    assert not torch.equal(one.sampled_positions(16), samples(same, 16, 2)[1])
+    assert all(torch.equal(one.sampled_positions(16), one.sampled_positions(16)) for _ in range(3))
 
 
-def test_the_scramble_is_murmurs_and_has_no_ties() -> None:
+def test_scramble_is_the_finalizer_of_murmurhash3_and_has_no_ties() -> None:
     assert scramble(torch.tensor([0, 1, 0xFFFFFFFF])).tolist() == [0, 0x514E28B7, 0x81F16F39]
     assert scramble(torch.arange(100_000)).unique().numel() == 100_000
 
 
-def test_the_base_stands_at_the_places() -> None:
+def test_the_base_encodes_the_sampled_positions() -> None:
     x = noise(2, 2, 9, 4)
     rotated = built(SHORT).double()
-    positions = rotated.places(9)
+    positions = rotated.sampled_positions(9)
     whole = position_of("rotary").double().rotate(noise(1).expand(2, 2, 40, 4).clone().index_copy(2, positions, x))
     torch.testing.assert_close(rotated.rotate(x), whole[:, :, positions], rtol=1e-12, atol=1e-12)
     assert rotated.embed(x) is x
     torch.testing.assert_close(rotated.rotate(x[..., 4:, :], 4), rotated.rotate(x)[..., 4:, :], rtol=0, atol=0)
 
-    stream = noise(2, 9, 8)
-    waved = built({**SHORT, "base": "sinusoidal"}).double()
+    embeddings = noise(2, 9, 8)
+    sinusoidal = built({**SHORT, "base": "sinusoidal"}).double()
     plain = position_of("sinusoidal").double()
-    expected = stream + plain.embed(torch.zeros(1, 40, 8).double())[:, waved.places(9)]
-    torch.testing.assert_close(waved.embed(stream), expected, rtol=1e-12, atol=1e-12)
-    assert waved.rotate(x) is x
+    expected = embeddings + plain.embed(torch.zeros(1, 40, 8).double())[:, sinusoidal.sampled_positions(9)]
+    torch.testing.assert_close(sinusoidal.embed(embeddings), expected, rtol=1e-12, atol=1e-12)
+    assert sinusoidal.rotate(x) is x
 
     learned = built({**SHORT, "base": "learned"}).double()
     table = learned.get_parameter("place_ND")
     assert table.shape == (40, 8)
-    assert torch.equal(learned.embed(stream), stream + table[learned.places(9)])
+    assert torch.equal(learned.embed(embeddings), embeddings + table[learned.sampled_positions(9)])
 
 
-def test_each_lane_draws_its_own() -> None:
+def test_each_vmapped_run_draws_its_own_sample() -> None:
     models, x = [built(seed=seed).double() for seed in range(3)], noise(1, 2, 9, 4)
     weights, keys = stack_module_state(models)
 
     def rotate(own: dict[str, torch.Tensor], key: dict[str, torch.Tensor]) -> torch.Tensor:
-        return functional_call(Turned(models[0]), ({f"position.{name}": stored for name, stored in key.items()},), (x,))
+        return functional_call(Rotation(models[0]), ({f"position.{name}": value for name, value in key.items()},), (x,))
 
     assert weights == {}
     for draw in (0, 1):
         for model in models:
             model.draw = draw
-        together = vmap(rotate)(weights, keys)
-        for lane, model in enumerate(models):
-            torch.testing.assert_close(together[lane], model.rotate(x), rtol=1e-12, atol=1e-12)
+        stacked = vmap(rotate)(weights, keys)
+        for run, model in enumerate(models):
+            torch.testing.assert_close(stacked[run], model.rotate(x), rtol=1e-12, atol=1e-12)
 
 
-class Turned(torch.nn.Module):
+class Rotation(torch.nn.Module):
     """The rotation alone, as a module's forward pass."""
 
     def __init__(self, position: Randomized) -> None:
@@ -111,7 +111,7 @@ class Turned(torch.nn.Module):
         return self.position.rotate(x)
 
 
-def test_torchs_own_generator_is_left_alone() -> None:
+def test_the_global_generator_is_unchanged() -> None:
     before = torch.get_rng_state()
     built().rotate(noise(1, 2, 9, 4))
     assert torch.equal(torch.get_rng_state(), before)
@@ -121,7 +121,7 @@ def test_a_range_shorter_than_the_sequences_is_refused() -> None:
     with pytest.raises(InvalidValueError) as caught:
         built({"range": 15}, length=16)
     assert str(caught.value) == (
-        "  16 tokens do not fit into a range of 15 places.\n  Use a range of at least 16, better several times that."
+        "  16 tokens do not fit into a range of 15 positions.\n  Use a range of at least 16, better several times that."
     )
     with pytest.raises(InvalidValueError, match="even number of channels per head, not 3"):
         built(width=9, heads=3)

@@ -1,4 +1,4 @@
-"""Sinusoidal positions: the formula, number by number."""
+"""Sinusoidal positions: against the formula, number by number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.builders import noise, position_of
 
 
 @pytest.mark.parametrize("base", [10_000.0, 30.0])
-def test_waves_are_those_of_the_formula(base: float) -> None:
+def test_sinusoids_are_those_of_the_formula(base: float) -> None:
     position, x = position_of("sinusoidal", {"base": base}).double(), noise(2, 40, 8)
     added = position.embed(x) - x
     for t in range(40):
@@ -22,15 +22,15 @@ def test_waves_are_those_of_the_formula(base: float) -> None:
             assert float(added[1, t, 4 + m]) == pytest.approx(math.cos(angle), abs=1e-12)
 
 
-def test_waves_stay_sharp_in_half_precision() -> None:
+def test_sinusoids_are_exact_in_half_precision() -> None:
     position, x = position_of("sinusoidal"), torch.zeros(1, 500, 8)
-    sharp = position.embed(x)
+    exact = position.embed(x)
     halved = position.bfloat16().embed(x.bfloat16())
     assert halved.dtype == torch.bfloat16
-    assert (halved.float() - sharp).abs().max() < 0.01
+    assert (halved.float() - exact).abs().max() < 0.01
 
 
-def test_it_learns_nothing_and_extends() -> None:
+def test_it_has_no_parameters_and_extends_to_longer_sequences() -> None:
     position = position_of("sinusoidal", length=4)
     assert list(position.parameters()) == []
     assert position.embed(torch.zeros(1, 9, 8)).isfinite().all()

@@ -1,1 +1,1 @@
-"""What several positions share. Nothing here is registered."""
+"""Functions that several positions share. Nothing here is registered."""
