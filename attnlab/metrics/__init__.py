@@ -1,38 +1,39 @@
-"""What a model shows of its inside, as numbers: rank collapse, gradients, attention patterns."""
+"""Metrics of an activation trace: rank collapse, gradients, attention patterns, token selection, receptive fields."""
 
-from attnlab.metrics import attention_patterns, collapse, jacobian, token_selection
+from attnlab.metrics import attention_patterns, collapse, head_kinds, jacobian, token_selection
 from attnlab.metrics.decay import Decay, decay
 from attnlab.metrics.gradients import Gradient, collect_gradients, gradients, query_to_value, weight_groups
-from attnlab.metrics.measure import Reading, floor_of, measured, upcast, written
-from attnlab.metrics.metric import FLOOR, METRICS, Metric, Point, metric
-from attnlab.metrics.reach import Reach, layers_needed, reached
-from attnlab.metrics.token_selection import Choice, chosen
+from attnlab.metrics.measure import LayerValue, float_floor, head_outputs, measure_trace, upcast
+from attnlab.metrics.metric import FLOAT_FLOOR, METRICS, Metric, Point, metric
+from attnlab.metrics.reach import Reach, layers_needed, measure_reach
+from attnlab.metrics.token_selection import HeadSelection, head_selections
 
 __all__ = [
-    "FLOOR",
+    "FLOAT_FLOOR",
     "METRICS",
-    "Choice",
     "Decay",
     "Gradient",
+    "HeadSelection",
+    "LayerValue",
     "Metric",
     "Point",
     "Reach",
-    "Reading",
     "attention_patterns",
-    "chosen",
     "collapse",
-    "decay",
-    "floor_of",
     "collect_gradients",
+    "decay",
+    "float_floor",
     "gradients",
+    "head_kinds",
+    "head_outputs",
+    "head_selections",
     "jacobian",
     "layers_needed",
-    "measured",
+    "measure_reach",
+    "measure_trace",
     "metric",
     "query_to_value",
-    "weight_groups",
-    "reached",
     "token_selection",
     "upcast",
-    "written",
+    "weight_groups",
 ]

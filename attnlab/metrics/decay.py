@@ -1,9 +1,9 @@
-"""How fast a number decays from layer to layer, from the points that are more than rounding.
+"""The decay of a metric from layer to layer, fitted to the values that are above the float floor.
 
     log v_l = a + l log rate                 least squares over the layers above the floor
     log v_l+1 = b + order log v_l            order 1 is a steady decay, 3 the cubic law of bidirectional attention
 
-Nothing is fitted to, and nothing claimed from, points below the floor: a doubly exponential decay meets it after three
+Values below the floor are neither fitted nor interpreted: a doubly exponential decay reaches the floor after three
 layers.
 
 Source   the cubic law: Dong et al., arXiv:2103.03404. Pure causal attention keeps order 1.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnlab.metrics.metric import FLOOR
+from attnlab.metrics.metric import FLOAT_FLOOR
 
 
 @dataclass(frozen=True)
@@ -25,44 +25,47 @@ class Decay:
     """A fitted decay."""
 
     rate: float
-    """Factor per layer; nan with fewer than two points above the floor."""
+    """Factor per layer; nan with fewer than two values above the floor."""
     fit: float
-    """R^2 of the logarithms; 1 where two points, or a constant, fit exactly."""
+    """R^2 of the logarithms; 1 where two values, or a constant, fit exactly."""
     order: float
-    """How the next value follows the last as a power; nan with fewer than three points or less than a factor 2."""
+    """The next value as a power of the last; nan with fewer than three values, or less than a factor 2 of decay."""
     points: int
-    """Layers that were fitted."""
+    """Number of layers that were fitted."""
     below: tuple[int, ...]
-    """Layers below the floor, which were not."""
+    """Layers below the floor, which were not fitted."""
 
 
-def decay(values: Sequence[float], floor: float = FLOOR, start: int = 0) -> Decay:
-    """Rate, fit and order of a decay.
+def decay(values: Sequence[float], floor: float = FLOAT_FLOOR, start: int = 0) -> Decay:
+    """Fit rate, R^2 and order of a decay.
 
     >>> round(decay([1.0, 0.5, 0.25, 0.125, 1e-17]).rate, 3)
     0.5
 
     Args:
-        values: One per layer, the first at ``start``; nan is left out.
-        floor: Size below which a value is rounding. A value after the first one below it is left out too.
-        start: The first layer that is fitted; earlier values are passed over.
+        values: One per layer, layer 0 first; nan is left out.
+        floor: Size below which a value is rounding error; values after the first one below it are left out too.
+        start: The first layer that is fitted; earlier values are left out.
+
+    Returns:
+        The fit; its numbers are nan where there are too few values.
     """
     layers = range(start, len(values))
     below = tuple(layer for layer in layers if values[layer] <= floor)
     last = min(below, default=len(values))
-    saved = [layer for layer in layers if layer < last and math.isfinite(values[layer])]
-    logs = np.log([values[layer] for layer in saved])
-    grad, fit = _line(np.array(saved, dtype=float), logs)
-    steady = len(saved) > 2 and saved == list(range(saved[0], saved[-1] + 1)) and float(np.ptp(logs)) > math.log(2)
-    order = _line(logs[:-1], logs[1:])[0] if steady else math.nan
-    return Decay(math.exp(grad), fit, order, len(saved), below)
+    fitted = [layer for layer in layers if layer < last and math.isfinite(values[layer])]
+    logs = np.log([values[layer] for layer in fitted])
+    slope, fit = _fit_line(np.array(fitted, dtype=float), logs)
+    contiguous = len(fitted) > 2 and fitted == list(range(fitted[0], fitted[-1] + 1))
+    order = _fit_line(logs[:-1], logs[1:])[0] if contiguous and float(np.ptp(logs)) > math.log(2) else math.nan
+    return Decay(math.exp(slope), fit, order, len(fitted), below)
 
 
-def _line(across: np.ndarray, up: np.ndarray) -> tuple[float, float]:
-    """Slope and R^2 of a least-squares line; nan where there is none."""
-    if len(across) < 2 or not np.ptp(across):
+def _fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Fit a least-squares line; its slope and R^2, nan where there is none."""
+    if len(x) < 2 or not np.ptp(x):
         return math.nan, math.nan
-    grad, base = np.polyfit(across, up, 1)
-    total = float(np.square(up - up.mean()).sum())
-    missed = float(np.square(up - base - grad * across).sum())
-    return float(grad), 1.0 if total <= missed else 1 - missed / total
+    slope, intercept = np.polyfit(x, y, 1)
+    total = float(np.square(y - y.mean()).sum())
+    unexplained = float(np.square(y - intercept - slope * x).sum())
+    return float(slope), 1.0 if total <= unexplained else 1 - unexplained / total

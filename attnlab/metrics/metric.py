@@ -1,10 +1,10 @@
-"""What a diagnostic is: a number per sequence, with its definition, its source and the point where it is measured.
+"""What a metric is: a number per sequence, with its definition, its source and the point where it is measured.
 
 Letters  B batch, T tokens as queries, S tokens as keys, D width, H heads.
 
-Every metric is taken of each sequence by itself, in float64, and only then averaged over the batch: the mean token of
-a whole batch is another quantity. Decays are averaged geometrically, as an arithmetic mean follows the sample that
-has collapsed least.
+Every metric is computed for each sequence by itself, in float64, and then averaged over the batch: the mean token of
+a whole batch is another quantity. Decays are averaged geometrically, because an arithmetic mean follows the sample
+that has collapsed least.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-FLOOR = 1e-12
-"""Relative size below which a number in float64 is rounding, and is marked rather than plotted."""
+from attnlab.errors import PluginError
+
+FLOAT_FLOOR = 1e-12
+"""Relative size below which a number in float64 is rounding error; it is marked and not plotted."""
 
 
 class Point(Enum):
     """Where a metric is measured."""
 
-    STREAM = "the stream after each block, the embedding first"
-    BRANCH = "what each attention writes, before the output projection"
+    RESIDUAL = "the residual stream after each block, the embedding first"
+    BRANCH = "the output of each attention, before the output projection"
     MATRIX = "the effective attention matrix of each layer"
     SCORES = "the scores of each layer, after position and scale, before the mask"
     WEIGHTS = "the weights of each layer"
@@ -33,7 +35,7 @@ class Point(Enum):
 
 @dataclass(frozen=True)
 class Metric:
-    """One diagnostic."""
+    """One metric of an activation trace."""
 
     name: str
     summary: str
@@ -41,17 +43,24 @@ class Metric:
     source: str
     point: Point
     collapse: str
-    """What collapse looks like."""
+    """The values that show collapse."""
     measure: Callable[..., Tensor]
     """From a tensor at the point to one number per sequence (and per head, for matrices)."""
     mean: Literal["arithmetic", "geometric"] = "arithmetic"
 
     def average(self, values_B: Tensor) -> Tensor:
-        """The mean over sequences, of the kind that suits the metric; nan values (nothing to measure) are left out."""
-        saved = values_B[~values_B.isnan()].double()
-        if not saved.numel():
+        """Average over sequences, by the mean of the metric.
+
+        Args:
+            values_B: Any number of values; nan is left out.
+
+        Returns:
+            A scalar in float64; nan where no value is left.
+        """
+        present = values_B[~values_B.isnan()].double()
+        if not present.numel():
             return torch.tensor(torch.nan, dtype=torch.float64)
-        return saved.clamp_min(1e-300).log().mean().exp() if self.mean == "geometric" else saved.mean()
+        return present.clamp_min(1e-300).log().mean().exp() if self.mean == "geometric" else present.mean()
 
 
 METRICS: dict[str, Metric] = {}
@@ -67,9 +76,28 @@ def metric(
     collapse: str,
     mean: Literal["arithmetic", "geometric"] = "arithmetic",
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Decorator that makes a function a metric; its docstring's first line is the summary."""
+    """Register a function as a metric, as a decorator; the first paragraph of its docstring is the summary.
+
+    Args:
+        name: The name by which the metric is chosen.
+        formula: The definition.
+        source: Where the metric comes from: an arXiv number, or ``ours``.
+        point: Where it is measured.
+        collapse: The values that show collapse.
+        mean: How it is averaged over sequences and seeds.
+
+    Returns:
+        A decorator that returns the function unchanged.
+
+    Raises:
+        PluginError: Another function has the name already; the message has both modules.
+    """
 
     def add(measure: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        other = METRICS[name].measure if name in METRICS else measure
+        if (other.__module__, other.__qualname__) != (measure.__module__, measure.__qualname__):
+            problem = f"The metric '{name}' of {measure.__module__} is already registered by {other.__module__}."
+            raise PluginError(problem, "Choose another name for it.")
         summary = (measure.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", " ")
         METRICS[name] = Metric(name, summary, formula, source, point, collapse, measure, mean)
         return measure

@@ -1,4 +1,4 @@
-"""Matrix metrics: slow references, matrices with known values, and rows that are signed, small or zero."""
+"""Matrix metrics: loop references, matrices with known values, and rows that are signed, small or zero."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.metrics.attention_patterns import entropies, likely
+from attnlab.metrics._rows import probabilities, row_entropies
 from attnlab.metrics.metric import METRICS, Point
 from tests.builders import noise
 
@@ -42,8 +42,8 @@ def small() -> Tensor:
     return weights
 
 
-def holes() -> Tensor:
-    """Rows of which some are zero, in one head all."""
+def zero_rows() -> Tensor:
+    """Rows of which some are zero; in one head all are."""
     weights = softmaxes()
     weights[:, 0, 2:4] = 0
     weights[:, 1] = 0
@@ -55,12 +55,12 @@ def free() -> Tensor:
 
 
 def uniform(length: int) -> Tensor:
-    """Equal shares of all keys not after the query."""
+    """Uniform attention to all keys not after the query."""
     shares = torch.ones(length, length, dtype=torch.float64).tril() / torch.arange(1, length + 1)[:, None]
     return shares[None, None]
 
 
-def slow(name: str, w: np.ndarray, tokens: list[int]) -> float:
+def by_loops(name: str, w: np.ndarray, tokens: list[int]) -> float:
     """One head of one sequence, by loops."""
     length = len(w)
     sums = [sum(abs(one) for one in row) for row in w]
@@ -74,10 +74,10 @@ def slow(name: str, w: np.ndarray, tokens: list[int]) -> float:
         return sum(values) / len(values) if values else math.nan
 
     def gap() -> float:
-        values = np.linalg.svd(w, compute_uv=False)
-        return float(values[0] / values[1])
+        singular = np.linalg.svd(w, compute_uv=False)
+        return float(singular[0] / singular[1])
 
-    answers: dict[str, Callable[[], float]] = {
+    values: dict[str, Callable[[], float]] = {
         "entropy": lambda: mean([entropy[i] / math.log(i + 1) for i in later]),
         "entropy-nats": lambda: mean(entropy),
         "sink": lambda: mean([p[i][0] for i in range(length)]),
@@ -93,14 +93,14 @@ def slow(name: str, w: np.ndarray, tokens: list[int]) -> float:
         "duplicate": lambda: mean([sum(p[i][j] for j in earlier[i]) for i in repeated]),
         "induction": lambda: mean([sum(p[i][j + 1] for j in earlier[i]) for i in repeated]),
     }
-    return answers[name]()
+    return values[name]()
 
 
 @pytest.mark.parametrize("matrix", [softmaxes, signed, free])
 @pytest.mark.parametrize("name", [name for name in MATRIX if name != "diversity"])
 def test_a_metric_is_its_definition_for_each_head(name: str, matrix: Callable[[], Tensor]) -> None:
     weights = matrix()
-    expected = [[slow(name, head.numpy(), TOKENS[row].tolist()) for head in weights[row]] for row in range(3)]
+    expected = [[by_loops(name, head.numpy(), TOKENS[row].tolist()) for head in weights[row]] for row in range(3)]
     assert measure(name, weights).numpy() == pytest.approx(np.array(expected), rel=1e-11, nan_ok=True)
 
 
@@ -117,38 +117,38 @@ def test_diversity_is_the_mean_angle_between_the_rows_of_two_heads() -> None:
     assert measure("diversity", weights[:, :1]).isnan().all()
 
 
-@pytest.mark.parametrize("matrix", [signed, small, holes, free, lambda: torch.zeros(3, 2, 6, 6).double()])
+@pytest.mark.parametrize("matrix", [signed, small, zero_rows, free, lambda: torch.zeros(3, 2, 6, 6).double()])
 @pytest.mark.parametrize("name", MATRIX)
 def test_no_row_gives_nan(name: str, matrix: Callable[[], Tensor]) -> None:
     values = measure(name, matrix(), TOKENS[:1].expand(3, -1))
     assert values.isfinite().all()
 
 
-def test_a_row_of_zeros_has_no_entropy_and_shows_as_no_gain() -> None:
+def test_a_row_of_zeros_has_zero_entropy_and_zero_gain() -> None:
     weights = torch.zeros(1, 1, 6, 6, dtype=torch.float64)
-    assert entropies(weights).tolist() == [[[0.0] * 6]]
+    assert row_entropies(weights).tolist() == [[[0.0] * 6]]
     assert measure("entropy", weights).item() == measure("row-gain", weights).item() == 0.0
     assert measure("singular-gap", weights).item() == 1.0
 
 
-def test_rows_are_read_as_probabilities_however_small() -> None:
-    assert (likely(small()).sum(-1) - 1).abs().max() <= TIGHT
-    assert (likely(signed()).sum(-1) - 1).abs().max() <= TIGHT
-    assert (likely(softmaxes()) - softmaxes()).abs().max() <= TIGHT
+def test_rows_of_any_size_are_normalized_to_probabilities() -> None:
+    assert (probabilities(small()).sum(-1) - 1).abs().max() <= TIGHT
+    assert (probabilities(signed()).sum(-1) - 1).abs().max() <= TIGHT
+    assert (probabilities(softmaxes()) - softmaxes()).abs().max() <= TIGHT
 
 
-def test_signed_rows_show_by_their_mass_gain_and_sum() -> None:
+def test_signed_rows_have_the_right_mass_gain_and_sum() -> None:
     """A row of weights 2 and -1."""
     weights = torch.tensor([[[[1.0, 0.0], [2.0, -1.0]]]], dtype=torch.float64)
     assert measure("negative-mass", weights).item() == pytest.approx(1 / 6)
     assert measure("row-gain", weights).item() == pytest.approx(2.0)
     assert measure("row-sum", weights).item() == pytest.approx(1.0)
     assert measure("peak", weights).item() == pytest.approx(2.0)
-    assert entropies(weights)[0, 0, 1].item() == pytest.approx(math.log(3) - 2 / 3 * math.log(2))
+    assert row_entropies(weights)[0, 0, 1].item() == pytest.approx(math.log(3) - 2 / 3 * math.log(2))
 
 
 @pytest.mark.parametrize("length", [2, 17, 64])
-def test_equal_shares_have_the_most_entropy_and_no_sink(length: int) -> None:
+def test_uniform_attention_has_the_most_entropy_and_no_sink(length: int) -> None:
     weights = uniform(length)
     assert measure("entropy", weights).item() == pytest.approx(1.0, abs=TIGHT)
     assert measure("entropy-nats", weights).item() == pytest.approx(math.lgamma(length + 1) / length, rel=TIGHT)
@@ -156,7 +156,7 @@ def test_equal_shares_have_the_most_entropy_and_no_sink(length: int) -> None:
     assert measure("distance", weights).item() == pytest.approx(0.5, abs=TIGHT)
 
 
-def test_equal_shares_at_64_tokens_have_the_numbers_that_are_known() -> None:
+def test_uniform_attention_over_64_tokens_has_the_known_values() -> None:
     assert round(measure("sink", uniform(64)).item(), 4) == 0.0741
     assert measure("sink-rate", uniform(64)).item() == 0.0
     assert round(measure("entropy-nats", uniform(64)).item(), 3) == 3.206
@@ -164,7 +164,7 @@ def test_equal_shares_at_64_tokens_have_the_numbers_that_are_known() -> None:
 
 @pytest.mark.parametrize(("name", "back"), [("previous-token", 1), ("duplicate", 3), ("induction", 2)])
 def test_a_head_of_a_known_kind_has_the_highest_score(name: str, back: int) -> None:
-    """Tokens repeat every three, so the same token stands three back and what followed it two back."""
+    """Tokens repeat every three positions: the same token is three back, the token after it two back."""
     tokens = torch.tensor([[7, 8, 9] * 4])
     weights = torch.zeros(1, 1, 12, 12, dtype=torch.float64)
     for i in range(12):
@@ -175,12 +175,12 @@ def test_a_head_of_a_known_kind_has_the_highest_score(name: str, back: int) -> N
 
 
 @pytest.mark.parametrize("name", ["duplicate", "induction"])
-def test_without_a_repeated_token_there_is_nothing_to_find(name: str) -> None:
+def test_without_a_repeated_token_the_value_is_nan(name: str) -> None:
     assert measure(name, softmaxes())[2].isnan().all()
     assert measure(name, softmaxes())[:2].isfinite().all()
 
 
-def test_one_token_has_no_choice() -> None:
+def test_one_token_gives_nan() -> None:
     weights = torch.ones(1, 1, 1, 1, dtype=torch.float64)
     for name in ("entropy", "distance", "peak", "previous-token", "singular-gap"):
         assert measure(name, weights).isnan().all()

@@ -1,6 +1,6 @@
-"""Laws that the metrics must find: of collapse, of gradients, of repeated averaging, in float64.
+"""Known laws of collapse, of gradients and of repeated averaging, as the metrics measure them, in float64.
 
-Bidirectional attention is built here; what is causal is that of the lab where it can be.
+Bidirectional attention is built here; causal attention is that of attnlab where possible.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.attention import Attention
-from attnlab.metrics.collapse import frobenius, residual_of, spectrum
+from attnlab.metrics.collapse import frobenius_norm, relative_singular_values, subtract_mean_token
 from attnlab.metrics.decay import decay
 from attnlab.metrics.gradients import gradients
 from attnlab.metrics.metric import METRICS
@@ -28,61 +28,61 @@ def measure(name: str, tensor: Tensor) -> Tensor:
 
 
 def near(epsilon: float, tokens: int = 8, width: int = 8, seed: int = 0) -> Tensor:
-    """Tokens that are nearly one: ``1 m^T + eps R``."""
+    """Tokens that are nearly equal: ``1 m^T + eps R``."""
     return noise(1, 1, width, seed=seed + 1) + epsilon * noise(1, tokens, width, seed=seed)
 
 
-def scores_of(stream: Tensor, seed: int = 3) -> Tensor:
-    width = stream.shape[-1]
-    queries, keys = (stream @ noise(width, width, seed=seed + more) / math.sqrt(width) for more in (0, 1))
+def scores_of(x_BTD: Tensor, seed: int = 3) -> Tensor:
+    width = x_BTD.shape[-1]
+    queries, keys = (x_BTD @ noise(width, width, seed=seed + more) / math.sqrt(width) for more in (0, 1))
     return queries @ keys.mT / math.sqrt(width)
 
 
 def softmax(scores: Tensor, causal: bool) -> Tensor:
     length = scores.shape[-1]
-    hidden = torch.ones(length, length).triu(1).bool() & causal
-    return scores.masked_fill(hidden, -torch.inf).softmax(-1)
+    masked = torch.ones(length, length).triu(1).bool() & causal
+    return scores.masked_fill(masked, -torch.inf).softmax(-1)
 
 
-def shares(length: int) -> Tensor:
-    """Equal shares of all tokens not after the query."""
+def uniform(length: int) -> Tensor:
+    """Uniform attention to all tokens not after the query."""
     return torch.ones(length, length, dtype=torch.float64).tril() / torch.arange(1, length + 1)[:, None]
 
 
-def slope(values: list[float]) -> float:
-    """Exponent of what depends on epsilon as a power, at the smallest epsilons."""
+def exponent(values: list[float]) -> float:
+    """The exponent of a power of epsilon, at the smallest epsilons."""
     before, last = values[-2:]
     return math.log(before / last) / math.log(EPSILONS[-2] / EPSILONS[-1])
 
 
 @pytest.mark.parametrize("name", ["residual", "residual-composite", "frequency"])
 @pytest.mark.parametrize(("causal", "order"), [(False, 3.0), (True, 1.0)])
-def test_the_residual_falls_by_the_cube_where_all_see_all_and_in_proportion_under_causality(
+def test_the_residual_falls_as_the_cube_in_bidirectional_and_linearly_in_causal_attention(
     name: str, causal: bool, order: float
 ) -> None:
     mixed = [softmax(scores_of(near(epsilon)), causal) @ near(epsilon) for epsilon in EPSILONS]
-    assert slope([float(measure(name, one)) for one in mixed]) == pytest.approx(order, abs=0.02)
+    assert exponent([float(measure(name, one)) for one in mixed]) == pytest.approx(order, abs=0.02)
 
 
-def test_the_attention_of_the_lab_is_causal_in_this_too() -> None:
+def test_the_causal_attention_of_attnlab_follows_the_linear_law() -> None:
     attention, position = attention_of("softmax", heads=1).double(), position_of("none")
     result = []
     for epsilon in EPSILONS:
-        stream = near(epsilon)
-        matrix = attention.effective_matrix(attention.prepare(stream, position, LayerInputs()), position)[:, 0].detach()
-        result.append(float(measure("residual", matrix @ stream)))
-    assert slope(result) == pytest.approx(1.0, abs=0.02)
+        x_BTD = near(epsilon)
+        matrix = attention.effective_matrix(attention.prepare(x_BTD, position, LayerInputs()), position)[:, 0].detach()
+        result.append(float(measure("residual", matrix @ x_BTD)))
+    assert exponent(result) == pytest.approx(1.0, abs=0.02)
 
 
-def test_averaging_the_past_again_and_again_halves_the_residual() -> None:
-    """All tokens go to the first, not to the mean; the eigenvalues of C are 1, 1/2, 1/3, .."""
-    stream, residuals = noise(1, 16, 8), []
-    first = stream[:, :1]
+def test_repeated_averaging_of_the_past_halves_the_residual() -> None:
+    """All tokens converge to the first, not to the mean; the eigenvalues of C are 1, 1/2, 1/3, .."""
+    x_BTD, residuals = noise(1, 16, 8), []
+    first = x_BTD[:, :1]
     for _ in range(30):
-        stream = shares(16) @ stream
-        residuals.append(float(measure("residual", stream)))
+        x_BTD = uniform(16) @ x_BTD
+        residuals.append(float(measure("residual", x_BTD)))
     assert residuals[-1] / residuals[-2] == pytest.approx(0.5, abs=1e-3)
-    assert (stream - first).abs().max() < 1e-6
+    assert (x_BTD - first).abs().max() < 1e-6
     fit = decay(residuals, start=12)
     assert fit.rate == pytest.approx(0.5, abs=0.01)
     assert fit.fit > 0.9999
@@ -90,35 +90,37 @@ def test_averaging_the_past_again_and_again_halves_the_residual() -> None:
 
 
 @pytest.mark.parametrize(("length", "expected"), [(16, 0.679), (64, 0.671), (256, 0.668)])
-def test_one_causal_layer_of_equal_shares_makes_tokens_alike_by_the_root_of_their_places(
-    length: int, expected: float
-) -> None:
-    """Of tokens that have nothing in common. Where all see all they would be one."""
-    apart = torch.eye(length, dtype=torch.float64)[None]
-    mixed = shares(length) @ apart
+def test_one_causal_layer_of_uniform_attention_gives_the_known_cosines(length: int, expected: float) -> None:
+    """The tokens are orthogonal before; bidirectional attention would make them equal."""
+    orthogonal = torch.eye(length, dtype=torch.float64)[None]
+    mixed = uniform(length) @ orthogonal
     unit = torch.nn.functional.normalize(mixed[0], dim=-1)
     positions = torch.arange(1, length + 1, dtype=torch.float64)
     ratio = torch.minimum(positions[:, None], positions) / torch.maximum(positions[:, None], positions)
     assert (unit @ unit.mT - ratio.sqrt()).abs().max() <= 1e-12
     assert float(measure("cosine", mixed)) == pytest.approx(expected, abs=5e-4)
-    everywhere = torch.full((length, length), 1 / length, dtype=torch.float64) @ apart
-    assert float(measure("cosine", everywhere)) == pytest.approx(1.0, abs=1e-12)
+    bidirectional = torch.full((length, length), 1 / length, dtype=torch.float64) @ orthogonal
+    assert float(measure("cosine", bidirectional)) == pytest.approx(1.0, abs=1e-12)
 
 
 @pytest.mark.parametrize(("plus", "minus"), [(0.5, 0.5), (1.0, 1.0), (1.0, 0.5), (2.0, 2.0)])
-def test_opposed_softmaxes_delay_collapse_where_all_see_all_and_not_under_causality(plus: float, minus: float) -> None:
+def test_opposed_softmaxes_delay_collapse_in_bidirectional_and_not_in_causal_attention(
+    plus: float, minus: float
+) -> None:
     """With scores s and -s the gain is 1 + l+ + l-, and 1 + l+ - l-; the exponent stays as it was."""
     gains = {}
     for causal in (False, True):
         result = []
         for epsilon in EPSILONS:
-            stream = near(epsilon)
-            scores = scores_of(stream)
+            x_BTD = near(epsilon)
+            scores = scores_of(x_BTD)
             plain = softmax(scores, causal)
             generalized = (1 + plus) * plain - minus * softmax(-scores, causal)
-            result.append([float(frobenius(residual_of(weights @ stream))) for weights in (plain, generalized)])
+            result.append(
+                [float(frobenius_norm(subtract_mean_token(weights @ x_BTD))) for weights in (plain, generalized)]
+            )
         gains[causal] = result[-1][1] / result[-1][0]
-        assert slope([one for _, one in result]) == pytest.approx(1.0 if causal else 3.0, abs=0.02)
+        assert exponent([one for _, one in result]) == pytest.approx(1.0 if causal else 3.0, abs=0.02)
     assert gains[False] == pytest.approx(1 + plus + minus, rel=0.02)
     assert gains[True] == pytest.approx(1 + plus - minus, rel=0.02)
 
@@ -126,36 +128,36 @@ def test_opposed_softmaxes_delay_collapse_where_all_see_all_and_not_under_causal
 @pytest.mark.parametrize(
     ("name", "total"), [("softmax", 1.0), ("gpam", 1.0), ("attnscale", 1.0), ("differential", None)]
 )
-def test_collapsed_tokens_stay_collapsed_under_rows_of_one_sum(name: str, total: float | None) -> None:
+def test_collapsed_tokens_stay_collapsed_under_rows_of_a_constant_sum(name: str, total: float | None) -> None:
     attention, position = attention_of(name, width=16).double(), position_of("none")
-    stream = noise(1, 1, 16).expand(1, 9, 16)
-    matrix = attention.effective_matrix(attention.prepare(stream, position, LayerInputs()), position)[:, 0].detach()
-    assert float(measure("residual", matrix @ stream)) < 1e-14
+    x_BTD = noise(1, 1, 16).expand(1, 9, 16)
+    matrix = attention.effective_matrix(attention.prepare(x_BTD, position, LayerInputs()), position)[:, 0].detach()
+    assert float(measure("residual", matrix @ x_BTD)) < 1e-14
     if name != "differential":
         assert float(measure("row-sum", matrix[:, None])) == pytest.approx(1.0, abs=1e-12)
 
 
-class One(nn.Module):
-    """One attention over a given stream, causal as in the lab, or with every token seeing every other."""
+class OneAttention(nn.Module):
+    """One attention over given tokens, causal as in attnlab, or bidirectional."""
 
     def __init__(self, causal: bool) -> None:
         super().__init__()
         self.attention: Attention = attention_of("softmax", heads=1)
-        self.causal, self.place = causal, position_of("none")
+        self.causal, self.position = causal, position_of("none")
 
-    def forward(self, stream: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor) -> Tensor:
         attention = self.attention
         if self.causal:
-            return attention(stream, self.place, LayerInputs()).output_BTD
-        qkv = attention.project(stream, LayerInputs())
-        return attention.output(attention.score(qkv).softmax(-1) @ qkv.values_BHSC, stream)
+            return attention(x_BTD, self.position, LayerInputs()).output_BTD
+        qkv = attention.project(x_BTD, LayerInputs())
+        return attention.output(attention.score(qkv).softmax(-1) @ qkv.values_BHSC, x_BTD)
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_near_collapse_the_gradients_of_queries_and_keys_vanish_by_the_square_and_that_of_values_stays(
+def test_near_collapse_gradients_of_queries_and_keys_vanish_quadratically_and_those_of_values_stay(
     causal: bool,
 ) -> None:
-    model, target = One(causal).double(), noise(1, 8, 8, seed=7)
+    model, target = OneAttention(causal).double(), noise(1, 8, 8, seed=7)
 
     def norms(epsilon: float) -> dict[str, float]:
         def loss() -> Tensor:
@@ -166,26 +168,26 @@ def test_near_collapse_the_gradients_of_queries_and_keys_vanish_by_the_square_an
         return {one.kind: one.norm for one in grads}
 
     result = [norms(epsilon) for epsilon in EPSILONS]
-    slopes = {kind: slope([one[kind] for one in result]) for kind in ("query", "key", "value")}
-    assert slopes == pytest.approx({"query": 2.0, "key": 2.0, "value": 0.0}, abs=0.03)
+    exponents = {kind: exponent([one[kind] for one in result]) for kind in ("query", "key", "value")}
+    assert exponents == pytest.approx({"query": 2.0, "key": 2.0, "value": 0.0}, abs=0.03)
 
 
-@pytest.mark.parametrize(("square", "expected"), [(1.0, 0.9925), (1 / 12, 0.0777)])
-def test_equal_shares_with_a_scaled_skip_make_tokens_alike_as_the_closed_form_says(
-    square: float, expected: float
+@pytest.mark.parametrize(("alpha_squared", "expected"), [(1.0, 0.9925), (1 / 12, 0.0777)])
+def test_uniform_attention_with_a_scaled_residual_connection_follows_the_closed_form(
+    alpha_squared: float, expected: float
 ) -> None:
     """``rho = q / (T - 1 + q)`` with ``q = (1 + alpha^2)^L``; rho is one less the residual's square."""
     tokens, layers, width, seeds = 32, 12, 256, 8
-    q = (1 + square) ** layers
+    q = (1 + alpha_squared) ** layers
     assert q / (tokens - 1 + q) == pytest.approx(expected, abs=1e-4)
     result = []
     for seed in range(seeds):
-        stream = noise(1, tokens, width, seed=seed)
+        x_BTD = noise(1, tokens, width, seed=seed)
         for layer in range(layers):
             values = noise(width, width, seed=1000 * (seed + 1) + layer) / math.sqrt(width)
-            stream = stream + math.sqrt(square) * stream.mean(-2, keepdim=True) @ values
-        result.append(1 - float(measure("residual", stream).square()))
-    # The odds, rho / (1 - rho), are what the layers multiply; each run's is spread by a few per cent per layer.
+            x_BTD = x_BTD + math.sqrt(alpha_squared) * x_BTD.mean(-2, keepdim=True) @ values
+        result.append(1 - float(measure("residual", x_BTD).square()))
+    # The odds, rho / (1 - rho), are multiplied by each layer; they vary between runs by a few per cent per layer.
     odds = sum(rho / (1 - rho) for rho in result) / seeds
     assert odds == pytest.approx(expected / (1 - expected), rel=0.15)
 
@@ -197,7 +199,7 @@ def lognormal(length: int, seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize(("length", "second"), [(64, 0.245), (256, 0.141)])
-def test_random_attention_has_one_singular_value_that_stands_out(length: int, second: float) -> None:
+def test_random_attention_has_one_dominant_singular_value(length: int, second: float) -> None:
     """The others end near 2 / sqrt(T)."""
     gaps = torch.stack([measure("singular-gap", lognormal(length, seed)[None, None])[0, 0] for seed in range(8)])
     assert float(gaps.reciprocal().mean()) == pytest.approx(second, rel=0.1)
@@ -205,38 +207,38 @@ def test_random_attention_has_one_singular_value_that_stands_out(length: int, se
 
 
 @pytest.mark.parametrize(
-    ("length", "centerd", "expected", "spread"),
+    ("length", "centered", "expected", "spread"),
     [
         (32, False, (32.0, 1.074, 1.0001, 1.0), 0.03),
         (128, False, (128.0, 1.020, 1.000002, 1.0), 0.006),
         (128, True, (128.0, 8.9, 4.9, 3.8), 0.8),
     ],
 )
-def test_random_attention_collapses_in_one_layer_and_less_so_without_its_mean(
-    length: int, centerd: bool, expected: tuple[float, ...], spread: float
+def test_random_attention_collapses_in_one_layer_and_more_slowly_without_its_mean(
+    length: int, centered: bool, expected: tuple[float, ...], spread: float
 ) -> None:
     """The stable rank of X X^T by layer, from orthonormal tokens, with values of variance 1/D, D = T."""
     runs = []
     for seed in range(8):
-        stream = torch.linalg.qr(noise(length, length, seed=seed)).Q[None]
+        x_BTD = torch.linalg.qr(noise(length, length, seed=seed)).Q[None]
         ranks = []
         for layer in range(4):
-            ranks.append(float(spectrum(stream).pow(4).sum()))
+            ranks.append(float(relative_singular_values(x_BTD).pow(4).sum()))
             fresh = 100 * (seed + 1) + layer
-            attention = lognormal(length, fresh) - (1 / length if centerd else 0.0)
-            stream = attention @ stream @ noise(length, length, seed=fresh + 50) / math.sqrt(length)
+            attention = lognormal(length, fresh) - (1 / length if centered else 0.0)
+            x_BTD = attention @ x_BTD @ noise(length, length, seed=fresh + 50) / math.sqrt(length)
         runs.append(ranks)
     means = torch.tensor(runs, dtype=torch.float64).mean(0).tolist()
     assert means == pytest.approx(expected, abs=spread)
-    if centerd:
+    if centered:
         assert all(before > after for before, after in pairwise(means))
     else:
         assert means[2] < 1.001
 
 
 @pytest.mark.parametrize("length", [8, 64])
-def test_scores_of_bounded_size_keep_some_entropy(length: int) -> None:
-    """The bound of scores with centerd norm s, which one raised score among equal ones attains."""
+def test_scores_of_bounded_norm_have_a_lower_bound_on_entropy(length: int) -> None:
+    """The bound of scores with centered norm s, which one raised score among equal ones attains."""
     for size in (0.5, 2.0, 8.0):
         ratio = math.exp(-size * math.sqrt(length / (length - 1)))
         total = 1 + (length - 1) * ratio
@@ -246,8 +248,8 @@ def test_scores_of_bounded_size_keep_some_entropy(length: int) -> None:
         rows = [worst, *(noise(length, seed=seed) for seed in range(30))]
         result = []
         for row in rows:
-            centerd = row - row.mean()
-            weights = (centerd / centerd.norm() * size).softmax(-1)
+            centered = row - row.mean()
+            weights = (centered / centered.norm() * size).softmax(-1)
             result.append(float(torch.special.entr(weights).sum()))
         assert result[0] == pytest.approx(bound, rel=1e-10)
         assert min(result[1:]) > bound

@@ -1,8 +1,8 @@
-"""Twelve random layers: the residuals of known stacks, measured on the models of the lab, in float64.
+"""Twelve random layers: the residuals of published stacks, measured on models of attnlab, in float64.
 
-Compared are stacks without an MLP, whose kind is not known of the reference. Output projections are drawn with
-variance 1/D there; ours, which start smaller by sqrt(2 L), are scaled to it. Known are means over five runs, so a mean
-over ten of ours may differ from it by three standard errors of the difference.
+The stacks have no MLP, because the reference does not say which kind it has. Its output projections have variance 1/D;
+ours start smaller by sqrt(2 L) and are scaled to it. The reference values are means over five runs, so a mean over ten
+of ours may differ from them by three standard errors of the difference.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from torch.nn import functional
 
 from attnlab.metrics.decay import decay
 from attnlab.metrics.gradients import gradients, weight_groups
-from attnlab.metrics.measure import Reading, measured
+from attnlab.metrics.measure import LayerValue, measure_trace
 from attnlab.model.transformer import Block, Transformer, build
 from attnlab.specs import ModelSpec, Part
 from attnlab.tensors import ActivationTrace
 from tests.builders import all_positions, noise, seeded
 
 LAYERS, LENGTH, SEEDS = 12, 32, 10
-LOOKS = (1, 2, 3, 6, 12)
+LAYERS_COMPARED = (1, 2, 3, 6, 12)
 SOFTMAX = Part(name="softmax")
 
 
-def random_model(seed: int, attention: Part, *, skip: bool, norm: str, mlp: float, batch: int = 1) -> Transformer:
-    """A stack with branches as strong as their inputs, and an embedding of its own for each token."""
+def random_model(
+    seed: int, attention: Part, *, residual: bool, norm: str, mlp_ratio: float, batch: int = 1
+) -> Transformer:
+    """A stack with branches of the scale of their inputs, and an embedding for each token."""
     spec = ModelSpec.model_validate(
-        {"layers": LAYERS, "width": 64, "heads": 4, "mlp": mlp, "norm": norm, "skip": skip}
+        {"layers": LAYERS, "width": 64, "heads": 4, "mlp_ratio": mlp_ratio, "norm": norm, "residual": residual}
         | {"attention": attention, "position": "none"}
     )
     model = build(spec, vocabulary=batch * LENGTH, length=LENGTH, seed=seed).double()
@@ -44,73 +46,75 @@ def random_model(seed: int, attention: Part, *, skip: bool, norm: str, mlp: floa
     return model
 
 
-def apart(seed: int, batch: int = 1) -> Tensor:
-    """Sequences in which no token stands twice."""
+def distinct_tokens(seed: int, batch: int = 1) -> Tensor:
+    """Sequences in which no token repeats."""
     return torch.randperm(batch * LENGTH, generator=seeded(seed)).view(batch, LENGTH)
 
 
 @cache
-def readings(skip: bool, norm: str, name: str) -> tuple[tuple[Reading, ...], ...]:
+def layer_values(residual: bool, norm: str, name: str) -> tuple[tuple[LayerValue, ...], ...]:
     """Ten runs of a metric."""
     result = []
     for seed in range(SEEDS):
-        inputs = apart(seed)
-        model = random_model(seed, SOFTMAX, skip=skip, norm=norm, mlp=0.0)
+        inputs = distinct_tokens(seed)
+        model = random_model(seed, SOFTMAX, residual=residual, norm=norm, mlp_ratio=0.0)
         with torch.no_grad():
             trace: ActivationTrace = model(inputs, all_positions(inputs), trace=True).trace[0]
-        result.append(measured(trace, [name])[name])
+        result.append(measure_trace(trace, [name])[name])
     return tuple(result)
 
 
-def compare(result: Tensor, known: float) -> None:
+def compare(values: Tensor, known: float) -> None:
     """Means over ten runs and five."""
-    assert abs(float(result.mean()) - known) <= 3 * float(result.std()) * math.sqrt(1 / SEEDS + 1 / 5) + 5e-4
+    assert abs(float(values.mean()) - known) <= 3 * float(values.std()) * math.sqrt(1 / SEEDS + 1 / 5) + 5e-4
 
 
 @pytest.mark.parametrize(
-    ("skip", "norm", "residuals", "cosine"),
+    ("residual", "norm", "residuals", "cosine"),
     [
         (False, "none", (0.82, 0.62, 0.44, 0.13, 0.005), 1.000),
         (False, "post", (0.81, 0.57, 0.42, 0.13, 0.004), 1.000),
         (True, "pre", (0.95, 0.91, 0.83, 0.64, 0.50), 0.687),
     ],
 )
-def test_causal_stacks_collapse_as_is_known(skip: bool, norm: str, residuals: tuple[float, ...], cosine: float) -> None:
-    for layer, known in zip(LOOKS, residuals, strict=True):
-        result = [run[layer].value for run in readings(skip, norm, "residual-composite")]
+def test_causal_stacks_collapse_as_published(
+    residual: bool, norm: str, residuals: tuple[float, ...], cosine: float
+) -> None:
+    for layer, known in zip(LAYERS_COMPARED, residuals, strict=True):
+        result = [run[layer].value for run in layer_values(residual, norm, "residual-composite")]
         compare(torch.tensor(result, dtype=torch.float64), known)
-    result = [run[12].value for run in readings(skip, norm, "cosine")]
+    result = [run[12].value for run in layer_values(residual, norm, "cosine")]
     compare(torch.tensor(result, dtype=torch.float64), cosine)
 
 
-def test_a_causal_stack_without_skips_decays_steadily_and_skips_stop_it() -> None:
-    without, beside = (
-        [decay([one.value for one in run], start=1) for run in readings(skip, norm, "residual-composite")]
-        for skip, norm in ((False, "post"), (True, "pre"))
+def test_a_causal_stack_decays_steadily_without_residual_connections_and_not_with_them() -> None:
+    without, with_residual = (
+        [decay([one.value for one in run], start=1) for run in layer_values(residual, norm, "residual-composite")]
+        for residual, norm in ((False, "post"), (True, "pre"))
     )
     assert all(0.5 < one.rate < 0.75 and one.fit > 0.95 and not one.below for one in without)
-    assert all(one.rate > 0.9 for one in beside)
+    assert all(one.rate > 0.9 for one in with_residual)
 
 
 def bidirectional(seed: int, norm: bool) -> list[Tensor]:
-    """Streams of a stack without skips where every token sees every other."""
-    stream, width, heads = noise(1, LENGTH, 64, seed=seed), 64, 4
-    streams = [stream]
+    """The residual streams of a bidirectional stack without residual connections."""
+    x_BTD, width, heads = noise(1, LENGTH, 64, seed=seed), 64, 4
+    states = [x_BTD]
     for layer in range(LAYERS):
         maps = [noise(width, width, seed=1000 * (seed + 1) + 10 * layer + kind) / math.sqrt(width) for kind in range(4)]
-        query, key, value = ((stream @ one).unflatten(-1, (heads, -1)).transpose(1, 2) for one in maps[:3])
+        query, key, value = ((x_BTD @ one).unflatten(-1, (heads, -1)).transpose(1, 2) for one in maps[:3])
         weights = (query @ key.mT / math.sqrt(width // heads)).softmax(-1)
-        stream = (weights @ value).transpose(1, 2).flatten(-2) @ maps[3]
-        stream = functional.layer_norm(stream, (width,)) if norm else stream
-        streams.append(stream)
-    return streams
+        x_BTD = (weights @ value).transpose(1, 2).flatten(-2) @ maps[3]
+        x_BTD = functional.layer_norm(x_BTD, (width,)) if norm else x_BTD
+        states.append(x_BTD)
+    return states
 
 
 @pytest.mark.parametrize(("norm", "known"), [(False, (0.73, 0.018)), (True, (0.76, 0.18, 0.0043))])
 def test_bidirectional_stacks_fall_below_the_floor_within_a_few_layers(norm: bool, known: tuple[float, ...]) -> None:
     runs = []
     for seed in range(SEEDS):
-        result = measured(ActivationTrace(tuple(bidirectional(seed, norm)), (), ()), ["residual-composite"])[
+        result = measure_trace(ActivationTrace(tuple(bidirectional(seed, norm)), (), ()), ["residual-composite"])[
             "residual-composite"
         ]
         assert all(one.below for one in result[7:])
@@ -122,13 +126,13 @@ def test_bidirectional_stacks_fall_below_the_floor_within_a_few_layers(norm: boo
 
 
 def test_a_generalized_softmax_raises_the_gradient_of_the_queries() -> None:
-    """How much of that is its gain alone is not told here."""
+    """This test does not separate the effect of its gain."""
 
     def mean(attention: Part) -> Tensor:
         runs = []
         for seed in range(3):
-            model = random_model(seed, attention, skip=True, norm="pre", mlp=4.0, batch=4)
-            inputs = apart(seed, 4)
+            model = random_model(seed, attention, residual=True, norm="pre", mlp_ratio=4.0, batch=4)
+            inputs = distinct_tokens(seed, 4)
             targets = torch.randint(inputs.numel(), (inputs.numel(),), generator=seeded(seed))
 
             def loss(model: Transformer = model, inputs: Tensor = inputs, targets: Tensor = targets) -> Tensor:
