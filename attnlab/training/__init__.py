@@ -1,1 +1,1 @@
-"""Bundle of runs -> records. The modules that need torch are imported where they are used."""
+"""Training: a group of runs of one shape -> records. Modules that need torch are imported where they are used."""

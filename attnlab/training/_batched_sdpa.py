@@ -1,12 +1,12 @@
-"""Fused attention under vmap: lanes are folded into the batch, or into the heads, and the kernel runs once for all.
+"""Fused attention under vmap: the runs are folded into the batch, or into the heads, and the kernel is called once.
 
-    K x B x H x T x C   ->   (K B) x H x T x C     no bias, or one for each sequence
-                        ->   B x (K H) x T x C     a bias for each lane that all of its sequences share
+    K x B x H x T x C   ->   (K B) x H x T x C     without a bias, or with one per sequence
+                        ->   B x (K H) x T x C     with a bias per run that all of its sequences share
 
-Torch's own rule for its fused attention runs the kernel lane by lane; this one is put in its place for as long as
-lanes are stacked, whoever calls it, so that no attention has to know of lanes.
+Torch's own vmap rule calls the fused kernel once per run. This rule replaces it for every caller while runs are
+stacked, so that no attention needs code for vmapped runs.
 
-Letters  K lanes, B batch, H heads, T queries, S keys, C channels per head.
+Letters  K vmapped runs, B batch, H heads, T queries, S keys, C channels per head.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from torch.overrides import TorchFunctionMode
 
 @final
 class BatchedSDPAMode(TorchFunctionMode):
-    """Within it, fused attention of stacked lanes is one call of the kernel."""
+    """A context in which fused attention of stacked runs is one call of the kernel."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Every call of torch passes here; all but one pass through."""
+        """Replace fused attention; leave every other call of torch unchanged."""
         if func is functional.scaled_dot_product_attention:
-            return _folded(*args, **(kwargs or {}))
+            return _batched_sdpa(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
-def _folded(
+def _batched_sdpa(
     query: Tensor,
     key: Tensor,
     value: Tensor,
@@ -43,56 +43,58 @@ def _folded(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Any:
-    """The arguments of torch's fused attention, in an order that can be told apart by number."""
-    assert dropout_p == 0.0, "models hold no dropout"
-    return _Fold.apply(query, key, value, attn_mask, is_causal, scale, enable_gqa)  # type: ignore[no-untyped-call]
+    """Pass the arguments of torch's fused attention on by position, as an autograd function takes them."""
+    assert dropout_p == 0.0, "models use no dropout"
+    return _BatchedSDPA.apply(query, key, value, attn_mask, is_causal, scale, enable_gqa)  # type: ignore[no-untyped-call]
 
 
-class _Fold(torch.autograd.Function):
-    """Fused attention whose rule for stacked lanes is written here; alone it is never called."""
+class _BatchedSDPA(torch.autograd.Function):
+    """Fused attention with a vmap rule of its own. It is called under vmap only."""
 
     @staticmethod
     def forward(*args: Any) -> Tensor:
-        """Without lanes there is nothing to fold."""
-        raise AssertionError("folding is for stacked lanes")
+        """Refuse a call without stacked runs."""
+        raise AssertionError("batched fused attention is for stacked runs")
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Torch asks for one where there is a rule; the kernel below keeps what it needs."""
+        """Save nothing: torch requires this method, and the kernel below saves what its backward pass needs."""
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
-        """One call for all lanes."""
+        """Compute the attention of all runs in one call of the kernel."""
         *tensors, is_causal, scale, enable_gqa = args
         runs = info.batch_size
-        query, key, value = (_first(one, dim, runs) for one, dim in zip(tensors[:3], in_dims[:3], strict=True))
-        how = {"is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
+        query, key, value = (
+            _runs_first(tensor, dim, runs) for tensor, dim in zip(tensors[:3], in_dims[:3], strict=True)
+        )
+        options = {"is_causal": is_causal, "scale": scale, "enable_gqa": enable_gqa}
         mask, mask_dim = tensors[3], in_dims[3]
         attend: Callable[..., Tensor] = functional.scaled_dot_product_attention
-        if mask is None or (mask_dim is None and _shared(mask)):
-            folded = attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), mask, **how)
-            return folded.unflatten(0, (runs, -1)), 0
-        bias = _aligned(_first(mask, mask_dim, runs), query.ndim)
+        if mask is None or (mask_dim is None and _shared_by_sequences(mask)):
+            output = attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), mask, **options)
+            return output.unflatten(0, (runs, -1)), 0
+        bias = _align_axes(_runs_first(mask, mask_dim, runs), query.ndim)
         if bias.shape[1] == 1 and query.ndim == 5:
-            heads = [one.transpose(0, 1).flatten(1, 2) for one in (query, key, value)]
-            wide = bias.expand(-1, -1, query.shape[2], -1, -1).transpose(0, 1).flatten(1, 2)
-            folded = attend(*heads, wide, **how)
-            return folded.unflatten(1, (runs, -1)).transpose(0, 1), 0
-        wide = bias.expand(-1, query.shape[1], *bias.shape[2:]).flatten(0, 1)
-        folded = attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), wide, **how)
-        return folded.unflatten(0, (runs, -1)), 0
+            heads = [tensor.transpose(0, 1).flatten(1, 2) for tensor in (query, key, value)]
+            expanded = bias.expand(-1, -1, query.shape[2], -1, -1).transpose(0, 1).flatten(1, 2)
+            output = attend(*heads, expanded, **options)
+            return output.unflatten(1, (runs, -1)).transpose(0, 1), 0
+        expanded = bias.expand(-1, query.shape[1], *bias.shape[2:]).flatten(0, 1)
+        output = attend(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), expanded, **options)
+        return output.unflatten(0, (runs, -1)), 0
 
 
-def _first(tensor: Tensor, dim: int | None, runs: int) -> Tensor:
-    """The lanes as the leading axis, also where all share one tensor."""
+def _runs_first(tensor: Tensor, dim: int | None, runs: int) -> Tensor:
+    """Make the runs the leading axis, also where all runs share one tensor."""
     return tensor.expand(runs, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-def _shared(mask: Tensor) -> bool:
-    """Whether a mask says the same of all sequences."""
+def _shared_by_sequences(mask: Tensor) -> bool:
+    """Whether a mask is the same for all sequences."""
     return mask.ndim < 4 or mask.shape[0] == 1
 
 
-def _aligned(mask: Tensor, axes: int) -> Tensor:
-    """A mask with the lanes leading and as many axes as what it masks."""
+def _align_axes(mask: Tensor, axes: int) -> Tensor:
+    """Give a mask, runs leading, as many axes as the queries have."""
     return mask.reshape(mask.shape[0], *[1] * (axes - mask.ndim), *mask.shape[1:])

@@ -1,15 +1,15 @@
-"""A function of tensors as one launch: on a GPU of NVIDIA's its kernels are recorded once, then only replayed.
+"""CUDA graphs: on an NVIDIA GPU the kernels of a function are captured once and then replayed with one launch.
 
-    calls 1, 2     as written: a shape that does not come again is not worth a recording
-    call 3         recorded, with room of its own for what goes in and what comes out
-    from then on   what goes in is copied into that room, the recording is replayed, what came out is read there
+    calls 1, 2     eager: a shape that does not come again is not worth a capture
+    call 3         captured, with static memory for inputs and outputs
+    from then on   inputs are copied into the static memory, the graph is replayed, outputs are read there
 
-A step of a tiny model is some hundred kernels of a few microseconds each; to launch them one by one takes longer than
-they run. Whatever the function reads beside its arguments, such as weights, must stay where it is in memory.
+A step of a tiny model is some hundred kernels of a few microseconds each. Launching them one by one takes longer than
+running them. Whatever the function reads besides its arguments, such as weights, must keep its address in memory.
 
-The kernels are those that run as written, so the numbers are too.
+A graph replays the same kernels as the eager function, so the numbers are the same.
 
-Where memory does not suffice for a recording, steps are taken as written.
+Where memory does not suffice for a capture, steps are taken eagerly.
 """
 
 from __future__ import annotations
@@ -24,96 +24,97 @@ from torch import Tensor
 from attnlab.specs import RunSpec
 from attnlab.training.compiling import Compile
 
-Given = Sequence[Tensor | None]
-"""Arguments; one that is missing stays missing in all calls of one shape."""
+Arguments = Sequence[Tensor | None]
+"""Arguments of a function; one that is None is None in all calls of one shape."""
 Function = Callable[..., tuple[Tensor | None, ...]]
 
-WORTH = 3
-"""Calls of one shape from which it is recorded."""
-MOST = 8
-"""Recordings that are kept: each holds what goes in and comes out."""
-SHORT = 100
-"""Steps below which a run is not recorded."""
+CAPTURE_AT_CALL = 3
+"""The call of one shape, counted from 1, at which it is captured; also the number of warmup calls."""
+MAX_GRAPHS = 8
+"""Graphs that are kept at most: each keeps its inputs and outputs in memory."""
+MIN_STEPS = 100
+"""Steps below which the steps of a run are not captured."""
 
 
-def should_record(wish: Compile, spec: RunSpec, device: torch.device, random: bool) -> bool:
-    """Whether the steps of a run are recorded; never where a position draws anew at each, unseen by a recording."""
-    return wish != "never" and device.type == "cuda" and not random and spec.train.max_steps >= SHORT
+def should_capture(compile: Compile, spec: RunSpec, device: torch.device, random_position: bool) -> bool:
+    """Whether the steps of a run are captured; never with a position that draws new numbers at each step."""
+    return compile != "never" and device.type == "cuda" and not random_position and spec.train.max_steps >= MIN_STEPS
 
 
-class Recording(NamedTuple):
-    """What one shape was recorded with."""
+class CapturedGraph(NamedTuple):
+    """One captured shape of a function."""
 
-    given: Given
-    """Room for what goes in."""
-    found: tuple[Tensor | None, ...]
-    """Room for what comes out, until the next call."""
+    inputs: Arguments
+    """Static memory of the inputs."""
+    outputs: tuple[Tensor | None, ...]
+    """Static memory of the outputs, valid until the next call."""
     replay: Callable[[], object]
 
 
 @final
 class CudaGraphRunner:
-    """Functions whose kernels are recorded; as they were written if that fails, with one warning.
+    """Calls functions through CUDA graphs; if a capture fails, warns once and calls them eagerly from then on.
 
-    What is returned is overwritten by the next call of the same shape: copy what must last.
+    The next call of the same shape overwrites what is returned: copy what must last.
     """
 
     def __init__(self) -> None:
         self.works = True
-        """Whether no recording has failed."""
+        """Whether no capture has failed."""
         self._calls: dict[object, int] = {}
-        self._kept: dict[object, Recording] = {}
+        self._graphs: dict[object, CapturedGraph] = {}
 
-    def __call__(self, function: Function, *given: Tensor | None) -> tuple[Tensor | None, ...]:
-        """The value of a function.
+    def __call__(self, function: Function, *arguments: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Return the value of a function.
 
         Args:
-            function: The same at every call; tensors to tensors, without side effects. Whatever else it reads stays
-                where it is in memory.
-            given: Its arguments.
+            function: The same at every call; tensors to tensors, without side effects. Whatever else it reads keeps its
+                address in memory.
+            arguments: Its arguments.
         """
-        key = tuple(one if one is None else (tuple(one.shape), one.dtype) for one in given)
-        if recording := self._kept.get(key):
-            return replay_graph(recording, given)
+        key = tuple(one if one is None else (tuple(one.shape), one.dtype) for one in arguments)
+        if graph := self._graphs.get(key):
+            return replay_graph(graph, arguments)
         self._calls[key] = self._calls.get(key, 0) + 1
-        if not self.works or self._calls[key] < WORTH or len(self._kept) >= MOST:
-            return function(*given)
+        if not self.works or self._calls[key] < CAPTURE_AT_CALL or len(self._graphs) >= MAX_GRAPHS:
+            return function(*arguments)
         try:
-            self._kept[key] = record_graph(function, given)
-        except Exception as error:  # whatever a recording cannot hold, steps can be taken without it
+            self._graphs[key] = capture_graph(function, arguments)
+        except Exception as error:  # whatever cannot be captured can be computed eagerly
             self.works = False
-            self._kept.clear()
+            self._graphs.clear()
             reason = str(error).strip().splitlines() or [type(error).__name__]
-            warnings.warn(f"Not recorded, and slower for it: {reason[0][:200]}", RuntimeWarning, stacklevel=2)
-            return function(*given)
-        return replay_graph(self._kept[key], given)
+            message = f"CUDA graph capture failed; steps run eagerly, which is slower: {reason[0][:200]}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            return function(*arguments)
+        return replay_graph(self._graphs[key], arguments)
 
 
-def replay_graph(recording: Recording, given: Given) -> tuple[Tensor | None, ...]:
-    """The value of a recorded function."""
-    for room, one in zip(recording.given, given, strict=True):
-        if room is not None and one is not None:
-            room.copy_(one, non_blocking=True)
-    recording.replay()
-    return recording.found
+def replay_graph(graph: CapturedGraph, arguments: Arguments) -> tuple[Tensor | None, ...]:
+    """Copy the arguments into the static memory, replay the graph and return its outputs."""
+    for static, argument in zip(graph.inputs, arguments, strict=True):
+        if static is not None and argument is not None:
+            static.copy_(argument, non_blocking=True)
+    graph.replay()
+    return graph.outputs
 
 
-def record_graph(function: Function, given: Given) -> Recording:
-    """Record a function on copies of its arguments.
+def capture_graph(function: Function, arguments: Arguments) -> CapturedGraph:
+    """Capture a function on copies of its arguments.
 
-    Torch asks for some calls on a stream of their own first, in which libraries set up what cannot be recorded. A
-    recording that fails leaves its stream behind, so the one that was current is put back whatever happens.
+    Torch requires some warmup calls on a CUDA stream of their own, in which libraries set up what cannot be captured.
+    A failed capture leaves its CUDA stream current, so the one before is restored in any case.
     """
-    room = [None if one is None else one.clone() for one in given]
-    before, aside, graph = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    static = [None if one is None else one.clone() for one in arguments]
+    current, warmup, graph = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.CUDAGraph()
     try:
-        aside.wait_stream(before)
-        with torch.cuda.stream(aside):
-            for _ in range(WORTH):
-                function(*room)
-        before.wait_stream(aside)
+        warmup.wait_stream(current)
+        with torch.cuda.stream(warmup):
+            for _ in range(CAPTURE_AT_CALL):
+                function(*static)
+        current.wait_stream(warmup)
         with torch.cuda.graph(graph):
-            result = function(*room)
+            outputs = function(*static)
     finally:
-        torch.cuda.set_stream(before)
-    return Recording(room, result, graph.replay)
+        torch.cuda.set_stream(current)
+    return CapturedGraph(static, outputs, graph.replay)

@@ -1,9 +1,9 @@
-"""The nearest matrix with equal singular values, roughly: what Muon makes of the momentum of a matrix.
+"""Newton-Schulz iteration: approximately the nearest matrix with equal singular values, for Muon's momentum matrices.
 
     X <- M / |M|                                then five times
     A <- X X^T,   X <- a X + (b A + c A A) X     a, b, c = 3.4445, -4.7750, 2.0315
 
-The polynomial draws every singular value towards 1 and leaves it between about 0.7 and 1.2; singular vectors stay.
+The polynomial moves every singular value to between about 0.7 and 1.2. Singular vectors do not change.
 
 Source  K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024 (Newton-Schulz iteration).
 Differs  float32 throughout, and many matrices of one shape at once; torch's own works one by one in bfloat16.
@@ -15,16 +15,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
-ROUNDS = 5
+ITERATIONS = 5
 A, B, C = 3.4445, -4.7750, 2.0315
 
 
 def newton_schulz(matrices_NIO: Tensor) -> Tensor:
-    """Singular values near 1 for every matrix; a matrix of zeros stays one."""
+    """Move the singular values of every matrix near 1; a matrix of zeros stays zero."""
     tall = matrices_NIO.shape[-2] > matrices_NIO.shape[-1]
     result = matrices_NIO.mT if tall else matrices_NIO
     result = result / result.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
-    for _ in range(ROUNDS):
+    for _ in range(ITERATIONS):
         square_NII = result @ result.mT
         result = A * result + (B * square_NII + C * square_NII @ square_NII) @ result
     return result.mT if tall else result

@@ -7,12 +7,15 @@ import math
 from attnlab.specs import TrainSpec
 
 
-def rate(train: TrainSpec, step: int) -> float:
-    """Rate of a step counted from 0: a linear rise, then a cosine down to ``floor`` of the peak, or a constant."""
-    rise = round(train.warmup_ratio * train.max_steps)
-    if step < rise:
-        return train.lr * (step + 1) / rise
+def learning_rate(train: TrainSpec, step: int) -> float:
+    """Compute the rate of a step, counted from 0.
+
+    A linear warmup is followed by a cosine down to ``min_lr_ratio`` of the peak, or by a constant rate.
+    """
+    warmup_steps = round(train.warmup_ratio * train.max_steps)
+    if step < warmup_steps:
+        return train.lr * (step + 1) / warmup_steps
     if train.schedule == "constant":
         return train.lr
-    done = (step - rise) / max(1, train.max_steps - rise)
-    return train.lr * (train.min_lr_ratio + (1 - train.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * done)))
+    progress = (step - warmup_steps) / max(1, train.max_steps - warmup_steps)
+    return train.lr * (train.min_lr_ratio + (1 - train.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * progress)))

@@ -1,8 +1,8 @@
-"""Numbers below the smallest normal one count as zero while steps are taken on a CPU.
+"""Denormal numbers, those below the smallest normal one, are flushed to zero while steps are taken on a CPU.
 
-Keys that score 87 nats or more below the best one have such weights, and sharp heads give them to most keys. They mean
-nothing, but a processor works on each by itself: products that are full of them take fifty times as long, and whole
-steps were seen to take four.
+Keys that score 87 nats or more below the best key have denormal weights, and sharp heads give such weights to most
+keys. They do not change the result, but a processor computes each one separately: products of denormal numbers take
+fifty times as long, and whole steps were measured to take four times as long.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import torch
 
 @contextmanager
 def flush_denormals() -> Iterator[None]:
-    """While it is open; then the thread that opened it is as it was.
+    """Flush denormals to zero within this context, and restore the setting of the calling thread afterwards.
 
-    A processor's threads each have a setting of their own, and hand it on to those they start. Torch starts its threads
-    at the first large operation and keeps them: where that came before this was first opened, they go on as they are.
+    Each thread has a setting of its own and passes it on to the threads that it starts. Torch starts its threads at the
+    first large operation and keeps them: threads started before this context was first entered keep their setting.
     """
-    if tiny_is_zero():
+    if flushes_denormals():
         yield
         return
     torch.set_flush_denormal(True)
@@ -31,7 +31,7 @@ def flush_denormals() -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-def tiny_is_zero() -> bool:
-    """Whether this thread takes numbers below the smallest normal one for zero."""
+def flushes_denormals() -> bool:
+    """Whether the calling thread flushes denormals to zero."""
     smallest = sys.float_info.min
     return smallest / 2 == 0

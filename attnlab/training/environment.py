@@ -1,4 +1,4 @@
-"""Where a run ran: recorded beside its numbers, never part of its identity."""
+"""Device, versions and machine of a run: recorded beside its numbers, never part of its id."""
 
 from __future__ import annotations
 
@@ -13,37 +13,52 @@ import torch
 from attnlab.errors import DeviceError
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+"""Names of devices; the one list of these values (``typing.get_args``)."""
 
 
 def device(name: str = "auto") -> torch.device:
-    """The device of that name; ``auto`` takes the fastest there is.
+    """Get the device of a name.
+
+    Args:
+        name: One of :data:`DeviceName`, or a device with an index, such as ``cuda:1``. The default, ``auto``, takes the
+            fastest device of this machine.
+
+    Returns:
+        The device.
 
     Raises:
-        DeviceError: this machine has no such device.
+        DeviceError: This machine has no such device; lists those it has.
     """
     present = ["cpu"]
     if torch.cuda.is_available():
         present.insert(0, "cuda")
     elif torch.backends.mps.is_available():
         present.insert(0, "mps")
-    wanted = present[0] if name == "auto" else name
-    if wanted.split(":")[0] not in present:
+    chosen = present[0] if name == "auto" else name
+    if chosen.split(":")[0] not in present:
         hint = f"This machine has: {', '.join(present)}. Leave the option out to take the first."
         raise DeviceError(f"There is no device '{name}' here.", hint, where="--device")
-    return torch.device(wanted)
+    return torch.device(chosen)
 
 
-def environment(where: torch.device) -> dict[str, Any]:
-    """Versions and machine."""
-    kind = torch.cuda.get_device_name(where) if where.type == "cuda" else platform.processor() or platform.machine()
+def environment(device: torch.device) -> dict[str, Any]:
+    """Collect versions and machine, for a record.
+
+    Args:
+        device: Where the run is trained.
+
+    Returns:
+        Plain data, by name.
+    """
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return {
         "attnlab": importlib.metadata.version("attnlab"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "system": platform.system(),
-        "device": where.type,
-        "processor": kind,
+        "device": device.type,
+        "processor": gpu or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }

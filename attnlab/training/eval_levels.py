@@ -1,4 +1,4 @@
-"""A run's task at other levels and other lengths, to be tested there."""
+"""The task of a run at another level or at another length, to be evaluated there."""
 
 from __future__ import annotations
 
@@ -8,52 +8,95 @@ from typing import Any
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.specs import TaskSpec
 from attnlab.tasks.base import TASKS
-from attnlab.tasks.io.streams import Source, span
+from attnlab.tasks.io.streams import Source, parse_range
+
+
+def task_at(task: TaskSpec, *, level: Any = None, length: int | None = None) -> TaskSpec:
+    """Build a run's task at another level, at another length, or both.
+
+    Args:
+        task: The task of the run.
+        level: The value of the option that the levels set; None, the default, keeps that of the run.
+        length: Length in tokens: by the option ``length`` of the task if it has one, otherwise by the highest level
+            that is no longer. None, the default, keeps what follows from the options.
+
+    Returns:
+        The task with these options, without ranges and without further levels.
+
+    Raises:
+        InvalidValueError: The task does not accept the level or the length; no level is short enough; or both are
+            given and the length follows from the level.
+    """
+    entry = TASKS.entry(task.name)
+    options = dict(task.options)
+    if level is not None:
+        options[task.complexity] = entry.check(task.complexity, level)
+    if length is not None:
+        with_length = {**options, "length": length}
+        if "length" in entry.options and entry.cls(**entry.complete(with_length)).length == length:
+            options = with_length
+        elif level is None:
+            options[task.complexity] = highest_level(task, length)
+        else:
+            problem = f"The length of {task.name} follows from its level."
+            raise InvalidValueError(problem, "Give a level or a length, not both.", where=f"--length {length}")
+    entry.cls(**entry.complete(options))
+    return without_ranges(task, options)
 
 
 def at_levels(task: TaskSpec, levels: list[Any]) -> list[TaskSpec]:
-    """A run's task at other levels.
+    """Build a run's task at other levels.
+
+    Args:
+        task: The task of the run.
+        levels: Values of the option that the levels set.
+
+    Returns:
+        One task per level.
 
     Raises:
-        InvalidValueError: a level that the task does not accept.
+        InvalidValueError: The task does not accept a level.
     """
-    entry = TASKS.entry(task.name)
-    result = []
-    for level in levels:
-        options = {**task.options, task.complexity: level}
-        try:
-            entry.check(task.complexity, level)
-            entry.cls(**entry.complete(options))
-        except AttnlabError as error:
-            raise error.at("--complexity") from None
-        result.append(without_ranges(task, options))
-    return result
+    try:
+        return [task_at(task, level=level) for level in levels]
+    except AttnlabError as error:
+        raise error.at("--complexity") from None
 
 
 def at_lengths(task: TaskSpec, lengths: list[int]) -> list[TaskSpec]:
-    """A run's task at other lengths in tokens: by its own ``length`` if it has one, else the highest level that fits.
+    """Build a run's task at other lengths.
+
+    Args:
+        task: The task of the run.
+        lengths: Lengths in tokens, as :func:`task_at` takes them.
+
+    Returns:
+        One task per length.
 
     Raises:
-        InvalidValueError: a length that the task does not accept, or too short for any level.
+        InvalidValueError: The task does not accept a length, or no level is short enough.
     """
-    entry = TASKS.entry(task.name)
-    result = []
+    tasks = []
     for length in lengths:
         try:
-            own = {**task.options, "length": length}
-            fits = "length" in entry.options and entry.cls(**entry.complete(own)).length == length
-            options = own if fits else {**task.options, task.complexity: highest_level(task, length)}
+            tasks.append(task_at(task, length=length))
         except AttnlabError as error:
             raise error.at(f"--length {length}") from None
-        result.append(without_ranges(task, options))
-    return result
+    return tasks
 
 
 def highest_level(task: TaskSpec, length: int) -> int:
-    """The highest level whose sequences are no longer than that.
+    """Find the highest level whose sequences are no longer than a length.
+
+    Args:
+        task: The task of the run.
+        length: Length in tokens.
+
+    Returns:
+        The level.
 
     Raises:
-        InvalidValueError: there is none, or levels of the task are no whole numbers or do not make it longer.
+        InvalidValueError: No level is short enough, or the levels are no integers or do not change the length.
     """
     entry = TASKS.entry(task.name)
 
@@ -62,10 +105,9 @@ def highest_level(task: TaskSpec, length: int) -> int:
 
     level = task.level
     if not isinstance(level, int) or isinstance(level, bool) or tokens(level) == tokens(level + 1):
-        words = f"Sequences of {task.name} have no length that can be chosen."
-        raise InvalidValueError(
-            words, f"Give levels instead: --complexity, {task.complexity} was {level}.", where=f"--length {length}"
-        )
+        problem = f"The length of {task.name} cannot be chosen."
+        hint = f"Choose levels instead, with --complexity; {task.complexity} was {level}."
+        raise InvalidValueError(problem, hint, where=f"--length {length}")
     low, high = 0, max(1, level)
     while tokens(high) <= length:
         low, high = high, 2 * high
@@ -73,25 +115,43 @@ def highest_level(task: TaskSpec, length: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if _fits(tokens, middle, length) else (low, middle)
     if low == 0:
-        words = f"Not even the lowest level of {task.name} fits {length} tokens."
-        raise InvalidValueError(words, f"The run's own level has {tokens(level)}.", where=f"--length {length}")
+        problem = f"Not even the lowest level of {task.name} fits {length} tokens."
+        raise InvalidValueError(problem, f"The run's own level has {tokens(level)}.", where=f"--length {length}")
     return low
 
 
 def without_ranges(task: TaskSpec, options: dict[str, Any]) -> TaskSpec:
-    """The task with other options, tested there and nowhere else."""
+    """Build a task with other options, to be evaluated at these options alone.
+
+    Args:
+        task: The task of the run.
+        options: All options, by name.
+
+    Returns:
+        The task without training ranges and without further levels.
+    """
     return task.model_copy(update={"options": options, "evaluate": (), "train": {}})
 
 
 def trained_length(task: TaskSpec) -> int:
-    """Tokens of the longest sequence that a run of the task is trained on; what else it is tested on may be longer."""
-    ends = [{name: (span(value) or (value, value))[side] for name, value in task.train.items()} for side in (0, 1)]
+    """Find the length of the longest sequence that a run is trained on; its test sequences may be longer.
+
+    Args:
+        task: The task of the run.
+
+    Returns:
+        Length in tokens.
+    """
+    ends = [
+        {name: (parse_range(value) or (value, value))[side] for name, value in task.train.items()} for side in (0, 1)
+    ]
     return max(Source(without_ranges(task, {**task.options, **end}), 0).task.length for end in ends)
 
 
 def _fits(tokens: Callable[[int], int], level: int, length: int) -> bool:
+    """Whether the sequences of a level are no longer than a length."""
     try:
         return tokens(level) <= length
     except InvalidValueError:
-        # Below the lowest level: what fits lies higher up, if anywhere.
+        # Below the lowest level of the task, so a level that fits can only be higher.
         return True

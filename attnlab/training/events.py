@@ -1,4 +1,4 @@
-"""What a training tells whoever watches it: one callable takes every event."""
+"""Events of a training: one callable receives all of them."""
 
 from __future__ import annotations
 
@@ -11,29 +11,33 @@ from attnlab.specs import RunSpec
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A run starts, or goes on from a checkpoint."""
+    """A run starts, or resumes from a checkpoint."""
 
     spec: RunSpec
     step: int
     """Steps already taken."""
     parameters: int
+    """Number of learned parameters."""
     device: str
+    """Type of the device: cpu, cuda or mps."""
 
 
 @dataclass(frozen=True)
 class StepsTaken:
-    """Some steps were taken."""
+    """A run has taken some steps."""
 
     spec: RunSpec
     step: int
+    """Steps taken so far."""
     loss: float
+    """Training loss of the last step, in nats per query position."""
     tokens: int
-    """Tokens trained on since the last of these events."""
+    """Tokens trained on since the previous event of this kind."""
 
 
 @dataclass(frozen=True)
 class Validated:
-    """The validation stream was looked at."""
+    """A run was evaluated on the validation split."""
 
     spec: RunSpec
     point: HistoryPoint
@@ -48,7 +52,12 @@ class RunFinished:
 
 Event = RunStarted | StepsTaken | Validated | RunFinished
 Progress = Callable[[Event], None]
+"""A callback that receives every event."""
 
 
 def no_callback(event: Event) -> None:
-    """Watch nothing."""
+    """Ignore every event.
+
+    Args:
+        event: Any event.
+    """

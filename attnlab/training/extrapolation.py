@@ -1,13 +1,13 @@
-"""How the position of a finished run is taken beyond its trained length, and whether it reaches there.
+"""How the position of a finished run is extended beyond its trained length, and the longest length it accepts.
 
-    as trained    as the run built it
-    interpolated  rotary turns slowed, so that the longest sequence spans the trained length
-    yarn          slow rotary turns slowed, fast ones kept
-    randomized    places drawn at random from a range that is longer still
+    trained       as the run was trained
+    interpolated  rotary angles scaled down, so that the longest sequence spans the trained length
+    yarn          low rotary frequencies scaled down, high ones kept
+    randomized    positions drawn at random from a range that is longer still
 
-Whatever changes learns nothing, so that the weights of the run fit.
+A mode changes nothing that is learned, so the weights of the run fit.
 
-Source   the positions say theirs: :mod:`attnlab.position.stretched`, :mod:`attnlab.position.randomized`.
+Source   in the modules of the positions: :mod:`attnlab.position.stretched`, :mod:`attnlab.position.randomized`.
 """
 
 from __future__ import annotations
@@ -23,89 +23,129 @@ from attnlab.specs import Part
 from attnlab.tensors import LayerInputs
 
 Mode = Literal["trained", "interpolated", "yarn", "randomized"]
-STRETCHED = ("rotary", "interpolated", "yarn")
-"""Positions whose weights, none, fit one another."""
-SPREAD = 2
-"""A randomized range is this many times the longest sequence."""
+"""Extrapolation modes; the one list of these values (``typing.get_args``)."""
+ROTARY = ("rotary", "interpolated", "yarn")
+"""Positions without weights that replace one another."""
+RANGE_FACTOR = 2
+"""The range of randomized positions is this many times the longest sequence."""
 RANDOMIZED = {
     "rotary": ("randomized", {"base": "rotary"}),
     "sinusoidal": ("randomized", {"base": "sinusoidal"}),
     "alibi": ("randomized-alibi", {}),
     "xl": ("randomized-xl", {}),
 }
-"""What a position becomes at random places. A learned table has no places to draw from."""
+"""The randomized form of a position: its name and options. A learned table has no entries beyond its length."""
 
 
 def check_mode(position: Part, mode: Mode) -> None:
     """Refuse a mode that does not fit the position.
 
+    Args:
+        position: The position of the run.
+        mode: The extrapolation mode.
+
     Raises:
-        IncompatiblePartsError: with the modes that fit.
+        IncompatiblePartsError: The mode does not fit; lists the modes that do.
     """
-    if mode not in (fits := modes(position)):
-        words = f"A run with {position.name} positions cannot be evaluated as {mode}."
-        raise IncompatiblePartsError(words, f"As these it can: {', '.join(fits)}.", where="--as")
+    if mode not in (supported := supported_modes(position)):
+        problem = f"A run with {position.name} positions cannot be evaluated as {mode}."
+        raise IncompatiblePartsError(problem, f"Modes that fit: {', '.join(supported)}.", where="--extrapolation")
 
 
-def modes(position: Part) -> list[Mode]:
-    """The modes that fit a position."""
+def supported_modes(position: Part) -> list[Mode]:
+    """List the modes that fit a position.
+
+    Args:
+        position: The position of a run.
+
+    Returns:
+        The modes, ``trained`` first.
+    """
     entry = POSITIONS.entry(position.name)
-    fits: list[Mode] = ["trained"]
-    if entry.name in STRETCHED:
-        fits += ["interpolated", "yarn"]
-    # Randomized turns have the usual base and no other.
-    usual = entry.name not in STRETCHED or entry.complete(position.options)["base"] == 10_000.0
-    if entry.cls.random or (entry.name in RANDOMIZED and usual):
-        fits.append("randomized")
-    return fits
+    supported: list[Mode] = ["trained"]
+    if entry.name in ROTARY:
+        supported += ["interpolated", "yarn"]
+    # The randomized position has rotary angles of the default base only.
+    default_base = entry.name not in ROTARY or entry.complete(position.options)["base"] == 10_000.0
+    if entry.cls.random or (entry.name in RANDOMIZED and default_base):
+        supported.append("randomized")
+    return supported
 
 
-def reaching(position: Part, mode: Mode, trained: int, length: int) -> Part:
-    """The position that reaches beyond the trained length as the mode says."""
+def extrapolated_position(position: Part, mode: Mode, trained: int, length: int) -> Part:
+    """Build the position that a mode uses beyond the trained length.
+
+    Args:
+        position: The position of the run.
+        mode: A mode other than ``trained`` that fits the position.
+        trained: Trained length in tokens.
+        length: Length in tokens to evaluate on.
+
+    Returns:
+        The position's name and options.
+    """
     entry = POSITIONS.entry(position.name)
     options = entry.complete(position.options)
     if mode == "randomized":
         if entry.cls.random:
             return position
         name, more = RANDOMIZED[entry.name]
-        saved = {key: options[key] for key in POSITIONS.entry(name).options.keys() & options.keys() - {"range"}}
-        return Part(name=name, options={**saved, **more, "range": SPREAD * max(trained, length)})
+        shared = POSITIONS.entry(name).options.keys() & options.keys() - {"range"}
+        kept = {key: options[key] for key in shared}
+        return Part(name=name, options={**kept, **more, "range": RANGE_FACTOR * max(trained, length)})
     start = options.get("trained") or trained
     return Part(name=mode, options={"base": options["base"], "trained": start, "factor": max(1.0, length / start)})
 
 
 def check_length(model: Transformer, length: int, trained: int) -> None:
-    """Refuse sequences that the positions of a model do not reach, before any is answered.
+    """Refuse sequences that are too long for the position of a model, before any prediction.
+
+    Args:
+        model: The model.
+        length: Length in tokens to evaluate on.
+        trained: Trained length in tokens, which the model accepts.
 
     Raises:
-        InvalidValueError: with the longest that they do.
+        InvalidValueError: The length is too long; names the longest accepted length.
     """
     try:
-        place(model, length)
+        apply_position(model, length)
     except InvalidValueError as error:
         low, high = trained, length
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if reaches(model, middle) else (low, middle)
+            low, high = (middle, high) if accepts_length(model, middle) else (low, middle)
         hint = f"This run reads up to {low} tokens."
         raise InvalidValueError(error.problem, hint, where=f"{length} tokens") from None
 
 
-def reaches(model: Transformer, length: int) -> bool:
-    """Whether a model has a place for so many tokens."""
+def accepts_length(model: Transformer, length: int) -> bool:
+    """Whether the position of a model accepts a length.
+
+    Args:
+        model: The model.
+        length: Length in tokens.
+
+    Returns:
+        Whether it does.
+    """
     try:
-        place(model, length)
+        apply_position(model, length)
     except InvalidValueError:
         return False
     return True
 
 
 @torch.no_grad()
-def place(model: Transformer, length: int) -> None:
-    """Everything a position says of one sequence of that length, but of the last query alone.
+def apply_position(model: Transformer, length: int) -> None:
+    """Compute everything that depends on the position for one sequence; its score bias for the last query only.
+
+    Args:
+        model: The model.
+        length: Length in tokens.
 
     Raises:
-        InvalidValueError: it is too long.
+        InvalidValueError: The position does not accept the length.
     """
     x_BTD = model.position.embed(model.embedding_VD[:1].expand(length, -1)[None])
     first = model.blocks[0]

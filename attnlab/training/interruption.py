@@ -1,4 +1,4 @@
-"""Ctrl-C, heard at the end of a step rather than in the middle of one."""
+"""Ctrl-C takes effect at the end of a step rather than in the middle of one."""
 
 from __future__ import annotations
 
@@ -10,48 +10,61 @@ from types import FrameType
 
 
 class Interruption:
-    """Whether the person asked to stop."""
+    """Whether the user has asked to stop."""
 
     requested = False
+    """Set by the first Ctrl-C or SIGTERM."""
 
 
-_outer: list[Interruption] = []
-"""The interruption that is being listened for, so that a training within a sweep listens for the same."""
+_active: list[Interruption] = []
+"""The interruptions of the open contexts, so that a training within a sweep uses that of the sweep."""
 
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Within it, the first Ctrl-C (or a polite kill) sets ``asked``; a second one stops at once, as usual."""
-    if _outer:
-        yield _outer[-1]
+    """Within this context, the first Ctrl-C or SIGTERM sets ``requested``; a second one stops at once, as usual.
+
+    In a thread other than the main one, signals are left unchanged.
+    """
+    if _active:
+        yield _active[-1]
         return
     interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def hear(kind: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         interruption.requested = True
-        for each in before:
-            signal.signal(each, before[each])
+        for each, handler in previous.items():
+            signal.signal(each, handler)
 
     try:
-        _outer.append(interruption)
-        for kind in before:
-            signal.signal(kind, hear)
+        _active.append(interruption)
+        for number in previous:
+            signal.signal(number, handle)
         yield interruption
     finally:
-        _outer.pop()
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
+        _active.pop()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
 def polling(interruption: Interruption) -> Iterator[None]:
-    """Within it, whoever listens for Ctrl-C listens for this instead: workers are told to stop by other ways."""
-    _outer.append(interruption)
+    """Within this context, :func:`interruptible` yields the given interruption and leaves signals unchanged.
+
+    Workers use it, because they are asked to stop by other means than signals.
+
+    Args:
+        interruption: What is yielded.
+
+    Yields:
+        Nothing.
+    """
+    _active.append(interruption)
     try:
         yield
     finally:
-        _outer.pop()
+        _active.pop()

@@ -1,4 +1,4 @@
-"""The model of a finished run, alive again: what was learned from its weights, what was drawn drawn as it was."""
+"""The model of a finished run: built from its spec and its stored weights, with its random draws repeated."""
 
 from __future__ import annotations
 
@@ -16,21 +16,33 @@ from attnlab.specs import Part, RunSpec, Split, TaskSpec
 from attnlab.tasks.base import TASKS
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.training.eval_levels import trained_length
-from attnlab.training.extrapolation import Mode, reaching
+from attnlab.training.extrapolation import Mode, extrapolated_position
 
 Arrays = Mapping[str, NDArray[np.float32]]
+"""Arrays by name of the weight."""
 
 
 def rebuild_model(
-    spec: RunSpec, weights: Arrays, home: Source, mode: Mode = "trained", length: int | None = None
+    spec: RunSpec, weights: Arrays, source: Source, mode: Mode = "trained", length: int | None = None
 ) -> Transformer:
-    """The model of a run with its weights, ready for sequences of a length; None takes the trained one.
+    """Build the model of a run with its weights.
 
-    What is not learned but drawn, such as random features and random places, is drawn as it was for the run.
+    Whatever is drawn at random rather than learned, such as random features and random positions, is drawn as it was
+    for the run.
+
+    Args:
+        spec: The run.
+        weights: Its learned weights and persistent buffers, by name.
+        source: Its data, which give the vocabulary and the longest length of its embeddings.
+        mode: How its position is extended beyond the trained length; by default as trained.
+        length: Length in tokens that the model is evaluated on; None, the default, takes the trained length.
+
+    Returns:
+        The model in evaluation mode, on the CPU.
 
     Raises:
-        InvalidValueError: a part has come to mean something else since.
-        StoreError: the weights are those of another model.
+        InvalidValueError: A part or the task has another version than the run was trained with.
+        StoreError: The weights are those of another model.
     """
     for part in spec.model.attention:
         check_version(part, ATTENTIONS.entry(part.name).version)
@@ -38,19 +50,28 @@ def rebuild_model(
     check_version(spec.task, TASKS.entry(spec.task.name).version)
     model, trained = spec.model, trained_length(spec.task)
     if mode != "trained":
-        model = model.model_copy(update={"position": reaching(model.position, mode, trained, length or trained)})
+        position = extrapolated_position(model.position, mode, trained, length or trained)
+        model = model.model_copy(update={"position": position})
     seed = int(generator(spec.seed, Split.INIT).integers(2**63))
-    built = build(model, vocabulary=home.vocabulary, length=home.length, seed=seed)
+    built = build(model, vocabulary=source.vocabulary, length=source.length, seed=seed)
     state = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
-    if wrong := sorted(state.keys() ^ built.state_dict().keys()):
+    if unmatched := sorted(state.keys() ^ built.state_dict().keys()):
         hint = "They were written by another version of attnlab; train the run again."
-        raise StoreError(f"Its weights do not fit the model: '{wrong[0]}' is in only one of them.", hint)
+        raise StoreError(f"Its weights do not fit the model: '{unmatched[0]}' is in only one of them.", hint)
     built.load_state_dict(state)
     return built.eval()
 
 
 def check_version(part: Part | TaskSpec, version: int) -> None:
-    """Refuse a part or a task that has come to mean something else."""
+    """Refuse a part or a task of another version than the run was trained with.
+
+    Args:
+        part: The part or the task of the run.
+        version: The version that is registered now.
+
+    Raises:
+        InvalidValueError: The versions differ.
+    """
     if part.version is not None and part.version != version:
-        result = f"It was trained with version {part.version} of '{part.name}'; this is version {version}."
-        raise InvalidValueError(result, "Train it again.")
+        problem = f"It was trained with version {part.version} of '{part.name}'; this is version {version}."
+        raise InvalidValueError(problem, "Train it again.")

@@ -1,8 +1,8 @@
-"""The precision in which steps are computed. Weights, moments, answers and whatever is measured are float32 always.
+"""The precision in which steps are computed. Weights, moments, predictions and all measurements are float32.
 
-float32   as it stands
-tf32      factors of matrix products keep ten bits behind the point; on NVIDIA's GPUs
-bf16      forward and back on bfloat16 copies of the weights; scores, normalizers and losses stay float32
+float32   full precision
+tf32      factors of matrix products are rounded to ten mantissa bits; on NVIDIA GPUs
+bf16      forward and backward pass on bfloat16 copies of the weights; scores, normalizers and losses stay float32
 """
 
 from __future__ import annotations
@@ -19,39 +19,67 @@ from attnlab.specs import Precision, RunSpec
 
 
 def check_precision(specs: Iterable[RunSpec], device: str) -> None:
-    """Refuse a precision that a kind of device has not.
+    """Refuse a precision that the device does not support.
+
+    Args:
+        specs: The runs to be trained.
+        device: Type of the device: cpu, cuda or mps.
 
     Raises:
-        DeviceError: with what it has.
+        DeviceError: A run asks for tf32 on another device than an NVIDIA GPU.
     """
     if device != "cuda" and any(spec.train.precision == "tf32" for spec in specs):
-        result = f"tf32 is a precision of NVIDIA's GPUs, and the steps would be taken on: {device}."
-        raise DeviceError(result, "Leave precision out, or set it to bf16.", where="train.precision")
+        problem = f"The precision tf32 needs an NVIDIA GPU; these runs are trained on the device '{device}'."
+        raise DeviceError(problem, "Leave precision out, or set it to bf16.", where="train.precision")
 
 
 def cast_parameters(tensors: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:
-    """Copies in the precision of the steps, through which gradients find their way back."""
+    """Copy parameters and buffers to the precision of the steps; gradients flow back through the copies.
+
+    Args:
+        tensors: Parameters and buffers, by name.
+        precision: The precision of the steps.
+
+    Returns:
+        The tensors by name: floating-point ones as bfloat16 copies for ``bf16``, otherwise the tensors themselves.
+    """
     if precision != "bf16":
         return dict(tensors)
-    return {name: stored.bfloat16() if stored.is_floating_point() else stored for name, stored in tensors.items()}
+    return {name: tensor.bfloat16() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
 def forward_in_bf16(model: Transformer, inputs_BT: Tensor, positions: Tensor | None) -> ModelOutput:
-    """What a model answers in bf16; its logits are float32."""
-    own = cast_parameters(dict([*model.named_parameters(), *model.named_buffers()]), "bf16")
-    answer: ModelOutput = torch.func.functional_call(model, own, (inputs_BT, positions))
-    return answer._replace(logits_NV=answer.logits_NV.float(), auxiliary=answer.auxiliary.float())
+    """Run a forward pass on bfloat16 copies of the weights.
+
+    Args:
+        model: The model, with weights in float32.
+        inputs_BT: Input tokens, B x T.
+        positions: The query positions, as :meth:`Transformer.forward` takes them; None for all positions.
+
+    Returns:
+        The output of the model; logits and auxiliary loss are float32.
+    """
+    copies = cast_parameters(dict([*model.named_parameters(), *model.named_buffers()]), "bf16")
+    output: ModelOutput = torch.func.functional_call(model, copies, (inputs_BT, positions))
+    return output._replace(logits_NV=output.logits_NV.float(), auxiliary=output.auxiliary.float())
 
 
 @contextmanager
-def products(precision: Precision) -> Iterator[None]:
-    """While it is open, matrix products of float32 are as exact as the precision asks."""
+def matmul_precision(precision: Precision) -> Iterator[None]:
+    """Within this context, matrix products of float32 have the precision of the steps.
+
+    Args:
+        precision: The precision of the steps; only ``tf32`` changes anything.
+
+    Yields:
+        Nothing.
+    """
     if precision != "tf32":
         yield
         return
-    before = torch.get_float32_matmul_precision()
+    previous = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(previous)

@@ -1,4 +1,4 @@
-"""The only entrance to training: a bundle of runs -> records."""
+"""The entry point of training: a group of runs -> records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from attnlab.training.vmap_width import (
     fitting_width,
     is_out_of_memory,
     max_width,
-    release,
+    release_memory,
     too_large_error,
     vmap_obstacle,
 )
@@ -31,74 +31,96 @@ CHECKPOINT_SECONDS = 20.0
 
 
 def train_runs(
-    group: Sequence[RunSpec],
+    specs: Sequence[RunSpec],
     progress: Progress = no_callback,
     *,
     device: torch.device | None = None,
     checkpointer: Checkpointer | None = None,
     resume: bool = False,
-    pause: float = CHECKPOINT_SECONDS,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     vmap: VmapWidth = "auto",
     compile: Compile = "auto",
 ) -> list[Record]:
-    """Train the runs of a bundle, and tell what they showed.
+    """Train a group of runs.
 
     Args:
-        group: Runs of equal shape.
-        progress: Takes every event of the training.
-        device: Where to train; the CPU if none is given.
-        checkpointer: Where checkpoints and finished weights are kept; None keeps none.
-        resume: Whether to go on from a kept checkpoint.
-        pause: Seconds between two checkpoints.
-        vmap: How many runs are stacked into one program, the others follow; ``auto`` stacks as many as fit on a GPU,
-            and none on a CPU.
-        compile: Whether steps are compiled, those of a run that stands alone, and on a GPU recorded as one launch;
-            ``auto`` does both where they pay.
+        specs: Runs of equal shape.
+        progress: Receives every event of the training; by default they are ignored.
+        device: Where to train; None, the default, is the CPU.
+        checkpointer: Saves checkpoints and finished weights; None, the default, saves nothing.
+        resume: Whether to continue from a saved checkpoint.
+        checkpoint_seconds: Seconds between two checkpoints.
+        vmap: How many runs are stacked into one program; the others follow. ``auto`` stacks as many as fit into the
+            memory of a GPU, and none on a CPU.
+        compile: Whether steps of a single run are compiled, and on a GPU captured in a CUDA graph; ``auto`` does both
+            where they pay.
+
+    Returns:
+        The records, in the order of the specs.
 
     Raises:
-        InterruptedTraining: the person pressed Ctrl-C.
-        InvalidValueError: lanes were asked for, and the variant cannot be stacked.
-        DeviceError: not even one run fits into the memory of the device.
+        InterruptedTraining: The user pressed Ctrl-C.
+        InvalidValueError: ``vmap`` asks for stacked runs, and the variant cannot be stacked.
+        DeviceError: Not even one run fits into the memory of the device.
     """
-    parts = train_groups(
-        group,
+    groups = train_groups(
+        specs,
         progress,
         device=device,
         checkpointer=checkpointer,
         resume=resume,
-        pause=pause,
+        checkpoint_seconds=checkpoint_seconds,
         vmap=vmap,
         compile=compile,
     )
-    return [record for records in parts for record in records]
+    return [record for records in groups for record in records]
 
 
 def train_groups(
-    group: Sequence[RunSpec],
+    specs: Sequence[RunSpec],
     progress: Progress = no_callback,
     *,
     device: torch.device | None = None,
     checkpointer: Checkpointer | None = None,
     resume: bool = False,
-    pause: float = CHECKPOINT_SECONDS,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     vmap: VmapWidth = "auto",
     compile: Compile = "auto",
 ) -> Iterator[list[Record]]:
-    """Like :func:`run`, but the records of those that are stacked together come as soon as they are there."""
-    assert len({spec.shape for spec in group}) <= 1, "the runs of a bundle have one shape"
-    place = device or torch.device("cpu")
-    if place.type == "cuda" and place.index is not None:
-        torch.cuda.set_device(place)  # streams, recordings and pinned memory are the current device's
-    waiting, count = list(group), 1
+    """Train a group of runs like :func:`train_runs`, and yield the records of each program as soon as it ends.
+
+    Args:
+        specs: Runs of equal shape.
+        progress: As in :func:`train_runs`.
+        device: As in :func:`train_runs`.
+        checkpointer: As in :func:`train_runs`.
+        resume: As in :func:`train_runs`.
+        checkpoint_seconds: As in :func:`train_runs`.
+        vmap: As in :func:`train_runs`.
+        compile: As in :func:`train_runs`.
+
+    Yields:
+        The records of runs that were stacked into one program.
+
+    Raises:
+        InterruptedTraining: The user pressed Ctrl-C.
+        InvalidValueError: ``vmap`` asks for stacked runs, and the variant cannot be stacked.
+        DeviceError: Not even one run fits into the memory of the device.
+    """
+    assert len({spec.shape for spec in specs}) <= 1, "the runs of a group must have one shape"
+    device = device or torch.device("cpu")
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # CUDA streams, graphs and pinned memory belong to the current device
+    waiting, count = list(specs), 1
     if waiting:
-        count = vmap_count(waiting, place, vmap)
+        count = vmap_count(waiting, device, vmap)
     while waiting:
-        records = _tried(waiting[:count], progress, place, checkpointer, resume, pause, compile)
+        records = _try_training(waiting[:count], progress, device, checkpointer, resume, checkpoint_seconds, compile)
         if records is None:
-            release(place)
+            release_memory(device)
             if min(count, len(waiting)) == 1:
                 raise too_large_error(
-                    waiting[0], place, lambda spec, source: make_stepper([spec], [source], place, "never")
+                    waiting[0], device, lambda spec, source: make_stepper([spec], [source], device, "never")
                 )
             count = min(count, len(waiting)) // 2
         else:
@@ -106,48 +128,68 @@ def train_groups(
             yield records
 
 
-def vmap_count(group: Sequence[RunSpec], device: torch.device, vmap: VmapWidth) -> int:
-    """How many runs of a bundle are stacked.
+def vmap_count(specs: Sequence[RunSpec], device: torch.device, vmap: VmapWidth) -> int:
+    """Decide how many runs of a group are stacked.
+
+    Args:
+        specs: Runs of equal shape.
+        device: Where they are trained.
+        vmap: The user's choice.
+
+    Returns:
+        Number of runs, at least 1.
 
     Raises:
-        InvalidValueError: lanes were asked for, and the variant cannot be stacked.
+        InvalidValueError: ``vmap`` asks for stacked runs, and the variant cannot be stacked.
     """
-    count = min(max_width(vmap, device.type), len(group))
+    count = min(max_width(vmap, device.type), len(specs))
     if count == 1:
         return 1
-    if reason := vmap_obstacle(group[0], device):
+    if obstacle := vmap_obstacle(specs[0], device):
         if vmap == "auto":
             return 1
-        result = f"'{group[0].variant}' with '{group[0].model.position}' cannot be stacked: {reason}."
-        raise InvalidValueError(result, "Leave --lanes out, or see: attnlab check.", where=f"--lanes {vmap}")
-    return fitting_width(group[0], device, count)
+        problem = f"'{specs[0].variant}' with '{specs[0].model.position}' cannot be stacked: {obstacle}."
+        raise InvalidValueError(problem, "Leave --vmap out, or run: attnlab check.", where=f"--vmap {vmap}")
+    return fitting_width(specs[0], device, count)
 
 
 def make_stepper(
     specs: Sequence[RunSpec], sources: Sequence[Source], device: torch.device, compile: Compile = "auto"
 ) -> Stepper:
-    """What takes the steps of one run, or of several that are stacked."""
+    """Make the stepper for one run, or for several runs that are stacked.
+
+    Args:
+        specs: Runs of equal shape.
+        sources: The data of each run.
+        device: Where to train.
+        compile: Whether steps are compiled or captured, as in :func:`train_runs`.
+
+    Returns:
+        The stepper, before its first step.
+    """
     if len(specs) == 1:
         return SingleStepper(specs[0], sources[0], device, compile)
     return VmapStepper(specs, sources, device, compile)
 
 
-def _tried(
+def _try_training(
     specs: Sequence[RunSpec],
     progress: Progress,
     device: torch.device,
     checkpointer: Checkpointer | None,
     resume: bool,
-    pause: float,
+    checkpoint_seconds: float,
     compile: Compile,
 ) -> list[Record] | None:
-    """The records of runs that are stacked; None if the device has not the memory for them."""
+    """Train runs as one program; return None if the device has too little memory for them."""
     try:
         sources = [Source(spec.task, spec.seed, spec.train.train_examples) for spec in specs]
         stepper = make_stepper(specs, sources, device, compile)
-        ahead = device.type != "cpu"
-        return Loop(specs, sources, stepper, progress, checkpointer, pause, environment(device), ahead).run(resume)
-    except Exception as error:  # what the failed attempt holds is let go only once the error is
+        prefetch = device.type != "cpu"
+        recorded = environment(device)
+        loop = Loop(specs, sources, stepper, progress, checkpointer, checkpoint_seconds, recorded, prefetch)
+        return loop.run(resume)
+    except Exception as error:  # the memory of the failed attempt is released only once the error is
         if not is_out_of_memory(error):
             raise
         return None

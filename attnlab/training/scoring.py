@@ -1,6 +1,6 @@
-"""Predictions to scores: tokens and whole answers, each against its chance.
+"""Predictions -> scores: accuracy per query position and exact match per sequence, each beside its chance.
 
-Letters  N supervised positions of a batch, in row-major order.
+Letters  B batch, T tokens, N query positions of a batch in row-major order.
 """
 
 from __future__ import annotations
@@ -17,38 +17,44 @@ from attnlab.tasks import Batch
 
 
 class Scored(NamedTuple):
-    """What a test showed."""
+    """The result of an evaluation on some batches."""
 
     accuracy: Score
-    """Tokens."""
+    """Per query position."""
     exact_match: Score
-    """Whole answers: every question of a sequence right."""
+    """Per sequence: the predictions at all its query positions are correct."""
     loss: float | None
-    """Nats per question; none where nothing is asked, or the answer to a question is no number."""
+    """Nats per query position; None without query positions, or if the sum is not finite."""
 
 
 def score(
     batches: Sequence[Batch], predictions: Sequence[NDArray[np.int64]], chance: float, nats: float = math.nan
 ) -> Scored:
-    """Scores of tokens and of whole answers, and the loss.
+    """Compute accuracy, exact match and loss.
 
     Args:
-        batches: What was asked.
-        predictions: For each batch the predictions at its supervised positions, N.
-        chance: Chance of one token; a whole answer of k tokens has ``chance ** k``.
-        nats: ChunkedCrossEntropy at all the answers that were due.
+        batches: Inputs and targets.
+        predictions: For each batch the predicted tokens at its query positions, N.
+        chance: Chance accuracy at one query position. A sequence with k of them has the chance ``chance ** k`` of an
+            exact match.
+        nats: Sum of the cross-entropy over all query positions, in nats; nan, the default, leaves the loss out.
+
+    Returns:
+        The scores.
     """
-    right = questions = perfect = sequences = 0
-    lucky = 0.0
-    for batch, predicted in zip(batches, predictions, strict=True):
+    correct = queries = matches = sequences = 0
+    match_chance = 0.0
+    for batch, tokens_N in zip(batches, predictions, strict=True):
         rows, tokens = batch.targets_BT.shape
-        hits = batch.correct(predicted)
-        row = batch.query_positions() // tokens
-        count = np.bincount(row, minlength=rows)
-        missed = np.bincount(row, weights=~hits, minlength=rows)
-        right, questions = right + int(hits.sum()), questions + len(hits)
-        perfect, sequences = perfect + int((missed[count > 0] == 0).sum()), sequences + int((count > 0).sum())
-        lucky += float((chance ** count[count > 0]).sum())
-    tokens_score = Score(correct=right, total=questions, chance=chance)
-    whole_score = Score(correct=perfect, total=sequences, chance=lucky / sequences if sequences else chance)
-    return Scored(tokens_score, whole_score, nats / questions if questions and math.isfinite(nats) else None)
+        correct_N = batch.correct(tokens_N)
+        row_N = batch.query_positions() // tokens
+        queries_B = np.bincount(row_N, minlength=rows)
+        wrong_B = np.bincount(row_N, weights=~correct_N, minlength=rows)
+        correct, queries = correct + int(correct_N.sum()), queries + len(correct_N)
+        has_query_B = queries_B > 0
+        matches, sequences = matches + int((wrong_B[has_query_B] == 0).sum()), sequences + int(has_query_B.sum())
+        match_chance += float((chance ** queries_B[has_query_B]).sum())
+    accuracy = Score(correct=correct, total=queries, chance=chance)
+    mean_chance = match_chance / sequences if sequences else chance
+    exact_match = Score(correct=matches, total=sequences, chance=mean_chance)
+    return Scored(accuracy, exact_match, nats / queries if queries and math.isfinite(nats) else None)

@@ -1,6 +1,6 @@
-"""Steppers: what the loop drives. One model at a time here; stacked lanes stand beside it under the same protocol.
+"""Steppers take the steps of the loop: one model here, several vmapped models in :mod:`attnlab.training.vmap_stepper`.
 
-Letters  B batch, T tokens, N supervised positions, P of each row, V vocabulary, K lanes.
+Letters  B batch, T tokens, N query positions of a batch, P query positions of each row, V vocabulary, K vmapped runs.
 """
 
 from __future__ import annotations
@@ -18,73 +18,118 @@ from attnlab.model.transformer import Transformer, build
 from attnlab.specs import DiagnosticsKind, RunSpec
 from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source, generator
-from attnlab.training._cuda_graphs import CudaGraphRunner, should_record
-from attnlab.training._log_diagnostics import diagnostics_of
+from attnlab.training._cuda_graphs import CudaGraphRunner, should_capture
+from attnlab.training._log_diagnostics import measure_diagnostics
 from attnlab.training._optimizer import Optimizer
-from attnlab.training._transfer import to_device
+from attnlab.training._transfer import to_array, to_device
 from attnlab.training.compiling import Compile, Compiled, should_compile
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
-from attnlab.training.precision import forward_in_bf16, products
+from attnlab.training.precision import forward_in_bf16, matmul_precision
 
 Arrays = dict[str, NDArray[np.float32]]
-FEW = 4
-"""Supervised positions are few where they are at most one in so many tokens."""
+"""Arrays by name."""
+TOKENS_PER_QUERY = 4
+"""Query positions count as few where there is at most one of them in this many tokens."""
 
 
 class Predictions(NamedTuple):
-    """What a model answers to one batch."""
+    """The predictions of a model on one batch."""
 
     tokens_N: NDArray[np.int64]
-    """Most likely tokens at the supervised positions."""
+    """Most likely tokens at the query positions."""
     loss_sum: float
-    """ChunkedCrossEntropy at all the answers that were due."""
+    """Cross-entropy summed over the query positions, in nats."""
 
 
 class Stepper(Protocol):
-    """K runs that take their steps together. VmapWidth are counted from 0 and keep their number when others retire."""
+    """K runs that take their steps together. A run keeps its index, counted from 0, when others have ended."""
 
     parameters: int
-    """Numbers that one lane learns."""
+    """Number of learned parameters of one run."""
 
     @property
     def compiled(self) -> bool:
-        """Whether its steps are compiled."""
+        """Whether the steps are compiled."""
 
     def step(self, batches: dict[int, Batch], rates: dict[int, float]) -> None:
-        """One step of each lane given, on its own batch at its own rate."""
+        """Take one step of each run that is given.
+
+        Args:
+            batches: The batch of each run, by its index.
+            rates: The learning rate of each run, by its index.
+        """
 
     def losses(self) -> dict[int, list[float]]:
-        """Losses of each lane since this was last called, in nats per question; may wait for the device."""
+        """Fetch the losses since the previous call, which may wait for the device.
 
-    def predict(self, lane: int, batches: Sequence[Batch]) -> list[Predictions]:
-        """What the model answers to each batch."""
+        Returns:
+            Losses in nats per query position, by index of the run.
+        """
+
+    def predict(self, index: int, batches: Sequence[Batch]) -> list[Predictions]:
+        """Predict with the model of one run.
+
+        Args:
+            index: Index of the run.
+            batches: Batches of an evaluation, in order.
+
+        Returns:
+            The predictions for each batch.
+        """
 
     def predict_each(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Predictions]]:
-        """What the models of several lanes answer, each to its own batches."""
+        """Predict with the models of several runs, each on its own batches.
 
-    def diagnostics(self, lane: int, batch: Batch, kinds: Collection[DiagnosticsKind]) -> dict[str, tuple[float, ...]]:
-        """What the model shows of its inside on a batch, per metric and layer; nothing of the training changes."""
+        Args:
+            batches: Batches of an evaluation, by index of the run; equally many for each run.
+
+        Returns:
+            The predictions for each batch, by index of the run.
+        """
+
+    def diagnostics(self, index: int, batch: Batch, kinds: Collection[DiagnosticsKind]) -> dict[str, tuple[float, ...]]:
+        """Measure diagnostics of one run without changing its training.
+
+        Args:
+            index: Index of the run.
+            batch: What they are measured on.
+            kinds: What to measure.
+
+        Returns:
+            One number per layer, by metric.
+        """
 
     def state(self) -> Arrays:
-        """Weights and optimizer of all lanes, by name."""
+        """Return weights and optimizer state of all runs, by name."""
 
     def restore(self, arrays: Arrays) -> None:
-        """Go on from a state."""
+        """Continue from a state.
 
-    def weights(self, lane: int) -> Arrays:
-        """Weights of one lane, by name."""
+        Args:
+            arrays: What :meth:`state` returned.
+        """
+
+    def weights(self, index: int) -> Arrays:
+        """Return weights and persistent buffers of one run.
+
+        Args:
+            index: Index of the run.
+
+        Returns:
+            Arrays by name.
+        """
 
 
 @final
-class SingleStepper:
-    """One model and its optimizer.
+class SingleStepper(Stepper):
+    """The stepper of one run: one model and its optimizer.
 
     Args:
         spec: The run.
         source: Its data.
         device: Where to train.
-        compile: Whether its steps are compiled; evaluations never are.
+        compile: Whether its steps are compiled or captured; evaluations never are.
     """
 
     @flush_denormals()
@@ -96,27 +141,27 @@ class SingleStepper:
         self.parameters = model.parameter_count
         self.optimizer = Optimizer(dict(self.model.named_parameters()), spec.train, self.model.parameter_roles())
         self._losses: list[Tensor] = []
-        self._taken = 0
+        self._steps = 0
         random = model.position.random
         self._program = Compiled(self._losses_of) if should_compile(compile, spec, device, random) else None
-        self.cuda_graphs = CudaGraphRunner() if should_record(compile, spec, device, random) else None
-        """What records its steps, if they are."""
-        self._begun = False
+        self.cuda_graphs = CudaGraphRunner() if should_capture(compile, spec, device, random) else None
+        """Captures the steps; None if they run eagerly."""
+        self._has_stepped = False
 
     @property
     def compiled(self) -> bool:
-        """Whether its steps are compiled."""
+        """Whether the steps are compiled."""
         return self._program is not None and self._program.works
 
     @flush_denormals()
     def step(self, batches: dict[int, Batch], rates: dict[int, float]) -> None:
-        """One step of the only lane."""
-        self._taken += 1
-        self.model.position.draw = self._taken
-        with products(self.spec.train.precision):
-            given = batch_to_device(batches[0], self.device)
-            result = self.cuda_graphs(self._gradients_of, *given) if self.cuda_graphs else self._gradients_of(*given)
-        loss, *grads = result
+        """Take one step of the only run."""
+        self._steps += 1
+        self.model.position.draw = self._steps
+        with matmul_precision(self.spec.train.precision):
+            inputs = batch_to_device(batches[0], self.device)
+            outputs = self.cuda_graphs(self._gradients_of, *inputs) if self.cuda_graphs else self._gradients_of(*inputs)
+        loss, *grads = outputs
         assert loss is not None, "every step has a loss"
         self._losses.append(loss.clone())
         weights = self.optimizer.weights.values()
@@ -126,123 +171,145 @@ class SingleStepper:
             torch.nn.utils.clip_grad_norm_(weights, self.spec.train.grad_clip)
         self.optimizer.step(rates[0])
         self.optimizer.clear()
-        if not self._begun:
+        if not self._has_stepped:
             keep_all_freed_memory()
-            self._begun = True
+            self._has_stepped = True
 
     def _gradients_of(
         self, inputs_BT: Tensor, positions: Tensor | None, targets_N: Tensor
     ) -> tuple[Tensor | None, ...]:
-        """The loss of a batch, and the gradient of each weight; None where a weight takes no part."""
+        """Compute the loss of a batch and the gradient of each weight; None for a weight that is not used."""
         loss, auxiliary = (self._program or self._losses_of)(inputs_BT, positions, targets_N)
         weights = list(self.optimizer.weights.values())
         grads: tuple[Tensor | None, ...] = torch.autograd.grad(loss + auxiliary, weights, allow_unused=True)
         return loss.detach(), *unshared_gradients(grads)
 
     def _losses_of(self, inputs_BT: Tensor, positions: Tensor | None, targets_N: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and the auxiliary loss of a batch."""
+        """Compute the loss and the auxiliary loss of a batch."""
         if self.spec.train.precision != "bf16":
             return self.model.losses(inputs_BT, positions, targets_N)
-        answer = forward_in_bf16(self.model, inputs_BT, positions)
-        return functional.cross_entropy(answer.logits_NV, targets_N), answer.auxiliary
+        output = forward_in_bf16(self.model, inputs_BT, positions)
+        return functional.cross_entropy(output.logits_NV, targets_N), output.auxiliary
 
     def losses(self) -> dict[int, list[float]]:
-        """Losses since this was last called."""
-        fetched = torch.stack(self._losses).tolist() if self._losses else []
+        """Return the losses since the previous call."""
+        losses = torch.stack(self._losses).tolist() if self._losses else []
         self._losses = []
-        return {0: fetched}
+        return {0: losses}
 
     @torch.no_grad()
-    def predict(self, lane: int, batches: Sequence[Batch]) -> list[Predictions]:
-        """What the model answers to each batch; the device is waited for once, at the end."""
-        predictions = [
-            predict_batch(self.model, batch, index, self.device) for index, batch in enumerate(batches, start=1)
+    def predict(self, index: int, batches: Sequence[Batch]) -> list[Predictions]:
+        """Predict on each batch; the host waits for the device once, at the end."""
+        outputs = [
+            predict_batch(self.model, batch, number, self.device) for number, batch in enumerate(batches, start=1)
         ]
-        return [Predictions(predicted.cpu().numpy(), float(nats)) for predicted, nats in predictions]
+        return [Predictions(tokens_N.cpu().numpy(), float(nats)) for tokens_N, nats in outputs]
 
     def predict_each(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Predictions]]:
-        """What the only model answers."""
-        return {lane: self.predict(lane, own) for lane, own in batches.items()}
+        """Predict with the only model."""
+        return {index: self.predict(index, own) for index, own in batches.items()}
 
-    def diagnostics(self, lane: int, batch: Batch, kinds: Collection[DiagnosticsKind]) -> dict[str, tuple[float, ...]]:
-        """What the model shows of its inside."""
-        return diagnostics_of(self.model, batch, kinds, self.device)
+    def diagnostics(self, index: int, batch: Batch, kinds: Collection[DiagnosticsKind]) -> dict[str, tuple[float, ...]]:
+        """Measure diagnostics of the only model."""
+        return measure_diagnostics(self.model, batch, kinds, self.device)
 
     def state(self) -> Arrays:
-        """Weights, persistent buffers, and what the optimizer remembers."""
-        arrays = {f"weight/{name}": stored for name, stored in self.model.state_dict().items()} | self.optimizer.state()
-        arrays["taken"] = torch.tensor(float(self._taken))
+        """Return weights, persistent buffers and optimizer state."""
+        arrays = {f"weight/{name}": tensor for name, tensor in self.model.state_dict().items()} | self.optimizer.state()
+        arrays["taken"] = torch.tensor(float(self._steps))
         arrays["compiled"] = torch.tensor(float(self.compiled))
-        return {name: _array(tensor) for name, tensor in arrays.items()}
+        return {name: to_array(tensor) for name, tensor in arrays.items()}
 
     @torch.no_grad()
     def restore(self, arrays: Arrays) -> None:
-        """Go on from a state, compiled if it was; weights alone are a state too, before the first step."""
+        """Continue from a state, compiled if it was; weights alone are a state too, the one before the first step."""
         if bool(arrays.get("compiled", self.compiled)) != self.compiled:
             self._program = None if self.compiled else Compiled(self._losses_of)
-        for name, stored in self.model.state_dict().items():
-            stored.copy_(torch.from_numpy(arrays[f"weight/{name}"]))
+        for name, tensor in self.model.state_dict().items():
+            tensor.copy_(torch.from_numpy(arrays[f"weight/{name}"]))
         self.optimizer.restore({name: torch.from_numpy(array) for name, array in arrays.items()})
-        self._taken = int(arrays.get("taken", 0))
+        self._steps = int(arrays.get("taken", 0))
 
-    def weights(self, lane: int) -> Arrays:
-        """Weights and persistent buffers."""
-        return {name: _array(stored) for name, stored in self.model.state_dict().items()}
+    def weights(self, index: int) -> Arrays:
+        """Return weights and persistent buffers."""
+        return {name: to_array(tensor) for name, tensor in self.model.state_dict().items()}
 
 
 def unshared_gradients(grads: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Gradients laid out as their weights are, each in memory of its own, for what follows to write into.
+    """Make gradients contiguous, each in memory of its own, so that they can be changed in place.
 
-    Two weights that are added to one another have the same gradient, and autograd says so by giving it twice.
+    Two weights that are added to each other have the same gradient, and autograd returns one tensor for both.
+
+    Args:
+        grads: One gradient per weight, of its shape; None for a weight that is not used.
+
+    Returns:
+        The gradients in the same order.
     """
-    result: list[Tensor | None] = []
+    unshared: list[Tensor | None] = []
     seen: set[int] = set()
     for grad in grads:
-        laid = None if grad is None else grad.contiguous()
-        if laid is not None and laid.untyped_storage().data_ptr() in seen:
-            laid = laid.clone()
-        if laid is not None:
-            seen.add(laid.untyped_storage().data_ptr())
-        result.append(laid)
-    return result
+        own = None if grad is None else grad.contiguous()
+        if own is not None and own.untyped_storage().data_ptr() in seen:
+            own = own.clone()
+        if own is not None:
+            seen.add(own.untyped_storage().data_ptr())
+        unshared.append(own)
+    return unshared
 
 
 def batch_to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None, Tensor]:
-    """The inputs of a batch, where something is asked and what is due there, on a device that is not waited for.
+    """Copy a batch to a device without waiting for it.
 
-    Where every position is asked no places are named: to pick them all out would be a copy of the stream, and on the
-    way back a sum over places.
-    """
-    places_N = batch.query_positions()
-    everywhere = len(places_N) == batch.targets_BT.size
-    positions = None if everywhere else to_device(positions_by_row(places_N, *batch.inputs_BT.shape), device)
-    return to_device(batch.inputs_BT, device), positions, to_device(batch.targets_BT.reshape(-1)[places_N], device)
-
-
-def positions_by_row(places_N: NDArray[np.int64], rows: int, tokens: int) -> NDArray[np.int64]:
-    """Places as B x P if each row has as many and they are few, so that an attention may answer them alone.
+    Where every position is a query position, no positions are passed: selecting all of them would copy the residual
+    stream, and the backward pass would sum over positions.
 
     Args:
-        places_N: Places in the flattened batch, rising.
+        batch: The batch.
+        device: Where to copy it.
+
+    Returns:
+        Inputs, B x T; query positions, N or B x P as from :func:`positions_by_row`, or None for all; targets, N.
+    """
+    positions_N = batch.query_positions()
+    all_positions = len(positions_N) == batch.targets_BT.size
+    positions = None if all_positions else to_device(positions_by_row(positions_N, *batch.inputs_BT.shape), device)
+    return to_device(batch.inputs_BT, device), positions, to_device(batch.targets_BT.reshape(-1)[positions_N], device)
+
+
+def positions_by_row(positions_N: NDArray[np.int64], rows: int, tokens: int) -> NDArray[np.int64]:
+    """Arrange query positions by row where possible, so that an attention may compute these queries alone.
+
+    Args:
+        positions_N: Query positions in the flattened batch, rising.
         rows: B.
         tokens: T.
+
+    Returns:
+        The positions as B x P if each row has equally many and they are few, otherwise as N.
     """
-    if not len(places_N) or len(places_N) % rows or len(places_N) > rows * tokens // FEW:
-        return places_N
-    places_BP = places_N.reshape(rows, -1)
-    even = bool((places_BP // tokens == np.arange(rows)[:, None]).all())
-    return places_BP if even else places_N
+    if not len(positions_N) or len(positions_N) % rows or len(positions_N) > rows * tokens // TOKENS_PER_QUERY:
+        return positions_N
+    positions_BP = positions_N.reshape(rows, -1)
+    equally_many = bool((positions_BP // tokens == np.arange(rows)[:, None]).all())
+    return positions_BP if equally_many else positions_N
 
 
 @flush_denormals()
 @torch.no_grad()
-def predict_batch(model: Transformer, batch: Batch, index: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The most likely tokens of one batch of an evaluation, counted from 1, and the surprise at what was due."""
-    model.position.draw = -index
+def predict_batch(model: Transformer, batch: Batch, number: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Predict the tokens of one batch of an evaluation.
+
+    Args:
+        model: The model.
+        batch: The batch.
+        number: Number of the batch in the evaluation, counted from 1; it seeds positions that are drawn at random.
+        device: Where the model is.
+
+    Returns:
+        Most likely tokens at the query positions, N, and the cross-entropy summed over them, in nats, a scalar.
+    """
+    model.position.draw = -number
     inputs_BT, positions, targets_N = batch_to_device(batch, device)
     logits_NV = model(inputs_BT, positions).logits_NV
     return logits_NV.argmax(-1), functional.cross_entropy(logits_NV, targets_N, reduction="sum")
-
-
-def _array(tensor: Tensor) -> NDArray[np.float32]:
-    return tensor.detach().float().cpu().numpy().copy()

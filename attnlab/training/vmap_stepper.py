@@ -1,13 +1,13 @@
-"""VmapWidth: K runs of one shape as one stacked program, each with its own weights, data, rate, decay and clip.
+"""Vmapped runs: K runs of one shape as one stacked program, each with its own weights, data, rate, decay and clip.
 
-    forward    one pass under vmap; the lane is a leading axis of weights, batch and answers
-    loss       one per lane; their sum is differentiated, and each lane's gradient is its own
-    padding    shorter sequences, and fewer questions, are filled up: see :mod:`attnlab.training._padding`
-    repacking  a lane that is given no step has retired: its weights are set aside, the block shrinks
+    forward    one pass under vmap; the run is the leading axis of weights, batch and predictions
+    loss       one per run; their sum is differentiated, and the gradient of each run is its own
+    padding    shorter sequences and fewer query positions are filled up: see :mod:`attnlab.training._padding`
+    repacking  a run that is given no step has ended: its weights are set aside, and the block shrinks
 
-A pass that depends on how long the sequences are is made for each length by itself, over the lanes that have it.
+A pass whose result depends on the padded length is computed for each length separately, over the runs that have it.
 
-Letters  K lanes, B batch, T tokens, N supervised positions, V vocabulary.
+Letters  K vmapped runs, B batch, T tokens, N query positions, V vocabulary.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn import functional
@@ -29,27 +27,27 @@ from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.tensors import at_least_float32
 from attnlab.training._batched_sdpa import BatchedSDPAMode
-from attnlab.training._cuda_graphs import CudaGraphRunner, should_record
-from attnlab.training._log_diagnostics import diagnostics_of
-from attnlab.training._padding import SILENT, accepts_padding, pad_batches
-from attnlab.training._transfer import to_device
+from attnlab.training._cuda_graphs import CudaGraphRunner, should_capture
+from attnlab.training._log_diagnostics import measure_diagnostics
+from attnlab.training._padding import IGNORED_TARGET, accepts_padding, pad_batches
+from attnlab.training._transfer import to_array, to_device
 from attnlab.training._vmap_optimizer import VmapOptimizer
 from attnlab.training.compiling import Compile
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
-from attnlab.training.precision import cast_parameters, products
-from attnlab.training.stepper import Arrays, Predictions, predict_batch
+from attnlab.training.precision import cast_parameters, matmul_precision
+from attnlab.training.stepper import Arrays, Predictions, Stepper, predict_batch
 
 
 @final
-class VmapStepper:
-    """K models and their AdamW, stacked.
+class VmapStepper(Stepper):
+    """The stepper of K runs whose models and optimizers are stacked.
 
     Args:
         specs: Runs of one shape.
-        sources: Their data.
+        sources: The data of each run.
         device: Where to train.
-        compile: Whether steps are recorded as one launch, on a GPU; stacked programs are not compiled.
+        compile: Whether steps are captured in a CUDA graph, on a GPU; stacked programs are not compiled.
     """
 
     compiled = False
@@ -60,217 +58,240 @@ class VmapStepper:
     ) -> None:
         keep_freed_memory()
         self.device, self.precision = device, specs[0].train.precision
-        models = [initial(spec, source) for spec, source in zip(specs, sources, strict=True)]
+        models = [initial_model(spec, source) for spec, source in zip(specs, sources, strict=True)]
         self.parameters = models[0].parameter_count
         learned = {name for name, weight in models[0].named_parameters() if weight.requires_grad}
-        stored = [dict([*model.named_parameters(), *model.named_buffers()]) for model in models]
-        own = [{name: tensor for name, tensor in one.items() if name in learned} for one in stored]
-        self.block = VmapOptimizer(own, [spec.train for spec in specs], device, models[0].parameter_roles())
-        self.fixed = {name: [one[name].detach().clone() for one in stored] for name in stored[0] if name not in learned}
-        """What no lane learns, for each lane."""
+        states = [dict([*model.named_parameters(), *model.named_buffers()]) for model in models]
+        weights = [{name: tensor for name, tensor in state.items() if name in learned} for state in states]
+        self.optimizer = VmapOptimizer(weights, [spec.train for spec in specs], device, models[0].parameter_roles())
+        fixed_names = [name for name in states[0] if name not in learned]
+        self.fixed = {name: [state[name].detach().clone() for state in states] for name in fixed_names}
+        """Tensors that are not learned, by name, one of each run."""
         self.model = models[0].to(device)
-        """The program; and the model of the lane that answers."""
-        self.padded = accepts_padding(self.model)
-        random = self.model.position.random
-        self.captures = should_record(compile, specs[0], device, random)
-        """Whether steps of the whole block are recorded."""
+        """The program of all runs; its own weights are those of the run that :meth:`model_of` was last called for."""
+        self.accepts_padding = accepts_padding(self.model)
+        self.captures = should_capture(compile, specs[0], device, self.model.position.random)
+        """Whether steps of the whole block are captured."""
         self.runs: list[int] = list(range(len(specs)))
-        """VmapWidth in the block, in its order."""
+        """Indices of the runs in the block, in the order of its rows."""
         self.retired: dict[int, dict[str, Tensor]] = {}
-        """What the others had learned when they retired."""
-        self._fix()
+        """Learned weights of the runs that have ended, by index and name."""
+        self._stack_fixed()
         self._losses: list[tuple[tuple[int, ...], Tensor]] = []
-        self._begun = False
+        self._has_stepped = False
 
     @flush_denormals()
     def step(self, batches: dict[int, Batch], rates: dict[int, float]) -> None:
-        """One step of the lanes given; those that are not given retire."""
-        self._retire([lane for lane in self.runs if lane not in batches])
-        assert self.runs == sorted(batches), "a retired lane takes no steps"
-        self.model.position.draw = self.block.taken + 1
-        lengths = {lane: 0 if self.padded else batch.inputs_BT.shape[1] for lane, batch in batches.items()}
-        groups = [[lane for lane in self.runs if lengths[lane] == length] for length in sorted(set(lengths.values()))]
-        grads: list[Tensor | None] = [None] * len(self.block.leaves)
-        with products(self.precision):
+        """Take one step of the runs given; those that are not given have ended."""
+        self._retire([index for index in self.runs if index not in batches])
+        assert self.runs == sorted(batches), "a run that has ended takes no steps"
+        self.model.position.draw = self.optimizer.steps + 1
+        lengths = {index: 0 if self.accepts_padding else batch.inputs_BT.shape[1] for index, batch in batches.items()}
+        groups = [[i for i in self.runs if lengths[i] == length] for length in sorted(set(lengths.values()))]
+        grads: list[Tensor | None] = [None] * len(self.optimizer.leaves)
+        with matmul_precision(self.precision):
             for group in groups:
-                program, placed = partial(self._gradients_of, group), self._placed([batches[lane] for lane in group])
-                recording = self._captured if len(groups) == 1 else None
-                losses_K, *own = program(*placed) if recording is None else recording(program, *placed)
+                program, inputs = partial(self._gradients_of, group), self._to_device([batches[i] for i in group])
+                cuda_graphs = self._cuda_graphs if len(groups) == 1 else None
+                losses_K, *own = program(*inputs) if cuda_graphs is None else cuda_graphs(program, *inputs)
                 assert losses_K is not None, "every step has losses"
                 self._losses.append((tuple(group), losses_K.clone()))
-                grads = own if len(groups) == 1 else [_sum(*pair) for pair in zip(grads, own, strict=True)]
-        self.block.step(grads, [rates[lane] for lane in self.runs])
-        if not self._begun:
+                grads = own if len(groups) == 1 else [_add(*pair) for pair in zip(grads, own, strict=True)]
+        self.optimizer.step(grads, [rates[index] for index in self.runs])
+        if not self._has_stepped:
             keep_all_freed_memory()
-            self._begun = True
+            self._has_stepped = True
 
     def losses(self) -> dict[int, list[float]]:
-        """Losses since this was last called; waits for the device once."""
-        fetched: dict[int, list[float]] = {lane: [] for lane in [*self.runs, *self.retired]}
+        """Return the losses since the previous call; waits for the device once."""
+        losses: dict[int, list[float]] = {index: [] for index in [*self.runs, *self.retired]}
         if self._losses:
             numbers = iter(torch.cat([losses_K for _, losses_K in self._losses]).tolist())
             for group, _ in self._losses:
-                for lane in group:
-                    fetched[lane].append(next(numbers))
+                for index in group:
+                    losses[index].append(next(numbers))
         self._losses = []
-        return dict(sorted(fetched.items()))
+        return dict(sorted(losses.items()))
 
-    def predict(self, lane: int, batches: Sequence[Batch]) -> list[Predictions]:
-        """What the model of a lane answers to each batch."""
-        model = self.alone(lane)
-        predictions = [predict_batch(model, batch, index, self.device) for index, batch in enumerate(batches, start=1)]
-        return [Predictions(predicted.cpu().numpy(), float(nats)) for predicted, nats in predictions]
+    def predict(self, index: int, batches: Sequence[Batch]) -> list[Predictions]:
+        """Predict with the model of one run."""
+        model = self.model_of(index)
+        outputs = [predict_batch(model, batch, number, self.device) for number, batch in enumerate(batches, start=1)]
+        return [Predictions(tokens_N.cpu().numpy(), float(nats)) for tokens_N, nats in outputs]
 
     def predict_each(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Predictions]]:
-        """What the models of lanes in the block answer, together where their batches can be stacked."""
-        predictions: dict[int, list[Predictions]] = {lane: [] for lane in batches}
-        turns = list(zip(*batches.values(), strict=True))
-        if not self.padded and any(len({batch.inputs_BT.shape for batch in turn}) > 1 for turn in turns):
-            return {lane: self.predict(lane, own) for lane, own in batches.items()}
-        result = []
-        for index, turn in enumerate(turns, start=1):
-            self.model.position.draw = -index
-            result.append(self._replies(list(batches), turn))
-        for turn, (predicted_KN, nats_K) in zip(turns, result, strict=True):
-            tokens_KN, nats = predicted_KN.cpu().numpy(), nats_K.tolist()
-            for slot, (lane, batch) in enumerate(zip(batches, turn, strict=True)):
-                predictions[lane].append(Predictions(tokens_KN[slot, : len(batch.query_positions())], nats[slot]))
+        """Predict with the models of runs in the block, as one program where their batches can be stacked."""
+        predictions: dict[int, list[Predictions]] = {index: [] for index in batches}
+        rounds = list(zip(*batches.values(), strict=True))
+        if not self.accepts_padding and any(len({batch.inputs_BT.shape for batch in each}) > 1 for each in rounds):
+            return {index: self.predict(index, own) for index, own in batches.items()}
+        outputs = []
+        for number, each in enumerate(rounds, start=1):
+            self.model.position.draw = -number
+            outputs.append(self._predict_stacked(list(batches), each))
+        for each, (tokens_on_device_KN, nats_K) in zip(rounds, outputs, strict=True):
+            tokens_KN, nats = tokens_on_device_KN.cpu().numpy(), nats_K.tolist()
+            for row, (index, batch) in enumerate(zip(batches, each, strict=True)):
+                predictions[index].append(Predictions(tokens_KN[row, : len(batch.query_positions())], nats[row]))
         return predictions
 
-    def diagnostics(self, lane: int, batch: Batch, kinds: Collection[DiagnosticsKind]) -> dict[str, tuple[float, ...]]:
-        """What the model of a lane shows of its inside."""
-        return diagnostics_of(self.alone(lane), batch, kinds, self.device)
+    def diagnostics(self, index: int, batch: Batch, kinds: Collection[DiagnosticsKind]) -> dict[str, tuple[float, ...]]:
+        """Measure diagnostics of one run."""
+        return measure_diagnostics(self.model_of(index), batch, kinds, self.device)
 
     def state(self) -> Arrays:
-        """Weights and moments of the lanes in the block, by name, and what the others had learned."""
-        blocks = {"weight": self.block.weights_KP, "first": self.block.first_KP, "second": self.block.second_KP}
+        """Return weights and moments of the runs in the block, by name, and the weights of the others."""
+        blocks = self._blocks()
         arrays = {
-            f"{kind}/{name}": window
+            f"{kind}/{name}": view
             for kind, block in blocks.items()
-            for name, window in self.block.windows(block).items()
+            for name, view in self.optimizer.views(block).items()
         }
-        for lane, weights in self.retired.items():
-            arrays |= {f"retired/{lane}/{name}": weight for name, weight in weights.items()}
-        arrays |= {"lanes": torch.tensor(self.runs), "taken": torch.tensor(self.block.taken)}
-        return {name: _array(tensor) for name, tensor in arrays.items()}
+        for index, weights in self.retired.items():
+            arrays |= {f"retired/{index}/{name}": weight for name, weight in weights.items()}
+        arrays |= {"runs": torch.tensor(self.runs), "taken": torch.tensor(self.optimizer.steps)}
+        return {name: to_array(tensor) for name, tensor in arrays.items()}
 
     @torch.no_grad()
     def restore(self, arrays: Arrays) -> None:
-        """Go on from a state, with the lanes that had not retired."""
-        staying = [int(lane) for lane in arrays["lanes"]]
-        self._retire([lane for lane in self.runs if lane not in staying])
-        blocks = {"weight": self.block.weights_KP, "first": self.block.first_KP, "second": self.block.second_KP}
-        for kind, block in blocks.items():
-            for name, window in self.block.windows(block).items():
-                window.copy_(torch.from_numpy(arrays[f"{kind}/{name}"]))
-        for lane, weights in self.retired.items():
+        """Continue from a state, with the runs that had not ended."""
+        staying = [int(index) for index in arrays["runs"]]
+        self._retire([index for index in self.runs if index not in staying])
+        for kind, block in self._blocks().items():
+            for name, view in self.optimizer.views(block).items():
+                view.copy_(torch.from_numpy(arrays[f"{kind}/{name}"]))
+        for index, weights in self.retired.items():
             for name, weight in weights.items():
-                weight.copy_(torch.from_numpy(arrays[f"retired/{lane}/{name}"]))
-        self.block.taken = int(arrays["taken"])
+                weight.copy_(torch.from_numpy(arrays[f"retired/{index}/{name}"]))
+        self.optimizer.steps = int(arrays["taken"])
 
-    def weights(self, lane: int) -> Arrays:
-        """Weights and persistent buffers of one lane."""
-        return {name: _array(stored) for name, stored in self.alone(lane).state_dict().items()}
+    def weights(self, index: int) -> Arrays:
+        """Return weights and persistent buffers of one run."""
+        return {name: to_array(tensor) for name, tensor in self.model_of(index).state_dict().items()}
 
     @torch.no_grad()
-    def alone(self, lane: int) -> Transformer:
-        """The model of one lane; there is one model, which is another's after the next call."""
-        learned = self.retired.get(lane)
+    def model_of(self, index: int) -> Transformer:
+        """Load the weights of one run into the model.
+
+        Args:
+            index: Index of the run.
+
+        Returns:
+            The model. There is one for all runs, so the next call replaces its weights.
+        """
+        learned = self.retired.get(index)
         if learned is None:
-            slot, windows = self.runs.index(lane), self.block.windows(self.block.weights_KP)
-            learned = {name: window[slot] for name, window in windows.items()}
-        own = {**learned, **{name: per_lane[lane] for name, per_lane in self.fixed.items()}}
-        for name, stored in [*self.model.named_parameters(), *self.model.named_buffers()]:
-            stored.copy_(own[name])
+            row, views = self.runs.index(index), self.optimizer.views(self.optimizer.weights_KP)
+            learned = {name: view[row] for name, view in views.items()}
+        state = {**learned, **{name: tensors[index] for name, tensors in self.fixed.items()}}
+        for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]:
+            tensor.copy_(state[name])
         return self.model
 
-    def _gradients_of(self, group: Sequence[int], *placed: Tensor) -> tuple[Tensor | None, ...]:
-        """Losses of some lanes, each on its own batch, and the gradient of every leaf of the block."""
-        inputs_KBT, positions_KN, targets_KN, count_K = placed
-        answer = self._stacked(group, inputs_KBT, positions_KN, self.precision)
-        losses_K, auxiliary_K = (
-            surprise(at_least_float32(answer.logits_NV), targets_KN) / count_K,
-            at_least_float32(answer.auxiliary),
-        )
-        total, leaves = (losses_K + auxiliary_K).sum(), list(self.block.leaves.values())
+    def _blocks(self) -> dict[str, Tensor]:
+        """Return the blocks that make up a state, by the prefix of their arrays."""
+        optimizer = self.optimizer
+        return {"weight": optimizer.weights_KP, "first": optimizer.first_KP, "second": optimizer.second_KP}
+
+    def _gradients_of(self, group: Sequence[int], *inputs: Tensor) -> tuple[Tensor | None, ...]:
+        """Compute the losses of some runs, each on its own batch, and the gradient of every leaf of the block."""
+        inputs_KBT, positions_KN, targets_KN, count_K = inputs
+        output = self._forward(group, inputs_KBT, positions_KN, self.precision)
+        losses_K = cross_entropy_sums(at_least_float32(output.logits_NV), targets_KN) / count_K
+        auxiliary_K = at_least_float32(output.auxiliary)
+        total, leaves = (losses_K + auxiliary_K).sum(), list(self.optimizer.leaves.values())
         return losses_K.detach(), *torch.autograd.grad(total, leaves, allow_unused=True)
 
     @flush_denormals()
     @torch.no_grad()
-    def _replies(self, group: Sequence[int], batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
-        """Most likely tokens, and the surprise at all answers due, of some lanes."""
-        inputs_KBT, positions_KN, targets_KN, _ = self._placed(batches)
-        logits_KNV = self._stacked(group, inputs_KBT, positions_KN, "float32").logits_NV
-        return logits_KNV.argmax(-1), surprise(logits_KNV, targets_KN)
+    def _predict_stacked(self, group: Sequence[int], batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+        """Predict with some runs, one batch each: most likely tokens, K x N, and summed cross-entropy, K."""
+        inputs_KBT, positions_KN, targets_KN, _ = self._to_device(batches)
+        logits_KNV = self._forward(group, inputs_KBT, positions_KN, "float32").logits_NV
+        return logits_KNV.argmax(-1), cross_entropy_sums(logits_KNV, targets_KN)
 
-    def _placed(self, batches: Sequence[Batch]) -> list[Tensor]:
+    def _to_device(self, batches: Sequence[Batch]) -> list[Tensor]:
+        """Pad batches to one shape and copy them to the device."""
         return [to_device(array, self.device) for array in pad_batches(batches)]
 
-    def _stacked(
+    def _forward(
         self, group: Sequence[int], inputs_KBT: Tensor, positions_KN: Tensor, precision: Precision
     ) -> ModelOutput:
-        """What the models of some lanes answer, the lane leading.
+        """Run the forward pass of some runs; the run is the leading axis of the output.
 
-        Questions are padded, and never told by rows: the last layer mixes all of them, whatever is asked.
+        Query positions are padded and never arranged by rows, so the last layer computes all queries.
         """
-        leaves, (fixed, axes) = self.block.leaves, self._fixed
+        leaves, (fixed, axes) = self.optimizer.leaves, self._fixed
         if len(group) < len(self.runs):
-            slots = torch.tensor([self.runs.index(lane) for lane in group], device=self.device)
-            leaves = {name: leaf.index_select(0, slots) for name, leaf in leaves.items()}
-            fixed = {n: tensor if axes[n] is None else tensor.index_select(0, slots) for n, tensor in fixed.items()}
+            rows = torch.tensor([self.runs.index(index) for index in group], device=self.device)
+            leaves = {name: leaf.index_select(0, rows) for name, leaf in leaves.items()}
+            fixed = {n: tensor if axes[n] is None else tensor.index_select(0, rows) for n, tensor in fixed.items()}
 
         def program(
-            own: dict[str, Tensor], shared: dict[str, Tensor], inputs_BT: Tensor, positions_N: Tensor
+            weights: dict[str, Tensor], fixed: dict[str, Tensor], inputs_BT: Tensor, positions_N: Tensor
         ) -> ModelOutput:
-            stored = cast_parameters(own, precision), cast_parameters(shared, precision)
-            return functional_call(self.model, stored, (inputs_BT, positions_N))
+            state = cast_parameters(weights, precision), cast_parameters(fixed, precision)
+            return functional_call(self.model, state, (inputs_BT, positions_N))
 
         with BatchedSDPAMode():
             return vmap(program, in_dims=(0, axes, 0, 0))(leaves, fixed, inputs_KBT, positions_KN)
 
-    def _retire(self, runs: Collection[int]) -> None:
-        """Set lanes aside, and repack the others."""
-        if not runs:
+    def _retire(self, ended: Collection[int]) -> None:
+        """Set the weights of some runs aside, and repack the others."""
+        if not ended:
             return
-        windows = self.block.windows(self.block.weights_KP)
-        for lane in runs:
-            slot = self.runs.index(lane)
-            self.retired[lane] = {name: window[slot].detach().cpu().clone() for name, window in windows.items()}
-        staying = [lane for lane in self.runs if lane not in runs]
-        self.block.keep([self.runs.index(lane) for lane in staying])
+        views = self.optimizer.views(self.optimizer.weights_KP)
+        for index in ended:
+            row = self.runs.index(index)
+            self.retired[index] = {name: view[row].detach().cpu().clone() for name, view in views.items()}
+        staying = [index for index in self.runs if index not in ended]
+        self.optimizer.keep([self.runs.index(index) for index in staying])
         self.runs = staying
-        self._fix()
+        self._stack_fixed()
 
-    def _fix(self) -> None:
-        """Stack what is not learned; what is the same in all lanes stays one tensor."""
+    def _stack_fixed(self) -> None:
+        """Stack the tensors that are not learned; one that is equal in all runs stays a single tensor."""
         fixed: dict[str, Tensor] = {}
         axes: dict[str, int | None] = {}
-        for name, per_lane in self.fixed.items():
-            chosen = [per_lane[lane] for lane in self.runs]
-            alike = all(torch.equal(one, chosen[0]) for one in chosen[1:])
-            fixed[name] = (chosen[0] if alike and chosen else torch.stack(chosen)).to(self.device)
-            axes[name] = None if alike else 0
+        for name, tensors in self.fixed.items():
+            chosen = [tensors[index] for index in self.runs]
+            equal = all(torch.equal(tensor, chosen[0]) for tensor in chosen[1:])
+            fixed[name] = (chosen[0] if equal and chosen else torch.stack(chosen)).to(self.device)
+            axes[name] = None if equal else 0
         self._fixed = fixed, axes
-        # Both the block and what is fixed have moved: what was recorded would read where they were.
-        self._captured = CudaGraphRunner() if self.captures else None
+        # The block and the fixed tensors have new addresses, which graphs captured before would not read.
+        self._cuda_graphs = CudaGraphRunner() if self.captures else None
 
 
-def initial(spec: RunSpec, source: Source) -> Transformer:
-    """The model of a run before its first step."""
+def initial_model(spec: RunSpec, source: Source) -> Transformer:
+    """Build the model of a run before its first step.
+
+    Args:
+        spec: The run.
+        source: Its data.
+
+    Returns:
+        The model, on the CPU.
+    """
     seed = int(generator(spec.seed, Split.INIT).integers(2**63))
     return build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=seed)
 
 
-def surprise(logits_KNV: Tensor, targets_KN: Tensor) -> Tensor:
-    """Nats at all the answers that are due, of each lane."""
-    flat, answers = logits_KNV.flatten(0, 1), targets_KN.flatten()
-    return functional.cross_entropy(flat, answers, ignore_index=SILENT, reduction="none").view_as(targets_KN).sum(1)
+def cross_entropy_sums(logits_KNV: Tensor, targets_KN: Tensor) -> Tensor:
+    """Sum the cross-entropy of each run over its query positions; ignored targets add nothing.
+
+    Args:
+        logits_KNV: Logits at the query positions.
+        targets_KN: Targets, int64.
+
+    Returns:
+        Nats, K.
+    """
+    logits, targets = logits_KNV.flatten(0, 1), targets_KN.flatten()
+    losses = functional.cross_entropy(logits, targets, ignore_index=IGNORED_TARGET, reduction="none")
+    return losses.view_as(targets_KN).sum(1)
 
 
-def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    """Of gradients that may be missing."""
+def _add(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """Add two gradients, either of which may be missing."""
     return other if one is None else one if other is None else one + other
-
-
-def _array(tensor: Tensor) -> NDArray[np.float32]:
-    return tensor.detach().float().cpu().numpy().copy()

@@ -1,8 +1,8 @@
-"""How many lanes fit: by what can be stacked, by what one lane takes, and by what the device refuses.
+"""How many runs are stacked: what can be stacked, what the memory permits, and what the device refuses.
 
-memory   lanes = share * free / (most that one step of one lane held)
-refused  the bundle is halved, until it fits or is a single run
-single   the largest batch is told, of those halved, whose step fits
+memory      runs = share * free memory / peak memory of one step of one run
+refused     the group is halved until it fits or is a single run
+single run  the error names the largest batch, of those halved, with which a step fits
 """
 
 from __future__ import annotations
@@ -21,52 +21,77 @@ from attnlab.training.stepper import Stepper, predict_batch
 from attnlab.training.vmap_stepper import VmapStepper
 
 VmapWidth = int | Literal["auto"]
-MOST = 64
-"""VmapWidth that are stacked where nobody says how many: more of them hardly make each one cheaper."""
-SHARE = 0.8
-"""Of the free memory; evaluation and the allocator need some."""
-CLOSE = 1e-3
-"""How far two ways to one loss may differ, relative to it or to 1."""
-WORDS = ("out of memory", "can't allocate memory")
-"""What devices say whose error is none of its own kind."""
+"""Number of runs that are stacked into one program."""
+MAX_AUTO_WIDTH = 64
+"""The most runs that ``auto`` stacks: more of them hardly make each one cheaper."""
+MEMORY_SHARE = 0.8
+"""Share of the free memory that steps may use; evaluation and the allocator need the rest."""
+TOLERANCE = 1e-3
+"""The largest difference between the stacked and the single loss of a run, relative to the loss or to 1."""
+OUT_OF_MEMORY_PHRASES = ("out of memory", "can't allocate memory")
+"""Parts of the messages of devices that raise a plain RuntimeError."""
 
 
 def max_width(vmap: VmapWidth, device: str) -> int:
-    """VmapWidth that a bundle may have, as far as the kind of the device says: on a CPU none are stacked unasked."""
+    """Find how many runs may be stacked on a type of device, whatever fits; ``auto`` stacks none on a CPU.
+
+    Args:
+        vmap: The user's choice.
+        device: Type of the device: cpu, cuda or mps.
+
+    Returns:
+        Number of runs.
+    """
     if vmap == "auto":
-        return MOST if device == "cuda" else 1
+        return MAX_AUTO_WIDTH if device == "cuda" else 1
     return vmap
 
 
 def vmap_obstacle(spec: RunSpec, device: torch.device) -> str:
-    """Why runs of this shape cannot be lanes of one program; empty if they can.
+    """Find why runs of a shape cannot be stacked into one program.
 
-    Two lanes take a step on two sequences each, and their losses are held against what each model says alone.
+    Two runs take a step on two sequences each, and their losses are compared with those of each model alone.
+
+    Args:
+        spec: One run of the shape.
+        device: Where the step is taken.
+
+    Returns:
+        The reason; empty if they can be stacked.
     """
     pair = [spec, spec.model_copy(update={"seed": spec.seed + 1})]
     sources = [Source(one.task, one.seed, one.train.train_examples) for one in pair]
-    batches = {lane: source.training(0, 2) for lane, source in enumerate(sources)}
+    batches = {index: source.training(0, 2) for index, source in enumerate(sources)}
     try:
         stepper = VmapStepper(pair, sources, device)
-        alone = [float(predict_batch(stepper.alone(lane), batch, -1, device)[1]) for lane, batch in batches.items()]
-        stepper.step(batches, {0: 0.0, 1: 0.0})  # the first step of a training, as the answer above: draw 1
-        together = stepper.losses()
+        single = [float(predict_batch(stepper.model_of(run), batch, -1, device)[1]) for run, batch in batches.items()]
+        stepper.step(batches, {0: 0.0, 1: 0.0})  # the first training step draws positions as the predictions above do
+        stacked = stepper.losses()
     except (AttnlabError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         return describe_exception(error).splitlines()[0]
-    for lane, nats in enumerate(alone):
-        loss, expected = together[lane][0], nats / max(1, len(batches[lane].query_positions()))
-        if abs(loss - expected) > CLOSE * max(1.0, abs(expected)):
-            return f"stacked with another its loss is {loss:.4g}, alone {expected:.4g}"
+    for index, nats in enumerate(single):
+        loss, expected = stacked[index][0], nats / max(1, len(batches[index].query_positions()))
+        if abs(loss - expected) > TOLERANCE * max(1.0, abs(expected)):
+            return f"stacked with another run its loss is {loss:.4g}, alone {expected:.4g}"
     return ""
 
 
-def fitting_width(spec: RunSpec, device: torch.device, wanted: int) -> int:
-    """VmapWidth of this shape that fit into the free memory of a GPU, at least 1 and at most as many as wanted."""
-    if device.type != "cuda" or wanted <= 1:
-        return wanted
-    release(device)
+def fitting_width(spec: RunSpec, device: torch.device, requested: int) -> int:
+    """Find how many runs of a shape fit into the free memory of a GPU, from the peak memory of one step of one run.
+
+    Args:
+        spec: One run of the shape.
+        device: Where they are trained.
+        requested: The most runs to stack.
+
+    Returns:
+        Number of runs, at least 1 and at most ``requested``; on other devices ``requested``.
+    """
+    if device.type != "cuda" or requested <= 1:
+        return requested
+    release_memory(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     source = Source(spec.task, spec.seed, spec.train.train_examples)
@@ -74,61 +99,85 @@ def fitting_width(spec: RunSpec, device: torch.device, wanted: int) -> int:
         VmapStepper([spec], [source], device).step({0: source.training(0, spec.train.batch_size)}, {0: 0.0})
     except torch.OutOfMemoryError:
         return 1
-    stored = torch.cuda.max_memory_allocated(device) - before
-    release(device)
-    return width_within(stored, torch.cuda.mem_get_info(device)[0], wanted)
+    peak = torch.cuda.max_memory_allocated(device) - before
+    release_memory(device)
+    return width_within(peak, torch.cuda.mem_get_info(device)[0], requested)
 
 
-def width_within(stored: int, free: int, wanted: int) -> int:
-    """So many lanes, or fewer if the memory does not suffice.
+def width_within(peak: int, free: int, requested: int) -> int:
+    """Find how many runs fit into an amount of memory.
 
-    >>> bounded(held=100, free=1000, wanted=64), bounded(held=100, free=1000, wanted=4), bounded(900, 1000, 4)
+    >>> width_within(peak=100, free=1000, requested=64), width_within(100, 1000, 4), width_within(900, 1000, 4)
     (8, 4, 1)
+
+    Args:
+        peak: Peak memory of one step of one run, in bytes.
+        free: Free memory, in bytes.
+        requested: The most runs to stack.
+
+    Returns:
+        Number of runs, at least 1 and at most ``requested``.
     """
-    return max(1, min(wanted, int(SHARE * free) // max(1, stored)))
+    return max(1, min(requested, int(MEMORY_SHARE * free) // max(1, peak)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the device has no memory left."""
-    said = str(error)
+    """Whether an error means that the device has no memory left.
+
+    Args:
+        error: Any error.
+
+    Returns:
+        Whether it does.
+    """
+    message = str(error)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in said for words in WORDS)
+        isinstance(error, RuntimeError) and any(phrase in message for phrase in OUT_OF_MEMORY_PHRASES)
     )
 
 
-def release(device: torch.device) -> None:
-    """Give back what nobody holds any more."""
+def release_memory(device: torch.device) -> None:
+    """Free the memory of unreachable objects and of the allocator's cache.
+
+    Args:
+        device: The device; only a GPU has a cache.
+    """
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
-def too_large_error(spec: RunSpec, device: torch.device, alone: Callable[[RunSpec, Source], Stepper]) -> DeviceError:
-    """The error for a run that does not fit by itself, with the batch that would.
+def too_large_error(
+    spec: RunSpec, device: torch.device, make_stepper: Callable[[RunSpec, Source], Stepper]
+) -> DeviceError:
+    """Make the error for a run that does not fit by itself; it names the batch size that would.
 
     Args:
         spec: The run.
-        device: What it does not fit on.
-        alone: Builds what takes its steps.
+        device: The device that it does not fit on.
+        make_stepper: Makes the stepper of one run.
+
+    Returns:
+        The error, to be raised.
     """
-    result = f"A batch of {spec.train.batch_size} does not fit into the memory of the device '{device.type}'."
-    batch = spec.train.batch_size // 2
-    while batch:
-        smaller = spec.model_copy(update={"train": spec.train.model_copy(update={"batch_size": batch})})
-        if _steps(smaller, alone):
-            hint = f"A step with a batch of {batch} fits: add --set train.batch={batch}."
-            return DeviceError(result, hint, where=spec.summary)
-        release(device)
-        batch //= 2
-    hint = "Not even one sequence does: make the model or the sequences smaller, or choose another --device."
-    return DeviceError(result, hint, where=spec.summary)
+    problem = f"A batch of {spec.train.batch_size} does not fit into the memory of the device '{device.type}'."
+    batch_size = spec.train.batch_size // 2
+    while batch_size:
+        smaller = spec.model_copy(update={"train": spec.train.model_copy(update={"batch_size": batch_size})})
+        if _can_step(smaller, make_stepper):
+            hint = f"A step with a batch of {batch_size} fits: add --set train.batch_size={batch_size}."
+            return DeviceError(problem, hint, where=spec.summary)
+        release_memory(device)
+        batch_size //= 2
+    hint = "Not even one sequence fits: use a smaller model or shorter sequences, or choose another --device."
+    return DeviceError(problem, hint, where=spec.summary)
 
 
-def _steps(spec: RunSpec, alone: Callable[[RunSpec, Source], Stepper]) -> bool:
+def _can_step(spec: RunSpec, make_stepper: Callable[[RunSpec, Source], Stepper]) -> bool:
     """Whether a run can take one step."""
     source = Source(spec.task, spec.seed, spec.train.train_examples)
     try:
-        stepper = alone(spec, source)
+        stepper = make_stepper(spec, source)
         stepper.step({0: source.training(0, spec.train.batch_size)}, {0: 0.0})
         stepper.losses()
     except Exception as error:

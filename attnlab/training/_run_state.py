@@ -1,0 +1,60 @@
+"""The state of one run during training, and what a checkpoint holds of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from attnlab.records import DiagnosticsPoint, HistoryPoint
+from attnlab.specs import RunSpec
+from attnlab.tasks.io.streams import Source
+
+
+@dataclass
+class RunState:
+    """The state of one run during training."""
+
+    spec: RunSpec
+    source: Source
+    step: int = 0
+    """Steps taken."""
+    losses: list[float] = field(default_factory=list)
+    """Losses since the last validation, in nats per query position."""
+    history: list[HistoryPoint] = field(default_factory=list)
+    diagnostics_history: list[DiagnosticsPoint] = field(default_factory=list)
+    tokens: int = 0
+    """Tokens trained on since the last ``StepsTaken`` event."""
+    reason: str = ""
+    """Why it has diverged; empty while it has not."""
+    early_stopped: bool = False
+    """Whether it is solved."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it has steps left to take."""
+        return not self.reason and not self.early_stopped and self.step < self.spec.train.max_steps
+
+    def checkpoint_data(self) -> dict[str, Any]:
+        """Return everything that a checkpoint needs besides the arrays, as plain data."""
+        return {
+            "id": self.spec.id,
+            "history": [point.model_dump() for point in self.history],
+            "diagnostics_history": [point.model_dump() for point in self.diagnostics_history],
+            "step": self.step,
+            "losses": self.losses,
+            "reason": self.reason,
+            "early_stopped": self.early_stopped,
+        }
+
+    def restore(self, metadata: Mapping[str, Any]) -> None:
+        """Restore the state that a checkpoint holds.
+
+        Args:
+            metadata: What :meth:`checkpoint_data` returned.
+        """
+        assert metadata["id"] == self.spec.id, "a checkpoint of another run"
+        self.step, self.losses, self.reason = metadata["step"], list(metadata["losses"]), metadata["reason"]
+        self.early_stopped = metadata["early_stopped"]
+        self.history = [HistoryPoint(**point) for point in metadata["history"]]
+        self.diagnostics_history = [DiagnosticsPoint(**point) for point in metadata["diagnostics_history"]]
