@@ -1,4 +1,4 @@
-"""``attnlab bench``: how fast is it here, against what one would write by hand and against peers?"""
+"""``attnlab bench``: the speed of attnlab on this machine."""
 
 from __future__ import annotations
 
@@ -14,35 +14,39 @@ from attnlab.cli.train import Device
 
 
 def bench(
-    peers: Annotated[bool, typer.Option("--peers", help="Time the peers too that are installed.")] = False,
-    long: Annotated[
-        bool, typer.Option("--long", help="Also a sweep of eight runs, and how costs grow: some twenty minutes.")
-    ] = False,
-    device: Annotated[Device, typer.Option("--device")] = Device.auto,
-    rounds: Annotated[int, typer.Option("--rounds", min=2, help="Interleaved rounds of each comparison.")] = 5,
+    device: Annotated[
+        Device, typer.Option("--device", help="Where to train; auto takes the fastest device.")
+    ] = Device.auto,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Threads of torch; without it, torch's own choice.")
+    ] = None,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FILE", help="Where it is kept, and the last one found.")
+        Path, typer.Option("--out", metavar="FILE", help="JSON file of the result; its last result is shown beside.")
     ] = Path("results/bench.json"),
     as_json: AsJson = False,
 ) -> None:
-    """Measure speed as ratios, a few minutes long; keep them, and show what they were last time."""
+    """Measure this machine: training steps per second by attention, memory of a run, start-up seconds."""
     from rich.console import Console
 
-    from benchmarks.timing.saved import last
+    from attnlab.experiments.bench_result import last_medians
 
-    before = last(out)
+    last = last_medians(out)
 
-    from attnlab.training.environment import device as place
-    from benchmarks.timing.bench import bench as measure
+    import torch
 
-    where = place(device.value)
-    with Console(stderr=True).status(f"Measuring on {where}, {rounds} rounds"):
-        found = measure(where, rounds, peers, long)
-    found.save(out)
+    from attnlab.experiments.machine_bench import measure_machine
+    from attnlab.rendering.machine_bench import BenchTable
+    from attnlab.training.environment import device as find_device
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    chosen = find_device(device.value)
+    with Console(stderr=True).status(f"Measuring on {chosen}; this takes about half a minute"):
+        result = measure_machine(chosen)
+    result.save(out)
     if as_json:
-        sys.stdout.write(json.dumps(found.data()) + "\n")
+        sys.stdout.write(json.dumps(result.data()) + "\n")
         return
     console = Console()
-    console.print(found.table(before))
-    for sentence in (*found.left_out, f"Kept in {out}."):
-        console.print(sentence, highlight=False, soft_wrap=True)
+    console.print(BenchTable(result, last))
+    console.print(f"Written to {out}.", highlight=False, soft_wrap=True)

@@ -213,7 +213,7 @@ def run_job(job: Job, settings: WorkerSettings, send: Send) -> None:
             device=device(settings.device),
             checkpointer=RemoteCheckpointer(job, settings, send),
             resume=True,
-            pause=settings.checkpoint_seconds,
+            checkpoint_seconds=settings.checkpoint_seconds,
             vmap=settings.vmap,
         )
         for records in groups:

@@ -91,7 +91,13 @@ class Processes:
         self.workers: list[Worker] = []
 
     def run(self, jobs: Iterable[Job], send: Send, interruption: Interruption, /) -> None:
-        """Run all jobs."""
+        """Run all jobs, see :meth:`attnlab.execution.jobs.Executor.run`.
+
+        Args:
+            jobs: The jobs; one is taken whenever a worker is free.
+            send: Receives every message.
+            interruption: Once it is requested, the workers stop at their next step.
+        """
         queue = JobQueue(iter(jobs))
         try:
             while True:

@@ -1,4 +1,4 @@
-"""``attnlab bench``, with the measuring itself replaced: what is printed, kept and compared."""
+"""``attnlab bench`` with a stand-in for the measuring: what is printed, written and compared."""
 
 from __future__ import annotations
 
@@ -6,39 +6,46 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from attnlab.cli.app import app
-from benchmarks.timing import bench
-from benchmarks.timing.pairs import line
-from benchmarks.timing.saved import Benchmark
+from attnlab.experiments.bench_result import BenchResult, measurement
 
 
-def measured(monkeypatch: pytest.MonkeyPatch, value: float) -> list[object]:
-    requested: list[object] = []
+def stand_in(monkeypatch: pytest.MonkeyPatch, value: float) -> list[object]:
+    """Replace the measuring; the devices it was called with are appended to the list."""
+    devices: list[object] = []
 
-    def stand_in(*args: object) -> Benchmark:
-        requested.append(args)
-        return Benchmark([line("one / other", [value] * 3)], {"device": "cpu"}, ["Nothing else was measured."])
+    def measure(device: object) -> BenchResult:
+        devices.append(device)
+        rates = measurement("softmax, recall", [value] * 3, "steps/s", "recall: batch 64")
+        return BenchResult([rates], {"device": "cpu", "cores": 2})
 
-    monkeypatch.setattr(bench, "bench", stand_in)
-    return requested
+    monkeypatch.setattr("attnlab.experiments.machine_bench.measure_machine", measure)
+    return devices
 
 
-def test_it_is_kept_and_compared_with_the_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    words = ["bench", "--device", "cpu", "--rounds", "3", "--peers", "--out", str(tmp_path / "b.json")]
-    requested = measured(monkeypatch, 1.25)
+def test_it_is_written_and_shown_beside_the_last_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    words = ["bench", "--device", "cpu", "--out", str(tmp_path / "b.json")]
+    devices = stand_in(monkeypatch, 1.25)
     first = CliRunner().invoke(app, words)
     assert first.exit_code == 0
-    assert "1.25 x" in first.stdout
-    assert "Nothing else was measured." in first.stdout
-    assert str(requested[0]) == "(device(type='cpu'), 3, True, False)"
-    measured(monkeypatch, 2.5)
+    assert "1.25 steps/s" in first.stdout
+    assert "recall: batch 64" in first.stdout
+    assert str(devices) == "[device(type='cpu')]"
+    stand_in(monkeypatch, 2.5)
     second = CliRunner().invoke(app, words)
-    row = next(row for row in second.stdout.splitlines() if "one / other" in row)
-    assert row.split()[3:] == ["2.5", "x", "2.5..2.5", "1.25", "3"]
-    requested = measured(monkeypatch, 2.5)
-    assert CliRunner().invoke(app, [*words, "--long"]).exit_code == 0
-    assert str(requested[0]) == "(device(type='cpu'), 3, True, True)"
+    row = next(row for row in second.stdout.splitlines() if "softmax" in row)
+    assert row.split() == ["softmax,", "recall", "2.5", "steps/s", "2.5..2.5", "1.25"]
     plain = CliRunner().invoke(app, [*words, "--json"])
     assert json.loads(plain.stdout)["lines"][0]["median"] == 2.5
+
+
+def test_threads_are_those_of_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    stand_in(monkeypatch, 1.0)
+    result = CliRunner().invoke(app, ["bench", "--threads", "3", "--device", "cpu", "--out", str(tmp_path / "b.json")])
+    assert result.exit_code == 0
+    assert threads == [3]
