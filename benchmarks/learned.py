@@ -92,7 +92,7 @@ def main() -> None:
     from attnlab.experiments.plan import plan
     from attnlab.experiments.run_train import run_train
     from attnlab.storage import Store
-    from attnlab.tasks.io.ladders import find_ladder, shipped
+    from attnlab.tasks.io.ladders import builtin_ladders, find_ladder
 
     parser = argparse.ArgumentParser(description="Which ladders the default model learns at their easiest level.")
     parser.add_argument("names", nargs="*", help="ladders; all of them if none is named")
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path("results/learned"))
     wish = parser.parse_args()
 
-    ladder = {one.name: one for one in (map(find_ladder, wish.names) if wish.names else shipped())}
+    ladder = {one.name: one for one in (map(find_ladder, wish.names) if wish.names else builtin_ladders())}
     requests = {name: asked(one, wish.steps) for name, one in ladder.items()}
     specs = {name: plan(request)[0] for name, request in requests.items()}
     done = {record.id: record for record in Store(wish.store).records()}

@@ -23,7 +23,7 @@ from attnlab.records import Score
 from attnlab.specs import ModelSpec, RunSpec, TaskSpec, TrainSpec
 from attnlab.tasks import Split
 from attnlab.tasks.io.streams import Source
-from attnlab.training._schedule import rate
+from attnlab.training._schedule import learning_rate
 from attnlab.training.scoring import score
 from attnlab.training.stepper import SingleStepper
 from benchmarks.published import BATCH, RATES, examples, right, training
@@ -62,7 +62,7 @@ def ours(recipe: str, seed: int, filler: str, most: int) -> tuple[float, int, Sc
         return score(fresh, [one.tokens_N for one in predictions], source.task.chance).accuracy
 
     def step(index: int) -> None:
-        stepper.step({0: source.training(index, plan.batch_size)}, {0: rate(plan, index)})
+        stepper.step({0: source.training(index, plan.batch_size)}, {0: learning_rate(plan, index)})
 
     return timed(step, look, plan.batch_size, 0.0, most=most)
 

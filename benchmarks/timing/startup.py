@@ -18,9 +18,9 @@ from attnlab.cli import main
 try:
     main()
 finally:
-    from attnlab.training.memory import told
+    from attnlab.training.memory import status_field
     # A process on Linux starts with the peak of the one it came from; that of its own memory stands elsewhere.
-    peak = told('VmHWM') or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = status_field('VmHWM') or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     sys.stderr.write(str(peak / 2**20))
 """
 FIRST = """
