@@ -48,7 +48,7 @@ def test_slips_are_told_with_what_is_available(command: Command, tmp_path: Path)
     assert "This run reads up to 4 tokens." in short.error
     mode = command("evaluate", run, "--length", "4", "--as", "yarn")
     assert "A run with learned positions cannot be evaluated as yarn." in mode.error
-    assert "As these it can: trained." in mode.error
+    assert "Modes that fit: trained." in mode.error
     (tmp_path / "results" / "weights" / f"{run}.safetensors").unlink()
     lost = command("evaluate", run, "--length", "4")
     assert f"Run {run} keeps no weights" in lost.error

@@ -14,10 +14,10 @@ from attnlab.evaluation._levels import evaluate_tasks
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.eval_levels import at_lengths, at_levels, trained_length
-from attnlab.training.extrapolation import modes, reaching
+from attnlab.training.extrapolation import extrapolated_position, supported_modes
 from attnlab.training.load_model import rebuild_model
 from attnlab.training.run import train_runs
-from tests.training.runs import Memory, tiny
+from tests.training.runs import MemoryCheckpointer, tiny
 
 
 def trained(position: str = "rotary", attention: str = "softmax", **options: Any) -> tuple[RunSpec, Any, Any]:
@@ -25,7 +25,7 @@ def trained(position: str = "rotary", attention: str = "softmax", **options: Any
     base = tiny(attention)
     part = Part(name=position, options=options)
     spec = base.model_copy(update={"model": base.model.model_copy(update={"position": part})})
-    checkpointer = Memory()
+    checkpointer = MemoryCheckpointer()
     (record,) = train_runs([spec], checkpointer=checkpointer)
     return spec, record, checkpointer.finished[spec.id]
 
@@ -46,7 +46,7 @@ def test_the_score_at_the_runs_own_level_is_that_of_the_record(position: str, at
 def test_an_evaluation_of_the_run_is_the_score_at_that_level() -> None:
     base = tiny(position="rotary")
     spec = base.model_copy(update={"task": base.task.model_copy(update={"evaluate": (5,)})})
-    checkpointer = Memory()
+    checkpointer = MemoryCheckpointer()
     (record,) = train_runs([spec], checkpointer=checkpointer)
     (score,) = evaluate_tasks(spec, checkpointer.finished[spec.id], at_levels(spec.task, [5]))
     assert score.accuracy == record.evaluations[0].accuracy
@@ -60,7 +60,7 @@ def test_stretched_positions_are_as_trained_within_the_trained_length(mode: Any)
     assert near.accuracy == record.accuracy
     (plain,) = evaluate_tasks(spec, weights, at_levels(spec.task, [8]))
     assert far.loss != plain.loss
-    part = reaching(spec.model.position, mode, 4, 16)
+    part = extrapolated_position(spec.model.position, mode, 4, 16)
     assert (part.name, part.options) == (mode, {"base": 10_000.0, "trained": 4, "factor": 4.0})
 
 
@@ -69,9 +69,9 @@ def test_randomized_positions_are_drawn_from_a_longer_range() -> None:
     (score,) = evaluate_tasks(spec, weights, at_levels(spec.task, [8]), mode="randomized")
     (plain,) = evaluate_tasks(spec, weights, at_levels(spec.task, [8]))
     assert score.loss != plain.loss
-    assert reaching(spec.model.position, "randomized", 4, 16).options["range"] == 32
+    assert extrapolated_position(spec.model.position, "randomized", 4, 16).options["range"] == 32
     own = Part(name="randomized", options={"range": 64})
-    assert reaching(own, "randomized", 4, 16) == own
+    assert extrapolated_position(own, "randomized", 4, 16) == own
 
 
 @pytest.mark.parametrize(
@@ -91,19 +91,19 @@ def test_randomized_positions_are_drawn_from_a_longer_range() -> None:
 def test_modes_that_do_not_fit_are_refused_with_those_that_do(position: str, fits: list[str]) -> None:
     name, _, base = position.partition(":")
     part = Part(name=name, options={"base": float(base)} if base else {})
-    assert modes(part) == fits
+    assert supported_modes(part) == fits
     spec = tiny()
     spec = spec.model_copy(update={"model": spec.model.model_copy(update={"position": part})})
     for mode in {"interpolated", "yarn", "randomized"} - set(fits):
         with pytest.raises(IncompatiblePartsError) as caught:
             list(evaluate_tasks(spec, {}, [spec.task], mode=mode))  # type: ignore[arg-type]  # every mode by its name
-        assert caught.value.hint == f"As these it can: {', '.join(fits)}."
+        assert caught.value.hint == f"Modes that fit: {', '.join(fits)}."
 
 
 @pytest.mark.parametrize("position", ["rotary", "sinusoidal", "alibi", "xl", "yarn", "randomized-alibi"])
 def test_every_mode_that_fits_loads_the_weights(position: str) -> None:
     spec, _, weights = trained(position)
-    for mode in modes(spec.model.position):
+    for mode in supported_modes(spec.model.position):
         (score,) = evaluate_tasks(spec, weights, at_levels(spec.task, [6]), mode=mode, sequences=4)
         assert score.accuracy.total == 24
 
@@ -143,7 +143,7 @@ def test_the_trained_length_is_that_of_the_training_split(complexity: int, train
     spec = base.model_copy(update={"task": base.task.model_copy(update=update)})
     assert Source(spec.task, 0).length == 16
     assert trained_length(spec.task) == trained
-    checkpointer = Memory()
+    checkpointer = MemoryCheckpointer()
     train_runs([spec], checkpointer=checkpointer)
     model = rebuild_model(spec, checkpointer.finished[spec.id], Source(spec.task, 0), "interpolated", 24)
     assert model.spec.position.options["factor"] == 24 / trained
@@ -213,7 +213,7 @@ def test_a_model_of_several_layers_and_heads_too() -> None:
     base = tiny(position="rotary")
     model = ModelSpec(layers=3, width=12, heads=3, position=Part(name="rotary"), norm="post")
     spec = base.model_copy(update={"model": model})
-    checkpointer = Memory()
+    checkpointer = MemoryCheckpointer()
     (record,) = train_runs([spec], checkpointer=checkpointer)
     (score,) = evaluate_tasks(spec, checkpointer.finished[spec.id], [spec.task])
     assert score.accuracy == record.accuracy

@@ -108,7 +108,7 @@ def test_a_bundle_of_other_runs_is_not_taken_up(tmp_path: Path) -> None:
 
 def test_records_of_a_job_that_is_cut_up_come_one_part_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     specs = tuple(planned(rungs=(1,), seeds=4))
-    monkeypatch.setattr("attnlab.training.run.fitting", lambda spec, device, wanted: 2)
+    monkeypatch.setattr("attnlab.training.run.fitting_width", lambda spec, device, wanted: 2)
     messages: list[Message] = []
     run_job(Job(group_name(specs), specs), WorkerSettings(vmap=4, checkpoint_seconds=0.0), messages.append)
     parts = [[r.id for r in message.records] for message in messages if isinstance(message, Recorded | Finished)]
