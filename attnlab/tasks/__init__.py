@@ -1,4 +1,4 @@
-"""The catalog of tasks: generators of sequences with answers, numpy only."""
+"""The catalog of tasks: generators of token sequences with targets. They need numpy only."""
 
 from attnlab.tasks.base import IGNORE, TASKS, Batch, Split, Task, register
 

@@ -1,7 +1,7 @@
 """Modular arithmetic: the value of a flat expression, modulo 5.
 
     inputs   2  +  3  *  4  -  1        2 + 12 - 1 = 13 = 3 mod 5
-    answers  .  .  .  .  .  .  3
+    targets  .  .  .  .  .  .  3
 
 Digits are uniform over 0 .. 4, operators over ``+ - *``; a product binds tighter than a sum.
 
@@ -9,8 +9,8 @@ Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:22
          (modular_arithmetic).
 Theirs   length -> 2 numbers - 1. Theirs lowers an even length by one, so its uniform lengths 1 .. 40 are uniform
          1 .. 20 numbers here.
-Differs  the answer is due on the last digit itself, without a placeholder; their id 8, which never stands, is left out.
-Chance   the published one, of a uniform guess. A product with a 0 in it is 0, so 0 is likelier: 0.25 with two numbers,
+Differs  the target is at the last digit itself, without a placeholder; their id 8, which never occurs, is left out.
+Chance   as published, of a uniform guess. A product with a factor 0 is 0, so 0 is more frequent: 0.25 with two numbers,
          0.21 with five.
 """
 
@@ -37,7 +37,7 @@ class ModularArithmetic(Task):
     """Compute sums, differences and products of digits, modulo 5.
 
     Options:
-        numbers: Digits of the expression; an operator stands between any two.
+        numbers: Number of digits in the expression, with an operator between neighbors.
     """
 
     complexity = "numbers"
@@ -47,7 +47,7 @@ class ModularArithmetic(Task):
         self.vocabulary, self.length, self.chance = len(SYMBOLS), 2 * numbers - 1, 1 / MODULUS
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Uniform digits and operators; the open product is kept apart from the sum of those before it."""
+        """Draw uniform digits and operators; the current product is kept separate from the sum of earlier terms."""
         digits = random.integers(0, MODULUS, (batch, self.numbers))
         operators = random.integers(PLUS, TIMES + 1, (batch, self.numbers - 1))
         total, term = np.zeros(batch, dtype=np.int64), digits[:, 0]
@@ -62,17 +62,18 @@ class ModularArithmetic(Task):
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Cut the expression at its sums and differences, multiply within the pieces, add them up."""
+        """Split the expression at plus and minus signs, multiply within the terms and add them up."""
         first, *rest = re.split(r"([+-])", "".join(map(self.token_to_str, tokens)))
         value = _product(first)
-        for sign, piece in zip(rest[::2], rest[1::2], strict=True):
-            value += _product(piece) if sign == "+" else -_product(piece)
+        for sign, term in zip(rest[::2], rest[1::2], strict=True):
+            value += _product(term) if sign == "+" else -_product(term)
         return [IGNORE] * (len(tokens) - 1) + [value % MODULUS]
 
     def token_to_str(self, token: int) -> str:
-        """Digits and operators as they are written."""
+        """Digits and operators as written."""
         return SYMBOLS[token]
 
 
-def _product(piece: str) -> int:
-    return prod(map(int, piece.split("*")))
+def _product(term: str) -> int:
+    """Evaluate a term without plus and minus signs."""
+    return prod(map(int, term.split("*")))

@@ -1,9 +1,9 @@
-"""The template every task fills in.
+"""The base class of all tasks.
 
-Letters  B sequences of the batch, T tokens.
+Letters  B sequences of the batch, T tokens, N supervised positions of the batch, W accepted tokens per position.
 
-A task is built for one level, with its options as keywords; it draws whole batches, without a loop over rows, from
-the generator it is given and from nothing else.
+A task is built for one level, with its options as keyword arguments. It draws whole batches, without a loop over rows,
+from the generator that it is given and from nothing else.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlab.registry import Registry
-from attnlab.specs import Split as Split  # tasks know it from here
+from attnlab.specs import Split as Split  # tasks import it from here
 
 IGNORE = -100
-"""Target where nothing is asked."""
+"""The target at positions that are not supervised."""
 
 Tokens = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
-    """Sequences and what is asked of them: the same rule in training and in test."""
+    """Sequences and their targets. The same positions are supervised in training and in evaluation."""
 
     inputs_BT: Tokens
     targets_BT: Tokens
-    """The answer due at each position, or IGNORE."""
+    """The target at each position, or IGNORE."""
     accepted_NW: Tokens | None = None
-    """Where several answers are right: all of them for each question, in row-major order, padded with IGNORE."""
+    """All accepted tokens of each supervised position, in row-major order, padded with IGNORE; None if the target is
+    the only one."""
 
     def query_positions(self) -> Tokens:
         """Indices of the supervised positions in the flattened batch, N, in row-major order."""
@@ -42,7 +43,7 @@ class Batch(NamedTuple):
         return self.targets_BT.ravel()[self.query_positions()]
 
     def correct(self, predicted_N: Tokens) -> NDArray[np.bool_]:
-        """Tell which predictions are among the accepted answers.
+        """Tell which predictions are among the accepted tokens.
 
         Args:
             predicted_N: One token for each supervised position, in row-major order.
@@ -56,76 +57,127 @@ class Batch(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One position, as a person reads it."""
+    """One position as text."""
 
     token: str
     target: str
-    """What is due here; empty where nothing is asked."""
+    """The target; empty where the position is not supervised."""
 
 
 class Task(ABC):
-    """A generator of sequences with answers."""
+    """A generator of token sequences with targets."""
 
     complexity: ClassVar[str]
-    """The option that makes it harder."""
+    """The option that makes the task harder; the levels of a ladder are its values."""
 
     vocabulary: int
     """V: tokens are 0 .. V - 1."""
     length: int
-    """T: tokens of a sequence, at most."""
+    """T: the largest number of tokens of a sequence."""
     chance: float
-    """Accuracy of the best guess that does not look at what is asked."""
+    """Chance accuracy: the accuracy of the best guess that does not use the question."""
     best_accuracy: float = 1.0
-    """Accuracy of the best guess that looks at everything: below 1 where answers are partly chance, nan if unknown."""
+    """The best achievable accuracy: below 1 where targets are partly random, nan where it is unknown."""
     cheap_to_build: ClassVar[bool] = True
-    """Whether it is built in a blink; a list of all tasks leaves alone what must draw or read its material first."""
+    """Whether building the task takes milliseconds. A list of all tasks does not build those that must first draw or
+    read their material."""
     intended_shortcut: str = ""
-    """The shortcut that is the point of the task, by its name in the audit, such as ``nearest context``."""
+    """The shortcut that the task is meant to have, by its name in the audit, such as ``nearest context``."""
 
     @classmethod
     def resolve_options(cls, options: dict[str, Any]) -> dict[str, Any]:
-        """The options as they are recorded: what they only point at, such as a file, is pinned down by its content.
+        """Replace references, such as the path of a file, by a description of the content.
 
-        Equal recorded options give equal numbers. Settling what is settled changes nothing.
+        Equal resolved options give equal numbers. Resolving resolved options changes nothing.
+
+        Args:
+            options: All options of the task, with their values.
+
+        Returns:
+            The options as they are recorded.
 
         Raises:
-            AttnlabError: what they point at is not there, or is no longer what was recorded.
+            AttnlabError: A referenced file does not exist or has changed since it was recorded.
         """
         return options
 
     @abstractmethod
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Draw a batch of sequences."""
+        """Draw a batch of sequences.
+
+        Args:
+            random: The only source of randomness.
+            batch: B, the number of sequences.
+
+        Returns:
+            Inputs and targets, both B x T.
+        """
 
     def solve(self, tokens: Sequence[int]) -> list[int] | None:
-        """The answer of each position of one sequence, or IGNORE, read off its tokens in the slow and obvious way.
+        """Compute the targets of one sequence from its tokens, in a slow and simple way.
 
-        It shares nothing with ``sample``, so that the two can be held to one another. None where no solver is known.
+        It shares no code with ``sample``, so that tests can compare the two.
+
+        Args:
+            tokens: The inputs of one sequence, T.
+
+        Returns:
+            The target of each position or IGNORE, T; None where no solver is known.
         """
         return None
 
     def chance_baseline(self, random: np.random.Generator, batch: Batch) -> Tokens | None:
-        """Answers to the questions of a batch, in row-major order, from a guess that is as good as ``chance``.
+        """Guess the targets of a batch with accuracy ``chance``.
 
-        None where a guess that any auditor knows will do: uniform over all answers, over those of the sequence or over
-        the tokens so far that can be answers, or the commonest answer, of all or of each position.
+        A task needs this only if its chance accuracy is that of none of the guesses that the audit knows: uniform over
+        all targets, over those of the sequence or over the tokens so far that can be targets, or the most frequent
+        target, of all positions or of each.
+
+        Args:
+            random: Source of randomness for the guess.
+            batch: The sequences.
+
+        Returns:
+            One token for each supervised position, N, in row-major order; None where a guess of the audit is enough.
         """
         return None
 
     def for_split(self, split: Split) -> Self:
-        """What that stream draws from: the task itself, unless training and test must share no material."""
+        """Return the task that a split draws from.
+
+        Args:
+            split: The split.
+
+        Returns:
+            The task itself, unless training and test must share no material.
+        """
         return self
 
     def subtasks(self) -> Mapping[str, Task]:
-        """Tasks within this one that are also scored by themselves, in this one's token ids."""
+        """Tasks within this one that are also evaluated separately, in the token ids of this one; by name."""
         return {}
 
     def token_to_str(self, token: int) -> str:
-        """A token, as a person reads it."""
+        """Convert a token to text.
+
+        Args:
+            token: The token id.
+
+        Returns:
+            The text; each token of the vocabulary has its own.
+        """
         return str(token)
 
     def render(self, batch: Batch, row: int) -> list[Cell]:
-        """One sequence of a batch, position by position."""
+        """Convert one sequence of a batch to text.
+
+        Args:
+            batch: The sequences.
+            row: Index of the sequence.
+
+        Returns:
+            One cell for each position, T.
+        """
         pairs = zip(batch.inputs_BT[row].tolist(), batch.targets_BT[row].tolist(), strict=True)
         return [
             Cell(self.token_to_str(token), "" if target == IGNORE else self.token_to_str(target))
@@ -134,7 +186,14 @@ class Task(ABC):
 
 
 def no_targets(inputs_BT: Tokens) -> Tokens:
-    """Targets of the shape of the inputs, with nothing asked yet."""
+    """Make targets in which no position is supervised.
+
+    Args:
+        inputs_BT: Tokens; only the shape is used.
+
+    Returns:
+        IGNORE at every position, B x T.
+    """
     return np.full_like(inputs_BT, IGNORE)
 
 

@@ -1,23 +1,23 @@
 """Binary addition and multiplication: write the sum or product of two numbers, bit by bit.
 
     5 + 3 = 8    inputs   1  0  1  +  1  1  =  0  0  0  1  $
-                 answers  .  .  .  .  .  .  0  0  0  1  $  .
+                 targets  .  .  .  .  .  .  0  0  0  1  $  .
 
     2 * 3 = 6    inputs   0  1  *  1  1  =  0  1  1  $
-                 answers  .  .  .  .  .  0  1  1  $  .
+                 targets  .  .  .  .  .  0  1  1  $  .
 
-The question has ``symbols`` tokens, its operator included. The length of the first number is uniform over all that
-leave the second one a bit; a number of n bits is uniform over 1 .. 2^n - 1. ``$`` ends the answer, which has no leading
-zeros; it fills the rest of the longest possible answer, where nothing is asked.
+The question has ``symbols`` tokens, including its operator. The length of the first number is uniform over all lengths
+that leave the second one a bit; a number of n bits is uniform over 1 .. 2^n - 1. ``$`` ends the answer, which has no
+leading zeros. It also fills the rest of the longest possible answer, which is not supervised.
 
     little  the least significant bit first, as above and in the source
     big     the most significant bit first
 
 Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and its code (binary_addition,
          binary_multiplication).
-Differs  theirs read the answer at placeholders, and see no bit of it. Here the answer is written out: it stands in the
-         input after the marker. Questions below three symbols, which are no sums, are left out.
-Chance   of a uniform guess among 0, 1 and $. The published one is 1/2, and a guess that never ends comes near it.
+Differs  theirs reads the answer at placeholders and shows no bit of it. Here the answer is part of the input, after the
+         marker. Questions of fewer than three symbols, which are not sums, are left out.
+Chance   of a uniform guess among 0, 1 and $. The published one is 1/2; a guess that never ends comes close to it.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ Order = Literal["little", "big"]
 
 
 class Calculation(Task):
-    """Two numbers, an operator, and the result written out; an operation says what it does to bits and to numbers."""
+    """Two numbers, an operator and the result. Subclasses define the operation on bits and on integers."""
 
     complexity = "symbols"
     sign: ClassVar[str]
+    """The operator as text."""
 
     def __init__(self, *, symbols: Symbols = 5, order: Order = "little") -> None:
         self.symbols, self.order = symbols, order
@@ -48,45 +49,62 @@ class Calculation(Task):
 
     @abstractmethod
     def bits(self, first: Tokens, second: Tokens) -> Tokens:
-        """The result of two rows of bits, least significant first, as ``symbols - 1`` bits."""
+        """Compute the results for a batch of bits, least significant first.
+
+        Args:
+            first: Bits of the first numbers, B x (symbols - 2).
+            second: Bits of the second numbers, likewise.
+
+        Returns:
+            Bits of the results, B x (symbols - 1).
+        """
 
     @abstractmethod
     def number(self, first: int, second: int) -> int:
-        """The result of two numbers."""
+        """Compute the result for two integers.
+
+        Args:
+            first: The first number.
+            second: The second number.
+
+        Returns:
+            The result.
+        """
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Two numbers, the marker, and the result without its last possible token."""
-        room, positions = self.symbols - 2, np.arange(self.symbols)
-        size = random.integers(1, room + 1, (batch, 1))
-        other = room + 1 - size
-        first, second = positive(random, size, room), positive(random, other, room)
+        """Draw two numbers; the input is the question, the marker and the answer without its last token."""
+        max_bits, positions = self.symbols - 2, np.arange(self.symbols)
+        first_size = random.integers(1, max_bits + 1, (batch, 1))
+        second_size = max_bits + 1 - first_size
+        first, second = sample_positive(random, first_size, max_bits), sample_positive(random, second_size, max_bits)
         result = self.bits(first, second)
-        bits = result.shape[1] - result[:, ::-1].argmax(axis=1)[:, None]
-        question = np.where(positions < size, self._laid(first, size, positions), OPERATOR)
-        question = np.where(positions > size, self._laid(second, other, positions - size - 1), question)
-        answer = np.where(positions < bits, self._laid(result, bits, positions), END)
+        result_size = result.shape[1] - result[:, ::-1].argmax(axis=1)[:, None]
+        question = np.where(positions < first_size, self._bits_at(first, first_size, positions), OPERATOR)
+        behind = positions - first_size - 1
+        question = np.where(positions > first_size, self._bits_at(second, second_size, behind), question)
+        answer = np.where(positions < result_size, self._bits_at(result, result_size, positions), END)
         marker = np.full((batch, 1), EQUALS)
         inputs_BT = np.concatenate([question, marker, answer[:, :-1]], axis=1)
-        asked = np.where(positions <= bits, answer, IGNORE)
-        return Batch(inputs_BT, np.concatenate([np.full_like(question, IGNORE), asked], axis=1))
+        targets = np.where(positions <= result_size, answer, IGNORE)
+        return Batch(inputs_BT, np.concatenate([np.full_like(question, IGNORE), targets], axis=1))
 
-    def _laid(self, number: Tokens, bits: Tokens, positions: Tokens) -> Tokens:
-        """The token at each place of a number of so many bits; anything beyond its ends."""
-        significance = positions if self.order == "little" else bits - 1 - positions
+    def _bits_at(self, number: Tokens, size: Tokens, positions: Tokens) -> Tokens:
+        """Return the bit at each position of numbers of ``size`` bits; arbitrary bits outside of them."""
+        significance = positions if self.order == "little" else size - 1 - positions
         within = np.clip(significance, 0, number.shape[1] - 1)
         return np.take_along_axis(number, np.broadcast_to(within, (len(number), self.symbols)), axis=1)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Read both numbers, calculate, and write the result."""
-        turn = slice(None, None, -1 if self.order == "little" else 1)
+        """Parse both numbers and compute the result with Python integers."""
+        order = slice(None, None, -1 if self.order == "little" else 1)
         question = "".join(map(self.token_to_str, tokens[: list(tokens).index(EQUALS)]))
-        first, second = (int(bits[turn], 2) for bits in question.split(self.sign))
-        written = f"{self.number(first, second):b}"[turn]
-        answers = [IGNORE] * len(question) + [int(bit) for bit in written] + [END]
-        return answers + [IGNORE] * (len(tokens) - len(answers))
+        first, second = (int(bits[order], 2) for bits in question.split(self.sign))
+        answer = f"{self.number(first, second):b}"[order]
+        targets = [IGNORE] * len(question) + [int(bit) for bit in answer] + [END]
+        return targets + [IGNORE] * (len(tokens) - len(targets))
 
     def token_to_str(self, token: int) -> str:
-        """Bits and signs as they are written, the end as a dollar sign."""
+        """Bits and signs as written, the end as a dollar sign."""
         return f"01{self.sign}=$"[token]
 
 
@@ -96,15 +114,15 @@ class BinaryAddition(Calculation):
     """Write the sum of two binary numbers.
 
     Options:
-        symbols: Length of the question, the plus sign included.
-        order: Whether numbers begin with their least (``little``) or their most (``big``) significant bit.
+        symbols: Length of the question, including the plus sign.
+        order: Whether the least (``little``) or the most (``big``) significant bit is first.
     """
 
     sign = "+"
 
     def bits(self, first: Tokens, second: Tokens) -> Tokens:
-        """Carry from column to column."""
-        return carried(np.pad(first + second, ((0, 0), (0, 1))))[0]
+        """Add the columns, then propagate carries."""
+        return propagate_carries(np.pad(first + second, ((0, 0), (0, 1))))[0]
 
     def number(self, first: int, second: int) -> int:
         """The sum."""
@@ -117,42 +135,56 @@ class BinaryMultiplication(Calculation):
     """Write the product of two binary numbers.
 
     Options:
-        symbols: Length of the question, the sign included.
-        order: Whether numbers begin with their least (``little``) or their most (``big``) significant bit.
+        symbols: Length of the question, including the operator.
+        order: Whether the least (``little``) or the most (``big``) significant bit is first.
     """
 
     sign = "*"
 
     def bits(self, first: Tokens, second: Tokens) -> Tokens:
-        """Add the second number once for each bit of the first, shifted, then carry."""
-        room = first.shape[1]
-        columns = np.zeros((len(first), 2 * room), dtype=np.int64)
-        for shift in range(room):
-            columns[:, shift : shift + room] += first[:, shift : shift + 1] * second
-        return carried(columns[:, : room + 1])[0]
+        """Add the second number, shifted, for each bit of the first, then propagate carries."""
+        max_bits = first.shape[1]
+        columns = np.zeros((len(first), 2 * max_bits), dtype=np.int64)
+        for shift in range(max_bits):
+            columns[:, shift : shift + max_bits] += first[:, shift : shift + 1] * second
+        return propagate_carries(columns[:, : max_bits + 1])[0]
 
     def number(self, first: int, second: int) -> int:
         """The product."""
         return first * second
 
 
-def positive(random: np.random.Generator, sizes: Tokens, room: int) -> Tokens:
-    """Numbers uniform over 1 .. 2^size - 1, as ``room`` bits each, the least significant first; sizes are B x 1."""
-    bits = np.zeros((len(sizes), room), dtype=np.int64)
-    again = np.arange(len(sizes))
-    while len(again):
-        bits[again] = random.integers(0, 2, (len(again), room)) * (np.arange(room) < sizes[again])
-        again = again[~bits[again].any(axis=1)]
+def sample_positive(random: np.random.Generator, sizes: Tokens, max_bits: int) -> Tokens:
+    """Draw numbers that are uniform over 1 .. 2^size - 1.
+
+    Args:
+        random: The only source of randomness.
+        sizes: Bits of each number, B x 1.
+        max_bits: Bits of the result, at least the largest size.
+
+    Returns:
+        Bits, the least significant first, B x max_bits.
+    """
+    bits = np.zeros((len(sizes), max_bits), dtype=np.int64)
+    zero_rows = np.arange(len(sizes))
+    while len(zero_rows):
+        bits[zero_rows] = random.integers(0, 2, (len(zero_rows), max_bits)) * (np.arange(max_bits) < sizes[zero_rows])
+        zero_rows = zero_rows[~bits[zero_rows].any(axis=1)]
     return bits
 
 
-def carried(columns: Tokens, width: int = 1) -> tuple[Tokens, Tokens]:
-    """Columns of any size as digits below 2^width, the least significant first; and what the last one carries over.
+def propagate_carries(columns: Tokens, width: int = 1) -> tuple[Tokens, Tokens]:
+    """Convert columns of any size to digits below 2^width.
 
-    What is carried over is negative where the number is.
+    Args:
+        columns: Sums of each column, the least significant first, B x N.
+        width: Bits of a digit; 1 gives binary digits.
+
+    Returns:
+        Digits, B x N, and the carry of the last column, B, which is negative where the number is.
     """
     digits, carry = np.empty_like(columns), np.zeros(len(columns), dtype=np.int64)
-    for place, column in enumerate(columns.T):
+    for position, column in enumerate(columns.T):
         total = column + carry
-        digits[:, place], carry = total & (2**width - 1), total >> width
+        digits[:, position], carry = total & (2**width - 1), total >> width
     return digits, carry

@@ -1,20 +1,20 @@
-"""Compression: read a string, then write all of it without seeing what was written.
+"""Compression: read a string, then write all of it without seeing what has been written.
 
     inputs   2  0  3  |  ·  ·
-    answers  .  .  .  2  0  3
+    targets  .  .  .  2  0  3
 
-A string of uniform letters and a marker, from which on its letters are due, one after the other. After the marker
-only dots are read, so that no answer helps the next one: a recurrence must hold the whole string in the one state it
-has at the marker. An attention that keeps every token need not: it may look back at the string, and for it this is
-copying by place. ``copy`` differs in showing the letters written so far.
+The input is a string of uniform letters and a marker. From the marker on, the targets are the letters of the string in
+order. After the marker the input is dots only, so no written letter helps to predict the next one: a recurrence must
+hold the whole string in the state that it has at the marker. Softmax attention can attend to the string itself, so for
+it the task is copying by position. In ``copy``, the letters written so far are part of the input.
 
 Source   Poli et al., "Mechanistic design and scaling of hybrid architectures" (MAD), arXiv:2403.17844, and its code:
          compression.
 Theirs   vocab_size -> alphabet + 1, seq_len -> symbols + 1.
-Differs  theirs is an encoder with a decoder of its own: the encoder's vector at the marker, with a fixed code of the
-         place added, goes alone through a small network that writes the letter of that place, so that the bottleneck
-         is one vector for every architecture, and the marker is written too. Ours is one causal model: the bottleneck
-         is whatever the model keeps, and places are told by the dots.
+Differs  theirs is an encoder with a separate decoder: the encoder's vector at the marker, plus a fixed code of the
+         position, is the only input of a small network that writes the letter at that position, so the bottleneck is
+         one vector for every architecture, and the marker is written too. Ours is one causal model: the bottleneck is
+         the model's state, and the position follows from the number of dots.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 @register("compression", source="arXiv:2403.17844")
 @final
 class Compression(Task):
-    """Write a whole string from what was kept of it, seeing no letter again.
+    """Write a whole string from memory, without seeing the letters written so far.
 
     Options:
         symbols: Length of the string.
@@ -45,7 +45,7 @@ class Compression(Task):
         self.vocabulary, self.length, self.chance = alphabet + 2, 2 * symbols, 1 / alphabet
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Strings of letters, the marker, and dots."""
+        """Draw strings; the input continues with the marker and dots."""
         letters = random.integers(0, self.alphabet, (batch, self.symbols))
         inputs_BT = np.full((batch, self.length), self.alphabet + 1)
         inputs_BT[:, : self.symbols] = letters
@@ -55,7 +55,7 @@ class Compression(Task):
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """What stands before the marker is due from the marker on."""
+        """The letters before the marker are the targets from the marker on."""
         marker = list(tokens).index(self.alphabet)
         return [IGNORE] * marker + list(tokens[:marker])
 

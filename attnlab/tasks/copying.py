@@ -1,20 +1,20 @@
 """Copying: write a string again, after a marker.
 
     copy       inputs   c  a  d  |  c  a
-               answers  .  .  .  c  a  d
+               targets  .  .  .  c  a  d
 
     reverse    inputs   c  a  d  |  d  a
-               answers  .  .  .  d  a  c
+               targets  .  .  .  d  a  c
 
     duplicate  inputs   c  a  d  |  c  a  d  c  a
-               answers  .  .  .  c  a  d  c  a  d
+               targets  .  .  .  c  a  d  c  a  d
 
 Source   copy: Jelassi et al., "Repeat after me", arXiv:2402.01032, section 2 (the task; layout and sizes are ours).
          reverse, duplicate: Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and its
          code (reverse_string, duplicate_string).
 Theirs   length -> symbols, vocab_size -> alphabet; 2 letters there.
-Differs  reverse, duplicate: theirs read the answer at one placeholder for each letter, and see no letter of it. Here
-         the answer is written out: its letters but the last stand in the input after the marker.
+Differs  reverse, duplicate: theirs reads the answer at one placeholder per letter and shows no letter of it. Here all
+         letters of the answer but the last are part of the input, after the marker.
 """
 
 from __future__ import annotations
@@ -32,17 +32,27 @@ Alphabet = Annotated[int, Field(ge=2)]
 
 
 def write_out(question_BN: Tokens, marker: int, answer_BM: Tokens) -> Batch:
-    """Questions, a marker, and the answers without their last token; due from the marker on."""
-    rows, requested = question_BN.shape
+    """Build a batch from questions and answers, with a marker between them.
+
+    Args:
+        question_BN: Questions.
+        marker: The token between question and answer.
+        answer_BM: Answers.
+
+    Returns:
+        Inputs with the answers except for their last token, and as targets the answers from the marker on; both are
+        B x (N + M).
+    """
+    rows, length = question_BN.shape
     markers = np.full((rows, 1), marker)
     inputs_BT = np.concatenate([question_BN, markers, answer_BM[:, :-1]], axis=1)
     targets_BT = no_targets(inputs_BT)
-    targets_BT[:, requested:] = answer_BM
+    targets_BT[:, length:] = answer_BM
     return Batch(inputs_BT, targets_BT)
 
 
-class Written(Task):
-    """A task whose answer is written out after a marker; the marker is the last id."""
+class MarkerTask(Task):
+    """Base class of tasks with the answer after a marker; the marker is the last token id."""
 
     def token_to_str(self, token: int) -> str:
         """Letters as numbers, the marker as a bar."""
@@ -51,7 +61,7 @@ class Written(Task):
 
 @register("copy", source="arXiv:2402.01032, section 2")
 @final
-class Copy(Written):
+class Copy(MarkerTask):
     """Write a random string again, after a marker.
 
     Options:
@@ -68,19 +78,19 @@ class Copy(Written):
         self.chance = 1 / alphabet
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Strings of letters, the marker, and the strings again without their last letter."""
+        """Draw strings; the answer is the same string."""
         letters = random.integers(0, self.alphabet, (batch, self.symbols))
         return write_out(letters, self.alphabet, letters)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """What stands before the marker is due again, from the marker on."""
+        """The letters before the marker are the targets from the marker on."""
         marker = list(tokens).index(self.alphabet)
         return [IGNORE] * marker + list(tokens[:marker])
 
 
 @register("reverse", source="arXiv:2207.02098, reverse string")
 @final
-class Reverse(Written):
+class Reverse(MarkerTask):
     """Write a random string from its end to its beginning, after a marker.
 
     Options:
@@ -97,12 +107,12 @@ class Reverse(Written):
         self.chance = 1 / alphabet
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Strings of letters, the marker, and the strings backwards without their first letter."""
+        """Draw strings; the answer is the reversed string."""
         letters = random.integers(0, self.alphabet, (batch, self.symbols))
         return write_out(letters, self.alphabet, letters[:, ::-1])
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Take letters off the end of what stands before the marker."""
+        """Pop letters from the end of the string before the marker."""
         marker = list(tokens).index(self.alphabet)
         stack = list(tokens[:marker])
         return [IGNORE] * marker + [stack.pop() for _ in range(marker)]
@@ -110,7 +120,7 @@ class Reverse(Written):
 
 @register("duplicate", source="arXiv:2207.02098, duplicate string")
 @final
-class Duplicate(Written):
+class Duplicate(MarkerTask):
     """Write a random string twice, after a marker.
 
     Options:
@@ -127,14 +137,14 @@ class Duplicate(Written):
         self.chance = 1 / alphabet
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Strings of letters, the marker, and the strings twice without the last letter."""
+        """Draw strings; the answer is the string twice."""
         letters = random.integers(0, self.alphabet, (batch, self.symbols))
         return write_out(letters, self.alphabet, np.concatenate([letters, letters], axis=1))
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """What stands before the marker is due from the marker on, and once more."""
+        """The letters before the marker are the targets from the marker on, twice."""
         marker = list(tokens).index(self.alphabet)
-        answers = []
-        for place in range(2 * marker):
-            answers.append(tokens[place % marker])
-        return [IGNORE] * marker + answers
+        targets = []
+        for position in range(2 * marker):
+            targets.append(tokens[position % marker])
+        return [IGNORE] * marker + targets

@@ -1,14 +1,15 @@
-"""Copying with a delay: at every position, tell which letter stood ``lag`` positions ago.
+"""Copying with a delay: at every position, write the letter ``lag`` positions earlier.
 
     y_t = x_{t - lag}                      lag = 2
     inputs   c  a  d  d  b  a
-    answers  .  .  c  a  d  d
+    targets  .  .  c  a  d  d
 
-All letters are uniform and stand for themselves: no marker, no blank. The first ``lag`` positions ask nothing, and
-the sequence is longer by as many, so that every level asks equally much.
+All letters are uniform. There is no marker and no blank. The first ``lag`` positions are not supervised, and the
+sequence is longer by as many, so that every level has the same number of supervised positions.
 
-Source   ours: the delay line, as the memory of recurrent networks is measured by. It is not the "copying memory"
-         layout, in which a block of letters is due after a stretch of blanks; for that see copy and selective-copy.
+Source   ours: the delay line, a usual measure of the memory of recurrent networks. It is not the "copying memory"
+         layout, in which a block of letters is the target after a number of blanks; for that see copy and
+         selective-copy.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 @register("copy-delay", source="ours")
 @final
 class CopyDelay(Task):
-    """At every position, tell which letter stood a fixed number of positions ago.
+    """At every position, write the letter a fixed number of positions earlier.
 
     Options:
-        lag: How many positions ago.
-        symbols: Letters asked; the sequence is longer by the lag.
+        lag: Distance to the letter, in positions.
+        symbols: Supervised positions; the sequence is longer by the lag.
         alphabet: Letters to draw from.
     """
 
@@ -47,17 +48,17 @@ class CopyDelay(Task):
         self.intended_shortcut = "bigram" if lag == 1 else ""
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Uniform letters, and the same letters later."""
+        """Draw uniform letters; the targets are the same letters, shifted."""
         inputs_BT = random.integers(0, self.alphabet, (batch, self.length))
         targets_BT = no_targets(inputs_BT)
         targets_BT[:, self.lag :] = inputs_BT[:, : -self.lag]
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Queue the letters; once more than ``lag`` wait, the first of them is due."""
-        waiting: list[int] = []
-        answers = []
+        """Queue the letters; once more than ``lag`` are queued, the first of them is the target."""
+        queue: list[int] = []
+        targets = []
         for token in tokens:
-            waiting.append(token)
-            answers.append(waiting.pop(0) if len(waiting) > self.lag else IGNORE)
-        return answers
+            queue.append(token)
+            targets.append(queue.pop(0) if len(queue) > self.lag else IGNORE)
+        return targets

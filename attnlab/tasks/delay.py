@@ -1,22 +1,22 @@
-"""Delay: continue a recursion that combines the last symbol and one from further back.
+"""Delay: continue a recursion that combines the last symbol and an earlier one.
 
     x_t = (x_{t-1} + x_{t-lag}) mod N              N = 5, lag = 3
     inputs   3  1  4  2  3  2
-    answers  .  .  2  3  2  4
+    targets  .  .  2  3  2  4
 
     sum        c_1 x_{t-l_1} + c_2 x_{t-l_2} + ...  mod N
     product    x_{t-l_1} x_{t-l_2} ...              mod N
     copy       x_{t-lag}
     xor, and, or, majority                          of bits, N = 2
 
-Lags are 1 and ``lag`` if no others are given. The first symbols, as many as the longest lag, are uniform, in a product
-over the numbers that share no divisor with N; an answer is due only where the past determines it. Sums, products,
-copies and xor lead from any beginning back to it, and all their symbols are uniform. Difficulty follows the cycle
-structure of the recursion, not N^lag alone: a sequence longer than its cycle can be copied from itself, and N = 10 has
-longer cycles than N = 12. A product modulo a prime p has the cycles of the sum modulo p - 1. And, or and majority soon
-stand still or repeat themselves; there chance is the exact share of always the likelier bit.
+Lags are 1 and ``lag`` if no others are given. The first symbols, as many as the longest lag, are uniform (in a product,
+over the numbers coprime to N). A position is supervised only where the past determines its target. Sums, products,
+copies and xor return from any initial state to it, and all their symbols are uniform. Difficulty depends on the cycle
+structure of the recursion, not on N^lag alone: a sequence longer than its cycle can be copied from itself, and N = 10
+has longer cycles than N = 12. A product modulo a prime p has the cycles of the sum modulo p - 1. And, or and majority
+soon become constant or periodic; their chance accuracy is the exact accuracy of always the more frequent bit.
 
-Training and test share what few beginnings there are: N^lag.
+Training and test share the initial states, of which there are only N^lag.
 
 Source   our own family, in the spirit of the autoregressive prediction tasks of Gros, arXiv:2407.18601, whose exact
          definitions are not known to us.
@@ -36,8 +36,8 @@ from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
 BITWISE = ("and", "or", "majority")
-FARTHEST = 16
-"""Lag of these, at most: their chance is counted over all beginnings."""
+MAX_BITWISE_LAG = 16
+"""Largest lag of these kinds: their chance accuracy is computed over all initial states."""
 
 
 @register("delay", source="ours, in the spirit of arXiv:2407.18601")
@@ -47,12 +47,12 @@ class Delay(Task):
 
     Options:
         modulus: N, the number of symbols.
-        lag: How far back the second symbol lies.
+        lag: Distance to the second symbol.
         length: Tokens of a sequence.
-        kind: How the earlier symbols combine.
-        lags: How far back each of them lies, rising; stands over lag.
-        coefficients: What each of them is multiplied with in a sum; ones if none are given.
-        answers: Questions of a sequence; if given, the length follows from it.
+        kind: How the earlier symbols are combined.
+        lags: Distance to each of them, in ascending order; replaces lag.
+        coefficients: Factor of each of them in a sum; ones if none are given.
+        answers: Supervised positions of a sequence; if given, the length follows from it.
     """
 
     complexity = "modulus"
@@ -73,101 +73,105 @@ class Delay(Task):
         self.modulus, self.kind = modulus, kind
         self.length = self.span - 1 + answers if answers else length
         if self.span > self.length:
-            result, hint = f"A lag of {self.span} asks nothing within {length} tokens.", f"Use at most {length}."
-            raise InvalidValueError(result, hint, where="delay")
+            problem = f"With a lag of {self.span}, no position of {length} tokens is supervised."
+            raise InvalidValueError(problem, f"Use a lag of at most {length}.", where="delay")
         self._check(coefficients)
         self.coefficients = coefficients or (1,) * len(self.lags)
         units = [symbol for symbol in range(modulus) if kind != "product" or gcd(symbol, modulus) == 1]
-        self.beginnings = np.array(units)
+        self.start_symbols = np.array(units)
         self.vocabulary = modulus
         self.unrolled = None if kind in ("product", *BITWISE) else self._unroll()
-        self.chance = self._likelier() if kind in BITWISE else 1 / len(units)
+        self.chance = self._majority_accuracy() if kind in BITWISE else 1 / len(units)
 
     def _check(self, coefficients: Sequence[int]) -> None:
-        """Refuse what does not go together."""
+        """Refuse options that cannot be combined."""
         lags, modulus, kind = self.lags, self.modulus, self.kind
-        result = hint = ""
-        if any(one >= other for one, other in pairwise(lags)):
-            result, hint = f"The lags {list(lags)} do not rise.", f"Write {sorted(set(lags))}."
+        problem = hint = ""
+        if any(first >= second for first, second in pairwise(lags)):
+            problem, hint = f"The lags {list(lags)} are not in ascending order.", f"Write {sorted(set(lags))}."
         elif kind in ("xor", *BITWISE) and modulus != 2:
-            result, hint = f"'{kind}' combines bits, not symbols modulo {modulus}.", "Use a modulus of 2."
+            problem, hint = f"'{kind}' combines bits, not symbols modulo {modulus}.", "Use a modulus of 2."
         elif kind == "product" and modulus == 2:
-            result, hint = "Products modulo 2 are all alike.", "Use a modulus of at least 3."
+            problem, hint = "Products modulo 2 are all equal.", "Use a modulus of at least 3."
         elif kind == "copy" and len(lags) > 1:
-            result, hint = f"A copy has one lag, not {len(lags)}.", f"Write [{lags[0]}]."
+            problem, hint = f"A copy has one lag, not {len(lags)}.", f"Write [{lags[0]}]."
         elif kind == "majority" and len(lags) % 2 == 0:
-            result, hint = (
-                f"A majority of {len(lags)} may be undecided.",
-                "Give an odd number of lags, as in [1, 2, 3].",
-            )
-        elif kind in BITWISE and self.span > FARTHEST:
-            result, hint = f"The lag {self.span} of '{kind}' is more than {FARTHEST}.", f"Use at most {FARTHEST}."
+            problem = f"A majority of {len(lags)} symbols can be tied."
+            hint = "Give an odd number of lags, such as [1, 2, 3]."
+        elif kind in BITWISE and self.span > MAX_BITWISE_LAG:
+            problem = f"The lag {self.span} of '{kind}' is more than {MAX_BITWISE_LAG}."
+            hint = f"Use at most {MAX_BITWISE_LAG}."
         elif coefficients and kind != "sum":
-            result, hint = f"'{kind}' has no coefficients.", "Leave them out, or use the kind 'sum'."
+            problem, hint = f"'{kind}' takes no coefficients.", "Leave them out, or use the kind 'sum'."
         elif coefficients and len(coefficients) != len(lags):
-            result = f"{len(coefficients)} coefficients do not fit {len(lags)} lags."
-            hint = "Give one for each lag."
+            problem = f"{len(coefficients)} coefficients are given for {len(lags)} lags."
+            hint = "Give one coefficient for each lag."
         elif coefficients and gcd(coefficients[-1], modulus) > 1:
-            result = f"The last coefficient, {coefficients[-1]}, and the modulus {modulus} share a divisor: beginnings"
-            result, hint = f"{result} would be forgotten.", "Use 1, or another without a common divisor."
-        if result:
-            raise InvalidValueError(result, hint, where="delay")
+            problem = f"The last coefficient, {coefficients[-1]}, and the modulus {modulus} have a common divisor."
+            hint = "Use 1 or another coefficient without one, so that each initial state has its own sequence."
+        if problem:
+            raise InvalidValueError(problem, hint, where="delay")
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Uniform beginnings, and what follows from them."""
-        start = self.beginnings[random.integers(0, len(self.beginnings), (batch, self.span))]
-        symbols = self.continued(start)
+        """Draw uniform initial states and continue them."""
+        start = self.start_symbols[random.integers(0, len(self.start_symbols), (batch, self.span))]
+        symbols = self.continue_from(start)
         inputs_BT = symbols[:, :-1]
         targets_BT = no_targets(inputs_BT)
         targets_BT[:, self.span - 1 :] = symbols[:, self.span :]
         return Batch(inputs_BT, targets_BT)
 
-    def continued(self, start: Tokens) -> Tokens:
-        """Beginnings and all that follows, with the answer to the last token: B x (length + 1)."""
+    def continue_from(self, start: Tokens) -> Tokens:
+        """Continue initial states.
+
+        Args:
+            start: The first symbols, B x span, where span is the longest lag.
+
+        Returns:
+            All symbols, including the target of the last token, B x (length + 1).
+        """
         if self.unrolled is not None:
             return start @ self.unrolled % self.modulus
         symbols = np.empty((len(start), self.length + 1), dtype=np.int64)
         symbols[:, : self.span] = start
-        for place in range(self.span, self.length + 1):
-            symbols[:, place] = self._combined([symbols[:, place - lag] for lag in self.lags])
+        for position in range(self.span, self.length + 1):
+            symbols[:, position] = self._combine([symbols[:, position - lag] for lag in self.lags])
         return symbols
 
-    def _combined(self, earlier: Sequence[Tokens]) -> Tokens:
-        result = earlier[0]
+    def _combine(self, earlier: Sequence[Tokens]) -> Tokens:
+        """Combine earlier symbols, for all kinds that are not linear."""
+        combined = earlier[0]
         if self.kind == "majority":
             return (2 * np.sum(earlier, axis=0) > len(earlier)).astype(np.int64)
         for symbol in earlier[1:]:
-            joined = {"and": result & symbol, "or": result | symbol, "product": result * symbol % self.modulus}
-            result = joined[self.kind]
-        return result
+            results = {"and": combined & symbol, "or": combined | symbol, "product": combined * symbol % self.modulus}
+            combined = results[self.kind]
+        return combined
 
     def _unroll(self) -> Tokens:
-        """How each symbol of a sum follows from the first ones: coefficients mod N, span x (length + 1).
-
-        Unrolled, all symbols come at once: each is a fixed combination of the beginning.
-        """
+        """Compute each symbol of a linear recursion as a combination of the first ones, mod N, span x (length + 1)."""
         columns = list(np.eye(self.span, dtype=np.int64))
-        for place in range(self.span, self.length + 1):
-            terms = [by * columns[place - lag] for by, lag in zip(self.coefficients, self.lags, strict=True)]
+        for position in range(self.span, self.length + 1):
+            terms = [factor * columns[position - lag] for factor, lag in zip(self.coefficients, self.lags, strict=True)]
             columns.append(np.sum(terms, axis=0) % self.modulus)
         return np.stack(columns, axis=1)
 
-    def _likelier(self) -> float:
-        """The share of right answers of always the likelier bit of each position, over all beginnings."""
+    def _majority_accuracy(self) -> float:
+        """Compute the accuracy of always the more frequent bit of each position, over all initial states."""
         numbers = np.arange(2**self.span)[:, None]
-        ones = self.continued(numbers >> np.arange(self.span) & 1)[:, self.span :].mean(axis=0)
+        ones = self.continue_from(numbers >> np.arange(self.span) & 1)[:, self.span :].mean(axis=0)
         return float(np.maximum(ones, 1 - ones).mean())
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Combine the symbols at the lags before the next one."""
-        answers = []
+        """Combine the symbols at the lags before each next one."""
+        targets = []
         for following in range(1, len(tokens) + 1):
             if following < self.span:
-                answers.append(IGNORE)
+                targets.append(IGNORE)
                 continue
             earlier = [tokens[following - lag] for lag in self.lags]
-            weighed = sum(by * symbol for by, symbol in zip(self.coefficients, earlier, strict=True))
+            weighted = sum(factor * symbol for factor, symbol in zip(self.coefficients, earlier, strict=True))
             results = {"product": prod(earlier), "and": min(earlier), "or": max(earlier)}
             results["majority"] = int(earlier.count(1) > earlier.count(0))
-            answers.append(results.get(self.kind, weighed) % self.modulus)
-        return answers
+            targets.append(results.get(self.kind, weighted) % self.modulus)
+        return targets

@@ -1,16 +1,17 @@
-"""Dyck words: which bracket closes now?
+"""Dyck words: which bracket closes next?
 
     inputs   (  [  ]  (  [  ]  )
-    answers  .  ]  .  .  ]  )  )         the word is ( [ ] ( [ ] ) )
+    targets  .  ]  .  .  ]  )  )         the word is ( [ ] ( [ ] ) )
 
-A word is drawn uniformly from all well-nested words of its length that never have more brackets open than ``depth``
-says; every pair is of any kind, all as likely. Whether a bracket opens or closes next is chance, so nothing is asked
-before one that opens; before one that closes its kind is due: that of the last bracket still open. About half of the
-brackets close right after they open; there the answer stands in sight.
+A word is drawn uniformly from all well-nested words of its length that never have more than ``depth`` open brackets.
+The kind of each pair is uniform. Whether the next bracket opens or closes is random, so positions before an opening
+bracket are not supervised. Before a closing bracket, the target is the bracket of that kind: the kind of the last
+bracket that is still open. About half of the brackets close right after they open; there the target is determined by
+the last token.
 
 Source   Hewitt et al., "RNNs can generate bounded hierarchical languages with optimal memory", arXiv:2010.07515
          (Dyck-(k, m): k kinds, at most m open; ours: kinds, depth).
-Differs  words are uniform over those of one length; the positions that are asked are ours.
+Differs  words are uniform over those of one length; the supervised positions are ours.
 """
 
 from __future__ import annotations
@@ -24,18 +25,18 @@ from pydantic import Field
 
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, register
 
-SHAPES = ("()", "[]", "{}", "<>")
+BRACKETS = ("()", "[]", "{}", "<>")
 
 
 @register("dyck", source="arXiv:2010.07515")
 @final
 class Dyck(Task):
-    """Tell which bracket closes, in nested brackets of several kinds.
+    """Predict which bracket closes next, in nested brackets of several kinds.
 
     Options:
-        pairs: Pairs of brackets in a word.
-        kinds: Kinds of brackets.
-        depth: Brackets that may be open at once; none for any number.
+        pairs: Number of bracket pairs in a word.
+        kinds: Number of kinds of brackets.
+        depth: Largest number of open brackets; null for no limit.
     """
 
     complexity = "pairs"
@@ -49,57 +50,65 @@ class Dyck(Task):
     ) -> None:
         self.pairs, self.kinds = pairs, kinds
         self.vocabulary, self.length, self.chance = 2 * kinds, 2 * pairs - 1, 1 / kinds
-        self.opening = opening(pairs, min(depth or pairs, pairs))
+        self.opening = opening_probabilities(pairs, min(depth or pairs, pairs))
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Words, drawn bracket by bracket; each is asked before its closing brackets."""
+        """Draw words bracket by bracket; positions before a closing bracket are supervised."""
         word = np.empty((batch, 2 * self.pairs), dtype=np.int64)
-        fresh = random.integers(0, self.kinds, word.shape)
+        new_kinds = random.integers(0, self.kinds, word.shape)
         luck = random.random(word.shape)
         rows = np.arange(batch)
         open_kinds = np.zeros((batch, self.pairs + 1), dtype=np.int64)
         height = np.zeros(batch, dtype=np.int64)
-        for place in range(2 * self.pairs):
-            opens = luck[:, place] < self.opening[place, height]
+        for position in range(2 * self.pairs):
+            opens = luck[:, position] < self.opening[position, height]
             top = open_kinds[rows, height - 1]
-            word[:, place] = np.where(opens, fresh[:, place], self.kinds + top)
-            open_kinds[rows, height] = fresh[:, place]  # above the top if it closes: read by nobody
+            word[:, position] = np.where(opens, new_kinds[:, position], self.kinds + top)
+            open_kinds[rows, height] = new_kinds[:, position]  # if it closes, this is above the top and not read
             height += 2 * opens - 1
         return Batch(word[:, :-1], self._closing(word))
 
     def _closing(self, word: Tokens) -> Tokens:
+        """Return the targets: the next bracket where it closes, otherwise IGNORE."""
         following = word[:, 1:]
         return np.where(following >= self.kinds, following, IGNORE)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Cancel pairs; before a bracket that closes, and at the end, the last one that is left must close."""
-        answers, left = [], list[int]()
+        """Keep a stack of open brackets; before a closing bracket and at the end, the top of the stack closes."""
+        targets, stack = [], list[int]()
         for token, following in zip(tokens, [*tokens[1:], self.kinds], strict=True):
-            if left and token == left[-1] + self.kinds:
-                left.pop()
+            if stack and token == stack[-1] + self.kinds:
+                stack.pop()
             else:
-                left.append(token)
-            answers.append(left[-1] + self.kinds if following >= self.kinds else IGNORE)
-        return answers
+                stack.append(token)
+            targets.append(stack[-1] + self.kinds if following >= self.kinds else IGNORE)
+        return targets
 
     def token_to_str(self, token: int) -> str:
-        """Brackets of four shapes; further kinds are numbered, as in (5 and 5)."""
+        """Four kinds as ( [ { <; further kinds are numbered, as in (5 and 5)."""
         kind, closes = token % self.kinds, token >= self.kinds
-        if kind < len(SHAPES):
-            return SHAPES[kind][closes]
+        if kind < len(BRACKETS):
+            return BRACKETS[kind][closes]
         return f"{kind + 1})" if closes else f"({kind + 1}"
 
 
-def opening(pairs: int, depth: int) -> NDArray[np.float64]:
-    """The probability that a uniform word opens a bracket, by place and brackets open: 2 pairs x (pairs + 1).
+def opening_probabilities(pairs: int, depth: int) -> NDArray[np.float64]:
+    """Compute the probability that the next bracket of a uniform word opens.
 
-    It is the share of the ways to finish the word that begin so; the ways are counted exactly.
+    It is the share of the possible continuations of the word that begin with an opening bracket, counted exactly.
+
+    Args:
+        pairs: Number of bracket pairs in the word.
+        depth: Largest number of open brackets.
+
+    Returns:
+        Probabilities by position and number of open brackets, (2 pairs) x (pairs + 1).
     """
     ways = [1] + [0] * (pairs + 1)
-    result = np.zeros((2 * pairs, pairs + 1))
-    for place in reversed(range(2 * pairs)):
+    probabilities = np.zeros((2 * pairs, pairs + 1))
+    for position in reversed(range(2 * pairs)):
         up = [ways[height + 1] if height < depth else 0 for height in range(pairs + 1)]
         down = [ways[height - 1] if height else 0 for height in range(pairs + 1)]
-        ways = [one + other for one, other in zip(up, down, strict=True)] + [0]
-        result[place] = [one / both if both else 0 for one, both in zip(up, ways, strict=False)]
-    return result
+        ways = [first + second for first, second in zip(up, down, strict=True)] + [0]
+        probabilities[position] = [first / both if both else 0 for first, both in zip(up, ways, strict=False)]
+    return probabilities

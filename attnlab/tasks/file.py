@@ -2,17 +2,17 @@
 
     data.jsonl       {"inputs": [3, 1, 4], "targets": [null, null, 2]}
     inputs   3  1  4
-    answers  .  .  2
+    targets  .  .  2
 
 Formats: .jsonl as above, .parquet with the same two columns, .npz with arrays inputs and targets, rows x tokens, -100
-in targets where nothing is asked. Rows of several lengths are padded at the end, where nothing is asked. A sequence
-is a row drawn with replacement from the part of the file that the stream may see: of every ten rows in order, the
-first eight are for training, the ninth for validation, the tenth for the test. Rows that stand twice in the file may
-so stand in two parts.
+in targets that are not supervised. Rows of several lengths are padded at the end with positions that are not
+supervised. A sequence is a row, drawn with replacement from the part of the file that belongs to the split: of every
+ten rows in order, the first eight are for training, the ninth for validation, the tenth for the test. Rows that occur
+twice in the file may therefore be in two parts.
 
-The vocabulary is that of data.jsonl.json, where attnlab generate left one, else the largest number and one. Chance is
-likewise told there, or else the share of the most frequent answer. What was found is recorded with the run, and the
-SHA-256 of the file with it: another content is another run.
+The vocabulary is that of data.jsonl.json, the sidecar that attnlab generate writes, or else the largest number plus
+one. Chance accuracy is that of the sidecar, or else the share of the most frequent target. Both are recorded with the
+run, and so is the SHA-256 of the file: other content is another run.
 
 Source   your file.
 """
@@ -29,12 +29,12 @@ from pydantic import Field
 
 from attnlab.errors import InvalidFileError, InvalidValueError
 from attnlab.tasks.base import Batch, Split, Task, register
-from attnlab.tasks.io.reading import table
-from attnlab.tasks.io.sidecar import fingerprint, read_sidecar, same
+from attnlab.tasks.io.reading import read_table
+from attnlab.tasks.io.sidecar import check_digest, fingerprint, read_sidecar
 
-TEN = 10
-PLACES = {Split.TRAIN: (0, 8), Split.VALIDATION: (8, 9), Split.TEST: (9, 10)}
-"""Which of every ten rows a stream may see: from, to."""
+PERIOD = 10
+SPLIT_ROWS = {Split.TRAIN: (0, 8), Split.VALIDATION: (8, 9), Split.TEST: (9, 10)}
+"""Which of every ten rows belong to a split: first, end."""
 
 
 @register("file", source="your own file")
@@ -46,7 +46,7 @@ class File(Task):
         path: The file, from the working directory.
         rows: Rows to train on, the first of the training part; 0 takes all.
         vocabulary: Number of tokens; 0 takes it from the file.
-        chance: Accuracy of a blind guess; null takes it from the file.
+        chance: Chance accuracy; null takes it from the file.
         digest: SHA-256 of the file; filled in when a run is planned.
     """
 
@@ -61,62 +61,72 @@ class File(Task):
         chance: Annotated[float, Field(gt=0, le=1)] | None = None,
         digest: str = "",
     ) -> None:
-        place = Path(path).expanduser()
-        self.digest = same(fingerprint(place), digest, path)
-        beside, self.table = read_sidecar(place), table(place)
+        source = Path(path).expanduser()
+        self.digest = check_digest(fingerprint(source), digest, path)
+        sidecar, self.table = read_sidecar(source), read_table(source)
         count, self.length = self.table.inputs_NT.shape
-        if count < TEN:
-            words = f"{count} rows are too few: every tenth is for the test."
-            raise InvalidFileError(words, f"Give at least {TEN} rows.", where=path)
-        trained = within(count, *PLACES[Split.TRAIN])
-        if rows > trained:
-            hint = f"Use at most {trained}, or 0 for all."
+        if count < PERIOD:
+            problem = f"{count} rows are too few: every tenth row is for the test."
+            raise InvalidFileError(problem, f"Give at least {PERIOD} rows.", where=path)
+        available = count_rows(count, *SPLIT_ROWS[Split.TRAIN])
+        if rows > available:
+            hint = f"Use at most {available}, or 0 for all."
             raise InvalidValueError(
-                f"{rows} rows to train on are more than the {trained} that the file has.", hint, where=path
+                f"{rows} rows to train on are more than the {available} that the file has.", hint, where=path
             )
-        self.rows, self.count, self.places = rows or trained, count, (0, TEN)
-        least = self.table.highest + 1
-        self.vocabulary = vocabulary or (beside.vocabulary if beside else least)
+        self.rows, self.count, self.row_range = rows or available, count, (0, PERIOD)
+        least = self.table.max_token + 1
+        self.vocabulary = vocabulary or (sidecar.vocabulary if sidecar else least)
         if self.vocabulary < least:
-            words = f"A vocabulary of {self.vocabulary} does not hold the token {self.table.highest}."
-            raise InvalidValueError(words, f"Use at least {least}, or 0 to take it from the file.", where=path)
-        self.symbols = beside.symbols if beside else ()
-        self.chance = chance or (beside.chance if beside else self.table.favorite)
-        told = None if beside is None or beside.several else beside.ceiling
-        self.best_accuracy = math.nan if told is None else told
+            problem = f"The token {self.table.max_token} is outside a vocabulary of {self.vocabulary}."
+            raise InvalidValueError(problem, f"Use at least {least}, or 0 to take it from the file.", where=path)
+        self.token_strings = sidecar.token_strings if sidecar else ()
+        self.chance = chance or (sidecar.chance if sidecar else self.table.majority_share)
+        best_accuracy = None if sidecar is None or sidecar.multiple_targets else sidecar.best_accuracy
+        self.best_accuracy = math.nan if best_accuracy is None else best_accuracy
 
     @classmethod
     def resolve_options(cls, options: dict[str, Any]) -> dict[str, Any]:
-        """What was found in the file, and its digest."""
-        result = cls(**options)
-        data = {"rows": result.rows, "vocabulary": result.vocabulary, "chance": result.chance, "digest": result.digest}
-        return {**options, **data}
+        """Fill in the numbers that are taken from the file, and its digest."""
+        task = cls(**options)
+        resolved = {"rows": task.rows, "vocabulary": task.vocabulary, "chance": task.chance, "digest": task.digest}
+        return {**options, **resolved}
 
     def for_split(self, split: Split) -> Self:
-        """Its rows of every ten; in training, the first of them only."""
-        if split not in PLACES:
+        """Return the task with the rows of a split; for training, the first ``rows`` of them."""
+        if split not in SPLIT_ROWS:
             return self
         split_task = copy.copy(self)
-        split_task.places = PLACES[split]
-        split_task.count = self.rows if split is Split.TRAIN else within(len(self.table.inputs_NT), *PLACES[split])
+        split_task.row_range = SPLIT_ROWS[split]
+        available = count_rows(len(self.table.inputs_NT), *SPLIT_ROWS[split])
+        split_task.count = self.rows if split is Split.TRAIN else available
         return split_task
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Rows of the part, drawn with replacement."""
-        first, end = self.places
+        """Draw rows of the split with replacement."""
+        first, end = self.row_range
         tens, ones = np.divmod(random.integers(0, self.count, batch), end - first)
-        drawn = TEN * tens + first + ones
-        return Batch(self.table.inputs_NT[drawn].astype(np.int64), self.table.targets_NT[drawn].astype(np.int64))
+        rows = PERIOD * tens + first + ones
+        return Batch(self.table.inputs_NT[rows].astype(np.int64), self.table.targets_NT[rows].astype(np.int64))
 
     def token_to_str(self, token: int) -> str:
-        """The word of the one who made the file, or the number."""
-        return self.symbols[token] if token < len(self.symbols) else f"{'#' if self.symbols else ''}{token}"
+        """The string that the sidecar has for the token, or the number."""
+        known = self.token_strings
+        return known[token] if token < len(known) else f"{'#' if known else ''}{token}"
 
 
-def within(count: int, first: int, end: int) -> int:
-    """How many of so many rows stand at the places from ``first`` to ``end`` of their ten.
+def count_rows(count: int, first: int, end: int) -> int:
+    """Count the rows whose position in their group of ten is from ``first`` to ``end - 1``.
 
-    >>> [within(25, *places) for places in PLACES.values()]
+    >>> [count_rows(25, *rows) for rows in SPLIT_ROWS.values()]
     [21, 2, 2]
+
+    Args:
+        count: Rows of the file.
+        first: First position, 0 .. 9.
+        end: One after the last position.
+
+    Returns:
+        The number of rows.
     """
-    return count // TEN * (end - first) + min(max(count % TEN - first, 0), end - first)
+    return count // PERIOD * (end - first) + min(max(count % PERIOD - first, 0), end - first)

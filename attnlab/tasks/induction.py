@@ -1,17 +1,17 @@
-"""Induction: a mark stands once in a string of letters; when it comes again, tell what followed it.
+"""Induction: a mark occurs once in a string of letters; at its second occurrence, predict the letter that followed.
 
     inputs   2  0  !  3  1  0  !
-    answers  .  .  .  .  .  .  3
+    targets  .  .  .  .  .  .  3
 
-All letters are uniform. The first mark stands at a uniform place, with a letter after it; the second one ends the
-sequence, and the answer is due on it. Chance is that of guessing among the letters of the sequence.
+All letters are uniform. The first mark is at a uniform position, with a letter after it. The second one ends the
+sequence and is the only supervised position. Chance accuracy is that of a guess among the letters of the sequence.
 
-Source   Gu and Dao, "Mamba", arXiv:2312.00752, evaluate an induction-heads task; a mark whose follower is asked at the
-         end is the layout of the public code HazyResearch/safari. The heads are named in Olsson et al., "In-context
-         learning and induction heads", arXiv:2209.11895.
+Source   Gu and Dao, "Mamba", arXiv:2312.00752, evaluate an induction-heads task; the layout, with a mark whose
+         successor is the target at the end, is that of the public code HazyResearch/safari. Induction heads are from
+         Olsson et al., "In-context learning and induction heads", arXiv:2209.11895.
 Theirs   copy prefix -> !, vocab_size -> alphabet + 2, input_seq_len -> length - 1.
-Differs  one mark before the end and one letter after it (theirs can repeat the mark, or ask several letters); training
-         asks what the test asks (theirs trains on every next token).
+Differs  one mark before the end and one letter after it (theirs can repeat the mark, or query several letters); the
+         same position is supervised in training and test (theirs trains on every next token).
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from attnlab.tasks.recall_stream import inverse_mean, kinds_so_far
 @register("induction", source="arXiv:2312.00752, arXiv:2209.11895")
 @final
 class Induction(Task):
-    """Tell which letter followed a mark when it stood before.
+    """Predict the letter that followed the first occurrence of a mark.
 
     Options:
-        length: Tokens of a sequence, with both marks.
+        length: Tokens of a sequence, including both marks.
         alphabet: Letters to draw from.
     """
 
@@ -45,7 +45,7 @@ class Induction(Task):
         self.chance = inverse_mean(kinds_so_far(alphabet, np.ones((1, length - 2)))[-1])
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Uniform letters, a mark among them and one after them."""
+        """Draw uniform letters, with one mark among them and one at the end."""
         inputs_BT = random.integers(0, self.alphabet, (batch, self.length))
         rows, positions = np.arange(batch), random.integers(0, self.length - 2, batch)
         inputs_BT[rows, positions] = self.alphabet
@@ -55,9 +55,9 @@ class Induction(Task):
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """What stands after the first mark."""
-        result = list(tokens).index(self.alphabet)
-        return [IGNORE] * (len(tokens) - 1) + [tokens[result + 1]]
+        """Return the token after the first mark."""
+        mark = list(tokens).index(self.alphabet)
+        return [IGNORE] * (len(tokens) - 1) + [tokens[mark + 1]]
 
     def token_to_str(self, token: int) -> str:
         """Letters as numbers, the mark as an exclamation mark."""

@@ -1,18 +1,18 @@
-"""Mixture: several tasks in one stream, learned at once.
+"""Mixture: several tasks learned at once, each sequence from one of them.
 
     inputs   <copy>  c.3  c.1  c.|  c.3   ·        <parity>  p.1  p.0  p.1  ·  ·
     targets    .      .    .   c.3  c.1   .           .      p.1  p.1  p.0  .  .
 
-Each sequence belongs to one subtask, drawn with the subtask's weight, and begins with a token that names it (where
-``token`` is set). Sequences shorter than the longest are padded at the end, where nothing is asked. Subtasks keep their
-own tokens (disjoint alphabets), or all use the same low ids (shared). A trained model is scored on the whole and on
-every subtask by itself.
+Each sequence belongs to one subtask, drawn with the subtask's weight, and begins with a token that names it (if
+``token`` is set). Sequences shorter than the longest are padded at the end with positions that are not supervised.
+Subtasks have separate token ids (disjoint alphabets) or share the lowest ids. A trained model is evaluated on the
+mixture and on every subtask separately.
 
-    level    all subtasks move together: each is at that level of its own ladder, 0 the easiest; a subtask whose
-             complexity is given, as recall:pairs=8, stays where it is
-    count    how many of the subtasks take part, counted from the first; the ladder mixture-tasks varies this
+    level    the level of every subtask in its own ladder, 0 the easiest; a subtask with a given complexity, such as
+             recall:pairs=8, keeps it
+    count    the number of subtasks, counted from the first; the ladder mixture-tasks varies it
 
-Source   ours; the multi-task setting of Gros, "Expressive attention", arXiv:2407.18601, gave the question.
+Source   ours; the multi-task setting of Gros, "Expressive attention", arXiv:2407.18601, is the motivation.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.tasks.base import IGNORE, TASKS, Batch, Split, Task, Tokens, register
 
 PAD = "·"
-PROBE = 256
-"""Sequences of each subtask by which its questions are counted."""
+COUNTING_SEQUENCES = 256
+"""Sequences of each subtask from which its number of supervised positions is estimated."""
 
 
 @register("mixture", aliases=("medley",), source="ours, after arXiv:2407.18601")
 @final
 class Mixture(Task):
-    """Several tasks in one stream, each sequence of one of them.
+    """Several tasks at once; each sequence belongs to one of them.
 
     Options:
         tasks: Ladders or tasks, with inline options.
         level: The level of each subtask's own ladder, 0 the easiest.
-        count: How many of the subtasks take part; null takes all.
-        weights: How often each is drawn; none draws all alike.
-        token: Whether a sequence begins with the name of its task.
-        alphabet: Whether subtasks have tokens of their own.
+        count: Number of subtasks, counted from the first; null takes all.
+        weights: Relative frequency of each subtask; equal if none are given.
+        token: Whether a sequence begins with a token that names its subtask.
+        alphabet: Whether subtasks have separate token ids (``disjoint``) or the same (``shared``).
     """
 
     complexity = "level"
@@ -68,23 +68,23 @@ class Mixture(Task):
             raise InvalidValueError(f"{len(weights)} weights are given for {len(tasks)} tasks.", hint, where="mixture")
         pinned = [pin(subtask) for subtask in tasks[:count]]
         self.names = _distinct([subtask["name"] for subtask in pinned])
-        self.parts = [_built(subtask, level) for subtask in pinned]
+        self.parts = [_build(subtask, level) for subtask in pinned]
         self.token, self.alphabet = token, alphabet
         sizes = [task.vocabulary for task in self.parts]
         self.offsets = [0] * count if alphabet == "shared" else np.cumsum([0, *sizes[:-1]]).tolist()
-        self.first_name = max(sizes) if alphabet == "shared" else sum(sizes)
-        self.vocabulary = self.first_name + count * token + 1
+        self.first_name_token = max(sizes) if alphabet == "shared" else sum(sizes)
+        self.vocabulary = self.first_name_token + count * token + 1
         self.length = max(task.length for task in self.parts) + token
         shares = np.array(weights[:count] or [1.0] * count)
         self._draw_with(shares / shares.sum())
 
     @classmethod
     def resolve_options(cls, options: dict[str, Any]) -> dict[str, Any]:
-        """The members' ladders are written out, so that a changed ladder is another run."""
+        """Write out the ladders of the subtasks, so that a changed ladder is another run."""
         return {**options, "tasks": [pin(subtask) for subtask in options["tasks"]]}
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Sequences of every member that is drawn, one member after the other."""
+        """Draw the number of sequences of each subtask, then the sequences, subtask by subtask."""
         counts = random.multinomial(batch, self.shares).tolist()
         drawn = {index: self.parts[index].sample(random, rows) for index, rows in enumerate(counts) if rows}
         width = self.token + max(part.inputs_BT.shape[1] for part in drawn.values())
@@ -93,28 +93,28 @@ class Mixture(Task):
         start = 0
         for index, part in drawn.items():
             rows, columns = part.inputs_BT.shape
-            place = np.s_[start : start + rows, self.token : self.token + columns]
-            inputs_BT[place] = part.inputs_BT + self.offsets[index]
-            targets_BT[place] = np.where(part.targets_BT == IGNORE, IGNORE, part.targets_BT + self.offsets[index])
+            block = np.s_[start : start + rows, self.token : self.token + columns]
+            inputs_BT[block] = part.inputs_BT + self.offsets[index]
+            targets_BT[block] = np.where(part.targets_BT == IGNORE, IGNORE, part.targets_BT + self.offsets[index])
             if self.token:
-                inputs_BT[start : start + rows, 0] = self.first_name + index
+                inputs_BT[start : start + rows, 0] = self.first_name_token + index
             start += rows
         return Batch(inputs_BT, targets_BT, self._accepted(drawn))
 
     def solve(self, tokens: Sequence[int]) -> list[int] | None:
-        """The subtask is known by the first token; what it answers is the subtask's own rule."""
+        """Find the subtask from the first token and use its solver."""
         if not self.token and self.alphabet == "shared" and len(self.parts) > 1:
             return None
-        index = tokens[0] - self.first_name if self.token else self._owner(tokens[0])
+        index = tokens[0] - self.first_name_token if self.token else self._owner(tokens[0])
         own = [token - self.offsets[index] for token in tokens[self.token :] if token != self.vocabulary - 1]
-        words = self.parts[index].solve(own)
-        if words is None:
+        solved = self.parts[index].solve(own)
+        if solved is None:
             return None
-        answers = [answer if answer == IGNORE else answer + self.offsets[index] for answer in words]
-        return [IGNORE] * self.token + answers + [IGNORE] * (len(tokens) - self.token - len(own))
+        targets = [target if target == IGNORE else target + self.offsets[index] for target in solved]
+        return [IGNORE] * self.token + targets + [IGNORE] * (len(tokens) - self.token - len(own))
 
     def chance_baseline(self, random: np.random.Generator, batch: Batch) -> Tokens | None:
-        """Where there is one subtask only, its own guess in this one's token ids."""
+        """With a single subtask, its own baseline in the token ids of the mixture; otherwise None."""
         drawn = np.flatnonzero(self.shares).tolist()
         if len(drawn) > 1:
             return None
@@ -125,27 +125,28 @@ class Mixture(Task):
         return None if predictions is None else predictions + self.offsets[index]
 
     def for_split(self, split: Split) -> Self:
-        """Every subtask faces that stream."""
+        """Return the mixture with every subtask for that split."""
         split_task = copy.copy(self)
         split_task.parts = [task.for_split(split) for task in self.parts]
         return split_task
 
     def subtasks(self) -> Mapping[str, Task]:
-        """The same sequences, of one subtask each."""
+        """The mixture restricted to each subtask, by name."""
         return {name: self._alone(index) for index, name in enumerate(self.names)}
 
     def token_to_str(self, token: int) -> str:
-        """Tokens with the name of their task; shared ones as numbers."""
+        """Tokens with an abbreviation of their subtask's name; shared ones as numbers."""
         if token == self.vocabulary - 1:
             return PAD
-        if token >= self.first_name:
-            return f"<{self.names[token - self.first_name]}>"
+        if token >= self.first_name_token:
+            return f"<{self.names[token - self.first_name_token]}>"
         if self.alphabet == "shared":
             return str(token)
         index = self._owner(token)
         return f"{_short(self.names, index)}.{self.parts[index].token_to_str(token - self.offsets[index])}"
 
     def _alone(self, index: int) -> Self:
+        """Return a copy that draws one subtask only."""
         alone = copy.copy(self)
         alone._draw_with(np.eye(len(self.parts))[index])
         alone.length = self.parts[index].length + self.token
@@ -153,10 +154,10 @@ class Mixture(Task):
         return alone
 
     def _draw_with(self, shares: np.ndarray[Any, np.dtype[np.float64]]) -> None:
-        """Draw subtasks with these shares; chance and ceiling follow from who asks how much."""
+        """Set the shares of the subtasks; chance and best accuracy are means over their supervised positions."""
         self.shares = shares
         positions = np.array(
-            [_questions(task) if share else 0.0 for task, share in zip(self.parts, shares, strict=True)]
+            [_supervised_positions(task) if share else 0.0 for task, share in zip(self.parts, shares, strict=True)]
         )
         weight = positions * shares / (positions * shares).sum()
         used = [(task, share) for task, share in zip(self.parts, weight, strict=True) if share]
@@ -164,29 +165,35 @@ class Mixture(Task):
         self.best_accuracy = float(sum(task.best_accuracy * share for task, share in used))
 
     def _owner(self, token: int) -> int:
+        """Return the index of the subtask that a token belongs to, with disjoint alphabets."""
         return max(index for index, offset in enumerate(self.offsets) if token >= offset)
 
     def _accepted(self, drawn: Mapping[int, Batch]) -> Tokens | None:
-        """All right answers of the subtasks that accept several, and the one of the others, in the order of the rows."""
+        """Join the accepted tokens of all subtasks, in the order of the rows; None if every position accepts one."""
         if all(part.accepted_NW is None for part in drawn.values()):
             return None
-        listed = []
+        accepted = []
         for index, part in drawn.items():
-            due = part.targets_BT[part.targets_BT != IGNORE][:, None]
-            own = due if part.accepted_NW is None else part.accepted_NW
-            listed.append(np.where(own == IGNORE, IGNORE, own + self.offsets[index]))
-        width = max(own.shape[1] for own in listed)
+            own = part.query_targets()[:, None] if part.accepted_NW is None else part.accepted_NW
+            accepted.append(np.where(own == IGNORE, IGNORE, own + self.offsets[index]))
+        width = max(own.shape[1] for own in accepted)
         return np.concatenate(
-            [np.pad(own, ((0, 0), (0, width - own.shape[1])), constant_values=IGNORE) for own in listed]
+            [np.pad(own, ((0, 0), (0, width - own.shape[1])), constant_values=IGNORE) for own in accepted]
         )
 
 
 def pin(subtask: str | Mapping[str, Any]) -> dict[str, Any]:
-    """A subtask with its ladder written out: name, task, version, complexity, levels and fixed options.
+    """Write out the ladder of a subtask.
+
+    Args:
+        subtask: A ladder or task with inline options, or the result of an earlier call.
+
+    Returns:
+        Name, task, version, complexity, levels and fixed options.
 
     Raises:
-        UnknownNameError: neither a ladder nor a task, or no option of it.
-        InvalidValueError: a value its task does not accept; a mixture as a subtask of a mixture.
+        UnknownNameError: Neither a ladder nor a task has the name, or the task has no such option.
+        InvalidValueError: The task does not accept a value, or the subtask is itself a mixture.
     """
     from attnlab.tasks.io.ladders import find_ladder, task_spec
 
@@ -196,7 +203,7 @@ def pin(subtask: str | Mapping[str, Any]) -> dict[str, Any]:
     ladder = find_ladder(part.name)
     if ladder.task == "mixture":
         raise InvalidValueError(
-            "A mixture cannot be a subtask of a mixture.", "Name its tasks.", where=f"mixture: {subtask}"
+            "A mixture cannot be a subtask of a mixture.", "List its tasks instead.", where=f"mixture: {subtask}"
         )
     spec = task_spec(ladder, part.options, None)
     levels = [spec.level] if ladder.complexity in part.options else list(ladder.levels)
@@ -210,11 +217,11 @@ def pin(subtask: str | Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _built(subtask: Mapping[str, Any], level: int) -> Task:
-    """A subtask at its level.
+def _build(subtask: Mapping[str, Any], level: int) -> Task:
+    """Build a subtask at its level.
 
     Raises:
-        InvalidValueError: its ladder has no such level.
+        InvalidValueError: Its ladder has no such level.
     """
     levels, name = subtask["levels"], subtask["name"]
     if len(levels) > 1 and level >= len(levels):
@@ -230,19 +237,19 @@ def _built(subtask: Mapping[str, Any], level: int) -> Task:
         raise error.at(f"mixture: {name}") from None
 
 
-def _questions(task: Task) -> float:
-    """Questions of a sequence, on average."""
-    batch = task.for_split(Split.TRAIN).sample(np.random.default_rng(0), PROBE)
-    return float((batch.targets_BT != IGNORE).sum() / PROBE)
+def _supervised_positions(task: Task) -> float:
+    """Estimate the mean number of supervised positions of a sequence."""
+    batch = task.for_split(Split.TRAIN).sample(np.random.default_rng(0), COUNTING_SEQUENCES)
+    return float((batch.targets_BT != IGNORE).sum() / COUNTING_SEQUENCES)
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Names, the second of its kind called name-2."""
+    """Make names distinct: the second of the same name becomes name-2."""
     return [f"{name}-{names[:i].count(name) + 1}" if name in names[:i] else name for i, name in enumerate(names)]
 
 
 def _short(names: Sequence[str], index: int) -> str:
-    """As few first letters of a name as tell it from the others."""
+    """Return the shortest prefix of a name that no other name has."""
     name, others = names[index], [*names[:index], *names[index + 1 :]]
-    fit = (name[:size] for size in range(1, len(name)) if not any(other.startswith(name[:size]) for other in others))
-    return next(fit, name)
+    unique = (name[:size] for size in range(1, len(name)) if not any(other.startswith(name[:size]) for other in others))
+    return next(unique, name)

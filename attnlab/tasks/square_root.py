@@ -84,7 +84,9 @@ def roots(number: Tokens) -> Tokens:
         remainder, trial = 4 * remainder, 4 * root
         remainder[:, 0] += pair
         trial[:, 0] += 1
-        (remainder, _), (reduced, borrowed) = carried(remainder, WIDTH), carried(remainder - trial, WIDTH)
+        (remainder, _), (reduced, borrowed) = (
+            propagate_carries(columns, WIDTH) for columns in (remainder, remainder - trial)
+        )
         fits = borrowed == 0
         remainder, root = np.where(fits[:, None], reduced, remainder), 2 * root
         root[:, 0] += fits

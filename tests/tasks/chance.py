@@ -1,4 +1,4 @@
-"""What tests of tasks measure chance with: whether counts are even, and how often a guess is right."""
+"""Helpers for tests of chance accuracy: goodness of fit of counts, and the score of a guess."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from scipy.stats import chisquare
 from attnlab.records import Score
 from attnlab.tasks import IGNORE, Batch, Task
 
-DOUBT = 1e-4
-"""Below this probability a distribution is not believed."""
+ALPHA = 1e-4
+"""Significance level: a p-value below it rejects the distribution."""
 
 
 def counts(values: Any, kinds: int) -> Any:
-    """How often each number below ``kinds`` occurs."""
+    """Count how often each integer below ``kinds`` occurs."""
     return np.bincount(np.ravel(values), minlength=kinds)
 
 
-def belief(seen: Any, shares: Any = None) -> float:
-    """The probability of counts at least as uneven as these, were they drawn by the shares; evenly if none are said."""
-    total = np.sum(seen)
-    return float(chisquare(seen, None if shares is None else np.asarray(shares) * total).pvalue)
+def p_value(observed: Any, shares: Any = None) -> float:
+    """Compute the p-value of a chi-squared test of counts against ``shares``, or against equal shares."""
+    total = np.sum(observed)
+    return float(chisquare(observed, None if shares is None else np.asarray(shares) * total).pvalue)
 
 
-def guessed(task: Task, batch: Batch, guesses_BT: Any) -> Score:
-    """Guesses at every position, scored where something is asked."""
-    requested = batch.targets_BT != IGNORE
-    right = int((np.broadcast_to(guesses_BT, requested.shape) == batch.targets_BT)[requested].sum())
-    return Score(correct=right, total=int(requested.sum()), chance=task.chance)
+def guess_score(task: Task, batch: Batch, guesses_BT: Any) -> Score:
+    """Score guesses for every position at the supervised positions."""
+    supervised_BT = batch.targets_BT != IGNORE
+    correct = int((np.broadcast_to(guesses_BT, supervised_BT.shape) == batch.targets_BT)[supervised_BT].sum())
+    return Score(correct=correct, total=int(supervised_BT.sum()), chance=task.chance)
 
 
-def met(score: Score) -> bool:
-    """Whether the chance that the task claims stands in the interval around what was seen."""
+def at_chance(score: Score) -> bool:
+    """Tell whether the task's chance accuracy lies in the confidence interval of the score."""
     low, high = score.interval
     return low <= score.chance <= high

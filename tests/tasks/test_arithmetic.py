@@ -7,14 +7,14 @@ import pytest
 
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.arithmetic import ModularArithmetic
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 
 
-def drawn(task: ModularArithmetic, rows: int = 200, seed: int = 0) -> Batch:
+def draw(task: ModularArithmetic, rows: int = 200, seed: int = 0) -> Batch:
     return task.sample(np.random.default_rng(seed), rows)
 
 
-def written(task: ModularArithmetic, tokens: list[int]) -> str:
+def expression(task: ModularArithmetic, tokens: list[int]) -> str:
     return "".join(map(task.token_to_str, tokens))
 
 
@@ -24,50 +24,50 @@ def test_the_example_of_the_module() -> None:
 
 
 @pytest.mark.parametrize("numbers", [1, 2, 3, 5, 10, 20, 25, 50, 100])
-def test_values_are_those_of_the_solver_and_of_python(numbers: int) -> None:
+def test_values_match_the_solver_and_python(numbers: int) -> None:
     task = ModularArithmetic(numbers=numbers)
-    batch = drawn(task)
+    batch = draw(task)
     assert (task.vocabulary, task.length, batch.inputs_BT.shape[1]) == (8, 2 * numbers - 1, 2 * numbers - 1)
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        assert task.solve(tokens) == due
-        assert due == [IGNORE] * (len(tokens) - 1) + [eval(written(task, tokens)) % 5]
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+        assert task.solve(tokens) == targets
+        assert targets == [IGNORE] * (len(tokens) - 1) + [eval(expression(task, tokens)) % 5]
 
 
 def test_digits_and_operators_are_uniform() -> None:
-    tokens = drawn(ModularArithmetic(numbers=2), 20_000).inputs_BT
-    assert belief(counts(tokens @ [15, 1, 3] - 5, 75)) > DOUBT
-    assert belief(counts(tokens[:, 0] + tokens[:, 2], 9)) < DOUBT
+    tokens = draw(ModularArithmetic(numbers=2), 20_000).inputs_BT
+    assert p_value(counts(tokens @ [15, 1, 3] - 5, 75)) > ALPHA
+    assert p_value(counts(tokens[:, 0] + tokens[:, 2], 9)) < ALPHA
 
 
 @pytest.mark.parametrize("numbers", [1, 2, 3])
-def test_values_are_as_likely_as_among_all_expressions(numbers: int) -> None:
-    every = []
+def test_values_are_distributed_as_among_all_expressions(numbers: int) -> None:
+    values_of_all = []
     for digits in product("01234", repeat=numbers):
         for operators in product("+-*", repeat=numbers - 1):
             text = "".join(digit + operator for digit, operator in zip(digits, (*operators, ""), strict=True))
-            every.append(eval(text) % 5)
-    shares = counts(every, 5) / len(every)
-    values = drawn(ModularArithmetic(numbers=numbers), 20_000).targets_BT[:, -1]
-    assert belief(counts(values, 5), shares) > DOUBT
-    assert (belief(counts(values, 5)) < DOUBT) == (numbers > 1)
+            values_of_all.append(eval(text) % 5)
+    shares = counts(values_of_all, 5) / len(values_of_all)
+    values = draw(ModularArithmetic(numbers=numbers), 20_000).targets_BT[:, -1]
+    assert p_value(counts(values, 5), shares) > ALPHA
+    assert (p_value(counts(values, 5)) < ALPHA) == (numbers > 1)
 
 
 @pytest.mark.parametrize("numbers", [2, 10])
 def test_chance_is_that_of_a_uniform_guess(numbers: int) -> None:
     task = ModularArithmetic(numbers=numbers)
-    batch = drawn(task, 1000)
+    batch = draw(task, 1000)
     random = np.random.default_rng(1)
     assert task.chance == 1 / 5
-    assert met(guessed(task, batch, random.integers(0, 5, batch.targets_BT.shape)))
-    assert not met(guessed(task, batch, random.integers(0, 8, batch.targets_BT.shape)))
+    assert at_chance(guess_score(task, batch, random.integers(0, 5, batch.targets_BT.shape)))
+    assert not at_chance(guess_score(task, batch, random.integers(0, 8, batch.targets_BT.shape)))
 
 
 @pytest.mark.parametrize(("numbers", "share"), [(2, 0.25), (5, 0.21)])
-def test_zero_is_as_likely_as_the_module_says(numbers: int, share: float) -> None:
-    values = drawn(ModularArithmetic(numbers=numbers), 40_000).targets_BT[:, -1]
+def test_zero_is_as_frequent_as_documented(numbers: int, share: float) -> None:
+    values = draw(ModularArithmetic(numbers=numbers), 40_000).targets_BT[:, -1]
     assert (values == 0).mean() == pytest.approx(share, abs=0.01)
 
 
-def test_symbols() -> None:
+def test_token_strings() -> None:
     task = ModularArithmetic()
     assert [task.token_to_str(token) for token in range(8)] == list("01234+-*")

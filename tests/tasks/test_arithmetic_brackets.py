@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from attnlab.tasks import IGNORE, Batch
-from attnlab.tasks.arithmetic_brackets import ModularArithmeticBrackets, expressions, value
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from attnlab.tasks.arithmetic_brackets import ModularArithmeticBrackets, evaluate_expression, sample_expressions
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 
 
-def drawn(task: ModularArithmeticBrackets, rows: int = 200, seed: int = 0) -> Batch:
+def draw(task: ModularArithmeticBrackets, rows: int = 200, seed: int = 0) -> Batch:
     return task.sample(np.random.default_rng(seed), rows)
 
 
@@ -22,7 +22,7 @@ def texts(task: ModularArithmeticBrackets, batch: Batch) -> list[str]:
 
 @cache
 def shapes(symbols: int, operators: str) -> dict[str, float]:
-    """Every expression with its digits left open, and how likely it is: the definition, spelt out."""
+    """Probability of every expression with its digits replaced by d, from the definition."""
     if symbols < 5:
         return {["d", "-d", "(d)", "(-d)"][symbols - 1]: 1.0}
     result: dict[str, float] = defaultdict(float)
@@ -36,16 +36,16 @@ def shapes(symbols: int, operators: str) -> dict[str, float]:
 
 @cache
 def values(symbols: int) -> tuple[float, ...]:
-    """How likely each value is, by the definition."""
+    """Probability of each value, from the definition."""
     if symbols < 5:
         return (0.2,) * 5
-    found = [0.0] * 5
+    probabilities = [0.0] * 5
     for left in range(1, symbols - 3):
         for one, first in enumerate(values(left)):
             for other, second in enumerate(values(symbols - 3 - left)):
                 for result in (one + other, one - other, one * other):
-                    found[result % 5] += first * second / (symbols - 4) / 3
-    return tuple(found)
+                    probabilities[result % 5] += first * second / (symbols - 4) / 3
+    return tuple(probabilities)
 
 
 def test_the_example_of_the_module() -> None:
@@ -54,76 +54,76 @@ def test_the_example_of_the_module() -> None:
 
 
 @pytest.mark.parametrize("symbols", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 40, 50, 100, 200])
-def test_values_are_those_of_the_solver_and_of_python(symbols: int) -> None:
+def test_values_match_the_solver_and_python(symbols: int) -> None:
     task = ModularArithmeticBrackets(symbols=symbols)
-    batch = drawn(task)
+    batch = draw(task)
     assert (task.vocabulary, task.length, batch.inputs_BT.shape[1]) == (10, symbols, symbols)
     rows = zip(texts(task, batch), batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True)
-    for text, tokens, due in rows:
-        assert task.solve(tokens) == due
-        assert due == [IGNORE] * (symbols - 1) + [eval(text) % 5]
+    for text, tokens, targets in rows:
+        assert task.solve(tokens) == targets
+        assert targets == [IGNORE] * (symbols - 1) + [eval(text) % 5]
 
 
 @pytest.mark.parametrize("symbols", [5, 6, 9, 11, 13])
-def test_every_shape_is_as_likely_as_the_definition_says(symbols: int) -> None:
+def test_shapes_are_distributed_as_defined(symbols: int) -> None:
     task = ModularArithmeticBrackets(symbols=symbols)
-    seen = Counter(re.sub(r"\d", "d", text) for text in texts(task, drawn(task, 30_000)))
-    likely = shapes(symbols, "+-*")
-    assert sum(likely.values()) == pytest.approx(1)
-    assert set(seen) <= set(likely)
-    assert belief([seen[shape] for shape in likely], list(likely.values())) > DOUBT
+    observed = Counter(re.sub(r"\d", "d", text) for text in texts(task, draw(task, 30_000)))
+    probabilities = shapes(symbols, "+-*")
+    assert sum(probabilities.values()) == pytest.approx(1)
+    assert set(observed) <= set(probabilities)
+    assert p_value([observed[shape] for shape in probabilities], list(probabilities.values())) > ALPHA
 
 
-def test_uneven_shapes_are_told_from_even_ones() -> None:
+def test_shapes_are_not_uniform() -> None:
     task = ModularArithmeticBrackets(symbols=11)
-    seen = Counter(re.sub(r"\d", "d", text) for text in texts(task, drawn(task, 30_000)))
-    assert belief([seen[shape] for shape in shapes(11, "+-*")]) < DOUBT
+    observed = Counter(re.sub(r"\d", "d", text) for text in texts(task, draw(task, 30_000)))
+    assert p_value([observed[shape] for shape in shapes(11, "+-*")]) < ALPHA
 
 
-def test_digits_are_uniform_together() -> None:
-    tokens = drawn(ModularArithmeticBrackets(symbols=5), 20_000).inputs_BT
-    assert belief(counts(tokens[:, 1] * 5 + tokens[:, 3], 25)) > DOUBT
+def test_digits_are_jointly_uniform() -> None:
+    tokens = draw(ModularArithmeticBrackets(symbols=5), 20_000).inputs_BT
+    assert p_value(counts(tokens[:, 1] * 5 + tokens[:, 3], 25)) > ALPHA
     for symbols in (1, 2, 3, 4, 20):
-        tokens = drawn(ModularArithmeticBrackets(symbols=symbols), 4000).inputs_BT
-        assert belief(counts(tokens[tokens < 5], 5)) > DOUBT
+        tokens = draw(ModularArithmeticBrackets(symbols=symbols), 4000).inputs_BT
+        assert p_value(counts(tokens[tokens < 5], 5)) > ALPHA
 
 
 @pytest.mark.parametrize("symbols", [3, 5, 10, 20, 40])
-def test_values_are_as_likely_as_the_definition_says(symbols: int) -> None:
-    answers = drawn(ModularArithmeticBrackets(symbols=symbols), 20_000).targets_BT[:, -1]
-    assert belief(counts(answers, 5), values(symbols)) > DOUBT
-    assert (belief(counts(answers, 5)) < DOUBT) == (symbols >= 5)
+def test_values_are_distributed_as_defined(symbols: int) -> None:
+    targets = draw(ModularArithmeticBrackets(symbols=symbols), 20_000).targets_BT[:, -1]
+    assert p_value(counts(targets, 5), values(symbols)) > ALPHA
+    assert (p_value(counts(targets, 5)) < ALPHA) == (symbols >= 5)
 
 
-def test_zero_is_as_likely_as_the_module_says() -> None:
+def test_zero_is_as_frequent_as_documented() -> None:
     assert values(5)[0] == pytest.approx(0.25, abs=0.005)
     assert values(40)[0] == pytest.approx(0.29, abs=0.005)
 
 
 def test_without_products_there_are_two_operators() -> None:
-    tokens, result = expressions(np.random.default_rng(0), 4000, 9, operators=2)
-    seen = Counter(re.sub(r"\d", "d", "".join("01234+-()*"[token] for token in row)) for row in tokens.tolist())
-    likely = shapes(9, "+-")
-    assert set(seen) <= set(likely)
-    assert belief([seen[shape] for shape in likely], list(likely.values())) > DOUBT
-    assert belief(counts(result, 5)) > DOUBT
+    tokens, result = sample_expressions(np.random.default_rng(0), 4000, 9, operators=2)
+    observed = Counter(re.sub(r"\d", "d", "".join("01234+-()*"[token] for token in row)) for row in tokens.tolist())
+    probabilities = shapes(9, "+-")
+    assert set(observed) <= set(probabilities)
+    assert p_value([observed[shape] for shape in probabilities], list(probabilities.values())) > ALPHA
+    assert p_value(counts(result, 5)) > ALPHA
 
 
 @pytest.mark.parametrize("text", ["3", "-3", "(-4)", "(2--3)", "(-2*-3)", "((1-(4))*(-2+((3)-1)))"])
-def test_the_solver_reads_like_python(text: str) -> None:
-    assert value(text) == eval(text) % 5
+def test_the_solver_evaluates_like_python(text: str) -> None:
+    assert evaluate_expression(text) == eval(text) % 5
 
 
 @pytest.mark.parametrize("symbols", [1, 5, 20])
 def test_chance_is_that_of_a_uniform_guess(symbols: int) -> None:
     task = ModularArithmeticBrackets(symbols=symbols)
-    batch = drawn(task, 1000)
+    batch = draw(task, 1000)
     random = np.random.default_rng(1)
     assert task.chance == 1 / 5
-    assert met(guessed(task, batch, random.integers(0, 5, batch.targets_BT.shape)))
-    assert not met(guessed(task, batch, random.integers(0, 10, batch.targets_BT.shape)))
+    assert at_chance(guess_score(task, batch, random.integers(0, 5, batch.targets_BT.shape)))
+    assert not at_chance(guess_score(task, batch, random.integers(0, 10, batch.targets_BT.shape)))
 
 
-def test_symbols() -> None:
+def test_token_strings() -> None:
     task = ModularArithmeticBrackets()
     assert [task.token_to_str(token) for token in range(10)] == list("01234+-()*")

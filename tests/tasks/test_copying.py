@@ -7,67 +7,69 @@ import pytest
 
 from attnlab.tasks import IGNORE, Batch, Task
 from attnlab.tasks.copying import Copy, Duplicate, Reverse, write_out
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 
-Kind = type[Copy] | type[Reverse] | type[Duplicate]
-Word = Callable[[list[int]], list[int]]
-KINDS: list[tuple[Kind, Word, int]] = [
+TaskClass = type[Copy] | type[Reverse] | type[Duplicate]
+Answer = Callable[[list[int]], list[int]]
+CASES: list[tuple[TaskClass, Answer, int]] = [
     (Copy, lambda string: string, 1),
     (Reverse, lambda string: string[::-1], 1),
     (Duplicate, lambda string: string + string, 2),
 ]
-every_kind = pytest.mark.parametrize(("kind", "answer", "times"), KINDS)
+every_case = pytest.mark.parametrize(("cls", "answer", "times"), CASES)
 
 
-def drawn(task: Task, rows: int = 50, seed: int = 0) -> Batch:
+def draw(task: Task, rows: int = 50, seed: int = 0) -> Batch:
     return task.sample(np.random.default_rng(seed), rows)
 
 
-@every_kind
+@every_case
 @pytest.mark.parametrize("symbols", [1, 3, 16])
-def test_the_string_a_marker_and_the_answer_written_out(kind: Kind, answer: Word, times: int, symbols: int) -> None:
-    task = kind(symbols=symbols, alphabet=4)
+def test_the_string_a_marker_and_the_answer_written_out(
+    cls: TaskClass, answer: Answer, times: int, symbols: int
+) -> None:
+    task = cls(symbols=symbols, alphabet=4)
     assert (task.vocabulary, task.length, task.chance) == (5, (1 + times) * symbols, 0.25)
-    for tokens, due in zip(*(part.tolist() for part in drawn(task)[:2]), strict=True):
+    for tokens, targets in zip(*(part.tolist() for part in draw(task)[:2]), strict=True):
         string = tokens[:symbols]
         written = answer(string)
         assert all(0 <= letter < 4 for letter in string)
         assert tokens == [*string, 4, *written[:-1]]
-        assert due == [IGNORE] * symbols + written
+        assert targets == [IGNORE] * symbols + written
 
 
-@every_kind
-def test_letters_are_uniform(kind: Kind, answer: Word, times: int) -> None:
-    letters = drawn(kind(symbols=2, alphabet=3), 5000).inputs_BT[:, :2]
-    assert belief(counts(3 * letters[:, 0] + letters[:, 1], 9)) > DOUBT
+@every_case
+def test_letters_are_uniform(cls: TaskClass, answer: Answer, times: int) -> None:
+    letters = draw(cls(symbols=2, alphabet=3), 5000).inputs_BT[:, :2]
+    assert p_value(counts(3 * letters[:, 0] + letters[:, 1], 9)) > ALPHA
     skewed = np.where(np.arange(5000) % 20 == 0, 0, letters[:, 0])
-    assert belief(counts(skewed, 3)) < DOUBT
+    assert p_value(counts(skewed, 3)) < ALPHA
 
 
-@every_kind
+@every_case
 @pytest.mark.parametrize("alphabet", [2, 5])
-def test_chance_is_that_of_a_guess_among_the_letters(kind: Kind, answer: Word, times: int, alphabet: int) -> None:
-    task = kind(symbols=8, alphabet=alphabet)
-    batch = drawn(task, 1000)
+def test_chance_is_that_of_a_guess_among_the_letters(cls: TaskClass, answer: Answer, times: int, alphabet: int) -> None:
+    task = cls(symbols=8, alphabet=alphabet)
+    batch = draw(task, 1000)
     random = np.random.default_rng(1)
-    assert met(guessed(task, batch, random.integers(0, alphabet, batch.targets_BT.shape)))
-    assert met(guessed(task, batch, 0))
-    assert not met(guessed(task, batch, random.integers(0, alphabet + 1, batch.targets_BT.shape)))
+    assert at_chance(guess_score(task, batch, random.integers(0, alphabet, batch.targets_BT.shape)))
+    assert at_chance(guess_score(task, batch, 0))
+    assert not at_chance(guess_score(task, batch, random.integers(0, alphabet + 1, batch.targets_BT.shape)))
 
 
 def test_the_examples_of_the_module() -> None:
     c, a, d, bar, no = 0, 1, 2, 3, IGNORE
-    copied, reversed_, doubled = (kind(symbols=3, alphabet=3) for kind in (Copy, Reverse, Duplicate))
+    copied, reversed_, doubled = (cls(symbols=3, alphabet=3) for cls in (Copy, Reverse, Duplicate))
     assert copied.solve([c, a, d, bar, c, a]) == [no, no, no, c, a, d]
     assert reversed_.solve([c, a, d, bar, d, a]) == [no, no, no, d, a, c]
     assert doubled.solve([c, a, d, bar, c, a, d, c, a]) == [no, no, no, c, a, d, c, a, d]
 
 
-@every_kind
-def test_the_solver_reads_the_question_only(kind: Kind, answer: Word, times: int) -> None:
-    task = kind(symbols=6, alphabet=3)
-    for tokens, due in zip(*(part.tolist() for part in drawn(task, 200)[:2]), strict=True):
-        assert task.solve(tokens) == task.solve(tokens[:7] + [0] * (len(tokens) - 7)) == due
+@every_case
+def test_the_solver_reads_the_question_only(cls: TaskClass, answer: Answer, times: int) -> None:
+    task = cls(symbols=6, alphabet=3)
+    for tokens, targets in zip(*(part.tolist() for part in draw(task, 200)[:2]), strict=True):
+        assert task.solve(tokens) == task.solve(tokens[:7] + [0] * (len(tokens) - 7)) == targets
 
 
 def test_what_is_written_out_may_be_longer_than_the_question() -> None:
@@ -76,7 +78,7 @@ def test_what_is_written_out_may_be_longer_than_the_question() -> None:
     assert batch.targets_BT.tolist() == [[IGNORE, 1, 2, 3]]
 
 
-@every_kind
-def test_the_marker_is_drawn_as_a_bar(kind: Kind, answer: Word, times: int) -> None:
-    task = kind(symbols=2, alphabet=10)
+@every_case
+def test_the_marker_is_shown_as_a_bar(cls: TaskClass, answer: Answer, times: int) -> None:
+    task = cls(symbols=2, alphabet=10)
     assert [task.token_to_str(token) for token in (0, 9, 10)] == ["0", "9", "|"]

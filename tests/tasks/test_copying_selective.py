@@ -11,77 +11,77 @@ import pytest
 from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.copying_selective import SelectiveCopy
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 
 
-def drawn(rows: int = 200, seed: int = 0, **options: Any) -> tuple[SelectiveCopy, Batch]:
+def draw(rows: int = 200, seed: int = 0, **options: Any) -> tuple[SelectiveCopy, Batch]:
     task = SelectiveCopy(**options)
     return task, task.sample(np.random.default_rng(seed), rows)
 
 
-def places(task: SelectiveCopy, batch: Batch) -> list[tuple[int, ...]]:
-    """Where letters stand, row by row."""
+def letter_positions(task: SelectiveCopy, batch: Batch) -> list[tuple[int, ...]]:
+    """Positions of the letters, row by row."""
     return [tuple(np.flatnonzero(row < task.blank).tolist()) for row in batch.inputs_BT]
 
 
 @pytest.mark.parametrize("letters", ["before", "anywhere"])
 @pytest.mark.parametrize(("symbols", "length", "vocabulary"), [(1, 4, 4), (4, 64, 16), (31, 64, 5), (2, 9, 4)])
-def test_letters_blanks_the_marker_and_a_blank_for_each_answer(
+def test_letters_blanks_the_marker_and_a_blank_for_each_target(
     letters: str, symbols: int, length: int, vocabulary: int
 ) -> None:
-    task, batch = drawn(50, symbols=symbols, length=length, vocabulary=vocabulary, letters=letters)
+    task, batch = draw(50, symbols=symbols, length=length, vocabulary=vocabulary, letters=letters)
     assert (task.vocabulary, task.length, task.chance) == (vocabulary, length, 1 / (vocabulary - 2))
     blank, marker = vocabulary - 2, vocabulary - 1
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         assert len(tokens) == length
         assert tokens[-symbols - 1 :] == [marker] + [blank] * symbols
         string = [token for token in tokens[: -symbols - 1] if token != blank]
         assert len(string) == symbols
         assert all(0 <= letter < blank for letter in string)
-        assert due == [IGNORE] * (length - symbols) + string
+        assert targets == [IGNORE] * (length - symbols) + string
 
 
-def test_published_places_are_those_of_blanks_dropped_before_letters_drawn_evenly() -> None:
+def test_published_positions_put_blanks_before_uniformly_drawn_letters() -> None:
     """Three letters, four blanks: the blanks before each letter are multinomial."""
-    task, batch = drawn(30_000, symbols=3, length=11, letters="before")
-    seen = Counter(places(task, batch))
+    task, batch = draw(30_000, symbols=3, length=11, letters="before")
+    observed = Counter(letter_positions(task, batch))
     shares = {}
     for blanks in product(range(5), repeat=3):
         if sum(blanks) == 4:
-            stands = tuple((np.cumsum(blanks) + np.arange(3)).tolist())
-            shares[stands] = factorial(4) / prod(map(factorial, blanks)) / 3**4
-    assert set(seen) <= set(shares)
-    assert belief([seen[key] for key in shares], list(shares.values())) > DOUBT
-    assert belief([seen[key] for key in shares]) < DOUBT
+            positions = tuple((np.cumsum(blanks) + np.arange(3)).tolist())
+            shares[positions] = factorial(4) / prod(map(factorial, blanks)) / 3**4
+    assert set(observed) <= set(shares)
+    assert p_value([observed[key] for key in shares], list(shares.values())) > ALPHA
+    assert p_value([observed[key] for key in shares]) < ALPHA
 
 
-def test_the_last_letter_touches_the_marker_as_published_and_not_always_where_it_stands_anywhere() -> None:
-    (task, published), (_, even) = (drawn(500, letters=letters) for letters in ("before", "anywhere"))
+def test_the_last_letter_is_next_to_the_marker_as_published_but_not_with_anywhere() -> None:
+    (task, published), (_, uniform) = (draw(500, letters=letters) for letters in ("before", "anywhere"))
     before_marker = task.length - task.symbols - 2
     assert (published.inputs_BT[:, before_marker] < task.blank).all()
-    assert 0 < (even.inputs_BT[:, before_marker] < task.blank).mean() < 0.2
+    assert 0 < (uniform.inputs_BT[:, before_marker] < task.blank).mean() < 0.2
 
 
-def test_anywhere_is_even_over_all_sets_of_places() -> None:
-    task, batch = drawn(20_000, symbols=3, length=11, letters="anywhere")
-    seen = Counter(places(task, batch))
-    every = list(combinations(range(7), 3))
-    assert belief([seen[key] for key in every]) > DOUBT
+def test_anywhere_is_uniform_over_all_sets_of_positions() -> None:
+    task, batch = draw(20_000, symbols=3, length=11, letters="anywhere")
+    observed = Counter(letter_positions(task, batch))
+    subsets = list(combinations(range(7), 3))
+    assert p_value([observed[key] for key in subsets]) > ALPHA
 
 
 @pytest.mark.parametrize("letters", ["before", "anywhere"])
 def test_letters_are_uniform_with_replacement(letters: str) -> None:
-    _, batch = drawn(20_000, symbols=2, vocabulary=6, letters=letters)
+    _, batch = draw(20_000, symbols=2, vocabulary=6, letters=letters)
     pairs = batch.targets_BT[:, -2:]
-    assert belief(counts(4 * pairs[:, 0] + pairs[:, 1], 16)) > DOUBT
+    assert p_value(counts(4 * pairs[:, 0] + pairs[:, 1], 16)) > ALPHA
 
 
 @pytest.mark.parametrize("vocabulary", [4, 16])
 def test_chance_is_that_of_a_guess_among_the_letters(vocabulary: int) -> None:
-    task, batch = drawn(1000, symbols=8, vocabulary=vocabulary)
+    task, batch = draw(1000, symbols=8, vocabulary=vocabulary)
     random = np.random.default_rng(1)
-    assert met(guessed(task, batch, random.integers(0, vocabulary - 2, batch.targets_BT.shape)))
-    assert not met(guessed(task, batch, random.integers(0, vocabulary, batch.targets_BT.shape)))
+    assert at_chance(guess_score(task, batch, random.integers(0, vocabulary - 2, batch.targets_BT.shape)))
+    assert not at_chance(guess_score(task, batch, random.integers(0, vocabulary, batch.targets_BT.shape)))
 
 
 def test_the_example_of_the_module() -> None:
@@ -92,8 +92,8 @@ def test_the_example_of_the_module() -> None:
 
 
 @pytest.mark.parametrize("symbols", [1, 2, 4, 8, 16, 24])
-def test_every_rung_is_solved(symbols: int) -> None:
-    task, batch = drawn(200, symbols=symbols)
+def test_every_level_is_solved(symbols: int) -> None:
+    task, batch = draw(200, symbols=symbols)
     assert [task.solve(tokens) for tokens in batch.inputs_BT.tolist()] == batch.targets_BT.tolist()
 
 
@@ -109,6 +109,6 @@ def test_the_largest_string_that_fits_is_accepted_and_a_larger_one_refused() -> 
     )
 
 
-def test_symbols() -> None:
+def test_token_strings() -> None:
     task = SelectiveCopy(vocabulary=5)
     assert [task.token_to_str(token) for token in range(5)] == ["0", "1", "2", "·", "|"]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from attnlab.tasks import IGNORE
-from attnlab.tasks.dyck import Dyck, opening
+from attnlab.tasks.dyck import Dyck, opening_probabilities
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import build
-from tests.tasks.chance import DOUBT, belief, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, guess_score, p_value
 
 
 def words(pairs: int, depth: int) -> list[tuple[int, ...]]:
@@ -24,8 +24,8 @@ def words(pairs: int, depth: int) -> list[tuple[int, ...]]:
     return result
 
 
-def drawn(rows: int, seed: int = 0, **options: Any) -> tuple[Dyck, np.ndarray[Any, np.dtype[np.int64]]]:
-    """Whole words: the last bracket is the last answer."""
+def draw(rows: int, seed: int = 0, **options: Any) -> tuple[Dyck, np.ndarray[Any, np.dtype[np.int64]]]:
+    """Complete words: the last bracket is the last target."""
     task = Dyck(**options)
     batch = task.sample(np.random.default_rng(seed), rows)
     return task, np.concatenate([batch.inputs_BT, batch.targets_BT[:, -1:]], axis=1)
@@ -34,27 +34,27 @@ def drawn(rows: int, seed: int = 0, **options: Any) -> tuple[Dyck, np.ndarray[An
 def test_the_example_of_the_module() -> None:
     task = Dyck(pairs=4, kinds=2)
     tokens = ["([)]".index(word) for word in "([]([])"]
-    said = "".join("." if token == IGNORE else task.token_to_str(token) for token in task.solve(tokens))
+    solved = "".join("." if token == IGNORE else task.token_to_str(token) for token in task.solve(tokens))
     assert "".join(map(task.token_to_str, tokens)) == "([]([])"
-    assert said == ".]..]))"
+    assert solved == ".]..]))"
 
 
 @pytest.mark.parametrize(("pairs", "kinds", "depth"), [(1, 2, None), (6, 3, None), (6, 2, 2), (5, 2, 1), (4, 2, 9)])
 def test_words_are_nested_and_their_kinds_match(pairs: int, kinds: int, depth: int | None) -> None:
-    task, result = drawn(300, pairs=pairs, kinds=kinds, depth=depth)
+    task, result = draw(300, pairs=pairs, kinds=kinds, depth=depth)
     assert (task.vocabulary, task.length, task.chance) == (2 * kinds, 2 * pairs - 1, 1 / kinds)
     for word in result.tolist():
-        left: list[int] = []
+        stack: list[int] = []
         for bracket in word:
             if bracket < kinds:
-                left.append(bracket)
-                assert len(left) <= (depth or pairs)
+                stack.append(bracket)
+                assert len(stack) <= (depth or pairs)
             else:
-                assert left.pop() == bracket - kinds
-        assert not left
+                assert stack.pop() == bracket - kinds
+        assert not stack
 
 
-def test_what_is_due_is_the_bracket_that_closes_next() -> None:
+def test_targets_are_the_brackets_that_close_next() -> None:
     batch = Dyck(pairs=5, kinds=2).sample(np.random.default_rng(0), 200)
     following = batch.inputs_BT[:, 1:]
     np.testing.assert_array_equal(batch.targets_BT[:, :-1], np.where(following >= 2, following, IGNORE))
@@ -63,51 +63,51 @@ def test_what_is_due_is_the_bracket_that_closes_next() -> None:
 
 @pytest.mark.parametrize(("pairs", "depth", "count"), [(4, 4, 14), (4, 2, 8), (5, 3, 34), (5, 5, 42)])
 def test_words_are_uniform_over_all_of_their_length_and_depth(pairs: int, depth: int, count: int) -> None:
-    every = words(pairs, depth)
-    assert len(every) == count
-    _, result = drawn(400 * count, pairs=pairs, kinds=2, depth=depth)
+    expected = words(pairs, depth)
+    assert len(expected) == count
+    _, result = draw(400 * count, pairs=pairs, kinds=2, depth=depth)
     shapes = Counter(tuple(row) for row in np.where(result < 2, 1, -1).tolist())
-    seen = [shapes[word] for word in every]
-    assert sum(seen) == len(result)
-    assert belief(seen) > DOUBT
-    by_coin = np.array([0.5 ** (word.count(1) - (np.cumsum(word) == depth).sum()) for word in every])
-    assert belief(seen, by_coin / by_coin.sum()) < DOUBT
+    observed = [shapes[word] for word in expected]
+    assert sum(observed) == len(result)
+    assert p_value(observed) > ALPHA
+    by_coin = np.array([0.5 ** (word.count(1) - (np.cumsum(word) == depth).sum()) for word in expected])
+    assert p_value(observed, by_coin / by_coin.sum()) < ALPHA
 
 
 def test_kinds_are_uniform_and_independent() -> None:
-    _, result = drawn(9000, pairs=2, kinds=3)
+    _, result = draw(9000, pairs=2, kinds=3)
     opened = np.stack([row[row < 3] for row in result])
-    assert belief(np.bincount(opened @ [3, 1], minlength=9)) > DOUBT
+    assert p_value(np.bincount(opened @ [3, 1], minlength=9)) > ALPHA
 
 
 def test_probabilities_stay_exact_in_long_words() -> None:
-    share = opening(600, 600)
-    assert share[0, 0] == 1
-    assert share[-1, 1] == 0
+    probabilities = opening_probabilities(600, 600)
+    assert probabilities[0, 0] == 1
+    assert probabilities[-1, 1] == 0
     # By the ballot theorem, with r brackets left and h open: (h + 2)(r - h) / (2 r (h + 1)).
-    for place, height in ((2, 2), (600, 10), (1000, 100)):
-        left = 1200 - place
+    for position, height in ((2, 2), (600, 10), (1000, 100)):
+        left = 1200 - position
         expected = (height + 2) * (left - height) / (2 * left * (height + 1))
-        assert share[place, height] == pytest.approx(expected, rel=1e-12)
+        assert probabilities[position, height] == pytest.approx(expected, rel=1e-12)
 
 
-def test_a_uniform_guess_scores_chance_and_the_last_opened_about_half() -> None:
+def test_a_uniform_guess_scores_chance_and_the_last_opened_bracket_about_half() -> None:
     task, random = Dyck(pairs=16, kinds=4), np.random.default_rng(4)
     batch = task.sample(random, 1000)
-    assert met(guessed(task, batch, random.integers(4, 8, batch.inputs_BT.shape)))
+    assert at_chance(guess_score(task, batch, random.integers(4, 8, batch.inputs_BT.shape)))
     latest = np.maximum.accumulate(np.where(batch.inputs_BT < 4, np.arange(31), 0), axis=1)
-    shallow = guessed(task, batch, np.take_along_axis(batch.inputs_BT, latest, axis=1) + 4)
+    shallow = guess_score(task, batch, np.take_along_axis(batch.inputs_BT, latest, axis=1) + 4)
     assert 0.5 < shallow.correct / shallow.total < 0.7
 
 
 @pytest.mark.parametrize(
-    ("name", "level"), [(name, rung) for name in ("dyck", "dyck-bounded") for rung in find_ladder(name).levels]
+    ("name", "level"), [(name, level) for name in ("dyck", "dyck-bounded") for level in find_ladder(name).levels]
 )
-def test_the_solver_answers_every_rung(name: str, level: int) -> None:
+def test_the_solver_solves_every_level(name: str, level: int) -> None:
     task = build(task_spec(find_ladder(name), {}, level))
     batch = task.sample(np.random.default_rng(0), 200)
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        assert task.solve(tokens) == due
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+        assert task.solve(tokens) == targets
 
 
 def test_further_kinds_are_numbered() -> None:

@@ -5,16 +5,16 @@ import pytest
 
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.histogram import Histogram
-from tests.tasks.chance import DOUBT, belief, counts, guessed, met
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 
 
-def drawn(task: Histogram, rows: int = 200, seed: int = 0) -> Batch:
+def draw(task: Histogram, rows: int = 200, seed: int = 0) -> Batch:
     return task.sample(np.random.default_rng(seed), rows)
 
 
-def read(task: Histogram, word: str) -> list[int]:
-    words = {task.token_to_str(token): token for token in range(task.vocabulary)}
-    return [IGNORE if sign == "." else words[sign] for sign in word]
+def read(task: Histogram, text: str) -> list[int]:
+    tokens = {task.token_to_str(token): token for token in range(task.vocabulary)}
+    return [IGNORE if sign == "." else tokens[sign] for sign in text]
 
 
 def test_the_examples_of_the_module() -> None:
@@ -33,53 +33,53 @@ TASKS = [
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: f"{task.asked}-{task.symbols}-{task.alphabet}")
 def test_labels_are_those_of_the_solver(task: Histogram) -> None:
-    batch = drawn(task)
+    batch = draw(task)
     assert batch.inputs_BT.shape == (200, task.length)
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        assert task.solve(tokens) == due
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+        assert task.solve(tokens) == targets
 
 
-def test_the_string_stands_twice_with_the_marker_between() -> None:
-    tokens = drawn(Histogram(symbols=6, alphabet=3)).inputs_BT
+def test_the_string_occurs_twice_with_the_marker_between() -> None:
+    tokens = draw(Histogram(symbols=6, alphabet=3)).inputs_BT
     np.testing.assert_array_equal(tokens[:, :6], tokens[:, 7:])
     assert (tokens[:, 6] == 3).all()
     assert tokens[:, :6].max() == 2
 
 
 @pytest.mark.parametrize(("symbols", "alphabet"), [(4, 2), (3, 3)])
-def test_frequencies_are_uniform_so_every_way_to_share_out_the_string_is_as_likely(symbols: int, alphabet: int) -> None:
-    """A letter frequency drawn evenly makes every vector of counts equally likely."""
-    letters = drawn(Histogram(symbols=symbols, alphabet=alphabet), 12_000).inputs_BT[:, :symbols]
+def test_frequencies_are_uniform_so_all_vectors_of_counts_are_equally_likely(symbols: int, alphabet: int) -> None:
+    """Uniform letter frequencies make every vector of counts equally likely."""
+    letters = draw(Histogram(symbols=symbols, alphabet=alphabet), 12_000).inputs_BT[:, :symbols]
     shares = (letters[:, :, None] == np.arange(alphabet)).sum(axis=1)
-    _, seen = np.unique(shares @ (symbols + 1) ** np.arange(alphabet), return_counts=True)
-    assert len(seen) == {(4, 2): 5, (3, 3): 10}[symbols, alphabet]
-    assert belief(seen) > DOUBT
-    even = np.random.default_rng(1).integers(0, alphabet, letters.shape)
-    _, otherwise = np.unique(
-        (even[:, :, None] == np.arange(alphabet)).sum(axis=1) @ (symbols + 1) ** np.arange(alphabet),
+    _, observed = np.unique(shares @ (symbols + 1) ** np.arange(alphabet), return_counts=True)
+    assert len(observed) == {(4, 2): 5, (3, 3): 10}[symbols, alphabet]
+    assert p_value(observed) > ALPHA
+    uniform = np.random.default_rng(1).integers(0, alphabet, letters.shape)
+    _, rejected = np.unique(
+        (uniform[:, :, None] == np.arange(alphabet)).sum(axis=1) @ (symbols + 1) ** np.arange(alphabet),
         return_counts=True,
     )
-    assert belief(otherwise) < DOUBT
+    assert p_value(rejected) < ALPHA
 
 
 def test_letters_stand_in_any_order() -> None:
-    letters = drawn(Histogram(symbols=3, alphabet=2), 9000).inputs_BT[:, :3]
+    letters = draw(Histogram(symbols=3, alphabet=2), 9000).inputs_BT[:, :3]
     single = letters[letters.sum(axis=1) == 1]
-    assert belief(counts(single.argmax(axis=1), 3)) > DOUBT
+    assert p_value(counts(single.argmax(axis=1), 3)) > ALPHA
 
 
 @pytest.mark.parametrize("asked", ["after", "running"])
 def test_chance_is_that_of_a_uniform_guess_among_the_counts(asked: str) -> None:
-    task = Histogram(symbols=6, asked=asked)  # type: ignore[arg-type]  # a word of the option
-    batch = drawn(task, 1000)
+    task = Histogram(symbols=6, asked=asked)  # type: ignore[arg-type]  # one of the values
+    batch = draw(task, 1000)
     random = np.random.default_rng(1)
     assert task.chance == 1 / 6
     assert set(batch.targets_BT.ravel().tolist()) - {IGNORE} == set(range(5, 11))
-    assert met(guessed(task, batch, random.integers(5, 11, batch.targets_BT.shape)))
-    assert not met(guessed(task, batch, random.integers(0, 11, batch.targets_BT.shape)))
+    assert at_chance(guess_score(task, batch, random.integers(5, 11, batch.targets_BT.shape)))
+    assert not at_chance(guess_score(task, batch, random.integers(0, 11, batch.targets_BT.shape)))
 
 
-def test_sizes_and_symbols() -> None:
+def test_sizes_and_token_strings() -> None:
     task = Histogram(symbols=3, alphabet=2)
     assert (task.vocabulary, task.length, Histogram(symbols=3, asked="running").length) == (6, 7, 3)
     assert [task.token_to_str(token) for token in range(6)] == ["a", "b", "|", "1", "2", "3"]

@@ -1,1 +1,1 @@
-"""Tasks to streams of batches and to files, and back: ladders, streams, formats, export."""
+"""Ladders to tasks, tasks to streams of batches, and batches to files and back."""

@@ -1,8 +1,8 @@
-"""A task's sequences into a file: ``attnlab generate``.
+"""Write sequences of a task to a file, for ``attnlab generate``.
 
-The sequences are the very ones that a run of that seed sees in that stream, in order, in batches of its default size.
-A file is written whole or not at all: it grows in a folder of its own beside its place and is moved there at the end,
-with its sidecar.
+The sequences are exactly those that a run with the same seed draws from the split, in the same order, in batches of the
+default size. The file is written completely or not at all: it is written in a temporary folder next to its destination
+and moved at the end, together with its sidecar.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Literal
 
 from attnlab.errors import AttnlabError, InterruptedTraining, InvalidFileError, InvalidValueError
 from attnlab.specs import TaskSpec, TrainSpec
-from attnlab.tasks.base import IGNORE, Batch, Split
-from attnlab.tasks.io.formats import FORMATS, Pages, pyarrow
-from attnlab.tasks.io.sidecar import Sidecar, beside, fingerprint
+from attnlab.tasks.base import IGNORE, Batch, Split, Task
+from attnlab.tasks.io.formats import FORMATS, Sequences, pyarrow
+from attnlab.tasks.io.sidecar import Sidecar, fingerprint, sidecar_path
 from attnlab.tasks.io.streams import Source
 
-StreamName = Literal["training", "validation", "test"]
-STREAMS: dict[StreamName, Split] = {
+SplitName = Literal["training", "validation", "test"]
+SPLITS: dict[SplitName, Split] = {
     "training": Split.TRAIN,
     "validation": Split.VALIDATION,
     "test": Split.TEST,
 }
-BATCH = TrainSpec().batch_size
+BATCH_SIZE = TrainSpec().batch_size
 
 
 def export(
@@ -36,115 +36,128 @@ def export(
     *,
     sequences: int,
     seed: int = 0,
-    stream: StreamName = "training",
+    split: SplitName = "training",
     force: bool = False,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Sidecar:
-    """Write sequences of a task, and the sidecar beside them.
+    """Write sequences of a task to a file, with a sidecar next to it.
 
     Args:
         spec: The task at its level.
-        path: The file; its ending says the format.
-        sequences: How many.
-        seed: The seed of the run that would see them.
-        stream: Which of its streams.
-        force: Whether a file that stands there is replaced.
-        progress: Takes the share that is written, from time to time.
+        path: The file; its suffix selects the format.
+        sequences: The number of sequences.
+        seed: The seed of the run that would draw them.
+        split: The split that they are drawn from.
+        force: Whether an existing file is replaced.
+        progress: Is called with the share that is written, from 0 to 1; the default ignores it.
+
+    Returns:
+        The sidecar.
 
     Raises:
-        InvalidValueError: no format has that ending, or it needs what is not installed.
-        InvalidFileError: a file stands there already, or it cannot be written.
-        InterruptedTraining: the person pressed Ctrl-C; nothing is left.
+        InvalidValueError: No format has that suffix, or the format needs a package that is not installed.
+        InvalidFileError: The file exists already or cannot be written.
+        InterruptedTraining: The user pressed Ctrl-C; nothing is left behind.
     """
-    check_place(path, force)
+    check_output_path(path, force)
     source = Source(spec.model_copy(update={"evaluate": ()}), seed)
-    trains = stream == "training"
-    length, vocabulary = (source.length, source.vocabulary) if trains else (source.task.length, source.task.vocabulary)
-    kind = FORMATS[path.suffix]
-    written = Written(source, stream, sequences, lambda rows: progress(rows / (kind.passes * sequences)))
-    pages = Pages(source.task, sequences, length, written.batches)
+    training = split == "training"
+    sized: Source | Task = source if training else source.task
+    file_format = FORMATS[path.suffix]
+    drawn = SplitSequences(source, split, sequences, lambda rows: progress(rows / (file_format.passes * sequences)))
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            fresh = Path(folder) / path.name
-            with fresh.open("xb") as file:
-                kind.write(file, pages)
+            temporary = Path(folder) / path.name
+            with temporary.open("xb") as file:
+                file_format.write(file, Sequences(source.task, sequences, sized.length, drawn.batches))
             sidecar = Sidecar(
                 task=spec.name,
                 options=spec.options,
-                train=spec.train if trains else {},
+                train=spec.train if training else {},
                 version=spec.version,
-                vocabulary=vocabulary,
-                symbols=tuple(source.task.token_to_str(token) for token in range(vocabulary)),
-                length=length,
+                vocabulary=sized.vocabulary,
+                token_strings=tuple(source.task.token_to_str(token) for token in range(sized.vocabulary)),
+                length=sized.length,
                 chance=source.task.chance,
-                ceiling=None if math.isnan(source.task.best_accuracy) else source.task.best_accuracy,
-                several=written.several,
+                best_accuracy=None if math.isnan(source.task.best_accuracy) else source.task.best_accuracy,
+                multiple_targets=drawn.multiple_targets,
                 seed=seed,
-                stream=stream,
+                split=split,
                 sequences=sequences,
                 attnlab=importlib.metadata.version("attnlab"),
-                sha256=fingerprint(fresh),
+                sha256=fingerprint(temporary),
             )
-            beside(fresh).write_bytes(sidecar.to_bytes())
-            beside(path).unlink(missing_ok=True)  # at no time does a file stand beside the sidecar of another
-            fresh.replace(path)
-            beside(fresh).replace(beside(path))
+            sidecar_path(temporary).write_bytes(sidecar.to_bytes())
+            sidecar_path(path).unlink(missing_ok=True)  # no file is ever next to the sidecar of another
+            temporary.replace(path)
+            sidecar_path(temporary).replace(sidecar_path(path))
     except OSError as error:
-        raise InvalidFileError(f"It cannot be written: {error.strerror}.", where=str(path)) from None
+        raise InvalidFileError(f"The file cannot be written: {error.strerror}.", where=str(path)) from None
     except KeyboardInterrupt:
         raise InterruptedTraining("Stopped by Ctrl-C; nothing was written.", where=str(path)) from None
     return sidecar
 
 
-def check_place(path: Path, force: bool) -> None:
-    """Refuse a file that cannot be written, before anything is drawn."""
+def check_output_path(path: Path, force: bool) -> None:
+    """Refuse a file that cannot be written, before anything is drawn.
+
+    Args:
+        path: The file.
+        force: Whether an existing file is replaced.
+
+    Raises:
+        InvalidValueError: No format has that suffix, or the format needs a package that is not installed.
+        InvalidFileError: The folder does not exist, or the file or its sidecar exists already.
+    """
     where = str(path)
     if path.suffix not in FORMATS:
-        ending = f"The ending '{path.suffix}' names no format." if path.suffix else "The name has no ending."
-        raise InvalidValueError(ending, f"Accepted: {', '.join(FORMATS)}.", where=where)
+        problem = f"The suffix '{path.suffix}' belongs to no format." if path.suffix else "The file name has no suffix."
+        raise InvalidValueError(problem, f"Accepted: {', '.join(FORMATS)}.", where=where)
     if path.suffix == ".parquet":
         try:
             pyarrow("pyarrow")
         except AttnlabError as error:
             raise error.at(where) from None
     if not path.parent.is_dir():
-        raise InvalidFileError(f"There is no folder {path.parent}.", "Make it first, or take another.", where=where)
+        raise InvalidFileError(
+            f"The folder {path.parent} does not exist.", "Create it first, or use another.", where=where
+        )
     if path.is_dir():
         raise InvalidFileError("This is a folder.", "Give the name of a file.", where=where)
-    for place in (path, beside(path)):
-        if place.exists() and not force:
-            raise InvalidFileError(f"{place.name} is there already.", "Write --force to replace it.", where=where)
+    for target in (path, sidecar_path(path)):
+        if target.exists() and not force:
+            raise InvalidFileError(f"{target.name} exists already.", "Add --force to replace it.", where=where)
 
 
-class Written:
-    """The sequences of one stream, gone through as often as wanted, in constant memory.
+class SplitSequences:
+    """The sequences of one split, which can be iterated over repeatedly in constant memory.
 
     Args:
-        source: Prefetcher them.
-        stream: Which stream.
-        sequences: How many.
-        progress: Takes the number of rows drawn so far, over all passes.
+        source: Draws the sequences.
+        split: The split.
+        sequences: The number of sequences.
+        progress: Is called with the number of rows drawn so far, over all iterations.
     """
 
     def __init__(
-        self, source: Source, stream: StreamName, sequences: int, progress: Callable[[int], None] = lambda rows: None
+        self, source: Source, split: SplitName, sequences: int, progress: Callable[[int], None] = lambda rows: None
     ) -> None:
-        self.source, self.stream, self.sequences, self.progress = source, STREAMS[stream], sequences, progress
-        self.several = False
-        """Whether a question with more than one right answer was met."""
+        self.source, self.split, self.sequences, self.progress = source, SPLITS[split], sequences, progress
+        self.multiple_targets = False
+        """Whether a position with more than one accepted token has occurred."""
         self.drawn = 0
 
     def batches(self) -> Iterator[Batch]:
-        """The sequences from the first."""
-        steps = range(-(-self.sequences // BATCH))
-        result = self.source.iter_held_out(self.stream, self.sequences, BATCH)
-        if self.stream is Split.TRAIN:
-            result = (self.source.training(step, BATCH) for step in steps)
+        """Iterate over the sequences, from the first."""
+        steps = range(-(-self.sequences // BATCH_SIZE))
+        batches = self.source.iter_held_out(self.split, self.sequences, BATCH_SIZE)
+        if self.split is Split.TRAIN:
+            batches = (self.source.training(step, BATCH_SIZE) for step in steps)
         left = self.sequences
-        for batch in result:
-            several = batch.accepted_NW
-            if several is not None and several.shape[1] > 1 and (several[:, 1:] != IGNORE).any():
-                self.several = True
+        for batch in batches:
+            accepted = batch.accepted_NW
+            if accepted is not None and accepted.shape[1] > 1 and (accepted[:, 1:] != IGNORE).any():
+                self.multiple_targets = True
             yield Batch(batch.inputs_BT[:left], batch.targets_BT[:left])
             rows = min(left, len(batch.inputs_BT))
             left, self.drawn = left - rows, self.drawn + rows

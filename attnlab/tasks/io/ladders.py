@@ -1,4 +1,4 @@
-"""From a word to a task at a level: ladders of the shelf, ladders of a file, registered tasks without a ladder."""
+"""Find a task at a level by name: built-in ladders, ladders in files, and registered tasks without a ladder."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from attnlab.specs import TaskSpec
 from attnlab.tasks.base import TASKS
 
 
-def shipped() -> list[Ladder]:
-    """Every ladder of the shelf, by name."""
-    return [checked(ladder(name)) for name in resources.names("tasks")]
+def builtin_ladders() -> list[Ladder]:
+    """All built-in ladders, by name."""
+    return [check_ladder(ladder(name)) for name in resources.names("tasks")]
 
 
-def checked(ladder: Ladder) -> Ladder:
-    """The ladder, if its task exists and accepts its options and levels.
+def check_ladder(ladder: Ladder) -> Ladder:
+    """Check that the task of a ladder exists and accepts the ladder's options and levels.
+
+    Args:
+        ladder: The ladder.
+
+    Returns:
+        The same ladder.
 
     Raises:
-        UnknownNameError: no such task or option; carries file and line.
-        InvalidValueError: an option or level that the task does not accept; likewise.
+        UnknownNameError: The task or an option does not exist; the error names file and line.
+        InvalidValueError: The task does not accept an option or level, or the default is not a level; likewise.
     """
     complexity = ladder.complexity
     if ladder.task not in TASKS:
@@ -30,37 +36,44 @@ def checked(ladder: Ladder) -> Ladder:
     entry = TASKS.entry(ladder.task)
     if complexity not in entry.options:
         raise unknown(f"option of {entry.name}", complexity, entry.options, where=ladder.where("complexity"))
-    predictions: list[tuple[tuple[str | int, ...], str, Any]] = [(("default",), complexity, ladder.default)]
-    predictions += [(("levels", index), complexity, level) for index, level in enumerate(ladder.levels)]
-    predictions += [(("evaluate", index), complexity, level) for index, level in enumerate(ladder.evaluate)]
-    predictions += [(("options", name), name, value) for name, value in ladder.options.items()]
-    for place, name, value in predictions:
+    settings: list[tuple[tuple[str | int, ...], str, Any]] = [(("default",), complexity, ladder.default)]
+    settings += [(("levels", index), complexity, level) for index, level in enumerate(ladder.levels)]
+    settings += [(("evaluate", index), complexity, level) for index, level in enumerate(ladder.evaluate)]
+    settings += [(("options", name), name, value) for name, value in ladder.options.items()]
+    for location, name, value in settings:
         try:
             entry.check(name, value)
         except AttnlabError as error:
-            raise error.at(ladder.where(*place)) from None
+            raise error.at(ladder.where(*location)) from None
     if ladder.default not in ladder.levels:
         levels = ", ".join(map(str, ladder.levels))
         raise InvalidValueError(
-            f"{ladder.default} is no level.", f"The levels are {levels}.", where=ladder.where("default")
+            f"The default {ladder.default} is not a level.", f"The levels are {levels}.", where=ladder.where("default")
         )
     return ladder
 
 
 def find_ladder(word: str) -> Ladder:
-    """The ladder of that name or file; a registered task without one climbs its own complexity from its default.
+    """Find a ladder by its name or file, or make one for a registered task that has none.
+
+    Args:
+        word: A file, the name of a ladder, or the name of a task.
+
+    Returns:
+        The ladder. For a task without a ladder it has one level: the default of the task's complexity.
 
     Raises:
-        UnknownNameError: neither a ladder nor a task.
+        UnknownNameError: Neither a ladder nor a task has this name.
+        InvalidValueError: The task does not accept an option or level of the ladder.
     """
     if resources.is_file(word) or resources.holds("tasks", word):
-        return checked(ladder(word))
+        return check_ladder(ladder(word))
     if word not in TASKS:
         known = {entry.name for entry in TASKS} | set(resources.names("tasks"))
         raise unknown("task", word, known, where="task")
     entry = TASKS.entry(word)
     if resources.holds("tasks", entry.name):
-        return checked(ladder(entry.name))
+        return check_ladder(ladder(entry.name))
     level = entry.options[entry.cls.complexity].default
     return Ladder(
         name=entry.name,
@@ -74,17 +87,32 @@ def find_ladder(word: str) -> Ladder:
 
 
 def task_spec(ladder: Ladder, options: dict[str, Any], level: Any, evaluate: Sequence[Any] | None = None) -> TaskSpec:
-    """A ladder's task at one level, with the user's options over the ladder's, and the levels tested beside it."""
+    """Specify a ladder's task at one level.
+
+    Args:
+        ladder: The ladder.
+        options: Options of the user, which take precedence over the ladder's.
+        level: The level, a value of the ladder's complexity; None takes it from the options or the ladder's default.
+        evaluate: Levels that are evaluated besides this one; None takes the ladder's.
+
+    Returns:
+        The specification, with all options of the task.
+
+    Raises:
+        UnknownNameError: The task has no such option.
+        InvalidValueError: The task does not accept an option, or the level is given twice.
+    """
     entry = TASKS.entry(ladder.task)
     complexity = ladder.complexity
     if complexity in options and level is not None:
         raise InvalidValueError(
-            f"Both complexity and '{complexity}' are given; they are one option.", "Give one.", where=ladder.name
+            f"Both complexity and '{complexity}' are given; they are one option.",
+            "Give only one of them.",
+            where=ladder.name,
         )
     chosen = options.get(complexity, ladder.default if level is None else level)
-    with_rung = {**ladder.options, **options, complexity: chosen}
     try:
-        complete = entry.cls.resolve_options(entry.complete(with_rung))
+        complete = entry.cls.resolve_options(entry.complete({**ladder.options, **options, complexity: chosen}))
     except AttnlabError as error:
         raise error.at(ladder.name) from None
     others = tuple(level for level in (ladder.evaluate if evaluate is None else evaluate) if level != chosen)

@@ -1,6 +1,6 @@
-"""What stands beside a file of sequences: ``data.npz.json`` tells all that ``data.npz`` cannot.
+"""The sidecar of a file of sequences: ``data.npz.json`` describes what ``data.npz`` cannot hold.
 
-A file may do without one; a sidecar that does not belong to its file as it stands is refused.
+A file needs no sidecar. A sidecar that does not match its file is refused. Sidecars of format 1 are still read.
 """
 
 from __future__ import annotations
@@ -18,116 +18,157 @@ from attnlab.errors import InvalidFileError
 from attnlab.specs import Count, Share, Value
 
 PADDING = 0
-"""Token that stands behind the end of a row that is shorter than the others; nothing is asked there."""
+"""The token after the end of a row that is shorter than the others; it is not supervised."""
 
-Words = Annotated[tuple[str, ...], Strict(False)]
+RENAMED = {"symbols": "token_strings", "ceiling": "best_accuracy", "several": "multiple_targets", "stream": "split"}
+"""Fields of format 1 and their names in format 2."""
+
+TokenStrings = Annotated[tuple[str, ...], Strict(False)]
 
 
 class Sidecar(Value):
     """Where the sequences of a file come from, and how they are read."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     task: str
     options: dict[str, Any]
     train: dict[str, Any] = {}
-    """Options that differ in the training stream."""
+    """Options that differ in the training split."""
     version: int | None
     """Version of the task."""
     vocabulary: Count
-    symbols: Words
-    """Each token, as a person reads it."""
+    token_strings: TokenStrings
+    """Each token as text."""
     length: Count
-    """Tokens of a row, at most; shorter ones are padded where a format knows one length only."""
+    """Tokens of the longest row; shorter ones are padded where a format needs rows of one length."""
     chance: Annotated[float, Field(gt=0, le=1)]
-    ceiling: Share | None
-    """Null where it is unknown."""
-    several: bool = False
-    """Whether other answers than the one in the file are right as well, somewhere."""
+    """Chance accuracy."""
+    best_accuracy: Share | None
+    """Best achievable accuracy; null where it is unknown."""
+    multiple_targets: bool = False
+    """Whether some positions accept other targets than the one in the file."""
     ignore: Literal[-100] = -100
-    """Target where nothing is asked, where a format has no null."""
+    """The target at positions that are not supervised, where a format has no null."""
     padding: Literal[0] = 0
     seed: Annotated[int, Field(ge=0)]
-    stream: Literal["training", "validation", "test"]
+    split: Literal["training", "validation", "test"]
     sequences: Count
     attnlab: str
-    """Version of attnlab that wrote it."""
+    """The version of attnlab that wrote it."""
     sha256: str
-    """Of the file beside it."""
+    """Of the file that it describes."""
 
     def to_bytes(self) -> bytes:
-        """The sidecar as it is written: the same bytes for the same content."""
+        """Encode the sidecar as JSON; equal sidecars give equal bytes."""
         return (json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def beside(path: Path) -> Path:
-    """Where the sidecar of a file stands."""
+def sidecar_path(path: Path) -> Path:
+    """Return the path of the sidecar of a file.
+
+    Args:
+        path: The file of sequences.
+
+    Returns:
+        The path of its sidecar.
+    """
     return path.with_name(f"{path.name}.json")
 
 
 def read_sidecar(path: Path) -> Sidecar | None:
-    """The sidecar of a file, if it has one.
+    """Read the sidecar of a file.
+
+    Args:
+        path: The file of sequences.
+
+    Returns:
+        The sidecar; None if there is none.
 
     Raises:
-        InvalidFileError: it is none of ours, or belongs to another content of the file.
+        InvalidFileError: It is not a sidecar, or the file has changed since it was written.
+        UnknownNameError: It has a key that sidecars do not have.
+        InvalidValueError: The value of a key is not accepted.
     """
-    place = beside(path)
-    if not place.is_file():
+    source = sidecar_path(path)
+    if not source.is_file():
         return None
-    hint = f"Write the file anew with attnlab generate, or move {place.name} away to read the file without it."
+    hint = f"Write the file again with attnlab generate, or move {source.name} away to read the file without it."
     try:
-        data = json.loads(place.read_bytes())
+        data = json.loads(source.read_bytes())
     except (OSError, ValueError) as error:
-        raise InvalidFileError(f"It is no JSON: {error}.", hint, where=str(place)) from None
+        raise InvalidFileError(f"This is not JSON: {error}.", hint, where=str(source)) from None
     if not isinstance(data, dict):
-        raise InvalidFileError(f"It holds a {type(data).__name__}, not an object.", hint, where=str(place))
-    result = validated(Sidecar, data, lambda steps: f"{place}: {'.'.join(map(str, steps))}")
-    if result.sha256 != (digest := fingerprint(path)):
-        words = f"It belongs to a file of SHA-256 {result.sha256[:12]}...; {path.name} has {digest[:12]}..."
-        raise InvalidFileError(words, hint, where=str(place))
-    return result
+        raise InvalidFileError(f"The JSON value is a {type(data).__name__}, not an object.", hint, where=str(source))
+    if data.get("format") == 1:
+        data = {RENAMED.get(key, key): value for key, value in data.items()} | {"format": 2}
+    sidecar = validated(Sidecar, data, lambda location: f"{source}: {'.'.join(map(str, location))}")
+    if sidecar.sha256 != (digest := fingerprint(path)):
+        problem = f"It describes a file with SHA-256 {sidecar.sha256[:12]}...; {path.name} has {digest[:12]}..."
+        raise InvalidFileError(problem, hint, where=str(source))
+    return sidecar
 
 
 Stamp = tuple[int, int, int, int]
 
 
 def stamp(path: Path) -> Stamp:
-    """What changes when a file does: device, inode, size and time.
+    """Return what changes when a file does.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Device, inode, size in bytes and modification time in nanoseconds.
 
     Raises:
-        InvalidFileError: there is no such file.
+        InvalidFileError: The file does not exist.
     """
     if not path.is_file():
-        what = "This is a folder, not a file." if path.is_dir() else "There is no such file."
+        problem = "This is a folder, not a file." if path.is_dir() else "The file does not exist."
         hint = f"A relative path starts at the working directory, {Path.cwd()}."
-        raise InvalidFileError(what, hint, where=str(path))
-    about = path.stat()
-    return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+        raise InvalidFileError(problem, hint, where=str(path))
+    status = path.stat()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def fingerprint(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits; read once for as long as the file does not change.
+    """Compute the SHA-256 of a file; it is computed again only if the file changes.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Hexadecimal digits.
 
     Raises:
-        InvalidFileError: there is no such file.
+        InvalidFileError: The file does not exist.
     """
     return _fingerprint(path, stamp(path))
 
 
 @lru_cache(maxsize=64)
 def _fingerprint(path: Path, stamped: Stamp) -> str:
+    """Compute the SHA-256; the stamp is part of the key of the cache."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def same(result: str, recorded: str, where: str) -> str:
-    """The digest that was found, if it is the one that was recorded, or none was.
+def check_digest(digest: str, recorded: str, where: str) -> str:
+    """Check that a content is the recorded one.
+
+    Args:
+        digest: SHA-256 of the content.
+        recorded: The recorded SHA-256; empty if none was recorded.
+        where: The location, for the error.
+
+    Returns:
+        The digest of the content.
 
     Raises:
-        InvalidFileError: the content has changed.
+        InvalidFileError: The content has changed.
     """
-    if recorded not in ("", result):
-        words = f"The content has changed: its SHA-256 is {result[:12]}..., recorded is {recorded[:12]}..."
-        raise InvalidFileError(
-            words, "Bring back the content of the run, or plan it anew without a digest.", where=where
-        )
-    return result
+    if recorded not in ("", digest):
+        problem = f"The content has changed: its SHA-256 is {digest[:12]}..., recorded is {recorded[:12]}..."
+        hint = "Restore the content that the run used, or plan the run again without a digest."
+        raise InvalidFileError(problem, hint, where=where)
+    return digest

@@ -1,7 +1,7 @@
-"""Streams of batches: each batch is a function of seed, stream and index, and of nothing else.
+"""Streams of batches: each batch is a function of seed, split and index, and of nothing else.
 
-So the streams of training, validation and test are disjoint by construction, a run's data never depend on its
-neighbors, and a run that continues in the middle needs no stored random state.
+Training, validation and test data are therefore disjoint by construction. The data of a run never depend on other runs,
+and a run that is resumed needs no stored random state.
 """
 
 from __future__ import annotations
@@ -18,86 +18,151 @@ from attnlab.tasks.base import TASKS, Batch, Split, Task
 
 
 def generator(seed: int, split: Split, index: int = 0) -> np.random.Generator:
-    """The generator of one batch of one stream of one seed."""
+    """Make the random generator of one batch.
+
+    Args:
+        seed: The seed of the run.
+        split: The split that the batch belongs to.
+        index: Index of the batch in the split; the default is the first.
+
+    Returns:
+        A generator with a stream of its own.
+    """
     return np.random.default_rng([seed, int(split), index])
 
 
 def build(spec: TaskSpec, options: Mapping[str, Any] | None = None) -> Task:
-    """The task at its level, or with other options.
+    """Build a task.
+
+    Args:
+        spec: The specification.
+        options: Options to use in place of those of the specification; None keeps these.
+
+    Returns:
+        The task.
 
     Raises:
-        UnknownNameError: no such task or option.
-        InvalidValueError: an option of the wrong type or range, or options that do not go together.
+        UnknownNameError: The task or an option does not exist.
+        InvalidValueError: An option has the wrong type or range, or options cannot be combined.
     """
     entry = TASKS.entry(spec.name)
     return entry.cls(**entry.complete(spec.options if options is None else options))
 
 
-ROOM = 2**14
-"""Tokens of a batch of held-out sequences, at most; one sequence may be longer."""
+MAX_BATCH_TOKENS = 2**14
+"""Most tokens of a batch of held-out sequences; a single sequence may be longer."""
 
 
 class Source:
-    """The batches of one task for one seed."""
+    """The batches of one task for one seed.
+
+    Args:
+        spec: The task.
+        seed: The seed of the run.
+        examples: The number of training sequences, after which they repeat; None draws new ones without end.
+    """
 
     def __init__(self, spec: TaskSpec, seed: int, examples: int | None = None) -> None:
         self.spec, self.seed, self.train_examples = spec, seed, examples
         self.task = build(spec)
         self.other_levels = {level: build(spec, {**spec.options, spec.complexity: level}) for level in spec.evaluate}
-        """The task at the levels that are tested beside its own."""
-        self.ranges = {name: result for name, value in spec.train.items() if (result := span(value))}
-        self._built: dict[tuple[int, ...], Task] = {}
-        low, high = (self._trained({name: ends[side] for name, ends in self.ranges.items()}) for side in (0, 1))
+        """The task at the levels that are evaluated besides its own."""
+        self.ranges = {name: ends for name, value in spec.train.items() if (ends := parse_range(value))}
+        """Both ends of each option that is a range in training, by name."""
+        self._training_tasks: dict[tuple[int, ...], Task] = {}
+        low, high = (self._training_task({name: ends[side] for name, ends in self.ranges.items()}) for side in (0, 1))
         tasks = (self.task, low, high, *self.other_levels.values())
         self.length = max(task.length for task in tasks)
-        """Tokens of the longest sequence of any stream."""
+        """Tokens of the longest sequence of any split."""
         self.vocabulary = max(task.vocabulary for task in tasks)
 
     def training(self, step: int, batch: int) -> Batch:
-        """The batch of one step; options that are ranges are drawn anew for each batch.
+        """Draw the batch of one training step.
 
-        Where the number of examples is limited, the same batches come again in the same order.
+        Options that are ranges are drawn for each batch. Where the number of examples is limited, the same batches
+        repeat in the same order.
+
+        Args:
+            step: Index of the step.
+            batch: B, the number of sequences.
+
+        Returns:
+            The batch.
         """
         index = step if self.train_examples is None else step % max(1, self.train_examples // batch)
         random = generator(self.seed, Split.TRAIN, index)
         drawn = {name: int(random.integers(low, high + 1)) for name, (low, high) in self.ranges.items()}
-        return self._trained(drawn).for_split(Split.TRAIN).sample(random, batch)
+        return self._training_task(drawn).for_split(Split.TRAIN).sample(random, batch)
 
     def held_out(self, split: Split, sequences: int, batch: int, task: Task | None = None) -> list[Batch]:
-        """All batches of the validation or test stream, at the level itself or of another task than its own."""
+        """Draw all batches of the validation or test split.
+
+        Args:
+            split: The split.
+            sequences: The number of sequences in all.
+            batch: Most sequences of a batch.
+            task: The task that draws them; None takes the task at its own level.
+
+        Returns:
+            The batches.
+        """
         return list(self.iter_held_out(split, sequences, batch, task))
 
     def iter_held_out(self, split: Split, sequences: int, batch: int, task: Task | None = None) -> Iterator[Batch]:
-        """Those batches one after the other, for streams too long to be held at once."""
+        """Draw the batches of ``held_out`` one at a time, for splits that are too large for memory.
+
+        Args:
+            split: The split.
+            sequences: The number of sequences in all.
+            batch: Most sequences of a batch.
+            task: The task that draws them; None takes the task at its own level.
+
+        Yields:
+            The batches, in order.
+        """
         split_task = (task or self.task).for_split(split)
-        size = max(1, min(batch, ROOM // split_task.length))
+        size = max(1, min(batch, MAX_BATCH_TOKENS // split_task.length))
         for index, start in enumerate(range(0, sequences, size)):
             yield split_task.sample(generator(self.seed, split, index), min(size, sequences - start))
 
     def diagnostics_batch(self, sequences: int) -> Batch:
-        """Sequences of the validation material, at the level itself, that nobody but a watcher draws."""
+        """Draw validation material at the task's own level from a stream that only diagnostics use.
+
+        Args:
+            sequences: B, the number of sequences.
+
+        Returns:
+            The batch.
+        """
         return self.task.for_split(Split.VALIDATION).sample(generator(self.seed, Split.DIAGNOSTICS), sequences)
 
-    def _trained(self, drawn: Mapping[str, int]) -> Task:
+    def _training_task(self, drawn: Mapping[str, int]) -> Task:
+        """Build the task with the options of training, or return it if it was built before."""
         key = tuple(drawn.values())
-        if key not in self._built:
-            self._built[key] = build(self.spec, {**self.spec.options, **self.spec.train, **drawn})
-        return self._built[key]
+        if key not in self._training_tasks:
+            self._training_tasks[key] = build(self.spec, {**self.spec.options, **self.spec.train, **drawn})
+        return self._training_tasks[key]
 
 
-def span(value: Any) -> tuple[int, int] | None:
-    """The ends of a range ``lo..hi``, or None if the value is none.
+def parse_range(value: Any) -> tuple[int, int] | None:
+    """Parse a range ``lo..hi``.
 
-    >>> span("1..40"), span(40)
+    >>> parse_range("1..40"), parse_range(40)
     ((1, 40), None)
 
+    Args:
+        value: The value of an option.
+
+    Returns:
+        Both ends, inclusive; None if the value is not a range.
+
     Raises:
-        InvalidValueError: the range is empty.
+        InvalidValueError: The range is empty.
     """
-    result = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", value) if isinstance(value, str) else None
-    if not result:
+    match = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", value) if isinstance(value, str) else None
+    if not match:
         return None
-    low, high = int(result[1]), int(result[2])
+    low, high = int(match[1]), int(match[2])
     if low > high:
         raise InvalidValueError(f"The range {value} is empty.", f"Write {high}..{low}.")
     return low, high

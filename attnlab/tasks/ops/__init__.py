@@ -1,1 +1,1 @@
-"""What several tasks share. Nothing here is registered."""
+"""Code that several tasks share. Nothing here is registered."""

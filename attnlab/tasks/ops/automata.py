@@ -1,7 +1,7 @@
-"""Random minimal automata, for tasks about regular languages.
+"""Random minimal automata, for tasks on regular languages.
 
-Every state accepts and the first one starts, so that a language is all the strings that can be walked. A table says for
-each state and letter where it leads, -1 where it is not allowed.
+All states accept and the first one is the start, so the language of an automaton is the set of strings that it allows.
+A table has the next state for each state and letter, or -1 where the letter is not allowed.
 
 Letters  S states, A letters, N automata.
 """
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import Tokens
 
-CHUNK, BARREN = 4096, 20
-"""Automata drawn at once, and how often in a row without a new one, before there seem to be no more."""
+CHUNK = 4096
+"""Automata drawn at once."""
+MAX_FRUITLESS_CHUNKS = 20
+"""Consecutive chunks without a new automaton after which the search ends."""
 
 Tables = NDArray[np.int8]
 """N x S x A."""
@@ -25,81 +27,102 @@ Tables = NDArray[np.int8]
 
 @cache
 def minimal_automata(states: int, letters: int, edges: int, count: int) -> Tokens:
-    """That many different minimal automata, the same ones every time: count x states x letters.
+    """Draw different minimal automata; equal arguments give the same ones.
+
+    Args:
+        states: S, the number of states.
+        letters: A, the number of letters.
+        edges: The largest number of letters that a state allows.
+        count: N, the number of automata.
+
+    Returns:
+        Next states, N x S x A; read-only.
 
     Raises:
-        InvalidValueError: there are not so many.
+        InvalidValueError: Too few automata exist.
     """
     random = np.random.default_rng([states, letters, edges])
-    result: dict[bytes, Tables] = {}
-    barren = 0
-    while len(result) < count and barren < BARREN:
-        before = len(result)
-        drawn = numbered(_drawn(random, states, letters, edges))
-        for automaton in drawn[all_differ(drawn)]:
-            result.setdefault(automaton.tobytes(), automaton)
-        barren = barren + 1 if len(result) == before else 0
-    if len(result) < count:
-        said = f"Of {count} minimal automata with {states} states, {letters} letters and up to {edges} edges only"
+    found: dict[bytes, Tables] = {}
+    fruitless = 0
+    while len(found) < count and fruitless < MAX_FRUITLESS_CHUNKS:
+        before = len(found)
+        drawn = canonical(_draw(random, states, letters, edges))
+        for automaton in drawn[is_minimal(drawn)]:
+            found.setdefault(automaton.tobytes(), automaton)
+        fruitless = fruitless + 1 if len(found) == before else 0
+    if len(found) < count:
+        problem = f"Of {count} minimal automata with {states} states, {letters} letters and up to {edges} edges only"
         hint = "Use more letters, more edges or fewer automata."
-        raise InvalidValueError(f"{said} {len(result)} were found.", hint, where="regular")
-    saved = np.array(list(result.values())[:count], dtype=np.int64)
-    saved.setflags(write=False)
-    return saved
+        raise InvalidValueError(f"{problem} {len(found)} were found.", hint, where="regular")
+    automata = np.array(list(found.values())[:count], dtype=np.int64)
+    automata.setflags(write=False)
+    return automata
 
 
-def _drawn(random: np.random.Generator, states: int, letters: int, edges: int) -> Tables:
+def _draw(random: np.random.Generator, states: int, letters: int, edges: int) -> Tables:
+    """Draw automata in which each state allows a uniform number of letters, up to ``edges``."""
     luck = random.random((CHUNK, states, letters))
     degrees = random.integers(1, edges + 1, (CHUNK, states, 1))
-    bound = np.take_along_axis(
-        np.sort(luck, axis=2), degrees - 1, axis=2
-    )  # as many letters are below it as edges leave
+    # The bound of a state is the degree-th smallest number: as many letters are allowed.
+    bound = np.take_along_axis(np.sort(luck, axis=2), degrees - 1, axis=2)
     return np.where(luck <= bound, random.integers(0, states, luck.shape), -1).astype(np.int8)
 
 
-def numbered(automata: Tables) -> Tables:
-    """Those of which every state is reached, their states in the order in which letters first reach them.
+def canonical(automata: Tables) -> Tables:
+    """Drop automata with unreachable states and number the states of the others in the order of breadth-first search.
 
-    So two of them allow the same strings only if they are equal, once they are minimal.
+    Two minimal automata that are numbered in this way allow the same strings only if they are equal.
+
+    Args:
+        automata: Next states, N x S x A.
+
+    Returns:
+        Next states of the automata that are kept, in the same order, at most N x S x A.
     """
     _, states, letters = automata.shape
-    if states > 1:  # most fail here already: a state that no edge leads to
+    if states > 1:  # most are dropped here already: no edge leads to some state
         automata = automata[np.all([(automata == state).any(axis=(1, 2)) for state in range(1, states)], axis=0)]
     count = len(automata)
     rows = np.arange(count)
-    number = np.full((count, states + 1), -1)  # the last column takes what leads nowhere
+    number = np.full((count, states + 1), -1)  # the last column is for letters that are not allowed
     number[:, 0] = 0
     order = np.zeros((count, states), dtype=np.int64)
     reached = np.ones(count, dtype=np.int64)
-    for place in range(states):
+    for visited in range(states):
         for letter in range(letters):
-            target = automata[rows, order[:, place], letter]
-            fresh = (place < reached) & (target >= 0) & (number[rows, target] < 0)
-            number[rows[fresh], target[fresh]] = reached[fresh]
-            order[rows[fresh], reached[fresh]] = target[fresh]
-            reached += fresh
-    whole = reached == states
-    automata, order, number = automata[whole], order[whole], number[whole]
+            target = automata[rows, order[:, visited], letter]
+            new = (visited < reached) & (target >= 0) & (number[rows, target] < 0)
+            number[rows[new], target[new]] = reached[new]
+            order[rows[new], reached[new]] = target[new]
+            reached += new
+    complete = reached == states
+    automata, order, number = automata[complete], order[complete], number[complete]
     moved = np.take_along_axis(automata, order[:, :, None], axis=1).reshape(-1, states * letters)
     return np.take_along_axis(number, moved % (states + 1), axis=1).reshape(-1, states, letters).astype(np.int8)
 
 
-def all_differ(automata: Tables) -> NDArray[np.bool_]:
-    """Whether no two states of an automaton allow the same strings.
+def is_minimal(automata: Tables) -> NDArray[np.bool_]:
+    """Tell whether no two states of an automaton allow the same strings.
 
-    Two states differ if one allows a letter that the other does not, or if a letter leads them to states that differ.
+    Two states differ if one allows a letter that the other does not, or if a letter leads to states that differ.
+
+    Args:
+        automata: Next states, N x S x A.
+
+    Returns:
+        Bool, N.
     """
     _, states, letters = automata.shape
     allowed = automata >= 0
     differ = (allowed[:, :, None] != allowed[:, None]).any(axis=3)
     done = differ.sum(axis=(1, 2)) == states * (states - 1)
     if done.any() and not done.all():  # most of the large ones are done already
-        done[~done] = all_differ(automata[~done])
+        done[~done] = is_minimal(automata[~done])
         return done
     rows = np.arange(len(automata))[:, None, None]
-    known = -1
-    while (now := int(differ.sum())) > known:
-        known = now
+    previous = -1
+    while (current := int(differ.sum())) > previous:
+        previous = current
         for letter in range(letters):
             target = automata[:, :, letter]
             both = allowed[:, :, None, letter] & allowed[:, None, :, letter]
