@@ -1,15 +1,15 @@
-"""cosFormer: linear attention with ReLU features, reweighed by a cosine of the distance.
+"""cosFormer: linear attention with ReLU features, weighted by a cosine of the distance.
 
     A_ij = a_ij / sum_{s <= i} a_is
     a_ij = r(q_i).r(k_j) cos(pi (i - j) / 2M)
 
 ``r`` is the ReLU. The cosine of a difference splits into two products, so the features are ``(r(x) sin, r(x) cos)``
-at the token's own place. M is a constant: were it the current length, every weight would change with each new token.
-A key at distance M weighs nothing.
+at the token's own position. M is a constant: if it were the current length, every weight would change with each new
+token. A key at distance M has weight zero.
 
 Source   Qin et al., "cosFormer", arXiv:2202.08791.
 Theirs   M = max(source, target length) -> our constant ``reach``.
-Differs  M does not follow the current sequence. A row whose sum is below 1e-20 (queries and keys with no channel in
+Differs  M does not follow the current sequence. A row with a sum below 1e-20 (queries and keys with no channel in
          common) is zero, and so is its gradient; theirs divides by at least 1e-6. Their ``elu`` option is left out.
 
 Letters  B batch, H heads, T queries, S keys, C channels per head.
@@ -36,7 +36,7 @@ class Cosformer(Recurrent):
     """ReLU features and a cosine that fades with distance; rows sum to one, or are zero.
 
     Options:
-        reach: M, the distance at which a key weighs nothing; null is the longest sequence of the run.
+        reach: M, the distance at which a key has weight zero; null is the longest sequence of the run.
     """
 
     row_constraint = RowConstraint.SUBSTOCHASTIC
@@ -52,13 +52,21 @@ class Cosformer(Recurrent):
         self.reach = reach or context.length
 
     def recurrence(self, qkv: QKV) -> Recurrence:
-        """Features that know their place, nothing forgotten."""
+        """Features that depend on the position, without decay."""
         queries, keys = self.features(qkv.queries_BHTC, qkv.start), self.features(qkv.keys_BHSC, 0)
         return Recurrence(queries, keys, no_decay(keys))
 
     def features(self, x_BHTC: Tensor, start: int) -> Tensor:
-        """``(r(x) sin, r(x) cos)`` of the angle at each place, from ``start``."""
-        places_T = torch.arange(start, start + x_BHTC.shape[-2], dtype=x_BHTC.dtype, device=x_BHTC.device)
-        angle_T1 = (math.pi / 2 / self.reach * places_T)[:, None]
-        reached = x_BHTC.relu()
-        return torch.cat([reached * angle_T1.sin(), reached * angle_T1.cos()], dim=-1)
+        """``(r(x) sin, r(x) cos)`` of the angle at each position.
+
+        Args:
+            x_BHTC: Queries or keys.
+            start: Position of the first token.
+
+        Returns:
+            Features, B x H x T x 2C.
+        """
+        positions_T = torch.arange(start, start + x_BHTC.shape[-2], dtype=x_BHTC.dtype, device=x_BHTC.device)
+        angle_T1 = (math.pi / 2 / self.reach * positions_T)[:, None]
+        features = x_BHTC.relu()
+        return torch.cat([features * angle_T1.sin(), features * angle_T1.cos()], dim=-1)

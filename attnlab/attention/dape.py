@@ -1,16 +1,16 @@
-"""DAPE: a small network reads scores and positional bias of all heads together and corrects the scores.
+"""DAPE: a small network corrects the scores, from the scores and the positional bias of all heads together.
 
     A = softmax(S + B + f(S, B)),  f = W_2 LeakyReLU(W_1 [S; B] + b_1) + b_2
 
-``f`` sees, for each cell (query i, key j), the 2H numbers of all heads (H if the position adds no bias). With
-``kernel: k`` it also sees the k - 1 keys before j, in both layers: that is DAPE V2, and k = 1 is DAPE V1.
+``f`` reads, for each pair (query i, key j), the 2H numbers of all heads (H if the position adds no bias). With
+``kernel: k`` it also reads the k - 1 keys before j, in both layers: that is DAPE V2, and k = 1 is DAPE V1.
 
 Source   Zheng et al., "DAPE", arXiv:2405.14722, equations 2 and 3 (V1); "DAPE V2", arXiv:2410.04798 (V2).
 Theirs   D_DAPE -> our ``width``;  Concat / Concat_Residual / Add_Residual -> our ``form``.
-Differs  V2 pads with zeros on the left only (``padding: causal``), so that a prefix runs exactly as it does within a
-         longer sequence. Their symmetric padding is ``padding: symmetric``, with the future set to zero before each of
-         the two convolutions, not only before the first: without the second the last row would see how long the
-         sequence is. Where there is no bias the first layer has H inputs.
+Differs  V2 pads with zeros on the left only (``padding: causal``), so that a prefix gives exactly the results it gives
+         within a longer sequence. Their symmetric padding is ``padding: symmetric``, with the future set to zero before
+         each of the two convolutions, not only before the first: otherwise the last row would depend on the length of
+         the sequence. Where there is no bias the first layer has H inputs.
 
 Letters  B batch, H heads, T queries, S keys, k width of the kernel over the keys.
 """
@@ -34,13 +34,13 @@ Size = Annotated[int, Field(ge=1)]
 @register("dape", source="arXiv:2405.14722 (V1), arXiv:2410.04798 (V2: kernel 3)")
 @final
 class Dape(Attention):
-    """Softmax attention whose scores and biases are corrected by a network across heads.
+    """Softmax attention with scores and biases corrected by a network across heads.
 
     Options:
         kernel: Keys that each of the two layers reads: 1 is V1, 3 is V2.
         width: Hidden channels of the network.
         form: ``residual`` S + B + f(S, B), ``concat`` S + f(S, B), ``add`` S + B + f(S + B).
-        padding: How the kernel meets the edges: ``causal`` or ``symmetric``.
+        padding: Padding of the keys: ``causal`` (left only) or ``symmetric``.
     """
 
     def __init__(
@@ -66,20 +66,29 @@ class Dape(Attention):
 
     @property
     def score_maps(self) -> int:
-        """The widest of the layers of the network."""
+        """The width of the widest layer of the network."""
         return max(self.reader.weight.shape[:2])
 
     def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
-        """Scores corrected by the network, cell by cell (V1) or with the keys before (V2)."""
+        """Scores corrected by the network, from one key (V1) or from the keys before it too (V2)."""
         bias_BHTS = torch.zeros_like(scores) if bias is None else bias.expand_as(scores)
-        both = scores + bias_BHTS
-        read = both if bias is None or self.form == "add" else torch.cat([scores, bias_BHTS], dim=-3)
-        hidden = functional.leaky_relu(self.convolve(self.reader, read, qkv.start), inplace=True)
+        biased = scores + bias_BHTS
+        inputs = biased if bias is None or self.form == "add" else torch.cat([scores, bias_BHTS], dim=-3)
+        hidden = functional.leaky_relu(self.convolve(self.reader, inputs, qkv.start), inplace=True)
         correction = self.convolve(self.writer, hidden, qkv.start)
-        return correction + (scores if self.form == "concat" else both)
+        return correction + (scores if self.form == "concat" else biased)
 
     def convolve(self, layer: Correction, maps: Tensor, start: int) -> Tensor:
-        """One layer over the keys; what lies in the future of a query counts as zero."""
+        """One layer of the network over the keys; entries in the future of a query count as zero.
+
+        Args:
+            layer: The convolution.
+            maps: B x inputs x T x S.
+            start: Index of the first query among the keys.
+
+        Returns:
+            B x outputs x T x S.
+        """
         queries, keys = maps.shape[-2:]
         after = self.kernel // 2 if self.padding == "symmetric" else 0
         if after:
@@ -92,10 +101,10 @@ class Correction(nn.Module):
     """A 1 x k convolution over the keys that mixes all maps; PyTorch's default initialization.
 
     Args:
-        context: Where it stands.
-        inputs: Maps read.
-        outputs: Maps written.
-        kernel: k.
+        context: The source of the initial weights.
+        inputs: Number of input maps.
+        outputs: Number of output maps.
+        kernel: k, keys per convolution.
     """
 
     def __init__(self, context: LayerContext, inputs: int, outputs: int, kernel: int) -> None:
@@ -105,25 +114,40 @@ class Correction(nn.Module):
         self.bias = context.uniform(outputs, bound=bound)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps of shape B x inputs x T x (S + k - 1) to B x outputs x T x S.
+        """The convolution, as a matrix product over the maps and a shift over the keys.
 
-        A matrix product over the maps and a shift over the keys, in the order that shifts fewer maps: with so few of
-        them torch's own convolution takes up to four times as long.
+        The order is the one that shifts fewer maps. With so few maps PyTorch's convolution takes up to four times as
+        long.
+
+        Args:
+            maps: B x inputs x T x (S + k - 1).
+
+        Returns:
+            B x outputs x T x S.
         """
         weight, bias = self.weight.to(maps.dtype).squeeze(2), self.bias.to(maps.dtype)
         outputs, inputs, kernel = weight.shape
         keys = maps.shape[-1] - kernel + 1
         if outputs < inputs:
-            parts = mixed(weight.movedim(-1, 0).flatten(0, 1), maps).unflatten(1, (kernel, outputs))
-            shifted = (parts[:, tap, ..., tap : tap + keys] for tap in range(kernel))
+            mixed = mix_maps(weight.movedim(-1, 0).flatten(0, 1), maps).unflatten(1, (kernel, outputs))
+            shifted = (mixed[:, tap, ..., tap : tap + keys] for tap in range(kernel))
             return sum(shifted, start=bias[:, None, None])
-        read = torch.cat([maps[..., tap : tap + keys] for tap in range(kernel)], dim=1) if kernel > 1 else maps
-        return mixed(weight.movedim(-1, 1).flatten(1), read, bias)
+        inputs_by_tap = torch.cat([maps[..., tap : tap + keys] for tap in range(kernel)], dim=1) if kernel > 1 else maps
+        return mix_maps(weight.movedim(-1, 1).flatten(1), inputs_by_tap, bias)
 
 
-def mixed(weight: Tensor, maps: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Every cell's maps through one matrix: B x inputs x T x S to B x outputs x T x S."""
+def mix_maps(weight: Tensor, maps: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The maps of every query and key multiplied by one matrix.
+
+    Args:
+        weight: outputs x inputs.
+        maps: B x inputs x T x S.
+        bias: outputs; None is no bias.
+
+    Returns:
+        B x outputs x T x S.
+    """
     flat = maps.flatten(2)
-    own = weight.expand(len(flat), -1, -1)
-    result = own @ flat if bias is None else torch.baddbmm(bias[:, None], own, flat)
+    weights = weight.expand(len(flat), -1, -1)
+    result = weights @ flat if bias is None else torch.baddbmm(bias[:, None], weights, flat)
     return result.unflatten(2, maps.shape[2:])

@@ -1,16 +1,16 @@
-"""Differential attention: what two softmaxes share is noise, and is taken away.
+"""Differential attention: the difference of two softmaxes, which cancels their common noise.
 
     A   = softmax(q1.k1 / sqrt(C/2)) - l softmax(q2.k2 / sqrt(C/2))
     l   = exp(a1.b1) - exp(a2.b2) + l0,   l0 = 0.8 - 0.6 exp(-0.3 n)
     o   = (1 - l0) g rms(A v)
 
-Queries and keys of a head are split into two halves of C / 2 channels; the values keep all C. n is the layer, from 0.
+Queries and keys of a head are split into two halves of C / 2 channels; the values have all C. n is the layer, from 0.
 Every row of A sums to 1 - l. There is one l per layer, not per head.
 
 Source   Ye et al., "Differential transformer", arXiv:2410.05258, and its public code.
 Theirs   lambda, lambda_init -> our l, l0;  lambda_q1, lambda_k1, lambda_q2, lambda_k2 -> our a1, b1, a2, b2;  d -> our
          C / 2; their number of heads is half of a usual transformer's of equal width.
-Differs  both halves are those of one head, where the code takes heads 2h and 2h + 1: the same up to a relabelling.
+Differs  both halves are those of one head, where the code takes heads 2h and 2h + 1: the same up to a relabeling.
 
 Letters  B batch, 2 the branches, H heads, T queries, S keys, C channels per head.
 """
@@ -54,25 +54,32 @@ class Differential(Attention):
         return 4 * width**2 + 3 * (width // heads)
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
-        """The halves of queries and keys on an axis before the heads."""
+        """Queries, keys and values, with the halves of queries and keys on an axis before the heads."""
         qkv = super().project(x_BTD, layer_inputs)
         return qkv._replace(queries_BHTC=halves(qkv.queries_BHTC), keys_BHSC=halves(qkv.keys_BHSC))
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
-        """One softmax less a share of the other."""
-        heard_BHTS, noise_BHTS = masked_softmax(scores, mask).unbind(-4)
-        return heard_BHTS - self.share().to(scores.dtype) * noise_BHTS
+        """The first softmax less l times the second."""
+        signal_BHTS, noise_BHTS = masked_softmax(scores, mask).unbind(-4)
+        return signal_BHTS - self.noise_weight().to(scores.dtype) * noise_BHTS
 
     def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
-        """What each head wrote, normed, at a scale that does not grow with the share."""
+        """The update of the residual stream; each head is normalized and multiplied by 1 - l0."""
         normed_BHTC = functional.rms_norm(mixed_BHTC, mixed_BHTC.shape[-1:], self.gain_C, eps=1e-5)
         return super().output((1 - self.base) * normed_BHTC, x_BTD)
 
-    def share(self) -> Tensor:
-        """l, a scalar."""
+    def noise_weight(self) -> Tensor:
+        """l, the weight of the second softmax, a scalar."""
         return (self.a1 * self.b1).sum().exp() - (self.a2 * self.b2).sum().exp() + self.base
 
 
 def halves(x_BHTC: Tensor) -> Tensor:
-    """The halves of the channels, on an axis before the heads."""
+    """The halves of the channels, on an axis before the heads.
+
+    Args:
+        x_BHTC: Queries or keys.
+
+    Returns:
+        B x 2 x H x T x C/2.
+    """
     return torch.stack(x_BHTC.chunk(2, dim=-1), dim=-4)

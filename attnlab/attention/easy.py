@@ -1,15 +1,15 @@
-"""Easy attention: the weights are learned numbers, blind to content.
+"""Easy attention: the weights are learned numbers that do not depend on content.
 
     A_ij = alpha_ij for j <= i;   alpha: one T x T matrix per head
 
-No query, no key, no softmax. It can learn where to look, never what to look for: recall stays at chance.
+There are no queries, no keys and no softmax. The weights depend on positions alone: recall stays at chance.
 
 Source   Sanchis-Agudo et al., "Easy attention", arXiv:2308.12874, and its public code.
 Theirs   the dense alpha -> ours; W_V -> ours, applied to features (their code applies it on the side of time, which
          runs only where T = D).
-Differs  causal: alpha above the diagonal is never heard, though it counts among the weights. alpha starts at
+Differs  causal: alpha above the diagonal is never used, though it counts among the parameters. alpha starts at
          N(0, 1 / (i + 1)^2), so that rows neither grow nor vanish with their length (theirs: Xavier). An output
-         projection follows, as in every other attention here. There is nothing beyond the longest sequence.
+         projection follows, as in every other attention here. A sequence longer than alpha is an error.
 
 Letters  B batch, H heads, T queries, S keys, L longest sequence.
 """
@@ -29,7 +29,7 @@ from attnlab.tensors import QKV, LayerContext, LayerInputs
 @register("easy", source="arXiv:2308.12874")
 @final
 class Easy(Attention):
-    """Learned weights for every pair of places, whatever stands there: a control that cannot recall."""
+    """A learned weight for every pair of positions, whatever their tokens: a control that cannot recall."""
 
     row_constraint = RowConstraint.FREE
     has_scores = False
@@ -47,18 +47,18 @@ class Easy(Attention):
         return 2 * width**2 + heads * length**2
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
-        """Values; they stand in for the queries and keys, which no one reads."""
+        """Values, also in the place of queries and keys, which are not used."""
         values_BHSC = self.split(self.value(x_BTD))
         return QKV(values_BHSC, values_BHSC, values_BHSC)
 
     def weights(self, qkv: QKV, position: Position) -> Tensor:
-        """The corner of alpha that the sequence fills, H x T x S.
+        """The part of alpha up to the length of the sequence, H x T x S.
 
         Raises:
             InvalidValueError: the sequence is longer than alpha.
         """
         longest, queries, keys = self.alpha_HLL.shape[-1], qkv.queries_BHTC.shape[-2], qkv.keys_BHSC.shape[-2]
         if keys > longest:
-            hint = "Give the model a longer 'length', or an attention that reads content."
-            raise InvalidValueError(f"Easy attention ends at {longest} tokens; the sequence has {keys}.", hint)
+            hint = f"Use sequences of at most {longest} tokens, build the model with a longer 'length', or use softmax."
+            raise InvalidValueError(f"Easy attention has weights for {longest} tokens; the sequence has {keys}.", hint)
         return self.alpha_HLL[:, qkv.start : qkv.start + queries, :keys].tril(qkv.start)

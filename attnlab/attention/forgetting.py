@@ -1,12 +1,12 @@
-"""Forgetting attention, FoX: every token says how much of what came before it is kept.
+"""Forgetting attention, FoX: a gate of every token multiplies the weights of all tokens before it.
 
     s_ij <- s_ij + c_i - c_j,  c_i = sum_{t <= i} log sigmoid(w_f.x_t + b_f)
 
-so that a key is heard with the product of the gates of all tokens after it.
+so that the exponential of a key's score is multiplied by the gates of all tokens after it, up to the query.
 
 Source   Lin et al., "Forgetting transformer: softmax attention with a forget gate", arXiv:2503.02130.
 Theirs   f_t -> our sigmoid(w_f.x_t + b_f), one gate per head; D_ij -> our c_i - c_j.
-Differs  where b_f starts is our choice (``start``); the sums are kept in float32 or more. Their output gate, QK
+Differs  the initial b_f is our choice (``start``); the sums are computed in float32 or more. Their output gate, QK
          norm and short convolutions are the modifiers.
 
 Letters  B batch, H heads, T queries, S keys.
@@ -26,10 +26,10 @@ from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 @register("forgetting", source="arXiv:2503.02130", aliases=("fox",))
 @final
 class Forgetting(Attention):
-    """Softmax attention in which each token lets the past fade, per head.
+    """Softmax attention with a learned forget gate per token and head.
 
     Options:
-        start: Where the bias of the gate starts: 0 keeps half of the past at each token, 4 keeps 98 %.
+        start: Initial bias of the gate: at 0 each token keeps half of the past, at 4 98 %.
     """
 
     def __init__(self, context: LayerContext, *, start: float = 4.0) -> None:
@@ -43,12 +43,12 @@ class Forgetting(Attention):
         return 4 * width**2 + width * heads + heads
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
-        """QKV, and how much each token keeps, as a running sum of logarithms, B x H x S."""
-        kept_BHS = functional.logsigmoid(at_least_float32(self.forget(x_BTD))).cumsum(-2).mT
-        return super().project(x_BTD, layer_inputs)._replace(extra=(kept_BHS,))
+        """Queries, keys, values, and c, the running sum of the logarithms of the gates, B x H x S."""
+        log_gates_BHS = functional.logsigmoid(at_least_float32(self.forget(x_BTD))).cumsum(-2).mT
+        return super().project(x_BTD, layer_inputs)._replace(extra=(log_gates_BHS,))
 
     def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
-        """Scores less what was forgotten between key and query."""
-        (kept_BHS,) = qkv.extra
-        own_BHT = kept_BHS[..., qkv.start : qkv.start + scores.shape[-2]]
-        return super().add_bias(scores, bias, qkv) + own_BHT[..., :, None] - kept_BHS[..., None, :]
+        """Scores plus the logarithm of the gates between key and query."""
+        (log_gates_BHS,) = qkv.extra
+        queries_BHT = log_gates_BHS[..., qkv.start : qkv.start + scores.shape[-2]]
+        return super().add_bias(scores, bias, qkv) + queries_BHT[..., :, None] - log_gates_BHS[..., None, :]

@@ -1,4 +1,4 @@
-"""GLA, gated linear attention: every channel of the memory fades at a rate that the token chooses.
+"""GLA, gated linear attention: every channel of the state decays at a rate computed from the token.
 
     A_ij = sum_c q_ic k_jc exp(g_(j+1),c + ... + g_ic) / sqrt(F)
     g    = log sigmoid(x W_1 W_2 + b) / 16
@@ -8,7 +8,7 @@ with F = C/2 channels of queries and keys per head, and W_1, W_2 of rank 16.
 Source   Yang et al., "Gated linear attention transformers", arXiv:2312.06635.
 Theirs   log alpha -> our g;  d_k -> our F;  tau -> our ``temper``.
 Differs  their swish gate on the output is the modifier ``gate`` (element); the norm per head has no gain. F is
-         rounded up to an even number, so that rotary positions can turn it. b starts at 0 (ours).
+         rounded up to an even number, as rotary positions need. b starts at 0 (ours).
 
 Letters  B batch, H heads, T queries, S keys, C channels per head, F channels of queries and keys.
 """
@@ -30,11 +30,11 @@ from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 @register("gla", source="arXiv:2312.06635", aliases=("gated-linear",))
 @final
 class Gla(Recurrent):
-    """A memory with one forget gate per channel.
+    """Linear attention with one forget gate per channel of the keys.
 
     Options:
         rank: Channels between the two maps of the gate.
-        temper: What the logarithm of the gate is divided by; 1 makes memories of a few tokens.
+        temper: Divisor of the logarithm of the gate; 1 gives a memory of a few tokens.
     """
 
     row_constraint = RowConstraint.FREE
@@ -47,7 +47,7 @@ class Gla(Recurrent):
         rank: Annotated[int, Field(ge=1)] = 16,
         temper: Annotated[float, Field(gt=0)] = 16.0,
     ) -> None:
-        features = halved(context.channels)
+        features = half_even(context.channels)
         super().__init__(context, keys=features)
         self.temper = temper
         self.narrow = context.linear(context.width, rank)
@@ -56,8 +56,8 @@ class Gla(Recurrent):
     @classmethod
     def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
         """``2 D^2 + 2 D H F + r D + (r + 1) H F`` for a gate of rank r."""
-        asked, rank = heads * halved(width // heads), options["rank"]
-        return 2 * width**2 + 2 * width * asked + rank * width + (rank + 1) * asked
+        key_width, rank = heads * half_even(width // heads), options["rank"]
+        return 2 * width**2 + 2 * width * key_width + rank * width + (rank + 1) * key_width
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys, values, and the decay of every channel."""
@@ -66,11 +66,18 @@ class Gla(Recurrent):
         return super().project(x_BTD, layer_inputs)._replace(extra=(decay_BHSF,))
 
     def recurrence(self, qkv: QKV) -> Recurrence:
-        """Scaled queries, keys, and the chosen decay."""
+        """Scaled queries, keys, and the decay of the gate."""
         queries = qkv.queries_BHTC / math.sqrt(qkv.queries_BHTC.shape[-1])
         return Recurrence(queries, qkv.keys_BHSC, qkv.extra[0])
 
 
-def halved(channels: int) -> int:
-    """Half of the channels, rounded up to an even number, or all where there is but one."""
+def half_even(channels: int) -> int:
+    """Half of the channels, rounded up to an even number; 1 for one channel.
+
+    Args:
+        channels: C.
+
+    Returns:
+        F.
+    """
     return min(channels, 2 * math.ceil(channels / 4))

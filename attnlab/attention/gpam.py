@@ -4,7 +4,7 @@
     Q- = ReLU(Q+) W-
 
 Weights may be negative; every row sums to ``1 + l+ - l-``, and every entry lies in ``[-l-, 1 + l+]``. Both branches
-share keys and values; both feel the position.
+share keys and values, and the position applies to both.
 
 Source   Heo and Choi, "Generalized Probabilistic Attention Mechanism in Transformers", arXiv:2410.15578. The class
          (signed scores, a fixed row sum) is the abstract's; the dual form is known from reviews and third-party code.
@@ -34,13 +34,13 @@ Lambda = Annotated[float, Field(ge=0)]
 @register("gpam", source="arXiv:2410.15578", aliases=("dagpam",))
 @final
 class Gpam(Attention):
-    """Two softmaxes over the same keys, one heard, one subtracted.
+    """The weighted difference of two softmaxes over the same keys.
 
     Options:
         lambdas: ``tied`` l+ = l-, one fixed value; ``untied`` two fixed values; ``trainable`` one learned value per
             head, l+ = l-; ``trainable-untied`` two learned values per head.
-        plus: l+, or its start; also l- where the two are tied.
-        minus: l-, or its start, where the two are not tied.
+        plus: l+, or its initial value; also l- where the two are tied.
+        minus: l-, or its initial value, where the two are not tied.
         layers: Linear maps on the path of the negative query: 1, or 2 with the ReLU between them.
     """
 
@@ -59,7 +59,8 @@ class Gpam(Attention):
         tied = lambdas in ("tied", "trainable")
         if tied and minus is not None:
             raise InvalidValueError(
-                f"'minus' has no meaning where lambdas are {lambdas}.", "Use untied or trainable-untied."
+                f"'minus' has no meaning where lambdas are {lambdas}.",
+                "Leave 'minus' out, or use lambdas=untied or lambdas=trainable-untied.",
             )
         learned = lambdas.startswith("trainable")
         self.plus_H = nn.Parameter(torch.full((context.heads,), plus), requires_grad=learned)
@@ -79,16 +80,16 @@ class Gpam(Attention):
         return 4 * width**2 + options["layers"] * width * width // heads + lambdas
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
-        """Positive and negative queries side by side, on an axis before the heads."""
+        """Queries, keys and values, with positive and negative queries on an axis before the heads."""
         qkv = super().project(x_BTD, layer_inputs)
-        before, after = (self.negative[0], self.negative[1]) if len(self.negative) > 1 else (None, self.negative[0])
+        first, last = (self.negative[0], self.negative[1]) if len(self.negative) > 1 else (None, self.negative[0])
         positive = qkv.queries_BHTC
-        negative = (positive if before is None else positive @ before).relu() @ after
+        negative = (positive if first is None else positive @ first).relu() @ last
         queries_B2HTC = torch.stack([positive, negative], dim=-4)
         return qkv._replace(queries_BHTC=queries_B2HTC, keys_BHSC=qkv.keys_BHSC.unsqueeze(-4))
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
-        """The two softmaxes, weighed."""
+        """The weighted difference of the two softmaxes."""
         positive, negative = masked_softmax(scores, mask).unbind(-4)
         plus_H11, minus_H11 = self.plus_H[:, None, None], self.minus_H[:, None, None]
         return (1 + plus_H11) * positive - minus_H11 * negative

@@ -3,13 +3,14 @@
     A^h = softmax(q^h.k^g(h) / sqrt(C)),  o^h = A^h v^g(h)
     g: head -> group
 
-One group is multi-query attention, as many groups as heads the usual one. Groups may have unequal sizes (AsymGQA); keys
-and values share one grouping. What a decoder keeps shrinks from 2 T D to 2 T G C numbers.
+One group is multi-query attention, as many groups as heads is multi-head attention. Groups may have unequal sizes
+(AsymGQA); keys and values share one grouping. The cache of a decoder shrinks from 2 T D to 2 T G C numbers.
 
 Source   Shazeer, "Fast transformer decoding", arXiv:1911.02150 (one group); Ainslie et al., "GQA", arXiv:2305.13245;
-         Chen et al., "AsymGQA", arXiv:2406.14963 (unequal groups, found for a trained model: see ``conversion``).
+         Chen et al., "AsymGQA", arXiv:2406.14963 (unequal groups, searched for a trained model).
 Theirs   n_kv_heads -> our ``groups``.
-Differs  in nothing. Trained from scratch groups are exchangeable: unequal sizes by themselves should gain nothing.
+Differs  in nothing; the search for groups of a trained model is left out. Trained from scratch, groups are
+         exchangeable: unequal sizes by themselves should gain nothing.
 
 Letters  B batch, H heads, G groups, S keys, D width, C channels per head.
 """
@@ -33,69 +34,93 @@ Groups = tuple[tuple[int, ...], ...]
 @register("grouped", source="arXiv:2305.13245, arXiv:2406.14963", aliases=("gqa", "mqa"))
 @final
 class Grouped(Attention):
-    """Softmax attention whose heads share keys and values within groups; one group unless told otherwise.
+    """Softmax attention in which the heads of a group share keys and values; one group by default.
 
     Options:
-        groups: How many groups of neighboring heads, or a list with the list of heads of each group.
+        groups: Number of groups of neighboring heads, or a list with the list of heads of each group.
     """
 
     sdpa_compatible = True
 
     def __init__(self, context: LayerContext, *, groups: Annotated[int, Field(ge=1)] | Groups = 1) -> None:
         super().__init__(context)
-        self.groups = neighbors(context.heads, groups) if isinstance(groups, int) else partition(context.heads, groups)
+        self.groups = (
+            neighboring_groups(context.heads, groups)
+            if isinstance(groups, int)
+            else checked_groups(context.heads, groups)
+        )
         shared = len(self.groups) * context.channels
         self.key, self.value = context.linear(context.width, shared), context.linear(context.width, shared)
-        self.group_of = [next(g for g, members in enumerate(self.groups) if h in members) for h in range(context.heads)]
+        self.group_of = [next(g for g, group in enumerate(self.groups) if h in group) for h in range(context.heads)]
 
     @classmethod
     def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
-        """``2 D^2 + 2 D G C``, whatever the sizes of the groups."""
+        """``2 D^2 + 2 D G C``, for any sizes of the groups."""
         groups = options["groups"]
         return 2 * width**2 + 2 * width * (groups if isinstance(groups, int) else len(groups)) * (width // heads)
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
-        """Queries of every head beside the keys and values of its group."""
-        keys_BHSC, values_BHSC = self.shared(self.key(x_BTD)), self.shared(self.value(x_BTD))
+        """Queries of every head, and the keys and values of its group."""
+        keys_BHSC, values_BHSC = self.repeat_groups(self.key(x_BTD)), self.repeat_groups(self.value(x_BTD))
         return QKV(self.split(self.query(x_BTD)), keys_BHSC, values_BHSC)
 
-    def shared(self, x_BSD: Tensor) -> Tensor:
-        """B x S x (G C) to B x H x S x C."""
+    def repeat_groups(self, x_BSD: Tensor) -> Tensor:
+        """The channels of each group, repeated for each head of the group.
+
+        Args:
+            x_BSD: B x S x (G C).
+
+        Returns:
+            B x H x S x C.
+        """
         groups = x_BSD.unflatten(-1, (len(self.groups), -1)).unbind(-2)
         return torch.stack([groups[group] for group in self.group_of], dim=-3)
 
 
-def neighbors(heads: int, groups: int) -> Groups:
+def neighboring_groups(heads: int, groups: int) -> Groups:
     """Groups of equally many neighboring heads.
 
-    >>> neighbors(4, 2)
-    ((0, 1), (2, 3))
+    Args:
+        heads: H.
+        groups: G.
+
+    Returns:
+        The heads of each group.
 
     Raises:
-        InvalidValueError: the heads do not divide into so many groups.
+        InvalidValueError: the number of groups does not divide the number of heads.
+
+    >>> neighboring_groups(4, 2)
+    ((0, 1), (2, 3))
     """
     if heads % groups:
-        fits = [count for count in range(1, heads + 1) if heads % count == 0]
-        hint = f"Groups that divide them: {', '.join(map(str, fits))}; or list the heads of each group."
+        divisors = [count for count in range(1, heads + 1) if heads % count == 0]
+        hint = f"Use {', '.join(map(str, divisors))} groups, or list the heads of each group."
         raise InvalidValueError(f"{heads} heads do not divide into {groups} groups.", hint)
     size = heads // groups
     return tuple(tuple(range(first, first + size)) for first in range(0, heads, size))
 
 
-def partition(heads: int, groups: Groups) -> Groups:
-    """The groups, if they hold every head once.
+def checked_groups(heads: int, groups: Groups) -> Groups:
+    """The groups, checked to contain every head once.
+
+    Args:
+        heads: H.
+        groups: The heads of each group, counted from 0.
+
+    Returns:
+        The same groups.
 
     Raises:
         InvalidValueError: a head is missing, unknown or in two groups, or a group is empty.
     """
-    listed = sorted(head for members in groups for head in members)
-    if listed != list(range(heads)) or not all(groups):
-        hint = f"List each of the heads 0 to {heads - 1} once, such as {[list(members) for members in _halves(heads)]}."
-        raise InvalidValueError(f"The groups {[list(members) for members in groups]} do not hold {heads} heads.", hint)
+    if sorted(head for group in groups for head in group) != list(range(heads)) or not all(groups):
+        hint = f"List each of the heads 0 to {heads - 1} once, such as {list(map(list, _example_groups(heads)))}."
+        raise InvalidValueError(f"The groups {list(map(list, groups))} do not contain {heads} heads once each.", hint)
     return groups
 
 
-def _halves(heads: int) -> Groups:
-    """An example of a grouping."""
+def _example_groups(heads: int) -> Groups:
+    """An example for a message: two halves of the heads."""
     middle = max(1, heads // 2)
-    return tuple(part for part in (tuple(range(middle)), tuple(range(middle, heads))) if part)
+    return tuple(group for group in (tuple(range(middle)), tuple(range(middle, heads))) if group)

@@ -37,7 +37,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnlab.attention.abc import summed
+from attnlab.attention.abc import causal_product
 from attnlab.attention.base import Attention, Position, RowConstraint, register
 from attnlab.attention.ops.selection import checked_size, key_indices, query_indices, top_k_mask
 from attnlab.errors import InvalidValueError
@@ -162,7 +162,7 @@ class Predictor(nn.Module):
         queries_BHTF, keys_BHTF = self.features(qkv.queries_BHTC), self.features(qkv.keys_BHSC)
         read_BHTC = torch.cat([self.place_TC[:tokens].expand_as(values_BHTC), values_BHTC], dim=-1)
         total_BHT1 = (queries_BHTF * keys_BHTF.cumsum(-2)).sum(-1, keepdim=True)
-        return (summed(queries_BHTF, keys_BHTF, at_least_float32(read_BHTC)) / total_BHT1).to(values_BHTC.dtype)
+        return (causal_product(queries_BHTF, keys_BHTF, at_least_float32(read_BHTC)) / total_BHT1).to(values_BHTC.dtype)
 
     def features(self, tensor_TC: Tensor) -> Tensor:
         """Random ReLU features, T x F, all above zero."""

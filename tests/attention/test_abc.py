@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.attention.abc import Abc, summed
+from attnlab.attention.abc import Abc, causal_product
 from attnlab.specs import Part
 from attnlab.tensors import QKV, LayerInputs
 from tests.attention.loop_reference import prepared
@@ -97,7 +97,7 @@ def mixed_by(attention: object, qkv: QKV, fast: bool) -> Tensor:
 
 def test_sums_in_chunks_are_masked_products() -> None:
     queries, keys, values = noise(130, 3), noise(130, 3, seed=1), noise(130, 4, seed=2)
-    torch.testing.assert_close(summed(queries, keys, values), (queries @ keys.T).tril() @ values)
+    torch.testing.assert_close(causal_product(queries, keys, values), (queries @ keys.T).tril() @ values)
 
 
 def test_it_learns_a_control_more() -> None:

@@ -53,7 +53,7 @@ def recurrence(attention: DeltaNet, x_TD: Tensor, heads: int) -> Tensor:
         read = []
         for x_D, (q_D, k_D, v_D) in zip(x_TD, rows, strict=True):
             query, key, value = spelled(q_D[keys]), spelled(k_D[keys]), v_D[head * values : (head + 1) * values]
-            strength = attention.reach * torch.sigmoid(attention.strength.weight[head] @ x_D)
+            strength = attention.max_strength * torch.sigmoid(attention.strength.weight[head] @ x_D)
             state = decay(attention, x_D, head, keys)[:, None] * state
             state = state + strength * torch.outer(key, value - key @ state)
             mixed = query @ state

@@ -54,7 +54,7 @@ def test_every_row_sums_to_one_less_the_share(position: str) -> None:
 def test_layers_are_counted_from_zero(layer: int, base: float) -> None:
     attention = Differential(LayerContext(width=8, heads=2, layer=layer, layers=28, generator=seeded()))
     assert attention.base == pytest.approx(base, abs=1e-6)
-    assert attention.share().item() == pytest.approx(share(attention), abs=1e-6)
+    assert attention.noise_weight().item() == pytest.approx(share(attention), abs=1e-6)
 
 
 def test_what_a_head_writes_is_normed_and_scaled() -> None:

@@ -55,5 +55,5 @@ def test_it_learns_one_number_for_each_pair_of_places() -> None:
 
 def test_nothing_lies_beyond_the_longest_sequence() -> None:
     attention, position, qkv = built(17)
-    with pytest.raises(InvalidValueError, match="Easy attention ends at 16 tokens; the sequence has 17"):
+    with pytest.raises(InvalidValueError, match="Easy attention has weights for 16 tokens; the sequence has 17"):
         attention.attend(qkv, position)

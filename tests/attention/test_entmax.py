@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from attnlab.attention.entmax import bisected, entmax, threshold
+from attnlab.attention.entmax import threshold_by_bisection, entmax, threshold
 from attnlab.errors import InvalidValueError
 from tests.attention.row_reference import assert_follows, learned, looped, normalized, perturbed
 from tests.builders import attention_of, noise
@@ -75,7 +75,7 @@ def test_known_rows() -> None:
 def test_sorting_and_halving_find_the_same(alpha: float) -> None:
     levels = 2 * noise(50, 30)
     levels = (levels - levels.amax(-1, keepdim=True)).clamp_min(-2)
-    torch.testing.assert_close(threshold(levels, alpha), bisected(levels, 1 / (alpha - 1)), rtol=0, atol=1e-14)
+    torch.testing.assert_close(threshold(levels, alpha), threshold_by_bisection(levels, 1 / (alpha - 1)), rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)

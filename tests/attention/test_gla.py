@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from attnlab.attention.gla import Gla, halved
+from attnlab.attention.gla import Gla, half_even
 from attnlab.position import Position
 from attnlab.specs import Part
 from attnlab.tensors import QKV, LayerInputs
@@ -81,7 +81,7 @@ def test_without_the_temper_the_memory_is_a_few_tokens_long() -> None:
 
 
 def test_half_of_the_channels_rounded_up_to_even() -> None:
-    assert [halved(channels) for channels in (1, 2, 3, 4, 6, 8, 10, 16)] == [1, 2, 2, 2, 4, 4, 6, 8]
+    assert [half_even(channels) for channels in (1, 2, 3, 4, 6, 8, 10, 16)] == [1, 2, 2, 2, 4, 4, 6, 8]
 
 
 def test_it_weighs_what_its_formula_says() -> None:

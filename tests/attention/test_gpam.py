@@ -195,7 +195,8 @@ def test_minus_has_no_meaning_where_the_lambdas_are_tied(lambdas: str) -> None:
     with pytest.raises(InvalidValueError) as caught:
         attention_of("gpam", {"lambdas": lambdas, "minus": 0.5})
     assert str(caught.value) == (
-        f"  'minus' has no meaning where lambdas are {lambdas}.\n  Use untied or trainable-untied."
+        f"  'minus' has no meaning where lambdas are {lambdas}.\n"
+        "  Leave 'minus' out, or use lambdas=untied or lambdas=trainable-untied."
     )
 
 

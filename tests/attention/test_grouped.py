@@ -70,12 +70,12 @@ def test_as_many_groups_as_heads_are_softmax() -> None:
 def test_groups_that_do_not_divide_are_refused() -> None:
     with pytest.raises(InvalidValueError, match="4 heads do not divide into 3 groups") as caught:
         built(3)
-    assert caught.value.hint == "Groups that divide them: 1, 2, 4; or list the heads of each group."
+    assert caught.value.hint == "Use 1, 2, 4 groups, or list the heads of each group."
 
 
 @pytest.mark.parametrize("groups", [[[0, 1]], [[0, 1], [1, 2, 3]], [[0, 1, 2, 3, 4]], [[0, 1, 2, 3], []]])
 def test_a_grouping_that_is_no_partition_is_refused(groups: Any) -> None:
-    with pytest.raises(InvalidValueError, match="do not hold 4 heads") as caught:
+    with pytest.raises(InvalidValueError, match="do not contain 4 heads once each") as caught:
         built(groups)
     assert caught.value.hint == "List each of the heads 0 to 3 once, such as [[0, 1], [2, 3]]."
 

@@ -58,7 +58,7 @@ attnlab: model.attention: gpam:lambdas=tied,minus=0.3
     ("--width", "65"): """\
 attnlab: model.heads
   A width of 65 does not divide into 2 heads.
-  QKV that divide it: 1, 5, 13, 65.
+  Numbers of heads that divide it: 1, 5, 13, 65.
 """,
     ("--width", "6", "--pos", "rotary"): """\
 attnlab: model.position: rotary
@@ -109,8 +109,8 @@ attnlab: --device
 attnlab: ./absent.yaml
   There is no such file.
 """,
-    ("--with", "absent.py"): """\
-attnlab: --with absent.py
+    ("--plugin", "absent.py"): """\
+attnlab: --plugin absent.py
   There is no such Python file.
 """,
 }
@@ -164,10 +164,10 @@ def test_a_ladder_of_ones_own_is_told_by_file_and_line(line: str, place: str, co
 
 def test_a_file_that_fails_to_import_shows_its_own_error(command: Command, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("x = 1\nimport a_module_nobody_has\n")
-    result = command("train", "--with", "broken.py")
+    result = command("train", "--plugin", "broken.py")
     assert result.status == 2
     assert result.error.startswith(
-        "attnlab: --with broken.py\n  ModuleNotFoundError: No module named 'a_module_nobody_has'"
+        "attnlab: --plugin broken.py\n  ModuleNotFoundError: No module named 'a_module_nobody_has'"
     )
     assert "broken.py:2: import a_module_nobody_has" in result.error
     assert "Traceback" not in result.error
