@@ -1,4 +1,4 @@
-"""What every registered task promises, whatever it asks."""
+"""The contract of every registered task."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ EXAMPLE = str(Path(__file__).with_name("example.jsonl"))
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "mixture": [
         {},
-        {"members": ("delay", "recall:pairs=2,length=16"), "alphabet": "shared", "weights": (1.0, 3.0)},
-        {"members": ("parity", "parity-last"), "token": False, "level": 1},
-        {"tasks": 1},
+        {"tasks": ("delay", "recall:pairs=2,length=16"), "alphabet": "shared", "weights": (1.0, 3.0)},
+        {"tasks": ("parity", "parity-last"), "token": False, "level": 1},
+        {"count": 1},
     ],
     "copy": [{}, {"symbols": 1}, {"symbols": 5, "alphabet": 2}],
     "reverse": [{}, {"symbols": 1}, {"symbols": 7, "alphabet": 9}],
@@ -83,56 +83,55 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "memorization": [{}, {"pairs": 2, "slots": 1}, {"map_seed": 7, "pairs": 500}],
     "compression": [{}, {"symbols": 1, "alphabet": 2}, {"symbols": 40}],
 }
-"""Options to try beside the defaults."""
+"""Options to test besides the defaults."""
 UNSOLVED = {"file", "text", "regular"}
-"""Tasks whose answers no reading of the sequence can tell."""
+"""Tasks without a solver."""
 
 CASES = [(entry.name, options) for entry in TASKS for options in SETTINGS.get(entry.name, [{}])]
-every_task = pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{name}-{given}" for name, given in CASES])
+every_task = pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{name}-{options}" for name, options in CASES])
 
 
-def made(name: str, options: dict[str, Any]) -> Task:
+def make(name: str, options: dict[str, Any]) -> Task:
     entry = TASKS.entry(name)
     return entry.cls(**entry.complete(options))
 
 
-def drawn(name: str, options: dict[str, Any], seed: int = 0) -> tuple[Task, Batch]:
-    task = made(name, options)
+def draw(name: str, options: dict[str, Any], seed: int = 0) -> tuple[Task, Batch]:
+    task = make(name, options)
     return task, task.sample(np.random.default_rng(seed), ROWS)
 
 
 @every_task
 def test_shapes_and_types(name: str, options: dict[str, Any]) -> None:
-    task, batch = drawn(name, options)
+    task, batch = draw(name, options)
     assert batch.inputs_BT.shape == batch.targets_BT.shape == (ROWS, batch.inputs_BT.shape[1])
     assert 1 <= batch.inputs_BT.shape[1] <= task.length
     assert batch.inputs_BT.dtype == batch.targets_BT.dtype == np.int64
 
 
 @every_task
-def test_tokens_and_answers_stand_in_the_vocabulary(name: str, options: dict[str, Any]) -> None:
-    task, batch = drawn(name, options)
-    answers = batch.targets_BT[batch.targets_BT != IGNORE]
-    for tokens in (batch.inputs_BT, answers):
+def test_tokens_and_targets_are_in_the_vocabulary(name: str, options: dict[str, Any]) -> None:
+    task, batch = draw(name, options)
+    for tokens in (batch.inputs_BT, batch.query_targets()):
         assert tokens.min() >= 0
         assert tokens.max() < task.vocabulary
 
 
 @every_task
-def test_every_sequence_asks_something(name: str, options: dict[str, Any]) -> None:
-    _, batch = drawn(name, options)
+def test_every_sequence_has_a_supervised_position(name: str, options: dict[str, Any]) -> None:
+    _, batch = draw(name, options)
     assert (batch.targets_BT != IGNORE).any(axis=1).all()
 
 
 @every_task
 def test_a_batch_is_a_function_of_its_generator(name: str, options: dict[str, Any]) -> None:
-    (_, one), (_, same) = drawn(name, options), drawn(name, options)
+    (_, one), (_, same) = draw(name, options), draw(name, options)
     np.testing.assert_array_equal(one[:2], same[:2])
 
 
 @every_task
 def test_the_generator_is_used_and_no_state_is_kept(name: str, options: dict[str, Any]) -> None:
-    task, first = drawn(name, options)
+    task, first = draw(name, options)
     random = np.random.default_rng(0)
     np.testing.assert_array_equal(task.sample(random, ROWS)[:2], first[:2])
     rows = {tuple(row) for row in task.sample(random, 400).inputs_BT.tolist()}
@@ -140,27 +139,27 @@ def test_the_generator_is_used_and_no_state_is_kept(name: str, options: dict[str
 
 
 @every_task
-def test_neither_global_randomness_is_read_nor_moved(name: str, options: dict[str, Any]) -> None:
+def test_global_randomness_is_not_used(name: str, options: dict[str, Any]) -> None:
     before = np.random.get_state(legacy=False)
-    drawn(name, options)
+    draw(name, options)
     after = np.random.get_state(legacy=False)
     np.testing.assert_equal(after, before)
 
 
 @every_task
 def test_one_sequence_is_a_batch(name: str, options: dict[str, Any]) -> None:
-    task = made(name, options)
+    task = make(name, options)
     assert len(task.sample(np.random.default_rng(0), 1).inputs_BT) == 1
 
 
 @every_task
 def test_chance_is_a_share(name: str, options: dict[str, Any]) -> None:
-    assert 0 < made(name, options).chance <= 1
+    assert 0 < make(name, options).chance <= 1
 
 
 @every_task
 def test_a_sequence_is_rendered_position_by_position(name: str, options: dict[str, Any]) -> None:
-    task, batch = drawn(name, options)
+    task, batch = draw(name, options)
     cells = task.render(batch, 3)
     assert [cell.token for cell in cells] == [task.token_to_str(token) for token in batch.inputs_BT[3].tolist()]
     assert [bool(cell.target) for cell in cells] == (batch.targets_BT[3] != IGNORE).tolist()
@@ -168,14 +167,14 @@ def test_a_sequence_is_rendered_position_by_position(name: str, options: dict[st
 
 
 @every_task
-def test_every_symbol_is_a_word_of_its_own(name: str, options: dict[str, Any]) -> None:
-    task = made(name, options)
-    symbols = [task.token_to_str(token) for token in range(task.vocabulary)]
-    assert len(set(symbols)) == task.vocabulary
+def test_every_token_has_its_own_string(name: str, options: dict[str, Any]) -> None:
+    task = make(name, options)
+    strings = [task.token_to_str(token) for token in range(task.vocabulary)]
+    assert len(set(strings)) == task.vocabulary
 
 
 @every_task
-def test_the_knob_is_an_option_and_the_card_has_its_words(name: str, options: dict[str, Any]) -> None:
+def test_the_complexity_is_an_option_and_the_entry_has_source_and_summary(name: str, options: dict[str, Any]) -> None:
     entry = TASKS.entry(name)
     assert entry.cls.complexity in entry.options
     assert entry.source
@@ -183,10 +182,10 @@ def test_the_knob_is_an_option_and_the_card_has_its_words(name: str, options: di
 
 
 @every_task
-def test_a_slow_solver_answers_every_question(name: str, options: dict[str, Any]) -> None:
-    task, batch = drawn(name, options)
+def test_the_solver_matches_the_targets(name: str, options: dict[str, Any]) -> None:
+    task, batch = draw(name, options)
     if task.solve(batch.inputs_BT[0].tolist()) is None:
         assert name in UNSOLVED
         return
-    for tokens, due in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        assert task.solve(tokens) == due
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+        assert task.solve(tokens) == targets

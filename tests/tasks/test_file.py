@@ -15,30 +15,30 @@ from attnlab.tasks import IGNORE, Split
 from attnlab.tasks.file import File
 from attnlab.tasks.io.export import export
 from attnlab.tasks.io.ladders import find_ladder, task_spec
-from attnlab.tasks.io.reading import MAX_TOKEN, table
-from attnlab.tasks.io.sidecar import beside, fingerprint
+from attnlab.tasks.io.reading import MAX_TOKEN, read_table
+from attnlab.tasks.io.sidecar import fingerprint, sidecar_path
 from attnlab.tasks.io.streams import Source, build
 
 COPY = TaskSpec(
     name="copy", options={"symbols": 3, "alphabet": 12}, train={"symbols": "1..5"}, complexity="symbols", version=1
 )
-PARTS = {Split.TRAIN: range(8), Split.VALIDATION: range(8, 9), Split.TEST: range(9, 10)}
+SPLIT_ROWS = {Split.TRAIN: range(8), Split.VALIDATION: range(8, 9), Split.TEST: range(9, 10)}
 
 
-def counting(path: Path, count: int, **changed: Any) -> Path:
-    """Rows that tell their own index, and ask for it."""
+def write_indices(path: Path, count: int, **changed: Any) -> Path:
+    """Write rows that contain their own index, which is also their target."""
     rows = [{"inputs": [row, 0], "targets": [None, row]} for row in range(count)]
     lines = [json.dumps(changed.get(f"row{index}", row)) for index, row in enumerate(rows)]
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
-def arrays(path: Path, inputs: Any, targets: Any, packed: bool = False) -> Path:
-    (np.savez_compressed if packed else np.savez)(path, inputs=inputs, targets=targets)
+def write_arrays(path: Path, inputs: Any, targets: Any, compressed: bool = False) -> Path:
+    (np.savez_compressed if compressed else np.savez)(path, inputs=inputs, targets=targets)
     return path
 
 
-def seen(task: File, batch: int = 4000) -> np.ndarray[Any, Any]:
+def drawn_indices(task: File, batch: int = 4000) -> np.ndarray[Any, Any]:
     return task.sample(np.random.default_rng(0), batch).inputs_BT[:, 0]
 
 
@@ -54,7 +54,7 @@ def test_the_example_of_the_module(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", [".npz", ".jsonl", ".parquet"])
-def test_what_was_written_is_read_in_every_format(ending: str, tmp_path: Path) -> None:
+def test_every_format_is_read_as_it_was_written(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{ending}"
     sidecar = export(COPY, path, sequences=640, seed=2)
     source = Source(COPY, 2)
@@ -63,96 +63,96 @@ def test_what_was_written_is_read_in_every_format(ending: str, tmp_path: Path) -
         batch = source.training(step, 64)
         rows, width = slice(64 * step, 64 * step + 64), batch.inputs_BT.shape[1]
         inputs[rows, :width], targets[rows, :width] = batch[0], batch[1]
-    result = table(path)
+    result = read_table(path)
     np.testing.assert_array_equal(result.inputs_NT, inputs)
     np.testing.assert_array_equal(result.targets_NT, targets)
     task = File(path=str(path))
     assert (task.vocabulary, task.length, task.chance, task.best_accuracy) == (13, 10, 1 / 12, 1.0)
     assert [task.token_to_str(token) for token in (0, 12, 13)] == ["0", "|", "#13"]
     assert task.sample(np.random.default_rng(0), 3).inputs_BT.dtype == np.int64
-    beside(path).unlink()
-    answers = targets[targets != IGNORE]
+    sidecar_path(path).unlink()
+    supervised = targets[targets != IGNORE]
     bare = File(path=str(path))
-    assert bare.chance == np.bincount(answers).max() / len(answers)
+    assert bare.chance == np.bincount(supervised).max() / len(supervised)
     assert math.isnan(bare.best_accuracy)
     assert (bare.vocabulary, bare.token_to_str(12)) == (sidecar.vocabulary, "12")
 
 
-def test_arrays_that_are_stored_are_mapped_and_packed_ones_are_read(tmp_path: Path) -> None:
+def test_uncompressed_arrays_are_mapped_and_others_are_read(tmp_path: Path) -> None:
     inputs = np.arange(60, dtype=np.int16).reshape(20, 3)
     targets = np.where(inputs % 2 == 0, inputs, IGNORE)
-    for packed, order in ((False, "C"), (True, "C"), (False, "F")):
-        path = arrays(tmp_path / f"{packed}{order}.npz", np.asarray(inputs, order=order), targets, packed)  # type: ignore[call-overload]  # the two words of numpy
-        result = table(path)
-        assert isinstance(result.inputs_NT, np.memmap) == (not packed and order == "C")
+    for compressed, order in ((False, "C"), (True, "C"), (False, "F")):
+        path = write_arrays(tmp_path / f"{compressed}{order}.npz", np.asarray(inputs, order=order), targets, compressed)  # type: ignore[call-overload]  # both values are valid
+        result = read_table(path)
+        assert isinstance(result.inputs_NT, np.memmap) == (not compressed and order == "C")
         np.testing.assert_array_equal(result.inputs_NT, inputs)
         np.testing.assert_array_equal(result.targets_NT, targets)
 
 
 def test_rows_of_several_lengths_are_padded(tmp_path: Path) -> None:
     short, long = {"inputs": [5], "targets": [1]}, {"inputs": [1, 2, 3], "targets": [None, -100, 4]}
-    result = table(counting(tmp_path / "a.jsonl", 10, row3=short, row5=long))
+    result = read_table(write_indices(tmp_path / "a.jsonl", 10, row3=short, row5=long))
     assert result.inputs_NT[[2, 3, 5]].tolist() == [[2, 0, 0], [5, 0, 0], [1, 2, 3]]
     assert result.targets_NT[[2, 3, 5]].tolist() == [[-100, 2, -100], [1, -100, -100], [-100, -100, 4]]
 
 
 @pytest.mark.parametrize("count", [10, 19, 100, 108])
-def test_each_stream_draws_its_rows_of_every_ten_and_no_others(count: int, tmp_path: Path) -> None:
-    task = File(path=str(counting(tmp_path / "a.jsonl", count)))
-    assert set(seen(task)) == set(range(count))
-    for split, places in PARTS.items():
-        assert set(seen(task.for_split(split))) == {row for row in range(count) if row % 10 in places}
+def test_each_split_draws_its_rows_of_every_ten_and_no_others(count: int, tmp_path: Path) -> None:
+    task = File(path=str(write_indices(tmp_path / "a.jsonl", count)))
+    assert set(drawn_indices(task)) == set(range(count))
+    for split, rows in SPLIT_ROWS.items():
+        assert set(drawn_indices(task.for_split(split))) == {row for row in range(count) if row % 10 in rows}
     assert task.for_split(Split.INIT) is task
 
 
-def test_rows_are_drawn_evenly(tmp_path: Path) -> None:
-    task = File(path=str(counting(tmp_path / "a.jsonl", 50)))
-    counts = np.bincount(seen(task.for_split(Split.TRAIN), 20_000))
+def test_rows_are_drawn_uniformly(tmp_path: Path) -> None:
+    task = File(path=str(write_indices(tmp_path / "a.jsonl", 50)))
+    counts = np.bincount(drawn_indices(task.for_split(Split.TRAIN), 20_000))
     counts = counts[counts > 0]
     assert len(counts) == 40
     assert chisquare(counts).pvalue > 1e-4
     assert chisquare(counts + 100 * (np.arange(40) % 8 == 0)).pvalue < 1e-4
 
 
-def test_rows_limit_training_alone(tmp_path: Path) -> None:
-    path = str(counting(tmp_path / "a.jsonl", 100))
+def test_the_option_rows_limits_training_only(tmp_path: Path) -> None:
+    path = str(write_indices(tmp_path / "a.jsonl", 100))
     few, every = File(path=path, rows=11), File(path=path)
-    assert set(seen(few.for_split(Split.TRAIN))) == {*range(8), 10, 11, 12}
+    assert set(drawn_indices(few.for_split(Split.TRAIN))) == {*range(8), 10, 11, 12}
     for split in (Split.VALIDATION, Split.TEST):
-        np.testing.assert_array_equal(seen(few.for_split(split)), seen(every.for_split(split)))
+        np.testing.assert_array_equal(drawn_indices(few.for_split(split)), drawn_indices(every.for_split(split)))
     assert every.rows == 80
 
 
 def test_the_majority_guess_scores_chance(tmp_path: Path) -> None:
     rows = [{"inputs": [1, 2], "targets": [2, 7] if index % 4 else [3, 7]} for index in range(40)]
-    task = File(path=str(counting(tmp_path / "a.jsonl", 40, **{f"row{i}": row for i, row in enumerate(rows)})))
-    answers = task.sample(np.random.default_rng(0), 4000).targets_BT
+    task = File(path=str(write_indices(tmp_path / "a.jsonl", 40, **{f"row{i}": row for i, row in enumerate(rows)})))
+    targets = task.sample(np.random.default_rng(0), 4000).targets_BT
     assert task.chance == 0.5
-    assert (answers == 7).mean() == 0.5
+    assert (targets == 7).mean() == 0.5
 
 
-def test_what_was_found_is_recorded_and_held_to(tmp_path: Path) -> None:
+def test_resolved_options_are_recorded_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     sidecar = export(COPY, path, sequences=100)
     spec = task_spec(find_ladder("file"), {"path": str(path)}, None)
-    wanted = {"path": str(path), "rows": 80, "vocabulary": 13, "chance": 1 / 12, "digest": sidecar.sha256}
-    assert spec.options == wanted
+    expected = {"path": str(path), "rows": 80, "vocabulary": 13, "chance": 1 / 12, "digest": sidecar.sha256}
+    assert spec.options == expected
     assert spec.level == 80
     assert File.resolve_options(spec.options) == spec.options
-    beside(path).unlink()
+    sidecar_path(path).unlink()
     assert (build(spec).vocabulary, build(spec).chance) == (13, 1 / 12)
     export(COPY, path, sequences=100, seed=1, force=True)
     again = task_spec(find_ladder("file"), {"path": str(path)}, None)
     assert RunSpec(task=spec).id != RunSpec(task=again).id
-    assert {key for key in wanted if spec.options[key] != again.options[key]} == {"digest"}
+    assert {key for key in expected if spec.options[key] != again.options[key]} == {"digest"}
     with pytest.raises(InvalidFileError) as caught:
         Source(spec, 0)
     message = f"{path}\n  The content has changed: its SHA-256 is {fingerprint(path)[:12]}..., recorded is "
     assert str(caught.value).startswith(message)
 
 
-def test_a_source_keeps_the_parts_apart(tmp_path: Path) -> None:
-    path = counting(tmp_path / "a.jsonl", 200)
+def test_the_splits_of_a_source_are_disjoint(tmp_path: Path) -> None:
+    path = write_indices(tmp_path / "a.jsonl", 200)
     source = Source(task_spec(find_ladder("file"), {"path": str(path)}, None), 0)
     trained = {row for step in range(20) for row in source.training(step, 64).inputs_BT[:, 0].tolist()}
     tested = {row for batch in source.held_out(Split.TEST, 500, 64) for row in batch.inputs_BT[:, 0].tolist()}
@@ -160,46 +160,46 @@ def test_a_source_keeps_the_parts_apart(tmp_path: Path) -> None:
     assert tested == {row for row in range(200) if row % 10 == 9}
 
 
-def test_several_right_answers_leave_the_ceiling_unknown(tmp_path: Path) -> None:
+def test_with_multiple_targets_the_best_accuracy_is_unknown(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     sidecar = export(COPY, path, sequences=20)
-    beside(path).write_bytes(sidecar.model_copy(update={"several": True}).to_bytes())
+    sidecar_path(path).write_bytes(sidecar.model_copy(update={"multiple_targets": True}).to_bytes())
     assert math.isnan(File(path=str(path)).best_accuracy)
 
 
 ROW3 = [
-    ({"inputs": [1, 2], "targets": [1]}, ":4", "There are 2 inputs, but 1 targets."),
-    ({"inputs": [1, 2]}, ":4", "The record is not of the keys inputs and targets, but the keys inputs."),
-    ([1, 2], ":4", "The record is not of the keys inputs and targets, but list."),
-    ({"inputs": [1, 2.5], "targets": [1, 2]}, ":4", "inputs[1] is 2.5."),
-    ({"inputs": [1, None], "targets": [1, 2]}, ":4", "inputs[1] is null."),
-    ({"inputs": [1, True], "targets": [1, 2]}, ":4", "inputs[1] is true."),
-    ({"inputs": [1, 2], "targets": [1, "x"]}, ":4", 'targets[1] is "x".'),
+    ({"inputs": [1, 2], "targets": [1]}, ":4", "The record has 2 inputs, but 1 targets."),
+    ({"inputs": [1, 2]}, ":4", "A record has the keys inputs and targets; this one has the keys inputs."),
+    ([1, 2], ":4", "A record has the keys inputs and targets; this one is a list."),
+    ({"inputs": [1, 2.5], "targets": [1, 2]}, ":4", "inputs[1] is 2.5, not a token."),
+    ({"inputs": [1, None], "targets": [1, 2]}, ":4", "inputs[1] is null, not a token."),
+    ({"inputs": [1, True], "targets": [1, 2]}, ":4", "inputs[1] is true, not a token."),
+    ({"inputs": [1, 2], "targets": [1, "x"]}, ":4", 'targets[1] is "x", not a token.'),
     ({"inputs": [], "targets": []}, ":4", "'inputs' is [], not a list of numbers."),
     ({"inputs": "ab", "targets": [1, 2]}, ":4", "'inputs' is 'ab', not a list of numbers."),
-    ({"inputs": [1, 2**40], "targets": [1, 2]}, ":4", f"'inputs' holds {2**40}, which is no token."),
+    ({"inputs": [1, 2**40], "targets": [1, 2]}, ":4", f"'inputs' has the number {2**40}, which is not a token."),
     ({"inputs": [1, -1], "targets": [1, 2]}, ":4", "inputs[1] is -1; tokens are 0 to 1,048,575."),
     ({"inputs": [1, 2], "targets": [1, MAX_TOKEN]}, ":4", "targets[1] is 1048576; tokens are 0 to 1,048,575."),
     ({"inputs": [1, 2], "targets": [-5, 2]}, ":4", "targets[0] is -5; tokens are 0 to 1,048,575."),
-    ({"inputs": [1, 2], "targets": [None, None]}, ":4", "Nothing is asked in this row."),
+    ({"inputs": [1, 2], "targets": [None, None]}, ":4", "No position of this row is supervised."),
 ]
 
 
-@pytest.mark.parametrize(("row", "place", "message"), ROW3)
-def test_a_wrong_record_is_named_by_its_line(row: Any, place: str, message: str, tmp_path: Path) -> None:
-    path = counting(tmp_path / "a.jsonl", 20, row3=row)
+@pytest.mark.parametrize(("row", "location", "message"), ROW3)
+def test_a_wrong_record_is_named_by_its_line(row: Any, location: str, message: str, tmp_path: Path) -> None:
+    path = write_indices(tmp_path / "a.jsonl", 20, row3=row)
     with pytest.raises(InvalidFileError) as caught:
         File(path=str(path))
-    assert (caught.value.where, caught.value.problem) == (f"{path}{place}", message)
+    assert (caught.value.where, caught.value.problem) == (f"{path}{location}", message)
     assert caught.value.hint.startswith('Accepted: {"inputs": [3, 1, 4], ')
 
 
 @pytest.mark.parametrize("torn", ['{"inputs": [1, 2], "targ', "", "\x00\xff"])
 def test_a_torn_line_is_named(torn: str, tmp_path: Path) -> None:
-    path = counting(tmp_path / "a.jsonl", 20)
+    path = write_indices(tmp_path / "a.jsonl", 20)
     with path.open("a") as file:
         file.write(f"{torn}\n")
-    with pytest.raises(InvalidFileError, match=r"It is no JSON: ") as caught:
+    with pytest.raises(InvalidFileError, match=r"This line is not JSON: ") as caught:
         File(path=str(path))
     assert caught.value.where == f"{path}:21"
 
@@ -207,22 +207,22 @@ def test_a_torn_line_is_named(torn: str, tmp_path: Path) -> None:
 GOOD = np.zeros((20, 3), np.int64)
 NPZ: list[tuple[Any, Any, str, str]] = [
     (GOOD, GOOD[:, :2], "", "'inputs' is 20 x 3, but 'targets' is 20 x 2."),
-    (GOOD.astype(float), GOOD, "", "The array 'inputs' holds float64 in 2 dimensions."),
-    (GOOD, GOOD[0], "", "The array 'targets' holds int64 in 1 dimensions."),
-    (GOOD, np.array(["a"]), "", "The array 'targets' holds <U1 in 1 dimensions."),
-    (GOOD, np.array([None]), "", "It is no sound npz file: Object arrays cannot be loaded"),
-    (GOOD[:, :0], GOOD[:, :0], ": row 0", "Nothing is asked in this row."),
+    (GOOD.astype(float), GOOD, "", "The array 'inputs' has the type float64 and 2 dimensions."),
+    (GOOD, GOOD[0], "", "The array 'targets' has the type int64 and 1 dimensions."),
+    (GOOD, np.array(["a"]), "", "The array 'targets' has the type <U1 and 1 dimensions."),
+    (GOOD, np.array([None]), "", "This is not a valid npz file: Object arrays cannot be loaded"),
+    (GOOD[:, :0], GOOD[:, :0], ": row 0", "No position of this row is supervised."),
     (np.where(np.arange(20)[:, None] == 17, -3, GOOD), GOOD, ": row 17", "inputs[0] is -3; tokens are 0 to "),
-    (GOOD, np.where(np.arange(20)[:, None] == 17, IGNORE, GOOD), ": row 17", "Nothing is asked in this row."),
+    (GOOD, np.where(np.arange(20)[:, None] == 17, IGNORE, GOOD), ": row 17", "No position of this row is supervised."),
 ]
 
 
-@pytest.mark.parametrize(("inputs", "targets", "place", "message"), NPZ)
-def test_wrong_arrays_are_named(inputs: Any, targets: Any, place: str, message: str, tmp_path: Path) -> None:
-    path = arrays(tmp_path / "a.npz", inputs, targets)
+@pytest.mark.parametrize(("inputs", "targets", "location", "message"), NPZ)
+def test_wrong_arrays_are_named(inputs: Any, targets: Any, location: str, message: str, tmp_path: Path) -> None:
+    path = write_arrays(tmp_path / "a.npz", inputs, targets)
     with pytest.raises(InvalidFileError) as caught:
         File(path=str(path))
-    assert caught.value.where == f"{path}{place}"
+    assert caught.value.where == f"{path}{location}"
     assert caught.value.problem.startswith(message)
     assert caught.value.hint.startswith("Accepted: arrays 'inputs' and 'targets'")
 
@@ -230,63 +230,63 @@ def test_wrong_arrays_are_named(inputs: Any, targets: Any, place: str, message: 
 def test_a_row_beyond_the_first_block_is_named_too(tmp_path: Path) -> None:
     inputs = np.zeros((3, MAX_TOKEN // 2), np.int8)
     inputs[2, 7] = -1
-    path = arrays(tmp_path / "a.npz", inputs, np.zeros_like(inputs))
+    path = write_arrays(tmp_path / "a.npz", inputs, np.zeros_like(inputs))
     with pytest.raises(InvalidFileError, match=r"inputs\[7\] is -1") as caught:
-        table(path)
+        read_table(path)
     assert caught.value.where == f"{path}: row 2"
 
 
-def test_an_archive_without_targets_is_told(tmp_path: Path) -> None:
+def test_an_archive_without_targets_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, inputs=GOOD, labels=GOOD)
-    with pytest.raises(InvalidFileError, match=r"It holds no 'targets', but inputs, labels\."):
+    with pytest.raises(InvalidFileError, match=r"The archive has no array 'targets'; it has inputs, labels\."):
         File(path=str(path))
 
 
 @pytest.mark.parametrize("ending", [".npz", ".parquet"])
-def test_a_file_that_is_cut_short_or_foreign_is_refused(ending: str, tmp_path: Path) -> None:
+def test_a_truncated_or_foreign_file_is_refused(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{ending}"
     export(COPY, path, sequences=100)
-    beside(path).unlink()
-    whole = path.read_bytes()
-    for content in (whole[: len(whole) // 2], b"nothing of the kind", b""):
+    sidecar_path(path).unlink()
+    complete = path.read_bytes()
+    for content in (complete[: len(complete) // 2], b"nothing of the kind", b""):
         path.write_bytes(content)
-        with pytest.raises(InvalidFileError, match="It is no sound"):
+        with pytest.raises(InvalidFileError, match="This is not a valid"):
             File(path=str(path))
 
 
-def test_a_member_that_claims_more_than_there_is_is_refused(tmp_path: Path) -> None:
-    path = arrays(tmp_path / "a.npz", GOOD, GOOD)
+def test_an_array_with_a_header_larger_than_its_data_is_refused(tmp_path: Path) -> None:
+    path = write_arrays(tmp_path / "a.npz", GOOD, GOOD)
     path.write_bytes(path.read_bytes().replace(b"(20, 3)", b"(99, 9)"))
-    with pytest.raises(InvalidFileError, match="It is no sound npz file"):
+    with pytest.raises(InvalidFileError, match="This is not a valid npz file"):
         File(path=str(path))
 
 
-def test_a_file_that_changed_behind_its_sidecar_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_does_not_match_its_sidecar_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     export(COPY, path, sequences=100)
     path.write_text(path.read_text() * 2)
-    with pytest.raises(InvalidFileError, match="It belongs to a file of SHA-256") as caught:
+    with pytest.raises(InvalidFileError, match="It describes a file with SHA-256") as caught:
         File(path=str(path))
-    assert caught.value.where == str(beside(path))
+    assert caught.value.where == str(sidecar_path(path))
 
 
 @pytest.mark.parametrize(
     ("name", "options", "kind", "message"),
     [
-        ("none.npz", {}, InvalidFileError, "none.npz\n  There is no such file."),
+        ("none.npz", {}, InvalidFileError, "none.npz\n  The file does not exist."),
         ("folder.npz", {}, InvalidFileError, "folder.npz\n  This is a folder, not a file."),
         (
             "a.txt",
             {},
             InvalidFileError,
-            "a.txt\n  The ending '.txt' is none that is read back.\n  Accepted: .npz, .jsonl, .parq",
+            "a.txt\n  Files with the suffix '.txt' cannot be read.\n  Accepted: .npz, .jsonl, .parq",
         ),
         (
             "nine.jsonl",
             {},
             InvalidFileError,
-            "nine.jsonl\n  9 rows are too few: every tenth is for the test.\n  Give at least 10",
+            "nine.jsonl\n  9 rows are too few: every tenth row is for the test.\n  Give at least 10",
         ),
         (
             "a.jsonl",
@@ -298,12 +298,12 @@ def test_a_file_that_changed_behind_its_sidecar_is_refused(tmp_path: Path) -> No
             "a.jsonl",
             {"vocabulary": 19},
             InvalidValueError,
-            "a.jsonl\n  A vocabulary of 19 does not hold the token 19.\n  Use at least 20, or 0 to take it from the",
+            "a.jsonl\n  The token 19 is outside a vocabulary of 19.\n  Use at least 20, or 0 to take it from the",
         ),
         ("a.jsonl", {"digest": "0" * 64}, InvalidFileError, "a.jsonl\n  The content has changed: its SHA-256 is "),
     ],
 )
-def test_what_cannot_be_is_refused(
+def test_invalid_options_are_refused(
     name: str,
     options: dict[str, Any],
     kind: type[AttnlabError],
@@ -313,9 +313,9 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.npz").mkdir()
-    counting(tmp_path / "nine.jsonl", 9)
+    write_indices(tmp_path / "nine.jsonl", 9)
     for ending in ("txt", "jsonl"):
-        counting(tmp_path / f"a.{ending}", 20)
+        write_indices(tmp_path / f"a.{ending}", 20)
     with pytest.raises(kind) as caught:
         File(path=name, **options)
     assert str(caught.value).startswith(message)

@@ -20,21 +20,21 @@ from attnlab.tasks.text import Text
 
 @pytest.fixture
 def digits(tmp_path: Path) -> str:
-    """A text in which every byte tells its place: 256 bytes, each once, then again."""
+    """A text in which each byte is its position modulo 256."""
     path = tmp_path / "digits.txt"
     path.write_bytes(bytes(range(256)) * 4)
     return str(path)
 
 
-def folder(place: Path, **files: bytes) -> Path:
+def write_files(root: Path, **files: bytes) -> Path:
     for name, content in files.items():
-        path = place / name.replace("__", "/").replace("_", ".")
+        path = root / name.replace("__", "/").replace("_", ".")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    return place
+    return root
 
 
-def whole(path: Path, **options: Any) -> bytes:
+def text_of(path: Path, **options: Any) -> bytes:
     return Text(path=str(path), length=1, **options).text.tobytes()
 
 
@@ -42,7 +42,7 @@ def test_the_example_of_the_module(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"To be,")
     task = Text(path="stdlib", length=5)
-    task.text, task.ends = np.frombuffer(b"To be,", np.uint8), (0, 6)
+    task.text, task.byte_range = np.frombuffer(b"To be,", np.uint8), (0, 6)
     batch = task.sample(np.random.default_rng(0), 3)
     cells = task.render(batch, 2)
     assert [cell.token for cell in cells] == ["T", "o", "␣", "b", "e"]
@@ -56,7 +56,7 @@ def test_sizes(digits: str) -> None:
     assert task.solve([1, 2]) is None
 
 
-def test_every_position_asks_for_the_next_byte(digits: str) -> None:
+def test_the_target_of_every_position_is_the_next_byte(digits: str) -> None:
     batch = Text(path=digits, length=9).sample(np.random.default_rng(0), 50)
     np.testing.assert_array_equal(batch.inputs_BT[:, 1:], batch.targets_BT[:, :-1])
     np.testing.assert_array_equal(batch.targets_BT, (batch.inputs_BT + 1) % 256)
@@ -66,24 +66,24 @@ def test_every_position_asks_for_the_next_byte(digits: str) -> None:
     ("split", "first", "end"),
     [(None, 0, 1000), (Split.TRAIN, 0, 900), (Split.VALIDATION, 900, 950), (Split.TEST, 950, 1000)],
 )
-def test_each_stream_sees_its_part_alone_and_all_of_it_evenly(
+def test_each_split_draws_uniformly_from_its_part_only(
     split: Split | None, first: int, end: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "pairs"
-    path.write_bytes(b"".join(bytes(divmod(place, 256)) for place in range(500)))
+    path.write_bytes(b"".join(bytes(divmod(number, 256)) for number in range(500)))
     task = Text(path=str(path), length=3)
     split_task = task if split is None else task.for_split(split)
     drawn = split_task.sample(np.random.default_rng(1), 100 * (end - first))
     windows = np.concatenate([drawn.inputs_BT, drawn.targets_BT[:, -1:]], axis=1).tolist()
-    pieces = {path.read_bytes()[start : start + 4]: start for start in range(997)}
-    starts = [pieces[bytes(window)] for window in windows]
+    start_of = {path.read_bytes()[start : start + 4]: start for start in range(997)}
+    starts = [start_of[bytes(window)] for window in windows]
     assert (min(starts), max(starts)) == (first, end - 4)
     counts = np.bincount(starts)[first:]
     assert chisquare(counts).pvalue > 1e-4
     assert chisquare(counts + np.arange(len(counts)) % 2 * 30).pvalue < 1e-4
 
 
-def test_chance_is_the_majority_byte_of_training(tmp_path: Path) -> None:
+def test_chance_is_the_share_of_the_most_frequent_byte_of_training(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"a" * 60 + b"b" * 30 + b"c" * 10)
     assert Text(path=str(path), length=2).chance == 60 / 90
@@ -93,31 +93,31 @@ def test_chance_is_the_majority_byte_of_training(tmp_path: Path) -> None:
 
 def test_the_majority_guess_scores_chance(tmp_path: Path) -> None:
     task = Text(length=32).for_split(Split.TRAIN)
-    answers = task.sample(np.random.default_rng(0), 4000).targets_BT
-    share = np.bincount(answers.ravel()).max() / answers.size
+    targets = task.sample(np.random.default_rng(0), 4000).targets_BT
+    share = np.bincount(targets.ravel()).max() / targets.size
     assert abs(share - task.chance) < 0.01
-    assert np.bincount(answers.ravel()).argmax() == ord(" ")
+    assert np.bincount(targets.ravel()).argmax() == ord(" ")
 
 
 def test_a_folder_is_its_files_in_the_order_of_their_names(tmp_path: Path) -> None:
-    made = folder(tmp_path, b_py=b"B" * 50, a_txt=b"A" * 50, c__a_py=b"C" * 50, c__b_bin=b"\0" * 50)
-    (made / ".hidden").write_bytes(b"H" * 50)
-    (made / ".git").mkdir()
-    (made / ".git" / "a.py").write_bytes(b"G" * 50)
-    assert whole(made) == b"A" * 50 + b"B" * 50 + b"C" * 50
-    assert whole(made, glob="**/*.py") == b"B" * 50 + b"C" * 50
-    assert whole(made, glob="*.py") == b"B" * 50
-    assert whole(made, glob="**/*.bin") == b"\0" * 50
-    assert whole(made / "c" / "b.bin") == b"\0" * 50
+    root = write_files(tmp_path, b_py=b"B" * 50, a_txt=b"A" * 50, c__a_py=b"C" * 50, c__b_bin=b"\0" * 50)
+    (root / ".hidden").write_bytes(b"H" * 50)
+    (root / ".git").mkdir()
+    (root / ".git" / "a.py").write_bytes(b"G" * 50)
+    assert text_of(root) == b"A" * 50 + b"B" * 50 + b"C" * 50
+    assert text_of(root, glob="**/*.py") == b"B" * 50 + b"C" * 50
+    assert text_of(root, glob="*.py") == b"B" * 50
+    assert text_of(root, glob="**/*.bin") == b"\0" * 50
+    assert text_of(root / "c" / "b.bin") == b"\0" * 50
 
 
-def test_the_standard_library_is_read_where_it_stands() -> None:
+def test_the_standard_library_is_read_from_its_folder() -> None:
     files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
     assert Text().text.tobytes() == b"".join(path.read_bytes() for path in files)
     assert {path.stem for path in files} >= {"ast", "os", "argparse", "this"}
 
 
-def test_the_digest_is_recorded_and_held_to(tmp_path: Path) -> None:
+def test_the_digest_is_recorded_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"some words " * 90)
     ids = set()
@@ -136,13 +136,13 @@ def test_the_digest_is_recorded_and_held_to(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_one_more_file_is_another_text(tmp_path: Path) -> None:
-    folder(tmp_path, a_txt=b"some words " * 90)
+    write_files(tmp_path, a_txt=b"some words " * 90)
     before = Text(path=str(tmp_path), length=8).digest
-    folder(tmp_path, b_txt=b"x")
+    write_files(tmp_path, b_txt=b"x")
     assert Text(path=str(tmp_path), length=8).digest != before
 
 
-def test_the_loss_is_read_at_every_rung() -> None:
+def test_the_loss_is_evaluated_at_every_level() -> None:
     spec = task_spec(find_ladder("text"), {}, None)
     source = Source(spec, 0)
     assert (spec.level, sorted(source.other_levels), source.length) == (64, [32, 128, 256], 256)
@@ -155,26 +155,26 @@ def test_the_loss_is_read_at_every_rung() -> None:
         (
             {"path": "none"},
             InvalidFileError,
-            "none\n  There is no such file.\n  A relative path starts at the working directory",
+            "none\n  The file does not exist.\n  A relative path starts at the working directory",
         ),
-        ({"path": "empty"}, InvalidFileError, "empty\n  There is no text in this folder."),
+        ({"path": "empty"}, InvalidFileError, "empty\n  This folder has no text files."),
         (
             {"path": ".", "glob": "*.rs"},
             InvalidFileError,
-            ".\n  No file in this folder fits *.rs.\n  Give a glob such as **/*.py",
+            ".\n  No file in this folder matches *.rs.\n  Give a glob such as **/*.py",
         ),
-        ({"path": ".", "glob": "/*.rs"}, InvalidValueError, ".\n  The glob '/*.rs' is no pattern: "),
-        ({"path": "nothing"}, InvalidFileError, "nothing\n  0 bytes are too few for three parts: the smallest has 0."),
-        ({"path": "short"}, InvalidFileError, "short\n  20 bytes are too few for three parts: the smallest has 1."),
+        ({"path": ".", "glob": "/*.rs"}, InvalidValueError, ".\n  The glob '/*.rs' is not a valid pattern: "),
+        ({"path": "nothing"}, InvalidFileError, "nothing\n  0 bytes are too few for three splits: the smallest has 0."),
+        ({"path": "short"}, InvalidFileError, "short\n  20 bytes are too few for three splits: the smallest has 1."),
         (
             {"path": "words", "length": 50},
             InvalidValueError,
-            "words\n  Windows of 50 bytes and the byte after do not fit the smallest part, of 50.\n"
+            "words\n  Windows of 50 bytes and the next byte do not fit the smallest split, of 50.\n"
             "  Use a length of at most 49, or a longer text.",
         ),
     ],
 )
-def test_what_is_no_text_is_refused(
+def test_invalid_options_are_refused(
     options: dict[str, Any], kind: type[AttnlabError], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -186,7 +186,7 @@ def test_what_is_no_text_is_refused(
     assert str(caught.value).startswith(message)
 
 
-def test_the_longest_window_that_fits_is_drawn_from_every_part(tmp_path: Path) -> None:
+def test_the_longest_window_is_drawn_from_every_split(tmp_path: Path) -> None:
     path = tmp_path / "words"
     path.write_bytes(b"x" * 1000)
     task = Text(path=str(path), length=49)
@@ -195,7 +195,7 @@ def test_the_longest_window_that_fits_is_drawn_from_every_part(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("byte", "word"), [(32, "␣"), (10, "\\n"), (65, "A"), (92, "\\"), (0, "\\x00"), (255, "\\xff")]
+    ("byte", "text"), [(32, "␣"), (10, "\\n"), (65, "A"), (92, "\\"), (0, "\\x00"), (255, "\\xff")]
 )
-def test_bytes_are_drawn_as_letters(byte: int, word: str) -> None:
-    assert Text().token_to_str(byte) == word
+def test_bytes_are_shown_as_characters(byte: int, text: str) -> None:
+    assert Text().token_to_str(byte) == text

@@ -15,25 +15,25 @@ import pytest
 from attnlab.errors import AttnlabError, InterruptedTraining, InvalidFileError, InvalidValueError, UnknownNameError
 from attnlab.specs import TaskSpec
 from attnlab.tasks import IGNORE, TASKS, Batch, Split, Task
-from attnlab.tasks.io.export import STREAMS, StreamName, export
-from attnlab.tasks.io.formats import FORMATS, npy_head
-from attnlab.tasks.io.sidecar import PADDING, beside, fingerprint, read_sidecar
+from attnlab.tasks.io.export import SPLITS, SplitName, export
+from attnlab.tasks.io.formats import FORMATS, npy_header
+from attnlab.tasks.io.sidecar import PADDING, Sidecar, fingerprint, read_sidecar, sidecar_path
 from attnlab.tasks.io.streams import Source
 
 COPY = TaskSpec(name="copy", options={"symbols": 3, "alphabet": 12}, complexity="symbols", version=1)
 RANGED = COPY.model_copy(update={"train": {"symbols": "1..5"}})
-ENDINGS = sorted(FORMATS)
+SUFFIXES = sorted(FORMATS)
 PINNED = {
     ".npz": "168cbd3cf3d5",
     ".jsonl": "b86e44f42884",
-    ".txt": "8aaef835f04f",
+    ".txt": "155d0d484295",
 }
-"""What a hundred counted sequences are, on every machine."""
-every_format = pytest.mark.parametrize("ending", ENDINGS)
+"""Beginning of the SHA-256 of a file of a hundred sequences of the task below, on every machine."""
+every_format = pytest.mark.parametrize("suffix", SUFFIXES)
 
 
 class Lenient(Task):
-    """Two answers are right."""
+    """A task with two accepted tokens."""
 
     complexity = "depth"
 
@@ -41,14 +41,14 @@ class Lenient(Task):
         self.vocabulary, self.length, self.chance, self.best_accuracy = 4, depth, 0.5, float("nan")
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Every answer, or the next one."""
+        """Accept the input token and the next one."""
         inputs_BT = random.integers(0, 4, (batch, self.length))
         flat = inputs_BT.ravel()
         return Batch(inputs_BT, inputs_BT, np.stack([flat, (flat + 1) % 4], axis=1))
 
 
 class Counting(Task):
-    """Nothing is drawn: what a file holds is then a matter of its writer alone."""
+    """A task without randomness, so that a file depends on its writer only."""
 
     complexity = "width"
 
@@ -56,13 +56,13 @@ class Counting(Task):
         self.vocabulary, self.length, self.chance = 5, width, 0.2
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Numbers in a row; every third is asked."""
+        """Consecutive numbers; every third one is supervised."""
         inputs_BT = np.arange(batch * self.length).reshape(batch, self.length) % 5
         return Batch(inputs_BT, np.where(inputs_BT % 3 == 0, inputs_BT, IGNORE))
 
 
 def rows(path: Path) -> list[tuple[list[int], list[int]]]:
-    """Rows of a file, read by other means than those of the package."""
+    """Read the rows of a file without the package's own readers."""
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             pairs = zip(arrays["inputs"].tolist(), arrays["targets"].tolist(), strict=True)
@@ -75,64 +75,64 @@ def rows(path: Path) -> list[tuple[list[int], list[int]]]:
     return [(row["inputs"], [IGNORE if t is None else t for t in row["targets"]]) for row in result]
 
 
-def drawn(batches: list[Batch]) -> list[tuple[list[int], list[int]]]:
+def rows_of(batches: list[Batch]) -> list[tuple[list[int], list[int]]]:
     return [pair for b in batches for pair in zip(b.inputs_BT.tolist(), b.targets_BT.tolist(), strict=True)]
 
 
-@pytest.mark.parametrize("ending", [".npz", ".jsonl", ".parquet"])
-@pytest.mark.parametrize("stream", STREAMS)
-def test_a_file_holds_what_a_run_sees(ending: str, stream: StreamName, tmp_path: Path) -> None:
-    path = tmp_path / f"a{ending}"
-    export(COPY, path, sequences=150, seed=7, stream=stream)
+@pytest.mark.parametrize("suffix", [".npz", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_file_contains_what_a_run_draws(suffix: str, split: SplitName, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    export(COPY, path, sequences=150, seed=7, split=split)
     source = Source(COPY, 7)
-    seen = (
+    expected = (
         [source.training(step, 64) for step in range(3)]
-        if stream == "training"
-        else source.held_out(STREAMS[stream], 150, 64)
+        if split == "training"
+        else source.held_out(SPLITS[split], 150, 64)
     )
-    assert rows(path) == drawn(seen)[:150]
+    assert rows(path) == rows_of(expected)[:150]
 
 
-def test_streams_are_held_batch_by_batch() -> None:
+def test_batches_are_the_same_one_at_a_time() -> None:
     source = Source(COPY, 0)
     one = [batch.inputs_BT.tolist() for batch in source.iter_held_out(Split.TEST, 10, 4)]
     assert one == [batch.inputs_BT.tolist() for batch in source.held_out(Split.TEST, 10, 4)]
 
 
-@pytest.mark.parametrize("ending", [".npz", ".jsonl", ".parquet"])
-def test_ranges_of_training_give_rows_of_several_lengths(ending: str, tmp_path: Path) -> None:
-    path = tmp_path / f"a{ending}"
+@pytest.mark.parametrize("suffix", [".npz", ".jsonl", ".parquet"])
+def test_ranges_of_training_give_rows_of_several_lengths(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
     sidecar = export(RANGED, path, sequences=640)
-    seen = drawn([Source(RANGED, 0).training(step, 64) for step in range(10)])
-    assert len({len(tokens) for tokens, _ in seen}) > 2
+    expected = rows_of([Source(RANGED, 0).training(step, 64) for step in range(10)])
+    assert len({len(tokens) for tokens, _ in expected}) > 2
     assert (sidecar.length, sidecar.train) == (10, {"symbols": "1..5"})
-    if ending == ".npz":
-        seen = [(t + [PADDING] * (10 - len(t)), d + [IGNORE] * (10 - len(d))) for t, d in seen]
-    assert rows(path) == seen
-    assert export(RANGED, tmp_path / "test.npz", sequences=3, stream="test").length == 6
+    if suffix == ".npz":
+        expected = [(t + [PADDING] * (10 - len(t)), d + [IGNORE] * (10 - len(d))) for t, d in expected]
+    assert rows(path) == expected
+    assert export(RANGED, tmp_path / "test.npz", sequences=3, split="test").length == 6
 
 
 @every_format
-def test_equal_requests_give_equal_bytes(ending: str, tmp_path: Path) -> None:
-    paths = [tmp_path / f"{name}{ending}" for name in "abc"]
+def test_equal_requests_give_equal_bytes(suffix: str, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}{suffix}" for name in "abc"]
     sidecars = [export(COPY, path, sequences=100, seed=seed) for path, seed in zip(paths, (0, 0, 1), strict=True)]
     one, same, other = (path.read_bytes() for path in paths)
     assert one == same != other
     assert sidecars[0] == sidecars[1]
-    assert beside(paths[0]).read_bytes() == beside(paths[1]).read_bytes()
+    assert sidecar_path(paths[0]).read_bytes() == sidecar_path(paths[1]).read_bytes()
     assert sidecars[0].sha256 == hashlib.sha256(one).hexdigest()
 
 
-@pytest.mark.parametrize("ending", PINNED)
-def test_the_bytes_are_those_of_every_machine(ending: str, tmp_path: Path) -> None:
-    path = tmp_path / f"a{ending}"
+@pytest.mark.parametrize("suffix", PINNED)
+def test_the_bytes_are_the_same_on_every_machine(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
     TASKS.register("counting", source="here")(Counting)
-    assert export(TaskSpec(name="counting"), path, sequences=100).sha256[:12] == PINNED[ending]
+    assert export(TaskSpec(name="counting"), path, sequences=100).sha256[:12] == PINNED[suffix]
 
 
-@pytest.mark.parametrize("ending", [".jsonl", ".txt"])
-def test_a_shorter_file_begins_a_longer_one(ending: str, tmp_path: Path) -> None:
-    short, long = (tmp_path / f"{count}{ending}" for count in (70, 200))
+@pytest.mark.parametrize("suffix", [".jsonl", ".txt"])
+def test_a_longer_file_begins_with_a_shorter_one(suffix: str, tmp_path: Path) -> None:
+    short, long = (tmp_path / f"{count}{suffix}" for count in (70, 200))
     for path, count in ((short, 70), (long, 200)):
         export(COPY, path, sequences=count)
     assert long.read_bytes().startswith(short.read_bytes())
@@ -142,14 +142,14 @@ def test_an_archive_has_no_dates_and_no_compression(tmp_path: Path) -> None:
     export(COPY, tmp_path / "a.npz", sequences=5)
     with zipfile.ZipFile(tmp_path / "a.npz") as archive:
         assert archive.testzip() is None
-        assert [member.filename for member in archive.infolist()] == ["inputs.npy", "targets.npy"]
-        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert [info.filename for info in archive.infolist()] == ["inputs.npy", "targets.npy"]
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 64), (10_000_000, 128)])
-def test_the_head_of_an_array_is_read_by_numpy(shape: tuple[int, int]) -> None:
-    file = io.BytesIO(npy_head(shape))
+def test_the_header_of_an_array_is_read_by_numpy(shape: tuple[int, int]) -> None:
+    file = io.BytesIO(npy_header(shape))
     assert np.lib.format.read_magic(file) == (1, 0)
     assert np.lib.format.read_array_header_1_0(file) == (shape, False, np.dtype("<i4"))
     assert file.tell() % 64 == 0
@@ -165,43 +165,86 @@ def test_text_is_aligned(tmp_path: Path) -> None:
     assert tokens[3] == "|"
 
 
-def test_the_sidecar_tells_all(tmp_path: Path) -> None:
+def test_the_sidecar_describes_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    sidecar = export(COPY, path, sequences=20, seed=3, stream="validation")
-    data = json.loads(beside(path).read_bytes())
+    sidecar = export(COPY, path, sequences=20, seed=3, split="validation")
+    data = json.loads(sidecar_path(path).read_bytes())
     assert data == sidecar.model_dump(mode="json")
-    symbols = [*map(str, range(12)), "|"]
-    wanted = {"task": "copy", "options": COPY.options, "version": 1, "vocabulary": 13, "symbols": symbols, "length": 6}
-    wanted |= {"seed": 3, "stream": "validation", "sequences": 20, "ignore": IGNORE, "padding": PADDING, "train": {}}
-    assert wanted.items() <= data.items()
-    assert (data["chance"], data["ceiling"], data["several"]) == (1 / 12, 1.0, False)
+    strings = [*map(str, range(12)), "|"]
+    expected = {"task": "copy", "options": COPY.options, "version": 1, "vocabulary": 13, "length": 6}
+    expected |= {"token_strings": strings}
+    expected |= {"seed": 3, "split": "validation", "sequences": 20, "ignore": IGNORE, "padding": PADDING, "train": {}}
+    assert expected.items() <= data.items()
+    assert (data["chance"], data["best_accuracy"], data["multiple_targets"]) == (1 / 12, 1.0, False)
     assert read_sidecar(path) == sidecar
 
 
-def test_several_right_answers_are_told(tmp_path: Path) -> None:
+def test_a_sidecar_of_format_1_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"content")
+    old = {
+        "format": 1,
+        "task": "copy",
+        "options": {"symbols": 1, "alphabet": 2},
+        "train": {},
+        "version": 1,
+        "vocabulary": 3,
+        "symbols": ["0", "1", "|"],
+        "length": 2,
+        "chance": 0.5,
+        "ceiling": 1.0,
+        "several": True,
+        "ignore": -100,
+        "padding": 0,
+        "seed": 0,
+        "stream": "test",
+        "sequences": 4,
+        "attnlab": "0.1.0",
+        "sha256": fingerprint(path),
+    }
+    sidecar_path(path).write_text(json.dumps(old))
+    assert read_sidecar(path) == Sidecar(
+        task="copy",
+        options={"symbols": 1, "alphabet": 2},
+        version=1,
+        vocabulary=3,
+        token_strings=("0", "1", "|"),
+        length=2,
+        chance=0.5,
+        best_accuracy=1.0,
+        multiple_targets=True,
+        seed=0,
+        split="test",
+        sequences=4,
+        attnlab="0.1.0",
+        sha256=fingerprint(path),
+    )
+
+
+def test_multiple_targets_are_recorded(tmp_path: Path) -> None:
     TASKS.register("lenient", source="here")(Lenient)
     sidecar = export(TaskSpec(name="lenient"), tmp_path / "a.npz", sequences=3)
-    assert sidecar.several
-    assert sidecar.ceiling is None
+    assert sidecar.multiple_targets
+    assert sidecar.best_accuracy is None
 
 
-@pytest.mark.parametrize("ending", [".npz", ".jsonl", ".txt"])
-def test_memory_does_not_grow_with_the_sequences(ending: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".npz", ".jsonl", ".txt"])
+def test_memory_does_not_grow_with_the_sequences(suffix: str, tmp_path: Path) -> None:
     peaks = []
     for count in (2_000, 20_000):
         tracemalloc.start()
-        export(COPY, tmp_path / f"{count}{ending}", sequences=count)
+        export(COPY, tmp_path / f"{count}{suffix}", sequences=count)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    size = (tmp_path / f"20000{ending}").stat().st_size
+    size = (tmp_path / f"20000{suffix}").stat().st_size
     assert size > 900_000
     assert peaks[1] - peaks[0] < size / 10
 
 
 @every_format
-def test_progress_rises_to_one(ending: str, tmp_path: Path) -> None:
+def test_progress_rises_to_one(suffix: str, tmp_path: Path) -> None:
     shares: list[float] = []
-    export(COPY, tmp_path / f"a{ending}", sequences=200, progress=shares.append)
+    export(COPY, tmp_path / f"a{suffix}", sequences=200, progress=shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
     assert shares[0] < 0.5
@@ -210,18 +253,18 @@ def test_progress_rises_to_one(ending: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("a.csv", InvalidValueError, "The ending '.csv' names no format.\n  Accepted: .npz, .jsonl, .parquet, .txt."),
-        ("a", InvalidValueError, "The name has no ending.\n  Accepted: .npz,"),
-        ("none/a.npz", InvalidFileError, "There is no folder {folder}/none.\n  Make it first"),
+        ("a.csv", InvalidValueError, "The suffix '.csv' belongs to no format.\n  Accepted: .npz, .jsonl, .parquet, .txt."),
+        ("a", InvalidValueError, "The file name has no suffix.\n  Accepted: .npz,"),
+        ("none/a.npz", InvalidFileError, "The folder {folder}/none does not exist.\n  Create it first"),
         ("folder.npz", InvalidFileError, "This is a folder."),
-        ("there.npz", InvalidFileError, "there.npz is there already.\n  Write --force to replace it."),
-        ("described.npz", InvalidFileError, "described.npz.json is there already.\n  Write --force"),
+        ("there.npz", InvalidFileError, "there.npz exists already.\n  Add --force to replace it."),
+        ("described.npz", InvalidFileError, "described.npz.json exists already.\n  Add --force"),
     ],
 )
-def test_a_place_that_cannot_be_is_refused(name: str, kind: type[AttnlabError], message: str, tmp_path: Path) -> None:
+def test_an_invalid_path_is_refused(name: str, kind: type[AttnlabError], message: str, tmp_path: Path) -> None:
     (tmp_path / "folder.npz").mkdir()
-    for taken in ("there.npz", "described.npz.json"):
-        (tmp_path / taken).write_text("mine")
+    for name_in_use in ("there.npz", "described.npz.json"):
+        (tmp_path / name_in_use).write_text("mine")
     before = sorted(path.name for path in tmp_path.iterdir())
     with pytest.raises(kind) as caught:
         export(COPY, tmp_path / name, sequences=2)
@@ -231,13 +274,13 @@ def test_a_place_that_cannot_be_is_refused(name: str, kind: type[AttnlabError], 
 
 def test_force_replaces_file_and_sidecar(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    for place in (path, beside(path)):
-        place.write_text("old")
+    for file in (path, sidecar_path(path)):
+        file.write_text("old")
     assert export(COPY, path, sequences=2, force=True) == read_sidecar(path)
-    assert sorted(place.name for place in tmp_path.iterdir()) == ["a.npz", "a.npz.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.npz", "a.npz.json"]
 
 
-def test_parquet_without_pyarrow_tells_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_without_pyarrow_shows_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> Any:
         raise ModuleNotFoundError(name)
 
@@ -254,59 +297,63 @@ def test_parquet_without_pyarrow_tells_how_to_install_it(tmp_path: Path, monkeyp
     ("raised", "kind", "message"),
     [
         (KeyboardInterrupt(), InterruptedTraining, "Stopped by Ctrl-C; nothing was written."),
-        (OSError(28, "No space left on device"), InvalidFileError, "It cannot be written: No space left on device."),
+        (
+            OSError(28, "No space left on device"),
+            InvalidFileError,
+            "The file cannot be written: No space left on device.",
+        ),
     ],
 )
-def test_what_stops_midway_leaves_nothing(
-    raised: BaseException, kind: type[AttnlabError], message: str, ending: str, tmp_path: Path
+def test_an_interrupted_export_leaves_nothing(
+    raised: BaseException, kind: type[AttnlabError], message: str, suffix: str, tmp_path: Path
 ) -> None:
     def stop(share: float) -> None:
-        assert [path.name.startswith(f".a{ending}.") for path in tmp_path.iterdir()] == [True]
+        assert [path.name.startswith(f".a{suffix}.") for path in tmp_path.iterdir()] == [True]
         if share > 0.4:
             raise raised
 
     with pytest.raises(kind, match=message):
-        export(COPY, tmp_path / f"a{ending}", sequences=500, progress=stop)
+        export(COPY, tmp_path / f"a{suffix}", sequences=500, progress=stop)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_stops_midway_keeps_the_old_file(tmp_path: Path) -> None:
+def test_an_interrupted_export_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    saved = export(COPY, path, sequences=5)
+    old = export(COPY, path, sequences=5)
 
     def stop(share: float) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(InterruptedTraining):
         export(COPY, path, sequences=500, force=True, progress=stop)
-    assert read_sidecar(path) == saved
+    assert read_sidecar(path) == old
 
 
 @pytest.mark.parametrize(
     ("spoil", "kind", "message"),
     [
-        (lambda data: "[1]", InvalidFileError, "It holds a list, not an object."),
-        (lambda data: "{", InvalidFileError, "It is no JSON: "),
+        (lambda data: "[1]", InvalidFileError, "The JSON value is a list, not an object."),
+        (lambda data: "{", InvalidFileError, "This is not JSON: "),
         (lambda data: json.dumps({**data, "color": 1}), UnknownNameError, "There is no key 'color'"),
         (lambda data: json.dumps({**data, "chance": 2}), InvalidValueError, "It cannot be 2."),
         (lambda data: json.dumps({**data, "ignore": -1}), InvalidValueError, "It cannot be -1."),
         (
             lambda data: json.dumps({**data, "sha256": "0" * 64}),
             InvalidFileError,
-            "It belongs to a file of SHA-256 000000000000",
+            "It describes a file with SHA-256 000000000000",
         ),
     ],
 )
-def test_a_sidecar_that_is_none_is_refused(
+def test_an_invalid_sidecar_is_refused(
     spoil: Callable[[dict[str, Any]], str], kind: type[AttnlabError], message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.npz"
     sidecar = export(COPY, path, sequences=5)
-    beside(path).write_text(spoil(sidecar.model_dump(mode="json")))
+    sidecar_path(path).write_text(spoil(sidecar.model_dump(mode="json")))
     with pytest.raises(kind) as caught:
         read_sidecar(path)
     assert caught.value.problem.startswith(message)
-    assert caught.value.where.startswith(str(beside(path)))
+    assert caught.value.where.startswith(str(sidecar_path(path)))
 
 
 def test_a_fingerprint_follows_the_content(tmp_path: Path) -> None:
@@ -314,5 +361,5 @@ def test_a_fingerprint_follows_the_content(tmp_path: Path) -> None:
     for content in (b"one", b"other"):
         path.write_bytes(content)
         assert fingerprint(path) == hashlib.sha256(content).hexdigest()
-    with pytest.raises(InvalidFileError, match="There is no such file"):
+    with pytest.raises(InvalidFileError, match="The file does not exist"):
         fingerprint(tmp_path / "b")

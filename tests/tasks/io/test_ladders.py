@@ -10,7 +10,7 @@ import pytest
 from attnlab import resources
 from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
 from attnlab.tasks import TASKS, Batch, Task
-from attnlab.tasks.io.ladders import find_ladder, shipped, task_spec
+from attnlab.tasks.io.ladders import builtin_ladders, find_ladder, task_spec
 
 LADDER = """\
 name: mine
@@ -44,14 +44,14 @@ def loose() -> Iterator[None]:
     TASKS._entries.pop("loose")
 
 
-def mine(folder: Path, old: str = "", new: str = "") -> str:
+def write_ladder(folder: Path, old: str = "", new: str = "") -> str:
     path = folder / "mine.yaml"
     path.write_text(LADDER.replace(old, new) if old else LADDER)
     return str(path)
 
 
-def test_shipped_ladders_are_those_of_the_shelf() -> None:
-    assert [ladder.name for ladder in shipped()] == resources.names("tasks")
+def test_built_in_ladders_are_those_of_the_resources() -> None:
+    assert [ladder.name for ladder in builtin_ladders()] == resources.names("tasks")
 
 
 @pytest.mark.parametrize(("word", "name"), [("recall", "recall"), ("mqar", "recall"), ("parity-last", "parity-last")])
@@ -60,11 +60,11 @@ def test_a_ladder_is_found_by_its_name_or_the_alias_of_its_task(word: str, name:
 
 
 def test_a_ladder_is_found_by_its_file(tmp_path: Path) -> None:
-    assert find_ladder(mine(tmp_path)).options == {"length": 32}
+    assert find_ladder(write_ladder(tmp_path)).options == {"length": 32}
 
 
 @pytest.mark.usefixtures("loose")
-def test_a_task_without_a_ladder_climbs_its_own_knob() -> None:
+def test_a_task_without_a_ladder_has_one_level_of_its_own_complexity() -> None:
     ladder = find_ladder("loose")
     assert (ladder.name, ladder.task, ladder.complexity, ladder.levels, ladder.default) == (
         "loose",
@@ -76,7 +76,7 @@ def test_a_task_without_a_ladder_climbs_its_own_knob() -> None:
     assert (ladder.summary, ladder.source) == ("A task without a ladder.", "here")
 
 
-def test_a_wrong_name_suggests_among_ladders_and_tasks() -> None:
+def test_a_wrong_name_suggests_ladders_and_tasks() -> None:
     with pytest.raises(UnknownNameError) as caught:
         find_ladder("parity-lost")
     assert str(caught.value).startswith(
@@ -98,8 +98,8 @@ def test_a_wrong_name_suggests_among_ladders_and_tasks() -> None:
         ("{length: 32}", "{length: x}", "7: options.length\n  Option 'length' cannot be 'x'."),
     ],
 )
-def test_a_ladder_its_task_refuses_names_file_and_line(tmp_path: Path, old: str, new: str, message: str) -> None:
-    path = mine(tmp_path, old, new)
+def test_an_invalid_ladder_is_reported_with_file_and_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = write_ladder(tmp_path, old, new)
     with pytest.raises(AttnlabError) as caught:
         find_ladder(path)
     assert str(caught.value).startswith(f"{path}:{message}")
@@ -109,21 +109,21 @@ def test_a_ladder_its_task_refuses_names_file_and_line(tmp_path: Path, old: str,
     ("options", "level", "chosen"),
     [({}, None, {"pairs": 1, "length": 32}), ({}, 2, {"pairs": 2}), ({"pairs": 3, "length": 64}, None, {"pairs": 3})],
 )
-def test_the_users_options_stand_over_those_of_the_ladder(
+def test_options_of_the_user_take_precedence_over_those_of_the_ladder(
     tmp_path: Path, options: dict[str, Any], level: Any, chosen: dict[str, Any]
 ) -> None:
-    spec = task_spec(find_ladder(mine(tmp_path)), options, level)
+    spec = task_spec(find_ladder(write_ladder(tmp_path)), options, level)
     assert chosen.items() <= spec.options.items()
     assert spec.options["length"] == options.get("length", 32)
     assert spec.level == chosen["pairs"]
     assert (spec.name, spec.complexity, spec.train, spec.version) == ("recall", "pairs", {"pairs": "1..2"}, 1)
 
 
-def test_a_spec_holds_every_option_with_its_value() -> None:
+def test_a_spec_has_every_option_with_its_value() -> None:
     assert set(task_spec(find_ladder("recall"), {}, None).options) == set(TASKS.entry("recall").options)
 
 
-def test_the_knob_is_given_once() -> None:
+def test_the_complexity_is_given_once() -> None:
     with pytest.raises(InvalidValueError) as caught:
         task_spec(find_ladder("recall"), {"pairs": 3}, 4)
     assert "Both complexity and 'pairs' are given; they are one option." in str(caught.value)
@@ -136,7 +136,7 @@ def test_the_knob_is_given_once() -> None:
         ({"pair": 2}, None, "There is no option of recall 'pair'; did you mean 'pairs'?"),
     ],
 )
-def test_what_the_task_refuses_is_told(options: dict[str, Any], level: Any, message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], level: Any, message: str) -> None:
     with pytest.raises(AttnlabError) as caught:
         task_spec(find_ladder("recall"), options, level)
     assert caught.value.problem == message

@@ -8,7 +8,7 @@ import pytest
 from attnlab.errors import InvalidValueError, UnknownNameError
 from attnlab.specs import TaskSpec
 from attnlab.tasks import Split
-from attnlab.tasks.io.streams import Source, build, generator, span
+from attnlab.tasks.io.streams import Source, build, generator, parse_range
 
 COPY = TaskSpec(name="copy", options={"symbols": 8})
 
@@ -17,10 +17,10 @@ def ranged(**train: Any) -> Source:
     return Source(TaskSpec(name="copy", options={"symbols": 4}, train=train), seed=0)
 
 
-def test_every_seed_stream_and_index_has_its_own_numbers() -> None:
-    places = [(seed, split, index) for seed in range(5) for split in Split for index in range(5)]
-    first = {int(generator(*place).integers(2**62)) for place in places}
-    assert len(first) == len(places)
+def test_every_seed_split_and_index_has_its_own_stream() -> None:
+    keys = [(seed, split, index) for seed in range(5) for split in Split for index in range(5)]
+    first = {int(generator(*key).integers(2**62)) for key in keys}
+    assert len(first) == len(keys)
 
 
 def test_a_generator_starts_anew_each_time() -> None:
@@ -28,27 +28,27 @@ def test_a_generator_starts_anew_each_time() -> None:
     np.testing.assert_array_equal(one[:2], other[:2])
 
 
-def test_the_streams_are_the_named_ones_and_keep_their_numbers() -> None:
+def test_the_numbers_of_the_splits_do_not_change() -> None:
     assert {split.name: int(split) for split in Split} == {
-        "DATA": 1,
+        "TRAIN": 1,
         "VALIDATION": 2,
         "TEST": 3,
         "INIT": 4,
         "BOOTSTRAP": 5,
-        "WATCH": 6,
+        "DIAGNOSTICS": 6,
     }
 
 
 def test_training_validation_and_test_share_no_sequence() -> None:
     source = Source(TaskSpec(name="copy", options={"symbols": 16}), seed=0)
-    streams = [
+    splits = [
         [source.training(step, 50) for step in range(4)],
         source.held_out(Split.VALIDATION, 200, 50),
         source.held_out(Split.TEST, 200, 50),
     ]
-    result = [{tuple(row) for batch in stream for row in batch.inputs_BT.tolist()} for stream in streams]
-    assert [len(rows) for rows in result] == [200, 200, 200]
-    assert len(set.union(*result)) == 600
+    drawn = [{tuple(row) for batch in split for row in batch.inputs_BT.tolist()} for split in splits]
+    assert [len(rows) for rows in drawn] == [200, 200, 200]
+    assert len(set.union(*drawn)) == 600
 
 
 def test_the_batch_of_a_step_depends_on_nothing_else() -> None:
@@ -64,12 +64,12 @@ def test_seeds_and_steps_differ() -> None:
     assert len(set(batches)) == 9
 
 
-def test_held_out_sequences_come_in_batches_with_a_rest() -> None:
+def test_held_out_batches_end_with_the_remainder() -> None:
     sizes = [len(batch.inputs_BT) for batch in Source(COPY, 0).held_out(Split.TEST, 10, 4)]
     assert sizes == [4, 4, 2]
 
 
-def test_a_range_is_drawn_anew_for_each_batch_over_both_ends() -> None:
+def test_a_range_is_drawn_for_each_batch_including_both_ends() -> None:
     source = ranged(symbols="2..6")
     lengths = [source.training(step, 3).inputs_BT.shape[1] for step in range(60)]
     assert set(lengths) == {4, 6, 8, 10, 12}
@@ -78,18 +78,18 @@ def test_a_range_is_drawn_anew_for_each_batch_over_both_ends() -> None:
     assert again.training(7, 3).inputs_BT.shape[1] == lengths[7]
 
 
-def test_evaluation_stands_at_the_rung_whatever_training_does() -> None:
+def test_evaluation_uses_the_level_whatever_training_uses() -> None:
     for source in (ranged(symbols="2..6"), ranged(symbols=9)):
         assert {batch.inputs_BT.shape for batch in source.held_out(Split.VALIDATION, 6, 3)} == {(3, 8)}
 
 
-def test_an_option_of_training_may_be_fixed() -> None:
+def test_an_option_of_training_can_be_fixed() -> None:
     source = ranged(symbols=9)
     assert source.training(0, 2).inputs_BT.shape == (2, 18)
     assert source.length == 18
 
 
-def test_sizes_are_those_of_the_largest_stream() -> None:
+def test_sizes_are_those_of_the_largest_split() -> None:
     assert ranged(alphabet="2..30").vocabulary == 31
     assert ranged(alphabet=2).vocabulary == 17
     assert ranged(symbols="1..2").length == 8
@@ -103,7 +103,7 @@ def test_sizes_are_those_of_the_largest_stream() -> None:
         ({"symbol": 3}, UnknownNameError, "There is no option of copy 'symbol'; did you mean 'symbols'?"),
     ],
 )
-def test_a_training_option_that_cannot_be_is_refused_at_once(
+def test_an_invalid_training_option_is_refused_at_once(
     train: dict[str, Any], kind: type[Exception], message: str
 ) -> None:
     with pytest.raises(kind) as caught:
@@ -112,13 +112,13 @@ def test_a_training_option_that_cannot_be_is_refused_at_once(
 
 
 @pytest.mark.parametrize("value", [4, "4", "a..b", "1..2..3", "1...2", None, "1..2 "])
-def test_what_is_no_range(value: Any) -> None:
-    assert span(value) is None
+def test_values_that_are_not_ranges(value: Any) -> None:
+    assert parse_range(value) is None
 
 
 @pytest.mark.parametrize(("value", "ends"), [("1..40", (1, 40)), ("-3..-1", (-3, -1)), ("5..5", (5, 5))])
 def test_ranges(value: str, ends: tuple[int, int]) -> None:
-    assert span(value) == ends
+    assert parse_range(value) == ends
 
 
 def test_build_refuses_an_unknown_task() -> None:

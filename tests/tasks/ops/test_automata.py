@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from attnlab.errors import InvalidValueError
-from attnlab.tasks.ops.automata import all_differ, minimal_automata, numbered
+from attnlab.tasks.ops.automata import canonical, is_minimal, minimal_automata
 
-Walks = list[dict[int, int]]
+Transitions = list[dict[int, int]]
 
 
-def read(table: np.ndarray[tuple[int, ...], np.dtype[np.int8]]) -> Walks:
+def read(table: np.ndarray[tuple[int, ...], np.dtype[np.int8]]) -> Transitions:
     return [{letter: target for letter, target in enumerate(row) if target >= 0} for row in table.tolist()]
 
 
-def strings(automaton: Walks, state: int, length: int) -> frozenset[tuple[int, ...]]:
-    """All strings up to a length that can be walked from a state, by trying every one."""
+def strings(automaton: Transitions, state: int, length: int) -> frozenset[tuple[int, ...]]:
+    """All strings up to a length that are allowed from a state, found by trying every one."""
     result: dict[tuple[int, ...], int] = {(): state}
     for _ in range(length):
         for string, reached in list(result.items()):
@@ -24,7 +24,7 @@ def strings(automaton: Walks, state: int, length: int) -> frozenset[tuple[int, .
     return frozenset(result)
 
 
-def reachable(automaton: Walks) -> set[int]:
+def reachable(automaton: Transitions) -> set[int]:
     result, new = {0}, {0}
     while new:
         new = {target for state in new for target in automaton[state].values()} - result
@@ -39,33 +39,35 @@ def random_tables(states: int, letters: int, count: int = 400) -> np.ndarray[tup
 
 
 @pytest.mark.parametrize(("states", "letters"), [(2, 2), (3, 2), (4, 3)])
-def test_kept_are_those_that_reach_all_and_tell_all_apart(states: int, letters: int) -> None:
+def test_automata_are_kept_if_all_states_are_reached_and_minimal_if_all_states_differ(
+    states: int, letters: int
+) -> None:
     tables = random_tables(states, letters)
-    whole = [table for table in tables if len(reachable(read(table))) == states]
-    result = numbered(tables)
-    assert 0 < len(result) == len(whole) < len(tables)
-    minimal = all_differ(result)
-    assert 0 < minimal.sum() < len(result)
-    for before, after, differs in zip(whole, result, minimal, strict=True):
+    connected = [table for table in tables if len(reachable(read(table))) == states]
+    kept = canonical(tables)
+    assert 0 < len(kept) == len(connected) < len(tables)
+    minimal = is_minimal(kept)
+    assert 0 < minimal.sum() < len(kept)
+    for before, after, differs in zip(connected, kept, minimal, strict=True):
         automaton = read(after)
         assert strings(automaton, 0, states + 1) == strings(read(before), 0, states + 1)
-        # Two states that differ are told apart by a string no longer than there are states.
+        # Two states that differ allow different strings of a length of at most the number of states.
         languages = {strings(automaton, state, states) for state in range(states)}
         assert differs == (len(languages) == states)
 
 
-def test_states_are_numbered_as_letters_first_reach_them() -> None:
-    for table in numbered(random_tables(4, 3)).tolist():
-        met = [0]
+def test_states_are_numbered_in_the_order_in_which_they_are_reached() -> None:
+    for table in canonical(random_tables(4, 3)).tolist():
+        reached = [0]
         for state in range(4):
             for target in table[state]:
-                if target >= 0 and target not in met:
-                    met.append(target)
-        assert met == [0, 1, 2, 3]
+                if target >= 0 and target not in reached:
+                    reached.append(target)
+        assert reached == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(("states", "letters", "edges"), [(3, 3, 3), (5, 4, 2), (8, 8, 3)])
-def test_automata_are_minimal_and_have_the_edges_they_may(states: int, letters: int, edges: int) -> None:
+def test_automata_are_minimal_and_respect_the_number_of_edges(states: int, letters: int, edges: int) -> None:
     tables = minimal_automata(states, letters, edges, 300)
     assert tables.shape == (300, states, letters)
     degrees = (tables >= 0).sum(axis=2)
@@ -88,13 +90,13 @@ def test_automata_are_minimal_and_have_the_edges_they_may(states: int, letters: 
         assert len(pairs) == states * (states - 1)
 
 
-def test_no_language_comes_twice() -> None:
+def test_no_language_occurs_twice() -> None:
     tables = minimal_automata(3, 3, 2, 1500)
     languages = {strings(read(table.astype(np.int8)), 0, 5) for table in tables}
     assert len(languages) == 1500
 
 
-def test_the_same_are_drawn_every_time() -> None:
+def test_equal_arguments_give_equal_automata() -> None:
     minimal_automata.cache_clear()
     one = minimal_automata(4, 4, 2, 50)
     minimal_automata.cache_clear()
@@ -102,8 +104,8 @@ def test_the_same_are_drawn_every_time() -> None:
     np.testing.assert_array_equal(minimal_automata(4, 4, 2, 80)[:50], one)
 
 
-def test_more_than_there_are_cannot_be_had() -> None:
-    """Of two states and two letters there are 64 automata; how many are minimal is counted here."""
+def test_more_automata_than_exist_are_refused() -> None:
+    """There are 64 automata with two states and two letters; the minimal ones are counted here."""
     minimal = set()
     rows = [row for row in product((-1, 0, 1), repeat=2) if row != (-1, -1)]
     for table in product(rows, repeat=2):
@@ -114,7 +116,7 @@ def test_more_than_there_are_cannot_be_had() -> None:
     assert len(minimal_automata(2, 2, 2, len(minimal))) == len(minimal)
     with pytest.raises(InvalidValueError) as caught:
         minimal_automata(2, 2, 2, len(minimal) + 1)
-    result = (
+    problem = (
         f"Of {len(minimal) + 1} minimal automata with 2 states, 2 letters and up to 2 edges only {len(minimal)} were"
     )
-    assert str(caught.value) == f"regular\n  {result} found.\n  Use more letters, more edges or fewer automata."
+    assert str(caught.value) == f"regular\n  {problem} found.\n  Use more letters, more edges or fewer automata."
