@@ -1,1 +1,1 @@
-"""Checks of an attention or a task: what a part claims, held to what it does."""
+"""Checks of an attention or a task: properties that a part declares, compared with what it does."""

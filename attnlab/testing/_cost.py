@@ -1,4 +1,4 @@
-"""What a variant weighs, remembers and takes: counted, probed and timed, never declared by hand alone."""
+"""Cost checks: parameters are counted, the decode state is measured, and the forward pass is timed."""
 
 from __future__ import annotations
 
@@ -13,67 +13,69 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attnlab.attention import Attention
-from attnlab.testing._subject import Subject, heads_of, run, stream, width_of
-from attnlab.testing.finding import Finding, judged
+from attnlab.testing._subject import Subject, model_width, prepare_qkv, random_inputs, run
+from attnlab.testing.finding import Finding, check_result
 
 LONG = 2048
 TIMED = (256, 512, 1024)
 
 
-def weights(subject: Subject) -> Finding:
-    """Learned numbers are as many as the declared formula says."""
-    attention, context = subject.placed()
-    counted = sum(weight.numel() for weight in attention.parameters() if weight.requires_grad)
+def parameters(subject: Subject) -> Finding:
+    """The number of trainable parameters equals the declared formula."""
+    attention, context = subject.build_with_context()
+    counted = sum(parameter.numel() for parameter in attention.parameters() if parameter.requires_grad)
     options = subject.entry.complete(subject.options)
     declared = subject.entry.cls.num_parameters(context.width, context.heads, context.length, **options)
     sizes = f"D = {context.width}, H = {context.heads}"
-    return judged("declared weights", counted == declared, f"counted {counted:,}, declared {declared:,} at {sizes}")
+    evidence = f"counted {counted:,}, declared {declared:,} at {sizes}"
+    return check_result("declared parameters", counted == declared, evidence)
 
 
-def memory(subject: Subject) -> Finding:
-    """How much of the past a decoder must keep: the rank of the block of the matrix that leads from past to future."""
+def decode_state(subject: Subject) -> Finding:
+    """Size of the state a decoder must keep: the rank of the block of the matrix from the first to the second half."""
     ranks = {}
     for tokens in (32, 64):
         attention = subject.build(width=16, heads=2)
         matrix_BHTS = attention.effective_matrix(
-            *heads_of(attention, stream(1, tokens, width=width_of(attention)))
+            *prepare_qkv(attention, random_inputs(1, tokens, width=model_width(attention)))
         ).detach()
         if not bool(matrix_BHTS.isfinite().all()):
-            return judged("decode state", False, "the effective matrix has numbers that are not finite")
+            return check_result("decode state", False, "the effective matrix has values that are not finite")
         half = tokens // 2
         singular = torch.linalg.svdvals(matrix_BHTS[0, :, half:, :half])
         ranks[tokens] = float((singular > 1e-9 * singular[:, :1].clamp_min(1e-30)).sum(-1).double().mean())
     grows = ranks[64] > 1.25 * ranks[32]
     trend = "grows with T" if grows else "does not grow"
-    told = ", ".join(f"{rank:.1f} of {tokens // 2} at T = {tokens}" for tokens, rank in ranks.items())
-    return Finding("decode state", "told", f"rank per head {told}: {trend}")
+    measured = ", ".join(f"{rank:.1f} of {tokens // 2} at T = {tokens}" for tokens, rank in ranks.items())
+    return Finding("decode state", "info", f"rank per head {measured}: {trend}")
 
 
-def growth(subject: Subject) -> Finding:
-    """Time per token at three lengths, and the exponent of T in the whole."""
+def cost(subject: Subject) -> Finding:
+    """Time per token at three lengths, and the exponent of T in the total time."""
     attention = subject.build(dtype=torch.float32, length=max(TIMED))
     seconds = [_seconds(attention, tokens) for tokens in TIMED]
-    grad = math.log(seconds[-1] / seconds[0]) / math.log(TIMED[-1] / TIMED[0])
-    each = ", ".join(f"{1e6 * spent / tokens:.1f}" for spent, tokens in zip(seconds, TIMED, strict=True))
+    exponent = math.log(seconds[-1] / seconds[0]) / math.log(TIMED[-1] / TIMED[0])
+    each = ", ".join(f"{1e6 * duration / tokens:.1f}" for duration, tokens in zip(seconds, TIMED, strict=True))
     lengths = ", ".join(map(str, TIMED))
     return Finding(
-        "cost", "told", f"{each} us per token at T = {lengths}: T^{grad:.1f} (at best {subject.entry.cls.cost})"
+        "cost", "info", f"{each} us per token at T = {lengths}: T^{exponent:.1f} (at best {subject.entry.cls.cost})"
     )
 
 
-def scan(subject: Subject) -> Finding:
-    """A variant that scans trains long sequences without ever holding T x T numbers per head."""
+def long_sequences(subject: Subject) -> Finding:
+    """A variant with a chunked scan trains on long sequences without storing T x T numbers per head."""
     if not subject.entry.cls.chunked_scan:
-        return Finding("long sequences", "told", "forms a T x T matrix")
+        return Finding("long sequences", "info", "forms a T x T matrix")
     attention = subject.build(dtype=torch.float32, width=8, heads=1, length=LONG)
-    with Largest() as largest:  # type: ignore[no-untyped-call]
-        run(attention, stream(1, LONG, width=width_of(attention), dtype=torch.float32)).square().mean().backward()
-    told = f"largest tensor {largest.size:,} numbers at T = {LONG:,}, against T x T = {LONG * LONG:,}"
-    return judged("long sequences", largest.size < LONG * LONG // 4, told)
+    with LargestTensor() as largest:  # type: ignore[no-untyped-call]
+        x_BTD = random_inputs(1, LONG, width=model_width(attention), dtype=torch.float32)
+        run(attention, x_BTD).square().mean().backward()
+    evidence = f"largest tensor {largest.size:,} numbers at T = {LONG:,}, against T x T = {LONG * LONG:,}"
+    return check_result("long sequences", largest.size < LONG * LONG // 4, evidence)
 
 
-class Largest(TorchDispatchMode):
-    """Remembers the largest tensor made while it is on."""
+class LargestTensor(TorchDispatchMode):
+    """Records the size of the largest tensor that is made while the mode is active."""
 
     size = 0
 
@@ -84,21 +86,21 @@ class Largest(TorchDispatchMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Run an operation and look at what it made."""
-        made = func(*args, **(kwargs or {}))
-        for tensor in made if isinstance(made, tuple | list) else [made]:
+        """Run an operation and record the size of its outputs."""
+        output = func(*args, **(kwargs or {}))
+        for tensor in output if isinstance(output, tuple | list) else [output]:
             if isinstance(tensor, Tensor):
                 self.size = max(self.size, tensor.untyped_storage().nbytes() // tensor.element_size())
-        return made
+        return output
 
 
 @torch.no_grad()
 def _seconds(attention: Attention, tokens: int) -> float:
-    """Median time of one forward pass over one sequence."""
-    x_BTD = stream(1, tokens, dtype=torch.float32)
-    spent = []
+    """Median time of a forward pass over one sequence, in seconds."""
+    x_BTD = random_inputs(1, tokens, dtype=torch.float32)
+    durations = []
     for _ in range(5):
         start = time.perf_counter()
         run(attention, x_BTD)
-        spent.append(time.perf_counter() - start)
-    return statistics.median(spent)
+        durations.append(time.perf_counter() - start)
+    return statistics.median(durations)

@@ -1,4 +1,4 @@
-"""What holds in the first layer holds in the second, which has weights of its own and may read the heads below."""
+"""Second layer: the properties of the first layer hold in a second one, which may read the heads of the first."""
 
 from __future__ import annotations
 
@@ -12,91 +12,94 @@ from torch.func import functional_call, stack_module_state, vmap
 from attnlab.position import Position
 from attnlab.specs import Modifiers
 from attnlab.tensors import QKV, LayerInputs
-from attnlab.testing._subject import Subject, gap, position, stream
-from attnlab.testing.finding import Finding, judged
+from attnlab.testing._subject import Subject, build_position, max_difference, random_inputs
+from attnlab.testing.finding import Finding, check_result
 
 TOKENS, CUTS = 70, (1, 5, 16, 65)
 """More than one chunk of every scan."""
 EXACT = 1e-9
-"""What float64 may differ by through two layers when only the order of sums differs."""
-WORN = {"": Modifiers(), " under a value residual": Modifiers(value_residual="learned")}
+"""Largest difference in float64 through two layers that a different order of sums may cause."""
+MODIFIERS = {"": Modifiers(), ", with a value residual": Modifiers(value_residual="learned")}
 
 
 @final
-class Pair(nn.Module):
-    """Two layers of one attention, each added to the stream.
+class TwoLayers(nn.Module):
+    """Two layers of one attention, each added to the residual stream.
 
     Args:
         subject: The attention.
-        position: The position that both share.
-        worn: What both wear.
-        seed: Where their weights come from.
+        position: The position of both layers.
+        modifiers: The modifiers of both layers.
+        seed: Seed of the weights of the first layer; the second layer uses the next one.
     """
 
-    def __init__(self, subject: Subject, position: Position, worn: Modifiers, seed: int = 0) -> None:
+    def __init__(self, subject: Subject, position: Position, modifiers: Modifiers, seed: int = 0) -> None:
         super().__init__()
-        self.place = position
-        built = [
-            subject.build(layer=layer, seed=seed + layer, biased=position.biases, modifiers=worn) for layer in (0, 1)
+        self.position = position
+        layers = [
+            subject.build(layer=layer, seed=seed + layer, biased=position.biases, modifiers=modifiers)
+            for layer in (0, 1)
         ]
-        self.first, self.second = built
+        self.first, self.second = layers
 
-    def go(self, fast: bool) -> Pair:
-        """The pair by its fast path, or by the plain one."""
+    def set_fast(self, fast: bool) -> TwoLayers:
+        """Select the fast path of both layers, or the plain one."""
         self.first.fast = self.second.fast = fast
         return self
 
-    def heads(self, x_BTD: Tensor) -> tuple[Tensor, LayerInputs, QKV]:
-        """What the second layer reads, what it knows of the first, and its heads."""
-        x_BTD = self.place.embed(x_BTD)
-        below = self.first(x_BTD, self.place, LayerInputs())
+    def prepare_second(self, x_BTD: Tensor) -> tuple[Tensor, LayerInputs, QKV]:
+        """The input of the second layer, B x T x D, what it can read of the first layer, and its heads."""
+        x_BTD = self.position.embed(x_BTD)
+        below = self.first(x_BTD, self.position, LayerInputs())
         layer_inputs = LayerInputs((below.qkv,))
-        read_BTD = x_BTD + below.output_BTD
-        return read_BTD, layer_inputs, self.second.prepare(read_BTD, self.place, layer_inputs)
+        residual_BTD = x_BTD + below.output_BTD
+        return residual_BTD, layer_inputs, self.second.prepare(residual_BTD, self.position, layer_inputs)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """The stream above both."""
-        read_BTD, layer_inputs, _ = self.heads(x_BTD)
-        return read_BTD + self.second(read_BTD, self.place, layer_inputs).output_BTD
+        """The residual stream after both layers."""
+        residual_BTD, layer_inputs, _ = self.prepare_second(x_BTD)
+        return residual_BTD + self.second(residual_BTD, self.position, layer_inputs).output_BTD
 
 
-def second(subject: Subject) -> Finding:
-    """Future, prefixes, values, fast path and lanes of a second layer, with the first layer's values and without."""
-    worst, told = 0.0, ""
-    for words, worn in WORN.items():
+def second_layer(subject: Subject) -> Finding:
+    """Causality, prefixes, values, fast path and vmap of a second layer, with a value residual and without."""
+    worst, where = 0.0, ""
+    for suffix, modifiers in MODIFIERS.items():
         for name in ("none", "xl" if subject.entry.cls.has_scores else "rotary"):
-            for promise, result in _promises(subject, position(name), worn):
-                worst, told = max((worst, told), (result, f": {promise}, position {name}{words}"))
-    return judged("second layer", worst <= EXACT, f"largest difference {worst:.1e}{told if worst > EXACT else ''}")
-
-
-def _promises(subject: Subject, position: Position, worn: Modifiers) -> Iterator[tuple[str, float]]:
-    """What is promised, and by how much it is missed."""
-    pair, x_BTD = Pair(subject, position, worn), stream(2, TOKENS)
-    whole = pair(x_BTD)
-    for cut in CUTS:
-        changed = torch.cat([x_BTD[:, :cut], 3.0 * stream(2, TOKENS - cut, seed=5)], dim=1)
-        yield f"a later token is heard at {cut}", gap(pair(changed)[:, :cut], whole[:, :cut])
-        yield f"a prefix of {cut} is not the whole", gap(pair(x_BTD[:, :cut]), whole[:, :cut])
-    _, _, qkv = pair.heads(x_BTD)
-    mixed = pair.second.attend(qkv, position)
-    yield (
-        "matrix times values is not the mix",
-        gap(pair.second.effective_matrix(qkv, position) @ qkv.values_BHSC, mixed),
+            for violation, difference in _differences(subject, build_position(name), modifiers):
+                worst, where = max((worst, where), (difference, f": {violation}, position {name}{suffix}"))
+    return check_result(
+        "second layer", worst <= EXACT, f"largest difference {worst:.1e}{where if worst > EXACT else ''}"
     )
-    plain = pair.go(fast=False)(x_BTD)
-    yield "the fast path is not the plain one", gap(whole, plain)
-    yield "lanes are not the models alone", _lanes(subject, position, worn)
 
 
-def _lanes(subject: Subject, position: Position, worn: Modifiers) -> float:
-    """How far two models that run as one are from what each says alone."""
-    pairs = [Pair(subject, position, worn, seed).go(fast=False) for seed in (0, 2)]
-    weights, buffers = stack_module_state(pairs)
-    x_BTD = stream(1, 11)
+def _differences(subject: Subject, position: Position, modifiers: Modifiers) -> Iterator[tuple[str, float]]:
+    """The name of each possible violation, and the largest difference measured for it."""
+    model, x_BTD = TwoLayers(subject, position, modifiers), random_inputs(2, TOKENS)
+    whole = model(x_BTD)
+    for cut in CUTS:
+        changed = torch.cat([x_BTD[:, :cut], 3.0 * random_inputs(2, TOKENS - cut, seed=5)], dim=1)
+        yield f"a later token changes outputs before {cut}", max_difference(model(changed)[:, :cut], whole[:, :cut])
+        yield f"a prefix of {cut} differs from the whole", max_difference(model(x_BTD[:, :cut]), whole[:, :cut])
+    _, _, qkv = model.prepare_second(x_BTD)
+    attended = model.second.attend(qkv, position)
+    yield (
+        "matrix times values differs from the attention output",
+        max_difference(model.second.effective_matrix(qkv, position) @ qkv.values_BHSC, attended),
+    )
+    plain = model.set_fast(False)(x_BTD)
+    yield "the fast path differs from the plain one", max_difference(whole, plain)
+    yield "vmapped models differ from single ones", _vmap_difference(subject, position, modifiers)
 
-    def alone(own: dict[str, Tensor], fixed: dict[str, Tensor]) -> Tensor:
-        return functional_call(pairs[0], (own, fixed), (x_BTD,))
 
-    together = vmap(alone)(weights, buffers)
-    return max(gap(together[lane], pair(x_BTD)) for lane, pair in enumerate(pairs))
+def _vmap_difference(subject: Subject, position: Position, modifiers: Modifiers) -> float:
+    """Largest difference between two vmapped models and the same models run one by one."""
+    models = [TwoLayers(subject, position, modifiers, seed).set_fast(False) for seed in (0, 2)]
+    parameters, buffers = stack_module_state(models)
+    x_BTD = random_inputs(1, 11)
+
+    def single(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
+        return functional_call(models[0], (parameters, buffers), (x_BTD,))
+
+    outputs = vmap(single)(parameters, buffers)
+    return max(max_difference(outputs[index], model(x_BTD)) for index, model in enumerate(models))

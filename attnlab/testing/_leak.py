@@ -1,10 +1,10 @@
-"""Do test sequences stand in the training stream more often than chance puts them there?
+"""Leak check: do test sequences occur in the training split more often than by chance?
 
-A small space of sequences repeats itself without any leak: two bits make four strings. So the share that is found is
-held to the share of a fresh sample that chance alone could have put there. If both are drawn alike, the D found among
-N test sequences and the F found among M fresh ones are a fair split of D + F:
+A small space of sequences has repeats without any leak: two bits make four strings. So the share of repeats is compared
+with that of a fresh sample, which can repeat training sequences by chance alone. If both are drawn alike, the D repeats
+among N test sequences and the F repeats among M fresh ones are a fair split of D + F:
 
-    D ~ Binomial(D + F, N / (N + M))            a leak is a D that this reaches with P < 1e-5
+    D ~ Binomial(D + F, N / (N + M))            it is a leak if P(at least D) < 1e-5
 """
 
 from __future__ import annotations
@@ -15,49 +15,51 @@ from typing import NamedTuple
 from scipy.special import bdtrc
 
 from attnlab.tasks import Batch
-from attnlab.testing._samples import Material
+from attnlab.testing._samples import TaskSamples
 
-RARE = 1e-5
+ALPHA = 1e-5
 """Probability of a false alarm."""
-NEARLY = 0.95
-"""Share of the test sequences from which on a sample covers the space."""
+COVERED = 0.95
+"""Share of repeats from which on a sample is said to cover the space of sequences."""
 
 
 class Repeats(NamedTuple):
-    """Test sequences that stand exactly in the training sample."""
+    """Test sequences that occur exactly in the training sample."""
 
-    found: int
+    count: int
     sequences: int
+    """Test sequences compared."""
     expected: float
-    """As many as chance puts there."""
-    rarity: float
-    """Probability that chance puts as many there."""
-    again: int
-    """Test sequences that stand in the fresh sample, which knows nothing of training."""
+    """Repeats expected by chance."""
+    p_value: float
+    """Probability of at least this many repeats by chance."""
+    in_fresh: int
+    """Test sequences that occur in the fresh sample, which is independent of training."""
 
     @property
     def leaks(self) -> bool:
-        """Whether chance does not explain them."""
-        return self.rarity < RARE
+        """Whether there are more repeats than chance explains."""
+        return self.p_value < ALPHA
 
     @property
     def covered(self) -> bool:
-        """Whether a sample holds nearly everything there is: a table of sequences solves the level."""
-        return not self.leaks and self.again >= NEARLY * self.sequences
+        """Whether a sample contains nearly all sequences, so that a table of sequences solves the level."""
+        return not self.leaks and self.in_fresh >= COVERED * self.sequences
 
 
-def repeats(material: Material) -> Repeats:
-    """Count them, and those of the fresh sample."""
-    seen, known = set(_rows(material.training)), set(_rows(material.fresh))
-    result, tested = _among(seen, material.test)
-    lucky, fresh = _among(seen, material.fresh)
-    rarity = float(bdtrc(result - 1, result + lucky, tested / (tested + fresh))) if result else 1.0
-    return Repeats(result, tested, lucky * tested / fresh, rarity, _among(known, material.test)[0])
+def count_repeats(samples: TaskSamples) -> Repeats:
+    """Count the repeats of training sequences in the test sample, and in the fresh one."""
+    training, fresh_rows = set(_rows(samples.training)), set(_rows(samples.fresh))
+    repeated, tested = _count(training, samples.test)
+    by_chance, fresh = _count(training, samples.fresh)
+    p_value = float(bdtrc(repeated - 1, repeated + by_chance, tested / (tested + fresh))) if repeated else 1.0
+    return Repeats(repeated, tested, by_chance * tested / fresh, p_value, _count(fresh_rows, samples.test)[0])
 
 
-def _among(seen: set[bytes], batches: Sequence[Batch]) -> tuple[int, int]:
-    there = [row in seen for row in _rows(batches)]
-    return sum(there), len(there)
+def _count(known: set[bytes], batches: Sequence[Batch]) -> tuple[int, int]:
+    """Number of sequences that are known, and number of all sequences."""
+    is_known = [row in known for row in _rows(batches)]
+    return sum(is_known), len(is_known)
 
 
 def _rows(batches: Sequence[Batch]) -> Iterable[bytes]:

@@ -1,4 +1,4 @@
-"""One level of a task, or one subtask of a mixture at that level: what an audit measured of it."""
+"""Measurements of an audit: one level of a task, or one subtask of a mixture at that level."""
 
 from __future__ import annotations
 
@@ -11,103 +11,117 @@ from attnlab.records import Score
 from attnlab.tasks import Split, Task
 from attnlab.tasks.io.streams import generator
 from attnlab.testing._chance_baselines import baseline_scores
-from attnlab.testing._labels import Labels, check_labels
-from attnlab.testing._leak import Repeats, repeats
-from attnlab.testing._samples import Material
-from attnlab.testing._shortcuts import fitted, hits
+from attnlab.testing._labels import LabelCheck, check_labels
+from attnlab.testing._leak import Repeats, count_repeats
+from attnlab.testing._samples import TaskSamples
+from attnlab.testing._shortcuts import fit_shortcuts, num_correct
 
 
 @dataclass(frozen=True)
 class LevelAudit:
-    """The measurements."""
+    """The measurements of one level."""
 
     level: Any
     subtask: str
+    """Name of the subtask; empty for a task that is no mixture."""
     task: Task
     sequences: int
-    """Of the test sample."""
+    """Sequences of the test sample."""
     tokens: int
     """One more than the highest token that was drawn."""
-    labels: Labels
+    labels: LabelCheck
     repeats: Repeats
     baselines: dict[str, Score]
-    """Blind guesses."""
+    """Scores of the chance baselines by name."""
     shortcuts: dict[str, Score]
+    """Scores of the shortcuts by name."""
 
     @property
     def name(self) -> str:
-        """The level, and which member of it."""
+        """The level, and the subtask of a mixture."""
         return f"{self.level} {self.subtask}".strip()
 
     @property
     def best_baseline(self) -> tuple[str, Score]:
-        """The blind guess that is nearest to the declared chance."""
+        """The chance baseline that is nearest to the declared chance."""
         return min(self.baselines.items(), key=lambda item: abs(item[1].mean - self.task.chance))
 
     @property
-    def best(self) -> tuple[str, Score]:
-        """The shortcut that goes furthest, the cheapest of equals."""
+    def best_shortcut(self) -> tuple[str, Score]:
+        """The shortcut with the highest accuracy; of equals, the simplest."""
         return max(self.shortcuts.items(), key=lambda item: item[1].mean)
 
     def data(self) -> dict[str, Any]:
         """The measurements as plain data."""
-        ceiling, written = self.task.best_accuracy, self.labels
+        best_accuracy, labels = self.task.best_accuracy, self.labels
         return {
             "complexity": self.level,
-            "member": self.subtask,
+            "subtask": self.subtask,
             "length": self.task.length,
             "vocabulary": self.task.vocabulary,
             "sequences": self.sequences,
             "chance": self.task.chance,
-            "ceiling": None if math.isnan(ceiling) else ceiling,
-            "guesses": {name: _data(score) for name, score in self.baselines.items()},
+            "best_accuracy": None if math.isnan(best_accuracy) else best_accuracy,
+            "chance_baselines": {name: _data(score) for name, score in self.baselines.items()},
             "labels": {
-                "read": written.sequences,
-                "asked": written.asked,
-                "agreed": written.agreed,
-                "unasked": written.unasked,
-                "contradictions": written.contradictions,
+                "sequences": labels.sequences,
+                "targets": labels.targets,
+                "agreed": labels.agreed,
+                "unlabeled": labels.unlabeled,
+                "contradictions": labels.contradictions,
             },
             "leak": {
-                "found": self.repeats.found,
+                "repeats": self.repeats.count,
                 "expected": self.repeats.expected,
-                "rarity": self.repeats.rarity,
+                "p_value": self.repeats.p_value,
             },
             "shortcuts": {name: _data(score) for name, score in self.shortcuts.items()},
-            "intended": self.task.intended_shortcut or None,
+            "intended_shortcut": self.task.intended_shortcut or None,
         }
 
 
-def audit_level(material: Material, complexity: Any, member: str, seed: int) -> LevelAudit:
-    """Everything there is to measure.
+def audit_level(samples: TaskSamples, level: Any, subtask: str, seed: int) -> LevelAudit:
+    """Measure everything that an audit reports of one level.
+
+    Args:
+        samples: The samples of the task at this level.
+        level: The level.
+        subtask: Name of the subtask of a mixture; empty otherwise.
+        seed: Seed of the uniform guesses.
+
+    Returns:
+        The measurements.
 
     Raises:
-        InvalidValueError: it asks nothing, so that there is nothing to measure.
+        InvalidValueError: No position has a target, so that there is nothing to measure.
     """
-    task = material.task
-    if not all(
-        any(len(batch.query_positions()) for batch in batches) for batches in (material.training, material.test)
-    ):
-        raise InvalidValueError("It asks nothing: every target is IGNORE.", where=f"{member} at {complexity}".strip())
-    every = (*material.training, *material.fresh, *material.test)
+    task = samples.task
+    if not all(any(len(batch.query_positions()) for batch in batches) for batches in (samples.training, samples.test)):
+        raise InvalidValueError(
+            "No position has a target: every target is IGNORE.",
+            "Set a target at one position of each sequence at least.",
+            where=f"{subtask} at {level}".strip(),
+        )
+    every = (*samples.training, *samples.fresh, *samples.test)
     tokens = 1 + max(int(max(batch.inputs_BT.max(), batch.targets_BT.max())) for batch in every)
-    questions = sum(len(batch.query_positions()) for batch in material.test)
+    total = sum(len(batch.query_positions()) for batch in samples.test)
     shortcuts = {
-        name: Score(correct=sum(hits(guess, batch) for batch in material.test), total=questions, chance=task.chance)
-        for name, guess in fitted(material.training, tokens).items()
+        name: Score(correct=sum(num_correct(predict, batch) for batch in samples.test), total=total, chance=task.chance)
+        for name, predict in fit_shortcuts(samples.training, tokens).items()
     }
     return LevelAudit(
-        level=complexity,
-        subtask=member,
+        level=level,
+        subtask=subtask,
         task=task,
-        sequences=sum(len(batch.inputs_BT) for batch in material.test),
+        sequences=sum(len(batch.inputs_BT) for batch in samples.test),
         tokens=tokens,
-        labels=check_labels(material),
-        repeats=repeats(material),
-        baselines=baseline_scores(material, tokens, generator(seed, Split.BOOTSTRAP)),
+        labels=check_labels(samples),
+        repeats=count_repeats(samples),
+        baselines=baseline_scores(samples, tokens, generator(seed, Split.BOOTSTRAP)),
         shortcuts=shortcuts,
     )
 
 
 def _data(score: Score) -> dict[str, Any]:
+    """A score as plain data."""
     return {"accuracy": score.mean, "interval": list(score.interval)}

@@ -1,12 +1,13 @@
-"""What follows from the measurements of a level, in sentences.
+"""Rules of an audit: the findings that follow from the measurements of a level.
 
-    labels    the solver agrees with every label; no past has two answers; what has an answer is asked
-    leak      no more test sequences stand in the training sample than chance puts there
-    chance    the declared chance lies within what blind guesses reach
-    ceiling   solver and shortcuts are held to the declared ceiling where it is below 1
-    shortcut  no shortcut solves it, but for the one that is the point of the task
+    labels           the solver agrees with every target; no prefix has two targets
+    missing targets  every position for which the solver gives an answer has a target
+    leak             no more test sequences occur in the training sample than by chance
+    chance           the declared chance lies within the accuracies of the chance baselines
+    best accuracy    solver and shortcuts agree with the declared best achievable accuracy where it is below 1
+    shortcut         no shortcut solves the level, except the intended one
 
-A level of so few sequences that a sample holds them all is solved by any table: that is told, and not held against it.
+Any table solves a level of so few sequences that a sample contains them all. This is reported, but it is no failure.
 """
 
 from __future__ import annotations
@@ -18,144 +19,162 @@ from attnlab.records import SOLVED
 from attnlab.testing._level_audit import LevelAudit
 from attnlab.testing.finding import Finding, Outcome
 
-WIDE = 4.5
-"""Standard errors that a measured share may lie from what is declared: chance goes further once in 100,000 times."""
-MUCH = 0.02
-"""How far above chance the commonest answer is worth telling."""
+STANDARD_ERRORS = 4.5
+"""Half width of an interval in standard errors; by chance a value lies outside once in 100,000 times."""
+MARGIN = 0.02
+"""Accuracy above chance from which on the most frequent target is reported."""
 
 
 def apply_rules(level: LevelAudit) -> list[Finding]:
-    """Every finding about the level."""
-    return [Finding(check, *told) for check, judge in RULES.items() for told in judge(level)]
+    """All findings about a level.
+
+    Args:
+        level: The measurements.
+
+    Returns:
+        The findings in the order of the rules; an empty list if there is nothing to report.
+    """
+    return [Finding(check, *evidence) for check, rule in RULES.items() for evidence in rule(level)]
 
 
 Evidence = Sequence[tuple[Outcome, str]]
 
 
 def _labels(level: LevelAudit) -> Evidence:
-    """Unambiguous, by the solver and by one another."""
-    written, ceiling, result = level.labels, level.task.best_accuracy, list[tuple[Outcome, str]]()
+    """Targets agree with the solver and with one another."""
+    labels, best, findings = level.labels, level.task.best_accuracy, list[tuple[Outcome, str]]()
     if level.tokens > level.task.vocabulary:
-        result.append(("fail", f"The token {level.tokens - 1} stands outside a vocabulary of {level.task.vocabulary}."))
-    if written.raised:
-        result.append(("fail", f"The solver fails with {written.raised}."))
-    elif not written.sequences:
-        result.append(("told", "No solver is known, so no label is checked by one."))
-    elif ceiling == 1 and written.agreed < written.asked:
-        result.append(("fail", f"The solver agrees with {share(written.share)} of the labels: {written.wrong}."))
-    if ceiling == 1 and written.contradictions:
-        result.append(("fail", f"Labels are ambiguous: {_pasts(written.contradictions)} with different answers."))
-    return result
+        text = f"The token {level.tokens - 1} is outside the vocabulary of size {level.task.vocabulary}."
+        findings.append(("fail", text))
+    if labels.exception:
+        findings.append(("fail", f"The solver fails with {labels.exception}."))
+    elif not labels.sequences:
+        findings.append(("info", "The task has no solver, so that targets are not compared with one."))
+    elif best == 1 and labels.agreed < labels.targets:
+        text = f"The solver agrees with {share(labels.agreement)} of the targets: {labels.first_error}."
+        findings.append(("fail", text))
+    if best == 1 and labels.contradictions:
+        prefixes = "one prefix occurs" if labels.contradictions == 1 else f"{labels.contradictions:,} prefixes occur"
+        findings.append(("fail", f"Targets are ambiguous: {prefixes} with different targets."))
+    return findings
 
 
-def _questions(level: LevelAudit) -> Evidence:
-    """Asked wherever there is an answer: a token that repeats a question is one."""
-    written = level.labels
-    if not written.unasked:
+def _missing_targets(level: LevelAudit) -> Evidence:
+    """A token that repeats a query has a target too."""
+    labels = level.labels
+    if not labels.unlabeled:
         return []
-    times = "once" if written.unasked == 1 else f"{written.unasked:,} times"
-    text = f"A question stands unanswered {times}, the known defect of random fillers: {written.left}."
+    times = "once" if labels.unlabeled == 1 else f"{labels.unlabeled:,} times"
+    text = f"A query without a target occurs {times}, the known defect of random filler: {labels.first_unlabeled}."
     return [("fail", text)]
 
 
 def _leak(level: LevelAudit) -> Evidence:
-    """No more repeats than chance makes."""
-    result = level.repeats
-    if result.leaks:
-        text = f"{result.found:,} of {result.sequences:,} test sequences stand in the training sample"
-        return [("fail", f"Training leaks into the test: {text}, where chance puts {result.expected:,.1f}.")]
-    if result.covered:
-        return [("told", "A sample covers the whole space: that test sequences stand in training is chance.")]
+    """No more repeats than by chance."""
+    repeats = level.repeats
+    if repeats.leaks:
+        text = f"{repeats.count:,} of {repeats.sequences:,} test sequences occur in the training sample"
+        return [("fail", f"Training data leak into the test: {text}; chance explains {repeats.expected:,.1f}.")]
+    if repeats.covered:
+        return [("info", "A sample covers all sequences, so that test sequences occur in training by chance.")]
     return []
 
 
 def _chance(level: LevelAudit) -> Evidence:
-    """That of a blind guess: the task's own, or else not below a guess at all answers and not above every guess."""
-    chance, said = level.task.chance, share(level.task.chance)
+    """Chance is that of the task's own baseline, or between a uniform guess and the best chance baseline."""
+    chance, declared = level.task.chance, share(level.task.chance)
     means = {name: score.mean for name, score in level.baselines.items()}
-    reach = {name: around(mean, level.sequences) for name, mean in means.items()}
-    if "its own" in means and not reach["its own"][0] <= chance <= reach["its own"][1]:
-        text = f"Chance is declared as {said}, and the task's own guess is right at {share(means['its own'])}."
-        return [("fail", text)]
-    if chance < reach["any answer"][0]:
-        guess = f"a uniform guess at all answers is right at {share(means['any answer'])}"
-        return [("fail", f"Chance is declared too low, at {said}: {guess}.")]
-    if chance > max(high for _, high in reach.values()):
-        guess = f"no blind guess is right at more than {share(max(means.values()))}"
-        return [("fail", f"Chance is declared too high, at {said}: {guess}.")]
-    result = list[tuple[Outcome, str]]()
-    if not any(low <= chance <= high for low, high in reach.values()):
+    ranges = {name: wide_interval(mean, level.sequences) for name, mean in means.items()}
+    if "own baseline" in means and not ranges["own baseline"][0] <= chance <= ranges["own baseline"][1]:
+        own = share(means["own baseline"])
+        return [("fail", f"Chance is declared as {declared}, but the task's own baseline has an accuracy of {own}.")]
+    if chance < ranges["any target"][0]:
+        text = f"a uniform guess among all targets has an accuracy of {share(means['any target'])}"
+        return [("fail", f"Chance is declared too low, at {declared}: {text}.")]
+    if chance > max(high for _, high in ranges.values()):
+        text = f"no chance baseline has an accuracy above {share(max(means.values()))}"
+        return [("fail", f"Chance is declared too high, at {declared}: {text}.")]
+    findings = list[tuple[Outcome, str]]()
+    if not any(low <= chance <= high for low, high in ranges.values()):
         known = ", ".join(f"{name} {share(mean)}" for name, mean in means.items())
-        result.append(("told", f"Chance is declared as {said}, and is that of no blind guess: {known}."))
+        findings.append(("info", f"Chance is declared as {declared}, which is that of no chance baseline: {known}."))
     name = max(("majority", "position"), key=lambda one: means[one])
-    if reach[name][0] > chance + MUCH and not level.repeats.covered:
+    if ranges[name][0] > chance + MARGIN and not level.repeats.covered:
         where = "" if name == "majority" else " at each position"
-        result.append(("told", f"The commonest answer{where} is right more often than the chance of {said}."))
-    return result
+        findings.append(("info", f"The most frequent target{where} has an accuracy above the chance of {declared}."))
+    return findings
 
 
-def _ceiling(level: LevelAudit) -> Evidence:
-    """Reached by a solver that knows all there is to know, and by nothing surpassed."""
-    written, ceiling = level.labels, level.task.best_accuracy
-    if math.isnan(ceiling):
-        agrees = f"; the solver agrees with {share(written.share)}" if written.sequences else ""
-        return [("told", f"The ceiling is not known{agrees}.")]
-    result = list[tuple[Outcome, str]]()
-    if (
-        ceiling < 1
-        and written.sequences
-        and abs(written.share - ceiling) > max(WIDE * written.doubt, 1 / written.asked)
-    ):
-        text = f"The solver is right at {share(written.share)}, where the ceiling is declared as {share(ceiling)}."
-        result.append(("fail", text))
-    name, best = level.best
-    if ceiling < 1 and around(best.mean, level.sequences)[0] > ceiling:
-        text = f"'{name}' is right at {share(best.mean)}, above the declared ceiling of {share(ceiling)}."
-        result.append(("fail", text))
-    return result
+def _best_accuracy(level: LevelAudit) -> Evidence:
+    """The solver reaches the best achievable accuracy, and no shortcut exceeds it."""
+    labels, best = level.labels, level.task.best_accuracy
+    if math.isnan(best):
+        agrees = f"; the solver agrees with {share(labels.agreement)} of the targets" if labels.sequences else ""
+        return [("info", f"The best achievable accuracy is not known{agrees}.")]
+    findings = list[tuple[Outcome, str]]()
+    tolerance = max(STANDARD_ERRORS * labels.standard_error, 1 / labels.targets) if labels.targets else 0.0
+    if best < 1 and labels.sequences and abs(labels.agreement - best) > tolerance:
+        text = f"The solver has an accuracy of {share(labels.agreement)}"
+        findings.append(("fail", f"{text}, but the best achievable accuracy is declared as {share(best)}."))
+    name, score = level.best_shortcut
+    if best < 1 and wide_interval(score.mean, level.sequences)[0] > best:
+        text = f"'{name}' has an accuracy of {share(score.mean)}"
+        findings.append(("fail", f"{text}, above the declared best achievable accuracy of {share(best)}."))
+    return findings
 
 
 def _shortcut(level: LevelAudit) -> Evidence:
-    """None solves it that is not meant to."""
-    goal = SOLVED * (1.0 if math.isnan(level.task.best_accuracy) else level.task.best_accuracy)
+    """No shortcut but the intended one solves the level."""
+    threshold = SOLVED * (1.0 if math.isnan(level.task.best_accuracy) else level.task.best_accuracy)
     solving = [
         (name, score)
         for name, score in level.shortcuts.items()
-        if score.mean >= goal and name != level.task.intended_shortcut
+        if score.mean >= threshold and name != level.task.intended_shortcut
     ]
     if not solving:
         return []
     name, score = solving[0]
     if level.repeats.covered:
-        return [("told", f"'{name}' solves it, as any table does that covers the whole space.")]
-    return [("fail", f"The shortcut '{name}' solves it: {share(score.mean)} right.")]
+        return [("info", f"'{name}' solves the level, as does any table that covers all sequences.")]
+    return [("fail", f"The shortcut '{name}' solves the level, with an accuracy of {share(score.mean)}.")]
 
 
 RULES: dict[str, Callable[[LevelAudit], Evidence]] = {
     "labels": _labels,
-    "questions": _questions,
+    "missing targets": _missing_targets,
     "leak": _leak,
     "chance": _chance,
-    "ceiling": _ceiling,
+    "best accuracy": _best_accuracy,
     "shortcut": _shortcut,
 }
 
 
-def around(mean: float, count: int) -> tuple[float, float]:
-    """The interval of Wilson of a share, :data:`WIDE` standard errors to each side."""
-    center = (mean + WIDE**2 / (2 * count)) / (1 + WIDE**2 / count)
-    half = WIDE / (1 + WIDE**2 / count) * math.sqrt(mean * (1 - mean) / count + (WIDE / (2 * count)) ** 2)
+def wide_interval(mean: float, count: int) -> tuple[float, float]:
+    """Wilson interval of a share, :data:`STANDARD_ERRORS` standard errors to each side.
+
+    Args:
+        mean: The share, 0 to 1.
+        count: Number of independent trials.
+
+    Returns:
+        Lower and upper end.
+    """
+    z = STANDARD_ERRORS
+    center = (mean + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(mean * (1 - mean) / count + (z / (2 * count)) ** 2)
     return center - half, center + half
 
 
-def share(part: float) -> str:
-    """A share in percent; 100.0 % only when nothing is missing.
+def share(value: float) -> str:
+    """Format a share in percent; 100.0 % only if it is exactly 1.
+
+    Args:
+        value: The share, 0 to 1.
+
+    Returns:
+        The text, with one decimal.
 
     >>> share(0.99951), share(1.0), share(0.25)
     ('99.9 %', '100.0 %', '25.0 %')
     """
-    return f"{100 * part if part >= 1 else min(100 * part, 99.94):.1f} %"
-
-
-def _pasts(count: int) -> str:
-    return "one past stands" if count == 1 else f"{count:,} pasts stand"
+    return f"{100 * value if value >= 1 else min(100 * value, 99.94):.1f} %"

@@ -1,8 +1,8 @@
-"""What a task is audited on: a training sample to learn shortcuts from, a test sample, and a fresh one beside it.
+"""Samples of an audit: a training sample to fit shortcuts on, a test sample, and a fresh sample.
 
-training   what the training stream shows first, ranges of options and all
-fresh      the level itself, from the training stream's generators of much later: what chance repeats
-test       the test stream
+training   the first sequences of the training split, with options that are ranges drawn as in training
+fresh      the level itself, from generators of the training split that no training sample reaches
+test       the test split
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from attnlab.tasks import Batch, Split, Task
 from attnlab.tasks.io.streams import Source, generator
 
 ROWS = 64
-"""Sequences of a training batch; options that are ranges are drawn anew for each."""
-ROOM = 2**17
-"""Tokens of a sample, at most, unless a single batch is longer."""
-LATER = 2**24
-"""Where fresh batches are counted from; no training sample is as long."""
-FRESH = 4
-"""The fresh sample is larger than the others, so that chance is known better than what is held to it."""
+"""Sequences of a training batch; options that are ranges are drawn for each batch."""
+MAX_TOKENS = 2**17
+"""Largest number of tokens of a sample, unless a single batch is longer."""
+FRESH_START = 2**24
+"""Index of the first fresh batch; no training sample is as long."""
+FRESH_FACTOR = 4
+"""Size of the fresh sample relative to the others, so that its estimates of chance are more precise."""
 
 
-class Material(NamedTuple):
+class TaskSamples(NamedTuple):
     """The samples of one task at one level."""
 
     task: Task
@@ -33,26 +33,36 @@ class Material(NamedTuple):
     test: Sequence[Batch]
 
 
-def draw_samples(spec: TaskSpec, seed: int, samples: int) -> dict[str, Material]:
-    """The samples of the task, under an empty name; of a mixture, those of each member by its name."""
+def draw_samples(spec: TaskSpec, seed: int, samples: int) -> dict[str, TaskSamples]:
+    """Draw the samples of a task, or of each subtask of a mixture.
+
+    Args:
+        spec: The task at one level.
+        seed: Seed of the splits.
+        samples: Sequences of the training and of the test sample, reduced for long sequences.
+
+    Returns:
+        The samples by the name of the subtask; under an empty name if the task is no mixture.
+    """
     source = Source(spec, seed)
-    members = source.task.subtasks()
-    return {name: _drawn(source, subtask, samples) for name, subtask in members.items()} or {
-        "": _drawn(source, None, samples)
+    subtasks = source.task.subtasks()
+    return {name: _draw(source, subtask, samples) for name, subtask in subtasks.items()} or {
+        "": _draw(source, None, samples)
     }
 
 
-def _drawn(source: Source, member: Task | None, samples: int) -> Material:
-    """A member trains on its own sequences; a task on those of the training stream."""
-    task = member or source.task
-    batches = -(-min(samples, max(ROWS, ROOM // task.length)) // ROWS)
+def _draw(source: Source, subtask: Task | None, samples: int) -> TaskSamples:
+    """A subtask trains on its own sequences, a task on those of the training split."""
+    task = subtask or source.task
+    batches = -(-min(samples, max(ROWS, MAX_TOKENS // task.length)) // ROWS)
     training = [
-        source.training(step, ROWS) if member is None else _early(source, task, step) for step in range(batches)
+        source.training(step, ROWS) if subtask is None else _training_batch(source, task, step)
+        for step in range(batches)
     ]
-    fresh = [_early(source, task, LATER + index) for index in range(FRESH * batches)]
-    return Material(task, training, fresh, source.held_out(Split.TEST, ROWS * batches, 4 * ROWS, member))
+    fresh = [_training_batch(source, task, FRESH_START + index) for index in range(FRESH_FACTOR * batches)]
+    return TaskSamples(task, training, fresh, source.held_out(Split.TEST, ROWS * batches, 4 * ROWS, subtask))
 
 
-def _early(source: Source, task: Task, index: int) -> Batch:
-    """The task itself, as it faces training."""
+def _training_batch(source: Source, task: Task, index: int) -> Batch:
+    """A batch of the task itself, from the training split."""
     return task.for_split(Split.TRAIN).sample(generator(source.seed, Split.TRAIN, index), ROWS)

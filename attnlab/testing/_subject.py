@@ -1,6 +1,6 @@
 """The variant under check, built at any size.
 
-Letters  B batch, T tokens, D width, H heads.
+Letters  B batch, T tokens, D width, H heads; N query positions.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from attnlab.registry import Entry
 from attnlab.tensors import QKV, LayerContext, LayerInputs
 
 WIDTH, HEADS, LENGTH = 16, 4, 256
-"""Small, and with heads that still have several channels."""
+"""Small sizes at which each head still has several channels."""
 LAYERS = 2
 LONGEST = 4096
-"""Options that need longer runs than this are told as they are refused."""
+"""Largest length that is tried; options that need more are reported with their error."""
 
 
 @dataclass(frozen=True)
@@ -34,73 +34,89 @@ class Subject:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, *, dtype: torch.dtype = torch.float64, **sizes: Any) -> Attention:
-        """The attention, with weights drawn from the seed; for sizes see :meth:`placed`."""
-        return self.placed(**sizes)[0].to(dtype)
+        """The attention, with weights drawn from the seed; for the sizes see :meth:`build_with_context`."""
+        return self.build_with_context(**sizes)[0].to(dtype)
 
-    def placed(
-        self, *, width: int = WIDTH, heads: int = HEADS, length: int = LENGTH, seed: int = 0, **where: Any
+    def build_with_context(
+        self, *, width: int = WIDTH, heads: int = HEADS, length: int = LENGTH, seed: int = 0, **fields: Any
     ) -> tuple[Attention, LayerContext]:
-        """The attention and its site.
+        """Build the attention and its layer context.
 
-        Options may ask for a longer run than a check has in mind, or for more heads: the site is the first that
-        admits them, of the length and its doubles, at the width that is asked for and then at the usual one.
+        Options may need a longer sequence than a check uses, or more heads. So the first context that the options
+        accept is used: at the requested width and then at the usual one, with the length and its doubles.
+
+        Args:
+            width: D.
+            heads: H.
+            length: Largest T.
+            seed: Seed of the weights.
+            **fields: Other fields of the context.
+
+        Returns:
+            The attention and its context.
 
         Raises:
-            InvalidValueError: no site admits them; the refusal at the sizes asked for.
+            InvalidValueError: No context is accepted; the error is that of the requested sizes.
         """
         options = self.entry.complete(self.options)
-        refusals: list[InvalidValueError] = []
+        errors: list[InvalidValueError] = []
         for size, count in dict.fromkeys([(width, heads), (max(width, WIDTH), max(heads, HEADS))]):
             for longest in (length * 2**step for step in range(max(1, (LONGEST // length).bit_length()))):
                 generator = torch.Generator().manual_seed(seed)
                 context = LayerContext(
-                    width=size, heads=count, layers=LAYERS, length=longest, generator=generator, **where
+                    width=size, heads=count, layers=LAYERS, length=longest, generator=generator, **fields
                 )
                 try:
                     return self.entry.cls(context, **options), context
-                except InvalidValueError as refusal:
-                    refusals.append(refusal)
-        raise refusals[0]
+                except InvalidValueError as error:
+                    errors.append(error)
+        raise errors[0]
 
 
-def position(name: str = "none", *, width: int = WIDTH, heads: int = HEADS, length: int = LENGTH) -> Position:
-    """A registered position in float64, with noise where it starts at zero: what says nothing leaks nothing."""
+def build_position(name: str = "none", *, width: int = WIDTH, heads: int = HEADS, length: int = LENGTH) -> Position:
+    """A registered position in float64; parameters that start at zero are drawn, so that they have an effect."""
     entry = POSITIONS.entry(name)
     context = LayerContext(
         width=width, heads=heads, layers=LAYERS, length=length, generator=torch.Generator().manual_seed(1)
     )
-    built = entry.cls(context, **entry.complete({})).double()
+    position = entry.cls(context, **entry.complete({})).double()
     with torch.no_grad():
-        for weight in built.parameters():
-            weight.copy_(weight if weight.any() else torch.randn(weight.shape, generator=context.generator))
-    return built
+        for parameter in position.parameters():
+            drawn = torch.randn(parameter.shape, generator=context.generator) if not parameter.any() else parameter
+            parameter.copy_(drawn)
+    return position
 
 
-def stream(batch: int, tokens: int, *, width: int = WIDTH, seed: int = 2, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Standard normal tokens, B x T x D."""
+def random_inputs(
+    batch: int, tokens: int, *, width: int = WIDTH, seed: int = 2, dtype: torch.dtype = torch.float64
+) -> Tensor:
+    """Standard normal inputs, B x T x D."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch, tokens, width, generator=generator, dtype=torch.float64).to(dtype)
 
 
-def run(attention: Attention, x_BTD: Tensor, place: Position | None = None, positions: Tensor | None = None) -> Tensor:
-    """The attention's output, B x T x D; or N x D, where some of it is asked."""
-    place = place or position(width=x_BTD.shape[-1], heads=attention.num_heads)
-    written_BTD = attention(place.embed(x_BTD), place, LayerInputs(query_positions=positions)).output_BTD
-    return written_BTD if positions is None else select_positions(written_BTD, positions)
+def run(
+    attention: Attention, x_BTD: Tensor, position: Position | None = None, query_positions: Tensor | None = None
+) -> Tensor:
+    """The attention's output, B x T x D; with query positions N x D."""
+    position = position or build_position(width=x_BTD.shape[-1], heads=attention.num_heads)
+    inputs = LayerInputs(query_positions=query_positions)
+    output_BTD = attention(position.embed(x_BTD), position, inputs).output_BTD
+    return output_BTD if query_positions is None else select_positions(output_BTD, query_positions)
 
 
-def heads_of(attention: Attention, x_BTD: Tensor) -> tuple[QKV, Position]:
-    """Prepared heads without any position, and that position."""
-    nowhere = position(width=x_BTD.shape[-1], heads=attention.num_heads)
-    return attention.prepare(x_BTD, nowhere, LayerInputs()), nowhere
+def prepare_qkv(attention: Attention, x_BTD: Tensor) -> tuple[QKV, Position]:
+    """Queries, keys and values with the position ``none``, and that position."""
+    no_position = build_position(width=x_BTD.shape[-1], heads=attention.num_heads)
+    return attention.prepare(x_BTD, no_position, LayerInputs()), no_position
 
 
-def width_of(attention: Attention) -> int:
-    """D, which the options may have made larger than asked."""
+def model_width(attention: Attention) -> int:
+    """D, which is larger than requested if the options need it."""
     return attention.num_heads * attention.channels
 
 
-def gap(one: Tensor, other: Tensor) -> float:
+def max_difference(one: Tensor, other: Tensor) -> float:
     """Largest absolute difference; infinite if either is not finite."""
     difference = (one.detach().double() - other.detach().double()).abs()
     return float(difference.max()) if bool(difference.isfinite().all()) else float("inf")

@@ -1,4 +1,4 @@
-"""The kit: every check, in the order they are told."""
+"""The checks of an attention, in the order in which they are reported."""
 
 from __future__ import annotations
 
@@ -18,42 +18,57 @@ Check = Callable[[Subject], Finding]
 CHECKS: dict[str, Check] = {
     "future never seen": _causality.future,
     "prefix equals whole": _causality.prefix,
-    "promised rows": _numerics.rows,
+    "row constraint": _numerics.row_constraint,
     "finite at extremes": _numerics.finite,
     "gradients": _numerics.gradients,
     "bfloat16": _numerics.precision,
     "lengths": _equivalence.lengths,
     "batch independence": _equivalence.batches,
     "determinism": _equivalence.determinism,
-    "linear in the values": _equivalence.matrix,
-    "fast path equals plain": _equivalence.fast,
-    "asked tokens alone": _equivalence.few,
-    "lanes": _equivalence.lanes,
-    "second layer": _depth.second,
-    "declared weights": _cost.weights,
-    "long sequences": _cost.scan,
-    "decode state": _cost.memory,
-    "cost": _cost.growth,
+    "linear in the values": _equivalence.effective_matrix,
+    "fast path equals plain": _equivalence.fast_path,
+    "query subset": _equivalence.query_subset,
+    "vmap": _equivalence.vmapped,
+    "second layer": _depth.second_layer,
+    "declared parameters": _cost.parameters,
+    "long sequences": _cost.long_sequences,
+    "decode state": _cost.decode_state,
+    "cost": _cost.cost,
 }
 
 
 def check_attention(part: Part, names: Collection[str] = tuple(CHECKS)) -> Conformance:
-    """Every finding about a registered attention with its options, or those of the checks that are named.
+    """Check a registered attention with its options.
+
+    Args:
+        part: Name and options of the attention.
+        names: Names of the checks to run; by default all of :data:`CHECKS`.
+
+    Returns:
+        The findings, in the order of :data:`CHECKS`.
 
     Raises:
-        UnknownNameError: no such attention or option.
-        InvalidValueError: an option the attention does not accept.
+        UnknownNameError: There is no such attention or option.
+        InvalidValueError: The attention does not accept an option.
     """
     entry = ATTENTIONS.entry(part.name)
     subject = Subject(entry, entry.complete(part.options))
-    return Conformance(str(part), [one(name, subject) for name, one in _safely().items() if name in names])
+    return Conformance(str(part), [_run(name, check, subject) for name, check in CHECKS.items() if name in names])
 
 
 def subject_of(word: str) -> Part:
-    """The part that ``NAME``, ``NAME:option=value`` or ``FILE.py:Class`` names; the file is run.
+    """Resolve the attention that a word names; a file is run.
+
+    Args:
+        word: ``NAME``, ``NAME:option=value`` or ``FILE.py:Class``.
+
+    Returns:
+        Name and options of the attention.
 
     Raises:
-        PluginError: the file fails, or holds no attention of that name.
+        PluginError: The file fails, or it registers no attention.
+        UnknownNameError: The file registers no attention class of that name.
+        InvalidValueError: The word is malformed.
     """
     from attnlab.config.inline_parts import parse_part
 
@@ -61,30 +76,24 @@ def subject_of(word: str) -> Part:
     if not path.endswith(".py"):
         return parse_part(word)
     load_plugin(Path(path))
-    result: dict[str, Entry[Attention]] = {
-        entry.cls.__name__: entry for entry in ATTENTIONS if entry.cls.__module__ == f"attnlab_with_{Path(path).stem}"
+    module = f"attnlab_plugin_{Path(path).stem}"
+    entries: dict[str, Entry[Attention]] = {
+        entry.cls.__name__: entry for entry in ATTENTIONS if entry.cls.__module__ == module
     }
-    if name not in result:
-        if not result:
+    if name not in entries:
+        if not entries:
             raise PluginError(
-                "It registers no attention.", "Mark the class with @register(name, source=...).", where=word
+                "The file registers no attention.", "Decorate the class with @register(name, source=...).", where=word
             )
-        raise unknown("attention class", name, result, where=path)
-    return Part(name=result[name].name)
+        raise unknown("attention class", name, entries, where=path)
+    return Part(name=entries[name].name)
 
 
-def _safely() -> dict[str, Callable[[str, Subject], Finding]]:
-    """Each check, with an exception inside the variant told as a failure by its own file and line."""
-
-    def guarded(one: Check) -> Callable[[str, Subject], Finding]:
-        def run(name: str, subject: Subject) -> Finding:
-            try:
-                return one(subject)
-            except AttnlabError as error:
-                return Finding(name, "fail", f"{error.problem} {error.hint}")
-            except Exception as error:
-                return Finding(name, "fail", describe_exception(error))
-
-        return run
-
-    return {name: guarded(one) for name, one in CHECKS.items()}
+def _run(name: str, check: Check, subject: Subject) -> Finding:
+    """Run a check; an exception inside the variant is a failure with its file and line."""
+    try:
+        return check(subject)
+    except AttnlabError as error:
+        return Finding(name, "fail", f"{error.problem} {error.hint}")
+    except Exception as error:
+        return Finding(name, "fail", describe_exception(error))

@@ -1,4 +1,4 @@
-"""A user's file for the kit, forgotten after the test."""
+"""A user's file with an attention; the registration is undone after the test."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from tests.cli.conftest import command as command
 
 Write = Callable[[str], Path]
 
-HEAD = '''"""A user's idea."""
+HEAD = '''"""A user's attention."""
 
 import torch
 
-from attnlab.attention import Attention, Rows, register
+from attnlab.attention import Attention, RowConstraint, register
 
 
 @register("mine", source="ours")
 class Mine(Attention):
-    """Softmax attention, or what a user makes of it."""
+    """Softmax attention with changes."""
 
 '''
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Write ``mine.py`` with that body for its class."""
+    """Write ``mine.py`` with this body of its class."""
 
     def written(body: str) -> Path:
         path = tmp_path / "mine.py"

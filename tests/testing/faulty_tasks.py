@@ -1,4 +1,4 @@
-"""Tasks that an audit must catch, each with one thing wrong, and one with nothing wrong to compare."""
+"""Tasks with one fault each, which an audit must detect, and one task without a fault."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pydantic import Field
 from attnlab.config.ladder import Ladder
 from attnlab.tasks import IGNORE, TASKS, Batch, Split, Task
 from attnlab.tasks.base import Tokens, no_targets
-from attnlab.testing.check_task import Audit, JudgedLevel, check_task
+from attnlab.testing.check_task import Audit, LevelReport, check_task
 
 LETTERS = 8
 
 
 class Sums(Task):
-    """At the last letter, the sum of all letters modulo eight: sound."""
+    """At the last letter, the sum of all letters modulo eight; no fault."""
 
     complexity = "letters"
 
@@ -26,10 +26,10 @@ class Sums(Task):
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Uniform letters."""
-        return self.asked(random.integers(0, LETTERS, (batch, self.length)))
+        return self.labeled(random.integers(0, LETTERS, (batch, self.length)))
 
-    def asked(self, inputs_BT: Tokens) -> Batch:
-        """The sum, due at the end."""
+    def labeled(self, inputs_BT: Tokens) -> Batch:
+        """The sum, as target of the last position."""
         targets_BT = no_targets(inputs_BT)
         targets_BT[:, -1] = inputs_BT.sum(axis=1) % LETTERS
         return Batch(inputs_BT, targets_BT)
@@ -40,46 +40,46 @@ class Sums(Task):
 
 
 class Leaking(Sums):
-    """One test sequence in fifty is one of the first that training shows."""
+    """One test sequence in fifty is one of the first training sequences."""
 
-    facing_test = False
+    is_test = False
 
     def for_split(self, split: Split) -> Leaking:
-        """Remember who asks."""
+        """Store whether this is the test split."""
         split_task = Leaking(letters=self.length)
-        split_task.facing_test = split is Split.TEST
+        split_task.is_test = split is Split.TEST
         return split_task
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Letters, some of them from the beginning of the training stream of seed 0."""
+        """Letters, some of them from the first training batch of seed 0."""
         inputs_BT = random.integers(0, LETTERS, (batch, self.length))
-        if self.facing_test:
-            shown_BT = np.random.default_rng([0, int(Split.TRAIN), 0]).integers(0, LETTERS, (64, self.length))
+        if self.is_test:
+            training_BT = np.random.default_rng([0, int(Split.TRAIN), 0]).integers(0, LETTERS, (64, self.length))
             again_B = random.random(batch) < 0.02
-            inputs_BT = np.where(again_B[:, None], shown_BT[random.integers(0, 64, batch)], inputs_BT)
-        return self.asked(inputs_BT)
+            inputs_BT = np.where(again_B[:, None], training_BT[random.integers(0, 64, batch)], inputs_BT)
+        return self.labeled(inputs_BT)
 
 
 class Ambiguous(Sums):
-    """One label in twenty is another one, at random."""
+    """One target in twenty is replaced at random."""
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Sums, some of them off."""
+        """Sums, some of them wrong."""
         inputs_BT, targets_BT, _ = super().sample(random, batch)
-        off_B = random.integers(1, LETTERS, batch) * (random.random(batch) < 0.05)
-        targets_BT[:, -1] = (targets_BT[:, -1] + off_B) % LETTERS
+        offset_B = random.integers(1, LETTERS, batch) * (random.random(batch) < 0.05)
+        targets_BT[:, -1] = (targets_BT[:, -1] + offset_B) % LETTERS
         return Batch(inputs_BT, targets_BT)
 
 
 class Unsolved(Ambiguous):
-    """Nobody knows a solver: only equal pasts can show it."""
+    """It has no solver, so that only equal prefixes show the fault."""
 
     def solve(self, tokens: Sequence[int]) -> None:
-        """Nothing."""
+        """No solver."""
 
 
 class WrongSolver(Sums):
-    """Its solver forgets the first letter."""
+    """Its solver leaves out the first letter."""
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
         """Add all but the first."""
@@ -95,7 +95,7 @@ class RaisingSolver(Sums):
 
 
 class HighChance(Sums):
-    """It says that a guess is right half the time."""
+    """It declares a chance of one half."""
 
     def __init__(self, *, letters: Annotated[int, Field(ge=1)] = 6) -> None:
         super().__init__(letters=letters)
@@ -103,15 +103,15 @@ class HighChance(Sums):
 
 
 class LowChance(HighChance):
-    """It says that a guess is hardly ever right."""
+    """It declares a chance of 1 %."""
 
     def __init__(self, *, letters: Annotated[int, Field(ge=1)] = 6) -> None:
         super().__init__(letters=letters)
         self.chance = 0.01
 
 
-class OwnGuess(HighChance):
-    """Its own guess does not reach what it says either."""
+class OwnBaseline(HighChance):
+    """Its own baseline does not reach the declared chance either."""
 
     def chance_baseline(self, random: np.random.Generator, batch: Batch) -> Tokens:
         """Any letter."""
@@ -119,9 +119,9 @@ class OwnGuess(HighChance):
 
 
 class Shortcut(Sums):
-    """The answer is the letter before the last."""
+    """The target is the letter before the last."""
 
-    def asked(self, inputs_BT: Tokens) -> Batch:
+    def labeled(self, inputs_BT: Tokens) -> Batch:
         """That letter."""
         targets_BT = no_targets(inputs_BT)
         targets_BT[:, -1] = inputs_BT[:, -2]
@@ -132,8 +132,8 @@ class Shortcut(Sums):
         return [IGNORE] * (self.length - 1) + [tokens[-2]]
 
 
-class Meant(Shortcut):
-    """The same, on purpose."""
+class Intended(Shortcut):
+    """The same shortcut, declared as the intended one."""
 
     intended_shortcut = "bigram"
 
@@ -146,46 +146,46 @@ class Outside(Sums):
         self.vocabulary = LETTERS - 1
 
 
-class Silent(Sums):
-    """It asks nothing."""
+class Unlabeled(Sums):
+    """It has no targets."""
 
-    def asked(self, inputs_BT: Tokens) -> Batch:
-        """Nothing."""
+    def labeled(self, inputs_BT: Tokens) -> Batch:
+        """No targets."""
         return Batch(inputs_BT, no_targets(inputs_BT))
 
 
 class Noisy(Ambiguous):
-    """Labels off on purpose, with the ceiling that follows."""
+    """Random targets, with the right best achievable accuracy."""
 
     best_accuracy = 0.95
 
 
-class HighCeiling(Ambiguous):
-    """Labels off on purpose, and a ceiling nobody reaches."""
+class HighBestAccuracy(Ambiguous):
+    """Random targets, and a best achievable accuracy that cannot be reached."""
 
     best_accuracy = 0.99
 
 
-class LowCeiling(Meant):
-    """A ceiling that a shortcut surpasses, and so does the solver."""
+class LowBestAccuracy(Intended):
+    """A best achievable accuracy that a shortcut exceeds, and the solver too."""
 
     best_accuracy = 0.5
 
 
-class UnknownCeiling(Ambiguous):
-    """Labels off on purpose; nobody has reckoned how many can be known."""
+class UnknownBestAccuracy(Ambiguous):
+    """Random targets; the best achievable accuracy is not known."""
 
     best_accuracy = float("nan")
 
 
-def audited(kind: type[Task], *levels: int, samples: int = 2048) -> Audit:
+def audited(cls: type[Task], *levels: int, samples: int = 2048) -> Audit:
     """The audit of a task at these levels."""
     levels = levels or (6,)
-    TASKS.register("spoiled", source="tests", summary="Spoiled.")(kind)
+    TASKS.register("faulty", source="tests", summary="Faulty.")(cls)
     ladder = Ladder(
-        name="spoiled",
-        summary="Spoiled.",
-        task="spoiled",
+        name="faulty",
+        summary="Faulty.",
+        task="faulty",
         complexity="letters",
         levels=levels,
         default=6,
@@ -194,9 +194,9 @@ def audited(kind: type[Task], *levels: int, samples: int = 2048) -> Audit:
     try:
         return check_task(ladder, {}, samples=samples)
     finally:
-        del TASKS._entries["spoiled"]
+        del TASKS._entries["faulty"]
 
 
-def found(one: JudgedLevel) -> dict[str, tuple[str, str]]:
-    """Outcome and sentence of each finding."""
-    return {finding.check: (finding.outcome, finding.evidence) for finding in one.findings}
+def outcomes(report: LevelReport) -> dict[str, tuple[str, str]]:
+    """Outcome and sentence of each finding, by the name of the rule."""
+    return {finding.check: (finding.outcome, finding.evidence) for finding in report.findings}

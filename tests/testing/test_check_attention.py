@@ -1,4 +1,4 @@
-"""The kit passes what keeps the contract and catches what does not, each time with the message that helps."""
+"""The checks pass attentions that satisfy the contract, and report each violation with its evidence."""
 
 from __future__ import annotations
 
@@ -15,129 +15,129 @@ from tests.testing.conftest import HEAD, Write
 
 UNTIMED = [name for name in CHECKS if name != "cost"]
 
-SOUND = """
-def score(self, heads):
-    return 2.0 * super().score(heads)
+CORRECT = """
+def score(self, qkv):
+    return 2.0 * super().score(qkv)
 """
 
 LEAK = """
-def normalize(self, scores, mask, heads):
+def normalize(self, scores, mask, qkv):
     return scores.softmax(-1)
 """
 
 LENGTH_LEAK = """
-def score(self, heads):
-    return super().score(heads) * heads.keys_BHSC.shape[-2]
+def score(self, qkv):
+    return super().score(qkv) * qkv.keys_BHSC.shape[-2]
 """
 
 QUIET_LEAK = """
-def combine(self, scores, bias, heads):
+def add_bias(self, scores, bias, qkv):
     scores = scores if bias is None else scores + bias
     return scores - 1e-3 * scores.mean(-1, keepdim=True) * scores
 """
 
 NAN_ROWS = """
-def allow(self, heads):
-    queries, keys = heads.queries_BHTC.shape[-2], heads.keys_BHSC.shape[-2]
-    return torch.ones(queries, keys, dtype=torch.bool).tril(heads.start - 1)
+def mask(self, qkv):
+    queries, keys = qkv.queries_BHTC.shape[-2], qkv.keys_BHSC.shape[-2]
+    return torch.ones(queries, keys, dtype=torch.bool).tril(qkv.start - 1)
 
-def normalize(self, scores, mask, heads):
+def normalize(self, scores, mask, qkv):
     return scores.masked_fill(~mask, -torch.inf).softmax(-1)
 """
 
 UNDECLARED = """
-def __init__(self, site):
-    super().__init__(site)
-    self.gain = site.normal(site.width, std=1.0)
+def __init__(self, context):
+    super().__init__(context)
+    self.gain = context.normal(context.width, std=1.0)
 
-def finish(self, mixed_BHTC, x_BTD):
-    return self.gain * super().finish(mixed_BHTC, x_BTD)
+def output(self, attended_BHTC, x_BTD):
+    return self.gain * super().output(attended_BHTC, x_BTD)
 """
 
 RAISING = """
-def score(self, heads):
-    return heads.queries_BHTC @ heads.keys_BHSC
+def score(self, qkv):
+    return qkv.queries_BHTC @ qkv.keys_BHSC
 """
 
 GLOBAL = """
-def __init__(self, site):
-    super().__init__(site)
-    self.query = torch.nn.Linear(site.width, site.width, bias=False)
+def __init__(self, context):
+    super().__init__(context)
+    self.query = torch.nn.Linear(context.width, context.width, bias=False)
 """
 
 BRANCHING = """
-def score(self, heads):
-    scores = super().score(heads)
+def score(self, qkv):
+    scores = super().score(qkv)
     if scores.sum() > 0:
         return 1.0 * scores
     return scores
 """
 
-BROKEN_PROMISE = """
-def normalize(self, scores, mask, heads):
+BROKEN_ROWS = """
+def normalize(self, scores, mask, qkv):
     return scores.sigmoid().masked_fill(~mask, 0.0)
 """
 
 DIVIDING = """
-def normalize(self, scores, mask, heads):
-    weights = super().normalize(scores, mask, heads)
+def normalize(self, scores, mask, qkv):
+    weights = super().normalize(scores, mask, qkv)
     return weights * weights.detach() / weights.detach()
 """
 
-NEIGHBOURS = """
-def score(self, heads):
-    return super().score(heads) - heads.queries_BHTC.mean(0, keepdim=True) @ heads.keys_BHSC.mT
+NEIGHBORS = """
+def score(self, qkv):
+    return super().score(qkv) - qkv.queries_BHTC.mean(0, keepdim=True) @ qkv.keys_BHSC.mT
 """
 
-CURVED = """
-def mix(self, heads, position):
-    return super().mix(heads._replace(values_BHSC=heads.values_BHSC.tanh()), position)
+NONLINEAR = """
+def attend(self, qkv, position):
+    return super().attend(qkv._replace(values_BHSC=qkv.values_BHSC.tanh()), position)
 """
 
-SLOPPY = """
-def mix(self, heads, position):
-    mixed = super().mix(heads, position)
-    return 1.001 * mixed if self.fast else mixed
+INEXACT_FAST_PATH = """
+def attend(self, qkv, position):
+    attended = super().attend(qkv, position)
+    return 1.001 * attended if self.fast else attended
 """
 
-MIXING_LATE = """
-fuses = True
+LATE_CUMSUM = """
+sdpa_compatible = True
 
-def finish(self, mixed_BHTC, x_BTD):
-    return super().finish(mixed_BHTC, x_BTD) + x_BTD.cumsum(-2)
+def output(self, attended_BHTC, x_BTD):
+    return super().output(attended_BHTC, x_BTD) + x_BTD.cumsum(-2)
 """
 
-BENEATH = """
-def project(self, x_BTD, context):
-    heads = super().project(x_BTD, context)
-    if not context.first:
-        return heads
-    below = context.first[0].values_BHSC
-    return heads._replace(values_BHSC=heads.values_BHSC + below.mean(-2, keepdim=True))
+FIRST_LAYER_LEAK = """
+def project(self, x_BTD, layer_inputs):
+    qkv = super().project(x_BTD, layer_inputs)
+    if not layer_inputs.first_layer:
+        return qkv
+    below = layer_inputs.first_layer[0].values_BHSC
+    return qkv._replace(values_BHSC=qkv.values_BHSC + below.mean(-2, keepdim=True))
 """
 
-WIDER_BENEATH = """
-def __init__(self, site):
-    super().__init__(site)
-    if site.layer:
-        self.value = site.linear(site.width + 1, site.width)
+WIDER_SECOND_LAYER = """
+def __init__(self, context):
+    super().__init__(context)
+    if context.layer:
+        self.value = context.linear(context.width + 1, context.width)
 """
 
-WANTING = """
-def __init__(self, site, *, window: int = 300, groups: int = 4):
-    super().__init__(site)
+DEMANDING = """
+def __init__(self, context, *, window: int = 300, groups: int = 4):
+    super().__init__(context)
     from attnlab.errors import InvalidValueError
-    if window > site.length:
-        raise InvalidValueError(f"A window of {window} is longer than {site.length}.", "Use less.")
-    if site.heads % groups:
-        raise InvalidValueError(f"{site.heads} heads are not {groups} groups.", "Use fewer.")
+    if window > context.length:
+        raise InvalidValueError(f"A window of {window} is longer than {context.length}.", "Use less.")
+    if context.heads % groups:
+        raise InvalidValueError(f"{context.heads} heads are not {groups} groups.", "Use fewer.")
 """
 
-EVERYTHING_RUN = set(UNTIMED) - {"declared weights", "long sequences"}
+RUN_THE_VARIANT = set(UNTIMED) - {"declared parameters", "long sequences"}
 
 
 def findings(path: Path) -> dict[str, str]:
-    """The failed checks of the user's class, and what is said of each."""
+    """Evidence of the failed checks of the user's class, by the name of the check."""
     report = check_attention(subject_of(f"{path}:Mine"), UNTIMED)
     assert [finding.check for finding in report.findings] == UNTIMED
     failed = {finding.check: finding.evidence for finding in report.findings if finding.outcome == "fail"}
@@ -149,14 +149,14 @@ def test_softmax_passes_and_shows_its_evidence() -> None:
     report = check_attention(Part(name="softmax"), UNTIMED)
     assert report.passed
     evidence = {finding.check: finding.evidence for finding in report.findings}
-    assert evidence["promised rows"].startswith("non-negative, sum to one: sums 1.0000 to 1.0000")
-    assert evidence["declared weights"] == "counted 1,024, declared 1,024 at D = 16, H = 4"
+    assert evidence["row constraint"].startswith("non-negative, sum to one: sums 1.0000 to 1.0000")
+    assert evidence["declared parameters"] == "counted 1,024, declared 1,024 at D = 16, H = 4"
     assert evidence["long sequences"] == "forms a T x T matrix"
     assert evidence["decode state"].endswith("of 16 at T = 32, 32.0 of 32 at T = 64: grows with T")
     assert evidence["lengths"] == "T = 1, 2, 13, 64, 131, 256"
 
 
-def test_a_scan_forms_no_square_and_its_memory_stays() -> None:
+def test_a_chunked_scan_forms_no_square_matrix_and_its_state_does_not_grow() -> None:
     report = check_attention(Part(name="linear"), ["long sequences", "decode state"])
     scan, memory = report.findings
     assert scan.outcome == "pass"
@@ -164,14 +164,14 @@ def test_a_scan_forms_no_square_and_its_memory_stays() -> None:
     assert memory.evidence.endswith("does not grow")
 
 
-def test_the_time_is_told_and_never_judged() -> None:
+def test_the_time_is_reported_without_a_criterion() -> None:
     (cost,) = check_attention(Part(name="softmax"), ["cost"]).findings
-    assert cost.outcome == "told"
+    assert cost.outcome == "info"
     assert re.fullmatch(r"[\d., ]+ us per token at T = 256, 512, 1024: T\^\d\.\d \(at best T\^2 D\)", cost.evidence)
 
 
-def test_a_sound_file_passes(write: Write) -> None:
-    assert findings(write(SOUND)) == {}
+def test_a_correct_file_passes(write: Write) -> None:
+    assert findings(write(CORRECT)) == {}
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_sound_file_passes(write: Write) -> None:
     [
         (
             LEAK,
-            {"future never seen", "prefix equals whole", "promised rows", "second layer"},
+            {"future never seen", "prefix equals whole", "row constraint", "second layer"},
             r"largest change .* at token \d+, position \w+",
         ),
         (
@@ -188,82 +188,87 @@ def test_a_sound_file_passes(write: Write) -> None:
             r"largest change .*e-\d\d at token \d+, position \w+",
         ),
         (LENGTH_LEAK, {"prefix equals whole", "second layer"}, r"largest difference .* at length \d+, position \w+"),
-        (UNDECLARED, {"declared weights"}, "counted 1,040, declared 1,024 at D = 16, H = 4"),
-        (NEIGHBOURS, {"batch independence"}, r"largest difference \d\.\d.*"),
-        (BENEATH, {"second layer"}, r"largest difference .*: a (later token|prefix) .*, position \w+.*"),
+        (UNDECLARED, {"declared parameters"}, "counted 1,040, declared 1,024 at D = 16, H = 4"),
+        (NEIGHBORS, {"batch independence"}, r"largest difference \d\.\d.*"),
+        (FIRST_LAYER_LEAK, {"second layer"}, r"largest difference .*: a (later token|prefix) .*, position \w+.*"),
         (
-            CURVED,
-            {"promised rows", "linear in the values", "second layer"},
-            "matrix times values differs from the mix by .*",
+            NONLINEAR,
+            {"row constraint", "linear in the values", "second layer"},
+            "matrix times values differs from the attention output by .*",
         ),
-        (SLOPPY, {"promised rows", "fast path equals plain", "second layer"}, r"largest relative difference 2\.0e-03"),
-        (MIXING_LATE, {"asked tokens alone"}, r"largest difference \d.*"),
-        (BROKEN_PROMISE, {"promised rows"}, r"non-negative, sum to one: sums 0\.1\d* to 11\..*, least weight 0"),
+        (
+            INEXACT_FAST_PATH,
+            {"row constraint", "fast path equals plain", "second layer"},
+            r"largest relative difference 2\.0e-03",
+        ),
+        (LATE_CUMSUM, {"query subset"}, r"largest difference \d.*"),
+        (BROKEN_ROWS, {"row constraint"}, r"non-negative, sum to one: sums 0\.1\d* to 11\..*, smallest entry 0"),
     ],
     ids=["leak", "quiet leak", "length", "weights", "batch", "second layer", "values", "fast path", "late", "rows"],
 )
-def test_what_breaks_the_contract_is_caught(body: str, failed: set[str], message: str, write: Write) -> None:
+def test_a_violation_is_reported(body: str, failed: set[str], message: str, write: Write) -> None:
     result = findings(write(body))
     assert set(result) == failed
     assert any(re.fullmatch(message, evidence) for evidence in result.values()), result
 
 
-def test_weights_from_torchs_own_generator_are_caught(write: Write) -> None:
-    result = findings(write(GLOBAL))  # paths compare two builds, and differ too where the weights do
+def test_weights_from_the_global_generator_are_reported(write: Write) -> None:
+    result = findings(write(GLOBAL))  # checks that compare two builds fail as well, since the weights differ
     assert result["determinism"] == (
-        "the weights are not a function of the seed: draw weights with site.linear, site.normal or site.uniform"
+        "the weights are not a function of the seed: "
+        "draw weights with context.linear, context.normal or context.uniform"
     )
 
 
 @pytest.mark.parametrize("body", [NAN_ROWS, DIVIDING], ids=["masked with infinity", "zero over zero"])
-def test_rows_that_are_no_numbers_are_caught(body: str, write: Write) -> None:
+def test_rows_that_are_not_finite_are_reported(body: str, write: Write) -> None:
     result = findings(write(body))
-    assert result["promised rows"] == "the effective matrix has numbers that are not finite"
-    extremes = [f"forward at {name}" for name in ("zeros", "one token over and over", "tiny, 1e-6", "huge, 1e4")]
+    assert result["row constraint"] == "the effective matrix has values that are not finite"
+    extremes = [f"forward at {name}" for name in ("zeros", "one token repeated", "tiny, 1e-6", "huge, 1e4")]
     assert result["finite at extremes"] == f"not finite: {', '.join(extremes)}"
-    assert result["determinism"] == "the same weights gave two answers, or none that is finite"
+    assert result["determinism"] == "equal weights gave different outputs, or outputs that are not finite"
     assert result["lengths"].startswith("wrong at ")
     assert "checking" not in "".join(result.values())
 
 
-def test_a_file_that_raises_is_told_with_its_own_line(write: Write) -> None:
+def test_an_exception_is_reported_with_the_line_of_the_file(write: Write) -> None:
     path = write(RAISING)
     result = findings(path)
-    assert set(result) == EVERYTHING_RUN
-    line = path.read_text().splitlines().index("        return heads.queries_BHTC @ heads.keys_BHSC") + 1
+    assert set(result) == RUN_THE_VARIANT
+    line = path.read_text().splitlines().index("        return qkv.queries_BHTC @ qkv.keys_BHSC") + 1
     for evidence in result.values():
-        said, place = evidence.splitlines()
-        assert said.startswith("RuntimeError: Expected size for first two dimensions")
-        assert place == f"at {path}:{line}: return heads.queries_BHTC @ heads.keys_BHSC"
+        message, location = evidence.splitlines()
+        assert message.startswith("RuntimeError: Expected size for first two dimensions")
+        assert location == f"at {path}:{line}: return qkv.queries_BHTC @ qkv.keys_BHSC"
 
 
-def test_a_branch_on_a_number_cannot_run_as_lanes(write: Write) -> None:
+def test_a_branch_on_a_value_cannot_run_under_vmap(write: Write) -> None:
     path = write(BRANCHING)
     result = findings(path)
-    assert set(result) == {"lanes", "second layer"}
-    assert "data-dependent control flow" in result["lanes"]
+    assert set(result) == {"vmap", "second layer"}
+    assert "data-dependent control flow" in result["vmap"]
     line = path.read_text().splitlines().index("        if scores.sum() > 0:") + 1
-    assert result["lanes"].endswith(f"\nat {path}:{line}: if scores.sum() > 0:")
+    assert result["vmap"].endswith(f"\nat {path}:{line}: if scores.sum() > 0:")
 
 
-def test_a_slip_in_an_option_is_told_with_its_hint(write: Write) -> None:
+def test_a_refused_option_is_reported_with_its_hint(write: Write) -> None:
     refusing = """
-def __init__(self, site):
+def __init__(self, context):
     from attnlab.errors import InvalidValueError
-    super().__init__(site)
-    raise InvalidValueError("Too few heads.", "Use eight.")
+    super().__init__(context)
+    raise InvalidValueError("Too few qkv.", "Use eight.")
 """
-    assert set(findings(write(refusing)).values()) == {"Too few heads. Use eight."}
+    assert set(findings(write(refusing)).values()) == {"Too few qkv. Use eight."}
 
 
-def test_a_second_layer_that_cannot_run_is_told_with_its_own_line(write: Write) -> None:
-    result = findings(write(WIDER_BENEATH))
+def test_an_exception_of_the_second_layer_is_reported(write: Write) -> None:
+    result = findings(write(WIDER_SECOND_LAYER))
     assert set(result) == {"second layer"}
     assert result["second layer"].startswith("RuntimeError: ")
 
 
-def test_the_kit_takes_the_sizes_that_options_ask_for(write: Write) -> None:
-    path = write(WANTING)
+def test_checks_use_the_sizes_that_options_need(write: Write) -> None:
+    path = write(DEMANDING)
     assert findings(path) == {}
     report = check_attention(Part(name="mine", options={"window": 5000}), ["gradients", "second layer"])
     assert {f.evidence for f in report.findings} == {
@@ -273,30 +278,30 @@ def test_the_kit_takes_the_sizes_that_options_ask_for(write: Write) -> None:
 
 
 @pytest.mark.parametrize("word", ["window:window=16", "window:window=300", "grouped:groups=4", "latent:turned=2"])
-def test_explicit_sizes_are_checked_at_a_site_that_admits_them(word: str) -> None:
-    names = ["gradients", "declared weights", "decode state", "lengths", "second layer"]
+def test_explicit_sizes_are_checked_with_a_context_that_accepts_them(word: str) -> None:
+    names = ["gradients", "declared parameters", "decode state", "lengths", "second layer"]
     failed = [finding for finding in check_attention(subject_of(word), names).findings if finding.outcome == "fail"]
     assert failed == []
 
 
-def test_names_and_files_name_a_subject(write: Write) -> None:
+def test_a_name_or_a_file_names_an_attention(write: Write) -> None:
     assert subject_of("dape:kernel=3") == Part(name="dape", options={"kernel": 3})
-    assert subject_of(f"{write(SOUND)}:Mine") == Part(name="mine")
+    assert subject_of(f"{write(CORRECT)}:Mine") == Part(name="mine")
     assert ATTENTIONS.entry("mine").cls.__name__ == "Mine"
 
 
-def test_a_class_that_is_not_there_is_refused(write: Write) -> None:
-    path = write(SOUND)
+def test_an_unknown_class_is_refused(write: Write) -> None:
+    path = write(CORRECT)
     with pytest.raises(UnknownNameError) as caught:
         subject_of(f"{path}:Mien")
     assert str(caught.value).startswith(f"{path}\n  There is no attention class 'Mien'; did you mean 'Mine'?")
 
 
 def test_a_file_without_an_attention_is_refused(write: Write) -> None:
-    path = write("").with_name("empty_handed.py")
+    path = write("").with_name("no_attention.py")
     path.write_text(HEAD.split("@register")[0])
     with pytest.raises(PluginError) as nothing:
         subject_of(f"{path}:Mine")
     assert str(nothing.value) == (
-        f"{path}:Mine\n  It registers no attention.\n  Mark the class with @register(name, source=...)."
+        f"{path}:Mine\n  The file registers no attention.\n  Decorate the class with @register(name, source=...)."
     )

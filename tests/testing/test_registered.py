@@ -1,4 +1,4 @@
-"""Every registered attention keeps its contract, by the kit that users run; found by discovery."""
+"""Every registered attention passes the checks that users run; discovery lists them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNTIMED = [name for name in CHECKS if name != "cost"]
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in ATTENTIONS])
-def test_it_keeps_its_contract(name: str) -> None:
+def test_it_passes_all_checks(name: str) -> None:
     report = check_attention(Part(name=name), UNTIMED)
     failed = {finding.check: finding.evidence for finding in report.findings if finding.outcome == "fail"}
     assert failed == {}
