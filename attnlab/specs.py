@@ -17,14 +17,10 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
+from attnlab.choices import DiagnosticsKind, Norm, Optimizer, Precision, Schedule
+
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Budget = Literal["parameters", "flops", "state"]
-"""What several variants can be given equal amounts of."""
-Precision = Literal["float32", "tf32", "bf16"]
-"""The number format in which training steps are computed."""
-DiagnosticsKind = Literal["rank", "gradients", "attention"]
-"""Diagnostics that can be logged during training."""
 Level = int | float | str
 """A value of the option that a ladder's levels set."""
 
@@ -157,7 +153,7 @@ class ModelSpec(Section):
     heads: Count = 2
     mlp_ratio: Annotated[float, Field(ge=0)] = 4.0
     """Hidden width of the MLP as a multiple of the width; 0 leaves the MLP out."""
-    norm: Literal["pre", "post", "none"] = "pre"
+    norm: Norm = "pre"
     """Where the layer norm stands: before each branch, after each sum, or nowhere."""
     residual: bool = True
     """Whether each branch has a residual (skip) connection."""
@@ -189,13 +185,13 @@ class TrainSpec(Section):
     """Upper limit of training steps; a run that is solved stops earlier."""
     batch_size: Count = 64
     """Sequences per step."""
-    optimizer: Literal["adamw", "muon"] = Field(default="adamw", exclude_if=lambda value: value == "adamw")
+    optimizer: Optimizer = Field(default="adamw", exclude_if=lambda value: value == "adamw")
     """AdamW for all parameters, or Muon for the matrices inside the blocks and AdamW for the others."""
     precision: Precision = Field(default="float32", exclude_if=lambda value: value == "float32")
     """The number format of the steps; weights and all measurements are float32."""
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
     """Peak learning rate."""
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Schedule = "cosine"
     warmup_ratio: Share = 0.05
     """Share of the steps over which the learning rate rises from 0."""
     min_lr_ratio: Share = 0.1

@@ -9,14 +9,11 @@ from typing import Annotated
 
 import typer
 
-from attnlab.cli.options import AsJson
-from attnlab.cli.train import Device
+from attnlab.cli.options import AsJson, Device
 
 
 def bench(
-    device: Annotated[
-        Device, typer.Option("--device", help="Where to train; auto takes the fastest device.")
-    ] = Device.auto,
+    device: Device = "auto",
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Threads of torch; without it, torch's own choice.")
     ] = None,
@@ -40,7 +37,7 @@ def bench(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    chosen = find_device(device.value)
+    chosen = find_device(device)
     with Console(stderr=True).status(f"Measuring on {chosen}; this takes about half a minute"):
         result = measure_machine(chosen)
     result.save(out)

@@ -1,15 +1,16 @@
-"""``attnlab ls``, ``show`` and ``sample``: look at what there is."""
+"""``attnlab ls``, ``show`` and ``sample``: the catalog of tasks, parts, experiments, metrics and results."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from attnlab.cli.options import AsJson, Complexity, Seed, Settings, Store, With, load
+from attnlab.choices import ListKind
+from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, Settings, Store, load_plugins
 
 if TYPE_CHECKING:
     from attnlab.config.ladder import Ladder
@@ -17,14 +18,12 @@ if TYPE_CHECKING:
     from attnlab.rendering.catalog import Card, Listing
     from attnlab.rendering.diagnosis import MetricCard
 
-KINDS = ("tasks", "attention", "position", "experiments", "metrics", "results")
-
 
 def ls(
-    kind: Annotated[str, typer.Argument(metavar="[tasks|attention|position|experiments|metrics|results]")] = "tasks",
-    words: Annotated[list[str] | None, typer.Argument(help="Keep the lines in which every word stands.")] = None,
+    kind: Annotated[str, typer.Argument(metavar=f"[{'|'.join(get_args(ListKind))}]", help="What to list.")] = "tasks",
+    words: Annotated[list[str] | None, typer.Argument(help="Show only the lines that contain every word.")] = None,
     store: Store = Path("results"),
-    with_files: With = None,
+    plugins: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
     """List tasks, attentions, positions, experiments, metrics or results."""
@@ -32,9 +31,9 @@ def ls(
 
     from attnlab.errors import unknown
 
-    load(with_files)
-    if kind not in KINDS:
-        raise unknown("list", kind, KINDS, where="ls")
+    load_plugins(plugins)
+    if kind not in get_args(ListKind):
+        raise unknown("list", kind, get_args(ListKind), where="ls")
     if kind == "results":
         from attnlab.rendering.status import Overview
         from attnlab.storage.status import find_stores, store_status
@@ -43,7 +42,7 @@ def ls(
         if as_json:
             sys.stdout.writelines(f"{record.model_dump_json()}\n" for one in found for record in one.records)
         else:
-            nothing = f"Nothing in {store}/ yet. Try: attnlab train --task recall --attn expressive"
+            nothing = f"There are no results in {store}/ yet. Try: attnlab train --task recall --attn expressive"
             Console().print(Overview(found) if found else nothing, highlight=False)
         return
     listing = _listing(kind, [word.lower() for word in words or []])
@@ -54,14 +53,14 @@ def ls(
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="Its name; metric:NAME for a metric that shares its name with a part.")],
-    with_files: With = None,
+    name: Annotated[str, typer.Argument(help="A name; metric:NAME for a metric that has the same name as a part.")],
+    plugins: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a task, an attention, a position or a metric: formula, options, source, departures, size."""
+    """Show a task, an attention, a position or a metric: formula, options, source, differences from it, size."""
     from rich.console import Console
 
-    load(with_files)
+    load_plugins(plugins)
     card = _card(name)
     if as_json:
         sys.stdout.write(json.dumps(card.data()) + "\n")
@@ -72,27 +71,26 @@ def show(
 def sample(
     task: Annotated[str, typer.Argument(help="A ladder's name or file, or a registered task.")],
     complexity: Complexity = None,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Sequences to print.")] = 3,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="Number of sequences.")] = 3,
     seed: Seed = 0,
     settings: Settings = None,
-    with_files: With = None,
+    plugins: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print sequences of a task, the answers marked."""
+    """Print sequences of a task with their targets."""
     from rich.console import Console
 
-    from attnlab.config.inline_parts import parse_part
-    from attnlab.config.inline_parts import parse_settings as read_settings
+    from attnlab.config.inline_parts import parse_part, parse_settings
     from attnlab.config.yaml import scalar
     from attnlab.rendering.sequences import Sequences
     from attnlab.tasks.io.ladders import find_ladder, task_spec
     from attnlab.tasks.io.streams import Source
 
-    load(with_files)
-    asked = parse_part(task)
-    options = {**asked.options, **read_settings(settings or []).get("task", {})}
-    rung = None if complexity is None else scalar(complexity)
-    source = Source(task_spec(find_ladder(asked.name), options, rung), seed)
+    load_plugins(plugins)
+    part = parse_part(task)
+    options = {**part.options, **parse_settings(settings or []).get("task", {})}
+    level = None if complexity is None else scalar(complexity)
+    source = Source(task_spec(find_ladder(part.name), options, level), seed)
     batch = source.training(0, rows)
     if as_json:
         sys.stdout.write(json.dumps({"inputs": batch.inputs_BT.tolist(), "targets": batch.targets_BT.tolist()}) + "\n")
@@ -110,9 +108,9 @@ def _listing(kind: str, words: list[str]) -> Listing:
     elif kind == "experiments":
         from attnlab.config.experiment import experiment
 
-        found = [experiment(name) for name in resources.names("experiments")]
-        heads = ("experiment", "climbs", "question")
-        rows = [(one.name, ", ".join(climb.ladder for climb in one.ladders), one.question) for one in found]
+        experiments = [experiment(name) for name in resources.names("experiments")]
+        heads = ("experiment", "ladders", "question")
+        rows = [(one.name, ", ".join(entry.ladder for entry in one.ladders), one.question) for one in experiments]
     elif kind == "metrics":
         from attnlab.diagnosis.quantities import all_metrics
 
@@ -120,58 +118,61 @@ def _listing(kind: str, words: list[str]) -> Listing:
         rows = [(n, at, one.point.name.lower(), one.source, one.summary) for n, (at, one) in all_metrics().items()]
     else:
         heads, rows = _part_rows(kind)
-    kept = [row for row in rows if all(any(word in cell.lower() for cell in row) for word in words)]
-    nothing = f"No {kind} here{' with those words' if words else ''}."
-    return Listing(heads, kept, nothing, below=2 if kind in ("tasks", "attention") else 1)
+    listed = [row for row in rows if all(any(word in cell.lower() for cell in row) for word in words)]
+    nothing = f"There are no {kind}{' with those words' if words else ''}."
+    return Listing(heads, listed, nothing, below=2 if kind in ("tasks", "attention") else 1)
 
 
 def _task_rows() -> list[tuple[str, ...]]:
-    """Ladders of the shelf, then registered tasks without one; the chance of those that are quickly built."""
+    """All built-in ladders, then registered tasks without one; with the chance accuracy of those that build quickly."""
     from attnlab.tasks import TASKS
-    from attnlab.tasks.io.ladders import find_ladder, shipped
+    from attnlab.tasks.io.ladders import builtin_ladders, find_ladder
 
-    ladders = shipped()
-    ladders += [find_ladder(entry.name) for entry in TASKS if entry.name not in {found.task for found in ladders}]
+    ladders = builtin_ladders()
+    ladders += [find_ladder(entry.name) for entry in TASKS if entry.name not in {ladder.task for ladder in ladders}]
     rows: list[tuple[str, ...]] = []
-    for found in ladders:
-        if TASKS.entry(found.task).required:
-            rows.append((found.name, found.complexity, "-", "-", found.summary, found.source))
-            continue
-        rungs = " ".join(map(str, found.levels))
-        rows.append((found.name, found.complexity, rungs, _chance(found), found.summary, found.source))
+    for ladder in ladders:
+        levels, chance = " ".join(map(str, ladder.levels)), "-"
+        if TASKS.entry(ladder.task).required:
+            levels = "-"
+        else:
+            chance = _chance(ladder)
+        rows.append((ladder.name, ladder.complexity, levels, chance, ladder.summary, ladder.source))
     return rows
 
 
-def _chance(found: Ladder) -> str:
-    """At the easiest level and at the hardest."""
+def _chance(ladder: Ladder) -> str:
+    """The chance accuracy at the easiest level and at the hardest."""
     from attnlab.formatting import percent
     from attnlab.tasks import TASKS
     from attnlab.tasks.io.ladders import task_spec
     from attnlab.tasks.io.streams import build
 
-    if not TASKS.entry(found.task).cls.cheap_to_build:
+    if not TASKS.entry(ladder.task).cls.cheap_to_build:
         return "see show"
-    spec = task_spec(found, {}, found.levels[0])
-    climbed = ({**spec.options, spec.complexity: rung} for rung in (found.levels[0], found.levels[-1]))
-    ends = [percent(build(spec, options).chance) for options in climbed]
+    spec = task_spec(ladder, {}, ladder.levels[0])
+    options = ({**spec.options, spec.complexity: level} for level in (ladder.levels[0], ladder.levels[-1]))
+    ends = [percent(build(spec, one).chance) for one in options]
     return ends[0] if ends[0] == ends[1] else f"{ends[0].removesuffix(' %')}-{ends[1]}"
 
 
 def _part_rows(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Parts of a model: for an attention its family, rows, cost and weights at the default size as well."""
+    """Parts of a model; an attention with its family, row constraint, cost and parameters at the default size."""
     from attnlab.formatting import thousands
     from attnlab.specs import ModelSpec
 
     if kind == "position":
-        places = [(entry.name, str(entry.version), entry.source, entry.summary) for entry in _registry(kind)]
-        return ("position", "version", "source", "summary"), list(places)
+        positions = [(entry.name, str(entry.version), entry.source, entry.summary) for entry in _registry(kind)]
+        return ("position", "version", "source", "summary"), list(positions)
     size = ModelSpec()
     rows: list[tuple[str, ...]] = []
     for entry in _registry(kind):
-        family, promise = entry.cls.__module__.rpartition(".")[-1], entry.cls.row_constraint.name.lower()
-        weights = entry.cls.num_parameters(size.width, size.heads, 64, **entry.complete({}))
-        rows.append((entry.name, family, promise, thousands(weights), entry.cls.cost, entry.summary, entry.source))
-    return ("attention", "family", "rows", "weights", "cost", "summary", "source"), rows
+        family, constraint = entry.cls.__module__.rpartition(".")[-1], entry.cls.row_constraint.name.lower()
+        parameters = entry.cls.num_parameters(size.width, size.heads, 64, **entry.complete({}))
+        rows.append(
+            (entry.name, family, constraint, thousands(parameters), entry.cls.cost, entry.summary, entry.source)
+        )
+    return ("attention", "family", "rows", "parameters", "cost", "summary", "source"), rows
 
 
 def _registry(kind: str) -> Registry[Any]:
@@ -185,20 +186,20 @@ def _registry(kind: str) -> Registry[Any]:
 
 
 def _card(name: str) -> Card | MetricCard:
-    """The card of the first kind that knows the name: tasks, attentions, positions, metrics; or ``metric:NAME``."""
+    """The card of the first kind that has the name: tasks, attentions, positions, metrics; or ``metric:NAME``."""
     from attnlab.errors import unknown
     from attnlab.rendering.catalog import Card
     from attnlab.tasks import TASKS
-    from attnlab.tasks.io.ladders import find_ladder, shipped, task_spec
+    from attnlab.tasks.io.ladders import builtin_ladders, find_ladder, task_spec
     from attnlab.tasks.io.streams import build
 
     if name.startswith("metric:"):
         return _metric_card(name.removeprefix("metric:"))
-    ladders: list[Ladder] = [found for found in shipped() if name in (found.name, found.task)]
+    ladders: list[Ladder] = [ladder for ladder in builtin_ladders() if name in (ladder.name, ladder.task)]
     if ladders or name in TASKS:
-        found = find_ladder(name)
-        entry = TASKS.entry(found.task)
-        chance = None if entry.required else build(task_spec(found, {}, None)).chance
+        ladder = find_ladder(name)
+        entry = TASKS.entry(ladder.task)
+        chance = None if entry.required else build(task_spec(ladder, {}, None)).chance
         return Card(entry, "task", ladders=ladders, chance=chance)
     for kind in ("attention", "position"):
         if name in (registry := _registry(kind)):
@@ -220,6 +221,6 @@ def _metric_card(name: str) -> MetricCard:
 
     if name not in all_metrics():
         raise unknown("metric", name, all_metrics())
-    at, found = all_metrics()[name]
-    words = found.summary, found.formula, found.source, found.point.value, found.collapse, found.mean
-    return MetricCard(name, at, *words)
+    kind, metric = all_metrics()[name]
+    fields = metric.summary, metric.formula, metric.source, metric.point.value, metric.collapse, metric.mean
+    return MetricCard(name, kind, *fields)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from attnlab.cli.options import AsJson, Complexity, Seed, Settings, Store, With, load
+from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, Settings, Store, load_plugins
 
 
 class Kind(StrEnum):
@@ -84,7 +84,7 @@ def diagnose(
     ] = None,
     settings: Settings = None,
     store: Store = Path("results"),
-    with_files: With = None,
+    plugins: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
     """Diagnose variants at random initialization, or finished runs: why it fails, layer by layer."""
@@ -93,11 +93,11 @@ def diagnose(
     from attnlab.config.inline_parts import merged
     from attnlab.config.inline_parts import parse_settings as read_settings
     from attnlab.errors import InvalidValueError
-    from attnlab.rendering.diagnosis import Drawn, as_csv
+    from attnlab.rendering.diagnosis import DiagnosisView, as_csv
     from attnlab.rendering.diagnosis import as_json as data
     from attnlab.storage.files import write_whole
 
-    load(with_files)
+    load_plugins(plugins)
     model: dict[str, Any] = {"layers": layers, "width": width, "heads": heads, "skip": skip}
     model |= {"norm": norm.value if norm else None, "mlp": None if mlp is None else 4.0 if mlp else 0.0}
     given = {key: value for key, value in model.items() if value is not None}
@@ -129,13 +129,13 @@ def diagnose(
     if csv:
         write_whole(csv, as_csv(found))
     if plot:
-        from attnlab.rendering.attention_map_plot import plotted
+        from attnlab.rendering.attention_map_plot import plot_maps
 
-        write_whole(plot, plotted(found.maps, plot.suffix))
+        write_whole(plot, plot_maps(found.maps, plot.suffix))
     if as_json:
         sys.stdout.write(data(found))
     elif not csv:
-        Console().print(Drawn(found), highlight=False, crop=False)  # a name longer than the screen stays whole
+        Console().print(DiagnosisView(found), highlight=False, crop=False)  # a name longer than the screen stays whole
 
 
 def refuse_both(task: str | None, noise: Input | None, complexity: str | None) -> None:

@@ -10,8 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from attnlab.cli.options import AsJson, Store, With, load
-from attnlab.cli.train import Device
+from attnlab.cli.options import AsJson, Device, Plugin, Store, load_plugins
 
 
 class Reach(StrEnum):
@@ -33,9 +32,9 @@ def evaluate(
     sequences: Annotated[
         int | None, typer.Option("--sequences", min=1, help="Test sequences of each; left out, the run's own number.")
     ] = None,
-    device: Annotated[Device, typer.Option("--device")] = Device.auto,
+    device: Device = "auto",
     store: Store = Path("results"),
-    with_files: With = None,
+    plugins: Plugin = None,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
@@ -46,7 +45,7 @@ def evaluate(
     from attnlab.formatting import percent
     from attnlab.rendering.lengths import LengthTable
 
-    load(with_files)
+    load_plugins(plugins)
     asked = _numbers(length)
 
     from attnlab.evaluation.evaluate import evaluate as measure

@@ -1,4 +1,4 @@
-"""``attnlab generate``: sequences of a task into a file."""
+"""``attnlab generate``: write sequences of a task to a file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from attnlab.cli.options import AsJson, Complexity, Seed, With, load
+from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, load_plugins
 
 
-class StreamName(StrEnum):
-    """What the sequences are for."""
+class SplitName(StrEnum):
+    """The split that the sequences are drawn from."""
 
     training = "training"
     validation = "validation"
@@ -23,21 +23,22 @@ class StreamName(StrEnum):
 def generate(
     task: Annotated[str, typer.Argument(help="A ladder's name or file, or a registered task.")],
     out: Annotated[Path, typer.Option("--out", metavar="F", help="The file: .npz, .jsonl, .parquet or .txt.")],
-    sequences: Annotated[int, typer.Option("--n", min=1, help="How many sequences.")] = 1000,
+    sequences: Annotated[int, typer.Option("--n", min=1, help="Number of sequences.")] = 1000,
     complexity: Complexity = None,
     seed: Seed = 0,
-    stream: Annotated[StreamName, typer.Option("--stream", help="Whose sequences.")] = StreamName.training,
+    split: Annotated[SplitName, typer.Option("--split", help="Split of the sequences.")] = SplitName.training,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="task.OPTION=VALUE", help="Any option of the task.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")] = False,
-    with_files: With = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    plugins: Plugin = None,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
-    """Write sequences of a task to a file, and a description of them to F.json beside it.
+    """Write sequences of a task to a file F, and a description of them to F.json.
 
-    They are those that a run of that seed sees in that stream. Train on such a file with --task file:path=F.
+    They are the sequences that a run with the same seed draws from the split. Train on the file with --task
+    file:path=F.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -50,13 +51,13 @@ def generate(
     from attnlab.tasks.io.export import export
     from attnlab.tasks.io.ladders import find_ladder, task_spec
 
-    load(with_files)
-    asked, given = parse_part(task), read_settings(settings or [])
+    load_plugins(plugins)
+    part, given = parse_part(task), read_settings(settings or [])
     if wrong := set(given) - {"task"}:
         raise unknown("section", min(wrong), ("task",), where=f"--set {min(wrong)}")
-    options = {**asked.options, **given.get("task", {})}
-    rung = None if complexity is None else scalar(complexity)
-    spec = task_spec(find_ladder(asked.name), options, rung)
+    options = {**part.options, **given.get("task", {})}
+    level = None if complexity is None else scalar(complexity)
+    spec = task_spec(find_ladder(part.name), options, level)
     screen = Console(stderr=True)
     with Progress(console=screen, transient=True, disable=quiet or not screen.is_terminal) as progress:
         bar = progress.add_task(out.name, total=1.0)
@@ -65,12 +66,12 @@ def generate(
             out,
             sequences=sequences,
             seed=seed,
-            stream=stream.value,
+            split=split.value,
             force=force,
             progress=lambda share: progress.update(bar, completed=share),
         )
     if as_json:
         sys.stdout.write(sidecar.model_dump_json() + "\n")
         return
-    words = f"{thousands(sequences)} sequences of {spec.name}, {spec.complexity} {spec.level}"
-    Console().print(f"{words}, in {out}; {out.name}.json tells more.", highlight=False, markup=False, soft_wrap=True)
+    text = f"Wrote {thousands(sequences)} sequences of {spec.name}, {spec.complexity} {spec.level}, to {out}"
+    Console().print(f"{text}; {out.name}.json describes them.", highlight=False, markup=False, soft_wrap=True)

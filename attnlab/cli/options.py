@@ -1,30 +1,97 @@
-"""Options that several commands share."""
+"""Options that several commands share; the same option has the same name everywhere."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-With = Annotated[
-    list[Path] | None,
-    typer.Option("--with", metavar="FILE.py", help="Run this file first: the parts it registers are known by name."),
+from attnlab.choices import Budget, Compile, DeviceName
+
+Attention = Annotated[
+    str | None,
+    typer.Option("--attn", "--attention", help="Attentions: [b]softmax,dape:kernel=3[/b]; + alternates over layers."),
 ]
-Store = Annotated[Path, typer.Option("--store", metavar="DIR", help="Folder of results.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data instead of paint.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="The first seed.")]
+Position = Annotated[str | None, typer.Option("--pos", "--position", help="Positions: [b]learned,rotary[/b].")]
 Complexity = Annotated[
-    str | None, typer.Option("--complexity", metavar="LEVEL", help="The level; left out, the ladder's default.")
+    str | None,
+    typer.Option("--complexity", metavar="LEVEL", help="Level of difficulty; left out, the ladder's default."),
+]
+Layers = Annotated[int | None, typer.Option("--layers", help="Number of layers.")]
+Width = Annotated[int | None, typer.Option("--width", help="Width of the residual stream.")]
+Heads = Annotated[int | None, typer.Option("--heads", help="Number of heads.")]
+Steps = Annotated[int | None, typer.Option("--steps", help="Upper limit of training steps; a solved run stops early.")]
+Batch = Annotated[int | None, typer.Option("--batch", help="Sequences per step.")]
+Lr = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")]
+Watch = Annotated[
+    str | None,
+    typer.Option("--watch", help="Diagnostics to log during training: [b]rank,gradients,attention[/b], or some."),
+]
+Match = Annotated[Budget | None, typer.Option("--match", help="Give every other variant the same budget as the first.")]
+Device = Annotated[DeviceName, typer.Option("--device", help="Where to train.")]
+Vmap = Annotated[
+    str,
+    typer.Option(
+        "--vmap", metavar="N|auto", help="Runs that are vmapped into one program; auto: what fits a GPU, 1 on a CPU."
+    ),
+]
+CompileSteps = Annotated[
+    Compile, typer.Option("--compile", help="Compile training steps, and record them on a GPU; auto: where it pays.")
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any field, such as train.decay=0.1.")
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any field, such as train.weight_decay=0.1.")
 ]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The first seed.")]
+Store = Annotated[Path, typer.Option("--store", metavar="DIR", help="Folder of results.")]
+Plugin = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE.py", help="Run this file first; the parts it registers can be named."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 
-def load(files: list[Path] | None) -> None:
-    """Run the files of ``--with``."""
-    from attnlab.registry import load_plugin
+def load_plugins(files: list[Path] | None) -> None:
+    """Run the files of ``--plugin``.
 
-    for path in files or []:
-        load_plugin(path)
+    Args:
+        files: The files, in order; None where there are none.
+
+    Raises:
+        PluginError: A file is missing or fails.
+    """
+    if files:
+        from attnlab.registry import load_plugin
+
+        for path in files:
+            load_plugin(path)
+
+
+def field_settings(words: list[str] | None, *, watch: str | None = None, **fields: Any) -> dict[str, Any]:
+    """Collect the settings of the options that set one field each, and of ``--set``, which overrides them.
+
+    Args:
+        words: The words of ``--set``.
+        watch: The words of ``--watch``.
+        **fields: ``layers``, ``width``, ``heads``, ``steps``, ``batch`` and ``lr``; None where an option is not given.
+
+    Returns:
+        Nested data: section -> field -> value.
+
+    Raises:
+        InvalidValueError: A word of ``--set`` is not ``dotted.key=value``.
+    """
+    from attnlab.config.inline_parts import merged, parse_settings
+    from attnlab.config.renamed import renamed_settings
+
+    names = {"steps": "max_steps", "batch": "batch_size"}
+    given: dict[str, dict[str, Any]] = {"model": {}, "train": {}}
+    for name, value in fields.items():
+        if value is not None:
+            section = "model" if name in ("layers", "width", "heads") else "train"
+            given[section][names.get(name, name)] = value
+    if watch:
+        given["train"]["log_diagnostics"] = watch.split(",")
+    data = parse_settings(words or [])
+    return merged({section: fields for section, fields in given.items() if fields}, renamed_settings(data, "--set"))

@@ -1,193 +1,189 @@
-"""``attnlab sweep``: an experiment over the ladder of a task, planned, parallel and resumed by running it again."""
+"""``attnlab sweep``: an experiment over the levels of a task; planned, parallel, and resumed by running it again."""
 
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attnlab.cli.options import AsJson, Settings, With, load
-from attnlab.cli.train import Device, Match
-from attnlab.cli.vmap import LanesWord, lanes_of, refuse_unstackable
+from attnlab.choices import PresetName
+from attnlab.cli.options import (
+    AsJson,
+    Attention,
+    Batch,
+    Device,
+    Heads,
+    Layers,
+    Lr,
+    Match,
+    Plugin,
+    Position,
+    Quiet,
+    Settings,
+    Steps,
+    Vmap,
+    Watch,
+    Width,
+    field_settings,
+    load_plugins,
+)
+from attnlab.cli.vmap import parse_vmap, refuse_unvmappable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from attnlab.config.experiment import Experiment
     from attnlab.execution.jobs import Executor
     from attnlab.experiments.run_sweep import SweepOutcome
     from attnlab.specs import RunSpec
 
 
-class Scale(StrEnum):
-    """How large the budget is."""
-
-    smoke = "smoke"
-    laptop = "laptop"
-    paper = "paper"
-
-
 def sweep(
     name: Annotated[
-        str | None, typer.Argument(metavar="[EXPERIMENT]", help="A shipped experiment or a YAML file.")
+        str | None, typer.Argument(metavar="[EXPERIMENT]", help="A built-in experiment or a YAML file.")
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Ladders to climb, as [b]recall,copy[/b].")] = None,
-    attn: Annotated[str | None, typer.Option("--attn", help="Attentions, as [b]softmax,dape:kernel=3[/b].")] = None,
-    pos: Annotated[str | None, typer.Option("--pos", help="Positions, as [b]learned,rotary[/b].")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="Ladders, as [b]recall,copy[/b].")] = None,
+    attn: Attention = None,
+    pos: Position = None,
     complexity: Annotated[
         str | None, typer.Option("--complexity", metavar="LEVELS", help="Levels, as 2,4,8; left out, all.")
     ] = None,
-    vary: Annotated[
-        list[str] | None, typer.Option("--vary", metavar="KEY=A,B", help="Any field, such as lr=1e-3,3e-3.")
+    layers: Layers = None,
+    width: Width = None,
+    heads: Heads = None,
+    steps: Steps = None,
+    batch: Batch = None,
+    lr: Lr = None,
+    grid: Annotated[
+        list[str] | None, typer.Option("--grid", metavar="KEY=A,B", help="Values of any field, as lr=1e-3,3e-3.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="How many seeds, counted up from 0.")] = None,
-    match: Annotated[
-        Match | None, typer.Option("--match", help="Give every other variant the budget of the first.")
-    ] = None,
-    scale: Annotated[Scale | None, typer.Option("--scale", help="Which budget of the experiment.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds, counted up from 0.")] = None,
+    match: Match = None,
+    watch: Watch = None,
+    preset: Annotated[PresetName | None, typer.Option("--preset", help="A budget of the experiment.")] = None,
     settings: Settings = None,
     executor: Annotated[
-        str,
-        typer.Option("--executor", help="[b]processes:N[/b], [b]inline[/b] or [b]ray[/b]."),
+        str, typer.Option("--executor", help="[b]processes:N[/b], [b]inline[/b] or [b]ray[/b].")
     ] = "processes",
-    ray_address: Annotated[str | None, typer.Option("--ray-address", help="An existing cluster.")] = None,
-    device: Annotated[Device, typer.Option("--device")] = Device.auto,
-    lanes: LanesWord = "auto",
+    ray_address: Annotated[str | None, typer.Option("--ray-address", help="An existing Ray cluster.")] = None,
+    device: Device = "auto",
+    vmap: Vmap = "auto",
     adaptive: Annotated[
-        bool, typer.Option("--adaptive", help="Run only what it takes to find each variant's reach and C50.")
+        bool, typer.Option("--adaptive", help="Run only what it takes to find each variant's max solved level and C50.")
     ] = False,
-    narrow: Annotated[
-        float, typer.Option("--narrow", min=0.0, help="With --adaptive: how narrow C50's interval shall be, in levels.")
+    ci_width: Annotated[
+        float, typer.Option("--ci-width", min=0.0, help="With --adaptive: width of C50's interval, in levels.")
     ] = 1.0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and what it costs; run nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost; run nothing.")] = False,
     store: Annotated[
         Path | None, typer.Option("--store", metavar="DIR", help="Folder of results; left out, results/NAME.")
     ] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait while another sweep drives the store.")] = False,
-    weights: Annotated[bool, typer.Option("--weights/--no-weights", help="Keep the weights of every run.")] = True,
-    with_files: With = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait while another sweep uses the store.")] = False,
+    weights: Annotated[bool, typer.Option("--weights/--no-weights", help="Store the weights of every run.")] = True,
+    plugins: Plugin = None,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """LadderLevels a ladder with several attentions and seeds; run it again and only what is missing runs."""
+    """Run several attentions and seeds over the levels of a task; run it again, and only what is missing runs."""
     from rich.console import Console
 
     from attnlab.execution.executors import make_executor
-    from attnlab.experiments.expand import expand
+    from attnlab.experiments.expand import expand, with_resolved_claims
     from attnlab.rendering.sweep_progress import SweepSummary
 
-    load(with_files)
-    words = {"task": task, "attention": attn, "position": pos, "complexity": complexity, "vary": vary}
-    words["match"] = match.value if match else None
-    chosen = _experiment(name, scale, seeds, words, settings or [])
-    specs, stacked = expand(chosen), lanes_of(lanes)
-    refuse_unstackable(specs, stacked)
-    place = store or Path("results") / chosen.name
-    files = with_files or []
-    how: dict[str, Any] = {"weights": weights, "address": ray_address, "runs": len(specs), "vmap": stacked}
-    staff = make_executor(executor, device, files, **how)
+    load_plugins(plugins)
+    fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
+    nested = field_settings(settings, watch=watch, **fields)
+    words = {"task": task, "attention": attn, "position": pos, "complexity": complexity, "grid": grid, "match": match}
+    experiment = with_resolved_claims(_experiment(name, preset, seeds, words, nested))
+    specs, runs_per_program = expand(experiment), parse_vmap(vmap)
+    refuse_unvmappable(specs, runs_per_program)
+    folder = store or Path("results") / experiment.name
+    how: dict[str, Any] = {"weights": weights, "address": ray_address, "runs": len(specs), "vmap": runs_per_program}
+    workers = make_executor(executor, device, plugins or [], **how)
     try:
         if dry_run:
             from attnlab.experiments.cost_estimate import estimate_cost
+            from attnlab.rendering.cost_estimate import CostTable
 
-            Console().print(estimate_cost(specs, place, staff, chosen.expected_steps))
+            Console().print(CostTable(estimate_cost(specs, folder, workers, experiment.expected_steps)))
             return
-        how = {"wait": wait, "adaptive": narrow if adaptive else None}
-        found = run_watched(Console(stderr=True), chosen, specs, place, staff, quiet, how)
+        how = {"wait": wait, "adaptive": ci_width if adaptive else None}
+        outcome = _run(Console(stderr=True), experiment, specs, folder, workers, quiet, how)
     finally:
-        staff.close()
-    outcome = SweepSummary(chosen, found.records, len(found.records if adaptive else found.specs), _saved(found))
+        workers.close()
+    planned = len(outcome.records if adaptive else outcome.specs)
+    summary = SweepSummary(experiment, outcome.records, planned, _adaptive_remark(outcome))
     if as_json:
-        sys.stdout.writelines(f"{record.model_dump_json()}\n" for record in found.records)
+        sys.stdout.writelines(f"{record.model_dump_json()}\n" for record in outcome.records)
     else:
-        Console().print(outcome, highlight=False)
-    raise typer.Exit(0 if outcome.claims_hold and not found.failed else 1)
+        Console().print(summary, highlight=False)
+    raise typer.Exit(0 if summary.claims_hold and not outcome.failed else 1)
 
 
-def run_watched(
-    screen: Console,
-    chosen: Experiment,
+def _run(
+    screen: Any,
+    experiment: Experiment,
     specs: list[RunSpec],
-    place: Path,
-    staff: Executor,
+    folder: Path,
+    executor: Executor,
     quiet: bool,
     how: dict[str, Any],
 ) -> SweepOutcome:
-    """Run what is missing, watched."""
-    from attnlab.experiments.run_sweep import run_sweep as run
+    """Run what is missing, with progress unless it is to be quiet."""
+    from attnlab.experiments.run_sweep import run_sweep
     from attnlab.rendering.sweep_progress import sweep_progress
     from attnlab.storage import Store
 
     if quiet:
-        return run(chosen, specs, place, staff, **how)
-    there = {record.id for record in Store(place).records() if record.status != "failed"}
-    done = sum(spec.id in there for spec in specs)
-    screen.print(
-        f"{chosen.name}: {len(specs)} runs, {done} done already; {staff.description}; {place}/", highlight=False
-    )
+        return run_sweep(experiment, specs, folder, executor, **how)
+    finished = {record.id for record in Store(folder).records() if record.status != "failed"}
+    done = sum(spec.id in finished for spec in specs)
+    head = f"{experiment.name}: {len(specs)} runs, {done} done already; {executor.description}; {folder}/"
+    screen.print(head, highlight=False)
     with sweep_progress(screen, len(specs), done) as progress:
-        return run(chosen, specs, place, staff, progress=progress, **how)
+        return run_sweep(experiment, specs, folder, executor, progress=progress, **how)
 
 
-def _saved(found: SweepOutcome) -> str:
-    """How an adaptive sweep went, in a sentence."""
-    if found.search is None:
+def _adaptive_remark(outcome: SweepOutcome) -> str:
+    """How an adaptive sweep went, in a sentence; empty for others."""
+    search = outcome.search
+    if search is None:
         return ""
-    climbed = found.search
-    ladders = len(climbed.searches)
     return (
-        f"Adaptive: {len(climbed.records)} runs instead of {climbed.planned}; {climbed.saved} saved. "
-        f"C50 is as narrow as asked for {climbed.decided} of {ladders} variants."
+        f"Adaptive: {len(search.records)} runs instead of {search.planned}; {search.saved} saved. "
+        f"C50's interval is as narrow as requested for {search.decided} of {len(search.searches)} variants."
     )
 
 
 def _experiment(
-    name: str | None, scale: Scale | None, seeds: int | None, inline_words: dict[str, Any], settings: list[str]
+    name: str | None, preset: PresetName | None, seeds: int | None, words: dict[str, Any], settings: dict[str, Any]
 ) -> Experiment:
-    """The experiment that is named, or the one that the words write."""
-    from attnlab.config import inline_experiment
+    """The experiment of that name, or the one that the options describe."""
     from attnlab.config.experiment import experiment
+    from attnlab.config.inline_experiment import check_sections, inline_experiment, parse_grid, parse_levels
     from attnlab.config.inline_parts import merged
-    from attnlab.config.inline_parts import parse_settings as read_settings
-    from attnlab.errors import InvalidValueError, unknown
+    from attnlab.errors import InvalidValueError
 
-    given = read_settings(settings)
-    said = {key: value for key, value in inline_words.items() if value is not None and value != []}
+    given = {key: value for key, value in words.items() if value is not None and value != []}
+    check_sections(settings)
     if name is None:
-        if "task" not in said:
-            raise InvalidValueError(
-                "Nothing to sweep.", "Name an experiment (attnlab ls experiments), or give --task.", where="sweep"
-            )
-        if scale:
-            raise InvalidValueError(
-                "An inline sweep has one budget.", "Name an experiment to use --scale.", where="--scale"
-            )
-        rungs, vary = (
-            inline_experiment.parse_levels(said.pop("complexity", None)),
-            inline_experiment.parse_grid(said.pop("vary", [])),
-        )
-        return inline_experiment.inline_experiment(
-            **said, complexity=rungs, grid=vary, seeds=seeds or 3, settings=given
-        )
-    if said:
-        word = next(iter(said))
+        if "task" not in given:
+            hint = "Name an experiment (attnlab ls experiments), or give --task."
+            raise InvalidValueError("There is nothing to sweep.", hint, where="sweep")
+        if preset:
+            problem = "An experiment without a file has no presets."
+            raise InvalidValueError(problem, "Name an experiment to use --preset.", where="--preset")
+        levels, grid = parse_levels(given.pop("complexity", None)), parse_grid(given.pop("grid", []))
+        return inline_experiment(**given, complexity=levels, grid=grid, seeds=seeds or 3, settings=settings)
+    if given:
+        word = next(iter(given))
         hint = "Copy it with attnlab cp and edit the copy, or leave its name out."
-        raise InvalidValueError(f"The experiment '{name}' says that itself.", hint, where=f"--{FLAGS.get(word, word)}")
-    found = experiment(name).with_preset(scale.value if scale else None)
-    for section, data in given.items():
-        if section == "task":
-            raise InvalidValueError("The ladders of an experiment say their options themselves.", where="--set task")
-        if section not in inline_experiment.SECTIONS:
-            raise unknown("section", section, inline_experiment.SECTIONS, where=f"--set {section}")
-        if not isinstance(data, dict):
-            raise InvalidValueError(
-                f"'{section}' is a section.", f"Set what is in it: {section}.KEY.", where=f"--set {section}"
-            )
-    update = {section: merged(getattr(found, section), data) for section, data in given.items()}
-    return found.model_copy(update={**update, **({"seeds": seeds} if seeds else {})})
-
-
-FLAGS = {"attention": "attn", "position": "pos"}
+        flag = {"attention": "attn", "position": "pos"}.get(word, word)
+        raise InvalidValueError(f"The experiment '{name}' sets that itself.", hint, where=f"--{flag}")
+    result = experiment(name).with_preset(preset)
+    if "task" in settings:
+        problem = "The ladders of an experiment set the options of their tasks."
+        raise InvalidValueError(problem, "Copy it with attnlab cp and edit the copy.", where="--set task")
+    update: dict[str, Any] = {section: merged(getattr(result, section), data) for section, data in settings.items()}
+    return result.model_copy(update={**update, **({"seeds": seeds} if seeds else {})})

@@ -1,7 +1,7 @@
-"""What a diagnosis looks at: models, each beside the sequences it is shown, in float64.
+"""The subjects of a diagnosis: models in float64, each with the sequences that it is measured on.
 
-Fresh variants are built once for every seed and shown the validation stream of a task, or noise. A finished run is
-built from its record, given the weights it learned, and shown its own validation stream.
+Fresh variants are built once for every seed and get the validation split of a task, or noise. A finished run is built
+from its record with its trained weights, and gets its own validation split.
 
 Letters  B batch, T tokens, D width, N supervised positions, V vocabulary.
 """
@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from attnlab.config.inline_experiment import SECTIONS
 from attnlab.config.inline_parts import merged, parse_part, parse_variants
 from attnlab.config.yaml import scalar
 from attnlab.diagnosis._gain_control import match_gain
 from attnlab.errors import InvalidValueError, unknown
-from attnlab.experiments.plan import SECTIONS, Known
+from attnlab.experiments.plan import check_parts, try_model
+from attnlab.experiments.resolve import Resolver
 from attnlab.model.transformer import ModelOutput, Transformer, build
 from attnlab.specs import ModelSpec, Part, TaskSpec, Variant
 from attnlab.tasks import Split
@@ -29,62 +31,78 @@ from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.tensors import ActivationTrace
 
-NOISE = 32
-"""Tokens of a sequence of noise, unless told otherwise."""
+NOISE_LENGTH = 32
+"""Tokens of a sequence of noise, unless the request has a length."""
 
 
 class ProbeBatch(NamedTuple):
-    """Sequences, what is asked of them, and the answers."""
+    """Sequences, their supervised positions and the targets there."""
 
     query_positions_N: Tensor
     targets_N: Tensor
     inputs_BT: Tensor | None = None
     residual_BTD: Tensor | None = None
-    """Noise in the place of embedded tokens."""
+    """Noise that replaces the embedded tokens."""
 
 
 @dataclass(frozen=True)
 class DiagnosisSubject:
-    """One model and its sequences; all exhibits of one variant differ by their seed."""
+    """One model and its sequences; the subjects of one variant differ by their seed."""
 
     variant: str
     model: Transformer
     batches: Callable[[int], ProbeBatch]
-    """What it is shown, by number."""
+    """Its batches, by index."""
 
     def forward(self, index: int = 0, *, trace: bool = False) -> ModelOutput:
-        """What the model says of its sequences."""
-        shown = self.batches(index)
-        if shown.residual_BTD is not None:
-            return self.model.forward_embedded(shown.residual_BTD, shown.query_positions_N, trace)
-        return self.model(shown.inputs_BT, shown.query_positions_N, trace)
+        """Run the model on one batch.
+
+        Args:
+            index: The batch.
+            trace: Whether to return an activation trace.
+
+        Returns:
+            The output of the model.
+        """
+        probe = self.batches(index)
+        if probe.residual_BTD is not None:
+            return self.model.forward_embedded(probe.residual_BTD, probe.query_positions_N, trace)
+        return self.model(probe.inputs_BT, probe.query_positions_N, trace)
 
     def trace(self) -> ActivationTrace:
-        """Its inside, without gradients."""
+        """Trace the model on the first batch, without gradients."""
         with torch.no_grad():
             return self.forward(trace=True).trace[0]
 
     def loss(self, index: int = 0) -> Tensor:
-        """Nats per question."""
-        answer = self.forward(index)
-        return functional.cross_entropy(answer.logits_NV, self.batches(index).targets_N) + answer.auxiliary
+        """Compute the loss of one batch.
+
+        Args:
+            index: The batch.
+
+        Returns:
+            Mean cross-entropy in nats per supervised token, plus the auxiliary loss; a scalar.
+        """
+        output = self.forward(index)
+        return functional.cross_entropy(output.logits_NV, self.batches(index).targets_N) + output.auxiliary
 
 
 @dataclass(frozen=True)
 class DiagnosisRequest:
-    """Fresh variants and what they are shown.
+    """Fresh variants, and the sequences that they are measured on.
 
     Args:
-        attentions: Each one part, or a stack of parts that take turns; none keeps the ladder's.
-        positions: Likewise.
-        task: A ladder's name or file, or a registered task; None shows noise.
+        attentions: Each one part, or a stack of parts that alternate over the layers; none keeps the ladder's.
+        positions: Each one part; none keeps the ladder's.
+        task: A ladder's name or file, or a registered task; None takes noise.
         complexity: The level; None takes the ladder's default.
-        length: Tokens of a sequence; None leaves it to the task.
-        batch: Sequences.
+        length: Tokens of a sequence; None takes the task's own length.
+        batch: Number of sequences.
         seeds: One model for each.
         settings: Nested data over the ladder's.
-        control: Whether a softmax as loud as each other variant stands beside it.
-        gain: Scale of what every branch writes, against weights of variance ``1 / inputs``; None keeps the model's.
+        control: Whether to add, for each other variant, a softmax with the same branch gain (gain-matched control).
+        branch_gain: Scale of the weights of every branch's last map, against variance ``1 / inputs``; None keeps the
+            model's initialization.
     """
 
     attentions: Sequence[Variant] = ()
@@ -96,20 +114,30 @@ class DiagnosisRequest:
     seeds: Sequence[int] = range(5)
     settings: dict[str, Any] = field(default_factory=dict)
     control: bool = False
-    gain: float | None = None
+    branch_gain: float | None = None
 
 
 def diagnosis_request(
     attention: str | None, position: str | None, *, task: str | None, complexity: Any, **more: Any
 ) -> DiagnosisRequest:
-    """What words ask for: inline variants and positions, a task, a level.
+    """Make a request from text: inline variants and positions, a task, a level.
+
+    Args:
+        attention: Attentions, such as ``softmax,dape:kernel=3``; None keeps the ladder's.
+        position: Positions, likewise; None keeps the ladder's.
+        task: A ladder's name or file, or a registered task, with inline options; None takes noise.
+        complexity: The level, as text or as a value; None takes the ladder's default.
+        **more: Further fields of :class:`DiagnosisRequest`.
+
+    Returns:
+        The request.
 
     Raises:
-        InvalidValueError: a word that is no part, with its options.
+        InvalidValueError: The text is not a part with options.
     """
     return DiagnosisRequest(
         attentions=parse_variants(attention) if attention else (),
-        positions=[one for stack in parse_variants(position) for one in stack] if position else (),
+        positions=[part for stack in parse_variants(position) for part in stack] if position else (),
         task=None if task is None else parse_part(task),
         complexity=scalar(complexity) if isinstance(complexity, str) else complexity,
         **more,
@@ -117,43 +145,67 @@ def diagnosis_request(
 
 
 def diagnosis_subjects(request: DiagnosisRequest) -> Iterator[DiagnosisSubject]:
-    """Every variant with every seed, in order, each beside its control.
+    """Build every variant with every seed, in order, followed by its gain-matched control where requested.
+
+    Args:
+        request: The request.
+
+    Yields:
+        The subjects.
 
     Raises:
-        AttnlabError: a name, value or pairing that does not exist.
+        UnknownNameError: A task, attention, position, option or setting does not exist.
+        InvalidValueError: A value has the wrong type or is out of range.
+        IncompatiblePartsError: An attention cannot be combined with the position or with a modifier.
     """
     if wrong := set(request.settings) - set(SECTIONS):
         raise unknown("section", min(wrong), SECTIONS, where=f"--set {min(wrong)}")
     task, base = (None, {}) if request.task is None else requested_task(request, request.task)
     base = merged(base, request.settings.get("model", {}))
-    known = Known()
+    resolver = Resolver()
     for attention in request.attentions or (None,):
         for position in request.positions or (None,):
-            model = known.model(base, attention, position)
+            model = resolver.model(base, attention, position)
+            check_parts(model, resolver)
             if task is not None:
-                known.rehearse(model, task)
+                try_model(model, task, resolver)
             label = "+".join(map(str, model.attention))
             label = f"{label} · {model.position}" if len(request.positions) > 1 else label
-            plain = [one.name for one in model.attention] == ["softmax"]
-            fresh = [build_subject(model, label, request, task, seed) for seed in request.seeds]
-            yield from fresh
-            if request.control and not plain:
+            is_softmax = [part.name for part in model.attention] == ["softmax"]
+            subjects = [build_subject(model, label, request, task, seed) for seed in request.seeds]
+            yield from subjects
+            if request.control and not is_softmax:
                 softmax = model.model_copy(update={"attention": (Part(name="softmax"),)})
-                for seed, subject in zip(request.seeds, fresh, strict=True):
-                    twin = build_subject(softmax, f"softmax as loud as {label}", request, task, seed)
-                    match_gain(twin.model, subject.model, embedding_of(subject))
-                    yield twin
+                for seed, subject in zip(request.seeds, subjects, strict=True):
+                    control = build_subject(softmax, f"softmax, gain of {label}", request, task, seed)
+                    match_gain(control.model, subject.model, subject.trace().residual_BTD[0])
+                    yield control
 
 
-def requested_task(request: DiagnosisRequest, named: Part) -> tuple[TaskSpec, dict[str, Any]]:
-    """The task at its level and length, and the ladder's settings of the model."""
-    ladder = find_ladder(named.name)
-    options = {**named.options, **request.settings.get("task", {})}
+def requested_task(request: DiagnosisRequest, part: Part) -> tuple[TaskSpec, dict[str, Any]]:
+    """Make the spec of the task at the requested level and length.
+
+    Args:
+        request: The request.
+        part: Its task.
+
+    Returns:
+        The spec, and the ladder's settings of the model.
+
+    Raises:
+        UnknownNameError: The task or an option does not exist.
+        InvalidValueError: The task does not accept a value, or its length cannot be chosen.
+    """
+    ladder = find_ladder(part.name)
+    options = {**part.options, **request.settings.get("task", {})}
     if request.length is not None:
         entry = TASKS.entry(ladder.task)
         if "length" not in entry.options:
-            result = f"'{ladder.name}' has no length of its own: its complexity, {ladder.complexity}, decides it."
-            raise InvalidValueError(result, "Use --complexity, or noise: --input gaussian --length.", where="--length")
+            problem = (
+                f"'{ladder.name}' has no option length: its length follows from its complexity, {ladder.complexity}."
+            )
+            hint = "Use --complexity, or noise: --input gaussian --length."
+            raise InvalidValueError(problem, hint, where="--length")
         options["length"] = request.length
     return task_spec(ladder, options, request.complexity), ladder.model
 
@@ -161,33 +213,74 @@ def requested_task(request: DiagnosisRequest, named: Part) -> tuple[TaskSpec, di
 def build_subject(
     model: ModelSpec, label: str, request: DiagnosisRequest, task: TaskSpec | None, seed: int
 ) -> DiagnosisSubject:
-    """One fresh model beside its sequences: equal seeds give equal weights and equal sequences."""
+    """Build one fresh model with its sequences; equal seeds give equal weights and equal sequences.
+
+    Args:
+        model: The model.
+        label: The name of the variant in tables.
+        request: The request, for length, batch and branch gain.
+        task: The task; None takes noise.
+        seed: The seed.
+
+    Returns:
+        The subject, in float64.
+    """
     if task is None:
-        length, vocabulary = request.length or NOISE, model.width
+        length, vocabulary = request.length or NOISE_LENGTH, model.width
         batches = noise_batches(seed, request.batch, length, model.width)
     else:
         source = Source(task, seed)
         length, vocabulary = source.length, source.vocabulary
         batches = validation_batches(source, request.batch)
-    drawn = int(generator(seed, Split.INIT).integers(2**63))
-    built = build(model, vocabulary=vocabulary, length=length, seed=drawn).double()
-    if request.gain is not None:
-        rescale_branches(built, request.gain)
+    init_seed = int(generator(seed, Split.INIT).integers(2**63))
+    built = build(model, vocabulary=vocabulary, length=length, seed=init_seed).double()
+    if request.branch_gain is not None:
+        _rescale_branches(built, request.branch_gain)
     return DiagnosisSubject(label, built, batches)
 
 
 def validation_batches(source: Source, batch: int) -> Callable[[int], ProbeBatch]:
-    """Batches of the validation stream."""
+    """Make the batches of the validation split.
 
-    def one(index: int) -> ProbeBatch:
-        result = source.task.for_split(Split.VALIDATION).sample(generator(source.seed, Split.VALIDATION, index), batch)
-        return probe_batch(result)
+    Args:
+        source: The sequences of a task.
+        batch: Number of sequences per batch.
 
-    return one
+    Returns:
+        The batches, by index.
+    """
+
+    def sample(index: int) -> ProbeBatch:
+        task = source.task.for_split(Split.VALIDATION)
+        return _probe_batch(task.sample(generator(source.seed, Split.VALIDATION, index), batch))
+
+    return sample
 
 
-def probe_batch(batch: Batch) -> ProbeBatch:
-    """A batch as tensors."""
+def noise_batches(seed: int, batch: int, length: int, width: int) -> Callable[[int], ProbeBatch]:
+    """Make batches of tokens drawn from N(0, 1), with random targets at every position.
+
+    Args:
+        seed: The seed.
+        batch: Number of sequences per batch.
+        length: Tokens per sequence.
+        width: Width of the residual stream, and number of classes of the targets.
+
+    Returns:
+        The batches, by index.
+    """
+
+    def sample(index: int) -> ProbeBatch:
+        random = generator(seed, Split.VALIDATION, index)
+        residual_BTD = torch.from_numpy(random.standard_normal((batch, length, width)))
+        targets_N = torch.from_numpy(random.integers(0, width, batch * length))
+        return ProbeBatch(torch.arange(batch * length), targets_N, residual_BTD=residual_BTD)
+
+    return sample
+
+
+def _probe_batch(batch: Batch) -> ProbeBatch:
+    """Convert a batch to tensors."""
     return ProbeBatch(
         torch.from_numpy(batch.query_positions()),
         torch.from_numpy(batch.query_targets()),
@@ -195,26 +288,9 @@ def probe_batch(batch: Batch) -> ProbeBatch:
     )
 
 
-def noise_batches(seed: int, batch: int, length: int, width: int) -> Callable[[int], ProbeBatch]:
-    """Batches of tokens drawn from N(0, 1), with answers drawn at random to all of them."""
-
-    def one(index: int) -> ProbeBatch:
-        random = generator(seed, Split.VALIDATION, index)
-        stream_BTD = torch.from_numpy(random.standard_normal((batch, length, width)))
-        targets_N = torch.from_numpy(random.integers(0, width, batch * length))
-        return ProbeBatch(torch.arange(batch * length), targets_N, residual_BTD=stream_BTD)
-
-    return one
-
-
-def embedding_of(subject: DiagnosisSubject) -> Tensor:
-    """What the first block reads."""
-    return subject.trace().residual_BTD[0]
-
-
 @torch.no_grad()
-def rescale_branches(model: Transformer, gain: float) -> None:
-    """Every branch writes with weights of variance ``gain^2 / inputs``, whatever the depth."""
+def _rescale_branches(model: Transformer, gain: float) -> None:
+    """Give the last map of every branch weights of variance ``gain^2 / inputs``, for any depth."""
     scale = gain * (2 * len(model.blocks)) ** 0.5
     roles = model.parameter_roles()
     for name, weight in model.named_parameters():

@@ -1,14 +1,14 @@
-"""Fair by construction: another variant's MLP or width, chosen so that both have the same budget.
+"""Step 4 of a plan: the MLP or the width of a variant is chosen so that it has the budget of another.
 
-    parameters   learned numbers of the model            solved by the MLP's hidden width
-    flops        operations of one forward pass          likewise
-    state        numbers a decoder keeps of the past     solved by the width of the stream
+    parameters   learned parameters of the model         solved by the MLP's hidden width
+    flops        operations of one forward pass          solved by the MLP's hidden width
+    state        numbers a decoder keeps of the past     solved by the width of the residual stream
 
 Operations are counted by running one sequence (matrix products, convolutions; fused kernels off, scans on). The state
 is probed: the rank of the block of each head's matrix that leads from the first half of a sequence to the second,
 times the channels of its values.
 
-Letters  B batch, T tokens and queries, S keys, H heads, D width, N places of a batch.
+Letters  B batch, T tokens and queries, S keys, H heads, D width, N supervised positions of a batch.
 """
 
 from __future__ import annotations
@@ -22,20 +22,30 @@ from torch.utils.flop_counter import FlopCounterMode
 from attnlab.attention import Attention
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.model.transformer import Transformer, build
-from attnlab.specs import Budget, ModelSpec
+from attnlab.choices import Budget
+from attnlab.specs import ModelSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.denormals import flush_denormals
 
 CLOSE = 0.02
-"""A budget that cannot be met within this share is refused."""
+"""Largest relative distance to the budget that is accepted."""
 
 
 @flush_denormals()  # may start torch's threads, which keep the setting they start with
 def match_budget(model: ModelSpec, reference: ModelSpec, budget: Budget, source: Source) -> ModelSpec:
-    """The model with its MLP or width changed to the reference's budget; ``matched`` says what was done.
+    """Change the MLP or the width of a model so that it has the budget of another.
+
+    Args:
+        model: The model.
+        reference: The model whose budget it is given.
+        budget: What is made equal.
+        source: The task on which operations and state are counted.
+
+    Returns:
+        The changed model; its field ``matched`` has the two numbers.
 
     Raises:
-        InvalidValueError: no size comes within 2 % of the budget (10 % for the state, which grows in steps).
+        InvalidValueError: No size comes within 2 % of the budget (10 % for the state, which grows in steps).
     """
     measure = MEASURES[budget]
     wanted = measure(_built(reference, source), source)
@@ -43,29 +53,44 @@ def match_budget(model: ModelSpec, reference: ModelSpec, budget: Budget, source:
     best, spent = model, math.inf
     for candidate in sizes:
         try:
-            result = measure(_built(candidate, source), source)
+            size = measure(_built(candidate, source), source)
         except AttnlabError:
-            continue  # a width this variant cannot have
-        if abs(result - wanted) < abs(spent - wanted):
-            best, spent = candidate, result
+            continue  # this variant cannot have such a width
+        if abs(size - wanted) < abs(spent - wanted):
+            best, spent = candidate, size
     variant = "+".join(str(part) for part in reference.attention)
     if abs(spent - wanted) > (5 * CLOSE if budget == "state" else CLOSE) * wanted:
         hint = "Give it other sizes with --set, or compare without --match."
-        found_words = f"No size brings it to the {wanted:,} {budget} of {variant}; the closest has {spent:,}."
-        raise InvalidValueError(found_words, hint, where="+".join(map(str, model.attention)))
+        problem = f"No size gives it the {wanted:,} {budget} of {variant}; the closest has {spent:,}."
+        raise InvalidValueError(problem, hint, where="+".join(map(str, model.attention)))
     return best.model_copy(update={"matched": f"{budget} of {variant}: {wanted:,}, here {spent:,}"})
 
 
 def parameters(model: Transformer, source: Source) -> int:
-    """Learned numbers."""
+    """Count the learned parameters.
+
+    Args:
+        model: The model.
+        source: Not used.
+
+    Returns:
+        Their number.
+    """
     return model.parameter_count
 
 
 def flops(model: Transformer, source: Source) -> int:
-    """Operations of one forward pass over one sequence, every token through every block.
+    """Count the operations of one forward pass over one sequence, with every token in every block.
 
-    Training takes the last block's MLP to supervised positions alone; a budget that followed it would hand variants
-    MLPs of other widths wherever a task asks more or less.
+    Training computes the last block's MLP at supervised positions only. Counting it like that would make the width of
+    an MLP depend on how many positions a task supervises.
+
+    Args:
+        model: The model; its fast paths are switched off, but for chunked scans.
+        source: Gives the sequence.
+
+    Returns:
+        Floating-point operations.
     """
     for part in model.modules():
         if isinstance(part, Attention):
@@ -79,7 +104,15 @@ def flops(model: Transformer, source: Source) -> int:
 
 @torch.no_grad()
 def state(model: Transformer, source: Source) -> int:
-    """Numbers a decoder keeps of the first half of a sequence, all layers and heads."""
+    """Count the numbers that a decoder keeps of the first half of a sequence, over all layers and heads.
+
+    Args:
+        model: The model; it becomes float64.
+        source: Gives the sequence.
+
+    Returns:
+        The count: ranks of the blocks of the effective matrices, times the channels of the values.
+    """
     batch = source.training(0, 1)
     answer = model.double()(
         torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(batch.query_positions()), trace=True

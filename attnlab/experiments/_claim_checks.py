@@ -1,7 +1,7 @@
-"""What claims will need, seen before the first run: every one must speak of runs that the plan has.
+"""Claims, checked before the first run: each must be about runs that the plan has.
 
-A claim names runs by fields, as the report does: ``attention``, ``position``, ``complexity``, ``width``, ``lr``,
-``task.length``; a level may be one that is only tested, beside the one that is trained.
+A claim names runs by fields, as the report does: ``attention``, ``position``, ``level``, ``width``, ``lr``,
+``task.length``. A level may be one that is only tested.
 """
 
 from __future__ import annotations
@@ -17,37 +17,40 @@ from attnlab.specs import RunSpec
 from attnlab.tasks.io.streams import build
 
 Fields = dict[str, list[Any]]
-"""Field -> the values that one run is seen at: several levels and members, one of everything else."""
+"""Field -> the values at which one run is tested: several levels and subtasks, one of everything else."""
 SHOWN = 8
-"""Values that a message names, at most."""
+"""Values that a message lists at most."""
 
 
 def check_claims(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
     """Refuse a claim about runs that the plan does not have.
 
+    Args:
+        experiment: The experiment, with the parts in its claims resolved.
+        specs: The plan.
+
     Raises:
-        UnknownNameError: a field that no run has.
-        InvalidValueError: a value that no run has, or values that no run has together.
+        UnknownNameError: No run has a field of the claim.
+        InvalidValueError: No run has a value of the claim, or no run has all its values together.
     """
     if not experiment.claims:
         return
     runs = list({(id(spec.task), id(spec.model), id(spec.train)): spec for spec in specs}.values())
-    seen = [_seen_at(spec, experiment.seeds) for spec in runs]
+    tested = [_tested_at(spec, experiment.seeds) for spec in runs]
     for index, claim in enumerate(experiment.claims):
         ours, theirs = _short_names(claim.of), _short_names(claim.than)
         for side, written, wanted in (("of", ours, ours), ("than", theirs, {**ours, **theirs})):
             for name, value in written.items():
-                place = experiment.where("claims", index, side, name)
-                _check_field(name, value, seen, place)
-            if written and not any(_all_match(run, wanted) for run in seen):
-                said = ", ".join(f"{name} {value}" for name, value in wanted.items())
+                _check_field(name, value, tested, experiment.where("claims", index, side, name))
+            if written and not any(_all_match(run, wanted) for run in tested):
+                listed = ", ".join(f"{name} {value}" for name, value in wanted.items())
                 hint = "Each of these is in some run; no run has all of them."
-                place = experiment.where("claims", index, side)
-                raise InvalidValueError(f"No run of this sweep is {said}.", hint, where=place)
+                where = experiment.where("claims", index, side)
+                raise InvalidValueError(f"No run of this sweep is {listed}.", hint, where=where)
 
 
-def _seen_at(spec: RunSpec, seeds: int) -> Fields:
-    """The values of each field at which a run will be seen: several levels and subtasks, one of everything else."""
+def _tested_at(spec: RunSpec, seeds: int) -> Fields:
+    """The values of each field at which a run is tested: several levels and subtasks, one of everything else."""
     single = {**run_fields(spec), "trained": trained_on(spec)}
     several = {
         "level": [spec.task.level, *spec.task.evaluate],

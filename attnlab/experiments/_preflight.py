@@ -1,4 +1,4 @@
-"""A rehearsal: every variant takes one forward and one backward pass before anything is started or written."""
+"""Step 5 of a plan: every model takes one forward and one backward pass before anything is started or written."""
 
 from __future__ import annotations
 
@@ -14,29 +14,36 @@ from attnlab.specs import ModelSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.denormals import flush_denormals
 
-HOUSE = str(Path(__file__).resolve().parent.parent)
+LIBRARY = str(Path(__file__).resolve().parent.parent)
 
 
 @flush_denormals()  # may start torch's threads, which keep the setting they start with
 def preflight(model: ModelSpec, source: Source) -> Transformer:
-    """The model, after it has answered one sequence and taken its gradient.
+    """Build a model, and take the gradient of its logits on one sequence.
+
+    Args:
+        model: The model.
+        source: Gives the sequence.
+
+    Returns:
+        The built model.
 
     Raises:
-        PluginError: a user's part raised; carries the user's own file and line.
-        AttnlabError: sizes or options that do not fit.
+        PluginError: A user's part raises an exception; the message has the user's own file and line.
+        AttnlabError: Sizes or options do not fit.
     """
-    stack = "+".join(str(part) for part in model.attention)
+    variant = "+".join(str(part) for part in model.attention)
     try:
         built = build(model, vocabulary=source.vocabulary, length=source.length, seed=0)
         batch = source.training(0, 1)
-        answer = built(torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(batch.query_positions()))
-        (answer.logits_NV.sum() + answer.auxiliary).backward()
+        output = built(torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(batch.query_positions()))
+        (output.logits_NV.sum() + output.auxiliary).backward()
     except AttnlabError:
         raise
     except Exception as error:
         frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-        if all(name.startswith(HOUSE) or "site-packages" in name for name in frames):
-            raise  # a fault of ours: the whole traceback is wanted
-        head, _, place = describe_exception(error).partition("\n")
-        raise PluginError(head, place, where=f"model.attention: {stack}") from error
+        if all(name.startswith(LIBRARY) or "site-packages" in name for name in frames):
+            raise  # a fault of the library: its traceback is wanted
+        head, _, location = describe_exception(error).partition("\n")
+        raise PluginError(head, location, where=f"model.attention: {variant}") from error
     return built

@@ -1,9 +1,9 @@
-"""What a plan costs: parameters, operations, memory and wall time, from a few real steps of each shape.
+"""The cost of a plan, estimated from a few real steps of each shape.
 
-Runs of one shape take the same time per step, so each shape is built once, warmed up, and timed over a few steps, on
-as many threads and with as many lanes as the workers will have. A run that is solved stops sooner: the upper estimate
-counts all steps; the lower one takes the share of steps that runs of the same task took in this store, or else what
-the experiment says.
+Runs of one shape take the same time per step. Each shape is built once, warmed up and timed over a few steps, with as
+many threads and vmapped runs as the workers will have. A run that is solved stops early: the upper estimate counts all
+steps. The lower one counts the share of steps that runs of the same task took in this store, or the share that the
+experiment expects.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from attnlab.execution.jobs import Executor
 from attnlab.execution.memory import available_memory
 from attnlab.execution.processes import WORKER_MEMORY
 from attnlab.experiments._budget import flops
-from attnlab.experiments._estimate import CostEstimate, ShapeCost
-from attnlab.experiments.run_sweep import vmap_per_worker
+from attnlab.experiments.plan_cost import CostEstimate, ShapeCost
+from attnlab.experiments.grouping import vmap_per_worker
 from attnlab.model.transformer import build
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
@@ -30,30 +30,37 @@ from attnlab.training.run import make_stepper, vmap_count
 from attnlab.training.vmap_width import VmapWidth
 
 WARM, TIMED = 2, 5
-"""Steps before and while the clock runs."""
-LOOKS = 0.34
-"""Time of a sequence that is only answered, a forward pass alone, as a share of one that is trained on."""
+"""Steps before the timing begins, and timed steps."""
+FORWARD = 0.34
+"""Time of one sequence in evaluation (a forward pass alone), as a share of its time in training."""
 
 
 def estimate_cost(
     specs: Sequence[RunSpec], store: Path, executor: Executor, expected: float | None = None
 ) -> CostEstimate:
-    """The cost of a plan, by a few real steps of each shape.
+    """Estimate the cost of a plan by taking a few steps of each shape.
 
     Args:
         specs: The plan.
-        store: Where finished runs would be taken from.
-        executor: What would work through it.
-        expected: Share of its steps that a run is thought to take where the store does not say.
+        store: The store whose finished runs are not run again.
+        executor: The executor that would run it.
+        expected: Expected share of its steps that a run takes, where the store has no such run; None expects all.
+
+    Returns:
+        The cost of each shape, and of all.
+
+    Raises:
+        DeviceError: This machine does not have the executor's device.
+        StoreError: The store cannot be read.
     """
-    saved = {record.id: record for record in Store(store).records() if record.status != "failed"}
+    finished = {record.id: record for record in Store(store).records() if record.status != "failed"}
     taken: dict[str, list[float]] = {}
-    for record in saved.values():
+    for record in finished.values():
         taken.setdefault(kind(record.spec), []).append(record.steps / record.spec.train.max_steps)
     by_shape: dict[str, list[RunSpec]] = {}
     for spec in specs:
         by_shape.setdefault(spec.shape, []).append(spec)
-    runs = vmap_per_worker(executor, sum(spec.id not in saved for spec in specs))
+    runs = vmap_per_worker(executor, sum(spec.id not in finished for spec in specs))
     threads, where = torch.get_num_threads(), device(executor.settings.device)
     if executor.settings.threads:
         torch.set_num_threads(executor.settings.threads)
@@ -61,7 +68,7 @@ def estimate_cost(
         shapes = [
             _shape(
                 same,
-                [spec for spec in same if spec.id not in saved],
+                [spec for spec in same if spec.id not in finished],
                 runs,
                 executor.settings.vmap,
                 shares(same, taken, expected),
@@ -75,12 +82,28 @@ def estimate_cost(
 
 
 def kind(spec: RunSpec) -> str:
-    """Runs whose share of steps is likely to be alike: one task, level and variant."""
+    """Name a kind of runs that take a similar share of their steps: one task, level and variant.
+
+    Args:
+        spec: A run.
+
+    Returns:
+        The kind, as words.
+    """
     return f"{spec.task.name} {spec.task.level} {spec.variant} {spec.model.position}"
 
 
 def shares(same: Sequence[RunSpec], taken: Mapping[str, Sequence[float]], expected: float | None) -> float:
-    """Share of its steps that a run of a shape is thought to take."""
+    """Estimate the share of its steps that a run of a shape takes.
+
+    Args:
+        same: Runs of one shape.
+        taken: Kind of runs -> the shares that finished runs took.
+        expected: The share where no such run is finished; None expects all steps.
+
+    Returns:
+        The share, from 0 to 1.
+    """
     known = taken.get(kind(same[0]))
     return statistics.mean(known) if known else 1.0 if expected is None else expected
 
@@ -109,14 +132,16 @@ def _shape(
     drawing = count * (time.perf_counter() - began)
     # JointCell a GPU a thread draws the next batch while this one's step is taken.
     step = step + drawing if where.type == "cpu" else max(step, drawing)
-    looks = spec.train.max_steps // spec.train.eval_every * spec.train.validation_examples + spec.train.test_examples
+    evaluated = (
+        spec.train.max_steps // spec.train.eval_every * spec.train.validation_examples + spec.train.test_examples
+    )
     tokens = spec.train.batch_size * batches[-1][0].inputs_BT.shape[1]
     others = sum(task.length for task in source.other_levels.values()) * spec.train.test_examples
-    answered = (looks * source.task.length + others) / tokens
-    seconds = step / count * (spec.train.max_steps + LOOKS * answered)
-    words = " · ".join(spec.summary.split(" · ")[:-1])
+    answered = (evaluated * source.task.length + others) / tokens
+    seconds = step / count * (spec.train.max_steps + FORWARD * answered)
+    summary = " · ".join(spec.summary.split(" · ")[:-1])
     size = sum(array.nbytes for array in stepper.state().values())
     model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
     memory, operations = WORKER_MEMORY + 4 * size, flops(model, source)
     runs = len(same), len(missing)
-    return ShapeCost(words, *runs, stepper.parameters, operations, step, seconds, share, memory, count)
+    return ShapeCost(summary, *runs, stepper.parameters, operations, step, seconds, share, memory, count)

@@ -1,79 +1,97 @@
-"""An experiment -> the runs it means, each once, in order: ladders, levels, combinations of what varies, seeds."""
+"""An experiment -> its runs, each once, in order: ladders, levels, combinations of what varies, seeds."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attnlab.config.experiment import Experiment, LadderLevels, full_key
+from attnlab.attention import ATTENTIONS
+from attnlab.config.experiment import Claim, Experiment, LadderLevels, full_key
 from attnlab.config.inline_parts import merged, parse_variants
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.experiments._claim_checks import check_claims
-from attnlab.experiments.plan import Known, plan
+from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
+from attnlab.experiments.resolve import Resolver, resolved_part
+from attnlab.position import POSITIONS
 from attnlab.specs import Part, RunSpec, Variant
-from attnlab.tasks.io.streams import span
+from attnlab.tasks.io.streams import parse_range
 
 Setting = dict[str, Any]
 """One combination of what varies: dotted key -> value."""
-AXES = ("model.attention", "model.position")
+REGISTRIES = {"attention": ATTENTIONS, "position": POSITIONS}
+AXES = tuple(f"model.{name}" for name in REGISTRIES)
 
 
 def expand(experiment: Experiment) -> list[RunSpec]:
-    """Every run of an experiment; what two combinations have in common is run once.
+    """List every run of an experiment; a run that several combinations have in common is listed once.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        The runs.
 
     Raises:
-        AttnlabError: a name, value or pairing that does not exist; nothing has been started.
+        AttnlabError: A name, value or combination of parts does not exist, or a claim is about no run of the plan; the
+            message has the line of the experiment's file.
     """
-    known = Known()
+    resolver = Resolver()
     specs: dict[str, RunSpec] = {}
     try:
-        for request in requests(experiment, known):
-            specs.update((spec.id, spec) for spec in plan(request, known))
+        for request in requests(experiment, resolver):
+            specs.update((spec.id, spec) for spec in plan(request, resolver))
     except AttnlabError as error:
-        raise locate_error(error, experiment) from error
+        raise _located(error, experiment) from error
     planned = list(specs.values())
-    check_claims(experiment, planned)
+    check_claims(with_resolved_claims(experiment), planned)
     return planned
 
 
-def locate_error(error: AttnlabError, experiment: Experiment) -> AttnlabError:
-    """The same error, told with the line of the experiment's file that holds the field, if one does."""
-    field, _, rest = error.where.partition(":")
-    section, *steps = field.split(".")
-    places: list[tuple[str | int, ...]] = [(section, *steps)]
-    places += [("grid", key) for key in experiment.grid if full_key(key) == field]
-    places += [("zip", i, key) for i, group in enumerate(experiment.zip) for key in group if full_key(key) == field]
-    names = ("task", "ladder")
-    for index, entry in enumerate(experiment.ladders):
-        word = entry.ladder.rpartition("/")[-1].removesuffix(".yaml")
-        if field == word or (field in names and f"'{entry.ladder}'" in error.problem):
-            places += [("ladders", index), ("ladders", index, "ladder")]
-    written = [place for place in places if experiment.written(*place)]
-    if not written:
-        return error
-    return type(error)(error.problem, error.hint, where=f"{experiment.where(*written[-1])}{rest and ':' + rest}")
+def with_resolved_claims(experiment: Experiment) -> Experiment:
+    """Write the attentions and positions of claims as the specs of runs have them.
+
+    A claim may name a part in any form that a grid accepts: with an alias, with options at their defaults, as inline
+    words or as a mapping.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        The experiment; a part that does not exist is left to the check of the claims.
+    """
+
+    def resolved(claim: Claim) -> Claim:
+        return claim.model_copy(update={side: _resolved_fields(getattr(claim, side)) for side in ("of", "than")})
+
+    return experiment.model_copy(update={"claims": tuple(map(resolved, experiment.claims))})
 
 
-def requests(experiment: Experiment, known: Known) -> Iterator[Request]:
-    """One request for each ladder, level and combination of what varies."""
+def requests(experiment: Experiment, resolver: Resolver) -> Iterator[Request]:
+    """Make one request for each ladder, level and combination of what varies.
+
+    Args:
+        experiment: The experiment.
+        resolver: Finds ladders.
+
+    Yields:
+        The requests, in order.
+
+    Raises:
+        InvalidValueError: A variant is written in no known form.
+    """
     combinations = settings(experiment)
     where = experiment.where("grid")
+    first = combinations[0].get("model.attention")
     for entry in experiment.ladders:
-        for level, evaluate in _rungs(entry, known):
+        for level, evaluate in _levels(entry, resolver):
             for setting in combinations:
-                stack = setting.get("model.attention")
-                place = setting.get("model.position")
-                places = () if place is None else variant(place, where)
-                if len(places) > 1:
-                    result = f"'{'+'.join(map(str, places))}' stacks positions, which do not take turns over layers."
-                    raise InvalidValueError(result, "Name each by itself.", where="model.position")
-                first = combinations[0].get("model.attention")
+                attention, position = (setting.get(axis) for axis in AXES)
                 yield Request(
                     task=Part(name=entry.ladder),
-                    attentions=() if stack is None else (variant(stack, where),),
-                    positions=places,
+                    attentions=() if attention is None else (variant(attention, where),),
+                    positions=() if position is None else (_position(position, where),),
                     complexity=level,
                     evaluate=evaluate,
                     seeds=range(experiment.seeds),
@@ -84,7 +102,14 @@ def requests(experiment: Experiment, known: Known) -> Iterator[Request]:
 
 
 def settings(experiment: Experiment) -> list[Setting]:
-    """Every combination of what varies, the later keys fastest."""
+    """List every combination of what varies, the later keys fastest.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        Dotted key -> value, for each combination.
+    """
     axes = [[{full_key(key): value} for value in values] for key, values in experiment.grid.items()]
     for group in experiment.zip:
         keys = [full_key(key) for key in group]
@@ -93,18 +118,24 @@ def settings(experiment: Experiment) -> list[Setting]:
 
 
 def variant(value: Any, where: str) -> Variant:
-    """A part or a stack as an experiment writes it: inline words, a mapping, or a list of either that take turns.
+    """Read one variant as an experiment writes it.
+
+    Args:
+        value: Inline words, a mapping with a name, or a list of either whose parts alternate over the layers.
+        where: The location, for messages.
+
+    Returns:
+        The parts of the variant.
 
     Raises:
-        InvalidValueError: it is none of these, or names several variants.
+        InvalidValueError: The value is none of these, or several variants.
     """
     if isinstance(value, str):
-        result = parse_variants(value)
-        if len(result) != 1:
-            raise InvalidValueError(
-                f"'{value}' is {len(result)} variants.", "Write each as an item of its own.", where=where
-            )
-        return result[0]
+        variants = parse_variants(value)
+        if len(variants) != 1:
+            problem = f"'{value}' is {len(variants)} variants."
+            raise InvalidValueError(problem, "Write each as an item of its own.", where=where)
+        return variants[0]
     if isinstance(value, list | tuple) and value:
         return tuple(part for item in value for part in variant(item, where))
     if isinstance(value, dict) and "name" in value:
@@ -112,25 +143,33 @@ def variant(value: Any, where: str) -> Variant:
     raise InvalidValueError(f"It cannot be {value!r}.", "Write a name, or {name: dape, kernel: 3}.", where=where)
 
 
-def _rungs(entry: LadderLevels, known: Known) -> Iterator[tuple[Any, tuple[Any, ...] | None]]:
-    """The levels to train on, each with those to test beside it.
+def _position(value: Any, where: str) -> Part:
+    parts = variant(value, where)
+    if len(parts) > 1:
+        problem = f"'{'+'.join(map(str, parts))}' is several positions, and positions do not alternate over layers."
+        raise InvalidValueError(problem, "Write each as an item of its own.", where="model.position")
+    return parts[0]
 
-    Where a ladder trains on a range of its own complexity, all its levels share one training: it is run once, and tested on
-    every level; its own level is the hardest of the range.
+
+def _levels(entry: LadderLevels, resolver: Resolver) -> Iterator[tuple[Any, tuple[Any, ...] | None]]:
+    """The levels to train on, each with those to test on as well.
+
+    Where a ladder trains on a range of levels, all its levels share one training. It is run once and tested on every
+    level; its own level is the hardest of the range.
     """
-    ladder = known.ladder(entry.ladder)
-    levels = _rising(entry.levels, ladder.levels) if entry.levels else ladder.levels
+    ladder = resolver.ladder(entry.ladder)
+    levels = _ordered(entry.levels, ladder.levels) if entry.levels else ladder.levels
     if ladder.complexity not in ladder.training:
         yield from ((level, entry.evaluate) for level in levels)
         return
-    top = span(ladder.training[ladder.complexity])
-    own = top[1] if top and top[1] in levels else ladder.default if ladder.default in levels else levels[0]
+    ends = parse_range(ladder.training[ladder.complexity])
+    own = ends[1] if ends and ends[1] in levels else ladder.default if ladder.default in levels else levels[0]
     others = (*levels, *(ladder.evaluate if entry.evaluate is None else entry.evaluate))
     yield own, tuple(level for level in dict.fromkeys(others) if level != own)
 
 
-def _rising(levels: Sequence[Any], ladder: Sequence[Any]) -> Sequence[Any]:
-    """Levels in the order of the ladder, easiest first; those between its own go by size, if all are numbers."""
+def _ordered(levels: Sequence[Any], ladder: Sequence[Any]) -> Sequence[Any]:
+    """Levels in the order of the ladder, easiest first; levels that are not on it go by size, if all are numbers."""
     if all(level in ladder for level in levels):
         return [level for level in ladder if level in levels]
     if all(isinstance(level, int | float) for level in (*levels, *ladder)):
@@ -139,7 +178,7 @@ def _rising(levels: Sequence[Any], ladder: Sequence[Any]) -> Sequence[Any]:
 
 
 def _nested(experiment: Experiment, entry: LadderLevels, setting: Setting) -> dict[str, Any]:
-    """Everything a combination sets but its variant, over what the experiment and the ladder's entry set."""
+    """The settings of a combination, without its variant; they override the experiment's and the ladder entry's."""
     data: dict[str, Any] = {"model": experiment.model, "train": experiment.train, "task": entry.options}
     for key, value in setting.items():
         if key in AXES:
@@ -150,3 +189,36 @@ def _nested(experiment: Experiment, entry: LadderLevels, setting: Setting) -> di
             inner = {step: inner}
         data[section] = merged(data[section], inner)
     return data
+
+
+def _resolved_fields(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _resolved_value(name.removeprefix("model."), value) for name, value in wanted.items()}
+
+
+def _resolved_value(name: str, value: Any) -> Any:
+    if name not in REGISTRIES:
+        return value
+    if isinstance(value, list | tuple):
+        return [_resolved_value(name, one) for one in value]
+    try:
+        parts = variant(value, "claims")
+        return "+".join(str(resolved_part(part, REGISTRIES[name], "claims")) for part in parts)
+    except AttnlabError:
+        return value
+
+
+def _located(error: AttnlabError, experiment: Experiment) -> AttnlabError:
+    """The same error with the line of the experiment's file that has the field, if one has."""
+    field, _, rest = error.where.partition(":")
+    section, *steps = field.split(".")
+    candidates: list[tuple[str | int, ...]] = [(section, *steps)]
+    candidates += [("grid", key) for key in experiment.grid if full_key(key) == field]
+    candidates += [("zip", i, key) for i, group in enumerate(experiment.zip) for key in group if full_key(key) == field]
+    for index, entry in enumerate(experiment.ladders):
+        word = entry.ladder.rpartition("/")[-1].removesuffix(".yaml")
+        if field == word or (field in ("task", "ladder") and f"'{entry.ladder}'" in error.problem):
+            candidates += [("ladders", index), ("ladders", index, "ladder")]
+    written = [location for location in candidates if experiment.written(*location)]
+    if not written:
+        return error
+    return type(error)(error.problem, error.hint, where=f"{experiment.where(*written[-1])}{rest and ':' + rest}")

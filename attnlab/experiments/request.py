@@ -1,4 +1,4 @@
-"""What a person asks for, before any name in it is looked up."""
+"""Step 1 of a plan: the words of a user, parsed. No name in them has been looked up."""
 
 from __future__ import annotations
 
@@ -6,23 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from attnlab.specs import Budget, Part, Variant
+from attnlab.config.inline_experiment import check_sections
+from attnlab.config.inline_parts import parse_part, parse_variants
+from attnlab.config.renamed import renamed_options, renamed_settings
+from attnlab.config.yaml import scalar
+from attnlab.choices import Budget
+from attnlab.specs import Part, Variant
 
 
 @dataclass(frozen=True)
 class Request:
-    """Variants on one level of one task, with several seeds.
+    """Variants at one level of one task, with several seeds.
 
     Args:
         task: A ladder's name or file, or a registered task; with inline options.
-        attentions: Each one part, or a stack of parts that take turns over the layers; none keeps the ladder's.
-        positions: As many as wanted; none keeps the ladder's.
+        attentions: Each one part, or several that alternate over the layers; empty keeps the ladder's.
+        positions: Positions to combine with every attention; empty keeps the ladder's.
         complexity: The level; None takes the ladder's default.
-        evaluate: Levels to test beside it; None takes the ladder's.
+        evaluate: Further levels to test on; None takes the ladder's.
         seeds: Each gives one run.
-        match: The budget that every other variant is brought to; None keeps all sizes equal.
+        match: The budget that every other variant is given; None keeps all sizes equal.
         reference: The variant whose budget it is; None takes the first.
-        settings: Nested data over the ladder's: ``{"model": ..., "train": ..., "task": ...}``.
+        settings: Nested data that override the ladder's: ``{"model": ..., "train": ..., "task": ...}``.
     """
 
     task: Part
@@ -31,6 +36,51 @@ class Request:
     complexity: Any = None
     evaluate: Sequence[Any] | None = None
     seeds: Sequence[int] = (0,)
-    settings: dict[str, Any] = field(default_factory=dict)
     match: Budget | None = None
     reference: Variant | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def parse_request(
+    task: str,
+    attention: str | Sequence[str] | None = None,
+    position: str | Sequence[str] | None = None,
+    *,
+    complexity: Any = None,
+    seeds: Sequence[int] = (0,),
+    match: Budget | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Request:
+    """Parse what the command line and the Python API take.
+
+    Args:
+        task: A ladder's name or file, or a registered task; with inline options.
+        attention: Variants, as ``"softmax,dape:kernel=3"`` or a list of such words; nothing keeps the default.
+        position: Positions, likewise.
+        complexity: The level, as a value or as a word; None takes the ladder's default.
+        seeds: Each gives one run.
+        match: The budget that every other variant is given; None keeps all sizes equal.
+        settings: Nested data that override the ladder's; names of attnlab 0.1 are accepted.
+
+    Returns:
+        The request.
+
+    Raises:
+        InvalidValueError: A word is no part with its options.
+        UnknownNameError: A section of the settings does not exist.
+    """
+    part = parse_part(task)
+    return Request(
+        task=part.model_copy(update={"options": renamed_options(part.name, part.options)}),
+        attentions=_variants(attention),
+        positions=[position for variant in _variants(position) for position in variant],
+        complexity=scalar(complexity) if isinstance(complexity, str) else complexity,
+        seeds=seeds,
+        match=match,
+        settings=renamed_settings(check_sections(settings or {})),
+    )
+
+
+def _variants(words: str | Sequence[str] | None) -> list[Variant]:
+    listed = [words] if isinstance(words, str) else words or ()
+    return [variant for word in listed for variant in parse_variants(word)]

@@ -1,4 +1,4 @@
-"""Train what a request means, and keep what it showed."""
+"""Train the runs of a request, and store their records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
-from attnlab.experiments.run_sweep import groups
+from attnlab.experiments.grouping import groups
 from attnlab.records import Record
 from attnlab.storage import Store
 from attnlab.training.compiling import Compile
@@ -28,35 +28,39 @@ def run_train(
     compile: Compile = "auto",
     progress: Progress = no_callback,
 ) -> list[Record]:
-    """Train every run of a request; each is kept as soon as it is finished.
+    """Train every run of a request; each is stored as soon as it is finished.
 
     Args:
         request: What to run.
-        store: The folder of results; None keeps nothing.
+        store: The folder of results; None stores nothing.
         device_name: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        vmap: How many runs of one shape are stacked into one program.
-        compile: Whether the steps of a run that stands alone are compiled.
         resume: Whether to take finished runs from the store and to go on from checkpoints.
-        progress: Takes every event of the training.
+        vmap: How many runs of one shape are trained as one vmapped program.
+        compile: Whether the steps of a run that is trained by itself are compiled.
+        progress: Receives every event of the training.
+
+    Returns:
+        One record for each variant and seed, in that order.
 
     Raises:
-        AttnlabError: the request cannot be run; nothing was written.
-        InterruptedTraining: the person pressed Ctrl-C; finished runs and the checkpoint are kept.
+        AttnlabError: The request cannot be run; nothing was written.
+        InterruptedTraining: The user pressed Ctrl-C; finished runs and the checkpoint are stored.
     """
     specs = plan(request)
-    place = device(device_name)
-    check_precision(specs, place.type)
-    kept = Store(store) if store is not None else None
-    if kept:
-        kept.open()
-    done = {record.id: record for record in kept.records()} if kept and resume else {}
+    where = device(device_name)
+    check_precision(specs, where.type)
+    results = Store(store) if store is not None else None
+    if results:
+        results.open()
+        results.adopt(specs)
+    done = {record.id: record for record in results.records()} if results and resume else {}
     missing = {spec.id: spec for spec in specs if spec.id not in done}
-    for group in groups(missing.values(), max_width(vmap, place.type)):
+    for group in groups(missing.values(), max_width(vmap, where.type)):
         for records in train_groups(
-            group, progress, device=place, checkpointer=kept, resume=resume, vmap=vmap, compile=compile
+            group, progress, device=where, checkpointer=results, resume=resume, vmap=vmap, compile=compile
         ):
-            if kept:
-                kept.append(records)
-                kept.drop(group_name([record.spec for record in records]))
+            if results:
+                results.append(records)
+                results.drop(group_name([record.spec for record in records]))
             done |= {record.id: record for record in records}
     return [done[spec.id] for spec in specs]

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from attnlab.attention import ATTENTIONS
 from attnlab.errors import IncompatiblePartsError
-from attnlab.experiments.plan import check_modifiers, plan
+from attnlab.experiments.compatibility import check_modifiers
+from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
 from attnlab.model.transformer import Transformer
 from attnlab.specs import ModelSpec, Modifiers, Part

@@ -9,7 +9,8 @@ from attnlab.experiments import _budget as budget
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
 from attnlab.model.transformer import build
-from attnlab.specs import Budget, Part, TaskSpec
+from attnlab.choices import Budget
+from attnlab.specs import Part, TaskSpec
 from attnlab.tasks.io.streams import Source
 
 SMALL = {"model": {"width": 16, "layers": 1}, "train": {"max_steps": 1}}

@@ -1,36 +1,34 @@
-"""The cost of a plan: every shape once, what is done left out, and a table that fits a terminal."""
+"""The cost of a plan: every shape is timed once, finished runs are left out, and the table fits a terminal."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from attnlab.execution.jobs import WorkerSettings
 from attnlab.execution.processes import WORKER_MEMORY
-from attnlab.experiments._estimate import CostEstimate, ShapeCost
 from attnlab.experiments.cost_estimate import estimate_cost, kind
+from attnlab.experiments.plan_cost import CostEstimate, ShapeCost
 from attnlab.model.transformer import build
+from attnlab.rendering.cost_estimate import CostTable
 from attnlab.storage import Store
 from attnlab.tasks.io.streams import Source
 from tests.experiments.sweeps import Fake, planned, shown
+from tests.rendering.capture import drawn
 
 
-def drawn(estimate: CostEstimate) -> str:
-    screen = Console(file=StringIO(), width=80, color_system=None)
-    screen.print(estimate)
-    return screen.file.getvalue()  # type: ignore[attr-defined]
+def text_of(estimate: CostEstimate) -> str:
+    return "\n".join(drawn(CostTable(estimate)))
 
 
 def shape(seconds: float, *, missing: int = 1, share: float = 1.0, memory: int = 1) -> ShapeCost:
     return ShapeCost("copy symbols=2 · softmax", 4, missing, 1920, 10**6, 0.01, seconds, share, memory)
 
 
-def test_every_shape_is_timed_once_and_what_is_done_costs_nothing(tmp_path: Path) -> None:
-    specs = planned("softmax", "gpam", rungs=(1, 2), seeds=3)
+def test_every_shape_is_timed_once_and_finished_runs_cost_nothing(tmp_path: Path) -> None:
+    specs = planned("softmax", "gpam", levels=(1, 2), seeds=3)
     store = Store(tmp_path)
     store.open()
     store.append([shown(specs[0]), shown(specs[1], status="failed")])
@@ -52,13 +50,13 @@ def test_every_shape_is_timed_once_and_what_is_done_costs_nothing(tmp_path: Path
 
 
 def test_learning_rates_and_seeds_share_a_shape() -> None:
-    specs = [spec for lr in (1e-3, 3e-3) for spec in planned(rungs=(1,), seeds=2, lr=lr)]
+    specs = [spec for lr in (1e-3, 3e-3) for spec in planned(levels=(1,), seeds=2, lr=lr)]
     (one,) = estimate_cost(specs, Path("nowhere"), Fake()).shapes
     assert one.runs == 4
 
 
 def test_runs_that_stopped_early_make_the_lower_estimate(tmp_path: Path) -> None:
-    specs = planned(rungs=(1,), seeds=4)
+    specs = planned(levels=(1,), seeds=4)
     store = Store(tmp_path)
     store.open()
     store.append([shown(spec).model_copy(update={"steps": steps}) for spec, steps in zip(specs, (1, 2), strict=False)])
@@ -68,8 +66,8 @@ def test_runs_that_stopped_early_make_the_lower_estimate(tmp_path: Path) -> None
     assert {kind(spec) for spec in specs} == {"copy 1 softmax learned"}
 
 
-def test_what_an_experiment_says_stands_in_for_runs_not_seen_yet(tmp_path: Path) -> None:
-    (one,) = estimate_cost(planned(rungs=(1,), seeds=4), tmp_path, Fake(), 0.4).shapes
+def test_the_expected_share_of_an_experiment_is_taken_where_no_run_is_finished(tmp_path: Path) -> None:
+    (one,) = estimate_cost(planned(levels=(1,), seeds=4), tmp_path, Fake(), 0.4).shapes
     assert one.share == 0.4
 
 
@@ -80,34 +78,35 @@ def test_workers_share_the_time_but_no_run_is_split() -> None:
     assert CostEstimate((shape(10.0, missing=0),), 2, "2 processes", 2**40).seconds == (0.0, 0.0)
 
 
-def test_lanes_are_timed_together_and_told() -> None:
+def test_vmapped_runs_are_timed_together_and_have_a_column() -> None:
     executor = Fake()
     executor.settings = WorkerSettings(vmap=2)
-    specs = planned(rungs=(1,), seeds=5)
+    specs = planned(levels=(1,), seeds=5)
     (one,) = estimate_cost(specs, Path("nowhere"), executor).shapes
     assert one.vmap == 2
-    assert "lanes" in drawn(CostEstimate((one,), 1, "fake", 2**40))
+    assert "vmap" in text_of(CostEstimate((one,), 1, "fake", 2**40))
     (alone,) = estimate_cost(specs, Path("nowhere"), Fake()).shapes
     assert alone.vmap == 1
     assert one.seconds * 2 / one.step == pytest.approx(alone.seconds / alone.step)
-    assert "lanes" not in drawn(CostEstimate((alone,), 1, "fake", 2**40))
+    assert "vmap" not in text_of(CostEstimate((alone,), 1, "fake", 2**40))
 
 
-def test_no_worker_is_done_before_its_longest_bundle() -> None:
+def test_no_worker_is_done_before_its_longest_group() -> None:
     group = replace(shape(10.0, missing=4, share=0.5), vmap=4)
     assert CostEstimate((group,), 4, "4 processes", 2**40).seconds == (20.0, 40.0)
 
 
-def test_it_is_drawn_in_eighty_columns() -> None:
-    text = drawn(CostEstimate((shape(10.0, missing=4, share=0.5), shape(100.0)), 1, "2 processes", 2**40))
+def test_the_table_fits_in_eighty_columns() -> None:
+    text = text_of(CostEstimate((shape(10.0, missing=4, share=0.5), shape(100.0)), 1, "2 processes", 2**40))
     assert max(map(len, text.splitlines())) <= 80
     assert "8 runs, 3 done already, 5 to run; 2 processes." in text
-    said = " ".join(text.split())
-    assert "About 2 min 0 s, as far as is known of early stops; at most 2 min 20 s. Steps were timed" in said
+    words = " ".join(text.split())
+    assert "About 2:00 min if runs stop as early as expected; at most 2:20 min. Steps were timed" in words
     assert "Will not fit" not in text
 
 
-def test_what_will_not_fit_is_flagged() -> None:
+def test_a_shape_that_does_not_fit_into_memory_is_named() -> None:
     estimate = CostEstimate((shape(1.0, memory=2**30), shape(1.0, memory=3 * 2**30)), 1, "here", 2**31)
     assert estimate.too_large == [estimate.shapes[1]]
-    assert "Will not fit: copy symbols=2 · softmax needs 3,072 MB." in drawn(estimate)
+    words = " ".join(text_of(estimate).split())
+    assert "not fit into memory: copy symbols=2 · softmax needs 3,072 MB; 2,048 MB are available." in words

@@ -11,7 +11,7 @@ from attnlab.analysis._observations import observations
 from attnlab.config.experiment import Experiment, read_experiment
 from attnlab.config.inline_experiment import inline_experiment
 from attnlab.errors import AttnlabError
-from attnlab.experiments._claim_checks import _seen_at
+from attnlab.experiments._claim_checks import _tested_at
 from attnlab.experiments.expand import expand
 from attnlab.specs import RunSpec
 from tests.experiments.sweeps import TINY, planned, shown
@@ -204,6 +204,6 @@ def test_a_claim_sees_the_fields_that_the_report_sees() -> None:
     )
     for spec in expand(Experiment.model_validate({**experiment.model_dump(), "model": {"width": 8, "layers": 1}})):
         (seen,) = observations([shown(spec)])
-        assert {name: values[0] for name, values in _seen_at(spec, 1).items()} == {
+        assert {name: values[0] for name, values in _tested_at(spec, 1).items()} == {
             name: seen.get(name) for name in (*seen.settings, "subtask", "level", "trained", "seed")
         }

@@ -20,7 +20,8 @@ from attnlab.execution.jobs import (
     run_job,
 )
 from attnlab.experiments.expand import expand
-from attnlab.experiments.run_sweep import groups, jobs, run_sweep
+from attnlab.experiments.grouping import groups, jobs
+from attnlab.experiments.run_sweep import run_sweep
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage import Store

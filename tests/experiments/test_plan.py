@@ -10,7 +10,8 @@ from torch import Tensor
 from attnlab.attention import ATTENTIONS, Attention, RowConstraint
 from attnlab.attention.base import Position
 from attnlab.errors import IncompatiblePartsError, InvalidValueError, UnknownNameError
-from attnlab.experiments.plan import check_pairing, default_parameters, plan
+from attnlab.experiments.compatibility import check_position
+from attnlab.experiments.plan import default_parameters, plan
 from attnlab.experiments.request import Request
 from attnlab.specs import ModelSpec, Part, RunSpec, TrainSpec
 from attnlab.tensors import QKV
@@ -196,7 +197,7 @@ def test_a_name_that_does_not_exist_is_refused_with_the_closest(requested: dict[
     [
         (
             {"settings": {"model": {"width": 10, "heads": 4}}},
-            "model.heads\n  A width of 10 does not divide into 4 heads.\n  QKV that divide it: 1, 2, 5, 10.",
+            "model.heads\n  A width of 10 does not divide into 4 heads.\n  Numbers of heads that divide it: 1, 2, 5, 10.",
         ),
         (
             {"settings": {"train": {"max_steps": 0}}},
@@ -249,7 +250,7 @@ def test_a_bias_where_no_scores_are_formed_is_refused(scoreless: str, beside: tu
 @pytest.mark.parametrize("position", ["none", "learned", "rotary", "sinusoidal"])
 def test_other_positions_go_with_it(scoreless: str, position: str) -> None:
     spec = one(attentions=[stack(scoreless)], positions=[Part(name=position)])
-    check_pairing(spec.model)
+    check_position(spec.model)
     assert (spec.variant, spec.model.position.name) == (scoreless, position)
 
 

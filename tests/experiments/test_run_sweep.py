@@ -235,7 +235,7 @@ from attnlab.storage import Store
 from attnlab.experiments.expand import expand
 from attnlab.execution._inline import Inline
 from attnlab.execution.jobs import WorkerSettings
-from attnlab.experiments.run_sweep import sweep
+from attnlab.experiments.run_sweep import run_sweep as sweep
 from tests.experiments.sweeps import numbers, tiny
 
 experiment = tiny("softmax", "gpam", levels=(1, 2), seeds=10, max_steps=60, eval_every=20)

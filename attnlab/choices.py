@@ -1,0 +1,30 @@
+"""Every closed list of words that a user may write, once. Importing it is instant: the command line reads it for help."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Budget = Literal["parameters", "flops", "state"]
+"""What several variants can be given equal amounts of."""
+Compile = Literal["auto", "never", "always"]
+"""Whether training steps are compiled."""
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
+"""Where models are trained."""
+DiagnosisKind = Literal["rank-collapse", "gradients", "attention", "tokens", "reach"]
+"""What ``attnlab diagnose`` measures."""
+DiagnosticsKind = Literal["rank", "gradients", "attention"]
+"""Diagnostics that can be logged during training."""
+ExtrapolationMode = Literal["trained", "interpolated", "yarn", "randomized"]
+"""How positions are extended beyond the trained length."""
+ListKind = Literal["tasks", "attention", "position", "experiments", "metrics", "results"]
+"""What ``attnlab ls`` lists."""
+Norm = Literal["pre", "post", "none"]
+"""Where the layer norm stands: before each branch, after each sum, or nowhere."""
+Optimizer = Literal["adamw", "muon"]
+Precision = Literal["float32", "tf32", "bf16"]
+"""The number format in which training steps are computed."""
+PresetName = Literal["smoke", "laptop", "paper"]
+"""The budgets of an experiment."""
+Schedule = Literal["cosine", "constant"]
+SplitName = Literal["training", "validation", "test"]
+"""The splits of a task's data, as users write them."""

@@ -1,0 +1,102 @@
+"""Runs -> groups of one shape, of which each is trained as one vmapped program, and the jobs of an executor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+from attnlab.execution.jobs import Executor, Job
+from attnlab.specs import RunSpec
+from attnlab.storage import Store
+from attnlab.training.loop import group_name
+from attnlab.training.vmap_width import max_width
+
+
+def groups(specs: Iterable[RunSpec], width: int) -> Iterator[tuple[RunSpec, ...]]:
+    """Group runs of one shape, in the order in which the shapes first occur.
+
+    Args:
+        specs: The runs.
+        width: Runs of a group, at most.
+
+    Yields:
+        The groups.
+    """
+    by_shape: dict[str, list[RunSpec]] = {}
+    for index, spec in enumerate(specs):
+        by_shape.setdefault(spec.shape if width > 1 else str(index), []).append(spec)
+    for same in by_shape.values():
+        for start in range(0, len(same), width):
+            yield tuple(same[start : start + width])
+
+
+def jobs(specs: Iterable[RunSpec], store: Store, width: int = 1, workers: int = 1) -> Iterator[Job]:
+    """Make the jobs of an executor, each with the checkpoint that it can go on from.
+
+    Groups that have a checkpoint come first. The other runs are grouped so that every worker has some.
+
+    Args:
+        specs: The runs.
+        store: The store with the checkpoints.
+        width: Runs of a group, at most.
+        workers: Among how many workers the runs are shared out.
+
+    Yields:
+        The jobs.
+
+    Raises:
+        StoreError: A checkpoint cannot be read.
+    """
+    waiting = {spec.id: spec for spec in specs}
+    for name, runs in store.checkpoints().items() if width > 1 else ():
+        together = tuple(waiting[run] for run in runs if run in waiting)
+        if len(together) == len(runs) <= width:
+            for run in runs:
+                del waiting[run]
+            yield Job(name, together, store.load(name))
+    for group in groups(waiting.values(), shared_width(width, workers, len(waiting))):
+        name = group_name(group)
+        yield Job(name, group, store.load(name))
+
+
+def vmap_limits(executor: Executor) -> tuple[int, int]:
+    """Tell how runs may be grouped for an executor.
+
+    Args:
+        executor: The executor.
+
+    Returns:
+        Runs of a group, at most, and the number of workers among which the runs are shared out.
+    """
+    settings = executor.settings
+    return max_width(settings.vmap, settings.device), executor.num_workers if settings.vmap == "auto" else 1
+
+
+def vmap_per_worker(executor: Executor, runs: int) -> int:
+    """Tell how many runs a group has.
+
+    Args:
+        executor: The executor.
+        runs: How many runs there are.
+
+    Returns:
+        Runs of a group.
+    """
+    return shared_width(*vmap_limits(executor), runs)
+
+
+def shared_width(width: int, workers: int, runs: int) -> int:
+    """Limit the size of a group so that every worker has some runs.
+
+    >>> shared_width(64, 4, 10), shared_width(2, 1, 10), shared_width(64, 4, 0)
+    (3, 2, 1)
+
+    Args:
+        width: Runs of a group, at most.
+        workers: How many workers there are.
+        runs: How many runs there are.
+
+    Returns:
+        Runs of a group.
+    """
+    return min(width, max(1, math.ceil(runs / workers)))
