@@ -21,11 +21,11 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
+from attnlab.choices import DiagnosticsKind
 from attnlab.metrics import METRICS, collect_gradients
 from attnlab.metrics.gradients import WEIGHT_KINDS, weight_groups
 from attnlab.model.transformer import ModelOutput, Transformer
 from attnlab.records import DiagnosticsPoint
-from attnlab.specs import DiagnosticsKind
 from attnlab.tasks import Batch
 from attnlab.tensors import ActivationTrace
 

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from attnlab.choices import Precision
 from attnlab.errors import DeviceError
 from attnlab.model.transformer import ModelOutput, Transformer
-from attnlab.specs import Precision, RunSpec
+from attnlab.specs import RunSpec
 
 
 def check_precision(specs: Iterable[RunSpec], device: str) -> None:

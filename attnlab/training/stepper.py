@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from attnlab.choices import DiagnosticsKind
 from attnlab.model.transformer import Transformer, build
-from attnlab.specs import DiagnosticsKind, RunSpec
+from attnlab.specs import RunSpec
 from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.training._cuda_graphs import CudaGraphRunner, should_capture

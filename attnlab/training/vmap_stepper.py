@@ -21,8 +21,9 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
+from attnlab.choices import DiagnosticsKind, Precision
 from attnlab.model.transformer import ModelOutput, Transformer, build
-from attnlab.specs import DiagnosticsKind, Precision, RunSpec
+from attnlab.specs import RunSpec
 from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.tensors import at_least_float32

@@ -1,4 +1,4 @@
-"""What the tests of training share: tiny runs, a vault kept in memory, watchers that stop a run."""
+"""What the tests of training share: tiny runs, a checkpointer in memory, callbacks that stop a run."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ EASY = TaskSpec(name="copy", options={"symbols": 1, "alphabet": 2}, complexity="
 def tiny(
     attention: str = "softmax", position: str = "learned", *, task: TaskSpec = COPY, seed: int = 0, **train: Any
 ) -> RunSpec:
-    """A run of 24 steps that looks every 8 and never stops sooner, unless told otherwise."""
+    """A run of 24 steps that is validated every 8 steps and does not stop early, unless ``train`` changes it."""
     model = ModelSpec(layers=1, width=8, heads=2, mlp_ratio=1.0, attention=(Part(name=attention),))
-    budget = {
+    defaults = {
         "max_steps": 24,
         "batch_size": 8,
         "eval_every": 8,
@@ -32,55 +32,55 @@ def tiny(
     return RunSpec(
         task=task,
         model=model.model_copy(update={"position": Part(name=position)}),
-        train=TrainSpec(**{**budget, **train}),
+        train=TrainSpec(**{**defaults, **train}),
         seed=seed,
     )
 
 
 @dataclass
-class Memory:
-    """A vault that forgets when the test ends; what is said of the arrays goes through JSON, as in the store."""
+class MemoryCheckpointer:
+    """A checkpointer that keeps everything in memory; metadata pass through JSON, as in the store."""
 
     checkpoints: dict[str, tuple[Arrays, str]] = field(default_factory=dict)
     finished: dict[str, Arrays] = field(default_factory=dict)
     saves: int = 0
 
-    def save(self, name: str, arrays: Arrays, about: Mapping[str, Any]) -> None:
-        copied = {key: array.copy() for key, array in arrays.items()}
-        self.checkpoints[name] = (copied, json.dumps(about))
+    def save(self, name: str, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
+        copies = {key: array.copy() for key, array in arrays.items()}
+        self.checkpoints[name] = (copies, json.dumps(metadata))
         self.saves += 1
 
     def load(self, name: str) -> tuple[Arrays, dict[str, Any]] | None:
         if name not in self.checkpoints:
             return None
-        arrays, about = self.checkpoints[name]
-        return {key: array.copy() for key, array in arrays.items()}, json.loads(about)
+        arrays, metadata = self.checkpoints[name]
+        return {key: array.copy() for key, array in arrays.items()}, json.loads(metadata)
 
     def save_weights(self, run: str, weights: Arrays) -> None:
         self.finished[run] = weights
 
 
 class Crash(Exception):
-    """The machine goes away."""
+    """The process ends unexpectedly."""
 
 
-def crash_when(due: Callable[[Event], bool]) -> Callable[[Event], None]:
-    """A watcher that fails at the first event that is due."""
+def crash_when(condition: Callable[[Event], bool]) -> Callable[[Event], None]:
+    """A callback that raises at the first event that meets the condition."""
 
-    def watch(event: Event) -> None:
-        if due(event):
+    def callback(event: Event) -> None:
+        if condition(event):
             raise Crash
 
-    return watch
+    return callback
 
 
-def interrupt_at(step: int, kind: signal.Signals = signal.SIGINT) -> Callable[[Event], None]:
-    """A watcher that presses Ctrl-C at the first losses of that step or a later one."""
-    pressed: list[int] = []
+def interrupt_at(step: int, number: signal.Signals = signal.SIGINT) -> Callable[[Event], None]:
+    """A callback that sends Ctrl-C once, at the first losses of that step or a later one."""
+    sent: list[int] = []
 
-    def watch(event: Event) -> None:
-        if isinstance(event, StepsTaken) and event.step >= step and not pressed:
-            pressed.append(event.step)
-            signal.raise_signal(kind)
+    def callback(event: Event) -> None:
+        if isinstance(event, StepsTaken) and event.step >= step and not sent:
+            sent.append(event.step)
+            signal.raise_signal(number)
 
-    return watch
+    return callback

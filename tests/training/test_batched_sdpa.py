@@ -1,4 +1,4 @@
-"""Fused attention of stacked lanes: one call of the kernel, and what each lane gives alone."""
+"""Fused attention of stacked runs: one call of the kernel, with the results of each run alone."""
 
 from __future__ import annotations
 
@@ -32,57 +32,55 @@ def noise(*shape: int, seed: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def same(
-    saved: int, mask: Tensor | None = None, axis: int | None = None, shared: int | None = None, **how: Any
+def check_equal(
+    key_heads: int, mask: Tensor | None = None, axis: int | None = None, shared: int | None = None, **options: Any
 ) -> None:
-    """Answers and gradients of stacked lanes are those of each lane."""
-    tensors = [noise(K, B, heads, T, C, seed=index) for index, heads in enumerate((H, saved, saved))]
+    """Outputs and gradients of stacked runs equal those of each run alone."""
+    tensors = [noise(K, B, heads, T, C, seed=index) for index, heads in enumerate((H, key_heads, key_heads))]
     axes: list[int | None] = [0, 0, 0]
     if shared is not None:
         tensors[shared], axes[shared] = tensors[shared][0], None
-    everything = [*tensors, *([] if mask is None else [mask])]
-    for tensor in everything:
+    inputs = [*tensors, *([] if mask is None else [mask])]
+    for tensor in inputs:
         tensor.requires_grad_()
 
     def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-        return functional.scaled_dot_product_attention(query, key, value, bias, **how)
+        return functional.scaled_dot_product_attention(query, key, value, bias, **options)
 
     with BatchedSDPAMode():
-        together = vmap(attend, in_dims=(*axes, *([] if mask is None else [axis])))(*everything)
-    along = [*axes, axis]
+        stacked = vmap(attend, in_dims=(*axes, *([] if mask is None else [axis])))(*inputs)
+    all_axes = [*axes, axis]
     alone = torch.stack(
         [
-            attend(
-                *(one if dim is None else one.select(dim, lane) for one, dim in zip(everything, along, strict=False))
-            )
-            for lane in range(K)
+            attend(*(one if dim is None else one.select(dim, run) for one, dim in zip(inputs, all_axes, strict=False)))
+            for run in range(K)
         ]
     )
-    torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(stacked, alone, rtol=1e-12, atol=1e-12)
     weight = noise(*alone.shape, seed=9)
-    grads = [torch.autograd.grad((out * weight).sum(), everything) for out in (together, alone)]
+    grads = [torch.autograd.grad((output * weight).sum(), inputs) for output in (stacked, alone)]
     for one, other in zip(*grads, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("saved", [H, 2])
-def test_without_a_mask_lanes_are_more_sequences(causal: bool, saved: int) -> None:
-    same(saved, is_causal=causal, enable_gqa=saved < H, scale=0.3)
+@pytest.mark.parametrize("key_heads", [H, 2])
+def test_without_a_mask_runs_are_folded_into_the_batch(causal: bool, key_heads: int) -> None:
+    check_equal(key_heads, is_causal=causal, enable_gqa=key_heads < H, scale=0.3)
 
 
 @pytest.mark.parametrize(("shape", "axis"), MASKS)
-def test_masks_of_every_rank_are_each_lanes_own(shape: tuple[int, ...], axis: int | None) -> None:
-    same(H, noise(*shape, seed=5), axis)
+def test_masks_of_every_rank_belong_to_their_run(shape: tuple[int, ...], axis: int | None) -> None:
+    check_equal(H, noise(*shape, seed=5), axis)
 
 
-def test_fewer_heads_of_keys_go_with_a_mask_of_each_lane() -> None:
-    same(2, noise(K, 1, H, T, T, seed=5), 0, enable_gqa=True)
+def test_fewer_key_heads_work_with_a_mask_per_run() -> None:
+    check_equal(2, noise(K, 1, H, T, T, seed=5), 0, enable_gqa=True)
 
 
 @pytest.mark.parametrize("shared", [0, 1, 2])
-def test_what_all_lanes_share_needs_no_axis(shared: int) -> None:
-    same(H, shared=shared, is_causal=True)
+def test_a_tensor_that_all_runs_share_needs_no_axis(shared: int) -> None:
+    check_equal(H, shared=shared, is_causal=True)
 
 
 class Calls(TorchDispatchMode):
@@ -98,7 +96,7 @@ class Calls(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_the_kernel_is_called_once_for_all_lanes(masked: bool) -> None:
+def test_the_kernel_is_called_once_for_all_runs(masked: bool) -> None:
     tensors = [noise(K, B, H, T, C, seed=index).float() for index in range(3)]
     masks = [noise(K, H, T, T, seed=4).float()] if masked else []
     with Calls() as calls, BatchedSDPAMode(), torch.no_grad():
@@ -106,7 +104,7 @@ def test_the_kernel_is_called_once_for_all_lanes(masked: bool) -> None:
     assert calls.fused == 1
 
 
-def test_everything_else_passes_through() -> None:
+def test_other_functions_are_unchanged() -> None:
     with BatchedSDPAMode():
         result = vmap(functional.softmax, in_dims=(0, None))(noise(K, T, seed=0), -1)
     torch.testing.assert_close(result, noise(K, T, seed=0).softmax(-1))

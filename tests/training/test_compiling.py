@@ -1,4 +1,4 @@
-"""Compiling: when it is done, what a compiler that fails leads to, and that a run goes on as it began."""
+"""Compilation: when it is done, what happens when it fails, and that a resumed run is compiled as before."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from attnlab.tasks.io.streams import Source
-from attnlab.training.compiling import LONG, Compile, should_compile
+from attnlab.training.compiling import MIN_STEPS, Compile, should_compile
 from attnlab.training.run import train_runs
 from attnlab.training.stepper import SingleStepper
 from tests.training.runs import tiny
@@ -19,28 +19,28 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.mark.parametrize(
-    ("wish", "device", "steps", "random", "expected"),
+    ("compile", "device", "steps", "random", "expected"),
     [
         ("auto", CPU, 10**6, False, False),
-        ("auto", GPU, LONG, False, True),
-        ("auto", GPU, LONG - 1, False, False),
-        ("auto", GPU, LONG, True, False),
+        ("auto", GPU, MIN_STEPS, False, True),
+        ("auto", GPU, MIN_STEPS - 1, False, False),
+        ("auto", GPU, MIN_STEPS, True, False),
         ("always", CPU, 1, False, True),
         ("always", CPU, 1, True, False),
         ("never", GPU, 10**6, False, False),
     ],
 )
-def test_it_is_decided_from_the_run_and_the_device(
-    wish: Compile, device: torch.device, steps: int, random: bool, expected: bool
+def test_the_choice_depends_on_the_run_and_the_device(
+    compile: Compile, device: torch.device, steps: int, random: bool, expected: bool
 ) -> None:
-    assert should_compile(wish, tiny(max_steps=steps), device, random) is expected
+    assert should_compile(compile, tiny(max_steps=steps), device, random) is expected
 
 
-def counted(monkeypatch: pytest.MonkeyPatch, fault: Exception | None = None) -> list[int]:
-    """Calls of what stands in for compiled programs: they run as written, or fail."""
+def count_calls(monkeypatch: pytest.MonkeyPatch, fault: Exception | None = None) -> list[int]:
+    """Replace the compiler by one whose programs run eagerly or raise; return the list of their calls."""
     calls: list[int] = []
 
-    def compile(function: Callable[..., Any]) -> Callable[..., Any]:
+    def fake_compile(function: Callable[..., Any]) -> Callable[..., Any]:
         def program(*args: Any) -> Any:
             calls.append(1)
             if fault:
@@ -49,25 +49,27 @@ def counted(monkeypatch: pytest.MonkeyPatch, fault: Exception | None = None) -> 
 
         return program
 
-    monkeypatch.setattr(torch, "compile", compile)
+    monkeypatch.setattr(torch, "compile", fake_compile)
     return calls
 
 
-def test_every_step_is_compiled_and_the_record_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = counted(monkeypatch)
+def test_every_step_is_compiled_and_recorded_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count_calls(monkeypatch)
     (record,) = train_runs([tiny()], compile="always")
     assert len(calls) == 24
     assert record.environment["compiled"] is True
-    (plain,) = train_runs([tiny()])
+    (eager,) = train_runs([tiny()])
     assert len(calls) == 24
-    assert plain.environment["compiled"] is False
-    assert plain.id == record.id
-    assert plain.history == record.history
+    assert eager.environment["compiled"] is False
+    assert eager.id == record.id
+    assert eager.history == record.history
 
 
-def test_a_compiler_that_fails_is_told_of_once_and_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = counted(monkeypatch, RuntimeError("no compiler was found\nand a long story"))
-    with pytest.warns(RuntimeWarning, match="Not compiled, and slower for it: no compiler was found$") as warned:
+def test_a_failing_compiler_warns_once_and_steps_run_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count_calls(monkeypatch, RuntimeError("no compiler was found\nand a long story"))
+    with pytest.warns(
+        RuntimeWarning, match="Compilation failed; steps run eagerly, which is slower: no compiler was found$"
+    ) as warned:
         (record,) = train_runs([tiny()], compile="always")
     assert len(warned) == 1
     assert len(calls) == 1
@@ -75,8 +77,8 @@ def test_a_compiler_that_fails_is_told_of_once_and_done_without(monkeypatch: pyt
     assert record.history == train_runs([tiny()])[0].history
 
 
-def test_a_full_memory_is_not_the_compilers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted(monkeypatch, torch.OutOfMemoryError("full"))
+def test_out_of_memory_is_raised_and_not_taken_for_a_compiler_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    count_calls(monkeypatch, torch.OutOfMemoryError("full"))
     spec = tiny()
     source = Source(spec.task, spec.seed)
     stepper = SingleStepper(spec, source, CPU, "always")
@@ -85,8 +87,8 @@ def test_a_full_memory_is_not_the_compilers_fault(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("before", ["always", "never"])
-def test_a_run_goes_on_as_it_began(before: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = counted(monkeypatch)
+def test_a_resumed_run_is_compiled_as_before(before: Compile, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count_calls(monkeypatch)
     spec = tiny()
     source = Source(spec.task, spec.seed)
     one = SingleStepper(spec, source, CPU, before)
@@ -99,12 +101,12 @@ def test_a_run_goes_on_as_it_began(before: Compile, monkeypatch: pytest.MonkeyPa
     assert bool(calls) == (before == "always")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own, while it compiles
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised by torch itself while it compiles
 @pytest.mark.slow
-def test_compiled_steps_are_those_written_within_rounding() -> None:
+def test_compiled_steps_equal_eager_ones_within_rounding() -> None:
     spec = tiny()
     source = Source(spec.task, spec.seed)
-    steppers = [SingleStepper(spec, source, CPU, wish) for wish in ("always", "never")]
+    steppers = [SingleStepper(spec, source, CPU, choice) for choice in ("always", "never")]
     for stepper in steppers:
         for index in range(6):
             stepper.step({0: source.training(index, 8)}, {0: 1e-2})

@@ -1,4 +1,4 @@
-"""Devices by name, and what is recorded of the machine."""
+"""Devices by name, and the recorded versions and machine."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from attnlab.training.environment import device, environment
 
 
 @pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with a CPU and nothing else."""
+def only_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without an accelerator."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
 
-@pytest.mark.usefixtures("bare")
+@pytest.mark.usefixtures("only_a_cpu")
 @pytest.mark.parametrize("name", ["cuda", "mps", "cuda:1"])
-def test_a_device_that_is_absent_is_refused(name: str) -> None:
+def test_a_missing_device_is_refused(name: str) -> None:
     with pytest.raises(DeviceError) as caught:
         device(name)
     assert str(caught.value) == (
@@ -29,8 +29,8 @@ def test_a_device_that_is_absent_is_refused(name: str) -> None:
     )
 
 
-@pytest.mark.usefixtures("bare")
-def test_auto_takes_what_there_is() -> None:
+@pytest.mark.usefixtures("only_a_cpu")
+def test_auto_takes_the_cpu_without_an_accelerator() -> None:
     assert device("auto") == device("cpu") == torch.device("cpu")
 
 
@@ -42,10 +42,10 @@ def test_auto_prefers_the_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
         device("mps")
 
 
-def test_the_environment_names_versions_and_machine_in_plain_data() -> None:
-    result = environment(torch.device("cpu"))
-    assert result["torch"] == torch.__version__
-    assert result["device"] == "cpu"
-    assert result["threads"] == torch.get_num_threads()
-    assert {"attnlab", "python", "numpy", "system", "processor", "cores"} <= result.keys()
-    assert json.loads(json.dumps(result)) == result
+def test_the_environment_is_plain_data_with_versions_and_machine() -> None:
+    recorded = environment(torch.device("cpu"))
+    assert recorded["torch"] == torch.__version__
+    assert recorded["device"] == "cpu"
+    assert recorded["threads"] == torch.get_num_threads()
+    assert {"attnlab", "python", "numpy", "system", "processor", "cores"} <= recorded.keys()
+    assert json.loads(json.dumps(recorded)) == recorded

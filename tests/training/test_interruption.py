@@ -1,4 +1,4 @@
-"""Ctrl-C is heard at the end of a step; a second one stops at once."""
+"""The first Ctrl-C requests a stop at the end of a step; a second one stops at once."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 from attnlab.training.interruption import interruptible
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_is_noted(kind: signal.Signals) -> None:
-    before = signal.getsignal(kind)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_a_request(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
     with interruptible() as interruption:
         requested = [interruption.requested]
-        signal.raise_signal(kind)
+        signal.raise_signal(number)
         requested.append(interruption.requested)
     assert requested == [False, True]
-    assert signal.getsignal(kind) is before
+    assert signal.getsignal(number) is before
 
 
-def test_the_second_stops_at_once() -> None:
+def test_the_second_signal_stops_at_once() -> None:
     with interruptible() as interruption:
         signal.raise_signal(signal.SIGINT)
         assert interruption.requested
@@ -30,22 +30,22 @@ def test_the_second_stops_at_once() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_handlers_are_put_back_after_a_failure() -> None:
+def test_handlers_are_restored_after_an_error() -> None:
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(ZeroDivisionError), interruptible():
         raise ZeroDivisionError
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_another_thread_than_the_main_one_leaves_signals_alone() -> None:
+def test_a_thread_other_than_the_main_one_leaves_signals_unchanged() -> None:
     seen = []
 
-    def listen() -> None:
+    def enter() -> None:
         with interruptible() as interruption:
             seen.append((interruption.requested, signal.getsignal(signal.SIGINT)))
 
     before = signal.getsignal(signal.SIGINT)
-    thread = threading.Thread(target=listen)
+    thread = threading.Thread(target=enter)
     thread.start()
     thread.join()
     assert seen == [(False, before)]

@@ -1,4 +1,4 @@
-"""What is watched: the numbers of a slow reference, at steps 1, 2, 4, ..., and a training that does not notice."""
+"""Logged diagnostics: the values of a slow reference, at steps 1, 2, 4, ..., without any effect on the training."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from attnlab.errors import InterruptedTraining
 from attnlab.model.transformer import Block
 from attnlab.specs import ModelSpec, Part, RunSpec, Split
 from attnlab.tasks.io.streams import Source
-from attnlab.training._log_diagnostics import ROOM, is_logged_step, num_sequences
+from attnlab.training._log_diagnostics import MAX_PAIRS, is_logged_step, num_sequences
 from attnlab.training.run import train_runs
 from attnlab.training.stepper import SingleStepper
-from tests.training.runs import Memory, interrupt_at, tiny
+from tests.training.runs import MemoryCheckpointer, interrupt_at, tiny
 
 CPU = torch.device("cpu")
 ALL: dict[str, Any] = {"log_diagnostics": ("rank", "gradients", "attention")}
 
 
-def stepped(spec: RunSpec, steps: int = 3) -> tuple[SingleStepper, Source]:
+def take_steps(spec: RunSpec, steps: int = 3) -> tuple[SingleStepper, Source]:
     source = Source(spec.task, spec.seed)
     stepper = SingleStepper(spec, source, CPU)
     for index in range(steps):
@@ -32,15 +32,15 @@ def stepped(spec: RunSpec, steps: int = 3) -> tuple[SingleStepper, Source]:
     return stepper, source
 
 
-def test_steps_are_watched_at_powers_of_two_and_at_the_last() -> None:
+def test_diagnostics_are_logged_at_powers_of_two_and_at_the_last_step() -> None:
     (record,) = train_runs([tiny(**ALL)])
-    assert [watched.step for watched in record.diagnostics_history] == [1, 2, 4, 8, 16, 24]
+    assert [point.step for point in record.diagnostics_history] == [1, 2, 4, 8, 16, 24]
     (short,) = train_runs([tiny(**ALL, max_steps=16)])
-    assert [watched.step for watched in short.diagnostics_history] == [1, 2, 4, 8, 16]
+    assert [point.step for point in short.diagnostics_history] == [1, 2, 4, 8, 16]
     assert [step for step in range(1, 70) if is_logged_step(step)] == [1, 2, 4, 8, 16, 32, 64]
 
 
-def test_nothing_is_watched_unless_asked() -> None:
+def test_nothing_is_logged_by_default() -> None:
     (record,) = train_runs([tiny()])
     assert record.diagnostics_history == ()
     assert record.diagnostics == {}
@@ -54,7 +54,7 @@ def test_nothing_is_watched_unless_asked() -> None:
         ("gradients", {f"{part}-gradient": 1 for part in ("query", "key", "value", "output", "mlp")}),
     ],
 )
-def test_each_kind_has_its_numbers_per_layer(kind: str, names: dict[str, int]) -> None:
+def test_each_kind_has_its_metrics_per_layer(kind: str, names: dict[str, int]) -> None:
     (record,) = train_runs([tiny(log_diagnostics=(kind,))])
     assert all(
         {name: len(layers) for name, layers in one.values.items()} == names for one in record.diagnostics_history
@@ -66,35 +66,37 @@ def test_each_kind_has_its_numbers_per_layer(kind: str, names: dict[str, int]) -
     }
 
 
-def test_numbers_are_those_of_a_slow_reference_in_float64() -> None:
-    stepper, source = stepped(tiny())
+def test_values_equal_those_of_a_slow_reference_in_float64() -> None:
+    stepper, source = take_steps(tiny())
     batch = source.diagnostics_batch(8)
-    result = stepper.diagnostics(0, batch, ("rank", "gradients", "attention"))
+    values = stepper.diagnostics(0, batch, ("rank", "gradients", "attention"))
     model = SingleStepper(tiny(), source, CPU).model
     model.load_state_dict(stepper.model.state_dict())
     model.double()
-    answer = model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(batch.query_positions()), trace=True)
-    (answer.auxiliary + functional.cross_entropy(answer.logits_NV, torch.from_numpy(batch.query_targets()))).backward()
-    trace, block = answer.trace[0], model.blocks[0]
+    output = model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(batch.query_positions()), trace=True)
+    (output.auxiliary + functional.cross_entropy(output.logits_NV, torch.from_numpy(batch.query_targets()))).backward()
+    trace, block = output.trace[0], model.blocks[0]
     for layer, stream_BTD in enumerate(trace.residual_BTD):
         logs = []
         for x_TD in stream_BTD.detach().numpy():
             logs.append(math.log(np.linalg.norm(x_TD - x_TD.mean(0)) / np.linalg.norm(x_TD)))
-        assert result["residual"][layer] == pytest.approx(math.exp(np.mean(logs)), rel=1e-9)
+        assert values["residual"][layer] == pytest.approx(math.exp(np.mean(logs)), rel=1e-9)
     entropies = []
     for matrix_TS in trace.weights_BHTS[0][0].detach().numpy().reshape(-1, 4, 4):
         rows = [-sum(w * math.log(w) for w in matrix_TS[i, : i + 1]) / math.log(i + 1) for i in range(1, 4)]
         entropies.append(np.mean(rows))
-    assert result["entropy"] == pytest.approx((np.mean(entropies),), rel=1e-9)
+    assert values["entropy"] == pytest.approx((np.mean(entropies),), rel=1e-9)
     assert isinstance(block, Block)
     assert block.mlp is not None
-    query, rise, fall = block.attention.query.weight, block.mlp.up_proj.weight, block.mlp.down_proj.weight
-    assert result["query-gradient"] == pytest.approx((math.sqrt(squares(slope(query)) / squares(query)),), rel=1e-9)
-    gradient, size = (sum(map(squares, pair)) for pair in ((slope(rise), slope(fall)), (rise, fall)))
-    assert result["mlp-gradient"] == pytest.approx((math.sqrt(gradient / size),), rel=1e-9)
+    query, up_proj, down_proj = block.attention.query.weight, block.mlp.up_proj.weight, block.mlp.down_proj.weight
+    assert values["query-gradient"] == pytest.approx((math.sqrt(squares(grad_of(query)) / squares(query)),), rel=1e-9)
+    gradient, size = (
+        sum(map(squares, pair)) for pair in ((grad_of(up_proj), grad_of(down_proj)), (up_proj, down_proj))
+    )
+    assert values["mlp-gradient"] == pytest.approx((math.sqrt(gradient / size),), rel=1e-9)
 
 
-def slope(weight: torch.Tensor) -> torch.Tensor:
+def grad_of(weight: torch.Tensor) -> torch.Tensor:
     assert weight.grad is not None
     return weight.grad
 
@@ -104,40 +106,40 @@ def squares(tensor: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("attention", ["softmax", "dape", "gpam", "gla", "sigmoid"])
-def test_a_watched_training_takes_the_same_steps(attention: str) -> None:
-    plain, watched = Memory(), Memory()
-    alone, seen = tiny(attention), tiny(attention, **ALL)
-    (one,), (other,) = train_runs([alone], checkpointer=plain), train_runs([seen], checkpointer=watched)
+def test_logging_diagnostics_does_not_change_the_steps(attention: str) -> None:
+    without, logged = MemoryCheckpointer(), MemoryCheckpointer()
+    spec, logging_spec = tiny(attention), tiny(attention, **ALL)
+    (one,), (other,) = train_runs([spec], checkpointer=without), train_runs([logging_spec], checkpointer=logged)
     assert one.history == other.history
     assert one.accuracy == other.accuracy
-    saved = watched.finished[seen.id]
-    assert all(np.array_equal(array, saved[name]) for name, array in plain.finished[alone.id].items())
+    weights = logged.finished[logging_spec.id]
+    assert all(np.array_equal(array, weights[name]) for name, array in without.finished[spec.id].items())
 
 
-def test_a_look_leaves_everything_as_it_was() -> None:
-    stepper, source = stepped(tiny("gpam"))
-    before, drawn = stepper.state(), stepper.model.position.draw
+def test_measuring_diagnostics_changes_no_state() -> None:
+    stepper, source = take_steps(tiny("gpam"))
+    before, draw = stepper.state(), stepper.model.position.draw
     grads = [weight.grad.clone() for weight in stepper.model.parameters() if weight.grad is not None]
     stepper.diagnostics(0, source.diagnostics_batch(8), ("rank", "gradients", "attention"))
     assert all(np.array_equal(array, stepper.state()[name]) for name, array in before.items())
     after = [weight.grad for weight in stepper.model.parameters() if weight.grad is not None]
     assert all(torch.equal(one, other) for one, other in zip(grads, after, strict=True))
     assert all(weight.dtype == torch.float32 for weight in stepper.model.parameters())
-    assert stepper.model.position.draw == drawn
+    assert stepper.model.position.draw == draw
     assert stepper.losses()[0] != []
 
 
 @pytest.mark.parametrize("step", [2, 4, 17])
-def test_an_interrupted_run_has_watched_the_same(step: int) -> None:
-    spec, checkpointer = tiny("gpam", **ALL), Memory()
+def test_an_interrupted_run_logs_the_same(step: int) -> None:
+    spec, checkpointer = tiny("gpam", **ALL), MemoryCheckpointer()
     with pytest.raises(InterruptedTraining):
-        train_runs([spec], interrupt_at(step), checkpointer=checkpointer, pause=0)
+        train_runs([spec], interrupt_at(step), checkpointer=checkpointer, checkpoint_seconds=0)
     (record,) = train_runs([spec], checkpointer=checkpointer, resume=True)
     assert record.numbers() == train_runs([spec])[0].numbers()
     assert len(record.diagnostics_history) == 6
 
 
-def test_the_batch_is_of_the_validation_material_and_of_no_other_draw() -> None:
+def test_the_batch_is_drawn_for_diagnostics_alone() -> None:
     source = Source(tiny().task, 0)
     batch = source.diagnostics_batch(8)
     assert np.array_equal(batch.inputs_BT, source.diagnostics_batch(8).inputs_BT)
@@ -147,23 +149,23 @@ def test_the_batch_is_of_the_validation_material_and_of_no_other_draw() -> None:
     assert not np.array_equal(batch.inputs_BT, source.training(0, 8).inputs_BT)
 
 
-def test_long_sequences_are_watched_fewer_at_a_time() -> None:
+def test_fewer_sequences_are_measured_when_they_are_long() -> None:
     assert num_sequences(64) == 8
-    assert num_sequences(1000) * 1000**2 <= ROOM < (num_sequences(1000) + 1) * 1000**2
+    assert num_sequences(1000) * 1000**2 <= MAX_PAIRS < (num_sequences(1000) + 1) * 1000**2
     assert num_sequences(10**5) == 1
 
 
-def test_a_lost_run_keeps_what_it_showed_before() -> None:
+def test_a_diverged_run_keeps_its_earlier_diagnostics() -> None:
     (record,) = train_runs([tiny(lr=1e38, warmup_ratio=0.0, grad_clip=None, weight_decay=0.0, **ALL)])
     assert record.status == "diverged"
-    assert all(watched.step <= record.steps for watched in record.diagnostics_history)
+    assert all(point.step <= record.steps for point in record.diagnostics_history)
     assert math.isnan(record.diagnostics_history[-1].values["residual"][-1])
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in ATTENTIONS])
-def test_every_attention_can_be_watched(name: str) -> None:
+def test_diagnostics_of_every_attention_are_finite(name: str) -> None:
     spec = tiny().model_copy(update={"model": ModelSpec(layers=2, width=8, heads=2, attention=(Part(name=name),))})
-    stepper, source = stepped(spec, 1)
-    result = stepper.diagnostics(0, source.diagnostics_batch(4), ("rank", "gradients", "attention"))
-    assert all(math.isfinite(value) for name in ("residual", "entropy", "row-gain") for value in result[name])
-    assert any(math.isfinite(value) for value in result["value-gradient"])
+    stepper, source = take_steps(spec, 1)
+    values = stepper.diagnostics(0, source.diagnostics_batch(4), ("rank", "gradients", "attention"))
+    assert all(math.isfinite(value) for name in ("residual", "entropy", "row-gain") for value in values[name])
+    assert any(math.isfinite(value) for value in values["value-gradient"])

@@ -1,4 +1,4 @@
-"""Newton-Schulz, held to the singular value decomposition and to torch's own."""
+"""The Newton-Schulz iteration, compared with the singular value decomposition and with torch's Muon."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def noise(*shape: int) -> Tensor:
 def test_singular_values_come_near_one_and_singular_vectors_stay(shape: tuple[int, int]) -> None:
     for matrix, result in zip(noise(4, *shape), newton_schulz(noise(4, *shape)), strict=True):
         left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-        inside = left.mT @ result @ right.mT
-        spread = inside.diagonal()
+        rotated = left.mT @ result @ right.mT
+        new_values = rotated.diagonal()
         large = values > 0.05 * values.max()
-        assert bool((spread[large] > 0.6).all())
-        assert bool((spread < 1.3).all())
-        torch.testing.assert_close(inside, spread.diag(), rtol=0, atol=1e-10)
+        assert bool((new_values[large] > 0.6).all())
+        assert bool((new_values < 1.3).all())
+        torch.testing.assert_close(rotated, new_values.diag(), rtol=0, atol=1e-10)
 
 
-def test_the_size_of_a_matrix_is_no_matter() -> None:
+def test_the_norm_of_a_matrix_does_not_matter() -> None:
     torch.testing.assert_close(newton_schulz(noise(2, 6, 4)), newton_schulz(1e3 * noise(2, 6, 4)))
 
 
@@ -36,7 +36,7 @@ def test_a_matrix_of_zeros_stays_one() -> None:
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 24), (24, 8)])
-def test_it_is_torchs_muon_in_more_digits(shape: tuple[int, int]) -> None:
+def test_the_step_is_that_of_torchs_muon_within_bfloat16(shape: tuple[int, int]) -> None:
     weight = torch.nn.Parameter(torch.zeros(shape))
     weight.grad = noise(*shape).float()
     optimizer = torch.optim.Muon([weight], lr=1.0, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")

@@ -1,4 +1,4 @@
-"""Batches drawn ahead are those drawn when they are due, whoever retires in between."""
+"""Prefetched batches equal those generated when needed, whichever runs end in between."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.training.runs import COPY, tiny
 MIXED = COPY.model_copy(update={"train": {"symbols": "1..6"}})
 
 
-def same(one: Mapping[int, Batch], other: Mapping[int, Batch]) -> bool:
+def equal(one: Mapping[int, Batch], other: Mapping[int, Batch]) -> bool:
     return one.keys() == other.keys() and all(
-        np.array_equal(one[lane].inputs_BT, other[lane].inputs_BT)
-        and np.array_equal(one[lane].targets_BT, other[lane].targets_BT)
-        for lane in one
+        np.array_equal(one[index].inputs_BT, other[index].inputs_BT)
+        and np.array_equal(one[index].targets_BT, other[index].targets_BT)
+        for index in one
     )
 
 
@@ -31,35 +31,35 @@ def threads() -> int:
     return sum(thread.name.startswith("batches") for thread in threading.enumerate())
 
 
-def test_they_are_those_drawn_when_due() -> None:
+def test_prefetched_batches_equal_those_generated_when_needed() -> None:
     sources = [Source(MIXED, seed) for seed in range(3)]
-    ahead, plain = Prefetcher(sources, 4, True), Prefetcher(sources, 4, False)
-    requested = [{0: 0, 1: 0, 2: 0}, {0: 1, 1: 1, 2: 1}, {0: 2, 2: 2}, {0: 3, 2: 3}, {0: 9, 1: 9}, {1: 10}]
-    for steps in requested:
-        assert same(ahead(steps), plain(steps))
+    ahead, direct = Prefetcher(sources, 4, True), Prefetcher(sources, 4, False)
+    sequence = [{0: 0, 1: 0, 2: 0}, {0: 1, 1: 1, 2: 1}, {0: 2, 2: 2}, {0: 3, 2: 3}, {0: 9, 1: 9}, {1: 10}]
+    for steps in sequence:
+        assert equal(ahead(steps), direct(steps))
     assert threads() == 1
     ahead.close()
-    plain.close()
+    direct.close()
     assert threads() == 0
 
 
-def test_all_but_the_first_are_drawn_by_the_thread() -> None:
-    drawn: list[tuple[int, bool]] = []
+def test_the_thread_generates_all_but_the_first() -> None:
+    generated: list[tuple[int, bool]] = []
 
-    class DiagnosticsPoint(Source):
+    class Logged(Source):
         def training(self, step: int, batch: int) -> Batch:
-            drawn.append((step, threading.current_thread() is threading.main_thread()))
+            generated.append((step, threading.current_thread() is threading.main_thread()))
             return super().training(step, batch)
 
-    ahead = Prefetcher([DiagnosticsPoint(COPY, 0)], 4, True)
+    ahead = Prefetcher([Logged(COPY, 0)], 4, True)
     for step in range(4):
         ahead({0: step})
     ahead.close()
-    assert {(0, True), (1, False), (2, False), (3, False)} <= set(drawn)
-    assert all(step == 0 for step, main in drawn if main)
+    assert {(0, True), (1, False), (2, False), (3, False)} <= set(generated)
+    assert all(step == 0 for step, main in generated if main)
 
 
-def test_what_fails_in_the_thread_fails_where_it_is_due() -> None:
+def test_an_error_in_the_thread_is_raised_when_the_batch_is_needed() -> None:
     class Broken(Source):
         def training(self, step: int, batch: int) -> Batch:
             if step == 1:

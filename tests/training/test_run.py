@@ -1,4 +1,4 @@
-"""Whole runs: equal specs give equal numbers, whatever interrupts them and whoever runs beside them."""
+"""Whole runs: equal specs give equal numbers, whatever interrupts them and whichever runs are trained beside them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from attnlab.choices import DiagnosticsKind
 from attnlab.errors import InterruptedTraining
 from attnlab.records import Record
-from attnlab.specs import DiagnosticsKind, RunSpec
+from attnlab.specs import RunSpec
 from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source
 from attnlab.training.events import Event, RunFinished, RunStarted, StepsTaken, Validated
@@ -22,23 +23,23 @@ from attnlab.training.loop import Loop, group_name
 from attnlab.training.run import train_runs
 from attnlab.training.scoring import Scored, score
 from attnlab.training.stepper import Arrays, Predictions, SingleStepper
-from tests.training.runs import EASY, Crash, Memory, crash_when, interrupt_at, tiny
+from tests.training.runs import EASY, Crash, MemoryCheckpointer, crash_when, interrupt_at, tiny
 
 NEVER = math.inf
 CPU = torch.device("cpu")
-LOST: dict[str, Any] = {"lr": 3e4, "schedule": "constant", "warmup": 0.0, "clip": None}
-"""A rate at which any run explodes."""
+DIVERGING: dict[str, Any] = {"lr": 3e4, "schedule": "constant", "warmup_ratio": 0.0, "grad_clip": None}
+"""A learning rate at which any run diverges."""
 
 
-def numbers(spec: RunSpec, **how: Any) -> tuple[dict[str, Any], Arrays]:
-    """The record of a run, and what it learned."""
-    checkpointer = Memory()
-    (record,) = train_runs([spec], checkpointer=checkpointer, **how)
+def numbers(spec: RunSpec, **options: Any) -> tuple[dict[str, Any], Arrays]:
+    """The record of a run without its environment, and its weights."""
+    checkpointer = MemoryCheckpointer()
+    (record,) = train_runs([spec], checkpointer=checkpointer, **options)
     return record.numbers(), checkpointer.finished[spec.id]
 
 
-def same(one: tuple[dict[str, Any], Arrays], other: tuple[dict[str, Any], Arrays]) -> bool:
-    """Whether records are equal, and weights to the last bit."""
+def identical(one: tuple[dict[str, Any], Arrays], other: tuple[dict[str, Any], Arrays]) -> bool:
+    """Whether records are equal, and weights bit for bit."""
     equal = all(np.array_equal(one[1][name], other[1][name], equal_nan=True) for name in one[1])
     return one[0] == other[0] and one[1].keys() == other[1].keys() and equal
 
@@ -46,7 +47,7 @@ def same(one: tuple[dict[str, Any], Arrays], other: tuple[dict[str, Any], Arrays
 @pytest.mark.parametrize("attention", ["softmax", "expressive", "dape", "gpam"])
 def test_a_spec_run_twice_gives_identical_numbers(attention: str) -> None:
     spec = tiny(attention)
-    assert same(numbers(spec), numbers(spec))
+    assert identical(numbers(spec), numbers(spec))
 
 
 def test_another_seed_gives_other_numbers() -> None:
@@ -55,7 +56,7 @@ def test_another_seed_gives_other_numbers() -> None:
     assert not np.array_equal(one[1]["embedding_VD"], other[1]["embedding_VD"])
 
 
-def test_a_run_does_not_feel_its_neighbors() -> None:
+def test_a_run_does_not_depend_on_its_neighbors() -> None:
     specs = [tiny(seed=seed) for seed in range(3)]
     together = [record.numbers() for record in train_runs(specs)]
     alone = [train_runs([spec])[0].numbers() for spec in specs]
@@ -63,25 +64,25 @@ def test_a_run_does_not_feel_its_neighbors() -> None:
     assert together[1]["history"] != together[2]["history"]
 
 
-def test_what_the_global_generators_do_changes_nothing() -> None:
+def test_global_random_generators_have_no_effect() -> None:
     before = numbers(tiny())
     torch.manual_seed(5)
     np.random.seed(5)
-    saved = torch.random.get_rng_state()
-    assert same(numbers(tiny()), before)
-    assert torch.equal(torch.random.get_rng_state(), saved)
+    state = torch.random.get_rng_state()
+    assert identical(numbers(tiny()), before)
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_the_record_says_what_happened() -> None:
+def test_the_record_and_the_events_agree_with_the_run() -> None:
     spec = tiny()
-    checkpointer, events = Memory(), list[Event]()
+    checkpointer, events = MemoryCheckpointer(), list[Event]()
     (record,) = train_runs([spec], events.append, checkpointer=checkpointer)
     assert (record.id, record.spec, record.status, record.reason) == (spec.id, spec, "done", "")
     assert (record.steps, record.early_stopped) == (24, False)
     assert [point.step for point in record.history] == [8, 16, 24]
     assert (record.accuracy.total, record.accuracy.chance) == (20 * 2, 0.25)
     assert (record.exact_match.total, record.exact_match.chance) == (20, 0.25**2)
-    assert record.environment["lanes"] == 1
+    assert record.environment["vmap"] == 1
     assert record.environment["device"] == "cpu"
     assert record.environment["seconds"] > 0
     assert events[0] == RunStarted(spec, 0, record.parameters, "cpu")
@@ -92,27 +93,27 @@ def test_the_record_says_what_happened() -> None:
     assert sum(event.tokens for event in stepped) == 24 * 8 * 4
 
 
-def scored(stepper: SingleStepper, batches: list[Batch]) -> Scored:
+def evaluated(stepper: SingleStepper, batches: list[Batch]) -> Scored:
     predictions = stepper.predict(0, batches)
     return score(batches, [one.tokens_N for one in predictions], 0.25, sum(one.loss_sum for one in predictions))
 
 
-def test_the_record_is_what_its_weights_answer() -> None:
+def test_the_record_agrees_with_the_predictions_of_its_weights() -> None:
     spec = tiny()
     record, weights = numbers(spec)
     source = Source(spec.task, spec.seed)
     stepper = SingleStepper(spec, source, CPU)
     stepper.restore({f"weight/{name}": array for name, array in weights.items()})
     batches = source.held_out(Split.TEST, 20, 8)
-    tokens, answers, loss = scored(stepper, batches)
+    accuracy, exact_match, loss = evaluated(stepper, batches)
     assert loss == record["loss"]
-    assert tokens.model_dump() == record["accuracy"]
-    assert answers.model_dump() == record["exact_match"]
+    assert accuracy.model_dump() == record["accuracy"]
+    assert exact_match.model_dump() == record["exact_match"]
     batches = source.held_out(Split.VALIDATION, 12, 8)
-    assert scored(stepper, batches).accuracy.mean == record["history"][-1]["accuracy"]
+    assert evaluated(stepper, batches).accuracy.mean == record["history"][-1]["accuracy"]
 
 
-def test_losses_of_the_curve_are_means_since_the_last_look() -> None:
+def test_losses_of_the_history_are_means_since_the_last_validation() -> None:
     spec, source = tiny(), Source(tiny().task, 0)
     stepper = SingleStepper(spec, source, CPU)
     (record,) = train_runs([spec])
@@ -123,11 +124,11 @@ def test_losses_of_the_curve_are_means_since_the_last_look() -> None:
 
 
 def expected_rate(spec: RunSpec, step: int) -> float:
-    rise = round(0.05 * 24)
-    if step < rise:
-        return spec.train.lr * (step + 1) / rise
-    share = 0.5 * (1 + math.cos(math.pi * (step - rise) / (24 - rise)))
-    return spec.train.lr * (0.1 + (1 - 0.1) * share)
+    warmup = round(0.05 * 24)
+    if step < warmup:
+        return spec.train.lr * (step + 1) / warmup
+    cosine = 0.5 * (1 + math.cos(math.pi * (step - warmup) / (24 - warmup)))
+    return spec.train.lr * (0.1 + (1 - 0.1) * cosine)
 
 
 # -- interruption and crashes ----------------------------------------------------------------------------------------
@@ -135,10 +136,10 @@ def expected_rate(spec: RunSpec, step: int) -> float:
 
 @pytest.mark.parametrize("attention", ["softmax", "expressive", "dape", "gpam"])
 @pytest.mark.parametrize(("step", "reached"), [(1, 2), (10, 10), (17, 18)])
-def test_an_interrupted_run_goes_on_to_the_same_numbers(attention: str, step: int, reached: int) -> None:
-    spec, checkpointer = tiny(attention), Memory()
+def test_an_interrupted_run_resumes_to_the_same_numbers(attention: str, step: int, reached: int) -> None:
+    spec, checkpointer = tiny(attention), MemoryCheckpointer()
     with pytest.raises(InterruptedTraining) as caught:
-        train_runs([spec], interrupt_at(step), checkpointer=checkpointer, pause=0)
+        train_runs([spec], interrupt_at(step), checkpointer=checkpointer, checkpoint_seconds=0)
     assert str(caught.value) == (
         f"  Interrupted at step {reached} of 24.\n  The checkpoint is kept; add --resume to go on from it."
     )
@@ -147,67 +148,67 @@ def test_an_interrupted_run_goes_on_to_the_same_numbers(attention: str, step: in
     (record,) = train_runs([spec], events.append, checkpointer=checkpointer, resume=True)
     assert isinstance(events[0], RunStarted)
     assert events[0].step == reached
-    assert same((record.numbers(), checkpointer.finished[spec.id]), numbers(spec))
+    assert identical((record.numbers(), checkpointer.finished[spec.id]), numbers(spec))
 
 
-def test_a_polite_kill_is_an_interruption_too() -> None:
-    checkpointer = Memory()
+def test_sigterm_is_an_interruption_too() -> None:
+    checkpointer = MemoryCheckpointer()
     with pytest.raises(InterruptedTraining, match=r"Interrupted at step 8 of 24\."):
-        train_runs([tiny()], interrupt_at(8, signal.SIGTERM), checkpointer=checkpointer, pause=NEVER)
+        train_runs([tiny()], interrupt_at(8, signal.SIGTERM), checkpointer=checkpointer, checkpoint_seconds=NEVER)
     assert checkpointer.saves == 1
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_an_interruption_from_outside_is_heard() -> None:
-    def watch(event: Event) -> None:
+def test_a_signal_from_outside_interrupts() -> None:
+    def callback(event: Event) -> None:
         if isinstance(event, Validated):
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(InterruptedTraining, match=r"Interrupted at step 8 of 24\."):
-        train_runs([tiny()], watch, checkpointer=Memory())
+        train_runs([tiny()], callback, checkpointer=MemoryCheckpointer())
 
 
-def test_without_a_vault_nothing_is_kept_and_it_says_so() -> None:
+def test_without_a_checkpointer_the_error_says_that_nothing_is_saved() -> None:
     with pytest.raises(InterruptedTraining) as caught:
         train_runs([tiny()], interrupt_at(8))
-    assert str(caught.value) == "  Interrupted at step 8 of 24.\n  Nothing was kept: no store was given."
+    assert str(caught.value) == "  Interrupted at step 8 of 24.\n  Nothing was saved, because no store was given."
 
 
-def test_a_run_interrupted_again_and_again_arrives_at_the_same_numbers() -> None:
-    spec, checkpointer, interruptions = tiny(), Memory(), 0
+def test_a_run_interrupted_several_times_resumes_to_the_same_numbers() -> None:
+    spec, checkpointer, interruptions = tiny(), MemoryCheckpointer(), 0
     for step in (3, 7, 8, 13, 20, 22):
         with pytest.raises(InterruptedTraining):
-            train_runs([spec], interrupt_at(step), checkpointer=checkpointer, resume=True, pause=0)
+            train_runs([spec], interrupt_at(step), checkpointer=checkpointer, resume=True, checkpoint_seconds=0)
         interruptions += 1
     (record,) = train_runs([spec], checkpointer=checkpointer, resume=True)
-    assert same((record.numbers(), checkpointer.finished[spec.id]), numbers(spec))
+    assert identical((record.numbers(), checkpointer.finished[spec.id]), numbers(spec))
     assert interruptions == 6
 
 
 @pytest.mark.parametrize(
-    "due",
+    "condition",
     [
         lambda event: isinstance(event, StepsTaken) and event.step >= 5,
         lambda event: isinstance(event, Validated) and event.point.step == 16,
         lambda event: isinstance(event, StepsTaken) and event.step >= 24,
     ],
-    ids=["in a step", "after a look", "in the last step"],
+    ids=["in a step", "after a validation", "in the last step"],
 )
-def test_a_crashed_run_goes_on_from_its_last_checkpoint(due: Callable[[Event], bool]) -> None:
-    spec, checkpointer = tiny("gpam"), Memory()
+def test_a_crashed_run_resumes_from_its_last_checkpoint(condition: Callable[[Event], bool]) -> None:
+    spec, checkpointer = tiny("gpam"), MemoryCheckpointer()
     with pytest.raises(Crash):
-        train_runs([spec], crash_when(due), checkpointer=checkpointer, pause=0)
+        train_runs([spec], crash_when(condition), checkpointer=checkpointer, checkpoint_seconds=0)
     assert list(checkpointer.checkpoints) == [spec.id]
     (record,) = train_runs([spec], checkpointer=checkpointer, resume=True)
-    assert same((record.numbers(), checkpointer.finished[spec.id]), numbers(spec))
+    assert identical((record.numbers(), checkpointer.finished[spec.id]), numbers(spec))
 
 
-def test_resuming_what_never_began_is_beginning() -> None:
-    assert same(numbers(tiny(), resume=True), numbers(tiny()))
+def test_resuming_without_a_checkpoint_starts_from_the_beginning() -> None:
+    assert identical(numbers(tiny(), resume=True), numbers(tiny()))
 
 
-def test_without_resume_a_checkpoint_is_not_looked_at() -> None:
-    spec, checkpointer, events = tiny(), Memory(), list[Event]()
+def test_without_resume_a_checkpoint_is_ignored() -> None:
+    spec, checkpointer, events = tiny(), MemoryCheckpointer(), list[Event]()
     with pytest.raises(InterruptedTraining):
         train_runs([spec], interrupt_at(8), checkpointer=checkpointer)
     train_runs([spec], events.append, checkpointer=checkpointer)
@@ -215,16 +216,16 @@ def test_without_resume_a_checkpoint_is_not_looked_at() -> None:
     assert events[0].step == 0
 
 
-def test_checkpoints_are_as_frequent_as_asked() -> None:
-    often, seldom = Memory(), Memory()
-    train_runs([tiny()], checkpointer=often, pause=0)
-    train_runs([tiny()], checkpointer=seldom, pause=NEVER)
+def test_checkpoints_are_as_frequent_as_configured() -> None:
+    often, seldom = MemoryCheckpointer(), MemoryCheckpointer()
+    train_runs([tiny()], checkpointer=often, checkpoint_seconds=0)
+    train_runs([tiny()], checkpointer=seldom, checkpoint_seconds=NEVER)
     assert (often.saves, seldom.saves) == (24, 0)
 
 
-def test_final_weights_are_handed_to_the_vault_by_id() -> None:
-    specs, checkpointer = [tiny(seed=seed) for seed in (0, 1)], Memory()
-    records = train_runs(specs, checkpointer=checkpointer, pause=0)
+def test_final_weights_are_saved_by_id() -> None:
+    specs, checkpointer = [tiny(seed=seed) for seed in (0, 1)], MemoryCheckpointer()
+    records = train_runs(specs, checkpointer=checkpointer, checkpoint_seconds=0)
     assert set(checkpointer.finished) == {record.id for record in records}
     for record in records:
         assert sum(array.size for array in checkpointer.finished[record.id].values()) == record.parameters
@@ -248,9 +249,9 @@ def test_a_run_solved_at_its_last_step_did_not_stop_early() -> None:
     assert (record.steps, record.early_stopped) == (8, False)
 
 
-def test_an_exploding_run_is_recorded_as_diverged() -> None:
+def test_a_run_with_a_large_loss_is_recorded_as_diverged() -> None:
     events = list[Event]()
-    (record,) = train_runs([tiny(**LOST)], events.append)
+    (record,) = train_runs([tiny(**DIVERGING)], events.append)
     assert record.status == "diverged"
     assert not record.solved
     assert 1 < record.steps <= 10
@@ -260,131 +261,141 @@ def test_an_exploding_run_is_recorded_as_diverged() -> None:
     assert isinstance(events[-1], RunFinished)
 
 
-def test_a_loss_that_is_no_number_ends_the_run() -> None:
+def test_a_nan_loss_ends_the_run() -> None:
     (record,) = train_runs([tiny(lr=1e38, warmup_ratio=0.0, grad_clip=None, weight_decay=0.0)])
     assert record.status == "diverged"
     assert record.reason == f"the loss was nan at step {record.steps}"
 
 
-def test_when_checkpoints_were_taken_does_not_change_the_numbers_of_a_lost_run() -> None:
-    spec = tiny(**LOST)
-    assert same(numbers(spec, pause=0), numbers(spec, pause=NEVER))
+def test_the_time_of_checkpoints_does_not_change_the_numbers_of_a_diverged_run() -> None:
+    spec = tiny(**DIVERGING)
+    assert identical(numbers(spec, checkpoint_seconds=0), numbers(spec, checkpoint_seconds=NEVER))
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 5])
-def test_a_lost_run_interrupted_and_resumed_is_lost_the_same_way(step: int) -> None:
-    spec, checkpointer = tiny(**LOST), Memory()
+def test_a_diverged_run_interrupted_and_resumed_diverges_the_same_way(step: int) -> None:
+    spec, checkpointer = tiny(**DIVERGING), MemoryCheckpointer()
     with pytest.raises(InterruptedTraining):
-        train_runs([spec], interrupt_at(step), checkpointer=checkpointer, pause=0)
+        train_runs([spec], interrupt_at(step), checkpointer=checkpointer, checkpoint_seconds=0)
     (record,) = train_runs([spec], checkpointer=checkpointer, resume=True)
-    assert same((record.numbers(), checkpointer.finished[spec.id]), numbers(spec))
+    assert identical((record.numbers(), checkpointer.finished[spec.id]), numbers(spec))
 
 
-# -- lanes -----------------------------------------------------------------------------------------------------------
+# -- groups ----------------------------------------------------------------------------------------------------------
 
 
-class Side:
-    """Steppers side by side under the protocol of one."""
+class ParallelSteppers:
+    """Single steppers under the protocol of one stepper."""
 
     compiled = False
 
     def __init__(self, specs: Sequence[RunSpec], sources: Sequence[Source]) -> None:
-        self.solos = [SingleStepper(spec, source, CPU) for spec, source in zip(specs, sources, strict=True)]
-        self.parameters = self.solos[0].parameters
-        self.taken = [0] * len(self.solos)
+        self.steppers = [SingleStepper(spec, source, CPU) for spec, source in zip(specs, sources, strict=True)]
+        self.parameters = self.steppers[0].parameters
+        self.steps = [0] * len(self.steppers)
 
     def step(self, batches: dict[int, Batch], rates: dict[int, float]) -> None:
         assert batches.keys() == rates.keys()
-        for lane, batch in batches.items():
-            self.taken[lane] += 1
-            self.solos[lane].step({0: batch}, {0: rates[lane]})
+        for index, batch in batches.items():
+            self.steps[index] += 1
+            self.steppers[index].step({0: batch}, {0: rates[index]})
 
     def losses(self) -> dict[int, list[float]]:
-        return {lane: solo.losses()[0] for lane, solo in enumerate(self.solos)}
+        return {index: stepper.losses()[0] for index, stepper in enumerate(self.steppers)}
 
-    def predict(self, lane: int, batches: Sequence[Batch]) -> list[Predictions]:
-        return self.solos[lane].predict(0, batches)
+    def predict(self, index: int, batches: Sequence[Batch]) -> list[Predictions]:
+        return self.steppers[index].predict(0, batches)
 
     def predict_each(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Predictions]]:
-        return {lane: self.predict(lane, own) for lane, own in batches.items()}
+        return {index: self.predict(index, own) for index, own in batches.items()}
 
-    def diagnostics(self, lane: int, batch: Batch, kinds: Collection[DiagnosticsKind]) -> dict[str, tuple[float, ...]]:
-        return self.solos[lane].diagnostics(0, batch, kinds)
+    def diagnostics(self, index: int, batch: Batch, kinds: Collection[DiagnosticsKind]) -> dict[str, tuple[float, ...]]:
+        return self.steppers[index].diagnostics(0, batch, kinds)
 
     def state(self) -> Arrays:
-        return {f"{lane}/{name}": a for lane, solo in enumerate(self.solos) for name, a in solo.state().items()}
+        return {
+            f"{index}/{name}": a for index, stepper in enumerate(self.steppers) for name, a in stepper.state().items()
+        }
 
     def restore(self, arrays: Arrays) -> None:
-        for lane, solo in enumerate(self.solos):
-            own = f"{lane}/"
-            solo.restore({name.removeprefix(own): a for name, a in arrays.items() if name.startswith(own)})
+        for index, stepper in enumerate(self.steppers):
+            prefix = f"{index}/"
+            stepper.restore({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
 
-    def weights(self, lane: int) -> Arrays:
-        return self.solos[lane].weights(0)
+    def weights(self, index: int) -> Arrays:
+        return self.steppers[index].weights(0)
 
 
 def loop_of(
-    specs: Sequence[RunSpec], checkpointer: Memory | None = None, progress: Callable[[Event], None] = lambda event: None
-) -> tuple[Loop, Side]:
+    specs: Sequence[RunSpec],
+    checkpointer: MemoryCheckpointer | None = None,
+    progress: Callable[[Event], None] = lambda event: None,
+) -> tuple[Loop, ParallelSteppers]:
     sources = [Source(spec.task, spec.seed) for spec in specs]
-    stepper = Side(specs, sources)
+    stepper = ParallelSteppers(specs, sources)
     return Loop(specs, sources, stepper, progress, checkpointer, 0, {"device": "cpu"}), stepper
 
 
-def bare(records: Sequence[Record]) -> list[dict[str, Any]]:
+def all_numbers(records: Sequence[Record]) -> list[dict[str, Any]]:
     return [record.numbers() for record in records]
 
 
-def test_two_lanes_give_the_numbers_of_two_runs() -> None:
-    specs, checkpointer = [tiny(seed=0), tiny(seed=1, lr=1e-2)], Memory()
+def test_a_group_of_two_gives_the_numbers_of_two_single_runs() -> None:
+    specs, checkpointer = [tiny(seed=0), tiny(seed=1, lr=1e-2)], MemoryCheckpointer()
     loop, _ = loop_of(specs, checkpointer)
     records = loop.run(resume=False)
     alone = [numbers(spec) for spec in specs]
-    assert bare(records) == [one[0] for one in alone]
+    assert all_numbers(records) == [one[0] for one in alone]
     for spec, (_, weights) in zip(specs, alone, strict=True):
         assert all(np.array_equal(checkpointer.finished[spec.id][name], weights[name]) for name in weights)
-    assert [record.environment["lanes"] for record in records] == [2, 2]
+    assert [record.environment["vmap"] for record in records] == [2, 2]
 
 
-def test_lanes_are_watched_each_by_itself() -> None:
+def test_diagnostics_are_logged_for_each_run() -> None:
     specs = [tiny(seed=seed, log_diagnostics=("rank", "gradients")) for seed in (0, 1)]
     loop, _ = loop_of(specs)
     records = loop.run(resume=False)
-    assert bare(records) == [train_runs([spec])[0].numbers() for spec in specs]
+    assert all_numbers(records) == [train_runs([spec])[0].numbers() for spec in specs]
     assert records[0].diagnostics_history != records[1].diagnostics_history
 
 
-def test_a_lane_that_ends_leaves_the_others_as_they_were() -> None:
-    solvable: dict[str, Any] = {"task": EASY, "steps": 200, "batch": 32, "validate_every": 10, "stop_at": 0.99}
+def test_a_run_that_ends_does_not_change_the_others() -> None:
+    solvable: dict[str, Any] = {
+        "task": EASY,
+        "max_steps": 200,
+        "batch_size": 32,
+        "eval_every": 10,
+        "early_stop_accuracy": 0.99,
+    }
     specs = [
         tiny(**solvable, lr=1e-5, seed=3),
         tiny(**solvable, lr=2e-2, seed=4),
         tiny(**solvable, lr=3e4, grad_clip=None, seed=5),
     ]
-    loop, stepper = loop_of(specs, Memory())
+    loop, stepper = loop_of(specs, MemoryCheckpointer())
     records = loop.run(resume=False)
-    assert bare(records) == [train_runs([spec])[0].numbers() for spec in specs]
+    assert all_numbers(records) == [train_runs([spec])[0].numbers() for spec in specs]
     assert [(record.status, record.early_stopped) for record in records] == [
         ("done", False),
         ("done", True),
         ("diverged", False),
     ]
-    assert stepper.taken[0] == 200
-    assert stepper.taken[1] == records[1].steps < 200
-    assert stepper.taken[2] < 200
+    assert stepper.steps[0] == 200
+    assert stepper.steps[1] == records[1].steps < 200
+    assert stepper.steps[2] < 200
 
 
 @pytest.mark.parametrize("step", [5, 12])
-def test_interrupted_lanes_go_on_to_the_same_numbers(step: int) -> None:
-    specs, checkpointer = [tiny(seed=0, lr=3e4, grad_clip=None), tiny(seed=1)], Memory()
+def test_an_interrupted_group_resumes_to_the_same_numbers(step: int) -> None:
+    specs, checkpointer = [tiny(seed=0, lr=3e4, grad_clip=None), tiny(seed=1)], MemoryCheckpointer()
     loop, _ = loop_of(specs, checkpointer, interrupt_at(step))
     with pytest.raises(InterruptedTraining):
         loop.run(resume=False)
     assert list(checkpointer.checkpoints) == [group_name(specs)]
     resumed, _ = loop_of(specs, checkpointer)
-    assert bare(resumed.run(resume=True)) == [train_runs([spec])[0].numbers() for spec in specs]
+    assert all_numbers(resumed.run(resume=True)) == [train_runs([spec])[0].numbers() for spec in specs]
 
 
-def test_a_bundle_has_one_shape() -> None:
-    with pytest.raises(AssertionError, match="the runs of a bundle have one shape"):
+def test_a_group_has_one_shape() -> None:
+    with pytest.raises(AssertionError, match="the runs of a group must have one shape"):
         train_runs([tiny(), tiny("gpam")])

@@ -1,4 +1,4 @@
-"""The plain stepper: AdamW as written down, decay on matrices alone, a state that goes on exactly."""
+"""The stepper of one run: AdamW by its formula, decay of matrices alone, a state that continues exactly."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_decay_without_a_gradient_shrinks_matrices_alone(attention: str) -> None
         torch.testing.assert_close(weight.detach(), factor * before[name])
 
 
-def test_fixed_lambdas_are_not_the_optimizers() -> None:
+def test_fixed_lambdas_are_not_optimized() -> None:
     spec = tiny()
     part = spec.model.attention[0].model_copy(update={"name": "gpam", "options": {"lambdas": "untied", "minus": 0.25}})
     fixed = spec.model_copy(update={"model": spec.model.model_copy(update={"attention": (part,)})})
@@ -54,31 +54,31 @@ def test_fixed_lambdas_are_not_the_optimizers() -> None:
     assert [weight.tolist() for weight in lambdas.values()] == [[0.5, 0.5], [0.25, 0.25]]
 
 
-def test_gradients_are_laid_out_and_no_two_share_memory() -> None:
-    one, other, turned = (torch.ones(2, 3, requires_grad=True) for _ in range(3))
-    total = (one + other + turned.mT.contiguous().mT).square().sum()
-    grads = unshared_gradients([*torch.autograd.grad(total, [one, other, turned]), None])
+def test_gradients_are_contiguous_and_no_two_share_memory() -> None:
+    one, other, transposed = (torch.ones(2, 3, requires_grad=True) for _ in range(3))
+    total = (one + other + transposed.mT.contiguous().mT).square().sum()
+    grads = unshared_gradients([*torch.autograd.grad(total, [one, other, transposed]), None])
     assert grads.pop() is None
-    stored = [grad for grad in grads if grad is not None]
-    assert len({grad.data_ptr() for grad in stored}) == 3
-    for grad in stored:
+    present = [grad for grad in grads if grad is not None]
+    assert len({grad.data_ptr() for grad in present}) == 3
+    for grad in present:
         assert grad.is_contiguous()
         grad.mul_(0.5)
         assert torch.equal(grad, torch.full((2, 3), 3.0))
 
 
 @pytest.mark.parametrize("clip", [None, 0.05])
-def test_a_step_is_adamw_on_the_mean_loss_of_the_questions(clip: float | None) -> None:
+def test_a_step_is_adamw_on_the_mean_loss_of_the_query_positions(clip: float | None) -> None:
     spec = tiny(grad_clip=clip, weight_decay=0.1)
     stepper, source = stepper_of(spec)
-    twin, _ = stepper_of(spec)
-    weights = dict(twin.model.named_parameters())
+    reference, _ = stepper_of(spec)
+    weights = dict(reference.model.named_parameters())
     moments = {name: (torch.zeros_like(w), torch.zeros_like(w)) for name, w in weights.items()}
     losses = []
     for index in range(4):
         batch = source.training(index, 8)
-        value = twin.model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(batch.query_positions()))
-        loss = functional.nll_loss(value.logits_NV.log_softmax(-1), torch.from_numpy(batch.query_targets()))
+        output = reference.model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(batch.query_positions()))
+        loss = functional.nll_loss(output.logits_NV.log_softmax(-1), torch.from_numpy(batch.query_targets()))
         losses.append(loss.item())
         grads = dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
         norm = torch.stack([grad.square().sum() for grad in grads.values()]).sum().sqrt()
@@ -99,7 +99,7 @@ def test_a_step_is_adamw_on_the_mean_loss_of_the_questions(clip: float | None) -
         torch.testing.assert_close(weight, weights[name], rtol=2e-3, atol=2e-5)
 
 
-def test_losses_are_handed_over_once() -> None:
+def test_losses_are_returned_once() -> None:
     stepper, source = stepper_of(tiny())
     assert stepper.losses() == {0: []}
     step(stepper, source, 3)
@@ -110,7 +110,7 @@ def test_losses_are_handed_over_once() -> None:
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("attention", ["softmax", "dape", "gpam"])
 @pytest.mark.parametrize("before", [0, 1, 5])
-def test_a_restored_state_goes_on_exactly(attention: str, before: int, optimizer: str) -> None:
+def test_a_restored_state_continues_exactly(attention: str, before: int, optimizer: str) -> None:
     spec = tiny(attention, optimizer=optimizer)
     one, source = stepper_of(spec)
     step(one, source, before)
@@ -129,21 +129,21 @@ def test_a_restored_state_goes_on_exactly(attention: str, before: int, optimizer
 def test_a_state_is_a_copy() -> None:
     stepper, source = stepper_of(tiny())
     state, weights = stepper.state(), stepper.weights(0)
-    saved = {name: array.copy() for name, array in {**state, **weights}.items()}
+    copies = {name: array.copy() for name, array in {**state, **weights}.items()}
     step(stepper, source, 2)
-    assert all(np.array_equal(array, saved[name]) for name, array in {**state, **weights}.items())
+    assert all(np.array_equal(array, copies[name]) for name, array in {**state, **weights}.items())
 
 
-def test_answers_are_the_most_likely_tokens() -> None:
+def test_predictions_are_the_most_likely_tokens() -> None:
     stepper, source = stepper_of(tiny())
     batches = source.held_out(Split.VALIDATION, 12, 8)
     predictions = stepper.predict(0, batches)
     for batch, predicted in zip(batches, predictions, strict=True):
         logits = stepper.model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(batch.query_positions())).logits_NV
-        answers = torch.from_numpy(batch.query_targets())
+        targets = torch.from_numpy(batch.query_targets())
         assert predicted.tokens_N.tolist() == logits.argmax(-1).tolist()
-        by_hand = sum(-logits.log_softmax(-1)[place, answer].item() for place, answer in enumerate(answers))
-        assert predicted.loss_sum == pytest.approx(by_hand, rel=1e-5)
+        expected = sum(-logits.log_softmax(-1)[query, target].item() for query, target in enumerate(targets))
+        assert predicted.loss_sum == pytest.approx(expected, rel=1e-5)
 
 
 def test_parameters_are_those_of_the_model() -> None:
@@ -152,7 +152,7 @@ def test_parameters_are_those_of_the_model() -> None:
     assert sum(array.size for array in stepper.weights(0).values()) == stepper.parameters
 
 
-def test_a_random_position_draws_anew_at_each_step_and_goes_on_where_it_was() -> None:
+def test_a_random_position_draws_anew_at_each_step_and_continues_after_restoring() -> None:
     spec = tiny()
     part = spec.model.position.model_copy(update={"name": "randomized", "options": {"range": 64}})
     spec = spec.model_copy(update={"model": spec.model.model_copy(update={"position": part})})
@@ -168,30 +168,30 @@ def test_a_random_position_draws_anew_at_each_step_and_goes_on_where_it_was() ->
     )
     other, _ = stepper_of(spec)
     other.restore(stepper.state())
-    for goer in (stepper, other):
-        goer.step({0: source.training(2, 8)}, {0: 1e-2})
-        assert goer.model.position.draw == 3
+    for each in (stepper, other):
+        each.step({0: source.training(2, 8)}, {0: 1e-2})
+        assert each.model.position.draw == 3
     assert all(np.array_equal(array, other.state()[name]) for name, array in stepper.state().items())
 
 
-def test_places_go_by_rows_where_each_has_as_many_and_they_are_few() -> None:
-    even = np.array([1, 7, 8 + 0, 8 + 5])
-    assert positions_by_row(even, 2, 8).tolist() == [[1, 7], [8, 13]]
-    for places in ([1, 2, 7, 8], [1, 7, 9], [1, 2, 3, 9, 10, 11], []):  # uneven, odd, many, none
-        assert positions_by_row(np.array(places, dtype=np.int64), 2, 8).tolist() == places
+def test_positions_are_arranged_by_row_where_rows_have_equally_few() -> None:
+    equally_many = np.array([1, 7, 8 + 0, 8 + 5])
+    assert positions_by_row(equally_many, 2, 8).tolist() == [[1, 7], [8, 13]]
+    for positions in ([1, 2, 7, 8], [1, 7, 9], [1, 2, 3, 9, 10, 11], []):  # unequal rows, odd number, too many, none
+        assert positions_by_row(np.array(positions, dtype=np.int64), 2, 8).tolist() == positions
 
 
 @pytest.mark.parametrize("name", ["softmax", "expressive"])
-def test_of_few_questions_the_last_layer_mixes_those_alone(name: str) -> None:
+def test_with_few_query_positions_the_last_layer_computes_those_alone(name: str) -> None:
     task = TaskSpec(name="recall", options={"pairs": 2, "length": 32, "vocabulary": 16})
     source = Source(task, 0)
     spec = RunSpec(task=task, model=ModelSpec(layers=2, width=16, attention=(Part(name=name),)))
     stepper, batch = SingleStepper(spec, source, CPU), source.training(0, 4)
-    seen: list[int] = []
+    queries: list[int] = []
     for attention in stepper.model.modules():
         if isinstance(attention, Attention):
-            attention.out_proj.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[-2]))
+            attention.out_proj.register_forward_pre_hook(lambda _, inputs: queries.append(inputs[0].shape[-2]))
     stepper.step({0: batch}, {0: 1e-3})
     (predictions,) = stepper.predict(0, [batch])
-    assert seen == [32, 2, 32, 2]
+    assert queries == [32, 2, 32, 2]
     assert len(predictions.tokens_N) == 8

@@ -1,0 +1,50 @@
+"""A run's task at another level, at another length, or both."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from attnlab.errors import InvalidValueError, UnknownNameError
+from attnlab.specs import TaskSpec
+from attnlab.training.eval_levels import task_at
+from tests.training.runs import COPY
+
+RECALL = TaskSpec(name="recall", options={"pairs": 2, "length": 24}, complexity="pairs")
+
+
+@pytest.mark.parametrize(
+    ("task", "at", "options"),
+    [
+        (COPY, {}, {"symbols": 2, "alphabet": 4}),
+        (COPY, {"level": 5}, {"symbols": 5, "alphabet": 4}),
+        (COPY, {"length": 11}, {"symbols": 5, "alphabet": 4}),
+        (RECALL, {"length": 32}, {"pairs": 2, "length": 32}),
+        (RECALL, {"level": 4, "length": 32}, {"pairs": 4, "length": 32}),
+    ],
+)
+def test_options_follow_the_level_and_the_length(task: TaskSpec, at: dict[str, Any], options: dict[str, Any]) -> None:
+    trained = task.model_copy(update={"train": {task.complexity: "1..4"}, "evaluate": (3,)})
+    result = task_at(trained, **at)
+    assert result.options == options
+    assert (result.train, result.evaluate) == ({}, ())
+
+
+def test_a_level_and_a_length_that_follows_from_it_are_refused() -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        task_at(COPY, level=4, length=32)
+    assert str(caught.value) == (
+        "--length 32\n  The length of copy follows from its level.\n  Give a level or a length, not both."
+    )
+
+
+@pytest.mark.parametrize("level", [0, "many", 1.5])
+def test_a_level_that_the_task_does_not_accept_is_refused(level: Any) -> None:
+    with pytest.raises(InvalidValueError, match="Option 'symbols' cannot be"):
+        task_at(COPY, level=level)
+
+
+def test_a_complexity_that_is_no_option_is_refused() -> None:
+    with pytest.raises(UnknownNameError):
+        task_at(COPY.model_copy(update={"complexity": "missing"}), level=3)
