@@ -1,4 +1,4 @@
-"""Numbers and times, as a person reads them."""
+"""Numbers and times as text, in one way everywhere."""
 
 from __future__ import annotations
 
@@ -6,96 +6,173 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+SHARES = ("accuracy", "exact_match", "solved", "validation_accuracy")
+"""Metrics that are shares of 1; they are printed in percent."""
+
 
 def percent(share: float) -> str:
-    """A share with one decimal; 100.0 % only when nothing is missing.
+    """Format a share with one decimal; 100.0 % stands only for a full share.
 
     >>> percent(0.99951), percent(1.0), percent(0.25)
     ('99.9 %', '100.0 %', '25.0 %')
+
+    Args:
+        share: A share of 1.
+
+    Returns:
+        The share in percent, with its sign.
     """
-    tenths = 100 * share if share >= 1 else min(100 * share, 99.94)
-    return f"{tenths:.1f} %"
+    value = 100 * share if share >= 1 else min(100 * share, 99.94)
+    return f"{value:.1f} %"
 
 
 def interval(ends: tuple[float, float]) -> str:
-    """The ends of an interval of shares, in percent.
+    """Format an interval of shares in percent, without the sign.
 
     >>> interval((0.991, 0.998))
     '99.1-99.8'
+
+    Args:
+        ends: The lower and the upper end, as shares of 1.
+
+    Returns:
+        Both ends, joined by a hyphen.
     """
     return "-".join(percent(end).removesuffix(" %") for end in ends)
 
 
 def duration(seconds: float) -> str:
-    """A time span.
+    """Format a time span.
 
     >>> duration(8.04), duration(75), duration(7300)
-    ('8.0 s', '1:15', '2:01:40')
+    ('8.0 s', '1:15 min', '2:01:40 h')
+
+    Args:
+        seconds: The time span in seconds.
+
+    Returns:
+        Seconds below a minute, otherwise minutes or hours with their unit.
     """
     if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
 
 
 def thousands(number: float) -> str:
-    """A count, with a thin grouping.
+    """Format a count with a comma between groups of three digits.
 
     >>> thousands(119424)
     '119,424'
+
+    Args:
+        number: The count; it is rounded.
+
+    Returns:
+        The count as text.
     """
     return f"{round(number):,}"
 
 
-SHARES = ("accuracy", "exact_match", "solved", "validation")
-"""Values that are shares of 1."""
+def scaled(number: float) -> str:
+    """Format a large count in three digits and an SI prefix.
+
+    >>> scaled(119424), scaled(2.5e9)
+    ('119 k', '2.5 G')
+
+    Args:
+        number: The count.
+
+    Returns:
+        The count as text.
+    """
+    size = min(4, int(math.log10(max(1.0, number))) // 3)
+    prefix = ("", " k", " M", " G", " T")[size]
+    return f"{number / 1000**size:.3g}{prefix}"
 
 
-def unit(name: str) -> str:
-    """What stands behind the name of a value whose numbers go without a sign."""
-    return " in %" if name in SHARES else ""
+def unit(metric: str) -> str:
+    """Name the unit of a metric, for a heading above numbers without a sign.
+
+    Args:
+        metric: The name of the metric.
+
+    Returns:
+        ``" in %"`` for shares, otherwise nothing.
+    """
+    return " in %" if metric in SHARES else ""
 
 
-def number(value: float, name: str) -> str:
-    """A value as its kind is printed: shares in percent, without the sign.
+def number(value: float, metric: str) -> str:
+    """Format a value of a metric: shares in percent, without the sign.
 
     >>> number(0.7051, "accuracy"), number(1.23456, "loss"), number(math.nan, "loss")
     ('70.5', '1.235', '-')
+
+    Args:
+        value: The value; nan is a dash.
+        metric: The name of the metric.
+
+    Returns:
+        The value as text.
     """
     if math.isnan(value):
         return "-"
-    return percent(value).removesuffix(" %") if name in SHARES else f"{value:.4g}"
+    return percent(value).removesuffix(" %") if metric in SHARES else f"{value:.4g}"
 
 
-def between(ends: tuple[float, float], name: str) -> str:
-    """An interval; empty if there is none.
+def between(ends: tuple[float, float], metric: str) -> str:
+    """Format an interval of a metric.
 
     >>> between((0.5, 0.75), "accuracy"), between((-0.1, 2), "rank"), between((1.0, 1.0), "accuracy")
     ('50.0-75.0', '-0.1 to 2', '100.0')
+
+    Args:
+        ends: The lower and the upper end; nan where there is no interval.
+        metric: The name of the metric.
+
+    Returns:
+        The interval as text; one number where both ends are printed alike; nothing where there is no interval.
     """
     if math.isnan(ends[0]):
         return ""
-    low, high = (number(end, name) for end in ends)
-    return low if low == high else f"{low}-{high}" if name in SHARES else f"{low} to {high}"
+    low, high = (number(end, metric) for end in ends)
+    return low if low == high else f"{low}-{high}" if metric in SHARES else f"{low} to {high}"
 
 
-def fitted(value: float, levels: Sequence[Any]) -> str:
-    """A fitted complexity; below the first level or beyond the last there is no saying where.
+def fitted(complexity: float, levels: Sequence[Any]) -> str:
+    """Format a fitted complexity such as C50; outside the levels only the side is known.
 
     >>> fitted(2.547, [2, 4]), fitted(0, [2, 4]), fitted(math.inf, [2, 4])
     ('2.55', '<2', '>4')
+
+    Args:
+        complexity: The fitted complexity; 0 below the first level, infinite above the last, nan where unknown.
+        levels: The levels of the ladder, rising.
+
+    Returns:
+        The complexity as text.
     """
-    if math.isnan(value):
+    if math.isnan(complexity):
         return "-"
-    return f">{levels[-1]}" if math.isinf(value) else f"<{levels[0]}" if value == 0 else f"{value:.3g}"
+    if math.isinf(complexity):
+        return f">{levels[-1]}"
+    return f"<{levels[0]}" if complexity == 0 else f"{complexity:.3g}"
 
 
 def span(ends: tuple[float, float], levels: Sequence[Any]) -> str:
-    """An interval of fitted complexities; empty if there is none.
+    """Format an interval of fitted complexities.
 
     >>> span((2.1, 3), [2, 4]), span((2.1, math.inf), [2, 4]), span((0, 0), [2, 4])
     ('2.1-3', '2.1 to >4', '<2')
+
+    Args:
+        ends: The lower and the upper end, as :func:`fitted` takes them; nan where there is no interval.
+        levels: The levels of the ladder, rising.
+
+    Returns:
+        The interval as text; nothing where there is no interval.
     """
     if math.isnan(ends[0]):
         return ""

@@ -1,11 +1,11 @@
-"""Records -> observations: one number, and everything that says where it was taken.
+"""Records -> observations: the scores of a run on one level, with the fields that describe the run.
 
-A record gives one observation on its own level, and one for each of its readings on other levels and of members. Fields
-are named as on the command line: ``attention``, ``position``, ``complexity``, ``seed``, ``width``, ``lr``,
+A record gives one observation on its own level, and one for each of its evaluations on other levels and of subtasks.
+Fields are named as on the command line: ``attention``, ``position``, ``level``, ``seed``, ``width``, ``lr``,
 ``task.length``. ``trained`` is the level, or the range of levels, that the run was trained on.
 
-A run that failed shows nothing. A run that diverged counts as what its weights showed at that moment, and never as
-solved: leaving it out would flatter whatever diverges.
+A failed run has no scores. A diverged run counts with the scores that its weights had at that moment, and never as
+solved: leaving it out would favor variants that diverge.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ class Observation(NamedTuple):
 
     record: Record
     settings: Fields
-    """What the run was; one mapping for all runs that differ in nothing but where."""
+    """The fields of the run; one mapping is shared by all runs that differ only in where they were tested."""
     subtask: str
     level: Any
     trained: Any
     evaluation: Evaluation | None = None
+    """None on the run's own level."""
 
     def get(self, name: str) -> Any:
         """A field by name; None where the run has no such field."""
@@ -40,105 +41,101 @@ class Observation(NamedTuple):
 
     @property
     def at_trained_level(self) -> bool:
-        """Whether this is the level the run was trained on."""
+        """Whether this is the level that the run was trained on."""
         return self.level == self.trained
 
     @property
     def failed(self) -> bool:
-        """Whether there is nothing to see."""
+        """Whether the run failed, so that there are no scores."""
         return self.record.status == "failed"
 
     @property
     def chance(self) -> float:
-        """Accuracy of a blind guess there."""
+        """Chance accuracy on this level."""
         return (self.evaluation or self.record).accuracy.chance
 
-    def value(self, name: str) -> float:
-        """A value by name; nan where this run has none."""
+    def metric(self, name: str) -> float:
+        """A metric by name; nan where this run has none."""
         if self.failed:
             return math.nan
-        known = VALUES.get(name)
-        return known(self) if known else self.record.diagnostics.get(name, math.nan)
+        compute = METRICS.get(name)
+        return compute(self) if compute else self.record.diagnostics.get(name, math.nan)
 
 
-def _accuracy(seen: Observation) -> float:
-    return (seen.evaluation or seen.record).accuracy.mean
+def _accuracy(observation: Observation) -> float:
+    return (observation.evaluation or observation.record).accuracy.mean
 
 
-def _loss(seen: Observation) -> float:
-    return _number((seen.evaluation or seen.record).loss)
+def _loss(observation: Observation) -> float:
+    return _number((observation.evaluation or observation.record).loss)
 
 
-VALUES: dict[str, Callable[[Observation], float]] = {
+METRICS: dict[str, Callable[[Observation], float]] = {
     "accuracy": _accuracy,
-    "exact_match": lambda seen: (seen.evaluation or seen.record).exact_match.mean,
+    "exact_match": lambda one: (one.evaluation or one.record).exact_match.mean,
     "loss": _loss,
-    "perplexity": lambda seen: math.exp(min(700.0, _loss(seen))),
-    "solved": lambda seen: float(_accuracy(seen) >= SOLVED and seen.record.status == "done"),
-    "validation": lambda seen: seen.record.history[-1].accuracy if seen.record.history else math.nan,
-    "steps": lambda seen: float(seen.record.steps),
-    "seconds": lambda seen: _number(seen.record.environment.get("seconds")),
-    "parameters": lambda seen: float(seen.record.parameters),
+    "perplexity": lambda one: math.exp(min(700.0, _loss(one))),
+    "solved": lambda one: float(_accuracy(one) >= SOLVED and one.record.status == "done"),
+    "validation_accuracy": lambda one: one.record.history[-1].accuracy if one.record.history else math.nan,
+    "steps": lambda one: float(one.record.steps),
+    "seconds": lambda one: _number(one.record.environment.get("seconds")),
+    "parameters": lambda one: float(one.record.parameters),
 }
-"""What can be reported of every run; what was measured of some comes on top, by its own names."""
+"""The metrics of every run; diagnostics that some runs logged are added under their own names."""
 
 
 def observations(records: Iterable[Record]) -> list[Observation]:
-    """Everything the records have seen, failed runs included."""
-    flat: Cache = {}
-    whole: dict[tuple[int, ...], Fields] = {}
-    seen = []
+    """All observations of some records, failed runs included."""
+    cache: Cache = {}
+    settings_by_spec: dict[tuple[int, ...], Fields] = {}
+    result = []
     for record in records:
         spec = record.spec
         key = (id(spec.task), id(spec.model), id(spec.train))
-        settings = whole.get(key)
+        settings = settings_by_spec.get(key)
         if settings is None:
-            settings = whole[key] = run_fields(spec, flat)
-        level = spec.task.level
+            settings = settings_by_spec[key] = run_fields(spec, cache)
         trained = trained_on(spec)
-        seen.append(Observation(record, settings, "", level, trained))
-        seen += [Observation(record, settings, r.subtask, r.level, trained, r) for r in record.evaluations]
-    return seen
+        result.append(Observation(record, settings, "", spec.task.level, trained))
+        result += [Observation(record, settings, one.subtask, one.level, trained, one) for one in record.evaluations]
+    return result
 
 
-def varying(seen: Sequence[Observation]) -> list[str]:
-    """Fields, other than where a run was, in which observations differ; the variant first."""
-    distinct = list({id(one.settings): one.settings for one in seen}.values())
+def varying(observed: Sequence[Observation]) -> list[str]:
+    """Fields, other than those of the location, in which observations differ; the variant first."""
+    distinct = list({id(one.settings): one.settings for one in observed}.values())
     names = dict.fromkeys(name for settings in distinct for name in settings if name not in LOCATION)
     result = []
     for name in sorted(names, key=lambda name: name.startswith("task.")):
-        # Options of one task say nothing of the runs on another.
-        requested = [one for one in distinct if name in one] if name.startswith("task.") else distinct
-        if len({repr(one.get(name)) for one in requested}) > 1:
+        # An option of one task is compared only among the runs on that task.
+        compared = [settings for settings in distinct if name in settings] if name.startswith("task.") else distinct
+        if len({repr(settings.get(name)) for settings in compared}) > 1:
             result.append(name)
     return result
 
 
-def check_field(name: str, seen: Sequence[Observation], where: str) -> str:
-    """The field that is meant: ``train.lr`` is ``lr``.
+def check_field(name: str, observed: Sequence[Observation], where: str) -> str:
+    """The short name of a field, checked: ``train.lr`` is ``lr``.
 
     Raises:
-        UnknownNameError: no run has it.
+        UnknownNameError: No run has the field.
     """
     short = short_name(name)
-    known = {
-        *LOCATION,
-        *(name for settings in {id(o.settings): o.settings for o in seen}.values() for name in settings),
-    }
+    known = set(LOCATION).union(*{id(one.settings): one.settings for one in observed}.values())
     if short not in known:
         raise unknown("field", name, known, where=where)
     return short
 
 
-def check_value(name: str, seen: Sequence[Observation], where: str) -> None:
-    """See that some run has that value.
+def check_metric(name: str, observed: Sequence[Observation], where: str) -> None:
+    """Check that some run has the metric.
 
     Raises:
-        UnknownNameError: none has.
+        UnknownNameError: No run has it.
     """
-    if name not in VALUES and not any(name in one.record.diagnostics for one in seen):
-        measured = {name for one in seen for name in one.record.diagnostics}
-        raise unknown("value", name, {*VALUES, *measured}, where=where)
+    if name not in METRICS and not any(name in one.record.diagnostics for one in observed):
+        logged = {diagnostic for one in observed for diagnostic in one.record.diagnostics}
+        raise unknown("metric", name, {*METRICS, *logged}, where=where)
 
 
 def _number(value: Any) -> float:

@@ -1,7 +1,7 @@
-"""Observations -> panels, and the fields that tell their rows apart.
+"""Observations -> panels, and the fields that distinguish their rows.
 
-A panel is a task, or a subtask of a mixture, tested where it was trained: the ladder. What was also tested on other levels
-than it was trained on gets a panel for each level, or range of levels, that it was trained on.
+A panel is a task, or a subtask of a mixture, tested on the level it was trained on: the ladder. Evaluations on other
+levels than the trained one get a panel for each level, or range of levels, that the runs were trained on.
 """
 
 from __future__ import annotations
@@ -24,79 +24,80 @@ class Panel:
     complexity: str
     subtask: str = ""
     trained: Any = None
-    """What all its runs were trained on; None where each was trained on the level it was tested on."""
+    """The level, or the range, that all its runs were trained on; None where each was trained on its tested level."""
     observations: list[Observation] = field(default_factory=list, repr=False)
 
     @property
     def title(self) -> str:
-        """The task, the member, and what it was trained on."""
+        """The task, the subtask, and the level it was trained on."""
         subtask = f" · {self.subtask}" if self.subtask else ""
-        return f"{self.task}{subtask}" + (
-            f", trained on {self.complexity} {self.trained}" if self.trained is not None else ""
-        )
+        trained = f", trained on {self.complexity} {self.trained}" if self.trained is not None else ""
+        return f"{self.task}{subtask}{trained}"
 
 
-def panels(seen: Sequence[Observation], named: Sequence[str]) -> list[Panel]:
+def panels(observed: Sequence[Observation], named: Sequence[str]) -> list[Panel]:
     """The panels of some observations.
 
     Args:
-        seen: All of them.
-        named: Fields that rows or columns tell apart; ``trained`` among them keeps a task in one panel.
+        observed: All of them.
+        named: Fields that rows or columns distinguish; ``trained`` among them keeps a task in one panel.
     """
-    places: dict[tuple[str, str, str], list[Observation]] = {}
-    for one in seen:
+    by_task: dict[tuple[str, str, str], list[Observation]] = {}
+    for one in observed:
         if one.subtask or "subtask" not in named:
             subtask = "" if "subtask" in named else one.subtask
-            places.setdefault((one.get("task"), one.get("complexity"), subtask), []).append(one)
+            by_task.setdefault((one.get("task"), one.get("complexity"), subtask), []).append(one)
     result = []
-    for place, stored in places.items():
+    for key, group in by_task.items():
         if "trained" in named or "level" not in named:
-            result.append(Panel(*place, None, stored if "trained" in named else _home(stored)))
+            result.append(Panel(*key, None, group if "trained" in named else _on_own_level(group)))
             continue
-        away = dict.fromkeys(one.trained for one in stored if not one.at_trained_level)
-        home = _home(stored)
-        if home and not (away and len({one.level for one in home}) == 1):
-            result.append(Panel(*place, None, home))
-        result += [Panel(*place, level, [one for one in stored if one.trained == level]) for level in away]
+        trained_elsewhere = dict.fromkeys(one.trained for one in group if not one.at_trained_level)
+        own = _on_own_level(group)
+        if own and not (trained_elsewhere and len({one.level for one in own}) == 1):
+            result.append(Panel(*key, None, own))
+        result += [
+            Panel(*key, trained, [one for one in group if one.trained == trained]) for trained in trained_elsewhere
+        ]
     return result
 
 
-def _home(stored: Sequence[Observation]) -> list[Observation]:
-    """What was tested where it was trained; a run trained on a range of levels stands for its own."""
-    return [one for one in stored if one.at_trained_level or (one.level == one.record.spec.task.level)]
+def _on_own_level(group: Sequence[Observation]) -> list[Observation]:
+    """Observations on the trained level; a run trained on a range of levels counts on the level of its spec."""
+    return [one for one in group if one.at_trained_level or (one.level == one.record.spec.task.level)]
 
 
 def labels(
-    result: Sequence[Panel], differing: Sequence[str], requested: tuple[str, ...], column: str, tuned: Sequence[str]
+    shown: Sequence[Panel], differing: Sequence[str], requested: tuple[str, ...], column: str, tuned: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """The fields that name a row; those that differ along with them; those that rows are averaged over.
 
     Args:
-        result: The panels.
+        shown: The panels.
         differing: Fields in which observations differ and that are not tuned.
-        requested: Fields that a row is asked to have; none takes what is needed.
+        requested: Fields that the user wants in a row; none takes the fields that distinguish the runs.
         column: The field of the columns.
         tuned: Fields of which each cell takes one value.
     """
-    places = ["level"] if column != "level" else []
-    saved = [*dict.fromkeys([*(requested or differing), *(() if requested else places)])]
-    distinct = [list({(id(one.settings), one.level): one for one in panel.observations}.values()) for panel in result]
+    level = ["level"] if column != "level" else []
+    chosen = [*dict.fromkeys([*(requested or differing), *(() if requested else level)])]
+    distinct = [list({(id(one.settings), one.level): one for one in panel.observations}.values()) for panel in shown]
 
-    def told(name: str, by: Sequence[str]) -> bool:
-        """Whether within every cell the field has one value."""
-        for stored in distinct:
+    def is_determined(name: str, by: Sequence[str]) -> bool:
+        """Whether the field has one value within every cell."""
+        for group in distinct:
             values: dict[Any, Any] = {}
-            for one in stored:
+            for one in group:
                 cell = tuple(repr(one.get(other)) for other in (*by, column, *tuned))
                 if values.setdefault(cell, repr(one.get(name))) != repr(one.get(name)):
                     return False
         return True
 
     if not requested:
-        for name in reversed([name for name in saved if name not in AXES]):
-            others = [other for other in saved if other != name]
-            saved = others if told(name, others) else saved
-    rest = [name for name in (*differing, *places) if name not in saved]
-    merged = [name for name in rest if not told(name, saved)]
-    along = [name for name in rest if name not in merged and name not in places and not name.startswith("task.")]
-    return tuple(saved) or ("attention",), tuple(along), tuple(merged)
+        for name in reversed([name for name in chosen if name not in AXES]):
+            others = [other for other in chosen if other != name]
+            chosen = others if is_determined(name, others) else chosen
+    rest = [name for name in (*differing, *level) if name not in chosen]
+    merged = [name for name in rest if not is_determined(name, chosen)]
+    along = [name for name in rest if name not in merged and name not in level and not name.startswith("task.")]
+    return tuple(chosen) or ("attention",), tuple(along), tuple(merged)

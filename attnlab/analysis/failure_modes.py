@@ -1,20 +1,20 @@
-"""A verdict per run: why it solved its level or did not, with the numbers that say so.
+"""The failure mode of a run: why it solved its level or did not, with the numbers that show it.
 
-    solved                 its own level, and every longer one it was tested on
-    length only            its own level, and not every longer one
-    optimization failure   it diverged, stayed far above a blind guess, or its gradients vanish or explode
-    rank collapse          the last block leaves all tokens nearly the same
-    entropy collapse       every layer looks at one token only, and did so before it could have learned where
-    overfit                few training sequences, told far better than others
-    undertrained           the loss was still falling
-    capacity               trained to the end without any of these, above chance, unsolved
-    unclear                none of these: mostly at chance, for a reason that was not watched
-    failed                 it raised, and showed nothing
+    solved                    its own level, and every longer one it was tested on
+    no length generalization  its own level, and not every longer one
+    optimization failure      it diverged, its loss stayed far above chance, or its gradients vanish or explode
+    rank collapse             after the last block all tokens are nearly the same
+    entropy collapse          every layer attends to one token only, and did so too early to have learned which
+    overfit                   few training sequences, with a loss far below the test loss
+    undertrained              the loss was still falling
+    capacity                  trained to the end without any of these, above chance, unsolved
+    inconclusive              none of these: mostly at chance, for a reason that was not logged
+    failed                    the run raised an exception and has no result
 
-The first that fits is taken, in the order: failed, length only, solved, diverged, rank collapse, entropy collapse,
-gradients, overfit, undertrained, capacity, unclear: either collapse takes the gradient of the queries with it, so the
-collapse is told and not what follows from it. A verdict is a rule of thumb with documented bounds, not a proof:
-what was not watched cannot be told, and is named.
+The first that applies is taken, in the order: failed, no length generalization, solved, diverged, rank collapse,
+entropy collapse, gradients, overfit, undertrained, capacity, inconclusive. Either collapse makes the gradient of the
+queries vanish, so the collapse is reported and not its consequence. A failure mode is a rule of thumb with documented
+bounds, not a proof: what was not logged cannot be detected, and is named.
 """
 
 from __future__ import annotations
@@ -28,90 +28,110 @@ from attnlab.records import SOLVED, Record
 
 FAILURE_MODES = (
     "solved",
-    "length only",
+    "no length generalization",
     "undertrained",
     "optimization failure",
     "rank collapse",
     "entropy collapse",
     "overfit",
     "capacity",
-    "unclear",
+    "inconclusive",
     "failed",
 )
 COLLAPSED = 0.05
-"""Relative residual after the last block from which down the rank has collapsed."""
+"""The rank has collapsed where the relative residual after the last block is at most this."""
 SHARP = 0.05
-"""Entropy over its maximum from which down a layer looks at one token; all layers must."""
+"""A layer attends to one token where its entropy over its maximum is at most this; all layers must."""
 EARLY = 0.1
-"""Share of the steps after which attention must have been sharp ever since: what learns may become sharp later."""
-BLIND = 2.0
-"""A training loss this many times that of a blind guess is no learning but a failure."""
+"""Attention must have been sharp ever since this share of the steps: a model that learns may become sharp later."""
+CHANCE_LOSS_RATIO = 2.0
+"""A training loss this many times that of a uniform guess is an optimization failure."""
 VANISHED = 1e-6
-"""Gradient of the queries over their norm from which down, in every layer but the last, it has vanished."""
+"""The gradient of the queries has vanished where, over their norm, it is at most this in every layer but the last."""
 EXPLODED = 1e2
-"""Gradient of a weight over its norm from which on it explodes."""
+"""A gradient explodes where, over the norm of its weight, it is at least this."""
 MEMORIZED = 0.5
-"""Training loss over test loss from which down a run on few sequences has learned them by heart."""
+"""A run on few sequences is overfit where its training loss over its test loss is at most this."""
 FALLING = 0.02
-"""Share by which the loss fell from one quarter of the looks to the next from which on it is still falling."""
-LOOKS = 4
-"""Looks below which quarters say nothing; the loss on the validation stream stands in for what comes next."""
-WATCHES = {"rank": "residual", "gradients": "query-gradient", "attention": "entropy"}
-"""What is read of each thing that may be watched."""
+"""The loss is still falling where it fell by at least this share from one quarter of the validations to the next."""
+MIN_VALIDATIONS = 4
+"""With fewer validations there are no quarters; the validation loss stands in for the next one."""
+DIAGNOSTICS = {"rank": "residual", "gradients": "query-gradient", "attention": "entropy"}
+"""The metric that is read of each group of diagnostics."""
 
 
 @dataclass(frozen=True)
 class FailureMode:
-    """What became of a run."""
+    """The failure mode of a run."""
 
     name: str
     evidence: str
     missing_diagnostics: tuple[str, ...] = ()
-    """What was not watched, and so cannot have been the verdict."""
+    """Diagnostics that were not logged, so that the failure modes they show could not be detected."""
 
     def __str__(self) -> str:
-        words = f"{self.name}: {self.evidence}"
-        return f"{words} (not watched: {', '.join(self.missing_diagnostics)})" if self.missing_diagnostics else words
+        text = f"{self.name}: {self.evidence}"
+        return f"{text} (not logged: {', '.join(self.missing_diagnostics)})" if self.missing_diagnostics else text
 
 
 def failure_mode(record: Record) -> FailureMode:
-    """The verdict on a run."""
+    """Find the failure mode of a run.
+
+    Args:
+        record: The finished run.
+
+    Returns:
+        The first failure mode that applies, with its evidence.
+    """
     rules = (
         ("failed", _failed),
-        ("length only", _length_only),
+        ("no length generalization", _no_length_generalization),
         ("solved", _solved),
-        ("optimization failure", _lost),
-        ("rank collapse", _same),
-        ("entropy collapse", _sharp),
-        ("optimization failure", _stuck),
-        ("overfit", _by_heart),
-        ("undertrained", _falling),
-        ("capacity", _plateau),
+        ("optimization failure", _diverged),
+        ("rank collapse", _rank_collapse),
+        ("entropy collapse", _entropy_collapse),
+        ("optimization failure", _bad_gradients),
+        ("overfit", _overfit),
+        ("undertrained", _undertrained),
+        ("capacity", _capacity),
     )
-    assert {*(name for name, _ in rules), "unclear"} == set(FAILURE_MODES), "every verdict has its rule"
-    blind = () if record.solved else tuple(name for name, metric in WATCHES.items() if not _last(record, metric))
+    assert {*(name for name, _ in rules), "inconclusive"} == set(FAILURE_MODES), "every failure mode has its rule"
+    missing = () if record.solved else tuple(name for name, metric in DIAGNOSTICS.items() if not _last(record, metric))
     for name, rule in rules:
         if evidence := rule(record):
-            return FailureMode(name, evidence, () if name in ("failed", "solved", "length only") else blind)
-    return FailureMode("unclear", f"{_accuracy(record)}; {_fall_words(record)}", blind)
+            certain = name in ("failed", "solved", "no length generalization")
+            return FailureMode(name, evidence, () if certain else missing)
+    return FailureMode("inconclusive", f"{_accuracy(record)}; {_loss_text(record)}", missing)
 
 
 def longer_unsolved(record: Record) -> list[str]:
-    """Levels of longer sequences that a run was tested on and did not solve, with its accuracy there."""
-    longer = [reading for reading in record.evaluations if not reading.subtask and reading.length > record.length > 0]
-    return [
-        f"{reading.level}: {percent(reading.accuracy.mean)}" for reading in longer if reading.accuracy.mean < SOLVED
-    ]
+    """List the levels with longer sequences that a run was tested on and did not solve.
+
+    Args:
+        record: The finished run.
+
+    Returns:
+        The level and the accuracy there, as text.
+    """
+    longer = [one for one in record.evaluations if not one.subtask and one.length > record.length > 0]
+    return [f"{one.level}: {percent(one.accuracy.mean)}" for one in longer if one.accuracy.mean < SOLVED]
 
 
-def fall(record: Record) -> float:
-    """Share by which the loss fell at the end of the training; nan where nothing tells."""
+def loss_drop(record: Record) -> float:
+    """Measure by which share the loss fell at the end of the training.
+
+    Args:
+        record: The finished run.
+
+    Returns:
+        The drop over the last quarter of the validations, as a share of the loss before; nan where there are too few.
+    """
     losses = [point.loss for point in record.history]
-    if len(losses) >= LOOKS:
+    if len(losses) >= MIN_VALIDATIONS:
         quarter = len(losses) // 4
         before, after = fmean(losses[-2 * quarter : -quarter]), fmean(losses[-quarter:])
     elif losses and record.history[-1].validation_loss is not None and record.spec.train.train_examples is None:
-        # The mean over the steps since the last look, against the loss at their end: on fresh sequences both.
+        # The mean over the steps since the last validation, against the loss at their end: both on fresh sequences.
         before, after = losses[-1], record.history[-1].validation_loss
     else:
         return math.nan
@@ -119,31 +139,33 @@ def fall(record: Record) -> float:
 
 
 def _failed(record: Record) -> str:
-    return record.reason or "it raised" if record.status == "failed" else ""
+    return record.reason or "it raised an exception" if record.status == "failed" else ""
 
 
-def _length_only(record: Record) -> str:
-    missed = longer_unsolved(record) if record.solved else []
-    return f"{_accuracy(record)} on its own level, but {', '.join(missed)}" if missed else ""
+def _no_length_generalization(record: Record) -> str:
+    unsolved = longer_unsolved(record) if record.solved else []
+    return f"{_accuracy(record)} on its own level, but {', '.join(unsolved)}" if unsolved else ""
 
 
 def _solved(record: Record) -> str:
     return _accuracy(record) if record.solved else ""
 
 
-def _lost(record: Record) -> str:
+def _diverged(record: Record) -> str:
+    """It diverged, or its loss ended far above that of a uniform guess."""
     if record.status == "diverged":
         return f"it diverged: {record.reason}"
-    blind = -math.log(record.accuracy.chance) if 0 < record.accuracy.chance < 1 else math.inf
-    if fall(record) >= FALLING:
-        return ""  # a guess over all tokens, where all begin, may be far above one among the answers
-    if record.history and record.history[-1].loss > BLIND * blind and not _above_chance(record):
-        return f"the training loss ended at {record.history[-1].loss:.3g}, where a blind guess has {blind:.3g}"
+    chance_loss = -math.log(record.accuracy.chance) if 0 < record.accuracy.chance < 1 else math.inf
+    if loss_drop(record) >= FALLING:
+        return ""  # the loss begins at a guess over all tokens, which may be far above a guess among the targets
+    if record.history and record.history[-1].loss > CHANCE_LOSS_RATIO * chance_loss and not _above_chance(record):
+        return f"the training loss ended at {record.history[-1].loss:.3g}; a guess at chance has {chance_loss:.3g}"
     return ""
 
 
-def _stuck(record: Record) -> str:
-    steepest = {name: max(layers) for name, layers in _values(record).items() if name.endswith("-gradient")}
+def _bad_gradients(record: Record) -> str:
+    """Gradients vanish or explode."""
+    steepest = {name: max(layers) for name, layers in _last_values(record).items() if name.endswith("-gradient")}
     name = max(steepest, key=lambda name: steepest[name], default="")
     if name and steepest[name] >= EXPLODED:
         return f"gradients explode: {name} up to {steepest[name]:.3g} of the weight"
@@ -153,48 +175,50 @@ def _stuck(record: Record) -> str:
     return ""
 
 
-def _same(record: Record) -> str:
+def _rank_collapse(record: Record) -> str:
     residual = _last(record, "residual")
     if residual and residual[-1] <= COLLAPSED and residual[-1] < residual[0]:
-        return (
-            f"the relative residual falls from {residual[0]:.2g} to {residual[-1]:.2g} over {len(residual) - 1} blocks"
-        )
+        ends = f"from {residual[0]:.2g} to {residual[-1]:.2g}"
+        return f"the relative residual falls {ends} over {len(residual) - 1} blocks"
     return ""
 
 
-def _sharp(record: Record) -> str:
+def _entropy_collapse(record: Record) -> str:
     late = [one.values.get("entropy", ()) for one in record.diagnostics_history if one.step >= EARLY * record.steps]
-    sharpest = [max((value for value in layers if math.isfinite(value)), default=math.inf) for layers in late]
-    if sharpest and max(sharpest) <= SHARP:
-        return f"the entropy of attention is at most {percent(max(sharpest))} of its maximum in every layer, early on"
+    largest = [max((value for value in layers if math.isfinite(value)), default=math.inf) for layers in late]
+    if largest and max(largest) <= SHARP:
+        share = percent(max(largest))
+        return f"the attention entropy is at most {share} of its maximum in every layer, from early in training"
     return ""
 
 
-def _by_heart(record: Record) -> str:
+def _overfit(record: Record) -> str:
     if record.spec.train.train_examples is None or not record.history or record.loss is None:
         return ""
     if record.history[-1].loss > MEMORIZED * record.loss:
         return ""
-    reached = f"{record.spec.train.train_examples} training sequences"
-    return f"{reached}, training loss {record.history[-1].loss:.3g}, test loss {record.loss:.3g}"
+    sequences = f"{record.spec.train.train_examples} training sequences"
+    return f"{sequences}, training loss {record.history[-1].loss:.3g}, test loss {record.loss:.3g}"
 
 
-def _falling(record: Record) -> str:
-    return f"{_fall_words(record)}; {_accuracy(record)}" if fall(record) >= FALLING else ""
+def _undertrained(record: Record) -> str:
+    return f"{_loss_text(record)}; {_accuracy(record)}" if loss_drop(record) >= FALLING else ""
 
 
-def _plateau(record: Record) -> str:
-    flat = fall(record)
-    return f"{_accuracy(record)}; {_fall_words(record)}" if _above_chance(record) and not math.isnan(flat) else ""
+def _capacity(record: Record) -> str:
+    drop = loss_drop(record)
+    return f"{_accuracy(record)}; {_loss_text(record)}" if _above_chance(record) and not math.isnan(drop) else ""
 
 
-def _fall_words(record: Record) -> str:
-    share = fall(record)
-    if math.isnan(share):
-        return "too few looks to tell whether the loss was falling"
+def _loss_text(record: Record) -> str:
+    """The training loss and whether it was falling."""
+    drop = loss_drop(record)
+    if math.isnan(drop):
+        return "too few validations to decide whether the loss was falling"
     loss = f"training loss {record.history[-1].loss:.3g}"
-    if share >= FALLING:
-        return f"{loss}, still falling by {percent(share)} a {'quarter' if len(record.history) >= LOOKS else 'look'}"
+    if drop >= FALLING:
+        period = "quarter" if len(record.history) >= MIN_VALIDATIONS else "validation"
+        return f"{loss}, still falling by {percent(drop)} per {period}"
     return f"{loss}, no longer falling"
 
 
@@ -206,11 +230,11 @@ def _accuracy(record: Record) -> str:
     return f"accuracy {percent(record.accuracy.mean)}, chance {percent(record.accuracy.chance)}"
 
 
-def _values(record: Record) -> dict[str, tuple[float, ...]]:
-    """What was watched last, numbers only."""
+def _last_values(record: Record) -> dict[str, tuple[float, ...]]:
+    """The finite values of the diagnostics that were logged last."""
     values = record.diagnostics_history[-1].values if record.diagnostics_history else {}
-    return {name: saved for name, layers in values.items() if (saved := tuple(v for v in layers if math.isfinite(v)))}
+    return {name: finite for name, layers in values.items() if (finite := tuple(v for v in layers if math.isfinite(v)))}
 
 
 def _last(record: Record, name: str) -> tuple[float, ...]:
-    return _values(record).get(name, ())
+    return _last_values(record).get(name, ())

@@ -1,8 +1,9 @@
-"""Observations -> a grid: one row per variant, one column per level, seeds within.
+"""Observations -> a grid: one row per variant, one column per level, the seeds in each cell.
 
-Rows are what tells runs apart that would otherwise share a cell, and is not tuned. Where something is tuned (the
-learning rate), each cell takes the value whose runs did best on the validation stream; the test stream is never
-chosen by. Where rows are named that tell too little apart, a seed's runs are averaged: it counts once.
+Rows are named by the fields that distinguish runs which would otherwise share a cell, except for tuned fields. Where a
+field is tuned (the learning rate), each cell takes the value with the best validation accuracy; the test split is never
+used to choose. Where the requested fields do not distinguish all runs, the runs of a seed are averaged: a seed counts
+once.
 """
 
 from __future__ import annotations
@@ -15,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from attnlab.analysis._observations import Observation, check_field, check_value, observations, varying
+from attnlab.analysis._observations import Observation, check_field, check_metric, observations, varying
 from attnlab.analysis._panels import Panel, labels, panels
+from attnlab.analysis.levels import boundary, half_solved, share_above_chance
 from attnlab.analysis.statistics import UNKNOWN, Interval, capacities, intervals
 from attnlab.records import Record, wilson_interval
 
 Label = tuple[str, ...]
 LEVELS = (0.5, 0.9)
-"""How far from chance to 1: C50 and C90."""
+"""Shares of the way from chance to 1: C50 and C90."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +32,21 @@ class Cell:
     """One variant on one level."""
 
     values: tuple[float, ...] = ()
-    """One for each seed that has it."""
+    """The metric, one number for each seed that has it."""
     solved: tuple[bool, ...] = ()
-    """One for each run."""
+    """Whether each run is solved."""
     interval: Interval = UNKNOWN
     chance: float = math.nan
     chosen: str = ""
-    """What was tuned, and to what."""
+    """The tuned fields and their chosen values."""
     tried: int = 1
-    """How many values of it were tried."""
+    """How many combinations of tuned values were tried."""
     failed: int = 0
-    """Runs that raised or were lost."""
+    """Runs that failed."""
     diverged: int = 0
+    """Runs that diverged."""
     accuracies: tuple[float, ...] = ()
+    """The accuracy of each seed."""
 
     @property
     def mean(self) -> float:
@@ -51,9 +55,15 @@ class Cell:
 
     @property
     def shares(self) -> list[float]:
-        """How far each seed is on the way from chance to 1."""
-        span = 1 - self.chance
-        return [(value - self.chance) / span if span > 0 else value for value in self.accuracies]
+        """The accuracy of each seed as a share of the way from chance to 1."""
+        return [share_above_chance(accuracy, self.chance) for accuracy in self.accuracies]
+
+    @property
+    def passed(self) -> bool | None:
+        """Whether at least half of the runs solve the level; None where there is no run, false where all failed."""
+        if not self.solved:
+            return False if self.failed else None
+        return half_solved(self.solved)
 
 
 @dataclass(frozen=True)
@@ -69,13 +79,13 @@ class Grid:
     cells: dict[tuple[Label, Any], Cell] = field(repr=False)
     tuned: tuple[str, ...] = ()
     along: tuple[str, ...] = ()
-    """Fields that differ between cells, but tell no two rows apart."""
+    """Fields that differ between cells, but distinguish no two rows."""
     merged: tuple[str, ...] = ()
-    """Fields that differ within cells: a seed's runs are averaged over them."""
+    """Fields that differ within cells: the runs of a seed are averaged over them."""
 
     @property
     def title(self) -> str:
-        """The task, the member, the level it was trained on."""
+        """The task, the subtask, the level it was trained on."""
         return self.panel.title
 
     @property
@@ -85,34 +95,42 @@ class Grid:
 
     @property
     def by(self) -> str:
-        """What its columns climb: the task's complexity, or the field they were asked to be."""
+        """The name of the column values: the option that the levels set, or the field of the columns."""
         return (self.panel.complexity if self.is_ladder else "") or self.column_field
 
     def across(self, row: Label) -> list[Cell]:
-        """The cells of a row; empty ones where it was not run."""
+        """List the cells of a row.
+
+        Args:
+            row: The label of the row.
+
+        Returns:
+            One cell per column; an empty one where the row was not run.
+        """
         return [self.cells.get((row, column), Cell()) for column in self.columns]
 
     def seeds(self) -> set[int]:
-        """How many seeds its cells hold."""
+        """How many seeds the cells hold."""
         return {len(cell.values) for cell in self.cells.values()}
 
     def max_solved(self, row: Label) -> Any:
-        """The highest level that, like every lower one, at least half of the runs solve; None if not even the first.
+        """Find the highest level that, like every lower one, at least half of the runs solve.
 
-        Levels that were never run (an adaptive sweep leaves some out) say nothing; one whose runs all failed ends it.
+        Levels that were not run (an adaptive sweep leaves some out) are skipped; a level whose runs all failed counts
+        as not solved.
+
+        Args:
+            row: The label of the row.
+
+        Returns:
+            The level; None if there is none.
         """
-        reached = None
-        for column, cell in zip(self.columns, self.across(row), strict=True):
-            if not cell.solved and not cell.failed:
-                continue
-            if not cell.solved or 2 * sum(cell.solved) < len(cell.solved):
-                break
-            reached = column
-        return reached
+        highest, _ = boundary([cell.passed for cell in self.across(row)])
+        return self.columns[highest] if highest >= 0 else None
 
     @cached_property
     def capacities(self) -> dict[Label, list[tuple[float, Interval]]]:
-        """C50 and C90 of every row, with intervals over seeds; nan where levels are no numbers."""
+        """C50 and C90 of every row, with intervals over seeds; nan where levels are not numbers."""
         if not all(isinstance(column, int | float) for column in self.columns):
             return {row: [(math.nan, UNKNOWN) for _ in LEVELS] for row in self.rows}
         return {row: capacities(self.columns, [cell.shares for cell in self.across(row)], LEVELS) for row in self.rows}
@@ -121,42 +139,45 @@ class Grid:
 def grids(
     records: Iterable[Record],
     *,
-    value: str = "accuracy",
-    rows: Sequence[str] = (),
+    metric: str = "accuracy",
+    index: Sequence[str] = (),
     columns: str = "level",
     tuned: Sequence[str] = (),
 ) -> list[Grid]:
-    """The panels of a set of records.
+    """Arrange records in panels.
 
     Args:
         records: Finished runs; rows stand in their order.
-        value: What stands in the cells.
-        rows: Fields of a row; none takes all that differ.
+        metric: The metric in the cells.
+        index: Fields of a row; none takes all that differ.
         columns: The field of the columns.
-        tuned: Fields whose best value on the validation stream is taken, cell by cell.
+        tuned: Fields of which each cell takes the value with the best validation accuracy.
+
+    Returns:
+        One grid per panel; none without records.
 
     Raises:
-        UnknownNameError: no such value or field.
+        UnknownNameError: There is no such metric or field.
     """
-    seen = observations(records)
-    if not seen:
+    observed = observations(records)
+    if not observed:
         return []
-    check_value(value, seen, "--value")
-    requested = tuple(check_field(name, seen, "--rows") for name in rows)
-    column = check_field(columns, seen, "--columns")
-    keys = tuple(check_field(name, seen, "tune") for name in tuned)
+    check_metric(metric, observed, "--metric")
+    requested = tuple(check_field(name, observed, "--index") for name in index)
+    column = check_field(columns, observed, "--columns")
+    keys = tuple(check_field(name, observed, "tune") for name in tuned)
     keys = tuple(key for key in keys if key not in (*requested, column))
-    result = panels(seen, (*requested, column))
-    differing = [name for name in varying(seen) if name not in (*keys, column)]
-    told, along, merged = labels(result, differing, requested, column, keys)
-    return [_grid(panel, value, told, column, keys, along, merged) for panel in result]
+    shown = panels(observed, (*requested, column))
+    differing = [name for name in varying(observed) if name not in (*keys, column)]
+    row_fields, along, merged = labels(shown, differing, requested, column, keys)
+    return [_grid(panel, metric, row_fields, column, keys, along, merged) for panel in shown]
 
 
 def _grid(
     panel: Panel,
-    value: str,
-    rows: tuple[str, ...],
-    column: str,
+    metric: str,
+    row_fields: tuple[str, ...],
+    column_field: str,
     tuned: tuple[str, ...],
     along: tuple[str, ...],
     merged: tuple[str, ...],
@@ -164,58 +185,72 @@ def _grid(
     """One panel."""
     groups: dict[tuple[Label, Any], dict[Label, list[Observation]]] = {}
     for one in panel.observations:
-        label, candidate = (tuple(word(one.get(name)) for name in names) for names in (rows, tuned))
-        groups.setdefault((label, _plain(one.get(column))), {}).setdefault(candidate, []).append(one)
-    cells = {where: _cell(candidates, value, tuned) for where, candidates in groups.items()}
-    if value == "solved" and not merged:
+        label, candidate = (tuple(field_text(one.get(name)) for name in names) for names in (row_fields, tuned))
+        groups.setdefault((label, _sortable(one.get(column_field))), {}).setdefault(candidate, []).append(one)
+    cells = {key: _cell(candidates, metric, tuned) for key, candidates in groups.items()}
+    if metric == "solved" and not merged:
         ends = [wilson_interval(round(sum(cell.values)), len(cell.values)) for cell in cells.values()]
     else:
         ends = intervals([cell.values for cell in cells.values()])
-    cells = {where: replace(cells[where], interval=interval) for where, interval in zip(cells, ends, strict=True)}
-    order = sorted({column for _, column in cells}, key=lambda result: (isinstance(result, str), result or 0))
-    told = tuple(dict.fromkeys(label for label, _ in cells))
-    return Grid(panel, value, rows, column, told, tuple(order), cells, tuned, along, merged)
+    cells = {key: replace(cells[key], interval=interval) for key, interval in zip(cells, ends, strict=True)}
+    columns = sorted({column for _, column in cells}, key=lambda column: (isinstance(column, str), column or 0))
+    rows = tuple(dict.fromkeys(label for label, _ in cells))
+    return Grid(panel, metric, row_fields, column_field, rows, tuple(columns), cells, tuned, along, merged)
 
 
-def _cell(candidates: dict[Label, list[Observation]], value: str, tuned: Sequence[str]) -> Cell:
-    """The seeds of the candidate that did best on the validation stream; the first of several that did equally well."""
-    best = max(candidates, key=lambda candidate: validated(candidates[candidate]))
+def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequence[str]) -> Cell:
+    """The seeds of the candidate with the best validation accuracy; the first of several that are equal."""
+    best = max(candidates, key=lambda candidate: mean_validation_accuracy(candidates[candidate]))
     runs = sorted(candidates[best], key=lambda one: one.record.spec.seed)
-    alive = [one for one in runs if not one.failed]
+    finished = [one for one in runs if not one.failed]
     return Cell(
-        values=_by_seed(alive, value),
-        solved=tuple(bool(one.value("solved")) for one in alive),
-        chance=float(np.mean([one.chance for one in alive])) if alive else math.nan,
-        chosen=", ".join(f"{name} {word}" for name, word in zip(tuned, best, strict=True)),
+        values=_by_seed(finished, metric),
+        solved=tuple(bool(one.metric("solved")) for one in finished),
+        chance=float(np.mean([one.chance for one in finished])) if finished else math.nan,
+        chosen=", ".join(f"{name} {value}" for name, value in zip(tuned, best, strict=True)),
         tried=len(candidates),
-        failed=len(runs) - len(alive),
-        diverged=sum(one.record.status == "diverged" for one in alive),
-        accuracies=_by_seed(alive, "accuracy"),
+        failed=len(runs) - len(finished),
+        diverged=sum(one.record.status == "diverged" for one in finished),
+        accuracies=_by_seed(finished, "accuracy"),
     )
 
 
-def validated(runs: Sequence[Observation]) -> float:
-    """Mean accuracy on the validation stream: a run that diverged got nothing right, one that failed says nothing."""
-    lines = [max(0.0, one.record.validation_accuracy) for one in runs if not one.failed]
-    return sum(lines) / len(lines) if lines else -math.inf
+def mean_validation_accuracy(runs: Sequence[Observation]) -> float:
+    """Average the accuracy at the last validation.
+
+    Args:
+        runs: Observations of the runs of one candidate.
+
+    Returns:
+        The mean; a diverged run counts as 0, a failed one is left out. -inf without runs.
+    """
+    accuracies = [max(0.0, one.record.validation_accuracy) for one in runs if not one.failed]
+    return sum(accuracies) / len(accuracies) if accuracies else -math.inf
 
 
-def word(value: Any) -> str:
-    """A field's value, in a table."""
+def field_text(value: Any) -> str:
+    """Format the value of a field for a table.
+
+    Args:
+        value: The value.
+
+    Returns:
+        The value as text; a dash for None and for empty text.
+    """
     if isinstance(value, float):
         return f"{value:g}"
     return "-" if value is None or value == "" else str(value)
 
 
-def _by_seed(runs: Sequence[Observation], value: str) -> tuple[float, ...]:
-    """A number for each seed, the mean of its runs."""
-    result: dict[int, list[float]] = {}
+def _by_seed(runs: Sequence[Observation], metric: str) -> tuple[float, ...]:
+    """The metric of each seed, the mean of its runs."""
+    by_seed: dict[int, list[float]] = {}
     for one in runs:
-        if not math.isnan(number := one.value(value)):
-            result.setdefault(one.record.spec.seed, []).append(number)
-    return tuple(sum(numbers) / len(numbers) for numbers in result.values())
+        if not math.isnan(number := one.metric(metric)):
+            by_seed.setdefault(one.record.spec.seed, []).append(number)
+    return tuple(sum(numbers) / len(numbers) for numbers in by_seed.values())
 
 
-def _plain(value: Any) -> Any:
-    """A column that can be sorted: numbers and words."""
-    return value if isinstance(value, int | float | str) and not isinstance(value, bool) else word(value)
+def _sortable(value: Any) -> Any:
+    """A column value that can be sorted: a number or text."""
+    return value if isinstance(value, int | float | str) and not isinstance(value, bool) else field_text(value)

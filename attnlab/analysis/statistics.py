@@ -1,9 +1,9 @@
 """Intervals over seeds, and summaries over levels: bootstrap, interquartile mean, probability of improvement, C50.
 
-Seeds are the unit of replication: whatever is resampled is resampled among the seeds of one cell, never across cells
-(a stratified bootstrap). The level is expanded so that few seeds do not look surer than they are; below five seeds
-nothing helps, for no resample leaves the range of what was seen. How often the 95 % interval of one mean covers it,
-where seeds vary normally, and where each seed either solves a level or learns nothing of it (half of them do):
+Seeds are the unit of replication: seeds are resampled within one cell, never across cells (a stratified bootstrap).
+The level is expanded so that intervals of few seeds are not too narrow. Below five seeds the expansion does not
+suffice, because no resample leaves the range of the observed values. The table gives the coverage of the 95 % interval
+of one mean, where seeds vary normally, and where each seed either solves a level or stays at chance (half of them each):
 
     seeds                2      3      5      10
     normal            50 %   75 %   92 %   94 %
@@ -17,8 +17,9 @@ Sources  Hesterberg, "What teachers should know about the bootstrap", The Americ
          cells vary); Agarwal et al., "Deep reinforcement learning at the edge of the statistical precipice",
          arXiv:2108.13264 (interquartile mean, probability of improvement, stratified bootstrap); Barlow et al.,
          "Statistical inference under order restrictions", 1972 (monotone fit, by its min-max formula).
-Differs  From a plain percentile bootstrap in the expanded level. The arithmetic stands here, over all resamples at
-         once and without scipy.stats, whose import takes longer than a report; tests hold each piece to scipy's.
+Differs  From a plain percentile bootstrap in the expanded level. The arithmetic is written here, over all resamples
+         at once and without scipy.stats, because importing scipy.stats takes longer than a report; tests compare each
+         part with scipy's.
 Letters  R resamples, N seeds of a cell, C cells of a curve, K ranks.
 """
 
@@ -37,40 +38,54 @@ from attnlab.specs import Split
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
 Statistic = Callable[[list[Floats]], Floats]
-"""Resampled cells, each RN, to a number for each resample, R."""
+"""Maps resampled cells, each RN, to one number for each resample, R."""
 RESAMPLES = 1000
 MANY = 50
-"""Cells from which on fewer resamples do: their mean is close to normal."""
+"""With more cells than this, fewer resamples suffice: their mean is close to normal."""
 LEVEL = 0.95
 UNKNOWN: Interval = (math.nan, math.nan)
 TINY = 1e-12
-"""What sums of shares may be off by rounding."""
+"""Bound on the rounding error of sums of shares."""
 
 
 def intervals(cells: Sequence[Sequence[float]], resamples: int = RESAMPLES) -> list[Interval]:
-    """The bootstrap interval of the mean of each cell; nan where a cell holds fewer than two numbers."""
+    """Bootstrap the mean of each cell.
+
+    Args:
+        cells: The numbers of each cell, one per seed.
+        resamples: How many resamples are drawn.
+
+    Returns:
+        The 95 % interval of each cell; nan where a cell holds fewer than two numbers.
+    """
     result = [UNKNOWN] * len(cells)
     for size in sorted({len(cell) for cell in cells if len(cell) > 1}):
-        places = [place for place, cell in enumerate(cells) if len(cell) == size]
-        stored = np.array([cells[place] for place in places], dtype=np.float64)
+        indices = [index for index, cell in enumerate(cells) if len(cell) == size]
+        values_CN = np.array([cells[index] for index in indices], dtype=np.float64)
         drawn_RN = _random(size).integers(0, size, (resamples, size))
-        times_RN = (drawn_RN[:, :, None] == np.arange(size)).sum(axis=1)
+        counts_RN = (drawn_RN[:, :, None] == np.arange(size)).sum(axis=1)
         tail = (1 - expanded(size)) / 2
-        lows, highs = np.quantile(stored @ times_RN.T / size, [tail, 1 - tail], axis=1)
-        inside = np.clip([lows, highs], stored.min(axis=1), stored.max(axis=1))  # a product of matrices rounds
-        for place, low, high in zip(places, *inside.tolist(), strict=True):
-            result[place] = (low, high)
+        lows, highs = np.quantile(values_CN @ counts_RN.T / size, [tail, 1 - tail], axis=1)
+        # The product of matrices rounds.
+        inside = np.clip([lows, highs], values_CN.min(axis=1), values_CN.max(axis=1))
+        for index, low, high in zip(indices, *inside.tolist(), strict=True):
+            result[index] = (low, high)
     return result
 
 
 @lru_cache
 def expanded(size: float, degrees: float | None = None, level: float = LEVEL) -> float:
-    """The level to ask of a percentile interval so that it covers as often as ``level`` says.
+    """Compute the level of a percentile interval that has the coverage ``level``.
 
     Args:
         size: Seeds of a cell.
         degrees: Degrees of freedom; None takes those of one cell.
-        level: How often the interval shall cover.
+        level: The coverage that is wanted.
+
+    Returns:
+        The expanded level, above ``level``.
+
+    Source: Hesterberg 2015, section 5.3.
     """
     from scipy.special import stdtrit
 
@@ -79,7 +94,16 @@ def expanded(size: float, degrees: float | None = None, level: float = LEVEL) ->
 
 
 def interquartile_mean(strata: Sequence[Sequence[float]]) -> tuple[float, Interval]:
-    """The mean of the middle half of all scores, with its interval: seeds are resampled within each stratum."""
+    """Average the middle half of all scores.
+
+    Args:
+        strata: The scores of each stratum, one per seed; seeds are resampled within each stratum.
+
+    Returns:
+        The mean and its 95 % interval over seeds.
+
+    Source: Agarwal et al., arXiv:2108.13264.
+    """
 
     def middle(drawn: list[Floats]) -> Floats:
         scores = np.concatenate(drawn, axis=1)
@@ -91,7 +115,17 @@ def interquartile_mean(strata: Sequence[Sequence[float]]) -> tuple[float, Interv
 
 
 def improvement(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> tuple[float, Interval]:
-    """How probably a run of ours beats one of theirs, averaged over strata (ties count half), with its interval."""
+    """Estimate the probability that a run of ours beats one of theirs, averaged over strata; ties count half.
+
+    Args:
+        ours: The scores of each stratum, one per seed.
+        theirs: The scores to beat, by the same strata; a stratum that is empty on either side is left out.
+
+    Returns:
+        The probability and its 95 % interval over seeds.
+
+    Source: Agarwal et al., arXiv:2108.13264.
+    """
     pairs = [_ranks(x, y) for x, y in zip(ours, theirs, strict=True) if len(x) and len(y)]
 
     def mean(drawn: list[Floats]) -> Floats:
@@ -108,30 +142,49 @@ def improvement(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float
 
 
 def stratified(statistic: Statistic, strata: Sequence[Sequence[float] | Floats]) -> tuple[float, Interval]:
-    """A statistic of several cells, with its bootstrap interval: each cell is resampled by itself.
+    """Bootstrap a statistic of several cells; each cell is resampled by itself.
+
+    Args:
+        statistic: Maps resampled cells to one number for each resample.
+        strata: The numbers of each cell, one per seed; empty cells are left out.
 
     Returns:
-        The statistic and its interval; nan where there is nothing, or where a cell has one seed and none knows how
-        others would vary.
+        The statistic and its 95 % interval. The statistic is nan without cells; the interval is nan where a cell has
+        one seed, because the variation between seeds is unknown there.
     """
-    stored = [np.asarray(cell, dtype=np.float64) for cell in strata if len(cell)]
-    if not stored:
+    cells = [np.asarray(cell, dtype=np.float64) for cell in strata if len(cell)]
+    if not cells:
         return math.nan, UNKNOWN
-    value = float(statistic([cell[None] for cell in stored])[0])
-    if min(map(len, stored)) < 2:
+    value = float(statistic([cell[None] for cell in cells])[0])
+    if min(map(len, cells)) < 2:
         return value, UNKNOWN
-    return value, ends(statistic(resampled(stored)), _expanded(stored))
+    return value, ends(statistic(resampled(cells)), _expanded(cells))
 
 
 def resampled(cells: Sequence[Floats]) -> list[Floats]:
-    """Resamples of each cell, RN: seeds of that cell, with replacement; of very many cells, fewer."""
+    """Resample the seeds of each cell with replacement.
+
+    Args:
+        cells: The numbers of each cell, N.
+
+    Returns:
+        The resamples of each cell, RN; where there are very many cells, R is smaller.
+    """
     random = _random(len(cells))
     resamples = min(RESAMPLES, max(RESAMPLES // 2, MANY * RESAMPLES // len(cells)))
     return [cell[random.integers(0, len(cell), (resamples, len(cell)), dtype=np.int32)] for cell in cells]
 
 
 def ends(drawn: Floats, level: float) -> Interval:
-    """The percentile interval of resampled statistics, some of which may be infinite."""
+    """Compute the percentile interval of resampled statistics.
+
+    Args:
+        drawn: The statistics, R; some may be infinite, and nan is left out.
+        level: The level of the interval.
+
+    Returns:
+        The lower and the upper end.
+    """
     ordered = np.sort(drawn[~np.isnan(drawn)])
     if not len(ordered):
         return UNKNOWN
@@ -140,7 +193,16 @@ def ends(drawn: Floats, level: float) -> Interval:
 
 
 def decreasing(curves_RC: Floats) -> Floats:
-    """The closest curves that nowhere rise (least squares), RC."""
+    """Fit nonincreasing curves by least squares.
+
+    Args:
+        curves_RC: The curves.
+
+    Returns:
+        The fitted curves, RC.
+
+    Source: Barlow et al. 1972, the min-max formula.
+    """
     curves_CR = curves_RC.T
     sums = np.concatenate([np.zeros_like(curves_CR[:1]), np.cumsum(curves_CR, axis=0)])
     fitted_CR = np.full_like(curves_CR, np.inf)
@@ -152,15 +214,15 @@ def decreasing(curves_RC: Floats) -> Floats:
 
 
 def crossings(complexities: Sequence[float], fitted_RC: Floats, level: float) -> Floats:
-    """Where curves that nowhere rise cross a level: linear between levels in the logarithm of complexity.
+    """Find where nonincreasing curves cross a level; they are linear in the logarithm of complexity between levels.
 
     Args:
-        complexities: Levels, rising.
-        fitted_RC: How far each level is on the way from chance to 1.
-        level: 0.5 for C50, 0.9 for C90.
+        complexities: The levels of the ladder, rising; from a first level of 0 the curves are linear in complexity.
+        fitted_RC: The accuracy on each level, as a share of the way from chance to 1.
+        level: The share that is crossed: 0.5 for C50, 0.9 for C90.
 
     Returns:
-        The complexities; infinite if a curve never falls that low, 0 if it is below already on the first level.
+        The complexities, R; infinite where a curve never falls that low, 0 where it is below on the first level.
     """
     levels = np.asarray(complexities, dtype=np.float64)
     positions = np.log(levels) if levels[0] > 0 else levels
@@ -178,12 +240,16 @@ def crossings(complexities: Sequence[float], fitted_RC: Floats, level: float) ->
 
 
 def capacity(complexities: Sequence[float], cells: Sequence[Sequence[float]], level: float) -> tuple[float, Interval]:
-    """C50 or C90 of a monotone fit to the means of the cells, with its interval over seeds.
+    """Fit the capacity: C50 or C90 of a monotone fit to the means of the cells.
 
     Args:
-        complexities: Levels, rising.
-        cells: How far each seed of each level is on the way from chance to 1; levels without any are left out.
-        level: 0.5 for C50, 0.9 for C90.
+        complexities: The levels of the ladder, rising.
+        cells: The accuracy of each seed of each level, as a share of the way from chance to 1; empty levels are left
+            out.
+        level: The share that is crossed: 0.5 for C50, 0.9 for C90.
+
+    Returns:
+        The complexity and its 95 % interval over seeds.
     """
     return capacities(complexities, cells, (level,))[0]
 
@@ -191,45 +257,57 @@ def capacity(complexities: Sequence[float], cells: Sequence[Sequence[float]], le
 def capacities(
     complexities: Sequence[float], cells: Sequence[Sequence[float]], levels: Sequence[float]
 ) -> list[tuple[float, Interval]]:
-    """Where a monotone fit crosses several levels, each with its interval over seeds."""
-    saved = [(x, np.asarray(cell, dtype=np.float64)) for x, cell in zip(complexities, cells, strict=True) if len(cell)]
-    if not saved:
+    """Fit where the monotone fit crosses several levels; see :func:`capacity`.
+
+    Args:
+        complexities: The levels of the ladder, rising.
+        cells: The accuracy of each seed of each level, as a share of the way from chance to 1; empty levels are left
+            out.
+        levels: The shares that are crossed.
+
+    Returns:
+        The complexity and its 95 % interval over seeds, for each share; nan without any run.
+    """
+    full = [(x, np.asarray(cell, dtype=np.float64)) for x, cell in zip(complexities, cells, strict=True) if len(cell)]
+    if not full:
         return [(math.nan, UNKNOWN)] * len(levels)
-    rungs, stored = [x for x, _ in saved], [cell for _, cell in saved]
-    middle = decreasing(np.array([[cell.mean() for cell in stored]]))
-    values = [float(crossings(rungs, middle, level)[0]) for level in levels]
-    if min(map(len, stored)) < 2:
+    xs, seeds = [x for x, _ in full], [cell for _, cell in full]
+    fitted_1C = decreasing(np.array([[cell.mean() for cell in seeds]]))
+    values = [float(crossings(xs, fitted_1C, level)[0]) for level in levels]
+    if min(map(len, seeds)) < 2:
         return [(value, UNKNOWN) for value in values]
-    means_CR = np.stack([cell.mean(axis=1) for cell in resampled(stored)])
-    fitted, sure = decreasing(means_CR.T), _expanded(stored)
-    return [(value, ends(crossings(rungs, fitted, level), sure)) for value, level in zip(values, levels, strict=True)]
+    means_CR = np.stack([cell.mean(axis=1) for cell in resampled(seeds)])
+    fitted_RC, coverage = decreasing(means_CR.T), _expanded(seeds)
+    return [
+        (value, ends(crossings(xs, fitted_RC, level), coverage)) for value, level in zip(values, levels, strict=True)
+    ]
 
 
-def _expanded(stored: Sequence[Floats]) -> float:
-    """The expanded level of a statistic of several cells: degrees of freedom as Satterthwaite counts them."""
-    sizes = np.array([len(cell) for cell in stored], dtype=np.float64)
-    parts = np.array([cell.var(ddof=1) for cell in stored]) / sizes
+def _expanded(cells: Sequence[Floats]) -> float:
+    """The expanded level of a statistic of several cells, with Satterthwaite's degrees of freedom."""
+    sizes = np.array([len(cell) for cell in cells], dtype=np.float64)
+    parts = np.array([cell.var(ddof=1) for cell in cells]) / sizes
     if not parts.sum() > 0:
         return LEVEL
     shares = parts / parts.sum()
-    narrowed = float((shares * (sizes - 1) / sizes).sum())  # of the variance, this much is left in resamples
-    return expanded(1 / (1 - narrowed), 1 / float((shares**2 / (sizes - 1)).sum()))
+    remaining = float((shares * (sizes - 1) / sizes).sum())  # the share of the variance that resamples have
+    return expanded(1 / (1 - remaining), 1 / float((shares**2 / (sizes - 1)).sum()))
 
 
 def _ranks(x: Sequence[float], y: Sequence[float]) -> tuple[Floats, Floats]:
-    """The ranks of two samples among both: what beats what is kept, and strata vary on one scale."""
+    """The ranks of two samples among both: their order is unchanged, and all strata are on one scale."""
     pooled = np.array([*x, *y], dtype=np.float64)
     ranks = (pooled[:, None] > pooled).sum(axis=1) + 0.5 * (pooled[:, None] == pooled).sum(axis=1)
     return ranks[: len(x)], ranks[len(x) :]
 
 
 def _counted(ranks_RN: Floats, counts: int) -> Floats:
-    """How often each rank, doubled to be whole, was drawn in each resample, RK."""
+    """How often each rank, doubled to be an integer, was drawn in each resample, RK."""
     rows = np.arange(len(ranks_RN))[:, None]
     positions = (rows * counts + 2 * ranks_RN).astype(np.int64).ravel()
     return np.bincount(positions, minlength=len(rows) * counts).reshape(len(rows), counts).astype(np.float64)
 
 
-def _random(*words: Any) -> np.random.Generator:
+def _random(*key: Any) -> np.random.Generator:
     """A generator of the bootstrap stream: the same cells give the same interval."""
-    return np.random.default_rng([int(Split.BOOTSTRAP), *map(int, words)])
+    return np.random.default_rng([int(Split.BOOTSTRAP), *map(int, key)])

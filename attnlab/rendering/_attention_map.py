@@ -2,8 +2,8 @@
 
     positive  ░▒▓█        negative  ·-=≡
 
-Every cell is as dark as the root of the largest weight in it, against the largest of the map: rows of many small
-weights stay visible beside rows of one large weight.
+The shade of a cell follows the square root of the largest weight in it, relative to the largest weight of the map. Rows
+of many small weights stay visible beside rows of one large weight.
 """
 
 from __future__ import annotations
@@ -15,52 +15,52 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from attnlab.diagnosis.result import Map
+from attnlab.diagnosis.result import AttentionMap
 
 SHADES = " ░▒▓█"
 NEGATIVE = " ·-=≡"
 LINES = 32
 """Lines of a map, at most."""
 MARGIN = 5
-"""Columns for the number of the query."""
+"""Columns for the index of the query."""
 
 
 @dataclass(frozen=True)
 class HeadMap:
-    """The map of a head."""
+    """The map of one head."""
 
-    map: Map
+    map: AttentionMap
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Headline, a line for each query or several, legend."""
+        """Heading, one line per query or group of queries, legend."""
         matrix = self.map.weights
         side = max(1, min(LINES, (options.max_width - MARGIN) // 2))
         size = -(-len(matrix) // side)
-        cells = pooled(matrix, size)
-        most = max((abs(weight) for row in cells for weight in row), default=0.0)
+        cells = pool_max(matrix, size)
+        largest = max((abs(weight) for row in cells for weight in row), default=0.0)
         yield Text("")
         head = f"  layer {self.map.layer}, head {self.map.head}: queries down, keys across"
         yield Text.assemble((self.map.variant, "bold"), (head, "dim"))
-        for number, row in enumerate(cells):
-            line = Text(f"{number * size:>{MARGIN - 1}} ", style="dim")
+        for index, row in enumerate(cells):
+            line = Text(f"{index * size:>{MARGIN - 1}} ", style="dim")
             for weight in row:
-                line.append(shade(weight, most) * 2, style="red" if weight < 0 else "default")
+                line.append(shade(weight, largest) * 2, style="red" if weight < 0 else "default")
             line.rstrip()
             yield line
-        yield Text(self.legend(size, most, any(weight < 0 for row in cells for weight in row)), style="dim")
+        yield Text(self.legend(size, largest, any(weight < 0 for row in cells for weight in row)), style="dim")
 
-    def legend(self, size: int, most: float, signed: bool) -> str:
-        """What the shades mean."""
-        words = [f"{SHADES[1:]} up to {most:.3g}, by the root"]
-        words += [f"{NEGATIVE[1:]} likewise below zero"] if signed else []
-        words += [f"each cell the largest of {size} x {size}"] if size > 1 else []
-        return "; ".join(words)
+    def legend(self, size: int, largest: float, signed: bool) -> str:
+        """The meaning of the shades."""
+        parts = [f"{SHADES[1:]} up to {largest:.3g}, by the square root"]
+        parts += [f"{NEGATIVE[1:]} likewise below zero"] if signed else []
+        parts += [f"each cell is the largest of {size} x {size}"] if size > 1 else []
+        return "; ".join(parts)
 
 
-def pooled(matrix: Sequence[Sequence[float]], size: int) -> list[list[float]]:
-    """The weight of the largest size in each square of cells.
+def pool_max(matrix: Sequence[Sequence[float]], size: int) -> list[list[float]]:
+    """The weight of the largest magnitude in each square of cells.
 
-    >>> pooled([[1.0, 0.0, 0.0], [0.5, -2.0, 0.0], [0.0, 0.2, 0.1]], 2)
+    >>> pool_max([[1.0, 0.0, 0.0], [0.5, -2.0, 0.0], [0.0, 0.2, 0.1]], 2)
     [[-2.0, 0.0], [0.2, 0.1]]
     """
     return [
@@ -72,12 +72,12 @@ def pooled(matrix: Sequence[Sequence[float]], size: int) -> list[list[float]]:
     ]
 
 
-def shade(weight: float, most: float) -> str:
-    """The block for a weight: blank below a 64th of the largest.
+def shade(weight: float, largest: float) -> str:
+    """The block of a weight: blank below a 64th of the largest.
 
     >>> shade(1.0, 1.0), shade(-0.2, 1.0), shade(0.01, 1.0)
     ('█', '-', ' ')
     """
     steps = len(SHADES) - 1
-    level = min(steps, round(math.sqrt(abs(weight) / most) * steps)) if most else 0
-    return (NEGATIVE if weight < 0 else SHADES)[level]
+    step = min(steps, round(math.sqrt(abs(weight) / largest) * steps)) if largest else 0
+    return (NEGATIVE if weight < 0 else SHADES)[step]

@@ -1,4 +1,4 @@
-"""Small curves made of block characters."""
+"""Small curves of block characters."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ def bars(values: Sequence[float], *, width: int, height: int, low: float, high: 
     ['▁▃▆█  ']
 
     Args:
-        values: Heights; numbers that are not finite are left blank.
-        width: Columns; longer curves are thinned by averaging.
+        values: Heights; values that are not finite are left blank.
+        width: Columns; longer curves are averaged down to them.
         height: Lines.
-        low: Value of an empty column, which still shows one sliver.
+        low: Value of the lowest column, which still shows one block of an eighth.
         high: Value of a full column.
     """
-    shown = thinned(values, width)
+    shown = resample(values, width)
     steps = height * (len(BLOCKS) - 1)
-    levels = [_level(value, low, high, steps) for value in shown] + [0] * (width - len(shown))
+    column_steps = [_step(value, low, high, steps) for value in shown] + [0] * (width - len(shown))
     lines = []
     for line in reversed(range(height)):
-        filled = [min(len(BLOCKS) - 1, max(0, level - line * (len(BLOCKS) - 1))) for level in levels]
-        lines.append("".join(BLOCKS[level] for level in filled))
+        filled = [min(len(BLOCKS) - 1, max(0, step - line * (len(BLOCKS) - 1))) for step in column_steps]
+        lines.append("".join(BLOCKS[step] for step in filled))
     return lines
 
 
-def thinned(values: Sequence[float], width: int) -> list[float]:
-    """At most ``width`` values: means of equal stretches."""
+def resample(values: Sequence[float], width: int) -> list[float]:
+    """At most ``width`` values: means of sections of equal length."""
     if len(values) <= width:
         return list(values)
     ends = [round(column * len(values) / width) for column in range(width + 1)]
     return [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(ends)]
 
 
-def _level(value: float, low: float, high: float, steps: int) -> int:
+def _step(value: float, low: float, high: float, steps: int) -> int:
+    """The height of a column in eighths of a line; 0 where the value is not finite."""
     if not math.isfinite(value):
         return 0
     share = (value - low) / (high - low) if high > low else 0.0

@@ -1,4 +1,4 @@
-"""A table of words, drawn quickly: columns aligned, a rule below the heads, cells of several lines."""
+"""A plain table that renders quickly: aligned columns, a rule below the headings, cells of several lines."""
 
 from __future__ import annotations
 
@@ -24,92 +24,93 @@ class Line(NamedTuple):
     style: str = ""
 
 
-Entry = Sequence[Line]
-"""The lines of a cell, from above."""
+CellText = Sequence[Line]
+"""The lines of a cell, from the top."""
 
 
-def entry(*texts: str, style: str = "", below: str = "dim") -> list[Line]:
-    """A cell whose first line is in one style and the others in another; empty lines at its end are left out."""
+def cell_text(*texts: str, style: str = "", below: str = "dim") -> list[Line]:
+    """A cell with its first line in one style and the others in another; empty lines below the first are left out."""
     return [Line(text, below if index else style) for index, text in enumerate(texts) if text or not index]
 
 
-def width(cell: Entry) -> int:
-    """Of the longest line."""
+def width(cell: CellText) -> int:
+    """The width of the longest line."""
     return max((cell_len(line.text) for line in cell), default=0)
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """Names at the left, numbers at the right of their columns.
+class TextTable:
+    """Columns of names, aligned left, and columns of numbers, aligned right.
 
-    Where the numbers do not fit side by side, the table goes on below with the columns that are left.
+    Where the numbers do not fit side by side, the table continues below with the remaining columns.
     """
 
     names: Sequence[str]
-    """QKV of the columns of names."""
+    """Headings of the columns of names."""
     heads: Sequence[str]
-    """QKV of the others."""
-    rows: Sequence[tuple[Sequence[str], Sequence[Entry]]]
+    """Headings of the other columns."""
+    rows: Sequence[tuple[Sequence[str], Sequence[CellText]]]
     title: Text | None = None
     left: int = 0
-    """How many of the other columns stand at the left as well."""
+    """How many of the other columns are aligned left as well."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """As many blocks as the width takes, a blank line below each."""
+        """One block for the columns that fit the width, a blank line, the next block."""
         if self.title is not None:
             yield self.title
-        wide = options.max_width
-        names = self._names(wide)
+        available = options.max_width
+        names = self._name_widths(available)
         columns = list(zip(*(cells for _, cells in self.rows), strict=True))
         sizes = [max(cell_len(head), *map(width, cells)) for head, cells in zip(self.heads, columns, strict=True)]
-        for block in column_blocks(sizes, wide - sum(names) - GAP * len(names)):
+        for block in column_blocks(sizes, available - sum(names) - GAP * len(names)):
             yield from self._block(console, names, sizes, block)
             yield Segment.line()
 
     def _block(self, console: Console, names: list[int], sizes: list[int], block: range) -> Iterator[Segment]:
+        """The columns of one block, with headings."""
         heads = [*(pad_text(head, size) for head, size in zip(self.names, names, strict=True))]
-        heads += [pad_text(self.heads[place], sizes[place], right=place >= self.left) for place in block]
+        heads += [pad_text(self.heads[column], sizes[column], right=column >= self.left) for column in block]
         blanks = " " * GAP
-        line = blanks.join(heads)
-        for text in (line, "─" * len(line)):
+        head = blanks.join(heads)
+        for text in (head, "─" * len(head)):
             yield from (Segment(text, console.get_style("dim")), Segment.line())
+        widths = [*names, *(sizes[column] for column in block)]
+        aligned_right = [*[False] * len(names), *(column >= self.left for column in block)]
         for words, cells in self.rows:
             folded = [fold_text(word, size) for word, size in zip(words, names, strict=True)]
-            shown = [[Line(text) for text in texts] for texts in folded] + [cells[place] for place in block]
-            whole = [*names, *(sizes[place] for place in block)]
-            aligned = [*[False] * len(names), *(place >= self.left for place in block)]
+            shown = [[Line(text) for text in texts] for texts in folded] + [cells[column] for column in block]
             for lines in zip_longest(*shown, fillvalue=Line("")):
-                for place, (result, size, right) in enumerate(zip(lines, whole, aligned, strict=True)):
-                    style = console.get_style(result.style) if result.style else None
-                    yield Segment(blanks * bool(place) + pad_text(result.text, size, right=right), style)
+                for index, (line, size, right) in enumerate(zip(lines, widths, aligned_right, strict=True)):
+                    style = console.get_style(line.style) if line.style else None
+                    yield Segment(blanks * bool(index) + pad_text(line.text, size, right=right), style)
                 yield Segment.line()
 
-    def _names(self, wide: int) -> list[int]:
-        """What names take, but together no more than a third of the screen: short ones first."""
+    def _name_widths(self, available: int) -> list[int]:
+        """The widths of the names, together at most a third of the screen; short names keep their width first."""
         wanted = [
-            max(cell_len(head), *(cell_len(words[place]) for words, _ in self.rows), 1)
-            for place, head in enumerate(self.names)
+            max(cell_len(head), *(cell_len(words[column]) for words, _ in self.rows), 1)
+            for column, head in enumerate(self.names)
         ]
-        left, sizes = wide // 3 - GAP * len(wanted), list(wanted)
-        for count, place in enumerate(sorted(range(len(wanted)), key=lambda place: wanted[place])):
-            sizes[place] = min(wanted[place], max(8, left // (len(wanted) - count)))
-            left -= sizes[place]
+        left, sizes = available // 3 - GAP * len(wanted), list(wanted)
+        for count, column in enumerate(sorted(range(len(wanted)), key=lambda column: wanted[column])):
+            sizes[column] = min(wanted[column], max(8, left // (len(wanted) - count)))
+            left -= sizes[column]
         return sizes
 
 
-def column_blocks(sizes: Sequence[int], wide: int) -> Iterator[range]:
-    """Columns that fit side by side, block by block; a block has at least one."""
+def column_blocks(sizes: Sequence[int], available: int) -> Iterator[range]:
+    """Ranges of columns that fit side by side; each has at least one column."""
     start = used = 0
-    for place, size in enumerate(sizes):
-        if place > start and used + size > wide:
-            yield range(start, place)
-            start, used = place, 0
+    for column, size in enumerate(sizes):
+        if column > start and used + size > available:
+            yield range(start, column)
+            start, used = column, 0
         used += size + GAP
     yield range(start, len(sizes))
 
 
 def fold_text(word: str, size: int) -> list[str]:
-    """A name in lines of that width, broken after a mark where there is one."""
+    """A name in lines of a width, broken after a punctuation mark where there is one."""
     lines = [""]
     for piece in re.split(r"(?<=[:,+ ])", word):
         if cell_len(lines[-1] + piece) <= size:
@@ -120,6 +121,6 @@ def fold_text(word: str, size: int) -> list[str]:
 
 
 def pad_text(text: str, size: int, *, right: bool = False) -> str:
-    """Text with the blanks that fill its column."""
+    """Text with blanks up to the width of its column."""
     blanks = " " * (size - cell_len(text))
     return blanks + text if right else text + blanks

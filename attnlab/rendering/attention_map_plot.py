@@ -1,4 +1,4 @@
-"""Head maps as a page or a picture: PNG, SVG, HTML. Needs the plots extra."""
+"""Attention maps as a page or an image: PNG, SVG, HTML. Needs the plots extra."""
 
 from __future__ import annotations
 
@@ -6,53 +6,66 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from attnlab.diagnosis.result import Map
+from attnlab.diagnosis.result import AttentionMap
 from attnlab.errors import InvalidValueError
 
 FORMATS = ("png", "svg", "html")
 SIDE = 320
-"""Points of one map's side."""
+"""Side of one map, in pixels."""
 
 
-def plotted(maps: Sequence[Map], suffix: str) -> bytes:
-    """Heat maps side by side, queries down, keys across; zero is white, negative weights are red.
+def plot_maps(maps: Sequence[AttentionMap], suffix: str) -> bytes:
+    """Plot heat maps side by side, queries down, keys across; zero is white, negative weights are red.
 
     Args:
-        maps: The heads.
+        maps: The maps of the heads.
         suffix: ``.png``, ``.svg`` or ``.html``.
 
+    Returns:
+        The content of the file.
+
     Raises:
-        InvalidValueError: another format, or the plots extra is not installed.
+        InvalidValueError: The format is another one, or the plots extra is not installed.
     """
     kind = suffix.lstrip(".").lower()
     if kind not in FORMATS:
-        raise InvalidValueError(f"A map is not written as '{suffix}'.", "Use .png, .svg or .html.", where="--plot")
+        raise InvalidValueError(
+            f"An attention map cannot be written as '{suffix}'.", "Use .png, .svg or .html.", where="--plot"
+        )
     try:
         import altair
-        import vl_convert  # noqa: F401  what draws without a browser
+        import vl_convert  # noqa: F401  renders without a browser
     except ImportError:
         raise InvalidValueError(
             "Plots need the plots extra.", "Install it: pip install 'attnlab[plots]'.", where="--plot"
         ) from None
     chart = altair.hconcat(*(heat_map(altair, one) for one in maps)).resolve_scale(color="independent")
     if kind == "png":
-        picture = io.BytesIO()
-        chart.save(picture, format="png", scale_factor=2)
-        return picture.getvalue()
+        image = io.BytesIO()
+        chart.save(image, format="png", scale_factor=2)
+        return image.getvalue()
     page = io.StringIO()
     chart.save(page, format=kind)
     return page.getvalue().encode()
 
 
-def heat_map(altair: Any, one: Map) -> Any:
-    """One head."""
+def heat_map(altair: Any, one: AttentionMap) -> Any:
+    """Define the heat map of one head.
+
+    Args:
+        altair: The library.
+        one: The map.
+
+    Returns:
+        An altair chart.
+    """
     cells = [
         {"query": query, "key": key, "weight": weight}
         for query, row in enumerate(one.weights)
         for key, weight in enumerate(row[: query + 1])
     ]
-    most = max((abs(cell["weight"]) for cell in cells), default=1.0) or 1.0
-    color = altair.Scale(domain=[-most, 0, most], range=["#c0392b", "#ffffff", "#1f4e79"])
+    largest = max((abs(cell["weight"]) for cell in cells), default=1.0) or 1.0
+    color = altair.Scale(domain=[-largest, 0, largest], range=["#c0392b", "#ffffff", "#1f4e79"])
     return (
         altair.Chart(altair.InlineData(cells))
         .mark_rect()

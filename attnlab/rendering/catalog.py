@@ -1,4 +1,4 @@
-"""What is registered and shipped: lists, and a card for each part."""
+"""Registered parts and shipped files: listings, and a card for each part."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from attnlab.registry import Entry
 
 @dataclass(frozen=True)
 class Listing:
-    """A table of words; the last columns are sentences, and stand below their row."""
+    """A table of text; the last columns are sentences, and are written below their row."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
     empty: str
-    """What to say when there is nothing."""
+    """The text that replaces a table without rows."""
     below: int = 1
-    """How many columns stand below."""
+    """How many columns are written below the row."""
 
     def __rich__(self) -> RenderableType:
-        """Aligned columns, the summary of each row below it; or the word for nothing."""
+        """Aligned columns, with the sentences of each row below it."""
         if not self.rows:
             return Text(self.empty)
         columns = list(zip(self.heads, *self.rows, strict=True))[: len(self.heads) - self.below]
@@ -42,8 +42,8 @@ class Listing:
         for row in self.rows:
             name, rest = row[0].ljust(widths[0]), _aligned(row[1:], widths[1:])
             lines.append(Text.assemble((name, "bold cyan"), f"  {rest}"))
-            words = " · ".join(filter(None, row[len(row) - self.below :]))
-            lines += [Padding(Text(words, style="dim"), (0, 0, 0, 2))] if words else []
+            summary = " · ".join(filter(None, row[len(row) - self.below :]))
+            lines += [Padding(Text(summary, style="dim"), (0, 0, 0, 2))] if summary else []
         return Group(*lines)
 
     def data(self) -> list[dict[str, str]]:
@@ -53,21 +53,22 @@ class Listing:
 
 @dataclass(frozen=True)
 class Card:
-    """All that is known of a part: formula, source, departures, options, size."""
+    """The documentation of a part: formula, source, differences from it, options, size."""
 
     entry: Entry[Any]
     kind: str
     parameters: int | None = None
-    """Learned numbers at the default size, for parts of a model."""
+    """Number of learned parameters of the default model with it; None for a task."""
     ladders: Sequence[Ladder] = ()
     chance: float | None = None
+    """Chance accuracy of a task at its default options; None for other parts."""
 
     def __rich__(self) -> RenderableType:
-        """Headline, documentation, options, ladders."""
+        """Heading, documentation, options, ladders."""
         entry = self.entry
         also = f", also {', '.join(entry.aliases)}" if entry.aliases else ""
         head = Text.assemble((entry.name, "bold"), (f"  {self.kind}, version {entry.version}{also}", "dim"))
-        parts: list[RenderableType] = [head, Text(entry.summary), Padding(flowing(self.text()), (1, 0))]
+        parts: list[RenderableType] = [head, Text(entry.summary), Padding(reflow(self.text()), (1, 0))]
         parts.append(Text("Options" if entry.options else "No options.", style="bold"))
         if entry.options:
             parts.append(_options(entry))
@@ -81,15 +82,15 @@ class Card:
         return Group(*parts)
 
     def text(self) -> str:
-        """The documentation of the file it stands in, or else of the class; and the source it was registered with."""
-        said, _, _ = (inspect.getdoc(self.entry.cls) or "").partition("Options:\n")
-        _, _, more = said.partition("\n\n")
-        written = inspect.getdoc(sys.modules[self.entry.cls.__module__]) or more.strip()
-        return written if "Source" in written else f"{written}\n\nSource   {self.entry.source}".strip()
+        """The documentation of its module, or else of its class; and the source that it was registered with."""
+        description, _, _ = (inspect.getdoc(self.entry.cls) or "").partition("Options:\n")
+        _, _, details = description.partition("\n\n")
+        text = inspect.getdoc(sys.modules[self.entry.cls.__module__]) or details.strip()
+        return text if "Source" in text else f"{text}\n\nSource   {self.entry.source}".strip()
 
     def data(self) -> dict[str, Any]:
         """The card as plain data."""
-        options: dict[str, Any] = {name: {"accepts": accepted(o.accepts)} for name, o in self.entry.options.items()}
+        options: dict[str, Any] = {name: {"accepts": type_text(o.accepts)} for name, o in self.entry.options.items()}
         for name in options.keys() - set(self.entry.required):
             options[name]["default"] = self.entry.options[name].default
         return {
@@ -106,8 +107,15 @@ class Card:
         }
 
 
-def flowing(text: str) -> RenderableType:
-    """Documentation fitted to any width: prose flows, what follows a label hangs by it, formulas stay."""
+def reflow(text: str) -> RenderableType:
+    """Fit documentation to any width: prose is wrapped, labeled paragraphs are indented, formulas are unchanged.
+
+    Args:
+        text: A docstring.
+
+    Returns:
+        What rich prints.
+    """
     parts: list[RenderableType] = []
     for paragraph in text.replace("``", "").split("\n\n"):
         lines = paragraph.split("\n")
@@ -126,11 +134,17 @@ def flowing(text: str) -> RenderableType:
     return Group(*parts[:-1])
 
 
-def accepted(annotation: Any) -> str:
-    """An annotation, as a person reads it.
+def type_text(annotation: Any) -> str:
+    """Write the type of an option in plain text.
 
-    >>> accepted(typing.Literal["a", "b"]), accepted(int | None)
+    >>> type_text(typing.Literal["a", "b"]), type_text(int | None)
     ('a | b', 'int | null')
+
+    Args:
+        annotation: The annotation of the option.
+
+    Returns:
+        The type, with its bounds.
     """
     origin = typing.get_origin(annotation)
     inner = typing.get_args(annotation)
@@ -139,11 +153,11 @@ def accepted(annotation: Any) -> str:
     if origin is typing.Annotated:
         bounds = [str(bound) for field in inner[1:] for bound in getattr(field, "metadata", [])]
         signs = {"Ge": ">=", "Gt": ">", "Le": "<=", "Lt": "<"}
-        result = [re.fullmatch(r"(\w+)\(\w+=(.+)\)", bound) for bound in bounds]
-        words = [f"{signs[one[1]]} {one[2]}" for one in result if one and one[1] in signs]
-        return " ".join([accepted(inner[0]), *words])
+        found = [re.fullmatch(r"(\w+)\(\w+=(.+)\)", bound) for bound in bounds]
+        limits = [f"{signs[one[1]]} {one[2]}" for one in found if one and one[1] in signs]
+        return " ".join([type_text(inner[0]), *limits])
     if origin in (typing.Union, types.UnionType):
-        return " | ".join(accepted(one) for one in inner)
+        return " | ".join(type_text(one) for one in inner)
     return "null" if annotation is type(None) else getattr(annotation, "__name__", str(annotation))
 
 
@@ -156,14 +170,14 @@ def _options(entry: Entry[Any]) -> Table:
     meanings = _meanings(entry)
     for option in entry.options.values():
         default = "null" if option.default is None else str(option.default)
-        default = "needed" if option.name in entry.required else default
-        words = Text(option.name, style="bold"), Text(default), Text(accepted(option.accepts), style="dim")
-        table.add_row(*words, Text(meanings.get(option.name, "")))
+        default = "required" if option.name in entry.required else default
+        cells = Text(option.name, style="bold"), Text(default), Text(type_text(option.accepts), style="dim")
+        table.add_row(*cells, Text(meanings.get(option.name, "")))
     return table
 
 
 def _meanings(entry: Entry[Any]) -> dict[str, str]:
-    """What the class docstring says of each option, under ``Options:``."""
-    _, _, written = (inspect.getdoc(entry.cls) or "").replace("``", "").partition("Options:\n")
-    result = re.findall(r"^    (\w+): (.+(?:\n        .+)*)", written, flags=re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in result}
+    """The description of each option in the class docstring, under ``Options:``."""
+    _, _, text = (inspect.getdoc(entry.cls) or "").replace("``", "").partition("Options:\n")
+    options = re.findall(r"^    (\w+): (.+(?:\n        .+)*)", text, flags=re.MULTILINE)
+    return {name: " ".join(meaning.split()) for name, meaning in options}

@@ -1,4 +1,4 @@
-"""A diagnosis, drawn: for each metric a table of variants by layers, a curve on one shared scale, and head maps."""
+"""A diagnosis as text: for each metric a table of variants by layers, with curves on one scale, and attention maps."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from rich.text import Text
 
 from attnlab.diagnosis.result import Diagnosis, Panel, Series
 from attnlab.rendering._attention_map import HeadMap
+from attnlab.rendering._exporters import csv_bytes, json_data
 from attnlab.rendering._sparkline import bars
-from attnlab.rendering.export import lined, tidy
 
 CURVE = 14
 """Columns of a curve, and of the decay below it."""
 LABEL = 14
-"""Columns of a variant's name that always stand beside its numbers; longer ones do where every layer still fits."""
+"""A name of up to this many columns always stands beside its numbers; longer ones do where every layer still fits."""
 CELL = 7
 """Columns of a number with the gap before it."""
-MOST = 8
-"""Columns of the head in which a metric is greatest."""
+TOP_HEAD = 8
+"""Columns of the head with the largest value of a metric."""
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DiagnosisView:
     """A diagnosis on a screen."""
 
     diagnosis: Diagnosis
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Headline, panels, notes, maps."""
+        """Heading, panels, maps, footnotes."""
         diagnosis = self.diagnosis
         yield Text.assemble((diagnosis.kind, "bold"), (f"  {diagnosis.subject}", "dim"))
         for panel in diagnosis.panels:
             yield Text("")
             yield Text.assemble((panel.name, "bold cyan"), (f"  {panel.summary}", "dim"))
-            yield from lines(panel, options.max_width)
+            yield from _panel_lines(panel, options.max_width)
         for one in diagnosis.maps:
             yield HeadMap(one)
         yield Text("")
-        for line in footnotes(diagnosis):
+        for line in _footnotes(diagnosis):
             yield Text(line, style="dim")
 
 
 @dataclass(frozen=True)
 class MetricCard:
-    """All that is known of a metric."""
+    """The documentation of a metric."""
 
     name: str
     diagnosis: str
@@ -62,7 +62,7 @@ class MetricCard:
     mean: str
 
     def __rich__(self) -> RenderableType:
-        """Headline, what it is, and the command that measures it."""
+        """Heading, definition, and the command that measures the metric."""
         grid = Table.grid(padding=(0, 2))
         for label, text in (
             ("Formula", self.formula),
@@ -81,91 +81,112 @@ class MetricCard:
         return dataclasses.asdict(self) | {"kind": "metric"}
 
 
-def lines(panel: Panel, width: int) -> Iterator[Text]:
-    """Variants by layers, thinned to the width; below each number its spread over seeds.
+def _panel_lines(panel: Panel, width: int) -> Iterator[Text]:
+    """Variants by layers, with as many layers as fit the width; below each number its spread over seeds.
 
-    A name is never broken: where one is too long to stand beside its numbers, all stand above them.
+    A name is never broken: where one is too long to stand beside its numbers, all names stand above them.
     """
-    ahead = any(series.greatest for series in panel.rows)
-    free = width - 2 - CURVE - (MOST if ahead else 0)
+    has_heads = any(series.top_head for series in panel.rows)
+    free = width - 2 - CURVE - (TOP_HEAD if has_heads else 0)
     longest = max(len(series.variant) for series in panel.rows)
     beside = longest <= max(LABEL, free - CELL * len(panel.columns))
     label = max(len("layer"), longest if beside else 0)
-    shown = places(len(panel.columns), max(2, (free - label) // CELL))
-    heads = "".join(panel.columns[place].rjust(CELL) for place in shown)
-    yield Text(
-        f"{'layer'.ljust(label)}{heads}  {'curve'.ljust(CURVE)}{'top head' if ahead else ''}".rstrip(), style="dim"
-    )
-    ends = scale(panel)
+    shown = shown_columns(len(panel.columns), max(2, (free - label) // CELL))
+    heads = "".join(panel.columns[column].rjust(CELL) for column in shown)
+    top_heading = "top head" if has_heads else ""
+    yield Text(f"{'layer'.ljust(label)}{heads}  {'curve'.ljust(CURVE)}{top_heading}".rstrip(), style="dim")
+    ends = curve_range(panel)
     for series in panel.rows:
         if not beside:
             yield Text(series.variant, no_wrap=True, overflow="ignore")
-        cells = [cell(series, place) for place in shown]
-        curve = curve_of(series, panel, ends)
-        most = series.greatest
-        top = (brief(most.value), f"{most.layer}.{most.head}") if most else ("", "")
+        cells = [_cell(series, column) for column in shown]
+        curve = _curve(series, panel, ends)
+        head = series.top_head
+        top = (short_number(head.value), f"{head.layer}.{head.head}") if head else ("", "")
         for below, name in enumerate((series.variant if beside else "", "")):
             line = Text(name.ljust(label))
-            for above, under, style in cells:
-                line.append((above, under)[below].rjust(CELL), style="dim" if below else style)
+            for upper, lower, style in cells:
+                line.append((upper, lower)[below].rjust(CELL), style="dim" if below else style)
             line.append(f"  {curve[below].ljust(CURVE)}", style="dim" if below else "green")
-            line.append((top[below]).rjust(MOST) if ahead else "", style="dim" if below else "")
+            line.append((top[below]).rjust(TOP_HEAD) if has_heads else "", style="dim" if below else "")
             line.rstrip()
             if line.plain:
                 yield line
 
 
-def places(count: int, most: int) -> list[int]:
-    """Which of the columns are shown: all, or evenly spread ones with both ends.
+def shown_columns(count: int, fit: int) -> list[int]:
+    """Choose the columns that are shown: all, or evenly spaced ones with both ends.
 
-    >>> places(13, 5)
+    >>> shown_columns(13, 5)
     [0, 3, 6, 9, 12]
+
+    Args:
+        count: How many columns there are.
+        fit: How many columns fit.
+
+    Returns:
+        The indices of the columns.
     """
-    if count <= most:
+    if count <= fit:
         return list(range(count))
-    return sorted({round(index * (count - 1) / (most - 1)) for index in range(most)})
+    return sorted({round(index * (count - 1) / (fit - 1)) for index in range(fit)})
 
 
-def cell(series: Series, place: int) -> tuple[str, str, str]:
-    """A number, its spread, its style; what lies below the floor is said, never printed as data."""
-    value, spread = series.mean[place], series.spread[place]
-    if series.below[place]:
+def _cell(series: Series, column: int) -> tuple[str, str, str]:
+    """A number, its spread, its style; a value below the float floor is marked and not printed."""
+    value, spread = series.mean[column], series.spread[column]
+    if series.below[column]:
         return (">1e12" if value > 1 else "<1e-12", "", "red")
     known = not (math.isnan(value) or math.isnan(spread))
-    return brief(value), f"±{rough(spread)}" if known else "", ""
+    return short_number(value), f"±{short_spread(spread)}" if known else "", ""
 
 
-def curve_of(series: Series, panel: Panel, ends: tuple[float, float]) -> tuple[str, str]:
-    """The curve over all layers on the panel's scale, and the decay below it."""
-    heights = [height(value, below, panel.geometric) for value, below in zip(series.mean, series.below, strict=True)]
+def _curve(series: Series, panel: Panel, ends: tuple[float, float]) -> tuple[str, str]:
+    """The curve over all layers on the scale of the panel, and the decay below it."""
+    heights = [_height(value, below, panel.geometric) for value, below in zip(series.mean, series.below, strict=True)]
     (line,) = bars(heights, width=CURVE, height=1, low=ends[0], high=ends[1])
     decay = series.decay
     return line, f"×{decay.rate:.2f} R² {decay.fit:.2f}" if decay else ""
 
 
-def scale(panel: Panel) -> tuple[float, float]:
-    """The least and greatest height of all rows: one scale for all curves of a panel."""
-    result = [
-        height(value, below, panel.geometric)
+def curve_range(panel: Panel) -> tuple[float, float]:
+    """Find the range of the heights of all rows: one scale for all curves of a panel.
+
+    Args:
+        panel: One metric of all variants.
+
+    Returns:
+        The smallest and the largest height; logarithms where the metric is geometric.
+    """
+    heights = [
+        _height(value, below, panel.geometric)
         for series in panel.rows
         for value, below in zip(series.mean, series.below, strict=True)
     ]
-    finite = [value for value in result if math.isfinite(value)]
+    finite = [value for value in heights if math.isfinite(value)]
     return (min(finite), max(finite)) if finite else (0.0, 1.0)
 
 
-def height(value: float, below: bool, geometric: bool) -> float:
-    """How high a value stands in a curve: its logarithm where it spans decades, nowhere below the floor."""
+def _height(value: float, below: bool, geometric: bool) -> float:
+    """The height of a value in a curve: its logarithm where the metric is geometric; nan below the float floor."""
     if below or not math.isfinite(value) or (geometric and value <= 0):
         return math.nan
     return math.log10(value) if geometric else value
 
 
-def brief(value: float) -> str:
-    """A number in six characters at most.
+def short_number(value: float) -> str:
+    """Format a number in at most six characters.
 
-    >>> brief(0.98765), brief(31.98), brief(0.000123), brief(4321.0), brief(0.0), brief(-0.5), brief(2.5e7)
-    ('0.988', '32.0', '1.2e-4', '4321', '0', '-0.500', '2.5e7')
+    >>> short_number(0.98765), short_number(31.98), short_number(0.000123), short_number(4321.0), short_number(2.5e7)
+    ('0.988', '32.0', '1.2e-4', '4321', '2.5e7')
+    >>> short_number(0.0), short_number(-0.5)
+    ('0', '-0.500')
+
+    Args:
+        value: The number; nan is a dash.
+
+    Returns:
+        The number as text.
     """
     if math.isnan(value):
         return "-"
@@ -180,40 +201,61 @@ def brief(value: float) -> str:
     return f"{value:.3f}" if size < 9.9995 else f"{value:.1f}" if size < 99.95 else f"{value:.0f}"
 
 
-def rough(value: float) -> str:
-    """A spread, in one digit.
+def short_spread(value: float) -> str:
+    """Format a spread in one digit.
 
-    >>> rough(0.0312), rough(0.00031), rough(2.6), rough(0.0)
+    >>> short_spread(0.0312), short_spread(0.00031), short_spread(2.6), short_spread(0.0)
     ('.03', '3e-4', '3', '0')
+
+    Args:
+        value: The spread, not negative.
+
+    Returns:
+        The spread as text.
     """
     if value == 0 or value >= 0.95:
         return f"{value:.0f}"
     return f"{value:.0e}".replace("e-0", "e-") if value < 0.00095 else f"{value:.1g}".lstrip("0")
 
 
-def footnotes(diagnosis: Diagnosis) -> Iterator[str]:
-    """What the numbers are."""
-    seeds = max((len(series.seeds) for panel in diagnosis.panels for series in panel.rows), default=0)
-    words = []
+def _footnotes(diagnosis: Diagnosis) -> Iterator[str]:
+    """How the numbers were computed, and the notes of the diagnosis."""
+    rows = [series for panel in diagnosis.panels for series in panel.rows]
+    seeds = max((len(series.seeds) for series in rows), default=0)
+    notes = []
     if seeds > 1:
-        words.append(f"Means over {seeds} seeds ± their standard deviation; geometric where a metric spans decades.")
-    if any(series.decay for panel in diagnosis.panels for series in panel.rows):
-        words.append("× is what each layer multiplies a value by, R² the fit of that line in the logarithm.")
-    if any(any(series.below) for panel in diagnosis.panels for series in panel.rows):
-        words.append("<1e-12 is below the float floor: rounding, not drawn and not fitted.")
-    if any(math.isnan(value) for panel in diagnosis.panels for series in panel.rows for value in series.mean):
-        words.append("A dash: there is nothing to measure.")
+        notes.append(f"Means over {seeds} seeds ± their standard deviation; geometric where a metric spans decades.")
+    if any(series.decay for series in rows):
+        notes.append("× is the factor per layer, R² the fit of that line in the logarithm.")
+    if any(any(series.below) for series in rows):
+        notes.append("<1e-12 is below the float floor: rounding error, not drawn and not fitted.")
+    if any(math.isnan(value) for series in rows for value in series.mean):
+        notes.append("A dash: there is nothing to measure.")
     if diagnosis.panels:
-        words.append("Curves of one table share one scale. Definitions: attnlab show metric:NAME.")
-    yield " ".join(words)
+        notes.append("The curves of one table have one scale. Definitions: attnlab show metric:NAME.")
+    yield " ".join(notes)
     yield from diagnosis.notes
 
 
 def as_json(diagnosis: Diagnosis) -> str:
-    """All of it; what is no number is null."""
-    return json.dumps(tidy(diagnosis.data())) + "\n"
+    """Write a diagnosis as strict JSON.
+
+    Args:
+        diagnosis: The diagnosis.
+
+    Returns:
+        All of its data; nan is null.
+    """
+    return json.dumps(json_data(diagnosis.data())) + "\n"
 
 
 def as_csv(diagnosis: Diagnosis) -> bytes:
-    """One line for each metric, variant, layer and seed, and for each head."""
-    return lined(diagnosis.rows())
+    """Write a diagnosis as CSV.
+
+    Args:
+        diagnosis: The diagnosis.
+
+    Returns:
+        One line for each metric, variant, layer and seed, and for each head.
+    """
+    return csv_bytes(diagnosis.rows())

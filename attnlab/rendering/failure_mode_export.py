@@ -1,45 +1,51 @@
-"""Verdicts as files: CSV, JSON, Markdown and Parquet, from the same cells as the table.
+"""Failure modes as files: CSV, JSON, Markdown and Parquet, from the same cells as the table.
 
-a row    one cell: how many of its seeds got each verdict, and which is the commonest
-JSON     beside the cells every run with its verdict and the evidence
+a row    one cell: how many of its seeds have each failure mode, and which is the most common
+JSON     beside the cells, every run with its failure mode and the evidence
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from attnlab.analysis.failure_modes import FAILURE_MODES
-from attnlab.analysis.grid import Grid, Label
-from attnlab.rendering.export import Rows, columned, lined, piped, place, tidy
-from attnlab.rendering.failure_mode_table import FailureModeTable, Shares, commonest, counted
+from attnlab.analysis.grid import Grid
+from attnlab.rendering._exporters import Rows, aligned_rows, exporters, markdown_table
+from attnlab.rendering.export import row_location
+from attnlab.rendering.failure_mode_table import CellCounts, FailureModeTable, most_common, with_failed
 
 
-def rows(table: FailureModeTable) -> Rows:
-    """Every cell of every panel as plain data, with the same columns throughout."""
-    listed = [row for panel, shares in zip(table.panels, table.shares, strict=True) for row in plain(panel, shares)]
-    heads = list(dict.fromkeys(name for row in listed for name in row))
-    return [{name: row.get(name) for name in heads} for row in listed]
+def cell_rows(table: FailureModeTable) -> Rows:
+    """List every cell that holds runs.
+
+    Args:
+        table: The failure modes.
+
+    Returns:
+        One row per cell, with the same columns throughout.
+    """
+    return aligned_rows(
+        row for panel, counts in zip(table.panels, table.counts, strict=True) for row in _cells(panel, counts)
+    )
 
 
-def plain(panel: Grid, shares: dict[tuple[Label, Any], Shares]) -> Rows:
-    """The cells of a panel that hold runs."""
+def _cells(panel: Grid, cell_counts: CellCounts) -> Rows:
+    """The cells of one panel."""
     result = []
     for row in panel.rows:
         for column, cell in zip(panel.columns, panel.across(row), strict=True):
-            counts = counted(shares.get((row, column), {}), cell.failed)
+            counts = with_failed(cell_counts.get((row, column), {}), cell.failed)
             if not sum(counts.values()):
                 continue
             result.append(
                 {
-                    **place(panel),
-                    **dict(zip(panel.row_fields, row, strict=True)),
+                    **row_location(panel, row),
                     panel.column_field: column,
-                    "value": "verdict",
-                    "verdict": commonest(counts),
-                    "n": whole(sum(counts.values())),
-                    **{kind: whole(counts.get(kind, 0.0)) for kind in FAILURE_MODES},
+                    "metric": "failure_mode",
+                    "failure_mode": most_common(counts),
+                    "n": _integer(sum(counts.values())),
+                    **{mode: _integer(counts.get(mode, 0.0)) for mode in FAILURE_MODES},
                     "chosen": cell.chosen,
                     "tried": cell.tried,
                 }
@@ -47,54 +53,54 @@ def plain(panel: Grid, shares: dict[tuple[Label, Any], Shares]) -> Rows:
     return result
 
 
-def whole(count: float) -> float:
-    """A count; a fraction stays one where the runs of a seed were averaged."""
-    return int(count) if count == int(count) else count
+def table_data(table: FailureModeTable) -> dict[str, Any]:
+    """List cells and runs as plain data.
+
+    Args:
+        table: The failure modes.
+
+    Returns:
+        The data.
+    """
+    return {"records": len(table.modes), "cells": cell_rows(table), "runs": table.runs()}
 
 
-def as_csv(table: FailureModeTable) -> bytes:
-    """One line per cell."""
-    return lined(rows(table))
+def table_markdown(table: FailureModeTable) -> str:
+    """Write one table per panel, with the most common failure mode of each cell, and one of the evidence.
 
+    Args:
+        table: The failure modes.
 
-def as_json(table: FailureModeTable) -> bytes:
-    """Cells and runs: strict JSON."""
-    data = {"records": len(table.modes), "cells": rows(table), "runs": table.data()}
-    return json.dumps(tidy(data), indent=1, allow_nan=False).encode() + b"\n"
-
-
-def as_markdown(table: FailureModeTable) -> bytes:
-    """One table per panel: the commonest verdict of each cell and how many of its seeds share it; then the evidence."""
+    Returns:
+        Markdown.
+    """
     parts = []
-    for panel, shares in zip(table.panels, table.shares, strict=True):
+    for panel, cell_counts in zip(table.panels, table.counts, strict=True):
         body = [
-            [*row, *(_said(counted(shares.get((row, column), {}), cell.failed)) for column, cell in cells)]
+            [
+                *row,
+                *(_cell_text(with_failed(cell_counts.get((row, column), {}), cell.failed)) for column, cell in cells),
+            ]
             for row in panel.rows
             for cells in [list(zip(panel.columns, panel.across(row), strict=True))]
         ]
         heads = [str(column) for column in panel.columns]
-        parts.append(f"{panel.title}: verdict by {panel.by}\n\n{piped(panel.row_fields, heads, body)}")
-    parts.append(piped(("verdict", "runs", "for instance", "run"), (), [list(line) for line in table.evidence()]))
-    return ("\n\n".join(parts) + "\n").encode()
+        parts.append(f"{panel.title}: failure mode by {panel.by}\n\n{markdown_table(panel.row_fields, heads, body)}")
+    heads = ["failure mode", "runs", "example", "run"]
+    parts.append(markdown_table(heads, (), [list(line) for line in table.evidence()]))
+    return "\n\n".join(parts) + "\n"
 
 
-def as_parquet(table: FailureModeTable) -> bytes:
-    """One row per cell.
-
-    Raises:
-        InvalidValueError: the library that writes Parquet is not installed.
-    """
-    return columned(rows(table))
+def _integer(count: float) -> float:
+    """A count; it stays a fraction where the runs of a seed were averaged."""
+    return int(count) if count == int(count) else count
 
 
-def _said(counts: Shares) -> str:
-    name = commonest(counts)
+def _cell_text(counts: dict[str, float]) -> str:
+    """The most common failure mode, and how many of the seeds have it."""
+    name = most_common(counts)
     return f"{name} ({counts[name]:g} of {sum(counts.values()):g})" if name else "-"
 
 
-FORMATS: dict[str, Callable[[FailureModeTable], bytes]] = {
-    "csv": as_csv,
-    "json": as_json,
-    "markdown": as_markdown,
-    "parquet": as_parquet,
-}
+FORMATS: dict[str, Callable[[FailureModeTable], bytes]] = exporters(cell_rows, table_data, table_markdown)
+"""Exporters of failure modes, by format."""

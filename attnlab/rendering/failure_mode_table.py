@@ -1,4 +1,4 @@
-"""Verdicts on the complexity grid: the commonest of each cell's seeds, how many share it, and why."""
+"""Failure modes on the complexity grid: the most common of each cell, how many seeds have it, and the evidence."""
 
 from __future__ import annotations
 
@@ -15,50 +15,52 @@ from attnlab.analysis.failure_modes import FAILURE_MODES, FailureMode, failure_m
 from attnlab.analysis.grid import Grid, Label, grids
 from attnlab.config.experiment import Experiment
 from attnlab.records import Record
-from attnlab.rendering._text_table import Aligned, Entry, entry
+from attnlab.rendering._text_table import CellText, TextTable, cell_text
 
-Shares = dict[str, float]
-"""Verdicts of a cell, and how many seeds got each."""
-COLORS = {"solved": "green", "length only": "yellow", "failed": "red", "optimization failure": "red"}
+Counts = dict[str, float]
+"""How many seeds of a cell have each failure mode."""
+CellCounts = dict[tuple[Label, Any], Counts]
+"""The counts of each cell of a panel, by row and column."""
+COLORS = {"solved": "green", "no length generalization": "yellow", "failed": "red", "optimization failure": "red"}
 
 
-class Why(NamedTuple):
-    """A verdict, with one run for instance."""
+class Evidence(NamedTuple):
+    """A failure mode, with one run as an example."""
 
     mode: str
     runs: str
-    """How many got it."""
+    """How many runs have it."""
     evidence: str
     run: str
 
 
 @dataclass(frozen=True)
 class FailureModeTable:
-    """The runs of a store by what became of them."""
+    """The runs of a store by their failure modes."""
 
     panels: tuple[Grid, ...]
-    shares: tuple[dict[tuple[Label, Any], Shares], ...]
-    """For each panel, by row and column."""
+    counts: tuple[CellCounts, ...]
+    """One per panel."""
     modes: tuple[tuple[Record, FailureMode], ...]
 
     def __rich__(self) -> RenderableType:
-        """One grid per task, then the evidence of one run for each verdict but solved."""
-        return Group(*map(_panel, self.panels, self.shares), _why(self.evidence()))
+        """One grid per task, then the evidence of one run for each failure mode."""
+        return Group(*map(_panel, self.panels, self.counts), _evidence_table(self.evidence()))
 
-    def evidence(self) -> list[Why]:
-        """For each verdict that was given the first run that got it, and how many did."""
+    def evidence(self) -> list[Evidence]:
+        """For each failure mode that occurs, the first run that has it, and how many do."""
         result = []
-        for kind in FAILURE_MODES:
-            same = [(record, one) for record, one in self.modes if one.name == kind]
+        for name in FAILURE_MODES:
+            same = [(record, mode) for record, mode in self.modes if mode.name == name]
             if same:
-                record, one = same[0]
-                hidden = f" Not watched: {', '.join(one.missing_diagnostics)}." if one.missing_diagnostics else ""
+                record, mode = same[0]
+                missing = f" Not logged: {', '.join(mode.missing_diagnostics)}." if mode.missing_diagnostics else ""
                 run = f"{record.id}  {record.spec.summary}"
-                result.append(Why(kind, str(len(same)), f"{one.evidence}.{hidden}", run))
+                result.append(Evidence(name, str(len(same)), f"{mode.evidence}.{missing}", run))
         return result
 
-    def data(self) -> list[dict[str, Any]]:
-        """One row per run."""
+    def runs(self) -> list[dict[str, Any]]:
+        """One row per run, as plain data."""
         return [
             {
                 "id": record.id,
@@ -67,9 +69,9 @@ class FailureModeTable:
                 "position": str(record.spec.model.position),
                 "level": record.spec.task.level,
                 "seed": record.spec.seed,
-                "verdict": mode.name,
+                "failure_mode": mode.name,
                 "evidence": mode.evidence,
-                "unwatched": list(mode.missing_diagnostics),
+                "missing_diagnostics": list(mode.missing_diagnostics),
             }
             for record, mode in self.modes
         ]
@@ -79,84 +81,101 @@ def failure_mode_table(
     records: Sequence[Record],
     experiment: Experiment | None = None,
     *,
-    rows: Sequence[str] = (),
+    index: Sequence[str] = (),
     columns: str | None = None,
 ) -> FailureModeTable:
-    """The verdicts on a set of records.
+    """Arrange the failure modes of records on a grid.
 
     Args:
         records: Finished runs.
-        experiment: What they were run for: its tuned keys and layout.
-        rows: Fields of a row; none takes all that differ.
-        columns: The field of the columns; None takes complexity.
+        experiment: The experiment of the runs, for its tuned fields and layout; None tunes nothing.
+        index: Fields of a row; none takes the experiment's, or all that differ.
+        columns: The field of the columns; None takes the experiment's, or the level.
+
+    Returns:
+        The grids, and the failure mode of each run.
 
     Raises:
-        UnknownNameError: no such field.
+        UnknownNameError: There is no such field.
     """
     layout = experiment.report if experiment else None
-    mode = [(record, failure_mode(record)) for record in records]
-    by_row = rows or (layout.index if layout else ())
-    by_column = columns or (layout.columns if layout else "level")
+    modes = [(record, failure_mode(record)) for record in records]
+    index = index or (layout.index if layout else ())
+    column_field = columns or (layout.columns if layout else "level")
     tuned = experiment.tuned if experiment else ()
-    # Each verdict goes through the grid as a number, 1 where it was given and 0 where not: so rows, columns and tuning
+    # Each failure mode is a metric that is 1 for runs that have it and 0 for others, so that rows, columns and tuning
     # are those of every report.
-    given = [
+    indicators = [
         record.model_copy(
-            update={"evaluations": (), "diagnostics": {kind: float(kind == one.name) for kind in FAILURE_MODES}}
+            update={"evaluations": (), "diagnostics": {name: float(name == mode.name) for name in FAILURE_MODES}}
         )
-        for record, one in mode
+        for record, mode in modes
     ]
-    kinds = [kind for kind in FAILURE_MODES if kind != "failed" and any(one.name == kind for _, one in mode)] or [
-        FAILURE_MODES[0]
+    occurring = [name for name in FAILURE_MODES if name != "failed" and any(mode.name == name for _, mode in modes)]
+    names = occurring or [FAILURE_MODES[0]]
+    by_mode = {name: grids(indicators, metric=name, index=index, columns=column_field, tuned=tuned) for name in names}
+    panels = next(iter(by_mode.values()), [])
+    counts = [
+        {key: {name: sum(by_mode[name][number].cells[key].values) for name in names} for key in panel.cells}
+        for number, panel in enumerate(panels)
     ]
-    by_kind = {kind: grids(given, value=kind, rows=by_row, columns=by_column, tuned=tuned) for kind in kinds}
-    panels = next(iter(by_kind.values()), [])
-    shares = [
-        {place: {kind: sum(by_kind[kind][index].cells[place].values) for kind in kinds} for place in panel.cells}
-        for index, panel in enumerate(panels)
-    ]
-    return FailureModeTable(tuple(panels), tuple(shares), tuple(mode))
+    return FailureModeTable(tuple(panels), tuple(counts), tuple(modes))
 
 
-def counted(shares: Shares, failed: int) -> Shares:
-    """What became of the runs of a cell, those that failed among them."""
-    return {**shares, "failed": float(failed)}
+def with_failed(counts: Counts, failed: int) -> Counts:
+    """Add the failed runs of a cell to its counts.
+
+    Args:
+        counts: The counts of the other failure modes.
+        failed: How many runs failed.
+
+    Returns:
+        The counts of all failure modes.
+    """
+    return {**counts, "failed": float(failed)}
 
 
-def commonest(counts: Shares) -> str:
-    """The commonest verdict, of equally common ones the first listed; empty where there are no runs."""
-    return max(counts, key=lambda kind: counts[kind]) if sum(counts.values()) else ""
+def most_common(counts: Counts) -> str:
+    """Find the most common failure mode of a cell.
+
+    Args:
+        counts: The counts of all failure modes.
+
+    Returns:
+        Its name, the first of several that are equally common; empty where there are no runs.
+    """
+    return max(counts, key=lambda name: counts[name]) if sum(counts.values()) else ""
 
 
-def _panel(panel: Grid, shares: dict[tuple[Label, Any], Shares]) -> Aligned:
+def _panel(panel: Grid, cell_counts: CellCounts) -> TextTable:
     rows = [
         (
             row,
             [
-                _cell(counted(shares.get((row, column), {}), cell.failed))
+                _cell(with_failed(cell_counts.get((row, column), {}), cell.failed))
                 for column, cell in zip(panel.columns, panel.across(row), strict=True)
             ],
         )
         for row in panel.rows
     ]
-    title = Text.assemble((panel.title, "bold"), (f"  verdict by {panel.by}", "dim"))
-    return Aligned(panel.row_fields, [str(column) for column in panel.columns], rows, title)
+    title = Text.assemble((panel.title, "bold"), (f"  failure mode by {panel.by}", "dim"))
+    return TextTable(panel.row_fields, [str(column) for column in panel.columns], rows, title)
 
 
-def _cell(counts: Shares) -> Entry:
-    """The commonest verdict, and how many of the seeds share it."""
-    if not (name := commonest(counts)):
-        return entry("-", style="dim")
-    return entry(name, f"{counts[name]:g} of {sum(counts.values()):g}", style=COLORS.get(name, ""))
+def _cell(counts: Counts) -> CellText:
+    """The most common failure mode, and how many of the seeds have it."""
+    if not (name := most_common(counts)):
+        return cell_text("-", style="dim")
+    return cell_text(name, f"{counts[name]:g} of {sum(counts.values()):g}", style=COLORS.get(name, ""))
 
 
-def _why(lines: Sequence[Why]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=Text("why, for one run of each", style="dim"), title_justify="left")
+def _evidence_table(lines: Sequence[Evidence]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=Text("evidence, of one run each", style="dim"), title_justify="left")
     table.collapse_padding = True
-    table.add_column("verdict", no_wrap=True)
+    table.add_column("failure mode", no_wrap=True)
     table.add_column("runs", justify="right")
-    table.add_column("for instance", overflow="fold")
+    table.add_column("example", overflow="fold")
     for one in lines:
-        said = Text.assemble(f"{one.evidence}\n", (one.run, "dim"))
-        table.add_row(Text(one.mode, style=COLORS.get(one.mode, "")), one.runs, said)
+        example = Text.assemble(f"{one.evidence}\n", (one.run, "dim"))
+        table.add_row(Text(one.mode, style=COLORS.get(one.mode, "")), one.runs, example)
     return table

@@ -1,7 +1,7 @@
-"""A report as one HTML page that needs nothing else: no network, no scripts; the chart stands in it as drawn.
+"""A report as one self-contained HTML page: no network, no scripts; the plot is inline SVG.
 
-Below the tables and the claims stand the versions the runs were made with, when they ended, and the commands that make
-the page and the runs anew.
+Below the tables and the claims, the page lists the versions that the runs used, when they ended, and the commands that
+reproduce the page and the runs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from attnlab.analysis.grid import Cell, Grid
 from attnlab.errors import InvalidValueError
 from attnlab.formatting import between, fitted, number, span, unit
 from attnlab.records import Record
-from attnlab.rendering._tables import ranked
+from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, ranked
 from attnlab.rendering.report import Report
 
 STYLE = """
@@ -29,19 +29,22 @@ td.all { background: #dff3e6; } td.some { background: #fdf3d7; }
 code { background: #f4f4f4; padding: .1rem .3rem; }
 """
 VERSIONS = ("attnlab", "python", "torch", "numpy", "system", "device", "processor")
-"""What is told of the environments of the runs, where it is known."""
+"""Fields of the environments of the runs that the page lists, where they are known."""
 
 
-def as_page(report: Report, command: str, sweep: str = "") -> bytes:
-    """The page.
+def html_page(report: Report, command: str, sweep: str = "") -> bytes:
+    """Write a report as an HTML page.
 
     Args:
-        report: What stands on it.
-        command: What makes the page anew.
-        sweep: What makes the runs anew; empty if it is not known.
+        report: The report.
+        command: The command that reproduces the page.
+        sweep: The command that reproduces the runs; empty if it is not known.
+
+    Returns:
+        The page, UTF-8.
     """
     title = html.escape(report.question or "attnlab report")
-    parts = [f"<h1>{title}</h1>", _chart(report)]
+    parts = [f"<h1>{title}</h1>", _plot(report)]
     for panel in report.panels:
         parts.append(
             f"<h2>{html.escape(panel.title)}: {panel.metric}{unit(panel.metric)} by {html.escape(panel.by)}</h2>"
@@ -53,20 +56,20 @@ def as_page(report: Report, command: str, sweep: str = "") -> bytes:
         parts += ["<h2>Claims</h2>", _claims(report.claims)]
     parts.append(f'<p class="notes">{html.escape(" ".join(report.footnotes()))}</p>')
     parts += [
-        "<h2>Where this comes from</h2>",
-        _table(["what", "with"], [], _provenance(report.records, command, sweep)),
+        "<h2>How to reproduce this</h2>",
+        _table(["item", "value"], [], _provenance(report.records, command, sweep)),
     ]
     about = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     head = f'<!doctype html><html lang="en"><head>{about}</head>'
     return (head + "<body>" + "\n".join(filter(None, parts)) + "</body></html>\n").encode()
 
 
-def _chart(report: Report) -> str:
-    """The chart, or how to have one."""
-    from attnlab.rendering.plot import MAKERS, chart
+def _plot(report: Report) -> str:
+    """The plot as SVG, or how to install what draws it."""
+    from attnlab.rendering.plot import WRITERS, chart
 
     try:
-        return MAKERS[".svg"](chart(report)).decode()
+        return WRITERS[".svg"](chart(report)).decode()
     except InvalidValueError as error:
         return f"<p>{html.escape(f'{error.problem} {error.hint}')}</p>"
 
@@ -76,26 +79,25 @@ def _grid(panel: Grid) -> str:
     return _table(panel.row_fields, [str(column) for column in panel.columns], rows)
 
 
-def _cell(cell: Cell, value: str) -> str:
+def _cell(cell: Cell, metric: str) -> str:
     if not cell.values:
         return f"<td>{'failed' if cell.failed else '-'}</td>"
-    kind = ' class="all"' if all(cell.solved) else ' class="some"' if any(cell.solved) else ""
-    ends = between(cell.interval, value)
+    css = ' class="all"' if all(cell.solved) else ' class="some"' if any(cell.solved) else ""
+    ends = between(cell.interval, metric)
     below = f"<small>{ends + ', ' if ends else ''}n={len(cell.values)}</small>"
-    return f"<td{kind}>{number(cell.mean, value)}{below}</td>"
+    return f"<td{css}>{number(cell.mean, metric)}{below}</td>"
 
 
 def _capacities(panel: Grid) -> str:
     rows, ranks = [], ranked(panel)
     for row in panel.rows:
-        reach = panel.max_solved(row)
-        lines = [
-            f"<td>{html.escape(fitted(middle, panel.columns))}{_small(span(ends, panel.columns))}</td>"
-            for middle, ends in panel.capacities[row]
+        capacities = [
+            f"<td>{html.escape(fitted(value, panel.columns))}{_small(span(ends, panel.columns))}</td>"
+            for value, ends in panel.capacities[row]
         ]
-        reached = f"<td>{'none' if reach is None else html.escape(str(reach))}</td>"
-        rows.append([*map(_name, row), reached, *lines, f"<td>{ranks[row]}</td>"])
-    return _table(panel.row_fields, ["reach", "C50", "C90", "rank"], rows)
+        max_solved = f"<td>{html.escape(max_solved_text(panel, row))}</td>"
+        rows.append([*map(_name, row), max_solved, *capacities, f"<td>{ranks[row]}</td>"])
+    return _table(panel.row_fields, CAPACITY_HEADS, rows)
 
 
 def _claims(outcomes: Sequence[ClaimOutcome]) -> str:
@@ -107,17 +109,15 @@ def _claims(outcomes: Sequence[ClaimOutcome]) -> str:
 
 
 def _provenance(records: Sequence[Record], command: str, sweep: str) -> list[list[str]]:
-    """Versions, dates, commands."""
+    """The lines with versions, dates and commands."""
     ended = sorted(str(record.environment["ended"]) for record in records if "ended" in record.environment)
     lines = [("records", f"{len(records)}" + (f", {ended[0]} to {ended[-1]}" if ended else ""))]
     for name in VERSIONS:
-        result = dict.fromkeys(str(record.environment[name]) for record in records if name in record.environment)
-        lines += [(name, ", ".join(result))] if result else []
-    rows = [[_name(name), _name(words)] for name, words in lines]
+        values = dict.fromkeys(str(record.environment[name]) for record in records if name in record.environment)
+        lines += [(name, ", ".join(values))] if values else []
+    rows = [[_name(name), _name(text)] for name, text in lines]
     commands = [("this page", command), *([("the runs", sweep)] if sweep else [])]
-    return rows + [
-        [_name(name), f'<td class="name"><code>{html.escape(words)}</code></td>'] for name, words in commands
-    ]
+    return rows + [[_name(name), f'<td class="name"><code>{html.escape(text)}</code></td>'] for name, text in commands]
 
 
 def _small(text: str) -> str:
@@ -129,7 +129,7 @@ def _name(text: str) -> str:
 
 
 def _table(names: Sequence[str], heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells come as they are."""
+    """A table; the cells are HTML already."""
     top = [f'<th class="name">{html.escape(name)}</th>' for name in names] + [
         f"<th>{html.escape(h)}</th>" for h in heads
     ]

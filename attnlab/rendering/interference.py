@@ -1,7 +1,7 @@
-"""Interference: what each task of a mixture comes to alone, beside each other one, and among all.
+"""Interference: the accuracy of each task trained alone, together with each other task, and with all.
 
 Every cell is a training of its own. All take the same number of steps and sequences, so a subtask of a mixture of two
-sees half as many sequences of its own as it does alone: that is the price of company which the matrix shows.
+has half as many sequences of its own as it has alone. The matrix shows the accuracy that multi-task training costs.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from attnlab.analysis.statistics import Interval, stratified
 from attnlab.formatting import percent
 from attnlab.records import Record
 
-Members = tuple[str, ...]
+Subtasks = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class JointCell:
-    """How one task fares in one company."""
+    """The accuracy of one task when it is trained together with others."""
 
     task: str
-    others: Members
+    others: Subtasks
+    """The other subtasks; empty where the task is trained alone."""
     accuracies: tuple[float, ...]
     """One for each seed."""
-    loss: float
-    """Mean accuracy alone less mean accuracy here."""
+    accuracy_drop: float
+    """Mean accuracy alone less mean accuracy together."""
     interval: Interval
-    """Of the loss, over seeds."""
+    """The interval of the drop, over seeds."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +42,24 @@ class Interference:
     """The matrix of one variant."""
 
     variant: str
-    tasks: Members
-    cells: dict[tuple[str, Members], JointCell]
+    tasks: Subtasks
+    cells: dict[tuple[str, Subtasks], JointCell]
 
     def __rich__(self) -> RenderableType:
-        """A row for each task: alone, beside each other one, among all."""
+        """A row for each task: alone, with each other task, with all."""
         table = Table(box=box.SIMPLE_HEAD, title=Text(self.variant, style="bold"), title_justify="left")
         table.collapse_padding = True
-        companies = [(), *((other,) for other in self.tasks)]
-        whole = len(self.tasks) > 2
+        partners = [(), *((other,) for other in self.tasks)]
+        several = len(self.tasks) > 2
         table.add_column("accuracy of", overflow="fold")
-        for head in ("alone", *(f"with {name}" for name in self.tasks), *(["with all"] if whole else [])):
+        for head in ("alone", *(f"with {name}" for name in self.tasks), *(["with all"] if several else [])):
             table.add_column(head, justify="right", overflow="fold")
         for task in self.tasks:
             rest = tuple(name for name in self.tasks if name != task)
-            wanted = [*companies, *([rest] if whole else [])]
-            table.add_row(task, *(self._text(task, company) for company in wanted))
-        words = (
-            "Below each: accuracy lost to company, with its 95 % interval over seeds; what it excludes 0 is in color."
-        )
-        return Group(table, Text(words, style="dim"))
+            shown = [*partners, *([rest] if several else [])]
+            table.add_row(task, *(self._text(task, others) for others in shown))
+        note = "Below each: the accuracy drop against training alone, with its 95 % interval over seeds."
+        return Group(table, Text(f"{note} It is colored where the interval excludes 0.", style="dim"))
 
     def data(self) -> list[dict[str, object]]:
         """The cells as plain data."""
@@ -70,51 +69,59 @@ class Interference:
                 "task": cell.task,
                 "with": list(cell.others),
                 "accuracies": list(cell.accuracies),
-                "lost": cell.loss,
+                "accuracy_drop": cell.accuracy_drop,
                 "interval": list(cell.interval),
             }
             for cell in self.cells.values()
         ]
 
-    def _text(self, task: str, company: Members) -> Text:
-        cell = self.cells.get((task, company))
+    def _text(self, task: str, others: Subtasks) -> Text:
+        cell = self.cells.get((task, others))
         if cell is None:
             return Text("", style="dim")
         mean = percent(sum(cell.accuracies) / len(cell.accuracies))
-        if not company:
+        if not others:
             return Text(f"{mean}\nn={len(cell.accuracies)}")
         low, high = cell.interval
         style = "red" if low > 0 else "green" if high < 0 else "dim"
         ends = "" if math.isnan(low) else f" [{100 * low:.1f}, {100 * high:.1f}]"
-        return Text.assemble(mean, "\n", (f"{100 * cell.loss:+.1f}{ends}", style))
+        return Text.assemble(mean, "\n", (f"{100 * cell.accuracy_drop:+.1f}{ends}", style))
 
 
 def interference(records: Iterable[Record]) -> list[Interference]:
-    """The matrices of all variants among the records of mixtures."""
-    seen: dict[str, dict[tuple[str, Members], list[float]]] = {}
+    """Compute the matrices of all variants.
+
+    Args:
+        records: Finished runs; those of other tasks than ``mixture``, and failed ones, are left out.
+
+    Returns:
+        One matrix per variant.
+    """
+    accuracies: dict[str, dict[tuple[str, Subtasks], list[float]]] = {}
     order: dict[str, None] = {}
     for record in records:
         if record.status == "failed" or record.spec.task.name != "mixture":
             continue
-        here = [reading for reading in record.evaluations if reading.level == record.spec.task.level]
-        names = tuple(reading.subtask for reading in here)
+        evaluations = [one for one in record.evaluations if one.level == record.spec.task.level]
+        names = tuple(one.subtask for one in evaluations)
         variant = f"{record.spec.variant} · {record.spec.model.position}"
-        for reading in here:
-            order[reading.subtask] = None
-            company = tuple(name for name in names if name != reading.subtask)
-            seen.setdefault(variant, {}).setdefault((reading.subtask, company), []).append(reading.accuracy.mean)
-    return [_matrix(variant, tuple(order), cells) for variant, cells in seen.items()]
+        for one in evaluations:
+            order[one.subtask] = None
+            others = tuple(name for name in names if name != one.subtask)
+            accuracies.setdefault(variant, {}).setdefault((one.subtask, others), []).append(one.accuracy.mean)
+    return [_matrix(variant, tuple(order), cells) for variant, cells in accuracies.items()]
 
 
-def _matrix(variant: str, tasks: Members, seen: dict[tuple[str, Members], list[float]]) -> Interference:
+def _matrix(variant: str, tasks: Subtasks, by_cell: dict[tuple[str, Subtasks], list[float]]) -> Interference:
+    """The matrix of one variant from the accuracies of each cell."""
     cells = {}
-    for (task, company), accuracies in seen.items():
-        alone = seen.get((task, ()), [])
-        loss, ends = _lost(alone, accuracies) if company and alone else (0.0, (0.0, 0.0))
-        cells[task, company] = JointCell(task, company, tuple(accuracies), loss, ends)
+    for (task, others), accuracies in by_cell.items():
+        alone = by_cell.get((task, ()), [])
+        drop, ends = _accuracy_drop(alone, accuracies) if others and alone else (0.0, (0.0, 0.0))
+        cells[task, others] = JointCell(task, others, tuple(accuracies), drop, ends)
     return Interference(variant, tasks, cells)
 
 
-def _lost(alone: Sequence[float], beside: Sequence[float]) -> tuple[float, Interval]:
-    """Mean alone less mean in company, seeds of each resampled by themselves."""
-    return stratified(lambda drawn: drawn[0].mean(axis=1) - drawn[1].mean(axis=1), [alone, beside])
+def _accuracy_drop(alone: Sequence[float], together: Sequence[float]) -> tuple[float, Interval]:
+    """Mean alone less mean together; the seeds of each are resampled by themselves."""
+    return stratified(lambda drawn: drawn[0].mean(axis=1) - drawn[1].mean(axis=1), [alone, together])

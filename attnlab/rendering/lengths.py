@@ -1,103 +1,65 @@
-"""Accuracy against length: one line per length or level that a run's model was tested on."""
+"""Accuracy against length: one line per length or level that the model of a run was tested on."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from attnlab.analysis.levels import share_above_chance
+from attnlab.evaluation.level_score import LevelScore
 from attnlab.formatting import interval, percent, thousands
-from attnlab.records import SOLVED, Record, Score
+from attnlab.records import SOLVED, Record
 
 BAR = 12
 """Columns of a bar from chance to 1."""
 
 
-class LevelScore(Protocol):
-    """What was answered at one length."""
-
-    @property
-    def length(self) -> int:
-        """Tokens of the longest sequence."""
-
-    @property
-    def level(self) -> Any:
-        """The level."""
-
-    @property
-    def trained_length(self) -> int:
-        """Tokens up to which the model was trained."""
-
-    @property
-    def accuracy(self) -> Score:
-        """Tokens."""
-
-    @property
-    def exact_match(self) -> Score:
-        """Whole answers."""
-
-    @property
-    def loss(self) -> float | None:
-        """Nats per question."""
-
-    @property
-    def best_accuracy(self) -> float:
-        """The best that can be done; nan where nobody knows it."""
-
-
 @dataclass(frozen=True)
 class LengthTable:
-    """A run beyond its own level."""
+    """A run on other lengths or levels than its own."""
 
     record: Record
     scores: Sequence[LevelScore]
     mode: str = "trained"
+    """How positions are extrapolated."""
 
     def __rich__(self) -> RenderableType:
-        """The table, and what it says."""
-        task = self.record.spec.task
-        words = f"as {'trained' if self.mode == 'trained' else self.mode}"
-        title = Text.assemble((self.record.spec.summary, "bold"), (f"  {words}", "dim"))
+        """The table, and the longest length that is solved."""
+        title = Text.assemble((self.record.spec.summary, "bold"), (f"  extrapolation: {self.mode}", "dim"))
         table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
         table.collapse_padding = True
-        known = any(one.loss is not None for one in self.scores)
-        heads = [
-            "tokens",
-            *([task.complexity] if task.complexity not in ("", "length") else []),
-            "accuracy",
-            "95 %",
-            "whole",
-        ]
-        for head in [*heads, *(["perplexity"] if known else [])]:
+        has_loss = any(one.loss is not None for one in self.scores)
+        heads = ["tokens", *self._level_head(), "accuracy", "95 %", "exact match"]
+        for head in [*heads, *(["perplexity"] if has_loss else [])]:
             table.add_column(head, justify="right")
         table.add_column("chance to 1", no_wrap=True)
         for one in self.scores:
-            table.add_row(*self._line(one, known), style="" if one.length <= one.trained_length else "yellow")
+            table.add_row(*self._line(one, has_loss), style="" if one.length <= one.trained_length else "yellow")
         return Group(table, Text(self.footnote(), style="dim"))
 
     def footnote(self) -> str:
-        """Up to where the run was trained, and up to where it holds."""
+        """The trained length, and the longest length that is solved."""
         trained = self.scores[0].trained_length if self.scores else 0
-        return (
-            f"Trained on up to {thousands(trained)} tokens. {self.reached()} Intervals are Wilson's, over tokens asked."
-        )
+        head = f"Trained on up to {thousands(trained)} tokens."
+        return f"{head} {self.summary()} Intervals are Wilson's, over query positions."
 
-    def reached(self) -> str:
-        """Up to where it holds; where nobody knows what solved would mean, where it is least perplexed."""
-        known = {one.loss: one.length for one in self.scores if one.loss is not None}
+    def summary(self) -> str:
+        """The longest solved length; where the best achievable accuracy is unknown, the length of lowest perplexity."""
+        by_loss = {one.loss: one.length for one in self.scores if one.loss is not None}
         if any(math.isnan(one.best_accuracy) for one in self.scores):
-            return f"Perplexity is lowest at {thousands(known[min(known)])}." if known else ""
-        stored = [one.length for one in self.scores if one.accuracy.mean >= SOLVED]
-        return f"Solved up to {thousands(max(stored))} of them." if stored else "None of them is solved."
+            return f"Perplexity is lowest at {thousands(by_loss[min(by_loss)])} tokens." if by_loss else ""
+        solved = [one.length for one in self.scores if one.accuracy.mean >= SOLVED]
+        return f"Solved up to {thousands(max(solved))} tokens." if solved else "No length is solved."
 
     def data(self) -> dict[str, Any]:
-        """All of it as plain data."""
+        """The run and its scores as plain data."""
         rows = [
             {
                 "length": one.length,
@@ -113,26 +75,36 @@ class LengthTable:
             }
             for one in self.scores
         ]
-        trained = self.scores[0].trained_length if self.scores else None
         return {
             "id": self.record.id,
             "run": self.record.spec.summary,
-            "as": self.mode,
-            "trained": trained,
+            "extrapolation": self.mode,
+            "trained_length": self.scores[0].trained_length if self.scores else None,
             "rows": rows,
         }
 
-    def _line(self, one: LevelScore, known: bool) -> list[str]:
-        task = self.record.spec.task
-        words = [thousands(one.length), *([str(one.level)] if task.complexity not in ("", "length") else [])]
-        words += [percent(one.accuracy.mean), interval(one.accuracy.interval), percent(one.exact_match.mean)]
-        result = perplexity(one.loss)
-        words += [f"{result:.4g}" if result is not None else "-"] if known else []
-        span = 1 - one.accuracy.chance
-        share = max(0.0, (one.accuracy.mean - one.accuracy.chance) / span) if span > 0 else one.accuracy.mean
-        return [*words, "█" * round(BAR * share)]
+    def _level_head(self) -> list[str]:
+        """The heading of the levels; none where the levels are lengths."""
+        complexity = self.record.spec.task.complexity
+        return [complexity] if complexity not in ("", "length") else []
+
+    def _line(self, one: LevelScore, has_loss: bool) -> list[str]:
+        """The cells of one length."""
+        cells = [thousands(one.length), *([str(one.level)] if self._level_head() else [])]
+        cells += [percent(one.accuracy.mean), interval(one.accuracy.interval), percent(one.exact_match.mean)]
+        value = perplexity(one.loss)
+        cells += [f"{value:.4g}" if value is not None else "-"] if has_loss else []
+        share = max(0.0, share_above_chance(one.accuracy.mean, one.accuracy.chance))
+        return [*cells, "█" * round(BAR * share)]
 
 
 def perplexity(loss: float | None) -> float | None:
-    """exp(loss); none where there is none, or it is beyond all numbers."""
+    """Convert a loss to perplexity.
+
+    Args:
+        loss: Nats per query position; None where there is none.
+
+    Returns:
+        exp(loss); None where there is no loss, or where the result overflows.
+    """
     return None if loss is None or loss > 700 else math.exp(loss)

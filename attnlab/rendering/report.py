@@ -1,4 +1,4 @@
-"""The report: accuracy against complexity, with intervals over seeds, reach, capacity, and what may be ranked."""
+"""The report: accuracy against complexity, with intervals over seeds, max solved levels, capacities and ranks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from attnlab.config.experiment import Experiment
 from attnlab.records import Record
 from attnlab.rendering._tables import Overall, capacity_table, claim_table, grid_table, overall, overall_table
 
-RANGE = 4
-"""Up to so many seeds, the interval is their range."""
+RANGE_SEEDS = 4
+"""With at most this many seeds, the interval is their range."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything said of a set of records."""
+    """The result of a set of records."""
 
     panels: tuple[Grid, ...]
     claims: tuple[ClaimOutcome, ...] = ()
@@ -30,12 +30,12 @@ class Report:
 
     @property
     def failed(self) -> int:
-        """Runs that raised or were lost."""
+        """Number of failed runs."""
         return sum(record.status == "failed" for record in self.records)
 
     @property
     def diverged(self) -> int:
-        """Runs whose loss exploded."""
+        """Number of diverged runs."""
         return sum(record.status == "diverged" for record in self.records)
 
     @property
@@ -45,16 +45,16 @@ class Report:
 
     @property
     def ladders(self) -> list[Grid]:
-        """Panels that show accuracy up a ladder: those that have a reach."""
+        """Panels of accuracy over the levels of a ladder; these have a max solved level and capacities."""
         return [panel for panel in self.panels if panel.is_ladder and panel.metric == "accuracy"]
 
     @cached_property
     def overall(self) -> list[Overall]:
-        """Every variant over all ladders, subtasks of a mixture left out: they are parts of it."""
+        """Every variant over all ladders; subtasks of a mixture are left out because they are parts of it."""
         return overall([panel for panel in self.ladders if not panel.panel.subtask])
 
     def __rich__(self) -> RenderableType:
-        """Panels, what they come to, claims."""
+        """Panels, capacities, summaries over all ladders, claims, footnotes."""
         parts: list[RenderableType] = [Text(self.question, style="bold"), Text("")] if self.question else []
         ladders = self.ladders
         for panel in self.panels:
@@ -69,62 +69,71 @@ class Report:
         return Group(*parts)
 
     def footnotes(self) -> list[str]:
-        """What the numbers are, a sentence each."""
+        """How the numbers were computed, one sentence each."""
         cells = [cell for panel in self.panels for cell in panel.cells.values() if cell.values]
-        counts = {len(cell.values) for cell in cells}
-        words = [_count(len(self.records), "run") + "."]
-        if max(counts, default=0) > 1:
-            wilson = any(panel.metric == "solved" for panel in self.panels)
-            how = "Wilson" if wilson else "expanded percentile bootstrap"
-            words.append(f"Intervals: 95 %, over seeds ({how}).")
-            fewest = min(count for count in counts if count > 1)
-            if fewest <= RANGE and not wilson:
-                times = 2 ** (fewest - 1)
-                words.append(f"With {fewest} seeds that is their range, which misses the mean once in {times} times.")
-            if any(len(panel.rows) > 1 and len(panel.columns) > 1 for panel in self.ladders):
-                words.append("Ranks are by C50; variants whose intervals overlap share theirs.")
+        notes = [_count(len(self.records), "run") + ".", *self._interval_notes({len(cell.values) for cell in cells})]
         tried = max((cell.tried for cell in cells), default=1)
         first = self.panels[0] if self.panels else None
         if first and tried > 1:
             keys = " and ".join(first.tuned)
-            words.append(f"{keys}: up to {tried} tried in each cell; the best on the validation stream is shown.")
+            notes.append(f"{keys}: up to {tried} values tried per cell; the best validation accuracy is chosen.")
         if first and first.merged:
-            words.append(f"Averaged, within each seed, over {' and '.join(first.merged)}.")
+            notes.append(f"Averaged, within each seed, over {' and '.join(first.merged)}.")
         if first and first.along:
-            words.append(f"Not alike everywhere: {', '.join(first.along)}.")
+            notes.append(f"Differs between cells: {', '.join(first.along)}.")
         if self.diverged:
-            words.append(f"{_count(self.diverged, 'run')} diverged; what it showed counts, never as solved.")
+            notes.append(f"{_count(self.diverged, 'run')} diverged; the scores count, but never as solved.")
         if self.failed:
-            words.append(f"{_count(self.failed, 'run')} failed and is left out; attnlab ls results tells why.")
-        return words
+            notes.append(f"Left out: {_count(self.failed, 'failed run')}; attnlab ls results shows why.")
+        return notes
+
+    def _interval_notes(self, counts: set[int]) -> list[str]:
+        """How intervals and ranks were computed, given the numbers of seeds in the cells."""
+        if max(counts, default=0) <= 1:
+            return []
+        wilson = any(panel.metric == "solved" for panel in self.panels)
+        method = "Wilson" if wilson else "expanded percentile bootstrap"
+        notes = [f"Intervals: 95 %, over seeds ({method})."]
+        fewest = min(count for count in counts if count > 1)
+        if fewest <= RANGE_SEEDS and not wilson:
+            times = 2 ** (fewest - 1)
+            notes.append(
+                f"With {fewest} seeds the interval is their range, which misses the mean once in {times} times."
+            )
+        if any(len(panel.rows) > 1 and len(panel.columns) > 1 for panel in self.ladders):
+            notes.append("Ranks are by C50; variants whose intervals overlap share ranks.")
+        return notes
 
 
 def report(
     records: Sequence[Record],
     experiment: Experiment | None = None,
     *,
-    value: str | None = None,
-    rows: Sequence[str] = (),
+    metric: str | None = None,
+    index: Sequence[str] = (),
     columns: str | None = None,
 ) -> Report:
-    """What a set of records shows.
+    """Report on a set of records.
 
     Args:
         records: Finished runs; rows stand in their order.
-        experiment: What they were run for: its tuned keys, layout and claims.
-        value: What stands in the cells; None takes the experiment's, or accuracy.
-        rows: Fields of a row; none takes all that differ.
-        columns: The field of the columns; None takes complexity.
+        experiment: The experiment of the runs, for its tuned fields, layout and claims; None has none of them.
+        metric: The metric in the cells; None takes the experiment's, or accuracy.
+        index: Fields of a row; none takes the experiment's, or all that differ.
+        columns: The field of the columns; None takes the experiment's, or the level.
+
+    Returns:
+        The report, which rich prints.
 
     Raises:
-        UnknownNameError: no such value or field.
+        UnknownNameError: There is no such metric or field.
     """
     layout = experiment.report if experiment else None
     tuned = experiment.tuned if experiment else ()
     panels = grids(
         records,
-        value=value or (layout.metric if layout else "accuracy"),
-        rows=rows or (layout.index if layout else ()),
+        metric=metric or (layout.metric if layout else "accuracy"),
+        index=index or (layout.index if layout else ()),
         columns=columns or (layout.columns if layout else "level"),
         tuned=tuned,
     )
@@ -132,5 +141,5 @@ def report(
     return Report(tuple(panels), tuple(outcomes), experiment.question if experiment else "", tuple(records))
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,4 +1,4 @@
-"""Sequences of a task, with the answers marked."""
+"""Sequences of a task, with the targets marked."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ from attnlab.tasks import Task
 from attnlab.tasks.base import Batch, Cell
 
 LABELS = ("inputs", "targets")
-FEW = 4
-"""From this length on a run of one token is told rather than shown."""
+MIN_REPEATS = 4
+"""A token that is repeated at the end at least this often is shown once, with the number of repeats."""
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Rows of a batch: tokens above, due answers below, questions in color."""
+    """Sequences of a batch: tokens above, targets below, query positions in color."""
 
     task: Task
     batch: Batch
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Two aligned lines per stretch that fits the width."""
+        """Two aligned lines for each section that fits the width."""
         for row in range(len(self.batch.inputs_BT)):
             cells = self.task.render(self.batch, row)
-            yield from _stretches(_shortened(cells), options.max_width)
+            yield from _sections(_shortened(cells), options.max_width)
             yield Text("")
 
 
 def _shortened(cells: Sequence[Cell]) -> Sequence[Cell]:
-    """A run of one token at the end, in which nothing is asked, such as padding: once, and how often."""
-    run = next((count for count, cell in enumerate(reversed(cells)) if cell.target or cell != cells[-1]), len(cells))
-    return cells if run < FEW else [*cells[: len(cells) - run + 1], Cell(f"x{run}", "")]
+    """The cells, with a token that is repeated at the end without targets (padding) written once, and its count."""
+    count = next((n for n, cell in enumerate(reversed(cells)) if cell.target or cell != cells[-1]), len(cells))
+    return cells if count < MIN_REPEATS else [*cells[: len(cells) - count + 1], Cell(f"x{count}", "")]
 
 
-def _stretches(cells: Sequence[Cell], width: int) -> list[Text]:
-    size = max(len(word) for cell in cells for word in cell) + 1
+def _sections(cells: Sequence[Cell], width: int) -> list[Text]:
+    """The lines of one sequence."""
+    size = max(len(text) for cell in cells for text in cell) + 1
     margin = max(map(len, LABELS)) + 1
     fit = max(1, (width - margin) // size)
     lines = []

@@ -1,4 +1,4 @@
-"""Where stores stand, drawn."""
+"""The status of stores, as a table."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from attnlab.rendering.record_table import RecordTable
 from attnlab.storage.status import StoreStatus
 
 SHOWN = 5
-"""Runs of each kind that are named; the rest is counted."""
+"""Runs of each status that are listed; the others are counted."""
 
 
 @dataclass(frozen=True)
 class Overview:
-    """Several stores, a line each; a single one with its runs."""
+    """Several stores, one line each; of a single store, its runs as well."""
 
     stores: Sequence[StoreStatus]
 
     def __rich__(self) -> RenderableType:
-        """Counts of each store, then what is not done and why, then the runs of an only store."""
+        """Counts of each store, the runs that are not done and why, and the records of a single store."""
         table = Table(box=box.SIMPLE_HEAD)
         table.collapse_padding = True
         table.add_column("store", overflow="fold")
@@ -40,7 +40,7 @@ class Overview:
         return Group(*parts)
 
     def data(self) -> list[dict[str, Any]]:
-        """The counts and names as plain data."""
+        """The ids of the runs of each store by status, as plain data."""
         return [
             {
                 "store": str(one.path),
@@ -54,21 +54,30 @@ class Overview:
         ]
 
 
-def reasons(one: StoreStatus) -> list[Text]:
-    """Why runs are not done, in a line each."""
-    lines = [(planned.summary, "missing", _begun(one, planned.id)) for planned in one.missing]
-    named = _first(lines)
-    named += _first([(record.spec.summary, "failed", record.reason) for record in one.failed])
-    named += _first([(record.spec.summary, "diverged", record.reason) for record in one.diverged])
+def reasons(store: StoreStatus) -> list[Text]:
+    """List why runs are not done.
+
+    Args:
+        store: The status of a store.
+
+    Returns:
+        One line per run, and one for the number of those that are not listed.
+    """
+    missing = [(planned.summary, "missing", _progress(store, planned.id)) for planned in store.missing]
+    lines = _first(missing)
+    lines += _first([(record.spec.summary, "failed", record.reason) for record in store.failed])
+    lines += _first([(record.spec.summary, "diverged", record.reason) for record in store.diverged])
     why = "a part of it has a newer version; the next sweep runs it again"
-    named += _first([(record.spec.summary, "stale", why) for record in one.stale])
-    return [Text.assemble((f"{kind}  ", "yellow"), words, (f"  {reason}", "dim")) for words, kind, reason in named]
+    lines += _first([(record.spec.summary, "stale", why) for record in store.stale])
+    return [Text.assemble((f"{status}  ", "yellow"), summary, (f"  {why}", "dim")) for summary, status, why in lines]
 
 
-def _begun(one: StoreStatus, run: str) -> str:
-    return "begun; it goes on from its checkpoint" if run in one.with_checkpoint else "not begun"
+def _progress(store: StoreStatus, run: str) -> str:
+    """Whether a missing run has a checkpoint."""
+    return "started; it resumes from its checkpoint" if run in store.with_checkpoint else "not started"
 
 
 def _first(lines: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """The first lines, and the number of the others."""
     more = len(lines) - SHOWN
     return [*lines[:SHOWN], *([(f"and {more} more", lines[0][1], "")] if more > 0 else [])]

@@ -1,4 +1,4 @@
-"""A sweep as it happens: how many runs are done, which are on their way, and when it will be over."""
+"""The progress of a sweep: how many runs are done, which are running, and the time left."""
 
 from __future__ import annotations
 
@@ -20,22 +20,25 @@ from attnlab.rendering.record_table import status_text
 from attnlab.rendering.report import Report, report
 from attnlab.specs import RunSpec
 from attnlab.training.events import Event, RunFinished, RunStarted, StepsTaken, Validated
-from attnlab.training.events import Progress as Watcher
+from attnlab.training.events import Progress as ProgressCallback
 
 LATEST = 4
-"""Finished runs that stay in sight."""
+"""Finished runs that are shown."""
 RUNNING = 12
-"""Runs on their way that are shown; a cluster has more."""
+"""Running runs that are shown; a cluster has more."""
 
 
 @contextmanager
-def sweep_progress(console: Console, total: int, done: int) -> Iterator[Watcher]:
-    """A watcher of a sweep that suits the console.
+def sweep_progress(console: Console, total: int, done: int) -> Iterator[ProgressCallback]:
+    """Show the progress of a sweep: a live display on a terminal, one line per finished run elsewhere.
 
     Args:
-        console: Where to show it.
+        console: Where it is shown.
         total: Runs of the plan.
-        done: How many of them were there already.
+        done: How many of them were finished before.
+
+    Yields:
+        The callback that receives the events.
     """
     if not console.is_terminal:
         yield SweepLines(console, total, done)
@@ -52,29 +55,29 @@ class SweepLines:
         self.console, self.total, self.done = console, total, done
 
     def __call__(self, event: Event) -> None:
-        """Write what is worth a line."""
+        """Write a line for a finished run."""
         if isinstance(event, RunFinished):
             self.done += 1
             count = f"{self.done:>{len(str(self.total))}}/{self.total}"
-            self.console.print(f"{count}  {outcome(event.record)}", highlight=False, markup=False, soft_wrap=True)
+            self.console.print(f"{count}  {run_outcome(event.record)}", highlight=False, markup=False, soft_wrap=True)
 
 
 class SweepDisplay:
-    """A bar over all runs, a line for each on its way, and the latest to end."""
+    """A bar over all runs, a line for each running one, and the latest that finished."""
 
     def __init__(self, total: int, done: int) -> None:
-        self.total, self.done, self.before = total, done, done
+        self.total, self.done, self.done_before = total, done, done
         self.bar = Progress(
             BarColumn(bar_width=30), TextColumn("{task.completed:.0f}/{task.total:.0f} runs"), TimeElapsedColumn()
         )
         self.task = self.bar.add_task("", total=total, completed=done)
         self.running: dict[str, tuple[RunSpec, int, float]] = {}
-        """Steps taken and latest accuracy of each run on its way."""
+        """The steps taken and the latest accuracy of each running run."""
         self.latest: list[Record] = []
         self.started = time.monotonic()
 
     def __call__(self, event: Event) -> None:
-        """Take up what happened; the display redraws itself."""
+        """Take an event; the display refreshes itself."""
         if isinstance(event, RunFinished):
             self.running.pop(event.record.id, None)
             self.latest = [*self.latest, event.record][-LATEST:]
@@ -91,51 +94,59 @@ class SweepDisplay:
 
     def __rich__(self) -> RenderableType:
         """The display at this moment."""
-        lines: list[RenderableType] = [self.bar, Text(self._left(), style="dim")]
+        lines: list[RenderableType] = [self.bar, Text(self._time_left(), style="dim")]
         shown = list(self.running.values())[:RUNNING]
         steps = [f"{step}/{spec.train.max_steps}" for spec, step, _ in shown]
-        wide = max(map(len, steps), default=0)
-        for (spec, _, accuracy), taken in zip(shown, steps, strict=True):
-            numbers = f"{taken:>{wide}}  {percent(accuracy):>7}  "
-            lines.append(_line(Text.assemble(numbers, (spec.summary, "cyan"))))
+        width = max(map(len, steps), default=0)
+        for (spec, _, accuracy), steps_text in zip(shown, steps, strict=True):
+            numbers = f"{steps_text:>{width}}  {percent(accuracy):>7}  "
+            lines.append(_one_line(Text.assemble(numbers, (spec.summary, "cyan"))))
         if more := len(self.running) - len(shown):
-            lines.append(Text(f"and {more} more on their way", style="dim"))
-        lines += [_line(Text(_ended(record), style="dim")) for record in self.latest]
+            lines.append(Text(f"and {more} more running", style="dim"))
+        lines += [_one_line(Text(_finished_line(record), style="dim")) for record in self.latest]
         return Group(*lines)
 
-    def _left(self) -> str:
-        """The time left, at the pace of the runs so far, those on their way counted by their steps."""
-        begun = sum(step / spec.train.max_steps for spec, step, _ in self.running.values())
-        finished = self.done - self.before + begun
+    def _time_left(self) -> str:
+        """The time left at the mean pace; running runs count by their steps."""
+        partial = sum(step / spec.train.max_steps for spec, step, _ in self.running.values())
+        finished = self.done - self.done_before + partial
         if finished < 0.5:
             return "time left: not known yet"
         pace = (time.monotonic() - self.started) / finished
-        return f"about {duration(pace * max(0.0, self.total - self.before - finished))} left at this pace"
+        return f"about {duration(pace * max(0.0, self.total - self.done_before - finished))} left at this pace"
 
 
-def _line(text: Text) -> Text:
-    """A text that keeps to one line."""
+def _one_line(text: Text) -> Text:
+    """A text that is cut rather than wrapped."""
     text.no_wrap, text.overflow = True, "ellipsis"
     return text
 
 
-def _ended(record: Record) -> str:
-    """A finished run in one line whose end may be cut off."""
-    spent = duration(float(record.environment.get("seconds", 0.0)))
-    said = percent(record.accuracy.mean) if record.status != "failed" else "-"
-    return f"{status_text(record).plain:<8}  {said:>7}  {spent:>7}  {record.spec.summary}  {record.reason}".rstrip()
+def _finished_line(record: Record) -> str:
+    """A finished run in one line with the numbers first, so that the end may be cut."""
+    seconds = duration(float(record.environment.get("seconds", 0.0)))
+    accuracy = percent(record.accuracy.mean) if record.status != "failed" else "-"
+    numbers = f"{status_text(record).plain:<8}  {accuracy:>7}  {seconds:>8}"
+    return f"{numbers}  {record.spec.summary}  {record.reason}".rstrip()
 
 
-def outcome(record: Record) -> str:
-    """A finished run in one line."""
-    spent = duration(float(record.environment.get("seconds", 0.0)))
-    said = percent(record.accuracy.mean) if record.status == "done" else record.reason
-    return f"{record.spec.summary}  {status_text(record).plain}  {said}  {spent}"
+def run_outcome(record: Record) -> str:
+    """Describe a finished run in one line.
+
+    Args:
+        record: The record.
+
+    Returns:
+        The run, its status, its accuracy or the reason it is not done, and its time.
+    """
+    seconds = duration(float(record.environment.get("seconds", 0.0)))
+    result = percent(record.accuracy.mean) if record.status == "done" else record.reason
+    return f"{record.spec.summary}  {status_text(record).plain}  {result}  {seconds}"
 
 
 @dataclass(frozen=True)
 class SweepSummary:
-    """What a sweep has come to: its report, and what is missing from it."""
+    """The result of a sweep: its report, and how many runs are missing."""
 
     experiment: Experiment
     records: Sequence[Record]
@@ -143,17 +154,17 @@ class SweepSummary:
     remark: str = ""
 
     def __rich__(self) -> RenderableType:
-        """The report; below it how many runs are missing."""
+        """The report, the number of missing runs, the remark."""
         parts: list[RenderableType] = [self.report] if self.records else []
         if missing := self.planned - len(self.records):
-            words = f"{missing} of {self.planned} runs are missing; the same command goes on."
-            parts.append(Text(words, style="yellow"))
+            note = f"{missing} of {self.planned} runs are missing; the same command continues."
+            parts.append(Text(note, style="yellow"))
         parts += [Text(self.remark)] if self.remark else []
         return Group(*parts)
 
     @cached_property
     def report(self) -> Report:
-        """What the runs show."""
+        """The report on the records."""
         return report(self.records, self.experiment)
 
     @property

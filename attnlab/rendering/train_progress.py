@@ -1,4 +1,4 @@
-"""A training as it happens: a live display on a terminal, plain lines elsewhere."""
+"""The progress of a training: a live display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,40 +17,47 @@ from attnlab.formatting import duration, percent, thousands
 from attnlab.records import HistoryPoint
 from attnlab.rendering._sparkline import bars
 from attnlab.training.events import Event, RunFinished, RunStarted, StepsTaken, Validated
-from attnlab.training.events import Progress as Watcher
+from attnlab.training.events import Progress as ProgressCallback
 
 HEIGHT, WIDTH = 4, 48
 
 
 @contextmanager
-def train_progress(console: Console) -> Iterator[Watcher]:
-    """A watcher of training that suits the console."""
+def train_progress(console: Console) -> Iterator[ProgressCallback]:
+    """Show the progress of a training.
+
+    Args:
+        console: Where it is shown.
+
+    Yields:
+        The callback that receives the events.
+    """
     if not console.is_terminal:
-        yield PlainLines(console)
+        yield TrainLines(console)
         return
-    display = Display()
+    display = TrainDisplay()
     with Live(display, console=console, refresh_per_second=8, transient=True):
         yield display
 
 
-class PlainLines:
-    """One line for each look at the validation stream."""
+class TrainLines:
+    """One line for each validation."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.started = time.perf_counter()
 
     def __call__(self, event: Event) -> None:
-        """Write what is worth a line."""
+        """Write a line for a start, a validation, or a divergence."""
         if isinstance(event, RunStarted):
             self.started = time.perf_counter()
-            going_on = f", going on at step {event.step}" if event.step else ""
-            self._line(f"{event.spec.summary}: {thousands(event.parameters)} weights on {event.device}{going_on}")
+            resumed = f", resumed at step {event.step}" if event.step else ""
+            self._line(f"{event.spec.summary}: {thousands(event.parameters)} weights on {event.device}{resumed}")
         elif isinstance(event, Validated):
             point, steps = event.point, event.spec.train.max_steps
-            spent = duration(time.perf_counter() - self.started)
+            elapsed = duration(time.perf_counter() - self.started)
             self._line(
-                f"  step {point.step}/{steps}  loss {point.loss:.4f}  accuracy {percent(point.accuracy)}  {spent}"
+                f"  step {point.step}/{steps}  loss {point.loss:.4f}  accuracy {percent(point.accuracy)}  {elapsed}"
             )
         elif isinstance(event, RunFinished) and event.record.reason:
             self._line(f"  diverged: {event.record.reason}")
@@ -59,14 +66,14 @@ class PlainLines:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-class Display:
-    """Bar with the time left, tokens per second, and the curves of loss and accuracy as they grow."""
+class TrainDisplay:
+    """A bar with the time left, tokens per second, and the curves of loss and accuracy."""
 
     def __init__(self) -> None:
         self._clear()
 
     def _clear(self) -> None:
-        """A clean display for the next run."""
+        """Reset the display for the next run."""
         self.bar = Progress(
             BarColumn(bar_width=WIDTH - 18),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
@@ -75,16 +82,16 @@ class Display:
             TimeRemainingColumn(),
         )
         self.task: TaskID | None = None
-        self.headline = ""
+        self.heading = ""
         self.losses: list[float] = []
         self.points: list[HistoryPoint] = []
-        self.tokens, self.since = 0, time.perf_counter()
+        self.tokens, self.started = 0, time.perf_counter()
 
     def __call__(self, event: Event) -> None:
-        """Take up what happened; the display redraws itself."""
+        """Take an event; the display refreshes itself."""
         if isinstance(event, RunStarted):
             self._clear()
-            self.headline = f"{event.spec.summary} · {thousands(event.parameters)} weights on {event.device}"
+            self.heading = f"{event.spec.summary} · {thousands(event.parameters)} weights on {event.device}"
             self.task = self.bar.add_task("", total=event.spec.train.max_steps, completed=event.step)
         elif isinstance(event, StepsTaken) and self.task is not None:
             self.losses.append(event.loss)
@@ -95,11 +102,12 @@ class Display:
 
     def __rich__(self) -> RenderableType:
         """The display at this moment."""
-        speed = self.tokens / max(1e-9, time.perf_counter() - self.since)
-        words = Text(f"{thousands(speed)} tokens/s", style="dim")
-        return Group(Text(self.headline, style="bold"), self.bar, self._curves(), words)
+        speed = self.tokens / max(1e-9, time.perf_counter() - self.started)
+        footer = Text(f"{thousands(speed)} tokens/s", style="dim")
+        return Group(Text(self.heading, style="bold"), self.bar, self._curves(), footer)
 
     def _curves(self) -> Table:
+        """The curves of loss and accuracy, side by side."""
         grid = Table.grid(padding=(0, 1))
         finite = [loss for loss in self.losses if math.isfinite(loss)]
         top = max(finite, default=1.0)

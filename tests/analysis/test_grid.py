@@ -11,16 +11,20 @@ from attnlab.records import Record, wilson_interval
 from tests.rendering.fake_runs import CHANCE, run, seeds
 
 
-def only(records: list[Record], **how: object) -> Grid:
-    (panel,) = grids(records, **how)  # type: ignore[arg-type]
+def only(records: list[Record], **options: object) -> Grid:
+    (panel,) = grids(records, **options)  # type: ignore[arg-type]
     return panel
 
 
-def ladder(attention: str, levels: dict[int, list[float]], **what: object) -> list[Record]:
-    return [one for pairs, result in levels.items() for one in seeds(result, attention=attention, pairs=pairs, **what)]
+def ladder(attention: str, levels: dict[int, list[float]], **fields: object) -> list[Record]:
+    return [
+        one
+        for pairs, accuracies in levels.items()
+        for one in seeds(accuracies, attention=attention, pairs=pairs, **fields)
+    ]
 
 
-def test_rows_are_variants_columns_rungs_and_seeds_the_unit() -> None:
+def test_rows_are_variants_columns_are_levels_and_seeds_are_the_unit() -> None:
     records = ladder("softmax", {8: [0.5, 0.7], 4: [1.0, 0.9]}) + ladder("expressive", {4: [1.0, 1.0, 0.7]})
     panel = only(records)
     assert (panel.title, panel.by, panel.row_fields) == ("recall", "pairs", ("attention",))
@@ -34,29 +38,29 @@ def test_rows_are_variants_columns_rungs_and_seeds_the_unit() -> None:
 
 def test_the_order_in_which_runs_ended_does_not_matter_within_cells() -> None:
     records = ladder("softmax", {4: [0.3, 0.5, 0.9, 0.2, 0.7]})
-    there, back = only(records), only(records[::-1])
-    assert there.cells == back.cells
-    assert there.cells[("softmax",), 4].values == (0.3, 0.5, 0.9, 0.2, 0.7)
+    forward, backward = only(records), only(records[::-1])
+    assert forward.cells == backward.cells
+    assert forward.cells[("softmax",), 4].values == (0.3, 0.5, 0.9, 0.2, 0.7)
 
 
 def tuned_runs() -> list[Record]:
-    """The rate that is best on the validation stream is the worse one on the test stream."""
+    """The learning rate with the better validation accuracy has the worse test accuracy."""
     good = seeds([0.6, 0.62], lr=1e-3)
     bad = seeds([0.9, 0.92], lr=3e-3)
-    lines = [(record, 0.8) for record in good] + [(record, 0.3) for record in bad]
+    validations = [(record, 0.8) for record in good] + [(record, 0.3) for record in bad]
     return [
         record.model_copy(update={"history": (record.history[-1].model_copy(update={"accuracy": validation}),)})
-        for record, validation in lines
+        for record, validation in validations
     ]
 
 
-def test_what_is_tuned_is_chosen_on_the_validation_stream_never_on_the_test_stream() -> None:
+def test_tuned_values_are_chosen_by_validation_accuracy_never_by_test_accuracy() -> None:
     cell = only(tuned_runs(), tuned=("train.lr",)).cells[("softmax",), 4]
     assert cell.values == (0.6, 0.62)
     assert (cell.chosen, cell.tried) == ("lr 0.001", 2)
 
 
-def test_nothing_is_tuned_unless_it_is_asked() -> None:
+def test_nothing_is_tuned_unless_it_is_named() -> None:
     panel = only(tuned_runs())
     assert panel.row_fields == ("lr",)
     assert panel.rows == (("0.001",), ("0.003",))
@@ -69,7 +73,7 @@ def test_each_cell_is_tuned_by_itself() -> None:
     assert [cell.chosen for cell in panel.across(panel.rows[0])] == ["lr 0.001", "lr 0.003"]
 
 
-def test_a_rate_that_diverges_is_not_chosen_and_a_lost_run_says_nothing_of_its_rate() -> None:
+def test_a_learning_rate_that_diverges_is_not_chosen_and_a_failed_run_does_not_count_against_its_rate() -> None:
     records = [run(lr=1e-2, seed=0, accuracy=0.9), run(lr=1e-2, seed=1, accuracy=0.9, status="diverged")]
     records += seeds([0.5, 0.5], lr=1e-3)
     assert only(records, tuned=("lr",)).cells[("softmax",), 4].chosen == "lr 0.001"
@@ -78,7 +82,7 @@ def test_a_rate_that_diverges_is_not_chosen_and_a_lost_run_says_nothing_of_its_r
     assert (cell.chosen, cell.values, cell.failed) == ("lr 0.01", (0.9,), 1)
 
 
-def test_failed_runs_are_counted_and_left_out_diverged_ones_count_as_what_they_showed() -> None:
+def test_failed_runs_are_left_out_and_diverged_ones_count_with_their_scores() -> None:
     records = [run(seed=0, accuracy=1.0), run(seed=1, accuracy=0.0, status="failed")]
     records += [run(seed=2, accuracy=1.0, status="diverged")]
     cell = only(records).cells[("softmax",), 4]
@@ -86,14 +90,14 @@ def test_failed_runs_are_counted_and_left_out_diverged_ones_count_as_what_they_s
     assert cell.solved == (True, False)
 
 
-def test_reach_is_the_last_rung_before_the_first_that_most_seeds_miss() -> None:
+def test_the_max_solved_level_is_the_last_before_the_first_that_most_seeds_miss() -> None:
     levels = {2: [1.0, 1.0], 4: [1.0, 0.5], 8: [0.5, 0.5], 16: [1.0, 1.0]}
     panel = only(ladder("softmax", levels))
     assert panel.max_solved(("softmax",)) == 4
     assert only(ladder("softmax", {2: [0.5]})).max_solved(("softmax",)) is None
 
 
-def test_rungs_that_an_adaptive_sweep_left_out_do_not_end_a_reach() -> None:
+def test_levels_that_an_adaptive_sweep_left_out_are_skipped_for_the_max_solved_level() -> None:
     records = ladder("softmax", {8: [1.0], 16: [0.5]}) + ladder("expressive", {2: [1.0], 16: [1.0]})
     panel = only(records)
     assert (panel.max_solved(("softmax",)), panel.max_solved(("expressive",))) == (8, 16)
@@ -110,42 +114,42 @@ def test_capacity_is_counted_from_chance() -> None:
     assert 2 < most[0] < half[0]
 
 
-def test_rungs_that_are_words_have_no_capacity() -> None:
+def test_levels_that_are_words_have_no_capacity() -> None:
     panel = only(ladder("softmax", {"easy": [1.0] * 3, "hard": [0.5] * 3}))  # type: ignore[dict-item]
     assert np.isnan([panel.capacities[("softmax",)][0][0], *panel.capacities[("softmax",)][0][1]]).all()
 
 
-def test_what_was_trained_elsewhere_never_shares_a_cell_with_what_was_trained_there() -> None:
-    records = [run(pairs=4, accuracy=1.0, elsewhere={8: 0.6}), run(pairs=8, accuracy=0.9, elsewhere={4: 0.8})]
-    home, four, eight = grids(records)
-    assert [panel.title for panel in (home, four, eight)] == [
+def test_runs_trained_on_other_levels_never_share_a_cell_with_runs_trained_on_the_level() -> None:
+    records = [run(pairs=4, accuracy=1.0, other_levels={8: 0.6}), run(pairs=8, accuracy=0.9, other_levels={4: 0.8})]
+    own, four, eight = grids(records)
+    assert [panel.title for panel in (own, four, eight)] == [
         "recall",
         "recall, trained on pairs 4",
         "recall, trained on pairs 8",
     ]
-    values = [[cell.values for cell in panel.across(("softmax",))] for panel in (home, four, eight)]
+    values = [[cell.values for cell in panel.across(("softmax",))] for panel in (own, four, eight)]
     assert values == [[(1.0,), (0.9,)], [(1.0,), (0.6,)], [(0.8,), (0.9,)]]
 
 
 def test_train_short_and_evaluate_long_is_one_panel() -> None:
-    panel = only(seeds([1.0, 0.9], pairs=4, elsewhere={8: 0.6, 16: 0.3}))
+    panel = only(seeds([1.0, 0.9], pairs=4, other_levels={8: 0.6, 16: 0.3}))
     assert (panel.title, panel.columns) == ("recall, trained on pairs 4", (4, 8, 16))
-    ranged = only(seeds([1.0, 0.9], pairs=4, trained="1..8", elsewhere={8: 0.6}))
+    ranged = only(seeds([1.0, 0.9], pairs=4, trained="1..8", other_levels={8: 0.6}))
     assert (ranged.title, ranged.columns) == ("recall, trained on pairs 1..8", (4, 8))
 
 
 def test_trained_may_be_a_row() -> None:
-    records = [run(pairs=4, accuracy=1.0, elsewhere={8: 0.6}), run(pairs=8, accuracy=0.9, elsewhere={4: 0.8})]
-    panel = only(records, rows=("trained",))
+    records = [run(pairs=4, accuracy=1.0, other_levels={8: 0.6}), run(pairs=8, accuracy=0.9, other_levels={4: 0.8})]
+    panel = only(records, index=("trained",))
     assert panel.rows == (("4",), ("8",))
     assert [cell.mean for cell in panel.across(("8",))] == [0.8, 0.9]
 
 
-def test_members_of_a_medley_are_panels_or_columns() -> None:
-    records = seeds([0.5, 0.6], members={"copy": 0.9, "parity": 0.2})
+def test_subtasks_of_a_mixture_are_panels_or_columns() -> None:
+    records = seeds([0.5, 0.6], subtasks={"copy": 0.9, "parity": 0.2})
     assert [panel.title for panel in grids(records)] == ["recall", "recall · copy", "recall · parity"]
-    panel = only(records, columns="member")
-    assert (panel.columns, panel.by) == (("copy", "parity"), "member")
+    panel = only(records, columns="subtask")
+    assert (panel.columns, panel.by) == (("copy", "parity"), "subtask")
     assert [cell.mean for cell in panel.across(("softmax",))] == [0.9, 0.2]
 
 
@@ -156,21 +160,21 @@ def test_tasks_are_panels_with_the_same_rows() -> None:
     assert first.rows == second.rows == (("softmax",), ("dape",))
 
 
-def test_any_field_makes_columns_and_the_rung_then_tells_rows_apart() -> None:
+def test_any_field_makes_columns_and_the_level_then_distinguishes_rows() -> None:
     records = [run(width=width, pairs=pairs) for width in (32, 64) for pairs in (2, 4)]
     panel = only(records, columns="width")
-    assert (panel.columns, panel.row_fields, panel.rows) == ((32, 64), ("complexity",), (("2",), ("4",)))
+    assert (panel.columns, panel.row_fields, panel.rows) == ((32, 64), ("level",), (("2",), ("4",)))
 
 
-def test_rows_that_tell_too_little_are_averaged_within_seeds() -> None:
+def test_rows_that_do_not_distinguish_all_runs_are_averaged_within_seeds() -> None:
     """Two widths of one seed are one number, not two."""
     records = [run(width=width, seed=seed, accuracy=width / 100 + seed / 10) for width in (32, 64) for seed in (0, 1)]
-    panel = only(records, rows=("attention",))
+    panel = only(records, index=("attention",))
     assert panel.merged == ("width",)
     assert panel.cells[("softmax",), 4].values == pytest.approx((0.48, 0.58))
 
 
-def test_what_only_follows_the_variant_or_the_rung_splits_no_row() -> None:
+def test_fields_that_only_follow_the_variant_or_the_level_split_no_row() -> None:
     """Matched widths follow the variant, a level's length follows the level."""
     records = [
         run(name, pairs=pairs, width=width, options={"length": 8 * pairs})
@@ -184,17 +188,17 @@ def test_what_only_follows_the_variant_or_the_rung_splits_no_row() -> None:
 
 
 def test_shares_of_solved_seeds_have_wilsons_interval() -> None:
-    panel = only(seeds([1.0, 1.0, 0.5]), value="solved")
+    panel = only(seeds([1.0, 1.0, 0.5]), metric="solved")
     cell = panel.cells[("softmax",), 4]
     assert cell.mean == pytest.approx(2 / 3)
     assert cell.interval == wilson_interval(2, 3)
 
 
-@pytest.mark.parametrize("how", [{"rows": ("atention",)}, {"columns": "atention"}, {"value": "atention"}])
-def test_unknown_fields_and_values_are_refused(how: dict[str, object]) -> None:
+@pytest.mark.parametrize("options", [{"index": ("atention",)}, {"columns": "atention"}, {"metric": "atention"}])
+def test_unknown_fields_and_metrics_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UnknownNameError) as caught:
-        only([run()], **how)
-    assert caught.value.where == f"--{next(iter(how))}"
+        only([run()], **options)
+    assert caught.value.where == f"--{next(iter(options))}"
 
 
 def test_no_records_are_no_panels() -> None:

@@ -4,63 +4,63 @@ import math
 
 import pytest
 
-from attnlab.analysis._observations import VALUES, check_field, check_value, observations, varying
+from attnlab.analysis._observations import METRICS, check_field, check_metric, observations, varying
 from attnlab.errors import UnknownNameError
 from tests.rendering.fake_runs import run
 
 
-def test_a_record_is_seen_on_its_rung_on_others_and_for_its_members() -> None:
-    seen = observations([run(pairs=4, accuracy=0.9, elsewhere={8: 0.6}, members={"copy": 0.7})])
-    assert [(one.level, one.subtask, one.value("accuracy"), one.at_trained_level) for one in seen] == [
+def test_a_record_is_observed_on_its_level_on_others_and_for_its_subtasks() -> None:
+    seen = observations([run(pairs=4, accuracy=0.9, other_levels={8: 0.6}, subtasks={"copy": 0.7})])
+    assert [(one.level, one.subtask, one.metric("accuracy"), one.at_trained_level) for one in seen] == [
         (4, "", 0.9, True),
         (8, "", 0.6, False),
         (4, "copy", 0.7, True),
     ]
-    assert [one.value("loss") for one in seen] == [1.0, 2.0, 2.0]
+    assert [one.metric("loss") for one in seen] == [1.0, 2.0, 2.0]
     assert {one.trained for one in seen} == {4}
 
 
-def test_a_run_trained_on_a_range_is_nowhere_at_home() -> None:
-    seen = observations([run(pairs=4, trained="1..8", elsewhere={16: 0.5})])
+def test_a_run_trained_on_a_range_is_nowhere_at_its_trained_level() -> None:
+    seen = observations([run(pairs=4, trained="1..8", other_levels={16: 0.5})])
     assert [(one.trained, one.at_trained_level) for one in seen] == [("1..8", False)] * 2
 
 
 @pytest.mark.parametrize(
-    ("value", "asked"),
+    ("name", "expected"),
     [
         ("accuracy", 0.5),
         ("exact_match", 0.25),
         ("loss", 1.0),
         ("perplexity", math.e),
         ("solved", 0.0),
-        ("validation", 0.4),
+        ("validation_accuracy", 0.4),
         ("steps", 1200),
         ("seconds", 21.0),
         ("parameters", 1000),
         ("rank", 3.5),
     ],
 )
-def test_values(value: str, asked: float) -> None:
+def test_metrics(name: str, expected: float) -> None:
     (seen,) = observations([run(seed=1, accuracy=0.5, validation=0.4, diagnostics={"rank": 3.5})])
-    assert seen.value(value) == asked
-    check_value(value, [seen], "--value")
-    assert math.isnan(observations([run(status="failed")])[0].value(value))
+    assert seen.metric(name) == expected
+    check_metric(name, [seen], "--metric")
+    assert math.isnan(observations([run(status="failed")])[0].metric(name))
 
 
-def test_a_value_that_some_runs_lack_is_no_number_there() -> None:
+def test_a_metric_that_some_runs_lack_is_nan_there() -> None:
     seen = observations([run(diagnostics={"rank": 2.0}), run(seed=1, loss=None, environment={})])
-    check_value("rank", seen, "--value")
-    assert math.isnan(seen[1].value("rank"))
+    check_metric("rank", seen, "--metric")
+    assert math.isnan(seen[1].metric("rank"))
 
 
-def test_what_nobody_has_is_refused_with_the_closest() -> None:
+def test_unknown_names_are_refused_with_the_closest() -> None:
     seen = observations([run(diagnostics={"rank": 2.0})])
     with pytest.raises(UnknownNameError, match="did you mean 'rank'") as caught:
-        check_value("ranks", seen, "--value")
-    assert caught.value.where == "--value"
-    assert all(name in caught.value.hint for name in VALUES)
+        check_metric("ranks", seen, "--metric")
+    assert caught.value.where == "--metric"
+    assert all(name in caught.value.hint for name in METRICS)
     with pytest.raises(UnknownNameError, match="did you mean 'width'"):
-        check_field("widht", seen, "--rows")
+        check_field("widht", seen, "--index")
 
 
 def test_sections_may_be_named_or_not() -> None:
@@ -74,7 +74,7 @@ def test_sections_may_be_named_or_not() -> None:
     ]
 
 
-def test_what_varies_is_told_the_variant_first() -> None:
+def test_varying_fields_begin_with_the_variant() -> None:
     seen = observations(
         [
             run("softmax", lr=1e-3, options={"length": 64}),
@@ -85,7 +85,7 @@ def test_what_varies_is_told_the_variant_first() -> None:
     assert varying([]) == []
 
 
-def test_a_field_that_the_json_leaves_out_at_its_default_is_told() -> None:
+def test_a_field_that_the_json_leaves_out_at_its_default_is_known() -> None:
     record = run()
     model, train = (
         record.spec.model.model_copy(update={"init_scale": 2.0}),
@@ -93,7 +93,7 @@ def test_a_field_that_the_json_leaves_out_at_its_default_is_told() -> None:
     )
     other = record.model_copy(update={"spec": record.spec.model_copy(update={"model": model, "train": train})})
     one, two = observations([record, other])
-    assert [seen.settings["scale"] for seen in (one, two)] == [1.0, 2.0]
+    assert [seen.settings["init_scale"] for seen in (one, two)] == [1.0, 2.0]
     assert [seen.settings["optimizer"] for seen in (one, two)] == ["adamw", "muon"]
 
 
@@ -102,6 +102,6 @@ def test_options_of_one_task_do_not_vary_because_another_lacks_them() -> None:
     assert varying(seen) == []
 
 
-def test_diverged_is_never_solved_but_counts_as_what_it_showed() -> None:
+def test_a_diverged_run_is_never_solved_but_has_its_scores() -> None:
     (seen,) = observations([run(accuracy=1.0, status="diverged")])
-    assert (seen.value("accuracy"), seen.value("solved")) == (1.0, 0.0)
+    assert (seen.metric("accuracy"), seen.metric("solved")) == (1.0, 0.0)

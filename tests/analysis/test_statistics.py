@@ -55,64 +55,64 @@ def test_the_interval_of_a_mean_is_scipys_percentile_bootstrap(size: int, random
     np.testing.assert_allclose(ours, np.stack([theirs.low, theirs.high], axis=1), rtol=0, atol=1e-12)
 
 
-def test_cells_of_every_size_keep_their_places() -> None:
+def test_cells_of_every_size_keep_their_order() -> None:
     cells = [[0.5], [0.1, 0.3], [], [0.7, 0.7, 0.7], [0.2, 0.4]]
     result = intervals(cells)
-    assert [result[place] for place in (1, 3, 4)] == [(0.1, 0.3), (0.7, 0.7), (0.2, 0.4)]
-    assert all(math.isnan(end) for place in (0, 2) for end in result[place])
+    assert [result[index] for index in (1, 3, 4)] == [(0.1, 0.3), (0.7, 0.7), (0.2, 0.4)]
+    assert all(math.isnan(end) for index in (0, 2) for end in result[index])
     assert intervals([]) == []
 
 
 @pytest.mark.parametrize("size", [3, 5, 10, 100])
 def test_the_expanded_level_undoes_what_resampling_narrows(size: int) -> None:
-    """For normal means: quantiles of the resampled mean reach as far as those of Student's t."""
+    """For normal means: quantiles of the resampled mean are those of Student's t."""
     level = expanded(size)
-    reached = stats.norm.ppf((1 + level) / 2) * math.sqrt((size - 1) / size)
-    assert reached == pytest.approx(stats.t.ppf((1 + LEVEL) / 2, size - 1), rel=1e-6)
+    quantile = stats.norm.ppf((1 + level) / 2) * math.sqrt((size - 1) / size)
+    assert quantile == pytest.approx(stats.t.ppf((1 + LEVEL) / 2, size - 1), rel=1e-6)
     assert LEVEL < level < 1
 
 
-@pytest.mark.parametrize(("size", "promised"), [(2, 0.50), (3, 0.75), (5, 0.92), (10, 0.94)])
-def test_coverage_of_normal_seeds_is_as_the_docstring_says(
-    size: int, promised: float, random: np.random.Generator
+@pytest.mark.parametrize(("size", "stated"), [(2, 0.50), (3, 0.75), (5, 0.92), (10, 0.94)])
+def test_coverage_of_normal_seeds_is_as_the_docstring_states(
+    size: int, stated: float, random: np.random.Generator
 ) -> None:
     covered = [low <= 0.0 <= high for low, high in intervals(random.normal(size=(4000, size)).tolist())]
-    assert np.mean(covered) == pytest.approx(promised, abs=0.02)
+    assert np.mean(covered) == pytest.approx(stated, abs=0.02)
 
 
-@pytest.mark.parametrize(("size", "promised"), [(2, 0.50), (3, 0.75), (5, 0.94), (10, 0.98)])
-def test_coverage_of_all_or_nothing_is_as_the_docstring_says(
-    size: int, promised: float, random: np.random.Generator
+@pytest.mark.parametrize(("size", "stated"), [(2, 0.50), (3, 0.75), (5, 0.94), (10, 0.98)])
+def test_coverage_of_all_or_nothing_is_as_the_docstring_states(
+    size: int, stated: float, random: np.random.Generator
 ) -> None:
     """Each seed solves the level or is stuck at chance, half of them each."""
     accuracies = np.where(random.random((4000, size)) < 0.5, 0.995, 0.25)
     covered = [low <= 0.6225 <= high for low, high in intervals(accuracies.tolist())]
-    assert np.mean(covered) == pytest.approx(promised, abs=0.02)
+    assert np.mean(covered) == pytest.approx(stated, abs=0.02)
 
 
-@pytest.mark.parametrize(("cells", "size", "promised"), [(2, 3, 0.89), (2, 5, 0.94), (8, 3, 0.95)])
-def test_coverage_of_a_mean_over_cells(cells: int, size: int, promised: float, random: np.random.Generator) -> None:
-    """Two cells, as in a difference, and eight, as over a ladder: seeds of all cells tell how widely they vary."""
+@pytest.mark.parametrize(("cells", "size", "stated"), [(2, 3, 0.89), (2, 5, 0.94), (8, 3, 0.95)])
+def test_coverage_of_a_mean_over_cells(cells: int, size: int, stated: float, random: np.random.Generator) -> None:
+    """Two cells, as in a difference, and eight, as over a ladder: the seeds of all cells give the variation."""
 
     def mean(drawn: list[Floats]) -> Floats:
         return np.stack([cell.mean(axis=1) for cell in drawn]).mean(axis=0)
 
     trials = [stratified(mean, list(random.normal(size=(cells, size))))[1] for _ in range(1500)]
     covered = np.mean([low <= 0.0 <= high for low, high in trials])
-    assert covered == pytest.approx(promised, abs=0.02)
+    assert covered == pytest.approx(stated, abs=0.02)
 
 
 def test_resampling_never_crosses_cells() -> None:
-    """Cells without spread stay what they are, however far apart: a pooled bootstrap would mix them."""
-    seen: list[list[Floats]] = []
+    """Cells without spread keep their values, however far apart: a pooled bootstrap would mix them."""
+    calls: list[list[Floats]] = []
 
     def spread(drawn: list[Floats]) -> Floats:
-        seen.append(drawn)
+        calls.append(drawn)
         return drawn[0].mean(axis=1) - drawn[1].mean(axis=1)
 
     assert stratified(spread, [[1.0] * 5, [0.0] * 5]) == (1.0, (1.0, 1.0))
     assert stratified(spread, [[0.8, 0.9, 1.0], [0.0, 0.1, 0.2]])[1] == pytest.approx((0.6, 1.0))
-    ours, theirs = seen[-1]
+    ours, theirs = calls[-1]
     assert (ours.shape, theirs.shape) == ((1000, 3), (1000, 3))
     assert set(np.unique(ours)) == {0.8, 0.9, 1.0}
     assert set(np.unique(theirs)) == {0.0, 0.1, 0.2}
@@ -123,8 +123,8 @@ def test_one_seed_in_a_cell_leaves_the_interval_unknown() -> None:
     value, ends = stratified(lambda drawn: drawn[0].mean(axis=1), [[0.5], [0.2, 0.4]])
     assert value == 0.5
     assert np.isnan(ends).all()
-    nothing, nowhere = stratified(lambda drawn: drawn[0].mean(axis=1), [])
-    assert np.isnan([nothing, *nowhere]).all()
+    value, ends = stratified(lambda drawn: drawn[0].mean(axis=1), [])
+    assert np.isnan([value, *ends]).all()
 
 
 def test_equal_cells_give_equal_intervals() -> None:
@@ -173,39 +173,39 @@ def test_the_monotone_fit_is_scipys(levels: int, random: np.random.Generator) ->
 
 
 @pytest.mark.parametrize(
-    ("shares", "level", "asked"),
+    ("shares", "level", "expected"),
     [
         ([1.0, 1.0, 0.0, 0.0], 0.5, 4 * 2**0.5),  # halfway between 4 and 8, in the logarithm
         ([1.0, 1.0, 0.0, 0.0], 0.9, 4 * 2**0.1),
-        ([1.0, 0.5, 0.0, 0.0], 0.5, 4.0),  # it falls below only beyond the level where it stands on the level
+        ([1.0, 0.5, 0.0, 0.0], 0.5, 4.0),  # it falls below only beyond the level on which it equals the share
         ([1.0, 0.5, 0.5, 0.0], 0.5, 8.0),
         ([1.0, 0.2, 0.6, 0.0], 0.5, 2 * 2 ** (0.5 / 0.6)),  # 0.2 and 0.6 are pooled to 0.4
         ([1.0, 0.9, 0.8, 0.7], 0.5, INF),
-        ([0.0, 1.0, 1.0, 1.0], 0.5, INF),  # a miss at the start, outweighed
+        ([0.0, 1.0, 1.0, 1.0], 0.5, INF),  # a miss at the start that the fit averages out
         ([0.4, 0.3, 0.2, 0.1], 0.5, 0.0),
         ([0.5, 0.5, 0.5, 0.5], 0.5, INF),
-        ([0.1 + 0.2, 0.3, 0.3, 0.3], 0.3, INF),  # rounding is no fall
+        ([0.1 + 0.2, 0.3, 0.3, 0.3], 0.3, INF),  # a rounding error is no drop
     ],
 )
-def test_crossings_of_curves_drawn_by_hand(shares: list[float], level: float, asked: float) -> None:
+def test_crossings_of_curves_made_by_hand(shares: list[float], level: float, expected: float) -> None:
     result, _ = capacity([2, 4, 8, 16], [[share] for share in shares], level)
-    assert result == pytest.approx(asked, rel=1e-9)
+    assert result == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_ladder_that_begins_at_zero_is_read_linearly() -> None:
+def test_a_ladder_that_begins_at_zero_is_linear() -> None:
     assert crossings([0, 10], np.array([[1.0, 0.0]]), 0.5).tolist() == [5.0]
     assert crossings([3], np.array([[1.0], [0.2]]), 0.5).tolist() == [INF, 0.0]
 
 
 def test_the_interval_of_a_capacity() -> None:
-    """One seed of three falls early: resampling finds curves from falling at once to never."""
+    """One seed of three falls early: resampled curves fall anywhere from the first level to never."""
     cells = [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
     middle, (low, high) = capacity([2, 4, 8], cells, 0.5)
     assert 4 < middle < 8
     assert (2 < low < 4, high) == (True, INF)
 
 
-def test_rungs_without_a_run_are_left_out_of_a_capacity() -> None:
+def test_levels_without_a_run_are_left_out_of_a_capacity() -> None:
     cells = [[1.0, 1.0], [], [0.0, 0.0], []]
     middle, ends = capacity([2, 4, 8, 16], cells, 0.5)
     assert (middle, *ends) == pytest.approx((4.0, 4.0, 4.0))
@@ -213,7 +213,7 @@ def test_rungs_without_a_run_are_left_out_of_a_capacity() -> None:
 
 
 def test_coverage_of_a_capacity(random: np.random.Generator) -> None:
-    """Curves with a noisy cliff: the interval covers the C50 of the true means."""
+    """Noisy curves: the interval covers the C50 of the true means."""
     means = np.array([1.0, 0.9, 0.6, 0.3, 0.0])
     levels = [2, 4, 8, 16, 32]
     true, _ = capacity(levels, [[mean] for mean in means], 0.5)

@@ -1,4 +1,4 @@
-"""Records as a sweep leaves them, written by hand."""
+"""Records as a sweep writes them, made by hand."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def run(
     width: int = 64,
     validation: float | None = None,
     status: Literal["done", "diverged", "failed"] = "done",
-    elsewhere: dict[Any, float] | None = None,
-    members: dict[str, float] | None = None,
+    other_levels: dict[Any, float] | None = None,
+    subtasks: dict[str, float] | None = None,
     trained: str = "",
     options: dict[str, Any] | None = None,
     **more: Any,
 ) -> Record:
-    """One run: what it is, and the test accuracy it showed; validation follows it unless it is given."""
+    """One run with its test accuracy; the validation accuracy is the same unless it is given."""
     spec = RunSpec(
         task=TaskSpec(
             name=task,
@@ -46,10 +46,10 @@ def run(
         train=TrainSpec(lr=lr),
         seed=seed,
     )
-    readings = [("", level, share) for level, share in (elsewhere or {}).items()]
-    readings += [(name, pairs, share) for name, share in (members or {}).items()]
+    evaluations = [("", level, share) for level, share in (other_levels or {}).items()]
+    evaluations += [(name, pairs, share) for name, share in (subtasks or {}).items()]
     last = accuracy if validation is None else validation
-    curve = (HistoryPoint(step=100, loss=2.0, accuracy=0.1), HistoryPoint(step=1200, loss=1.0, accuracy=last))
+    history = (HistoryPoint(step=100, loss=2.0, accuracy=0.1), HistoryPoint(step=1200, loss=1.0, accuracy=last))
     return Record(
         id=spec.id,
         spec=spec,
@@ -60,12 +60,12 @@ def run(
         exact_match=score(accuracy / 2),
         evaluations=tuple(
             Evaluation(subtask=name, level=level, length=8, accuracy=score(share), exact_match=score(share), loss=2.0)
-            for name, level, share in readings
+            for name, level, share in evaluations
         ),
-        **{"loss": 1.0, "history": curve, "environment": {"seconds": 20.0 + seed}, **more},
+        **{"loss": 1.0, "history": history, "environment": {"seconds": 20.0 + seed}, **more},
     )
 
 
 def seeds(accuracies: Sequence[float], **what: Any) -> list[Record]:
-    """One run for each accuracy, its seed counted up."""
+    """One run for each accuracy, with rising seeds."""
     return [run(seed=seed, accuracy=accuracy, **what) for seed, accuracy in enumerate(accuracies)]

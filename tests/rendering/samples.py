@@ -1,4 +1,4 @@
-"""Records to report on."""
+"""Records for the tests of tables."""
 
 from __future__ import annotations
 

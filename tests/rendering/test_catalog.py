@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 
 from attnlab.registry import Entry, Registry
-from attnlab.rendering.catalog import Card, Listing, accepted, flowing
+from attnlab.rendering.catalog import Card, Listing, reflow, type_text
 from attnlab.tasks import TASKS
 from attnlab.tasks.io.ladders import find_ladder
 from tests.rendering.capture import drawn
@@ -37,7 +37,7 @@ def fold() -> Entry[Any]:
     return registry._entries["fold"]
 
 
-def test_a_listing_is_aligned_and_each_summary_stands_below() -> None:
+def test_a_listing_is_aligned_and_each_summary_is_below_its_row() -> None:
     assert drawn(Listing(HEADS, ROWS, "Nothing.")) == [
         "task         levels",
         "copy         4 8",
@@ -46,7 +46,7 @@ def test_a_listing_is_aligned_and_each_summary_stands_below() -> None:
     ]
 
 
-def test_a_listing_of_nothing_says_so() -> None:
+def test_an_empty_listing_shows_its_text() -> None:
     assert drawn(Listing(HEADS, [], "No tasks here.")) == ["No tasks here."]
 
 
@@ -54,7 +54,7 @@ def test_a_listing_as_data() -> None:
     assert Listing(HEADS, ROWS, "").data()[0] == {"task": "copy", "levels": "4 8", "summary": "Write again."}
 
 
-def test_a_card_shows_all_that_is_known_of_a_part(fold: Entry[Any]) -> None:
+def test_a_card_shows_the_documentation_of_a_part(fold: Entry[Any]) -> None:
     ladder = find_ladder("copy")
     lines = drawn(Card(fold, "shape", parameters=119_424, ladders=[ladder], chance=0.0625))
     assert lines[0] == "fold  shape, version 2, also crease"
@@ -70,7 +70,7 @@ def test_a_card_shows_all_that_is_known_of_a_part(fold: Entry[Any]) -> None:
     ]
 
 
-def test_a_card_says_the_source_even_where_the_documentation_does_not(fold: Entry[Any]) -> None:
+def test_a_card_names_the_source_even_where_the_documentation_does_not(fold: Entry[Any]) -> None:
     assert Card(fold, "shape").text() == "Deeper each time.\n\nSource   Miura"
     assert drawn(Card(fold, "shape"))[:6] == [
         "fold  shape, version 2, also crease",
@@ -102,8 +102,8 @@ def test_the_card_of_every_task_fits_and_explains_every_option(name: str, width:
     assert "Source" in text
     for option in entry.options:
         assert f"\n {option} " in text
-    written = entry.cls.__doc__ or ""
-    assert all(f"    {option}: " in written for option in entry.options)
+    documentation = entry.cls.__doc__ or ""
+    assert all(f"    {option}: " in documentation for option in entry.options)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ def test_the_card_of_every_task_fits_and_explains_every_option(name: str, width:
         (Annotated[float, Field(lt=5)] | None, "float < 5 | null"),
     ],
 )
-def test_annotations_as_a_person_reads_them(annotation: Any, text: str) -> None:
-    assert accepted(annotation) == text
+def test_annotations_as_text(annotation: Any, text: str) -> None:
+    assert type_text(annotation) == text
 
 
 @pytest.mark.parametrize(
@@ -131,5 +131,5 @@ def test_annotations_as_a_person_reads_them(annotation: Any, text: str) -> None:
         ("Source   Somebody,\n         somewhere.\nTheirs   ours", ["Source  Somebody, somewhere.", "Theirs  ours"]),
     ],
 )
-def test_documentation_flows_and_formulas_stay(text: str, lines: list[str]) -> None:
-    assert drawn(flowing(text)) == lines
+def test_prose_is_wrapped_and_formulas_are_unchanged(text: str, lines: list[str]) -> None:
+    assert drawn(reflow(text)) == lines

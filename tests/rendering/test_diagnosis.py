@@ -9,12 +9,12 @@ import math
 
 import pytest
 
-from attnlab.diagnosis.result import Decay, Diagnosis, Map, Panel, Series
+from attnlab.diagnosis.result import AttentionMap, DecayFit, Diagnosis, Panel, Series
 from attnlab.errors import InvalidValueError
 from attnlab.rendering._attention_map import HeadMap
-from attnlab.rendering.attention_map_plot import plotted
-from attnlab.rendering.diagnosis import Drawn, as_csv, as_json, rough, scale
-from tests.rendering.capture import console, drawn, said
+from attnlab.rendering.attention_map_plot import plot_maps
+from attnlab.rendering.diagnosis import DiagnosisView, as_csv, as_json, curve_range, short_spread
+from tests.rendering.capture import console, drawn, output
 
 NAN = math.nan
 LAYERS = tuple(map(str, range(13)))
@@ -23,34 +23,34 @@ BELOW = (False,) * 12 + (True,)
 
 
 def falling(variant: str = "softmax") -> Series:
-    return Series(variant, (FALLING, FALLING), FALLING, BELOW, Decay(0.1, 1.0, 1.0, 12))
+    return Series(variant, (FALLING, FALLING), FALLING, BELOW, DecayFit(0.1, 1.0, 1.0, 12))
 
 
 def diagnosis(*rows: Series, columns: tuple[str, ...] = LAYERS, geometric: bool = True) -> Diagnosis:
-    panel = Panel("residual", "How far tokens are apart.", "the stream", geometric, columns, rows)
+    panel = Panel("residual", "How far tokens are apart.", "the residual stream", geometric, columns, rows)
     return Diagnosis("rank-collapse", "12 layers", (panel,))
 
 
-def headed() -> Series:
+def with_heads() -> Series:
     heads = ((0.25, 0.75), (0.5, 0.125))
     return Series("gpam", ((0.5, 0.3125),), (0.5, 0.3125), (False, False), heads=heads)
 
 
-def test_at_80_columns_layers_are_thinned_and_both_ends_stay() -> None:
-    lines = drawn(Drawn(diagnosis(falling())))
+def test_at_80_columns_some_layers_are_left_out_and_both_ends_are_shown() -> None:
+    lines = drawn(DiagnosisView(diagnosis(falling())))
     head = next(line for line in lines if line.startswith("layer")).split()
     assert (head[1], head[-2], head[-1]) == ("0", "12", "curve")
     assert len(head) == 10  # "layer", eight layers, "curve"
 
 
-def test_at_120_columns_every_layer_stands() -> None:
-    lines = drawn(Drawn(diagnosis(falling())), width=120)
+def test_at_120_columns_every_layer_is_shown() -> None:
+    lines = drawn(DiagnosisView(diagnosis(falling())), width=120)
     head = next(line for line in lines if line.startswith("layer")).split()
     assert head[1:-1] == list(LAYERS)
 
 
-def test_what_lies_below_the_floor_is_said_and_not_drawn() -> None:
-    lines = drawn(Drawn(diagnosis(falling())), width=120)
+def test_a_value_below_the_float_floor_is_marked_and_not_drawn() -> None:
+    lines = drawn(DiagnosisView(diagnosis(falling())), width=120)
     row = next(line for line in lines if line.startswith("softmax"))
     assert "<1e-12" in row
     assert "1.0e-20" not in row
@@ -59,60 +59,60 @@ def test_what_lies_below_the_floor_is_said_and_not_drawn() -> None:
     assert any("below the float floor" in line for line in lines)
 
 
-def test_the_decay_stands_below_the_curve() -> None:
-    lines = drawn(Drawn(diagnosis(falling())))
+def test_the_decay_is_below_the_curve() -> None:
+    lines = drawn(DiagnosisView(diagnosis(falling())))
     assert any(line.endswith("×0.10 R² 1.00") for line in lines)
 
 
-def test_curves_of_a_panel_share_one_scale() -> None:
+def test_the_curves_of_a_panel_have_one_scale() -> None:
     one = Series("one", ((1.0, 2.0),), (1.0, 2.0), (False, False))
     ten = Series("ten", ((9.0, 10.0),), (9.0, 10.0), (False, False))
-    found = diagnosis(one, ten, columns=("1", "2"), geometric=False)
-    assert scale(found.panels[0]) == (1.0, 10.0)
-    lines = drawn(Drawn(found))
+    both = diagnosis(one, ten, columns=("1", "2"), geometric=False)
+    assert curve_range(both.panels[0]) == (1.0, 10.0)
+    lines = drawn(DiagnosisView(both))
     assert [line.split()[-1] for line in lines if line.startswith(("one", "ten"))] == ["▁▂", "▇█"]
 
 
-def test_decades_are_drawn_by_their_logarithm() -> None:
+def test_geometric_metrics_are_drawn_by_their_logarithm() -> None:
     row = Series("one", ((1.0, 0.1, 0.01),), (1.0, 0.1, 0.01), (False,) * 3)
-    assert scale(diagnosis(row, columns=("1", "2", "3")).panels[0]) == (-2.0, 0.0)
+    assert curve_range(diagnosis(row, columns=("1", "2", "3")).panels[0]) == (-2.0, 0.0)
 
 
-def test_the_spread_over_seeds_stands_below_the_mean() -> None:
+def test_the_spread_over_seeds_is_below_the_mean() -> None:
     row = Series("one", ((0.4,), (0.6,)), (0.5,), (False,))
-    lines = drawn(Drawn(diagnosis(row, columns=("1",))))
-    place = next(index for index, line in enumerate(lines) if line.startswith("one"))
-    assert lines[place].split()[1] == "0.500"
-    assert lines[place + 1].split() == [f"±{rough(2**0.5 / 10)}"]
+    lines = drawn(DiagnosisView(diagnosis(row, columns=("1",))))
+    index = next(number for number, line in enumerate(lines) if line.startswith("one"))
+    assert lines[index].split()[1] == "0.500"
+    assert lines[index + 1].split() == [f"±{short_spread(2**0.5 / 10)}"]
 
 
 def test_one_seed_has_no_spread() -> None:
     row = Series("one", ((0.5,),), (0.5,), (False,))
-    assert "±" not in "\n".join(drawn(Drawn(diagnosis(row, columns=("1",)))))
+    assert "±" not in "\n".join(drawn(DiagnosisView(diagnosis(row, columns=("1",)))))
 
 
-def test_the_head_of_the_greatest_value_is_named() -> None:
-    lines = drawn(Drawn(diagnosis(headed(), columns=("1", "2"), geometric=False)))
-    place = next(index for index, line in enumerate(lines) if line.startswith("gpam"))
-    assert (lines[place].split()[-1], lines[place + 1].split()[-1]) == ("0.750", "1.2")
+def test_the_head_with_the_largest_value_is_named() -> None:
+    lines = drawn(DiagnosisView(diagnosis(with_heads(), columns=("1", "2"), geometric=False)))
+    index = next(number for number, line in enumerate(lines) if line.startswith("gpam"))
+    assert (lines[index].split()[-1], lines[index + 1].split()[-1]) == ("0.750", "1.2")
 
 
-def test_no_head_is_greatest_where_all_are_equal() -> None:
-    assert Series("one", ((0.0,),), (0.0,), (False,), heads=((0.0, 0.0),)).greatest is None
+def test_there_is_no_top_head_where_all_are_equal() -> None:
+    assert Series("one", ((0.0,),), (0.0,), (False,), heads=((0.0, 0.0),)).top_head is None
 
 
-def test_nothing_to_measure_is_a_dash() -> None:
+def test_a_value_that_could_not_be_measured_is_a_dash() -> None:
     row = Series("delta", ((NAN, NAN),), (NAN, NAN), (False, False))
-    lines = drawn(Drawn(diagnosis(row, columns=("1", "2"))))
+    lines = drawn(DiagnosisView(diagnosis(row, columns=("1", "2"))))
     assert next(line for line in lines if line.startswith("delta")).split() == ["delta", "-", "-"]
     assert any("A dash: there is nothing to measure." in line for line in lines)
 
 
 @pytest.mark.parametrize("name", ["softmax · d27b4d", "softmax as loud as gpam:plus=0.25", "mixed:" + 30 * "parts"])
-def test_a_long_name_is_whole_above_its_numbers(name: str) -> None:
+def test_a_long_name_is_above_its_numbers_in_full(name: str) -> None:
     screen = console()
-    screen.print(Drawn(diagnosis(falling(name), falling("gpam"))), highlight=False, crop=False)
-    lines = [line.rstrip() for line in said(screen).splitlines()]
+    screen.print(DiagnosisView(diagnosis(falling(name), falling("gpam"))), highlight=False, crop=False)
+    lines = [line.rstrip() for line in output(screen).splitlines()]
     for one in (name, "gpam"):
         above = lines.index(one)
         assert lines[above + 1].split()[0] == "1.000"
@@ -121,15 +121,15 @@ def test_a_long_name_is_whole_above_its_numbers(name: str) -> None:
     assert head.index(" 12 ") == lines[above + 1].index("<1e-12") + 3
 
 
-def test_a_long_name_stands_beside_its_numbers_where_they_all_fit() -> None:
-    result = Drawn(diagnosis(falling("softmax · d27b4d"), falling("gpam")))
-    lines = drawn(result, width=126)
+def test_a_long_name_is_beside_its_numbers_where_they_all_fit() -> None:
+    view = DiagnosisView(diagnosis(falling("softmax · d27b4d"), falling("gpam")))
+    lines = drawn(view, width=126)
     assert next(line for line in lines if line.startswith("softmax")).split()[3:5] == ["1.000", "0.100"]
     assert next(line for line in lines if line.startswith("layer")).split()[1:-1] == list(LAYERS)
-    assert "softmax · d27b4d" in drawn(result, width=122)
+    assert "softmax · d27b4d" in drawn(view, width=122)
 
 
-def test_json_holds_every_number_and_null_for_none() -> None:
+def test_json_has_every_number_and_null_for_nan() -> None:
     row = Series("one", ((0.5, NAN),), (0.5, NAN), (False, False))
     data = json.loads(as_json(diagnosis(row, columns=("1", "2"))))
     (panel,) = data["panels"]
@@ -139,7 +139,7 @@ def test_json_holds_every_number_and_null_for_none() -> None:
 
 
 def test_csv_has_a_line_for_each_layer_and_seed_and_for_each_head() -> None:
-    listed = list(csv.DictReader(io.StringIO(as_csv(diagnosis(headed(), columns=("1", "2"))).decode())))
+    listed = list(csv.DictReader(io.StringIO(as_csv(diagnosis(with_heads(), columns=("1", "2"))).decode())))
     assert [(row["layer"], row["head"], row["seed"], row["value"]) for row in listed] == [
         ("1", "", "0", "0.5"),
         ("1", "1", "", "0.25"),
@@ -150,34 +150,34 @@ def test_csv_has_a_line_for_each_layer_and_seed_and_for_each_head() -> None:
     ]
 
 
-def test_a_map_is_as_dark_as_its_weights() -> None:
-    lines = drawn(HeadMap(Map("gpam", 2, 1, ((1.0, 0.0), (0.25, -1.0)))))
+def test_the_shades_of_a_map_follow_its_weights() -> None:
+    lines = drawn(HeadMap(AttentionMap("gpam", 2, 1, ((1.0, 0.0), (0.25, -1.0)))))
     assert lines[1] == "gpam  layer 2, head 1: queries down, keys across"
     assert [line[5:] for line in lines[2:4]] == ["██", "▒▒≡≡"]
-    assert lines[4] == "░▒▓█ up to 1, by the root; ·-=≡ likewise below zero"
+    assert lines[4] == "░▒▓█ up to 1, by the square root; ·-=≡ likewise below zero"
 
 
-def test_long_maps_keep_the_largest_of_each_square() -> None:
+def test_large_maps_show_the_largest_weight_of_each_square() -> None:
     rows = tuple(tuple(float(key == 0) for key in range(64)) for _ in range(64))
-    lines = drawn(HeadMap(Map("softmax", 1, 1, rows)))
+    lines = drawn(HeadMap(AttentionMap("softmax", 1, 1, rows)))
     assert len(lines) == 2 + 32 + 1
     assert [line[5:] for line in lines[2:34]] == ["██"] * 32
-    assert lines[-1].endswith("each cell the largest of 2 x 2")
+    assert lines[-1].endswith("each cell is the largest of 2 x 2")
 
 
 def test_a_map_of_zeros_is_blank() -> None:
-    lines = drawn(HeadMap(Map("relu", 1, 1, ((0.0, 0.0), (0.0, 0.0)))))
+    lines = drawn(HeadMap(AttentionMap("relu", 1, 1, ((0.0, 0.0), (0.0, 0.0)))))
     assert [line[5:] for line in lines[2:4]] == ["", ""]
 
 
 @pytest.mark.parametrize(("suffix", "start"), [(".png", b"\x89PNG"), (".svg", b"<svg"), (".html", b"<!DOCTYPE html>")])
-def test_a_map_is_plotted(suffix: str, start: bytes) -> None:
+def test_a_map_is_plot_maps(suffix: str, start: bytes) -> None:
     pytest.importorskip("altair")
     pytest.importorskip("vl_convert")
-    maps = [Map("gpam", 1, 1, ((1.0, 0.0), (1.5, -0.5)))]
-    assert plotted(maps, suffix).lstrip().startswith(start)
+    maps = [AttentionMap("gpam", 1, 1, ((1.0, 0.0), (1.5, -0.5)))]
+    assert plot_maps(maps, suffix).lstrip().startswith(start)
 
 
 def test_another_format_is_refused() -> None:
-    with pytest.raises(InvalidValueError, match=r"A map is not written as '\.gif'"):
-        plotted([], ".gif")
+    with pytest.raises(InvalidValueError, match=r"An attention map cannot be written as '\.gif'"):
+        plot_maps([], ".gif")

@@ -10,7 +10,8 @@ import pytest
 
 from attnlab.config.experiment import Claim, Experiment, LadderLevels
 from attnlab.errors import InvalidValueError
-from attnlab.rendering.export import FORMATS, as_csv, as_json, as_markdown, as_parquet, tidy
+from attnlab.rendering._exporters import json_data
+from attnlab.rendering.export import FORMATS, as_markdown
 from attnlab.rendering.report import Report, report
 from tests.rendering.fake_runs import run, seeds
 
@@ -30,18 +31,23 @@ def small() -> Report:
 
 def strict(text: bytes) -> Any:
     def refuse(word: str) -> None:
-        raise AssertionError(f"{word} is no JSON")
+        raise AssertionError(f"{word} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
 
 
 def test_csv_has_a_line_for_each_cell() -> None:
-    lines = list(csv.DictReader(io.StringIO(as_csv(small()).decode())))
+    lines = list(csv.DictReader(io.StringIO(FORMATS["csv"](small()).decode())))
     assert len(lines) == 5
-    assert {name: lines[3][name] for name in ("task", "attention", "complexity", "mean", "n", "solved", "chance")} == {
+    assert {
+        name: lines[3][name]
+        for name in ("task", "attention", "complexity", "level", "metric", "mean", "n", "solved", "chance")
+    } == {
         "task": "recall",
         "attention": "b",
-        "complexity": "4",
+        "complexity": "pairs",
+        "level": "4",
+        "metric": "accuracy",
         "mean": "0.3",
         "n": "3",
         "solved": "0",
@@ -50,21 +56,21 @@ def test_csv_has_a_line_for_each_cell() -> None:
     assert (lines[4]["mean"], lines[4]["n"], lines[4]["failed"]) == ("", "0", "1")
 
 
-def test_json_is_strict_and_whole() -> None:
-    data = strict(as_json(small()))
+def test_json_is_strict_and_complete() -> None:
+    data = strict(FORMATS["json"](small()))
     assert (data["question"], data["records"], data["failed"], data["diverged"]) == ("Which?", 13, 1, 0)
     assert data["cells"][-1]["mean"] is None
     first, second = data["summaries"]
-    assert (first["reach"], first["C50"], first["C50 interval"], first["rank"]) == (4, "inf", ["inf", "inf"], "1")
-    assert (second["reach"], second["rank"]) == (2, "2")
-    assert data["overall"][0]["beats first"] == 0.5
+    assert (first["max_solved"], first["C50"], first["C50_interval"], first["rank"]) == (4, "inf", ["inf", "inf"], "1")
+    assert (second["max_solved"], second["rank"]) == (2, "2")
+    assert data["overall"][0]["beats_first"] == 0.5
     (claim,) = data["claims"]
-    assert (claim["says"], claim["outcome"], claim["figure"]) == ("a | b", "holds", pytest.approx(0.35))
+    assert (claim["says"], claim["outcome"], claim["estimate"]) == ("a | b", "holds", pytest.approx(0.35))
     assert data["notes"][0] == "13 runs."
 
 
-def test_what_strict_json_cannot_hold_is_told_in_words() -> None:
-    assert tidy({"a": [float("nan"), float("inf"), -float("inf"), 1.5], "b": ("x", None)}) == {
+def test_nan_is_null_and_infinity_is_a_string_in_strict_json() -> None:
+    assert json_data({"a": [float("nan"), float("inf"), -float("inf"), 1.5], "b": ("x", None)}) == {
         "a": [None, "inf", "-inf", 1.5],
         "b": ["x", None],
     }
@@ -78,28 +84,28 @@ def test_markdown_tables_are_rectangular() -> None:
     assert "| b | 100.0 (100.0; n=3) | 30.0 (30.0; n=3) | failed |" in text
     assert "| a / b | holds |" in text
     assert text.startswith("**Which?**\n\nrecall: accuracy in % by pairs\n")
-    assert text.endswith("attnlab ls results tells why.\n")
+    assert text.endswith("attnlab ls results shows why.\n")
 
 
 def test_parquet_reads_back() -> None:
     pytest.importorskip("pyarrow")
     from pyarrow import parquet  # type: ignore[import-untyped]
 
-    table = parquet.read_table(io.BytesIO(as_parquet(small())))
+    table = parquet.read_table(io.BytesIO(FORMATS["parquet"](small())))
     assert table.num_rows == 5
-    assert table.column("complexity").to_pylist() == [2, 4, 2, 4, 8]
-    words = report([run(pairs="easy"), run(pairs=4, task="copy")])
-    mixed = parquet.read_table(io.BytesIO(as_parquet(words)))
-    assert mixed.column("complexity").to_pylist() == ["easy", "4"]
+    assert table.column("level").to_pylist() == [2, 4, 2, 4, 8]
+    mixed_levels = report([run(pairs="easy"), run(pairs=4, task="copy")])
+    mixed = parquet.read_table(io.BytesIO(FORMATS["parquet"](mixed_levels)))
+    assert mixed.column("level").to_pylist() == ["easy", "4"]
 
 
 def test_parquet_without_its_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(InvalidValueError, match="pyarrow") as caught:
-        as_parquet(small())
+        FORMATS["parquet"](small())
     assert caught.value.hint == "Install it with: pip install 'attnlab[parquet]'."
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_nothing_can_be_written_too(name: str) -> None:
+def test_an_empty_report_can_be_written(name: str) -> None:
     assert isinstance(FORMATS[name](report([])), bytes)

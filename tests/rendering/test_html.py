@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from attnlab.config.experiment import Claim, Experiment, LadderLevels
-from attnlab.rendering.html import as_page
+from attnlab.rendering.html import html_page
 from attnlab.rendering.report import report
 from tests.rendering.fake_runs import seeds
 
@@ -14,7 +14,7 @@ VOID = {"meta", "br", "hr", "img"}
 
 
 class Reader(HTMLParser):
-    """The words of a page; complains of tags that do not close and of whatever is fetched."""
+    """The text of a page; asserts that all tags close, and lists what the page fetches."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,26 +42,26 @@ def page(question: str = "Is a < b?") -> Reader:
         for one in seeds([0.9, 1.0, 1.0], pairs=pairs)
     ]
     claim = Claim(says="It is <b>.", of={}, expect="greater", bound=0.5)
-    said = report(
+    shown = report(
         records, Experiment(name="x", question=question, ladders=(LadderLevels(ladder="recall"),), claims=(claim,))
     )
     reader = Reader()
-    reader.feed(as_page(said, "attnlab report x --page y.html", "attnlab sweep x").decode())
+    reader.feed(html_page(shown, "attnlab report x --html y.html", "attnlab sweep x").decode())
     return reader
 
 
-def test_a_page_is_whole_and_fetches_nothing() -> None:
+def test_a_page_is_complete_and_fetches_nothing() -> None:
     result = page()
     text = " ".join(result.words)
     assert result.open == []
     assert [link for link in result.fetched if "http" in link] == []
     assert "<script" not in text
-    for said in ("Is a < b?", "It is <b>.", "96.7", "90.0-100.0, n=3", "holds", "2.13.0", "attnlab sweep x"):
-        assert said in text, said
+    for phrase in ("Is a < b?", "It is <b>.", "96.7", "90.0-100.0, n=3", "holds", "2.13.0", "attnlab sweep x"):
+        assert phrase in text, phrase
     assert "6, 2026-11-22T01:00:00Z to 2026-11-22T01:00:00Z" in text
-    assert "--page y.html" in text
+    assert "--html y.html" in text
 
 
-def test_without_the_libraries_that_draw_it_says_how_to_have_a_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_plotting_libraries_it_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "altair", None)
     assert "pip install 'attnlab[plots]'" in " ".join(page().words)

@@ -1,4 +1,4 @@
-"""What company costs, from constructed records."""
+"""The accuracy that multi-task training costs, from constructed records."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def score(share: float) -> Score:
 
 def run(seed: int, **accuracies: float) -> Record:
     spec = RunSpec(
-        task=TaskSpec(name="mixture", options={"level": 0, "n": len(accuracies)}, complexity="level"), seed=seed
+        task=TaskSpec(name="mixture", options={"level": 0, "count": len(accuracies)}, complexity="level"), seed=seed
     )
-    readings = tuple(
+    evaluations = tuple(
         Evaluation(subtask=name, level=0, length=8, accuracy=score(share), exact_match=score(share), loss=0.5)
         for name, share in accuracies.items()
     )
-    whole = score(sum(accuracies.values()) / len(accuracies))
+    mean = score(sum(accuracies.values()) / len(accuracies))
     return Record(
-        id=spec.id, spec=spec, status="done", steps=9, accuracy=whole, exact_match=whole, evaluations=readings
+        id=spec.id, spec=spec, status="done", steps=9, accuracy=mean, exact_match=mean, evaluations=evaluations
     )
 
 
@@ -35,27 +35,27 @@ RECORDS = [
 ]
 
 
-def test_what_is_lost_is_alone_less_together() -> None:
+def test_the_accuracy_drop_is_alone_less_together() -> None:
     (matrix,) = interference(RECORDS)
     assert matrix.tasks == ("copy", "recall")
     cell = matrix.cells["copy", ("recall",)]
     assert cell.accuracies == (0.5, 0.51, 0.52)
-    assert cell.loss == pytest.approx(0.4)
+    assert cell.accuracy_drop == pytest.approx(0.4)
     assert 0.37 < cell.interval[0] <= 0.4 <= cell.interval[1] < 0.43
-    assert matrix.cells["recall", ("copy",)].loss == 0
+    assert matrix.cells["recall", ("copy",)].accuracy_drop == 0
 
 
-def test_the_matrix_is_drawn_with_what_is_lost_below() -> None:
+def test_the_matrix_shows_the_accuracy_drop_below() -> None:
     (matrix,) = interference(RECORDS)
-    said = "\n".join(drawn(matrix))
-    assert "with recall" in said
-    assert "91.0 %" in said
-    assert "+40.0 [" in said
+    text = "\n".join(drawn(matrix))
+    assert "with recall" in text
+    assert "91.0 %" in text
+    assert "+40.0 [" in text
 
 
-def test_readings_of_other_rungs_are_no_company() -> None:
+def test_evaluations_on_other_levels_are_left_out() -> None:
     both = run(0, copy=0.9, recall=0.8)
-    other = both.evaluations[1].model_copy(update={"complexity": 3})
+    other = both.evaluations[1].model_copy(update={"level": 3})
     (matrix,) = interference([both.model_copy(update={"evaluations": (both.evaluations[0], other)})])
     assert list(matrix.cells) == [("copy", ())]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from attnlab.errors import InvalidValueError
-from attnlab.rendering.plot import chart, drawn, points
+from attnlab.rendering.plot import chart, draw, points
 from attnlab.rendering.report import Report, report
 from tests.rendering.fake_runs import run, seeds
 
@@ -39,8 +39,8 @@ def test_points_carry_mean_interval_seeds_and_chance() -> None:
         "chance": 0.25,
     }
     assert len(rest) == 3
-    (lone,) = points(report([run(accuracy=0.5)]).panels[0])
-    assert (lone["low"], lone["high"]) == (0.5, 0.5)
+    (single,) = points(report([run(accuracy=0.5)]).panels[0])
+    assert (single["low"], single["high"]) == (0.5, 0.5)
 
 
 def test_one_definition_with_a_panel_per_task() -> None:
@@ -53,7 +53,7 @@ def test_one_definition_with_a_panel_per_task() -> None:
 
 @pytest.mark.parametrize(("ending", "start"), [("svg", b"<svg"), ("png", b"\x89PNG\r\n"), ("html", b"<!DOCTYPE html>")])
 def test_every_format(ending: str, start: bytes) -> None:
-    result = drawn(small(), Path(f"x.{ending}"))
+    result = draw(small(), Path(f"x.{ending}"))
     assert result.lstrip()[: len(start)].lower() == start.lower()
     assert b'src="http' not in result
     if ending == "svg":
@@ -62,20 +62,20 @@ def test_every_format(ending: str, start: bytes) -> None:
 
 @pytest.mark.parametrize("levels", [("easy", "hard"), (0, 1), (3,)])
 def test_ladders_of_every_kind(levels: tuple[object, ...]) -> None:
-    assert b"<svg" in drawn(report([run(pairs=level) for level in levels]), Path("x.svg"))
+    assert b"<svg" in draw(report([run(pairs=level) for level in levels]), Path("x.svg"))
 
 
-@pytest.mark.parametrize("how", [{"value": "loss"}, {"value": "solved"}, {"columns": "attention"}])
-def test_other_values_and_columns(how: dict[str, str]) -> None:
-    assert b"<svg" in drawn(report(list(small().records), **how), Path("x.svg"))  # type: ignore[arg-type]
+@pytest.mark.parametrize("options", [{"metric": "loss"}, {"metric": "solved"}, {"columns": "attention"}])
+def test_other_metrics_and_columns(options: dict[str, str]) -> None:
+    assert b"<svg" in draw(report(list(small().records), **options), Path("x.svg"))  # type: ignore[arg-type]
 
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidValueError, match="ends in none of"):
-        drawn(small(), Path("x.gif"))
+    with pytest.raises(InvalidValueError, match="is not a plot format"):
+        draw(small(), Path("x.gif"))
     with pytest.raises(InvalidValueError, match="no finished run"):
-        drawn(report([run(status="failed")]), Path("x.svg"))
+        draw(report([run(status="failed")]), Path("x.svg"))
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(InvalidValueError, match="altair and vl-convert") as caught:
-        drawn(small(), Path("x.svg"))
+        draw(small(), Path("x.svg"))
     assert caught.value.hint == "Install them with: pip install 'attnlab[plots]'."

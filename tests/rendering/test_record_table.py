@@ -5,15 +5,15 @@ from tests.rendering.capture import drawn
 from tests.rendering.samples import record, spec
 
 
-def test_one_record_is_one_line_under_its_rung() -> None:
+def test_one_record_is_one_line_under_its_level() -> None:
     lines = drawn(RecordTable([record(spec(), 995)]))
     assert lines[0] == "recall, pairs 4 (chance 25.0 %)"
-    assert lines[2].split() == ["variant", "seed", "accuracy", "95", "%", "whole", "steps", "time"]
-    assert lines[4].split() == ["softmax", "0", "99.5", "%", "98.8-99.8", "79.6", "%", "1,200", "1:15", "solved"]
+    assert lines[2].split() == ["variant", "seed", "accuracy", "95", "%", "exact", "match", "steps", "time"]
+    assert lines[4].split() == ["softmax", "0", "99.5", "%", "98.8-99.8", "79.6", "%", "1,200", "1:15", "min", "solved"]
     assert [line for line in lines[5:] if line] == []
 
 
-def test_verdicts() -> None:
+def test_statuses() -> None:
     runs = [
         record(spec(seed=0), 990),
         record(spec(seed=1), 989),
@@ -23,7 +23,7 @@ def test_verdicts() -> None:
     assert text == ["solved", "unsolved", "diverged"]
 
 
-def test_positions_are_told_where_they_differ() -> None:
+def test_positions_are_named_where_they_differ() -> None:
     same = drawn(RecordTable([record(spec(seed=0)), record(spec(seed=1))]))
     mixed = " ".join(drawn(RecordTable([record(spec()), record(spec(position="alibi"))]), width=100))
     assert not any("learned" in line for line in same)
@@ -31,7 +31,7 @@ def test_positions_are_told_where_they_differ() -> None:
     assert "softmax · alibi " in mixed
 
 
-def test_each_rung_has_its_table_up_the_ladder() -> None:
+def test_each_level_has_its_table_in_the_order_of_the_ladder() -> None:
     runs = [record(spec(pairs=pairs, seed=seed)) for seed in (0, 1) for pairs in (16, 4)]
     lines = drawn(RecordTable(runs))
     heads = [line for line in lines if "chance" in line]
@@ -39,7 +39,7 @@ def test_each_rung_has_its_table_up_the_ladder() -> None:
     assert sum(line.startswith(" softmax") for line in lines) == 4
 
 
-def test_a_long_variant_is_folded_and_its_numbers_stay_whole() -> None:
+def test_a_long_variant_is_folded_and_its_numbers_are_not() -> None:
     run = spec(attention="gpam", lambdas="trainable-untied", plus=0.25, minus=0.75, layers=2)
     lines = drawn(RecordTable([record(run, 995)]))
     assert "".join(line[:16].strip() for line in lines[4:]).replace(" ", "").startswith("gpam:lambdas")
@@ -47,13 +47,13 @@ def test_a_long_variant_is_folded_and_its_numbers_stay_whole() -> None:
     assert "solved" in lines[4]
 
 
-def test_no_records_are_no_lines() -> None:
+def test_no_records_give_no_lines() -> None:
     assert [line for line in drawn(RecordTable([])) if line] == []
 
 
-def test_members_of_a_medley_are_told_by_their_names() -> None:
+def test_subtasks_of_a_mixture_are_named() -> None:
     one = record(spec())
-    options = {"level": 0, "members": [{"name": "copy"}, {"name": "recall"}]}
+    options = {"level": 0, "tasks": [{"name": "copy"}, {"name": "recall"}]}
     task = one.spec.task.model_copy(update={"name": "mixture", "options": options, "complexity": "level"})
-    medley = one.model_copy(update={"spec": one.spec.model_copy(update={"task": task})})
-    assert "members copy+recall" in "\n".join(drawn(RecordTable([medley])))
+    mixture = one.model_copy(update={"spec": one.spec.model_copy(update={"task": task})})
+    assert "tasks copy+recall" in "\n".join(drawn(RecordTable([mixture])))

@@ -12,13 +12,13 @@ from tests.rendering.capture import drawn
 from tests.rendering.fake_runs import run, seeds
 
 
-def ladder(curves: dict[str, list[list[float]]], levels: list[Any] | None = None, **what: Any) -> list[Record]:
-    levels = levels or [2**place for place in range(1, 1 + max(map(len, curves.values())))]
+def ladder(curves: dict[str, list[list[float]]], levels: list[Any] | None = None, **fields: Any) -> list[Record]:
+    levels = levels or [2**power for power in range(1, 1 + max(map(len, curves.values())))]
     return [
         one
         for attention, cells in curves.items()
         for pairs, cell in zip(levels, cells, strict=False)
-        for one in seeds(cell, attention=attention, pairs=pairs, **what)
+        for one in seeds(cell, attention=attention, pairs=pairs, **fields)
     ]
 
 
@@ -28,11 +28,11 @@ THREE = {
 }
 
 
-def asked(**fields: Any) -> Experiment:
+def experiment(**fields: Any) -> Experiment:
     return Experiment(name="x", question="Which?", ladders=(LadderLevels(ladder="recall"),), **fields)
 
 
-def test_a_whole_report() -> None:
+def test_a_complete_report() -> None:
     lines = drawn(report(ladder(THREE)))
     assert lines == [
         "recall  accuracy in % by pairs, means over 3 seeds",
@@ -46,7 +46,7 @@ def test_a_whole_report() -> None:
         "",
         *lines[9:],
     ]
-    heads = next(line for line in lines if "reach" in line)
+    heads = next(line for line in lines if "max solved" in line)
     assert heads.split() == ["attention", "curve", "max", "solved", "solved", "C50", "C90", "rank"]
     (softmax,) = (line for line in lines if line.startswith("softmax") and "/" in line)
     assert softmax.split()[2:] == ["2", "4/9", "5.6", "3.36", "2"]
@@ -54,29 +54,29 @@ def test_a_whole_report() -> None:
     assert expressive.split()[2:] == ["4", "7/9", ">8", ">8", "1"]
 
 
-def test_the_footnotes_say_what_the_numbers_are() -> None:
+def test_the_footnotes() -> None:
     assert report(ladder(THREE)).footnotes() == [
         "18 runs.",
         "Intervals: 95 %, over seeds (expanded percentile bootstrap).",
-        "With 3 seeds that is their range, which misses the mean once in 4 times.",
-        "Ranks are by C50; variants whose intervals overlap share theirs.",
+        "With 3 seeds the interval is their range, which misses the mean once in 4 times.",
+        "Ranks are by C50; variants whose intervals overlap share ranks.",
     ]
-    lone = report([run()])
-    assert lone.footnotes() == ["1 run."]
+    single = report([run()])
+    assert single.footnotes() == ["1 run."]
 
 
-def test_the_number_tried_is_said() -> None:
+def test_the_number_of_tuned_values_is_in_the_footnotes() -> None:
     records = [one for lr in (1e-3, 3e-3, 1e-2) for one in seeds([0.5] * 5, lr=lr)]
-    said = report(records, asked(grid={"lr": (1e-3, 3e-3, 1e-2)}))
-    assert "lr: up to 3 tried in each cell; the best on the validation stream is shown." in said.footnotes()
-    assert said.panels[0].row_fields == ("attention",)
+    result = report(records, experiment(grid={"lr": (1e-3, 3e-3, 1e-2)}))
+    assert "lr: up to 3 values tried per cell; the best validation accuracy is chosen." in result.footnotes()
+    assert result.panels[0].row_fields == ("attention",)
 
 
 def test_failed_and_diverged_runs_are_counted() -> None:
     records = [run(), run(seed=1, status="failed"), run(seed=2, status="diverged"), run(seed=3, status="diverged")]
-    words = " ".join(report(records).footnotes())
-    assert "1 run failed" in words
-    assert "2 runs diverged" in words
+    notes = " ".join(report(records).footnotes())
+    assert "Left out: 1 failed run;" in notes
+    assert "2 runs diverged" in notes
     assert "failed" in " ".join(drawn(report([run(status="failed")])))
 
 
@@ -99,8 +99,8 @@ def test_two_seeds_or_one_variant_give_no_ranks() -> None:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
-def test_wide_ladders_go_on_below_and_stay_whole(width: int) -> None:
-    levels = [2**place for place in range(10)]
+def test_wide_ladders_continue_below(width: int) -> None:
+    levels = [2**power for power in range(10)]
     curves = {name: [[0.9, 0.95, 1.0]] * 10 for name in ("softmax", "dape:" + "kernel=3,hidden=64" * 2)}
     (panel,) = report(ladder(curves, levels)).panels
     lines = drawn(grid_table(panel), width=width)
@@ -111,64 +111,64 @@ def test_wide_ladders_go_on_below_and_stay_whole(width: int) -> None:
     assert drawn(capacity_table(panel), width=max(width, 60))
 
 
-def test_cells_say_how_many_seeds_where_they_differ() -> None:
+def test_cells_have_the_number_of_seeds_where_it_differs() -> None:
     text = "\n".join(drawn(report(ladder({"a": [[0.5, 0.6, 0.7], [0.5, 0.6]]}))))
     assert "means over" not in text
     assert "n=3" in text
     assert "n=2" in text
 
 
-def test_over_all_rungs_and_tasks() -> None:
+def test_over_all_levels_and_tasks() -> None:
     records = ladder(THREE) + ladder(THREE, task="copy") + [run("lone", pairs=2)]
     first, second = report(records).overall
     assert (first.row, second.row) == (("softmax",), ("expressive",))
-    assert second.middle[0] > first.middle[0]
-    assert second.better[0] == pytest.approx((0.5 + (1 * 6 + 0.5 * 3) / 9 + 1) / 3)
+    assert second.mean[0] > first.mean[0]
+    assert second.improvement[0] == pytest.approx((0.5 + (1 * 6 + 0.5 * 3) / 9 + 1) / 3)
 
 
-def test_members_of_a_medley_do_not_count_twice() -> None:
+def test_subtasks_of_a_mixture_do_not_count_twice() -> None:
     records = [
-        run(name, pairs=pairs, seed=seed, accuracy=accuracy, members={"copy": 0.1})
+        run(name, pairs=pairs, seed=seed, accuracy=accuracy, subtasks={"copy": 0.1})
         for name, accuracy in (("a", 0.5), ("b", 0.9))
         for pairs in (2, 4)
         for seed in range(3)
     ]
-    said = report(records)
-    assert len(said.panels) == 2
-    assert said.overall[1].middle[0] == pytest.approx((0.9 - 0.25) / 0.75)
+    result = report(records)
+    assert len(result.panels) == 2
+    assert result.overall[1].mean[0] == pytest.approx((0.9 - 0.25) / 0.75)
 
 
-@pytest.mark.parametrize(("value", "shown"), [("seconds", "21"), ("loss", "1"), ("steps", "1200"), ("rank", "3.5")])
-def test_other_values_have_no_reach(value: str, shown: str) -> None:
+@pytest.mark.parametrize(("metric", "shown"), [("seconds", "21"), ("loss", "1"), ("steps", "1200"), ("rank", "3.5")])
+def test_other_metrics_have_no_max_solved_level(metric: str, shown: str) -> None:
     records = [record.model_copy(update={"diagnostics": {"rank": 3.5}}) for record in ladder(THREE)]
-    lines = drawn(report(records, value=value))
-    assert lines[0].startswith(f"recall  {value} by pairs")
+    lines = drawn(report(records, metric=metric))
+    assert lines[0].startswith(f"recall  {metric} by pairs")
     assert shown in lines[3].split()
-    assert not any("reach" in line for line in lines)
+    assert not any("max solved" in line for line in lines)
 
 
-def test_the_experiment_lays_its_report_out() -> None:
-    said = report(
-        ladder(THREE), asked(report=ReportLayout(index=("complexity",), columns="attention", metric="exact_match"))
+def test_the_experiment_sets_the_layout() -> None:
+    result = report(
+        ladder(THREE), experiment(report=ReportLayout(index=("level",), columns="attention", metric="exact_match"))
     )
-    assert said.panels[0].columns == ("expressive", "softmax")
-    assert drawn(said)[0] == "Which?"
+    assert result.panels[0].columns == ("expressive", "softmax")
+    assert drawn(result)[0] == "Which?"
 
 
-def test_claims_stand_below_with_their_evidence() -> None:
+def test_claims_are_below_with_their_evidence() -> None:
     claim = Claim(
         says="Expressive solves what softmax does not.",
-        of={"attention": "expressive", "complexity": 8},
+        of={"attention": "expressive", "level": 8},
         than={"attention": "softmax"},
         expect="greater",
     )
-    said = report(ladder(THREE), asked(claims=(claim,)))
-    assert said.claims_hold
-    text = [line.strip() for line in drawn(said)]
+    result = report(ladder(THREE), experiment(claims=(claim,)))
+    assert result.claims_hold
+    text = [line.strip() for line in drawn(result)]
     assert any(line.split() == ["holds", *claim.says.split()] for line in text)
     assert any(line.startswith("difference of accuracy 0.6133 [") for line in text)
-    turned = claim.model_copy(update={"expect": "less"})
-    assert not report(ladder(THREE), asked(claims=(turned,))).claims_hold
+    opposite = claim.model_copy(update={"expect": "less"})
+    assert not report(ladder(THREE), experiment(claims=(opposite,))).claims_hold
 
 
 def test_no_records() -> None:
@@ -176,8 +176,8 @@ def test_no_records() -> None:
     assert report([]) == Report(())
 
 
-def test_what_was_averaged_over_and_what_came_along_is_said() -> None:
+def test_fields_that_are_averaged_over_or_differ_along_are_in_the_footnotes() -> None:
     records = [run(width=width, seed=seed) for width in (32, 64) for seed in range(3)]
-    assert "Averaged, within each seed, over width." in report(records, rows=("attention",)).footnotes()
+    assert "Averaged, within each seed, over width." in report(records, index=("attention",)).footnotes()
     along = [run(name, width=width) for name, width in (("a", 32), ("b", 64))]
-    assert "Not alike everywhere: width." in report(along).footnotes()
+    assert "Differs between cells: width." in report(along).footnotes()

@@ -11,12 +11,12 @@ from attnlab.tasks.recall import Recall
 from tests.rendering.capture import console, drawn
 
 
-def test_answers_stand_below_their_questions() -> None:
+def test_targets_are_below_their_query_positions() -> None:
     task = Copy(symbols=2, alphabet=12)
     batch = Batch(np.array([[11, 3, 12, 11]]), np.array([[IGNORE, IGNORE, 11, 3]]))
     assert drawn(Sequences(task, batch)) == [
         "inputs  11  3  | 11",
-        "answers  .  . 11  3",
+        "targets  .  . 11  3",
         "",
     ]
 
@@ -28,36 +28,36 @@ def test_each_sequence_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("width", [80, 40, 13, 12])
-def test_long_sequences_go_on_below(width: int) -> None:
+def test_long_sequences_continue_below(width: int) -> None:
     task = Recall(length=32)
     batch = task.sample(np.random.default_rng(0), 1)
     lines = drawn(Sequences(task, batch), width=width)
     tokens = [token for line in lines if line.startswith("inputs") for token in line.split()[1:]]
-    answers = [answer for line in lines if line.startswith("targets") for answer in line.split()[1:]]
+    targets = [target for line in lines if line.startswith("targets") for target in line.split()[1:]]
     cells = task.render(batch, 0)
     assert tokens == [cell.token for cell in cells]
-    assert answers == [cell.target or "." for cell in cells]
+    assert targets == [cell.target or "." for cell in cells]
 
 
-def test_questions_and_answers_are_colored() -> None:
+def test_query_positions_and_targets_are_colored() -> None:
     task = Copy(symbols=1, alphabet=2)
     batch = Batch(np.array([[1, 2]]), np.array([[IGNORE, 1]]))
     screen = Console(file=console().file, width=80, force_terminal=True, color_system="standard", legacy_windows=False)
     with screen.capture() as capture:
         screen.print(Sequences(task, batch))
-    question, answer = capture.get().splitlines()[:2]
-    assert question == "\x1b[2minputs  \x1b[0m1 \x1b[1;36m|\x1b[0m"
-    assert answer == "\x1b[2manswers \x1b[0m\x1b[2m. \x1b[0m\x1b[1;32m1\x1b[0m"
+    inputs, targets = capture.get().splitlines()[:2]
+    assert inputs == "\x1b[2minputs  \x1b[0m1 \x1b[1;36m|\x1b[0m"
+    assert targets == "\x1b[2mtargets \x1b[0m\x1b[2m. \x1b[0m\x1b[1;32m1\x1b[0m"
 
 
 @pytest.mark.parametrize(("padding", "ending"), [(3, ["0", "0", "0"]), (4, ["0", "x4"]), (60, ["0", "x60"])])
-def test_padding_at_the_end_is_told_and_not_shown(padding: int, ending: list[str]) -> None:
+def test_padding_at_the_end_is_counted(padding: int, ending: list[str]) -> None:
     task = Copy(symbols=1, alphabet=12)
     batch = Batch(np.array([[11, 12, *[0] * padding]]), np.array([[IGNORE, 11, *[IGNORE] * padding]]))
     assert drawn(Sequences(task, batch))[0].split() == ["inputs", "11", "|", *ending]
 
 
-def test_a_run_with_a_question_in_it_is_shown() -> None:
+def test_repeats_with_a_query_position_are_shown() -> None:
     task = Copy(symbols=1, alphabet=12)
     batch = Batch(np.array([[7, 7, 7, 7, 7, 7]]), np.array([[IGNORE, IGNORE, 7, IGNORE, IGNORE, 7]]))
     assert drawn(Sequences(task, batch))[0].split() == ["inputs", *"777777"]

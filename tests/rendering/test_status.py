@@ -9,7 +9,7 @@ from tests.rendering.capture import drawn
 from tests.rendering.fake_runs import run, seeds
 
 
-def made(folder: Path) -> Path:
+def make_store(folder: Path) -> Path:
     store = Store(folder)
     store.open()
     store.append(
@@ -23,41 +23,41 @@ def made(folder: Path) -> Path:
     return folder
 
 
-def test_a_store_says_what_is_done_missing_failed_and_diverged_and_why(tmp_path: Path) -> None:
-    lines = drawn(Overview([store_status(made(tmp_path))]), width=120)
+def test_a_store_lists_done_missing_failed_and_diverged_runs_and_why(tmp_path: Path) -> None:
+    lines = drawn(Overview([store_status(make_store(tmp_path))]), width=120)
     assert lines[1].split() == ["store", "done", "missing", "failed", "diverged", "stale"]
     text = "\n".join(lines)
     assert "failed  recall pairs=4 · softmax · learned · seed 2  out of memory" in text
     assert "diverged  recall pairs=4 · softmax · learned · seed 1  the loss was nan at step 7" in text
-    assert text.count("not begun") == SHOWN
+    assert text.count("not started") == SHOWN
     assert f"and {9 + SHOWN - 3 - SHOWN} more" in text
     assert "recall, pairs 4 (chance 25.0 %)" in text
 
 
-def test_a_checkpoint_says_that_a_run_goes_on(tmp_path: Path) -> None:
-    folder = made(tmp_path)
+def test_a_run_with_a_checkpoint_resumes(tmp_path: Path) -> None:
+    folder = make_store(tmp_path)
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / f"{run(seed=3).spec.id}.safetensors").touch()
-    assert "seed 3  begun; it goes on from its checkpoint" in "\n".join(
+    assert "seed 3  started; it resumes from its checkpoint" in "\n".join(
         drawn(Overview([store_status(folder)]), width=120)
     )
 
 
-def test_several_stores_have_a_line_each(tmp_path: Path) -> None:
-    both = [store_status(made(tmp_path / name)) for name in ("a", "b")]
+def test_each_of_several_stores_has_a_line(tmp_path: Path) -> None:
+    both = [store_status(make_store(tmp_path / name)) for name in ("a", "b")]
     lines = drawn(Overview(both), width=120)
     counts = [line.split() for line in lines if line.strip().endswith("-") and "/" in line]
     assert [(row[0].endswith(("a/", "b/")), row[1:]) for row in counts] == [(True, ["1", "11", "1", "1", "-"])] * 2
     assert not any("chance" in line for line in lines)
 
 
-def test_it_is_data_too(tmp_path: Path) -> None:
-    (one,) = Overview([store_status(made(tmp_path))]).data()
+def test_the_overview_as_data(tmp_path: Path) -> None:
+    (one,) = Overview([store_status(make_store(tmp_path))]).data()
     assert one["failed"] == {run(seed=2).spec.id: "out of memory"}
     assert (len(one["done"]), len(one["missing"]), one["stale"]) == (1, 6 + SHOWN, [])
 
 
-def test_seeds_of_one_rung_stand_together(tmp_path: Path) -> None:
+def test_seeds_of_one_level_are_in_one_table(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.open()
     store.append(seeds([1.0, 0.5]))

@@ -10,28 +10,28 @@ from attnlab.rendering.sweep_progress import (
     SweepDisplay,
     SweepLines,
     SweepSummary,
-    outcome,
+    run_outcome,
     sweep_progress,
 )
 from attnlab.training.events import RunFinished, RunStarted, StepsTaken, Validated
-from tests.rendering.capture import console, drawn, said
+from tests.rendering.capture import console, drawn, output
 from tests.rendering.fake_runs import run, seeds
 
 
 def test_without_a_terminal_each_run_is_a_line() -> None:
     screen = console()
-    with sweep_progress(screen, 12, 3) as watcher:
-        assert isinstance(watcher, SweepLines)
-        watcher(RunStarted(run().spec, 0, 10, "cpu"))
-        watcher(RunFinished(run(accuracy=0.5)))
-        watcher(RunFinished(run(status="failed", reason="out of memory")))
-    assert said(screen).splitlines() == [
+    with sweep_progress(screen, 12, 3) as callback:
+        assert isinstance(callback, SweepLines)
+        callback(RunStarted(run().spec, 0, 10, "cpu"))
+        callback(RunFinished(run(accuracy=0.5)))
+        callback(RunFinished(run(status="failed", reason="out of memory")))
+    assert output(screen).splitlines() == [
         " 4/12  recall pairs=4 · softmax · learned · seed 0  unsolved  50.0 %  20.0 s",
         " 5/12  recall pairs=4 · softmax · learned · seed 0  failed  out of memory  20.0 s",
     ]
 
 
-def test_on_a_terminal_runs_on_their_way_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_running_runs_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("attnlab.rendering.sweep_progress.time.monotonic", lambda: now[0])
     display = SweepDisplay(10, 4)
@@ -45,15 +45,15 @@ def test_on_a_terminal_runs_on_their_way_are_shown(monkeypatch: pytest.MonkeyPat
     assert "4/10 runs" in lines[0]
     assert "1000/2000   62.5 %  recall pairs=4 · softmax · learned · seed 1" in lines
     # Half a run in 30 seconds: five and a half are left.
-    assert "about 5:30 left at this pace" in lines
+    assert "about 5:30 min left at this pace" in lines
     display(RunFinished(run(seed=1, accuracy=1.0)))
     lines = drawn(display)
     assert "5/10 runs" in lines[0]
     assert not any("1000/2000" in line for line in lines)
-    assert lines[-1] == "solved    100.0 %   21.0 s  recall pairs=4 · softmax · learned · seed 1"
+    assert lines[-1] == "solved    100.0 %    21.0 s  recall pairs=4 · softmax · learned · seed 1"
 
 
-def test_the_display_keeps_within_the_screen() -> None:
+def test_the_display_fits_the_screen() -> None:
     display = SweepDisplay(100, 0)
     for record in seeds([0.5] * 20, attention="gpam-with-a-name-that-goes-on-and-on-and-on-and-on"):
         display(RunStarted(record.spec, 0, 10, "cpu"))
@@ -65,23 +65,23 @@ def test_the_display_keeps_within_the_screen() -> None:
         display(RunStarted(record.spec, 0, 10, "cpu"))
     lines = drawn(display, width=60)
     assert len(lines) == 2 + RUNNING + 1 + LATEST
-    assert "and 8 more on their way" in lines
-    with sweep_progress(console(terminal=True), 3, 0) as watcher:
-        watcher(RunFinished(run()))
+    assert "and 8 more running" in lines
+    with sweep_progress(console(terminal=True), 3, 0) as callback:
+        callback(RunFinished(run()))
 
 
-def test_an_outcome_is_its_report_and_what_is_missing() -> None:
+def test_a_summary_is_the_report_and_the_number_of_missing_runs() -> None:
     experiment = Experiment(name="x", question="Which?", ladders=(LadderLevels(ladder="recall"),))
-    result = SweepSummary(experiment, seeds([0.5, 0.6]), 5, "Adaptive: so.")
+    result = SweepSummary(experiment, seeds([0.5, 0.6]), 5, "A remark.")
     lines = drawn(result)
     assert lines[0] == "Which?"
-    assert lines[-2:] == ["3 of 5 runs are missing; the same command goes on.", "Adaptive: so."]
+    assert lines[-2:] == ["3 of 5 runs are missing; the same command continues.", "A remark."]
     assert result.claims_hold
-    assert drawn(SweepSummary(experiment, [], 2)) == ["2 of 2 runs are missing; the same command goes on."]
+    assert drawn(SweepSummary(experiment, [], 2)) == ["2 of 2 runs are missing; the same command continues."]
 
 
-@pytest.mark.parametrize(("status", "words"), [("done", "solved  100.0 %"), ("diverged", "diverged  the loss was nan")])
-def test_a_finished_run_in_one_line(status: str, words: str) -> None:
+@pytest.mark.parametrize(("status", "text"), [("done", "solved  100.0 %"), ("diverged", "diverged  the loss was nan")])
+def test_a_finished_run_in_one_line(status: str, text: str) -> None:
     reason = "the loss was nan" if status == "diverged" else ""
-    result = outcome(run(accuracy=1.0, status=status, reason=reason))  # type: ignore[arg-type]
-    assert result == f"recall pairs=4 · softmax · learned · seed 0  {words}  20.0 s"
+    result = run_outcome(run(accuracy=1.0, status=status, reason=reason))  # type: ignore[arg-type]
+    assert result == f"recall pairs=4 · softmax · learned · seed 0  {text}  20.0 s"

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from attnlab.rendering._text_table import Aligned, column_blocks, entry, fold_text, pad_text, width
+from attnlab.rendering._text_table import TextTable, cell_text, column_blocks, fold_text, pad_text, width
 from tests.rendering.capture import drawn
 
 
-def test_names_stand_left_numbers_right_and_cells_have_lines() -> None:
-    table = Aligned(
-        ("name",), ("2", "16"), [(("a",), [entry("1", "2-3"), entry("10")]), (("long",), [entry("-"), entry("7", "8")])]
+def test_names_are_left_numbers_are_right_and_cells_have_lines() -> None:
+    table = TextTable(
+        ("name",),
+        ("2", "16"),
+        [(("a",), [cell_text("1", "2-3"), cell_text("10")]), (("long",), [cell_text("-"), cell_text("7", "8")])],
     )
     assert drawn(table) == [
         "name    2  16",
@@ -22,12 +24,12 @@ def test_names_stand_left_numbers_right_and_cells_have_lines() -> None:
 
 
 def test_a_name_wider_than_a_third_is_folded() -> None:
-    lines = drawn(Aligned(("name",), ("x",), [(("abcdefghijklmnopqrstuvwxyz",), [entry("1")])]), width=42)
+    lines = drawn(TextTable(("name",), ("x",), [(("abcdefghijklmnopqrstuvwxyz",), [cell_text("1")])]), width=42)
     assert lines[2:5] == ["abcdefghijkl  1", "mnopqrstuvwx", "yz"]
 
 
 @pytest.mark.parametrize(
-    ("sizes", "wide", "requested"),
+    ("sizes", "available", "blocks"),
     [
         ([3, 3, 3], 13, [range(3)]),
         ([3, 3, 3], 12, [range(2), range(2, 3)]),
@@ -35,12 +37,14 @@ def test_a_name_wider_than_a_third_is_folded() -> None:
         ([], 10, [range(0)]),
     ],
 )
-def test_columns_are_dealt_out(sizes: list[int], wide: int, requested: list[range]) -> None:
-    assert list(column_blocks(sizes, wide)) == requested
+def test_columns_that_do_not_fit_continue_in_another_block(
+    sizes: list[int], available: int, blocks: list[range]
+) -> None:
+    assert list(column_blocks(sizes, available)) == blocks
 
 
-def test_wide_letters_take_two_places() -> None:
-    assert width(entry("数")) == 2
+def test_wide_letters_take_two_columns() -> None:
+    assert width(cell_text("数")) == 2
     assert pad_text("数", 4, right=True) == "  数"
 
 

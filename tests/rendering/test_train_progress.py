@@ -4,16 +4,16 @@ import math
 
 from attnlab.records import HistoryPoint
 from attnlab.rendering._sparkline import BLOCKS
-from attnlab.rendering.train_progress import Display, PlainLines, train_progress
+from attnlab.rendering.train_progress import TrainDisplay, TrainLines, train_progress
 from attnlab.training.events import RunFinished, RunStarted, StepsTaken, Validated
-from tests.rendering.capture import console, drawn, said
+from tests.rendering.capture import console, drawn, output
 from tests.rendering.samples import record, spec
 
 RUN = spec(attention="dape", kernel=3, seed=2)
 TITLE = "recall pairs=4 · dape:kernel=3 · learned · seed 2"
 
 
-def looked(step: int, accuracy: float) -> Validated:
+def validated(step: int, accuracy: float) -> Validated:
     return Validated(RUN, HistoryPoint(step=step, loss=1 / step, accuracy=accuracy))
 
 
@@ -23,37 +23,37 @@ def test_a_title_names_the_run() -> None:
 
 def test_plain_lines() -> None:
     screen = console()
-    lines = PlainLines(screen)
+    lines = TrainLines(screen)
     lines(RunStarted(RUN, 0, 119_424, "cpu"))
     lines(StepsTaken(RUN, 50, 4.0, 1000))
-    lines(looked(100, 0.25))
-    lines(looked(200, 1.0))
+    lines(validated(100, 0.25))
+    lines(validated(200, 1.0))
     lines(RunFinished(record(RUN)))
-    told = said(screen).splitlines()
-    assert told[0] == f"{TITLE}: 119,424 weights on cpu"
-    assert told[1].startswith("  step 100/2000  loss 0.0100  accuracy 25.0 %  ")
-    assert told[2].startswith("  step 200/2000  loss 0.0050  accuracy 100.0 %  ")
-    assert len(told) == 3
+    written = output(screen).splitlines()
+    assert written[0] == f"{TITLE}: 119,424 weights on cpu"
+    assert written[1].startswith("  step 100/2000  loss 0.0100  accuracy 25.0 %  ")
+    assert written[2].startswith("  step 200/2000  loss 0.0050  accuracy 100.0 %  ")
+    assert len(written) == 3
 
 
-def test_plain_lines_of_a_run_that_goes_on_and_diverges() -> None:
+def test_plain_lines_of_a_run_that_resumes_and_diverges() -> None:
     screen = console(width=20)
-    lines = PlainLines(screen)
+    lines = TrainLines(screen)
     lines(RunStarted(RUN, 300, 1000, "cuda"))
     lines(RunFinished(record(RUN, status="diverged", reason="the loss was nan at step 310")))
-    assert said(screen).splitlines() == [
-        f"{TITLE}: 1,000 weights on cuda, going on at step 300",
+    assert output(screen).splitlines() == [
+        f"{TITLE}: 1,000 weights on cuda, resumed at step 300",
         "  diverged: the loss was nan at step 310",
     ]
 
 
-def test_the_display_shows_the_curves_as_they_grow() -> None:
-    display = Display()
+def test_the_display_shows_the_curves() -> None:
+    display = TrainDisplay()
     display(RunStarted(RUN, 0, 119_424, "cpu"))
     for step in range(1, 21):
         display(StepsTaken(RUN, 10 * step, 5.0 / step, 6400))
-    display(looked(100, 0.25))
-    display(looked(200, 1.0))
+    display(validated(100, 0.25))
+    display(validated(200, 1.0))
     lines = drawn(display)
     text = "\n".join(lines)
     assert text.startswith(f"{TITLE} · 119,424")
@@ -68,17 +68,17 @@ def test_the_display_shows_the_curves_as_they_grow() -> None:
     assert chart[3].rstrip().endswith("█" * 2)
 
 
-def test_the_display_is_drawn_before_anything_happened() -> None:
-    text = "\n".join(drawn(Display()))
+def test_the_display_is_drawn_before_the_first_event() -> None:
+    text = "\n".join(drawn(TrainDisplay()))
     assert "loss -" in text
     assert "accuracy -" in text
 
 
 def test_a_new_run_clears_the_display() -> None:
-    display = Display()
+    display = TrainDisplay()
     display(RunStarted(RUN, 0, 1000, "cpu"))
     display(StepsTaken(RUN, 10, 5.0, 6400))
-    display(looked(100, 0.25))
+    display(validated(100, 0.25))
     display(RunStarted(spec(seed=7), 40, 1000, "cpu"))
     text = "\n".join(drawn(display))
     assert "seed 7" in text
@@ -87,8 +87,8 @@ def test_a_new_run_clears_the_display() -> None:
     assert not set(text) & set(BLOCKS[1:])
 
 
-def test_losses_that_are_no_numbers_are_drawn_as_blanks() -> None:
-    display = Display()
+def test_losses_that_are_not_finite_are_blank() -> None:
+    display = TrainDisplay()
     display(RunStarted(RUN, 0, 1000, "cpu"))
     for step, loss in enumerate((1.0, math.inf, math.nan)):
         display(StepsTaken(RUN, step, loss, 64))
@@ -96,8 +96,8 @@ def test_losses_that_are_no_numbers_are_drawn_as_blanks() -> None:
 
 
 def test_a_terminal_gets_the_display_and_a_file_gets_lines() -> None:
-    with train_progress(console(terminal=True)) as watcher:
-        assert isinstance(watcher, Display)
-        watcher(RunStarted(RUN, 0, 1000, "cpu"))
-    with train_progress(console()) as watcher:
-        assert isinstance(watcher, PlainLines)
+    with train_progress(console(terminal=True)) as callback:
+        assert isinstance(callback, TrainDisplay)
+        callback(RunStarted(RUN, 0, 1000, "cpu"))
+    with train_progress(console()) as callback:
+        assert isinstance(callback, TrainLines)

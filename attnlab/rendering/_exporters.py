@@ -1,0 +1,103 @@
+"""Tables as files: CSV, strict JSON, Markdown and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from attnlab.errors import InvalidValueError
+
+T = TypeVar("T")
+Rows = list[dict[str, Any]]
+
+
+def exporters(
+    cells: Callable[[T], Rows], data: Callable[[T], dict[str, Any]], markdown: Callable[[T], str]
+) -> dict[str, Callable[[T], bytes]]:
+    """The exporters of a value, by format.
+
+    Args:
+        cells: Lists its cells, for CSV and Parquet.
+        data: Gives all of it, for JSON.
+        markdown: Writes its tables.
+    """
+    return {
+        "csv": lambda value: csv_bytes(cells(value)),
+        "json": lambda value: json_bytes(data(value)),
+        "markdown": lambda value: markdown(value).encode(),
+        "parquet": lambda value: parquet_bytes(cells(value)),
+    }
+
+
+def aligned_rows(rows: Iterable[dict[str, Any]]) -> Rows:
+    """Rows with the same columns throughout; a value that a row does not have is None."""
+    listed = list(rows)
+    heads = list(dict.fromkeys(name for row in listed for name in row))
+    return [{name: row.get(name) for name in heads} for row in listed]
+
+
+def csv_bytes(rows: Rows) -> bytes:
+    """Rows as CSV; None and nan are empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: "" if is_missing(value) else value for name, value in row.items()} for row in rows)
+    return text.getvalue().encode()
+
+
+def parquet_bytes(rows: Rows) -> bytes:
+    """Rows as Parquet.
+
+    Raises:
+        InvalidValueError: The library pyarrow is not installed.
+    """
+    try:
+        import pyarrow  # type: ignore[import-untyped]
+        from pyarrow import parquet
+    except ImportError:
+        hint = "Install it with: pip install 'attnlab[parquet]'."
+        raise InvalidValueError("Parquet needs the library pyarrow.", hint, where="--parquet") from None
+    heads = list(rows[0]) if rows else []
+    columns = {name: _of_one_type([row[name] for row in rows]) for name in heads}
+    sink = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), sink)
+    return sink.getvalue()
+
+
+def json_bytes(data: Any) -> bytes:
+    """Data as strict JSON, indented."""
+    return json.dumps(json_data(data), indent=1, allow_nan=False).encode() + b"\n"
+
+
+def json_data(data: Any) -> Any:
+    """Data that strict JSON can hold: nan is null, infinity is a string."""
+    if isinstance(data, dict):
+        return {key: json_data(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [json_data(value) for value in data]
+    if isinstance(data, float) and not math.isfinite(data):
+        return None if math.isnan(data) else "inf" if data > 0 else "-inf"
+    return data
+
+
+def markdown_table(names: Sequence[str], numbers: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A Markdown table: columns of names, then columns of numbers."""
+    lines = [[*names, *numbers], ["---"] * len(names) + ["---:"] * len(numbers), *body]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value is None or nan."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _of_one_type(values: Sequence[Any]) -> list[Any]:
+    """A column of one type: levels may be words on one ladder and numbers on another."""
+    types = {type(value) for value in values if value is not None}
+    if types <= {int, float} or len(types) < 2:
+        return list(values)
+    return [None if value is None else str(value) for value in values]
