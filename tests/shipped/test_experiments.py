@@ -1,4 +1,4 @@
-"""Every experiment of the shelf: it reads, it plans, its claims are about what it plans, and its smoke budget runs."""
+"""All built-in experiments: the file is valid, the plan contains the runs of the claims, and the smoke preset runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from attnlab import resources
-from attnlab.config.experiment import Experiment, experiment
+from attnlab.config.experiment import Experiment
+from attnlab.config.experiment import experiment as load_experiment
 from attnlab.execution._inline import Inline
 from attnlab.execution.jobs import WorkerSettings
 from attnlab.experiments.expand import expand
@@ -19,12 +20,12 @@ every_experiment = pytest.mark.parametrize("name", NAMES)
 
 
 @pytest.fixture
-def asked(name: str) -> Experiment:
-    return experiment(name)
+def experiment(name: str) -> Experiment:
+    return load_experiment(name)
 
 
 @every_experiment
-def test_it_asks_a_question_and_claims_something(experiment: Experiment, name: str) -> None:
+def test_it_has_a_question_and_claims(experiment: Experiment, name: str) -> None:
     assert experiment.name == name
     assert experiment.question.endswith("?")
     assert experiment.source
@@ -41,18 +42,18 @@ def test_its_plan_has_the_seeds_that_intervals_need(experiment: Experiment) -> N
 
 
 @every_experiment
-def test_its_smoke_budget_runs_to_a_report(experiment: Experiment, tmp_path: Path) -> None:
+def test_its_smoke_preset_runs_to_a_report(experiment: Experiment, tmp_path: Path) -> None:
     small = experiment.with_preset("smoke")
     specs = expand(small)
     assert len(specs) <= 16
     outcome = run_sweep(small, specs, tmp_path, Inline(WorkerSettings(weights=False)))
     assert [record.status for record in outcome.records] == ["done"] * len(specs)
-    said = report(outcome.records, small)
-    assert said.panels
-    assert not said.claims
+    summary = report(outcome.records, small)
+    assert summary.panels
+    assert not summary.claims
 
 
 @every_experiment
-def test_what_a_scale_leaves_out_is_what_the_question_says(experiment: Experiment) -> None:
-    for scale in experiment.presets:
-        assert experiment.with_preset(scale).question == experiment.question
+def test_a_preset_keeps_the_question(experiment: Experiment) -> None:
+    for preset in experiment.presets:
+        assert experiment.with_preset(preset).question == experiment.question

@@ -1,4 +1,4 @@
-"""Every ladder of the shelf: it loads, and each of its levels can be climbed."""
+"""All built-in ladders: the file is valid, and each level can be sampled."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 
 from attnlab import resources
-from attnlab.config.ladder import Ladder, ladder
+from attnlab.config.ladder import Ladder
+from attnlab.config.ladder import ladder as load_ladder
 from attnlab.config.validate import validated
 from attnlab.specs import ModelSpec, TrainSpec
 from attnlab.tasks.io.ladders import find_ladder, task_spec
-from attnlab.tasks.io.streams import Source, build, span
+from attnlab.tasks.io.streams import Source, build, parse_range
 
 NAMES = resources.names("tasks")
-RUNGS = [(name, rung) for name in NAMES for rung in ladder(name).levels]
+LEVELS = [(name, level) for name in NAMES for level in load_ladder(name).levels]
 every_ladder = pytest.mark.parametrize("name", NAMES)
 
 
 @pytest.fixture
-def climbed(name: str) -> Ladder:
+def ladder(name: str) -> Ladder:
     return find_ladder(name)
 
 
@@ -31,19 +32,19 @@ def test_a_ladder_is_named_like_its_file(ladder: Ladder, name: str) -> None:
 
 
 @every_ladder
-def test_the_default_is_a_rung(ladder: Ladder) -> None:
+def test_the_default_is_a_level(ladder: Ladder) -> None:
     assert ladder.default in ladder.levels
 
 
 @every_ladder
-def test_rungs_rise(ladder: Ladder) -> None:
+def test_levels_rise(ladder: Ladder) -> None:
     numbers = [level for level in ladder.levels if isinstance(level, int | float)]
     assert all(low < high for low, high in pairwise(numbers))
     assert len(set(ladder.levels)) == len(ladder.levels) >= 2
 
 
 @every_ladder
-def test_words_are_sentences(ladder: Ladder) -> None:
+def test_the_summary_is_a_sentence(ladder: Ladder) -> None:
     assert ladder.summary.endswith(".")
     assert ladder.source
 
@@ -51,17 +52,17 @@ def test_words_are_sentences(ladder: Ladder) -> None:
 @every_ladder
 def test_what_a_ladder_sets_in_model_and_training_is_accepted(ladder: Ladder) -> None:
     for kind, data in ((ModelSpec, ladder.model), (TrainSpec, ladder.train)):
-        settings: Any = validated(kind, data, lambda place: str(place))
+        settings: Any = validated(kind, data, lambda location: str(location))
         assert set(data) <= set(type(settings).model_fields)
 
 
 @every_ladder
-def test_ladder_options_leave_the_knob_free(ladder: Ladder) -> None:
+def test_ladder_options_leave_the_complexity_free(ladder: Ladder) -> None:
     assert ladder.complexity not in ladder.options
 
 
-@pytest.mark.parametrize(("name", "level"), RUNGS)
-def test_every_rung_is_built_and_sampled_in_training_and_test(name: str, level: Any) -> None:
+@pytest.mark.parametrize(("name", "level"), LEVELS)
+def test_every_level_is_built_and_sampled_in_training_and_test(name: str, level: Any) -> None:
     spec = task_spec(find_ladder(name), {}, level)
     assert spec.level == level
     source = Source(spec, seed=0)
@@ -71,15 +72,17 @@ def test_every_rung_is_built_and_sampled_in_training_and_test(name: str, level: 
 
 
 @every_ladder
-def test_difficulty_grows_with_the_rung(ladder: Ladder) -> None:
-    """More tokens, more questions, more symbols or a smaller chance; never less of any."""
+def test_difficulty_grows_with_the_level(ladder: Ladder) -> None:
+    """More tokens, targets or symbols, or a smaller chance; never less of any."""
     sizes = []
     for level in ladder.levels:
         task = build(task_spec(ladder, {}, level))
-        requested = (task.sample(np.random.default_rng(0), 4).targets_BT >= 0).sum()
-        alone = [subtask.length for subtask in task.subtasks().values()]
-        whole = (sum(alone),) if alone else (-task.chance, int(requested))  # one more member may be an easy one
-        sizes.append((task.length, task.vocabulary, *whole))
+        num_targets = (task.sample(np.random.default_rng(0), 4).targets_BT >= 0).sum()
+        subtask_lengths = [subtask.length for subtask in task.subtasks().values()]
+        rest = (
+            (sum(subtask_lengths),) if subtask_lengths else (-task.chance, int(num_targets))
+        )  # an additional subtask may be an easy one
+        sizes.append((task.length, task.vocabulary, *rest))
     for low, high in pairwise(sizes):
         assert all(less <= more for less, more in zip(low, high, strict=True))
         assert low != high
@@ -88,4 +91,4 @@ def test_difficulty_grows_with_the_rung(ladder: Ladder) -> None:
 @every_ladder
 def test_ranges_of_training_are_written_for_options_that_are_numbers(ladder: Ladder) -> None:
     options = task_spec(ladder, {}, None).options
-    assert all(isinstance(options[name], int) for name, value in ladder.training.items() if span(value))
+    assert all(isinstance(options[name], int) for name, value in ladder.training.items() if parse_range(value))

@@ -1,4 +1,4 @@
-"""What is installed is what stands in the repository."""
+"""The wheel contains the files of the repository."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def test_the_wheel_ships_every_yaml(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["tasks", "experiments"])
-def test_the_shelves_hold_data_only(kind: str) -> None:
+def test_the_data_folders_contain_data_only(kind: str) -> None:
     assert {path.suffix for path in (ROOT / kind).iterdir()} <= {".yaml", ".md"}

@@ -1,4 +1,4 @@
-"""What must be learned: the easiest level of every ladder that the default model learns in seconds."""
+"""Learning tests: the default model solves the easiest level of these ladders in seconds."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ QUICK = (
     "word-s3",
     "word-z5",
 )
-"""The others, and what is not learned, are in the table of benchmarks/README.md."""
+"""The other ladders are in the table of benchmarks/README.md."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
-def test_the_easiest_rung_is_solved_within_a_third_of_the_budget(name: str) -> None:
+def test_the_easiest_level_is_solved_within_a_third_of_the_budget(name: str) -> None:
     easiest = find_ladder(name).levels[0]
     (record,) = run_train(Request(task=Part(name=name), complexity=easiest, evaluate=()), store=None, device_name="cpu")
     assert record.solved, f"{record.accuracy.mean:.4f} after {record.steps} steps"

@@ -1,4 +1,4 @@
-"""What must be learned: the default level of every first task, by softmax and by expressive attention."""
+"""Learning tests: softmax and expressive attention solve the default level of the first tasks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attnlab
 @pytest.mark.slow
 @pytest.mark.parametrize("attention", ["softmax", "expressive"])
 @pytest.mark.parametrize("task", ["recall", "copy", "parity", "delay"])
-def test_the_default_rung_is_solved(task: str, attention: str) -> None:
+def test_the_default_level_is_solved(task: str, attention: str) -> None:
     (record,) = attnlab.train(task, attention, store=None, device="cpu")
     assert record.status == "done"
     assert record.solved, f"{record.accuracy.mean:.4f} after {record.steps} steps"
@@ -18,7 +18,7 @@ def test_the_default_rung_is_solved(task: str, attention: str) -> None:
 
 
 def test_softmax_copies_four_letters_within_a_hundred_steps() -> None:
-    budget = {"steps": 200, "validate_every": 20}
+    budget = {"max_steps": 200, "eval_every": 20}
     (record,) = attnlab.train("copy", "softmax", complexity=4, train=budget, store=None, device="cpu")
     assert record.solved
     assert record.early_stopped
