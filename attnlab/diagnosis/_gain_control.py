@@ -1,11 +1,11 @@
-"""The control of loudness: a softmax that writes as much as another mechanism, and differs from it in nothing but that.
+"""The gain-matched control: a softmax with the branch gain of another mechanism, and no other difference to softmax.
 
     y_l <- g_l y_l,   g_l = rms(reference's y_l) / rms(y_l)
 
-Letters  B batch, T tokens, D width, l layer, y what an attention adds to the stream.
+Letters  B batch, T tokens, D width, l layer, y what an attention adds to the residual stream.
 
-A mechanism with a gain above one has larger gradients for that alone. Each layer is turned up in order, so that the
-ones after it read what it now writes.
+A mechanism with a gain above one has larger gradients for that reason alone. The layers are scaled in order, so that
+each later layer reads the scaled output of the earlier ones.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from attnlab.tensors import QKV, AttentionOutput, LayerInputs
 
 @final
 class ScaledAttention(nn.Module):
-    """An attention whose matrix, and so all that it writes, is multiplied by a number."""
+    """An attention with its output, and so its effective matrix, multiplied by a number."""
 
     def __init__(self, attention: nn.Module, gain: float) -> None:
         super().__init__()
@@ -32,41 +32,41 @@ class ScaledAttention(nn.Module):
     def forward(
         self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs, trace: bool = False
     ) -> AttentionOutput:
-        """What the attention says, louder."""
-        mixed: AttentionOutput = self.attention(x_BTD, position, layer_inputs, trace)
-        weights = tuple(self.gain * matrix_BHTS for matrix_BHTS in mixed.weights_BHTS)
-        return mixed._replace(output_BTD=self.gain * mixed.output_BTD, weights_BHTS=weights)
+        """Compute the attention's output, scaled."""
+        output: AttentionOutput = self.attention(x_BTD, position, layer_inputs, trace)
+        weights = tuple(self.gain * matrix_BHTS for matrix_BHTS in output.weights_BHTS)
+        return output._replace(output_BTD=self.gain * output.output_BTD, weights_BHTS=weights)
 
 
 def blocks(model: Transformer) -> list[Block]:
-    """The blocks of a model."""
+    """List the blocks of a model."""
     return [block for block in model.blocks if isinstance(block, Block)]
 
 
-def unwrapped(attention: nn.Module) -> Attention:
-    """The mechanism itself, out of its control."""
-    within = attention.attention if isinstance(attention, ScaledAttention) else attention
-    assert isinstance(within, Attention), "blocks hold attentions"
-    return within
+def unscaled(attention: nn.Module) -> Attention:
+    """Get the mechanism itself, without its scaling."""
+    inner = attention.attention if isinstance(attention, ScaledAttention) else attention
+    assert isinstance(inner, Attention), "blocks hold attentions"
+    return inner
 
 
 @torch.no_grad()
-def match_gain(model: Transformer, reference: Transformer, stream_BTD: Tensor) -> list[float]:
-    """Make each attention write as loudly as the reference's, both shown the same stream; the gains, layer by layer."""
+def match_gain(model: Transformer, reference: Transformer, x_BTD: Tensor) -> list[float]:
+    """Scale each attention of a model to the output RMS of the reference's, on the same input; the gains by layer."""
     gains = []
-    quiet_BTD = loud_BTD = stream_BTD
-    first: tuple[QKV, ...] = ()
-    other: tuple[QKV, ...] = ()
-    for block, example in zip(blocks(model), blocks(reference), strict=True):
-        loud_BTD, wanted = example(loud_BTD, reference.position, LayerInputs(other), False)
-        _, mixed = block(quiet_BTD, model.position, LayerInputs(first), False)
-        gains.append(float(rms(wanted.output_BTD) / rms(mixed.output_BTD)))
+    model_BTD = reference_BTD = x_BTD
+    model_first: tuple[QKV, ...] = ()
+    reference_first: tuple[QKV, ...] = ()
+    for block, reference_block in zip(blocks(model), blocks(reference), strict=True):
+        reference_BTD, target = reference_block(reference_BTD, reference.position, LayerInputs(reference_first), False)
+        _, output = block(model_BTD, model.position, LayerInputs(model_first), False)
+        gains.append(float(rms(target.output_BTD) / rms(output.output_BTD)))
         block.add_module("attention", ScaledAttention(block.attention, gains[-1]))
-        quiet_BTD, mixed = block(quiet_BTD, model.position, LayerInputs(first), False)
-        first, other = first or (mixed.qkv,), other or (wanted.qkv,)
+        model_BTD, output = block(model_BTD, model.position, LayerInputs(model_first), False)
+        model_first, reference_first = model_first or (output.qkv,), reference_first or (target.qkv,)
     return gains
 
 
-def rms(written_BTD: Tensor) -> Tensor:
-    """Root of the mean square."""
-    return written_BTD.square().mean().sqrt()
+def rms(output_BTD: Tensor) -> Tensor:
+    """Compute the root mean square of a tensor."""
+    return output_BTD.square().mean().sqrt()

@@ -1,4 +1,4 @@
-"""Why it fails: what variants and finished runs do to the signal and to its gradient, layer by layer."""
+"""The diagnosis of variants and finished runs: their residual streams, attentions and gradients, layer by layer."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import get_args
 
 from attnlab.attention import ATTENTIONS
-from attnlab.diagnosis._measuring import MetricValues, layers_needed_by, measure_subject, panel
+from attnlab.choices import DiagnosisKind
+from attnlab.diagnosis._measuring import MetricValues, make_panel, measure_subject, subject_layers_needed
+from attnlab.diagnosis.quantities import requested_metrics
+from attnlab.diagnosis.result import AttentionMap, Diagnosis
 from attnlab.diagnosis.run_subject import run_subject
-from attnlab.diagnosis.quantities import DiagnosisKind, requested_metrics
-from attnlab.diagnosis.result import Diagnosis, Map
-from attnlab.diagnosis.subjects import DiagnosisRequest, DiagnosisSubject, diagnosis_subjects, requested_task
+from attnlab.diagnosis.subjects import (
+    NOISE_LENGTH,
+    DiagnosisRequest,
+    DiagnosisSubject,
+    diagnosis_subjects,
+    requested_task,
+)
 from attnlab.errors import InvalidValueError, unknown
 from attnlab.metrics.metric import Metric
 from attnlab.specs import ModelSpec
@@ -26,70 +33,99 @@ def diagnose(
     runs: Sequence[str] = (),
     store: Path = Path("results"),
     only: Sequence[str] = (),
-    at: str = "",
+    attention_map: str = "",
 ) -> Diagnosis:
     """Measure variants at random initialization, or finished runs.
 
     Args:
         kind: ``rank-collapse``, ``gradients``, ``attention``, ``tokens`` or ``reach``.
-        request: The variants, and what they are shown.
-        runs: Ids of finished runs, or their beginnings; they are measured in the place of fresh variants.
-        store: Where those runs are.
-        only: Metrics; none tells all.
-        at: A head to draw the map of, as ``LAYER.HEAD``.
+        request: The variants, and the sequences that they are measured on.
+        runs: Ids of finished runs, or their starts; they are measured instead of fresh variants.
+        store: The folder of results with those runs.
+        only: Metrics; none takes all of the kind.
+        attention_map: A head to return the attention map of, as ``LAYER.HEAD``; empty returns none.
+
+    Returns:
+        One panel per metric, notes and maps.
 
     Raises:
-        AttnlabError: a name, value, run or head that does not exist, or something to measure that is not there.
+        UnknownNameError: A kind, metric, task, part, option or run does not exist.
+        InvalidValueError: A value is out of range, a head does not exist, or a metric of ``only`` cannot be measured.
+        IncompatiblePartsError: An attention cannot be combined with the position or with a modifier.
+        StoreError: The store is empty, or the weights of a run were not kept.
     """
-    named = kind_of(kind)
-    metrics = requested_metrics(named, tuple(only))
+    parsed = parse_kind(kind)
+    metrics = requested_metrics(parsed, tuple(only))
+    description = ""
+    subjects: Iterable[DiagnosisSubject] = diagnosis_subjects(request)
     if runs:
-        given = {"complexity": request.complexity, "length": request.length, "batch": request.batch}
-        result = [run_subject(word, store, **given) for word in runs]
-        shown: Iterable[DiagnosisSubject] = [exhibit for _, exhibit in result]
-        subject = "; ".join(f"run {record.id}, {record.spec.summary}" for record, _ in result)
-    else:
-        shown = diagnosis_subjects(request)
-        subject = ""
-    return diagnose_subjects(named, metrics, shown, subject=subject, request=request, only=only, at=at)
+        options = {"complexity": request.complexity, "length": request.length, "batch": request.batch}
+        loaded = [run_subject(run, store, **options) for run in runs]
+        subjects = [subject for _, subject in loaded]
+        description = "; ".join(f"run {record.id}, {record.spec.summary}" for record, _ in loaded)
+    return diagnose_subjects(
+        parsed, metrics, subjects, request=request, only=only, attention_map=attention_map, description=description
+    )
 
 
 def diagnose_subjects(
     kind: DiagnosisKind,
     metrics: Sequence[Metric],
-    shown: Iterable[DiagnosisSubject],
+    subjects: Iterable[DiagnosisSubject],
     *,
-    subject: str,
     request: DiagnosisRequest,
-    only: Sequence[str],
-    at: str,
+    only: Sequence[str] = (),
+    attention_map: str = "",
+    description: str = "",
 ) -> Diagnosis:
-    """Every metric of every exhibit, the seeds of a variant together."""
-    result: dict[str, dict[str, list[MetricValues]]] = {metric.name: {} for metric in metrics}
-    maps: dict[str, Map] = {}
-    notes: dict[str, None] = {}
-    for exhibit in shown:
-        subject = subject or describe_subject(request, exhibit.model.spec)
-        values = measure_subject(exhibit, metrics)
-        for metric in metrics:
-            if metric.name in values:
-                result[metric.name].setdefault(exhibit.variant, []).append(values[metric.name])
-            elif metric.name in only:
-                raise not_measurable(metric.name, exhibit, sorted(measure_subject(exhibit, requested_metrics(kind))))
-        if kind == "reach" and exhibit.variant not in {note.split(":")[0] for note in notes}:
-            notes[receptive_field_note(exhibit)] = None
-        if at and exhibit.variant not in maps:
-            maps[exhibit.variant] = head_map(exhibit, at)
-    panels = [panel(metric, result[metric.name]) for metric in metrics if result[metric.name]]
-    notes |= dict.fromkeys(missing_note(metrics, result))
-    return Diagnosis(kind, subject, tuple(panels), tuple(notes), tuple(maps.values()))
+    """Measure every metric of every subject, the seeds of a variant together.
 
+    Args:
+        kind: The kind of diagnosis.
+        metrics: The metrics.
+        subjects: The models with their sequences.
+        request: The request that they were built from.
+        only: Metrics that must be measurable.
+        attention_map: A head to return the attention map of, as ``LAYER.HEAD``; empty returns none.
+        description: The subjects in one line; empty describes the request.
 
-def kind_of(word: str) -> DiagnosisKind:
-    """A kind of diagnosis by its name.
+    Returns:
+        One panel per metric, notes and maps.
 
     Raises:
-        UnknownNameError: there is none of that name.
+        InvalidValueError: A metric of ``only`` cannot be measured, or a head does not exist.
+    """
+    measured: dict[str, dict[str, list[MetricValues]]] = {metric.name: {} for metric in metrics}
+    maps: dict[str, AttentionMap] = {}
+    reach_notes: dict[str, str] = {}
+    for subject in subjects:
+        description = description or _describe(request, subject.model.spec)
+        values = measure_subject(subject, metrics)
+        for metric in metrics:
+            if metric.name in values:
+                measured[metric.name].setdefault(subject.variant, []).append(values[metric.name])
+            elif metric.name in only:
+                raise _not_measurable(metric.name, subject, sorted(measure_subject(subject, requested_metrics(kind))))
+        if kind == "reach" and subject.variant not in reach_notes:
+            reach_notes[subject.variant] = _receptive_field_note(subject)
+        if attention_map and subject.variant not in maps:
+            maps[subject.variant] = attention_map_of(subject.trace(), subject.variant, attention_map)
+    panels = [make_panel(metric, measured[metric.name]) for metric in metrics if measured[metric.name]]
+    notes = (*reach_notes.values(), *_missing_notes(metrics, measured))
+    return Diagnosis(kind, description, tuple(panels), notes, tuple(maps.values()))
+
+
+def parse_kind(word: str) -> DiagnosisKind:
+    """Parse a kind of diagnosis.
+
+    Args:
+        word: Its name.
+
+    Returns:
+        The kind.
+
+    Raises:
+        UnknownNameError: No kind has the name.
     """
     for kind in get_args(DiagnosisKind):
         if kind == word:
@@ -97,85 +133,92 @@ def kind_of(word: str) -> DiagnosisKind:
     raise unknown("diagnosis", word, get_args(DiagnosisKind), where="diagnose")
 
 
-def not_measurable(name: str, subject: DiagnosisSubject, there: Sequence[str]) -> InvalidValueError:
-    """The error for a metric that was asked for by name and cannot be measured of a variant."""
+def attention_map_of(trace: ActivationTrace, variant: str, head: str) -> AttentionMap:
+    """Get the effective matrix of one head on the first sequence.
+
+    Args:
+        trace: The trace of a model.
+        variant: The name of the variant.
+        head: The head, as ``LAYER.HEAD``, both from 1.
+
+    Returns:
+        The map.
+
+    Raises:
+        InvalidValueError: The trace has no matrix, or the model has no such head.
+    """
+    weights = [layer[0] for layer in trace.weights_BHTS if layer]
+    if not weights:
+        problem = f"The trace of '{variant}' has no attention matrix."
+        raise InvalidValueError(problem, "Leave --attention-map out.", where="--attention-map")
+    heads = [layer.shape[-3] for layer in weights]
+    match = re.fullmatch(r"(\d+)\.(\d+)", head)
+    hint = f"Layers are 1 to {len(weights)}, heads 1 to {min(heads)}: --attention-map 1.1."
+    if not match:
+        raise InvalidValueError(f"'{head}' is not a head.", f"Write LAYER.HEAD. {hint}", where="--attention-map")
+    layer, number = int(match[1]), int(match[2])
+    where = f"--attention-map {head}"
+    if not layer or not number:
+        raise InvalidValueError(f"Layers and heads count from 1: there is no {head}.", hint, where=where)
+    if not (1 <= layer <= len(weights) and 1 <= number <= heads[layer - 1]):
+        raise InvalidValueError(f"'{variant}' has no head {number} in layer {layer}.", hint, where=where)
+    rows = tuple(tuple(row) for row in weights[layer - 1][0, number - 1].tolist())
+    return AttentionMap(variant, layer, number, rows)
+
+
+def _not_measurable(name: str, subject: DiagnosisSubject, measurable: Sequence[str]) -> InvalidValueError:
+    """Make the error for a metric of ``only`` that cannot be measured of a variant."""
+    where = f"--only {name}"
+    if name in ("induction", "duplicate"):
+        problem = f"'{name}' compares tokens, and noise has no tokens."
+        return InvalidValueError(problem, "Choose a task: --task recall.", where=where)
+    problem = f"'{name}' cannot be measured of '{subject.variant}'."
     if name == "scores-gradient":
-        silent = [part.name for part in subject.model.spec.attention if not ATTENTIONS.entry(part.name).cls.has_scores]
-        result = f"'{(silent or [subject.variant])[0]}' forms no scores, so there is no gradient at them."
-    elif name in ("induction", "duplicate"):
-        result = f"'{name}' compares tokens, and noise has none."
-        return InvalidValueError(result, "Show it a task: --task recall.", where=f"--only {name}")
-    else:
-        result = f"'{subject.variant}' has nothing to measure '{name}' of."
-    return InvalidValueError(
-        result, f"What it has: {', '.join(there) or 'attnlab diagnose attention'}.", where=f"--only {name}"
-    )
+        parts = [part.name for part in subject.model.spec.attention]
+        without = [part for part in parts if not ATTENTIONS.entry(part).cls.has_scores]
+        problem = f"'{(without or [subject.variant])[0]}' has no attention scores, so there is no gradient at them."
+    hint = f"Metrics of it: {', '.join(measurable)}." if measurable else "Try: attnlab diagnose attention."
+    return InvalidValueError(problem, hint, where=where)
 
 
-def missing_note(metrics: Sequence[Metric], result: dict[str, dict[str, list[MetricValues]]]) -> list[str]:
-    """What could not be measured of some variant, in words."""
-    variants = dict.fromkeys(variant for stored in result.values() for variant in stored)
+def _missing_notes(metrics: Sequence[Metric], measured: dict[str, dict[str, list[MetricValues]]]) -> list[str]:
+    """Name the metrics that could not be measured, by variant."""
+    variants = dict.fromkeys(variant for by_variant in measured.values() for variant in by_variant)
     lines = []
     for variant in variants:
         names = [
             metric.name
             for metric in metrics
-            if variant not in result[metric.name] and not metric.name.startswith("extra")
+            if variant not in measured[metric.name] and not metric.name.startswith("extra")
         ]
-        lines += [f"{variant}: nothing to measure {', '.join(names)} of."] if names else []
-    nowhere = [metric.name for metric in metrics if not result[metric.name]]
-    return lines or ([f"Nothing to measure {', '.join(nowhere)} of."] if nowhere else [])
+        lines += [f"{variant}: not measurable: {', '.join(names)}."] if names else []
+    nowhere = [metric.name for metric in metrics if not measured[metric.name]]
+    return lines or ([f"Not measurable: {', '.join(nowhere)}."] if nowhere else [])
 
 
-def receptive_field_note(subject: DiagnosisSubject) -> str:
-    """How many layers it takes, in words."""
-    count = layers_needed_by(subject)
-    layers = subject.model.spec.layers
-    if count is None:
-        return f"{subject.variant}: not every past token can be heard of within {_count(layers, 'layer')}."
-    return f"{subject.variant}: every past token can be heard of after {_count(count, 'layer')}."
+def _receptive_field_note(subject: DiagnosisSubject) -> str:
+    """Describe the number of layers until the receptive field is complete."""
+    layers = subject_layers_needed(subject)
+    if layers is None:
+        depth = _count(subject.model.spec.layers, "layer")
+        return f"{subject.variant}: some tokens cannot get information from all earlier ones within {depth}."
+    return f"{subject.variant}: every token can get information from all earlier ones after {_count(layers, 'layer')}."
 
 
-def head_map(subject: DiagnosisSubject, at: str) -> Map:
-    """The matrix of a head on the first sequence.
-
-    Raises:
-        InvalidValueError: the model has no such head.
-    """
-    return drawn_at(subject.trace(), subject.variant, at)
-
-
-def drawn_at(trace: ActivationTrace, variant: str, at: str) -> Map:
-    """The same of a trace."""
-    weights = [layer[0] for layer in trace.weights_BHTS if layer]
-    if not weights:
-        raise InvalidValueError(f"'{variant}' traces no attention matrix.", "Leave the map out.", where="--map")
-    heads = [layer.shape[-3] for layer in weights]
-    place = re.fullmatch(r"(\d+)\.(\d+)", at)
-    hint = f"Layers are 1 to {len(weights)}, heads 1 to {min(heads)}: --map 1.1."
-    if not place:
-        raise InvalidValueError(f"'{at}' is no head.", f"Write LAYER.HEAD. {hint}", where="--map")
-    layer, head = int(place[1]), int(place[2])
-    if not layer or not head:
-        raise InvalidValueError(f"Layers and heads count from 1: there is no {at}.", hint, where=f"--map {at}")
-    if not (1 <= layer <= len(weights) and 1 <= head <= heads[layer - 1]):
-        raise InvalidValueError(f"'{variant}' has no head {head} in layer {layer}.", hint, where=f"--map {at}")
-    rows = tuple(tuple(row) for row in weights[layer - 1][0, head - 1].tolist())
-    return Map(variant, layer, head, rows)
-
-
-def describe_subject(request: DiagnosisRequest, model: ModelSpec) -> str:
-    """What was built and shown, in a line."""
+def _describe(request: DiagnosisRequest, model: ModelSpec) -> str:
+    """Describe the models and the sequences in one line."""
     parts = [_count(model.layers, "layer"), f"width {model.width}", _count(model.heads, "head")]
-    parts += ["skips" if model.residual else "no skips", f"norm {model.norm}", "MLP" if model.mlp_ratio else "no MLP"]
+    parts.append("residual" if model.residual else "no residual")
+    parts += [f"norm {model.norm}", "MLP" if model.mlp_ratio else "no MLP"]
     if request.task is None:
-        shown = f"gaussian noise, {request.length or 32} tokens"
+        sequences = f"gaussian noise, {request.length or NOISE_LENGTH} tokens"
     else:
         task, _ = requested_task(request, request.task)
-        shown = f"{task.name} {task.complexity}={task.level}"
+        sequences = f"{task.name} {task.complexity}={task.level}"
     seeds = _count(len(request.seeds), "seed")
-    return f"random initialization, {', '.join(parts)}; {shown}, {_count(request.batch, 'sequence')}; {seeds}"
+    return f"random initialization, {', '.join(parts)}; {sequences}, {_count(request.batch, 'sequence')}; {seeds}"
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def _count(number: int, noun: str) -> str:
+    """Write a number with its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,69 +1,72 @@
-"""What a diagnosis tells beside the metrics of a trace: gradients, the view of support vectors, what can be heard."""
+"""The metrics of each diagnosis: those of a trace, and those that are computed in another way.
+
+The others are gradients, the alignment with a support vector machine, and receptive fields.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from attnlab import metrics
+from attnlab.choices import DiagnosisKind
 from attnlab.errors import UnknownNameError, unknown
 from attnlab.metrics import reach, token_selection
-from attnlab.metrics.gradients import WEIGHT_KINDS as WEIGHTS
-from attnlab.metrics.gradients import gradients, query_to_value
+from attnlab.metrics.gradients import WEIGHT_KINDS, gradients, query_to_value
 from attnlab.metrics.metric import METRICS, Metric, Point
 
-DiagnosisKind = Literal["rank-collapse", "gradients", "attention", "tokens", "reach"]
-DIAGNOSES: tuple[DiagnosisKind, ...] = ("rank-collapse", "gradients", "attention", "tokens", "reach")
 SELECTION = ("score-margin", "peak", "saturation")
-"""Metrics of a trace that tell which tokens are selected."""
+"""Metrics of a trace that measure the selection of tokens."""
 NOCI = "arXiv:2206.03126"
 SVM = "arXiv:2308.16898"
 
 
-def quantity(
+def _computed(
     name: str,
     summary: str,
     formula: str,
     source: str,
     point: Point,
     collapse: str,
-    made_by: Any,
+    function: Any,
     *,
-    decades: bool = False,
+    geometric: bool = False,
 ) -> Metric:
-    """What is told like a metric, but comes from a function of its own."""
-    return Metric(name, summary, formula, source, point, collapse, made_by, "geometric" if decades else "arithmetic")
+    """Describe a quantity as a metric; it is computed by a function of its own, not from one tensor of a trace."""
+    return Metric(name, summary, formula, source, point, collapse, function, "geometric" if geometric else "arithmetic")
 
 
 def _gradient(kind: str) -> Metric:
+    """Describe the gradient of one kind of weight, or of the scores."""
     if kind == "scores":
-        summary, formula, point = "How much gradient reaches the scores.", "||dL/dS||_F", Point.SCORES
+        summary, formula, point = "The norm of the gradient at the scores.", "||dL/dS||_F", Point.SCORES
     else:
-        summary = f"How much gradient reaches {_written(kind)}, relative to {'it' if kind == 'extra' else 'them'}."
+        summary = f"The norm of the gradient of {_weights_phrase(kind)}, relative to the norm of the weights."
         formula, point = "||dL/dW||_F / ||W||_F", Point.WEIGHTS
     collapse = {
-        "query": "vanishes where tokens are alike, as their distance squared; that of the values stays",
-        "key": "vanishes where tokens are alike, as their distance squared; that of the values stays",
-        "scores": "vanishes where the values are alike, or where attention has hardened",
-    }.get(kind, "stays with rank collapse; falls or grows from layer to layer where gradients vanish or explode")
-    return quantity(f"{kind}-gradient", summary, formula, NOCI, point, collapse, gradients, decades=True)
+        "query": "vanishes where tokens are alike, as their distance squared; the gradient of the values does not",
+        "key": "vanishes where tokens are alike, as their distance squared; the gradient of the values does not",
+        "scores": "vanishes where the values are alike, or where attention has saturated",
+    }.get(kind, "unaffected by rank collapse; falls or grows from layer to layer where gradients vanish or explode")
+    return _computed(f"{kind}-gradient", summary, formula, NOCI, point, collapse, gradients, geometric=True)
 
 
 def _noise(kind: str) -> Metric:
+    """Describe the gradient noise of one kind of weight."""
     formula = "sqrt(E ||g - E g||^2) / ||E g|| over batches"
-    collapse = "large where single batches say little of the mean gradient: steps go astray"
-    summary = f"How much batches disagree about the gradient of {_written(kind)}."
+    collapse = "large where single batches determine the mean gradient poorly: the direction of steps is random"
+    summary = f"The deviation between batches of the gradient of {_weights_phrase(kind)}, relative to its mean."
     source = "arXiv:1812.06162"
-    return quantity(f"{kind}-noise", summary, formula, source, Point.WEIGHTS, collapse, gradients, decades=True)
+    return _computed(f"{kind}-noise", summary, formula, source, Point.WEIGHTS, collapse, gradients, geometric=True)
 
 
-def _written(kind: str) -> str:
-    """What is learned, in words."""
-    words = {"mlp": "the MLP's weights", "extra": "whatever else the attention learns"}
-    return words.get(kind, f"the {kind} weights")
+def _weights_phrase(kind: str) -> str:
+    """Name a kind of weights in a sentence."""
+    phrases = {"mlp": "the MLP's weights", "extra": "the attention's other weights"}
+    return phrases.get(kind, f"the {kind} weights")
 
 
-LEARNED = tuple(kind for kind in WEIGHTS if kind != "scores")
-RATIO = quantity(
+NOISE_KINDS = tuple(kind for kind in WEIGHT_KINDS if kind != "scores")
+RATIO = _computed(
     "query-to-value",
     "Relative gradient of the query weights over that of the value weights.",
     "(||dL/dW_Q|| / ||W_Q||) / (||dL/dW_V|| / ||W_V||)",
@@ -71,45 +74,46 @@ RATIO = quantity(
     Point.WEIGHTS,
     "falls towards 0: the signature of rank collapse in the gradient",
     query_to_value,
-    decades=True,
+    geometric=True,
 )
 QUANTITIES: dict[DiagnosisKind, dict[str, Metric]] = {
     "rank-collapse": {},
     "attention": {},
     "gradients": {
-        metric.name: metric for metric in (*map(_gradient, WEIGHTS), RATIO, *(_noise(kind) for kind in LEARNED))
+        metric.name: metric
+        for metric in (*map(_gradient, WEIGHT_KINDS), RATIO, *(_noise(kind) for kind in NOISE_KINDS))
     },
     "tokens": {
-        "weight-norm": quantity(
+        "weight-norm": _computed(
             "weight-norm",
-            "The size of the bilinear form that queries and keys make, per head.",
+            "The Frobenius norm of the bilinear form of queries and keys, per head.",
             "||W||_F,  W = W_K^T W_Q / sqrt(C)",
             SVM,
             Point.WEIGHTS,
-            "grows without bound as attention hardens along training",
-            token_selection.chosen,
+            "grows without bound as attention saturates along training",
+            token_selection.head_selections,
         ),
-        "svm-correlation": quantity(
+        "svm-correlation": _computed(
             "svm-correlation",
-            "Whether a head's weights point where the machine that selects its tokens would.",
+            "The cosine of a head's weights and the support vector machine (SVM) that selects the same tokens.",
             "<W, W_mm> / (||W||_F ||W_mm||_F),  W_mm by non-negative least squares",
             SVM,
             Point.WEIGHTS,
-            "rises towards 1 in the theory's setting; nan where no weights select these tokens, or positions turn them",
+            "rises towards 1 in the setting of the theory; nan where none select them, or scores are not bilinear",
             token_selection.alignment,
         ),
-        "svm-margin": quantity(
+        "svm-margin": _computed(
             "svm-margin",
-            "The least margin of the selected tokens, for weights of size 1.",
+            "The least margin of the selected tokens, for weights of norm 1.",
             "min <W, (x_opt - x_t) x_i^T> / ||W||_F",
             SVM,
             Point.WEIGHTS,
-            "negative where a row's largest weight is not its largest score by this form",
+            "negative where the key with a row's largest weight does not have the largest score by this form",
             token_selection.alignment,
         ),
-        "svm-best": quantity(
+        "svm-best": _computed(
             "svm-best",
-            "The largest that margin could be.",
+            "The largest possible margin of the selected tokens, for weights of norm 1.",
             "1 / ||W_mm||_F",
             SVM,
             Point.WEIGHTS,
@@ -118,60 +122,74 @@ QUANTITIES: dict[DiagnosisKind, dict[str, Metric]] = {
         ),
     },
     "reach": {
-        "reach": quantity(
+        "reach": _computed(
             "reach",
-            "What share of all pairs of a token and one not after it can have heard of one another.",
+            "The share of pairs of a token and an earlier one (or itself) that are connected (receptive field).",
             "mean of R_l,  R_l = [A_l != 0] R_l-1",
             "arXiv:2006.04862",
             Point.MATRIX,
-            "below 1 after the last layer: some tokens can never matter to some answers",
-            reach.reached,
+            "below 1 after the last layer: some tokens cannot influence some predictions",
+            reach.measure_reach,
         ),
-        "keys": quantity(
+        "keys": _computed(
             "keys",
-            "How many keys a row attends to, all heads together.",
+            "The number of keys that a row attends to, all heads together.",
             "mean of |{j: A_ij != 0 in any head}|",
             "arXiv:2006.04862",
             Point.MATRIX,
-            "(T + 1) / 2 for dense attention; where there are fewer, more layers are needed to hear of all",
-            reach.reached,
+            "(T + 1) / 2 for dense attention; fewer keys need more layers for a complete receptive field",
+            reach.measure_reach,
         ),
     },
 }
 
 
 def diagnosis_of(metric: Metric) -> DiagnosisKind:
-    """The diagnosis that tells a metric of a trace."""
+    """Choose the diagnosis that a metric of a trace belongs to.
+
+    Args:
+        metric: The metric.
+
+    Returns:
+        The kind of diagnosis.
+    """
     if metric.point is Point.SCORES or metric.name in SELECTION:
         return "tokens"
     if metric.name.startswith("jacobian"):
         return "gradients"
-    if metric.point in (Point.STREAM, Point.BRANCH) or metric.name == "singular-gap":
+    if metric.point in (Point.RESIDUAL, Point.BRANCH) or metric.name == "singular-gap":
         return "rank-collapse"
     return "attention"
 
 
 def all_metrics() -> dict[str, tuple[DiagnosisKind, Metric]]:
-    """Everything that is measured, by name, each with the diagnosis that tells it."""
+    """List every metric by name, with its kind of diagnosis."""
     assert metrics.METRICS is METRICS, "the metrics are registered by importing their package"
     traced = {name: (diagnosis_of(metric), metric) for name, metric in METRICS.items()}
-    return traced | {name: (kind, metric) for kind, stored in QUANTITIES.items() for name, metric in stored.items()}
+    return traced | {name: (kind, metric) for kind, computed in QUANTITIES.items() for name, metric in computed.items()}
 
 
 def requested_metrics(kind: DiagnosisKind, only: tuple[str, ...] = ()) -> list[Metric]:
-    """What a diagnosis tells, or the part that was asked for; noise of the queries alone unless it is asked for.
+    """List the metrics of a diagnosis.
+
+    Args:
+        kind: The kind of diagnosis.
+        only: Names of metrics; none takes all of the kind, but the noise of the query weights alone.
+
+    Returns:
+        The metrics.
 
     Raises:
-        UnknownNameError: the diagnosis has no such metric.
+        UnknownNameError: The diagnosis has no such metric.
     """
     known = all_metrics()
-    stored = {name: metric for name, (at, metric) in known.items() if at == kind}
+    own = {name: metric for name, (metric_kind, metric) in known.items() if metric_kind == kind}
     for name in only:
-        if name in known and name not in stored:
-            hint = f"It is one of another: attnlab diagnose {known[name][0]} --only {name}"
+        if name in known and name not in own:
+            hint = f"It belongs to another diagnosis: attnlab diagnose {known[name][0]} --only {name}"
             raise UnknownNameError(f"There is no metric of {kind} '{name}'.", hint, where="--only")
-        if name not in stored:
-            raise unknown(f"metric of {kind}", name, stored, where="--only")
+        if name not in own:
+            raise unknown(f"metric of {kind}", name, own, where="--only")
     if only:
-        return [stored[name] for name in only]
-    return [metric for name, metric in stored.items() if not name.endswith("-noise") or name == "query-noise"]
+        return [own[name] for name in only]
+    return [metric for name, metric in own.items() if not name.endswith("-noise") or name == "query-noise"]

@@ -1,6 +1,6 @@
-"""What a diagnosis found: numbers per variant and layer, and nothing that computes or draws.
+"""The result of a diagnosis: numbers per variant and layer, and nothing that computes or draws.
 
-Layers are counted from 1; the stream has a layer 0 as well, what the first block reads.
+Layers are counted from 1. The residual stream has a layer 0 as well, the input of the first block.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ Values = tuple[float, ...]
 """One number per layer; nan where there is nothing to measure."""
 
 
-class Decay(NamedTuple):
+class DecayFit(NamedTuple):
     """The fit of ``value = start * rate ^ layer`` to the layers above the floor."""
 
     rate: float
-    """What each layer multiplies the value by."""
+    """The factor per layer."""
     fit: float
     """R^2 of the line through the logarithms."""
     order: float
-    """How the next value follows the last as a power: 1 for a steady decay; nan where there are too few values."""
+    """The next value as a power of the last: 1 for a steady decay; nan where there are too few values."""
     layers: int
-    """How many values it went through."""
+    """The number of values that were fitted."""
 
 
-class Head(NamedTuple):
-    """The head in which a metric is greatest."""
+class TopHead(NamedTuple):
+    """The head with the largest value of a metric."""
 
     layer: int
     head: int
@@ -44,12 +44,12 @@ class Series:
     seeds: tuple[Values, ...]
     """For each seed, the average over sequences (and heads) per layer."""
     mean: Values
-    """Over seeds, of the kind that suits the metric."""
+    """The average over seeds, by the mean of the metric."""
     below: tuple[bool, ...]
-    """Layers at which some seed lies below the float floor: what is there is rounding."""
-    decay: Decay | None = None
+    """Per layer, whether a seed is below the float floor, where a value is rounding error."""
+    decay: DecayFit | None = None
     heads: tuple[Values, ...] = ()
-    """For each layer the mean over seeds of every head; empty where a metric knows no heads."""
+    """For each layer the mean over seeds of every head; empty where a metric is not per head."""
 
     @property
     def spread(self) -> Values:
@@ -58,17 +58,17 @@ class Series:
         return tuple(statistics.stdev(column) if len(column) > 1 else math.nan for column in columns)
 
     @property
-    def greatest(self) -> Head | None:
-        """The head of the greatest value; none where all are equal."""
-        result = [
-            Head(layer, head, value)
+    def top_head(self) -> TopHead | None:
+        """The head with the largest value; None where all are equal."""
+        heads = [
+            TopHead(layer, head, value)
             for layer, values in enumerate(self.heads, 1)
             for head, value in enumerate(values, 1)
             if not math.isnan(value)
         ]
-        if len({one.value for one in result}) < 2:
+        if len({head.value for head in heads}) < 2:
             return None
-        return max(result, key=lambda one: one.value)
+        return max(heads, key=lambda head: head.value)
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,14 @@ class Panel:
     point: str
     """Where it is measured."""
     geometric: bool
-    """Whether it spans decades: averaged and drawn by its logarithm."""
+    """Whether it is averaged and drawn by its logarithm."""
     columns: tuple[str, ...]
-    """Layers, or what else stands along the row."""
+    """The names of the layers."""
     rows: tuple[Series, ...]
 
 
 @dataclass(frozen=True)
-class Map:
+class AttentionMap:
     """The effective matrix of one head on one sequence."""
 
     variant: str
@@ -99,38 +99,45 @@ class Map:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything that one diagnosis found."""
+    """The result of one diagnosis."""
 
     kind: str
     subject: str
-    """What was built or loaded, and what it was shown."""
+    """The models that were measured, and the sequences."""
     panels: tuple[Panel, ...]
     notes: tuple[str, ...] = ()
-    """What could not be measured, and why."""
-    maps: tuple[Map, ...] = ()
+    """Metrics that could not be measured, and receptive fields."""
+    maps: tuple[AttentionMap, ...] = ()
 
     def panel(self, name: str) -> Panel:
-        """The panel of one metric."""
+        """Get the panel of one metric.
+
+        Args:
+            name: The metric.
+
+        Returns:
+            Its panel.
+        """
         return next(panel for panel in self.panels if panel.name == name)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One row for each metric, variant, layer and seed, and for each head over seeds: for files and notebooks."""
+        """List one row for each metric, variant, layer and seed, and for each head over seeds."""
         listed = []
         for panel in self.panels:
             for series in panel.rows:
                 named = {"metric": panel.name, "point": panel.point, "variant": series.variant}
-                for place, layer in enumerate(panel.columns):
-                    at = {**named, "layer": layer}
+                for index, layer in enumerate(panel.columns):
+                    at_layer = {**named, "layer": layer}
                     for seed, values in enumerate(series.seeds):
-                        known = {"value": values[place], "below_floor": series.below[place]}
-                        listed.append({**at, "head": None, "seed": seed, **known})
-                    for head, value in enumerate(_heads(series.heads, place), 1):
-                        known = {"value": value, "below_floor": series.below[place]}
-                        listed.append({**at, "head": head, "seed": None, **known})
+                        measured = {"value": values[index], "below_floor": series.below[index]}
+                        listed.append({**at_layer, "head": None, "seed": seed, **measured})
+                    for head, value in enumerate(_heads(series.heads, index), 1):
+                        measured = {"value": value, "below_floor": series.below[index]}
+                        listed.append({**at_layer, "head": head, "seed": None, **measured})
         return listed
 
     def data(self) -> dict[str, Any]:
-        """All of it as plain data."""
+        """Convert the diagnosis to plain data."""
         panels = [
             {
                 "metric": panel.name,
@@ -138,18 +145,18 @@ class Diagnosis:
                 "point": panel.point,
                 "mean": "geometric" if panel.geometric else "arithmetic",
                 "columns": list(panel.columns),
-                "variants": [_plain(series) for series in panel.rows],
+                "variants": [_series_data(series) for series in panel.rows],
             }
             for panel in self.panels
         ]
         maps = [
             {
-                "variant": one.variant,
-                "layer": one.layer,
-                "head": one.head,
-                "weights": [list(row) for row in one.weights],
+                "variant": attention_map.variant,
+                "layer": attention_map.layer,
+                "head": attention_map.head,
+                "weights": [list(row) for row in attention_map.weights],
             }
-            for one in self.maps
+            for attention_map in self.maps
         ]
         return {
             "kind": self.kind,
@@ -160,11 +167,13 @@ class Diagnosis:
         }
 
 
-def _heads(heads: Sequence[Values], place: int) -> Values:
-    return heads[place] if heads else ()
+def _heads(heads: Sequence[Values], index: int) -> Values:
+    """Get the values of the heads of one layer; empty where a metric is not per head."""
+    return heads[index] if heads else ()
 
 
-def _plain(series: Series) -> dict[str, Any]:
+def _series_data(series: Series) -> dict[str, Any]:
+    """Convert one series to plain data."""
     return {
         "variant": series.variant,
         "mean": list(series.mean),

@@ -1,8 +1,8 @@
 """Stacks of twelve random layers with published residuals, by ``attnlab.diagnose``: causal ones from models of attnlab
 on gaussian noise, bidirectional ones from a custom module.
 
-The published values are means over five runs (three for the gradients): T = 32, D = 64, H = 4, weights N(0, 1/D). A mean
-over ten of ours may differ from them by three standard errors of the difference, and by the rounding of the table.
+The published values are means over five runs (three for the gradients): T = 32, D = 64, H = 4, weights N(0, 1/D). The
+mean over ten of ours may differ from them by three standard errors of the difference, and by the rounding of the table.
 
 The reference does not state two things, which were chosen to reproduce its numbers. Its MLP is here a ReLU of 4 D units
 that keeps the variance; with it all stacks that have an MLP agree. Its loss is here averaged over 8 sequences with 64
@@ -212,7 +212,7 @@ def test_bidirectional_stacks_collapse_as_published(
 
 @pytest.mark.parametrize(("plus", "third", "gone"), [(0.0, 5e-3, True), (0.5, 8e-2, True), (1.0, 0.29, False)])
 def test_a_signed_attention_delays_the_collapse_and_does_not_stop_it(plus: float, third: float, gone: bool) -> None:
-    """After six layers the published mean of the last case is 1e-6; runs differ by decades, so only a bound is tested."""
+    """After six layers the published mean of the last case is 1e-6; runs differ by decades, so a bound is tested."""
     rows = [run.panel("residual-composite").rows[0] for run in bidirectional(BARE_POST, plus)]
     assert_near([row.mean[3] for row in rows], third, runs=3)
     assert all(row.below[6] for row in rows) == gone
