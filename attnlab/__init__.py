@@ -212,7 +212,7 @@ def diagnose(
 
     run = getattr(subject, "id", subject)
     if subject is not None and not isinstance(run, str):
-        return diagnose_module(subject, kind, inputs, loss=loss, only=only, at=map)
+        return diagnose_module(subject, kind, inputs, loss=loss, only=only, attention_map=map)
     asked = diagnosis_request(
         attention,
         position,
@@ -223,6 +223,6 @@ def diagnose(
         seeds=range(seed, seed + seeds),
         settings={"model": {"layers": 12, **(model or {})}, "task": options or {}},
         control=control,
-        gain=gain,
+        branch_gain=gain,
     )
-    return find(kind, asked, runs=[run] if run else (), store=Path(store), only=only, at=map)
+    return find(kind, asked, runs=[run] if run else (), store=Path(store), only=only, attention_map=map)
