@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from attnlab.choices import ExtrapolationMode
 from attnlab.errors import InvalidValueError
 from attnlab.evaluation.level_score import LevelScore
 from attnlab.model.transformer import Transformer
@@ -18,7 +19,7 @@ from attnlab.records import Score
 from attnlab.specs import RunSpec, Split, TaskSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.eval_levels import trained_length
-from attnlab.training.extrapolation import Mode, check_length, check_mode
+from attnlab.training.extrapolation import check_length, check_mode
 from attnlab.training.load_model import Arrays, rebuild_model
 from attnlab.training.scoring import Scored, score
 from attnlab.training.stepper import predict_batch
@@ -29,7 +30,7 @@ def evaluate_tasks(
     weights: Arrays,
     tasks: list[TaskSpec],
     *,
-    mode: Mode = "trained",
+    mode: ExtrapolationMode = "trained",
     sequences: int | None = None,
     device: torch.device | None = None,
 ) -> Iterator[LevelScore]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from attnlab.choices import ExtrapolationMode
 from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
 from attnlab.evaluation._levels import evaluate_tasks
 from attnlab.evaluation.level_score import LevelScore
@@ -17,7 +18,6 @@ from attnlab.storage.status import find_stores
 from attnlab.storage.weights import read
 from attnlab.training.environment import device
 from attnlab.training.eval_levels import at_lengths, at_levels
-from attnlab.training.extrapolation import Mode
 
 
 def evaluate(
@@ -26,7 +26,7 @@ def evaluate(
     *,
     lengths: Sequence[int] = (),
     levels: Sequence[Any] = (),
-    mode: Mode = "trained",
+    mode: ExtrapolationMode = "trained",
     sequences: int | None = None,
     device_name: str = "auto",
     progress: Callable[[LevelScore], None] = lambda score: None,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attnlab.choices import Compile
+from attnlab.experiments.grouping import groups
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
-from attnlab.experiments.grouping import groups
 from attnlab.records import Record
 from attnlab.storage import Store
-from attnlab.training.compiling import Compile
 from attnlab.training.environment import device
 from attnlab.training.events import Progress, no_callback
 from attnlab.training.loop import group_name

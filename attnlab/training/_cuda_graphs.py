@@ -21,8 +21,8 @@ from typing import NamedTuple, final
 import torch
 from torch import Tensor
 
+from attnlab.choices import Compile
 from attnlab.specs import RunSpec
-from attnlab.training.compiling import Compile
 
 Arguments = Sequence[Tensor | None]
 """Arguments of a function; one that is None is None in all calls of one shape."""

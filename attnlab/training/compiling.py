@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
 
+from attnlab.choices import Compile
 from attnlab.specs import RunSpec
 
-Compile = Literal["auto", "never", "always"]
-"""Whether steps are compiled; the one list of these values (``typing.get_args``)."""
 MIN_STEPS = 1000
 """Steps from which ``auto`` compiles a run on a GPU."""
 

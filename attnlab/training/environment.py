@@ -5,23 +5,20 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from attnlab.errors import DeviceError
 
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-"""Names of devices; the one list of these values (``typing.get_args``)."""
-
 
 def device(name: str = "auto") -> torch.device:
     """Get the device of a name.
 
     Args:
-        name: One of :data:`DeviceName`, or a device with an index, such as ``cuda:1``. The default, ``auto``, takes the
-            fastest device of this machine.
+        name: One of :data:`attnlab.choices.DeviceName`, or a device with an index, such as ``cuda:1``. The default,
+            ``auto``, takes the fastest device of this machine.
 
     Returns:
         The device.

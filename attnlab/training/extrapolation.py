@@ -12,18 +12,15 @@ Source   in the modules of the positions: :mod:`attnlab.position.stretched`, :mo
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
+from attnlab.choices import ExtrapolationMode
 from attnlab.errors import IncompatiblePartsError, InvalidValueError
 from attnlab.model.transformer import Block, Transformer
 from attnlab.position import POSITIONS
 from attnlab.specs import Part
 from attnlab.tensors import LayerInputs
 
-Mode = Literal["trained", "interpolated", "yarn", "randomized"]
-"""Extrapolation modes; the one list of these values (``typing.get_args``)."""
 ROTARY = ("rotary", "interpolated", "yarn")
 """Positions without weights that replace one another."""
 RANGE_FACTOR = 2
@@ -37,7 +34,7 @@ RANDOMIZED = {
 """The randomized form of a position: its name and options. A learned table has no entries beyond its length."""
 
 
-def check_mode(position: Part, mode: Mode) -> None:
+def check_mode(position: Part, mode: ExtrapolationMode) -> None:
     """Refuse a mode that does not fit the position.
 
     Args:
@@ -52,7 +49,7 @@ def check_mode(position: Part, mode: Mode) -> None:
         raise IncompatiblePartsError(problem, f"Modes that fit: {', '.join(supported)}.", where="--extrapolation")
 
 
-def supported_modes(position: Part) -> list[Mode]:
+def supported_modes(position: Part) -> list[ExtrapolationMode]:
     """List the modes that fit a position.
 
     Args:
@@ -62,7 +59,7 @@ def supported_modes(position: Part) -> list[Mode]:
         The modes, ``trained`` first.
     """
     entry = POSITIONS.entry(position.name)
-    supported: list[Mode] = ["trained"]
+    supported: list[ExtrapolationMode] = ["trained"]
     if entry.name in ROTARY:
         supported += ["interpolated", "yarn"]
     # The randomized position has rotary angles of the default base only.
@@ -72,7 +69,7 @@ def supported_modes(position: Part) -> list[Mode]:
     return supported
 
 
-def extrapolated_position(position: Part, mode: Mode, trained: int, length: int) -> Part:
+def extrapolated_position(position: Part, mode: ExtrapolationMode, trained: int, length: int) -> Part:
     """Build the position that a mode uses beyond the trained length.
 
     Args:

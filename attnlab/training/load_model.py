@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from attnlab.attention import ATTENTIONS
+from attnlab.choices import ExtrapolationMode
 from attnlab.errors import InvalidValueError, StoreError
 from attnlab.model.transformer import Transformer, build
 from attnlab.position import POSITIONS
@@ -16,14 +17,14 @@ from attnlab.specs import Part, RunSpec, Split, TaskSpec
 from attnlab.tasks.base import TASKS
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.training.eval_levels import trained_length
-from attnlab.training.extrapolation import Mode, extrapolated_position
+from attnlab.training.extrapolation import extrapolated_position
 
 Arrays = Mapping[str, NDArray[np.float32]]
 """Arrays by name of the weight."""
 
 
 def rebuild_model(
-    spec: RunSpec, weights: Arrays, source: Source, mode: Mode = "trained", length: int | None = None
+    spec: RunSpec, weights: Arrays, source: Source, mode: ExtrapolationMode = "trained", length: int | None = None
 ) -> Transformer:
     """Build the model of a run with its weights.
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from attnlab.choices import Compile
 from attnlab.errors import InvalidValueError
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.tasks.io.streams import Source
-from attnlab.training.compiling import Compile
 from attnlab.training.environment import environment
 from attnlab.training.events import Progress, no_callback
 from attnlab.training.loop import Checkpointer, Loop

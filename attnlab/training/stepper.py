@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from attnlab.choices import DiagnosticsKind
+from attnlab.choices import Compile, DiagnosticsKind
 from attnlab.model.transformer import Transformer, build
 from attnlab.specs import RunSpec
 from attnlab.tasks import Batch, Split
@@ -23,7 +23,7 @@ from attnlab.training._cuda_graphs import CudaGraphRunner, should_capture
 from attnlab.training._log_diagnostics import measure_diagnostics
 from attnlab.training._optimizer import Optimizer
 from attnlab.training._transfer import to_array, to_device
-from attnlab.training.compiling import Compile, Compiled, should_compile
+from attnlab.training.compiling import Compiled, should_compile
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
 from attnlab.training.precision import forward_in_bf16, matmul_precision

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn import functional
 
-from attnlab.choices import DiagnosticsKind, Precision
+from attnlab.choices import Compile, DiagnosticsKind, Precision
 from attnlab.model.transformer import ModelOutput, Transformer, build
 from attnlab.specs import RunSpec
 from attnlab.tasks import Batch, Split
@@ -33,7 +33,6 @@ from attnlab.training._log_diagnostics import measure_diagnostics
 from attnlab.training._padding import IGNORED_TARGET, accepts_padding, pad_batches
 from attnlab.training._transfer import to_array, to_device
 from attnlab.training._vmap_optimizer import VmapOptimizer
-from attnlab.training.compiling import Compile
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
 from attnlab.training.precision import cast_parameters, matmul_precision

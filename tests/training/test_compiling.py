@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from attnlab.choices import Compile
 from attnlab.tasks.io.streams import Source
-from attnlab.training.compiling import MIN_STEPS, Compile, should_compile
+from attnlab.training.compiling import MIN_STEPS, should_compile
 from attnlab.training.run import train_runs
 from attnlab.training.stepper import SingleStepper
 from tests.training.runs import tiny

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from attnlab.choices import Compile
 from attnlab.tasks.io.streams import Source
 from attnlab.training import _cuda_graphs
 from attnlab.training._cuda_graphs import (
@@ -22,7 +23,6 @@ from attnlab.training._cuda_graphs import (
     Function,
     should_capture,
 )
-from attnlab.training.compiling import Compile
 from attnlab.training.run import make_stepper
 from attnlab.training.stepper import SingleStepper
 from attnlab.training.vmap_stepper import VmapStepper
