@@ -1,4 +1,4 @@
-"""What the tests of the mechanisms share: sites, pairs and tiny models, built from a seed."""
+"""Builders for the tests of attentions and positions: layer contexts, pairs and tiny models, from a seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOFTMAX, NO_POSITION = Part(name="softmax"), Part(name="none")
 
 
 def seeded(seed: int = 0) -> torch.Generator:
-    """A generator of its own."""
+    """A new generator with a seed."""
     return torch.Generator().manual_seed(seed)
 
 
@@ -32,27 +32,27 @@ def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
 def layer_context(
     width: int = 8, heads: int = 2, *, biased: bool = False, length: int = LENGTH, seed: int = 0
 ) -> LayerContext:
-    """A place in a model of one layer."""
+    """The layer context of a model of one layer."""
     return LayerContext(width=width, heads=heads, biased=biased, length=length, generator=seeded(seed))
 
 
-def attention_of(name: str, options: Mapping[str, Any] | None = None, **where: Any) -> Attention:
-    """A registered attention at a site."""
+def attention_of(name: str, options: Mapping[str, Any] | None = None, **sizes: Any) -> Attention:
+    """A registered attention."""
     entry = ATTENTIONS.entry(name)
-    return entry.cls(layer_context(**where), **entry.complete(options or {}))
+    return entry.cls(layer_context(**sizes), **entry.complete(options or {}))
 
 
-def position_of(name: str, options: Mapping[str, Any] | None = None, **where: Any) -> Position:
-    """A registered position at a site."""
+def position_of(name: str, options: Mapping[str, Any] | None = None, **sizes: Any) -> Position:
+    """A registered position."""
     entry = POSITIONS.entry(name)
-    return entry.cls(layer_context(**where), **entry.complete(options or {}))
+    return entry.cls(layer_context(**sizes), **entry.complete(options or {}))
 
 
-def pair_of(attention: Part, position: Part, **where: Any) -> tuple[Attention, Position]:
-    """An attention beside its position, in float64."""
+def pair_of(attention: Part, position: Part, **sizes: Any) -> tuple[Attention, Position]:
+    """An attention and its position, in float64."""
     biased = POSITIONS.entry(position.name).cls.biases
-    one = attention_of(attention.name, attention.options, biased=biased, **where)
-    return one.double(), position_of(position.name, position.options, **where).double()
+    built = attention_of(attention.name, attention.options, biased=biased, **sizes)
+    return built.double(), position_of(position.name, position.options, **sizes).double()
 
 
 def model_of(
@@ -63,7 +63,7 @@ def model_of(
     length: int = LENGTH,
     **sizes: Any,
 ) -> Transformer:
-    """A model of two layers, width 8 and two heads, unless told otherwise, in float64."""
+    """A model in float64, of two layers, width 8 and two heads by default."""
     stack = attention if isinstance(attention, tuple) else (attention,)
     spec = ModelSpec(
         **{"layers": 2, "width": 8, "heads": 2, "mlp_ratio": 1.0, **sizes}, attention=stack, position=position
@@ -77,5 +77,5 @@ def tokens(batch: int, length: int, seed: int = 0) -> Tensor:
 
 
 def all_positions(inputs_BT: Tensor) -> Tensor:
-    """All places of a batch."""
+    """The indices of all tokens of a batch, flattened."""
     return torch.arange(inputs_BT.numel())

@@ -1,4 +1,4 @@
-"""The site draws what it says, masks allow what they say, and the guarded softmax never gives NaN."""
+"""The distributions of initial weights, the causal mask, and a masked softmax without NaN."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attnlab.tensors import QKV, AttentionOutput, at_least_float32, causal_mask,
 from tests.builders import layer_context, noise, seeded
 
 
-def test_a_site_tells_the_width_of_a_head() -> None:
+def test_channels_per_head() -> None:
     assert layer_context(width=12, heads=3).channels == 4
 
 
@@ -35,7 +35,7 @@ def test_a_linear_map_is_the_product_with_its_weights() -> None:
     torch.testing.assert_close(layer(x), torch.einsum("bi,oi->bo", x, layer.weight))
 
 
-def test_draws_come_from_the_site_alone() -> None:
+def test_weights_are_drawn_from_the_generator_of_the_context_alone() -> None:
     before = torch.random.get_rng_state()
     one, same, other = (layer_context(seed=seed) for seed in (3, 3, 4))
     assert torch.equal(one.normal(5, std=1.0), same.normal(5, std=1.0))
@@ -44,13 +44,13 @@ def test_draws_come_from_the_site_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_uniform_stays_within_its_bound_and_fills_it() -> None:
+def test_uniform_lies_within_its_bound_and_fills_it() -> None:
     drawn = layer_context().uniform(10_000, bound=0.25)
     assert drawn.abs().max() <= 0.25
     assert drawn.std().item() == pytest.approx(0.25 / math.sqrt(3), rel=0.02)
 
 
-def test_normal_has_its_width() -> None:
+def test_normal_has_its_standard_deviation() -> None:
     assert layer_context().normal(10_000, std=0.3).std().item() == pytest.approx(0.3, rel=0.02)
 
 
@@ -62,7 +62,7 @@ def test_the_causal_mask_allows_what_is_not_after_the_query() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "got"),
+    ("dtype", "expected"),
     [
         (torch.float16, torch.float32),
         (torch.bfloat16, torch.float32),
@@ -70,21 +70,21 @@ def test_the_causal_mask_allows_what_is_not_after_the_query() -> None:
         (torch.float64, torch.float64),
     ],
 )
-def test_wide_is_single_precision_at_least(given: torch.dtype, got: torch.dtype) -> None:
-    assert at_least_float32(torch.ones(2, dtype=given)).dtype == got
+def test_at_least_float32(dtype: torch.dtype, expected: torch.dtype) -> None:
+    assert at_least_float32(torch.ones(2, dtype=dtype)).dtype == expected
 
 
-def test_the_guarded_softmax_is_the_softmax_of_the_allowed() -> None:
+def test_the_masked_softmax_is_the_softmax_of_the_allowed_keys() -> None:
     scores = noise(2, 3, 5)
     mask = torch.rand(2, 3, 5, generator=seeded(1)) < 0.6
     weights = masked_softmax(scores, mask)
     for batch in range(2):
         for row in range(3):
-            saved = mask[batch, row]
-            assert not weights[batch, row, ~saved].any()
-            if saved.any():
-                expected = scores[batch, row, saved].exp() / scores[batch, row, saved].exp().sum()
-                torch.testing.assert_close(weights[batch, row, saved], expected)
+            allowed = mask[batch, row]
+            assert not weights[batch, row, ~allowed].any()
+            if allowed.any():
+                expected = scores[batch, row, allowed].exp() / scores[batch, row, allowed].exp().sum()
+                torch.testing.assert_close(weights[batch, row, allowed], expected)
 
 
 def test_a_row_with_nothing_allowed_is_zero_with_a_zero_gradient() -> None:
@@ -99,7 +99,7 @@ def test_a_row_with_nothing_allowed_is_zero_with_a_zero_gradient() -> None:
     assert scores.grad[1, :2].any()
 
 
-def test_the_guarded_softmax_does_not_overflow() -> None:
+def test_the_masked_softmax_does_not_overflow() -> None:
     scores = torch.tensor([[3e38, -3e38, 0.0]])
     everything = torch.ones(1, 3, dtype=torch.bool)
     assert masked_softmax(scores, everything).tolist() == [[1.0, 0.0, 0.0]]
@@ -107,7 +107,7 @@ def test_the_guarded_softmax_does_not_overflow() -> None:
     assert masked_softmax(scores, torch.tensor([[False, True, False]])).tolist() == [[0.0, 1.0, 0.0]]
 
 
-def test_what_is_absent_is_an_empty_tuple() -> None:
+def test_missing_tensors_are_empty_tuples() -> None:
     x = torch.zeros(1)
     qkv = QKV(x, x, x)
     assert qkv.extra == ()

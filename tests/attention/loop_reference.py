@@ -1,4 +1,4 @@
-"""The plainest attention there is, a key at a time, for the tests of sparse mechanisms."""
+"""Reference for sparse attention: softmax over chosen keys, in a loop over rows and keys."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from attnlab.tensors import QKV, LayerInputs
 from tests.builders import noise, pair_of
 
 Chooser = Callable[[Tensor, Tensor, int], Iterable[int]]
-"""Queries and keys of a head (T x C) and a row -> the keys that row sees."""
+"""Queries and keys of a head (T x C) and the index of a row -> the keys of that row."""
 
 
 def prepared(part: Part, tokens: int, *, width: int = 8, length: int = 64) -> tuple[Attention, Position, QKV]:
-    """An attention without position, and the heads it makes of noise."""
-    attention, nowhere = pair_of(part, Part(name="none"), width=width, length=length)
-    return attention, nowhere, attention.prepare(noise(2, tokens, width), nowhere, LayerInputs())
+    """An attention without position, and its queries, keys and values for random inputs."""
+    attention, no_position = pair_of(part, Part(name="none"), width=width, length=length)
+    return attention, no_position, attention.prepare(noise(2, tokens, width), no_position, LayerInputs())
 
 
 def row_of(queries_TC: Tensor, keys_SC: Tensor, i: int, chosen: Iterable[int]) -> Tensor:
@@ -38,7 +38,7 @@ def row_of(queries_TC: Tensor, keys_SC: Tensor, i: int, chosen: Iterable[int]) -
 
 @torch.no_grad()
 def looped(qkv: QKV, choose: Chooser) -> Tensor:
-    """The weights of all sequences and heads over the keys that ``choose`` names, B x H x T x S."""
+    """The weights of all sequences and heads over the chosen keys, B x H x T x S."""
     queries, keys = qkv.queries_BHTC, qkv.keys_BHSC
     matrix = torch.zeros(*queries.shape[:-1], keys.shape[-2], dtype=torch.float64)
     for b in range(queries.shape[0]):

@@ -1,4 +1,4 @@
-"""For the tests of normalizers: rules that turn one row of scores into weights, in plain Python, key by key."""
+"""References for normalizers: rules that map one row of scores to weights, in plain Python, key by key."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Rule = Callable[[list[float], int], Sequence[float]]
 def perturbed(
     name: str, options: dict[str, Any] | None = None, position: str = "none", tokens: int = TOKENS, **where: Any
 ) -> tuple[Attention, Position, QKV]:
-    """An attention whose every learned vector left its start, and the heads it makes of noise."""
-    attention, place = pair_of(Part(name=name, options=options or {}), Part(name=position), **where)
+    """An attention with noise added to every learned vector, and its queries, keys and values for random inputs."""
+    attention, built_position = pair_of(Part(name=name, options=options or {}), Part(name=position), **where)
     with torch.no_grad():
         for seed, weight in enumerate(attention.parameters()):
             if weight.ndim < 2 and weight.requires_grad:
                 weight.add_(0.5 * noise(*weight.shape, seed=100 + seed))
-    return attention, place, attention.prepare(noise(2, tokens, 8), place, LayerInputs())
+    return attention, built_position, attention.prepare(noise(2, tokens, 8), built_position, LayerInputs())
 
 
 @torch.no_grad()
 def looped(qkv: QKV, rule: Rule) -> Tensor:
-    """The weights that a rule gives to all rows, B x H x T x S."""
+    """The weights of all rows by a rule, B x H x T x S."""
     queries, keys = qkv.queries_BHTC, qkv.keys_BHSC
     matrix = torch.zeros(*queries.shape[:-1], keys.shape[-2], dtype=torch.float64)
     root = math.sqrt(queries.shape[-1])
@@ -47,31 +47,31 @@ def looped(qkv: QKV, rule: Rule) -> Tensor:
 
 
 def assert_follows(name: str, rule: Rule, options: dict[str, Any] | None = None, tolerance: float = 1e-11) -> None:
-    """The weights of an attention, at its start, are those of a rule."""
-    attention, nowhere = pair_of(Part(name=name, options=options or {}), Part(name="none"))
-    qkv = attention.prepare(noise(2, TOKENS, 8), nowhere, LayerInputs())
+    """Check that the initial weights of an attention are those of a rule."""
+    attention, no_position = pair_of(Part(name=name, options=options or {}), Part(name="none"))
+    qkv = attention.prepare(noise(2, TOKENS, 8), no_position, LayerInputs())
     torch.testing.assert_close(
-        attention.effective_matrix(qkv, nowhere), looped(qkv, rule), rtol=tolerance, atol=tolerance
+        attention.effective_matrix(qkv, no_position), looped(qkv, rule), rtol=tolerance, atol=tolerance
     )
 
 
 def softmax(scores: Sequence[float]) -> list[float]:
-    """Shares of the exponentials."""
+    """Softmax of one row."""
     parts = [math.exp(score - max(scores)) for score in scores]
     return [part / sum(parts) for part in parts]
 
 
 def normalized(name: str, scores: Tensor, options: dict[str, Any] | None = None) -> Tensor:
-    """The weights that a two-headed attention gives to bare scores, T x T, in the scores' own precision."""
+    """The weights of an attention of two heads for given scores, T x T, in the precision of the scores."""
     attention = attention_of(name, options).to(scores.dtype)
     size = scores.shape[-1]
-    nothing = torch.zeros(1, 2, size, 4, dtype=scores.dtype)
-    qkv = QKV(nothing, nothing, nothing)
+    zeros = torch.zeros(1, 2, size, 4, dtype=scores.dtype)
+    qkv = QKV(zeros, zeros, zeros)
     rows = attention.add_bias(scores.expand(1, 2, size, size), None, qkv)
     mask, allowed = causal_mask(size, size, 0, scores.device), attention.mask(qkv)
     return attention.normalize(rows, mask if allowed is None else mask & allowed, qkv)[0, 0]
 
 
 def learned(attention: Attention) -> int:
-    """How many numbers it learns."""
+    """The number of trainable parameters."""
     return sum(weight.numel() for weight in attention.parameters() if weight.requires_grad)

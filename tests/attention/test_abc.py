@@ -1,4 +1,4 @@
-"""ABC: the recurrence token by token, its gated form, and what is and is not bounded."""
+"""ABC: the recurrence token by token, its gated form, its rank, and large logits of the control."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_closed_form_and_scan_are_the_recurrence(fast: bool, tokens: int) -> Non
     torch.testing.assert_close(attention.attend(qkv, position), recurrence(qkv, controls), rtol=1e-11, atol=1e-12)
 
 
-def test_the_matrix_is_the_sum_over_slots_of_read_times_written_share() -> None:
+def test_the_matrix_is_the_sum_over_slots_of_read_weight_times_write_share() -> None:
     attention, qkv, controls = built(14)
     with torch.no_grad():
         queries, keys = qkv.queries_BHTC[0, 0], qkv.keys_BHSC[0, 0]
@@ -71,35 +71,35 @@ def test_slots_do_not_bound_the_rank() -> None:
     assert torch.linalg.matrix_rank(matrix, rtol=1e-12).tolist() == [[14, 14], [14, 14]]
 
 
-def test_a_token_sees_more_than_itself() -> None:
+def test_every_earlier_token_has_weight() -> None:
     attention, qkv, _ = built(9)
     matrix = attention.effective_matrix(qkv, prepared(Part(name="abc"), 1)[1])
     assert matrix[..., *torch.tril_indices(9, 9)].min() > 0
 
 
 @pytest.mark.parametrize("size", [1.0, 1e4])
-def test_a_control_of_any_size_stays_exact_in_single_precision(size: float) -> None:
+def test_a_control_of_any_size_is_accurate_in_single_precision(size: float) -> None:
     attention = attention_of("abc")
     position = prepared(Part(name="abc"), 1)[1]
     x_BTD = size * noise(1, 100, 8)
     single = attention.prepare(x_BTD.float(), position, LayerInputs())
-    mixed = [mixed_by(attention, single, fast) for fast in (True, False)]
+    mixed = [attended(attention, single, fast) for fast in (True, False)]
     scale = single.values_BHSC.abs().max()
     assert mixed[0].isfinite().all()
     assert (mixed[0] - mixed[1]).abs().max() / scale < 1e-5
 
 
-def mixed_by(attention: object, qkv: QKV, fast: bool) -> Tensor:
+def attended(attention: object, qkv: QKV, fast: bool) -> Tensor:
     assert isinstance(attention, Abc)
     attention.fast = fast
     return attention.attend(qkv, prepared(Part(name="abc"), 1)[1]).detach()
 
 
-def test_sums_in_chunks_are_masked_products() -> None:
+def test_the_causal_product_in_chunks_is_a_masked_product() -> None:
     queries, keys, values = noise(130, 3), noise(130, 3, seed=1), noise(130, 4, seed=2)
     torch.testing.assert_close(causal_product(queries, keys, values), (queries @ keys.T).tril() @ values)
 
 
-def test_it_learns_a_control_more() -> None:
+def test_the_control_adds_its_parameters() -> None:
     attention = attention_of("abc", {"slots": 16}, width=64, heads=4)
     assert sum(weight.numel() for weight in attention.parameters()) == 4 * 64 * 64 + 4096

@@ -1,4 +1,4 @@
-"""Rows in chunks: the same numbers in bounded space, for every attention, where no gradient is recorded."""
+"""Rows in chunks: the same output with bounded memory, for every attention, where no gradient is recorded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from attnlab.attention import ATTENTIONS, Attention
 from attnlab.position import Position
 from attnlab.specs import Part
 from attnlab.tensors import QKV, LayerInputs
-from attnlab.testing._cost import Largest
+from attnlab.testing._cost import LargestTensor
 from tests.builders import noise, pair_of
 
 TOKENS = 24
@@ -23,30 +23,32 @@ OPTIONS: list[tuple[str, dict[str, Any]]] = [
     ("gpam", {"lambdas": "untied", "plus": 0.25, "minus": 0.75}),
     ("mgk", {"components": 3, "keys": "shifted"}),
 ]
-every = pytest.mark.parametrize(("name", "options"), OPTIONS, ids=[str(Part(name=n, options=o)) for n, o in OPTIONS])
+over_attentions = pytest.mark.parametrize(
+    ("name", "options"), OPTIONS, ids=[str(Part(name=n, options=o)) for n, o in OPTIONS]
+)
 
 
 def built(name: str, options: dict[str, Any], position: str) -> tuple[Attention, Position, QKV]:
-    attention, place = pair_of(Part(name=name, options=options), Part(name=position), length=TOKENS)
+    attention, built_position = pair_of(Part(name=name, options=options), Part(name=position), length=TOKENS)
     with torch.no_grad():
         for index, weight in enumerate(attention.parameters()):
             weight.add_(0.1 * noise(*weight.shape, seed=index))
-    return attention, place, attention.prepare(noise(2, TOKENS, 8), place, LayerInputs())
+    return attention, built_position, attention.prepare(noise(2, TOKENS, 8), built_position, LayerInputs())
 
 
-@every
+@over_attentions
 @pytest.mark.parametrize("position", ["alibi", "rotary"])
-def test_chunks_are_the_whole(name: str, options: dict[str, Any], position: str) -> None:
+def test_chunks_equal_the_whole(name: str, options: dict[str, Any], position: str) -> None:
     if position == "alibi" and not ATTENTIONS.entry(name).cls.has_scores:
         position = "none"
-    attention, place, qkv = built(name, options, position)
-    whole = attention.attend(qkv, place)
+    attention, built_position, qkv = built(name, options, position)
+    whole = attention.attend(qkv, built_position)
     for rows in (5, 23):
         attention.max_score_elements = rows * 2 * TOKENS * attention.score_maps
         with torch.no_grad():
-            assert (attention.attend(qkv, place) - whole).abs().max() <= 1e-12
+            assert (attention.attend(qkv, built_position) - whole).abs().max() <= 1e-12
             chunk = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., 7:, :], start=7)
-            assert (attention.attend(chunk, place) - whole[..., 7:, :]).abs().max() <= 1e-12
+            assert (attention.attend(chunk, built_position) - whole[..., 7:, :]).abs().max() <= 1e-12
 
 
 @pytest.mark.parametrize("name", ["dape", "multi-token", "gpam", "mgk", "selective", "talking-heads"])
@@ -54,30 +56,30 @@ def test_the_largest_tensor_of_a_long_evaluation_is_bounded(name: str) -> None:
     attention, position = pair_of(Part(name=name), Part(name="alibi"), length=384)
     qkv = attention.prepare(noise(1, 384, 8), position, LayerInputs())
     attention.max_score_elements = 2**16
-    with torch.no_grad(), Largest() as bounded:  # type: ignore[no-untyped-call]
+    with torch.no_grad(), LargestTensor() as bounded:  # type: ignore[no-untyped-call]
         attention.attend(qkv, position)
-    with Largest() as whole:  # type: ignore[no-untyped-call]
+    with LargestTensor() as whole:  # type: ignore[no-untyped-call]
         attention.attend(qkv, position)
     assert bounded.size <= 1.3 * 2**16
     assert whole.size >= attention.num_heads * 384**2
 
 
-def test_rows_that_fit_are_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    attention, place, qkv = built("talking-heads", {}, "none")
-    seen: list[int] = []
-    weigh = attention.weights
+def test_rows_within_the_limit_are_not_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    attention, built_position, qkv = built("talking-heads", {}, "none")
+    rows: list[int] = []
+    weights = attention.weights
 
-    def watched(part: QKV, position: Position) -> torch.Tensor:
-        seen.append(part.queries_BHTC.shape[-2])
-        return weigh(part, position)
+    def recorded(chunk: QKV, position: Position) -> torch.Tensor:
+        rows.append(chunk.queries_BHTC.shape[-2])
+        return weights(chunk, position)
 
-    monkeypatch.setattr(attention, "weights", watched)
+    monkeypatch.setattr(attention, "weights", recorded)
     with torch.no_grad():
-        attention.attend(qkv, place)
+        attention.attend(qkv, built_position)
         attention.max_score_elements = 2 * 2 * TOKENS * 10
-        attention.attend(qkv, place)
+        attention.attend(qkv, built_position)
         attention.fast = False
-        attention.attend(qkv, place)
+        attention.attend(qkv, built_position)
     attention.fast = True
-    attention.attend(qkv, place)
-    assert seen == [24, 10, 10, 4, 24, 24]
+    attention.attend(qkv, built_position)
+    assert rows == [24, 10, 10, 4, 24, 24]

@@ -1,4 +1,4 @@
-"""Combiner: partitions spelled out token by token; full support, rows of one, blocks of rank one."""
+"""Combiner: partitions token by token; full support, row sums of one, blocks of rank one."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def looped(qkv: QKV, kind: str, block: int) -> Tensor:
 
 
 def part(kind: str, block: int) -> Part:
-    own = {} if kind == "logsparse" else {"block": block}
-    return Part(name="combiner", options={"partition": kind, **own})
+    sizes = {} if kind == "logsparse" else {"block": block}
+    return Part(name="combiner", options={"partition": kind, **sizes})
 
 
 CASES = [(kind, block) for kind in ("fixed", "axial") for block in (1, 2, 4, 5, 23, 40)] + [("logsparse", 0)]
@@ -82,7 +82,7 @@ def test_weights_are_those_of_a_loop_over_the_partition(kind: str, block: int) -
 
 
 @cases
-def test_every_token_before_is_heard_and_rows_sum_to_one(kind: str, block: int) -> None:
+def test_every_earlier_token_has_weight_and_rows_sum_to_one(kind: str, block: int) -> None:
     attention, position, qkv = prepared(part(kind, block), TOKENS)
     matrix = attention.effective_matrix(qkv, position)
     assert matrix[..., *torch.tril_indices(TOKENS, TOKENS)].min() > 0
@@ -91,7 +91,7 @@ def test_every_token_before_is_heard_and_rows_sum_to_one(kind: str, block: int) 
 
 
 @cases
-def test_direct_set_and_spans_are_a_partition_of_what_came_before(kind: str, block: int) -> None:
+def test_direct_set_and_spans_are_a_partition_of_the_past(kind: str, block: int) -> None:
     for i in range(64):
         direct, spans = partition(kind, i, block)
         assert sorted(direct + [j for span in spans for j in span]) == list(range(i + 1))
@@ -99,7 +99,7 @@ def test_direct_set_and_spans_are_a_partition_of_what_came_before(kind: str, blo
             assert len(spans) == i.bit_count()
 
 
-def test_queries_of_a_block_weigh_an_earlier_block_alike() -> None:
+def test_queries_of_a_block_weight_an_earlier_block_alike() -> None:
     attention, position, qkv = prepared(part("fixed", 4), TOKENS)
     matrix = attention.effective_matrix(qkv, position)
     for later in range(1, 5):
@@ -109,7 +109,7 @@ def test_queries_of_a_block_weigh_an_earlier_block_alike() -> None:
             assert (singular[..., 1] / singular[..., 0]).max() < 1e-12
 
 
-def test_queries_of_a_row_of_the_grid_weigh_a_column_above_alike() -> None:
+def test_queries_of_a_row_of_the_grid_weight_a_column_above_alike() -> None:
     attention, position, qkv = prepared(part("axial", 5), 20)
     matrix = attention.effective_matrix(qkv, position)
     for column in range(5):
@@ -119,7 +119,7 @@ def test_queries_of_a_row_of_the_grid_weigh_a_column_above_alike() -> None:
         assert (singular[..., 1] / singular[..., 0]).max() < 1e-12
 
 
-def test_queries_of_spans_come_from_all_rows_when_only_some_are_asked_for() -> None:
+def test_queries_of_spans_are_pooled_over_all_rows_for_a_chunk_of_rows() -> None:
     for kind, block in CASES:
         attention, position, qkv = prepared(part(kind, block), TOKENS)
         chunk = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., 9:14, :], start=9)
@@ -128,11 +128,11 @@ def test_queries_of_spans_come_from_all_rows_when_only_some_are_asked_for() -> N
         )
 
 
-def test_the_usual_block_is_the_root_of_the_run() -> None:
+def test_the_default_block_is_the_square_root_of_the_length() -> None:
     assert [attention_of("combiner", length=length).block for length in (1, 3, 16, 256)] == [1, 2, 4, 16]
 
 
-def test_what_makes_no_sense_is_refused() -> None:
+def test_options_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InvalidValueError, match="'block' has no meaning for logsparse"):
         attention_of("combiner", {"partition": "logsparse", "block": 4})
     with pytest.raises(InvalidValueError, match="'block' cannot be 17"):

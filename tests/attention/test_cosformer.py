@@ -1,4 +1,4 @@
-"""cosFormer: the cosine reweighing cell by cell, its constant reach, and rows without any key."""
+"""cosFormer: the cosine weighting entry by entry, its constant reach, and rows without any key."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ TOKENS = 11
 
 
 def built(position: str = "none", tokens: int = TOKENS, **options: int) -> tuple[Attention, Position, QKV]:
-    attention, place = pair_of(Part(name="cosformer", options=options), Part(name=position))
-    return attention, place, attention.prepare(noise(1, tokens, 8), place, LayerInputs())
+    attention, built_position = pair_of(Part(name="cosformer", options=options), Part(name=position))
+    return attention, built_position, attention.prepare(noise(1, tokens, 8), built_position, LayerInputs())
 
 
 def looped(qkv: QKV, reach: int) -> Tensor:
@@ -40,13 +40,13 @@ def looped(qkv: QKV, reach: int) -> Tensor:
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("reach", [16, 40])
 def test_weights_are_those_of_a_loop(position: str, fast: bool, reach: int) -> None:
-    attention, place, qkv = built(position, reach=reach)
+    attention, built_position, qkv = built(position, reach=reach)
     attention.fast = fast
     expected = looped(qkv, reach)
-    torch.testing.assert_close(attention.effective_matrix(qkv, place)[0], expected, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(attention.effective_matrix(qkv, built_position)[0], expected, rtol=1e-11, atol=1e-12)
 
 
-def test_the_reach_is_the_longest_sequence_whatever_the_current_one() -> None:
+def test_the_default_reach_is_the_longest_sequence_for_every_length() -> None:
     attention, position, qkv = built()
     torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], looped(qkv, 16), rtol=1e-11, atol=1e-12)
     _, _, shorter = built(tokens=6)
@@ -58,7 +58,7 @@ def test_the_reach_is_the_longest_sequence_whatever_the_current_one() -> None:
     assert moving.abs().max() > 1e-3, "with the current length for reach the same rows would differ"
 
 
-def test_a_key_at_the_reach_weighs_nothing() -> None:
+def test_a_key_at_the_reach_has_weight_zero() -> None:
     attention, position, qkv = built(tokens=17)
     ones = qkv._replace(queries_BHTC=torch.ones_like(qkv.queries_BHTC), keys_BHSC=torch.ones_like(qkv.keys_BHSC))
     last = attention.weights(ones, position)[0, 0, -1]

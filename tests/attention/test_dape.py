@@ -1,4 +1,4 @@
-"""DAPE: a loop over cells, with the convolution of V2 written out, and the counts of the papers."""
+"""DAPE: a loop over entries, with the convolution of V2 written out, and the parameter counts of the papers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def leaky(x: Array) -> Array:
 
 
 def layer(maps: Array, weight: Array, bias: Array, symmetric: bool) -> Array:
-    """Cell by cell: key ``tap - kernel + 1`` places before (or around) each key; beyond the edges nothing."""
+    """Entry by entry: key ``tap - kernel + 1`` positions before (or around) each key; zero beyond the edges."""
     inputs, queries, keys = maps.shape
     kernel = weight.shape[-1]
     written = np.zeros((weight.shape[0], queries, keys))
@@ -58,14 +58,16 @@ def looped(attention: Dape, qkv: QKV, bias_HTT: Array | None) -> Array:
     first = layer(read, numbers(attention.reader.weight), numbers(attention.reader.bias), symmetric)
     f = layer(leaky(first), numbers(attention.writer.weight), numbers(attention.writer.bias), symmetric)
     corrected = scores + f if attention.form == "concat" else scores + bias + f
-    reached = np.tril(np.exp(corrected))
-    return reached / reached.sum(-1, keepdims=True)
+    exponentials = np.tril(np.exp(corrected))
+    return exponentials / exponentials.sum(-1, keepdims=True)
 
 
 def built(options: dict[str, Any], position: str, heads: int = 2) -> tuple[Dape, Position, QKV]:
-    attention, place = pair_of(Part(name="dape", options=options), Part(name=position), width=4 * heads, heads=heads)
+    attention, built_position = pair_of(
+        Part(name="dape", options=options), Part(name=position), width=4 * heads, heads=heads
+    )
     assert isinstance(attention, Dape)
-    return attention, place, attention.prepare(noise(1, 6, 4 * heads), place, LayerInputs())
+    return attention, built_position, attention.prepare(noise(1, 6, 4 * heads), built_position, LayerInputs())
 
 
 def alibi(heads: int) -> Array:
@@ -84,23 +86,23 @@ OPTIONS: list[dict[str, Any]] = [
     {"width": 2, "kernel": 5},
     {"width": 2, "kernel": 5, "padding": "symmetric"},
 ]
-told = pytest.mark.parametrize("options", OPTIONS, ids=lambda options: str(Part(name="dape", options=options)))
+over_options = pytest.mark.parametrize("options", OPTIONS, ids=lambda options: str(Part(name="dape", options=options)))
 
 
-@told
+@over_options
 @pytest.mark.parametrize("heads", [2, 3])
-def test_weights_are_those_of_a_loop_over_cells(options: dict[str, Any], heads: int) -> None:
+def test_weights_are_those_of_a_loop_over_entries(options: dict[str, Any], heads: int) -> None:
     attention, position, projected = built(options, "alibi", heads)
-    result = numbers(attention.effective_matrix(projected, position)[0])
-    assert np.abs(result - looped(attention, projected, alibi(heads))).max() <= 1e-12
+    matrix = numbers(attention.effective_matrix(projected, position)[0])
+    assert np.abs(matrix - looped(attention, projected, alibi(heads))).max() <= 1e-12
 
 
-@told
+@over_options
 @pytest.mark.parametrize("position", ["none", "rotary"])
 def test_without_a_bias_only_the_scores_are_read(options: dict[str, Any], position: str) -> None:
-    attention, place, projected = built(options, position)
-    result = numbers(attention.effective_matrix(projected, place)[0])
-    assert np.abs(result - looped(attention, projected, None)).max() <= 1e-12
+    attention, built_position, projected = built(options, position)
+    matrix = numbers(attention.effective_matrix(projected, built_position)[0])
+    assert np.abs(matrix - looped(attention, projected, None)).max() <= 1e-12
     assert attention.reader.weight.shape[1] == 2
 
 
@@ -116,28 +118,31 @@ def test_the_three_forms_differ() -> None:
 @pytest.mark.parametrize("position", ["none", "alibi", "rotary"])
 @pytest.mark.parametrize("padding", ["causal", "symmetric"])
 def test_v2_with_a_kernel_of_one_is_v1_with_the_same_weights(position: str, padding: str) -> None:
-    one, place, projected = built({"kernel": 1}, position)
+    one, built_position, projected = built({"kernel": 1}, position)
     two, *_ = built({"kernel": 1, "padding": padding}, position)
     two.load_state_dict(one.state_dict())
-    assert torch.equal(two.effective_matrix(projected, place), one.effective_matrix(projected, place))
+    assert torch.equal(two.effective_matrix(projected, built_position), one.effective_matrix(projected, built_position))
 
 
 @pytest.mark.parametrize("position", ["none", "alibi"])
 @pytest.mark.parametrize("padding", ["causal", "symmetric"])
-def test_v2_that_hears_only_the_key_itself_is_v1(position: str, padding: str) -> None:
-    one, place, projected = built({"kernel": 1}, position)
+def test_v2_with_weight_on_the_key_itself_alone_is_v1(position: str, padding: str) -> None:
+    one, built_position, projected = built({"kernel": 1}, position)
     two, *_ = built({"kernel": 3, "padding": padding}, position)
     two.load_state_dict({**two.state_dict(), **{k: v for k, v in one.state_dict().items() if ".weight" not in k}})
-    own = 1 if padding == "symmetric" else 2
+    itself = 1 if padding == "symmetric" else 2
     with torch.no_grad():
         for wide, narrow in ((two.reader, one.reader), (two.writer, one.writer)):
             wide.weight.zero_()
-            wide.weight[..., own] = narrow.weight[..., 0]
+            wide.weight[..., itself] = narrow.weight[..., 0]
             wide.bias.copy_(narrow.bias)
     for mine, theirs in ((two.query, one.query), (two.key, one.key)):
         mine.load_state_dict(theirs.state_dict())
     torch.testing.assert_close(
-        two.effective_matrix(projected, place), one.effective_matrix(projected, place), rtol=1e-12, atol=1e-12
+        two.effective_matrix(projected, built_position),
+        one.effective_matrix(projected, built_position),
+        rtol=1e-12,
+        atol=1e-12,
     )
 
 
@@ -151,15 +156,15 @@ def test_a_correction_of_zero_is_softmax() -> None:
     assert torch.equal(attention.effective_matrix(projected, position), softmax.effective_matrix(projected, position))
 
 
-@told
+@over_options
 @pytest.mark.parametrize("position", ["none", "alibi", "rotary"])
-def test_what_lies_in_the_future_of_a_query_never_reaches_its_row(options: dict[str, Any], position: str) -> None:
-    attention, place, projected = built(options, position)
-    before = attention.effective_matrix(projected, place)
+def test_keys_after_a_query_never_change_its_row(options: dict[str, Any], position: str) -> None:
+    attention, built_position, projected = built(options, position)
+    before = attention.effective_matrix(projected, built_position)
     for first in range(1, 6):
         keys = projected.keys_BHSC.clone()
         keys[..., first:, :] = 1e3 * noise(*keys[..., first:, :].shape, seed=7)
-        after = attention.effective_matrix(projected._replace(keys_BHSC=keys), place)
+        after = attention.effective_matrix(projected._replace(keys_BHSC=keys), built_position)
         assert torch.equal(after[..., :first, :], before[..., :first, :])
 
 
@@ -175,11 +180,11 @@ def test_the_kernel_reads_the_keys_before() -> None:
 
 def extra(attention: Attention) -> int:
     assert isinstance(attention, Dape)
-    own = [*attention.reader.parameters(), *attention.writer.parameters()]
+    correction = [*attention.reader.parameters(), *attention.writer.parameters()]
     assert sum(w.numel() for w in attention.parameters()) == 4 * attention.query.weight.numel() + sum(
-        w.numel() for w in own
+        w.numel() for w in correction
     )
-    return sum(weight.numel() for weight in own)
+    return sum(weight.numel() for weight in correction)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +200,7 @@ def extra(attention: Attention) -> int:
         (4, 3, False, 804),
     ],
 )
-def test_it_has_as_many_weights_as_the_papers_count(heads: int, kernel: int, biased: bool, count: int) -> None:
+def test_it_has_the_parameter_count_of_the_papers(heads: int, kernel: int, biased: bool, count: int) -> None:
     attention = attention_of("dape", {"kernel": kernel}, width=2 * heads, heads=heads, biased=biased)
     assert extra(attention) == count
     d = 32
@@ -209,7 +214,7 @@ def test_the_add_form_reads_one_map_per_head() -> None:
     assert extra(attention) == 2 * 5 + 5 * 2 + 5 + 2
 
 
-def test_it_starts_as_torch_would_start_a_convolution() -> None:
+def test_it_starts_like_a_torch_convolution() -> None:
     attention = attention_of("dape", {"kernel": 3, "width": 400}, width=8, heads=4, biased=True)
     assert isinstance(attention, Dape)
     for correction, bound in ((attention.reader, (8 * 3) ** -0.5), (attention.writer, (400 * 3) ** -0.5)):
@@ -219,7 +224,7 @@ def test_it_starts_as_torch_would_start_a_convolution() -> None:
         assert 0 < correction.bias.abs().max() <= bound
 
 
-def test_options_it_does_not_have_or_cannot_take_are_refused() -> None:
+def test_unknown_and_invalid_options_are_refused() -> None:
     with pytest.raises(UnknownNameError) as caught:
         attention_of("dape", {"kernal": 3})
     assert str(caught.value) == (

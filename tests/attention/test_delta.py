@@ -1,4 +1,4 @@
-"""DeltaNet, gated and per channel: token by token, as a memory that overwrites, and what it takes."""
+"""DeltaNet, gated and per channel: the recurrence token by token, overwriting of keys, initial decay, parameters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODES = [
     Part(name="gated-delta", options={"expand": 2, "negative": True}),
     Part(name="kda"),
 ]
-told = pytest.mark.parametrize("part", MODES, ids=str)
+over_modes = pytest.mark.parametrize("part", MODES, ids=str)
 
 
 def built(part: Part, **where: Any) -> DeltaNet:
@@ -33,7 +33,7 @@ def built(part: Part, **where: Any) -> DeltaNet:
     return attention
 
 
-def spelled(vector: Tensor) -> Tensor:
+def unit(vector: Tensor) -> Tensor:
     return vector / (vector.square().sum() + 1e-6).sqrt()
 
 
@@ -52,7 +52,7 @@ def recurrence(attention: DeltaNet, x_TD: Tensor, heads: int) -> Tensor:
         state = torch.zeros(width, values, dtype=torch.float64)
         read = []
         for x_D, (q_D, k_D, v_D) in zip(x_TD, rows, strict=True):
-            query, key, value = spelled(q_D[keys]), spelled(k_D[keys]), v_D[head * values : (head + 1) * values]
+            query, key, value = unit(q_D[keys]), unit(k_D[keys]), v_D[head * values : (head + 1) * values]
             strength = attention.max_strength * torch.sigmoid(attention.strength.weight[head] @ x_D)
             state = decay(attention, x_D, head, keys)[:, None] * state
             state = state + strength * torch.outer(key, value - key @ state)
@@ -72,7 +72,7 @@ def decay(attention: DeltaNet, x_D: Tensor, head: int, keys: slice) -> Tensor:
     return torch.ones(1, dtype=torch.float64)
 
 
-@told
+@over_modes
 @pytest.mark.parametrize("fast", [True, False])
 def test_the_layer_is_its_recurrence(part: Part, fast: bool) -> None:
     attention = built(part)
@@ -82,7 +82,7 @@ def test_the_layer_is_its_recurrence(part: Part, fast: bool) -> None:
     assert (out[0] - recurrence(attention, x_BTD[0], 2)).abs().max() < 1e-9
 
 
-def test_a_key_written_twice_holds_its_second_value_alone() -> None:
+def test_a_key_written_twice_stores_its_second_value_alone() -> None:
     attention = built(Part(name="delta"))
     one, two, three = 100.0 * torch.eye(4, dtype=torch.float64)[:3]
     keys = torch.stack([one, two, one, three])[None, None]
@@ -93,7 +93,7 @@ def test_a_key_written_twice_holds_its_second_value_alone() -> None:
     torch.testing.assert_close(matrix, expected, rtol=0, atol=1e-6)
 
 
-def test_a_strength_of_two_turns_a_key_to_its_opposite() -> None:
+def test_a_strength_of_two_changes_the_sign_of_the_stored_value() -> None:
     attention = built(Part(name="delta", options={"negative": True}))
     key = torch.tensor([100.0, 0, 0, 0], dtype=torch.float64).expand(1, 1, 5, 4)
     strength = torch.full((1, 1, 5, 1), 2.0, dtype=torch.float64)
@@ -102,26 +102,26 @@ def test_a_strength_of_two_turns_a_key_to_its_opposite() -> None:
 
 
 def test_keys_are_of_unit_length_even_under_qk_norm() -> None:
-    where = LayerContext(width=32, heads=2, generator=seeded(), modifiers=Modifiers(qk_norm=True))
-    attention = Delta(where, negative=True).double()
-    nowhere = position_of("none", width=32)
-    qkv = attention.prepare(noise(1, 200, 32), nowhere, LayerInputs())
+    context = LayerContext(width=32, heads=2, generator=seeded(), modifiers=Modifiers(qk_norm=True))
+    attention = Delta(context, negative=True).double()
+    no_position = position_of("none", width=32)
+    qkv = attention.prepare(noise(1, 200, 32), no_position, LayerInputs())
     assert float(qkv.keys_BHSC.norm(dim=-1).detach().mean()) > 3.9
-    assert float(attention.effective_matrix(qkv, nowhere).detach().abs().max()) < 10
+    assert float(attention.effective_matrix(qkv, no_position).detach().abs().max()) < 10
 
 
-@told
-def test_qk_norm_says_nothing_but_for_the_epsilons(part: Part) -> None:
+@over_modes
+def test_qk_norm_has_no_effect_beyond_the_epsilons(part: Part) -> None:
     plain = built(part, width=16)
-    worn = built(part, width=16)
-    nowhere = position_of("none", width=16)
-    qkv = plain.prepare(noise(2, 50, 16), nowhere, LayerInputs())
+    modified = built(part, width=16)
+    no_position = position_of("none", width=16)
+    qkv = plain.prepare(noise(2, 50, 16), no_position, LayerInputs())
     gain_H11 = torch.tensor([0.5, 3.0], dtype=torch.float64)[:, None, None]
-    # Values a million times as large leave the epsilon of the norm behind.
-    loud = qkv._replace(values_BHSC=1e6 * qkv.values_BHSC)
-    normed = loud._replace(queries_BHTC=gain_H11 * rms_norm(qkv.queries_BHTC), keys_BHSC=rms_norm(qkv.keys_BHSC))
+    # With values a million times as large the epsilon of the norm is negligible.
+    scaled = qkv._replace(values_BHSC=1e6 * qkv.values_BHSC)
+    normed = scaled._replace(queries_BHTC=gain_H11 * rms_norm(qkv.queries_BHTC), keys_BHSC=rms_norm(qkv.keys_BHSC))
     before, after = (
-        one.output(one.attend(given, nowhere), noise(2, 50, 16)) for one, given in ((plain, loud), (worn, normed))
+        one.output(one.attend(qkv, no_position), noise(2, 50, 16)) for one, qkv in ((plain, scaled), (modified, normed))
     )
     assert (after - before).abs().max() < 1e-3 * before.abs().max()
     assert "qk_norm" in plain.unsupported_modifiers
@@ -134,7 +134,7 @@ def test_longer_keys_would_make_the_weights_grow_without_bound() -> None:
 
 
 @pytest.mark.parametrize("name", ["gated-delta", "kda"])
-def test_states_start_with_memories_short_and_long(name: str) -> None:
+def test_states_start_with_short_and_long_memories(name: str) -> None:
     attention = attention_of(name, width=64, heads=16)
     with torch.no_grad():
         forgetting = attention.prepare(noise(4, 32, 64, dtype=torch.float32), position_of("none"), LayerInputs()).extra[
@@ -157,12 +157,12 @@ def test_rates_and_steps_start_in_their_ranges(name: str) -> None:
     assert 0.03 < step.max() <= 0.1001
 
 
-def test_a_state_that_forgets_at_once_hears_itself_alone() -> None:
+def test_a_state_that_decays_at_once_leaves_the_token_itself() -> None:
     attention = built(Part(name="gated-delta"))
     assert isinstance(attention, GatedDelta)
     nn.init.constant_(attention.step_H, 1e4)
-    nowhere = position_of("none")
-    matrix = attention.effective_matrix(attention.prepare(noise(1, 9, 8), nowhere, LayerInputs()), nowhere)
+    no_position = position_of("none")
+    matrix = attention.effective_matrix(attention.prepare(noise(1, 9, 8), no_position, LayerInputs()), no_position)
     assert not matrix.tril(-1).any()
     assert matrix.diagonal(dim1=-2, dim2=-1).all()
 
@@ -171,13 +171,13 @@ def test_a_state_that_forgets_at_once_hears_itself_alone() -> None:
     ("name", "expand", "more"),
     [("delta", 1, 0), ("delta", 3, 0), ("gated-delta", 2, 16 * 4 + 8), ("kda", 1, 2 * 16 * 4 + 16 + 4)],
 )
-def test_it_learns_what_it_says(name: str, expand: int, more: int) -> None:
+def test_its_parameters_are_counted(name: str, expand: int, more: int) -> None:
     attention = attention_of(name, {"expand": expand}, width=16, heads=4)
     count = sum(weight.numel() for weight in attention.parameters())
     assert count == 2 * 16 * 16 + 2 * expand * 16 * 16 + 16 * 4 + 4 * expand + more
 
 
-def test_they_answer_to_their_other_names() -> None:
+def test_aliases() -> None:
     assert ATTENTIONS.entry("deltanet") is ATTENTIONS.entry("delta")
     assert ATTENTIONS.entry("gdn") is ATTENTIONS.entry("gated-deltanet") is ATTENTIONS.entry("gated-delta")
     assert ATTENTIONS.entry("kimi-delta") is ATTENTIONS.entry("kda")

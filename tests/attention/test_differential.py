@@ -16,13 +16,13 @@ from tests.builders import attention_of, noise, pair_of, seeded
 
 
 def built(position: str = "none") -> tuple[Differential, Position, QKV]:
-    attention, place = pair_of(Part(name="differential"), Part(name=position))
+    attention, built_position = pair_of(Part(name="differential"), Part(name=position))
     assert isinstance(attention, Differential)
-    return attention, place, attention.prepare(noise(1, 6, 8), place, LayerInputs())
+    return attention, built_position, attention.prepare(noise(1, 6, 8), built_position, LayerInputs())
 
 
 @torch.no_grad()
-def share(attention: Differential) -> float:
+def noise_weight(attention: Differential) -> float:
     first = sum(float(a) * float(b) for a, b in zip(attention.a1, attention.b1, strict=True))
     second = sum(float(a) * float(b) for a, b in zip(attention.a2, attention.b2, strict=True))
     return math.exp(first) - math.exp(second) + 0.8 - 0.6 * math.exp(-0.3 * attention.layer)
@@ -33,7 +33,7 @@ def test_weights_are_those_of_a_loop() -> None:
     attention, position, qkv = built()
     x_TD, matrix = noise(1, 6, 8)[0], torch.zeros(2, 6, 6, dtype=torch.float64)
     for head in range(2):
-        for sign, branch in ((1.0, 0), (-share(attention), 1)):
+        for sign, branch in ((1.0, 0), (-noise_weight(attention), 1)):
             rows = slice(4 * head + 2 * branch, 4 * head + 2 * branch + 2)
             queries, keys = x_TD @ attention.query.weight[rows].T, x_TD @ attention.key.weight[rows].T
             for i in range(6):
@@ -44,20 +44,20 @@ def test_weights_are_those_of_a_loop() -> None:
 
 
 @pytest.mark.parametrize("position", ["none", "alibi", "rotary"])
-def test_every_row_sums_to_one_less_the_share(position: str) -> None:
-    attention, place, qkv = built(position)
-    matrix = attention.effective_matrix(qkv, place)
-    torch.testing.assert_close(matrix.sum(-1), torch.full_like(matrix[..., 0], 1 - share(attention)))
+def test_every_row_sums_to_one_less_lambda(position: str) -> None:
+    attention, built_position, qkv = built(position)
+    matrix = attention.effective_matrix(qkv, built_position)
+    torch.testing.assert_close(matrix.sum(-1), torch.full_like(matrix[..., 0], 1 - noise_weight(attention)))
 
 
 @pytest.mark.parametrize(("layer", "base"), [(0, 0.2), (1, 0.355509), (2, 0.470713), (27, 0.799818)])
 def test_layers_are_counted_from_zero(layer: int, base: float) -> None:
     attention = Differential(LayerContext(width=8, heads=2, layer=layer, layers=28, generator=seeded()))
     assert attention.base == pytest.approx(base, abs=1e-6)
-    assert attention.noise_weight().item() == pytest.approx(share(attention), abs=1e-6)
+    assert attention.noise_weight().item() == pytest.approx(noise_weight(attention), abs=1e-6)
 
 
-def test_what_a_head_writes_is_normed_and_scaled() -> None:
+def test_the_output_of_a_head_is_normalized_and_scaled() -> None:
     attention, _, _ = built()
     attention.gain_C.data.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]))
     x = noise(1, 2, 5, 4)
@@ -66,7 +66,7 @@ def test_what_a_head_writes_is_normed_and_scaled() -> None:
     torch.testing.assert_close(attention.output(x, noise(1, 5, 8)), expected)
 
 
-def test_it_learns_four_vectors_and_a_gain() -> None:
+def test_it_has_four_vectors_and_a_gain() -> None:
     attention = attention_of("differential", width=32, heads=4)
     assert sum(weight.numel() for weight in attention.parameters()) == 4 * 32 * 32 + 4 * 4 + 2 * 4
     assert all(vector.shape == (4,) for vector in (attention.a1, attention.b1, attention.a2, attention.b2))
@@ -78,7 +78,7 @@ def test_the_vectors_start_small() -> None:
     assert attention.a1.std().item() == pytest.approx(0.1, rel=0.2)
 
 
-def test_channels_that_do_not_halve_are_refused() -> None:
+def test_an_odd_number_of_channels_is_refused() -> None:
     with pytest.raises(
         InvalidValueError, match="Two branches need an even number of channels per head, not 3"
     ) as caught:

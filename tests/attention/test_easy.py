@@ -1,4 +1,4 @@
-"""Easy attention: a loop over learned numbers; blind to content; scaled rows; no places beyond the last."""
+"""Easy attention: a loop over learned numbers; independence of content; scaled rows; the longest sequence."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def test_it_is_a_loop_over_learned_numbers() -> None:
     torch.testing.assert_close(attention.attend(qkv, position), expected, rtol=1e-12, atol=1e-12)
 
 
-def test_the_matrix_is_blind_to_content() -> None:
+def test_the_matrix_does_not_depend_on_content() -> None:
     attention, position, qkv = built()
     other = attention.prepare(noise(2, 7, 8, seed=5), position, LayerInputs())
     assert torch.equal(attention.effective_matrix(qkv, position), attention.effective_matrix(other, position))
     assert torch.equal(attention.effective_matrix(qkv, position)[0], attention.alpha_HLL[:, :7, :7].tril())
 
 
-def test_the_start_scales_with_the_row() -> None:
+def test_the_initial_weights_scale_with_the_row() -> None:
     attention = attention_of("easy", length=200)
     assert isinstance(attention, Easy)
     sizes = attention.alpha_HLL.std(dim=(0, 2)) * torch.arange(1, 201)
@@ -45,7 +45,7 @@ def test_the_start_scales_with_the_row() -> None:
     assert sizes[-20:].mean().item() == pytest.approx(1.0, rel=0.1)
 
 
-def test_it_learns_one_number_for_each_pair_of_places() -> None:
+def test_it_learns_one_number_for_each_pair_of_positions() -> None:
     attention = attention_of("easy", width=64, heads=4, length=64)
     count = sum(weight.numel() for weight in attention.parameters())
     output = attention.out_proj.weight.numel()
@@ -53,7 +53,7 @@ def test_it_learns_one_number_for_each_pair_of_places() -> None:
     assert count == Easy.num_parameters(64, 4, 64)
 
 
-def test_nothing_lies_beyond_the_longest_sequence() -> None:
+def test_a_sequence_beyond_the_longest_is_refused() -> None:
     attention, position, qkv = built(17)
     with pytest.raises(InvalidValueError, match="Easy attention has weights for 16 tokens; the sequence has 17"):
         attention.attend(qkv, position)

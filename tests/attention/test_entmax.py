@@ -1,4 +1,4 @@
-"""Sparsemax and entmax: the definition, the exact zeros, and the implicit slopes, of alpha too."""
+"""Sparsemax and entmax: the definition, the exact zeros, and the implicit gradients, of alpha too."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, vmap
 
-from attnlab.attention.entmax import threshold_by_bisection, entmax, threshold
+from attnlab.attention.entmax import entmax, threshold, threshold_by_bisection
 from attnlab.errors import InvalidValueError
 from tests.attention.row_reference import assert_follows, learned, looped, normalized, perturbed
 from tests.builders import attention_of, noise
@@ -34,15 +34,15 @@ def defined(scores: Sequence[float], alpha: float) -> list[float]:
     return weights(low)
 
 
-def wanted_slopes(weights: Tensor, wanted: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+def expected_gradients(weights: Tensor, loss_weights: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """The published backward: of scores, and of alpha."""
     grad = torch.where(weights > 0, weights ** (2 - alpha), torch.zeros_like(weights))
     skewed = grad / grad.sum(-1, keepdim=True)
-    of_scores = grad * (wanted - (skewed * wanted).sum(-1, keepdim=True))
+    of_scores = grad * (loss_weights - (skewed * loss_weights).sum(-1, keepdim=True))
     terms = torch.xlogy(weights, weights)
     by_size = (weights - skewed) / (alpha - 1) ** 2
     by_entropy = (terms - skewed * terms.sum(-1, keepdim=True)) / (alpha - 1)
-    return of_scores, (wanted * (by_size - by_entropy)).sum()
+    return of_scores, (loss_weights * (by_size - by_entropy)).sum()
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
@@ -55,12 +55,12 @@ def test_sparsemax_is_entmax_two() -> None:
     assert torch.equal(normalized("sparsemax", noise(9, 9)), normalized("entmax", noise(9, 9), {"alpha": 2.0}))
 
 
-def test_adaptive_starts_at_one_and_a_half_and_each_head_goes_its_own_way() -> None:
+def test_adaptive_starts_at_one_and_a_half_with_one_alpha_per_head() -> None:
     assert_follows("entmax", lambda scores, _: defined(scores, 1.5), {"alpha": "adaptive"})
-    attention, nowhere, qkv = perturbed("entmax", {"alpha": "adaptive"})
+    attention, no_position, qkv = perturbed("entmax", {"alpha": "adaptive"})
     alphas = [1 + 1 / (1 + math.exp(-a)) for a in attention.get_parameter("alpha_H").tolist()]
     expected = looped(qkv, lambda scores, head: defined(scores, alphas[head]))
-    torch.testing.assert_close(attention.effective_matrix(qkv, nowhere), expected)
+    torch.testing.assert_close(attention.effective_matrix(qkv, no_position), expected)
 
 
 def test_known_rows() -> None:
@@ -72,46 +72,52 @@ def test_known_rows() -> None:
 
 
 @pytest.mark.parametrize("alpha", [1.5, 2.0])
-def test_sorting_and_halving_find_the_same(alpha: float) -> None:
+def test_sorting_and_bisection_agree(alpha: float) -> None:
     levels = 2 * noise(50, 30)
     levels = (levels - levels.amax(-1, keepdim=True)).clamp_min(-2)
-    torch.testing.assert_close(threshold(levels, alpha), threshold_by_bisection(levels, 1 / (alpha - 1)), rtol=0, atol=1e-14)
+    torch.testing.assert_close(
+        threshold(levels, alpha), threshold_by_bisection(levels, 1 / (alpha - 1)), rtol=0, atol=1e-14
+    )
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)
-def test_slopes_are_the_implicit_ones_of_scores_and_of_alpha(alpha: float) -> None:
-    scores, wanted = (2 * noise(6, 10)).requires_grad_(), noise(6, 10, seed=1)
-    steepness = torch.tensor(alpha, dtype=torch.float64, requires_grad=True)
-    weights = entmax(scores, ALL, steepness)
-    (weights * wanted).sum().backward()
-    of_scores, of_alpha = wanted_slopes(weights.detach(), wanted, alpha)
+def test_gradients_are_the_implicit_ones_of_scores_and_of_alpha(alpha: float) -> None:
+    scores, loss_weights = (2 * noise(6, 10)).requires_grad_(), noise(6, 10, seed=1)
+    alpha_tensor = torch.tensor(alpha, dtype=torch.float64, requires_grad=True)
+    weights = entmax(scores, ALL, alpha_tensor)
+    (weights * loss_weights).sum().backward()
+    of_scores, of_alpha = expected_gradients(weights.detach(), loss_weights, alpha)
     assert scores.grad is not None
-    assert steepness.grad is not None
+    assert alpha_tensor.grad is not None
     torch.testing.assert_close(scores.grad, of_scores, rtol=1e-8, atol=1e-10)
-    torch.testing.assert_close(steepness.grad, of_alpha, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(alpha_tensor.grad, of_alpha, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("alpha", [1.2, 1.5, 1.8])
-def test_slopes_agree_with_finite_differences(alpha: float) -> None:
+def test_gradients_agree_with_finite_differences(alpha: float) -> None:
     scores = noise(3, 6).requires_grad_()
-    steepness = torch.full((3, 1), alpha, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda s, a: entmax(s, ALL, a), (scores, steepness), eps=1e-6, atol=1e-6)
+    alpha_tensor = torch.full((3, 1), alpha, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda s, a: entmax(s, ALL, a), (scores, alpha_tensor), eps=1e-6, atol=1e-6)
     assert torch.autograd.gradcheck(lambda s: entmax(s, ALL, alpha), (scores,), eps=1e-6, atol=1e-6)
 
 
-def test_slopes_pass_through_lanes() -> None:
-    scores, wanted, alphas = noise(3, 4, 6), noise(4, 6, seed=1), torch.tensor([1.3, 1.5, 1.9], dtype=torch.float64)
+def test_gradients_under_vmap_equal_the_loop() -> None:
+    scores, loss_weights, alphas = (
+        noise(3, 4, 6),
+        noise(4, 6, seed=1),
+        torch.tensor([1.3, 1.5, 1.9], dtype=torch.float64),
+    )
 
     def loss(s: Tensor, a: Tensor) -> Tensor:
-        return (entmax(s, ALL, a) * wanted).sum()
+        return (entmax(s, ALL, a) * loss_weights).sum()
 
     together = vmap(grad(loss, argnums=(0, 1)))(scores, alphas)
-    for lane in range(3):
-        for result, expected in zip(together, grad(loss, argnums=(0, 1))(scores[lane], alphas[lane]), strict=True):
-            torch.testing.assert_close(result[lane], expected)
+    for run in range(3):
+        for grads, expected in zip(together, grad(loss, argnums=(0, 1))(scores[run], alphas[run]), strict=True):
+            torch.testing.assert_close(grads[run], expected)
 
 
-def test_more_alpha_is_more_zeros_and_softmax_is_the_limit() -> None:
+def test_a_larger_alpha_gives_more_zeros_and_softmax_is_the_limit() -> None:
     scores = 2 * noise(30, 30)
     zeros = [int((normalized("entmax", scores, {"alpha": alpha}).tril() == 0).sum()) for alpha in ALPHAS]
     assert zeros == sorted(zeros)
@@ -122,7 +128,7 @@ def test_more_alpha_is_more_zeros_and_softmax_is_the_limit() -> None:
 
 @pytest.mark.parametrize("options", [{"alpha": alpha} for alpha in (*ALPHAS, "adaptive")])
 @pytest.mark.parametrize("size", [0.0, 1e-12, 1.0, 1e9])
-def test_rows_sum_to_one_with_finite_slopes_in_float32(options: dict[str, Any], size: float) -> None:
+def test_rows_sum_to_one_with_finite_gradients_in_float32(options: dict[str, Any], size: float) -> None:
     scores = (size * noise(40, 40).float()).requires_grad_()
     weights = normalized("entmax", scores, options)
     weights.square().sum().backward()
@@ -131,7 +137,7 @@ def test_rows_sum_to_one_with_finite_slopes_in_float32(options: dict[str, Any], 
     assert bool(scores.grad.isfinite().all())
 
 
-def test_what_has_no_weight_gives_no_slope() -> None:
+def test_a_key_without_weight_gives_no_gradient() -> None:
     scores = (3 * noise(20, 20)).requires_grad_()
     weights = normalized("sparsemax", scores)
     weights.square().sum().backward()

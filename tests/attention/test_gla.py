@@ -1,4 +1,4 @@
-"""GLA: a decay per channel, cell by cell and token by token; its temper, and gates that would overflow."""
+"""GLA: a decay per channel, entry by entry and token by token; its temper, and gates that would overflow."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def test_weights_are_those_of_a_loop(fast: bool, temper: float) -> None:
     for head in range(2):
         for i in range(TOKENS):
             for j in range(i + 1):
-                saved = [math.exp(sum(decay[0, j + 1 : i + 1, head, channel].tolist())) for channel in range(4)]
+                remaining = [math.exp(sum(decay[0, j + 1 : i + 1, head, channel].tolist())) for channel in range(4)]
                 query, key = qkv.queries_BHTC[0, head, i].tolist(), qkv.keys_BHSC[0, head, j].tolist()
-                terms = (q * k * gone for q, k, gone in zip(query, key, saved, strict=True))
+                terms = (q * k * fraction for q, k, fraction in zip(query, key, remaining, strict=True))
                 expected[head, i, j] = sum(terms) / math.sqrt(4)
     torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], expected, rtol=1e-11, atol=1e-12)
 
@@ -59,7 +59,7 @@ def test_the_scan_is_the_token_by_token_recurrence_over_many_chunks() -> None:
     torch.testing.assert_close(attention.attend(qkv, position), torch.stack(read, -2), rtol=1e-10, atol=1e-10)
 
 
-def test_gates_that_overflow_when_factored_do_not_here() -> None:
+def test_gates_that_overflow_when_factored_do_not_overflow() -> None:
     attention, position = pair_of(Part(name="gla", options={"temper": 0.01}), Part(name="none"), width=16)
     attention.float()
     x_BTD = noise(1, 200, 16, dtype=torch.float32)
@@ -84,7 +84,7 @@ def test_half_of_the_channels_rounded_up_to_even() -> None:
     assert [half_even(channels) for channels in (1, 2, 3, 4, 6, 8, 10, 16)] == [1, 2, 2, 2, 4, 4, 6, 8]
 
 
-def test_it_weighs_what_its_formula_says() -> None:
+def test_the_parameter_formula() -> None:
     attention = attention_of("gla", width=32, heads=4)
     count = sum(weight.numel() for weight in attention.parameters())
     assert count == 2 * 32**2 + 2 * 32 * 16 + 32 * 16 + 16 * 16 + 16

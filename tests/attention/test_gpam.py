@@ -1,4 +1,4 @@
-"""GPAM: two softmaxes, number by number; the exact backward of the dual form; what its lambdas may be."""
+"""GPAM: two softmaxes, entry by entry; the exact gradient of the dual form; the values of its lambdas."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ MODES: list[dict[str, Any]] = [
     {"lambdas": "trainable-untied", "plus": 2.0, "minus": 0.0},
     {"lambdas": "tied", "plus": 1.0, "layers": 2},
 ]
-told = pytest.mark.parametrize("options", MODES, ids=lambda options: str(Part(name="gpam", options=options)))
+over_modes = pytest.mark.parametrize("options", MODES, ids=lambda options: str(Part(name="gpam", options=options)))
 
 
 def built(options: dict[str, Any], position: str = "none") -> tuple[Gpam, Position, QKV]:
-    attention, place = pair_of(Part(name="gpam", options=options), Part(name=position))
+    attention, built_position = pair_of(Part(name="gpam", options=options), Part(name=position))
     assert isinstance(attention, Gpam)
-    return attention, place, attention.prepare(noise(1, 6, 8), place, LayerInputs())
+    return attention, built_position, attention.prepare(noise(1, 6, 8), built_position, LayerInputs())
 
 
-def weighed(options: dict[str, Any]) -> tuple[float, float]:
+def lambdas_of(options: dict[str, Any]) -> tuple[float, float]:
     plus = options["plus"]
     return plus, options.get("minus", plus)
 
@@ -53,22 +53,22 @@ def looped(attention: Gpam, x_TD: Tensor, plus: float, minus: float) -> list[lis
         queries, keys = x_TD @ attention.query.weight[rows].T, x_TD @ attention.key.weight[rows].T
         matrix = []
         for i in range(len(x_TD)):
-            turned = queries[i]
+            projected = queries[i]
             if len(attention.negative) == 2:
-                turned = turned @ attention.negative[0][head]
-            negative = torch.clamp(turned, min=0) @ attention.negative[-1][head]
-            reached = softmaxed([float(queries[i] @ keys[j]) / 2 for j in range(i + 1)])
+                projected = projected @ attention.negative[0][head]
+            negative = torch.clamp(projected, min=0) @ attention.negative[-1][head]
+            positive = softmaxed([float(queries[i] @ keys[j]) / 2 for j in range(i + 1)])
             subtracted = softmaxed([float(negative @ keys[j]) / 2 for j in range(i + 1)])
-            row = [(1 + plus) * p - minus * n for p, n in zip(reached, subtracted, strict=True)]
+            row = [(1 + plus) * p - minus * n for p, n in zip(positive, subtracted, strict=True)]
             matrix.append(row + [0.0] * (len(x_TD) - i - 1))
         matrices.append(matrix)
     return matrices
 
 
-@told
+@over_modes
 def test_weights_are_those_of_a_loop(options: dict[str, Any]) -> None:
     attention, position, qkv = built(options)
-    expected = torch.tensor(looped(attention, noise(1, 6, 8)[0], *weighed(options)), dtype=torch.float64)
+    expected = torch.tensor(looped(attention, noise(1, 6, 8)[0], *lambdas_of(options)), dtype=torch.float64)
     torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], expected, rtol=1e-12, atol=1e-12)
 
 
@@ -76,27 +76,27 @@ def test_weights_are_those_of_a_loop(options: dict[str, Any]) -> None:
 @pytest.mark.parametrize("position", ["none", "alibi", "rotary"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_lambdas_of_zero_are_softmax_exactly(lambdas: str, position: str, dtype: torch.dtype) -> None:
-    gpam, place = pair_of(Part(name="gpam", options={"lambdas": lambdas, "plus": 0.0}), Part(name=position))
+    gpam, built_position = pair_of(Part(name="gpam", options={"lambdas": lambdas, "plus": 0.0}), Part(name=position))
     softmax, _ = pair_of(Part(name="softmax"), Part(name=position))
     softmax.fast = False
     softmax.load_state_dict({name: weight for name, weight in gpam.state_dict().items() if name.endswith("weight")})
     x_BTD = noise(3, 7, 8, dtype=dtype)
-    outs = [one.to(dtype)(x_BTD, place.to(dtype), LayerInputs(), trace=True) for one in (gpam, softmax)]
+    outs = [one.to(dtype)(x_BTD, built_position.to(dtype), LayerInputs(), trace=True) for one in (gpam, softmax)]
     assert torch.equal(outs[0].output_BTD, outs[1].output_BTD)
     assert torch.equal(outs[0].weights_BHTS[0], outs[1].weights_BHTS[0])
 
 
-@told
+@over_modes
 @pytest.mark.parametrize("position", ["none", "alibi", "rotary"])
 def test_every_row_sums_to_one_plus_plus_less_minus(options: dict[str, Any], position: str) -> None:
-    attention, place, qkv = built(options, position)
-    plus, minus = weighed(options)
-    matrix = attention.effective_matrix(qkv, place)
+    attention, built_position, qkv = built(options, position)
+    plus, minus = lambdas_of(options)
+    matrix = attention.effective_matrix(qkv, built_position)
     torch.testing.assert_close(matrix.sum(-1), torch.full_like(matrix[..., 0], 1 + plus - minus))
     torch.testing.assert_close(matrix[..., 0, 0], torch.full_like(matrix[..., 0, 0], 1 + plus - minus))
 
 
-def test_entries_fill_their_range_and_never_leave_it() -> None:
+def test_entries_stay_within_their_range_and_fill_it() -> None:
     attention, position, qkv = built({"lambdas": "untied", "plus": 1.0, "minus": 0.5})
     sharp = qkv._replace(queries_BHTC=200 * qkv.queries_BHTC)
     matrix = attention.effective_matrix(sharp, position)
@@ -125,7 +125,7 @@ def test_the_backward_is_the_exact_one() -> None:
     torch.testing.assert_close(attention.minus_H.grad, -(wanted * negative).sum((0, 2, 3)))
 
 
-def test_one_tied_lambda_feels_both_branches() -> None:
+def test_a_tied_lambda_has_the_gradient_of_both_branches() -> None:
     attention, _, qkv = built({"lambdas": "trainable"})
     assert attention.minus_H is attention.plus_H
     scores, wanted = noise(1, 2, 2, 6, 6, seed=3), noise(1, 2, 6, 6, seed=4)
@@ -135,7 +135,7 @@ def test_one_tied_lambda_feels_both_branches() -> None:
     torch.testing.assert_close(attention.plus_H.grad, (wanted * (positive - negative)).sum((0, 2, 3)))
 
 
-def test_a_negative_query_of_nothing_subtracts_the_mean() -> None:
+def test_a_negative_query_of_zero_subtracts_the_mean() -> None:
     attention, position, qkv = built({"lambdas": "tied", "plus": 0.5})
     silent = qkv.queries_BHTC.clone()
     silent[:, 1] = 0
@@ -148,14 +148,16 @@ def test_a_negative_query_of_nothing_subtracts_the_mean() -> None:
 
 
 @pytest.mark.parametrize("position", ["rotary", "alibi"])
-def test_both_branches_feel_the_position(position: str) -> None:
-    attention, place, qkv = built({"lambdas": "tied", "plus": 1.0}, position)
+def test_the_position_applies_to_both_branches(position: str) -> None:
+    attention, built_position, qkv = built({"lambdas": "tied", "plus": 1.0}, position)
     bare = attention.project(noise(1, 6, 8), LayerInputs())
     for branch in (0, 1):
-        turned = place.rotate(bare.queries_BHTC)[:, branch] @ place.rotate(bare.keys_BHSC)[:, 0].mT / 2
-        bias = place.bias(turned, bare, 0)
+        turned = (
+            built_position.rotate(bare.queries_BHTC)[:, branch] @ built_position.rotate(bare.keys_BHSC)[:, 0].mT / 2
+        )
+        bias = built_position.bias(turned, bare, 0)
         expected = turned if bias is None else turned + bias
-        torch.testing.assert_close(attention.scores(qkv, place)[:, branch], expected)
+        torch.testing.assert_close(attention.scores(qkv, built_position)[:, branch], expected)
         assert (expected - bare.queries_BHTC[:, branch] @ bare.keys_BHSC[:, 0].mT / 2).abs().max() > 1e-2
 
 
@@ -169,23 +171,21 @@ def test_both_branches_feel_the_position(position: str) -> None:
     ],
 )
 @pytest.mark.parametrize("layers", [1, 2])
-def test_it_learns_width_times_channels_more_and_its_lambdas(
-    options: dict[str, Any], learned: int, layers: int
-) -> None:
+def test_it_adds_width_times_channels_and_its_lambdas(options: dict[str, Any], learned: int, layers: int) -> None:
     attention: Attention = attention_of("gpam", {**options, "layers": layers}, width=16, heads=4)
     count = sum(weight.numel() for weight in attention.parameters() if weight.requires_grad)
     assert count == 4 * 16 * 16 + layers * 16 * 4 + learned
 
 
-def test_lambdas_start_where_they_are_told() -> None:
+def test_lambdas_start_at_their_options() -> None:
     for options in MODES:
         attention, *_ = built(options)
-        plus, minus = weighed(options)
+        plus, minus = lambdas_of(options)
         assert attention.plus_H.tolist() == [plus, plus]
         assert attention.minus_H.tolist() == [minus, minus]
 
 
-def test_it_answers_to_dagpam() -> None:
+def test_dagpam_is_an_alias() -> None:
     assert ATTENTIONS.entry("dagpam") is ATTENTIONS.entry("gpam")
     assert "dagpam" in ATTENTIONS
 

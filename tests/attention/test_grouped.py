@@ -33,7 +33,7 @@ def built(groups: Any) -> tuple[Grouped, Position, QKV]:
 
 @torch.no_grad()
 @told
-def test_each_head_reads_its_group(groups: Any, group_of: list[int]) -> None:
+def test_each_head_uses_the_keys_and_values_of_its_group(groups: Any, group_of: list[int]) -> None:
     attention, position, qkv = built(groups)
     x_TD, expected = noise(1, 6, 16)[0], torch.zeros(4, 6, 4, dtype=torch.float64)
     for head, group in enumerate(group_of):
@@ -48,18 +48,18 @@ def test_each_head_reads_its_group(groups: Any, group_of: list[int]) -> None:
 
 
 @told
-def test_it_learns_keys_and_values_for_each_group(groups: Any, group_of: list[int]) -> None:
+def test_it_has_keys_and_values_for_each_group(groups: Any, group_of: list[int]) -> None:
     attention = attention_of("grouped", {"groups": groups}, width=64, heads=4)
     count = sum(weight.numel() for weight in attention.parameters())
     assert count == 2 * 64 * 64 + 2 * 64 * len(set(group_of)) * 16
 
 
-def test_two_groups_of_four_heads_have_the_weights_on_record() -> None:
+def test_the_parameter_count_of_two_groups_of_four_heads() -> None:
     assert Grouped.num_parameters(64, 4, 16, groups=2) == 12_288
     assert Grouped.num_parameters(64, 4, 16, groups=((0, 1, 2), (3,))) == 12_288
 
 
-def test_as_many_groups_as_heads_are_softmax() -> None:
+def test_as_many_groups_as_heads_equal_softmax() -> None:
     attention, position, qkv = built(4)
     softmax = attention_of("softmax", width=16, heads=4).double()
     softmax.load_state_dict(attention.state_dict())
@@ -74,7 +74,7 @@ def test_groups_that_do_not_divide_are_refused() -> None:
 
 
 @pytest.mark.parametrize("groups", [[[0, 1]], [[0, 1], [1, 2, 3]], [[0, 1, 2, 3, 4]], [[0, 1, 2, 3], []]])
-def test_a_grouping_that_is_no_partition_is_refused(groups: Any) -> None:
+def test_groups_that_do_not_contain_every_head_once_are_refused(groups: Any) -> None:
     with pytest.raises(InvalidValueError, match="do not contain 4 heads once each") as caught:
         built(groups)
     assert caught.value.hint == "List each of the heads 0 to 3 once, such as [[0, 1], [2, 3]]."

@@ -1,4 +1,4 @@
-"""Every modifier changes what a model says, whatever attention wears it, or is refused when the run is planned."""
+"""Every modifier changes the output of a model with any attention, or is refused when the run is planned."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attnlab.model.transformer import Transformer
 from attnlab.specs import ModelSpec, Modifiers, Part
 from tests.builders import all_positions, model_of, noise, tokens
 
-WORN: dict[str, Modifiers] = {
+MODIFIERS: dict[str, Modifiers] = {
     "qk_norm": Modifiers(qk_norm=True),
     "gate": Modifiers(gate="head"),
     "gate by element": Modifiers(gate="element"),
@@ -23,88 +23,89 @@ WORN: dict[str, Modifiers] = {
     "value_residual": Modifiers(value_residual="mean"),
     "value_residual learned": Modifiers(value_residual="learned"),
 }
-HEARD = 0.01
-"""The least root mean square of a change, as a share of what is changed; epsilons in norms alone make up to 0.008."""
+MIN_CHANGE = 0.01
+"""The least root mean square of a change, relative to the output; epsilons in norms alone make up to 0.008."""
 
 
-def spec_of(attention: str, worn: Modifiers) -> ModelSpec:
-    return ModelSpec(attention=(Part(name=attention),), modifiers=worn)
+def spec_of(attention: str, modifiers: Modifiers) -> ModelSpec:
+    return ModelSpec(attention=(Part(name=attention),), modifiers=modifiers)
 
 
-def woken(model: Transformer, like: Transformer | None = None) -> Transformer:
-    """Noise where it starts at zero, positive numbers in what is worn, and else the weights of the other model."""
-    own = {} if like is None else dict(like.named_parameters())
+def randomized(model: Transformer, like: Transformer | None = None) -> Transformer:
+    """Noise where a parameter starts at zero, positive numbers in modifiers, all others from the other model."""
+    weights = {} if like is None else dict(like.named_parameters())
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if "wardrobe" in name:
+            if ".modifiers." in name:
                 weight.copy_(noise(*weight.shape, seed=len(name)).abs() + 0.5)
             else:
-                weight.copy_(own.get(name, weight if weight.any() else noise(*weight.shape)))
+                weight.copy_(weights.get(name, weight if weight.any() else noise(*weight.shape)))
     return model
 
 
-def said(model: Transformer, inputs_BT: Tensor) -> Tensor:
+def logits(model: Transformer, inputs_BT: Tensor) -> Tensor:
     return model(inputs_BT, all_positions(inputs_BT)).logits_NV.detach()
 
 
-def change(attention: str, worn: Modifiers) -> float:
-    """How much of what a model of that attention says is due to what it wears."""
-    plain = woken(model_of(Part(name=attention)))
-    dressed = woken(model_of(Part(name=attention), modifiers=worn), like=plain)
-    before, after = (said(model, tokens(3, 12)) for model in (plain, dressed))
+def relative_change(attention: str, modifiers: Modifiers) -> float:
+    """The root mean square of the change that modifiers make to the logits, relative to the logits."""
+    plain = randomized(model_of(Part(name=attention)))
+    modified = randomized(model_of(Part(name=attention), modifiers=modifiers), like=plain)
+    before, after = (logits(model, tokens(3, 12)) for model in (plain, modified))
     return float((after - before).square().mean().sqrt() / before.square().mean().sqrt())
 
 
-def test_all_modifiers_there_are_worn() -> None:
-    assert {name.split()[0] for name in WORN} == set(Modifiers.model_fields)
-    assert change("softmax", Modifiers()) == 0.0
+def test_every_modifier_is_tested() -> None:
+    assert {name.split()[0] for name in MODIFIERS} == set(Modifiers.model_fields)
+    assert relative_change("softmax", Modifiers()) == 0.0
 
 
 @pytest.mark.parametrize("attention", [entry.name for entry in ATTENTIONS])
-@pytest.mark.parametrize("worn", WORN)
-def test_a_modifier_is_heard_or_refused(attention: str, worn: str) -> None:
-    name = worn.split()[0]
-    reached = change(attention, WORN[worn])
+@pytest.mark.parametrize("modifier", MODIFIERS)
+def test_a_modifier_changes_the_output_or_is_refused(attention: str, modifier: str) -> None:
+    name = modifier.split()[0]
+    change = relative_change(attention, MODIFIERS[modifier])
     if name in ATTENTIONS.entry(attention).cls.unsupported_modifiers:
-        assert reached < HEARD, "it is refused, though it would be heard"
-        with pytest.raises(IncompatiblePartsError, match=f"^model.modifiers\n  '{attention}' cannot hear {name}: "):
-            check_modifiers(spec_of(attention, WORN[worn]))
+        assert change < MIN_CHANGE, "it is refused, but it changes the output"
+        message = f"^model.modifiers\n  '{attention}' does not support {name}: "
+        with pytest.raises(IncompatiblePartsError, match=message):
+            check_modifiers(spec_of(attention, MODIFIERS[modifier]))
     else:
-        assert reached > HEARD, "it changes nothing, and nobody is told"
-        check_modifiers(spec_of(attention, WORN[worn]))
+        assert change > MIN_CHANGE, "it changes nothing and is not refused"
+        check_modifiers(spec_of(attention, MODIFIERS[modifier]))
 
 
-def test_what_is_refused_is_told_when_it_is_planned() -> None:
-    asked = Request(
+def test_an_unsupported_modifier_is_refused_when_the_run_is_planned() -> None:
+    request = Request(
         task=Part(name="copy"),
         attentions=[(Part(name="easy"),)],
         settings={"model": {"modifiers": {"qk_norm": True}}},
     )
     with pytest.raises(IncompatiblePartsError) as caught:
-        plan(asked)
+        plan(request)
     assert str(caught.value) == (
         "model.modifiers\n"
-        "  'easy' cannot hear qk_norm: it has no queries or keys.\n"
-        "  Leave qk_norm out. It hears: gate, short_conv, value_residual."
+        "  'easy' does not support qk_norm: it has no queries or keys.\n"
+        "  Leave qk_norm out. 'easy' supports: gate, short_conv, value_residual."
     )
 
 
-def test_a_stack_in_which_one_layer_hears_it_is_planned() -> None:
+def test_a_stack_in_which_one_layer_supports_a_modifier_is_planned() -> None:
     hybrid = (Part(name="kda"), Part(name="softmax"))
     check_modifiers(ModelSpec(attention=hybrid, modifiers=Modifiers(qk_norm=True)))
     with pytest.raises(
-        IncompatiblePartsError, match="'kda' cannot hear qk_norm: its queries and keys have unit length already"
+        IncompatiblePartsError, match="'kda' does not support qk_norm: its queries and keys have unit length already"
     ):
         check_modifiers(ModelSpec(attention=(hybrid[0], Part(name="easy")), modifiers=Modifiers(qk_norm=True)))
 
 
-def test_one_layer_has_no_first_values_to_mix_in() -> None:
-    alone = ModelSpec(layers=1, modifiers=Modifiers(value_residual="mean"))
+def test_value_residual_needs_two_layers() -> None:
+    single = ModelSpec(layers=1, modifiers=Modifiers(value_residual="mean"))
     with pytest.raises(IncompatiblePartsError) as caught:
-        check_modifiers(alone)
+        check_modifiers(single)
     assert str(caught.value) == (
         "model.modifiers\n"
-        "  One layer has no values of an earlier one to mix in: value_residual would change nothing.\n"
-        "  Give it two layers or more, or leave value_residual out."
+        "  value_residual mixes in the values of the first layer, and this model has one layer.\n"
+        "  Use two layers or more, or leave value_residual out."
     )
-    check_modifiers(alone.model_copy(update={"layers": 2}))
+    check_modifiers(single.model_copy(update={"layers": 2}))

@@ -1,8 +1,8 @@
-"""What every attention promises beside every position: found by discovery, so that a new part is held to it too.
+"""The contract of every attention with every position, over all registered parts, so that new parts are tested too.
 
-Whole models keep the future out for every pair there is. The rest is asked of every attention beside no position and
-one that touches its scores or heads, and of every position beside a few attentions. What an attention promises by
-itself is asked by the conformance kit; see ``tests/checking/test_registered.py``.
+Causality of whole models is tested for every pair. The rest is tested for every attention without a position and with
+one that changes its scores or rotates its heads, and for every position with a few attentions. The contract of an
+attention by itself is tested by ``check_attention``; see ``tests/testing/test_registered.py``.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tests.builders import LENGTH, NO_POSITION, VOCABULARY, all_positions, model
 Pair = tuple[Part, Part]
 
 TIGHT = 1e-12
-"""Of a sum of a few numbers around one, in float64."""
+"""Tolerance for a sum of a few numbers around one, in float64."""
 
-INTERESTING: dict[str, list[dict[str, Any]]] = {
+OPTIONS: dict[str, list[dict[str, Any]]] = {
     "expressive": [{}, {"scale": 1.0}],
     "dape": [
         {},
@@ -104,21 +104,19 @@ INTERESTING: dict[str, list[dict[str, Any]]] = {
     "interpolated": [{"factor": 4.0}],
     "yarn": [{"factor": 4.0, "trained": 8}],
 }
-"""Options in which a part is held to the contract beside its defaults."""
+"""Options with which a part is tested, defaults included."""
 
 
 def parts(registry: Any) -> list[Part]:
-    return [
-        Part(name=entry.name, options=options) for entry in registry for options in INTERESTING.get(entry.name, [{}])
-    ]
+    return [Part(name=entry.name, options=options) for entry in registry for options in OPTIONS.get(entry.name, [{}])]
 
 
-def fits(attention: Part, position: Part) -> bool:
+def compatible(attention: Part, position: Part) -> bool:
     return ATTENTIONS.entry(attention.name).cls.has_scores or not POSITIONS.entry(position.name).cls.biases
 
 
-def beside(attentions: list[Part], positions: list[Part]) -> list[Pair]:
-    return [pair for pair in itertools.product(attentions, positions) if fits(*pair)]
+def product(attentions: list[Part], positions: list[Part]) -> list[Pair]:
+    return [pair for pair in itertools.product(attentions, positions) if compatible(*pair)]
 
 
 def over(pairs: list[Pair]) -> pytest.MarkDecorator:
@@ -126,38 +124,43 @@ def over(pairs: list[Pair]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("attention", "position"), pairs, ids=names)
 
 
-def companion(attention: Part) -> Part:
-    """A position that reads the scores, or where there are none turns the heads."""
+def matching_position(attention: Part) -> Part:
+    """A position that reads the scores, or one that rotates queries and keys where no scores are formed."""
     return Part(name="cope" if ATTENTIONS.entry(attention.name).cls.has_scores else "rotary")
 
 
-def met(attention: Part, position: Part) -> bool:
-    """Whether two parts are tried together: all at the defaults of the attention, one beside its other options."""
-    seed = attention.name in {"expressive", "dape", "gpam"}
-    return seed or not attention.options or position == companion(attention)
+def tested_together(attention: Part, position: Part) -> bool:
+    """Whether a pair is tested: all positions at the defaults of an attention, one with its other options."""
+    all_positions_tested = attention.name in {"expressive", "dape", "gpam"}
+    return all_positions_tested or not attention.options or position == matching_position(attention)
 
 
-PAIRS = [pair for pair in beside(parts(ATTENTIONS), parts(POSITIONS)) if met(*pair)]
-PLACED = beside([Part(name=name) for name in ("softmax", "gpam", "linear")], parts(POSITIONS))
+PAIRS = [pair for pair in product(parts(ATTENTIONS), parts(POSITIONS)) if tested_together(*pair)]
+FEW_ATTENTIONS = product([Part(name=name) for name in ("softmax", "gpam", "linear")], parts(POSITIONS))
 """One plain attention, one with branches, one without scores."""
-SOME = [(part, place) for part in parts(ATTENTIONS) for place in (NO_POSITION, companion(part)) if met(part, place)]
-SOME += [pair for pair in PLACED if pair not in SOME]
+MOST = [
+    (part, position)
+    for part in parts(ATTENTIONS)
+    for position in (NO_POSITION, matching_position(part))
+    if tested_together(part, position)
+]
+MOST += [pair for pair in FEW_ATTENTIONS if pair not in MOST]
 
 
 def logits(model: Transformer, inputs_BT: Tensor) -> Tensor:
-    """At every place, B x T x V."""
-    answer = model(inputs_BT, all_positions(inputs_BT))
-    return answer.logits_NV.unflatten(0, tuple(inputs_BT.shape))
+    """Logits at every token, B x T x V."""
+    output = model(inputs_BT, all_positions(inputs_BT))
+    return output.logits_NV.unflatten(0, tuple(inputs_BT.shape))
 
 
 def loss(model: Transformer, inputs_BT: Tensor) -> Tensor:
-    """Of the logits, and whatever the attention adds of its own."""
-    answer = model(inputs_BT, all_positions(inputs_BT))
-    return answer.logits_NV.square().mean() + answer.auxiliary
+    """A loss of the logits, with the auxiliary loss of the attention."""
+    output = model(inputs_BT, all_positions(inputs_BT))
+    return output.logits_NV.square().mean() + output.auxiliary
 
 
-def awake(model: Transformer) -> Transformer:
-    """The model with noise where it starts at zero: what says nothing leaks nothing, and may silence others."""
+def without_zeros(model: Transformer) -> Transformer:
+    """The model with noise in parameters that start at zero, where a leak or a missing gradient would not show."""
     with torch.no_grad():
         for weight in model.parameters():
             weight.copy_(weight if weight.any() else noise(*weight.shape))
@@ -172,69 +175,69 @@ def plain(model: Transformer) -> Transformer:
 
 
 def prepared(attention: Part, position: Part, length: int, batch: int = 2) -> tuple[Attention, Position, QKV]:
-    built, place = pair_of(attention, position)
-    qkv = built.prepare(place.embed(noise(batch, length, 8)), place, LayerInputs())
-    return built, place, qkv
+    built, built_position = pair_of(attention, position)
+    qkv = built.prepare(built_position.embed(noise(batch, length, 8)), built_position, LayerInputs())
+    return built, built_position, qkv
 
 
-def test_every_registered_part_is_held_to_the_contract() -> None:
+def test_every_registered_part_is_tested() -> None:
     assert {attention.name for attention, _ in PAIRS} == {entry.name for entry in ATTENTIONS}
     assert {position.name for _, position in PAIRS} == {entry.name for entry in POSITIONS}
     assert {"softmax", "expressive", "dape", "gpam"} <= {entry.name for entry in ATTENTIONS}
     assert {"none", "learned", "sinusoidal", "rotary", "alibi"} <= {entry.name for entry in POSITIONS}
     optional = {entry.name for entry in (*ATTENTIONS, *POSITIONS) if entry.options}
-    assert {name for name, sets in INTERESTING.items() if any(sets)} == optional
+    assert {name for name, sets in OPTIONS.items() if any(sets)} == optional
 
 
 @over(PAIRS)
 def test_neither_later_tokens_nor_their_number_change_an_earlier_output(attention: Part, position: Part) -> None:
-    model, inputs_BT = awake(model_of(attention, position, layers=1)), tokens(2, 7)
+    model, inputs_BT = without_zeros(model_of(attention, position, layers=1)), tokens(2, 7)
     before, changed_BT = logits(model, inputs_BT), inputs_BT.clone()
     changed_BT[:, 4:] = (changed_BT[:, 4:] + 1 + tokens(2, 3, seed=1) % 9) % VOCABULARY
     after = logits(model, changed_BT)
     assert (after[:, :4] - before[:, :4]).abs().max() <= TIGHT
     assert (after[:, 4] - before[:, 4]).abs().max() > 1e-3
-    if not model.position.random:  # fewer tokens are another sample of places
+    if not model.position.random:  # fewer tokens are another sample of positions
         for length in (1, 2, 5):
             assert (logits(model, inputs_BT[:, :length]) - before[:, :length]).abs().max() <= TIGHT
 
 
-@over(SOME)
-def test_later_tokens_do_not_reach_back_through_the_layers(attention: Part, position: Part) -> None:
-    model, inputs_BT = awake(model_of(attention, position, layers=3)), tokens(2, 9)
+@over(MOST)
+def test_later_tokens_do_not_change_earlier_outputs_of_several_layers(attention: Part, position: Part) -> None:
+    model, inputs_BT = without_zeros(model_of(attention, position, layers=3)), tokens(2, 9)
     before = logits(model, inputs_BT)
-    for place in (1, 8):
+    for first in (1, 8):
         changed_BT = inputs_BT.clone()
-        changed_BT[:, place:] = (changed_BT[:, place:] + 1 + tokens(2, 9, seed=1)[:, place:] % 9) % VOCABULARY
-        assert (logits(model, changed_BT)[:, :place] - before[:, :place]).abs().max() <= TIGHT
+        changed_BT[:, first:] = (changed_BT[:, first:] + 1 + tokens(2, 9, seed=1)[:, first:] % 9) % VOCABULARY
+        assert (logits(model, changed_BT)[:, :first] - before[:, :first]).abs().max() <= TIGHT
 
 
-@over(SOME)
+@over(MOST)
 def test_no_gradient_flows_from_an_earlier_output_to_a_later_input(attention: Part, position: Part) -> None:
-    built, place = pair_of(attention, position)
+    built, built_position = pair_of(attention, position)
     x_BTD = noise(1, 6, 8).requires_grad_()
-    out = built(place.embed(x_BTD), place, LayerInputs()).output_BTD
+    out = built(built_position.embed(x_BTD), built_position, LayerInputs()).output_BTD
     (grad,) = torch.autograd.grad(out[:, 3].square().sum(), x_BTD)
     assert not grad[:, 4:].any()
     assert grad[:, :4].any()
 
 
-@over(SOME)
+@over(MOST)
 @pytest.mark.parametrize("length", [1, 2, 7])
 def test_the_effective_matrix_is_lower_triangular_and_mixes_the_values(
     attention: Part, position: Part, length: int
 ) -> None:
-    built, place, qkv = prepared(attention, position, length)
-    matrix = built.effective_matrix(qkv, place)
+    built, built_position, qkv = prepared(attention, position, length)
+    matrix = built.effective_matrix(qkv, built_position)
     assert matrix.shape == (2, 2, length, length)
     assert not matrix.triu(1).any()
-    assert (matrix @ qkv.values_BHSC - built.attend(qkv, place)).abs().max() <= TIGHT
+    assert (matrix @ qkv.values_BHSC - built.attend(qkv, built_position)).abs().max() <= TIGHT
 
 
-@over(SOME)
-def test_rows_have_the_sum_they_promise(attention: Part, position: Part) -> None:
-    built, place, qkv = prepared(attention, position, 7)
-    matrix = built.effective_matrix(qkv, place)
+@over(MOST)
+def test_rows_satisfy_the_row_constraint(attention: Part, position: Part) -> None:
+    built, built_position, qkv = prepared(attention, position, 7)
+    matrix = built.effective_matrix(qkv, built_position)
     sums = matrix.sum(-1)
     match built.row_constraint:
         case RowConstraint.STOCHASTIC:
@@ -249,17 +252,17 @@ def test_rows_have_the_sum_they_promise(attention: Part, position: Part) -> None
             assert matrix.isfinite().all()
 
 
-@over(SOME)
+@over(MOST)
 def test_a_chunk_of_the_rows_is_part_of_the_whole(attention: Part, position: Part) -> None:
-    built, place, qkv = prepared(attention, position, 7)
-    whole, matrix = built.attend(qkv, place), built.effective_matrix(qkv, place)
+    built, built_position, qkv = prepared(attention, position, 7)
+    whole, matrix = built.attend(qkv, built_position), built.effective_matrix(qkv, built_position)
     for start, end in ((0, 3), (3, 7), (6, 7), (2, 3)):
         chunk = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., start:end, :], start=start)
-        assert (built.attend(chunk, place) - whole[..., start:end, :]).abs().max() <= TIGHT
-        assert (built.effective_matrix(chunk, place) - matrix[..., start:end, :]).abs().max() <= TIGHT
+        assert (built.attend(chunk, built_position) - whole[..., start:end, :]).abs().max() <= TIGHT
+        assert (built.effective_matrix(chunk, built_position) - matrix[..., start:end, :]).abs().max() <= TIGHT
 
 
-@over(SOME)
+@over(MOST)
 def test_the_fast_path_equals_the_plain_one(attention: Part, position: Part) -> None:
     inputs_BT = tokens(2, 9)
     results = []
@@ -271,34 +274,34 @@ def test_the_fast_path_equals_the_plain_one(attention: Part, position: Part) -> 
         assert (fast - slow).abs().max() <= TIGHT
 
 
-@over(SOME)
-def test_lanes_stacked_under_vmap_equal_the_loop(attention: Part, position: Part) -> None:
+@over(MOST)
+def test_runs_stacked_under_vmap_equal_the_loop(attention: Part, position: Part) -> None:
     inputs_BT = tokens(2, 5)
     models = [plain(model_of(attention, position, seed=seed)) for seed in range(3)]
     runs = [dict(model.named_parameters()) for model in models]
-    stacked = {name: torch.stack([lane[name].detach() for lane in runs]) for name in runs[0]}
+    stacked = {name: torch.stack([run[name].detach() for run in runs]) for name in runs[0]}
 
-    def lane_loss(weights: Mapping[str, Tensor]) -> Tensor:
-        answer = functional_call(models[0], dict(weights), (inputs_BT, all_positions(inputs_BT)))
-        return answer.logits_NV.logsumexp(-1).sum() - answer.logits_NV.diagonal().sum() + answer.auxiliary
+    def run_loss(weights: Mapping[str, Tensor]) -> Tensor:
+        output = functional_call(models[0], dict(weights), (inputs_BT, all_positions(inputs_BT)))
+        return output.logits_NV.logsumexp(-1).sum() - output.logits_NV.diagonal().sum() + output.auxiliary
 
-    together, grads = vmap(lane_loss)(stacked), vmap(grad(lane_loss))(stacked)
-    for index, lane in enumerate(runs):
-        alone = {name: weight.detach() for name, weight in lane.items()}
-        torch.testing.assert_close(together[index], lane_loss(alone), rtol=TIGHT, atol=TIGHT)
-        for name, slope in grad(lane_loss)(alone).items():
-            torch.testing.assert_close(grads[name][index], slope, rtol=1e-10, atol=1e-10, msg=name)
+    together, grads = vmap(run_loss)(stacked), vmap(grad(run_loss))(stacked)
+    for index, run in enumerate(runs):
+        alone = {name: weight.detach() for name, weight in run.items()}
+        torch.testing.assert_close(together[index], run_loss(alone), rtol=TIGHT, atol=TIGHT)
+        for name, gradient in grad(run_loss)(alone).items():
+            torch.testing.assert_close(grads[name][index], gradient, rtol=1e-10, atol=1e-10, msg=name)
 
 
-@over(PLACED)
-def test_sequences_of_a_batch_do_not_see_one_another(attention: Part, position: Part) -> None:
+@over(FEW_ATTENTIONS)
+def test_sequences_of_a_batch_are_independent(attention: Part, position: Part) -> None:
     model, inputs_BT = model_of(attention, position), tokens(3, 7)
     whole = logits(model, inputs_BT)
     for row in range(3):
         assert (logits(model, inputs_BT[row : row + 1]) - whole[row]).abs().max() <= TIGHT
 
 
-@over(PLACED)
+@over(FEW_ATTENTIONS)
 def test_weights_are_a_function_of_the_seed(attention: Part, position: Part) -> None:
     one, same, other = (dict(model_of(attention, position, seed=seed).named_parameters()) for seed in (1, 1, 2))
     assert one.keys() == same.keys() == other.keys()
@@ -308,10 +311,10 @@ def test_weights_are_a_function_of_the_seed(attention: Part, position: Part) -> 
     assert len(drawn) >= 10
 
 
-@over(SOME)
+@over(MOST)
 @pytest.mark.parametrize("length", [1, 7])
-def test_every_learned_number_feels_the_loss_and_stays_finite(attention: Part, position: Part, length: int) -> None:
-    model, inputs_BT = awake(model_of(attention, position)), tokens(3, length)
+def test_every_parameter_has_a_finite_gradient(attention: Part, position: Part, length: int) -> None:
+    model, inputs_BT = without_zeros(model_of(attention, position)), tokens(3, length)
     loss(model, inputs_BT).backward()
     for name, weight in model.named_parameters():
         if weight.requires_grad:
@@ -321,21 +324,21 @@ def test_every_learned_number_feels_the_loss_and_stays_finite(attention: Part, p
                 assert weight.grad.any(), name
 
 
-@over(PLACED)
-def test_the_gradient_is_the_slope(attention: Part, position: Part) -> None:
-    built, place = pair_of(attention, position, width=4)
+@over(FEW_ATTENTIONS)
+def test_the_gradient_agrees_with_finite_differences(attention: Part, position: Part) -> None:
+    built, built_position = pair_of(attention, position, width=4)
     learned = {name: weight for name, weight in built.named_parameters() if weight.requires_grad}
 
     def out(x_BTD: Tensor, *weights: Tensor) -> Tensor:
         named = dict(zip(learned, weights, strict=True))
-        return functional_call(built, named, (place.embed(x_BTD), place, LayerInputs())).output_BTD
+        return functional_call(built, named, (built_position.embed(x_BTD), built_position, LayerInputs())).output_BTD
 
     x_BTD = noise(1, 3, 4).requires_grad_()
     assert torch.autograd.gradcheck(lambda x: out(x, *learned.values()), (x_BTD,))
     assert torch.autograd.gradcheck(out, (x_BTD, *learned.values()), fast_mode=True)
 
 
-@over(PLACED)
+@over(FEW_ATTENTIONS)
 def test_half_precision_stays_near_single(attention: Part, position: Part) -> None:
     half, inputs_BT = model_of(attention, position).bfloat16(), tokens(2, LENGTH)
     predictions = logits(half, inputs_BT)
@@ -350,10 +353,10 @@ def test_half_precision_stays_near_single(attention: Part, position: Part) -> No
         assert (predictions.float() - logits(single, inputs_BT)).abs().mean() < 0.05
 
 
-@over(SOME)
+@over(MOST)
 def test_one_token_attends_to_itself(attention: Part, position: Part) -> None:
-    built, place, qkv = prepared(attention, position, 1)
-    matrix = built.effective_matrix(qkv, place)
+    built, built_position, qkv = prepared(attention, position, 1)
+    matrix = built.effective_matrix(qkv, built_position)
     if built.row_constraint is RowConstraint.STOCHASTIC:
         assert torch.equal(matrix, torch.ones_like(matrix))
     assert logits(model_of(attention, position), tokens(2, 1)).isfinite().all()

@@ -11,7 +11,7 @@ from tests.builders import noise
 
 DECAYS = ["none", "token", "channel", "violent"]
 decaying = pytest.mark.parametrize("decays", DECAYS)
-writing = pytest.mark.parametrize("apart", [False, True], ids=["write is erase", "write apart"])
+writing = pytest.mark.parametrize("separate", [False, True], ids=["write is erase", "separate write"])
 
 
 def decay_of(kind: str, tokens: int, channels: int) -> Tensor | None:
@@ -22,13 +22,13 @@ def decay_of(kind: str, tokens: int, channels: int) -> Tensor | None:
     return -(300.0 if kind == "violent" else 0.3) * wide.square()
 
 
-def rule_of(kind: str, apart: bool, tokens: int, channels: int = 3, dtype: torch.dtype = torch.float64) -> Rule:
+def rule_of(kind: str, separate: bool, tokens: int, channels: int = 3, dtype: torch.dtype = torch.float64) -> Rule:
     queries, keys, others, writes = (noise(2, 2, tokens, channels, seed=seed) for seed in range(4))
     strength = noise(2, 2, tokens, 1, seed=4).sigmoid()
     decays = decay_of(kind, tokens, channels)
     keys = unit_length(keys)
     rule = Rule(queries, keys, strength * keys, None, decays)
-    if apart:
+    if separate:
         rule = Rule(
             queries, keys, strength * unit_length(keys + 0.3 * others), writes, decays, noise(2, 2, tokens, 1, seed=6)
         )
@@ -36,27 +36,27 @@ def rule_of(kind: str, apart: bool, tokens: int, channels: int = 3, dtype: torch
 
 
 def recurrence(rule: Rule, values: Tensor) -> Tensor:
-    """One token after the other, straight from the definition."""
+    """The recurrence token by token, from its definition."""
     writes = rule.erasures_BHSC if rule.writes_BHSC is None else rule.writes_BHSC
     state = values.new_zeros(2, 2, writes.shape[-1], values.shape[-1])
     read = []
     for t in range(values.shape[-2]):
         if rule.decays_BHSC is not None:
             state = rule.decays_BHSC[..., t, :, None].exp() * state
-        result = torch.einsum("bhc,bhcv->bhv", rule.removals_BHSC[..., t, :], state)
-        state = state - rule.erasures_BHSC[..., t, :, None] * result[..., None, :]
+        removed = torch.einsum("bhc,bhcv->bhv", rule.removals_BHSC[..., t, :], state)
+        state = state - rule.erasures_BHSC[..., t, :, None] * removed[..., None, :]
         state = state + writes[..., t, :, None] * values[..., t, None, :]
         out = torch.einsum("bhc,bhcv->bhv", rule.queries_BHTC[..., t, :], state)
-        own = 0 if rule.self_weights_BHT1 is None else rule.self_weights_BHT1[..., t, :] * values[..., t, :]
-        read.append(out + own)
+        from_self = 0 if rule.self_weights_BHT1 is None else rule.self_weights_BHT1[..., t, :] * values[..., t, :]
+        read.append(out + from_self)
     return torch.stack(read, -2)
 
 
 @decaying
 @writing
 @pytest.mark.parametrize("tokens", [1, 2, 13, CHUNK, CHUNK + 1, 3 * CHUNK - 5])
-def test_closed_form_and_scan_are_the_recurrence(decays: str, apart: bool, tokens: int) -> None:
-    rule, values = rule_of(decays, apart, tokens), noise(2, 2, tokens, 5, seed=9)
+def test_closed_form_and_scan_are_the_recurrence(decays: str, separate: bool, tokens: int) -> None:
+    rule, values = rule_of(decays, separate, tokens), noise(2, 2, tokens, 5, seed=9)
     expected = recurrence(rule, values)
     assert (closed_form(rule) @ values - expected).abs().max() < 1e-10
     assert (scan(rule, values) - expected).abs().max() < 1e-10
@@ -64,18 +64,18 @@ def test_closed_form_and_scan_are_the_recurrence(decays: str, apart: bool, token
 
 @decaying
 @writing
-def test_single_precision_keeps_five_digits(decays: str, apart: bool) -> None:
-    rule, values = rule_of(decays, apart, 150), noise(2, 2, 150, 5, seed=9)
+def test_single_precision_is_accurate_to_five_digits(decays: str, separate: bool) -> None:
+    rule, values = rule_of(decays, separate, 150), noise(2, 2, 150, 5, seed=9)
     expected = recurrence(rule, values)
-    single = rule_of(decays, apart, 150, dtype=torch.float32)
+    single = rule_of(decays, separate, 150, dtype=torch.float32)
     for predictions in (closed_form(single) @ values.float(), scan(single, values.float())):
         assert (predictions - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
 @decaying
 @writing
-def test_gradients_of_the_scan_are_those_of_the_recurrence(decays: str, apart: bool) -> None:
-    rule, values = rule_of(decays, apart, CHUNK + 9), noise(2, 2, CHUNK + 9, 5, seed=9)
+def test_gradients_of_the_scan_are_those_of_the_recurrence(decays: str, separate: bool) -> None:
+    rule, values = rule_of(decays, separate, CHUNK + 9), noise(2, 2, CHUNK + 9, 5, seed=9)
     grads = []
     for way in (recurrence, scan, lambda rule, values: closed_form(rule) @ values):
         parts = [None if part is None else part.clone().requires_grad_() for part in rule]
@@ -90,35 +90,36 @@ def test_gradients_of_the_scan_are_those_of_the_recurrence(decays: str, apart: b
 
 @decaying
 @writing
-def test_lanes_are_scanned_together(decays: str, apart: bool) -> None:
+def test_the_scan_under_vmap_equals_the_loop(decays: str, separate: bool) -> None:
     values = noise(2, 2, 70, 3, seed=9)
-    rule = rule_of(decays, apart, 70)
+    rule = rule_of(decays, separate, 70)
     rules = [rule, rule._replace(queries_BHTC=-rule.removals_BHSC, erasures_BHSC=0.5 * rule.erasures_BHSC)]
-    saved = [name for name, part in rules[0]._asdict().items() if part is not None]
-    stacked = [torch.stack([getattr(rule, name) for rule in rules]) for name in saved]
+    names = [name for name, part in rules[0]._asdict().items() if part is not None]
+    stacked = [torch.stack([getattr(rule, name) for rule in rules]) for name in names]
 
     def loss(*parts: Tensor) -> Tensor:
-        rule = Rule(**dict(zip(saved, parts, strict=True)))
+        rule = Rule(**dict(zip(names, parts, strict=True)))
         return scan(rule, values).square().sum() + (closed_form(rule) @ values).square().sum()
 
     grads = torch.func.vmap(torch.func.grad(loss))(*stacked)
-    for lane, rule in enumerate(rules):
-        alone = torch.func.grad(loss)(*(getattr(rule, name) for name in saved))
-        torch.testing.assert_close(grads[lane], alone, rtol=1e-9, atol=1e-9)
+    for run, rule in enumerate(rules):
+        alone = torch.func.grad(loss)(*(getattr(rule, name) for name in names))
+        torch.testing.assert_close(grads[run], alone, rtol=1e-9, atol=1e-9)
 
 
 @writing
-def test_rows_of_the_closed_form_can_be_asked_for_alone(apart: bool) -> None:
-    rule = rule_of("channel", apart, 21)
+def test_a_chunk_of_rows_is_part_of_the_closed_form(separate: bool) -> None:
+    rule = rule_of("channel", separate, 21)
     whole = closed_form(rule)
     for start, end in ((0, 1), (5, 13), (20, 21), (0, 21)):
-        own = None if rule.self_weights_BHT1 is None else rule.self_weights_BHT1[..., start:end, :]
-        rows = closed_form(rule._replace(queries_BHTC=rule.queries_BHTC[..., start:end, :], self_weights_BHT1=own), start)
+        self_weights = None if rule.self_weights_BHT1 is None else rule.self_weights_BHT1[..., start:end, :]
+        queries = rule.queries_BHTC[..., start:end, :]
+        rows = closed_form(rule._replace(queries_BHTC=queries, self_weights_BHT1=self_weights), start)
         torch.testing.assert_close(rows, whole[..., start:end, :], rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("decays", ["none", "token"])
-def test_the_closed_form_is_the_one_on_record(decays: str) -> None:
+def test_the_closed_form_of_the_gated_delta_rule(decays: str) -> None:
     rule = rule_of(decays, False, 11)
     keys, strength = rule.removals_BHSC, rule.erasures_BHSC.norm(dim=-1) / rule.removals_BHSC.norm(dim=-1)
     total = torch.zeros(2, 2, 11, 1).double() if rule.decays_BHSC is None else rule.decays_BHSC.cumsum(-2)

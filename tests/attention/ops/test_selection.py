@@ -1,4 +1,4 @@
-"""The best of the allowed: deterministic, early entries first, whatever is to come."""
+"""Selection of the highest allowed scores: deterministic, earlier entries first, independent of later ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def ranked(scores: list[float], allowed: list[bool], count: int) -> list[bool]:
 
 
 @pytest.mark.parametrize("count", [0, 1, 3, 7, 20])
-def test_the_best_are_those_of_a_sort(count: int) -> None:
+def test_the_selection_is_that_of_a_sort(count: int) -> None:
     scores_TS = (2 * noise(6, 9)).round()  # many are equal
     allowed_TS = noise(6, 9, seed=1) > -0.5
     expected = [ranked(*row, count) for row in zip(scores_TS.tolist(), allowed_TS.tolist(), strict=True)]
@@ -35,12 +35,12 @@ def test_each_row_may_have_its_own_count() -> None:
     assert both.tolist() == [expected, expected]
 
 
-def test_nothing_allowed_and_nothing_there_choose_nothing() -> None:
+def test_nothing_is_selected_from_nothing() -> None:
     assert not top_k_mask(noise(3, 4), torch.zeros(3, 4, dtype=torch.bool), 2).any()
     assert top_k_mask(noise(3, 0), torch.ones(3, 0, dtype=torch.bool), 2).shape == (3, 0)
 
 
-def test_only_complete_blocks_are_blocks() -> None:
+def test_only_complete_blocks_are_used() -> None:
     tensor_SC = noise(7, 2)
     assert torch.equal(complete_blocks(tensor_SC, 3), torch.stack([tensor_SC[:3], tensor_SC[3:6]]))
     assert complete_blocks(tensor_SC, 8).shape == (0, 8, 2)
@@ -48,7 +48,7 @@ def test_only_complete_blocks_are_blocks() -> None:
     assert expand_blocks(torch.ones(2, 0, dtype=torch.bool), torch.arange(2), 3).tolist() == [[False, False]] * 2
 
 
-def test_a_size_beyond_the_run_is_refused_and_a_usual_one_cut() -> None:
+def test_a_size_beyond_the_run_is_refused_and_a_default_is_cut() -> None:
     assert [
         checked_size("window", None, 8, 5),
         checked_size("window", None, 8, 50),

@@ -1,4 +1,4 @@
-"""Patterns: sets by their definitions, the numbers of keys per row and layers to full reach that were measured."""
+"""Patterns: sets by their definitions, measured numbers of keys per row and of layers to a full receptive field."""
 
 from __future__ import annotations
 
@@ -69,18 +69,18 @@ def test_patterns_of_one_set_reach_as_measured(name: Pattern, keys: tuple[float,
 @pytest.mark.parametrize(
     ("name", "turns", "union"), [("strided", (6.0, 12.0), (11.1, 23.0)), ("fixed", (4.5, 8.5), (8.0, 16.0))]
 )
-def test_patterns_of_two_sets_reach_everything_in_two_layers(
+def test_patterns_of_two_sets_reach_all_tokens_in_two_layers(
     name: Pattern, turns: tuple[float, ...], union: tuple[float, ...]
 ) -> None:
-    for (tokens, window), apart, joined in zip(SIZES.items(), turns, union, strict=True):
+    for (tokens, window), mean, joined in zip(SIZES.items(), turns, union, strict=True):
         first, second = (whole(name, tokens, window, part=part) for part in (0, 1))
-        assert float(first.sum() + second.sum()) / (2 * tokens) == pytest.approx(apart, abs=0.05)
+        assert float(first.sum() + second.sum()) / (2 * tokens) == pytest.approx(mean, abs=0.05)
         assert float((first | second).sum()) / tokens == pytest.approx(joined, abs=0.05)
         assert depth([first, second]) == depth([first | second]) == 2
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_random_keys_alone_never_reach_everything_and_beside_a_window_they_do_soon(seed: int) -> None:
+def test_random_keys_alone_never_reach_all_tokens_and_with_a_window_they_do(seed: int) -> None:
     for (tokens, window), alone, beside in zip(SIZES.items(), (8.4, 16.5), (8.8, 17.1), strict=True):
         drawn = whole("random", tokens, window, random=window, seed=seed)
         assert float(drawn.sum()) / tokens == pytest.approx(alone, abs=0.05)
@@ -90,7 +90,7 @@ def test_random_keys_alone_never_reach_everything_and_beside_a_window_they_do_so
         assert depth([both]) in (4, 5)
 
 
-def test_what_is_drawn_depends_on_seed_draw_query_and_key_alone() -> None:
+def test_random_keys_depend_on_seed_draw_query_and_key_alone() -> None:
     drawn = whole("random", 64, 8, random=8)
     assert torch.equal(drawn[:40, :40], whole("random", 40, 8, random=8))
     rows = pattern("random", torch.arange(10, 20)[:, None], torch.arange(64), window=8, random=8)
@@ -109,13 +109,13 @@ def test_past_keys_are_drawn_evenly() -> None:
     assert (share - 0.25).abs().max() < 0.25
 
 
-def test_the_reach_of_each_layer_is_the_product_of_its_pattern_with_what_was_reached() -> None:
+def test_reachability_is_a_product_of_the_patterns() -> None:
     table = reachability([whole("window", 12, 3)] * 6)
     for layer, reached in enumerate(table, start=1):
         assert torch.equal(reached, whole("window", 12, 2 * layer + 1))
 
 
-def test_full_attention_takes_one_layer_and_a_token_alone_none() -> None:
+def test_depth_of_full_attention_and_of_one_token() -> None:
     assert depth([whole("window", 9, 9)]) == 1
     assert depth([whole("window", 1, 1)]) == 0
     assert depth([whole("window", 5, 1)]) is None
