@@ -29,7 +29,7 @@ def interference(
     """Train every task alone, every pair and all together, and show the accuracy that multi-task training costs."""
     from rich.console import Console
 
-    from attnlab.cli.sweep import run_watched
+    from attnlab.cli.sweep import run_with_progress
     from attnlab.config.inline_experiment import interference_experiment
     from attnlab.config.inline_parts import parse_settings as read_settings
     from attnlab.config.inline_parts import split_outside_brackets
@@ -45,7 +45,7 @@ def interference(
     folder = store or Path("results") / experiment.name
     workers = make_executor(executor, device, plugins or [], runs=len(specs))
     try:
-        outcome = run_watched(Console(stderr=True), experiment, specs, folder, workers, quiet, {})
+        outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, {})
     finally:
         workers.close()
     matrices = interference_matrices(outcome.records)

@@ -109,7 +109,7 @@ def sweep(
             Console().print(CostTable(estimate_cost(specs, folder, workers, experiment.expected_steps)))
             return
         how = {"wait": wait, "adaptive": ci_width if adaptive else None}
-        outcome = _run(Console(stderr=True), experiment, specs, folder, workers, quiet, how)
+        outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, how)
     finally:
         workers.close()
     planned = len(outcome.records if adaptive else outcome.specs)
@@ -121,7 +121,7 @@ def sweep(
     raise typer.Exit(0 if summary.claims_hold and not outcome.failed else 1)
 
 
-def _run(
+def run_with_progress(
     screen: Any,
     experiment: Experiment,
     specs: list[RunSpec],

@@ -7,15 +7,15 @@
                  targets  .  .  .  .  .  0  1  1  $  .
 
 The question has ``symbols`` tokens, including its operator. The length of the first number is uniform over all lengths
-that leave the second one a bit; a number of n bits is uniform over 1 .. 2^n - 1. ``$`` ends the answer, which has no
-leading zeros. It also fills the rest of the longest possible answer, which is not supervised.
+that leave the second one a bit; a number of n bits is uniform over 1 .. 2^n - 1. ``$`` ends the output, which has no
+leading zeros. It also fills the rest of the longest possible output, which is not supervised.
 
     little  the least significant bit first, as above and in the source
     big     the most significant bit first
 
 Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and its code (binary_addition,
          binary_multiplication).
-Differs  theirs reads the answer at placeholders and shows no bit of it. Here the answer is part of the input, after the
+Differs  theirs reads the output at placeholders and shows no bit of it. Here the output is part of the input, after the
          marker. Questions of fewer than three symbols, which are not sums, are left out.
 Chance   of a uniform guess among 0, 1 and $. The published one is 1/2; a guess that never ends comes close to it.
 """
@@ -72,7 +72,7 @@ class Calculation(Task):
         """
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Draw two numbers; the input is the question, the marker and the answer without its last token."""
+        """Draw two numbers; the input is the question, the marker and the output without its last token."""
         max_bits, positions = self.symbols - 2, np.arange(self.symbols)
         first_size = random.integers(1, max_bits + 1, (batch, 1))
         second_size = max_bits + 1 - first_size
@@ -82,10 +82,10 @@ class Calculation(Task):
         question = np.where(positions < first_size, self._bits_at(first, first_size, positions), OPERATOR)
         behind = positions - first_size - 1
         question = np.where(positions > first_size, self._bits_at(second, second_size, behind), question)
-        answer = np.where(positions < result_size, self._bits_at(result, result_size, positions), END)
+        output = np.where(positions < result_size, self._bits_at(result, result_size, positions), END)
         marker = np.full((batch, 1), EQUALS)
-        inputs_BT = np.concatenate([question, marker, answer[:, :-1]], axis=1)
-        targets = np.where(positions <= result_size, answer, IGNORE)
+        inputs_BT = np.concatenate([question, marker, output[:, :-1]], axis=1)
+        targets = np.where(positions <= result_size, output, IGNORE)
         return Batch(inputs_BT, np.concatenate([np.full_like(question, IGNORE), targets], axis=1))
 
     def _bits_at(self, number: Tokens, size: Tokens, positions: Tokens) -> Tokens:
@@ -99,8 +99,8 @@ class Calculation(Task):
         order = slice(None, None, -1 if self.order == "little" else 1)
         question = "".join(map(self.token_to_str, tokens[: list(tokens).index(EQUALS)]))
         first, second = (int(bits[order], 2) for bits in question.split(self.sign))
-        answer = f"{self.number(first, second):b}"[order]
-        targets = [IGNORE] * len(question) + [int(bit) for bit in answer] + [END]
+        output = f"{self.number(first, second):b}"[order]
+        targets = [IGNORE] * len(question) + [int(bit) for bit in output] + [END]
         return targets + [IGNORE] * (len(tokens) - len(targets))
 
     def token_to_str(self, token: int) -> str:

@@ -13,8 +13,8 @@ Source   copy: Jelassi et al., "Repeat after me", arXiv:2402.01032, section 2 (t
          reverse, duplicate: Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and its
          code (reverse_string, duplicate_string).
 Theirs   length -> symbols, vocab_size -> alphabet; 2 letters there.
-Differs  reverse, duplicate: theirs reads the answer at one placeholder per letter and shows no letter of it. Here all
-         letters of the answer but the last are part of the input, after the marker.
+Differs  reverse, duplicate: theirs reads the output at one placeholder per letter and shows no letter of it. Here all
+         letters of the output but the last are part of the input, after the marker.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ Symbols = Annotated[int, Field(ge=1)]
 Alphabet = Annotated[int, Field(ge=2)]
 
 
-def write_out(question_BN: Tokens, marker: int, answer_BM: Tokens) -> Batch:
-    """Build a batch from questions and answers, with a marker between them.
+def write_out(question_BN: Tokens, marker: int, output_BM: Tokens) -> Batch:
+    """Build a batch from questions and outputs, with a marker between them.
 
     Args:
         question_BN: Questions.
-        marker: The token between question and answer.
-        answer_BM: Answers.
+        marker: The token between question and output.
+        output_BM: Outputs.
 
     Returns:
-        Inputs with the answers except for their last token, and as targets the answers from the marker on; both are
+        Inputs with the outputs except for their last token, and as targets the outputs from the marker on; both are
         B x (N + M).
     """
     rows, length = question_BN.shape
     markers = np.full((rows, 1), marker)
-    inputs_BT = np.concatenate([question_BN, markers, answer_BM[:, :-1]], axis=1)
+    inputs_BT = np.concatenate([question_BN, markers, output_BM[:, :-1]], axis=1)
     targets_BT = no_targets(inputs_BT)
-    targets_BT[:, length:] = answer_BM
+    targets_BT[:, length:] = output_BM
     return Batch(inputs_BT, targets_BT)
 
 
 class MarkerTask(Task):
-    """Base class of tasks with the answer after a marker; the marker is the last token id."""
+    """Base class of tasks with the output after a marker; the marker is the last token id."""
 
     def token_to_str(self, token: int) -> str:
         """Letters as numbers, the marker as a bar."""
@@ -78,7 +78,7 @@ class Copy(MarkerTask):
         self.chance = 1 / alphabet
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Draw strings; the answer is the same string."""
+        """Draw strings; the output is the same string."""
         letters = random.integers(0, self.alphabet, (batch, self.symbols))
         return write_out(letters, self.alphabet, letters)
 
@@ -107,7 +107,7 @@ class Reverse(MarkerTask):
         self.chance = 1 / alphabet
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Draw strings; the answer is the reversed string."""
+        """Draw strings; the output is the reversed string."""
         letters = random.integers(0, self.alphabet, (batch, self.symbols))
         return write_out(letters, self.alphabet, letters[:, ::-1])
 
@@ -137,7 +137,7 @@ class Duplicate(MarkerTask):
         self.chance = 1 / alphabet
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Draw strings; the answer is the string twice."""
+        """Draw strings; the output is the string twice."""
         letters = random.integers(0, self.alphabet, (batch, self.symbols))
         return write_out(letters, self.alphabet, np.concatenate([letters, letters], axis=1))
 

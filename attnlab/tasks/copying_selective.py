@@ -15,7 +15,7 @@ blank, V - 1 the marker. The positions of the letters:
 Source   Poli et al., "Mechanistic design and scaling of hybrid architectures", arXiv:2403.17844, and its code (MAD,
          selective copying).
 Theirs   num_tokens_to_copy -> symbols, seq_len -> length, vocab_size -> vocabulary.
-Differs  in the default sizes only (theirs: 16 letters in 256 tokens). As there, and unlike in copy, the answer is not
+Differs  in the default sizes only (theirs: 16 letters in 256 tokens). As there, and unlike in copy, the output is not
          part of the input: which letter is the target follows from the position alone.
 """
 

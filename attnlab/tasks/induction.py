@@ -6,9 +6,9 @@
 All letters are uniform. The first mark is at a uniform position, with a letter after it. The second one ends the
 sequence and is the only supervised position. Chance accuracy is that of a guess among the letters of the sequence.
 
-Source   Gu and Dao, "Mamba", arXiv:2312.00752, evaluate an induction-heads task; the layout, with a mark whose
-         successor is the target at the end, is that of the public code HazyResearch/safari. Induction heads are from
-         Olsson et al., "In-context learning and induction heads", arXiv:2209.11895.
+Source   Gu and Dao, "Mamba", arXiv:2312.00752, evaluate an induction-heads task. The layout, a mark at the end that
+         queries the letter after the first mark, is that of the public code HazyResearch/safari. Induction heads are
+         from Olsson et al., "In-context learning and induction heads", arXiv:2209.11895.
 Theirs   copy prefix -> !, vocab_size -> alphabet + 2, input_seq_len -> length - 1.
 Differs  one mark before the end and one letter after it (theirs can repeat the mark, or query several letters); the
          same position is supervised in training and test (theirs trains on every next token).

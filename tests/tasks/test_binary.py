@@ -50,11 +50,11 @@ def test_results_match_python_integers(kind: type[Calculation], order: Literal["
         first, second = (int(bits[::order_step], 2) for bits in question.split(task.sign))
         assert min(first, second) >= 1
         result = first + second if kind is BinaryAddition else first * second
-        answer = [*map(int, bin(result)[2:][::order_step]), END]
-        rest = symbols - len(answer)
+        output = [*map(int, bin(result)[2:][::order_step]), END]
+        rest = symbols - len(output)
         assert rest >= 0
-        assert targets == [IGNORE] * symbols + answer + [IGNORE] * rest
-        assert tokens[symbols:] == [3, *answer, *[END] * rest][:symbols]
+        assert targets == [IGNORE] * symbols + output + [IGNORE] * rest
+        assert tokens[symbols:] == [3, *output, *[END] * rest][:symbols]
         assert task.solve(tokens) == task.solve(tokens[: symbols + 1] + [0] * (symbols - 1)) == targets
 
 

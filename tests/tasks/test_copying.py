@@ -10,13 +10,13 @@ from attnlab.tasks.copying import Copy, Duplicate, Reverse, write_out
 from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 
 TaskClass = type[Copy] | type[Reverse] | type[Duplicate]
-Answer = Callable[[list[int]], list[int]]
-CASES: list[tuple[TaskClass, Answer, int]] = [
+Output = Callable[[list[int]], list[int]]
+CASES: list[tuple[TaskClass, Output, int]] = [
     (Copy, lambda string: string, 1),
     (Reverse, lambda string: string[::-1], 1),
     (Duplicate, lambda string: string + string, 2),
 ]
-every_case = pytest.mark.parametrize(("cls", "answer", "times"), CASES)
+every_case = pytest.mark.parametrize(("cls", "output", "times"), CASES)
 
 
 def draw(task: Task, rows: int = 50, seed: int = 0) -> Batch:
@@ -25,21 +25,19 @@ def draw(task: Task, rows: int = 50, seed: int = 0) -> Batch:
 
 @every_case
 @pytest.mark.parametrize("symbols", [1, 3, 16])
-def test_the_string_a_marker_and_the_answer_written_out(
-    cls: TaskClass, answer: Answer, times: int, symbols: int
-) -> None:
+def test_the_string_a_marker_and_the_output(cls: TaskClass, output: Output, times: int, symbols: int) -> None:
     task = cls(symbols=symbols, alphabet=4)
     assert (task.vocabulary, task.length, task.chance) == (5, (1 + times) * symbols, 0.25)
     for tokens, targets in zip(*(part.tolist() for part in draw(task)[:2]), strict=True):
         string = tokens[:symbols]
-        written = answer(string)
+        written = output(string)
         assert all(0 <= letter < 4 for letter in string)
         assert tokens == [*string, 4, *written[:-1]]
         assert targets == [IGNORE] * symbols + written
 
 
 @every_case
-def test_letters_are_uniform(cls: TaskClass, answer: Answer, times: int) -> None:
+def test_letters_are_uniform(cls: TaskClass, output: Output, times: int) -> None:
     letters = draw(cls(symbols=2, alphabet=3), 5000).inputs_BT[:, :2]
     assert p_value(counts(3 * letters[:, 0] + letters[:, 1], 9)) > ALPHA
     skewed = np.where(np.arange(5000) % 20 == 0, 0, letters[:, 0])
@@ -48,7 +46,7 @@ def test_letters_are_uniform(cls: TaskClass, answer: Answer, times: int) -> None
 
 @every_case
 @pytest.mark.parametrize("alphabet", [2, 5])
-def test_chance_is_that_of_a_guess_among_the_letters(cls: TaskClass, answer: Answer, times: int, alphabet: int) -> None:
+def test_chance_is_that_of_a_guess_among_the_letters(cls: TaskClass, output: Output, times: int, alphabet: int) -> None:
     task = cls(symbols=8, alphabet=alphabet)
     batch = draw(task, 1000)
     random = np.random.default_rng(1)
@@ -66,7 +64,7 @@ def test_the_examples_of_the_module() -> None:
 
 
 @every_case
-def test_the_solver_reads_the_question_only(cls: TaskClass, answer: Answer, times: int) -> None:
+def test_the_solver_reads_the_question_only(cls: TaskClass, output: Output, times: int) -> None:
     task = cls(symbols=6, alphabet=3)
     for tokens, targets in zip(*(part.tolist() for part in draw(task, 200)[:2]), strict=True):
         assert task.solve(tokens) == task.solve(tokens[:7] + [0] * (len(tokens) - 7)) == targets
@@ -79,6 +77,6 @@ def test_what_is_written_out_may_be_longer_than_the_question() -> None:
 
 
 @every_case
-def test_the_marker_is_shown_as_a_bar(cls: TaskClass, answer: Answer, times: int) -> None:
+def test_the_marker_is_shown_as_a_bar(cls: TaskClass, output: Output, times: int) -> None:
     task = cls(symbols=2, alphabet=10)
     assert [task.token_to_str(token) for token in (0, 9, 10)] == ["0", "9", "|"]

@@ -74,8 +74,8 @@ def test_a_guess_among_the_values_scores_the_chance_and_one_by_the_key_alone_mor
     guesses = np.zeros_like(batch.targets_BT)
     for row, tokens in enumerate(batch.inputs_BT.tolist()):
         for position in range(19, 34, 2):
-            values = [back + 1 for back in range(18) if tokens[back] == tokens[position]]
-            guesses[row, position] = tokens[random.choice(values)]
+            positions = [back + 1 for back in range(18) if tokens[back] == tokens[position]]
+            guesses[row, position] = tokens[random.choice(positions)]
     assert at_chance(guess_score(task, batch, guesses).model_copy(update={"chance": 0.5}))
 
 

@@ -105,7 +105,7 @@ def test_a_uniform_guess_scores_chance(group: str) -> None:
         ("S6", "S6 has more than 120 elements.\n  Use at most S5."),
         ("Z121", "Z121 has more than 120 elements.\n  Use at most Z120."),
         ("A5xZ3", "A5xZ3 has at least 180 elements; at most 120 are possible.\n  Use smaller factors."),
-        ("Z1xS1", "Z1xS1 has one element only.\n  Use a group of two at least."),
+        ("Z1xS1", "Z1xS1 has only one element.\n  Use a group with at least two elements."),
     ],
 )
 def test_groups_that_are_too_large_or_too_small_are_refused(group: str, message: str) -> None:

@@ -34,7 +34,8 @@ class Sequences(NamedTuple):
 
     task: Task
     """Converts tokens to text."""
-    count: int
+    rows: int
+    """The number of sequences."""
     length: int
     """Tokens of the longest sequence."""
     batches: Callable[[], Iterator[Batch]]
@@ -55,7 +56,7 @@ def write_npz(file: IO[bytes], sequences: Sequences) -> None:
         file: The file, opened for writing.
         sequences: The sequences.
     """
-    shape = (sequences.count, sequences.length)
+    shape = (sequences.rows, sequences.length)
     header = npy_header(shape)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for index, (name, filler) in enumerate((("inputs", PADDING), ("targets", IGNORE))):

@@ -42,19 +42,19 @@ def minimal_automata(states: int, letters: int, edges: int, count: int) -> Token
         InvalidValueError: Too few automata exist.
     """
     random = np.random.default_rng([states, letters, edges])
-    found: dict[bytes, Tables] = {}
+    distinct: dict[bytes, Tables] = {}
     fruitless = 0
-    while len(found) < count and fruitless < MAX_FRUITLESS_CHUNKS:
-        before = len(found)
+    while len(distinct) < count and fruitless < MAX_FRUITLESS_CHUNKS:
+        before = len(distinct)
         drawn = canonical(_draw(random, states, letters, edges))
         for automaton in drawn[is_minimal(drawn)]:
-            found.setdefault(automaton.tobytes(), automaton)
-        fruitless = fruitless + 1 if len(found) == before else 0
-    if len(found) < count:
+            distinct.setdefault(automaton.tobytes(), automaton)
+        fruitless = fruitless + 1 if len(distinct) == before else 0
+    if len(distinct) < count:
         problem = f"Of {count} minimal automata with {states} states, {letters} letters and up to {edges} edges only"
         hint = "Use more letters, more edges or fewer automata."
-        raise InvalidValueError(f"{problem} {len(found)} were found.", hint, where="regular")
-    automata = np.array(list(found.values())[:count], dtype=np.int64)
+        raise InvalidValueError(f"{problem} {len(distinct)} were found.", hint, where="regular")
+    automata = np.array(list(distinct.values())[:count], dtype=np.int64)
     automata.setflags(write=False)
     return automata
 

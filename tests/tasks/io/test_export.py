@@ -253,7 +253,7 @@ def test_progress_rises_to_one(suffix: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "kind", "message"),
     [
-        ("a.csv", InvalidValueError, "The suffix '.csv' belongs to no format.\n  Accepted: .npz, .jsonl, .parquet, .txt."),
+        ("a.csv", InvalidValueError, "The suffix '.csv' belongs to no format.\n  Accepted: .npz, .jsonl, .parquet, "),
         ("a", InvalidValueError, "The file name has no suffix.\n  Accepted: .npz,"),
         ("none/a.npz", InvalidFileError, "The folder {folder}/none does not exist.\n  Create it first"),
         ("folder.npz", InvalidFileError, "This is a folder."),
