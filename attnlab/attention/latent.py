@@ -1,20 +1,20 @@
-"""Multi-head latent attention, MLA: keys and values are read from one small latent vector per token.
+"""Multi-head latent attention, MLA: keys and values are projections of one small latent vector per token.
 
     c_j = g rms(W_D x_j)                         R numbers: the latent
-    k_j = [W_K c_j ; rot(W_R x_j)]               P channels that heads share
+    k_j = [W_K c_j ; rot(W_R x_j)]               P channels, the same in all heads
     v_j = W_V c_j
     q_i = [u_i ; rot(p_i)],   [u_i ; p_i] = W_Q x_i
     s_ij = q_i.k_j / sqrt(C)
 
-A rotary position turns the P shared channels only, so that W_K could be folded into W_Q; without one they are plain.
-What a decoder keeps is R + P numbers per token instead of 2 D.
+A rotary position rotates the P shared channels only, so that W_K could be folded into W_Q. Without one they are not
+rotated. The cache of a decoder has R + P numbers per token instead of 2 D.
 
 Source   DeepSeek-AI, "DeepSeek-V2", arXiv:2405.04434, section 2.1.
 Theirs   d_c -> our ``rank``;  d_h^R -> our ``turned``;  d_h + d_h^R -> our C: the channels of a head are divided
          between the two parts, so that the scale stays 1 / sqrt(C).
 Differs  queries are not compressed. The default sizes, R = D / 2 and P near C / 2, are our choice.
 
-Letters  B batch, H heads, T queries, S keys, D width, C channels per head, R rank, P turned channels.
+Letters  B batch, H heads, T queries, S keys, D width, C channels per head, R rank, P rotated channels.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from attnlab.tensors import QKV, LayerContext, LayerInputs
 @register("latent", source="arXiv:2405.04434, section 2.1", aliases=("mla",))
 @final
 class Latent(Attention):
-    """Softmax attention whose keys and values pass through a small latent vector.
+    """Softmax attention with keys and values projected from a small latent vector.
 
     Options:
         rank: Size of the latent, R; null is D / 2.
-        turned: Channels of each head that a rotary position turns, P, an even number below C; null is about C / 2.
+        turned: Channels of each head that a rotary position rotates, P, an even number below C; null is about C / 2.
     """
 
     sdpa_compatible = True
@@ -55,12 +55,13 @@ class Latent(Attention):
         if self.turned >= context.channels:
             hint = f"Use an even number below {context.channels}."
             raise InvalidValueError(
-                f"Of {context.channels} channels {self.turned} cannot be turned: none is left for content.", hint
+                f"{self.turned} rotated channels of {context.channels} leave no channel for the content.", hint
             )
         if rank + self.turned >= 2 * context.width:
             hint = f"Use a rank below {2 * context.width - self.turned}."
             raise InvalidValueError(
-                f"A rank of {rank} compresses nothing: heads of full width keep {2 * context.width}.", hint
+                f"A rank of {rank} does not compress: full keys and values have {2 * context.width} numbers per token.",
+                hint,
             )
         self.down = context.linear(context.width, rank)
         self.gain_R = nn.Parameter(torch.ones(rank))
@@ -76,26 +77,26 @@ class Latent(Attention):
         return 2 * width**2 + width * rank + rank + rank * (2 * width - heads * turned) + width * turned
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
-        """Queries as usual; keys and values of the latent, with the shared channels at the end of each key."""
+        """Queries of the input, keys and values of the latent; the shared channels are the last of each key."""
         latent_BSR = functional.rms_norm(self.down(x_BTD), self.gain_R.shape, self.gain_R, eps=1e-6)
         queries_BHTC, keys_BHSC = self.split(self.query(x_BTD)), self.split(self.key(latent_BSR))
         if self.turned:
-            place_B1SP = self.place(x_BTD).unsqueeze(-3)
-            keys_BHSC = torch.cat([keys_BHSC, place_B1SP.expand(*keys_BHSC.shape[:-1], -1)], dim=-1)
+            rotated_B1SP = self.place(x_BTD).unsqueeze(-3)
+            keys_BHSC = torch.cat([keys_BHSC, rotated_B1SP.expand(*keys_BHSC.shape[:-1], -1)], dim=-1)
         return QKV(queries_BHTC, keys_BHSC, self.split(self.value(latent_BSR)))
 
     def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
-        """QKV of which only the last channels are turned."""
-        return super().prepare(x_BTD, Partly(position, self.turned), layer_inputs)
+        """Queries and keys with only the last channels rotated."""
+        return super().prepare(x_BTD, PartialRotation(position, self.turned), layer_inputs)
 
 
 @final
-class Partly:
-    """A position that turns the last channels only.
+class PartialRotation:
+    """A position that rotates the last channels only.
 
     Args:
-        position: The whole one.
-        turned: How many channels it may turn.
+        position: The position of the model.
+        turned: How many channels it rotates.
     """
 
     def __init__(self, position: Position, turned: int) -> None:
@@ -103,23 +104,49 @@ class Partly:
 
     @property
     def reads_scores(self) -> bool:
-        """As the whole does."""
+        """Whether the bias of the position depends on the values of the scores."""
         return self.position.reads_scores
 
     def rotate(self, tensor_BHTC: Tensor, start: int = 0) -> Tensor:
-        """The last channels turned, the others as they are."""
+        """Rotate the last channels.
+
+        Args:
+            tensor_BHTC: Queries or keys.
+            start: Position of the first token.
+
+        Returns:
+            A tensor of the same shape.
+        """
         if not self.turned:
             return tensor_BHTC
-        still, turned = tensor_BHTC[..., : -self.turned], tensor_BHTC[..., -self.turned :]
-        return torch.cat([still, self.position.rotate(turned, start)], dim=-1)
+        content, rotated = tensor_BHTC[..., : -self.turned], tensor_BHTC[..., -self.turned :]
+        return torch.cat([content, self.position.rotate(rotated, start)], dim=-1)
 
     def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
-        """The bias of the whole."""
+        """The bias of the position.
+
+        Args:
+            scores_BHTS: Scores before the bias.
+            qkv: Queries, keys and values.
+            layer: Index of the layer, from 0.
+
+        Returns:
+            A tensor that broadcasts to the scores, or None for no bias.
+        """
         return self.position.bias(scores_BHTS, qkv, layer)
 
 
 def sizes(width: int, heads: int, rank: int | None, turned: int | None) -> tuple[int, int]:
-    """R and P, with what is not given at its default.
+    """Compute R and P.
+
+    Args:
+        width: D.
+        heads: H.
+        rank: R; None for the default, D / 2.
+        turned: P; None for the default, about C / 2.
+
+    Returns:
+        R and P.
 
     >>> sizes(64, 4, None, None)
     (32, 8)

@@ -1,4 +1,4 @@
-"""Linear attention: a kernel of positive features in place of the exponential, and one memory in place of T keys.
+"""Linear attention: a kernel of positive features replaces the exponential, and one state the T keys.
 
     A_ij = f(q_i).f(k_j) / sum_{s <= i} f(q_i).f(k_s)
 
@@ -6,16 +6,16 @@
     based       f(x) = (1, x / a, x x^T / (a^2 sqrt 2)), a = F^(1/4)
     hedgehog    f(x) = softmax(2 y, -2 y), y = W x + b
 
-so that ``f(q).f(k) = 1 + s + s^2 / 2`` with ``s = q.k / sqrt F`` for based; the heads share the maps of hedgehog.
+For based, ``f(q).f(k) = 1 + s + s^2 / 2`` with ``s = q.k / sqrt F``. The heads share the maps of hedgehog.
 
 Source   linear: Katharopoulos et al., "Transformers are RNNs", arXiv:2006.16236, equation 7; based: Arora et al.,
          arXiv:2402.18668, and its feature map of F = 16; hedgehog: Zhang et al., arXiv:2402.04347.
 Theirs   phi -> our f;  d' -> our F.
-Differs  a row whose sum is below 1e-20 is zero. linear: rotary positions turn queries and keys before the kernel.
-         based: the windows and convolutions it is interleaved with are parts of their own (a hybrid stack, and the
-         modifier short_conv); x x^T is stored as its triangle. hedgehog: the softmax over both signs is that of a
-         public implementation; W starts as the identity, and what differs from it is what is learned. It was made for
-         distillation, here it is trained from the start, with one map each for queries and keys unless ``tied``.
+Differs  a row whose sum is below 1e-20 is zero. linear: rotary positions rotate queries and keys before the kernel.
+         based: its windows and convolutions are separate parts here (a hybrid stack, and the modifier short_conv);
+         x x^T is stored as its triangle. hedgehog: the softmax over both signs is that of a public implementation; W
+         starts as the identity, and the parameter is its difference from the identity. It was made for distillation,
+         here it is trained from random weights, with one map each for queries and keys unless ``tied``.
 
 Letters  B batch, H heads, T queries, S keys, C channels per head, F features.
 """
@@ -43,14 +43,14 @@ class Linear(Recurrent):
     normalized: ClassVar[bool] = True
 
     def recurrence(self, qkv: QKV) -> Recurrence:
-        """Positive features, nothing forgotten."""
+        """Positive features without decay."""
         return Recurrence(positive(qkv.queries_BHTC), positive(qkv.keys_BHSC), no_decay(qkv.keys_BHSC))
 
 
 @register("based", source="arXiv:2402.18668")
 @final
 class Based(Recurrent):
-    """The exponential's Taylor series to the second order: no key weighs less than 1/2 before the rows are divided.
+    """The exponential's Taylor series to the second order: every weight is at least 1/2 before the row is divided.
 
     Options:
         features: F, channels of queries and keys per head.
@@ -69,11 +69,11 @@ class Based(Recurrent):
         return 2 * width * heads * options["features"] + 2 * width**2
 
     def recurrence(self, qkv: QKV) -> Recurrence:
-        """Products of up to two channels, nothing forgotten."""
+        """Products of up to two channels, without decay."""
         return Recurrence(taylor(qkv.queries_BHTC), taylor(qkv.keys_BHSC), no_decay(qkv.keys_BHSC))
 
     def weights(self, qkv: QKV, position: Position) -> Tensor:
-        """``1 + s + s^2 / 2`` from the scores themselves."""
+        """``1 + s + s^2 / 2`` of the scores, normalized, B x H x T x S."""
         scores = self.score(with_float32(qkv))
         weights = (1 + scores + scores.square() / 2).tril(qkv.start)
         return divide_rows(weights, weights.sum(-1, keepdim=True))
@@ -104,26 +104,48 @@ class Hedgehog(Recurrent):
         return 4 * width**2 + (1 if options["tied"] else 2) * (channels**2 + channels)
 
     def recurrence(self, qkv: QKV) -> Recurrence:
-        """Learned positive features, nothing forgotten."""
+        """Learned positive features without decay."""
         queries = self.features(qkv.queries_BHTC, 0)
         return Recurrence(queries, self.features(qkv.keys_BHSC, -1), no_decay(qkv.keys_BHSC))
 
-    def features(self, x_BHTC: Tensor, which: int) -> Tensor:
-        """``softmax(2 y, -2 y)``, twice as many as channels."""
-        map_CC, shift_C = self.map[which].to(x_BHTC.dtype), self.shift[which].to(x_BHTC.dtype)
+    def features(self, x_BHTC: Tensor, index: int) -> Tensor:
+        """Compute ``softmax(2 y, -2 y)``.
+
+        Args:
+            x_BHTC: Queries or keys.
+            index: Index of the map: 0 for queries, -1 for keys.
+
+        Returns:
+            Positive features that sum to one, B x H x T x 2C.
+        """
+        map_CC, shift_C = self.map[index].to(x_BHTC.dtype), self.shift[index].to(x_BHTC.dtype)
         y_BHTC = x_BHTC + x_BHTC @ map_CC.mT + shift_C
         return torch.cat([2 * y_BHTC, -2 * y_BHTC], dim=-1).softmax(-1)
 
 
 def positive(x: Tensor) -> Tensor:
-    """``elu(x) + 1``, exact to the last digit where it is small."""
+    """Compute ``elu(x) + 1`` without cancellation where it is small.
+
+    Args:
+        x: Any numbers.
+
+    Returns:
+        Positive numbers in the same shape.
+    """
     return x.relu() + x.clamp_max(0.0).exp()
 
 
 def taylor(x_BHTF: Tensor) -> Tensor:
-    """``1 + F + F (F + 1) / 2`` features whose products sum to ``1 + s + s^2 / 2``."""
+    """Compute features with the inner product ``1 + s + s^2 / 2``, ``s = q.k / sqrt F``.
+
+    Args:
+        x_BHTF: Queries or keys.
+
+    Returns:
+        ``1 + F + F (F + 1) / 2`` features on the last axis.
+    """
     count = x_BHTF.shape[-1]
     scaled = x_BHTF / count**0.25
-    one, other = torch.triu_indices(count, count, 1, device=x_BHTF.device)
-    squares, pairs = scaled.square() / math.sqrt(2), scaled[..., one] * scaled[..., other]
+    rows, columns = torch.triu_indices(count, count, 1, device=x_BHTF.device)
+    squares, pairs = scaled.square() / math.sqrt(2), scaled[..., rows] * scaled[..., columns]
     return torch.cat([torch.ones_like(scaled[..., :1]), scaled, squares, pairs], dim=-1)

@@ -1,17 +1,17 @@
-"""L2 attention: keys answer by their distance, with one projection for queries and keys.
+"""L2 attention: scores are negative squared distances, with one projection for queries and keys.
 
     s_ij = -|q_i - q_j|^2 / sqrt(C),   q = W_Q x
     v_j  = W_V W_Q^T q_j / sqrt(C)
 
-With queries and keys tied every token hears itself best: s_ii = 0 is the largest score. The untied form would not be
-Lipschitz, so it is not offered.
+With queries and keys tied, s_ii = 0 is the largest score of each row. The untied form is not Lipschitz, so it is not
+offered.
 
-Source   Kim, Papamakarios and Mnih, "The Lipschitz constant of self-attention", arXiv:2006.04710; known from third
-         parties.
+Source   Kim, Papamakarios and Mnih, "The Lipschitz constant of self-attention", arXiv:2006.04710; as described by
+         third parties.
 Theirs   W^{Q,h} W^{Q,h}T / sqrt(D/H) applied to the input before W^{V,h} -> our v_j.
-Differs  the mask is causal. Tied values start with W_V of unit variance, our choice, since no start is known to us: two
-         maps of variance 1 / D behind one another would make them sqrt(D) times smaller than those of any other
-         attention here; one seed learned recall more slowly so (``benchmarks/README.md``).
+Differs  the mask is causal. Tied values start with W_V of unit variance: our choice, since their initialization is not
+         known to us. Two successive maps of variance 1 / D would make the values sqrt(D) times smaller than those of
+         any other attention here; one seed learned recall more slowly with them (``benchmarks/README.md``).
 
 Letters  B batch, H heads, T queries, S keys, D width, C channels per head.
 """
@@ -33,7 +33,7 @@ class Lipschitz(Attention):
     """Softmax over negative squared distances of tied queries and keys.
 
     Options:
-        values: ``tied`` reads them from the queries, as the formula above; ``plain`` is W_V x.
+        values: ``tied`` computes them from the queries, by the formula above; ``plain`` is W_V x.
     """
 
     def __init__(self, context: LayerContext, *, values: Literal["tied", "plain"] = "tied") -> None:
@@ -49,24 +49,39 @@ class Lipschitz(Attention):
         return 3 * width**2
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
-        """Queries that are also the keys."""
+        """Queries that are also the keys, and values."""
         queries_BHTC = self.split(self.query(x_BTD))
         if not self.tied:
             return QKV(queries_BHTC, queries_BHTC, self.split(self.value(x_BTD)))
-        asked_HCD, written_HCD = (self.of_head(layer.weight) for layer in (self.query, self.value))
-        values_BHSC = queries_BHTC @ (asked_HCD @ written_HCD.mT) / math.sqrt(self.channels)
+        query_HCD, value_HCD = (self.weights_by_head(layer.weight) for layer in (self.query, self.value))
+        values_BHSC = queries_BHTC @ (query_HCD @ value_HCD.mT) / math.sqrt(self.channels)
         return QKV(queries_BHTC, queries_BHTC, values_BHSC)
 
-    def of_head(self, weight: Tensor) -> Tensor:
-        """The rows of a projection that belong to each head."""
+    def weights_by_head(self, weight: Tensor) -> Tensor:
+        """Split the weights of a projection into heads.
+
+        Args:
+            weight: (H C) x D.
+
+        Returns:
+            H x C x D.
+        """
         return weight.unflatten(0, (self.num_heads, -1))
 
     def score(self, qkv: QKV) -> Tensor:
-        """Negative squared distances."""
+        """Negative squared distances over sqrt(C), B x H x T x S."""
         return -squared_distance(qkv.queries_BHTC, qkv.keys_BHSC) / math.sqrt(self.channels)
 
 
 def squared_distance(queries: Tensor, keys: Tensor) -> Tensor:
-    """``|q_i - k_j|^2`` for all pairs, ... x T x S, by one matrix product."""
-    apart = queries.square().sum(-1)[..., :, None] + keys.square().sum(-1)[..., None, :]
-    return apart - 2 * queries @ keys.mT
+    """Compute ``|q_i - k_j|^2`` of all pairs by one matrix product.
+
+    Args:
+        queries: ... x T x C.
+        keys: ... x S x C.
+
+    Returns:
+        Squared distances, ... x T x S.
+    """
+    square_sums = queries.square().sum(-1)[..., :, None] + keys.square().sum(-1)[..., None, :]
+    return square_sums - 2 * queries @ keys.mT

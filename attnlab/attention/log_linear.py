@@ -1,17 +1,18 @@
-"""Log-linear attention: a gated linear memory kept at log T scales, each heard as the token chooses.
+"""Log-linear attention: gated linear states of log T levels, each with a weight that depends on the token.
 
     A_ij = e_(i, l(i,j)) d_j q_i.k_j exp(g_(j+1) + ... + g_i) / sqrt(C)
     l(i, j) = 0 at i = j, else 1 + the highest bit in which i and j differ
     e_il = softplus(L_hl (x_i W)_hl)
 
-The levels are those of a Fenwick tree: level 0 is the token itself, level l > 0 the 2^(l-1) tokens before the token's
-own block of that size, where that block is the second of its pair. They partition the past. Steps d and decay g are
-those of Mamba-2, ``g = -exp(l_h) d``; without ``decay`` d = 1 and g = 0.
+The levels are those of a Fenwick tree. Level 0 is the token itself. Level l > 0 is the block of 2^(l-1) tokens before
+the token's own block of that size, where the own block is the second of its pair. The levels partition the past. Steps
+d and decay g are those of Mamba-2, ``g = -exp(l_h) d``; without ``decay`` d = 1 and g = 0.
 
 Source   Guo et al., "Log-linear attention", arXiv:2506.04761.
-Theirs   lambda -> our e;  the memory of Mamba-2, here with queries and keys of C channels for each head.
+Theirs   lambda -> our e;  the state of Mamba-2, here with queries and keys of C channels for each head.
 Differs  the gain L_hl starts at 1 (ours). The number of levels is fixed by the longest sequence of the run; beyond it
-         the last level serves all that is farther. No SiLU, no skip; a norm per head without gain.
+         the last level contains everything farther. There is no SiLU and no term for the own value; a norm per head
+         has no gain.
 
 Letters  B batch, H heads, T queries, S keys, C channels per head, L levels, M pairs of blocks, W tokens per block,
          V width of the values.
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import Position, RowConstraint, register
-from attnlab.attention.mamba2 import Clock
+from attnlab.attention.mamba2 import StepAndDecay
 from attnlab.attention.ops.scan import (
     SCALAR_CHUNK,
     Recurrence,
@@ -43,10 +44,10 @@ from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, wi
 @register("log-linear", source="arXiv:2506.04761", aliases=("loglinear",))
 @final
 class LogLinear(Recurrent):
-    """Memories of blocks that double in size towards the past, weighed by learned scales per level.
+    """States of blocks that double in size towards the past, weighted by learned scales per level.
 
     Options:
-        decay: Whether the memories fade within, by a step per token and head; else linear attention with levels.
+        decay: Whether the states decay, by a step per token and head; else linear attention with levels.
     """
 
     row_constraint = RowConstraint.FREE
@@ -55,10 +56,10 @@ class LogLinear(Recurrent):
     def __init__(self, context: LayerContext, *, decay: bool = True) -> None:
         super().__init__(context)
         self.levels = depth(context.length)
-        self.clock = Clock(context) if decay else None
+        self.clock = StepAndDecay(context) if decay else None
         self.scale = context.linear(context.width, context.heads * self.levels)
         self.gain_HL = nn.Parameter(torch.ones(context.heads * self.levels))
-        """Stored flat: gains are not decayed."""
+        """Stored with one axis: weight decay applies to matrices."""
 
     @classmethod
     def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
@@ -75,7 +76,7 @@ class LogLinear(Recurrent):
         return super().project(x_BTD, layer_inputs)._replace(extra=(scale_BHTL, *clock))
 
     def recurrence(self, qkv: QKV) -> Recurrence:
-        """The memory below the levels."""
+        """The recurrence without the weights of the levels."""
         queries = qkv.queries_BHTC / math.sqrt(qkv.queries_BHTC.shape[-1])
         if self.clock is None:
             return Recurrence(queries, qkv.keys_BHSC, no_decay(qkv.keys_BHSC))
@@ -83,59 +84,104 @@ class LogLinear(Recurrent):
         return Recurrence(queries, qkv.keys_BHSC * step_BHS1, decay_BHS1)
 
     def weights(self, qkv: QKV, position: Position) -> Tensor:
-        """The closed form of the memory, times the scale of each cell's level."""
+        """The closed form of the recurrence, times the scale of the level of each cell, B x H x T x S."""
         rows = slice(qkv.start, qkv.start + qkv.queries_BHTC.shape[-2])
-        return super().weights(qkv, position) * cells(qkv.extra[0][..., rows, :], qkv.keys_BHSC, qkv.start)
+        return super().weights(qkv, position) * level_scales(qkv.extra[0][..., rows, :], qkv.keys_BHSC, qkv.start)
 
     def attend(self, qkv: QKV, position: Position) -> Tensor:
-        """Within chunks the closed form; for every level beyond, one memory per pair of blocks."""
+        """The closed form within chunks; for every higher level, one state per pair of blocks."""
         if not self.uses_scan(qkv):
             return super().attend(qkv, position)
         tokens, values = qkv.values_BHSC.shape[-2], at_least_float32(qkv.values_BHSC)
         padded = SCALAR_CHUNK << max(0, (tokens - 1).bit_length() - (SCALAR_CHUNK - 1).bit_length())
-        everything = (*self.recurrence(with_float32(qkv)), qkv.extra[0], values)
-        queries, keys, decay, scale, values = (to_chunks(tensor, padded).squeeze(-3) for tensor in everything)
+        inputs = (*self.recurrence(with_float32(qkv)), qkv.extra[0], values)
+        queries, keys, decay, scale, values = (to_chunks(tensor, padded).squeeze(-3) for tensor in inputs)
         mixed = within(queries, keys, decay, scale, values)
         for level in range(depth(SCALAR_CHUNK), depth(padded)):
-            reached = scale[..., min(level, self.levels - 1), None]
-            mixed = mixed + across(queries * reached, keys, decay, values, 1 << level - 1)
+            weight = scale[..., min(level, self.levels - 1), None]
+            mixed = mixed + across(queries * weight, keys, decay, values, 1 << level - 1)
         return mixed[..., :tokens, :].to(qkv.values_BHSC.dtype)
 
 
 def within(queries: Tensor, keys: Tensor, decay: Tensor, scale: Tensor, values: Tensor) -> Tensor:
-    """What the levels inside a chunk say: B x H x T x V."""
+    """Compute the output of the levels inside chunks.
+
+    Args:
+        queries: B x H x T x C.
+        keys: B x H x T x C.
+        decay: Logarithm of the fraction that remains, B x H x T x 1.
+        scale: Weight of each level, B x H x T x L.
+        values: B x H x T x V.
+
+    Returns:
+        B x H x T x V.
+    """
     queries, keys, decay, scale, values = (
         to_chunks(tensor, SCALAR_CHUNK) for tensor in (queries, keys, decay, scale, values)
     )
-    return (closed_form(queries, keys, decay) * cells(scale, keys) @ values).flatten(-3, -2)
+    return (closed_form(queries, keys, decay) * level_scales(scale, keys) @ values).flatten(-3, -2)
 
 
 def across(queries: Tensor, keys: Tensor, decay: Tensor, values: Tensor, block: int) -> Tensor:
-    """What the second block of each pair hears of the first one: B x H x T x V."""
-    asking, offering, fading, offered = (
-        tensor.unflatten(-2, (-1, 2, block)) for tensor in (queries, keys, decay, values)
-    )
-    memory_BHMCV = (offering[..., 0, :, :] * remaining_decay(fading[..., 0, :, :]).exp()).mT @ offered[..., 0, :, :]
-    heard_BHMWV = (asking[..., 1, :, :] * fading[..., 1, :, :].cumsum(-2).exp()) @ memory_BHMCV
-    return torch.stack([torch.zeros_like(heard_BHMWV), heard_BHMWV], dim=-3).flatten(-4, -2)
+    """Compute the output of one level: the second block of each pair reads the state of the first.
+
+    Args:
+        queries: Queries times the scale of the level, B x H x T x C.
+        keys: B x H x T x C.
+        decay: Logarithm of the fraction that remains, B x H x T x 1.
+        values: B x H x T x V.
+        block: Tokens of a block, W.
+
+    Returns:
+        B x H x T x V.
+    """
+    queries, keys, decay, values = (tensor.unflatten(-2, (-1, 2, block)) for tensor in (queries, keys, decay, values))
+    state_BHMCV = (keys[..., 0, :, :] * remaining_decay(decay[..., 0, :, :]).exp()).mT @ values[..., 0, :, :]
+    output_BHMWV = (queries[..., 1, :, :] * decay[..., 1, :, :].cumsum(-2).exp()) @ state_BHMCV
+    return torch.stack([torch.zeros_like(output_BHMWV), output_BHMWV], dim=-3).flatten(-4, -2)
 
 
-def cells(scale_BHTL: Tensor, keys_BHSC: Tensor, start: int = 0) -> Tensor:
-    """The scale of the level of every cell, B x H x T x S; rows from ``start``."""
+def level_scales(scale_BHTL: Tensor, keys_BHSC: Tensor, start: int = 0) -> Tensor:
+    """Look up the scale of the level of every cell.
+
+    Args:
+        scale_BHTL: Scale of each level, by query.
+        keys_BHSC: Keys; they give S.
+        start: Position of the first query among the keys.
+
+    Returns:
+        B x H x T x S.
+    """
     queries, levels = scale_BHTL.shape[-2:]
     level_TS = level(queries, keys_BHSC.shape[-2], start, scale_BHTL.device).clamp_max(levels - 1)
     return scale_BHTL.gather(-1, level_TS.expand(*scale_BHTL.shape[:-1], -1))
 
 
 def level(queries: int, keys: int, start: int, device: torch.device) -> Tensor:
-    """The level at which a query hears a key: the number of bits in which their places differ, up to the highest."""
-    places_T1 = torch.arange(start, start + queries, device=device)[:, None]
-    differing_TS = places_T1 ^ torch.arange(keys, device=device)
+    """Compute the level of every cell: 1 + the highest bit in which the two positions differ, or 0 for equal ones.
+
+    Args:
+        queries: T.
+        keys: S.
+        start: Position of the first query among the keys.
+        device: Device of the result.
+
+    Returns:
+        Levels, int64, T x S.
+    """
+    positions_T1 = torch.arange(start, start + queries, device=device)[:, None]
+    differing_TS = positions_T1 ^ torch.arange(keys, device=device)
     return torch.frexp(differing_TS.double()).exponent.long()
 
 
 def depth(length: int) -> int:
-    """Levels of a sequence: ``ceil(log2 T) + 1``.
+    """Count the levels of a sequence: ``ceil(log2 T) + 1``.
+
+    Args:
+        length: T.
+
+    Returns:
+        L.
 
     >>> [depth(length) for length in (1, 2, 3, 64, 65)]
     [1, 2, 3, 7, 8]

@@ -1,17 +1,17 @@
-"""Mamba-2, state-space duality: linear attention whose one forget gate per head is also its write gate.
+"""Mamba-2, state-space duality: linear attention with one step per token and head for decay and write strength.
 
     A_ij = q_i.k_j exp(a_h (d_(j+1),h + ... + d_ih)) d_jh + [i = j] s_h
     d    = softplus(x W + b_h),   a_h = -exp(l_h)
 
-Queries, keys and values pass through a SiLU; queries and keys are shared by all heads.
+Queries, keys and values pass through a SiLU; all heads share queries and keys.
 
 Source   Dao and Gu, "Transformers are SSMs", arXiv:2405.21060.
 Theirs   C, B, x -> our queries, keys, values;  Delta, A, A_log, D -> our d, a, l, s.
 Differs  their convolution is the modifier ``short_conv``, before the projections; their gate is the modifier ``gate``
-         (element), with a sigmoid for a SiLU and after the norm. With it there are about 6 D^2 weights. The norm is
-         taken per head and has no gain. Their block has no MLP beside it: choose ``mlp: 0`` for that. As in
-         public code exp(l) starts in U(1, 16) and softplus(b) between 0.001 and 0.1, evenly in its logarithm; s starts
-         at 1. The SiLU on queries, keys and values follows that code too; the default of ``state`` is ours.
+         (element), with a sigmoid instead of a SiLU, and after the norm. With it there are about 6 D^2 weights. The
+         norm is taken per head and has no gain. Their block has no MLP: set ``mlp_ratio: 0`` for that. As in public
+         code exp(l) starts in U(1, 16) and softplus(b) between 0.001 and 0.1, uniform in its logarithm; s starts at 1.
+         The SiLU on queries, keys and values follows that code too; the default of ``state`` is ours.
 
 Letters  B batch, 1 where all heads share, H heads, T queries, S keys, D width, N channels of queries and keys.
 """
@@ -30,17 +30,17 @@ from attnlab.attention.ops.scan import Recurrence, Recurrent
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 SHORTEST, LONGEST, FASTEST = 1e-3, 1e-1, 16.0
-"""Steps at the start lie between the first two, rates between 1 and the last."""
+"""Initial steps lie between the first two, initial rates between 1 and the last."""
 
 
 @register("mamba2", source="arXiv:2405.21060", aliases=("ssd",))
 @final
 class Mamba2(Recurrent):
-    """A memory with a step per token and head: a long step forgets and writes, a short one keeps and skips.
+    """A state with a step per token and head: a long step decays and writes more, a short step less.
 
     Options:
         state: N, channels of queries and keys, shared by the heads.
-        expand: Width of the values, in widths of the model.
+        expand: Width of the values, as a multiple of the width of the model.
     """
 
     row_constraint = RowConstraint.FREE
@@ -55,7 +55,7 @@ class Mamba2(Recurrent):
     ) -> None:
         super().__init__(context, values=expand * context.channels)
         self.query, self.key = context.linear(context.width, state), context.linear(context.width, state)
-        self.clock = Clock(context)
+        self.clock = StepAndDecay(context)
         self.skip_H = nn.Parameter(torch.ones(context.heads))
 
     @classmethod
@@ -64,45 +64,56 @@ class Mamba2(Recurrent):
         return 2 * options["expand"] * width**2 + 2 * width * options["state"] + width * heads + 3 * heads
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
-        """Queries and keys of all heads, values by head, steps and decay."""
-        queries_B1TN, keys_B1SN = (functional.silu(one(x_BTD).unsqueeze(-3)) for one in (self.query, self.key))
+        """Queries and keys for all heads, values by head, steps and decay."""
+        queries_B1TN, keys_B1SN = (
+            functional.silu(projection(x_BTD).unsqueeze(-3)) for projection in (self.query, self.key)
+        )
         return QKV(queries_B1TN, keys_B1SN, functional.silu(self.split(self.value(x_BTD))), self.clock(x_BTD))
 
     def recurrence(self, qkv: QKV) -> Recurrence:
-        """Keys written by their step, and a decay in proportion to it."""
+        """Keys times their step, and a decay in proportion to the step."""
         step_BHS1, decay_BHS1 = qkv.extra
         return Recurrence(qkv.queries_BHTC, qkv.keys_BHSC * step_BHS1, decay_BHS1)
 
     def weights(self, qkv: QKV, position: Position) -> Tensor:
-        """The closed form, and what each token hears of itself."""
+        """The closed form plus the weight of each token's own value, B x H x T x S."""
         weights = super().weights(qkv, position)
-        itself = torch.ones_like(weights).tril(qkv.start).triu(qkv.start)
-        return weights + self.skip_H[:, None, None] * itself
+        identity = torch.ones_like(weights).tril(qkv.start).triu(qkv.start)
+        return weights + self.skip_H[:, None, None] * identity
 
     def attend(self, qkv: QKV, position: Position) -> Tensor:
-        """The scan, and what each token hears of itself."""
+        """The scan plus each token's own value, B x H x T x V."""
         mixed = super().attend(qkv, position)
         return mixed + self.skip_H[:, None, None] * qkv.values_BHSC if self.uses_scan(qkv) else mixed
 
 
 @final
-class Clock(nn.Module):
-    """The step of every token in every head, and how much the memory fades by it.
+class StepAndDecay(nn.Module):
+    """The step of each token in each head, and the decay of the state by that step.
 
     Args:
-        context: Where it stands.
+        context: The layer that the attention is built for.
     """
 
     def __init__(self, context: LayerContext) -> None:
         super().__init__()
         self.step = context.linear(context.width, context.heads)
-        step_share_H, rate_share_H = ((context.uniform(context.heads, bound=1.0).detach() + 1) / 2 for _ in range(2))
-        start_H = SHORTEST * (LONGEST / SHORTEST) ** step_share_H
+        step_uniform_H, rate_uniform_H = (
+            (context.uniform(context.heads, bound=1.0).detach() + 1) / 2 for _ in range(2)
+        )
+        start_H = SHORTEST * (LONGEST / SHORTEST) ** step_uniform_H
         self.start_H = nn.Parameter(start_H + torch.log(-torch.expm1(-start_H)))
-        self.rate_H = nn.Parameter(torch.log(1 + (FASTEST - 1) * rate_share_H))
+        self.rate_H = nn.Parameter(torch.log(1 + (FASTEST - 1) * rate_uniform_H))
 
     def forward(self, x_BTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Steps and decay, each B x H x S x 1, in float32 or more."""
+        """Compute step and decay of each token.
+
+        Args:
+            x_BTD: The input of the attention.
+
+        Returns:
+            Steps, and the logarithm of the fraction of the state that remains; B x H x S x 1 each, float32 or more.
+        """
         step_BSH = functional.softplus(at_least_float32(self.step(x_BTD)) + at_least_float32(self.start_H))
         step_BHS1 = step_BSH.mT[..., None]
         return step_BHS1, -at_least_float32(self.rate_H).exp()[:, None, None] * step_BHS1

@@ -1,13 +1,13 @@
-"""MoBA, mixture of block attention: each query sees its own block and the blocks whose mean key it answers best.
+"""MoBA, mixture of block attention: each query attends to its own block and to past blocks with similar mean keys.
 
     g_ib = q_i.mean(k_j: j in b)     for the blocks b before the query's own
     A    = softmax(q.k / sqrt(C))    over the own block so far and the
                                      n - 1 blocks with the largest g
 
 Source   Lu et al., "MoBA", arXiv:2502.13189; flash-linear-attention's implementation.
-Theirs   top-k -> our keep: the own block counts; block size -> our block.
-Differs  with ``keep: 1`` a query sees its own block only, never everything. A position's bias weighs the keys; the
-         choice of blocks does not hear it. Sizes for short sequences are ours.
+Theirs   top-k -> our keep: the own block is one of them; block size -> our block.
+Differs  with ``keep: 1`` a query attends to its own block only, never to everything. A position's bias is added to the
+         scores of the keys; the selection of blocks does not depend on it. Sizes for short sequences are ours.
 
 Letters  H heads, T queries, S keys, N blocks, C channels per head.
 """
@@ -37,11 +37,11 @@ Count = Annotated[int, Field(ge=1)]
 @register("moba", source="arXiv:2502.13189")
 @final
 class Moba(Attention):
-    """Softmax over the own block and a few chosen blocks of the past.
+    """Softmax over the own block and a few selected blocks of the past.
 
     Options:
-        block: Tokens of a block; null is 8, or all of a shorter run.
-        keep: Blocks that a query sees, its own among them; null is 3, or all of a shorter run.
+        block: Tokens of a block; null is 8, or the longest sequence if that is shorter.
+        keep: Blocks that a query attends to, its own among them; null is 3, or all blocks if there are fewer.
     """
 
     cost = "T (n b + T / b) D"
@@ -52,10 +52,10 @@ class Moba(Attention):
         self.keep = checked_size("keep", keep, 3, -(-context.length // self.block), f"blocks of {self.block}")
 
     def mask(self, qkv: QKV) -> Tensor:
-        """The own block, and the best of those before it, H x T x S."""
+        """The own block and the selected blocks before it, B x H x T x S."""
         own_T1, keys_S = query_indices(qkv) // self.block, key_indices(qkv)
         means_HNC = complete_blocks(at_least_float32(qkv.keys_BHSC), self.block).mean(-2)
-        answer_HTN = at_least_float32(qkv.queries_BHTC) @ means_HNC.mT
+        affinity_HTN = at_least_float32(qkv.queries_BHTC) @ means_HNC.mT
         past_TN = torch.arange(means_HNC.shape[-2], device=keys_S.device) < own_T1
-        chosen_HTN = top_k_mask(answer_HTN, past_TN, self.keep - 1)
-        return expand_blocks(chosen_HTN, keys_S, self.block) | (keys_S // self.block == own_T1)
+        selected_HTN = top_k_mask(affinity_HTN, past_TN, self.keep - 1)
+        return expand_blocks(selected_HTN, keys_S, self.block) | (keys_S // self.block == own_T1)

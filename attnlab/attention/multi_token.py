@@ -1,17 +1,17 @@
-"""Multi-token attention, MTA: scores are convolved over queries and keys, so that several tokens choose together.
+"""Multi-token attention, MTA: scores and weights are convolved over neighboring queries and keys.
 
     s <- P conv(tril(s)),   A <- R tril(conv'(softmax(s)))
 
-conv and conv' slide one kernel per head over the query and the queries before it, and over the keys on both sides; P
-and R mix the heads. Though the kernel looks right along the keys nothing of the future is read: scores above the
-diagonal count as zero before the first convolution, and the weights there are zero.
+conv and conv' have one kernel per head, over the query and the queries before it and over the keys on both sides. P
+and R mix the heads. The kernel covers later keys, but the result is causal: scores above the diagonal are set to zero
+before the first convolution, and the weights there are zero.
 
 Source   Golovneva et al., "Multi-token attention", arXiv:2504.00927, and its public code.
 Theirs   c_q, c_k -> our ``queries``, ``keys``; mta_kernel, wpsm -> our conv, P; the same after the softmax.
-Differs  kernels and mixes start as the identity, as theirs, but are learned as the difference from it, towards which
-         weight decay then pulls. They put it into every fourth layer: use a stack of attentions for that. Their gate
-         reads what the head wrote; the gate here is the modifier, which reads what the attention read. The position's
-         bias is part of the scores that are convolved: our choice.
+Differs  kernels and mixes start as the identity, as theirs, but the parameters are the differences from it, so that
+         weight decay pulls towards the identity. They use it in every fourth layer: use a stack of attentions for
+         that. Their gate reads the output of the head; the gate here is the modifier, which reads the input of the
+         attention. The position's bias is part of the scores that are convolved: our choice.
 
 Letters  B batch, H heads, T queries, S keys, Q and K sizes of the kernel, C channels per head.
 """
@@ -33,7 +33,7 @@ from attnlab.tensors import QKV, LayerContext, LayerInputs, causal_mask
 
 Size = Annotated[int, Field(ge=1)]
 BLOCK = 32
-"""Keys that are convolved by one matrix product."""
+"""Keys of one matrix product."""
 
 
 @register("multi-token", source="arXiv:2504.00927", aliases=("mta",))
@@ -42,9 +42,9 @@ class MultiToken(Attention):
     """Softmax attention whose scores and weights are convolved over nearby queries and keys, and mixed over heads.
 
     Options:
-        queries: Rows the kernel sees: a query and those before it.
-        keys: Keys the kernel sees, as many before as after; an odd number.
-        norm: Whether what each head writes is normed, with a learned gain per channel.
+        queries: Rows of the kernel: a query and those before it.
+        keys: Keys of the kernel, as many before as after; an odd number.
+        norm: Whether the output of each head is normalized, with a learned gain per channel.
     """
 
     row_constraint = RowConstraint.FREE
@@ -52,10 +52,15 @@ class MultiToken(Attention):
     def __init__(self, context: LayerContext, *, queries: Size = 6, keys: Size = 11, norm: bool = True) -> None:
         super().__init__(context)
         if keys % 2 == 0:
-            raise InvalidValueError(f"A kernel over {keys} keys has no middle.", f"Use {keys - 1} or {keys + 1}.")
-        self.before, self.after = Slide(context, queries, keys), Slide(context, queries, keys)
+            raise InvalidValueError(
+                f"A kernel over {keys} keys has no middle.", f"Use an odd number: {keys - 1} or {keys + 1}."
+            )
+        self.before, self.after = (
+            KeyQueryConvolution(context, queries, keys),
+            KeyQueryConvolution(context, queries, keys),
+        )
         self.mix_before, self.mix_after = HeadMix(context), HeadMix(context)
-        self.earlier = queries - 1
+        self.previous = queries - 1
         self.gain_C = nn.Parameter(torch.ones(context.channels)) if norm else None
 
     @classmethod
@@ -66,49 +71,56 @@ class MultiToken(Attention):
 
     @property
     def score_maps(self) -> int:
-        """One per head, with the overlap of the blocks that the kernels slide over."""
+        """One per head, times the overlap of the blocks of the convolution."""
         return math.ceil(self.num_heads * (1 + (self.before.change_HQK.shape[-1] - 1) / BLOCK))
 
     def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
-        """QKV, with all queries kept beside: a chunk of rows needs those before it."""
+        """Queries, keys and values; all queries again as extra, since a chunk of rows needs those before it."""
         qkv = super().prepare(x_BTD, position, layer_inputs)
         return qkv._replace(extra=(qkv.queries_BHTC,))
 
     def scores(self, qkv: QKV, position: Position) -> Tensor:
-        """Scores, convolved and mixed."""
-        wider, more = self.with_earlier(qkv)
-        return super().scores(wider, position)[..., more:, :]
+        """Scores, convolved and mixed over the heads, B x H x T x S."""
+        wider, previous = self.with_previous_rows(qkv)
+        return super().scores(wider, position)[..., previous:, :]
 
     def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
-        """The future set to zero, then the convolution, then the mix of heads."""
+        """Scores with later keys set to zero, then convolved, then mixed over the heads."""
         mask = causal_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
         return self.mix_before(self.before(super().add_bias(scores, bias, qkv).masked_fill(~mask, 0.0)))
 
     def weights(self, qkv: QKV, position: Position) -> Tensor:
-        """Weights, convolved, cut at the diagonal and mixed."""
-        wider, more = self.with_earlier(qkv)
+        """Weights, convolved, set to zero above the diagonal, and mixed over the heads, B x H x T x S."""
+        wider, previous = self.with_previous_rows(qkv)
         weights = self.after(super().weights(wider, position)).tril(wider.start)
-        return self.mix_after(weights)[..., more:, :]
+        return self.mix_after(weights)[..., previous:, :]
 
     def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
-        """What each head wrote, normed."""
+        """The update of the residual stream, from normalized outputs of the heads."""
         if self.gain_C is not None:
             mixed_BHTC = functional.rms_norm(mixed_BHTC, mixed_BHTC.shape[-1:], self.gain_C, eps=1e-5)
         return super().output(mixed_BHTC, x_BTD)
 
-    def with_earlier(self, qkv: QKV) -> tuple[QKV, int]:
-        """A chunk of rows and the few before it that its convolution reads, and how many those are."""
-        more = min(self.earlier, qkv.start)
-        start, end = qkv.start - more, qkv.start + qkv.queries_BHTC.shape[-2]
-        return qkv._replace(queries_BHTC=qkv.extra[0][..., start:end, :], start=start), more
+    def with_previous_rows(self, qkv: QKV) -> tuple[QKV, int]:
+        """Extend a chunk of rows by the rows before it that its convolution reads.
+
+        Args:
+            qkv: Queries, keys and values; the queries may be a chunk of the rows.
+
+        Returns:
+            The extended chunk, and the number of rows before the chunk.
+        """
+        previous = min(self.previous, qkv.start)
+        start, end = qkv.start - previous, qkv.start + qkv.queries_BHTC.shape[-2]
+        return qkv._replace(queries_BHTC=qkv.extra[0][..., start:end, :], start=start), previous
 
 
 @final
-class Slide(nn.Module):
+class KeyQueryConvolution(nn.Module):
     """One Q x K kernel per head over queries (before) and keys (both sides); it starts as the identity.
 
     Args:
-        context: Where it stands.
+        context: The layer that the attention is built for.
         queries: Q.
         keys: K.
     """
@@ -118,16 +130,22 @@ class Slide(nn.Module):
         self.change_HQK = nn.Parameter(torch.zeros(context.heads, queries, keys))
 
     def forward(self, maps_BHTS: Tensor) -> Tensor:
-        """Maps of shape B x H x T x S, convolved; beyond the edges there is nothing.
+        """Convolve maps, padded with zeros.
 
-        Blocks of keys times a band matrix for each row of the kernel: on a CPU nearly twice as fast, with the way
-        back, as a depthwise convolution.
+        Blocks of keys are multiplied by a band matrix for each row of the kernel. On a CPU, forward and backward pass
+        together are nearly twice as fast as with a depthwise convolution.
+
+        Args:
+            maps_BHTS: Scores or weights.
+
+        Returns:
+            B x H x T x S.
         """
         queries, keys = self.change_HQK.shape[-2:]
         rows, columns = maps_BHTS.shape[-2:]
         block = min(columns, BLOCK)
         padded = functional.pad(maps_BHTS, (keys // 2, keys // 2 + -columns % block, queries - 1, 0))
-        # Slices, since torch.func.vmap knows no way back through Tensor.unfold.
+        # Slices, since torch.func.vmap has no backward pass for Tensor.unfold.
         edges = range(0, padded.shape[-1] - keys + 1, block)
         windows = torch.stack([padded[..., edge : edge + block + keys - 1] for edge in edges], dim=-2)
         bands_HQWS = self.bands(block).to(maps_BHTS.dtype)
@@ -137,8 +155,15 @@ class Slide(nn.Module):
         return maps_BHTS + changed.unflatten(-2, (rows, -1)).flatten(-2)[..., :columns]
 
     def bands(self, block: int) -> Tensor:
-        """Each row of the kernel as the matrix that slides it over a block: H x Q x (S + K - 1) x S."""
+        """Write each row of the kernel as a band matrix.
+
+        Args:
+            block: Keys of a block, S.
+
+        Returns:
+            H x Q x (S + K - 1) x S.
+        """
         keys, device = self.change_HQK.shape[-1], self.change_HQK.device
-        ahead = torch.arange(block + keys - 1, device=device)[:, None] - torch.arange(block, device=device)
-        hot_KWS = torch.arange(keys, device=device)[:, None, None] == ahead
-        return (self.change_HQK @ hot_KWS.to(self.change_HQK.dtype).flatten(1)).unflatten(-1, ahead.shape)
+        offset_WS = torch.arange(block + keys - 1, device=device)[:, None] - torch.arange(block, device=device)
+        one_hot_KWS = torch.arange(keys, device=device)[:, None, None] == offset_WS
+        return (self.change_HQK @ one_hot_KWS.to(self.change_HQK.dtype).flatten(1)).unflatten(-1, offset_WS.shape)

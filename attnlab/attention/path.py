@@ -1,17 +1,18 @@
-"""PaTH: between a key and its query stands a reflection for every token on the way.
+"""PaTH: the score of a key is transformed by one reflection for each token between key and query.
 
     s_ij = q_i^T P_i P_{i-1} ... P_{j+1} k_j / sqrt(C),   P_t = I - b_t w_t w_t^T
     w = unit_length(conv(W_2 W_1 x)),   b = 2 sigmoid(W_b x), per head
 
-then the shared softmax. All products at once, by one triangular solve:
+then the softmax. One triangular solve computes all products:
 
     S = tril(Q K^T) - tril(Q W^T) (I + stril(Diag(b) W W^T))^-1 Diag(b) stril(W K^T)
 
 Source   Yang et al., "PaTH attention", arXiv:2505.16381, as its layer in fla computes it.
 Theirs   beta -> our b.
-Differs  no bias in W_b, and no activation after the convolution, which stands on w alone (the modifier `short_conv`
-         stands before everything); where it starts is our choice. Made to replace rotary positions, it works beside
-         any: w is not turned. The closed form takes T^3 operations, their blockwise kernel T^2 C.
+Differs  no bias in W_b, and no activation after the convolution, which applies to w alone (the modifier `short_conv`
+         applies to the input of the attention); its initialization is our choice. PaTH was made to replace rotary
+         positions; here any position can be combined with it, and w is not rotated. The closed form takes T^3
+         operations, their blockwise kernel T^2 C.
 
 Letters  B batch, H heads, T queries, S keys, C channels per head, D width, K taps.
 """
@@ -36,11 +37,11 @@ Count = Annotated[int, Field(ge=1)]
 @register("path", source="arXiv:2505.16381")
 @final
 class Path(Attention):
-    """Softmax attention whose keys are reflected by every token they pass.
+    """Softmax attention with keys that are reflected once for every later token up to the query.
 
     Options:
-        rank: Inner width of the map to w.
-        taps: Tokens that each w reads; 1 scales its channels only.
+        rank: Inner width of the low-rank map to w.
+        taps: Tokens in the convolution that gives w; 1 scales its channels only.
     """
 
     cost = "T^3 H"
@@ -57,17 +58,17 @@ class Path(Attention):
         return 4 * width**2 + 2 * options["rank"] * width + width * heads + options["taps"] * width
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
-        """Queries, keys and values, with every token's reflection beside them."""
+        """Queries, keys and values; the reflection of each token as extra."""
         axes_BDT = functional.pad(self.widen(self.narrow(x_BTD)).mT, (self.tap_D1K.shape[-1] - 1, 0))
         axes_BTD = functional.conv1d(axes_BDT, self.tap_D1K, groups=x_BTD.shape[-1]).mT
         strength_BHS1 = 2 * self.split(self.strength(x_BTD)).sigmoid()
         return super().project(x_BTD, layer_inputs)._replace(extra=(self.split(axes_BTD), strength_BHS1))
 
     def score(self, qkv: QKV) -> Tensor:
-        """All products of reflections, B x H x T x S; zero for keys after their query."""
+        """Scores through the reflections, B x H x T x S; zero for keys after their query."""
         queries, keys, start = qkv.queries_BHTC, qkv.keys_BHSC, qkv.start
         axes, strength = unit_length(at_least_float32(qkv.extra[0])), at_least_float32(qkv.extra[1])
-        met, seen = (strength * axes) @ axes.mT, (strength * axes) @ keys.mT
-        lost = torch.linalg.solve_triangular(met, seen.tril(-1), upper=False, unitriangular=True)
-        scores = (queries @ keys.mT).tril(start) - (queries @ axes.mT).tril(start) @ lost
+        overlaps, products = (strength * axes) @ axes.mT, (strength * axes) @ keys.mT
+        removed = torch.linalg.solve_triangular(overlaps, products.tril(-1), upper=False, unitriangular=True)
+        scores = (queries @ keys.mT).tril(start) - (queries @ axes.mT).tril(start) @ removed
         return scores / math.sqrt(queries.shape[-1])

@@ -3,15 +3,16 @@
     A_ij = f(q_i).f(k_j) / sum_{s <= i} f(q_i).f(k_s)
     f(x) = exp(W x' - |x'|^2 / 2) / sqrt(F),   x' = x / C^(1/4)
 
-so that ``f(q).f(k)`` is ``exp(q.k / sqrt C)`` on average over W. The rows of W are orthogonal in groups of C, with the
+The expectation of ``f(q).f(k)`` over W is ``exp(q.k / sqrt C)``. The rows of W are orthogonal in groups of C, with the
 lengths of Gaussian vectors of C numbers; without those lengths the estimate is biased. W is drawn once, from the
-stream the weights are drawn from, and kept; it is not learned.
+generator of the initial weights, and is not learned.
 
 Source   Choromanski et al., "Rethinking attention with Performers", arXiv:2009.14794, sections 2.3 and 2.4.
 Theirs   omega -> our W;  m = C ln C -> our F;  phi -> our f.
-Differs  the shift that keeps the exponential finite is not one maximum over all keys, which would know the future,
-         but a running one per feature, told to the scan as a decay: it cancels exactly, and no row can vanish. What
-         depends on the query alone (its length, its own shift) cancels in the row. W is not drawn anew in training.
+Differs  the shift that keeps the exponential finite is not one maximum over all keys, which would depend on later
+         keys, but a running maximum per feature, passed to the scan as a decay: it cancels exactly, and no row
+         vanishes. Terms of the query alone (its length, its own shift) cancel in the row. W is not drawn anew in
+         training.
 
 Letters  B batch, H heads, T queries, S keys, C channels per head, F features.
 """
@@ -51,7 +52,7 @@ class Performer(Recurrent):
         self.register_buffer("frequency_HFC", frequencies(context, count))
 
     def recurrence(self, qkv: QKV) -> Recurrence:
-        """Features relative to the largest so far; the memory of a feature fades when a larger one arrives."""
+        """Features relative to their running maximum; the state of a feature decays where the maximum grows."""
         queries, keys = self.logarithms(qkv.queries_BHTC), self.logarithms(qkv.keys_BHSC)
         keys = keys - qkv.keys_BHSC.square().sum(-1, keepdim=True) / (2 * math.sqrt(qkv.keys_BHSC.shape[-1]))
         largest = keys.detach().cummax(-2).values
@@ -60,15 +61,30 @@ class Performer(Recurrent):
         return Recurrence((queries - queries.detach().amax(-1, keepdim=True)).exp(), (keys - largest).exp(), decay)
 
     def logarithms(self, x_BHTC: Tensor) -> Tensor:
-        """``W x'``, B x H x T x F."""
+        """Compute the logarithm of the features of queries, ``W x'``.
+
+        Args:
+            x_BHTC: Queries or keys.
+
+        Returns:
+            B x H x T x F.
+        """
         return x_BHTC / x_BHTC.shape[-1] ** 0.25 @ self.frequency_HFC.to(x_BHTC.dtype).mT
 
 
 def frequencies(context: LayerContext, count: int) -> Tensor:
-    """Random rows for every head, orthogonal in groups of C, as long as Gaussian vectors: H x F x C."""
+    """Draw W: rows orthogonal in groups of C, with the lengths of Gaussian vectors.
+
+    Args:
+        context: The layer that the attention is built for, with the generator.
+        count: F.
+
+    Returns:
+        H x F x C.
+    """
     channels = context.channels
     groups = math.ceil(count / channels)
-    drawn = context.normal(2, context.heads, groups, channels, channels, std=1.0).detach()
-    turned, upper = torch.linalg.qr(drawn[0])
-    directions = (turned * upper.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]).mT
-    return (directions * drawn[1].norm(dim=-1, keepdim=True)).flatten(1, 2)[:, :count].contiguous()
+    gaussian = context.normal(2, context.heads, groups, channels, channels, std=1.0).detach()
+    orthogonal, upper = torch.linalg.qr(gaussian[0])
+    directions = (orthogonal * upper.diagonal(dim1=-2, dim2=-1).sign()[..., None, :]).mT
+    return (directions * gaussian[1].norm(dim=-1, keepdim=True)).flatten(1, 2)[:, :count].contiguous()

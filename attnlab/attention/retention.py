@@ -1,10 +1,10 @@
-"""Retention (RetNet): linear attention that forgets at one fixed rate per head, without normalizer.
+"""Retention (RetNet): linear attention with one fixed decay per head, without a normalizer.
 
     A_ij = gamma_h^(i - j) q_i.k_j / sqrt(C),   gamma_h = 1 - 2^(-5 - h)
 
 Source   Sun et al., "Retentive network", arXiv:2307.08621.
 Theirs   gamma -> our gamma_h;  the exponent 5 -> our ``octave``.
-Differs  rotary or xPos is the model's position (``rotary``), not a part of the layer. Their swish gate is the
+Differs  rotary or xPos is the position of the model (``rotary``), not a part of the layer. Their swish gate is the
          modifier ``gate`` (element), with which there are 8 D^2 weights. The norm per head has no gain.
 
 Letters  H heads, S keys, C channels per head.
@@ -26,12 +26,12 @@ from attnlab.tensors import QKV, LayerContext
 @register("retention", source="arXiv:2307.08621", aliases=("retnet",))
 @final
 class Retention(Recurrent):
-    """A memory that fades at a fixed rate, slower from head to head.
+    """A state that decays at a fixed rate, lower from head to head.
 
     Options:
-        expand: Width of the values, in widths of the model.
-        octave: The first head forgets 2^-octave per token, each next one half of that; 5 as published, which is
-            hardly anything within 64 tokens.
+        expand: Width of the values, as a multiple of the width of the model.
+        octave: The first head loses the fraction 2^-octave per token, each next head half of that; 5 as published,
+            which has little effect within 64 tokens.
     """
 
     row_constraint = RowConstraint.FREE

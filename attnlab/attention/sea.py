@@ -1,28 +1,30 @@
-"""SEA: a small network estimates the attention matrix, and only the tokens under its largest cells are attended to.
+"""SEA: a small network estimates the attention matrix; each query attends to the keys with the largest estimates.
 
     A_ij = a_i r_i P_ij + (1 - a_i) / (i + 1)
-    P    = softmax(q.k / sqrt(C)) over the chosen keys
+    P    = softmax(q.k / sqrt(C)) over the selected keys
     r_i, a_i = sigmoid(w z_i),   E = decode(z)
     z_i  = GELU(LN(W [context_i; v_i]))
 
-``context`` is a linear attention over ``[place_j; v_j]`` with random ReLU features; ``decode`` makes of z, by two
-causal convolutions over tokens and bins and across heads, a matrix of T x K bins per head. A row of K bins, stretched
-over the i + 1 tokens so far, is an estimate of the row of P: token j lies in bin ``floor((j + 1/2) K / (i + 1))``, or
-in the one before if that is no fraction. Each query keeps ``H k K / (i + 1)`` bins of all its heads together, the
-largest of ``softmax(E)``, so that k tokens remain per head on average and heads compete. The choice has no gradient:
+``context`` is a linear attention over ``[p_j; v_j]``, p_j a learned vector of position j, with random ReLU features.
+``decode`` maps z to T x K bins per head, by two causal convolutions over tokens, bins and heads. A row of K bins,
+interpolated over the i + 1 tokens so far, is an estimate of the row of P: token j is in bin
+``floor((j + 1/2) K / (i + 1))``, or in the one before if that quotient is a whole number. Each query selects
+``H k K / (i + 1)`` bins of all its heads together, those with the largest ``softmax(E)``. So k tokens are selected per
+head on average, and heads compete. The selection has no gradient. The loss of the estimate is
 
     auxiliary = KL(S || softmax(E)) / 10 + (S - softmax(E))^2
 
-a mean over rows and a mean over cells, with E stretched over the tokens and S the softmax over all keys so far,
-detached: the model teaches itself.
+a mean over rows and a mean over cells, with E interpolated over the tokens and S the softmax over all keys so
+far, without gradient (self-distillation).
 
-Source   Lee et al., "SEA", arXiv:2310.01777, and the code beside it (its causal path; its self-teacher for the loss).
+Source   Lee et al., "SEA", arXiv:2310.01777, and its code (the causal path; the self-teacher for the loss).
 Theirs   predictor length -> our K, ``bins``; k -> our k, ``keep``.
-Differs  a teacher's attention and contexts are not distilled; nor are mask edges jittered in training. Features are
-         plain Gaussian, not orthogonal. The network has no biases but those of its norms, reads queries and keys
-         before the position turns them, and averages its loss over the cells not after their query; these are our
-         choices, as are the sizes for short sequences. JointCell variants without such a loss it is helped: say so.
-         The four bins that one cell is widened to are equal until the gains of the last norm part them.
+Differs  no attention or context of a teacher is distilled, and the edges of the mask are not jittered in training.
+         Features are plain Gaussian, not orthogonal. The network has no biases but those of its norms, reads queries
+         and keys before the rotation, and averages its loss over the cells not after their query; these are our
+         choices, as are the sizes for short sequences. The auxiliary loss gives it an additional training signal that
+         other variants do not have; a comparison should state this. The four bins that one cell is repeated to are
+         equal until the gains of the last norm differ.
 
 Letters  B batch, H heads, T queries, S keys, C channels per head, K bins, F random features.
 """
@@ -47,12 +49,12 @@ from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, ca
 @register("sea", source="arXiv:2310.01777")
 @final
 class Sea(Attention):
-    """Attention over the tokens that an estimate of the matrix points to, beside the mean of the past.
+    """Attention over the keys with the largest estimated weights, plus the mean of the past values.
 
     Options:
-        keep: Tokens that a head attends to on average, k; null is 8, or all of a shorter run.
+        keep: Tokens that a head attends to on average, k; null is 8, or the longest sequence if that is shorter.
         bins: Width of the estimate, K; a multiple of 4.
-        lesson: Factor on the auxiliary loss; with 0 the estimate learns nothing.
+        lesson: Factor on the auxiliary loss; with 0 the estimate gets no gradient.
     """
 
     row_constraint = RowConstraint.SUBSTOCHASTIC
@@ -79,39 +81,45 @@ class Sea(Attention):
         return 4 * width**2 + network
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
-        """Queries, keys, values; the estimate, and what scales and mixes each row."""
+        """Queries, keys and values; the estimate, and the scale r and share a of each row, as extra."""
         qkv = super().project(x_BTD, layer_inputs)
         return qkv._replace(extra=self.predictor(qkv))
 
     def mask(self, qkv: QKV) -> Tensor:
-        """The tokens under the largest cells of the estimate."""
-        estimate_BHTK, _, _ = asked(qkv)
+        """True at the tokens of the selected bins, B x H x T x S."""
+        estimate_BHTK, _, _ = rows_of(qkv)
         rows_T1 = query_indices(qkv)
-        seats_T1 = (
+        count_T1 = (
             (self.num_heads * self.keep * self.bins / (rows_T1 + 1)).round().long().clamp(1, self.num_heads * self.bins)
         )
-        likely_BTN = estimate_BHTK.softmax(-1).transpose(-3, -2).flatten(-2)
-        kept_BTN = top_k_mask(likely_BTN, torch.ones_like(likely_BTN, dtype=torch.bool), seats_T1)
-        kept_BHTK = kept_BTN.unflatten(-1, (self.num_heads, self.bins)).transpose(-3, -2)
-        return stretched(kept_BHTK, rows_T1, key_indices(qkv))
+        estimates_BTN = estimate_BHTK.softmax(-1).transpose(-3, -2).flatten(-2)
+        selected_BTN = top_k_mask(estimates_BTN, torch.ones_like(estimates_BTN, dtype=torch.bool), count_T1)
+        selected_BHTK = selected_BTN.unflatten(-1, (self.num_heads, self.bins)).transpose(-3, -2)
+        return interpolate_bins(selected_BHTK, rows_T1, key_indices(qkv))
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
-        """The sparse softmax, scaled, and the mean of the past."""
-        _, scale_BHT1, share_BHT1 = asked(qkv)
+        """The sparse softmax, scaled, plus the mean of the past, B x H x T x S."""
+        _, scale_BHT1, share_BHT1 = rows_of(qkv)
         past_TS = causal_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
         mean_TS = past_TS.to(scores.dtype) / (query_indices(qkv) + 1)
         return share_BHT1 * scale_BHT1 * masked_softmax(scores, mask) + (1 - share_BHT1) * mean_TS
 
     def auxiliary(self, qkv: QKV, position: Position) -> Tensor:
-        """How far the estimate is from the softmax over all keys."""
-        estimate_BHTK, _, _ = asked(qkv)
+        """The loss of the estimate against the softmax over all keys, a scalar."""
+        estimate_BHTK, _, _ = rows_of(qkv)
         past_TS = causal_mask(estimate_BHTK.shape[-2], qkv.keys_BHSC.shape[-2], qkv.start, estimate_BHTK.device)
-        taught = masked_softmax(self.scores(qkv, position), past_TS).detach()
-        cells = stretched(estimate_BHTK, query_indices(qkv), key_indices(qkv))
-        guessed = cells.masked_fill(~past_TS, torch.finfo(cells.dtype).min).log_softmax(-1).masked_fill(~past_TS, 0.0)
-        loss = (taught * (taught.clamp_min(torch.finfo(taught.dtype).tiny).log() - guessed)).sum(-1).mean()
-        error = ((taught - guessed.exp()) * past_TS).square().sum((-2, -1)).mean() / past_TS.sum()
-        return (self.lesson * (0.1 * loss + error)).to(qkv.values_BHSC.dtype)
+        teacher = masked_softmax(self.scores(qkv, position), past_TS).detach()
+        interpolated = interpolate_bins(estimate_BHTK, query_indices(qkv), key_indices(qkv))
+        log_estimate = (
+            interpolated.masked_fill(~past_TS, torch.finfo(interpolated.dtype).min)
+            .log_softmax(-1)
+            .masked_fill(~past_TS, 0.0)
+        )
+        divergence = (
+            (teacher * (teacher.clamp_min(torch.finfo(teacher.dtype).tiny).log() - log_estimate)).sum(-1).mean()
+        )
+        error = ((teacher - log_estimate.exp()) * past_TS).square().sum((-2, -1)).mean() / past_TS.sum()
+        return (self.lesson * (0.1 * divergence + error)).to(qkv.values_BHSC.dtype)
 
 
 @final
@@ -119,7 +127,7 @@ class Predictor(nn.Module):
     """The network that estimates the attention matrix.
 
     Args:
-        context: Where it stands.
+        context: The layer that the attention is built for.
         bins: K.
     """
 
@@ -141,54 +149,98 @@ class Predictor(nn.Module):
         self.joined = nn.LayerNorm(bins)
 
     def forward(self, qkv: QKV) -> tuple[Tensor, Tensor, Tensor]:
-        """The estimate, B x H x T x K; the scale and the share of each row, B x H x T x 1."""
+        """Estimate the attention matrix.
+
+        Args:
+            qkv: Queries, keys and values of all tokens, before the rotation.
+
+        Returns:
+            The estimate, B x H x T x K; the scale and the share of each row, B x H x T x 1.
+        """
         code_BHTC = functional.gelu(self.encoded(self.encode(torch.cat([self.context(qkv), qkv.values_BHSC], -1))))
         scale_BHT1, share_BHT1 = self.rows(code_BHTC).sigmoid().chunk(2, dim=-1)
         return self.estimate(code_BHTC), scale_BHT1, share_BHT1
 
     def context(self, qkv: QKV) -> Tensor:
-        """Linear attention over places and values, B x H x T x 2C.
+        """Compute the linear attention over position vectors and values.
+
+        Args:
+            qkv: Queries, keys and values of all tokens, before the rotation.
+
+        Returns:
+            B x H x T x 2C.
 
         Raises:
-            InvalidValueError: the sequence is longer than the table of places.
+            InvalidValueError: the sequence is longer than the table of position vectors.
         """
         values_BHTC = qkv.values_BHSC
         tokens = values_BHTC.shape[-2]
         if tokens > self.length:
             raise InvalidValueError(
-                f"The places that sea reads end at {self.length} tokens; the sequence has {tokens}.",
-                "Train with the longest sequence that is to be tested.",
+                f"The position vectors of sea end at {self.length} tokens; the sequence has {tokens}.",
+                "Train with the longest sequence of the evaluation.",
             )
         queries_BHTF, keys_BHTF = self.features(qkv.queries_BHTC), self.features(qkv.keys_BHSC)
-        read_BHTC = torch.cat([self.place_TC[:tokens].expand_as(values_BHTC), values_BHTC], dim=-1)
+        input_BHTC = torch.cat([self.place_TC[:tokens].expand_as(values_BHTC), values_BHTC], dim=-1)
         total_BHT1 = (queries_BHTF * keys_BHTF.cumsum(-2)).sum(-1, keepdim=True)
-        return (causal_product(queries_BHTF, keys_BHTF, at_least_float32(read_BHTC)) / total_BHT1).to(values_BHTC.dtype)
+        return (causal_product(queries_BHTF, keys_BHTF, at_least_float32(input_BHTC)) / total_BHT1).to(
+            values_BHTC.dtype
+        )
 
     def features(self, tensor_TC: Tensor) -> Tensor:
-        """Random ReLU features, T x F, all above zero."""
+        """Compute random ReLU features.
+
+        Args:
+            tensor_TC: Queries or keys, ... x T x C.
+
+        Returns:
+            Features above zero, float32 or more, ... x T x F.
+        """
         root = tensor_TC.shape[-1] ** 0.25
         return (at_least_float32(tensor_TC) @ at_least_float32(self.feature_FC).mT / root).relu() + 1e-3
 
     def estimate(self, code_BHTC: Tensor) -> Tensor:
-        """Two maps per head of K / 4 bins, through two causal convolutions, to one of K bins."""
+        """Decode the estimate: two maps of K / 4 bins per head, two causal convolutions, one map of K bins per head.
+
+        Args:
+            code_BHTC: z, B x H x T x 2C.
+
+        Returns:
+            E, B x H x T x K.
+        """
         maps = self.decoded(self.decode(code_BHTC).unflatten(-1, (2, -1)))
         maps = maps.transpose(-3, -2).flatten(-4, -3)
         for tap in self.taps:
             maps = functional.conv2d(functional.pad(maps, (2, 2, 4, 0)), tap, dilation=2).relu()
-        wider = maps.repeat_interleave(4, dim=-1)
-        return self.joined(self.join(wider.movedim(-3, -1)).movedim(-1, -3))
+        widened = maps.repeat_interleave(4, dim=-1)
+        return self.joined(self.join(widened.movedim(-3, -1)).movedim(-1, -3))
 
 
-def asked(qkv: QKV) -> tuple[Tensor, ...]:
-    """The estimate, the scales and the shares of the rows that are asked for."""
+def rows_of(qkv: QKV) -> tuple[Tensor, ...]:
+    """Take the rows of the extra tensors that belong to the queries.
+
+    Args:
+        qkv: Queries, keys and values; the queries may be a chunk of the rows.
+
+    Returns:
+        The estimate, the scales and the shares of these rows, float32 or more.
+    """
     rows = slice(qkv.start, qkv.start + qkv.queries_BHTC.shape[-2])
-    return tuple(at_least_float32(each[..., rows, :]) for each in qkv.extra)
+    return tuple(at_least_float32(tensor[..., rows, :]) for tensor in qkv.extra)
 
 
-def stretched(bins_TK: Tensor, rows_T1: Tensor, keys_S: Tensor) -> Tensor:
-    """What is said of K bins, said of the tokens so far of each row: T x S; of later tokens anything.
+def interpolate_bins(bins_TK: Tensor, rows_T1: Tensor, keys_S: Tensor) -> Tensor:
+    """Interpolate K bins over the tokens up to each query.
 
-    >>> stretched(torch.arange(4.0).expand(3, 4), torch.arange(3)[:, None], torch.arange(3))[-1].tolist()
+    Args:
+        bins_TK: One number per bin, ... x T x K.
+        rows_T1: Position of each query.
+        keys_S: Position of each key.
+
+    Returns:
+        One number per key, ... x T x S; the numbers of keys after their query are arbitrary.
+
+    >>> interpolate_bins(torch.arange(4.0).expand(3, 4), torch.arange(3)[:, None], torch.arange(3))[-1].tolist()
     [0.0, 1.0, 3.0]
     """
     bins = bins_TK.shape[-1]

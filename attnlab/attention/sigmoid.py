@@ -1,16 +1,16 @@
-"""Sigmoid and ReLU attention: keys are heard each on their own, without competing for a row of one.
+"""Sigmoid and ReLU attention: the weight of a key does not depend on the other keys.
 
     sigmoid  A_ij = sigmoid(s_ij + b),   b = -ln n
     relu     A_ij = relu(s_ij) / (i + 1),   i from 0
 
-Rows need not sum to anything. A row of ``relu`` in which no score is positive is dead: it gives zeros.
+The sum of a row is not constrained. A row of ``relu`` without a positive score is zero.
 
 Source   sigmoid: Ramapuram et al., "Theory, analysis, and best practices for sigmoid self-attention",
          arXiv:2409.04431; relu: Wortsman et al., "Replacing softmax with ReLU in vision transformers",
          arXiv:2309.08586.
-Theirs   n -> our longest sequence of the run;  L -> our i + 1, the keys that a row may hear.
-Differs  b is one constant for all rows: a b that follows the row would change its meaning with the length. The
-         published layers norm queries and keys (sigmoid) or want a norm behind (relu): the modifiers, such as
+Theirs   n -> our longest sequence of the run;  L -> our i + 1, the keys of row i.
+Differs  b is one constant for all rows: a b by row would change its meaning with the length. The published layers
+         normalize queries and keys (sigmoid), or need a norm of the output (relu): use modifiers, such as
          ``--set model.modifiers.qk_norm=true``.
 
 Letters  B batch, H heads, T queries, S keys.
@@ -30,7 +30,7 @@ from attnlab.tensors import QKV, LayerContext
 @register("sigmoid", source="arXiv:2409.04431")
 @final
 class Sigmoid(Attention):
-    """Each key heard by the sigmoid of its own score.
+    """The weight of each key is the sigmoid of its score.
 
     Options:
         bias: b, added to every score; null is -ln n, n the longest sequence of the run.
@@ -43,17 +43,17 @@ class Sigmoid(Attention):
         self.bias = -math.log(context.length) if bias is None else bias
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
-        """Sigmoids of the shifted scores."""
+        """Sigmoids of the shifted scores, B x H x T x S."""
         return (scores + self.bias).sigmoid().masked_fill(~mask, 0.0)
 
 
 @register("relu", source="arXiv:2309.08586")
 @final
 class Relu(Attention):
-    """Positive scores, divided by how many keys there are."""
+    """Positive scores, divided by the number of keys of the row."""
 
     row_constraint = RowConstraint.FREE
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
-        """Positive parts, as shares of the row's length."""
+        """Positive scores over the number of keys of the row, B x H x T x S."""
         return scores.relu().masked_fill(~mask, 0.0) / mask.sum(-1, keepdim=True).clamp_min(1)

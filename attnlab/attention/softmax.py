@@ -4,7 +4,7 @@
 
 Source   Vaswani et al., "Attention is all you need", arXiv:1706.03762, equation 1.
 Theirs   d_k -> our C.
-Differs  in nothing; projections carry no bias.
+Differs  in nothing; projections have no bias.
 
 Letters  C channels per head.
 """

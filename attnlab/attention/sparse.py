@@ -9,13 +9,13 @@
     random     {i} u some past tokens, the same for every sequence
     logsparse  {i} u {i - 2^t}
 
-Source   Yun et al., "O(n) connections are expressive enough", arXiv:2006.04862; patterns and what they reach are in
-         :mod:`attnlab.attention.ops.sparsity`. Two layers of strided or fixed reach all there is to reach, whether
-         their sets alternate or are joined; random alone never does.
+Source   Yun et al., "O(n) connections are expressive enough", arXiv:2006.04862; the patterns and their reach are in
+         :mod:`attnlab.attention.ops.sparsity`. Two layers of strided or fixed reach all earlier tokens, whether their
+         sets alternate or are joined; random alone never does.
 Theirs   sequential, union, multihead -> our modes alternate, union, heads.
-Differs  the sets are known to us from the works they come from, the modes from third parties; the sizes are ours.
-         ``alternate`` goes by the number of the layer in the model: beside one other attention in a stack of two,
-         only one of the sets is ever used.
+Differs  the sets are those of the original works, the modes as described by third parties; the sizes are ours.
+         ``alternate`` goes by the index of the layer in the model: in a stack of two attentions of which one is
+         sparse, only one of the sets is ever used.
 
 Letters  H heads, T queries, S keys.
 """
@@ -45,14 +45,14 @@ class Sparse(Attention):
 
     Options:
         pattern: ``strided``, ``fixed``, ``star``, ``window``, ``random`` or ``logsparse``.
-        window: w; null is 8, or all of a shorter run.
-        mode: Where a pattern has two sets (strided, fixed) or draws at random: ``union`` has all of it everywhere,
-            ``alternate`` gives one to each layer in turn, ``heads`` one to each half of the heads.
-        random: Past tokens drawn for each token, beside the pattern; null is w for random and 0 for the others.
-        seed: Of what is drawn; the seed of a run does not matter for it.
+        window: w; null is 8, or the longest sequence if that is shorter.
+        mode: For patterns with two sets (strided, fixed) or random tokens: ``union`` joins them everywhere,
+            ``alternate`` uses one per layer in turn, ``heads`` one per half of the heads.
+        random: Past tokens drawn for each token, in addition to the pattern; null is w for random and 0 for the others.
+        seed: Seed of the random tokens; they do not depend on the seed of the run.
     """
 
-    cost = "n D, n the keys seen: T w D, T sqrt(T) D or T log T D"
+    cost = "n D, n the keys of a row: T w D, T sqrt(T) D or T log T D"
 
     def __init__(
         self,
@@ -67,8 +67,8 @@ class Sparse(Attention):
         super().__init__(context)
         self.pattern, self.mode, self.seed = pattern, mode, seed
         self.window = checked_size("window", window, 8, context.length)
-        own = self.window if pattern == "random" else 0
-        self.random = own if random is None else checked_size("random", random, own, context.length)
+        default = self.window if pattern == "random" else 0
+        self.random = default if random is None else checked_size("random", random, default, context.length)
         if pattern == "random" and not self.random:
             raise InvalidValueError(
                 "A random pattern needs 'random' of at least 1.", "Leave it out to draw 'window' tokens."
@@ -76,22 +76,31 @@ class Sparse(Attention):
         if mode != "union" and SETS[pattern] == 1 and not self.random:
             hint = "Leave 'mode' out, use strided or fixed, or draw some tokens with 'random'."
             raise InvalidValueError(
-                f"The pattern {pattern} is one set: there is nothing for mode {mode} to share out.", hint
+                f"The pattern {pattern} has one set; mode {mode} needs two sets or random tokens.", hint
             )
         if mode == "heads" and context.heads < 2:
             raise InvalidValueError("Mode heads needs at least 2 heads, not 1.", "Use union or alternate.")
 
     def mask(self, qkv: QKV) -> Tensor:
-        """The pattern of this layer, T x S, or that of each head, H x T x S."""
+        """True at the keys of the pattern: of the layer, T x S, or of each head, H x T x S."""
         if self.mode == "heads":
-            halves = [self.seen(qkv, [half], half) for half in (0, 1)]
+            halves = [self.joined_sets(qkv, [half], half) for half in (0, 1)]
             return torch.stack([halves[2 * head // self.num_heads] for head in range(self.num_heads)])
         if self.mode == "alternate":
-            return self.seen(qkv, [self.layer], self.layer)
-        return self.seen(qkv, range(SETS[self.pattern]), 0)
+            return self.joined_sets(qkv, [self.layer], self.layer)
+        return self.joined_sets(qkv, range(SETS[self.pattern]), 0)
 
-    def seen(self, qkv: QKV, parts: range | list[int], draw: int) -> Tensor:
-        """Some sets of the pattern, joined."""
+    def joined_sets(self, qkv: QKV, parts: range | list[int], draw: int) -> Tensor:
+        """Join some sets of the pattern.
+
+        Args:
+            qkv: Queries, keys and values; the queries may be a chunk of the rows.
+            parts: Indices of the sets.
+            draw: Index of the sample of random tokens.
+
+        Returns:
+            bool, True at the keys of the sets, T x S.
+        """
         rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
         sizes = {"window": self.window, "random": self.random, "seed": self.seed, "draw": draw}
         count = SETS[self.pattern]

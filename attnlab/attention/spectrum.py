@@ -1,17 +1,17 @@
-"""Softmaxes whose spectrum is moved against rank collapse: what all keys share alike is weakened, or the rest raised.
+"""Softmaxes with a changed spectrum, against rank collapse: the uniform part is reduced, or the rest amplified.
 
     attnscale  A = C + (1 + w_h) (P - C)
     centered   A = P - g C
     shaped     A = a_h I + b_h P - c_h C
 
-with P causal softmax and C the equal shares it flattens to: row i gives ``1 / (i + 1)`` to each key up to i.
+with P the causal softmax and C uniform causal attention: row i has ``1 / (i + 1)`` at each key up to i.
 
 Source   attnscale: Wang et al., "Anti-oversmoothing in deep vision transformers", arXiv:2203.05962, and its code;
          shaped: Noci et al., "The shaped transformer", arXiv:2306.17759, as the code of simplified_transformers has
          it; centered: the same code, also Nait Saada et al., "Mind the gap", arXiv:2410.07799, where g = 1.
 Theirs   w -> our w_h;  alpha, beta, gamma -> our a_h, b_h, c_h;  u = 11^T / T -> our C.
-Differs  u, which looks ahead, is replaced by C everywhere; temperatures stay 1/sqrt(C). With g = 1 the first row of
-         ``centered`` is zero: nothing but the skip connection carries the first token.
+Differs  u, which is not causal, is replaced by C everywhere; temperatures stay 1/sqrt(C). With g = 1 the first row of
+         ``centered`` is zero: the first token passes through the residual connection alone.
 
 Letters  B batch, H heads, T queries, S keys.
 """
@@ -31,7 +31,7 @@ from attnlab.tensors import QKV, LayerContext, masked_softmax
 @register("attnscale", source="arXiv:2203.05962")
 @final
 class AttnScale(Attention):
-    """Softmax whose deviation from equal shares is scaled, by a learned factor per head: 1 at first."""
+    """Softmax with its deviation from uniform attention scaled by a learned factor per head, initially 1."""
 
     row_constraint = RowConstraint.SIGNED
 
@@ -45,7 +45,7 @@ class AttnScale(Attention):
         return 4 * width**2 + heads
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
-        """Softmax, and more of how it differs from equal shares."""
+        """Softmax plus w_h times its deviation from uniform attention, B x H x T x S."""
         softmax = masked_softmax(scores, mask)
         return softmax + self.more_H[:, None, None] * (softmax - uniform_weights(mask, scores.dtype))
 
@@ -53,11 +53,11 @@ class AttnScale(Attention):
 @register("centered", source="arXiv:2306.17759, arXiv:2410.07799")
 @final
 class Centered(Attention):
-    """Softmax less equal shares: rows sum to 1 - g.
+    """Softmax minus g times uniform attention: rows sum to 1 - g.
 
     Options:
-        gain: g, or its start.
-        learned: Whether each head learns its own g.
+        gain: g, or its initial value.
+        learned: Whether g is learned, one per head.
     """
 
     row_constraint = RowConstraint.SIGNED
@@ -72,17 +72,17 @@ class Centered(Attention):
         return 4 * width**2 + (heads if options["learned"] else 0)
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
-        """Softmax less its equal shares."""
+        """Softmax minus g times uniform attention, B x H x T x S."""
         return masked_softmax(scores, mask) - self.gain_H[:, None, None] * uniform_weights(mask, scores.dtype)
 
 
 @register("shaped", source="arXiv:2306.17759")
 @final
 class Shaped(Attention):
-    """The identity, softmax and less of equal shares, by learned gains per head; exactly the identity at first.
+    """The identity plus softmax minus uniform attention, with learned gains per head; initially the identity.
 
     Options:
-        silent: Whether queries start at zero, so that softmax starts as equal shares.
+        silent: Whether the query weights start at zero, so that softmax starts as uniform attention.
     """
 
     row_constraint = RowConstraint.SIGNED
@@ -99,7 +99,10 @@ class Shaped(Attention):
         return 4 * width**2 + 3 * heads
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
-        """The three matrices, weighed."""
-        own, softmax, less = (gain_H[:, None, None] for gain_H in (self.own_H, self.softmax_H, self.shares_H))
+        """The weighted sum of the three matrices, B x H x T x S."""
+        identity_gain, softmax_gain, uniform_gain = (
+            gain_H[:, None, None] for gain_H in (self.own_H, self.softmax_H, self.shares_H)
+        )
         identity = self_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
-        return own * identity + softmax * masked_softmax(scores, mask) - less * uniform_weights(mask, scores.dtype)
+        weights = identity_gain * identity + softmax_gain * masked_softmax(scores, mask)
+        return weights - uniform_gain * uniform_weights(mask, scores.dtype)

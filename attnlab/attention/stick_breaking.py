@@ -1,14 +1,16 @@
-"""Stick-breaking attention: the nearest key takes its share of a stick of length one, the next its share of the rest.
+"""Stick-breaking attention: the nearest key takes a fraction of a total of one, the next key a fraction of the rest.
 
     A_ij = b_ij prod_{j < k < i} (1 - b_ik),   b_ij = sigmoid(s_ij),   j < i
 
-Order is felt without any position: of equal keys the nearer one takes more. What no key takes, the rest of the stick
-``prod_{k < i} (1 - b_ik)``, is lost, or goes to the query's own value. The first row has no key before it: it is zero,
-or its own value. Products are sums of logarithms, each running over later keys only, so that nothing cancels.
+The weights depend on the order without any position: of equal keys the nearer one has the larger weight. The
+remainder ``prod_{k < i} (1 - b_ik)`` is dropped, or is the weight of the query's own value. The first row has no key
+before it: it is zero, or its own value. Products are computed as sums of logarithms over the keys between, without
+differences of running sums.
 
 Source   Tan et al., "Stick-breaking attention", arXiv:2410.17980, and its code.
 Theirs   beta -> our b.
-Differs  in nothing; ``itself`` and ``remainder`` are their options too. It is meant for position ``none``.
+Differs  in nothing; ``itself`` and ``remainder`` are their options too. It was proposed for models without positions
+         (``none``).
 
 Letters  B batch, H heads, T queries, S keys.
 """
@@ -28,11 +30,11 @@ from attnlab.tensors import QKV, LayerContext, causal_mask
 @register("stick-breaking", source="arXiv:2410.17980")
 @final
 class StickBreaking(Attention):
-    """Shares of what nearer keys have left; sums to at most one, to one with the remainder.
+    """Each key takes a fraction of what nearer keys leave; rows sum to at most one, or to one with the remainder.
 
     Options:
-        itself: Whether a query's own token is among its keys, the nearest.
-        remainder: Whether the rest of the stick goes to the query's own value.
+        itself: Whether a query's own token is its nearest key.
+        remainder: Whether the remainder is the weight of the query's own value.
     """
 
     row_constraint = RowConstraint.SUBSTOCHASTIC
@@ -42,19 +44,19 @@ class StickBreaking(Attention):
         self.itself, self.remainder = itself, remainder
 
     def mask(self, qkv: QKV) -> Tensor | None:
-        """Keys before the query, unless it may see itself."""
+        """True at keys before the query, T x S; None with ``itself``, for the causal mask."""
         if self.itself:
             return None
         queries, keys = qkv.queries_BHTC, qkv.keys_BHSC
         return causal_mask(queries.shape[-2], keys.shape[-2], qkv.start - 1, queries.device)
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
-        """Shares, from the logarithms of what each key leaves."""
-        left = functional.logsigmoid(-scores).masked_fill(~mask, 0.0)
-        from_here = left.flip(-1).cumsum(-1).flip(-1)
-        nearer = functional.pad(from_here[..., 1:], (0, 1))
-        shares = (functional.logsigmoid(scores) + nearer).exp().masked_fill(~mask, 0.0)
+        """Weights, from the logarithm of the fraction that each key leaves, B x H x T x S."""
+        log_left = functional.logsigmoid(-scores).masked_fill(~mask, 0.0)
+        log_left_from = log_left.flip(-1).cumsum(-1).flip(-1)
+        log_left_nearer = functional.pad(log_left_from[..., 1:], (0, 1))
+        weights = (functional.logsigmoid(scores) + log_left_nearer).exp().masked_fill(~mask, 0.0)
         if not self.remainder:
-            return shares
-        own = self_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
-        return shares + from_here[..., :1].exp() * own
+            return weights
+        identity = self_mask(scores.shape[-2], scores.shape[-1], qkv.start, scores.device)
+        return weights + log_left_from[..., :1].exp() * identity

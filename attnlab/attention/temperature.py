@@ -1,21 +1,22 @@
-"""Softmaxes that set their own temperature, and the power that stands in for the exponential.
+"""Softmaxes with a temperature that depends on the row, and an even power that replaces the exponential.
 
     ssmax         A = softmax((w_h ln n_i + b_h) s),   n_i = i + 1, i from 0
     norm-softmax  A = softmax(s / min(sd_i, c))
     power         A_ij = s_ij^p / (e + sum_{k <= i} s_ik^p),   p even
 
-n_i counts the keys that row i may hear, and sd_i is their standard deviation (of a population). ``power`` is computed
-as softmax over ``p ln |s|`` beside a silent key of score ``ln e``: no power can overflow.
+n_i is the number of keys of row i, and sd_i the standard deviation of their scores (of a population). ``power`` is
+computed as a softmax of ``p ln |s|`` with a sink of score ``ln e``: no power can overflow.
 
 Source   ssmax: Nakanishi, "Scalable-softmax is superior for attention", arXiv:2501.19399; norm-softmax: "NormSoftmax",
          a submission to ICLR 2023 (openreview.net, 4g7nCbpjNwd); power: Kacham, Mirrokni and Zhong,
-         "PolySketchFormer", arXiv:2310.01655, known to us from third parties only.
+         "PolySketchFormer", arXiv:2310.01655, as described by third parties.
 Theirs   s, b -> our w_h, b_h (ssmax);  sqrt(d), for unscaled scores -> our c = 1 (norm-softmax).
-Differs  ssmax: w starts at 1 / ln(n / 2), n the longest sequence of the run, b at 0, our choices: as softmax does in
-         the middle of it. norm-softmax: the ceiling c is not confirmed; a deviation below 0.001, such as the first
-         row's, counts as 0.001, our choice. power: scores are scaled by 1/sqrt(C), and e = 1 is not confirmed; the
-         norm on queries and keys is the modifier ``--set model.modifiers.qk_norm=true``; a position's bias is added
-         to ``p ln |s|``, since added to s it would make a penalty on far keys raise their weights.
+Differs  ssmax: w starts at 1 / ln(n / 2), n the longest sequence of the run, b at 0, our choices: the factor is 1 in
+         the middle of that sequence, as in softmax. norm-softmax: the limit c is not confirmed; a deviation below
+         0.001, such as the first row's, counts as 0.001, our choice. power: scores are scaled by 1/sqrt(C), and e = 1
+         is not confirmed; the norm on queries and keys is the modifier ``--set model.modifiers.qk_norm=true``; a
+         position's bias is added to ``p ln |s|``, since a penalty on far keys that is added to s would raise their
+         weights.
 
 Letters  B batch, H heads, T queries, S keys.
 """
@@ -34,23 +35,23 @@ from attnlab.attention.ops.rowwise import TINY, center_rows, softmax_with_sink
 from attnlab.tensors import QKV, LayerContext, masked_softmax
 
 LEAST = 1e-3
-"""The least deviation norm-softmax divides by: beneath it lies rounding."""
+"""The least deviation that norm-softmax divides by; smaller ones may be rounding errors."""
 
 
 @register("ssmax", source="arXiv:2501.19399")
 @final
 class Ssmax(Attention):
-    """Softmax that sharpens with the logarithm of how many keys there are, by a learned factor per head.
+    """Softmax of scores times the logarithm of the number of keys, with a learned factor per head.
 
     Options:
         bias: Whether b_h is learned too.
-        start: The first value of w_h; null is 1 / ln(n / 2), n the longest sequence of the run.
+        start: Initial value of w_h; null is 1 / ln(n / 2), n the longest sequence of the run.
     """
 
     def __init__(self, context: LayerContext, *, bias: bool = False, start: float | None = None) -> None:
         super().__init__(context)
-        first = 1 / math.log(max(context.length, 4) / 2) if start is None else start
-        self.factor_H = nn.Parameter(torch.full((context.heads,), first))
+        initial = 1 / math.log(max(context.length, 4) / 2) if start is None else start
+        self.factor_H = nn.Parameter(torch.full((context.heads,), initial))
         self.bias_H = nn.Parameter(torch.zeros(context.heads), requires_grad=bias)
 
     @classmethod
@@ -59,7 +60,7 @@ class Ssmax(Attention):
         return 4 * width**2 + (2 if options["bias"] else 1) * heads
 
     def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
-        """Scores and the position's bias, times the row's factor."""
+        """Scores with the position's bias, times the factor of the row."""
         count_T1 = qkv.start + torch.arange(1, scores.shape[-2] + 1, dtype=scores.dtype, device=scores.device)[:, None]
         factor_HT1 = self.factor_H[:, None, None] * count_T1.log() + self.bias_H[:, None, None]
         return super().add_bias(scores, bias, qkv) * factor_HT1
@@ -68,10 +69,10 @@ class Ssmax(Attention):
 @register("norm-softmax", source="NormSoftmax (ICLR 2023 submission)")
 @final
 class NormSoftmax(Attention):
-    """Softmax of scores divided by their standard deviation in each row.
+    """Softmax of the scores of each row divided by their standard deviation.
 
     Options:
-        ceiling: c, the most they are divided by.
+        ceiling: c, the largest divisor.
     """
 
     def __init__(self, context: LayerContext, *, ceiling: Annotated[float, Field(ge=LEAST)] = 1.0) -> None:
@@ -79,19 +80,19 @@ class NormSoftmax(Attention):
         self.ceiling = ceiling
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
-        """Softmax of the distances from the row's mean, to which softmax is blind."""
-        distance, deviation = center_rows(scores, mask)
-        return masked_softmax(distance / deviation.clamp(LEAST, self.ceiling), mask)
+        """Softmax of the centered scores over their deviation, B x H x T x S; the shift by the mean has no effect."""
+        centered, deviation = center_rows(scores, mask)
+        return masked_softmax(centered / deviation.clamp(LEAST, self.ceiling), mask)
 
 
 @register("power", source="arXiv:2310.01655")
 @final
 class Power(Attention):
-    """An even power of each score, divided by their sum: opposite keys are heard alike.
+    """An even power of each score over their sum: the sign of a score has no effect.
 
     Options:
         power: p, even.
-        floor: e, what is added to the sum: a row of small scores stays silent.
+        floor: e, added to the sum, so that rows of small scores sum to less than one.
     """
 
     row_constraint = RowConstraint.SUBSTOCHASTIC
@@ -107,9 +108,9 @@ class Power(Attention):
         self.power, self.floor = power, floor
 
     def score(self, qkv: QKV) -> Tensor:
-        """``p ln |s|``; a score of zero counts as 1e-30."""
+        """``p ln |s|``, B x H x T x S; a score of zero counts as 1e-30."""
         return self.power * super().score(qkv).abs().clamp_min(TINY).log()
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
-        """Softmax beside a silent key that weighs e."""
+        """Softmax with a sink of weight e, B x H x T x S."""
         return softmax_with_sink(scores, mask, scores.new_full((1,), math.log(self.floor)))

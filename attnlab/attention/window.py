@@ -1,11 +1,11 @@
-"""Sliding window with sinks: each query sees the last w tokens and the first s.
+"""Sliding window with sinks: each query attends to the last w tokens and to the first s.
 
     A = softmax(q.k / sqrt(C)) over the keys with  i - j < w  or  j < s
 
 Source   window: Longformer, Beltagy et al., arXiv:2004.05150; sinks: StreamingLLM, Xiao et al., arXiv:2309.17453.
 Theirs   window size -> our w; number of sink tokens -> our s.
-Differs  a sink is an ordinary token: if the first tokens carry content it is a global key. Positions are those of the
-         sequence, not of the cache. Both sizes are our choice.
+Differs  a sink is an ordinary token: where the first tokens have content, they are global keys. Positions are those of
+         the sequence, not of the cache. Both sizes are our choice.
 
 Letters  T queries, S keys.
 """
@@ -25,11 +25,11 @@ from attnlab.tensors import QKV, LayerContext
 @register("window", source="arXiv:2004.05150, arXiv:2309.17453", aliases=("sliding-window",))
 @final
 class Window(Attention):
-    """Softmax over the last tokens and a few of the first.
+    """Softmax over the last tokens and the first few.
 
     Options:
-        window: Last tokens that are seen, the query's own among them; null is 16, or all of a shorter run.
-        sinks: First tokens that are always seen.
+        window: Last tokens, the query's own among them; null is 16, or the longest sequence if that is shorter.
+        sinks: First tokens, which every query attends to.
     """
 
     cost = "T w D"
@@ -47,6 +47,6 @@ class Window(Attention):
         self.sinks = sinks
 
     def mask(self, qkv: QKV) -> Tensor:
-        """The window and the sinks."""
+        """True in the window and at the sinks, T x S."""
         rows_T1, keys_S = query_indices(qkv), key_indices(qkv)
         return (rows_T1 - keys_S < self.window) | (keys_S < self.sinks)

@@ -1,4 +1,4 @@
-"""Linear, based and hedgehog: features cell by cell, rows that sum to one, maps and what they weigh."""
+"""Linear, based and hedgehog: features against loops, rows that sum to one, maps and parameter counts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def built(name: str, **options: Any) -> tuple[Attention, Position, QKV]:
 
 
 def kernel_linear(query: Tensor, key: Tensor) -> float:
-    features = [[x + 1 if x > 0 else math.exp(x) for x in one.tolist()] for one in (query, key)]
+    features = [[x + 1 if x > 0 else math.exp(x) for x in vector.tolist()] for vector in (query, key)]
     return sum(q * k for q, k in zip(*features, strict=True))
 
 
@@ -36,8 +36,8 @@ def kernel_based(query: Tensor, key: Tensor) -> float:
 
 def kernel_hedgehog(query: Tensor, key: Tensor) -> float:
     features = []
-    for one in (query, key):
-        parts = [math.exp(sign * 2 * x) for sign in (1, -1) for x in one.tolist()]
+    for vector in (query, key):
+        parts = [math.exp(sign * 2 * x) for sign in (1, -1) for x in vector.tolist()]
         features.append([part / sum(parts) for part in parts])
     return sum(q * k for q, k in zip(*features, strict=True))
 
@@ -58,7 +58,7 @@ def test_weights_are_those_of_a_loop(name: str, kernel: Any, fast: bool) -> None
     torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], expected, rtol=1e-12, atol=1e-12)
 
 
-def test_positive_features_keep_their_digits_where_they_are_small() -> None:
+def test_small_positive_features_are_exact() -> None:
     x = torch.tensor([-80.0, -20.0, -1.0, 0.0, 2.0], requires_grad=True)
     features = positive(x)
     features.sum().backward()
@@ -76,14 +76,14 @@ def test_taylor_features_are_the_triangle_of_the_products() -> None:
     torch.testing.assert_close(taylor(queries) @ taylor(keys).mT, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_based_can_ignore_nothing() -> None:
+def test_weights_of_based_are_at_least_one_half_before_the_division() -> None:
     attention, position, qkv = built("based")
-    loud = qkv._replace(queries_BHTC=-qkv.keys_BHSC / qkv.keys_BHSC.square().sum(-1, keepdim=True) * 4)
-    scores = attention.score(loud)
-    unnormed = 1 + scores + scores.square() / 2
-    assert unnormed.min() >= 0.5
-    assert unnormed.diagonal(dim1=-2, dim2=-1).sub(0.5).abs().max() < 1e-12
-    assert attention.effective_matrix(loud, position).tril().sum(-1).sub(1).abs().max() < 1e-12
+    opposite = qkv._replace(queries_BHTC=-qkv.keys_BHSC / qkv.keys_BHSC.square().sum(-1, keepdim=True) * 4)
+    scores = attention.score(opposite)
+    unnormalized = 1 + scores + scores.square() / 2
+    assert unnormalized.min() >= 0.5
+    assert unnormalized.diagonal(dim1=-2, dim2=-1).sub(0.5).abs().max() < 1e-12
+    assert attention.effective_matrix(opposite, position).tril().sum(-1).sub(1).abs().max() < 1e-12
 
 
 def test_hedgehog_maps_differ_unless_tied() -> None:
@@ -93,8 +93,8 @@ def test_hedgehog_maps_differ_unless_tied() -> None:
         attention.map[0].copy_(noise(4, 4, seed=5))  # type: ignore[index]
     assert (attention.effective_matrix(qkv, position) - before).abs().max() > 1e-3
     queries = qkv.queries_BHTC @ (torch.eye(4).double() + noise(4, 4, seed=5)).mT
-    turned, _, _ = built("hedgehog")
-    expected = turned.effective_matrix(qkv._replace(queries_BHTC=queries), position)
+    identity, _, _ = built("hedgehog")
+    expected = identity.effective_matrix(qkv._replace(queries_BHTC=queries), position)
     torch.testing.assert_close(attention.effective_matrix(qkv, position), expected, rtol=1e-12, atol=1e-12)
 
 
@@ -108,15 +108,15 @@ def test_hedgehog_maps_differ_unless_tied() -> None:
         ("hedgehog", {"tied": True}, 4 * 16**2 + 4**2 + 4),
     ],
 )
-def test_they_weigh_what_their_formulas_say(name: str, options: dict[str, Any], expected: int) -> None:
+def test_parameter_counts_are_the_formulas(name: str, options: dict[str, Any], expected: int) -> None:
     attention = attention_of(name, options, width=16, heads=4)
     assert sum(weight.numel() for weight in attention.parameters()) == expected
     entry = ATTENTIONS.entry(name)
     assert entry.cls.num_parameters(16, 4, 16, **entry.complete(options)) == expected
 
 
-def test_a_query_that_no_key_answers_reads_nothing() -> None:
+def test_a_row_with_a_vanishing_sum_is_zero() -> None:
     attention, position, qkv = built("linear")
-    silent = qkv._replace(queries_BHTC=(qkv.queries_BHTC.float() * 0 - 1e4).double())
-    assert not attention.attend(silent, position).any()
-    assert not attention.effective_matrix(silent, position).any()
+    vanishing = qkv._replace(queries_BHTC=(qkv.queries_BHTC.float() * 0 - 1e4).double())
+    assert not attention.attend(vanishing, position).any()
+    assert not attention.effective_matrix(vanishing, position).any()

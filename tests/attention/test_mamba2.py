@@ -1,4 +1,4 @@
-"""Mamba-2: the step in the decay and in the write, heads that share queries and keys, the skip, and its start."""
+"""Mamba-2: step and decay, heads that share queries and keys, the weight of the own value, and the initialization."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention import ATTENTIONS
-from attnlab.attention.mamba2 import Clock, Mamba2
+from attnlab.attention.mamba2 import Mamba2, StepAndDecay
 from attnlab.position import Position
 from attnlab.specs import Modifiers, Part
 from attnlab.tensors import QKV, LayerContext, LayerInputs
@@ -39,13 +39,13 @@ def test_weights_are_those_of_a_loop(fast: bool) -> None:
     attention.fast = fast
     step_TH, rate_H = steps(attention, x_TD)
     with torch.no_grad():
-        queries, keys = (functional.silu(x_TD @ one.weight.T) for one in (attention.query, attention.key))
+        queries, keys = (functional.silu(x_TD @ projection.weight.T) for projection in (attention.query, attention.key))
     expected = torch.zeros(2, 9, 9, dtype=torch.float64)
     for head in range(2):
         for i in range(9):
             for j in range(i + 1):
-                saved = math.exp(float(rate_H[head]) * sum(step_TH[j + 1 : i + 1, head].tolist()))
-                expected[head, i, j] = float(queries[i] @ keys[j]) * saved * float(step_TH[j, head])
+                decayed = math.exp(float(rate_H[head]) * sum(step_TH[j + 1 : i + 1, head].tolist()))
+                expected[head, i, j] = float(queries[i] @ keys[j]) * decayed * float(step_TH[j, head])
             expected[head, i, i] += (0.5, -2.0)[head]
     torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], expected, rtol=1e-11, atol=1e-12)
 
@@ -53,14 +53,14 @@ def test_weights_are_those_of_a_loop(fast: bool) -> None:
 def test_the_scan_is_the_token_by_token_recurrence_over_many_chunks() -> None:
     attention, position, qkv, x_TD = built(150)
     step_TH, rate_H = steps(attention, x_TD)
-    state, read = torch.zeros(2, 6, 8, dtype=torch.float64), []
+    state, outputs = torch.zeros(2, 6, 8, dtype=torch.float64), []
     queries, keys, values = qkv.queries_BHTC[0, 0], qkv.keys_BHSC[0, 0], qkv.values_BHSC[0]
     for token in range(150):
         step_H11 = step_TH[token, :, None, None]
-        written = step_H11 * keys[token, :, None] * values[:, token, None, :]
-        state = torch.exp(rate_H[:, None, None] * step_H11) * state + written
-        read.append(queries[token] @ state + attention.skip_H[:, None] * values[:, token])
-    torch.testing.assert_close(attention.attend(qkv, position)[0], torch.stack(read, -2), rtol=1e-10, atol=1e-10)
+        update = step_H11 * keys[token, :, None] * values[:, token, None, :]
+        state = torch.exp(rate_H[:, None, None] * step_H11) * state + update
+        outputs.append(queries[token] @ state + attention.skip_H[:, None] * values[:, token])
+    torch.testing.assert_close(attention.attend(qkv, position)[0], torch.stack(outputs, -2), rtol=1e-10, atol=1e-10)
 
 
 def test_values_pass_through_a_silu_and_heads_share_queries_and_keys() -> None:
@@ -71,7 +71,7 @@ def test_values_pass_through_a_silu_and_heads_share_queries_and_keys() -> None:
 
 
 def test_steps_and_rates_start_as_in_public_code() -> None:
-    clock = Clock(layer_context(1024, 512))
+    clock = StepAndDecay(layer_context(1024, 512))
     step_H, rate_H = functional.softplus(clock.start_H).detach(), clock.rate_H.exp().detach()
     assert 0.001 <= step_H.min() < 0.0011
     assert 0.09 < step_H.max() <= 0.1 + 1e-6
@@ -81,22 +81,22 @@ def test_steps_and_rates_start_as_in_public_code() -> None:
     assert float(rate_H.mean()) == pytest.approx(8.5, abs=0.5)
 
 
-def test_it_weighs_about_six_widths_squared_with_its_gate() -> None:
-    bare = attention_of("mamba2", width=64, heads=4)
-    count = sum(weight.numel() for weight in bare.parameters())
+def test_it_has_about_six_widths_squared_parameters_with_its_gate() -> None:
+    ungated = attention_of("mamba2", width=64, heads=4)
+    count = sum(weight.numel() for weight in ungated.parameters())
     assert count == 4 * 64**2 + 2 * 64 * 64 + 64 * 4 + 3 * 4
-    place = LayerContext(width=256, heads=4, generator=seeded(), modifiers=Modifiers(gate="element"))
+    context = LayerContext(width=256, heads=4, generator=seeded(), modifiers=Modifiers(gate="element"))
     entry = ATTENTIONS.entry("ssd")
-    gated = sum(weight.numel() for weight in entry.cls(place, **entry.complete({})).parameters())
-    assert gated / 256**2 == pytest.approx(6.5, abs=0.05), "half a width squared of it for the shared queries and keys"
+    gated = sum(weight.numel() for weight in entry.cls(context, **entry.complete({})).parameters())
+    assert gated / 256**2 == pytest.approx(6.5, abs=0.05), "half a width squared is for the shared queries and keys"
 
 
-def test_a_long_step_forgets_and_a_short_one_keeps() -> None:
+def test_a_long_step_decays_fully_and_a_short_one_hardly() -> None:
     attention, position, qkv, _ = built(6)
     long, short = torch.full((1, 2, 6, 1), 50.0).double(), torch.full((1, 2, 6, 1), 1e-9).double()
     rate_H11 = attention.clock.rate_H.double().exp()[:, None, None]
-    forgetful = attention.effective_matrix(qkv._replace(extra=(long, -rate_H11 * long)), position)
-    assert forgetful.tril(-1).abs().max() < 1e-15
-    keeping = attention.effective_matrix(qkv._replace(extra=(short, -rate_H11 * short)), position).tril(-1)
-    expected = (1e-9 * qkv.queries_BHTC @ qkv.keys_BHSC.mT).tril(-1).expand_as(keeping)
-    torch.testing.assert_close(keeping, expected, rtol=1e-6, atol=1e-15)
+    decayed = attention.effective_matrix(qkv._replace(extra=(long, -rate_H11 * long)), position)
+    assert decayed.tril(-1).abs().max() < 1e-15
+    kept = attention.effective_matrix(qkv._replace(extra=(short, -rate_H11 * short)), position).tril(-1)
+    expected = (1e-9 * qkv.queries_BHTC @ qkv.keys_BHSC.mT).tril(-1).expand_as(kept)
+    torch.testing.assert_close(kept, expected, rtol=1e-6, atol=1e-15)

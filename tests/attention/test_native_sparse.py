@@ -1,4 +1,4 @@
-"""Native sparse attention: three branches in a loop, the rows before the first block, the forced blocks."""
+"""Native sparse attention: the three branches against a loop, the rows before the first block, the forced blocks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Sizes = tuple[int, int, int]
 
 
 def coarse(queries: Tensor, keys: Tensor, i: int, block: int) -> Tensor:
-    """How row i weighs the blocks that are complete by then."""
+    """The weights of row i for the blocks that are complete at i."""
     blocks = (i + 1) // block
     means = torch.stack([keys[b * block : (b + 1) * block].mean(0) for b in range(blocks)]) if blocks else keys[:0]
     return row_of(queries, means, i, range(blocks))
@@ -32,8 +32,8 @@ def branches(queries: Tensor, keys: Tensor, i: int, sizes: Sizes) -> list[Tensor
     own = i // block
     forced = [own, *([own - 1] if own else []), *([0] if own > 1 else [])]
     others = sorted(set(range(own)) - set(forced), key=lambda b: -float(over_blocks[b]))
-    read = set((forced + others)[:keep])
-    selected = row_of(queries, keys, i, [j for j in range(i + 1) if j // block in read])
+    kept = set((forced + others)[:keep])
+    selected = row_of(queries, keys, i, [j for j in range(i + 1) if j // block in kept])
     return [compressed, selected, row_of(queries, keys, i, [j for j in range(i + 1) if i - j < window])]
 
 
@@ -76,7 +76,7 @@ def test_rows_sum_to_the_three_gates() -> None:
     torch.testing.assert_close(sums[..., 0], qkv.extra[0][..., 0, 1:].sum(-1))
 
 
-def test_alibi_reaches_the_compressed_branch_as_its_mean() -> None:
+def test_the_compressed_branch_uses_the_mean_of_alibi() -> None:
     attention, _, qkv = prepared(Part(name="native-sparse", options=options((2, 2, 3))), 6)
     assert isinstance(attention, NativeSparse)
     bias = torch.arange(36.0, dtype=torch.float64).reshape(6, 6)
@@ -84,12 +84,12 @@ def test_alibi_reaches_the_compressed_branch_as_its_mean() -> None:
     rows = torch.arange(6)[:, None]
     means = bias.reshape(6, 3, 2).mean(-1)
     blocks = qkv.keys_BHSC.unflatten(-2, (3, 2)).mean(-2)
-    raw = qkv.queries_BHTC @ blocks.mT / 2 + means
+    unmasked = qkv.queries_BHTC @ blocks.mT / 2 + means
     allowed = torch.tensor([1, 3, 5]) <= rows
-    expected = raw.masked_fill(~allowed, -torch.inf).softmax(-1).nan_to_num()
+    expected = unmasked.masked_fill(~allowed, -torch.inf).softmax(-1).nan_to_num()
     torch.testing.assert_close(attention.compressed(scores, rows), expected)
 
 
-def test_it_learns_three_gates_per_head_more() -> None:
+def test_it_has_three_more_gates_per_head() -> None:
     attention = attention_of("nsa", width=16, heads=4)
     assert sum(weight.numel() for weight in attention.parameters()) == 4 * 16 * 16 + 3 * 16 * 4

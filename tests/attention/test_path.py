@@ -1,4 +1,4 @@
-"""PaTH: the product of reflections, one by one; what its extremes are."""
+"""PaTH: against a product of single reflections; extreme strengths."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ H, C = 2, 4
 
 
 def built(position: str = "none", tokens: int = 13, **options: Any) -> tuple[Path, Position, QKV]:
-    attention, place = pair_of(Part(name="path", options=options), Part(name=position))
+    attention, encoding = pair_of(Part(name="path", options=options), Part(name=position))
     assert isinstance(attention, Path)
-    return attention, place, attention.prepare(noise(1, tokens, H * C), place, LayerInputs())
+    return attention, encoding, attention.prepare(noise(1, tokens, H * C), encoding, LayerInputs())
 
 
 @torch.no_grad()
 def axes_of(attention: Path, x_TD: Tensor) -> Tensor:
     """w of every token, T x H x C, its convolution written out."""
-    raw_TD = torch.stack([attention.widen.weight @ (attention.narrow.weight @ x_D) for x_D in x_TD])
+    inner_TD = torch.stack([attention.widen.weight @ (attention.narrow.weight @ x_D) for x_D in x_TD])
     taps = attention.tap_D1K.shape[-1]
     rows = []
     for t in range(len(x_TD)):
         row_D = torch.zeros(H * C, dtype=torch.float64)
         for back in range(min(taps, t + 1)):
-            row_D += attention.tap_D1K[:, 0, taps - 1 - back] * raw_TD[t - back]
+            row_D += attention.tap_D1K[:, 0, taps - 1 - back] * inner_TD[t - back]
         row_HC = row_D.view(H, C)
         rows.append(row_HC / (row_HC.square().sum(-1, keepdim=True) + 1e-6).sqrt())
     return torch.stack(rows)
@@ -41,28 +41,28 @@ def axes_of(attention: Path, x_TD: Tensor) -> Tensor:
 
 @torch.no_grad()
 def looped(attention: Path, qkv: QKV, x_TD: Tensor) -> Tensor:
-    """Scores of one sequence, H x T x T: every key carried through the reflections between it and its query."""
+    """Scores of one sequence, H x T x T: each key multiplied by the reflections between it and its query."""
     axes, tokens = axes_of(attention, x_TD), len(x_TD)
     scores = torch.zeros(H, tokens, tokens, dtype=torch.float64)
     for head in range(H):
         for j in range(tokens):
-            carried = qkv.keys_BHSC[0, head, j].clone()
+            reflected = qkv.keys_BHSC[0, head, j].clone()
             for i in range(j, tokens):
                 if i > j:
                     strength = 2 * torch.sigmoid(attention.strength.weight[head] @ x_TD[i])
-                    carried -= strength * axes[i, head] * (axes[i, head] @ carried)
-                scores[head, i, j] = qkv.queries_BHTC[0, head, i] @ carried / math.sqrt(C)
+                    reflected -= strength * axes[i, head] * (axes[i, head] @ reflected)
+                scores[head, i, j] = qkv.queries_BHTC[0, head, i] @ reflected / math.sqrt(C)
     return scores
 
 
 @pytest.mark.parametrize("taps", [1, 3, 4])
 @pytest.mark.parametrize("position", ["none", "rotary"])
 def test_scores_are_products_of_reflections(taps: int, position: str) -> None:
-    attention, place, qkv = built(position, taps=taps)
+    attention, encoding, qkv = built(position, taps=taps)
     expected = looped(attention, qkv, noise(1, 13, H * C)[0])
-    assert (attention.scores(qkv, place)[0] - expected).abs().max() < 1e-12
+    assert (attention.scores(qkv, encoding)[0] - expected).abs().max() < 1e-12
     weights = expected.masked_fill(torch.ones(13, 13).triu(1).bool(), -torch.inf).softmax(-1)
-    assert (attention.effective_matrix(qkv, place)[0] - weights).abs().max() < 1e-12
+    assert (attention.effective_matrix(qkv, encoding)[0] - weights).abs().max() < 1e-12
 
 
 def test_a_bias_is_added_to_the_scores() -> None:
@@ -72,7 +72,7 @@ def test_a_bias_is_added_to_the_scores() -> None:
     torch.testing.assert_close(attention.scores(qkv, position) - bias, attention.score(qkv))
 
 
-def test_rows_can_be_asked_for_alone() -> None:
+def test_a_chunk_of_rows_is_that_of_the_whole() -> None:
     attention, position, qkv = built()
     whole = attention.scores(qkv, position)
     for start, end in ((0, 4), (4, 9), (12, 13)):
@@ -82,19 +82,19 @@ def test_rows_can_be_asked_for_alone() -> None:
 
 def test_without_strength_it_is_softmax() -> None:
     attention, position, qkv = built()
-    still = qkv._replace(extra=(qkv.extra[0], torch.zeros_like(qkv.extra[1])))
+    without = qkv._replace(extra=(qkv.extra[0], torch.zeros_like(qkv.extra[1])))
     expected = (qkv.queries_BHTC @ qkv.keys_BHSC.mT / 2).tril()
-    torch.testing.assert_close(attention.scores(still, position), expected)
+    torch.testing.assert_close(attention.scores(without, position), expected)
 
 
-def test_full_strength_turns_what_lies_along_the_axis_to_its_opposite() -> None:
-    """Reflections keep lengths: a key along the axis has its sign flipped by each token it passes."""
+def test_full_strength_flips_a_key_along_the_axis() -> None:
+    """Reflections keep lengths: each token between a key along the axis and its query flips the sign of the key."""
     attention, position, qkv = built(tokens=6)
     axis = torch.tensor([100.0, 0, 0, 0], dtype=torch.float64).expand(1, H, 6, C)
-    turned = QKV(axis, axis, qkv.values_BHSC, (axis, torch.full((1, H, 6, 1), 2.0, dtype=torch.float64)))
+    along_axis = QKV(axis, axis, qkv.values_BHSC, (axis, torch.full((1, H, 6, 1), 2.0, dtype=torch.float64)))
     signs = torch.tensor([(-1.0) ** i for i in range(6)], dtype=torch.float64)
     expected = (5000.0 * signs[:, None] * signs).tril().expand(1, H, 6, 6)
-    torch.testing.assert_close(attention.scores(turned, position), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(attention.scores(along_axis, position), expected, rtol=1e-6, atol=0)
 
 
 def test_reflections_never_lengthen_a_key() -> None:
@@ -105,7 +105,7 @@ def test_reflections_never_lengthen_a_key() -> None:
 
 
 @pytest.mark.parametrize(("rank", "taps"), [(32, 3), (5, 1)])
-def test_it_learns_what_it_says(rank: int, taps: int) -> None:
+def test_parameter_count_is_the_formula(rank: int, taps: int) -> None:
     attention = attention_of("path", {"rank": rank, "taps": taps}, width=16, heads=4)
     count = sum(weight.numel() for weight in attention.parameters())
     assert count == 4 * 16 * 16 + 2 * rank * 16 + 16 * 4 + taps * 16

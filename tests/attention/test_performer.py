@@ -1,4 +1,4 @@
-"""Performer: random features cell by cell, their geometry, and a shift that never looks ahead nor loses a row."""
+"""Performer: random features against a loop, their geometry, and a causal shift that keeps every row."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def test_weights_are_those_of_a_loop(fast: bool) -> None:
     torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], expected, rtol=1e-12, atol=1e-12)
 
 
-def test_there_are_channels_times_their_logarithm() -> None:
+def test_the_number_of_features_is_channels_times_their_logarithm() -> None:
     assert attention_of("performer", width=64, heads=4).frequency_HFC.shape == (4, math.ceil(16 * math.log(16)), 16)
     assert attention_of("performer", width=4, heads=4).frequency_HFC.shape == (4, 1, 1)
 
 
-def test_rows_are_orthogonal_in_groups_and_as_long_as_gaussian_vectors() -> None:
+def test_rows_are_orthogonal_in_groups_with_lengths_of_gaussian_vectors() -> None:
     frequency_HFC = frequencies(layer_context(32, 4), 800)
     groups = frequency_HFC.unflatten(1, (100, 8))
     gram = groups @ groups.mT
@@ -75,7 +75,7 @@ def test_many_features_are_near_softmax() -> None:
     assert (attention.effective_matrix(qkv, position) - softmax).abs().max() < 0.02
 
 
-def test_a_far_louder_key_to_come_changes_nothing_before_it() -> None:
+def test_a_much_larger_later_key_does_not_change_earlier_rows() -> None:
     attention, position = pair_of(Part(name="performer"), Part(name="none"))
     attention.float()
     queries, keys, values = (20 * noise(1, 2, 40, 4, seed=seed, dtype=torch.float32) for seed in (1, 2, 3))
@@ -83,20 +83,20 @@ def test_a_far_louder_key_to_come_changes_nothing_before_it() -> None:
     whole = attention.attend(QKV(queries, keys, values), position)
     part = attention.attend(QKV(queries[..., :20, :], keys[..., :20, :], values[..., :20, :]), position)
     torch.testing.assert_close(whole[..., :20, :], part, rtol=1e-5, atol=1e-4)
-    assert part.abs().amax(-1).min() > 1e-3, "no row may vanish"
+    assert part.abs().amax(-1).min() > 1e-3, "no row vanishes"
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e2, 1e4])
 def test_every_row_sums_to_one_at_any_size(size: float) -> None:
     attention, position, qkv = built()
     queries, keys, values = (tensor.float() for tensor in qkv[:3])
-    loud = QKV(size * queries, size * keys, values)
+    sized = QKV(size * queries, size * keys, values)
     for fast in (True, False):
         attention.fast = fast
-        assert attention.effective_matrix(loud, position).sum(-1).sub(1).abs().max() < 1e-5
+        assert attention.effective_matrix(sized, position).sum(-1).sub(1).abs().max() < 1e-5
 
 
-def test_features_are_a_function_of_the_seed_and_not_learned() -> None:
+def test_features_depend_on_the_seed_and_are_not_learned() -> None:
     def drawn(seed: int) -> torch.Tensor:
         return frequencies(LayerContext(width=8, heads=2, generator=seeded(seed)), 6)
 

@@ -1,4 +1,4 @@
-"""RWKV-7: token by token from its weights; which values the later layers see; what it starts from."""
+"""RWKV-7: against the token-by-token recurrence; the first layer's values in later layers; the initialization."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def built(layer: int = 0, **options: Any) -> Rwkv7:
     return attention
 
 
-def mapped(low: LowRank, x_D: Tensor, bent: bool = False) -> Tensor:
+def mapped(low: LowRank, x_D: Tensor, tanh: bool = False) -> Tensor:
     inner = low.narrow.weight @ x_D
-    return low.start_D + low.widen.weight @ (torch.tanh(inner) if bent else inner)
+    return low.start_D + low.widen.weight @ (inner.tanh() if tanh else inner)
 
 
 @torch.no_grad()
 def recurrence(attention: Rwkv7, x_TD: Tensor, first_TD: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The layer's output for one sequence, and its values, straight from the formulas."""
+    """The layer's output for one sequence, and its values, from the formulas."""
     before_D = torch.zeros_like(x_TD[0])
     state = torch.zeros(H, C, C, dtype=torch.float64)  # values x keys, as in the paper
     outs, values = [], []
@@ -47,7 +47,7 @@ def recurrence(attention: Rwkv7, x_TD: Tensor, first_TD: Tensor | None = None) -
         xr, xw, xk, xv, xa = (x_D + blend * (before_D - x_D) for blend in blends)
         before_D = x_D
         r, k, v = attention.query.weight @ xr, attention.key.weight @ xk, attention.value.weight @ xv
-        w = torch.exp(-math.exp(-0.5) * torch.sigmoid(mapped(attention.decay, xw, bent=True)))
+        w = torch.exp(-math.exp(-0.5) * torch.sigmoid(mapped(attention.decay, xw, tanh=True)))
         a = torch.sigmoid(mapped(attention.strength, xa))
         if first_TD is not None:
             assert attention.share is not None
@@ -61,15 +61,15 @@ def recurrence(attention: Rwkv7, x_TD: Tensor, first_TD: Tensor | None = None) -
             own = slice(h * C, h * C + C)
             hat = kappa[own] / (kappa[own].square().sum() + 1e-6).sqrt()
             state[h] = state[h] @ (torch.diag(w[own]) - torch.outer(hat, a[own] * hat)) + torch.outer(v[own], k[own])
-            read = state[h] @ r[own] + (r[own] * rho[own] * k[own]).sum() * v[own]
-            centerd = read - read.mean()
-            normed = centerd / (centerd.square().mean() + 1e-5 * C).sqrt()
+            output = state[h] @ r[own] + (r[own] * rho[own] * k[own]).sum() * v[own]
+            centered = output - output.mean()
+            normed = centered / (centered.square().mean() + 1e-5 * C).sqrt()
             heads.append(normed * attention.gain_D[own] + attention.offset_D[own])
         outs.append(attention.out_proj.weight @ torch.cat(heads))
     return torch.stack(outs), torch.stack(values)
 
 
-def nowhere() -> Position:
+def no_position() -> Position:
     return position_of("none")
 
 
@@ -78,35 +78,37 @@ def nowhere() -> Position:
 def test_the_layer_is_its_recurrence(shift: bool, fast: bool) -> None:
     attention, x_BTD = built(shift=shift), noise(1, 23, H * C)
     attention.fast = fast
-    out = attention(x_BTD, nowhere(), LayerInputs()).output_BTD
+    out = attention(x_BTD, no_position(), LayerInputs()).output_BTD
     assert (out[0] - recurrence(attention, x_BTD[0])[0]).abs().max() < 1e-9
 
 
 @shifting
-def test_later_layers_mix_in_the_values_of_the_first(shift: bool) -> None:
+def test_later_layers_interpolate_with_the_values_of_the_first(shift: bool) -> None:
     first, second = built(shift=shift), built(layer=1, shift=shift)
     x_BTD, other_BTD = noise(1, 12, H * C), noise(1, 12, H * C, seed=1)
-    heads = first(x_BTD, nowhere(), LayerInputs()).qkv
-    mixed = second(other_BTD, nowhere(), LayerInputs((heads,)))
+    heads = first(x_BTD, no_position(), LayerInputs()).qkv
+    mixed = second(other_BTD, no_position(), LayerInputs((heads,)))
     out_TD, values_TD = recurrence(second, other_BTD[0], recurrence(first, x_BTD[0])[1])
     assert (mixed.output_BTD[0] - out_TD).abs().max() < 1e-9
     assert (second.join(mixed.qkv.values_BHSC)[0] - values_TD).abs().max() < 1e-12
-    alone = second(other_BTD, nowhere(), LayerInputs()).qkv.values_BHSC
+    alone = second(other_BTD, no_position(), LayerInputs()).qkv.values_BHSC
     assert (alone - mixed.qkv.values_BHSC).abs().max() > 0.1
 
 
-def test_the_strongest_decay_is_the_one_on_record_and_nothing_overflows() -> None:
+def test_the_strongest_decay_is_bounded_and_nothing_overflows() -> None:
     attention = built()
     torch.nn.init.constant_(attention.decay.start_D, 50.0)
     attention.float()
-    qkv = attention.prepare(noise(1, 300, H * C, dtype=torch.float32), nowhere(), LayerInputs())
+    qkv = attention.prepare(noise(1, 300, H * C, dtype=torch.float32), no_position(), LayerInputs())
     assert qkv.extra[1].unique().tolist() == pytest.approx([-0.6065], abs=1e-4)
-    assert attention.attend(qkv, nowhere()).isfinite().all()
-    torch.testing.assert_close(attention.weights(qkv, nowhere()) @ qkv.values_BHSC, attention.attend(qkv, nowhere()))
+    assert attention.attend(qkv, no_position()).isfinite().all()
+    torch.testing.assert_close(
+        attention.weights(qkv, no_position()) @ qkv.values_BHSC, attention.attend(qkv, no_position())
+    )
 
 
-def test_turned_keys_are_found_where_they_were_written() -> None:
-    """Under a rotation h turns as k does: both are one key, scaled per channel, where xi and alpha are constant."""
+def test_a_rotation_rotates_both_keys_alike() -> None:
+    """A rotation applies to h as to k: with constant xi and alpha both are one key, scaled per channel."""
     attention = Rwkv7(LayerContext(width=H * C, heads=H, generator=seeded()), shift=False).double()
     torch.nn.init.constant_(attention.replaced_D, 0.0)
     qkv = attention.prepare(noise(1, 9, H * C), position_of("rotary"), LayerInputs())
@@ -114,26 +116,26 @@ def test_turned_keys_are_found_where_they_were_written() -> None:
     torch.testing.assert_close(directions, 0.71 * writes, rtol=1e-6, atol=1e-7)
 
 
-def test_the_bonus_stands_on_the_diagonal_of_the_matrix() -> None:
+def test_the_bonus_is_on_the_diagonal_of_the_matrix() -> None:
     attention = built()
-    qkv = attention.prepare(noise(1, 9, H * C), nowhere(), LayerInputs())
-    with_bonus = attention.effective_matrix(qkv, nowhere()).detach()
+    qkv = attention.prepare(noise(1, 9, H * C), no_position(), LayerInputs())
+    with_bonus = attention.effective_matrix(qkv, no_position()).detach()
     torch.nn.init.zeros_(attention.bonus_D)
-    difference = with_bonus - attention.effective_matrix(qkv, nowhere()).detach()
+    difference = with_bonus - attention.effective_matrix(qkv, no_position()).detach()
     assert not difference.tril(-1).any()
     assert difference.diagonal(dim1=-2, dim2=-1).abs().min() > 0
 
 
 @pytest.mark.parametrize(("shift", "blends"), [(True, 5), (False, 0)])
 @pytest.mark.parametrize("layer", [0, 1])
-def test_it_learns_what_it_says_and_in_later_layers_their_share(shift: bool, blends: int, layer: int) -> None:
-    where = LayerContext(width=16, heads=4, layer=layer, layers=2, generator=seeded())
-    count = sum(weight.numel() for weight in Rwkv7(where, rank=5, shift=shift).parameters())
+def test_parameter_count_is_the_formula_and_more_in_later_layers(shift: bool, blends: int, layer: int) -> None:
+    context = LayerContext(width=16, heads=4, layer=layer, layers=2, generator=seeded())
+    count = sum(weight.numel() for weight in Rwkv7(context, rank=5, shift=shift).parameters())
     assert count == 4 * 16 * 16 + 4 * 16 * 5 + (7 + blends) * 16 + layer * (2 * 16 * 5 + 16)
     assert Rwkv7.num_parameters(16, 4, 64, rank=5, shift=shift) == count - layer * (2 * 16 * 5 + 16)
 
 
-def test_it_starts_where_it_says() -> None:
+def test_initial_values_are_the_documented_ones() -> None:
     attention = attention_of("rwkv7", width=64)
     assert isinstance(attention, Rwkv7)
     assert attention.direction_D.unique().tolist() == pytest.approx([0.71])
@@ -144,12 +146,12 @@ def test_it_starts_where_it_says() -> None:
     assert all(0 <= blend.min() < blend.max() <= 1 for blend in attention.blends)
 
 
-def test_every_number_of_a_stack_is_learned() -> None:
+def test_every_parameter_of_a_stack_has_a_gradient() -> None:
     model, inputs_BT = model_of(Part(name="rwkv7", options={"rank": 2})), tokens(2, 7)
     model(inputs_BT, torch.arange(14)).logits_NV.square().mean().backward()
     assert any(name.startswith("blocks.1.attention.share") for name, _ in model.named_parameters())
     assert all(weight.grad is not None and weight.grad.any() for weight in model.parameters())
 
 
-def test_it_answers_to_its_other_name() -> None:
+def test_it_has_an_alias() -> None:
     assert ATTENTIONS.entry("rwkv-7") is ATTENTIONS.entry("rwkv7")

@@ -1,4 +1,4 @@
-"""Selective attention: a loop over triples; no token masks at its own step, itself, or the first."""
+"""Selective attention: against a loop over triples; no token masks in its own row, itself, or the first token."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.builders import attention_of, noise, pair_of
 
 
 def built(position: str = "none") -> tuple[Selective, Position, QKV]:
-    attention, place = pair_of(Part(name="selective"), Part(name=position))
+    attention, encoding = pair_of(Part(name="selective"), Part(name=position))
     assert isinstance(attention, Selective)
-    return attention, place, attention.prepare(noise(1, 9, 8), place, LayerInputs())
+    return attention, encoding, attention.prepare(noise(1, 9, 8), encoding, LayerInputs())
 
 
 def plain(qkv: QKV) -> Tensor:
@@ -36,32 +36,32 @@ def masked(first: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("position", ["none", "alibi", "rotary"])
 def test_weights_are_those_of_a_loop_over_triples(position: str) -> None:
-    attention, place, qkv = built(position)
+    attention, encoding, qkv = built(position)
     scores = plain(qkv)
-    bias = place.bias(scores, qkv, 0)
+    bias = encoding.bias(scores, qkv, 0)
     scores = (scores if bias is None else scores + bias) - masked(scores[0])
     mask = torch.ones(9, 9, dtype=torch.bool).tril()
     expected = scores.masked_fill(~mask, -torch.inf).softmax(-1)
-    torch.testing.assert_close(attention.effective_matrix(qkv, place)[0], expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(attention.effective_matrix(qkv, encoding)[0], expected, rtol=1e-10, atol=1e-12)
 
 
-def test_who_is_never_masked() -> None:
+def test_the_first_the_own_and_the_previous_token_are_never_masked() -> None:
     attention, position, qkv = built()
-    taken = (plain(qkv) - attention.scores(qkv, position)[0]).detach()
-    assert taken[:, :, 0].abs().max() == 0  # the first token
-    assert taken.diagonal(dim1=-2, dim2=-1).abs().max() == 0  # a token at its own step
-    assert taken.diagonal(-1, dim1=-2, dim2=-1).abs().max() == 0  # nor one later: no one stood between
-    assert torch.equal(taken[0] > 1e-12, taken[1] > 1e-12)  # the same for every head
-    assert taken.tril().max() > 0.1
-    assert (taken.tril()[:, 1:, 1:].diff(dim=-2).tril(-1) >= -1e-12).all()  # what is masked stays masked
+    masking = (plain(qkv) - attention.scores(qkv, position)[0]).detach()
+    assert masking[:, :, 0].abs().max() == 0  # the first token
+    assert masking.diagonal(dim1=-2, dim2=-1).abs().max() == 0  # a token in its own row
+    assert masking.diagonal(-1, dim1=-2, dim2=-1).abs().max() == 0  # nor in the next row: no token is between
+    assert torch.equal(masking[0] > 1e-12, masking[1] > 1e-12)  # the same for every head
+    assert masking.tril().max() > 0.1
+    assert (masking.tril()[:, 1:, 1:].diff(dim=-2).tril(-1) >= -1e-12).all()  # what is masked stays masked
 
 
-def test_nothing_is_learned_for_it() -> None:
+def test_it_has_no_more_parameters_than_softmax() -> None:
     attention = attention_of("selective", width=16, heads=4)
     assert sum(weight.numel() for weight in attention.parameters()) == 4 * 16 * 16
 
 
-def test_a_late_chunk_knows_what_earlier_rows_chose() -> None:
+def test_a_late_chunk_has_the_selections_of_earlier_rows() -> None:
     attention, position, qkv = built("alibi")
     whole = attention.effective_matrix(qkv, position)
     chunk = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., 5:7, :], start=5)

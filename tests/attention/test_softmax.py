@@ -1,4 +1,4 @@
-"""Softmax attention: torch's own, and a loop over queries and keys in plain Python."""
+"""Softmax attention: against torch's own, and a loop over queries and keys in plain Python."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def test_a_bias_is_added_to_the_scores() -> None:
     attention, position = pair_of(Part(name="softmax"), Part(name="alibi"))
     qkv = attention.prepare(noise(1, 5, 8), position, LayerInputs())
     matrix = attention.effective_matrix(qkv, position)
-    for head, grad in enumerate((2.0**-4, 2.0**-8)):
-        bias_TS = torch.tensor([[-grad * (i - j) for j in range(5)] for i in range(5)])
+    for head, slope in enumerate((2.0**-4, 2.0**-8)):
+        bias_TS = torch.tensor([[-slope * (i - j) for j in range(5)] for i in range(5)])
         rows = looped(qkv.queries_BHTC[0, head], qkv.keys_BHSC[0, head], bias_TS)
         torch.testing.assert_close(matrix[0, head], torch.tensor(rows, dtype=torch.float64))
 
 
-def test_the_whole_layer_is_four_projections_around_it() -> None:
+def test_the_layer_is_the_kernel_between_four_projections() -> None:
     attention, position = pair_of(Part(name="softmax"), Part(name="none"))
     x_BTD = noise(2, 6, 8)
     queries, keys, values = (
@@ -79,7 +79,7 @@ def test_it_has_four_square_matrices() -> None:
     assert sum(weight.numel() for weight in attention.parameters()) == 4 * 12 * 12
 
 
-def test_the_output_map_shrinks_with_depth() -> None:
+def test_the_output_projection_starts_smaller_with_depth() -> None:
     shallow = attention_of("softmax", width=64, heads=2)
     assert shallow.out_proj.weight.std().item() == pytest.approx(1 / math.sqrt(2 * 64), rel=0.05)
     assert shallow.query.weight.std().item() == pytest.approx(1 / math.sqrt(64), rel=0.05)

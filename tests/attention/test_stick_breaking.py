@@ -1,4 +1,4 @@
-"""Stick-breaking: the plain recurrence from the nearest key outwards; where the rest of the stick goes."""
+"""Stick-breaking: against the recurrence from the nearest key backwards; the remainder."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ modes = pytest.mark.parametrize(
 )
 
 
-def broken(scores: list[float], itself: bool = False, remainder: bool = False) -> list[float]:
-    """A stick of length one, from which each key takes its share, the nearest first."""
-    stick, row = 1.0, [0.0] * len(scores)
+def stick_row(scores: list[float], itself: bool = False, remainder: bool = False) -> list[float]:
+    """Each key takes a fraction of what is left of one, the nearest first."""
+    left, row = 1.0, [0.0] * len(scores)
     for j in reversed(range(len(scores) - (not itself))):
         share = 1 / (1 + math.exp(-scores[j]))
-        row[j] = stick * share
-        stick *= 1 - share
-    row[-1] += stick * remainder
+        row[j] = left * share
+        left *= 1 - share
+    row[-1] += left * remainder
     return row
 
 
 @modes
-def test_each_key_takes_its_share_of_what_nearer_ones_left(options: dict[str, bool]) -> None:
-    assert_follows("stick-breaking", lambda scores, _: broken(scores, **options), options)
+def test_each_key_takes_a_fraction_of_what_nearer_keys_leave(options: dict[str, bool]) -> None:
+    assert_follows("stick-breaking", lambda scores, _: stick_row(scores, **options), options)
 
 
-def test_the_query_is_not_among_its_keys_and_the_first_row_is_empty() -> None:
+def test_a_query_does_not_attend_to_itself_and_the_first_row_is_zero() -> None:
     weights = normalized("stick-breaking", noise(7, 7))
     assert not weights.triu().any()
     assert bool((weights.tril(-1)[1:].sum(-1) > 0).all())
@@ -46,26 +46,26 @@ def test_with_the_remainder_rows_sum_to_one() -> None:
         assert weights[0, 0] == 1
 
 
-def test_equal_scores_halve_the_stick_at_each_key() -> None:
+def test_scores_of_zero_halve_the_rest_at_each_key() -> None:
     weights = normalized("stick-breaking", torch.zeros(6, 6, dtype=torch.float64))
     torch.testing.assert_close(weights[5], torch.tensor([1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 0], dtype=torch.float64))
 
 
 @modes
-def test_nothing_cancels_beside_huge_scores(options: dict[str, bool]) -> None:
+def test_it_is_exact_with_huge_scores(options: dict[str, bool]) -> None:
     scores = noise(8, 8)
     scores[:, 3] = -1e8  # takes nothing, leaves everything
     scores[:, 5] = 1e8  # takes everything, leaves nothing
     result = normalized("stick-breaking", scores.float(), options)
     scores = scores.clamp(-50, 50)
     for i in range(8):
-        expected = broken(scores[i, : i + 1].tolist(), **options)
+        expected = stick_row(scores[i, : i + 1].tolist(), **options)
         torch.testing.assert_close(result[i, : i + 1], torch.tensor(expected), rtol=1e-5, atol=1e-7)
 
 
 @modes
 @pytest.mark.parametrize("size", [0.0, 1e9])
-def test_slopes_are_finite_at_extremes(options: dict[str, bool], size: float) -> None:
+def test_gradients_are_finite_at_extremes(options: dict[str, bool], size: float) -> None:
     scores = (size * noise(8, 8).float()).requires_grad_()
     weights = normalized("stick-breaking", scores, options)
     weights.square().sum().backward()
@@ -74,5 +74,5 @@ def test_slopes_are_finite_at_extremes(options: dict[str, bool], size: float) ->
     assert bool((weights.sum(-1) <= 1 + 1e-6).all())
 
 
-def test_it_learns_no_more_than_softmax() -> None:
+def test_it_has_no_more_parameters_than_softmax() -> None:
     assert learned(attention_of("stick-breaking")) == 4 * 8 * 8

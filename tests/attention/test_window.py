@@ -1,4 +1,4 @@
-"""Window with sinks: the keys of the definition, and nothing beside them."""
+"""Window with sinks: exactly the keys of the definition."""
 
 from __future__ import annotations
 

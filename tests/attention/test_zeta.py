@@ -1,4 +1,4 @@
-"""ZETA: a loop over candidates, the first chunk, the curve, and how much of the neighborhood the curve finds."""
+"""ZETA against a loop over candidates; the first chunk, the curve, and the fraction of neighbors that it finds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attnlab.attention.zeta import Zeta, apart, beside, recall, zorder
+from attnlab.attention.zeta import Zeta, curve_neighbors, recall, squared_distances, zorder
 from attnlab.errors import InvalidValueError
 from attnlab.specs import Part
 from attnlab.tensors import QKV
@@ -23,7 +23,7 @@ MODES: list[dict[str, Any]] = [
     {"keep": 3, "chunk": 5, "search": "zorder", "window": 5, "local": False},
     {"keep": 40, "channels": 5},
 ]
-told = pytest.mark.parametrize("options", MODES, ids=lambda options: str(Part(name="zeta", options=options)))
+all_options = pytest.mark.parametrize("options", MODES, ids=lambda options: str(Part(name="zeta", options=options)))
 
 
 def built(options: dict[str, Any], tokens: int = 17) -> tuple[Zeta, QKV, Tensor]:
@@ -33,14 +33,14 @@ def built(options: dict[str, Any], tokens: int = 17) -> tuple[Zeta, QKV, Tensor]
 
 
 def interleaved(point: Tensor) -> int:
-    """The place of one point, by strings of bits."""
+    """The index of one point on the curve, by strings of bits."""
     bits = min(16, 62 // len(point))
-    words = [format(min(int(float(x.sigmoid()) * 2**bits), 2**bits - 1), f"0{bits}b") for x in point]
-    return int("".join(word[bit] for bit in range(bits) for word in words), 2)
+    strings = [format(min(int(float(x.sigmoid()) * 2**bits), 2**bits - 1), f"0{bits}b") for x in point]
+    return int("".join(string[bit] for bit in range(bits) for string in strings), 2)
 
 
 def around(queries: Tensor, keys: Tensor, i: int, candidates: list[int], window: int) -> list[int]:
-    """A window of the candidates, sorted along the curve, about the place of the query."""
+    """A window of the candidates, sorted along the curve, around the index of the query."""
     line = sorted(candidates, key=lambda j: (interleaved(keys[j]), j))
     own = sum(interleaved(keys[j]) < interleaved(queries[i]) for j in line)
     begin = max(0, min(own - window // 2, len(line) - window))
@@ -56,55 +56,55 @@ def looped(attention: Zeta, qkv: QKV) -> Tensor:
     for b in range(2):
         for h in range(2):
             for i in range(queries.shape[-2]):
-                far = ((queries[b, h, i] - keys[b, h]) ** 2).sum(-1)
-                whole = i // attention.chunk * attention.chunk
-                candidates = list(range(i + 1 if attention.local else whole))
+                distances = ((queries[b, h, i] - keys[b, h]) ** 2).sum(-1)
+                complete = i // attention.chunk * attention.chunk
+                candidates = list(range(i + 1 if attention.local else complete))
                 if attention.search == "zorder":
                     candidates = around(queries[b, h], keys[b, h], i, candidates, attention.window)
-                near = sorted(candidates, key=lambda j: float(far[j]))[: attention.keep]
+                near = sorted(candidates, key=lambda j: float(distances[j]))[: attention.keep]
                 mean = 1 / (float(((queries[b, h, i] - keys[b, h, : i + 1].mean(0)) ** 2).sum()) + gamma)
-                total = mean + sum(1 / (float(far[j]) + gamma) for j in near)
+                total = mean + sum(1 / (float(distances[j]) + gamma) for j in near)
                 matrix[b, h, i, : i + 1] = mean / total / (i + 1)
                 for j in near:
-                    matrix[b, h, i, j] += 1 / (float(far[j]) + gamma) / total
+                    matrix[b, h, i, j] += 1 / (float(distances[j]) + gamma) / total
     return matrix
 
 
-@told
+@all_options
 def test_weights_are_those_of_a_loop(options: dict[str, Any]) -> None:
     attention, qkv, matrix = built(options)
     torch.testing.assert_close(matrix, looped(attention, qkv), rtol=1e-11, atol=1e-12)
 
 
-@told
-def test_rows_sum_to_one_and_every_token_before_is_heard(options: dict[str, Any]) -> None:
+@all_options
+def test_rows_sum_to_one_and_every_past_token_has_a_weight(options: dict[str, Any]) -> None:
     _, _, matrix = built(options)
     torch.testing.assert_close(matrix.sum(-1), torch.ones_like(matrix[..., 0]))
     assert matrix[..., *torch.tril_indices(17, 17)].min() > 0
 
 
-def test_in_the_first_chunk_there_is_only_the_mean() -> None:
+def test_the_first_chunk_has_the_mean_alone() -> None:
     _, _, matrix = built({"chunk": 5, "local": False})
     for i in range(5):
         torch.testing.assert_close(matrix[..., i, : i + 1], torch.full_like(matrix[..., i, : i + 1], 1 / (i + 1)))
     assert matrix[..., 5, :6].std(-1).min() > 1e-3
 
 
-def test_without_local_no_token_of_the_own_chunk_is_more_than_its_share_of_the_mean() -> None:
+def test_without_local_tokens_of_the_own_chunk_have_the_weight_of_the_mean() -> None:
     _, _, matrix = built({"chunk": 4, "keep": 2, "local": False})
     for i in range(4, 17):
         own = matrix[..., i, i // 4 * 4 : i + 1]
         torch.testing.assert_close(own, matrix[..., i, [i]].expand_as(own))
 
 
-def test_no_row_hears_more_than_it_keeps_beside_the_mean() -> None:
+def test_no_row_selects_more_than_keep_keys() -> None:
     _, _, matrix = built({"keep": 3}, tokens=30)
     least = matrix + torch.ones(30, 30).triu(1)
-    louder = matrix > 1.0001 * least.amin(-1, keepdim=True)
-    assert louder.sum(-1)[..., 5:].max() <= 3
+    selected = matrix > 1.0001 * least.amin(-1, keepdim=True)
+    assert selected.sum(-1)[..., 5:].max() <= 3
 
 
-def test_gamma_and_the_keys_that_are_not_selected_feel_the_output() -> None:
+def test_gamma_and_unselected_keys_have_gradients() -> None:
     attention, position, qkv = prepared(Part(name="zeta", options={"keep": 1}), 12)
     assert isinstance(attention, Zeta)
     keys = qkv.keys_BHSC.detach().requires_grad_()
@@ -115,30 +115,30 @@ def test_gamma_and_the_keys_that_are_not_selected_feel_the_output() -> None:
     assert keys.grad.abs().amax(-1).min() > 0
 
 
-def test_places_on_the_curve_are_interleaved_bits() -> None:
+def test_indices_on_the_curve_are_interleaved_bits() -> None:
     for channels in (1, 2, 3, 8, 40):
         points = 2 * noise(30, channels)
         assert zorder(points).tolist() == [interleaved(point) for point in points]
     assert zorder(torch.tensor([[1e9, 1e9, 1e9]])).tolist() == [2**48 - 1]
 
 
-def test_neighbors_on_a_line_are_the_window_about_the_query() -> None:
+def test_neighbors_on_the_curve_are_the_window_around_the_query() -> None:
     queries, keys = torch.tensor([0, 5, 5, 9]), torch.tensor([7, 1, 5, 3, 5, 9])
     allowed = torch.ones(4, 6, dtype=torch.bool)
     allowed[2, 4] = False
-    result = [row.nonzero().flatten().tolist() for row in beside(queries, keys, allowed, 3)]
+    result = [row.nonzero().flatten().tolist() for row in curve_neighbors(queries, keys, allowed, 3)]
     assert result == [[1, 2, 3], [2, 3, 4], [0, 2, 3], [0, 4, 5]]
 
 
 def uniform(channels: int, seed: int) -> Tensor:
-    """Uniform queries and keys, where the sigmoid is nearly straight."""
+    """Uniform queries and keys, where the sigmoid is nearly linear."""
     return 2 * torch.rand(2, 512, channels, generator=seeded(seed), dtype=torch.float64) - 1
 
 
 @pytest.mark.parametrize(
     ("channels", "wide", "narrow"), [(1, 1.0, 0.94), (2, 0.83, 0.61), (3, 0.66, 0.51), (8, 0.50, 0.32)]
 )
-def test_the_curve_finds_less_of_the_neighborhood_the_more_channels(channels: int, wide: float, narrow: float) -> None:
+def test_the_curve_finds_fewer_neighbors_with_more_channels(channels: int, wide: float, narrow: float) -> None:
     rows = torch.arange(512)[:, None]
     allowed = torch.arange(512) < rows - rows % 32
     for window, expected in ((64, wide), (32, narrow)):
@@ -152,29 +152,29 @@ def test_a_window_over_everything_finds_everything() -> None:
     assert recall(noise(20, 3), noise(20, 3, seed=1), allowed, 5, 20).tolist() == [1.0] * 20
 
 
-def test_distances_lose_no_digits_far_from_the_origin() -> None:
+def test_distances_are_exact_far_from_the_origin() -> None:
     queries, keys = 1e4 + noise(5, 4, dtype=torch.float32), 1e4 + noise(6, 4, seed=1, dtype=torch.float32)
     exact = ((queries.double()[:, None] - keys.double()) ** 2).sum(-1)
-    torch.testing.assert_close(apart(queries, keys).double(), exact, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(squared_distances(queries, keys).double(), exact, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("layers", "more"), [(1, 0), (2, 2 * 64 * 64)])
-def test_it_weighs_less_than_full_attention_by_its_narrow_keys(layers: int, more: int) -> None:
+def test_parameter_count_is_lower_by_the_narrow_keys(layers: int, more: int) -> None:
     attention = attention_of("zeta", {"layers": layers}, width=64, heads=4)
     assert sum(weight.numel() for weight in attention.parameters()) == 9729 + more
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
-        ({"window": 4}, "'window' has no meaning where the search is exact"),
-        ({"search": "zorder", "window": 4, "keep": 5}, "'keep' cannot be 5 of a window of 4"),
-        ({"search": "zorder", "channels": 63}, "The curve holds 62 channels at most, not 63"),
+        ({"window": 4}, "'window' has no effect where the search is exact"),
+        ({"search": "zorder", "window": 4, "keep": 5}, "'keep' is 5, above the window of 4"),
+        ({"search": "zorder", "channels": 63}, "The space-filling curve has at most 62 channels, not 63"),
         ({"keep": 65}, "'keep' cannot be 65"),
         ({"chunk": 65, "local": False}, "'chunk' cannot be 65"),
-        ({"chunk": 4}, "'chunk' has no meaning where the own chunk is searched too"),
+        ({"chunk": 4}, "'chunk' has no effect where local is true"),
     ],
 )
-def test_what_makes_no_sense_is_refused(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(InvalidValueError, match=said):
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidValueError, match=message):
         attention_of("zeta", options, length=64)
