@@ -24,8 +24,8 @@ format: .venv/.ready-dev  ## Put the code in order.
 test-slow: .venv/.ready-dev  ## The science, minutes long.
 	$(BIN)/python -m pytest -m slow -n 2
 
-bench: .venv/.ready-dev  ## Measure: speed as ratios, then how fast tasks are drawn.
-	$(BIN)/attnlab bench
+bench: .venv/.ready-dev  ## Measure speed as ratios against baselines, then how fast tasks are drawn.
+	$(BIN)/python -m benchmarks.bench
 	$(BIN)/python -m benchmarks.generation
 
 clean:

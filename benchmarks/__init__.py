@@ -1,1 +1,1 @@
-"""What only maintainers run: speed as ratios, studies, and tables of the documents."""
+"""What only maintainers run: speed as ratios against baselines, studies, and tables of the documents."""

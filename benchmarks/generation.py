@@ -1,12 +1,12 @@
-"""How many sequences per second each task draws, on one core: at its default level, and at about 64 tokens.
+"""Sequences per second that each task draws on one core: at its default level, and at about 64 tokens.
 
     python -m benchmarks.generation                  # every registered task
     python -m benchmarks.generation recall delay     # only these
 
 The project promises 20,000 sequences per second at up to 64 tokens, and 100,000 of recall, at a vocabulary of 8192 too.
-The row generator is multi-query recall drawn row by row with ``Generator.choice``, as its published description reads,
-to compare with; its agreement with ours is tested in tests/tasks/test_recall.py. Time is that of the processor, so that
-other work on the machine weighs little. A task that needs a file is left out.
+For comparison a row generator draws multi-query recall row by row with ``Generator.choice``, as the published
+description does it; tests/tasks/test_recall.py tests that it agrees with ours. Times are processor time, so that other
+programs on the machine matter little. Tasks that need a file are left out.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from attnlab.tasks.recall import Recall
 BATCH, ROUNDS, SECONDS = 512, 5, 0.1
 TOKENS = 64
 LONGER: Mapping[str, Mapping[str, Any]] = {"length": {"length": TOKENS}, "slots": {"slots": TOKENS // 2}}
-"""How a task with such an option is given 64 tokens; the others climb their complexity."""
+"""The options that give a task 64 tokens. Tasks without one of them take the level that comes nearest."""
 
 
 def per_second(draw: Callable[[np.random.Generator], int]) -> float:
-    """Median over rounds of sequences drawn per second."""
+    """Measure the sequences drawn per second, the median over rounds."""
     random = np.random.default_rng(0)
     draw(random)
     speeds = []
@@ -45,33 +45,33 @@ def per_second(draw: Callable[[np.random.Generator], int]) -> float:
 
 
 def at_default(name: str) -> Task:
-    """The task at the default level of its ladder."""
+    """Make the task at the default level of its ladder."""
     return build(task_spec(find_ladder(name), {}, None))
 
 
-def near(name: str) -> Task:
-    """The task at the setting that comes nearest to 64 tokens."""
+def near_64_tokens(name: str) -> Task:
+    """Make the task with the options that come nearest to 64 tokens."""
     ladder, options = find_ladder(name), TASKS.entry(name).options
-    for option, longer in LONGER.items():
+    for option, values in LONGER.items():
         if option in options:
             level = None if option == ladder.complexity else ladder.default
-            return build(task_spec(ladder, dict(longer), level))
-    tried = []
+            return build(task_spec(ladder, dict(values), level))
+    tasks = []
     for level in range(TOKENS + 1):
         try:
-            tried.append(build(task_spec(ladder, {}, level)))
+            tasks.append(build(task_spec(ladder, {}, level)))
         except AttnlabError:
             continue
-    return min(tried, key=lambda task: (max(0, task.length - TOKENS - 1), abs(task.length - TOKENS)))
+    return min(tasks, key=lambda task: (max(0, task.length - TOKENS - 1), abs(task.length - TOKENS)))
 
 
 def speed(task: Task) -> float:
-    """Sequences per second of one task."""
+    """Measure the sequences per second of one task."""
     return per_second(lambda random: len(task.sample(random, BATCH).inputs_BT))
 
 
 def row_by_row(random: np.random.Generator, vocabulary: int = 8192, length: int = 64, pairs: int = 4) -> int:
-    """One sequence, as a row generator draws it."""
+    """Draw one sequence as a row generator does."""
     keys = random.choice(np.arange(1, vocabulary // 2), size=pairs, replace=False)
     values = random.choice(np.arange(vocabulary // 2, vocabulary), size=pairs, replace=False)
     slots = (length - 2 * pairs) // 2
@@ -84,15 +84,18 @@ def row_by_row(random: np.random.Generator, vocabulary: int = 8192, length: int 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How many sequences per second each task draws, on one core.")
-    parser.add_argument("names", nargs="*", help="registered tasks; all of them if none is named")
+    parser = argparse.ArgumentParser(description="Sequences per second that each task draws on one core.")
+    parser.add_argument("names", nargs="*", help="registered tasks; all of them by default")
     names = parser.parse_args().names or [entry.name for entry in TASKS if not entry.required]
-    print(f"{'task':<30}{'T':>5}{'default rung':>14}{'T':>7}{'sequences/s':>14}")
+    print(f"{'task':<30}{'T':>5}{'default level':>15}{'T':>7}{'sequences/s':>14}")
     for name in names:
-        usual, longer = at_default(name), near(name)
-        print(f"{name:<30}{usual.length:>5}{speed(usual):>14,.0f}{longer.length:>7}{speed(longer):>14,.0f}", flush=True)
-    print(f"{'recall, vocabulary 8192':<49}{64:>7}{speed(Recall(vocabulary=8192, length=64, pairs=4)):>14,.0f}")
-    print(f"{'the same, drawn row by row':<49}{64:>7}{per_second(row_by_row):>14,.0f}")
+        default, longer = at_default(name), near_64_tokens(name)
+        print(
+            f"{name:<30}{default.length:>5}{speed(default):>15,.0f}{longer.length:>7}{speed(longer):>14,.0f}",
+            flush=True,
+        )
+    print(f"{'recall, vocabulary 8192':<50}{64:>7}{speed(Recall(vocabulary=8192, length=64, pairs=4)):>14,.0f}")
+    print(f"{'the same, drawn row by row':<50}{64:>7}{per_second(row_by_row):>14,.0f}")
 
 
 if __name__ == "__main__":

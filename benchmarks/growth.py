@@ -1,4 +1,4 @@
-"""How the cost of one step grows with length, width, vocabulary and lanes: fitted exponents, on one thread or a GPU.
+"""How the cost of a step grows with length, width, vocabulary and vmapped runs: exponents, on one thread or a GPU.
 
     python -m benchmarks.growth [--budget SECONDS] [--device cuda] [--axes length width] [NAME ...]
 
@@ -12,13 +12,14 @@ import argparse
 from collections.abc import Sequence
 
 
-def told(values: Sequence[float]) -> str:
+def listed(values: Sequence[float]) -> str:
+    """Format numbers with two digits, with a space between them."""
     return " ".join(f"{value:.2g}" if value < 10 else f"{value:,.0f}" for value in values)
 
 
 def main() -> None:
     from attnlab.training.environment import device
-    from benchmarks.timing.growth import AXES, NAMES, grown, isolated
+    from benchmarks.timing.growth import AXES, NAMES, isolated, measure_growth
 
     parser = argparse.ArgumentParser(description="Exponents of the cost of a step.")
     parser.add_argument("names", nargs="*", default=NAMES)
@@ -30,13 +31,16 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for axis in args.axes:
         for name in args.names:
-            measured = grown(name, axis, AXES[axis], isolated(device(args.device)), args.budget)
+            measured = measure_growth(name, axis, AXES[axis], isolated(device(args.device)), args.budget)
             span = f"{measured.sizes[0]}..{measured.sizes[-1]}"
-            times, sizes = [1e3 * one.seconds for one in measured.costs], [one.bytes / 2**20 for one in measured.costs]
+            milliseconds, megabytes = (
+                [1e3 * one.seconds for one in measured.costs],
+                [one.bytes / 2**20 for one in measured.costs],
+            )
             cells = [
-                told(times),
+                listed(milliseconds),
                 f"{measured.exponent('seconds'):.2f}",
-                told(sizes),
+                listed(megabytes),
                 f"{measured.exponent('bytes'):.2f}",
             ]
             print(f"| `{name}` | {axis} | {span} | {' | '.join(cells)} |", flush=True)

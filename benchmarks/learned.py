@@ -2,12 +2,12 @@
 
     python -m benchmarks.learned                    # every ladder, the cheapest first, then a Markdown table
     python -m benchmarks.learned recall copy        # only these
-    python -m benchmarks.learned --minutes 0        # the table of what the store holds, without training
+    python -m benchmarks.learned --minutes 0        # the table of the runs in the store, without training
 
 Softmax attention with learned positions, two layers, width 64; one seed, one learning rate. A run stops as soon as the
-validation stream is solved. Where a budget is above ``--steps`` it is cut to that, with the cosine of the shorter run,
-and the row says so. Finished runs are kept in the store and not trained again. Where the ceiling is not known, as for
-plain text, no accuracy is called solved.
+validation split is solved. A budget above ``--steps`` is cut to that number, with the cosine schedule of the shorter
+run, and the row shows both. Finished runs stay in the store and are not trained again. Where the best achievable
+accuracy is not known, as for plain text, no run counts as solved.
 """
 
 from __future__ import annotations
@@ -29,41 +29,41 @@ if TYPE_CHECKING:
     from attnlab.records import Record
     from attnlab.specs import RunSpec
 
-HEADS = ("ladder", "easiest level", "T", "V", "chance", "accuracy", "95 %", "steps", "budget", "time", "solved")
+COLUMNS = ("ladder", "easiest level", "T", "V", "chance", "accuracy", "95 %", "steps", "budget", "time", "solved")
 OVERHEAD = 32
-"""Tokens that a step costs beside those it reads, for the order of the runs."""
+"""Cost of a step in tokens, beside the tokens it reads; for the order of the runs."""
 
 
-def asked(ladder: Ladder, most: int) -> Request:
-    """The easiest level of a ladder with its own budget, or the part of it that is allowed."""
+def request_of(ladder: Ladder, max_steps: int) -> Request:
+    """Make the request for the easiest level of a ladder, with the ladder's budget but at most ``max_steps``."""
     from attnlab.experiments.request import Request
     from attnlab.specs import Part, TrainSpec
 
-    budget = ladder.train.get("steps", TrainSpec().max_steps)
-    settings = {"train": {"max_steps": most}} if budget > most else {}
+    budget = ladder.train.get("max_steps", TrainSpec().max_steps)
+    settings = {"train": {"max_steps": max_steps}} if budget > max_steps else {}
     return Request(task=Part(name=ladder.name), complexity=ladder.levels[0], evaluate=(), settings=settings)
 
 
 def cost(spec: RunSpec) -> int:
-    """Tokens of the whole training, near enough to tell cheap runs from dear ones."""
+    """Estimate the cost of a training in tokens, to order the runs."""
     from attnlab.tasks.io.streams import Source
 
     return spec.train.max_steps * (Source(spec.task, spec.seed).length + OVERHEAD)
 
 
 def row(cells: Iterable[str]) -> str:
-    """A row of a Markdown table."""
+    """Write a row of a Markdown table."""
     return f"| {' | '.join(cells)} |"
 
 
-def told(ladder: Ladder, spec: RunSpec, record: Record) -> str:
-    """What one run showed."""
+def result_row(ladder: Ladder, spec: RunSpec, record: Record) -> str:
+    """Write the row of one run."""
     from attnlab.specs import TrainSpec
     from attnlab.tasks.io.streams import build
 
     task, (low, high) = build(spec.task), record.accuracy.interval
-    own = ladder.train.get("steps", TrainSpec().max_steps)
-    budget = f"{spec.train.max_steps:,}" + (f" of {own:,}" if own > spec.train.max_steps else "")
+    full_budget = ladder.train.get("max_steps", TrainSpec().max_steps)
+    budget = f"{spec.train.max_steps:,}" + (f" of {full_budget:,}" if full_budget > spec.train.max_steps else "")
     cells = [
         f"`{ladder.name}`",
         f"{ladder.complexity} {ladder.levels[0]}",
@@ -75,16 +75,16 @@ def told(ladder: Ladder, spec: RunSpec, record: Record) -> str:
         f"{record.steps:,}",
         budget,
         f"{record.environment['seconds']:.0f} s",
-        "no ceiling known" if math.isnan(task.best_accuracy) else "yes" if record.solved else "**no**",
+        "best accuracy unknown" if math.isnan(task.best_accuracy) else "yes" if record.solved else "**no**",
     ]
     return row(cells)
 
 
-def table(ladder: Mapping[str, Ladder], specs: Mapping[str, RunSpec], done: Mapping[str, Record]) -> list[str]:
-    """The rows of what is trained, by name, and the names of what is not."""
+def table(ladders: Mapping[str, Ladder], specs: Mapping[str, RunSpec], done: Mapping[str, Record]) -> list[str]:
+    """Write the rows of the finished runs by name, and the names of the others."""
     missing = [name for name, spec in specs.items() if spec.id not in done]
-    lines = [row(HEADS), "|" + "---|" * len(HEADS)]
-    lines += [told(ladder[name], spec, done[spec.id]) for name, spec in sorted(specs.items()) if spec.id in done]
+    lines = [row(COLUMNS), "|" + "---|" * len(COLUMNS)]
+    lines += [result_row(ladders[name], spec, done[spec.id]) for name, spec in sorted(specs.items()) if spec.id in done]
     return [*lines, *(["", f"Not trained: {', '.join(sorted(missing))}."] if missing else [])]
 
 
@@ -95,21 +95,21 @@ def main() -> None:
     from attnlab.tasks.io.ladders import builtin_ladders, find_ladder
 
     parser = argparse.ArgumentParser(description="Which ladders the default model learns at their easiest level.")
-    parser.add_argument("names", nargs="*", help="ladders; all of them if none is named")
+    parser.add_argument("names", nargs="*", help="ladders; all of them by default")
     parser.add_argument("--steps", type=int, default=4000, help="most steps of a run")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="start no run after so many, of the processor")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="start no run after this much processor time")
     parser.add_argument("--store", type=Path, default=Path("results/learned"))
-    wish = parser.parse_args()
+    args = parser.parse_args()
 
-    ladder = {one.name: one for one in (map(find_ladder, wish.names) if wish.names else builtin_ladders())}
-    requests = {name: asked(one, wish.steps) for name, one in ladder.items()}
+    ladders = {one.name: one for one in (map(find_ladder, args.names) if args.names else builtin_ladders())}
+    requests = {name: request_of(one, args.steps) for name, one in ladders.items()}
     specs = {name: plan(request)[0] for name, request in requests.items()}
-    done = {record.id: record for record in Store(wish.store).records()}
+    done = {record.id: record for record in Store(args.store).records()}
     for name, spec in sorted(specs.items(), key=lambda item: cost(item[1])):
-        if spec.id not in done and time.process_time() < 60 * wish.minutes:
-            (done[spec.id],) = run_train(requests[name], store=wish.store, device_name="cpu", resume=True)
-            print(told(ladder[name], spec, done[spec.id]), file=sys.stderr, flush=True)
-    print("\n".join(table(ladder, specs, done)))
+        if spec.id not in done and time.process_time() < 60 * args.minutes:
+            (done[spec.id],) = run_train(requests[name], store=args.store, device_name="cpu", resume=True)
+            print(result_row(ladders[name], spec, done[spec.id]), file=sys.stderr, flush=True)
+    print("\n".join(table(ladders, specs, done)))
 
 
 if __name__ == "__main__":

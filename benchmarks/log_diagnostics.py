@@ -1,10 +1,10 @@
-"""What watching costs: the time of a look against the time of a step, and its share of a training.
+"""The cost of logging diagnostics: the time of one logging against that of a step, and its share of a training.
 
-    python -m benchmarks.watching                 # softmax and expressive at the default size: a Markdown table
+    python -m benchmarks.log_diagnostics                 # softmax and expressive at the default size: a Markdown table
 
-Looks and steps take turns and medians are taken, so that a busy machine slows both. The share is that of the looks of
-a whole training, at steps 1, 2, 4, ... and the last: 12 of them in 2,000 steps. A training that is solved within some
-200 steps has 9 looks, and pays more.
+Logging and steps take turns and medians are taken, so that a busy machine slows both. The share is that of all loggings
+of a training, at steps 1, 2, 4, ... and the last: 12 of them in 2,000 steps. A training that is solved within about 200
+steps has 9 of them, and their share is larger.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KINDS = (("rank",), ("gradients",), ("attention",), ("rank", "gradients", "atten
 
 
 def measured(name: str, rounds: int, device: str) -> list[str]:
-    """The row of one attention: milliseconds per step, looks over steps, shares of a training."""
+    """Measure one attention: milliseconds per step, loggings over steps, shares of a training."""
     import torch
 
     from attnlab.specs import ModelSpec, Part, RunSpec
@@ -36,22 +36,22 @@ def measured(name: str, rounds: int, device: str) -> list[str]:
     batch = source.diagnostics_batch(num_sequences(source.task.length))
     data = source.training(0, spec.train.batch_size)
 
-    def timed(act: Callable[[], Any]) -> float:
+    def timed(program: Callable[[], Any]) -> float:
         start = time.perf_counter()
-        act()
+        program()
         stepper.losses()
         return time.perf_counter() - start
 
     steps: list[float] = []
-    looks: dict[tuple[str, ...], list[float]] = {kinds: [] for kinds in KINDS}
+    loggings: dict[tuple[str, ...], list[float]] = {kinds: [] for kinds in KINDS}
     for _ in range(rounds + 2):
         for kinds in KINDS:
             steps.append(timed(lambda: stepper.step({0: data}, {0: 1e-3})))
-            looks[kinds].append(timed(lambda kinds=kinds: stepper.diagnostics(0, batch, kinds)))  # type: ignore[misc]
-    warm = len(KINDS) * 2
-    step = median(steps[warm:])
+            loggings[kinds].append(timed(lambda kinds=kinds: stepper.diagnostics(0, batch, kinds)))  # type: ignore[misc]
+    warm_up = len(KINDS) * 2
+    step = median(steps[warm_up:])
     count = sum(map(is_logged_step, range(1, STEPS + 1))) + (not is_logged_step(STEPS))
-    ratios = [median(times[2:]) / step for times in looks.values()]
+    ratios = [median(times[2:]) / step for times in loggings.values()]
     shares = [f"{ratio:.1f} ({100 * count * ratio / STEPS:.1f} %)" for ratio in ratios]
     return [f"`{name}`", f"{1000 * step:.0f} ms", *shares]
 
@@ -63,9 +63,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--device", default="cpu")
     args = parser.parse_args()
-    heads = ["attention", "step", *("all" if len(kinds) > 1 else kinds[0] for kinds in KINDS)]
-    print(f"| {' | '.join(heads)} |")
-    print(f"| {' | '.join(['---'] + ['---:'] * (len(heads) - 1))} |")
+    columns = ["attention", "step", *("all" if len(kinds) > 1 else kinds[0] for kinds in KINDS)]
+    print(f"| {' | '.join(columns)} |")
+    print(f"| {' | '.join(['---'] + ['---:'] * (len(columns) - 1))} |")
     for name in args.names:
         print(f"| {' | '.join(measured(name, args.rounds, args.device))} |", flush=True)
 

@@ -1,10 +1,10 @@
-"""How many more runs per hour N processes of one thread do than one.
+"""Runs per hour of N processes of one thread, against those of one process.
 
     python -m benchmarks.processes             # 1 and 2 processes
     python -m benchmarks.processes 1 2 4 8
 
-The runs are alike and take all their steps; what is measured is the time between the first record and the last, so
-that starting the workers, which is paid once, is left out. On a machine that does anything else the ratio says little.
+The runs are equal and take all their steps. The time between the first record and the last is measured, so that the
+start of the workers does not count. On a machine that runs anything else the ratio means little.
 """
 
 from __future__ import annotations
@@ -26,22 +26,24 @@ RUNS = 12
 
 
 def per_hour(count: int) -> float:
-    """Runs per hour, of that many processes, once all of them are at work."""
-    train = {"steps": 300, "stop_at": None, "validate_every": 100}
+    """Measure the runs per hour of some processes while all of them are busy."""
+    train = {"max_steps": 300, "early_stop_accuracy": None, "eval_every": 100}
     experiment = inline_experiment("recall", complexity=[4], seeds=RUNS + 2 * count, settings={"train": train})
     ended: list[float] = []
 
-    def watch(event: Event) -> None:
+    def progress(event: Event) -> None:
         if isinstance(event, RunFinished):
             ended.append(time.perf_counter())
 
     executor = Processes(count, WorkerSettings(weights=False))
     try:
         with tempfile.TemporaryDirectory() as store:
-            run_sweep(experiment, expand(experiment), Path(store), executor, progress=watch)
+            run_sweep(experiment, expand(experiment), Path(store), executor, progress=progress)
     finally:
         executor.close()
-    inner = ended[count - 1 : len(ended) - count]  # neither while the first start nor while the last are left alone
+    inner = ended[
+        count - 1 : len(ended) - count
+    ]  # without the time in which some processes still start or are already idle
     return 3600 * (len(inner) - 1) / (inner[-1] - inner[0])
 
 
@@ -50,9 +52,9 @@ def main() -> None:
     print(f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     first = 0.0
     for count in counts:
-        pace = per_hour(count)
-        first = first or pace
-        print(f"processes:{count}  {pace:8,.0f} runs per hour  {pace / first:.2f}x", flush=True)
+        rate = per_hour(count)
+        first = first or rate
+        print(f"processes:{count}  {rate:8,.0f} runs per hour  {rate / first:.2f}x", flush=True)
 
 
 if __name__ == "__main__":

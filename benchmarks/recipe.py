@@ -1,12 +1,12 @@
-"""Which recipe solves the shipped ladders soonest: tables of the studies whose questions are the ``recipe*.yaml`` here.
+"""The recipe that solves built-in ladders soonest: tables of the studies ``recipe*.yaml`` in this folder.
 
     attnlab sweep benchmarks/recipe.yaml --store results/recipe --executor processes:2 --no-weights
     python -m benchmarks.recipe results/recipe [--rounds 5]
 
-Steps to solve are counted by the sweep, to the next look at the validation stream, and do not depend on the machine. A
-run that is not solved counts with all its steps, and its accuracy stands in italics. What a step costs is measured
-here: the recipes take turns on one thread, by the time of the processor. Told for each recipe: how many runs it solved,
-and the geometric mean over rows of its seconds to solve over those of the default recipe.
+The sweep counts the steps to solve, up to the next validation; they do not depend on the machine. A run that is not
+solved counts with all its steps, and its accuracy stands in italics. The cost of a step is measured here: the recipes
+take turns on one thread, and processor time counts. The last rows have, for each recipe, the number of runs that it
+solved, and the geometric mean over rows of its seconds to solve over those of the default recipe.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ Row = dict[Recipe, list[Record]]
 STEPS = 10
 
 
-def said(spec: RunSpec) -> dict[str, Any]:
-    """Every field of a run's model and training that a recipe may set; the attention has a row of its own."""
+def recipe_fields(spec: RunSpec) -> dict[str, Any]:
+    """Every field of a run's model and training that a recipe may set; the attention is part of the row."""
     model = {name: value for name, value in spec.model if name not in ("attention", "modifiers", "position")}
     model |= {"position": str(spec.model.position), **dict(spec.model.modifiers)}
     return {**dict(spec.train), **model}
 
 
-def fields(records: Sequence[Record]) -> tuple[str, ...]:
-    """What the recipes differ in."""
-    everything = [said(record.spec) for record in records]
+def varied_fields(records: Sequence[Record]) -> tuple[str, ...]:
+    """Find the fields in which the recipes differ."""
+    everything = [recipe_fields(record.spec) for record in records]
     return tuple(name for name in everything[0] if len({repr(one[name]) for one in everything}) > 1)
 
 
-def word(name: str, value: Any) -> str:
-    """A field of a recipe, in words."""
+def heading(name: str, value: Any) -> str:
+    """Write one field of a recipe for a heading."""
     if isinstance(value, bool):
         return name if value else f"no {name}"
     return f"{name} {value:g}" if isinstance(value, float) else str(value)
 
 
-def stepping(spec: RunSpec) -> Program:
-    """Some steps of a run."""
+def steps_program(spec: RunSpec) -> Program:
+    """Make a program that takes some steps of a run."""
     import torch
 
     source = Source(spec.task, spec.seed)
@@ -69,34 +69,34 @@ def stepping(spec: RunSpec) -> Program:
     return run
 
 
-def costs(runs: Row, default: Recipe, rounds: int) -> dict[Recipe, float]:
-    """A step of each recipe over one of the default."""
-    programs = {str(recipe): stepping(own[0].spec) for recipe, own in runs.items()}
+def step_costs(runs: Row, default: Recipe, rounds: int) -> dict[Recipe, float]:
+    """Measure the time of a step of each recipe over that of the default."""
+    programs = {str(recipe): steps_program(own[0].spec) for recipe, own in runs.items()}
     seconds = interleaved(programs, rounds, clock=time.process_time)
-    first = seconds[str(default)]
+    default_seconds = seconds[str(default)]
     return {
-        recipe: statistics.median(own / other for own, other in zip(seconds[str(recipe)], first, strict=True))
+        recipe: statistics.median(own / other for own, other in zip(seconds[str(recipe)], default_seconds, strict=True))
         for recipe in runs
     }
 
 
-def told(runs: Sequence[Record]) -> str:
-    """Steps of each seed; unsolved ones by their accuracy."""
+def steps_to_solve(runs: Sequence[Record]) -> str:
+    """Write the steps of each seed, or the accuracy of a run that is not solved."""
     return " / ".join(f"{run.steps:,}" if run.early_stopped else f"*{100 * run.accuracy.mean:.0f} %*" for run in runs)
 
 
 def table(rows: Mapping[str, Row], names: Sequence[str], default: Recipe, rounds: int) -> None:
-    """Steps to solve and the cost of a step, row by row, and what they come to."""
+    """Print the steps to solve and the cost of a step, row by row, then the sums."""
     recipes = list(dict.fromkeys(recipe for runs in rows.values() for recipe in runs))
-    heads = [", ".join(map(word, names, recipe)) for recipe in recipes]
+    heads = [", ".join(map(heading, names, recipe)) for recipe in recipes]
     print(f"| | {' | '.join(heads)} |\n{'|---' * (len(recipes) + 1)}|")
     ratios: dict[Recipe, list[float]] = {recipe: [] for recipe in recipes}
     for name, runs in rows.items():
-        step = costs(runs, default, rounds)
-        taken = {recipe: statistics.mean(run.steps for run in own) for recipe, own in runs.items()}
+        step = step_costs(runs, default, rounds)
+        steps = {recipe: statistics.mean(run.steps for run in own) for recipe, own in runs.items()}
         for recipe in runs:
-            ratios[recipe].append(step[recipe] * taken[recipe] / taken[default])
-        cells = [f"{told(runs[recipe])} ({step[recipe]:.2f})" if recipe in runs else "" for recipe in recipes]
+            ratios[recipe].append(step[recipe] * steps[recipe] / steps[default])
+        cells = [f"{steps_to_solve(runs[recipe])} ({step[recipe]:.2f})" if recipe in runs else "" for recipe in recipes]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
     records = {recipe: [run for runs in rows.values() for run in runs.get(recipe, [])] for recipe in recipes}
     solved = [f"{sum(run.early_stopped for run in records[recipe])} of {len(records[recipe])}" for recipe in recipes]
@@ -106,18 +106,18 @@ def table(rows: Mapping[str, Row], names: Sequence[str], default: Recipe, rounds
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Which recipe solves the shipped ladders soonest.")
+    parser = argparse.ArgumentParser(description="The recipe that solves built-in ladders soonest.")
     parser.add_argument("store", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
     records = Store(args.store).records()
-    names = fields(records)
+    names = varied_fields(records)
     rows: dict[str, Row] = {}
     for record in records:
-        task, values = record.spec.task, said(record.spec)
+        task, values = record.spec.task, recipe_fields(record.spec)
         row = rows.setdefault(f"`{task.name} {task.level}`, `{record.spec.variant}`", {})
         row.setdefault(tuple(values[name] for name in names), []).append(record)
-    default = said(RunSpec(task=records[0].spec.task))
+    default = recipe_fields(RunSpec(task=records[0].spec.task))
     table(rows, names, tuple(default[name] for name in names), args.rounds)
 
 

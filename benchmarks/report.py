@@ -2,8 +2,8 @@
 
     python -m benchmarks.report [RECORDS]
 
-The project promises less than two seconds on an idle machine, without importing torch. Seconds of the processor are
-printed beside those of the clock: where other work runs, only they mean something.
+The project promises less than two seconds on an idle machine, without importing torch. Processor time is printed beside
+wall time; where other programs run, only processor time means something.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from attnlab.records import HistoryPoint, Record, Score
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.storage import Store
 
-TASKS, VARIANTS, RUNGS, LOOKS = 10, 10, 10, 20
+TASKS, VARIANTS, LEVELS, EVALUATIONS = 10, 10, 10, 20
 ROUNDS = 5
 CODE = """
 import sys
@@ -35,12 +35,12 @@ finally:
 """
 
 
-def made(count: int) -> Iterator[Record]:
-    """Runs of ten tasks, ten variants, ten levels, and as many seeds as it takes; accuracies fall along the ladder."""
+def make_records(count: int) -> Iterator[Record]:
+    """Make runs of ten tasks, ten variants, ten levels and enough seeds; accuracies fall along the ladder."""
     random = np.random.default_rng(0)
-    seeds = -(-count // (TASKS * VARIANTS * RUNGS))
-    places = itertools.product(range(TASKS), range(VARIANTS), range(RUNGS), range(seeds))
-    for task, variant, level, seed in itertools.islice(places, count):
+    seeds = -(-count // (TASKS * VARIANTS * LEVELS))
+    combinations = itertools.product(range(TASKS), range(VARIANTS), range(LEVELS), range(seeds))
+    for task, variant, level, seed in itertools.islice(combinations, count):
         spec = RunSpec(
             task=TaskSpec(
                 name=f"task-{task}", options={"pairs": 2**level, "length": 64}, complexity="pairs", version=1
@@ -49,9 +49,9 @@ def made(count: int) -> Iterator[Record]:
             seed=seed,
         )
         share = 1 / (1 + np.exp(level - variant + random.normal(0, 0.5)))
-        curve = tuple(
-            HistoryPoint(step=100 * look, loss=2.0 - share * look / LOOKS, accuracy=share * look / LOOKS)
-            for look in range(1, LOOKS + 1)
+        history = tuple(
+            HistoryPoint(step=100 * index, loss=2.0 - share * index / EVALUATIONS, accuracy=share * index / EVALUATIONS)
+            for index in range(1, EVALUATIONS + 1)
         )
         yield Record(
             id=spec.id,
@@ -62,13 +62,13 @@ def made(count: int) -> Iterator[Record]:
             accuracy=Score(correct=round(4096 * share), total=4096, chance=0.0625),
             exact_match=Score(correct=round(1024 * share**4), total=1024, chance=0.0001),
             loss=2.0 - share,
-            history=curve,
-            environment={"seconds": 20.0, "device": "cpu", "torch": "2.13.0", "host": "here", "lanes": 1},
+            history=history,
+            environment={"seconds": 20.0, "device": "cpu", "torch": "2.13.0", "host": "here", "vmap": 1},
         )
 
 
 def timed(words: list[str]) -> tuple[float, float]:
-    """Seconds of the clock and of the processor that a process takes."""
+    """Measure the wall time and the processor time of a process, in seconds."""
     before, start = os.times(), time.perf_counter()
     subprocess.run([sys.executable, "-c", CODE, *words], check=True, stdout=subprocess.DEVNULL)
     after = os.times()
@@ -81,14 +81,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         store.open()
-        store.append(made(count))
+        store.append(make_records(count))
         size = store.journal.path.stat().st_size / 1e6
         print(f"{count:,} records, {size:.0f} MB of journal; best of {ROUNDS}")
         for words in (["--help"], ["report", folder], ["report", folder, "--json"]):
             rounds = [timed(words) for _ in range(ROUNDS)]
             clock, processor = (min(seconds) for seconds in zip(*rounds, strict=True))
-            said = " ".join(words).replace(folder, "STORE")
-            print(f"attnlab {said:<20} {clock:6.2f} s of the clock  {processor:6.2f} s of the processor")
+            command = " ".join(words).replace(folder, "STORE")
+            print(f"attnlab {command:<20} {clock:6.2f} s wall time  {processor:6.2f} s processor time")
 
 
 if __name__ == "__main__":

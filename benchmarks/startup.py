@@ -1,10 +1,10 @@
-"""What it takes to start: processor seconds of whole processes on one thread, beside what nobody can save.
+"""Start-up: processor seconds of whole processes on one thread, beside the time of Python and the libraries alone.
 
     python -m benchmarks.startup [--rounds 5]
 
-Sources are compiled beforehand, as they are in an installed package; each row is the median of its rounds, and the rows
-take turns. The floors: Python itself, torch, and the libraries that a list of tasks goes through. The first step
-is counted from the end of torch's own import, and everything after it counts: imports, the plan, the model, the data.
+Sources are compiled beforehand, as they are in an installed package. Each row is the median of its rounds, and the rows
+take turns. The lower bounds are Python alone, the import of torch, and the libraries that a list of tasks imports. The
+time until the first step starts after the import of torch; imports, the plan, the model and the data count.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks.timing.start import FIRST, MAIN, training
+from benchmarks.timing.startup import FIRST_STEP, MAIN, training
 
 LIBRARIES = "import typer, rich.console, numpy, yaml; from pydantic import BaseModel, Field, TypeAdapter"
-FLOORS = {
+LOWER_BOUNDS = {
     "Python alone": "pass",
     "import typer, pydantic, rich, numpy, yaml": LIBRARIES,
     "import torch": "import torch",
@@ -56,20 +56,20 @@ def main() -> None:
             return subprocess.run(line, capture_output=True, text=True, check=True, env=compiled, cwd=folder).stderr
 
         def first() -> float:
-            return float(run(FIRST, " ".join([*training(steps=1), f"{folder}/store"])))
+            return float(run(FIRST_STEP, " ".join([*training(steps=1), f"{folder}/store"])))
 
         rows: dict[tuple[str, float | None], Callable[[], float]] = {}
-        rows |= {(f"*{floor}*", None): partial(spent, code) for floor, code in FLOORS.items()}
+        rows |= {(f"*{name}*", None): partial(spent, code) for name, code in LOWER_BOUNDS.items()}
         rows |= {(f"`attnlab {words}`", goal): partial(spent, MAIN, words) for words, goal in COMMANDS.items()}
         rows[("first step of `attnlab train`, after `import torch`", 1.5)] = first
         seconds: dict[tuple[str, float | None], list[float]] = {row: [] for row in rows}
         for round_ in range(rounds + 1):
             for row, measure in rows.items():
-                spent_s = measure()
-                seconds[row] += [spent_s] if round_ else []  # the first time compiles
+                value = measure()
+                seconds[row] += [value] if round_ else []  # the first round compiles
     print("| command | processor seconds | goal |\n|---|---|---|")
-    for (what, goal), result in seconds.items():
-        print(f"| {what} | {statistics.median(result):.2f} | {goal or ''} |")
+    for (name, goal), values in seconds.items():
+        print(f"| {name} | {statistics.median(values):.2f} | {goal or ''} |")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,18 @@
-"""Tokens per second of K lanes stacked as one program, against the same runs one after the other.
+"""Tokens per second of K runs trained as one vmapped program, against the same runs one after the other.
 
-    python -m benchmarks.lanes                          # a GPU at full size; without one, a CPU at a small one
-    python -m benchmarks.lanes --device cuda --attn softmax,expressive --lanes 1,8,32
-    python -m benchmarks.lanes --json lanes.json        # keep the numbers
+    python -m benchmarks.vmap                          # a GPU at full size; without one, a CPU at a small size
+    python -m benchmarks.vmap --device cuda --attn softmax,expressive --vmap 1,8,32
+    python -m benchmarks.vmap --json vmap.json         # write the numbers to a file
 
-A lane's step is forward, backward and AdamW on a batch of its own; batches are drawn before the clock runs. One run
-alone takes its steps as written; on a GPU those of lanes are recorded as one launch. Each round times every number of
-lanes once beside a single run, so that other work on the machine meets all of them alike; what is printed are medians
-over rounds, and ratios of one round. On a CPU it is one thread, as in a worker of a sweep, and the time of the
-processor.
+The step of a run is forward, backward and AdamW on a batch of its own; batches are drawn before the clock starts. A
+single run takes eager steps; on a GPU the steps of vmapped runs are CUDA graphs. Each round times every number of runs
+once beside a single run, so that other load slows all of them alike. The script prints medians over rounds, and ratios
+of one round. On a CPU it uses one thread, as a worker of a sweep does, and processor time.
 
-The floor is what the step would take if nothing but its arithmetic counted (three times the operations of a forward
-pass, at the rate of a large matrix product measured here), and if nothing but its weights did (gradients, moments and
-weights read and written once each as the update needs them, at the rate of a large copy measured here). What lies
-above both is activations, launches and the interpreter.
+There are two lower bounds of a step: the time of its arithmetic alone (three times the operations of a forward pass, at
+the rate of a large matrix product measured here), and the time of its weights alone (gradients, moments and weights are
+read and written once each, at the rate of a large copy measured here). The rest of a step is activations, kernel
+launches and the interpreter.
 """
 
 from __future__ import annotations
@@ -38,21 +37,21 @@ from attnlab.training.vmap_stepper import VmapStepper
 
 CLOCK = {"cuda": time.perf_counter, "cpu": time.process_time}
 STEPS = {"cuda": 30, "cpu": 3}
-"""Steps of one reading of the clock."""
+"""Steps between two readings of the clock."""
 PASSES = 10
 """How often a step reads or writes each weight or a number that belongs to it, at least: the weight in the forward and
 the backward pass, its gradient once each way, and in the update weight and moments each way, the gradient again."""
 
 
 def spec_of(attention: str, seed: int, width: int, tokens: int, batch: int) -> RunSpec:
-    """Recall of as many pairs as the tokens hold, over two layers."""
+    """Make a run of recall with four pairs and two layers."""
     task = TaskSpec(name="recall", options={"length": tokens, "pairs": 4, "vocabulary": 64}, complexity="pairs")
     model = ModelSpec(layers=2, width=width, heads=2, attention=(Part(name=attention),))
     return RunSpec(task=task, model=model, train=TrainSpec(batch_size=batch), seed=seed)
 
 
-class Bundle:
-    """So many lanes with their batches at hand; one lane is a run by itself."""
+class TimedGroup:
+    """Runs that train as one vmapped program, with their batches; a single run trains without vmap."""
 
     def __init__(self, specs: Sequence[RunSpec], device: torch.device, count: int) -> None:
         sources = [Source(spec.task, spec.seed) for spec in specs]
@@ -62,50 +61,50 @@ class Bundle:
             else SingleStepper(specs[0], sources[0], device, "never")
         )
         plan = specs[0].train
-        self.batches = [{lane: s.training(i, plan.batch_size) for lane, s in enumerate(sources)} for i in range(count)]
+        self.batches = [{run: s.training(i, plan.batch_size) for run, s in enumerate(sources)} for i in range(count)]
         self.clock = CLOCK[device.type]
         self.rates = dict.fromkeys(range(len(specs)), 1e-3)
 
     def seconds(self) -> float:
-        """Seconds of one step."""
-        started = self.clock()
+        """Measure the seconds of one step."""
+        start = self.clock()
         for batches in self.batches:
             self.stepper.step(batches, self.rates)
         self.stepper.losses()  # waits for the device
-        return (self.clock() - started) / len(self.batches)
+        return (self.clock() - start) / len(self.batches)
 
 
-def timed(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of some work, the best of several times."""
+def timed(program: Callable[[], Any], device: torch.device) -> float:
+    """Measure the seconds of a program, the lowest of several."""
     spent = []
     for _ in range(6):
-        started = CLOCK[device.type]()
-        work()
+        start = CLOCK[device.type]()
+        program()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        spent.append(CLOCK[device.type]() - started)
+        spent.append(CLOCK[device.type]() - start)
     return min(spent[1:])
 
 
 def rates(device: torch.device) -> tuple[float, float]:
-    """Operations per second of a large matrix product, and bytes per second of a large copy."""
+    """Measure the operations per second of a large matrix product, and the bytes per second of a large copy."""
     size = 8192 if device.type == "cuda" else 1024
     square = torch.randn(size, size, device=device)
     long = torch.randn(2**28 if device.type == "cuda" else 2**24, device=device)
-    copied = torch.empty_like(long)
+    target = torch.empty_like(long)
     product = timed(lambda: square @ square, device)
-    return 2 * size**3 / product, 2 * 4 * len(long) / timed(lambda: copied.copy_(long), device)
+    return 2 * size**3 / product, 2 * 4 * len(long) / timed(lambda: target.copy_(long), device)
 
 
 def measured(attention: str, counts: Sequence[int], args: argparse.Namespace, device: torch.device) -> list[Any]:
-    """One row for each number of lanes."""
+    """Measure one attention: a row for each number of runs."""
     specs = [spec_of(attention, seed, args.width, args.tokens, args.batch) for seed in range(max(counts))]
-    bundles = {count: Bundle(specs[:count], device, STEPS[device.type]) for count in sorted({1, *counts})}
-    spent: dict[int, list[float]] = {count: [] for count in bundles}
-    for group in bundles.values():
+    timed_groups = {count: TimedGroup(specs[:count], device, STEPS[device.type]) for count in sorted({1, *counts})}
+    spent: dict[int, list[float]] = {count: [] for count in timed_groups}
+    for group in timed_groups.values():
         group.seconds()
     for _ in range(args.rounds):
-        for count, group in bundles.items():
+        for count, group in timed_groups.items():
             spent[count].append(group.seconds())
     source = Source(specs[0].task, 0)
     model = build(specs[0].model, vocabulary=source.vocabulary, length=source.length, seed=0)
@@ -116,7 +115,7 @@ def measured(attention: str, counts: Sequence[int], args: argparse.Namespace, de
         rows.append(
             {
                 "attention": attention,
-                "lanes": count,
+                "vmap": count,
                 "seconds": statistics.median(times),
                 "tokens": count * args.batch * args.tokens / statistics.median(times),
                 "ratio": statistics.median(ratios),
@@ -132,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--attn", default="softmax")
-    parser.add_argument("--lanes", help="how many, such as 1,8,32")
+    parser.add_argument("--vmap", help="numbers of runs, such as 1,8,32")
     parser.add_argument("--width", type=int)
     parser.add_argument("--tokens", type=int)
     parser.add_argument("--batch", type=int)
@@ -143,22 +142,23 @@ def main() -> None:
     large = device.type == "cuda"
     if not large:
         torch.set_num_threads(1)
-    for name, there, here in (("width", 64, 32), ("tokens", 64, 32), ("batch", 64, 16)):
-        setattr(args, name, getattr(args, name) or (there if large else here))
-    counts = [int(word) for word in (args.lanes or ("1,2,4,8,16,32" if large else "1,2,4,8")).split(",")]
-    where = torch.cuda.get_device_name(device) if large else "one thread of a CPU; no GPU was used"
-    print(f"{where}, torch {torch.__version__}; width {args.width}, {args.tokens} tokens, batch {args.batch} per lane")
-    print(f"{'attention':14}{'lanes':>6}{'step':>11}{'tokens/s':>13}  to one run      floor: operations   weights")
-    saved = []
+    for name, gpu, cpu in (("width", 64, 32), ("tokens", 64, 32), ("batch", 64, 16)):
+        setattr(args, name, getattr(args, name) or (gpu if large else cpu))
+    counts = [int(word) for word in (args.vmap or ("1,2,4,8,16,32" if large else "1,2,4,8")).split(",")]
+    machine = torch.cuda.get_device_name(device) if large else "one thread of a CPU; no GPU was used"
+    print(f"{machine}, torch {torch.__version__}; width {args.width}, {args.tokens} tokens, batch {args.batch} per run")
+    print(f"{'attention':14}{'vmap':>6}{'step':>11}{'tokens/s':>13}  to one run      bound: operations   weights")
+    rows = []
     for attention in args.attn.split(","):
         for row in measured(attention, counts, args, device):
-            saved.append(row)
+            rows.append(row)
             low, high = row["spread"]
             ratio = f"{row['ratio']:5.2f} ({low:.2f}-{high:.2f})"
-            step, done, moved = (f"{1000 * row[name]:.3f} ms" for name in ("seconds", "operations", "bytes"))
-            print(f"{attention:14}{row['lanes']:6}{step:>11}{row['tokens']:13,.0f}  {ratio:20}{done:>14}{moved:>10}")
+            step, arithmetic, weights = (f"{1000 * row[name]:.3f} ms" for name in ("seconds", "operations", "bytes"))
+            line = f"{attention:14}{row['vmap']:6}{step:>11}{row['tokens']:13,.0f}  {ratio:20}"
+            print(f"{line}{arithmetic:>14}{weights:>10}")
     if args.json:
-        args.json.write_text(json.dumps(saved, indent=1) + "\n")
+        args.json.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What the lab costs, as ratios against what else a person would use. The modules that need torch are imported late."""
+"""The cost of attnlab as ratios against baselines. Modules that need torch are imported late."""

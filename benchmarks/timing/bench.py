@@ -1,4 +1,4 @@
-"""Everything that is measured of the lab's speed, section by section, each line a ratio where a rival can be had."""
+"""All speed measurements of attnlab, section by section; each line is a ratio where there is a baseline."""
 
 from __future__ import annotations
 
@@ -17,186 +17,194 @@ from attnlab.specs import RunSpec, TaskSpec, TrainSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.environment import environment
 from attnlab.training.stepper import SingleStepper
-from benchmarks.timing.growth import AXES, NAMES, Measure, grown, isolated
-from benchmarks.timing.isolated import Build, raced
-from benchmarks.timing.pairs import ROUNDS, Measured, Program, Seconds, line, ratio
-from benchmarks.timing.saved import Benchmark
-from benchmarks.timing.start import memory, starting
-from benchmarks.timing.textbook import RATE, Shape, by_hand, ours, x_transformers
-from benchmarks.timing.textbook import stacked as lanes
-from benchmarks.timing.throughput import eight
+from benchmarks.timing.growth import AXES, NAMES, Measure, isolated, measure_growth
+from benchmarks.timing.isolated import Build, time_isolated
+from benchmarks.timing.pairs import ROUNDS, Measured, Program, Seconds, ratio, summarize
+from benchmarks.timing.result import Benchmark
+from benchmarks.timing.startup import memory, starting
+from benchmarks.timing.textbook import LEARNING_RATE, Shape, hand_written, ours, vmapped, x_transformers
+from benchmarks.timing.throughput import eight_runs
 from benchmarks.timing.zoology_baseline import every_position, row_by_row
 
 
-class Race(Protocol):
-    """Programs to their seconds, round by round."""
+class Timer(Protocol):
+    """Times programs, round by round."""
 
     def __call__(self, builds: Mapping[str, Build], *, times: int = 1) -> Seconds:
-        """Each program has its turn, so many times over."""
+        """Seconds of each program, which runs ``times`` times in each of its turns."""
 
 
 TEXTBOOK = Shape()
 WIDE = Shape(width=128, length=128)
 RECALL = Shape(vocabulary=8192, batch=256)
 RECALL_TASK = TaskSpec(name="recall", options={"vocabulary": 8192, "length": 64, "pairs": 4})
-PRODUCT, DRAWS, TURN = 1024, 20, 3
+PRODUCT, DRAWS, STEPS = 1024, 20, 3
 """Rows of a large matrix; batches drawn, and steps taken, in one turn."""
-LANES = (1, 8, 32)
-FLAT = 1.2
-"""How much longer a step of eight lanes may take than of one, to be called flat."""
-STRAIGHT = 1.3
-"""Exponent in the length below which a cost is linear and not quadratic."""
+VMAP = (1, 8, 32)
+MAX_VMAP_SLOWDOWN = 1.2
+"""Goal for the time of a step of eight vmapped runs over that of one."""
+MAX_LINEAR_EXPONENT = 1.3
+"""Exponent in the length below which a cost counts as linear."""
 
 
-def bench(device: torch.device, rounds: int = ROUNDS, peers: bool = False, long: bool = False) -> Benchmark:
-    """Measure all of it, every program in a process of its own; on one thread by the time of the processor.
+def measure_all(device: torch.device, rounds: int = ROUNDS, peers: bool = False, long: bool = False) -> Benchmark:
+    """Measure everything, each program in a process of its own; on one thread of a CPU by processor time.
 
     Args:
         device: Where the steps are taken.
         rounds: Interleaved rounds of each comparison.
-        peers: Whether to time the peers that are installed.
+        peers: Whether to time other libraries that are installed.
         long: Whether to measure a sweep of eight runs, and how costs grow.
+
+    Returns:
+        The measurements, and what was left out.
     """
     lines: list[Measured] = []
     left_out: list[str] = []
-    alone = device.type == "cpu" and torch.get_num_threads() == 1
-    race: Race = partial(raced, rounds=rounds, processor=alone, device=device)
-    measured, missing = textbook(device, race, peers)
+    processor = device.type == "cpu" and torch.get_num_threads() == 1
+    timer: Timer = partial(time_isolated, rounds=rounds, processor=processor, device=device)
+    measured, missing = textbook(device, timer, peers)
     lines += measured
     left_out += missing
-    lines += rate(device, race)
-    lines += recall(device, race)
-    lines += variants(device, race)
+    lines += matmul_share(device, timer)
+    lines += recall(device, timer)
+    lines += variants(device, timer)
     if device.type == "cpu":
         lines += [memory(), *starting(rounds)]
-        left_out.append("VmapWidth and compiled steps are measured on a GPU alone.")
+        left_out.append("Vmapped runs and compiled steps are measured on a GPU only.")
     else:
-        lines += stacked(device, race)
+        lines += vmap(device, timer)
     if long:
-        lines += [eight(rounds, kind=kind) for kind in ("every", "few")] if device.type == "cpu" else []
+        lines += [eight_runs(rounds, targets=targets) for targets in ("every", "few")] if device.type == "cpu" else []
         lines += growth(isolated(device))
     else:
         left_out.append("A sweep of eight runs, and how costs grow, are measured with --long.")
-    data = {**environment(device), "clock": "processor" if alone else "wall"}
+    data = {**environment(device), "clock": "processor" if processor else "wall"}
     return Benchmark(lines, data, left_out)
 
 
-def textbook(device: torch.device, race: Race, peers: bool) -> tuple[list[Measured], list[str]]:
-    """The textbook shape against a loop written by hand and against peers, and what was left out."""
-    builds: dict[str, Build] = {"ours": partial(ours, TEXTBOOK, device), "hand": partial(by_hand, TEXTBOOK, device)}
+def textbook(device: torch.device, timer: Timer, peers: bool) -> tuple[list[Measured], list[str]]:
+    """Time the textbook shape against a hand-written loop and other libraries; name those that are not installed."""
+    builds: dict[str, Build] = {
+        "ours": partial(ours, TEXTBOOK, device),
+        "hand-written loop, fused attention": partial(hand_written, TEXTBOOK, device),
+    }
     missing = []
     if peers and importlib.util.find_spec("x_transformers") is None:
         missing.append("x-transformers is not installed: pip install x-transformers.")
     elif peers:
         builds["x-transformers"] = partial(x_transformers, TEXTBOOK, device, False)
         builds["x-transformers, fused"] = partial(x_transformers, TEXTBOOK, device, True)
-    seconds = race(builds, times=TURN)
-    goals = {"hand": 1.0, "x-transformers": 1.3}
-    words = {"hand": "a fused loop written by hand"}
+    seconds = timer(builds, times=STEPS)
+    goals = {"hand-written loop, fused attention": 1.0, "x-transformers": 1.3}
     lines = [
-        ratio(f"{words.get(name, name)} / ours", seconds[name], seconds["ours"], goal=goals.get(name))
+        ratio(f"{name} / ours", seconds[name], seconds["ours"], goal=goals.get(name))
         for name in builds
         if name != "ours"
     ]
     return lines, missing
 
 
-def rate(device: torch.device, race: Race) -> Iterator[Measured]:
-    """The share of the measured rate of one matrix product that a step of width 128 reaches."""
+def matmul_share(device: torch.device, timer: Timer) -> Iterator[Measured]:
+    """Measure how much of a step of width 128 its matrix products would take at the rate of one large product."""
     products = 8
     builds: dict[str, Build] = {
         "ours": partial(ours, WIDE, device),
-        "hand": partial(by_hand, WIDE, device),
+        "hand-written": partial(hand_written, WIDE, device),
         "product": partial(product, PRODUCT, products, device),
     }
-    seconds = race(builds, times=TURN)
-    floor = [taken / (products * 2 * PRODUCT**3) * WIDE.operations for taken in seconds["product"]]
-    yield ratio("matmul floor / ours, width 128, T 128", floor, seconds["ours"], goal=0.65)
-    yield ratio("matmul floor / hand-written, the same", floor, seconds["hand"])
+    seconds = timer(builds, times=STEPS)
+    bound = [spent / (products * 2 * PRODUCT**3) * WIDE.operations for spent in seconds["product"]]
+    yield ratio("matrix products alone / ours, width 128, T 128", bound, seconds["ours"], goal=0.65)
+    yield ratio("matrix products alone / hand-written loop, the same", bound, seconds["hand-written"])
 
 
 def product(size: int, times: int, device: torch.device) -> Program:
-    """Products of two large matrices."""
-    one, other = (torch.randn(size, size, device=device) for _ in range(2))
+    """Make a program of products of two large matrices."""
+    left, right = (torch.randn(size, size, device=device) for _ in range(2))
 
     def run() -> None:
         for _ in range(times):
-            one @ other
+            left @ right
 
     return run
 
 
-def recall(device: torch.device, race: Race) -> Iterator[Measured]:
-    """Multi-query recall over 8192 ids, its batches drawn anew for every step, against the way it was published."""
-    builds: dict[str, Build] = {"every": partial(every_position, RECALL, device), "ours": partial(asked_only, device)}
-    seconds = race(builds, times=TURN)
+def recall(device: torch.device, timer: Timer) -> Iterator[Measured]:
+    """Time multi-query recall over 8192 ids, a new batch for every step, against the published way."""
+    builds: dict[str, Build] = {
+        "every": partial(every_position, RECALL, device),
+        "ours": partial(step_and_batch, device),
+    }
+    seconds = timer(builds, times=STEPS)
     note = "V 8192, T 64, 4 pairs, batch 256, drawing included"
     yield ratio("every position, rows one by one / ours", seconds["every"], seconds["ours"], goal=8.0, note=note)
-    drawing = race({"rows": rows, "ours": partial(drawn, DRAWS)})
+    drawing = timer({"rows": rows_program, "ours": partial(batches_program, DRAWS)})
     yield ratio("drawing rows one by one / ours", drawing["rows"], drawing["ours"], factor=DRAWS, goal=100.0)
-    share = [one / DRAWS / (other / TURN) for one, other in zip(drawing["ours"], seconds["ours"], strict=True)]
-    yield line("share of a step that draws its batch", share, goal=0.02, below=True, unit="")
+    share = [draw / DRAWS / (step / STEPS) for draw, step in zip(drawing["ours"], seconds["ours"], strict=True)]
+    yield summarize("share of a step that draws its batch", share, goal=0.02, below=True, unit="")
 
 
-def asked_only(device: torch.device) -> Program:
-    """A step of ours on recall, its batch drawn."""
-    source, taken = Source(RECALL_TASK, 0), itertools.count()
+def step_and_batch(device: torch.device) -> Program:
+    """Make a program that draws a batch of recall and takes a step of ours."""
+    source, steps = Source(RECALL_TASK, 0), itertools.count()
     spec = RunSpec(task=RECALL_TASK, model=RECALL.spec().model, train=TrainSpec(batch_size=RECALL.batch))
     stepper = SingleStepper(spec, source, device, "never")
-    return lambda: stepper.step({0: source.training(next(taken), RECALL.batch)}, {0: RATE})
+    return lambda: stepper.step({0: source.training(next(steps), RECALL.batch)}, {0: LEARNING_RATE})
 
 
-def drawn(times: int) -> Program:
-    """Batches of ours."""
-    source, taken = Source(RECALL_TASK, 0), itertools.count()
+def batches_program(times: int) -> Program:
+    """Make a program that draws batches of recall."""
+    source, steps = Source(RECALL_TASK, 0), itertools.count()
 
     def run() -> None:
         for _ in range(times):
-            source.training(next(taken), RECALL.batch)
+            source.training(next(steps), RECALL.batch)
 
     return run
 
 
-def rows() -> Program:
-    """A batch drawn row by row."""
+def rows_program() -> Program:
+    """Make a program that draws a batch of recall row by row."""
     random = np.random.RandomState(0)
     return lambda: row_by_row(random, RECALL.vocabulary, RECALL.length, RECALL.batch)
 
 
-def variants(device: torch.device, race: Race) -> Iterator[Measured]:
-    """Steps of other attentions over one of softmax, at the textbook shape."""
+def variants(device: torch.device, timer: Timer) -> Iterator[Measured]:
+    """Time steps of other attentions over those of softmax, at the textbook shape."""
     names = ("softmax", "expressive", "dape", "linear", "delta")
-    seconds = race({name: partial(ours, TEXTBOOK, device, attention=name) for name in names})
+    seconds = timer({name: partial(ours, TEXTBOOK, device, attention=name) for name in names})
     for name in names[1:]:
         yield ratio(f"{name} / softmax", seconds[name], seconds["softmax"])
 
 
-def stacked(device: torch.device, race: Race) -> Iterator[Measured]:
-    """VmapWidth and compiled steps over solo eager ones, in tokens per second."""
+def vmap(device: torch.device, timer: Timer) -> Iterator[Measured]:
+    """Measure tokens per second of vmapped runs and of compiled steps over those of one eager run."""
     builds: dict[str, Build] = {
-        "solo": partial(ours, TEXTBOOK, device),
+        "single": partial(ours, TEXTBOOK, device),
         "compiled": partial(ours, TEXTBOOK, device, "always"),
     }
-    builds |= {f"{count} lanes": partial(lanes, TEXTBOOK, device, count) for count in LANES}
-    seconds = race(builds, times=10)
-    solo = seconds["solo"]
-    yield ratio("tokens/s, compiled / solo eager", solo, seconds["compiled"], goal=3.0)
-    for count in LANES:
+    builds |= {f"vmap {count}": partial(vmapped, TEXTBOOK, device, count) for count in VMAP}
+    seconds = timer(builds, times=10)
+    single = seconds["single"]
+    yield ratio("tokens/s, compiled / one eager run", single, seconds["compiled"], goal=3.0)
+    for count in VMAP:
         goal = 15.0 if count == 32 else None
-        yield ratio(f"tokens/s, {count} lanes / solo eager", solo, seconds[f"{count} lanes"], factor=count, goal=goal)
-    flat = [several / one for several, one in zip(seconds["8 lanes"], seconds["1 lanes"], strict=True)]
-    yield line("step of 8 lanes / of 1", flat, goal=FLAT, below=True)
+        name = f"tokens/s, {count} vmapped / one eager run"
+        yield ratio(name, single, seconds[f"vmap {count}"], factor=count, goal=goal)
+    slowdown = [eight / one for eight, one in zip(seconds["vmap 8"], seconds["vmap 1"], strict=True)]
+    yield summarize("step of 8 vmapped runs / of 1", slowdown, goal=MAX_VMAP_SLOWDOWN, below=True)
 
 
 def growth(measure: Measure) -> Iterator[Measured]:
-    """Exponents of time and memory: in the length for several attentions, in the other sizes for softmax."""
-    wanted = [(name, "length") for name in NAMES] + [("softmax", axis) for axis in AXES if axis != "length"]
-    for name, axis in wanted:
-        measured = grown(name, axis, AXES[axis], measure)
-        goal = STRAIGHT if axis == "length" and ATTENTIONS.entry(name).cls.chunked_scan else None
+    """Measure exponents of time and memory: in the length for several attentions, in the other sizes for softmax."""
+    pairs = [(name, "length") for name in NAMES] + [("softmax", axis) for axis in AXES if axis != "length"]
+    for name, axis in pairs:
+        measured = measure_growth(name, axis, AXES[axis], measure)
+        goal = MAX_LINEAR_EXPONENT if axis == "length" and ATTENTIONS.entry(name).cls.chunked_scan else None
         span = f"{measured.sizes[0]}..{measured.sizes[-1]}"
-        for cost, words in (("seconds", "time"), ("bytes", "memory")):
+        for cost, word in (("seconds", "time"), ("bytes", "memory")):
             if math.isnan(measured.exponent(cost)):
-                continue  # this system does not tell its memory
-            named = f"{name}: {words} of a sequence grows with {axis}^"
-            yield line(named, [measured.exponent(cost)], goal=goal, below=True, unit="", note=span)
+                continue  # this system does not report memory
+            line = f"{name}: {word} of a sequence grows with {axis}^"
+            yield summarize(line, [measured.exponent(cost)], goal=goal, below=True, unit="", note=span)

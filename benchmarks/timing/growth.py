@@ -1,11 +1,11 @@
-"""How the cost of a step grows with length, width, vocabulary and lanes: exponents, fitted on logarithms.
+"""How the cost of a step grows with length, width, vocabulary and vmapped runs: exponents, fitted on logarithms.
 
-    cost(x) ~ x^a      a from least squares over the upper half of the sizes, where constants no longer hide it
+    cost(x) ~ x^a      a from least squares over the upper half of the sizes, where constants weigh least
 
-A cost is the time of a step per sequence, or the memory that the step takes per sequence beside what the process held
-before it. Every size is measured in a process of its own, so that none finds memory that another has left.
+A cost is the time of a step per sequence, or the memory that the step takes per sequence beyond what the process held
+before it. Every size is measured in a process of its own, so that none uses memory that another has freed.
 
-Letters  T tokens, D width, V vocabulary, K lanes.
+Letters  T tokens, D width, V vocabulary, K runs trained as one vmapped program.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ import numpy as np
 import torch
 
 from attnlab.training.memory import forget_peak, status_field
-from benchmarks.timing.start import said
-from benchmarks.timing.textbook import Shape, Step, ours, stacked
+from benchmarks.timing.startup import run_python
+from benchmarks.timing.textbook import Shape, Step, ours, vmapped
 
 NAMES = ("softmax", "expressive", "dape", "linear", "delta")
 AXES = {
     "length": (64, 128, 256, 512, 1024, 2048, 4096, 8192),
     "width": (32, 64, 128, 256, 512),
     "vocabulary": (64, 512, 4096, 32768),
-    "lanes": (1, 2, 4, 8, 16),
+    "vmap": (1, 2, 4, 8, 16),
 }
-LONG = 2**12
-"""Tokens of a batch at most; longer sequences come fewer at a time, one at the least."""
+MAX_TOKENS = 2**12
+"""Most tokens of a batch; batches of longer sequences have fewer of them, at least one."""
 STEPS = 3
-TELL = "import sys; from benchmarks.timing.growth import tell; tell(*sys.argv[1:])"
+PRINT_COST = "import sys; from benchmarks.timing.growth import print_cost; print_cost(*sys.argv[1:])"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a step takes per sequence."""
+    """The cost of a step per sequence."""
 
     seconds: float
-    """The least of a few steps: of the processor, where it is a CPU."""
+    """The lowest of a few steps; processor time on a CPU."""
     bytes: float
-    """Memory at the peak, beside what was held before."""
+    """Peak memory beyond what was held before."""
 
 
 @dataclass(frozen=True)
@@ -57,38 +57,41 @@ class Growth:
     costs: tuple[Cost, ...]
 
     def exponent(self, cost: str) -> float:
-        """Of the upper half of the sizes, two at the least."""
+        """Fit the exponent of ``seconds`` or ``bytes`` over the upper half of the sizes, at least two."""
         return exponent(self.sizes, [float(getattr(one, cost)) for one in self.costs])
 
 
 Measure = Callable[[str, str, int], Cost]
-"""An attention, an axis and a size to the cost there."""
+"""(attention, axis, size) -> cost."""
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """The slope of the logarithms over the upper half of the sizes.
+    """Fit the slope of the logarithms over the upper half of the sizes.
 
     >>> round(exponent([1, 2, 4, 8], [9.0, 9.0, 16.0, 64.0]), 3)
     2.0
     """
     if len(sizes) < 2 or min(values) <= 0:
         return float("nan")
-    saved = max(2, len(sizes) // 2)
-    return float(np.polyfit(np.log(sizes[-saved:]), np.log(values[-saved:]), 1)[0])
+    count = max(2, len(sizes) // 2)
+    return float(np.polyfit(np.log(sizes[-count:]), np.log(values[-count:]), 1)[0])
 
 
-def grown(name: str, axis: str, sizes: Sequence[int], measure: Measure, budget: float = 10.0) -> Growth:
-    """Costs at rising sizes, until a step would take more than a budget of seconds for all its sequences.
+def measure_growth(name: str, axis: str, sizes: Sequence[int], measure: Measure, budget: float = 10.0) -> Growth:
+    """Measure costs at rising sizes, until a step takes more seconds than the budget.
 
     Args:
         name: The attention.
-        axis: What rises.
+        axis: The size that rises, a key of :data:`AXES`.
         sizes: The sizes, in order.
-        measure: What tells the cost.
+        measure: Measures one cost.
         budget: Seconds that a step may take; the first size beyond it is the last.
 
+    Returns:
+        The sizes that were measured, with their costs.
+
     Raises:
-        CalledProcessError: not even the smallest size could be measured. A larger one that cannot, for want of memory,
+        CalledProcessError: The smallest size could not be measured. A larger size that fails, for lack of memory,
             ends the series.
     """
     measured: list[tuple[int, Cost]] = []
@@ -106,64 +109,64 @@ def grown(name: str, axis: str, sizes: Sequence[int], measure: Measure, budget: 
 
 
 def isolated(device: torch.device) -> Measure:
-    """Costs on a device, each in a process of its own."""
+    """Measure costs on a device, each in a process of its own."""
 
     def measure(name: str, axis: str, size: int) -> Cost:
-        return Cost(**json.loads(said(TELL, name, axis, str(size), str(device)).splitlines()[-1]))
+        return Cost(**json.loads(run_python(PRINT_COST, name, axis, str(size), str(device)).splitlines()[-1]))
 
     return measure
 
 
-def tell(name: str, axis: str, size: str, device: str) -> None:
-    """Write a cost, as this process finds it, to its standard error."""
+def print_cost(name: str, axis: str, size: str, device: str) -> None:
+    """Measure a cost in this process, and write it to standard error."""
     torch.set_num_threads(1)
-    cost = taken(name, axis, int(size), torch.device(device))
+    cost = cost_here(name, axis, int(size), torch.device(device))
     sys.stderr.write(json.dumps({"seconds": cost.seconds, "bytes": cost.bytes}) + "\n")
 
 
-def taken(name: str, axis: str, size: int, device: torch.device) -> Cost:
-    """The cost of a step here and now."""
+def cost_here(name: str, axis: str, size: int, device: torch.device) -> Cost:
+    """Measure the cost of a step in this process."""
     step, clock, spent = program(name, axis, size, device), time.process_time, []
     if device.type == "cuda":
         clock = time.perf_counter
         torch.cuda.reset_peak_memory_stats(device)
     forget_peak()
-    before = held(device)
+    before = memory_held(device)
     for _ in range(STEPS + 1):
         start = clock()
         step()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         spent.append(clock() - start)
-    many = sequences(axis, size)
-    return Cost(min(spent[1:]) / many, max(0, peak(device) - before) / many)
+    count = sequences(axis, size)
+    return Cost(min(spent[1:]) / count, max(0, memory_peak(device) - before) / count)
 
 
 def program(name: str, axis: str, size: int, device: torch.device) -> Step:
-    """A step of an attention at a size."""
-    if axis != "lanes":
-        return ours(shaped(axis, size), device, attention=name)
-    return stacked(shaped(axis, size), device, size, attention=name)
+    """Make a step of an attention at a size."""
+    if axis != "vmap":
+        return ours(shape_of(axis, size), device, attention=name)
+    return vmapped(shape_of(axis, size), device, size, attention=name)
 
 
-def shaped(axis: str, size: int) -> Shape:
-    """A small model with one size changed."""
+def shape_of(axis: str, size: int) -> Shape:
+    """Change one size of a small model."""
     base = Shape(layers=1, batch=16)
     if axis == "length":
-        return replace(base, length=size, batch=max(1, min(16, LONG // size)))
-    return base if axis == "lanes" else replace(base, **{axis: size})
+        return replace(base, length=size, batch=max(1, min(16, MAX_TOKENS // size)))
+    return base if axis == "vmap" else replace(base, **{axis: size})
 
 
 def sequences(axis: str, size: int) -> int:
-    """Sequences of a step: of all lanes."""
-    return shaped(axis, size).batch * (size if axis == "lanes" else 1)
+    """The number of sequences of a step, of all vmapped runs together."""
+    return shape_of(axis, size).batch * (size if axis == "vmap" else 1)
 
 
-def held(device: torch.device) -> int:
+def memory_held(device: torch.device) -> int:
     """Bytes held now."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else status_field("VmRSS")
 
 
-def peak(device: torch.device) -> int:
-    """Bytes held at most so far."""
+def memory_peak(device: torch.device) -> int:
+    """The most bytes held so far."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else status_field("VmHWM")

@@ -1,7 +1,7 @@
-"""Programs that take turns, each in a process of its own, as whoever uses it would run it.
+"""Programs that take turns, each in a process of its own, as a user of each would run it.
 
-What one does to the process it runs in (we keep memory that glibc would hand back, and set flags of torch's) is then
-no help to its rivals.
+What one program does to its process (attnlab keeps memory that glibc would return, and sets flags of torch) then does
+not help the others.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Self, final
 
 import torch
 
-from benchmarks.timing.pairs import ROUNDS, Program, Seconds, turns
+from attnlab.experiments.bench_result import turns
+from benchmarks.timing.pairs import ROUNDS, Program, Seconds
 
 Build = Callable[[], Program]
-"""Makes a program, in the process that will run it; functions of a module and what is bound to their arguments."""
+"""Makes a program in the process that runs it; must be picklable: a function of a module, or a partial of one."""
 
 
-def raced(
+def time_isolated(
     builds: Mapping[str, Build],
     rounds: int = ROUNDS,
     *,
@@ -29,22 +30,25 @@ def raced(
     processor: bool = False,
     device: torch.device | None = None,
 ) -> Seconds:
-    """Seconds of each program in each round, as its own process tells them; a first round is not counted.
+    """Time programs in processes of their own; a first round does not count.
 
     Args:
         builds: What makes the programs, by name.
-        rounds: How often each has its turn.
-        times: How often a program is run in one turn.
-        processor: Whether the time of the processor is told, and not that of the clock.
-        device: What the programs keep busy; waited for before the clock is read.
+        rounds: Number of rounds that count.
+        times: How often a program runs in one turn.
+        processor: Whether to measure processor time instead of wall time.
+        device: The device that the programs use; it is synchronized before the clock is read. None is the CPU.
+
+    Returns:
+        Seconds of each program in each round.
 
     Raises:
-        ChildProcessError: a program could not be made, or failed; its process has told why.
+        ChildProcessError: A program could not be made, or failed; its process has printed the error.
     """
     seconds: Seconds = {name: [] for name in builds}
     with ExitStack() as stack:
-        how = (times, processor, device or torch.device("cpu"), torch.get_num_threads())
-        runners = {name: stack.enter_context(Runner(build, how)) for name, build in builds.items()}
+        settings = (times, processor, device or torch.device("cpu"), torch.get_num_threads())
+        runners = {name: stack.enter_context(Runner(build, settings)) for name, build in builds.items()}
         for name, counted in turns(list(builds), rounds):
             spent = runners[name].turn()
             if counted:
@@ -54,43 +58,50 @@ def raced(
 
 @final
 class Runner:
-    """A process that runs a program whenever it is told to."""
+    """A process that runs a program once per request.
 
-    def __init__(self, build: Build, how: Sequence[object]) -> None:
+    Args:
+        build: What makes the program.
+        settings: The further arguments of :func:`serve`.
+    """
+
+    def __init__(self, build: Build, settings: Sequence[object]) -> None:
         context = multiprocessing.get_context("spawn")
-        self._line, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, build, *how), daemon=True)
+        self._connection, remote = context.Pipe()
+        self._process = context.Process(target=serve, args=(remote, build, *settings), daemon=True)
         self._process.start()
-        theirs.close()
+        remote.close()
 
     def turn(self) -> float:
         """Seconds of one turn."""
         try:
-            self._line.send(None)
-            spent = self._line.recv()
+            self._connection.send(None)
+            spent = self._connection.recv()
         except (EOFError, OSError):
-            raise ChildProcessError("A program that is timed has failed; its process has told why.") from None
-        assert isinstance(spent, float), "a runner tells seconds"
+            raise ChildProcessError("A timed program has failed; its error is printed above.") from None
+        assert isinstance(spent, float), "a runner sends seconds"
         return spent
 
     def __enter__(self) -> Self:
-        """Once it is started."""
+        """Return the runner."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let it go."""
-        self._line.close()
+        """End the process."""
+        self._connection.close()
         self._process.join(10)
         self._process.kill()
 
 
-def serve(line: Connection, build: Build, times: int, processor: bool, device: torch.device, threads: int) -> None:
-    """The life of a runner, until the line is closed."""
+def serve(
+    connection: Connection, build: Build, times: int, processor: bool, device: torch.device, threads: int
+) -> None:
+    """Run a program whenever a request comes, until the connection is closed."""
     torch.set_num_threads(threads)
     program, clock = build(), time.process_time if processor else time.perf_counter
     while True:
         try:
-            line.recv()
+            connection.recv()
         except EOFError:
             return
         start = clock()
@@ -98,4 +109,4 @@ def serve(line: Connection, build: Build, times: int, processor: bool, device: t
             program()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        line.send(clock() - start)
+        connection.send(clock() - start)

@@ -1,40 +1,36 @@
-"""Interleaved pairs: programs that take turns on one machine, so that whatever else it does slows all of them alike.
+"""Interleaved rounds: programs take turns on one machine, so that other load slows all of them alike.
 
-ratio of a round = seconds of the rival / seconds of ours        told: the median over rounds, and the quartiles
+ratio of a round = seconds of the baseline / seconds of ours        printed: the median over rounds, and the quartiles
 """
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+from attnlab.experiments.bench_result import Measurement, quartiles, turns
 
 Program = Callable[[], object]
 Seconds = dict[str, list[float]]
+"""Program -> seconds of each round."""
 
 ROUNDS = 5
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One line of a benchmark: larger is better, unless a bound from above is set."""
+class Measured(Measurement):
+    """One line of a benchmark. Larger is better, unless ``below`` is set."""
 
-    name: str
-    median: float
-    low: float
-    """Lower quartile over the rounds."""
-    high: float
-    rounds: int
-    goal: float | None = None
-    """What it must reach, or stay below."""
-    below: bool = False
     unit: str = "x"
-    note: str = ""
+    goal: float | None = None
+    """The value to reach, or to stay below."""
+    below: bool = False
+    """Whether the goal is an upper bound."""
 
     @property
-    def holds(self) -> bool | None:
-        """Whether the goal is reached; None without one."""
+    def reached(self) -> bool | None:
+        """Whether the goal is reached; None without a goal."""
         if self.goal is None:
             return None
         return self.median <= self.goal if self.below else self.median >= self.goal
@@ -45,55 +41,59 @@ def interleaved(
     rounds: int = ROUNDS,
     *,
     clock: Callable[[], float] = time.perf_counter,
-    settle: Program = lambda: None,
+    synchronize: Program = lambda: None,
     warm: bool = True,
 ) -> Seconds:
-    """Seconds of each program in each round; the order turns from round to round.
+    """Time each program in each round; the order rotates from round to round.
 
     Args:
-        programs: What is timed, by name.
-        rounds: How often.
-        clock: What tells the time.
-        settle: Called before each reading of the clock, such as to wait for a device.
-        warm: Whether a round is run first that is not counted.
+        programs: The programs by name.
+        rounds: Number of rounds that count.
+        clock: Returns the time in seconds.
+        synchronize: Called before each reading of the clock, such as to wait for a device.
+        warm: Whether a round that does not count comes first.
+
+    Returns:
+        Seconds of each program in each round.
     """
     seconds: Seconds = {name: [] for name in programs}
     for name, counted in turns(list(programs), rounds, warm):
-        settle()
+        synchronize()
         start = clock()
         programs[name]()
-        settle()
+        synchronize()
         if counted:
             seconds[name].append(clock() - start)
     return seconds
 
 
-def turns(names: Sequence[str], rounds: int, warm: bool = True) -> Iterator[tuple[str, bool]]:
-    """Whose turn it is, and whether it counts; the order turns from round to round.
-
-    >>> [name for name, counted in turns(["a", "b"], 2) if counted]
-    ['a', 'b', 'b', 'a']
-    """
-    for turn in range(-1 if warm else 0, rounds):
-        shift = turn % len(names)
-        for name in (*names[shift:], *names[:shift]):
-            yield name, turn >= 0
-
-
 def ratio(
     name: str,
-    rival: Sequence[float],
+    baseline: Sequence[float],
     ours: Sequence[float],
     *,
     factor: float = 1.0,
     goal: float | None = None,
     note: str = "",
 ) -> Measured:
-    """Seconds of a rival over ours, round by round, times a factor where the two do not do the same amount."""
-    return line(name, [factor * one / other for one, other in zip(rival, ours, strict=True)], goal=goal, note=note)
+    """Divide the seconds of a baseline by ours, round by round.
+
+    Args:
+        name: What is compared.
+        baseline: Seconds of the baseline in each round.
+        ours: Seconds of ours in each round.
+        factor: Multiplies the ratio where the two do different amounts of work.
+        goal: The ratio to reach.
+        note: The conditions.
+
+    Returns:
+        Median and quartiles of the ratio.
+    """
+    ratios = [factor * other / own for other, own in zip(baseline, ours, strict=True)]
+    return summarize(name, ratios, goal=goal, note=note)
 
 
-def line(
+def summarize(
     name: str,
     values: Sequence[float],
     *,
@@ -102,6 +102,18 @@ def line(
     unit: str = "x",
     note: str = "",
 ) -> Measured:
-    """The median and the quartiles of what several rounds gave."""
-    low, median, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-    return Measured(name, median, low, high, len(values), goal, below, unit, note)
+    """Compute the median and the quartiles of one value per round.
+
+    Args:
+        name: What was measured.
+        values: One value per round.
+        goal: The value to reach.
+        below: Whether the goal is an upper bound.
+        unit: Unit of the values; ``x`` for ratios.
+        note: The conditions.
+
+    Returns:
+        One line of a benchmark.
+    """
+    low, median, high = quartiles(values)
+    return Measured(name, median, low, high, len(values), unit, note, goal, below)

@@ -1,9 +1,9 @@
-"""Multi-query recall as it was first published: every position is projected to the vocabulary, rows drawn one by one.
+"""Multi-query recall as first published: logits of every position, and sequences that are drawn one by one.
 
-    logits   B x T x V, though n of T positions are asked
-    rows     keys and values drawn without replacement by a shuffle of all ids, once per row
+    logits      B x T x V, although only n of T positions have targets
+    sequences   keys and values drawn without replacement by a shuffle of all ids, once per sequence
 
-Written from the description of the set-up in arXiv:2312.04927 and of its code; no line of it is copied.
+Written from the description of the setup in arXiv:2312.04927 and of its code; no line of it is copied.
 
 Letters  B batch, T tokens, V vocabulary, n pairs.
 """
@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from attnlab.tasks import IGNORE
-from benchmarks.timing.textbook import RayWorker, Shape
+from benchmarks.timing.textbook import HandModel, Shape
 
 PAIRS, POWER = 4, 0.01
 
@@ -27,7 +27,7 @@ PAIRS, POWER = 4, 0.01
 def row_by_row(
     random: np.random.RandomState, vocabulary: int, length: int, batch: int
 ) -> tuple[NDArray[np.int64], ...]:
-    """Inputs and targets; questions in slots of two after the context, filled up with any ids."""
+    """Draw inputs and targets; queries stand in slots of two tokens after the context, the rest is random ids."""
     half, slots = vocabulary // 2, (length - 2 * PAIRS) // 2
     key_ids = np.tile(np.arange(1, half), (batch, 1))
     value_ids = np.tile(np.arange(half, vocabulary), (batch, 1))
@@ -46,9 +46,9 @@ def row_by_row(
 
 
 def every_position(shape: Shape, device: torch.device) -> Callable[[], object]:
-    """A step on a batch that is drawn row by row, with the loss taken over the logits of every position."""
+    """Make a step on a batch that is drawn row by row, with logits of every position."""
     torch.manual_seed(0)
-    model, random = RayWorker(shape).to(device), np.random.RandomState(0)
+    model, random = HandModel(shape).to(device), np.random.RandomState(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
 
     def step() -> None:

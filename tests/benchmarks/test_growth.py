@@ -1,4 +1,4 @@
-"""How costs grow: exponents of known laws, where measuring ends, and a real size in a process of its own."""
+"""How costs grow: exponents of known laws, the end of a series, and a real size in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import pytest
 import torch
 
 from benchmarks.timing.bench import growth
-from benchmarks.timing.growth import AXES, Cost, exponent, grown, isolated, program, sequences, shaped, taken
+from benchmarks.timing.growth import (
+    AXES,
+    Cost,
+    cost_here,
+    exponent,
+    isolated,
+    measure_growth,
+    program,
+    sequences,
+    shape_of,
+)
 
 CPU = torch.device("cpu")
 
@@ -26,7 +36,7 @@ def test_an_exponent_is_that_of_the_larger_sizes() -> None:
 
 
 def test_growth_is_that_of_the_law() -> None:
-    measured = grown("softmax", "length", AXES["length"], law)
+    measured = measure_growth("softmax", "length", AXES["length"], law)
     assert measured.sizes == AXES["length"]
     assert measured.exponent("seconds") == pytest.approx(2)
     assert measured.exponent("bytes") == pytest.approx(1)
@@ -36,7 +46,7 @@ def test_growth_ends_with_the_first_size_beyond_the_budget() -> None:
     def slow(name: str, axis: str, size: int) -> Cost:
         return Cost(size / sequences(axis, size), 1.0)
 
-    assert grown("softmax", "lanes", (1, 2, 4, 8), slow, budget=3.0).sizes == (1, 2, 4)
+    assert measure_growth("softmax", "vmap", (1, 2, 4, 8), slow, budget=3.0).sizes == (1, 2, 4)
 
 
 def test_a_size_that_does_not_fit_ends_the_series() -> None:
@@ -45,22 +55,22 @@ def test_a_size_that_does_not_fit_ends_the_series() -> None:
             raise CalledProcessError(-9, "python")
         return law(name, axis, size)
 
-    assert grown("softmax", "lanes", (1, 2, 4, 8), full).sizes == (1, 2)
+    assert measure_growth("softmax", "vmap", (1, 2, 4, 8), full).sizes == (1, 2)
     with pytest.raises(CalledProcessError):
-        grown("softmax", "lanes", (4, 8), full)
+        measure_growth("softmax", "vmap", (4, 8), full)
 
 
-def test_long_sequences_come_fewer_at_a_time_and_lanes_have_batches_of_their_own() -> None:
-    assert [shaped("length", size).batch for size in (64, 512, 8192)] == [16, 8, 1]
-    assert [sequences("lanes", size) for size in (1, 4)] == [16, 64]
-    assert shaped("width", 32).width == 32
+def test_batches_of_long_sequences_are_smaller_and_vmapped_runs_have_batches_of_their_own() -> None:
+    assert [shape_of("length", size).batch for size in (64, 512, 8192)] == [16, 8, 1]
+    assert [sequences("vmap", size) for size in (1, 4)] == [16, 64]
+    assert shape_of("width", 32).width == 32
 
 
 @pytest.mark.parametrize("axis", AXES)
 def test_every_axis_has_a_step_that_runs(axis: str) -> None:
     size = AXES[axis][1]
     program("softmax", axis, size, CPU)()
-    measured = taken("linear", axis, AXES[axis][0], CPU)
+    measured = cost_here("linear", axis, AXES[axis][0], CPU)
     assert measured.seconds > 0
     assert measured.bytes >= 0
 
@@ -71,9 +81,9 @@ def test_a_size_is_measured_in_a_process_of_its_own() -> None:
     assert 1e4 < measured.bytes < 1e9
 
 
-def test_the_bench_asks_of_linear_variants_that_they_are() -> None:
+def test_linear_variants_have_a_goal_for_their_exponent() -> None:
     lines = {line.name: line for line in growth(law)}
-    assert lines["linear: time of a sequence grows with length^"].holds is False
-    assert lines["delta: memory of a sequence grows with length^"].holds is True
-    assert lines["softmax: time of a sequence grows with length^"].holds is None
+    assert lines["linear: time of a sequence grows with length^"].reached is False
+    assert lines["delta: memory of a sequence grows with length^"].reached is True
+    assert lines["softmax: time of a sequence grows with length^"].reached is None
     assert len(lines) == 2 * (5 + 3)

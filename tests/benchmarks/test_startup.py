@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.timing.start import memory
+from benchmarks.timing.startup import memory
 
 
 @pytest.mark.slow
 def test_the_memory_of_a_run_is_its_own() -> None:
-    stored = np.ones(200_000_000)  # 1.6 GB
+    array = np.ones(200_000_000)  # 1.6 GB
     measured = memory()
-    assert stored[-1] == 1
+    assert array[-1] == 1
     assert measured.unit == "MB"
     assert 100 < measured.median < 1000
