@@ -1,119 +1,114 @@
-"""``attnlab diagnose``: what an attention does to the signal and its gradient, layer by layer."""
+"""``attnlab diagnose``: the effect of an attention on the residual stream and on the gradients, layer by layer."""
 
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, Settings, Store, load_plugins
+from attnlab.choices import DiagnosisKind, Norm
+from attnlab.cli.options import (
+    AsJson,
+    Attention,
+    Complexity,
+    Heads,
+    Plugin,
+    Position,
+    Seed,
+    Settings,
+    Store,
+    Width,
+    field_settings,
+    load_plugins,
+)
 
-
-class Kind(StrEnum):
-    """What to look at."""
-
-    rank_collapse = "rank-collapse"
-    gradients = "gradients"
-    attention = "attention"
-    tokens = "tokens"
-    reach = "reach"
-
-
-class Norm(StrEnum):
-    """Where the layer norm stands."""
-
-    pre = "pre"
-    post = "post"
-    none = "none"
-
-
-class Input(StrEnum):
-    """What is shown in the place of a task."""
-
-    gaussian = "gaussian"
-
-
-class Control(StrEnum):
-    """What stands beside each variant."""
-
-    gain = "gain"
+DEFAULT_LAYERS = 12
 
 
 def diagnose(
-    kind: Annotated[Kind, typer.Argument(help="What to look at.", show_default=False)],
-    attn: Annotated[
-        str | None, typer.Option("--attn", help="Attentions, as [b]softmax,dagpam[/b]; + stacks over layers.")
+    kind: Annotated[DiagnosisKind, typer.Argument(help="What to measure.", show_default=False)],
+    attn: Attention = None,
+    pos: Position = None,
+    layers: Annotated[
+        int | None, typer.Option("--layers", help=f"Number of layers; left out, {DEFAULT_LAYERS}.", show_default=False)
     ] = None,
-    pos: Annotated[str | None, typer.Option("--pos", help="Positions, as [b]none,rotary[/b].")] = None,
-    layers: Annotated[int | None, typer.Option("--layers", help="Left out, 12.", show_default=False)] = None,
-    width: Annotated[int | None, typer.Option("--width", help="Width of the stream.")] = None,
-    heads: Annotated[int | None, typer.Option("--heads")] = None,
-    skip: Annotated[
-        bool | None, typer.Option("--skip/--no-skip", help="Whether the stream runs past branches.")
+    width: Width = None,
+    heads: Heads = None,
+    residual: Annotated[
+        bool | None, typer.Option("--residual/--no-residual", help="Whether blocks have residual connections.")
     ] = None,
     mlp: Annotated[bool | None, typer.Option("--mlp/--no-mlp", help="Whether blocks have an MLP.")] = None,
-    norm: Annotated[Norm | None, typer.Option("--norm")] = None,
-    gain: Annotated[
+    norm: Annotated[
+        Norm | None, typer.Option("--norm", help="Layer norm before each branch, after each sum, or none.")
+    ] = None,
+    branch_gain: Annotated[
         float | None,
-        typer.Option("--gain", min=0, help="Every branch writes with weights of this scale over sqrt(inputs)."),
+        typer.Option(
+            "--branch-gain", min=0, help="Initialize the last map of every branch with this scale over sqrt(inputs)."
+        ),
     ] = None,
     control: Annotated[
-        Control | None, typer.Option("--control", help="gain: a softmax as loud as each other variant beside it.")
+        Literal["gain"] | None,
+        typer.Option(
+            "--control",
+            help="gain: add a softmax with the same branch gain as each other variant (gain-matched control).",
+        ),
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Whose sequences to show; left out, recall.")] = None,
-    noise: Annotated[Input | None, typer.Option("--input", help="gaussian: independent tokens, no task.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="Task of the sequences; left out, recall.")] = None,
+    noise: Annotated[
+        Literal["gaussian"] | None, typer.Option("--input", help="gaussian: independent tokens instead of a task.")
+    ] = None,
     complexity: Complexity = None,
-    length: Annotated[int | None, typer.Option("--length", min=2, help="Tokens of a sequence.")] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Sequences.")] = 16,
+    length: Annotated[int | None, typer.Option("--length", min=2, help="Tokens per sequence.")] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Number of sequences.")] = 16,
     seed: Seed = 0,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Fresh models of each variant.")] = 5,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of models of each variant.")] = 5,
     run: Annotated[
-        str | None, typer.Option("--run", metavar="ID,ID", help="Finished runs in the place of fresh variants.")
+        str | None, typer.Option("--run", metavar="ID,ID", help="Finished runs, instead of fresh variants.")
     ] = None,
     only: Annotated[
-        str | None, typer.Option("--only", metavar="METRIC,..", help="Left out, all that belong here.")
+        str | None, typer.Option("--only", metavar="METRIC,..", help="Metrics; left out, all of this diagnosis.")
     ] = None,
-    head: Annotated[str, typer.Option("--map", metavar="LAYER.HEAD", help="Draw this head; both count from 1.")] = "",
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the numbers.")] = None,
+    attention_map: Annotated[
+        str, typer.Option("--attention-map", metavar="LAYER.HEAD", help="Draw the attention map of a head, from 1.1.")
+    ] = "",
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the numbers to a CSV file.")] = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE", help="Write the map as .png, .svg or .html: the plots extra."),
+        typer.Option("--plot", metavar="FILE", help="Write the map as .png, .svg or .html; needs the plots extra."),
     ] = None,
     settings: Settings = None,
     store: Store = Path("results"),
     plugins: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
-    """Diagnose variants at random initialization, or finished runs: why it fails, layer by layer."""
+    """Diagnose attentions at initialization, or finished runs: rank collapse, gradients, attention patterns."""
     from rich.console import Console
 
     from attnlab.config.inline_parts import merged
-    from attnlab.config.inline_parts import parse_settings as read_settings
     from attnlab.errors import InvalidValueError
     from attnlab.rendering.diagnosis import DiagnosisView, as_csv
-    from attnlab.rendering.diagnosis import as_json as data
+    from attnlab.rendering.diagnosis import as_json as to_json
     from attnlab.storage.files import write_whole
 
     load_plugins(plugins)
-    model: dict[str, Any] = {"layers": layers, "width": width, "heads": heads, "skip": skip}
-    model |= {"norm": norm.value if norm else None, "mlp": None if mlp is None else 4.0 if mlp else 0.0}
-    given = {key: value for key, value in model.items() if value is not None}
-    refuse_both(task, noise, complexity)
+    _refuse_noise_with_task(task, noise, complexity)
     if run:
-        refuse_beside_run(
-            {"--attn": attn, "--pos": pos, "--task": task, "--input": noise, "--gain": gain, **_flags(model)}
-        )
-    if plot and not head:
-        raise InvalidValueError("There is no map to plot.", "Say of which head: --map 1.1.", where="--plot")
-    settled = merged({"model": {"layers": 12}}, merged({"model": given}, read_settings(settings or [])))
+        own = {"--attn": attn, "--pos": pos, "--task": task, "--input": noise, "--branch-gain": branch_gain}
+        own |= {"--layers": layers, "--width": width, "--heads": heads, "--residual": residual}
+        _refuse_with_run({**own, "--norm": norm, "--mlp": mlp})
+    if plot and not attention_map:
+        raise InvalidValueError("There is no map to plot.", "Choose a head: --attention-map 1.1.", where="--plot")
+    model = {"residual": residual, "norm": norm, "mlp_ratio": None if mlp is None else 4.0 if mlp else 0.0}
+    fields = {"layers": DEFAULT_LAYERS, **{name: value for name, value in model.items() if value is not None}}
+    nested = merged({"model": fields}, field_settings(settings, layers=layers, width=width, heads=heads))
 
-    from attnlab.diagnosis.diagnose import diagnose as find
+    from attnlab.diagnosis.diagnose import diagnose as run_diagnosis
     from attnlab.diagnosis.subjects import diagnosis_request
 
-    asked = diagnosis_request(
+    request = diagnosis_request(
         attn,
         pos,
         task="recall" if task is None and noise is None else task,
@@ -121,47 +116,45 @@ def diagnose(
         length=length,
         batch=batch,
         seeds=range(seed, seed + seeds),
-        settings=settled,
+        settings=nested,
         control=control is not None,
-        gain=gain,
+        branch_gain=branch_gain,
     )
-    found = find(kind.value, asked, runs=_words(run), store=store, only=_words(only), at=head)
+    diagnosis = run_diagnosis(
+        kind, request, runs=_names(run), store=store, only=_names(only), attention_map=attention_map
+    )
     if csv:
-        write_whole(csv, as_csv(found))
+        write_whole(csv, as_csv(diagnosis))
     if plot:
         from attnlab.rendering.attention_map_plot import plot_maps
 
-        write_whole(plot, plot_maps(found.maps, plot.suffix))
+        write_whole(plot, plot_maps(diagnosis.maps, plot.suffix))
     if as_json:
-        sys.stdout.write(data(found))
+        sys.stdout.write(to_json(diagnosis))
     elif not csv:
-        Console().print(DiagnosisView(found), highlight=False, crop=False)  # a name longer than the screen stays whole
+        Console().print(DiagnosisView(diagnosis), highlight=False, crop=False)  # names longer than a line are not cut
 
 
-def refuse_both(task: str | None, noise: Input | None, complexity: str | None) -> None:
-    """Refuse a task beside noise."""
+def _refuse_noise_with_task(task: str | None, noise: str | None, complexity: str | None) -> None:
+    """Refuse a task or a complexity together with noise."""
     from attnlab.errors import InvalidValueError
 
     if noise and (task or complexity):
-        found = f"Noise has no {'task' if task else 'complexity'}: --input stands in the place of one."
-        raise InvalidValueError(
-            found, "Leave one of them out; --length says how long noise is.", where="--input gaussian"
-        )
+        problem = f"Noise has no {'task' if task else 'complexity'}: --input replaces the task."
+        hint = "Leave one of them out. --length sets the length of noise."
+        raise InvalidValueError(problem, hint, where="--input gaussian")
 
 
-def refuse_beside_run(given: dict[str, Any]) -> None:
-    """Refuse what a finished run has of its own."""
+def _refuse_with_run(options: dict[str, Any]) -> None:
+    """Refuse options that a finished run determines."""
     from attnlab.errors import InvalidValueError
 
-    asked = next((option for option, value in given.items() if value is not None), None)
-    if asked:
-        hint = "With --run go: --complexity, --length, --batch, --only, --map."
-        raise InvalidValueError("A finished run has its own variant, sizes and task.", hint, where=asked)
+    option = next((name for name, value in options.items() if value is not None), None)
+    if option:
+        hint = "Options that can be combined with --run: --complexity, --length, --batch, --only, --attention-map."
+        raise InvalidValueError("A finished run has its own variant, sizes and task.", hint, where=option)
 
 
-def _flags(model: dict[str, Any]) -> dict[str, Any]:
-    return {f"--{key}": value for key, value in model.items()}
-
-
-def _words(text: str | None) -> list[str]:
-    return [word.strip() for word in (text or "").split(",") if word.strip()]
+def _names(text: str | None) -> list[str]:
+    """Split names at commas."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]

@@ -1,42 +1,40 @@
-"""``attnlab evaluate``: a finished run beyond the length it was trained on."""
+"""``attnlab evaluate``: a finished run on lengths and levels that it was not trained on."""
 
 from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attnlab.cli.options import AsJson, Device, Plugin, Store, load_plugins
+from attnlab.choices import ExtrapolationMode
+from attnlab.cli.options import AsJson, Device, Plugin, Quiet, Store, load_plugins
 
-
-class Reach(StrEnum):
-    """How positions reach beyond the trained length."""
-
-    trained = "trained"
-    interpolated = "interpolated"
-    yarn = "yarn"
-    randomized = "randomized"
+if TYPE_CHECKING:
+    from attnlab.evaluation.level_score import LevelScore
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Its id, or the start of it: attnlab ls results.")],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, or its start: attnlab ls results.")],
     length: Annotated[str | None, typer.Option("--length", metavar="64,128,...", help="Lengths in tokens.")] = None,
     complexity: Annotated[
         str | None, typer.Option("--complexity", metavar="LEVELS", help="Levels, instead of lengths.")
     ] = None,
-    mode: Annotated[Reach, typer.Option("--as", help="How positions reach beyond the trained length.")] = Reach.trained,
+    mode: Annotated[
+        ExtrapolationMode,
+        typer.Option("--extrapolation", help="How positions are extended beyond the trained length."),
+    ] = "trained",
     sequences: Annotated[
-        int | None, typer.Option("--sequences", min=1, help="Test sequences of each; left out, the run's own number.")
+        int | None,
+        typer.Option("--sequences", min=1, help="Test sequences of each; left out, as many as in the run's own test."),
     ] = None,
     device: Device = "auto",
     store: Store = Path("results"),
     plugins: Plugin = None,
     as_json: AsJson = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Evaluate a finished run on longer sequences or other levels: accuracy against length."""
     from rich.console import Console
@@ -46,43 +44,41 @@ def evaluate(
     from attnlab.rendering.lengths import LengthTable
 
     load_plugins(plugins)
-    asked = _numbers(length)
+    lengths = _lengths(length)
 
-    from attnlab.evaluation.evaluate import evaluate as measure
+    from attnlab.evaluation.evaluate import evaluate as evaluate_run
 
-    screen = Console(stderr=True)
+    stderr = Console(stderr=True)
 
-    def tell(extent: Any) -> None:
+    def show(score: LevelScore) -> None:
         if not quiet:
-            said = f"{extent.length:,} tokens: {percent(extent.accuracy.mean)}"
-            screen.print(said, highlight=False)
+            stderr.print(f"{score.length:,} tokens: {percent(score.accuracy.mean)}", highlight=False)
 
-    record, extents = measure(
+    record, scores = evaluate_run(
         run,
         store,
-        lengths=asked,
+        lengths=lengths,
         levels=parse_levels(complexity) or (),
-        mode=mode.value,
+        mode=mode,
         sequences=sequences,
         device_name=device,
-        progress=tell,
+        progress=show,
     )
-    table = LengthTable(record, extents, mode.value)
+    table = LengthTable(record, scores, mode)
     if as_json:
         sys.stdout.write(json.dumps(table.data()) + "\n")
     else:
         Console().print(table, highlight=False)
 
 
-def _numbers(words: str | None) -> list[int]:
-    """Lengths, as they are typed."""
+def _lengths(text: str | None) -> list[int]:
+    """Parse the lengths of ``--length``."""
     from attnlab.errors import InvalidValueError
 
-    found = []
-    for word in filter(None, (part.strip() for part in (words or "").split(","))):
+    lengths = []
+    for word in filter(None, (part.strip() for part in (text or "").split(","))):
         if not word.isdigit() or int(word) < 1:
-            raise InvalidValueError(
-                f"'{word}' is no length.", "Give numbers of tokens, as 64,128,256.", where="--length"
-            )
-        found.append(int(word))
-    return found
+            problem = f"'{word}' is not a length."
+            raise InvalidValueError(problem, "Give numbers of tokens, such as 64,128,256.", where="--length")
+        lengths.append(int(word))
+    return lengths

@@ -1,4 +1,4 @@
-"""``attnlab report`` and ``cp``: what a store shows; a shipped YAML to edit."""
+"""``attnlab report``, ``cp`` and ``schema``: the results of a store, a shipped YAML to edit, the format of the YAML."""
 
 from __future__ import annotations
 
@@ -17,23 +17,42 @@ def report(
     store: Annotated[
         Path, typer.Argument(metavar="[STORE]", help="A folder of results, or the name of one in results/.")
     ] = Path("results"),
-    value: Annotated[
-        str | None, typer.Option("--value", help="accuracy, answers, loss, perplexity, solved, steps, verdict, ...")
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric",
+            help="accuracy, exact_match, loss, perplexity, solved, validation_accuracy, steps, seconds, parameters, "
+            "failure_mode, or a logged diagnostic. Default: accuracy.",
+        ),
     ] = None,
-    rows: Annotated[str | None, typer.Option("--rows", help="Fields of a row, as attention,width.")] = None,
-    columns: Annotated[str | None, typer.Option("--columns", help="The field of the columns.")] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the cells.")] = None,
-    markdown: Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables.")] = None,
-    parquet: Annotated[Path | None, typer.Option("--parquet", metavar="FILE", help="Write the cells.")] = None,
-    chart: Annotated[
-        Path | None, typer.Option("--chart", metavar="FILE", help="Draw the curves: .html, .svg or .png.")
+    index: Annotated[
+        str | None,
+        typer.Option(
+            "--index", metavar="FIELD,..", help="Fields of a row, as attention,width. Default: all that vary."
+        ),
     ] = None,
-    page: Annotated[
-        Path | None, typer.Option("--page", metavar="FILE", help="Write one HTML page with all of it.")
+    columns: Annotated[
+        str | None, typer.Option("--columns", metavar="FIELD", help="The field of the columns. Default: level.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the cells as CSV.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables as Markdown.")
+    ] = None,
+    parquet: Annotated[
+        Path | None, typer.Option("--parquet", metavar="FILE", help="Write the cells as Parquet.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Plot the curves: .html, .svg or .png.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write plot, tables and claims as one HTML page.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Report accuracy against complexity: means and intervals over seeds, reach, capacity, claims."""
+    """Report accuracy against complexity: means and intervals over seeds, max solved level, C50 and C90, claims.
+
+    C50 and C90 are the complexities at which the fitted accuracy falls to 50 % and 90 % of the way from chance to 1.
+    """
     from rich.console import Console
 
     from attnlab import resources
@@ -41,46 +60,46 @@ def report(
     from attnlab.config.experiment import stored_experiment
     from attnlab.errors import InvalidValueError
     from attnlab.rendering.export import FORMATS
-    from attnlab.rendering.report import report as compose
+    from attnlab.rendering.report import report as make_report
     from attnlab.storage.files import write_whole
     from attnlab.storage.journal import uncollected
 
-    folder = _found(store)
-    fields = tuple(filter(None, rows.split(","))) if rows else ()
+    folder = _find_store(store)
+    fields = tuple(filter(None, index.split(","))) if index else ()
     files = {"csv": csv, "markdown": markdown, "parquet": parquet}
-    if value == "verdict":
-        if chart or page:
-            hint = "What it takes: --csv, --markdown, --parquet, --json."
-            raise InvalidValueError("Verdicts are words: there is no curve to draw.", hint, where="--value verdict")
-        _verdicts(folder, fields, columns, files, as_json=as_json)
+    if metric == "failure_mode":
+        if plot or html:
+            hint = "Use --csv, --markdown, --parquet or --json."
+            raise InvalidValueError("Failure modes cannot be plotted.", hint, where="--metric failure_mode")
+        _report_failure_modes(folder, fields, columns, files, as_json=as_json)
         return
     with uncollected():
         experiment = stored_experiment(folder)
-        said = compose(records(folder), experiment, value=value, rows=fields, columns=columns)
-    if chart:
-        from attnlab.rendering.plot import drawn
+        result = make_report(records(folder), experiment, metric=metric, index=fields, columns=columns)
+    if plot:
+        from attnlab.rendering.plot import draw
 
-        write_whole(chart, drawn(said, chart))
-    if page:
-        from attnlab.rendering.html import as_page
+        write_whole(plot, draw(result, plot))
+    if html:
+        from attnlab.rendering.html import html_page
 
         shipped = experiment is not None and experiment.name in resources.names("experiments")
-        runs = f"attnlab sweep {experiment.name}" if experiment and shipped else ""
-        write_whole(page, as_page(said, shlex.join(["attnlab", *sys.argv[1:]]), runs))
+        sweep = f"attnlab sweep {experiment.name}" if experiment and shipped else ""
+        write_whole(html, html_page(result, shlex.join(["attnlab", *sys.argv[1:]]), sweep))
     for name, path in files.items():
         if path:
-            write_whole(path, FORMATS[name](said))
+            write_whole(path, FORMATS[name](result))
     if as_json:
-        sys.stdout.write(FORMATS["json"](said).decode())
-    elif not any((chart, page, *files.values())):
-        Console().print(said, highlight=False)
-    raise typer.Exit(0 if said.claims_hold else 1)
+        sys.stdout.write(FORMATS["json"](result).decode())
+    elif not any((plot, html, *files.values())):
+        Console().print(result, highlight=False)
+    raise typer.Exit(0 if result.claims_hold else 1)
 
 
-def _verdicts(
-    folder: Path, rows: tuple[str, ...], columns: str | None, files: dict[str, Path | None], *, as_json: bool
+def _report_failure_modes(
+    folder: Path, index: tuple[str, ...], columns: str | None, files: dict[str, Path | None], *, as_json: bool
 ) -> None:
-    """The verdicts on the runs of a store, on the screen or in files."""
+    """Show the failure modes of the runs of a store, or write them to files."""
     from rich.console import Console
 
     from attnlab.analysis.records import records
@@ -91,7 +110,7 @@ def _verdicts(
     from attnlab.storage.journal import uncollected
 
     with uncollected():
-        table = failure_mode_table(records(folder), stored_experiment(folder), rows=rows, columns=columns)
+        table = failure_mode_table(records(folder), stored_experiment(folder), index=index, columns=columns)
     for name, path in files.items():
         if path:
             write_whole(path, FORMATS[name](table))
@@ -103,64 +122,66 @@ def _verdicts(
 
 def cp(
     name: Annotated[str, typer.Argument(help="A shipped experiment or ladder.")],
-    to: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Left out, NAME.yaml here.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite.")] = False,
+    to: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: NAME.yaml in this folder.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Copy a shipped experiment or ladder, to edit it."""
+    """Copy a shipped experiment or ladder to a file that you can edit."""
     from attnlab import resources
     from attnlab.errors import InvalidValueError, unknown
     from attnlab.storage.files import write_whole
 
-    found = [resources.folder(kind) / f"{name}.yaml" for kind in resources.KINDS if name in resources.names(kind)]
-    if not found:
+    sources = [resources.folder(kind) / f"{name}.yaml" for kind in resources.KINDS if name in resources.names(kind)]
+    if not sources:
         known = [known for kind in resources.KINDS for known in resources.names(kind)]
         raise unknown("experiment or ladder", name, known, where="cp")
     target = to or Path(f"{name}.yaml")
     target = target / f"{name}.yaml" if target.is_dir() else target
     if target.exists() and not force:
-        raise InvalidValueError("This file is there already.", "Give another name, or --force.", where=str(target))
-    write_whole(target, found[0].read_bytes())
-    verb = "sweep" if found[0].parent.name == "experiments" else "train --task"
-    word = str(target) if "/" in str(target) else f"./{target}"
-    sys.stdout.write(f"{target}\nEdit it, then: attnlab {verb} {word}\n")
+        raise InvalidValueError("This file exists already.", "Give another name, or --force.", where=str(target))
+    write_whole(target, sources[0].read_bytes())
+    command = "sweep" if sources[0].parent.name == "experiments" else "train --task"
+    path = str(target) if "/" in str(target) else f"./{target}"
+    sys.stdout.write(f"{target}\nEdit it, then run: attnlab {command} {path}\n")
 
 
 def schema(
-    kind: Annotated[str, typer.Argument(metavar="[experiment|ladder]")] = "experiment",
+    kind: Annotated[
+        str, typer.Argument(metavar="[experiment|ladder]", help="The kind of YAML file. Default: experiment.")
+    ] = "experiment",
 ) -> None:
-    """Print the JSON schema of the YAML files, for editors that check while you type."""
+    """Print the JSON schema of the YAML files, for editors that check a file while you type."""
     from attnlab.config.experiment import Experiment
     from attnlab.config.ladder import Ladder
-    from attnlab.config.schema import schema as described
+    from attnlab.config.schema import schema as json_schema
     from attnlab.errors import unknown
     from attnlab.specs import Value
 
     kinds: dict[str, type[Value]] = {"experiment": Experiment, "ladder": Ladder}
     if kind not in kinds:
         raise unknown("format", kind, kinds, where="schema")
-    sys.stdout.write(json.dumps(described(kinds[kind]), indent=1) + "\n")
+    sys.stdout.write(json.dumps(json_schema(kinds[kind]), indent=1) + "\n")
 
 
-def _found(word: Path) -> Path:
-    """The store that is meant: that folder, one of that name in ``results/``, or the only one in it.
+def _find_store(word: Path) -> Path:
+    """The store that is named: that folder, one of that name in ``results/``, or the only one below that folder.
 
     Raises:
-        InvalidValueError: there is none, or there are several.
+        InvalidValueError: There is no store, or there are several.
     """
     from attnlab.errors import InvalidValueError
     from attnlab.storage import Store
     from attnlab.storage.status import find_stores
 
-    inside = Path("results") / word
-    place = inside if len(word.parts) == 1 and not word.exists() and inside.is_dir() else word
-    Store(place)
-    if (place / "records.jsonl").exists():
-        return place
-    below = find_stores(place)
-    if len(below) == 1:
-        return below[0]
-    if below:
-        words = "\n".join(f"attnlab report {path}" for path in below)
-        raise InvalidValueError("There are several stores here.", f"Name one:\n{words}", where=f"{place}/")
+    in_results = Path("results") / word
+    folder = in_results if len(word.parts) == 1 and not word.exists() and in_results.is_dir() else word
+    Store(folder)  # checks the format
+    if (folder / "records.jsonl").exists():
+        return folder
+    stores = find_stores(folder)
+    if len(stores) == 1:
+        return stores[0]
+    if stores:
+        commands = "\n".join(f"attnlab report {path}" for path in stores)
+        raise InvalidValueError("There are several stores here.", f"Name one:\n{commands}", where=f"{folder}/")
     hint = "Try: attnlab sweep --task recall --attn softmax,expressive --seeds 3"
-    raise InvalidValueError("There are no results here yet.", hint, where=f"{place}/")
+    raise InvalidValueError("There are no results here yet.", hint, where=f"{folder}/")

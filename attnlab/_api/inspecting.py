@@ -1,0 +1,235 @@
+"""Diagnose, evaluate, report, check and audit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attnlab.choices import DeviceName, DiagnosisKind, ExtrapolationMode
+
+if TYPE_CHECKING:
+    from attnlab.diagnosis.result import Diagnosis
+    from attnlab.evaluation.level_score import LevelScore
+    from attnlab.records import Record
+    from attnlab.rendering.report import Report
+    from attnlab.testing.check_task import Audit
+    from attnlab.testing.finding import Conformance
+
+
+def diagnose(
+    subject: Any = None,
+    kind: DiagnosisKind = "rank-collapse",
+    *,
+    inputs: Any = None,
+    loss: Callable[[], Any] | None = None,
+    attention: str | None = None,
+    position: str | None = None,
+    task: str | None = "recall",
+    complexity: Any = None,
+    length: int | None = None,
+    batch: int = 16,
+    seed: int = 0,
+    seeds: int = 5,
+    model: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    control: bool = False,
+    branch_gain: float | None = None,
+    only: Sequence[str] = (),
+    attention_map: str = "",
+    store: str | Path = "results",
+) -> Diagnosis:
+    """Measure what an attention does to the signal and its gradient, layer by layer.
+
+    >>> found = diagnose(attention="softmax", seeds=1, batch=2, length=16, model={"layers": 2, "width": 8})
+    >>> len(found.panel("residual").rows[0].mean)
+    3
+
+    Args:
+        subject: A module whose forward returns an activation trace, or that has a method ``trace``; a finished run, as
+            its record, its id or the start of it; None builds fresh variants.
+        kind: What is measured.
+        inputs: The inputs of a module.
+        loss: For the gradients of a module: a closure that runs it and returns a scalar.
+        attention: Fresh variants, as ``"softmax,dagpam"``; None takes softmax.
+        position: Their positions, likewise; None takes learned.
+        task: The task whose sequences are the inputs of fresh variants; None takes noise.
+        complexity: The level; None takes the ladder's default.
+        length: Tokens of a sequence; None leaves it to the task.
+        batch: Number of sequences.
+        seed: The first seed.
+        seeds: Number of fresh models of each variant.
+        model: Fields of the model; 12 layers unless it says otherwise.
+        options: Options of the task.
+        control: Whether a softmax with the same branch gain is measured beside each other variant.
+        branch_gain: Scale of the output of every branch, with weights of variance ``1 / inputs``; None keeps the model's.
+        only: Metrics to measure; empty measures all of the kind.
+        attention_map: A head whose effective matrix is kept, as ``"LAYER.HEAD"``.
+        store: The folder of results in which a run is looked up.
+
+    Returns:
+        Panels of numbers; ``.rows()`` lists them, ``.data()`` nests them.
+
+    Raises:
+        attnlab.errors.AttnlabError: Something that is named does not exist, or cannot be measured.
+    """
+    from attnlab.diagnosis.custom_modules import diagnose_module
+    from attnlab.diagnosis.diagnose import diagnose as measure
+    from attnlab.diagnosis.subjects import diagnosis_request
+
+    run = getattr(subject, "id", subject)
+    if subject is not None and not isinstance(run, str):
+        return diagnose_module(subject, kind, inputs, loss=loss, only=only, attention_map=attention_map)
+    request = diagnosis_request(
+        attention,
+        position,
+        task=task,
+        complexity=complexity,
+        length=length,
+        batch=batch,
+        seeds=range(seed, seed + seeds),
+        settings={"model": {"layers": 12, **(model or {})}, "task": dict(options or {})},
+        control=control,
+        branch_gain=branch_gain,
+    )
+    runs = [run] if run else ()
+    return measure(kind, request, runs=runs, store=Path(store), only=only, attention_map=attention_map)
+
+
+def evaluate(
+    run: str | Record,
+    *,
+    length: int | Sequence[int] = (),
+    complexity: Any = (),
+    extrapolation: ExtrapolationMode = "trained",
+    sequences: int | None = None,
+    store: str | Path = "results",
+    device: DeviceName = "auto",
+) -> list[LevelScore]:
+    """Test a finished run on other lengths or levels than its own.
+
+    >>> import tempfile, attnlab
+    >>> fast = {"max_steps": 2, "batch_size": 4, "validation_examples": 4, "test_examples": 4}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (record,) = attnlab.train("copy", model={"width": 8}, train=fast, store=folder, device="cpu")
+    ...     scores = evaluate(record, complexity=[2, 4], store=folder, device="cpu")
+    >>> [(score.level, score.accuracy.total) for score in scores]
+    [(2, 8), (4, 16)]
+
+    Args:
+        run: The run, as its record, its id or the start of it.
+        length: One or several lengths, in tokens.
+        complexity: One or several levels; without lengths and levels the run's own level is tested.
+        extrapolation: How positions are extended beyond the trained length.
+        sequences: Test sequences of each; None takes as many as the run's own test had.
+        store: The folder of results in which the run is looked up.
+        device: Where to compute.
+
+    Returns:
+        One score for each length or level.
+
+    Raises:
+        attnlab.errors.AttnlabError: The run or its weights are not there, or the task or the model does not accept a
+            length or level.
+    """
+    from attnlab.evaluation.evaluate import evaluate as measure
+
+    _, scores = measure(
+        getattr(run, "id", run),
+        Path(store),
+        lengths=[length] if isinstance(length, int) else list(length),
+        levels=list(complexity)
+        if isinstance(complexity, Sequence) and not isinstance(complexity, str)
+        else [complexity],
+        mode=extrapolation,
+        sequences=sequences,
+        device_name=device,
+    )
+    return scores
+
+
+def report(
+    results: str | Path | Sequence[Record] = "results",
+    *,
+    metric: str | None = None,
+    index: Sequence[str] = (),
+    columns: str | None = None,
+) -> Report:
+    """Report metrics against complexity, with intervals over seeds, ranks and claims.
+
+    >>> import attnlab
+    >>> fast = {"max_steps": 2, "batch_size": 4, "validation_examples": 4, "test_examples": 4}
+    >>> records = attnlab.train("copy", model={"width": 8}, train=fast, store=None, device="cpu")
+    >>> report(records, metric="steps").panels[0].metric
+    'steps'
+
+    Args:
+        results: A store, or records.
+        metric: What stands in the cells; None takes the experiment's, or accuracy.
+        index: Fields that name a row; empty takes the experiment's, or those in which the runs differ.
+        columns: The field of the columns; None takes the experiment's, or the level.
+
+    Returns:
+        The report, a rich renderable.
+
+    Raises:
+        attnlab.errors.AttnlabError: There is no such store, metric or field.
+    """
+    from attnlab.analysis.records import records as read_records
+    from attnlab.config.experiment import stored_experiment
+    from attnlab.rendering.report import report as make_report
+
+    if isinstance(results, str | Path):
+        folder = Path(results)
+        return make_report(read_records(folder), stored_experiment(folder), metric=metric, index=index, columns=columns)
+    return make_report(results, metric=metric, index=index, columns=columns)
+
+
+def check(attention: str) -> Conformance:
+    """Check that an attention keeps its contract: causality, gradients, equality of paths, state and cost.
+
+    >>> check("softmax").passed
+    True
+
+    Args:
+        attention: A registered name with inline options, or ``FILE.py:Class``.
+
+    Returns:
+        One finding for each check, with its evidence.
+
+    Raises:
+        attnlab.errors.AttnlabError: There is no such attention.
+    """
+    from attnlab.testing.check_attention import check_attention, subject_of
+
+    return check_attention(subject_of(attention))
+
+
+def audit(
+    task: str, *, complexity: Any = None, options: Mapping[str, Any] | None = None, samples: int = 2048, seed: int = 0
+) -> Audit:
+    """Audit a task without a model: labels, leaks, chance accuracy, best achievable accuracy and shortcuts.
+
+    >>> audit("copy", complexity=4, samples=256).passed
+    True
+
+    Args:
+        task: A ladder's name or file, or a registered task; with inline options.
+        complexity: The level; None audits all levels of the ladder.
+        options: Options of the task.
+        samples: Sequences of each split.
+        seed: The seed of the samples.
+
+    Returns:
+        One result for each level.
+
+    Raises:
+        attnlab.errors.AttnlabError: There is no such task or option.
+    """
+    from attnlab.config.inline_parts import parse_part
+    from attnlab.tasks.io.ladders import find_ladder
+    from attnlab.testing.check_task import check_task
+
+    part = parse_part(task)
+    given = {**part.options, **(options or {})}
+    return check_task(find_ladder(part.name), given, complexity, samples=samples, seed=seed)

@@ -1,0 +1,119 @@
+"""Load finished runs and build tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attnlab.model.transformer import Transformer
+    from attnlab.records import Record
+    from attnlab.tasks import Task
+
+
+def load_records(store: str | Path = "results") -> list[Record]:
+    """Read every record of a folder of results.
+
+    >>> load_records("there is no such folder")
+    []
+
+    Args:
+        store: A store, or a folder of stores.
+
+    Returns:
+        The records, in the order in which the runs were finished.
+
+    Raises:
+        attnlab.errors.StoreError: A journal is damaged.
+    """
+    from attnlab.storage import Store
+    from attnlab.storage.status import find_stores
+
+    return [record for path in find_stores(Path(store)) for record in Store(path).records()]
+
+
+def load_run(run: str, store: str | Path = "results") -> Record:
+    """Find the record of a run.
+
+    >>> import tempfile, attnlab
+    >>> fast = {"max_steps": 2, "batch_size": 4, "validation_examples": 4, "test_examples": 4}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (record,) = attnlab.train("copy", model={"width": 8}, train=fast, store=folder, device="cpu")
+    ...     load_run(record.id[:6], folder) == record
+    True
+
+    Args:
+        run: Its id, or as much of it as no other run begins with.
+        store: A store, or a folder of stores.
+
+    Returns:
+        The record.
+
+    Raises:
+        attnlab.errors.AttnlabError: No run begins so, or several do.
+    """
+    from attnlab.storage.find_run import find_record
+
+    return find_record(run, Path(store))[0]
+
+
+def load_model(run: str | Record, store: str | Path = "results") -> Transformer:
+    """Build the model of a finished run with the weights that it learned.
+
+    >>> import tempfile, attnlab
+    >>> fast = {"max_steps": 2, "batch_size": 4, "validation_examples": 4, "test_examples": 4}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (record,) = attnlab.train("copy", model={"width": 8}, train=fast, store=folder, device="cpu")
+    ...     model = load_model(record, folder)
+    >>> model.training, sum(weight.numel() for weight in model.parameters()) == record.parameters
+    (False, True)
+
+    Args:
+        run: The run, as its record, its id or the start of it.
+        store: A store, or a folder of stores.
+
+    Returns:
+        The model in float32 and in evaluation mode, on the CPU.
+
+    Raises:
+        attnlab.errors.AttnlabError: The run or its weights are not there, or a part of it has another version now.
+    """
+    from attnlab.storage.find_run import find_run
+    from attnlab.storage.weights import read
+    from attnlab.tasks.io.streams import Source
+    from attnlab.training.load_model import rebuild_model
+
+    record, path = find_run(getattr(run, "id", run), Path(store))
+    spec = record.spec
+    weights, _ = read(path)
+    return rebuild_model(spec, weights, Source(spec.task, spec.seed, spec.train.train_examples))
+
+
+def make_task(task: str = "recall", *, complexity: Any = None, options: Mapping[str, Any] | None = None) -> Task:
+    """Build a task, to draw its sequences.
+
+    >>> import numpy as np
+    >>> batch = make_task("copy", complexity=4).sample(np.random.default_rng(0), 8)
+    >>> batch.inputs_BT.shape == batch.targets_BT.shape
+    True
+
+    Args:
+        task: A ladder's name or file, or a registered task; with inline options.
+        complexity: The level; None takes the ladder's default.
+        options: Options of the task.
+
+    Returns:
+        The task.
+
+    Raises:
+        attnlab.errors.AttnlabError: There is no such task or option, or the task does not accept a value.
+    """
+    from attnlab.config.inline_parts import parse_part
+    from attnlab.config.renamed import renamed_options
+    from attnlab.tasks.io.ladders import find_ladder, task_spec
+    from attnlab.tasks.io.streams import build
+
+    part = parse_part(task)
+    given = renamed_options(part.name, {**part.options, **(options or {})})
+    return build(task_spec(find_ladder(part.name), given, complexity))

@@ -1,0 +1,163 @@
+"""Train and sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from attnlab.choices import Budget, Compile, DeviceName
+
+if TYPE_CHECKING:
+    from attnlab.records import Record
+
+
+def train(
+    task: str = "recall",
+    attention: str | Sequence[str] = (),
+    *,
+    position: str | Sequence[str] = (),
+    complexity: Any = None,
+    seed: int = 0,
+    seeds: int = 1,
+    model: Mapping[str, Any] | None = None,
+    train: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    match: Budget | None = None,
+    store: str | Path | None = "results",
+    device: DeviceName = "auto",
+    vmap: int | Literal["auto"] = "auto",
+    compile: Compile = "auto",
+    resume: bool = False,
+) -> list[Record]:
+    """Train one or several variants at one level of a task; the defaults are those of the command line.
+
+    >>> tiny = {"layers": 1, "width": 8, "heads": 1}
+    >>> fast = {"max_steps": 2, "batch_size": 4, "validation_examples": 4, "test_examples": 4}
+    >>> records = train("copy", "softmax,dape:kernel=3", model=tiny, train=fast, store=None, device="cpu")
+    >>> [(record.spec.variant, record.steps) for record in records]
+    [('softmax', 2), ('dape:kernel=3', 2)]
+
+    Args:
+        task: A ladder's name or file, or a registered task; with inline options.
+        attention: Variants, with inline options: ``"dape:kernel=3"``; nothing keeps the default, softmax.
+        position: Positions, likewise; nothing keeps the default, learned.
+        complexity: The level; None takes the ladder's default.
+        seed: The first seed.
+        seeds: Number of seeds, counted up from the first.
+        model: Fields of the model, such as ``{"layers": 4}``; see :class:`attnlab.specs.ModelSpec`.
+        train: Fields of the training, such as ``{"max_steps": 500}``; see :class:`attnlab.specs.TrainSpec`.
+        options: Options of the task.
+        match: The budget of the first variant that every other one is given; None keeps all sizes equal.
+        store: The folder of results; None stores nothing.
+        device: Where to train.
+        vmap: How many runs of one shape are trained as one vmapped program; ``auto`` takes as many as fit on a GPU, and
+            one on a CPU.
+        compile: Whether training steps are compiled; ``auto`` compiles where it pays.
+        resume: Whether to take finished runs from the store and to go on from checkpoints.
+
+    Returns:
+        One record for each variant and seed, in that order.
+
+    Raises:
+        attnlab.errors.AttnlabError: The runs cannot be planned; nothing was written.
+    """
+    from attnlab.experiments.request import parse_request
+    from attnlab.experiments.run_train import run_train
+
+    settings = given(model=model, train=train, task=options)
+    seed_range = range(seed, seed + seeds)
+    request = parse_request(
+        task, attention, position, complexity=complexity, seeds=seed_range, match=match, settings=settings
+    )
+    folder = Path(store) if store else None
+    return run_train(request, store=folder, device_name=device, resume=resume, vmap=vmap, compile=compile)
+
+
+def sweep(
+    task: str | Sequence[str] = "recall",
+    attention: str | Sequence[str] = (),
+    *,
+    position: str | Sequence[str] = (),
+    complexity: Sequence[Any] | None = None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    seeds: int = 3,
+    match: Budget | None = None,
+    model: Mapping[str, Any] | None = None,
+    train: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    store: str | Path | None = None,
+    executor: str = "processes",
+    device: DeviceName = "auto",
+    vmap: int | Literal["auto"] = "auto",
+    adaptive: float | None = None,
+) -> list[Record]:
+    """Train several variants and seeds over the levels of a task; the defaults are those of the command line.
+
+    >>> import tempfile
+    >>> tiny = {"layers": 1, "width": 8, "heads": 1}
+    >>> fast = {"max_steps": 2, "batch_size": 4, "validation_examples": 4, "test_examples": 4}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     records = sweep("copy", "softmax", complexity=[4, 8], seeds=1, model=tiny, train=fast, store=folder,
+    ...                     executor="inline", device="cpu")
+    >>> [record.spec.task.level for record in records]
+    [4, 8]
+
+    Args:
+        task: Ladders, with inline options.
+        attention: Variants, with inline options; nothing keeps the default, softmax.
+        position: Positions, likewise.
+        complexity: The levels; None takes all.
+        grid: Any field -> its values.
+        seeds: Number of seeds, counted up from 0.
+        match: The budget of the first variant that every other one is given; None keeps all sizes equal.
+        model: Fields of the model.
+        train: Fields of the training.
+        options: Options of the task.
+        store: The folder of results; None takes ``results/`` and the name of the task.
+        executor: ``processes``, ``processes:N``, ``inline`` or ``ray``.
+        device: Where to train.
+        vmap: How many runs of one shape are trained as one vmapped program.
+        adaptive: The width of C50's interval that is aimed at, in levels, with as few runs as that takes; None runs
+            all.
+
+    Returns:
+        The records of the plan. Runs that are in the store already are not run again.
+
+    Raises:
+        attnlab.errors.AttnlabError: The runs cannot be planned; nothing was written.
+    """
+    from attnlab.config.inline_experiment import inline_experiment
+    from attnlab.execution.executors import make_executor
+    from attnlab.experiments.expand import expand
+    from attnlab.experiments.run_sweep import run_sweep
+
+    experiment = inline_experiment(
+        task,
+        attention=attention,
+        position=position,
+        complexity=complexity,
+        grid=grid,
+        seeds=seeds,
+        match=match,
+        settings=given(model=model, train=train, task=options),
+    )
+    specs = expand(experiment)
+    workers = make_executor(executor, device, runs=len(specs), vmap=vmap)
+    try:
+        folder = Path(store) if store else Path("results") / experiment.name
+        return list(run_sweep(experiment, specs, folder, workers, adaptive=adaptive).records)
+    finally:
+        workers.close()
+
+
+def given(**sections: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Collect the sections of settings that are given.
+
+    Args:
+        **sections: ``model``, ``train`` and ``task``; None where a section is not given.
+
+    Returns:
+        Section -> fields.
+    """
+    return {section: dict(fields) for section, fields in sections.items() if fields is not None}
