@@ -27,9 +27,7 @@ def report(
     ] = None,
     index: Annotated[
         str | None,
-        typer.Option(
-            "--index", metavar="FIELD,..", help="Fields of a row, as attention,width. Default: all that vary."
-        ),
+        typer.Option("--index", metavar="FIELD,..", help="Fields of a row: attention,width. Default: all that vary."),
     ] = None,
     columns: Annotated[
         str | None, typer.Option("--columns", metavar="FIELD", help="The field of the columns. Default: level.")

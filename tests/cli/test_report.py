@@ -23,13 +23,13 @@ def results(tmp_path: Path) -> Path:
     folder = tmp_path / "results" / "x"
     store = Store(folder)
     store.open()
-    for attention, curve in (("softmax", (1.0, 0.8, 0.3)), ("expressive", (1.0, 1.0, 0.9))):
-        for pairs, share in zip((2, 4, 8), curve, strict=True):
+    for attention, accuracies in (("softmax", (1.0, 0.8, 0.3)), ("expressive", (1.0, 1.0, 0.9))):
+        for pairs, share in zip((2, 4, 8), accuracies, strict=True):
             store.append(seeds([share] * 3, attention=attention, pairs=pairs, options={"length": 8 * pairs}))
     return folder
 
 
-def claimed(folder: Path, expect: str) -> None:
+def write_claim(folder: Path, expect: str) -> None:
     claim = Claim.model_validate(
         {"says": "More.", "of": {"attention": "expressive"}, "than": {"attention": "softmax"}, "expect": expect}
     )
@@ -56,7 +56,7 @@ def test_of_several_stores_one_must_be_named(results: Path, command: Command) ->
     assert command("report", "x").status == 0
 
 
-def test_nothing_to_report_says_what_to_do(command: Command) -> None:
+def test_an_empty_folder_names_the_next_command(command: Command) -> None:
     result = command("report")
     assert (result.status, result.out) == (2, "")
     assert "Try: attnlab sweep --task recall" in result.error
@@ -65,10 +65,10 @@ def test_nothing_to_report_says_what_to_do(command: Command) -> None:
 @pytest.mark.parametrize(
     ("words", "phrase"),
     [
-        (("--value", "seconds"), "recall  seconds by pairs"),
-        (("--value", "solved"), "Wilson"),
-        (("--rows", "complexity", "--columns", "attention"), "accuracy in % by attention"),
-        (("--rows", "attention,train.lr"), "lr"),
+        (("--metric", "seconds"), "recall  seconds by pairs"),
+        (("--metric", "solved"), "Wilson"),
+        (("--index", "level", "--columns", "attention"), "accuracy in % by attention"),
+        (("--index", "attention,train.lr"), "lr"),
     ],
 )
 def test_layouts(words: tuple[str, ...], phrase: str, results: Path, command: Command) -> None:
@@ -78,20 +78,20 @@ def test_layouts(words: tuple[str, ...], phrase: str, results: Path, command: Co
 @pytest.mark.parametrize(
     ("words", "phrase"),
     [
-        (("--value", "secnds"), "did you mean 'seconds'"),
-        (("--rows", "atention"), "did you mean 'attention'"),
+        (("--metric", "secnds"), "did you mean 'seconds'"),
+        (("--index", "atention"), "did you mean 'attention'"),
         (("--columns", "task.lenght"), "did you mean 'task.length'"),
-        (("--chart", "x.gif"), "ends in none of .html, .svg, .png"),
+        (("--plot", "x.gif"), "ends in .html, .svg or .png"),
     ],
 )
-def test_slips_are_told(words: tuple[str, ...], phrase: str, results: Path, command: Command) -> None:
+def test_wrong_words_are_refused(words: tuple[str, ...], phrase: str, results: Path, command: Command) -> None:
     result = command("report", "x", *words)
     assert (result.status, result.out) == (2, "")
     assert phrase in result.error
     assert result.error.startswith(f"attnlab: {words[0]}\n")
 
 
-def test_files_are_written_and_nothing_else_is_said(results: Path, command: Command) -> None:
+def test_files_are_written_and_nothing_is_printed(results: Path, command: Command) -> None:
     result = command("report", "x", "--csv", "a.csv", "--markdown", "b/c.md", "--parquet", "d.parquet")
     assert (result.status, result.out) == (0, "")
     with Path("a.csv").open() as file:
@@ -105,16 +105,16 @@ def test_json_is_data(results: Path, command: Command) -> None:
     assert [row["mean"] for row in data["cells"]] == [1.0, pytest.approx(0.8), pytest.approx(0.3), 1.0, 1.0, 0.9]
 
 
-def test_a_chart_and_a_page(results: Path, command: Command) -> None:
+def test_a_plot_and_a_page(results: Path, command: Command) -> None:
     pytest.importorskip("vl_convert")
-    assert command("report", "x", "--chart", "a.svg", "--page", "b.html").status == 0
+    assert command("report", "x", "--plot", "a.svg", "--html", "b.html").status == 0
     assert Path("a.svg").read_text().startswith("<svg")
-    assert "attnlab report x --chart a.svg --page b.html" in Path("b.html").read_text()
+    assert "attnlab report x --plot a.svg --html b.html" in Path("b.html").read_text()
 
 
 @pytest.mark.parametrize(("expect", "status"), [("greater", 0), ("less", 1)])
 def test_a_claim_that_fails_is_the_exit_status(expect: str, status: int, results: Path, command: Command) -> None:
-    claimed(results, expect)
+    write_claim(results, expect)
     result = command("report", "x")
     assert result.status == status
     assert result.out.startswith("Which?\n")
@@ -124,7 +124,7 @@ def test_a_claim_that_fails_is_the_exit_status(expect: str, status: int, results
 def test_torch_is_not_imported(results: Path) -> None:
     code = (
         "import sys\nsys.argv = ['attnlab', 'report', 'x']\nfrom attnlab.cli import main\n"
-        "try:\n    main()\nexcept SystemExit as leaving:\n    assert not leaving.code\n"
+        "try:\n    main()\nexcept SystemExit as error:\n    assert not error.code\n"
         "assert not {'torch', 'scipy.stats', 'altair', 'pyarrow'} & set(sys.modules)\n"
     )
     done = subprocess.run(
@@ -134,9 +134,9 @@ def test_torch_is_not_imported(results: Path) -> None:
     assert done.stdout.startswith("recall")
 
 
-def test_cp_copies_to_edit_and_never_overwrites_unasked(command: Command) -> None:
+def test_cp_copies_and_overwrites_only_with_force(command: Command) -> None:
     result = command("cp", "recall")
-    assert result.out == "recall.yaml\nEdit it, then: attnlab train --task ./recall.yaml\n"
+    assert result.out == "recall.yaml\nEdit it, then run: attnlab train --task ./recall.yaml\n"
     assert Path("recall.yaml").read_text().startswith("name: recall")
     again = command("cp", "recall")
     assert again.status == 2
@@ -155,10 +155,20 @@ def test_schema(kind: str, field: str, command: Command) -> None:
     assert "did you mean" in command("schema", kind[:-1]).error
 
 
-def test_a_lone_run_is_reported_too(tmp_path: Path, command: Command) -> None:
+def test_a_single_run_is_reported(tmp_path: Path, command: Command) -> None:
     store = Store(tmp_path / "results")
     store.open()
     store.append([run(accuracy=0.5)])
     result = command("report")
     assert result.status == 0
     assert "50.0" in result.out
+
+
+def test_failure_modes_are_a_metric(results: Path, command: Command) -> None:
+    result = command("report", "x", "--metric", "failure_mode")
+    assert result.out.startswith("recall  failure mode by pairs\n")
+    data = json.loads(command("report", "x", "--metric", "failure_mode", "--json").out)
+    assert data["cells"][0]["failure_mode"] == "solved"
+    refused = command("report", "x", "--metric", "failure_mode", "--plot", "a.svg")
+    assert refused.status == 2
+    assert "Failure modes cannot be plotted." in refused.error
