@@ -27,15 +27,15 @@ def test_a_run_is_evaluated_against_length(command: Command) -> None:
 
 def test_json_is_data_and_nothing_else(command: Command) -> None:
     run = trained(command, "--pos", "rotary")
-    result = command("evaluate", run, "--complexity", "2,6", "--as", "yarn", "--sequences", "16", "--json", "--quiet")
+    result = command("evaluate", run, "--complexity", "2,6", "--extrapolation", "yarn", "--sequences", "16", "--json", "--quiet")
     data = json.loads(result.out)
-    assert (data["id"], data["as"], data["trained"]) == (run, "yarn", 4)
+    assert (data["id"], data["extrapolation"], data["trained"]) == (run, "yarn", 4)
     assert [row["length"] for row in data["rows"]] == [4, 12]
     assert all(row["low"] <= row["accuracy"] <= row["high"] and row["perplexity"] > 1 for row in data["rows"])
     assert result.error == ""
 
 
-def test_slips_are_told_with_what_is_available(command: Command, tmp_path: Path) -> None:
+def test_errors_have_the_accepted_values(command: Command, tmp_path: Path) -> None:
     nothing = command("evaluate", "abc", "--length", "8")
     assert nothing.status == 2
     assert "Nothing in results/ yet." in nothing.error
@@ -46,7 +46,7 @@ def test_slips_are_told_with_what_is_available(command: Command, tmp_path: Path)
     short = command("evaluate", run, "--length", "8")
     assert "Learned positions end at 4 tokens; the sequence has 8." in short.error
     assert "This run reads up to 4 tokens." in short.error
-    mode = command("evaluate", run, "--length", "4", "--as", "yarn")
+    mode = command("evaluate", run, "--length", "4", "--extrapolation", "yarn")
     assert "A run with learned positions cannot be evaluated as yarn." in mode.error
     assert "Modes that fit: trained." in mode.error
     (tmp_path / "results" / "weights" / f"{run}.safetensors").unlink()
