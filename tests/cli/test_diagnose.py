@@ -1,4 +1,4 @@
-"""``attnlab diagnose``, and what ``show`` and ``ls`` know of metrics."""
+"""``attnlab diagnose``, and metrics in ``attnlab show`` and ``attnlab ls``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_every_diagnosis_is_drawn_in_80_columns(kind: str, attn: str, command: C
     assert "nan" not in result.out
 
 
-def test_the_table_holds_the_numbers_of_the_json(command: Command) -> None:
+def test_the_table_has_the_numbers_of_the_json(command: Command) -> None:
     words = ("diagnose", "rank-collapse", "--attn", "softmax", "--only", "cosine", *SMALL)
     (panel,) = json.loads(command(*words, "--json").out)["panels"]
     row = next(line for line in command(*words).out.splitlines() if line.startswith("softmax"))
@@ -31,15 +31,15 @@ def test_the_table_holds_the_numbers_of_the_json(command: Command) -> None:
 
 
 def test_csv_is_written_and_nothing_printed(command: Command, tmp_path: Path) -> None:
-    result = command("diagnose", "attention", "--only", "entropy", "--csv", "found.csv", *SMALL)
+    result = command("diagnose", "attention", "--only", "entropy", "--csv", "diagnosis.csv", *SMALL)
     assert (result.status, result.out) == (0, "")
-    rows = list(csv.DictReader((tmp_path / "found.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "diagnosis.csv").read_text().splitlines()))
     assert {row["metric"] for row in rows} == {"entropy"}
     assert len(rows) == 2 * (2 + 2)  # layers, seeds, heads
 
 
 def test_a_map_is_drawn_and_plotted(command: Command, tmp_path: Path) -> None:
-    words = ("diagnose", "attention", "--only", "entropy", "--attn", "softmax", "--map", "2.1", *SMALL)
+    words = ("diagnose", "attention", "--only", "entropy", "--attn", "softmax", "--attention-map", "2.1", *SMALL)
     result = command(*words)
     assert "softmax  layer 2, head 1: queries down, keys across" in result.out
     pytest.importorskip("altair")
@@ -56,43 +56,43 @@ def test_a_run_is_diagnosed_from_its_weights(command: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("--attn", "sofmax"), "attnlab: model.attention: sofmax\n  There is no attention 'sofmax'; did you mean"),
         (
-            ("--map", "9.1"),
-            "attnlab: --map 9.1\n  'softmax' has no head 1 in layer 9.\n  Layers are 1 to 2, heads 1 to 2",
+            ("--attention-map", "9.1"),
+            "attnlab: --attention-map 9.1\n  'softmax' has no head 1 in layer 9.\n  Layers are 1 to 2, heads 1 to 2",
         ),
         (("--only", "residul"), "attnlab: --only\n  There is no metric of rank-collapse 'residul'; did you mean"),
         (("--set", "modle.norm=pre"), "attnlab: --set modle\n  There is no section 'modle'; did you mean 'model'?"),
         (("--set", "model.nrm=pre"), "attnlab: model.nrm\n  There is no key 'nrm'; did you mean 'norm'?"),
-        (("--attn", "delta", "--pos", "alibi"), "attnlab: model.position\n  'delta' forms no scores"),
-        (("--length", "9"), "attnlab: --length\n  'copy' has no length of its own: its complexity, symbols, decides"),
+        (("--attn", "delta", "--pos", "alibi"), "attnlab: model.position\n  'delta' has no attention scores"),
+        (("--length", "9"), "attnlab: --length\n  'copy' has no option length: its length follows from its complexity, symbols"),
         (
             ("--input", "gaussian"),
-            "attnlab: --input gaussian\n  Noise has no task: --input stands in the place of one.",
+            "attnlab: --input gaussian\n  Noise has no task: --input replaces the task.",
         ),
-        (("--plot", "map.png"), "attnlab: --plot\n  There is no map to plot.\n  Say of which head: --map 1.1."),
+        (("--plot", "map.png"), "attnlab: --plot\n  There is no map to plot.\n  Choose a head: --attention-map 1.1."),
         (("--run", "abc"), "attnlab: --pos\n  A finished run has its own variant, sizes and task."),
     ],
 )
-def test_a_slip_is_told_in_one_block(words: tuple[str, ...], told: str, command: Command, tmp_path: Path) -> None:
+def test_a_mistake_gives_one_block_of_text(words: tuple[str, ...], message: str, command: Command, tmp_path: Path) -> None:
     result = command("diagnose", "rank-collapse", *SMALL, *words)
     assert (result.status, result.out) == (2, "")
-    assert result.error.startswith(told)
+    assert result.error.startswith(message)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_is_not_there(command: Command) -> None:
     result = command("diagnose", "attention", "--run", "abc")
     assert (result.status, result.out) == (2, "")
-    assert result.error.startswith("attnlab: run abc\n  Nothing in results/ yet.")
+    assert result.error.startswith("attnlab: run abc\n  There are no results in results/ yet.")
 
 
-def test_scores_of_what_forms_none(command: Command) -> None:
+def test_the_gradient_at_missing_scores_is_refused(command: Command) -> None:
     result = command("diagnose", "gradients", "--attn", "delta", "--only", "query-gradient,scores-gradient", *SMALL)
     assert result.status == 2
-    assert "'delta' forms no scores, so there is no gradient at them." in result.error
+    assert "'delta' has no attention scores, so there is no gradient at them." in result.error
 
 
 def test_every_metric_has_a_card(command: Command) -> None:
@@ -103,9 +103,9 @@ def test_every_metric_has_a_card(command: Command) -> None:
         assert all(card[key] for key in ("formula", "source", "point", "collapse", "summary")), row["metric"]
 
 
-def test_show_tells_formula_source_point_and_what_collapse_looks_like(command: Command) -> None:
+def test_show_prints_formula_source_point_and_the_signs_of_collapse(command: Command) -> None:
     result = command("show", "residual")
-    for phrase in ("Formula   ||X - 1 m^T||_F / ||X||_F", "Measured  the stream after each block", "arXiv:2103.03404"):
+    for phrase in ("Formula   ||X - 1 m^T||_F / ||X||_F", "Measured  the residual stream after each block", "arXiv:2103.03404"):
         assert phrase in result.out
     assert "Collapse  falls towards 0" in result.out
     assert max(map(len, result.out.splitlines())) <= 80

@@ -154,7 +154,7 @@ def test_the_trained_length_is_that_of_the_training_split(complexity: int, train
 def test_tokens_outside_the_runs_vocabulary_are_refused() -> None:
     spec, _, weights = trained()
     wide = spec.task.model_copy(update={"options": {**spec.task.options, "alphabet": 9}})
-    with pytest.raises(InvalidValueError, match="needs a vocabulary of 11 tokens"):
+    with pytest.raises(InvalidValueError, match="needs a vocabulary of 10 tokens"):
         list(evaluate_tasks(spec, weights, [wide]))
 
 

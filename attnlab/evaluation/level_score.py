@@ -1,0 +1,28 @@
+"""The score of a model at one length or level."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from attnlab.records import Score
+
+
+@dataclass(frozen=True)
+class LevelScore:
+    """The score of a model at one length or level."""
+
+    length: int
+    """Tokens of the longest sequence."""
+    level: Any
+    """The level of the task."""
+    trained_length: int
+    """Tokens of the longest sequence that the model was trained on."""
+    accuracy: Score
+    """Correct predictions of all supervised tokens."""
+    exact_match: Score
+    """Sequences with every supervised token correct."""
+    loss: float | None
+    """Cross-entropy in nats per supervised token; None where it is not finite."""
+    best_accuracy: float = 1.0
+    """The best achievable accuracy; nan where it is not known."""
