@@ -1,4 +1,4 @@
-"""``attnlab evaluate``, ``train --watch`` and ``report --value verdict`` as a user runs them."""
+"""``attnlab evaluate``, ``train --watch`` and ``report --metric failure_mode`` as a user runs them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.cli.conftest import TINY, Command
 
 
 def trained(command: Command, *more: str) -> str:
-    """The id of a run that was trained."""
+    """Train a run and return its id."""
     return Record.from_line(command("train", *TINY, "--quiet", "--json", *more).out).id
 
 
-def test_a_run_is_evaluated_against_length(command: Command) -> None:
+def test_a_run_is_evaluated_at_several_lengths(command: Command) -> None:
     run = trained(command, "--pos", "rotary")
     result = command("evaluate", run[:6], "--length", "4,8,64", "--sequences", "16")
     assert result.status == 0
@@ -25,11 +25,13 @@ def test_a_run_is_evaluated_against_length(command: Command) -> None:
     assert max(map(len, result.out.splitlines())) <= 80
 
 
-def test_json_is_data_and_nothing_else(command: Command) -> None:
+def test_json_is_printed_alone(command: Command) -> None:
     run = trained(command, "--pos", "rotary")
-    result = command("evaluate", run, "--complexity", "2,6", "--extrapolation", "yarn", "--sequences", "16", "--json", "--quiet")
+    result = command(
+        "evaluate", run, "--complexity", "2,6", "--extrapolation", "yarn", "--sequences", "16", "--json", "--quiet"
+    )
     data = json.loads(result.out)
-    assert (data["id"], data["extrapolation"], data["trained"]) == (run, "yarn", 4)
+    assert (data["id"], data["extrapolation"], data["trained_length"]) == (run, "yarn", 4)
     assert [row["length"] for row in data["rows"]] == [4, 12]
     assert all(row["low"] <= row["accuracy"] <= row["high"] and row["perplexity"] > 1 for row in data["rows"])
     assert result.error == ""
@@ -38,7 +40,7 @@ def test_json_is_data_and_nothing_else(command: Command) -> None:
 def test_errors_have_the_accepted_values(command: Command, tmp_path: Path) -> None:
     nothing = command("evaluate", "abc", "--length", "8")
     assert nothing.status == 2
-    assert "Nothing in results/ yet." in nothing.error
+    assert "There are no results in results/ yet." in nothing.error
     run = trained(command)
     close = command("evaluate", f"{run[:11]}z", "--length", "8")
     assert close.status == 2
@@ -51,59 +53,59 @@ def test_errors_have_the_accepted_values(command: Command, tmp_path: Path) -> No
     assert "Modes that fit: trained." in mode.error
     (tmp_path / "results" / "weights" / f"{run}.safetensors").unlink()
     lost = command("evaluate", run, "--length", "4")
-    assert f"Run {run} keeps no weights" in lost.error
+    assert f"Run {run} has no weights" in lost.error
     assert {result.status for result in (short, mode, lost)} == {2}
 
 
-def test_what_is_watched_is_in_the_record_and_can_be_reported(command: Command) -> None:
+def test_logged_diagnostics_are_in_the_record_and_can_be_reported(command: Command) -> None:
     words = ("--watch", "gradients,rank")
     record = Record.from_line(command("train", *TINY, "--quiet", "--json", *words).out)
     assert record.spec.train.log_diagnostics == ("rank", "gradients")
     assert [one.step for one in record.diagnostics_history] == [1, 2, 3]
-    result = command("report", "--value", "residual.last")
+    result = command("report", "--metric", "residual.last")
     assert f"{record.diagnostics['residual.last']:.4g}" in result.out
     wrong = command("train", *TINY, "--watch", "rang")
     assert wrong.status == 2
     assert "'rank', 'gradients' or 'attention'" in wrong.error
 
 
-def test_verdicts_stand_on_the_grid(command: Command) -> None:
+def test_failure_modes_are_counted_on_the_grid(command: Command) -> None:
     run = trained(command)
-    result = command("report", "--value", "verdict")
+    result = command("report", "--metric", "failure_mode")
     assert result.status == 0
-    assert "copy  verdict by" in result.out
+    assert "copy  failure mode by" in result.out
     assert "1 of 1" in result.out
-    assert "Not watched: rank, gradients, attention." in " ".join(result.out.split())
-    data = json.loads(command("report", "--value", "verdict", "--json").out)
+    assert "Not logged: rank, gradients, attention." in " ".join(result.out.split())
+    data = json.loads(command("report", "--metric", "failure_mode", "--json").out)
     ((one,), (cell,)) = data["runs"], data["cells"]
     assert one["id"] == run
-    assert one["unwatched"] == ["rank", "gradients", "attention"]
-    assert (cell["verdict"], cell["n"], cell[one["verdict"]]) == (one["verdict"], 1, 1)
+    assert one["missing_diagnostics"] == ["rank", "gradients", "attention"]
+    assert (cell["failure_mode"], cell["n"], cell[one["failure_mode"]]) == (one["failure_mode"], 1, 1)
 
 
-def test_verdicts_go_into_files_as_other_values_do(command: Command, tmp_path: Path) -> None:
+def test_failure_modes_are_written_to_files(command: Command, tmp_path: Path) -> None:
     trained(command)
-    result = command("report", "--value", "verdict", "--csv", "v.csv", "--markdown", "v.md")
+    result = command("report", "--metric", "failure_mode", "--csv", "v.csv", "--markdown", "v.md")
     assert (result.status, result.out, result.error) == (0, "", "")
     (row,) = csv.DictReader((tmp_path / "v.csv").read_text().splitlines())
-    assert (row["task"], row["complexity"], row["value"], row["n"]) == ("copy", "2", "verdict", "1")
-    assert "copy: verdict by symbols" in (tmp_path / "v.md").read_text()
-    refused = command("report", "--value", "verdict", "--chart", "v.svg")
+    assert (row["task"], row["level"], row["metric"], row["n"]) == ("copy", "2", "failure_mode", "1")
+    assert "copy: failure mode by symbols" in (tmp_path / "v.md").read_text()
+    refused = command("report", "--metric", "failure_mode", "--plot", "v.svg")
     assert refused.status == 2
-    assert "Verdicts are words: there is no curve to draw.\n  What it takes: --csv" in refused.error
+    assert "Failure modes cannot be plotted.\n  " in refused.error
 
 
-def test_a_text_is_told_by_its_perplexity(command: Command, tmp_path: Path) -> None:
+def test_a_text_is_reported_by_its_perplexity(command: Command, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("to be or not to be, " * 400)
     words = ("--task", "text:path=a.txt", "--complexity", "8", "--pos", "rotary", *TINY[4:])
     run = Record.from_line(command("train", *words, "--quiet", "--json").out).id
     result = command("evaluate", run, "--length", "8,64", "--sequences", "4")
     assert (result.status, [line.split()[0] for line in result.out.splitlines()[4:6]]) == (0, ["8", "64"])
-    told = " ".join(result.out.split())
+    text = " ".join(result.out.split())
     data = json.loads(command("evaluate", run, "--length", "8,64", "--sequences", "4", "--json").out)["rows"]
     best = min(data, key=lambda row: float(row["perplexity"]))["length"]
-    assert f"Trained on up to 8 tokens. Perplexity is lowest at {best}. Intervals" in told
-    assert "solved" not in told
+    assert f"Trained on up to 8 tokens. Perplexity is lowest at {best} tokens. Intervals" in text
+    assert "solved" not in text
     beyond = command("evaluate", run, "--length", "8192")
     assert beyond.status == 2
     assert "Use a length of at most 399" in beyond.error
