@@ -11,12 +11,12 @@ Source   cog: Lv et al., arXiv:2411.07176; nap, non: Richter and Wattenhofer, "N
          probability cage", arXiv:2005.09561, and their code; coda: Tay et al., "Compositional de-attention
          networks", NeurIPS 2019, as third-party code has it: the authors' own was not available.
 Theirs   E, N -> our s and minus distance (coda);  gain and bias, initially 1 and 0 -> our g_h, b_h (nap).
-Differs  scores are q.k / sqrt(C) everywhere; nap's TensorFlow code leaves the root out, which matters beside the 0.001
-         only. Means, deviations and roots are those of each row's own keys, not of T. A position's bias is added to s
-         in nap and non, to |s| in cog and to minus the distance in coda, where adding it to s would make a penalty on
-         far keys raise their weights; rotary positions rotate the vectors of coda's distance too. Cog's paper is said
-         to use softmax in its first and last layers: use a stack of attentions for that. Coda's other forms (the mean
-         subtracted from the distance, scales on both factors) are not offered.
+Differs  scores are q.k / sqrt(C) everywhere; nap's TensorFlow code leaves the root out, which matters relative to the
+         0.001 only. Means, deviations and roots are those of each row's own keys, not of T. A position's bias is added
+         to s in nap and non, to |s| in cog and to minus the distance in coda, where adding it to s would make a penalty
+         on far keys raise their weights; rotary positions rotate the vectors of coda's distance too. Cog's paper is
+         said to use softmax in its first and last layers: use a stack of attentions for that. Coda's other forms (the
+         mean subtracted from the distance, scales on both factors) are not offered.
 
 Letters  B batch, 2 the components of a score, H heads, T queries, S keys, C channels per head.
 """
