@@ -31,8 +31,7 @@ class Batch(NamedTuple):
     targets_BT: Tokens
     """The target at each position, or IGNORE."""
     accepted_NW: Tokens | None = None
-    """All accepted tokens of each supervised position, in row-major order, padded with IGNORE; None if the target is
-    the only one."""
+    """All accepted tokens of each supervised position, row-major, padded with IGNORE; None if only the target is."""
 
     def query_positions(self) -> Tokens:
         """Indices of the supervised positions in the flattened batch, N, in row-major order."""
@@ -79,8 +78,7 @@ class Task(ABC):
     best_accuracy: float = 1.0
     """The best achievable accuracy: below 1 where targets are partly random, nan where it is unknown."""
     cheap_to_build: ClassVar[bool] = True
-    """Whether building the task takes milliseconds. A list of all tasks does not build those that must first draw or
-    read their material."""
+    """Whether building the task takes milliseconds; a list of all tasks does not build the others."""
     intended_shortcut: str = ""
     """The shortcut that the task is meant to have, by its name in the audit, such as ``nearest context``."""
 

@@ -274,7 +274,7 @@ def test_a_file_that_does_not_match_its_sidecar_is_refused(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "options", "kind", "message"),
     [
-        ("none.npz", {}, InvalidFileError, "none.npz\n  The file does not exist."),
+        ("none.npz", {}, InvalidFileError, "none.npz\n  There is no such file."),
         ("folder.npz", {}, InvalidFileError, "folder.npz\n  This is a folder, not a file."),
         (
             "a.txt",

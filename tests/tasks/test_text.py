@@ -155,7 +155,7 @@ def test_the_loss_is_evaluated_at_every_level() -> None:
         (
             {"path": "none"},
             InvalidFileError,
-            "none\n  The file does not exist.\n  A relative path starts at the working directory",
+            "none\n  There is no such file.\n  A relative path starts at the working directory",
         ),
         ({"path": "empty"}, InvalidFileError, "empty\n  This folder has no text files."),
         (

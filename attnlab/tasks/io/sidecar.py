@@ -124,7 +124,7 @@ def stamp(path: Path) -> Stamp:
         InvalidFileError: The file does not exist.
     """
     if not path.is_file():
-        problem = "This is a folder, not a file." if path.is_dir() else "The file does not exist."
+        problem = "This is a folder, not a file." if path.is_dir() else "There is no such file."
         hint = f"A relative path starts at the working directory, {Path.cwd()}."
         raise InvalidFileError(problem, hint, where=str(path))
     status = path.stat()

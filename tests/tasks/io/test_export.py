@@ -361,5 +361,5 @@ def test_a_fingerprint_follows_the_content(tmp_path: Path) -> None:
     for content in (b"one", b"other"):
         path.write_bytes(content)
         assert fingerprint(path) == hashlib.sha256(content).hexdigest()
-    with pytest.raises(InvalidFileError, match="The file does not exist"):
+    with pytest.raises(InvalidFileError, match="There is no such file"):
         fingerprint(tmp_path / "b")
