@@ -94,7 +94,7 @@ COLUMNS: dict[str, Callable[[LevelAudit], str]] = {
     "best acc.": _best_accuracy,
     "solver": lambda level: _percent(level.labels.agreement) if level.labels.sequences else "none",
     "unlabeled": lambda level: str(level.labels.unlabeled or ""),
-    "leak": lambda level: f"{level.repeats.count}/{level.repeats.expected:.0f}",
+    "leak": lambda level: f"{level.repeats.repeated}/{level.repeats.expected:.0f}",
     "best shortcut": _shortcut,
 }
 ALWAYS = ("T", "V", "chance", "baseline", "solver", "leak", "best shortcut")

@@ -20,13 +20,13 @@ from attnlab.testing._samples import TaskSamples
 ALPHA = 1e-5
 """Probability of a false alarm."""
 COVERED = 0.95
-"""Share of repeats from which on a sample is said to cover the space of sequences."""
+"""Share of known test sequences at or above which a sample covers the space of sequences."""
 
 
 class Repeats(NamedTuple):
     """Test sequences that occur exactly in the training sample."""
 
-    count: int
+    repeated: int
     sequences: int
     """Test sequences compared."""
     expected: float

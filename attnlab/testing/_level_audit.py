@@ -71,7 +71,7 @@ class LevelAudit:
                 "contradictions": labels.contradictions,
             },
             "leak": {
-                "repeats": self.repeats.count,
+                "repeats": self.repeats.repeated,
                 "expected": self.repeats.expected,
                 "p_value": self.repeats.p_value,
             },

@@ -73,7 +73,7 @@ def _leak(level: LevelAudit) -> Evidence:
     """No more repeats than by chance."""
     repeats = level.repeats
     if repeats.leaks:
-        text = f"{repeats.count:,} of {repeats.sequences:,} test sequences occur in the training sample"
+        text = f"{repeats.repeated:,} of {repeats.sequences:,} test sequences occur in the training sample"
         return [("fail", f"Training data leak into the test: {text}; chance explains {repeats.expected:,.1f}.")]
     if repeats.covered:
         return [("info", "A sample covers all sequences, so that test sequences occur in training by chance.")]

@@ -19,7 +19,7 @@ def drawn(rows: int = 200, seed: int = 0, **options: Any) -> tuple[Lookup, Batch
 
 
 def split_at_marker(task: Lookup, tokens: list[int]) -> tuple[list[int], list[int], list[int]]:
-    """The string, what to find in it, and what is written of the answer."""
+    """The string, the n-gram, and the letters of the answer in the input."""
     bars = [position for position, token in enumerate(tokens) if token == task.alphabet]
     if task.given == "prefix":
         first, second = bars

@@ -10,7 +10,7 @@ from tests.tasks.examples import example, unsolved
 
 
 def given(task: Memorization, seed: int = 0) -> dict[int, int]:
-    """The map, gathered from sequences that show all of it."""
+    """The map, collected from enough sequences to contain all keys."""
     batch = task.sample(np.random.default_rng(seed), 500)
     pairs = set(zip(batch.inputs_BT[:, ::2].ravel().tolist(), batch.targets_BT[:, 1::2].ravel().tolist(), strict=True))
     assert len(pairs) == task.pairs
@@ -49,7 +49,7 @@ def test_the_map_is_one_to_one_and_the_same_for_every_split_batch_and_instance()
 
 
 def test_the_map_of_a_seed_stays() -> None:
-    """Written down, so that a change of the map is a change of the task's version."""
+    """Fixed values, so that a change of the map needs a new version of the task."""
     assert [Memorization(pairs=6).values[key] - 6 for key in range(6)] == [3, 2, 5, 4, 0, 1]
 
 

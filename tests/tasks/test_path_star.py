@@ -29,7 +29,7 @@ def test_the_example_of_the_module() -> None:
 
 @pytest.mark.parametrize(("steps", "branches", "asked"), [(1, 2, "path"), (3, 4, "path"), (4, 2, "branch")])
 def test_edges_are_those_of_a_star_of_paths(steps: int, branches: int, asked: str) -> None:
-    """Walked forwards, from the start along every branch; the solver walks back."""
+    """Follow every branch from the start; the solver starts at the goal."""
     task, batch = drawn(200, steps=steps, branches=branches, asked=asked, nodes=20)
     for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         assert len(tokens) == task.length
@@ -128,7 +128,7 @@ def test_its_own_guess_is_as_good_as_chance(steps: int, branches: int, asked: st
 
 
 def test_its_own_guess_is_a_node_at_the_right_step_of_a_branch() -> None:
-    """Guessed often enough, it names every node of that step and no other."""
+    """Over many draws, it predicts every node of that step and no other."""
     task, batch = drawn(1, steps=3, branches=2)
     tokens = batch.inputs_BT[0].tolist()
     edges = [(tokens[position], tokens[position + 1]) for position in range(0, 12, 2)]

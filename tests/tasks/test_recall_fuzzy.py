@@ -71,7 +71,7 @@ def test_pairs_are_motifs_and_repeated_keys_have_targets_for_each_token(
 
 
 def test_as_many_pairs_as_fit_are_shown() -> None:
-    """Before the last pair there is no room for the largest pair and one more token."""
+    """Before the last pair the free positions do not fit the largest pair and one more token."""
     task, batch = drawn(500, length=40)
     for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         *before, _ = whole(task, tokens, targets)

@@ -46,7 +46,7 @@ def test_slots_are_pairs_or_noise_and_later_uses_have_targets() -> None:
 def test_noise_has_its_probability_and_is_uniform() -> None:
     _, batch = drawn(3000, keys=4, uses=4, noise=0.3, kinds=5)
     noise = batch.inputs_BT[:, :-1] >= 8
-    # One slot in fifteen is spared.
+    # One slot in fifteen always has a pair.
     share = 0.3 * 14 / 15
     slots = noise[:, ::2].ravel()
     assert p_value(counts(slots, 2), [1 - share, share]) > ALPHA

@@ -53,7 +53,7 @@ def test_a_guess_among_the_values_shown_scores_the_chance(options: dict[str, int
 
 
 def test_chance_by_hand() -> None:
-    """Of two keys in one slot one is seen; in three slots both are, but for one pairs in four."""
+    """With two keys, one slot has one key, and three slots have both keys with probability 3/4."""
     assert RecallOnce(keys=2, uses=1).chance == 1
     assert RecallOnce(keys=2, uses=2).chance == pytest.approx(0.75 / 2 + 0.25)
 

@@ -75,7 +75,7 @@ def test_keys_values_and_which_are_updated_are_uniform() -> None:
 
 
 def test_query_positions_are_distributed_as_in_recall() -> None:
-    """The first slot of the zone is drawn by the key that draws first with its share of the weights."""
+    """The key that draws first takes the first slot of the zone with the probability of its weight."""
     _, batch = drawn(20_000, pairs=1, length=16, power=0.5)
     seen = (batch.targets_BT[:, 4::2] != IGNORE).sum(axis=0)
     weights = np.arange(1, 7) ** -0.5

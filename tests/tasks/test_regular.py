@@ -22,7 +22,7 @@ def drawn(rows: int, split: Split = Split.TRAIN, seed: int = 0, **options: Any) 
 
 
 def accepted(batch: Batch) -> dict[tuple[int, int], set[int]]:
-    """The accepted letters of each question, by row and position."""
+    """The accepted letters of each target, by row and position."""
     assert batch.accepted_NW is not None
     positions = np.argwhere(batch.targets_BT != IGNORE).tolist()
     return {
@@ -32,7 +32,7 @@ def accepted(batch: Batch) -> dict[tuple[int, int], set[int]]:
 
 
 def walked(automaton: list[list[int]], tokens: list[int], separator: int) -> list[set[int]] | None:
-    """What an automaton allows after each token, or None if the tokens are no strings of it."""
+    """The letters an automaton allows after each token, or None if it does not accept the tokens."""
     state, allowed = 0, []
     for token in tokens:
         state = 0 if token == separator else automaton[state][token]
@@ -91,7 +91,7 @@ def test_letters_are_uniform_over_those_that_are_allowed() -> None:
 
 
 def test_lengths_of_strings_are_uniform() -> None:
-    """Those of the first string of each row; a row is long enough for it."""
+    """Only the first string of each row; a row is long enough for it."""
     _, batch = drawn(9000, states=3, longest=6, length=12)
     ends = np.argmax(batch.inputs_BT[:, 1:] == 3, axis=1)
     assert p_value(counts(ends - 1, 6)) > ALPHA
@@ -99,7 +99,7 @@ def test_lengths_of_strings_are_uniform() -> None:
 
 
 def test_automata_are_drawn_evenly() -> None:
-    """By the first letter after the first one, which tells apart what an automaton allows."""
+    """Each sequence counts for the automata that accept it, in equal parts."""
     task, batch = drawn(8000, states=3, automata=4, length=40)
     own = task.pool[:4].tolist()
     seen = np.zeros(4)
@@ -115,14 +115,14 @@ def test_a_uniform_guess_is_accepted_at_the_chance_accuracy(options: dict[str, A
     questions = int((batch.targets_BT != IGNORE).sum())
     predictions = np.random.default_rng(1).integers(0, task.letters, questions)
     right = int(batch.correct(predictions).sum())
-    # Questions of one sequence are alike, so that the interval is that of the 1000 sequences.
+    # Targets of one sequence are dependent, so that the interval is that of the 1000 sequences.
     assert right / questions == pytest.approx(task.chance, abs=2 * np.sqrt(task.chance * (1 - task.chance) / 1000))
     assert right / questions != pytest.approx(1 / task.letters, abs=0.03)
 
 
 @pytest.mark.parametrize(("states", "longest", "length"), [(3, 4, 6), (5, 12, 64), (4, 1, 9)])
 def test_chance_is_exact_for_the_automata_of_the_test(states: int, longest: int, length: int) -> None:
-    """Over many sequences the letters allowed, not the guesses, are counted."""
+    """Counts the allowed letters of many sequences instead of drawing guesses."""
     task, batch = drawn(40_000, Split.TEST, states=states, automata=20, longest=longest, length=length)
     assert batch.accepted_NW is not None
     allowed = (batch.accepted_NW != IGNORE).sum(axis=1) / task.letters

@@ -81,7 +81,7 @@ def shapes(task: Unique, rows: int) -> Counter[tuple[int, ...]]:
 
 
 def test_positions_of_first_appearance_are_uniform_and_so_are_the_repeats() -> None:
-    """Every shape's share: one set of positions among all, and one letter among those seen at every other position."""
+    """Probability of each shape: a uniform set of positions, and a uniform earlier letter at every other position."""
     task = Unique(symbols=5, distinct=3, alphabet=4)
     seen = shapes(task, 30_000)
     shares: dict[tuple[int, ...], float] = {}

@@ -45,7 +45,7 @@ def test_every_small_number_has_its_root(bits: int) -> None:
 
 @pytest.mark.parametrize("bits", [52, 56, 57, 58, 60, 62, 63, 64, 65, 116, 118, 128, 255, 400])
 def test_squares_and_their_neighbors_have_their_roots(bits: int) -> None:
-    """Where digits of the long arithmetic begin and where a machine's number ends, one off is seen."""
+    """Numbers at the boundaries of digits and of 64 bits, where errors by one would show."""
     half = bits // 2
     bases = [2**half - 1, 2 ** (half - 1), 2 ** (half - 1) + 1, (2**half) * 2 // 3]
     numbers = [base * base + off for base in bases for off in (-1, 0, 1)] + [0, 1, 2**bits - 1]

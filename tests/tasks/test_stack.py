@@ -59,7 +59,7 @@ def test_bits_and_actions_are_drawn_evenly() -> None:
 
 @pytest.mark.parametrize("symbols", [1, 2, 3, 6])
 def test_chance_is_that_of_the_most_likely_target_of_each_step(symbols: int) -> None:
-    """Counted over every question, with its probability."""
+    """Sum over all questions, weighted by probability."""
     shares = np.zeros((symbols + 1, 3))
     starts = range(1, max(2, symbols))
     for bits in starts:

@@ -16,7 +16,7 @@ LADDERS = ("word-z5", "word-s3", "word-z60", "word-a4xz5", "word-a5", "word-s5")
 
 
 def orders(table: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> dict[int, int]:
-    """How many elements have each order."""
+    """Number of elements of each order."""
     order_counts = Counter[int]()
     for element in range(len(table)):
         power, order = element, 1

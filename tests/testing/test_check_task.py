@@ -23,7 +23,7 @@ def test_a_task_without_a_fault_passes_without_findings() -> None:
     assert one.findings == []
     level = one.level_audit
     assert (level.labels.sequences, level.labels.targets, level.labels.agreed) == (2048, 2048, 2048)
-    assert level.repeats.count < 40
+    assert level.repeats.repeated < 40
     assert max(score.mean for score in level.shortcuts.values()) < 0.2
     low, high = level.baselines["any target"].interval
     assert low < 0.125 < high
@@ -136,7 +136,7 @@ def test_a_covered_space_is_reported_and_is_no_leak() -> None:
     report = audited(Sums, 1, 6)
     assert report.passed
     small, large = report.levels
-    assert small.level_audit.repeats.count == small.level_audit.repeats.sequences
+    assert small.level_audit.repeats.repeated == small.level_audit.repeats.sequences
     assert small.level_audit.repeats.expected == pytest.approx(small.level_audit.repeats.sequences)
     assert [finding.outcome for finding in small.findings] == ["info", "info"]
     assert (

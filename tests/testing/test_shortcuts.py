@@ -131,10 +131,10 @@ def test_repeats_are_compared_with_chance() -> None:
     expected = sum(tuple(row) in rows for row in fresh.inputs_BT.tolist()) / 4
     fair, copied = task.sample(random, 64), seen
     result = count_repeats(TaskSamples(task, [seen], [fresh], [fair]))
-    assert result.count == sum(tuple(row) in rows for row in fair.inputs_BT.tolist())
+    assert result.repeated == sum(tuple(row) in rows for row in fair.inputs_BT.tolist())
     assert result.expected == pytest.approx(expected)
     assert not result.leaks
     assert not result.covered
     leaking = count_repeats(TaskSamples(Sums(letters=9), [made(0)], [made(1)], [made(0)]))
-    assert (leaking.count, leaking.expected, leaking.leaks, leaking.covered) == (40, 0, True, False)
+    assert (leaking.repeated, leaking.expected, leaking.leaks, leaking.covered) == (40, 0, True, False)
     assert count_repeats(TaskSamples(task, [seen], [copied], [copied])).covered
