@@ -9,8 +9,8 @@ compared. The gradient at the scores is taken after position and scale and befor
 
 Source   Noci et al., "Signal propagation in transformers", arXiv:2206.03126: with rank collapse the gradients of W_Q
          and W_K vanish while that of W_V stays, so that their ratio is the signature; noise: McCandlish et al., "An
-         empirical model of large-batch training", arXiv:1812.06162, whose simple noise scale is its square, times the
-         batch size.
+         empirical model of large-batch training", arXiv:1812.06162; its simple noise scale is the square of this noise,
+         times the batch size.
 Differs  ``noise`` is of batches as they are given, and is not corrected for the noise left in the mean gradient.
 """
 

