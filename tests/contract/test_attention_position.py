@@ -129,20 +129,20 @@ def matching_position(attention: Part) -> Part:
     return Part(name="cope" if ATTENTIONS.entry(attention.name).cls.has_scores else "rotary")
 
 
-def tested_together(attention: Part, position: Part) -> bool:
+def pair_is_tested(attention: Part, position: Part) -> bool:
     """Whether a pair is tested: all positions at the defaults of an attention, one with its other options."""
     all_positions_tested = attention.name in {"expressive", "dape", "gpam"}
     return all_positions_tested or not attention.options or position == matching_position(attention)
 
 
-PAIRS = [pair for pair in product(parts(ATTENTIONS), parts(POSITIONS)) if tested_together(*pair)]
+PAIRS = [pair for pair in product(parts(ATTENTIONS), parts(POSITIONS)) if pair_is_tested(*pair)]
 FEW_ATTENTIONS = product([Part(name=name) for name in ("softmax", "gpam", "linear")], parts(POSITIONS))
 """One plain attention, one with branches, one without scores."""
 MOST = [
     (part, position)
     for part in parts(ATTENTIONS)
     for position in (NO_POSITION, matching_position(part))
-    if tested_together(part, position)
+    if pair_is_tested(part, position)
 ]
 MOST += [pair for pair in FEW_ATTENTIONS if pair not in MOST]
 
@@ -367,5 +367,7 @@ def test_a_width_that_does_not_divide_is_refused(attention: Part) -> None:
     with pytest.raises(InvalidValueError) as caught:
         model_of(attention, width=12, heads=5)
     assert str(caught.value) == (
-        "model.heads\n  A width of 12 does not divide into 5 heads.\n  Numbers of heads that divide it: 1, 2, 3, 4, 6, 12."
+        "model.heads\n"
+        "  A width of 12 does not divide into 5 heads.\n"
+        "  Numbers of heads that divide it: 1, 2, 3, 4, 6, 12."
     )
