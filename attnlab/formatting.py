@@ -11,7 +11,7 @@ SHARES = ("accuracy", "exact_match", "solved", "validation_accuracy")
 
 
 def percent(share: float) -> str:
-    """Format a share with one decimal; 100.0 % stands only for a full share.
+    """Format a share with one decimal; 100.0 % is only a full share.
 
     >>> percent(0.99951), percent(1.0), percent(0.25)
     ('99.9 %', '100.0 %', '25.0 %')
@@ -133,7 +133,7 @@ def between(ends: tuple[float, float], metric: str) -> str:
         metric: The name of the metric.
 
     Returns:
-        The interval as text; one number where both ends are printed alike; nothing where there is no interval.
+        The interval as text; one number where both ends are printed the same; nothing where there is no interval.
     """
     if math.isnan(ends[0]):
         return ""

@@ -1,6 +1,6 @@
-"""Claims against records: a claim holds where the whole interval over seeds is on the claimed side.
+"""Claims against records: a claim holds where the interval over seeds is completely on the claimed side.
 
-Where two variants are alike, a difference is claimed wrongly about once in 20 times with three seeds each, which is the
+Where two variants are equal, a difference is claimed wrongly about once in 20 times with three seeds each, which is the
 smallest number of seeds that decides a claim. Claims about the mean of several levels are surer. A claim that compares
 one cell of three seeds with a number holds wrongly once in 8 times where the true value is that number.
 """

@@ -55,7 +55,7 @@ MEMORIZED = 0.5
 FALLING = 0.02
 """The loss is still falling where it fell by at least this share from one quarter of the validations to the next."""
 MIN_VALIDATIONS = 4
-"""With fewer validations there are no quarters; the validation loss stands in for the next one."""
+"""With fewer validations there are no quarters; the validation loss replaces them."""
 DIAGNOSTICS = {"rank": "residual", "gradients": "query-gradient", "attention": "entropy"}
 """The metric that is read of each group of diagnostics."""
 

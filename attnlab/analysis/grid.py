@@ -116,8 +116,8 @@ class Grid:
     def max_solved(self, row: Label) -> Any:
         """Find the highest level that, like every lower one, at least half of the runs solve.
 
-        Levels that were not run (an adaptive sweep leaves some out) are skipped; a level whose runs all failed counts
-        as not solved.
+        Levels that were not run (an adaptive sweep leaves some out) are skipped. A level on which all runs failed
+        counts as not solved.
 
         Args:
             row: The label of the row.
@@ -147,7 +147,7 @@ def grids(
     """Arrange records in panels.
 
     Args:
-        records: Finished runs; rows stand in their order.
+        records: Finished runs; the rows are in their order.
         metric: The metric in the cells.
         index: Fields of a row; none takes all that differ.
         columns: The field of the columns.

@@ -1,6 +1,6 @@
 """How far an accuracy is above chance, and which levels of a ladder are passed.
 
-The report and the capacity search use the same functions, so that both find the same maximal solved level.
+The report and the capacity search use the same functions, so that both find the same max solved level.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Seeds are the unit of replication: seeds are resampled within one cell, never across cells (a stratified bootstrap).
 The level is expanded so that intervals of few seeds are not too narrow. Below five seeds the expansion does not
 suffice, because no resample leaves the range of the observed values. The table gives the coverage of the 95 % interval
-of one mean, where seeds vary normally, and where each seed either solves a level or stays at chance (half of them each):
+of one mean, where seeds vary normally, and where each seed either solves a level or stays at chance (half of them):
 
     seeds                2      3      5      10
     normal            50 %   75 %   92 %   94 %

@@ -6,45 +6,54 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attnlab.cli.options import AsJson
 
+if TYPE_CHECKING:
+    from attnlab.config.experiment import Experiment
+    from attnlab.rendering.report import Report
+
+
+StoreName = Annotated[
+    Path, typer.Argument(metavar="[STORE]", help="A folder of results, or the name of one in results/.")
+]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        help="accuracy, exact_match, loss, perplexity, solved, validation_accuracy, steps, seconds, parameters, "
+        "failure_mode, or a logged diagnostic. Default: accuracy.",
+    ),
+]
+Index = Annotated[
+    str | None,
+    typer.Option("--index", metavar="FIELD,..", help="Fields of a row: attention,width. Default: all that vary."),
+]
+Columns = Annotated[
+    str | None, typer.Option("--columns", metavar="FIELD", help="The field of the columns. Default: level.")
+]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the cells as CSV.")]
+Markdown = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables as Markdown.")]
+Parquet = Annotated[Path | None, typer.Option("--parquet", metavar="FILE", help="Write the cells as Parquet.")]
+Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Plot the curves: .html, .svg or .png.")]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write plot, tables and claims as one HTML page.")
+]
+
 
 def report(
-    store: Annotated[
-        Path, typer.Argument(metavar="[STORE]", help="A folder of results, or the name of one in results/.")
-    ] = Path("results"),
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            "--metric",
-            help="accuracy, exact_match, loss, perplexity, solved, validation_accuracy, steps, seconds, parameters, "
-            "failure_mode, or a logged diagnostic. Default: accuracy.",
-        ),
-    ] = None,
-    index: Annotated[
-        str | None,
-        typer.Option("--index", metavar="FIELD,..", help="Fields of a row: attention,width. Default: all that vary."),
-    ] = None,
-    columns: Annotated[
-        str | None, typer.Option("--columns", metavar="FIELD", help="The field of the columns. Default: level.")
-    ] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the cells as CSV.")] = None,
-    markdown: Annotated[
-        Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables as Markdown.")
-    ] = None,
-    parquet: Annotated[
-        Path | None, typer.Option("--parquet", metavar="FILE", help="Write the cells as Parquet.")
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Plot the curves: .html, .svg or .png.")
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write plot, tables and claims as one HTML page.")
-    ] = None,
+    store: StoreName = Path("results"),
+    metric: Metric = None,
+    index: Index = None,
+    columns: Columns = None,
+    csv: Csv = None,
+    markdown: Markdown = None,
+    parquet: Parquet = None,
+    plot: Plot = None,
+    html: Html = None,
     as_json: AsJson = False,
 ) -> None:
     """Report accuracy against complexity: means and intervals over seeds, max solved level, C50 and C90, claims.
@@ -53,7 +62,6 @@ def report(
     """
     from rich.console import Console
 
-    from attnlab import resources
     from attnlab.analysis.records import records
     from attnlab.config.experiment import stored_experiment
     from attnlab.errors import InvalidValueError
@@ -79,11 +87,7 @@ def report(
 
         write_whole(plot, draw(result, plot))
     if html:
-        from attnlab.rendering.html import html_page
-
-        shipped = experiment is not None and experiment.name in resources.names("experiments")
-        sweep = f"attnlab sweep {experiment.name}" if experiment and shipped else ""
-        write_whole(html, html_page(result, shlex.join(["attnlab", *sys.argv[1:]]), sweep))
+        _write_page(html, result, experiment)
     for name, path in files.items():
         if path:
             write_whole(path, FORMATS[name](result))
@@ -92,6 +96,17 @@ def report(
     elif not any((plot, html, *files.values())):
         Console().print(result, highlight=False)
     raise typer.Exit(0 if result.claims_hold else 1)
+
+
+def _write_page(path: Path, result: Report, experiment: Experiment | None) -> None:
+    """Write the HTML page, with the commands that reproduce it."""
+    from attnlab import resources
+    from attnlab.rendering.html import html_page
+    from attnlab.storage.files import write_whole
+
+    shipped = experiment is not None and experiment.name in resources.names("experiments")
+    sweep = f"attnlab sweep {experiment.name}" if experiment and shipped else ""
+    write_whole(path, html_page(result, shlex.join(["attnlab", *sys.argv[1:]]), sweep))
 
 
 def _report_failure_modes(

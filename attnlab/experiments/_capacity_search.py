@@ -1,11 +1,11 @@
 """Adaptive capacity search: bisection over the levels of a ladder, with seeds added around the capacity.
 
-Each variant is searched by itself. First two boundaries are bracketed: that of the maximal solved level (half of the
-seeds solve it) and that of C50 (halfway from chance to 1). With a few seeds, the middle of the levels between the last
-passed and the first failed level is run until the two are neighbors. Then seeds are added on the levels around both
+Each variant is searched by itself. First two boundaries are bracketed: that of the max solved level (half of the seeds
+solve it) and that of C50 (halfway from chance to 1). With a few seeds, the middle of the levels between the last passed
+and the first failed level is run until the two are neighbors. Then seeds are added on the levels around both
 boundaries, one round after the other, until the interval of C50 is as narrow as requested, measured in levels, or all
-seeds are used. Levels below the boundary that were not run count as solved, and those above as not solved. A level whose
-runs all failed counts as not passed.
+seeds are used. Levels below the boundary that were not run count as solved, and those above as not solved. A level on
+which all runs failed counts as not passed.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class CapacitySearch:
     planned: int
     """Runs of the whole grid."""
     decided: int
-    """Variants whose interval of C50 is as narrow as requested."""
+    """Variants of which the interval of C50 is as narrow as requested."""
     searches: tuple[VariantSearch, ...]
 
     @property
@@ -130,7 +130,7 @@ class CapacitySearch:
 
 
 def search_capacity(specs: Sequence[RunSpec], run: Run, width: float = 1.0) -> CapacitySearch:
-    """Find the maximal solved level and C50 of every variant with few runs.
+    """Find the max solved level and C50 of every variant with few runs.
 
     Args:
         specs: The whole grid.

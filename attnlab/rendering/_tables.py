@@ -44,13 +44,13 @@ def _cell(cell: Cell, metric: str, *, count: bool) -> CellText:
 
 
 def max_solved_text(panel: Grid, row: Label) -> str:
-    """The maximal solved level of a row, or none."""
+    """The max solved level of a row, or none."""
     level = panel.max_solved(row)
     return "none" if level is None else str(level)
 
 
 def capacity_table(panel: Grid) -> TextTable:
-    """For each variant: its curve, maximal solved level, solved runs, C50, C90, and its rank where intervals differ."""
+    """For each variant: its curve, max solved level, solved runs, C50, C90, and its rank where intervals differ."""
     rows, ranks = [], ranked(panel)
     for row in panel.rows:
         cells = panel.across(row)

@@ -153,8 +153,8 @@ def type_text(annotation: Any) -> str:
     if origin is typing.Annotated:
         bounds = [str(bound) for field in inner[1:] for bound in getattr(field, "metadata", [])]
         signs = {"Ge": ">=", "Gt": ">", "Le": "<=", "Lt": "<"}
-        found = [re.fullmatch(r"(\w+)\(\w+=(.+)\)", bound) for bound in bounds]
-        limits = [f"{signs[one[1]]} {one[2]}" for one in found if one and one[1] in signs]
+        matched = [re.fullmatch(r"(\w+)\(\w+=(.+)\)", bound) for bound in bounds]
+        limits = [f"{signs[one[1]]} {one[2]}" for one in matched if one and one[1] in signs]
         return " ".join([type_text(inner[0]), *limits])
     if origin in (typing.Union, types.UnionType):
         return " | ".join(type_text(one) for one in inner)

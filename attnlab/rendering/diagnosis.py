@@ -20,7 +20,7 @@ from attnlab.rendering._sparkline import bars
 CURVE = 14
 """Columns of a curve, and of the decay below it."""
 LABEL = 14
-"""A name of up to this many columns always stands beside its numbers; longer ones do where every layer still fits."""
+"""Names of up to this many columns are beside their numbers; longer ones are where every layer still fits."""
 CELL = 7
 """Columns of a number with the gap before it."""
 TOP_HEAD = 8
@@ -84,7 +84,7 @@ class MetricCard:
 def _panel_lines(panel: Panel, width: int) -> Iterator[Text]:
     """Variants by layers, with as many layers as fit the width; below each number its spread over seeds.
 
-    A name is never broken: where one is too long to stand beside its numbers, all names stand above them.
+    A name is never broken: where one is too long to be beside its numbers, all names are above them.
     """
     has_heads = any(series.top_head for series in panel.rows)
     free = width - 2 - CURVE - (TOP_HEAD if has_heads else 0)

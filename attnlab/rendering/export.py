@@ -74,7 +74,7 @@ def row_location(panel: Grid, row: Label) -> dict[str, Any]:
 
 
 def _summaries(panel: Grid) -> Rows:
-    """Maximal solved level and capacity of every variant."""
+    """Max solved level and capacity of every variant."""
     result, ranks = [], ranked(panel)
     for row in panel.rows:
         (c50, c50_ends), (c90, c90_ends) = panel.capacities[row]

@@ -101,7 +101,7 @@ class Report:
                 f"With {fewest} seeds the interval is their range, which misses the mean once in {times} times."
             )
         if any(len(panel.rows) > 1 and len(panel.columns) > 1 for panel in self.ladders):
-            notes.append("Ranks are by C50; variants whose intervals overlap share ranks.")
+            notes.append("Ranks are by C50; variants with overlapping intervals share ranks.")
         return notes
 
 
@@ -116,7 +116,7 @@ def report(
     """Report on a set of records.
 
     Args:
-        records: Finished runs; rows stand in their order.
+        records: Finished runs; the rows are in their order.
         experiment: The experiment of the runs, for its tuned fields, layout and claims; None has none of them.
         metric: The metric in the cells; None takes the experiment's, or accuracy.
         index: Fields of a row; none takes the experiment's, or all that differ.

@@ -59,7 +59,7 @@ def test_the_footnotes() -> None:
         "18 runs.",
         "Intervals: 95 %, over seeds (expanded percentile bootstrap).",
         "With 3 seeds the interval is their range, which misses the mean once in 4 times.",
-        "Ranks are by C50; variants whose intervals overlap share ranks.",
+        "Ranks are by C50; variants with overlapping intervals share ranks.",
     ]
     single = report([run()])
     assert single.footnotes() == ["1 run."]
@@ -80,7 +80,7 @@ def test_failed_and_diverged_runs_are_counted() -> None:
     assert "failed" in " ".join(drawn(report([run(status="failed")])))
 
 
-def test_variants_whose_intervals_overlap_are_not_ranked() -> None:
+def test_variants_with_overlapping_intervals_share_ranks() -> None:
     curves = {
         "low": [[1.0] * 3, [0.3] * 3, [0.25] * 3],
         "middle": [[1.0] * 3, [1.0, 0.9, 0.8], [0.3, 0.35, 0.4]],
