@@ -14,8 +14,8 @@ from tests.cli.conftest import command as command
 
 ROOT = Path(__file__).resolve().parent.parent
 MECHANISMS = (
-    "the seed papers'",
-    "softmax and its kin",
+    "from the seed papers",
+    "softmax and relatives",
     "scores and heads",
     "linear and recurrent",
     "sparse and structured",
@@ -28,18 +28,18 @@ TASKS = (
     "arithmetic",
     "structure and state",
     "dynamics",
-    "several, or your own",
+    "several tasks, or your own",
 )
 README = (ROOT / "README.md").read_text()
 
 
 def test_the_variant_of_the_readme_trains(command: Command, tmp_path: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    code = next(block for block in blocks if "@register" in block)
+    code = next(block for block in blocks if "@register_attention" in block)
     body = [line for line in code.splitlines() if line.strip()]
-    assert len(body[body.index('@register("cosine", source="ours")') :]) < 20
+    assert len(body[body.index('@register_attention("cosine", source="ours")') :]) < 20
     (tmp_path / "cosine.py").write_text(code)
-    result = command("train", *TINY, "--with", "cosine.py", "--attn", "softmax,cosine:sharpness=12", "--json")
+    result = command("train", *TINY, "--plugin", "cosine.py", "--attn", "softmax,cosine:sharpness=12", "--json")
     records = [Record.from_line(line) for line in result.out.splitlines()]
     assert [record.spec.variant for record in records] == ["softmax", "cosine:sharpness=12"]
     assert records[0].accuracy != records[1].accuracy or records[0].history != records[1].history

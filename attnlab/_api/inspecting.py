@@ -62,7 +62,8 @@ def diagnose(
         model: Fields of the model; 12 layers unless it says otherwise.
         options: Options of the task.
         control: Whether a softmax with the same branch gain is measured beside each other variant.
-        branch_gain: Scale of the output of every branch, with weights of variance ``1 / inputs``; None keeps the model's.
+        branch_gain: Scale of the output of every branch, with weights of variance ``1 / inputs``; None keeps the
+            model's.
         only: Metrics to measure; empty measures all of the kind.
         attention_map: A head whose effective matrix is kept, as ``"LAYER.HEAD"``.
         store: The folder of results in which a run is looked up.

@@ -18,17 +18,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PrivateAttr, Strict, model_validator
 
 from attnlab import resources
+from attnlab.choices import Budget, PresetName
 from attnlab.config.inline_parts import merged
-from attnlab.config.renamed import experiment_names, renamed_tree
+from attnlab.config.renamed import Location, experiment_names, renamed_tree
 from attnlab.config.validate import validated
-from attnlab.config.yaml import Document, Location, read
+from attnlab.config.yaml import Document, read
 from attnlab.errors import InvalidFileError, InvalidValueError, RenamedWarning, unknown
-from attnlab.specs import Budget, Level, ModelSpec, Share, TrainSpec, Value
+from attnlab.specs import Level, ModelSpec, Share, TrainSpec, Value
 
 Data = dict[str, Any]
 Column = Annotated[tuple[Any, ...], Strict(False), Field(min_length=1)]
 Levels = Annotated[tuple[Level, ...], Strict(False)]
-PresetName = Literal["smoke", "laptop", "paper"]
 
 SHORT = {
     **{name: f"model.{name}" for name in ModelSpec.model_fields},

@@ -39,6 +39,8 @@ FIELDS: Names = {**MODEL, **TRAIN}
 """Fields of a grid, which may stand without their section."""
 REPORT_FIELDS: Names = {**FIELDS, "complexity": "level", "member": "subtask", "knob": "complexity"}
 """Fields of claims and reports."""
+MIXTURE = ("medley",)
+"""What the task ``mixture`` was called."""
 METRICS: Names = {
     "answers": "exact_match",
     "validation": "validation_accuracy",
@@ -119,7 +121,7 @@ def renamed_options(task: str, options: Mapping[str, Any]) -> dict[str, Any]:
         The same options under the new names: of a mixture, ``members`` are ``tasks``, and ``tasks`` was the ``count``.
     """
     result = dict(options)
-    if task in ("mixture", "medley"):
+    if task in ("mixture", *MIXTURE):
         if isinstance(result.get("tasks"), int):
             result = renamed_keys(result, {"tasks": "count"}, task)
         result = renamed_keys(result, {"members": "tasks"}, task)

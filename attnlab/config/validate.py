@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from attnlab.config.yaml import Location
+from attnlab.config.renamed import Location
 from attnlab.errors import AttnlabError, InvalidValueError, unknown
 
 M = TypeVar("M", bound=BaseModel)

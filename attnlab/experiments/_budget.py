@@ -20,9 +20,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from attnlab.attention import Attention
+from attnlab.choices import Budget
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.model.transformer import Transformer, build
-from attnlab.choices import Budget
 from attnlab.specs import ModelSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.denormals import flush_denormals

@@ -19,8 +19,8 @@ from attnlab.execution.jobs import Executor
 from attnlab.execution.memory import available_memory
 from attnlab.execution.processes import WORKER_MEMORY
 from attnlab.experiments._budget import flops
-from attnlab.experiments.plan_cost import CostEstimate, ShapeCost
 from attnlab.experiments.grouping import vmap_per_worker
+from attnlab.experiments.plan_cost import CostEstimate, ShapeCost
 from attnlab.model.transformer import build
 from attnlab.specs import RunSpec
 from attnlab.storage import Store

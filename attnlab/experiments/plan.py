@@ -10,13 +10,13 @@
 
 from __future__ import annotations
 
+from attnlab.choices import Budget
 from attnlab.experiments._budget import match_budget
 from attnlab.experiments._preflight import preflight
 from attnlab.experiments.compatibility import check_modifiers, check_position
 from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import Resolver
 from attnlab.model.transformer import build
-from attnlab.choices import Budget
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source

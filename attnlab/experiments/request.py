@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from attnlab.choices import Budget
 from attnlab.config.inline_experiment import check_sections
 from attnlab.config.inline_parts import parse_part, parse_variants
 from attnlab.config.renamed import renamed_options, renamed_settings
 from attnlab.config.yaml import scalar
-from attnlab.choices import Budget
 from attnlab.specs import Part, Variant
 
 

@@ -10,8 +10,8 @@ from attnlab.attention import ATTENTIONS
 from attnlab.config.inline_experiment import SECTIONS
 from attnlab.config.inline_parts import merged
 from attnlab.config.ladder import Ladder
+from attnlab.config.renamed import Location
 from attnlab.config.validate import validated
-from attnlab.config.yaml import Location
 from attnlab.errors import AttnlabError, unknown
 from attnlab.experiments.request import Request
 from attnlab.position import POSITIONS

@@ -25,6 +25,7 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.config.inline_parts import parse_part
+from attnlab.config.renamed import MIXTURE
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.tasks.base import IGNORE, TASKS, Batch, Split, Task, Tokens, register
 
@@ -33,7 +34,7 @@ COUNTING_SEQUENCES = 256
 """Sequences of each subtask from which its number of supervised positions is estimated."""
 
 
-@register("mixture", aliases=("medley",), source="ours, after arXiv:2407.18601")
+@register("mixture", aliases=MIXTURE, source="ours, after arXiv:2407.18601")
 @final
 class Mixture(Task):
     """Several tasks at once; each sequence belongs to one of them.
