@@ -64,6 +64,7 @@ def report(
 
     from attnlab.analysis.records import records
     from attnlab.config.experiment import stored_experiment
+    from attnlab.config.renamed import METRICS, REPORT_FIELDS, renamed
     from attnlab.errors import InvalidValueError
     from attnlab.rendering.export import FORMATS
     from attnlab.rendering.report import report as make_report
@@ -71,7 +72,9 @@ def report(
     from attnlab.storage.journal import uncollected
 
     folder = _find_store(store)
-    fields = tuple(filter(None, index.split(","))) if index else ()
+    metric = renamed(metric, METRICS, "--metric") if metric else None
+    fields = tuple(renamed(name, REPORT_FIELDS, "--index") for name in filter(None, (index or "").split(",")))
+    columns = renamed(columns, REPORT_FIELDS, "--columns") if columns else None
     files = {"csv": csv, "markdown": markdown, "parquet": parquet}
     if metric == "failure_mode":
         if plot or html:

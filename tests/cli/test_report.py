@@ -172,3 +172,20 @@ def test_failure_modes_are_a_metric(results: Path, command: Command) -> None:
     refused = command("report", "x", "--metric", "failure_mode", "--plot", "a.svg")
     assert refused.status == 2
     assert "Failure modes cannot be plotted." in refused.error
+
+
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        (("--metric", "verdict"), "'verdict' is now called 'failure_mode'"),
+        (("--metric", "answers"), "'answers' is now called 'exact_match'"),
+        (("--value", "validation"), "'validation' is now called 'validation_accuracy'"),
+        (("--rows", "complexity", "--columns", "attention"), "'complexity' is now called 'level'"),
+    ],
+)
+def test_old_words_are_accepted_with_one_line(
+    words: tuple[str, ...], note: str, results: Path, command: Command
+) -> None:
+    result = command("report", "x", *words)
+    assert result.status == 0
+    assert note in result.error
