@@ -149,8 +149,9 @@ class Processes:
 
     def _receive(self, busy: list[Worker], queue: JobQueue, send: Send, interruption: Interruption) -> None:
         """Forward what the workers have sent, and find workers that have died."""
-        events = [*(worker.connection for worker in busy), *(worker.process.sentinel for worker in busy)]
-        ready = set(wait(events, timeout=POLL_SECONDS))
+        sources: list[Connection | int] = [worker.connection for worker in busy]
+        sources += [worker.process.sentinel for worker in busy]
+        ready = set(wait(sources, timeout=POLL_SECONDS))
         for worker in busy:
             if not ready & {worker.connection, worker.process.sentinel}:
                 continue

@@ -68,8 +68,8 @@ def eight_runs(rounds: int, steps: int = STEPS, processes: int | None = None, ta
         loop = partial(run_python, HAND_WRITTEN, str(RUNS), str(steps), vocabulary, compiled=compiled)
         run_python(HAND_WRITTEN, "1", "1", vocabulary, compiled=compiled)
         sweep_program(targets, 1, count, compiled)()
-        programs = {"loop": loop, "sweep": sweep_program(targets, steps, count, compiled)}
-        seconds = interleaved(programs, rounds, warm=False)
+        sweep = sweep_program(targets, steps, count, compiled)
+        seconds = interleaved({"loop": loop, "sweep": sweep}, rounds, warm=False)
     name = f"runs per hour, sweep of 8 / hand-written loop, targets at {targets} position{'s' * (targets == 'few')}"
     note = f"{steps} steps, {count} processes, start and end included"
     return ratio(name, seconds["loop"], seconds["sweep"], goal=2.2, note=note)
