@@ -190,7 +190,7 @@ def gather_tokens(tensor_BTC: Tensor, positions_BP: Tensor) -> Tensor:
     """Selected tokens of each row.
 
     Args:
-        tensor_BTC: B x .. x T x C; other axes, such as heads, may stand between the first one and the tokens.
+        tensor_BTC: B x .. x T x C; other axes, such as heads, may lie between B and T.
         positions_BP: Positions of the tokens in their row, int64.
 
     Returns:

@@ -15,7 +15,7 @@ block of the matrix where queries share a span has rank 1, and one layer cannot 
     logsparse  direct: the token itself;      spans: by binary digits of i
     axial      direct: own row and column;    spans: the other columns above
 
-Source   Ren et al., "Combiner", arXiv:2107.05768, and the code beside it.
+Source   Ren et al., "Combiner", arXiv:2107.05768, and its public code.
 Theirs   direct expectation -> our direct set; local expectation -> our span; max_seg_len -> our block.
 Differs  queries and keys of spans are pooled by the maximum only (theirs also: DeepSets). Of the three axial forms
          this is the vertical one; the others, and mixtures of two partitions, are left out. logsparse counts tokens

@@ -52,8 +52,8 @@ def looped(attention: Dape, qkv: QKV, bias_HTT: Array | None) -> Array:
     queries, keys = numbers(qkv.queries_BHTC[0]), numbers(qkv.keys_BHSC[0])
     scores = queries @ keys.swapaxes(-1, -2) / np.sqrt(queries.shape[-1])
     bias = np.zeros_like(scores) if bias_HTT is None else bias_HTT
-    beside = scores if bias_HTT is None else np.concatenate([scores, bias])
-    read = scores + bias if attention.form == "add" else beside
+    stacked = scores if bias_HTT is None else np.concatenate([scores, bias])
+    read = scores + bias if attention.form == "add" else stacked
     symmetric = attention.padding == "symmetric"
     first = layer(read, numbers(attention.reader.weight), numbers(attention.reader.bias), symmetric)
     f = layer(leaky(first), numbers(attention.writer.weight), numbers(attention.writer.bias), symmetric)

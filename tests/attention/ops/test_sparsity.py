@@ -81,12 +81,12 @@ def test_patterns_of_two_sets_reach_all_tokens_in_two_layers(
 
 @pytest.mark.parametrize("seed", range(3))
 def test_random_keys_alone_never_reach_all_tokens_and_with_a_window_they_do(seed: int) -> None:
-    for (tokens, window), alone, beside in zip(SIZES.items(), (8.4, 16.5), (8.8, 17.1), strict=True):
+    for (tokens, window), alone, with_window in zip(SIZES.items(), (8.4, 16.5), (8.8, 17.1), strict=True):
         drawn = whole("random", tokens, window, random=window, seed=seed)
         assert float(drawn.sum()) / tokens == pytest.approx(alone, abs=0.05)
         assert depth([drawn]) is None
         both = whole("window", tokens, window, random=2, seed=seed)
-        assert float(both.sum()) / tokens == pytest.approx(beside, abs=0.1)
+        assert float(both.sum()) / tokens == pytest.approx(with_window, abs=0.1)
         assert depth([both]) in (4, 5)
 
 
