@@ -21,7 +21,7 @@ GROUPINGS: list[tuple[Any, list[int]]] = [
     ([[0, 1, 2], [3]], [0, 0, 0, 1]),
     ([[2], [0, 3], [1]], [1, 2, 0, 1]),
 ]
-over_groupings = pytest.mark.parametrize(("groups", "group_of"), GROUPINGS, ids=[str(groups) for groups, _ in GROUPINGS])
+over_groups = pytest.mark.parametrize(("groups", "group_of"), GROUPINGS, ids=[str(groups) for groups, _ in GROUPINGS])
 
 
 def built(groups: Any) -> tuple[Grouped, Position, QKV]:
@@ -32,7 +32,7 @@ def built(groups: Any) -> tuple[Grouped, Position, QKV]:
 
 
 @torch.no_grad()
-@over_groupings
+@over_groups
 def test_each_head_uses_the_keys_and_values_of_its_group(groups: Any, group_of: list[int]) -> None:
     attention, position, qkv = built(groups)
     x_TD, expected = noise(1, 6, 16)[0], torch.zeros(4, 6, 4, dtype=torch.float64)
@@ -47,7 +47,7 @@ def test_each_head_uses_the_keys_and_values_of_its_group(groups: Any, group_of: 
     torch.testing.assert_close(attention.attend(qkv, position)[0], expected, rtol=1e-10, atol=1e-12)
 
 
-@over_groupings
+@over_groups
 def test_it_has_keys_and_values_for_each_group(groups: Any, group_of: list[int]) -> None:
     attention = attention_of("grouped", {"groups": groups}, width=64, heads=4)
     count = sum(weight.numel() for weight in attention.parameters())
