@@ -163,9 +163,11 @@ def diagnosis_of(metric: Metric) -> DiagnosisKind:
 
 
 def all_metrics() -> dict[str, tuple[DiagnosisKind, Metric]]:
-    """List every metric by name, with its kind of diagnosis."""
+    """List every metric by name, with its kind of diagnosis, in the order of the points where they are measured."""
     assert metrics.METRICS is METRICS, "the metrics are registered by importing their package"
-    traced = {name: (diagnosis_of(metric), metric) for name, metric in METRICS.items()}
+    points = list(Point)
+    by_point = sorted(METRICS.items(), key=lambda item: points.index(item[1].point))
+    traced = {name: (diagnosis_of(metric), metric) for name, metric in by_point}
     return traced | {name: (kind, metric) for kind, computed in QUANTITIES.items() for name, metric in computed.items()}
 
 

@@ -279,7 +279,7 @@ def test_random_features_and_positions_are_those_of_the_run(attention: str, posi
     assert record.history[-1].validation_loss == pytest.approx(subject.loss().item(), rel=1e-5)
 
 
-def test_a_run_is_found_by_the_start_of_its_id(tmp_path: Path) -> None:
+def test_a_run_is_loaded_by_the_start_of_its_id(tmp_path: Path) -> None:
     (record,) = trained(tmp_path / "sub")
     whole, begun = of_run(record.id, tmp_path), of_run(record.id[:4], tmp_path)
     assert whole == begun

@@ -81,7 +81,7 @@ def test_the_counterexample_has_the_known_values() -> None:
 
 
 @pytest.mark.parametrize("p", [(1.0, 0.0, 0.0), (0.6, 0.4, 0.0), (0.4, 0.4, 0.2), (0.5, 0.3, 0.2), (0.0, 0.0, 0.0)])
-def test_the_largest_eigenvalue_is_found_with_ties_and_zeros(p: tuple[float, ...]) -> None:
+def test_the_largest_eigenvalue_is_right_with_ties_and_zeros(p: tuple[float, ...]) -> None:
     drawn = torch.tensor(p, dtype=torch.float64)
     expected = torch.linalg.eigvalsh(torch.diag(drawn) - drawn[:, None] * drawn)[-1]
     assert (largest_eigenvalue(drawn[None]) - expected).abs().max() <= TIGHT
