@@ -72,7 +72,10 @@ def diagnose(
         str | None, typer.Option("--only", metavar="METRIC,..", help="Metrics; left out, all of this diagnosis.")
     ] = None,
     attention_map: Annotated[
-        str, typer.Option("--attention-map", metavar="LAYER.HEAD", help="Draw the attention map of a head, from 1.1.")
+        str,
+        typer.Option(
+            "--attention-map", metavar="LAYER.HEAD", help="Draw the attention map of this head; both count from 1."
+        ),
     ] = "",
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the numbers to a CSV file.")] = None,
     plot: Annotated[
