@@ -14,7 +14,7 @@ import os
 from collections import Counter
 from typing import Any
 
-SMALL = {"layers": 2, "width": 32, "modes": 2}
+SMALL = {"layers": 2, "width": 32, "heads": 2}
 TRAIN: dict[str, Any] = {
     "max_steps": 300,
     "batch_size": 32,
