@@ -18,7 +18,7 @@ from attnlab.storage._migration import migrated_arrays
 from attnlab.storage.files import write_whole
 
 Arrays = dict[str, NDArray[np.float32]]
-FORMAT = "2"
+FORMAT = 2
 """Version of the names of arrays; files without one are of format 1."""
 
 
@@ -34,7 +34,8 @@ def write(path: Path, arrays: Mapping[str, NDArray[np.float32]], about: Mapping[
         StoreError: The file cannot be written.
     """
     try:
-        write_whole(path, save(dict(arrays), metadata={"about": json.dumps(about), "format": FORMAT}))
+        # One key alone: safetensors 0.8 writes several in an order that changes from file to file.
+        write_whole(path, save(dict(arrays), metadata={"about": json.dumps({**about, "format": FORMAT})}))
     except OSError as error:
         raise StoreError(f"It cannot be written: {error.strerror}.", where=str(path)) from None
 
@@ -53,8 +54,8 @@ def read(path: Path) -> tuple[Arrays, dict[str, Any]]:
     """
     with _opened(path) as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-        metadata = file.metadata() or {}
-        return arrays if "format" in metadata else migrated_arrays(arrays), json.loads(metadata["about"])
+        about = _about(file)
+        return arrays if about.pop("format", None) else migrated_arrays(arrays), about
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -70,7 +71,14 @@ def read_about(path: Path) -> dict[str, Any]:
         StoreError: The file is no complete safetensors file of attnlab.
     """
     with _opened(path) as file:
-        return json.loads((file.metadata() or {})["about"])
+        about = _about(file)
+        about.pop("format", None)
+        return about
+
+
+def _about(file: Any) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads((file.metadata() or {})["about"])
+    return about
 
 
 @contextmanager
