@@ -136,7 +136,7 @@ def evaluate(
     from attnlab.evaluation.evaluate import evaluate as measure
 
     _, scores = measure(
-        getattr(run, "id", run),
+        run if isinstance(run, str) else run.id,
         Path(store),
         lengths=[length] if isinstance(length, int) else list(length),
         levels=list(complexity)

@@ -84,7 +84,7 @@ def load_model(run: str | Record, store: str | Path = "results") -> Transformer:
     from attnlab.tasks.io.streams import Source
     from attnlab.training.load_model import rebuild_model
 
-    record, path = find_run(getattr(run, "id", run), Path(store))
+    record, path = find_run(run if isinstance(run, str) else run.id, Path(store))
     spec = record.spec
     weights, _ = read(path)
     return rebuild_model(spec, weights, Source(spec.task, spec.seed, spec.train.train_examples))

@@ -15,12 +15,13 @@ from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import Resolver, resolved_part
 from attnlab.position import POSITIONS
+from attnlab.registry import Registry
 from attnlab.specs import Part, RunSpec, Variant
 from attnlab.tasks.io.streams import parse_range
 
 Setting = dict[str, Any]
 """One combination of what varies: dotted key -> value."""
-REGISTRIES = {"attention": ATTENTIONS, "position": POSITIONS}
+REGISTRIES: dict[str, Registry[Any]] = {"attention": ATTENTIONS, "position": POSITIONS}
 AXES = tuple(f"model.{name}" for name in REGISTRIES)
 
 

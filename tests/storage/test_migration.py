@@ -129,7 +129,7 @@ def test_a_finished_run_of_an_old_store_is_not_run_again(tmp_path: Path) -> None
         "train": {"max_steps": 4, "batch_size": 4, "validation_examples": 8, "test_examples": 8, "eval_every": 2},
     }
     settings["train"] |= {"weight_decay": 0.1, "log_diagnostics": ["rank"]}
-    variants = {"attention": ["softmax", "dape:kernel=3"], "seeds": 1, "grid": {"lr": [1e-3, 3e-3]}}
+    variants: dict[str, Any] = {"attention": ["softmax", "dape:kernel=3"], "seeds": 1, "grid": {"lr": [1e-3, 3e-3]}}
     (tmp_path / "tiny" / "experiment.json").unlink()
     new = attnlab.sweep("copy", complexity=[4], store=str(tmp_path / "tiny"), executor="inline", **settings, **variants)
     assert {record.id: record for record in new} == {record.id: record for record in old}
