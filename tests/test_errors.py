@@ -56,3 +56,24 @@ def test_unknown_suggests_the_closest_and_lists_all() -> None:
 @pytest.mark.parametrize(("known", "hint"), [(["softmax"], "Known: softmax."), ([], "None exists here.")])
 def test_unknown_without_a_close_name_does_not_guess(known: list[str], hint: str) -> None:
     assert str(unknown("task", "zzz", known)) == f"  There is no task 'zzz'.\n  {hint}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "standard"),
+    [
+        (UnknownNameError, LookupError),
+        (InvalidValueError, ValueError),
+        (errors.InvalidFileError, ValueError),
+        (errors.IncompatiblePartsError, ValueError),
+        (errors.PluginError, RuntimeError),
+        (errors.DeviceError, RuntimeError),
+        (errors.StoreError, RuntimeError),
+        (InterruptedTraining, RuntimeError),
+    ],
+)
+def test_each_is_caught_as_the_standard_exception_that_it_is(
+    kind: type[AttnlabError], standard: type[Exception]
+) -> None:
+    with pytest.raises(standard) as caught:
+        raise kind("Wrong.", "Right.", where="--lr")
+    assert str(caught.value) == "--lr\n  Wrong.\n  Right."

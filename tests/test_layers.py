@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import grimp
 
 import attnlab
 
@@ -42,3 +45,9 @@ def test_private_modules_are_imported_in_their_own_package_only() -> None:
             if tuple(module.split(".")[:2]) != package:
                 wrong.append((path.name, module))
     assert wrong == []
+
+
+def test_no_modules_import_one_another_in_a_circle() -> None:
+    graph = grimp.build_graph("attnlab", exclude_type_checking_imports=True)
+    imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    TopologicalSorter(imports).prepare()  # raises CycleError, which names the circle

@@ -12,8 +12,8 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
+from attnlab.choices import SplitName
 from attnlab.errors import AttnlabError, InterruptedTraining, InvalidFileError, InvalidValueError
 from attnlab.specs import TaskSpec, TrainSpec
 from attnlab.tasks.base import IGNORE, Batch, Split, Task
@@ -21,7 +21,6 @@ from attnlab.tasks.io.formats import FORMATS, Sequences, pyarrow
 from attnlab.tasks.io.sidecar import Sidecar, fingerprint, sidecar_path
 from attnlab.tasks.io.streams import Source
 
-SplitName = Literal["training", "validation", "test"]
 SPLITS: dict[SplitName, Split] = {
     "training": Split.TRAIN,
     "validation": Split.VALIDATION,

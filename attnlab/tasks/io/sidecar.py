@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
 
+from attnlab.choices import SplitName
 from attnlab.config.validate import validated
 from attnlab.errors import InvalidFileError
 from attnlab.specs import Count, Share, Value
@@ -51,7 +52,7 @@ class Sidecar(Value):
     """The target at positions that are not supervised, where a format has no null."""
     padding: Literal[0] = 0
     seed: Annotated[int, Field(ge=0)]
-    split: Literal["training", "validation", "test"]
+    split: SplitName
     sequences: Count
     attnlab: str
     """The version of attnlab that wrote it."""
