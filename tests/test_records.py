@@ -1,4 +1,4 @@
-"""Records: what a run showed, kept whole by its line of the journal; intervals against scipy's."""
+"""Records survive their line of the journal; intervals are those of scipy."""
 
 from __future__ import annotations
 
@@ -36,37 +36,37 @@ def test_an_id_survives_the_journal() -> None:
         task=TaskSpec(name="recall", options={"power": 0.1}),
         model=ModelSpec(attention=(Part(name="gpam", options={"lambdas": (0.5, -1.0)}),)),
     )
-    kept = Record.from_line(record(spec).model_dump_json())
-    assert kept.spec.id == kept.id == spec.id
+    read = Record.from_line(record(spec).model_dump_json())
+    assert read.spec.id == read.id == spec.id
 
 
 def test_the_environment_is_not_part_of_the_numbers() -> None:
-    here, there = record(environment={"device": "cpu"}), record(environment={"device": "cuda"})
-    assert here != there
-    assert here.numbers() == there.numbers()
-    assert "environment" not in here.numbers()
+    one, other = record(environment={"device": "cpu"}), record(environment={"device": "cuda"})
+    assert one != other
+    assert one.numbers() == other.numbers()
+    assert "environment" not in one.numbers()
 
 
-def test_a_record_survives_its_line() -> None:
+def test_a_record_survives_the_journal() -> None:
     line = record().model_dump_json()
     assert "\n" not in line
     assert Record.from_line(line) == record()
 
 
-def test_what_was_watched_survives_its_line() -> None:
-    seen = (
+def test_logged_diagnostics_survive_the_journal() -> None:
+    points = (
         DiagnosticsPoint(step=1, values={"residual": (0.5, math.inf)}),
         DiagnosticsPoint(step=2, values={"residual": (0.5, 0.25)}),
     )
-    assert Record.from_line(record(watched=seen).model_dump_json()).diagnostics_history == seen
+    assert Record.from_line(record(diagnostics_history=points).model_dump_json()).diagnostics_history == points
 
 
-def test_a_record_of_a_run_that_exploded_survives_its_line() -> None:
+def test_a_record_of_a_diverged_run_survives_the_journal() -> None:
     spec = SPEC.model_copy(update={"train": TrainSpec(weight_decay=math.inf)})
-    curve = (HistoryPoint(step=1, loss=math.nan, accuracy=0.0),)
-    kept = Record.from_line(record(spec, status="diverged", curve=curve).model_dump_json())
-    assert kept.spec == spec
-    assert math.isnan(kept.history[0].loss)
+    history = (HistoryPoint(step=1, loss=math.nan, accuracy=0.0),)
+    read = Record.from_line(record(spec, status="diverged", history=history).model_dump_json())
+    assert read.spec == spec
+    assert math.isnan(read.history[0].loss)
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_a_run_is_solved_from_the_bound_on(status: str, correct: int, solved: bo
 def test_the_interval_is_that_of_wilson(counts: tuple[int, int]) -> None:
     correct, total = counts
     score = Score(correct=correct, total=total, chance=0.5)
-    theirs = binomtest(correct, total).proportion_ci(confidence_level=0.95, method="wilson")
+    expected = binomtest(correct, total).proportion_ci(confidence_level=0.95, method="wilson")
     assert score.mean == correct / total
-    assert score.interval == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert score.interval == pytest.approx((expected.low, expected.high), abs=1e-12)
     assert 0 <= score.interval[0] <= score.interval[1] <= 1
 
 
-def test_a_score_of_nothing_is_no_number() -> None:
+def test_a_score_of_no_examples_is_not_a_number() -> None:
     score = Score(correct=0, total=0, chance=0.5)
     assert all(map(math.isnan, (score.mean, *score.interval)))

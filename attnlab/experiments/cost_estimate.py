@@ -117,7 +117,7 @@ def _shape(
     sources = [Source(one.task, one.seed, one.train.train_examples) for one in together]
     stepper, source = make_stepper(together, sources, where), sources[0]
     batches = [
-        {lane: one.training(step, spec.train.batch_size) for lane, one in enumerate(sources)}
+        {index: one.training(step, spec.train.batch_size) for index, one in enumerate(sources)}
         for step in range(WARM + TIMED)
     ]
     spent = []

@@ -37,7 +37,7 @@ class Resolved:
 
 
 class Resolver:
-    """Looks names up, and keeps what it has found: the requests of one experiment have most of it in common."""
+    """Looks names up and keeps the results, because the requests of one experiment have most names in common."""
 
     def __init__(self) -> None:
         self._results: dict[tuple[Any, ...], Any] = {}

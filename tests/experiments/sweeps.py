@@ -1,4 +1,4 @@
-"""What the tests of sweeps share: a tiny experiment, a fake executor, a driver in a process of its own."""
+"""Shared by the tests of sweeps: a tiny experiment, a fake executor, and a driver in its own process."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def planned(*attentions: str, **more: Any) -> list[RunSpec]:
 
 
 def shown(spec: RunSpec, accuracy: float = 1.0, *, chance: float = 0.0, status: Any = "done") -> Record:
-    """What a run of that accuracy would have shown."""
+    """The record of a run with that accuracy."""
     score = Score(correct=round(1000 * accuracy), total=1000, chance=chance)
-    curve = (HistoryPoint(step=spec.train.max_steps, loss=0.1, accuracy=accuracy),)
+    history = (HistoryPoint(step=spec.train.max_steps, loss=0.1, accuracy=accuracy),)
     return Record(
         id=spec.id,
         spec=spec,
@@ -56,7 +56,7 @@ def shown(spec: RunSpec, accuracy: float = 1.0, *, chance: float = 0.0, status: 
         steps=spec.train.max_steps,
         accuracy=score,
         exact_match=score,
-        history=curve,
+        history=history,
     )
 
 
@@ -64,7 +64,7 @@ class Fake:
     """An executor that trains nothing.
 
     Args:
-        show: What a run shows; None where it fails.
+        show: Makes the record of a run; None where the run fails.
     """
 
     description, num_workers, settings = "fake", 1, WorkerSettings()
@@ -75,27 +75,27 @@ class Fake:
         self.closed = False
 
     def run(self, jobs: Iterable[Job], post: Send, interruption: Interruption) -> None:
-        """Show what was asked for."""
+        """Send the records of the jobs."""
         for job in jobs:
             if interruption.requested:
                 return
             self.given += job.specs
             records = [self.show(spec) for spec in job.specs]
-            whole = tuple(record for record in records if record is not None)
-            post(Finished(job.name, whole) if len(whole) == len(records) else Failed(job, "as it was told to"))
+            complete = tuple(record for record in records if record is not None)
+            post(Finished(job.name, complete) if len(complete) == len(records) else Failed(job, "a planned failure"))
 
     def close(self) -> None:
-        """Remember it."""
+        """Note that it is closed."""
         self.closed = True
 
 
 def numbers(records: Iterable[Record]) -> dict[str, Any]:
-    """Everything that equal specs must reproduce, by run."""
+    """The numbers that equal specs must reproduce, by run."""
     return {record.id: record.numbers() for record in records}
 
 
 def drive(script: str, folder: Path, **more: Any) -> subprocess.Popen[str]:
-    """Python in a process and a session of its own, with one thread, in that folder."""
+    """Start Python in its own process and session, with one thread, in that folder."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "80", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, "-c", script],

@@ -1,15 +1,15 @@
-"""Two variants brought to one budget."""
+"""Two variants with one budget."""
 
 from __future__ import annotations
 
 import pytest
 
+from attnlab.choices import Budget
 from attnlab.errors import InvalidValueError
 from attnlab.experiments import _budget as budget
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
 from attnlab.model.transformer import build
-from attnlab.choices import Budget
 from attnlab.specs import Part, TaskSpec
 from attnlab.tasks.io.streams import Source
 
@@ -17,22 +17,22 @@ SMALL = {"model": {"width": 16, "layers": 1}, "train": {"max_steps": 1}}
 
 
 def request(match: Budget | None, *names: str, **model: object) -> Request:
-    stacks = [(Part(name=name),) for name in names]
+    variants = [(Part(name=name),) for name in names]
     settings = {**SMALL, "model": {**SMALL["model"], **model}}
-    return Request(task=Part(name="copy", options={"symbols": 3}), attentions=stacks, match=match, settings=settings)
+    return Request(task=Part(name="copy", options={"symbols": 3}), attentions=variants, match=match, settings=settings)
 
 
 @pytest.mark.parametrize("match", ["parameters", "flops", "state"])
 def test_the_second_variant_has_the_budget_of_the_first(match: Budget) -> None:
     first, second = plan(request(match, "softmax", "gpam"))
     source = Source(first.task, 0)
-    spent = []
+    sizes = []
     for spec in (first, second):
         model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
-        spent.append(budget.MEASURES[match](model, source))
-    assert abs(spent[1] - spent[0]) <= 0.02 * spent[0]
+        sizes.append(budget.MEASURES[match](model, source))
+    assert abs(sizes[1] - sizes[0]) <= 0.02 * sizes[0]
     assert first.model.matched == ""
-    assert second.model.matched == f"{match} of softmax: {spent[0]:,}, here {spent[1]:,}"
+    assert second.model.matched == f"{match} of softmax: {sizes[0]:,}, here {sizes[1]:,}"
 
 
 def test_without_match_sizes_stay() -> None:
@@ -42,9 +42,9 @@ def test_without_match_sizes_stay() -> None:
 
 def test_a_budget_that_no_mlp_can_meet_is_refused() -> None:
     with pytest.raises(InvalidValueError) as caught:
-        plan(request("parameters", "softmax", "gpam", mlp=0))
+        plan(request("parameters", "softmax", "gpam", mlp_ratio=0))
     assert caught.value.where == "gpam"
-    assert caught.value.problem.startswith("No size brings it to the ")
+    assert caught.value.problem.startswith("No size gives it the ")
     assert "parameters of softmax; the closest has " in caught.value.problem
     assert "compare without --match" in caught.value.hint
 
@@ -54,16 +54,16 @@ def test_more_operations_cost_more_flops() -> None:
     source = Source(spec.task, 0)
     counted = [
         budget.flops(build(spec.model.model_copy(update=more), vocabulary=17, length=6, seed=0), source)
-        for more in ({}, {"mlp": 8.0}, {"layers": 2})
+        for more in ({}, {"mlp_ratio": 8.0}, {"layers": 2})
     ]
     assert counted[0] < counted[1] < counted[2]
     per_token_mlp = 2 * 2 * 16 * 64
     assert counted[1] - counted[0] == 6 * per_token_mlp
 
 
-def test_flops_count_every_token_through_every_block_whatever_is_asked() -> None:
+def test_flops_count_every_token_through_every_block_whatever_the_query_positions() -> None:
     options = {"length": 32, "vocabulary": 16}
     sources = [Source(TaskSpec(name="recall", options={**options, "pairs": pairs}), 0) for pairs in (2, 7)]
     spec = plan(request(None, "softmax"))[0].model
     counted = [budget.flops(build(spec, vocabulary=16, length=32, seed=0), source) for source in sources]
-    assert counted[1] - counted[0] == (7 - 2) * 2 * 16 * 16  # the head alone, at five more questions
+    assert counted[1] - counted[0] == (7 - 2) * 2 * 16 * 16  # the output layer alone, at five more query positions

@@ -55,7 +55,7 @@ def bracket(value: float) -> tuple[float, float]:
 
 
 def bracketed(search: VariantSearch) -> tuple[float, float]:
-    """The neighboring levels between which C50 was found."""
+    """The neighboring levels between which the search places C50."""
     below, above = search.boundary(halfway)
     return (search.levels[below] if below >= 0 else 0), (search.levels[above] if above < len(LEVELS) else math.inf)
 

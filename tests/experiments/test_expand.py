@@ -1,4 +1,4 @@
-"""An experiment to its runs: combinations, zips, levels, and what is refused before anything starts."""
+"""An experiment to its runs: combinations, zips, levels, and errors that are raised before anything starts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ BASE = """\
 name: mine
 question: Does it?
 ladders: [{ladder: copy, levels: [1, 2], options: {alphabet: 3}, evaluate: [4]}]
-vary: {attention: [softmax, gpam], position: [none]}
+grid: {attention: [softmax, gpam], position: [none]}
 seeds: 2
-model: {width: 8, layers: 1, mlp: 1.0}
-train: {steps: 3, batch: 4}
+model: {width: 8, layers: 1, mlp_ratio: 1.0}
+train: {max_steps: 3, batch_size: 4}
 """
 
 
@@ -34,17 +34,17 @@ def written(folder: Path, *more: str, changed: tuple[str, str] = ("", "")) -> Pa
     return path
 
 
-def told(path: Path) -> str:
+def message_of(path: Path) -> str:
     with pytest.raises(AttnlabError) as caught:
         expand(read_experiment(path))
     return str(caught.value).removeprefix(f"{path.parent}/")
 
 
-def place(spec: RunSpec) -> tuple[Any, ...]:
+def coordinates(spec: RunSpec) -> tuple[Any, ...]:
     return spec.task.level, spec.variant, spec.train.lr, spec.seed
 
 
-def test_every_combination_comes_once_rungs_slowest_seeds_fastest() -> None:
+def test_every_combination_comes_once_levels_slowest_seeds_fastest() -> None:
     experiment = inline_experiment(
         "copy", attention="softmax,gpam", complexity=[1, 2], grid={"lr": [1e-3, 3e-3]}, seeds=2, settings=TINY
     )
@@ -55,30 +55,30 @@ def test_every_combination_comes_once_rungs_slowest_seeds_fastest() -> None:
         for lr in (1e-3, 3e-3)
         for seed in (0, 1)
     ]
-    assert [place(spec) for spec in expand(experiment)] == wanted
+    assert [coordinates(spec) for spec in expand(experiment)] == wanted
 
 
 def test_zipped_keys_change_together() -> None:
-    zipped: Any = ({"width": (8, 16), "train.steps": (3, 6)},)
+    zipped: Any = ({"width": (8, 16), "train.max_steps": (3, 6)},)
     experiment = inline_experiment("copy", complexity=[1], seeds=1, settings=TINY).model_copy(update={"zip": zipped})
     assert [(spec.model.width, spec.train.max_steps) for spec in expand(experiment)] == [(8, 3), (16, 6)]
 
 
-def test_what_two_combinations_have_in_common_is_run_once() -> None:
-    assert len(planned("softmax", "softmax", "gpam", "dagpam", rungs=(1, 1), seeds=1)) == 2
+def test_a_run_of_two_combinations_is_planned_once() -> None:
+    assert len(planned("softmax", "softmax", "gpam", "dagpam", levels=(1, 1), seeds=1)) == 2
 
 
-def test_rungs_go_up_the_ladder_whatever_their_order() -> None:
-    assert [spec.task.level for spec in planned(rungs=(4, 1, 3), seeds=1)] == [1, 3, 4]
+def test_levels_are_planned_in_the_order_of_the_ladder() -> None:
+    assert [spec.task.level for spec in planned(levels=(4, 1, 3), seeds=1)] == [1, 3, 4]
 
 
 def test_any_field_may_vary(tmp_path: Path) -> None:
-    vary = "vary: {task.alphabet: [3, 4], model.modifiers.short_conv: [0, 2], betas: [[0.9, 0.95]]}"
+    grid = "grid: {task.alphabet: [3, 4], model.modifiers.short_conv: [0, 2], betas: [[0.9, 0.95]]}"
     result = expand(
-        read_experiment(written(tmp_path, changed=("vary: {attention: [softmax, gpam], position: [none]}", vary)))
+        read_experiment(written(tmp_path, changed=("grid: {attention: [softmax, gpam], position: [none]}", grid)))
     )
-    seen = {(s.task.options["alphabet"], s.model.modifiers.short_conv, s.train.betas) for s in result}
-    assert seen == {(alphabet, taps, (0.9, 0.95)) for alphabet in (3, 4) for taps in (0, 2)}
+    values = {(s.task.options["alphabet"], s.model.modifiers.short_conv, s.train.betas) for s in result}
+    assert values == {(alphabet, taps, (0.9, 0.95)) for alphabet in (3, 4) for taps in (0, 2)}
 
 
 def test_variants_may_be_words_mappings_and_stacks(tmp_path: Path) -> None:
@@ -91,11 +91,11 @@ def test_variants_may_be_words_mappings_and_stacks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("top", "own", "others"), [(4, 4, (2, 3, 6)), (5, 3, (2, 4, 6))])
-def test_a_ladder_that_trains_on_a_range_of_its_knob_is_trained_once(
+def test_a_ladder_that_trains_on_a_range_of_levels_is_trained_once(
     top: int, own: int, others: tuple[int, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "range.yaml").write_text(
-        "name: range\nsummary: s\ntask: copy\ncomplexity: symbols\nrungs: [2, 3, 4]\ndefault: 3\n"
+        "name: range\nsummary: s\ntask: copy\ncomplexity: symbols\nlevels: [2, 3, 4]\ndefault: 3\n"
         f"options: {{alphabet: 3}}\ntraining: {{symbols: 1..{top}}}\nevaluate: [6]\nsource: me\n"
     )
     result = expand(
@@ -113,24 +113,28 @@ def test_a_ladder_that_trains_on_a_range_of_its_knob_is_trained_once(
         (
             "gpam]",
             "gppam]",
-            "mine.yaml:4: vary.attention: gppam\n  There is no attention 'gppam'; did you mean 'gpam'?",
+            "mine.yaml:4: grid.attention: gppam\n  There is no attention 'gppam'; did you mean 'gpam'?",
         ),
         (
             "gpam]",
-            "softmax,gpam']".replace("softmax", "'softmax"),
-            "mine.yaml:4: vary\n  'softmax,gpam' is 2 variants.",
+            "'softmax,gpam']",
+            "mine.yaml:4: grid\n  'softmax,gpam' is 2 variants.",
         ),
-        ("gpam]", "3]", "mine.yaml:4: vary\n  It cannot be 3.\n  Write a name, or {name: dape, kernel: 3}."),
-        ("[none]", "[none+alibi]", "mine.yaml:4: vary.position\n  'none+alibi' stacks positions"),
-        ("[none]", "[alibi], attention.x: [1]", "mine.yaml:4: vary.attention.x\n  There is no key 'attention.x'"),
+        ("gpam]", "3]", "mine.yaml:4: grid\n  It cannot be 3.\n  Write a name, or {name: dape, kernel: 3}."),
+        (
+            "[none]",
+            "[none+alibi]",
+            "mine.yaml:4: grid.position\n  'none+alibi' is several positions, and positions do not alternate",
+        ),
+        ("[none]", "[alibi], attention.x: [1]", "mine.yaml:4: grid.attention.x\n  There is no key 'attention.x'"),
         (
             "[none]",
             "[none], lr: [-1.0]",
-            "mine.yaml:4: vary.lr\n  It cannot be -1.0.\n  Input should be greater than 0.",
+            "mine.yaml:4: grid.lr\n  It cannot be -1.0.\n  Input should be greater than 0.",
         ),
         ("width: 8", "widht: 8", "mine.yaml:6: model.widht\n  There is no key 'widht'; did you mean 'width'?"),
         ("width: 8", "width: 7", "model.heads\n  A width of 7 does not divide into 2 heads."),
-        ("steps: 3", "steps: 0", "mine.yaml:7: train.steps\n  It cannot be 0."),
+        ("max_steps: 3", "max_steps: 0", "mine.yaml:7: train.max_steps\n  It cannot be 0."),
         (
             "ladder: copy",
             "ladder: copi",
@@ -144,8 +148,8 @@ def test_a_ladder_that_trains_on_a_range_of_its_knob_is_trained_once(
         ("[1, 2]", "[1, two]", "mine.yaml:3: ladders[0].ladder\n  Option 'symbols' cannot be 'two'."),
     ],
 )
-def test_a_slip_is_told_with_its_line(old: str, new: str, message: str, tmp_path: Path) -> None:
-    assert told(written(tmp_path, changed=(old, new))).startswith(message)
+def test_an_error_is_located_by_its_line(old: str, new: str, message: str, tmp_path: Path) -> None:
+    assert message_of(written(tmp_path, changed=(old, new))).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -160,25 +164,28 @@ def test_a_slip_is_told_with_its_line(old: str, new: str, message: str, tmp_path
             "mine.yaml:8: claims[0].of.attenton\n  There is no field 'attenton'; did you mean 'attention'",
         ),
         (
-            "{complexity: 3}",
-            "mine.yaml:8: claims[0].of.complexity\n  No run of this sweep has complexity '3'.\n  It has: 1, 4",
+            "{level: 3}",
+            "mine.yaml:8: claims[0].of.level\n  No run of this sweep has level '3'.\n  Its values: 1, 4",
         ),
-        ("{seed: 2}", "mine.yaml:8: claims[0].of.seed\n  No run of this sweep has seed '2'.\n  It has: 0, 1."),
+        ("{seed: 2}", "mine.yaml:8: claims[0].of.seed\n  No run of this sweep has seed '2'.\n  Its values: 0, 1."),
         ("{}, than: {width: 16}", "mine.yaml:8: claims[0].than.width\n  No run of this sweep has width '16'."),
     ],
 )
-def test_a_claim_about_what_is_not_in_the_sweep_is_told(claim: str, message: str, tmp_path: Path) -> None:
+def test_a_claim_about_runs_that_are_not_planned_is_refused(claim: str, message: str, tmp_path: Path) -> None:
     path = written(tmp_path, f"claims: [{{says: x, expect: greater, bound: 0.1, of: {claim}}}]")
-    assert told(path).startswith(message)
+    assert message_of(path).startswith(message)
 
 
-def test_a_claim_about_no_run_as_a_whole_is_told(tmp_path: Path) -> None:
-    zipped = "zip: [{width: [8, 16], steps: [3, 6]}]"
+def test_a_claim_that_no_single_run_matches_is_refused(tmp_path: Path) -> None:
+    zipped = "zip: [{width: [8, 16], max_steps: [3, 6]}]"
     path = written(
-        tmp_path, zipped, "claims: [{says: x, expect: greater, of: {width: 8, steps: 6}}]", changed=("steps: 3, ", "")
+        tmp_path,
+        zipped,
+        "claims: [{says: x, expect: greater, of: {width: 8, max_steps: 6}}]",
+        changed=("max_steps: 3, ", ""),
     )
-    assert told(path) == (
-        "mine.yaml:9: claims[0].of\n  No run of this sweep is width 8, steps 6.\n"
+    assert message_of(path) == (
+        "mine.yaml:9: claims[0].of\n  No run of this sweep is width 8, max_steps 6.\n"
         "  Each of these is in some run; no run has all of them."
     )
 
@@ -187,9 +194,9 @@ def test_a_claim_about_no_run_as_a_whole_is_told(tmp_path: Path) -> None:
     "claim",
     [
         "{attention: gpam}, than: {attention: softmax}",
-        "{model.width: 8, train.steps: 3, trained: 2}",
-        "{complexity: 4, seed: 1, task.alphabet: 3}",
-        "{complexity: [1, 9], lr: '0.003'}",
+        "{model.width: 8, train.max_steps: 3, trained: 2}",
+        "{level: 4, seed: 1, task.alphabet: 3}",
+        "{level: [1, 9], lr: '0.003'}",
         "{}",
     ],
 )
@@ -198,12 +205,12 @@ def test_a_claim_about_planned_runs_is_accepted(claim: str, tmp_path: Path) -> N
     assert len(expand(read_experiment(path))) == 8
 
 
-def test_a_claim_sees_the_fields_that_the_report_sees() -> None:
+def test_a_claim_has_the_fields_of_the_report() -> None:
     experiment = inline_experiment(
         "copy,recall", attention="dape:kernel=3", position="none", complexity=[1], seeds=1, settings=None
     )
     for spec in expand(Experiment.model_validate({**experiment.model_dump(), "model": {"width": 8, "layers": 1}})):
-        (seen,) = observations([shown(spec)])
+        (observed,) = observations([shown(spec)])
         assert {name: values[0] for name, values in _tested_at(spec, 1).items()} == {
-            name: seen.get(name) for name in (*seen.settings, "subtask", "level", "trained", "seed")
+            name: observed.get(name) for name in (*observed.settings, "subtask", "level", "trained", "seed")
         }

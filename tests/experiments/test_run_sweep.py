@@ -1,4 +1,4 @@
-"""A sweep: only what is missing is run, whatever has happened before, and nothing is lost."""
+"""A sweep: only missing runs are run, whatever has happened before, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from attnlab.storage.status import store_status
 from attnlab.training.events import Event, StepsTaken, no_callback
 from tests.experiments.sweeps import TINY, Fake, drive, numbers, shown, tiny
 
-OFTEN = WorkerSettings(checkpoint_seconds=0.0)
+CHECKPOINT_EVERY_STEP = WorkerSettings(checkpoint_seconds=0.0)
 
 
-def swept(
+def sweep(
     store: Path, *attentions: str, executor: Any = None, progress: Any = no_callback, **more: Any
 ) -> SweepOutcome:
     experiment = tiny(*attentions, **more)
     return run_sweep(experiment, expand(experiment), store, executor or Fake(), progress=progress)
 
 
-def test_it_runs_the_plan_and_keeps_it(tmp_path: Path) -> None:
+def test_it_runs_the_plan_and_stores_it(tmp_path: Path) -> None:
     fake = Fake()
-    outcome = swept(tmp_path / "deep" / "here", "softmax", "gpam", executor=fake)
+    outcome = sweep(tmp_path / "deep" / "here", "softmax", "gpam", executor=fake)
     assert fake.given == list(outcome.specs)
     assert not fake.closed
     assert [record.spec for record in outcome.records] == list(outcome.specs)
@@ -47,49 +47,49 @@ def test_it_runs_the_plan_and_keeps_it(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "deep" / "here" / "experiment.json").read_text())["name"] == "copy"
 
 
-def test_only_what_is_missing_is_run(tmp_path: Path) -> None:
-    first = swept(tmp_path, "softmax", seeds=1)
+def test_only_missing_runs_are_run(tmp_path: Path) -> None:
+    first = sweep(tmp_path, "softmax", seeds=1)
     fake = Fake()
-    outcome = swept(tmp_path, "softmax", "gpam", seeds=2, executor=fake)
+    outcome = sweep(tmp_path, "softmax", "gpam", seeds=2, executor=fake)
     assert {spec.id for spec in fake.given} == {spec.id for spec in outcome.specs} - {
         record.id for record in first.records
     }
     assert (outcome.num_run, len(outcome.records)) == (6, 8)
     again = Fake()
-    assert swept(tmp_path, "softmax", "gpam", seeds=2, executor=again).num_run == 0
+    assert sweep(tmp_path, "softmax", "gpam", seeds=2, executor=again).num_run == 0
     assert again.given == []
 
 
 def test_a_failed_run_is_a_record_and_is_tried_again(tmp_path: Path) -> None:
-    outcome = swept(tmp_path, executor=Fake(lambda spec: None if spec.seed == 1 else shown(spec)))
+    outcome = sweep(tmp_path, executor=Fake(lambda spec: None if spec.seed == 1 else shown(spec)))
     assert [(record.spec.seed, record.status) for record in outcome.records] == [(0, "done"), (1, "failed")] * 2
-    assert [record.reason for record in outcome.failed] == ["as it was told to"] * 2
+    assert [record.reason for record in outcome.failed] == ["a planned failure"] * 2
     experiment = tiny()
-    left = run_sweep(experiment, expand(experiment), tmp_path, Fake(), again=False)
-    assert (left.num_run, len(left.failed)) == (0, 2)
+    without = run_sweep(experiment, expand(experiment), tmp_path, Fake(), again=False)
+    assert (without.num_run, len(without.failed)) == (0, 2)
     fake = Fake()
-    mended = swept(tmp_path, executor=fake)
+    second = sweep(tmp_path, executor=fake)
     assert [spec.seed for spec in fake.given] == [1, 1]
-    assert mended.failed == []
+    assert second.failed == []
     assert len(Store(tmp_path).records()) == 4
 
 
-def test_a_diverged_run_is_a_result_and_stays(tmp_path: Path) -> None:
-    swept(tmp_path, executor=Fake(lambda spec: shown(spec, status="diverged")))
-    assert swept(tmp_path).num_run == 0
+def test_a_diverged_run_is_a_result_and_is_not_tried_again(tmp_path: Path) -> None:
+    sweep(tmp_path, executor=Fake(lambda spec: shown(spec, status="diverged")))
+    assert sweep(tmp_path).num_run == 0
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
-def test_a_first_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(kind: signal.Signals, tmp_path: Path) -> None:
-    pressed: list[int] = []
+def test_the_first_ctrl_c_saves_a_checkpoint_and_the_same_command_goes_on(kind: signal.Signals, tmp_path: Path) -> None:
+    interrupted_at: list[int] = []
 
     def press(event: Event) -> None:
-        if isinstance(event, StepsTaken) and event.spec.seed == 1 and not pressed:
-            pressed.append(event.step)
+        if isinstance(event, StepsTaken) and event.spec.seed == 1 and not interrupted_at:
+            interrupted_at.append(event.step)
             signal.raise_signal(kind)
 
     with pytest.raises(InterruptedTraining) as caught:
-        swept(tmp_path / "cut", steps=30, executor=Inline(OFTEN), progress=press)
+        sweep(tmp_path / "cut", max_steps=30, executor=Inline(CHECKPOINT_EVERY_STEP), progress=press)
     assert caught.value.problem == "Interrupted: 1 of 4 runs are done."
     assert caught.value.status == 130
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -103,27 +103,27 @@ def test_a_first_ctrl_c_keeps_the_checkpoint_and_the_same_command_goes_on(kind: 
         if isinstance(event, StepsTaken):
             steps.append(event.step)
 
-    outcome = swept(tmp_path / "cut", steps=30, executor=Inline(WorkerSettings()), progress=note)
-    assert steps[0] > pressed[0]
-    whole = swept(tmp_path / "whole", steps=30, executor=Inline(WorkerSettings()))
+    outcome = sweep(tmp_path / "cut", max_steps=30, executor=Inline(WorkerSettings()), progress=note)
+    assert steps[0] > interrupted_at[0]
+    whole = sweep(tmp_path / "whole", max_steps=30, executor=Inline(WorkerSettings()))
     assert numbers(outcome.records) == numbers(whole.records)
     assert list((tmp_path / "cut" / "checkpoints").iterdir()) == []
 
 
-def test_a_second_ctrl_c_stops_at_once_and_keeps_what_is_finished(tmp_path: Path) -> None:
+def test_the_second_ctrl_c_stops_at_once_and_finished_runs_are_stored(tmp_path: Path) -> None:
     def press(event: Event) -> None:
         if isinstance(event, StepsTaken) and event.spec.seed == 1:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        swept(tmp_path, executor=Inline(WorkerSettings()), progress=press)
+        sweep(tmp_path, executor=Inline(WorkerSettings()), progress=press)
     assert [record.spec.seed for record in Store(tmp_path).records()] == [0]
-    assert swept(tmp_path).num_run == 3
+    assert sweep(tmp_path).num_run == 3
 
 
 def test_the_store_of_another_experiment_is_refused(tmp_path: Path) -> None:
-    swept(tmp_path, rungs=(1,), seeds=1)
+    sweep(tmp_path, levels=(1,), seeds=1)
     other = tiny(levels=(1,), seeds=1).model_copy(update={"name": "other"})
     fake = Fake()
     with pytest.raises(StoreError) as caught:
@@ -139,10 +139,10 @@ def test_the_store_of_another_experiment_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_second_driver_is_refused_and_writes_nothing(tmp_path: Path) -> None:
-    swept(tmp_path, rungs=(1,), seeds=1)
+    sweep(tmp_path, levels=(1,), seeds=1)
     before = (tmp_path / "plan.jsonl").read_bytes()
     with FileLock(tmp_path / "sweep.lock"), pytest.raises(StoreError) as caught:
-        swept(tmp_path, rungs=(1, 2), seeds=2)
+        sweep(tmp_path, levels=(1, 2), seeds=2)
     assert str(caught.value) == (
         f"{tmp_path}\n  Another sweep is running here.\n"
         "  Wait for it with --wait, or choose another folder with --store."
@@ -150,7 +150,7 @@ def test_a_second_driver_is_refused_and_writes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "plan.jsonl").read_bytes() == before
 
 
-def test_a_second_driver_may_wait_and_then_runs_only_what_the_first_left(tmp_path: Path) -> None:
+def test_a_second_driver_may_wait_and_then_runs_only_what_the_first_did_not_finish(tmp_path: Path) -> None:
     waiting, experiment, fake = threading.Event(), tiny(), Fake()
     outcome: list[SweepOutcome] = []
 
@@ -165,7 +165,7 @@ def test_a_second_driver_may_wait_and_then_runs_only_what_the_first_left(tmp_pat
         waiting.set()
         return None if spec.seed else shown(spec)
 
-    first = swept(tmp_path, executor=Fake(show))
+    first = sweep(tmp_path, executor=Fake(show))
     thread.join(60)
     assert len(first.failed) == 2
     assert [spec.seed for spec in fake.given] == [1, 1]
@@ -173,8 +173,8 @@ def test_a_second_driver_may_wait_and_then_runs_only_what_the_first_left(tmp_pat
 
 
 @pytest.mark.parametrize("bytes_left", [0, 1500])
-def test_a_full_disk_is_told_and_the_journal_still_reads(bytes_left: int, tmp_path: Path) -> None:
-    swept(tmp_path, rungs=(1,), seeds=1)
+def test_a_full_disk_is_reported_and_the_journal_can_still_be_read(bytes_left: int, tmp_path: Path) -> None:
+    sweep(tmp_path, levels=(1,), seeds=1)
     size = (tmp_path / "records.jsonl").stat().st_size
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     script = (
@@ -191,28 +191,28 @@ def test_a_full_disk_is_told_and_the_journal_still_reads(bytes_left: int, tmp_pa
     assert out.splitlines() == [
         "StoreError records.jsonl",
         "  It cannot be written: File too large.",
-        "  What was written before still reads; make room, then run it again.",
+        "  What was written before can be read; make room, then run it again.",
         "2" if bytes_left else "1",
     ], error
-    assert swept(tmp_path, rungs=(1, 2, 3, 4)).num_run == (6 if bytes_left else 7)
+    assert sweep(tmp_path, levels=(1, 2, 3, 4)).num_run == (6 if bytes_left else 7)
     assert len({record.id for record in Store(tmp_path).records()}) == 8
     assert len((tmp_path / "records.jsonl").read_bytes().splitlines()) == 8
 
 
-def test_a_plan_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_that_cannot_be_written_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr("attnlab.storage.status.write_whole", full)
     with pytest.raises(StoreError, match=r"It cannot be written: No space left on device\."):
-        swept(tmp_path)
+        sweep(tmp_path)
 
 
-def test_a_checkpoint_whose_run_is_in_the_journal_is_let_go(tmp_path: Path) -> None:
-    first = swept(tmp_path, rungs=(1,), seeds=2)
+def test_a_checkpoint_of_a_run_in_the_journal_is_removed(tmp_path: Path) -> None:
+    first = sweep(tmp_path, levels=(1,), seeds=2)
     Store(tmp_path).save(first.specs[0].id, {}, {})
     Store(tmp_path).save("of-another", {}, {})
-    swept(tmp_path, rungs=(1,), seeds=2)
+    sweep(tmp_path, levels=(1,), seeds=2)
     assert [path.stem for path in (tmp_path / "checkpoints").iterdir()] == ["of-another"]
 
 
@@ -220,7 +220,7 @@ def test_in_python_it_is_one_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     data: dict[str, Any] = {"model": TINY["model"], "train": TINY["train"], "options": TINY["task"]}
     records = attnlab.sweep(
-        "copy", "softmax,gpam", complexity=[1, 2], vary={"lr": [1e-3]}, seeds=2, executor="inline", device="cpu", **data
+        "copy", "softmax,gpam", complexity=[1, 2], grid={"lr": [1e-3]}, seeds=2, executor="inline", device="cpu", **data
     )
     assert [(record.spec.task.level, record.spec.variant, record.spec.seed) for record in records] == [
         (level, name, seed) for level in (1, 2) for name in ("softmax", "gpam") for seed in (0, 1)
@@ -235,19 +235,19 @@ from attnlab.storage import Store
 from attnlab.experiments.expand import expand
 from attnlab.execution._inline import Inline
 from attnlab.execution.jobs import WorkerSettings
-from attnlab.experiments.run_sweep import run_sweep as sweep
+from attnlab.experiments.run_sweep import run_sweep
 from tests.experiments.sweeps import numbers, tiny
 
 experiment = tiny("softmax", "gpam", levels=(1, 2), seeds=10, max_steps=60, eval_every=20)
 specs, store, moments = expand(experiment), Path("store"), random.Random(0)
 began = time.perf_counter()
-whole = sweep(experiment, specs, Path("whole"), Inline(WorkerSettings(pause=0.1)))  # undisturbed, and how long that takes
+whole = run_sweep(experiment, specs, Path("whole"), Inline(WorkerSettings(pause=0.1)))  # not killed, and timed
 span = (time.perf_counter() - began) / 18
 kills = torn = 0
 while kills < 20:
     child = os.fork()
     if not child:
-        sweep(experiment, specs, store, Inline(WorkerSettings(pause=0.1)))
+        run_sweep(experiment, specs, store, Inline(WorkerSettings(pause=0.1)))
         os._exit(0)
     time.sleep(moments.uniform(0.0, span))
     os.kill(child, signal.SIGKILL)
@@ -258,7 +258,7 @@ while kills < 20:
     text = path.read_bytes() if path.exists() else b""
     torn += bool(text) and not text.endswith(b"\\n")
     print("records after each kill:", len(Store(store).records()), flush=True)
-left = sweep(experiment, specs, store, Inline(WorkerSettings())).run
+left = run_sweep(experiment, specs, store, Inline(WorkerSettings())).num_run
 lines = (store / "records.jsonl").read_text().splitlines()
 assert numbers(Store(store).records()) == numbers(whole.records)
 assert len(list((store / "checkpoints").glob("*.safetensors"))) == 0
@@ -267,7 +267,7 @@ print(kills, len(lines), len(set(lines)), left, torn)
 
 
 @pytest.mark.slow
-def test_a_driver_killed_at_twenty_random_moments_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_a_driver_killed_at_twenty_random_moments_loses_and_repeats_nothing(tmp_path: Path) -> None:
     out, error = drive(KILLED, tmp_path).communicate(timeout=1200)
     assert out, error[-2000:]
     kills, lines, distinct, left, _torn = map(int, out.splitlines()[-1].split())

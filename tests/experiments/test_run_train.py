@@ -1,4 +1,4 @@
-"""Requests to records: what is trained, what is kept, and what is not trained again."""
+"""Requests to records: which runs are trained, which are stored, and which are not trained again."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ TINY: dict[str, Any] = {
 }
 
 
-def asked(*attentions: str, seeds: tuple[int, ...] = (0,), **train_settings: Any) -> Request:
+def make_request(*attentions: str, seeds: tuple[int, ...] = (0,), **train_settings: Any) -> Request:
     settings = {**TINY, "train": {**TINY["train"], **train_settings}}
     variants = [(Part(name=name),) for name in attentions or ("softmax",)]
     return Request(task=Part(name="copy"), attentions=variants, seeds=seeds, settings=settings)
 
 
-def begun(events: list[Event]) -> list[str]:
+def started(events: list[Event]) -> list[str]:
     return [event.spec.id for event in events if isinstance(event, RunStarted)]
 
 
 def test_records_come_in_the_order_of_the_plan() -> None:
-    request = asked("softmax", "gpam", seeds=(3, 4))
+    request = make_request("softmax", "gpam", seeds=(3, 4))
     records = run_train(request, store=None, device_name="cpu")
     assert [record.spec for record in records] == plan(request)
     assert len({str(record.numbers()["history"]) for record in records}) == 4
@@ -53,68 +53,68 @@ def test_records_come_in_the_order_of_the_plan() -> None:
 
 def test_without_a_store_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run_train(asked(), store=None, device_name="cpu")
+    run_train(make_request(), store=None, device_name="cpu")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_store_keeps_records_and_weights(tmp_path: Path) -> None:
+def test_the_store_has_records_and_weights(tmp_path: Path) -> None:
     store = tmp_path / "deep" / "results"
-    records = run_train(asked(seeds=(0, 1)), store=store, device_name="cpu")
+    records = run_train(make_request(seeds=(0, 1)), store=store, device_name="cpu")
     assert Store(store).records() == records
     for record in records:
-        arrays, about = read(store / "weights" / f"{record.id}.safetensors")
+        arrays, metadata = read(store / "weights" / f"{record.id}.safetensors")
         assert sum(array.size for array in arrays.values()) == record.parameters
-        assert about == {"id": record.id}
+        assert metadata == {"id": record.id}
         assert all(np.isfinite(array).all() for array in arrays.values())
     assert not list(store.glob("checkpoints/*"))
 
 
-def test_resuming_skips_what_is_finished(tmp_path: Path) -> None:
-    (first,) = run_train(asked(seeds=(1,)), store=tmp_path, device_name="cpu")
+def test_resuming_skips_finished_runs(tmp_path: Path) -> None:
+    (first,) = run_train(make_request(seeds=(1,)), store=tmp_path, device_name="cpu")
     events: list[Event] = []
-    request = asked(seeds=(0, 1, 2))
+    request = make_request(seeds=(0, 1, 2))
     records = run_train(request, store=tmp_path, device_name="cpu", resume=True, progress=events.append)
     zero, one, two = (spec.id for spec in plan(request))
-    assert begun(events) == [zero, two]
+    assert started(events) == [zero, two]
     assert records[1] == first
     assert [record.id for record in records] == [zero, one, two]
     assert [record.id for record in Store(tmp_path).records()] == [one, zero, two]
 
 
 def test_without_resume_it_is_trained_again_to_the_same_numbers(tmp_path: Path) -> None:
-    (first,) = run_train(asked(), store=tmp_path, device_name="cpu")
+    (first,) = run_train(make_request(), store=tmp_path, device_name="cpu")
     events: list[Event] = []
-    (again,) = run_train(asked(), store=tmp_path, device_name="cpu", progress=events.append)
-    assert begun(events) == [first.id]
+    (again,) = run_train(make_request(), store=tmp_path, device_name="cpu", progress=events.append)
+    assert started(events) == [first.id]
     assert again.numbers() == first.numbers()
     assert [record.numbers() for record in Store(tmp_path).records()] == [first.numbers()]
 
 
-def test_what_is_asked_twice_is_trained_once() -> None:
+def test_a_run_that_is_requested_twice_is_trained_once() -> None:
     events: list[Event] = []
-    records = run_train(asked("gpam", "dagpam"), store=None, device_name="cpu", progress=events.append)
-    assert len(begun(events)) == 1
+    records = run_train(make_request("gpam", "dagpam"), store=None, device_name="cpu", progress=events.append)
+    assert len(started(events)) == 1
     assert records[0] == records[1]
 
 
-def test_an_interrupted_request_keeps_what_is_finished_and_goes_on(tmp_path: Path) -> None:
-    request = asked(seeds=(0, 1), steps=12)
-    watch = interrupt_at(9)
+def test_an_interrupted_request_stores_finished_runs_and_goes_on(tmp_path: Path) -> None:
+    request = make_request(seeds=(0, 1), max_steps=12)
+    interrupt = interrupt_at(9)
     events: list[Event] = []
 
     def second_only(event: Event) -> None:
         events.append(event)
-        if len(begun(events)) == 2:
-            watch(event)
+        if len(started(events)) == 2:
+            interrupt(event)
 
-    with pytest.raises(InterruptedTraining, match=r"InterruptedTraining at step 9 of 12\."):
+    with pytest.raises(InterruptedTraining, match=r"Interrupted at step 9 of 12\."):
         run_train(request, store=tmp_path, device_name="cpu", progress=second_only)
     first, second = plan(request)
     assert [record.id for record in Store(tmp_path).records()] == [first.id]
     assert (tmp_path / "checkpoints" / f"{second.id}.safetensors").exists()
     resumed: list[Event] = []
     records = run_train(request, store=tmp_path, device_name="cpu", resume=True, progress=resumed.append)
-    assert begun(resumed) == [second.id]
+    assert started(resumed) == [second.id]
     assert isinstance(resumed[0], RunStarted)
     assert resumed[0].step == 9
     assert not (tmp_path / "checkpoints" / f"{second.id}.safetensors").exists()
@@ -130,12 +130,12 @@ def test_an_interrupted_request_keeps_what_is_finished_and_goes_on(tmp_path: Pat
 def test_nothing_is_written_where_the_request_cannot_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = tmp_path / "results"
     with pytest.raises(UnknownNameError, match="There is no attention 'sofmax'"):
-        run_train(asked("sofmax"), store=store)
+        run_train(make_request("sofmax"), store=store)
     with pytest.raises(InvalidValueError, match=r"It cannot be 0\."):
-        run_train(asked(steps=0), store=store)
+        run_train(make_request(max_steps=0), store=store)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DeviceError, match="There is no device 'cuda' here"):
-        run_train(asked(), store=store, device_name="cuda")
+        run_train(make_request(), store=store, device_name="cuda")
     assert not store.exists()
 
 
@@ -164,7 +164,7 @@ def test_in_python_it_is_one_call(tmp_path: Path) -> None:
 
 
 def test_in_python_the_defaults_are_those_of_a_bare_request() -> None:
-    short = {**TINY["train"], "steps": 1}
+    short = {**TINY["train"], "max_steps": 1}
     (record,) = attnlab.train("copy", train=short, store=None, device="cpu")
     (spec,) = plan(Request(task=Part(name="copy"), settings={"train": short}))
     assert record.spec == spec

@@ -1,4 +1,4 @@
-"""Bundles in a sweep: how runs are grouped, what is kept of a bundle, and how it goes on."""
+"""Vmapped runs in a sweep: what is stored of a group, and how it goes on after an interruption or a failure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from attnlab.execution.jobs import (
     run_job,
 )
 from attnlab.experiments.expand import expand
-from attnlab.experiments.grouping import groups, jobs
+from attnlab.experiments.grouping import jobs
 from attnlab.experiments.run_sweep import run_sweep
 from attnlab.records import Record
 from attnlab.specs import RunSpec
@@ -31,40 +31,30 @@ from tests.experiments.sweeps import numbers, planned, tiny
 from tests.training.runs import interrupt_at
 
 
-def close(records: list[Record], others: list[Record]) -> None:
-    """The same runs, with losses that differ by rounding."""
+def assert_close(records: list[Record], others: list[Record]) -> None:
+    """Assert that the runs are the same and that their losses differ by rounding alone."""
     assert [record.id for record in records] == [record.id for record in others]
     for one, other in zip(records, others, strict=True):
         assert one.status == other.status
         assert [point.loss for point in one.history] == pytest.approx([p.loss for p in other.history], rel=1e-4)
 
 
-def test_runs_of_one_shape_are_bundled_in_the_order_of_the_plan() -> None:
-    specs = planned("softmax", "gpam", seeds=3)
-    for runs, sizes in ((1, [1] * 12), (2, [2, 1] * 4), (64, [3] * 4)):
-        result = list(groups(specs, runs))
-        assert [len(group) for group in result] == sizes
-        assert {spec.id for group in result for spec in group} == {spec.id for spec in specs}
-        assert all(len({spec.shape for spec in group}) == 1 for group in result)
-    assert [group[0].id for group in groups(specs, 1)] == [spec.id for spec in specs]
-
-
-def test_a_sweep_of_lanes_keeps_what_one_of_runs_keeps(tmp_path: Path) -> None:
+def test_a_sweep_of_vmapped_runs_stores_the_results_of_one_of_single_runs(tmp_path: Path) -> None:
     experiment = tiny("softmax", "gpam", seeds=3)
     specs = expand(experiment)
-    together = run_sweep(experiment, specs, tmp_path / "lanes", Inline(WorkerSettings(vmap=2)))
-    alone = run_sweep(experiment, specs, tmp_path / "runs", Inline(WorkerSettings()))
-    close(list(together.records), list(alone.records))
-    assert sorted(record.environment["lanes"] for record in together.records) == [1] * 4 + [2] * 8
-    assert {record.environment["lanes"] for record in alone.records} == {1}
+    together = run_sweep(experiment, specs, tmp_path / "together", Inline(WorkerSettings(vmap=2)))
+    alone = run_sweep(experiment, specs, tmp_path / "alone", Inline(WorkerSettings()))
+    assert_close(list(together.records), list(alone.records))
+    assert sorted(record.environment["vmap"] for record in together.records) == [1] * 4 + [2] * 8
+    assert {record.environment["vmap"] for record in alone.records} == {1}
     for kind in ("weights", "checkpoints"):
-        names = [sorted(file.name for file in (tmp_path / way / kind).glob("*")) for way in ("lanes", "runs")]
+        names = [sorted(file.name for file in (tmp_path / folder / kind).glob("*")) for folder in ("together", "alone")]
         assert names[0] == names[1]
-    assert run_sweep(experiment, specs, tmp_path / "lanes", Inline(WorkerSettings(vmap=2))).num_run == 0
+    assert run_sweep(experiment, specs, tmp_path / "together", Inline(WorkerSettings(vmap=2))).num_run == 0
 
 
 @pytest.mark.parametrize("again", [3, 64])
-def test_an_interrupted_bundle_goes_on_as_it_was(tmp_path: Path, again: int) -> None:
+def test_an_interrupted_group_goes_on_with_the_same_runs(tmp_path: Path, again: int) -> None:
     experiment = tiny(levels=(1,), seeds=5, max_steps=30, eval_every=3)
     specs = expand(experiment)
     whole = run_sweep(experiment, specs, tmp_path / "whole", Inline(WorkerSettings(vmap=3)))
@@ -81,34 +71,8 @@ def test_an_interrupted_bundle_goes_on_as_it_was(tmp_path: Path, again: int) -> 
     assert store.checkpoints() == {}
 
 
-def test_several_workers_share_the_runs_of_one_shape(tmp_path: Path) -> None:
-    specs, store = planned(rungs=(1,), seeds=10), Store(tmp_path)
-    sizes = [[len(job.specs) for job in jobs(specs, store, 64, sharers)] for sharers in (1, 2, 4, 99)]
-    assert sizes == [[10], [5, 5], [3, 3, 3, 1], [1] * 10]
-    store.save(group_name(specs[:6]), {}, {"lanes": [{"id": spec.id} for spec in specs[:6]]})
-    assert [len(job.specs) for job in jobs(specs, store, 64, 4)] == [6, 1, 1, 1, 1]
-
-
-def test_a_run_that_was_begun_alone_goes_on_alone(tmp_path: Path) -> None:
-    specs = planned(rungs=(1,), seeds=3)
-    store = Store(tmp_path)
-    store.save(specs[1].id, {}, {"lanes": [{"id": specs[1].id}]})
-    assert [job.specs for job in jobs(specs, store, 4)] == [(specs[1],), (specs[0], specs[2])]
-
-
-def test_a_bundle_of_other_runs_is_not_taken_up(tmp_path: Path) -> None:
-    specs = planned(rungs=(1,), seeds=3)
-    store = Store(tmp_path)
-    store.save("other", {}, {"lanes": [{"id": specs[0].id}, {"id": "stranger"}]})
-    store.save("large", {}, {"lanes": [{"id": spec.id} for spec in specs]})
-    assert [(job.specs, job.checkpoint) for job in jobs(specs, store, 2)] == [
-        (tuple(specs[:2]), None),
-        ((specs[2],), None),
-    ]
-
-
-def test_records_of_a_job_that_is_cut_up_come_one_part_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    specs = tuple(planned(rungs=(1,), seeds=4))
+def test_records_of_a_split_job_are_sent_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    specs = tuple(planned(levels=(1,), seeds=4))
     monkeypatch.setattr("attnlab.training.run.fitting_width", lambda spec, device, wanted: 2)
     messages: list[Message] = []
     run_job(Job(group_name(specs), specs), WorkerSettings(vmap=4, checkpoint_seconds=0.0), messages.append)
@@ -122,8 +86,8 @@ def test_records_of_a_job_that_is_cut_up_come_one_part_after_the_other(monkeypat
     assert job.specs == ()
 
 
-def test_what_is_left_of_a_job_goes_on_from_its_checkpoint() -> None:
-    specs = tuple(planned(rungs=(1,), seeds=2))
+def test_the_rest_of_a_job_goes_on_from_its_checkpoint() -> None:
+    specs = tuple(planned(levels=(1,), seeds=2))
     job = Job(group_name(specs), specs)
     messages: list[Message] = []
     run_job(job, WorkerSettings(vmap=2, checkpoint_seconds=0.0), messages.append)
@@ -132,7 +96,7 @@ def test_what_is_left_of_a_job_goes_on_from_its_checkpoint() -> None:
     assert remaining_job(job, Saved("another", {}, {})) is job
 
 
-def test_a_bundle_that_fails_loses_none_that_was_done(tmp_path: Path) -> None:
+def test_a_group_that_fails_keeps_its_finished_runs(tmp_path: Path) -> None:
     experiment = tiny(levels=(1,), seeds=3)
     specs = expand(experiment)
 
