@@ -39,9 +39,9 @@ def check_claims(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
     tested = [_tested_at(spec, experiment.seeds) for spec in runs]
     for index, claim in enumerate(experiment.claims):
         ours, theirs = _short_names(claim.of), _short_names(claim.than)
-        for side, written, wanted in (("of", ours, ours), ("than", theirs, {**ours, **theirs})):
+        for side, written, wanted in (("of", claim.of, ours), ("than", claim.than, {**ours, **theirs})):
             for name, value in written.items():
-                _check_field(name, value, tested, experiment.where("claims", index, side, name))
+                _check_field(short_name(name), value, tested, experiment.where("claims", index, side, name))
             if written and not any(_all_match(run, wanted) for run in tested):
                 listed = ", ".join(f"{name} {value}" for name, value in wanted.items())
                 hint = "Each of these is in some run; no run has all of them."

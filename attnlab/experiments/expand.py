@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from attnlab.analysis.fields import short_name
 from attnlab.attention import ATTENTIONS
-from attnlab.config.experiment import Claim, Experiment, LadderLevels, full_key
+from attnlab.config.experiment import Experiment, LadderLevels, full_key
 from attnlab.config.inline_parts import merged, parse_variants
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.experiments._claim_checks import check_claims
@@ -54,19 +55,29 @@ def with_resolved_claims(experiment: Experiment) -> Experiment:
     """Write the attentions and positions of claims as the specs of runs have them.
 
     A claim may name a part in any form that a grid accepts: with an alias, with options at their defaults, as inline
-    words or as a mapping.
+    words or as a mapping. In a list, of which any value suffices, each item is a variant as in a grid.
 
     Args:
         experiment: The experiment.
 
     Returns:
-        The experiment; a part that does not exist is left to the check of the claims.
+        The experiment; a part that does not exist is left to the check of the claims unless it is in a list.
+
+    Raises:
+        UnknownNameError: A part in a list, or one of its options, does not exist.
+        InvalidValueError: A part in a list is written in no known form, or does not accept a value.
     """
-
-    def resolved(claim: Claim) -> Claim:
-        return claim.model_copy(update={side: _resolved_fields(getattr(claim, side)) for side in ("of", "than")})
-
-    return experiment.model_copy(update={"claims": tuple(map(resolved, experiment.claims))})
+    claims = []
+    for index, claim in enumerate(experiment.claims):
+        sides = {
+            side: {
+                name: _resolved_value(name, value, experiment.where("claims", index, side, name))
+                for name, value in getattr(claim, side).items()
+            }
+            for side in ("of", "than")
+        }
+        claims.append(claim.model_copy(update=sides))
+    return experiment.model_copy(update={"claims": tuple(claims)})
 
 
 def requests(experiment: Experiment, resolver: Resolver) -> Iterator[Request]:
@@ -192,20 +203,21 @@ def _nested(experiment: Experiment, entry: LadderLevels, setting: Setting) -> di
     return data
 
 
-def _resolved_fields(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _resolved_value(name.removeprefix("model."), value) for name, value in wanted.items()}
-
-
-def _resolved_value(name: str, value: Any) -> Any:
+def _resolved_value(field: str, value: Any, where: str) -> Any:
+    """A value of a claim's field; the parts in it are written as specs have them."""
+    name = short_name(field)
     if name not in REGISTRIES:
         return value
     if isinstance(value, list | tuple):
-        return [_resolved_value(name, one) for one in value]
+        return [_resolved_variant(name, item, where) for item in value]
     try:
-        parts = variant(value, "claims")
-        return "+".join(str(resolved_part(part, REGISTRIES[name], "claims")) for part in parts)
+        return _resolved_variant(name, value, where)
     except AttnlabError:
         return value
+
+
+def _resolved_variant(name: str, value: Any, where: str) -> str:
+    return "+".join(str(resolved_part(part, REGISTRIES[name], where)) for part in variant(value, where))
 
 
 def _located(error: AttnlabError, experiment: Experiment) -> AttnlabError:
