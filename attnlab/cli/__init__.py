@@ -1,11 +1,13 @@
-"""The command line: parse, call one function, draw one value."""
+"""The command line: every command parses its options, calls the library and prints the result."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 import warnings
-from typing import Any, TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 from attnlab.cli.app import app
 from attnlab.cli.renamed import renamed_options
@@ -19,43 +21,49 @@ def main() -> None:
     sys.argv[2:] = words
     for note in notes:
         sys.stderr.write(f"attnlab: {note}\n")
-    warnings.showwarning = _show_warning
-    warnings.simplefilter("always", RenamedWarning)
     try:
-        app(prog_name="attnlab")
+        with _one_line_for_each_renamed_name():
+            app(prog_name="attnlab")
     except InterruptedTraining as error:
-        _report(error, f"  {shlex.join(['attnlab', *_resuming(sys.argv[1:])])}" if "--resume" in error.hint else "")
+        _exit(error, f"  {shlex.join(['attnlab', *_resuming(sys.argv[1:])])}" if "--resume" in error.hint else "")
     except AttnlabError as error:
-        _report(error)
+        _exit(error)
 
 
-_shown: set[str] = set()
-_show_other = warnings.showwarning
+@contextmanager
+def _one_line_for_each_renamed_name() -> Iterator[None]:
+    """Print each warning of a renamed name once, as one line; other warnings are shown as before."""
+    with warnings.catch_warnings():
+        show_other = warnings.showwarning
+        printed: set[str] = set()
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            text = str(message)
+            if not issubclass(category, RenamedWarning):
+                show_other(message, category, filename, lineno, file, line)
+            elif text not in printed:
+                printed.add(text)
+                sys.stderr.write(f"attnlab: {text}\n")
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", RenamedWarning)
+        yield
 
 
-def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> Any:
-    """Show a renamed name as one line, once; other warnings as Python does."""
-    if not issubclass(category, RenamedWarning):
-        return _show_other(message, category, filename, lineno, file, line)
-    text = str(message)
-    if text not in _shown:
-        _shown.add(text)
-        sys.stderr.write(f"attnlab: {text}\n")
-    return None
-
-
-def _report(error: AttnlabError, more: str = "") -> None:
-    lines = f"attnlab: {str(error).strip()}" + (f"\n{more}" if more else "")
+def _exit(error: AttnlabError, command: str = "") -> None:
+    """Print an error, and the command that continues where there is one; exit with the status of the error."""
+    lines = f"attnlab: {str(error).strip()}" + (f"\n{command}" if command else "")
     sys.stderr.write(lines + "\n")
     sys.exit(error.status)
 
 
 def _resuming(words: list[str]) -> list[str]:
+    """Add ``--resume`` to the words of a command."""
     return words if "--resume" in words else [*words, "--resume"]

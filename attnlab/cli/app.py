@@ -1,4 +1,4 @@
-"""The commands, each imported when it is asked for."""
+"""The table of commands; each command is imported when it is used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-STANDING = {
+MODULES = {
     "train": "train",
     "sweep": "sweep",
     "interference": "interference",
@@ -26,20 +26,20 @@ STANDING = {
     "cp": "report",
     "schema": "report",
 }
-"""In which module of this package each command stands, as the function of its name."""
+"""Command -> module of this package; the function has the name of the command."""
 
 
 class Commands(TyperGroup):
-    """The commands by name; reading the options of all of them would take longer than most of them run."""
+    """The group of commands; it imports only the command that is used, so that ``attnlab`` starts quickly."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Names, in the order of the help."""
-        return list(STANDING)
+        """List the names, in the order of the help."""
+        return list(MODULES)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name, or None."""
-        if cmd_name not in STANDING:
-            self.commands = {name: _named(name) for name in STANDING}  # so that the closest can be suggested
+        """Import the command of a name; None if there is none."""
+        if cmd_name not in MODULES:
+            self.commands = {name: _without_options(name) for name in MODULES}  # for the suggestion of the closest name
         elif cmd_name not in self.commands:
             single = typer.Typer(rich_markup_mode="rich", add_completion=False)
             single.command(cmd_name)(_function(cmd_name))
@@ -47,23 +47,24 @@ class Commands(TyperGroup):
         return self.commands.get(cmd_name)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """The front page; typer would import what draws Markdown, code and tracebacks to draw it."""
+        """Print the page of ``attnlab --help``; typer would import modules for Markdown, code and tracebacks."""
         from rich.console import Console
 
-        from attnlab.cli.help_page import Front
+        from attnlab.cli.help_page import HelpPage
 
-        options = [told for param in self.get_params(ctx) if (told := param.get_help_record(ctx))]
-        commands = [(name, _named(name).get_short_help_str(limit=1000)) for name in STANDING]
-        page = Front(self.get_usage(ctx), self.help or "", {"Options": options, "Commands": commands})
+        options = [row for param in self.get_params(ctx) if (row := param.get_help_record(ctx))]
+        commands = [(name, _without_options(name).get_short_help_str(limit=1000)) for name in MODULES]
+        page = HelpPage(self.get_usage(ctx), self.help or "", {"Options": options, "Commands": commands})
         Console().print(page, highlight=False)
 
 
 def _function(name: str) -> Any:
-    return getattr(importlib.import_module(f"attnlab.cli.{STANDING[name]}"), name)
+    """Import the function of a command."""
+    return getattr(importlib.import_module(f"attnlab.cli.{MODULES[name]}"), name)
 
 
-def _named(name: str) -> TyperCommand:
-    """A command without its options."""
+def _without_options(name: str) -> TyperCommand:
+    """Make a command that has its help text and no options."""
     return TyperCommand(name, help=inspect.getdoc(_function(name)))
 
 

@@ -38,12 +38,14 @@ def ls(
         from attnlab.rendering.status import Overview
         from attnlab.storage.status import find_stores, store_status
 
-        found = [store_status(path) for path in find_stores(store)]
+        statuses = [store_status(path) for path in find_stores(store)]
         if as_json:
-            sys.stdout.writelines(f"{record.model_dump_json()}\n" for one in found for record in one.records)
+            sys.stdout.writelines(f"{record.model_dump_json()}\n" for status in statuses for record in status.records)
+        elif statuses:
+            Console().print(Overview(statuses), highlight=False)
         else:
-            nothing = f"There are no results in {store}/ yet. Try: attnlab train --task recall --attn expressive"
-            Console().print(Overview(found) if found else nothing, highlight=False)
+            message = f"There are no results in {store}/ yet. Try: attnlab train --task recall --attn expressive"
+            Console().print(message, highlight=False, markup=False, soft_wrap=True)
         return
     listing = _listing(kind, [word.lower() for word in words or []])
     if as_json:
@@ -99,32 +101,33 @@ def sample(
 
 
 def _listing(kind: str, words: list[str]) -> Listing:
+    """List the tasks, parts, experiments or metrics that contain every word."""
     from attnlab import resources
     from attnlab.rendering.catalog import Listing
 
     if kind == "tasks":
-        heads: tuple[str, ...] = ("task", "complexity", "levels", "chance", "summary", "source")
+        headings: tuple[str, ...] = ("task", "complexity", "levels", "chance", "summary", "source")
         rows = _task_rows()
     elif kind == "experiments":
         from attnlab.config.experiment import experiment
 
         experiments = [experiment(name) for name in resources.names("experiments")]
-        heads = ("experiment", "ladders", "question")
+        headings = ("experiment", "ladders", "question")
         rows = [(one.name, ", ".join(entry.ladder for entry in one.ladders), one.question) for one in experiments]
     elif kind == "metrics":
         from attnlab.diagnosis.quantities import all_metrics
 
-        heads = ("metric", "diagnosis", "point", "source", "summary")
+        headings = ("metric", "diagnosis", "point", "source", "summary")
         rows = [(n, at, one.point.name.lower(), one.source, one.summary) for n, (at, one) in all_metrics().items()]
     else:
-        heads, rows = _part_rows(kind)
-    listed = [row for row in rows if all(any(word in cell.lower() for cell in row) for word in words)]
-    nothing = f"There are no {kind}{' with those words' if words else ''}."
-    return Listing(heads, listed, nothing, below=2 if kind in ("tasks", "attention") else 1)
+        headings, rows = _part_rows(kind)
+    matching = [row for row in rows if all(any(word in cell.lower() for cell in row) for word in words)]
+    if_empty = f"There are no {kind}{' with those words' if words else ''}."
+    return Listing(headings, matching, if_empty, below=2 if kind in ("tasks", "attention") else 1)
 
 
 def _task_rows() -> list[tuple[str, ...]]:
-    """All built-in ladders, then registered tasks without one; with the chance accuracy of those that build quickly."""
+    """List the built-in ladders, then the registered tasks that have none."""
     from attnlab.tasks import TASKS
     from attnlab.tasks.io.ladders import builtin_ladders, find_ladder
 
@@ -142,7 +145,7 @@ def _task_rows() -> list[tuple[str, ...]]:
 
 
 def _chance(ladder: Ladder) -> str:
-    """The chance accuracy at the easiest level and at the hardest."""
+    """Format the chance accuracy at the easiest and the hardest level; ``see show`` if the task is slow to build."""
     from attnlab.formatting import percent
     from attnlab.tasks import TASKS
     from attnlab.tasks.io.ladders import task_spec
@@ -151,13 +154,13 @@ def _chance(ladder: Ladder) -> str:
     if not TASKS.entry(ladder.task).cls.cheap_to_build:
         return "see show"
     spec = task_spec(ladder, {}, ladder.levels[0])
-    options = ({**spec.options, spec.complexity: level} for level in (ladder.levels[0], ladder.levels[-1]))
-    ends = [percent(build(spec, one).chance) for one in options]
-    return ends[0] if ends[0] == ends[1] else f"{ends[0].removesuffix(' %')}-{ends[1]}"
+    levels = ladder.levels[0], ladder.levels[-1]
+    easiest, hardest = (percent(build(spec, {**spec.options, spec.complexity: one}).chance) for one in levels)
+    return easiest if easiest == hardest else f"{easiest.removesuffix(' %')}-{hardest}"
 
 
 def _part_rows(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Parts of a model; an attention with its family, row constraint, cost and parameters at the default size."""
+    """List positions, or attentions with family, row constraint, cost, and parameters at the default size."""
     from attnlab.formatting import thousands
     from attnlab.specs import ModelSpec
 
@@ -176,6 +179,7 @@ def _part_rows(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def _registry(kind: str) -> Registry[Any]:
+    """Import the registry of attentions or of positions."""
     if kind == "attention":
         from attnlab.attention import ATTENTIONS
 
@@ -186,7 +190,7 @@ def _registry(kind: str) -> Registry[Any]:
 
 
 def _card(name: str) -> Card | MetricCard:
-    """The card of the first kind that has the name: tasks, attentions, positions, metrics; or ``metric:NAME``."""
+    """Make the card of the first part of that name: a task, an attention, a position, a metric; or ``metric:NAME``."""
     from attnlab.errors import unknown
     from attnlab.rendering.catalog import Card
     from attnlab.tasks import TASKS
@@ -215,6 +219,7 @@ def _card(name: str) -> Card | MetricCard:
 
 
 def _metric_card(name: str) -> MetricCard:
+    """Make the card of a metric."""
     from attnlab.diagnosis.quantities import all_metrics
     from attnlab.errors import unknown
     from attnlab.rendering.diagnosis import MetricCard

@@ -13,26 +13,27 @@ from rich.text import Text
 
 
 @dataclass(frozen=True)
-class Front:
-    """How to use the program, what it is for, and what its words mean."""
+class HelpPage:
+    """The usage line, the purpose of the program, and a table for each heading."""
 
     usage: str
     purpose: str
-    words: Mapping[str, Sequence[tuple[str, str]]]
-    """By heading: words, and what each does."""
+    sections: Mapping[str, Sequence[tuple[str, str]]]
+    """Heading -> options or commands, each with its help text."""
 
     def __rich__(self) -> RenderableType:
-        """The sentences, and a panel for each heading."""
+        """Render the usage, the purpose, and a panel for each heading."""
         head, colon, rest = self.usage.partition(": ")
         usage = Text.assemble((head + colon, "yellow"), (rest, "bold"))
-        panels = [_panel(heading, rows) for heading, rows in self.words.items()]
+        panels = [_panel(heading, rows) for heading, rows in self.sections.items()]
         return Group(Padding(usage, 1), Padding(Text(self.purpose), (0, 1, 1, 1)), *panels)
 
 
 def _panel(heading: str, rows: Sequence[tuple[str, str]]) -> Panel:
+    """Make the panel of one heading."""
     table = Table(show_header=False, expand=True, box=None, pad_edge=False, padding=(0, 1))
     table.add_column(style="bold cyan", no_wrap=True)
     table.add_column(ratio=10)
-    for word, meaning in rows:
-        table.add_row(Text(word), Text(meaning))
+    for name, text in rows:
+        table.add_row(Text(name), Text(text))
     return Panel(table, title=heading, title_align="left", border_style="dim")

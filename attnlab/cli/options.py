@@ -1,4 +1,4 @@
-"""Options that several commands share; the same option has the same name everywhere."""
+"""Options that several commands share. An option has one name in all commands."""
 
 from __future__ import annotations
 

@@ -1,22 +1,32 @@
-"""Options of attnlab 0.1: accepted for one more release, each with one line that has the new name."""
+"""Options of attnlab 0.1: accepted for one more release, each with one line that names the new option."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-EVERYWHERE = {"--with": "--plugin", "--lanes": "--vmap"}
-BY_COMMAND: Mapping[str, Mapping[str, str]] = {
-    "sweep": {"--vary": "--grid", "--scale": "--preset", "--narrow": "--ci-width"},
-    "report": {"--page": "--html", "--chart": "--plot", "--value": "--metric", "--rows": "--index"},
+PLUGIN = {"--with": "--plugin"}
+VMAP = {"--lanes": "--vmap"}
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "train": {**PLUGIN, **VMAP},
+    "sweep": {**PLUGIN, **VMAP, "--vary": "--grid", "--scale": "--preset", "--narrow": "--ci-width"},
+    "interference": PLUGIN,
     "diagnose": {
+        **PLUGIN,
         "--map": "--attention-map",
         "--gain": "--branch-gain",
         "--skip": "--residual",
         "--no-skip": "--no-residual",
     },
-    "evaluate": {"--as": "--extrapolation"},
-    "generate": {"--stream": "--split"},
+    "evaluate": {**PLUGIN, "--as": "--extrapolation"},
+    "report": {"--page": "--html", "--chart": "--plot", "--value": "--metric", "--rows": "--index"},
+    "ls": PLUGIN,
+    "show": PLUGIN,
+    "sample": PLUGIN,
+    "generate": {**PLUGIN, "--stream": "--split"},
+    "check": PLUGIN,
+    "audit": PLUGIN,
 }
+"""Command -> old option -> new option."""
 
 
 def renamed_options(command: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -29,7 +39,7 @@ def renamed_options(command: str, words: Sequence[str]) -> tuple[list[str], list
     Returns:
         The words with new options, and one sentence for each option that was replaced.
     """
-    names = {**EVERYWHERE, **BY_COMMAND.get(command, {})}
+    names = RENAMED.get(command, {})
     result: list[str] = []
     notes: list[str] = []
     for index, word in enumerate(words):

@@ -1,4 +1,4 @@
-"""``attnlab sweep``: an experiment over the levels of a task; planned, parallel, and resumed by running it again."""
+"""``attnlab sweep``: run an experiment over the levels of its tasks, in parallel; run it again to resume it."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def sweep(
     specs, runs_per_program = expand(experiment), parse_vmap(vmap)
     refuse_unvmappable(specs, runs_per_program)
     folder = store or Path("results") / experiment.name
-    how: dict[str, Any] = {"weights": weights, "address": ray_address, "runs": len(specs), "vmap": runs_per_program}
-    workers = make_executor(executor, device, plugins or [], **how)
+    resources: dict[str, Any] = {"runs": len(specs), "vmap": runs_per_program, "address": ray_address}
+    workers = make_executor(executor, device, plugins or [], weights=weights, **resources)
     try:
         if dry_run:
             from attnlab.experiments.cost_estimate import estimate_cost
@@ -108,8 +108,8 @@ def sweep(
 
             Console().print(CostTable(estimate_cost(specs, folder, workers, experiment.expected_steps)))
             return
-        how = {"wait": wait, "adaptive": ci_width if adaptive else None}
-        outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, how)
+        more = {"wait": wait, "adaptive": ci_width if adaptive else None}
+        outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, more)
     finally:
         workers.close()
     planned = len(outcome.records if adaptive else outcome.specs)
@@ -122,31 +122,48 @@ def sweep(
 
 
 def run_with_progress(
-    screen: Any,
+    stderr: Any,
     experiment: Experiment,
     specs: list[RunSpec],
     folder: Path,
     executor: Executor,
     quiet: bool,
-    how: dict[str, Any],
+    more: dict[str, Any],
 ) -> SweepOutcome:
-    """Run what is missing, with progress unless it is to be quiet."""
+    """Run the missing runs of an experiment.
+
+    Args:
+        stderr: The console for the progress.
+        experiment: The experiment.
+        specs: Its runs.
+        folder: The store.
+        executor: The executor of the runs.
+        quiet: Whether to show no progress.
+        more: Further arguments of :func:`attnlab.experiments.run_sweep.run_sweep`.
+
+    Returns:
+        The specs that were planned and their records.
+
+    Raises:
+        StoreError: The store belongs to another experiment, or another sweep is using it.
+        InterruptedTraining: The user pressed Ctrl-C; records and checkpoints are stored.
+    """
     from attnlab.experiments.run_sweep import run_sweep
     from attnlab.rendering.sweep_progress import sweep_progress
     from attnlab.storage import Store
 
     if quiet:
-        return run_sweep(experiment, specs, folder, executor, **how)
+        return run_sweep(experiment, specs, folder, executor, **more)
     finished = {record.id for record in Store(folder).records() if record.status != "failed"}
     done = sum(spec.id in finished for spec in specs)
-    head = f"{experiment.name}: {len(specs)} runs, {done} done already; {executor.description}; {folder}/"
-    screen.print(head, highlight=False)
-    with sweep_progress(screen, len(specs), done) as progress:
-        return run_sweep(experiment, specs, folder, executor, progress=progress, **how)
+    heading = f"{experiment.name}: {len(specs)} runs, {done} done already; {executor.description}; {folder}/"
+    stderr.print(heading, highlight=False, markup=False, soft_wrap=True)
+    with sweep_progress(stderr, len(specs), done) as progress:
+        return run_sweep(experiment, specs, folder, executor, progress=progress, **more)
 
 
 def _adaptive_remark(outcome: SweepOutcome) -> str:
-    """How an adaptive sweep went, in a sentence; empty for others."""
+    """Summarize what an adaptive sweep saved; empty for other sweeps."""
     search = outcome.search
     if search is None:
         return ""
@@ -159,7 +176,7 @@ def _adaptive_remark(outcome: SweepOutcome) -> str:
 def _experiment(
     name: str | None, preset: PresetName | None, seeds: int | None, words: dict[str, Any], settings: dict[str, Any]
 ) -> Experiment:
-    """The experiment of that name, or the one that the options describe."""
+    """Read the experiment of a name, or make one from the options."""
     from attnlab.config.experiment import experiment
     from attnlab.config.inline_experiment import check_sections, inline_experiment, parse_grid, parse_levels
     from attnlab.config.inline_parts import merged

@@ -1,4 +1,4 @@
-"""``attnlab train``: variants at one level of a task."""
+"""``attnlab train``: train variants at one level of a task."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ def train(
 
     from attnlab.experiments.run_train import run_train
 
-    how: dict[str, Any] = {"store": store, "device_name": device, "resume": resume, "compile": compile}
-    how["vmap"] = runs_per_program
+    arguments: dict[str, Any] = {"store": store, "device_name": device, "resume": resume}
+    arguments |= {"vmap": runs_per_program, "compile": compile}
     if quiet:
-        records = run_train(request, **how)
+        records = run_train(request, **arguments)
     else:
         with train_progress(Console(stderr=True)) as progress:
-            records = run_train(request, progress=progress, **how)
+            records = run_train(request, progress=progress, **arguments)
     if as_json:
         sys.stdout.writelines(f"{record.model_dump_json()}\n" for record in records)
         return

@@ -10,37 +10,37 @@ if TYPE_CHECKING:
     from attnlab.training.vmap_width import VmapWidth
 
 
-def parse_vmap(word: str) -> VmapWidth:
-    """Read the word of ``--vmap``.
+def parse_vmap(text: str) -> VmapWidth:
+    """Parse the value of ``--vmap``.
 
     Args:
-        word: ``auto`` or a number.
+        text: ``auto`` or a number.
 
     Returns:
         The number, or ``auto``.
 
     Raises:
-        InvalidValueError: The word is neither ``auto`` nor a whole number of at least 1.
+        InvalidValueError: The text is neither ``auto`` nor a whole number of at least 1.
     """
     from attnlab.errors import InvalidValueError
 
-    if word == "auto":
+    if text == "auto":
         return "auto"
-    if not (word.isdecimal() and int(word) >= 1):
-        problem = f"'{word}' is no number of vmapped runs."
+    if not (text.isdecimal() and int(text) >= 1):
+        problem = f"'{text}' is not a number of runs."
         raise InvalidValueError(problem, "Write auto, or a number such as 8.", where="--vmap")
-    return int(word)
+    return int(text)
 
 
 def refuse_unvmappable(specs: Iterable[RunSpec], vmap: VmapWidth) -> None:
-    """Refuse a number of vmapped runs for an attention that fails the vmap check; with ``auto`` it trains by itself.
+    """Refuse ``--vmap N`` for an attention that fails the vmap check; with ``auto`` its runs are trained one by one.
 
     Args:
         specs: The plan.
-        vmap: What was asked for.
+        vmap: The number of runs per program, or ``auto``.
 
     Raises:
-        InvalidValueError: An attention cannot be vmapped; the message has what the check found.
+        InvalidValueError: An attention cannot be vmapped; the message has the finding of the check.
     """
     if vmap in ("auto", 1):
         return

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attnlab.config.experiment import experiment_from_json
 from attnlab.config.renamed import MODEL, TRAIN, Names
 from attnlab.records import Record
 from attnlab.specs import RunSpec
@@ -138,6 +137,8 @@ def migrate_files(folder: Path, records: list[Record]) -> None:
     Raises:
         OSError: A file cannot be written.
     """
+    from attnlab.config.experiment import experiment_from_json  # it imports yaml
+
     ids = old_ids(records)
     for old, new in ids.items():
         path = folder / "weights" / f"{old}.safetensors"

@@ -12,15 +12,15 @@ import pytest
 from attnlab.cli import main
 
 
-class Said(NamedTuple):
-    """What a command printed and how it ended."""
+class Result(NamedTuple):
+    """The exit status of a command and what it printed."""
 
     status: int
     out: str
     error: str
 
 
-Command = Callable[..., Said]
+Command = Callable[..., Result]
 TINY = ("--task", "copy", "--complexity", "2", "--width", "8", "--steps", "3", "--device", "cpu")
 
 
@@ -30,14 +30,14 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
 
-    def run(*words: str) -> Said:
+    def run(*words: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["attnlab", *words])
         status: object = 0
         try:
             main()
-        except SystemExit as leaving:
-            status = leaving.code
+        except SystemExit as error:
+            status = error.code
         written = capsys.readouterr()
-        return Said(int(str(status or 0)), written.out, written.err)
+        return Result(int(str(status or 0)), written.out, written.err)
 
     return run

@@ -1,4 +1,4 @@
-"""Every slip of a user ends in one block, exit 2, and nothing written."""
+"""Every mistake of a user ends in one block and exit status 2, and nothing is written."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ default: 2
 source: me
 """
 
-SLIPS = {
+MISTAKES = {
     ("--task", "recal"): """\
 attnlab: task
   There is no task 'recal'; did you mean 'recall'?
@@ -79,13 +79,13 @@ attnlab: recall
   Both complexity and 'pairs' are given; they are one option.
 """,
     ("--steps", "0"): """\
-attnlab: train.steps
+attnlab: train.max_steps
   It cannot be 0.
   Input should be greater than or equal to 1.
 """,
     ("--set", "train.stps=3"): """\
 attnlab: train.stps
-  There is no key 'stps'; did you mean 'steps'?
+  There is no key 'stps'; did you mean 'max_steps'?
 """,
     ("--set", "model.norm=mid"): """\
 attnlab: model.norm
@@ -116,14 +116,14 @@ attnlab: --plugin absent.py
 }
 
 
-@pytest.mark.parametrize("words", SLIPS, ids=" ".join)
-def test_a_slip_is_told_in_one_block(
+@pytest.mark.parametrize("words", MISTAKES, ids=" ".join)
+def test_a_mistake_gives_one_message(
     words: tuple[str, ...], command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     result = command("train", *words)
     assert (result.status, result.out) == (2, "")
-    assert result.error.startswith(SLIPS[words])
+    assert result.error.startswith(MISTAKES[words])
     assert len(result.error.splitlines()) <= 4
     assert list(tmp_path.iterdir()) == []
 
@@ -137,7 +137,7 @@ def test_a_mistyped_option_is_misuse(words: tuple[str, str], command: Command, t
 
 
 @pytest.mark.parametrize(
-    ("line", "place"),
+    ("line", "message"),
     [
         ("task: recal", "mine.yaml:3: task\n  There is no task 'recal'; did you mean 'recall'?"),
         ("complexity: piars", "mine.yaml:4: complexity\n  There is no option of recall 'piars'; did you mean 'pairs'?"),
@@ -150,15 +150,18 @@ def test_a_mistyped_option_is_misuse(words: tuple[str, str], command: Command, t
         ("notes: [", "mine.yaml:9\n  Not valid YAML"),
     ],
 )
-def test_a_ladder_of_ones_own_is_told_by_file_and_line(line: str, place: str, command: Command, tmp_path: Path) -> None:
+def test_a_mistake_in_a_ladder_is_located_by_file_and_line(
+    line: str, message: str, command: Command, tmp_path: Path
+) -> None:
     key = line.split(":")[0]
-    saved = [old for old in LADDER.splitlines() if not old.startswith(f"{key}:") or key == "source"]
-    at = next((index for index, old in enumerate(LADDER.splitlines()) if old.startswith(f"{key}:")), len(saved))
-    saved.insert(len(saved) if key == "source" else at, line)
-    (tmp_path / "mine.yaml").write_text("\n".join(saved) + "\n")
+    before = LADDER.splitlines()
+    lines = [other for other in before if not other.startswith(f"{key}:") or key == "source"]
+    index = next((index for index, other in enumerate(before) if other.startswith(f"{key}:")), len(lines))
+    lines.insert(len(lines) if key == "source" else index, line)
+    (tmp_path / "mine.yaml").write_text("\n".join(lines) + "\n")
     result = command("train", "--task", "mine.yaml")
     assert result.status == 2
-    assert result.error.startswith(f"attnlab: {place}")
+    assert result.error.startswith(f"attnlab: {message}")
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
 
 
@@ -177,9 +180,9 @@ def test_stores_that_cannot_be_used_are_refused(command: Command, tmp_path: Path
     (tmp_path / "file").write_text("")
     (tmp_path / "newer").mkdir()
     (tmp_path / "newer" / "store.json").write_text('{"format": 99}')
-    result = {name: command("train", *TINY, "--store", name) for name in ("file", "file/below", "newer")}
-    assert [one.status for one in result.values()] == [2, 2, 2]
-    assert result["file"].error.startswith("attnlab: file\n  This is a file, not a folder.")
-    assert result["file/below"].error.startswith("attnlab: file/below\n  It cannot be written: Not a directory.")
-    assert "This store has format 99; this attnlab reads up to 1." in result["newer"].error
+    results = {name: command("train", *TINY, "--store", name) for name in ("file", "file/below", "newer")}
+    assert [result.status for result in results.values()] == [2, 2, 2]
+    assert results["file"].error.startswith("attnlab: file\n  This is a file, not a folder.")
+    assert results["file/below"].error.startswith("attnlab: file/below\n  It cannot be written: Not a directory.")
+    assert "This store has format 99; this attnlab reads up to 2." in results["newer"].error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "newer"]

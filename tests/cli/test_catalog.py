@@ -10,13 +10,14 @@ from attnlab.tasks import IGNORE
 from tests.cli.conftest import TINY, Command
 
 
-def test_ls_tasks_shows_knob_rungs_chance_and_source(command: Command) -> None:
+def test_ls_tasks_shows_complexity_levels_chance_and_source(command: Command) -> None:
     lines = command("ls", "tasks").out.splitlines()
     assert lines[0].split() == ["task", "complexity", "levels", "chance"]
-    place = next(index for index, line in enumerate(lines) if line.startswith("recall "))
-    recall, below = lines[place], " ".join(" ".join(lines[place + 1 : place + 3]).split())
+    index = next(index for index, line in enumerate(lines) if line.startswith("recall "))
+    recall, below = lines[index], " ".join(" ".join(lines[index + 1 : index + 3]).split())
     assert recall.split(maxsplit=6)[-1] == "50.0-6.2 %"
-    assert below.startswith("Given pairs of keys and values, answer each key that is asked again. · arXiv:2312.04927")
+    summary = "Given pairs of keys and values, predict the value of each key that occurs again."
+    assert below.startswith(f"{summary} · arXiv:2312.04927")
     assert recall.split()[:6] == ["recall", "pairs", "2", "4", "8", "16"]
     assert max(map(len, lines)) <= 80
 
@@ -30,12 +31,13 @@ def test_ls_filters_by_words(kind: str, command: Command) -> None:
     assert all(row["summary"] and row["source"] for row in every)
 
 
-def test_ls_says_when_there_is_nothing(command: Command) -> None:
-    assert command("ls", "experiments", "no-such-word").out == "No experiments here with those words.\n"
-    assert command("ls", "results").out.startswith("Nothing in results/ yet. Try: attnlab train")
+def test_an_empty_list_is_one_sentence(command: Command) -> None:
+    assert command("ls", "experiments", "no-such-word").out == "There are no experiments with those words.\n"
+    hint = "Try: attnlab train --task recall --attn expressive"
+    assert command("ls", "results").out == f"There are no results in results/ yet. {hint}\n"
 
 
-def test_ls_results_lists_what_was_run(command: Command) -> None:
+def test_ls_results_lists_finished_runs(command: Command) -> None:
     command("train", *TINY, "--quiet")
     result = command("ls", "results")
     lines = [line.split() for line in result.out.splitlines()]
@@ -45,7 +47,7 @@ def test_ls_results_lists_what_was_run(command: Command) -> None:
     assert len(command("ls", "results", "--json").out.splitlines()) == 1
 
 
-def test_ls_of_something_else_is_refused(command: Command) -> None:
+def test_ls_of_an_unknown_kind_is_refused(command: Command) -> None:
     result = command("ls", "taks")
     assert result.status == 2
     assert result.error.startswith("attnlab: ls\n  There is no list 'taks'; did you mean 'tasks'?")
@@ -61,7 +63,7 @@ def test_ls_of_something_else_is_refused(command: Command) -> None:
         ("parity-last", ["Ladder parity-last: bits"]),
     ],
 )
-def test_show_tells_all_that_is_known(name: str, phrases: list[str], command: Command) -> None:
+def test_show_prints_formula_options_source_and_size(name: str, phrases: list[str], command: Command) -> None:
     result = command("show", name)
     assert result.status == 0
     assert [phrase for phrase in phrases if phrase not in result.out] == []
@@ -83,12 +85,12 @@ def test_show_suggests_the_closest(command: Command) -> None:
     assert "There is no part 'sofmax'; did you mean 'softmax'?" in result.error
 
 
-def test_sample_marks_the_answers(command: Command) -> None:
+def test_sample_prints_the_targets_below_the_inputs(command: Command) -> None:
     result = command("sample", "copy", "--complexity", "3", "--rows", "2", "--seed", "1")
-    inputs, answers, blank, *_ = result.out.splitlines()
+    inputs, targets, blank, *_ = result.out.splitlines()
     tokens = inputs.split()[1:]
     assert tokens[3] == "|"
-    assert answers.split()[1:] == [".", ".", ".", *tokens[:3]]
+    assert targets.split()[1:] == [".", ".", ".", *tokens[:3]]
     assert blank == ""
     assert result.out == command("sample", "copy", "--complexity", "3", "--rows", "2", "--seed", "1").out
 

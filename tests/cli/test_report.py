@@ -38,7 +38,7 @@ def write_claim(folder: Path, expect: str) -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("x",), ("results/x",), ("results",)])
-def test_a_store_is_found_by_folder_by_name_or_because_it_is_the_only_one(
+def test_a_store_is_given_by_folder_or_by_name_or_is_the_only_one(
     words: tuple[str, ...], results: Path, command: Command
 ) -> None:
     result = command("report", *words)

@@ -1,4 +1,4 @@
-"""What must start quickly does not import torch, nor whatever else it has no use for."""
+"""Commands that must start quickly do not import torch or other modules that they do not use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from attnlab.cli.app import STANDING, Commands
+from attnlab.cli.app import MODULES, Commands
 from attnlab.cli.catalog import _task_rows
 from attnlab.tasks import regular, text
 
@@ -30,16 +30,16 @@ UNUSED = {
     "ls experiments": {"numpy", "attnlab.tasks"},
     "ls tasks": {"scipy", "safetensors", "rich.markdown", "attnlab.cli.train", "attnlab.experiments"},
 }
-"""What a command has no use for, beside torch."""
+"""Command -> modules that it must not import, beside torch."""
 
 
-def ran(words: str, folder: object) -> set[str]:
-    """The modules that a command imports."""
+def imported_modules(words: str, folder: object) -> set[str]:
+    """Run a command and return the modules that it imports."""
     code = (
         "import sys\n"
         f"sys.argv = ['attnlab', *{words.split()!r}]\n"
         "from attnlab.cli import main\n"
-        "try:\n    main()\nexcept SystemExit as leaving:\n    assert not leaving.code\n"
+        "try:\n    main()\nexcept SystemExit as error:\n    assert not error.code\n"
         "print('', *sys.modules, sep='\\n', file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=str(folder), check=False)
@@ -51,34 +51,34 @@ def ran(words: str, folder: object) -> set[str]:
 
 @pytest.mark.parametrize("words", LIGHT)
 def test_torch_is_not_imported(words: str, tmp_path: object) -> None:
-    assert not {"torch", *UNUSED.get(words, ())} & ran(words, tmp_path)
+    assert not {"torch", *UNUSED.get(words, ())} & imported_modules(words, tmp_path)
 
 
-def test_a_step_is_taken_without_the_compiler(tmp_path: object) -> None:
+def test_an_uncompiled_step_does_not_import_the_compiler(tmp_path: object) -> None:
     words = "train --task copy --complexity 2 --width 8 --steps 1 --device cpu --quiet"
-    assert {"torch", "attnlab.training.stepper"} <= (imported := ran(words, tmp_path))
+    assert {"torch", "attnlab.training.stepper"} <= (imported := imported_modules(words, tmp_path))
     assert not {"torch._dynamo", "torch._inductor", "rich.markdown", "scipy.stats"} & imported
 
 
-def test_the_help_knows_every_command(tmp_path: object) -> None:
-    """Each stands in a module of its own, and is told by the first line of its docstring."""
-    shown = " ".join(said("--help").split())
-    for name in STANDING:
+def test_the_help_lists_every_command() -> None:
+    """Every command is shown with the first line of its docstring."""
+    shown = " ".join(printed("--help").split())
+    for name in MODULES:
         first = (Commands().get_command(None, name).help or "").splitlines()[0]
         assert f"{name} {first}" in shown
-    assert "Did you mean 'ls'?" in said("lss")
+    assert "Did you mean 'ls'?" in printed("lss")
 
 
-def said(words: str) -> str:
-    """What a command prints on a wide screen."""
+def printed(words: str) -> str:
+    """Run a command on a wide screen and return what it prints."""
     line = [sys.executable, "-m", "attnlab", *words.split()]
     done = subprocess.run(line, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "400"})
     return (done.stdout + done.stderr).replace("│", "")
 
 
-def test_a_list_of_all_tasks_draws_no_pool_and_reads_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    for made in (regular, "minimal_automata"), (text, "gathered"):
-        monkeypatch.setattr(*made, None)
+def test_a_list_of_all_tasks_builds_no_automata_and_reads_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((regular, "minimal_automata"), (text, "find_text_files")):
+        monkeypatch.setattr(module, name, None)
     rows = {row[0]: row[3] for row in _task_rows()}
     assert rows["regular"] == rows["text"] == "see show"
     assert rows["parity"] == "50.0 %"

@@ -15,24 +15,25 @@ from tests.cli.conftest import Command
 from tests.experiments.sweeps import drive, numbers
 
 TINY = ["--task", "copy", "--complexity", "1,2", "--executor", "inline", "--device", "cpu"]
-SIZES = ["model.width=8", "model.layers=1", "train.steps=3", "train.batch=4", "train.test=8", "train.validation=4"]
+SIZES = ["model.width=8", "model.layers=1", "train.max_steps=3", "train.batch_size=4"]
+SIZES += ["train.test_examples=8", "train.validation_examples=4"]
 TINY += [word for size in SIZES for word in ("--set", size)]
 FILE = """\
 name: mine
 question: Does it?
 ladders: [{ladder: copy, levels: [1, 2]}]
-vary: {attention: [softmax, gpam]}
+grid: {attention: [softmax, gpam]}
 seeds: 2
 model: {width: 8, layers: 1}
-train: {steps: 3, batch: 4, test: 8, validation: 4}
-scales: {smoke: {seeds: 1}}
+train: {max_steps: 3, batch_size: 4, test_examples: 8, validation_examples: 4}
+presets: {smoke: {seeds: 1}}
 """
 
 
 def test_it_ends_in_a_report_and_running_it_again_runs_nothing(command: Command, tmp_path: Path) -> None:
     result = command("sweep", *TINY, "--attn", "softmax,gpam", "--seeds", "2")
     assert result.status == 0, result.error
-    assert "copy: 8 runs, 0 done already; here, one after the other; results/copy/" in result.error
+    assert "copy: 8 runs, 0 done already; this process, one run after the other; results/copy/" in result.error
     assert "8/8" in result.error
     assert "gpam" in result.out
     assert max(map(len, result.out.splitlines())) <= 80
@@ -57,63 +58,69 @@ def test_a_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_experiment_of_ones_own_at_a_scale(command: Command, tmp_path: Path) -> None:
+def test_an_experiment_file_at_a_preset(command: Command, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(FILE)
-    result = command("sweep", "mine.yaml", "--scale", "smoke", "--executor", "inline", "--quiet", "--json")
+    result = command("sweep", "mine.yaml", "--preset", "smoke", "--executor", "inline", "--quiet", "--json")
     assert (result.status, len(result.out.splitlines())) == (0, 4), result.error
-    more = command("sweep", "mine.yaml", "--executor", "inline", "--quiet", "--json", "--set", "train.steps=2")
+    more = command("sweep", "mine.yaml", "--executor", "inline", "--quiet", "--json", "--set", "train.max_steps=2")
     assert len(more.out.splitlines()) == 8
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["mine"]
 
 
 def test_a_failed_run_ends_in_status_one_and_is_tried_again(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
-        raise ArithmeticError("it does not add up")
+        raise ArithmeticError("the sum is wrong")
 
     with monkeypatch.context() as context:
         context.setattr("attnlab.training.stepper.SingleStepper.step", broken)
         result = command("sweep", *TINY, "--seeds", "1", "--json")
     assert result.status == 1
     assert {Record.from_line(line).status for line in result.out.splitlines()} == {"failed"}
-    assert "ArithmeticError: it does not add up" in result.error
+    assert "ArithmeticError: the sum is wrong" in result.error
     mended = command("sweep", *TINY, "--seeds", "1", "--json")
     assert mended.status == 0
     assert {Record.from_line(line).status for line in mended.out.splitlines()} == {"done"}
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--task", "copi"], "attnlab: task\n  There is no task 'copi'; did you mean 'copy'?"),
-        (["--attn", "softmax"], "attnlab: sweep\n  Nothing to sweep.\n  Name an experiment"),
+        (["--attn", "softmax"], "attnlab: sweep\n  There is nothing to sweep.\n  Name an experiment"),
         (["nosuch"], "attnlab: There is no experiment 'nosuch'"),
-        (["mine.yaml", "--attn", "gpam"], "attnlab: --attn\n  The experiment 'mine.yaml' says that itself."),
-        (["mine.yaml", "--scale", "paper"], "attnlab: --scale\n  There is no scale of mine 'paper'"),
+        (["mine.yaml", "--attn", "gpam"], "attnlab: --attn\n  The experiment 'mine.yaml' sets that itself."),
+        (["mine.yaml", "--preset", "paper"], "attnlab: --preset\n  There is no preset of mine 'paper'"),
         (["mine.yaml", "--set", "modle.width=3"], "attnlab: --set modle\n  There is no section 'modle'; did you mean"),
         (["mine.yaml", "--set", "model=3"], "attnlab: --set model\n  'model' is a section."),
-        (["mine.yaml", "--set", "task.alphabet=3"], "attnlab: --set task\n  The ladders of an experiment say"),
-        (["--task", "copy", "--scale", "smoke"], "attnlab: --scale\n  An inline sweep has one budget."),
-        (["--task", "copy", "--complexity", ","], "attnlab: --complexity\n  No level is named."),
-        (["--task", "copy", "--complexity", ""], "attnlab: --complexity\n  No level is named."),
-        (["--task", "copy", "--vary", "lr="], "attnlab: --vary\n  'lr=' names no values."),
-        (["--task", "copy", "--vary", "lrr=1"], "attnlab: vary.lrr\n  There is no key 'lrr'; did you mean 'lr'?"),
-        (["--task", "copy", "--vary", "lr=0"], "attnlab: train.lr\n  It cannot be 0"),
-        (["--task", "copy", "--attn", "delta", "--pos", "alibi"], "attnlab: model.position\n  'delta' forms no scores"),
+        (
+            ["mine.yaml", "--set", "task.alphabet=3"],
+            "attnlab: --set task\n  The ladders of an experiment set the options of their tasks.",
+        ),
+        (["--task", "copy", "--preset", "smoke"], "attnlab: --preset\n  An experiment without a file has no presets."),
+        (["--task", "copy", "--complexity", ","], "attnlab: --complexity\n  No level is given."),
+        (["--task", "copy", "--complexity", ""], "attnlab: --complexity\n  No level is given."),
+        (["--task", "copy", "--grid", "lr="], "attnlab: --grid\n  'lr=' has no values."),
+        (["--task", "copy", "--grid", "lrr=1"], "attnlab: grid.lrr\n  There is no key 'lrr'; did you mean 'lr'?"),
+        (["--task", "copy", "--grid", "lr=0"], "attnlab: train.lr\n  It cannot be 0"),
+        (
+            ["--task", "copy", "--attn", "delta", "--pos", "alibi"],
+            "attnlab: model.position\n  'delta' has no attention scores",
+        ),
         (["--task", "copy", "--executor", "proces"], "attnlab: --executor\n  There is no executor 'proces'"),
-        (["--task", "copy", "--with", "absent.py"], "attnlab: --with absent.py\n  There is no such Python file."),
+        (["--task", "copy", "--plugin", "absent.py"], "attnlab: --plugin absent.py\n  There is no such Python file."),
     ],
 )
-def test_a_slip_is_told_in_one_block_before_anything_starts(
-    words: list[str], told: str, command: Command, tmp_path: Path
+def test_a_mistake_gives_one_message_before_anything_starts(
+    words: list[str], message: str, command: Command, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.yaml").write_text(FILE)
     result = command("sweep", *words)
     assert result.status == 2
-    assert result.error.startswith(told)
+    assert result.error.startswith(message)
     assert (result.out, [path.name for path in tmp_path.iterdir()]) == ("", ["mine.yaml"])
 
 
-def test_the_store_of_another_experiment_and_a_second_driver_are_refused(command: Command, tmp_path: Path) -> None:
+def test_the_store_of_another_experiment_and_a_second_sweep_are_refused(command: Command, tmp_path: Path) -> None:
     from filelock import FileLock
 
     assert command("sweep", *TINY, "--seeds", "1", "--store", "here").status == 0
@@ -128,10 +135,10 @@ def test_the_store_of_another_experiment_and_a_second_driver_are_refused(command
 
 
 @pytest.mark.parametrize("twice", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_ctrl_c_ends_in_130_and_the_same_command_goes_on(twice: bool, tmp_path: Path) -> None:
-    """Pressed in a terminal: the whole group of processes hears it, workers too."""
-    words = ["sweep", *TINY, "--executor", "processes:2", "--seeds", "2", "--set", "train.steps=3000", "--json"]
-    words += ["--set", "train.stop_at=null", "--set", "train.validate_every=1000"]
+def test_ctrl_c_ends_in_130_and_the_same_command_resumes(twice: bool, tmp_path: Path) -> None:
+    """In a terminal, Ctrl-C sends the signal to the whole group of processes, workers too."""
+    words = ["sweep", *TINY, "--executor", "processes:2", "--seeds", "2", "--set", "train.max_steps=3000", "--json"]
+    words += ["--set", "train.early_stop_accuracy=null", "--set", "train.eval_every=1000"]
     script = f"import sys; sys.argv = {['attnlab', *words]}\nif __name__ == '__main__':\n"
     script += "    from attnlab.cli import main; main()"
     stopped = drive(script, tmp_path)
@@ -153,14 +160,14 @@ def test_ctrl_c_ends_in_130_and_the_same_command_goes_on(twice: bool, tmp_path: 
     assert 1 <= done < 4
     if twice:
         return
-    assert f"attnlab: InterruptedTraining: {done} of 4 runs are done.\n  Nothing is lost" in error
+    assert f"attnlab: Interrupted: {done} of 4 runs are done.\n  Nothing is lost" in error
     assert len(list((store.path / "checkpoints").iterdir())) >= 1
     resumed, whole = (
         drive(script, tmp_path),
         drive(script.replace("'--json'", "'--json', '--store', 'whole'"), tmp_path),
     )
-    predictions = [one.communicate(timeout=400) for one in (resumed, whole)]
-    assert (resumed.returncode, whole.returncode) == (0, 0), predictions
-    records = [numbers(map(Record.from_line, out.splitlines())) for out, _ in predictions]
+    outputs = [process.communicate(timeout=400) for process in (resumed, whole)]
+    assert (resumed.returncode, whole.returncode) == (0, 0), outputs
+    records = [numbers(map(Record.from_line, out.splitlines())) for out, _ in outputs]
     assert records[0] == records[1]
     assert len(records[0]) == 4

@@ -17,11 +17,11 @@ from attnlab.storage import Store
 from tests.cli.conftest import TINY, Command
 
 
-def test_it_ends_in_a_table_and_says_where_it_wrote(command: Command, tmp_path: Path) -> None:
+def test_it_ends_in_a_table_and_the_folder_of_the_results(command: Command, tmp_path: Path) -> None:
     result = command("train", *TINY, "--attn", "softmax,gpam:plus=0.25", "--pos", "learned,none", "--seeds", "2")
     assert result.status == 0
     assert result.out.startswith("copy, symbols 2 (chance 6.2 %)")
-    assert result.out.rstrip().endswith("Kept in results/: records.jsonl, weights/.")
+    assert result.out.rstrip().endswith("Stored in results/: records.jsonl, weights/.")
     assert max(map(len, result.out.splitlines())) <= 80
     records = Store(tmp_path / "results").records()
     variants = [(record.spec.variant, record.spec.model.position.name, record.spec.seed) for record in records]
@@ -39,12 +39,13 @@ def test_progress_goes_to_the_standard_error_as_plain_lines(command: Command) ->
     assert result.error.splitlines()[1].startswith("  step 3/3  loss ")
 
 
-def test_quiet_says_nothing_on_the_way(command: Command) -> None:
+def test_quiet_shows_no_progress(command: Command) -> None:
     assert command("train", *TINY, "--quiet").error == ""
 
 
 def test_json_prints_records_and_nothing_else(command: Command) -> None:
-    result = command("train", *TINY, "--json", "--set", "train.decay=0.5", "--set", "model.norm=post", "--lr", "1e-2")
+    settings = ("--set", "train.weight_decay=0.5", "--set", "model.norm=post", "--lr", "1e-2")
+    result = command("train", *TINY, "--json", *settings)
     record = Record.from_line(result.out)
     assert record.spec.train.weight_decay == 0.5
     assert record.spec.train.lr == 0.01
@@ -52,7 +53,7 @@ def test_json_prints_records_and_nothing_else(command: Command) -> None:
     assert record.steps == 3
 
 
-def test_steps_are_compiled_only_where_it_is_asked_for_or_pays(command: Command) -> None:
+def test_steps_are_not_compiled_with_never(command: Command) -> None:
     (line,) = command("train", *TINY, "--json", "--compile", "never").out.splitlines()
     assert Record.model_validate_json(line).environment["compiled"] is False
     assert command("train", *TINY, "--compile", "perhaps").status == 2
@@ -66,22 +67,22 @@ def test_the_same_command_gives_the_same_numbers(command: Command) -> None:
     assert first.history != other.history
 
 
-def test_a_users_file_brings_a_variant(command: Command, tmp_path: Path) -> None:
+def test_a_plugin_registers_a_variant(command: Command, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         "from attnlab.attention import Attention, register\n"
         "@register('mine', source='me')\n"
         "class Mine(Attention):\n"
         "    'Mine.'\n"
-        "    def score(self, heads):\n"
-        "        return super().score(heads) * 2\n"
+        "    def score(self, qkv):\n"
+        "        return super().score(qkv) * 2\n"
     )
-    result = command("train", *TINY, "--with", "mine.py", "--attn", "mine", "--json")
+    result = command("train", *TINY, "--plugin", "mine.py", "--attn", "mine", "--json")
     assert Record.from_line(result.out).spec.variant == "mine"
-    shown = command("show", "mine", "--with", "mine.py")
+    shown = command("show", "mine", "--plugin", "mine.py")
     assert shown.out.startswith("mine  attention, version 1\nMine.\n")
 
 
-def test_resume_skips_what_is_done(command: Command, tmp_path: Path) -> None:
+def test_resume_skips_finished_runs(command: Command, tmp_path: Path) -> None:
     command("train", *TINY)
     result = command("train", *TINY, "--seeds", "2", "--resume", "--json")
     assert [json.loads(line)["spec"]["seed"] for line in result.out.splitlines()] == [0, 1]
@@ -89,10 +90,10 @@ def test_resume_skips_what_is_done(command: Command, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
-def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(kind: signal.Signals, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_to_the_same_numbers(kind: signal.Signals, tmp_path: Path) -> None:
     words = ["--task", "copy", "--complexity", "3", "--width", "16", "--steps", "300", "--json", "--quiet"]
-    words += ["--set", "train.stop_at=null", "--set", "train.validate_every=50", "--set", "train.batch=4"]
-    starter = "import attnlab.training.run as r, attnlab.training.loop; r.trained.__kwdefaults__['pause'] = 0.05; "
+    words += ["--set", "train.early_stop_accuracy=null", "--set", "train.eval_every=50", "--set", "train.batch_size=4"]
+    starter = "import attnlab.training.run as r; r.train_groups.__kwdefaults__['checkpoint_seconds'] = 0.05; "
     line = [sys.executable, "-c", f"{starter}from attnlab.cli import main; main()", "train", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -103,17 +104,15 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(kind: signal.Signals
     stopped = subprocess.Popen(
         [*line, "--store", "stopped"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     )
-    saved = tmp_path / "stopped" / "checkpoints"
-    while not (
-        saved.is_dir() and any(path.suffix == ".safetensors" and path.name[0] != "." for path in saved.iterdir())
-    ):
+    checkpoints = tmp_path / "stopped" / "checkpoints"
+    while not [path for path in checkpoints.glob("*.safetensors") if path.name[0] != "."]:
         assert stopped.poll() is None, "it ended before it could be stopped"
         time.sleep(0.01)
     stopped.send_signal(kind)
     _, error = stopped.communicate()
     if kind == signal.SIGINT:
         assert stopped.returncode == 130
-        assert error.startswith("attnlab: InterruptedTraining at step ")
+        assert error.startswith("attnlab: Interrupted at step ")
         assert "The checkpoint is kept; add --resume to go on from it." in error
         assert error.rstrip().endswith("--store stopped --resume")
     resumed, whole = run("stopped", "--resume"), run("whole")
@@ -121,42 +120,44 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_numbers(kind: signal.Signals
     assert Record.from_line(resumed.stdout).numbers() == Record.from_line(whole.stdout).numbers()
     weights = [(tmp_path / store / "weights").glob("*") for store in ("stopped", "whole")]
     assert next(weights[0]).read_bytes() == next(weights[1]).read_bytes()
-    assert not list(saved.glob("*.safetensors"))
+    assert not list(checkpoints.glob("*.safetensors"))
 
 
-UNSTACKABLE = """
+UNVMAPPABLE = """
 from attnlab.attention import Attention, register
 
 @register("branchy", source="nobody")
 class Branchy(Attention):
     \"\"\"Branches on a number.\"\"\"
 
-    def score(self, heads):
-        scores = super().score(heads)
+    def score(self, qkv):
+        scores = super().score(qkv)
         return scores if scores.sum() > 0 else -scores
 """
 
 
-def test_lanes_train_seeds_together(command: Command) -> None:
-    result = command("train", *TINY, "--seeds", "3", "--lanes", "2", "--json", "--quiet")
+def test_vmap_trains_seeds_together(command: Command) -> None:
+    result = command("train", *TINY, "--seeds", "3", "--vmap", "2", "--json", "--quiet")
     records = [Record.from_line(line) for line in result.out.splitlines()]
     assert [record.spec.seed for record in records] == [0, 1, 2]
-    assert [record.environment["lanes"] for record in records] == [2, 2, 1]
+    assert [record.environment["vmap"] for record in records] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("word", ["0", "-1", "many", "2.5", ""])
-def test_a_word_that_is_no_number_of_lanes(command: Command, word: str) -> None:
-    result = command("train", *TINY, f"--lanes={word}")
+def test_a_number_of_vmapped_runs_is_at_least_one(command: Command, word: str) -> None:
+    result = command("train", *TINY, f"--vmap={word}")
     assert result.status == 2
-    assert f"'{word}' is no number of lanes." in result.error
+    assert f"'{word}' is not a number of runs." in result.error
     assert "Write auto, or a number such as 8." in result.error
 
 
-def test_lanes_of_what_cannot_be_stacked_are_refused_by_both_commands(command: Command, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(UNSTACKABLE)
+def test_vmap_of_an_attention_that_cannot_be_vmapped_is_refused_by_both_commands(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(UNVMAPPABLE)
     for words in (("train", *TINY), ("sweep", "--task", "copy", "--complexity", "2", "--seeds", "2")):
-        result = command(*words, "--with", "mine.py", "--attn", "branchy", "--lanes", "2")
+        result = command(*words, "--plugin", "mine.py", "--attn", "branchy", "--vmap", "2")
         assert result.status == 2
-        assert "--lanes 2\n  'branchy' cannot be stacked: RuntimeError: vmap: It looks like" in result.error
+        assert "--vmap 2\n  'branchy' cannot be vmapped: RuntimeError: vmap: It looks like" in result.error
         assert not (tmp_path / "results").exists()
-    assert command("train", *TINY, "--with", "mine.py", "--attn", "branchy", "--lanes", "auto").status == 0
+    assert command("train", *TINY, "--plugin", "mine.py", "--attn", "branchy", "--vmap", "auto").status == 0

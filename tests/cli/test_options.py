@@ -1,0 +1,145 @@
+"""Options that commands share: one name, one type and one meaning, with the defaults of the Python functions."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import attnlab
+from attnlab.cli.app import Commands
+from attnlab.records import Record
+from tests.cli.conftest import Command
+
+FIELDS = ("layers", "width", "heads", "steps", "batch", "lr", "attn", "pos", "watch", "match", "settings")
+"""Parameters of ``train`` that set fields of a run."""
+TRAIN_ONLY = {"--seed", "--resume", "--compile"}
+"""Options that ``sweep`` does not have: its seeds start at 0, it always resumes, and it compiles nothing."""
+SIZES = ("--set", "train.test_examples=8", "--set", "train.validation_examples=4")
+COPY = ("--task", "copy", "--complexity", "2", "--device", "cpu", "--seeds", "1", "--json", "--quiet", *SIZES)
+
+
+def parameters(command: str) -> dict[str, Any]:
+    """Name -> parameter of a command."""
+    return {parameter.name: parameter for parameter in Commands().get_command(None, command).params}
+
+
+def options(command: str) -> set[str]:
+    """The names of the options of a command."""
+    every = parameters(command).values()
+    return {name for one in every if one.param_type_name == "option" for name in (*one.opts, *one.secondary_opts)}
+
+
+@pytest.mark.parametrize("name", [*FIELDS, "vmap", "device", "plugins", "as_json", "quiet"])
+def test_train_and_sweep_have_the_same_option(name: str) -> None:
+    keys = ("opts", "secondary_opts", "default", "help", "metavar", "multiple", "is_flag", "required")
+    train, sweep = (parameters(command)[name] for command in ("train", "sweep"))
+    assert {key: getattr(train, key) for key in keys} == {key: getattr(sweep, key) for key in keys}
+    assert train.type_descriptor.annotation == sweep.type_descriptor.annotation
+
+
+def test_every_other_option_of_train_is_an_option_of_sweep() -> None:
+    assert options("train") - options("sweep") == TRAIN_ONLY
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--layers", "1"),
+        ("--width", "8", "--heads", "4"),
+        ("--steps", "2"),
+        ("--batch", "3"),
+        ("--lr", "0.05"),
+        ("--pos", "rotary"),
+        ("--attn", "gpam:plus=0.25"),
+        ("--watch", "gradients,rank"),
+        ("--attn", "softmax,gpam", "--match", "flops"),
+        ("--set", "train.weight_decay=0.5", "--set", "model.norm=post", "--set", "task.alphabet=5"),
+        ("--set", "model.width=16", "--width", "8"),
+    ],
+    ids=" ".join,
+)
+def test_train_and_sweep_make_the_same_runs(words: tuple[str, ...], command: Command) -> None:
+    quick = [
+        word
+        for option, value in (("--width", "8"), ("--steps", "2"))
+        if option not in words
+        for word in (option, value)
+    ]
+    trained, swept = (
+        command("train", *COPY, *quick, *words),
+        command("sweep", *COPY, *quick, *words, "--executor", "inline"),
+    )
+    assert (trained.status, swept.status) == (0, 0), trained.error + swept.error
+    first, second = ([Record.from_line(line) for line in result.out.splitlines()] for result in (trained, swept))
+    assert [record.spec for record in first] == [record.spec for record in second]
+    assert [record.numbers() for record in first] == [record.numbers() for record in second]
+
+
+@pytest.mark.parametrize("command_name", ["train", "sweep", "diagnose"])
+def test_the_long_names_of_attention_and_position(command_name: str, command: Command) -> None:
+    words = {
+        "train": ("train", *COPY, "--width", "8", "--steps", "2"),
+        "sweep": ("sweep", *COPY, "--width", "8", "--steps", "2", "--executor", "inline"),
+        "diagnose": (
+            "diagnose",
+            "attention",
+            "--layers",
+            "2",
+            "--width",
+            "8",
+            "--seeds",
+            "1",
+            "--batch",
+            "2",
+            "--json",
+        ),
+    }[command_name]
+    results = [
+        command(*words, attention, "gpam", position, "rotary")
+        for attention, position in (("--attn", "--pos"), ("--attention", "--position"))
+    ]
+    assert [result.status for result in results] == [0, 0], results
+    if command_name == "diagnose":
+        assert results[0] == results[1]
+        assert [one["variant"] for one in json.loads(results[0].out)["panels"][0]["variants"]] == ["gpam"]
+        return
+    records = [Record.from_line(result.out) for result in results]
+    assert records[0].spec == records[1].spec
+    assert (records[0].spec.variant, records[0].spec.model.position.name) == ("gpam", "rotary")
+
+
+@pytest.mark.parametrize("name", ["train", "sweep"])
+def test_the_defaults_are_those_of_the_python_function(name: str) -> None:
+    python = inspect.signature(getattr(attnlab, name)).parameters
+    cli = parameters(name)
+    shared = {
+        "task",
+        "complexity",
+        "seed",
+        "seeds",
+        "match",
+        "store",
+        "device",
+        "vmap",
+        "compile",
+        "resume",
+        "executor",
+    }
+    for key in shared & set(python) & set(cli):
+        default = python[key].default
+        if name == "sweep" and key in ("task", "seeds"):  # None: the experiment sets it, or its default in Python
+            assert cli[key].default is None
+        else:
+            assert cli[key].default == (Path(default) if key == "store" and default else default), key
+    assert python["attention"].default == python["position"].default == ()
+    assert cli["attn"].default is cli["pos"].default is None
+
+
+def test_an_inline_sweep_has_as_many_seeds_as_in_python(command: Command) -> None:
+    words = ("--task", "copy", "--complexity", "2", "--width", "8", "--steps", "1", "--device", "cpu", *SIZES)
+    result = command("sweep", *words, "--executor", "inline", "--json", "--quiet")
+    assert len(result.out.splitlines()) == inspect.signature(attnlab.sweep).parameters["seeds"].default
