@@ -92,16 +92,19 @@ def scaled(number: float) -> str:
     return f"{number / 1000**size:.3g}{prefix}"
 
 
-def unit(metric: str) -> str:
-    """Name the unit of a metric, for a heading above numbers without a sign.
+def metric_heading(metric: str) -> str:
+    """Name a metric and its unit, for a heading above numbers without a sign.
+
+    >>> metric_heading("exact_match"), metric_heading("loss")
+    ('exact match in %', 'loss')
 
     Args:
         metric: The name of the metric.
 
     Returns:
-        ``" in %"`` for shares, otherwise nothing.
+        The name as words, with ``in %`` for shares.
     """
-    return " in %" if metric in SHARES else ""
+    return f"{metric.replace('_', ' ')}{' in %' if metric in SHARES else ''}"
 
 
 def number(value: float, metric: str) -> str:

@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
-from attnlab.cli.options import AsJson, Device, Plugin, Settings, load_plugins
+from attnlab.cli.options import AsJson, Attention, Device, Plugin, Position, Settings, load_plugins
 
 
 def interference(
     subtasks: Annotated[str, typer.Argument(metavar="TASK,TASK,...", help="Ladders, such as recall,copy,parity.")],
-    attn: Annotated[str, typer.Option("--attn", help="Attentions, such as [b]softmax,expressive[/b].")] = "softmax",
-    pos: Annotated[str | None, typer.Option("--pos", help="Positions.")] = None,
+    attn: Attention = None,
+    pos: Position = None,
     level: Annotated[int, typer.Option("--level", min=0, help="Level of each task's ladder, 0 the easiest.")] = 0,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds.")] = 3,
     settings: Settings = None,
@@ -40,7 +40,9 @@ def interference(
     load_plugins(plugins)
     names = [name.strip() for name in split_outside_brackets(subtasks, ",") if name.strip()]
     given = read_settings(settings or [])
-    experiment = interference_experiment(names, level, attention=attn, position=pos or (), seeds=seeds, settings=given)
+    experiment = interference_experiment(
+        names, level, attention=attn or (), position=pos or (), seeds=seeds, settings=given
+    )
     specs = expand(experiment)
     folder = store or Path("results") / experiment.name
     workers = make_executor(executor, device, plugins or [], runs=len(specs))

@@ -269,9 +269,12 @@ def experiment_from_json(content: bytes) -> Experiment:
     Raises:
         ValueError: The content is no experiment.
     """
+    data = json.loads(content)
+    if not isinstance(data, dict) or "vary" not in data:
+        return Experiment.model_validate_json(content)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RenamedWarning)
-        data = renamed_tree(json.loads(content), experiment_names, lambda at: "")
+        data = renamed_tree(data, experiment_names, lambda at: "")
     return Experiment.model_validate_json(json.dumps(data))
 
 

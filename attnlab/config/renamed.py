@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from attnlab.errors import InvalidValueError, RenamedWarning
 
@@ -37,16 +37,11 @@ CLAIM: Names = {"value": "metric"}
 LAYOUT: Names = {"rows": "index", "value": "metric"}
 FIELDS: Names = {**MODEL, **TRAIN}
 """Fields of a grid, which may stand without their section."""
-REPORT_FIELDS: Names = {**FIELDS, "complexity": "level", "member": "subtask", "knob": "complexity"}
+REPORT_FIELDS: Names = {**FIELDS, "complexity": "level", "member": "subtask"}
 """Fields of claims and reports."""
 MIXTURE = ("medley",)
 """What the task ``mixture`` was called."""
-METRICS: Names = {
-    "answers": "exact_match",
-    "validation": "validation_accuracy",
-    "verdict": "failure_mode",
-    "reach": "max_solved",
-}
+METRICS: Names = {"answers": "exact_match", "validation": "validation_accuracy", "verdict": "failure_mode"}
 
 
 def renamed(name: str, names: Names, where: str = "") -> str:
@@ -86,7 +81,7 @@ def renamed_keys(data: Mapping[str, Any], names: Names, where: str = "") -> dict
     for key, value in data.items():
         new = renamed(key, names, where)
         if new in result or (new != key and new in data):
-            raise InvalidValueError(f"'{key}' is now called '{new}', and both are given.", "Give one.", where=where)
+            _refuse_both(key, new, where)
         result[new] = value
     return result
 
@@ -153,8 +148,14 @@ def _renamed_tree(
     if isinstance(data, list):
         return [_renamed_tree(item, names, where, (*location, index)) for index, item in enumerate(data)]
     if isinstance(data, dict):
-        new = renamed_keys(data, names(location), where(location))
-        return {key: _renamed_tree(value, names, where, (*location, key)) for key, value in new.items()}
+        result: dict[Any, Any] = {}
+        for key, value in data.items():
+            at = (*location, _new_name(key, names(location)) if isinstance(key, str) else key)
+            new = renamed_keys({key: value}, names(location), where(at)) if isinstance(key, str) else {key: value}
+            if new.keys() & (result.keys() | (data.keys() - {key})):
+                _refuse_both(key, at[-1], where(at))
+            result |= {name: _renamed_tree(inner, names, where, at) for name, inner in new.items()}
+        return result
     return data
 
 
@@ -172,6 +173,10 @@ def renamed_location(location: Location, names: Callable[[Location], Names]) -> 
     for step in location:
         new = (*new, _new_name(step, names(new)) if isinstance(step, str) else step)
     return new
+
+
+def _refuse_both(old: str, new: Any, where: str) -> NoReturn:
+    raise InvalidValueError(f"'{old}' is now called '{new}', and both are given.", "Give one.", where=where)
 
 
 def _new_name(name: str, names: Names) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -55,8 +55,9 @@ class Document:
         Raises:
             InvalidValueError: An old key and its new name are both given.
         """
-        data = renamed_tree(self.data, names, self.where)
-        return Document(self.name, data, {renamed_location(at, names): line for at, line in self.lines.items()})
+        lines = {renamed_location(at, names): line for at, line in self.lines.items()}
+        new = Document(self.name, self.data, lines)
+        return replace(new, data=renamed_tree(self.data, names, lambda at: new.where(at).partition(": ")[0]))
 
 
 class _Loader(yaml.SafeLoader):

@@ -14,7 +14,7 @@ from rich.text import Text
 from attnlab.analysis.claims import MIN_SEEDS, ClaimOutcome
 from attnlab.analysis.grid import Cell, Grid, Label
 from attnlab.analysis.statistics import Interval, improvement, interquartile_mean
-from attnlab.formatting import between, fitted, number, span, unit
+from attnlab.formatting import between, fitted, metric_heading, number, span
 from attnlab.rendering._sparkline import bars
 from attnlab.rendering._text_table import CellText, Line, TextTable, cell_text
 
@@ -130,7 +130,7 @@ def claim_table(outcomes: Sequence[ClaimOutcome]) -> Table:
 def _title(panel: Grid) -> Text:
     seeds = panel.seeds() - {0}
     count = f", means over {max(seeds)} seeds" if len(seeds) == 1 and max(seeds) > 1 else ""
-    rest = f"  {panel.metric}{unit(panel.metric)} by {panel.by}{count}"
+    rest = f"  {metric_heading(panel.metric)} by {panel.by}{count}"
     return Text.assemble((panel.title, "bold"), (rest, "dim"))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from attnlab.analysis.grid import Cell, Grid, Label
-from attnlab.formatting import between, fitted, number, span, unit
+from attnlab.formatting import between, fitted, metric_heading, number, span
 from attnlab.rendering._exporters import Rows, aligned_rows, exporters, markdown_table
 from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, ranked
 from attnlab.rendering.report import Report
@@ -147,7 +147,7 @@ def report_markdown(report: Report) -> str:
     for panel in report.panels:
         body = [[*row, *(_cell_text(cell, panel.metric) for cell in panel.across(row))] for row in panel.rows]
         table = markdown_table(panel.row_fields, [str(column) for column in panel.columns], body)
-        parts.append(f"{panel.title}: {panel.metric}{unit(panel.metric)} by {panel.by}\n\n{table}")
+        parts.append(f"{panel.title}: {metric_heading(panel.metric)} by {panel.by}\n\n{table}")
         if panel in ladders and len(panel.columns) > 1:
             parts.append(markdown_table(panel.row_fields, CAPACITY_HEADS, _capacities(panel)))
     if report.claims:

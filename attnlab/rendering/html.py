@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from attnlab.analysis.claims import ClaimOutcome
 from attnlab.analysis.grid import Cell, Grid
 from attnlab.errors import InvalidValueError
-from attnlab.formatting import between, fitted, number, span, unit
+from attnlab.formatting import between, fitted, metric_heading, number, span
 from attnlab.records import Record
 from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, ranked
 from attnlab.rendering.report import Report
@@ -46,9 +46,7 @@ def html_page(report: Report, command: str, sweep: str = "") -> bytes:
     title = html.escape(report.question or "attnlab report")
     parts = [f"<h1>{title}</h1>", _plot(report)]
     for panel in report.panels:
-        parts.append(
-            f"<h2>{html.escape(panel.title)}: {panel.metric}{unit(panel.metric)} by {html.escape(panel.by)}</h2>"
-        )
+        parts.append(f"<h2>{html.escape(panel.title)}: {metric_heading(panel.metric)} by {html.escape(panel.by)}</h2>")
         parts.append(_grid(panel))
         if panel in report.ladders and len(panel.columns) > 1:
             parts.append(_capacities(panel))

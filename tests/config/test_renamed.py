@@ -82,9 +82,9 @@ def test_an_old_ladder_is_the_new_one_with_a_warning_for_each_name(tmp_path: Pat
     assert old == new
     path = tmp_path / "mine.yaml"
     assert [str(one.message) for one in caught] == [
-        f"{path}:1: 'rungs' is now called 'levels'.",
-        f"{path}:7: model: 'skip' is now called 'residual'.",
-        f"{path}:8: train: 'steps' is now called 'max_steps'.",
+        f"{path}:5: 'rungs' is now called 'levels'.",
+        f"{path}:7: 'skip' is now called 'residual'.",
+        f"{path}:8: 'steps' is now called 'max_steps'.",
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RenamedWarning)
