@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from attnlab.choices import SplitName
 from attnlab.errors import AttnlabError, InterruptedTraining, InvalidFileError, InvalidValueError, UnknownNameError
 from attnlab.specs import TaskSpec
 from attnlab.tasks import IGNORE, TASKS, Batch, Split, Task
-from attnlab.tasks.io.export import SPLITS, SplitName, export
+from attnlab.tasks.io.export import SPLITS, export
 from attnlab.tasks.io.formats import FORMATS, npy_header
 from attnlab.tasks.io.sidecar import PADDING, Sidecar, fingerprint, read_sidecar, sidecar_path
 from attnlab.tasks.io.streams import Source
