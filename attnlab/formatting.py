@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -130,6 +131,8 @@ def between(ends: tuple[float, float], metric: str) -> str:
 
     >>> between((0.5, 0.75), "accuracy"), between((-0.1, 2), "rank"), between((1.0, 1.0), "accuracy")
     ('50.0-75.0', '-0.1 to 2', '100.0')
+    >>> between((-0.667, -0.646), "accuracy")
+    '-66.7 to -64.6'
 
     Args:
         ends: The lower and the upper end; nan where there is no interval.
@@ -141,7 +144,31 @@ def between(ends: tuple[float, float], metric: str) -> str:
     if math.isnan(ends[0]):
         return ""
     low, high = (number(end, metric) for end in ends)
-    return low if low == high else f"{low}-{high}" if metric in SHARES else f"{low} to {high}"
+    return low if low == high else f"{low}-{high}" if metric in SHARES and ends[0] >= 0 else f"{low} to {high}"
+
+
+def option_text(value: Any) -> str:
+    """Write the value of an option without Python's marks.
+
+    >>> option_text(("rank", "gradients")), option_text(True), option_text(None), option_text("0" * 64)
+    ('rank,gradients', 'true', '', '000000000000')
+
+    Args:
+        value: The value; a mapping with a name stands for a part.
+
+    Returns:
+        The value as text: parts by their names, a digest by its first 12 digits; empty where the value is None or
+        empty.
+    """
+    if value is None or isinstance(value, bool):
+        return "" if value is None else str(value).lower()
+    if isinstance(value, dict):
+        pairs = ",".join(f"{name}={option_text(one)}" for name, one in value.items())
+        return str(value["name"]) if "name" in value else pairs
+    if isinstance(value, list | tuple):
+        return ",".join(map(option_text, value))
+    text = str(value)
+    return text[:12] if re.fullmatch("[0-9a-f]{64}", text) else text
 
 
 def fitted(complexity: float, levels: Sequence[Any]) -> str:

@@ -159,7 +159,8 @@ def _diverged(record: Record) -> str:
     if loss_drop(record) >= FALLING:
         return ""  # the loss begins at a guess over all tokens, which may be far above a guess among the targets
     if record.history and record.history[-1].loss > CHANCE_LOSS_RATIO * chance_loss and not _above_chance(record):
-        return f"the training loss ended at {record.history[-1].loss:.3g}; a guess at chance has {chance_loss:.3g}"
+        guess = f"a guess at chance has a loss of {chance_loss:.3g}"
+        return f"the training loss ended at {record.history[-1].loss:.3g}; {guess}"
     return ""
 
 

@@ -51,8 +51,8 @@ class HeadMap:
 
     def legend(self, size: int, largest: float, signed: bool) -> str:
         """The meaning of the shades."""
-        parts = [f"{SHADES[1:]} up to {largest:.3g}, by the square root"]
-        parts += [f"{NEGATIVE[1:]} likewise below zero"] if signed else []
+        parts = [f"{SHADES[1:]} weights up to {largest:.3g} (square-root scale)"]
+        parts += [f"{NEGATIVE[1:]} negative weights"] if signed else []
         parts += [f"each cell is the largest of {size} x {size}"] if size > 1 else []
         return "; ".join(parts)
 

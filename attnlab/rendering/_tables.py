@@ -21,6 +21,8 @@ from attnlab.rendering._text_table import CellText, Line, TextTable, cell_text
 COLORS = {"holds": "green", "fails": "red", "undecided": "yellow"}
 CAPACITY_HEADS = ("max solved", "C50", "C90", "rank")
 """Headings of the capacity tables in Markdown and HTML."""
+LONGEST = 30
+"""Characters of the longest variant that is named in a heading."""
 
 
 def grid_table(panel: Grid) -> TextTable:
@@ -111,8 +113,10 @@ def overall_table(fields: Sequence[str], variants: Sequence[Overall]) -> TextTab
             for value, ends in (one.mean, one.improvement)
         )
         rows.append((one.row, [mean, better if index else cell_text("-", style="dim")]))
-    heads = ("interquartile mean", "beats the first")
-    return TextTable(fields, heads, rows, Text("over all levels and tasks, from chance to 1, in %", style="dim"))
+    first = " ".join(variants[0].row) if variants else ""
+    heads = ("interquartile mean", f"P(better than {first if len(first) <= LONGEST else 'the first'}) in %")
+    title = "normalized accuracy over all levels and tasks (0 = chance, 100 = perfect)"
+    return TextTable(fields, heads, rows, Text(title, style="dim"))
 
 
 def claim_table(outcomes: Sequence[ClaimOutcome]) -> Table:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, chop_cells
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.segment import Segment
 from rich.text import Text
 
@@ -98,6 +99,22 @@ class TextTable:
         return sizes
 
 
+@dataclass(frozen=True)
+class FoldedText:
+    """A name in a table of rich that is folded as in :class:`TextTable`."""
+
+    text: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines that fit the column."""
+        yield Text("\n".join(fold_text(self.text, options.max_width)))
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """From the longest piece to the whole name."""
+        longest = max(cell_len(piece.rstrip()) for piece in _pieces(self.text))
+        return Measurement(longest, cell_len(self.text)).with_maximum(options.max_width)
+
+
 def column_blocks(sizes: Sequence[int], available: int) -> Iterator[range]:
     """Ranges of columns that fit side by side; each has at least one column."""
     start = used = 0
@@ -112,12 +129,18 @@ def column_blocks(sizes: Sequence[int], available: int) -> Iterator[range]:
 def fold_text(word: str, size: int) -> list[str]:
     """A name in lines of a width, broken after a punctuation mark where there is one."""
     lines = [""]
-    for piece in re.split(r"(?<=[:,+ ])", word):
-        if cell_len(lines[-1] + piece) <= size:
+    for piece in _pieces(word):
+        if cell_len((lines[-1] + piece).rstrip()) <= size:
             lines[-1] += piece
         else:
-            lines += chop_cells(piece, size)
-    return [line for line in lines if line] or [""]
+            lines += chop_cells(piece.rstrip(), size)
+            lines[-1] += piece[len(piece.rstrip()) :]
+    return [line for line in map(str.rstrip, lines) if line] or [""]
+
+
+def _pieces(word: str) -> list[str]:
+    """The pieces of a name, each up to a punctuation mark or a blank."""
+    return re.split(r"(?<=[:,+ ])", word)
 
 
 def pad_text(text: str, size: int, *, right: bool = False) -> str:

@@ -25,7 +25,7 @@ class AuditTable:
     def __rich__(self) -> RenderableType:
         """Draw the table; a finding about several levels is printed once."""
         columns = {name: cell for name, cell in COLUMNS.items() if name in ALWAYS or self._informative(cell)}
-        heading = "  chance, baseline, best accuracy, solver and shortcut in percent"
+        heading = f"  audit by {self.audit.complexity}, shares in percent"
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
         table.add_column(self.audit.complexity, no_wrap=True)
         for name in columns:
@@ -38,7 +38,10 @@ class AuditTable:
             outcome = "pass" if report.passed else "fail"
             cells = [cell(report.level_audit) for cell in columns.values()]
             table.add_row(Text(report.level_audit.name), *map(Text, cells), Text(outcome, STYLES[outcome]))
-        return Group(Text.assemble((self.audit.ladder, "bold"), (heading, "dim")), table, *self._sentences(), "")
+        legend = Text(" ".join(f"{name}: {LEGEND[name]}." for name in columns), style="dim")
+        return Group(
+            Text.assemble((self.audit.ladder, "bold"), (heading, "dim")), table, *self._sentences(), legend, ""
+        )
 
     def _informative(self, cell: Callable[[LevelAudit], str]) -> bool:
         """Whether a column has an entry that is not empty."""
@@ -51,11 +54,16 @@ class AuditTable:
             for finding in report.findings:
                 levels.setdefault(finding, []).append(report.level_audit.name)
         lines = [
-            Text.assemble((f"{self.audit.complexity} {', '.join(names)}: ", STYLES[finding.outcome]), finding.evidence)
+            Text.assemble((self._prefix(finding, names), STYLES[finding.outcome]), finding.evidence)
             for finding, names in levels.items()
         ]
         intended = any(_is_intended(report.level_audit) for report in self.audit.levels)
         return [*lines, *([Text("* The intended shortcut of the task.", "dim")] if intended else [])]
+
+    def _prefix(self, finding: Finding, names: list[str]) -> str:
+        """The levels of a finding; a finding that is no failure is a note."""
+        note = "note: " if finding.outcome == "info" else ""
+        return f"{note}{self.audit.complexity} {', '.join(names)}: "
 
 
 def _is_intended(level: LevelAudit) -> bool:
@@ -87,8 +95,8 @@ def _shortcut(level: LevelAudit) -> str:
 
 
 COLUMNS: dict[str, Callable[[LevelAudit], str]] = {
-    "T": lambda level: str(level.task.length),
-    "V": lambda level: str(level.task.vocabulary),
+    "length": lambda level: str(level.task.length),
+    "vocab": lambda level: str(level.task.vocabulary),
     "chance": lambda level: _percent(level.task.chance),
     "baseline": _baseline,
     "best acc.": _best_accuracy,
@@ -97,5 +105,17 @@ COLUMNS: dict[str, Callable[[LevelAudit], str]] = {
     "leak": lambda level: f"{level.repeats.repeated}/{level.repeats.expected:.0f}",
     "best shortcut": _shortcut,
 }
-ALWAYS = ("T", "V", "chance", "baseline", "solver", "leak", "best shortcut")
+ALWAYS = ("length", "vocab", "chance", "baseline", "solver", "leak", "best shortcut")
 """Columns that are always shown; the others only where a level has an entry."""
+LEGEND = {
+    "length": "tokens of a sequence",
+    "vocab": "tokens of the vocabulary",
+    "chance": "declared accuracy of a guess",
+    "baseline": "range of the measured accuracy of the chance baseline that is nearest to it",
+    "best acc.": "best achievable accuracy",
+    "solver": "share of the targets on which the independent solver agrees",
+    "unlabeled": "queries without a target",
+    "leak": "test sequences that occur in the training sample, and how many chance explains",
+    "best shortcut": "shortcut with the highest accuracy",
+}
+"""The meaning of each column, below the table."""

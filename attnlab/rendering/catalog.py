@@ -17,8 +17,21 @@ from rich.table import Table
 from rich.text import Text
 
 from attnlab.config.ladder import Ladder
-from attnlab.formatting import percent, thousands
+from attnlab.formatting import option_text, percent, thousands
 from attnlab.registry import Entry
+
+LEGENDS = {
+    "attention": (
+        "",
+        "rows: what each row of the attention matrix satisfies. stochastic: non-negative, sum 1; substochastic: "
+        "non-negative, sum at most 1; signed: any sign, constant sum; free: no constraint.",
+        "parameters: per layer, at the default options, width 64 and 2 heads.",
+        "cost: growth of the operations of a layer without its linear maps. T tokens, D width, H heads, C channels per "
+        "head, F features per head, N state channels, w window, b block, n selected blocks (sparse: keys of a row), "
+        "k selected keys, K candidate keys (sea: bins), m memory slots.",
+    ),
+}
+"""Lines below a listing that explain its columns, by the first heading."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ class Listing:
             lines.append(Text.assemble((name, "bold cyan"), f"  {rest}"))
             summary = " · ".join(filter(None, row[len(row) - self.below :]))
             lines += [Padding(Text(summary, style="dim"), (0, 0, 0, 2))] if summary else []
+        lines += [Text(line, style="dim") for line in LEGENDS.get(self.heads[0], ())]
         return Group(*lines)
 
     def data(self) -> list[dict[str, str]]:
@@ -169,7 +183,7 @@ def _options(entry: Entry[Any]) -> Table:
     table = Table(box=None, pad_edge=True, show_header=False)
     meanings = _meanings(entry)
     for option in entry.options.values():
-        default = "null" if option.default is None else str(option.default)
+        default = "null" if option.default is None else option_text(option.default) or "empty"
         default = "required" if option.name in entry.required else default
         cells = Text(option.name, style="bold"), Text(default), Text(type_text(option.accepts), style="dim")
         table.add_row(*cells, Text(meanings.get(option.name, "")))

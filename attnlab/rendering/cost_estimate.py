@@ -11,6 +11,7 @@ from rich.text import Text
 
 from attnlab.experiments.plan_cost import CostEstimate
 from attnlab.formatting import duration, scaled, thousands
+from attnlab.rendering._text_table import FoldedText
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class CostTable:
         """The table, the number of runs, the wall time, and the shapes that do not fit into memory."""
         estimate = self.estimate
         runs, missing = (sum(getattr(shape, name) for shape in estimate.shapes) for name in ("runs", "missing"))
+        head = "1 run" if runs == 1 else f"{runs} runs"
         lines = [
-            Text(f"{runs} runs, {runs - missing} done already, {missing} to run; {estimate.description}."),
+            Text(f"{head}, {runs - missing} already done, {missing} to run; {estimate.description}."),
             Text(self.time(), style="bold"),
         ]
         for shape in estimate.too_large:
@@ -46,11 +48,11 @@ class CostTable:
         table.add_column("runs of one shape", overflow="fold", min_width=12)
         vmapped = any(shape.vmap > 1 for shape in self.estimate.shapes)
         vmap_head = ["vmap"] if vmapped else []
-        for head in ("runs", "missing", *vmap_head, "weights", "flops", "step", "one run", "MB"):
+        for head in ("runs", "missing", *vmap_head, "parameters", "flops", "step", "one run", "MB"):
             table.add_column(head, justify="right")
         for shape in self.estimate.shapes:
             cells = [str(shape.runs), str(shape.missing), *([str(shape.vmap)] if vmapped else [])]
             cells += [thousands(shape.parameters), scaled(shape.flops), f"{1000 * shape.step:.1f} ms"]
             cells += [duration(shape.seconds), thousands(shape.memory / 2**20)]
-            table.add_row(shape.summary, *cells)
+            table.add_row(FoldedText(shape.summary), *cells)
         return table

@@ -23,8 +23,8 @@ LABEL = 14
 """Names of up to this many columns are beside their numbers; longer ones are where every layer still fits."""
 CELL = 7
 """Columns of a number with the gap before it."""
-TOP_HEAD = 8
-"""Columns of the head with the largest value of a metric."""
+TOP_HEAD, TOP_HEAD_LONG = 8, 17
+"""Columns of the head with the largest value of a metric: as ``L2 H1``, or in words where every layer still fits."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class MetricCard:
         for label, text in (
             ("Formula", self.formula),
             ("Measured", self.point),
-            ("Collapse", self.collapse),
+            ("Under rank collapse", self.collapse),
             ("Mean", f"{self.mean}, over the sequences of a batch, then over seeds"),
             ("Source", self.source),
         ):
@@ -87,13 +87,16 @@ def _panel_lines(panel: Panel, width: int) -> Iterator[Text]:
     A name is never broken: where one is too long to be beside its numbers, all names are above them.
     """
     has_heads = any(series.top_head for series in panel.rows)
-    free = width - 2 - CURVE - (TOP_HEAD if has_heads else 0)
     longest = max(len(series.variant) for series in panel.rows)
+    needed = max(len("layer"), longest) + CELL * len(panel.columns) + 2 + CURVE + TOP_HEAD_LONG
+    in_words = needed <= width
+    top_width = (TOP_HEAD_LONG if in_words else TOP_HEAD) if has_heads else 0
+    free = width - 2 - CURVE - top_width
     beside = longest <= max(LABEL, free - CELL * len(panel.columns))
     label = max(len("layer"), longest if beside else 0)
     shown = shown_columns(len(panel.columns), max(2, (free - label) // CELL))
     heads = "".join(panel.columns[column].rjust(CELL) for column in shown)
-    top_heading = "top head" if has_heads else ""
+    top_heading = "top head".rjust(top_width) if has_heads else ""
     yield Text(f"{'layer'.ljust(label)}{heads}  {'curve'.ljust(CURVE)}{top_heading}".rstrip(), style="dim")
     ends = curve_range(panel)
     for series in panel.rows:
@@ -102,13 +105,14 @@ def _panel_lines(panel: Panel, width: int) -> Iterator[Text]:
         cells = [_cell(series, column) for column in shown]
         curve = _curve(series, panel, ends)
         head = series.top_head
-        top = (short_number(head.value), f"{head.layer}.{head.head}") if head else ("", "")
+        name_of_head = "layer {0.layer} head {0.head}" if in_words else "L{0.layer} H{0.head}"
+        top = (short_number(head.value), name_of_head.format(head)) if head else ("", "")
         for below, name in enumerate((series.variant if beside else "", "")):
             line = Text(name.ljust(label))
             for upper, lower, style in cells:
                 line.append((upper, lower)[below].rjust(CELL), style="dim" if below else style)
             line.append(f"  {curve[below].ljust(CURVE)}", style="dim" if below else "green")
-            line.append((top[below]).rjust(TOP_HEAD) if has_heads else "", style="dim" if below else "")
+            line.append(top[below].rjust(top_width), style="dim" if below else "")
             line.rstrip()
             if line.plain:
                 yield line
@@ -226,7 +230,9 @@ def _footnotes(diagnosis: Diagnosis) -> Iterator[str]:
     if seeds > 1:
         notes.append(f"Means over {seeds} seeds ± their standard deviation; geometric where a metric spans decades.")
     if any(series.decay for series in rows):
-        notes.append("× is the factor per layer, R² the fit of that line in the logarithm.")
+        notes.append("× is the factor per layer, R² that of a straight line through the logarithms.")
+    if any(series.top_head for series in rows):
+        notes.append("Top head: the largest value of a single head; L2 H1 is layer 2, head 1.")
     if any(any(series.below) for series in rows):
         notes.append("<1e-12 is below the float floor: rounding error, not drawn and not fitted.")
     if any(math.isnan(value) for series in rows for value in series.mean):

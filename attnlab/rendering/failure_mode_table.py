@@ -54,9 +54,9 @@ class FailureModeTable:
             same = [(record, mode) for record, mode in self.modes if mode.name == name]
             if same:
                 record, mode = same[0]
-                missing = f" Not logged: {', '.join(mode.missing_diagnostics)}." if mode.missing_diagnostics else ""
                 run = f"{record.id}  {record.spec.summary}"
-                result.append(Evidence(name, str(len(same)), f"{mode.evidence}.{missing}", run))
+                evidence = f"{mode.evidence}.{_not_logged(mode.missing_diagnostics)}"
+                result.append(Evidence(name, str(len(same)), evidence, run))
         return result
 
     def runs(self) -> list[dict[str, Any]]:
@@ -120,6 +120,11 @@ def failure_mode_table(
         for number, panel in enumerate(panels)
     ]
     return FailureModeTable(tuple(panels), tuple(counts), tuple(modes))
+
+
+def _not_logged(names: Sequence[str]) -> str:
+    """The diagnostics that were not logged, and the option that logs them; nothing where all were logged."""
+    return f" Not logged: {', '.join(names)}; log them with --watch {','.join(names)}." if names else ""
 
 
 def with_failed(counts: Counts, failed: int) -> Counts:

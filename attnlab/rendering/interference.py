@@ -1,7 +1,7 @@
 """Interference: the accuracy of each task trained alone, together with each other task, and with all.
 
 Every cell is a training of its own. All take the same number of steps and sequences, so a subtask of a mixture of two
-has half as many sequences of its own as it has alone. The matrix shows the accuracy that multi-task training costs.
+has half as many sequences of its own as it has alone. The matrix shows how multi-task training changes the accuracy.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rich.text import Text
 from attnlab.analysis.statistics import Interval, stratified
 from attnlab.formatting import percent
 from attnlab.records import Record
+from attnlab.rendering._text_table import FoldedText
 
 Subtasks = tuple[str, ...]
 
@@ -31,10 +32,10 @@ class JointCell:
     """The other subtasks; empty where the task is trained alone."""
     accuracies: tuple[float, ...]
     """One for each seed."""
-    accuracy_drop: float
-    """Mean accuracy alone less mean accuracy together."""
+    accuracy_change: float
+    """Mean accuracy together less mean accuracy alone; negative where the accuracy falls."""
     interval: Interval
-    """The interval of the drop, over seeds."""
+    """The interval of the change, over seeds."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Interference:
         for task in self.tasks:
             rest = tuple(name for name in self.tasks if name != task)
             shown = [*partners, *([rest] if several else [])]
-            table.add_row(task, *(self._text(task, others) for others in shown))
-        note = "Below each: the accuracy drop against training alone, with its 95 % interval over seeds."
+            table.add_row(FoldedText(task), *(self._text(task, others) for others in shown))
+        note = "Below each: the change against training alone in points, with its 95 % interval over seeds."
         return Group(table, Text(f"{note} It is colored where the interval excludes 0.", style="dim"))
 
     def data(self) -> list[dict[str, object]]:
@@ -69,7 +70,7 @@ class Interference:
                 "task": cell.task,
                 "with": list(cell.others),
                 "accuracies": list(cell.accuracies),
-                "accuracy_drop": cell.accuracy_drop,
+                "accuracy_change": cell.accuracy_change,
                 "interval": list(cell.interval),
             }
             for cell in self.cells.values()
@@ -83,9 +84,9 @@ class Interference:
         if not others:
             return Text(f"{mean}\nn={len(cell.accuracies)}")
         low, high = cell.interval
-        style = "red" if low > 0 else "green" if high < 0 else "dim"
+        style = "red" if high < 0 else "green" if low > 0 else "dim"
         ends = "" if math.isnan(low) else f" [{100 * low:.1f}, {100 * high:.1f}]"
-        return Text.assemble(mean, "\n", (f"{100 * cell.accuracy_drop:+.1f}{ends}", style))
+        return Text.assemble(mean, "\n", (f"{100 * cell.accuracy_change:+.1f}{ends}", style))
 
 
 def interference(records: Iterable[Record]) -> list[Interference]:
@@ -117,11 +118,11 @@ def _matrix(variant: str, tasks: Subtasks, by_cell: dict[tuple[str, Subtasks], l
     cells = {}
     for (task, others), accuracies in by_cell.items():
         alone = by_cell.get((task, ()), [])
-        drop, ends = _accuracy_drop(alone, accuracies) if others and alone else (0.0, (0.0, 0.0))
-        cells[task, others] = JointCell(task, others, tuple(accuracies), drop, ends)
+        change, ends = _accuracy_change(alone, accuracies) if others and alone else (0.0, (0.0, 0.0))
+        cells[task, others] = JointCell(task, others, tuple(accuracies), change, ends)
     return Interference(variant, tasks, cells)
 
 
-def _accuracy_drop(alone: Sequence[float], together: Sequence[float]) -> tuple[float, Interval]:
-    """Mean alone less mean together; the seeds of each are resampled by themselves."""
-    return stratified(lambda drawn: drawn[0].mean(axis=1) - drawn[1].mean(axis=1), [alone, together])
+def _accuracy_change(alone: Sequence[float], together: Sequence[float]) -> tuple[float, Interval]:
+    """Mean together less mean alone; the seeds of each are resampled by themselves."""
+    return stratified(lambda drawn: drawn[1].mean(axis=1) - drawn[0].mean(axis=1), [alone, together])

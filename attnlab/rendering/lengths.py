@@ -18,7 +18,7 @@ from attnlab.formatting import interval, percent, thousands
 from attnlab.records import SOLVED, Record
 
 BAR = 12
-"""Columns of a bar from chance to 1."""
+"""Columns of a bar of the normalized accuracy, from chance to 1."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class LengthTable:
         heads = ["tokens", *self._level_head(), "accuracy", "95 %", "exact match"]
         for head in [*heads, *(["perplexity"] if has_loss else [])]:
             table.add_column(head, justify="right")
-        table.add_column("chance to 1", no_wrap=True)
+        table.add_column("normalized", no_wrap=True)
         for one in self.scores:
             table.add_row(*self._line(one, has_loss), style="" if one.length <= one.trained_length else "yellow")
         return Group(table, Text(self.footnote(), style="dim"))

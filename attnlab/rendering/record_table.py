@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from attnlab.formatting import duration, interval, percent, thousands
+from attnlab.formatting import duration, interval, option_text, percent, thousands
 from attnlab.records import Record
+from attnlab.rendering._text_table import FoldedText
 
 
 @dataclass(frozen=True)
@@ -38,17 +38,11 @@ def _heading(record: Record) -> str:
     """The task, the level and the chance accuracy; the other options of the task on a second line."""
     task = record.spec.task
     complexity = f", {task.complexity} {task.level}" if task.complexity else ""
-    fixed = [f"{name} {_option_text(value)}" for name, value in task.options.items() if name != task.complexity]
-    fixed += [f"trained on {name} {value}" for name, value in task.train.items()]
+    options = [(name, value) for name, value in task.options.items() if name != task.complexity]
+    options += [(f"trained on {name}", value) for name, value in task.train.items()]
+    fixed = [f"{name} {text}" for name, value in options if (text := option_text(value))]
     first = f"{task.name}{complexity} (chance {percent(record.accuracy.chance)})"
     return "\n".join(filter(None, [first, ", ".join(fixed)]))
-
-
-def _option_text(value: Any) -> str:
-    """The value of an option; parts that are written as mappings appear by their names."""
-    if isinstance(value, list | tuple) and value and all(isinstance(one, dict) and "name" in one for one in value):
-        return "+".join(str(one["name"]) for one in value)
-    return str(value)
 
 
 def _table(heading: str, records: list[Record]) -> Table:
@@ -64,7 +58,7 @@ def _table(heading: str, records: list[Record]) -> Table:
     positions = len({str(record.spec.model.position) for record in records}) > 1
     for record in records:
         position = f" · {record.spec.model.position}" if positions else ""
-        table.add_row(Text(f"{record.spec.variant}{position}"), *_cells(record))
+        table.add_row(FoldedText(f"{record.spec.variant}{position}"), *_cells(record))
     return table
 
 

@@ -96,10 +96,9 @@ class Report:
         notes = [f"Intervals: 95 %, over seeds ({method})."]
         fewest = min(count for count in counts if count > 1)
         if fewest <= RANGE_SEEDS and not wilson:
-            times = 2 ** (fewest - 1)
-            notes.append(
-                f"With {fewest} seeds the interval is their range, which misses the mean once in {times} times."
-            )
+            covered = 100 * (1 - 2 ** (1 - fewest))
+            text = f"With {fewest} seeds the interval is their range"
+            notes.append(f"{text}, which covers the mean in only {covered:g} % of cases.")
         if any(len(panel.rows) > 1 and len(panel.columns) > 1 for panel in self.ladders):
             notes.append("Ranks are by C50; variants with overlapping intervals share ranks.")
         return notes

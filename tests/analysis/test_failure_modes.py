@@ -123,7 +123,7 @@ def test_gradients_that_vanish_or_explode_are_an_optimization_failure(
 def test_a_loss_far_above_chance_is_an_optimization_failure() -> None:
     mode = failure_mode(make_run(255, losses=(9.0, 8.0, 8.0, 8.0)))
     assert mode.name == "optimization failure"
-    assert mode.evidence == "the training loss ended at 8; a guess at chance has 1.39"
+    assert mode.evidence == "the training loss ended at 8; a guess at chance has a loss of 1.39"
 
 
 def test_a_loss_far_above_chance_that_is_falling_is_undertrained() -> None:

@@ -75,7 +75,9 @@ def test_failure_modes_are_counted_on_the_grid(command: Command) -> None:
     assert result.status == 0
     assert "copy  failure mode by" in result.out
     assert "1 of 1" in result.out
-    assert "Not logged: rank, gradients, attention." in " ".join(result.out.split())
+    assert "Not logged: rank, gradients, attention; log them with --watch rank,gradients,attention." in " ".join(
+        result.out.split()
+    )
     data = json.loads(command("report", "--metric", "failure_mode", "--json").out)
     ((one,), (cell,)) = data["runs"], data["cells"]
     assert one["id"] == run

@@ -54,7 +54,7 @@ def test_json_prints_records_in_the_order_of_the_plan(command: Command) -> None:
 def test_a_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
     result = command("sweep", *TINY, "--seeds", "3", "--dry-run")
     assert result.status == 0, result.error
-    assert "6 runs, 0 done already, 6 to run" in result.out
+    assert "6 runs, 0 already done, 6 to run" in result.out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -89,7 +89,7 @@ def test_a_failed_run_ends_in_status_one_and_is_tried_again(command: Command, mo
         (["--attn", "softmax"], "attnlab: sweep\n  There is nothing to sweep.\n  Name an experiment"),
         (["nosuch"], "attnlab: There is no experiment 'nosuch'"),
         (["mine.yaml", "--attn", "gpam"], "attnlab: --attn\n  The experiment 'mine.yaml' sets that itself."),
-        (["mine.yaml", "--preset", "paper"], "attnlab: --preset\n  There is no preset of mine 'paper'"),
+        (["mine.yaml", "--preset", "paper"], "attnlab: --preset\n  'mine' has no preset 'paper'"),
         (["mine.yaml", "--set", "modle.width=3"], "attnlab: --set modle\n  There is no section 'modle'; did you mean"),
         (["mine.yaml", "--set", "model=3"], "attnlab: --set model\n  'model' is a section."),
         (

@@ -99,7 +99,7 @@ def test_no_worker_is_done_before_its_longest_group() -> None:
 def test_the_table_fits_in_eighty_columns() -> None:
     text = text_of(CostEstimate((shape(10.0, missing=4, share=0.5), shape(100.0)), 1, "2 processes", 2**40))
     assert max(map(len, text.splitlines())) <= 80
-    assert "8 runs, 3 done already, 5 to run; 2 processes." in text
+    assert "8 runs, 3 already done, 5 to run; 2 processes." in text
     words = " ".join(text.split())
     assert "About 2:00 min if runs stop as early as expected; at most 2:20 min. Steps were timed" in words
     assert "Will not fit" not in text

@@ -46,6 +46,15 @@ def test_a_listing_is_aligned_and_each_summary_is_below_its_row() -> None:
     ]
 
 
+def test_the_listing_of_attentions_explains_its_columns() -> None:
+    lines = drawn(Listing(("attention", "rows", "summary"), [("softmax", "stochastic", "")], ""))
+    assert [line.split(":")[0] for line in lines if line.startswith(("rows:", "parameters:", "cost:"))] == [
+        "rows",
+        "parameters",
+        "cost",
+    ]
+
+
 def test_an_empty_listing_shows_its_text() -> None:
     assert drawn(Listing(HEADS, [], "No tasks here.")) == ["No tasks here."]
 

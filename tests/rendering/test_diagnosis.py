@@ -94,7 +94,7 @@ def test_one_seed_has_no_spread() -> None:
 def test_the_head_with_the_largest_value_is_named() -> None:
     lines = drawn(DiagnosisView(diagnosis(with_heads(), columns=("1", "2"), geometric=False)))
     index = next(number for number, line in enumerate(lines) if line.startswith("gpam"))
-    assert (lines[index].split()[-1], lines[index + 1].split()[-1]) == ("0.750", "1.2")
+    assert (lines[index].split()[-1], lines[index + 1].split()[-4:]) == ("0.750", ["layer", "1", "head", "2"])
 
 
 def test_there_is_no_top_head_where_all_are_equal() -> None:
@@ -154,7 +154,7 @@ def test_the_shades_of_a_map_follow_its_weights() -> None:
     lines = drawn(HeadMap(AttentionMap("gpam", 2, 1, ((1.0, 0.0), (0.25, -1.0)))))
     assert lines[1] == "gpam  layer 2, head 1: queries down, keys across"
     assert [line[5:] for line in lines[2:4]] == ["██", "▒▒≡≡"]
-    assert lines[4] == "░▒▓█ up to 1, by the square root; ·-=≡ likewise below zero"
+    assert lines[4] == "░▒▓█ weights up to 1 (square-root scale); ·-=≡ negative weights"
 
 
 def test_large_maps_show_the_largest_weight_of_each_square() -> None:

@@ -35,22 +35,22 @@ RECORDS = [
 ]
 
 
-def test_the_accuracy_drop_is_alone_less_together() -> None:
+def test_the_accuracy_change_is_together_less_alone() -> None:
     (matrix,) = interference(RECORDS)
     assert matrix.tasks == ("copy", "recall")
     cell = matrix.cells["copy", ("recall",)]
     assert cell.accuracies == (0.5, 0.51, 0.52)
-    assert cell.accuracy_drop == pytest.approx(0.4)
-    assert 0.37 < cell.interval[0] <= 0.4 <= cell.interval[1] < 0.43
-    assert matrix.cells["recall", ("copy",)].accuracy_drop == 0
+    assert cell.accuracy_change == pytest.approx(-0.4)
+    assert -0.43 < cell.interval[0] <= -0.4 <= cell.interval[1] < -0.37
+    assert matrix.cells["recall", ("copy",)].accuracy_change == 0
 
 
-def test_the_matrix_shows_the_accuracy_drop_below() -> None:
+def test_the_matrix_shows_the_change_against_training_alone_below() -> None:
     (matrix,) = interference(RECORDS)
     text = "\n".join(drawn(matrix))
     assert "with recall" in text
     assert "91.0 %" in text
-    assert "+40.0 [" in text
+    assert "-40.0 [" in text
 
 
 def test_evaluations_on_other_levels_are_left_out() -> None:

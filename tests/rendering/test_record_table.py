@@ -56,4 +56,19 @@ def test_subtasks_of_a_mixture_are_named() -> None:
     options = {"level": 0, "tasks": [{"name": "copy"}, {"name": "recall"}]}
     task = one.spec.task.model_copy(update={"name": "mixture", "options": options, "complexity": "level"})
     mixture = one.model_copy(update={"spec": one.spec.model_copy(update={"task": task})})
-    assert "tasks copy+recall" in "\n".join(drawn(RecordTable([mixture])))
+    assert "tasks copy,recall" in "\n".join(drawn(RecordTable([mixture])))
+
+
+def test_empty_options_are_left_out_and_a_digest_is_short() -> None:
+    one = record(spec())
+    options = {
+        "level": 0,
+        "count": None,
+        "weights": (),
+        "token": True,
+        "lags": (1, 2),
+        "digest": "0123456789abcdef" * 4,
+    }
+    task = one.spec.task.model_copy(update={"name": "mixture", "options": options, "complexity": "level"})
+    mixture = one.model_copy(update={"spec": one.spec.model_copy(update={"task": task})})
+    assert "token true, lags 1,2, digest 0123456789ab" in drawn(RecordTable([mixture]))

@@ -58,7 +58,7 @@ def test_the_footnotes() -> None:
     assert report(ladder(THREE)).footnotes() == [
         "18 runs.",
         "Intervals: 95 %, over seeds (expanded percentile bootstrap).",
-        "With 3 seeds the interval is their range, which misses the mean once in 4 times.",
+        "With 3 seeds the interval is their range, which covers the mean in only 75 % of cases.",
         "Ranks are by C50; variants with overlapping intervals share ranks.",
     ]
     single = report([run()])
@@ -123,6 +123,9 @@ def test_over_all_levels_and_tasks() -> None:
     first, second = report(records).overall
     assert (first.row, second.row) == (("softmax",), ("expressive",))
     assert second.mean[0] > first.mean[0]
+    lines = drawn(report(records))
+    title = lines.index("normalized accuracy over all levels and tasks (0 = chance, 100 = perfect)")
+    assert lines[title + 1].endswith("interquartile mean  P(better than softmax) in %")
     assert second.improvement[0] == pytest.approx((0.5 + (1 * 6 + 0.5 * 3) / 9 + 1) / 3)
 
 

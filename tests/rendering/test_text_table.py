@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from rich.table import Table
 
-from attnlab.rendering._text_table import TextTable, cell_text, column_blocks, fold_text, pad_text, width
+from attnlab.rendering._text_table import FoldedText, TextTable, cell_text, column_blocks, fold_text, pad_text, width
 from tests.rendering.capture import drawn
 
 
@@ -52,3 +53,10 @@ def test_names_break_after_marks_where_they_can() -> None:
     assert fold_text("dape:kernel=3,hidden=64", 14) == ["dape:kernel=3,", "hidden=64"]
     assert fold_text("abcdef", 4) == ["abcd", "ef"]
     assert fold_text("", 4) == [""]
+    assert fold_text("a · learned", 9) == ["a ·", "learned"]
+
+
+def test_a_name_in_a_narrow_column_of_rich_breaks_after_a_comma() -> None:
+    table = Table.grid()
+    table.add_row(FoldedText("dape:kernel=3,width=16"), "12345678")
+    assert drawn(table, width=23) == ["dape:kernel=3, 12345678", "width=16"]

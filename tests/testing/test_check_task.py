@@ -184,7 +184,7 @@ def test_the_table_has_a_row_for_each_level_and_fits_a_terminal() -> None:
     rows = [line.split() for line in lines if line.rstrip().endswith("pass")]
     assert [row[:4] for row in rows] == [[str(bits), str(bits), "2", "50.0"] for bits in (2, 4, 8, 16, 32, 64)]
     (sentence,) = [line for line in lines if "covers all sequences," in line]
-    assert sentence.startswith("bits 2, 4")
+    assert sentence.startswith("note: bits 2, 4")
 
 
 def test_data_is_plain_and_complete() -> None:
