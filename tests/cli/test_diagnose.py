@@ -109,12 +109,12 @@ def test_every_metric_has_a_card(command: Command) -> None:
 def test_show_prints_formula_source_point_and_the_signs_of_collapse(command: Command) -> None:
     result = command("show", "residual")
     for phrase in (
-        "Formula   ||X - 1 m^T||_F / ||X||_F",
-        "Measured  the residual stream after each block",
+        "Formula              ||X - 1 m^T||_F / ||X||_F",
+        "Measured             the residual stream after each block",
         "arXiv:2103.03404",
     ):
         assert phrase in result.out
-    assert "Collapse  falls towards 0" in result.out
+    assert "Under rank collapse  falls towards 0" in result.out
     assert max(map(len, result.out.splitlines())) <= 80
 
 
