@@ -34,6 +34,8 @@ class Split(IntEnum):
     INIT = 4
     BOOTSTRAP = 5
     DIAGNOSTICS = 6
+    NOISE = 7
+    ORDER = 8
 
 
 class Value(BaseModel):
@@ -210,7 +212,7 @@ class TrainSpec(Section):
     test_examples: Count = 1024
     """Sequences of the test split, which is used once, at the end."""
     train_examples: Count | None = None
-    """Number of training sequences, which are repeated; null draws new ones for every step."""
+    """Number of distinct training sequences, in a new order in each pass; null draws new ones for every step."""
     log_diagnostics: Annotated[tuple[DiagnosticsKind, ...], Strict(False)] = ()
     """Diagnostics to log at steps 1, 2, 4, ... and at the last."""
 

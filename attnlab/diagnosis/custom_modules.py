@@ -16,6 +16,7 @@ from attnlab.errors import InvalidValueError
 from attnlab.metrics.gradients import WeightGroup, gradients, weight_groups
 from attnlab.metrics.measure import measure_trace
 from attnlab.metrics.metric import FLOAT_FLOOR, METRICS
+from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import Transformer
 from attnlab.tensors import ActivationTrace
 
@@ -81,7 +82,7 @@ def _trace_of(module: nn.Module, inputs: Any) -> ActivationTrace:
         raise InvalidValueError(
             "A module is measured on inputs, and there are none.", "Give inputs=...", where="diagnose"
         )
-    with torch.no_grad():
+    with torch.no_grad(), evaluation_mode(module):
         if isinstance(module, Transformer):
             positions = torch.arange(inputs.numel(), device=inputs.device)
             return module(inputs, positions, trace=True).trace[0]
@@ -102,7 +103,8 @@ def _loss_gradients(module: nn.Module, loss: Callable[[], Tensor]) -> dict[str, 
     else:
         guesses = {name: guess_layer_and_kind(name) for name, _ in module.named_parameters()}
         groups = {name: guess for name, guess in guesses.items() if guess is not None}
-    grads = gradients(module, [loss], groups)
+    with evaluation_mode(module):
+        grads = gradients(module, [loss], groups)
     layers = range(1, max((gradient.layer for gradient in grads), default=0) + 1)
     measured: dict[str, MetricValues] = {}
     for kind in dict.fromkeys(gradient.kind for gradient in grads):

@@ -189,9 +189,9 @@ def requested_metrics(kind: DiagnosisKind, only: tuple[str, ...] = ()) -> list[M
     for name in only:
         if name in known and name not in own:
             hint = f"It belongs to another diagnosis: attnlab diagnose {known[name][0]} --only {name}"
-            raise UnknownNameError(f"There is no metric of {kind} '{name}'.", hint, where="--only")
+            raise UnknownNameError(f"The diagnosis '{kind}' has no metric '{name}'.", hint, where="--only")
         if name not in own:
-            raise unknown(f"metric of {kind}", name, own, where="--only")
+            raise unknown("metric", name, own, owner=f"The diagnosis '{kind}'", where="--only")
     if only:
         return [own[name] for name in only]
     return [metric for name, metric in own.items() if not name.endswith("-noise") or name == "query-noise"]

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnlab.config.inline_experiment import SECTIONS
+from attnlab.config.inline_experiment import SECTIONS, unknown_section
 from attnlab.config.inline_parts import merged, parse_part, parse_variants
 from attnlab.config.yaml import scalar
 from attnlab.diagnosis._gain_control import match_gain
-from attnlab.errors import InvalidValueError, unknown
+from attnlab.errors import InvalidValueError
 from attnlab.experiments.plan import check_parts, try_model
 from attnlab.experiments.resolve import Resolver
 from attnlab.model.transformer import ModelOutput, Transformer, build
@@ -159,7 +159,7 @@ def diagnosis_subjects(request: DiagnosisRequest) -> Iterator[DiagnosisSubject]:
         IncompatiblePartsError: An attention cannot be combined with the position or with a modifier.
     """
     if wrong := set(request.settings) - set(SECTIONS):
-        raise unknown("section", min(wrong), SECTIONS, where=f"--set {min(wrong)}")
+        raise unknown_section(min(wrong), request.settings[min(wrong)])
     task, base = (None, {}) if request.task is None else requested_task(request, request.task)
     base = merged(base, request.settings.get("model", {}))
     resolver = Resolver()
@@ -233,7 +233,7 @@ def build_subject(
         length, vocabulary = source.length, source.vocabulary
         batches = validation_batches(source, request.batch)
     init_seed = int(generator(seed, Split.INIT).integers(2**63))
-    built = build(model, vocabulary=vocabulary, length=length, seed=init_seed).double()
+    built = build(model, vocabulary=vocabulary, length=length, seed=init_seed).double().eval()
     if request.branch_gain is not None:
         _rescale_branches(built, request.branch_gain)
     return DiagnosisSubject(label, built, batches)

@@ -114,7 +114,7 @@ def state(model: Transformer, source: Source) -> int:
         The count: ranks of the blocks of the effective matrices, times the channels of the values.
     """
     batch = source.training(0, 1)
-    answer = model.double()(
+    answer = model.double().eval()(
         torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(batch.query_positions()), trace=True
     )
     total = 0

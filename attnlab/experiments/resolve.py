@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from attnlab.attention import ATTENTIONS
-from attnlab.config.inline_experiment import SECTIONS
+from attnlab.config.inline_experiment import SECTIONS, unknown_section
 from attnlab.config.inline_parts import merged
 from attnlab.config.ladder import Ladder
 from attnlab.config.renamed import Location
 from attnlab.config.validate import validated
-from attnlab.errors import AttnlabError, unknown
+from attnlab.errors import AttnlabError
 from attnlab.experiments.request import Request
 from attnlab.position import POSITIONS
 from attnlab.registry import Registry
@@ -56,7 +56,7 @@ class Resolver:
             InvalidValueError: A value has the wrong type or is out of range.
         """
         if wrong := set(request.settings) - set(SECTIONS):
-            raise unknown("section", min(wrong), SECTIONS, where=f"--set {min(wrong)}")
+            raise unknown_section(min(wrong), request.settings[min(wrong)])
         ladder = self.ladder(request.task.name)
         options = {**request.task.options, **request.settings.get("task", {})}
         base = merged(ladder.model, request.settings.get("model", {}))

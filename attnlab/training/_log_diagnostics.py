@@ -24,6 +24,7 @@ from torch.nn import functional
 from attnlab.choices import DiagnosticsKind
 from attnlab.metrics import METRICS, collect_gradients
 from attnlab.metrics.gradients import WEIGHT_KINDS, weight_groups
+from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import ModelOutput, Transformer
 from attnlab.records import DiagnosticsPoint
 from attnlab.tasks import Batch
@@ -73,13 +74,14 @@ def measure_diagnostics(
     draw, model.position.draw = model.position.draw, 0
     try:
         values: Values = {}
-        if "rank" in kinds or "attention" in kinds:
-            with torch.no_grad():
-                output: ModelOutput = functional_call(model, copies, inputs, {"trace": True})
-            values |= trace_diagnostics(output.trace[0], kinds)
-        if "gradients" in kinds:
-            targets_N = torch.from_numpy(batch.query_targets()).to(device)
-            values |= gradient_diagnostics(model, copies, inputs, targets_N)
+        with evaluation_mode(model):
+            if "rank" in kinds or "attention" in kinds:
+                with torch.no_grad():
+                    output: ModelOutput = functional_call(model, copies, inputs, {"trace": True})
+                values |= trace_diagnostics(output.trace[0], kinds)
+            if "gradients" in kinds:
+                targets_N = torch.from_numpy(batch.query_targets()).to(device)
+                values |= gradient_diagnostics(model, copies, inputs, targets_N)
     finally:
         model.position.draw = draw
     return values

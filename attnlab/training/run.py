@@ -11,6 +11,7 @@ from attnlab.errors import InvalidValueError
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.tasks.io.streams import Source
+from attnlab.training._noise import noise_of_its_own
 from attnlab.training.environment import environment
 from attnlab.training.events import Progress, no_callback
 from attnlab.training.loop import Checkpointer, Loop
@@ -148,7 +149,7 @@ def vmap_count(specs: Sequence[RunSpec], device: torch.device, vmap: VmapWidth) 
     if obstacle := vmap_obstacle(specs[0], device):
         if vmap == "auto":
             return 1
-        problem = f"'{specs[0].variant}' with '{specs[0].model.position}' cannot be stacked: {obstacle}."
+        problem = f"'{specs[0].variant}' with '{specs[0].model.position}' cannot be vmapped: {obstacle}."
         raise InvalidValueError(problem, "Leave --vmap out, or run: attnlab check.", where=f"--vmap {vmap}")
     return fitting_width(specs[0], device, count)
 
@@ -188,7 +189,8 @@ def _try_training(
         prefetch = device.type != "cpu"
         recorded = environment(device)
         loop = Loop(specs, sources, stepper, progress, checkpointer, checkpoint_seconds, recorded, prefetch)
-        return loop.run(resume)
+        with noise_of_its_own(device):
+            return loop.run(resume)
     except Exception as error:  # the memory of the failed attempt is released only once the error is
         if not is_out_of_memory(error):
             raise

@@ -15,12 +15,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.choices import Compile, DiagnosticsKind
+from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import Transformer, build
 from attnlab.specs import RunSpec
 from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.training._cuda_graphs import CudaGraphRunner, should_capture
 from attnlab.training._log_diagnostics import measure_diagnostics
+from attnlab.training._noise import first_seed, seed_step
 from attnlab.training._optimizer import Optimizer
 from attnlab.training._transfer import to_array, to_device
 from attnlab.training.compiling import Compiled, should_compile
@@ -148,6 +150,7 @@ class SingleStepper(Stepper):
         self.cuda_graphs = CudaGraphRunner() if should_capture(compile, spec, device, random) else None
         """Captures the steps; None if they run eagerly."""
         self._has_stepped = False
+        self._first_seed = first_seed(spec.seed)
 
     @property
     def compiled(self) -> bool:
@@ -158,6 +161,7 @@ class SingleStepper(Stepper):
     def step(self, batches: dict[int, Batch], rates: dict[int, float]) -> None:
         """Take one step of the only run."""
         self._steps += 1
+        seed_step(self._first_seed, self._steps, self.device)
         self.model.position.draw = self._steps
         with matmul_precision(self.spec.train.precision):
             inputs = batch_to_device(batches[0], self.device)
@@ -299,7 +303,7 @@ def positions_by_row(positions_N: NDArray[np.int64], rows: int, tokens: int) -> 
 @flush_denormals()
 @torch.no_grad()
 def predict_batch(model: Transformer, batch: Batch, number: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Predict the tokens of one batch of an evaluation.
+    """Predict the tokens of one batch of an evaluation, with the model in evaluation mode.
 
     Args:
         model: The model.
@@ -312,5 +316,6 @@ def predict_batch(model: Transformer, batch: Batch, number: int, device: torch.d
     """
     model.position.draw = -number
     inputs_BT, positions, targets_N = batch_to_device(batch, device)
-    logits_NV = model(inputs_BT, positions).logits_NV
+    with evaluation_mode(model):
+        logits_NV = model(inputs_BT, positions).logits_NV
     return logits_NV.argmax(-1), functional.cross_entropy(logits_NV, targets_N, reduction="sum")

@@ -22,6 +22,7 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from attnlab.choices import Compile, DiagnosticsKind, Precision
+from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import ModelOutput, Transformer, build
 from attnlab.specs import RunSpec
 from attnlab.tasks import Batch, Split
@@ -207,7 +208,8 @@ class VmapStepper(Stepper):
     def _predict_stacked(self, group: Sequence[int], batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
         """Predict with some runs, one batch each: most likely tokens, K x N, and summed cross-entropy, K."""
         inputs_KBT, positions_KN, targets_KN, _ = self._to_device(batches)
-        logits_KNV = self._forward(group, inputs_KBT, positions_KN, "float32").logits_NV
+        with evaluation_mode(self.model):
+            logits_KNV = self._forward(group, inputs_KBT, positions_KN, "float32").logits_NV
         return logits_KNV.argmax(-1), cross_entropy_sums(logits_KNV, targets_KN)
 
     def _to_device(self, batches: Sequence[Batch]) -> list[Tensor]:

@@ -61,7 +61,7 @@ def test_a_branch_on_a_value_cannot_be_stacked(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(InvalidValueError) as caught:
         train_runs(specs_of(2), vmap=2)
     assert str(caught.value) == (
-        f"--vmap 2\n  'softmax' with 'learned' cannot be stacked: {reason}.\n  Leave --vmap out, or run: attnlab check."
+        f"--vmap 2\n  'softmax' with 'learned' cannot be vmapped: {reason}.\n  Leave --vmap out, or run: attnlab check."
     )
 
 

@@ -36,6 +36,8 @@ def test_the_numbers_of_the_splits_do_not_change() -> None:
         "INIT": 4,
         "BOOTSTRAP": 5,
         "DIAGNOSTICS": 6,
+        "NOISE": 7,
+        "ORDER": 8,
     }
 
 
@@ -100,7 +102,7 @@ def test_sizes_are_those_of_the_largest_split() -> None:
     [
         ({"symbols": "6..2"}, InvalidValueError, "The range 6..2 is empty.\n  Write 2..6."),
         ({"symbols": "0..2"}, InvalidValueError, "Option 'symbols' cannot be 0."),
-        ({"symbol": 3}, UnknownNameError, "There is no option of copy 'symbol'; did you mean 'symbols'?"),
+        ({"symbol": 3}, UnknownNameError, "'copy' has no option 'symbol'; did you mean 'symbols'?"),
     ],
 )
 def test_an_invalid_training_option_is_refused_at_once(

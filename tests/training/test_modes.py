@@ -1,0 +1,138 @@
+"""Training mode while training, evaluation mode whenever anything is measured, and noise that belongs to the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import final
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import attnlab
+from attnlab.attention import ATTENTIONS, Attention
+from attnlab.errors import InvalidValueError
+from attnlab.model.modes import evaluation_mode
+from attnlab.records import Record
+from attnlab.tensors import LayerContext
+from attnlab.training.run import train_runs
+from tests.training.runs import MemoryCheckpointer, interrupt_at, tiny
+
+
+@pytest.fixture
+def noisy() -> Iterator[None]:
+    """An attention that drops half of its output, and one that keeps running averages."""
+
+    @ATTENTIONS.register("dropping", source="tests")
+    @final
+    class Dropping(Attention):
+        """Softmax whose output is dropped at random."""
+
+        def __init__(self, context: LayerContext) -> None:
+            super().__init__(context)
+            self.dropout = nn.Dropout(0.5)
+
+        def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
+            out: Tensor = self.dropout(super().output(mixed_BHTC, x_BTD))
+            return out
+
+    @ATTENTIONS.register("averaging", source="tests")
+    @final
+    class Averaging(Attention):
+        """Softmax whose output is normalized over the batch."""
+
+        def __init__(self, context: LayerContext) -> None:
+            super().__init__(context)
+            self.norm = nn.BatchNorm1d(context.width)
+
+        def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
+            out: Tensor = self.norm(super().output(mixed_BHTC, x_BTD).transpose(1, 2)).transpose(1, 2)
+            return out
+
+    yield
+    for name in ("dropping", "averaging"):
+        del ATTENTIONS._entries[name]
+
+
+def numbers(record: Record) -> dict[str, object]:
+    return record.numbers()
+
+
+@pytest.mark.usefixtures("noisy")
+@pytest.mark.parametrize("name", ["dropping", "averaging"])
+def test_equal_specs_give_equal_records_whatever_ran_before(name: str) -> None:
+    spec = tiny(name, log_diagnostics=("rank", "gradients", "attention"))
+    (first,) = train_runs([spec])
+    torch.rand(7)
+    train_runs([tiny("softmax")])
+    (second,) = train_runs([spec])
+    assert numbers(first) == numbers(second)
+    (other,) = train_runs([tiny(name, seed=1)])
+    assert [point.loss for point in other.history] != [point.loss for point in first.history]
+
+
+@pytest.mark.usefixtures("noisy")
+def test_noise_differs_from_step_to_step() -> None:
+    """With the same sequences and a rate of nearly zero, only the noise changes the loss."""
+    spec = tiny("dropping", train_examples=8, lr=1e-12, eval_every=1)
+    (record,) = train_runs([spec])
+    assert len({point.loss for point in record.history}) == len(record.history)
+    assert len({point.validation_loss for point in record.history}) == 1
+
+
+@pytest.mark.usefixtures("noisy")
+@pytest.mark.parametrize("name", ["dropping", "averaging"])
+def test_a_test_comes_out_again_when_the_run_is_evaluated(name: str, tmp_path: Path) -> None:
+    fast = {"max_steps": 20, "batch_size": 8, "validation_examples": 8, "test_examples": 64}
+    (record,) = attnlab.train("copy", name, model={"width": 8}, train=fast, store=tmp_path, device="cpu")
+    (score,) = attnlab.evaluate(record, store=tmp_path, device="cpu")
+    assert score.accuracy == record.accuracy
+    assert score.loss == pytest.approx(record.loss, rel=1e-6)
+
+
+@pytest.mark.usefixtures("noisy")
+def test_a_run_that_was_stopped_goes_on_with_the_noise_it_would_have_had() -> None:
+    spec, store = tiny("dropping"), MemoryCheckpointer()
+    (whole,) = train_runs([spec])
+    with pytest.raises(attnlab.errors.InterruptedTraining):
+        train_runs([spec], interrupt_at(8), checkpointer=store)
+    (resumed,) = train_runs([spec], checkpointer=store, resume=True)
+    assert numbers(resumed) == numbers(whole)
+
+
+@pytest.mark.usefixtures("noisy")
+def test_running_averages_do_not_move_while_anything_is_measured(tmp_path: Path) -> None:
+    fast = {"max_steps": 4, "batch_size": 8, "eval_every": 1, "validation_examples": 64, "test_examples": 64}
+    few = {**fast, "validation_examples": 4, "test_examples": 4}
+    for folder, train in (("many", fast), ("few", few)):
+        attnlab.train("copy", "averaging", model={"width": 8}, train=train, store=tmp_path / folder, device="cpu")
+    states = [attnlab.load_model("", tmp_path / folder).state_dict() for folder in ("many", "few")]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert all(int(states[0][f"blocks.{layer}.attention.norm.num_batches_tracked"]) == 4 for layer in (0, 1))
+
+
+@pytest.mark.usefixtures("noisy")
+def test_noise_is_never_shared_among_vmapped_runs() -> None:
+    specs = [tiny("dropping", seed=seed) for seed in range(2)]
+    with pytest.raises(InvalidValueError, match="cannot be vmapped"):
+        train_runs(specs, vmap=2)
+    alone = [numbers(record) for spec in specs for record in train_runs([spec])]
+    assert [numbers(record) for record in train_runs(specs)] == alone
+
+
+def test_training_leaves_the_generators_of_its_caller_alone() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    train_runs([tiny()])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_module_gets_its_own_mode_back() -> None:
+    model = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout(), nn.Linear(1, 1)))
+    model[1].eval()
+    modes = [module.training for module in model.modules()]
+    with pytest.raises(ZeroDivisionError), evaluation_mode(model):
+        assert not any(module.training for module in model.modules())
+        1 / 0  # noqa: B018
+    assert [module.training for module in model.modules()] == modes == [True, True, False, False, False]
