@@ -37,6 +37,13 @@ SHORT = {
 """Fields that may be named without their section; ``attention`` and ``position`` are among them."""
 
 
+NOT_TUNED = tuple(
+    f"train.{name}"
+    for name in ("train_examples", "validation_examples", "test_examples", "eval_every", "log_diagnostics")
+)
+"""Fields of the training that say what is learned from and what is measured; no value of theirs is better."""
+
+
 class LadderLevels(Value):
     """A ladder, and which of its levels are trained."""
 
@@ -108,7 +115,7 @@ class Experiment(Value):
     grid: dict[str, Column] = {}
     zip: Annotated[tuple[dict[str, Column], ...], Strict(False)] = ()
     tune: Annotated[tuple[str, ...], Strict(False)] | None = None
-    """Left out, every key of the grid that belongs to the training is tuned; an empty list tunes nothing."""
+    """Left out, every hyperparameter of the training in the grid is tuned; an empty list tunes nothing."""
     seeds: Annotated[int, Field(ge=1)] = 3
     model: Data = {}
     train: Data = {}
@@ -159,7 +166,7 @@ class Experiment(Value):
         if preset is None or (preset == "laptop" and "laptop" not in self.presets):
             return self
         if preset not in self.presets:
-            raise unknown(f"preset of {self.name}", preset, self.presets, where="--preset")
+            raise unknown("preset", preset, self.presets, owner=f"'{self.name}'", where="--preset")
         budget = self.presets[preset]
         changed = {
             "ladders": budget.ladders or self.ladders,
@@ -178,7 +185,7 @@ class Experiment(Value):
         varied = [full_key(key) for key in [*self.grid, *(key for group in self.zip for key in group)]]
         if self.tune is not None:
             return tuple(full_key(key) for key in self.tune)
-        return tuple(key for key in varied if key.startswith("train."))
+        return tuple(key for key in varied if key.startswith("train.") and key not in NOT_TUNED)
 
 
 def full_key(key: str) -> str:

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attnlab.config.experiment import Experiment, check_experiment
+from attnlab.config.experiment import SHORT, Experiment, check_experiment
 from attnlab.config.inline_parts import merged, parse_part, parse_variants, split_outside_brackets
 from attnlab.config.renamed import FIELDS, renamed_keys, renamed_options, renamed_settings
 from attnlab.config.validate import validated
 from attnlab.config.yaml import scalar
-from attnlab.errors import InvalidValueError, unknown
+from attnlab.errors import InvalidValueError, UnknownNameError, unknown
 from attnlab.specs import Variant
 
 SECTIONS = ("task", "model", "train")
@@ -96,11 +96,38 @@ def check_sections(settings: Mapping[str, Any]) -> Mapping[str, Any]:
     """
     for section, data in settings.items():
         if section not in SECTIONS:
-            raise unknown("section", section, SECTIONS, where=f"--set {section}")
+            raise unknown_section(section, data)
         if not isinstance(data, Mapping):
             problem = f"'{section}' is a section."
             raise InvalidValueError(problem, f"Set a key of it: {section}.KEY.", where=f"--set {section}")
     return settings
+
+
+def unknown_section(name: str, value: Any, sections: Sequence[str] = SECTIONS) -> UnknownNameError:
+    """Make the error for a setting that is in no section.
+
+    >>> print(unknown_section("weight_decay", 1))
+    --set weight_decay
+      There is no section 'weight_decay'.
+      Write --set train.weight_decay=1.
+
+    Args:
+        name: The word in the place of a section.
+        value: What it is set to; a mapping if another key follows.
+        sections: The sections that the command accepts.
+
+    Returns:
+        The error, to be raised; its hint has the section of a field of that name, and otherwise that of a task.
+    """
+    where = f"--set {name}"
+    if isinstance(value, Mapping):
+        return unknown("section", name, sections, where=where)
+    field = SHORT.get(name, "")
+    if field.partition(".")[0] in sections:
+        hint = f"Write --set {field}={value}."
+    else:
+        hint = f"Write --set task.{name}={value} for an option of the task."
+    return UnknownNameError(f"There is no section '{name}'.", hint, where=where)
 
 
 def parse_grid(words: Sequence[str]) -> dict[str, list[Any]]:

@@ -63,7 +63,17 @@ def parse_variants(text: str) -> list[Variant]:
             words[-1] += f",{piece}"
         else:
             words.append(piece)
-    return [tuple(parse_part(word) for word in _alternating(variant)) for variant in words]
+    return [_parse_alternating(variant) for variant in words]
+
+
+def _parse_alternating(text: str) -> Variant:
+    """Read the parts of one variant; a ``+`` must have a name on both sides."""
+    words = _alternating(text)
+    empty = [index for index, word in enumerate(words) if not word.strip()]
+    if empty and len(words) > 1:
+        side = "after" if empty[0] else "before"
+        raise InvalidValueError(f"A name is missing {side} '+'.", "Write name+name, or leave '+' out.", where=text)
+    return tuple(parse_part(word) for word in words)
 
 
 def parse_settings(words: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from attnlab.config.renamed import Location
-from attnlab.errors import AttnlabError, InvalidValueError, unknown
+from attnlab.errors import AttnlabError, InvalidFileError, InvalidValueError, plain_reason, unknown
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -29,7 +29,11 @@ def validated(model: type[M], data: Any, where: Callable[[Location], str]) -> M:
     Raises:
         UnknownNameError: A key that the value does not have.
         InvalidValueError: A field of the wrong type, out of range, or missing.
+        InvalidFileError: The data are those of an empty file.
     """
+    if data is None:
+        hint = "Copy a built-in one and edit it: attnlab cp NAME."
+        raise InvalidFileError("The file is empty.", hint, where=where(()))
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -55,13 +59,10 @@ def _refusal(
         location = error["loc"]
         return unknown("key", str(location[-1]), _fields(model, location[:-1]), where=where(location))
     if error["type"] == "missing":
-        return InvalidValueError(
-            f"'{error['loc'][-1]}' is missing.", "It has no default.", where=where(error["loc"][:-1])
-        )
+        key = error["loc"][-1]
+        return InvalidValueError(f"'{key}' is missing.", f"Add a line {key}: ...", where=where(error["loc"][:-1]))
     value = error["input"]
-    reasons = dict.fromkeys(
-        text.removeprefix("Value error, ").replace("tuple", "list").replace("Tuple", "List") for text in messages
-    )
+    reasons = dict.fromkeys(map(plain_reason, messages))
     return InvalidValueError(
         "A mapping is not accepted here." if isinstance(value, BaseModel | dict) else f"It cannot be {value!r}.",
         f"{'; or '.join(reasons)}.",

@@ -54,6 +54,13 @@ def test_what_is_tuned(line: str, tuned: tuple[str, ...], tmp_path: Path) -> Non
     assert read_experiment(written(tmp_path, "zip: [{weight_decay: [0.1, 0.0]}]", line)).tuned == tuned
 
 
+@pytest.mark.parametrize("field", ["train_examples", "validation_examples", "test_examples", "eval_every"])
+def test_what_is_learned_from_and_what_is_measured_is_not_tuned(field: str, tmp_path: Path) -> None:
+    zipped = f"zip: [{{{field}: [8, 16], weight_decay: [0.1, 0.0]}}]"
+    assert f"train.{field}" not in read_experiment(written(tmp_path, zipped)).tuned
+    assert f"train.{field}" in read_experiment(written(tmp_path, zipped, f"tune: [{field}]")).tuned
+
+
 def test_short_names_have_their_section() -> None:
     names = ("lr", "width", "attention", "task.length", "train.lr")
     assert [full_key(name) for name in names] == [
@@ -82,7 +89,7 @@ def test_a_scale_changes_what_it_says_and_nothing_else(tmp_path: Path) -> None:
     assert experiment.with_preset("paper").claims == experiment.claims
     assert experiment.with_preset(None) is experiment
     assert smoke.where("seeds").endswith("mine.yaml:5: seeds")
-    with pytest.raises(UnknownNameError, match="There is no preset of mine 'paper'"):
+    with pytest.raises(UnknownNameError, match="'mine' has no preset 'paper'"):
         read_experiment(written(tmp_path, "presets: {smoke: {seeds: 1}}")).with_preset("paper")
 
 

@@ -59,10 +59,24 @@ def test_variants_split_at_commas_and_stacks_at_plus(text: str, stacks: list[lis
     assert [[str(one) for one in stack] for stack in parse_variants(text)] == stacks
 
 
-@pytest.mark.parametrize("text", ["softmax,", "softmax+", "+softmax", ",softmax", "softmax,,gpam"])
+@pytest.mark.parametrize("text", ["softmax,", ",softmax", "softmax,,gpam"])
 def test_an_empty_variant_is_refused(text: str) -> None:
     with pytest.raises(InvalidValueError, match=r"A name is missing\."):
         parse_variants(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "side"),
+    [
+        ("softmax+", "softmax+", "after"),
+        ("+softmax", "+softmax", "before"),
+        ("gpam,softmax++dape:kernel=3", "softmax++dape:kernel=3", "after"),
+    ],
+)
+def test_a_missing_name_beside_a_plus_is_refused_with_the_whole_word(text: str, word: str, side: str) -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        parse_variants(text)
+    assert str(caught.value) == (f"{word}\n  A name is missing {side} '+'.\n  Write name+name, or leave '+' out.")
 
 
 @given(some.lists(some.sampled_from(["softmax", "dape:kernel=3", "gpam:a=0.5,b=true"]), min_size=1, max_size=4))
@@ -85,7 +99,9 @@ def test_a_broken_setting_is_refused(word: str) -> None:
 def test_a_setting_through_a_value_is_refused() -> None:
     with pytest.raises(InvalidValueError) as caught:
         parse_settings(["train=3", "train.lr=1"])
-    assert str(caught.value) == ("--set train.lr=1\n  'train' is set to a value already.\n  Set either the value or its keys.")
+    assert str(caught.value) == (
+        "--set train.lr=1\n  'train' is set to a value already.\n  Set either the value or its keys."
+    )
 
 
 def test_merged_goes_inside_mappings_and_the_second_wins() -> None:

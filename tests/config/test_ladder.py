@@ -55,7 +55,7 @@ def test_a_ladder_knows_its_lines(tmp_path: Path) -> None:
     ("old", "new", "kind", "message"),
     [
         ("levels:", "level:", UnknownNameError, "5: level\n  There is no key 'level'; did you mean 'levels'?"),
-        ("source: me\n", "", InvalidValueError, "1\n  'source' is missing.\n  It has no default."),
+        ("source: me\n", "", InvalidValueError, "1\n  'source' is missing.\n  Add a line source: ..."),
         ("[1, 2]", "[]", InvalidValueError, "5: levels\n  It cannot be []."),
         ("[1, 2]", "7", InvalidValueError, "5: levels\n  It cannot be 7.\n  Input should be a valid list."),
         ("default: 1", "default: [1]", InvalidValueError, "6: default\n  It cannot be [1]."),

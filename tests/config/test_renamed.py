@@ -137,5 +137,5 @@ def test_the_options_of_a_mixture(options: dict[str, Any], expected: dict[str, A
 
 
 def test_a_wrong_name_is_not_taken_for_an_old_one(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="There is no key 'rung'; did you mean 'source'|no key 'rung'"):
+    with pytest.raises(UnknownNameError, match=r"There is no key 'rung'; did you mean 'source'|no key 'rung'"):
         ladder(file(tmp_path, LADDER, {**NEW, "rungs": "rung"}))

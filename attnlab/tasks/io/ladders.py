@@ -35,7 +35,8 @@ def check_ladder(ladder: Ladder) -> Ladder:
         raise unknown("task", ladder.task, (entry.name for entry in TASKS), where=ladder.where("task"))
     entry = TASKS.entry(ladder.task)
     if complexity not in entry.options:
-        raise unknown(f"option of {entry.name}", complexity, entry.options, where=ladder.where("complexity"))
+        where = ladder.where("complexity")
+        raise unknown("option", complexity, entry.options, owner=f"'{entry.name}'", where=where)
     settings: list[tuple[tuple[str | int, ...], str, Any]] = [(("default",), complexity, ladder.default)]
     settings += [(("levels", index), complexity, level) for index, level in enumerate(ladder.levels)]
     settings += [(("evaluate", index), complexity, level) for index, level in enumerate(ladder.evaluate)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from attnlab.errors import InvalidValueError
 from attnlab.specs import TaskSpec
 from attnlab.tasks.base import TASKS, Batch, Split, Task
+from attnlab.tasks.io.training_set import TrainingSet
 
 
 def generator(seed: int, split: Split, index: int = 0) -> np.random.Generator:
@@ -59,7 +61,7 @@ class Source:
     Args:
         spec: The task.
         seed: The seed of the run.
-        examples: The number of training sequences, after which they repeat; None draws new ones without end.
+        examples: The number of distinct training sequences; None draws new ones without end.
     """
 
     def __init__(self, spec: TaskSpec, seed: int, examples: int | None = None) -> None:
@@ -79,8 +81,8 @@ class Source:
     def training(self, step: int, batch: int) -> Batch:
         """Draw the batch of one training step.
 
-        Options that are ranges are drawn for each batch. Where the number of examples is limited, the same batches
-        repeat in the same order.
+        Options that are ranges are drawn for each batch. Where the number of examples is limited, exactly so many
+        distinct sequences are seen, in a new order in each pass.
 
         Args:
             step: Index of the step.
@@ -89,10 +91,19 @@ class Source:
         Returns:
             The batch.
         """
-        index = step if self.train_examples is None else step % max(1, self.train_examples // batch)
+        return self._drawn(step, batch) if self.train_examples is None else self.training_set.batch(step, batch)
+
+    @cached_property
+    def training_set(self) -> TrainingSet:
+        """The training sequences, where their number is limited."""
+        assert self.train_examples is not None, "an unlimited number of sequences is no set"
+        return TrainingSet(self._drawn, self.train_examples, self.seed)
+
+    def _drawn(self, index: int, sequences: int) -> Batch:
+        """Draw new training sequences; options that are ranges are drawn for all of them together."""
         random = generator(self.seed, Split.TRAIN, index)
         drawn = {name: int(random.integers(low, high + 1)) for name, (low, high) in self.ranges.items()}
-        return self._training_task(drawn).for_split(Split.TRAIN).sample(random, batch)
+        return self._training_task(drawn).for_split(Split.TRAIN).sample(random, sequences)
 
     def held_out(self, split: Split, sequences: int, batch: int, task: Task | None = None) -> list[Batch]:
         """Draw all batches of the validation or test split.

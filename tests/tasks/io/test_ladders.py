@@ -88,13 +88,13 @@ def test_a_wrong_name_suggests_ladders_and_tasks() -> None:
     ("old", "new", "message"),
     [
         ("task: recall", "task: recal", "3: task\n  There is no task 'recal'; did you mean 'recall'?"),
-        ("complexity: pairs", "complexity: pair", "4: complexity\n  There is no option of recall 'pair'; did you mean"),
+        ("complexity: pairs", "complexity: pair", "4: complexity\n  'recall' has no option 'pair'; did you mean"),
         (
             "[1, 2]",
             "[1, 0]",
             "5: levels[1]\n  Option 'pairs' cannot be 0.\n  Input should be greater than or equal to 1",
         ),
-        ("{length: 32}", "{lenght: 32}", "7: options.lenght\n  There is no option of recall 'lenght'; did you mean"),
+        ("{length: 32}", "{lenght: 32}", "7: options.lenght\n  'recall' has no option 'lenght'; did you mean"),
         ("{length: 32}", "{length: x}", "7: options.length\n  Option 'length' cannot be 'x'."),
     ],
 )
@@ -133,7 +133,7 @@ def test_the_complexity_is_given_once() -> None:
     ("options", "level", "message"),
     [
         ({}, "many", "Option 'pairs' cannot be 'many'."),
-        ({"pair": 2}, None, "There is no option of recall 'pair'; did you mean 'pairs'?"),
+        ({"pair": 2}, None, "'recall' has no option 'pair'; did you mean 'pairs'?"),
     ],
 )
 def test_invalid_options_are_refused(options: dict[str, Any], level: Any, message: str) -> None:
