@@ -95,7 +95,7 @@ def _shortcut(level: LevelAudit) -> str:
 
 
 COLUMNS: dict[str, Callable[[LevelAudit], str]] = {
-    "length": lambda level: str(level.task.length),
+    "tokens": lambda level: str(level.task.length),
     "vocab": lambda level: str(level.task.vocabulary),
     "chance": lambda level: _percent(level.task.chance),
     "baseline": _baseline,
@@ -105,11 +105,11 @@ COLUMNS: dict[str, Callable[[LevelAudit], str]] = {
     "leak": lambda level: f"{level.repeats.repeated}/{level.repeats.expected:.0f}",
     "best shortcut": _shortcut,
 }
-ALWAYS = ("length", "vocab", "chance", "baseline", "solver", "leak", "best shortcut")
+ALWAYS = ("tokens", "vocab", "chance", "baseline", "solver", "leak", "best shortcut")
 """Columns that are always shown; the others only where a level has an entry."""
 LEGEND = {
-    "length": "tokens of a sequence",
-    "vocab": "tokens of the vocabulary",
+    "tokens": "length of a sequence",
+    "vocab": "size of the vocabulary",
     "chance": "declared accuracy of a guess",
     "baseline": "range of the measured accuracy of the chance baseline that is nearest to it",
     "best acc.": "best achievable accuracy",
