@@ -18,6 +18,8 @@ library is an ``assert``, never one of these.
 from __future__ import annotations
 
 import difflib
+import re
+import textwrap
 from collections.abc import Iterable
 
 
@@ -94,17 +96,33 @@ class RenamedWarning(FutureWarning):
     """An old name is accepted for one more release; the message names the new one."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "") -> UnknownNameError:
-    """Make the error for a wrong name, with the closest existing name and the list of all.
+COLUMNS = 76
+"""Columns of a list of names in a hint."""
+CLOSEST = 12
+"""Names that a hint lists at most if one of them is close to the wrong name."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], *, owner: str = "", where: str = "") -> UnknownNameError:
+    """Make the error for a wrong name, with the closest existing name and a list of names.
+
+    The list has all names, or the closest ones if there are many names and one is close.
 
     >>> print(unknown("attention", "sofmax", ["softmax", "gpam"]))
       There is no attention 'sofmax'; did you mean 'softmax'?
       Known: gpam, softmax.
+    >>> print(unknown("option", "kernal", ["kernel", "width"], owner="'dape'"))
+      'dape' has no option 'kernal'; did you mean 'kernel'?
+      Known: kernel, width.
+    >>> print(unknown("key", "a1", [f"a{number}" for number in range(100, 200)]))
+      There is no key 'a1'; did you mean 'a199'?
+      Known: a199, a198, a197, a196, a195, a194, a193, a192, a191, a190, a189,
+      a188, and 88 more.
 
     Args:
         kind: What the name should have named.
         name: The wrong name.
         known: All names that exist.
+        owner: What lacks the name, as the subject of the sentence; empty where it is clear.
         where: The location, as in :class:`AttnlabError`.
 
     Returns:
@@ -113,5 +131,32 @@ def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "") -> U
     names = sorted(known)
     close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
     guess = f"; did you mean '{close[0]}'?" if close else "."
-    hint = f"Known: {', '.join(names)}." if names else "None exists here."
-    return UnknownNameError(f"There is no {kind} '{name}'{guess}", hint, where=where)
+    listed = difflib.get_close_matches(name.lower(), names, n=CLOSEST, cutoff=0.0) if close else names
+    if len(listed) == len(names):
+        listed, more = names, ""
+    else:
+        more = f", and {len(names) - len(listed)} more"
+    text = f"Known: {', '.join(listed)}{more}." if names else "None exists here."
+    hint = textwrap.fill(text, COLUMNS, break_long_words=False, break_on_hyphens=False)
+    problem = f"{owner} has no {kind} '{name}'{guess}" if owner else f"There is no {kind} '{name}'{guess}"
+    return UnknownNameError(problem, hint, where=where)
+
+
+def plain_reason(message: str) -> str:
+    """Write a message of pydantic in plain words.
+
+    >>> plain_reason("Input should be a valid number, unable to parse string as a number")
+    'Input should be a valid number'
+    >>> plain_reason("Tuple should have at least 1 item after validation, not 0")
+    'It should have at least 1 item'
+
+    Args:
+        message: The message, without a full stop.
+
+    Returns:
+        The message in plain words; a tuple is called a list, as in YAML.
+    """
+    text = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    text = re.sub(r", unable to (parse|interpret) [^.;]*$", "", text)
+    text = re.sub(r"^\w+ (should have at (?:least|most) \d+ items?) after validation, not .*$", r"It \1", text)
+    return text.replace("tuple", "list").replace("Tuple", "List")

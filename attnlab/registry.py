@@ -24,7 +24,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from attnlab.errors import AttnlabError, InvalidValueError, PluginError, unknown
+from attnlab.errors import AttnlabError, InvalidValueError, PluginError, plain_reason, unknown
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Option:
         try:
             return self._adapter.validate_python(_tuples(value))
         except ValidationError as error:
-            reasons = sorted({one["msg"].removeprefix("Value error, ") for one in error.errors()})
+            reasons = sorted({plain_reason(one["msg"]) for one in error.errors()})
             hint = f"{'; or '.join(reasons)}. Default: {self.default!r}."
             raise InvalidValueError(f"Option '{self.name}' cannot be {value!r}.", hint) from None
 
@@ -124,7 +124,7 @@ class Entry(Generic[T]):
             InvalidValueError: The value is not accepted.
         """
         if name not in self.options:
-            raise unknown(f"option of {self.name}", name, self.options)
+            raise unknown("option", name, self.options, owner=f"'{self.name}'")
         return self.options[name].check(value)
 
     def non_default(self, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,13 +159,13 @@ class Registry(Generic[T]):
         self._discovered = False
 
     def register(
-        self, name: str, *, source: str, version: int = 1, summary: str = "", aliases: tuple[str, ...] = ()
+        self, name: str, *, source: str = "", version: int = 1, summary: str = "", aliases: tuple[str, ...] = ()
     ) -> Callable[[type[T]], type[T]]:
         """Register a class under a name, as a decorator.
 
         Args:
             name: The name by which the part is chosen.
-            source: Where the mechanism or task comes from: an arXiv number, or ``ours``.
+            source: Where the mechanism or task comes from: an arXiv number, or ``ours``; required.
             version: Raised when the meaning of the part changes; part of the ids of runs.
             summary: One line; empty takes the first line of the docstring.
             aliases: Further names.
@@ -174,8 +174,12 @@ class Registry(Generic[T]):
             A decorator that returns the class unchanged.
 
         Raises:
-            PluginError: Another class has the name already.
+            PluginError: There is no source, or another class has the name already.
         """
+        if not source:
+            owner = getattr(name, "__name__", name)  # of the class, if the decorator has no brackets
+            hint = 'Write @register("NAME", source="arXiv:..."), or source="ours".'
+            raise PluginError(f"The {self.kind} '{owner}' has no source.", hint)
 
         def add(cls: type[T]) -> type[T]:
             if not cls.__module__.startswith(f"{self.package}."):

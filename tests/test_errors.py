@@ -53,6 +53,28 @@ def test_unknown_suggests_the_closest_and_lists_all() -> None:
     assert str(error) == "--attn\n  There is no attention 'Sofmax'; did you mean 'softmax'?\n  Known: gpam, softmax."
 
 
+def test_unknown_names_the_owner() -> None:
+    error = unknown("metric", "foo", ["bar"], owner="The diagnosis 'attention'")
+    assert str(error) == "  The diagnosis 'attention' has no metric 'foo'.\n  Known: bar."
+
+
+def test_unknown_lists_the_closest_of_many_names() -> None:
+    names = [f"name-{number}" for number in range(180)] + ["softmax"]
+    first, *lines = str(unknown("attention", "softmx", names)).splitlines()
+    assert first == "  There is no attention 'softmx'; did you mean 'softmax'?"
+    listed = " ".join(line.strip() for line in lines)
+    assert listed.startswith("Known: softmax, name-")
+    assert listed.endswith(", and 169 more.")
+    assert listed.count("name-") == 11
+
+
+def test_unknown_without_a_close_name_lists_all_in_short_lines() -> None:
+    names = [f"name-{number:03}" for number in range(180)]
+    lines = str(unknown("attention", "zzz", names)).splitlines()[1:]
+    assert max(map(len, lines)) <= 78
+    assert " ".join(line.strip() for line in lines) == f"Known: {', '.join(names)}."
+
+
 @pytest.mark.parametrize(("known", "hint"), [(["softmax"], "Known: softmax."), ([], "None exists here.")])
 def test_unknown_without_a_close_name_does_not_guess(known: list[str], hint: str) -> None:
     assert str(unknown("task", "zzz", known)) == f"  There is no task 'zzz'.\n  {hint}"

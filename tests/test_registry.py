@@ -125,7 +125,7 @@ def test_an_int_is_a_float_but_text_is_no_number(ring: Entry[Shape]) -> None:
         ({"radius": 0}, "Option 'radius' cannot be 0.\n  Input should be greater than 0. Default: 1.0."),
         ({"color": "green"}, "Option 'color' cannot be 'green'.\n  Input should be 'red' or 'blue'. Default: 'red'."),
         ({"dents": [1, "x"]}, "Option 'dents' cannot be [1, 'x'].\n  Input should be a valid integer. Default: ()."),
-        ({"dents": True}, "Option 'dents' cannot be True.\n  Input should be a valid tuple. Default: ()."),
+        ({"dents": True}, "Option 'dents' cannot be True.\n  Input should be a valid list. Default: ()."),
     ],
 )
 def test_a_wrong_value_says_what_is_accepted(ring: Entry[Shape], options: dict[str, object], message: str) -> None:
@@ -138,7 +138,7 @@ def test_an_unknown_option_suggests_the_closest(ring: Entry[Shape]) -> None:
     with pytest.raises(UnknownNameError) as caught:
         ring.complete({"size": 4, "radios": 2})
     assert str(caught.value) == (
-        "  There is no option of ring 'radios'; did you mean 'radius'?\n  Known: color, dents, radius, size."
+        "  'ring' has no option 'radios'; did you mean 'radius'?\n  Known: color, dents, radius, size."
     )
 
 
@@ -230,3 +230,14 @@ def test_a_file_that_takes_a_shipped_name_is_refused(plugin: Path) -> None:
     with pytest.raises(PluginError) as caught:
         load_plugin(plugin)
     assert str(caught.value) == f"--plugin {plugin}\n  The task 'recall' is already registered by attnlab.tasks.recall."
+
+
+@pytest.mark.parametrize("call", ["@register('mine-only')", "@register", "@register('mine-only', source='')"])
+def test_a_part_without_a_source_is_refused_in_plain_words(plugin: Path, call: str) -> None:
+    plugin.write_text(f"from attnlab.tasks import Task, register\n{call}\nclass Mine(Task):\n    complexity = 'x'\n")
+    owner = "Mine" if call == "@register" else "mine-only"
+    with pytest.raises(PluginError) as caught:
+        load_plugin(plugin)
+    problem = f"The task '{owner}' has no source."
+    hint = 'Write @register("NAME", source="arXiv:..."), or source="ours".'
+    assert str(caught.value) == f"--plugin {plugin}\n  {problem}\n  {hint}"

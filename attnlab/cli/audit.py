@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from attnlab.cli.options import AsJson, Plugin, Seed, Settings, load_plugins
+from attnlab.cli.options import AsJson, Plugin, Seed, TaskSettings, load_plugins
 
 
 def audit(
@@ -20,11 +20,14 @@ def audit(
         str | None,
         typer.Option("--complexity", metavar="LEVEL", help="The level to audit (default: all levels of the ladder)."),
     ] = None,
-    samples: Annotated[
-        int, typer.Option("--samples", min=64, help="Sequences of the training sample, and of the test sample.")
+    sequences: Annotated[
+        int,
+        typer.Option(
+            "--sequences", metavar="N", min=64, help="Sequences of the training sample, and of the test sample."
+        ),
     ] = 2048,
     seed: Seed = 0,
-    settings: Settings = None,
+    settings: TaskSettings = None,
     plugins: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
@@ -53,7 +56,7 @@ def audit(
         if len(parts) > 1:
             progress.print(f"auditing {part}", highlight=False)
         options = {**part.options, **task_settings}
-        audits.append(check_task(find_ladder(part.name), options, level, samples=samples, seed=seed))
+        audits.append(check_task(find_ladder(part.name), options, level, samples=sequences, seed=seed))
         if not as_json:
             console.print(AuditTable(audits[-1]))
     if as_json:

@@ -15,7 +15,8 @@ from attnlab.cli.options import AsJson, Device
 def bench(
     device: Device = "auto",
     threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="Threads of torch; without it, torch's own choice.")
+        int | None,
+        typer.Option("--threads", metavar="N", min=1, help="Threads of torch; without it, torch's own choice."),
     ] = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="FILE", help="JSON file of the result; its last result is shown beside.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from attnlab.choices import ListKind
-from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, Settings, Store, load_plugins
+from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, Store, TaskSettings, load_plugins
 
 if TYPE_CHECKING:
     from attnlab.config.ladder import Ladder
@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
 
 def ls(
-    kind: Annotated[str, typer.Argument(metavar=f"[{'|'.join(get_args(ListKind))}]", help="What to list.")] = "tasks",
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="[LIST]", help="tasks, attentions, positions, experiments, metrics or results.", show_default=True
+        ),
+    ] = "tasks",
     words: Annotated[list[str] | None, typer.Argument(help="Show only the lines that contain every word.")] = None,
     store: Store = Path("results"),
     plugins: Plugin = None,
@@ -32,6 +37,7 @@ def ls(
     from attnlab.errors import unknown
 
     load_plugins(plugins)
+    kind = {"attentions": "attention", "positions": "position"}.get(kind, kind)
     if kind not in get_args(ListKind):
         raise unknown("list", kind, get_args(ListKind), where="ls")
     if kind == "results":
@@ -73,9 +79,9 @@ def show(
 def sample(
     task: Annotated[str, typer.Argument(help="A ladder's name or file, or a registered task.")],
     complexity: Complexity = None,
-    rows: Annotated[int, typer.Option("--rows", min=1, help="Number of sequences.")] = 3,
+    sequences: Annotated[int, typer.Option("--sequences", metavar="N", min=1, help="Number of sequences.")] = 3,
     seed: Seed = 0,
-    settings: Settings = None,
+    settings: TaskSettings = None,
     plugins: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
@@ -93,7 +99,7 @@ def sample(
     options = {**part.options, **parse_settings(settings or []).get("task", {})}
     level = None if complexity is None else scalar(complexity)
     source = Source(task_spec(find_ladder(part.name), options, level), seed)
-    batch = source.training(0, rows)
+    batch = source.training(0, sequences)
     if as_json:
         sys.stdout.write(json.dumps({"inputs": batch.inputs_BT.tolist(), "targets": batch.targets_BT.tolist()}) + "\n")
     else:
@@ -122,7 +128,8 @@ def _listing(kind: str, words: list[str]) -> Listing:
     else:
         headings, rows = _part_rows(kind)
     matching = [row for row in rows if all(any(word in cell.lower() for cell in row) for word in words)]
-    if_empty = f"There are no {kind}{' with those words' if words else ''}."
+    plural = f"{kind.removesuffix('s')}s"
+    if_empty = f"There are no {plural}{' with those words' if words else ''}."
     return Listing(headings, matching, if_empty, below=2 if kind in ("tasks", "attention") else 1)
 
 

@@ -17,7 +17,6 @@ from attnlab.cli.options import (
     Plugin,
     Position,
     Seed,
-    Settings,
     Store,
     Width,
     field_settings,
@@ -46,7 +45,10 @@ def diagnose(
     branch_gain: Annotated[
         float | None,
         typer.Option(
-            "--branch-gain", min=0, help="Initialize the last map of every branch with this scale over sqrt(inputs)."
+            "--branch-gain",
+            metavar="X",
+            min=0,
+            help="Initialize the last map of every branch with this scale over sqrt(inputs).",
         ),
     ] = None,
     control: Annotated[
@@ -61,10 +63,10 @@ def diagnose(
         Literal["gaussian"] | None, typer.Option("--input", help="gaussian: independent tokens instead of a task.")
     ] = None,
     complexity: Complexity = None,
-    length: Annotated[int | None, typer.Option("--length", min=2, help="Tokens per sequence.")] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Number of sequences.")] = 16,
+    length: Annotated[int | None, typer.Option("--length", metavar="N", min=2, help="Tokens per sequence.")] = None,
+    sequences: Annotated[int, typer.Option("--sequences", metavar="N", min=1, help="Number of sequences.")] = 16,
     seed: Seed = 0,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of models of each variant.")] = 5,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Number of models of each variant.")] = 5,
     run: Annotated[
         str | None, typer.Option("--run", metavar="ID,ID", help="Finished runs, instead of fresh variants.")
     ] = None,
@@ -82,7 +84,9 @@ def diagnose(
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Write the map as .png, .svg or .html; needs the plots extra."),
     ] = None,
-    settings: Settings = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any field, such as model.norm=post.")
+    ] = None,
     store: Store = Path("results"),
     plugins: Plugin = None,
     as_json: AsJson = False,
@@ -117,7 +121,7 @@ def diagnose(
         task="recall" if task is None and noise is None else task,
         complexity=complexity,
         length=length,
-        batch=batch,
+        batch=sequences,
         seeds=range(seed, seed + seeds),
         settings=nested,
         control=control is not None,
@@ -154,7 +158,7 @@ def _refuse_with_run(options: dict[str, Any]) -> None:
 
     option = next((name for name, value in options.items() if value is not None), None)
     if option:
-        hint = "Options that can be combined with --run: --complexity, --length, --batch, --only, --attention-map."
+        hint = "Options that can be combined with --run: --complexity, --length, --sequences, --only, --attention-map."
         raise InvalidValueError("A finished run has its own variant, sizes and task.", hint, where=option)
 
 

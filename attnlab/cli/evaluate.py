@@ -28,7 +28,12 @@ def evaluate(
     ] = "trained",
     sequences: Annotated[
         int | None,
-        typer.Option("--sequences", min=1, help="Test sequences of each; left out, as many as in the run's own test."),
+        typer.Option(
+            "--sequences",
+            metavar="N",
+            min=1,
+            help="Test sequences of each; left out, as many as in the run's own test.",
+        ),
     ] = None,
     device: Device = "auto",
     store: Store = Path("results"),

@@ -23,7 +23,7 @@ class SplitName(StrEnum):
 def generate(
     task: Annotated[str, typer.Argument(help="A ladder's name or file, or a registered task.")],
     out: Annotated[Path, typer.Option("--out", metavar="F", help="The file: .npz, .jsonl, .parquet or .txt.")],
-    sequences: Annotated[int, typer.Option("--n", min=1, help="Number of sequences.")] = 1000,
+    sequences: Annotated[int, typer.Option("--sequences", metavar="N", min=1, help="Number of sequences.")] = 1000,
     complexity: Complexity = None,
     seed: Seed = 0,
     split: Annotated[SplitName, typer.Option("--split", help="Split of the sequences.")] = SplitName.training,
@@ -37,16 +37,16 @@ def generate(
 ) -> None:
     """Write sequences of a task to a file F, and a description of them to F.json.
 
-    They are the sequences that a run with the same seed draws from the split. Train on the file with --task
-    file:path=F.
+    They are the sequences that a run with the same seed draws from the split.
+    --task file:path=F trains on them.
     """
     from rich.console import Console
     from rich.progress import Progress
 
+    from attnlab.config.inline_experiment import unknown_section
     from attnlab.config.inline_parts import parse_part
     from attnlab.config.inline_parts import parse_settings as read_settings
     from attnlab.config.yaml import scalar
-    from attnlab.errors import unknown
     from attnlab.formatting import thousands
     from attnlab.tasks.io.export import export
     from attnlab.tasks.io.ladders import find_ladder, task_spec
@@ -54,7 +54,7 @@ def generate(
     load_plugins(plugins)
     part, given = parse_part(task), read_settings(settings or [])
     if wrong := set(given) - {"task"}:
-        raise unknown("section", min(wrong), ("task",), where=f"--set {min(wrong)}")
+        raise unknown_section(min(wrong), given[min(wrong)], ("task",))
     options = {**part.options, **given.get("task", {})}
     level = None if complexity is None else scalar(complexity)
     spec = task_spec(find_ladder(part.name), options, level)

@@ -16,10 +16,14 @@ def interference(
     subtasks: Annotated[str, typer.Argument(metavar="TASK,TASK,...", help="Ladders, such as recall,copy,parity.")],
     attn: Attention = None,
     pos: Position = None,
-    level: Annotated[int, typer.Option("--level", min=0, help="Level of each task's ladder, 0 the easiest.")] = 0,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds.")] = 3,
+    level: Annotated[
+        int, typer.Option("--level", metavar="N", min=0, help="Level of each task's ladder, 0 the easiest.")
+    ] = 0,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Number of seeds.")] = 3,
     settings: Settings = None,
-    executor: Annotated[str, typer.Option("--executor", help="As in attnlab sweep.")] = "processes",
+    executor: Annotated[
+        str, typer.Option("--executor", help="[b]processes:N[/b], [b]inline[/b] or [b]ray[/b].")
+    ] = "processes",
     device: Device = "auto",
     store: Annotated[Path | None, typer.Option("--store", metavar="DIR", help="Folder of results.")] = None,
     plugins: Plugin = None,

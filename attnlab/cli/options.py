@@ -11,9 +11,9 @@ from attnlab.choices import Budget, Compile, DeviceName
 
 Attention = Annotated[
     str | None,
-    typer.Option("--attn", "--attention", help="Attentions: [b]softmax,dape:kernel=3[/b]; + alternates over layers."),
+    typer.Option("--attn", "--attention", help="Attentions, such as [b]softmax,dape[/b]; + alternates over layers."),
 ]
-Position = Annotated[str | None, typer.Option("--pos", "--position", help="Positions: [b]learned,rotary[/b].")]
+Position = Annotated[str | None, typer.Option("--pos", "--position", help="Positions, such as [b]learned,rotary[/b].")]
 Complexity = Annotated[
     str | None,
     typer.Option("--complexity", metavar="LEVEL", help="Level of difficulty; left out, the ladder's default."),
@@ -26,10 +26,10 @@ Batch = Annotated[int | None, typer.Option("--batch", help="Sequences per step."
 Lr = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")]
 Watch = Annotated[
     str | None,
-    typer.Option("--watch", help="Diagnostics to log during training: [b]rank,gradients,attention[/b], or some."),
+    typer.Option("--watch", help="Diagnostics to log, with commas: [b]rank[/b], [b]gradients[/b], [b]attention[/b]."),
 ]
 Match = Annotated[Budget | None, typer.Option("--match", help="Give every other variant the same budget as the first.")]
-Device = Annotated[DeviceName, typer.Option("--device", help="Where to train.")]
+Device = Annotated[DeviceName, typer.Option("--device", help="Where to compute.")]
 Vmap = Annotated[
     str,
     typer.Option(
@@ -37,16 +37,20 @@ Vmap = Annotated[
     ),
 ]
 CompileSteps = Annotated[
-    Compile, typer.Option("--compile", help="Compile training steps, and record them on a GPU; auto: where it pays.")
+    Compile,
+    typer.Option("--compile", help="Compile training steps, and capture CUDA graphs on a GPU; auto: where it pays."),
 ]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any field, such as train.weight_decay=0.1.")
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any field, such as train.lr=0.001.")
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="The first seed.")]
+TaskSettings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="An option of the task, such as task.symbols=8.")
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="The first seed.")]
 Store = Annotated[Path, typer.Option("--store", metavar="DIR", help="Folder of results.")]
 Plugin = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", metavar="FILE.py", help="Run this file first; the parts it registers can be named."),
+    typer.Option("--plugin", metavar="FILE.py", help="Run this file first; what it registers can be used by name."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]

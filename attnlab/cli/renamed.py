@@ -12,6 +12,7 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
     "interference": PLUGIN,
     "diagnose": {
         **PLUGIN,
+        "--batch": "--sequences",
         "--map": "--attention-map",
         "--gain": "--branch-gain",
         "--skip": "--residual",
@@ -21,10 +22,10 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
     "report": {"--page": "--html", "--chart": "--plot", "--value": "--metric", "--rows": "--index"},
     "ls": PLUGIN,
     "show": PLUGIN,
-    "sample": PLUGIN,
-    "generate": {**PLUGIN, "--stream": "--split"},
+    "sample": {**PLUGIN, "--rows": "--sequences"},
+    "generate": {**PLUGIN, "--n": "--sequences", "--stream": "--split"},
     "check": PLUGIN,
-    "audit": PLUGIN,
+    "audit": {**PLUGIN, "--samples": "--sequences"},
 }
 """Command -> old option -> new option."""
 

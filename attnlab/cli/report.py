@@ -1,4 +1,4 @@
-"""``attnlab report``, ``cp`` and ``schema``: the results of a store, a shipped YAML to edit, the format of the YAML."""
+"""``attnlab report``, ``cp`` and ``schema``: results of a store, a built-in YAML to edit, the format of the YAML."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def _write_page(path: Path, result: Report, experiment: Experiment | None) -> No
     from attnlab.rendering.html import html_page
     from attnlab.storage.files import write_whole
 
-    shipped = experiment is not None and experiment.name in resources.names("experiments")
-    sweep = f"attnlab sweep {experiment.name}" if experiment and shipped else ""
+    builtin = experiment is not None and experiment.name in resources.names("experiments")
+    sweep = f"attnlab sweep {experiment.name}" if experiment and builtin else ""
     write_whole(path, html_page(result, shlex.join(["attnlab", *sys.argv[1:]]), sweep))
 
 
@@ -137,11 +137,11 @@ def _report_failure_modes(
 
 
 def cp(
-    name: Annotated[str, typer.Argument(help="A shipped experiment or ladder.")],
+    name: Annotated[str, typer.Argument(help="A built-in experiment or ladder.")],
     to: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: NAME.yaml in this folder.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Copy a shipped experiment or ladder to a file that you can edit."""
+    """Copy a built-in experiment or ladder to a file that you can edit."""
     from attnlab import resources
     from attnlab.errors import InvalidValueError, unknown
     from attnlab.storage.files import write_whole
@@ -161,9 +161,7 @@ def cp(
 
 
 def schema(
-    kind: Annotated[
-        str, typer.Argument(metavar="[experiment|ladder]", help="The kind of YAML file. Default: experiment.")
-    ] = "experiment",
+    kind: Annotated[str, typer.Argument(metavar="[experiment|ladder]", help="The kind of YAML file.")] = "experiment",
 ) -> None:
     """Print the JSON schema of the YAML files, for editors that check a file while you type."""
     from attnlab.config.experiment import Experiment

@@ -42,11 +42,11 @@ def sweep(
     name: Annotated[
         str | None, typer.Argument(metavar="[EXPERIMENT]", help="A built-in experiment or a YAML file.")
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Ladders, as [b]recall,copy[/b].")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="Ladders, such as [b]recall,copy[/b].")] = None,
     attn: Attention = None,
     pos: Position = None,
     complexity: Annotated[
-        str | None, typer.Option("--complexity", metavar="LEVELS", help="Levels, as 2,4,8; left out, all.")
+        str | None, typer.Option("--complexity", metavar="LEVELS", help="Levels, such as 2,4,8; left out, all.")
     ] = None,
     layers: Layers = None,
     width: Width = None,
@@ -55,9 +55,11 @@ def sweep(
     batch: Batch = None,
     lr: Lr = None,
     grid: Annotated[
-        list[str] | None, typer.Option("--grid", metavar="KEY=A,B", help="Values of any field, as lr=1e-3,3e-3.")
+        list[str] | None, typer.Option("--grid", metavar="KEY=A,B", help="Values of any field, such as lr=1e-3,3e-3.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="Number of seeds, counted up from 0.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", metavar="N", min=1, help="Number of seeds, counted up from 0.")
+    ] = None,
     match: Match = None,
     watch: Watch = None,
     preset: Annotated[PresetName | None, typer.Option("--preset", help="A budget of the experiment.")] = None,
@@ -72,7 +74,8 @@ def sweep(
         bool, typer.Option("--adaptive", help="Run only what it takes to find each variant's max solved level and C50.")
     ] = False,
     ci_width: Annotated[
-        float, typer.Option("--ci-width", min=0.0, help="With --adaptive: width of C50's interval, in levels.")
+        float,
+        typer.Option("--ci-width", metavar="X", min=0.0, help="With --adaptive: width of C50's interval, in levels."),
     ] = 1.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost; run nothing.")] = False,
     store: Annotated[
@@ -84,7 +87,10 @@ def sweep(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run several attentions and seeds over the levels of a task; run it again, and only what is missing runs."""
+    """Run several attentions and seeds over the levels of a task; run it again, and only what is missing runs.
+
+    The exit status is 1 if a run failed or a claim does not hold.
+    """
     from rich.console import Console
 
     from attnlab.execution.executors import make_executor

@@ -49,7 +49,9 @@ def train(
     batch: Batch = None,
     lr: Lr = None,
     seed: Seed = 0,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds, counted up from the first.")] = 1,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", min=1, help="Number of seeds, counted up from the first.")
+    ] = 1,
     match: Match = None,
     watch: Watch = None,
     device: Device = "auto",

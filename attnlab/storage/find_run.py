@@ -38,9 +38,10 @@ def find_record(word: str, folder: Path) -> tuple[Record, Path]:
     if not matching:
         hint = f"Runs there:\n{list_runs([record for record, _ in stored])}"
         raise UnknownNameError(f"There is no run '{word}' in {folder}/.", hint, where="--run")
-    if len({record.id for record, _ in matching}) > 1:
-        problem = f"{len(matching)} runs begin with '{word}'."
-        hint = f"Give more of the id:\n{list_runs([record for record, _ in matching])}"
+    distinct = {record.id: record for record, _ in matching}
+    if len(distinct) > 1:
+        problem = f"{len(distinct)} runs begin with '{word}'."
+        hint = f"Give more of the id:\n{list_runs(list(distinct.values()))}"
         raise InvalidValueError(problem, hint, where="--run")
     return matching[-1]
 
@@ -92,8 +93,9 @@ def list_runs(records: Sequence[Record]) -> str:
         records: The runs.
 
     Returns:
-        Ids and summaries of the last five, and how many more there are.
+        Ids and summaries of the last five, and how many more there are; a run of several stores is listed once.
     """
+    records = list({record.id: record for record in records}.values())
     lines = [f"{record.id}  {record.spec.summary}" for record in records[-LISTED:]]
     more = [f"and {len(records) - LISTED} more: attnlab ls results"] if len(records) > LISTED else []
     return "\n".join([*lines, *more])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from attnlab.attention import ATTENTIONS, Attention
-from attnlab.errors import AttnlabError, PluginError, unknown
+from attnlab.errors import AttnlabError, InvalidValueError, PluginError, unknown
 from attnlab.registry import Entry, describe_exception, load_plugin
 from attnlab.specs import Part
 from attnlab.testing import _causality, _cost, _depth, _equivalence, _numerics
@@ -68,10 +68,12 @@ def subject_of(word: str) -> Part:
     Raises:
         PluginError: The file fails, or it registers no attention.
         UnknownNameError: The file registers no attention class of that name.
-        InvalidValueError: The word is malformed.
+        InvalidValueError: The word is malformed, or a file has no class beside it.
     """
     from attnlab.config.inline_parts import parse_part
 
+    if word.endswith(".py"):
+        raise InvalidValueError("The class is missing.", f"Write {word}:Class.", where=word)
     path, _, name = word.rpartition(":")
     if not path.endswith(".py"):
         return parse_part(word)

@@ -228,7 +228,7 @@ def test_unknown_and_invalid_options_are_refused() -> None:
     with pytest.raises(UnknownNameError) as caught:
         attention_of("dape", {"kernal": 3})
     assert str(caught.value) == (
-        "  There is no option of dape 'kernal'; did you mean 'kernel'?\n  Known: form, kernel, padding, width."
+        "  'dape' has no option 'kernal'; did you mean 'kernel'?\n  Known: form, kernel, padding, width."
     )
     with pytest.raises(InvalidValueError, match=r"Option 'kernel' cannot be 0\."):
         attention_of("dape", {"kernel": 0})

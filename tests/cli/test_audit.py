@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.conftest import Command
 
-QUICK = ("--samples", "128")
+QUICK = ("--sequences", "128")
 
 
 def test_a_built_in_ladder_passes(command: Command) -> None:

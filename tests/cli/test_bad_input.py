@@ -33,7 +33,7 @@ attnlab: model.position: rotery
 """,
     ("--attn", "dape:kernl=3"): """\
 attnlab: model.attention: dape:kernl=3
-  There is no option of dape 'kernl'; did you mean 'kernel'?
+  'dape' has no option 'kernl'; did you mean 'kernel'?
   Known: form, kernel, padding, width.
 """,
     ("--attn", "dape:kernel=wide"): """\
@@ -101,6 +101,21 @@ attnlab: --set
   'train.lr' is not a setting.
   Write dotted.key=value.
 """,
+    ("--set", "weight_decay=1"): """\
+attnlab: --set weight_decay
+  There is no section 'weight_decay'.
+  Write --set train.weight_decay=1.
+""",
+    ("--set", "symbols=3"): """\
+attnlab: --set symbols
+  There is no section 'symbols'.
+  Write --set task.symbols=3 for an option of the task.
+""",
+    ("--attn", "softmax,gpam+"): """\
+attnlab: gpam+
+  A name is missing after '+'.
+  Write name+name, or leave '+' out.
+""",
     ("--device", "cuda"): """\
 attnlab: --device
   There is no device 'cuda' here.
@@ -124,7 +139,8 @@ def test_a_mistake_gives_one_message(
     result = command("train", *words)
     assert (result.status, result.out) == (2, "")
     assert result.error.startswith(MISTAKES[words])
-    assert len(result.error.splitlines()) <= 4
+    assert len(result.error.splitlines()) <= 6  # at most four lines of names
+    assert max(map(len, result.error.splitlines())) <= 100
     assert list(tmp_path.iterdir()) == []
 
 
@@ -140,11 +156,11 @@ def test_a_mistyped_option_is_misuse(words: tuple[str, str], command: Command, t
     ("line", "message"),
     [
         ("task: recal", "mine.yaml:3: task\n  There is no task 'recal'; did you mean 'recall'?"),
-        ("complexity: piars", "mine.yaml:4: complexity\n  There is no option of recall 'piars'; did you mean 'pairs'?"),
+        ("complexity: piars", "mine.yaml:4: complexity\n  'recall' has no option 'piars'; did you mean 'pairs'?"),
         ("levels: 1", "mine.yaml:5: levels\n  It cannot be 1."),
         ("levels: [1, two]", "mine.yaml:5: levels[1]\n  Option 'pairs' cannot be 'two'."),
         ("sumary: x", "mine.yaml:8: sumary\n  There is no key 'sumary'; did you mean 'summary'?"),
-        ("options: {lenght: 8}", "mine.yaml:8: options.lenght\n  There is no option of recall 'lenght'"),
+        ("options: {lenght: 8}", "mine.yaml:8: options.lenght\n  'recall' has no option 'lenght'"),
         ("options: {filler: some}", "mine.yaml:8: options.filler\n  Option 'filler' cannot be 'some'."),
         ("source: you", "mine.yaml:8\n  Not valid YAML: the key 'source' stands twice, first on line 7."),
         ("notes: [", "mine.yaml:9\n  Not valid YAML"),

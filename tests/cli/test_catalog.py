@@ -31,8 +31,15 @@ def test_ls_filters_by_words(kind: str, command: Command) -> None:
     assert all(row["summary"] and row["source"] for row in every)
 
 
+@pytest.mark.parametrize("kind", ["attention", "position"])
+def test_ls_accepts_the_plural(kind: str, command: Command) -> None:
+    assert command("ls", f"{kind}s") == command("ls", kind)
+
+
 def test_an_empty_list_is_one_sentence(command: Command) -> None:
     assert command("ls", "experiments", "no-such-word").out == "There are no experiments with those words.\n"
+    for kind in ("attention", "position"):
+        assert command("ls", kind, "no-such-word").out == f"There are no {kind}s with those words.\n"
     hint = "Try: attnlab train --task recall --attn expressive"
     assert command("ls", "results").out == f"There are no results in results/ yet. {hint}\n"
 
@@ -86,17 +93,17 @@ def test_show_suggests_the_closest(command: Command) -> None:
 
 
 def test_sample_prints_the_targets_below_the_inputs(command: Command) -> None:
-    result = command("sample", "copy", "--complexity", "3", "--rows", "2", "--seed", "1")
+    result = command("sample", "copy", "--complexity", "3", "--sequences", "2", "--seed", "1")
     inputs, targets, blank, *_ = result.out.splitlines()
     tokens = inputs.split()[1:]
     assert tokens[3] == "|"
     assert targets.split()[1:] == [".", ".", ".", *tokens[:3]]
     assert blank == ""
-    assert result.out == command("sample", "copy", "--complexity", "3", "--rows", "2", "--seed", "1").out
+    assert result.out == command("sample", "copy", "--complexity", "3", "--sequences", "2", "--seed", "1").out
 
 
 def test_sample_as_json_is_the_batch(command: Command) -> None:
-    batch = json.loads(command("sample", "recall", "--rows", "4", "--set", "task.filler=zeros", "--json").out)
+    batch = json.loads(command("sample", "recall", "--sequences", "4", "--set", "task.filler=zeros", "--json").out)
     assert [len(batch["inputs"]), len(batch["inputs"][0])] == [4, 64]
     assert sum(target != IGNORE for row in batch["targets"] for target in row) == 16
     assert sum(token == 0 for token in batch["inputs"][0]) == 64 - 12

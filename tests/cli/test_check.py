@@ -66,6 +66,7 @@ def test_several_variants_have_a_line_each(write: Write, command: Command) -> No
         ((), "attnlab: check\n  Nothing to check.\n  Give the names of attentions, or --all.\n"),
         (("sofmax",), "did you mean 'softmax'?"),
         (("nowhere.py:Mine",), "There is no such Python file."),
+        (("cosine.py",), "attnlab: cosine.py\n  The class is missing.\n  Write cosine.py:Class."),
         (("softmax:sharpness=3",), "'sharpness'"),
     ],
 )

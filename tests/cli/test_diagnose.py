@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import TINY, Command
 
-SMALL = ("--layers", "2", "--width", "8", "--seeds", "2", "--batch", "2", "--task", "copy", "--pos", "none")
+SMALL = ("--layers", "2", "--width", "8", "--seeds", "2", "--sequences", "2", "--task", "copy", "--pos", "none")
 
 
 @pytest.mark.parametrize("kind", ["rank-collapse", "gradients", "attention", "tokens", "reach"])
@@ -63,7 +63,10 @@ def test_a_run_is_diagnosed_from_its_weights(command: Command) -> None:
             ("--attention-map", "9.1"),
             "attnlab: --attention-map 9.1\n  'softmax' has no head 1 in layer 9.\n  Layers are 1 to 2, heads 1 to 2",
         ),
-        (("--only", "residul"), "attnlab: --only\n  There is no metric of rank-collapse 'residul'; did you mean"),
+        (
+            ("--only", "residul"),
+            "attnlab: --only\n  The diagnosis 'rank-collapse' has no metric 'residul'; did you mean",
+        ),
         (("--set", "modle.norm=pre"), "attnlab: --set modle\n  There is no section 'modle'; did you mean 'model'?"),
         (("--set", "model.nrm=pre"), "attnlab: model.nrm\n  There is no key 'nrm'; did you mean 'norm'?"),
         (("--attn", "delta", "--pos", "alibi"), "attnlab: model.position\n  'delta' has no attention scores"),

@@ -57,6 +57,16 @@ def test_errors_have_the_accepted_values(command: Command, tmp_path: Path) -> No
     assert {result.status for result in (short, mode, lost)} == {2}
 
 
+def test_a_run_of_two_stores_is_counted_and_listed_once(command: Command) -> None:
+    first = trained(command)
+    assert trained(command, "--store", "results/other") == first
+    second = trained(command, "--seed", "1")
+    result = command("evaluate", "", "--length", "4")
+    assert result.status == 2
+    assert "2 runs begin with ''." in result.error
+    assert {line.split()[0] for line in result.error.splitlines()[-2:]} == {first, second}
+
+
 def test_logged_diagnostics_are_in_the_record_and_can_be_reported(command: Command) -> None:
     words = ("--watch", "gradients,rank")
     record = Record.from_line(command("train", *TINY, "--quiet", "--json", *words).out)

@@ -12,7 +12,7 @@ from attnlab.tasks import IGNORE
 from attnlab.tasks.io.export import SplitSequences
 from tests.cli.conftest import Command
 
-COPY = ("generate", "copy", "--complexity", "3", "--n", "70")
+COPY = ("generate", "copy", "--complexity", "3", "--sequences", "70")
 
 
 def test_a_file_is_written_and_reported(command: Command, tmp_path: Path) -> None:
@@ -26,15 +26,15 @@ def test_a_file_is_written_and_reported(command: Command, tmp_path: Path) -> Non
 
 def test_a_file_contains_what_sample_shows(command: Command, tmp_path: Path) -> None:
     words = ("recall", "--set", "task.filler=zeros", "--seed", "5", "--complexity", "2")
-    command("generate", *words, "--n", "64", "--out", "a.jsonl")
-    shown = json.loads(command("sample", *words, "--rows", "64", "--json").out)
+    command("generate", *words, "--sequences", "64", "--out", "a.jsonl")
+    shown = json.loads(command("sample", *words, "--sequences", "64", "--json").out)
     result = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [row["inputs"] for row in result] == shown["inputs"]
     assert [[IGNORE if t is None else t for t in row["targets"]] for row in result] == shown["targets"]
 
 
 def test_the_sidecar_as_json(command: Command) -> None:
-    result = command("generate", "copy:alphabet=4", "--n", "3", "--out", "a.npz", "--split", "test", "--json")
+    result = command("generate", "copy:alphabet=4", "--sequences", "3", "--out", "a.npz", "--split", "test", "--json")
     data = json.loads(result.out)
     assert (data["split"], data["sequences"], data["options"]["alphabet"]) == ("test", 3, 4)
 
@@ -64,7 +64,7 @@ def test_force_replaces(command: Command, tmp_path: Path) -> None:
         (("copy", "--out", "none/a.npz"), "none/a.npz\n  The folder none does not exist."),
         (("copy", "--complexity", "0", "--out", "a.npz"), "copy\n  Option 'symbols' cannot be 0."),
         (("copy", "--set", "train.max_steps=3", "--out", "a.npz"), "--set train\n  There is no section 'train'"),
-        (("copy", "--set", "task.symbol=3", "--out", "a.npz"), "copy\n  There is no option of copy 'symbol'; did"),
+        (("copy", "--set", "task.symbol=3", "--out", "a.npz"), "copy\n  'copy' has no option 'symbol'; did"),
     ],
 )
 def test_a_wrong_value_is_misuse_and_leaves_nothing(
@@ -76,7 +76,7 @@ def test_a_wrong_value_is_misuse_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [("copy",), ("copy", "--out", "a.npz", "--n", "0"), ("--out", "a.npz")])
+@pytest.mark.parametrize("words", [("copy",), ("copy", "--out", "a.npz", "--sequences", "0"), ("--out", "a.npz")])
 def test_a_mistyped_request_is_misuse(words: tuple[str, ...], command: Command, tmp_path: Path) -> None:
     assert command("generate", *words).status == 2
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import attnlab
-from attnlab.cli.app import Commands
+from attnlab.cli.app import MODULES, Commands
 from attnlab.records import Record
 from tests.cli.conftest import Command
 
@@ -143,3 +143,21 @@ def test_an_inline_sweep_has_as_many_seeds_as_in_python(command: Command) -> Non
     words = ("--task", "copy", "--complexity", "2", "--width", "8", "--steps", "1", "--device", "cpu", *SIZES)
     result = command("sweep", *words, "--executor", "inline", "--json", "--quiet")
     assert len(result.out.splitlines()) == inspect.signature(attnlab.sweep).parameters["seeds"].default
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_help_is_not_cut_off_at_80_columns(name: str, command: Command) -> None:
+    result = command(name, "--help")
+    assert result.status == 0
+    assert "…" not in result.out
+    assert max(map(len, result.out.splitlines())) <= 80
+
+
+def test_the_help_of_sweep_has_the_exit_status(command: Command) -> None:
+    shown = " ".join(command("sweep", "--help").out.split())
+    assert "The exit status is 1 if a run failed or a claim does not hold." in shown
+
+
+def test_the_number_of_sequences_has_one_name() -> None:
+    commands = {"generate", "sample", "audit", "evaluate", "diagnose"}
+    assert {name for name in MODULES if "--sequences" in options(name)} == commands

@@ -32,7 +32,20 @@ SWEEP: tuple[str, ...] = (
     "cpu",
 )
 SWEEP += ("--width", "8", "--steps", "2", "--set", "train.test_examples=8", "--set", "train.validation_examples=4")
-DIAGNOSE = ("diagnose", "attention", "--task", "copy", "--layers", "2", "--width", "8", "--seeds", "1", "--batch", "2")
+DIAGNOSE = (
+    "diagnose",
+    "attention",
+    "--task",
+    "copy",
+    "--layers",
+    "2",
+    "--width",
+    "8",
+    "--seeds",
+    "1",
+    "--sequences",
+    "2",
+)
 PLUGIN = """\
 from attnlab.attention import Attention, register
 
@@ -157,8 +170,8 @@ def test_every_command_with_plugins_accepts_the_old_option() -> None:
 
 
 def test_other_words_stay() -> None:
-    words = ["copy", "--rows", "3", "--set", "--with=1", "--", "--with", "x"]
-    assert renamed_options("sample", words)[0] == ["copy", "--rows", "3", "--set", "--plugin=1", "--", "--with", "x"]
+    words = ["copy", "--seed", "3", "--set", "--with=1", "--", "--with", "x"]
+    assert renamed_options("sample", words)[0] == ["copy", "--seed", "3", "--set", "--plugin=1", "--", "--with", "x"]
     assert renamed_options("cp", ["--with", "x"]) == (["--with", "x"], [])
     twice = renamed_options("train", ["--with", "a.py", "--with", "b.py"])
     assert twice == (["--plugin", "a.py", "--plugin", "b.py"], ["--with is now called --plugin."])
@@ -178,7 +191,11 @@ def test_other_words_stay() -> None:
             "--no-residual --branch-gain 0.5 --attention-map 1.1",
         ),
         (DIAGNOSE, "--skip", "--residual"),
-        (("generate", "copy", "--n", "4", "--out", "a.jsonl", "--force"), "--stream test", "--split test"),
+        (DIAGNOSE[:-2], "--batch 2", "--sequences 2"),
+        (("sample", "copy"), "--rows 2", "--sequences 2"),
+        (("generate", "copy", "--out", "b.jsonl", "--force"), "--n=4", "--sequences=4"),
+        (("audit", "copy", "--complexity", "1"), "--samples 64", "--sequences 64"),
+        (("generate", "copy", "--sequences", "4", "--out", "a.jsonl", "--force"), "--stream test", "--split test"),
     ],
 )
 def test_an_old_option_has_the_effect_of_the_new_one(
@@ -266,7 +283,7 @@ def test_a_store_has_the_new_words_of_an_old_experiment(command: Command, tmp_pa
     assert stored["train"]["max_steps"] == 2
     result = command("report", "here", "--index", "attention")
     assert "is now called" not in result.error
-    assert "copy  exact_match in % by symbols" in result.out
+    assert "copy  exact match in % by symbols" in result.out
 
 
 def test_the_same_line_is_printed_by_the_next_command_too(command: Command, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_token_metrics_need_tokens() -> None:
 
 @pytest.mark.parametrize(("kind", "name"), [("attention", "entorpy"), ("rank-collapse", "entropy")])
 def test_a_metric_of_another_diagnosis_is_unknown(kind: str, name: str) -> None:
-    with pytest.raises(UnknownNameError, match=f"There is no metric of {kind} '{name}'"):
+    with pytest.raises(UnknownNameError, match=f"The diagnosis '{kind}' has no metric '{name}'"):
         diagnose(kind, request_of("softmax"), only=[name])
 
 

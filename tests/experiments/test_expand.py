@@ -143,7 +143,7 @@ def test_a_ladder_that_trains_on_a_range_of_levels_is_trained_once(
         (
             "alphabet: 3",
             "alphabt: 3",
-            "mine.yaml:3: ladders[0].ladder\n  There is no option of copy 'alphabt'; did you",
+            "mine.yaml:3: ladders[0].ladder\n  'copy' has no option 'alphabt'; did you",
         ),
         ("[1, 2]", "[1, two]", "mine.yaml:3: ladders[0].ladder\n  Option 'symbols' cannot be 'two'."),
     ],

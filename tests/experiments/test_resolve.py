@@ -86,11 +86,11 @@ def test_complexity_sets_the_option_of_the_levels() -> None:
         ),
         (
             {"attentions": [stack(Part(name="dape", options={"kernell": 3}))]},
-            "There is no option of dape 'kernell'; did you mean 'kernel'?",
+            "'dape' has no option 'kernell'; did you mean 'kernel'?",
         ),
         (
             {"settings": {"task": {"symbol": 3}}},
-            "There is no option of copy 'symbol'; did you mean 'symbols'?",
+            "'copy' has no option 'symbol'; did you mean 'symbols'?",
         ),
         (
             {"settings": {"model": {"widht": 3}}},

@@ -242,7 +242,7 @@ def test_a_ladder_that_trains_on_a_range_of_levels(tmp_path: Path) -> None:
         (
             {"attention": ["gpam", {"name": "dape", "kernell": 3}]},
             {},
-            "of.attention: dape:kernell=3\n  There is no option of dape 'kernell'; did you mean 'kernel'?",
+            "of.attention: dape:kernell=3\n  'dape' has no option 'kernell'; did you mean 'kernel'?",
         ),
         (
             {"attention": [["gpam", 3]]},
