@@ -5,12 +5,34 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, Strict, computed_field
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, computed_field
 
 from attnlab.specs import Level, RunSpec, Value
 
 SOLVED = 0.99
 """Test accuracy from which a run counts as solved."""
+
+
+def _to_json(value: float) -> float | str | None:
+    """Write a number as strict JSON, which has neither NaN nor infinities."""
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _from_json(value: Any) -> Any:
+    """Read what :func:`_to_json` writes."""
+    return math.nan if value is None else float(value) if value in ("Infinity", "-Infinity") else value
+
+
+Number = Annotated[float, BeforeValidator(_from_json), PlainSerializer(_to_json, when_used="json")]
+"""A float that may be NaN (null in JSON) or infinite (a word in JSON)."""
+
+
+class Result(Value):
+    """A value that is read back from a store; fields of a newer attnlab are kept, and written again."""
+
+    model_config = ConfigDict(extra="allow", ser_json_inf_nan="null")
 
 
 def wilson_interval(successes: int, total: int) -> tuple[float, float]:
@@ -41,11 +63,11 @@ class Score(Value):
 
     correct: Annotated[int, Field(ge=0)]
     total: Annotated[int, Field(ge=0)]
-    chance: float
+    chance: Number
 
     @computed_field  # type: ignore[prop-decorator]
     @property
-    def mean(self) -> float:
+    def mean(self) -> Number:
         """Share of correct answers; nan without questions."""
         return self.correct / self.total if self.total else math.nan
 
@@ -55,27 +77,27 @@ class Score(Value):
         return wilson_interval(self.correct, self.total)
 
 
-class HistoryPoint(Value):
+class HistoryPoint(Result):
     """One validation."""
 
     step: int
-    loss: float
+    loss: Number
     """Mean training loss since the previous validation, in nats per question."""
-    accuracy: float
+    accuracy: Number
     """Share of correct answers on the validation split."""
-    validation_loss: float | None = None
+    validation_loss: Number | None = None
     """Nats per question on the validation split."""
 
 
-class DiagnosticsPoint(Value):
+class DiagnosticsPoint(Result):
     """Diagnostics of a model at one step of its training."""
 
     step: int
-    values: dict[str, Annotated[tuple[float, ...], Strict(False)]]
+    values: dict[str, Annotated[tuple[Number, ...], Strict(False)]]
     """One number per layer, by the name of the metric; metrics of the residual stream begin with the embedding."""
 
 
-class Evaluation(Value):
+class Evaluation(Result):
     """A score on test sequences other than the run's own: of another level, or of one subtask of a mixture."""
 
     subtask: str = ""
@@ -85,11 +107,11 @@ class Evaluation(Value):
     """Tokens of the longest sequence."""
     accuracy: Score
     exact_match: Score
-    loss: float | None
+    loss: Number | None
     """Nats per question."""
 
 
-class Record(Value):
+class Record(Result):
     """The result of one run."""
 
     id: str
@@ -108,13 +130,13 @@ class Record(Value):
     """Per question, on the test split."""
     exact_match: Score
     """Per sequence, on the test split: every question of the sequence is answered correctly."""
-    loss: float | None = None
+    loss: Number | None = None
     """Nats per question, on the test split."""
     length: int = 0
     """Tokens of the longest test sequence; 0 where an old record does not say."""
     evaluations: Annotated[tuple[Evaluation, ...], Strict(False)] = ()
     """Scores on other levels, and on the subtasks of a mixture."""
-    diagnostics: dict[str, float] = {}
+    diagnostics: dict[str, Number] = {}
     """Diagnostics of the trained model, by name."""
     history: Annotated[tuple[HistoryPoint, ...], Strict(False)] = ()
     """One point per validation."""

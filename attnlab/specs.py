@@ -153,7 +153,7 @@ class ModelSpec(Section):
     width: Count = 64
     """Width of the residual stream."""
     heads: Count = 2
-    mlp_ratio: Annotated[float, Field(ge=0)] = 4.0
+    mlp_ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
     """Hidden width of the MLP as a multiple of the width; 0 leaves the MLP out."""
     norm: Norm = "pre"
     """Where the layer norm stands: before each branch, after each sum, or nowhere."""
@@ -198,9 +198,9 @@ class TrainSpec(Section):
     """Share of the steps over which the learning rate rises from 0."""
     min_lr_ratio: Share = 0.1
     """The final learning rate of the cosine schedule, as a share of the peak."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
     """Decoupled weight decay, on matrices only."""
-    grad_clip: Annotated[float, Field(gt=0)] | None = 1.0
+    grad_clip: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = 1.0
     """Largest norm of the gradient; null does not clip."""
     betas: Annotated[tuple[Share, Share], Strict(False)] = (0.9, 0.98)
     early_stop_accuracy: Share | None = 0.998

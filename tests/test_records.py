@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from pydantic import ValidationError
 from scipy.stats import binomtest
 
 from attnlab.records import SOLVED, DiagnosticsPoint, HistoryPoint, Record, Score
@@ -61,12 +63,56 @@ def test_logged_diagnostics_survive_the_journal() -> None:
     assert Record.from_line(record(diagnostics_history=points).model_dump_json()).diagnostics_history == points
 
 
-def test_a_record_of_a_diverged_run_survives_the_journal() -> None:
-    spec = SPEC.model_copy(update={"train": TrainSpec(weight_decay=math.inf)})
-    history = (HistoryPoint(step=1, loss=math.nan, accuracy=0.0),)
-    read = Record.from_line(record(spec, status="diverged", history=history).model_dump_json())
-    assert read.spec == spec
-    assert math.isnan(read.history[0].loss)
+def strict(line: str) -> Any:
+    """A line read by a parser that knows neither NaN nor infinities."""
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is no JSON")
+
+    return json.loads(line, parse_constant=refuse)
+
+
+def test_a_record_of_a_diverged_run_survives_the_journal_as_strict_json() -> None:
+    history = (
+        HistoryPoint(step=1, loss=math.inf, accuracy=0.5, validation_loss=math.inf),
+        HistoryPoint(step=2, loss=math.nan, accuracy=0.0),
+    )
+    points = (DiagnosticsPoint(step=1, values={"residual": (math.nan, -math.inf, 0.5)}),)
+    nothing = Score(correct=0, total=0, chance=math.nan)
+    line = record(
+        status="diverged", history=history, diagnostics_history=points, exact_match=nothing, environment={"x": math.nan}
+    ).model_dump_json()
+    data = strict(line)
+    assert [point["loss"] for point in data["history"]] == ["Infinity", None]
+    assert data["diagnostics_history"][0]["values"]["residual"] == [None, "-Infinity", 0.5]
+    assert (data["exact_match"]["mean"], data["environment"]["x"]) == (None, None)
+    read = Record.from_line(line)
+    assert read.history[0] == history[0]
+    assert math.isnan(read.history[1].loss)
+    assert read.diagnostics_history[0].values["residual"][1:] == (-math.inf, 0.5)
+    assert all(map(math.isnan, (read.diagnostics_history[0].values["residual"][0], read.exact_match.chance)))
+    assert strict(read.model_dump_json()) == data
+
+
+def test_lines_that_were_written_with_bare_constants_are_read() -> None:
+    line = record(history=(HistoryPoint(step=1, loss=0.25, accuracy=0.0),)).model_dump_json()
+    assert math.isnan(Record.from_line(line.replace('"loss":0.25', '"loss":NaN')).history[0].loss)
+
+
+@pytest.mark.parametrize("field", ["weight_decay", "grad_clip", "lr"])
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_spec_has_finite_numbers(field: str, value: float) -> None:
+    with pytest.raises(ValidationError):
+        TrainSpec.model_validate({field: value})
+
+
+def test_fields_of_a_newer_attnlab_are_kept_and_written_again() -> None:
+    data = strict(record().model_dump_json())
+    data["new"] = {"a": [1]}
+    data["history"][0]["new"] = 2
+    read = Record.from_line(json.dumps(data))
+    assert read.accuracy == record().accuracy
+    assert strict(read.model_dump_json()) == data
 
 
 @pytest.mark.parametrize(
