@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +170,12 @@ def test_with_multiple_targets_the_best_accuracy_is_unknown(tmp_path: Path) -> N
 
 ROW3 = [
     ({"inputs": [1, 2], "targets": [1]}, ":4", "The record has 2 inputs, but 1 targets."),
-    ({"inputs": [1, 2]}, ":4", "A record has the keys inputs and targets; this one has the keys inputs."),
-    ([1, 2], ":4", "A record has the keys inputs and targets; this one is a list."),
+    (
+        {"inputs": [1, 2]},
+        ":4",
+        "A record has the keys 'inputs' and 'targets', or 'input_ids' and 'labels'; this one has the keys 'inputs'.",
+    ),
+    ([1, 2], ":4", "A record has the keys 'inputs' and 'targets', or 'input_ids' and 'labels'; this one is a list."),
     ({"inputs": [1, 2.5], "targets": [1, 2]}, ":4", "inputs[1] is 2.5, not a token."),
     ({"inputs": [1, None], "targets": [1, 2]}, ":4", "inputs[1] is null, not a token."),
     ({"inputs": [1, True], "targets": [1, 2]}, ":4", "inputs[1] is true, not a token."),
@@ -194,7 +199,7 @@ def test_a_wrong_record_is_named_by_its_line(row: Any, location: str, message: s
     assert caught.value.hint.startswith('Accepted: {"inputs": [3, 1, 4], ')
 
 
-@pytest.mark.parametrize("torn", ['{"inputs": [1, 2], "targ', "", "\x00\xff"])
+@pytest.mark.parametrize("torn", ['{"inputs": [1, 2], "targ', "\x00\xff"])
 def test_a_torn_line_is_named(torn: str, tmp_path: Path) -> None:
     path = write_indices(tmp_path / "a.jsonl", 20)
     with path.open("a") as file:
@@ -239,7 +244,7 @@ def test_a_row_beyond_the_first_block_is_named_too(tmp_path: Path) -> None:
 def test_an_archive_without_targets_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, inputs=GOOD, labels=GOOD)
-    with pytest.raises(InvalidFileError, match=r"The archive has no array 'targets'; it has inputs, labels\."):
+    with pytest.raises(InvalidFileError, match=r"There is no array 'targets'; there is inputs, labels\."):
         File(path=str(path))
 
 
@@ -319,3 +324,84 @@ def test_invalid_options_are_refused(
     with pytest.raises(kind) as caught:
         File(path=name, **options)
     assert str(caught.value).startswith(message)
+
+
+def test_blank_lines_are_passed_over_and_the_others_keep_their_numbers(tmp_path: Path) -> None:
+    path = write_indices(tmp_path / "a.jsonl", 20)
+    lines = path.read_text().splitlines()
+    spread = ["", *lines[:10], "  ", *lines[10:], "", ""]
+    (tmp_path / "b.jsonl").write_text("\n".join(spread))
+    plain, spaced = File(path=str(path)), File(path=str(tmp_path / "b.jsonl"))
+    np.testing.assert_array_equal(plain.table.inputs_NT, spaced.table.inputs_NT)
+    spread[14] = '{"inputs": [1, 2, 3], "targets": [null, null, -7]}'
+    (tmp_path / "c.jsonl").write_text("\n".join(spread))
+    with pytest.raises(InvalidFileError) as caught:
+        File(path=str(tmp_path / "c.jsonl"))
+    assert caught.value.where == f"{tmp_path / 'c.jsonl'}:15"
+
+
+@pytest.mark.parametrize("ending", [".npz", ".jsonl", ".parquet"])
+def test_the_names_of_hugging_face_are_accepted(ending: str, tmp_path: Path) -> None:
+    inputs = np.arange(60).reshape(20, 3) % 9
+    targets = np.where(np.arange(3) == 2, inputs, -100)
+    path = tmp_path / f"a{ending}"
+    if ending == ".npz":
+        np.savez(path, input_ids=inputs, labels=targets)
+    elif ending == ".jsonl":
+        rows = zip(inputs.tolist(), targets.tolist(), strict=True)
+        path.write_text("".join(json.dumps({"input_ids": i, "labels": t}) + "\n" for i, t in rows))
+    else:
+        parquet = pytest.importorskip("pyarrow.parquet")
+        arrow = pytest.importorskip("pyarrow")
+        parquet.write_table(arrow.table({"input_ids": inputs.tolist(), "labels": targets.tolist()}), path)
+    table = File(path=str(path)).table
+    np.testing.assert_array_equal(table.inputs_NT, inputs)
+    np.testing.assert_array_equal(table.targets_NT, targets)
+
+
+def test_other_columns_of_a_parquet_file_are_named(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(arrow.table({"text": ["a"], "inputs": [[1]]}), tmp_path / "a.parquet")
+    with pytest.raises(InvalidFileError, match="There is no column 'targets'; there is inputs, text"):
+        File(path=str(tmp_path / "a.parquet"))
+
+
+def test_decimals_are_no_tokens(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    numbers = arrow.array([[Decimal("1.50")]] * 20, arrow.list_(arrow.decimal128(5, 2)))
+    parquet.write_table(arrow.table({"inputs": numbers, "targets": numbers}), tmp_path / "a.parquet")
+    with pytest.raises(InvalidFileError, match=r'inputs\[0\] is "1.50", not a token'):
+        File(path=str(tmp_path / "a.parquet"))
+
+
+def test_a_compressed_archive_with_a_broken_stream_is_refused(tmp_path: Path) -> None:
+    path = write_arrays(tmp_path / "a.npz", np.arange(4000).reshape(1000, 4), np.zeros((1000, 4), int), compressed=True)
+    content = bytearray(path.read_bytes())
+    for position in range(200, 260):
+        content[position] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(InvalidFileError, match="This is not a valid npz file"):
+        File(path=str(path))
+
+
+@pytest.mark.parametrize(("dtype", "ignored", "token"), [("u1", -100, 156), ("u2", -100, 65436), ("u2", -1, 65535)])
+def test_a_negative_number_in_an_unsigned_array_is_no_answer(
+    dtype: str, ignored: int, token: int, tmp_path: Path
+) -> None:
+    inputs = np.arange(60).reshape(20, 3) % 9
+    signed = np.where(np.arange(3) == 2, inputs, ignored)
+    with pytest.raises(InvalidFileError, match=rf"The target {token:,} is never an input: it is {ignored} in an array"):
+        File(path=str(write_arrays(tmp_path / "a.npz", inputs, signed.astype(dtype))))
+    allowed = inputs.copy()
+    allowed[:, 0] = token
+    task = File(path=str(write_arrays(tmp_path / "b.npz", allowed, signed.astype(dtype))))
+    assert task.vocabulary == token + 1
+
+
+def test_a_row_of_int64_with_a_wrapped_ignore_is_refused_too(tmp_path: Path) -> None:
+    inputs = np.arange(60).reshape(20, 3) % 9
+    targets = np.where(np.arange(3) == 2, inputs, -100).astype("u2").astype(np.int64)
+    with pytest.raises(InvalidFileError, match="The target 65,436 is never an input"):
+        File(path=str(write_arrays(tmp_path / "a.npz", inputs, targets)))
+    ordinary = np.where(np.arange(3) == 2, 255, -100) + 0 * inputs
+    assert File(path=str(write_arrays(tmp_path / "b.npz", inputs, ordinary))).vocabulary == 256

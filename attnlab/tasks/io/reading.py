@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from array import array
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,10 @@ MAX_TOKEN = 2**20
 """Largest size of a vocabulary: numbers from here on are not tokens."""
 ARRAYS = "Accepted: arrays 'inputs' and 'targets' of integers, both rows x tokens, -100 where not supervised."
 RECORDS = 'Accepted: {"inputs": [3, 1, 4], "targets": [null, null, 2]}, null or -100 where not supervised.'
+NAMES = (("inputs", "targets"), ("input_ids", "labels"))
+"""What the two arrays, columns or keys may be called; the second pair is that of Hugging Face."""
+UNSIGNED = {np.dtype(f"u{size}"): (2 ** (8 * size) - 100, 2 ** (8 * size) - 1) for size in (1, 2, 4)}
+"""What -100 and -1 become in an unsigned array."""
 BLOCK_TOKENS = 2**20
 """Tokens that are checked at once."""
 
@@ -71,6 +76,7 @@ def _read_table(path: Path, stamped: Stamp) -> Table:
     inputs_NT, targets_NT, where = readers[path.suffix](path)
     hint = ARRAYS if path.suffix == ".npz" else RECORDS
     max_token, counts = 0, np.zeros(MAX_TOKEN, dtype=np.int64)
+    inputs_seen = np.zeros(MAX_TOKEN, dtype=bool)
     size = max(1, BLOCK_TOKENS // max(1, inputs_NT.shape[1]))
     for start in range(0, len(inputs_NT), size):
         inputs, targets = (rows[start : start + size].astype(np.int64) for rows in (inputs_NT, targets_NT))
@@ -78,6 +84,8 @@ def _read_table(path: Path, stamped: Stamp) -> Table:
         supervised = targets[targets != IGNORE]
         max_token = max(max_token, int(inputs.max()), int(supervised.max()))
         counts += np.bincount(supervised, minlength=MAX_TOKEN)
+        inputs_seen[np.unique(inputs)] = True
+    _refuse_wrapped(targets_NT.dtype, counts, inputs_seen, path)
     total = int(counts.sum())
     return Table(inputs_NT, targets_NT, max_token, int(counts.max()) / total if total else 0.0)
 
@@ -99,17 +107,26 @@ def _check_rows(inputs: IntArray, targets: IntArray, start: int, where: RowLocat
     raise InvalidFileError(problem, hint, where=where(start + row))
 
 
+def _refuse_wrapped(dtype: np.dtype[Any], counts: IntArray, inputs_seen: NDArray[np.bool_], path: Path) -> None:
+    """Refuse a target that is a negative number in disguise: -100 is 65,436 in an array of uint16."""
+    always = [wrapped for wrapped, _ in UNSIGNED.values() if 255 < wrapped < MAX_TOKEN]
+    for value in (*UNSIGNED.get(np.dtype(dtype.newbyteorder("=")), ()), *always):
+        if value < MAX_TOKEN and counts[value] and not inputs_seen[value]:
+            negative = -100 if value in [wrapped for wrapped, _ in UNSIGNED.values()] else -1
+            problem = f"The target {value:,} is never an input: it is {negative} in an array of unsigned integers."
+            hint = "Write the targets as signed integers, such as int32, with -100 where nothing is asked."
+            raise InvalidFileError(problem, hint, where=str(path))
+
+
 def _npz(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
     """Read the two arrays of an archive."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {name.removesuffix(".npy") for name in archive.namelist()}
-            for name in ("inputs", "targets"):
-                if name not in names:
-                    problem = f"The archive has no array '{name}'; it has {', '.join(sorted(names)) or 'none'}."
-                    raise InvalidFileError(problem, ARRAYS, where=str(path))
-            inputs_NT, targets_NT = (_archived_array(path, archive, f"{name}.npy") for name in ("inputs", "targets"))
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+            pair = _pair({name.removesuffix(".npy") for name in archive.namelist()}, "array", ARRAYS, str(path))
+            inputs_NT, targets_NT = (_archived_array(path, archive, f"{name}.npy") for name in pair)
+    except AttnlabError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise InvalidFileError(f"This is not a valid npz file: {error}.", ARRAYS, where=str(path)) from None
     for name, numbers in (("inputs", inputs_NT), ("targets", targets_NT)):
         if numbers.ndim != 2 or numbers.dtype.kind not in "iu":
@@ -119,6 +136,16 @@ def _npz(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
         problem = f"'inputs' is {_shape_text(inputs_NT)}, but 'targets' is {_shape_text(targets_NT)}."
         raise InvalidFileError(problem, ARRAYS, where=str(path))
     return inputs_NT, targets_NT, lambda row: f"{path}: row {row}"
+
+
+def _pair(names: Collection[str], kind: str, hint: str, where: str) -> tuple[str, str]:
+    """Find the two arrays, columns or keys among the names of a file."""
+    for pair in NAMES:
+        if set(pair) <= set(names):
+            return pair
+    missing = next((name for pair in NAMES if set(pair) & set(names) for name in pair if name not in names), "inputs")
+    problem = f"There is no {kind} '{missing}'; there is {', '.join(sorted(map(str, names))) or 'none'}."
+    raise InvalidFileError(problem, hint, where=where)
 
 
 def _shape_text(numbers: IntArray) -> str:
@@ -153,16 +180,21 @@ def _archived_array(path: Path, archive: zipfile.ZipFile, name: str) -> IntArray
 def _jsonl(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
     """Read one record from each line."""
 
+    lines = array("q")
+
     def records() -> Iterator[tuple[Any, str]]:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                lines.append(number)
                 try:
                     yield json.loads(line), f"{path}:{number}"
                 except (ValueError, RecursionError) as error:
                     problem = f"This line is not JSON: {error}."
                     raise InvalidFileError(problem, RECORDS, where=f"{path}:{number}") from None
 
-    return *_padded(records()), lambda row: f"{path}:{row + 1}"
+    return *_padded(records()), lambda row: f"{path}:{lines[row]}"
 
 
 def _parquet(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
@@ -176,10 +208,13 @@ def _parquet(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
         row = 0
         try:
             with parquet.ParquetFile(path) as file:
-                for batch in file.iter_batches(columns=["inputs", "targets"]):
+                pair = _pair(file.schema_arrow.names, "column", RECORDS, str(path))
+                for batch in file.iter_batches(columns=list(pair)):
                     for record in batch.to_pylist():
                         yield record, f"{path}: row {row}"
                         row += 1
+        except AttnlabError:
+            raise
         except (ValueError, OSError) as error:
             raise InvalidFileError(f"This is not a valid Parquet file: {error}.", RECORDS, where=str(path)) from None
 
@@ -196,7 +231,8 @@ def _padded(records: Iterator[tuple[Any, str]]) -> tuple[IntArray, IntArray]:
             except OverflowError:
                 problem = f"'{name}' has the number {max(numbers, key=abs)}, which is not a token."
                 raise InvalidFileError(problem, RECORDS, where=where) from None
-        lengths.append(len(record["inputs"]))
+            size = len(numbers)
+        lengths.append(size)
     widths = np.asarray(lengths)
     shape = (len(widths), int(widths.max(initial=0)))
     within = np.arange(shape[1]) < widths[:, None]
@@ -208,18 +244,20 @@ def _padded(records: Iterator[tuple[Any, str]]) -> tuple[IntArray, IntArray]:
 
 def _lists(record: Any, where: str) -> tuple[list[int], list[int]]:
     """Check one record and return its inputs and targets."""
-    if not isinstance(record, Mapping) or set(record) != {"inputs", "targets"}:
-        keyed = isinstance(record, Mapping)
-        given = f"has the keys {', '.join(map(str, record))}" if keyed else f"is a {type(record).__name__}"
-        problem = f"A record has the keys inputs and targets; this one {given}."
+    pair = next((pair for pair in NAMES if isinstance(record, Mapping) and set(record) == set(pair)), None)
+    if pair is None:
+        given = f"is a {type(record).__name__}"
+        if isinstance(record, Mapping):
+            given = f"has {'the keys ' + ', '.join(map(repr, record)) if record else 'no keys'}"
+        problem = f"A record has the keys 'inputs' and 'targets', or 'input_ids' and 'labels'; this one {given}."
         raise InvalidFileError(problem, RECORDS, where=where)
-    inputs, targets = record["inputs"], record["targets"]
-    for name, numbers in (("inputs", inputs), ("targets", targets)):
+    inputs, targets = (record[name] for name in pair)
+    for name, numbers in zip(pair, (inputs, targets), strict=True):
         if not isinstance(numbers, list) or not numbers:
             raise InvalidFileError(f"'{name}' is {numbers!r:.40}, not a list of numbers.", RECORDS, where=where)
         for position, number in enumerate(numbers):
-            if type(number) is not int and not (number is None and name == "targets"):
-                problem = f"{name}[{position}] is {json.dumps(number):.40}, not a token."
+            if type(number) is not int and not (number is None and name == pair[1]):
+                problem = f"{name}[{position}] is {json.dumps(number, default=str):.40}, not a token."
                 raise InvalidFileError(problem, RECORDS, where=where)
     if len(inputs) != len(targets):
         problem = f"The record has {len(inputs)} inputs, but {len(targets)} targets."
