@@ -1,4 +1,4 @@
-"""Every closed list of words that a user may write, once. Importing it is instant: the command line reads it for help."""
+"""Every closed list of words that a user may write, once. It is quick to import, as the help needs it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Random numbers of modules that use torch's global generators, such as dropout: seeded from the run and the step.
 
-A run draws the same numbers however often it is repeated, whatever ran before it in the process, and wherever it goes on
-from a checkpoint. The generators of whoever called are put back as they were.
+A run draws the same numbers however often it is repeated, whatever ran before it in the process, and wherever it goes
+on from a checkpoint. The state of the caller's generators is restored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def first_seed(seed: int) -> int:
 
 
 def seed_step(first: int, step: int, device: torch.device) -> None:
-    """Seed the generators of the CPU and of one device for one step; ``torch.manual_seed`` takes eighty times as long."""
+    """Seed the generators of the CPU and of the device for one step; ``torch.manual_seed`` takes 80 times as long."""
     seed = (first + step) % 2**32  # a CPU uses the low 32 bits alone
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

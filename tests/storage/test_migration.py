@@ -72,7 +72,9 @@ def test_opening_migrates_once(store: Path) -> None:
     Store(store).open()
     assert json.loads((store / "store.json").read_text()) == {"format": FORMAT}
     assert Store(store).records() == records
-    assert all(migrated_record(line) == one for line, one in zip(old_lines(store / "records.jsonl"), records, strict=True))
+    assert all(
+        migrated_record(line) == one for line, one in zip(old_lines(store / "records.jsonl"), records, strict=True)
+    )
     assert {path.stem for path in (store / "weights").iterdir()} == {record.id for record in records}
     assert (store / OLD_JOURNAL).read_bytes() == files(OLD / store.name)["records.jsonl"]
     before = files(store)

@@ -179,7 +179,6 @@ def _archived_array(path: Path, archive: zipfile.ZipFile, name: str) -> IntArray
 
 def _jsonl(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
     """Read one record from each line."""
-
     lines = array("q")
 
     def records() -> Iterator[tuple[Any, str]]:
