@@ -92,7 +92,8 @@ NAMES = {
     "surprise",
 }
 """Identifiers that must not be defined in the library again."""
-COMMANDS = (
+COMMANDS = ["train", "sweep", "interference", "diagnose", "evaluate", "report", "ls", "show", "sample", "generate"]
+COMMANDS += ["check", "audit", "bench", "cp", "schema"]
     ["train", "sweep", "interference", "diagnose", "evaluate", "report", "ls", "show", "sample", "generate", "check", "audit", "bench", "cp", "schema"]
 )
 PATTERN = re.compile(rf"\b(?:{'|'.join(PROSE)})\b", re.IGNORECASE)
