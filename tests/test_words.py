@@ -94,8 +94,6 @@ NAMES = {
 """Identifiers that must not be defined in the library again."""
 COMMANDS = ["train", "sweep", "interference", "diagnose", "evaluate", "report", "ls", "show", "sample", "generate"]
 COMMANDS += ["check", "audit", "bench", "cp", "schema"]
-    ["train", "sweep", "interference", "diagnose", "evaluate", "report", "ls", "show", "sample", "generate", "check", "audit", "bench", "cp", "schema"]
-)
 PATTERN = re.compile(rf"\b(?:{'|'.join(PROSE)})\b", re.IGNORECASE)
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "tasks/README.md", "experiments/README.md", "benchmarks/README.md"]
 
