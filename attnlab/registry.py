@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
 import inspect
 import pkgutil
 import sys
-import traceback
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from attnlab.errors import AttnlabError, InvalidValueError, PluginError, plain_reason, unknown
+from attnlab.errors import InvalidValueError, PluginError, plain_reason, unknown
+from attnlab.plugins import PREFIX, plugin_error
 
 T = TypeVar("T")
 
@@ -187,7 +185,8 @@ class Registry(Generic[T]):
             for word in (name, *aliases):
                 other = self._find(word)
                 if other and (other.cls.__module__, other.cls.__qualname__) != (cls.__module__, cls.__qualname__):
-                    raise PluginError(f"The {self.kind} '{word}' is already registered by {other.cls.__module__}.")
+                    problem = f"The {self.kind} '{word}' is already registered by {_origin(other.cls)}."
+                    raise PluginError(problem, "Register it under another name.")
             text = summary or (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
             self._entries[name] = Entry(name, cls, text, source, version, aliases)
             return cls
@@ -235,12 +234,19 @@ class Registry(Generic[T]):
             try:
                 point.load()
             except Exception as error:
-                raise _plugin_error(f"entry point {point.name} = {point.value}", error) from error
+                raise plugin_error(f"entry point {point.name} = {point.value}", error) from error
 
     def _find(self, name: str) -> Entry[T] | None:
         if name in self._entries:
             return self._entries[name]
         return next((entry for entry in self._entries.values() if name in entry.aliases), None)
+
+
+def _origin(cls: type) -> str:
+    """Name where a class comes from: the file of a plugin, otherwise the module."""
+    module = sys.modules.get(cls.__module__)
+    file = getattr(module, "__file__", None)
+    return str(file) if file and cls.__module__.startswith(PREFIX) else cls.__module__
 
 
 _ADAPTERS: dict[str, TypeAdapter[Any]] = {}
@@ -266,59 +272,6 @@ def _has_faithful_repr(accepts: Any) -> bool:
     if origin is typing.Literal:
         return all(type(word) in (str, int, bool) for word in inner)
     return accepts in (Any, ...) or (bool(inner) and all(map(_has_faithful_repr, inner)))
-
-
-def load_plugin(path: Path) -> None:
-    """Run a user's Python file, so that the parts it registers are known.
-
-    Args:
-        path: The file.
-
-    Raises:
-        PluginError: The file is missing or fails; the message has the file's own error, shortened.
-    """
-    name = f"attnlab_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise PluginError("There is no such Python file.", "Give the path of a .py file.", where=f"--plugin {path}")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except AttnlabError as error:
-        sys.modules.pop(name, None)
-        raise error.at(f"--plugin {path}") from error
-    except Exception as error:
-        sys.modules.pop(name, None)
-        raise _plugin_error(f"--plugin {path}", error) from error
-
-
-def _plugin_error(where: str, error: Exception) -> PluginError:
-    head, _, location = describe_exception(error).partition("\n")
-    return PluginError(head, location, where=where)
-
-
-def describe_exception(error: Exception) -> str:
-    """Describe an exception of a user's code in two lines.
-
-    Args:
-        error: The exception, with its traceback.
-
-    Returns:
-        Its type and message, and the last line of the user's own code that it passed through.
-    """
-    if isinstance(error, SyntaxError):
-        location = f"{error.filename}:{error.lineno}: {(error.text or '').strip()}"
-        return f"SyntaxError: {error.msg}\nat {location}"
-    library = str(Path(__file__).parent)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    theirs = [
-        frame for frame in frames if not frame.filename.startswith(library) and "site-packages" not in frame.filename
-    ]
-    frame = (theirs or frames)[-1] if frames else None
-    location = f"{frame.filename}:{frame.lineno}: {frame.line}" if frame else "(no frame)"
-    first = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {first}\nat {location}"
 
 
 def _tuples(value: Any) -> Any:

@@ -9,7 +9,8 @@ import pytest
 from pydantic import Field
 
 from attnlab.errors import InvalidValueError, PluginError, UnknownNameError
-from attnlab.registry import Entry, Registry, load_plugin
+from attnlab.plugins import load_plugin
+from attnlab.registry import Entry, Registry
 from attnlab.tasks import TASKS
 
 
@@ -229,7 +230,10 @@ def test_a_file_that_takes_a_shipped_name_is_refused(plugin: Path) -> None:
     )
     with pytest.raises(PluginError) as caught:
         load_plugin(plugin)
-    assert str(caught.value) == f"--plugin {plugin}\n  The task 'recall' is already registered by attnlab.tasks.recall."
+    assert str(caught.value) == (
+        f"--plugin {plugin}\n  The task 'recall' is already registered by attnlab.tasks.recall.\n"
+        "  Register it under another name."
+    )
 
 
 @pytest.mark.parametrize("call", ["@register('mine-only')", "@register", "@register('mine-only', source='')"])

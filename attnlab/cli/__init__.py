@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import sys
 import warnings
@@ -16,6 +17,9 @@ from attnlab.errors import AttnlabError, InterruptedTraining, RenamedWarning
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one block on the standard error, never in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an output that is not UTF-8 shows ? for what it cannot hold
     command, *rest = sys.argv[1:] or [""]
     words, notes = renamed_options(command, rest)
     sys.argv[2:] = words

@@ -66,7 +66,7 @@ def load_plugins(files: list[Path] | None) -> None:
         PluginError: A file is missing or fails.
     """
     if files:
-        from attnlab.registry import load_plugin
+        from attnlab.plugins import load_plugin
 
         for path in files:
             load_plugin(path)

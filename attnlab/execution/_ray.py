@@ -54,7 +54,7 @@ class RayWorker:
     def __init__(self, settings: WorkerSettings, files: list[tuple[str, str]], mailbox: Any) -> None:
         self.settings, self.mailbox, self.interruption = settings, mailbox, Interruption()
         self.error = ("", "", "")
-        from attnlab.registry import load_plugin
+        from attnlab.plugins import load_plugin
 
         for name, text in files:
             path = Path(tempfile.mkdtemp(prefix="attnlab-")) / name

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from attnlab.errors import AttnlabError, InterruptedTraining
+from attnlab.plugins import describe_exception
 from attnlab.records import Record
-from attnlab.registry import describe_exception
 from attnlab.specs import RunSpec
 from attnlab.training.events import Event
 from attnlab.training.interruption import Interruption

@@ -296,7 +296,7 @@ def serve(connection: Connection, settings: WorkerSettings) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if hasattr(os, "setsid"):
         os.setsid()
-    from attnlab.registry import load_plugin
+    from attnlab.plugins import load_plugin
 
     try:
         for path in settings.files:

@@ -9,7 +9,7 @@ import torch
 
 from attnlab.errors import AttnlabError, PluginError
 from attnlab.model.transformer import Transformer, build
-from attnlab.registry import describe_exception
+from attnlab.plugins import describe_exception
 from attnlab.specs import ModelSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.denormals import flush_denormals

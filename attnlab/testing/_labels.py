@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnlab.registry import describe_exception
+from attnlab.plugins import describe_exception
 from attnlab.tasks import IGNORE, Batch, Task
 from attnlab.tasks.base import Tokens
 from attnlab.testing._samples import TaskSamples

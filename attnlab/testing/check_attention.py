@@ -7,7 +7,8 @@ from pathlib import Path
 
 from attnlab.attention import ATTENTIONS, Attention
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError, unknown
-from attnlab.registry import Entry, describe_exception, load_plugin
+from attnlab.plugins import describe_exception, load_plugin, plugin_module
+from attnlab.registry import Entry
 from attnlab.specs import Part
 from attnlab.testing import _causality, _cost, _depth, _equivalence, _numerics
 from attnlab.testing._subject import Subject
@@ -78,7 +79,7 @@ def subject_of(word: str) -> Part:
     if not path.endswith(".py"):
         return parse_part(word)
     load_plugin(Path(path))
-    module = f"attnlab_plugin_{Path(path).stem}"
+    module = plugin_module(Path(path))
     entries: dict[str, Entry[Attention]] = {
         entry.cls.__name__: entry for entry in ATTENTIONS if entry.cls.__module__ == module
     }

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 
 from attnlab.errors import AttnlabError, DeviceError
-from attnlab.registry import describe_exception
+from attnlab.plugins import describe_exception
 from attnlab.specs import RunSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.stepper import Stepper, predict_batch

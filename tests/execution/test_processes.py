@@ -16,7 +16,7 @@ from attnlab.execution.jobs import Job, WorkerSettings
 from attnlab.execution.processes import JobQueue, Processes, exit_reason
 from attnlab.experiments.expand import expand
 from attnlab.experiments.run_sweep import SweepOutcome, run_sweep
-from attnlab.registry import load_plugin
+from attnlab.plugins import load_plugin
 from attnlab.storage import Store
 from attnlab.training.events import Event, Progress, RunStarted, StepsTaken, no_callback
 from tests.experiments.sweeps import TINY, drive, numbers, planned, tiny

@@ -23,7 +23,7 @@ ALONE = """\
 import os, sys
 from pathlib import Path
 from attnlab.errors import AttnlabError
-from attnlab.registry import load_plugin
+from attnlab.plugins import load_plugin
 from attnlab.execution._ray import RayCluster
 from attnlab.experiments.expand import expand
 from attnlab.execution.jobs import WorkerSettings

@@ -241,7 +241,7 @@ from tests.experiments.sweeps import numbers, tiny
 experiment = tiny("softmax", "gpam", levels=(1, 2), seeds=10, max_steps=60, eval_every=20)
 specs, store, moments = expand(experiment), Path("store"), random.Random(0)
 began = time.perf_counter()
-whole = run_sweep(experiment, specs, Path("whole"), Inline(WorkerSettings(checkpoint_seconds=0.1)))  # not killed, and timed
+whole = run_sweep(experiment, specs, Path("whole"), Inline(WorkerSettings(checkpoint_seconds=0.1)))
 span = (time.perf_counter() - began) / 18
 kills = torn = 0
 while kills < 20:

@@ -1,0 +1,122 @@
+"""Plugins: each file a module of its own, with the modules beside it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from attnlab.attention import ATTENTIONS
+from attnlab.errors import PluginError
+from attnlab.plugins import load_plugin, plugin_module
+
+CODE = """
+from attnlab import Attention, register_attention
+{first}
+
+@register_attention("{name}", source="tests")
+class Mine(Attention):
+    \"\"\"Scores times a factor.\"\"\"
+
+    factor = {factor}
+
+    def score(self, qkv):
+        return self.factor * super().score(qkv)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> Iterator[None]:
+    entries, path = dict(ATTENTIONS._entries), list(sys.path)
+    yield
+    assert sys.path == path
+    ATTENTIONS._entries.clear()
+    ATTENTIONS._entries.update(entries)
+
+
+def plugin(folder: Path, name: str, factor: str = "1.0", first: str = "", file: str = "mine.py") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / file
+    path.write_text(CODE.format(name=name, factor=factor, first=first))
+    return path
+
+
+def factor(name: str) -> float:
+    return ATTENTIONS.entry(name).cls.factor  # type: ignore[attr-defined, no-any-return]
+
+
+def test_two_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
+    one, two = plugin(tmp_path / "v1", "first", "2.0"), plugin(tmp_path / "v2", "second", "3.0")
+    load_plugin(one)
+    load_plugin(two)
+    assert (factor("first"), factor("second")) == (2.0, 3.0)
+    assert plugin_module(one) != plugin_module(two)
+    assert {plugin_module(one), plugin_module(two)} <= sys.modules.keys()
+
+
+def test_a_name_that_another_file_has_is_refused_with_both_files(tmp_path: Path) -> None:
+    one, two = plugin(tmp_path / "v1", "mine", "2.0"), plugin(tmp_path / "v2", "mine", "3.0")
+    load_plugin(one)
+    with pytest.raises(PluginError) as caught:
+        load_plugin(two)
+    assert str(caught.value) == (
+        f"--plugin {two}\n  The attention 'mine' is already registered by {one}.\n  Register it under another name."
+    )
+    assert factor("mine") == 2.0
+
+
+def test_the_same_file_may_be_loaded_again_and_counts_as_it_is_then(tmp_path: Path) -> None:
+    path = plugin(tmp_path, "mine", "2.0")
+    load_plugin(path)
+    plugin(tmp_path, "mine", "4.5")
+    load_plugin(path)
+    assert factor("mine") == 4.5
+
+
+def test_modules_beside_a_file_are_its_own(tmp_path: Path) -> None:
+    for folder, value in (("v1", 5), ("v2", 6)):
+        path = plugin(tmp_path / folder, folder, "helper.FACTOR", "import helper\nfrom kit import inner")
+        (tmp_path / folder / "helper.py").write_text(f"FACTOR = {value}.0")
+        (tmp_path / folder / "kit").mkdir()
+        (tmp_path / folder / "kit" / "__init__.py").write_text("")
+        (tmp_path / folder / "kit" / "inner.py").write_text("")
+        load_plugin(path)
+    assert (factor("v1"), factor("v2")) == (5.0, 6.0)
+    assert not {"helper", "kit", "kit.inner"} & sys.modules.keys()
+
+
+def test_a_module_of_the_same_name_from_elsewhere_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "helper_of_tests.py").write_text("FACTOR = 1.0")
+    with monkeypatch.context() as context:
+        context.syspath_prepend(tmp_path / "other")
+        import helper_of_tests  # type: ignore[import-not-found]
+    path = plugin(tmp_path / "mine", "mine", "helper_of_tests.FACTOR", "import helper_of_tests")
+    (tmp_path / "mine" / "helper_of_tests.py").write_text("FACTOR = 9.0")
+    load_plugin(path)
+    assert factor("mine") == 9.0
+    assert sys.modules.pop("helper_of_tests") is helper_of_tests
+
+
+def test_a_file_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = plugin(tmp_path, "mine", "helper.FACTOR", "import helper")
+    (tmp_path / "helper.py").write_text("raise OSError('no such thing')")
+    with pytest.raises(PluginError, match="OSError: no such thing"):
+        load_plugin(path)
+    assert not {"helper", plugin_module(path)} & sys.modules.keys()
+    assert "mine" not in ATTENTIONS
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_an_output_that_is_not_utf_8_is_written_to_the_end(encoding: str, tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "attnlab", "show", "softmax"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(line, capture_output=True, cwd=tmp_path, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"softmax" in done.stdout
