@@ -46,7 +46,7 @@ def plugin(folder: Path, name: str, factor: str = "1.0", first: str = "", file: 
 
 
 def factor(name: str) -> float:
-    return ATTENTIONS.entry(name).cls.factor
+    return ATTENTIONS.entry(name).cls.factor  # type: ignore[attr-defined]
 
 
 def test_two_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
