@@ -104,6 +104,16 @@ def test_a_module_of_the_same_name_from_elsewhere_is_left_alone(
     assert sys.modules.pop("helper_of_tests") is helper_of_tests
 
 
+def test_a_file_beside_does_not_hide_the_standard_library(tmp_path: Path) -> None:
+    import string
+
+    path = plugin(tmp_path, "mine", "len(string.digits)", "import string")
+    (tmp_path / "string.py").write_text("digits = ''")
+    load_plugin(path)
+    assert factor("mine") == 10
+    assert sys.modules["string"] is string
+
+
 def test_a_file_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     path = plugin(tmp_path, "mine", "helper.FACTOR", "import helper")
     (tmp_path / "helper.py").write_text("raise OSError('no such thing')")

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from attnlab.choices import ExtrapolationMode
-from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
+from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.evaluation._levels import evaluate_tasks
 from attnlab.evaluation.level_score import LevelScore
 from attnlab.records import Record
-from attnlab.storage import Store
 from attnlab.storage.find_run import find_run
-from attnlab.storage.status import find_stores
 from attnlab.storage.weights import read
 from attnlab.training.environment import device
 from attnlab.training.eval_levels import at_lengths, at_levels
@@ -57,7 +54,7 @@ def evaluate(
         raise InvalidValueError(
             "Both lengths and levels are given.", "Give one of --length and --complexity.", where="evaluate"
         )
-    record, path = _find_run(run, store)
+    record, path = find_run(run, store)
     task = record.spec.task
     tasks = at_lengths(task, list(lengths)) if lengths else at_levels(task, list(levels) or [task.level])
     weights, _ = read(path)
@@ -70,16 +67,3 @@ def evaluate(
     except AttnlabError as error:
         raise error.at(f"run {record.id}") from None
     return record, scores
-
-
-def _find_run(run: str, store: Path) -> tuple[Record, Path]:
-    """Find the record of a run and the file of its weights; the error for a wrong id has the closest ids."""
-    try:
-        return find_run(run, store)
-    except UnknownNameError as error:
-        ids = [record.id for path in find_stores(store) for record in Store(path).records()]
-        close = difflib.get_close_matches(run.lower(), ids, n=3, cutoff=0.5)
-        guess = f"; did you mean {' or '.join(close)}?" if close else "."
-        raise UnknownNameError(error.problem.rstrip(".") + guess, error.hint, where=f"run {run}") from None
-    except AttnlabError as error:
-        raise type(error)(error.problem, error.hint, where=f"run {run}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def find_record(word: str, folder: Path) -> tuple[Record, Path]:
 
     Raises:
         StoreError: There are no records at all.
-        UnknownNameError: No run begins so; the message lists some that exist.
+        UnknownNameError: No run begins so; the message names the closest ids and lists some that exist.
         InvalidValueError: Several runs begin so; the message lists them.
     """
     stored = [(record, store) for store in find_stores(folder) for record in Store(store).records()]
@@ -37,12 +38,14 @@ def find_record(word: str, folder: Path) -> tuple[Record, Path]:
     matching = [one for one in stored if any(name.startswith(word) for name in _ids(one[0]))]
     if not matching:
         hint = f"Runs there:\n{list_runs([record for record, _ in stored])}"
-        raise UnknownNameError(f"There is no run '{word}' in {folder}/.", hint, where="--run")
+        close = difflib.get_close_matches(word.lower(), [record.id for record, _ in stored], n=3, cutoff=0.5)
+        guess = f"; did you mean {' or '.join(close)}?" if close else "."
+        raise UnknownNameError(f"There is no run '{word}' in {folder}/{guess}", hint, where=f"run {word}")
     distinct = {record.id: record for record, _ in matching}
     if len(distinct) > 1:
         problem = f"{len(distinct)} runs begin with '{word}'."
         hint = f"Give more of the id:\n{list_runs(list(distinct.values()))}"
-        raise InvalidValueError(problem, hint, where="--run")
+        raise InvalidValueError(problem, hint, where=f"run {word}")
     return matching[-1]
 
 
@@ -68,7 +71,7 @@ def find_run(word: str, folder: Path) -> tuple[Record, Path]:
         kept = [one for one, place in stored if weights_path(one, place).exists()]
         hint = f"Runs with weights:\n{list_runs(kept)}" if kept else "No run here has weights: train one again."
         why = f": it {record.status}, {record.reason}" if record.status == "failed" and record.reason else ""
-        raise StoreError(f"Run {record.id} has no weights{why}.", hint, where="--run")
+        raise StoreError(f"Run {record.id} has no weights{why}.", hint, where=f"run {word}")
     return record, path
 
 

@@ -23,6 +23,7 @@ from attnlab.metrics import METRICS
 from attnlab.metrics.gradients import gradients, weight_groups
 from attnlab.records import Record
 from attnlab.specs import Part
+from attnlab.storage.find_run import find_record, find_run
 from attnlab.tensors import ActivationTrace, LayerInputs
 from tests.builders import model_of, tokens
 from tests.builders import noise as drawn_noise
@@ -293,8 +294,18 @@ def test_the_error_for_an_unknown_run_lists_the_runs(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError) as error:
         of_run("zzz", tmp_path)
     assert str(error.value) == (
-        f"--run\n  There is no run 'zzz' in {tmp_path}/.\n  Runs there:\n  {record.id}  {record.spec.summary}"
+        f"run zzz\n  There is no run 'zzz' in {tmp_path}/.\n  Runs there:\n  {record.id}  {record.spec.summary}"
     )
+
+
+def test_every_error_for_an_unknown_run_names_the_closest_id(tmp_path: Path) -> None:
+    (record,) = trained(tmp_path)
+    wrong = record.id[:-1] + ("0" if record.id[-1] != "0" else "1")
+    for find in (of_run, find_record, find_run):
+        with pytest.raises(UnknownNameError) as error:
+            find(wrong, tmp_path)
+        assert error.value.where == f"run {wrong}"
+        assert error.value.problem == f"There is no run '{wrong}' in {tmp_path}/; did you mean {record.id}?"
 
 
 def test_an_empty_store_is_an_error(tmp_path: Path) -> None:
