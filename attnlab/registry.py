@@ -22,6 +22,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from attnlab.errors import InvalidValueError, PluginError, plain_reason, unknown
+from attnlab.part_code import SCRIPT, PartCode, part_code
 from attnlab.plugins import PREFIX, plugin_error
 
 T = TypeVar("T")
@@ -69,6 +70,13 @@ class Entry(Generic[T]):
     source: str
     version: int
     aliases: tuple[str, ...]
+    loaded_code: PartCode | None = None
+    """What the class was loaded from; None for a class of this notebook, whose names may be given other values."""
+
+    @property
+    def code(self) -> PartCode:
+        """The code of the class: that which was loaded, not what its file says by now."""
+        return part_code(self.cls) if self.loaded_code is None else self.loaded_code
 
     @cached_property
     def options(self) -> dict[str, Option]:
@@ -188,10 +196,19 @@ class Registry(Generic[T]):
                     problem = f"The {self.kind} '{word}' is already registered by {_origin(other.cls)}."
                     raise PluginError(problem, "Register it under another name.")
             text = summary or (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
-            self._entries[name] = Entry(name, cls, text, source, version, aliases)
+            code = None if cls.__module__ == SCRIPT else part_code(cls)
+            self._entries[name] = Entry(name, cls, text, source, version, aliases, code)
             return cls
 
         return add
+
+    def adopt(self, entry: Entry[T]) -> None:
+        """Take a part of another process, in place of one of its name.
+
+        Args:
+            entry: The part, with the code that it was loaded from there.
+        """
+        self._entries[entry.name] = entry
 
     def entry(self, name: str) -> Entry[T]:
         """Find a part by its name or an alias.

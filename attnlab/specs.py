@@ -21,6 +21,9 @@ from attnlab.choices import DiagnosticsKind, Norm, Optimizer, Precision, Schedul
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+CodeDigest = Annotated[str, Field(pattern="^[0-9a-f]*$", exclude_if=lambda digest: not digest)]
+FILLED_IN = ("version", "code_digest")
+"""Fields that a user does not write: they are filled in when a part is looked up."""
 Level = int | float | str
 """A value of the option that a ladder's levels set."""
 
@@ -79,8 +82,8 @@ class Section(Identity):
 
     @cached_property
     def unversioned(self) -> bytes:
-        """The canonical JSON without the versions of its parts."""
-        return re.sub(rb'"version":(?:\d+|null)', b"", self.canonical)
+        """The canonical JSON without the versions and the code of its parts."""
+        return re.sub(rb'"code_digest":"[0-9a-f]*",|"version":(?:\d+|null)', b"", self.canonical)
 
 
 class Part(Value):
@@ -90,6 +93,8 @@ class Part(Value):
     options: dict[str, Any] = {}
     version: int | None = None
     """Filled in when the part is looked up. A part whose meaning changes gets a new version, and so a new run id."""
+    code_digest: CodeDigest = ""
+    """Filled in likewise, for a part that is not built in; see :mod:`attnlab.part_code`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -126,6 +131,8 @@ class TaskSpec(Section):
     evaluate: Annotated[tuple[Level, ...], Strict(False)] = ()
     """Further levels on which a trained model is tested."""
     version: int | None = None
+    code_digest: CodeDigest = ""
+    """Digest of the code of a task that is not built in; see :mod:`attnlab.part_code`."""
 
     @property
     def level(self) -> Any:
@@ -238,7 +245,7 @@ class RunSpec(Identity):
 
     @cached_property
     def id(self) -> str:
-        """Twelve hexadecimal digits of the hash of the canonical JSON, versions of the parts included."""
+        """Twelve hexadecimal digits of the hash of the canonical JSON, versions and code of the parts included."""
         sections = {"model": self.model.canonical, "task": self.task.canonical, "train": self.train.canonical}
         parts = {**sections, "seed": str(self.seed).encode()}
         return hashlib.sha256(
@@ -247,7 +254,7 @@ class RunSpec(Identity):
 
     @property
     def unversioned_id(self) -> str:
-        """Like the id, without the versions of the parts: equal for runs that differ in nothing but these."""
+        """Like the id, without versions and code of the parts: equal for runs that differ in nothing but these."""
         sections = (section.unversioned for section in (self.model, self.task, self.train))
         return hashlib.sha256(b"".join(sections) + str(self.seed).encode()).hexdigest()[:12]
 

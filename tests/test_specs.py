@@ -17,6 +17,7 @@ CHANGED: dict[str, Any] = {
     "task.complexity": "length",
     "task.evaluate": (3,),
     "task.version": 2,
+    "task.code_digest": "0a",
     "model.layers": 3,
     "model.width": 128,
     "model.heads": 4,
@@ -92,6 +93,24 @@ def test_plain_data_have_every_field_whatever_the_json_leaves_out() -> None:
 
 def test_ids_of_all_changes_differ() -> None:
     assert len({changed(field).id for field in CHANGED}) == len(CHANGED)
+
+
+def test_versions_and_code_of_parts_are_no_part_of_the_unversioned_id() -> None:
+    coded = Part(name="softmax", version=3, code_digest="0a1b")
+    other = SPEC.model_copy(
+        update={
+            "model": SPEC.model.model_copy(update={"attention": (coded,), "position": coded}),
+            "task": SPEC.task.model_copy(update={"version": 3, "code_digest": "0a"}),
+        }
+    )
+    plain = Part(name="softmax")
+    same = other.model_copy(
+        update={
+            "model": SPEC.model.model_copy(update={"attention": (plain,), "position": plain}),
+            "task": SPEC.task,
+        }
+    )
+    assert (other.unversioned_id, other.id != same.id) == (same.unversioned_id, True)
 
 
 def test_equal_specs_have_equal_ids_whatever_the_order_of_their_options() -> None:

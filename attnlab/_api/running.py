@@ -129,6 +129,7 @@ def sweep(
     """
     from attnlab.config.inline_experiment import inline_experiment
     from attnlab.execution.executors import make_executor
+    from attnlab.execution.worker_parts import worker_parts
     from attnlab.experiments.expand import expand
     from attnlab.experiments.run_sweep import run_sweep
 
@@ -143,7 +144,7 @@ def sweep(
         settings=given(model=model, train=train, task=options),
     )
     specs = expand(experiment)
-    workers = make_executor(executor, device, runs=len(specs), vmap=vmap)
+    workers = make_executor(executor, device, worker_parts(specs), runs=len(specs), vmap=vmap)
     try:
         folder = Path(store) if store else Path("results") / experiment.name
         return list(run_sweep(experiment, specs, folder, workers, adaptive=adaptive).records)

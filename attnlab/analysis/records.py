@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from attnlab.records import Record
@@ -16,10 +17,28 @@ def records(folder: Path) -> list[Record]:
         folder: The store.
 
     Returns:
-        The records in the order of the plan; records that are not in the plan follow. Empty without a journal.
+        The records in the order of the plan; records that are not in the plan follow. Runs that were run again with
+        another version or other code of a part are left out. Empty without a journal.
 
     Raises:
         StoreError: A line other than a torn last one is no record, or the store has a newer format.
     """
     order = {planned.id: index for index, planned in enumerate(read_plan(folder))}
-    return sorted(Store(folder).journal.read(history=False), key=lambda record: order.get(record.id, len(order)))
+    stored = Store(folder).journal.read(history=False)
+    return sorted(_without_replaced(stored, order), key=lambda record: order.get(record.id, len(order)))
+
+
+def _without_replaced(stored: Sequence[Record], planned: Container[str]) -> list[Record]:
+    """Leave out runs that were run again with another version, or other code, of a part: they are no further seeds.
+
+    Of two such runs the planned one is kept, or else the last. Runs that are all planned need no comparison.
+    """
+    if all(record.id in planned for record in stored):
+        return list(stored)
+    by_run: dict[str, Record] = {}
+    for record in stored:
+        other = by_run.get(record.spec.unversioned_id)
+        if other is None or record.id in planned or other.id not in planned:
+            by_run[record.spec.unversioned_id] = record
+    kept = {record.id for record in by_run.values()}
+    return [record for record in stored if record.id in kept]

@@ -38,6 +38,7 @@ def interference(
     from attnlab.config.inline_parts import parse_settings as read_settings
     from attnlab.config.inline_parts import split_outside_brackets
     from attnlab.execution.executors import make_executor
+    from attnlab.execution.worker_parts import worker_parts
     from attnlab.experiments.expand import expand
     from attnlab.rendering.interference import interference as interference_matrices
 
@@ -49,7 +50,7 @@ def interference(
     )
     specs = expand(experiment)
     folder = store or Path("results") / experiment.name
-    workers = make_executor(executor, device, plugins or [], runs=len(specs))
+    workers = make_executor(executor, device, worker_parts(specs, plugins or []), runs=len(specs))
     try:
         outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, {})
     finally:

@@ -94,6 +94,7 @@ def sweep(
     from rich.console import Console
 
     from attnlab.execution.executors import make_executor
+    from attnlab.execution.worker_parts import worker_parts
     from attnlab.experiments.expand import expand, with_resolved_claims
     from attnlab.rendering.sweep_progress import SweepSummary
 
@@ -106,7 +107,7 @@ def sweep(
     refuse_unvmappable(specs, runs_per_program)
     folder = store or Path("results") / experiment.name
     resources: dict[str, Any] = {"runs": len(specs), "vmap": runs_per_program, "address": ray_address}
-    workers = make_executor(executor, device, plugins or [], weights=weights, **resources)
+    workers = make_executor(executor, device, worker_parts(specs, plugins or []), weights=weights, **resources)
     try:
         if dry_run:
             from attnlab.experiments.cost_estimate import estimate_cost

@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from attnlab.config.renamed import Location
 from attnlab.errors import AttnlabError, InvalidFileError, InvalidValueError, plain_reason, unknown
+from attnlab.specs import FILLED_IN
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -86,7 +87,7 @@ def _existing(location: Location, data: Any) -> Location:
 
 
 def _fields(model: type[BaseModel], location: Location) -> list[str]:
-    """Names of the fields at a location, found by walking the annotations."""
+    """Names of the fields that a user writes at a location, found by walking the annotations."""
     for step in location:
         inner = model.model_fields.get(str(step))
         candidates = [] if inner is None else [inner.annotation, *typing.get_args(inner.annotation)]
@@ -94,4 +95,4 @@ def _fields(model: type[BaseModel], location: Location) -> list[str]:
         if not models:
             break
         model = models[0]
-    return list(model.model_fields)
+    return [name for name in model.model_fields if name not in FILLED_IN]

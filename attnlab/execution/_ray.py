@@ -1,8 +1,8 @@
 """The executor of a cluster: Ray actors of one core (or one GPU) each, on this machine or on many.
 
 Jobs and messages are values, so the machines share nothing, not even a file system: checkpoints are sent to the
-driver and back, and the text of the plugin files is sent to every worker. When a worker or its machine is lost, its job
-runs once more.
+driver and back, and every worker is sent the text of the plugin files and of the modules beside them that they import.
+When a worker or its machine is lost, its job runs once more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -32,6 +32,8 @@ from attnlab.execution.jobs import (
     run_job,
 )
 from attnlab.execution.processes import POLL_SECONDS, JobQueue
+from attnlab.execution.worker_parts import load_worker_parts
+from attnlab.part_code import files_with
 from attnlab.training.interruption import Interruption, polling
 
 START_SECONDS = 120.0
@@ -41,28 +43,26 @@ CONNECT_SECONDS = 5.0
 MAX_FAILED_STARTS = 3
 """How many workers may be lost in a row while they start, before the sweep ends with an error."""
 
+PluginText = tuple[str, dict[str, bytes]]
+"""The name of a plugin file; the content of it (under the empty path) and of the modules beside it."""
+
 
 class RayWorker:
     """A worker of the cluster.
 
     Args:
         settings: How jobs are run.
-        files: Name and text of each plugin file.
+        files: The plugin files: the name of each, and its text and those of the modules that it imports by their paths.
         mailbox: The Ray queue that takes its messages.
     """
 
-    def __init__(self, settings: WorkerSettings, files: list[tuple[str, str]], mailbox: Any) -> None:
+    def __init__(self, settings: WorkerSettings, files: list[PluginText], mailbox: Any) -> None:
         self.settings, self.mailbox, self.interruption = settings, mailbox, Interruption()
         self.error = ("", "", "")
-        from attnlab.plugins import load_plugin
-
-        for name, text in files:
-            path = Path(tempfile.mkdtemp(prefix="attnlab-")) / name
-            path.write_text(text)
-            try:
-                load_plugin(path)
-            except AttnlabError as error:
-                self.error = (error.problem, error.hint, error.where)
+        try:
+            load_worker_parts(replace(settings.parts, files=tuple(map(_written, files))))
+        except AttnlabError as error:
+            self.error = (error.problem, error.hint, error.where)
         if settings.threads is not None:
             import torch
 
@@ -126,7 +126,7 @@ class RayCluster:
         nodes = sum(node["Alive"] for node in self.ray.nodes())
         workers = f"{self.num_workers} worker{'s' if self.num_workers > 1 else ''}"
         self.description = f"{workers} on {nodes} Ray node{'s' if nodes > 1 else ''}"
-        self.files = [(path.name, path.read_text()) for path in settings.files]
+        self.files = [(path.name, files_with(path)) for path in settings.parts.files]
         self.workers: list[StartedWorker] = []
         self.mailbox: Any = None
         self.failed_starts = 0
@@ -286,3 +286,14 @@ def _unreachable(address: str | None, reason: str) -> InvalidValueError:
 def _first_line(error: BaseException) -> str:
     """The first line of an error's text that is not blank."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _written(plugin: PluginText) -> Path:
+    """Write a plugin file, with the modules beside it, into a folder of its own."""
+    name, texts = plugin
+    folder = Path(tempfile.mkdtemp(prefix="attnlab-"))
+    for place, text in texts.items():
+        path = folder / (place or name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text)
+    return folder / name

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from attnlab.errors import InvalidValueError, unknown
 from attnlab.execution._inline import Inline
 from attnlab.execution.jobs import Executor, WorkerSettings
 from attnlab.execution.processes import Processes, default_workers
+from attnlab.execution.worker_parts import WorkerParts
 from attnlab.training.environment import device
 from attnlab.training.vmap_width import VmapWidth
 
@@ -17,7 +17,7 @@ from attnlab.training.vmap_width import VmapWidth
 def make_executor(
     name: str,
     device_name: str = "auto",
-    files: Sequence[Path] = (),
+    parts: WorkerParts | None = None,
     *,
     weights: bool = True,
     address: str | None = None,
@@ -29,7 +29,7 @@ def make_executor(
     Args:
         name: ``inline``; ``processes``, or ``processes:N`` for N workers; ``ray``, or ``ray:N`` for at most N workers.
         device_name: Where to train; ``auto`` takes the fastest device of this machine.
-        files: Plugin files, which every worker loads.
+        parts: The user's parts, which every worker makes known; None if there are none.
         weights: Whether the weights of finished runs are kept.
         address: ``HOST:PORT`` of an existing Ray cluster; an address selects ``ray``. None uses no existing cluster.
         runs: Number of runs: no more workers than that are started. None sets no such limit.
@@ -54,9 +54,7 @@ def make_executor(
     if address and base == "inline":
         problem = "The executor 'inline' does not run on a cluster."
         raise InvalidValueError(problem, "Leave --executor out, or write ray.", where="--ray-address")
-    settings = WorkerSettings(
-        device=device(device_name).type, files=tuple(path.resolve() for path in files), weights=weights, vmap=vmap
-    )
+    settings = WorkerSettings(device=device(device_name).type, parts=parts or WorkerParts(), weights=weights, vmap=vmap)
     make = _ray if address else EXECUTORS[base]
     return make(settings, int(number) if number else None, runs, address)
 

@@ -7,11 +7,11 @@ driver  <─ Message ─  worker              progress, checkpoints, weights, re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from attnlab.errors import AttnlabError, InterruptedTraining
+from attnlab.execution.worker_parts import WorkerParts
 from attnlab.plugins import describe_exception
 from attnlab.records import Record
 from attnlab.specs import RunSpec
@@ -37,8 +37,8 @@ class WorkerSettings:
     """How a worker runs the jobs of a sweep."""
 
     device: str = "cpu"
-    files: tuple[Path, ...] = ()
-    """Plugin files that a worker loads first, so that it knows the user's parts."""
+    parts: WorkerParts = field(default_factory=WorkerParts)
+    """The user's parts, which a worker makes known first."""
     threads: int | None = 1
     """Torch threads of a worker; None leaves the number to torch."""
     weights: bool = True
@@ -201,11 +201,19 @@ def run_job(job: Job, settings: WorkerSettings, send: Send) -> None:
     """
     from attnlab.training.environment import device
     from attnlab.training.run import train_groups
+    from attnlab.training.run_parts import changed_parts
 
     def progress(event: Event) -> None:
         send(Progressed(event))
 
     try:
+        if changed := changed_parts(job.specs[0]):
+            part = changed[0]
+            reason = (
+                f"the {part.kind} '{part.name}' has changed since the sweep was planned, to {part.entry.code.place}"
+            )
+            send(Failed(job, f"{reason}; run the same command again"))
+            return
         last: list[Record] = []
         groups = train_groups(
             job.specs,

@@ -34,6 +34,7 @@ from attnlab.execution.jobs import (
     run_job,
 )
 from attnlab.execution.memory import available_memory
+from attnlab.execution.worker_parts import load_worker_parts
 from attnlab.training.interruption import Interruption
 
 POLL_SECONDS = 0.25
@@ -285,7 +286,7 @@ def sigint_blocked() -> Iterator[None]:
 
 
 def serve(connection: Connection, settings: WorkerSettings) -> None:
-    """Run a worker: load the plugin files, then run jobs until the connection is closed.
+    """Run a worker: load the user's parts, then run jobs until the connection is closed.
 
     Args:
         connection: The connection to the driver.
@@ -296,11 +297,8 @@ def serve(connection: Connection, settings: WorkerSettings) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if hasattr(os, "setsid"):
         os.setsid()
-    from attnlab.plugins import load_plugin
-
     try:
-        for path in settings.files:
-            load_plugin(path)
+        load_worker_parts(settings.parts)
         connection.send(Ready())
     except AttnlabError as error:
         connection.send(Ready((error.problem, error.hint, error.where)))

@@ -174,7 +174,7 @@ def resolved_part(part: Part, registry: Registry[Any], where: str) -> Part:
         where: The field, for messages.
 
     Returns:
-        The part under its own name, with its version and the options that differ from their defaults.
+        The part under its own name, with its version, its code and the options that differ from their defaults.
 
     Raises:
         UnknownNameError: There is no such part or option.
@@ -182,7 +182,8 @@ def resolved_part(part: Part, registry: Registry[Any], where: str) -> Part:
     """
     try:
         entry = registry.entry(part.name)
-        return Part(name=entry.name, options=entry.non_default(part.options), version=entry.version)
+        options = entry.non_default(part.options)
+        return Part(name=entry.name, options=options, version=entry.version, code_digest=entry.code.digest)
     except AttnlabError as error:
         raise error.at(f"{where}: {part}") from None
 

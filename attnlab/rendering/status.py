@@ -48,7 +48,7 @@ class Overview:
                 "missing": [planned.id for planned in one.missing],
                 "failed": {record.id: record.reason for record in one.failed},
                 "diverged": {record.id: record.reason for record in one.diverged},
-                "stale": [record.id for record in one.stale],
+                "stale": dict(one.stale),
             }
             for one in self.stores
         ]
@@ -67,8 +67,9 @@ def reasons(store: StoreStatus) -> list[Text]:
     lines = _first(missing)
     lines += _first([(record.spec.summary, "failed", record.reason) for record in store.failed])
     lines += _first([(record.spec.summary, "diverged", record.reason) for record in store.diverged])
-    why = "a part of it has a newer version; the next sweep runs it again"
-    lines += _first([(record.spec.summary, "stale", why) for record in store.stale])
+    again = "the same command runs it again"
+    stale = [record for record in store.records if record.id in store.stale]
+    lines += _first([(record.spec.summary, "stale", f"{store.stale[record.id]}; {again}") for record in stale])
     return [Text.assemble((f"{status}  ", "yellow"), summary, (f"  {why}", "dim")) for summary, status, why in lines]
 
 

@@ -1,14 +1,20 @@
-"""The status of a store: which planned runs are done, missing, failed, diverged or stale, and why."""
+"""The status of a store: which planned runs are done, missing, failed, diverged or stale, and why.
+
+A run is stale if one of its parts has another version now, or other code: in the plan, or in the file that its record
+names. No file is run to tell.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from attnlab.errors import StoreError
+from attnlab.part_code import code_now
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage._migration import old_ids
@@ -39,8 +45,8 @@ class StoreStatus:
     failed: tuple[Record, ...]
     missing: tuple[PlannedRun, ...]
     """Planned and not finished."""
-    stale: tuple[Record, ...]
-    """Finished, but one of their parts has another version now; they are planned anew."""
+    stale: Mapping[str, str]
+    """Id of each finished run of which a part has changed since -> what has changed."""
     with_checkpoint: frozenset[str]
     """Ids of runs that can go on from a checkpoint."""
 
@@ -118,18 +124,17 @@ def store_status(path: Path) -> StoreStatus:
     planned_ids = {new_ids.get(planned.id, planned.id) for planned in plan}
     unversioned = {planned.unversioned_id for planned in plan}
     known = {record.id for record in records} | new_ids.keys()
-    stale = [one for one in records if one.id not in planned_ids and one.spec.unversioned_id in unversioned]
-    stale_ids = {record.id for record in stale}
-    current = [record for record in records if record.id not in stale_ids]
+    replanned = [one for one in records if one.id not in planned_ids and one.spec.unversioned_id in unversioned]
+    stale = {one.id: "a part of it has another version or other code by now" for one in replanned}
+    stale |= _changed_code(records)
+    current = [record for record in records if record.id not in stale]
     by_status = {
         status: tuple(record for record in current if record.status == status)
         for status in ("done", "diverged", "failed")
     }
     missing = tuple(planned for planned in plan if planned.id not in known)
     with_checkpoint = frozenset(run for runs in store.checkpoints().values() for run in runs)
-    return StoreStatus(
-        path, tuple(records), **by_status, missing=missing, stale=tuple(stale), with_checkpoint=with_checkpoint
-    )
+    return StoreStatus(path, tuple(records), **by_status, missing=missing, stale=stale, with_checkpoint=with_checkpoint)
 
 
 def find_stores(path: Path) -> list[Path]:
@@ -143,3 +148,14 @@ def find_stores(path: Path) -> list[Path]:
     """
     below = sorted(folder.parent for folder in path.glob("*/store.json"))
     return [*([path] if (path / "store.json").exists() else []), *below]
+
+
+def _changed_code(records: Sequence[Record]) -> dict[str, str]:
+    """Runs whose own parts have changed in the files that their records name -> what has changed."""
+    digest = cache(code_now)
+    return {
+        record.id: f"the code of the {part['kind']} '{part['name']}' has changed, {part['path']}"
+        for record in records
+        for part in record.environment.get("code", ())
+        if digest(part["path"], part["root"]) not in ("", part["digest"])
+    }

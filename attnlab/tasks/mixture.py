@@ -190,7 +190,7 @@ def pin(subtask: str | Mapping[str, Any]) -> dict[str, Any]:
         subtask: A ladder or task with inline options, or the result of an earlier call.
 
     Returns:
-        Name, task, version, complexity, levels and fixed options.
+        Name, task, version and code, complexity, levels and fixed options.
 
     Raises:
         UnknownNameError: Neither a ladder nor a task has the name, or the task has no such option.
@@ -208,7 +208,9 @@ def pin(subtask: str | Mapping[str, Any]) -> dict[str, Any]:
         )
     spec = task_spec(ladder, part.options, None)
     levels = [spec.level] if ladder.complexity in part.options else list(ladder.levels)
+    code = {"code_digest": spec.code_digest} if spec.code_digest else {}
     return {
+        **code,
         "name": ladder.name,
         "task": spec.name,
         "version": spec.version,

@@ -8,16 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from attnlab.attention import ATTENTIONS
 from attnlab.choices import ExtrapolationMode
-from attnlab.errors import InvalidValueError, StoreError
+from attnlab.errors import StoreError
 from attnlab.model.transformer import Transformer, build
-from attnlab.position import POSITIONS
-from attnlab.specs import Part, RunSpec, Split, TaskSpec
-from attnlab.tasks.base import TASKS
+from attnlab.specs import RunSpec, Split
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.training.eval_levels import trained_length
 from attnlab.training.extrapolation import extrapolated_position
+from attnlab.training.run_parts import check_parts
 
 Arrays = Mapping[str, NDArray[np.float32]]
 """Arrays by name of the weight."""
@@ -42,13 +40,10 @@ def rebuild_model(
         The model in evaluation mode, on the CPU.
 
     Raises:
-        InvalidValueError: A part or the task has another version than the run was trained with.
+        InvalidValueError: A part or the task has another version or other code than the run was trained with.
         StoreError: The weights are those of another model.
     """
-    for part in spec.model.attention:
-        check_version(part, ATTENTIONS.entry(part.name).version)
-    check_version(spec.model.position, POSITIONS.entry(spec.model.position.name).version)
-    check_version(spec.task, TASKS.entry(spec.task.name).version)
+    check_parts(spec)
     model, trained = spec.model, trained_length(spec.task)
     if mode != "trained":
         position = extrapolated_position(model.position, mode, trained, length or trained)
@@ -61,18 +56,3 @@ def rebuild_model(
         raise StoreError(f"Its weights do not fit the model: '{unmatched[0]}' is in only one of them.", hint)
     built.load_state_dict(state)
     return built.eval()
-
-
-def check_version(part: Part | TaskSpec, version: int) -> None:
-    """Refuse a part or a task of another version than the run was trained with.
-
-    Args:
-        part: The part or the task of the run.
-        version: The version that is registered now.
-
-    Raises:
-        InvalidValueError: The versions differ.
-    """
-    if part.version is not None and part.version != version:
-        problem = f"It was trained with version {part.version} of '{part.name}'; this is version {version}."
-        raise InvalidValueError(problem, "Train it again.")

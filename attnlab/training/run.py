@@ -15,6 +15,7 @@ from attnlab.training._noise import noise_of_its_own
 from attnlab.training.environment import environment
 from attnlab.training.events import Progress, no_callback
 from attnlab.training.loop import Checkpointer, Loop
+from attnlab.training.run_parts import code_of_parts
 from attnlab.training.stepper import SingleStepper, Stepper
 from attnlab.training.vmap_stepper import VmapStepper
 from attnlab.training.vmap_width import (
@@ -187,7 +188,8 @@ def _try_training(
         sources = [Source(spec.task, spec.seed, spec.train.train_examples) for spec in specs]
         stepper = make_stepper(specs, sources, device, compile)
         prefetch = device.type != "cpu"
-        recorded = environment(device)
+        own_code = code_of_parts(specs[0])
+        recorded = environment(device) | ({"code": own_code} if own_code else {})
         loop = Loop(specs, sources, stepper, progress, checkpointer, checkpoint_seconds, recorded, prefetch)
         with noise_of_its_own(device):
             return loop.run(resume)

@@ -44,7 +44,7 @@ def test_an_unknown_key_inside_suggests_from_the_inner_value() -> None:
 
 def test_an_unknown_key_within_a_list_is_placed_there() -> None:
     assert refusal(ModelSpec, "attention:\n- softmax\n- kernel: 3") == (
-        "f.yaml:3: attention[1].kernel\n  There is no key 'kernel'.\n  Known: name, options, version."
+        "f.yaml:3: attention[1].kernel\n  There is no key 'kernel'.\n  Known: name, options."
     )
 
 

@@ -14,6 +14,7 @@ from attnlab.execution._inline import Inline
 from attnlab.execution.executors import make_executor
 from attnlab.execution.memory import available_memory
 from attnlab.execution.processes import WORKER_MEMORY, Processes, default_workers, device_of_rank
+from attnlab.execution.worker_parts import WorkerParts
 
 
 def test_each_name_makes_its_executor(tmp_path: Path) -> None:
@@ -21,10 +22,10 @@ def test_each_name_makes_its_executor(tmp_path: Path) -> None:
     assert isinstance(inline, Inline)
     assert (inline.num_workers, inline.settings.threads) == (1, None)
     assert inline.description == "this process, one run after the other"
-    processes = make_executor("processes:3", "cpu", [Path("x.py")], weights=False)
+    processes = make_executor("processes:3", "cpu", WorkerParts((Path("x.py"),)), weights=False)
     assert isinstance(processes, Processes)
     assert (processes.num_workers, processes.settings.threads, processes.description) == (3, 1, "3 processes")
-    assert processes.settings.files == (Path("x.py").resolve(),)
+    assert processes.settings.parts.files == (Path("x.py"),)
     assert not processes.settings.weights
     assert processes.workers == []
 

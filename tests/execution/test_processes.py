@@ -14,6 +14,7 @@ from attnlab.errors import InterruptedTraining, PluginError
 from attnlab.execution._inline import Inline
 from attnlab.execution.jobs import Job, WorkerSettings
 from attnlab.execution.processes import JobQueue, Processes, exit_reason
+from attnlab.execution.worker_parts import WorkerParts
 from attnlab.experiments.expand import expand
 from attnlab.experiments.run_sweep import SweepOutcome, run_sweep
 from attnlab.plugins import load_plugin
@@ -129,7 +130,7 @@ def test_a_run_that_kills_its_workers_fails_the_second_time_and_the_sweep_goes_o
     (tmp_path / "deadly.left").write_text(str(times))
     load_plugin(tmp_path / "deadly.py")
     monkeypatch.setenv("DEADLY", str(os.getpid()))
-    workers = executor(1, WorkerSettings(files=(tmp_path / "deadly.py",)))
+    workers = executor(1, WorkerSettings(parts=WorkerParts((tmp_path / "deadly.py",))))
     outcome = run_tiny(tmp_path / "store", workers, "deadly", "softmax", levels=(1,), seeds=1)
     reason = "its worker was killed (signal 9), twice; the system does this when memory runs out"
     assert [(record.spec.variant, record.status, record.reason) for record in outcome.records] == [
@@ -149,7 +150,7 @@ def test_an_exception_is_the_record_of_its_run_alone(
     specs = expand(experiment)
     monkeypatch.setenv("DEADLY", "yes")
     (failed, done) = run_sweep(
-        experiment, specs, tmp_path / "s", executor(1, WorkerSettings(files=(tmp_path / "deadly.py",)))
+        experiment, specs, tmp_path / "s", executor(1, WorkerSettings(parts=WorkerParts((tmp_path / "deadly.py",))))
     ).records
     assert failed.status == "failed"
     assert failed.reason.startswith("ArithmeticError: it does not add up at ")
@@ -179,7 +180,7 @@ def test_a_file_that_a_worker_cannot_load_stops_the_sweep_before_its_first_run(
     tmp_path: Path, executor: Callable[..., Processes]
 ) -> None:
     with pytest.raises(PluginError) as caught:
-        run_tiny(tmp_path / "store", executor(2, WorkerSettings(files=(tmp_path / "absent.py",))))
+        run_tiny(tmp_path / "store", executor(2, WorkerSettings(parts=WorkerParts((tmp_path / "absent.py",)))))
     assert str(caught.value).startswith(f"--plugin {tmp_path}/absent.py\n  There is no such Python file.")
     assert Store(tmp_path / "store").records() == []
 

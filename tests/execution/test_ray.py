@@ -25,6 +25,7 @@ from pathlib import Path
 from attnlab.errors import AttnlabError
 from attnlab.plugins import load_plugin
 from attnlab.execution._ray import RayCluster
+from attnlab.execution.worker_parts import WorkerParts
 from attnlab.experiments.expand import expand
 from attnlab.execution.jobs import WorkerSettings
 from attnlab.experiments.run_sweep import run_sweep
@@ -32,8 +33,9 @@ from tests.experiments.sweeps import tiny
 
 mine = Path("mine.py").resolve()
 load_plugin(mine)
-executor = RayCluster(WorkerSettings(files=(mine,), checkpoint_seconds=0.0), 1, None)
-mine.unlink()  # its text was sent already
+executor = RayCluster(WorkerSettings(parts=WorkerParts((mine,)), checkpoint_seconds=0.0), 1, None)
+mine.unlink()  # its text was sent already, with that of the module beside it
+Path("beside.py").unlink()
 print(executor.description)
 experiment = tiny("mine", "raising", seeds=2, levels=(1,))
 outcome = run_sweep(experiment, expand(experiment), Path("store"), executor)
@@ -42,7 +44,7 @@ again = run_sweep(experiment, expand(experiment), Path("store"), executor)
 print(again.num_run, len(executor.workers))
 executor.close()
 mine.write_text("raise RuntimeError('not there')")
-executor = RayCluster(WorkerSettings(files=(mine,)), 1, None)
+executor = RayCluster(WorkerSettings(parts=WorkerParts((mine,))), 1, None)
 try:
     run_sweep(experiment, expand(experiment), Path("other"), executor)
 except AttnlabError as error:
@@ -140,7 +142,8 @@ def test_without_ray_the_error_shows_how_to_install_it(monkeypatch: pytest.Monke
 
 
 def test_on_one_node_plugins_are_sent_as_text_and_a_failure_is_a_record(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "mine.py").write_text("from beside import NAME\n" + MINE)
+    (tmp_path / "beside.py").write_text("NAME = 1")
     driver = drive(ALONE, tmp_path)
     out, error = driver.communicate(timeout=580)
     lines = out.splitlines()

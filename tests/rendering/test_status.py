@@ -54,7 +54,7 @@ def test_each_of_several_stores_has_a_line(tmp_path: Path) -> None:
 def test_the_overview_as_data(tmp_path: Path) -> None:
     (one,) = Overview([store_status(make_store(tmp_path))]).data()
     assert one["failed"] == {run(seed=2).spec.id: "out of memory"}
-    assert (len(one["done"]), len(one["missing"]), one["stale"]) == (1, 6 + SHOWN, [])
+    assert (len(one["done"]), len(one["missing"]), one["stale"]) == (1, 6 + SHOWN, {})
 
 
 def test_seeds_of_one_level_are_in_one_table(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_the_status_of_an_old_sweep_has_nothing_missing(tmp_path: Path) -> None:
     shutil.copytree(OLD / "tiny", tmp_path / "tiny")
     for _ in range(2):
         status = store_status(tmp_path / "tiny")
-        assert (len(status.done), status.missing, status.stale) == (4, (), ())
+        assert (len(status.done), status.missing, dict(status.stale)) == (4, (), {})
         Store(tmp_path / "tiny").open()
 
 

@@ -124,4 +124,5 @@ def task_spec(ladder: Ladder, options: dict[str, Any], level: Any, evaluate: Seq
         complexity=complexity,
         evaluate=others,
         version=entry.version,
+        code_digest=entry.code.digest,
     )

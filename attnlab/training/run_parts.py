@@ -1,0 +1,108 @@
+"""The registered parts of a run: whether they are those that its spec names, and the code of those not built in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from attnlab.attention import ATTENTIONS
+from attnlab.errors import InvalidValueError
+from attnlab.position import POSITIONS
+from attnlab.registry import Entry
+from attnlab.specs import RunSpec
+from attnlab.tasks.base import TASKS
+
+
+class RunPart(NamedTuple):
+    """A part of a run, as its spec names it and as it is registered."""
+
+    kind: str
+    name: str
+    version: int | None
+    code_digest: str
+    entry: Entry[Any]
+
+    @property
+    def same_version(self) -> bool:
+        """Whether it has the version that the spec names, if the spec names one."""
+        return self.version is None or self.version == self.entry.version
+
+    @property
+    def same_code(self) -> bool:
+        """Whether its code is that which the spec names, if the spec names one."""
+        return not self.code_digest or self.code_digest == self.entry.code.digest
+
+
+def run_parts(spec: RunSpec) -> Iterator[RunPart]:
+    """List the parts of a run.
+
+    Args:
+        spec: The run.
+
+    Yields:
+        Its attentions, its position, its task, and the tasks of a mixture.
+
+    Raises:
+        UnknownNameError: A part is not registered.
+    """
+    for part in spec.model.attention:
+        yield RunPart("attention", part.name, part.version, part.code_digest, ATTENTIONS.entry(part.name))
+    position, task = spec.model.position, spec.task
+    yield RunPart("position", position.name, position.version, position.code_digest, POSITIONS.entry(position.name))
+    yield RunPart("task", task.name, task.version, task.code_digest, TASKS.entry(task.name))
+    for subtask in task.options.get("tasks", ()) if task.name == "mixture" else ():
+        if isinstance(subtask, Mapping):
+            name, version, digest = subtask["task"], subtask.get("version"), subtask.get("code_digest", "")
+            yield RunPart("task", name, version, digest, TASKS.entry(name))
+
+
+def check_parts(spec: RunSpec) -> None:
+    """Refuse parts of another version, or of other code, than a run's spec names.
+
+    Args:
+        spec: The run; a spec that names no version or no code is not compared.
+
+    Raises:
+        UnknownNameError: A part is not registered.
+        InvalidValueError: A part has another version or other code.
+    """
+    for part in run_parts(spec):
+        now = part.entry
+        if not part.same_version:
+            problem = f"It was trained with version {part.version} of '{part.name}'; this is version {now.version}."
+            raise InvalidValueError(problem, "Train it again.")
+        if not part.same_code:
+            problem = f"It was trained with other code of the {part.kind} '{part.name}' than {now.code.place}."
+            raise InvalidValueError(problem, "Restore the code, or train it again: with this code it is another run.")
+
+
+def changed_parts(spec: RunSpec) -> list[RunPart]:
+    """List the parts of a run that are registered with another version or other code than its spec names.
+
+    Args:
+        spec: The run.
+
+    Returns:
+        The parts.
+
+    Raises:
+        UnknownNameError: A part is not registered.
+    """
+    return [part for part in run_parts(spec) if not (part.same_version and part.same_code)]
+
+
+def code_of_parts(spec: RunSpec) -> list[dict[str, str]]:
+    """Tell where the code of a run's own parts stands, for its record.
+
+    Args:
+        spec: The run.
+
+    Returns:
+        Kind, name, path, root and digest of each part that is not built in; no part twice.
+    """
+    parts = {(part.kind, part.name): part.entry.code for part in run_parts(spec)}
+    return [
+        {"kind": kind, "name": name, "path": code.path, "root": code.root, "digest": code.digest}
+        for (kind, name), code in parts.items()
+        if code.digest
+    ]

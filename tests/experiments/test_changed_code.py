@@ -1,0 +1,251 @@
+"""A part whose code is changed is another run: it is run anew, and what was run before is told apart."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import attnlab
+from attnlab.analysis.records import records as reported
+from attnlab.attention import ATTENTIONS
+from attnlab.errors import InvalidValueError
+from attnlab.execution._inline import Inline
+from attnlab.execution.jobs import Failed, Job, Message, WorkerSettings, run_job
+from attnlab.metrics import METRICS
+from attnlab.plugins import load_plugin
+from attnlab.position import POSITIONS
+from attnlab.records import Record
+from attnlab.registry import Registry
+from attnlab.storage.status import store_status
+from attnlab.tasks import TASKS
+
+ATTENTION = """
+from attnlab import Attention, register_attention
+from factor import FACTOR
+
+@register_attention("changing", source="tests")
+class Changing(Attention):
+    def score(self, qkv):
+        return FACTOR * super().score(qkv)
+"""
+POSITION = """
+from attnlab.position import Position, register
+
+@register("changing", source="tests")
+class Changing(Position):
+    def embed(self, tokens_BTD):
+        return {factor} * tokens_BTD
+"""
+TASK = """
+from attnlab.tasks import register
+from attnlab.tasks.copying import Copy
+
+@register("changing", source="tests")
+class Changing(Copy):
+    \"\"\"Copy.\"\"\"
+
+    factor = {factor}
+"""
+MODEL = {"layers": 1, "width": 8, "heads": 1}
+TRAIN = {"max_steps": 3, "batch_size": 4, "validation_examples": 4, "test_examples": 32, "eval_every": 3}
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> Iterator[None]:
+    registries: list[Registry[Any]] = [ATTENTIONS, POSITIONS, TASKS]
+    before = [dict(registry._entries) for registry in registries]
+    yield
+    for registry, entries in zip(registries, before, strict=True):
+        registry._entries.clear()
+        registry._entries.update(entries)
+
+
+def load(folder: Path, factor: float) -> Path:
+    (folder / "factor.py").write_text(f"FACTOR = {factor}\n")
+    (folder / "mine.py").write_text(ATTENTION)
+    load_plugin(folder / "mine.py")
+    return folder / "mine.py"
+
+
+def sweep(folder: Path) -> list[Record]:
+    return attnlab.sweep(
+        "copy", "changing", complexity=[4], seeds=1, model=MODEL, train=TRAIN, store=folder, executor="inline"
+    )
+
+
+def test_a_changed_module_beside_the_file_is_another_run(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    load(tmp_path, 1.0)
+    (before,) = sweep(store)
+    load(tmp_path, -8.0)
+    (after,) = sweep(store)
+    (fresh,) = sweep(tmp_path / "fresh")
+    assert before.id != after.id
+    assert before.numbers() != after.numbers()
+    assert after.numbers() == fresh.numbers()
+    load(tmp_path, 1.0)
+    assert sweep(store) == [before]
+
+
+def test_the_record_has_path_and_digest_and_the_status_says_what_has_changed(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    path = load(tmp_path, 1.0)
+    (before,) = sweep(store)
+    (code,) = before.environment["code"]
+    assert (code["kind"], code["name"], code["path"]) == ("attention", "changing", str(path))
+    assert code["digest"] == before.spec.model.attention[0].code_digest
+    assert (dict(store_status(store).stale), len(store_status(store).done)) == ({}, 1)
+    (tmp_path / "factor.py").write_text("FACTOR = 2.0")
+    reason = f"the code of the attention 'changing' has changed, {path}"
+    assert store_status(store).stale == {before.id: reason}
+    load(tmp_path, 2.0)
+    (after,) = sweep(store)
+    status = store_status(store)
+    assert (status.stale, status.done) == ({before.id: reason}, (after,))
+    assert [record.id for record in reported(store)] == [after.id]
+    path.unlink()
+    assert dict(store_status(store).stale).keys() == {before.id}, "the plan tells what has changed"
+
+
+def test_without_a_plan_the_last_of_two_runs_is_reported(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {
+        "model": MODEL,
+        "train": TRAIN,
+        "store": tmp_path / "store",
+        "device": "cpu",
+        "resume": True,
+    }
+    load(tmp_path, 1.0)
+    (before,) = attnlab.train("copy", "changing", complexity=4, **arguments)
+    load(tmp_path, 2.0)
+    (after,) = attnlab.train("copy", "changing", complexity=4, **arguments)
+    assert before.id != after.id
+    assert [record.id for record in reported(tmp_path / "store")] == [after.id]
+
+
+def test_old_weights_are_not_evaluated_with_new_code(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    path = load(tmp_path, 1.0)
+    (record,) = sweep(store)
+    assert len(attnlab.evaluate(record, store=store, device="cpu")) == 1
+    load(tmp_path, 2.0)
+    message = rf"other code of the attention 'changing' than that in {path}"
+    for use in (attnlab.evaluate, attnlab.load_model):
+        with pytest.raises(InvalidValueError, match=message):
+            use(record, store=store)
+    with pytest.raises(InvalidValueError, match=message):
+        attnlab.diagnose(record, store=store)
+
+
+@pytest.mark.parametrize(("kind", "text"), [("position", POSITION), ("task", TASK)])
+def test_positions_and_tasks_have_code_too(kind: str, text: str, tmp_path: Path) -> None:
+    ids = set()
+    for factor in (1.0, 2.0, 1.0):
+        (tmp_path / "mine.py").write_text(text.format(factor=factor))
+        load_plugin(tmp_path / "mine.py")
+        task, position = ("changing", "none") if kind == "task" else ("copy", "changing")
+        (record,) = attnlab.train(task, position=position, model=MODEL, train=TRAIN, store=None, device="cpu")
+        ids.add(record.id)
+        assert [part["kind"] for part in record.environment["code"]] == [kind]
+    assert len(ids) == 2
+
+
+def test_a_subtask_of_a_mixture_has_code_too(tmp_path: Path) -> None:
+    ids = set()
+    for factor in (1.0, 2.0):
+        (tmp_path / "mine.py").write_text(TASK.format(factor=factor))
+        load_plugin(tmp_path / "mine.py")
+        task = "mixture:tasks=[copy,changing]"
+        (record,) = attnlab.train(task, model=MODEL, train=TRAIN, store=tmp_path / "store", device="cpu")
+        ids.add(record.id)
+        if factor == 1.0:
+            first = record
+    assert len(ids) == 2
+    with pytest.raises(InvalidValueError, match="other code of the task 'changing'"):
+        attnlab.evaluate(first, store=tmp_path / "store")
+
+
+def test_a_worker_with_other_code_than_was_planned_runs_nothing(tmp_path: Path) -> None:
+    load(tmp_path, 1.0)
+    (record,) = sweep(tmp_path / "store")
+    load(tmp_path, 2.0)
+    sent: list[Message] = []
+    run_job(Job(record.id, (record.spec,)), Inline(WorkerSettings()).settings, sent.append)
+    (failed,) = sent
+    assert isinstance(failed, Failed)
+    assert "the attention 'changing' has changed since the sweep was planned" in failed.reason
+
+
+def test_no_record_holds_a_metric_of_a_plugin() -> None:
+    from attnlab.training._log_diagnostics import ATTENTION_METRICS, RANK_METRICS
+
+    logged = [METRICS[name].measure.__module__ for name in (*RANK_METRICS, *ATTENTION_METRICS)]
+    assert all(module.startswith("attnlab.") for module in logged)
+
+
+NOTEBOOK = """
+import json, attnlab
+from attnlab import Attention, register_attention
+
+{first}
+FACTOR = {factor}
+
+def scaled(scores):
+    return FACTOR * scores
+
+@register_attention("mine", source="tests")
+class Mine(Attention):
+    def score(self, qkv):
+        return scaled(super().score(qkv))
+
+{guard}records = attnlab.sweep("copy", "mine", complexity=[4], seeds=2, model={model}, train={train}, store="{store}",
+    executor="{executor}", device="cpu")
+{guard}print(json.dumps([[one.id, one.status, one.reason, one.accuracy.correct] for one in records]))
+"""
+
+
+def notebook(
+    folder: Path, factor: float, executor: str, first: str = "", store: str = ""
+) -> subprocess.CompletedProcess[str]:
+    place = folder / (store or executor)
+    script = NOTEBOOK.format(
+        factor=factor, executor=executor, first=first, guard="", model=MODEL, train=TRAIN, store=place
+    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+
+def test_a_class_of_a_notebook_is_sent_to_workers(tmp_path: Path) -> None:
+    here, there = (json.loads(notebook(tmp_path, 1.0, executor).stdout) for executor in ("inline", "processes:1"))
+    assert here == there
+    assert [status for _, status, *_ in there] == ["done", "done"]
+    changed = json.loads(notebook(tmp_path, -8.0, "processes:1").stdout)
+    assert {id for id, *_ in changed}.isdisjoint(id for id, *_ in there)
+
+
+def test_a_class_of_a_script_is_known_to_workers(tmp_path: Path) -> None:
+    guard = "if __name__ == '__main__': "
+    script = NOTEBOOK.format(
+        factor=1.0, executor="processes:1", first="", guard=guard, model=MODEL, train=TRAIN, store=tmp_path / "s"
+    ).replace(",\n    executor", ", executor")
+    (tmp_path / "script.py").write_text(script)
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert [status for _, status, *_ in json.loads(done.stdout)] == ["done", "done"]
+
+
+def test_a_class_that_cannot_be_sent_is_refused_before_the_first_run(tmp_path: Path) -> None:
+    first = "import threading\nLOCK = threading.Lock()\nclass Held:\n    lock = LOCK"
+    text = NOTEBOOK.replace("FACTOR * scores", "FACTOR * scores if Held.lock else scores")
+    script = text.format(
+        factor=1.0, executor="processes:1", first=first, guard="", model=MODEL, train=TRAIN, store=tmp_path / "s"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert "PluginError" in done.stderr
+    assert "attention mine\n  The attention 'mine' cannot be sent to workers: TypeError: " in done.stderr
+    assert "inline" in done.stderr
+    assert not (tmp_path / "s").exists()

@@ -1,0 +1,164 @@
+"""The code of a part: what it says counts, with all that it imports from beside it; how it is written does not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from attnlab.attention import ATTENTIONS
+from attnlab.part_code import PartCode, code_now, file_digest, files_with, part_code
+from attnlab.position import POSITIONS
+from attnlab.tasks import TASKS
+
+MAIN = "from scale import FACTOR\n\ndef score(x):\n    return FACTOR * x\n"
+
+
+def written(folder: Path, files: Mapping[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def digest(folder: Path, **files: str) -> str:
+    written(folder, {f"{name}.py": text for name, text in files.items()})
+    return file_digest(folder / "mine.py")
+
+
+def test_built_in_parts_have_no_code_of_their_own() -> None:
+    assert {entry.code for registry in (ATTENTIONS, POSITIONS, TASKS) for entry in registry} == {PartCode()}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from scale import FACTOR  # a comment\n\n\ndef score(x):\n    return FACTOR * x\n",
+        '"""Mine."""\nfrom scale import FACTOR\n\ndef score(x):\n    """Score."""\n    return (FACTOR\n        * x)\n',
+    ],
+)
+def test_comments_docstrings_and_formatting_do_not_count(tmp_path: Path, text: str) -> None:
+    before = digest(tmp_path, mine=MAIN, scale="FACTOR = 2.0\n")
+    assert digest(tmp_path, mine=text, scale="FACTOR = 2.0") == before
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"mine": MAIN.replace("*", "+")},
+        {"mine": MAIN.replace("score(x)", "score(x, y=0)")},
+        {"scale": "FACTOR = 3.0"},
+        {"scale": "FACTOR = 2"},
+        {"deep": "VALUE = 2"},
+    ],
+)
+def test_what_the_file_or_a_module_beside_it_says_counts(tmp_path: Path, files: dict[str, str]) -> None:
+    base = {"mine": MAIN, "scale": "import deep\nFACTOR = 2.0\n", "deep": "VALUE = 1", "other": "NOT_IMPORTED = 1"}
+    before = digest(tmp_path, **base)
+    assert digest(tmp_path, other="NOT_IMPORTED = 2") == before
+    assert digest(tmp_path, **files) != before
+
+
+def test_a_constant_that_is_false_or_zero_counts(tmp_path: Path) -> None:
+    digests = {digest(tmp_path, mine=f"VALUE = {value}") for value in ("0", "False", "None", "1", "0.0", "''")}
+    assert len(digests) == 6
+
+
+def test_where_the_file_stands_does_not_count(tmp_path: Path) -> None:
+    one, two = written(tmp_path / "one", {"a.py": MAIN}), written(tmp_path / "two", {"b.py": MAIN})
+    assert file_digest(one / "a.py") == file_digest(two / "b.py")
+
+
+def test_every_way_of_importing_a_module_beside_the_file_is_followed(tmp_path: Path) -> None:
+    files = {
+        "mine.py": "import a, p.b as b\nfrom p import c\nfrom p.d import VALUE\nimport json\nfrom p.q.e import *\n",
+        "a.py": "def late():\n    import f\n",
+        "f.py": "",
+        "p/__init__.py": "from . import g",
+        "p/b.py": "from .h import X",
+        **{f"p/{name}.py": "" for name in "cdghi"},
+        "p/q/__init__.py": "",
+        "p/q/e.py": "from ..i import Y",
+        "json.py": "not what is imported",
+        "z.py": "",
+    }
+    found = files_with(written(tmp_path, files) / "mine.py")
+    assert found.keys() == {"", *files} - {"mine.py", "json.py", "z.py"}
+    assert found["a.py"] == files["a.py"].encode()
+
+
+def test_circles_and_files_that_cannot_be_parsed_are_no_obstacle(tmp_path: Path) -> None:
+    before = digest(tmp_path, mine="import a", a="import mine, b", b="this is no Python")
+    assert digest(tmp_path, b="nor is this") != before
+
+
+def test_a_file_that_is_gone_tells_nothing(tmp_path: Path) -> None:
+    assert code_now(str(tmp_path / "gone.py"), str(tmp_path)) == ""
+    assert code_now("script.py", "") == ""
+
+
+def test_a_part_of_a_package_has_the_modules_of_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"labpack/__init__.py": "", "labpack/parts.py": "from labpack import ops\nclass Mine: ...\n"}
+    written(tmp_path, {**files, "labpack/ops.py": "X = 1", "beside.py": ""})
+    monkeypatch.syspath_prepend(tmp_path)
+    from labpack.parts import Mine  # type: ignore[import-not-found]
+
+    code = part_code(Mine)
+    assert (code.path, code.root) == (str(tmp_path / "labpack/parts.py"), str(tmp_path))
+    assert code_now(code.path, code.root) == code.digest
+    (tmp_path / "labpack/ops.py").write_text("X = 2")
+    assert code_now(code.path, code.root) != code.digest
+
+
+NOTEBOOK = """
+import linecache, numpy as np, torch
+from attnlab.part_code import part_code
+
+def cell(text, number=[0]):
+    number[0] += 1
+    name = f"<cell {number[0]}>"
+    if WITH_TEXT:
+        linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+    exec(compile(text, name, "exec"), globals())
+
+MINE = "class Mine:\\n    def score(self, x):\\n        return helper(x) * FACTOR * TABLE[0]\\n"
+cell("FACTOR = 2.0\\nOTHER = 1")
+cell("TABLE = torch.arange(3.0)")
+cell("def helper(x):\\n    return np.exp(x)")
+cell(MINE)
+"""
+
+
+def digests(*cells: str, with_text: bool = True) -> list[str]:
+    """The digests of a notebook's class after its first cells, and after each further cell."""
+    lines = [f"cell({text!r})\nprint(part_code(Mine).digest)" for text in ("", *cells)]
+    script = "\n".join([f"WITH_TEXT = {with_text}", textwrap.dedent(NOTEBOOK), *lines])
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+
+
+@pytest.mark.parametrize("with_text", [True, False])
+def test_a_class_of_a_notebook_has_what_it_uses(with_text: bool) -> None:
+    first, other, factor, table, helper, mine, back = digests(
+        "OTHER = 2",
+        "FACTOR = 3.0",
+        "TABLE = torch.ones(3)",
+        "def helper(x):\n    return np.exp(-x)",
+        "class Mine:\n    def score(self, x):\n        return helper(x)",
+        "FACTOR = 2.0\nTABLE = torch.arange(3.0)\ndef helper(x):\n    return np.exp(x)\ncell(MINE)",
+        with_text=with_text,
+    )
+    assert first == other == back
+    assert len({first, factor, table, helper, mine}) == 5
+
+
+def test_the_same_notebook_has_the_same_digest_in_another_session() -> None:
+    assert digests() == digests()
+
+
+def test_comments_of_a_cell_do_not_count() -> None:
+    first, commented = digests("def helper(x):  # the exponential\n    return np.exp(x)")
+    assert first == commented
