@@ -5,10 +5,10 @@
     targets  .  .  2
 
 Formats: .jsonl as above, .parquet with the same two columns, .npz with arrays inputs and targets, rows x tokens, -100
-in targets that are not supervised. Rows of several lengths are padded at the end with positions that are not
-supervised. A sequence is a row, drawn with replacement from the part of the file that belongs to the split: of every
-ten rows in order, the first eight are for training, the ninth for validation, the tenth for the test. Rows that occur
-twice in the file may therefore be in two parts.
+in targets that are not supervised, .txt as attnlab generate writes it. Rows of several lengths are padded at the end
+with positions that are not supervised. A sequence is a row, drawn with replacement from the part of the file that
+belongs to the split: of every ten rows in order, the first eight are for training, the ninth for validation, the tenth
+for the test. Rows that occur twice in the file may therefore be in two parts.
 
 The vocabulary is that of data.jsonl.json, the sidecar that attnlab generate writes, or else the largest number plus
 one. Chance accuracy is that of the sidecar, or else the share of the most frequent target. Both are recorded with the

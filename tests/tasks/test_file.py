@@ -282,10 +282,10 @@ def test_a_file_that_does_not_match_its_sidecar_is_refused(tmp_path: Path) -> No
         ("none.npz", {}, InvalidFileError, "none.npz\n  There is no such file."),
         ("folder.npz", {}, InvalidFileError, "folder.npz\n  This is a folder, not a file."),
         (
-            "a.txt",
+            "a.csv",
             {},
             InvalidFileError,
-            "a.txt\n  Files with the suffix '.txt' cannot be read.\n  Accepted: .npz, .jsonl, .parq",
+            "a.csv\n  Files with the suffix '.csv' cannot be read.\n  Accepted: .npz, .jsonl, .parq",
         ),
         (
             "nine.jsonl",
@@ -319,7 +319,7 @@ def test_invalid_options_are_refused(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder.npz").mkdir()
     write_indices(tmp_path / "nine.jsonl", 9)
-    for ending in ("txt", "jsonl"):
+    for ending in ("csv", "jsonl"):
         write_indices(tmp_path / f"a.{ending}", 20)
     with pytest.raises(kind) as caught:
         File(path=name, **options)

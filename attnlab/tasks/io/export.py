@@ -17,6 +17,7 @@ from attnlab.choices import SplitName
 from attnlab.errors import AttnlabError, InterruptedTraining, InvalidFileError, InvalidValueError
 from attnlab.specs import TaskSpec, TrainSpec
 from attnlab.tasks.base import IGNORE, Batch, Split, Task
+from attnlab.tasks.io.aligned import check_words
 from attnlab.tasks.io.formats import FORMATS, Sequences, pyarrow
 from attnlab.tasks.io.sidecar import Sidecar, fingerprint, sidecar_path
 from attnlab.tasks.io.streams import Source
@@ -54,7 +55,8 @@ def export(
         The sidecar.
 
     Raises:
-        InvalidValueError: No format has that suffix, or the format needs a package that is not installed.
+        InvalidValueError: No format has that suffix, the format needs a package that is not installed, or the tokens
+            cannot be written as text.
         InvalidFileError: The file exists already or cannot be written.
         InterruptedTraining: The user pressed Ctrl-C; nothing is left behind.
     """
@@ -63,19 +65,24 @@ def export(
     training = split == "training"
     sized: Source | Task = source if training else source.task
     file_format = FORMATS[path.suffix]
+    words = tuple(source.task.token_to_str(token) for token in range(sized.vocabulary))
+    if path.suffix == ".txt":
+        check_words(words, str(path))
     drawn = SplitSequences(source, split, sequences, lambda rows: progress(rows / (file_format.passes * sequences)))
     try:
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
             temporary = Path(folder) / path.name
             with temporary.open("xb") as file:
-                file_format.write(file, Sequences(source.task, sequences, sized.length, drawn.batches))
+                file_format.write(
+                    file, Sequences(source.task, sequences, sized.vocabulary, sized.length, drawn.batches)
+                )
             sidecar = Sidecar(
                 task=spec.name,
                 options=spec.options,
                 train=spec.train if training else {},
                 version=spec.version,
                 vocabulary=sized.vocabulary,
-                token_strings=tuple(source.task.token_to_str(token) for token in range(sized.vocabulary)),
+                token_strings=words,
                 length=sized.length,
                 chance=source.task.chance,
                 best_accuracy=None if math.isnan(source.task.best_accuracy) else source.task.best_accuracy,

@@ -3,7 +3,7 @@
     .npz      arrays inputs and targets, rows x length, 32-bit integers, little-endian, not compressed
     .jsonl    {"inputs":[3,1,4],"targets":[null,null,2]} on each line
     .parquet  columns inputs and targets, lists of 32-bit integers; needs pyarrow
-    .txt      two aligned lines for each sequence, for people; it cannot be read back
+    .txt      two aligned lines for each sequence, see :mod:`attnlab.tasks.io.aligned`
 
 At positions that are not supervised, targets are null, in npz -100. Rows may differ in length; npz pads them at the
 end, inputs with token 0 and targets with -100. Equal sequences give equal bytes: there are no dates, one byte order and
@@ -23,6 +23,7 @@ import numpy as np
 
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Task
+from attnlab.tasks.io.aligned import dots
 from attnlab.tasks.io.sidecar import PADDING
 
 ROW_GROUP_TOKENS = 2**20
@@ -36,6 +37,8 @@ class Sequences(NamedTuple):
     """Converts tokens to text."""
     rows: int
     """The number of sequences."""
+    vocabulary: int
+    """The number of tokens."""
     length: int
     """Tokens of the longest sequence."""
     batches: Callable[[], Iterator[Batch]]
@@ -156,12 +159,16 @@ def write_txt(file: IO[bytes], sequences: Sequences) -> None:
         file: The file, opened for writing.
         sequences: The sequences.
     """
+    empty = dots([sequences.task.token_to_str(token) for token in range(sequences.vocabulary)])
     for batch in sequences.batches():
         lines = []
         for row in range(len(batch.inputs_BT)):
             cells = sequences.task.render(batch, row)
             size = max(len(text) for cell in cells for text in cell)
-            for label, texts in (("inputs ", [c.token for c in cells]), ("targets", [c.target or "." for c in cells])):
+            for label, texts in (
+                ("inputs ", [c.token for c in cells]),
+                ("targets", [c.target or empty for c in cells]),
+            ):
                 lines.append(f"{label} {' '.join(text.rjust(size) for text in texts)}\n")
             lines.append("\n")
         file.write("".join(lines).encode())

@@ -1,4 +1,4 @@
-"""Read and check files of sequences: .npz, .jsonl and .parquet, in the formats that ``generate`` writes.
+"""Read and check files of sequences: .npz, .jsonl, .parquet and .txt, in the formats that ``generate`` writes.
 
 Letters  N rows of the file, T tokens of the longest row.
 
@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from attnlab.errors import AttnlabError, InvalidFileError
 from attnlab.tasks.base import IGNORE
+from attnlab.tasks.io.aligned import aligned_records
 from attnlab.tasks.io.formats import pyarrow
-from attnlab.tasks.io.sidecar import PADDING, Stamp, stamp
+from attnlab.tasks.io.sidecar import PADDING, Stamp, read_sidecar, stamp
 
 IntArray = NDArray[np.integer[Any]]
 RowLocation = Callable[[int], str]
@@ -69,7 +70,7 @@ def read_table(path: Path) -> Table:
 @lru_cache(maxsize=4)
 def _read_table(path: Path, stamped: Stamp) -> Table:
     """Read and check the rows block by block; the stamp is part of the key of the cache."""
-    readers = {".npz": _npz, ".jsonl": _jsonl, ".parquet": _parquet}
+    readers = {".npz": _npz, ".jsonl": _jsonl, ".parquet": _parquet, ".txt": _txt}
     if path.suffix not in readers:
         hint = f"Accepted: {', '.join(readers)}, as attnlab generate writes them."
         raise InvalidFileError(f"Files with the suffix '{path.suffix}' cannot be read.", hint, where=str(path))
@@ -218,6 +219,18 @@ def _parquet(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
             raise InvalidFileError(f"This is not a valid Parquet file: {error}.", RECORDS, where=str(path)) from None
 
     return *_padded(records()), lambda row: f"{path}: row {row}"
+
+
+def _txt(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
+    """Read one record from each two lines."""
+    sidecar, places = read_sidecar(path), array("q")
+
+    def records() -> Iterator[tuple[Any, str]]:
+        for record, where in aligned_records(path, sidecar.token_strings if sidecar else ()):
+            places.append(int(where.rpartition(":")[2]))
+            yield record, where
+
+    return *_padded(records()), lambda row: f"{path}:{places[row]}"
 
 
 def _padded(records: Iterator[tuple[Any, str]]) -> tuple[IntArray, IntArray]:
