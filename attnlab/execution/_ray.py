@@ -8,6 +8,7 @@ When a worker or its machine is lost, its job runs once more.
 from __future__ import annotations
 
 import importlib.metadata
+import linecache
 import os
 import socket
 import tempfile
@@ -59,10 +60,12 @@ class RayWorker:
     def __init__(self, settings: WorkerSettings, files: list[PluginText], mailbox: Any) -> None:
         self.settings, self.mailbox, self.interruption = settings, mailbox, Interruption()
         self.error = ("", "", "")
-        try:
-            load_worker_parts(replace(settings.parts, files=tuple(map(_written, files))))
-        except AttnlabError as error:
-            self.error = (error.problem, error.hint, error.where)
+        with tempfile.TemporaryDirectory(prefix="attnlab-") as folder:
+            paths = [_written(plugin, Path(folder) / str(index)) for index, plugin in enumerate(files)]
+            try:
+                load_worker_parts(replace(settings.parts, files=tuple(paths)))
+            except AttnlabError as error:
+                self.error = (error.problem, error.hint, error.where)
         if settings.threads is not None:
             import torch
 
@@ -288,12 +291,18 @@ def _first_line(error: BaseException) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def _written(plugin: PluginText) -> Path:
-    """Write a plugin file, with the modules beside it, into a folder of its own."""
+def _written(plugin: PluginText, folder: Path) -> Path:
+    """Write a plugin file, with the modules beside it, into a folder; the files are removed once they are loaded."""
     name, texts = plugin
-    folder = Path(tempfile.mkdtemp(prefix="attnlab-"))
     for place, text in texts.items():
         path = folder / (place or name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text)
+        # Without a time of change the lines outlive their file, for the messages of errors.
+        linecache.cache[str(path)] = (
+            len(text),
+            None,
+            text.decode(errors="replace").splitlines(keepends=True),
+            str(path),
+        )
     return folder / name

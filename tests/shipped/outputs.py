@@ -76,7 +76,8 @@ def built_in(registry: Registry[Any]) -> list[Entry[Any]]:
 
 def trained(entry: Entry[Any], attention: str = "softmax", position: str = "learned") -> Output:
     """Build a model with a part, and train it for three steps."""
-    spec = ModelSpec(**MODEL, attention=(Part(name=attention),), position=Part(name=position))
+    parts = {"attention": (Part(name=attention),), "position": Part(name=position)}
+    spec = ModelSpec.model_validate({**MODEL, **parts})
     state = build(spec, vocabulary=11, length=12, seed=0).state_dict()
     weights = np.concatenate([tensor.double().flatten().numpy() for _, tensor in sorted(state.items())])
     projected = float(np.cos(np.arange(len(weights))) @ weights)
@@ -114,10 +115,9 @@ def measured() -> Iterator[tuple[str, Output]]:
     """Measure every metric of the diagnoses of a fresh model, on noise or on sequences of recall."""
     for kind in get_args(DiagnosisKind):
         for task in (None, "recall") if kind == "attention" else (None,):
-            length = {} if task else {"length": 12}
-            model = {"layers": 3, "width": 8}
+            model, length = {"layers": 3, "width": 8}, None if task else 12
             found = attnlab.diagnose(
-                None, kind, attention="softmax", seeds=1, batch=2, task=task, model=model, **length
+                None, kind, attention="softmax", seeds=1, batch=2, task=task, model=model, length=length
             )
             for panel in found.panels:
                 mean = panel.rows[0].mean
