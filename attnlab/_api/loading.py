@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attnlab.errors import AttnlabError
+
 if TYPE_CHECKING:
     from attnlab.model.transformer import Transformer
     from attnlab.records import Record
@@ -83,11 +85,15 @@ def load_model(run: str | Record, store: str | Path = "results") -> Transformer:
     from attnlab.storage.weights import read
     from attnlab.tasks.io.streams import Source
     from attnlab.training.load_model import rebuild_model
+    from attnlab.training.run_parts import error_of_run
 
     record, path = find_run(run if isinstance(run, str) else run.id, Path(store))
     spec = record.spec
     weights, _ = read(path)
-    return rebuild_model(spec, weights, Source(spec.task, spec.seed, spec.train.train_examples))
+    try:
+        return rebuild_model(spec, weights, Source(spec.task, spec.seed, spec.train.train_examples))
+    except AttnlabError as error:
+        raise error_of_run(record, error) from None
 
 
 def make_task(task: str = "recall", *, complexity: Any = None, options: Mapping[str, Any] | None = None) -> Task:

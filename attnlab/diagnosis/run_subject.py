@@ -15,6 +15,7 @@ from attnlab.storage.weights import read
 from attnlab.tasks.io.streams import Source
 from attnlab.training.eval_levels import task_at
 from attnlab.training.load_model import rebuild_model
+from attnlab.training.run_parts import error_of_run
 
 
 def run_subject(
@@ -46,7 +47,7 @@ def run_subject(
         model = rebuild_model(spec, weights, source).double()
         probe_source = Source(task_at(spec.task, level=complexity, length=length), spec.seed)
     except AttnlabError as error:
-        raise error.at(f"run {record.id}") from None
+        raise error_of_run(record, error) from None
     if probe_source.task.vocabulary > source.vocabulary:
         problem = f"These sequences have {probe_source.task.vocabulary} tokens; the run learned {source.vocabulary}."
         raise InvalidValueError(problem, "Leave --complexity out, or choose a lower level.", where=f"run {record.id}")

@@ -15,6 +15,7 @@ from attnlab.storage.find_run import find_run
 from attnlab.storage.weights import read
 from attnlab.training.environment import device
 from attnlab.training.eval_levels import at_lengths, at_levels
+from attnlab.training.run_parts import error_of_run
 
 
 def evaluate(
@@ -56,14 +57,14 @@ def evaluate(
         )
     record, path = find_run(run, store)
     task = record.spec.task
-    tasks = at_lengths(task, list(lengths)) if lengths else at_levels(task, list(levels) or [task.level])
     weights, _ = read(path)
     scores = []
     target_device = device(device_name)
     try:
+        tasks = at_lengths(task, list(lengths)) if lengths else at_levels(task, list(levels) or [task.level])
         for score in evaluate_tasks(record.spec, weights, tasks, mode=mode, sequences=sequences, device=target_device):
             scores.append(score)
             progress(score)
     except AttnlabError as error:
-        raise error.at(f"run {record.id}") from None
+        raise error_of_run(record, error) from None
     return record, scores

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from attnlab.attention import ATTENTIONS
-from attnlab.errors import InvalidValueError
+from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
 from attnlab.position import POSITIONS
+from attnlab.records import Record
 from attnlab.registry import Entry
 from attnlab.specs import RunSpec
 from attnlab.tasks.base import TASKS
@@ -106,3 +107,20 @@ def code_of_parts(spec: RunSpec) -> list[dict[str, str]]:
         for (kind, name), code in parts.items()
         if code.digest
     ]
+
+
+def error_of_run(record: Record, error: AttnlabError) -> AttnlabError:
+    """Place an error of rebuilding a run; where a part is not registered, tell which file registers it.
+
+    Args:
+        record: The record of the run.
+        error: The error.
+
+    Returns:
+        The error with the run as its location.
+    """
+    paths = [part["path"] for part in record.environment.get("code", ()) if part["path"]]
+    if isinstance(error, UnknownNameError) and paths:
+        hint = f"The run's own code was in {', '.join(paths)}; give that with --plugin, or import it."
+        error = UnknownNameError(error.problem, hint, where=error.where)
+    return error.at(f"run {record.id}")

@@ -14,7 +14,7 @@ import pytest
 import attnlab
 from attnlab.analysis.records import records as reported
 from attnlab.attention import ATTENTIONS
-from attnlab.errors import InvalidValueError
+from attnlab.errors import InvalidValueError, UnknownNameError
 from attnlab.execution._inline import Inline
 from attnlab.execution.jobs import Failed, Job, Message, WorkerSettings, run_job
 from attnlab.metrics import METRICS
@@ -180,6 +180,17 @@ def test_a_worker_with_other_code_than_was_planned_runs_nothing(tmp_path: Path) 
     (failed,) = sent
     assert isinstance(failed, Failed)
     assert "the attention 'changing' has changed since the sweep was planned" in failed.reason
+
+
+def test_where_a_part_is_not_known_the_file_that_registers_it_is_named(tmp_path: Path) -> None:
+    path = load(tmp_path, 1.0)
+    (record,) = sweep(tmp_path / "store")
+    del ATTENTIONS._entries["changing"]
+    for use in (attnlab.evaluate, attnlab.load_model, attnlab.diagnose):
+        with pytest.raises(UnknownNameError) as caught:
+            use(record, store=tmp_path / "store")
+        assert caught.value.where == f"run {record.id}"
+        assert caught.value.hint == f"The run's own code was in {path}; give that with --plugin, or import it."
 
 
 def test_no_record_holds_a_metric_of_a_plugin() -> None:
