@@ -65,10 +65,10 @@ def evaluate(
     task = record.spec.task
     weights, _ = read(path)
     scores = []
-    target_device = device(device_name)
+    more: dict[str, Any] = {"sequences": sequences, "rollout": rollout, "device": device(device_name)}
     try:
         tasks = at_lengths(task, list(lengths)) if lengths else at_levels(task, list(levels) or [task.level])
-        for score in evaluate_tasks(record.spec, weights, tasks, mode=mode, sequences=sequences, device=target_device):
+        for score in evaluate_tasks(record.spec, weights, tasks, mode=mode, progress=batch_progress, **more):
             scores.append(score)
             progress(score)
     except AttnlabError as error:

@@ -50,6 +50,8 @@ class EvaluateProgress:
         if not self.bar.tasks:
             self.bar.add_task("")
         task = self.bar.task_ids[0]
+        if self.bar.tasks[0].finished:  # the next level
+            self.bar.reset(task)
         self.bar.update(task, description=f"{thousands(length)} tokens", completed=done, total=total)
 
     def scored(self, score: LevelScore) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, TASKS, Batch, Split, Task
-from attnlab.tasks.io.fed_back import FedBackAnswers, way_of_scoring
+from attnlab.tasks.io.fed_back import FedBackAnswers, question_pairs, way_of_scoring
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import build, generator
 from attnlab.tasks.mixture import Mixture
@@ -121,3 +121,16 @@ def test_where_several_tokens_are_accepted_nothing_is_generated() -> None:
 )
 def test_the_way_of_scoring(name: str, rollout: bool, way: str) -> None:
     assert way_of_scoring(built(name), rollout) == way
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in TASKS if not entry.required])
+def test_in_every_task_answers_stand_in_the_next_inputs_always_or_by_chance_alone(name: str) -> None:
+    task = build(task_spec(find_ladder(name), {}, None))
+    for one in task.subtasks().values() or [task]:
+        batch = drawn(one, 512)
+        pairs_BT, follows_BT = question_pairs(batch)
+        equal_BT = np.zeros_like(pairs_BT)
+        equal_BT[:, :-1] = batch.targets_BT[:, :-1] == batch.inputs_BT[:, 1:]
+        for kind_BT in (pairs_BT & ~follows_BT, pairs_BT & follows_BT):
+            share = equal_BT[kind_BT].mean() if kind_BT.any() else 0.0
+            assert share == 1 or share < 0.75, "most answers, but not all"
