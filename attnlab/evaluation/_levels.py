@@ -113,7 +113,7 @@ def score_test_split(
 ) -> Scored:
     """Score a model on the test split, batch by batch; with ``fed_back``, given its own earlier answers."""
     correct = total = exact_correct = exact_total = done = 0
-    nats = exact_chance = 0.0
+    nats = 0.0
     for index, batch in enumerate(source.iter_held_out(Split.TEST, sequences, batch_size), start=1):
         if fed_back is None:
             tokens_N, loss = _predict(model, index, device, batch)
@@ -123,12 +123,11 @@ def score_test_split(
         part = score([batch], [tokens_N], source.task.chance)
         correct, total = correct + part.accuracy.correct, total + part.accuracy.total
         exact_correct, exact_total = exact_correct + part.exact_match.correct, exact_total + part.exact_match.total
-        nats, exact_chance = nats + loss, exact_chance + part.exact_match.chance * part.exact_match.total
+        nats += loss
         done += len(batch.inputs_BT)
         progress(done, sequences)
-    chance = exact_chance / exact_total if exact_total else source.task.chance
     accuracy = Score(correct=correct, total=total, chance=source.task.chance)
-    exact_match = Score(correct=exact_correct, total=exact_total, chance=chance)
+    exact_match = Score(correct=exact_correct, total=exact_total, chance=source.task.exact_match_chance)
     return Scored(accuracy, exact_match, nats / total if total and np.isfinite(nats) else None)
 
 

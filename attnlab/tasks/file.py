@@ -11,8 +11,8 @@ belongs to the split: of every ten rows in order, the first eight are for traini
 for the test. Rows that occur twice in the file may therefore be in two parts.
 
 The vocabulary is that of data.jsonl.json, the sidecar that attnlab generate writes, or else the largest number plus
-one. Chance accuracy is that of the sidecar, or else the share of the most frequent target. Both are recorded with the
-run, and so is the SHA-256 of the file: other content is another run.
+one. Chance accuracy is that of the sidecar, or else that of the best blind guess, measured on the training rows. Both
+are recorded with the run, and so is the SHA-256 of the file: other content is another run.
 
 Source   your file.
 """
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self, final
 
@@ -28,13 +29,15 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.errors import InvalidFileError, InvalidValueError
-from attnlab.tasks.base import Batch, Split, Task, register
+from attnlab.tasks.base import Batch, Split, Task, Tokens, register
 from attnlab.tasks.io.reading import read_table
 from attnlab.tasks.io.sidecar import check_digest, fingerprint, read_sidecar
 
 PERIOD = 10
 SPLIT_ROWS = {Split.TRAIN: (0, 8), Split.VALIDATION: (8, 9), Split.TEST: (9, 10)}
 """Which of every ten rows belong to a split: first, end."""
+MEASURED_ROWS = 2**14
+"""Most training rows on which chance accuracy is measured."""
 
 
 @register("file", source="your own file")
@@ -81,7 +84,7 @@ class File(Task):
             problem = f"The token {self.table.max_token} is outside a vocabulary of {self.vocabulary}."
             raise InvalidValueError(problem, f"Use at least {least}, or 0 to take it from the file.", where=path)
         self.token_strings = sidecar.token_strings if sidecar else ()
-        self.chance = chance or (sidecar.chance if sidecar else self.table.majority_share)
+        self.declared_chance = chance or (sidecar.chance if sidecar else None)
         best_accuracy = None if sidecar is None or sidecar.multiple_targets else sidecar.best_accuracy
         self.best_accuracy = math.nan if best_accuracy is None else best_accuracy
 
@@ -91,6 +94,18 @@ class File(Task):
         task = cls(**options)
         resolved = {"rows": task.rows, "vocabulary": task.vocabulary, "chance": task.chance, "digest": task.digest}
         return {**options, **resolved}
+
+    @cached_property
+    def chance(self) -> float:
+        """That of the option or the sidecar, or else of the best blind guess."""
+        return self.declared_chance or max(self.table.majority_share, super().chance)
+
+    def chance_samples(self) -> tuple[Batch, Batch, Batch]:
+        """Every third row of the training part, so that no row is in two of the samples."""
+        train = self.for_split(Split.TRAIN)
+        numbers = np.arange(train.count)[:MEASURED_ROWS]
+        first, second, third = (train._take(numbers[part::3]) for part in range(3))
+        return first, second, third
 
     def for_split(self, split: Split) -> Self:
         """Return the task with the rows of a split; for training, the first ``rows`` of them."""
@@ -104,8 +119,12 @@ class File(Task):
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw rows of the split with replacement."""
+        return self._take(random.integers(0, self.count, batch))
+
+    def _take(self, numbers: Tokens) -> Batch:
+        """The rows of the split with these numbers, counted from 0."""
         first, end = self.row_range
-        tens, ones = np.divmod(random.integers(0, self.count, batch), end - first)
+        tens, ones = np.divmod(numbers, end - first)
         rows = PERIOD * tens + first + ones
         return Batch(self.table.inputs_NT[rows].astype(np.int64), self.table.targets_NT[rows].astype(np.int64))
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self, final
 
 import numpy as np
@@ -114,6 +115,17 @@ class Mixture(Task):
         targets = [target if target == IGNORE else target + self.offsets[index] for target in solved]
         return [IGNORE] * self.token + targets + [IGNORE] * (len(tokens) - self.token - len(own))
 
+    @cached_property
+    def chance(self) -> float:
+        """Mean of the chance accuracies of the subtasks over their supervised positions."""
+        return float(sum(task.chance * share for task, share in self._answer_shares()))
+
+    @cached_property
+    def exact_match_chance(self) -> float:
+        """Mean of the subtasks' chance of an exact match over the sequences."""
+        used = zip(self.parts, self.shares.tolist(), strict=True)
+        return float(sum(task.exact_match_chance * share for task, share in used if share))
+
     def chance_baseline(self, random: np.random.Generator, batch: Batch) -> Tokens | None:
         """With a single subtask, its own baseline in the token ids of the mixture; otherwise None."""
         drawn = np.flatnonzero(self.shares).tolist()
@@ -167,15 +179,20 @@ class Mixture(Task):
         return alone
 
     def _draw_with(self, shares: np.ndarray[Any, np.dtype[np.float64]]) -> None:
-        """Set the shares of the subtasks; chance and best accuracy are means over their supervised positions."""
+        """Set the shares of the subtasks; the best accuracy is the mean over their supervised positions."""
         self.shares = shares
+        for derived in ("chance", "exact_match_chance"):
+            vars(self).pop(derived, None)
+        self.best_accuracy = float(sum(task.best_accuracy * share for task, share in self._answer_shares()))
+
+    def _answer_shares(self) -> list[tuple[Task, float]]:
+        """The subtasks that are drawn, each with its share of the supervised positions."""
+        shares = self.shares
         positions = np.array(
             [_supervised_positions(task) if share else 0.0 for task, share in zip(self.parts, shares, strict=True)]
         )
         weight = positions * shares / (positions * shares).sum()
-        used = [(task, share) for task, share in zip(self.parts, weight, strict=True) if share]
-        self.chance = float(sum(task.chance * share for task, share in used))
-        self.best_accuracy = float(sum(task.best_accuracy * share for task, share in used))
+        return [(task, float(share)) for task, share in zip(self.parts, weight, strict=True) if share]
 
     def _owner(self, token: int) -> int:
         """Return the index of the subtask that a token belongs to, with disjoint alphabets."""

@@ -11,7 +11,8 @@ top-level modules of the standard library of the running Python. That text is av
 versions of Python.
 
 The loss of a run is in nats per byte, so exp(loss) is the perplexity; divided by ln 2 it is bits per byte. Chance
-accuracy is the share of the most frequent byte of the training split. The best achievable accuracy is unknown.
+accuracy is the share of the most frequent byte of the training split, unless another blind guess is better. The best
+achievable accuracy is unknown.
 
 Source   your text; the loss of a byte by its position in the context is the usual measure of language models.
 """
@@ -22,7 +23,7 @@ import copy
 import hashlib
 import math
 import sysconfig
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self, final
 
@@ -69,7 +70,7 @@ class Text(Task):
         glob: str | None = None,
         digest: str = "",
     ) -> None:
-        self.text, content_digest, self.chance = _read(find_text_files(path, glob))
+        self.text, content_digest, self.majority_share = _read(find_text_files(path, glob))
         self.digest = check_digest(content_digest, digest, path)
         longest = min(end - first for first, end in map(self._byte_range, SPLIT_PERCENT)) - 1
         if longest < 1:
@@ -85,6 +86,11 @@ class Text(Task):
     def resolve_options(cls, options: dict[str, Any]) -> dict[str, Any]:
         """Fill in the digest of the text."""
         return {**options, "digest": cls(**options).digest}
+
+    @cached_property
+    def chance(self) -> float:
+        """That of the best blind guess; at least the share of the most frequent byte of the training split."""
+        return max(self.majority_share, super().chance)
 
     def for_split(self, split: Split) -> Self:
         """Return the task with the bytes of a split."""

@@ -214,7 +214,7 @@ class Loop:
             generate_answers(batch, fed_back.of(batch), partial(self._most_likely, index, number))
             for number, batch in enumerate(batches, start=1)
         ]
-        return score(batches, generated, task.chance)
+        return score(batches, generated, task.chance, exact_match_chance=task.exact_match_chance)
 
     def _most_likely(self, index: int, number: int, batch: Batch) -> Tokens:
         """The most likely tokens at the query positions of a batch of an evaluation, N."""
@@ -292,7 +292,8 @@ def score_predictions(batches: Sequence[Batch], predictions: Sequence[Prediction
     Returns:
         Accuracy, exact match and loss.
     """
-    return score(batches, [one.tokens_N for one in predictions], task.chance, sum(one.loss_sum for one in predictions))
+    tokens, nats = [one.tokens_N for one in predictions], sum(one.loss_sum for one in predictions)
+    return score(batches, tokens, task.chance, nats, exact_match_chance=task.exact_match_chance)
 
 
 def group_name(specs: Sequence[RunSpec]) -> str:

@@ -28,16 +28,22 @@ class Scored(NamedTuple):
 
 
 def score(
-    batches: Sequence[Batch], predictions: Sequence[NDArray[np.int64]], chance: float, nats: float = math.nan
+    batches: Sequence[Batch],
+    predictions: Sequence[NDArray[np.int64]],
+    chance: float,
+    nats: float = math.nan,
+    *,
+    exact_match_chance: float | None = None,
 ) -> Scored:
     """Compute accuracy, exact match and loss.
 
     Args:
         batches: Inputs and targets.
         predictions: For each batch the predicted tokens at its query positions, N.
-        chance: Chance accuracy at one query position. A sequence with k of them has the chance ``chance ** k`` of an
-            exact match.
+        chance: Chance accuracy at one query position.
         nats: Sum of the cross-entropy over all query positions, in nats; nan, the default, leaves the loss out.
+        exact_match_chance: Chance of an exact match; None, the default, takes ``chance ** k`` for a sequence with k
+            query positions, which is right if they are guessed independently.
 
     Returns:
         The scores.
@@ -56,5 +62,7 @@ def score(
         match_chance += float((chance ** queries_B[has_query_B]).sum())
     accuracy = Score(correct=correct, total=queries, chance=chance)
     mean_chance = match_chance / sequences if sequences else chance
+    if exact_match_chance is not None:
+        mean_chance = exact_match_chance
     exact_match = Score(correct=matches, total=sequences, chance=mean_chance)
     return Scored(accuracy, exact_match, nats / queries if queries and math.isfinite(nats) else None)
