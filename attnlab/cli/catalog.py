@@ -13,11 +13,11 @@ from attnlab.choices import ListKind
 from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, Store, TaskSettings, load_plugins
 
 if TYPE_CHECKING:
+    from attnlab.choices import Scoring
     from attnlab.config.ladder import Ladder
     from attnlab.registry import Registry
     from attnlab.rendering.catalog import Card, Listing
     from attnlab.rendering.diagnosis import MetricCard
-    from attnlab.tasks.io.fed_back import Scoring
 
 
 def ls(

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from attnlab.analysis.levels import share_above_chance
+from attnlab.choices import SCORED
 from attnlab.evaluation.level_score import LevelScore
 from attnlab.formatting import interval, percent, thousands
 from attnlab.records import SOLVED, Record
-from attnlab.tasks.io.fed_back import SCORED
 
 BAR = 12
 """Columns of a bar of the normalized accuracy, from chance to 1."""
