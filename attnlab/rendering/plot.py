@@ -87,7 +87,7 @@ def points(panel: Grid) -> list[dict[str, Any]]:
             if cell.values:
                 low, high = cell.interval if cell.interval[0] == cell.interval[0] else (cell.mean, cell.mean)
                 point = {"variant": " ".join(row), "x": column, "mean": cell.mean, "low": low, "high": high}
-                result.append({**point, "seeds": len(cell.values), "chance": cell.chance})
+                result.append({**point, "seeds": len(cell.values), "solved": sum(cell.solved), "chance": cell.chance})
     return result
 
 

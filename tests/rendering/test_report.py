@@ -6,7 +6,7 @@ import pytest
 
 from attnlab.config.experiment import Claim, Experiment, LadderLevels, ReportLayout
 from attnlab.records import Record
-from attnlab.rendering._tables import capacity_table, grid_table, ranked
+from attnlab.rendering._tables import capacity_table, grid_table
 from attnlab.rendering.report import Report, report
 from tests.rendering.capture import drawn
 from tests.rendering.fake_runs import run, seeds
