@@ -92,7 +92,8 @@ class Weights:
         total_R = own_RN.sum(axis=1) + pseudo_R
         sum_R = own_RN @ np.asarray(sample.values, dtype=np.float64)
         low, high = sample.bounds
-        return (sum_R + pseudo_R * low) / total_R, (sum_R + pseudo_R * high) / total_R
+        lower_R, upper_R = (sum_R + pseudo_R * low) / total_R, (sum_R + pseudo_R * high) / total_R
+        return np.maximum(lower_R, low), np.minimum(upper_R, high)  # the sums round
 
 
 @lru_cache(maxsize=256)

@@ -99,11 +99,23 @@ def check_claim(claim: Claim, observed: Sequence[Observation], tuned: Sequence[s
         reason = "; the mean of the other runs may be 0" if claim.ratio and math.isfinite(estimate) else ""
         evidence = f"{_quantity(claim)} {estimate:.4g}, without an interval{reason}"
         return ClaimOutcome(claim.says, "undecided", evidence, estimate)
+    evidence = f"{_quantity(claim)} {estimate:.4g} [{ends[0]:.4g}, {ends[1]:.4g}], claimed: {_claimed_text(claim)}"
+    return ClaimOutcome(claim.says, decide(claim, ends), evidence, estimate, ends)
+
+
+def decide(claim: Claim, ends: Interval) -> Outcome:
+    """Compare an interval with the range in which a claim says that the estimate lies.
+
+    Args:
+        claim: The claim.
+        ends: The interval of the estimate.
+
+    Returns:
+        Whether the whole interval is inside the range or outside it; undecided otherwise, and without an interval.
+    """
     low, high = _claimed_range(claim)
     inside, outside = low <= ends[0] and ends[1] <= high, ends[1] < low or ends[0] > high
-    outcome: Outcome = "holds" if inside else "fails" if outside else "undecided"
-    evidence = f"{_quantity(claim)} {estimate:.4g} [{ends[0]:.4g}, {ends[1]:.4g}], claimed: {_claimed_text(claim)}"
-    return ClaimOutcome(claim.says, outcome, evidence, estimate, ends)
+    return "holds" if inside else "fails" if outside else "undecided"
 
 
 def strata(

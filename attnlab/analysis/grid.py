@@ -65,6 +65,11 @@ class Cell:
         return float(np.mean(self.values)) if self.values else math.nan
 
     @property
+    def interval_kind(self) -> str:
+        """Whose interval it is: ``gaffke`` of a bounded metric, ``student`` of an unbounded one; empty without one."""
+        return "" if math.isnan(self.interval[0]) else "student" if self.bounds is None else "gaffke"
+
+    @property
     def solve_rate(self) -> float:
         """The share of runs that are solved, averaged over seeds; an estimate of P(solve)."""
         return float(np.mean(self.solve_rates)) if self.solve_rates else math.nan

@@ -70,7 +70,8 @@ def intervals(samples: Sequence[Sample]) -> list[Interval]:
         lows = lower_limit(sums_CR + bounds_C2[:, :1] * pseudo_R, TAIL)
         highs = upper_limit(sums_CR + bounds_C2[:, 1:] * pseudo_R, TAIL)
         for index, low, high in zip(indices, lows.tolist(), highs.tolist(), strict=True):
-            result[index] = (low, high)
+            start, stop = samples[index].bounds or SHARE
+            result[index] = (max(low, start), min(high, stop))  # the sums round
     return result
 
 

@@ -40,7 +40,7 @@ def _cells(panel: Grid) -> Rows:
                     "mean": cell.mean,
                     "low": cell.interval[0],
                     "high": cell.interval[1],
-                    "interval": "unbounded" if cell.bounds is None else "bounded",
+                    "interval_kind": cell.interval_kind,
                     "n": len(cell.values),
                     "solved": sum(cell.solved),
                     "runs": len(cell.solved),
@@ -90,7 +90,7 @@ def _summaries(panel: Grid, ranks: Mapping[Label, str]) -> Rows:
                 "C50_interval": list(c50_ends),
                 "C90": c90,
                 "C90_interval": list(c90_ends),
-                "rank": ranks.get(row, "-"),
+                "rank": ranks[row],
             }
         )
     return result

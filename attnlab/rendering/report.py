@@ -62,10 +62,11 @@ class Report:
             panel: The ladder.
 
         Returns:
-            A rank, a range of ranks, or a dash, for each variant; empty for a ladder of one level.
+            A rank, a range of ranks, or a dash, for each variant.
         """
+        unranked = dict.fromkeys(panel.rows, "-")
         ranked = [ladder for ladder in self.ladders if len(ladder.columns) > 1]
-        return next((own for ladder, own in zip(ranked, self.ranks, strict=True) if ladder is panel), {})
+        return next((own for ladder, own in zip(ranked, self.ranks, strict=True) if ladder is panel), unranked)
 
     @cached_property
     def overall(self) -> list[Overall]:
