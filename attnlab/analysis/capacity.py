@@ -63,7 +63,7 @@ class Curve:
 
 
 def curve(complexities: Sequence[float], cells: Sequence[Sample | float]) -> Curve:
-    """Fit a curve that never rises.
+    """Fit a curve that never rises; a level counts as much as it has seeds.
 
     Args:
         complexities: The levels of the ladder, rising.
@@ -80,34 +80,39 @@ def curve(complexities: Sequence[float], cells: Sequence[Sample | float]) -> Cur
     ]
     xs = [x for x, _ in full]
     means = [float(np.mean(cell.values)) if isinstance(cell, Sample) else cell for _, cell in full]
-    fitted_1C = decreasing(np.array([means])) if full else np.zeros((1, 0))
     samples = [cell for _, cell in full if isinstance(cell, Sample)]
+    most = max((len(sample.values) for sample in samples), default=1)
+    sizes = [len(cell.values) if isinstance(cell, Sample) else most for _, cell in full]
+    fitted_1C = decreasing(np.array([means]), sizes) if full else np.zeros((1, 0))
     if not samples or min(len(sample.values) for sample in samples) < 2:
         return Curve(xs, fitted_1C)
     weights = Weights(samples)
     drawn_2RC = np.empty((2, weights.draws, len(full)))
     for level, (_, cell) in enumerate(full):
         drawn_2RC[:, :, level] = weights.means(cell, level) if isinstance(cell, Sample) else cell
-    lower_RC, upper_RC = decreasing(drawn_2RC.reshape(-1, len(full))).reshape(drawn_2RC.shape)
+    lower_RC, upper_RC = decreasing(drawn_2RC.reshape(-1, len(full)), sizes).reshape(drawn_2RC.shape)
     return Curve(xs, fitted_1C, lower_RC, upper_RC)
 
 
-def decreasing(curves_RC: Floats) -> Floats:
+def decreasing(curves_RC: Floats, weights: Sequence[float] | None = None) -> Floats:
     """Fit nonincreasing curves by least squares.
 
     Args:
         curves_RC: The curves.
+        weights: The weight of each level, such as its number of seeds; None weights all alike.
 
     Returns:
         The fitted curves, RC.
 
     Source: Barlow et al. 1972, the min-max formula.
     """
+    weights_C = np.ones(curves_RC.shape[1]) if weights is None else np.asarray(weights, dtype=np.float64)
     curves_CR = curves_RC.T
-    sums = np.concatenate([np.zeros_like(curves_CR[:1]), np.cumsum(curves_CR, axis=0)])
+    sums = np.concatenate([np.zeros_like(curves_CR[:1]), np.cumsum(weights_C[:, None] * curves_CR, axis=0)])
+    totals = np.concatenate([[0.0], np.cumsum(weights_C)])
     fitted_CR = np.full_like(curves_CR, np.inf)
     for first in range(len(curves_CR)):
-        means = (sums[first + 1 :] - sums[first]) / np.arange(1, len(sums) - first)[:, None]
+        means = (sums[first + 1 :] - sums[first]) / (totals[first + 1 :] - totals[first])[:, None]
         largest = np.maximum.accumulate(means[::-1], axis=0)[::-1]
         np.minimum(fitted_CR[first:], largest, out=fitted_CR[first:])
     return fitted_CR.T

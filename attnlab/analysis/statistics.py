@@ -6,10 +6,25 @@ Seeds are the unit of replication. There are two kinds of intervals, and the bou
                shares lie in [0, 1], steps in [0, max_steps]. It covers at any number of seeds whatever the outcomes
                are: runs that all agree leave an interval, because those that were not run might differ. Where every
                run is at one of the bounds it is Clopper and Pearson's interval, computed exactly.
-    unbounded  Student's t: loss, perplexity, seconds, diagnostics. No interval covers the mean of every unbounded
-               distribution. Logarithms are not taken: they would give an interval of the median.
+    unbounded  Student's t (Fieller's interval for a ratio): loss, perplexity, seconds, diagnostics. No interval covers the
+               mean of every unbounded distribution. Logarithms are not taken: they would give an interval of the median.
 
-{coverage}
+Observed coverage of 95 % intervals in percent, and their mean width where the metric runs from 0.2 to 1, in 1,000
+simulations of each distribution (``python -m benchmarks.coverage_over_seeds``); P(solve) is 0.05 to 0.95:
+
+    seeds                        3                  5                  10                 20
+    solves or guesses      99-100  0.59-0.68  97-100  0.45-0.60  97-99   0.30-0.48  96-99   0.19-0.36
+    the same, with noise   99-100  0.60-0.74  99-100  0.45-0.64  98-100  0.31-0.51  97-100  0.20-0.36
+    solves or in between   98-100  0.57-0.62  99-100  0.43-0.50  98-100  0.27-0.37  98-99   0.16-0.25
+    skewed towards 1       100     0.58       99      0.43       99      0.29       99      0.17
+    normal, narrow         100     0.57       100     0.41       100     0.26       100     0.14
+    difference of two      98-100  1.00-1.23  99-100  0.70-1.00  97-100  0.40-0.74  97-100  0.21-0.53
+    t of a normal          94                 95                 95                 95
+    t of a lognormal       82                 81                 85                 88
+
+More than 99 % is the price of covering everywhere: five runs near 0.9 look alike whether all runs are near 0.9 or one
+in five fails, and the interval covers the second case too. No miss of a bounded interval was more frequent than its
+2.5 % on either side, beyond the error of the simulation. The t interval of a skewed unbounded metric is too narrow.
 
 Sources  :mod:`attnlab.analysis._draws` for the bounded ones; Clopper and Pearson, Biometrika 1934; Fieller, "Some
          problems in interval estimation", Journal of the Royal Statistical Society B 1954 (the ratio of two means);

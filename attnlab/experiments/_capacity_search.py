@@ -8,7 +8,7 @@ seeds are used. Levels below the boundary that were not run count as solved, and
 which all runs failed counts as not passed.
 
 Even where the boundary is sharp and all seeds agree, the interval of C50 spans 1.6 levels with three seeds, 1.1 with
-five and 1.0 with six.
+five and 0.9 with six.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from attnlab.analysis._draws import Sample
 from attnlab.analysis.capacity import curve
 from attnlab.analysis.levels import boundary, half_solved, share_above_chance, share_sample
+from attnlab.analysis.statistics import Sample
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 

@@ -27,8 +27,10 @@ def capacity(levels: list[float], cells: list[list[float]], share: float) -> tup
 @pytest.mark.parametrize("levels", [1, 2, 5, 12])
 def test_the_monotone_fit_is_scipys(levels: int, random: np.random.Generator) -> None:
     curves = random.random((50, levels))
-    theirs = [optimize.isotonic_regression(curve, increasing=False).x for curve in curves]
-    np.testing.assert_allclose(decreasing(curves), theirs, rtol=0, atol=1e-12)
+    weights = random.integers(1, 9, levels)
+    for own in (None, weights.tolist()):
+        theirs = [optimize.isotonic_regression(curve, weights=own, increasing=False).x for curve in curves]
+        np.testing.assert_allclose(decreasing(curves, own), theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,18 @@ def test_a_number(expect: str, bound: float, outcome: str) -> None:
 @pytest.mark.parametrize(("solved", "outcome"), [(3, "undecided"), (10, "undecided"), (35, "holds")])
 def test_at_least_nine_tenths_takes_many_runs_that_all_solve(solved: int, outcome: str) -> None:
     """Three runs of three are solved half of the time where the true mean is 0.84."""
-    assert outcome_of(seeds([1.0] * solved), of={}, expect="at least", bound=0.9).outcome == outcome
+    result = outcome_of(seeds([1.0] * solved), of={}, expect="at least", bound=0.9)
+    assert result.outcome == outcome
+    assert (f"too few seeds ({solved}) for it to hold" in result.evidence) == (outcome == "undecided")
+
+
+@pytest.mark.parametrize(("expect", "hopeless"), [("greater", True), ("less", True), ("equal", False)])
+def test_the_evidence_says_where_no_outcome_of_so_few_seeds_would_hold(expect: str, hopeless: bool) -> None:
+    few = outcome_of(both([0.9, 0.8, 0.7], [0.5, 0.6, 0.7]), **BETTER, expect=expect)
+    assert few.evidence.endswith("; too few seeds (3) for it to hold, whatever the runs are") is hopeless
+    more = outcome_of(both([0.9, 0.8, 0.7] * 2, [0.5, 0.6, 0.7] * 2), **BETTER, expect=expect)
+    assert (few.outcome, more.outcome) == ("undecided", "undecided")
+    assert "too few" not in more.evidence
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_seeds_are_added_only_around_the_boundary_and_only_until_the_interval_is
 
 @pytest.mark.parametrize(("accuracy", "max_solved"), [(1.0, 128), (0.0, None)])
 def test_a_ladder_without_a_boundary_takes_a_few_runs(accuracy: float, max_solved: Any) -> None:
-    """Two seeds on each level of the bisection; more of them on the last level only, until C50 is known to one level."""
+    """Two seeds on each level of the bisection; more on the last level only, until C50 is known to one level."""
     search = search_capacity(ladder(8), lambda wanted: [shown(spec, accuracy) for spec in wanted], 1.0)
     (variant,) = search.searches
     assert variant.max_solved() == max_solved
