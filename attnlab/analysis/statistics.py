@@ -6,8 +6,9 @@ Seeds are the unit of replication. There are two kinds of intervals, and the bou
                shares lie in [0, 1], steps in [0, max_steps]. It covers at any number of seeds whatever the outcomes
                are: runs that all agree leave an interval, because those that were not run might differ. Where every
                run is at one of the bounds it is Clopper and Pearson's interval, computed exactly.
-    unbounded  Student's t (Fieller's interval for a ratio): loss, perplexity, seconds, diagnostics. No interval covers the
-               mean of every unbounded distribution. Logarithms are not taken: they would give an interval of the median.
+    unbounded  Student's t (Fieller's interval for a ratio): loss, perplexity, seconds, diagnostics. No interval covers
+               the mean of every unbounded distribution. Logarithms are not taken: they would give an interval of the
+               median.
 
 Observed coverage of 95 % intervals in percent, and their mean width where the metric runs from 0.2 to 1, in 1,000
 simulations of each distribution (``python -m benchmarks.coverage_over_seeds``); P(solve) is 0.05 to 0.95:

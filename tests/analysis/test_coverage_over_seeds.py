@@ -36,7 +36,7 @@ def test_intervals_of_bounded_means_cover(outcomes: Outcomes, seeds: int) -> Non
     assert observed.width < 1
 
 
-@pytest.mark.parametrize(("seeds", "stated"), [(3, 0.81), (5, 0.83), (10, 0.84), (20, 0.87)])
+@pytest.mark.parametrize(("seeds", "stated"), [(3, 0.82), (5, 0.81), (10, 0.85), (20, 0.88)])
 def test_intervals_of_unbounded_means_cover_as_the_docstring_states(seeds: int, stated: float) -> None:
     observed = of_means(normal(0.0, 1.0, bounded=False), seeds, 2000, np.random.default_rng(seeds))
     assert observed.covered == pytest.approx(0.95, abs=0.015)
