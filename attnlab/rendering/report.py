@@ -116,8 +116,9 @@ class Report:
             return []
         bounds = [cell.bounds for panel in self.panels for cell in panel.cells.values() if len(cell.values) > 1]
         bounded, unbounded = any(bounds), None in bounds
-        kinds = [kind for kind, found in (("Gaffke", bounded), ("Student's t", unbounded)) if found]
         solving = any(panel.metric != "solved" for panel in self.panels)
+        exact = "Gaffke" if solving else "Clopper-Pearson"
+        kinds = [kind for kind, found in ((exact, bounded), ("Student's t", unbounded)) if found]
         more = ", the solved runs, and the 95 % interval of P(solve) in % (Clopper-Pearson)" if solving else ""
         notes = [f"Below each mean: its 95 % interval over seeds ({' and '.join(kinds)}){more}."]
         fewest = min(count for count in counts if count > 1)

@@ -89,7 +89,7 @@ def test_the_kind_of_the_intervals_is_in_the_footnotes() -> None:
     assert loss[1].startswith("Below each mean: its 95 % interval over seeds (Student's t), the solved runs, and the")
     assert not any("still spans" in note for note in loss)
     solved = report(ladder(THREE), metric="solved").footnotes()
-    assert solved[1] == "Below each mean: its 95 % interval over seeds (Gaffke)."
+    assert solved[1] == "Below each mean: its 95 % interval over seeds (Clopper-Pearson)."
     assert solved[2].endswith("still spans 71 % of the metric's range.")
 
 
