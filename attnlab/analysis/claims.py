@@ -195,15 +195,16 @@ def _may_hold(claim: Claim, ours: Sequence[Sample], theirs: Sequence[Sample]) ->
 
 
 def _claimed_range(claim: Claim) -> Interval:
-    """The range in which the estimate is claimed to lie."""
+    """The range in which the estimate is claimed to lie; a rounding error decides nothing."""
     neutral = 1.0 if claim.ratio else 0.0
     bound = neutral if claim.bound is None else claim.bound
     if claim.expect == "equal":
         center, margin = (neutral, EQUAL if claim.bound is None else claim.bound) if claim.than else (bound, EQUAL)
         return center - margin, center + margin
+    slack = TINY * max(1.0, abs(bound))
     if claim.expect in ("greater", "at least"):
-        return bound + (TINY if claim.expect == "greater" else 0.0), math.inf
-    return -math.inf, bound - (TINY if claim.expect == "less" else 0.0)
+        return bound + (slack if claim.expect == "greater" else -slack), math.inf
+    return -math.inf, bound + (-slack if claim.expect == "less" else slack)
 
 
 def _quantity(claim: Claim) -> str:

@@ -139,6 +139,13 @@ def test_unbounded_metrics_are_decided_by_student(expect: str, bound: float | No
     assert result.outcome == outcome
 
 
+def test_rounding_errors_decide_nothing() -> None:
+    """The mean of three times 0.9 over three levels is 0.9 but for rounding."""
+    records = [run(pairs=pairs, seed=seed, loss=0.9) for pairs in (2, 4, 8) for seed in range(3)]
+    for expect, outcome in (("at least", "holds"), ("at most", "holds"), ("greater", "fails"), ("less", "fails")):
+        assert outcome_of(records, of={}, expect=expect, bound=0.9, metric="loss").outcome == outcome
+
+
 def test_a_ratio_over_what_may_be_zero_is_undecided() -> None:
     records = [
         run(attention, seed=seed, diagnostics={"slope": slope})
