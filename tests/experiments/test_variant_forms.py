@@ -207,7 +207,8 @@ def test_a_ladder_that_trains_on_a_range_of_levels(tmp_path: Path) -> None:
         claim("at least", {"trained": "2..40", "attention": "gpam", "task": "even-pairs"}, bound=HIGH),
         claim("at least", {"attention": "gpam", "level": [10, 50]}, bound=HIGH),
         claim("equal", {"trained": "2..40", "attention": "gpam", "level": 50}, {"level": 10}),
-        "  - {says: x, expect: at least, bound: 0.9, metric: loss, of: {trained: 2..40, attention: gpam, level: [20, 50]}}\n",
+        "  - {says: x, expect: at least, bound: 0.9, metric: loss,"
+        " of: {trained: 2..40, attention: gpam, level: [20, 50]}}\n",
     ]
     path = written(tmp_path, {"attention": ["gpam", "retention"]}, *claims, ladders=EVEN_PAIRS)
     specs, outcomes = swept(path, ("attention", "gpam"))
