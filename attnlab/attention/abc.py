@@ -53,7 +53,9 @@ class Abc(Attention):
         self.control = context.linear(context.width, slots * context.heads)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + m D H``."""
         return 4 * width**2 + options["slots"] * width * heads
 

@@ -136,13 +136,17 @@ class Attention(nn.Module, ABC):
         self.modifiers = AttentionModifiers(context, value_width)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """The number of trainable parameters by formula, without modifiers; ``attnlab check`` counts and compares.
 
         Args:
             width: D.
             heads: H.
             length: The longest sequence, in tokens.
+            layer: Index of the layer, from 0; the default is the first.
+            biased: Whether the position adds a bias to the scores; by default it does not.
             **options: Every option of the variant.
 
         Returns:

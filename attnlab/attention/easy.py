@@ -42,7 +42,9 @@ class Easy(Attention):
         self.alpha_HLL = nn.Parameter(alpha_HLL.detach() / torch.arange(1, context.length + 1)[:, None])
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``2 D^2 + H L^2``."""
         return 2 * width**2 + heads * length**2
 

@@ -38,7 +38,9 @@ class Forgetting(Attention):
         nn.init.constant_(self.forget.bias, start)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + D H + H``."""
         return 4 * width**2 + width * heads + heads
 

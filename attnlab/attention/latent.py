@@ -71,7 +71,9 @@ class Latent(Attention):
             self.place = context.linear(context.width, self.turned)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``2 D^2 + D R + R + R (D - H P) + R D + D P``."""
         rank, turned = sizes(width, heads, options["rank"], options["turned"])
         return 2 * width**2 + width * rank + rank + rank * (2 * width - heads * turned) + width * turned

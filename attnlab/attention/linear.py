@@ -64,7 +64,9 @@ class Based(Recurrent):
         super().__init__(context, keys=features)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``2 D H F + 2 D^2``."""
         return 2 * width * heads * options["features"] + 2 * width**2
 
@@ -98,7 +100,9 @@ class Hedgehog(Recurrent):
         self.shift = nn.ParameterList(torch.zeros(context.channels) for _ in range(maps))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + n (C^2 + C)`` for n maps: two, or one that is tied."""
         channels = width // heads
         return 4 * width**2 + (1 if options["tied"] else 2) * (channels**2 + channels)

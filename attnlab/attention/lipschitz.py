@@ -44,7 +44,9 @@ class Lipschitz(Attention):
             self.value = context.linear(context.width, context.width, gain=math.sqrt(context.width))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``3 D^2``: there is no projection for keys."""
         return 3 * width**2
 

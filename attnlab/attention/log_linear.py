@@ -62,7 +62,9 @@ class LogLinear(Recurrent):
         """Stored with one axis: weight decay applies to matrices."""
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + (D + 1) H L`` with ``L = ceil(log2 T) + 1``; ``(D + 2) H`` more with decay."""
         steps = (width + 2) * heads if options["decay"] else 0
         return 4 * width**2 + (width + 1) * heads * depth(length) + steps

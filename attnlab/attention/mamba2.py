@@ -59,7 +59,9 @@ class Mamba2(Recurrent):
         self.skip_H = nn.Parameter(torch.ones(context.heads))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``2 e D^2 + 2 D N + D H + 3 H`` for values e times as wide."""
         return 2 * options["expand"] * width**2 + 2 * width * options["state"] + width * heads + 3 * heads
 

@@ -62,7 +62,9 @@ class Mixture(Attention):
         self.weighted = weighted and components > 1
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2``, ``(M - 1) D^2`` for projections or ``M D`` for shifts, and ``M H`` for mixture weights."""
         count = options["components"]
         more = count * width if options["keys"] == "shifted" else (count - 1) * width**2

@@ -64,7 +64,9 @@ class MultiToken(Attention):
         self.gain_C = nn.Parameter(torch.ones(context.channels)) if norm else None
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + 2 H Q K + 2 H^2``, and C for the norm."""
         kernels = 2 * heads * options["queries"] * options["keys"]
         return 4 * width**2 + kernels + 2 * heads**2 + (width // heads if options["norm"] else 0)

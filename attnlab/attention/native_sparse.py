@@ -71,7 +71,9 @@ class NativeSparse(Attention):
         self.gate = context.linear(context.width, 3 * context.heads)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + 3 D H``."""
         return 4 * width**2 + 3 * width * heads
 

@@ -53,7 +53,9 @@ class Path(Attention):
         self.strength = context.linear(context.width, context.heads)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + 2 r D + D H`` and ``K D`` taps."""
         return 4 * width**2 + 2 * options["rank"] * width + width * heads + options["taps"] * width
 

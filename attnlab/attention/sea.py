@@ -74,7 +74,9 @@ class Sea(Attention):
         self.predictor = Predictor(context, bins)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + 6 C^2 + 8 C + K C + T C + 74 H^2 + 5 K / 2``."""
         channels, bins = width // heads, options["bins"]
         network = 6 * channels**2 + (8 + bins + length) * channels + 74 * heads**2 + 5 * bins // 2

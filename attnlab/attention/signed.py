@@ -75,7 +75,9 @@ class Nap(Attention):
         self.bias_H = nn.Parameter(torch.zeros(context.heads))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + 2 H``."""
         return 4 * width**2 + 2 * heads
 

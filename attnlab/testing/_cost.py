@@ -17,18 +17,27 @@ from attnlab.testing._subject import Subject, model_width, prepare_qkv, random_i
 from attnlab.testing.finding import Finding, check_result
 
 LONG = 2048
+LAYERS_COUNTED = 3
+"""Layers whose parameters are counted: the first, one above it, and one above that."""
 TIMED = (256, 512, 1024)
 
 
 def parameters(subject: Subject) -> Finding:
-    """The number of trainable parameters equals the declared formula."""
-    attention, context = subject.build_with_context()
-    counted = sum(parameter.numel() for parameter in attention.parameters() if parameter.requires_grad)
+    """The number of trainable parameters equals the declared formula in every layer, with a biased position or not."""
     options = subject.entry.complete(subject.options)
-    declared = subject.entry.cls.num_parameters(context.width, context.heads, context.length, **options)
-    sizes = f"D = {context.width}, H = {context.heads}"
-    evidence = f"counted {counted:,}, declared {declared:,} at {sizes}"
-    return check_result("declared parameters", counted == declared, evidence)
+    counts: list[tuple[bool, str]] = []
+    for layer in range(LAYERS_COUNTED):
+        for biased in (False, True):
+            attention, context = subject.build_with_context(layer=layer, biased=biased)
+            counted = sum(parameter.numel() for parameter in attention.parameters() if parameter.requires_grad)
+            declared = subject.entry.cls.num_parameters(
+                context.width, context.heads, context.length, layer, biased, **options
+            )
+            sizes = f"D = {context.width}, H = {context.heads}"
+            where = f" in layer {layer + 1}" + (" with a biased position" if biased else "") if layer or biased else ""
+            counts.append((counted == declared, f"counted {counted:,}, declared {declared:,} at {sizes}{where}"))
+    holds, evidence = next((count for count in counts if not count[0]), counts[0])
+    return check_result("declared parameters", holds, evidence)
 
 
 def decode_state(subject: Subject) -> Finding:

@@ -263,7 +263,7 @@ def __init__(self, context):
 
 def test_an_exception_of_the_second_layer_is_reported(write: Write) -> None:
     result = findings(write(WIDER_SECOND_LAYER))
-    assert set(result) == {"second layer"}
+    assert set(result) == {"second layer", "declared parameters"}
     assert result["second layer"].startswith("RuntimeError: ")
 
 
