@@ -59,6 +59,11 @@ class Abc(Attention):
         """``4 D^2 + m D H``."""
         return 4 * width**2 + options["slots"] * width * heads
 
+    def state_size(self, tokens: int) -> int:
+        """Sums of keys, of values and of weights per slot, ``m (2 C + 1)`` per head."""
+        slots = self.control.out_features
+        return slots * (2 * self.channels + 1)
+
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys, values, and the weight with which each token writes to each slot."""
         writes_BHSM = at_least_float32(self.split(self.control(x_BTD))).clamp(-MAX_LOGIT, MAX_LOGIT).exp()

@@ -154,6 +154,20 @@ class Attention(nn.Module, ABC):
         """
         return 4 * width**2
 
+    def state_size(self, tokens: int) -> int:
+        """Numbers that a decoder keeps of a sequence to attend for later tokens; ``attnlab check`` probes it.
+
+        The default is a key and a value per token, as in a cache. Gates and other inputs of later tokens do not count,
+        and neither do numbers that follow from those that are kept.
+
+        Args:
+            tokens: Tokens so far.
+
+        Returns:
+            How many numbers the layer keeps, without those of modifiers.
+        """
+        return tokens * (self.key.out_features + self.value.out_features)
+
     # -- hooks ---------------------------------------------------------------------------------------------------
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:

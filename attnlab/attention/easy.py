@@ -48,6 +48,10 @@ class Easy(Attention):
         """``2 D^2 + H L^2``."""
         return 2 * width**2 + heads * length**2
 
+    def state_size(self, tokens: int) -> int:
+        """A value per token."""
+        return tokens * self.value.out_features
+
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Values, also in the place of queries and keys, which are not used."""
         values_BHSC = self.split(self.value(x_BTD))

@@ -44,6 +44,10 @@ class Forgetting(Attention):
         """``4 D^2 + D H + H``."""
         return 4 * width**2 + width * heads + heads
 
+    def state_size(self, tokens: int) -> int:
+        """A key, a value and a gate per head for each token."""
+        return super().state_size(tokens) + tokens * self.num_heads
+
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys, values, and c, the running sum of the logarithms of the gates, B x H x S."""
         log_gates_BHS = functional.logsigmoid(at_least_float32(self.forget(x_BTD))).cumsum(-2).mT

@@ -78,6 +78,10 @@ class Latent(Attention):
         rank, turned = sizes(width, heads, options["rank"], options["turned"])
         return 2 * width**2 + width * rank + rank + rank * (2 * width - heads * turned) + width * turned
 
+    def state_size(self, tokens: int) -> int:
+        """The latent and the rotated channels of each token, R + P."""
+        return tokens * (len(self.gain_R) + self.turned)
+
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries of the input, keys and values of the latent; the shared channels are the last of each key."""
         latent_BSR = functional.rms_norm(self.down(x_BTD), self.gain_R.shape, self.gain_R, eps=1e-6)

@@ -70,6 +70,12 @@ class Based(Recurrent):
         """``2 D H F + 2 D^2``."""
         return 2 * width * heads * options["features"] + 2 * width**2
 
+    @property
+    def num_features(self) -> int:
+        """Products of up to two channels, ``1 + F + F (F + 1) / 2``."""
+        channels = super().num_features
+        return 1 + channels + channels * (channels + 1) // 2
+
     def recurrence(self, qkv: QKV) -> Recurrence:
         """Products of up to two channels, without decay."""
         return Recurrence(taylor(qkv.queries_BHTC), taylor(qkv.keys_BHSC), no_decay(qkv.keys_BHSC))
@@ -106,6 +112,11 @@ class Hedgehog(Recurrent):
         """``4 D^2 + n (C^2 + C)`` for n maps: two, or one that is tied."""
         channels = width // heads
         return 4 * width**2 + (1 if options["tied"] else 2) * (channels**2 + channels)
+
+    @property
+    def num_features(self) -> int:
+        """Two for each channel."""
+        return 2 * super().num_features
 
     def recurrence(self, qkv: QKV) -> Recurrence:
         """Learned positive features without decay."""

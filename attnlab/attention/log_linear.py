@@ -77,6 +77,10 @@ class LogLinear(Recurrent):
         clock = () if self.clock is None else self.clock(x_BTD)
         return super().project(x_BTD, layer_inputs)._replace(extra=(scale_BHTL, *clock))
 
+    def state_size(self, tokens: int) -> int:
+        """One state for each block of the past: one block for each binary digit of its length that is 1."""
+        return tokens.bit_count() * super().state_size(tokens)
+
     def recurrence(self, qkv: QKV) -> Recurrence:
         """The recurrence without the weights of the levels."""
         queries = qkv.queries_BHTC / math.sqrt(qkv.queries_BHTC.shape[-1])

@@ -72,6 +72,11 @@ class Mamba2(Recurrent):
         )
         return QKV(queries_B1TN, keys_B1SN, functional.silu(self.split(self.value(x_BTD))), self.clock(x_BTD))
 
+    @property
+    def num_features(self) -> int:
+        """N channels of the keys, which all heads share."""
+        return self.key.out_features
+
     def recurrence(self, qkv: QKV) -> Recurrence:
         """Keys times their step, and a decay in proportion to the step."""
         step_BHS1, decay_BHS1 = qkv.extra

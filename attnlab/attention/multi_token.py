@@ -76,6 +76,10 @@ class MultiToken(Attention):
         """One per head, times the overlap of the blocks of the convolution."""
         return math.ceil(self.num_heads * (1 + (self.before.change_HQK.shape[-1] - 1) / BLOCK))
 
+    def state_size(self, tokens: int) -> int:
+        """A key and a value per token, and the queries that the convolution reads again."""
+        return super().state_size(tokens) + min(tokens, self.previous) * self.query.out_features
+
     def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys and values; all queries again as extra, since a chunk of rows needs those before it."""
         qkv = super().prepare(x_BTD, position, layer_inputs)

@@ -70,6 +70,11 @@ class Rwkv7(DeltaRule):
         share = width * (2 * options["rank"] + 1) if layer else 0
         return 4 * width**2 + 4 * width * options["rank"] + (7 + blends) * width + share
 
+    def state_size(self, tokens: int) -> int:
+        """A state of C x C numbers per head, and with ``shift`` the last token."""
+        last = self.query.in_features if self.blends and tokens else 0
+        return super().state_size(tokens) + last
+
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Receptances as queries, both keys, and values; strengths and decays as extra."""
         query_BTD, decay_BTD, key_BTD, value_BTD, strength_input_BTD = self.shifted_inputs(x_BTD)
