@@ -29,7 +29,6 @@ from attnlab.specs import ModelSpec, RunSpec, TrainSpec
 from attnlab.storage.weights import decode, encode
 from attnlab.tasks.base import IGNORE, Batch
 from attnlab.tasks.io.streams import Source
-from attnlab.training._noise import noise_of_its_own
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.load_model import rebuild_model
 from attnlab.training.stepper import SingleStepper, predict_batch
@@ -81,7 +80,7 @@ def preflight_run(spec: RunSpec, source: Source, save: bool = True) -> None:
         PluginError: A user's part raises an exception, or its loss differs after it was loaded.
         AttnlabError: Sizes or options do not fit.
     """
-    with noise_of_its_own(CPU), _reported(spec.model):
+    with torch.random.fork_rng(devices=[]), _reported(spec.model):
         stepper = SingleStepper(spec, source, CPU, "never")
         _check_real(stepper.model)
         batch = shortened(source.training(0, SEQUENCES))
