@@ -51,6 +51,10 @@ class Moba(Attention):
         self.block = checked_size("block", block, 8, context.length)
         self.keep = checked_size("keep", keep, 3, -(-context.length // self.block), f"blocks of {self.block}")
 
+    def state_size(self, tokens: int) -> int:
+        """A key and a value per token; of the own block alone where no other is selected."""
+        return super().state_size(tokens if self.keep > 1 else tokens % self.block)
+
     def mask(self, qkv: QKV) -> Tensor:
         """The own block and the selected blocks before it, B x H x T x S."""
         own_T1, keys_S = query_indices(qkv) // self.block, key_indices(qkv)

@@ -91,7 +91,9 @@ class Zeta(Attention):
         self.theta_1 = nn.Parameter(torch.zeros(1))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``2 D^2 + 2 D H C + 1``, and ``2 D^2`` more with two layers."""
         return 2 * options["layers"] * width**2 + 2 * width * heads * options["channels"] + 1
 

@@ -19,12 +19,13 @@ from attnlab.evaluation.level_score import LevelScore
 from attnlab.model.transformer import Transformer
 from attnlab.records import Score
 from attnlab.specs import RunSpec, Split, TaskSpec
+from attnlab.storage.arrays import Arrays
 from attnlab.tasks.base import Batch, Tokens
 from attnlab.tasks.io.fed_back import FedBackAnswers
 from attnlab.tasks.io.streams import Source
 from attnlab.training.eval_levels import trained_length
 from attnlab.training.extrapolation import check_length, check_mode
-from attnlab.training.load_model import Arrays, rebuild_model
+from attnlab.training.load_model import rebuild_model
 from attnlab.training.rollout import generate_answers
 from attnlab.training.scoring import Scored, score
 from attnlab.training.stepper import predict_batch

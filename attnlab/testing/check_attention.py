@@ -10,7 +10,7 @@ from attnlab.errors import AttnlabError, InvalidValueError, PluginError, unknown
 from attnlab.plugins import describe_exception, load_plugin, plugin_module
 from attnlab.registry import Entry
 from attnlab.specs import Part
-from attnlab.testing import _causality, _cost, _depth, _equivalence, _numerics
+from attnlab.testing import _causality, _cost, _depth, _equivalence, _numerics, _state
 from attnlab.testing._subject import Subject
 from attnlab.testing.finding import Conformance, Finding
 
@@ -33,7 +33,7 @@ CHECKS: dict[str, Check] = {
     "second layer": _depth.second_layer,
     "declared parameters": _cost.parameters,
     "long sequences": _cost.long_sequences,
-    "decode state": _cost.decode_state,
+    "decode state": _state.decode_state,
     "cost": _cost.cost,
 }
 

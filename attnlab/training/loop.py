@@ -21,6 +21,7 @@ import numpy as np
 from attnlab.errors import InterruptedTraining
 from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, Record
 from attnlab.specs import RunSpec
+from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split, Task
 from attnlab.tasks.base import Tokens
 from attnlab.tasks.io.fed_back import FedBackAnswers
@@ -33,7 +34,7 @@ from attnlab.training.events import Progress, RunFinished, RunStarted, StepsTake
 from attnlab.training.interruption import interruptible
 from attnlab.training.rollout import generate_answers
 from attnlab.training.scoring import Scored, score
-from attnlab.training.stepper import Arrays, Predictions, Stepper
+from attnlab.training.stepper import Predictions, Stepper
 
 SYNC_EVERY = 10
 """Steps between two reads of the losses: between them the host does not wait for the device."""

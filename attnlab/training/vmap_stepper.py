@@ -25,6 +25,7 @@ from attnlab.choices import Compile, DiagnosticsKind, Precision
 from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import ModelOutput, Transformer, build
 from attnlab.specs import RunSpec
+from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.tensors import at_least_float32
@@ -32,12 +33,12 @@ from attnlab.training._batched_sdpa import BatchedSDPAMode
 from attnlab.training._cuda_graphs import CudaGraphRunner, should_capture
 from attnlab.training._log_diagnostics import measure_diagnostics
 from attnlab.training._padding import IGNORED_TARGET, accepts_padding, pad_batches
-from attnlab.training._transfer import to_array, to_device
+from attnlab.training._transfer import to_array, to_device, to_tensor
 from attnlab.training._vmap_optimizer import VmapOptimizer
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
 from attnlab.training.precision import cast_parameters, matmul_precision
-from attnlab.training.stepper import Arrays, Predictions, Stepper, predict_batch
+from attnlab.training.stepper import Predictions, Stepper, predict_batch
 
 
 @final
@@ -160,10 +161,10 @@ class VmapStepper(Stepper):
         self._retire([index for index in self.runs if index not in staying])
         for kind, block in self._blocks().items():
             for name, view in self.optimizer.views(block).items():
-                view.copy_(torch.from_numpy(arrays[f"{kind}/{name}"]))
+                view.copy_(to_tensor(arrays[f"{kind}/{name}"]))
         for index, weights in self.retired.items():
             for name, weight in weights.items():
-                weight.copy_(torch.from_numpy(arrays[f"retired/{index}/{name}"]))
+                weight.copy_(to_tensor(arrays[f"retired/{index}/{name}"]))
         self.optimizer.steps = int(arrays["taken"])
 
     def weights(self, index: int) -> Arrays:

@@ -152,7 +152,8 @@ def test_softmax_passes_and_shows_its_evidence() -> None:
     assert evidence["row constraint"].startswith("non-negative, sum to one: sums 1.0000 to 1.0000")
     assert evidence["declared parameters"] == "counted 1,024, declared 1,024 at D = 16, H = 4"
     assert evidence["long sequences"] == "forms a T x T matrix"
-    assert evidence["decode state"].endswith("of 16 at T = 32, 32.0 of 32 at T = 64: grows with T")
+    assert evidence["decode state"].startswith("declared 64, 128 and 8,192 numbers after 4, 8 and 512 tokens, D = 8; ")
+    assert evidence["decode state"].endswith("outputs depend on 32 to 64 of 4 tokens, and 64 to 128 of 8")
     assert evidence["lengths"] == "T = 1, 2, 13, 64, 131, 256"
 
 
@@ -161,7 +162,8 @@ def test_a_chunked_scan_forms_no_square_matrix_and_its_state_does_not_grow() -> 
     scan, memory = report.findings
     assert scan.outcome == "pass"
     assert scan.evidence.endswith("against T x T = 4,194,304")
-    assert memory.evidence.endswith("does not grow")
+    assert memory.evidence.startswith("declared 40, 40 and 40 numbers after 4, 8 and 512 tokens")
+    assert memory.evidence.endswith("and 40 to 40 of 8")
 
 
 def test_the_time_is_reported_without_a_criterion() -> None:
@@ -263,7 +265,7 @@ def __init__(self, context):
 
 def test_an_exception_of_the_second_layer_is_reported(write: Write) -> None:
     result = findings(write(WIDER_SECOND_LAYER))
-    assert set(result) == {"second layer"}
+    assert set(result) == {"second layer", "declared parameters"}
     assert result["second layer"].startswith("RuntimeError: ")
 
 

@@ -16,13 +16,14 @@ from attnlab.choices import DiagnosticsKind
 from attnlab.errors import InterruptedTraining
 from attnlab.records import Record
 from attnlab.specs import RunSpec
+from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source, build
 from attnlab.training.events import Event, RunFinished, RunStarted, StepsTaken, Validated
 from attnlab.training.loop import Loop, group_name, score_predictions
 from attnlab.training.run import train_runs
 from attnlab.training.scoring import Scored
-from attnlab.training.stepper import Arrays, Predictions, SingleStepper
+from attnlab.training.stepper import Predictions, SingleStepper
 from tests.training.runs import EASY, Crash, MemoryCheckpointer, crash_when, interrupt_at, tiny
 
 NEVER = math.inf

@@ -13,11 +13,12 @@ from attnlab.errors import InterruptedTraining
 from attnlab.position import POSITIONS
 from attnlab.records import Record
 from attnlab.specs import Part, RunSpec
+from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source
 from attnlab.training.events import Event, Validated
 from attnlab.training.run import train_runs
-from attnlab.training.stepper import Arrays, SingleStepper
+from attnlab.training.stepper import SingleStepper
 from attnlab.training.vmap_stepper import VmapStepper
 from tests.training.runs import COPY, EASY, MemoryCheckpointer, interrupt_at, tiny
 
