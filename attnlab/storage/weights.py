@@ -81,7 +81,8 @@ def encode(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> byte
     """Make the content of a file; equal arrays and descriptions give equal bytes.
 
     The format is that of safetensors: the length of the header, the header as JSON, and the arrays end to end, those of
-    the largest numbers first. Its own writer has no bfloat16 for NumPy, and orders the description anew in each file.
+    the largest numbers first. Its own writer has no bfloat16 for NumPy, orders the description anew in each file,
+    and takes mappings in version 0.5 but pointers to memory in 0.8.
 
     Args:
         arrays: The arrays, by name.
