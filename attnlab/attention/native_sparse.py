@@ -42,7 +42,7 @@ from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, ma
 Count = Annotated[int, Field(ge=1)]
 
 
-@register("native-sparse", source="arXiv:2502.11089", aliases=("nsa",))
+@register("native-sparse", source="arXiv:2502.11089", version=2, aliases=("nsa",))
 @final
 class NativeSparse(Attention):
     """Compressed, selected and recent tokens, each with its softmax, gated and added.

@@ -46,7 +46,7 @@ from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, causal_mask, masked_softmax
 
 
-@register("sea", source="arXiv:2310.01777")
+@register("sea", source="arXiv:2310.01777", version=2)
 @final
 class Sea(Attention):
     """Attention over the keys with the largest estimated weights, plus the mean of the past values.
