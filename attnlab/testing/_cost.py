@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attnlab.attention import Attention
-from attnlab.testing._subject import Subject, model_width, prepare_qkv, random_inputs, run
-from attnlab.testing.finding import Finding, check_result
+from attnlab.testing._subject import HEADLESS, Subject, has_heads, prepare_qkv, random_inputs, run
+from attnlab.testing.finding import Finding, check_result, not_applicable
 
 LONG = 2048
 TIMED = (256, 512, 1024)
@@ -35,10 +35,11 @@ def decode_state(subject: Subject) -> Finding:
     """Size of the state a decoder must keep: the rank of the block of the matrix from the first to the second half."""
     ranks = {}
     for tokens in (32, 64):
-        attention = subject.build(width=16, heads=2)
-        matrix_BHTS = attention.effective_matrix(
-            *prepare_qkv(attention, random_inputs(1, tokens, width=model_width(attention)))
-        ).detach()
+        attention, context = subject.build_with_context(width=16, heads=2)
+        if not has_heads(attention, context.width):
+            return not_applicable("decode state", HEADLESS)
+        inputs = prepare_qkv(attention, random_inputs(1, tokens, width=context.width))
+        matrix_BHTS = attention.effective_matrix(*inputs).detach()
         if not bool(matrix_BHTS.isfinite().all()):
             return check_result("decode state", False, "the effective matrix has values that are not finite")
         half = tokens // 2
@@ -66,9 +67,9 @@ def long_sequences(subject: Subject) -> Finding:
     """A variant with a chunked scan trains on long sequences without storing T x T numbers per head."""
     if not subject.entry.cls.chunked_scan:
         return Finding("long sequences", "info", "forms a T x T matrix")
-    attention = subject.build(dtype=torch.float32, width=8, heads=1, length=LONG)
+    attention, context = subject.build_with_context(dtype=torch.float32, width=8, heads=1, length=LONG)
     with LargestTensor() as largest:  # type: ignore[no-untyped-call]
-        x_BTD = random_inputs(1, LONG, width=model_width(attention), dtype=torch.float32)
+        x_BTD = random_inputs(1, LONG, width=context.width, dtype=torch.float32)
         run(attention, x_BTD).square().mean().backward()
     evidence = f"largest tensor {largest.size:,} numbers at T = {LONG:,}, against T x T = {LONG * LONG:,}"
     return check_result("long sequences", largest.size < LONG * LONG // 4, evidence)

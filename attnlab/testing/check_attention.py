@@ -10,7 +10,7 @@ from attnlab.errors import AttnlabError, InvalidValueError, PluginError, unknown
 from attnlab.plugins import describe_exception, load_plugin, plugin_module
 from attnlab.registry import Entry
 from attnlab.specs import Part
-from attnlab.testing import _causality, _cost, _depth, _equivalence, _numerics
+from attnlab.testing import _causality, _cost, _depth, _equivalence, _numerics, _prefix
 from attnlab.testing._subject import Subject
 from attnlab.testing.finding import Conformance, Finding
 
@@ -18,7 +18,8 @@ Check = Callable[[Subject], Finding]
 
 CHECKS: dict[str, Check] = {
     "future never seen": _causality.future,
-    "prefix equals whole": _causality.prefix,
+    "prefix equals whole": _prefix.prefix,
+    "repeated tokens": _prefix.repeated,
     "row constraint": _numerics.row_constraint,
     "finite at extremes": _numerics.finite,
     "gradients": _numerics.gradients,

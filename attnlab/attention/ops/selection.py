@@ -15,7 +15,6 @@ from torch import Tensor
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV
 
-
 EQUAL_ROUNDINGS = 256
 """Scores are equal if they differ by at most this many roundings of the largest score of the row. A projection and a
 product of some hundred channels err by tens of roundings."""
