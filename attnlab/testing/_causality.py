@@ -3,7 +3,8 @@
     gradient  of r.y_s summed over s <= t, with random r_s, to every input after t: zero
     change    of every y_s with s <= t when the inputs after t are replaced: none
 
-Both are tried at every length of :data:`LENGTHS` and every cut t. The gradient sees a leak however small its effect on
+Both are tried at every length of :data:`LENGTHS` and every cut t, in evaluation and in training mode, vmapped in training
+mode, and at a few query positions where the attention computes them alone. The gradient sees a leak however small its effect on
 these inputs; the change sees a leak without a gradient, such as one through a choice or a detached tensor. The batch
 holds one cut per row.
 
@@ -34,7 +35,7 @@ from attnlab.testing.finding import Finding, check_result
 LENGTHS = (1, 2, 31, 64, 65, 128, 131, 200, 257)
 """Within a block, at its end, one beyond, between blocks, and beyond two hundred tokens."""
 TOKENS = 37
-"""The length at which every position is tried."""
+"""The length at which every position is tried, in evaluation mode."""
 SMALL = Sizes(width=8, heads=2, length=max(LENGTHS))
 TINY = Sizes(width=4, heads=1, length=max(LENGTHS))
 """Every length has a forward and a backward pass for each of its cuts, with this size."""
@@ -43,6 +44,9 @@ EXACT = 1e-10
 zeros. The differences of running sums are not: they err by a few roundings of the sums."""
 ELEMENTS = 2**19
 """About as many rows as have this many pairs of tokens are computed together: more would leave the cache."""
+
+MIN_ROWS = 4
+"""Each of two models has at least two sequences: statistics of a batch are not defined for less."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,16 @@ def _leaks(subject: Subject) -> Iterator[tuple[Leak, str]]:
     """The largest violation at each length of each path, and the name of the path."""
     no_position = build_position(width=TINY.width)
     for path in whole_paths(subject, no_position, TINY, plain=False):
-        subset = "vmapped" not in path.name and computes_query_subset(path.attention)
+        vmapped = path.name.endswith("vmapped")
+        if vmapped and not path.attention.training:
+            continue  # tried below at one length, and at every length by the prefixes
+        subset = not vmapped and computes_query_subset(path.attention)
         for tokens in LENGTHS:
             yield _largest(path, path.forward, tokens), f"{path.name}, position none"
             if subset:
                 yield _largest_of_subset(path, no_position, tokens), f"{path.name}, query subset, position none"
     for position, name in paired_positions(subject, SMALL):
-        for path in whole_paths(subject, position, SMALL):
+        for path in whole_paths(subject, position, SMALL, modes=(False,)):
             yield _largest(path, path.forward, TOKENS), f"{path.name}, position {name}"
 
 
@@ -130,9 +137,9 @@ def leak_at(path: Path, forward: Forward, cuts_B: Tensor, columns_BP: Tensor, to
 
 
 def _cuts(tokens: int) -> list[Tensor]:
-    """All cuts of a length, in batches of even size; the last one may be repeated."""
+    """All cuts of a length, in batches of even size, for two models; the last one may be repeated."""
     rows = 2 * max(1, ELEMENTS // (2 * tokens**2))
-    cuts_T = torch.arange(tokens + tokens % 2).clamp_max(tokens - 1)
+    cuts_T = torch.arange(max(MIN_ROWS, tokens + tokens % 2)).clamp_max(tokens - 1)
     return list(cuts_T.split(rows))
 
 

@@ -10,7 +10,7 @@ Letters  B batch, T tokens, P query positions per row, D width, 2 the models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,19 +54,23 @@ class Sizes(NamedTuple):
     length: int
 
 
-def whole_paths(subject: Subject, position: Position, sizes: Sizes, *, plain: bool = True) -> Iterator[Path]:
-    """The paths that compute all tokens, in evaluation and in training mode.
+def whole_paths(
+    subject: Subject, position: Position, sizes: Sizes, *, plain: bool = True, modes: Sequence[bool] = (False, True)
+) -> Iterator[Path]:
+    """The paths that compute all tokens.
 
     Args:
         subject: The attention.
         position: The position of the model.
         sizes: Sizes of the attention.
         plain: Whether to include the plain path of a single run.
+        modes: Whether the attention is in training mode, for each mode to try.
 
     Yields:
         The paths.
     """
-    for training, mode in MODES.items():
+    for training in modes:
+        mode = MODES[training]
         built = [
             subject.build_with_context(seed=seed, biased=position.biases, training=training, **sizes._asdict())
             for seed in (0, 1, 0)

@@ -36,10 +36,10 @@ by what the choice is worth, in float64 about 1e13 roundings."""
 
 
 def prefix(subject: Subject) -> Finding:
-    """A prefix alone gives the outputs of the whole sequence, in both modes, on every path, with every position."""
+    """A prefix alone gives the outputs of the whole sequence, on every path, with every position, in both modes."""
     worst, where = 0.0, ""
     for position, name in paired_positions(subject, SMALL):
-        for path in whole_paths(subject, position, SMALL):
+        for path in whole_paths(subject, position, SMALL, modes=(False, True) if name == "none" else (False,)):
             if is_random(path.attention, path.context.width):
                 continue  # a prefix draws other numbers than the whole
             every = name == "none" and path.name.startswith("evaluation mode, fast")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -96,7 +97,10 @@ def subject_of(word: str) -> Part:
 def _run(name: str, check: Check, subject: Subject) -> Finding:
     """Run a check; an exception inside the variant is a failure with its file and line."""
     try:
-        return check(subject)
+        with warnings.catch_warnings():
+            # A layer of torch may have no rule for vmap of its own; checks are about results, not about their speed.
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            return check(subject)
     except AttnlabError as error:
         return Finding(name, "fail", f"{error.problem} {error.hint}")
     except Exception as error:
