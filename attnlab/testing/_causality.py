@@ -3,10 +3,10 @@
     gradient  of r.y_s summed over s <= t, with random r_s, to every input after t: zero
     change    of every y_s with s <= t when the inputs after t are replaced: none
 
-Both are tried at every length of :data:`LENGTHS` and every cut t, in evaluation and in training mode, vmapped in training
-mode, and at a few query positions where the attention computes them alone. The gradient sees a leak however small its effect on
-these inputs; the change sees a leak without a gradient, such as one through a choice or a detached tensor. The batch
-holds one cut per row.
+Both are tried at every length of :data:`LENGTHS` and every cut t, in evaluation and in training mode, vmapped in
+training mode, and at a few query positions where the attention computes them alone. The gradient sees a leak however
+small its effect on these inputs; the change sees a leak without a gradient, such as one through a choice or a detached
+tensor. The batch holds one cut per row.
 
 Letters  B batch, T tokens, P query positions per row, D width.
 """
