@@ -40,7 +40,7 @@ def prefix(subject: Subject) -> Finding:
     worst, where = 0.0, ""
     for position, name in paired_positions(subject, SMALL):
         for path in whole_paths(subject, position, SMALL, modes=(False, True) if name == "none" else (False,)):
-            if is_random(path.attention, path.context.width):
+            if path.attention.training and is_random(path.attention, path.context.width, position):
                 continue  # a prefix draws other numbers than the whole
             every = name == "none" and path.name.startswith("evaluation mode, fast")
             for cut, difference in _differences(path, range(1, max(LENGTHS)) if every else LENGTHS[:-1]):

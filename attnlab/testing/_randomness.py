@@ -7,17 +7,19 @@ from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from attnlab.attention import Attention
+from attnlab.position import Position
 from attnlab.testing._seeds import seeded
 from attnlab.testing._subject import random_inputs, run
 
 
 @torch.no_grad()
-def is_random(attention: Attention, width: int) -> bool:
+def is_random(attention: Attention, width: int, position: Position | None = None) -> bool:
     """Whether the outputs depend on the state of torch's global generator.
 
     Args:
         attention: The attention, in the mode in question.
         width: D.
+        position: The position of the model; None is no position.
 
     Returns:
         Whether two seeds give different outputs.
@@ -26,7 +28,7 @@ def is_random(attention: Attention, width: int) -> bool:
     outputs = []
     for seed in (0, 1):
         with seeded(seed):
-            outputs.append(run(attention, x_BTD))
+            outputs.append(run(attention, x_BTD, position))
     return not torch.equal(*outputs)
 
 
