@@ -7,7 +7,8 @@
 Source   Lu et al., "MoBA", arXiv:2502.13189; flash-linear-attention's implementation.
 Theirs   top-k -> our keep: the own block is one of them; block size -> our block.
 Differs  with ``keep: 1`` a query attends to its own block only, never to everything. A position's bias is added to the
-         scores of the keys; the selection of blocks does not depend on it. Sizes for short sequences are ours.
+         scores of the keys; the selection of blocks does not depend on it. Of blocks that are equal up to rounding the
+         earliest are selected. Sizes for short sequences are ours.
 
 Letters  H heads, T queries, S keys, N blocks, C channels per head.
 """
@@ -34,7 +35,7 @@ from attnlab.tensors import QKV, LayerContext, at_least_float32
 Count = Annotated[int, Field(ge=1)]
 
 
-@register("moba", source="arXiv:2502.13189")
+@register("moba", source="arXiv:2502.13189", version=2)
 @final
 class Moba(Attention):
     """Softmax over the own block and a few selected blocks of the past.

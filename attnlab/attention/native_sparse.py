@@ -46,7 +46,7 @@ FORCED = 3
 """Blocks that are selected whatever their weight: the own, the previous and the first."""
 
 
-@register("native-sparse", source="arXiv:2502.11089", aliases=("nsa",))
+@register("native-sparse", source="arXiv:2502.11089", version=2, aliases=("nsa",))
 @final
 class NativeSparse(Attention):
     """Compressed, selected and recent tokens, each with its softmax, gated and added.

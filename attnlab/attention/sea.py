@@ -49,7 +49,7 @@ HISTORY = 4
 """Earlier tokens that a convolution reads."""
 
 
-@register("sea", source="arXiv:2310.01777")
+@register("sea", source="arXiv:2310.01777", version=2)
 @final
 class Sea(Attention):
     """Attention over the keys with the largest estimated weights, plus the mean of the past values.

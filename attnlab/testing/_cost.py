@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attnlab.attention import Attention
-from attnlab.testing._subject import Subject, model_width, random_inputs, run
+from attnlab.testing._subject import Subject, random_inputs, run
 from attnlab.testing.finding import Finding, check_result
 
 LONG = 2048
@@ -56,9 +56,9 @@ def long_sequences(subject: Subject) -> Finding:
     """A variant with a chunked scan trains on long sequences without storing T x T numbers per head."""
     if not subject.entry.cls.chunked_scan:
         return Finding("long sequences", "info", "forms a T x T matrix")
-    attention = subject.build(dtype=torch.float32, width=8, heads=1, length=LONG)
+    attention, context = subject.build_with_context(dtype=torch.float32, width=8, heads=1, length=LONG)
     with LargestTensor() as largest:  # type: ignore[no-untyped-call]
-        x_BTD = random_inputs(1, LONG, width=model_width(attention), dtype=torch.float32)
+        x_BTD = random_inputs(1, LONG, width=context.width, dtype=torch.float32)
         run(attention, x_BTD).square().mean().backward()
     evidence = f"largest tensor {largest.size:,} numbers at T = {LONG:,}, against T x T = {LONG * LONG:,}"
     return check_result("long sequences", largest.size < LONG * LONG // 4, evidence)

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from attnlab.attention import Attention
 from attnlab.tensors import LayerInputs
-from attnlab.testing._subject import Subject, build_position, model_width, random_inputs
-from attnlab.testing.finding import Finding, check_result
+from attnlab.testing._subject import HEADLESS, Subject, build_position, has_heads, random_inputs
+from attnlab.testing.finding import Finding, check_result, not_applicable
 
 WIDTH, HEADS = 8, 2
 EARLY, LATER = 8, 12
@@ -51,7 +51,10 @@ class Dependence(NamedTuple):
 
 def decode_state(subject: Subject) -> Finding:
     """The declared numbers that a decoder keeps lie between what later outputs need, and what they can depend on."""
-    attention = with_noise(subject.build(width=WIDTH, heads=HEADS))
+    built, context = subject.build_with_context(width=WIDTH, heads=HEADS)
+    if not has_heads(built, context.width):
+        return not_applicable("decode state", HEADLESS)
+    attention = with_noise(built)
     before, declared, many = (attention.state_size(tokens) for tokens in (EARLY // 2, EARLY, MANY))
     few, enough = CONTINUATIONS
     half, all_ = (dependence(attention, tokens, few) for tokens in (EARLY // 2, EARLY))
@@ -60,7 +63,7 @@ def decode_state(subject: Subject) -> Finding:
     wrong = fault(before, declared, half, all_)
     evidence = (
         f"declared {before:,}, {declared:,} and {many:,} numbers after {EARLY // 2}, {EARLY} and {MANY} tokens, D = "
-        f"{model_width(attention)}; outputs depend on {half.least} to {half.most} of {EARLY // 2} tokens, and "
+        f"{context.width}; outputs depend on {half.least} to {half.most} of {EARLY // 2} tokens, and "
         f"{all_.least} to {all_.most} of {EARLY}"
     )
     return check_result("decode state", not wrong, f"{evidence}: {wrong}; see state_size" if wrong else evidence)
@@ -98,7 +101,7 @@ def dependence(attention: Attention, tokens: int, continuations: int) -> Depende
     Returns:
         The ranks of two Jacobians.
     """
-    width = model_width(attention)
+    width = attention.num_heads * attention.channels  # larger than requested if the options need it
     position = build_position(width=width, heads=attention.num_heads)
     rows = 4 * tokens * width
     early_BTD = random_inputs(1, tokens, width=width).expand(rows, -1, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from attnlab.errors import AttnlabError, InvalidValueError, PluginError, unknown
 from attnlab.plugins import describe_exception, load_plugin, plugin_module
 from attnlab.registry import Entry
 from attnlab.specs import Part
-from attnlab.testing import _causality, _cost, _depth, _equivalence, _numerics, _state
+from attnlab.testing import _causality, _cost, _depth, _equivalence, _numerics, _prefix, _state
 from attnlab.testing._subject import Subject
 from attnlab.testing.finding import Conformance, Finding
 
@@ -18,7 +19,8 @@ Check = Callable[[Subject], Finding]
 
 CHECKS: dict[str, Check] = {
     "future never seen": _causality.future,
-    "prefix equals whole": _causality.prefix,
+    "prefix equals whole": _prefix.prefix,
+    "repeated tokens": _prefix.repeated,
     "row constraint": _numerics.row_constraint,
     "finite at extremes": _numerics.finite,
     "gradients": _numerics.gradients,
@@ -95,7 +97,10 @@ def subject_of(word: str) -> Part:
 def _run(name: str, check: Check, subject: Subject) -> Finding:
     """Run a check; an exception inside the variant is a failure with its file and line."""
     try:
-        return check(subject)
+        with warnings.catch_warnings():
+            # A layer of torch may have no rule for vmap of its own; checks are about results, not about their speed.
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            return check(subject)
     except AttnlabError as error:
         return Finding(name, "fail", f"{error.problem} {error.hint}")
     except Exception as error:

@@ -29,12 +29,12 @@ from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.tensors import at_least_float32
-from attnlab.training._batched_sdpa import BatchedSDPAMode
 from attnlab.training._cuda_graphs import CudaGraphRunner, should_capture
 from attnlab.training._log_diagnostics import measure_diagnostics
 from attnlab.training._padding import IGNORED_TARGET, accepts_padding, pad_batches
 from attnlab.training._transfer import to_array, to_device, to_tensor
 from attnlab.training._vmap_optimizer import VmapOptimizer
+from attnlab.training.batched_sdpa import BatchedSDPAMode
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
 from attnlab.training.precision import cast_parameters, matmul_precision
