@@ -88,6 +88,24 @@ def load_worker_parts(parts: WorkerParts) -> None:
             raise PluginError(f"A class of the notebook cannot be read: {_first_line(error)}", hint) from error
 
 
+def start_worker(parts: WorkerParts) -> None:
+    """Prepare a process of a pool: one thread, the user's parts; Ctrl-C ends it without a traceback.
+
+    Args:
+        parts: What the driver sent.
+
+    Raises:
+        PluginError: A file or module cannot be loaded, or a class cannot be read.
+    """
+    import signal
+
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    load_worker_parts(parts)
+
+
 def _distinct(specs: Iterable[RunSpec]) -> list[RunSpec]:
     """One run of each combination of parts: sections are shared by many runs."""
     return list({(id(spec.model), id(spec.task)): spec for spec in specs}.values())

@@ -126,7 +126,7 @@ def test_a_leak_far_out_is_found_and_placed(
 @pytest.mark.parametrize(
     ("body", "where"),
     [
-        (IN_TRAINING, "training mode, fast path"),
+        (IN_TRAINING, "training mode"),
         (BATCH_STATISTICS, "training mode"),
         (VMAPPED, "mode, vmapped"),
         (DETACHED, "largest change .* evaluation mode"),
