@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,8 +41,13 @@ def check(
         reports = [check_attention(parts[0])]
     else:
         reports = []
-        with _worker_pool(plugins or [], len(parts)) as pool:
-            for done, report in enumerate(pool.map(check_attention, parts), start=1):
+        from attnlab.execution.processes import sigint_blocked
+
+        used = {("attention", part.name): ATTENTIONS.entry(part.name) for part in parts}
+        with _worker_pool(used, plugins or [], len(parts)) as pool:
+            with sigint_blocked():  # while the workers start
+                checked = pool.map(check_attention, parts)
+            for done, report in enumerate(checked, start=1):
                 failed = "" if report.passed else "  failed"
                 Console(stderr=True).print(f"{done}/{len(parts)}  {parts[done - 1]}{failed}", highlight=False)
                 reports.append(report)
@@ -54,14 +59,14 @@ def check(
 
 
 @contextmanager
-def _worker_pool(plugins: list[Path], tasks: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes of one thread each, one per core, that know the plugin files; an exception or Ctrl-C ends them."""
+def _worker_pool(used: Mapping[tuple[str, str], Any], plugins: list[Path], tasks: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes of one thread each, one per core, that know the user's parts."""
     import multiprocessing
 
     from attnlab.execution.processes import default_workers
-    from attnlab.execution.worker_parts import WorkerParts, start_worker
+    from attnlab.execution.worker_parts import parts_to_send, start_worker
 
-    parts = WorkerParts(tuple(path.resolve() for path in plugins))
+    parts = parts_to_send(used, plugins)
     context = multiprocessing.get_context("spawn")
     workers = min(default_workers(), tasks)
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=(parts,))
