@@ -12,8 +12,8 @@ treats the sequences as the independent trials:
 A sample in which only a few sequences have errors may lack the longest ones, and a sample without errors has no
 variance at all. So the lower end is computed with half a sequence more that is wholly wrong, and the upper end with
 half a sequence more that is wholly right; it has as many questions as the sequence of a question has on average. With
-one question per sequence the interval is exactly Wilson's. ``python -m benchmarks.sequence_coverage`` measures how often
-it covers.
+one question per sequence the interval is exactly Wilson's. ``python -m benchmarks.sequence_coverage`` measures how
+often it covers.
 
 Source   Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927; Korn and Graubard,
          "Confidence intervals for proportions with small expected number of positive counts estimated from survey

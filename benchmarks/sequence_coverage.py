@@ -7,9 +7,9 @@
 A test is simulated: the numbers of questions of its sequences are drawn from those of the task, and its mistakes from
 a model of mistakes with a known accuracy. Nothing is trained. A model of mistakes says how those of one sequence depend
 on one another; real models are between them. The table has the lowest and the highest coverage over all models of
-mistakes and accuracies, beside the lowest of Wilson's interval over questions. A case outside of 93 to 99 % is simulated
-once more with ten times as many tests, of other seeds, and the second result counts: among two thousand cases of 1,000
-tests each, some are that far from 95 % by chance. Exit 1 if a case stays outside.
+mistakes and accuracies, beside the lowest of Wilson's interval over questions. A case outside of 93 to 99 % is
+simulated once more with ten times as many tests, of other seeds, and the second result counts: among two thousand cases
+of 1,000 tests each, some are that far from 95 % by chance. Exit 1 if a case stays outside.
 
 Letters  R simulated tests, S sequences of a test.
 """

@@ -124,9 +124,12 @@ class VmapStepper(Stepper):
     def predict_each(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Predictions]]:
         """Predict with the models of runs in the block, as one program where their batches can be stacked."""
         predictions: dict[int, list[Predictions]] = {index: [] for index in batches}
-        rounds = list(zip(*batches.values(), strict=True))
-        if not self.accepts_padding and any(len({batch.inputs_BT.shape for batch in each}) > 1 for each in rounds):
+        # Padding adds tokens, not sequences, of which the batches of a finite data set may have different numbers.
+        compared = slice(1) if self.accepts_padding else slice(2)
+        shapes = {tuple(batch.inputs_BT.shape[compared] for batch in own) for own in batches.values()}
+        if len(shapes) > 1:
             return {index: self.predict(index, own) for index, own in batches.items()}
+        rounds = list(zip(*batches.values(), strict=True))
         outputs = []
         for number, each in enumerate(rounds, start=1):
             self.model.position.draw = -number
