@@ -5,7 +5,8 @@
 Buckets end at powers of two, and rows are padded to the longest row of their bucket in the whole file. A file therefore
 has few widths, the same in all batches and splits, and compiled programs and CUDA graphs are made once for each. A
 training batch draws its bucket in proportion to the rows in it, and then rows of the bucket, so that every row is drawn
-equally often. Where all rows are in one bucket, nothing is drawn but rows.
+equally often. A bucket with fewer rows than a batch gives each of them once, since copies would cost time and change no
+mean. Where all rows are in one bucket, nothing is drawn but rows.
 
 Letters  N rows of the file, M of them in the split, B of a batch.
 """
@@ -90,11 +91,13 @@ class Buckets:
             batch: B, the number of rows.
 
         Returns:
-            Their width, and B indices.
+            Their width, and B indices; all rows of the bucket, if there are other buckets and it has fewer than B.
         """
         bucket = self.buckets[0]
         if len(self.buckets) > 1:
             bucket = self.buckets[int(np.searchsorted(self.ends, random.integers(0, len(self.rows)), side="right"))]
+            if len(bucket.rows) < batch:
+                return bucket
         return bucket._replace(rows=bucket.rows[random.integers(0, len(bucket.rows), batch)])
 
     def each_once(self, random: np.random.Generator, count: int, batch: int) -> Iterator[Bucket]:

@@ -37,6 +37,9 @@ NAMES = (("inputs", "targets"), ("input_ids", "labels"))
 """What the two arrays, columns or keys may be called; the second pair is that of Hugging Face."""
 UNSIGNED = {np.dtype(f"u{size}"): (2 ** (8 * size) - 100, 2 ** (8 * size) - 1) for size in (1, 2, 4)}
 """What -100 and -1 become in an unsigned array."""
+WRAPPED = {wrapped: negative for pair in UNSIGNED.values() for wrapped, negative in zip(pair, (-100, -1), strict=True)}
+"""What those were before."""
+SIGNED = "Write the targets as signed integers, such as int32, with -100 where nothing is asked."
 SPLIT_LABELS = ("train", "validation", "test")
 """What a column that names splits may hold."""
 BLOCK_TOKENS = 2**20
@@ -132,19 +135,22 @@ def _check_rows(inputs: IntArray, targets: IntArray, start: int, where: RowLocat
         raise InvalidFileError("No position of this row is supervised.", hint, where=where(start + row))
     name, numbers, bad = ("inputs", inputs, bad_inputs) if bad_inputs[row].any() else ("targets", targets, bad_targets)
     position = int(np.flatnonzero(bad[row])[0])
-    problem = f"{name}[{position}] is {numbers[row, position]}; tokens are 0 to {MAX_TOKEN - 1:,}."
+    value = int(numbers[row, position])
+    problem = f"{name}[{position}] is {value}; tokens are 0 to {MAX_TOKEN - 1:,}."
+    if name == "targets" and value in WRAPPED:
+        problem, hint = f"{problem} It is {WRAPPED[value]} in an array of unsigned integers.", SIGNED
     raise InvalidFileError(problem, hint, where=where(start + row))
 
 
 def _refuse_wrapped(dtype: np.dtype[Any], counts: IntArray, inputs_seen: NDArray[np.bool_], path: Path) -> None:
     """Refuse a target that is a negative number in disguise: -100 is 65,436 in an array of uint16."""
-    always = [wrapped for wrapped, _ in UNSIGNED.values() if 255 < wrapped < MAX_TOKEN]
+    always = [wrapped for wrapped in WRAPPED if 255 < wrapped < MAX_TOKEN]
     for value in (*UNSIGNED.get(np.dtype(dtype.newbyteorder("=")), ()), *always):
         if value < MAX_TOKEN and counts[value] and not inputs_seen[value]:
-            negative = -100 if value in [wrapped for wrapped, _ in UNSIGNED.values()] else -1
-            problem = f"The target {value:,} is never an input: it is {negative} in an array of unsigned integers."
-            hint = "Write the targets as signed integers, such as int32, with -100 where nothing is asked."
-            raise InvalidFileError(problem, hint, where=str(path))
+            problem = (
+                f"The target {value:,} is never an input: it is {WRAPPED[value]} in an array of unsigned integers."
+            )
+            raise InvalidFileError(problem, SIGNED, where=str(path))
 
 
 Read = tuple[IntArray, IntArray, RowLocation, Sequence[Any] | None]
@@ -302,8 +308,11 @@ def _padded(records: Iterator[tuple[Any, str]], column: str) -> tuple[IntArray, 
             try:
                 joined.extend(numbers)
             except OverflowError:
-                problem = f"'{name}' has the number {max(numbers, key=abs)}, which is not a token."
-                raise InvalidFileError(problem, RECORDS, where=where) from None
+                value = max(numbers, key=abs)
+                problem, hint = f"'{name}' has the number {value}, which is not a token.", RECORDS
+                if name == "targets" and value in WRAPPED:
+                    problem, hint = f"{problem} It is {WRAPPED[value]} in an array of unsigned integers.", SIGNED
+                raise InvalidFileError(problem, hint, where=where) from None
             size = len(numbers)
         lengths.append(size)
     widths = np.asarray(lengths)

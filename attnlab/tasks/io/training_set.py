@@ -51,16 +51,19 @@ class TrainingSet:
             size: B, the number of sequences.
 
         Returns:
-            The batch; a group with fewer than B sequences has some of them several times.
+            The batch. Of a group with fewer than B sequences it has some several times if it is the only group, and
+            each once if there are others.
         """
         sizes = [len(group.inputs_BT) for group in self.groups]
         turns = [math.ceil(rows / size) for rows in sizes]
-        if min(sizes) < size and len(sizes) > 1:
+        by_size = min(sizes) < size and len(sizes) > 1
+        if by_size:
             turns = [rows // math.gcd(*sizes) for rows in sizes]
         number, position = divmod(step, sum(turns))
         order = self._order(number, turns)
         index = int(order[position])
         taken = number * turns[index] + int((order[:position] == index).sum())
+        size = min(size, sizes[index]) if by_size else size
         return take_rows(self.groups[index], self._rows(index, taken * size, size))
 
     def _order(self, number: int, turns: list[int]) -> NDArray[np.int64]:
