@@ -5,8 +5,9 @@
     targets  .  .  2
 
 Formats: .jsonl as above, .parquet with the same two columns, .npz with arrays inputs and targets, rows x tokens, -100
-in targets that are not supervised, .txt as attnlab generate writes it. A sequence is a row. Training draws its rows with
-replacement; validation and test ask each of their rows once, and where they have fewer than are asked for, all of them.
+in targets that are not supervised, .txt as attnlab generate writes it. A sequence is a row. Training draws its rows
+with replacement; validation and test ask each of their rows once, and where they have fewer than are asked for, all of
+them.
 
     split    shuffled   the rows are put in a random order, which depends on their number alone; of every ten in that
                         order, the first eight are for training, the ninth for validation, the tenth for the test
