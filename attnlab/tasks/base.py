@@ -9,7 +9,7 @@ from the generator that it is given and from nothing else.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -44,6 +44,8 @@ class Task(ABC):
     """T: the largest number of tokens of a sequence."""
     best_accuracy: float = 1.0
     """The best achievable accuracy: below 1 where targets are partly random, nan where it is unknown."""
+    splits_are_alike: bool = True
+    """Whether the splits of a finite data set are meant to have one distribution."""
     cheap_to_build: ClassVar[bool] = True
     """Whether building the task takes milliseconds; a list of all tasks does not build the others."""
     intended_shortcut: str = ""
@@ -141,6 +143,19 @@ class Task(ABC):
             The task itself, unless training and test must share no material.
         """
         return self
+
+    def held_out(self, random: np.random.Generator, sequences: int, batch: int) -> Iterator[Batch] | None:
+        """Take sequences of a finite data set, each once; of a split, the task is that of :meth:`for_split`.
+
+        Args:
+            random: The only source of randomness.
+            sequences: The most sequences in all; there are fewer if the data set has fewer.
+            batch: The most sequences of a batch.
+
+        Returns:
+            The batches, which may differ in length; None where ``sample`` draws new sequences without end.
+        """
+        return None
 
     def subtasks(self) -> Mapping[str, Task]:
         """Tasks within this one that are also evaluated separately, in the token ids of this one; by name."""

@@ -18,7 +18,7 @@ Source   ours; the multi-task setting of Gros, "Expressive attention", arXiv:240
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self, final
 
@@ -29,6 +29,7 @@ from attnlab.config.inline_parts import parse_part
 from attnlab.config.renamed import MIXTURE
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.tasks.base import IGNORE, TASKS, Batch, Split, Task, Tokens, register
+from attnlab.tasks.io.buckets import batch_rows
 
 PAD = "·"
 COUNTING_SEQUENCES = 256
@@ -78,6 +79,7 @@ class Mixture(Task):
         self.vocabulary = self.first_name_token + count * token + 1
         self.length = max(task.length for task in self.parts) + token
         shares = np.array(weights[:count] or [1.0] * count)
+        self.splits_are_alike = all(task.splits_are_alike for task in self.parts)
         self._draw_with(shares / shares.sum())
 
     @classmethod
@@ -88,10 +90,31 @@ class Mixture(Task):
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw the number of sequences of each subtask, then the sequences, subtask by subtask."""
         counts = random.multinomial(batch, self.shares).tolist()
-        drawn = {index: self.parts[index].sample(random, rows) for index, rows in enumerate(counts) if rows}
+        return self._joined(
+            {index: self.parts[index].sample(random, rows) for index, rows in enumerate(counts) if rows}
+        )
+
+    def held_out(self, random: np.random.Generator, sequences: int, batch: int) -> Iterator[Batch] | None:
+        """Take each sequence of a finite subtask once; None if no subtask is finite."""
+        counts = random.multinomial(sequences, self.shares).tolist()
+        finite = {index: self.parts[index].held_out(random, rows, batch) for index, rows in enumerate(counts) if rows}
+        if all(batches is None for batches in finite.values()):
+            return None
+
+        def batches() -> Iterator[Batch]:
+            for index, own in finite.items():
+                task, rows = self.parts[index], counts[index]
+                size = batch_rows(batch, task.length)
+                drawn = (task.sample(random, min(size, rows - start)) for start in range(0, rows, size))
+                yield from (self._joined({index: part}) for part in own or drawn)
+
+        return batches()
+
+    def _joined(self, drawn: Mapping[int, Batch]) -> Batch:
+        """Sequences of the subtasks in the token ids of the mixture, padded to the longest."""
         width = self.token + max(part.inputs_BT.shape[1] for part in drawn.values())
-        inputs_BT = np.full((batch, width), self.vocabulary - 1)
-        targets_BT = np.full((batch, width), IGNORE)
+        shape = sum(len(part.inputs_BT) for part in drawn.values()), width
+        inputs_BT, targets_BT = np.full(shape, self.vocabulary - 1), np.full(shape, IGNORE)
         start = 0
         for index, part in drawn.items():
             rows, columns = part.inputs_BT.shape

@@ -3,8 +3,10 @@
     inputs   T  o  ␣  b  e
     targets  o  ␣  b  e  ,
 
-Tokens are bytes, and the target of every position is the next byte. A sequence is a window of the text that starts at a
-uniform position. The first 90 % of the bytes are for training, the next 5 % for validation, the last 5 % for the test.
+Tokens are bytes, and the target of every position is the next byte. A sequence of training is a window of the text that
+starts at a uniform position. Validation and test are cut into windows that do not overlap, and ask each of them once;
+where they have fewer than are asked for, all of them. The first 90 % of the bytes are for training, the next 5 % for
+validation, the last 5 % for the test: in order, because a window between two others of training would be half known.
 A folder is read as one text: its files in the order of their names, one after the other. Hidden files are left out.
 Files with a zero byte near their beginning are left out too, unless a pattern names them. The path ``stdlib`` means the
 top-level modules of the standard library of the running Python. That text is available everywhere and differs between
@@ -23,6 +25,7 @@ import copy
 import hashlib
 import math
 import sysconfig
+from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self, final
@@ -33,6 +36,7 @@ from pydantic import Field
 
 from attnlab.errors import InvalidFileError, InvalidValueError
 from attnlab.tasks.base import Batch, Split, Task, register
+from attnlab.tasks.io.buckets import batch_rows
 from attnlab.tasks.io.sidecar import Stamp, check_digest, stamp
 
 STDLIB = "stdlib"
@@ -47,7 +51,7 @@ Bytes = NDArray[np.uint8]
 Files = tuple[tuple[Path, Stamp], ...]
 
 
-@register("text", source="your own text")
+@register("text", source="your own text", version=2)
 @final
 class Text(Task):
     """Predict the next byte of a text of your own, or of Python's standard library.
@@ -61,6 +65,7 @@ class Text(Task):
 
     complexity = "length"
     cheap_to_build = False
+    splits_are_alike = False
 
     def __init__(
         self,
@@ -103,7 +108,17 @@ class Text(Task):
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw windows; the targets are the same windows one byte later."""
         first, end = self.byte_range
-        starts = random.integers(first, end - self.length, batch)
+        return self._windows(random.integers(first, end - self.length, batch))
+
+    def held_out(self, random: np.random.Generator, sequences: int, batch: int) -> Iterator[Batch]:
+        """Take windows that do not overlap, in a random order."""
+        first, end = self.byte_range
+        order = random.permutation((end - first - 1) // self.length)[:sequences]
+        size = batch_rows(batch, self.length)
+        return (self._windows(first + self.length * order[at : at + size]) for at in range(0, len(order), size))
+
+    def _windows(self, starts: NDArray[np.int64]) -> Batch:
+        """The windows that start at these bytes, and the same windows one byte later."""
         windows = self.text[starts[:, None] + np.arange(self.length + 1)].astype(np.int64)
         return Batch(windows[:, :-1], windows[:, 1:])
 

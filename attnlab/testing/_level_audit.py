@@ -15,6 +15,7 @@ from attnlab.testing._labels import LabelCheck, check_labels
 from attnlab.testing._leak import Repeats, count_repeats
 from attnlab.testing._samples import TaskSamples
 from attnlab.testing._shortcuts import fit_shortcuts, num_correct
+from attnlab.testing._splits import SplitComparison, compare_splits
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class LevelAudit:
     """One more than the highest token that was drawn."""
     labels: LabelCheck
     repeats: Repeats
+    splits: SplitComparison | None
+    """Comparison of the splits of a finite data set."""
     baselines: dict[str, BaselineScore]
     """Scores of the chance baselines by name."""
     shortcuts: dict[str, Score]
@@ -77,6 +80,7 @@ class LevelAudit:
                 "expected": self.repeats.expected,
                 "p_value": self.repeats.p_value,
             },
+            "splits": None if self.splits is None else {**self.splits._asdict(), "rows": list(self.splits.rows)},
             "shortcuts": {name: _data(score) for name, score in self.shortcuts.items()},
             "intended_shortcut": self.task.intended_shortcut or None,
         }
@@ -119,6 +123,7 @@ def audit_level(samples: TaskSamples, level: Any, subtask: str, seed: int) -> Le
         tokens=tokens,
         labels=check_labels(samples),
         repeats=count_repeats(samples),
+        splits=compare_splits(task, seed),
         baselines=baseline_scores(samples, tokens, generator(seed, Split.BOOTSTRAP)),
         shortcuts=shortcuts,
     )

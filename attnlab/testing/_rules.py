@@ -3,6 +3,7 @@
     labels           the solver agrees with every target; no prefix has two targets
     missing targets  every position for which the solver gives an answer has a target
     leak             no more test sequences occur in the training sample than by chance
+    splits           training, validation and test of a finite data set do not differ more than random divisions of it
     chance           no blind guess is better than the declared chance, and a chance baseline explains it
     best accuracy    solver and shortcuts agree with the declared best achievable accuracy where it is below 1
     shortcut         no shortcut solves the level, except the intended one
@@ -76,6 +77,18 @@ def _leak(level: LevelAudit) -> Evidence:
     return []
 
 
+def _splits(level: LevelAudit) -> Evidence:
+    """The splits of a finite data set have one distribution, unless they are meant to differ."""
+    splits = level.splits
+    if splits is None or not splits.differ:
+        return []
+    text = f"Training, validation and test differ in {splits.look}: {splits.evidence}"
+    chance = "no random division of the rows differs as much"
+    if not level.task.splits_are_alike:
+        return [("info", f"{text}; {chance}. They are divided so on purpose.")]
+    return [("fail", f"{text}; {chance}. Divide them at random: leave task.split out.")]
+
+
 def _chance(level: LevelAudit) -> Evidence:
     """Chance is at least that of every blind guess, and that of some baseline at most."""
     chance, declared = level.task.chance, share(level.task.chance)
@@ -143,6 +156,7 @@ RULES: dict[str, Callable[[LevelAudit], Evidence]] = {
     "labels": _labels,
     "missing targets": _missing_targets,
     "leak": _leak,
+    "splits": _splits,
     "chance": _chance,
     "best accuracy": _best_accuracy,
     "shortcut": _shortcut,

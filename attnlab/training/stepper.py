@@ -85,7 +85,7 @@ class Stepper(Protocol):
         """Predict with the models of several runs, each on its own batches.
 
         Args:
-            batches: Batches of an evaluation, by index of the run; equally many for each run.
+            batches: Batches of an evaluation, by index of the run.
 
         Returns:
             The predictions for each batch, by index of the run.
