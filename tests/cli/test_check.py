@@ -58,7 +58,7 @@ def test_several_variants_have_a_line_each(write: Write, command: Command) -> No
     result = command("check", "softmax", f"{write(LEAK)}:Mine")
     assert result.status == 1
     assert [line.split()[0] for line in result.out.splitlines() if "/" in line] == ["softmax", "mine"]
-    assert result.error.splitlines() == ["1/2  softmax", "2/2  mine"]
+    assert result.error.splitlines() == ["1/2  softmax", "2/2  mine  failed"]
 
 
 @pytest.mark.parametrize(

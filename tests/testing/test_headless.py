@@ -26,7 +26,7 @@ BESIDE_THE_TEMPLATE = (
     MULTIHEAD.replace("torch.nn.Module.__init__(self)", "super().__init__(context)")
     + """
 @classmethod
-def num_parameters(cls, width, heads, length, /, **options):
+def num_parameters(cls, width, heads, length, layer=0, biased=False, /, **options):
     return 8 * width**2
 """
 )
