@@ -1,7 +1,7 @@
 """Attentions against other people's code: inputs, weights and outputs that it gave, kept as numbers.
 
-Each case in ``authors/`` is an .npz file of arrays and a .json file with the repository, commit, file, options, and how
-the code was run. The arrays are an input and ``output_BTD`` (the whole layer) or ``mixed_BHTC`` (without the output
+Each case in ``authors/`` is an .npz file of arrays and a .json file with the repository, commit (of a package: the version),
+file, options, and how the code was run. The arrays are an input and ``output_BTD`` (the whole layer) or ``mixed_BHTC`` (without the output
 projection), or queries, keys and values and ``mixed_BHTC``; ``weights.NAME`` are parameters by our names.
 """
 
@@ -70,7 +70,7 @@ def computed(attention: Attention, position: Position, arrays: dict[str, Tensor]
 def test_outputs_are_those_of_their_code(path: Path, fast: bool) -> None:
     case = json.loads(path.read_text())
     stored = dict(np.load(path.with_suffix(".npz")))
-    expected = stored.get("output_BTD", stored.get("mixed_BHTC"))
+    expected = stored["output_BTD"] if "output_BTD" in stored else stored["mixed_BHTC"]
     arrays = {name: torch.from_numpy(array).double() for name, array in stored.items()}
     attention, position = built(case)
     attention.fast = fast
