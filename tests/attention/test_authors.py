@@ -1,8 +1,9 @@
 """Attentions against other people's code: inputs, weights and outputs that it gave, kept as numbers.
 
-Each case in ``authors/`` is an .npz file of arrays and a .json file with the repository, commit (of a package: the version),
-file, options, and how the code was run. The arrays are an input and ``output_BTD`` (the whole layer) or ``mixed_BHTC`` (without the output
-projection), or queries, keys and values and ``mixed_BHTC``; ``weights.NAME`` are parameters by our names.
+Each case in ``authors/`` is an .npz file of arrays and a .json file with the repository, commit (of a package, the
+version), file, options, and how the code was run. The arrays are an input and ``output_BTD`` (the whole layer) or
+``mixed_BHTC`` (without the output projection), or queries, keys and values and ``mixed_BHTC``; ``weights.NAME`` are
+parameters by our names.
 """
 
 from __future__ import annotations
