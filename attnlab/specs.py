@@ -244,12 +244,16 @@ class RunSpec(Identity):
     model: ModelSpec = ModelSpec()
     train: TrainSpec = TrainSpec()
     seed: Annotated[int, Field(ge=0)] = 0
+    continue_from: str = Field(default="", exclude_if=lambda value: not value)
+    """Id of the finished run whose weights and optimizer state it begins with; empty for a run from the start."""
 
     @cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits of the hash of the canonical JSON, versions and code of the parts included."""
         sections = {"model": self.model.canonical, "task": self.task.canonical, "train": self.train.canonical}
         parts = {**sections, "seed": str(self.seed).encode()}
+        if self.continue_from:
+            parts["continue_from"] = _canonical(self.continue_from)
         return hashlib.sha256(
             b"{" + b",".join(b'"%s":%s' % (k.encode(), parts[k]) for k in sorted(parts)) + b"}"
         ).hexdigest()[:12]
@@ -258,19 +262,22 @@ class RunSpec(Identity):
     def unversioned_id(self) -> str:
         """Like the id, without versions and code of the parts: equal for runs that differ in nothing but these."""
         sections = (section.unversioned for section in (self.model, self.task, self.train))
-        return hashlib.sha256(b"".join(sections) + str(self.seed).encode()).hexdigest()[:12]
+        own = f"{self.seed}{self.continue_from}".encode()
+        return hashlib.sha256(b"".join(sections) + own).hexdigest()[:12]
 
     @property
     def summary(self) -> str:
         """The run in a few words."""
         task = self.task
         level = f" {task.complexity}={task.level}" if task.complexity else ""
-        return f"{task.name}{level} · {self.variant} · {self.model.position} · seed {self.seed}"
+        origin = f" · continues {self.continue_from}" if self.continue_from else ""
+        return f"{task.name}{level} · {self.variant} · {self.model.position} · seed {self.seed}{origin}"
 
     @property
     def shape(self) -> str:
         """A hash of what two runs must have in common to be trained as one vmapped program."""
-        exclude: Any = {"seed": True, "model": {"init_scale"}, "train": {"lr", "weight_decay", "grad_clip"}}
+        exclude: Any = {"seed": True, "continue_from": True, "model": {"init_scale"}}
+        exclude["train"] = {"lr", "weight_decay", "grad_clip"}
         data = self.model_dump(mode="json", exclude=exclude)
         return hashlib.sha256(_canonical(data)).hexdigest()[:12]
 

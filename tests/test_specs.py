@@ -49,6 +49,7 @@ CHANGED: dict[str, Any] = {
     "train.rollout": True,
     "train.log_diagnostics": ("rank",),
     "seed": 1,
+    "continue_from": "0123456789ab",
 }
 
 
@@ -68,8 +69,8 @@ def test_the_table_of_changes_names_every_field() -> None:
         "train": TrainSpec,
     }
     fields = {f"{name}.{field}" for name, kind in sections.items() for field in kind.model_fields}
-    assert set(CHANGED) == fields | {"seed"}
-    assert set(RunSpec.model_fields) == {*sections, "seed"}
+    assert set(CHANGED) == fields | {"seed", "continue_from"}
+    assert set(RunSpec.model_fields) == {*sections, "seed", "continue_from"}
 
 
 @pytest.mark.parametrize("field", CHANGED)
@@ -79,8 +80,8 @@ def test_every_field_changes_the_id(field: str) -> None:
 
 
 @pytest.mark.parametrize("field", CHANGED)
-def test_vmapped_runs_differ_only_in_seed_init_scale_rate_decay_and_clip(field: str) -> None:
-    free = {"seed", "model.init_scale", "train.lr", "train.weight_decay", "train.grad_clip"}
+def test_vmapped_runs_differ_only_in_seed_origin_init_scale_rate_decay_and_clip(field: str) -> None:
+    free = {"seed", "continue_from", "model.init_scale", "train.lr", "train.weight_decay", "train.grad_clip"}
     assert (changed(field).shape == SPEC.shape) == (field in free)
 
 

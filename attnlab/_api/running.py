@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +11,7 @@ from attnlab.choices import Budget, Compile, DeviceName
 
 if TYPE_CHECKING:
     from attnlab.records import Record
+    from attnlab.training.events import Event
 
 
 def train(
@@ -29,6 +31,7 @@ def train(
     vmap: int | Literal["auto"] = "auto",
     compile: Compile = "auto",
     resume: bool = False,
+    continue_from: str | Record = "",
 ) -> list[Record]:
     """Train one or several variants at one level of a task; the defaults are those of the command line.
 
@@ -55,6 +58,9 @@ def train(
             one on a CPU.
         compile: Whether training steps are compiled; ``auto`` compiles where it pays.
         resume: Whether to take finished runs from the store and to go on from checkpoints.
+        continue_from: A finished run, as its record, its id or the start of it, whose weights and optimizer state the
+            runs begin with. ``max_steps`` counts its steps too, and the schedule is that of so many steps; with several
+            seeds, each continues the run of its own seed. The record names it as ``spec.continue_from``.
 
     Returns:
         One record for each variant and seed, in that order.
@@ -71,7 +77,9 @@ def train(
         task, attention, position, complexity=complexity, seeds=seed_range, match=match, settings=settings
     )
     folder = Path(store) if store else None
-    return run_train(request, store=folder, device_name=device, resume=resume, vmap=vmap, compile=compile)
+    origin = continue_from if isinstance(continue_from, str) else continue_from.id
+    how: dict[str, Any] = {"device_name": device, "resume": resume, "vmap": vmap, "compile": compile}
+    return run_train(request, store=folder, continue_from=origin, progress=_warn, **how)
 
 
 def sweep(
@@ -150,6 +158,14 @@ def sweep(
         return list(run_sweep(experiment, specs, folder, workers, adaptive=adaptive).records)
     finally:
         workers.close()
+
+
+def _warn(event: Event) -> None:
+    """Warn of what the command line would say before the runs start."""
+    from attnlab.training.events import Notice
+
+    if isinstance(event, Notice):
+        warnings.warn(event.text, UserWarning, stacklevel=5)
 
 
 def given(**sections: Mapping[str, Any] | None) -> dict[str, Any]:

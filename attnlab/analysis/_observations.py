@@ -117,7 +117,7 @@ def observations(records: Iterable[Record]) -> list[Observation]:
     result = []
     for record in records:
         spec = record.spec
-        key = (id(spec.task), id(spec.model), id(spec.train))
+        key = (id(spec.task), id(spec.model), id(spec.train), int(bool(spec.continue_from)))
         settings = settings_by_spec.get(key)
         if settings is None:
             settings = settings_by_spec[key] = run_fields(spec, cache)

@@ -3,6 +3,7 @@
     task, subtask, level, trained, complexity, seed    where a run was tested, and what it was trained on
     attention, position                                as the command line writes them, such as ``dape:kernel=3``
     width, lr, modifiers.gate, task.length, ...        fields of the model, the training, the modifiers and the task
+    continued                                          ``yes`` for a run that continues another: no further seed
 
 The report and the checks before a sweep use the same functions, so that a claim that is accepted can be judged.
 """
@@ -40,6 +41,8 @@ def run_fields(spec: RunSpec, cache: Cache | None = None) -> Fields:
         if id(section) not in flat:
             flat[id(section)] = section, _flattened(section)
         fields |= flat[id(section)][1]
+    if spec.continue_from:
+        fields["continued"] = "yes"
     return fields
 
 

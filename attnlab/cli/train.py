@@ -63,6 +63,12 @@ def train(
     store: Store = Path("results"),
     plugins: Plugin = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from checkpoints; skip finished runs.")] = False,
+    continue_from: Annotated[
+        str,
+        typer.Option(
+            "--continue-from", metavar="RUN", help="Begin with weights, optimizer state and step of a finished run."
+        ),
+    ] = "",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -87,6 +93,7 @@ def train(
     from attnlab.experiments.run_train import run_train
 
     arguments: dict[str, Any] = {"store": store, "device_name": device, "resume": resume}
+    arguments |= {"continue_from": continue_from}
     arguments |= {"vmap": runs_per_program, "compile": compile}
     if quiet:
         records = run_train(request, **arguments)
@@ -99,4 +106,4 @@ def train(
     console = Console()
     console.print(RecordTable(records))
     folder = f"{str(store).rstrip('/')}/"
-    console.print(f"Stored in {folder}: records.jsonl, weights/.", highlight=False, soft_wrap=True)
+    console.print(f"Stored in {folder}: records.jsonl, weights/, optimizer/.", highlight=False, soft_wrap=True)

@@ -1,12 +1,13 @@
 """What executors exchange: jobs go to workers, messages come back to the driver, and only the driver writes.
 
-driver  ── Job ──>  worker                a group of runs, with the checkpoint from which it continues
+driver  ── Job ──>  worker                a group of runs, with the checkpoints from which they go on
 driver  <─ Message ─  worker              progress, checkpoints, weights, records, or the reason why there are none
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -18,7 +19,6 @@ from attnlab.specs import RunSpec
 from attnlab.storage.arrays import Arrays
 from attnlab.training.events import Event
 from attnlab.training.interruption import Interruption
-from attnlab.training.loop import group_name
 from attnlab.training.vmap_width import VmapWidth
 
 
@@ -28,8 +28,8 @@ class Job:
 
     name: str
     specs: tuple[RunSpec, ...]
-    checkpoint: tuple[Arrays, Mapping[str, Any]] | None = None
-    """Arrays and metadata of the checkpoint from which the group continues."""
+    checkpoints: Mapping[str, tuple[Arrays, Mapping[str, Any]]] = field(default_factory=dict)
+    """Arrays and metadata of the checkpoint from which each run goes on, by id; runs without one begin anew."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Progressed:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint of a job."""
+    """The checkpoint of a run."""
 
-    name: str
+    run: str
     arrays: Arrays
     metadata: Mapping[str, Any]
 
@@ -98,7 +98,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Stopped:
-    """A job was interrupted; its checkpoint was sent before."""
+    """A job was interrupted; the checkpoints of its runs were sent before."""
 
     name: str
 
@@ -149,6 +149,8 @@ class Executor(Protocol):
 class RemoteCheckpointer:
     """The checkpointer of a worker: sends checkpoints and weights to the driver.
 
+    The optimizer state of finished runs is not sent: it is twice the size of the weights, and a sweep has many runs.
+
     Args:
         job: The job that the worker runs.
         settings: Whether weights are sent.
@@ -158,27 +160,27 @@ class RemoteCheckpointer:
     def __init__(self, job: Job, settings: WorkerSettings, send: Send) -> None:
         self.job, self.settings, self.send = job, settings, send
 
-    def save(self, name: str, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
-        """Send a checkpoint.
+    def save(self, run: str, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
+        """Send the checkpoint of a run.
 
         Args:
-            name: The name of the group of runs.
+            run: The id of the run.
             arrays: Name -> array of everything that training needs to continue.
             metadata: JSON values beside the arrays.
         """
-        self.send(Saved(name, arrays, metadata))
+        self.send(Saved(run, arrays, metadata))
 
-    def load(self, name: str) -> tuple[Arrays, dict[str, Any]] | None:
-        """Find the checkpoint that came with the job.
+    def load(self, run: str) -> tuple[Arrays, dict[str, Any]] | None:
+        """Find the checkpoint of a run that came with the job.
 
         Args:
-            name: The name of the group of runs.
+            run: The id of the run.
 
         Returns:
-            Arrays and metadata; None if the job has no checkpoint, or if ``name`` is not the group of all its runs.
+            Arrays and metadata; None if the run has no checkpoint.
         """
-        checkpoint = self.job.checkpoint
-        return (checkpoint[0], dict(checkpoint[1])) if checkpoint and name == self.job.name else None
+        checkpoint = self.job.checkpoints.get(run)
+        return (checkpoint[0], dict(checkpoint[1])) if checkpoint else None
 
     def save_weights(self, run: str, weights: Arrays) -> None:
         """Send the weights of a finished run.
@@ -189,6 +191,14 @@ class RemoteCheckpointer:
         """
         if self.settings.weights:
             self.send(TrainedWeights(run, weights))
+
+    def save_optimizer(self, run: str, state: Arrays) -> None:
+        """Keep nothing.
+
+        Args:
+            run: The id of the run.
+            state: Name -> array of the optimizer's state.
+        """
 
 
 def run_job(job: Job, settings: WorkerSettings, send: Send) -> None:
@@ -244,16 +254,30 @@ def remaining_job(job: Job, message: Message) -> Job:
 
     Args:
         job: The job before the message.
-        message: A checkpoint updates the job's checkpoint; records remove their runs; others change nothing.
+        message: A checkpoint replaces that of its run; records remove their runs; others change nothing.
 
     Returns:
-        The job with the remaining runs and the last checkpoint of them.
+        The job with the remaining runs and the last checkpoint of each.
     """
     match message:
-        case Saved(name, arrays, metadata) if name == job.name:
-            return replace(job, checkpoint=(arrays, metadata))
+        case Saved(run, arrays, metadata) if run in {spec.id for spec in job.specs}:
+            return replace(job, checkpoints={**job.checkpoints, run: (arrays, metadata)})
         case Recorded(records):
             done = {record.id for record in records}
             rest = tuple(spec for spec in job.specs if spec.id not in done)
-            return job if len(rest) == len(job.specs) else Job(group_name(rest), rest)
+            kept = {run: checkpoint for run, checkpoint in job.checkpoints.items() if run not in done}
+            return job if len(rest) == len(job.specs) else Job(group_name(rest), rest, kept)
     return job
+
+
+def group_name(specs: Sequence[RunSpec]) -> str:
+    """Name the job of a group of runs.
+
+    Args:
+        specs: The runs.
+
+    Returns:
+        The id of the run, or a hash of the ids of several.
+    """
+    ids = [spec.id for spec in specs]
+    return ids[0] if len(ids) == 1 else hashlib.sha256("-".join(ids).encode()).hexdigest()[:12]

@@ -22,7 +22,6 @@ from attnlab.records import Record, Score
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.training.events import Progress, RunFinished
-from attnlab.training.loop import group_name
 
 FLUSH_SECONDS = 0.25
 """Seconds for which records may wait for others, to be written together."""
@@ -44,7 +43,6 @@ class ResultRecorder:
         self.stopped = 0
         """Number of jobs that were interrupted."""
         self._pending: list[Record] = []
-        self._pending_jobs: list[str] = []
         self._last_flush = time.monotonic()
 
     def __call__(self, message: Message) -> None:
@@ -52,17 +50,15 @@ class ResultRecorder:
         match message:
             case Progressed(event):
                 self.progress(event)
-            case Saved(name, arrays, metadata):
-                self.store.save(name, arrays, metadata)
+            case Saved(run, arrays, metadata):
+                self.store.save(run, arrays, metadata)
             case TrainedWeights(run, arrays):
                 self.store.save_weights(run, arrays)
-            case Recorded(records):
-                self._add(group_name([record.spec for record in records]), records)
-            case Finished(name, records):
-                self._add(name, records)
+            case Recorded(records) | Finished(_, records):
+                self._add(records)
             case Failed(job, reason):
                 failures = tuple(failure_record(spec, reason) for spec in job.specs if spec.id not in self.records)
-                self._add(job.name, failures)
+                self._add(failures)
                 for record in failures:
                     self.progress(RunFinished(record))
             case Stopped():
@@ -80,15 +76,14 @@ class ResultRecorder:
         """
         if self._pending:
             self.store.append(self._pending)
-            for name in self._pending_jobs:
-                self.store.drop(name)
-        self._pending, self._pending_jobs = [], []
+            for record in self._pending:
+                self.store.drop(record.id)
+        self._pending = []
         self._last_flush = time.monotonic()
 
-    def _add(self, name: str, records: tuple[Record, ...]) -> None:
+    def _add(self, records: tuple[Record, ...]) -> None:
         """Add records to those that are pending."""
         self._pending += records
-        self._pending_jobs.append(name)
         self.records |= {record.id: record for record in records}
 
 

@@ -146,7 +146,7 @@ def _check_finite(stepper: SingleStepper) -> None:
 
 def _check_saved(stepper: SingleStepper, spec: RunSpec, source: Source, batch: Batch, loss: float) -> None:
     """Refuse a model that has another loss after its checkpoint and its weights were saved and loaded."""
-    stepper.restore(_stored(stepper.state()))
+    stepper.restore(0, _stored(stepper.state(0)))
     rebuilt = rebuild_model(spec, _stored(stepper.weights(0)), source)
     for name, model in (("checkpoint", stepper.model), ("weights", rebuilt)):
         again = _loss(model, batch)

@@ -140,7 +140,7 @@ def _shape(
     answered = (evaluated * source.task.length + others) / tokens
     seconds = step / count * (spec.train.max_steps + FORWARD * answered)
     summary = " · ".join(spec.summary.split(" · ")[:-1])
-    size = sum(array.nbytes for array in stepper.state().values())
+    size = count * sum(array.nbytes for array in stepper.state(0).values())
     model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
     memory, operations = WORKER_MEMORY + 4 * size, flops(model, source)
     runs = len(same), len(missing)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from attnlab.execution.jobs import Executor, Job
+from attnlab.execution.jobs import Executor, Job, group_name
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
-from attnlab.training.loop import group_name
 from attnlab.training.vmap_width import max_width
 
 
@@ -31,9 +30,11 @@ def groups(specs: Iterable[RunSpec], width: int) -> Iterator[tuple[RunSpec, ...]
 
 
 def jobs(specs: Iterable[RunSpec], store: Store, width: int = 1, workers: int = 1) -> Iterator[Job]:
-    """Make the jobs of an executor, each with the checkpoint that it can go on from.
+    """Make the jobs of an executor, each with the checkpoints that its runs go on from.
 
-    Groups that have a checkpoint come first. The other runs are grouped so that every worker has some.
+    Runs that were trained together come first, and together, where all of them are to run and the width permits: the
+    same command then comes to the same numbers, bit for bit. The other runs are grouped so that every worker has some;
+    those that have a checkpoint go on from it whatever they were trained beside.
 
     Args:
         specs: The runs.
@@ -47,16 +48,20 @@ def jobs(specs: Iterable[RunSpec], store: Store, width: int = 1, workers: int = 
     Raises:
         StoreError: A checkpoint cannot be read.
     """
-    waiting = {spec.id: spec for spec in specs}
-    for name, runs in store.checkpoints().items() if width > 1 else ():
-        together = tuple(waiting[run] for run in runs if run in waiting)
-        if len(together) == len(runs) <= width:
-            for run in runs:
-                del waiting[run]
-            yield Job(name, together, store.load(name))
-    for group in groups(waiting.values(), shared_width(width, workers, len(waiting))):
-        name = group_name(group)
-        yield Job(name, group, store.load(name))
+    waiting, started = {spec.id: spec for spec in specs}, store.checkpoints()
+    together = dict.fromkeys(checkpoint.group for checkpoint in started.values() if checkpoint.group)
+    for runs in together if width > 1 else ():
+        if len(runs) <= width and waiting.keys() >= set(runs):
+            yield _job(tuple(waiting.pop(run) for run in runs), store)
+    rest = sorted(waiting.values(), key=lambda spec: spec.id not in started)
+    for group in groups(rest, shared_width(width, workers, len(rest))):
+        yield _job(group, store)
+
+
+def _job(group: tuple[RunSpec, ...], store: Store) -> Job:
+    """Make the job of a group of runs."""
+    loaded = {spec.id: store.load(spec.id) for spec in group}
+    return Job(group_name(group), group, {run: checkpoint for run, checkpoint in loaded.items() if checkpoint})
 
 
 def vmap_limits(executor: Executor) -> tuple[int, int]:

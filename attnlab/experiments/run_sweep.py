@@ -90,9 +90,7 @@ def run_sweep(
         write_plan(store, specs)
         results.adopt(specs)
         done = {record.id: record for record in results.records() if record.status != "failed" or not again}
-        for name, runs in results.checkpoints().items():
-            if done.keys() >= set(runs):  # the driver died after it wrote the records and before it dropped this
-                results.drop(name)
+        results.drop_finished(done)
         recorder = ResultRecorder(results, progress)
 
         def run(requested: Sequence[RunSpec]) -> list[Record]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attnlab.choices import Compile
+from attnlab.errors import InvalidValueError
+from attnlab.experiments.continuation import Continued, continued, first_checkpoint, shorter_runs
 from attnlab.experiments.grouping import groups
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
 from attnlab.records import Record
+from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.training.environment import device
-from attnlab.training.events import Progress, no_callback
-from attnlab.training.loop import group_name
+from attnlab.training.events import Notice, Progress, no_callback
 from attnlab.training.precision import check_precision
 from attnlab.training.run import train_groups
 from attnlab.training.vmap_width import VmapWidth, max_width
@@ -26,9 +29,12 @@ def run_train(
     resume: bool = False,
     vmap: VmapWidth = "auto",
     compile: Compile = "auto",
+    continue_from: str = "",
     progress: Progress = no_callback,
 ) -> list[Record]:
     """Train every run of a request; each is stored as soon as it is finished.
+
+    Each run goes on from its own checkpoint, whatever it was trained beside before.
 
     Args:
         request: What to run.
@@ -37,6 +43,8 @@ def run_train(
         resume: Whether to take finished runs from the store and to go on from checkpoints.
         vmap: How many runs of one shape are trained as one vmapped program.
         compile: Whether the steps of a run that is trained by itself are compiled.
+        continue_from: The id of a finished run, or the start of it, whose weights and optimizer state the runs begin
+            with; see :mod:`attnlab.experiments.continuation`. Empty begins anew.
         progress: Receives every event of the training.
 
     Returns:
@@ -49,18 +57,74 @@ def run_train(
     specs = plan(request)
     where = device(device_name)
     check_precision(specs, where.type)
+    runs = _continued(specs, continue_from, store)
+    origins, specs = {run.spec.id: run for run in runs}, [run.spec for run in runs] or specs
     results = Store(store) if store is not None else None
     if results:
         results.open()
         results.adopt(specs)
-    done = {record.id: record for record in results.records()} if results and resume else {}
+    stored = {record.id: record for record in results.records()} if results else {}
+    done = dict(stored) if resume else {}
     missing = {spec.id: spec for spec in specs if spec.id not in done}
+    if results:
+        _prepare(results, list(missing.values()), stored, origins, resume, progress)
     for group in groups(missing.values(), max_width(vmap, where.type)):
         for records in train_groups(
-            group, progress, device=where, checkpointer=results, resume=resume, vmap=vmap, compile=compile
+            group,
+            progress,
+            device=where,
+            checkpointer=results,
+            resume=resume or bool(origins),
+            vmap=vmap,
+            compile=compile,
         ):
             if results:
                 results.append(records)
-                results.drop(group_name([record.spec for record in records]))
+                for record in records:
+                    results.drop(record.id)
             done |= {record.id: record for record in records}
     return [done[spec.id] for spec in specs]
+
+
+def _continued(specs: Sequence[RunSpec], continue_from: str, store: Path | None) -> list[Continued]:
+    """The runs with the finished runs that they continue; empty if they begin anew."""
+    if not continue_from:
+        return []
+    if store is None:
+        problem = "A run is continued from its weights and optimizer state, and there is no store to find them in."
+        raise InvalidValueError(problem, "Give the store that holds the run.", where="continue_from")
+    return continued(specs, continue_from, store)
+
+
+def _prepare(
+    store: Store,
+    specs: Sequence[RunSpec],
+    stored: Mapping[str, Record],
+    origins: Mapping[str, Continued],
+    resume: bool,
+    progress: Progress,
+) -> None:
+    """Tidy the checkpoints of a store, make those that continued runs begin with, and tell what is not gone on from."""
+    if resume:
+        store.drop_finished(stored)
+    found = store.checkpoints()
+    begins = [spec for spec in specs if spec.id not in found]
+    for spec in specs:
+        if spec.id in origins and not (resume and spec.id in found):
+            store.save(spec.id, *first_checkpoint(origins[spec.id]))
+    if not resume:
+        for spec in specs:
+            if spec.id in found:
+                text = f"its checkpoint at {found[spec.id].progress} is not used; --resume would go on from it"
+                progress(Notice(f"{spec.summary}: {text}."))
+        return
+    if origins:
+        return
+    for text in shorter_runs(begins, list(stored.values())):
+        progress(Notice(text))
+    others = found.keys() - {spec.id for spec in specs}
+    if begins and others:
+        noun = (
+            "1 checkpoint of another run stays" if len(others) == 1 else f"{len(others)} checkpoints of other runs stay"
+        )
+        progress(Notice(f"{noun} in {store.path / 'checkpoints'}; attnlab ls results names them."))

@@ -71,7 +71,8 @@ def _table(heading: str, records: list[Record]) -> Table:
     positions = len({str(record.spec.model.position) for record in records}) > 1
     for record in records:
         position = f" · {record.spec.model.position}" if positions else ""
-        table.add_row(FoldedText(f"{record.spec.variant}{position}"), *_cells(record))
+        origin = f" · continues {record.spec.continue_from}" if record.spec.continue_from else ""
+        table.add_row(FoldedText(f"{record.spec.variant}{position}{origin}"), *_cells(record))
     return table
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 from attnlab.rendering.record_table import RecordTable
 from attnlab.storage.status import StoreStatus
 
+UNREADABLE = "its checkpoint cannot be read; delete the file, and the run begins anew"
 SHOWN = 5
 """Runs of each status that are listed; the others are counted."""
 
@@ -48,6 +49,7 @@ class Overview:
                 "missing": [planned.id for planned in one.missing],
                 "failed": {record.id: record.reason for record in one.failed},
                 "diverged": {record.id: record.reason for record in one.diverged},
+                "checkpoints": {run: checkpoint.step for run, checkpoint in one.checkpoints.items()},
                 "stale": dict(one.stale),
             }
             for one in self.stores
@@ -64,7 +66,7 @@ def reasons(store: StoreStatus) -> list[Text]:
         One line per run, and one for the number of those that are not listed.
     """
     missing = [(planned.summary, "missing", _progress(store, planned.id)) for planned in store.missing]
-    lines = _first(missing)
+    lines = _first(missing) + _first(_unfinished(store))
     lines += _first([(record.spec.summary, "failed", record.reason) for record in store.failed])
     lines += _first([(record.spec.summary, "diverged", record.reason) for record in store.diverged])
     again = "the same command runs it again"
@@ -75,7 +77,25 @@ def reasons(store: StoreStatus) -> list[Text]:
 
 def _progress(store: StoreStatus, run: str) -> str:
     """Whether a missing run has a checkpoint."""
-    return "started; it resumes from its checkpoint" if run in store.with_checkpoint else "not started"
+    checkpoint = store.checkpoints.get(run)
+    if checkpoint is None:
+        return "not started"
+    return f"at {checkpoint.progress}; it resumes from its checkpoint" if checkpoint.readable else UNREADABLE
+
+
+def _unfinished(store: StoreStatus) -> list[tuple[str, str, str]]:
+    """The checkpoints of runs that are not planned here: of ``train``, or of a plan that has changed."""
+    planned = {run.id for run in store.missing}
+    rest = [checkpoint for run, checkpoint in store.checkpoints.items() if run not in planned]
+    rest.sort(key=lambda checkpoint: checkpoint.summary)
+    return [
+        (
+            one.summary or f"checkpoints/{one.run}.safetensors",
+            "unfinished",
+            f"at {one.progress}; its command goes on with --resume" if one.readable else UNREADABLE,
+        )
+        for one in rest
+    ]
 
 
 def _first(lines: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:

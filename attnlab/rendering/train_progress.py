@@ -16,7 +16,7 @@ from rich.text import Text
 from attnlab.formatting import duration, percent, thousands
 from attnlab.records import HistoryPoint
 from attnlab.rendering._sparkline import bars
-from attnlab.training.events import Event, RunFinished, RunStarted, StepsTaken, Validated
+from attnlab.training.events import Event, Notice, RunFinished, RunStarted, StepsTaken, Validated
 from attnlab.training.events import Progress as ProgressCallback
 
 HEIGHT, WIDTH = 4, 48
@@ -35,7 +35,7 @@ def train_progress(console: Console) -> Iterator[ProgressCallback]:
     if not console.is_terminal:
         yield TrainLines(console)
         return
-    display = TrainDisplay()
+    display = TrainDisplay(TrainLines(console))
     with Live(display, console=console, refresh_per_second=8, transient=True):
         yield display
 
@@ -48,11 +48,12 @@ class TrainLines:
         self.started = time.perf_counter()
 
     def __call__(self, event: Event) -> None:
-        """Write a line for a start, a validation, or a divergence."""
-        if isinstance(event, RunStarted):
+        """Write a line for a notice, a start, a validation, or a divergence."""
+        if isinstance(event, Notice):
+            self._line(event.text)
+        elif isinstance(event, RunStarted):
             self.started = time.perf_counter()
-            resumed = f", resumed at step {event.step}" if event.step else ""
-            self._line(f"{event.spec.summary}: {thousands(event.parameters)} weights on {event.device}{resumed}")
+            self._line(f"{event.spec.summary}: {thousands(event.parameters)} weights on {event.device}{_start(event)}")
         elif isinstance(event, Validated):
             point, steps = event.point, event.spec.train.max_steps
             elapsed = duration(time.perf_counter() - self.started)
@@ -67,9 +68,14 @@ class TrainLines:
 
 
 class TrainDisplay:
-    """A bar with the time left, tokens per second, and the curves of loss and accuracy."""
+    """A bar with the time left, tokens per second, and the curves of loss and accuracy.
 
-    def __init__(self) -> None:
+    Args:
+        lines: Writes notices above the display, where they stay; None leaves them out.
+    """
+
+    def __init__(self, lines: TrainLines | None = None) -> None:
+        self.lines = lines
         self._clear()
 
     def _clear(self) -> None:
@@ -89,9 +95,12 @@ class TrainDisplay:
 
     def __call__(self, event: Event) -> None:
         """Take an event; the display refreshes itself."""
-        if isinstance(event, RunStarted):
+        if isinstance(event, Notice) and self.lines:
+            self.lines(event)
+        elif isinstance(event, RunStarted):
             self._clear()
             self.heading = f"{event.spec.summary} · {thousands(event.parameters)} weights on {event.device}"
+            self.heading += _start(event)
             self.task = self.bar.add_task("", total=event.spec.train.max_steps, completed=event.step)
         elif isinstance(event, StepsTaken) and self.task is not None:
             self.losses.append(event.loss)
@@ -121,3 +130,8 @@ class TrainDisplay:
             Text("\n".join(bars(accuracies, width=half, height=HEIGHT, low=0.0, high=1.0)), style="green"),
         )
         return grid
+
+
+def _start(event: RunStarted) -> str:
+    """Where a run starts, unless that is its first step."""
+    return f", resumed at step {event.step}" if event.step else ""

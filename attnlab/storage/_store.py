@@ -2,8 +2,9 @@
 
 store.json              the format of this folder
 records.jsonl           the journal
-checkpoints/ID          where an unfinished run can go on
+checkpoints/ID          where an unfinished run can go on, whatever it was trained beside
 weights/ID              what a finished run learned
+optimizer/ID            the state of its optimizer, twice the size of its weights: another run can continue it
 
 Reading the journal alone imports no arrays: the functions that read weights import them.
 """
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, Any, final
 from attnlab.errors import StoreError
 from attnlab.records import Record
 from attnlab.specs import RunSpec
-from attnlab.storage._migration import format_1_id, migrate_files, migrated_about
+from attnlab.storage._migration import format_1_id, migrate_files
+from attnlab.storage.checkpoints import Checkpoint, checkpoints_in, described_runs, split_group
 from attnlab.storage.files import write_whole
 from attnlab.storage.journal import OLD_JOURNAL, Journal
 
@@ -50,7 +52,9 @@ class Store:
         self.journal = Journal(path / "records.jsonl", migrate=self.format < FORMAT)
 
     def open(self) -> None:
-        """Make the folder where it is missing, and check that it can be written; a store of format 1 is migrated.
+        """Make the folder where it is missing, and check that it can be written.
+
+        A store of format 1 is migrated, and the checkpoints of groups that earlier versions wrote are split.
 
         Raises:
             StoreError: It cannot be written, or a line of a store of format 1 is no record.
@@ -64,12 +68,13 @@ class Store:
             if not label.exists() or self.format < FORMAT:
                 write_whole(label, json.dumps({"format": FORMAT}).encode() + b"\n")
                 self.format = FORMAT
+            self._split_groups()
         except OSError as error:
             hint = "Choose another folder with --store."
             raise StoreError(f"It cannot be written: {error.strerror}.", hint, where=str(self.path)) from None
 
     def adopt(self, specs: Iterable[RunSpec]) -> None:
-        """Give the checkpoints of format 1 the ids that their runs have now; those of groups begin anew.
+        """Give the checkpoints of format 1 the ids that their runs have now.
 
         Args:
             specs: Runs that are about to go on.
@@ -83,7 +88,7 @@ class Store:
         for spec in specs:
             if (old := format_1_id(spec)) in names and (loaded := self.load(old)):
                 arrays, about = loaded
-                self.save(spec.id, arrays, migrated_about(about, {old: spec.id}))
+                self.save(spec.id, arrays, {**about, "id": spec.id, "group": [spec.id]})
                 self.drop(old)
 
     def append(self, records: Iterable[Record]) -> None:
@@ -108,56 +113,63 @@ class Store:
         """
         return self.journal.read()
 
-    def save(self, name: str, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Save a checkpoint.
+    def save(self, run: str, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        """Save the checkpoint of a run.
 
         Args:
-            name: The id of its run, or the name of its group.
+            run: The id of the run.
             arrays: Weights and optimizer state, by name.
-            about: What else its runs need to go on.
+            about: What else the run needs to go on.
 
         Raises:
             StoreError: The file cannot be written.
         """
         from attnlab.storage import weights
 
-        weights.write(self._checkpoint(name), arrays, about)
+        weights.write(self._checkpoint(run), arrays, about)
 
-    def load(self, name: str) -> tuple[Arrays, dict[str, Any]] | None:
-        """Load a checkpoint.
+    def load(self, run: str) -> tuple[Arrays, dict[str, Any]] | None:
+        """Load the checkpoint of a run.
 
         Args:
-            name: The id of its run, or the name of its group.
+            run: The id of the run.
 
         Returns:
-            Its arrays and description; None if there is none of that name.
+            Its arrays and description; None if the run has none.
 
         Raises:
             StoreError: The file is no checkpoint.
         """
         from attnlab.storage import weights
 
-        path = self._checkpoint(name)
-        return weights.read(path) if path.exists() else None
+        path = self._checkpoint(run)
+        if not path.exists():
+            return None
+        arrays, about = weights.read(path)
+        try:
+            (described,) = described_runs(about)
+        except (KeyError, TypeError, ValueError):
+            hint = "Move it away to start that run anew."
+            raise StoreError("It is no checkpoint of one run.", hint, where=str(path)) from None
+        return arrays, described
 
-    def checkpoints(self) -> dict[str, tuple[str, ...]]:
+    def checkpoints(self) -> dict[str, Checkpoint]:
         """List the checkpoints.
 
         Returns:
-            Name -> the ids of the runs that can go on from it.
+            Id of the run, or the name of a file that cannot be read -> what the checkpoint says of it.
         """
-        paths = sorted((self.path / "checkpoints").glob("*.safetensors"))
+        paths = self._checkpoint_files()
         if not paths:
             return {}
         from attnlab.storage import weights
 
-        result = {}
+        result: dict[str, Checkpoint] = {}
         for path in paths:
             try:
-                about = migrated_about(weights.read_about(path), {})
-                result[path.stem] = tuple(run["id"] for run in about["runs"])
+                result |= {one.run: one for one in checkpoints_in(weights.read_about(path))}
             except (StoreError, KeyError, TypeError):  # the run that goes on from it raises the error
-                result[path.stem] = (path.stem,)
+                result[path.stem] = Checkpoint(path.stem, readable=False)
         return result
 
     def save_weights(self, run: str, learned: Arrays) -> None:
@@ -174,16 +186,65 @@ class Store:
 
         weights.write(self.path / "weights" / f"{run}.safetensors", learned, {"id": run})
 
-    def drop(self, name: str) -> None:
-        """Remove a checkpoint, after its runs have been recorded.
+    def save_optimizer(self, run: str, state: Arrays) -> None:
+        """Save the state of a finished run's optimizer, which has twice the size of its weights.
 
         Args:
-            name: The id of its run, or the name of its group; nothing happens if there is none of that name.
-        """
-        self._checkpoint(name).unlink(missing_ok=True)
+            run: Its id.
+            state: The arrays, by name.
 
-    def _checkpoint(self, name: str) -> Path:
-        return self.path / "checkpoints" / f"{name}.safetensors"
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        from attnlab.storage import weights
+
+        weights.write(self.path / "optimizer" / f"{run}.safetensors", state, {"id": run})
+
+    def drop(self, run: str) -> None:
+        """Remove the checkpoint of a run, after it has been recorded.
+
+        Args:
+            run: The id of the run; nothing happens if it has none.
+        """
+        self._checkpoint(run).unlink(missing_ok=True)
+
+    def drop_finished(self, runs: Iterable[str]) -> None:
+        """Remove the checkpoints of runs in the journal: their process died between the record and its removal.
+
+        Args:
+            runs: Ids of the runs that have their final record.
+        """
+        finished = set(runs)
+        for path in self._checkpoint_files():
+            if path.stem in finished:
+                path.unlink(missing_ok=True)
+
+    def _checkpoint(self, run: str) -> Path:
+        return self.path / "checkpoints" / f"{run}.safetensors"
+
+    def _checkpoint_files(self) -> list[Path]:
+        return sorted((self.path / "checkpoints").glob("*.safetensors"))
+
+    def _split_groups(self) -> None:
+        """Split the checkpoints of groups, which earlier versions wrote; what cannot be read stays as it is."""
+        paths = self._checkpoint_files()
+        if not paths:
+            return
+        from attnlab.storage import weights
+
+        for path in paths:
+            try:
+                runs = checkpoints_in(weights.read_about(path))
+                if [one.run for one in runs] == [path.stem]:
+                    continue
+                split = list(split_group(*weights.read(path)))
+            except (StoreError, KeyError, TypeError, IndexError):
+                continue
+            own = self.checkpoints()
+            for arrays, about in split:
+                if not self._checkpoint(about["id"]).exists() or own[about["id"]].step < about["step"]:
+                    self.save(about["id"], arrays, about)
+            path.unlink(missing_ok=True)
 
     def _migrate(self) -> None:
         """Translate the files of a store of format 1; checkpoints follow when their runs are known."""

@@ -19,6 +19,7 @@ from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage._migration import old_ids
 from attnlab.storage._store import Store
+from attnlab.storage.checkpoints import Checkpoint
 from attnlab.storage.files import write_whole
 
 OLD_KEYS = {"kin": "unversioned_id", "words": "summary"}
@@ -47,8 +48,8 @@ class StoreStatus:
     """Planned and not finished."""
     stale: Mapping[str, str]
     """Id of each finished run of which a part has changed since -> what has changed."""
-    with_checkpoint: frozenset[str]
-    """Ids of runs that can go on from a checkpoint."""
+    checkpoints: Mapping[str, Checkpoint]
+    """Id of each run that can go on from a checkpoint -> the checkpoint; it has no record yet."""
 
 
 def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
@@ -133,8 +134,8 @@ def store_status(path: Path) -> StoreStatus:
         for status in ("done", "diverged", "failed")
     }
     missing = tuple(planned for planned in plan if planned.id not in known)
-    with_checkpoint = frozenset(run for runs in store.checkpoints().values() for run in runs)
-    return StoreStatus(path, tuple(records), **by_status, missing=missing, stale=stale, with_checkpoint=with_checkpoint)
+    checkpoints = {new_ids.get(run, run): one for run, one in store.checkpoints().items() if run not in known}
+    return StoreStatus(path, tuple(records), **by_status, missing=missing, stale=stale, checkpoints=checkpoints)
 
 
 def find_stores(path: Path) -> list[Path]:

@@ -74,12 +74,9 @@ class Optimizer:
     def restore(self, arrays: Mapping[str, Tensor]) -> None:
         """Load the state of another optimizer of the same model; other names are ignored."""
         for name in self.weights:
-            saved = {key: arrays.get(f"{key}/{name}") for key in self._zero_moments(name)}
-            device = self.weights[name].device
-            if all(tensor is not None for tensor in saved.values()):
-                self.moments[name] = {
-                    key: tensor.clone().to(device) for key, tensor in saved.items() if tensor is not None
-                }
+            moments = self._zero_moments(name)
+            if all(f"{key}/{name}" in arrays for key in moments):
+                self.moments[name] = {key: zero.copy_(arrays[f"{key}/{name}"]) for key, zero in moments.items()}
 
     def _zero_moments(self, name: str) -> dict[str, Tensor]:
         """Make the state of one weight before its first step."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,15 +37,8 @@ class RunState:
 
     def checkpoint_data(self) -> dict[str, Any]:
         """Return everything that a checkpoint needs besides the arrays, as plain data."""
-        return {
-            "id": self.spec.id,
-            "history": [point.model_dump() for point in self.history],
-            "diagnostics_history": [point.model_dump() for point in self.diagnostics_history],
-            "step": self.step,
-            "losses": self.losses,
-            "reason": self.reason,
-            "early_stopped": self.early_stopped,
-        }
+        own = {"losses": self.losses, "reason": self.reason, "early_stopped": self.early_stopped}
+        return checkpoint_data(self.spec, self.step, self.history, self.diagnostics_history) | own
 
     def restore(self, metadata: Mapping[str, Any]) -> None:
         """Restore the state that a checkpoint holds.
@@ -58,3 +51,23 @@ class RunState:
         self.early_stopped = metadata["early_stopped"]
         self.history = [HistoryPoint(**point) for point in metadata["history"]]
         self.diagnostics_history = [DiagnosticsPoint(**point) for point in metadata["diagnostics_history"]]
+
+
+def checkpoint_data(
+    spec: RunSpec,
+    step: int,
+    history: Sequence[HistoryPoint],
+    diagnostics_history: Sequence[DiagnosticsPoint],
+) -> dict[str, Any]:
+    """Describe a run that has taken some steps and has none to report since its last validation, as plain data."""
+    return {
+        "id": spec.id,
+        "summary": spec.summary,
+        "max_steps": spec.train.max_steps,
+        "step": step,
+        "history": [point.model_dump() for point in history],
+        "diagnostics_history": [point.model_dump() for point in diagnostics_history],
+        "losses": [],
+        "reason": "",
+        "early_stopped": False,
+    }

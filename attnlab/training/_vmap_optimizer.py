@@ -6,9 +6,9 @@
     decay      w <- w (1 - r d) where the weight is a matrix
     step       w <- w - r m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + 1e-8)
 
-with learning rate r, weight decay d and gradient clip c of each run. The runs take their steps together, so n is one
-number for all of them. Weights that Muon trains (see :mod:`attnlab.training._optimizer`) have a momentum of their own
-and take orthogonal steps.
+with learning rate r, weight decay d, gradient clip c and number of steps n of each run: a run that goes on from a
+checkpoint may be ahead of those beside it. Weights that Muon trains (see :mod:`attnlab.training._optimizer`) have a
+momentum of their own and take orthogonal steps.
 
 Letters  K vmapped runs, P learned parameters of one run, N matrices of one shape, I rows, O columns.
 """
@@ -51,8 +51,8 @@ class VmapOptimizer:
         rows = [torch.cat([weight.detach().flatten() for weight in model.values()]) for model in models]
         self.weights_KP = torch.stack(rows).to(device)
         self.first_KP, self.second_KP = torch.zeros_like(self.weights_KP), torch.zeros_like(self.weights_KP)
-        self.steps = 0
-        """Number of steps in the moments."""
+        self.steps_K = [0] * len(models)
+        """Number of steps in the moments of each run."""
         self.betas = plans[0].betas
         self.muon_names = muon_parameters(self.shapes, plans[0], roles)
         beta1 = {name: MOMENTUM if name in self.muon_names else self.betas[0] for name in self.shapes}
@@ -69,14 +69,45 @@ class VmapOptimizer:
         parts = block_KP.split(sizes, dim=1)
         return {name: part.view(-1, *shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
+    def row_of(self, block_KP: Tensor, row: int) -> dict[str, Tensor]:
+        """Split one row of a block by name of the weight; it is copied to the CPU at once, not weight by weight."""
+        return {name: view[0] for name, view in self.views(block_KP[row : row + 1].detach().cpu()).items()}
+
     def keep(self, rows: Sequence[int]) -> None:
         """Keep only these rows of the block; the memory of the others is freed."""
         rows_K = torch.tensor(rows, device=self.weights_KP.device)
+        self.steps_K = [self.steps_K[row] for row in rows]
         self.weights_KP, self.first_KP, self.second_KP, self.clip_K1, self.decay_K1 = (
             block.index_select(0, rows_K)
             for block in (self.weights_KP, self.first_KP, self.second_KP, self.clip_K1, self.decay_K1)
         )
         self._make_leaves()
+
+    def state(self, row: int) -> dict[str, Tensor]:
+        """Return the state of one run on the CPU, as :meth:`attnlab.training._optimizer.Optimizer.state` returns it."""
+        first, second = self.row_of(self.first_KP, row), self.row_of(self.second_KP, row)
+        adamw_names = [name for name in self.shapes if name not in self.muon_names]
+        count = torch.tensor(float(self.steps_K[row]))
+        return {
+            **{f"exp_avg/{name}": tensor for name, tensor in first.items()},
+            **{f"exp_avg_sq/{name}": second[name] for name in adamw_names},
+            **{f"step/{name}": count for name in adamw_names},
+        }
+
+    @torch.no_grad()
+    def restore(self, row: int, arrays: Mapping[str, Tensor], steps: int) -> None:
+        """Load the state of one run, of this optimizer or of a single run's.
+
+        Args:
+            row: The row of the run.
+            arrays: The state; a weight that is missing has taken no steps, and its moments are zero.
+            steps: Number of steps that the run has taken.
+        """
+        for kind, block_KP in (("exp_avg", self.first_KP), ("exp_avg_sq", self.second_KP)):
+            for name, view in self.views(block_KP).items():
+                saved = arrays.get(f"{kind}/{name}")
+                view[row] = 0 if saved is None else saved
+        self.steps_K[row] = steps
 
     @torch.no_grad()
     def step(self, grads: Sequence[Tensor | None], rates: Sequence[float]) -> None:
@@ -86,8 +117,8 @@ class VmapOptimizer:
             grads: A gradient for each of the ``leaves``; a weight without one is left unchanged, as in torch.
             rates: The learning rate of each run.
         """
-        self.steps += 1
-        (beta1, beta2), steps = self.betas, self.steps
+        self.steps_K = [steps + 1 for steps in self.steps_K]
+        beta1, beta2 = self.betas
         named = dict(zip(self.leaves, grads, strict=True))
         decayed_P = self._decayed(frozenset(name for name, grad in named.items() if grad is None))
         filled = [torch.zeros_like(self.leaves[name]) if grad is None else grad for name, grad in named.items()]
@@ -96,10 +127,16 @@ class VmapOptimizer:
         grads_KP *= shrink_K1.masked_fill(self.clip_K1.isinf(), 1.0)
         self.first_KP.lerp_(grads_KP, 1 - self.beta1_P)
         self.second_KP.mul_(beta2).addcmul_(grads_KP, grads_KP, value=1 - beta2)
-        rate_K1 = self._per_run(rates)
+        rate_K1, correction1_K1, correction2_K1 = self._per_run(
+            [
+                *rates,
+                *(1 - beta1**steps for steps in self.steps_K),
+                *(math.sqrt(1 - beta2**steps) for steps in self.steps_K),
+            ]
+        ).chunk(3)
         self.weights_KP.mul_(1 - rate_K1 * self.decay_K1 * decayed_P)
-        root_KP = (self.second_KP.sqrt() / math.sqrt(1 - beta2**steps)).add_(EPSILON)
-        step_KP = (self.first_KP / root_KP).div_(1 - beta1**steps)
+        root_KP = (self.second_KP.sqrt() / correction2_K1).add_(EPSILON)
+        step_KP = (self.first_KP / root_KP).div_(correction1_K1)
         self._apply_muon(step_KP, grads_KP)
         self.weights_KP.sub_(step_KP.mul_(rate_K1))
 

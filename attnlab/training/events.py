@@ -10,6 +10,13 @@ from attnlab.specs import RunSpec
 
 
 @dataclass(frozen=True)
+class Notice:
+    """Something that the user should know before the runs start, in one line."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class RunStarted:
     """A run starts, or resumes from a checkpoint."""
 
@@ -50,7 +57,7 @@ class RunFinished:
     record: Record
 
 
-Event = RunStarted | StepsTaken | Validated | RunFinished
+Event = Notice | RunStarted | StepsTaken | Validated | RunFinished
 Progress = Callable[[Event], None]
 """A callback that receives every event."""
 

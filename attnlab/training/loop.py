@@ -7,7 +7,6 @@ test split is evaluated once, at the end.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,25 +42,25 @@ DIVERGENCE_FACTOR = 20.0
 
 
 class Checkpointer(Protocol):
-    """Saves checkpoints and the weights of finished runs; see :mod:`attnlab.storage`."""
+    """Saves checkpoints, and weights and optimizer state of finished runs; see :mod:`attnlab.storage`."""
 
-    def save(self, name: str, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
-        """Save a checkpoint, completely or not at all.
+    def save(self, run: str, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
+        """Save the checkpoint of a run, completely or not at all.
 
         Args:
-            name: Name of the checkpoint, from :func:`group_name`.
-            arrays: Weights and optimizer state, by name.
-            metadata: Plain data: the state of each run.
+            run: Id of the run.
+            arrays: Weights and optimizer state, by name; see :meth:`attnlab.training.stepper.Stepper.state`.
+            metadata: Plain data: the step, the history, and what else the run needs to go on.
         """
 
-    def load(self, name: str) -> tuple[Arrays, dict[str, Any]] | None:
-        """Load a checkpoint.
+    def load(self, run: str) -> tuple[Arrays, dict[str, Any]] | None:
+        """Load the checkpoint of a run, whatever the run was trained beside.
 
         Args:
-            name: Name of the checkpoint.
+            run: Id of the run.
 
         Returns:
-            Its arrays and metadata; None if there is none of that name.
+            Its arrays and metadata; None if the run has none.
         """
 
     def save_weights(self, run: str, weights: Arrays) -> None:
@@ -70,6 +69,14 @@ class Checkpointer(Protocol):
         Args:
             run: Id of the run.
             weights: Learned weights and persistent buffers, by name.
+        """
+
+    def save_optimizer(self, run: str, state: Arrays) -> None:
+        """Save the optimizer state of a finished run, from which another run may continue.
+
+        Args:
+            run: Id of the run.
+            state: Everything in the state of a stepper but the weights, by name.
         """
 
 
@@ -100,7 +107,8 @@ class Loop:
     def __post_init__(self) -> None:
         self.runs = [RunState(spec, source) for spec, source in zip(self.specs, self.sources, strict=True)]
         self.prefetcher = Prefetcher(self.sources, self.specs[0].train.batch_size, self.prefetch)
-        self.name = group_name(self.specs)
+        self.saved: dict[int, tuple[int, str]] = {}
+        """Step and end of each run in its checkpoint; a run that has not moved since is not saved again."""
         self.plan = self.specs[0].train
         self.seconds = 0.0
 
@@ -108,7 +116,7 @@ class Loop:
         """Train all runs to their end.
 
         Args:
-            resume: Whether to continue from a checkpoint of this group, if there is one.
+            resume: Whether each run goes on from its own checkpoint, if it has one.
 
         Returns:
             The records, in the order of the specs.
@@ -136,6 +144,10 @@ class Loop:
         if self.checkpointer is not None:
             for index, run in enumerate(self.runs):
                 self.checkpointer.save_weights(run.spec.id, self.stepper.weights(index))
+                if not run.reason:
+                    state = self.stepper.state(index).items()
+                    optimizer = {name: array for name, array in state if not name.startswith("weight/")}
+                    self.checkpointer.save_optimizer(run.spec.id, optimizer)
         for record in records:
             self.progress(RunFinished(record))
         return records
@@ -151,14 +163,19 @@ class Loop:
             run.tokens += batches[index].inputs_BT.size
             if is_logged_step(run.step):
                 self._log_diagnostics(index, run)
-        step = next(iter(running.values())).step
-        validating = step % self.plan.eval_every == 0 or step == self.plan.max_steps
-        if validating or step % SYNC_EVERY == 0:
+        # Runs that go on from checkpoints may be at different steps.
+        validating = {index: run for index, run in running.items() if self._is_validated(run.step)}
+        checked = [run for index, run in running.items() if run.step % SYNC_EVERY == 0 or index in validating]
+        if checked:
             self._fetch_losses()
-            for run in running.values():
+            for run in checked:
                 self._check_divergence(run)
         if validating:
-            self._validate({index: run for index, run in running.items() if not run.reason})
+            self._validate({index: run for index, run in validating.items() if not run.reason})
+
+    def _is_validated(self, step: int) -> bool:
+        """Whether a run is validated after so many steps."""
+        return step % self.plan.eval_every == 0 or step == self.plan.max_steps
 
     def _fetch_losses(self) -> None:
         """Read the losses from the device."""
@@ -259,23 +276,28 @@ class Loop:
         )
 
     def _save(self) -> None:
-        """Save a checkpoint of all runs."""
+        """Save a checkpoint of each run that has moved since its last one."""
         assert self.checkpointer is not None, "saving needs a checkpointer"
         self._fetch_losses()
-        self.checkpointer.save(self.name, self.stepper.state(), {"runs": [run.checkpoint_data() for run in self.runs]})
+        group = {"group": [run.spec.id for run in self.runs]}
+        for index, run in enumerate(self.runs):
+            if self.saved.get(index) != (run.step, run.reason):
+                self.checkpointer.save(run.spec.id, self.stepper.state(index), run.checkpoint_data() | group)
+                self.saved[index] = run.step, run.reason
 
     def _resume(self) -> None:
-        """Restore all runs from the checkpoint of this group, if there is one."""
-        if self.checkpointer is not None and (checkpoint := self.checkpointer.load(self.name)):
-            arrays, metadata = checkpoint
-            self.stepper.restore(arrays)
-            for run, own in zip(self.runs, metadata["runs"], strict=True):
-                run.restore(own)
+        """Restore each run from its own checkpoint, if it has one."""
+        for index, run in enumerate(self.runs):
+            if self.checkpointer is not None and (checkpoint := self.checkpointer.load(run.spec.id)):
+                arrays, metadata = checkpoint
+                self.stepper.restore(index, arrays)
+                run.restore(metadata)
 
     def _interrupted(self) -> InterruptedTraining:
-        """Save a checkpoint if possible and make the error."""
-        step = max(run.step for run in self.runs)
-        problem = f"Interrupted at step {step} of {self.plan.max_steps}."
+        """Save checkpoints if possible and make the error."""
+        steps = sorted({run.step for run in self.runs if run.running})
+        at = f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
+        problem = f"Interrupted at {at} of {self.plan.max_steps}."
         if self.checkpointer is None:
             return InterruptedTraining(problem, "Nothing was saved, because no store was given.")
         self._save()
@@ -295,16 +317,3 @@ def score_predictions(batches: Sequence[Batch], predictions: Sequence[Prediction
     """
     tokens, nats = [one.tokens_N for one in predictions], sum(one.loss_sum for one in predictions)
     return score(batches, tokens, task.chance, nats, exact_match_chance=task.exact_match_chance)
-
-
-def group_name(specs: Sequence[RunSpec]) -> str:
-    """Name the checkpoint of a group of runs.
-
-    Args:
-        specs: The runs.
-
-    Returns:
-        The id of the run, or a hash of the ids of several.
-    """
-    ids = [spec.id for spec in specs]
-    return ids[0] if len(ids) == 1 else hashlib.sha256("-".join(ids).encode()).hexdigest()[:12]

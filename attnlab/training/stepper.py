@@ -103,14 +103,24 @@ class Stepper(Protocol):
             One number per layer, by metric.
         """
 
-    def state(self) -> Arrays:
-        """Return weights and optimizer state of all runs, by name."""
-
-    def restore(self, arrays: Arrays) -> None:
-        """Continue from a state.
+    def state(self, index: int) -> Arrays:
+        """Return everything that a run needs to go on, in the same form whatever it is trained beside.
 
         Args:
-            arrays: What :meth:`state` returned.
+            index: Index of the run.
+
+        Returns:
+            By name: ``weight/NAME`` of weights and persistent buffers; ``exp_avg/NAME``, ``exp_avg_sq/NAME`` and
+            ``step/NAME`` of the optimizer, as :meth:`attnlab.training._optimizer.Optimizer.state` returns them; and
+            ``taken``, the number of steps. Any stepper of the run's shape restores it.
+        """
+
+    def restore(self, index: int, arrays: Arrays) -> None:
+        """Let a run go on from a state; before the first step.
+
+        Args:
+            index: Index of the run.
+            arrays: What :meth:`state` of any stepper returned.
         """
 
     def weights(self, index: int) -> Arrays:
@@ -217,26 +227,43 @@ class SingleStepper(Stepper):
         """Measure diagnostics of the only model."""
         return measure_diagnostics(self.model, batch, kinds, self.device)
 
-    def state(self) -> Arrays:
-        """Return weights, persistent buffers and optimizer state."""
+    def state(self, index: int) -> Arrays:
+        """Return weights, persistent buffers and optimizer state, and whether the steps are compiled."""
         arrays = {f"weight/{name}": tensor for name, tensor in self.model.state_dict().items()} | self.optimizer.state()
         arrays["taken"] = torch.tensor(self._steps)
         arrays["compiled"] = torch.tensor(self.compiled)
         return {name: to_array(tensor) for name, tensor in arrays.items()}
 
     @torch.no_grad()
-    def restore(self, arrays: Arrays) -> None:
-        """Continue from a state, compiled if it was; weights alone are a state too, the one before the first step."""
+    def restore(self, index: int, arrays: Arrays) -> None:
+        """Go on from a state, compiled if it was; weights alone are a state too, the one before the first step.
+
+        A persistent buffer that is missing keeps its initial value: checkpoints of whole groups of vmapped runs, which
+        earlier versions wrote, have no buffers, because no step changes those of a vmapped run.
+        """
         if bool(arrays.get("compiled", self.compiled)) != self.compiled:
             self._program = None if self.compiled else Compiled(self._losses_of)
-        for name, tensor in self.model.state_dict().items():
-            tensor.copy_(to_tensor(arrays[f"weight/{name}"]))
+        load_weights(self.model, arrays)
         self.optimizer.restore({name: to_tensor(array) for name, array in arrays.items()})
         self._steps = int(arrays.get("taken", 0))
 
     def weights(self, index: int) -> Arrays:
         """Return weights and persistent buffers."""
         return {name: to_array(tensor) for name, tensor in self.model.state_dict().items()}
+
+
+@torch.no_grad()
+def load_weights(model: Transformer, arrays: Arrays) -> None:
+    """Load the weights and persistent buffers of a state into a model.
+
+    Args:
+        model: The model.
+        arrays: The state; a buffer that is missing keeps its value.
+    """
+    learned = {name for name, _ in model.named_parameters()}
+    for name, tensor in model.state_dict().items():
+        if name in learned or f"weight/{name}" in arrays:
+            tensor.copy_(to_tensor(arrays[f"weight/{name}"]))
 
 
 def unshared_gradients(grads: Sequence[Tensor | None]) -> list[Tensor | None]:

@@ -6,7 +6,9 @@
     repacking  a run that is given no step has ended: its weights are set aside, and the block shrinks
 
 A pass whose result depends on the padded length is computed for each length separately, over the runs that have it. So
-is one in which a single long batch would pad all others to several times their tokens.
+is one in which a single long batch would pad all others to several times their tokens. So
+are runs at different steps, where positions are drawn anew for each step: a run that goes on from a checkpoint may be
+ahead of the others.
 
 Letters  K vmapped runs, B batch, T tokens, N query positions, V vocabulary.
 """
@@ -75,13 +77,17 @@ class VmapStepper(Stepper):
         """Tensors that are not learned, by name, one of each run."""
         self.model = models[0].to(device)
         """The program of all runs; its own weights are those of the run that :meth:`model_of` was last called for."""
+        own_names = {id(tensor): name for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]}
+        kept = self.model.state_dict(keep_vars=True)
+        self.names = {name: own_names[id(tensor)] for name, tensor in kept.items()}
+        """Names of weights and persistent buffers -> that under which a tensor of several names is kept here."""
         self.accepts_padding = accepts_padding(self.model)
         self.captures = should_capture(compile, specs[0], device, self.model.position.random)
         """Whether steps of the whole block are captured."""
         self.runs: list[int] = list(range(len(specs)))
         """Indices of the runs in the block, in the order of its rows."""
         self.retired: dict[int, dict[str, Tensor]] = {}
-        """Learned weights of the runs that have ended, by index and name."""
+        """Learned weights and optimizer state of the runs that have ended, by index and name as in a state."""
         self._stack_fixed()
         self._losses: list[tuple[tuple[int, ...], Tensor]] = []
         self._has_stepped = False
@@ -91,11 +97,12 @@ class VmapStepper(Stepper):
         """Take one step of the runs given; those that are not given have ended."""
         self._retire([index for index in self.runs if index not in batches])
         assert self.runs == sorted(batches), "a run that has ended takes no steps"
-        self.model.position.draw = self.optimizer.steps + 1
+        steps = dict(zip(self.runs, self.optimizer.steps_K, strict=True))
         groups = self._groups(batches)
         grads: list[Tensor | None] = [None] * len(self.optimizer.leaves)
         with matmul_precision(self.precision):
             for group in groups:
+                self.model.position.draw = steps[group[0]] + 1
                 program, inputs = partial(self._gradients_of, group), self._to_device([batches[i] for i in group])
                 cuda_graphs = self._cuda_graphs if len(groups) == 1 else None
                 losses_K, *own = program(*inputs) if cuda_graphs is None else cuda_graphs(program, *inputs)
@@ -108,16 +115,20 @@ class VmapStepper(Stepper):
             self._has_stepped = True
 
     def _groups(self, batches: Mapping[int, Batch]) -> list[list[int]]:
-        """Divide the runs into those that are computed together: all, or by the length of their batch.
+        """Divide the runs into those that are computed together: all, or by the length of their batch, or by their step.
 
-        They are divided where padding would change a result, and where it would make most of the tokens.
+        They are divided where padding would change a result, where it would make most of the tokens, and where random
+        positions differ from step to step.
         """
         rows, lengths = ({i: batch.inputs_BT.shape[axis] for i, batch in batches.items()} for axis in (0, 1))
         tokens = sum(batch.inputs_BT.size for batch in batches.values())
         padded = len(batches) * max(rows.values()) * max(lengths.values())
-        if self.accepts_padding and padded <= MAX_PADDED * tokens:
-            return [self.runs]
-        return [[i for i in self.runs if lengths[i] == length] for length in sorted(set(lengths.values()))]
+        by_length = not self.accepts_padding or padded > MAX_PADDED * tokens
+        keys = {
+            index: (lengths[index] if by_length else 0, steps if self.model.position.random else 0)
+            for index, steps in zip(self.runs, self.optimizer.steps_K, strict=True)
+        }
+        return [[index for index in self.runs if keys[index] == key] for key in sorted(set(keys.values()))]
 
     def losses(self) -> dict[int, list[float]]:
         """Return the losses since the previous call; waits for the device once."""
@@ -159,31 +170,26 @@ class VmapStepper(Stepper):
         """Measure diagnostics of one run."""
         return measure_diagnostics(self.model_of(index), batch, kinds, self.device)
 
-    def state(self) -> Arrays:
-        """Return weights and moments of the runs in the block, by name, and the weights of the others."""
-        blocks = self._blocks()
-        arrays = {
-            f"{kind}/{name}": view
-            for kind, block in blocks.items()
-            for name, view in self.optimizer.views(block).items()
-        }
-        for index, weights in self.retired.items():
-            arrays |= {f"retired/{index}/{name}": weight for name, weight in weights.items()}
-        arrays |= {"runs": torch.tensor(self.runs), "taken": torch.tensor(self.optimizer.steps)}
+    def state(self, index: int) -> Arrays:
+        """Return weights, persistent buffers and optimizer state of one run, ended or not."""
+        arrays = self._learned_state(index)
+        for name, own in self.names.items():
+            tensor = self.fixed[own][index] if own in self.fixed else arrays[f"weight/{own}"]
+            arrays[f"weight/{name}"] = tensor
         return {name: to_array(tensor) for name, tensor in arrays.items()}
 
     @torch.no_grad()
-    def restore(self, arrays: Arrays) -> None:
-        """Continue from a state, with the runs that had not ended."""
-        staying = [int(index) for index in arrays["runs"]]
-        self._retire([index for index in self.runs if index not in staying])
-        for kind, block in self._blocks().items():
-            for name, view in self.optimizer.views(block).items():
-                view.copy_(to_tensor(arrays[f"{kind}/{name}"]))
-        for index, weights in self.retired.items():
-            for name, weight in weights.items():
-                weight.copy_(to_tensor(arrays[f"retired/{index}/{name}"]))
-        self.optimizer.steps = int(arrays["taken"])
+    def restore(self, index: int, arrays: Arrays) -> None:
+        """Let a run go on from a state; weights alone are a state too, the one before the first step."""
+        state, row = {name: to_tensor(array) for name, array in arrays.items()}, self.runs.index(index)
+        for name, view in self.optimizer.views(self.optimizer.weights_KP).items():
+            view[row] = state[f"weight/{name}"]
+        buffers = [name for name in self.names if name in self.fixed and f"weight/{name}" in state]
+        for name in buffers:
+            self.fixed[name][index].copy_(state[f"weight/{name}"])
+        if buffers:
+            self._stack_fixed()
+        self.optimizer.restore(row, state, int(state.get("taken", 0)))
 
     def weights(self, index: int) -> Arrays:
         """Return weights and persistent buffers of one run."""
@@ -199,8 +205,9 @@ class VmapStepper(Stepper):
         Returns:
             The model. There is one for all runs, so the next call replaces its weights.
         """
-        learned = self.retired.get(index)
-        if learned is None:
+        if index in self.retired:
+            learned = {name: self.retired[index][f"weight/{name}"] for name in self.optimizer.shapes}
+        else:
             row, views = self.runs.index(index), self.optimizer.views(self.optimizer.weights_KP)
             learned = {name: view[row] for name, view in views.items()}
         state = {**learned, **{name: tensors[index] for name, tensors in self.fixed.items()}}
@@ -208,10 +215,14 @@ class VmapStepper(Stepper):
             tensor.copy_(state[name])
         return self.model
 
-    def _blocks(self) -> dict[str, Tensor]:
-        """Return the blocks that make up a state, by the prefix of their arrays."""
-        optimizer = self.optimizer
-        return {"weight": optimizer.weights_KP, "first": optimizer.first_KP, "second": optimizer.second_KP}
+    def _learned_state(self, index: int) -> dict[str, Tensor]:
+        """Return the learned weights and the optimizer state of one run, by name, on the CPU."""
+        if index in self.retired:
+            return dict(self.retired[index])
+        row = self.runs.index(index)
+        weights = {f"weight/{n}": weight for n, weight in self.optimizer.row_of(self.optimizer.weights_KP, row).items()}
+        taken = torch.tensor(float(self.optimizer.steps_K[row]))
+        return {**weights, **self.optimizer.state(row), "taken": taken}
 
     def _gradients_of(self, group: Sequence[int], *inputs: Tensor) -> tuple[Tensor | None, ...]:
         """Compute the losses of some runs, each on its own batch, and the gradient of every leaf of the block."""
@@ -261,10 +272,9 @@ class VmapStepper(Stepper):
         """Set the weights of some runs aside, and repack the others."""
         if not ended:
             return
-        views = self.optimizer.views(self.optimizer.weights_KP)
         for index in ended:
-            row = self.runs.index(index)
-            self.retired[index] = {name: view[row].detach().cpu().clone() for name, view in views.items()}
+            state = self._learned_state(index)
+            self.retired[index] = {name: tensor.clone() for name, tensor in state.items()}
         staying = [index for index in self.runs if index not in ended]
         self.optimizer.keep([self.runs.index(index) for index in staying])
         self.runs = staying

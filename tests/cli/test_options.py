@@ -16,8 +16,8 @@ from tests.cli.conftest import Command
 
 FIELDS = ("layers", "width", "heads", "steps", "batch", "lr", "attn", "pos", "watch", "match", "settings")
 """Parameters of ``train`` that set fields of a run."""
-TRAIN_ONLY = {"--seed", "--resume", "--compile"}
-"""Options that ``sweep`` does not have: its seeds start at 0, it always resumes, and it compiles nothing."""
+TRAIN_ONLY = {"--seed", "--resume", "--compile", "--continue-from"}
+"""Options that ``sweep`` does not have: it always resumes, its seeds start at 0, it compiles and continues nothing."""
 SIZES = ("--set", "train.test_examples=8", "--set", "train.validation_examples=4")
 COPY = ("--task", "copy", "--complexity", "2", "--device", "cpu", "--seeds", "1", "--json", "--quiet", *SIZES)
 
@@ -127,6 +127,7 @@ def test_the_defaults_are_those_of_the_python_function(name: str) -> None:
         "vmap",
         "compile",
         "resume",
+        "continue_from",
         "executor",
     }
     for key in shared & set(python) & set(cli):

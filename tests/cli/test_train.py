@@ -21,7 +21,7 @@ def test_it_ends_in_a_table_and_the_folder_of_the_results(command: Command, tmp_
     result = command("train", *TINY, "--attn", "softmax,gpam:plus=0.25", "--pos", "learned,none", "--seeds", "2")
     assert result.status == 0
     assert result.out.startswith("copy, symbols 2 (chance 53.1 %)")
-    assert result.out.rstrip().endswith("Stored in results/: records.jsonl, weights/.")
+    assert result.out.rstrip().endswith("Stored in results/: records.jsonl, weights/, optimizer/.")
     assert max(map(len, result.out.splitlines())) <= 80
     records = Store(tmp_path / "results").records()
     variants = [(record.spec.variant, record.spec.model.position.name, record.spec.seed) for record in records]
@@ -161,3 +161,22 @@ def test_vmap_of_an_attention_that_cannot_be_vmapped_is_refused_by_both_commands
         assert "--vmap 2\n  'branchy' cannot be vmapped: RuntimeError: vmap: It looks like" in result.error
         assert not (tmp_path / "results").exists()
     assert command("train", *TINY, "--plugin", "mine.py", "--attn", "branchy", "--vmap", "auto").status == 0
+
+
+def test_a_run_is_continued_and_the_tables_say_from_which(command: Command) -> None:
+    words = [word for word in TINY if word not in ("--steps", "3")]
+    first = Record.from_line(command("train", *words, "--steps", "3", "--json").out)
+    longer = command("train", *words, "--steps", "6", "--resume")
+    assert f"run {first.id} of this variant has taken 3 steps; this one begins at step 0." in longer.error
+    result = command("train", *words, "--steps", "9", "--continue-from", first.id[:6])
+    assert "resumed at step 3" in result.error
+    assert f"continues {first.id}" in " ".join(result.out.split())
+    record = Store(Path("results")).records()[-1]
+    assert (record.steps, record.spec.continue_from) == (9, first.id)
+    assert f"continues {first.id}" in " ".join(command("ls", "results").out.split())
+    refused = command("train", *words, "--steps", "9", "--heads", "1", "--continue-from", first.id)
+    assert refused.status == 2
+    assert refused.error == (
+        f"attnlab: --continue-from {first.id}\n  Run {first.id} has model.heads 2, not 1.\n"
+        "  Give it the values of that run, or leave --continue-from out.\n"
+    )

@@ -49,8 +49,8 @@ def test_a_job_continues_from_its_checkpoint() -> None:
     (spec,) = planned(levels=(1,), seeds=1)
     whole = done(Job(spec.id, (spec,)), EVERY_STEP)
     saved = [message for message in whole if isinstance(message, Saved)]
-    assert [message.metadata["runs"][0]["step"] for message in saved] == [1, 2, 3, 4, 5, 6]
-    resumed = done(Job(spec.id, (spec,), (saved[2].arrays, saved[2].metadata)), EVERY_STEP)
+    assert [message.metadata["step"] for message in saved] == [1, 2, 3, 4, 5, 6]
+    resumed = done(Job(spec.id, (spec,), {spec.id: (saved[2].arrays, saved[2].metadata)}), EVERY_STEP)
     first = next(message.event for message in resumed if isinstance(message, Progressed))
     assert isinstance(first, RunStarted)
     assert first.step == 3

@@ -52,7 +52,7 @@ def test_flushing_twice_writes_once(store: Store) -> None:
 def test_a_checkpoint_stays_until_its_record_is_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = ResultRecorder(store, no_callback)
     (one,) = (shown(spec) for spec in planned(levels=(1,), seeds=1))
-    recorder(Saved(one.id, ONES, {"step": 3}))
+    recorder(Saved(one.id, ONES, {"id": one.id, "step": 3}))
     recorder(TrainedWeights(one.id, ONES))
     recorder(Finished(one.id, (one,)))
     assert store.load(one.id) is not None

@@ -5,9 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from attnlab.experiments.grouping import groups, jobs
+from attnlab.specs import RunSpec
 from attnlab.storage import Store
-from attnlab.training.loop import group_name
 from tests.experiments.sweeps import planned
+
+
+def save_together(store: Store, specs: list[RunSpec]) -> None:
+    """Checkpoints without arrays of runs that were trained as one program."""
+    group = [spec.id for spec in specs]
+    for spec in specs:
+        store.save(spec.id, {}, {"id": spec.id, "step": 3, "group": group})
 
 
 def test_runs_of_one_shape_are_grouped_in_the_order_of_the_plan() -> None:
@@ -24,23 +31,23 @@ def test_several_workers_share_the_runs_of_one_shape(tmp_path: Path) -> None:
     specs, store = planned(levels=(1,), seeds=10), Store(tmp_path)
     sizes = [[len(job.specs) for job in jobs(specs, store, 64, workers)] for workers in (1, 2, 4, 99)]
     assert sizes == [[10], [5, 5], [3, 3, 3, 1], [1] * 10]
-    store.save(group_name(specs[:6]), {}, {"runs": [{"id": spec.id} for spec in specs[:6]]})
+    save_together(store, specs[:6])
     assert [len(job.specs) for job in jobs(specs, store, 64, 4)] == [6, 1, 1, 1, 1]
 
 
 def test_a_run_with_a_checkpoint_of_its_own_is_not_grouped(tmp_path: Path) -> None:
     specs = planned(levels=(1,), seeds=3)
     store = Store(tmp_path)
-    store.save(specs[1].id, {}, {"runs": [{"id": specs[1].id}]})
+    save_together(store, [specs[1]])
     assert [job.specs for job in jobs(specs, store, 4)] == [(specs[1],), (specs[0], specs[2])]
 
 
-def test_a_checkpoint_of_other_runs_is_not_used(tmp_path: Path) -> None:
-    specs = planned(levels=(1,), seeds=3)
+def test_runs_that_cannot_stay_together_take_their_checkpoints_with_them(tmp_path: Path) -> None:
+    specs = planned(levels=(1,), seeds=4)
     store = Store(tmp_path)
-    store.save("other", {}, {"runs": [{"id": specs[0].id}, {"id": "unplanned"}]})
-    store.save("large", {}, {"runs": [{"id": spec.id} for spec in specs]})
-    assert [(job.specs, job.checkpoint) for job in jobs(specs, store, 2)] == [
-        (tuple(specs[:2]), None),
-        ((specs[2],), None),
-    ]
+    save_together(store, specs[1:])
+    for width, expected in ((1, [[1], [2], [3], [0]]), (2, [[1, 2], [3, 0]])):
+        found = list(jobs(specs, store, width))
+        assert [[spec.seed for spec in job.specs] for job in found] == expected
+        assert {run for job in found for run in job.checkpoints} == {spec.id for spec in specs[1:]}
+    assert [[spec.seed for spec in job.specs] for job in jobs(specs[:3], store, 4)] == [[1, 2, 0]]

@@ -16,6 +16,7 @@ from attnlab.execution.jobs import (
     Recorded,
     Saved,
     WorkerSettings,
+    group_name,
     remaining_job,
     run_job,
 )
@@ -26,7 +27,6 @@ from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.storage.status import store_status
-from attnlab.training.loop import group_name
 from tests.experiments.sweeps import numbers, planned, tiny
 from tests.training.runs import interrupt_at
 
@@ -61,11 +61,12 @@ def test_an_interrupted_group_goes_on_with_the_same_runs(tmp_path: Path, again: 
     with pytest.raises(InterruptedTraining):
         run_sweep(experiment, specs, tmp_path / "cut", Inline(WorkerSettings(vmap=3)), progress=interrupt_at(3))
     store = Store(tmp_path / "cut")
-    assert store.checkpoints() == {group_name(specs[:3]): tuple(spec.id for spec in specs[:3])}
-    assert store_status(tmp_path / "cut").with_checkpoint == {spec.id for spec in specs[:3]}
+    together = tuple(spec.id for spec in specs[:3])
+    assert {run: one.group for run, one in store.checkpoints().items()} == dict.fromkeys(together, together)
+    assert store_status(tmp_path / "cut").checkpoints.keys() == set(together)
     planned_jobs = list(jobs(specs, store, again))
     assert [job.specs for job in planned_jobs] == [tuple(specs[:3]), tuple(specs[3:])]
-    assert [job.checkpoint is None for job in planned_jobs] == [False, True]
+    assert [job.checkpoints.keys() for job in planned_jobs] == [set(together), set()]
     records = run_sweep(experiment, specs, tmp_path / "cut", Inline(WorkerSettings(vmap=again))).records
     assert numbers(records) == numbers(whole.records)
     assert store.checkpoints() == {}
@@ -81,9 +82,10 @@ def test_records_of_a_split_job_are_sent_part_by_part(monkeypatch: pytest.Monkey
     job = Job(group_name(specs), specs)
     for message in messages:
         job = remaining_job(job, message)
-        if isinstance(message, Saved) and job.checkpoint:
-            assert message.name == job.name == group_name(specs[2:])
-    assert job.specs == ()
+        if isinstance(message, Saved):
+            assert message.run in job.checkpoints
+            assert job.checkpoints.keys() <= {spec.id for spec in job.specs}
+    assert (job.specs, job.checkpoints) == ((), {})
 
 
 def test_the_rest_of_a_job_goes_on_from_its_checkpoint() -> None:
@@ -92,7 +94,10 @@ def test_the_rest_of_a_job_goes_on_from_its_checkpoint() -> None:
     messages: list[Message] = []
     run_job(job, WorkerSettings(vmap=2, checkpoint_seconds=0.0), messages.append)
     saved = [message for message in messages if isinstance(message, Saved)]
-    assert remaining_job(job, saved[1]).checkpoint == (saved[1].arrays, saved[1].metadata)
+    assert [message.run for message in saved[:2]] == [spec.id for spec in specs]
+    for message in saved[:2]:
+        job = remaining_job(job, message)
+    assert job.checkpoints == {one.run: (one.arrays, one.metadata) for one in saved[:2]}
     assert remaining_job(job, Saved("another", {}, {})) is job
 
 

@@ -36,11 +36,15 @@ def test_a_store_lists_done_missing_failed_and_diverged_runs_and_why(tmp_path: P
 
 def test_a_run_with_a_checkpoint_resumes(tmp_path: Path) -> None:
     folder = make_store(tmp_path)
-    (folder / "checkpoints").mkdir()
-    (folder / "checkpoints" / f"{run(seed=3).spec.id}.safetensors").touch()
-    assert "seed 3  started; it resumes from its checkpoint" in "\n".join(
-        drawn(Overview([store_status(folder)]), width=120)
-    )
+    planned, other = run(seed=3).spec, run(seed=99).spec
+    for spec in (planned, other):
+        about = {"id": spec.id, "step": 7, "max_steps": 90, "summary": spec.summary}
+        Store(folder).save(spec.id, {}, about)
+    (folder / "checkpoints" / "broken.safetensors").touch()
+    text = "\n".join(drawn(Overview([store_status(folder)]), width=120))
+    assert "seed 3  at step 7 of 90; it resumes from its checkpoint" in text
+    assert f"unfinished  {other.summary}  at step 7 of 90; its command goes on with --resume" in text
+    assert "unfinished  checkpoints/broken.safetensors  its checkpoint cannot be read; delete the file" in text
 
 
 def test_each_of_several_stores_has_a_line(tmp_path: Path) -> None:

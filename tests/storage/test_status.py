@@ -35,13 +35,13 @@ def test_every_planned_run_stands_somewhere(tmp_path: Path) -> None:
     planned = [spec(seed) for seed in range(5)]
     records = [record(planned[0]), record(planned[1], "failed"), record(planned[2], "diverged")]
     store = kept(tmp_path, planned, records)
-    store.save(planned[3].id, {}, {})
+    store.save(planned[3].id, {}, {"id": planned[3].id, "step": 3})
     status = store_status(tmp_path)
     assert status.records == tuple(records)
     assert (status.done, status.failed, status.diverged) == ((records[0],), (records[1],), (records[2],))
     assert [run.id for run in status.missing] == [planned[3].id, planned[4].id]
     assert status.missing[0] == PlannedRun(planned[3].id, planned[3].unversioned_id, planned[3].summary)
-    assert status.with_checkpoint == {planned[3].id}
+    assert status.checkpoints.keys() == {planned[3].id}
     assert not status.stale
 
 

@@ -84,15 +84,15 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_is_kept_until_its_runs_are_finished(store: Store) -> None:
-    store.save("bundle", ONES, {"step": 3})
-    saved = store.load("bundle")
+    store.save("run", ONES, {"id": "run", "step": 3})
+    saved = store.load("run")
     assert saved is not None
     np.testing.assert_array_equal(saved[0]["w"], ONES["w"])
-    assert saved[1] == {"step": 3}
+    assert saved[1] == {"id": "run", "step": 3}
     store.save_weights("run", ONES)
-    assert store.load("bundle") is not None
-    store.drop("bundle")
-    assert store.load("bundle") is None
+    assert store.load("run") is not None
+    store.drop("run")
+    assert store.load("run") is None
     assert [path.name for path in (store.path / "weights").iterdir()] == ["run.safetensors"]
 
 

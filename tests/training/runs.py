@@ -43,6 +43,7 @@ class MemoryCheckpointer:
 
     checkpoints: dict[str, tuple[Arrays, str]] = field(default_factory=dict)
     finished: dict[str, Arrays] = field(default_factory=dict)
+    optimizers: dict[str, Arrays] = field(default_factory=dict)
     saves: int = 0
 
     def save(self, name: str, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
@@ -58,6 +59,9 @@ class MemoryCheckpointer:
 
     def save_weights(self, run: str, weights: Arrays) -> None:
         self.finished[run] = weights
+
+    def save_optimizer(self, run: str, state: Arrays) -> None:
+        self.optimizers[run] = state
 
 
 class Crash(Exception):

@@ -118,10 +118,10 @@ def test_logging_diagnostics_does_not_change_the_steps(attention: str) -> None:
 
 def test_measuring_diagnostics_changes_no_state() -> None:
     stepper, source = take_steps(tiny("gpam"))
-    before, draw = stepper.state(), stepper.model.position.draw
+    before, draw = stepper.state(0), stepper.model.position.draw
     grads = [weight.grad.clone() for weight in stepper.model.parameters() if weight.grad is not None]
     stepper.diagnostics(0, source.diagnostics_batch(8), ("rank", "gradients", "attention"))
-    assert all(np.array_equal(array, stepper.state()[name]) for name, array in before.items())
+    assert all(np.array_equal(array, stepper.state(0)[name]) for name, array in before.items())
     after = [weight.grad for weight in stepper.model.parameters() if weight.grad is not None]
     assert all(torch.equal(one, other) for one, other in zip(grads, after, strict=True))
     assert all(weight.dtype == torch.float32 for weight in stepper.model.parameters())

@@ -47,7 +47,7 @@ def test_weights_moments_and_predictions_stay_float32(position: str) -> None:
     assert {tensor.dtype for tensor in tensors} == {torch.float32}
     batch = source.training(9, 8)
     exact = SingleStepper(tiny(position=position), source, CPU)
-    exact.restore({f"weight/{name}": array for name, array in stepper.weights(0).items()})
+    exact.restore(0, {f"weight/{name}": array for name, array in stepper.weights(0).items()})
     assert exact.predict(0, [batch])[0].loss_sum == stepper.predict(0, [batch])[0].loss_sum
 
 

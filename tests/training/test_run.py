@@ -20,7 +20,7 @@ from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source, build
 from attnlab.training.events import Event, RunFinished, RunStarted, StepsTaken, Validated
-from attnlab.training.loop import Loop, group_name, score_predictions
+from attnlab.training.loop import Loop, score_predictions
 from attnlab.training.run import train_runs
 from attnlab.training.scoring import Scored
 from attnlab.training.stepper import Predictions, SingleStepper
@@ -104,7 +104,7 @@ def test_the_record_agrees_with_the_predictions_of_its_weights() -> None:
     record, weights = numbers(spec)
     source = Source(spec.task, spec.seed)
     stepper = SingleStepper(spec, source, CPU)
-    stepper.restore({f"weight/{name}": array for name, array in weights.items()})
+    stepper.restore(0, {f"weight/{name}": array for name, array in weights.items()})
     batches = source.held_out(Split.TEST, 20, 8)
     accuracy, exact_match, loss = evaluated(stepper, batches)
     assert loss == record["loss"]
@@ -313,15 +313,11 @@ class ParallelSteppers:
     def diagnostics(self, index: int, batch: Batch, kinds: Collection[DiagnosticsKind]) -> dict[str, tuple[float, ...]]:
         return self.steppers[index].diagnostics(0, batch, kinds)
 
-    def state(self) -> Arrays:
-        return {
-            f"{index}/{name}": a for index, stepper in enumerate(self.steppers) for name, a in stepper.state().items()
-        }
+    def state(self, index: int) -> Arrays:
+        return self.steppers[index].state(0)
 
-    def restore(self, arrays: Arrays) -> None:
-        for index, stepper in enumerate(self.steppers):
-            prefix = f"{index}/"
-            stepper.restore({name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)})
+    def restore(self, index: int, arrays: Arrays) -> None:
+        self.steppers[index].restore(0, arrays)
 
     def weights(self, index: int) -> Arrays:
         return self.steppers[index].weights(0)
@@ -392,7 +388,7 @@ def test_an_interrupted_group_resumes_to_the_same_numbers(step: int) -> None:
     loop, _ = loop_of(specs, checkpointer, interrupt_at(step))
     with pytest.raises(InterruptedTraining):
         loop.run(resume=False)
-    assert list(checkpointer.checkpoints) == [group_name(specs)]
+    assert list(checkpointer.checkpoints) == [spec.id for spec in specs]
     resumed, _ = loop_of(specs, checkpointer)
     assert all_numbers(resumed.run(resume=True)) == [train_runs([spec])[0].numbers() for spec in specs]
 

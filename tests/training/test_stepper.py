@@ -119,20 +119,20 @@ def test_a_restored_state_continues_exactly(attention: str, before: int, optimiz
     one, source = stepper_of(spec)
     step(one, source, before)
     other, _ = stepper_of(spec.model_copy(update={"seed": 9}))
-    other.restore(one.state())
+    other.restore(0, one.state(0))
     for stepper in (one, other):
         stepper.losses()
         for index in range(before, before + 4):
             stepper.step({0: source.training(index, 8)}, {0: 1e-2})
     assert one.losses() == other.losses()
-    states: list[dict[str, Any]] = [one.state(), other.state()]
+    states: list[dict[str, Any]] = [one.state(0), other.state(0)]
     assert states[0].keys() == states[1].keys()
     assert all(np.array_equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_a_state_is_a_copy() -> None:
     stepper, source = stepper_of(tiny())
-    state, weights = stepper.state(), stepper.weights(0)
+    state, weights = stepper.state(0), stepper.weights(0)
     copies = {name: array.copy() for name, array in {**state, **weights}.items()}
     step(stepper, source, 2)
     assert all(np.array_equal(array, copies[name]) for name, array in {**state, **weights}.items())
@@ -171,11 +171,11 @@ def test_a_random_position_draws_anew_at_each_step_and_continues_after_restoring
         for one, two in zip(predictions, stepper.predict(0, held_out), strict=True)
     )
     other, _ = stepper_of(spec)
-    other.restore(stepper.state())
+    other.restore(0, stepper.state(0))
     for each in (stepper, other):
         each.step({0: source.training(2, 8)}, {0: 1e-2})
         assert each.model.position.draw == 3
-    assert all(np.array_equal(array, other.state()[name]) for name, array in stepper.state().items())
+    assert all(np.array_equal(array, other.state(0)[name]) for name, array in stepper.state(0).items())
 
 
 def test_positions_are_arranged_by_row_where_rows_have_equally_few() -> None:

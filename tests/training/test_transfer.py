@@ -118,11 +118,11 @@ def test_finished_weights_come_back_in_their_types() -> None:
 def test_a_run_goes_on_from_a_checkpoint_as_if_it_had_not_stopped() -> None:
     runs = specs("typed", 1)
     whole, half, resumed = stepped(runs, 4), stepped(runs, 2), stepped(runs, 0)
-    resumed.restore(decode(encode(half.state(), {})))
+    resumed.restore(0, decode(encode(half.state(0), {})))
     source = Source(runs[0].task, 0)
     for step in (2, 3):
         resumed.step({0: source.training(step, 4)}, {0: 1e-2})
-    expected, result = whole.state(), resumed.state()
+    expected, result = whole.state(0), resumed.state(0)
     assert expected.keys() == result.keys()
     for name, array in expected.items():
         assert array.dtype == result[name].dtype, name
@@ -151,7 +151,7 @@ def test_messages_of_a_worker_keep_the_types() -> None:
     sent: list[Message] = []
     checkpointer = RemoteCheckpointer(Job(run.id, (run,)), WorkerSettings(weights=True), sent.append)
     stepper = stepped([run])
-    checkpointer.save(run.id, stepper.state(), {})
+    checkpointer.save(run.id, stepper.state(0), {})
     checkpointer.save_weights(run.id, stepper.weights(0))
     saved, trained = pickle.loads(pickle.dumps(sent))
     assert isinstance(saved, Saved)
