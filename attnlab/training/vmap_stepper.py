@@ -115,7 +115,7 @@ class VmapStepper(Stepper):
             self._has_stepped = True
 
     def _groups(self, batches: Mapping[int, Batch]) -> list[list[int]]:
-        """Divide the runs into those that are computed together: all, or by the length of their batch, or by their step.
+        """Divide the runs into those computed together: all, or by the length of their batch, or by their step.
 
         They are divided where padding would change a result, where it would make most of the tokens, and where random
         positions differ from step to step.
