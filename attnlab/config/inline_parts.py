@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from attnlab.config.yaml import scalar
 from attnlab.errors import InvalidValueError
 from attnlab.specs import Part, Variant
 
+CLASS = re.compile(r"(?P<place>[^:=]+):(?P<name>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)(:(?P<options>.*))?")
+"""A class by its file or module, and options: ``FILE.py:Class:key=value``."""
 
-def parse_part(text: str) -> Part:
+
+def parse_part(text: str, *, classes: bool = False) -> Part:
     """Read one part with its options.
 
     >>> parse_part("dape:kernel=3,width=16")
@@ -19,6 +23,7 @@ def parse_part(text: str) -> Part:
 
     Args:
         text: ``name`` or ``name:key=value,key=value``.
+        classes: Whether the name may be that of a class, ``FILE.py:Class`` or ``package.module:Class``.
 
     Returns:
         The part; its name and options have not been looked up.
@@ -27,6 +32,8 @@ def parse_part(text: str) -> Part:
         InvalidValueError: There is no name, an option is not written as ``key=value``, or an option is given twice.
     """
     name, _, rest = text.strip().partition(":")
+    if classes and (found := CLASS.fullmatch(text.strip())):
+        name, rest = f"{found['place']}:{found['name']}", found["options"] or ""
     options: dict[str, Any] = {}
     for word in split_outside_brackets(rest, ",") if rest else []:
         key, equals, value = word.partition("=")
@@ -73,7 +80,7 @@ def _parse_alternating(text: str) -> Variant:
     if empty and len(words) > 1:
         side = "after" if empty[0] else "before"
         raise InvalidValueError(f"A name is missing {side} '+'.", "Write name+name, or leave '+' out.", where=text)
-    return tuple(parse_part(word) for word in words)
+    return tuple(parse_part(word, classes=True) for word in words)
 
 
 def parse_settings(words: list[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.attention import ATTENTIONS
+from attnlab.attention.named import known_attention
 from attnlab.errors import AttnlabError, PluginError
 from attnlab.part_code import SCRIPT, is_installed
 from attnlab.plugins import PREFIX, describe_exception, load_plugin
@@ -34,6 +35,8 @@ class WorkerParts:
     """Plugin files."""
     modules: tuple[str, ...] = ()
     """Modules that register parts when they are imported."""
+    named: tuple[str, ...] = ()
+    """Attentions that are named by their class."""
     pickled: bytes = b""
     """Parts of a notebook or script, by registry."""
 
@@ -54,7 +57,11 @@ def worker_parts(specs: Iterable[RunSpec], files: Sequence[Path] = ()) -> Worker
     used = {(part.kind, part.entry.name): part.entry for spec in _distinct(specs) for part in run_parts(spec)}
     own = [(kind, entry) for (kind, _), entry in used.items() if entry.cls.__module__ == SCRIPT]
     modules = {entry.cls.__module__ for entry in used.values() if _is_imported(entry)}
-    return WorkerParts(tuple(path.resolve() for path in files), tuple(sorted(modules)), _pickled(own))
+    named = sorted(name for kind, name in used if kind == "attention" and ":" in name)
+    paths = {path.resolve() for path in files} | {
+        Path(used["attention", name].code.path) for name in named if ".py:" in name
+    }
+    return WorkerParts(tuple(sorted(paths)), tuple(sorted(modules)), tuple(named), _pickled(own))
 
 
 def load_worker_parts(parts: WorkerParts) -> None:
@@ -76,6 +83,8 @@ def load_worker_parts(parts: WorkerParts) -> None:
         except Exception as error:
             hint = "Workers import the modules that register parts; make it importable there, or load it as a plugin."
             raise PluginError(_first_line(error), hint, where=f"module {name}") from error
+    for name in parts.named:
+        known_attention(name)
     if parts.pickled:
         import pickle
 

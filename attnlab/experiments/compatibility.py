@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from attnlab.attention import ATTENTIONS
 from attnlab.errors import IncompatiblePartsError
-from attnlab.position import POSITIONS
+from attnlab.position import POSITIONS, Position
 from attnlab.specs import ModelSpec, Modifiers
 
 
 def check_position(model: ModelSpec) -> None:
-    """Refuse a position that adds a bias to scores where an attention has no scores.
+    """Refuse a position that adds a bias to scores, or rotates queries and keys, where an attention has none.
 
     Args:
         model: The model, with its parts looked up.
@@ -23,6 +23,12 @@ def check_position(model: ModelSpec) -> None:
             names = ", ".join(entry.name for entry in POSITIONS if not entry.cls.biases)
             problem = f"'{part.name}' has no attention scores, and the position '{position.name}' adds a bias to them."
             raise IncompatiblePartsError(problem, f"Combine it with: {names}.", where="model.position")
+        if position.cls.rotate is not Position.rotate and not ATTENTIONS.entry(part.name).cls.has_heads:
+            embedded = [
+                entry.name for entry in POSITIONS if entry.cls.rotate is Position.rotate and not entry.cls.biases
+            ]
+            problem = f"'{part.name}' has no queries and keys of ours, which the position '{position.name}' rotates."
+            raise IncompatiblePartsError(problem, f"Combine it with: {', '.join(embedded)}.", where="model.position")
 
 
 def check_modifiers(model: ModelSpec) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from attnlab.attention import ATTENTIONS
+from attnlab.attention.named import named_attention
 from attnlab.config.inline_experiment import SECTIONS, unknown_section
 from attnlab.config.inline_parts import merged
 from attnlab.config.ladder import Ladder
@@ -181,7 +182,8 @@ def resolved_part(part: Part, registry: Registry[Any], where: str) -> Part:
         InvalidValueError: The part does not accept a value.
     """
     try:
-        entry = registry.entry(part.name)
+        name = named_attention(part.name) if ":" in part.name and registry is ATTENTIONS else part.name
+        entry = registry.entry(name)
         options = entry.non_default(part.options)
         return Part(name=entry.name, options=options, version=entry.version, code_digest=entry.code.digest)
     except AttnlabError as error:

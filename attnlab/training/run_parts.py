@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from attnlab.attention import ATTENTIONS
+from attnlab.attention.named import known_attention
 from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
 from attnlab.position import POSITIONS
 from attnlab.records import Record
@@ -47,6 +48,7 @@ def run_parts(spec: RunSpec) -> Iterator[RunPart]:
         UnknownNameError: A part is not registered.
     """
     for part in spec.model.attention:
+        known_attention(part.name)
         yield RunPart("attention", part.name, part.version, part.code_digest, ATTENTIONS.entry(part.name))
     position, task = spec.model.position, spec.task
     yield RunPart("position", position.name, position.version, position.code_digest, POSITIONS.entry(position.name))
@@ -104,6 +106,7 @@ def code_of_parts(spec: RunSpec) -> list[dict[str, str]]:
     parts = {(part.kind, part.name): part.entry.code for part in run_parts(spec)}
     return [
         {"kind": kind, "name": name, "path": code.path, "root": code.root, "digest": code.digest}
+        | ({"package": code.package} if code.package else {})
         for (kind, name), code in parts.items()
         if code.digest
     ]
