@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 Budget = Literal["parameters", "flops", "state"]
 """What several variants can be given equal amounts of."""
@@ -10,6 +11,8 @@ Compile = Literal["auto", "never", "always"]
 """Whether training steps are compiled."""
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 """Where models are trained."""
+AttentionLike = str | type | Callable[..., Any]
+"""An attention, in Python: a word, a class of modules, or a function that makes one."""
 DiagnosisKind = Literal["rank-collapse", "gradients", "attention", "tokens", "reach"]
 """What ``attnlab diagnose`` measures."""
 DiagnosticsKind = Literal["rank", "gradients", "attention"]

@@ -49,7 +49,8 @@ def named_attention(word: str) -> str:
         raise InvalidValueError(f"'{name}' is not an option.", f"Write {place}:key=value,key=value.", where=word)
     if not place.endswith(".py"):
         module = _imported(place, word)
-        return adopt_class(_member(module, name, word), f"{place}:{name}", _installed_code(module))
+        value = _member(module, name, word)
+        return adopt_class(value, _public_name(value, place, name), _installed_code(module))
     path = Path(place).expanduser()
     file = path.resolve()
     if not path.is_file() or _LOADED.get(file) != file_digest(file) or plugin_module(path) not in sys.modules:
@@ -94,14 +95,37 @@ def attention_of(value: Any) -> str:
     if registered is not None:
         return registered
     module, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
-    if not name or isinstance(value, nn.Module):
-        problem = f"A {type(value).__name__} is no class of modules, and no function that makes one."
-        raise PluginError(problem, "Give the class itself, or: lambda dim: Module(dim, ...).", where="attention")
+    if not name or "<" in name or isinstance(value, nn.Module):
+        kind = "A function without a name of its own" if name else f"A {type(value).__name__}"
+        problem = f"{kind} is no class of modules, and no function that can be named in a record."
+        hint = "Give the class itself, or a function: def mixer(dim): return Module(dim, ...)."
+        raise PluginError(problem, hint, where="attention")
     if module == SCRIPT:
         return adopt_class(value, name, None)
     if module.startswith(PREFIX):
         return _adopt_from_file(sys.modules[module], name, name)
-    return adopt_class(value, f"{module}:{name}", _installed_code(sys.modules[module]))
+    return adopt_class(value, _public_name(value, module, name), _installed_code(sys.modules[module]))
+
+
+def attention_words(given: Any) -> list[str]:
+    """Register the classes among attentions that were passed from Python.
+
+    Args:
+        given: A word, a class, or several.
+
+    Returns:
+        One word for each.
+
+    Raises:
+        PluginError: A value is no class of modules.
+    """
+    several = list(given) if isinstance(given, list | tuple) else [given] if given else []
+    words = [one if isinstance(one, str) else attention_of(one) for one in several]
+    by_name: dict[str, Any] = {}
+    for word, one in zip(words, several, strict=True):
+        if by_name.setdefault(word, one) is not one and not isinstance(one, str):
+            raise PluginError(f"Two classes are named '{word}'.", "Rename one of them.", where="attention")
+    return words
 
 
 def adopt_class(value: Any, name: str, code: PartCode | None) -> str:
@@ -144,6 +168,15 @@ def _adopt_from_file(module: ModuleType, name: str, word: str) -> str:
         problem = f"'{label}' names two classes: of {other.code.path} and of {path}."
         raise PluginError(problem, "Rename one of the files, or one of the classes.", where=word)
     return adopt_class(_member(module, name, word), label, code)
+
+
+def _public_name(value: Any, module: str, name: str) -> str:
+    """The shortest name by which a class is imported: ``torch.nn:GRU``, not ``torch.nn.modules.rnn:GRU``."""
+    steps = (getattr(value, "__module__", None) or module).split(".")
+    own = getattr(value, "__qualname__", name)
+    places = [".".join(steps[:count]) for count in range(1, len(steps) + 1)]
+    found = (f"{place}:{own}" for place in places if getattr(sys.modules.get(place), own, None) is value)
+    return next(found, f"{module}:{name}")
 
 
 def _imported(name: str, word: str) -> ModuleType:
