@@ -50,6 +50,7 @@ def named_attention(word: str) -> str:
     if not place.endswith(".py"):
         module = _imported(place, word)
         value = _member(module, name, word)
+        module = sys.modules.get(getattr(value, "__module__", None) or place, module)
         return adopt_class(value, _public_name(value, place, name), _installed_code(module))
     path = Path(place).expanduser()
     file = path.resolve()
