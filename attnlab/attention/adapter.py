@@ -109,9 +109,7 @@ class Adapted(Attention):
         inputs_BTD = functional.pad(x_BTD, (0, 0, 0, -tokens % self.block)) if self.block > 1 else x_BTD
         if self.needs:
             inputs_BTD = inputs_BTD.to(torch.bfloat16 if self.needs == "bf16" else torch.float32)
-        returned = self.call(self.module, inputs_BTD)
-        returns = type(self).returns
-        output_BTD = returns(returned) if returns else self.call.output(returned)
+        output_BTD = self.call.output(self.call(self.module, inputs_BTD))
         update_BTD = output_BTD[:, :tokens].to(x_BTD.dtype)
         empty = x_BTD.new_zeros(len(x_BTD), self.num_heads, tokens, 0)
         return AttentionOutput(update_BTD, QKV(empty, empty, empty), x_BTD.new_zeros(()))
@@ -123,7 +121,7 @@ class Adapted(Attention):
         self.module.eval()
         dtype = torch.bfloat16 if self.needs == "bf16" else torch.float32
         with torch.random.fork_rng(devices=[]):
-            call, reason = choose_call(self.module, context.width, tokens, dtype)
+            call, reason = choose_call(self.module, context.width, tokens, dtype, type(self).returns)
         self.module.train(training)
         if call is None:
             hint = "A module maps (batch, tokens, width) to the same shape, or to a tuple that begins with it."

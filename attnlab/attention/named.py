@@ -199,10 +199,12 @@ def _member(module: ModuleType, name: str, word: str) -> Any:
     for step in name.split("."):
         if not hasattr(value, step):
             own = [key for key, one in vars(module).items() if _is_module_class(one)]
-            close = difflib.get_close_matches(name, own, n=1)
-            guess = f"; did you mean '{close[0]}'?" if close else "."
+            lower = {key.lower(): key for key in own}
+            close = difflib.get_close_matches(name.lower(), lower, n=1)
+            guess = f"; did you mean '{lower[close[0]]}'?" if close else "."
             place = word.rpartition(":")[0]
-            hint = f"Classes of modules there: {', '.join(sorted(own)[:12]) or 'none'}."
+            listed = [lower[key] for key in difflib.get_close_matches(name.lower(), lower, n=12, cutoff=0.0)]
+            hint = f"Classes of modules there: {', '.join(listed) or 'none'}."
             raise UnknownNameError(f"{place} has no class '{name}'{guess}", hint, where=word)
         value = getattr(value, step)
     return value

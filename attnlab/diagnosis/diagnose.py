@@ -198,6 +198,8 @@ def _missing_notes(metrics: Sequence[Metric], measured: dict[str, dict[str, list
 
 def _receptive_field_note(subject: DiagnosisSubject) -> str:
     """Describe the number of layers until the receptive field is complete."""
+    if not all(subject.trace().weights_BHTS):
+        return f"{subject.variant}: not applicable: a module of its own shows no matrix."
     layers = subject_layers_needed(subject)
     if layers is None:
         depth = _count(subject.model.spec.layers, "layer")

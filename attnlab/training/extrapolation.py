@@ -147,6 +147,8 @@ def apply_position(model: Transformer, length: int) -> None:
     x_BTD = model.position.embed(model.embedding_VD[:1].expand(length, -1)[None])
     first = model.blocks[0]
     assert isinstance(first, Block)
+    if not first.attention.has_heads:
+        return
     qkv = first.attention.prepare(x_BTD, model.position, LayerInputs(()))
     if model.position.biases:
         last = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., -1:, :], start=length - 1)

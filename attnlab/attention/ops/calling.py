@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -40,6 +40,8 @@ class Call:
     mask_name: str = ""
     keywords: dict[str, Any] = field(default_factory=dict)
     """Further arguments."""
+    returns: Callable[[Any], Any] | None = None
+    """Takes the output from what the module returns; None takes a tensor, or the first of several."""
 
     def __call__(self, module: nn.Module, x_BTD: Tensor) -> Any:
         """Call the module.
@@ -58,7 +60,7 @@ class Call:
         return module(*[inputs] * self.inputs, **keywords)
 
     def output(self, returned: Any) -> Tensor:
-        """Take the output from what the module returned: a tensor, or the first of several.
+        """Take the output from what the module returned.
 
         Args:
             returned: What the module returned.
@@ -69,6 +71,7 @@ class Call:
         Raises:
             TypeError: It is no tensor, and does not begin with one.
         """
+        returned = self.returns(returned) if self.returns else returned
         first = returned[0] if isinstance(returned, tuple | list) and returned else returned
         if not isinstance(first, Tensor):
             first = getattr(returned, "last_hidden_state", first)
@@ -94,11 +97,12 @@ def causal(kind: MaskKind, tokens: int, like: Tensor) -> Tensor:
     return allowed if kind == "allowed" else ~allowed
 
 
-def calls(module: nn.Module) -> Iterator[Call]:
+def calls(module: nn.Module, returns: Callable[[Any], Any] | None = None) -> Iterator[Call]:
     """List the ways in which a module might be called, the plainest first.
 
     Args:
         module: The module.
+        returns: Takes the output from what the module returns.
 
     Yields:
         The ways.
@@ -118,10 +122,16 @@ def calls(module: nn.Module) -> Iterator[Call]:
         if keywords:
             masks.append((kind, {}))
     for batch_first, (mask, more) in itertools.product((True, False), masks):
-        yield Call(batch_first, inputs, mask, mask_name, more)
+        yield Call(batch_first, inputs, mask, mask_name, more, returns)
 
 
-def choose_call(module: nn.Module, width: int, tokens: int, dtype: torch.dtype) -> tuple[Call | None, str]:
+def choose_call(
+    module: nn.Module,
+    width: int,
+    tokens: int,
+    dtype: torch.dtype,
+    returns: Callable[[Any], Any] | None = None,
+) -> tuple[Call | None, str]:
     """Find the first way of calling a module that is causal.
 
     Args:
@@ -129,6 +139,7 @@ def choose_call(module: nn.Module, width: int, tokens: int, dtype: torch.dtype) 
         width: D.
         tokens: T of the trial.
         dtype: Type of the inputs.
+        returns: Takes the output from what the module returns.
 
     Returns:
         The way, and an empty text; or else the first way that gives an output of the right shape, and why none is
@@ -136,7 +147,7 @@ def choose_call(module: nn.Module, width: int, tokens: int, dtype: torch.dtype) 
     """
     fallback: Call | None = None
     reasons: dict[str, str] = {}
-    for call in calls(module):
+    for call in calls(module, returns):
         try:
             fault = _fault(module, call, width, tokens, dtype)
         except Exception as error:
