@@ -105,10 +105,12 @@ class Evaluation(Result):
     level: Level | None
     length: int
     """Tokens of the longest sequence."""
+    rollout: bool = False
+    """Whether each question was asked given the answers generated before it, instead of the right ones."""
     accuracy: Score
     exact_match: Score
     loss: Number | None
-    """Nats per question."""
+    """Nats per question; None for a rollout."""
 
 
 class Record(Result):
@@ -131,7 +133,9 @@ class Record(Result):
     exact_match: Score
     """Per sequence, on the test split: every question of the sequence is answered correctly."""
     loss: Number | None = None
-    """Nats per question, on the test split."""
+    """Nats per question, on the test split; None for a rollout."""
+    rollout: bool = False
+    """Whether each test question was asked given the answers generated before it, instead of the right ones."""
     length: int = 0
     """Tokens of the longest test sequence; 0 where an old record does not say."""
     evaluations: Annotated[tuple[Evaluation, ...], Strict(False)] = ()

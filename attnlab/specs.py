@@ -218,6 +218,8 @@ class TrainSpec(Section):
     """Sequences of the validation split."""
     test_examples: Count = 1024
     """Sequences of the test split, which is used once, at the end."""
+    rollout: bool = Field(default=False, exclude_if=lambda value: value is False)
+    """Whether the test asks each question given the answers generated before it, instead of the right ones."""
     train_examples: Count | None = None
     """Number of distinct training sequences, in a new order in each pass; null draws new ones for every step."""
     log_diagnostics: Annotated[tuple[DiagnosticsKind, ...], Strict(False)] = ()

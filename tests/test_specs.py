@@ -46,6 +46,7 @@ CHANGED: dict[str, Any] = {
     "train.validation_examples": 7,
     "train.test_examples": 7,
     "train.train_examples": 7,
+    "train.rollout": True,
     "train.log_diagnostics": ("rank",),
     "seed": 1,
 }

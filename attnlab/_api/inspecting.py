@@ -105,6 +105,7 @@ def evaluate(
     complexity: Any = (),
     extrapolation: ExtrapolationMode = "trained",
     sequences: int | None = None,
+    rollout: bool | None = None,
     store: str | Path = "results",
     device: DeviceName = "auto",
 ) -> list[LevelScore]:
@@ -124,6 +125,8 @@ def evaluate(
         complexity: One or several levels; without lengths and levels the run's own level is tested.
         extrapolation: How positions are extended beyond the trained length.
         sequences: Test sequences of each; None takes as many as the run's own test had.
+        rollout: Whether each question is asked given the answers that the model generated before it, greedily, instead
+            of the right ones (teacher forcing); None does as the run's own test. Exact match is the same both ways.
         store: The folder of results in which the run is looked up.
         device: Where to compute.
 
@@ -145,6 +148,7 @@ def evaluate(
         else [complexity],
         mode=extrapolation,
         sequences=sequences,
+        rollout=rollout,
         device_name=device,
     )
     return scores

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from attnlab.registry import Registry
     from attnlab.rendering.catalog import Card, Listing
     from attnlab.rendering.diagnosis import MetricCard
+    from attnlab.tasks.io.fed_back import Scoring
 
 
 def ls(
@@ -211,7 +212,7 @@ def _card(name: str) -> Card | MetricCard:
         ladder = find_ladder(name)
         entry = TASKS.entry(ladder.task)
         chance = None if entry.required else build(task_spec(ladder, {}, None)).chance
-        return Card(entry, "task", ladders=ladders, chance=chance)
+        return Card(entry, "task", ladders=ladders, chance=chance, scoring=_scoring(ladders or [ladder]))
     for kind in ("attention", "position"):
         if name in (registry := _registry(kind)):
             from attnlab.experiments.plan import default_parameters
@@ -223,6 +224,21 @@ def _card(name: str) -> Card | MetricCard:
         return _metric_card(name)
     known = [entry.name for registry in (TASKS, *map(_registry, ("attention", "position"))) for entry in registry]
     raise unknown("part", name, {*known, *all_metrics()})
+
+
+def _scoring(ladders: list[Ladder]) -> list[Scoring]:
+    """Tell which way each ladder is scored at its default level; nothing where a task needs more options."""
+    from attnlab.tasks import TASKS
+    from attnlab.tasks.io.fed_back import way_of_scoring
+    from attnlab.tasks.io.ladders import task_spec
+    from attnlab.tasks.io.streams import build
+
+    if any(TASKS.entry(ladder.task).required for ladder in ladders):
+        return []
+    return [
+        way_of_scoring(build(task_spec(ladder, {}, None)), ladder.training_settings.get("rollout") is True)
+        for ladder in ladders
+    ]
 
 
 def _metric_card(name: str) -> MetricCard:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from attnlab.choices import ExtrapolationMode
-from attnlab.cli.options import AsJson, Device, Plugin, Quiet, Store, load_plugins
-
-if TYPE_CHECKING:
-    from attnlab.evaluation.level_score import LevelScore
+from attnlab.cli.options import AsJson, Device, Plugin, Quiet, Rollout, Store, load_plugins
 
 
 def evaluate(
@@ -35,6 +32,7 @@ def evaluate(
             help="Test sequences of each; left out, as many as in the run's own test.",
         ),
     ] = None,
+    rollout: Rollout = None,
     device: Device = "auto",
     store: Store = Path("results"),
     plugins: Plugin = None,
@@ -45,7 +43,7 @@ def evaluate(
     from rich.console import Console
 
     from attnlab.config.inline_experiment import parse_levels
-    from attnlab.formatting import percent
+    from attnlab.rendering.evaluate_progress import evaluate_progress
     from attnlab.rendering.lengths import LengthTable
 
     load_plugins(plugins)
@@ -53,22 +51,19 @@ def evaluate(
 
     from attnlab.evaluation.evaluate import evaluate as evaluate_run
 
-    stderr = Console(stderr=True)
-
-    def show(score: LevelScore) -> None:
-        if not quiet:
-            stderr.print(f"{score.length:,} tokens: {percent(score.accuracy.mean)}", highlight=False)
-
-    record, scores = evaluate_run(
-        run,
-        store,
-        lengths=lengths,
-        levels=parse_levels(complexity) or (),
-        mode=mode,
-        sequences=sequences,
-        device_name=device,
-        progress=show,
-    )
+    with evaluate_progress(Console(stderr=True, quiet=quiet)) as progress:
+        record, scores = evaluate_run(
+            run,
+            store,
+            lengths=lengths,
+            levels=parse_levels(complexity) or (),
+            mode=mode,
+            sequences=sequences,
+            rollout=rollout,
+            device_name=device,
+            progress=progress.scored,
+            batch_progress=progress.batch_done,
+        )
     table = LengthTable(record, scores, mode)
     if as_json:
         sys.stdout.write(json.dumps(table.data()) + "\n")

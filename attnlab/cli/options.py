@@ -28,6 +28,14 @@ Watch = Annotated[
     str | None,
     typer.Option("--watch", help="Diagnostics to log, with commas: [b]rank[/b], [b]gradients[/b], [b]attention[/b]."),
 ]
+Rollout = Annotated[
+    bool | None,
+    typer.Option(
+        "--rollout/--no-rollout",
+        help="Test with the answers generated so far as inputs, not the right ones.",
+        show_default=False,
+    ),
+]
 Match = Annotated[Budget | None, typer.Option("--match", help="Give every other variant the same budget as the first.")]
 Device = Annotated[DeviceName, typer.Option("--device", help="Where to compute.")]
 Vmap = Annotated[
@@ -78,7 +86,8 @@ def field_settings(words: list[str] | None, *, watch: str | None = None, **field
     Args:
         words: The words of ``--set``.
         watch: The words of ``--watch``.
-        **fields: ``layers``, ``width``, ``heads``, ``steps``, ``batch`` and ``lr``; None where an option is not given.
+        **fields: ``layers``, ``width``, ``heads``, ``steps``, ``batch``, ``lr`` and ``rollout``; None where one is not
+            given.
 
     Returns:
         Nested data: section -> field -> value.

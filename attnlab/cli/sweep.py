@@ -21,6 +21,7 @@ from attnlab.cli.options import (
     Plugin,
     Position,
     Quiet,
+    Rollout,
     Settings,
     Steps,
     Vmap,
@@ -62,6 +63,7 @@ def sweep(
     ] = None,
     match: Match = None,
     watch: Watch = None,
+    rollout: Rollout = None,
     preset: Annotated[PresetName | None, typer.Option("--preset", help="A budget of the experiment.")] = None,
     settings: Settings = None,
     executor: Annotated[
@@ -100,7 +102,7 @@ def sweep(
 
     load_plugins(plugins)
     fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
-    nested = field_settings(settings, watch=watch, **fields)
+    nested = field_settings(settings, watch=watch, rollout=rollout, **fields)
     words = {"task": task, "attention": attn, "position": pos, "complexity": complexity, "grid": grid, "match": match}
     experiment = with_resolved_claims(_experiment(name, preset, seeds, words, nested))
     specs, runs_per_program = expand(experiment), parse_vmap(vmap)

@@ -22,6 +22,7 @@ from attnlab.cli.options import (
     Plugin,
     Position,
     Quiet,
+    Rollout,
     Seed,
     Settings,
     Steps,
@@ -54,6 +55,7 @@ def train(
     ] = 1,
     match: Match = None,
     watch: Watch = None,
+    rollout: Rollout = None,
     device: Device = "auto",
     vmap: Vmap = "auto",
     compile: CompileSteps = "auto",
@@ -73,7 +75,7 @@ def train(
 
     load_plugins(plugins)
     fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
-    nested = field_settings(settings, watch=watch, **fields)
+    nested = field_settings(settings, watch=watch, rollout=rollout, **fields)
     seeds_range = range(seed, seed + seeds)
     request = parse_request(task, attn, pos, complexity=complexity, seeds=seeds_range, match=match, settings=nested)
     runs_per_program = parse_vmap(vmap)

@@ -39,7 +39,14 @@ SHORT = {
 
 NOT_TUNED = tuple(
     f"train.{name}"
-    for name in ("train_examples", "validation_examples", "test_examples", "eval_every", "log_diagnostics")
+    for name in (
+        "train_examples",
+        "validation_examples",
+        "test_examples",
+        "rollout",
+        "eval_every",
+        "log_diagnostics",
+    )
 )
 """Fields of the training that say what is learned from and what is measured; no value of theirs is better."""
 

@@ -36,6 +36,8 @@ class Ladder(Value):
     """Options that differ in the training split; an integer may be a range ``lo..hi``."""
     evaluate: Levels = ()
     """Further levels on which every trained model is tested."""
+    rollout: bool = False
+    """Whether the test asks each question given the answers generated before it, instead of the right ones."""
     model: Data = {}
     """Model settings of this ladder; the user's settings override them."""
     train: Data = {}
@@ -44,6 +46,11 @@ class Ladder(Value):
     notes: str = ""
 
     _document: Document | None = PrivateAttr(default=None)
+
+    @property
+    def training_settings(self) -> Data:
+        """The training settings, with the way in which the test asks."""
+        return {**({"rollout": True} if self.rollout else {}), **self.train}
 
     def where(self, *location: str | int) -> str:
         """Name the location of a field for a message.

@@ -6,23 +6,31 @@ therefore grows with one sequence, not with the test split.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
 
 from attnlab.choices import ExtrapolationMode
-from attnlab.errors import InvalidValueError
+from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.evaluation.level_score import LevelScore
 from attnlab.model.transformer import Transformer
 from attnlab.records import Score
 from attnlab.specs import RunSpec, Split, TaskSpec
+from attnlab.tasks.base import Batch, Tokens
+from attnlab.tasks.io.fed_back import FedBackAnswers
 from attnlab.tasks.io.streams import Source
 from attnlab.training.eval_levels import trained_length
 from attnlab.training.extrapolation import check_length, check_mode
 from attnlab.training.load_model import Arrays, rebuild_model
+from attnlab.training.rollout import generate_answers
 from attnlab.training.scoring import Scored, score
 from attnlab.training.stepper import predict_batch
+
+BatchProgress = Callable[[int, int, int], None]
+"""Called with the length of a level in tokens, its sequences that are done, and all of them."""
 
 
 def evaluate_tasks(
@@ -32,7 +40,9 @@ def evaluate_tasks(
     *,
     mode: ExtrapolationMode = "trained",
     sequences: int | None = None,
+    rollout: bool | None = None,
     device: torch.device | None = None,
+    progress: BatchProgress = lambda length, done, total: None,
 ) -> Iterator[LevelScore]:
     """Score a run's model on each of some tasks, one after the other.
 
@@ -42,15 +52,20 @@ def evaluate_tasks(
         tasks: Its own task at other lengths or levels; see :mod:`attnlab.training.eval_levels`.
         mode: How positions are extrapolated beyond the trained length.
         sequences: Test sequences of each task; None takes as many as the run's own test had.
+        rollout: Whether each question is asked given the answers generated before it, instead of the right ones; None
+            does as the run's own test.
         device: The device; None takes the CPU.
+        progress: Called after each batch.
 
     Yields:
         One score per task.
 
     Raises:
         IncompatiblePartsError: The mode does not fit the run's position.
-        InvalidValueError: The sequences are longer than the model's tables, or hold tokens outside its vocabulary.
+        InvalidValueError: The sequences are longer than the model's tables, or hold tokens outside its vocabulary; or
+            generated answers of the task cannot be scored.
     """
+    rollout = spec.train.rollout if rollout is None else rollout
     device = device or torch.device("cpu")
     own_source = Source(spec.task, spec.seed, spec.train.train_examples)
     check_mode(spec.model.position, mode)
@@ -63,16 +78,19 @@ def evaluate_tasks(
     }
     for length, model in sorted(models.items()):
         check_length(model, length, own_source.length)
-    for source in sources:
-        model = models[source.task.length].to(device)
-        examples = sequences or spec.train.test_examples
-        scored = score_test_split(model, source, examples, spec.train.batch_size, device)
+    fed_back = [_fed_back_answers(source) if rollout else None for source in sources]
+    for source, answers in zip(sources, fed_back, strict=True):
+        model, length = models[source.task.length].to(device), source.task.length
+        examples, batch_size = sequences or spec.train.test_examples, spec.train.batch_size
+        done = partial(progress, length)
         yield LevelScore(
-            source.task.length,
+            length,
             source.spec.level,
             trained_length(spec.task),
-            **scored._asdict(),
+            **score_test_split(model, source, examples, batch_size, device, answers, done)._asdict(),
             best_accuracy=source.task.best_accuracy,
+            rollout=rollout,
+            fed_back=answers is not None and answers.any,
         )
 
 
@@ -85,18 +103,49 @@ def check_vocabulary(source: Source, vocabulary: int) -> None:
 
 
 def score_test_split(
-    model: Transformer, source: Source, sequences: int, batch_size: int, device: torch.device
+    model: Transformer,
+    source: Source,
+    sequences: int,
+    batch_size: int,
+    device: torch.device,
+    fed_back: FedBackAnswers | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scored:
-    """Score a model on the test split, batch by batch."""
-    correct = total = exact_correct = exact_total = 0
+    """Score a model on the test split, batch by batch; with ``fed_back``, given its own earlier answers."""
+    correct = total = exact_correct = exact_total = done = 0
     nats = exact_chance = 0.0
     for index, batch in enumerate(source.iter_held_out(Split.TEST, sequences, batch_size), start=1):
-        predicted_N, loss = predict_batch(model, batch, index, device)
-        part = score([batch], [predicted_N.cpu().numpy()], source.task.chance)
+        if fed_back is None:
+            tokens_N, loss = _predict(model, index, device, batch)
+        else:
+            predict = partial(_most_likely, model, index, device)
+            tokens_N, loss = generate_answers(batch, fed_back.of(batch), predict), math.nan
+        part = score([batch], [tokens_N], source.task.chance)
         correct, total = correct + part.accuracy.correct, total + part.accuracy.total
         exact_correct, exact_total = exact_correct + part.exact_match.correct, exact_total + part.exact_match.total
-        nats, exact_chance = nats + float(loss), exact_chance + part.exact_match.chance * part.exact_match.total
+        nats, exact_chance = nats + loss, exact_chance + part.exact_match.chance * part.exact_match.total
+        done += len(batch.inputs_BT)
+        progress(done, sequences)
     chance = exact_chance / exact_total if exact_total else source.task.chance
     accuracy = Score(correct=correct, total=total, chance=source.task.chance)
     exact_match = Score(correct=exact_correct, total=exact_total, chance=chance)
     return Scored(accuracy, exact_match, nats / total if total and np.isfinite(nats) else None)
+
+
+def _predict(model: Transformer, number: int, device: torch.device, batch: Batch) -> tuple[Tokens, float]:
+    """The most likely tokens at the query positions of a batch, and the sum of their cross-entropy."""
+    predicted_N, loss = predict_batch(model, batch, number, device)
+    return predicted_N.cpu().numpy(), float(loss)
+
+
+def _most_likely(model: Transformer, number: int, device: torch.device, batch: Batch) -> Tokens:
+    """The most likely tokens at the query positions of a batch, N."""
+    return _predict(model, number, device, batch)[0]
+
+
+def _fed_back_answers(source: Source) -> FedBackAnswers:
+    """The inputs of a task that are earlier answers."""
+    try:
+        return FedBackAnswers(source.task)
+    except AttnlabError as error:
+        raise error.at("--rollout") from None

@@ -8,7 +8,7 @@ from typing import Any
 
 from attnlab.choices import ExtrapolationMode
 from attnlab.errors import AttnlabError, InvalidValueError
-from attnlab.evaluation._levels import evaluate_tasks
+from attnlab.evaluation._levels import BatchProgress, evaluate_tasks
 from attnlab.evaluation.level_score import LevelScore
 from attnlab.records import Record
 from attnlab.storage.find_run import find_run
@@ -26,8 +26,10 @@ def evaluate(
     levels: Sequence[Any] = (),
     mode: ExtrapolationMode = "trained",
     sequences: int | None = None,
+    rollout: bool | None = None,
     device_name: str = "auto",
     progress: Callable[[LevelScore], None] = lambda score: None,
+    batch_progress: BatchProgress = lambda length, done, total: None,
 ) -> tuple[Record, list[LevelScore]]:
     """Evaluate the model of a finished run on other lengths or levels.
 
@@ -38,15 +40,19 @@ def evaluate(
         levels: Levels of its task; without levels and lengths the run's own level is taken.
         mode: How positions are extrapolated beyond the trained length.
         sequences: Test sequences of each length or level; None takes as many as the run's own test had.
+        rollout: Whether each question is asked given the answers generated before it, instead of the right ones; None
+            does as the run's own test.
         device_name: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         progress: Called with each score as soon as it is known.
+        batch_progress: Called after each batch.
 
     Returns:
         The record of the run, and one score per length or level.
 
     Raises:
         UnknownNameError: No run has the id; the message has the closest ids.
-        InvalidValueError: Both lengths and levels are given, or the task or the model does not accept one of them.
+        InvalidValueError: Both lengths and levels are given, or the task or the model does not accept one of them; or
+            generated answers of the task cannot be scored.
         IncompatiblePartsError: The mode does not fit the run's position.
         DeviceError: This machine does not have the device.
         StoreError: The weights of the run were not kept.
@@ -59,10 +65,10 @@ def evaluate(
     task = record.spec.task
     weights, _ = read(path)
     scores = []
-    target_device = device(device_name)
+    more: dict[str, Any] = {"sequences": sequences, "rollout": rollout, "device": device(device_name)}
     try:
         tasks = at_lengths(task, list(lengths)) if lengths else at_levels(task, list(levels) or [task.level])
-        for score in evaluate_tasks(record.spec, weights, tasks, mode=mode, sequences=sequences, device=target_device):
+        for score in evaluate_tasks(record.spec, weights, tasks, mode=mode, progress=batch_progress, **more):
             scores.append(score)
             progress(score)
     except AttnlabError as error:

@@ -23,6 +23,10 @@ class LevelScore:
     exact_match: Score
     """Sequences with every supervised token correct."""
     loss: float | None
-    """Cross-entropy in nats per supervised token; None where it is not finite."""
+    """Cross-entropy in nats per supervised token; None where it is not finite, and for a rollout."""
     best_accuracy: float = 1.0
     """The best achievable accuracy; nan where it is not known."""
+    rollout: bool = False
+    """Whether each question was asked given the answers generated before it, instead of the right ones."""
+    fed_back: bool = False
+    """Whether an answer generated for one question is an input of a later one; without, both ways are the same."""

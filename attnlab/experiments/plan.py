@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from attnlab.choices import Budget
+from attnlab.errors import AttnlabError
 from attnlab.experiments._budget import match_budget
 from attnlab.experiments._preflight import preflight
 from attnlab.experiments.compatibility import check_modifiers, check_position
@@ -18,6 +19,7 @@ from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import Resolver
 from attnlab.model.transformer import build
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
+from attnlab.tasks.io.fed_back import FedBackAnswers
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 
@@ -42,6 +44,8 @@ def plan(request: Request, resolver: Resolver | None = None) -> list[RunSpec]:
     """
     resolver = resolver or Resolver()
     resolved = resolver.resolve(request)
+    if resolved.train.rollout:
+        check_rollout(resolved.task, resolver)
     specs: list[RunSpec] = []
     for model in resolved.models:
         check_parts(model, resolver)
@@ -56,6 +60,22 @@ def plan(request: Request, resolver: Resolver | None = None) -> list[RunSpec]:
             for seed in request.seeds
         ]
     return specs
+
+
+def check_rollout(task: TaskSpec, resolver: Resolver) -> None:
+    """Check that generated answers of a task can be scored, once for equal tasks.
+
+    Args:
+        task: The task.
+        resolver: Keeps the result.
+
+    Raises:
+        InvalidValueError: They cannot.
+    """
+    try:
+        resolver.once(("rollout", task.canonical), lambda: FedBackAnswers(resolver.source(task).task))
+    except AttnlabError as error:
+        raise error.at("train.rollout") from None
 
 
 def check_parts(model: ModelSpec, resolver: Resolver) -> None:

@@ -68,7 +68,7 @@ class Resolver:
         ]
         return Resolved(
             task=self.task(ladder, options, request.complexity, request.evaluate),
-            train=self.train(merged(ladder.train, request.settings.get("train", {}))),
+            train=self.train(merged(ladder.training_settings, request.settings.get("train", {}))),
             models=tuple(models),
             reference=self.model(base, request.reference, None) if request.reference else models[0],
         )

@@ -19,6 +19,7 @@ from rich.text import Text
 from attnlab.config.ladder import Ladder
 from attnlab.formatting import option_text, percent, thousands
 from attnlab.registry import Entry
+from attnlab.tasks.io.fed_back import SCORED, Scoring
 
 LEGENDS = {
     "attention": (
@@ -76,6 +77,8 @@ class Card:
     ladders: Sequence[Ladder] = ()
     chance: float | None = None
     """Chance accuracy of a task at its default options; None for other parts."""
+    scoring: Sequence[Scoring] = ()
+    """Which way each ladder is scored, or the task where it has no ladder; empty where it is not known."""
 
     def __rich__(self) -> RenderableType:
         """Heading, documentation, options, ladders."""
@@ -90,9 +93,12 @@ class Card:
             parts.append(Text(f"Weights of the default model with it: {thousands(self.parameters)}"))
         if self.chance is not None:
             parts.append(Text(f"Chance at the default options: {percent(self.chance)}"))
-        for ladder in self.ladders:
+        ways = list(dict.fromkeys(self.scoring))
+        for index, ladder in enumerate(self.ladders):
             levels = ", ".join(map(str, ladder.levels))
-            parts.append(Text(f"Ladder {ladder.name}: {ladder.complexity} {levels} (default {ladder.default})"))
+            way = f"; {self.scoring[index]}" if len(ways) > 1 else ""
+            parts.append(Text(f"Ladder {ladder.name}: {ladder.complexity} {levels} (default {ladder.default}){way}"))
+        parts += [Text(SCORED[way] if len(ways) == 1 else f"{way}: {SCORED[way]}") for way in ways]
         return Group(*parts)
 
     def text(self) -> str:
@@ -118,6 +124,7 @@ class Card:
             "parameters": self.parameters,
             "text": self.text(),
             "ladders": [ladder.model_dump(mode="json") for ladder in self.ladders],
+            "scoring": list(self.scoring),
         }
 
 

@@ -16,6 +16,7 @@ from attnlab.analysis.levels import share_above_chance
 from attnlab.evaluation.level_score import LevelScore
 from attnlab.formatting import interval, percent, thousands
 from attnlab.records import SOLVED, Record
+from attnlab.tasks.io.fed_back import SCORED
 
 BAR = 12
 """Columns of a bar of the normalized accuracy, from chance to 1."""
@@ -32,7 +33,8 @@ class LengthTable:
 
     def __rich__(self) -> RenderableType:
         """The table, and the longest length that is solved."""
-        title = Text.assemble((self.record.spec.summary, "bold"), (f"  extrapolation: {self.mode}", "dim"))
+        how = f"  extrapolation: {self.mode}{', rollout' if self.rollout else ''}"
+        title = Text.assemble((self.record.spec.summary, "bold"), (how, "dim"))
         table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
         table.collapse_padding = True
         has_loss = any(one.loss is not None for one in self.scores)
@@ -48,7 +50,20 @@ class LengthTable:
         """The trained length, and the longest length that is solved."""
         trained = self.scores[0].trained_length if self.scores else 0
         head = f"Trained on up to {thousands(trained)} tokens."
-        return f"{head} {self.summary()} Intervals are Wilson's, over query positions."
+        return f"{head} {self.summary()} {self.rollout_note()}Intervals are Wilson's, over query positions."
+
+    @property
+    def rollout(self) -> bool:
+        """Whether questions were asked given generated answers."""
+        return any(one.rollout for one in self.scores)
+
+    def rollout_note(self) -> str:
+        """What a rollout is, or that it is the same as teacher forcing; empty where there was none."""
+        if not self.rollout:
+            return ""
+        if not any(one.fed_back for one in self.scores):
+            return f"{SCORED['independent']} "
+        return "Rollout: the model's own earlier answers are inputs; exact match is the same with the right ones. "
 
     def summary(self) -> str:
         """The longest solved length; where the best achievable accuracy is unknown, the length of lowest perplexity."""
@@ -70,6 +85,8 @@ class LengthTable:
                 "exact_match": one.exact_match.mean,
                 "chance": one.accuracy.chance,
                 "questions": one.accuracy.total,
+                "rollout": one.rollout,
+                "fed_back": one.fed_back,
                 "loss": one.loss,
                 "perplexity": perplexity(one.loss),
             }

@@ -81,6 +81,9 @@ class Report:
             notes.append(f"Averaged, within each seed, over {' and '.join(first.merged)}.")
         if first and first.along:
             notes.append(f"Differs between cells: {', '.join(first.along)}.")
+        tested = [record for record in self.records if record.status != "failed"]
+        if tested and all(record.rollout for record in tested):
+            notes.append("Tested by rollout: the model's own earlier answers are inputs.")
         if self.diverged:
             notes.append(f"{_count(self.diverged, 'run')} diverged; the scores count, but never as solved.")
         if self.failed:

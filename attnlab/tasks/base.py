@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from attnlab.errors import InvalidValueError
 from attnlab.registry import Registry
 from attnlab.specs import Split as Split  # tasks import it from here
 
@@ -154,6 +155,22 @@ class Task(ABC):
     def subtasks(self) -> Mapping[str, Task]:
         """Tasks within this one that are also evaluated separately, in the token ids of this one; by name."""
         return {}
+
+    def subtask_of(self, batch: Batch) -> Tokens:
+        """Tell which subtask each sequence belongs to; a task with subtasks has its own rule.
+
+        Args:
+            batch: Sequences of this task.
+
+        Returns:
+            Index of the subtask in the order of ``subtasks``, B.
+
+        Raises:
+            InvalidValueError: The sequences do not tell it.
+        """
+        if len(self.subtasks()) > 1:
+            raise InvalidValueError("The sequences do not tell which subtask they belong to.", "Define subtask_of.")
+        return np.zeros(len(batch.inputs_BT), np.int64)
 
     def token_to_str(self, token: int) -> str:
         """Convert a token to text.

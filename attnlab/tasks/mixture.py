@@ -135,6 +135,18 @@ class Mixture(Task):
         """The mixture restricted to each subtask, by name."""
         return {name: self._alone(index) for index, name in enumerate(self.names)}
 
+    def subtask_of(self, batch: Batch) -> Tokens:
+        """Read the subtask off the first token: the one that names it, or one of its own alphabet."""
+        first_B = batch.inputs_BT[:, 0]
+        if len(drawn := np.flatnonzero(self.shares)) == 1:
+            return np.full_like(first_B, drawn[0])
+        if self.token:
+            return first_B - self.first_name_token
+        if self.alphabet == "shared":
+            problem = "Without a token that names it, and in a shared alphabet, no sequence tells its subtask."
+            raise InvalidValueError(problem, "Use token=true, or alphabet=disjoint.", where="mixture")
+        return np.searchsorted(self.offsets, first_B, side="right") - 1
+
     def token_to_str(self, token: int) -> str:
         """Tokens with an abbreviation of their subtask's name; shared ones as numbers."""
         if token == self.vocabulary - 1:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +22,8 @@ from attnlab.errors import InterruptedTraining
 from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, Record
 from attnlab.specs import RunSpec
 from attnlab.tasks import Batch, Split, Task
+from attnlab.tasks.base import Tokens
+from attnlab.tasks.io.fed_back import FedBackAnswers
 from attnlab.tasks.io.streams import Source
 from attnlab.training._log_diagnostics import final_values, is_logged_step, num_sequences
 from attnlab.training._prefetch import Prefetcher
@@ -28,6 +31,7 @@ from attnlab.training._run_state import RunState
 from attnlab.training._schedule import learning_rate
 from attnlab.training.events import Progress, RunFinished, RunStarted, StepsTaken, Validated
 from attnlab.training.interruption import interruptible
+from attnlab.training.rollout import generate_answers
 from attnlab.training.scoring import Scored, score
 from attnlab.training.stepper import Arrays, Predictions, Stepper
 
@@ -201,9 +205,20 @@ class Loop:
             run.diagnostics_history.append(DiagnosticsPoint(step=run.step, values=values))
 
     def _test(self, index: int, run: RunState, task: Task) -> Scored:
-        """Evaluate one run on the test split of a task."""
+        """Evaluate one run on the test split of a task, given the right earlier answers or its own."""
         batches = run.source.held_out(Split.TEST, self.plan.test_examples, run.spec.train.batch_size, task)
-        return score_predictions(batches, self.stepper.predict(index, batches), task)
+        if not self.plan.rollout:
+            return score_predictions(batches, self.stepper.predict(index, batches), task)
+        fed_back = FedBackAnswers(task)
+        generated = [
+            generate_answers(batch, fed_back.of(batch), partial(self._most_likely, index, number))
+            for number, batch in enumerate(batches, start=1)
+        ]
+        return score(batches, generated, task.chance)
+
+    def _most_likely(self, index: int, number: int, batch: Batch) -> Tokens:
+        """The most likely tokens at the query positions of a batch of an evaluation, N."""
+        return self.stepper.predict(index, [batch], number)[0].tokens_N
 
     def _evaluations(self, index: int, run: RunState) -> Iterator[Evaluation]:
         """Evaluate the subtasks of the run's own level, then the other levels, each with its subtasks."""
@@ -213,7 +228,9 @@ class Loop:
             tasks += [(level, "", task), *((level, name, subtask) for name, subtask in task.subtasks().items())]
         for level, name, task in tasks:
             scored = self._test(index, run, task)
-            yield Evaluation(subtask=name, level=level, length=task.length, **scored._asdict())
+            yield Evaluation(
+                subtask=name, level=level, length=task.length, rollout=self.plan.rollout, **scored._asdict()
+            )
 
     def _record(self, index: int, run: RunState) -> Record:
         """Test a run that has ended and make its record."""
@@ -231,6 +248,7 @@ class Loop:
             early_stopped=run.early_stopped and run.step < run.spec.train.max_steps,
             parameters=self.stepper.parameters,
             **scored._asdict(),
+            rollout=run.spec.train.rollout,
             length=run.source.task.length,
             diagnostics=final_values(run.diagnostics_history),
             diagnostics_history=tuple(run.diagnostics_history),

@@ -70,12 +70,13 @@ class Stepper(Protocol):
             Losses in nats per query position, by index of the run.
         """
 
-    def predict(self, index: int, batches: Sequence[Batch]) -> list[Predictions]:
+    def predict(self, index: int, batches: Sequence[Batch], first: int = 1) -> list[Predictions]:
         """Predict with the model of one run.
 
         Args:
             index: Index of the run.
             batches: Batches of an evaluation, in order.
+            first: Number of the first of them in the evaluation, counted from 1.
 
         Returns:
             The predictions for each batch.
@@ -203,11 +204,10 @@ class SingleStepper(Stepper):
         return {0: losses}
 
     @torch.no_grad()
-    def predict(self, index: int, batches: Sequence[Batch]) -> list[Predictions]:
+    def predict(self, index: int, batches: Sequence[Batch], first: int = 1) -> list[Predictions]:
         """Predict on each batch; the host waits for the device once, at the end."""
-        outputs = [
-            predict_batch(self.model, batch, number, self.device) for number, batch in enumerate(batches, start=1)
-        ]
+        numbered = enumerate(batches, start=first)
+        outputs = [predict_batch(self.model, batch, number, self.device) for number, batch in numbered]
         return [Predictions(tokens_N.cpu().numpy(), float(nats)) for tokens_N, nats in outputs]
 
     def predict_each(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Predictions]]:

@@ -114,10 +114,10 @@ class VmapStepper(Stepper):
         self._losses = []
         return dict(sorted(losses.items()))
 
-    def predict(self, index: int, batches: Sequence[Batch]) -> list[Predictions]:
+    def predict(self, index: int, batches: Sequence[Batch], first: int = 1) -> list[Predictions]:
         """Predict with the model of one run."""
-        model = self.model_of(index)
-        outputs = [predict_batch(model, batch, number, self.device) for number, batch in enumerate(batches, start=1)]
+        model, numbered = self.model_of(index), enumerate(batches, start=first)
+        outputs = [predict_batch(model, batch, number, self.device) for number, batch in numbered]
         return [Predictions(tokens_N.cpu().numpy(), float(nats)) for tokens_N, nats in outputs]
 
     def predict_each(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Predictions]]:

@@ -6,7 +6,9 @@ import csv
 import json
 from pathlib import Path
 
+import attnlab
 from attnlab.records import Record
+from attnlab.tasks.io.fed_back import SCORED
 from tests.cli.conftest import TINY, Command
 
 
@@ -121,3 +123,81 @@ def test_a_text_is_reported_by_its_perplexity(command: Command, tmp_path: Path) 
     beyond = command("evaluate", run, "--length", "8192")
     assert beyond.status == 2
     assert "Use a length of at most 399" in beyond.error
+
+
+def test_a_rollout_differs_in_accuracy_and_not_in_exact_match(command: Command) -> None:
+    run = trained(command, "--pos", "rotary")
+    words = ("evaluate", run, "--complexity", "8", "--json", "--quiet")
+    plain, forced, rolled = (json.loads(command(*words, *more).out) for more in ((), ("--no-rollout",), ("--rollout",)))
+    assert plain == forced
+    (one,), (other,) = forced["rows"], rolled["rows"]
+    assert (one["rollout"], other["rollout"], other["fed_back"]) == (False, True, True)
+    assert other["accuracy"] != one["accuracy"]
+    assert other["exact_match"] == one["exact_match"]
+    assert other["loss"] is other["perplexity"] is None
+    (score,) = attnlab.evaluate(run, complexity=8, rollout=True, device="cpu")
+    assert (score.accuracy.mean, score.rollout) == (other["accuracy"], True)
+    table = command(*words[:4], "--rollout")
+    assert "extrapolation: trained, rollout" in " ".join(table.out.split())
+    assert "Rollout: the model's own earlier answers are inputs" in " ".join(table.out.split())
+    assert "perplexity" not in table.out
+    assert max(map(len, table.out.splitlines())) <= 80
+
+
+def test_a_run_that_was_tested_by_rollout_is_evaluated_so(command: Command) -> None:
+    record = Record.from_line(command("train", *TINY, "--rollout", "--quiet", "--json").out)
+    assert (record.rollout, record.spec.train.rollout) == (True, True)
+    (row,) = json.loads(command("evaluate", record.id, "--json", "--quiet").out)["rows"]
+    assert (row["rollout"], row["accuracy"]) == (True, record.accuracy.mean)
+    (forced,) = json.loads(command("evaluate", record.id, "--no-rollout", "--json", "--quiet").out)["rows"]
+    assert forced["rollout"] is False
+    assert "Tested by rollout" in command("report").out
+
+
+def test_where_no_answer_is_fed_back_the_table_says_that_nothing_differs(command: Command) -> None:
+    words = ("--task", "parity", "--complexity", "4", *TINY[4:], "--quiet", "--json")
+    run = Record.from_line(command("train", *words).out).id
+    result = command("evaluate", run, "--rollout")
+    assert "No answer is an input of a later question" in " ".join(result.out.split())
+    forced, rolled = (
+        json.loads(command("evaluate", run, way, "--json", "--quiet").out)["rows"][0]
+        for way in ("--no-rollout", "--rollout")
+    )
+    assert forced["accuracy"] == rolled["accuracy"]
+    assert rolled["fed_back"] is False
+
+
+def test_generated_answers_that_have_no_score_are_refused_before_anything_is_run(command: Command) -> None:
+    words = ("--task", "regular", "--complexity", "3", *TINY[4:])
+    refused = command("train", *words, "--rollout")
+    assert (refused.status, refused.out) == (2, "")
+    assert "train.rollout\n  Several tokens are right at a question" in refused.error
+    run = Record.from_line(command("train", *words, "--quiet", "--json").out).id
+    beyond = command("evaluate", run, "--rollout")
+    assert beyond.status == 2
+    assert "--rollout\n  Several tokens are right at a question" in beyond.error
+
+
+def test_a_ladder_can_ask_for_rollout_and_its_user_can_refuse(command: Command, tmp_path: Path) -> None:
+    ladder = "name: mine\nsummary: s\ntask: reverse\ncomplexity: symbols\nlevels: [2]\ndefault: 2\nsource: ours\n"
+    (tmp_path / "mine.yaml").write_text(f"{ladder}rollout: true\n")
+    words = ("train", "--task", "./mine.yaml", *TINY[4:], "--quiet", "--json")
+    assert Record.from_line(command(*words).out).rollout
+    assert not Record.from_line(command(*words, "--no-rollout").out).rollout
+    sweep = command("sweep", "--task", "./mine.yaml", *TINY[4:], "--seeds", "1", "--executor", "inline", "--json")
+    assert Record.from_line(sweep.out).rollout
+    (tmp_path / "mine.yaml").write_text(f"{ladder}rollout: maybe\n")
+    wrong = command(*words)
+    assert wrong.status == 2
+    assert "mine.yaml:8: rollout" in wrong.error
+
+
+def test_show_says_which_way_a_ladder_is_scored(command: Command) -> None:
+    for task, way in [
+        ("reverse", "teacher forcing"),
+        ("parity", "independent"),
+        ("regular", "teacher forcing only"),
+    ]:
+        assert set(json.loads(command("show", task, "--json").out)["scoring"]) == {way}
+        assert SCORED[way] in " ".join(command("show", task).out.split())  # type: ignore[index]  # one of the ways
+    assert json.loads(command("show", "softmax", "--json").out)["scoring"] == []

@@ -303,8 +303,8 @@ class ParallelSteppers:
     def losses(self) -> dict[int, list[float]]:
         return {index: stepper.losses()[0] for index, stepper in enumerate(self.steppers)}
 
-    def predict(self, index: int, batches: Sequence[Batch]) -> list[Predictions]:
-        return self.steppers[index].predict(0, batches)
+    def predict(self, index: int, batches: Sequence[Batch], first: int = 1) -> list[Predictions]:
+        return self.steppers[index].predict(0, batches, first)
 
     def predict_each(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Predictions]]:
         return {index: self.predict(index, own) for index, own in batches.items()}
