@@ -31,3 +31,11 @@ PresetName = Literal["smoke", "laptop", "paper"]
 Schedule = Literal["cosine", "constant"]
 SplitName = Literal["training", "validation", "test"]
 """The splits of a task's data, as users write them."""
+Scoring = Literal["rollout", "teacher forcing", "teacher forcing only", "independent"]
+SCORED: dict[Scoring, str] = {
+    "rollout": "Scored by rollout: the model's own earlier answers are inputs.",
+    "teacher forcing": "Scored given the right earlier answers (teacher forcing); --rollout gives the model's own.",
+    "teacher forcing only": "Scored given the right earlier answers (teacher forcing); generated ones have no score.",
+    "independent": "No answer is an input of a later question: rollout and teacher forcing are the same.",
+}
+"""The ways in which a task is scored, and what they mean."""

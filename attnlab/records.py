@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, computed_field
 
+from attnlab.intervals import clustered_interval
+from attnlab.intervals import wilson_interval as wilson_interval  # others take it from here
 from attnlab.specs import Level, RunSpec, Value
 
 SOLVED = 0.99
@@ -35,24 +37,28 @@ class Result(Value):
     model_config = ConfigDict(extra="allow", ser_json_inf_nan="null")
 
 
-def wilson_interval(successes: int, total: int) -> tuple[float, float]:
-    """Compute the 95 % score interval of Wilson for a proportion.
+class SequenceSums(Value):
+    """Sums over the sequences of a test, from which an interval follows; those of two tests can be added."""
 
-    Args:
-        successes: How many of the trials succeeded.
-        total: How many trials there were.
+    count: Annotated[int, Field(ge=0)]
+    """Sequences with at least one question; each of a finite data set counts once."""
+    correct_squared: Annotated[int, Field(ge=0)]
+    """Sum of (correct answers of the sequence)^2."""
+    correct_questions: Annotated[int, Field(ge=0)]
+    """Sum of correct answers times questions of the sequence."""
+    questions_squared: Annotated[int, Field(ge=0)]
+    """Sum of (questions of the sequence)^2."""
 
-    Returns:
-        The lower and the upper end, within [0, 1]; (nan, nan) without trials.
+    def plus(self, other: SequenceSums) -> SequenceSums:
+        """Add the sums of other sequences.
 
-    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
-    """
-    if not total:
-        return (math.nan, math.nan)
-    z, n, p = 1.959963984540054, total, successes / total
-    center = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (max(0.0, center - half), min(1.0, center + half))
+        Args:
+            other: Their sums.
+
+        Returns:
+            The sums over both.
+        """
+        return SequenceSums(**{name: value + getattr(other, name) for name, value in self})
 
 
 class Score(Value):
@@ -64,6 +70,8 @@ class Score(Value):
     correct: Annotated[int, Field(ge=0)]
     total: Annotated[int, Field(ge=0)]
     chance: Number
+    sequences: SequenceSums | None = None
+    """Sums over the sequences that the questions belong to; None in records of an older attnlab."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -71,10 +79,37 @@ class Score(Value):
         """Share of correct answers; nan without questions."""
         return self.correct / self.total if self.total else math.nan
 
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def interval_over(self) -> Literal["sequences", "questions"]:
+        """What the interval counts as independent trials: the sequences, or every question where these are unknown."""
+        return "questions" if self.sequences is None else "sequences"
+
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of Wilson."""
-        return wilson_interval(self.correct, self.total)
+        """The 95 % interval: clustered by sequence, or Wilson's over questions where the sequences are unknown."""
+        if self.sequences is None:
+            return wilson_interval(self.correct, self.total)
+        count, *sums = (value for _, value in self.sequences)
+        return clustered_interval(self.correct, self.total, count, *sums)
+
+    def plus(self, other: Score) -> Score:
+        """Add the score of other sequences.
+
+        Args:
+            other: Their score.
+
+        Returns:
+            The score of both; its chance is the mean, weighted by questions.
+        """
+        total, sequences = self.total + other.total, None
+        if self.sequences is not None and other.sequences is not None:
+            sequences = self.sequences.plus(other.sequences)
+        asked = [one for one in (self, other) if one.total] or [self]
+        chance = asked[0].chance
+        if any(one.chance != chance for one in asked):
+            chance = sum(one.chance * one.total for one in asked) / total
+        return Score(correct=self.correct + other.correct, total=total, chance=chance, sequences=sequences)
 
 
 class HistoryPoint(Result):

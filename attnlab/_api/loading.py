@@ -76,7 +76,7 @@ def load_model(run: str | Record, store: str | Path = "results") -> Transformer:
         store: A store, or a folder of stores.
 
     Returns:
-        The model in float32 and in evaluation mode, on the CPU.
+        The model in evaluation mode, each weight in its own type, on the CPU.
 
     Raises:
         attnlab.errors.AttnlabError: The run or its weights are not there, or a part of it has another version now.

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from attnlab.analysis._draws import SHARE, Interval
 from attnlab.analysis.fields import LOCATION, Cache, Fields, run_fields, short_name, trained_on
 from attnlab.errors import unknown
 from attnlab.records import SOLVED, Evaluation, Record
@@ -66,6 +67,10 @@ def _accuracy(observation: Observation) -> float:
     return (observation.evaluation or observation.record).accuracy.mean
 
 
+def _above_chance(chance: float) -> Interval:
+    return (0.0 if math.isnan(chance) else chance), 1.0
+
+
 def _loss(observation: Observation) -> float:
     return _number((observation.evaluation or observation.record).loss)
 
@@ -82,6 +87,27 @@ METRICS: dict[str, Callable[[Observation], float]] = {
     "parameters": lambda one: float(one.record.parameters),
 }
 """The metrics of every run; diagnostics that some runs logged are added under their own names."""
+BOUNDS: dict[str, Callable[[Observation], Interval]] = {
+    "accuracy": lambda one: _above_chance((one.evaluation or one.record).accuracy.chance),
+    "exact_match": lambda one: _above_chance((one.evaluation or one.record).exact_match.chance),
+    "solved": lambda one: SHARE,
+    "validation_accuracy": lambda one: _above_chance(one.record.accuracy.chance),
+    "steps": lambda one: (0.0, float(one.record.spec.train.max_steps)),
+}
+"""The lowest mean and the highest value of the metrics that have bounds; all others are unbounded."""
+
+
+def metric_bounds(name: str, runs: Sequence[Observation]) -> Interval | None:
+    """The bounds of a metric in one cell; None where it is unbounded.
+
+    No run of a task is expected to be below chance. If one is, the lower bound is 0.
+    """
+    if name not in BOUNDS or not runs:
+        return None
+    lows, highs = zip(*(BOUNDS[name](one) for one in runs), strict=True)
+    values = [number for one in runs if not math.isnan(number := one.metric(name))]
+    low = min(lows)
+    return (low if all(value >= low for value in values) else min(0.0, *values)), max(*highs, *values)
 
 
 def observations(records: Iterable[Record]) -> list[Observation]:

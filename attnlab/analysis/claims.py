@@ -1,8 +1,10 @@
-"""Claims against records: a claim holds where the interval over seeds is completely on the claimed side.
+"""Claims against records: a claim holds where the 95 % interval over seeds is completely on the claimed side.
 
-Where two variants are equal, a difference is claimed wrongly about once in 20 times with three seeds each, which is the
-smallest number of seeds that decides a claim. Claims about the mean of several levels are surer. A claim that compares
-one cell of three seeds with a number holds wrongly once in 8 times where the true value is that number.
+It fails where the interval is completely on the other side, and is undecided otherwise. A wrong outcome has a
+probability of 2.5 % at most wherever the interval covers as :mod:`attnlab.analysis.statistics` states. Of accuracies
+and other bounded metrics, few seeds decide little: where all runs of one variant are perfect and all of the other at
+chance, "greater" needs five seeds; "at least 0.9" needs 28 perfect runs where chance is 0.2. The evidence says where no
+outcome of so few seeds would let a claim hold.
 """
 
 from __future__ import annotations
@@ -12,22 +14,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
-from attnlab.analysis._observations import Observation, check_field, check_metric, observations
+from attnlab.analysis._observations import Observation, check_field, check_metric, metric_bounds, observations
 from attnlab.analysis.fields import matches
 from attnlab.analysis.grid import mean_validation_accuracy
-from attnlab.analysis.statistics import TINY, Floats, Interval, stratified
+from attnlab.analysis.ranks import MIN_SEEDS
+from attnlab.analysis.statistics import SHARE, TINY, Interval, Sample, difference, mean, ratio
 from attnlab.config.experiment import Claim
 from attnlab.errors import InvalidValueError
 from attnlab.records import Record
 
 Outcome = Literal["holds", "fails", "undecided"]
 Location = tuple[Any, ...]
-Strata = dict[Location, list[float]]
+Strata = dict[Location, Sample]
 """For each task, subtask and level, one number for each seed."""
-MIN_SEEDS = 3
-"""With fewer seeds a claim is undecided."""
 EQUAL = 0.02
 """Two numbers are equal if they differ by no more than this, unless a claim gives another margin."""
 
@@ -91,14 +90,36 @@ def check_claim(claim: Claim, observed: Sequence[Observation], tuned: Sequence[s
         return ClaimOutcome(claim.says, "undecided", "the two sides have not been run on the same levels yet")
     mine, other = list(ours.values()), list(theirs.values())
     estimate, ends = _estimate(claim, mine, other)
-    if (fewest := min(map(len, [*mine, *other]))) < MIN_SEEDS:
+    if claim.ratio and math.isnan(estimate):
+        evidence = f"{_quantity(claim)}: the mean of the other runs is 0, so there is no ratio"
+        return ClaimOutcome(claim.says, "undecided", evidence)
+    if (fewest := min(len(sample.values) for sample in (*mine, *other))) < MIN_SEEDS:
         evidence = f"{_quantity(claim)} {estimate:.4g}; {fewest} of the {MIN_SEEDS} seeds that are needed"
         return ClaimOutcome(claim.says, "undecided", evidence, estimate)
+    if math.isnan(ends[0]):
+        reason = "; the mean of the other runs may be 0" if claim.ratio and math.isfinite(estimate) else ""
+        evidence = f"{_quantity(claim)} {estimate:.4g}, without an interval{reason}"
+        return ClaimOutcome(claim.says, "undecided", evidence, estimate)
+    evidence = f"{_quantity(claim)} {estimate:.4g} [{ends[0]:.4g}, {ends[1]:.4g}], claimed: {_claimed_text(claim)}"
+    outcome = decide(claim, ends)
+    if outcome == "undecided" and not _may_hold(claim, mine, other):
+        evidence += f"; too few seeds ({fewest}) for it to hold, whatever the runs are"
+    return ClaimOutcome(claim.says, outcome, evidence, estimate, ends)
+
+
+def decide(claim: Claim, ends: Interval) -> Outcome:
+    """Compare an interval with the range in which a claim says that the estimate lies.
+
+    Args:
+        claim: The claim.
+        ends: The interval of the estimate.
+
+    Returns:
+        Whether the whole interval is inside the range or outside it; undecided otherwise, and without an interval.
+    """
     low, high = _claimed_range(claim)
     inside, outside = low <= ends[0] and ends[1] <= high, ends[1] < low or ends[0] > high
-    outcome: Outcome = "holds" if inside else "fails" if outside else "undecided"
-    evidence = f"{_quantity(claim)} {estimate:.4g} [{ends[0]:.4g}, {ends[1]:.4g}], claimed: {_claimed_text(claim)}"
-    return ClaimOutcome(claim.says, outcome, evidence, estimate, ends)
+    return "holds" if inside else "fails" if outside else "undecided"
 
 
 def strata(
@@ -145,37 +166,45 @@ def strata(
         if len({one.record.spec.seed for one in best}) < len(best):
             hint = "Name one more field in 'of' (and 'than'), so that each level has one run for each seed."
             raise InvalidValueError(f"{dict(wanted)} matches more than one variant.", hint, where="claims")
-        result[location] = [number for one in best if not math.isnan(number := one.metric(metric))]
-    return {location: numbers for location, numbers in result.items() if numbers}
+        numbers = {one.record.spec.seed: number for one in best if not math.isnan(number := one.metric(metric))}
+        if numbers:
+            result[location] = Sample([*numbers.values()], metric_bounds(metric, best), [*numbers])
+    return result
 
 
-def _estimate(claim: Claim, ours: list[list[float]], theirs: list[list[float]]) -> tuple[float, Interval]:
+def _estimate(claim: Claim, ours: Sequence[Sample], theirs: Sequence[Sample]) -> tuple[float, Interval]:
     """The mean, the difference of means or their ratio, with its interval."""
+    if not theirs:
+        return mean(ours)
+    return ratio(ours, theirs) if claim.ratio else difference(ours, theirs)
 
-    def mean(cells: list[Floats]) -> Floats:
-        return np.mean([cell.mean(axis=1) for cell in cells], axis=0)
 
-    def estimate(drawn: list[Floats]) -> Floats:
-        mine = mean(drawn[: len(ours)])
-        if not theirs:
-            return mine
-        other = mean(drawn[len(ours) :])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return mine / other if claim.ratio else mine - other
+def _may_hold(claim: Claim, ours: Sequence[Sample], theirs: Sequence[Sample]) -> bool:
+    """Whether a claim about more or less would hold if every run were at the bound that favors it.
 
-    return stratified(estimate, [*ours, *theirs])
+    True of other claims, of unbounded metrics, and of ratios, whose best case may have no value.
+    """
+    if claim.expect == "equal" or claim.ratio or any(sample.bounds is None for sample in (*ours, *theirs)):
+        return True
+    best = 1 if claim.expect in ("greater", "at least") else 0
+
+    def all_at(samples: Sequence[Sample], end: int) -> list[Sample]:
+        return [sample._replace(values=[(sample.bounds or SHARE)[end]] * len(sample.values)) for sample in samples]
+
+    return decide(claim, _estimate(claim, all_at(ours, best), all_at(theirs, 1 - best))[1]) == "holds"
 
 
 def _claimed_range(claim: Claim) -> Interval:
-    """The range in which the estimate is claimed to lie."""
+    """The range in which the estimate is claimed to lie; a rounding error decides nothing."""
     neutral = 1.0 if claim.ratio else 0.0
     bound = neutral if claim.bound is None else claim.bound
     if claim.expect == "equal":
         center, margin = (neutral, EQUAL if claim.bound is None else claim.bound) if claim.than else (bound, EQUAL)
         return center - margin, center + margin
+    slack = TINY * max(1.0, abs(bound))
     if claim.expect in ("greater", "at least"):
-        return bound + (TINY if claim.expect == "greater" else 0.0), math.inf
-    return -math.inf, bound - (TINY if claim.expect == "less" else 0.0)
+        return bound + (slack if claim.expect == "greater" else -slack), math.inf
+    return -math.inf, bound + (-slack if claim.expect == "less" else slack)
 
 
 def _quantity(claim: Claim) -> str:

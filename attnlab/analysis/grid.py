@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from attnlab.analysis._observations import Observation, check_field, check_metric, observations, varying
+from attnlab.analysis._draws import SHARE, Interval, Sample
+from attnlab.analysis._observations import Observation, check_field, check_metric, metric_bounds, observations, varying
 from attnlab.analysis._panels import Panel, labels, panels
-from attnlab.analysis.levels import boundary, half_solved, share_above_chance
-from attnlab.analysis.statistics import UNKNOWN, Interval, capacities, intervals
-from attnlab.records import Record, wilson_interval
+from attnlab.analysis.capacity import Curve, curve
+from attnlab.analysis.levels import boundary, half_solved, share_above_chance, share_sample
+from attnlab.analysis.statistics import UNKNOWN, intervals
+from attnlab.records import Record
 
 Label = tuple[str, ...]
 LEVELS = (0.5, 0.9)
@@ -36,6 +38,13 @@ class Cell:
     solved: tuple[bool, ...] = ()
     """Whether each run is solved."""
     interval: Interval = UNKNOWN
+    """The 95 % interval of the mean, over seeds."""
+    bounds: Interval | None = None
+    """The lowest and the highest value that the metric can have here; None where it is unbounded."""
+    solve_rates: tuple[float, ...] = ()
+    """The share of the runs of each seed that are solved: 0 or 1, unless the runs of a seed are averaged."""
+    solve_interval: Interval = UNKNOWN
+    """The 95 % interval of P(solve), the probability that a run is solved."""
     chance: float = math.nan
     chosen: str = ""
     """The tuned fields and their chosen values."""
@@ -47,11 +56,28 @@ class Cell:
     """Runs that diverged."""
     accuracies: tuple[float, ...] = ()
     """The accuracy of each seed."""
+    seeds: tuple[int, ...] = ()
+    """The seeds of the accuracies."""
 
     @property
     def mean(self) -> float:
         """Over seeds."""
         return float(np.mean(self.values)) if self.values else math.nan
+
+    @property
+    def interval_kind(self) -> str:
+        """Whose interval it is: ``gaffke`` of a bounded metric, ``student`` of an unbounded one; empty without one."""
+        return "" if math.isnan(self.interval[0]) else "student" if self.bounds is None else "gaffke"
+
+    @property
+    def solve_rate(self) -> float:
+        """The share of runs that are solved, averaged over seeds; an estimate of P(solve)."""
+        return float(np.mean(self.solve_rates)) if self.solve_rates else math.nan
+
+    @property
+    def share_sample(self) -> Sample:
+        """The shares with their bounds and seeds, for intervals."""
+        return share_sample(self.accuracies, self.chance, self.seeds)
 
     @property
     def shares(self) -> list[float]:
@@ -131,9 +157,16 @@ class Grid:
     @cached_property
     def capacities(self) -> dict[Label, list[tuple[float, Interval]]]:
         """C50 and C90 of every row, with intervals over seeds; nan where levels are not numbers."""
-        if not all(isinstance(column, int | float) for column in self.columns):
+        if not self.curves:
             return {row: [(math.nan, UNKNOWN) for _ in LEVELS] for row in self.rows}
-        return {row: capacities(self.columns, [cell.shares for cell in self.across(row)], LEVELS) for row in self.rows}
+        return {row: [self.curves[row].capacity(level) for level in LEVELS] for row in self.rows}
+
+    @cached_property
+    def curves(self) -> dict[Label, Curve]:
+        """The monotone fit to the accuracy of every row; empty where levels are not numbers."""
+        if not all(isinstance(column, int | float) for column in self.columns):
+            return {}
+        return {row: curve(self.columns, [cell.share_sample for cell in self.across(row)]) for row in self.rows}
 
 
 def grids(
@@ -188,11 +221,12 @@ def _grid(
         label, candidate = (tuple(field_text(one.get(name)) for name in names) for names in (row_fields, tuned))
         groups.setdefault((label, _sortable(one.get(column_field))), {}).setdefault(candidate, []).append(one)
     cells = {key: _cell(candidates, metric, tuned) for key, candidates in groups.items()}
-    if metric == "solved" and not merged:
-        ends = [wilson_interval(round(sum(cell.values)), len(cell.values)) for cell in cells.values()]
-    else:
-        ends = intervals([cell.values for cell in cells.values()])
-    cells = {key: replace(cells[key], interval=interval) for key, interval in zip(cells, ends, strict=True)}
+    ends = intervals([Sample(cell.values, cell.bounds) for cell in cells.values()])
+    solving = intervals([Sample(cell.solve_rates, SHARE) for cell in cells.values()])
+    cells = {
+        key: replace(cells[key], interval=interval, solve_interval=solve_interval)
+        for key, interval, solve_interval in zip(cells, ends, solving, strict=True)
+    }
     columns = sorted({column for _, column in cells}, key=lambda column: (isinstance(column, str), column or 0))
     rows = tuple(dict.fromkeys(label for label, _ in cells))
     return Grid(panel, metric, row_fields, column_field, rows, tuple(columns), cells, tuned, along, merged)
@@ -203,15 +237,19 @@ def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequen
     best = max(candidates, key=lambda candidate: mean_validation_accuracy(candidates[candidate]))
     runs = sorted(candidates[best], key=lambda one: one.record.spec.seed)
     finished = [one for one in runs if not one.failed]
+    accuracies = _by_seed(finished, "accuracy")
     return Cell(
-        values=_by_seed(finished, metric),
+        values=tuple(_by_seed(finished, metric).values()),
+        bounds=metric_bounds(metric, finished),
+        solve_rates=tuple(_by_seed(finished, "solved").values()),
         solved=tuple(bool(one.metric("solved")) for one in finished),
         chance=float(np.mean([one.chance for one in finished])) if finished else math.nan,
         chosen=", ".join(f"{name} {value}" for name, value in zip(tuned, best, strict=True)),
         tried=len(candidates),
         failed=len(runs) - len(finished),
         diverged=sum(one.record.status == "diverged" for one in finished),
-        accuracies=_by_seed(finished, "accuracy"),
+        accuracies=tuple(accuracies.values()),
+        seeds=tuple(accuracies),
     )
 
 
@@ -242,13 +280,13 @@ def field_text(value: Any) -> str:
     return "-" if value is None or value == "" else str(value)
 
 
-def _by_seed(runs: Sequence[Observation], metric: str) -> tuple[float, ...]:
+def _by_seed(runs: Sequence[Observation], metric: str) -> dict[int, float]:
     """The metric of each seed, the mean of its runs."""
     by_seed: dict[int, list[float]] = {}
     for one in runs:
         if not math.isnan(number := one.metric(metric)):
             by_seed.setdefault(one.record.spec.seed, []).append(number)
-    return tuple(sum(numbers) / len(numbers) for numbers in by_seed.values())
+    return {seed: sum(numbers) / len(numbers) for seed, numbers in by_seed.items()}
 
 
 def _sortable(value: Any) -> Any:

@@ -5,7 +5,10 @@ The report and the capacity search use the same functions, so that both find the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+from attnlab.analysis._draws import Sample
 
 
 def share_above_chance(accuracy: float, chance: float) -> float:
@@ -23,6 +26,22 @@ def share_above_chance(accuracy: float, chance: float) -> float:
     """
     span = 1 - chance
     return (accuracy - chance) / span if span > 0 else accuracy
+
+
+def share_sample(accuracies: Sequence[float], chance: float, seeds: Sequence[int] = ()) -> Sample:
+    """Scale the accuracies of a cell so that chance is 0, with the bounds that its interval needs.
+
+    Args:
+        accuracies: The accuracy of each seed.
+        chance: The chance accuracy.
+        seeds: The seeds.
+
+    Returns:
+        The shares; the lower bound is that of chance, or that of an accuracy of 0 where a run is below chance.
+    """
+    above = not accuracies or math.isnan(chance) or min(accuracies) >= chance
+    low = 0.0 if above else share_above_chance(0.0, chance)
+    return Sample([share_above_chance(accuracy, chance) for accuracy in accuracies], (low, 1.0), seeds)
 
 
 def half_solved(solved: Sequence[bool]) -> bool:

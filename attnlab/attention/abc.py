@@ -53,9 +53,16 @@ class Abc(Attention):
         self.control = context.linear(context.width, slots * context.heads)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + m D H``."""
         return 4 * width**2 + options["slots"] * width * heads
+
+    def state_size(self, tokens: int) -> int:
+        """Sums of keys, of values and of weights per slot, ``m (2 C + 1)`` per head."""
+        slots = self.control.out_features
+        return slots * (2 * self.channels + 1)
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys, values, and the weight with which each token writes to each slot."""

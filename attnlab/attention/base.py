@@ -138,19 +138,37 @@ class Attention(nn.Module, ABC):
         self.modifiers = AttentionModifiers(context, value_width)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """The number of trainable parameters by formula, without modifiers; ``attnlab check`` counts and compares.
 
         Args:
             width: D.
             heads: H.
             length: The longest sequence, in tokens.
+            layer: Index of the layer, from 0; the default is the first.
+            biased: Whether the position adds a bias to the scores; by default it does not.
             **options: Every option of the variant.
 
         Returns:
             The number of parameters.
         """
         return 4 * width**2
+
+    def state_size(self, tokens: int) -> int:
+        """Numbers that a decoder keeps of a sequence to attend for later tokens; ``attnlab check`` probes it.
+
+        The default is a key and a value per token, as in a cache. Gates and other inputs of later tokens do not count,
+        and neither do numbers that follow from those that are kept.
+
+        Args:
+            tokens: Tokens so far.
+
+        Returns:
+            How many numbers the layer keeps, without those of modifiers.
+        """
+        return tokens * (self.key.out_features + self.value.out_features)
 
     # -- hooks ---------------------------------------------------------------------------------------------------
 

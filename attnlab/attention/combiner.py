@@ -71,6 +71,15 @@ class Combiner(Attention):
         self.partition = partition
         self.block = checked_size("block", block, max(1, round(math.sqrt(context.length))), context.length)
 
+    def state_size(self, tokens: int) -> int:
+        """A key and a value per token; largest queries of spans; for ``fixed``, whole blocks as one key and value."""
+        width = self.query.out_features
+        if self.partition == "fixed":
+            blocks, rest = divmod(tokens, self.block)
+            return super().state_size(blocks + rest) + (width if rest else 0)
+        spans = tokens.bit_count() if self.partition == "logsparse" else min(tokens, self.block)
+        return super().state_size(tokens) + spans * width
+
     def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys and values, and the queries of all tokens again: spans need them for any chunk of the rows."""
         qkv = super().prepare(x_BTD, position, layer_inputs)

@@ -51,6 +51,11 @@ class Cosformer(Recurrent):
             )
         self.reach = reach or context.length
 
+    @property
+    def num_features(self) -> int:
+        """Two for each channel."""
+        return 2 * super().num_features
+
     def recurrence(self, qkv: QKV) -> Recurrence:
         """Features that depend on the position, without decay."""
         queries, keys = self.features(qkv.queries_BHTC, qkv.start), self.features(qkv.keys_BHSC, 0)

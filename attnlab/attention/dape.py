@@ -59,10 +59,13 @@ class Dape(Attention):
         self.writer = Correction(context, width, context.heads, kernel)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
-        """``4 D^2 + 2 k w H + w + H`` where no position adds a bias; one ``k w H`` more where one does."""
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
+        """``4 D^2 + 2 k w H + w + H``; one ``k w H`` more where a position adds a bias and the form is not ``add``."""
         kernel, hidden = options["kernel"], options["width"]
-        return 4 * width**2 + 2 * kernel * hidden * heads + hidden + heads
+        maps = 3 if biased and options["form"] != "add" else 2
+        return 4 * width**2 + maps * kernel * hidden * heads + hidden + heads
 
     @property
     def score_maps(self) -> int:

@@ -58,7 +58,9 @@ class DeltaNet(DeltaRule):
         self.gain_V = nn.Parameter(torch.ones(expand * context.channels))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``2 (1 + e) D^2 + D H + e C`` for an expansion of e, and the parameters of the decay."""
         expand = options["expand"]
         return 2 * (1 + expand) * width**2 + width * heads + expand * width // heads
@@ -125,9 +127,11 @@ class GatedDelta(DeltaNet):
         self.rate_H, self.step_H = decay_rates(context, context.heads), decay_steps(context, context.heads)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """The parameters of delta, and ``D H + 2 H``."""
-        return super().num_parameters(width, heads, length, **options) + width * heads + 2 * heads
+        return super().num_parameters(width, heads, length, layer, biased, **options) + width * heads + 2 * heads
 
     def log_decay(self, x_BTD: Tensor) -> tuple[Tensor, ...]:
         """One number per head and token."""
@@ -152,9 +156,16 @@ class Kda(DeltaNet):
         self.rate_H, self.step_D = decay_rates(context, context.heads), decay_steps(context, context.width)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """The parameters of delta, and ``2 D C + D + H``."""
-        return super().num_parameters(width, heads, length, **options) + 2 * width * width // heads + width + heads
+        return (
+            super().num_parameters(width, heads, length, layer, biased, **options)
+            + 2 * width * width // heads
+            + width
+            + heads
+        )
 
     def log_decay(self, x_BTD: Tensor) -> tuple[Tensor, ...]:
         """One number per channel and token."""

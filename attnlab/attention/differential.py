@@ -49,7 +49,9 @@ class Differential(Attention):
         self.base = 0.8 - 0.6 * math.exp(-0.3 * context.layer)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + 3 C``: four vectors of C / 2, and the gain."""
         return 4 * width**2 + 3 * (width // heads)
 

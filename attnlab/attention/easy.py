@@ -42,9 +42,15 @@ class Easy(Attention):
         self.alpha_HLL = nn.Parameter(alpha_HLL.detach() / torch.arange(1, context.length + 1)[:, None])
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``2 D^2 + H L^2``."""
         return 2 * width**2 + heads * length**2
+
+    def state_size(self, tokens: int) -> int:
+        """A value per token."""
+        return tokens * self.value.out_features
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Values, also in the place of queries and keys, which are not used."""

@@ -64,7 +64,9 @@ class Entmax(Attention):
             self.alpha_H = nn.Parameter(torch.zeros(context.heads))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2``, and H where alpha is learned."""
         return 4 * width**2 + (heads if options["alpha"] == "adaptive" else 0)
 

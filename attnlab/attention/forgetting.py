@@ -38,9 +38,15 @@ class Forgetting(Attention):
         nn.init.constant_(self.forget.bias, start)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + D H + H``."""
         return 4 * width**2 + width * heads + heads
+
+    def state_size(self, tokens: int) -> int:
+        """A key, a value and a gate per head for each token."""
+        return super().state_size(tokens) + tokens * self.num_heads
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys, values, and c, the running sum of the logarithms of the gates, B x H x S."""

@@ -54,7 +54,9 @@ class Gla(Recurrent):
         self.widen = context.linear(rank, context.heads * features, bias=True)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``2 D^2 + 2 D H F + r D + (r + 1) H F`` for a gate of rank r."""
         key_width, rank = heads * half_even(width // heads), options["rank"]
         return 2 * width**2 + 2 * width * key_width + rank * width + (rank + 1) * key_width

@@ -74,7 +74,9 @@ class Gpam(Attention):
         )
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + n D C`` for n layers on the negative path, and the trainable lambdas."""
         lambdas = {"trainable": heads, "trainable-untied": 2 * heads}.get(options["lambdas"], 0)
         return 4 * width**2 + options["layers"] * width * width // heads + lambdas

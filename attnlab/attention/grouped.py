@@ -54,7 +54,9 @@ class Grouped(Attention):
         self.group_of = [next(g for g, group in enumerate(self.groups) if h in group) for h in range(context.heads)]
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``2 D^2 + 2 D G C``, for any sizes of the groups."""
         groups = options["groups"]
         return 2 * width**2 + 2 * width * (groups if isinstance(groups, int) else len(groups)) * (width // heads)

@@ -71,10 +71,16 @@ class Latent(Attention):
             self.place = context.linear(context.width, self.turned)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``2 D^2 + D R + R + R (D - H P) + R D + D P``."""
         rank, turned = sizes(width, heads, options["rank"], options["turned"])
         return 2 * width**2 + width * rank + rank + rank * (2 * width - heads * turned) + width * turned
+
+    def state_size(self, tokens: int) -> int:
+        """The latent and the rotated channels of each token, R + P."""
+        return tokens * (len(self.gain_R) + self.turned)
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries of the input, keys and values of the latent; the shared channels are the last of each key."""

@@ -64,9 +64,17 @@ class Based(Recurrent):
         super().__init__(context, keys=features)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``2 D H F + 2 D^2``."""
         return 2 * width * heads * options["features"] + 2 * width**2
+
+    @property
+    def num_features(self) -> int:
+        """Products of up to two channels, ``1 + F + F (F + 1) / 2``."""
+        channels = super().num_features
+        return 1 + channels + channels * (channels + 1) // 2
 
     def recurrence(self, qkv: QKV) -> Recurrence:
         """Products of up to two channels, without decay."""
@@ -98,10 +106,17 @@ class Hedgehog(Recurrent):
         self.shift = nn.ParameterList(torch.zeros(context.channels) for _ in range(maps))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + n (C^2 + C)`` for n maps: two, or one that is tied."""
         channels = width // heads
         return 4 * width**2 + (1 if options["tied"] else 2) * (channels**2 + channels)
+
+    @property
+    def num_features(self) -> int:
+        """Two for each channel."""
+        return 2 * super().num_features
 
     def recurrence(self, qkv: QKV) -> Recurrence:
         """Learned positive features without decay."""

@@ -44,9 +44,15 @@ class Lipschitz(Attention):
             self.value = context.linear(context.width, context.width, gain=math.sqrt(context.width))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``3 D^2``: there is no projection for keys."""
         return 3 * width**2
+
+    def state_size(self, tokens: int) -> int:
+        """A query per token, which is its key; the value follows from it where it is tied."""
+        return tokens * (self.query.out_features + (0 if self.tied else self.value.out_features))
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries that are also the keys, and values."""

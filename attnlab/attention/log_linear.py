@@ -62,7 +62,9 @@ class LogLinear(Recurrent):
         """Stored with one axis: weight decay applies to matrices."""
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + (D + 1) H L`` with ``L = ceil(log2 T) + 1``; ``(D + 2) H`` more with decay."""
         steps = (width + 2) * heads if options["decay"] else 0
         return 4 * width**2 + (width + 1) * heads * depth(length) + steps
@@ -74,6 +76,10 @@ class LogLinear(Recurrent):
         )
         clock = () if self.clock is None else self.clock(x_BTD)
         return super().project(x_BTD, layer_inputs)._replace(extra=(scale_BHTL, *clock))
+
+    def state_size(self, tokens: int) -> int:
+        """One state for each block of the past: one block for each binary digit of its length that is 1."""
+        return tokens.bit_count() * super().state_size(tokens)
 
     def recurrence(self, qkv: QKV) -> Recurrence:
         """The recurrence without the weights of the levels."""

@@ -59,7 +59,9 @@ class Mamba2(Recurrent):
         self.skip_H = nn.Parameter(torch.ones(context.heads))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``2 e D^2 + 2 D N + D H + 3 H`` for values e times as wide."""
         return 2 * options["expand"] * width**2 + 2 * width * options["state"] + width * heads + 3 * heads
 
@@ -69,6 +71,11 @@ class Mamba2(Recurrent):
             functional.silu(projection(x_BTD).unsqueeze(-3)) for projection in (self.query, self.key)
         )
         return QKV(queries_B1TN, keys_B1SN, functional.silu(self.split(self.value(x_BTD))), self.clock(x_BTD))
+
+    @property
+    def num_features(self) -> int:
+        """N channels of the keys, which all heads share."""
+        return self.key.out_features
 
     def recurrence(self, qkv: QKV) -> Recurrence:
         """Keys times their step, and a decay in proportion to the step."""

@@ -62,7 +62,9 @@ class Mixture(Attention):
         self.weighted = weighted and components > 1
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2``, ``(M - 1) D^2`` for projections or ``M D`` for shifts, and ``M H`` for mixture weights."""
         count = options["components"]
         more = count * width if options["keys"] == "shifted" else (count - 1) * width**2
@@ -121,6 +123,11 @@ class Mgk(Mixture):
         self.hard = hard
         self.variance = [math.sqrt(context.channels) / narrowing**component for component in range(components)]
 
+    def state_size(self, tokens: int) -> int:
+        """The first key of each token, or where keys are projected its input, from which all follow; and its value."""
+        width = self.key.out_features if self.shifted else self.key.in_features
+        return tokens * (width + self.value.out_features)
+
     def score(self, qkv: QKV) -> Tensor:
         """The logarithm of each component of the mixture, B x M x H x T x S."""
         distance_BMHTS = squared_distance(qkv.queries_BHTC, qkv.keys_BHSC)
@@ -149,6 +156,10 @@ class Mlk(Mixture):
 
     def __init__(self, context: LayerContext, *, components: Count = 2, keys: Keys = "projected") -> None:
         super().__init__(context, components, keys, weighted=True)
+
+    def state_size(self, tokens: int) -> int:
+        """A state of C x (C + 1) numbers per head."""
+        return self.key.out_features * (self.channels + 1)
 
     def weights(self, qkv: QKV, position: Position) -> Tensor:
         """Products of features, divided by their row sums, B x H x T x S."""

@@ -7,7 +7,8 @@
 Source   Lu et al., "MoBA", arXiv:2502.13189; flash-linear-attention's implementation.
 Theirs   top-k -> our keep: the own block is one of them; block size -> our block.
 Differs  with ``keep: 1`` a query attends to its own block only, never to everything. A position's bias is added to the
-         scores of the keys; the selection of blocks does not depend on it. Sizes for short sequences are ours.
+         scores of the keys; the selection of blocks does not depend on it. Of blocks that are equal up to rounding the
+         earliest are selected. Sizes for short sequences are ours.
 
 Letters  H heads, T queries, S keys, N blocks, C channels per head.
 """
@@ -34,7 +35,7 @@ from attnlab.tensors import QKV, LayerContext, at_least_float32
 Count = Annotated[int, Field(ge=1)]
 
 
-@register("moba", source="arXiv:2502.13189")
+@register("moba", source="arXiv:2502.13189", version=2)
 @final
 class Moba(Attention):
     """Softmax over the own block and a few selected blocks of the past.
@@ -50,6 +51,10 @@ class Moba(Attention):
         super().__init__(context)
         self.block = checked_size("block", block, 8, context.length)
         self.keep = checked_size("keep", keep, 3, -(-context.length // self.block), f"blocks of {self.block}")
+
+    def state_size(self, tokens: int) -> int:
+        """A key and a value per token; of the own block alone where no other is selected."""
+        return super().state_size(tokens if self.keep > 1 else tokens % self.block)
 
     def mask(self, qkv: QKV) -> Tensor:
         """The own block and the selected blocks before it, B x H x T x S."""

@@ -64,7 +64,9 @@ class MultiToken(Attention):
         self.gain_C = nn.Parameter(torch.ones(context.channels)) if norm else None
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + 2 H Q K + 2 H^2``, and C for the norm."""
         kernels = 2 * heads * options["queries"] * options["keys"]
         return 4 * width**2 + kernels + 2 * heads**2 + (width // heads if options["norm"] else 0)
@@ -73,6 +75,10 @@ class MultiToken(Attention):
     def score_maps(self) -> int:
         """One per head, times the overlap of the blocks of the convolution."""
         return math.ceil(self.num_heads * (1 + (self.before.change_HQK.shape[-1] - 1) / BLOCK))
+
+    def state_size(self, tokens: int) -> int:
+        """A key and a value per token, and the queries that the convolution reads again."""
+        return super().state_size(tokens) + min(tokens, self.previous) * self.query.out_features
 
     def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys and values; all queries again as extra, since a chunk of rows needs those before it."""

@@ -42,7 +42,11 @@ from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, ma
 Count = Annotated[int, Field(ge=1)]
 
 
-@register("native-sparse", source="arXiv:2502.11089", aliases=("nsa",))
+FORCED = 3
+"""Blocks that are selected whatever their weight: the own, the previous and the first."""
+
+
+@register("native-sparse", source="arXiv:2502.11089", version=2, aliases=("nsa",))
 @final
 class NativeSparse(Attention):
     """Compressed, selected and recent tokens, each with its softmax, gated and added.
@@ -71,9 +75,22 @@ class NativeSparse(Attention):
         self.gate = context.linear(context.width, 3 * context.heads)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + 3 D H``."""
         return 4 * width**2 + 3 * width * heads
+
+    def state_size(self, tokens: int) -> int:
+        """A key and a value per token; where no block is selected by its weight, means of the blocks further back."""
+        if self.keep > FORCED:
+            return super().state_size(tokens)
+        blocks, rest = divmod(tokens, self.block)
+        recent = max(rest + (self.block if self.keep > 1 else 0), self.window - 1)
+        first = self.block if self.keep == FORCED else 0
+        whole = min(tokens, recent + first)
+        means = max(0, blocks - max(0, recent - rest) // self.block - (1 if first else 0))
+        return super().state_size(whole + means)
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys and values; the gates of each token as extra."""

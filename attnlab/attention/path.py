@@ -53,9 +53,16 @@ class Path(Attention):
         self.strength = context.linear(context.width, context.heads)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + 2 r D + D H`` and ``K D`` taps."""
         return 4 * width**2 + 2 * options["rank"] * width + width * heads + options["taps"] * width
+
+    def state_size(self, tokens: int) -> int:
+        """A reflected key and a value per token, and the tokens that the convolution reads again."""
+        taps, width = self.tap_D1K.shape[-1], min(self.narrow.out_features, self.widen.out_features)
+        return super().state_size(tokens) + min(tokens, taps - 1) * width
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys and values; the reflection of each token as extra."""

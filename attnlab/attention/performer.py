@@ -51,6 +51,11 @@ class Performer(Recurrent):
         count = features or max(1, math.ceil(context.channels * math.log(context.channels)))
         self.register_buffer("frequency_HFC", frequencies(context, count))
 
+    @property
+    def num_features(self) -> int:
+        """F random features; their running maxima cancel exactly."""
+        return self.frequency_HFC.shape[-2]
+
     def recurrence(self, qkv: QKV) -> Recurrence:
         """Features relative to their running maximum; the state of a feature decays where the maximum grows."""
         queries, keys = self.logarithms(qkv.queries_BHTC), self.logarithms(qkv.keys_BHSC)

@@ -47,7 +47,9 @@ class Retention(Recurrent):
         self.octave = octave
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``2 D^2 + 2 e D^2`` for values e times as wide."""
         return 2 * (1 + options["expand"]) * width**2
 

@@ -62,10 +62,18 @@ class Rwkv7(DeltaRule):
         self.gain_D, self.offset_D = constant(width, 1.0), constant(width, 0.0)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + 4 D r + 7 D``, and ``5 D`` with shift, in the first layer; ``2 D r + D`` more in the others."""
         blends = 5 if options["shift"] else 0
-        return 4 * width**2 + 4 * width * options["rank"] + (7 + blends) * width
+        share = width * (2 * options["rank"] + 1) if layer else 0
+        return 4 * width**2 + 4 * width * options["rank"] + (7 + blends) * width + share
+
+    def state_size(self, tokens: int) -> int:
+        """A state of C x C numbers per head, and with ``shift`` the last token."""
+        last = self.query.in_features if self.blends and tokens else 0
+        return super().state_size(tokens) + last
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Receptances as queries, both keys, and values; strengths and decays as extra."""

@@ -45,8 +45,11 @@ from attnlab.attention.ops.selection import checked_size, key_indices, query_ind
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, causal_mask, masked_softmax
 
+HISTORY = 4
+"""Earlier tokens that a convolution reads."""
 
-@register("sea", source="arXiv:2310.01777")
+
+@register("sea", source="arXiv:2310.01777", version=2)
 @final
 class Sea(Attention):
     """Attention over the keys with the largest estimated weights, plus the mean of the past values.
@@ -74,11 +77,17 @@ class Sea(Attention):
         self.predictor = Predictor(context, bins)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + 6 C^2 + 8 C + K C + T C + 74 H^2 + 5 K / 2``."""
         channels, bins = width // heads, options["bins"]
         network = 6 * channels**2 + (8 + bins + length) * channels + 74 * heads**2 + 5 * bins // 2
         return 4 * width**2 + network
+
+    def state_size(self, tokens: int) -> int:
+        """A key and a value per token, and what the network keeps."""
+        return super().state_size(tokens) + self.predictor.state_size(tokens)
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys and values; the estimate, and the scale r and share a of each row, as extra."""
@@ -135,7 +144,7 @@ class Predictor(nn.Module):
         super().__init__()
         channels, heads = context.channels, context.heads
         features = max(1, round(channels * math.log(channels)))
-        self.length = context.length
+        self.length, self.bins = context.length, bins
         self.feature_FC = nn.Parameter(context.normal(features, channels, std=1.0), requires_grad=False)
         self.place_TC = context.normal(context.length, channels, std=1.0)
         self.encode = context.linear(3 * channels, 2 * channels)
@@ -147,6 +156,19 @@ class Predictor(nn.Module):
         self.taps = nn.ParameterList(context.uniform(2 * heads, 2 * heads, 3, 3, bound=bound) for _ in range(2))
         self.join = context.linear(2 * heads, heads)
         self.joined = nn.LayerNorm(bins)
+
+    def state_size(self, tokens: int) -> int:
+        """Numbers of the linear attention, and of the rows that the convolutions read again.
+
+        Args:
+            tokens: Tokens so far.
+
+        Returns:
+            ``H F (2 C + 1)`` and ``2 min(T, 4) 2 H K / 4``.
+        """
+        features, channels = self.feature_FC.shape
+        maps = self.join.in_features
+        return maps // 2 * features * (2 * channels + 1) + len(self.taps) * min(tokens, HISTORY) * maps * self.bins // 4
 
     def forward(self, qkv: QKV) -> tuple[Tensor, Tensor, Tensor]:
         """Estimate the attention matrix.
@@ -211,7 +233,7 @@ class Predictor(nn.Module):
         maps = self.decoded(self.decode(code_BHTC).unflatten(-1, (2, -1)))
         maps = maps.transpose(-3, -2).flatten(-4, -3)
         for tap in self.taps:
-            maps = functional.conv2d(functional.pad(maps, (2, 2, 4, 0)), tap, dilation=2).relu()
+            maps = functional.conv2d(functional.pad(maps, (2, 2, HISTORY, 0)), tap, dilation=2).relu()
         widened = maps.repeat_interleave(4, dim=-1)
         return self.joined(self.join(widened.movedim(-3, -1)).movedim(-1, -3))
 

@@ -31,6 +31,10 @@ from attnlab.tensors import QKV, LayerInputs, at_least_float32
 class Selective(Attention):
     """Softmax attention in which head 0 also masks tokens for later queries."""
 
+    def state_size(self, tokens: int) -> int:
+        """A key, a value and the sum F for each token."""
+        return super().state_size(tokens) + tokens
+
     def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys and values; all queries of head 0 as extra, since a chunk of rows needs earlier selections."""
         qkv = super().prepare(x_BTD, position, layer_inputs)

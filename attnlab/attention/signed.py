@@ -75,9 +75,19 @@ class Nap(Attention):
         self.bias_H = nn.Parameter(torch.zeros(context.heads))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + 2 H``."""
         return 4 * width**2 + 2 * heads
+
+    def state_size(self, tokens: int) -> int:
+        """Without a bias, sums of keys, their products, values, and keys times values; else a cache."""
+        if self.biased:
+            return super().state_size(tokens)
+        return self.num_heads * (self.channels + self.channels * (self.channels + 1) // 2) + (
+            self.value.out_features * (self.channels + 1)
+        )
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Standardized scores of the allowed keys, times the gain plus the bias, B x H x T x S."""
@@ -92,6 +102,10 @@ class Non(Attention):
     """Scores divided by the square root of the number of keys of the row."""
 
     row_constraint = RowConstraint.FREE
+
+    def state_size(self, tokens: int) -> int:
+        """Without a bias, the sum of keys times values, C x C numbers per head; else a cache."""
+        return super().state_size(tokens) if self.biased else self.key.out_features * self.channels
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """Scores of the allowed keys over the square root of their number, B x H x T x S."""

@@ -60,7 +60,9 @@ class Sink(Attention):
         self.sink_H = nn.Parameter(torch.full((context.heads,), start))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + H``."""
         return 4 * width**2 + heads
 

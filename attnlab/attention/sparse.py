@@ -81,6 +81,35 @@ class Sparse(Attention):
         if mode == "heads" and context.heads < 2:
             raise InvalidValueError("Mode heads needs at least 2 heads, not 1.", "Use union or alternate.")
 
+    def state_size(self, tokens: int) -> int:
+        """A key and a value for each token of the past that a later query may attend to."""
+        if self.mode == "heads":
+            each = super().state_size(1) // self.num_heads
+            halves = [2 * head // self.num_heads for head in range(self.num_heads)]
+            return sum(each * self._kept(tokens, [half]) for half in halves)
+        parts = [self.layer] if self.mode == "alternate" else range(SETS[self.pattern])
+        return super().state_size(self._kept(tokens, parts))
+
+    def _kept(self, tokens: int, parts: range | list[int]) -> int:
+        """How many tokens later queries may attend to, in some sets of the pattern together."""
+        recent = min(tokens, self.window - 1)
+        kept = set()
+        for part in parts:
+            match (self.pattern, part % SETS[self.pattern]):
+                case _ if self.random:
+                    kept.add(tokens)
+                case ("strided", 0) | ("window", _):
+                    kept.add(recent)
+                case ("star", _):
+                    kept.add(min(tokens, recent + 1))
+                case ("fixed", 0):
+                    kept.add(tokens % self.window)
+                case ("fixed", _):
+                    kept.add(tokens // self.window)
+                case _:
+                    kept.add(tokens)
+        return min(tokens, sum(kept)) if self.pattern == "fixed" else max(kept)
+
     def mask(self, qkv: QKV) -> Tensor:
         """True at the keys of the pattern: of the layer, T x S, or of each head, H x T x S."""
         if self.mode == "heads":

@@ -40,7 +40,9 @@ class AttnScale(Attention):
         self.more_H = nn.Parameter(torch.zeros(context.heads))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + H``."""
         return 4 * width**2 + heads
 
@@ -67,7 +69,9 @@ class Centered(Attention):
         self.gain_H = nn.Parameter(torch.full((context.heads,), gain), requires_grad=learned)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2``, and H where the gains are learned."""
         return 4 * width**2 + (heads if options["learned"] else 0)
 
@@ -94,7 +98,9 @@ class Shaped(Attention):
         self.own_H, self.softmax_H, self.shares_H = (nn.Parameter(torch.ones(context.heads)) for _ in range(3))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + 3 H``."""
         return 4 * width**2 + 3 * heads
 

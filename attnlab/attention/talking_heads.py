@@ -34,7 +34,9 @@ class TalkingHeads(Attention):
         self.after = HeadMix(context)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + 2 H^2``."""
         return 4 * width**2 + 2 * heads**2
 

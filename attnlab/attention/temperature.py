@@ -55,7 +55,9 @@ class Ssmax(Attention):
         self.bias_H = nn.Parameter(torch.zeros(context.heads), requires_grad=bias)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``4 D^2 + H``, and H more with the bias."""
         return 4 * width**2 + (2 if options["bias"] else 1) * heads
 

@@ -46,6 +46,10 @@ class Window(Attention):
         self.window = checked_size("window", window, 16, context.length)
         self.sinks = sinks
 
+    def state_size(self, tokens: int) -> int:
+        """A key and a value for each token of the window, without the next one, and for each sink."""
+        return super().state_size(min(tokens, self.window - 1 + self.sinks))
+
     def mask(self, qkv: QKV) -> Tensor:
         """True in the window and at the sinks, T x S."""
         rows_T1, keys_S = query_indices(qkv), key_indices(qkv)

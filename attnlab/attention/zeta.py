@@ -15,7 +15,8 @@ Differs  distances are computed between all tokens: the selections are theirs, t
          chunk so far to the candidates and is on by default (without it a token is rarely a candidate of the next
          one). Indices on the curve are computed from the sigmoid of each coordinate: with the range of the sequence, a
          prefix would have other indices than the whole. k is smaller than theirs (32), for short sequences. The
-         exponential of a position's bias multiplies c, and the selection does not depend on it. An odd number of
+         exponential of a position's bias multiplies c, and the selection does not depend on it. Of keys that are
+         equally near up to rounding, such as those of a repeated token, the earliest are selected. An odd number of
          channels is padded with one channel of zeros, which changes no distance, so that rotary positions have pairs.
 
 Letters  B batch, H heads, T queries, S keys, D width, C channels per head.
@@ -38,7 +39,7 @@ from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, ca
 Count = Annotated[int, Field(ge=1)]
 
 
-@register("zeta", source="arXiv:2501.14577 (third-party description)")
+@register("zeta", source="arXiv:2501.14577 (third-party description)", version=2)
 @final
 class Zeta(Attention):
     """Cauchy weights of the nearest keys in few dimensions, and of the mean of the past.
@@ -91,7 +92,9 @@ class Zeta(Attention):
         self.theta_1 = nn.Parameter(torch.zeros(1))
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """``2 D^2 + 2 D H C + 1``, and ``2 D^2`` more with two layers."""
         return 2 * options["layers"] * width**2 + 2 * width * heads * options["channels"] + 1
 

@@ -13,11 +13,11 @@ from attnlab.choices import ListKind
 from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, Store, TaskSettings, load_plugins
 
 if TYPE_CHECKING:
+    from attnlab.choices import Scoring
     from attnlab.config.ladder import Ladder
     from attnlab.registry import Registry
     from attnlab.rendering.catalog import Card, Listing
     from attnlab.rendering.diagnosis import MetricCard
-    from attnlab.tasks.io.fed_back import Scoring
 
 
 def ls(
@@ -153,7 +153,7 @@ def _task_rows() -> list[tuple[str, ...]]:
 
 
 def _chance(ladder: Ladder) -> str:
-    """Format the chance accuracy at the easiest and the hardest level; ``see show`` if the task is slow to build."""
+    """Format the chance accuracy at the easiest and the hardest level; ``see show`` where it takes time."""
     from attnlab.formatting import percent
     from attnlab.tasks import TASKS
     from attnlab.tasks.io.ladders import task_spec
@@ -163,7 +163,10 @@ def _chance(ladder: Ladder) -> str:
         return "see show"
     spec = task_spec(ladder, {}, ladder.levels[0])
     levels = ladder.levels[0], ladder.levels[-1]
-    easiest, hardest = (percent(build(spec, {**spec.options, spec.complexity: one}).chance) for one in levels)
+    tasks = [build(spec, {**spec.options, spec.complexity: one}) for one in levels]
+    if not all("chance" in vars(task) for task in tasks):  # it would be measured, on a sample
+        return "see show"
+    easiest, hardest = (percent(task.chance) for task in tasks)
     return easiest if easiest == hardest else f"{easiest.removesuffix(' %')}-{hardest}"
 
 

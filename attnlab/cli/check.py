@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -33,14 +37,40 @@ def check(
 
     parts = [subject_of(name) for name in names or []]
     parts += [Part(name=entry.name) for entry in ATTENTIONS] if every else []
-    progress = Console(stderr=True)
-    reports = []
-    for part in parts:
-        if len(parts) > 1:
-            progress.print(f"checking {part}", highlight=False)
-        reports.append(check_attention(part))
+    if len(parts) == 1:
+        reports = [check_attention(parts[0])]
+    else:
+        reports = []
+        from attnlab.execution.processes import sigint_blocked
+
+        used = {("attention", part.name): ATTENTIONS.entry(part.name) for part in parts}
+        with _worker_pool(used, plugins or [], len(parts)) as pool:
+            with sigint_blocked():  # while the workers start
+                checked = pool.map(check_attention, parts)
+            for done, report in enumerate(checked, start=1):
+                failed = "" if report.passed else "  failed"
+                Console(stderr=True).print(f"{done}/{len(parts)}  {parts[done - 1]}{failed}", highlight=False)
+                reports.append(report)
     if as_json:
         sys.stdout.write(json.dumps([report.data() for report in reports]) + "\n")
     else:
         Console().print(ConformanceTable(reports[0]) if len(reports) == 1 else ConformanceOverview(reports))
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
+
+
+@contextmanager
+def _worker_pool(used: Mapping[tuple[str, str], Any], plugins: list[Path], tasks: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes of one thread each, one per core, that know the user's parts."""
+    import multiprocessing
+
+    from attnlab.execution.processes import default_workers
+    from attnlab.execution.worker_parts import parts_to_send, start_worker
+
+    parts = parts_to_send(used, plugins)
+    context = multiprocessing.get_context("spawn")
+    workers = min(default_workers(), tasks)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=(parts,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -77,7 +77,12 @@ def sweep(
     ] = False,
     ci_width: Annotated[
         float,
-        typer.Option("--ci-width", metavar="X", min=0.0, help="With --adaptive: width of C50's interval, in levels."),
+        typer.Option(
+            "--ci-width",
+            metavar="X",
+            min=0.0,
+            help="With --adaptive: width of C50's interval, in levels; 1 takes six seeds that agree.",
+        ),
     ] = 1.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost; run nothing.")] = False,
     store: Annotated[

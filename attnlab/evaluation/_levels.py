@@ -10,23 +10,22 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
-import numpy as np
 import torch
 
 from attnlab.choices import ExtrapolationMode
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.evaluation.level_score import LevelScore
 from attnlab.model.transformer import Transformer
-from attnlab.records import Score
 from attnlab.specs import RunSpec, Split, TaskSpec
+from attnlab.storage.arrays import Arrays
 from attnlab.tasks.base import Batch, Tokens
 from attnlab.tasks.io.fed_back import FedBackAnswers
 from attnlab.tasks.io.streams import Source
 from attnlab.training.eval_levels import trained_length
 from attnlab.training.extrapolation import check_length, check_mode
-from attnlab.training.load_model import Arrays, rebuild_model
+from attnlab.training.load_model import rebuild_model
 from attnlab.training.rollout import generate_answers
-from attnlab.training.scoring import Scored, score
+from attnlab.training.scoring import Scored, joined, score
 from attnlab.training.stepper import predict_batch
 
 BatchProgress = Callable[[int, int, int], None]
@@ -112,24 +111,19 @@ def score_test_split(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scored:
     """Score a model on the test split, batch by batch; with ``fed_back``, given its own earlier answers."""
-    correct = total = exact_correct = exact_total = done = 0
-    nats = exact_chance = 0.0
+    parts, nats, done = list[Scored](), 0.0, 0
+    match_chance = source.task.exact_match_chance
     for index, batch in enumerate(source.iter_held_out(Split.TEST, sequences, batch_size), start=1):
         if fed_back is None:
             tokens_N, loss = _predict(model, index, device, batch)
         else:
             predict = partial(_most_likely, model, index, device)
             tokens_N, loss = generate_answers(batch, fed_back.of(batch), predict), math.nan
-        part = score([batch], [tokens_N], source.task.chance)
-        correct, total = correct + part.accuracy.correct, total + part.accuracy.total
-        exact_correct, exact_total = exact_correct + part.exact_match.correct, exact_total + part.exact_match.total
-        nats, exact_chance = nats + loss, exact_chance + part.exact_match.chance * part.exact_match.total
+        parts.append(score([batch], [tokens_N], source.task.chance, exact_match_chance=match_chance))
+        nats += loss
         done += len(batch.inputs_BT)
         progress(done, sequences)
-    chance = exact_chance / exact_total if exact_total else source.task.chance
-    accuracy = Score(correct=correct, total=total, chance=source.task.chance)
-    exact_match = Score(correct=exact_correct, total=exact_total, chance=chance)
-    return Scored(accuracy, exact_match, nats / total if total and np.isfinite(nats) else None)
+    return joined(parts, source.task.chance, nats)
 
 
 def _predict(model: Transformer, number: int, device: torch.device, batch: Batch) -> tuple[Tokens, float]:

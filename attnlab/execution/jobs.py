@@ -15,10 +15,10 @@ from attnlab.execution.worker_parts import WorkerParts
 from attnlab.plugins import describe_exception
 from attnlab.records import Record
 from attnlab.specs import RunSpec
+from attnlab.storage.arrays import Arrays
 from attnlab.training.events import Event
 from attnlab.training.interruption import Interruption
 from attnlab.training.loop import group_name
-from attnlab.training.stepper import Arrays
 from attnlab.training.vmap_width import VmapWidth
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,29 @@ def worker_parts(specs: Iterable[RunSpec], files: Sequence[Path] = ()) -> Worker
         PluginError: A class of the notebook cannot be sent.
     """
     used = {(part.kind, part.entry.name): part.entry for spec in _distinct(specs) for part in run_parts(spec)}
+    return parts_to_send(used, files)
+
+
+def parts_to_send(used: Mapping[tuple[str, str], Entry[Any]], files: Sequence[Path] = ()) -> WorkerParts:
+    """Collect what workers need to know some registered parts.
+
+    Args:
+        used: The parts, by kind and name.
+        files: Plugin files; those that registered a part are added.
+
+    Returns:
+        What is sent to each worker.
+
+    Raises:
+        PluginError: A class of the notebook cannot be sent.
+    """
     own = [(kind, entry) for (kind, _), entry in used.items() if entry.cls.__module__ == SCRIPT]
     modules = {entry.cls.__module__ for entry in used.values() if _is_imported(entry)}
-    named = sorted(name for kind, name in used if kind == "attention" and ":" in name)
-    paths = {path.resolve() for path in files} | {
-        Path(used["attention", name].code.path) for name in named if ".py:" in name
-    }
-    return WorkerParts(tuple(sorted(paths)), tuple(sorted(modules)), tuple(named), _pickled(own))
+    paths = [path.resolve() for path in files]
+    paths += [Path(entry.code.path) for entry in used.values() if entry.cls.__module__.startswith(PREFIX)]
+    named = [name for kind, name in used if kind == "attention" and ":" in name]
+    paths += [Path(used["attention", name].code.path) for name in named if ".py:" in name]
+    return WorkerParts(tuple(dict.fromkeys(paths)), tuple(sorted(modules)), tuple(sorted(named)), _pickled(own))
 
 
 def load_worker_parts(parts: WorkerParts) -> None:
@@ -95,6 +111,26 @@ def load_worker_parts(parts: WorkerParts) -> None:
         except Exception as error:
             hint = "The executor 'inline' needs no workers."
             raise PluginError(f"A class of the notebook cannot be read: {_first_line(error)}", hint) from error
+
+
+def start_worker(parts: WorkerParts) -> None:
+    """Prepare a process of a pool: one thread, the user's parts; Ctrl-C ends it without a traceback.
+
+    Args:
+        parts: What the driver sent.
+
+    Raises:
+        PluginError: A file or module cannot be loaded, or a class cannot be read.
+    """
+    import signal
+
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    torch.set_num_threads(1)
+    load_worker_parts(parts)
 
 
 def _distinct(specs: Iterable[RunSpec]) -> list[RunSpec]:

@@ -5,10 +5,10 @@
     state        numbers a decoder keeps of the past     solved by the width of the residual stream
 
 Operations are counted by running one sequence (matrix products, convolutions; fused kernels off, scans on). The state
-is probed: the rank of the block of each head's matrix that leads from the first half of a sequence to the second,
-times the channels of its values.
+is the one that each attention declares after half of a sequence, with the inputs that a short convolution reads again:
+keys and values of a cache, the latent vectors of ``latent``, the matrix of a recurrence. ``attnlab check`` probes it.
 
-Letters  B batch, T tokens and queries, S keys, H heads, D width, N supervised positions of a batch.
+Letters  B batch, T tokens, D width, N supervised positions of a batch.
 """
 
 from __future__ import annotations
@@ -102,29 +102,19 @@ def flops(model: Transformer, source: Source) -> int:
     return counter.get_total_flops()
 
 
-@torch.no_grad()
 def state(model: Transformer, source: Source) -> int:
-    """Count the numbers that a decoder keeps of the first half of a sequence, over all layers and heads.
+    """Count the numbers that a decoder keeps of the first half of a sequence, over all layers.
 
     Args:
-        model: The model; it becomes float64.
-        source: Gives the sequence.
+        model: The model.
+        source: Gives the length of the sequence.
 
     Returns:
-        The count: ranks of the blocks of the effective matrices, times the channels of the values.
+        The count.
     """
-    batch = source.training(0, 1)
-    answer = model.double().eval()(
-        torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(batch.query_positions()), trace=True
-    )
-    total = 0
+    half = source.training(0, 1).inputs_BT.shape[1] // 2
     parts = [part for part in model.modules() if isinstance(part, Attention)]
-    for (matrix_BHTS,), part in zip(answer.trace[0].weights_BHTS, parts, strict=True):
-        half = matrix_BHTS.shape[-1] // 2
-        singular = torch.linalg.svdvals(matrix_BHTS[0, :, half:, :half])
-        rank = int((singular > 1e-9 * singular[:, :1].clamp_min(1e-30)).sum())
-        total += rank * part.value.out_features // part.num_heads
-    return total
+    return sum(part.state_size(half) + part.modifiers.state_size(half) for part in parts)
 
 
 MEASURES: dict[Budget, Callable[[Transformer, Source], int]] = {

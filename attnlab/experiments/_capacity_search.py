@@ -6,6 +6,9 @@ and the first failed level is run until the two are neighbors. Then seeds are ad
 boundaries, one round after the other, until the interval of C50 is as narrow as requested, measured in levels, or all
 seeds are used. Levels below the boundary that were not run count as solved, and those above as not solved. A level on
 which all runs failed counts as not passed.
+
+Even where the boundary is sharp and all seeds agree, the interval of C50 spans 1.6 levels with three seeds, 1.1 with
+five and 0.9 with six.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from attnlab.analysis.levels import boundary, half_solved, share_above_chance
-from attnlab.analysis.statistics import capacity
+from attnlab.analysis.capacity import curve
+from attnlab.analysis.levels import boundary, half_solved, share_above_chance, share_sample
+from attnlab.analysis.statistics import Sample
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 
@@ -87,14 +91,19 @@ class VariantSearch:
             return math.inf
         positions = [level + 1.0 for level in range(len(self.levels))]
         cells = [self._shares(level, below) for level in range(len(self.levels))]
-        _, (low, high) = capacity(positions, cells, 0.5)
+        _, (low, high) = curve(positions, cells).capacity(0.5)
+        if math.isnan(low):
+            return math.inf
         top = len(self.levels) + 1.0
         return min(high, top) - min(low, top)
 
-    def _shares(self, level: int, below: int) -> list[float]:
+    def _shares(self, level: int, below: int) -> Sample | float:
         """The shares above chance on a level; where it was not run, 1 below the boundary and 0 above it."""
-        shares = [share(record) for record in self.records.get(level, [])]
-        return shares or [1.0 if level <= below else 0.0] * FIRST_SEEDS
+        records = self.records.get(level)
+        if not records:
+            return 1.0 if level <= below else 0.0
+        accuracies, chance = [record.accuracy.mean for record in records], records[0].accuracy.chance
+        return share_sample(accuracies, chance, [record.spec.seed for record in records])
 
 
 def solved(records: Sequence[Record]) -> bool:

@@ -1,20 +1,46 @@
-"""Step 5 of a plan: every model takes one forward and one backward pass before anything is started or written."""
+"""Step 5 of a plan: each model is trained for one step, evaluated, saved and loaded before anything is started.
+
+    step      forward and backward pass and the optimizer, on a few sequences; loss and weights must stay finite
+    evaluate  the loss of the same sequences in evaluation mode
+    save      the checkpoint and the weights come back from a file's content bit for bit
+    load      a model built anew with these weights has the same loss
+
+Runs that differ in numbers such as the learning rate, and not in shape, are tried once. Nothing is written, and torch's
+generators are left as they were.
+"""
 
 from __future__ import annotations
 
+import math
 import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from attnlab.errors import AttnlabError, PluginError
+from attnlab.errors import AttnlabError, InvalidValueError, PluginError
 from attnlab.model.transformer import Transformer, build
 from attnlab.plugins import describe_exception
-from attnlab.specs import ModelSpec
+from attnlab.specs import ModelSpec, RunSpec, TrainSpec
+from attnlab.storage.weights import decode, encode
+from attnlab.tasks.base import IGNORE, Batch
 from attnlab.tasks.io.streams import Source
 from attnlab.training.denormals import flush_denormals
+from attnlab.training.load_model import rebuild_model
+from attnlab.training.stepper import SingleStepper, predict_batch
 
 LIBRARY = str(Path(__file__).resolve().parent.parent)
+CPU = torch.device("cpu")
+SEQUENCES, MAX_TOKENS = 2, 512
+"""Sequences of the step, and tokens at which longer sequences are cut."""
+RATE = 1e-3
+"""The learning rate of the step, whatever that of the run: only a gradient can make a weight infinite."""
+TOLERANCE = 1e-5
+"""The largest difference between the losses before saving and after loading, relative to the loss or to 1."""
 
 
 @flush_denormals()  # may start torch's threads, which keep the setting they start with
@@ -32,18 +58,139 @@ def preflight(model: ModelSpec, source: Source) -> Transformer:
         PluginError: A user's part raises an exception; the message has the user's own file and line.
         AttnlabError: Sizes or options do not fit.
     """
-    variant = "+".join(str(part) for part in model.attention)
-    try:
+    with _reported(model):
         built = build(model, vocabulary=source.vocabulary, length=source.length, seed=0)
         batch = source.training(0, 1)
         output = built(torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(batch.query_positions()))
         (output.logits_NV.sum() + output.auxiliary).backward()
-    except AttnlabError:
-        raise
+    return built
+
+
+def preflight_run(spec: RunSpec, source: Source, save: bool = True) -> None:
+    """Train a model for one step, evaluate it, save it and load it.
+
+    Args:
+        spec: The run; its batch size and learning rate are not used.
+        source: Gives the sequences.
+        save: Whether it is saved and loaded too; by default it is.
+
+    Raises:
+        InvalidValueError: A weight is complex, or loss or weights are not finite after the step.
+        StoreError: A tensor of the model has a type that cannot be saved.
+        PluginError: A user's part raises an exception, or its loss differs after it was loaded.
+        AttnlabError: Sizes or options do not fit.
+    """
+    with torch.random.fork_rng(devices=[]), _reported(spec.model):
+        stepper = SingleStepper(spec, source, CPU, "never")
+        _check_real(stepper.model)
+        batch = shortened(source.training(0, SEQUENCES))
+        stepper.step({0: batch}, {0: RATE})
+        _check_finite(stepper)
+        loss = _loss(stepper.model, batch)
+        if save:
+            _check_saved(stepper, spec, source, batch, loss)
+
+
+def trained_alike(train: TrainSpec) -> tuple[str, str, bool]:
+    """Tell what the steps of two runs of one model must have in common to be tried once.
+
+    Args:
+        train: How a run is trained.
+
+    Returns:
+        Optimizer, precision, and whether gradients are clipped.
+    """
+    return train.optimizer, train.precision, train.grad_clip is not None
+
+
+def shortened(batch: Batch, tokens: int = MAX_TOKENS) -> Batch:
+    """Cut a batch to its first tokens; where no query position is left, the last token is asked for itself.
+
+    Args:
+        batch: Inputs and targets.
+        tokens: Tokens that are kept.
+
+    Returns:
+        The batch, with at least one query position.
+    """
+    inputs_BT, targets_BT = batch.inputs_BT[:, :tokens].copy(), batch.targets_BT[:, :tokens].copy()
+    if bool((targets_BT == IGNORE).all()):
+        targets_BT[:, -1] = inputs_BT[:, -1]
+    return Batch(inputs_BT, targets_BT)
+
+
+def _check_real(model: Transformer) -> None:
+    """Refuse a learned weight that is complex."""
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and weight.is_complex():
+            kind = str(weight.dtype).removeprefix("torch.")
+            hint = (
+                "Learn a real parameter of shape ... x 2, the real and the imaginary parts, and make the complex "
+                "numbers in the forward pass: torch.view_as_complex(parameter)."
+            )
+            raise InvalidValueError(f"The weight '{name}' is {kind}; the optimizers train real numbers.", hint)
+
+
+def _check_finite(stepper: SingleStepper) -> None:
+    """Refuse a model whose first loss, or first gradient, is not finite."""
+    ((loss,),) = stepper.losses().values()
+    hint = "Nothing can be learned from there. attnlab check NAME tells where an attention fails; or use other sizes."
+    if not math.isfinite(loss):
+        raise InvalidValueError(f"The loss of the first training step is {loss}.", hint)
+    if wrong := [name for name, weight in stepper.optimizer.weights.items() if not bool(weight.isfinite().all())]:
+        problem = (
+            f"The first loss is {loss:.4g}, but its gradient is not finite, and so '{wrong[0]}' is not after one step."
+        )
+        raise InvalidValueError(problem, hint)
+
+
+def _check_saved(stepper: SingleStepper, spec: RunSpec, source: Source, batch: Batch, loss: float) -> None:
+    """Refuse a model that has another loss after its checkpoint and its weights were saved and loaded."""
+    stepper.restore(_stored(stepper.state()))
+    rebuilt = rebuild_model(spec, _stored(stepper.weights(0)), source)
+    for name, model in (("checkpoint", stepper.model), ("weights", rebuilt)):
+        again = _loss(model, batch)
+        if abs(again - loss) > TOLERANCE * max(1.0, abs(loss)):
+            problem = f"With its {name} saved and loaded, the loss is {again:.6g} instead of {loss:.6g}."
+            hint = (
+                "Keep whatever the output depends on in parameters or persistent buffers, draw it from the context's "
+                "generator, or compute it from the sizes."
+            )
+            raise PluginError(problem, hint)
+
+
+def _stored(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Save arrays and load them; the content of the file stays in memory."""
+    loaded = decode(encode(arrays, {}))
+    for name, array in arrays.items():
+        assert loaded[name].dtype == array.dtype, f"{name} is stored as another type"
+        assert loaded[name].tobytes() == array.tobytes(), f"{name} is stored with other bits"
+    return loaded
+
+
+def _loss(model: Transformer, batch: Batch) -> float:
+    """The loss in evaluation mode, in nats per query position."""
+    nats: Tensor = predict_batch(model, batch, 1, CPU)[1]
+    return float(nats) / len(batch.query_positions())
+
+
+@contextmanager
+def _reported(model: ModelSpec) -> Iterator[None]:
+    """Report every error at the model's attention; an exception of a user's part is a :class:`PluginError`."""
+    where = f"model.attention: {'+'.join(str(part) for part in model.attention)}"
+    try:
+        yield
+    except AttnlabError as error:
+        raise error.at(where) from None
     except Exception as error:
         frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-        if all(name.startswith(LIBRARY) or "site-packages" in name for name in frames):
+        inside = all(name.startswith(LIBRARY) or "site-packages" in name for name in frames)
+        if inside and not _has_own_code(model):
             raise  # a fault of the library: its traceback is wanted
         head, _, location = describe_exception(error).partition("\n")
-        raise PluginError(head, location, where=f"model.attention: {variant}") from error
-    return built
+        raise PluginError(head, location, where=where) from error
+
+
+def _has_own_code(model: ModelSpec) -> bool:
+    """Whether a part of the model is not built in."""
+    return any(part.code_digest for part in (*model.attention, model.position))

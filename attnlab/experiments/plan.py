@@ -4,7 +4,7 @@
 2  resolve        every name, option and setting is looked up once              :mod:`attnlab.experiments.resolve`
 3  compatibility  attention, position and modifiers are checked together        :mod:`attnlab.experiments.compatibility`
 4  budget         the variants are given the reference's budget, where asked    :mod:`attnlab.experiments._budget`
-5  preflight      each model takes one forward and one backward pass            :mod:`attnlab.experiments._preflight`
+5  preflight      each model takes a training step, is saved and loaded         :mod:`attnlab.experiments._preflight`
 6  specs          one for each variant and seed
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from attnlab.choices import Budget
 from attnlab.errors import AttnlabError
 from attnlab.experiments._budget import match_budget
-from attnlab.experiments._preflight import preflight
+from attnlab.experiments._preflight import preflight, preflight_run, trained_alike
 from attnlab.experiments.compatibility import check_modifiers, check_position
 from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import Resolver
@@ -41,6 +41,7 @@ def plan(request: Request, resolver: Resolver | None = None) -> list[RunSpec]:
             the budget.
         IncompatiblePartsError: An attention cannot be combined with the position or with a modifier.
         PluginError: A user's part raises an exception when it is run.
+        StoreError: A tensor of the model has a type that cannot be saved.
     """
     resolver = resolver or Resolver()
     resolved = resolver.resolve(request)
@@ -54,7 +55,7 @@ def plan(request: Request, resolver: Resolver | None = None) -> list[RunSpec]:
             same = {"position": model.position} if request.reference else {}
             reference = resolved.reference.model_copy(update=same)
             model = matched(model, reference, request.match, resolved.task, resolver)
-        try_model(model, resolved.task, resolver)
+        try_run(RunSpec(task=resolved.task, model=model, train=resolved.train), resolver)
         specs += [
             RunSpec.model_construct(task=resolved.task, model=model, train=resolved.train, seed=seed)
             for seed in request.seeds
@@ -129,8 +130,32 @@ def try_model(model: ModelSpec, task: TaskSpec, resolver: Resolver) -> None:
         PluginError: A user's part raises an exception.
         AttnlabError: Sizes or options do not fit.
     """
-    key = ("preflight", model.canonical, task.canonical)
+    key = ("forward", model.canonical, task.canonical)
     resolver.once(key, lambda: preflight(model, resolver.source(task)) is not None)
+
+
+def try_run(spec: RunSpec, resolver: Resolver) -> None:
+    """Let a run take one training step and be evaluated, once for runs of one shape.
+
+    It is saved and loaded as well, once for each model and task: another level has the same weights and buffers.
+
+    Args:
+        spec: The run.
+        resolver: Keeps the result.
+
+    Raises:
+        PluginError: A user's part raises an exception, or it is not the same after it was loaded.
+        AttnlabError: Sizes or options do not fit, or the model cannot be trained or saved.
+    """
+    shape = (spec.model.canonical, trained_alike(spec.train))
+
+    def check(save: bool) -> bytes:
+        preflight_run(spec, resolver.source(spec.task), save)
+        return spec.task.canonical
+
+    saved_on = resolver.once(("saved", spec.task.name, *shape), lambda: check(save=True))
+    if saved_on != spec.task.canonical:
+        resolver.once(("trained", spec.task.canonical, *shape), lambda: check(save=False))
 
 
 def default_parameters(kind: str, name: str) -> int:

@@ -13,7 +13,7 @@ from attnlab.config.inline_parts import merged
 from attnlab.config.ladder import Ladder
 from attnlab.config.renamed import Location
 from attnlab.config.validate import validated
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.experiments.request import Request
 from attnlab.position import POSITIONS
 from attnlab.registry import Registry
@@ -120,7 +120,7 @@ class Resolver:
             UnknownNameError: There is no such field.
             InvalidValueError: A value has the wrong type or is out of range.
         """
-        return self.once(("train", repr(data)), lambda: validated(TrainSpec, data, _dotted("train")))
+        return self.once(("train", repr(data)), lambda: _train_spec(data))
 
     def model(self, base: Data, attention: Variant | None, position: Part | None) -> ModelSpec:
         """Make the spec of a model, with the names and options of its parts looked up.
@@ -188,6 +188,17 @@ def resolved_part(part: Part, registry: Registry[Any], where: str) -> Part:
         return Part(name=entry.name, options=options, version=entry.version, code_digest=entry.code.digest)
     except AttnlabError as error:
         raise error.at(f"{where}: {part}") from None
+
+
+def _train_spec(data: Data) -> TrainSpec:
+    """Make the spec of a training; a record may have a beta of 1, with which runs diverged, but no new run can."""
+    train = validated(TrainSpec, data, _dotted("train"))
+    if max(train.betas) >= 1:
+        problem = f"It cannot be {list(train.betas)}: with a beta of 1 the step divides by zero."
+        raise InvalidValueError(
+            problem, "Use two numbers from 0 to less than 1, such as [0.9, 0.98].", where="train.betas"
+        )
+    return train
 
 
 def _model_spec(base: Data, attention: Variant | None, position: Part | None) -> ModelSpec:

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from attnlab.model._block import Block, Mlp, build_attention, build_part, select_positions
 from attnlab.model._cross_entropy import chunked_cross_entropy
+from attnlab.model._lazy import initialize_lazy
 from attnlab.position import POSITIONS, Position
 from attnlab.specs import ModelSpec
 from attnlab.tensors import QKV, ActivationTrace, AttentionOutput, LayerContext, LayerInputs, ParameterRole, Role
@@ -203,17 +204,20 @@ def build(spec: ModelSpec, *, vocabulary: int, length: int, seed: int) -> Transf
         seed: Seed of the initial weights.
 
     Returns:
-        The model, in float32 on the CPU.
+        The model, in float32 on the CPU; a user's part may have weights of other types.
 
     Raises:
-        InvalidValueError: sizes that do not fit one another, or an option that a part does not accept.
+        InvalidValueError: sizes that do not fit one another, an option that a part does not accept, or a lazy layer
+            that no forward pass uses.
         UnknownNameError: a part or option that does not exist.
     """
     # Built-in parts draw from the context's generator. A user's part may contain torch's own layers, which draw from
     # the global generator. It gets the same seed, and its state is restored.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return Transformer(spec, vocabulary=vocabulary, length=length, generator=torch.Generator().manual_seed(seed))
+        model = Transformer(spec, vocabulary=vocabulary, length=length, generator=torch.Generator().manual_seed(seed))
+        initialize_lazy(model, length)
+    return model
 
 
 def _innermost(declared: Mapping[str, ParameterRole], name: str) -> ParameterRole:

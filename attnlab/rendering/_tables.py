@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from attnlab.analysis.claims import MIN_SEEDS, ClaimOutcome
+from attnlab.analysis.claims import ClaimOutcome
 from attnlab.analysis.grid import Cell, Grid, Label
 from attnlab.analysis.statistics import Interval, improvement, interquartile_mean
 from attnlab.formatting import between, fitted, metric_heading, number, span
@@ -26,7 +26,7 @@ LONGEST = 30
 
 
 def grid_table(panel: Grid) -> TextTable:
-    """Variants by levels: the mean above the interval over seeds; below the accuracies, the chance accuracy."""
+    """Variants by levels: the mean, its interval over seeds, solved runs; below the accuracies, the chance accuracy."""
     uneven = len(panel.seeds() - {0}) > 1
     rows = [(row, [_cell(cell, panel.metric, count=uneven) for cell in panel.across(row)]) for row in panel.rows]
     if panel.metric == "accuracy":
@@ -37,12 +37,21 @@ def grid_table(panel: Grid) -> TextTable:
 
 
 def _cell(cell: Cell, metric: str, *, count: bool) -> CellText:
-    """The mean, the interval below it, and the number of seeds where cells differ in it."""
+    """The mean, its interval, the solved runs with the interval of P(solve), the number of seeds where cells differ."""
     if not cell.values:
         return cell_text("failed", style="red") if cell.failed else cell_text("-", style="dim")
     color = "green" if all(cell.solved) else "yellow" if any(cell.solved) else ""
     seeds = f"n={len(cell.values)}" if count else ""
-    return cell_text(number(cell.mean, metric), between(cell.interval, metric), seeds, style=color)
+    solved = solved_text(cell) if metric != "solved" else ""
+    return cell_text(number(cell.mean, metric), between(cell.interval, metric), solved, seeds, style=color)
+
+
+def solved_text(cell: Cell) -> str:
+    """The solved runs and the interval of P(solve) in percent; nothing where there is a single seed."""
+    if len(cell.values) < 2 or math.isnan(cell.solve_interval[0]):
+        return ""
+    low, high = (f"{100 * end:.0f}" for end in cell.solve_interval)
+    return f"{sum(cell.solved)}/{len(cell.solved)}: {low}-{high}"
 
 
 def max_solved_text(panel: Grid, row: Label) -> str:
@@ -51,9 +60,9 @@ def max_solved_text(panel: Grid, row: Label) -> str:
     return "none" if level is None else str(level)
 
 
-def capacity_table(panel: Grid) -> TextTable:
-    """For each variant: its curve, max solved level, solved runs, C50, C90, and its rank where intervals differ."""
-    rows, ranks = [], ranked(panel)
+def capacity_table(panel: Grid, ranks: Mapping[Label, str]) -> TextTable:
+    """For each variant: its curve, max solved level, solved runs, C50, C90, and its rank in the report."""
+    rows = []
     for row in panel.rows:
         cells = panel.across(row)
         solved = f"{sum(sum(cell.solved) for cell in cells)}/{sum(len(cell.solved) for cell in cells)}"
@@ -65,20 +74,6 @@ def capacity_table(panel: Grid) -> TextTable:
         rows.append((row, [curve, *counts, *capacities, cell_text(ranks[row])]))
     heads = ("curve", "max solved", "solved", "C50", "C90", "rank")
     return TextTable(panel.row_fields, heads, rows, left=1)
-
-
-def ranked(panel: Grid) -> dict[Label, str]:
-    """Ranks by C50: a range of ranks where intervals overlap, a dash where a level has too few seeds."""
-    seeds = {row: min((len(c.values) for c in panel.across(row) if c.values), default=0) for row in panel.rows}
-    ends: dict[Label, Interval] = {row: panel.capacities[row][0][1] for row in panel.rows}
-    known = {row: ends[row] for row in panel.rows if seeds[row] >= MIN_SEEDS and not math.isnan(ends[row][0])}
-    ranks = dict.fromkeys(panel.rows, "-")
-    for row, (low, high) in known.items() if len(known) > 1 else ():
-        above = sum(other_low > high for other_low, _ in known.values())
-        below = sum(other_high < low for _, other_high in known.values())
-        first, last = above + 1, len(known) - below
-        ranks[row] = str(first) if first == last else f"{first}-{last}"
-    return ranks
 
 
 @dataclass(frozen=True)
@@ -97,8 +92,8 @@ def overall(panels: Sequence[Grid]) -> list[Overall]:
     rows = [row for row in panels[0].rows if all(row in panel.rows for panel in panels)] if panels else []
     if len(rows) < 2:
         return []
-    strata = {row: [cell.shares for panel in panels for cell in panel.across(row)] for row in rows}
-    shared = [index for index in range(len(strata[rows[0]])) if all(strata[row][index] for row in rows)]
+    strata = {row: [cell.share_sample for panel in panels for cell in panel.across(row)] for row in rows}
+    shared = [index for index in range(len(strata[rows[0]])) if all(strata[row][index].values for row in rows)]
     common = {row: [strata[row][index] for index in shared] for row in rows}
     first = common[rows[0]]
     return [Overall(row, interquartile_mean(common[row]), improvement(common[row], first)) for row in rows]

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from attnlab.rendering.conformance import STYLES
-from attnlab.testing.check_task import Audit, LevelAudit, share, wide_interval
+from attnlab.testing.check_task import Audit, LevelAudit, share
 from attnlab.testing.finding import Finding
 
 
@@ -76,10 +76,11 @@ def _percent(value: float) -> str:
     return share(value).removesuffix(" %")
 
 
-def _baseline(level: LevelAudit) -> str:
-    """Interval of the chance baseline that is nearest to the declared chance."""
-    _, score = level.best_baseline
-    return "-".join(f"{100 * end:.1f}" for end in wide_interval(score.mean, score.total))
+def _blind_guess(level: LevelAudit) -> str:
+    """Interval of the best blind guess."""
+    _, score = level.best_blind_guess
+    low, high = (100 * min(max(end, 0.0), 1.0) for end in score.interval)
+    return f"{low:.1f}-{high:.1f}"
 
 
 def _best_accuracy(level: LevelAudit) -> str:
@@ -98,20 +99,20 @@ COLUMNS: dict[str, Callable[[LevelAudit], str]] = {
     "tokens": lambda level: str(level.task.length),
     "vocab": lambda level: str(level.task.vocabulary),
     "chance": lambda level: _percent(level.task.chance),
-    "baseline": _baseline,
+    "blind": _blind_guess,
     "best acc.": _best_accuracy,
     "solver": lambda level: _percent(level.labels.agreement) if level.labels.sequences else "none",
     "unlabeled": lambda level: str(level.labels.unlabeled or ""),
     "leak": lambda level: f"{level.repeats.repeated}/{level.repeats.expected:.0f}",
     "best shortcut": _shortcut,
 }
-ALWAYS = ("tokens", "vocab", "chance", "baseline", "solver", "leak", "best shortcut")
+ALWAYS = ("tokens", "vocab", "chance", "blind", "solver", "leak", "best shortcut")
 """Columns that are always shown; the others only where a level has an entry."""
 LEGEND = {
     "tokens": "length of a sequence",
     "vocab": "size of the vocabulary",
     "chance": "declared accuracy of a guess",
-    "baseline": "range of the measured accuracy of the chance baseline that is nearest to it",
+    "blind": "range of the measured accuracy of the best guess that does not look at what is asked",
     "best acc.": "best achievable accuracy",
     "solver": "share of the targets on which the independent solver agrees",
     "unlabeled": "queries without a target",

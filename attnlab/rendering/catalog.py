@@ -16,10 +16,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from attnlab.choices import SCORED, Scoring
 from attnlab.config.ladder import Ladder
 from attnlab.formatting import option_text, percent, thousands
 from attnlab.registry import Entry
-from attnlab.tasks.io.fed_back import SCORED, Scoring
 
 LEGENDS = {
     "attention": (

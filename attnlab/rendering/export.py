@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attnlab.analysis.grid import Cell, Grid, Label
 from attnlab.formatting import between, fitted, metric_heading, number, span
 from attnlab.rendering._exporters import Rows, aligned_rows, exporters, markdown_table
-from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, ranked
+from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, solved_text
 from attnlab.rendering.report import Report
 
 
@@ -40,9 +40,13 @@ def _cells(panel: Grid) -> Rows:
                     "mean": cell.mean,
                     "low": cell.interval[0],
                     "high": cell.interval[1],
+                    "interval_kind": cell.interval_kind,
                     "n": len(cell.values),
                     "solved": sum(cell.solved),
                     "runs": len(cell.solved),
+                    "p_solve": cell.solve_rate,
+                    "p_solve_low": cell.solve_interval[0],
+                    "p_solve_high": cell.solve_interval[1],
                     "chance": cell.chance,
                     "chosen": cell.chosen,
                     "tried": cell.tried,
@@ -73,9 +77,9 @@ def row_location(panel: Grid, row: Label) -> dict[str, Any]:
     }
 
 
-def _summaries(panel: Grid) -> Rows:
+def _summaries(panel: Grid, ranks: Mapping[Label, str]) -> Rows:
     """Max solved level and capacity of every variant."""
-    result, ranks = [], ranked(panel)
+    result = []
     for row in panel.rows:
         (c50, c50_ends), (c90, c90_ends) = panel.capacities[row]
         result.append(
@@ -108,7 +112,7 @@ def report_data(report: Report) -> dict[str, Any]:
         "failed": report.failed,
         "diverged": report.diverged,
         "cells": cell_rows(report.panels),
-        "summaries": [summary for panel in report.ladders for summary in _summaries(panel)],
+        "summaries": [summary for panel in report.ladders for summary in _summaries(panel, report.ranks_of(panel))],
         "overall": [
             {
                 **dict(zip(fields, one.row, strict=True)),
@@ -149,7 +153,7 @@ def report_markdown(report: Report) -> str:
         table = markdown_table(panel.row_fields, [str(column) for column in panel.columns], body)
         parts.append(f"{panel.title}: {metric_heading(panel.metric)} by {panel.by}\n\n{table}")
         if panel in ladders and len(panel.columns) > 1:
-            parts.append(markdown_table(panel.row_fields, CAPACITY_HEADS, _capacities(panel)))
+            parts.append(markdown_table(panel.row_fields, CAPACITY_HEADS, _capacities(panel, report.ranks_of(panel))))
     if report.claims:
         claims = [[one.statement, one.outcome, one.evidence] for one in report.claims]
         parts.append(markdown_table(("claim", "outcome", "evidence"), (), claims))
@@ -158,16 +162,17 @@ def report_markdown(report: Report) -> str:
 
 
 def _cell_text(cell: Cell, metric: str) -> str:
-    """The mean with its interval and the number of seeds."""
+    """The mean with its interval, the number of seeds, and the solved runs with the interval of P(solve)."""
     if not cell.values:
         return "failed" if cell.failed else "-"
     ends = between(cell.interval, metric)
-    return f"{number(cell.mean, metric)} ({f'{ends}; ' if ends else ''}n={len(cell.values)})"
+    notes = [ends, f"n={len(cell.values)}", f"solved {solved}" if (solved := solved_text(cell)) else ""]
+    return f"{number(cell.mean, metric)} ({'; '.join(filter(None, notes))})"
 
 
-def _capacities(panel: Grid) -> list[list[str]]:
+def _capacities(panel: Grid, ranks: Mapping[Label, str]) -> list[list[str]]:
     """The lines of the capacity table."""
-    body, ranks = [], ranked(panel)
+    body = []
     for row in panel.rows:
         cells = [max_solved_text(panel, row)]
         for value, ends in panel.capacities[row]:

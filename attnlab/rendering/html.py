@@ -7,14 +7,14 @@ reproduce the page and the runs.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attnlab.analysis.claims import ClaimOutcome
-from attnlab.analysis.grid import Cell, Grid
+from attnlab.analysis.grid import Cell, Grid, Label
 from attnlab.errors import InvalidValueError
 from attnlab.formatting import between, fitted, metric_heading, number, span
 from attnlab.records import Record
-from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, ranked
+from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, solved_text
 from attnlab.rendering.report import Report
 
 STYLE = """
@@ -49,7 +49,7 @@ def html_page(report: Report, command: str, sweep: str = "") -> bytes:
         parts.append(f"<h2>{html.escape(panel.title)}: {metric_heading(panel.metric)} by {html.escape(panel.by)}</h2>")
         parts.append(_grid(panel))
         if panel in report.ladders and len(panel.columns) > 1:
-            parts.append(_capacities(panel))
+            parts.append(_capacities(panel, report.ranks_of(panel)))
     if report.claims:
         parts += ["<h2>Claims</h2>", _claims(report.claims)]
     parts.append(f'<p class="notes">{html.escape(" ".join(report.footnotes()))}</p>')
@@ -82,12 +82,13 @@ def _cell(cell: Cell, metric: str) -> str:
         return f"<td>{'failed' if cell.failed else '-'}</td>"
     css = ' class="all"' if all(cell.solved) else ' class="some"' if any(cell.solved) else ""
     ends = between(cell.interval, metric)
-    below = f"<small>{ends + ', ' if ends else ''}n={len(cell.values)}</small>"
+    notes = [ends, f"n={len(cell.values)}", f"solved {solved}" if (solved := solved_text(cell)) else ""]
+    below = f"<small>{', '.join(filter(None, notes))}</small>"
     return f"<td{css}>{number(cell.mean, metric)}{below}</td>"
 
 
-def _capacities(panel: Grid) -> str:
-    rows, ranks = [], ranked(panel)
+def _capacities(panel: Grid, ranks: Mapping[Label, str]) -> str:
+    rows = []
     for row in panel.rows:
         capacities = [
             f"<td>{html.escape(fitted(value, panel.columns))}{_small(span(ends, panel.columns))}</td>"

@@ -7,7 +7,7 @@ has half as many sequences of its own as it has alone. The matrix shows how mult
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich import box
@@ -15,9 +15,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from attnlab.analysis.statistics import Interval, stratified
+from attnlab.analysis.statistics import Interval, Sample, difference
 from attnlab.formatting import percent
-from attnlab.records import Record
+from attnlab.records import Record, Score
 from attnlab.rendering._text_table import FoldedText
 
 Subtasks = tuple[str, ...]
@@ -98,7 +98,7 @@ def interference(records: Iterable[Record]) -> list[Interference]:
     Returns:
         One matrix per variant.
     """
-    accuracies: dict[str, dict[tuple[str, Subtasks], list[float]]] = {}
+    scores: dict[str, dict[tuple[str, Subtasks], dict[int, Score]]] = {}
     order: dict[str, None] = {}
     for record in records:
         if record.status == "failed" or record.spec.task.name != "mixture":
@@ -109,20 +109,23 @@ def interference(records: Iterable[Record]) -> list[Interference]:
         for one in evaluations:
             order[one.subtask] = None
             others = tuple(name for name in names if name != one.subtask)
-            accuracies.setdefault(variant, {}).setdefault((one.subtask, others), []).append(one.accuracy.mean)
-    return [_matrix(variant, tuple(order), cells) for variant, cells in accuracies.items()]
+            cell = scores.setdefault(variant, {}).setdefault((one.subtask, others), {})
+            cell[record.spec.seed] = one.accuracy
+    return [_matrix(variant, tuple(order), cells) for variant, cells in scores.items()]
 
 
-def _matrix(variant: str, tasks: Subtasks, by_cell: dict[tuple[str, Subtasks], list[float]]) -> Interference:
-    """The matrix of one variant from the accuracies of each cell."""
+def _matrix(variant: str, tasks: Subtasks, by_cell: dict[tuple[str, Subtasks], dict[int, Score]]) -> Interference:
+    """The matrix of one variant from the score of each seed of each cell."""
     cells = {}
-    for (task, others), accuracies in by_cell.items():
-        alone = by_cell.get((task, ()), [])
-        change, ends = _accuracy_change(alone, accuracies) if others and alone else (0.0, (0.0, 0.0))
-        cells[task, others] = JointCell(task, others, tuple(accuracies), change, ends)
+    for (task, others), scores in by_cell.items():
+        alone, together = by_cell.get((task, ()), {}), _sample(scores)
+        change, ends = difference([together], [_sample(alone)]) if others and alone else (0.0, (0.0, 0.0))
+        cells[task, others] = JointCell(task, others, tuple(together.values), change, ends)
     return Interference(variant, tasks, cells)
 
 
-def _accuracy_change(alone: Sequence[float], together: Sequence[float]) -> tuple[float, Interval]:
-    """Mean together less mean alone; the seeds of each are resampled by themselves."""
-    return stratified(lambda drawn: drawn[1].mean(axis=1) - drawn[0].mean(axis=1), [alone, together])
+def _sample(scores: dict[int, Score]) -> Sample:
+    """The accuracy of each seed; its lower bound is chance, or 0 where a run is below chance."""
+    values = [score.mean for score in scores.values()]
+    chance = min(score.chance for score in scores.values())
+    return Sample(values, (chance if min(values) >= chance else 0.0, 1.0), list(scores))

@@ -13,11 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from attnlab.analysis.levels import share_above_chance
+from attnlab.choices import SCORED
 from attnlab.evaluation.level_score import LevelScore
 from attnlab.formatting import interval, percent, thousands
 from attnlab.records import SOLVED, Record
-from attnlab.tasks.io.fed_back import SCORED
 
+INTERVALS = "Intervals are over sequences, not over the questions in them."
 BAR = 12
 """Columns of a bar of the normalized accuracy, from chance to 1."""
 
@@ -50,7 +51,7 @@ class LengthTable:
         """The trained length, and the longest length that is solved."""
         trained = self.scores[0].trained_length if self.scores else 0
         head = f"Trained on up to {thousands(trained)} tokens."
-        return f"{head} {self.summary()} {self.rollout_note()}Intervals are Wilson's, over query positions."
+        return f"{head} {self.summary()} {self.rollout_note()}{INTERVALS}"
 
     @property
     def rollout(self) -> bool:
@@ -87,6 +88,8 @@ class LengthTable:
                 "questions": one.accuracy.total,
                 "rollout": one.rollout,
                 "fed_back": one.fed_back,
+                "sequences": one.exact_match.total,
+                "interval_over": one.accuracy.interval_over,
                 "loss": one.loss,
                 "perplexity": perplexity(one.loss),
             }

@@ -79,7 +79,7 @@ def points(panel: Grid) -> list[dict[str, Any]]:
         panel: The panel.
 
     Returns:
-        One point per cell that holds runs: variant, x, mean, low, high, seeds, chance.
+        One point per cell that holds runs: variant, x, mean, low, high, seeds, solved, chance.
     """
     result = []
     for row in panel.rows:
@@ -87,7 +87,7 @@ def points(panel: Grid) -> list[dict[str, Any]]:
             if cell.values:
                 low, high = cell.interval if cell.interval[0] == cell.interval[0] else (cell.mean, cell.mean)
                 point = {"variant": " ".join(row), "x": column, "mean": cell.mean, "low": low, "high": high}
-                result.append({**point, "seeds": len(cell.values), "chance": cell.chance})
+                result.append({**point, "seeds": len(cell.values), "solved": sum(cell.solved), "chance": cell.chance})
     return result
 
 
@@ -105,7 +105,7 @@ def _panel(altair: Any, panel: Grid, names: Sequence[str]) -> Any:
     x, kind = _x_axis(altair, panel)
     label = f"{panel.metric} (dashed: chance)" if panel.metric == "accuracy" else panel.metric
     y = altair.Y("mean:Q", scale=scale, axis=axis, title=label)
-    tooltip = ["variant:N", f"x:{kind}", "mean:Q", "low:Q", "high:Q", "seeds:Q"]
+    tooltip = ["variant:N", f"x:{kind}", "mean:Q", "low:Q", "high:Q", "seeds:Q", "solved:Q"]
     layers = [
         base.mark_area(opacity=0.18).encode(x=x, y=altair.Y("low:Q", title=label), y2="high:Q", color=color),
         base.mark_line().encode(x=x, y=y, color=color),

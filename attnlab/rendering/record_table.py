@@ -15,6 +15,12 @@ from attnlab.formatting import duration, interval, option_text, percent, thousan
 from attnlab.records import Record
 from attnlab.rendering._text_table import FoldedText
 
+OVER_QUESTIONS = (
+    "Intervals of an older attnlab count every question as independent, and are too short where a model fails "
+    "whole sequences; run again for intervals over sequences."
+)
+"""The note below runs whose records do not have the sums over sequences."""
+
 
 @dataclass(frozen=True)
 class RecordTable:
@@ -25,7 +31,13 @@ class RecordTable:
     def __rich__(self) -> RenderableType:
         """One table per task and level."""
         ordered = sorted(self.records, key=_sort_key)
-        return Group(*(_table(heading, list(same)) for heading, same in groupby(ordered, key=_heading)))
+        tables = [_table(heading, list(same)) for heading, same in groupby(ordered, key=_heading)]
+        return Group(*tables, *([Text(OVER_QUESTIONS, "dim")] if any(map(_over_questions, self.records)) else []))
+
+
+def _over_questions(record: Record) -> bool:
+    """Whether the interval takes the questions of one sequence for independent, because an old record has no more."""
+    return record.accuracy.interval_over == "questions" and record.accuracy.total > record.exact_match.total > 0
 
 
 def _sort_key(record: Record) -> tuple[str, float, str]:

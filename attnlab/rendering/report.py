@@ -10,13 +10,15 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from attnlab.analysis.claims import ClaimOutcome, check_claims
-from attnlab.analysis.grid import Grid, grids
+from attnlab.analysis.grid import Grid, Label, grids
+from attnlab.analysis.ranks import ranks
+from attnlab.analysis.statistics import clopper_pearson
 from attnlab.config.experiment import Experiment
 from attnlab.records import Record
 from attnlab.rendering._tables import Overall, capacity_table, claim_table, grid_table, overall, overall_table
 
-RANGE_SEEDS = 4
-"""With at most this many seeds, the interval is their range."""
+FEW_SEEDS = 5
+"""With at most this many seeds, the report says how wide the intervals stay."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,24 @@ class Report:
         return [panel for panel in self.panels if panel.is_ladder and panel.metric == "accuracy"]
 
     @cached_property
+    def ranks(self) -> list[dict[Label, str]]:
+        """The rank of every variant of each of the ladders, corrected for the comparisons in the whole report."""
+        return ranks([panel for panel in self.ladders if len(panel.columns) > 1])
+
+    def ranks_of(self, panel: Grid) -> dict[Label, str]:
+        """The ranks in one of the ladders.
+
+        Args:
+            panel: The ladder.
+
+        Returns:
+            A rank, a range of ranks, or a dash, for each variant.
+        """
+        unranked = dict.fromkeys(panel.rows, "-")
+        ranked = [ladder for ladder in self.ladders if len(ladder.columns) > 1]
+        return next((own for ladder, own in zip(ranked, self.ranks, strict=True) if ladder is panel), unranked)
+
+    @cached_property
     def overall(self) -> list[Overall]:
         """Every variant over all ladders; subtasks of a mixture are left out because they are parts of it."""
         return overall([panel for panel in self.ladders if not panel.panel.subtask])
@@ -60,7 +80,7 @@ class Report:
         for panel in self.panels:
             parts.append(grid_table(panel))
             if panel in ladders and len(panel.columns) > 1:
-                parts.append(capacity_table(panel))
+                parts.append(capacity_table(panel, self.ranks_of(panel)))
         if self.overall and sum(len(panel.columns) for panel in ladders) > 1:
             parts.append(overall_table(ladders[0].row_fields, self.overall))
         if self.claims:
@@ -94,16 +114,21 @@ class Report:
         """How intervals and ranks were computed, given the numbers of seeds in the cells."""
         if max(counts, default=0) <= 1:
             return []
-        wilson = any(panel.metric == "solved" for panel in self.panels)
-        method = "Wilson" if wilson else "expanded percentile bootstrap"
-        notes = [f"Intervals: 95 %, over seeds ({method})."]
+        bounds = [cell.bounds for panel in self.panels for cell in panel.cells.values() if len(cell.values) > 1]
+        bounded, unbounded = any(bounds), None in bounds
+        solving = any(panel.metric != "solved" for panel in self.panels)
+        exact = "Gaffke" if solving else "Clopper-Pearson"
+        kinds = [kind for kind, found in ((exact, bounded), ("Student's t", unbounded)) if found]
+        more = ", the solved runs, and the 95 % interval of P(solve) in % (Clopper-Pearson)" if solving else ""
+        notes = [f"Below each mean: its 95 % interval over seeds ({' and '.join(kinds)}){more}."]
         fewest = min(count for count in counts if count > 1)
-        if fewest <= RANGE_SEEDS and not wilson:
-            covered = 100 * (1 - 2 ** (1 - fewest))
-            text = f"With {fewest} seeds the interval is their range"
-            notes.append(f"{text}, which covers the mean in only {covered:g} % of cases.")
+        if fewest <= FEW_SEEDS and bounded:
+            width = 100 * (1 - clopper_pearson(fewest, fewest)[0])
+            text = f"With {fewest} seeds that all agree, the interval still spans {width:.0f} %"
+            notes.append(f"{text} of the range from chance to 1." if self.ladders else f"{text} of the metric's range.")
         if any(len(panel.rows) > 1 and len(panel.columns) > 1 for panel in self.ladders):
-            notes.append("Ranks are by C50; variants with overlapping intervals share ranks.")
+            text = "Ranks are by C50, corrected for all comparisons in the report"
+            notes.append(f"{text}; variants that are not told apart share ranks.")
         return notes
 
 

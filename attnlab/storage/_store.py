@@ -23,7 +23,7 @@ from attnlab.storage.files import write_whole
 from attnlab.storage.journal import OLD_JOURNAL, Journal
 
 if TYPE_CHECKING:
-    from attnlab.storage.weights import Arrays
+    from attnlab.storage.arrays import Arrays
 
 FORMAT = 2
 """Version of the layout of the folder."""

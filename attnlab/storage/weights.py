@@ -10,19 +10,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError, deserialize, safe_open
 
 from attnlab.errors import StoreError
 from attnlab.storage._migration import migrated_arrays
+from attnlab.storage.arrays import TYPES, Arrays
 from attnlab.storage.files import write_whole
 
-Arrays = dict[str, NDArray[np.float32]]
 FORMAT = 2
 """Version of the names of arrays; files without one are of format 1."""
+LENGTH_BYTES = 8
+"""Bytes of the length of the header; the header is filled up to a multiple of it, so that the arrays are aligned."""
 
 
-def write(path: Path, arrays: Mapping[str, NDArray[np.float32]], about: Mapping[str, Any]) -> None:
+def write(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
     """Write arrays and a description, whole or not at all.
 
     Args:
@@ -31,11 +32,11 @@ def write(path: Path, arrays: Mapping[str, NDArray[np.float32]], about: Mapping[
         about: The description: plain data.
 
     Raises:
-        StoreError: The file cannot be written.
+        StoreError: The file cannot be written, or an array has a type that safetensors cannot hold.
     """
+    content = encode(arrays, about)
     try:
-        # One key alone: safetensors 0.8 writes several in an order that changes from file to file.
-        write_whole(path, save(dict(arrays), metadata={"about": json.dumps({**about, "format": FORMAT})}))
+        write_whole(path, content)
     except OSError as error:
         raise StoreError(f"It cannot be written: {error.strerror}.", where=str(path)) from None
 
@@ -52,10 +53,10 @@ def read(path: Path) -> tuple[Arrays, dict[str, Any]]:
     Raises:
         StoreError: The file is no complete safetensors file of attnlab.
     """
-    with _opened(path) as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-        about = _about(file)
-        return arrays if about.pop("format", None) else migrated_arrays(arrays), about
+    with _readable(path):
+        content = path.read_bytes()
+        arrays, about = decode(content), _about(content)
+    return arrays if about.pop("format", None) else migrated_arrays(arrays), about
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -70,22 +71,78 @@ def read_about(path: Path) -> dict[str, Any]:
     Raises:
         StoreError: The file is no complete safetensors file of attnlab.
     """
-    with _opened(path) as file:
-        about = _about(file)
+    with _readable(path), safe_open(path, framework="numpy") as file:
+        about: dict[str, Any] = json.loads((file.metadata() or {})["about"])
         about.pop("format", None)
         return about
 
 
-def _about(file: Any) -> dict[str, Any]:
-    about: dict[str, Any] = json.loads((file.metadata() or {})["about"])
+def encode(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> bytes:
+    """Make the content of a file; equal arrays and descriptions give equal bytes.
+
+    The format is that of safetensors: the length of the header, the header as JSON, and the arrays end to end, those of
+    the largest numbers first. Its own writer has no bfloat16 for NumPy, orders the description anew in each file,
+    and takes mappings in version 0.5 but pointers to memory in 0.8.
+
+    Args:
+        arrays: The arrays, by name.
+        about: The description: plain data.
+
+    Returns:
+        The bytes.
+
+    Raises:
+        StoreError: An array has a type that safetensors cannot hold.
+    """
+    names = {dtype: name for name, dtype in TYPES.items()}
+    header: dict[str, Any] = {"__metadata__": {"about": json.dumps({**about, "format": FORMAT})}}
+    blocks, end = [], 0
+    for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
+        little = array if array.dtype.names else array.astype(array.dtype.newbyteorder("<"), copy=False)
+        if little.dtype not in names:
+            known = ", ".join(dtype.names[0] if dtype.names else dtype.name for dtype in TYPES.values())
+            raise StoreError(f"'{name}' has the type {array.dtype}, which safetensors cannot hold.", f"Types: {known}.")
+        block = little.tobytes()
+        offsets = [end, end + len(block)]
+        header[name] = {"dtype": names[little.dtype], "shape": list(array.shape), "data_offsets": offsets}
+        blocks.append(block)
+        end += len(block)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % LENGTH_BYTES)
+    return b"".join([len(text).to_bytes(LENGTH_BYTES, "little"), text, *blocks])
+
+
+def decode(content: bytes) -> Arrays:
+    """Read the arrays of a file's content.
+
+    Args:
+        content: The bytes of a file of safetensors.
+
+    Returns:
+        The arrays, by name, as they were written.
+
+    Raises:
+        SafetensorError: The content is not complete.
+        KeyError: An array has a type that :data:`attnlab.storage.arrays.TYPES` lacks.
+    """
+    return {
+        name: np.frombuffer(tensor["data"], TYPES[tensor["dtype"]]).reshape(tensor["shape"])
+        for name, tensor in deserialize(content)  # type: ignore[no-untyped-call]
+    }
+
+
+def _about(content: bytes) -> dict[str, Any]:
+    """The description in the header of a complete file."""
+    length = int.from_bytes(content[:LENGTH_BYTES], "little")
+    header = json.loads(content[LENGTH_BYTES : LENGTH_BYTES + length])
+    about: dict[str, Any] = json.loads(header["__metadata__"]["about"])
     return about
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _readable(path: Path) -> Iterator[None]:
     try:
-        with safe_open(path, framework="numpy") as file:
-            yield file
+        yield
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         hint = "Move it away to start that run anew."
         raise StoreError(f"It is no checkpoint of attnlab: {error}.", hint, where=str(path)) from None

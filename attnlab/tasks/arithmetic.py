@@ -10,8 +10,7 @@ Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:22
 Theirs   length -> 2 numbers - 1. Theirs lowers an even length by one, so its uniform lengths 1 .. 40 are uniform
          1 .. 20 numbers here.
 Differs  the target is at the last digit itself, without a placeholder; their id 8, which never occurs, is left out.
-Chance   as published, of a uniform guess. A product with a factor 0 is 0, so 0 is more frequent: 0.25 with two numbers,
-         0.21 with five.
+Chance   the published one is 1/5. A product with a factor 0 is 0, so 0 is more frequent with few numbers.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class ModularArithmetic(Task):
 
     def __init__(self, *, numbers: Annotated[int, Field(ge=1)] = 3) -> None:
         self.numbers = numbers
-        self.vocabulary, self.length, self.chance = len(SYMBOLS), 2 * numbers - 1, 1 / MODULUS
+        self.vocabulary, self.length = len(SYMBOLS), 2 * numbers - 1
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw uniform digits and operators; the current product is kept separate from the sum of earlier terms."""

@@ -10,8 +10,7 @@ all lengths that leave the right side a symbol, and the operator is uniform over
 Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and its code
          (modular_arithmetic_brackets).
 Differs  the target is at the last symbol itself, without a placeholder; the ids have another order.
-Chance   as published, of a uniform guess. A product with a factor 0 is 0, so 0 is more frequent: 0.25 with five
-         symbols, 0.29 with forty.
+Chance   the published one is 1/5. A product with a factor 0 is 0, so 0 is more frequent.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class ModularArithmeticBrackets(Task):
 
     def __init__(self, *, symbols: Annotated[int, Field(ge=1)] = 5) -> None:
         self.symbols = symbols
-        self.vocabulary, self.length, self.chance = len(SYMBOLS), symbols, 1 / MODULUS
+        self.vocabulary, self.length = len(SYMBOLS), symbols
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw expressions; the target of the last symbol is the value."""

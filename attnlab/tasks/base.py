@@ -1,6 +1,6 @@
 """The base class of all tasks.
 
-Letters  B sequences of the batch, T tokens, N supervised positions of the batch, W accepted tokens per position.
+Letters  B sequences of the batch, T tokens, N supervised positions of the batch.
 
 A task is built for one level, with its options as keyword arguments. It draws whole batches, without a loop over rows,
 from the generator that it is given and from nothing else.
@@ -9,51 +9,19 @@ from the generator that it is given and from nothing else.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attnlab.errors import InvalidValueError
 from attnlab.registry import Registry
-from attnlab.specs import Split as Split  # tasks import it from here
-
-IGNORE = -100
-"""The target at positions that are not supervised."""
-
-Tokens = NDArray[np.int64]
-
-
-class Batch(NamedTuple):
-    """Sequences and their targets. The same positions are supervised in training and in evaluation."""
-
-    inputs_BT: Tokens
-    targets_BT: Tokens
-    """The target at each position, or IGNORE."""
-    accepted_NW: Tokens | None = None
-    """All accepted tokens of each supervised position, row-major, padded with IGNORE; None if only the target is."""
-
-    def query_positions(self) -> Tokens:
-        """Indices of the supervised positions in the flattened batch, N, in row-major order."""
-        return np.flatnonzero(self.targets_BT.ravel() != IGNORE)
-
-    def query_targets(self) -> Tokens:
-        """The targets at the supervised positions, N."""
-        return self.targets_BT.ravel()[self.query_positions()]
-
-    def correct(self, predicted_N: Tokens) -> NDArray[np.bool_]:
-        """Tell which predictions are among the accepted tokens.
-
-        Args:
-            predicted_N: One token for each supervised position, in row-major order.
-
-        Returns:
-            Bool, N.
-        """
-        if self.accepted_NW is None:
-            return predicted_N == self.query_targets()
-        return (self.accepted_NW == predicted_N[:, None]).any(axis=1)
+from attnlab.specs import Split as Split  # tasks import these names from here
+from attnlab.tasks.batch import IGNORE as IGNORE
+from attnlab.tasks.batch import Batch as Batch
+from attnlab.tasks.batch import Tokens as Tokens
+from attnlab.tasks.ops.chance import draw_samples, exact_match_chance, measure_chance
 
 
 class Cell(NamedTuple):
@@ -74,14 +42,39 @@ class Task(ABC):
     """V: tokens are 0 .. V - 1."""
     length: int
     """T: the largest number of tokens of a sequence."""
-    chance: float
-    """Chance accuracy: the accuracy of the best guess that does not use the question."""
     best_accuracy: float = 1.0
     """The best achievable accuracy: below 1 where targets are partly random, nan where it is unknown."""
+    splits_are_alike: bool = True
+    """Whether the splits of a finite data set are meant to have one distribution."""
     cheap_to_build: ClassVar[bool] = True
     """Whether building the task takes milliseconds; a list of all tasks does not build the others."""
     intended_shortcut: str = ""
     """The shortcut that the task is meant to have, by its name in the audit, such as ``nearest context``."""
+
+    @cached_property
+    def chance(self) -> float:
+        """Chance accuracy: the accuracy of the best guess that does not look at what is asked.
+
+        The default is measured (``attnlab.tasks.ops.chance``). A task whose chance is known exactly sets it.
+        """
+        return measure_chance(self).accuracy
+
+    def chance_samples(self) -> tuple[Batch, Batch, Batch]:
+        """Sequences of the training split from which chance is measured.
+
+        Returns:
+            Three samples: blind guesses are fitted on the first, chosen on the second and scored on the third.
+        """
+        return draw_samples(self)
+
+    @cached_property
+    def exact_match_chance(self) -> float:
+        """The best probability that such a guess is correct at all supervised positions of a sequence.
+
+        The default is measured, or the product of the chance accuracies where the task has a better guess of its own
+        than the blind guesses.
+        """
+        return exact_match_chance(self)
 
     @classmethod
     def resolve_options(cls, options: dict[str, Any]) -> dict[str, Any]:
@@ -128,9 +121,8 @@ class Task(ABC):
     def chance_baseline(self, random: np.random.Generator, batch: Batch) -> Tokens | None:
         """Guess the targets of a batch with accuracy ``chance``.
 
-        A task needs this only if its chance accuracy is that of none of the guesses that the audit knows: uniform over
-        all targets, over those of the sequence or over the tokens so far that can be targets, or the most frequent
-        target, of all positions or of each.
+        A task needs this only if it declares a chance that is above that of every blind guess
+        (``attnlab.tasks.ops.blind_guesses``) and is not that of a uniform guess among the answers of the sequence.
 
         Args:
             random: Source of randomness for the guess.
@@ -151,6 +143,19 @@ class Task(ABC):
             The task itself, unless training and test must share no material.
         """
         return self
+
+    def held_out(self, random: np.random.Generator, sequences: int, batch: int) -> Iterator[Batch] | None:
+        """Take sequences of a finite data set, each once; of a split, the task is that of :meth:`for_split`.
+
+        Args:
+            random: The only source of randomness.
+            sequences: The most sequences in all; there are fewer if the data set has fewer.
+            batch: The most sequences of a batch.
+
+        Returns:
+            The batches, which may differ in length; None where ``sample`` draws new sequences without end.
+        """
+        return None
 
     def subtasks(self) -> Mapping[str, Task]:
         """Tasks within this one that are also evaluated separately, in the token ids of this one; by name."""

@@ -17,7 +17,7 @@ Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:22
          binary_multiplication).
 Differs  theirs reads the output at placeholders and shows no bit of it. Here the output is part of the input, after the
          marker. Questions of fewer than three symbols, which are not sums, are left out.
-Chance   of a uniform guess among 0, 1 and $. The published one is 1/2; a guess that never ends comes close to it.
+Chance   the published one is 1/2. The most frequent token at each position is a better guess on short questions.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Calculation(Task):
 
     def __init__(self, *, symbols: Symbols = 5, order: Order = "little") -> None:
         self.symbols, self.order = symbols, order
-        self.vocabulary, self.length, self.chance = 5, 2 * symbols, 1 / 3
+        self.vocabulary, self.length = 5, 2 * symbols
 
     @abstractmethod
     def bits(self, first: Tokens, second: Tokens) -> Tokens:

@@ -26,6 +26,7 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
+from attnlab.tasks.recall_stream import seen_letter_accuracy
 
 
 @register("compression", source="arXiv:2403.17844")
@@ -42,7 +43,8 @@ class Compression(Task):
 
     def __init__(self, *, symbols: Annotated[int, Field(ge=1)] = 8, alphabet: Annotated[int, Field(ge=2)] = 16) -> None:
         self.symbols, self.alphabet = symbols, alphabet
-        self.vocabulary, self.length, self.chance = alphabet + 2, 2 * symbols, 1 / alphabet
+        self.vocabulary, self.length = alphabet + 2, 2 * symbols
+        self.chance = seen_letter_accuracy(alphabet, symbols)
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw strings; the input continues with the marker and dots."""

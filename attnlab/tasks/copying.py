@@ -26,6 +26,7 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
+from attnlab.tasks.recall_stream import seen_letter_accuracy
 
 Symbols = Annotated[int, Field(ge=1)]
 Alphabet = Annotated[int, Field(ge=2)]
@@ -75,7 +76,7 @@ class Copy(MarkerTask):
         self.symbols, self.alphabet = symbols, alphabet
         self.vocabulary = alphabet + 1
         self.length = 2 * symbols
-        self.chance = 1 / alphabet
+        self.chance = seen_letter_accuracy(alphabet, symbols)
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw strings; the output is the same string."""
@@ -104,7 +105,7 @@ class Reverse(MarkerTask):
         self.symbols, self.alphabet = symbols, alphabet
         self.vocabulary = alphabet + 1
         self.length = 2 * symbols
-        self.chance = 1 / alphabet
+        self.chance = seen_letter_accuracy(alphabet, symbols)
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw strings; the output is the reversed string."""
@@ -134,7 +135,7 @@ class Duplicate(MarkerTask):
         self.symbols, self.alphabet = symbols, alphabet
         self.vocabulary = alphabet + 1
         self.length = 3 * symbols
-        self.chance = 1 / alphabet
+        self.chance = seen_letter_accuracy(alphabet, symbols)
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw strings; the output is the string twice."""

@@ -44,7 +44,7 @@ class CopyDelay(Task):
         alphabet: Annotated[int, Field(ge=2)] = 16,
     ) -> None:
         self.lag, self.symbols, self.alphabet = lag, symbols, alphabet
-        self.vocabulary, self.length, self.chance = alphabet, lag + symbols, 1 / alphabet
+        self.vocabulary, self.length = alphabet, lag + symbols
         self.intended_shortcut = "bigram" if lag == 1 else ""
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:

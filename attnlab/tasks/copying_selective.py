@@ -30,6 +30,7 @@ from pydantic import Field
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 from attnlab.tasks.recall import without_replacement
+from attnlab.tasks.recall_stream import seen_letter_accuracy
 
 
 @register("selective-copy", source="arXiv:2403.17844, selective copying")
@@ -61,7 +62,7 @@ class SelectiveCopy(Task):
             raise InvalidValueError(problem, hint, where="selective-copy")
         self.symbols, self.length, self.vocabulary, self.letters = symbols, length, vocabulary, letters
         self.blank, self.marker = vocabulary - 2, vocabulary - 1
-        self.chance = 1 / (vocabulary - 2)
+        self.chance = seen_letter_accuracy(vocabulary - 2, symbols)
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw letters and their positions; the input continues with the marker and a blank for each letter."""

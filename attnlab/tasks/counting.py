@@ -41,7 +41,7 @@ class Majority(Task):
 
     def __init__(self, *, bits: Annotated[int, Field(ge=1)] = 8, asked: Supervision = "running") -> None:
         self.bits, self.asked = bits, asked
-        self.vocabulary, self.length, self.chance = 2, bits, 0.5
+        self.vocabulary, self.length = 2, bits
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw uniform bits; the targets are their majorities."""
@@ -80,7 +80,6 @@ class ModularCounting(Task):
     ) -> None:
         self.symbols, self.modulus, self.alphabet, self.asked = symbols, modulus, alphabet, asked
         self.vocabulary, self.length = alphabet + modulus, symbols
-        self.chance = 1 / min(modulus, symbols + 1)
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw uniform letters and count the first one."""

@@ -14,7 +14,7 @@ over the numbers coprime to N). A position is supervised only where the past det
 copies and xor return from any initial state to it, and all their symbols are uniform. Difficulty depends on the cycle
 structure of the recursion, not on N^lag alone: a sequence longer than its cycle can be copied from itself, and N = 10
 has longer cycles than N = 12. A product modulo a prime p has the cycles of the sum modulo p - 1. And, or and majority
-soon become constant or periodic; their chance accuracy is the exact accuracy of always the more frequent bit.
+soon become constant or periodic; their chance accuracy is at least that of always the more frequent bit, exactly.
 
 Training and test share the initial states, of which there are only N^lag.
 
@@ -25,6 +25,7 @@ Source   our own family, in the spirit of the autoregressive prediction tasks of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 from math import gcd, prod
 from typing import Annotated, Literal, final
@@ -81,7 +82,6 @@ class Delay(Task):
         self.start_symbols = np.array(units)
         self.vocabulary = modulus
         self.unrolled = None if kind in ("product", *BITWISE) else self._unroll()
-        self.chance = self._majority_accuracy() if kind in BITWISE else 1 / len(units)
 
     def _check(self, coefficients: Sequence[int]) -> None:
         """Refuse options that cannot be combined."""
@@ -155,6 +155,12 @@ class Delay(Task):
             terms = [factor * columns[position - lag] for factor, lag in zip(self.coefficients, self.lags, strict=True)]
             columns.append(np.sum(terms, axis=0) % self.modulus)
         return np.stack(columns, axis=1)
+
+    @cached_property
+    def chance(self) -> float:
+        """That of the best blind guess; for and, or and majority at least that of the more frequent bit, exactly."""
+        measured = super().chance
+        return max(measured, self._majority_accuracy()) if self.kind in BITWISE else measured
 
     def _majority_accuracy(self) -> float:
         """Compute the accuracy of always the more frequent bit of each position, over all initial states."""

@@ -40,7 +40,7 @@ class SolveEquation(Task):
 
     def __init__(self, *, symbols: Annotated[int, Field(ge=3)] = 5) -> None:
         self.symbols = symbols
-        self.vocabulary, self.length, self.chance = len(SYMBOLS), symbols, 1 / MODULUS
+        self.vocabulary, self.length = len(SYMBOLS), symbols
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw expressions, hide one digit and append the value after an equals sign."""

@@ -12,7 +12,7 @@ is the count so far, including the letter itself.
 
 Source   Weiss et al., "Thinking like transformers", arXiv:2106.06981 (histogram; the layout and the letters are ours).
 Differs  theirs has its targets at the string itself, in an encoder, which also attends to later positions.
-Chance   of a uniform guess among the counts 1 .. symbols. Small counts are more frequent.
+Chance   small counts are more frequent than others, so that the best guess is a constant.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ class Histogram(Task):
         self.symbols, self.alphabet, self.asked = symbols, alphabet, asked
         self.vocabulary = alphabet + 1 + symbols
         self.length = symbols if asked == "running" else 2 * symbols + 1
-        self.chance = 1 / symbols
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw letters with the frequencies of each string, and count them."""

@@ -15,8 +15,8 @@ Theirs   n_gram -> gram, length_answer -> answer, vocab_size -> alphabet.
 Differs  the n-gram occurs once; in their code it may occur again, and the first occurrence counts. The length is fixed,
          and a sequence has one string; theirs draws lengths, packs strings into a context, and has tokens for begin
          and end.
-Chance   that of a guess that does not use the string. A guess that uses the string but not the n-gram, and predicts
-         the most frequent letter of the string, has a higher accuracy.
+Chance   that of a guess among the letters of the string. A guess that predicts the most frequent letter of the string
+         has a higher accuracy.
 """
 
 from __future__ import annotations
@@ -70,7 +70,6 @@ class Lookup(MarkerTask):
         self.symbols, self.gram, self.answer, self.alphabet, self.given = symbols, gram, answer, alphabet, given
         self.vocabulary = alphabet + 1
         self.length = symbols + gram + answer + (given == "prefix")
-        self.chance = 1 / alphabet
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw strings with their n-grams; the input ends before the last letter of the answer."""

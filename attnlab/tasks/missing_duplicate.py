@@ -39,7 +39,7 @@ class MissingDuplicate(Task):
 
     def __init__(self, *, symbols: Annotated[int, Field(ge=2)] = 10) -> None:
         self.symbols = symbols
-        self.vocabulary, self.length, self.chance = 4, symbols, 0.5
+        self.vocabulary, self.length = 4, symbols
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw uniform bits, write them twice, and hide one of them."""

@@ -18,7 +18,8 @@ Source   ours; the multi-task setting of Gros, "Expressive attention", arXiv:240
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self, final
 
 import numpy as np
@@ -28,6 +29,7 @@ from attnlab.config.inline_parts import parse_part
 from attnlab.config.renamed import MIXTURE
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.tasks.base import IGNORE, TASKS, Batch, Split, Task, Tokens, register
+from attnlab.tasks.io.buckets import batch_rows
 
 PAD = "·"
 COUNTING_SEQUENCES = 256
@@ -77,6 +79,7 @@ class Mixture(Task):
         self.vocabulary = self.first_name_token + count * token + 1
         self.length = max(task.length for task in self.parts) + token
         shares = np.array(weights[:count] or [1.0] * count)
+        self.splits_are_alike = all(task.splits_are_alike for task in self.parts)
         self._draw_with(shares / shares.sum())
 
     @classmethod
@@ -87,10 +90,31 @@ class Mixture(Task):
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw the number of sequences of each subtask, then the sequences, subtask by subtask."""
         counts = random.multinomial(batch, self.shares).tolist()
-        drawn = {index: self.parts[index].sample(random, rows) for index, rows in enumerate(counts) if rows}
+        return self._joined(
+            {index: self.parts[index].sample(random, rows) for index, rows in enumerate(counts) if rows}
+        )
+
+    def held_out(self, random: np.random.Generator, sequences: int, batch: int) -> Iterator[Batch] | None:
+        """Take each sequence of a finite subtask once; None if no subtask is finite."""
+        counts = random.multinomial(sequences, self.shares).tolist()
+        finite = {index: self.parts[index].held_out(random, rows, batch) for index, rows in enumerate(counts) if rows}
+        if all(batches is None for batches in finite.values()):
+            return None
+
+        def batches() -> Iterator[Batch]:
+            for index, own in finite.items():
+                task, rows = self.parts[index], counts[index]
+                size = batch_rows(batch, task.length)
+                drawn = (task.sample(random, min(size, rows - start)) for start in range(0, rows, size))
+                yield from (self._joined({index: part}) for part in own or drawn)
+
+        return batches()
+
+    def _joined(self, drawn: Mapping[int, Batch]) -> Batch:
+        """Sequences of the subtasks in the token ids of the mixture, padded to the longest."""
         width = self.token + max(part.inputs_BT.shape[1] for part in drawn.values())
-        inputs_BT = np.full((batch, width), self.vocabulary - 1)
-        targets_BT = np.full((batch, width), IGNORE)
+        shape = sum(len(part.inputs_BT) for part in drawn.values()), width
+        inputs_BT, targets_BT = np.full(shape, self.vocabulary - 1), np.full(shape, IGNORE)
         start = 0
         for index, part in drawn.items():
             rows, columns = part.inputs_BT.shape
@@ -113,6 +137,17 @@ class Mixture(Task):
             return None
         targets = [target if target == IGNORE else target + self.offsets[index] for target in solved]
         return [IGNORE] * self.token + targets + [IGNORE] * (len(tokens) - self.token - len(own))
+
+    @cached_property
+    def chance(self) -> float:
+        """Mean of the chance accuracies of the subtasks over their supervised positions."""
+        return float(sum(task.chance * share for task, share in self._answer_shares()))
+
+    @cached_property
+    def exact_match_chance(self) -> float:
+        """Mean of the subtasks' chance of an exact match over the sequences."""
+        used = zip(self.parts, self.shares.tolist(), strict=True)
+        return float(sum(task.exact_match_chance * share for task, share in used if share))
 
     def chance_baseline(self, random: np.random.Generator, batch: Batch) -> Tokens | None:
         """With a single subtask, its own baseline in the token ids of the mixture; otherwise None."""
@@ -167,15 +202,20 @@ class Mixture(Task):
         return alone
 
     def _draw_with(self, shares: np.ndarray[Any, np.dtype[np.float64]]) -> None:
-        """Set the shares of the subtasks; chance and best accuracy are means over their supervised positions."""
+        """Set the shares of the subtasks; the best accuracy is the mean over their supervised positions."""
         self.shares = shares
+        for derived in ("chance", "exact_match_chance"):
+            vars(self).pop(derived, None)
+        self.best_accuracy = float(sum(task.best_accuracy * share for task, share in self._answer_shares()))
+
+    def _answer_shares(self) -> list[tuple[Task, float]]:
+        """The subtasks that are drawn, each with its share of the supervised positions."""
+        shares = self.shares
         positions = np.array(
             [_supervised_positions(task) if share else 0.0 for task, share in zip(self.parts, shares, strict=True)]
         )
         weight = positions * shares / (positions * shares).sum()
-        used = [(task, share) for task, share in zip(self.parts, weight, strict=True) if share]
-        self.chance = float(sum(task.chance * share for task, share in used))
-        self.best_accuracy = float(sum(task.best_accuracy * share for task, share in used))
+        return [(task, float(share)) for task, share in zip(self.parts, weight, strict=True) if share]
 
     def _owner(self, token: int) -> int:
         """Return the index of the subtask that a token belongs to, with disjoint alphabets."""

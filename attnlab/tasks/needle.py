@@ -24,6 +24,7 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
+from attnlab.tasks.recall_stream import seen_letter_accuracy
 
 DIGITS = 10
 
@@ -54,7 +55,7 @@ class Needle(Task):
         self.mark, self.question = DIGITS + kinds, DIGITS + kinds + 1
         self.vocabulary = DIGITS + kinds + 2
         self.length = haystack + 2 * digits + 1
-        self.chance = 1 / DIGITS
+        self.chance = seen_letter_accuracy(DIGITS, digits)
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw filler around the mark and its number; the input ends before the last digit."""

@@ -67,7 +67,6 @@ class NGram(Task):
         self.walks = max(2, -(-visits * self.contexts // steps))
         self.vocabulary = alphabet + 1
         self.length = self.walks * (self.context + steps + 1) - 2
-        self.chance = 1 / alphabet
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw tables and walks, one step of all walks at a time; the last letter and the last bar are left out."""

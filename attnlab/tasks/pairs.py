@@ -36,7 +36,7 @@ class EvenPairs(Task):
 
     def __init__(self, *, bits: Annotated[int, Field(ge=2)] = 10) -> None:
         self.bits = bits
-        self.vocabulary, self.length, self.chance = 2, bits, 0.5
+        self.vocabulary, self.length = 2, bits
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw uniform bits; the target depends on the first and the last."""

@@ -33,7 +33,7 @@ class Parity(Task):
 
     def __init__(self, *, bits: Annotated[int, Field(ge=1)] = 4, asked: Literal["running", "last"] = "running") -> None:
         self.bits, self.asked = bits, asked
-        self.vocabulary, self.length, self.chance = 2, bits, 0.5
+        self.vocabulary, self.length = 2, bits
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw uniform bits; the targets are their parities."""

@@ -15,9 +15,8 @@ Source   Poli et al., "Mechanistic design and scaling of hybrid architectures" (
 Theirs   vocab_size -> 2 ids + 1, seq_len -> length, k_motif_size and v_motif_size -> motif.
 Differs  one drawn pair is repeated at the end, where theirs inserts a pair for it; training and test draw keys of the
          same sizes and supervise the same positions (theirs trains on every next token and tests keys of the largest
-         size only: ``shortest`` as large as ``motif``, and ``training: {shortest: 1}`` in the ladder, come close);
-         chance is that of the value ids alone: what is frequent in a sequence is a better guess; the number of key ids
-         equals that of value ids.
+         size only: ``shortest`` as large as ``motif``, and ``training: {shortest: 1}`` in the ladder, come close); the
+         number of key ids equals that of value ids.
 """
 
 from __future__ import annotations
@@ -70,7 +69,6 @@ class RecallFuzzy(Task):
             raise InvalidValueError(problem, hint, where="recall-fuzzy")
         self.length, self.ids, self.motif, self.shortest = length, ids, motif, shortest
         self.vocabulary = 2 * ids + 1
-        self.chance = 1 / ids
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw more pairs than can fit; keep those that do, repeat one of them, and fill the front with dots."""

@@ -151,6 +151,19 @@ def inverse_mean(seen_GD: NDArray[np.float64]) -> float:
     return float((seen_GD[:, 1:] / np.arange(1, seen_GD.shape[1])).sum(axis=1).mean())
 
 
+def seen_letter_accuracy(alphabet: int, letters: int) -> float:
+    """Accuracy of a uniform guess among the different letters of a string, where the target is one of its letters.
+
+    Args:
+        alphabet: Letters are drawn uniformly from so many, with replacement.
+        letters: Length of the string.
+
+    Returns:
+        The mean of 1 / d over the number d of different letters.
+    """
+    return inverse_mean(kinds_so_far(alphabet, np.ones((1, letters)))[-1])
+
+
 def seen_value_accuracy(keys: int, content_GS: NDArray[np.float64]) -> float:
     """Accuracy of a uniform guess among the values of the keys so far, over all targets of a series.
 

@@ -10,9 +10,9 @@ strings. All automata of training, validation and test are different languages. 
 uniform; the last string is cut off at the end of the sequence.
 
 A position has a target wherever a letter follows. Training uses the letter that followed; every letter that the state
-allows counts as correct. The end of a string is never a target, since it is possible everywhere. Chance is a uniform
-guess over the letters, exact for the automata of the test. The best achievable accuracy is below 1, since the automaton
-must first be inferred; its value is not known, so that ``best_accuracy`` is nan.
+allows counts as correct. The end of a string is never a target, since it is possible everywhere. Chance is a guess
+among the letters so far, at least a uniform one, exact for the automata of the test. The best achievable accuracy is
+below 1, since the automaton must first be inferred; its value is not known, so that ``best_accuracy`` is nan.
 
 Source   Akyürek et al., "In-context language learning", arXiv:2401.12973 (RegBench), and its code.
 Theirs   4 .. 12 states, 1 .. 3 edges, 18 letters, 10 .. 20 strings of 1 .. 49 letters; 5000 and 500 automata.
@@ -23,6 +23,7 @@ Differs  all automata of a task have the same number of states, and as many lett
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from typing import Annotated, Self, final
 
 import numpy as np
@@ -31,6 +32,7 @@ from pydantic import Field
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Split, Task, Tokens, no_targets, register
 from attnlab.tasks.ops.automata import minimal_automata
+from attnlab.tasks.ops.chance import draw_samples
 
 HELD_OUT = 500
 """Automata of the validation split; the test split has the same number."""
@@ -76,7 +78,20 @@ class Regular(Task):
         self.allowed = np.where(allowed < self.letters, allowed, IGNORE)
         """The letters that each state allows, padded with IGNORE."""
         self.first, self.last = 0, automata
-        self.chance = self._mean_allowed(self.pool[-HELD_OUT:]) / self.letters
+
+    @cached_property
+    def chance(self) -> float:
+        """That of the best blind guess; at least that of a uniform letter, exactly for the automata of the test."""
+        return max(super().chance, self.uniform_accuracy)
+
+    @cached_property
+    def uniform_accuracy(self) -> float:
+        """Accuracy of a uniform letter, exactly for the automata of the test."""
+        return self._mean_allowed(self.pool[-HELD_OUT:]) / self.letters
+
+    def chance_samples(self) -> tuple[Batch, Batch, Batch]:
+        """Sequences of the automata of the test: training may have few automata, which a guess could fit."""
+        return draw_samples(self, Split.TEST)
 
     def for_split(self, split: Split) -> Self:
         """The task with the automata of that split alone."""

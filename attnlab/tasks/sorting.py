@@ -18,9 +18,9 @@ Source   bucket-sort, odds-first: Delétang et al., "Neural networks and the Cho
 Theirs   length -> symbols, vocab_size -> alphabet. odds-first: its text counts places from 1, its code from 0.
 Differs  bucket-sort, odds-first: theirs read the answer at one placeholder for each letter, and see no letter of it.
          Here the answer is written out: its letters but the last are in the input after the marker.
-Chance   bucket-sort: the published one, of a uniform guess. A guess that repeats the letter just written is wrong only
-         once for each different letter, so its token accuracy is high on a long string: read the exact match too.
-         unique: of a guess among the letters not yet written.
+Chance   bucket-sort: of the most frequent letter at each position; the published one is 1/alphabet. A guess that
+         repeats the letter just written is wrong only once for each different letter, so its token accuracy is high on
+         a long string: read the exact match too. odds-first, unique: of a guess among the letters of the string.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, register
 from attnlab.tasks.copying import MarkerTask, write_out
 from attnlab.tasks.recall import without_replacement
+from attnlab.tasks.recall_stream import seen_letter_accuracy
 
 Symbols = Annotated[int, Field(ge=1)]
 Alphabet = Annotated[int, Field(ge=2)]
@@ -54,7 +55,7 @@ class BucketSort(MarkerTask):
 
     def __init__(self, *, symbols: Symbols = 10, alphabet: Alphabet = 5) -> None:
         self.symbols, self.alphabet = symbols, alphabet
-        self.vocabulary, self.length, self.chance = alphabet + 1, 2 * symbols, 1 / alphabet
+        self.vocabulary, self.length = alphabet + 1, 2 * symbols
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw strings; the input ends before the last of the sorted letters."""
@@ -85,7 +86,8 @@ class OddsFirst(MarkerTask):
 
     def __init__(self, *, symbols: Symbols = 10, alphabet: Alphabet = 2, counted_from: Literal[0, 1] = 1) -> None:
         self.symbols, self.alphabet, self.counted_from = symbols, alphabet, counted_from
-        self.vocabulary, self.length, self.chance = alphabet + 1, 2 * symbols, 1 / alphabet
+        self.vocabulary, self.length = alphabet + 1, 2 * symbols
+        self.chance = seen_letter_accuracy(alphabet, symbols)
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw strings; the input ends before the last of the reordered letters."""
@@ -126,7 +128,7 @@ class Unique(MarkerTask):
             )
         self.symbols, self.distinct, self.alphabet = symbols, distinct, alphabet
         self.vocabulary, self.length = alphabet + 1, symbols + distinct
-        self.chance = sum(1 / (alphabet - written) for written in range(distinct)) / distinct
+        self.chance = 1 / distinct
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw strings; the input ends before the last of the different letters."""

@@ -46,7 +46,7 @@ class SquareRoot(Task):
 
     def __init__(self, *, bits: Annotated[int, Field(ge=1)] = 4) -> None:
         self.bits, self.root_bits = bits, (bits + 1) // 2
-        self.vocabulary, self.length, self.chance = 3, bits + self.root_bits, 0.5
+        self.vocabulary, self.length = 3, bits + self.root_bits
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw numbers; the input ends before the last bit of the root."""

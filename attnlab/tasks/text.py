@@ -3,15 +3,18 @@
     inputs   T  o  ␣  b  e
     targets  o  ␣  b  e  ,
 
-Tokens are bytes, and the target of every position is the next byte. A sequence is a window of the text that starts at a
-uniform position. The first 90 % of the bytes are for training, the next 5 % for validation, the last 5 % for the test.
+Tokens are bytes, and the target of every position is the next byte. A sequence of training is a window of the text that
+starts at a uniform position. Validation and test are cut into windows that do not overlap, and ask each of them once;
+where they have fewer than are asked for, all of them. The first 90 % of the bytes are for training, the next 5 % for
+validation, the last 5 % for the test: in order, because a window between two others of training would be half known.
 A folder is read as one text: its files in the order of their names, one after the other. Hidden files are left out.
 Files with a zero byte near their beginning are left out too, unless a pattern names them. The path ``stdlib`` means the
 top-level modules of the standard library of the running Python. That text is available everywhere and differs between
 versions of Python.
 
 The loss of a run is in nats per byte, so exp(loss) is the perplexity; divided by ln 2 it is bits per byte. Chance
-accuracy is the share of the most frequent byte of the training split. The best achievable accuracy is unknown.
+accuracy is the share of the most frequent byte of the training split, unless another blind guess is better. The best
+achievable accuracy is unknown.
 
 Source   your text; the loss of a byte by its position in the context is the usual measure of language models.
 """
@@ -22,7 +25,8 @@ import copy
 import hashlib
 import math
 import sysconfig
-from functools import lru_cache
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Self, final
 
@@ -32,6 +36,7 @@ from pydantic import Field
 
 from attnlab.errors import InvalidFileError, InvalidValueError
 from attnlab.tasks.base import Batch, Split, Task, register
+from attnlab.tasks.io.buckets import batch_rows
 from attnlab.tasks.io.sidecar import Stamp, check_digest, stamp
 
 STDLIB = "stdlib"
@@ -46,7 +51,7 @@ Bytes = NDArray[np.uint8]
 Files = tuple[tuple[Path, Stamp], ...]
 
 
-@register("text", source="your own text")
+@register("text", source="your own text", version=2)
 @final
 class Text(Task):
     """Predict the next byte of a text of your own, or of Python's standard library.
@@ -60,6 +65,7 @@ class Text(Task):
 
     complexity = "length"
     cheap_to_build = False
+    splits_are_alike = False
 
     def __init__(
         self,
@@ -69,7 +75,7 @@ class Text(Task):
         glob: str | None = None,
         digest: str = "",
     ) -> None:
-        self.text, content_digest, self.chance = _read(find_text_files(path, glob))
+        self.text, content_digest, self.majority_share = _read(find_text_files(path, glob))
         self.digest = check_digest(content_digest, digest, path)
         longest = min(end - first for first, end in map(self._byte_range, SPLIT_PERCENT)) - 1
         if longest < 1:
@@ -86,6 +92,11 @@ class Text(Task):
         """Fill in the digest of the text."""
         return {**options, "digest": cls(**options).digest}
 
+    @cached_property
+    def chance(self) -> float:
+        """That of the best blind guess; at least the share of the most frequent byte of the training split."""
+        return max(self.majority_share, super().chance)
+
     def for_split(self, split: Split) -> Self:
         """Return the task with the bytes of a split."""
         if split not in SPLIT_PERCENT:
@@ -97,7 +108,17 @@ class Text(Task):
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw windows; the targets are the same windows one byte later."""
         first, end = self.byte_range
-        starts = random.integers(first, end - self.length, batch)
+        return self._windows(random.integers(first, end - self.length, batch))
+
+    def held_out(self, random: np.random.Generator, sequences: int, batch: int) -> Iterator[Batch]:
+        """Take windows that do not overlap, in a random order."""
+        first, end = self.byte_range
+        order = random.permutation((end - first - 1) // self.length)[:sequences]
+        size = batch_rows(batch, self.length)
+        return (self._windows(first + self.length * order[at : at + size]) for at in range(0, len(order), size))
+
+    def _windows(self, starts: NDArray[np.int64]) -> Batch:
+        """The windows that start at these bytes, and the same windows one byte later."""
         windows = self.text[starts[:, None] + np.arange(self.length + 1)].astype(np.int64)
         return Batch(windows[:, :-1], windows[:, 1:])
 

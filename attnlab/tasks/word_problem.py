@@ -52,7 +52,7 @@ class WordProblem(Task):
     ) -> None:
         self.group, self.length = group, length
         self.words, self.table = multiplication(group)
-        self.vocabulary, self.chance = len(self.words), 1 / len(self.words)
+        self.vocabulary = len(self.words)
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw uniform elements; the targets are their products."""

@@ -1,104 +1,120 @@
-"""Chance baselines: guesses that do not use the query. The declared chance of a task is compared with them.
+"""Chance baselines: guesses that do not look at what is asked. The declared chance of a task is compared with them.
 
-    any target          uniform over all targets of the task
-    sequence's targets  uniform over the targets of this sequence, where it has more than one
-    value so far        uniform over the tokens so far that can be targets
-    majority            the most frequent target
-    position            the most frequent target at this position
+The declared chance is at least that of the best blind guess (``attnlab.tasks.ops.blind_guesses``). Two more guesses
+explain a higher one:
+
+    sequence's answers  uniform over the answers of this sequence, where it has more than one
     own baseline        the task's own baseline, where its chance is that of none of these
 
-The baselines are fitted on the fresh sample of the level, not on the training split, which may contain other levels.
-Uniform guesses are drawn rather than computed, so that the Wilson interval is that of independent Bernoulli trials.
+The blind guesses are fitted on the fresh sample of the level, not on the training split, which may contain other
+levels, and scored on the test sample. Intervals take sequences as the independent units.
 
-Letters  N supervised positions of a batch, in row-major order; B sequences, T tokens; V vocabulary.
+Letters  N supervised positions of a batch, in row-major order; B sequences, T tokens.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attnlab.records import Score
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.base import Tokens
+from attnlab.tasks.ops.blind_guesses import Shares, fit_blind_guesses
+from attnlab.tasks.ops.chance import clustered_mean
 from attnlab.testing._samples import TaskSamples
-from attnlab.testing._shortcuts import is_target, most_frequent, previous_occurrence
+from attnlab.testing._shortcuts import previous_occurrence
+
+STANDARD_ERRORS = 4.5
+"""Half width of an interval in standard errors; by chance a value lies outside once in 100,000 times."""
 
 
-def baseline_scores(samples: TaskSamples, vocabulary: int, random: np.random.Generator) -> dict[str, Score]:
+@dataclass(frozen=True)
+class BaselineScore:
+    """The accuracy of a chance baseline on the test sample."""
+
+    mean: float
+    interval: tuple[float, float]
+    """Its range, :data:`STANDARD_ERRORS` standard errors to each side, over sequences."""
+    is_blind: bool
+    """Whether it is a blind guess, so that the declared chance must not be below."""
+
+
+def baseline_scores(samples: TaskSamples, vocabulary: int, random: np.random.Generator) -> dict[str, BaselineScore]:
     """Score of each baseline on the test sample, by name; a baseline that never applies is left out.
 
     Args:
         samples: The samples of the task.
         vocabulary: V, above every token.
-        random: Generator of the uniform guesses.
+        random: Generator of the guesses that the task's own baseline draws.
 
     Returns:
         The scores by the name of the baseline.
     """
-    is_target_V = is_target(samples.fresh, vocabulary)
-    target_tokens = np.flatnonzero(is_target_V)
-    fitted = most_frequent(samples.fresh)
-    baselines: dict[str, Callable[[Batch], Tokens | None]] = {
-        "any target": lambda batch: target_tokens[random.integers(0, len(target_tokens), len(batch.query_positions()))],
-        "sequence's targets": lambda batch: _from_sequence(batch, random),
-        "value so far": lambda batch: _from_prefix(batch, is_target_V, random),
-        "majority": fitted["majority"],
-        "position": fitted["position"],
-        "own baseline": lambda batch: samples.task.chance_baseline(random, batch),
-    }
-    return {
-        name: score
-        for name, baseline in baselines.items()
-        if (score := _score(name, baseline, samples.test, samples.task.chance)).total
-    }
+    blind = fit_blind_guesses(samples.fresh, vocabulary)
+    scores = {name: _score(guess, samples.test, is_blind=True) for name, guess in blind.items()}
+    scores["sequence's answers"] = _score(_from_sequence, samples.test, is_blind=False)
+    scores["own baseline"] = _score(lambda batch: _own(samples, batch, random), samples.test, is_blind=False)
+    return {name: score for name, score in scores.items() if score is not None}
 
 
-def _score(name: str, baseline: Callable[[Batch], Tokens | None], batches: Sequence[Batch], chance: float) -> Score:
-    """Accuracy of one baseline; a baseline that returns None for a batch skips it."""
-    correct, total = 0, 0
+def wide_interval(mean: float, count: float) -> tuple[float, float]:
+    """Wilson interval of a share, :data:`STANDARD_ERRORS` standard errors to each side.
+
+    Args:
+        mean: The share, 0 to 1.
+        count: Number of independent trials.
+
+    Returns:
+        Lower and upper end.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
+    """
+    z = STANDARD_ERRORS
+    center = (mean + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(max(0.0, mean * (1 - mean)) / count + (z / (2 * count)) ** 2)
+    return center - half, center + half
+
+
+def _score(
+    guess: Callable[[Batch], Shares | None], batches: Sequence[Batch], *, is_blind: bool
+) -> BaselineScore | None:
+    """Accuracy of a guess; batches for which it returns None, and positions at which it is nan, are left out.
+
+    The Wilson interval counts as many trials as give the standard error over sequences, at most all positions and at
+    least one for each sequence: of positions that all depend on one another, a sequence is one trial.
+    """
+    scored, shares, sequences, positions = [], [], 0, 0
     for batch in batches:
-        predicted_N = baseline(batch)
-        if predicted_N is not None:
-            counted = (
-                _shares_sequence(batch) if name == "sequence's targets" else np.ones(len(predicted_N), dtype=np.bool_)
-            )
-            correct += int((batch.correct(predicted_N) & counted).sum())
-            total += int(counted.sum())
-    return Score(correct=correct, total=total, chance=chance)
+        share_N = guess(batch)
+        if share_N is None or np.isnan(share_N).all():
+            continue
+        targets_BT = batch.targets_BT.copy()
+        targets_BT.reshape(-1)[batch.query_positions()[np.isnan(share_N)]] = IGNORE
+        scored.append(Batch(batch.inputs_BT, targets_BT))
+        shares.append(share_N[~np.isnan(share_N)])
+        sequences += int((targets_BT != IGNORE).any(axis=1).sum())
+        positions += len(shares[-1])
+    if not positions:
+        return None
+    mean, standard_error = clustered_mean(scored, shares)
+    trials = mean * (1 - mean) / standard_error**2 if standard_error > 0 else math.inf
+    return BaselineScore(mean, wide_interval(mean, min(max(trials, sequences), positions)), is_blind)
 
 
-def _shares_sequence(batch: Batch) -> NDArray[np.bool_]:
-    """Whether the sequence of each supervised position has another one, N."""
-    row = batch.query_positions() // batch.inputs_BT.shape[1]
-    return np.bincount(row, minlength=len(batch.inputs_BT))[row] > 1
-
-
-def _from_sequence(batch: Batch, random: np.random.Generator) -> Tokens:
-    """A uniform choice among the different targets of the sequence, N."""
-    return _choose(batch, batch.targets_BT, batch.targets_BT != IGNORE, random, whole=True)
-
-
-def _from_prefix(batch: Batch, is_target_V: NDArray[np.bool_], random: np.random.Generator) -> Tokens:
-    """A uniform choice among the different tokens up to the query that can be targets, N; IGNORE if there is none."""
-    return _choose(batch, batch.inputs_BT, is_target_V[batch.inputs_BT], random, whole=False)
-
-
-def _choose(
-    batch: Batch, tokens_BT: Tokens, eligible_BT: NDArray[np.bool_], random: np.random.Generator, *, whole: bool
-) -> Tokens:
-    """For each supervised position, a uniform choice among the different eligible tokens of its row."""
-    rows, length = tokens_BT.shape
-    first_BT = eligible_BT & (previous_occurrence(np.where(eligible_BT, tokens_BT, IGNORE)).reshape(rows, length) < 0)
-    distinct_BT = np.cumsum(first_BT, axis=1)
-    if whole:
-        distinct_BT = np.broadcast_to(distinct_BT[:, -1:], distinct_BT.shape)
-    count_N = distinct_BT.ravel()[batch.query_positions()]
-    pick_N = np.floor(random.random(len(count_N)) * count_N).astype(np.int64)
-    candidates = tokens_BT[first_BT]
-    starts = np.concatenate([[0], np.cumsum(first_BT.sum(axis=1))[:-1]])
+def _from_sequence(batch: Batch) -> Shares:
+    """Accuracy of a uniform choice among the different answers of the sequence; nan where it has one answer, N."""
+    rows, length = batch.targets_BT.shape
     row_N = batch.query_positions() // length
-    index_N = np.minimum(starts[row_N] + pick_N, max(0, len(candidates) - 1))
-    return np.where(count_N > 0, candidates[index_N], IGNORE) if len(candidates) else np.full(len(row_N), IGNORE)
+    first_BT = (previous_occurrence(batch.targets_BT).reshape(rows, length) < 0) & (batch.targets_BT != IGNORE)
+    shares_N: NDArray[np.float64] = 1 / np.maximum(first_BT.sum(axis=1), 1)[row_N]
+    return np.where(np.bincount(row_N, minlength=rows)[row_N] > 1, shares_N, np.nan)
+
+
+def _own(samples: TaskSamples, batch: Batch, random: np.random.Generator) -> Shares | None:
+    """Whether the task's own baseline is correct, N; None where the task has none."""
+    predicted_N: Tokens | None = samples.task.chance_baseline(random, batch)
+    return None if predicted_N is None else batch.correct(predicted_N).astype(np.float64)

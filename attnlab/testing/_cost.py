@@ -1,4 +1,4 @@
-"""Cost checks: parameters are counted, the decode state is measured, and the forward pass is timed."""
+"""Cost checks: parameters are counted, and the forward pass is timed."""
 
 from __future__ import annotations
 
@@ -13,41 +13,31 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attnlab.attention import Attention
-from attnlab.testing._subject import Subject, model_width, prepare_qkv, random_inputs, run
+from attnlab.testing._subject import Subject, random_inputs, run
 from attnlab.testing.finding import Finding, check_result
 
 LONG = 2048
+LAYERS_COUNTED = 3
+"""Layers whose parameters are counted: the first, one above it, and one above that."""
 TIMED = (256, 512, 1024)
 
 
 def parameters(subject: Subject) -> Finding:
-    """The number of trainable parameters equals the declared formula."""
-    attention, context = subject.build_with_context()
-    counted = sum(parameter.numel() for parameter in attention.parameters() if parameter.requires_grad)
+    """The number of trainable parameters equals the declared formula in every layer, with a biased position or not."""
     options = subject.entry.complete(subject.options)
-    declared = subject.entry.cls.num_parameters(context.width, context.heads, context.length, **options)
-    sizes = f"D = {context.width}, H = {context.heads}"
-    evidence = f"counted {counted:,}, declared {declared:,} at {sizes}"
-    return check_result("declared parameters", counted == declared, evidence)
-
-
-def decode_state(subject: Subject) -> Finding:
-    """Size of the state a decoder must keep: the rank of the block of the matrix from the first to the second half."""
-    ranks = {}
-    for tokens in (32, 64):
-        attention = subject.build(width=16, heads=2)
-        matrix_BHTS = attention.effective_matrix(
-            *prepare_qkv(attention, random_inputs(1, tokens, width=model_width(attention)))
-        ).detach()
-        if not bool(matrix_BHTS.isfinite().all()):
-            return check_result("decode state", False, "the effective matrix has values that are not finite")
-        half = tokens // 2
-        singular = torch.linalg.svdvals(matrix_BHTS[0, :, half:, :half])
-        ranks[tokens] = float((singular > 1e-9 * singular[:, :1].clamp_min(1e-30)).sum(-1).double().mean())
-    grows = ranks[64] > 1.25 * ranks[32]
-    trend = "grows with T" if grows else "does not grow"
-    measured = ", ".join(f"{rank:.1f} of {tokens // 2} at T = {tokens}" for tokens, rank in ranks.items())
-    return Finding("decode state", "info", f"rank per head {measured}: {trend}")
+    counts: list[tuple[bool, str]] = []
+    for layer in range(LAYERS_COUNTED):
+        for biased in (False, True):
+            attention, context = subject.build_with_context(layer=layer, biased=biased)
+            counted = sum(parameter.numel() for parameter in attention.parameters() if parameter.requires_grad)
+            declared = subject.entry.cls.num_parameters(
+                context.width, context.heads, context.length, layer, biased, **options
+            )
+            sizes = f"D = {context.width}, H = {context.heads}"
+            where = f" in layer {layer + 1}" + (" with a biased position" if biased else "") if layer or biased else ""
+            counts.append((counted == declared, f"counted {counted:,}, declared {declared:,} at {sizes}{where}"))
+    holds, evidence = next((count for count in counts if not count[0]), counts[0])
+    return check_result("declared parameters", holds, evidence)
 
 
 def cost(subject: Subject) -> Finding:
@@ -66,9 +56,9 @@ def long_sequences(subject: Subject) -> Finding:
     """A variant with a chunked scan trains on long sequences without storing T x T numbers per head."""
     if not subject.entry.cls.chunked_scan:
         return Finding("long sequences", "info", "forms a T x T matrix")
-    attention = subject.build(dtype=torch.float32, width=8, heads=1, length=LONG)
+    attention, context = subject.build_with_context(dtype=torch.float32, width=8, heads=1, length=LONG)
     with LargestTensor() as largest:  # type: ignore[no-untyped-call]
-        x_BTD = random_inputs(1, LONG, width=model_width(attention), dtype=torch.float32)
+        x_BTD = random_inputs(1, LONG, width=context.width, dtype=torch.float32)
         run(attention, x_BTD).square().mean().backward()
     evidence = f"largest tensor {largest.size:,} numbers at T = {LONG:,}, against T x T = {LONG * LONG:,}"
     return check_result("long sequences", largest.size < LONG * LONG // 4, evidence)

@@ -12,7 +12,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from attnlab.position import Position
 from attnlab.specs import Modifiers
 from attnlab.tensors import QKV, LayerInputs
-from attnlab.testing._subject import Subject, build_position, max_difference, random_inputs
+from attnlab.testing._subject import Subject, build_position, has_heads, max_difference, random_inputs
 from attnlab.testing.finding import Finding, check_result
 
 TOKENS, CUTS = 70, (1, 5, 16, 65)
@@ -36,28 +36,32 @@ class TwoLayers(nn.Module):
     def __init__(self, subject: Subject, position: Position, modifiers: Modifiers, seed: int = 0) -> None:
         super().__init__()
         self.position = position
-        layers = [
-            subject.build(layer=layer, seed=seed + layer, biased=position.biases, modifiers=modifiers)
+        built = [
+            subject.build_with_context(layer=layer, seed=seed + layer, biased=position.biases, modifiers=modifiers)
             for layer in (0, 1)
         ]
-        self.first, self.second = layers
+        (self.first, context), (self.second, _) = built
+        self.has_heads = has_heads(self.first, context.width)
 
     def set_fast(self, fast: bool) -> TwoLayers:
         """Select the fast path of both layers, or the plain one."""
         self.first.fast = self.second.fast = fast
         return self
 
-    def prepare_second(self, x_BTD: Tensor) -> tuple[Tensor, LayerInputs, QKV]:
-        """The input of the second layer, B x T x D, what it can read of the first layer, and its heads."""
+    def first_layer(self, x_BTD: Tensor) -> tuple[Tensor, LayerInputs]:
+        """The input of the second layer, B x T x D, and what it can read of the first layer."""
         x_BTD = self.position.embed(x_BTD)
         below = self.first(x_BTD, self.position, LayerInputs())
-        layer_inputs = LayerInputs((below.qkv,))
-        residual_BTD = x_BTD + below.output_BTD
-        return residual_BTD, layer_inputs, self.second.prepare(residual_BTD, self.position, layer_inputs)
+        return x_BTD + below.output_BTD, LayerInputs((below.qkv,))
+
+    def prepare_second(self, x_BTD: Tensor) -> QKV:
+        """Queries, keys and values of the second layer."""
+        residual_BTD, layer_inputs = self.first_layer(x_BTD)
+        return self.second.prepare(residual_BTD, self.position, layer_inputs)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """The residual stream after both layers."""
-        residual_BTD, layer_inputs, _ = self.prepare_second(x_BTD)
+        residual_BTD, layer_inputs = self.first_layer(x_BTD)
         return residual_BTD + self.second(residual_BTD, self.position, layer_inputs).output_BTD
 
 
@@ -81,12 +85,13 @@ def _differences(subject: Subject, position: Position, modifiers: Modifiers) -> 
         changed = torch.cat([x_BTD[:, :cut], 3.0 * random_inputs(2, TOKENS - cut, seed=5)], dim=1)
         yield f"a later token changes outputs before {cut}", max_difference(model(changed)[:, :cut], whole[:, :cut])
         yield f"a prefix of {cut} differs from the whole", max_difference(model(x_BTD[:, :cut]), whole[:, :cut])
-    _, _, qkv = model.prepare_second(x_BTD)
-    attended = model.second.attend(qkv, position)
-    yield (
-        "matrix times values differs from the attention output",
-        max_difference(model.second.effective_matrix(qkv, position) @ qkv.values_BHSC, attended),
-    )
+    if model.has_heads:
+        qkv = model.prepare_second(x_BTD)
+        attended = model.second.attend(qkv, position)
+        yield (
+            "matrix times values differs from the attention output",
+            max_difference(model.second.effective_matrix(qkv, position) @ qkv.values_BHSC, attended),
+        )
     plain = model.set_fast(False)(x_BTD)
     yield "the fast path differs from the plain one", max_difference(whole, plain)
     yield "vmapped models differ from single ones", _vmap_difference(subject, position, modifiers)

@@ -7,16 +7,20 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from attnlab.tensors import LayerInputs
+from attnlab.testing._randomness import dropout_modules, is_random
+from attnlab.testing._seeds import seeded
 from attnlab.testing._subject import (
+    HEADLESS,
     LENGTH,
     Subject,
     build_position,
+    has_heads,
     max_difference,
     prepare_qkv,
     random_inputs,
     run,
 )
-from attnlab.testing.finding import Finding, check_result
+from attnlab.testing.finding import Finding, check_result, not_applicable
 
 LENGTHS = (1, 2, 13, 64, 131, LENGTH)
 
@@ -44,28 +48,33 @@ def batches(subject: Subject) -> Finding:
 
 
 def determinism(subject: Subject) -> Finding:
-    """Weights and outputs are functions of the seed, and PyTorch's global generator is not used."""
+    """Weights and outputs are functions of the seed; outside of training nothing is random."""
     before = torch.get_rng_state()
-    first, second, other = subject.build(seed=3), subject.build(seed=3), subject.build(seed=4)
-    same = all(
-        torch.equal(one, two)
-        for one, two in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
-    )
-    differs = any(not torch.equal(one, two) for one, two in zip(first.parameters(), other.parameters(), strict=True))
-    equal = torch.equal(run(first, random_inputs(2, 17)), run(second, random_inputs(2, 17)))
-    untouched = torch.equal(before, torch.get_rng_state())
-    if not same or not untouched:
+    (first, context), (second, _), (other, _) = (subject.build_with_context(seed=seed) for seed in (3, 3, 4))
+    states = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    if not all(torch.equal(one, two) for one, two in states):
         hint = "draw weights with context.linear, context.normal or context.uniform"
         return check_result("determinism", False, f"the weights are not a function of the seed: {hint}")
-    if not differs:
+    if not any(not torch.equal(one, two) for one, two in zip(first.parameters(), other.parameters(), strict=True)):
         return check_result("determinism", False, "two seeds gave the same weights")
-    return check_result(
-        "determinism",
-        equal,
-        "equal seeds give equal weights and outputs"
-        if equal
-        else "equal weights gave different outputs, or outputs that are not finite",
-    )
+    x_BTD = random_inputs(2, 17, width=context.width)
+    if not torch.equal(run(first, x_BTD), run(second, x_BTD)):
+        return check_result(
+            "determinism", False, "equal weights gave different outputs, or outputs that are not finite"
+        )
+    if not torch.equal(before, torch.get_rng_state()):
+        return check_result("determinism", False, "torch's global generator is used in evaluation mode")
+    first.train(), second.train()
+    with seeded(0):
+        trained = run(first, x_BTD)
+    with seeded(0):
+        if not torch.equal(trained, run(second, x_BTD)):
+            return check_result("determinism", False, "in training mode one seed gave two outputs")
+    evidence = "equal seeds give equal weights and outputs"
+    if is_random(first, context.width):
+        source = ", ".join(dropout_modules(first)) or "torch's global generator"
+        evidence += f"; training is random by {source}, and evaluation is not"
+    return check_result("determinism", True, evidence)
 
 
 def fast_path(subject: Subject) -> Finding:
@@ -100,7 +109,9 @@ def query_subset(subject: Subject) -> Finding:
 
 def effective_matrix(subject: Subject) -> Finding:
     """The attention is linear in the values: the effective matrix times the values is its output."""
-    attention = subject.build()
+    attention, context = subject.build_with_context()
+    if not has_heads(attention, context.width):
+        return not_applicable("linear in the values", HEADLESS)
     qkv, no_position = prepare_qkv(attention, random_inputs(2, 23))
     product = attention.effective_matrix(qkv, no_position) @ qkv.values_BHSC
     worst = max_difference(product, attention.attend(qkv, no_position))

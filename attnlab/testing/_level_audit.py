@@ -10,11 +10,12 @@ from attnlab.errors import InvalidValueError
 from attnlab.records import Score
 from attnlab.tasks import Split, Task
 from attnlab.tasks.io.streams import generator
-from attnlab.testing._chance_baselines import baseline_scores
+from attnlab.testing._chance_baselines import BaselineScore, baseline_scores
 from attnlab.testing._labels import LabelCheck, check_labels
 from attnlab.testing._leak import Repeats, count_repeats
 from attnlab.testing._samples import TaskSamples
 from attnlab.testing._shortcuts import fit_shortcuts, num_correct
+from attnlab.testing._splits import SplitComparison, compare_splits
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class LevelAudit:
     """One more than the highest token that was drawn."""
     labels: LabelCheck
     repeats: Repeats
-    baselines: dict[str, Score]
+    splits: SplitComparison | None
+    """Comparison of the splits of a finite data set."""
+    baselines: dict[str, BaselineScore]
     """Scores of the chance baselines by name."""
     shortcuts: dict[str, Score]
     """Scores of the shortcuts by name."""
@@ -42,9 +45,10 @@ class LevelAudit:
         return f"{self.level} {self.subtask}".strip()
 
     @property
-    def best_baseline(self) -> tuple[str, Score]:
-        """The chance baseline that is nearest to the declared chance."""
-        return min(self.baselines.items(), key=lambda item: abs(item[1].mean - self.task.chance))
+    def best_blind_guess(self) -> tuple[str, BaselineScore]:
+        """The blind guess with the highest accuracy; of equals, the simplest."""
+        blind = {name: score for name, score in self.baselines.items() if score.is_blind}
+        return max(blind.items(), key=lambda item: item[1].mean)
 
     @property
     def best_shortcut(self) -> tuple[str, Score]:
@@ -62,6 +66,7 @@ class LevelAudit:
             "sequences": self.sequences,
             "chance": self.task.chance,
             "best_accuracy": None if math.isnan(best_accuracy) else best_accuracy,
+            "best_blind_guess": self.best_blind_guess[0],
             "chance_baselines": {name: _data(score) for name, score in self.baselines.items()},
             "labels": {
                 "sequences": labels.sequences,
@@ -75,6 +80,7 @@ class LevelAudit:
                 "expected": self.repeats.expected,
                 "p_value": self.repeats.p_value,
             },
+            "splits": None if self.splits is None else {**self.splits._asdict(), "rows": list(self.splits.rows)},
             "shortcuts": {name: _data(score) for name, score in self.shortcuts.items()},
             "intended_shortcut": self.task.intended_shortcut or None,
         }
@@ -117,11 +123,12 @@ def audit_level(samples: TaskSamples, level: Any, subtask: str, seed: int) -> Le
         tokens=tokens,
         labels=check_labels(samples),
         repeats=count_repeats(samples),
+        splits=compare_splits(task, seed),
         baselines=baseline_scores(samples, tokens, generator(seed, Split.BOOTSTRAP)),
         shortcuts=shortcuts,
     )
 
 
-def _data(score: Score) -> dict[str, Any]:
+def _data(score: Score | BaselineScore) -> dict[str, Any]:
     """A score as plain data."""
     return {"accuracy": score.mean, "interval": list(score.interval)}

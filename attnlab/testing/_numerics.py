@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from attnlab.attention import RowConstraint
-from attnlab.testing._subject import Subject, max_difference, model_width, prepare_qkv, random_inputs, run
-from attnlab.testing.finding import Finding, check_result
+from attnlab.testing._subject import HEADLESS, Subject, has_heads, max_difference, prepare_qkv, random_inputs, run
+from attnlab.testing.finding import Finding, check_result, not_applicable
 
 EXTREMES = ("zeros", "one token repeated", "tiny, 1e-6", "huge, 1e4")
 
@@ -32,8 +32,8 @@ def finite(subject: Subject) -> Finding:
 
 def gradients(subject: Subject) -> Finding:
     """Gradients agree with finite differences in float64."""
-    attention = subject.build(width=8, heads=2, length=8)
-    x_BTD = random_inputs(1, 5, width=model_width(attention), seed=3).requires_grad_()
+    attention, context = subject.build_with_context(width=8, heads=2, length=8)
+    x_BTD = random_inputs(1, 5, width=context.width, seed=3).requires_grad_()
     settings = {"eps": 1e-6, "atol": 1e-5, "raise_exception": False}
     agree = torch.autograd.gradcheck(lambda x: run(attention, x), (x_BTD,), **settings)  # type: ignore[arg-type]
     return check_result("gradients", agree, f"{'agree' if agree else 'disagree'} with finite differences to 1e-5")
@@ -41,7 +41,9 @@ def gradients(subject: Subject) -> Finding:
 
 def row_constraint(subject: Subject) -> Finding:
     """The rows of the effective matrix satisfy the declared constraint, and no entry is above the diagonal."""
-    attention = subject.build()
+    attention, context = subject.build_with_context()
+    if not has_heads(attention, context.width):
+        return not_applicable("row constraint", HEADLESS)
     matrix_BHTS = attention.effective_matrix(*prepare_qkv(attention, random_inputs(2, 19))).detach()
     above = float(matrix_BHTS.triu(1).abs().max())
     if not bool(matrix_BHTS.isfinite().all()):

@@ -3,7 +3,8 @@
     labels           the solver agrees with every target; no prefix has two targets
     missing targets  every position for which the solver gives an answer has a target
     leak             no more test sequences occur in the training sample than by chance
-    chance           the declared chance lies within the accuracies of the chance baselines
+    splits           training, validation and test of a finite data set do not differ more than random divisions of it
+    chance           no blind guess is better than the declared chance, and a chance baseline explains it
     best accuracy    solver and shortcuts agree with the declared best achievable accuracy where it is below 1
     shortcut         no shortcut solves the level, except the intended one
 
@@ -16,13 +17,9 @@ import math
 from collections.abc import Callable, Sequence
 
 from attnlab.records import SOLVED
+from attnlab.testing._chance_baselines import STANDARD_ERRORS, wide_interval
 from attnlab.testing._level_audit import LevelAudit
 from attnlab.testing.finding import Finding, Outcome
-
-STANDARD_ERRORS = 4.5
-"""Half width of an interval in standard errors; by chance a value lies outside once in 100,000 times."""
-MARGIN = 0.02
-"""Accuracy above chance from which on the most frequent target is reported."""
 
 
 def apply_rules(level: LevelAudit) -> list[Finding]:
@@ -80,29 +77,45 @@ def _leak(level: LevelAudit) -> Evidence:
     return []
 
 
+def _splits(level: LevelAudit) -> Evidence:
+    """The splits of a finite data set have one distribution, unless they are meant to differ."""
+    splits = level.splits
+    if splits is None or not splits.differ:
+        return []
+    text = f"Training, validation and test differ in {splits.look}: {splits.evidence}"
+    chance = "no random division of the rows differs as much"
+    if not level.task.splits_are_alike:
+        return [("info", f"{text}; {chance}. They are divided so on purpose.")]
+    return [("fail", f"{text}; {chance}. Divide them at random: leave task.split out.")]
+
+
 def _chance(level: LevelAudit) -> Evidence:
-    """Chance is that of the task's own baseline, or between a uniform guess and the best chance baseline."""
+    """Chance is at least that of every blind guess, and that of some baseline at most."""
     chance, declared = level.task.chance, share(level.task.chance)
-    means = {name: score.mean for name, score in level.baselines.items()}
-    ranges = {name: wide_interval(mean, level.sequences) for name, mean in means.items()}
-    if "own baseline" in means and not ranges["own baseline"][0] <= chance <= ranges["own baseline"][1]:
-        own = share(means["own baseline"])
-        return [("fail", f"Chance is declared as {declared}, but the task's own baseline has an accuracy of {own}.")]
-    if chance < ranges["any target"][0]:
-        text = f"a uniform guess among all targets has an accuracy of {share(means['any target'])}"
-        return [("fail", f"Chance is declared too low, at {declared}: {text}.")]
-    if chance > max(high for _, high in ranges.values()):
-        text = f"no chance baseline has an accuracy above {share(max(means.values()))}"
+    beaten_by = {
+        name: score for name, score in level.baselines.items() if score.is_blind and score.interval[0] > chance
+    }
+    own = level.baselines.get("own baseline")
+    if own and not own.interval[0] <= chance <= own.interval[1]:
+        text = f"the task's own baseline has an accuracy of {share(own.mean)}"
+        return [("fail", f"Chance is declared as {declared}, but {text}.")]
+    if beaten_by:
+        name = max(beaten_by, key=lambda one: beaten_by[one].mean)
+        score = beaten_by[name]
+        between = f"{share(score.mean)} ({' to '.join(share(max(0.0, end)) for end in score.interval)})"
+        text = f"the blind guess '{name}' has an accuracy of {between}"
+        return [
+            ("fail", f"Chance is declared too low, at {declared}: {text}. Without a declared chance it is measured.")
+        ]
+    if chance > max(score.interval[1] for score in level.baselines.values()):
+        text = f"no chance baseline has an accuracy above {share(max(one.mean for one in level.baselines.values()))}"
         return [("fail", f"Chance is declared too high, at {declared}: {text}.")]
-    findings = list[tuple[Outcome, str]]()
-    if not any(low <= chance <= high for low, high in ranges.values()):
-        known = ", ".join(f"{name} {share(mean)}" for name, mean in means.items())
-        findings.append(("info", f"Chance is declared as {declared}, which is that of no chance baseline: {known}."))
-    name = max(("majority", "position"), key=lambda one: means[one])
-    if ranges[name][0] > chance + MARGIN and not level.repeats.covered:
-        where = "" if name == "majority" else " at each position"
-        findings.append(("info", f"The most frequent target{where} has an accuracy above the chance of {declared}."))
-    return findings
+    if chance == 1:
+        return [("info", "Chance is 1: a guess that does not look at what is asked solves the level.")]
+    if not any(score.interval[0] <= chance <= score.interval[1] for score in level.baselines.values()):
+        known = ", ".join(f"{name} {share(score.mean)}" for name, score in level.baselines.items())
+        return [("info", f"Chance is declared as {declared}, which is that of no chance baseline: {known}.")]
+    return []
 
 
 def _best_accuracy(level: LevelAudit) -> Evidence:
@@ -143,26 +156,11 @@ RULES: dict[str, Callable[[LevelAudit], Evidence]] = {
     "labels": _labels,
     "missing targets": _missing_targets,
     "leak": _leak,
+    "splits": _splits,
     "chance": _chance,
     "best accuracy": _best_accuracy,
     "shortcut": _shortcut,
 }
-
-
-def wide_interval(mean: float, count: int) -> tuple[float, float]:
-    """Wilson interval of a share, :data:`STANDARD_ERRORS` standard errors to each side.
-
-    Args:
-        mean: The share, 0 to 1.
-        count: Number of independent trials.
-
-    Returns:
-        Lower and upper end.
-    """
-    z = STANDARD_ERRORS
-    center = (mean + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(mean * (1 - mean) / count + (z / (2 * count)) ** 2)
-    return center - half, center + half
 
 
 def share(value: float) -> str:

@@ -18,12 +18,17 @@ from attnlab.model.transformer import select_positions
 from attnlab.position import POSITIONS, Position
 from attnlab.registry import Entry
 from attnlab.tensors import QKV, LayerContext, LayerInputs
+from attnlab.testing._seeds import seeded
 
 WIDTH, HEADS, LENGTH = 16, 4, 256
 """Small sizes at which each head still has several channels."""
 LAYERS = 2
 LONGEST = 4096
 """Largest length that is tried; options that need more are reported with their error."""
+
+
+HEADLESS = "the output is not that of the template's queries, keys and values"
+"""Why checks of the effective matrix do not apply to some attentions."""
 
 
 @dataclass(frozen=True)
@@ -33,23 +38,34 @@ class Subject:
     entry: Entry[Attention]
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def build(self, *, dtype: torch.dtype = torch.float64, **sizes: Any) -> Attention:
+    def build(self, **sizes: Any) -> Attention:
         """The attention, with weights drawn from the seed; for the sizes see :meth:`build_with_context`."""
-        return self.build_with_context(**sizes)[0].to(dtype)
+        return self.build_with_context(**sizes)[0]
 
     def build_with_context(
-        self, *, width: int = WIDTH, heads: int = HEADS, length: int = LENGTH, seed: int = 0, **fields: Any
+        self,
+        *,
+        width: int = WIDTH,
+        heads: int = HEADS,
+        length: int = LENGTH,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+        training: bool = False,
+        **fields: Any,
     ) -> tuple[Attention, LayerContext]:
         """Build the attention and its layer context.
 
-        Options may need a longer sequence than a check uses, or more heads. So the first context that the options
-        accept is used: at the requested width and then at the usual one, with the length and its doubles.
+        Torch's global generator is seeded as the builder of models does it, so that torch's own layers are a function
+        of the seed too. Options may need a longer sequence than a check uses, or more heads. So the first context that
+        the options accept is used: at the requested width and then at the usual one, with the length and its doubles.
 
         Args:
             width: D.
             heads: H.
             length: Largest T.
             seed: Seed of the weights.
+            dtype: Type of the weights.
+            training: Whether the attention is in training mode; whatever is measured is measured in evaluation mode.
             **fields: Other fields of the context.
 
         Returns:
@@ -67,10 +83,38 @@ class Subject:
                     width=size, heads=count, layers=LAYERS, length=longest, generator=generator, **fields
                 )
                 try:
-                    return self.entry.cls(context, **options), context
+                    with seeded(seed):
+                        attention = self.entry.cls(context, **options)
                 except InvalidValueError as error:
                     errors.append(error)
+                else:
+                    return attention.to(dtype).train(training), context
         raise errors[0]
+
+
+def has_heads(attention: Attention, width: int) -> bool:
+    """Whether the output is that of the attention's own queries, keys and values.
+
+    A class that overrides ``forward`` may compute its output in another way. What the template would compute of such
+    an attention is not what it does, and some of the template's parts may not exist.
+
+    Args:
+        attention: The attention.
+        width: D.
+
+    Returns:
+        Whether ``output(attend(prepare(x)))`` exists and is the attention's output.
+    """
+    if type(attention).forward is Attention.forward:
+        return True
+    x_BTD = random_inputs(2, 7, width=width, dtype=next(attention.parameters(), torch.zeros(1).double()).dtype)
+    output_BTD = run(attention, x_BTD)
+    try:
+        qkv, no_position = prepare_qkv(attention, x_BTD)
+        template_BTD = attention.output(attention.attend(qkv, no_position), x_BTD)
+    except Exception:
+        return False  # whatever is missing, the template does not describe this attention
+    return template_BTD.shape == output_BTD.shape and max_difference(template_BTD, output_BTD) < 1e-6
 
 
 def build_position(name: str = "none", *, width: int = WIDTH, heads: int = HEADS, length: int = LENGTH) -> Position:
@@ -99,7 +143,7 @@ def run(
     attention: Attention, x_BTD: Tensor, position: Position | None = None, query_positions: Tensor | None = None
 ) -> Tensor:
     """The attention's output, B x T x D; with query positions N x D."""
-    position = position or build_position(width=x_BTD.shape[-1], heads=attention.num_heads)
+    position = position or build_position(width=x_BTD.shape[-1])
     inputs = LayerInputs(query_positions=query_positions)
     output_BTD = attention(position.embed(x_BTD), position, inputs).output_BTD
     return output_BTD if query_positions is None else select_positions(output_BTD, query_positions)
@@ -107,13 +151,8 @@ def run(
 
 def prepare_qkv(attention: Attention, x_BTD: Tensor) -> tuple[QKV, Position]:
     """Queries, keys and values with the position ``none``, and that position."""
-    no_position = build_position(width=x_BTD.shape[-1], heads=attention.num_heads)
+    no_position = build_position(width=x_BTD.shape[-1])
     return attention.prepare(x_BTD, no_position, LayerInputs()), no_position
-
-
-def model_width(attention: Attention) -> int:
-    """D, which is larger than requested if the options need it."""
-    return attention.num_heads * attention.channels
 
 
 def max_difference(one: Tensor, other: Tensor) -> float:

@@ -10,7 +10,7 @@ from attnlab.config.ladder import Ladder
 from attnlab.errors import AttnlabError
 from attnlab.tasks.io.ladders import task_spec
 from attnlab.testing._level_audit import LevelAudit, audit_level
-from attnlab.testing._rules import apply_rules, share, wide_interval
+from attnlab.testing._rules import apply_rules, share
 from attnlab.testing._samples import draw_samples
 from attnlab.testing.finding import Finding
 
@@ -89,4 +89,4 @@ def check_task(
     return Audit(ladder.name, ladder.complexity, reports)
 
 
-__all__ = ["SAMPLES", "Audit", "LevelAudit", "LevelReport", "check_task", "share", "wide_interval"]
+__all__ = ["SAMPLES", "Audit", "LevelAudit", "LevelReport", "check_task", "share"]

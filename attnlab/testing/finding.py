@@ -33,6 +33,19 @@ def check_result(check: str, passed: bool, evidence: str) -> Finding:
     return Finding(check, "pass" if passed else "fail", evidence)
 
 
+def not_applicable(check: str, reason: str) -> Finding:
+    """A finding about a variant to which a check does not apply.
+
+    Args:
+        check: Name of the check.
+        reason: Why it does not apply.
+
+    Returns:
+        The finding, without a criterion.
+    """
+    return Finding(check, "info", f"not applicable: {reason}")
+
+
 @dataclass(frozen=True)
 class Conformance:
     """All findings about one variant."""

@@ -1,6 +1,7 @@
 """Batches of several runs padded to one shape, because their lengths and numbers of query positions may differ.
 
     tokens            7 3 5 . .    a shorter sequence is filled with tokens at the end, which have no target
+    sequences         2            a batch with fewer sequences is filled with sequences that have no target
     query positions   2 4 0        indices into the flattened padded batch; missing ones are filled with 0
     targets           5 1 -100     filled entries have the ignored target, so they add no loss
 
@@ -46,16 +47,16 @@ def accepts_padding(model: Transformer) -> bool:
 
 
 def pad_batches(batches: Sequence[Batch]) -> PaddedBatches:
-    """Stack one batch per run, all with the same number of sequences."""
-    rows, tokens = len(batches[0].inputs_BT), max(batch.inputs_BT.shape[1] for batch in batches)
+    """Stack one batch per run; missing sequences are filled with tokens that have no target."""
+    rows, tokens = (max(sizes) for sizes in zip(*(batch.inputs_BT.shape for batch in batches), strict=True))
     positions = [batch.query_positions() for batch in batches]
     count_K = np.array([len(positions_N) for positions_N in positions])
     inputs_KBT = np.zeros((len(batches), rows, tokens), np.int64)
     positions_KN = np.zeros((len(batches), count_K.max()), np.int64)
     targets_KN = np.full(positions_KN.shape, IGNORED_TARGET, np.int64)
     for index, (batch, positions_N) in enumerate(zip(batches, positions, strict=True)):
-        length = batch.inputs_BT.shape[1]
-        inputs_KBT[index, :, :length] = batch.inputs_BT
+        own_rows, length = batch.inputs_BT.shape
+        inputs_KBT[index, :own_rows, :length] = batch.inputs_BT
         positions_KN[index, : len(positions_N)] = positions_N // length * tokens + positions_N % length
         targets_KN[index, : len(positions_N)] = batch.query_targets()
     return PaddedBatches(inputs_KBT, positions_KN, targets_KN, count_K)

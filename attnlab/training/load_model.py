@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from attnlab.choices import ExtrapolationMode
@@ -13,16 +13,18 @@ from attnlab.errors import StoreError
 from attnlab.model.transformer import Transformer, build
 from attnlab.specs import RunSpec, Split
 from attnlab.tasks.io.streams import Source, generator
+from attnlab.training._transfer import to_tensor
 from attnlab.training.eval_levels import trained_length
 from attnlab.training.extrapolation import extrapolated_position
 from attnlab.training.run_parts import check_parts
 
-Arrays = Mapping[str, NDArray[np.float32]]
-"""Arrays by name of the weight."""
-
 
 def rebuild_model(
-    spec: RunSpec, weights: Arrays, source: Source, mode: ExtrapolationMode = "trained", length: int | None = None
+    spec: RunSpec,
+    weights: Mapping[str, NDArray[Any]],
+    source: Source,
+    mode: ExtrapolationMode = "trained",
+    length: int | None = None,
 ) -> Transformer:
     """Build the model of a run with its weights.
 
@@ -50,7 +52,7 @@ def rebuild_model(
         model = model.model_copy(update={"position": position})
     seed = int(generator(spec.seed, Split.INIT).integers(2**63))
     built = build(model, vocabulary=source.vocabulary, length=source.length, seed=seed)
-    state = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
+    state = {name: to_tensor(np.array(array)) for name, array in weights.items()}
     if unmatched := sorted(state.keys() ^ built.state_dict().keys()):
         hint = "They were written by another version of attnlab; train the run again."
         raise StoreError(f"Its weights do not fit the model: '{unmatched[0]}' is in only one of them.", hint)

@@ -21,6 +21,7 @@ import numpy as np
 from attnlab.errors import InterruptedTraining
 from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, Record
 from attnlab.specs import RunSpec
+from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split, Task
 from attnlab.tasks.base import Tokens
 from attnlab.tasks.io.fed_back import FedBackAnswers
@@ -33,7 +34,7 @@ from attnlab.training.events import Progress, RunFinished, RunStarted, StepsTake
 from attnlab.training.interruption import interruptible
 from attnlab.training.rollout import generate_answers
 from attnlab.training.scoring import Scored, score
-from attnlab.training.stepper import Arrays, Predictions, Stepper
+from attnlab.training.stepper import Predictions, Stepper
 
 SYNC_EVERY = 10
 """Steps between two reads of the losses: between them the host does not wait for the device."""
@@ -214,7 +215,7 @@ class Loop:
             generate_answers(batch, fed_back.of(batch), partial(self._most_likely, index, number))
             for number, batch in enumerate(batches, start=1)
         ]
-        return score(batches, generated, task.chance)
+        return score(batches, generated, task.chance, exact_match_chance=task.exact_match_chance)
 
     def _most_likely(self, index: int, number: int, batch: Batch) -> Tokens:
         """The most likely tokens at the query positions of a batch of an evaluation, N."""
@@ -292,7 +293,8 @@ def score_predictions(batches: Sequence[Batch], predictions: Sequence[Prediction
     Returns:
         Accuracy, exact match and loss.
     """
-    return score(batches, [one.tokens_N for one in predictions], task.chance, sum(one.loss_sum for one in predictions))
+    tokens, nats = [one.tokens_N for one in predictions], sum(one.loss_sum for one in predictions)
+    return score(batches, tokens, task.chance, nats, exact_match_chance=task.exact_match_chance)
 
 
 def group_name(specs: Sequence[RunSpec]) -> str:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attnlab.records import Score
+from attnlab.records import Score, SequenceSums
 from attnlab.tasks import Batch
 
 
@@ -28,33 +29,73 @@ class Scored(NamedTuple):
 
 
 def score(
-    batches: Sequence[Batch], predictions: Sequence[NDArray[np.int64]], chance: float, nats: float = math.nan
+    batches: Sequence[Batch],
+    predictions: Sequence[NDArray[np.int64]],
+    chance: float,
+    nats: float = math.nan,
+    *,
+    exact_match_chance: float | None = None,
 ) -> Scored:
     """Compute accuracy, exact match and loss.
 
     Args:
         batches: Inputs and targets.
         predictions: For each batch the predicted tokens at its query positions, N.
-        chance: Chance accuracy at one query position. A sequence with k of them has the chance ``chance ** k`` of an
-            exact match.
+        chance: Chance accuracy at one query position.
         nats: Sum of the cross-entropy over all query positions, in nats; nan, the default, leaves the loss out.
+        exact_match_chance: Chance of an exact match; None, the default, takes ``chance ** k`` for a sequence with k
+            query positions, which is right if they are guessed independently.
 
     Returns:
         The scores.
     """
-    correct = queries = matches = sequences = 0
-    match_chance = 0.0
+    correct = queries = matches = 0
+    sums, match_chance = np.zeros(4, np.int64), 0.0
     for batch, tokens_N in zip(batches, predictions, strict=True):
         rows, tokens = batch.targets_BT.shape
         correct_N = batch.correct(tokens_N)
         row_N = batch.query_positions() // tokens
         queries_B = np.bincount(row_N, minlength=rows)
-        wrong_B = np.bincount(row_N, weights=~correct_N, minlength=rows)
+        correct_B = np.bincount(row_N[correct_N], minlength=rows)
         correct, queries = correct + int(correct_N.sum()), queries + len(correct_N)
         has_query_B = queries_B > 0
-        matches, sequences = matches + int((wrong_B[has_query_B] == 0).sum()), sequences + int(has_query_B.sum())
+        matches += int((correct_B == queries_B)[has_query_B].sum())
+        products = (correct_B @ correct_B, correct_B @ queries_B, queries_B @ queries_B)
+        sums += np.array([has_query_B.sum(), *products])
         match_chance += float((chance ** queries_B[has_query_B]).sum())
-    accuracy = Score(correct=correct, total=queries, chance=chance)
+    sequences, *squares = sums.tolist()
+    accuracy = Score(correct=correct, total=queries, chance=chance, sequences=_sums(sequences, *squares))
     mean_chance = match_chance / sequences if sequences else chance
-    exact_match = Score(correct=matches, total=sequences, chance=mean_chance)
+    if exact_match_chance is not None:
+        mean_chance = exact_match_chance
+    one_each = _sums(sequences, matches, matches, sequences)
+    exact_match = Score(correct=matches, total=sequences, chance=mean_chance, sequences=one_each)
     return Scored(accuracy, exact_match, nats / queries if queries and math.isfinite(nats) else None)
+
+
+def _sums(count: int, correct_squared: int, correct_questions: int, questions_squared: int) -> SequenceSums:
+    """Name the sums over sequences."""
+    return SequenceSums(
+        count=count,
+        correct_squared=correct_squared,
+        correct_questions=correct_questions,
+        questions_squared=questions_squared,
+    )
+
+
+def joined(parts: Sequence[Scored], chance: float, nats: float = math.nan) -> Scored:
+    """Join the results of evaluations on different sequences.
+
+    Args:
+        parts: The results.
+        chance: Chance accuracy at one query position, for an evaluation without parts.
+        nats: Sum of the cross-entropy over all query positions, in nats; nan, the default, leaves the loss out.
+
+    Returns:
+        The result of an evaluation on all of the sequences.
+    """
+    if not parts:
+        return score([], [], chance)
+    accuracy = reduce(Score.plus, (one.accuracy for one in parts))
+    exact_match = reduce(Score.plus, (one.exact_match for one in parts))
+    return Scored(accuracy, exact_match, nats / accuracy.total if accuracy.total and math.isfinite(nats) else None)

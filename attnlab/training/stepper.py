@@ -18,20 +18,19 @@ from attnlab.choices import Compile, DiagnosticsKind
 from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import Transformer, build
 from attnlab.specs import RunSpec
+from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.training._cuda_graphs import CudaGraphRunner, should_capture
 from attnlab.training._log_diagnostics import measure_diagnostics
 from attnlab.training._noise import first_seed, seed_step
 from attnlab.training._optimizer import Optimizer
-from attnlab.training._transfer import to_array, to_device
+from attnlab.training._transfer import to_array, to_device, to_tensor
 from attnlab.training.compiling import Compiled, should_compile
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
 from attnlab.training.precision import forward_in_bf16, matmul_precision
 
-Arrays = dict[str, NDArray[np.float32]]
-"""Arrays by name."""
 TOKENS_PER_QUERY = 4
 """Query positions count as few where there is at most one of them in this many tokens."""
 
@@ -86,7 +85,7 @@ class Stepper(Protocol):
         """Predict with the models of several runs, each on its own batches.
 
         Args:
-            batches: Batches of an evaluation, by index of the run; equally many for each run.
+            batches: Batches of an evaluation, by index of the run.
 
         Returns:
             The predictions for each batch, by index of the run.
@@ -221,8 +220,8 @@ class SingleStepper(Stepper):
     def state(self) -> Arrays:
         """Return weights, persistent buffers and optimizer state."""
         arrays = {f"weight/{name}": tensor for name, tensor in self.model.state_dict().items()} | self.optimizer.state()
-        arrays["taken"] = torch.tensor(float(self._steps))
-        arrays["compiled"] = torch.tensor(float(self.compiled))
+        arrays["taken"] = torch.tensor(self._steps)
+        arrays["compiled"] = torch.tensor(self.compiled)
         return {name: to_array(tensor) for name, tensor in arrays.items()}
 
     @torch.no_grad()
@@ -231,8 +230,8 @@ class SingleStepper(Stepper):
         if bool(arrays.get("compiled", self.compiled)) != self.compiled:
             self._program = None if self.compiled else Compiled(self._losses_of)
         for name, tensor in self.model.state_dict().items():
-            tensor.copy_(torch.from_numpy(arrays[f"weight/{name}"]))
-        self.optimizer.restore({name: torch.from_numpy(array) for name, array in arrays.items()})
+            tensor.copy_(to_tensor(arrays[f"weight/{name}"]))
+        self.optimizer.restore({name: to_tensor(array) for name, array in arrays.items()})
         self._steps = int(arrays.get("taken", 0))
 
     def weights(self, index: int) -> Arrays:

@@ -5,7 +5,8 @@
     padding    shorter sequences and fewer query positions are filled up: see :mod:`attnlab.training._padding`
     repacking  a run that is given no step has ended: its weights are set aside, and the block shrinks
 
-A pass whose result depends on the padded length is computed for each length separately, over the runs that have it.
+A pass whose result depends on the padded length is computed for each length separately, over the runs that have it. So
+is one in which a single long batch would pad all others to several times their tokens.
 
 Letters  K vmapped runs, B batch, T tokens, N query positions, V vocabulary.
 """
@@ -25,19 +26,23 @@ from attnlab.choices import Compile, DiagnosticsKind, Precision
 from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import ModelOutput, Transformer, build
 from attnlab.specs import RunSpec
+from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.tensors import at_least_float32
-from attnlab.training._batched_sdpa import BatchedSDPAMode
 from attnlab.training._cuda_graphs import CudaGraphRunner, should_capture
 from attnlab.training._log_diagnostics import measure_diagnostics
 from attnlab.training._padding import IGNORED_TARGET, accepts_padding, pad_batches
-from attnlab.training._transfer import to_array, to_device
+from attnlab.training._transfer import to_array, to_device, to_tensor
 from attnlab.training._vmap_optimizer import VmapOptimizer
+from attnlab.training.batched_sdpa import BatchedSDPAMode
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
 from attnlab.training.precision import cast_parameters, matmul_precision
-from attnlab.training.stepper import Arrays, Predictions, Stepper, predict_batch
+from attnlab.training.stepper import Predictions, Stepper, predict_batch
+
+MAX_PADDED = 4
+"""Tokens with padding per token without, up to which batches of several lengths are padded to one."""
 
 
 @final
@@ -87,8 +92,7 @@ class VmapStepper(Stepper):
         self._retire([index for index in self.runs if index not in batches])
         assert self.runs == sorted(batches), "a run that has ended takes no steps"
         self.model.position.draw = self.optimizer.steps + 1
-        lengths = {index: 0 if self.accepts_padding else batch.inputs_BT.shape[1] for index, batch in batches.items()}
-        groups = [[i for i in self.runs if lengths[i] == length] for length in sorted(set(lengths.values()))]
+        groups = self._groups(batches)
         grads: list[Tensor | None] = [None] * len(self.optimizer.leaves)
         with matmul_precision(self.precision):
             for group in groups:
@@ -102,6 +106,18 @@ class VmapStepper(Stepper):
         if not self._has_stepped:
             keep_all_freed_memory()
             self._has_stepped = True
+
+    def _groups(self, batches: Mapping[int, Batch]) -> list[list[int]]:
+        """Divide the runs into those that are computed together: all, or by the length of their batch.
+
+        They are divided where padding would change a result, and where it would make most of the tokens.
+        """
+        rows, lengths = ({i: batch.inputs_BT.shape[axis] for i, batch in batches.items()} for axis in (0, 1))
+        tokens = sum(batch.inputs_BT.size for batch in batches.values())
+        padded = len(batches) * max(rows.values()) * max(lengths.values())
+        if self.accepts_padding and padded <= MAX_PADDED * tokens:
+            return [self.runs]
+        return [[i for i in self.runs if lengths[i] == length] for length in sorted(set(lengths.values()))]
 
     def losses(self) -> dict[int, list[float]]:
         """Return the losses since the previous call; waits for the device once."""
@@ -123,9 +139,12 @@ class VmapStepper(Stepper):
     def predict_each(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Predictions]]:
         """Predict with the models of runs in the block, as one program where their batches can be stacked."""
         predictions: dict[int, list[Predictions]] = {index: [] for index in batches}
-        rounds = list(zip(*batches.values(), strict=True))
-        if not self.accepts_padding and any(len({batch.inputs_BT.shape for batch in each}) > 1 for each in rounds):
+        # Padding adds tokens, not sequences, of which the batches of a finite data set may have different numbers.
+        compared = slice(1) if self.accepts_padding else slice(2)
+        shapes = {tuple(batch.inputs_BT.shape[compared] for batch in own) for own in batches.values()}
+        if len(shapes) > 1:
             return {index: self.predict(index, own) for index, own in batches.items()}
+        rounds = list(zip(*batches.values(), strict=True))
         outputs = []
         for number, each in enumerate(rounds, start=1):
             self.model.position.draw = -number
@@ -160,10 +179,10 @@ class VmapStepper(Stepper):
         self._retire([index for index in self.runs if index not in staying])
         for kind, block in self._blocks().items():
             for name, view in self.optimizer.views(block).items():
-                view.copy_(torch.from_numpy(arrays[f"{kind}/{name}"]))
+                view.copy_(to_tensor(arrays[f"{kind}/{name}"]))
         for index, weights in self.retired.items():
             for name, weight in weights.items():
-                weight.copy_(torch.from_numpy(arrays[f"retired/{index}/{name}"]))
+                weight.copy_(to_tensor(arrays[f"retired/{index}/{name}"]))
         self.optimizer.steps = int(arrays["taken"])
 
     def weights(self, index: int) -> Arrays:

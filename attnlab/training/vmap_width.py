@@ -12,13 +12,14 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
+from torch import nn
 
 from attnlab.errors import AttnlabError, DeviceError
 from attnlab.plugins import describe_exception
 from attnlab.specs import RunSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.stepper import Stepper, predict_batch
-from attnlab.training.vmap_stepper import VmapStepper
+from attnlab.training.vmap_stepper import VmapStepper, initial_model
 
 VmapWidth = int | Literal["auto"]
 """Number of runs that are stacked into one program."""
@@ -63,6 +64,8 @@ def vmap_obstacle(spec: RunSpec, device: torch.device) -> str:
     sources = [Source(one.task, one.seed, one.train.train_examples) for one in pair]
     batches = {index: source.training(0, 2) for index, source in enumerate(sources)}
     try:
+        if len(types := learned_types(initial_model(spec, sources[0]))) > 1:
+            return f"its weights have several types, {' and '.join(types)}, and one block has one"
         stepper = VmapStepper(pair, sources, device)
         single = [float(predict_batch(stepper.model_of(run), batch, -1, device)[1]) for run, batch in batches.items()]
         stepper.step(batches, {0: 0.0, 1: 0.0})  # the first training step draws positions as the predictions above do
@@ -76,6 +79,18 @@ def vmap_obstacle(spec: RunSpec, device: torch.device) -> str:
         if abs(loss - expected) > TOLERANCE * max(1.0, abs(expected)):
             return f"stacked with another run its loss is {loss:.4g}, alone {expected:.4g}"
     return ""
+
+
+def learned_types(model: nn.Module) -> list[str]:
+    """List the types of a model's learned weights.
+
+    Args:
+        model: The model.
+
+    Returns:
+        Their names in torch, in order.
+    """
+    return sorted({str(weight.dtype).removeprefix("torch.") for weight in model.parameters() if weight.requires_grad})
 
 
 def fitting_width(spec: RunSpec, device: torch.device, requested: int) -> int:

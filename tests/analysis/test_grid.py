@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from attnlab.analysis.grid import Grid, grids
+from attnlab.analysis.statistics import Sample, clopper_pearson, intervals
 from attnlab.errors import UnknownNameError
-from attnlab.records import Record, wilson_interval
+from attnlab.records import Record
 from tests.rendering.fake_runs import CHANCE, run, seeds
 
 
@@ -30,7 +31,7 @@ def test_rows_are_variants_columns_are_levels_and_seeds_are_the_unit() -> None:
     assert (panel.title, panel.by, panel.row_fields) == ("recall", "pairs", ("attention",))
     assert (panel.rows, panel.columns) == ((("softmax",), ("expressive",)), (4, 8))
     cell = panel.cells[("softmax",), 8]
-    assert (cell.values, cell.interval) == ((0.5, 0.7), (0.5, 0.7))
+    assert (cell.values, cell.interval) == ((0.5, 0.7), intervals([Sample((0.5, 0.7), (CHANCE, 1.0))])[0])
     assert cell.mean == pytest.approx(0.6)
     assert [len(cell.values) for cell in panel.across(("expressive",))] == [3, 0]
     assert math.isnan(panel.across(("expressive",))[1].mean)
@@ -110,7 +111,7 @@ def test_capacity_is_counted_from_chance() -> None:
     panel = only(ladder("softmax", {2: [1.0] * 3, 4: [halfway] * 3, 8: [CHANCE] * 3}))
     half, most = panel.capacities[("softmax",)]
     assert half[0] == pytest.approx(4.0, rel=1e-2)
-    assert half[1][0] == pytest.approx(half[0])
+    assert half[1][0] < half[0] < half[1][1]
     assert 2 < most[0] < half[0]
 
 
@@ -187,11 +188,57 @@ def test_fields_that_only_follow_the_variant_or_the_level_split_no_row() -> None
     assert only(crossed).row_fields == ("attention", "width")
 
 
-def test_shares_of_solved_seeds_have_wilsons_interval() -> None:
+def test_the_probability_to_solve_stands_beside_every_mean() -> None:
+    for metric in ("accuracy", "loss", "steps"):
+        cell = only(seeds([1.0, 1.0, 0.5]), metric=metric).cells[("softmax",), 4]
+        assert cell.solve_rate == pytest.approx(2 / 3)
+        assert cell.solve_interval == clopper_pearson(2, 3)
+
+
+def test_runs_of_a_seed_that_are_averaged_are_not_counted_as_seeds() -> None:
+    """Three seeds at two widths are three trials, not six."""
+    records = [run(width=width, seed=seed, accuracy=1.0) for width in (32, 64) for seed in range(3)]
+    cell = only(records, index=("attention",)).cells[("softmax",), 4]
+    assert (cell.solve_rates, cell.solve_interval) == ((1.0,) * 3, clopper_pearson(3, 3))
+    mixed = [run(width=width, seed=seed, accuracy=width / 64) for width in (32, 64) for seed in range(3)]
+    cell = only(mixed, index=("attention",)).cells[("softmax",), 4]
+    assert cell.solve_rates == (0.5,) * 3
+    assert cell.solve_interval[0] < 0.2 < 0.8 < cell.solve_interval[1]
+
+
+@pytest.mark.parametrize(
+    ("metric", "bounds"),
+    [
+        ("accuracy", (CHANCE, 1.0)),
+        ("exact_match", (0.0, 1.0)),
+        ("solved", (0.0, 1.0)),
+        ("validation_accuracy", (CHANCE, 1.0)),
+        ("steps", (0.0, 2000.0)),
+        ("loss", None),
+        ("seconds", None),
+        ("parameters", None),
+    ],
+)
+def test_metrics_state_their_bounds(metric: str, bounds: tuple[float, float] | None) -> None:
+    cell = only(seeds([0.3, 0.4]), metric=metric).cells[("softmax",), 4]
+    assert cell.bounds == bounds
+    assert cell.interval_kind == ("gaffke" if bounds else "student")
+
+
+def test_the_lower_bound_of_accuracy_is_zero_where_a_run_is_below_chance() -> None:
+    above, below = (only(seeds([0.5, low, 0.6])).cells[("softmax",), 4] for low in (CHANCE, CHANCE - 0.01))
+    assert (above.bounds, below.bounds) == ((CHANCE, 1.0), (0.0, 1.0))
+    assert below.interval[0] < above.interval[0]
+    assert above.share_sample.bounds == (0.0, 1.0)
+    assert below.share_sample.bounds is not None
+    assert below.share_sample.bounds == pytest.approx((-CHANCE / (1 - CHANCE), 1.0))
+
+
+def test_shares_of_solved_seeds_have_the_interval_of_clopper_and_pearson() -> None:
     panel = only(seeds([1.0, 1.0, 0.5]), metric="solved")
     cell = panel.cells[("softmax",), 4]
     assert cell.mean == pytest.approx(2 / 3)
-    assert cell.interval == wilson_interval(2, 3)
+    assert cell.interval == clopper_pearson(2, 3)
 
 
 @pytest.mark.parametrize("options", [{"index": ("atention",)}, {"columns": "atention"}, {"metric": "atention"}])

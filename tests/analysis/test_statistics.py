@@ -1,4 +1,4 @@
-"""Intervals and summaries against scipy's own functions, naive definitions, and simulation."""
+"""Intervals and summaries against scipy's own functions, naive definitions, and one another."""
 
 from __future__ import annotations
 
@@ -7,25 +7,24 @@ import math
 
 import numpy as np
 import pytest
-from scipy import optimize, stats
+from scipy import stats
 
-from attnlab.analysis import statistics
 from attnlab.analysis.statistics import (
     LEVEL,
-    UNKNOWN,
-    Floats,
-    capacity,
-    crossings,
-    decreasing,
-    expanded,
+    Interval,
+    Sample,
+    clopper_pearson,
+    difference,
     improvement,
     interquartile_mean,
     intervals,
-    stratified,
+    mean,
+    ratio,
 )
 from attnlab.records import wilson_interval
 
-INF = math.inf
+ENOUGH = 0.012
+"""Half width of the error that 4,000 draws leave in a limit of a share, at three standard errors."""
 
 
 @pytest.fixture
@@ -33,103 +32,156 @@ def random() -> np.random.Generator:
     return np.random.default_rng(7)
 
 
+def interval(values: list[float], bounds: Interval | None = (0.0, 1.0)) -> Interval:
+    (ends,) = intervals([Sample(values, bounds)])
+    return ends
+
+
+def cells(rows: list[list[float]]) -> list[Sample]:
+    return [Sample(row) for row in rows]
+
+
 @pytest.mark.parametrize(("right", "total"), [(0, 10), (3, 10), (10, 10), (991, 1000), (1, 1), (4095, 4096)])
-def test_wilson_is_scipys(right: int, total: int) -> None:
-    ends = stats.binomtest(right, total).proportion_ci(0.95, method="wilson")
+def test_wilson_and_clopper_pearson_are_scipys(right: int, total: int) -> None:
+    trial = stats.binomtest(right, total)
+    ends = trial.proportion_ci(LEVEL, method="wilson")
     assert wilson_interval(right, total) == pytest.approx((ends.low, ends.high), abs=1e-12)
+    ends = trial.proportion_ci(LEVEL, method="exact")
+    assert clopper_pearson(right, total) == pytest.approx((ends.low, ends.high), abs=1e-12)
+    assert np.isnan(clopper_pearson(0, 0)).all()
 
 
-@pytest.mark.parametrize("size", [2, 3, 5, 10, 30])
-def test_the_interval_of_a_mean_is_scipys_percentile_bootstrap(size: int, random: np.random.Generator) -> None:
-    cells = random.random((4, size))
-    theirs = stats.bootstrap(
-        (cells,),
-        np.mean,
-        axis=1,
-        method="percentile",
-        confidence_level=expanded(size),
-        n_resamples=statistics.RESAMPLES,
-        rng=statistics._random(size),
-    ).confidence_interval
-    ours = np.array(intervals(cells.tolist()))
-    np.testing.assert_allclose(ours, np.stack([theirs.low, theirs.high], axis=1), rtol=0, atol=1e-12)
+@pytest.mark.parametrize(("right", "total"), [(0, 3), (3, 3), (1, 5), (4, 5), (5, 10), (19, 20)])
+def test_the_interval_of_all_or_nothing_is_clopper_pearsons(right: int, total: int) -> None:
+    """Exactly at the bounds; and the drawn limits are the same, as a run just inside the bounds shows."""
+    values, bounds = [1.0] * right + [0.2] * (total - right), (0.2, 1.0)
+    low, high = (0.2 + 0.8 * end for end in clopper_pearson(right, total))
+    assert interval(values, bounds) == pytest.approx((low, high), abs=1e-12)
+    inside = [value - 1e-9 if value == 1.0 else value + 1e-9 for value in values]
+    assert interval(inside, bounds) == pytest.approx((low, high), abs=ENOUGH)
+
+
+def test_runs_that_agree_leave_an_interval() -> None:
+    """Where the true probability to solve is 0.95, three runs of three are solved 86 times in 100."""
+    low, high = interval([1.0] * 3, (0.2, 1.0))
+    assert (low, high) == pytest.approx((0.2 + 0.8 * 0.025 ** (1 / 3), 1.0))
+    low, high = interval([0.6] * 3, (0.2, 1.0))
+    assert 0.2 < low < 0.4
+    assert 0.8 < high < 1.0
+
+
+def test_the_interval_scales_with_the_metric_and_knows_no_order() -> None:
+    low, high = interval([0.3, 0.9, 0.5])
+    assert interval([0.5, 0.3, 0.9]) == (low, high)
+    assert interval([300.0, 900.0, 500.0], (0.0, 1000.0)) == pytest.approx((1000 * low, 1000 * high))
+    assert interval([-0.3, -0.9, -0.5], (-1.0, 0.0)) == pytest.approx((-high, -low), abs=2 * ENOUGH)
+
+
+def test_tighter_bounds_give_a_narrower_interval() -> None:
+    tight, loose = interval([0.6, 0.7, 0.8], (0.5, 1.0)), interval([0.6, 0.7, 0.8])
+    assert loose[0] < tight[0] < tight[1] == loose[1]
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 10])
+def test_unbounded_metrics_have_students_interval(size: int, random: np.random.Generator) -> None:
+    values = random.normal(size=size)
+    theirs = stats.ttest_1samp(values, 0.0).confidence_interval(LEVEL)
+    assert interval(values.tolist(), None) == pytest.approx((theirs.low, theirs.high))
+    assert interval([3.5] * size, None) == (3.5, 3.5)
+
+
+def test_differences_of_unbounded_metrics_are_scipys_paired_ones(random: np.random.Generator) -> None:
+    x, y = random.normal(size=(2, 6))
+    theirs = stats.ttest_rel(x, y).confidence_interval(LEVEL)
+    value, ends = difference([Sample(x.tolist(), None)], [Sample(y.tolist(), None)])
+    assert value == pytest.approx(np.mean(x) - np.mean(y))
+    assert ends == pytest.approx((theirs.low, theirs.high))
+
+
+def test_unbounded_metrics_of_other_seeds_are_not_paired(random: np.random.Generator) -> None:
+    x, y = random.normal(size=(2, 6))
+    _, (low, high) = difference([Sample(x.tolist(), None)], [Sample(y.tolist(), None, range(6, 12))])
+    error = math.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 6)
+    assert high - low == pytest.approx(2 * stats.t.ppf((1 + LEVEL) / 2, 5) * error)
+
+
+def test_the_ratio_of_unbounded_metrics_is_fiellers() -> None:
+    """At the ends of Fieller's interval, the paired t of x - end * y is at its critical value."""
+    x, y = np.array([4.0, 5.0, 4.5, 5.5]), np.array([2.0, 2.1, 2.3, 1.9])
+    value, ends = ratio([Sample(x.tolist(), None)], [Sample(y.tolist(), None)])
+    assert value == pytest.approx(x.mean() / y.mean())
+    assert ends[0] < value < ends[1]
+    for end in ends:
+        assert stats.ttest_1samp(x - end * y, 0.0).pvalue == pytest.approx(1 - LEVEL)
+
+
+def test_a_ratio_over_zero_has_no_value_and_one_over_what_may_be_zero_no_interval() -> None:
+    over_zero = ratio([Sample([0.5, 0.6, 0.7])], [Sample([0.0, 0.0, 0.0])])
+    assert np.isnan([over_zero[0], *over_zero[1]]).all()
+    value, ends = ratio([Sample([4.0, 5.0, 6.0], None)], [Sample([-1.0, 0.5, 2.0], None)])
+    assert value == pytest.approx(10.0)
+    assert np.isnan(ends).all()
+
+
+def test_infinite_losses_have_no_interval() -> None:
+    value, ends = mean([Sample([1.0, math.inf, 2.0], None)])
+    assert value == math.inf
+    assert np.isnan(ends).all()
 
 
 def test_cells_of_every_size_keep_their_order() -> None:
-    cells = [[0.5], [0.1, 0.3], [], [0.7, 0.7, 0.7], [0.2, 0.4]]
-    result = intervals(cells)
-    assert [result[index] for index in (1, 3, 4)] == [(0.1, 0.3), (0.7, 0.7), (0.2, 0.4)]
-    assert all(math.isnan(end) for index in (0, 2) for end in result[index])
+    sizes = [1, 3, 0, 5, 3]
+    result = intervals([Sample([0.1 * index + 0.01 * seed for seed in range(n)]) for index, n in enumerate(sizes)])
+    assert all(np.isnan(result[index]).all() for index in (0, 2))
+    assert [low <= 0.1 * index + 0.02 <= high for index, (low, high) in enumerate(result) if sizes[index] > 1] == [
+        True
+    ] * 3
+    assert result[4][0] > result[1][0]
     assert intervals([]) == []
 
 
-@pytest.mark.parametrize("size", [3, 5, 10, 100])
-def test_the_expanded_level_undoes_what_resampling_narrows(size: int) -> None:
-    """For normal means: quantiles of the resampled mean are those of Student's t."""
-    level = expanded(size)
-    quantile = stats.norm.ppf((1 + level) / 2) * math.sqrt((size - 1) / size)
-    assert quantile == pytest.approx(stats.t.ppf((1 + LEVEL) / 2, size - 1), rel=1e-6)
-    assert LEVEL < level < 1
+def test_shared_seeds_are_paired() -> None:
+    """The same runs differ by nothing on average, and by less than runs of other seeds might."""
+    x = Sample([0.2, 0.9, 0.4, 0.95, 0.3, 0.8])
+    same, other = difference([x], [x])[1], difference([x], [x._replace(seeds=range(6, 12))])[1]
+    assert same[0] < 0 < same[1]
+    assert same[1] - same[0] < 0.85 * (other[1] - other[0])
 
 
-@pytest.mark.parametrize(("size", "stated"), [(2, 0.50), (3, 0.75), (5, 0.92), (10, 0.94)])
-def test_coverage_of_normal_seeds_is_as_the_docstring_states(
-    size: int, stated: float, random: np.random.Generator
-) -> None:
-    covered = [low <= 0.0 <= high for low, high in intervals(random.normal(size=(4000, size)).tolist())]
-    assert np.mean(covered) == pytest.approx(stated, abs=0.02)
+def test_seeds_are_paired_by_their_numbers_not_by_their_places() -> None:
+    x, y = [0.2, 0.9, 0.4, 0.95], [0.3, 0.8, 0.5, 0.9]
+    there, back = [0, 1, 2, 3], [3, 2, 1, 0]
+    paired = difference([Sample(x, seeds=there)], [Sample(y, seeds=there)])
+    assert difference([Sample(x, seeds=there)], [Sample(y[::-1], seeds=back)])[1] == pytest.approx(paired[1])
+    assert difference([Sample(x, seeds=there)], [Sample(y, seeds=back)])[1] != pytest.approx(paired[1])
 
 
-@pytest.mark.parametrize(("size", "stated"), [(2, 0.50), (3, 0.75), (5, 0.94), (10, 0.98)])
-def test_coverage_of_all_or_nothing_is_as_the_docstring_states(
-    size: int, stated: float, random: np.random.Generator
-) -> None:
-    """Each seed solves the level or is stuck at chance, half of them each."""
-    accuracies = np.where(random.random((4000, size)) < 0.5, 0.995, 0.25)
-    covered = [low <= 0.6225 <= high for low, high in intervals(accuracies.tolist())]
-    assert np.mean(covered) == pytest.approx(stated, abs=0.02)
+@pytest.mark.parametrize(("count", "apart"), [(3, False), (4, False), (5, True), (10, True)])
+def test_five_seeds_tell_apart_what_always_solves_from_what_never_does(count: int, apart: bool) -> None:
+    value, (low, high) = difference([Sample([1.0] * count)], [Sample([0.0] * count)])
+    assert (value, high) == (1.0, 1.0)
+    assert (low > 0) is apart
 
 
-@pytest.mark.parametrize(("cells", "size", "stated"), [(2, 3, 0.89), (2, 5, 0.94), (8, 3, 0.95)])
-def test_coverage_of_a_mean_over_cells(cells: int, size: int, stated: float, random: np.random.Generator) -> None:
-    """Two cells, as in a difference, and eight, as over a ladder: the seeds of all cells give the variation."""
-
-    def mean(drawn: list[Floats]) -> Floats:
-        return np.stack([cell.mean(axis=1) for cell in drawn]).mean(axis=0)
-
-    trials = [stratified(mean, list(random.normal(size=(cells, size))))[1] for _ in range(1500)]
-    covered = np.mean([low <= 0.0 <= high for low, high in trials])
-    assert covered == pytest.approx(stated, abs=0.02)
-
-
-def test_resampling_never_crosses_cells() -> None:
-    """Cells without spread keep their values, however far apart: a pooled bootstrap would mix them."""
-    calls: list[list[Floats]] = []
-
-    def spread(drawn: list[Floats]) -> Floats:
-        calls.append(drawn)
-        return drawn[0].mean(axis=1) - drawn[1].mean(axis=1)
-
-    assert stratified(spread, [[1.0] * 5, [0.0] * 5]) == (1.0, (1.0, 1.0))
-    assert stratified(spread, [[0.8, 0.9, 1.0], [0.0, 0.1, 0.2]])[1] == pytest.approx((0.6, 1.0))
-    ours, theirs = calls[-1]
-    assert (ours.shape, theirs.shape) == ((1000, 3), (1000, 3))
-    assert set(np.unique(ours)) == {0.8, 0.9, 1.0}
-    assert set(np.unique(theirs)) == {0.0, 0.1, 0.2}
-    assert np.corrcoef(ours.mean(axis=1), theirs.mean(axis=1))[0, 1] == pytest.approx(0, abs=0.15)
+def test_the_seeds_of_several_levels_are_taken_together() -> None:
+    """The mean over levels of runs that are alike on all levels is as unsure as that of one level."""
+    one = Sample([0.2, 0.9, 0.4, 0.95, 0.3])
+    value, ends = mean([one] * 8)
+    assert (value, *ends) == pytest.approx((np.mean(one.values), *mean([one])[1]), abs=2 * ENOUGH)
+    shuffled = [Sample(list(np.roll(one.values, level))) for level in range(5)]
+    assert np.diff(mean(shuffled)[1]) < np.diff(mean([one])[1])
 
 
 def test_one_seed_in_a_cell_leaves_the_interval_unknown() -> None:
-    value, ends = stratified(lambda drawn: drawn[0].mean(axis=1), [[0.5], [0.2, 0.4]])
-    assert value == 0.5
-    assert np.isnan(ends).all()
-    value, ends = stratified(lambda drawn: drawn[0].mean(axis=1), [])
-    assert np.isnan([value, *ends]).all()
+    for value, ends in (mean(cells([[0.5], [0.2, 0.4]])), difference(cells([[0.5]]), cells([[0.1, 0.3]]))):
+        assert value == pytest.approx(0.4 if value > 0.35 else 0.3)
+        assert np.isnan(ends).all()
 
 
 def test_equal_cells_give_equal_intervals() -> None:
-    cells = [[0.1, 0.5, 0.3], [0.9, 0.8, 0.2]]
-    assert interquartile_mean(cells) == interquartile_mean(cells)
+    rows = cells([[0.1, 0.5, 0.3], [0.9, 0.8, 0.2]])
+    assert interquartile_mean(rows) == interquartile_mean(rows)
+    assert mean(rows) == mean(rows)
 
 
 @pytest.mark.parametrize(("strata", "size"), [(1, 4), (3, 5), (7, 3), (2, 1)])
@@ -137,9 +189,14 @@ def test_interquartile_mean_is_the_trimmed_mean_of_all_scores(
     strata: int, size: int, random: np.random.Generator
 ) -> None:
     scores = random.random((strata, size))
-    middle, (low, high) = interquartile_mean(scores.tolist())
+    middle, (low, high) = interquartile_mean(cells(scores.tolist()))
     assert middle == pytest.approx(stats.trim_mean(scores, 0.25, axis=None), abs=1e-12)
-    assert math.isnan(low) if size == 1 else low <= middle <= high
+    assert math.isnan(low) if size == 1 else 0 <= low <= middle <= high <= 1
+
+
+def test_the_interval_of_an_interquartile_mean_ignores_a_few_that_differ() -> None:
+    """Ten of 200 scores are 0: the middle half is 1 in every draw."""
+    assert interquartile_mean(cells([[0.0] + [1.0] * 19] * 10))[1] == pytest.approx((1.0, 1.0))
 
 
 def test_probability_of_improvement_is_counted_pair_by_pair(random: np.random.Generator) -> None:
@@ -149,73 +206,20 @@ def test_probability_of_improvement_is_counted_pair_by_pair(random: np.random.Ge
         wins = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in itertools.product(x, y))
         shares.append(wins / 12)
         assert wins == stats.mannwhitneyu(x, y).statistic
-    share, (low, high) = improvement(ours, theirs)
+    share, (low, high) = improvement(cells(ours), cells(theirs))
     assert share == pytest.approx(np.mean(shares), abs=1e-12)
     assert 0 <= low <= share <= high <= 1
 
 
 def test_probability_of_improvement_skips_what_only_one_was_run_on() -> None:
-    assert improvement([[0.9, 0.8], []], [[0.1, 0.2], [1.0, 1.0]]) == (1.0, (1.0, 1.0))
-    assert math.isnan(improvement([[0.9]], [[]])[0])
+    value, (low, high) = improvement(cells([[0.9, 0.8], []]), cells([[0.1, 0.2], [1.0, 1.0]]))
+    assert (value, high) == pytest.approx((1.0, 1.0))
+    assert 0 < low < 0.5
+    assert math.isnan(improvement(cells([[0.9]]), cells([[]]))[0])
 
 
 def test_improvement_does_not_see_how_far() -> None:
-    near = improvement([[0.51, 0.52, 0.4], [0.3, 0.6, 0.5]], [[0.5, 0.5, 0.5], [0.4, 0.4, 0.4]])
-    far = improvement([[51, 520, 0.4], [0.003, 0.6, 0.5]], [[0.5, 0.5, 0.5], [0.4, 0.4, 0.4]])
+    theirs = cells([[0.5, 0.5, 0.5], [0.4, 0.4, 0.4]])
+    near = improvement(cells([[0.51, 0.52, 0.4], [0.3, 0.6, 0.5]]), theirs)
+    far = improvement(cells([[51, 520, 0.4], [0.003, 0.6, 0.5]]), theirs)
     assert near == far
-
-
-@pytest.mark.parametrize("levels", [1, 2, 5, 12])
-def test_the_monotone_fit_is_scipys(levels: int, random: np.random.Generator) -> None:
-    curves = random.random((50, levels))
-    theirs = [optimize.isotonic_regression(curve, increasing=False).x for curve in curves]
-    np.testing.assert_allclose(decreasing(curves), theirs, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("shares", "level", "expected"),
-    [
-        ([1.0, 1.0, 0.0, 0.0], 0.5, 4 * 2**0.5),  # halfway between 4 and 8, in the logarithm
-        ([1.0, 1.0, 0.0, 0.0], 0.9, 4 * 2**0.1),
-        ([1.0, 0.5, 0.0, 0.0], 0.5, 4.0),  # it falls below only beyond the level on which it equals the share
-        ([1.0, 0.5, 0.5, 0.0], 0.5, 8.0),
-        ([1.0, 0.2, 0.6, 0.0], 0.5, 2 * 2 ** (0.5 / 0.6)),  # 0.2 and 0.6 are pooled to 0.4
-        ([1.0, 0.9, 0.8, 0.7], 0.5, INF),
-        ([0.0, 1.0, 1.0, 1.0], 0.5, INF),  # a miss at the start that the fit averages out
-        ([0.4, 0.3, 0.2, 0.1], 0.5, 0.0),
-        ([0.5, 0.5, 0.5, 0.5], 0.5, INF),
-        ([0.1 + 0.2, 0.3, 0.3, 0.3], 0.3, INF),  # a rounding error is no drop
-    ],
-)
-def test_crossings_of_curves_made_by_hand(shares: list[float], level: float, expected: float) -> None:
-    result, _ = capacity([2, 4, 8, 16], [[share] for share in shares], level)
-    assert result == pytest.approx(expected, rel=1e-9)
-
-
-def test_a_ladder_that_begins_at_zero_is_linear() -> None:
-    assert crossings([0, 10], np.array([[1.0, 0.0]]), 0.5).tolist() == [5.0]
-    assert crossings([3], np.array([[1.0], [0.2]]), 0.5).tolist() == [INF, 0.0]
-
-
-def test_the_interval_of_a_capacity() -> None:
-    """One seed of three falls early: resampled curves fall anywhere from the first level to never."""
-    cells = [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
-    middle, (low, high) = capacity([2, 4, 8], cells, 0.5)
-    assert 4 < middle < 8
-    assert (2 < low < 4, high) == (True, INF)
-
-
-def test_levels_without_a_run_are_left_out_of_a_capacity() -> None:
-    cells = [[1.0, 1.0], [], [0.0, 0.0], []]
-    middle, ends = capacity([2, 4, 8, 16], cells, 0.5)
-    assert (middle, *ends) == pytest.approx((4.0, 4.0, 4.0))
-    assert np.isnan([capacity([2], [[]], 0.5)[0], *UNKNOWN]).all()
-
-
-def test_coverage_of_a_capacity(random: np.random.Generator) -> None:
-    """Noisy curves: the interval covers the C50 of the true means."""
-    means = np.array([1.0, 0.9, 0.6, 0.3, 0.0])
-    levels = [2, 4, 8, 16, 32]
-    true, _ = capacity(levels, [[mean] for mean in means], 0.5)
-    trials = [capacity(levels, (means[:, None] + random.normal(0, 0.1, (5, 5))).tolist(), 0.5)[1] for _ in range(600)]
-    assert 0.91 < np.mean([low <= true <= high for low, high in trials]) < 0.99

@@ -50,7 +50,7 @@ def test_ls_results_lists_finished_runs(command: Command) -> None:
     lines = [line.split() for line in result.out.splitlines()]
     assert ["store", "done", "missing", "failed", "diverged", "stale"] in lines
     assert ["results/", "1", "-", "-", "-", "-"] in lines
-    assert "copy, symbols 2 (chance 6.2 %)" in result.out
+    assert "copy, symbols 2 (chance 53.1 %)" in result.out
     assert len(command("ls", "results", "--json").out.splitlines()) == 1
 
 

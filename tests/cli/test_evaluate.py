@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import attnlab
+from attnlab.choices import SCORED
 from attnlab.records import Record
-from attnlab.tasks.io.fed_back import SCORED
 from tests.cli.conftest import TINY, Command
 
 

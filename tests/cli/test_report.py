@@ -25,13 +25,18 @@ def results(tmp_path: Path) -> Path:
     store.open()
     for attention, accuracies in (("softmax", (1.0, 0.8, 0.3)), ("expressive", (1.0, 1.0, 0.9))):
         for pairs, share in zip((2, 4, 8), accuracies, strict=True):
-            store.append(seeds([share] * 3, attention=attention, pairs=pairs, options={"length": 8 * pairs}))
+            store.append(seeds([share] * 8, attention=attention, pairs=pairs, options={"length": 8 * pairs}))
     return folder
 
 
 def write_claim(folder: Path, expect: str) -> None:
     claim = Claim.model_validate(
-        {"says": "More.", "of": {"attention": "expressive"}, "than": {"attention": "softmax"}, "expect": expect}
+        {
+            "says": "More.",
+            "of": {"attention": "expressive", "level": 8},
+            "than": {"attention": "softmax"},
+            "expect": expect,
+        }
     )
     experiment = Experiment(name="x", question="Which?", ladders=(LadderLevels(ladder="recall"),), claims=(claim,))
     (folder / "experiment.json").write_text(experiment.model_dump_json())
@@ -43,7 +48,7 @@ def test_a_store_is_given_by_folder_or_by_name_or_is_the_only_one(
 ) -> None:
     result = command("report", *words)
     assert (result.status, result.error) == (0, "")
-    assert result.out.startswith("recall  accuracy in % by pairs, means over 3 seeds\nattention ")
+    assert result.out.startswith("recall  accuracy in % by pairs, means over 8 seeds\nattention ")
     assert max(map(len, result.out.splitlines())) <= 80
     assert gc.isenabled()
 
@@ -66,7 +71,7 @@ def test_an_empty_folder_names_the_next_command(command: Command) -> None:
     ("words", "phrase"),
     [
         (("--metric", "seconds"), "recall  seconds by pairs"),
-        (("--metric", "solved"), "Wilson"),
+        (("--metric", "solved"), "over seeds (Clopper-Pearson)."),
         (("--index", "level", "--columns", "attention"), "accuracy in % by attention"),
         (("--index", "attention,train.lr"), "lr"),
     ],

@@ -20,7 +20,7 @@ from tests.cli.conftest import TINY, Command
 def test_it_ends_in_a_table_and_the_folder_of_the_results(command: Command, tmp_path: Path) -> None:
     result = command("train", *TINY, "--attn", "softmax,gpam:plus=0.25", "--pos", "learned,none", "--seeds", "2")
     assert result.status == 0
-    assert result.out.startswith("copy, symbols 2 (chance 6.2 %)")
+    assert result.out.startswith("copy, symbols 2 (chance 53.1 %)")
     assert result.out.rstrip().endswith("Stored in results/: records.jsonl, weights/.")
     assert max(map(len, result.out.splitlines())) <= 80
     records = Store(tmp_path / "results").records()

@@ -67,3 +67,29 @@ def test_flops_count_every_token_through_every_block_whatever_the_query_position
     spec = plan(request(None, "softmax"))[0].model
     counted = [budget.flops(build(spec, vocabulary=16, length=32, seed=0), source) for source in sources]
     assert counted[1] - counted[0] == (7 - 2) * 2 * 16 * 16  # the output layer alone, at five more query positions
+
+
+def test_latent_has_a_smaller_state_than_softmax_until_it_is_matched() -> None:
+    source = Source(TaskSpec(name="copy", options={"symbols": 3}), 0)
+    sizes = {}
+    for match in (None, "state"):
+        softmax, latent = (
+            build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
+            for spec in plan(request(match, "softmax", "latent", layers=2))
+        )
+        sizes[match] = [budget.state(model, source) for model in (softmax, latent)]
+    tokens, layers, width = source.length // 2, 2, 16
+    rank, turned = width // 2, width // 2 // 4 * 2
+    assert sizes[None] == [layers * tokens * 2 * width, layers * tokens * (rank + turned)]
+    assert sizes["state"][0] == sizes[None][0]
+    assert abs(sizes["state"][1] - sizes["state"][0]) <= 0.1 * sizes["state"][0]
+
+
+def test_a_short_convolution_is_part_of_the_state() -> None:
+    source = Source(TaskSpec(name="copy", options={"symbols": 3}), 0)
+    counted = [
+        budget.state(build(spec.model, vocabulary=9, length=source.length, seed=0), source)
+        for taps in (0, 3)
+        for spec in plan(request(None, "linear", modifiers={"short_conv": taps}))
+    ]
+    assert counted[1] - counted[0] == 2 * 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from attnlab.records import Record, Score
+from attnlab.records import Record, Score, SequenceSums
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
 
 
@@ -18,6 +18,11 @@ def spec(
     )
 
 
+def one_each(correct: int, total: int) -> SequenceSums:
+    """One question per sequence, so that the interval is Wilson's."""
+    return SequenceSums(count=total, correct_squared=correct, correct_questions=correct, questions_squared=total)
+
+
 def record(
     run: RunSpec, correct: int = 1000, *, status: Literal["done", "diverged"] = "done", reason: str = ""
 ) -> Record:
@@ -28,7 +33,7 @@ def record(
         reason=reason,
         steps=1200,
         parameters=119_424,
-        accuracy=Score(correct=correct, total=1000, chance=0.25),
+        accuracy=Score(correct=correct, total=1000, chance=0.25, sequences=one_each(correct, 1000)),
         exact_match=Score(correct=correct // 5, total=250, chance=0.004),
         environment={"seconds": 75.2},
     )

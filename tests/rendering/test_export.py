@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from attnlab.analysis.statistics import clopper_pearson
 from attnlab.config.experiment import Claim, Experiment, LadderLevels
 from attnlab.errors import InvalidValueError
 from attnlab.rendering._exporters import json_data
@@ -53,6 +54,9 @@ def test_csv_has_a_line_for_each_cell() -> None:
         "solved": "0",
         "chance": "0.25",
     }
+    solving = [float(lines[3][name]) for name in ("p_solve", "p_solve_low", "p_solve_high")]
+    assert solving == pytest.approx([0.0, *clopper_pearson(0, 3)])
+    assert [line["interval_kind"] for line in lines] == ["gaffke"] * 4 + [""]
     assert (lines[4]["mean"], lines[4]["n"], lines[4]["failed"]) == ("", "0", "1")
 
 
@@ -61,11 +65,11 @@ def test_json_is_strict_and_complete() -> None:
     assert (data["question"], data["records"], data["failed"], data["diverged"]) == ("Which?", 13, 1, 0)
     assert data["cells"][-1]["mean"] is None
     first, second = data["summaries"]
-    assert (first["max_solved"], first["C50"], first["C50_interval"], first["rank"]) == (4, "inf", ["inf", "inf"], "1")
-    assert (second["max_solved"], second["rank"]) == (2, "2")
+    assert (first["max_solved"], first["C50"], first["C50_interval"], first["rank"]) == (4, "inf", [0.0, "inf"], "1-2")
+    assert (second["max_solved"], second["rank"]) == (2, "1-2")
     assert data["overall"][0]["beats_first"] == 0.5
     (claim,) = data["claims"]
-    assert (claim["says"], claim["outcome"], claim["estimate"]) == ("a | b", "holds", pytest.approx(0.35))
+    assert (claim["says"], claim["outcome"], claim["estimate"]) == ("a | b", "undecided", pytest.approx(0.35))
     assert data["notes"][0] == "13 runs."
 
 
@@ -81,8 +85,10 @@ def test_markdown_tables_are_rectangular() -> None:
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert [len(table) for table in tables] == [4, 4, 3]
     assert all(len({line.count("|") for line in table}) == 1 for table in tables)
-    assert "| b | 100.0 (100.0; n=3) | 30.0 (30.0; n=3) | failed |" in text
-    assert "| a / b | holds |" in text
+    assert (
+        "| b | 100.0 (46.9-100.0; n=3; solved 3/3: 29-100) | 30.0 (26.4-79.8; n=3; solved 0/3: 0-71) | failed |" in text
+    )
+    assert "| a / b | undecided |" in text
     assert text.startswith("**Which?**\n\nrecall: accuracy in % by pairs\n")
     assert text.endswith("attnlab ls results shows why.\n")
 

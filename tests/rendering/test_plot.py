@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from attnlab.analysis.statistics import Sample, intervals
 from attnlab.errors import InvalidValueError
 from attnlab.rendering.plot import chart, draw, points
 from attnlab.rendering.report import Report, report
@@ -33,9 +34,10 @@ def test_points_carry_mean_interval_seeds_and_chance() -> None:
         "variant": "softmax",
         "x": 2,
         "mean": pytest.approx(0.55),
-        "low": pytest.approx(0.5),
-        "high": pytest.approx(0.6),
+        "low": pytest.approx(intervals([Sample((0.5, 0.55, 0.6), (0.25, 1.0))])[0][0]),
+        "high": pytest.approx(intervals([Sample((0.5, 0.55, 0.6), (0.25, 1.0))])[0][1]),
         "seeds": 3,
+        "solved": 0,
         "chance": 0.25,
     }
     assert len(rest) == 3

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from attnlab.rendering.record_table import RecordTable
+from attnlab.rendering.record_table import OVER_QUESTIONS, RecordTable
 from tests.rendering.capture import drawn
 from tests.rendering.samples import record, spec
 
@@ -72,3 +72,11 @@ def test_empty_options_are_left_out_and_a_digest_is_short() -> None:
     task = one.spec.task.model_copy(update={"name": "mixture", "options": options, "complexity": "level"})
     mixture = one.model_copy(update={"spec": one.spec.model_copy(update={"task": task})})
     assert "token true, lags 1,2, digest 0123456789ab" in drawn(RecordTable([mixture]))
+
+
+def test_an_interval_over_questions_of_an_old_record_is_told() -> None:
+    new = record(spec(), 990)
+    old = new.model_copy(update={"accuracy": new.accuracy.model_copy(update={"sequences": None})})
+    note = " ".join(OVER_QUESTIONS.split())
+    assert note in " ".join(" ".join(drawn(RecordTable([new, old]))).split())
+    assert note not in " ".join(" ".join(drawn(RecordTable([new]))).split())

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from attnlab.config.experiment import Claim, Experiment, LadderLevels, ReportLayout
+from attnlab.formatting import between
 from attnlab.records import Record
-from attnlab.rendering._tables import capacity_table, grid_table, ranked
+from attnlab.rendering._tables import capacity_table, grid_table
 from attnlab.rendering.report import Report, report
 from tests.rendering.capture import drawn
 from tests.rendering.fake_runs import run, seeds
@@ -36,30 +37,33 @@ def test_a_complete_report() -> None:
     lines = drawn(report(ladder(THREE)))
     assert lines == [
         "recall  accuracy in % by pairs, means over 3 seeds",
-        "attention       2           4          8",
-        "────────────────────────────────────────",
-        "softmax     100.0        90.0       33.3",
-        "            100.0  80.0-100.0  30.0-40.0",
-        "expressive  100.0       100.0       94.7",
-        "            100.0       100.0  90.0-99.0",
-        "chance       25.0        25.0       25.0",
+        "attention             2            4          8",
+        "───────────────────────────────────────────────",
+        "softmax           100.0         90.0       33.3",
+        "             46.9-100.0    43.8-98.7  27.1-80.8",
+        "            3/3: 29-100    1/3: 1-91  0/3: 0-71",
+        "expressive        100.0        100.0       94.7",
+        "             46.9-100.0   46.9-100.0  45.3-98.9",
+        "            3/3: 29-100  3/3: 29-100  1/3: 1-91",
+        "chance             25.0         25.0       25.0",
         "",
-        *lines[9:],
+        *lines[11:],
     ]
     heads = next(line for line in lines if "max solved" in line)
     assert heads.split() == ["attention", "curve", "max", "solved", "solved", "C50", "C90", "rank"]
     (softmax,) = (line for line in lines if line.startswith("softmax") and "/" in line)
-    assert softmax.split()[2:] == ["2", "4/9", "5.6", "3.36", "2"]
+    assert softmax.split()[2:] == ["2", "4/9", "5.6", "3.36", "1-2"]
     (expressive,) = (line for line in lines if line.startswith("expressive") and "/" in line)
-    assert expressive.split()[2:] == ["4", "7/9", ">8", ">8", "1"]
+    assert expressive.split()[2:] == ["4", "7/9", ">8", ">8", "1-2"]
 
 
 def test_the_footnotes() -> None:
     assert report(ladder(THREE)).footnotes() == [
         "18 runs.",
-        "Intervals: 95 %, over seeds (expanded percentile bootstrap).",
-        "With 3 seeds the interval is their range, which covers the mean in only 75 % of cases.",
-        "Ranks are by C50; variants with overlapping intervals share ranks.",
+        "Below each mean: its 95 % interval over seeds (Gaffke), the solved runs, and the 95 % interval of P(solve) "
+        "in % (Clopper-Pearson).",
+        "With 3 seeds that all agree, the interval still spans 71 % of the range from chance to 1.",
+        "Ranks are by C50, corrected for all comparisons in the report; variants that are not told apart share ranks.",
     ]
     single = report([run()])
     assert single.footnotes() == ["1 run."]
@@ -80,35 +84,54 @@ def test_failed_and_diverged_runs_are_counted() -> None:
     assert "failed" in " ".join(drawn(report([run(status="failed")])))
 
 
-def test_variants_with_overlapping_intervals_share_ranks() -> None:
+def test_the_kind_of_the_intervals_is_in_the_footnotes() -> None:
+    loss = report(ladder(THREE), metric="loss").footnotes()
+    assert loss[1].startswith("Below each mean: its 95 % interval over seeds (Student's t), the solved runs, and the")
+    assert not any("still spans" in note for note in loss)
+    solved = report(ladder(THREE), metric="solved").footnotes()
+    assert solved[1] == "Below each mean: its 95 % interval over seeds (Clopper-Pearson)."
+    assert solved[2].endswith("still spans 71 % of the metric's range.")
+
+
+def test_variants_that_are_not_told_apart_share_ranks() -> None:
+    high, low = [1.0] * 6, [0.3] * 6
     curves = {
-        "low": [[1.0] * 3, [0.3] * 3, [0.25] * 3],
-        "middle": [[1.0] * 3, [1.0, 0.9, 0.8], [0.3, 0.35, 0.4]],
-        "alike": [[1.0] * 3, [0.95, 0.85, 0.8], [0.4, 0.35, 0.3]],
-        "high": [[1.0] * 3, [1.0] * 3, [1.0] * 3],
+        "low": [high, low, low, low, low, low],
+        "middle": [high, high, high, [1.0, 0.9, 0.8] * 2, low, low],
+        "alike": [high, high, high, [0.95, 0.85, 0.8] * 2, low, low],
+        "high": [high] * 6,
     }
-    (panel,) = report(ladder(curves)).panels
-    assert list(ranked(panel).values()) == ["4", "2-3", "2-3", "1"]
+    result = report(ladder(curves))
+    (panel,) = result.panels
+    assert list(result.ranks_of(panel).values()) == ["4", "2-3", "2-3", "1"]
+    several = report([one for task in "abcdefgh" for one in ladder(curves, task=task)])
+    assert len(several.ranks) == 8
+    assert {own["alike",] for own in several.ranks} <= {"2-3", "1-3", "2-4", "1-4"}
 
 
 def test_two_seeds_or_one_variant_give_no_ranks() -> None:
-    (panel,) = report(ladder({"a": [[1.0, 1.0], [0.3, 0.3]], "b": [[1.0, 1.0], [1.0, 1.0]]})).panels
-    assert set(ranked(panel).values()) == {"-"}
-    (panel,) = report(ladder({"a": [[1.0] * 3, [0.3] * 3]})).panels
-    assert set(ranked(panel).values()) == {"-"}
+    result = report(ladder({"a": [[1.0, 1.0], [0.3, 0.3]], "b": [[1.0, 1.0], [1.0, 1.0]]}))
+    assert set(result.ranks_of(result.panels[0]).values()) == {"-"}
+    result = report(ladder({"a": [[1.0] * 3, [0.3] * 3]}))
+    assert set(result.ranks_of(result.panels[0]).values()) == {"-"}
+    single = report(ladder({"a": [[1.0] * 6], "b": [[0.3] * 6]}))
+    assert set(single.ranks_of(single.panels[0]).values()) == {"-"}
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_wide_ladders_continue_below(width: int) -> None:
     levels = [2**power for power in range(10)]
     curves = {name: [[0.9, 0.95, 1.0]] * 10 for name in ("softmax", "dape:" + "kernel=3,hidden=64" * 2)}
-    (panel,) = report(ladder(curves, levels)).panels
+    result = report(ladder(curves, levels))
+    (panel,) = result.panels
     lines = drawn(grid_table(panel), width=width)
     heads = [line.split()[1:] for line in lines if line.startswith("attention")]
     assert [int(head) for line in heads for head in line] == levels
     assert len(heads) == {40: 5, 60: 3, 80: 3, 120: 1}[width] or len(heads) > 1
-    assert sum(line.split().count("90.0-100.0") for line in lines) == 20
-    assert drawn(capacity_table(panel), width=max(width, 60))
+    ends = between(panel.cells[panel.rows[0], 1].interval, "accuracy")
+    assert sum(line.split().count(ends) for line in lines) == 20
+    assert sum(line.split().count("1/3:") for line in lines) == 20
+    assert drawn(capacity_table(panel, result.ranks_of(panel)), width=max(width, 60))
 
 
 def test_cells_have_the_number_of_seeds_where_it_differs() -> None:
@@ -161,17 +184,18 @@ def test_the_experiment_sets_the_layout() -> None:
 def test_claims_are_below_with_their_evidence() -> None:
     claim = Claim(
         says="Expressive solves what softmax does not.",
-        of={"attention": "expressive", "level": 8},
+        of={"attention": "expressive", "level": 4},
         than={"attention": "softmax"},
         expect="greater",
     )
-    result = report(ladder(THREE), experiment(claims=(claim,)))
+    six = ladder({"softmax": [[1.0] * 6, [0.3] * 6], "expressive": [[1.0] * 6] * 2})
+    result = report(six, experiment(claims=(claim,)))
     assert result.claims_hold
     text = [line.strip() for line in drawn(result)]
     assert any(line.split() == ["holds", *claim.says.split()] for line in text)
-    assert any(line.startswith("difference of accuracy 0.6133 [") for line in text)
+    assert any(line.startswith("difference of accuracy 0.7 [") for line in text)
     opposite = claim.model_copy(update={"expect": "less"})
-    assert not report(ladder(THREE), experiment(claims=(opposite,))).claims_hold
+    assert not report(six, experiment(claims=(opposite,))).claims_hold
 
 
 def test_no_records() -> None:

@@ -73,14 +73,14 @@ def test_every_level_is_built_and_sampled_in_training_and_test(name: str, level:
 
 @every_ladder
 def test_difficulty_grows_with_the_level(ladder: Ladder) -> None:
-    """More tokens, targets or symbols, or a smaller chance; never less of any."""
+    """More tokens, targets or symbols; never less of any."""
     sizes = []
     for level in ladder.levels:
         task = build(task_spec(ladder, {}, level))
         num_targets = (task.sample(np.random.default_rng(0), 4).targets_BT >= 0).sum()
         subtask_lengths = [subtask.length for subtask in task.subtasks().values()]
         rest = (
-            (sum(subtask_lengths),) if subtask_lengths else (-task.chance, int(num_targets))
+            (sum(subtask_lengths),) if subtask_lengths else (int(num_targets),)
         )  # an additional subtask may be an easy one
         sizes.append((task.length, task.vocabulary, *rest))
     for low, high in pairwise(sizes):

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save
+from safetensors.torch import load_file
 
 from attnlab.errors import StoreError
 from attnlab.storage import weights
+from attnlab.storage.arrays import TYPES, Arrays
 
 
-def arrays() -> weights.Arrays:
+def arrays() -> Arrays:
     random = np.random.default_rng(0)
     return {
         "embedding": random.standard_normal((3, 4), dtype=np.float32),
@@ -29,6 +32,40 @@ def test_arrays_and_words_come_back_bit_for_bit(tmp_path: Path) -> None:
     for name, array in arrays().items():
         assert result[name].dtype == array.dtype
         np.testing.assert_array_equal(result[name], array, strict=True)
+
+
+def test_every_type_comes_back_bit_for_bit_and_other_readers_agree(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    stored = {
+        name: random.integers(0, 2, (3, 2, dtype.itemsize), np.uint8).view(dtype).reshape(3, 2)
+        for name, dtype in TYPES.items()
+    }
+    path = tmp_path / "a.safetensors"
+    weights.write(path, stored, {})
+    result, _ = weights.read(path)
+    assert {name: array.dtype for name, array in result.items()} == dict(TYPES)
+    assert all(result[name].tobytes() == array.tobytes() for name, array in stored.items())
+    for name, tensor in load_file(path).items():
+        assert tensor.shape == (3, 2)
+        assert tensor.view(torch.uint8).numpy().tobytes() == stored[name].tobytes()
+
+
+def test_equal_arrays_give_equal_bytes_in_any_order() -> None:
+    backwards = dict(reversed(arrays().items()))
+    assert weights.encode(arrays(), {"step": 1}) == weights.encode(backwards, {"step": 1})
+
+
+def test_the_byte_order_of_a_file_is_fixed() -> None:
+    numbers = np.arange(4.0)
+    assert weights.encode({"a": numbers.astype(">f8")}, {}) == weights.encode({"a": numbers}, {})
+
+
+def test_a_type_that_no_file_can_hold_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(StoreError, match=r"'wave' has the type complex128, which safetensors cannot hold") as caught:
+        weights.write(path, {"wave": np.zeros(2, np.complex128)}, {})
+    assert "bfloat16" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", save(arrays()), save({}, {"about": "{"})])

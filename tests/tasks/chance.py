@@ -36,3 +36,9 @@ def at_chance(score: Score) -> bool:
     """Tell whether the task's chance accuracy lies in the confidence interval of the score."""
     low, high = score.interval
     return low <= score.chance <= high
+
+
+def uniform_score(task: Task, batch: Batch, guesses_BT: Any) -> Score:
+    """Score guesses beside the accuracy of a uniform guess among the answers that occur in the batch."""
+    answers = np.unique(batch.query_targets())
+    return guess_score(task, batch, guesses_BT).model_copy(update={"chance": 1 / len(answers)})

@@ -5,7 +5,7 @@ import pytest
 
 from attnlab.tasks import IGNORE
 from attnlab.tasks.compression import Compression
-from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
+from tests.tasks.chance import ALPHA, at_chance, counts, p_value, uniform_score
 from tests.tasks.examples import example, unsolved
 
 
@@ -23,7 +23,7 @@ def test_every_level_is_solved() -> None:
 @pytest.mark.parametrize(("symbols", "alphabet"), [(8, 16), (1, 2), (20, 3)])
 def test_the_string_is_the_target_after_the_marker_and_is_not_shown_again(symbols: int, alphabet: int) -> None:
     task = Compression(symbols=symbols, alphabet=alphabet)
-    assert (task.vocabulary, task.length, task.chance) == (alphabet + 2, 2 * symbols, 1 / alphabet)
+    assert (task.vocabulary, task.length) == (alphabet + 2, 2 * symbols)
     batch = task.sample(np.random.default_rng(0), 50)
     for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         assert max(tokens[:symbols]) < alphabet
@@ -41,7 +41,7 @@ def test_letters_are_uniform_and_independent() -> None:
 def test_a_uniform_letter_scores_the_chance() -> None:
     task = Compression()
     batch = task.sample(np.random.default_rng(0), 1000)
-    score = guess_score(task, batch, np.random.default_rng(1).integers(0, 16, batch.targets_BT.shape))
+    score = uniform_score(task, batch, np.random.default_rng(1).integers(0, 16, batch.targets_BT.shape))
     assert at_chance(score)
     assert not at_chance(score.model_copy(update={"chance": 1 / 14}))
 

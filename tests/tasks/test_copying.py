@@ -7,7 +7,7 @@ import pytest
 
 from attnlab.tasks import IGNORE, Batch, Task
 from attnlab.tasks.copying import Copy, Duplicate, Reverse, write_out
-from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
+from tests.tasks.chance import ALPHA, at_chance, counts, p_value, uniform_score
 
 TaskClass = type[Copy] | type[Reverse] | type[Duplicate]
 Output = Callable[[list[int]], list[int]]
@@ -27,7 +27,7 @@ def draw(task: Task, rows: int = 50, seed: int = 0) -> Batch:
 @pytest.mark.parametrize("symbols", [1, 3, 16])
 def test_the_string_a_marker_and_the_output(cls: TaskClass, output: Output, times: int, symbols: int) -> None:
     task = cls(symbols=symbols, alphabet=4)
-    assert (task.vocabulary, task.length, task.chance) == (5, (1 + times) * symbols, 0.25)
+    assert (task.vocabulary, task.length) == (5, (1 + times) * symbols)
     for tokens, targets in zip(*(part.tolist() for part in draw(task)[:2]), strict=True):
         string = tokens[:symbols]
         written = output(string)
@@ -50,9 +50,9 @@ def test_chance_is_that_of_a_guess_among_the_letters(cls: TaskClass, output: Out
     task = cls(symbols=8, alphabet=alphabet)
     batch = draw(task, 1000)
     random = np.random.default_rng(1)
-    assert at_chance(guess_score(task, batch, random.integers(0, alphabet, batch.targets_BT.shape)))
-    assert at_chance(guess_score(task, batch, 0))
-    assert not at_chance(guess_score(task, batch, random.integers(0, alphabet + 1, batch.targets_BT.shape)))
+    assert at_chance(uniform_score(task, batch, random.integers(0, alphabet, batch.targets_BT.shape)))
+    assert at_chance(uniform_score(task, batch, 0))
+    assert not at_chance(uniform_score(task, batch, random.integers(0, alphabet + 1, batch.targets_BT.shape)))
 
 
 def test_the_examples_of_the_module() -> None:

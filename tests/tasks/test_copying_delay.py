@@ -5,13 +5,13 @@ import pytest
 
 from attnlab.tasks import IGNORE
 from attnlab.tasks.copying_delay import CopyDelay
-from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
+from tests.tasks.chance import ALPHA, at_chance, counts, p_value, uniform_score
 
 
 @pytest.mark.parametrize(("lag", "symbols", "alphabet"), [(1, 1, 2), (4, 32, 16), (64, 3, 5)])
 def test_targets_are_the_letters_a_lag_earlier(lag: int, symbols: int, alphabet: int) -> None:
     task = CopyDelay(lag=lag, symbols=symbols, alphabet=alphabet)
-    assert (task.vocabulary, task.length, task.chance) == (alphabet, lag + symbols, 1 / alphabet)
+    assert (task.vocabulary, task.length) == (alphabet, lag + symbols)
     batch = task.sample(np.random.default_rng(0), 30)
     for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         assert len(tokens) == lag + symbols
@@ -30,9 +30,9 @@ def test_chance_is_that_of_a_guess_among_the_letters(alphabet: int) -> None:
     task = CopyDelay(symbols=8, alphabet=alphabet)
     batch = task.sample(np.random.default_rng(0), 1000)
     random = np.random.default_rng(1)
-    assert at_chance(guess_score(task, batch, random.integers(0, alphabet, batch.targets_BT.shape)))
-    assert at_chance(guess_score(task, batch, batch.inputs_BT))
-    assert not at_chance(guess_score(task, batch, random.integers(0, 2 * alphabet, batch.targets_BT.shape)))
+    assert at_chance(uniform_score(task, batch, random.integers(0, alphabet, batch.targets_BT.shape)))
+    assert at_chance(uniform_score(task, batch, batch.inputs_BT))
+    assert not at_chance(uniform_score(task, batch, random.integers(0, 2 * alphabet, batch.targets_BT.shape)))
 
 
 def test_the_example_of_the_module() -> None:

@@ -19,6 +19,8 @@ from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.reading import MAX_TOKEN, read_table
 from attnlab.tasks.io.sidecar import fingerprint, sidecar_path
 from attnlab.tasks.io.streams import Source, build
+from attnlab.training.run import train_runs
+from tests.training.runs import tiny
 
 COPY = TaskSpec(
     name="copy", options={"symbols": 3, "alphabet": 12}, train={"symbols": "1..5"}, complexity="symbols", version=1
@@ -68,13 +70,13 @@ def test_every_format_is_read_as_it_was_written(ending: str, tmp_path: Path) -> 
     np.testing.assert_array_equal(result.inputs_NT, inputs)
     np.testing.assert_array_equal(result.targets_NT, targets)
     task = File(path=str(path))
-    assert (task.vocabulary, task.length, task.chance, task.best_accuracy) == (13, 10, 1 / 12, 1.0)
+    assert (task.vocabulary, task.length, task.chance, task.best_accuracy) == (13, 10, build(COPY).chance, 1.0)
     assert [task.token_to_str(token) for token in (0, 12, 13)] == ["0", "|", "#13"]
     assert task.sample(np.random.default_rng(0), 3).inputs_BT.dtype == np.int64
     sidecar_path(path).unlink()
     supervised = targets[targets != IGNORE]
     bare = File(path=str(path))
-    assert bare.chance == np.bincount(supervised).max() / len(supervised)
+    assert bare.chance > np.bincount(supervised).max() / len(supervised), "a letter of the string is a better guess"
     assert math.isnan(bare.best_accuracy)
     assert (bare.vocabulary, bare.token_to_str(12)) == (sidecar.vocabulary, "12")
 
@@ -97,13 +99,177 @@ def test_rows_of_several_lengths_are_padded(tmp_path: Path) -> None:
     assert result.targets_NT[[2, 3, 5]].tolist() == [[-100, 2, -100], [1, -100, -100], [-100, -100, 4]]
 
 
+def rows_by_split(task: File) -> dict[Split, set[int]]:
+    return {split: set(drawn_indices(task.for_split(split)).tolist()) for split in SPLIT_ROWS}
+
+
 @pytest.mark.parametrize("count", [10, 19, 100, 108])
 def test_each_split_draws_its_rows_of_every_ten_and_no_others(count: int, tmp_path: Path) -> None:
-    task = File(path=str(write_indices(tmp_path / "a.jsonl", count)))
+    task = File(path=str(write_indices(tmp_path / "a.jsonl", count)), split="ordered")
     assert set(drawn_indices(task)) == set(range(count))
     for split, rows in SPLIT_ROWS.items():
         assert set(drawn_indices(task.for_split(split))) == {row for row in range(count) if row % 10 in rows}
     assert task.for_split(Split.INIT) is task
+
+
+@pytest.mark.parametrize("count", [10, 19, 100, 108])
+def test_rows_are_shuffled_before_they_are_divided(count: int, tmp_path: Path) -> None:
+    path = str(write_indices(tmp_path / "a.jsonl", count))
+    shuffled, ordered = rows_by_split(File(path=path)), rows_by_split(File(path=path, split="ordered"))
+    assert set.union(*shuffled.values()) == set(range(count))
+    assert [len(rows) for rows in shuffled.values()] == [len(rows) for rows in ordered.values()]
+    assert sum(map(len, shuffled.values())) == count
+    assert shuffled != ordered
+    assert rows_by_split(File(path=path, split="shuffled")) == shuffled
+
+
+@pytest.mark.parametrize("ending", [".npz", ".jsonl", ".parquet"])
+def test_a_column_names_the_split_of_each_row(ending: str, tmp_path: Path) -> None:
+    path, count = tmp_path / f"a{ending}", 30
+    inputs = np.stack([np.arange(count), np.ones(count, np.int64)], axis=1)
+    labels = ["test" if row % 3 == 1 else "validation" if row == 2 else "train" for row in range(count)]
+    write_part(path, inputs, labels)
+    parts = rows_by_split(File(path=str(path), split="part"))
+    assert parts[Split.TEST] == set(range(1, count, 3))
+    assert parts[Split.VALIDATION] == {2}
+    assert parts[Split.TRAIN] == set(range(count)) - parts[Split.TEST] - {2}
+    with pytest.raises(InvalidFileError, match=r"There is no (array|key|column) 'fold'; there is inputs, "):
+        File(path=str(path), split="fold")
+    write_part(path, inputs, ["dev" if row == 7 else label for row, label in enumerate(labels)])
+    with pytest.raises(InvalidFileError, match="'part' is 'dev', which is no split") as caught:
+        File(path=str(path), split="part")
+    assert caught.value.where == f"{path}:8" if ending == ".jsonl" else f"{path}: row 7"
+    assert caught.value.hint == "Accepted: train, validation, test."
+    write_part(path, inputs, ["train" if label == "validation" else label for label in labels])
+    with pytest.raises(InvalidFileError, match="No row has 'validation' in its column 'part'"):
+        File(path=str(path), split="part")
+
+
+def write_part(path: Path, inputs: np.ndarray[Any, Any], labels: list[str]) -> None:
+    """Write a file with a column of splits."""
+    if path.suffix == ".npz":
+        np.savez(path, inputs=inputs, targets=inputs, part=np.array(labels))
+        return
+    rows = [{"inputs": row, "targets": row, "part": label} for row, label in zip(inputs.tolist(), labels, strict=True)]
+    if path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(arrow.Table.from_pylist(rows), path)
+
+
+def held_out_rows(task: TaskSpec, split: Split, sequences: int, seed: int = 0) -> list[int]:
+    batches = Source(task, seed).held_out(split, sequences, 64)
+    return [row for batch in batches for row in batch.inputs_BT[:, 0].tolist()]
+
+
+def test_a_held_out_row_is_asked_once(tmp_path: Path) -> None:
+    spec = task_spec(find_ladder("file"), {"path": str(write_indices(tmp_path / "a.jsonl", 200))}, None)
+    parts = rows_by_split(File(**spec.options))
+    for split in (Split.VALIDATION, Split.TEST):
+        every = held_out_rows(spec, split, 1024)
+        assert len(every) == 20
+        assert set(every) == parts[split]
+        few, others = held_out_rows(spec, split, 7), held_out_rows(spec, split, 7, seed=1)
+        assert len(set(few)) == len(few) == 7
+        assert set(few) != set(others)
+
+
+def test_a_record_says_how_many_rows_the_test_had(tmp_path: Path) -> None:
+    spec = task_spec(find_ladder("file"), {"path": str(write_indices(tmp_path / "a.jsonl", 200))}, None)
+    (record,) = train_runs([tiny(task=spec, max_steps=2, test_examples=1024)])
+    assert record.exact_match.total == 20
+    assert record.accuracy.sequences is not None
+    assert (record.accuracy.total, record.accuracy.sequences.count) == (20, 20)
+    assert record.accuracy.interval_over == "sequences"
+
+
+LONG_ROWS = [12, 9, 12, 11, 12, 30, 12, 12, 25, 12] * 20 + [1500]
+"""Lengths of rows, of which one is far longer than the others."""
+
+
+def write_lengths(path: Path, lengths: list[int]) -> Path:
+    """Write rows of these lengths, which begin with their own index and supervise the last position."""
+    rows = [
+        {"inputs": [index, *[1] * (length - 1)], "targets": [*[None] * (length - 1), index % 3]}
+        for index, length in enumerate(lengths)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_long_row_does_not_pad_the_others(tmp_path: Path) -> None:
+    source = Source(
+        task_spec(find_ladder("file"), {"path": str(write_lengths(tmp_path / "a.jsonl", LONG_ROWS))}, None), 0
+    )
+    batches = [source.training(step, 64) for step in range(300)]
+    widths = {batch.inputs_BT.shape[1] for batch in batches}
+    assert widths <= {12, 30, 1500}
+    assert {12, 30} <= widths
+    tokens = sum(batch.inputs_BT.size for batch in batches)
+    assert tokens < 300 * 64 * 20
+    for batch in (*batches, *source.held_out(Split.TEST, 1024, 64)):
+        lengths = np.array(LONG_ROWS)[batch.inputs_BT[:, 0]]
+        assert lengths.max() <= batch.inputs_BT.shape[1] <= max(12, 2 * lengths.max())
+        assert (batch.targets_BT[np.arange(len(lengths)), lengths - 1] == batch.inputs_BT[:, 0] % 3).all()
+        assert ((batch.targets_BT != IGNORE).sum(axis=1) == 1).all()
+
+
+def test_every_row_is_drawn_equally_often_whatever_its_length(tmp_path: Path) -> None:
+    lengths = [5, 40, 100, 100, 5, 5, 5, 40, 5, 5]
+    task = File(path=str(write_lengths(tmp_path / "a.jsonl", lengths)), split="ordered")
+    random, share = np.random.default_rng(0), np.zeros(10)
+    for _ in range(4000):
+        rows = task.sample(random, 4).inputs_BT[:, 0]
+        share += np.bincount(rows, minlength=10) / len(rows)  # a step weighs the same, however many rows it has
+    np.testing.assert_allclose(share / 4000, 0.1, atol=0.02)
+
+
+def test_rows_of_one_bucket_are_drawn_and_padded_as_without_buckets(tmp_path: Path) -> None:
+    path = write_lengths(tmp_path / "a.jsonl", [9, 16, 12, 3, 16] * 8)
+    task = File(path=str(path), split="ordered").for_split(Split.TRAIN)
+    rows = np.random.default_rng(5).integers(0, 32, 20)
+    expected = np.flatnonzero(np.arange(40) % 10 < 8)[rows]
+    batch = task.sample(np.random.default_rng(5), 20)
+    np.testing.assert_array_equal(batch.inputs_BT, task.table.inputs_NT[expected])
+    np.testing.assert_array_equal(batch.targets_BT, task.table.targets_NT[expected])
+
+
+@pytest.mark.parametrize("count", [8, 100, 161])
+def test_a_limited_training_set_has_rows_of_every_length_equally_often(count: int, tmp_path: Path) -> None:
+    spec = task_spec(find_ladder("file"), {"path": str(write_lengths(tmp_path / "a.jsonl", LONG_ROWS))}, None)
+    source, share = Source(spec, 0, count), np.zeros(len(LONG_ROWS))
+    for step in range(20 * count):
+        rows = source.training(step, 8).inputs_BT[:, 0]
+        share += np.bincount(rows, minlength=len(share)) / len(rows)
+    assert np.count_nonzero(share) == count
+    seen = share[share > 0] / (20 * count)
+    assert seen.min() > 0.9 * seen.max()
+    with pytest.raises(InvalidValueError, match="only 161 distinct sequences, of which 162 are asked for"):
+        Source(spec, 0, 162).training(0, 8)
+
+
+def test_a_mixture_asks_each_row_of_a_file_once(tmp_path: Path) -> None:
+    path = write_indices(tmp_path / "a.jsonl", 200)
+    spec = task_spec(find_ladder("mixture"), {"tasks": [f"file:path={path}", "parity"], "token": False}, 0)
+    source = Source(spec, 0)
+    batches = source.held_out(Split.TEST, 1024, 64)
+    mine = [row for batch in batches for row in batch.inputs_BT[:, 0].tolist() if row < 200]
+    assert len(set(mine)) == len(mine) == 20
+    parity = sum(len(batch.inputs_BT) for batch in batches) - len(mine)
+    assert 400 < parity < 620
+    alone = source.held_out(Split.TEST, 1024, 64, source.task.subtasks()["file"])
+    assert sum(len(batch.inputs_BT) for batch in alone) == 20
+
+
+def test_more_held_out_rows_than_there_are_cannot_be_written(tmp_path: Path) -> None:
+    spec = task_spec(find_ladder("file"), {"path": str(write_indices(tmp_path / "a.jsonl", 200))}, None)
+    assert export(spec, tmp_path / "b.npz", sequences=20, split="test").sequences == 20
+    with pytest.raises(InvalidValueError, match="The test split has 20 sequences, of which 21 are asked for"):
+        export(spec, tmp_path / "c.npz", sequences=21, split="test")
+    long = task_spec(find_ladder("file"), {"path": str(write_lengths(tmp_path / "d.jsonl", LONG_ROWS))}, None)
+    export(long, tmp_path / "e.jsonl", sequences=900)
+    assert len(read_table(tmp_path / "e.jsonl").inputs_NT) == 900
 
 
 def test_rows_are_drawn_uniformly(tmp_path: Path) -> None:
@@ -117,18 +283,18 @@ def test_rows_are_drawn_uniformly(tmp_path: Path) -> None:
 
 def test_the_option_rows_limits_training_only(tmp_path: Path) -> None:
     path = str(write_indices(tmp_path / "a.jsonl", 100))
-    few, every = File(path=path, rows=11), File(path=path)
+    few, every = File(path=path, rows=11, split="ordered"), File(path=path, split="ordered")
     assert set(drawn_indices(few.for_split(Split.TRAIN))) == {*range(8), 10, 11, 12}
     for split in (Split.VALIDATION, Split.TEST):
         np.testing.assert_array_equal(drawn_indices(few.for_split(split)), drawn_indices(every.for_split(split)))
     assert every.rows == 80
 
 
-def test_the_majority_guess_scores_chance(tmp_path: Path) -> None:
+def test_chance_is_that_of_the_most_frequent_target_at_each_position(tmp_path: Path) -> None:
     rows = [{"inputs": [1, 2], "targets": [2, 7] if index % 4 else [3, 7]} for index in range(40)]
     task = File(path=str(write_indices(tmp_path / "a.jsonl", 40, **{f"row{i}": row for i, row in enumerate(rows)})))
     targets = task.sample(np.random.default_rng(0), 4000).targets_BT
-    assert task.chance == 0.5
+    assert task.chance == pytest.approx((0.75 + 1) / 2, abs=0.05)
     assert (targets == 7).mean() == 0.5
 
 
@@ -136,12 +302,13 @@ def test_resolved_options_are_recorded_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     sidecar = export(COPY, path, sequences=100)
     spec = task_spec(find_ladder("file"), {"path": str(path)}, None)
-    expected = {"path": str(path), "rows": 80, "vocabulary": 13, "chance": 1 / 12, "digest": sidecar.sha256}
+    expected = {"path": str(path), "rows": 80, "split": "shuffled", "vocabulary": 13, "chance": build(COPY).chance}
+    expected["digest"] = sidecar.sha256
     assert spec.options == expected
     assert spec.level == 80
     assert File.resolve_options(spec.options) == spec.options
     sidecar_path(path).unlink()
-    assert (build(spec).vocabulary, build(spec).chance) == (13, 1 / 12)
+    assert (build(spec).vocabulary, build(spec).chance) == (13, build(COPY).chance)
     export(COPY, path, sequences=100, seed=1, force=True)
     again = task_spec(find_ladder("file"), {"path": str(path)}, None)
     assert RunSpec(task=spec).id != RunSpec(task=again).id
@@ -154,7 +321,7 @@ def test_resolved_options_are_recorded_and_checked(tmp_path: Path) -> None:
 
 def test_the_splits_of_a_source_are_disjoint(tmp_path: Path) -> None:
     path = write_indices(tmp_path / "a.jsonl", 200)
-    source = Source(task_spec(find_ladder("file"), {"path": str(path)}, None), 0)
+    source = Source(task_spec(find_ladder("file"), {"path": str(path), "split": "ordered"}, None), 0)
     trained = {row for step in range(20) for row in source.training(step, 64).inputs_BT[:, 0].tolist()}
     tested = {row for batch in source.held_out(Split.TEST, 500, 64) for row in batch.inputs_BT[:, 0].tolist()}
     assert trained == {row for row in range(200) if row % 10 < 8}
@@ -384,7 +551,10 @@ def test_a_compressed_archive_with_a_broken_stream_is_refused(tmp_path: Path) ->
         File(path=str(path))
 
 
-@pytest.mark.parametrize(("dtype", "ignored", "token"), [("u1", -100, 156), ("u2", -100, 65436), ("u2", -1, 65535)])
+@pytest.mark.parametrize(
+    ("dtype", "ignored", "token"),
+    [("u1", -100, 156), ("u1", -1, 255), ("u2", -100, 65436), ("u2", -1, 65535), (">u2", -100, 65436)],
+)
 def test_a_negative_number_in_an_unsigned_array_is_no_answer(
     dtype: str, ignored: int, token: int, tmp_path: Path
 ) -> None:
@@ -403,5 +573,26 @@ def test_a_row_of_int64_with_a_wrapped_ignore_is_refused_too(tmp_path: Path) -> 
     targets = np.where(np.arange(3) == 2, inputs, -100).astype("u2").astype(np.int64)
     with pytest.raises(InvalidFileError, match="The target 65,436 is never an input"):
         File(path=str(write_arrays(tmp_path / "a.npz", inputs, targets)))
+    wrapped = np.where(np.arange(3) == 2, 65_535, 0 * inputs)
+    with pytest.raises(InvalidFileError, match="The target 65,535 is never an input: it is -1 in an array"):
+        File(path=str(write_arrays(tmp_path / "c.npz", inputs, wrapped)))
     ordinary = np.where(np.arange(3) == 2, 255, -100) + 0 * inputs
     assert File(path=str(write_arrays(tmp_path / "b.npz", inputs, ordinary))).vocabulary == 256
+
+
+@pytest.mark.parametrize("ignored", [-100, -1])
+@pytest.mark.parametrize("ending", [".npz", ".jsonl"])
+def test_a_wrapped_number_beyond_every_vocabulary_is_told_with_its_cure(
+    ignored: int, ending: str, tmp_path: Path
+) -> None:
+    inputs = np.arange(60).reshape(20, 3) % 9
+    targets = np.where(np.arange(3) == 2, inputs, ignored).astype("u4")
+    path = tmp_path / f"a{ending}"
+    if ending == ".npz":
+        write_arrays(path, inputs, targets)
+    else:
+        rows = zip(inputs.tolist(), targets.tolist(), strict=True)
+        path.write_text("".join(json.dumps({"inputs": i, "targets": t}) + "\n" for i, t in rows))
+    with pytest.raises(InvalidFileError, match=f"It is {ignored} in an array of unsigned integers") as caught:
+        File(path=str(path))
+    assert "signed integers" in caught.value.hint

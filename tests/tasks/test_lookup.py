@@ -10,7 +10,7 @@ import pytest
 from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.lookup import Lookup
-from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value, uniform_score
 
 
 def drawn(rows: int = 200, seed: int = 0, **options: Any) -> tuple[Lookup, Batch]:
@@ -41,7 +41,7 @@ def test_the_ngram_occurs_once_and_the_targets_follow_it(
     given: str, symbols: int, gram: int, answer: int, alphabet: int
 ) -> None:
     task, batch = drawn(100, symbols=symbols, gram=gram, answer=answer, alphabet=alphabet, given=given)
-    assert (task.vocabulary, task.chance) == (alphabet + 1, 1 / alphabet)
+    assert task.vocabulary == alphabet + 1
     assert batch.inputs_BT.shape[1] == task.length == symbols + gram + answer + (given == "prefix")
     for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
         string, ngram, written = split_at_marker(task, tokens)
@@ -73,9 +73,8 @@ def test_strings_and_positions_are_uniform_among_those_in_which_it_occurs_once(g
 
 
 def test_first_targets_are_uniform_over_the_letters() -> None:
-    task, batch = drawn(20_000, symbols=6, gram=1, answer=1, alphabet=5)
+    _, batch = drawn(20_000, symbols=6, gram=1, answer=1, alphabet=5)
     assert p_value(counts(batch.targets_BT[:, -1], 5)) > ALPHA
-    assert task.chance == 1 / 5
 
 
 @pytest.mark.parametrize("given", ["prefix", "suffix"])
@@ -83,8 +82,8 @@ def test_first_targets_are_uniform_over_the_letters() -> None:
 def test_chance_is_that_of_a_guess_among_the_letters(given: str, alphabet: int) -> None:
     task, batch = drawn(1000, given=given, alphabet=alphabet)
     random = np.random.default_rng(1)
-    assert at_chance(guess_score(task, batch, random.integers(0, alphabet, batch.targets_BT.shape)))
-    assert not at_chance(guess_score(task, batch, random.integers(0, 2 * alphabet, batch.targets_BT.shape)))
+    assert at_chance(uniform_score(task, batch, random.integers(0, alphabet, batch.targets_BT.shape)))
+    assert not at_chance(uniform_score(task, batch, random.integers(0, 2 * alphabet, batch.targets_BT.shape)))
 
 
 def test_a_guess_of_the_most_frequent_letter_is_right_more_often_as_the_module_says() -> None:

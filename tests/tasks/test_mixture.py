@@ -13,6 +13,7 @@ from attnlab.tasks import IGNORE, TASKS, Split, Task
 from attnlab.tasks.copying import Copy
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source, build
+from attnlab.tasks.parity import Parity
 
 SUBTASKS = ("copy:symbols=3,alphabet=4", "parity:bits=5")
 
@@ -64,8 +65,9 @@ def test_subtasks_are_drawn_by_their_weights(weights: tuple[float, ...], share: 
 
 
 def test_chance_weights_subtasks_by_their_supervised_positions() -> None:
-    assert mixture().chance == pytest.approx((3 * 0.25 + 5 * 0.5) / 8)
-    assert mixture().subtasks()["copy"].chance == 0.25
+    copying, parity = Copy(symbols=3, alphabet=4).chance, Parity(bits=5).chance
+    assert mixture().chance == pytest.approx((3 * copying + 5 * parity) / 8)
+    assert mixture().subtasks()["copy"].chance == copying
 
 
 def test_the_level_is_that_of_every_subtask() -> None:

@@ -10,7 +10,7 @@ from attnlab.tasks.parity import Parity
 @pytest.mark.parametrize("asked", ["running", "last"])
 def test_sizes(asked: str) -> None:
     task = Parity(bits=5, asked=asked)  # type: ignore[arg-type]  # a word of the option
-    assert (task.vocabulary, task.length, task.chance) == (2, 5, 0.5)
+    assert (task.vocabulary, task.length) == (2, 5)
 
 
 def test_running_has_targets_everywhere_and_last_only_at_the_end() -> None:

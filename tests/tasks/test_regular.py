@@ -110,23 +110,25 @@ def test_automata_are_drawn_evenly() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"states": 8, "letters": 18}, {"states": 3, "longest": 3, "length": 7}])
-def test_a_uniform_guess_is_accepted_at_the_chance_accuracy(options: dict[str, Any]) -> None:
+def test_a_uniform_guess_is_accepted_at_the_uniform_accuracy(options: dict[str, Any]) -> None:
     task, batch = drawn(1000, Split.TEST, seed=9, **options)
     questions = int((batch.targets_BT != IGNORE).sum())
     predictions = np.random.default_rng(1).integers(0, task.letters, questions)
     right = int(batch.correct(predictions).sum())
     # Targets of one sequence are dependent, so that the interval is that of the 1000 sequences.
-    assert right / questions == pytest.approx(task.chance, abs=2 * np.sqrt(task.chance * (1 - task.chance) / 1000))
+    uniform = task.uniform_accuracy
+    assert right / questions == pytest.approx(uniform, abs=2 * np.sqrt(uniform * (1 - uniform) / 1000))
+    assert task.chance >= uniform
     assert right / questions != pytest.approx(1 / task.letters, abs=0.03)
 
 
 @pytest.mark.parametrize(("states", "longest", "length"), [(3, 4, 6), (5, 12, 64), (4, 1, 9)])
-def test_chance_is_exact_for_the_automata_of_the_test(states: int, longest: int, length: int) -> None:
+def test_the_uniform_accuracy_is_exact_for_the_automata_of_the_test(states: int, longest: int, length: int) -> None:
     """Counts the allowed letters of many sequences instead of drawing guesses."""
     task, batch = drawn(40_000, Split.TEST, states=states, automata=20, longest=longest, length=length)
     assert batch.accepted_NW is not None
     allowed = (batch.accepted_NW != IGNORE).sum(axis=1) / task.letters
-    assert allowed.mean() == pytest.approx(task.chance, abs=4.5 * allowed.std() / np.sqrt(40_000))
+    assert allowed.mean() == pytest.approx(task.uniform_accuracy, abs=4.5 * allowed.std() / np.sqrt(40_000))
 
 
 def test_the_best_achievable_accuracy_is_not_known() -> None:

@@ -10,7 +10,7 @@ import pytest
 from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch, Task
 from attnlab.tasks.sorting import BucketSort, OddsFirst, Unique
-from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
+from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value, uniform_score
 
 
 def drawn(task: Task, rows: int = 200, seed: int = 0) -> Batch:
@@ -106,10 +106,9 @@ def test_positions_of_first_appearance_are_uniform_and_so_are_the_repeats() -> N
 )
 def test_chance_is_that_of_a_uniform_guess(task: BucketSort | OddsFirst) -> None:
     batch = drawn(task, 1000)
-    assert task.chance == 1 / task.alphabet
     random = np.random.default_rng(1)
-    assert at_chance(guess_score(task, batch, random.integers(0, task.alphabet, batch.targets_BT.shape)))
-    assert not at_chance(guess_score(task, batch, random.integers(0, 2 * task.alphabet, batch.targets_BT.shape)))
+    assert at_chance(uniform_score(task, batch, random.integers(0, task.alphabet, batch.targets_BT.shape)))
+    assert not at_chance(uniform_score(task, batch, random.integers(0, 2 * task.alphabet, batch.targets_BT.shape)))
 
 
 @pytest.mark.parametrize("symbols", [10, 40])
@@ -123,7 +122,9 @@ def test_repeating_the_last_letter_sorts_most_of_a_long_string_as_the_module_say
 
 
 @pytest.mark.parametrize(("distinct", "alphabet"), [(8, 32), (4, 4), (5, 7)])
-def test_chance_of_unique_is_that_of_a_guess_among_the_letters_not_yet_written(distinct: int, alphabet: int) -> None:
+def test_chance_of_unique_is_that_of_a_letter_of_the_string_and_not_of_one_not_yet_written(
+    distinct: int, alphabet: int
+) -> None:
     task = Unique(symbols=12, distinct=distinct, alphabet=alphabet)
     batch = drawn(task, 1000)
     random = np.random.default_rng(1)
@@ -132,8 +133,10 @@ def test_chance_of_unique_is_that_of_a_guess_among_the_letters_not_yet_written(d
         weights[np.arange(1000), position:, :] = random.random((1000, 1, alphabet))
         for written in range(task.symbols + 1, position + 1):
             weights[np.arange(1000), position, batch.inputs_BT[:, written]] = -1
-    assert at_chance(guess_score(task, batch, weights.argmax(axis=2)))
-    assert not at_chance(guess_score(task, batch, random.integers(0, 2 * alphabet, batch.targets_BT.shape)))
+    score = uniform_score(task, batch, weights.argmax(axis=2))
+    unwritten = np.mean([1 / (alphabet - written) for written in range(distinct)])
+    assert at_chance(score.model_copy(update={"chance": unwritten}))
+    assert task.chance == 1 / distinct
 
 
 @pytest.mark.parametrize(

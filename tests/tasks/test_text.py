@@ -86,9 +86,10 @@ def test_each_split_draws_uniformly_from_its_part_only(
 def test_chance_is_the_share_of_the_most_frequent_byte_of_training(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"a" * 60 + b"b" * 30 + b"c" * 10)
-    assert Text(path=str(path), length=2).chance == 60 / 90
+    assert Text(path=str(path), length=2).majority_share == 60 / 90
     path.write_bytes(b"a" * 40 + b"b" * 45 + b"a" * 15)
-    assert Text(path=str(path), length=2).chance == 45 / 90
+    assert Text(path=str(path), length=2).majority_share == 45 / 90
+    assert Text(path=str(path), length=2).chance >= 45 / 90
 
 
 def test_the_majority_guess_scores_chance(tmp_path: Path) -> None:
@@ -199,3 +200,20 @@ def test_the_longest_window_is_drawn_from_every_split(tmp_path: Path) -> None:
 )
 def test_bytes_are_shown_as_characters(byte: int, text: str) -> None:
     assert Text().token_to_str(byte) == text
+
+
+@pytest.mark.parametrize("split", [Split.VALIDATION, Split.TEST])
+def test_held_out_windows_do_not_overlap_and_are_asked_once(split: Split, tmp_path: Path) -> None:
+    path = tmp_path / "pairs"
+    path.write_bytes(b"".join(bytes(divmod(number, 256)) for number in range(5000)))
+    source = Source(task_spec(find_ladder("text"), {"path": str(path)}, 8).model_copy(update={"evaluate": ()}), 0)
+    content, batches = path.read_bytes(), source.held_out(split, 1024, 64)
+    windows = [bytes([*row, last]) for b in batches for row, last in zip(b.inputs_BT, b.targets_BT[:, -1], strict=True)]
+    starts = sorted(content.index(window, 9000) for window in windows)
+    first, end = {Split.VALIDATION: (9000, 9500), Split.TEST: (9500, 10_000)}[split]
+    assert (starts[0], starts[-1]) == (first, first + 8 * 61)
+    assert np.unique(np.diff(starts)).tolist() == [8]
+    assert starts[-1] + 9 <= end
+    assert len(starts) == 62
+    few = [row.tobytes() for b in source.held_out(split, 10, 4) for row in b.inputs_BT]
+    assert len(set(few)) == len(few) == 10

@@ -10,7 +10,7 @@ from attnlab.tasks import TASKS
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import build
 from attnlab.tasks.word_problem import WordProblem, multiplication
-from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
+from tests.tasks.chance import ALPHA, at_chance, counts, p_value, uniform_score
 
 LADDERS = ("word-z5", "word-s3", "word-z60", "word-a4xz5", "word-a5", "word-s5")
 
@@ -96,7 +96,7 @@ def test_elements_and_products_are_uniform() -> None:
 def test_a_uniform_guess_scores_chance(group: str) -> None:
     task, random = WordProblem(length=8, group=group), np.random.default_rng(5)
     batch = task.sample(random, 1000)
-    assert at_chance(guess_score(task, batch, random.integers(0, task.vocabulary, batch.inputs_BT.shape)))
+    assert at_chance(uniform_score(task, batch, random.integers(0, task.vocabulary, batch.inputs_BT.shape)))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from attnlab.testing import _causality, _prefix
 from tests.cli.conftest import command as command
 
 Write = Callable[[str], Path]
@@ -35,3 +36,11 @@ def write(tmp_path: Path) -> Write:
         return path
 
     return written
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Causality and prefixes at short lengths only: more than one block, and seconds for each attention less."""
+    for module in (_causality, _prefix):
+        monkeypatch.setattr(module, "LENGTHS", (1, 2, 31, 65))
+    monkeypatch.setattr(_prefix, "REPEATED", 35)

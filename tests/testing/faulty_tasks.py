@@ -22,7 +22,7 @@ class Sums(Task):
     complexity = "letters"
 
     def __init__(self, *, letters: Annotated[int, Field(ge=1)] = 6) -> None:
-        self.vocabulary, self.length, self.chance = LETTERS, letters, 1 / LETTERS
+        self.vocabulary, self.length = LETTERS, letters
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Uniform letters."""

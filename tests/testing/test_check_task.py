@@ -10,7 +10,8 @@ from attnlab.errors import InvalidValueError
 from attnlab.rendering.audit import AuditTable
 from attnlab.tasks import Task
 from attnlab.tasks.io.ladders import find_ladder
-from attnlab.testing.check_task import check_task
+from attnlab.tasks.parity import Parity
+from attnlab.testing.check_task import check_task, share
 from tests.rendering.capture import drawn
 from tests.testing import faulty_tasks
 from tests.testing.faulty_tasks import Ambiguous, Intended, Noisy, Sums, audited, outcomes
@@ -25,7 +26,7 @@ def test_a_task_without_a_fault_passes_without_findings() -> None:
     assert (level.labels.sequences, level.labels.targets, level.labels.agreed) == (2048, 2048, 2048)
     assert level.repeats.repeated < 40
     assert max(score.mean for score in level.shortcuts.values()) < 0.2
-    low, high = level.baselines["any target"].interval
+    low, high = level.baselines["any answer"].interval
     assert low < 0.125 < high
 
 
@@ -58,7 +59,8 @@ def test_a_task_without_a_fault_passes_without_findings() -> None:
         (
             faulty_tasks.LowChance,
             "chance",
-            r"Chance is declared too low, at 1\.0 %: a uniform guess among all targets has an accuracy of 1\d\.\d %\.",
+            r"Chance is declared too low, at 1\.0 %: the blind guess '[a-z ]+' has an accuracy of 1\d\.\d % "
+            r"\(\d+\.\d % to \d+\.\d %\)\. Without a declared chance it is measured\.",
         ),
         (
             faulty_tasks.OwnBaseline,
@@ -138,7 +140,8 @@ def test_a_covered_space_is_reported_and_is_no_leak() -> None:
     small, large = report.levels
     assert small.level_audit.repeats.repeated == small.level_audit.repeats.sequences
     assert small.level_audit.repeats.expected == pytest.approx(small.level_audit.repeats.sequences)
-    assert [finding.outcome for finding in small.findings] == ["info", "info"]
+    assert [finding.check for finding in small.findings] == ["leak", "chance", "shortcut"]
+    assert all(finding.outcome == "info" for finding in small.findings)
     assert (
         outcomes(small)["leak"][1]
         == "A sample covers all sequences, so that test sequences occur in training by chance."
@@ -182,7 +185,8 @@ def test_the_table_has_a_row_for_each_level_and_fits_a_terminal() -> None:
     lines = drawn(AuditTable(report))
     assert max(map(len, lines)) <= 80
     rows = [line.split() for line in lines if line.rstrip().endswith("pass")]
-    assert [row[:4] for row in rows] == [[str(bits), str(bits), "2", "50.0"] for bits in (2, 4, 8, 16, 32, 64)]
+    levels = [(bits, share(Parity(bits=bits).chance).removesuffix(" %")) for bits in (2, 4, 8, 16, 32, 64)]
+    assert [row[:4] for row in rows] == [[str(bits), str(bits), "2", chance] for bits, chance in levels]
     (sentence,) = [line for line in lines if "covers all sequences," in line]
     assert sentence.startswith("note: bits 2, 4")
 

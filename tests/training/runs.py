@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec, TrainSpec
+from attnlab.storage.arrays import Arrays
 from attnlab.training.events import Event, StepsTaken
-from attnlab.training.stepper import Arrays
 
 COPY = TaskSpec(name="copy", options={"symbols": 2, "alphabet": 4}, complexity="symbols")
 EASY = TaskSpec(name="copy", options={"symbols": 1, "alphabet": 2}, complexity="symbols")

@@ -11,7 +11,7 @@ from torch.func import vmap
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from attnlab.training._batched_sdpa import BatchedSDPAMode
+from attnlab.training.batched_sdpa import BatchedSDPAMode
 
 K, B, H, T, C = 3, 2, 4, 5, 6
 MASKS: list[tuple[tuple[int, ...], int | None]] = [

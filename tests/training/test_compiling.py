@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 import torch
 
 from attnlab.choices import Compile
+from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.compiling import MIN_STEPS, should_compile
 from attnlab.training.run import train_runs
@@ -114,3 +118,28 @@ def test_compiled_steps_equal_eager_ones_within_rounding() -> None:
     assert steppers[0].compiled
     one, other = (stepper.losses()[0] for stepper in steppers)
     assert np.allclose(one, other, rtol=1e-4)
+
+
+def test_rows_of_several_lengths_are_compiled_a_few_times_and_not_once_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    rows = [random.integers(1, 9, int(2 ** random.uniform(1, 7))).tolist() for _ in range(300)]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"inputs": row, "targets": row}) + "\n" for row in rows))
+    task = task_spec(find_ladder("file"), {"path": str(path)}, None)
+    compiled: list[int] = []
+
+    def count(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+        compiled.append(1)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=count))
+    spec, source = tiny(task=task), Source(task, 0)
+    stepper = SingleStepper(spec, source, CPU, "always")
+    batches = [source.training(step, 8) for step in range(30)]
+    assert len({len(batch.query_positions()) for batch in batches}) >= 4
+    for batch in batches:
+        stepper.step({0: batch}, {0: 1e-3})
+    assert stepper.compiled
+    assert 1 <= len(compiled) <= 4

@@ -16,13 +16,14 @@ from attnlab.choices import DiagnosticsKind
 from attnlab.errors import InterruptedTraining
 from attnlab.records import Record
 from attnlab.specs import RunSpec
+from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split
-from attnlab.tasks.io.streams import Source
+from attnlab.tasks.io.streams import Source, build
 from attnlab.training.events import Event, RunFinished, RunStarted, StepsTaken, Validated
-from attnlab.training.loop import Loop, group_name
+from attnlab.training.loop import Loop, group_name, score_predictions
 from attnlab.training.run import train_runs
-from attnlab.training.scoring import Scored, score
-from attnlab.training.stepper import Arrays, Predictions, SingleStepper
+from attnlab.training.scoring import Scored
+from attnlab.training.stepper import Predictions, SingleStepper
 from tests.training.runs import EASY, Crash, MemoryCheckpointer, crash_when, interrupt_at, tiny
 
 NEVER = math.inf
@@ -80,8 +81,9 @@ def test_the_record_and_the_events_agree_with_the_run() -> None:
     assert (record.id, record.spec, record.status, record.reason) == (spec.id, spec, "done", "")
     assert (record.steps, record.early_stopped) == (24, False)
     assert [point.step for point in record.history] == [8, 16, 24]
-    assert (record.accuracy.total, record.accuracy.chance) == (20 * 2, 0.25)
-    assert (record.exact_match.total, record.exact_match.chance) == (20, 0.25**2)
+    task = build(spec.task)
+    assert (record.accuracy.total, record.accuracy.chance) == (20 * 2, task.chance)
+    assert (record.exact_match.total, record.exact_match.chance) == (20, task.exact_match_chance)
     assert record.environment["vmap"] == 1
     assert record.environment["device"] == "cpu"
     assert record.environment["seconds"] > 0
@@ -94,8 +96,7 @@ def test_the_record_and_the_events_agree_with_the_run() -> None:
 
 
 def evaluated(stepper: SingleStepper, batches: list[Batch]) -> Scored:
-    predictions = stepper.predict(0, batches)
-    return score(batches, [one.tokens_N for one in predictions], 0.25, sum(one.loss_sum for one in predictions))
+    return score_predictions(batches, stepper.predict(0, batches), build(tiny().task))
 
 
 def test_the_record_agrees_with_the_predictions_of_its_weights() -> None:

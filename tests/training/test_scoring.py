@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from attnlab.records import wilson_interval
 from attnlab.tasks import IGNORE, Batch
-from attnlab.training.scoring import score
+from attnlab.training.scoring import joined, score
 
 
 def random_batch(seed: int, rows: int = 6, columns: int = 5) -> Batch:
@@ -38,13 +39,15 @@ def test_scores_equal_those_of_a_slow_loop(seed: int) -> None:
         for b in batches
     ]
     correct = queries = matches = sequences = 0
-    match_chances = []
+    match_chances, sums = [], [0, 0, 0]
     for batch, predicted in zip(batches, predictions, strict=True):
         tokens = iter(predicted.tolist())
         for row in batch.targets_BT.tolist():
             targets = [target for target in row if target != IGNORE]
             hits = [next(tokens) == target for target in targets]
             correct, queries = correct + sum(hits), queries + len(hits)
+            products = sum(hits) ** 2, sum(hits) * len(hits), len(hits) ** 2
+            sums = [one + product for one, product in zip(sums, products, strict=True)]
             if targets:
                 matches, sequences = matches + all(hits), sequences + 1
                 match_chances.append(0.25 ** len(targets))
@@ -53,6 +56,15 @@ def test_scores_equal_those_of_a_slow_loop(seed: int) -> None:
     assert (exact_match.correct, exact_match.total) == (matches, sequences)
     assert exact_match.chance == pytest.approx(sum(match_chances) / len(match_chances))
     assert 0 < matches < sequences
+    assert accuracy.sequences is not None
+    assert [value for _, value in accuracy.sequences] == [sequences, *sums]
+    assert exact_match.interval == wilson_interval(matches, sequences)
+    parts = [score([batch], [predicted], 0.25) for batch, predicted in zip(batches, predictions, strict=True)]
+    together = joined(parts, 0.25, nats=3.0)
+    assert together.accuracy == accuracy
+    assert together.exact_match.model_copy(update={"chance": exact_match.chance}) == exact_match
+    assert together.exact_match.chance == pytest.approx(exact_match.chance)
+    assert together.loss == 3.0 / queries
 
 
 def test_without_query_positions_there_is_no_score() -> None:

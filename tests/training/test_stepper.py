@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,9 @@ from torch.nn import functional
 
 from attnlab.attention import Attention
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
-from attnlab.tasks import Split
+from attnlab.tasks import IGNORE, Batch, Split
+from attnlab.tasks.file import File
+from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.stepper import SingleStepper, positions_by_row, unshared_gradients
 from tests.training.runs import tiny
@@ -195,3 +199,22 @@ def test_with_few_query_positions_the_last_layer_computes_those_alone(name: str)
     (predictions,) = stepper.predict(0, [batch])
     assert queries == [32, 2, 32, 2]
     assert len(predictions.tokens_N) == 8
+
+
+def test_predictions_are_the_same_whatever_the_padding(tmp_path: Path) -> None:
+    lengths = [5, 16, 12, 9, 5, 16, 12, 9, 40, 300] * 4
+    random = np.random.default_rng(0)
+    rows = [random.integers(1, 9, length).tolist() for length in lengths]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"inputs": row, "targets": row}) + "\n" for row in rows))
+    task = task_spec(find_ladder("file"), {"path": str(path), "split": "ordered"}, None)
+    source = Source(task, 0)
+    stepper, table = SingleStepper(tiny(task=task), source, CPU), File(**task.options).table
+    batches = [source.training(step, 8) for step in range(4)] + source.held_out(Split.VALIDATION, 100, 8)
+    assert {batch.inputs_BT.shape[1] for batch in batches} == {16, 40}
+    for batch in batches:
+        pad = ((0, 0), (0, table.inputs_NT.shape[1] - batch.inputs_BT.shape[1]))
+        inputs_BT, targets_BT = (np.pad(a, pad, constant_values=v) for a, v in zip(batch[:2], (0, IGNORE), strict=True))
+        own, padded = stepper.predict(0, [batch])[0], stepper.predict(0, [Batch(inputs_BT, targets_BT)])[0]
+        np.testing.assert_array_equal(own.tokens_N, padded.tokens_N)
+        assert own.loss_sum == pytest.approx(padded.loss_sum, rel=1e-5)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,14 @@ import torch
 from attnlab.errors import InterruptedTraining
 from attnlab.position import POSITIONS
 from attnlab.records import Record
-from attnlab.specs import Part, RunSpec
+from attnlab.specs import Part, RunSpec, TaskSpec
+from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split
+from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.events import Event, Validated
 from attnlab.training.run import train_runs
-from attnlab.training.stepper import Arrays, SingleStepper
+from attnlab.training.stepper import SingleStepper
 from attnlab.training.vmap_stepper import VmapStepper
 from tests.training.runs import COPY, EASY, MemoryCheckpointer, interrupt_at, tiny
 
@@ -340,3 +344,48 @@ def test_interrupted_vmapped_runs_resume_to_the_same_numbers(step: int) -> None:
     for spec in specs:
         ours, theirs = checkpointer.finished[spec.id], uninterrupted.finished[spec.id]
         assert all(np.array_equal(ours[name], theirs[name], equal_nan=True) for name in theirs)
+
+
+# -- rows of several lengths -----------------------------------------------------------------------------------------
+
+
+def file_of_lengths(path: Path, lengths: list[int]) -> TaskSpec:
+    """A file whose rows have these lengths, with a target at every second position."""
+    random = np.random.default_rng(0)
+    rows = [random.integers(0, 5, length).tolist() for length in lengths]
+    records = [{"inputs": row, "targets": [None if i % 2 else token for i, token in enumerate(row)]} for row in rows]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return task_spec(find_ladder("file"), {"path": str(path)}, None)
+
+
+LONG_ROW = [5, 7, 16, 12] * 20 + [30] * 8 + [70] * 2
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("position", ["learned", "rotary", "randomized"])
+def test_runs_on_rows_of_several_lengths_are_stacked(position: str, tmp_path: Path) -> None:
+    pair = Comparison(runs_of(position=position, task=file_of_lengths(tmp_path / "a.jsonl", LONG_ROW)))
+    shapes = {pair.sources[run].training(step, 4).inputs_BT.shape for run in range(3) for step in range(12)}
+    assert {(4, 16), (4, 30)} <= shapes
+    pair.step(12)
+    pair.check_equal()
+    pair.check_stacked_predictions()
+
+
+def test_a_long_batch_does_not_pad_those_of_the_other_runs(tmp_path: Path) -> None:
+    task = file_of_lengths(tmp_path / "a.jsonl", [12] * 40 + [1500])
+    specs = [tiny(task=task, seed=seed) for seed in range(3)]
+    stepper = VmapStepper(specs, [Source(task, seed) for seed in range(3)], CPU)
+    short, long = (Batch(np.ones(shape, np.int64), np.ones(shape, np.int64)) for shape in ((8, 12), (1, 1500)))
+    assert stepper._groups({0: short, 1: long, 2: short}) == [[0, 2], [1]]
+    assert stepper._groups({0: short, 1: short, 2: short}) == [[0, 1, 2]]
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_runs_with_held_out_sets_of_different_sizes_are_evaluated(tmp_path: Path) -> None:
+    tasks = [file_of_lengths(tmp_path / f"{count}.jsonl", [9] * count) for count in (30, 60, 120)]
+    specs = [spec.model_copy(update={"task": task}) for spec, task in zip(runs_of(), tasks, strict=True)]
+    pair = Comparison(specs)
+    pair.step(1)
+    assert [sum(len(b.inputs_BT) for b in pair.held_out(index)) for index in range(3)] == [3, 6, 10]
+    pair.check_stacked_predictions()

@@ -73,6 +73,10 @@ class DeltaRule(Attention, ABC):
             The rule.
         """
 
+    def state_size(self, tokens: int) -> int:
+        """A state of C x V numbers per head."""
+        return self.key.out_features * self.value.out_features // self.num_heads
+
     def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The closed form, B x H x T x S."""
         return closed_form(self.rule(qkv), qkv.start)

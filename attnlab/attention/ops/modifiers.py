@@ -52,6 +52,19 @@ class AttentionModifiers(nn.Module):
         if modifiers.gate != "none":
             self.gate = context.linear(context.width, value_width if modifiers.gate == "element" else context.heads)
 
+    def state_size(self, tokens: int) -> int:
+        """Numbers that a decoder keeps for the short convolution: the inputs that it reads again.
+
+        Args:
+            tokens: Tokens so far.
+
+        Returns:
+            Their count; 0 without ``short_conv``.
+        """
+        if not self.modifiers.short_conv:
+            return 0
+        return min(tokens, self.modifiers.short_conv - 1) * len(self.tap_D1K)
+
     def convolve(self, x_BTD: Tensor) -> Tensor:
         """The input of the attention after the short convolution.
 

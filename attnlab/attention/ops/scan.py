@@ -73,6 +73,16 @@ class Recurrent(Attention):
             The inputs of the recurrence.
         """
 
+    @property
+    def num_features(self) -> int:
+        """Features of the keys of each head, F: the rows of its state."""
+        return self.key.out_features // self.num_heads
+
+    def state_size(self, tokens: int) -> int:
+        """Per head a state of F x V numbers, and F more for the row sums of a normalized variant."""
+        sums = self.num_heads if self.normalized else 0
+        return self.num_features * (self.value.out_features + sums)
+
     def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The closed form, B x H x T x S: the specification."""
         weights = closed_form(*self.recurrence(with_float32(qkv)), qkv.start)

@@ -1,5 +1,9 @@
 """Selection in sparse attention: the highest allowed scores, blocks of tokens, sizes that fit the run.
 
+Scores of equal tokens differ by rounding, because matrix products round a row by its place in the matrix. A selection
+that compares them exactly would depend on the length of the sequence and on the processor. Scores that differ by no
+more than rounding are therefore equal.
+
 Letters  T queries, S keys, N blocks, C channels.
 """
 
@@ -11,12 +15,16 @@ from torch import Tensor
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV
 
+EQUAL_ROUNDINGS = 256
+"""Scores are equal if they differ by at most this many roundings of the largest score of the row. A projection and a
+product of some hundred channels err by tens of roundings."""
+
 
 def top_k_mask(scores_TS: Tensor, allowed_TS: Tensor, count: int | Tensor) -> Tensor:
     """The ``count`` highest allowed entries of each row, or all of them where there are fewer.
 
-    Of equal entries the earlier one is selected. The selection therefore depends neither on later entries nor on the
-    machine.
+    Entries that are equal up to rounding to the last one selected are taken in their order, the earliest first. The
+    selection therefore depends neither on later entries nor on the machine.
 
     Args:
         scores_TS: Floats or integers, ... x T x S.
@@ -37,9 +45,19 @@ def top_k_mask(scores_TS: Tensor, allowed_TS: Tensor, count: int | Tensor) -> Te
     else:
         last_T1 = (count.clamp_max(entries) - 1).expand(*scores_TS.shape[:-1], 1)
         threshold_T1 = scores_TS.sort(-1, descending=True).values.gather(-1, last_T1)
-    above_TS, tied_TS = scores_TS > threshold_T1, scores_TS == threshold_T1
+    margin_T1 = _rounding_margin(scores_TS, allowed_TS)
+    above_TS, tied_TS = scores_TS > threshold_T1 + margin_T1, scores_TS >= threshold_T1 - margin_T1
+    tied_TS = tied_TS & ~above_TS
     num_tied_T1 = count - above_TS.sum(-1, keepdim=True)
     return allowed_TS & (above_TS | (tied_TS & (tied_TS.cumsum(-1) <= num_tied_T1)))
+
+
+def _rounding_margin(scores_TS: Tensor, allowed_TS: Tensor) -> Tensor | int:
+    """The largest difference of scores that are equal up to rounding, ... x T x 1; zero for integers."""
+    if not scores_TS.is_floating_point():
+        return 0
+    largest_T1 = scores_TS.masked_fill(~allowed_TS, 0.0).abs().amax(-1, keepdim=True)
+    return EQUAL_ROUNDINGS * torch.finfo(scores_TS.dtype).eps * largest_T1
 
 
 def query_indices(qkv: QKV) -> Tensor:

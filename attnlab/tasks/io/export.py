@@ -8,6 +8,7 @@ and moved at the end, together with its sidecar.
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import math
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from attnlab.tasks.base import IGNORE, Batch, Split, Task
 from attnlab.tasks.io.aligned import check_words
 from attnlab.tasks.io.formats import FORMATS, Sequences, pyarrow
 from attnlab.tasks.io.sidecar import Sidecar, fingerprint, sidecar_path
-from attnlab.tasks.io.streams import Source
+from attnlab.tasks.io.streams import Source, generator
 
 SPLITS: dict[SplitName, Split] = {
     "training": Split.TRAIN,
@@ -55,14 +56,16 @@ def export(
         The sidecar.
 
     Raises:
-        InvalidValueError: No format has that suffix, the format needs a package that is not installed, or the tokens
-            cannot be written as text.
+        InvalidValueError: No format has that suffix, the format needs a package that is not installed, the data set has
+            fewer sequences, or the tokens cannot be written as text.
         InvalidFileError: The file exists already or cannot be written.
         InterruptedTraining: The user pressed Ctrl-C; nothing is left behind.
     """
     check_output_path(path, force)
     source = Source(spec.model_copy(update={"evaluate": ()}), seed)
     training = split == "training"
+    if not training:
+        _check_available(source, split, sequences)
     sized: Source | Task = source if training else source.task
     file_format = FORMATS[path.suffix]
     words = tuple(source.task.token_to_str(token) for token in range(sized.vocabulary))
@@ -135,6 +138,16 @@ def check_output_path(path: Path, force: bool) -> None:
             raise InvalidFileError(f"{target.name} exists already.", "Add --force to replace it.", where=where)
 
 
+def _check_available(source: Source, split: SplitName, sequences: int) -> None:
+    """Refuse more held-out sequences than a finite data set has."""
+    task, random = source.task.for_split(SPLITS[split]), generator(source.seed, SPLITS[split])
+    if (rows := task.held_out(random, sequences, BATCH_SIZE)) is not None:
+        available = sum(len(batch.inputs_BT) for batch in rows)
+        if available < sequences:
+            problem = f"The {split} split has {available:,} sequences, of which {sequences:,} are asked for."
+            raise InvalidValueError(problem, f"Use at most {available:,}.", where="--sequences")
+
+
 class SplitSequences:
     """The sequences of one split, which can be iterated over repeatedly in constant memory.
 
@@ -155,12 +168,13 @@ class SplitSequences:
 
     def batches(self) -> Iterator[Batch]:
         """Iterate over the sequences, from the first."""
-        steps = range(-(-self.sequences // BATCH_SIZE))
         batches = self.source.iter_held_out(self.split, self.sequences, BATCH_SIZE)
         if self.split is Split.TRAIN:
-            batches = (self.source.training(step, BATCH_SIZE) for step in steps)
+            batches = (self.source.training(step, BATCH_SIZE) for step in itertools.count())
         left = self.sequences
         for batch in batches:
+            if not left:
+                return
             accepted = batch.accepted_NW
             if accepted is not None and accepted.shape[1] > 1 and (accepted[:, 1:] != IGNORE).any():
                 self.multiple_targets = True

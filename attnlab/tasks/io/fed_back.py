@@ -16,11 +16,10 @@ Letters  B sequences, T tokens, G subtasks, 2 whether a question directly follow
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
+from attnlab.choices import Scoring
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Split, Task
 from attnlab.tasks.io.streams import generator
@@ -29,14 +28,6 @@ MAX_SEQUENCES, MAX_TOKENS = 256, 2**18
 """Most sequences of a subtask, and most tokens of them, from which its layout is read off."""
 
 Bools = NDArray[np.bool_]
-Scoring = Literal["rollout", "teacher forcing", "teacher forcing only", "independent"]
-SCORED: dict[Scoring, str] = {
-    "rollout": "Scored by rollout: the model's own earlier answers are inputs.",
-    "teacher forcing": "Scored given the right earlier answers (teacher forcing); --rollout gives the model's own.",
-    "teacher forcing only": "Scored given the right earlier answers (teacher forcing); generated ones have no score.",
-    "independent": "No answer is an input of a later question: rollout and teacher forcing are the same.",
-}
-"""The ways in which a task is scored, and what they mean."""
 
 
 def way_of_scoring(task: Task, rollout: bool) -> Scoring:

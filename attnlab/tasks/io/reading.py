@@ -11,7 +11,7 @@ import json
 import zipfile
 import zlib
 from array import array
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,6 +37,11 @@ NAMES = (("inputs", "targets"), ("input_ids", "labels"))
 """What the two arrays, columns or keys may be called; the second pair is that of Hugging Face."""
 UNSIGNED = {np.dtype(f"u{size}"): (2 ** (8 * size) - 100, 2 ** (8 * size) - 1) for size in (1, 2, 4)}
 """What -100 and -1 become in an unsigned array."""
+WRAPPED = {wrapped: negative for pair in UNSIGNED.values() for wrapped, negative in zip(pair, (-100, -1), strict=True)}
+"""What those were before."""
+SIGNED = "Write the targets as signed integers, such as int32, with -100 where nothing is asked."
+SPLIT_LABELS = ("train", "validation", "test")
+"""What a column that names splits may hold."""
 BLOCK_TOKENS = 2**20
 """Tokens that are checked at once."""
 
@@ -50,34 +55,41 @@ class Table(NamedTuple):
     """The largest token of inputs and targets."""
     majority_share: float
     """Share of the most frequent target."""
+    lengths_N: NDArray[np.int64]
+    """Tokens of each row up to its padding: up to the last token that is not 0, or that is supervised."""
+    splits_N: NDArray[np.str_] | None = None
+    """The split of each row, where a column names it: train, validation or test."""
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, column: str = "") -> Table:
     """Read the rows of a file; it is read again only if it changes.
 
     Args:
         path: The file.
+        column: The column, array or key that names the split of each row; empty, the default, where none does.
 
     Returns:
         The rows.
 
     Raises:
-        InvalidFileError: The file does not exist or does not match its suffix; the error names the first wrong row.
+        InvalidFileError: The file does not exist or does not match its suffix, or has no such column; the error
+            names the first wrong row.
     """
-    return _read_table(path, stamp(path))
+    return _read_table(path, column, stamp(path))
 
 
 @lru_cache(maxsize=4)
-def _read_table(path: Path, stamped: Stamp) -> Table:
+def _read_table(path: Path, column: str, stamped: Stamp) -> Table:
     """Read and check the rows block by block; the stamp is part of the key of the cache."""
     readers = {".npz": _npz, ".jsonl": _jsonl, ".parquet": _parquet, ".txt": _txt}
     if path.suffix not in readers:
         hint = f"Accepted: {', '.join(readers)}, as attnlab generate writes them."
         raise InvalidFileError(f"Files with the suffix '{path.suffix}' cannot be read.", hint, where=str(path))
-    inputs_NT, targets_NT, where = readers[path.suffix](path)
+    inputs_NT, targets_NT, where, labels = readers[path.suffix](path, column)
     hint = ARRAYS if path.suffix == ".npz" else RECORDS
     max_token, counts = 0, np.zeros(MAX_TOKEN, dtype=np.int64)
     inputs_seen = np.zeros(MAX_TOKEN, dtype=bool)
+    lengths: list[NDArray[np.int64]] = []
     size = max(1, BLOCK_TOKENS // max(1, inputs_NT.shape[1]))
     for start in range(0, len(inputs_NT), size):
         inputs, targets = (rows[start : start + size].astype(np.int64) for rows in (inputs_NT, targets_NT))
@@ -86,9 +98,28 @@ def _read_table(path: Path, stamped: Stamp) -> Table:
         max_token = max(max_token, int(inputs.max()), int(supervised.max()))
         counts += np.bincount(supervised, minlength=MAX_TOKEN)
         inputs_seen[np.unique(inputs)] = True
+        ends = ((inputs != PADDING) | (targets != IGNORE))[:, ::-1].argmax(axis=1)
+        lengths.append(inputs.shape[1] - ends)
     _refuse_wrapped(targets_NT.dtype, counts, inputs_seen, path)
     total = int(counts.sum())
-    return Table(inputs_NT, targets_NT, max_token, int(counts.max()) / total if total else 0.0)
+    share = int(counts.max()) / total if total else 0.0
+    lengths_N = np.concatenate([*lengths, np.zeros(0, np.int64)])
+    return Table(inputs_NT, targets_NT, max_token, share, lengths_N, _splits(labels, column, where, str(path)))
+
+
+def _splits(labels: Sequence[Any] | None, column: str, where: RowLocation, file: str) -> NDArray[np.str_] | None:
+    """Check the column that names the split of each row."""
+    if labels is None:
+        return None
+    for row, label in enumerate(labels):
+        if label not in SPLIT_LABELS:
+            problem = f"'{column}' is {label!r:.40}, which is no split."
+            raise InvalidFileError(problem, f"Accepted: {', '.join(SPLIT_LABELS)}.", where=where(row))
+    for label in SPLIT_LABELS:
+        if label not in labels:
+            hint = "Each of the three splits needs a row, or leave task.split out to have them drawn."
+            raise InvalidFileError(f"No row has '{label}' in its column '{column}'.", hint, where=file)
+    return np.array(labels, dtype=np.str_)
 
 
 def _check_rows(inputs: IntArray, targets: IntArray, start: int, where: RowLocation, hint: str) -> None:
@@ -104,26 +135,39 @@ def _check_rows(inputs: IntArray, targets: IntArray, start: int, where: RowLocat
         raise InvalidFileError("No position of this row is supervised.", hint, where=where(start + row))
     name, numbers, bad = ("inputs", inputs, bad_inputs) if bad_inputs[row].any() else ("targets", targets, bad_targets)
     position = int(np.flatnonzero(bad[row])[0])
-    problem = f"{name}[{position}] is {numbers[row, position]}; tokens are 0 to {MAX_TOKEN - 1:,}."
+    value = int(numbers[row, position])
+    problem = f"{name}[{position}] is {value}; tokens are 0 to {MAX_TOKEN - 1:,}."
+    if name == "targets" and value in WRAPPED:
+        problem, hint = f"{problem} It is {WRAPPED[value]} in an array of unsigned integers.", SIGNED
     raise InvalidFileError(problem, hint, where=where(start + row))
 
 
 def _refuse_wrapped(dtype: np.dtype[Any], counts: IntArray, inputs_seen: NDArray[np.bool_], path: Path) -> None:
     """Refuse a target that is a negative number in disguise: -100 is 65,436 in an array of uint16."""
-    always = [wrapped for wrapped, _ in UNSIGNED.values() if 255 < wrapped < MAX_TOKEN]
+    always = [wrapped for wrapped in WRAPPED if 255 < wrapped < MAX_TOKEN]
     for value in (*UNSIGNED.get(np.dtype(dtype.newbyteorder("=")), ()), *always):
         if value < MAX_TOKEN and counts[value] and not inputs_seen[value]:
-            negative = -100 if value in [wrapped for wrapped, _ in UNSIGNED.values()] else -1
-            problem = f"The target {value:,} is never an input: it is {negative} in an array of unsigned integers."
-            hint = "Write the targets as signed integers, such as int32, with -100 where nothing is asked."
-            raise InvalidFileError(problem, hint, where=str(path))
+            problem = (
+                f"The target {value:,} is never an input: it is {WRAPPED[value]} in an array of unsigned integers."
+            )
+            raise InvalidFileError(problem, SIGNED, where=str(path))
 
 
-def _npz(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
-    """Read the two arrays of an archive."""
+Read = tuple[IntArray, IntArray, RowLocation, Sequence[Any] | None]
+"""Inputs, targets, the location of a row, and the split of each row where a column names it."""
+
+
+def _npz(path: Path, column: str) -> Read:
+    """Read the two arrays of an archive, and the array of splits."""
+    labels: Sequence[Any] | None = None
     try:
         with zipfile.ZipFile(path) as archive:
-            pair = _pair({name.removesuffix(".npy") for name in archive.namelist()}, "array", ARRAYS, str(path))
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
+            pair = _pair(names, "array", ARRAYS, str(path))
+            if column:
+                _check_column(column, names, "array", str(path))
+                with archive.open(f"{column}.npy") as file:
+                    labels = np.lib.format.read_array(file, allow_pickle=False).tolist()
             inputs_NT, targets_NT = (_archived_array(path, archive, f"{name}.npy") for name in pair)
     except AttnlabError:
         raise
@@ -136,7 +180,18 @@ def _npz(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
     if inputs_NT.shape != targets_NT.shape:
         problem = f"'inputs' is {_shape_text(inputs_NT)}, but 'targets' is {_shape_text(targets_NT)}."
         raise InvalidFileError(problem, ARRAYS, where=str(path))
-    return inputs_NT, targets_NT, lambda row: f"{path}: row {row}"
+    if labels is not None and (not isinstance(labels, list) or len(labels) != len(inputs_NT)):
+        problem = f"The array '{column}' does not have one value for each of the {len(inputs_NT)} rows."
+        raise InvalidFileError(problem, f"Accepted: one of {', '.join(SPLIT_LABELS)} for each row.", where=str(path))
+    return inputs_NT, targets_NT, lambda row: f"{path}: row {row}", labels
+
+
+def _check_column(column: str, names: Collection[str], kind: str, where: str) -> None:
+    """Refuse a column of splits that is not there."""
+    if column not in names:
+        hint = f"Accepted for task.split: shuffled, ordered, or the name of {'an' if kind == 'array' else 'a'} {kind}."
+        problem = f"There is no {kind} '{column}'; there is {', '.join(sorted(map(str, names))) or 'none'}."
+        raise InvalidFileError(problem, hint, where=where)
 
 
 def _pair(names: Collection[str], kind: str, hint: str, where: str) -> tuple[str, str]:
@@ -178,7 +233,7 @@ def _archived_array(path: Path, archive: zipfile.ZipFile, name: str) -> IntArray
     return np.memmap(path, dtype, "r", offset=start, shape=shape)
 
 
-def _jsonl(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
+def _jsonl(path: Path, column: str) -> Read:
     """Read one record from each line."""
     lines = array("q")
 
@@ -194,10 +249,11 @@ def _jsonl(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
                     problem = f"This line is not JSON: {error}."
                     raise InvalidFileError(problem, RECORDS, where=f"{path}:{number}") from None
 
-    return *_padded(records()), lambda row: f"{path}:{lines[row]}"
+    inputs_NT, targets_NT, labels = _padded(records(), column)
+    return inputs_NT, targets_NT, lambda row: f"{path}:{lines[row]}", labels
 
 
-def _parquet(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
+def _parquet(path: Path, column: str) -> Read:
     """Read one record from each row."""
     try:
         parquet = pyarrow("pyarrow.parquet")
@@ -209,7 +265,9 @@ def _parquet(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
         try:
             with parquet.ParquetFile(path) as file:
                 pair = _pair(file.schema_arrow.names, "column", RECORDS, str(path))
-                for batch in file.iter_batches(columns=list(pair)):
+                if column:
+                    _check_column(column, file.schema_arrow.names, "column", str(path))
+                for batch in file.iter_batches(columns=[*pair, *([column] if column else [])]):
                     for record in batch.to_pylist():
                         yield record, f"{path}: row {row}"
                         row += 1
@@ -218,11 +276,14 @@ def _parquet(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
         except (ValueError, OSError) as error:
             raise InvalidFileError(f"This is not a valid Parquet file: {error}.", RECORDS, where=str(path)) from None
 
-    return *_padded(records()), lambda row: f"{path}: row {row}"
+    inputs_NT, targets_NT, labels = _padded(records(), column)
+    return inputs_NT, targets_NT, lambda row: f"{path}: row {row}", labels
 
 
-def _txt(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
+def _txt(path: Path, column: str) -> Read:
     """Read one record from each two lines."""
+    if column:
+        _check_column(column, ["inputs", "targets"], "column", str(path))
     sidecar, places = read_sidecar(path), array("q")
 
     def records() -> Iterator[tuple[Any, str]]:
@@ -230,19 +291,28 @@ def _txt(path: Path) -> tuple[IntArray, IntArray, RowLocation]:
             places.append(int(where.rpartition(":")[2]))
             yield record, where
 
-    return *_padded(records()), lambda row: f"{path}:{places[row]}"
+    inputs_NT, targets_NT, _ = _padded(records(), "")
+    return inputs_NT, targets_NT, lambda row: f"{path}:{places[row]}", None
 
 
-def _padded(records: Iterator[tuple[Any, str]]) -> tuple[IntArray, IntArray]:
-    """Join records of several lengths into two arrays, padded at the end."""
+def _padded(records: Iterator[tuple[Any, str]], column: str) -> tuple[IntArray, IntArray, list[Any] | None]:
+    """Join records of several lengths into two arrays, padded at the end; and list their splits."""
     flat, lengths = (array("i"), array("i")), array("i")
+    labels: list[Any] = []
     for record, where in records:
+        if column and isinstance(record, Mapping):
+            _check_column(column, list(record), "key", where)
+            labels.append(record[column])
+            record = {name: value for name, value in record.items() if name != column}
         for name, numbers, joined in zip(("inputs", "targets"), _lists(record, where), flat, strict=True):
             try:
                 joined.extend(numbers)
             except OverflowError:
-                problem = f"'{name}' has the number {max(numbers, key=abs)}, which is not a token."
-                raise InvalidFileError(problem, RECORDS, where=where) from None
+                value = max(numbers, key=abs)
+                problem, hint = f"'{name}' has the number {value}, which is not a token.", RECORDS
+                if name == "targets" and value in WRAPPED:
+                    problem, hint = f"{problem} It is {WRAPPED[value]} in an array of unsigned integers.", SIGNED
+                raise InvalidFileError(problem, hint, where=where) from None
             size = len(numbers)
         lengths.append(size)
     widths = np.asarray(lengths)
@@ -251,7 +321,7 @@ def _padded(records: Iterator[tuple[Any, str]]) -> tuple[IntArray, IntArray]:
     arrays = np.full(shape, PADDING, dtype=np.int32), np.full(shape, IGNORE, dtype=np.int32)
     for padded, joined in zip(arrays, flat, strict=True):
         padded[within] = np.asarray(joined)
-    return arrays
+    return *arrays, labels if column else None
 
 
 def _lists(record: Any, where: str) -> tuple[list[int], list[int]]:

@@ -16,7 +16,8 @@ import numpy as np
 from attnlab.errors import InvalidValueError
 from attnlab.specs import TaskSpec
 from attnlab.tasks.base import TASKS, Batch, Split, Task
-from attnlab.tasks.io.training_set import TrainingSet
+from attnlab.tasks.io.buckets import batch_rows
+from attnlab.tasks.io.training_set import TrainingSet, distinct, finite
 
 
 def generator(seed: int, split: Split, index: int = 0) -> np.random.Generator:
@@ -49,10 +50,6 @@ def build(spec: TaskSpec, options: Mapping[str, Any] | None = None) -> Task:
     """
     entry = TASKS.entry(spec.name)
     return entry.cls(**entry.complete(spec.options if options is None else options))
-
-
-MAX_BATCH_TOKENS = 2**14
-"""Most tokens of a batch of held-out sequences; a single sequence may be longer."""
 
 
 class Source:
@@ -97,7 +94,11 @@ class Source:
     def training_set(self) -> TrainingSet:
         """The training sequences, where their number is limited."""
         assert self.train_examples is not None, "an unlimited number of sequences is no set"
-        return TrainingSet(self._drawn, self.train_examples, self.seed)
+        if not self.ranges:
+            task, random = self._training_task({}).for_split(Split.TRAIN), generator(self.seed, Split.TRAIN)
+            if (rows := task.held_out(random, self.train_examples, self.train_examples)) is not None:
+                return TrainingSet(finite(rows, self.train_examples), self.seed)
+        return TrainingSet(distinct(self._drawn, self.train_examples), self.seed)
 
     def _drawn(self, index: int, sequences: int) -> Batch:
         """Draw new training sequences; options that are ranges are drawn for all of them together."""
@@ -122,6 +123,8 @@ class Source:
     def iter_held_out(self, split: Split, sequences: int, batch: int, task: Task | None = None) -> Iterator[Batch]:
         """Draw the batches of ``held_out`` one at a time, for splits that are too large for memory.
 
+        A finite data set is asked each of its sequences once, so that there are fewer than asked for if it has fewer.
+
         Args:
             split: The split.
             sequences: The number of sequences in all.
@@ -132,7 +135,11 @@ class Source:
             The batches, in order.
         """
         split_task = (task or self.task).for_split(split)
-        size = max(1, min(batch, MAX_BATCH_TOKENS // split_task.length))
+        finite = split_task.held_out(generator(self.seed, split), sequences, batch)
+        if finite is not None:
+            yield from finite
+            return
+        size = batch_rows(batch, split_task.length)
         for index, start in enumerate(range(0, sequences, size)):
             yield split_task.sample(generator(self.seed, split, index), min(size, sequences - start))
 

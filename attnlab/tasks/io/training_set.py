@@ -2,7 +2,9 @@
 
 Sequences of one shape form a group, and a batch is taken from one group. Where all sequences have one shape there is
 one group, and the batches of a pass go on where those of the pass before ended, so that every batch is full. Where the
-options of training are ranges, each group has options of its own, and the groups take turns in a random order.
+options of training are ranges, or the rows of a file have several lengths, the groups take turns in a random order. If
+one of them is smaller than a batch, they take turns in proportion to their sizes, so that no sequence is seen more
+often than another.
 
 Letters  B sequences of a batch, M of a group.
 """
@@ -10,7 +12,7 @@ Letters  B sequences of a batch, M of a group.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import final
 
 import numpy as np
@@ -33,17 +35,13 @@ class TrainingSet:
     """A fixed number of distinct training sequences.
 
     Args:
-        draw: Draws sequences; it is called with the indices 0, 1, 2, ...
-        count: The number of sequences.
+        chunks: The sequences, such as those of :func:`distinct`.
         seed: The seed of the run, which decides the order.
-
-    Raises:
-        InvalidValueError: The task does not have so many distinct sequences.
     """
 
-    def __init__(self, draw: Draw, count: int, seed: int) -> None:
-        self.count, self.seed = count, seed
-        self.groups = _merged(_distinct(draw, count))
+    def __init__(self, chunks: Sequence[Batch], seed: int) -> None:
+        self.seed, self.groups = seed, _merged(chunks)
+        self._turns: dict[tuple[int, int], NDArray[np.int64]] = {}
 
     def batch(self, step: int, size: int) -> Batch:
         """Take the batch of one training step.
@@ -53,16 +51,30 @@ class TrainingSet:
             size: B, the number of sequences.
 
         Returns:
-            The batch; a group with fewer than B sequences has some of them several times.
+            The batch. Of a group with fewer than B sequences it has some several times if it is the only group, and
+            each once if there are others.
         """
-        turns = [math.ceil(len(group.inputs_BT) / size) for group in self.groups]
+        sizes = [len(group.inputs_BT) for group in self.groups]
+        turns = [math.ceil(rows / size) for rows in sizes]
+        by_size = min(sizes) < size and len(sizes) > 1
+        if by_size:
+            turns = [rows // math.gcd(*sizes) for rows in sizes]
         number, position = divmod(step, sum(turns))
-        order = np.repeat(np.arange(len(turns)), turns)
-        if len(turns) > 1:
-            order = np.random.default_rng([self.seed, int(Split.ORDER), number]).permutation(order)
+        order = self._order(number, turns)
         index = int(order[position])
         taken = number * turns[index] + int((order[:position] == index).sum())
+        size = min(size, sizes[index]) if by_size else size
         return take_rows(self.groups[index], self._rows(index, taken * size, size))
+
+    def _order(self, number: int, turns: list[int]) -> NDArray[np.int64]:
+        """The groups in the order of their turns in one pass; the last order is kept."""
+        key = number, sum(turns)
+        if key not in self._turns:
+            order = np.repeat(np.arange(len(turns)), turns)
+            if len(turns) > 1:
+                order = np.random.default_rng([self.seed, int(Split.ORDER), number]).permutation(order)
+            self._turns = {key: order}
+        return self._turns[key]
 
     def _rows(self, index: int, start: int, size: int) -> NDArray[np.int64]:
         """Rows ``start`` to ``start + size`` of a group's endless sequence of permutations."""
@@ -92,8 +104,19 @@ def take_rows(batch: Batch, rows: NDArray[np.int64]) -> Batch:
     return Batch(inputs_BT, targets_BT, batch.accepted_NW[np.concatenate(queries)])
 
 
-def _distinct(draw: Draw, count: int) -> list[Batch]:
-    """Draw chunks, and keep of each the sequences that no earlier one had, until there are enough."""
+def distinct(draw: Draw, count: int) -> list[Batch]:
+    """Draw chunks, and keep of each the sequences that no earlier one had, until there are enough.
+
+    Args:
+        draw: Draws sequences; it is called with the indices 0, 1, 2, ...
+        count: The number of sequences.
+
+    Returns:
+        The sequences, in batches.
+
+    Raises:
+        InvalidValueError: The task does not have so many distinct sequences.
+    """
     kept: list[Batch] = []
     seen: set[bytes] = set()
     index = without_new = 0
@@ -109,13 +132,38 @@ def _distinct(draw: Draw, count: int) -> list[Batch]:
         if new:
             kept.append(take_rows(batch, np.array(new)))
         elif without_new == PATIENCE:
-            problem = f"The task has only {len(seen):,} distinct sequences, of which {count:,} are asked for."
-            hint = f"Use at most {len(seen):,}, or leave it out to draw new sequences in every step."
-            raise InvalidValueError(problem, hint, where="train.train_examples")
+            raise _too_few(len(seen), count)
     return kept
 
 
-def _merged(chunks: list[Batch]) -> list[Batch]:
+def finite(batches: Iterable[Batch], count: int) -> list[Batch]:
+    """Check that a finite data set has enough sequences.
+
+    Args:
+        batches: Its sequences.
+        count: How many are asked for.
+
+    Returns:
+        The batches.
+
+    Raises:
+        InvalidValueError: There are fewer.
+    """
+    kept = list(batches)
+    available = sum(len(batch.inputs_BT) for batch in kept)
+    if available < count:
+        raise _too_few(available, count)
+    return kept
+
+
+def _too_few(available: int, count: int) -> InvalidValueError:
+    """The error for a training set that is larger than the task."""
+    problem = f"The task has only {available:,} distinct sequences, of which {count:,} are asked for."
+    hint = f"Use at most {available:,}, or leave it out to draw new sequences in every step."
+    return InvalidValueError(problem, hint, where="train.train_examples")
+
+
+def _merged(chunks: Sequence[Batch]) -> list[Batch]:
     """Join the chunks whose sequences have one length, in the order in which the lengths first occur."""
     by_length: dict[int, list[Batch]] = {}
     for chunk in chunks:

@@ -35,6 +35,20 @@ def test_each_row_may_have_its_own_count() -> None:
     assert both.tolist() == [expected, expected]
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("counts", [2, torch.tensor([[2]])])
+def test_scores_equal_up_to_rounding_are_taken_in_order(dtype: torch.dtype, counts: int | torch.Tensor) -> None:
+    allowed_TS = torch.ones(1, 5, dtype=torch.bool)
+    roundings = torch.tensor([0, 1, -2, 3, 2], dtype=dtype) * torch.finfo(dtype).eps
+    equal_TS = (torch.tensor([[3.0, 3.0, 1.0, 3.0, -5.0]], dtype=dtype)) * (1 + roundings)
+    assert top_k_mask(equal_TS, allowed_TS, counts).tolist() == [[True, True, False, False, False]]
+    different_TS = torch.tensor([[3.0, 3.0, 1.0, 3.01, -5.0]], dtype=dtype) * (1 + roundings)
+    assert top_k_mask(different_TS, allowed_TS, counts).tolist() == [[True, False, False, True, False]]
+    hidden_TS = torch.tensor([[3.0, 3.0, 1.0, 3.01, 1e9]], dtype=dtype)
+    visible_TS = torch.tensor([[True, True, True, True, False]])
+    assert top_k_mask(hidden_TS, visible_TS, counts).tolist() == [[True, False, False, True, False]]
+
+
 def test_nothing_is_selected_from_nothing() -> None:
     assert not top_k_mask(noise(3, 4), torch.zeros(3, 4, dtype=torch.bool), 2).any()
     assert top_k_mask(noise(3, 0), torch.ones(3, 0, dtype=torch.bool), 2).shape == (3, 0)

@@ -1,0 +1,144 @@
+"""Capacities: the complexity at which a monotone fit to the accuracy falls to a share of the way from chance to 1.
+
+A curve is drawn by drawing the mean of each level (see :mod:`attnlab.analysis._draws`), and the monotone fit to it
+crosses the share at some complexity. The lower end of the interval comes from curves with pseudo-observations at
+chance, the upper end from curves with pseudo-observations at 1.
+
+Source   Barlow et al., "Statistical inference under order restrictions", 1972 (monotone fit, by its min-max formula).
+Letters  R draws, C levels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from attnlab.analysis._draws import Floats, Interval, Sample, Weights, lower_limit, upper_limit
+from attnlab.analysis.statistics import TAIL, TINY, UNKNOWN
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Accuracy over the levels of a ladder: its monotone fit, and those of drawn curves."""
+
+    complexities: Sequence[float]
+    """The levels that were run, rising."""
+    fitted_1C: Floats
+    lower_RC: Floats | None = None
+    """The fits of the lower draws; None where a level has fewer than two seeds."""
+    upper_RC: Floats | None = None
+
+    def capacity(self, share: float) -> tuple[float, Interval]:
+        """Find where the fit crosses a share.
+
+        Args:
+            share: 0.5 for C50, 0.9 for C90.
+
+        Returns:
+            The complexity and its 95 % interval over seeds; nan without any run.
+        """
+        if not self.complexities:
+            return math.nan, UNKNOWN
+        value = float(crossings(self.complexities, self.fitted_1C, share)[0])
+        if self.lower_RC is None:
+            return value, UNKNOWN
+        lows, highs = self.draws(share)
+        return value, (float(lower_limit(lows, TAIL)), float(upper_limit(highs, TAIL)))
+
+    def draws(self, share: float) -> tuple[Floats, Floats]:
+        """Find where the lower and the upper draws cross a share.
+
+        Args:
+            share: 0.5 for C50, 0.9 for C90.
+
+        Returns:
+            The complexities, R each; empty where there is no interval.
+        """
+        if self.lower_RC is None or self.upper_RC is None:
+            return np.zeros(0), np.zeros(0)
+        return crossings(self.complexities, self.lower_RC, share), crossings(self.complexities, self.upper_RC, share)
+
+
+def curve(complexities: Sequence[float], cells: Sequence[Sample | float]) -> Curve:
+    """Fit a curve that never rises; a level counts as much as it has seeds.
+
+    Args:
+        complexities: The levels of the ladder, rising.
+        cells: The accuracy of each seed of each level, as a share of the way from chance to 1; empty levels are left
+            out. A number is a share that is known without a run.
+
+    Returns:
+        The curve.
+    """
+    full = [
+        (x, cell)
+        for x, cell in zip(complexities, cells, strict=True)
+        if not isinstance(cell, Sample) or len(cell.values)
+    ]
+    xs = [x for x, _ in full]
+    means = [float(np.mean(cell.values)) if isinstance(cell, Sample) else cell for _, cell in full]
+    samples = [cell for _, cell in full if isinstance(cell, Sample)]
+    most = max((len(sample.values) for sample in samples), default=1)
+    sizes = [len(cell.values) if isinstance(cell, Sample) else most for _, cell in full]
+    fitted_1C = decreasing(np.array([means]), sizes) if full else np.zeros((1, 0))
+    if not samples or min(len(sample.values) for sample in samples) < 2:
+        return Curve(xs, fitted_1C)
+    weights = Weights(samples)
+    drawn_2RC = np.empty((2, weights.draws, len(full)))
+    for level, (_, cell) in enumerate(full):
+        drawn_2RC[:, :, level] = weights.means(cell, level) if isinstance(cell, Sample) else cell
+    lower_RC, upper_RC = decreasing(drawn_2RC.reshape(-1, len(full)), sizes).reshape(drawn_2RC.shape)
+    return Curve(xs, fitted_1C, lower_RC, upper_RC)
+
+
+def decreasing(curves_RC: Floats, weights: Sequence[float] | None = None) -> Floats:
+    """Fit nonincreasing curves by least squares.
+
+    Args:
+        curves_RC: The curves.
+        weights: The weight of each level, such as its number of seeds; None weights all alike.
+
+    Returns:
+        The fitted curves, RC.
+
+    Source: Barlow et al. 1972, the min-max formula.
+    """
+    weights_C = np.ones(curves_RC.shape[1]) if weights is None else np.asarray(weights, dtype=np.float64)
+    curves_CR = curves_RC.T
+    sums = np.concatenate([np.zeros_like(curves_CR[:1]), np.cumsum(weights_C[:, None] * curves_CR, axis=0)])
+    totals = np.concatenate([[0.0], np.cumsum(weights_C)])
+    fitted_CR = np.full_like(curves_CR, np.inf)
+    for first in range(len(curves_CR)):
+        means = (sums[first + 1 :] - sums[first]) / (totals[first + 1 :] - totals[first])[:, None]
+        largest = np.maximum.accumulate(means[::-1], axis=0)[::-1]
+        np.minimum(fitted_CR[first:], largest, out=fitted_CR[first:])
+    return fitted_CR.T
+
+
+def crossings(complexities: Sequence[float], fitted_RC: Floats, level: float) -> Floats:
+    """Find where nonincreasing curves cross a level; they are linear in the logarithm of complexity between levels.
+
+    Args:
+        complexities: The levels of the ladder, rising; from a first level of 0 the curves are linear in complexity.
+        fitted_RC: The accuracy on each level, as a share of the way from chance to 1.
+        level: The share that is crossed: 0.5 for C50, 0.9 for C90.
+
+    Returns:
+        The complexities, R; infinite where a curve never falls that low, 0 where it is below on the first level.
+    """
+    levels = np.asarray(complexities, dtype=np.float64)
+    positions = np.log(levels) if levels[0] > 0 else levels
+    under = fitted_RC < level - TINY
+    after = np.maximum(1, under.argmax(axis=1))
+    rows = np.arange(len(fitted_RC))
+    if len(levels) > 1:
+        high, low = fitted_RC[rows, after - 1], fitted_RC[rows, after]
+        part = np.clip((high - level) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
+        result = positions[after - 1] + part * (positions[after] - positions[after - 1])
+        result = np.exp(result) if levels[0] > 0 else result
+    else:
+        result = np.zeros(len(fitted_RC))
+    return np.where(under[:, 0], 0.0, np.where(under.any(axis=1), result, math.inf))

@@ -1,0 +1,103 @@
+"""Prefix checks: a prefix alone gives the outputs of the whole sequence, however its inputs are rounded.
+
+    prefix    noise as inputs: every prefix on one path, the lengths of :data:`LENGTHS` on every path
+    repeated  embedded tokens of which most are repeated: every length up to :data:`REPEATED`, every position
+
+Equal tokens have scores that differ by rounding only. A choice between them that goes by rounding depends on the length
+of the sequence, since matrix products round a row by its place in the matrix. Not every processor does so. The inputs
+of the prefix are therefore changed by one rounding each: outputs must change by roundings too.
+
+Letters  B batch, T tokens, V vocabulary, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from attnlab.position import Position
+from attnlab.testing._causality import EXACT, LENGTHS, SMALL
+from attnlab.testing._paths import Path, paired_positions, whole_paths
+from attnlab.testing._randomness import is_random
+from attnlab.testing._subject import Subject, max_difference, run
+from attnlab.testing.finding import Finding, check_result
+
+REPEATED = 70
+"""Tokens of a stream of repeated tokens: more than one block of every attention."""
+VOCABULARY = 8
+AMPLIFICATION = 1e5
+"""Largest factor between the rounding of an input and the change of an output. A formula may amplify rounding: ``nap``
+divides by the deviation of the scores plus 0.001, over all tokens so far. A choice by rounding changes outputs at once
+by what the choice is worth, in float64 about 1e13 roundings."""
+
+
+def prefix(subject: Subject) -> Finding:
+    """A prefix alone gives the outputs of the whole sequence, on every path, with every position, in both modes."""
+    worst, where = 0.0, ""
+    for position, name in paired_positions(subject, SMALL):
+        for path in whole_paths(subject, position, SMALL, modes=(False, True) if name == "none" else (False,)):
+            if path.attention.training and is_random(path.attention, path.context.width, position):
+                continue  # a prefix draws other numbers than the whole
+            every = name == "none" and path.name.startswith("evaluation mode, fast")
+            for cut, difference in _differences(path, range(1, max(LENGTHS)) if every else LENGTHS[:-1]):
+                if not difference <= worst:
+                    worst, where = difference, f" at length {cut}, {path.name}, position {name}"
+    evidence = f"largest difference {worst:.1e}{where if worst > EXACT else ''}"
+    return check_result("prefix equals whole", worst <= EXACT, evidence)
+
+
+@torch.no_grad()
+def _differences(path: Path, cuts: Sequence[int]) -> list[tuple[int, float]]:
+    """Each cut, with the largest difference between that prefix and the whole."""
+    x_BTD = path.inputs(2, max(LENGTHS))
+    whole_BTD = path.forward(x_BTD)
+    return [(cut, max_difference(path.forward(x_BTD[:, :cut]), whole_BTD[:, :cut])) for cut in cuts]
+
+
+def repeated(subject: Subject) -> Finding:
+    """Rounding decides nothing: prefixes of repeated tokens, each input changed by one rounding, give equal outputs."""
+    worst, where = 0.0, ""
+    for position, name in paired_positions(subject, SMALL):
+        for dtype, fast in ((torch.float64, True), (torch.float64, False), (torch.float32, True)):
+            for cut, difference in _rounded_differences(subject, position, dtype, fast):
+                if not difference <= worst:
+                    precision = str(dtype).removeprefix("torch.")
+                    worst, where = difference, f" at length {cut}, {precision}, position {name}"
+    evidence = f"a rounding of the inputs changes outputs by at most {worst:.1e} roundings"
+    return check_result(
+        "repeated tokens", worst <= AMPLIFICATION, f"{evidence}{where if worst > AMPLIFICATION else ''}"
+    )
+
+
+@torch.no_grad()
+def _rounded_differences(
+    subject: Subject, position: Position, dtype: torch.dtype, fast: bool
+) -> list[tuple[int, float]]:
+    """Each cut, with the largest difference of that prefix, rounded otherwise, in roundings of the largest output."""
+    attention, context = subject.build_with_context(biased=position.biases, dtype=dtype, **SMALL._asdict())
+    attention.fast = fast
+    position = deepcopy(position).to(dtype)
+    generator = torch.Generator().manual_seed(4)
+    table_VD = torch.randn(VOCABULARY, context.width, generator=generator, dtype=torch.float64).to(dtype)
+    x_BTD = functional.embedding(token_streams(), table_VD)
+    rounding = torch.finfo(dtype).eps
+    signs_BTD = torch.randint(-1, 2, x_BTD.shape, generator=generator).to(dtype)
+    rounded_BTD = x_BTD * (1 + rounding * signs_BTD)
+    whole_BTD = run(attention, x_BTD, position)
+    unit = rounding * max(1.0, float(whole_BTD.abs().max()))
+    return [
+        (cut, max_difference(run(attention, rounded_BTD[:, :cut], position), whole_BTD[:, :cut]) / unit)
+        for cut in range(1, REPEATED + 1)
+    ]
+
+
+def token_streams() -> Tensor:
+    """Token ids of which most are repeated, B x T: one token, alternating ones, runs of three, random ones."""
+    columns_T = torch.arange(REPEATED)
+    generator = torch.Generator().manual_seed(7)
+    random = [torch.randint(0, tokens, (REPEATED,), generator=generator) for tokens in (3, VOCABULARY)]
+    return torch.stack([torch.zeros_like(columns_T), columns_T % 2, columns_T // 3 % 2, *random])

@@ -1,0 +1,102 @@
+"""Capacities against scipy's monotone fit, curves made by hand, and simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import optimize
+
+from attnlab.analysis.capacity import crossings, curve, decreasing
+from attnlab.analysis.statistics import UNKNOWN, Interval, Sample
+from benchmarks.simulated_seeds import of_ladders
+
+INF = math.inf
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+def capacity(levels: list[float], cells: list[list[float]], share: float) -> tuple[float, Interval]:
+    return curve(levels, [Sample(cell) for cell in cells]).capacity(share)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 5, 12])
+def test_the_monotone_fit_is_scipys(levels: int, random: np.random.Generator) -> None:
+    curves = random.random((50, levels))
+    weights = random.integers(1, 9, levels)
+    for own in (None, weights.tolist()):
+        theirs = [optimize.isotonic_regression(curve, weights=own, increasing=False).x for curve in curves]
+        np.testing.assert_allclose(decreasing(curves, own), theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shares", "level", "expected"),
+    [
+        ([1.0, 1.0, 0.0, 0.0], 0.5, 4 * 2**0.5),  # halfway between 4 and 8, in the logarithm
+        ([1.0, 1.0, 0.0, 0.0], 0.9, 4 * 2**0.1),
+        ([1.0, 0.5, 0.0, 0.0], 0.5, 4.0),  # it falls below only beyond the level on which it equals the share
+        ([1.0, 0.5, 0.5, 0.0], 0.5, 8.0),
+        ([1.0, 0.2, 0.6, 0.0], 0.5, 2 * 2 ** (0.5 / 0.6)),  # 0.2 and 0.6 are pooled to 0.4
+        ([1.0, 0.9, 0.8, 0.7], 0.5, INF),
+        ([0.0, 1.0, 1.0, 1.0], 0.5, INF),  # a miss at the start that the fit averages out
+        ([0.4, 0.3, 0.2, 0.1], 0.5, 0.0),
+        ([0.5, 0.5, 0.5, 0.5], 0.5, INF),
+        ([0.1 + 0.2, 0.3, 0.3, 0.3], 0.3, INF),  # a rounding error is no drop
+    ],
+)
+def test_crossings_of_curves_made_by_hand(shares: list[float], level: float, expected: float) -> None:
+    result, _ = capacity([2, 4, 8, 16], [[share] for share in shares], level)
+    assert result == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_ladder_that_begins_at_zero_is_linear() -> None:
+    assert crossings([0, 10], np.array([[1.0, 0.0]]), 0.5).tolist() == [5.0]
+    assert crossings([3], np.array([[1.0], [0.2]]), 0.5).tolist() == [INF, 0.0]
+
+
+def test_the_interval_of_a_capacity() -> None:
+    """One seed of three falls early: drawn curves fall anywhere, from below the first level to never."""
+    cells = [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+    middle, (low, high) = capacity([2, 4, 8], cells, 0.5)
+    assert 4 < middle < 8
+    assert (low, high) == (0.0, INF)
+
+
+def test_a_sharp_boundary_is_known_within_a_level_with_six_seeds_that_agree() -> None:
+    spans = []
+    for count in (3, 5, 6, 10):
+        cells = [Sample([1.0] * count), Sample([0.0] * count)]
+        middle, (low, high) = curve([1, 2, 3, 4], [1.0, *cells, 0.0]).capacity(0.5)
+        assert middle == pytest.approx(2 * 1.5**0.5)  # halfway between 2 and 3, in the logarithm
+        assert low <= middle <= high
+        spans.append(math.log2(high / low))
+    assert spans == sorted(spans, reverse=True)
+    assert spans[2] < math.log2(3 / 2) + 0.02
+
+
+def test_a_level_that_is_known_without_a_run_has_no_spread() -> None:
+    fit = curve([2, 4, 8], [1.0, Sample([0.5, 0.6, 0.7]), 0.0])
+    assert fit.lower_RC is not None
+    assert fit.upper_RC is not None
+    assert set(fit.lower_RC[:, 0].tolist()) == {1.0}
+    assert set(fit.upper_RC[:, 2].tolist()) == {0.0}
+    assert (fit.lower_RC[:, 1] < fit.upper_RC[:, 1]).all()
+    assert curve([2, 4], [1.0, 0.0]).capacity(0.5)[1] is UNKNOWN
+
+
+def test_levels_without_a_run_are_left_out_of_a_capacity() -> None:
+    middle, (low, high) = capacity([2, 4, 8, 16], [[1.0, 1.0], [], [0.0, 0.0], []], 0.5)
+    assert middle == pytest.approx(4.0)
+    assert low < 4 < high
+    assert np.isnan([capacity([2], [[]], 0.5)[0], *UNKNOWN]).all()
+
+
+@pytest.mark.parametrize("together", [0.0, 0.8])
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_coverage_of_a_capacity_where_runs_solve_or_guess(seeds: int, together: float) -> None:
+    observed = of_ladders("C50", together, seeds, 300, np.random.default_rng(seeds))
+    assert max(observed.below, observed.above) < 0.025 + 3 * (0.025 * 0.975 / 300) ** 0.5
