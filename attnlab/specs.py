@@ -178,6 +178,13 @@ class ModelSpec(Section):
     modifiers: Modifiers = Modifiers()
     matched: str = ""
     """The budget that its sizes were solved for, and of which variant."""
+    allow_leak: bool = Field(default=False, exclude_if=lambda allowed: not allowed)
+    """Whether an attention whose outputs depend on later tokens is trained all the same; false where none does."""
+
+    @property
+    def variant(self) -> str:
+        """The attention, for a table; an attention that leaks says so."""
+        return "+".join(str(part) for part in self.attention) + (" (leaks)" if self.allow_leak else "")
 
     @model_validator(mode="before")
     @classmethod
@@ -277,7 +284,7 @@ class RunSpec(Identity):
     @property
     def variant(self) -> str:
         """The attention, for a table."""
-        return "+".join(str(part) for part in self.model.attention)
+        return self.model.variant
 
 
 def _canonical(data: Any) -> bytes:

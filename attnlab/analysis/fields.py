@@ -114,9 +114,9 @@ def canonical_part(wanted: Any) -> str:
 def _flattened(section: Section) -> Fields:
     data: Mapping[str, Any] = section.all_fields
     if "attention" in data:
-        variant = "+".join(str(part) for part in section.attention)  # type: ignore[attr-defined]
+        variant: str = section.variant  # type: ignore[attr-defined]
         modifiers = {f"modifiers.{name}": value for name, value in data["modifiers"].items()}
-        rest = {k: v for k, v in data.items() if k not in (*PARTS, "modifiers", "matched")}
+        rest = {k: v for k, v in data.items() if k not in (*PARTS, "modifiers", "matched", "allow_leak")}
         return {"attention": variant, "position": str(section.position), **rest, **modifiers}  # type: ignore[attr-defined]
     if "complexity" in data:
         options = {f"task.{name}": value for name, value in data["options"].items() if name != data["complexity"]}

@@ -82,13 +82,33 @@ class Adapted(Attention):
         self.call = self._find_call(context, place)
 
     @classmethod
-    def num_parameters(cls, width: int, heads: int, length: int, layer: int = 0, /, **options: Any) -> int:
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
         """The number of trainable parameters of a built copy: there is no formula."""
         context = LayerContext(
-            width=width, heads=heads, layer=layer, layers=layer + 1, length=length, generator=torch.Generator()
+            width=width,
+            heads=heads,
+            layer=layer,
+            layers=layer + 1,
+            length=length,
+            biased=biased,
+            generator=torch.Generator(),
         )
         with torch.random.fork_rng(devices=[]):
             return sum(one.numel() for one in cls(context, **options).parameters() if one.requires_grad)
+
+    def state_size(self, tokens: int) -> int:
+        """Refuse: what a decoder keeps of such a module is not known.
+
+        Args:
+            tokens: Not used.
+
+        Raises:
+            InvalidValueError: Always.
+        """
+        problem = f"'{type(self).__qualname__}' is a module of its own, which declares no state."
+        raise InvalidValueError(problem, "Match parameters or flops instead.", where="--match state")
 
     def forward(
         self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs, trace: bool = False

@@ -182,8 +182,9 @@ def _fault(module: nn.Module, call: Call, width: int, tokens: int, dtype: torch.
     if not output_BTD.requires_grad:
         return ""
     row, token = batch // 2, tokens // 2
-    # A sum would not do: that of a layer norm's output is constant.
-    projected = output_BTD[row, token].double() @ drawn[0, 0].to(device)
+    with torch.enable_grad():
+        # A sum would not do: that of a layer norm's output is constant.
+        projected = output_BTD[row, token].double() @ drawn[0, 0].to(device)
     (gradient_BTD,) = torch.autograd.grad(projected, x_BTD, allow_unused=True, materialize_grads=True)
     moved_BT = gradient_BTD.abs().amax(-1)
     others = [index for index in range(batch) if index != row]
