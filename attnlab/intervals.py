@@ -52,7 +52,9 @@ def wilson_interval(successes: float, total: float, quantile: float = Z) -> tupl
     z, n, p = quantile, total, successes / total
     center = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (max(0.0, center - half), min(1.0, center + half))
+    # Without failures the upper end is 1 exactly, and without successes the lower one 0: sums of floats fall short.
+    low, high = max(0.0, center - half), min(1.0, center + half)
+    return (0.0 if successes <= 0 else low, 1.0 if successes >= total else high)
 
 
 def clustered_interval(

@@ -102,3 +102,11 @@ def test_a_score_without_sequences_says_so() -> None:
     assert new.interval_over == "sequences"
     assert '"interval_over":"sequences"' in new.model_dump_json()
     assert Score.model_validate_json(new.model_dump_json()) == new
+
+
+@pytest.mark.parametrize("total", [1, 3, 10, 1024, 4096, 6144, 10**7])
+def test_all_right_ends_at_one_and_all_wrong_begins_at_zero(total: int) -> None:
+    assert wilson_interval(total, total)[1] == 1.0
+    assert wilson_interval(0, total)[0] == 0.0
+    assert clustered_interval(2 * total, 2 * total, total, 4 * total, 4 * total, 4 * total)[1] == 1.0
+    assert clustered_interval(0, 2 * total, total, 0, 0, 4 * total)[0] == 0.0

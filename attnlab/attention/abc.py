@@ -8,7 +8,8 @@
 Rows sum to one. Since ``q_i.K_ir`` is ``sum_j (q_i.k_j) phi_jr / Z_ir``, the scores of the slots and the output are
 both sums of products over the past, and a scan holds at most m x C numbers per chunk of tokens.
 
-Source   Peng et al., "ABC", arXiv:2110.02488: ABC_MLP; flash-linear-attention's ``ops/abc``.
+Source   Peng et al., "ABC", arXiv:2110.02488: ABC_MLP; flash-linear-attention's ``ops/abc``. No public
+         code of the authors was found (November 2026).
 Theirs   n, the memory size -> our m, ``slots``.
 Differs  of the paper's controls only the contextual one, which is linear in the residual stream; short convolution and
          output gate are modifiers. As in that implementation the logits of the control are clamped to 32 around zero:

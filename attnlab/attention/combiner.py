@@ -19,7 +19,8 @@ Source   Ren et al., "Combiner", arXiv:2107.05768, and its public code.
 Theirs   direct expectation -> our direct set; local expectation -> our span; max_seg_len -> our block.
 Differs  queries and keys of spans are pooled by the maximum only (theirs also: DeepSets). Of the three axial forms
          this is the vertical one; the others, and mixtures of two partitions, are left out. logsparse counts tokens
-         from 0, so that for odd i the last span is the previous token alone.
+         from 0, so that for odd i the last span is the previous token alone. In a sequence of 2^n + 1 tokens the code
+         gives the last token no span, so that it attends to itself alone; here it has full support.
 
 Letters  B batch, H heads, T queries, S keys, N blocks (or rows of the grid), b tokens of a block, A columns
          of the grid, C channels.

@@ -10,7 +10,8 @@ Theirs   D_DAPE -> our ``width``;  Concat / Concat_Residual / Add_Residual -> ou
 Differs  V2 pads with zeros on the left only (``padding: causal``), so that a prefix gives exactly the results it gives
          within a longer sequence. Their symmetric padding is ``padding: symmetric``, with the future set to zero before
          each of the two convolutions, not only before the first: otherwise the last row would depend on the length of
-         the sequence. Where there is no bias the first layer has H inputs.
+         the sequence. Where there is no bias the first layer has H inputs (in their code V2 without a bias expects 2H
+         and does not run).
 
 Letters  B batch, H heads, T queries, S keys, k width of the kernel over the keys.
 """

@@ -8,7 +8,7 @@ which is how it is computed.
 
 Source   Gros, "Reorganizing attention-space geometry with expressive attention", arXiv:2407.18601. That it builds
          on the squared dot product is the abstract's; the squash and the plain row normalization are known from
-         third parties only.
+         third parties only. No public code was found (November 2026).
 Theirs   z_mk = Q_m.K_k -> our z_ij;  N_m -> our row sum.
 Differs  the scores are scaled by 1/sqrt(C) unless ``scale`` says otherwise (the known form is unscaled: scale 1);
          a position multiplies f, after the squaring, since a bias on z would lose its sign.

@@ -8,6 +8,7 @@ share keys and values, and the position applies to both.
 
 Source   Heo and Choi, "Generalized Probabilistic Attention Mechanism in Transformers", arXiv:2410.15578. The class
          (signed scores, a fixed row sum) is the abstract's; the dual form is known from reviews and third-party code.
+         No public code of the authors was found (November 2026).
 Theirs   lambda+, lambda- -> our l+, l-;  W_Q- -> our W-.
 Differs  W- is C x C for each head (the size that best fits the reported overhead). The values of the fixed lambdas and
          the start of the trainable ones are not known: 0.5 is our choice. The re-projection comes before rotation.

@@ -7,7 +7,8 @@ One group is multi-query attention, as many groups as heads is multi-head attent
 (AsymGQA); keys and values share one grouping. The cache of a decoder shrinks from 2 T D to 2 T G C numbers.
 
 Source   Shazeer, "Fast transformer decoding", arXiv:1911.02150 (one group); Ainslie et al., "GQA", arXiv:2305.13245;
-         Chen et al., "AsymGQA", arXiv:2406.14963 (unequal groups, searched for a trained model).
+         Chen et al., "AsymGQA", arXiv:2406.14963 (unequal groups, searched for a trained model), and code of its
+         first author.
 Theirs   n_kv_heads -> our ``groups``.
 Differs  in nothing; the search for groups of a trained model is left out. Trained from scratch, groups are
          exchangeable: unequal sizes by themselves should gain nothing.

@@ -13,8 +13,9 @@ Source   linear: Katharopoulos et al., "Transformers are RNNs", arXiv:2006.16236
 Theirs   phi -> our f;  d' -> our F.
 Differs  a row whose sum is below 1e-20 is zero. linear: rotary positions rotate queries and keys before the kernel.
          based: its windows and convolutions are separate parts here (a hybrid stack, and the modifier short_conv);
-         x x^T is stored as its triangle. hedgehog: the softmax over both signs is that of a public implementation; W
-         starts as the identity, and the parameter is its difference from the identity. It was made for distillation,
+         x x^T is stored as its triangle. hedgehog: the softmax over both signs is that of flash-linear-attention;
+         later code of the authors (``softmax_dim`` of lolcats) has one softmax of y and one of -y, another function.
+         W starts as the identity, and the parameter is its difference from the identity. It was made for distillation,
          here it is trained from random weights, with one map each for queries and keys unless ``tied``.
 
 Letters  B batch, H heads, T queries, S keys, C channels per head, F features.

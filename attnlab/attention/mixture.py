@@ -14,6 +14,8 @@ Differs  the logarithm of the sum is computed stably, where the code exponentiat
          softmax per head instead of a clamped number per head and position, so that it has a gradient and no longest
          sequence. Their Soft-E, which sets pi outside of the gradient, is left out. mu_1 starts at 0 and the others at
          N(0, 1/2), where 1/2 is taken as the standard deviation. Shifts are applied before the rotation.
+         mlk: their language model divides phi of each query and key by its sum over the channels, and the output by
+         sqrt(C); their classifier mixes the keys before phi, which is one key. Here it is the formula above.
 
 Letters  B batch, M keys per token, H heads, T queries, S keys, C channels per head.
 """

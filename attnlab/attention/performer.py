@@ -12,7 +12,7 @@ Theirs   omega -> our W;  m = C ln C -> our F;  phi -> our f.
 Differs  the shift that keeps the exponential finite is not one maximum over all keys, which would depend on later
          keys, but a running maximum per feature, passed to the scan as a decay: it cancels exactly, and no row
          vanishes. Terms of the query alone (its length, its own shift) cancel in the row. W is not drawn anew in
-         training.
+         training. The package performer-pytorch adds 1e-4 to each feature, with which rows are flatter.
 
 Letters  B batch, H heads, T queries, S keys, C channels per head, F features.
 """

@@ -13,6 +13,7 @@ Source   Peng et al., "RWKV-7 Goose", arXiv:2503.14456, as its layer in fla comp
 Theirs   kappa hat, kk -> our h;  k_k -> our xi;  k_a -> our alpha;  r_k -> our rho;  x_r .. x_a -> our m.
 Differs  the bonus (the term with rho) is linear in the values, so it is part of the effective matrix and is added
          before the norm, theirs after it. Their output gate is the modifier `gate`. The ranks are one number, not four.
+         h is divided by the root of its squared length plus 1e-6, as in fla; the authors' code has no 1e-6.
          Initial values are ours, close to theirs: xi 0.71, alpha 1.02, rho -0.04, v_0 0.73, a_0 -0.19, w_0 drawn from
          -6 .. 0, m from 0 .. 1, second factors at a tenth of the usual size.
 

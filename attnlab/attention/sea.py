@@ -24,7 +24,8 @@ Differs  no attention or context of a teacher is distilled, and the edges of the
          and keys before the rotation, and averages its loss over the cells not after their query; these are our
          choices, as are the sizes for short sequences. The auxiliary loss gives it an additional training signal that
          other variants do not have; a comparison should state this. The four bins that one cell is repeated to are
-         equal until the gains of the last norm differ.
+         equal until the gains of the last norm differ. In their code the last map over the heads also pads one bin on
+         each side, and the K + 2 bins are averaged back to K, which blurs the estimate; here they are K throughout.
 
 Letters  B batch, H heads, T queries, S keys, C channels per head, K bins, F random features.
 """

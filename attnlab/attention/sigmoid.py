@@ -9,8 +9,9 @@ Source   sigmoid: Ramapuram et al., "Theory, analysis, and best practices for si
          arXiv:2409.04431; relu: Wortsman et al., "Replacing softmax with ReLU in vision transformers",
          arXiv:2309.08586.
 Theirs   n -> our longest sequence of the run;  L -> our i + 1, the keys of row i.
-Differs  b is one constant for all rows: a b by row would change its meaning with the length. The published layers
-         normalize queries and keys (sigmoid), or need a norm of the output (relu): use modifiers, such as
+Differs  b is one constant for all rows: a b by row would change its meaning with the length. The option ``sigmoid`` of
+         x-transformers adds no b: ``bias: 0`` gives its weights. The published layers normalize queries and keys
+         (sigmoid), or need a norm of the output (relu): use modifiers, such as
          ``--set model.modifiers.qk_norm=true``.
 
 Letters  B batch, H heads, T queries, S keys.

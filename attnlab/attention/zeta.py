@@ -8,7 +8,8 @@
 candidates, so that this is its only term. With ``search: zorder`` the k nearest are searched only among the keys
 around the query on a space-filling curve: K / 2 on each side, more on one side at the ends of the curve.
 
-Source   "ZETA", arXiv:2501.14577, as third parties describe it; the text of the paper was not available.
+Source   "ZETA", arXiv:2501.14577, as third parties describe it; the text of the paper was not available, and no
+         public code was found (November 2026).
 Theirs   d_K -> our ``channels``; k -> our ``keep``; K -> our ``window``; M -> our ``chunk``; gamma -> our g.
 Differs  distances are computed between all tokens: the selections are theirs, the cost is not. Our choices are M,
          K = 4 k, the initial theta = 0, GELU and no bias in the two-layer maps, and ``local``, which adds the own

@@ -16,8 +16,9 @@ CLASS = re.compile(r"(?P<place>[^:=]+):(?P<name>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)(:
 def parse_part(text: str, *, classes: bool = False) -> Part:
     """Read one part with its options.
 
-    >>> parse_part("dape:kernel=3,width=16")
-    Part(name='dape', options={'kernel': 3, 'width': 16}, version=None)
+    >>> part = parse_part("dape:kernel=3,width=16")
+    >>> part.name, part.options
+    ('dape', {'kernel': 3, 'width': 16})
     >>> parse_part("grouped:groups=[[0],[1,2]]").options
     {'groups': [[0], [1, 2]]}
 

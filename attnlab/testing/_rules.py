@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from attnlab.records import SOLVED
+from attnlab.tasks.ops.chance import measure_chance
 from attnlab.testing._chance_baselines import STANDARD_ERRORS, wide_interval
 from attnlab.testing._level_audit import LevelAudit
 from attnlab.testing.finding import Finding, Outcome
@@ -92,8 +93,13 @@ def _splits(level: LevelAudit) -> Evidence:
 def _chance(level: LevelAudit) -> Evidence:
     """Chance is at least that of every blind guess, and that of some baseline at most."""
     chance, declared = level.task.chance, share(level.task.chance)
+    measured = measure_chance(level.task)
+    # A chance that was measured is uncertain itself, and so is the guess that was fitted for it.
+    uncertain = STANDARD_ERRORS * measured.standard_error if chance == measured.accuracy else 0.0
     beaten_by = {
-        name: score for name, score in level.baselines.items() if score.is_blind and score.interval[0] > chance
+        name: score
+        for name, score in level.baselines.items()
+        if score.is_blind and score.interval[0] > chance + uncertain
     }
     own = level.baselines.get("own baseline")
     if own and not own.interval[0] <= chance <= own.interval[1]:

@@ -72,7 +72,7 @@ def test_a_failed_run_ends_in_status_one_and_is_tried_again(command: Command, mo
         raise ArithmeticError("the sum is wrong")
 
     with monkeypatch.context() as context:
-        context.setattr("attnlab.training.stepper.SingleStepper.step", broken)
+        context.setattr("attnlab.training.loop.Loop._step", broken)
         result = command("sweep", *TINY, "--seeds", "1", "--json")
     assert result.status == 1
     assert {Record.from_line(line).status for line in result.out.splitlines()} == {"failed"}
