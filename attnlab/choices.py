@@ -19,10 +19,21 @@ DiagnosticsKind = Literal["rank", "gradients", "attention"]
 """Diagnostics that can be logged during training."""
 ExtrapolationMode = Literal["trained", "interpolated", "yarn", "randomized"]
 """How positions are extended beyond the trained length."""
-ListKind = Literal["tasks", "attention", "position", "experiments", "metrics", "results"]
+ListKind = Literal[
+    "tasks",
+    "attention",
+    "position",
+    "norm",
+    "mlp",
+    "block",
+    "residual-stream",
+    "experiments",
+    "metrics",
+    "results",
+]
 """What ``attnlab ls`` lists."""
-Norm = Literal["pre", "post", "none"]
-"""Where the layer norm stands: before each branch, after each sum, or nowhere."""
+NormPlace = Literal["pre", "post", "none"]
+"""Where the norms stand: before each branch, after each sum, or nowhere."""
 Optimizer = Literal["adamw", "muon"]
 Precision = Literal["float32", "tf32", "bf16"]
 """The number format in which training steps are computed."""

@@ -11,9 +11,13 @@ from attnlab.choices import Budget, Compile, DeviceName
 
 Attention = Annotated[
     str | None,
-    typer.Option("--attn", "--attention", help="Attentions, such as [b]softmax,dape[/b]; + alternates over layers."),
+    typer.Option(
+        "--attn", "--attention", help="Attentions, such as [b]softmax,dape[/b]; + alternates over layers, *N repeats."
+    ),
 ]
-Position = Annotated[str | None, typer.Option("--pos", "--position", help="Positions, such as [b]learned,rotary[/b].")]
+Position = Annotated[
+    str | None, typer.Option("--pos", "--position", help="Positions, such as [b]learned,rotary*3+none[/b].")
+]
 Complexity = Annotated[
     str | None,
     typer.Option("--complexity", metavar="LEVEL", help="Level of difficulty; left out, the ladder's default."),

@@ -57,7 +57,8 @@ def parse_variants(text: str) -> list[Variant]:
     [['softmax'], ['dape:kernel=3,width=16'], ['softmax', 'gpam']]
 
     Args:
-        text: Variants with commas between them, the parts of one with ``+`` between them.
+        text: Variants with commas between them, the parts of one with ``+`` between them; ``*N`` after a part repeats
+            it, so that ``softmax*3+delta`` is three layers of softmax, then one of delta.
 
     Returns:
         The parts of each variant; their names and options have not been looked up.
@@ -81,7 +82,21 @@ def _parse_alternating(text: str) -> Variant:
     if empty and len(words) > 1:
         side = "after" if empty[0] else "before"
         raise InvalidValueError(f"A name is missing {side} '+'.", "Write name+name, or leave '+' out.", where=text)
-    return tuple(parse_part(word, classes=True) for word in words)
+    counted = [_repeated(word, text) for word in words]
+    if len(counted) == 1:
+        counted = [(counted[0][0], 1)]  # all layers have the part, however often it is repeated
+    return tuple(part for word, count in counted for part in [parse_part(word, classes=True)] * count)
+
+
+def _repeated(word: str, text: str) -> tuple[str, int]:
+    """Split a word at a final ``*N``: so many layers in a row have the part."""
+    part, star, count = word.rpartition("*")
+    if not star or "]" in count or "}" in count:
+        return word, 1
+    if not (count.strip().isdecimal() and int(count) and part.strip()):
+        problem = f"'{word.strip()}' does not say how many layers in a row have the part."
+        raise InvalidValueError(problem, "Write name*N with N of 1 or more, as in softmax*3+delta.", where=text)
+    return part, int(count)
 
 
 def parse_settings(words: list[str]) -> dict[str, Any]:

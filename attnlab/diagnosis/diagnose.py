@@ -22,7 +22,7 @@ from attnlab.diagnosis.subjects import (
 )
 from attnlab.errors import InvalidValueError, unknown
 from attnlab.metrics.metric import Metric
-from attnlab.specs import ModelSpec
+from attnlab.specs import ModelSpec, variant_text
 from attnlab.tensors import ActivationTrace
 
 
@@ -212,6 +212,12 @@ def _describe(request: DiagnosisRequest, model: ModelSpec) -> str:
     parts = [_count(model.layers, "layer"), f"width {model.width}", _count(model.heads, "head")]
     parts.append("residual" if model.residual else "no residual")
     parts += [f"norm {model.norm}", "MLP" if model.mlp_ratio else "no MLP"]
+    own = {"norm": model.norm_layer, "MLP": model.mlp, "block": model.block, "residual stream": model.residual_stream}
+    fields = ("norm_layer", "mlp", "block", "residual_stream")
+    defaults = [ModelSpec.model_fields[field].default for field in fields]
+    for (name, part), default in zip(own.items(), defaults, strict=True):
+        if part != default:
+            parts.append(f"{name} {variant_text(part) if isinstance(part, tuple) else part}")
     if request.task is None:
         sequences = f"gaussian noise, {request.length or NOISE_LENGTH} tokens"
     else:

@@ -15,16 +15,22 @@ from typing import Any
 
 from attnlab.attention import ATTENTIONS
 from attnlab.attention.named import known_attention
+from attnlab.block import BLOCKS
 from attnlab.errors import AttnlabError, PluginError
+from attnlab.mlp import MLPS
+from attnlab.norm import NORMS
 from attnlab.part_code import SCRIPT, is_installed
 from attnlab.plugins import PREFIX, describe_exception, load_plugin
 from attnlab.position import POSITIONS
 from attnlab.registry import Entry, Registry
+from attnlab.residual_stream import RESIDUAL_STREAMS
 from attnlab.specs import RunSpec
 from attnlab.tasks.base import TASKS
 from attnlab.training.run_parts import run_parts
 
-REGISTRIES: dict[str, Registry[Any]] = {"attention": ATTENTIONS, "position": POSITIONS, "task": TASKS}
+REGISTRIES: dict[str, Registry[Any]] = {
+    registry.kind: registry for registry in (ATTENTIONS, POSITIONS, NORMS, MLPS, BLOCKS, RESIDUAL_STREAMS, TASKS)
+}
 
 
 @dataclass(frozen=True)

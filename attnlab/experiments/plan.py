@@ -18,12 +18,12 @@ from attnlab.choices import Budget
 from attnlab.errors import AttnlabError, PartWarning, PluginError
 from attnlab.experiments._budget import match_budget
 from attnlab.experiments._preflight import preflight, preflight_run, trained_alike
-from attnlab.experiments.compatibility import check_modifiers, check_position
+from attnlab.experiments.compatibility import check_block, check_layers, check_modifiers, check_position
 from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import Resolver
 from attnlab.model.transformer import build
 from attnlab.plugins import plugin_error
-from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
+from attnlab.specs import ALTERNATING, ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.tasks.io.fed_back import FedBackAnswers
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
@@ -122,8 +122,10 @@ def check_parts(model: ModelSpec, resolver: Resolver) -> None:
     """
 
     def check() -> bool:
+        check_layers(model)
         check_position(model)
         check_modifiers(model)
+        check_block(model)
         return True
 
     resolver.once(("compatible", model.canonical), check)
@@ -193,13 +195,13 @@ def default_parameters(kind: str, name: str) -> int:
     """Count the learned parameters of the default model with one other part, on the default level of recall.
 
     Args:
-        kind: ``attention`` or ``position``.
+        kind: The field of a model that holds the part, such as ``attention``.
         name: The part.
 
     Returns:
         The number of learned parameters.
     """
-    part = (Part(name=name),) if kind == "attention" else Part(name=name)
+    part = (Part(name=name),) if kind in ALTERNATING else Part(name=name)
     source = Source(task_spec(find_ladder("recall"), {}, None), 0)
     model = ModelSpec().model_copy(update={kind: part})
     return build(model, vocabulary=source.vocabulary, length=source.length, seed=0).parameter_count
