@@ -27,11 +27,20 @@ if TYPE_CHECKING:
     from attnlab.attention import Attention as Attention
     from attnlab.attention import RowConstraint as RowConstraint
     from attnlab.attention import register as register_attention
+    from attnlab.block import Block as Block
+    from attnlab.block import BlockParts as BlockParts
+    from attnlab.block import register as register_block
     from attnlab.errors import AttnlabError as AttnlabError
     from attnlab.metrics import metric as register_metric
+    from attnlab.mlp import Mlp as Mlp
+    from attnlab.mlp import register as register_mlp
+    from attnlab.norm import Norm as Norm
+    from attnlab.norm import register as register_norm
     from attnlab.position import Position as Position
     from attnlab.position import register as register_position
     from attnlab.records import Record as Record
+    from attnlab.residual_stream import ResidualStream as ResidualStream
+    from attnlab.residual_stream import register as register_residual_stream
     from attnlab.tasks import IGNORE as IGNORE
     from attnlab.tasks import Batch as Batch
     from attnlab.tasks import Task as Task
@@ -44,17 +53,26 @@ _PARTS = {
     "Attention": "attnlab.attention",
     "AttnlabError": "attnlab.errors",
     "Batch": "attnlab.tasks",
+    "Block": "attnlab.block",
+    "BlockParts": "attnlab.block",
     "IGNORE": "attnlab.tasks",
     "LayerContext": "attnlab.tensors",
     "LayerInputs": "attnlab.tensors",
+    "Mlp": "attnlab.mlp",
+    "Norm": "attnlab.norm",
     "Position": "attnlab.position",
     "QKV": "attnlab.tensors",
     "Record": "attnlab.records",
+    "ResidualStream": "attnlab.residual_stream",
     "RowConstraint": "attnlab.attention",
     "Task": "attnlab.tasks",
     "register_attention": "attnlab.attention:register",
+    "register_block": "attnlab.block:register",
     "register_metric": "attnlab.metrics:metric",
+    "register_mlp": "attnlab.mlp:register",
+    "register_norm": "attnlab.norm:register",
     "register_position": "attnlab.position:register",
+    "register_residual_stream": "attnlab.residual_stream:register",
     "register_task": "attnlab.tasks:register",
 }
 """Names for writers of parts, and the modules they are imported from when they are first used."""
@@ -65,10 +83,15 @@ __all__ = [
     "Attention",
     "AttnlabError",
     "Batch",
+    "Block",
+    "BlockParts",
     "LayerContext",
     "LayerInputs",
+    "Mlp",
+    "Norm",
     "Position",
     "Record",
+    "ResidualStream",
     "RowConstraint",
     "Task",
     "audit",
@@ -80,8 +103,12 @@ __all__ = [
     "load_run",
     "make_task",
     "register_attention",
+    "register_block",
     "register_metric",
+    "register_mlp",
+    "register_norm",
     "register_position",
+    "register_residual_stream",
     "register_task",
     "report",
     "sweep",

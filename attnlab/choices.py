@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 Budget = Literal["parameters", "flops", "state"]
 """What several variants can be given equal amounts of."""
@@ -10,16 +11,29 @@ Compile = Literal["auto", "never", "always"]
 """Whether training steps are compiled."""
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 """Where models are trained."""
+AttentionLike = str | type | Callable[..., Any]
+"""An attention, in Python: a word, a class of modules, or a function that makes one."""
 DiagnosisKind = Literal["rank-collapse", "gradients", "attention", "tokens", "reach"]
 """What ``attnlab diagnose`` measures."""
 DiagnosticsKind = Literal["rank", "gradients", "attention"]
 """Diagnostics that can be logged during training."""
 ExtrapolationMode = Literal["trained", "interpolated", "yarn", "randomized"]
 """How positions are extended beyond the trained length."""
-ListKind = Literal["tasks", "attention", "position", "experiments", "metrics", "results"]
+ListKind = Literal[
+    "tasks",
+    "attention",
+    "position",
+    "norm",
+    "mlp",
+    "block",
+    "residual-stream",
+    "experiments",
+    "metrics",
+    "results",
+]
 """What ``attnlab ls`` lists."""
-Norm = Literal["pre", "post", "none"]
-"""Where the layer norm stands: before each branch, after each sum, or nowhere."""
+NormPlace = Literal["pre", "post", "none"]
+"""Where the norms stand: before each branch, after each sum, or nowhere."""
 Optimizer = Literal["adamw", "muon"]
 Precision = Literal["float32", "tf32", "bf16"]
 """The number format in which training steps are computed."""

@@ -96,6 +96,10 @@ class RenamedWarning(FutureWarning):
     """An old name is accepted for one more release; the message names the new one."""
 
 
+class PartWarning(UserWarning):
+    """An attention of the user does something that a table of results should be read with."""
+
+
 COLUMNS = 76
 """Columns of a list of names in a hint."""
 CLOSEST = 12

@@ -76,7 +76,7 @@ class Entry(Generic[T]):
     @property
     def code(self) -> PartCode:
         """The code of the class: that which was loaded, not what its file says by now."""
-        return part_code(self.cls) if self.loaded_code is None else self.loaded_code
+        return part_code(getattr(self.cls, "adapted", self.cls)) if self.loaded_code is None else self.loaded_code
 
     @cached_property
     def options(self) -> dict[str, Option]:

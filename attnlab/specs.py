@@ -8,6 +8,7 @@ machine. Device, executor and vmap width are not part of it; they are recorded i
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -17,12 +18,12 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
 
-from attnlab.choices import DiagnosticsKind, Norm, Optimizer, Precision, Schedule
+from attnlab.choices import DiagnosticsKind, NormPlace, Optimizer, Precision, Schedule
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 CodeDigest = Annotated[str, Field(pattern="^[0-9a-f]*$", exclude_if=lambda digest: not digest)]
-FILLED_IN = ("version", "code_digest")
+FILLED_IN = ("version", "code_digest", "then")
 """Fields that a user does not write: they are filled in when a part is looked up."""
 Level = int | float | str
 """A value of the option that a ladder's levels set."""
@@ -95,6 +96,8 @@ class Part(Value):
     """Filled in when the part is looked up. A part whose meaning changes gets a new version, and so a new run id."""
     code_digest: CodeDigest = ""
     """Filled in likewise, for a part that is not built in; see :mod:`attnlab.part_code`."""
+    then: Annotated[tuple[Part, ...], Strict(False), Field(exclude_if=lambda parts: not parts)] = ()
+    """Further parts that alternate with it over the layers, where a field holds one part: a position."""
 
     @model_validator(mode="before")
     @classmethod
@@ -111,12 +114,78 @@ class Part(Value):
 
     def __str__(self) -> str:
         """The name with its options, as the command line writes it."""
+        if self.then:
+            return variant_text(self.alternating)
         text = ",".join(f"{key}={_plain(value)}" for key, value in self.options.items())
         return f"{self.name}:{text}" if text else self.name
+
+    @property
+    def alternating(self) -> Variant:
+        """The part without those that alternate with it, then those."""
+        return (self.model_copy(update={"then": ()}), *self.then) if self.then else (self,)
 
 
 Variant = tuple[Part, ...]
 """One attention, or several that alternate over the layers."""
+ALTERNATING = ("attention", "mlp")
+"""Fields of a model that hold several parts, of which each layer takes the next."""
+
+
+def joined(parts: Variant) -> Part:
+    """Hold parts that alternate over the layers in one part.
+
+    Args:
+        parts: One part, or several.
+
+    Returns:
+        The first with the others in ``then``; the first alone if all are equal.
+    """
+    equal = all(part == parts[0] for part in parts)
+    return parts[0] if equal else parts[0].model_copy(update={"then": tuple(parts[1:])})
+
+
+def of_layer(parts: Variant, layer: int) -> Part:
+    """Tell which of the parts that alternate over the layers a layer has.
+
+    >>> [str(of_layer((Part(name="softmax"), Part(name="delta")), layer)) for layer in range(3)]
+    ['softmax', 'delta', 'softmax']
+
+    Args:
+        parts: One part, or several; after the last comes the first again.
+        layer: Index of the layer, from 0.
+
+    Returns:
+        Its part.
+    """
+    return parts[layer % len(parts)]
+
+
+def variant_text(parts: Variant) -> str:
+    """Write parts that alternate over the layers as the command line does.
+
+    >>> variant_text(tuple(Part(name=name) for name in ("softmax", "softmax", "softmax", "delta")))
+    'softmax*3+delta'
+
+    Args:
+        parts: One part, or several.
+
+    Returns:
+        Inline words.
+    """
+    words = [(word, len(list(same))) for word, same in itertools.groupby(map(str, parts))]
+    return "+".join(word if count == 1 else f"{word}*{count}" for word, count in words)
+
+
+def _part(name: str) -> Any:
+    """A field that holds a part, and that the JSON omits at its default: ids are those of specs without the field."""
+    default = Part(name=name)
+    return Field(default=default, exclude_if=lambda part: part == default)
+
+
+def _parts(name: str) -> Any:
+    """Like ``_part``, for parts that alternate over the layers."""
+    default = (Part(name=name),)
+    return Field(default=default, exclude_if=lambda parts: parts == default)
 
 
 class TaskSpec(Section):
@@ -162,8 +231,8 @@ class ModelSpec(Section):
     heads: Count = 2
     mlp_ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
     """Hidden width of the MLP as a multiple of the width; 0 leaves the MLP out."""
-    norm: Norm = "pre"
-    """Where the layer norm stands: before each branch, after each sum, or nowhere."""
+    norm: NormPlace = "pre"
+    """Where the norms stand: before each branch, after each sum, or nowhere."""
     residual: bool = True
     """Whether each branch has a residual (skip) connection."""
     tie_embeddings: bool = False
@@ -176,15 +245,31 @@ class ModelSpec(Section):
     """One attention, or several that alternate over the layers."""
     position: Part = Part(name="learned")
     modifiers: Modifiers = Modifiers()
+    norm_layer: Part = _part("layernorm")
+    """The norm itself, wherever the norms stand."""
+    mlp: Annotated[Variant, Strict(False), Field(min_length=1)] = _parts("gelu")
+    """One MLP, or several that alternate over the layers."""
+    block: Part = _part("sequential")
+    """How attention and MLP of a layer are put together."""
+    residual_stream: Part = _part("plain")
+    """How the branches read from the residual stream and write to it."""
     matched: str = ""
     """The budget that its sizes were solved for, and of which variant."""
+    allow_leak: bool = Field(default=False, exclude_if=lambda allowed: not allowed)
+    """Whether an attention whose outputs depend on later tokens is trained all the same; false where none does."""
+
+    @property
+    def variant(self) -> str:
+        """The attention, for a table; an attention that leaks says so."""
+        return variant_text(self.attention) + (" (leaks)" if self.allow_leak else "")
 
     @model_validator(mode="before")
     @classmethod
     def _one(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("attention"), str | dict | Part):
-            return {**data, "attention": (data["attention"],)}
-        return data
+        if not isinstance(data, dict):
+            return data
+        single = {name: (data[name],) for name in ALTERNATING if isinstance(data.get(name), str | dict | Part)}
+        return {**data, **single}
 
 
 class TrainSpec(Section):
@@ -284,7 +369,7 @@ class RunSpec(Identity):
     @property
     def variant(self) -> str:
         """The attention, for a table."""
-        return "+".join(str(part) for part in self.model.attention)
+        return self.model.variant
 
 
 def _canonical(data: Any) -> bytes:

@@ -42,6 +42,8 @@ class LayerContext:
     """The modifiers of every attention of the model."""
     init_scale: float = 1.0
     """Factor on the initial weights of linear maps."""
+    mlp_ratio: float = 4.0
+    """Hidden width of an MLP of two maps, as a multiple of the width."""
     generator: torch.Generator
     """The source of all initial weights."""
 
@@ -49,6 +51,11 @@ class LayerContext:
     def channels(self) -> int:
         """C, the channels per head."""
         return self.width // self.heads
+
+    @property
+    def hidden(self) -> int:
+        """M, the hidden channels of an MLP of two maps; at least one."""
+        return max(1, round(self.mlp_ratio * self.width))
 
     def linear(self, inputs: int, outputs: int, *, gain: float = 1.0, bias: bool = False) -> nn.Linear:
         """A linear map with weights of variance ``(init_scale * gain)^2 / inputs``.
@@ -96,7 +103,7 @@ class LayerContext:
 Role = Literal[
     "embedding", "position", "query", "key", "value", "output", "extra", "mlp_up", "mlp_down", "norm", "head"
 ]
-"""What a parameter is for; ``extra`` is any other parameter of an attention."""
+"""What a parameter is for; ``extra`` is any other parameter of an attention, or one of a residual stream."""
 
 
 class ParameterRole(NamedTuple):

@@ -21,11 +21,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def _no_stranger_stays() -> Iterator[None]:
     """What a user's file registers in a test is forgotten after it, in whatever order tests run."""
     from attnlab.attention import ATTENTIONS
+    from attnlab.block import BLOCKS
+    from attnlab.mlp import MLPS
+    from attnlab.norm import NORMS
     from attnlab.position import POSITIONS
     from attnlab.registry import Registry
+    from attnlab.residual_stream import RESIDUAL_STREAMS
     from attnlab.tasks import TASKS
 
-    registries: tuple[Registry[Any], ...] = (ATTENTIONS, POSITIONS, TASKS)
+    registries: tuple[Registry[Any], ...] = (ATTENTIONS, POSITIONS, NORMS, MLPS, BLOCKS, RESIDUAL_STREAMS, TASKS)
     for registry in registries:
         registry.discover()
     before = [dict(registry._entries) for registry in registries]

@@ -45,6 +45,16 @@ def test_the_variant_of_the_readme_trains(command: Command, tmp_path: Path) -> N
     assert records[0].accuracy != records[1].accuracy or records[0].history != records[1].history
 
 
+def test_the_module_of_the_readme_trains(command: Command, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    code = next(block for block in blocks if "class Mixer(nn.Module)" in block)
+    assert len([line for line in code.splitlines() if line.strip()]) == 6
+    (tmp_path / "my.py").write_text(f"from torch import nn\n{code}")
+    result = command("train", *TINY, "--attn", "my.py:Mixer,torch.nn:GRU", "--json")
+    records = [Record.from_line(line) for line in result.out.splitlines()]
+    assert [record.spec.variant for record in records] == ["my.py:Mixer", "torch.nn:GRU"]
+
+
 def test_every_command_of_the_readme_parses(command: Command) -> None:
     lines = re.findall(r"^attnlab ((?:ls|show|sample) \S+)", README, flags=re.MULTILINE)
     assert len(lines) >= 5

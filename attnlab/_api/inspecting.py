@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnlab.choices import DeviceName, DiagnosisKind, ExtrapolationMode
+from attnlab.choices import AttentionLike, DeviceName, DiagnosisKind, ExtrapolationMode
 
 if TYPE_CHECKING:
     from attnlab.diagnosis.result import Diagnosis
@@ -23,7 +23,7 @@ def diagnose(
     *,
     inputs: Any = None,
     loss: Callable[[], Any] | None = None,
-    attention: str | None = None,
+    attention: AttentionLike | Sequence[AttentionLike] | None = None,
     position: str | None = None,
     task: str | None = "recall",
     complexity: Any = None,
@@ -51,7 +51,7 @@ def diagnose(
         kind: What is measured.
         inputs: The inputs of a module.
         loss: For the gradients of a module: a closure that runs it and returns a scalar.
-        attention: Fresh variants, as ``"softmax,dagpam"``; None takes softmax.
+        attention: Fresh variants, as ``"softmax,dagpam"``, or classes of modules; None takes softmax.
         position: Their positions, likewise; None takes learned.
         task: The task whose sequences are the inputs of fresh variants; None takes noise.
         complexity: The level; None takes the ladder's default.
@@ -74,6 +74,7 @@ def diagnose(
     Raises:
         attnlab.errors.AttnlabError: Something that is named does not exist, or cannot be measured.
     """
+    from attnlab.attention.named import attention_words
     from attnlab.diagnosis.custom_modules import diagnose_module
     from attnlab.diagnosis.diagnose import diagnose as measure
     from attnlab.diagnosis.subjects import diagnosis_request
@@ -82,7 +83,7 @@ def diagnose(
     if subject is not None and not isinstance(run, str):
         return diagnose_module(subject, kind, inputs, loss=loss, only=only, attention_map=attention_map)
     request = diagnosis_request(
-        attention,
+        ",".join(attention_words(attention)) or None,
         position,
         task=task,
         complexity=complexity,
@@ -190,14 +191,15 @@ def report(
     return make_report(results, metric=metric, index=index, columns=columns)
 
 
-def check(attention: str) -> Conformance:
+def check(attention: AttentionLike) -> Conformance:
     """Check that an attention keeps its contract: causality, gradients, equality of paths, state and cost.
 
     >>> check("softmax").passed
     True
 
     Args:
-        attention: A registered name with inline options, or ``FILE.py:Class``.
+        attention: A registered name, ``FILE.py:Class`` or ``package.module:Class`` with inline options, or a class of
+            modules.
 
     Returns:
         One finding for each check, with its evidence.
@@ -205,9 +207,10 @@ def check(attention: str) -> Conformance:
     Raises:
         attnlab.errors.AttnlabError: There is no such attention.
     """
+    from attnlab.attention.named import attention_words
     from attnlab.testing.check_attention import check_attention, subject_of
 
-    return check_attention(subject_of(attention))
+    return check_attention(subject_of(attention_words(attention)[0]))
 
 
 def audit(

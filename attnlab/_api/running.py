@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from attnlab.choices import Budget, Compile, DeviceName
+from attnlab.choices import AttentionLike, Budget, Compile, DeviceName
 
 if TYPE_CHECKING:
     from attnlab.records import Record
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def train(
     task: str = "recall",
-    attention: str | Sequence[str] = (),
+    attention: AttentionLike | Sequence[AttentionLike] = (),
     *,
     position: str | Sequence[str] = (),
     complexity: Any = None,
@@ -43,7 +43,8 @@ def train(
 
     Args:
         task: A ladder's name or file, or a registered task; with inline options.
-        attention: Variants, with inline options: ``"dape:kernel=3"``; nothing keeps the default, softmax.
+        attention: Variants, with inline options: ``"dape:kernel=3"``, ``"my.py:Mixer"``; or classes of modules; nothing
+            keeps the default, softmax.
         position: Positions, likewise; nothing keeps the default, learned.
         complexity: The level; None takes the ladder's default.
         seed: The first seed.
@@ -68,13 +69,20 @@ def train(
     Raises:
         attnlab.errors.AttnlabError: The runs cannot be planned; nothing was written.
     """
+    from attnlab.attention.named import attention_words
     from attnlab.experiments.request import parse_request
     from attnlab.experiments.run_train import run_train
 
     settings = given(model=model, train=train, task=options)
     seed_range = range(seed, seed + seeds)
     request = parse_request(
-        task, attention, position, complexity=complexity, seeds=seed_range, match=match, settings=settings
+        task,
+        attention_words(attention),
+        position,
+        complexity=complexity,
+        seeds=seed_range,
+        match=match,
+        settings=settings,
     )
     folder = Path(store) if store else None
     origin = continue_from if isinstance(continue_from, str) else continue_from.id
@@ -84,7 +92,7 @@ def train(
 
 def sweep(
     task: str | Sequence[str] = "recall",
-    attention: str | Sequence[str] = (),
+    attention: AttentionLike | Sequence[AttentionLike] = (),
     *,
     position: str | Sequence[str] = (),
     complexity: Sequence[Any] | None = None,
@@ -113,7 +121,7 @@ def sweep(
 
     Args:
         task: Ladders, with inline options.
-        attention: Variants, with inline options; nothing keeps the default, softmax.
+        attention: Variants, with inline options; or classes of modules; nothing keeps the default, softmax.
         position: Positions, likewise.
         complexity: The levels; None takes all.
         grid: Any field -> its values.
@@ -135,6 +143,7 @@ def sweep(
     Raises:
         attnlab.errors.AttnlabError: The runs cannot be planned; nothing was written.
     """
+    from attnlab.attention.named import attention_words
     from attnlab.config.inline_experiment import inline_experiment
     from attnlab.execution.executors import make_executor
     from attnlab.execution.worker_parts import worker_parts
@@ -143,7 +152,7 @@ def sweep(
 
     experiment = inline_experiment(
         task,
-        attention=attention,
+        attention=attention_words(attention),
         position=position,
         complexity=complexity,
         grid=grid,

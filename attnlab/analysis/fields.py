@@ -1,7 +1,7 @@
 """The fields of a run, by the names that reports and claims use, and when a value is the one a claim names.
 
     task, subtask, level, trained, complexity, seed    where a run was tested, and what it was trained on
-    attention, position                                as the command line writes them, such as ``dape:kernel=3``
+    attention, position, mlp, norm_layer, block, ...   as the command line writes them, such as ``dape:kernel=3``
     width, lr, modifiers.gate, task.length, ...        fields of the model, the training, the modifiers and the task
     continued                                          ``yes`` for a run that continues another: no further seed
 
@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from attnlab.config.inline_parts import parse_variants
-from attnlab.specs import Part, RunSpec, Section
+from attnlab.specs import Part, RunSpec, Section, Variant, variant_text
 
 Fields = Mapping[str, Any]
 LOCATION = ("task", "subtask", "level", "trained", "complexity", "seed")
 """Fields that say where a run was tested, and not what it is."""
-PARTS = ("attention", "position")
+PARTS = ("attention", "position", "norm_layer", "mlp", "block", "residual_stream")
 """Fields whose values are parts with options."""
 Cache = dict[int, tuple[Section, Fields]]
 """Sections that were flattened already, by their id; the section is kept, so that the id stays its own."""
@@ -111,16 +111,22 @@ def canonical_part(wanted: Any) -> str:
     if isinstance(wanted, Mapping):
         return str(Part.model_validate(dict(wanted)))
     variants = parse_variants(str(wanted))
-    return ",".join("+".join(str(part) for part in variant) for variant in variants)
+    return ",".join(variant_text(variant) for variant in variants)
+
+
+def _words(parts: Part | Variant) -> str:
+    """A part, or parts that alternate over the layers, as the command line writes them."""
+    return str(parts) if isinstance(parts, Part) else variant_text(parts)
 
 
 def _flattened(section: Section) -> Fields:
     data: Mapping[str, Any] = section.all_fields
     if "attention" in data:
-        variant = "+".join(str(part) for part in section.attention)  # type: ignore[attr-defined]
+        parts = {name: _words(getattr(section, name)) for name in PARTS}
+        parts["attention"] = section.variant  # type: ignore[attr-defined]
         modifiers = {f"modifiers.{name}": value for name, value in data["modifiers"].items()}
-        rest = {k: v for k, v in data.items() if k not in (*PARTS, "modifiers", "matched")}
-        return {"attention": variant, "position": str(section.position), **rest, **modifiers}  # type: ignore[attr-defined]
+        rest = {k: v for k, v in data.items() if k not in (*PARTS, "modifiers", "matched", "allow_leak")}
+        return {**parts, **rest, **modifiers}
     if "complexity" in data:
         options = {f"task.{name}": value for name, value in data["options"].items() if name != data["complexity"]}
         train = [f"{name}={value}" for name, value in data["train"].items() if name != data["complexity"]]

@@ -95,6 +95,8 @@ class Attention(nn.Module, ABC):
     """
 
     row_constraint: ClassVar[RowConstraint] = RowConstraint.STOCHASTIC
+    has_heads: ClassVar[bool] = True
+    """Whether there are queries and keys that a position can rotate."""
     has_scores: ClassVar[bool] = True
     """Whether there are scores to which a position can add a bias."""
     cost: ClassVar[str] = "T^2 D"

@@ -12,7 +12,7 @@ from typing import TextIO
 
 from attnlab.cli.app import app
 from attnlab.cli.renamed import renamed_options
-from attnlab.errors import AttnlabError, InterruptedTraining, RenamedWarning
+from attnlab.errors import AttnlabError, InterruptedTraining, PartWarning, RenamedWarning
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def _one_line_for_each_renamed_name() -> Iterator[None]:
             line: str | None = None,
         ) -> None:
             text = str(message)
-            if not issubclass(category, RenamedWarning):
+            if not issubclass(category, RenamedWarning | PartWarning):
                 show_other(message, category, filename, lineno, file, line)
             elif text not in printed:
                 printed.add(text)
@@ -58,6 +58,7 @@ def _one_line_for_each_renamed_name() -> Iterator[None]:
 
         warnings.showwarning = show
         warnings.simplefilter("always", RenamedWarning)
+        warnings.simplefilter("always", PartWarning)
         yield
 
 

@@ -19,12 +19,24 @@ if TYPE_CHECKING:
     from attnlab.rendering.catalog import Card, Listing
     from attnlab.rendering.diagnosis import MetricCard
 
+PARTS = {
+    "attention": "attention",
+    "position": "position",
+    "norm": "norm_layer",
+    "mlp": "mlp",
+    "block": "block",
+    "residual-stream": "residual_stream",
+}
+"""The lists of parts of models, and the field of a model that holds a part of each."""
+
 
 def ls(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="[LIST]", help="tasks, attentions, positions, experiments, metrics or results.", show_default=True
+            metavar="[LIST]",
+            help="tasks, attentions, positions, norms, mlps, blocks, residual-streams, experiments, metrics, results.",
+            show_default=True,
         ),
     ] = "tasks",
     words: Annotated[list[str] | None, typer.Argument(help="Show only the lines that contain every word.")] = None,
@@ -32,13 +44,13 @@ def ls(
     plugins: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
-    """List tasks, attentions, positions, experiments, metrics or results."""
+    """List tasks, parts of models, experiments, metrics or results."""
     from rich.console import Console
 
     from attnlab.errors import unknown
 
     load_plugins(plugins)
-    kind = {"attentions": "attention", "positions": "position"}.get(kind, kind)
+    kind = {f"{field}s": field for field in PARTS}.get(kind.replace("_", "-"), kind.replace("_", "-"))
     if kind not in get_args(ListKind):
         raise unknown("list", kind, get_args(ListKind), where="ls")
     if kind == "results":
@@ -62,11 +74,13 @@ def ls(
 
 
 def show(
-    name: Annotated[str, typer.Argument(help="A name; metric:NAME for a metric that has the same name as a part.")],
+    name: Annotated[
+        str, typer.Argument(help="A name; KIND:NAME, such as norm:none or metric:mass, where several kinds have it.")
+    ],
     plugins: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a task, an attention, a position or a metric: formula, options, source, differences from it, size."""
+    """Show a task, a part of models or a metric: formula, options, source, differences from it, size."""
     from rich.console import Console
 
     load_plugins(plugins)
@@ -171,13 +185,13 @@ def _chance(ladder: Ladder) -> str:
 
 
 def _part_rows(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """List positions, or attentions with family, row constraint, cost, and parameters at the default size."""
+    """List parts; attentions with family, row constraint, cost, and parameters at the default size."""
     from attnlab.formatting import thousands
     from attnlab.specs import ModelSpec
 
-    if kind == "position":
-        positions = [(entry.name, str(entry.version), entry.source, entry.summary) for entry in _registry(kind)]
-        return ("position", "version", "source", "summary"), list(positions)
+    if kind != "attention":
+        others = [(entry.name, str(entry.version), entry.source, entry.summary) for entry in _registry(kind)]
+        return (kind, "version", "source", "summary"), list(others)
     size = ModelSpec()
     rows: list[tuple[str, ...]] = []
     for entry in _registry(kind):
@@ -190,18 +204,14 @@ def _part_rows(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 
 def _registry(kind: str) -> Registry[Any]:
-    """Import the registry of attentions or of positions."""
-    if kind == "attention":
-        from attnlab.attention import ATTENTIONS
+    """Import the registry of one kind of parts."""
+    from attnlab.experiments.resolve import REGISTRIES
 
-        return ATTENTIONS
-    from attnlab.position import POSITIONS
-
-    return POSITIONS
+    return REGISTRIES[PARTS[kind]]
 
 
 def _card(name: str) -> Card | MetricCard:
-    """Make the card of the first part of that name: a task, an attention, a position, a metric; or ``metric:NAME``."""
+    """Make the card of the first part of that name: a task, a part of models, a metric; or that of ``KIND:NAME``."""
     from attnlab.errors import unknown
     from attnlab.rendering.catalog import Card
     from attnlab.tasks import TASKS
@@ -216,16 +226,20 @@ def _card(name: str) -> Card | MetricCard:
         entry = TASKS.entry(ladder.task)
         chance = None if entry.required else build(task_spec(ladder, {}, None)).chance
         return Card(entry, "task", ladders=ladders, chance=chance, scoring=_scoring(ladders or [ladder]))
-    for kind in ("attention", "position"):
-        if name in (registry := _registry(kind)):
+    wanted, colon, inner = name.partition(":")
+    kinds = [wanted] if colon and wanted in PARTS else list(PARTS)
+    for kind in kinds:
+        if (own := inner if len(kinds) == 1 else name) in (registry := _registry(kind)):
             from attnlab.experiments.plan import default_parameters
 
-            return Card(registry.entry(name), kind, parameters=default_parameters(kind, name))
+            return Card(registry.entry(own), kind, parameters=default_parameters(PARTS[kind], own))
+    if len(kinds) == 1:
+        raise unknown(_registry(wanted).kind, inner, {entry.name for entry in _registry(wanted)})
     from attnlab.diagnosis.quantities import all_metrics
 
     if name in all_metrics():
         return _metric_card(name)
-    known = [entry.name for registry in (TASKS, *map(_registry, ("attention", "position"))) for entry in registry]
+    known = [entry.name for registry in (TASKS, *map(_registry, PARTS)) for entry in registry]
     raise unknown("part", name, {*known, *all_metrics()})
 
 

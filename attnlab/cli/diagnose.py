@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from attnlab.choices import DiagnosisKind, Norm
+from attnlab.choices import DiagnosisKind, NormPlace
 from attnlab.cli.options import (
     AsJson,
     Attention,
@@ -40,7 +40,7 @@ def diagnose(
     ] = None,
     mlp: Annotated[bool | None, typer.Option("--mlp/--no-mlp", help="Whether blocks have an MLP.")] = None,
     norm: Annotated[
-        Norm | None, typer.Option("--norm", help="Layer norm before each branch, after each sum, or none.")
+        NormPlace | None, typer.Option("--norm", help="Layer norm before each branch, after each sum, or none.")
     ] = None,
     branch_gain: Annotated[
         float | None,

@@ -11,9 +11,13 @@ from attnlab.choices import Budget, Compile, DeviceName
 
 Attention = Annotated[
     str | None,
-    typer.Option("--attn", "--attention", help="Attentions, such as [b]softmax,dape[/b]; + alternates over layers."),
+    typer.Option(
+        "--attn", "--attention", help="Attentions, such as [b]softmax,dape[/b]; + alternates over layers, *N repeats."
+    ),
 ]
-Position = Annotated[str | None, typer.Option("--pos", "--position", help="Positions, such as [b]learned,rotary[/b].")]
+Position = Annotated[
+    str | None, typer.Option("--pos", "--position", help="Positions, such as [b]learned,rotary*3+none[/b].")
+]
 Complexity = Annotated[
     str | None,
     typer.Option("--complexity", metavar="LEVEL", help="Level of difficulty; left out, the ladder's default."),
@@ -35,6 +39,10 @@ Rollout = Annotated[
         help="Test with the answers generated so far as inputs, not the right ones.",
         show_default=False,
     ),
+]
+AllowLeak = Annotated[
+    bool | None,
+    typer.Option("--allow-leak", help="Train an attention that sees later tokens; tables say so.", show_default=False),
 ]
 Match = Annotated[Budget | None, typer.Option("--match", help="Give every other variant the same budget as the first.")]
 Device = Annotated[DeviceName, typer.Option("--device", help="Where to compute.")]
@@ -86,8 +94,8 @@ def field_settings(words: list[str] | None, *, watch: str | None = None, **field
     Args:
         words: The words of ``--set``.
         watch: The words of ``--watch``.
-        **fields: ``layers``, ``width``, ``heads``, ``steps``, ``batch``, ``lr`` and ``rollout``; None where one is not
-            given.
+        **fields: ``layers``, ``width``, ``heads``, ``steps``, ``batch``, ``lr``, ``rollout`` and ``allow_leak``;
+            None where one is not given.
 
     Returns:
         Nested data: section -> field -> value.
@@ -102,7 +110,7 @@ def field_settings(words: list[str] | None, *, watch: str | None = None, **field
     given: dict[str, dict[str, Any]] = {"model": {}, "train": {}}
     for name, value in fields.items():
         if value is not None:
-            section = "model" if name in ("layers", "width", "heads") else "train"
+            section = "model" if name in ("layers", "width", "heads", "allow_leak") else "train"
             given[section][names.get(name, name)] = value
     if watch:
         given["train"]["log_diagnostics"] = watch.split(",")

@@ -10,6 +10,7 @@ import typer
 
 from attnlab.choices import PresetName
 from attnlab.cli.options import (
+    AllowLeak,
     AsJson,
     Attention,
     Batch,
@@ -64,6 +65,7 @@ def sweep(
     match: Match = None,
     watch: Watch = None,
     rollout: Rollout = None,
+    allow_leak: AllowLeak = None,
     preset: Annotated[PresetName | None, typer.Option("--preset", help="A budget of the experiment.")] = None,
     settings: Settings = None,
     executor: Annotated[
@@ -107,7 +109,7 @@ def sweep(
 
     load_plugins(plugins)
     fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
-    nested = field_settings(settings, watch=watch, rollout=rollout, **fields)
+    nested = field_settings(settings, watch=watch, rollout=rollout, allow_leak=allow_leak, **fields)
     words = {"task": task, "attention": attn, "position": pos, "complexity": complexity, "grid": grid, "match": match}
     experiment = with_resolved_claims(_experiment(name, preset, seeds, words, nested))
     specs, runs_per_program = expand(experiment), parse_vmap(vmap)

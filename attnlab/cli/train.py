@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from attnlab.cli.options import (
+    AllowLeak,
     AsJson,
     Attention,
     Batch,
@@ -56,6 +57,7 @@ def train(
     match: Match = None,
     watch: Watch = None,
     rollout: Rollout = None,
+    allow_leak: AllowLeak = None,
     device: Device = "auto",
     vmap: Vmap = "auto",
     compile: CompileSteps = "auto",
@@ -81,7 +83,7 @@ def train(
 
     load_plugins(plugins)
     fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
-    nested = field_settings(settings, watch=watch, rollout=rollout, **fields)
+    nested = field_settings(settings, watch=watch, rollout=rollout, allow_leak=allow_leak, **fields)
     seeds_range = range(seed, seed + seeds)
     request = parse_request(task, attn, pos, complexity=complexity, seeds=seeds_range, match=match, settings=nested)
     runs_per_program = parse_vmap(vmap)

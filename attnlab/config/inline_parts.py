@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from attnlab.config.yaml import scalar
 from attnlab.errors import InvalidValueError
 from attnlab.specs import Part, Variant
 
+CLASS = re.compile(r"(?P<place>[^:=]+):(?P<name>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)(:(?P<options>.*))?")
+"""A class by its file or module, and options: ``FILE.py:Class:key=value``."""
 
-def parse_part(text: str) -> Part:
+
+def parse_part(text: str, *, classes: bool = False) -> Part:
     """Read one part with its options.
 
     >>> part = parse_part("dape:kernel=3,width=16")
@@ -20,6 +24,7 @@ def parse_part(text: str) -> Part:
 
     Args:
         text: ``name`` or ``name:key=value,key=value``.
+        classes: Whether the name may be that of a class, ``FILE.py:Class`` or ``package.module:Class``.
 
     Returns:
         The part; its name and options have not been looked up.
@@ -28,6 +33,8 @@ def parse_part(text: str) -> Part:
         InvalidValueError: There is no name, an option is not written as ``key=value``, or an option is given twice.
     """
     name, _, rest = text.strip().partition(":")
+    if classes and (found := CLASS.fullmatch(text.strip())):
+        name, rest = f"{found['place']}:{found['name']}", found["options"] or ""
     options: dict[str, Any] = {}
     for word in split_outside_brackets(rest, ",") if rest else []:
         key, equals, value = word.partition("=")
@@ -50,7 +57,8 @@ def parse_variants(text: str) -> list[Variant]:
     [['softmax'], ['dape:kernel=3,width=16'], ['softmax', 'gpam']]
 
     Args:
-        text: Variants with commas between them, the parts of one with ``+`` between them.
+        text: Variants with commas between them, the parts of one with ``+`` between them; ``*N`` after a part repeats
+            it, so that ``softmax*3+delta`` is three layers of softmax, then one of delta.
 
     Returns:
         The parts of each variant; their names and options have not been looked up.
@@ -74,7 +82,21 @@ def _parse_alternating(text: str) -> Variant:
     if empty and len(words) > 1:
         side = "after" if empty[0] else "before"
         raise InvalidValueError(f"A name is missing {side} '+'.", "Write name+name, or leave '+' out.", where=text)
-    return tuple(parse_part(word) for word in words)
+    counted = [_repeated(word, text) for word in words]
+    if len(counted) == 1:
+        counted = [(counted[0][0], 1)]  # all layers have the part, however often it is repeated
+    return tuple(part for word, count in counted for part in [parse_part(word, classes=True)] * count)
+
+
+def _repeated(word: str, text: str) -> tuple[str, int]:
+    """Split a word at a final ``*N``: so many layers in a row have the part."""
+    part, star, count = word.rpartition("*")
+    if not star or "]" in count or "}" in count:
+        return word, 1
+    if not (count.strip().isdecimal() and int(count) and part.strip()):
+        problem = f"'{word.strip()}' does not say how many layers in a row have the part."
+        raise InvalidValueError(problem, "Write name*N with N of 1 or more, as in softmax*3+delta.", where=text)
+    return part, int(count)
 
 
 def parse_settings(words: list[str]) -> dict[str, Any]:

@@ -30,6 +30,8 @@ TRAIN: Names = {
     "examples": "train_examples",
     "watch": "log_diagnostics",
 }
+REUSED = ("mlp",)
+"""Old names whose values were numbers, and that name a part now: with other values they are new names."""
 SECTIONS: Mapping[str, Names] = {"model": MODEL, "train": TRAIN}
 LADDER: Names = {"rungs": "levels"}
 EXPERIMENT: Names = {"vary": "grid", "select": "tune", "scales": "presets", "taken": "expected_steps"}
@@ -53,13 +55,19 @@ def renamed(name: str, names: Names, where: str = "") -> str:
         where: The location for the warning.
 
     Returns:
-        The new name; a name that is not old is returned as it is.
+        The new name; a name that is not old is returned as it is. So is one that has a new meaning by now: without a
+        value it is the new name.
     """
+    return name if _is_new(name, None) else _warned(name, names, where)
+
+
+def _warned(name: str, names: Names, where: str) -> str:
+    """Replace an old name and warn, one of another meaning by now included."""
     new = _new_name(name, names)
     if new == name:
         return name
     head = f"{where}: " if where else ""
-    warnings.warn(f"{head}'{name}' is now called '{new}'.", RenamedWarning, stacklevel=3)
+    warnings.warn(f"{head}'{name}' is now called '{new}'.", RenamedWarning, stacklevel=4)
     return new
 
 
@@ -79,7 +87,7 @@ def renamed_keys(data: Mapping[str, Any], names: Names, where: str = "") -> dict
     """
     result: dict[str, Any] = {}
     for key, value in data.items():
-        new = renamed(key, names, where)
+        new = key if _is_new(key, value) else _warned(key, names, where)
         if new in result or (new != key and new in data):
             _refuse_both(key, new, where)
         result[new] = value
@@ -150,7 +158,8 @@ def _renamed_tree(
     if isinstance(data, dict):
         result: dict[Any, Any] = {}
         for key, value in data.items():
-            at = (*location, _new_name(key, names(location)) if isinstance(key, str) else key)
+            is_old = isinstance(key, str) and not _is_new(key, value)
+            at = (*location, _new_name(key, names(location)) if is_old else key)
             new = renamed_keys({key: value}, names(location), where(at)) if isinstance(key, str) else {key: value}
             if new.keys() & (result.keys() | (data.keys() - {key})):
                 _refuse_both(key, at[-1], where(at))
@@ -173,6 +182,13 @@ def renamed_location(location: Location, names: Callable[[Location], Names]) -> 
     for step in location:
         new = (*new, _new_name(step, names(new)) if isinstance(step, str) else step)
     return new
+
+
+def _is_new(name: str, value: Any) -> bool:
+    """Tell whether a name that had another meaning is set to values of its new one."""
+    values = value if isinstance(value, list | tuple) else [value]
+    is_number = bool(values) and all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
+    return name.rpartition(".")[2] in REUSED and not is_number
 
 
 def _refuse_both(old: str, new: Any, where: str) -> NoReturn:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from attnlab.config.renamed import Location, Names, renamed_location, renamed_tree
+from attnlab.config.renamed import REUSED, Location, Names, renamed_location, renamed_tree
 from attnlab.errors import InvalidFileError
 
 
@@ -55,7 +55,9 @@ class Document:
         Raises:
             InvalidValueError: An old key and its new name are both given.
         """
-        lines = {renamed_location(at, names): line for at, line in self.lines.items()}
+        # A key that is old or new by its value has its line under both names.
+        reused = {at: line for at, line in self.lines.items() if at and at[-1] in REUSED}
+        lines = reused | {renamed_location(at, names): line for at, line in self.lines.items()}
         new = Document(self.name, self.data, lines)
         return replace(new, data=renamed_tree(self.data, names, lambda at: new.where(at).partition(": ")[0]))
 

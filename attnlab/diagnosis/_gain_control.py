@@ -57,12 +57,13 @@ def match_gain(model: Transformer, reference: Transformer, x_BTD: Tensor) -> lis
     model_BTD = reference_BTD = x_BTD
     model_first: tuple[QKV, ...] = ()
     reference_first: tuple[QKV, ...] = ()
-    for block, reference_block in zip(blocks(model), blocks(reference), strict=True):
-        reference_BTD, target = reference_block(reference_BTD, reference.position, LayerInputs(reference_first), False)
-        _, output = block(model_BTD, model.position, LayerInputs(model_first), False)
+    for layer, (block, reference_block) in enumerate(zip(blocks(model), blocks(reference), strict=True)):
+        position, own = reference.position.of_layer(layer), model.position.of_layer(layer)
+        reference_BTD, target = reference_block(reference_BTD, position, LayerInputs(reference_first), False)
+        _, output = block(model_BTD, own, LayerInputs(model_first), False)
         gains.append(float(rms(target.output_BTD) / rms(output.output_BTD)))
         block.add_module("attention", ScaledAttention(block.attention, gains[-1]))
-        model_BTD, output = block(model_BTD, model.position, LayerInputs(model_first), False)
+        model_BTD, output = block(model_BTD, own, LayerInputs(model_first), False)
         model_first, reference_first = model_first or (output.qkv,), reference_first or (target.qkv,)
     return gains
 

@@ -44,12 +44,12 @@ def measure_subject(subject: DiagnosisSubject, metrics: Sequence[Metric]) -> dic
     if trace is not None:
         constraints = tuple(unscaled(block.attention).row_constraint for block in blocks(subject.model))
         measured |= trace_values(trace, trace_metrics, constraints, subject)
-    if trace is not None and needs_reach:
+    if trace is not None and needs_reach and all(trace.weights_BHTS):
         weights = [layer[0] for layer in trace.weights_BHTS]
         reaches = measure_reach(weights, residual=subject.model.spec.residual)
         measured["reach"] = layer_values([reach.share for reach in reaches])
         measured["keys"] = layer_values([reach.keys for reach in reaches])
-    if trace is not None and needs_svm:
+    if trace is not None and needs_svm and all(trace.weights_BHTS):
         measured |= {name: head_values(layers) for name, layers in svm_values(subject.model, trace).items()}
     if any(_is_gradient(name) for name in names):
         needs_noise = any(name.endswith("-noise") for name in names)

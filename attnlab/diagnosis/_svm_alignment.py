@@ -12,6 +12,7 @@ from attnlab.diagnosis.result import Values
 from attnlab.metrics.token_selection import HeadSelection, head_selections
 from attnlab.model.transformer import Transformer
 from attnlab.position import Position
+from attnlab.position.per_layer import LayerPosition
 from attnlab.specs import Modifiers
 from attnlab.tensors import ActivationTrace
 
@@ -38,7 +39,7 @@ def svm_values(model: Transformer, trace: ActivationTrace) -> dict[str, list[Val
                 trace.weights_BHTS[layer][0],
                 attention.query.weight,
                 attention.key.weight,
-                is_bilinear=has_bilinear_scores(model, attention),
+                is_bilinear=has_bilinear_scores(model, attention, layer),
                 columns=COLUMNS,
             )
         values["weight-norm"].append(tuple(selection.norm for selection in selections))
@@ -58,9 +59,10 @@ def has_linear_query_and_key(attention: Attention) -> bool:
     return queries % attention.num_heads == 0 and keys % (queries // attention.num_heads) == 0
 
 
-def has_bilinear_scores(model: Transformer, attention: Attention) -> bool:
+def has_bilinear_scores(model: Transformer, attention: Attention, layer: int) -> bool:
     """Tell whether scores are ``x_j^T W x_i`` and nothing else."""
-    position = type(model.position)
+    of_layer = model.position.of_layer(layer)
+    position = type(of_layer.inner if isinstance(of_layer, LayerPosition) else of_layer)
     unchanged = position.rotate is Position.rotate and position.bias is Position.bias
     cls = type(attention)
     overrides = any(getattr(cls, hook) is not getattr(Attention, hook) for hook in ("project", "score", "add_bias"))

@@ -22,7 +22,7 @@ from attnlab.diagnosis.subjects import (
 )
 from attnlab.errors import InvalidValueError, unknown
 from attnlab.metrics.metric import Metric
-from attnlab.specs import ModelSpec
+from attnlab.specs import ModelSpec, variant_text
 from attnlab.tensors import ActivationTrace
 
 
@@ -198,6 +198,8 @@ def _missing_notes(metrics: Sequence[Metric], measured: dict[str, dict[str, list
 
 def _receptive_field_note(subject: DiagnosisSubject) -> str:
     """Describe the number of layers until the receptive field is complete."""
+    if not all(subject.trace().weights_BHTS):
+        return f"{subject.variant}: not applicable: a module of its own shows no matrix."
     layers = subject_layers_needed(subject)
     if layers is None:
         depth = _count(subject.model.spec.layers, "layer")
@@ -210,6 +212,12 @@ def _describe(request: DiagnosisRequest, model: ModelSpec) -> str:
     parts = [_count(model.layers, "layer"), f"width {model.width}", _count(model.heads, "head")]
     parts.append("residual" if model.residual else "no residual")
     parts += [f"norm {model.norm}", "MLP" if model.mlp_ratio else "no MLP"]
+    own = {"norm": model.norm_layer, "MLP": model.mlp, "block": model.block, "residual stream": model.residual_stream}
+    fields = ("norm_layer", "mlp", "block", "residual_stream")
+    defaults = [ModelSpec.model_fields[field].default for field in fields]
+    for (name, part), default in zip(own.items(), defaults, strict=True):
+        if part != default:
+            parts.append(f"{name} {variant_text(part) if isinstance(part, tuple) else part}")
     if request.task is None:
         sequences = f"gaussian noise, {request.length or NOISE_LENGTH} tokens"
     else:

@@ -24,7 +24,7 @@ from attnlab.errors import InvalidValueError
 from attnlab.experiments.plan import check_parts, try_model
 from attnlab.experiments.resolve import Resolver
 from attnlab.model.transformer import ModelOutput, Transformer, build
-from attnlab.specs import ModelSpec, Part, TaskSpec, Variant
+from attnlab.specs import ModelSpec, Part, TaskSpec, Variant, joined, variant_text
 from attnlab.tasks import Split
 from attnlab.tasks.base import TASKS, Batch
 from attnlab.tasks.io.ladders import find_ladder, task_spec
@@ -137,7 +137,7 @@ def diagnosis_request(
     """
     return DiagnosisRequest(
         attentions=parse_variants(attention) if attention else (),
-        positions=[part for stack in parse_variants(position) for part in stack] if position else (),
+        positions=[joined(stack) for stack in parse_variants(position)] if position else (),
         task=None if task is None else parse_part(task),
         complexity=scalar(complexity) if isinstance(complexity, str) else complexity,
         **more,
@@ -169,7 +169,7 @@ def diagnosis_subjects(request: DiagnosisRequest) -> Iterator[DiagnosisSubject]:
             check_parts(model, resolver)
             if task is not None:
                 try_model(model, task, resolver)
-            label = "+".join(map(str, model.attention))
+            label = variant_text(model.attention)
             label = f"{label} · {model.position}" if len(request.positions) > 1 else label
             is_softmax = [part.name for part in model.attention] == ["softmax"]
             subjects = [build_subject(model, label, request, task, seed) for seed in request.seeds]

@@ -14,16 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.attention import ATTENTIONS
+from attnlab.attention.named import known_attention
+from attnlab.block import BLOCKS
 from attnlab.errors import AttnlabError, PluginError
+from attnlab.mlp import MLPS
+from attnlab.norm import NORMS
 from attnlab.part_code import SCRIPT, is_installed
 from attnlab.plugins import PREFIX, describe_exception, load_plugin
 from attnlab.position import POSITIONS
 from attnlab.registry import Entry, Registry
+from attnlab.residual_stream import RESIDUAL_STREAMS
 from attnlab.specs import RunSpec
 from attnlab.tasks.base import TASKS
 from attnlab.training.run_parts import run_parts
 
-REGISTRIES: dict[str, Registry[Any]] = {"attention": ATTENTIONS, "position": POSITIONS, "task": TASKS}
+REGISTRIES: dict[str, Registry[Any]] = {
+    registry.kind: registry for registry in (ATTENTIONS, POSITIONS, NORMS, MLPS, BLOCKS, RESIDUAL_STREAMS, TASKS)
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class WorkerParts:
     """Plugin files."""
     modules: tuple[str, ...] = ()
     """Modules that register parts when they are imported."""
+    named: tuple[str, ...] = ()
+    """Attentions that are named by their class."""
     pickled: bytes = b""
     """Parts of a notebook or script, by registry."""
 
@@ -72,7 +81,9 @@ def parts_to_send(used: Mapping[tuple[str, str], Entry[Any]], files: Sequence[Pa
     modules = {entry.cls.__module__ for entry in used.values() if _is_imported(entry)}
     paths = [path.resolve() for path in files]
     paths += [Path(entry.code.path) for entry in used.values() if entry.cls.__module__.startswith(PREFIX)]
-    return WorkerParts(tuple(dict.fromkeys(paths)), tuple(sorted(modules)), _pickled(own))
+    named = [name for kind, name in used if kind == "attention" and ":" in name]
+    paths += [Path(used["attention", name].code.path) for name in named if ".py:" in name]
+    return WorkerParts(tuple(dict.fromkeys(paths)), tuple(sorted(modules)), tuple(sorted(named)), _pickled(own))
 
 
 def load_worker_parts(parts: WorkerParts) -> None:
@@ -94,6 +105,8 @@ def load_worker_parts(parts: WorkerParts) -> None:
         except Exception as error:
             hint = "Workers import the modules that register parts; make it importable there, or load it as a plugin."
             raise PluginError(_first_line(error), hint, where=f"module {name}") from error
+    for name in parts.named:
+        known_attention(name)
     if parts.pickled:
         import pickle
 

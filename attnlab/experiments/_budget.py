@@ -23,7 +23,7 @@ from attnlab.attention import Attention
 from attnlab.choices import Budget
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.model.transformer import Transformer, build
-from attnlab.specs import ModelSpec
+from attnlab.specs import ModelSpec, variant_text
 from attnlab.tasks.io.streams import Source
 from attnlab.training.denormals import flush_denormals
 
@@ -131,9 +131,16 @@ def _built(model: ModelSpec, source: Source) -> Transformer:
 def _hidden(
     model: ModelSpec, measure: Callable[[Transformer, Source], int], wanted: int, source: Source
 ) -> list[ModelSpec]:
-    """The MLP's hidden widths around the solution: every budget here grows linearly in it."""
-    one, two = (measure(_built(_with_hidden(model, hidden), source), source) for hidden in (1, 2))
-    solution = 1 + (wanted - one) / (two - one)
+    """The MLP's hidden widths around the solution: every budget here grows linearly in it.
+
+    An MLP of three maps has two thirds of that width, rounded, so that its size grows at every multiple of three.
+    """
+    few, more = (measure(_built(_with_hidden(model, hidden), source), source) for hidden in (3, 6))
+    if few == more:
+        hint = "Give it an MLP, or compare without --match."
+        problem = f"The size of the MLP {variant_text(model.mlp)} cannot be chosen."
+        raise InvalidValueError(problem, hint, where="model.mlp")
+    solution = 3 * (wanted - few + more - few) / (more - few)
     return [_with_hidden(model, hidden) for hidden in {max(1, math.floor(solution)), max(1, math.ceil(solution))}]
 
 

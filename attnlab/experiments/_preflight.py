@@ -25,7 +25,7 @@ from torch import Tensor
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
 from attnlab.model.transformer import Transformer, build
 from attnlab.plugins import describe_exception
-from attnlab.specs import ModelSpec, RunSpec, TrainSpec
+from attnlab.specs import ModelSpec, RunSpec, TrainSpec, Variant, variant_text
 from attnlab.storage.weights import decode, encode
 from attnlab.tasks.base import IGNORE, Batch
 from attnlab.tasks.io.streams import Source
@@ -176,8 +176,13 @@ def _loss(model: Transformer, batch: Batch) -> float:
 
 @contextmanager
 def _reported(model: ModelSpec) -> Iterator[None]:
-    """Report every error at the model's attention; an exception of a user's part is a :class:`PluginError`."""
-    where = f"model.attention: {'+'.join(str(part) for part in model.attention)}"
+    """Report every error at the model's part that is not built in, or at its attention if all are.
+
+    An exception of a user's part is a :class:`PluginError`.
+    """
+    own = _own_fields(model)
+    field, parts = next(iter(own.items())) if own else ("attention", model.attention)
+    where = f"model.{field}: {variant_text(parts)}"
     try:
         yield
     except AttnlabError as error:
@@ -185,12 +190,14 @@ def _reported(model: ModelSpec) -> Iterator[None]:
     except Exception as error:
         frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
         inside = all(name.startswith(LIBRARY) or "site-packages" in name for name in frames)
-        if inside and not _has_own_code(model):
+        if inside and not own:
             raise  # a fault of the library: its traceback is wanted
         head, _, location = describe_exception(error).partition("\n")
         raise PluginError(head, location, where=where) from error
 
 
-def _has_own_code(model: ModelSpec) -> bool:
-    """Whether a part of the model is not built in."""
-    return any(part.code_digest for part in (*model.attention, model.position))
+def _own_fields(model: ModelSpec) -> dict[str, Variant]:
+    """The fields of a model that hold a part which is not built in, with their parts."""
+    fields = {"attention": model.attention, "position": model.position.alternating, "mlp": model.mlp}
+    fields |= {name: (getattr(model, name),) for name in ("norm_layer", "block", "residual_stream")}
+    return {name: parts for name, parts in fields.items() if any(part.code_digest for part in parts)}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from attnlab.attention import ATTENTIONS
 from attnlab.errors import IncompatiblePartsError
-from attnlab.position import POSITIONS
-from attnlab.specs import ModelSpec, Modifiers
+from attnlab.position import POSITIONS, Position
+from attnlab.position.per_layer import serves_single_layers
+from attnlab.specs import ModelSpec, Modifiers, Variant, of_layer, variant_text
 
 
 def check_position(model: ModelSpec) -> None:
-    """Refuse a position that adds a bias to scores where an attention has no scores.
+    """Refuse a position that adds a bias to scores, or rotates queries and keys, where an attention has none.
 
     Args:
         model: The model, with its parts looked up.
@@ -17,12 +20,75 @@ def check_position(model: ModelSpec) -> None:
     Raises:
         IncompatiblePartsError: The message lists the positions that can be combined with the attention.
     """
-    position = POSITIONS.entry(model.position.name)
-    for part in model.attention:
+    pattern = model.position.alternating
+    _check_single_layers(model)
+    for layer in range(math.lcm(len(pattern), len(model.attention))):
+        part, position = of_layer(model.attention, layer), POSITIONS.entry(of_layer(pattern, layer).name)
         if position.cls.biases and not ATTENTIONS.entry(part.name).cls.has_scores:
             names = ", ".join(entry.name for entry in POSITIONS if not entry.cls.biases)
             problem = f"'{part.name}' has no attention scores, and the position '{position.name}' adds a bias to them."
             raise IncompatiblePartsError(problem, f"Combine it with: {names}.", where="model.position")
+        if position.cls.rotate is not Position.rotate and not ATTENTIONS.entry(part.name).cls.has_heads:
+            embedded = [
+                entry.name for entry in POSITIONS if entry.cls.rotate is Position.rotate and not entry.cls.biases
+            ]
+            problem = f"'{part.name}' has no queries and keys of ours, which the position '{position.name}' rotates."
+            raise IncompatiblePartsError(problem, f"Combine it with: {', '.join(embedded)}.", where="model.position")
+
+
+def _check_single_layers(model: ModelSpec) -> None:
+    """Refuse a position that acts on the whole model where positions alternate over the layers."""
+    for part in model.position.alternating if model.position.then else ():
+        if not serves_single_layers(POSITIONS.entry(part.name).cls):
+            names = ", ".join(entry.name for entry in POSITIONS if serves_single_layers(entry.cls))
+            problem = f"The position '{part.name}' acts on the whole model, and cannot be that of single layers."
+            raise IncompatiblePartsError(problem, f"Positions of single layers: {names}.", where="model.position")
+
+
+def check_layers(model: ModelSpec) -> None:
+    """Refuse parts that alternate over more layers than the model has: the last of them would not be used.
+
+    Args:
+        model: The model, with its parts looked up.
+
+    Raises:
+        IncompatiblePartsError: The message has the number of layers that the pattern needs.
+    """
+    patterns: dict[str, Variant] = {
+        "attention": model.attention,
+        "position": model.position.alternating,
+        "mlp": model.mlp,
+    }
+    for field, parts in patterns.items():
+        if len(parts) > model.layers:
+            problem = f"'{variant_text(parts)}' is a pattern of {len(parts)} layers, and the model has {model.layers}."
+            hint = f"Set model.layers to {len(parts)} or more, or shorten the pattern."
+            raise IncompatiblePartsError(problem, hint, where=f"model.{field}")
+
+
+def check_block(model: ModelSpec) -> None:
+    """Refuse a part of the blocks that would change nothing.
+
+    Args:
+        model: The model, with its parts looked up.
+
+    Raises:
+        IncompatiblePartsError: The message names the setting that makes the part useless.
+    """
+    has_mlp = model.mlp_ratio > 0 and any(part.name != "none" for part in model.mlp)
+    useless = {
+        "norm_layer": model.norm == "none" and "norm: none leaves out all norms",
+        "mlp": not model.mlp_ratio and "mlp_ratio: 0 leaves out all MLPs",
+        "block": not has_mlp and "a block without an MLP has one branch",
+        "residual_stream": not model.residual and "residual: false leaves out the sum of stream and update",
+    }
+    for field, reason in useless.items():
+        value = getattr(model, field)
+        parts = value if isinstance(value, tuple) else (value,)
+        is_none = all(part.name == "none" for part in parts)
+        if reason and not is_none and value != ModelSpec.model_fields[field].default:
+            problem = f"{variant_text(parts)} would change nothing: {reason}."
+            raise IncompatiblePartsError(problem, "Leave out one of the two settings.", where=f"model.{field}")
 
 
 def check_modifiers(model: ModelSpec) -> None:

@@ -7,23 +7,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attnlab.analysis.fields import short_name
-from attnlab.attention import ATTENTIONS
 from attnlab.config.experiment import Experiment, LadderLevels, full_key
 from attnlab.config.inline_parts import merged, parse_variants
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.experiments._claim_checks import check_claims
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
-from attnlab.experiments.resolve import Resolver, resolved_part
-from attnlab.position import POSITIONS
-from attnlab.registry import Registry
-from attnlab.specs import Part, RunSpec, Variant
+from attnlab.experiments.resolve import REGISTRIES, Resolver, resolved_variant
+from attnlab.specs import Part, RunSpec, Variant, joined, variant_text
 from attnlab.tasks.io.streams import parse_range
 
 Setting = dict[str, Any]
 """One combination of what varies: dotted key -> value."""
-REGISTRIES: dict[str, Registry[Any]] = {"attention": ATTENTIONS, "position": POSITIONS}
-AXES = tuple(f"model.{name}" for name in REGISTRIES)
+AXES = ("model.attention", "model.position")
 
 
 def expand(experiment: Experiment) -> list[RunSpec]:
@@ -156,11 +152,7 @@ def variant(value: Any, where: str) -> Variant:
 
 
 def _position(value: Any, where: str) -> Part:
-    parts = variant(value, where)
-    if len(parts) > 1:
-        problem = f"'{'+'.join(map(str, parts))}' is several positions, and positions do not alternate over layers."
-        raise InvalidValueError(problem, "Write each as an item of its own.", where="model.position")
-    return parts[0]
+    return joined(variant(value, where))
 
 
 def _levels(entry: LadderLevels, resolver: Resolver) -> Iterator[tuple[Any, tuple[Any, ...] | None]]:
@@ -217,7 +209,8 @@ def _resolved_value(field: str, value: Any, where: str) -> Any:
 
 
 def _resolved_variant(name: str, value: Any, where: str) -> str:
-    return "+".join(str(resolved_part(part, REGISTRIES[name], where)) for part in variant(value, where))
+    parts = resolved_variant(variant(value, where), name, where)
+    return str(joined(parts)) if name == "position" else variant_text(parts)
 
 
 def _located(error: AttnlabError, experiment: Experiment) -> AttnlabError:

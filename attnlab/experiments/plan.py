@@ -4,24 +4,30 @@
 2  resolve        every name, option and setting is looked up once              :mod:`attnlab.experiments.resolve`
 3  compatibility  attention, position and modifiers are checked together        :mod:`attnlab.experiments.compatibility`
 4  budget         the variants are given the reference's budget, where asked    :mod:`attnlab.experiments._budget`
-5  preflight      each model takes a training step, is saved and loaded         :mod:`attnlab.experiments._preflight`
-6  specs          one for each variant and seed
+5  own parts      attentions that are not built in are checked for leaks        :mod:`attnlab.testing.quick_check`
+6  preflight      each model takes a training step, is saved and loaded         :mod:`attnlab.experiments._preflight`
+7  specs          one for each variant and seed
 """
 
 from __future__ import annotations
 
+import warnings
+
+from attnlab.attention import ATTENTIONS
 from attnlab.choices import Budget
-from attnlab.errors import AttnlabError
+from attnlab.errors import AttnlabError, PartWarning, PluginError
 from attnlab.experiments._budget import match_budget
 from attnlab.experiments._preflight import preflight, preflight_run, trained_alike
-from attnlab.experiments.compatibility import check_modifiers, check_position
+from attnlab.experiments.compatibility import check_block, check_layers, check_modifiers, check_position
 from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import Resolver
 from attnlab.model.transformer import build
-from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
+from attnlab.plugins import plugin_error
+from attnlab.specs import ALTERNATING, ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.tasks.io.fed_back import FedBackAnswers
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
+from attnlab.testing.quick_check import QuickCheck, quick_check
 
 
 def plan(request: Request, resolver: Resolver | None = None) -> list[RunSpec]:
@@ -55,12 +61,37 @@ def plan(request: Request, resolver: Resolver | None = None) -> list[RunSpec]:
             same = {"position": model.position} if request.reference else {}
             reference = resolved.reference.model_copy(update=same)
             model = matched(model, reference, request.match, resolved.task, resolver)
+        model = check_own_attentions(model, resolver.source(resolved.task).length, resolver)
         try_run(RunSpec(task=resolved.task, model=model, train=resolved.train), resolver)
         specs += [
             RunSpec.model_construct(task=resolved.task, model=model, train=resolved.train, seed=seed)
             for seed in request.seeds
         ]
     return specs
+
+
+def check_own_attentions(model: ModelSpec, length: int, resolver: Resolver) -> ModelSpec:
+    """Check the attentions that are not built in before they are trained, once for equal ones.
+
+    Args:
+        model: The model, with its parts looked up.
+        length: The longest sequence, in tokens.
+        resolver: Keeps the result.
+
+    Returns:
+        The model; a leak is allowed by it only where there is one.
+
+    Raises:
+        PluginError: An attention leaks and the model does not allow it, or its weights do not follow the seed.
+    """
+    leaks = False
+    for part in model.attention:
+        if part.code_digest:
+            key = ("quick", str(part), part.code_digest, model.width, model.heads, length)
+            found: QuickCheck = resolver.once(key, lambda: _quick_check(part, model, length))  # noqa: B023
+            leaks |= bool(found.leak)
+            _judge(part, found, model.allow_leak)
+    return model.model_copy(update={"allow_leak": leaks}) if model.allow_leak else model
 
 
 def check_rollout(task: TaskSpec, resolver: Resolver) -> None:
@@ -91,8 +122,10 @@ def check_parts(model: ModelSpec, resolver: Resolver) -> None:
     """
 
     def check() -> bool:
+        check_layers(model)
         check_position(model)
         check_modifiers(model)
+        check_block(model)
         return True
 
     resolver.once(("compatible", model.canonical), check)
@@ -162,13 +195,39 @@ def default_parameters(kind: str, name: str) -> int:
     """Count the learned parameters of the default model with one other part, on the default level of recall.
 
     Args:
-        kind: ``attention`` or ``position``.
+        kind: The field of a model that holds the part, such as ``attention``.
         name: The part.
 
     Returns:
         The number of learned parameters.
     """
-    part = (Part(name=name),) if kind == "attention" else Part(name=name)
+    part = (Part(name=name),) if kind in ALTERNATING else Part(name=name)
     source = Source(task_spec(find_ladder("recall"), {}, None), 0)
     model = ModelSpec().model_copy(update={kind: part})
     return build(model, vocabulary=source.vocabulary, length=source.length, seed=0).parameter_count
+
+
+def _quick_check(part: Part, model: ModelSpec, length: int) -> QuickCheck:
+    """Check one attention at the sizes of a model; an exception of its code is one block."""
+    entry = ATTENTIONS.entry(part.name)
+    try:
+        return quick_check(entry, entry.complete(part.options), model.width, model.heads, length)
+    except AttnlabError as error:
+        raise error.at(f"model.attention: {part}") from None
+    except Exception as error:
+        raise plugin_error(f"model.attention: {part}", error) from error
+
+
+def _judge(part: Part, found: QuickCheck, allow_leak: bool) -> None:
+    """Refuse an attention that leaks or whose weights do not follow the seed, and warn of what a reader should know."""
+    where = f"model.attention: {part}"
+    if found.seeds:
+        problem = f"Its weight '{found.seeds}' is not the same in two models of one seed."
+        raise PluginError(problem, "Draw weights with torch's own generator, or by the layer context.", where=where)
+    if found.leak and not allow_leak:
+        problem = f"It sees later tokens, or other rows of the batch: {found.leak}."
+        hint = f"More: attnlab check {part.name}. To train it all the same: --allow-leak; every table says so then."
+        raise PluginError(problem, hint, where=where)
+    if found.prefix:
+        text = f"{part}: a prefix has other outputs than the whole ({found.prefix}): it reads its own length."
+        warnings.warn(text, PartWarning, stacklevel=2)

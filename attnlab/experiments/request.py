@@ -11,7 +11,7 @@ from attnlab.config.inline_experiment import check_sections
 from attnlab.config.inline_parts import parse_part, parse_variants
 from attnlab.config.renamed import renamed_options, renamed_settings
 from attnlab.config.yaml import scalar
-from attnlab.specs import Part, Variant
+from attnlab.specs import Part, Variant, joined
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def parse_request(
     return Request(
         task=part.model_copy(update={"options": renamed_options(part.name, part.options)}),
         attentions=_variants(attention),
-        positions=[position for variant in _variants(position) for position in variant],
+        positions=[joined(variant) for variant in _variants(position)],
         complexity=scalar(complexity) if isinstance(complexity, str) else complexity,
         seeds=seeds,
         match=match,

@@ -7,21 +7,35 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from attnlab.attention import ATTENTIONS
+from attnlab.attention.named import named_attention
+from attnlab.block import BLOCKS
 from attnlab.config.inline_experiment import SECTIONS, unknown_section
-from attnlab.config.inline_parts import merged
+from attnlab.config.inline_parts import merged, parse_variants
 from attnlab.config.ladder import Ladder
 from attnlab.config.renamed import Location
 from attnlab.config.validate import validated
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.experiments.request import Request
+from attnlab.mlp import MLPS
+from attnlab.norm import NORMS
 from attnlab.position import POSITIONS
 from attnlab.registry import Registry
-from attnlab.specs import ModelSpec, Part, TaskSpec, TrainSpec, Variant
+from attnlab.residual_stream import RESIDUAL_STREAMS
+from attnlab.specs import ALTERNATING, ModelSpec, Part, TaskSpec, TrainSpec, Variant, joined
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 
 T = TypeVar("T")
 Data = dict[str, Any]
+REGISTRIES: dict[str, Registry[Any]] = {
+    "attention": ATTENTIONS,
+    "position": POSITIONS,
+    "norm_layer": NORMS,
+    "mlp": MLPS,
+    "block": BLOCKS,
+    "residual_stream": RESIDUAL_STREAMS,
+}
+"""The fields of a model that hold parts, and the parts of each kind."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +195,8 @@ def resolved_part(part: Part, registry: Registry[Any], where: str) -> Part:
         InvalidValueError: The part does not accept a value.
     """
     try:
-        entry = registry.entry(part.name)
+        name = named_attention(part.name) if ":" in part.name and registry is ATTENTIONS else part.name
+        entry = registry.entry(name)
         options = entry.non_default(part.options)
         return Part(name=entry.name, options=options, version=entry.version, code_digest=entry.code.digest)
     except AttnlabError as error:
@@ -199,11 +214,77 @@ def _train_spec(data: Data) -> TrainSpec:
     return train
 
 
+def resolved_variant(parts: Variant, field: str, where: str) -> Variant:
+    """Look up the parts that a field holds.
+
+    Args:
+        parts: One part, or several that alternate over the layers.
+        field: The field of a model.
+        where: The field, for messages.
+
+    Returns:
+        The parts as :func:`resolved_part` gives them; but the default of a field that the JSON omits stays as it is,
+        without a version, so that a spec that is read again is the same value.
+
+    Raises:
+        UnknownNameError: There is no such part or option.
+        InvalidValueError: A part does not accept a value.
+    """
+    found = tuple(resolved_part(part, REGISTRIES[field], where) for part in parts)
+    default = ModelSpec.model_fields[field].default
+    if field in ("attention", "position"):
+        return found
+    plain = tuple(part.model_copy(update={"version": None}) if part.version == 1 else part for part in found)
+    return plain if (plain if field in ALTERNATING else plain[0]) == default else found
+
+
+def inline_part(field: str, value: Any) -> Any:
+    """Read the part of a field of a model where it is given as words: ``swiglu:activation=gelu``, ``rotary*3+none``.
+
+    Args:
+        field: The field.
+        value: What the field is set to.
+
+    Returns:
+        Parts for words and for a list of words or mappings; anything else as it is, for the check of its type.
+
+    Raises:
+        InvalidValueError: The words are no part, several variants, or parts that cannot alternate over the layers.
+    """
+    if field not in REGISTRIES:
+        return value
+    parts: list[Any] = []
+    for item in value if isinstance(value, list | tuple) else [value]:
+        if not isinstance(item, str):
+            parts.append(item)
+            continue
+        variants = parse_variants(item)
+        if len(variants) != 1:
+            hint = "Give one, or alternate over the layers with +."
+            raise InvalidValueError(f"'{item}' is {len(variants)} parts.", hint, where=f"model.{field}")
+        parts += variants[0]
+    if field in ALTERNATING:
+        return value if parts == [value] or not parts else tuple(parts)
+    if len(parts) == 1:
+        return parts[0]
+    if field == "position" and parts:
+        return joined(tuple(Part.model_validate(part) for part in parts))
+    if parts:
+        problem = f"A model has one {field}, the same in all layers, and {len(parts)} are given."
+        raise InvalidValueError(problem, "Give one part.", where=f"model.{field}")
+    return value
+
+
 def _model_spec(base: Data, attention: Variant | None, position: Part | None) -> ModelSpec:
-    model = validated(ModelSpec, base, _dotted("model"))
-    variant = tuple(resolved_part(part, ATTENTIONS, "model.attention") for part in attention or model.attention)
-    chosen = resolved_part(position or model.position, POSITIONS, "model.position")
-    return model.model_copy(update={"attention": variant, "position": chosen})
+    read = {field: inline_part(field, value) for field, value in base.items()}
+    model = validated(ModelSpec, read, _dotted("model"))
+    given: dict[str, Variant] = {field: getattr(model, field) for field in ALTERNATING}
+    given |= {field: getattr(model, field).alternating for field in REGISTRIES if field not in ALTERNATING}
+    given |= {"attention": attention} if attention else {}
+    given |= {"position": position.alternating} if position else {}
+    found = {field: resolved_variant(parts, field, f"model.{field}") for field, parts in given.items()}
+    update = {field: parts if field in ALTERNATING else joined(parts) for field, parts in found.items()}
+    return model.model_copy(update=update)
 
 
 def _dotted(section: str) -> Callable[[Location], str]:

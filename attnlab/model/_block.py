@@ -1,137 +1,49 @@
-"""A block of a transformer: attention and MLP, each a branch with a norm and a residual connection.
-
-Letters  B batch, T tokens, D width, N query positions of the whole batch, P of each row.
-"""
+"""Blocks are built from the specification of a model: attention, MLP, norms and residual stream of each layer."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import ClassVar, TypeVar, final
-
-from torch import Tensor, nn
-from torch.nn import functional
+from typing import TypeVar
 
 from attnlab.attention import ATTENTIONS, Attention
+from attnlab.block import BLOCKS, Block, BlockParts
 from attnlab.errors import AttnlabError
-from attnlab.position import Position
+from attnlab.mlp import MLPS, Mlp
+from attnlab.mlp.none import NoMlp
+from attnlab.norm import NORMS, Norm
+from attnlab.position import POSITIONS, Position
+from attnlab.position.per_layer import PerLayer
 from attnlab.registry import Entry
-from attnlab.specs import ModelSpec, Part
-from attnlab.tensors import AttentionOutput, LayerContext, LayerInputs, Role
+from attnlab.residual_stream import RESIDUAL_STREAMS
+from attnlab.specs import ModelSpec, Part, of_layer
+from attnlab.tensors import LayerContext
 
 T = TypeVar("T")
 
 
-@final
-class Block(nn.Module):
-    """Attention, then an MLP, each a branch with a norm and a residual connection as the specification sets them."""
-
-    parameter_roles: ClassVar[Mapping[str, Role]] = {"norms": "norm", "attention": "extra"}
-
-    def __init__(self, spec: ModelSpec, context: LayerContext) -> None:
-        super().__init__()
-        self.norm, self.residual = spec.norm, spec.residual
-        self.attention = build_attention(spec, context)
-        branches = 2 if spec.mlp_ratio else 1
-        self.norms = nn.ModuleList(nn.LayerNorm(spec.width) for _ in range(branches if spec.norm != "none" else 0))
-        hidden = max(1, round(spec.mlp_ratio * spec.width))
-        self.mlp = Mlp(context, hidden) if spec.mlp_ratio else None
-
-    def forward(
-        self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs, trace: bool
-    ) -> tuple[Tensor, AttentionOutput]:
-        """Apply attention and MLP.
-
-        Args:
-            x_BTD: The residual stream.
-            position: The position of the model.
-            layer_inputs: The first layer's queries, keys and values, and the query positions.
-            trace: Whether the attention returns scores and effective matrix.
-
-        Returns:
-            The residual stream after the block, N x D where there are query positions; the attention's output.
-        """
-        output: AttentionOutput = self.attention(self.branch_input(x_BTD, 0), position, layer_inputs, trace)
-        update_BTD = output.output_BTD
-        if layer_inputs.query_positions is not None:
-            x_BTD, update_BTD = (
-                select_positions(tensor_BTD, layer_inputs.query_positions) for tensor_BTD in (x_BTD, update_BTD)
-            )
-        x_BTD = self.branch_output(x_BTD, update_BTD, 0)
-        if self.mlp is not None:
-            x_BTD = self.branch_output(x_BTD, self.mlp(self.branch_input(x_BTD, 1)), 1)
-        return x_BTD, output
-
-    def branch_input(self, x_BTD: Tensor, branch: int) -> Tensor:
-        """Compute the input of a branch.
-
-        Args:
-            x_BTD: The residual stream.
-            branch: 0 for the attention, 1 for the MLP.
-
-        Returns:
-            The stream, normalized in a pre-norm block, B x T x D.
-        """
-        return self.norms[branch](x_BTD) if self.norm == "pre" else x_BTD
-
-    def branch_output(self, x_BTD: Tensor, update_BTD: Tensor, branch: int) -> Tensor:
-        """Compute the residual stream after a branch.
-
-        Args:
-            x_BTD: The residual stream before the branch.
-            update_BTD: The output of the branch.
-            branch: 0 for the attention, 1 for the MLP.
-
-        Returns:
-            Their sum, or the update alone without residual connections, normalized in a post-norm block, B x T x D.
-        """
-        total = x_BTD + update_BTD if self.residual else update_BTD
-        return self.norms[branch](total) if self.norm == "post" else total
-
-
-@final
-class Mlp(nn.Module):
-    """Two linear maps with a GELU between them.
+def build_block(spec: ModelSpec, context: LayerContext) -> Block:
+    """Build the block of one layer.
 
     Args:
-        context: The layer that the MLP is built for.
-        hidden: Hidden channels.
-    """
-
-    parameter_roles: ClassVar[Mapping[str, Role]] = {"up_proj": "mlp_up", "down_proj": "mlp_down"}
-
-    def __init__(self, context: LayerContext, hidden: int) -> None:
-        super().__init__()
-        self.up_proj = context.linear(context.width, hidden)
-        self.down_proj = context.linear(hidden, context.width, gain=1 / math.sqrt(2 * context.layers))
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """Compute the update of the residual stream.
-
-        Args:
-            x_BTD: The input of the branch.
-
-        Returns:
-            The update, B x T x D.
-        """
-        # The weights are transposed in memory for the product: its gradient is then computed faster.
-        return self.down_proj(functional.gelu(x_BTD @ self.up_proj.weight.mT.contiguous()))
-
-
-def select_positions(tensor_BTD: Tensor, positions: Tensor | None) -> Tensor:
-    """Select tokens of a batch.
-
-    Args:
-        tensor_BTD: One vector per token, of all tokens or already of the selected ones.
-        positions: Indices in the flattened batch, N or B x P; None for all.
+        spec: The model's specification.
+        context: The layer.
 
     Returns:
-        The selected vectors, N x D.
+        The block.
+
+    Raises:
+        InvalidValueError: an option that a part does not accept.
+        UnknownNameError: a part or option that does not exist.
     """
-    tensor_ND = tensor_BTD.flatten(0, -2)
-    if positions is None or tensor_BTD.shape[:-1] == positions.shape:
-        return tensor_ND
-    return tensor_ND.index_select(0, positions.flatten())
+    stream = RESIDUAL_STREAMS.entry(spec.residual_stream.name)
+    parts = BlockParts(
+        attention=build_attention(spec, context),
+        mlp=build_mlp(spec, context),
+        make_norm=lambda: build_norm(spec, context),
+        norm=spec.norm,
+        residual_stream=build_part(context, stream, spec.residual_stream, "model.residual_stream"),
+        residual=spec.residual,
+    )
+    return build_part(context, BLOCKS.entry(spec.block.name), spec.block, "model.block", parts)
 
 
 def build_attention(spec: ModelSpec, context: LayerContext) -> Attention:
@@ -148,11 +60,75 @@ def build_attention(spec: ModelSpec, context: LayerContext) -> Attention:
         InvalidValueError: an option that the attention does not accept.
         UnknownNameError: an attention or option that does not exist.
     """
-    part = spec.attention[context.layer % len(spec.attention)]
+    part = of_layer(spec.attention, context.layer)
     return build_part(context, ATTENTIONS.entry(part.name), part, "model.attention")
 
 
-def build_part(context: LayerContext, entry: Entry[T], part: Part, where: str) -> T:
+def build_mlp(spec: ModelSpec, context: LayerContext) -> Mlp | None:
+    """Build the MLP of one layer; the layers cycle through the MLPs of the specification.
+
+    Args:
+        spec: The model's specification.
+        context: The layer.
+
+    Returns:
+        The MLP; None in a layer without one.
+
+    Raises:
+        InvalidValueError: an option that the MLP does not accept.
+        UnknownNameError: an MLP or option that does not exist.
+    """
+    part = of_layer(spec.mlp, context.layer)
+    entry = MLPS.entry(part.name)
+    if not spec.mlp_ratio or entry.cls is NoMlp:
+        return None
+    return build_part(context, entry, part, "model.mlp")
+
+
+def build_position(spec: ModelSpec, context: LayerContext) -> Position:
+    """Build the position of a model, or those of its layers where several alternate.
+
+    Args:
+        spec: The model's specification.
+        context: The sizes of the model.
+
+    Returns:
+        The position.
+
+    Raises:
+        InvalidValueError: an option that the position does not accept.
+        UnknownNameError: a position or option that does not exist.
+    """
+    parts = spec.position.alternating
+    entries = [POSITIONS.entry(part.name) for part in parts]
+    if len(parts) == 1:
+        return build_part(context, entries[0], spec.position, "model.position")
+    try:
+        options = [entry.complete(part.options) for entry, part in zip(entries, parts, strict=True)]
+        choice = [parts.index(of_layer(parts, layer)) for layer in range(spec.layers)]
+        return PerLayer(context, list(zip(entries, options, strict=True)), choice)
+    except AttnlabError as error:
+        raise error.at(f"model.position: {spec.position}") from None
+
+
+def build_norm(spec: ModelSpec, context: LayerContext) -> Norm:
+    """Build one norm.
+
+    Args:
+        spec: The model's specification.
+        context: The layer.
+
+    Returns:
+        The norm.
+
+    Raises:
+        InvalidValueError: an option that the norm does not accept.
+        UnknownNameError: a norm or option that does not exist.
+    """
+    return build_part(context, NORMS.entry(spec.norm_layer.name), spec.norm_layer, "model.norm_layer")
+
+
+def build_part(context: LayerContext, entry: Entry[T], part: Part, where: str, *more: object) -> T:
     """Build a registered part with its options.
 
     Args:
@@ -160,6 +136,7 @@ def build_part(context: LayerContext, entry: Entry[T], part: Part, where: str) -
         entry: The part's entry in its registry.
         part: Name and options.
         where: The field of the specification, for error messages.
+        *more: Further arguments of the constructor, after the context.
 
     Returns:
         The part.
@@ -169,6 +146,6 @@ def build_part(context: LayerContext, entry: Entry[T], part: Part, where: str) -
         UnknownNameError: an option that does not exist.
     """
     try:
-        return entry.cls(context, **entry.complete(part.options))  # type: ignore[call-arg]  # parts take a context
+        return entry.cls(context, *more, **entry.complete(part.options))  # type: ignore[call-arg]  # parts take a context
     except AttnlabError as error:
         raise error.at(f"{where}: {part}") from None

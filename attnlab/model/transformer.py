@@ -17,7 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnlab.model._block import Block, Mlp, build_attention, build_part, select_positions
+from attnlab.block import Block, select_positions
+from attnlab.mlp import Mlp
+from attnlab.model._block import build_attention, build_block, build_norm, build_position
 from attnlab.model._cross_entropy import chunked_cross_entropy
 from attnlab.model._lazy import initialize_lazy
 from attnlab.position import POSITIONS, Position
@@ -58,23 +60,24 @@ class Transformer(nn.Module):
     def __init__(self, spec: ModelSpec, *, vocabulary: int, length: int, generator: torch.Generator) -> None:
         super().__init__()
         self.spec = spec
-        position = POSITIONS.entry(spec.position.name)
+        positions = [POSITIONS.entry(part.name) for part in spec.position.alternating]
         sizes = {"width": spec.width, "heads": spec.heads, "layers": spec.layers, "length": length}
         contexts = [
             LayerContext(
                 **sizes,
                 layer=layer,
-                biased=position.cls.biases,
+                biased=positions[layer % len(positions)].cls.biases,
                 modifiers=spec.modifiers,
                 init_scale=spec.init_scale,
+                mlp_ratio=spec.mlp_ratio,
                 generator=generator,
             )
             for layer in range(spec.layers)
         ]
         self.embedding_VD = contexts[0].normal(vocabulary, spec.width, std=1.0)
-        self.position: Position = build_part(contexts[0], position, spec.position, "model.position")
-        self.blocks = nn.ModuleList(Block(spec, context) for context in contexts)
-        self.norm = nn.LayerNorm(spec.width) if spec.norm == "pre" else nn.Identity()
+        self.position: Position = build_position(spec, contexts[0])
+        self.blocks = nn.ModuleList(build_block(spec, context) for context in contexts)
+        self.norm = build_norm(spec, contexts[-1]) if spec.norm == "pre" else nn.Identity()
         self.head = None if spec.tie_embeddings else contexts[0].linear(spec.width, vocabulary)
 
     def forward(self, inputs_BT: Tensor, positions: Tensor | None, trace: bool = False) -> ModelOutput:
@@ -152,7 +155,9 @@ class Transformer(nn.Module):
             positions = positions.flatten()  # a B x P x D stream is recognized by P < T
         for layer, block in enumerate(self.blocks, start=1):
             queries = positions if layer == len(self.blocks) and not trace else None
-            residual_BTD, output = block(residual_BTD, self.position, LayerInputs(first, queries), trace)
+            residual_BTD, output = block(
+                residual_BTD, self.position.of_layer(layer - 1), LayerInputs(first, queries), trace
+            )
             first = first or (output.qkv,)
             residuals.append(residual_BTD)
             outputs.append(output)

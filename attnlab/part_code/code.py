@@ -19,6 +19,8 @@ class PartCode:
     """The file; empty for a built-in part, and for a class of a notebook."""
     digest: str = ""
     """What the code says; empty for a built-in part."""
+    package: str = ""
+    """Name and version of the installed package that has it."""
     root: str = ""
     """The folder from which its modules are imported; empty where the file alone does not tell the code."""
 
@@ -48,7 +50,7 @@ def part_code(cls: type) -> PartCode:
     if module is None or path is None:
         return PartCode("", digest([("", without_text(cls))]))
     root = module_root(module, path)
-    return PartCode(str(path), file_digest(path, root), str(root))
+    return PartCode(str(path), file_digest(path, root), root=str(root))
 
 
 def code_now(path: str, root: str) -> str:

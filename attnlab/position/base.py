@@ -81,6 +81,17 @@ class Position(nn.Module, ABC):
         """
         return None
 
+    def of_layer(self, layer: int) -> Position:
+        """Get the position of one layer.
+
+        Args:
+            layer: Index of the layer, from 0.
+
+        Returns:
+            The position itself, unless positions alternate over the layers.
+        """
+        return self
+
 
 def distance(queries: int, keys: int, start: int, device: torch.device) -> Tensor:
     """Compute how many tokens each key is before its query: ``max(0, i + start - j)``.

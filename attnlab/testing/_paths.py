@@ -40,10 +40,12 @@ class Path:
     """From inputs, B x T x D, to outputs, B x T x D; B is even. Two calls draw the same random numbers."""
     attention: Attention
     """The attention itself, or the program of the vmapped ones."""
+    dtype: torch.dtype = torch.float64
+    """Type of the inputs."""
 
     def inputs(self, batch: int, tokens: int, seed: int = 2) -> Tensor:
         """Standard normal inputs, B x T x D."""
-        return random_inputs(batch, tokens, width=self.context.width, seed=seed)
+        return random_inputs(batch, tokens, width=self.context.width, seed=seed, dtype=self.dtype)
 
 
 class Sizes(NamedTuple):
@@ -82,6 +84,27 @@ def whole_paths(
         if plain:
             slow.fast = False
             yield Path(f"{mode}, plain path", context, _single(slow, position), slow)
+
+
+def single_path(
+    subject: Subject, position: Position, sizes: Sizes, training: bool, dtype: torch.dtype = torch.float64
+) -> Path:
+    """The path of a single run.
+
+    Args:
+        subject: The attention.
+        position: The position of the model.
+        sizes: Sizes of the attention.
+        training: Whether it is in training mode.
+        dtype: Type of weights and inputs.
+
+    Returns:
+        The path.
+    """
+    attention, context = subject.build_with_context(
+        biased=position.biases, training=training, dtype=dtype, **sizes._asdict()
+    )
+    return Path(f"{MODES[training]}, fast path", context, _single(attention, position), attention, dtype)
 
 
 def paired_positions(subject: Subject, sizes: Sizes) -> list[tuple[Position, str]]:

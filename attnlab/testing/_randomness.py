@@ -13,18 +13,21 @@ from attnlab.testing._subject import random_inputs, run
 
 
 @torch.no_grad()
-def is_random(attention: Attention, width: int, position: Position | None = None) -> bool:
+def is_random(
+    attention: Attention, width: int, position: Position | None = None, dtype: torch.dtype = torch.float64
+) -> bool:
     """Whether the outputs depend on the state of torch's global generator.
 
     Args:
         attention: The attention, in the mode in question.
         width: D.
         position: The position of the model; None is no position.
+        dtype: Type of its weights.
 
     Returns:
         Whether two seeds give different outputs.
     """
-    x_BTD = random_inputs(2, 7, width=width)
+    x_BTD = random_inputs(2, 7, width=width, dtype=dtype)
     outputs = []
     for seed in (0, 1):
         with seeded(seed):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection
-from pathlib import Path
 
-from attnlab.attention import ATTENTIONS, Attention
-from attnlab.errors import AttnlabError, InvalidValueError, PluginError, unknown
-from attnlab.plugins import describe_exception, load_plugin, plugin_module
-from attnlab.registry import Entry
+from attnlab.attention import ATTENTIONS
+from attnlab.attention.named import named_attention
+from attnlab.errors import AttnlabError, InvalidValueError
+from attnlab.plugins import describe_exception
 from attnlab.specs import Part
 from attnlab.testing import _causality, _cost, _depth, _equivalence, _numerics, _prefix, _state
 from attnlab.testing._subject import Subject
@@ -63,35 +62,22 @@ def subject_of(word: str) -> Part:
     """Resolve the attention that a word names; a file is run.
 
     Args:
-        word: ``NAME``, ``NAME:option=value`` or ``FILE.py:Class``.
+        word: ``NAME``, ``FILE.py:Class`` or ``package.module:Class``, with options.
 
     Returns:
         Name and options of the attention.
 
     Raises:
-        PluginError: The file fails, or it registers no attention.
-        UnknownNameError: The file registers no attention class of that name.
+        PluginError: The file or module cannot be loaded, or what is named is no class of modules.
+        UnknownNameError: There is no such class.
         InvalidValueError: The word is malformed, or a file has no class beside it.
     """
     from attnlab.config.inline_parts import parse_part
 
     if word.endswith(".py"):
         raise InvalidValueError("The class is missing.", f"Write {word}:Class.", where=word)
-    path, _, name = word.rpartition(":")
-    if not path.endswith(".py"):
-        return parse_part(word)
-    load_plugin(Path(path))
-    module = plugin_module(Path(path))
-    entries: dict[str, Entry[Attention]] = {
-        entry.cls.__name__: entry for entry in ATTENTIONS if entry.cls.__module__ == module
-    }
-    if name not in entries:
-        if not entries:
-            raise PluginError(
-                "The file registers no attention.", "Decorate the class with @register(name, source=...).", where=word
-            )
-        raise unknown("attention class", name, entries, where=path)
-    return Part(name=entries[name].name)
+    part = parse_part(word, classes=True)
+    return part.model_copy(update={"name": named_attention(part.name)}) if ":" in part.name else part
 
 
 def _run(name: str, check: Check, subject: Subject) -> Finding:

@@ -93,7 +93,8 @@ def trace_diagnostics(trace: ActivationTrace, kinds: Collection[DiagnosticsKind]
     if "rank" in kinds:
         values |= {name: _measure(name, trace.residual_BTD) for name in RANK_METRICS}
     if "attention" in kinds:
-        matrices = [weights[0] for weights in trace.weights_BHTS]
+        nothing = torch.full((1, 1, 1, 1), math.nan)  # of an attention without a matrix
+        matrices = [weights[0] if weights else nothing for weights in trace.weights_BHTS]
         values |= {name: _measure(name, matrices) for name in ATTENTION_METRICS}
     return values
 

@@ -60,6 +60,8 @@ def supported_modes(position: Part) -> list[ExtrapolationMode]:
     """
     entry = POSITIONS.entry(position.name)
     supported: list[ExtrapolationMode] = ["trained"]
+    if position.then:
+        return supported  # each mode replaces the one position of a model
     if entry.name in ROTARY:
         supported += ["interpolated", "yarn"]
     # The randomized position has rotary angles of the default base only.
@@ -145,9 +147,13 @@ def apply_position(model: Transformer, length: int) -> None:
         InvalidValueError: The position does not accept the length.
     """
     x_BTD = model.position.embed(model.embedding_VD[:1].expand(length, -1)[None])
-    first = model.blocks[0]
-    assert isinstance(first, Block)
-    qkv = first.attention.prepare(x_BTD, model.position, LayerInputs(()))
-    if model.position.biases:
-        last = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., -1:, :], start=length - 1)
-        first.attention.scores(last, model.position)
+    pattern = model.spec.position.alternating
+    for layer, block in enumerate(model.blocks[: len(pattern)]):
+        assert isinstance(block, Block)
+        if not block.attention.has_heads:
+            continue
+        position = model.position.of_layer(layer)
+        qkv = block.attention.prepare(x_BTD, position, LayerInputs(()))
+        if position.biases:
+            last = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., -1:, :], start=length - 1)
+            block.attention.scores(last, position)

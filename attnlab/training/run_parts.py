@@ -6,11 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from attnlab.attention import ATTENTIONS
+from attnlab.attention.named import known_attention
+from attnlab.block import BLOCKS
 from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
+from attnlab.mlp import MLPS
+from attnlab.norm import NORMS
 from attnlab.position import POSITIONS
 from attnlab.records import Record
-from attnlab.registry import Entry
-from attnlab.specs import RunSpec
+from attnlab.registry import Entry, Registry
+from attnlab.residual_stream import RESIDUAL_STREAMS
+from attnlab.specs import Part, RunSpec
 from attnlab.tasks.base import TASKS
 
 
@@ -41,20 +46,31 @@ def run_parts(spec: RunSpec) -> Iterator[RunPart]:
         spec: The run.
 
     Yields:
-        Its attentions, its position, its task, and the tasks of a mixture.
+        Its attentions, its positions, the parts of its blocks, its task, and the tasks of a mixture.
 
     Raises:
         UnknownNameError: A part is not registered.
     """
-    for part in spec.model.attention:
-        yield RunPart("attention", part.name, part.version, part.code_digest, ATTENTIONS.entry(part.name))
-    position, task = spec.model.position, spec.task
-    yield RunPart("position", position.name, position.version, position.code_digest, POSITIONS.entry(position.name))
+    model, task = spec.model, spec.task
+    for part in model.attention:
+        known_attention(part.name)
+    yield from _listed(ATTENTIONS, *model.attention)
+    yield from _listed(POSITIONS, *model.position.alternating)
+    yield from _listed(NORMS, model.norm_layer)
+    yield from _listed(MLPS, *model.mlp)
+    yield from _listed(BLOCKS, model.block)
+    yield from _listed(RESIDUAL_STREAMS, model.residual_stream)
     yield RunPart("task", task.name, task.version, task.code_digest, TASKS.entry(task.name))
     for subtask in task.options.get("tasks", ()) if task.name == "mixture" else ():
         if isinstance(subtask, Mapping):
             name, version, digest = subtask["task"], subtask.get("version"), subtask.get("code_digest", "")
             yield RunPart("task", name, version, digest, TASKS.entry(name))
+
+
+def _listed(registry: Registry[Any], *parts: Part) -> Iterator[RunPart]:
+    """Parts of one kind."""
+    for part in parts:
+        yield RunPart(registry.kind, part.name, part.version, part.code_digest, registry.entry(part.name))
 
 
 def check_parts(spec: RunSpec) -> None:
@@ -104,6 +120,7 @@ def code_of_parts(spec: RunSpec) -> list[dict[str, str]]:
     parts = {(part.kind, part.name): part.entry.code for part in run_parts(spec)}
     return [
         {"kind": kind, "name": name, "path": code.path, "root": code.root, "digest": code.digest}
+        | ({"package": code.package} if code.package else {})
         for (kind, name), code in parts.items()
         if code.digest
     ]

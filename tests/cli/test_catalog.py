@@ -31,7 +31,7 @@ def test_ls_filters_by_words(kind: str, command: Command) -> None:
     assert all(row["summary"] and row["source"] for row in every)
 
 
-@pytest.mark.parametrize("kind", ["attention", "position"])
+@pytest.mark.parametrize("kind", ["attention", "position", "norm", "mlp", "block", "residual-stream"])
 def test_ls_accepts_the_plural(kind: str, command: Command) -> None:
     assert command("ls", f"{kind}s") == command("ls", kind)
 
@@ -66,6 +66,9 @@ def test_ls_of_an_unknown_kind_is_refused(command: Command) -> None:
         ("expressive", ["z^2 / (1 + z^2)", "Source", "arXiv:2407.18601", "Differs", "scale", "Weights of the default"]),
         ("dagpam", ["gpam  attention, version 1, also dagpam", "trainable-untied"]),
         ("alibi", ["octaves  8.0", "slope"]),
+        ("swiglu", ["swiglu  mlp, version 1, also glu", "arXiv:2002.05202", "activation  silu", "Weights of the"]),
+        ("parallel", ["parallel  block, version 1", "PaLM", "shared_norm  true"]),
+        ("norm:none", ["none  norm, version 1", "No options."]),
         ("recall", ["k1 v1 k2 v2", "Chance at the default options: 25.0 %", "Ladder recall: pairs 2, 4, 8, 16"]),
         ("parity-last", ["Ladder parity-last: bits"]),
     ],
@@ -78,9 +81,11 @@ def test_show_prints_formula_options_source_and_size(name: str, phrases: list[st
 
 
 def test_every_registered_part_has_a_card(command: Command) -> None:
-    for kind in ("attention", "position", "tasks"):
+    for kind in ("attention", "position", "norm", "mlp", "block", "residual-stream", "tasks"):
         for row in json.loads(command("ls", kind, "--json").out):
-            card = json.loads(command("show", row["task" if kind == "tasks" else kind], "--json").out)
+            name = row["task"] if kind == "tasks" else f"{kind}:{row[kind]}"
+            card = json.loads(command("show", name, "--json").out)
+            assert card["kind"] == kind.removesuffix("s")
             assert "Source" in card["text"]
             assert card["summary"]
             assert card["version"] >= 1
@@ -90,6 +95,7 @@ def test_show_suggests_the_closest(command: Command) -> None:
     result = command("show", "sofmax")
     assert result.status == 2
     assert "There is no part 'sofmax'; did you mean 'softmax'?" in result.error
+    assert "There is no norm 'rmsnrm'; did you mean 'rmsnorm'?" in command("show", "norm:rmsnrm").error
 
 
 def test_sample_prints_the_targets_below_the_inputs(command: Command) -> None:

@@ -53,10 +53,25 @@ def test_a_broken_part_is_refused(text: str, message: str) -> None:
         ("softmax+gpam,dape", [["softmax", "gpam"], ["dape"]]),
         ("a:x=1e+3+b", [["a:x=1000", "b"]]),
         ("a:x=1+b", [["a:x=1", "b"]]),
+        ("softmax*3+delta", [["softmax", "softmax", "softmax", "delta"]]),
+        ("a + b * 2, c*4", [["a", "b", "b"], ["c"]]),
+        ("a:x=3*2+b", [["a:x=3", "a:x=3", "b"]]),
+        ("a:x=1e+3*2+b", [["a:x=1000", "a:x=1000", "b"]]),
     ],
 )
 def test_variants_split_at_commas_and_stacks_at_plus(text: str, stacks: list[list[str]]) -> None:
     assert [[str(one) for one in stack] for stack in parse_variants(text)] == stacks
+
+
+@pytest.mark.parametrize("word", ["softmax*0", "softmax*", "softmax*x", "*3", "softmax*-1", "softmax*1.5"])
+def test_a_repetition_without_a_number_is_refused(word: str) -> None:
+    for text in (word, f"{word}+delta", f"delta+{word}"):
+        with pytest.raises(InvalidValueError) as caught:
+            parse_variants(text)
+        assert str(caught.value) == (
+            f"{text}\n  '{word}' does not say how many layers in a row have the part.\n"
+            "  Write name*N with N of 1 or more, as in softmax*3+delta."
+        )
 
 
 @pytest.mark.parametrize("text", ["softmax,", ",softmax", "softmax,,gpam"])

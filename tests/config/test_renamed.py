@@ -11,7 +11,7 @@ import pytest
 from attnlab.config.experiment import experiment, experiment_from_json
 from attnlab.config.inline_experiment import inline_experiment
 from attnlab.config.ladder import ladder
-from attnlab.config.renamed import FIELDS, MODEL, TRAIN, renamed_keys, renamed_options
+from attnlab.config.renamed import FIELDS, MODEL, REUSED, TRAIN, renamed, renamed_keys, renamed_options
 from attnlab.errors import InvalidValueError, RenamedWarning, UnknownNameError
 from attnlab.specs import ModelSpec, TrainSpec
 
@@ -72,7 +72,7 @@ def file(tmp_path: Path, text: str, names: dict[str, str]) -> str:
 def test_every_new_name_is_a_field_and_no_old_one_is() -> None:
     assert set(MODEL.values()) <= ModelSpec.model_fields.keys()
     assert set(TRAIN.values()) <= TrainSpec.model_fields.keys()
-    assert not FIELDS.keys() & (ModelSpec.model_fields.keys() | TrainSpec.model_fields.keys())
+    assert FIELDS.keys() & (ModelSpec.model_fields.keys() | TrainSpec.model_fields.keys()) == set(REUSED)
 
 
 def test_an_old_ladder_is_the_new_one_with_a_warning_for_each_name(tmp_path: Path) -> None:
@@ -113,6 +113,27 @@ def test_old_settings_and_grids_of_the_command_line_are_accepted() -> None:
         old = inline_experiment("copy", grid={"decay": [0.1]}, settings={"train": {"steps": 3}, "model": {"tie": True}})
     settings = {"train": {"max_steps": 3}, "model": {"tie_embeddings": True}}
     assert old == inline_experiment("copy", grid={"weight_decay": [0.1]}, settings=settings)
+
+
+@pytest.mark.parametrize("value", [4.0, 0, [4.0, 0.0]])
+def test_the_old_mlp_was_a_number(value: object) -> None:
+    for key in ("mlp", "model.mlp"):
+        with pytest.warns(RenamedWarning, match=f"'{key}' is now called '{key}_ratio'"):
+            assert renamed_keys({key: value}, FIELDS) == {f"{key}_ratio": value}
+
+
+@pytest.mark.parametrize("value", ["swiglu", {"name": "swiglu"}, ["gelu", "swiglu"], ["gelu", 4.0], [], None, True])
+def test_the_new_mlp_is_a_part(value: object) -> None:
+    assert renamed_keys({"mlp": value}, FIELDS) == {"mlp": value}
+    assert renamed("mlp", FIELDS) == "mlp"
+
+
+def test_a_file_with_a_wrong_mlp_names_its_line(tmp_path: Path) -> None:
+    text = LADDER.format_map(NEW).replace("residual: false", "mlp: swiglu")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert ladder(str(path)).model == {"mlp": "swiglu"}
+    assert ladder(str(path)).where("model", "mlp").endswith("mine.yaml:7: model.mlp")
 
 
 def test_an_old_and_a_new_name_together_are_refused() -> None:

@@ -83,6 +83,7 @@ def test_any_field_may_vary(tmp_path: Path) -> None:
 
 def test_variants_may_be_words_mappings_and_stacks(tmp_path: Path) -> None:
     path = written(tmp_path, changed=("[softmax, gpam]", "['dape:kernel=3', {name: dape, kernel: 5}, [softmax, gpam]]"))
+    path.write_text(path.read_text().replace("layers: 1", "layers: 2"))
     assert [spec.variant for spec in expand(read_experiment(path))[::2]][:3] == [
         "dape:kernel=3",
         "dape:kernel=5",
@@ -123,8 +124,8 @@ def test_a_ladder_that_trains_on_a_range_of_levels_is_trained_once(
         ("gpam]", "3]", "mine.yaml:4: grid\n  It cannot be 3.\n  Write a name, or {name: dape, kernel: 3}."),
         (
             "[none]",
-            "[none+alibi]",
-            "mine.yaml:4: grid.position\n  'none+alibi' is several positions, and positions do not alternate",
+            "[none+learned]",
+            "mine.yaml:4: grid.position\n  'none+learned' is a pattern of 2 layers, and the model has 1.",
         ),
         ("[none]", "[alibi], attention.x: [1]", "mine.yaml:4: grid.attention.x\n  There is no key 'attention.x'"),
         (

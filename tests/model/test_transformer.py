@@ -15,6 +15,7 @@ from attnlab.attention.softmax import Softmax
 from attnlab.diagnosis._gain_control import ScaledAttention
 from attnlab.errors import InvalidValueError, UnknownNameError
 from attnlab.model.transformer import Block, Transformer, build
+from attnlab.norm.layer_norm import LayerNorm
 from attnlab.position import POSITIONS
 from attnlab.specs import ModelSpec, Modifiers, Part
 from attnlab.tensors import QKV, LayerContext, LayerInputs, ParameterRole, Role
@@ -46,11 +47,12 @@ def test_logits_are_those_of_the_full_projection_at_the_supervised_positions(nor
 def test_a_block_is_wired_as_the_spec_says(norm: Norm, residual: bool, mlp: float) -> None:
     model = model_of(norm=norm, residual=residual, mlp_ratio=mlp, layers=1)
     (block,) = blocks(model)
-    norms = [layer for layer in block.norms if isinstance(layer, nn.LayerNorm)]
+    norms = [layer for layer in block.norms if isinstance(layer, LayerNorm)]
     scale = iter(norms)
     with torch.no_grad():
         for layer in norms:
             layer.weight.copy_(noise(8, seed=5))
+            assert layer.bias is not None
             layer.bias.copy_(noise(8, seed=6))
     x_BTD = noise(2, 5, 8)
 

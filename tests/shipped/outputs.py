@@ -1,6 +1,7 @@
 """What every built-in part gives for a fixed seed, as a few numbers; ``outputs.json`` pins them.
 
-    attention, position    a projection of the initial weights, the mean loss of three steps, the validation loss
+    attention, position,   a projection of the initial weights, the mean loss of three steps, the validation loss
+    norm, MLP, block, ...
     task                   a digest of its first batches of each split, and its chance accuracy
     metric                 its first and last value in a small fresh model
 
@@ -28,6 +29,7 @@ import numpy as np
 import attnlab
 from attnlab.attention import ATTENTIONS
 from attnlab.choices import DiagnosisKind
+from attnlab.experiments.resolve import REGISTRIES
 from attnlab.model.transformer import build
 from attnlab.position import POSITIONS
 from attnlab.records import Record
@@ -64,6 +66,11 @@ def outputs(folder: Path) -> dict[str, dict[str, Output]]:
     return {
         "attention": {entry.name: trained(entry, attention=entry.name) for entry in built_in(ATTENTIONS)},
         "position": {entry.name: trained(entry, position=entry.name) for entry in built_in(POSITIONS)},
+        **{
+            REGISTRIES[field].kind: {entry.name: trained(entry, **{field: entry.name}) for entry in built_in(registry)}
+            for field, registry in REGISTRIES.items()
+            if field not in ("attention", "position")
+        },
         "task": {entry.name: sampled(entry, folder) for entry in built_in(TASKS)},
         "metric": dict(measured()),
     }
@@ -74,16 +81,23 @@ def built_in(registry: Registry[Any]) -> list[Entry[Any]]:
     return [entry for entry in registry if not entry.code.digest]
 
 
-def trained(entry: Entry[Any], attention: str = "softmax", position: str = "learned") -> Output:
+def trained(entry: Entry[Any], attention: str = "softmax", position: str = "learned", **others: str) -> Output:
     """Build a model with a part, and train it for three steps."""
     parts = {"attention": (Part(name=attention),), "position": Part(name=position)}
-    spec = ModelSpec.model_validate({**MODEL, **parts})
+    spec = ModelSpec.model_validate({**MODEL, **parts, **others})
     state = build(spec, vocabulary=11, length=12, seed=0).state_dict()
     weights = np.concatenate([tensor.double().flatten().numpy() for _, tensor in sorted(state.items())])
     projected = float(np.cos(np.arange(len(weights))) @ weights)
     record: Record
     (record,) = attnlab.train(
-        "copy", attention, position=position, complexity=4, model=MODEL, train=TRAIN, store=None, device="cpu"
+        "copy",
+        attention,
+        position=position,
+        complexity=4,
+        model={**MODEL, **others},
+        train=TRAIN,
+        store=None,
+        device="cpu",
     )
     point = record.history[-1]
     return Output(entry.version, [projected, point.loss, point.validation_loss or math.nan])

@@ -16,7 +16,7 @@ def now(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Output]
     return outputs(tmp_path_factory.mktemp("outputs"))
 
 
-@pytest.mark.parametrize("kind", ["attention", "position", "task", "metric"])
+@pytest.mark.parametrize("kind", ["attention", "position", "norm", "MLP", "block", "residual stream", "task", "metric"])
 def test_a_part_of_the_same_version_gives_the_same(kind: str, now: dict[str, dict[str, Output]]) -> None:
     pinned = json.loads(PINNED.read_text())[kind]
     assert pinned.keys() == now[kind].keys(), "run: python -m tests.shipped.outputs"

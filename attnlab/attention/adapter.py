@@ -1,0 +1,218 @@
+"""Other people's modules as attentions: any ``nn.Module`` from (batch, tokens, width) to the same shape.
+
+A module that is no :class:`Attention` has no queries, keys and values that a diagnostic could read, and no heads. It is
+built for each layer with the arguments that match (:mod:`attnlab.attention.ops.constructor`), and called in the way
+that was found to be causal (:mod:`attnlab.attention.ops.calling`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attnlab.attention.base import Attention, Position, RowConstraint
+from attnlab.attention.ops.calling import TRIED, Call, choose_call
+from attnlab.attention.ops.constructor import MATCHED, constructor_parameters, matched_arguments
+from attnlab.errors import AttnlabError, InvalidValueError, PluginError
+from attnlab.plugins import plugin_error
+from attnlab.specs import Modifiers
+from attnlab.tensors import QKV, AttentionOutput, LayerContext, LayerInputs
+
+Needs = Literal["", "float32", "bf16"]
+
+
+class Matched(Enum):
+    """The default of an option that is matched to the layer."""
+
+    MATCHED = "matched"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+NO_HEADS = "a module of its own has no queries, keys and values"
+
+
+class Adapted(Attention):
+    """A module that is no attention of attnlab; subclasses are made by :func:`adapt`.
+
+    Args:
+        context: Sizes, index of the layer, and source of the initial weights.
+        **options: Arguments of the module's constructor.
+
+    Raises:
+        InvalidValueError: The constructor refuses its arguments.
+        PluginError: The module cannot be built or called.
+    """
+
+    row_constraint = RowConstraint.FREE
+    has_scores = False
+    cost = "unknown"
+    unsupported_modifiers = dict.fromkeys(Modifiers.model_fields, NO_HEADS)
+    parameter_roles = {"module": "extra"}
+    has_heads = False
+    adapted: ClassVar[Callable[..., nn.Module]]
+    """The class of the module."""
+    block: ClassVar[int]
+    needs: ClassVar[Needs]
+    returns: ClassVar[Callable[[Any], Tensor] | None]
+
+    def __init__(self, context: LayerContext, **options: Any) -> None:
+        nn.Module.__init__(self)
+        self.num_heads, self.channels = context.heads, context.width // context.heads
+        self.layer, self.biased, self.fast = context.layer, context.biased, False
+        cls = type(self)
+        place = f"{cls.__module__}.{cls.__qualname__}"
+        arguments = matched_arguments(constructor_parameters(cls.adapted), context, options)
+        try:
+            module: Any = cls.adapted(**arguments)
+        except AttnlabError:
+            raise
+        except Exception as error:
+            raise plugin_error(f"{place}({_written(arguments)})", error) from error
+        if not isinstance(module, nn.Module):
+            raise PluginError(f"It makes a {type(module).__name__}, not an nn.Module.", where=place)
+        self.module = module
+        self.call = self._find_call(context, place)
+
+    @classmethod
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
+        """The number of trainable parameters of a built copy: there is no formula."""
+        context = LayerContext(
+            width=width,
+            heads=heads,
+            layer=layer,
+            layers=layer + 1,
+            length=length,
+            biased=biased,
+            generator=torch.Generator(),
+        )
+        with torch.random.fork_rng(devices=[]):
+            return sum(one.numel() for one in cls(context, **options).parameters() if one.requires_grad)
+
+    def state_size(self, tokens: int) -> int:
+        """Refuse: what a decoder keeps of such a module is not known.
+
+        Args:
+            tokens: Not used.
+
+        Raises:
+            InvalidValueError: Always.
+        """
+        problem = f"'{type(self).__qualname__}' is a module of its own, which declares no state."
+        raise InvalidValueError(problem, "Match parameters or flops instead.", where="--match state")
+
+    def forward(
+        self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs, trace: bool = False
+    ) -> AttentionOutput:
+        """The update of the residual stream.
+
+        Args:
+            x_BTD: The input of the module.
+            position: Not used: a position of such a module is its own.
+            layer_inputs: Not used.
+            trace: Not used: there are no scores and no effective matrix.
+
+        Returns:
+            The update, B x T x D, with empty queries, keys and values.
+        """
+        tokens = x_BTD.shape[1]
+        # Causal modules do not see what is appended; those that want whole blocks get them.
+        inputs_BTD = functional.pad(x_BTD, (0, 0, 0, -tokens % self.block)) if self.block > 1 else x_BTD
+        if self.needs:
+            inputs_BTD = inputs_BTD.to(torch.bfloat16 if self.needs == "bf16" else torch.float32)
+        output_BTD = self.call.output(self.call(self.module, inputs_BTD))
+        update_BTD = output_BTD[:, :tokens].to(x_BTD.dtype)
+        empty = x_BTD.new_zeros(len(x_BTD), self.num_heads, tokens, 0)
+        return AttentionOutput(update_BTD, QKV(empty, empty, empty), x_BTD.new_zeros(()))
+
+    def _find_call(self, context: LayerContext, place: str) -> Call:
+        """Find how the module is called, or refuse it with the reason."""
+        tokens = -(-TRIED[1] // self.block) * self.block
+        training = self.module.training
+        self.module.eval()
+        dtype = torch.bfloat16 if self.needs == "bf16" else torch.float32
+        with torch.random.fork_rng(devices=[]):
+            call, reason = choose_call(self.module, context.width, tokens, dtype, type(self).returns)
+        self.module.train(training)
+        if call is None:
+            hint = "A module maps (batch, tokens, width) to the same shape, or to a tuple that begins with it."
+            raise InvalidValueError(f"The module cannot be used: {reason}.", hint, where=place)
+        return call
+
+
+def adapt(
+    build: Any,
+    *,
+    block: int = 1,
+    needs: Needs = "",
+    returns: Callable[[Any], Tensor] | None = None,
+) -> type[Adapted]:
+    """Make an attention of a class of modules.
+
+    >>> Gru = adapt(nn.GRU)
+    >>> sorted(inspect.signature(Gru.__init__).parameters)[:3]
+    ['batch_first', 'bias', 'bidirectional']
+
+    Args:
+        build: A class, or a function that returns a module; arguments whose names are in use are matched.
+        block: Lengths are multiples of this; inputs are padded at the end.
+        needs: The type in which the module computes; empty takes that of the input.
+        returns: Takes the output from what the module returns; None takes a tensor, or the first of a tuple.
+
+    Returns:
+        The class; its options are the arguments of the constructor.
+
+    Raises:
+        InvalidValueError: ``build`` is no class of modules, or the block is not positive.
+    """
+    name = getattr(build, "__qualname__", type(build).__name__)
+    if isinstance(build, type) and not issubclass(build, nn.Module):
+        raise InvalidValueError(f"{name} is a class, but no nn.Module.", "Give a class of torch modules.", where=name)
+    if not callable(build) or block < 1:
+        problem = f"A block of {block} tokens is not positive." if callable(build) else f"{name} cannot be called."
+        raise InvalidValueError(problem, where=name)
+    body = {
+        "adapted": staticmethod(build),
+        "block": block,
+        "needs": needs,
+        "returns": staticmethod(returns) if returns else None,
+        "__init__": _constructor(build),
+        "__module__": build.__module__,
+        "__qualname__": name,
+        "__doc__": inspect.getdoc(build),
+    }
+    return type(name, (Adapted,), body)
+
+
+def _constructor(build: Callable[..., nn.Module]) -> Callable[..., None]:
+    """A constructor whose keywords are those of the module, so that they are options."""
+    keywords = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=Matched.MATCHED if name in MATCHED else one.default
+        )
+        for name, one in constructor_parameters(build).items()
+    ]
+    defaults = {one.name: one.default for one in keywords}
+
+    def __init__(self: Adapted, context: LayerContext, **options: Any) -> None:
+        # A class may refuse an argument of the class above it, even at its default.
+        given = {name: value for name, value in options.items() if value is not defaults[name]}
+        Adapted.__init__(self, context, **given)
+
+    positional = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", "context")]
+    __init__.__signature__ = inspect.Signature([*positional, *keywords])  # type: ignore[attr-defined]
+    __init__.__annotations__ = {}
+    return __init__
+
+
+def _written(arguments: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())

@@ -1,0 +1,229 @@
+"""Other people's modules as attentions: built with what matches, called so that they are causal, or refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attnlab.attention.adapter import Adapted, adapt
+from attnlab.attention.ops.calling import causal
+from attnlab.attention.ops.constructor import constructor_parameters, matched_arguments, missing_arguments
+from attnlab.errors import InvalidValueError, PluginError
+from attnlab.position import POSITIONS
+from attnlab.tensors import LayerInputs
+from tests.builders import layer_context, noise
+
+WIDTH, HEADS = 8, 2
+
+
+def output(attention: Adapted, x_BTD: Tensor) -> Tensor:
+    context = layer_context(WIDTH, HEADS)
+    position = POSITIONS.entry("none").cls(context)
+    result: Tensor = attention(x_BTD, position, LayerInputs()).output_BTD
+    return result
+
+
+def built(build: Any, adapted: dict[str, Any] | None = None, **options: Any) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return adapt(build, **adapted or {})(layer_context(WIDTH, HEADS), **options).eval()
+
+
+class Convolution(nn.Module):
+    """A causal convolution."""
+
+    def __init__(self, dim: int, taps: int = 3) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(dim, dim, taps, padding=taps - 1)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.conv(x_BTD.mT)[..., : x_BTD.shape[1]].mT
+
+
+class TokensFirst(nn.Module):
+    """A causal mean over tokens x batch x width, in a tuple."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(d_model, d_model)
+
+    def forward(self, x_TBD: Tensor) -> tuple[Tensor, str]:
+        return self.linear(x_TBD).cumsum(0), "state"
+
+
+class Masked(nn.Module):
+    """An attention that needs a mask, True where a key is allowed."""
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(embed_dim, embed_dim)
+
+    def forward(self, x_BTD: Tensor, mask: Tensor | None = None) -> dict[str, Tensor] | Tensor:
+        scores = x_BTD @ self.key(x_BTD).mT
+        return (scores if mask is None else scores.masked_fill(~mask, -1e9)).softmax(-1) @ x_BTD
+
+
+class Blocks(nn.Module):
+    """A module that refuses lengths that are no multiples of four."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        if x_BTD.shape[1] % 4:
+            raise ValueError("whole blocks only")
+        return self.linear(x_BTD).cumsum(1)
+
+
+class Leaky(nn.Module):
+    """A module that averages over all tokens."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.linear(x_BTD) + x_BTD.mean(1, keepdim=True)
+
+
+def test_a_recurrent_network_is_what_torch_computes() -> None:
+    attention, x_BTD = built(nn.GRU), noise(2, 5, WIDTH).float()
+    torch.testing.assert_close(output(attention, x_BTD), attention.module(x_BTD)[0])
+    assert (attention.module.input_size, attention.module.hidden_size, attention.module.batch_first) == (8, 8, True)
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "mask"),
+    [
+        (nn.GRU, {}, "none"),
+        (nn.LSTM, {}, "none"),
+        (nn.MultiheadAttention, {}, "additive"),
+        (nn.TransformerEncoderLayer, {"dim_feedforward": 16}, "additive"),
+        (Convolution, {"taps": 4}, "none"),
+        (TokensFirst, {}, "none"),
+        (Masked, {}, "allowed"),
+    ],
+)
+def test_the_way_of_calling_is_found_and_no_output_depends_on_later_tokens_or_other_rows(
+    build: Any, options: dict[str, Any], mask: str
+) -> None:
+    attention, x_BTD = built(build, **options), noise(3, 9, WIDTH).float()
+    assert attention.call.mask == mask
+    whole = output(attention, x_BTD)
+    assert whole.shape == x_BTD.shape
+    changed = x_BTD.clone()
+    changed[1, 4:] = 0.0
+    other = output(attention, changed)
+    torch.testing.assert_close(other[1, :4], whole[1, :4])
+    torch.testing.assert_close(other[[0, 2]], whole[[0, 2]])
+    assert not torch.allclose(other[1, 4:], whole[1, 4:])
+
+
+def test_multi_head_attention_is_torch_s_with_its_causal_mask() -> None:
+    attention, x_BTD = built(nn.MultiheadAttention), noise(2, 6, WIDTH).float()
+    expected, _ = attention.module(x_BTD, x_BTD, x_BTD, attn_mask=causal("hidden", 6, x_BTD), is_causal=True)
+    torch.testing.assert_close(output(attention, x_BTD), expected)
+    assert (attention.module.embed_dim, attention.module.num_heads) == (WIDTH, HEADS)
+
+
+def test_tokens_first_and_a_tuple_are_recognized() -> None:
+    attention, x_BTD = built(TokensFirst), noise(2, 5, WIDTH).float()
+    assert not attention.call.batch_first
+    torch.testing.assert_close(output(attention, x_BTD), attention.module.linear(x_BTD).cumsum(1))
+
+
+def test_lengths_are_padded_to_whole_blocks() -> None:
+    attention, x_BTD = built(Blocks, {"block": 4}), noise(2, 7, WIDTH).float()
+    torch.testing.assert_close(output(attention, x_BTD), attention.module.linear(x_BTD).cumsum(1))
+    with pytest.raises(InvalidValueError, match="whole blocks only"):
+        built(Blocks)
+
+
+def test_a_module_may_compute_in_another_type_and_return_what_it_likes() -> None:
+    seen = []
+
+    class Odd(nn.Module):
+        def __init__(self, dim: int) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(dim))
+
+        def forward(self, x_BTD: Tensor) -> dict[str, Tensor]:
+            seen.append(x_BTD.dtype)
+            return {"hidden": x_BTD * self.scale}
+
+    attention = built(Odd, {"needs": "float32", "returns": lambda returned: returned["hidden"]})
+    x_BTD = noise(2, 5, WIDTH)
+    torch.testing.assert_close(output(attention, x_BTD), x_BTD.float().double())
+    assert set(seen) == {torch.float32}
+
+
+def test_a_module_that_leaks_is_called_all_the_same_and_found_by_its_check() -> None:
+    attention, x_BTD = built(Leaky), noise(2, 5, WIDTH).float()
+    torch.testing.assert_close(output(attention, x_BTD), attention.module(x_BTD))
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "error", "message"),
+    [
+        (nn.Conv1d, {"in_channels": 8, "out_channels": 8, "kernel_size": 1}, InvalidValueError, "cannot be used: Runt"),
+        (nn.Embedding, {"num_embeddings": 4, "embedding_dim": 8}, InvalidValueError, "The module cannot be used"),
+        (lambda dim: nn.Linear(dim, 3), {}, InvalidValueError, r"it maps \[3, 6, 8\] to \[3, 6, 3\]"),
+        (lambda dim: dim, {}, PluginError, "It makes a int, not an nn.Module"),
+        (nn.MultiheadAttention, {"num_heads": 3}, PluginError, "AssertionError: embed_dim must be divisible"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_the_reason(
+    build: Any, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        built(build, **options)
+
+
+def test_only_classes_of_modules_are_adapted() -> None:
+    with pytest.raises(InvalidValueError, match="int is a class, but no"):
+        adapt(int)
+    with pytest.raises(InvalidValueError, match="cannot be called"):
+        adapt(3)
+    with pytest.raises(InvalidValueError, match="A block of 0 tokens"):
+        adapt(nn.GRU, block=0)
+
+
+def test_arguments_are_matched_by_the_names_in_use() -> None:
+    def build(
+        d_model: int,
+        n_head: int,
+        head_dim: int,
+        layer_idx: int | None = None,
+        block_size: int = 0,
+        causal: bool = False,
+    ) -> None: ...
+
+    context = layer_context(WIDTH, HEADS, length=32)
+    parameters = constructor_parameters(build)
+    expected = {"d_model": 8, "n_head": 2, "head_dim": 4, "layer_idx": 0, "block_size": 32, "causal": True}
+    assert matched_arguments(parameters, context, {}) == expected
+    assert matched_arguments(parameters, context, {"n_head": 4}) == expected | {"n_head": 4, "head_dim": 2}
+    assert missing_arguments(parameters) == []
+    with pytest.raises(InvalidValueError, match="A width of 8 does not divide into 3 heads"):
+        matched_arguments(parameters, context, {"n_head": 3})
+
+
+def test_arguments_of_the_class_above_are_known_where_keywords_are_passed_on() -> None:
+    class Below(Convolution):
+        def __init__(self, extra: float, **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+
+    assert list(constructor_parameters(Below)) == ["extra", "dim", "taps"]
+    assert missing_arguments(constructor_parameters(Below)) == ["extra"]
+    assert "mode" not in constructor_parameters(nn.GRU)
+    assert {"input_size", "hidden_size", "batch_first", "num_layers"} <= constructor_parameters(nn.GRU).keys()
+
+
+def test_parameters_are_counted_on_a_copy() -> None:
+    attention = built(nn.GRU)
+    counted = sum(one.numel() for one in attention.parameters())
+    assert type(attention).num_parameters(WIDTH, HEADS, 16) == counted == 6 * WIDTH**2 + 6 * WIDTH

@@ -1,0 +1,130 @@
+"""What is found of an attention before it is trained, and what a plan makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import attnlab
+from attnlab.attention import ATTENTIONS
+from attnlab.attention.named import named_attention
+from attnlab.errors import PartWarning, PluginError
+from attnlab.testing.quick_check import QuickCheck, quick_check
+
+BEGIN = """
+import torch
+from torch import nn
+
+class Mine(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.linear = nn.Linear(dim, dim)
+        self.drop, self.norm = nn.Dropout(0.5), nn.BatchNorm1d(dim)
+
+    def forward(self, x):
+        own = self.linear(x)
+"""
+CLEAN = "own.cumsum(1)"
+PAST_100 = "own + 1e-3 * torch.where(torch.arange(x.shape[1])[:, None] > 100, x.roll(-1, 1), 0 * x)"
+LONGER_THAN_256 = "own + 1e-3 * x.roll(-1, 1) * (x.shape[1] > 256)"
+IN_TRAINING = "own + 1e-3 * x.roll(-1, 1) * self.training"
+BATCH_STATISTICS = "self.norm(own.mT).mT"
+OTHER_ROWS = "own + 1e-3 * x.mean(0, keepdim=True)"
+DETACHED = "own + 1e-3 * x.detach().amax(1, keepdim=True)"
+OWN_LENGTH = "own / x.shape[1]"
+FAST: dict[str, Any] = {
+    "model": {"layers": 1, "width": 8, "heads": 1},
+    "train": {"max_steps": 2, "batch_size": 4, "validation_examples": 4, "test_examples": 4},
+    "complexity": 4,
+    "store": None,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(autouse=True)
+def _clean() -> Iterator[None]:
+    entries = dict(ATTENTIONS._entries)
+    yield
+    ATTENTIONS._entries.clear()
+    ATTENTIONS._entries.update(entries)
+
+
+def written(folder: Path, body: str) -> str:
+    (folder / "mine.py").write_text(f"{BEGIN}        return {body}\n")
+    return f"{folder / 'mine.py'}:Mine"
+
+
+def found(folder: Path, body: str) -> QuickCheck:
+    return quick_check(ATTENTIONS.entry(named_attention(written(folder, body))), {}, 8, 2, 32)
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (PAST_100, "of 300, evaluation mode"),
+        (LONGER_THAN_256, "of 300, evaluation mode"),
+        (IN_TRAINING, "training mode"),
+        (BATCH_STATISTICS, "training mode"),
+        (OTHER_ROWS, "evaluation mode"),
+        (DETACHED, "largest change"),
+    ],
+    ids=["past 100", "longer than 256", "training", "batch statistics", "other rows", "detached"],
+)
+def test_a_leak_of_a_thousandth_is_found(body: str, where: str, tmp_path: Path) -> None:
+    assert where in found(tmp_path, body).leak
+
+
+def test_a_module_without_a_fault_has_none(tmp_path: Path) -> None:
+    assert found(tmp_path, CLEAN) == QuickCheck()
+    assert found(tmp_path, "self.drop(own.cumsum(1))") == QuickCheck(random=True)
+
+
+@pytest.mark.parametrize("name", ["softmax", "dape", "gated-delta", "zeta", "mamba2"])
+def test_built_in_attentions_have_no_fault(name: str) -> None:
+    assert quick_check(ATTENTIONS.entry(name), {}, 16, 2, 32) == QuickCheck()
+
+
+def test_a_leak_is_refused_before_the_first_run_unless_it_is_allowed(tmp_path: Path) -> None:
+    word = written(tmp_path, DETACHED)
+    with pytest.raises(PluginError, match=r"It sees later tokens, or other rows of the batch: largest change"):
+        attnlab.train("copy", word, **FAST)
+    (record,) = attnlab.train("copy", word, **{**FAST, "model": {**FAST["model"], "allow_leak": True}})
+    assert (record.spec.variant, record.spec.model.allow_leak) == ("mine.py:Mine (leaks)", True)
+
+
+def test_an_allowed_leak_that_is_none_is_not_recorded(tmp_path: Path) -> None:
+    word = written(tmp_path, CLEAN)
+    (record,) = attnlab.train("copy", word, **{**FAST, "model": {**FAST["model"], "allow_leak": True}})
+    (same,) = attnlab.train("copy", word, **FAST)
+    assert (record.spec.variant, record.id) == ("mine.py:Mine", same.id)
+
+
+def test_a_module_that_reads_its_own_length_is_a_warning(tmp_path: Path) -> None:
+    with pytest.warns(PartWarning, match=r"a prefix has other outputs than the whole \(.* at length 1\)"):
+        attnlab.train("copy", written(tmp_path, OWN_LENGTH), **FAST)
+
+
+def test_weights_that_do_not_follow_the_seed_are_refused(tmp_path: Path) -> None:
+    word = written(tmp_path, CLEAN)
+    path = tmp_path / "mine.py"
+    drawn = "nn.Parameter(torch.rand(3, generator=torch.Generator().manual_seed(next(COUNT))))"
+    text = path.read_text().replace("self.drop,", f"self.scale = {drawn}\n        self.drop,")
+    path.write_text(f"import itertools\n\nCOUNT = itertools.count()\n{text}")
+    with pytest.raises(PluginError, match=r"Its weight 'module.scale' is not the same in two models of one seed"):
+        attnlab.train("copy", word, **FAST)
+
+
+def test_an_exception_of_the_module_is_one_block(tmp_path: Path) -> None:
+    word = written(tmp_path, "own if x.shape[1] < 20 else 1 / 0")
+    with pytest.raises(PluginError, match=r"ZeroDivisionError: division by zero\n  at .*mine.py:\d+: return own if"):
+        attnlab.train("copy", word, **FAST)
+
+
+def test_torch_s_generator_is_left_alone(tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    found(tmp_path, "self.drop(own.cumsum(1))")
+    assert torch.equal(before, torch.random.get_rng_state())
