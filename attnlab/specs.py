@@ -23,7 +23,7 @@ from attnlab.choices import DiagnosticsKind, NormPlace, Optimizer, Precision, Sc
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 CodeDigest = Annotated[str, Field(pattern="^[0-9a-f]*$", exclude_if=lambda digest: not digest)]
-FILLED_IN = ("version", "code_digest", "then")
+FILLED_IN = ("version", "code_digest", "then", "continue_from")
 """Fields that a user does not write: they are filled in when a part is looked up."""
 Level = int | float | str
 """A value of the option that a ladder's levels set."""

@@ -34,6 +34,7 @@ CHANGED: dict[str, Any] = {
     "model.position": Part(name="alibi"),
     "model.modifiers": Modifiers(qk_norm=True),
     "model.matched": "parameters of softmax: 1, here 1",
+    "model.allow_leak": True,
     "train.max_steps": 7,
     "train.batch_size": 7,
     "train.optimizer": "muon",

@@ -9,8 +9,12 @@ from attnlab.config.yaml import scalar
 from attnlab.errors import InvalidValueError
 from attnlab.specs import Part, Variant
 
-CLASS = re.compile(r"(?P<place>[^:=]+):(?P<name>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)(:(?P<options>.*))?")
-"""A class by its file or module, and options: ``FILE.py:Class:key=value``."""
+CLASS = re.compile(r"(?P<place>[^:=]*\.[^:=]*|[^:=]+(?=:[A-Z])):(?P<name>[A-Za-z_][\w.]*)(:(?P<options>.*))?")
+"""A class by its file or module, and options: ``FILE.py:Class:key=value``.
+
+A name without a dot before the colon is that of a module if what follows begins with a capital letter: otherwise a slip
+in an option would be read as a class.
+"""
 
 
 def parse_part(text: str, *, classes: bool = False) -> Part:

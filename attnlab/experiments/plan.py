@@ -4,8 +4,8 @@
 2  resolve        every name, option and setting is looked up once              :mod:`attnlab.experiments.resolve`
 3  compatibility  attention, position and modifiers are checked together        :mod:`attnlab.experiments.compatibility`
 4  budget         the variants are given the reference's budget, where asked    :mod:`attnlab.experiments._budget`
-5  own parts      attentions that are not built in are checked for leaks        :mod:`attnlab.testing.quick_check`
-6  preflight      each model takes a training step, is saved and loaded         :mod:`attnlab.experiments._preflight`
+5  preflight      each model takes a training step, is saved and loaded         :mod:`attnlab.experiments._preflight`
+6  own parts      attentions that are not built in are checked for leaks        :mod:`attnlab.testing.quick_check`
 7  specs          one for each variant and seed
 """
 
@@ -61,8 +61,8 @@ def plan(request: Request, resolver: Resolver | None = None) -> list[RunSpec]:
             same = {"position": model.position} if request.reference else {}
             reference = resolved.reference.model_copy(update=same)
             model = matched(model, reference, request.match, resolved.task, resolver)
-        model = check_own_attentions(model, resolver.source(resolved.task).length, resolver)
         try_run(RunSpec(task=resolved.task, model=model, train=resolved.train), resolver)
+        model = check_own_attentions(model, resolver.source(resolved.task).length, resolver)
         specs += [
             RunSpec.model_construct(task=resolved.task, model=model, train=resolved.train, seed=seed)
             for seed in request.seeds

@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from attnlab.attention import Attention
 from attnlab.errors import InvalidValueError
+from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import select_positions
 from attnlab.position import POSITIONS, Position
 from attnlab.registry import Entry
@@ -85,11 +87,31 @@ class Subject:
                 try:
                     with seeded(seed):
                         attention = self.entry.cls(context, **options)
+                        _initialize_lazy(attention, size)
                 except InvalidValueError as error:
                     errors.append(error)
                 else:
-                    return attention.to(dtype).train(training), context
+                    return _converted(attention, dtype).train(training), context
         raise errors[0]
+
+
+def _initialize_lazy(attention: Attention, width: int) -> None:
+    """Give lazy layers their sizes, as the builder of models does."""
+    tensors = [*attention.parameters(), *attention.buffers()]
+    if any(map(is_lazy, tensors)):
+        with torch.no_grad(), evaluation_mode(attention):
+            run(attention, random_inputs(1, 7, width=width, dtype=torch.float32))
+
+
+def _converted(attention: Attention, dtype: torch.dtype) -> Attention:
+    """The attention with real weights of a type, and complex ones of the type that has its precision."""
+
+    def convert(tensor: Tensor) -> Tensor:
+        kind = dtype.to_complex() if tensor.is_complex() else dtype
+        return tensor.to(kind) if tensor.is_complex() or tensor.is_floating_point() else tensor
+
+    converted: Attention = attention._apply(convert)  # type: ignore[no-untyped-call]
+    return converted
 
 
 def has_heads(attention: Attention, width: int) -> bool:
