@@ -198,7 +198,9 @@ def _member(module: ModuleType, name: str, word: str) -> Any:
     value: Any = module
     for step in name.split("."):
         if not hasattr(value, step):
-            own = [key for key, one in vars(module).items() if _is_module_class(one)]
+            is_file = module.__name__.startswith(PREFIX)
+            known = {key: one for key, one in vars(module).items() if _is_module_class(one)}
+            own = [key for key, one in known.items() if not is_file or one.__module__ == module.__name__]
             lower = {key.lower(): key for key in own}
             close = difflib.get_close_matches(name.lower(), lower, n=1)
             guess = f"; did you mean '{lower[close[0]]}'?" if close else "."

@@ -15,9 +15,7 @@ Attention = Annotated[
         "--attn", "--attention", help="Attentions, such as [b]softmax,dape[/b]; + alternates over layers, *N repeats."
     ),
 ]
-Position = Annotated[
-    str | None, typer.Option("--pos", "--position", help="Positions, such as [b]learned,rotary*3+none[/b].")
-]
+Position = Annotated[str | None, typer.Option("--pos", "--position", help="Positions, such as [b]rotary,alibi[/b].")]
 Complexity = Annotated[
     str | None,
     typer.Option("--complexity", metavar="LEVEL", help="Level of difficulty; left out, the ladder's default."),

@@ -128,11 +128,11 @@ from attnlab.attention import Attention, register
 
 @register("branchy", source="nobody")
 class Branchy(Attention):
-    \"\"\"Branches on a number.\"\"\"
+    \"\"\"Branches on a weight.\"\"\"
 
     def score(self, qkv):
         scores = super().score(qkv)
-        return scores if scores.sum() > 0 else -scores
+        return scores if self.query.weight.sum() > -1e9 else -scores
 """
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from attnlab.attention import ATTENTIONS
-from attnlab.errors import PluginError, UnknownNameError
+from attnlab.errors import UnknownNameError
 from attnlab.specs import Part
 from attnlab.testing.check_attention import CHECKS, check_attention, subject_of
 from tests.testing.conftest import HEAD, Write
@@ -314,14 +314,14 @@ def test_an_unknown_class_is_refused(write: Write) -> None:
     path = write(CORRECT)
     with pytest.raises(UnknownNameError) as caught:
         subject_of(f"{path}:Mien")
-    assert str(caught.value).startswith(f"{path}\n  There is no attention class 'Mien'; did you mean 'Mine'?")
+    assert str(caught.value) == (
+        f"{path}:Mien\n  {path} has no class 'Mien'; did you mean 'Mine'?\n  Classes of modules there: Mine."
+    )
 
 
 def test_a_file_without_an_attention_is_refused(write: Write) -> None:
     path = write("").with_name("no_attention.py")
     path.write_text(HEAD.split("@register")[0])
-    with pytest.raises(PluginError) as nothing:
+    with pytest.raises(UnknownNameError) as nothing:
         subject_of(f"{path}:Mine")
-    assert str(nothing.value) == (
-        f"{path}:Mine\n  The file registers no attention.\n  Decorate the class with @register(name, source=...)."
-    )
+    assert str(nothing.value) == f"{path}:Mine\n  {path} has no class 'Mine'.\n  Classes of modules there: none."

@@ -55,6 +55,10 @@ def noisy() -> Iterator[None]:
         del ATTENTIONS._entries[name]
 
 
+LEAKY = {"width": 8, "allow_leak": True}
+"""Statistics of a batch see later tokens in training."""
+
+
 def numbers(record: Record) -> dict[str, object]:
     return record.numbers()
 
@@ -85,7 +89,7 @@ def test_noise_differs_from_step_to_step() -> None:
 @pytest.mark.parametrize("name", ["dropping", "averaging"])
 def test_a_test_comes_out_again_when_the_run_is_evaluated(name: str, tmp_path: Path) -> None:
     fast = {"max_steps": 20, "batch_size": 8, "validation_examples": 8, "test_examples": 64}
-    (record,) = attnlab.train("copy", name, model={"width": 8}, train=fast, store=tmp_path, device="cpu")
+    (record,) = attnlab.train("copy", name, model=LEAKY, train=fast, store=tmp_path, device="cpu")
     (score,) = attnlab.evaluate(record, store=tmp_path, device="cpu")
     assert score.accuracy == record.accuracy
     assert score.loss == pytest.approx(record.loss, rel=1e-6)
@@ -106,7 +110,7 @@ def test_running_averages_do_not_move_while_anything_is_measured(tmp_path: Path)
     fast = {"max_steps": 4, "batch_size": 8, "eval_every": 1, "validation_examples": 64, "test_examples": 64}
     few = {**fast, "validation_examples": 4, "test_examples": 4}
     for folder, train in (("many", fast), ("few", few)):
-        attnlab.train("copy", "averaging", model={"width": 8}, train=train, store=tmp_path / folder, device="cpu")
+        attnlab.train("copy", "averaging", model=LEAKY, train=train, store=tmp_path / folder, device="cpu")
     states = [attnlab.load_model("", tmp_path / folder).state_dict() for folder in ("many", "few")]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert all(int(states[0][f"blocks.{layer}.attention.norm.num_batches_tracked"]) == 4 for layer in (0, 1))
