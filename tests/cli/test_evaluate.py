@@ -168,7 +168,7 @@ def test_where_no_answer_is_fed_back_the_table_says_that_nothing_differs(command
 
 
 def test_generated_answers_that_have_no_score_are_refused_before_anything_is_run(command: Command) -> None:
-    words = ("--task", "regular", "--complexity", "3", *TINY[4:])
+    words = ("--task", "regular", "--complexity", "4", *TINY[4:])
     refused = command("train", *words, "--rollout")
     assert (refused.status, refused.out) == (2, "")
     assert "train.rollout\n  Several tokens are right at a question" in refused.error

@@ -62,7 +62,11 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"modulus": 2, "kind": "majority", "lags": (1, 3, 4)},
     ],
     "path-star": [{}, {"steps": 1, "nodes": 3}, {"steps": 4, "branches": 9, "asked": "branch"}],
-    "regular": [{}, {"states": 3, "edges": 2, "automata": 1, "length": 9}, {"letters": 30, "edges": 1}],
+    "regular": [
+        {},
+        {"states": 3, "edges": 2, "automata": 1, "letters": 6, "length": 9},
+        {"letters": 30, "targets": "uniform"},
+    ],
     "file": [{"path": EXAMPLE}, {"path": EXAMPLE, "rows": 3, "vocabulary": 9, "chance": 0.5}],
     "text": [{}, {"length": 1}, {"length": 999, "glob": "a*.py"}],
     "recall-once": [{}, {"keys": 2, "uses": 1}, {"keys": 32, "uses": 3}],
