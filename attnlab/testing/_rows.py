@@ -1,7 +1,7 @@
 """Row check: are the rows of a file different, and do those of the test stand in training?
 
-A model knows a test row by heart that it was trained on. Where sequences are drawn without end, repeats are compared
-with chance (``_leak``); the rows of a file are there to be counted.
+A model can have memorized a test row that it was trained on. Where sequences are drawn without end, repeats are
+compared with chance (``_leak``); the rows of a file are there to be counted.
 
     rows       a a b c c c | a d        six of training and validation, two of the test
     distinct   a, b, c, d               four

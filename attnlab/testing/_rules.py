@@ -92,7 +92,7 @@ def _rows(level: LevelAudit) -> Evidence:
     text = f"{text}, and {rows.known:,} of {rows.tested:,} rows of the test stand in training"
     if not rows.leaks:
         return [("info", f"{text}.")]
-    return [("fail", f"{text}, where they can be learned by heart. Keep one row of each kind.")]
+    return [("fail", f"{text}, where they can be memorized. Keep one row of each kind.")]
 
 
 def _splits(level: LevelAudit) -> Evidence:

@@ -49,8 +49,8 @@ def test_a_file_of_few_different_rows_fails_the_audit(tmp_path: Path) -> None:
     assert not passed
     assert (finding.check, finding.outcome) == ("rows", "fail")
     assert finding.evidence == (
-        "Of 300 rows only 5 are different, and 30 of 30 rows of the test stand in training, where they can be learned "
-        "by heart. Keep one row of each kind."
+        "Of 300 rows only 5 are different, and 30 of 30 rows of the test stand in training, where they can be "
+        "memorized. Keep one row of each kind."
     )
 
 
