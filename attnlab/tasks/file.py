@@ -47,8 +47,9 @@ from pydantic import Field
 from attnlab.errors import InvalidFileError, InvalidValueError
 from attnlab.tasks.base import Batch, Split, Task, register
 from attnlab.tasks.io.buckets import Bucket, Buckets, Rows, bucket_widths
-from attnlab.tasks.io.reading import SPLIT_LABELS, Table, read_table
+from attnlab.tasks.io.reading import SPLIT_LABELS, read_table
 from attnlab.tasks.io.sidecar import check_digest, fingerprint, read_sidecar
+from attnlab.tasks.io.table import Table
 
 PERIOD = 10
 SPLIT_ROWS = {Split.TRAIN: (0, 8), Split.VALIDATION: (8, 9), Split.TEST: (9, 10)}

@@ -649,7 +649,7 @@ def write_rows(path: Path, inputs: Any, labels: Any, **others: list[Any]) -> Pat
 FORMATS = [".npz", ".jsonl", ".parquet"]
 
 
-@pytest.mark.parametrize("prompt", [0, 3])
+@pytest.mark.parametrize("prompt", [0, 3, 7])
 @pytest.mark.parametrize("ending", FORMATS)
 def test_labels_at_their_own_tokens_are_refused_or_shifted(ending: str, prompt: int, tmp_path: Path) -> None:
     """The convention of Hugging Face: the model shifts, and -100 hides the prompt."""
@@ -684,6 +684,17 @@ def test_shifted_labels_train_what_unshifted_targets_train(tmp_path: Path) -> No
     batches = zip(*(list(task.held_out(np.random.default_rng(0), 99, 8)) for task in (one, other)), strict=True)
     for first, second in batches:
         np.testing.assert_array_equal(first[:2], second[:2])
+
+
+@pytest.mark.parametrize("last", [IGNORE, 3])
+def test_labels_that_have_been_shifted_are_not_shifted_again(last: int, tmp_path: Path) -> None:
+    inputs = np.random.default_rng(0).integers(0, 5, (100, 6))
+    targets = np.concatenate([inputs[:, 1:], np.full((100, 1), last)], axis=1)
+    path = str(write_arrays(tmp_path / "a.npz", inputs, targets))
+    with pytest.raises(InvalidFileError, match="Each target is the next input already") as caught:
+        File(path=path, shift=True)
+    assert (caught.value.where, caught.value.hint) == (path, "Leave shift out.")
+    assert File(path=path).shift is False
 
 
 def test_a_row_without_a_target_after_the_shift_is_named(tmp_path: Path) -> None:

@@ -14,19 +14,19 @@ from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attnlab.errors import AttnlabError, InvalidFileError
-from attnlab.tasks.base import IGNORE, Tokens
+from attnlab.tasks.base import IGNORE
 from attnlab.tasks.io.aligned import aligned_records
 from attnlab.tasks.io.formats import pyarrow
 from attnlab.tasks.io.sidecar import PADDING, Stamp, read_sidecar, stamp
+from attnlab.tasks.io.table import IntArray, Table, equal_where_set, shifted
 from attnlab.tasks.io.wrapped import SIGNED, refuse_wrapped, wrapped_hint
 
-IntArray = NDArray[np.integer[Any]]
 RowLocation = Callable[[int], str]
 """Describes the location of a row for an error."""
 
@@ -37,60 +37,11 @@ RECORDS = 'Accepted: {"inputs": [3, 1, 4], "targets": [null, null, 2]}, null or 
 """Other keys are passed over, as other columns and arrays are."""
 NAMES = (("inputs", "targets"), ("input_ids", "labels"))
 """What the two arrays, columns or keys may be called; the second pair is that of Hugging Face."""
+TWICE = "Each target is the next input already, so that shift=true would move it to the position before."
 SPLIT_LABELS = ("train", "validation", "test")
 """What a column that names splits may hold."""
 BLOCK_TOKENS = 2**20
 """Tokens that are checked at once."""
-
-
-class Table(NamedTuple):
-    """The rows of a file, checked."""
-
-    inputs_NT: IntArray
-    targets_NT: IntArray
-    """As they stand in the file."""
-    max_token: int
-    """The largest token of inputs and targets."""
-    majority_share: float
-    """Share of the most frequent target."""
-    lengths_N: NDArray[np.int64]
-    """Tokens of each row up to its padding: up to the last token that is not 0, or that is supervised."""
-    splits_N: NDArray[np.str_] | None
-    """The split of each row, where a column names it: train, validation or test."""
-    shifts: bool
-    """Whether the target of a position is read from the next one."""
-    echoes: int
-    """The number of targets, if each is the input at its own position and they are not all one; otherwise 0."""
-
-    def take(self, rows: NDArray[np.integer[Any]], width: int) -> tuple[Tokens, Tokens]:
-        """Take some rows.
-
-        Args:
-            rows: Their indices, B.
-            width: T, the tokens to take of each.
-
-        Returns:
-            Inputs and targets, B x T.
-        """
-        inputs_BT, targets_BT = (array_NT[rows, :width].astype(np.int64) for array_NT in self[:2])
-        return inputs_BT, shifted(targets_BT) if self.shifts else targets_BT
-
-
-def shifted(labels_BT: Tokens) -> Tokens:
-    """Move each label to the position before it, from which it is predicted.
-
-    >>> shifted(np.array([[5, 6, 7]])).tolist()
-    [[6, 7, -100]]
-
-    Args:
-        labels_BT: Labels, each at its own position; the first has none before it.
-
-    Returns:
-        Targets, B x T.
-    """
-    targets_BT = np.full_like(labels_BT, IGNORE)
-    targets_BT[:, :-1] = labels_BT[:, 1:]
-    return targets_BT
 
 
 def read_table(path: Path, column: str = "", shift: bool = False) -> Table:
@@ -123,17 +74,21 @@ def _read_table(path: Path, column: str, shift: bool, stamped: Stamp) -> Table:
     if shift:
         hint = f"{hint} With shift=true the first target of a row is left out, and each other one moves to the left."
     max_token, counts, echoes = 0, np.zeros(MAX_TOKEN, dtype=np.int64), True
+    leads, compared = shift, False
     inputs_seen = np.zeros(MAX_TOKEN, dtype=bool)
     lengths: list[NDArray[np.int64]] = []
     size = max(1, BLOCK_TOKENS // max(1, inputs_NT.shape[1]))
     for start in range(0, len(inputs_NT), size):
         inputs, targets = (rows[start : start + size].astype(np.int64) for rows in (inputs_NT, targets_NT))
-        targets = shifted(targets) if shift else targets
+        if shift:
+            leads = leads and equal_where_set(targets[:, :-1], inputs[:, 1:])
+            compared = compared or bool((targets[:, :-1] != IGNORE).any())
+            targets = shifted(targets)
         _check_rows(inputs, targets, start, where, hint)
         supervised = targets[targets != IGNORE]
         max_token = max(max_token, int(inputs.max()), int(supervised.max()))
         counts += np.bincount(supervised, minlength=MAX_TOKEN)
-        echoes = echoes and bool((inputs == targets)[targets != IGNORE].all())
+        echoes = echoes and equal_where_set(targets, inputs)
         inputs_seen[np.unique(inputs)] = True
         ends = ((inputs != PADDING) | (targets != IGNORE))[:, ::-1].argmax(axis=1)
         lengths.append(inputs.shape[1] - ends)
@@ -142,7 +97,10 @@ def _read_table(path: Path, column: str, shift: bool, stamped: Stamp) -> Table:
     share = int(counts.max()) / total if total else 0.0
     lengths_N = np.concatenate([*lengths, np.zeros(0, np.int64)])
     splits_N = _splits(labels, column, where, str(path))
-    echoed = total if echoes and np.count_nonzero(counts) > 1 else 0
+    several = np.count_nonzero(counts) > 1
+    if leads and compared and several:
+        raise InvalidFileError(TWICE, "Leave shift out.", where=str(path))
+    echoed = total if echoes and several else 0
     return Table(inputs_NT, targets_NT, max_token, share, lengths_N, splits_N, shift, echoed)
 
 
