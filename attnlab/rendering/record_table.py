@@ -52,7 +52,8 @@ def _heading(record: Record) -> str:
     complexity = f", {task.complexity} {task.level}" if task.complexity else ""
     options = [(name, value) for name, value in task.options.items() if name != task.complexity]
     options += [(f"trained on {name}", value) for name, value in task.train.items()]
-    options += [("tested by", "rollout")] if record.rollout else []
+    same = ", the same as teacher forcing here" if record.fed_back is False else ""
+    options += [("tested by", f"rollout{same}")] if record.rollout else []
     fixed = [f"{name} {text}" for name, value in options if (text := option_text(value))]
     first = f"{task.name}{complexity} (chance {percent(record.accuracy.chance)})"
     return "\n".join(filter(None, [first, ", ".join(fixed)]))
