@@ -1,0 +1,281 @@
+"""Any model, observed: its inputs checked, its blocks found, its attentions called once more.
+
+Letters  B batch, T tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnlab.attention.ops.returned_weights import ask_for_weights, weights_in
+from attnlab.choices import DiagnosisKind
+from attnlab.diagnosis._blocks import Blocks, find_blocks, is_block, is_within
+from attnlab.diagnosis._labeled_matrices import SEQUENCES, Layer
+from attnlab.diagnosis._module_calls import ModuleCall, Sizes, as_BTD, axes_of, find_stream, record_calls
+from attnlab.diagnosis._parameter_roles import ATTENTION, MIXER
+from attnlab.errors import AttnlabError, InvalidValueError
+from attnlab.model.modes import evaluation_mode
+from attnlab.plugins import plugin_error
+
+INTEGERS = (torch.int64, torch.int32)
+"""Types of tokens that an embedding of torch takes."""
+
+
+@dataclass(frozen=True)
+class ObservedModel:
+    """What forward hooks saw of a model."""
+
+    blocks: Blocks
+    layers: tuple[Layer | None, ...]
+    """The attention of each layer; None where none is recognized, or where they were not asked for."""
+    notes: tuple[str, ...]
+
+
+def checked_inputs(inputs: Any, module: nn.Module) -> Any:
+    """Check the inputs of a model, and move them to its device.
+
+    Args:
+        inputs: Tokens B x T, embeddings B x T x D, or a tuple or mapping of arguments that begins with such.
+        module: The model.
+
+    Returns:
+        The inputs.
+
+    Raises:
+        InvalidValueError: They are of another type or shape.
+    """
+    device = next((one.device for one in (*module.parameters(), *module.buffers())), torch.device("cpu"))
+    if isinstance(inputs, Mapping):
+        main_input(inputs)
+        return {name: one.to(device) if isinstance(one, Tensor) else one for name, one in inputs.items()}
+    if isinstance(inputs, tuple):
+        main_input(inputs)
+        return tuple(one.to(device) if isinstance(one, Tensor) else one for one in inputs)
+    if not isinstance(inputs, Tensor):
+        try:
+            inputs = torch.as_tensor(inputs)
+        except (TypeError, ValueError, RuntimeError):
+            problem = f"Inputs of type {type(inputs).__name__} are no tensor."
+            raise InvalidValueError(problem, "Give tokens, an integer tensor B x T.", where="inputs") from None
+    main_input(inputs)
+    return inputs.to(device)
+
+
+def main_input(inputs: Any) -> Tensor:
+    """Get the sequences among the inputs of a model.
+
+    Args:
+        inputs: A tensor, or arguments.
+
+    Returns:
+        Tokens B x T, or embeddings B x T x D.
+
+    Raises:
+        InvalidValueError: There are none, of a type and shape that a model takes.
+    """
+    values = inputs.values() if isinstance(inputs, Mapping) else inputs if isinstance(inputs, tuple) else (inputs,)
+    first = next((one for one in values if isinstance(one, Tensor)), None)
+    accepted = "Accepted are integer tokens, B x T, or embeddings in floating point, B x T x D"
+    if first is None:
+        raise InvalidValueError("There is no tensor among the inputs.", f"{accepted}.", where="inputs")
+    kind, shape = str(first.dtype).removeprefix("torch."), " x ".join(map(str, first.shape)) or "one number"
+    if first.is_floating_point() and first.ndim == 2:
+        problem = f"Tokens of type {kind} are no tokens: {shape}."
+        raise InvalidValueError(problem, f"{accepted}: tokens.long().", where="inputs")
+    if first.dtype not in INTEGERS and not first.is_floating_point():
+        problem = f"Inputs of type {kind} are neither int64 nor int32 tokens, nor embeddings: {shape}."
+        raise InvalidValueError(problem, f"{accepted}: tokens.long().", where="inputs")
+    if first.ndim != (3 if first.is_floating_point() else 2):
+        more = ": tokens[None] is a batch of one" if first.ndim == 1 else ""
+        raise InvalidValueError(f"Inputs of type {kind} have the shape {shape}.", f"{accepted}{more}.", where="inputs")
+    if not first.numel():
+        raise InvalidValueError(f"Inputs of shape {shape} are empty.", f"{accepted}.", where="inputs")
+    return first
+
+
+def call_model(module: nn.Module, inputs: Any) -> Any:
+    """Run a model on its inputs.
+
+    Args:
+        module: The model.
+        inputs: One argument, or a tuple or mapping of arguments.
+
+    Returns:
+        What the model returns.
+
+    Raises:
+        PluginError: The model fails; the message has its error and the line of its code.
+    """
+    try:
+        if isinstance(inputs, Mapping):
+            return module(**inputs)
+        return module(*inputs) if isinstance(inputs, tuple) else module(inputs)
+    except AttnlabError:
+        raise
+    except Exception as error:
+        raise plugin_error(f"{type(module).__name__}.forward", error) from error
+
+
+def observe(module: nn.Module, inputs: Any, kind: DiagnosisKind) -> ObservedModel | None:
+    """Observe a model with its present weights, in evaluation mode.
+
+    Args:
+        module: The model.
+        inputs: Its inputs, checked.
+        kind: The diagnosis; only some need the attentions.
+
+    Returns:
+        What was seen; None where no blocks are recognized.
+
+    Raises:
+        PluginError: The model fails.
+    """
+    batch, tokens = main_input(inputs).shape[:2]
+    doubled = batch == tokens  # so that the axes of a stream can be told apart
+    sizes = Sizes(2 * batch if doubled else batch, tokens)
+    repeated = _repeat(inputs, batch) if doubled else inputs
+
+    def run() -> Any:
+        return call_model(module, repeated)
+
+    with evaluation_mode(module):
+        blocks = find_blocks(module, run, sizes)
+        if blocks is None:
+            return None
+        notes = list(blocks.notes)
+        layers: list[Layer | None] = [None] * len(blocks.names)
+        if kind in ("attention", "tokens", "rank-collapse"):
+            chosen = [_attention_of(blocks, index) for index in range(len(blocks.names))]
+            layers = _layers(module, inputs, chosen, Sizes(batch, tokens), batch)
+            if kind == "attention" and any(one is not None and one.returned_BHTT is None for one in layers):
+                # Row norms cost a pass for each output: they are measured on fewer sequences.
+                few = _layers(module, _first(inputs, batch), chosen, Sizes(min(batch, SEQUENCES), tokens), batch)
+                layers = [
+                    one if one is None or one.returned_BHTT is not None else other
+                    for one, other in zip(layers, few, strict=True)
+                ]
+            if kind != "rank-collapse":
+                notes += _attention_notes(blocks, chosen)
+    streams = tuple(stream_BTD[:batch] for stream_BTD in blocks.residual_BTD)
+    whole = Blocks(blocks.names, streams, blocks.calls, blocks.spans, blocks.output, blocks.notes)
+    return ObservedModel(whole, tuple(layers), tuple(notes))
+
+
+def _layers(
+    module: nn.Module, inputs: Any, chosen: Sequence[ModuleCall | None], sizes: Sizes, batch: int
+) -> list[Layer | None]:
+    """Run a model once more, and keep the inputs of its attentions."""
+    if sizes.batch == sizes.tokens:
+        inputs, sizes = _repeat(inputs, sizes.batch), Sizes(2 * sizes.batch, sizes.tokens)
+    names = {call.name for call in chosen if call is not None}
+    if not names:
+        return [None] * len(chosen)
+    calls, _ = record_calls(module, lambda: call_model(module, inputs), sizes, arguments_of=names)
+    again = {(call.start, call.name): call for call in calls}
+    return [
+        _layer(again[call.start, call.name], sizes, batch)
+        if call is not None and (call.start, call.name) in again
+        else None
+        for call in chosen
+    ]
+
+
+def _first(inputs: Any, batch: int) -> Any:
+    """Take the first sequences."""
+    if isinstance(inputs, Mapping):
+        return {name: _first(one, batch) for name, one in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(_first(one, batch) for one in inputs)
+    is_batch = isinstance(inputs, Tensor) and inputs.ndim > 0 and len(inputs) == batch
+    return inputs[:SEQUENCES] if is_batch else inputs
+
+
+def _repeat(inputs: Any, batch: int) -> Any:
+    """Repeat the sequences once."""
+    if isinstance(inputs, Mapping):
+        return {name: _repeat(one, batch) for name, one in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(_repeat(one, batch) for one in inputs)
+    is_batch = isinstance(inputs, Tensor) and inputs.ndim > 0 and len(inputs) == batch
+    return torch.cat([inputs, inputs]) if is_batch else inputs
+
+
+def _attention_of(blocks: Blocks, index: int) -> ModuleCall | None:
+    """Find the call of the attention of one layer, or else of its other mixer of tokens."""
+    start, end = blocks.spans[index]
+    members = blocks.names[index]
+    inside = [
+        call
+        for call in blocks.calls
+        if start <= call.start <= end
+        and call.maps_stream
+        and is_block(call.module)
+        and any(is_within(call.name, member) for member in members)
+    ]
+    own = {call.name for call in inside if call.name in members and len(members) == 1}
+    below = [call for call in inside if call.name not in own]
+    for pattern, calls in ((ATTENTION, below), (MIXER, below), (MIXER, inside)):
+        for call in calls:
+            if pattern.search(call.name.rpartition(".")[2]) or pattern.search(type(call.module).__name__):
+                return call
+    return None
+
+
+def _layer(call: ModuleCall, sizes: Sizes, batch: int) -> Layer:
+    """Get the returned weights of an attention, and the attention as a function of its input."""
+    keywords = call.keywords or {}
+    weights = weights_in(call.returned, *sizes)
+    if weights is None:
+        weights = ask_for_weights(call.module, call.arguments, keywords, batch=sizes.batch, tokens=sizes.tokens)
+    raw = _raw_stream((call.arguments, keywords), sizes)
+    axes = axes_of(raw, sizes)
+    assert axes is not None, "a call that maps the stream reads one"
+    shape = call.read_shape
+
+    def function(x_BTD: Tensor) -> Tensor:
+        back = {"TBD": x_BTD.transpose(0, 1), "BDT": x_BTD.transpose(1, 2), "ND": x_BTD.flatten(0, 1)}.get(axes, x_BTD)
+        arguments, named = _replaced((call.arguments, dict(keywords)), raw, back)
+        output_BTD = find_stream(call.module(*arguments, **named), sizes, shape)
+        assert output_BTD is not None, "the module has mapped the stream before"
+        return output_BTD
+
+    # Other arguments, such as masks, may have the size of the batch: it is left as it is.
+    returned = None if weights is None else weights[:batch].detach()
+    return Layer(returned, function, as_BTD(raw, axes, sizes).detach(), takes_any_batch=False)
+
+
+def _raw_stream(value: Any, sizes: Sizes) -> Tensor:
+    """Find the first stream as it was given."""
+    if isinstance(value, Tensor):
+        return value
+    values = value.values() if isinstance(value, Mapping) else value
+    for one in values:
+        if find_stream(one, sizes) is not None:
+            return _raw_stream(one, sizes)
+    raise AssertionError("a call that maps the stream reads one")
+
+
+def _replaced(value: Any, old: Tensor, new: Tensor) -> Any:
+    """Copy arguments, with every occurrence of one tensor replaced."""
+    if value is old:
+        return new
+    if isinstance(value, dict):
+        return {name: _replaced(one, old, new) for name, one in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_replaced(one, old, new) for one in value)
+    return value
+
+
+def _attention_notes(blocks: Blocks, chosen: Sequence[ModuleCall | None]) -> list[str]:
+    """Name the attentions that are read, and the layers where none is recognized."""
+    found = [call.name for call in chosen if call is not None]
+    notes = [f"Attentions: {', '.join(found)}."] if found else []
+    if without := [" + ".join(names) for names, call in zip(blocks.names, chosen, strict=True) if call is None]:
+        reason = "no module has the name or the class of an attention"
+        notes.append(f"Skipped, {reason}: {', '.join(without)}.")
+    return notes
