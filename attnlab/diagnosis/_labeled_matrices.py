@@ -17,7 +17,7 @@ from attnlab.attention import Attention
 from attnlab.attention.adapter import Adapted
 from attnlab.choices import DiagnosisKind
 from attnlab.diagnosis._gain_control import blocks, unscaled
-from attnlab.metrics.measure import LayerValue, measure_trace
+from attnlab.metrics.measure import LayerValue, float_floor, measure_trace
 from attnlab.metrics.metric import Metric, Point
 from attnlab.metrics.row_norms import DIRECTIONS, as_weights, jacobian_row_norms
 from attnlab.model.transformer import Transformer
@@ -88,7 +88,9 @@ def headless_layers(model: Transformer, trace: ActivationTrace) -> list[Layer | 
     return layers
 
 
-def labeled_matrices(layers: Sequence[Layer | None], kind: DiagnosisKind) -> list[LabeledMatrices]:
+def labeled_matrices(
+    layers: Sequence[Layer | None], kind: DiagnosisKind
+) -> tuple[list[LabeledMatrices], tuple[str, ...]]:
     """Take the returned weights of some layers, and for patterns of attention the row norms of the others.
 
     Args:
@@ -96,13 +98,20 @@ def labeled_matrices(layers: Sequence[Layer | None], kind: DiagnosisKind) -> lis
         kind: The diagnosis.
 
     Returns:
-        One entry for each kind of matrix that there is.
+        One entry for each kind of matrix that there is, and why layers have no row norms.
     """
     returned = [(one.returned_BHTT,) if one is not None and one.returned_BHTT is not None else () for one in layers]
     wanted = [one if one is not None and one.returned_BHTT is None and kind == "attention" else None for one in layers]
-    norms = [_row_norms(one) if one is not None else () for one in wanted]
+    norms: list[tuple[Tensor, ...]] = []
+    reasons: dict[str, list[str]] = {}
+    for index, one in enumerate(wanted, 1):
+        matrix, reason = _row_norms(one) if one is not None else ((), "")
+        norms.append(matrix)
+        if reason:
+            reasons.setdefault(reason, []).append(str(index))
     both = (LabeledMatrices(RETURNED, tuple(returned)), LabeledMatrices(ROW_NORMS, tuple(norms)))
-    return [one for one in both if any(one.layers)]
+    skipped = [f"{ROW_NORMS}: not applicable in layer {', '.join(at)}: {why}." for why, at in reasons.items()]
+    return [one for one in both if any(one.layers)], tuple(skipped)
 
 
 def merge_matrices(
@@ -210,16 +219,20 @@ def label_note(matrices: LabeledMatrices, width: int) -> str:
     )
 
 
-def _row_norms(layer: Layer) -> tuple[Tensor, ...]:
-    """Measure the row norms of one layer; nothing where its output has no gradient."""
+def _row_norms(layer: Layer) -> tuple[tuple[Tensor, ...], str]:
+    """Measure the row norms of one layer, as weights; or nothing, and why."""
     x_BTD = layer.x_BTD[:SEQUENCES] if layer.takes_any_batch else layer.x_BTD
     try:
         norms_BTT = jacobian_row_norms(
             layer.function, x_BTD, directions=DIRECTIONS, seed=SEED, rows_are_independent=layer.takes_any_batch
         )
-    except (ValueError, RuntimeError):  # autograd raises the latter where an operation has no gradient
-        return ()
-    return (as_weights(norms_BTT),)
+    except (ValueError, RuntimeError) as error:  # autograd raises the latter where an operation has no gradient
+        return (), next(iter(str(error).splitlines()), "its output has no gradient")
+    floor = float_floor(x_BTD.dtype) * float(norms_BTT.amax())
+    if bool((norms_BTT.triu(1) > floor).any()):
+        # The metrics of rows count the keys up to the query.
+        return (), "an output depends on a later token, and the metrics are of causal rows"
+    return (as_weights(norms_BTT.tril()),), ""
 
 
 def _function(model: Transformer, attention: Attention, index: int) -> Callable[[Tensor], Tensor]:

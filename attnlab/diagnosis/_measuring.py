@@ -73,7 +73,8 @@ def measure_subject(kind: DiagnosisKind, subject: DiagnosisSubject, metrics: Seq
     if not any(attention.has_heads for attention in attentions):
         inside = {metric.name for metric in metrics if metric.point in INSIDE}
         plain = {quantity: values for quantity, values in plain.items() if quantity.metric not in inside}
-    matrices = labeled_matrices(headless_layers(subject.model, subject.trace()), kind)
+        plain = {quantity: one for quantity, one in plain.items() if not all(map(math.isnan, one.values))}
+    matrices, skipped = labeled_matrices(headless_layers(subject.model, subject.trace()), kind)
     labeled: dict[Quantity, MetricValues] = {}
     inputs_BT = subject.batches(0).inputs_BT
     for one in matrices:
@@ -84,7 +85,7 @@ def measure_subject(kind: DiagnosisKind, subject: DiagnosisSubject, metrics: Seq
     missing = [metric for metric in missing if not metric.name.startswith("extra")]
     label = matrices[-1].label if matrices else ""
     note = inapplicable_note({metric.name: reason_against(metric, label) for metric in missing})
-    return Measured(plain | labeled, (*notes, *([note] if note else [])), used, is_headless=True)
+    return Measured(plain | labeled, (*notes, *skipped, *([note] if note else [])), used, is_headless=True)
 
 
 def _measure_plain(subject: DiagnosisSubject, metrics: Sequence[Metric]) -> dict[str, MetricValues]:

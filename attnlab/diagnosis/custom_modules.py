@@ -134,15 +134,16 @@ def _diagnose_observed(
     on_stream = [metric for metric in metrics if metric.name in METRICS and metric.point is Point.RESIDUAL]
     values = measure_trace(trace, on_stream, (), inputs_BT)
     measured = {Quantity(name): metric_values(layers) for name, layers in values.items()}
-    matrices = labeled_matrices(observed.layers, kind)
+    matrices, skipped = labeled_matrices(observed.layers, kind)
     for one in matrices:
         measured |= labeled_metric_values(one.label, measure_labeled(one, metrics, inputs_BT))
         notes += [label_note(one, _width(observed.layers, one))] if _is_used(one, measured) else []
+    notes += skipped
     if kind == "gradients":
         closure, words = loss_of(module, inputs, loss, targets)
-        found, skipped = _loss_gradients(module, closure, observed.blocks.names)
+        found, of_names = _loss_gradients(module, closure, observed.blocks.names)
         measured |= found
-        notes += [f"Gradients of {words}.", *skipped]
+        notes += [f"Gradients of {words}.", *of_names]
     names = {quantity.metric for quantity in measured}
     missing = [metric for metric in metrics if metric.name not in names]
     matrix_label = matrices[-1].label if matrices else ""
@@ -226,7 +227,8 @@ def _loss_gradients(
             notes.append("Fused weights are read as equal parts in the order query, key, value.")
         frozen = {name: "no gradient is asked for" for name, one in module.named_parameters() if not one.requires_grad}
         notes += skipped_notes({**named.skipped, **frozen})
-    with evaluation_mode(module):
+    # The recurrent kernels of cuDNN have no gradient in evaluation mode.
+    with evaluation_mode(module), torch.backends.cudnn.flags(enabled=False):
         grads = gradients(module, [loss], groups, fused)
     count = max((len(layers), *(gradient.layer for gradient in grads)), default=0)
 

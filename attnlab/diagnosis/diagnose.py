@@ -195,7 +195,7 @@ def _subject_map(kind: DiagnosisKind, subject: DiagnosisSubject, head: str) -> A
     layers = headless_layers(subject.model, trace)
     if not any(layers):
         return attention_map_of(trace, subject.variant, head)
-    merged, labels = merge_matrices(trace.weights_BHTS, labeled_matrices(layers, kind))
+    merged, labels = merge_matrices(trace.weights_BHTS, labeled_matrices(layers, kind)[0])
     return labeled_map_of(trace, merged, labels, subject.variant, head)
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from attnlab.metrics._rows import safe_divide
 
-DIRECTIONS = 16
+DIRECTIONS = 8
 """Random directions for each output, at most; a module of no larger width is measured exactly."""
 MAX_ELEMENTS = 2**22
 """Elements of the input of one pass, about; more outputs are measured in one pass the shorter the sequences are."""
@@ -78,7 +78,8 @@ def jacobian_row_norms(
     probes = [(token, index) for token in range(tokens) for index in range(count)]
     copies = max(1, min(len(probes), MAX_ELEMENTS // x_BTD.numel())) if rows_are_independent else 1
     squares_BTS = x_BTD.new_zeros(batch, tokens, tokens, dtype=torch.float64)
-    with torch.enable_grad():
+    # The recurrent kernels of cuDNN have no gradient in evaluation mode.
+    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):
         inputs_RBTD = x_BTD.detach().expand(copies, *x_BTD.shape).clone().requires_grad_()
         output_RBTD = function(inputs_RBTD.flatten(0, 1)).unflatten(0, (copies, batch))
         if not output_RBTD.requires_grad:
