@@ -26,7 +26,7 @@ ATTENTION = re.compile(r"att(?:n|ention)|mha", re.IGNORECASE)
 """Names of modules and classes that are an attention."""
 MIXER = re.compile(r"mixer|mamba|ssm|gru|lstm|rnn|conv|retention|recurren", re.IGNORECASE)
 """Names of modules and classes that mix tokens in another way."""
-MLP = re.compile(r"mlp|ffn?$|ffn|feed_?forward|intermediate|moe|expert|glu", re.IGNORECASE)
+MLP = re.compile(r"mlp|ffn?$|ffn|feed_?forward|intermediate|moe|expert|glu|dense(?:relu|act|gated)", re.IGNORECASE)
 NORM = re.compile(r"norm|^ln(?:_|\d|$)|layernorm|^g$|gamma|^scale$", re.IGNORECASE)
 BLOCK = re.compile(r"block|layer|decoder|encoder", re.IGNORECASE)
 OUTSIDE: Mapping[str, Role] = {
@@ -159,7 +159,8 @@ def name_parameter(within: str, classes: Sequence[str], weight: Tensor) -> Named
         role = WORDS.get(word)
         # The short words of queries, keys and values, and w_in or w_out, name other things elsewhere.
         if role is not None and not (role.startswith("mlp") and in_attention and not in_mlp):
-            return Named(role)
+            is_attention_s = role in ("query", "key", "value", "output")
+            return Named("mlp_down" if is_attention_s and in_mlp and not in_attention else role)
         if word in OUTPUTS and in_attention and not in_mlp:
             return Named("output")
     if in_mlp and not in_attention:
@@ -169,22 +170,33 @@ def name_parameter(within: str, classes: Sequence[str], weight: Tensor) -> Named
     return Named(None, reason="no role is known for the name")
 
 
-def skipped_notes(skipped: Mapping[str, str]) -> list[str]:
-    """Name what is skipped, by reason; layers are written once.
+def skipped_notes(skipped: Mapping[str, str], names: Iterable[str]) -> list[str]:
+    """Name what is skipped, by reason; a name that is skipped in every layer is written once.
 
-    >>> skipped_notes({"h.0.ln.weight": "norms", "h.1.ln.weight": "norms"})
+    >>> skipped_notes({"h.0.ln.weight": "norms", "h.1.ln.weight": "norms"}, ["h.0.ln.weight", "h.1.ln.weight"])
     ['Skipped, norms: h.*.ln.weight.']
 
     Args:
         skipped: Name -> why.
+        names: All parameters of the model.
 
     Returns:
         One line for each reason.
     """
+    of_pattern: dict[str, set[str]] = {}
+    for name in names:
+        of_pattern.setdefault(_pattern(name), set()).add(name)
     by_reason: dict[str, list[str]] = {}
     for name, reason in skipped.items():
-        by_reason.setdefault(reason, []).append(re.sub(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)", "*", name, count=1))
-    return [f"Skipped, {reason}: {', '.join(dict.fromkeys(names))}." for reason, names in by_reason.items()]
+        alike = of_pattern[_pattern(name)]
+        is_everywhere = len(alike) > 1 and all(skipped.get(one) == reason for one in alike)
+        by_reason.setdefault(reason, []).append(_pattern(name) if is_everywhere else name)
+    return [f"Skipped, {reason}: {', '.join(dict.fromkeys(listed))}." for reason, listed in by_reason.items()]
+
+
+def _pattern(name: str) -> str:
+    """Replace the first number of a name, the layer, by a star."""
+    return re.sub(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)", "*", name, count=1)
 
 
 def _layer_of(name: str, layers: Sequence[Sequence[str]]) -> tuple[int | None, str]:

@@ -226,7 +226,7 @@ def _loss_gradients(
         if fused:
             notes.append("Fused weights are read as equal parts in the order query, key, value.")
         frozen = {name: "no gradient is asked for" for name, one in module.named_parameters() if not one.requires_grad}
-        notes += skipped_notes({**named.skipped, **frozen})
+        notes += skipped_notes({**named.skipped, **frozen}, [name for name, _ in module.named_parameters()])
     # The recurrent kernels of cuDNN have no gradient in evaluation mode.
     with evaluation_mode(module), torch.backends.cudnn.flags(enabled=False):
         grads = gradients(module, [loss], groups, fused)
