@@ -65,6 +65,8 @@ class Layer(NamedTuple):
     """The module, from B x T x D to the same shape."""
     x_BTD: Tensor
     takes_any_batch: bool = True
+    reason: str = ""
+    """Why its row norms cannot be measured; empty where they can."""
 
 
 def headless_layers(model: Transformer, trace: ActivationTrace) -> list[Layer | None]:
@@ -221,6 +223,8 @@ def label_note(matrices: LabeledMatrices, width: int) -> str:
 
 def _row_norms(layer: Layer) -> tuple[tuple[Tensor, ...], str]:
     """Measure the row norms of one layer, as weights; or nothing, and why."""
+    if layer.reason:
+        return (), layer.reason
     x_BTD = layer.x_BTD[:SEQUENCES] if layer.takes_any_batch else layer.x_BTD
     try:
         norms_BTT = jacobian_row_norms(

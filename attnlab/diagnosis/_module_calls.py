@@ -8,6 +8,7 @@ Letters  B batch, T tokens, D width, N tokens of all sequences.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -115,6 +116,32 @@ def find_stream(value: Any, sizes: Sizes, shape: tuple[int, ...] | None = None) 
     return None
 
 
+def copied_state(value: Any) -> Any:
+    """Copy the arguments of a call, so that a state in them, such as a cache of keys, is that before the call.
+
+    Args:
+        value: Arguments.
+
+    Returns:
+        The arguments with copies of all objects but tensors, which are the same ones; where an object cannot be
+        copied, the arguments as they are.
+    """
+    memo: dict[int, Any] = {}
+    nested = [value]
+    while nested:
+        one = nested.pop()
+        if isinstance(one, Tensor | nn.Module):
+            memo[id(one)] = one
+        elif isinstance(one, dict):
+            nested.extend(one.values())
+        elif type(one) in (tuple, list):
+            nested.extend(one)
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception:  # an object may refuse to be copied
+        return value
+
+
 def record_calls(
     model: nn.Module,
     run: Callable[[], Any],
@@ -147,7 +174,7 @@ def record_calls(
             # A copy: a stream may be added to in place.
             call.read_BTD = stream_BTD.detach().clone() if name in streams_of else None
         if name in arguments_of:
-            call.arguments, call.keywords = arguments, keywords
+            call.arguments, call.keywords = copied_state((arguments, keywords))
         calls.append(call)
         open_calls.append(call)
 

@@ -5,7 +5,7 @@ Letters  B batch, T tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from attnlab.attention.ops.returned_weights import ask_for_weights, weights_in
 from attnlab.choices import DiagnosisKind
 from attnlab.diagnosis._blocks import Blocks, find_blocks, is_block, is_within
 from attnlab.diagnosis._labeled_matrices import SEQUENCES, Layer
-from attnlab.diagnosis._module_calls import ModuleCall, Sizes, as_BTD, axes_of, find_stream, record_calls
+from attnlab.diagnosis._module_calls import ModuleCall, Sizes, as_BTD, axes_of, copied_state, find_stream, record_calls
 from attnlab.diagnosis._parameter_roles import ATTENTION, MIXER
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.model.modes import evaluation_mode
@@ -231,7 +231,8 @@ def _layer(call: ModuleCall, sizes: Sizes, batch: int) -> Layer:
     keywords = call.keywords or {}
     weights = weights_in(call.returned, *sizes)
     if weights is None:
-        weights = ask_for_weights(call.module, call.arguments, keywords, batch=sizes.batch, tokens=sizes.tokens)
+        arguments, named = copied_state((call.arguments, keywords))
+        weights = ask_for_weights(call.module, arguments, named, batch=sizes.batch, tokens=sizes.tokens)
     raw = _raw_stream((call.arguments, keywords), sizes)
     axes = axes_of(raw, sizes)
     assert axes is not None, "a call that maps the stream reads one"
@@ -239,14 +240,29 @@ def _layer(call: ModuleCall, sizes: Sizes, batch: int) -> Layer:
 
     def function(x_BTD: Tensor) -> Tensor:
         back = {"TBD": x_BTD.transpose(0, 1), "BDT": x_BTD.transpose(1, 2), "ND": x_BTD.flatten(0, 1)}.get(axes, x_BTD)
-        arguments, named = _replaced((call.arguments, dict(keywords)), raw, back)
+        arguments, named = _replaced(copied_state((call.arguments, dict(keywords))), raw, back)
         output_BTD = find_stream(call.module(*arguments, **named), sizes, shape)
         assert output_BTD is not None, "the module has mapped the stream before"
         return output_BTD
 
+    x_BTD = as_BTD(raw, axes, sizes).detach()
+    reason = "" if weights is not None else _reason_against_calling(function, x_BTD, call, sizes)
     # Other arguments, such as masks, may have the size of the batch: it is left as it is.
     returned = None if weights is None else weights[:batch].detach()
-    return Layer(returned, function, as_BTD(raw, axes, sizes).detach(), takes_any_batch=False)
+    return Layer(returned, function, x_BTD, takes_any_batch=False, reason=reason)
+
+
+@torch.no_grad()
+def _reason_against_calling(function: Callable[[Tensor], Tensor], x_BTD: Tensor, call: ModuleCall, sizes: Sizes) -> str:
+    """Tell why a module cannot be measured by calling it again; empty where it gives the same output."""
+    try:
+        again_BTD = function(x_BTD)
+    except Exception as error:
+        return f"called again, it raises {type(error).__name__}"
+    first_BTD = find_stream(call.returned, sizes, call.read_shape)
+    assert first_BTD is not None, "a call that maps the stream writes one"
+    is_same = torch.allclose(again_BTD, first_BTD, rtol=1e-3, atol=1e-3 * float(first_BTD.abs().amax()))
+    return "" if is_same else "called again with the same arguments, it gives another output"
 
 
 def _raw_stream(value: Any, sizes: Sizes) -> Tensor:

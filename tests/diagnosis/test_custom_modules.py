@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -259,6 +259,84 @@ def test_an_attention_without_weights_has_the_row_norms_of_its_jacobian() -> Non
     assert "Jacobian row norms: ||d y_t / d x_s||_F of the module, exact, on the first 2 sequences" in notes(diagnosis)
     assert "negative-mass (norms have no sign); row-gain, row-sum (rows are normalized)" in notes(diagnosis)
     assert not diagnosis.panel("entropy").rows[0].heads
+
+
+class Cache:
+    """Keys and values of earlier calls, which a model makes anew for each of its own."""
+
+    def __init__(self) -> None:
+        self.keys: list[Tensor] = []
+
+    def extend(self, keys_BTD: Tensor) -> Tensor:
+        self.keys.append(keys_BTD)
+        return torch.cat(self.keys, 1)
+
+
+class CachedAttention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.key = nn.Linear(WIDTH, WIDTH)
+        self.calls = 0
+
+    def forward(self, x_BTD: Tensor, cache: Cache) -> Tensor:
+        keys_BSD = cache.extend(self.key(x_BTD))
+        scores = x_BTD @ keys_BSD.mT
+        seen = torch.ones_like(scores, dtype=torch.bool).tril(keys_BSD.shape[1] - x_BTD.shape[1])
+        return scores.masked_fill(~seen, -torch.inf).softmax(-1) @ keys_BSD
+
+
+class CountingAttention(CachedAttention):
+    """A module that keeps a state of its own."""
+
+    def forward(self, x_BTD: Tensor, cache: Cache) -> Tensor:
+        self.calls += 1
+        return super().forward(x_BTD, cache) * self.calls
+
+
+class CachedBlock(nn.Module):
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.attn = attention
+
+    def forward(self, x_BTD: Tensor, cache: Cache) -> Tensor:
+        update_BTD: Tensor = self.attn(x_BTD, cache=cache)
+        return x_BTD + update_BTD
+
+
+class Cached(foreign.Model):
+    attention: type[CachedAttention] = CachedAttention
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.h = nn.ModuleList([CachedBlock(self.attention()) for _ in range(2)])
+
+    def stream(self, tokens_BT: Tensor) -> Iterator[Tensor]:
+        x_BTD = self.wte(tokens_BT)
+        yield x_BTD
+        for block in self.h:
+            x_BTD = block(x_BTD, cache=Cache())
+            yield x_BTD
+
+
+def test_a_cache_among_the_arguments_is_that_before_the_call() -> None:
+    model, tokens_BT = built(Cached), token_ids()
+    with torch.no_grad():
+        streams = list(model.eval().stream(tokens_BT[:2]))
+    expected = []
+    for block, x_BTD in zip(model.h, streams, strict=False):
+        norms_BTS = explicit_norms(lambda x, module=block.attn: module(x, Cache()), x_BTD)  # type: ignore[misc]
+        expected.append(float(METRICS["entropy"].measure(as_weights(norms_BTS)).mean()))
+    found = attnlab.diagnose(model, tokens_BT, "attention")
+    assert mean(found.panel("entropy", "Jacobian row norms")) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_module_that_gives_another_output_when_it_is_called_again_is_not_measured() -> None:
+    class Counting(Cached):
+        attention = CountingAttention
+
+    diagnosis = attnlab.diagnose(built(Counting), token_ids(), "attention")
+    assert not diagnosis.panels
+    assert "called again with the same arguments, it gives another output" in notes(diagnosis)
 
 
 def test_a_model_that_reads_later_tokens_has_no_causal_rows() -> None:
