@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.ops.returned_weights import tensors_in
-from attnlab.diagnosis._observed_model import call_model, main_input
+from attnlab.diagnosis._model_inputs import call_model, main_input
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.model.transformer import Transformer
 from attnlab.plugins import plugin_error

@@ -22,12 +22,13 @@ from attnlab.diagnosis._labeled_matrices import (
     reason_against,
 )
 from attnlab.diagnosis._measuring import MetricValues, labeled_metric_values, make_panel, metric_values
-from attnlab.diagnosis._observed_model import call_model, checked_inputs, main_input, observe
+from attnlab.diagnosis._model_inputs import call_model, checked_inputs, main_input
+from attnlab.diagnosis._observed_model import observe
 from attnlab.diagnosis._parameter_roles import name_parameters, skipped_notes
 from attnlab.diagnosis.diagnose import attention_map_of, labeled_map_of, parse_kind
 from attnlab.diagnosis.quantities import requested_metrics
 from attnlab.diagnosis.result import AttentionMap, Diagnosis
-from attnlab.errors import InvalidValueError
+from attnlab.errors import InvalidValueError, PluginError
 from attnlab.metrics.gradients import FusedPart, WeightGroup, gradients, query_to_value, weight_groups
 from attnlab.metrics.measure import measure_trace
 from attnlab.metrics.metric import FLOAT_FLOOR, METRICS, Metric, Point
@@ -189,11 +190,9 @@ def _trace_of(module: nn.Module, inputs: Any) -> ActivationTrace | None:
             inputs = checked_inputs(inputs, module)
             positions = torch.arange(inputs.numel(), device=inputs.device)
             return module(inputs, positions, trace=True).trace[0]
-        if callable(method):
-            output = method(inputs)
-        elif _may_return_trace(module):
-            output = call_model(module, inputs)
-        else:
+        try:
+            output = method(inputs) if callable(method) else call_model(module, inputs)
+        except PluginError:  # told again where the inputs have been checked
             return None
     if isinstance(output, tuple) and not isinstance(output, ActivationTrace):
         output = next((part for part in output if isinstance(part, ActivationTrace)), output)
@@ -203,12 +202,6 @@ def _trace_of(module: nn.Module, inputs: Any) -> ActivationTrace | None:
         problem = f"The method 'trace' of '{type(module).__name__}' returns no trace."
         raise InvalidValueError(problem, f"It should be:\n{TRACE_METHOD}", where="diagnose")
     return None
-
-
-def _may_return_trace(module: nn.Module) -> bool:
-    """Tell whether the code of a module's forward mentions a trace, so that it need not be run to know."""
-    code = getattr(getattr(type(module), "forward", None), "__code__", None)
-    return code is None or any("race" in name for name in (*code.co_names, *code.co_varnames))
 
 
 def _loss_gradients(

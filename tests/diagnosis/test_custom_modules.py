@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from attnlab.diagnosis.result import Diagnosis, Panel
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
 from attnlab.metrics import METRICS
 from attnlab.metrics.row_norms import as_weights
+from attnlab.tensors import ActivationTrace
 from tests.builders import model_of, noise, seeded
 from tests.diagnosis import foreign_models as foreign
 from tests.diagnosis.foreign_models import BATCH, LAYERS, TOKENS, VOCABULARY, WIDTH
@@ -124,6 +126,17 @@ def test_a_model_of_ours_gives_the_same_numbers_by_hooks_and_by_its_trace(kind: 
     assert wanted <= shared
     for name in shared:
         assert mean(by_hooks.panel(name)) == pytest.approx(mean(by_trace.panel(name)), rel=1e-9)
+
+
+def test_a_trace_that_a_forward_returns_is_taken_wherever_it_is_made() -> None:
+    def made(x_BTD: Tensor) -> tuple[str, ActivationTrace]:
+        return "state", ActivationTrace((x_BTD, 2 * x_BTD, x_BTD), (), ())
+
+    class Traced(foreign.Block):
+        def forward(self, x_BTD: Tensor) -> Any:
+            return made(x_BTD)
+
+    assert len(mean(attnlab.diagnose(built(Traced), noise(2, 5, WIDTH)).panel("residual"))) == 3
 
 
 def test_modes_weights_and_hooks_are_left_as_they_are() -> None:
@@ -440,5 +453,11 @@ def test_a_wrapper_of_x_transformers_is_measured() -> None:
     )
     diagnosis = attnlab.diagnose(model, token_ids(), "attention")
     assert {panel.matrix for panel in diagnosis.panels} == {"returned weights"}
-    gradient = attnlab.diagnose(model, token_ids(), "gradients")
-    assert len(mean(gradient.panel("query-gradient"))) == 4
+    assert len(mean(attnlab.diagnose(model, token_ids(), "gradients").panel("query-gradient"))) == 4
+    with torch.no_grad():
+        _, seen = model.eval()(token_ids(), return_intermediates=True)
+    expected = [float(METRICS["cosine"].average(METRICS["cosine"].measure(one))) for one in seen.layer_hiddens]
+    assert mean(attnlab.diagnose(model, token_ids()).panel("cosine")) == pytest.approx(expected, rel=1e-9)
+    maps = [one.post_softmax_attn for one in seen.attn_intermediates]
+    entropies = [value for value in mean(diagnosis.panel("entropy")) if not math.isnan(value)]
+    assert entropies == pytest.approx([float(METRICS["entropy"].measure(one).mean()) for one in maps], rel=1e-9)
