@@ -1,7 +1,7 @@
 """The blocks of any model: found by the calls of its modules, with the residual stream before and after each.
 
 Blocks are the items of the longest list of modules (ModuleList, Sequential) that map a stream to its own shape; where a
-model has no such list, the modules of one parent that do. What a list may hold:
+model has no such list, the modules of one parent that do, or the model itself. What a list may hold:
 
     blocks that read one another's output     the stream is the first one's input, then every output
     branches, or lists of branches            the stream is what each item's first module reads, and the next module
@@ -69,9 +69,12 @@ def find_blocks(model: nn.Module, run: Callable[[], Any], sizes: Sizes) -> Block
         The blocks; None where no modules map a stream to its own shape.
     """
     children = {f"{name}.{key}".lstrip(".") for name, one in model.named_modules() for key, _ in one.named_children()}
-    calls, output = record_calls(model, run, sizes, streams_of=children)
+    calls, output = record_calls(model, run, sizes, streams_of={"", *children})
     candidates = list(_candidates(model, calls))
     best = _best([one for one in candidates if one.is_list]) or _best(candidates)
+    has_blocks = best is not None and (best.is_list or (best.chained and len(best.calls) > 1))
+    if not has_blocks and (whole := next((one for one in calls if not one.name and one.maps_stream), None)):
+        best = _Candidate("", (whole,), ("",), is_list=False, chained=True)
     if best is None:
         return None
     return _chained(best, calls, output) if best.chained else _unchained(model, best, calls, output, sizes)
@@ -142,7 +145,7 @@ def _best(candidates: list[_Candidate]) -> _Candidate | None:
 
 def is_within(name: str, ancestor: str) -> bool:
     """Tell whether a module is another one, or lies in it."""
-    return name == ancestor or name.startswith(f"{ancestor}.")
+    return not ancestor or name == ancestor or name.startswith(f"{ancestor}.")
 
 
 def _chained(best: _Candidate, calls: Sequence[ModuleCall], output: Any) -> Blocks:
@@ -157,7 +160,7 @@ def _chained(best: _Candidate, calls: Sequence[ModuleCall], output: Any) -> Bloc
     ]
     stacks = [(call.name, call.module.num_layers) for call in best.calls if isinstance(call.module, nn.RNNBase)]
     notes += [
-        f"{name} computes its {layers} layers in one call: the stream between them is not seen."
+        f"{name or 'It'} computes its {layers} layers in one call: the stream between them is not seen."
         for name, layers in dict.fromkeys(stacks)
         if layers > 1
     ]
@@ -207,5 +210,5 @@ def _beside(model: nn.Module, parent: str, item: str, length: int) -> tuple[str,
 
 def _listed(items: Sequence[str]) -> str:
     """Write the first and the last of some names."""
-    different = list(dict.fromkeys(items))
+    different = [item or "the module itself" for item in dict.fromkeys(items)]
     return different[0] if len(different) == 1 else f"{different[0]} to {different[-1]} ({len(items)})"

@@ -192,8 +192,7 @@ def record_calls(
 
     with ExitStack() as hooks, torch.no_grad():
         for name, module in model.named_modules():
-            if name:
-                _add_hooks(hooks, name, module, begin, end)
+            _add_hooks(hooks, name, module, begin, end)
         output = run()
     return calls, output
 

@@ -18,7 +18,7 @@ from attnlab.diagnosis._blocks import Blocks, find_blocks, is_block, is_within
 from attnlab.diagnosis._labeled_matrices import SEQUENCES, Layer
 from attnlab.diagnosis._model_inputs import call_model, main_input
 from attnlab.diagnosis._module_calls import ModuleCall, Sizes, as_BTD, axes_of, copied_state, find_stream, record_calls
-from attnlab.diagnosis._parameter_roles import ATTENTION, MIXER
+from attnlab.diagnosis._parameter_roles import ATTENTION, BLOCK, MIXER
 from attnlab.model.modes import evaluation_mode
 
 
@@ -130,7 +130,9 @@ def _attention_of(blocks: Blocks, index: int) -> ModuleCall | None:
     ]
     own = {call.name for call in inside if call.name in members and len(members) == 1}
     below = [call for call in inside if call.name not in own]
-    for pattern, calls in ((ATTENTION, below), (MIXER, below), (MIXER, inside)):
+    # A block may be named after its attention; a layer that is no block may be an attention itself.
+    itself = [call for call in inside if not BLOCK.search(type(call.module).__name__)]
+    for pattern, calls in ((ATTENTION, below), (MIXER, below), (MIXER, inside), (ATTENTION, itself)):
         for call in calls:
             if pattern.search(call.name.rpartition(".")[2]) or pattern.search(type(call.module).__name__):
                 return call
@@ -200,7 +202,7 @@ def _replaced(value: Any, old: Tensor, new: Tensor) -> Any:
 
 def _attention_notes(blocks: Blocks, chosen: Sequence[ModuleCall | None]) -> list[str]:
     """Name the attentions that are read, and the layers where none is recognized."""
-    found = [call.name for call in chosen if call is not None]
+    found = [call.name or "the module itself" for call in chosen if call is not None]
     notes = [f"Attentions: {', '.join(found)}."] if found else []
     if without := [" + ".join(names) for names, call in zip(blocks.names, chosen, strict=True) if call is None]:
         reason = "no module has the name or the class of an attention"

@@ -203,8 +203,9 @@ def _layer_of(name: str, layers: Sequence[Sequence[str]]) -> tuple[int | None, s
     """Find the layer of a parameter, from 1, and its name within the block."""
     for index, modules in enumerate(layers, 1):
         for module in modules:
-            if name.startswith(f"{module}."):
-                return index, name.removeprefix(f"{module}.")
+            prefix = f"{module}." if module else ""
+            if name.startswith(prefix):
+                return index, name.removeprefix(prefix)
     if not layers and (number := re.search(r"(?:^|\.)(\d+)\.", name)):
         return int(number[1]) + 1, name[number.end() :]
     return None, name

@@ -21,7 +21,7 @@ from attnlab.metrics.row_norms import as_weights
 from attnlab.tensors import ActivationTrace
 from tests.builders import model_of, noise, seeded
 from tests.diagnosis import foreign_models as foreign
-from tests.diagnosis.foreign_models import BATCH, LAYERS, TOKENS, VOCABULARY, WIDTH
+from tests.diagnosis.foreign_models import BATCH, LAYERS, TOKENS, VOCABULARY, WIDTH, unwrapped
 from tests.metrics.test_row_norms import explicit_norms
 
 MODELS: dict[str, Callable[[], foreign.Model]] = {
@@ -151,6 +151,29 @@ def test_modes_weights_and_hooks_are_left_as_they_are() -> None:
 def test_layers_that_are_computed_in_one_call_are_named() -> None:
     assert "lstm computes its 2 layers in one call" in notes(attnlab.diagnose(built(foreign.Lstm), token_ids()))
     assert "h.0 is called 3 times" in notes(attnlab.diagnose(built(foreign.Shared), token_ids()))
+
+
+@pytest.mark.parametrize(
+    ("build", "labels"),
+    [
+        (lambda: nn.GRU(WIDTH, WIDTH, batch_first=True), {"Jacobian row norms"}),
+        (foreign.Attention, {"Jacobian row norms"}),
+        (foreign.Block, {"Jacobian row norms"}),
+        (foreign.Mlp, set()),
+    ],
+)
+def test_a_single_layer_is_one_block(build: Callable[[], nn.Module], labels: set[str]) -> None:
+    module, x_BTD = built(build), noise(2, 5, WIDTH)
+    with torch.no_grad():
+        output = module.eval()(x_BTD)
+    streams = [x_BTD, output[0] if isinstance(output, tuple) else output]
+    expected = [float(METRICS["cosine"].average(METRICS["cosine"].measure(one))) for one in streams]
+    found = attnlab.diagnose(module, x_BTD)
+    assert mean(found.panel("cosine")) == pytest.approx(expected, rel=1e-9)
+    assert found.notes[0] == "Blocks: the module itself; the stream is their outputs."
+    assert {panel.matrix for panel in attnlab.diagnose(module, x_BTD, "attention").panels} == labels
+    gradients = attnlab.diagnose(module, x_BTD, "gradients", loss=lambda out: unwrapped(out).square().mean())
+    assert gradients.panels
 
 
 def test_embeddings_are_inputs_too_and_arguments_may_have_names() -> None:

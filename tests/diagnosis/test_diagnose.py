@@ -379,6 +379,11 @@ class UniformLayer(nn.Module):
         return ones_TT / ones_TT.sum(-1, keepdim=True)
 
 
+class PooledLayer(UniformLayer):
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return super().forward(x_BTD).mean(-2)
+
+
 class TracedLayer(UniformLayer):
     def trace(self, inputs: Tensor) -> ActivationTrace:
         weights = self.uniform(inputs).expand(len(inputs), 1, -1, -1)
@@ -394,9 +399,9 @@ def test_a_custom_module_is_measured_by_its_trace() -> None:
 
 def test_the_error_for_a_module_without_blocks_or_a_trace_has_the_lines_to_add() -> None:
     with pytest.raises(InvalidValueError) as error:
-        attnlab.diagnose(UniformLayer(), inputs=drawn_noise(2, 4, 8))
+        attnlab.diagnose(PooledLayer(), inputs=drawn_noise(2, 4, 8))
     assert error.value.problem == (
-        "'UniformLayer' has no blocks that are recognized: no modules in it map a stream to its own shape."
+        "'PooledLayer' has no blocks that are recognized: no modules in it map a stream to its own shape."
     )
     assert error.value.hint.splitlines()[2:] == [
         "def trace(self, inputs):",
