@@ -49,6 +49,8 @@ class ModuleCall:
     arguments: tuple[Any, ...] = ()
     keywords: Mapping[str, Any] | None = None
     """Its arguments, where they were asked for."""
+    is_copied: bool = True
+    """Whether its arguments are copies, in the state before the call."""
     returned: Any = None
 
 
@@ -123,8 +125,7 @@ def copied_state(value: Any) -> Any:
         value: Arguments.
 
     Returns:
-        The arguments with copies of all objects but tensors, which are the same ones; where an object cannot be
-        copied, the arguments as they are.
+        The arguments with copies of all objects but tensors and modules, which are the same ones.
     """
     memo: dict[int, Any] = {}
     nested = [value]
@@ -136,10 +137,7 @@ def copied_state(value: Any) -> Any:
             nested.extend(one.values())
         elif type(one) in (tuple, list):
             nested.extend(one)
-    try:
-        return copy.deepcopy(value, memo)
-    except Exception:  # an object may refuse to be copied
-        return value
+    return copy.deepcopy(value, memo)
 
 
 def record_calls(
@@ -174,7 +172,11 @@ def record_calls(
             # A copy: a stream may be added to in place.
             call.read_BTD = stream_BTD.detach().clone() if name in streams_of else None
         if name in arguments_of:
-            call.arguments, call.keywords = copied_state((arguments, keywords))
+            call.arguments, call.keywords = arguments, keywords
+            try:
+                call.arguments, call.keywords = copied_state((arguments, keywords))
+            except Exception:  # an object may refuse to be copied
+                call.is_copied = False
         calls.append(call)
         open_calls.append(call)
 

@@ -143,7 +143,7 @@ def _layer(call: ModuleCall, sizes: Sizes, batch: int) -> Layer:
     """Get the returned weights of an attention, and the attention as a function of its input."""
     keywords = call.keywords or {}
     weights = weights_in(call.returned, *sizes)
-    if weights is None:
+    if weights is None and call.is_copied:
         arguments, named = copied_state((call.arguments, keywords))
         weights = ask_for_weights(call.module, arguments, named, batch=sizes.batch, tokens=sizes.tokens)
     raw = _raw_stream((call.arguments, keywords), sizes)
@@ -168,6 +168,8 @@ def _layer(call: ModuleCall, sizes: Sizes, batch: int) -> Layer:
 @torch.no_grad()
 def _reason_against_calling(function: Callable[[Tensor], Tensor], x_BTD: Tensor, call: ModuleCall, sizes: Sizes) -> str:
     """Tell why a module cannot be measured by calling it again; empty where it gives the same output."""
+    if not call.is_copied:
+        return "its arguments cannot be copied, and may hold a state"
     try:
         again_BTD = function(x_BTD)
     except Exception as error:

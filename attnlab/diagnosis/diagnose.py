@@ -172,7 +172,9 @@ def attention_map_of(trace: ActivationTrace, variant: str, head: str) -> Attenti
     weights = [layer[0] if layer else None for layer in trace.weights_BHTS]
     if not any(layer is not None for layer in weights):
         problem = f"The trace of '{variant}' has no attention matrix."
-        raise InvalidValueError(problem, "Leave --attention-map out.", where="--attention-map")
+        raise InvalidValueError(
+            problem, "Leave --attention-map out, or take the diagnosis attention.", where="--attention-map"
+        )
     heads = [0 if layer is None else layer.shape[-3] for layer in weights]
     match = re.fullmatch(r"(\d+)\.(\d+)", head)
     hint = f"Layers are 1 to {len(weights)}, heads 1 to {min(filter(None, heads))}: --attention-map 1.1."

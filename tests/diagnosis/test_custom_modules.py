@@ -366,6 +366,16 @@ def test_a_cache_among_the_arguments_is_that_before_the_call() -> None:
     assert mean(found.panel("entropy", "Jacobian row norms")) == pytest.approx(expected, rel=1e-9)
 
 
+def test_a_cache_that_cannot_be_copied_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_cache: Cache, _memo: dict[int, Any]) -> Cache:
+        raise TypeError("no copies")
+
+    monkeypatch.setattr(Cache, "__deepcopy__", refuse, raising=False)
+    diagnosis = attnlab.diagnose(built(Cached), token_ids(), "attention")
+    assert not diagnosis.panels
+    assert "its arguments cannot be copied, and may hold a state" in notes(diagnosis)
+
+
 def test_a_module_that_gives_another_output_when_it_is_called_again_is_not_measured() -> None:
     class Counting(Cached):
         attention = CountingAttention
