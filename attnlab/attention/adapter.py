@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum
 from typing import Any, ClassVar, Literal
 
@@ -19,6 +20,7 @@ from torch.nn import functional
 from attnlab.attention.base import Attention, Position, RowConstraint
 from attnlab.attention.ops.calling import TRIED, Call, choose_call
 from attnlab.attention.ops.constructor import MATCHED, constructor_parameters, matched_arguments
+from attnlab.attention.ops.returned_weights import asking_for_weights, weights_in
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
 from attnlab.plugins import plugin_error
 from attnlab.specs import Modifiers
@@ -61,7 +63,9 @@ class Adapted(Attention):
     """The class of the module."""
     block: ClassVar[int]
     needs: ClassVar[Needs]
-    returns: ClassVar[Callable[[Any], Tensor] | None]
+    returns: ClassVar[Callable[[Any], Any] | None]
+    weights_flag: ClassVar[str]
+    """The argument of the forward that asks for the weights; empty where none was named."""
 
     def __init__(self, context: LayerContext, **options: Any) -> None:
         nn.Module.__init__(self)
@@ -125,14 +129,51 @@ class Adapted(Attention):
             The update, B x T x D, with empty queries, keys and values.
         """
         tokens = x_BTD.shape[1]
-        # Causal modules do not see what is appended; those that want whole blocks get them.
-        inputs_BTD = functional.pad(x_BTD, (0, 0, 0, -tokens % self.block)) if self.block > 1 else x_BTD
-        if self.needs:
-            inputs_BTD = inputs_BTD.to(torch.bfloat16 if self.needs == "bf16" else torch.float32)
-        output_BTD = self.call.output(self.call(self.module, inputs_BTD))
+        output_BTD = self.call.output(self.call(self.module, self._inputs(x_BTD)))
         update_BTD = output_BTD[:, :tokens].to(x_BTD.dtype)
         empty = x_BTD.new_zeros(len(x_BTD), self.num_heads, tokens, 0)
         return AttentionOutput(update_BTD, QKV(empty, empty, empty), x_BTD.new_zeros(()))
+
+    @torch.no_grad()
+    def returned_weights(self, x_BTD: Tensor) -> Tensor | None:
+        """The weights that the module returns beside its output, or when an argument asks for them.
+
+        They are what the module calls its weights: an effective matrix of it is not known.
+
+        Args:
+            x_BTD: The input of the module.
+
+        Returns:
+            B x H x T x T, zero above the diagonal; None where the module returns none.
+
+        Raises:
+            InvalidValueError: :func:`adapt` was told that the module returns weights, and it returns none.
+        """
+        tokens, inputs_BTD = x_BTD.shape[1], self._inputs(x_BTD)
+        asking = asking_for_weights(self.module, self.weights_flag)
+        call = replace(self.call, keywords={**self.call.keywords, **asking})
+        try:
+            returned = call(self.module, inputs_BTD)
+        except Exception:  # an argument that was not named may mean something else
+            if self.weights_flag:
+                raise
+            call, returned = self.call, self.call(self.module, inputs_BTD)
+        if call.returns:
+            returned = call.returns(returned)
+        weights_BHTT = weights_in(returned, len(inputs_BTD), inputs_BTD.shape[1])
+        if weights_BHTT is None and self.weights_flag:
+            cls = type(self)
+            problem = f"With {self.weights_flag}=True the module returns no weights."
+            hint = "Weights are B x H x T x T, or B x T x T, beside the output, and zero above the diagonal."
+            raise InvalidValueError(problem, hint, where=f"{cls.__module__}.{cls.__qualname__}")
+        return None if weights_BHTT is None else weights_BHTT[..., :tokens, :tokens]
+
+    def _inputs(self, x_BTD: Tensor) -> Tensor:
+        """The input in whole blocks, and in the type that the module needs."""
+        # Causal modules do not see what is appended; those that want whole blocks get them.
+        padding = -x_BTD.shape[1] % self.block
+        inputs_BTD = functional.pad(x_BTD, (0, 0, 0, padding)) if padding else x_BTD
+        return inputs_BTD.to(torch.bfloat16 if self.needs == "bf16" else torch.float32) if self.needs else inputs_BTD
 
     def _find_call(self, context: LayerContext, place: str) -> Call:
         """Find how the module is called, or refuse it with the reason."""
@@ -143,6 +184,9 @@ class Adapted(Attention):
         with torch.random.fork_rng(devices=[]):
             call, reason = choose_call(self.module, context.width, tokens, dtype, type(self).returns)
         self.module.train(training)
+        if self.weights_flag and self.weights_flag not in inspect.signature(self.module.forward).parameters:
+            problem = f"The forward of the module has no argument '{self.weights_flag}'."
+            raise InvalidValueError(problem, "Name the argument that asks for its weights.", where=place)
         if call is None:
             hint = "A module maps (batch, tokens, width) to the same shape, or to a tuple that begins with it."
             raise InvalidValueError(f"The module cannot be used: {reason}.", hint, where=place)
@@ -154,7 +198,7 @@ def adapt(
     *,
     block: int = 1,
     needs: Needs = "",
-    returns: Callable[[Any], Tensor] | None = None,
+    returns: Callable[[Any], Any] | str | None = None,
 ) -> type[Adapted]:
     """Make an attention of a class of modules.
 
@@ -166,7 +210,10 @@ def adapt(
         build: A class, or a function that returns a module; arguments whose names are in use are matched.
         block: Lengths are multiples of this; inputs are padded at the end.
         needs: The type in which the module computes; empty takes that of the input.
-        returns: Takes the output from what the module returns; None takes a tensor, or the first of a tuple.
+        returns: A function takes the output from what the module returns, or a pair of output and attention weights
+            (B x H x T x T or B x T x T). A text names the argument of the forward that asks for the weights, such as
+            ``need_weights``. None takes a tensor, or the first of a tuple; weights are then recognized by their shape
+            and by the arguments in use.
 
     Returns:
         The class; its options are the arguments of the constructor.
@@ -184,7 +231,8 @@ def adapt(
         "adapted": staticmethod(build),
         "block": block,
         "needs": needs,
-        "returns": staticmethod(returns) if returns else None,
+        "returns": staticmethod(returns) if callable(returns) else None,
+        "weights_flag": returns if isinstance(returns, str) else "",
         "__init__": _constructor(build),
         "__module__": build.__module__,
         "__qualname__": name,

@@ -227,3 +227,83 @@ def test_parameters_are_counted_on_a_copy() -> None:
     attention = built(nn.GRU)
     counted = sum(one.numel() for one in attention.parameters())
     assert type(attention).num_parameters(WIDTH, HEADS, 16) == counted == 6 * WIDTH**2 + 6 * WIDTH
+
+
+class Weighted(nn.Module):
+    """A causal attention of one head that returns what it is asked for."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(dim, dim)
+
+    def weights(self, x_BTD: Tensor) -> Tensor:
+        scores = x_BTD @ self.key(x_BTD).mT
+        return scores.masked_fill(~torch.ones_like(scores, dtype=torch.bool).tril(), -torch.inf).softmax(-1)
+
+    def forward(self, x_BTD: Tensor, return_attn: bool = False, verbose: bool = False) -> Any:
+        weights = self.weights(x_BTD)
+        if verbose:
+            return {"output": weights @ x_BTD, "maps": weights[:, None]}
+        return (weights @ x_BTD, weights) if return_attn else weights @ x_BTD
+
+
+class Always(Weighted):
+    """Weights beside every output, four axes."""
+
+    def forward(self, x_BTD: Tensor) -> Any:  # type: ignore[override]
+        weights = self.weights(x_BTD)
+        return weights @ x_BTD, weights[:, None].expand(-1, 3, -1, -1)
+
+
+class Scores(Weighted):
+    """Scores before the mask, which are no weights."""
+
+    def forward(self, x_BTD: Tensor) -> Any:  # type: ignore[override]
+        return self.weights(x_BTD) @ x_BTD, x_BTD @ self.key(x_BTD).mT
+
+
+@pytest.mark.parametrize(
+    ("build", "adapted", "heads"),
+    [
+        (Weighted, {}, 1),
+        (Weighted, {"returns": "return_attn"}, 1),
+        (Weighted, {"returns": "return_attn", "block": 4}, 1),
+        (Always, {}, 3),
+        (Always, {"returns": lambda returned: (returned[0], returned[1][:, :2])}, 2),
+    ],
+)
+def test_weights_that_a_module_returns_are_found_or_named(build: Any, adapted: dict[str, Any], heads: int) -> None:
+    attention, x_BTD = built(build, adapted), noise(2, 6, WIDTH).float()
+    weights_BHTT = attention.returned_weights(x_BTD)
+    expected = attention.module.weights(x_BTD)[:, None].expand(-1, heads, -1, -1)
+    torch.testing.assert_close(weights_BHTT, expected.detach())
+    torch.testing.assert_close(output(attention, x_BTD), attention.module.weights(x_BTD) @ x_BTD)
+
+
+@pytest.mark.parametrize("build", [nn.GRU, Convolution, Scores])
+def test_what_is_no_matrix_of_causal_rows_is_no_weights(build: Any) -> None:
+    for tokens in (1, 2, 3, WIDTH):
+        weights = built(build).returned_weights(noise(tokens, tokens, WIDTH).float())
+        assert weights is None or tokens == 1
+
+
+def test_multi_head_attention_returns_one_matrix_for_each_head() -> None:
+    attention, x_BTD = built(nn.MultiheadAttention), noise(2, 6, WIDTH).float()
+    mask = causal("hidden", 6, x_BTD)
+    expected = attention.module(x_BTD, x_BTD, x_BTD, attn_mask=mask, average_attn_weights=False)[1]
+    assert expected.shape == (2, HEADS, 6, 6)
+    torch.testing.assert_close(attention.returned_weights(x_BTD), expected.detach())
+
+
+def test_an_argument_that_asks_for_weights_is_checked() -> None:
+    with pytest.raises(InvalidValueError, match="The forward of the module has no argument 'need_weights'"):
+        built(Weighted, {"returns": "need_weights"})
+    with pytest.raises(InvalidValueError, match="With verbose=True the module returns no weights"):
+        built(Silent, {"returns": "verbose"}).returned_weights(noise(2, 6, WIDTH).float())
+
+
+class Silent(Weighted):
+    """An argument that is not about weights."""
+
+    def forward(self, x_BTD: Tensor, verbose: bool = False) -> Any:  # type: ignore[override]
+        return self.weights(x_BTD) @ x_BTD
