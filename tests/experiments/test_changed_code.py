@@ -102,7 +102,7 @@ def test_the_record_has_path_and_digest_and_the_status_says_what_has_changed(tmp
     assert code["digest"] == before.spec.model.attention[0].code_digest
     assert (dict(store_status(store).stale), len(store_status(store).done)) == ({}, 1)
     (tmp_path / "factor.py").write_text("FACTOR = 2.0")
-    reason = f"the code of the attention 'changing' has changed, {path}"
+    reason = f"the code of the attention 'changing' has changed, {tmp_path / 'factor.py'}"
     assert store_status(store).stale == {before.id: reason}
     load(tmp_path, 2.0)
     (after,) = sweep(store)
