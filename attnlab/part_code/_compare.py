@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import _lru_cache_wrapper, cached_property, lru_cache
+from importlib.util import resolve_name
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -135,6 +136,35 @@ def set_values(module: ModuleType, text: bytes, texts: tuple[bytes, ...]) -> Ite
             continue  # an enumeration or a data class has made something else of it
         if (now := constant_text(value)) != written:
             yield f"{owner}.{name}".strip("."), now if value is not NotImplemented else "(gone)"
+
+
+def other_values(module: ModuleType, text: bytes, name: str, other: bytes) -> dict[str, str]:
+    """List the constants that a module has imported from another one, and that are not what the other's text says.
+
+    Args:
+        module: The module.
+        text: The text it was loaded from.
+        name: The name of the other module.
+        other: The text that it was loaded from.
+
+    Returns:
+        Name in the module -> the value in memory as text.
+    """
+    changed = _changed_names(text) | _changed_names(other)
+    written = {key: value for owner, key, value in _literals(other) if not owner and key not in changed}
+    found: dict[str, str] = {}
+    tree = parsed(text)
+    bound = _bindings(tree.body)
+    for node in (one for one in tree.body if isinstance(one, ast.ImportFrom)):
+        source = "." * node.level + (node.module or "")
+        if (node.level and not module.__package__) or resolve_name(source, module.__package__) != name:
+            continue
+        for alias in node.names:
+            word = alias.asname or alias.name
+            value = vars(module).get(word, NotImplemented)
+            if bound[word] == 1 and alias.name in written and (now := constant_text(value)) != written[alias.name]:
+                found[word] = now
+    return found
 
 
 def _function(value: Any) -> FunctionType | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +15,39 @@ from attnlab.part_code._trees import digest, normalized
 from attnlab.part_code.data_files import content_digest, data_files
 
 PACKAGE = "attnlab"
-Read = Callable[[Path], bytes]
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Python files as they are on disk; :class:`attnlab.part_code.loaded.LoadedFiles` gives them as they are loaded."""
+
+    def read(self, path: Path) -> bytes:
+        """Give the text of a file.
+
+        Args:
+            path: The file.
+
+        Returns:
+            Its text.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        return path.read_bytes()
+
+    def exists(self, path: Path) -> bool:
+        """Tell whether there is a file.
+
+        Args:
+            path: The file.
+
+        Returns:
+            Whether there is.
+        """
+        return path.is_file()
+
+
+DISK = Disk()
 
 
 def file_digest(path: Path, root: Path | None = None) -> str:
@@ -33,13 +66,13 @@ def file_digest(path: Path, root: Path | None = None) -> str:
     return digest(said_by_files(path, root).items())
 
 
-def said_by_files(path: Path, root: Path | None = None, read: Read = Path.read_bytes) -> dict[str, str]:
+def said_by_files(path: Path, root: Path | None = None, source: Disk = DISK) -> dict[str, str]:
     """Tell what a Python file, the modules that it imports and its data files say.
 
     Args:
         path: The file.
         root: The folder from which its modules are imported; None takes the file's own.
-        read: Gives the text of a Python file.
+        source: Gives the texts of Python files.
 
     Returns:
         What each says, comparable as text, by its path from ``root``; the file itself has the empty path.
@@ -47,7 +80,7 @@ def said_by_files(path: Path, root: Path | None = None, read: Read = Path.read_b
     Raises:
         OSError: A file cannot be read.
     """
-    texts, data = _closure(path, root, read)
+    texts, data = _closure(path, root, source)
     return {place: normalized(text) for place, text in texts.items()} | {
         place: content_digest(one) for place, one in data.items()
     }
@@ -66,7 +99,7 @@ def files_with(path: Path, root: Path | None = None) -> dict[str, bytes]:
     Raises:
         OSError: A file cannot be read.
     """
-    texts, data = _closure(path, root, Path.read_bytes)
+    texts, data = _closure(path, root, DISK)
     return texts | {place: one.read_bytes() for place, one in data.items()}
 
 
@@ -101,17 +134,17 @@ def _installed_folders() -> frozenset[Path]:
     return frozenset(Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib"))
 
 
-def _closure(path: Path, root: Path | None, read: Read) -> tuple[dict[str, bytes], dict[str, Path]]:
+def _closure(path: Path, root: Path | None, source: Disk) -> tuple[dict[str, bytes], dict[str, Path]]:
     """The texts of a file and of all modules that it imports, and the data files; each by its path from the root."""
     path = path.resolve()
     root = root or path.parent
-    found, waiting = {path: read(path)}, [path]
+    found, waiting = {path: source.read(path)}, [path]
     data: dict[str, Path] = {}
     while waiting:
         file = waiting.pop()
-        for other in _imported(found[file], file, root):
+        for other in _imported(found[file], file, root, source):
             if other not in found:
-                found[other] = read(other)
+                found[other] = source.read(other)
                 waiting.append(other)
         if not is_installed(root):
             data |= {one.relative_to(root).as_posix(): one for one in data_files(found[file], file.parent)}
@@ -120,7 +153,7 @@ def _closure(path: Path, root: Path | None, read: Read) -> tuple[dict[str, bytes
     return texts, {place: one for place, one in data.items() if place not in texts and place != own}
 
 
-def _imported(text: bytes, file: Path, root: Path) -> Iterator[Path]:
+def _imported(text: bytes, file: Path, root: Path, source: Disk) -> Iterator[Path]:
     """The files below ``root`` that the imports of a file name; among installed packages, those of its own package."""
     foreign = {*sys.stdlib_module_names, PACKAGE}
     own = file.relative_to(root).parts[0] if is_installed(root) else None
@@ -128,14 +161,14 @@ def _imported(text: bytes, file: Path, root: Path) -> Iterator[Path]:
         folder = file.parents[level - 1] if 0 < level <= len(file.parents) else root
         outside = folder == root and (words[0] in foreign or (own is not None and words[0] != own))
         if not outside and folder.is_relative_to(root):
-            yield from _module_files(folder, words, root)
+            yield from _module_files(folder, words, root, source)
 
 
-def _module_files(folder: Path, words: tuple[str, ...], root: Path) -> Iterator[Path]:
+def _module_files(folder: Path, words: tuple[str, ...], root: Path, source: Disk) -> Iterator[Path]:
     """The files that run when a dotted name is imported from a folder; a last word that is no module has none."""
     for word in ("", *words):
         folder = folder / word
-        if word and (module := folder.parent / f"{word}.py").is_file():
+        if word and source.exists(module := folder.parent / f"{word}.py"):
             yield module
-        if folder != root and (package := folder / "__init__.py").is_file():
+        if folder != root and source.exists(package := folder / "__init__.py"):
             yield package

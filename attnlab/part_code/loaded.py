@@ -17,9 +17,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from attnlab.errors import PluginError
-from attnlab.part_code._compare import functions_of, is_from, is_used, replaced_names, set_values
+from attnlab.part_code._compare import functions_of, is_from, is_used, other_values, replaced_names, set_values
 from attnlab.part_code._trees import normalized
-from attnlab.part_code.files import said_by_files
+from attnlab.part_code.files import Disk, said_by_files
 
 OWNER = "__attnlab_plugin__"
 """Name, in the modules beside a plugin, of the name of the plugin's module."""
@@ -34,11 +34,13 @@ class Snapshot:
     """The module's import specification then; :func:`importlib.reload` makes another one."""
 
 
+_READ: WeakKeyDictionary[ModuleType, set[Path]] = WeakKeyDictionary()
+"""Module of a part -> the files that were found for it, which may be gone by now."""
 _SNAPSHOTS: WeakKeyDictionary[ModuleType, Snapshot] = WeakKeyDictionary()
 
 
-@dataclass
-class LoadedFiles:
+@dataclass(frozen=True)
+class LoadedFiles(Disk):
     """The files of a part, as they are in memory; a file that is not loaded yet is as it is on disk.
 
     Args:
@@ -71,6 +73,7 @@ class LoadedFiles:
         if module is None:
             return path.read_bytes()
         self.modules[path] = module
+        _READ.setdefault(self.home, set()).add(path)
         snapshot = _SNAPSHOTS.get(module)
         if snapshot is None or module.__spec__ is not snapshot.spec:
             snapshot = _SNAPSHOTS[module] = Snapshot(path.read_bytes(), module.__spec__)
@@ -81,6 +84,17 @@ class LoadedFiles:
                 self.edited.append(path)
         return snapshot.text
 
+    def exists(self, path: Path) -> bool:
+        """Tell whether there is a file, or was when it was loaded.
+
+        Args:
+            path: The file.
+
+        Returns:
+            Whether there is, or was.
+        """
+        return path.is_file() or (path in _READ.get(self.home, ()) and self._module(path) is not None)
+
     def said(self) -> dict[str, str]:
         """Tell what the files say, as they are in memory.
 
@@ -90,7 +104,7 @@ class LoadedFiles:
         Raises:
             OSError: A file is neither loaded nor there.
         """
-        return said_by_files(self.path, self.root, self.read)
+        return said_by_files(self.path, self.root, self)
 
     def check(self, part: Any) -> None:
         """Refuse code in memory that came from none of the texts.
@@ -122,8 +136,11 @@ class LoadedFiles:
         texts = {path: _SNAPSHOTS[module].text for path, module in self.modules.items() if _is_plain(module)}
         for path, module in self.modules.items():
             if path in texts:
-                for name, value in set_values(module, texts[path], tuple(texts.values())):
-                    yield f"{path.name}: {name}", value
+                found = dict(set_values(module, texts[path], tuple(texts.values())))
+                for other, one in self.modules.items():
+                    if other in texts and one is not module:
+                        found |= other_values(module, texts[path], one.__name__, texts[other])
+                yield from ((f"{path.name}: {name}", value) for name, value in found.items())
 
     def _module(self, path: Path) -> ModuleType | None:
         """The loaded module of a file: of the part's own plugin, if it belongs to one."""
