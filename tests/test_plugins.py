@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from attnlab.attention import ATTENTIONS
 from attnlab.errors import PluginError
@@ -226,3 +227,24 @@ def test_a_late_import_leaves_a_module_of_the_same_name_alone(tmp_path: Path, mo
     cls: Any = ATTENTIONS.entry("mine").cls
     assert cls.again(None) == -5
     assert sys.modules.pop("other") is other
+
+
+COMPILED = """
+import helper
+
+def early(x):
+    return helper.scaled(x) + 1
+
+def late(x):
+    import helper as other
+    return other.scaled(x) + 2
+"""
+
+
+def test_functions_of_modules_beside_a_file_can_be_compiled(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("FACTOR = 3\n\ndef scaled(x):\n    return FACTOR * x\n")
+    (tmp_path / "mine.py").write_text(COMPILED)
+    load_plugin(tmp_path / "mine.py")
+    module: Any = sys.modules[plugin_module(tmp_path / "mine.py")]
+    for name, expected in (("early", 7.0), ("late", 8.0)):
+        assert float(torch.compile(getattr(module, name), backend="eager")(torch.tensor(2.0))) == expected

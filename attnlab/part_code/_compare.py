@@ -15,7 +15,7 @@ from typing import Any
 
 from attnlab.part_code._constants import code_text, constant_text
 from attnlab.part_code._trees import parsed
-from attnlab.part_code.files import PACKAGE, is_installed
+from attnlab.part_code.files import PACKAGE, is_installed, own_name
 
 CHANGES = frozenset(
     [
@@ -109,7 +109,7 @@ def replaced_names(module: ModuleType, text: bytes) -> Iterator[str]:
         function = _function(value)
         file = function.__code__.co_filename if function else ""
         if isinstance(node, ast.ClassDef):
-            if not isinstance(value, type) or value.__module__ != module.__name__:
+            if not isinstance(value, type) or value.__module__ != own_name(module):
                 yield node.name
         elif file != module.__file__ and not (function and _is_of_library(file)):
             yield f"{owner}.{node.name}".strip(".")

@@ -113,8 +113,20 @@ def module_root(module: ModuleType, path: Path) -> Path:
     Returns:
         For a module of a package, the folder that holds the package; otherwise that of the file.
     """
-    depth = module.__name__.count(".") + hasattr(module, "__path__")
+    depth = own_name(module).count(".") + hasattr(module, "__path__")
     return path.parents[min(depth, len(path.parents) - 1)]
+
+
+def own_name(module: ModuleType) -> str:
+    """Tell the name that a module was loaded under; one beside a plugin is known by another afterwards.
+
+    Args:
+        module: The module.
+
+    Returns:
+        The name, which its classes have as their module.
+    """
+    return module.__spec__.name if module.__spec__ else module.__name__
 
 
 def is_installed(folder: Path) -> bool:

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from attnlab.errors import PluginError
 from attnlab.part_code._compare import functions_of, is_from, is_used, other_values, replaced_names, set_values
 from attnlab.part_code._trees import normalized
-from attnlab.part_code.files import Disk, said_by_files
+from attnlab.part_code.files import Disk, own_name, said_by_files
 
 OWNER = "__attnlab_plugin__"
 """Name, in the modules beside a plugin, of the name of the plugin's module."""
@@ -139,7 +139,7 @@ class LoadedFiles(Disk):
                 found = dict(set_values(module, texts[path], tuple(texts.values())))
                 for other, one in self.modules.items():
                     if other in texts and one is not module:
-                        found |= other_values(module, texts[path], one.__name__, texts[other])
+                        found |= other_values(module, texts[path], own_name(one), texts[other])
                 yield from ((f"{path.name}: {name}", value) for name, value in found.items())
 
     def _module(self, path: Path) -> ModuleType | None:

@@ -122,7 +122,8 @@ class PluginImports:
                 sys.meta_path.remove(self)
                 sys.path.remove(str(self.folder))
                 for name in [name for name, module in sys.modules.items() if self._is_own(name, module)]:
-                    sys.modules[prefix + name] = sys.modules.pop(name)
+                    module = sys.modules[prefix + name] = sys.modules.pop(name)
+                    module.__name__ = prefix + name  # by which torch.compile finds the globals of its functions
                 sys.modules.update(hidden)
 
     def forget(self) -> None:
