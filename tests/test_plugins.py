@@ -247,4 +247,5 @@ def test_functions_of_modules_beside_a_file_can_be_compiled(tmp_path: Path) -> N
     load_plugin(tmp_path / "mine.py")
     module: Any = sys.modules[plugin_module(tmp_path / "mine.py")]
     for name, expected in (("early", 7.0), ("late", 8.0)):
-        assert float(torch.compile(getattr(module, name), backend="eager")(torch.tensor(2.0))) == expected
+        compiled: Any = torch.compile(getattr(module, name), backend="eager")
+        assert float(compiled(torch.tensor(2.0))) == expected
