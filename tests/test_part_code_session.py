@@ -195,3 +195,177 @@ def _other_code(factor: float) -> Any:
         return x * 3.0
 
     return score.__code__
+
+
+UNUSUAL = '''
+from __future__ import annotations
+import abc, contextlib, dataclasses, enum, functools, typing
+from typing import Generic, NamedTuple, Protocol, TypeVar, TYPE_CHECKING, overload
+import torch
+from torch import nn
+from torch.nn import functional as F
+from attnlab import Attention, register_attention
+
+T = TypeVar("T")
+MODE = "a"
+MODE += "b"
+LIMIT: int = 3
+EMPTY: dict = {}
+if TYPE_CHECKING:
+    from nowhere import Nothing
+try:
+    from nowhere import fast
+except ImportError:
+    def fast(x):
+        return x
+FLAG = True
+if FLAG:
+    def branch(): return 1
+else:
+    def branch(): return 2
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Data:
+    """A data class."""
+    x: int = 3
+    y: list = dataclasses.field(default_factory=list)
+    def double(self):
+        return Data(self.x * 2)
+
+@dataclasses.dataclass
+class Plain:
+    x: int = 3
+    tags: tuple = ()
+    def __post_init__(self):
+        self.x += 1
+
+class Color(enum.Enum):
+    RED = 1
+    BLUE = 2
+    def other(self): return Color.RED
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+class Point(NamedTuple):
+    x: int = 0
+    y: int = 0
+    def norm(self): return self.x + self.y
+
+class Has(Protocol):
+    value: int = 3
+    def get(self) -> int: ...
+
+class Box(Generic[T]):
+    item: T
+    def __init__(self, item: T): self.item = item
+    def __class_getitem__(cls, item): return super().__class_getitem__(item)
+    def __init_subclass__(cls, **words): super().__init_subclass__(**words)
+
+class Abstract(abc.ABC):
+    __slots__ = ("a",)
+    @abc.abstractmethod
+    def run(self): ...
+    @property
+    def one(self): return 1
+    @one.setter
+    def one(self, value): ...
+    @functools.cached_property
+    def two(self): return 2
+    @staticmethod
+    def three(): return 3
+    @classmethod
+    def four(cls): return 4
+    class Inner:
+        depth = 1
+        def deep(self): return 1
+
+class Private:
+    __limit = 3
+    def __hidden(self): return 1
+
+class Renamed:
+    def run(self): return 1
+Renamed.__module__ = "elsewhere"
+
+class Exp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x); return x
+    @staticmethod
+    def backward(ctx, g): return g
+
+def twice(function):
+    def wrapper(*args): return function(*args) * 2
+    return wrapper
+
+def kept(function):
+    @functools.wraps(function)
+    def wrapper(*args): return function(*args)
+    return wrapper
+
+@twice
+def first(x): return x
+@kept
+def second(x): return x
+@functools.lru_cache
+def third(x): return x
+@functools.singledispatch
+def fourth(x): return x
+@fourth.register
+def _(x: int): return x
+@contextlib.contextmanager
+def fifth():
+    yield
+@torch.no_grad()
+def sixth(x): return x
+@overload
+def seventh(x: int) -> int: ...
+@overload
+def seventh(x: str) -> str: ...
+def seventh(x): return x
+def eighth(x): return x
+eighth = twice(eighth)
+def ninth(x): return x
+del ninth
+half = lambda x: x / 2
+tenth = functools.partial(first, 1)
+TABLE = torch.arange(3)
+SET = {1, 2, 3} | {4}
+WORDS = frozenset({"a", "b"})
+async def eleventh(): yield 1
+
+class Layer(nn.Module):
+    dropout: float = 0.0
+    training = True
+    names: typing.ClassVar[list] = ["a"]
+    def __init__(self, dim=3):
+        super().__init__()
+        self.dropout = 0.5
+        self.names.append("b")
+    def forward(self, x):
+        return F.relu(x)
+
+Layer()
+
+@register_attention("NAME", source="tests")
+class Mine(Attention):
+    factor = 2.0
+    def score(self, qkv):
+        return [self.factor * x for x in [super().score(qkv)]][0] if "a" in {"a", "b"} else {k: 1 for k in ()}
+'''
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_modules_usually_hold_is_not_refused_and_has_no_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = next(NUMBERS)
+    (tmp_path / f"unusual_{number}.py").write_text(UNUSUAL.replace("NAME", f"unusual-{number}"))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(ATTENTIONS, "_entries", dict(ATTENTIONS._entries))
+    module = importlib.import_module(f"unusual_{number}")
+    for _ in range(2):
+        code = ATTENTIONS.entry(f"unusual-{number}").code_to_plan
+        assert (code.values, code.edited) == ((), ())
+        module = importlib.reload(module)  # with a compiled file this time

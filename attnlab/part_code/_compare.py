@@ -68,7 +68,7 @@ def functions_of(namespace: Mapping[str, Any]) -> Iterator[tuple[str, FunctionTy
         Name and function, without what decorators have wrapped around it.
     """
     for name, value in list(namespace.items()):
-        if isinstance(value, type):
+        if _is_type(value):
             for base in (one for one in value.__mro__ if one.__module__.partition(".")[0] not in OTHERS):
                 for key, member in vars(base).items():
                     if (function := _function(member)) is not None:
@@ -105,11 +105,11 @@ def replaced_names(module: ModuleType, text: bytes) -> Iterator[str]:
         space: Any = module if not owner else vars(module).get(owner)
         if owner and not isinstance(space, type):
             continue
-        value = vars(space).get(node.name)
+        value = vars(space).get(_stored_name(owner, node.name))
         function = _function(value)
         file = function.__code__.co_filename if function else ""
         if isinstance(node, ast.ClassDef):
-            if not isinstance(value, type) or value.__module__ != own_name(module):
+            if not _is_type(value) or not _may_be(value, module):
                 yield node.name
         elif file != module.__file__ and not (function and _is_of_library(file)):
             yield f"{owner}.{node.name}".strip(".")
@@ -131,7 +131,7 @@ def set_values(module: ModuleType, text: bytes, texts: tuple[bytes, ...]) -> Ite
         space: Any = module if not owner else vars(module).get(owner)
         if name in changed or (owner and not isinstance(space, type)):
             continue
-        value = vars(space).get(name, NotImplemented)
+        value = vars(space).get(_stored_name(owner, name), NotImplemented)
         if owner and type(value) not in SIMPLE:
             continue  # an enumeration or a data class has made something else of it
         if (now := constant_text(value)) != written:
@@ -167,15 +167,33 @@ def other_values(module: ModuleType, text: bytes, name: str, other: bytes) -> di
     return found
 
 
+def _stored_name(owner: str, name: str) -> str:
+    """The name under which a class keeps a member: a private one has the name of the class before it."""
+    private = owner and name.startswith("__") and not name.endswith("__")
+    return f"_{owner.lstrip('_')}{name}" if private else name
+
+
+def _may_be(cls: type, module: ModuleType) -> bool:
+    """Whether a class may be that of a module's file; some classes name another module as theirs."""
+    files = {function.__code__.co_filename for _, function in functions_of({"": cls})}
+    return cls.__module__ == own_name(module) or module.__file__ in files
+
+
+def _is_type(value: Any) -> bool:
+    """Whether a value is a class; asking an object for its class may run its code."""
+    return issubclass(type(value), type)
+
+
 def _function(value: Any) -> FunctionType | None:
     """The function within a method, property or wrapper."""
-    if isinstance(value, staticmethod | classmethod):
+    kind = type(value)
+    if issubclass(kind, staticmethod | classmethod):
         value = value.__func__
-    elif isinstance(value, property | cached_property):
-        value = value.fget if isinstance(value, property) else value.func
-    if isinstance(value, FunctionType | _lru_cache_wrapper):
+    elif issubclass(kind, property | cached_property):
+        value = value.fget if issubclass(kind, property) else value.func
+    if issubclass(type(value), FunctionType | _lru_cache_wrapper):
         value = inspect.unwrap(value)
-    return value if isinstance(value, FunctionType) else None
+    return value if issubclass(type(value), FunctionType) else None
 
 
 def _is_of_library(file: str) -> bool:
@@ -227,7 +245,7 @@ def _literals(text: bytes) -> tuple[tuple[str, str, str], ...]:
                 value = ast.literal_eval(node.value)
             except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
                 continue
-            if not isinstance(value, list | set | dict) or value:
+            if (not isinstance(value, list | set | dict) or value) and not name.endswith("__"):
                 found.append((owner, name, constant_text(value)))
     return tuple(found)
 
