@@ -177,6 +177,9 @@ def _changed(part: Mapping[str, Any], now: PartCode) -> str:
     lost = {name for name in names if name not in after}
     new = {name for name in names if name not in before}
     paths = {name: str(Path(part["root"]) / name) if name else part["path"] for name in names or [""]}
+    # A file that no module names any more is there, but it is not what was changed.
+    paths = {name: path for name, path in paths.items() if name not in lost or not Path(path).exists()} or paths
     return ", ".join(
-        f"{path}{' (gone)' if name in lost else ' (new)' if name in new else ''}" for name, path in paths.items()
+        f"{path}{' (gone)' if name in lost and not Path(path).exists() else ' (new)' if name in new else ''}"
+        for name, path in paths.items()
     )
