@@ -138,7 +138,8 @@ def sweep(
             all.
 
     Returns:
-        The records of the plan. Runs that are in the store already are not run again.
+        The records of the plan. Runs that are in the store already are not run again. A run that raised an exception
+        has the status ``failed`` and a ``reason``; one warning tells how many did, and the first reason.
 
     Raises:
         attnlab.errors.AttnlabError: The runs cannot be planned; nothing was written.
@@ -164,9 +165,14 @@ def sweep(
     workers = make_executor(executor, device, worker_parts(specs), runs=len(specs), vmap=vmap)
     try:
         folder = Path(store) if store else Path("results") / experiment.name
-        return list(run_sweep(experiment, specs, folder, workers, adaptive=adaptive).records)
+        outcome = run_sweep(experiment, specs, folder, workers, adaptive=adaptive)
     finally:
         workers.close()
+    if outcome.failed:
+        first = outcome.failed[0]
+        text = f"{len(outcome.failed)} of {len(outcome.records)} runs failed; {first.spec.summary}: {first.reason}"
+        warnings.warn(text, UserWarning, stacklevel=2)
+    return list(outcome.records)
 
 
 def _warn(event: Event) -> None:

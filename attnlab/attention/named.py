@@ -8,9 +8,7 @@ another run.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
-import importlib.metadata
 import inspect
 import sys
 from pathlib import Path
@@ -22,7 +20,7 @@ from torch import nn
 from attnlab.attention.adapter import adapt
 from attnlab.attention.base import ATTENTIONS, Attention
 from attnlab.errors import InvalidValueError, PluginError, UnknownNameError
-from attnlab.part_code import SCRIPT, PartCode, file_digest, is_installed, part_code
+from attnlab.part_code import SCRIPT, file_digest, part_code
 from attnlab.plugins import PREFIX, load_plugin, plugin_error, plugin_module
 from attnlab.registry import Entry
 
@@ -51,7 +49,7 @@ def named_attention(word: str) -> str:
         module = _imported(place, word)
         value = _member(module, name, word)
         module = sys.modules.get(getattr(value, "__module__", None) or place, module)
-        return adopt_class(value, _public_name(value, place, name), _installed_code(module))
+        return adopt_class(value, _public_name(value, place, name), module)
     path = Path(place).expanduser()
     file = path.resolve()
     if not path.is_file() or _LOADED.get(file) != file_digest(file) or plugin_module(path) not in sys.modules:
@@ -105,7 +103,7 @@ def attention_of(value: Any) -> str:
         return adopt_class(value, name, None)
     if module.startswith(PREFIX):
         return _adopt_from_file(sys.modules[module], name, name)
-    return adopt_class(value, _public_name(value, module, name), _installed_code(sys.modules[module]))
+    return adopt_class(value, _public_name(value, module, name), sys.modules[module])
 
 
 def attention_words(given: Any) -> list[str]:
@@ -129,13 +127,13 @@ def attention_words(given: Any) -> list[str]:
     return words
 
 
-def adopt_class(value: Any, name: str, code: PartCode | None) -> str:
+def adopt_class(value: Any, name: str, home: ModuleType | None) -> str:
     """Register a class under a name.
 
     Args:
         value: A class of attentions or of other modules, or a function that makes one.
         name: The name.
-        code: Its code; None for a class of a notebook, whose code is read whenever a run is planned.
+        home: The module whose code is its; None for a class of a notebook.
 
     Returns:
         The name under which it is registered: its own, where it is registered already.
@@ -155,20 +153,21 @@ def adopt_class(value: Any, name: str, code: PartCode | None) -> str:
         raise PluginError(problem, "Name the class itself, or a function that makes the module.", where=name)
     cls = value if own else adapt(value)
     text = (inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " ")
-    ATTENTIONS.adopt(Entry(name, cls, text or f"{name}, which has no docstring.", "your own", 1, (), code))
+    if home is not None:
+        part_code(value, home, check=False)  # remembers the text that was run
+    ATTENTIONS.adopt(Entry(name, cls, text or f"{name}, which has no docstring.", "your own", 1, (), home=home))
     return name
 
 
 def _adopt_from_file(module: ModuleType, name: str, word: str) -> str:
     """Register a class of a file."""
     path = Path(module.__file__ or "").resolve()
-    code = PartCode(str(path), file_digest(path), root=str(path.parent))
     label = f"{path.name}:{name}"
     other = ATTENTIONS.entry(label) if label in ATTENTIONS else None
     if other and other.code.path not in ("", str(path)):
         problem = f"'{label}' names two classes: of {other.code.path} and of {path}."
         raise PluginError(problem, "Rename one of the files, or one of the classes.", where=word)
-    return adopt_class(_member(module, name, word), label, code)
+    return adopt_class(_member(module, name, word), label, module)
 
 
 def _public_name(value: Any, module: str, name: str) -> str:
@@ -214,25 +213,3 @@ def _member(module: ModuleType, name: str, word: str) -> Any:
 
 def _is_module_class(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, nn.Module)
-
-
-def _installed_code(module: ModuleType) -> PartCode:
-    """The code of a module: of an installed package its version and its own file, otherwise all that it imports."""
-    code = part_code(type("Placeholder", (), {"__module__": module.__name__})) if _is_own(module) else None
-    if code is not None:
-        return code
-    file = getattr(module, "__file__", None)
-    top = module.__name__.partition(".")[0]
-    names = importlib.metadata.packages_distributions().get(top, [top])
-    try:
-        version = f"{names[0]} {importlib.metadata.version(names[0])}"
-    except importlib.metadata.PackageNotFoundError:
-        version = top
-    text = Path(file).read_bytes() if file and file.endswith(".py") else b""
-    return PartCode(f"{file or ''}", hashlib.sha256(version.encode() + text).hexdigest()[:16], package=version)
-
-
-def _is_own(module: ModuleType) -> bool:
-    """Whether a module is the user's own file, and not one of an installed package."""
-    file = getattr(module, "__file__", None)
-    return bool(file) and not any(is_installed(folder) for folder in Path(str(file)).resolve().parents)

@@ -19,7 +19,7 @@ from typing import Any
 from attnlab.attention import ATTENTIONS
 from attnlab.attention.named import known_attention
 from attnlab.block import BLOCKS
-from attnlab.errors import AttnlabError, PluginError
+from attnlab.errors import AttnlabError, InvalidValueError, PluginError
 from attnlab.mlp import MLPS
 from attnlab.norm import NORMS
 from attnlab.part_code import SCRIPT, is_installed
@@ -48,6 +48,19 @@ class WorkerParts:
     """Attentions that are named by their class."""
     pickled: bytes = b""
     """Parts of a notebook or script, by registry."""
+    values: tuple[tuple[str, str, str], ...] = ()
+    """Part, constant and value, where this session has given a constant another value than its file."""
+
+    def check_values(self) -> None:
+        """Refuse constants that workers, which load the files, would not have.
+
+        Raises:
+            InvalidValueError: This session has given a constant another value.
+        """
+        for part, name, value in self.values:
+            problem = f"{name} is {value} in this session, but its file says something else, which workers would run."
+            hint = "Write it into the file, or use the executor 'inline', which needs no workers."
+            raise InvalidValueError(problem, hint, where=part)
 
 
 def worker_parts(specs: Iterable[RunSpec], files: Sequence[Path] = ()) -> WorkerParts:
@@ -86,7 +99,10 @@ def parts_to_send(used: Mapping[tuple[str, str], Entry[Any]], files: Sequence[Pa
     paths += [Path(entry.code.path) for entry in used.values() if entry.cls.__module__.startswith(PREFIX)]
     named = [name for kind, name in used if kind == "attention" and ":" in name]
     paths += [Path(used["attention", name].code.path) for name in named if ".py:" in name]
-    return WorkerParts(tuple(dict.fromkeys(paths)), tuple(sorted(modules)), tuple(sorted(named)), _pickled(own))
+    values = [(f"{kind} {name}", *pair) for (kind, name), entry in used.items() for pair in entry.code.values]
+    return WorkerParts(
+        tuple(dict.fromkeys(paths)), tuple(sorted(modules)), tuple(sorted(named)), _pickled(own), tuple(values)
+    )
 
 
 def load_worker_parts(parts: WorkerParts) -> None:

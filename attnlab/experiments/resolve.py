@@ -198,7 +198,7 @@ def resolved_part(part: Part, registry: Registry[Any], where: str) -> Part:
         name = named_attention(part.name) if ":" in part.name and registry is ATTENTIONS else part.name
         entry = registry.entry(name)
         options = entry.non_default(part.options)
-        return Part(name=entry.name, options=options, version=entry.version, code_digest=entry.code.digest)
+        return Part(name=entry.name, options=options, version=entry.version, code_digest=entry.code_to_plan.digest)
     except AttnlabError as error:
         raise error.at(f"{where}: {part}") from None
 

@@ -108,19 +108,22 @@ def changed_parts(spec: RunSpec) -> list[RunPart]:
     return [part for part in run_parts(spec) if not (part.same_version and part.same_code)]
 
 
-def code_of_parts(spec: RunSpec) -> list[dict[str, str]]:
+def code_of_parts(spec: RunSpec) -> list[dict[str, Any]]:
     """Tell where the code of a run's own parts stands, for its record.
 
     Args:
         spec: The run.
 
     Returns:
-        Kind, name, path, root and digest of each part that is not built in; no part twice.
+        Kind, name, path, root and digest of each part that is not built in, the digest of each of its files, and the
+        constants that the session has given other values; no part twice.
     """
     parts = {(part.kind, part.name): part.entry.code for part in run_parts(spec)}
     return [
         {"kind": kind, "name": name, "path": code.path, "root": code.root, "digest": code.digest}
         | ({"package": code.package} if code.package else {})
+        | ({"files": dict(code.files)} if code.files else {})
+        | ({"values": dict(code.values)} if code.values else {})
         for (kind, name), code in parts.items()
         if code.digest
     ]
