@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from attnlab.attention import Attention
 from attnlab.attention.adapter import Adapted
-from attnlab.errors import AttnlabError, InvalidValueError
+from attnlab.errors import InvalidValueError
 from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import select_positions
 from attnlab.position import POSITIONS, Position
@@ -31,6 +31,8 @@ LONGEST = 4096
 """Largest length that is tried; options that need more are reported with their error."""
 SINGLE = 1e-4
 """Largest difference between two orders of sums in float32, where outputs are of order 1."""
+TRIED = 64
+"""Tokens of the trial that tells types apart; modules of whole blocks take them."""
 STEP = 2.0**-23
 """Relative change of the inputs by which rounding is told from curvature: a second difference of it is 1e-14."""
 ROUGH, RANDOM = 1e-9, 1e-3
@@ -57,18 +59,28 @@ class Subject:
         A smooth function of x has f(x + d) - 2 f(x) + f(x - d) = O(d^2). Rounding inside is seen beside it.
         """
         try:
-            attention, context = self.build_with_context(dtype=torch.float64)
-            x_BTD = random_inputs(2, 13, width=context.width)
-            with torch.no_grad():
-                lower, middle, upper = (_seeded_run(attention, x_BTD * (1 + step)) for step in (-STEP, 0.0, STEP))
-        except AttnlabError:
-            return True
-        except RuntimeError:
-            return False
+            x_BTD, (lower, middle, upper) = self._trial(torch.float64)
+        except Exception:
+            return not self._accepts_float32()
         if middle.shape != x_BTD.shape or middle.is_complex():
             return True
         roughness = max_difference(lower + upper, 2 * middle) / max(1e-30, float(middle.abs().max()))
         return not ROUGH < roughness < RANDOM
+
+    def _accepts_float32(self) -> bool:
+        """Whether it computes in float32 at least; an exception for another reason says nothing of types."""
+        try:
+            self._trial(torch.float32)
+        except Exception:
+            return False
+        return True
+
+    @torch.no_grad()
+    def _trial(self, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+        """Inputs, and the outputs for them and for those a small step below and above."""
+        attention, context = self.build_with_context(dtype=dtype)
+        x_BTD = random_inputs(2, TRIED, width=context.width, dtype=dtype)
+        return x_BTD, [_seeded_run(attention, x_BTD * (1 + step)) for step in (-STEP, 0.0, STEP)]
 
     @cached_property
     def vmap_obstacle(self) -> str:

@@ -96,7 +96,7 @@ def quick_check(
         f"{worst}{where}" if leaks else "",
         "" if leaks else _prefix(evaluated, subject.tolerance(LEAK, PREFIX_32), max(lengths)),
         _seeds(subject, sizes),
-        random=is_random(trained.attention, sizes.width, no_position, subject.dtype),
+        random=is_random(trained.attention, sizes.width, no_position, subject.dtype, min(*lengths, SHORT)),
         untried=f"{longest:,} of {max(lengths):,} tokens" if longest < max(lengths) else "",
     )
 
