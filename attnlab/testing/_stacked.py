@@ -23,6 +23,7 @@ from attnlab.plugins import describe_exception
 from attnlab.tensors import LayerInputs
 from attnlab.testing._subject import Subject, build_position, max_difference, random_inputs, run
 from attnlab.training.batched_sdpa import BatchedSDPAMode
+from attnlab.training.vmap_width import learned_types
 
 LIBRARY = str(Path(__file__).parent.parent)
 TOLERANCE = 1e-8
@@ -45,6 +46,9 @@ def vmap_obstacle(subject: Subject) -> str:
     Returns:
         The reason; empty if they can be.
     """
+    types = learned_types(subject.build(dtype=torch.float32))
+    if others := [kind for kind in types if kind != "float32"]:
+        return f"its weights are {' and '.join(others)}, and those of the model float32"
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
