@@ -110,13 +110,14 @@ def _leaks(subject: Subject) -> Iterator[tuple[Leak, str]]:
 def _long_leaks(subject: Subject) -> Iterator[tuple[Leak, str]]:
     """The largest violation at each long length in both modes, and the name of the path."""
     no_position = build_position(width=TINY.width)
-    sizes = TINY._replace(length=max(LONG))
+    sizes, suffix = TINY._replace(length=max(LONG)), "" if subject.adapted else ", position none"
     evaluated, trained = (single_path(subject, no_position, sizes, training) for training in (False, True))
     for tokens in LONG:
         cuts_B = torch.tensor([tokens // 2 + 3, tokens - 2])
         columns_BP = torch.arange(tokens).expand(len(cuts_B), -1)
         for path in (evaluated, trained):
-            yield leak_at(path, path.forward, cuts_B, columns_BP, tokens, gradient=path is evaluated), path.name
+            leak = leak_at(path, path.forward, cuts_B, columns_BP, tokens, gradient=path is evaluated)
+            yield leak, f"{path.name}{suffix}"
 
 
 def _same(one: Path, other: Path) -> bool:
