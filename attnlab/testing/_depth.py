@@ -12,6 +12,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from attnlab.position import Position
 from attnlab.specs import Modifiers
 from attnlab.tensors import QKV, LayerInputs
+from attnlab.testing._stacked import vmap_obstacle
 from attnlab.testing._subject import Subject, build_position, max_difference, random_inputs
 from attnlab.testing._template import has_heads
 from attnlab.testing.finding import Finding, check_result
@@ -99,7 +100,7 @@ def _differences(subject: Subject, position: Position, modifiers: Modifiers) -> 
         )
     if not subject.adapted:
         yield "the fast path differs from the plain one", max_difference(whole, model.set_fast(False)(x_BTD))
-    if not subject.vmap_obstacle:
+    if not vmap_obstacle(subject):
         yield "vmapped models differ from single ones", _vmap_difference(subject, position, modifiers)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from attnlab.attention import Attention
 from attnlab.testing._randomness import dropout_modules, is_random
 from attnlab.testing._seeds import seeded
-from attnlab.testing._stacked import vmap_differences
+from attnlab.testing._stacked import vmap_differences, vmap_obstacle
 from attnlab.testing._subject import LENGTH, Subject, max_difference, random_inputs, run
 from attnlab.testing._template import HEADLESS, has_heads, prepare_qkv
 from attnlab.testing.changes import changes_from_call_to_call
@@ -130,7 +130,7 @@ def vmapped(subject: Subject) -> Finding:
 
     A module of its own, or one that is random in training, is trained alone where it cannot be stacked.
     """
-    if not (obstacle := subject.vmap_obstacle):
+    if not (obstacle := vmap_obstacle(subject)):
         found = vmap_differences(subject)
         evidence = f"outputs differ by {found.outputs:.1e}, gradients by {found.gradients:.1e}{subject.rounding}"
         return check_result("vmap", True, evidence)

@@ -25,6 +25,7 @@ from attnlab.attention.adapter import Adapted
 from attnlab.position import POSITIONS, Position
 from attnlab.tensors import LayerContext, LayerInputs
 from attnlab.testing._seeds import seeded
+from attnlab.testing._stacked import vmap_obstacle
 from attnlab.testing._subject import Subject, build_position, random_inputs, run
 from attnlab.training.batched_sdpa import BatchedSDPAMode
 
@@ -95,7 +96,7 @@ def whole_paths(
         dtype = subject.dtype
         name = mode if subject.adapted else f"{mode}, fast path"
         yield Path(name, context, _single(models[0], position), models[0], dtype)
-        if not subject.vmap_obstacle:
+        if not vmap_obstacle(subject):
             yield Path(f"{mode}, vmapped", context, _vmapped(models, position), models[0], dtype)
         if plain and not subject.adapted:
             slow.fast = False

@@ -46,6 +46,12 @@ def vmap_obstacle(subject: Subject) -> str:
     Returns:
         The reason; empty if they can be.
     """
+    if "vmap" not in subject.found:
+        subject.found["vmap"] = _obstacle(subject)
+    return subject.found["vmap"]
+
+
+def _obstacle(subject: Subject) -> str:
     types = learned_types(subject.build(dtype=torch.float32))
     if others := [kind for kind in types if kind != "float32"]:
         return f"its weights are {' and '.join(others)}, and those of the model float32"

@@ -46,6 +46,8 @@ class Subject:
 
     entry: Entry[Attention]
     options: Mapping[str, Any] = field(default_factory=dict)
+    found: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """What several checks ask for and is found once, by name."""
 
     @property
     def adapted(self) -> bool:
@@ -81,13 +83,6 @@ class Subject:
         attention, context = self.build_with_context(dtype=dtype)
         x_BTD = random_inputs(2, TRIED, width=context.width, dtype=dtype)
         return x_BTD, [_seeded_run(attention, x_BTD * (1 + step)) for step in (-STEP, 0.0, STEP)]
-
-    @cached_property
-    def vmap_obstacle(self) -> str:
-        """Why its models cannot be stacked into one program; empty if they can be."""
-        from attnlab.testing._stacked import vmap_obstacle
-
-        return vmap_obstacle(self)
 
     @property
     def dtype(self) -> torch.dtype:
