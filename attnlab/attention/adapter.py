@@ -8,9 +8,11 @@ that was found to be causal (:mod:`attnlab.attention.ops.calling`).
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -22,7 +24,7 @@ from attnlab.attention.ops.calling import TRIED, Call, choose_call
 from attnlab.attention.ops.constructor import MATCHED, constructor_parameters, matched_arguments
 from attnlab.attention.ops.returned_weights import asking_for_weights, weights_in
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
-from attnlab.plugins import plugin_error
+from attnlab.plugins import PREFIX, plugin_error
 from attnlab.specs import Modifiers
 from attnlab.tensors import QKV, AttentionOutput, LayerContext, LayerInputs
 
@@ -72,7 +74,7 @@ class Adapted(Attention):
         self.num_heads, self.channels = context.heads, context.width // context.heads
         self.layer, self.biased, self.fast = context.layer, context.biased, False
         cls = type(self)
-        place = f"{cls.__module__}.{cls.__qualname__}"
+        place = _place(cls)
         arguments = matched_arguments(constructor_parameters(cls.adapted), context, options)
         try:
             module: Any = cls.adapted(**arguments)
@@ -260,6 +262,13 @@ def _constructor(build: Callable[..., nn.Module]) -> Callable[..., None]:
     __init__.__signature__ = inspect.Signature([*positional, *keywords])  # type: ignore[attr-defined]
     __init__.__annotations__ = {}
     return __init__
+
+
+def _place(cls: type) -> str:
+    """Name a class as a user does: by its file, or by the module that it is imported from."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    is_file = cls.__module__.startswith(PREFIX) and file
+    return f"{Path(str(file)).name}:{cls.__qualname__}" if is_file else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def _written(arguments: dict[str, Any]) -> str:

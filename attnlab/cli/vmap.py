@@ -49,7 +49,7 @@ def refuse_unvmappable(specs: Iterable[RunSpec], vmap: VmapWidth) -> None:
 
     for part in {str(part): part for spec in specs for part in spec.model.attention}.values():
         for finding in check_attention(part, ["vmap"]).findings:
-            if finding.outcome == "fail":
-                problem = f"'{part}' cannot be vmapped: {finding.evidence}"
+            if finding.outcome != "pass":
+                problem = f"'{part}' cannot be vmapped: {finding.evidence.rpartition('one by one: ')[2]}"
                 hint = "Leave --vmap out to train its runs one by one; attnlab check has the details."
                 raise InvalidValueError(problem, hint, where=f"--vmap {vmap}")

@@ -23,12 +23,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
+from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import Transformer, build
 from attnlab.plugins import describe_exception
 from attnlab.specs import ModelSpec, RunSpec, TrainSpec, Variant, variant_text
 from attnlab.storage.weights import decode, encode
 from attnlab.tasks.base import IGNORE, Batch
 from attnlab.tasks.io.streams import Source
+from attnlab.testing.changes import changes_from_call_to_call
+from attnlab.testing.trainable import check_real
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.load_model import rebuild_model
 from attnlab.training.stepper import SingleStepper, predict_batch
@@ -82,7 +85,7 @@ def preflight_run(spec: RunSpec, source: Source, save: bool = True) -> None:
     """
     with torch.random.fork_rng(devices=[]), _reported(spec.model):
         stepper = SingleStepper(spec, source, CPU, "never")
-        _check_real(stepper.model)
+        check_real(stepper.model)
         batch = shortened(source.training(0, SEQUENCES))
         stepper.step({0: batch}, {0: RATE})
         _check_finite(stepper)
@@ -119,18 +122,6 @@ def shortened(batch: Batch, tokens: int = MAX_TOKENS) -> Batch:
     return Batch(inputs_BT, targets_BT)
 
 
-def _check_real(model: Transformer) -> None:
-    """Refuse a learned weight that is complex."""
-    for name, weight in model.named_parameters():
-        if weight.requires_grad and weight.is_complex():
-            kind = str(weight.dtype).removeprefix("torch.")
-            hint = (
-                "Learn a real parameter of shape ... x 2, the real and the imaginary parts, and make the complex "
-                "numbers in the forward pass: torch.view_as_complex(parameter)."
-            )
-            raise InvalidValueError(f"The weight '{name}' is {kind}; the optimizers train real numbers.", hint)
-
-
 def _check_finite(stepper: SingleStepper) -> None:
     """Refuse a model whose first loss, or first gradient, is not finite."""
     ((loss,),) = stepper.losses().values()
@@ -151,12 +142,26 @@ def _check_saved(stepper: SingleStepper, spec: RunSpec, source: Source, batch: B
     for name, model in (("checkpoint", stepper.model), ("weights", rebuilt)):
         again = _loss(model, batch)
         if abs(again - loss) > TOLERANCE * max(1.0, abs(loss)):
+            _check_repeatable(model, batch)
             problem = f"With its {name} saved and loaded, the loss is {again:.6g} instead of {loss:.6g}."
             hint = (
                 "Keep whatever the output depends on in parameters or persistent buffers, draw it from the context's "
                 "generator, or compute it from the sizes."
             )
             raise PluginError(problem, hint)
+
+
+def _check_repeatable(model: Transformer, batch: Batch) -> None:
+    """Refuse a model that has another loss at every call: that is no fault of saving."""
+
+    def call() -> Tensor:
+        return torch.tensor(_loss(model, batch), dtype=torch.float64)
+
+    with evaluation_mode(model):
+        changes = changes_from_call_to_call(model, call)
+    if changes:
+        hint = "Whatever is measured is measured in evaluation mode, where equal calls must give equal outputs."
+        raise PluginError(f"Its loss changes from call to call: {changes}.", hint)
 
 
 def _stored(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -62,7 +62,7 @@ def plan(request: Request, resolver: Resolver | None = None) -> list[RunSpec]:
             reference = resolved.reference.model_copy(update=same)
             model = matched(model, reference, request.match, resolved.task, resolver)
         try_run(RunSpec(task=resolved.task, model=model, train=resolved.train), resolver)
-        model = check_own_attentions(model, resolver.source(resolved.task).length, resolver)
+        model = check_own_attentions(model, run_lengths(resolver.source(resolved.task)), resolver)
         specs += [
             RunSpec.model_construct(task=resolved.task, model=model, train=resolved.train, seed=seed)
             for seed in request.seeds
@@ -70,25 +70,39 @@ def plan(request: Request, resolver: Resolver | None = None) -> list[RunSpec]:
     return specs
 
 
-def check_own_attentions(model: ModelSpec, length: int, resolver: Resolver) -> ModelSpec:
+def run_lengths(source: Source) -> tuple[int, ...]:
+    """List the lengths of a run's sequences.
+
+    Args:
+        source: Its data.
+
+    Returns:
+        Tokens of its own level, of the other levels that are evaluated, and of the longest sequence of any split.
+    """
+    levels = (source.task, *source.other_levels.values())
+    return tuple(sorted({*(task.length for task in levels), source.length}))
+
+
+def check_own_attentions(model: ModelSpec, lengths: tuple[int, ...], resolver: Resolver) -> ModelSpec:
     """Check the attentions that are not built in before they are trained, once for equal ones.
 
     Args:
         model: The model, with its parts looked up.
-        length: The longest sequence, in tokens.
+        lengths: The lengths of the run's sequences, in tokens.
         resolver: Keeps the result.
 
     Returns:
         The model; a leak is allowed by it only where there is one.
 
     Raises:
-        PluginError: An attention leaks and the model does not allow it, or its weights do not follow the seed.
+        PluginError: An attention leaks and the model does not allow it, its weights do not follow the seed, or equal
+            calls give different outputs.
     """
     leaks = False
     for part in model.attention:
         if part.code_digest:
-            key = ("quick", str(part), part.code_digest, model.width, model.heads, length)
-            found: QuickCheck = resolver.once(key, lambda: _quick_check(part, model, length))  # noqa: B023
+            key = ("quick", str(part), part.code_digest, model.width, model.heads, lengths)
+            found: QuickCheck = resolver.once(key, lambda: _quick_check(part, model, lengths))  # noqa: B023
             leaks |= bool(found.leak)
             _judge(part, found, model.allow_leak)
     return model.model_copy(update={"allow_leak": leaks}) if model.allow_leak else model
@@ -207,11 +221,11 @@ def default_parameters(kind: str, name: str) -> int:
     return build(model, vocabulary=source.vocabulary, length=source.length, seed=0).parameter_count
 
 
-def _quick_check(part: Part, model: ModelSpec, length: int) -> QuickCheck:
+def _quick_check(part: Part, model: ModelSpec, lengths: tuple[int, ...]) -> QuickCheck:
     """Check one attention at the sizes of a model; an exception of its code is one block."""
     entry = ATTENTIONS.entry(part.name)
     try:
-        return quick_check(entry, entry.complete(part.options), model.width, model.heads, length)
+        return quick_check(entry, entry.complete(part.options), model.width, model.heads, lengths)
     except AttnlabError as error:
         raise error.at(f"model.attention: {part}") from None
     except Exception as error:
@@ -224,10 +238,16 @@ def _judge(part: Part, found: QuickCheck, allow_leak: bool) -> None:
     if found.seeds:
         problem = f"Its weight '{found.seeds}' is not the same in two models of one seed."
         raise PluginError(problem, "Draw weights with torch's own generator, or by the layer context.", where=where)
+    if found.changes:
+        problem = f"Equal calls give different outputs in evaluation mode: {found.changes}."
+        raise PluginError(problem, f"More: attnlab check {part}.", where=where)
     if found.leak and not allow_leak:
         problem = f"It sees later tokens, or other rows of the batch: {found.leak}."
         hint = f"More: attnlab check {part.name}. To train it all the same: --allow-leak; every table says so then."
         raise PluginError(problem, hint, where=where)
+    if found.untried:
+        text = f"{part}: leaks were looked for in up to {found.untried}: longer ones take too long to try."
+        warnings.warn(text, PartWarning, stacklevel=2)
     if found.prefix:
         text = f"{part}: a prefix has other outputs than the whole ({found.prefix}): it reads its own length."
         warnings.warn(text, PartWarning, stacklevel=2)
