@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, RowConstraint
-from attnlab.attention.ops.calling import TRIED, Call, choose_call
-from attnlab.attention.ops.constructor import MATCHED, constructor_parameters, matched_arguments
+from attnlab.attention.ops.calling import BLOCKS, LONG, TRIED, Call, accepts, choose_call
+from attnlab.attention.ops.constructor import ALWAYS, MATCHED, constructor_parameters, matched_arguments, with_config
 from attnlab.attention.ops.returned_weights import asking_for_weights, weights_in
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
 from attnlab.plugins import PREFIX, plugin_error
@@ -63,7 +63,7 @@ class Adapted(Attention):
     has_heads = False
     adapted: ClassVar[Callable[..., nn.Module]]
     """The class of the module."""
-    block: ClassVar[int]
+    given_block: ClassVar[int | None]
     needs: ClassVar[Needs]
     returns: ClassVar[Callable[[Any], Any] | None]
     weights_flag: ClassVar[str]
@@ -77,15 +77,19 @@ class Adapted(Attention):
         place = _place(cls)
         arguments = matched_arguments(constructor_parameters(cls.adapted), context, options)
         try:
-            module: Any = cls.adapted(**arguments)
+            module: Any = _made(cls.adapted, arguments, options)
         except AttnlabError:
             raise
+        except SystemExit as error:  # some modules end the process where something optional is not installed
+            problem = f"It ends the process (exit code {error.code or 0}) instead of raising an error."
+            hint = "It may have printed the reason: often a package that it needs is not installed."
+            raise PluginError(problem, hint, where=f"{place}({_written(arguments)})") from error
         except Exception as error:
             raise plugin_error(f"{place}({_written(arguments)})", error) from error
         if not isinstance(module, nn.Module):
             raise PluginError(f"It makes a {type(module).__name__}, not an nn.Module.", where=place)
         self.module = module
-        self.call = self._find_call(context, place)
+        self.call, self.block = self._find_call(context, place)
 
     @classmethod
     def num_parameters(
@@ -177,28 +181,45 @@ class Adapted(Attention):
         inputs_BTD = functional.pad(x_BTD, (0, 0, 0, padding)) if padding else x_BTD
         return inputs_BTD.to(torch.bfloat16 if self.needs == "bf16" else torch.float32) if self.needs else inputs_BTD
 
-    def _find_call(self, context: LayerContext, place: str) -> Call:
-        """Find how the module is called, or refuse it with the reason."""
-        tokens = -(-TRIED[1] // self.block) * self.block
-        training = self.module.training
-        self.module.eval()
-        dtype = torch.bfloat16 if self.needs == "bf16" else torch.float32
-        with torch.random.fork_rng(devices=[]):
-            call, reason = choose_call(self.module, context.width, tokens, dtype, type(self).returns)
-        self.module.train(training)
+    def _find_call(self, context: LayerContext, place: str) -> tuple[Call, int]:
+        """Find how the module is called, and in which blocks of tokens; or refuse it with the reason."""
         if self.weights_flag and self.weights_flag not in inspect.signature(self.module.forward).parameters:
             problem = f"The forward of the module has no argument '{self.weights_flag}'."
             raise InvalidValueError(problem, "Name the argument that asks for its weights.", where=place)
-        if call is None:
-            hint = "A module maps (batch, tokens, width) to the same shape, or to a tuple that begins with it."
-            raise InvalidValueError(f"The module cannot be used: {reason}.", hint, where=place)
-        return call
+        given = self.given_block
+        lengths = {-(-TRIED[1] // (given or 1)) * (given or 1): given or 1}
+        if given is None:
+            lengths |= {tokens: tokens for tokens in (*BLOCKS, context.length) if tokens > TRIED[1]}
+        training = self.module.training
+        self.module.eval()
+        dtype = torch.bfloat16 if self.needs == "bf16" else torch.float32
+        first, short = "", None
+        with torch.random.fork_rng(devices=[]):
+            for tokens, block in lengths.items():
+                call, reason = choose_call(self.module, context.width, tokens, dtype, type(self).returns)
+                first = first or reason
+                if call is None or (short is not None and call != short[0]):
+                    continue
+                longest = min(LONG, context.length)
+                if given is None and not all(  # one of two successive lengths is no multiple of anything above 1
+                    accepts(self.module, call, context.width, one, block, dtype)
+                    for one in (longest, max(1, longest - 1))
+                ):
+                    short = short or (call, block)  # it may have a path of its own for short sequences
+                    continue
+                self.module.train(training)
+                return call, block
+        self.module.train(training)
+        if short is not None:
+            return short
+        hint = "A module maps (batch, tokens, width) to the same shape, or to a tuple that begins with it."
+        raise InvalidValueError(f"The module cannot be used: {first}.", hint, where=place)
 
 
 def adapt(
     build: Any,
     *,
-    block: int = 1,
+    block: int | None = None,
     needs: Needs = "",
     returns: Callable[[Any], Any] | str | None = None,
 ) -> type[Adapted]:
@@ -210,7 +231,8 @@ def adapt(
 
     Args:
         build: A class, or a function that returns a module; arguments whose names are in use are matched.
-        block: Lengths are multiples of this; inputs are padded at the end.
+        block: Lengths are multiples of this; inputs are padded at the end. None finds it where the module refuses a
+            short sequence: the shortest of a few lengths that it accepts.
         needs: The type in which the module computes; empty takes that of the input.
         returns: A function takes the output from what the module returns, or a pair of output and attention weights
             (B x H x T x T or B x T x T). A text names the argument of the forward that asks for the weights, such as
@@ -226,12 +248,12 @@ def adapt(
     name = getattr(build, "__qualname__", type(build).__name__)
     if isinstance(build, type) and not issubclass(build, nn.Module):
         raise InvalidValueError(f"{name} is a class, but no nn.Module.", "Give a class of torch modules.", where=name)
-    if not callable(build) or block < 1:
+    if not callable(build) or (block is not None and block < 1):
         problem = f"A block of {block} tokens is not positive." if callable(build) else f"{name} cannot be called."
         raise InvalidValueError(problem, where=name)
     body = {
         "adapted": staticmethod(build),
-        "block": block,
+        "given_block": block,
         "needs": needs,
         "returns": staticmethod(returns) if callable(returns) else None,
         "weights_flag": returns if isinstance(returns, str) else "",
@@ -255,7 +277,7 @@ def _constructor(build: Callable[..., nn.Module]) -> Callable[..., None]:
 
     def __init__(self: Adapted, context: LayerContext, **options: Any) -> None:
         # A class may refuse an argument of the class above it, even at its default.
-        given = {name: value for name, value in options.items() if value is not defaults[name]}
+        given = {name: value for name, value in options.items() if value is not defaults.get(name, Matched.MATCHED)}
         Adapted.__init__(self, context, **given)
 
     positional = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", "context")]
@@ -269,6 +291,21 @@ def _place(cls: type) -> str:
     file = getattr(sys.modules.get(cls.__module__), "__file__", None)
     is_file = cls.__module__.startswith(PREFIX) and file
     return f"{Path(str(file)).name}:{cls.__qualname__}" if is_file else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _made(build: Callable[..., nn.Module], arguments: dict[str, Any], given: Mapping[str, Any]) -> nn.Module:
+    """The module; a class that is causal by itself may refuse to be told so."""
+    try:
+        return build(**with_config(build, arguments))
+    except Exception:
+        fewer = {name: value for name, value in arguments.items() if name in given or name not in ALWAYS}
+        if len(fewer) == len(arguments):
+            raise
+        try:
+            return build(**with_config(build, fewer))
+        except Exception:
+            pass
+        raise
 
 
 def _written(arguments: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from attnlab.attention import Attention
+from attnlab.attention.adapter import Adapted
 from attnlab.testing._randomness import dropout_modules, is_random
 from attnlab.testing._seeds import seeded
 from attnlab.testing._stacked import vmap_differences, vmap_obstacle
@@ -26,8 +27,10 @@ def lengths(subject: Subject) -> Finding:
         out = run(attention, x_BTD)
         if out.shape != x_BTD.shape or not bool(out.isfinite().all()):
             wrong.append(str(tokens))
-    listed = ", ".join(map(str, LENGTHS))
-    return check_result("lengths", not wrong, f"wrong at {', '.join(wrong)}" if wrong else f"T = {listed}")
+    block = attention.block if isinstance(attention, Adapted) else 1
+    padded = f"; inputs are padded to whole blocks of {block} tokens" if block > 1 else ""
+    listed = f"T = {', '.join(map(str, LENGTHS))}{padded}"
+    return check_result("lengths", not wrong, f"wrong at {', '.join(wrong)}" if wrong else listed)
 
 
 def batches(subject: Subject) -> Finding:

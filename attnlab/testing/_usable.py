@@ -2,7 +2,7 @@
 
     build     the constructor accepts its arguments, and no learned weight is complex
     shape     the output has the shape of the input
-    lengths   every length is accepted; a module that takes whole blocks alone is checked with padded inputs
+    lengths   every length is accepted
     changes   equal calls give equal outputs in evaluation mode
 
 Letters  B batch, T tokens, D width.
@@ -10,24 +10,20 @@ Letters  B batch, T tokens, D width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from attnlab.attention import Attention
 from attnlab.errors import AttnlabError
 from attnlab.plugins import describe_exception
-from attnlab.registry import Entry
 from attnlab.testing._equivalence import LENGTHS
 from attnlab.testing._seeds import seeded
 from attnlab.testing._subject import Subject, random_inputs, run
 from attnlab.testing.changes import NOT_FINITE, changes_from_call_to_call
 from attnlab.testing.trainable import check_real
 
-BLOCKS = (2, 4, 8, 16, 32, 64, 128, 256)
-"""Multiples that are tried as lengths."""
 TOKENS = 64
 """Length of the first trial."""
 
@@ -37,7 +33,7 @@ class Usable:
     """What can be checked."""
 
     subject: Subject
-    """The attention, with padded inputs if it takes whole blocks alone."""
+    """The attention."""
     fault: str = ""
     """Why nothing can be checked: what was found, what would be accepted, what to do next."""
     lengths: str = ""
@@ -54,8 +50,6 @@ class Fault(NamedTuple):
     problem: str
     where: str = ""
     hint: str = ""
-    raised: bool = True
-    """Whether it is an exception of the user's code, which other lengths may not raise."""
 
     def __str__(self) -> str:
         return "\n".join(filter(None, (self.where, self.problem, self.hint)))
@@ -71,20 +65,11 @@ def prepare(subject: Subject) -> Usable:
         What can be checked of it.
     """
     fault = _fault(subject)
-    if fault and not (fault.raised and subject.adapted):
-        return Usable(subject, str(fault))
-    refused = {} if fault else _refused_lengths(subject)
-    if not fault and not refused:
-        return Usable(subject, **_changes(subject))
-    reason = fault.problem.rstrip(".") if fault else next(iter(refused.values()))
-    block = next((block for block in BLOCKS if _takes_blocks(subject, block)), 0)
-    if block:
-        subject, name = _in_blocks(subject, block), subject.entry.cls.__qualname__
-        cure = f"attnlab.attention.adapt({name}, block={block}) pads for it; it was checked so"
-        return Usable(subject, lengths=f"multiples of {block} only ({reason}): {cure}", **_changes(subject))
     if fault:
         return Usable(subject, str(fault))
-    return Usable(subject, lengths=f"refuses T = {', '.join(map(str, refused))}: {reason}", **_changes(subject))
+    refused = _refused_lengths(subject)
+    reason = f"refuses T = {', '.join(map(str, refused))}: {next(iter(refused.values()))}" if refused else ""
+    return Usable(subject, lengths=reason, **_changes(subject))
 
 
 def _fault(subject: Subject) -> Fault | None:
@@ -102,11 +87,11 @@ def _fault(subject: Subject) -> Fault | None:
     try:
         check_real(attention)
     except AttnlabError as error:
-        return Fault(error.problem, hint=error.hint, raised=False)
+        return Fault(error.problem, hint=error.hint)
     if output_BTD.shape != x_BTD.shape:
         problem = f"It maps {list(x_BTD.shape)} to {list(output_BTD.shape)}."
         hint = "An attention maps (batch, tokens, width) to the same shape: project its output, and keep every token."
-        return Fault(problem, hint=hint, raised=False)
+        return Fault(problem, hint=hint)
     return None
 
 
@@ -121,20 +106,6 @@ def _refused_lengths(subject: Subject) -> dict[int, str]:
         except Exception as error:
             refused[tokens] = describe_exception(error).splitlines()[0]
     return refused
-
-
-def _takes_blocks(subject: Subject, block: int) -> bool:
-    """Whether every length is accepted if inputs are padded to whole blocks."""
-    blocks = _in_blocks(subject, block)
-    return not _fault(blocks) and not _refused_lengths(blocks)
-
-
-def _in_blocks(subject: Subject, block: int) -> Subject:
-    """The same module with inputs that are padded to whole blocks."""
-    cls = subject.entry.cls
-    padded: type[Attention] = type(cls.__name__, (cls,), {"block": block, "__module__": cls.__module__})
-    entry: Entry[Attention] = replace(subject.entry, cls=padded)
-    return Subject(entry, subject.options)
 
 
 def _changes(subject: Subject) -> dict[str, Any]:

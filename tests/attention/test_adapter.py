@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from attnlab.attention.adapter import Adapted, adapt
 from attnlab.attention.ops.calling import causal
@@ -140,7 +142,131 @@ def test_lengths_are_padded_to_whole_blocks() -> None:
     attention, x_BTD = built(Blocks, {"block": 4}), noise(2, 7, WIDTH).float()
     torch.testing.assert_close(output(attention, x_BTD), attention.module.linear(x_BTD).cumsum(1))
     with pytest.raises(InvalidValueError, match="whole blocks only"):
-        built(Blocks)
+        built(Blocks, {"block": 1})
+
+
+def test_blocks_are_found_where_a_short_sequence_is_refused() -> None:
+    attention, x_BTD = built(Blocks), noise(2, 7, WIDTH).float()
+    assert attention.block == 16
+    torch.testing.assert_close(output(attention, x_BTD), attention.module.linear(x_BTD).cumsum(1))
+    assert built(nn.GRU).block == 1
+
+
+class ShortPath(Blocks):
+    """A module that takes any short sequence, and whole blocks of a longer one."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return super().forward(x_BTD) if x_BTD.shape[1] > 8 else self.linear(x_BTD).cumsum(1)
+
+
+def test_blocks_are_found_where_only_a_longer_sequence_must_have_them() -> None:
+    with torch.random.fork_rng():
+        lengths = {length: adapt(ShortPath)(layer_context(WIDTH, HEADS, length=length)).block for length in (8, 30)}
+    assert lengths == {8: 1, 30: 16}
+
+
+@dataclass
+class LayerConfig:
+    """The arguments of a layer."""
+
+    d_model: int
+    n_layers: int
+    taps: int = 3
+    max_len: int = 0
+    names: list[str] = field(default_factory=list)
+
+
+class Configured(Convolution):
+    """A module whose constructor takes an object with its arguments."""
+
+    def __init__(self, config: LayerConfig, extra: bool = False) -> None:
+        super().__init__(config.d_model, config.taps)
+        self.config, self.extra = config, extra
+
+
+def test_the_arguments_of_an_object_are_those_of_the_module() -> None:
+    attention = built(Configured, taps=2, extra=True)
+    assert attention.module.config == LayerConfig(WIDTH, 1, taps=2, max_len=16)
+    assert attention.module.extra
+    with pytest.raises(PluginError, match="TypeError"):
+        built(Configured, taps="two")
+    assert missing_arguments(constructor_parameters(Configured)) == []
+
+
+class Flagged(nn.Module):
+    """A module whose forward is causal if it is told so."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor, causal: bool = False) -> Tensor:
+        keys = self.linear(x_BTD)
+        return nn.functional.scaled_dot_product_attention(keys, keys, x_BTD, is_causal=causal)
+
+
+def test_a_forward_that_has_a_flag_and_no_mask_is_told_to_be_causal() -> None:
+    attention, x_BTD = built(Flagged), noise(2, 6, WIDTH).float()
+    assert (attention.call.mask, attention.call.keywords) == ("none", {"causal": True})
+    torch.testing.assert_close(output(attention, x_BTD), attention.module(x_BTD, causal=True))
+
+
+class Checkpointed(Convolution):
+    """A module that recomputes its activations in the backward pass."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return checkpoint(super().forward, x_BTD, use_reentrant=True)
+
+
+def test_a_module_with_reentrant_checkpoints_is_called_and_its_parameters_keep_their_gradients() -> None:
+    attention = built(Checkpointed)
+    assert attention.call.mask == "none"
+    assert all(one.grad is None for one in attention.parameters())
+
+
+class Told(Convolution):
+    """A module that may be told that it is causal."""
+
+    def __init__(self, dim: int, causal: bool = False) -> None:
+        super().__init__(dim)
+
+
+class ToldNot(Told):
+    """A module that is causal by itself, and refuses to be told so."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        assert "causal" not in kwargs, "it is causal"
+        super().__init__(**kwargs)
+
+
+def test_a_module_that_refuses_to_be_told_that_it_is_causal_is_not_told() -> None:
+    assert "causal" in constructor_parameters(ToldNot)
+    assert built(ToldNot).call.mask == "none"
+    with pytest.raises(PluginError, match="AssertionError: it is causal"):
+        built(ToldNot, causal=True)
+
+
+class Ending(nn.Module):
+    """A module that ends the process, as some do where something optional is missing."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        raise SystemExit(f"{dim} is too much without the other package")
+
+
+def test_a_module_that_would_end_the_process_is_an_error() -> None:
+    with pytest.raises(PluginError, match=r"ends the process \(exit code 8 is too much"):
+        built(Ending)
+
+
+def test_a_block_with_a_short_default_is_not_the_longest_sequence() -> None:
+    def build(dim: int, block_size: int = 16, max_seqlen: int = 2048) -> None: ...
+
+    def longest(dim: int, block_size: int = 1024) -> None: ...
+
+    context = layer_context(WIDTH, HEADS, length=32)
+    assert matched_arguments(constructor_parameters(build), context, {}) == {"dim": 8, "max_seqlen": 32}
+    assert matched_arguments(constructor_parameters(longest), context, {}) == {"dim": 8, "block_size": 32}
 
 
 def test_a_module_may_compute_in_another_type_and_return_what_it_likes() -> None:
