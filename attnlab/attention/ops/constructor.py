@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any
 
 from attnlab.errors import InvalidValueError
@@ -30,16 +31,20 @@ ALWAYS = ("causal", "is_causal", "autoregressive", "batch_first")
 Parameters = Mapping[str, inspect.Parameter]
 
 
-def constructor_parameters(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def constructor_parameters(
+    build: Callable[..., Any], matched: Mapping[str, str] | None = None
+) -> dict[str, inspect.Parameter]:
     """List the arguments of a constructor; where it passes its keywords on, also those of the class above it.
 
     Args:
         build: A class, or a function that returns a module.
+        matched: Argument -> what it is given; None takes :data:`MATCHED`.
 
     Returns:
-        The arguments by name. Those of a class above that have no default are left out unless they match a layer:
-        the class may supply them itself, as ``nn.GRU`` supplies its mode.
+        The arguments by name. Those of a class above that have no default are left out unless they are matched: the
+        class may supply them itself, as ``nn.GRU`` supplies its mode.
     """
+    names = MATCHED if matched is None else matched
     found: dict[str, inspect.Parameter] = {}
     classes = build.__mro__ if isinstance(build, type) else (build,)
     outermost = True
@@ -53,7 +58,7 @@ def constructor_parameters(build: Callable[..., Any]) -> dict[str, inspect.Param
             break
         for parameter in parameters[1:] if isinstance(build, type) else parameters:
             named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-            needed = parameter.default is not parameter.empty or parameter.name in MATCHED
+            needed = parameter.default is not parameter.empty or parameter.name in names
             if named and parameter.name not in found and (outermost or needed):
                 found[parameter.name] = parameter
         outermost = False
@@ -75,6 +80,47 @@ MATCHED: Mapping[str, str] = {
     for name in names
 }
 """Argument -> what of the layer it is given."""
+
+
+class Matched(Enum):
+    """The default of an option that is matched to a layer or a model."""
+
+    MATCHED = "matched"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+def with_options(
+    build: Callable[..., Any], initialize: Callable[..., None], matched: Mapping[str, str]
+) -> Callable[..., None]:
+    """Make a constructor whose keywords are those of other people's module, so that they are options.
+
+    Args:
+        build: The class of the module, or a function that returns one.
+        initialize: Takes what is initialized, a context, and the options that differ from their defaults.
+        matched: Argument -> what it is given.
+
+    Returns:
+        The constructor.
+    """
+    keywords = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=Matched.MATCHED if name in matched else one.default
+        )
+        for name, one in constructor_parameters(build, matched).items()
+    ]
+    defaults = {one.name: one.default for one in keywords}
+
+    def __init__(self: Any, context: Any, **options: Any) -> None:
+        # A class may refuse an argument of the class above it, even at its default.
+        given = {name: value for name, value in options.items() if value is not defaults[name]}
+        initialize(self, context, **given)
+
+    positional = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", "context")]
+    __init__.__signature__ = inspect.Signature([*positional, *keywords])  # type: ignore[attr-defined]
+    __init__.__annotations__ = {}
+    return __init__
 
 
 def matched_arguments(parameters: Parameters, context: LayerContext, given: Mapping[str, Any]) -> dict[str, Any]:
