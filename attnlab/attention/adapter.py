@@ -11,7 +11,6 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -21,23 +20,15 @@ from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, RowConstraint
 from attnlab.attention.ops.calling import BLOCKS, LONG, TRIED, Call, accepts, choose_call
-from attnlab.attention.ops.constructor import ALWAYS, MATCHED, constructor_parameters, matched_arguments, with_config
+from attnlab.attention.ops.constructor import ALWAYS, MATCHED, constructor_parameters, matched_arguments, with_options
 from attnlab.attention.ops.returned_weights import asking_for_weights, weights_in
+from attnlab.attention.ops.signature import with_config
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
 from attnlab.plugins import PREFIX, plugin_error
 from attnlab.specs import Modifiers
 from attnlab.tensors import QKV, AttentionOutput, LayerContext, LayerInputs
 
 Needs = Literal["", "float32", "bf16"]
-
-
-class Matched(Enum):
-    """The default of an option that is matched to the layer."""
-
-    MATCHED = "matched"
-
-    def __repr__(self) -> str:
-        return self.value
 
 
 NO_HEADS = "a module of its own has no queries, keys and values"
@@ -257,33 +248,12 @@ def adapt(
         "needs": needs,
         "returns": staticmethod(returns) if callable(returns) else None,
         "weights_flag": returns if isinstance(returns, str) else "",
-        "__init__": _constructor(build),
+        "__init__": with_options(build, Adapted.__init__, MATCHED),
         "__module__": build.__module__,
         "__qualname__": name,
         "__doc__": inspect.getdoc(build),
     }
     return type(name, (Adapted,), body)
-
-
-def _constructor(build: Callable[..., nn.Module]) -> Callable[..., None]:
-    """A constructor whose keywords are those of the module, so that they are options."""
-    keywords = [
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=Matched.MATCHED if name in MATCHED else one.default
-        )
-        for name, one in constructor_parameters(build).items()
-    ]
-    defaults = {one.name: one.default for one in keywords}
-
-    def __init__(self: Adapted, context: LayerContext, **options: Any) -> None:
-        # A class may refuse an argument of the class above it, even at its default.
-        given = {name: value for name, value in options.items() if value is not defaults.get(name, Matched.MATCHED)}
-        Adapted.__init__(self, context, **given)
-
-    positional = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", "context")]
-    __init__.__signature__ = inspect.Signature([*positional, *keywords])  # type: ignore[attr-defined]
-    __init__.__annotations__ = {}
-    return __init__
 
 
 def _place(cls: type) -> str:

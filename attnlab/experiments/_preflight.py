@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
+from attnlab.model.base import Model
 from attnlab.model.modes import evaluation_mode
-from attnlab.model.transformer import Transformer, build
+from attnlab.model.transformer import build_model
 from attnlab.plugins import describe_exception
 from attnlab.specs import ModelSpec, RunSpec, TrainSpec, Variant, variant_text
 from attnlab.storage.weights import decode, encode
@@ -47,7 +48,7 @@ TOLERANCE = 1e-5
 
 
 @flush_denormals()  # may start torch's threads, which keep the setting they start with
-def preflight(model: ModelSpec, source: Source) -> Transformer:
+def preflight(model: ModelSpec, source: Source) -> Model:
     """Build a model, and take the gradient of its logits on one sequence.
 
     Args:
@@ -62,7 +63,7 @@ def preflight(model: ModelSpec, source: Source) -> Transformer:
         AttnlabError: Sizes or options do not fit.
     """
     with _reported(model):
-        built = build(model, vocabulary=source.vocabulary, length=source.length, seed=0)
+        built = build_model(model, vocabulary=source.vocabulary, length=source.length, seed=0)
         batch = source.training(0, 1)
         output = built(torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(batch.query_positions()))
         (output.logits_NV.sum() + output.auxiliary).backward()
@@ -151,7 +152,7 @@ def _check_saved(stepper: SingleStepper, spec: RunSpec, source: Source, batch: B
             raise PluginError(problem, hint)
 
 
-def _check_repeatable(model: Transformer, batch: Batch) -> None:
+def _check_repeatable(model: Model, batch: Batch) -> None:
     """Refuse a model that has another loss at every call: that is no fault of saving."""
 
     def call() -> Tensor:
@@ -173,7 +174,7 @@ def _stored(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return loaded
 
 
-def _loss(model: Transformer, batch: Batch) -> float:
+def _loss(model: Model, batch: Batch) -> float:
     """The loss in evaluation mode, in nats per query position."""
     nats: Tensor = predict_batch(model, batch, 1, CPU)[1]
     return float(nats) / len(batch.query_positions())
@@ -203,6 +204,8 @@ def _reported(model: ModelSpec) -> Iterator[None]:
 
 def _own_fields(model: ModelSpec) -> dict[str, Variant]:
     """The fields of a model that hold a part which is not built in, with their parts."""
+    if model.module is not None:
+        return {"module": (model.module,)}
     fields = {"attention": model.attention, "position": model.position.alternating, "mlp": model.mlp}
     fields |= {name: (getattr(model, name),) for name in ("norm_layer", "block", "residual_stream")}
     return {name: parts for name, parts in fields.items() if any(part.code_digest for part in parts)}

@@ -71,9 +71,10 @@ def _table(heading: str, records: list[Record], stale: Container[str]) -> Table:
     for head in ("seed", "accuracy", "95 %", "exact match", "steps", "time"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    positions = len({str(record.spec.model.position) for record in records}) > 1
+    transformers = [record for record in records if record.spec.model.module is None]
+    positions = len({str(record.spec.model.position) for record in transformers}) > 1
     for record in records:
-        position = f" · {record.spec.model.position}" if positions else ""
+        position = f" · {record.spec.model.position}" if positions and record.spec.model.module is None else ""
         origin = f" · continues {record.spec.continue_from}" if record.spec.continue_from else ""
         values = "".join(f" · {name} = {value}" for name, value in _set_values(record))
         name = FoldedText(f"{record.spec.variant}{position}{origin}{values}")

@@ -10,6 +10,7 @@ from attnlab.attention.named import known_attention
 from attnlab.block import BLOCKS
 from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
 from attnlab.mlp import MLPS
+from attnlab.model.module import MODULE_NAMING, MODULES
 from attnlab.norm import NORMS
 from attnlab.position import POSITIONS
 from attnlab.records import Record
@@ -46,20 +47,25 @@ def run_parts(spec: RunSpec) -> Iterator[RunPart]:
         spec: The run.
 
     Yields:
-        Its attentions, its positions, the parts of its blocks, its task, and the tasks of a mixture.
+        Its whole model, or its attentions, its positions and the parts of its blocks; its task, and the tasks of a
+        mixture.
 
     Raises:
         UnknownNameError: A part is not registered.
     """
     model, task = spec.model, spec.task
-    for part in model.attention:
-        known_attention(part.name)
-    yield from _listed(ATTENTIONS, *model.attention)
-    yield from _listed(POSITIONS, *model.position.alternating)
-    yield from _listed(NORMS, model.norm_layer)
-    yield from _listed(MLPS, *model.mlp)
-    yield from _listed(BLOCKS, model.block)
-    yield from _listed(RESIDUAL_STREAMS, model.residual_stream)
+    if model.module is not None:
+        MODULE_NAMING.known(model.module.name)
+        yield from _listed(MODULES, model.module)
+    else:
+        for part in model.attention:
+            known_attention(part.name)
+        yield from _listed(ATTENTIONS, *model.attention)
+        yield from _listed(POSITIONS, *model.position.alternating)
+        yield from _listed(NORMS, model.norm_layer)
+        yield from _listed(MLPS, *model.mlp)
+        yield from _listed(BLOCKS, model.block)
+        yield from _listed(RESIDUAL_STREAMS, model.residual_stream)
     yield RunPart("task", task.name, task.version, task.code_digest, TASKS.entry(task.name))
     for subtask in task.options.get("tasks", ()) if task.name == "mixture" else ():
         if isinstance(subtask, Mapping):

@@ -64,7 +64,7 @@ def test_several_variants_have_a_line_each(write: Write, command: Command) -> No
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "attnlab: check\n  Nothing to check.\n  Give the names of attentions, or --all.\n"),
+        ((), "attnlab: check\n  Nothing to check.\n  Give the names of attentions, --all, or --model FILE.py:Class.\n"),
         (("sofmax",), "did you mean 'softmax'?"),
         (("nowhere.py:Mine",), "There is no such Python file."),
         (("cosine.py",), "attnlab: cosine.py\n  The class is missing.\n  Write cosine.py:Class."),

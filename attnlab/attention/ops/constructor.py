@@ -14,10 +14,11 @@ Where a constructor takes an object of its own, ``Layer(config: LayerConfig)``, 
 from __future__ import annotations
 
 import inspect
-import typing
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any
 
+from attnlab.attention.ops.signature import config_argument, own_parameters
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import LayerContext
 
@@ -45,97 +46,29 @@ DEPTH = ("depth", "n_layers", "num_layers", "n_layer", "num_hidden_layers")
 ALWAYS = ("causal", "is_causal", "autoregressive", "batch_first", "is_decoder")
 BLOCK, LONG = "block_size", 256
 """In some modules a block is the longest sequence, in others a part of it: a short default says that it is a part."""
-CONFIG = ("config", "cfg", "configuration")
-"""Names of arguments that take an object with the arguments; its class is known by the annotation."""
-
-PLAIN = (dict, list, str, int, float, object)
-"""Annotations that do not say which arguments an object has."""
-
 Parameters = Mapping[str, inspect.Parameter]
 
 
-def constructor_parameters(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def constructor_parameters(
+    build: Callable[..., Any], matched: Mapping[str, str] | None = None
+) -> dict[str, inspect.Parameter]:
     """List the arguments of a constructor; where it passes its keywords on, also those of the class above it.
 
     Args:
         build: A class, or a function that returns a module.
+        matched: Argument -> what it is given; None takes :data:`MATCHED`.
 
     Returns:
-        The arguments by name. Those of a class above that have no default are left out unless they match a layer:
-        the class may supply them itself, as ``nn.GRU`` supplies its mode.
+        The arguments by name. Those of a class above that have no default are left out unless they are matched: the
+        class may supply them itself, as ``nn.GRU`` supplies its mode.
     """
-    found = _own_parameters(build)
+    names = MATCHED if matched is None else matched
+    found = own_parameters(build, names)
     object_argument = config_argument(build)
     if object_argument is not None:
         name, config = object_argument
         del found[name]
-        found = {**_own_parameters(config), **found}
-    return found
-
-
-def config_argument(build: Callable[..., Any]) -> tuple[str, type] | None:
-    """Find the argument that takes an object with the arguments, such as ``config: LayerConfig``.
-
-    Args:
-        build: A class, or a function that returns a module.
-
-    Returns:
-        Its name and the class of the object; None if there is none, or its class is not annotated.
-    """
-    for name, one in _own_parameters(build).items():
-        if name in CONFIG and one.default is one.empty:
-            function = getattr(build, "__init__", build) if isinstance(build, type) else build
-            try:
-                annotation = typing.get_type_hints(function).get(name)
-            except Exception:  # an annotation names what is not there
-                return None
-            return (name, annotation) if isinstance(annotation, type) and annotation not in PLAIN else None
-    return None
-
-
-def with_config(build: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Put arguments into the object that a constructor takes.
-
-    Args:
-        build: A class, or a function that returns a module.
-        arguments: The arguments of the constructor and of its object.
-
-    Returns:
-        The arguments of the constructor.
-
-    Raises:
-        Exception: Whatever the class of the object raises.
-    """
-    object_argument = config_argument(build)
-    if object_argument is None:
-        return dict(arguments)
-    name, config = object_argument
-    inside = _own_parameters(config)
-    own = {key: value for key, value in arguments.items() if key not in inside}
-    return {name: config(**{key: value for key, value in arguments.items() if key in inside}), **own}
-
-
-def _own_parameters(build: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The arguments of a constructor and, where it passes its keywords on, of the class above it."""
-    found: dict[str, inspect.Parameter] = {}
-    classes = build.__mro__ if isinstance(build, type) else (build,)
-    outermost = True
-    for one in classes:
-        function = vars(one).get("__init__") if isinstance(one, type) else one
-        if function is None:
-            continue
-        try:
-            parameters = list(inspect.signature(function).parameters.values())
-        except (TypeError, ValueError):
-            break
-        for parameter in parameters[1:] if isinstance(build, type) else parameters:
-            named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-            needed = parameter.default is not parameter.empty or parameter.name in MATCHED
-            if named and parameter.name not in found and (outermost or needed):
-                found[parameter.name] = parameter
-        outermost = False
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            break
+        found = {**own_parameters(config, names), **found}
     return found
 
 
@@ -153,6 +86,47 @@ MATCHED: Mapping[str, str] = {
     for name in names
 }
 """Argument -> what of the layer it is given."""
+
+
+class Matched(Enum):
+    """The default of an option that is matched to a layer or a model."""
+
+    MATCHED = "matched"
+
+    def __repr__(self) -> str:
+        return self.value
+
+
+def with_options(
+    build: Callable[..., Any], initialize: Callable[..., None], matched: Mapping[str, str]
+) -> Callable[..., None]:
+    """Make a constructor whose keywords are those of other people's module, so that they are options.
+
+    Args:
+        build: The class of the module, or a function that returns one.
+        initialize: Takes what is initialized, a context, and the options that differ from their defaults.
+        matched: Argument -> what it is given.
+
+    Returns:
+        The constructor.
+    """
+    keywords = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=Matched.MATCHED if name in matched else one.default
+        )
+        for name, one in constructor_parameters(build, matched).items()
+    ]
+    defaults = {one.name: one.default for one in keywords}
+
+    def __init__(self: Any, context: Any, **options: Any) -> None:
+        # A class may refuse an argument of the class above it, even at its default.
+        given = {name: value for name, value in options.items() if value is not defaults.get(name, Matched.MATCHED)}
+        initialize(self, context, **given)
+
+    positional = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", "context")]
+    __init__.__signature__ = inspect.Signature([*positional, *keywords])  # type: ignore[attr-defined]
+    __init__.__annotations__ = {}
+    return __init__
 
 
 def matched_arguments(parameters: Parameters, context: LayerContext, given: Mapping[str, Any]) -> dict[str, Any]:
