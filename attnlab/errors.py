@@ -100,6 +100,10 @@ class PartWarning(UserWarning):
     """An attention of the user does something that a table of results should be read with."""
 
 
+class NewerRecordWarning(UserWarning):
+    """Results that a newer attnlab has written are left out, because this one cannot tell what was run."""
+
+
 COLUMNS = 76
 """Columns of a list of names in a hint."""
 CLOSEST = 12

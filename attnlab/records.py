@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, computed_field
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, ValidationError, computed_field
 
 from attnlab.intervals import clustered_interval
 from attnlab.intervals import wilson_interval as wilson_interval  # others take it from here
@@ -37,8 +37,32 @@ class Result(Value):
     model_config = ConfigDict(extra="allow", ser_json_inf_nan="null")
 
 
+NEWER = ("extra_forbidden", "literal_error")
+"""Errors of pydantic that a newer attnlab explains: a field or a word that did not exist."""
+
+
+def newer_fields(error: ValidationError) -> list[str]:
+    """Name what a newer attnlab has written, if nothing else is wrong.
+
+    What a result has beyond ours is kept. A spec that lost a field would be another run, and so would one in which a
+    word has been replaced.
+
+    Args:
+        error: Why the data could not be read.
+
+    Returns:
+        Fields, such as ``spec.train.ema``; empty if the data are damaged.
+    """
+    errors = error.errors(include_url=False, include_context=False)
+    if any(one["type"] not in NEWER for one in errors):
+        return []
+    return list(dict.fromkeys(".".join(map(str, one["loc"])) for one in errors))
+
+
 class SequenceSums(Value):
     """Sums over the sequences of a test, from which an interval follows; those of two tests can be added."""
+
+    model_config = ConfigDict(extra="ignore")  # sums of a newer attnlab are not needed here
 
     count: Annotated[int, Field(ge=0)]
     """Sequences with at least one question; each of a finite data set counts once."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from pydantic import ValidationError
 from scipy.stats import binomtest
 
-from attnlab.records import SOLVED, DiagnosticsPoint, HistoryPoint, Record, Score
+from attnlab.records import SOLVED, DiagnosticsPoint, HistoryPoint, Record, Score, SequenceSums
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec, TrainSpec
 
 SPEC = RunSpec(task=TaskSpec(name="recall", options={"pairs": 4}, complexity="pairs", version=1))
@@ -113,6 +113,18 @@ def test_fields_of_a_newer_attnlab_are_kept_and_written_again() -> None:
     read = Record.from_line(json.dumps(data))
     assert read.accuracy == record().accuracy
     assert strict(read.model_dump_json()) == data
+
+
+def test_sums_and_scores_of_a_newer_attnlab_are_read() -> None:
+    sums = SequenceSums(count=2, correct_squared=5, correct_questions=7, questions_squared=10)
+    score = Score(correct=3, total=4, chance=0.5, sequences=sums)
+    data = strict(record(accuracy=score).model_dump_json())
+    for place in (data["accuracy"], data["accuracy"]["sequences"], data["exact_match"]):
+        place["new"] = 1
+    read = Record.from_line(json.dumps(data))
+    assert read.accuracy == score
+    assert read.accuracy.interval == score.interval
+    assert read.accuracy.plus(score) == score.plus(score)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,9 @@ def check_claim(claim: Claim, observed: Sequence[Observation], tuned: Sequence[s
     evidence = f"{_quantity(claim)} {estimate:.4g} [{ends[0]:.4g}, {ends[1]:.4g}], claimed: {_claimed_text(claim)}"
     outcome = decide(claim, ends)
     if outcome == "undecided" and not _may_hold(claim, mine, other):
-        evidence += f"; too few seeds ({fewest}) for it to hold, whatever the runs are"
+        evidence += (
+            f"; too few seeds ({fewest}) for it to hold, even with every run at the bound of the metric that favors it"
+        )
     return ClaimOutcome(claim.says, outcome, evidence, estimate, ends)
 
 

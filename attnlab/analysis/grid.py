@@ -228,8 +228,26 @@ def _grid(
         for key, interval, solve_interval in zip(cells, ends, solving, strict=True)
     }
     columns = sorted({column for _, column in cells}, key=lambda column: (isinstance(column, str), column or 0))
-    rows = tuple(dict.fromkeys(label for label, _ in cells))
+    rows = _ordered(dict.fromkeys(label for label, _ in cells))
     return Grid(panel, metric, row_fields, column_field, rows, tuple(columns), cells, tuned, along, merged)
+
+
+def _ordered(labels: Iterable[Label]) -> tuple[Label, ...]:
+    """Rows in their order; where a field has numbers alone, these rise among rows that are equal in the others."""
+    rows = list(labels)
+    fields = [list(dict.fromkeys(field)) for field in zip(*rows, strict=True)]
+    rising = [field if any(map(math.isnan, map(_number, field))) else sorted(field, key=_number) for field in fields]
+    if rising == fields:
+        return tuple(rows)
+    return tuple(sorted(rows, key=lambda row: tuple(map(list.index, rising, row))))
+
+
+def _number(text: str) -> float:
+    """The number that the text of a field is; a field without a value comes last, and nan is that of other text."""
+    try:
+        return math.inf if text == "-" else float(text)
+    except ValueError:
+        return math.nan
 
 
 def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequence[str]) -> Cell:

@@ -12,7 +12,10 @@ from typing import TextIO
 
 from attnlab.cli.app import app
 from attnlab.cli.renamed import renamed_options
-from attnlab.errors import AttnlabError, InterruptedTraining, PartWarning, RenamedWarning
+from attnlab.errors import AttnlabError, InterruptedTraining, NewerRecordWarning, PartWarning, RenamedWarning
+
+PRINTED = (RenamedWarning, PartWarning, NewerRecordWarning)
+"""Warnings that are printed as one line each."""
 
 
 def main() -> None:
@@ -26,7 +29,7 @@ def main() -> None:
     for note in notes:
         sys.stderr.write(f"attnlab: {note}\n")
     try:
-        with _one_line_for_each_renamed_name():
+        with _one_line_for_each_warning():
             app(prog_name="attnlab")
     except InterruptedTraining as error:
         _exit(error, f"  {shlex.join(['attnlab', *_resuming(sys.argv[1:])])}" if "--resume" in error.hint else "")
@@ -35,8 +38,8 @@ def main() -> None:
 
 
 @contextmanager
-def _one_line_for_each_renamed_name() -> Iterator[None]:
-    """Print each warning of a renamed name once, as one line; other warnings are shown as before."""
+def _one_line_for_each_warning() -> Iterator[None]:
+    """Print each warning of attnlab's own once, as one line; other warnings are shown as before."""
     with warnings.catch_warnings():
         show_other = warnings.showwarning
         printed: set[str] = set()
@@ -50,15 +53,15 @@ def _one_line_for_each_renamed_name() -> Iterator[None]:
             line: str | None = None,
         ) -> None:
             text = str(message)
-            if not issubclass(category, RenamedWarning | PartWarning):
+            if not issubclass(category, PRINTED):
                 show_other(message, category, filename, lineno, file, line)
             elif text not in printed:
                 printed.add(text)
                 sys.stderr.write(f"attnlab: {text}\n")
 
         warnings.showwarning = show
-        warnings.simplefilter("always", RenamedWarning)
-        warnings.simplefilter("always", PartWarning)
+        for printed_always in PRINTED:
+            warnings.simplefilter("always", printed_always)
         yield
 
 

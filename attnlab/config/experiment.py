@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, Strict, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, Strict, ValidationError, model_validator
 
 from attnlab import resources
 from attnlab.choices import Budget, PresetName
@@ -23,7 +23,8 @@ from attnlab.config.inline_parts import merged
 from attnlab.config.renamed import Location, experiment_names, renamed_tree
 from attnlab.config.validate import validated
 from attnlab.config.yaml import Document, read
-from attnlab.errors import InvalidFileError, InvalidValueError, RenamedWarning, unknown
+from attnlab.errors import InvalidFileError, InvalidValueError, NewerRecordWarning, RenamedWarning, unknown
+from attnlab.records import newer_fields
 from attnlab.specs import Level, ModelSpec, Share, TrainSpec, Value
 
 Data = dict[str, Any]
@@ -265,7 +266,8 @@ def stored_experiment(folder: Path) -> Experiment | None:
         folder: The store.
 
     Returns:
-        The experiment; None if the store was not made by a sweep.
+        The experiment; None if the store was not made by a sweep, or if a newer attnlab wrote fields that this one does
+        not know, of which a warning tells.
 
     Raises:
         InvalidFileError: The file ``experiment.json`` holds no experiment.
@@ -275,7 +277,11 @@ def stored_experiment(folder: Path) -> Experiment | None:
         return None
     try:
         return experiment_from_json(path.read_bytes())
-    except ValueError:
+    except ValueError as error:
+        if isinstance(error, ValidationError) and (fields := newer_fields(error)):
+            text = f"{path}: left out; this attnlab does not know {', '.join(fields)}. A newer one may have written it."
+            warnings.warn(text, NewerRecordWarning, stacklevel=2)
+            return None
         hint = "Move it away; the next sweep writes it anew."
         raise InvalidFileError("This is no experiment of attnlab.", hint, where=str(path)) from None
 

@@ -14,6 +14,8 @@ from attnlab.errors import AttnlabError, InvalidFileError, InvalidValueError, pl
 from attnlab.specs import FILLED_IN
 
 M = TypeVar("M", bound=BaseModel)
+LISTS = ("list_type", "tuple_type", "too_long", "too_short", "missing")
+"""Errors of pydantic of which an example of a list helps."""
 
 
 def validated(model: type[M], data: Any, where: Callable[[Location], str]) -> M:
@@ -64,9 +66,10 @@ def _refusal(
         return InvalidValueError(f"'{key}' is missing.", f"Add a line {key}: ...", where=where(error["loc"][:-1]))
     value = error["input"]
     reasons = dict.fromkeys(map(plain_reason, messages))
+    example = _default(model, location) if error["type"] in LISTS else None
     return InvalidValueError(
         "A mapping is not accepted here." if isinstance(value, BaseModel | dict) else f"It cannot be {value!r}.",
-        f"{'; or '.join(reasons)}.",
+        f"{'; or '.join(reasons)}{f', such as {list(example)}' if example else ''}.",
         where=where(location),
     )
 
@@ -84,6 +87,19 @@ def _existing(location: Location, data: Any) -> Location:
         except (LookupError, TypeError):
             return location[:depth]
     return location
+
+
+def _default(model: type[BaseModel], location: Location) -> tuple[Any, ...] | None:
+    """The default of a field that holds a list of plain values; None of any other field."""
+    for step in location[:-1]:
+        inner = model.model_fields.get(str(step))
+        if inner is None or not isinstance(inner.annotation, type) or not issubclass(inner.annotation, BaseModel):
+            return None
+        model = inner.annotation
+    field = model.model_fields.get(str(location[-1])) if location else None
+    default = None if field is None else field.default
+    plain = isinstance(default, tuple) and all(isinstance(one, int | float | str) for one in default)
+    return default if plain else None
 
 
 def _fields(model: type[BaseModel], location: Location) -> list[str]:

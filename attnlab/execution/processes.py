@@ -10,11 +10,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from types import ModuleType
 from typing import final
 
 from attnlab.errors import AttnlabError, PluginError
@@ -142,7 +144,7 @@ class Processes:
         rank = min(set(range(self.num_workers)) - {worker.rank for worker in self.workers})
         settings = replace(self.settings, device=device_of_rank(self.settings.device, rank))
         process = context.Process(target=serve, args=(remote, settings), daemon=True, name="attnlab worker")
-        with sigint_blocked():
+        with sigint_blocked(), main_not_imported():
             process.start()
         remote.close()
         self.workers.append(Worker(process, connection, rank=rank))
@@ -185,10 +187,7 @@ class Processes:
         if job is None:
             return
         if code > 0 and not worker.ready and not interruption.requested:
-            hint = (
-                "Put the script's sweep under: if __name__ == '__main__'. Workers import the script too. "
-                "Or use the executor 'inline'."
-            )
+            hint = "The executor 'inline' needs no workers."
             raise PluginError("A worker could not start; its error is printed above.", hint, where="processes")
         if interruption.requested:
             send(Stopped(job.name))
@@ -283,6 +282,22 @@ def sigint_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def main_not_imported() -> Iterator[None]:
+    """Keep processes that are started within this block from importing the main module.
+
+    Python has a spawned process import the main module of its parent. A script read from standard input cannot be
+    imported, and one without ``if __name__ == "__main__"`` would begin its sweep anew. Workers do not need it: classes
+    of the main module are sent to them by their code.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def serve(connection: Connection, settings: WorkerSettings) -> None:

@@ -59,13 +59,17 @@ def match_budget(model: ModelSpec, reference: ModelSpec, budget: Budget, source:
     wanted = measure(_built(reference, source), source)
     sizes = _widths(model) if budget == "state" else _hidden(model, measure, wanted, source)
     best, spent = model, math.inf
+    refused: AttnlabError | None = None
     for candidate in sizes:
         try:
             size = measure(_built(candidate, source), source)
-        except AttnlabError:
+        except AttnlabError as error:
+            refused = error
             continue  # this variant cannot have such a width
         if abs(size - wanted) < abs(spent - wanted):
             best, spent = candidate, size
+    if math.isinf(spent) and refused is not None:
+        raise refused.at(model.variant)  # no size has such a budget
     variant = reference.variant
     if abs(spent - wanted) > (5 * CLOSE if budget == "state" else CLOSE) * wanted:
         hint = "Give it other sizes with --set, or compare without --match."

@@ -200,6 +200,11 @@ def try_run(spec: RunSpec, resolver: Resolver) -> None:
         PluginError: A user's part raises an exception, or it is not the same after it was loaded.
         AttnlabError: Sizes or options do not fit, or the model cannot be trained or saved.
     """
+    if examples := spec.train.train_examples:
+        # Whether there are so many is a matter of the task; the first seed tells.
+        resolver.once(
+            ("examples", spec.task.canonical, examples), lambda: bool(Source(spec.task, 0, examples).training_set)
+        )
     shape = (spec.model.canonical, trained_alike(spec.train))
 
     def check(save: bool) -> bytes:

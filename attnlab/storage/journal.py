@@ -1,7 +1,8 @@
 """The journal: one line of JSON per finished run, appended, flushed and fsynced.
 
 A torn last line (the machine died while it was written) is tolerated when reading and cut off before the next append. A
-broken line anywhere else is an error and is never skipped.
+broken line anywhere else is an error and is never skipped. A line of a newer attnlab is read, unless its spec has a
+field or a word that this one does not know: such a run is left out with a warning, and its line stays as it is.
 """
 
 from __future__ import annotations
@@ -9,15 +10,17 @@ from __future__ import annotations
 import errno
 import gc
 import os
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic_core import from_json
 
-from attnlab.errors import StoreError
-from attnlab.records import Record
+from attnlab.errors import NewerRecordWarning, StoreError
+from attnlab.records import Record, newer_fields
 from attnlab.specs import ModelSpec, RunSpec, Section, TaskSpec, TrainSpec
 from attnlab.storage._migration import migrated_record
 from attnlab.storage.files import write_whole
@@ -26,6 +29,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk that is full."""
 OLD_JOURNAL = "records.format-1.jsonl"
 """Where a migrated store keeps its lines of format 1."""
+LISTED = 5
+"""Lines that a warning names at most."""
 LOCK_SECONDS = 30.0
 """Seconds to wait for another writer to finish its line."""
 SPEC, SEED, STATUS, HISTORY = b'"spec":{"task":', b',"seed":', b'},"status":', b'"history":['
@@ -92,21 +97,31 @@ class Journal:
 
         Raises:
             StoreError: A line other than a torn last one is no record.
+
+        Warns:
+            NewerRecordWarning: Runs of a newer attnlab are left out, because their specs have fields or words that this
+                one does not know.
         """
         if not self.path.exists():
             return []
         result: dict[str, Record] = {}
         sections: Sections = {}
+        newer: dict[int, list[str]] = {}
         *lines, _torn = self.path.read_bytes().split(b"\n")
         with uncollected():
             for number, line in enumerate(lines, 1):
                 try:
                     record = self._record(line, sections, history)
-                except ValueError:
+                except ValueError as error:
+                    if not self.migrate and isinstance(error, ValidationError) and (fields := newer_fields(error)):
+                        newer[number] = fields
+                        continue
                     hint = "The line was changed or damaged; move it away to go on without that run."
                     raise StoreError("This line is no record.", hint, where=f"{self.path}:{number}") from None
                 result.pop(record.id, None)
                 result[record.id] = record
+        if newer:
+            warnings.warn(_left_out(self.path, newer), NewerRecordWarning, stacklevel=2)
         return list(result.values())
 
     def _record(self, line: bytes, sections: Sections, history: bool) -> Record:
@@ -144,6 +159,17 @@ def uncollected() -> Iterator[None]:
     finally:
         if before:
             gc.enable()
+
+
+def _left_out(path: Path, newer: Mapping[int, Sequence[str]]) -> str:
+    """Say which lines are left out, and why."""
+    fields = ", ".join(dict.fromkeys(field for own in newer.values() for field in own))
+    lines = ", ".join(map(str, [*newer][:LISTED])) + (f" and {len(newer) - LISTED} more" if len(newer) > LISTED else "")
+    runs = "1 run is left out" if len(newer) == 1 else f"{len(newer)} runs are left out"
+    return (
+        f"{path}: {runs}, line {lines}. This attnlab does not know {fields}. "
+        "A newer one may have written it: update attnlab to read such runs; their lines are kept."
+    )
 
 
 def _quick(line: bytes, sections: Sections, history: bool) -> Record:

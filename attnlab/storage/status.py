@@ -98,13 +98,13 @@ def read_plan(store: Path) -> list[PlannedRun]:
     if not path.exists():
         return []
     try:
-        lines = map(json.loads, path.read_text().splitlines())
-        return [
-            PlannedRun(**{OLD_KEYS.get(key, key): value for key, value in data.items()})
-            for data in lines
-            if "digest" not in data
-        ]
-    except (ValueError, TypeError, AttributeError):
+        plan = []
+        for data in map(json.loads, path.read_text().splitlines()):
+            if "digest" not in data:
+                known = {OLD_KEYS.get(key, key): value for key, value in data.items()}
+                plan.append(PlannedRun(known["id"], known["unversioned_id"], known["summary"]))
+        return plan
+    except (ValueError, TypeError, AttributeError, KeyError):
         hint = "Move it away; the next sweep writes it anew."
         raise StoreError("This is no plan of attnlab.", hint, where=str(path)) from None
 

@@ -1,7 +1,8 @@
 """Random numbers of modules that use torch's global generators, such as dropout: seeded from the run and the step.
 
 A run draws the same numbers however often it is repeated, whatever ran before it in the process, and wherever it goes
-on from a checkpoint. The state of the caller's generators is restored.
+on from a checkpoint. The state of the caller's generators is restored. Evaluations are seeded too, for modules that
+draw in evaluation mode.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 
 from attnlab.specs import Split
 from attnlab.tasks.io.streams import generator
+from attnlab.training._vmap_noise import default_generator
 
 
 @contextmanager
@@ -28,11 +30,21 @@ def first_seed(seed: int) -> int:
     return int(generator(seed, Split.NOISE).integers(2**31))
 
 
-def seed_step(first: int, step: int, device: torch.device) -> None:
-    """Seed the generators of the CPU and of the device for one step; ``torch.manual_seed`` takes 80 times as long."""
-    seed = (first + step) % 2**32  # a CPU uses the low 32 bits alone
+def noise_seed(first: int, number: int) -> int:
+    """The seed of a step, or of a batch of an evaluation.
+
+    Args:
+        first: The seed of the run's first step.
+        number: Number of the step, counted from 1; of a batch of an evaluation, less than 0.
+
+    Returns:
+        A seed of 32 bits: a CPU uses no more.
+    """
+    return (first + number) % 2**32
+
+
+def seed_noise(seed: int, device: torch.device) -> None:
+    """Seed the generators of the CPU and of the device; ``torch.manual_seed`` takes 80 times as long."""
     torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.default_generators[torch.cuda.current_device()].manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)
+    if device.type != "cpu":
+        default_generator(device).manual_seed(seed)

@@ -17,6 +17,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 
@@ -44,7 +45,11 @@ def _batched_sdpa(
     enable_gqa: bool = False,
 ) -> Any:
     """Pass the arguments of torch's fused attention on by position, as an autograd function takes them."""
-    assert dropout_p == 0.0, "models use no dropout"
+    if dropout_p > 0:  # torch's own rule draws for each run; the fused kernels draw inside of themselves
+        with sdpa_kernel(SDPBackend.MATH):
+            return functional.scaled_dot_product_attention(
+                query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
+            )
     return _BatchedSDPA.apply(query, key, value, attn_mask, is_causal, scale, enable_gqa)  # type: ignore[no-untyped-call]
 
 

@@ -7,7 +7,7 @@ bf16      forward and backward pass on bfloat16 copies of the weights; scores, n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -49,19 +49,27 @@ def cast_parameters(tensors: Mapping[str, Tensor], precision: Precision) -> dict
     return {name: tensor.bfloat16() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
-def forward_in_bf16(model: Model, inputs_BT: Tensor, positions: Tensor | None) -> ModelOutput:
+def forward_in_bf16(
+    model: Model, inputs_BT: Tensor, positions: Tensor | None, buffers: Sequence[str] = ()
+) -> ModelOutput:
     """Run a forward pass on bfloat16 copies of the weights.
 
     Args:
         model: The model, with weights in float32.
         inputs_BT: Input tokens, B x T.
-        positions: The query positions, as :meth:`Model.forward` takes them; None for all positions.
+        positions: The query positions, as :meth:`Transformer.forward` takes them; None for all positions.
+        buffers: Names of buffers that the pass may change, such as running averages: the changes are kept.
 
     Returns:
         The output of the model; logits and auxiliary loss are float32.
     """
     copies = cast_parameters(dict([*model.named_parameters(), *model.named_buffers()]), "bf16")
     output: ModelOutput = torch.func.functional_call(model, copies, (inputs_BT, positions))
+    if buffers:
+        with torch.no_grad():
+            own = dict(model.named_buffers())
+            for name in buffers:
+                own[name].copy_(copies[name])
     return output._replace(logits_NV=output.logits_NV.float(), auxiliary=output.auxiliary.float())
 
 

@@ -22,9 +22,10 @@ from attnlab.specs import RunSpec
 from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source, generator
+from attnlab.training._buffers import changing_buffers
 from attnlab.training._cuda_graphs import CudaGraphRunner, should_capture
 from attnlab.training._log_diagnostics import measure_diagnostics
-from attnlab.training._noise import first_seed, seed_step
+from attnlab.training._noise import first_seed, noise_seed, seed_noise
 from attnlab.training._optimizer import Optimizer
 from attnlab.training._transfer import to_array, to_device, to_tensor
 from attnlab.training.compiling import Compiled, should_compile
@@ -158,7 +159,9 @@ class SingleStepper(Stepper):
         self._steps = 0
         random = model.position.random
         self._program = Compiled(self._losses_of) if should_compile(compile, spec, device, random) else None
-        self.cuda_graphs = CudaGraphRunner() if should_capture(compile, spec, device, random) else None
+        self._buffers = changing_buffers(self.model)
+        captures = should_capture(compile, spec, device, random) and not self._buffers  # a capture repeats the step
+        self.cuda_graphs = CudaGraphRunner() if captures else None
         """Captures the steps; None if they run eagerly."""
         self._has_stepped = False
         self._first_seed = first_seed(spec.seed)
@@ -172,7 +175,7 @@ class SingleStepper(Stepper):
     def step(self, batches: dict[int, Batch], rates: dict[int, float]) -> None:
         """Take one step of the only run."""
         self._steps += 1
-        seed_step(self._first_seed, self._steps, self.device)
+        seed_noise(noise_seed(self._first_seed, self._steps), self.device)
         self.model.position.draw = self._steps
         with matmul_precision(self.spec.train.precision):
             inputs = batch_to_device(batches[0], self.device)
@@ -204,7 +207,7 @@ class SingleStepper(Stepper):
         """Compute the loss and the auxiliary loss of a batch."""
         if self.spec.train.precision != "bf16":
             return self.model.losses(inputs_BT, positions, targets_N)
-        output = forward_in_bf16(self.model, inputs_BT, positions)
+        output = forward_in_bf16(self.model, inputs_BT, positions, self._buffers)
         return functional.cross_entropy(output.logits_NV, targets_N), output.auxiliary
 
     def losses(self) -> dict[int, list[float]]:
@@ -216,8 +219,10 @@ class SingleStepper(Stepper):
     @torch.no_grad()
     def predict(self, index: int, batches: Sequence[Batch], first: int = 1) -> list[Predictions]:
         """Predict on each batch; the host waits for the device once, at the end."""
-        numbered = enumerate(batches, start=first)
-        outputs = [predict_batch(self.model, batch, number, self.device) for number, batch in numbered]
+        outputs = []
+        for number, batch in enumerate(batches, start=first):
+            seed_noise(noise_seed(self._first_seed, -number), self.device)
+            outputs.append(predict_batch(self.model, batch, number, self.device))
         return [Predictions(tokens_N.cpu().numpy(), float(nats)) for tokens_N, nats in outputs]
 
     def predict_each(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Predictions]]:

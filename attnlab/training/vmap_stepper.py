@@ -10,14 +10,18 @@ is one in which a single long batch would pad all others to several times their 
 are runs at different steps, where positions are drawn anew for each step: a run that goes on from a checkpoint may be
 ahead of the others.
 
+Dropout and whatever else draws: each run draws from a stream of its own, as when it is trained alone, and batches are
+not padded. Buffers that a step changes, such as running averages, are stacked, and each run changes its own.
+
 Letters  K vmapped runs, B batch, T tokens, N query positions, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
-from typing import final
+from typing import TypeVar, final
 
 import torch
 from torch import Tensor
@@ -33,10 +37,13 @@ from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.tensors import at_least_float32
+from attnlab.training._buffers import changing_buffers
 from attnlab.training._cuda_graphs import CudaGraphRunner, should_capture
 from attnlab.training._log_diagnostics import measure_diagnostics
+from attnlab.training._noise import first_seed, noise_seed, seed_noise
 from attnlab.training._padding import IGNORED_TARGET, accepts_padding, pad_batches
 from attnlab.training._transfer import to_array, to_device, to_tensor
+from attnlab.training._vmap_noise import RunNoise, is_refused_draw
 from attnlab.training._vmap_optimizer import VmapOptimizer
 from attnlab.training.batched_sdpa import BatchedSDPAMode
 from attnlab.training.denormals import flush_denormals
@@ -44,6 +51,7 @@ from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
 from attnlab.training.precision import cast_parameters, matmul_precision
 from attnlab.training.stepper import Predictions, Stepper, predict_batch
 
+T = TypeVar("T")
 MAX_PADDED = 4
 """Tokens with padding per token without, up to which batches of several lengths are padded to one."""
 
@@ -82,9 +90,15 @@ class VmapStepper(Stepper):
         kept = self.model.state_dict(keep_vars=True)
         self.names = {name: own_names[id(tensor)] for name, tensor in kept.items()}
         """Names of weights and persistent buffers -> that under which a tensor of several names is kept here."""
-        self.accepts_padding = accepts_padding(self.model)
-        self.captures = should_capture(compile, specs[0], device, self.model.position.random)
+        self.changing = changing_buffers(self.model)
+        """Names of the buffers that a step may change; those of each run are stacked."""
+        self.random = False
+        """Whether the program has been found to draw random numbers of its own, such as dropout."""
+        self.accepts_padding = accepts_padding(self.model) and not self.changing
+        self.captures = not self.changing and should_capture(compile, specs[0], device, self.model.position.random)
         """Whether steps of the whole block are captured."""
+        self._cuda_graphs: CudaGraphRunner | None = None
+        self._first_seeds = [first_seed(spec.seed) for spec in specs]
         self.runs: list[int] = list(range(len(specs)))
         """Indices of the runs in the block, in the order of its rows."""
         self.retired: dict[int, dict[str, Tensor]] = {}
@@ -98,22 +112,44 @@ class VmapStepper(Stepper):
         """Take one step of the runs given; those that are not given have ended."""
         self._retire([index for index in self.runs if index not in batches])
         assert self.runs == sorted(batches), "a run that has ended takes no steps"
-        steps = dict(zip(self.runs, self.optimizer.steps_K, strict=True))
-        groups = self._groups(batches)
-        grads: list[Tensor | None] = [None] * len(self.optimizer.leaves)
         with matmul_precision(self.precision):
-            for group in groups:
-                self.model.position.draw = steps[group[0]] + 1
-                program, inputs = partial(self._gradients_of, group), self._to_device([batches[i] for i in group])
-                cuda_graphs = self._cuda_graphs if len(groups) == 1 else None
-                losses_K, *own = program(*inputs) if cuda_graphs is None else cuda_graphs(program, *inputs)
-                assert losses_K is not None, "every step has losses"
-                self._losses.append((tuple(group), losses_K.clone()))
-                grads = own if len(groups) == 1 else [_add(*pair) for pair in zip(grads, own, strict=True)]
+            losses, grads = self._expecting_draws(partial(self._gradients, batches))
+        self._losses += losses
         self.optimizer.step(grads, [rates[index] for index in self.runs])
         if not self._has_stepped:
             keep_all_freed_memory()
             self._has_stepped = True
+
+    def _gradients(
+        self, batches: Mapping[int, Batch]
+    ) -> tuple[list[tuple[tuple[int, ...], Tensor]], list[Tensor | None]]:
+        """Compute the losses of the runs by group, and the gradient of every leaf of the block."""
+        steps = dict(zip(self.runs, self.optimizer.steps_K, strict=True))
+        groups = self._groups(batches)
+        losses: list[tuple[tuple[int, ...], Tensor]] = []
+        grads: list[Tensor | None] = [None] * len(self.optimizer.leaves)
+        for group in groups:
+            self.model.position.draw = steps[group[0]] + 1
+            numbers = [steps[index] + 1 for index in group]
+            program = partial(self._gradients_of, group, numbers)
+            inputs = self._to_device([batches[i] for i in group])
+            cuda_graphs = self._cuda_graphs if len(groups) == 1 else None
+            losses_K, *own = program(*inputs) if cuda_graphs is None else cuda_graphs(program, *inputs)
+            assert losses_K is not None, "every step has losses"
+            losses.append((tuple(group), losses_K.clone()))
+            grads = own if len(groups) == 1 else [_add(*pair) for pair in zip(grads, own, strict=True)]
+        return losses, grads
+
+    def _expecting_draws(self, compute: Callable[[], T]) -> T:
+        """Compute something, and once more if the program turns out to draw; from then on nothing is padded."""
+        try:
+            return compute()
+        except RuntimeError as error:
+            if self.random or not is_refused_draw(error):
+                raise
+        # What is drawn depends on the shapes.
+        self.random, self.accepts_padding, self.captures, self._cuda_graphs = True, False, False, None
+        return compute()
 
     def _groups(self, batches: Mapping[int, Batch]) -> list[list[int]]:
         """Divide the runs into those computed together: all, or by the length of their batch, or by their step.
@@ -144,8 +180,10 @@ class VmapStepper(Stepper):
 
     def predict(self, index: int, batches: Sequence[Batch], first: int = 1) -> list[Predictions]:
         """Predict with the model of one run."""
-        model, numbered = self.model_of(index), enumerate(batches, start=first)
-        outputs = [predict_batch(model, batch, number, self.device) for number, batch in numbered]
+        model, outputs = self.model_of(index), []
+        for number, batch in enumerate(batches, start=first):
+            seed_noise(noise_seed(self._first_seeds[index], -number), self.device)
+            outputs.append(predict_batch(model, batch, number, self.device))
         return [Predictions(tokens_N.cpu().numpy(), float(nats)) for tokens_N, nats in outputs]
 
     def predict_each(self, batches: Mapping[int, Sequence[Batch]]) -> dict[int, list[Predictions]]:
@@ -160,7 +198,7 @@ class VmapStepper(Stepper):
         outputs = []
         for number, each in enumerate(rounds, start=1):
             self.model.position.draw = -number
-            outputs.append(self._predict_stacked(list(batches), each))
+            outputs.append(self._expecting_draws(partial(self._predict_stacked, list(batches), each, number)))
         for each, (tokens_on_device_KN, nats_K) in zip(rounds, outputs, strict=True):
             tokens_KN, nats = tokens_on_device_KN.cpu().numpy(), nats_K.tolist()
             for row, (index, batch) in enumerate(zip(batches, each, strict=True)):
@@ -225,10 +263,10 @@ class VmapStepper(Stepper):
         taken = torch.tensor(float(self.optimizer.steps_K[row]))
         return {**weights, **self.optimizer.state(row), "taken": taken}
 
-    def _gradients_of(self, group: Sequence[int], *inputs: Tensor) -> tuple[Tensor | None, ...]:
+    def _gradients_of(self, group: Sequence[int], numbers: Sequence[int], *inputs: Tensor) -> tuple[Tensor | None, ...]:
         """Compute the losses of some runs, each on its own batch, and the gradient of every leaf of the block."""
         inputs_KBT, positions_KN, targets_KN, count_K = inputs
-        output = self._forward(group, inputs_KBT, positions_KN, self.precision)
+        output = self._forward(group, numbers, inputs_KBT, positions_KN, self.precision)
         losses_K = cross_entropy_sums(at_least_float32(output.logits_NV), targets_KN) / count_K
         auxiliary_K = at_least_float32(output.auxiliary)
         total, leaves = (losses_K + auxiliary_K).sum(), list(self.optimizer.leaves.values())
@@ -236,11 +274,12 @@ class VmapStepper(Stepper):
 
     @flush_denormals()
     @torch.no_grad()
-    def _predict_stacked(self, group: Sequence[int], batches: Sequence[Batch]) -> tuple[Tensor, Tensor]:
+    def _predict_stacked(self, group: Sequence[int], batches: Sequence[Batch], number: int) -> tuple[Tensor, Tensor]:
         """Predict with some runs, one batch each: most likely tokens, K x N, and summed cross-entropy, K."""
         inputs_KBT, positions_KN, targets_KN, _ = self._to_device(batches)
         with evaluation_mode(self.model):
-            logits_KNV = self._forward(group, inputs_KBT, positions_KN, "float32").logits_NV
+            numbers = [-number] * len(group)
+            logits_KNV = self._forward(group, numbers, inputs_KBT, positions_KN, "float32").logits_NV
         return logits_KNV.argmax(-1), cross_entropy_sums(logits_KNV, targets_KN)
 
     def _to_device(self, batches: Sequence[Batch]) -> list[Tensor]:
@@ -248,26 +287,48 @@ class VmapStepper(Stepper):
         return [to_device(array, self.device) for array in pad_batches(batches)]
 
     def _forward(
-        self, group: Sequence[int], inputs_KBT: Tensor, positions_KN: Tensor, precision: Precision
+        self,
+        group: Sequence[int],
+        numbers: Sequence[int],
+        inputs_KBT: Tensor,
+        positions_KN: Tensor,
+        precision: Precision,
     ) -> ModelOutput:
         """Run the forward pass of some runs; the run is the leading axis of the output.
 
         Query positions are padded and never arranged by rows, so the last layer computes all queries.
+
+        Args:
+            group: Indices of the runs.
+            numbers: Step of each run, or less than 0 for a batch of an evaluation; seeds what the program draws.
+            inputs_KBT: Input tokens.
+            positions_KN: Query positions.
+            precision: The precision of the pass.
         """
         leaves, (fixed, axes) = self.optimizer.leaves, self._fixed
-        if len(group) < len(self.runs):
+        whole = len(group) == len(self.runs)
+        if not whole or self.changing:
             rows = torch.tensor([self.runs.index(index) for index in group], device=self.device)
+        if not whole:
             leaves = {name: leaf.index_select(0, rows) for name, leaf in leaves.items()}
             fixed = {n: tensor if axes[n] is None else tensor.index_select(0, rows) for n, tensor in fixed.items()}
+        fixed = fixed | {name: fixed[name].clone() for name in self.changing}
 
         def program(
             weights: dict[str, Tensor], fixed: dict[str, Tensor], inputs_BT: Tensor, positions_N: Tensor
-        ) -> ModelOutput:
-            state = cast_parameters(weights, precision), cast_parameters(fixed, precision)
-            return functional_call(self.model, state, (inputs_BT, positions_N))
+        ) -> tuple[ModelOutput, dict[str, Tensor]]:
+            state = cast_parameters(weights, precision) | cast_parameters(fixed, precision)
+            output = functional_call(self.model, state, (inputs_BT, positions_N))
+            return output, {name: state[name] for name in self.changing}  # the call puts what it changed into the state
 
-        with BatchedSDPAMode():
-            return vmap(program, in_dims=(0, axes, 0, 0))(leaves, fixed, inputs_KBT, positions_KN)
+        seeds = [noise_seed(self._first_seeds[i], n) for i, n in zip(group, numbers, strict=True)]
+        with BatchedSDPAMode(), RunNoise(seeds) if self.random else nullcontext():
+            stacked = vmap(program, in_dims=(0, axes, 0, 0), randomness="different" if self.random else "error")
+            output, changed = stacked(leaves, fixed, inputs_KBT, positions_KN)
+        with torch.no_grad():
+            for name, tensor in changed.items() if self.model.training else ():
+                self._fixed[0][name].index_copy_(0, rows, tensor.to(self._fixed[0][name].dtype))
+        return output
 
     def _retire(self, ended: Collection[int]) -> None:
         """Set the weights of some runs aside, and repack the others."""
@@ -287,9 +348,14 @@ class VmapStepper(Stepper):
         axes: dict[str, int | None] = {}
         for name, tensors in self.fixed.items():
             chosen = [tensors[index] for index in self.runs]
-            equal = all(torch.equal(tensor, chosen[0]) for tensor in chosen[1:])
-            fixed[name] = (chosen[0] if equal and chosen else torch.stack(chosen)).to(self.device)
+            equal = name not in self.changing and all(torch.equal(tensor, chosen[0]) for tensor in chosen[1:])
+            if not chosen:
+                continue
+            fixed[name] = (chosen[0] if equal else torch.stack(chosen)).to(self.device)
             axes[name] = None if equal else 0
+            if name in self.changing:
+                for index, row in zip(self.runs, fixed[name], strict=True):
+                    tensors[index] = row  # the state of a run is what its last step has left
         self._fixed = fixed, axes
         # The block and the fixed tensors have new addresses, which graphs captured before would not read.
         self._cuda_graphs = CudaGraphRunner() if self.captures else None

@@ -18,6 +18,7 @@ from attnlab.errors import AttnlabError, DeviceError
 from attnlab.plugins import describe_exception
 from attnlab.specs import RunSpec
 from attnlab.tasks.io.streams import Source
+from attnlab.training._noise import noise_of_its_own
 from attnlab.training.stepper import Stepper, predict_batch
 from attnlab.training.vmap_stepper import VmapStepper, initial_model
 
@@ -51,7 +52,9 @@ def max_width(vmap: VmapWidth, device: str) -> int:
 def vmap_obstacle(spec: RunSpec, device: torch.device) -> str:
     """Find why runs of a shape cannot be stacked into one program.
 
-    Two runs take a step on two sequences each, and their losses are compared with those of each model alone.
+    Two runs take a step on two sequences each, and their losses are compared with those of each model alone. Where a
+    program draws or keeps running averages, so that a step differs from an evaluation, it is evaluations that are
+    compared.
 
     Args:
         spec: One run of the shape.
@@ -63,19 +66,25 @@ def vmap_obstacle(spec: RunSpec, device: torch.device) -> str:
     pair = [spec, spec.model_copy(update={"seed": spec.seed + 1})]
     sources = [Source(one.task, one.seed, one.train.train_examples) for one in pair]
     batches = {index: source.training(0, 2) for index, source in enumerate(sources)}
+    questions = {run: max(1, len(batch.query_positions())) for run, batch in batches.items()}
     try:
         if len(types := learned_types(initial_model(spec, sources[0]))) > 1:
             return f"its weights have several types, {' and '.join(types)}, and one block has one"
-        stepper = VmapStepper(pair, sources, device)
-        single = [float(predict_batch(stepper.model_of(run), batch, -1, device)[1]) for run, batch in batches.items()]
-        stepper.step(batches, {0: 0.0, 1: 0.0})  # the first training step draws positions as the predictions above do
-        stacked = stepper.losses()
+        with noise_of_its_own(device):
+            stepper = VmapStepper(pair, sources, device)
+            alone = {run: float(predict_batch(stepper.model_of(run), batches[run], -1, device)[1]) for run in batches}
+            stepper.step(batches, {0: 0.0, 1: 0.0})  # the first step draws positions as the predictions above do
+            stacked = {run: losses[0] * questions[run] for run, losses in stepper.losses().items()}
+            if stepper.random or stepper.changing:
+                each = {run: [batch] for run, batch in batches.items()}
+                alone = {run: stepper.predict(run, own)[0].loss_sum for run, own in each.items()}
+                stacked = {run: own[0].loss_sum for run, own in stepper.predict_each(each).items()}
     except (AttnlabError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         return describe_exception(error).splitlines()[0]
-    for index, nats in enumerate(single):
-        loss, expected = stacked[index][0], nats / max(1, len(batches[index].query_positions()))
+    for run, nats in alone.items():
+        loss, expected = stacked[run] / questions[run], nats / questions[run]
         if abs(loss - expected) > TOLERANCE * max(1.0, abs(expected)):
             return f"stacked with another run its loss is {loss:.4g}, alone {expected:.4g}"
     return ""

@@ -37,6 +37,17 @@ def test_rows_are_variants_columns_are_levels_and_seeds_are_the_unit() -> None:
     assert math.isnan(panel.across(("expressive",))[1].mean)
 
 
+def test_rows_with_numbers_rise_and_other_rows_keep_their_order() -> None:
+    def trained_on(examples: int | None, attention: str) -> Record:
+        record = run(attention=attention)
+        train = record.spec.train.model_copy(update={"train_examples": examples})
+        return record.model_copy(update={"spec": record.spec.model_copy(update={"train": train})})
+
+    records = [trained_on(size, name) for name in ("softmax", "expressive") for size in (16, None, 1000, 8)]
+    expected = [(name, size) for name in ("softmax", "expressive") for size in ("8", "16", "1000", "-")]
+    assert list(only(records).rows) == expected
+
+
 def test_the_order_in_which_runs_ended_does_not_matter_within_cells() -> None:
     records = ladder("softmax", {4: [0.3, 0.5, 0.9, 0.2, 0.7]})
     forward, backward = only(records), only(records[::-1])

@@ -68,6 +68,7 @@ def test_an_unknown_key_is_told_before_what_is_missing() -> None:
         ("lr: .nan", "1: lr\n  It cannot be nan.\n  Input should be a finite number."),
         ("schedule: linear", "1: schedule\n  It cannot be 'linear'.\n  Input should be 'cosine' or 'constant'."),
         ("betas:\n- 0.9\n- 2", "3: betas[1]\n  It cannot be 2.\n  Input should be less than or equal to 1."),
+        ("betas: 0.9", "1: betas\n  It cannot be 0.9.\n  Input should be a valid list, such as [0.9, 0.98]."),
         ("lr: {a: 1}", "1: lr\n  A mapping is not accepted here.\n  Input should be a valid number."),
     ],
 )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
+from multiprocessing.spawn import get_preparation_data
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,14 +18,14 @@ import pytest
 from attnlab.errors import InterruptedTraining, PluginError
 from attnlab.execution._inline import Inline
 from attnlab.execution.jobs import Job, WorkerSettings
-from attnlab.execution.processes import JobQueue, Processes, exit_reason
+from attnlab.execution.processes import JobQueue, Processes, exit_reason, main_not_imported
 from attnlab.execution.worker_parts import WorkerParts
 from attnlab.experiments.expand import expand
 from attnlab.experiments.run_sweep import SweepOutcome, run_sweep
 from attnlab.plugins import load_plugin
 from attnlab.storage import Store
 from attnlab.training.events import Event, Progress, RunStarted, StepsTaken, no_callback
-from tests.experiments.sweeps import TINY, drive, numbers, planned, tiny
+from tests.experiments.sweeps import drive, numbers, planned, tiny
 
 EVERY_STEP = WorkerSettings(checkpoint_seconds=0.0)
 DEADLY = """\
@@ -194,18 +198,17 @@ def test_a_file_that_a_worker_cannot_load_stops_the_sweep_before_its_first_run(
     assert Store(tmp_path / "store").records() == []
 
 
-@pytest.mark.slow
-def test_a_script_without_a_main_guard_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(
-        "import attnlab\n"
-        f"attnlab.sweep('copy', complexity=[1], seeds=2, model={TINY['model']}, train={TINY['train']},\n"
-        "              executor='processes:1', device='cpu')\n"
-    )
-    result = drive("import os, sys; os.execv(sys.executable, [sys.executable, 'script.py'])", tmp_path)
-    _, error = result.communicate(timeout=240)
-    assert "A worker could not start; its error is printed above." in error
-    assert "if __name__ == '__main__'" in error
-    assert Store(tmp_path / "results" / "copy").records() == []
+@pytest.mark.parametrize("attributes", [{"__file__": "<stdin>"}, {"__file__": "script.py"}, {"__spec__": "module"}])
+def test_workers_never_import_the_main_module(monkeypatch: pytest.MonkeyPatch, attributes: dict[str, str]) -> None:
+    """It may be standard input, or begin its sweep anew: classes are sent by their code."""
+    main = ModuleType("__main__")
+    for name, value in attributes.items():
+        setattr(main, name, ModuleSpec(value, None) if name == "__spec__" else value)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert {name for name in get_preparation_data("worker") if name.startswith("init_main")}
+    with main_not_imported():
+        assert not {name for name in get_preparation_data("worker") if name.startswith("init_main")}
+    assert sys.modules["__main__"] is main
 
 
 def test_a_killed_driver_leaves_no_workers_and_no_duplicate_record(tmp_path: Path) -> None:

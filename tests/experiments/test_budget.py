@@ -49,6 +49,11 @@ def test_a_budget_that_no_mlp_can_meet_is_refused() -> None:
     assert "compare without --match" in caught.value.hint
 
 
+def test_a_budget_that_a_variant_does_not_have_is_refused_with_the_reason() -> None:
+    with pytest.raises(InvalidValueError, match="declares no state"):
+        plan(request("state", "softmax", "torch.nn:GRU"))
+
+
 def test_more_operations_cost_more_flops() -> None:
     (spec,) = plan(request(None, "softmax"))
     source = Source(spec.task, 0)

@@ -217,9 +217,9 @@ class Mine(Attention):
     def score(self, qkv):
         return scaled(super().score(qkv))
 
-{guard}records = attnlab.sweep("copy", "mine", complexity=[4], seeds=2, model={model}, train={train}, store="{store}",
+records = attnlab.sweep("copy", "mine", complexity=[4], seeds=2, model={model}, train={train}, store="{store}",
     executor="{executor}", device="cpu")
-{guard}print(json.dumps([[one.id, one.status, one.reason, one.accuracy.correct] for one in records]))
+print(json.dumps([[one.id, one.status, one.reason, one.accuracy.correct] for one in records]))
 """
 
 
@@ -227,9 +227,7 @@ def notebook(
     folder: Path, factor: float, executor: str, first: str = "", store: str = ""
 ) -> subprocess.CompletedProcess[str]:
     place = folder / (store or executor)
-    script = NOTEBOOK.format(
-        factor=factor, executor=executor, first=first, guard="", model=MODEL, train=TRAIN, store=place
-    )
+    script = NOTEBOOK.format(factor=factor, executor=executor, first=first, model=MODEL, train=TRAIN, store=place)
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
 
 
@@ -241,21 +239,24 @@ def test_a_class_of_a_notebook_is_sent_to_workers(tmp_path: Path) -> None:
     assert {id for id, *_ in changed}.isdisjoint(id for id, *_ in there)
 
 
-def test_a_class_of_a_script_is_known_to_workers(tmp_path: Path) -> None:
-    guard = "if __name__ == '__main__': "
+@pytest.mark.parametrize("word", ["script.py", "-"])
+def test_a_script_needs_no_main_guard_and_may_be_standard_input(tmp_path: Path, word: str) -> None:
     script = NOTEBOOK.format(
-        factor=1.0, executor="processes:1", first="", guard=guard, model=MODEL, train=TRAIN, store=tmp_path / "s"
-    ).replace(",\n    executor", ", executor")
+        factor=1.0, executor="processes:1", first="", model=MODEL, train=TRAIN, store=tmp_path / "s"
+    )
     (tmp_path / "script.py").write_text(script)
-    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, word], input=script, capture_output=True, text=True, check=True, cwd=tmp_path
+    )
     assert [status for _, status, *_ in json.loads(done.stdout)] == ["done", "done"]
+    assert done.stderr == ""
 
 
 def test_a_class_that_cannot_be_sent_is_refused_before_the_first_run(tmp_path: Path) -> None:
     first = "import threading\nLOCK = threading.Lock()\nclass Held:\n    lock = LOCK"
     text = NOTEBOOK.replace("FACTOR * scores", "FACTOR * scores if Held.lock else scores")
     script = text.format(
-        factor=1.0, executor="processes:1", first=first, guard="", model=MODEL, train=TRAIN, store=tmp_path / "s"
+        factor=1.0, executor="processes:1", first=first, model=MODEL, train=TRAIN, store=tmp_path / "s"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "PluginError" in done.stderr

@@ -56,6 +56,13 @@ def test_sizes_that_a_part_does_not_accept_are_refused_while_planning() -> None:
         one(attentions=[stack(Part(name="gpam", options={"lambdas": "tied", "minus": 0.5}))])
 
 
+def test_more_training_examples_than_the_task_has_are_refused_while_planning() -> None:
+    request = Request(task=Part(name="copy", options={"symbols": 1}), settings={"train": {"train_examples": 100}})
+    with pytest.raises(InvalidValueError, match=r"only 16 distinct sequences, of which 100 are asked for") as caught:
+        plan(request)
+    assert caught.value.where == "train.train_examples"
+
+
 def test_parameters_of_the_default_model() -> None:
     softmax, dape, gpam = (default_parameters("attention", name) for name in ("softmax", "dape", "gpam"))
     assert dape - softmax == 2 * (2 * 2 * 32 + 32 + 2)

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import json
 import multiprocessing
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
-from attnlab.errors import StoreError
-from attnlab.records import Record, Score
+from attnlab.errors import NewerRecordWarning, StoreError
+from attnlab.records import HistoryPoint, Record, Score
 from attnlab.specs import RunSpec, TaskSpec
 from attnlab.storage import journal as module
 from attnlab.storage.journal import Journal
@@ -16,7 +17,8 @@ from attnlab.storage.journal import Journal
 def record(seed: int, *, correct: int = 1) -> Record:
     spec = RunSpec(task=TaskSpec(name="copy"), seed=seed)
     score = Score(correct=correct, total=10, chance=0.1)
-    return Record(id=spec.id, spec=spec, status="done", steps=1, parameters=1, accuracy=score, exact_match=score)
+    point = HistoryPoint(step=1, loss=1.0, accuracy=0.1)
+    return Record(id=spec.id, spec=spec, status="done", steps=1, accuracy=score, exact_match=score, history=(point,))
 
 
 def append_one_by_one(path: Path, seeds: range) -> None:
@@ -87,6 +89,63 @@ def test_a_broken_line_in_the_middle_is_told_with_its_number(journal: Journal, b
         f"{journal.path}:2\n  This line is no record.\n"
         "  The line was changed or damaged; move it away to go on without that run."
     )
+
+
+def changed(line: bytes, path: str, value: object) -> bytes:
+    """A line with a field set to a value, as another version may have written it."""
+    data = json.loads(line)
+    *sections, field = path.split(".")
+    place = data
+    for name in sections:
+        place = place[int(name) if name.isdigit() else name]
+    place[field] = value
+    return json.dumps(data, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("history", [True, False])
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("spec.new", 1),
+        ("spec.train.ema", 0.9),
+        ("spec.model.depth", 3),
+        ("spec.model.modifiers.new", True),
+        ("spec.model.modifiers.gate", "new"),
+        ("spec.task.new", "x"),
+        ("spec.train.schedule", "new"),
+        ("status", "paused"),
+    ],
+)
+def test_a_run_whose_spec_is_not_known_is_left_out_with_a_warning(
+    journal: Journal, path: str, value: object, history: bool
+) -> None:
+    newer = changed(record(1).model_dump_json().encode(), path, value)
+    journal.path.write_bytes(b"\n".join([record(0).model_dump_json().encode(), newer, b""]))
+    with pytest.warns(NewerRecordWarning, match=rf"1 run is left out, line 2\. This attnlab does not know {path}\."):
+        assert [one.id for one in journal.read(history=history)] == [record(0).id]
+    journal.append([record(2)])
+    assert newer in journal.path.read_bytes()
+
+
+@pytest.mark.parametrize("history", [True, False])
+@pytest.mark.parametrize(
+    "path",
+    ["new", "accuracy.new", "exact_match.new", "history.0.new", "accuracy.sequences", "environment.new"],
+)
+def test_a_result_of_a_newer_attnlab_is_read(journal: Journal, path: str, history: bool) -> None:
+    one = record(0)
+    sums = {"count": 1, "correct_squared": 1, "correct_questions": 1, "questions_squared": 1, "new": 3}
+    value = sums if path == "accuracy.sequences" else 1
+    journal.path.write_bytes(changed(one.model_dump_json().encode(), path, value) + b"\n")
+    (read,) = journal.read(history=history)
+    assert (read.id, read.spec, read.accuracy.correct) == (one.id, one.spec, one.accuracy.correct)
+
+
+def test_a_damaged_value_beside_an_unknown_field_is_an_error(journal: Journal) -> None:
+    line = changed(changed(record(0).model_dump_json().encode(), "spec.train.ema", 1), "spec.train.lr", "fast")
+    journal.path.write_bytes(line + b"\n")
+    with pytest.raises(StoreError, match=r"This line is no record\."):
+        journal.read()
 
 
 def test_a_broken_last_line_that_is_whole_is_an_error(journal: Journal) -> None:

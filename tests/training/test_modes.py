@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import final
 
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 
 import attnlab
 from attnlab.attention import ATTENTIONS, Attention
-from attnlab.errors import InvalidValueError
 from attnlab.model.modes import evaluation_mode
 from attnlab.records import Record
+from attnlab.specs import RunSpec, TaskSpec
 from attnlab.tensors import LayerContext
 from attnlab.training.run import train_runs
 from tests.training.runs import MemoryCheckpointer, interrupt_at, tiny
@@ -116,13 +117,77 @@ def test_running_averages_do_not_move_while_anything_is_measured(tmp_path: Path)
     assert all(int(states[0][f"blocks.{layer}.attention.norm.num_batches_tracked"]) == 4 for layer in (0, 1))
 
 
+def close(records: Sequence[Record], expected: Sequence[Record]) -> None:
+    """The records are the same up to rounding."""
+    for record, other in zip(records, expected, strict=True):
+        losses = [(point.loss, point.validation_loss) for point in other.history]
+        assert [(point.loss, point.validation_loss) for point in record.history] == [
+            pytest.approx(pair, rel=1e-4) for pair in losses
+        ]
+        assert record.loss == pytest.approx(other.loss, rel=1e-4)
+
+
+def vmappable(name: str, count: int) -> list[RunSpec]:
+    return [tiny(name, seed=seed, lr=1e-3 * (1 + seed)) for seed in range(count)]
+
+
 @pytest.mark.usefixtures("noisy")
-def test_noise_is_never_shared_among_vmapped_runs() -> None:
-    specs = [tiny("dropping", seed=seed) for seed in range(2)]
-    with pytest.raises(InvalidValueError, match="cannot be vmapped"):
-        train_runs(specs, vmap=2)
-    alone = [numbers(record) for spec in specs for record in train_runs([spec])]
-    assert [numbers(record) for record in train_runs(specs)] == alone
+@pytest.mark.parametrize("name", ["dropping", "averaging"])
+def test_vmapped_runs_have_the_noise_and_the_averages_that_they_have_alone(name: str) -> None:
+    specs, alone, stacked = vmappable(name, 3), MemoryCheckpointer(), MemoryCheckpointer()
+    expected = [record for spec in specs for record in train_runs([spec], checkpointer=alone)]
+    records = train_runs(specs, vmap=3, checkpointer=stacked)
+    assert [record.environment["vmap"] for record in records] == [3, 3, 3]
+    close(records, expected)
+    for spec in specs:
+        weights = stacked.finished[spec.id]
+        for weight, array in alone.finished[spec.id].items():
+            assert weights[weight] == pytest.approx(array, abs=1e-3), weight
+    again = train_runs(specs, vmap=3)
+    assert [numbers(record) for record in again] == [numbers(record) for record in records]
+    assert len({record.history[0].loss for record in records}) == 3
+
+
+@pytest.mark.usefixtures("noisy")
+@pytest.mark.parametrize("name", ["dropping", "averaging"])
+def test_vmapped_runs_that_were_stopped_go_on_with_their_noise_and_averages(name: str) -> None:
+    specs, store = vmappable(name, 2), MemoryCheckpointer()
+    whole = train_runs(specs, vmap=2)
+    with pytest.raises(attnlab.errors.InterruptedTraining):
+        train_runs(specs, interrupt_at(8), checkpointer=store, vmap=2)
+    regrouped = copy.deepcopy(store)
+    resumed = train_runs(specs, checkpointer=store, resume=True, vmap=2)
+    assert [numbers(record) for record in resumed] == [numbers(record) for record in whole]
+    close(train_runs(specs, checkpointer=regrouped, resume=True), whole)
+
+
+@pytest.mark.usefixtures("noisy")
+@pytest.mark.parametrize("name", ["dropping", "averaging"])
+def test_a_run_keeps_its_noise_and_averages_when_others_have_ended(name: str) -> None:
+    """The first run diverges at its second validation, and the others are repacked."""
+    specs = [tiny(name, seed=0, lr=1e4, grad_clip=None), *[tiny(name, seed=seed) for seed in (1, 2)]]
+    records = train_runs(specs, vmap=3)
+    assert [record.status for record in records] == ["diverged", "done", "done"]
+    close(records[1:], [record for spec in specs[1:] for record in train_runs([spec])])
+
+
+@pytest.mark.usefixtures("noisy")
+def test_vmapped_runs_with_sequences_of_several_lengths_have_their_noise() -> None:
+    """Batches are not padded: what is dropped depends on their shapes."""
+    ranged = TaskSpec(name="copy", options={"symbols": 4, "alphabet": 4}, train={"symbols": "2..4"})
+    specs = [tiny("dropping", seed=seed, task=ranged, max_steps=8) for seed in range(2)]
+    close(train_runs(specs, vmap=2), [record for spec in specs for record in train_runs([spec])])
+
+
+@pytest.mark.usefixtures("noisy")
+@pytest.mark.parametrize("vmap", [1, 2])
+def test_running_averages_move_in_bfloat16(vmap: int) -> None:
+    store = MemoryCheckpointer()
+    specs = [tiny("averaging", seed=seed, precision="bf16") for seed in range(2)]
+    train_runs(specs, vmap=vmap, checkpointer=store)
+    for arrays in store.finished.values():
+        assert arrays["blocks.0.attention.norm.num_batches_tracked"] == 24
+        assert abs(arrays["blocks.0.attention.norm.running_var"] - 1).max() > 0.5
 
 
 def test_training_leaves_the_generators_of_its_caller_alone() -> None:
