@@ -77,7 +77,7 @@ class Expressive(Attention):
 
     def attend_queries(self, qkv: QKV, position: Position, query_positions_BP: Tensor) -> Tensor:
         """Weighted sums of the values for some queries of each row, in chunks where no gradient is recorded."""
-        chunk = query_positions_BP.shape[1] if torch.is_grad_enabled() else self.query_chunk(qkv)
+        chunk = query_positions_BP.shape[1] if torch.is_grad_enabled() else self.block_rows(qkv)
         if query_positions_BP.shape[1] > chunk:
             chunks = query_positions_BP.split(chunk, 1)
             return torch.cat([self.attend_queries(qkv, position, chunk_BP) for chunk_BP in chunks], dim=-2)
