@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attnlab.attention.base import Attention, Position, register
+from attnlab.attention.ops.rational import rational_sums
 from attnlab.tensors import QKV, LayerContext, at_least_float32, causal_mask_at, gather_tokens, with_float32
 
 TINY = 1e-30
@@ -69,6 +70,14 @@ class Expressive(Attention):
         if not self.fast or self.biased:
             return super().weights(qkv, position)
         return rational(self.products(with_float32(qkv)), qkv.start)
+
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
+        """Weighted sums of the values; over all queries and without a bias by tiles, on a CPU."""
+        queries, keys = qkv.queries_BHTC, qkv.keys_BHSC
+        whole = qkv.start == 0 and queries.shape == keys.shape and queries.ndim == 4
+        if not self.fast or self.biased or not whole or queries.device.type != "cpu":
+            return super().attend(qkv, position)
+        return rational_sums(queries, keys, qkv.values_BHSC, self.scale)
 
     @property
     def supports_query_subset(self) -> bool:
