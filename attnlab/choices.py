@@ -13,6 +13,8 @@ DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 """Where models are trained."""
 AttentionLike = str | type | Callable[..., Any]
 """An attention, in Python: a word, a class of modules, or a function that makes one."""
+ModelLike = str | type | Callable[..., Any]
+"""A whole model, in Python: a word, a class of modules, or a function that makes one."""
 DiagnosisKind = Literal["rank-collapse", "gradients", "attention", "tokens", "reach"]
 """What ``attnlab diagnose`` measures."""
 DiagnosticsKind = Literal["rank", "gradients", "attention"]

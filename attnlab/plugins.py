@@ -1,21 +1,19 @@
 """Plugins: Python files of users, run so that the parts they register are known.
 
 Each file is a module of its own, named after its whole path, so that ``v1/mine.py`` and ``v2/mine.py`` are two. Modules
-beside a file can be imported by it, and by no other: they are known under their short names only while it runs.
+beside a file can be imported by it, and by no other.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.util
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from attnlab.errors import AttnlabError, PluginError
+from attnlab.part_code.plugin_imports import PluginImports
 
 PREFIX = "attnlab_plugin_"
 
@@ -47,9 +45,12 @@ def load_plugin(path: Path) -> None:
     if spec is None or spec.loader is None or not path.is_file():
         raise PluginError("There is no such Python file.", "Give the path of a .py file.", where=f"--plugin {path}")
     module = importlib.util.module_from_spec(spec)
+    imports = PluginImports(name, path.resolve().parent)
+    imports.prepare(module)
+    imports.forget()
     sys.modules[name] = module
     try:
-        with _folder_importable(path.resolve().parent, name):
+        with imports.active():
             spec.loader.exec_module(module)
     except AttnlabError as error:
         sys.modules.pop(name, None)
@@ -71,27 +72,6 @@ def plugin_error(where: str, error: Exception) -> PluginError:
     """
     head, _, location = describe_exception(error).partition("\n")
     return PluginError(head, location, where=where)
-
-
-@contextmanager
-def _folder_importable(folder: Path, plugin: str) -> Iterator[None]:
-    """Let a plugin import the modules beside it; afterwards they are known as parts of the plugin alone."""
-    beside = {path.stem for path in (*folder.glob("*.py"), *(init.parent for init in folder.glob("*/__init__.py")))}
-    taken = beside.intersection(sys.modules) - sys.stdlib_module_names - {"attnlab"}
-    hidden = {name: sys.modules.pop(name) for name in taken}
-    before = set(sys.modules)
-    sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(str(folder))
-        for name in set(sys.modules) - before:
-            if name.partition(".")[0] in beside and (getattr(sys.modules[name], "__file__", None) or "").startswith(
-                str(folder)
-            ):
-                sys.modules[f"{plugin}.{name}"] = sys.modules.pop(name)
-        sys.modules.update(hidden)
 
 
 def describe_exception(error: Exception) -> str:

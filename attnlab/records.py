@@ -171,6 +171,9 @@ class Record(Result):
     """Nats per question, on the test split; None for a rollout."""
     rollout: bool = False
     """Whether each test question was asked given the answers generated before it, instead of the right ones."""
+    fed_back: bool | None = None
+    """Whether an answer generated for one question is an input of a later one; without, a rollout is the same as a test
+    given the right answers. None where there was no rollout, and in old records."""
     length: int = 0
     """Tokens of the longest test sequence; 0 where an old record does not say."""
     evaluations: Annotated[tuple[Evaluation, ...], Strict(False)] = ()

@@ -16,12 +16,13 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from attnlab.errors import InvalidValueError, PluginError, plain_reason, unknown
+from attnlab.errors import AttnlabError, InvalidValueError, PluginError, plain_reason, unknown
 from attnlab.part_code import SCRIPT, PartCode, part_code
 from attnlab.plugins import PREFIX, plugin_error
 
@@ -71,12 +72,29 @@ class Entry(Generic[T]):
     version: int
     aliases: tuple[str, ...]
     loaded_code: PartCode | None = None
-    """What the class was loaded from; None for a class of this notebook, whose names may be given other values."""
+    """The code of a class that another process has sent; None for a class whose code is here."""
+    home: ModuleType | None = None
+    """The module whose code is that of the part; None takes that of the class."""
 
     @property
     def code(self) -> PartCode:
-        """The code of the class: that which was loaded, not what its file says by now."""
-        return part_code(getattr(self.cls, "adapted", self.cls)) if self.loaded_code is None else self.loaded_code
+        """The code of the class: what runs in this session, not what its file says by now."""
+        if self.loaded_code is not None:
+            return self.loaded_code
+        try:
+            return part_code(getattr(self.cls, "adapted", self.cls), self.home)
+        except AttnlabError as error:
+            raise error.at(self.name) from None
+
+    @property
+    def code_to_plan(self) -> PartCode:
+        """The code of the class, for a new run; refused where a file was edited and the session has its old code."""
+        code = self.code
+        try:
+            code.check_current()
+        except AttnlabError as error:
+            raise error.at(self.name) from None
+        return code
 
     @cached_property
     def options(self) -> dict[str, Option]:
@@ -196,8 +214,10 @@ class Registry(Generic[T]):
                     problem = f"The {self.kind} '{word}' is already registered by {_origin(other.cls)}."
                     raise PluginError(problem, "Register it under another name.")
             text = summary or (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ")
-            code = None if cls.__module__ == SCRIPT else part_code(cls)
-            self._entries[name] = Entry(name, cls, text, source, version, aliases, code)
+            home = None if cls.__module__ == SCRIPT else sys.modules.get(cls.__module__)
+            if home is not None:
+                part_code(cls, home, check=False)  # remembers the text that is being run
+            self._entries[name] = Entry(name, cls, text, source, version, aliases, home=home)
             return cls
 
         return add

@@ -16,14 +16,23 @@ from enum import IntEnum
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    Strict,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from attnlab.choices import DiagnosticsKind, NormPlace, Optimizer, Precision, Schedule
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 CodeDigest = Annotated[str, Field(pattern="^[0-9a-f]*$", exclude_if=lambda digest: not digest)]
-FILLED_IN = ("version", "code_digest", "then", "continue_from")
+FILLED_IN = ("version", "code_digest", "then", "continue_from", "sizes")
 """Fields that a user does not write: they are filled in when a part is looked up."""
 Level = int | float | str
 """A value of the option that a ladder's levels set."""
@@ -77,9 +86,14 @@ class Section(Identity):
 
     @property
     def all_fields(self) -> dict[str, Any]:
-        """Every field as plain data, including those that the JSON omits at their defaults."""
+        """Every field that says anything, as plain data, including those that the JSON omits at their defaults."""
         data = self.model_dump()
-        return {name: data.get(name, getattr(self, name)) for name in type(self).model_fields}
+        return {name: data.get(name, getattr(self, name)) for name in self.used_fields}
+
+    @property
+    def used_fields(self) -> list[str]:
+        """The fields that say anything of this section."""
+        return list(type(self).model_fields)
 
     @cached_property
     def unversioned(self) -> bytes:
@@ -123,6 +137,13 @@ class Part(Value):
     def alternating(self) -> Variant:
         """The part without those that alternate with it, then those."""
         return (self.model_copy(update={"then": ()}), *self.then) if self.then else (self,)
+
+
+class ModulePart(Part):
+    """A whole model of the user's own, ``FILE.py:Class``, and the arguments of its constructor."""
+
+    sizes: Annotated[tuple[str, ...], Strict(False), Field(exclude_if=lambda sizes: not sizes)] = ()
+    """Filled in likewise: the sizes of the spec that its constructor is given, such as ``width``."""
 
 
 Variant = tuple[Part, ...]
@@ -257,11 +278,36 @@ class ModelSpec(Section):
     """The budget that its sizes were solved for, and of which variant."""
     allow_leak: bool = Field(default=False, exclude_if=lambda allowed: not allowed)
     """Whether an attention whose outputs depend on later tokens is trained all the same; false where none does."""
+    module: ModulePart | None = Field(default=None, exclude_if=lambda module: module is None)
+    """A whole model of the user's own in place of the transformer; of the other fields it has the sizes it is given."""
 
     @property
     def variant(self) -> str:
-        """The attention, for a table; an attention that leaks says so."""
-        return variant_text(self.attention) + (" (leaks)" if self.allow_leak else "")
+        """The attention or the whole model, for a table; one that leaks says so."""
+        text = variant_text(self.attention) if self.module is None else str(self.module)
+        return text + (" (leaks)" if self.allow_leak else "")
+
+    @property
+    def used_fields(self) -> list[str]:
+        """The fields that say anything of the model: all of a transformer; of a whole model the sizes it is given."""
+        if self.module is None:
+            return list(type(self).model_fields)
+        return ["module", "matched", "allow_leak", *self.module.sizes]
+
+    @model_validator(mode="after")
+    def _module_alone(self) -> Self:
+        """Leave nothing of a transformer beside a whole model: two specs of one model are the same value."""
+        if self.module is not None:
+            unused = type(self).model_fields.keys() - set(self.used_fields)
+            none = {"attention": (), "position": Part(name="none")}
+            defaults = {name: type(self).model_fields[name].get_default() for name in unused}
+            self.__dict__.update(defaults | none)  # the value is being made, and frozen only for others
+        return self
+
+    @model_serializer(mode="wrap")
+    def _used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return data if self.module is None else {name: data[name] for name in self.used_fields if name in data}
 
     @model_validator(mode="before")
     @classmethod
@@ -356,7 +402,8 @@ class RunSpec(Identity):
         task = self.task
         level = f" {task.complexity}={task.level}" if task.complexity else ""
         origin = f" · continues {self.continue_from}" if self.continue_from else ""
-        return f"{task.name}{level} · {self.variant} · {self.model.position} · seed {self.seed}{origin}"
+        position = f" · {self.model.position}" if self.model.module is None else ""
+        return f"{task.name}{level} · {self.variant}{position} · seed {self.seed}{origin}"
 
     @property
     def shape(self) -> str:
@@ -368,7 +415,7 @@ class RunSpec(Identity):
 
     @property
     def variant(self) -> str:
-        """The attention, for a table."""
+        """The attention or the whole model, for a table."""
         return self.model.variant
 
 

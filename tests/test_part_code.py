@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from attnlab.attention import ATTENTIONS
-from attnlab.part_code import PartCode, code_now, file_digest, files_with, part_code
+from attnlab.errors import PluginError
+from attnlab.part_code import PartCode, code_now, file_digest, files_with, packages, part_code
+from attnlab.part_code import files as installed
+from attnlab.part_code.data_files import LARGE
 from attnlab.position import POSITIONS
 from attnlab.tasks import TASKS
 
@@ -91,14 +94,99 @@ def test_every_way_of_importing_a_module_beside_the_file_is_followed(tmp_path: P
     assert found["a.py"] == files["a.py"].encode()
 
 
+def test_modules_that_are_imported_by_a_constant_name_are_followed(tmp_path: Path) -> None:
+    files = {
+        "mine.py": "import importlib\na = importlib.import_module('a')\nfrom importlib import import_module as load\n",
+        "a.py": "from importlib import import_module\nimport_module(name='ignored')\nimport_module('p.b')\n",
+        "p/__init__.py": "__import__('c')",
+        "p/b.py": "import importlib\n\ndef late():\n    return importlib.import_module('.d', __package__)\n",
+        **dict.fromkeys(["c.py", "p/d.py", "z.py"], ""),
+    }
+    assert files_with(written(tmp_path, files) / "mine.py").keys() == {"", *files} - {"mine.py", "z.py"}
+
+
+READER = """
+from pathlib import Path
+HERE = Path(__file__).parent
+TABLE = (HERE / "table.json").read_text()
+POWERS = HERE / "tables" / "powers.txt"
+LOG = HERE / "log.txt"
+NAME = "notes.md"
+
+def late():
+    open("late.csv")
+    LOG.write_text("started")
+    with open("times.txt", "a") as file:
+        file.write("")
+"""
+
+
+def test_data_files_that_the_code_names_count_and_files_that_it_writes_do_not(tmp_path: Path) -> None:
+    read = ["table.json", "tables/powers.txt", "late.csv"]
+    others = ["log.txt", "times.txt", "tables/other.txt", "results/table.json", "powers.txt.old"]
+    written(tmp_path, {"mine.py": READER, **dict.fromkeys([*read, *others], "1")})
+    assert files_with(tmp_path / "mine.py").keys() == {"", *read}
+    before = file_digest(tmp_path / "mine.py")
+    for name in others:
+        written(tmp_path, {name: "2"})
+        assert file_digest(tmp_path / "mine.py") == before
+    for name in read:
+        written(tmp_path, {name: "2"})
+        assert file_digest(tmp_path / "mine.py") != before
+        written(tmp_path, {name: "1"})
+    assert file_digest(tmp_path / "mine.py") == before
+
+
+def test_data_beside_a_module_that_is_imported_counts_and_results_never_do(tmp_path: Path) -> None:
+    files = {
+        "mine.py": "import p.b\nSTORE = 'runs/records.jsonl'\nUP = '../outside.txt'\n",
+        "p/__init__.py": "",
+        "p/b.py": "NAME = 'weights.npz'",
+        **dict.fromkeys(["p/weights.npz", "runs/store.json", "runs/records.jsonl", "weights.npz"], ""),
+    }
+    written(tmp_path, {"outside.txt": ""})
+    found = files_with(written(tmp_path / "folder", files) / "mine.py")
+    assert found.keys() == {"", "p/__init__.py", "p/b.py", "p/weights.npz"}
+
+
+def test_a_large_data_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    written(tmp_path, {"mine.py": "NAME = 'large.bin'", "large.bin": "a" * LARGE})
+    before = file_digest(tmp_path / "mine.py")
+    assert file_digest(tmp_path / "mine.py") == before
+    written(tmp_path, {"large.bin": "b" * (LARGE + 1)})
+    assert file_digest(tmp_path / "mine.py") != before
+
+
+def test_all_modules_of_an_installed_package_count_with_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"sitepack/__init__.py": "", "sitepack/parts.py": "from sitepack.ops import X\nclass Mine: ...\n"}
+    written(tmp_path, {**files, "sitepack/ops.py": "X = 1", "other.py": ""})
+    monkeypatch.setattr(installed, "_installed_folders", lambda: frozenset([tmp_path]))
+    monkeypatch.syspath_prepend(tmp_path)
+    from sitepack.parts import Mine  # type: ignore[import-not-found]
+
+    before = part_code(Mine)
+    assert (before.package, before.root, before.edited) == ("sitepack", "", ())
+    (tmp_path / "other.py").write_text("CHANGED = 1")
+    assert part_code(Mine) == before
+    (tmp_path / "sitepack/ops.py").write_text("X = 2000")
+    with pytest.raises(PluginError, match=r"A file of sitepack was edited .* runs its old code\.\n  Restart Python"):
+        part_code(Mine).check_current()
+    for name in ("_package_digest", "_first_times"):
+        getattr(packages, name).cache_clear()  # as in another session
+    assert part_code(Mine).digest != before.digest
+    part_code(Mine).check_current()
+
+
 def test_circles_and_files_that_cannot_be_parsed_are_no_obstacle(tmp_path: Path) -> None:
     before = digest(tmp_path, mine="import a", a="import mine, b", b="this is no Python")
     assert digest(tmp_path, b="nor is this") != before
 
 
 def test_a_file_that_is_gone_tells_nothing(tmp_path: Path) -> None:
-    assert code_now(str(tmp_path / "gone.py"), str(tmp_path)) == ""
-    assert code_now("script.py", "") == ""
+    assert code_now(str(tmp_path / "gone.py"), str(tmp_path)).digest == ""
+    assert code_now("script.py", "").digest == ""
 
 
 def test_a_part_of_a_package_has_the_modules_of_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,9 +197,9 @@ def test_a_part_of_a_package_has_the_modules_of_its_package(tmp_path: Path, monk
 
     code = part_code(Mine)
     assert (code.path, code.root) == (str(tmp_path / "labpack/parts.py"), str(tmp_path))
-    assert code_now(code.path, code.root) == code.digest
+    assert code_now(code.path, code.root).digest == code.digest
     (tmp_path / "labpack/ops.py").write_text("X = 2")
-    assert code_now(code.path, code.root) != code.digest
+    assert code_now(code.path, code.root).digest != code.digest
 
 
 NOTEBOOK = """
@@ -162,3 +250,35 @@ def test_the_same_notebook_has_the_same_digest_in_another_session() -> None:
 def test_comments_of_a_cell_do_not_count() -> None:
     first, commented = digests("def helper(x):  # the exponential\n    return np.exp(x)")
     assert first == commented
+
+
+def test_a_module_that_a_class_of_a_notebook_uses_counts_as_it_is_loaded(tmp_path: Path) -> None:
+    script = f"""
+import importlib, pathlib, sys
+sys.path.insert(0, {str(tmp_path)!r})
+sys.dont_write_bytecode = True
+file = pathlib.Path({str(tmp_path)!r}, "tool_of_notebook.py")
+file.write_text("SCALE = 2.0\\ndef scale(x): return SCALE * x")
+import tool_of_notebook as tool
+from attnlab.part_code import part_code
+
+class Mine:
+    def score(self, x):
+        return tool.scale(x)
+
+print(part_code(Mine).digest)
+tool.SCALE = 3.0
+print(part_code(Mine).digest, *part_code(Mine).values)
+tool.SCALE = 2.0
+file.write_text("SCALE = 2.0\\ndef scale(x): return SCALE + x")
+print(part_code(Mine).digest, *part_code(Mine).edited)
+importlib.reload(tool)
+print(part_code(Mine).digest, *part_code(Mine).edited)
+"""
+    lines = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    first, set_value, edited, again = (line.split(" ", 1) for line in lines)
+    assert set_value[0] != first[0] == edited[0] != again[0]
+    assert (set_value[1], edited[1]) == ("('tool_of_notebook.py: SCALE', '3.0')", str(tmp_path / "tool_of_notebook.py"))
+    assert len(again) == 1

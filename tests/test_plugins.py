@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from attnlab.attention import ATTENTIONS
 from attnlab.errors import PluginError
@@ -130,3 +133,119 @@ def test_an_output_that_is_not_utf_8_is_written_to_the_end(encoding: str, tmp_pa
     done = subprocess.run(line, capture_output=True, cwd=tmp_path, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"softmax" in done.stdout
+
+
+LATE = """
+from attnlab import Attention, register_attention
+
+@register_attention("{name}", source="tests")
+class Mine(Attention):
+    def score(self, qkv):
+        {statement}
+
+    def again(self):
+        from helper import late
+        return late()
+"""
+STATEMENTS = [
+    "import helper; return helper.VALUE",
+    "from helper import VALUE; return VALUE",
+    "import kit.inner; return kit.inner.VALUE",
+    "import kit.inner as inner; return inner.VALUE",
+    "from kit import inner; return inner.VALUE",
+    "from kit.inner import *; return VALUE",
+    "import importlib; return importlib.import_module('helper').VALUE",
+    "from importlib import import_module as load; return load('kit.inner').VALUE",
+    "import importlib.util; return importlib.import_module('.inner', 'kit').VALUE",
+    "return __import__('helper').VALUE",
+    "import helper, kit.inner; return helper.kit_value()",
+    "from kit import late; return late()",
+]
+
+
+def late(folder: Path, name: str, statement: str, value: int) -> Path:
+    """Write a plugin that imports the modules beside it when its functions are called."""
+    (folder / "kit").mkdir(parents=True)
+    statement = statement.replace("; ", "\n        ").replace("import *", "import VALUE")
+    (folder / "mine.py").write_text(LATE.format(name=name, statement=statement))
+    helper = f"VALUE = {value}\n\ndef late():\n    import other\n    return other.VALUE\n"
+    (folder / "helper.py").write_text(
+        helper + "\ndef kit_value():\n    from kit.inner import VALUE\n    return VALUE\n"
+    )
+    (folder / "other.py").write_text(f"VALUE = {-value}")
+    (folder / "kit" / "__init__.py").write_text("def late():\n    from .inner import VALUE\n    return VALUE\n")
+    (folder / "kit" / "inner.py").write_text(f"VALUE = {value}")
+    return folder / "mine.py"
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_functions_import_the_modules_beside_their_own_file(statement: str, tmp_path: Path) -> None:
+    for name, value in (("v1", 5), ("v2", 6)):
+        load_plugin(late(tmp_path / name, name, statement, value))
+    for _ in range(2):
+        for name, value in (("v1", 5), ("v2", 6)):
+            cls: Any = ATTENTIONS.entry(name).cls
+            assert cls.score(None, None) == value
+            assert cls.again(None) == -value
+    assert not {"helper", "other", "kit", "kit.inner"} & sys.modules.keys()
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("other")
+
+
+def test_a_late_import_is_part_of_the_code(tmp_path: Path) -> None:
+    path = late(tmp_path, "mine", STATEMENTS[0], 5)
+    load_plugin(path)
+    entry: Any = ATTENTIONS.entry("mine")
+    assert {name for name, _ in entry.code.files} == {"", "helper.py", "other.py", "kit/__init__.py", "kit/inner.py"}
+    before = entry.code.digest
+    (tmp_path / "helper.py").write_text("VALUE = 70")
+    assert entry.code_to_plan.digest != before, "it is not loaded yet, so the file is what will run"
+    assert entry.cls.score(None, None) == 70
+    after = entry.code.digest
+    (tmp_path / "helper.py").write_text("VALUE = 5")
+    assert entry.code.digest == after
+    with pytest.raises(PluginError, match="edited after it was loaded"):
+        _ = entry.code_to_plan
+
+
+def test_a_late_import_that_fails_says_so(tmp_path: Path) -> None:
+    path = late(tmp_path, "mine", "import helper; return helper.VALUE", 5)
+    load_plugin(path)
+    (tmp_path / "helper.py").unlink()
+    cls: Any = ATTENTIONS.entry("mine").cls
+    with pytest.raises(ModuleNotFoundError, match="No module named 'helper'"):
+        cls.score(None, None)
+
+
+def test_a_late_import_leaves_a_module_of_the_same_name_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "other.py").write_text("VALUE = 1")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    import other  # type: ignore[import-not-found]
+
+    load_plugin(late(tmp_path / "mine", "mine", STATEMENTS[0], 5))
+    cls: Any = ATTENTIONS.entry("mine").cls
+    assert cls.again(None) == -5
+    assert sys.modules.pop("other") is other
+
+
+COMPILED = """
+import helper
+
+def early(x):
+    return helper.scaled(x) + 1
+
+def late(x):
+    import helper as other
+    return other.scaled(x) + 2
+"""
+
+
+def test_functions_of_modules_beside_a_file_can_be_compiled(tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("FACTOR = 3\n\ndef scaled(x):\n    return FACTOR * x\n")
+    (tmp_path / "mine.py").write_text(COMPILED)
+    load_plugin(tmp_path / "mine.py")
+    module: Any = sys.modules[plugin_module(tmp_path / "mine.py")]
+    for name, expected in (("early", 7.0), ("late", 8.0)):
+        compiled: Any = torch.compile(getattr(module, name), backend="eager")
+        assert float(compiled(torch.tensor(2.0))) == expected

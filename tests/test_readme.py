@@ -55,6 +55,15 @@ def test_the_module_of_the_readme_trains(command: Command, tmp_path: Path) -> No
     assert [record.spec.variant for record in records] == ["my.py:Mixer", "torch.nn:GRU"]
 
 
+def test_the_whole_model_of_the_readme_trains(command: Command, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    code = next(block for block in blocks if "class Lstm(nn.Module)" in block)
+    (tmp_path / "my.py").write_text(f"from torch import nn\n{code}")
+    result = command("train", *TINY, "--attn", "softmax", "--model", "my.py:Lstm", "--json")
+    records = [Record.from_line(line) for line in result.out.splitlines()]
+    assert [record.spec.variant for record in records] == ["softmax", "my.py:Lstm"]
+
+
 def test_every_command_of_the_readme_parses(command: Command) -> None:
     lines = re.findall(r"^attnlab ((?:ls|show|sample) \S+)", README, flags=re.MULTILINE)
     assert len(lines) >= 5

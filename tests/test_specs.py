@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from attnlab.records import Score
-from attnlab.specs import ModelSpec, Modifiers, Part, RunSpec, TaskSpec, TrainSpec
+from attnlab.specs import ModelSpec, Modifiers, ModulePart, Part, RunSpec, TaskSpec, TrainSpec
 
 SPEC = RunSpec(task=TaskSpec(name="recall", options={"pairs": 4}, complexity="pairs", version=1))
 
@@ -35,6 +35,7 @@ CHANGED: dict[str, Any] = {
     "model.modifiers": Modifiers(qk_norm=True),
     "model.matched": "parameters of softmax: 1, here 1",
     "model.allow_leak": True,
+    "model.module": ModulePart(name="own.py:Lstm"),
     "train.max_steps": 7,
     "train.batch_size": 7,
     "train.optimizer": "muon",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from attnlab.choices import AttentionLike, DeviceName, DiagnosisKind, ExtrapolationMode
+from attnlab.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from attnlab.diagnosis.result import Diagnosis
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 
 def diagnose(
     subject: Any = None,
-    kind: DiagnosisKind = "rank-collapse",
-    *,
+    *given: Any,
+    kind: DiagnosisKind | None = None,
     inputs: Any = None,
-    loss: Callable[[], Any] | None = None,
+    loss: Callable[..., Any] | None = None,
+    targets: Any = None,
     attention: AttentionLike | Sequence[AttentionLike] | None = None,
     position: str | None = None,
     task: str | None = "recall",
@@ -45,12 +47,22 @@ def diagnose(
     >>> len(found.panel("residual").rows[0].mean)
     3
 
+    Any module is measured on its inputs; its blocks are found by forward hooks:
+
+    >>> import torch
+    >>> layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    >>> found = diagnose(torch.nn.TransformerEncoder(layer, 4), torch.randn(2, 6, 8))
+    >>> len(found.panel("residual").rows[0].mean)
+    5
+
     Args:
-        subject: A module whose forward returns an activation trace, or that has a method ``trace``; a finished run, as
-            its record, its id or the start of it; None builds fresh variants.
-        kind: What is measured.
-        inputs: The inputs of a module.
-        loss: For the gradients of a module: a closure that runs it and returns a scalar.
+        subject: Any module; a finished run, as its record, its id or the start of it; None builds fresh variants.
+        *given: The inputs of a module, and the kind, in any order: ``diagnose(model, tokens, "gradients")``.
+        kind: What is measured: ``rank-collapse`` if it is left out.
+        inputs: The inputs of a module: tokens B x T, embeddings B x T x D, or a tuple or mapping of arguments.
+        loss: For the gradients of a module: a closure that runs it, or a function of its output, that returns a
+            scalar; None takes the cross-entropy of the next token.
+        targets: For the gradients of a module: the classes B x T of its logits, -100 where there is none.
         attention: Fresh variants, as ``"softmax,dagpam"``, or classes of modules; None takes softmax.
         position: Their positions, likewise; None takes learned.
         task: The task whose sequences are the inputs of fresh variants; None takes noise.
@@ -79,9 +91,13 @@ def diagnose(
     from attnlab.diagnosis.diagnose import diagnose as measure
     from attnlab.diagnosis.subjects import diagnosis_request
 
-    run = getattr(subject, "id", subject)
+    kind, inputs = _kind_and_inputs(given, kind, inputs)
+    is_module = hasattr(subject, "named_modules")  # a module may have an attribute `id` of its own
+    run = subject if is_module else getattr(subject, "id", subject)
     if subject is not None and not isinstance(run, str):
-        return diagnose_module(subject, kind, inputs, loss=loss, only=only, attention_map=attention_map)
+        more: dict[str, Any] = {"loss": loss, "targets": targets, "only": only, "attention_map": attention_map}
+        return diagnose_module(subject, kind, inputs, **more)
+    _refuse_given(inputs=inputs, loss=loss, targets=targets)
     request = diagnosis_request(
         ",".join(attention_words(attention)) or None,
         position,
@@ -96,6 +112,27 @@ def diagnose(
     )
     runs = [run] if run else ()
     return measure(kind, request, runs=runs, store=Path(store), only=only, attention_map=attention_map)
+
+
+def _kind_and_inputs(given: Sequence[Any], kind: DiagnosisKind | None, inputs: Any) -> tuple[DiagnosisKind, Any]:
+    """Tell the kind from the inputs among arguments by position."""
+    for one in given:
+        if isinstance(one, str):
+            if kind is not None:
+                raise InvalidValueError(f"There are two kinds: '{kind}' and '{one}'.", "Leave one out.", where="kind")
+            kind = cast("DiagnosisKind", one)
+        else:
+            if inputs is not None:
+                raise InvalidValueError("There are two inputs.", "Give one tensor, or a tuple.", where="inputs")
+            inputs = one
+    return kind or "rank-collapse", inputs
+
+
+def _refuse_given(**given: Any) -> None:
+    """Refuse what runs and fresh variants have of their own."""
+    if name := next((name for name, one in given.items() if one is not None), None):
+        problem = "Runs and fresh variants have inputs and a loss of their own."
+        raise InvalidValueError(problem, "Leave it out, or give a module.", where=name)
 
 
 def evaluate(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attnlab.errors import AttnlabError
 
 if TYPE_CHECKING:
-    from attnlab.model.transformer import Transformer
+    from attnlab.model.base import Model
     from attnlab.records import Record
     from attnlab.tasks import Task
 
@@ -60,7 +60,7 @@ def load_run(run: str, store: str | Path = "results") -> Record:
     return find_record(run, Path(store))[0]
 
 
-def load_model(run: str | Record, store: str | Path = "results") -> Transformer:
+def load_model(run: str | Record, store: str | Path = "results") -> Model:
     """Build the model of a finished run with the weights that it learned.
 
     >>> import tempfile, attnlab
@@ -76,7 +76,8 @@ def load_model(run: str | Record, store: str | Path = "results") -> Transformer:
         store: A store, or a folder of stores.
 
     Returns:
-        The model in evaluation mode, each weight in its own type, on the CPU.
+        The model in evaluation mode, each weight in its own type, on the CPU; of a whole model of the user's own, its
+        ``module`` is the user's.
 
     Raises:
         attnlab.errors.AttnlabError: The run or its weights are not there, or a part of it has another version now.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from attnlab.choices import AttentionLike, Budget, Compile, DeviceName
+from attnlab.choices import AttentionLike, Budget, Compile, DeviceName, ModelLike
 
 if TYPE_CHECKING:
     from attnlab.records import Record
@@ -22,7 +22,7 @@ def train(
     complexity: Any = None,
     seed: int = 0,
     seeds: int = 1,
-    model: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | ModelLike | Sequence[ModelLike] | None = None,
     train: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
     match: Budget | None = None,
@@ -49,7 +49,10 @@ def train(
         complexity: The level; None takes the ladder's default.
         seed: The first seed.
         seeds: Number of seeds, counted up from the first.
-        model: Fields of the model, such as ``{"layers": 4}``; see :class:`attnlab.specs.ModelSpec`.
+        model: Fields of the model, such as ``{"layers": 4}``; see :class:`attnlab.specs.ModelSpec`. Or a whole model of
+            your own, from tokens to logits: a class of modules, a function that makes one, ``"FILE.py:Class"``, or
+            several, beside the attentions. With both, the field ``module`` is the whole model:
+            ``{"module": MyClass, "width": 32}``.
         train: Fields of the training, such as ``{"max_steps": 500}``; see :class:`attnlab.specs.TrainSpec`.
         options: Options of the task.
         match: The budget of the first variant that every other one is given; None keeps all sizes equal.
@@ -73,12 +76,14 @@ def train(
     from attnlab.experiments.request import parse_request
     from attnlab.experiments.run_train import run_train
 
-    settings = given(model=model, train=train, task=options)
+    modules, fields = modules_of(model)
+    settings = given(model=fields, train=train, task=options)
     seed_range = range(seed, seed + seeds)
     request = parse_request(
         task,
         attention_words(attention),
         position,
+        modules=modules,
         complexity=complexity,
         seeds=seed_range,
         match=match,
@@ -99,7 +104,7 @@ def sweep(
     grid: Mapping[str, Sequence[Any]] | None = None,
     seeds: int = 3,
     match: Budget | None = None,
-    model: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | ModelLike | Sequence[ModelLike] | None = None,
     train: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
     store: str | Path | None = None,
@@ -127,7 +132,7 @@ def sweep(
         grid: Any field -> its values.
         seeds: Number of seeds, counted up from 0.
         match: The budget of the first variant that every other one is given; None keeps all sizes equal.
-        model: Fields of the model.
+        model: Fields of the model, or whole models of your own, as in :func:`train`.
         train: Fields of the training.
         options: Options of the task.
         store: The folder of results; None takes ``results/`` and the name of the task.
@@ -138,7 +143,8 @@ def sweep(
             all.
 
     Returns:
-        The records of the plan. Runs that are in the store already are not run again.
+        The records of the plan. Runs that are in the store already are not run again. A run that raised an exception
+        has the status ``failed`` and a ``reason``; one warning tells how many did, and the first reason.
 
     Raises:
         attnlab.errors.AttnlabError: The runs cannot be planned; nothing was written.
@@ -150,23 +156,30 @@ def sweep(
     from attnlab.experiments.expand import expand
     from attnlab.experiments.run_sweep import run_sweep
 
+    modules, fields = modules_of(model)
     experiment = inline_experiment(
         task,
         attention=attention_words(attention),
+        modules=modules,
         position=position,
         complexity=complexity,
         grid=grid,
         seeds=seeds,
         match=match,
-        settings=given(model=model, train=train, task=options),
+        settings=given(model=fields, train=train, task=options),
     )
     specs = expand(experiment)
     workers = make_executor(executor, device, worker_parts(specs), runs=len(specs), vmap=vmap)
     try:
         folder = Path(store) if store else Path("results") / experiment.name
-        return list(run_sweep(experiment, specs, folder, workers, adaptive=adaptive).records)
+        outcome = run_sweep(experiment, specs, folder, workers, adaptive=adaptive)
     finally:
         workers.close()
+    if outcome.failed:
+        first = outcome.failed[0]
+        text = f"{len(outcome.failed)} of {len(outcome.records)} runs failed; {first.spec.summary}: {first.reason}"
+        warnings.warn(text, UserWarning, stacklevel=2)
+    return list(outcome.records)
 
 
 def _warn(event: Event) -> None:
@@ -175,6 +188,27 @@ def _warn(event: Event) -> None:
 
     if isinstance(event, Notice):
         warnings.warn(event.text, UserWarning, stacklevel=5)
+
+
+def modules_of(model: Any) -> tuple[list[str], dict[str, Any] | None]:
+    """Tell the whole models of the user's own from fields of the model.
+
+    Args:
+        model: What was passed as the model.
+
+    Returns:
+        One word for each whole model, and the fields.
+
+    Raises:
+        attnlab.errors.AttnlabError: A value is no class of modules.
+    """
+    from attnlab.model.module import MODULE_NAMING
+
+    if model is None or isinstance(model, Mapping):
+        fields = dict(model or {})
+        words = MODULE_NAMING.words(fields.pop("module", None))
+        return words, (None if model is None else fields)
+    return MODULE_NAMING.words(model), None
 
 
 def given(**sections: Mapping[str, Any] | None) -> dict[str, Any]:

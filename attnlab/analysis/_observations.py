@@ -18,6 +18,7 @@ from attnlab.analysis._draws import SHARE, Interval
 from attnlab.analysis.fields import LOCATION, Cache, Fields, run_fields, short_name, trained_on
 from attnlab.errors import unknown
 from attnlab.records import SOLVED, Evaluation, Record
+from attnlab.specs import ModelSpec
 
 
 class Observation(NamedTuple):
@@ -133,11 +134,16 @@ def varying(observed: Sequence[Observation]) -> list[str]:
     names = dict.fromkeys(name for settings in distinct for name in settings if name not in LOCATION)
     result = []
     for name in sorted(names, key=lambda name: name.startswith("task.")):
-        # An option of one task is compared only among the runs on that task.
-        compared = [settings for settings in distinct if name in settings] if name.startswith("task.") else distinct
+        # An option of one task is compared only among the runs on that task, a field of transformers among these.
+        compared = [settings for settings in distinct if name in settings] if _may_lack(name) else distinct
         if len({repr(settings.get(name)) for settings in compared}) > 1:
             result.append(name)
     return result
+
+
+def _may_lack(name: str) -> bool:
+    """Whether some runs do not have a field: an option of another task, or a field of the transformer."""
+    return name.startswith(("task.", "modifiers.")) or name in ModelSpec.model_fields
 
 
 def check_field(name: str, observed: Sequence[Observation], where: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from attnlab.config.inline_parts import parse_variants
-from attnlab.specs import Part, RunSpec, Section, Variant, variant_text
+from attnlab.specs import ModelSpec, Part, RunSpec, Section, Variant, variant_text
 
 Fields = Mapping[str, Any]
 LOCATION = ("task", "subtask", "level", "trained", "complexity", "seed")
@@ -108,6 +108,8 @@ def canonical_part(wanted: Any) -> str:
     """
     if isinstance(wanted, Part):
         return str(wanted)
+    if isinstance(wanted, Mapping) and set(wanted) == {"model"}:
+        return canonical_part(wanted["model"])  # a whole model, as it stands among the attentions of a grid
     if isinstance(wanted, Mapping):
         return str(Part.model_validate(dict(wanted)))
     variants = parse_variants(str(wanted))
@@ -120,12 +122,15 @@ def _words(parts: Part | Variant) -> str:
 
 
 def _flattened(section: Section) -> Fields:
+    if isinstance(section, ModelSpec) and section.module is not None:
+        # A whole model stands among the attentions; the other fields of a transformer are not applicable to it.
+        return {"attention": section.variant, **{name: getattr(section, name) for name in section.module.sizes}}
     data: Mapping[str, Any] = section.all_fields
     if "attention" in data:
         parts = {name: _words(getattr(section, name)) for name in PARTS}
         parts["attention"] = section.variant  # type: ignore[attr-defined]
         modifiers = {f"modifiers.{name}": value for name, value in data["modifiers"].items()}
-        rest = {k: v for k, v in data.items() if k not in (*PARTS, "modifiers", "matched", "allow_leak")}
+        rest = {k: v for k, v in data.items() if k not in (*PARTS, "modifiers", "matched", "allow_leak", "module")}
         return {**parts, **rest, **modifiers}
     if "complexity" in data:
         options = {f"task.{name}": value for name, value in data["options"].items() if name != data["complexity"]}

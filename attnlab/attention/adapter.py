@@ -8,8 +8,10 @@ that was found to be causal (:mod:`attnlab.attention.ops.calling`).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from enum import Enum
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -17,23 +19,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, RowConstraint
-from attnlab.attention.ops.calling import TRIED, Call, choose_call
-from attnlab.attention.ops.constructor import MATCHED, constructor_parameters, matched_arguments
+from attnlab.attention.ops.calling import BLOCKS, LONG, TRIED, Call, accepts, choose_call
+from attnlab.attention.ops.constructor import ALWAYS, MATCHED, constructor_parameters, matched_arguments, with_options
+from attnlab.attention.ops.returned_weights import asking_for_weights, weights_in
+from attnlab.attention.ops.signature import with_config
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
-from attnlab.plugins import plugin_error
+from attnlab.plugins import PREFIX, plugin_error
 from attnlab.specs import Modifiers
 from attnlab.tensors import QKV, AttentionOutput, LayerContext, LayerInputs
 
 Needs = Literal["", "float32", "bf16"]
-
-
-class Matched(Enum):
-    """The default of an option that is matched to the layer."""
-
-    MATCHED = "matched"
-
-    def __repr__(self) -> str:
-        return self.value
 
 
 NO_HEADS = "a module of its own has no queries, keys and values"
@@ -59,27 +54,33 @@ class Adapted(Attention):
     has_heads = False
     adapted: ClassVar[Callable[..., nn.Module]]
     """The class of the module."""
-    block: ClassVar[int]
+    given_block: ClassVar[int | None]
     needs: ClassVar[Needs]
-    returns: ClassVar[Callable[[Any], Tensor] | None]
+    returns: ClassVar[Callable[[Any], Any] | None]
+    weights_flag: ClassVar[str]
+    """The argument of the forward that asks for the weights; empty where none was named."""
 
     def __init__(self, context: LayerContext, **options: Any) -> None:
         nn.Module.__init__(self)
         self.num_heads, self.channels = context.heads, context.width // context.heads
         self.layer, self.biased, self.fast = context.layer, context.biased, False
         cls = type(self)
-        place = f"{cls.__module__}.{cls.__qualname__}"
+        place = _place(cls)
         arguments = matched_arguments(constructor_parameters(cls.adapted), context, options)
         try:
-            module: Any = cls.adapted(**arguments)
+            module: Any = _made(cls.adapted, arguments, options)
         except AttnlabError:
             raise
+        except SystemExit as error:  # some modules end the process where something optional is not installed
+            problem = f"It ends the process (exit code {error.code or 0}) instead of raising an error."
+            hint = "It may have printed the reason: often a package that it needs is not installed."
+            raise PluginError(problem, hint, where=f"{place}({_written(arguments)})") from error
         except Exception as error:
             raise plugin_error(f"{place}({_written(arguments)})", error) from error
         if not isinstance(module, nn.Module):
             raise PluginError(f"It makes a {type(module).__name__}, not an nn.Module.", where=place)
         self.module = module
-        self.call = self._find_call(context, place)
+        self.call, self.block = self._find_call(context, place)
 
     @classmethod
     def num_parameters(
@@ -125,36 +126,93 @@ class Adapted(Attention):
             The update, B x T x D, with empty queries, keys and values.
         """
         tokens = x_BTD.shape[1]
-        # Causal modules do not see what is appended; those that want whole blocks get them.
-        inputs_BTD = functional.pad(x_BTD, (0, 0, 0, -tokens % self.block)) if self.block > 1 else x_BTD
-        if self.needs:
-            inputs_BTD = inputs_BTD.to(torch.bfloat16 if self.needs == "bf16" else torch.float32)
-        output_BTD = self.call.output(self.call(self.module, inputs_BTD))
+        output_BTD = self.call.output(self.call(self.module, self._inputs(x_BTD)))
         update_BTD = output_BTD[:, :tokens].to(x_BTD.dtype)
         empty = x_BTD.new_zeros(len(x_BTD), self.num_heads, tokens, 0)
         return AttentionOutput(update_BTD, QKV(empty, empty, empty), x_BTD.new_zeros(()))
 
-    def _find_call(self, context: LayerContext, place: str) -> Call:
-        """Find how the module is called, or refuse it with the reason."""
-        tokens = -(-TRIED[1] // self.block) * self.block
+    @torch.no_grad()
+    def returned_weights(self, x_BTD: Tensor) -> Tensor | None:
+        """The weights that the module returns beside its output, or when an argument asks for them.
+
+        They are what the module calls its weights: an effective matrix of it is not known.
+
+        Args:
+            x_BTD: The input of the module.
+
+        Returns:
+            B x H x T x T, zero above the diagonal; None where the module returns none.
+
+        Raises:
+            InvalidValueError: :func:`adapt` was told that the module returns weights, and it returns none.
+        """
+        tokens, inputs_BTD = x_BTD.shape[1], self._inputs(x_BTD)
+        asking = asking_for_weights(self.module, self.weights_flag)
+        call = replace(self.call, keywords={**self.call.keywords, **asking})
+        try:
+            returned = call(self.module, inputs_BTD)
+        except Exception:  # an argument that was not named may mean something else
+            if self.weights_flag:
+                raise
+            call, returned = self.call, self.call(self.module, inputs_BTD)
+        if call.returns:
+            returned = call.returns(returned)
+        weights_BHTT = weights_in(returned, len(inputs_BTD), inputs_BTD.shape[1])
+        if weights_BHTT is None and self.weights_flag:
+            cls = type(self)
+            problem = f"With {self.weights_flag}=True the module returns no weights."
+            hint = "Weights are B x H x T x T, or B x T x T, beside the output, and zero above the diagonal."
+            raise InvalidValueError(problem, hint, where=f"{cls.__module__}.{cls.__qualname__}")
+        return None if weights_BHTT is None else weights_BHTT[..., :tokens, :tokens]
+
+    def _inputs(self, x_BTD: Tensor) -> Tensor:
+        """The input in whole blocks, and in the type that the module needs."""
+        # Causal modules do not see what is appended; those that want whole blocks get them.
+        padding = -x_BTD.shape[1] % self.block
+        inputs_BTD = functional.pad(x_BTD, (0, 0, 0, padding)) if padding else x_BTD
+        return inputs_BTD.to(torch.bfloat16 if self.needs == "bf16" else torch.float32) if self.needs else inputs_BTD
+
+    def _find_call(self, context: LayerContext, place: str) -> tuple[Call, int]:
+        """Find how the module is called, and in which blocks of tokens; or refuse it with the reason."""
+        if self.weights_flag and self.weights_flag not in inspect.signature(self.module.forward).parameters:
+            problem = f"The forward of the module has no argument '{self.weights_flag}'."
+            raise InvalidValueError(problem, "Name the argument that asks for its weights.", where=place)
+        given = self.given_block
+        lengths = {-(-TRIED[1] // (given or 1)) * (given or 1): given or 1}
+        if given is None:
+            lengths |= {tokens: tokens for tokens in (*BLOCKS, context.length) if tokens > TRIED[1]}
         training = self.module.training
         self.module.eval()
         dtype = torch.bfloat16 if self.needs == "bf16" else torch.float32
+        first, short = "", None
         with torch.random.fork_rng(devices=[]):
-            call, reason = choose_call(self.module, context.width, tokens, dtype, type(self).returns)
+            for tokens, block in lengths.items():
+                call, reason = choose_call(self.module, context.width, tokens, dtype, type(self).returns)
+                first = first or reason
+                if call is None or (short is not None and call != short[0]):
+                    continue
+                longest = min(LONG, context.length)
+                if given is None and not all(  # one of two successive lengths is no multiple of anything above 1
+                    accepts(self.module, call, context.width, one, block, dtype)
+                    for one in (longest, max(1, longest - 1))
+                ):
+                    short = short or (call, block)  # it may have a path of its own for short sequences
+                    continue
+                self.module.train(training)
+                return call, block
         self.module.train(training)
-        if call is None:
-            hint = "A module maps (batch, tokens, width) to the same shape, or to a tuple that begins with it."
-            raise InvalidValueError(f"The module cannot be used: {reason}.", hint, where=place)
-        return call
+        if short is not None:
+            return short
+        hint = "A module maps (batch, tokens, width) to the same shape, or to a tuple that begins with it."
+        raise InvalidValueError(f"The module cannot be used: {first}.", hint, where=place)
 
 
 def adapt(
     build: Any,
     *,
-    block: int = 1,
+    block: int | None = None,
     needs: Needs = "",
-    returns: Callable[[Any], Tensor] | None = None,
+    returns: Callable[[Any], Any] | str | None = None,
 ) -> type[Adapted]:
     """Make an attention of a class of modules.
 
@@ -164,9 +222,13 @@ def adapt(
 
     Args:
         build: A class, or a function that returns a module; arguments whose names are in use are matched.
-        block: Lengths are multiples of this; inputs are padded at the end.
+        block: Lengths are multiples of this; inputs are padded at the end. None finds it where the module refuses a
+            short sequence: the shortest of a few lengths that it accepts.
         needs: The type in which the module computes; empty takes that of the input.
-        returns: Takes the output from what the module returns; None takes a tensor, or the first of a tuple.
+        returns: A function takes the output from what the module returns, or a pair of output and attention weights
+            (B x H x T x T or B x T x T). A text names the argument of the forward that asks for the weights, such as
+            ``need_weights``. None takes a tensor, or the first of a tuple; weights are then recognized by their shape
+            and by the arguments in use.
 
     Returns:
         The class; its options are the arguments of the constructor.
@@ -177,15 +239,16 @@ def adapt(
     name = getattr(build, "__qualname__", type(build).__name__)
     if isinstance(build, type) and not issubclass(build, nn.Module):
         raise InvalidValueError(f"{name} is a class, but no nn.Module.", "Give a class of torch modules.", where=name)
-    if not callable(build) or block < 1:
+    if not callable(build) or (block is not None and block < 1):
         problem = f"A block of {block} tokens is not positive." if callable(build) else f"{name} cannot be called."
         raise InvalidValueError(problem, where=name)
     body = {
         "adapted": staticmethod(build),
-        "block": block,
+        "given_block": block,
         "needs": needs,
-        "returns": staticmethod(returns) if returns else None,
-        "__init__": _constructor(build),
+        "returns": staticmethod(returns) if callable(returns) else None,
+        "weights_flag": returns if isinstance(returns, str) else "",
+        "__init__": with_options(build, Adapted.__init__, MATCHED),
         "__module__": build.__module__,
         "__qualname__": name,
         "__doc__": inspect.getdoc(build),
@@ -193,25 +256,26 @@ def adapt(
     return type(name, (Adapted,), body)
 
 
-def _constructor(build: Callable[..., nn.Module]) -> Callable[..., None]:
-    """A constructor whose keywords are those of the module, so that they are options."""
-    keywords = [
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=Matched.MATCHED if name in MATCHED else one.default
-        )
-        for name, one in constructor_parameters(build).items()
-    ]
-    defaults = {one.name: one.default for one in keywords}
+def _place(cls: type) -> str:
+    """Name a class as a user does: by its file, or by the module that it is imported from."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    is_file = cls.__module__.startswith(PREFIX) and file
+    return f"{Path(str(file)).name}:{cls.__qualname__}" if is_file else f"{cls.__module__}.{cls.__qualname__}"
 
-    def __init__(self: Adapted, context: LayerContext, **options: Any) -> None:
-        # A class may refuse an argument of the class above it, even at its default.
-        given = {name: value for name, value in options.items() if value is not defaults[name]}
-        Adapted.__init__(self, context, **given)
 
-    positional = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("self", "context")]
-    __init__.__signature__ = inspect.Signature([*positional, *keywords])  # type: ignore[attr-defined]
-    __init__.__annotations__ = {}
-    return __init__
+def _made(build: Callable[..., nn.Module], arguments: dict[str, Any], given: Mapping[str, Any]) -> nn.Module:
+    """The module; a class that is causal by itself may refuse to be told so."""
+    try:
+        return build(**with_config(build, arguments))
+    except Exception:
+        fewer = {name: value for name, value in arguments.items() if name in given or name not in ALWAYS}
+        if len(fewer) == len(arguments):
+            raise
+        try:
+            return build(**with_config(build, fewer))
+        except Exception:
+            pass
+        raise
 
 
 def _written(arguments: dict[str, Any]) -> str:

@@ -1,19 +1,10 @@
 """Attentions named by their class: ``FILE.py:Class``, ``package.module:Class``, or the class itself.
 
 A subclass of :class:`Attention` is used as it is; any other class of modules, or function that makes one, is adapted.
-It is registered under the name of its file or module and its own, ``my.py:Mixer``, with its code, so that other code is
-another run.
 """
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import importlib
-import importlib.metadata
-import inspect
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -21,13 +12,9 @@ from torch import nn
 
 from attnlab.attention.adapter import adapt
 from attnlab.attention.base import ATTENTIONS, Attention
-from attnlab.errors import InvalidValueError, PluginError, UnknownNameError
-from attnlab.part_code import SCRIPT, PartCode, file_digest, is_installed, part_code
-from attnlab.plugins import PREFIX, load_plugin, plugin_error, plugin_module
-from attnlab.registry import Entry
+from attnlab.naming import Naming
 
-_LOADED: dict[Path, str] = {}
-"""Files that were loaded because a class of theirs was named -> digest of their code then."""
+_NAMING = Naming(ATTENTIONS, nn.Module, Attention, adapt, "def mixer(dim): return Module(dim, ...).")
 
 
 def named_attention(word: str) -> str:
@@ -44,20 +31,7 @@ def named_attention(word: str) -> str:
         UnknownNameError: There is no such class.
         InvalidValueError: The word begins with the name of an attention.
     """
-    place, _, name = word.rpartition(":")
-    if place in ATTENTIONS:
-        raise InvalidValueError(f"'{name}' is not an option.", f"Write {place}:key=value,key=value.", where=word)
-    if not place.endswith(".py"):
-        module = _imported(place, word)
-        value = _member(module, name, word)
-        module = sys.modules.get(getattr(value, "__module__", None) or place, module)
-        return adopt_class(value, _public_name(value, place, name), _installed_code(module))
-    path = Path(place).expanduser()
-    file = path.resolve()
-    if not path.is_file() or _LOADED.get(file) != file_digest(file) or plugin_module(path) not in sys.modules:
-        load_plugin(path)
-        _LOADED[file] = file_digest(file)
-    return _adopt_from_file(sys.modules[plugin_module(path)], name, word)
+    return _NAMING.named(word)
 
 
 def known_attention(name: str) -> None:
@@ -69,15 +43,7 @@ def known_attention(name: str) -> None:
     Raises:
         PluginError: Its module cannot be imported, or has no such class any more.
     """
-    place, colon, cls = name.rpartition(":")
-    if not colon or name in ATTENTIONS:
-        return
-    if not place.endswith(".py"):
-        named_attention(name)
-        return
-    for module in [one for key, one in sys.modules.items() if key.startswith(PREFIX) and "." not in key]:
-        if Path(module.__file__ or "").name == place:
-            _adopt_from_file(module, cls, name)
+    _NAMING.known(name)
 
 
 def attention_of(value: Any) -> str:
@@ -92,20 +58,7 @@ def attention_of(value: Any) -> str:
     Raises:
         PluginError: It is no class of modules, or another one of its name is registered.
     """
-    registered = next((entry.name for entry in ATTENTIONS if entry.cls is value), None)
-    if registered is not None:
-        return registered
-    module, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
-    if not name or "<" in name or isinstance(value, nn.Module):
-        kind = "A function without a name of its own" if name else f"A {type(value).__name__}"
-        problem = f"{kind} is no class of modules, and no function that can be named in a record."
-        hint = "Give the class itself, or a function: def mixer(dim): return Module(dim, ...)."
-        raise PluginError(problem, hint, where="attention")
-    if module == SCRIPT:
-        return adopt_class(value, name, None)
-    if module.startswith(PREFIX):
-        return _adopt_from_file(sys.modules[module], name, name)
-    return adopt_class(value, _public_name(value, module, name), _installed_code(sys.modules[module]))
+    return _NAMING.of(value)
 
 
 def attention_words(given: Any) -> list[str]:
@@ -120,22 +73,16 @@ def attention_words(given: Any) -> list[str]:
     Raises:
         PluginError: A value is no class of modules.
     """
-    several = list(given) if isinstance(given, list | tuple) else [given] if given else []
-    words = [one if isinstance(one, str) else attention_of(one) for one in several]
-    by_name: dict[str, Any] = {}
-    for word, one in zip(words, several, strict=True):
-        if by_name.setdefault(word, one) is not one and not isinstance(one, str):
-            raise PluginError(f"Two classes are named '{word}'.", "Rename one of them.", where="attention")
-    return words
+    return _NAMING.words(given)
 
 
-def adopt_class(value: Any, name: str, code: PartCode | None) -> str:
+def adopt_class(value: Any, name: str, home: ModuleType | None) -> str:
     """Register a class under a name.
 
     Args:
         value: A class of attentions or of other modules, or a function that makes one.
         name: The name.
-        code: Its code; None for a class of a notebook, whose code is read whenever a run is planned.
+        home: The module whose code is its; None for a class of a notebook.
 
     Returns:
         The name under which it is registered: its own, where it is registered already.
@@ -143,96 +90,4 @@ def adopt_class(value: Any, name: str, code: PartCode | None) -> str:
     Raises:
         PluginError: It is no class of modules, or another one has the name.
     """
-    for entry in ATTENTIONS:
-        if entry.cls is value or (getattr(entry.cls, "adapted", None) is value and entry.name == name):
-            return entry.name
-    if name in ATTENTIONS and ":" not in name and ATTENTIONS.entry(name).cls.__module__ != SCRIPT:
-        hint = "Give the class another name, or name it by its file: FILE.py:Class."
-        raise PluginError(f"Another attention is registered as '{name}'.", hint, where=name)
-    own = isinstance(value, type) and issubclass(value, Attention)
-    if isinstance(value, nn.Module) or not callable(value):
-        problem = f"It is a {type(value).__name__}, not a class of modules."
-        raise PluginError(problem, "Name the class itself, or a function that makes the module.", where=name)
-    cls = value if own else adapt(value)
-    text = (inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " ")
-    ATTENTIONS.adopt(Entry(name, cls, text or f"{name}, which has no docstring.", "your own", 1, (), code))
-    return name
-
-
-def _adopt_from_file(module: ModuleType, name: str, word: str) -> str:
-    """Register a class of a file."""
-    path = Path(module.__file__ or "").resolve()
-    code = PartCode(str(path), file_digest(path), root=str(path.parent))
-    label = f"{path.name}:{name}"
-    other = ATTENTIONS.entry(label) if label in ATTENTIONS else None
-    if other and other.code.path not in ("", str(path)):
-        problem = f"'{label}' names two classes: of {other.code.path} and of {path}."
-        raise PluginError(problem, "Rename one of the files, or one of the classes.", where=word)
-    return adopt_class(_member(module, name, word), label, code)
-
-
-def _public_name(value: Any, module: str, name: str) -> str:
-    """The shortest name by which a class is imported: ``torch.nn:GRU``, not ``torch.nn.modules.rnn:GRU``."""
-    steps = (getattr(value, "__module__", None) or module).split(".")
-    own = getattr(value, "__qualname__", name)
-    places = [".".join(steps[:count]) for count in range(1, len(steps) + 1)]
-    found = (f"{place}:{own}" for place in places if getattr(sys.modules.get(place), own, None) is value)
-    return next(found, f"{module}:{name}")
-
-
-def _imported(name: str, word: str) -> ModuleType:
-    """Import a module."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and name.split(".")[0] == error.name.split(".")[0]:
-            hint = f"Install the package that has it, or write a file: {name.replace('.', '/')}.py:Class."
-            raise PluginError(f"There is no module '{error.name}' here.", hint, where=word) from None
-        raise plugin_error(word, error) from error
-    except Exception as error:
-        raise plugin_error(word, error) from error
-
-
-def _member(module: ModuleType, name: str, word: str) -> Any:
-    """Find a class of a module; a wrong name is an error with those that the module has."""
-    value: Any = module
-    for step in name.split("."):
-        if not hasattr(value, step):
-            is_file = module.__name__.startswith(PREFIX)
-            known = {key: one for key, one in vars(module).items() if _is_module_class(one)}
-            own = [key for key, one in known.items() if not is_file or one.__module__ == module.__name__]
-            lower = {key.lower(): key for key in own}
-            close = difflib.get_close_matches(name.lower(), lower, n=1)
-            guess = f"; did you mean '{lower[close[0]]}'?" if close else "."
-            place = word.rpartition(":")[0]
-            listed = [lower[key] for key in difflib.get_close_matches(name.lower(), lower, n=12, cutoff=0.0)]
-            hint = f"Classes of modules there: {', '.join(listed) or 'none'}."
-            raise UnknownNameError(f"{place} has no class '{name}'{guess}", hint, where=word)
-        value = getattr(value, step)
-    return value
-
-
-def _is_module_class(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, nn.Module)
-
-
-def _installed_code(module: ModuleType) -> PartCode:
-    """The code of a module: of an installed package its version and its own file, otherwise all that it imports."""
-    code = part_code(type("Placeholder", (), {"__module__": module.__name__})) if _is_own(module) else None
-    if code is not None:
-        return code
-    file = getattr(module, "__file__", None)
-    top = module.__name__.partition(".")[0]
-    names = importlib.metadata.packages_distributions().get(top, [top])
-    try:
-        version = f"{names[0]} {importlib.metadata.version(names[0])}"
-    except importlib.metadata.PackageNotFoundError:
-        version = top
-    text = Path(file).read_bytes() if file and file.endswith(".py") else b""
-    return PartCode(f"{file or ''}", hashlib.sha256(version.encode() + text).hexdigest()[:16], package=version)
-
-
-def _is_own(module: ModuleType) -> bool:
-    """Whether a module is the user's own file, and not one of an installed package."""
-    file = getattr(module, "__file__", None)
-    return bool(file) and not any(is_installed(folder) for folder in Path(str(file)).resolve().parents)
+    return _NAMING.adopt(value, name, home)

@@ -8,15 +8,19 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attnlab.cli.options import AsJson, Plugin, load_plugins
+from attnlab.cli.options import AsJson, Plugin, WholeModel, load_plugins
+
+if TYPE_CHECKING:
+    from attnlab.testing.finding import Conformance
 
 
 def check(
     names: Annotated[list[str] | None, typer.Argument(help="NAME, NAME:option=value, or FILE.py:Class.")] = None,
+    model: WholeModel = None,
     every: Annotated[bool, typer.Option("--all", help="Check all registered attentions.")] = False,
     plugins: Plugin = None,
     as_json: AsJson = False,
@@ -27,8 +31,9 @@ def check(
     from attnlab.errors import InvalidValueError
 
     load_plugins(plugins)
-    if not names and not every:
-        raise InvalidValueError("Nothing to check.", "Give the names of attentions, or --all.", where="check")
+    if not names and not every and not model:
+        hint = "Give the names of attentions, --all, or --model FILE.py:Class."
+        raise InvalidValueError("Nothing to check.", hint, where="check")
 
     from attnlab.attention import ATTENTIONS
     from attnlab.rendering.conformance import ConformanceOverview, ConformanceTable
@@ -37,10 +42,10 @@ def check(
 
     parts = [subject_of(name) for name in names or []]
     parts += [Part(name=entry.name) for entry in ATTENTIONS] if every else []
+    reports = _check_models(model) if model else []
     if len(parts) == 1:
-        reports = [check_attention(parts[0])]
-    else:
-        reports = []
+        reports.append(check_attention(parts[0]))
+    elif parts:
         from attnlab.execution.processes import sigint_blocked
 
         used = {("attention", part.name): ATTENTIONS.entry(part.name) for part in parts}
@@ -56,6 +61,16 @@ def check(
     else:
         Console().print(ConformanceTable(reports[0]) if len(reports) == 1 else ConformanceOverview(reports))
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
+
+
+def _check_models(words: str) -> list[Conformance]:
+    """Check whole models of the user's own."""
+    from attnlab.config.inline_parts import parse_modules
+    from attnlab.experiments.whole_model import module_spec
+    from attnlab.specs import ModelSpec
+    from attnlab.testing.model_check import check_model
+
+    return [check_model(module_spec(ModelSpec(), part)) for part in parse_modules(words)]
 
 
 @contextmanager

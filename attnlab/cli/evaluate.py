@@ -15,7 +15,10 @@ from attnlab.cli.options import AsJson, Device, Plugin, Quiet, Rollout, Store, l
 
 def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, or its start: attnlab ls results.")],
-    length: Annotated[str | None, typer.Option("--length", metavar="64,128,...", help="Lengths in tokens.")] = None,
+    length: Annotated[
+        str | None,
+        typer.Option("--length", metavar="64,128,...", help="Lengths in tokens, or the next shorter ones of the task."),
+    ] = None,
     complexity: Annotated[
         str | None, typer.Option("--complexity", metavar="LEVELS", help="Levels, instead of lengths.")
     ] = None,

@@ -15,6 +15,14 @@ Attention = Annotated[
         "--attn", "--attention", help="Attentions, such as [b]softmax,dape[/b]; + alternates over layers, *N repeats."
     ),
 ]
+WholeModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="FILE.py:Class",
+        help="Whole models of your own, from tokens to logits, beside --attn or alone; or a function that makes one.",
+    ),
+]
 Position = Annotated[str | None, typer.Option("--pos", "--position", help="Positions, such as [b]rotary,alibi[/b].")]
 Complexity = Annotated[
     str | None,
@@ -40,7 +48,7 @@ Rollout = Annotated[
 ]
 AllowLeak = Annotated[
     bool | None,
-    typer.Option("--allow-leak", help="Train an attention that sees later tokens; tables say so.", show_default=False),
+    typer.Option("--allow-leak", help="Train what sees later tokens; tables say so.", show_default=False),
 ]
 Match = Annotated[Budget | None, typer.Option("--match", help="Give every other variant the same budget as the first.")]
 Device = Annotated[DeviceName, typer.Option("--device", help="Where to compute.")]

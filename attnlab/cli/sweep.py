@@ -27,6 +27,7 @@ from attnlab.cli.options import (
     Steps,
     Vmap,
     Watch,
+    WholeModel,
     Width,
     field_settings,
     load_plugins,
@@ -46,6 +47,7 @@ def sweep(
     ] = None,
     task: Annotated[str | None, typer.Option("--task", help="Ladders, such as [b]recall,copy[/b].")] = None,
     attn: Attention = None,
+    model: WholeModel = None,
     pos: Position = None,
     complexity: Annotated[
         str | None, typer.Option("--complexity", metavar="LEVELS", help="Levels, such as 2,4,8; left out, all.")
@@ -96,7 +98,7 @@ def sweep(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run several attentions and seeds over the levels of a task; run it again, and only what is missing runs.
+    """Run several attentions or whole models over the levels of a task; run it again, and only what is missing runs.
 
     The exit status is 1 if a run failed or a claim does not hold.
     """
@@ -110,7 +112,14 @@ def sweep(
     load_plugins(plugins)
     fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
     nested = field_settings(settings, watch=watch, rollout=rollout, allow_leak=allow_leak, **fields)
-    words = {"task": task, "attention": attn, "position": pos, "complexity": complexity, "grid": grid, "match": match}
+    words: dict[str, Any] = {
+        "task": task,
+        "attention": attn,
+        "modules": model,
+        "position": pos,
+        "complexity": complexity,
+    }
+    words |= {"grid": grid, "match": match}
     experiment = with_resolved_claims(_experiment(name, preset, seeds, words, nested))
     specs, runs_per_program = expand(experiment), parse_vmap(vmap)
     refuse_unvmappable(specs, runs_per_program)
@@ -212,7 +221,7 @@ def _experiment(
     if given:
         word = next(iter(given))
         hint = "Copy it with attnlab cp and edit the copy, or leave its name out."
-        flag = {"attention": "attn", "position": "pos"}.get(word, word)
+        flag = {"attention": "attn", "modules": "model", "position": "pos"}.get(word, word)
         raise InvalidValueError(f"The experiment '{name}' sets that itself.", hint, where=f"--{flag}")
     result = experiment(name).with_preset(preset)
     if "task" in settings:

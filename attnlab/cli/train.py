@@ -30,6 +30,7 @@ from attnlab.cli.options import (
     Store,
     Vmap,
     Watch,
+    WholeModel,
     Width,
     field_settings,
     load_plugins,
@@ -42,6 +43,7 @@ def train(
         str, typer.Option("--task", help="A ladder's name or file: see [b]attnlab ls tasks[/b].")
     ] = "recall",
     attn: Attention = None,
+    model: WholeModel = None,
     pos: Position = None,
     complexity: Complexity = None,
     layers: Layers = None,
@@ -74,7 +76,7 @@ def train(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train attentions at one level of a task, and report what they learned."""
+    """Train attentions, or whole models, at one level of a task, and report what they learned."""
     from rich.console import Console
 
     from attnlab.experiments.request import parse_request
@@ -85,7 +87,9 @@ def train(
     fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
     nested = field_settings(settings, watch=watch, rollout=rollout, allow_leak=allow_leak, **fields)
     seeds_range = range(seed, seed + seeds)
-    request = parse_request(task, attn, pos, complexity=complexity, seeds=seeds_range, match=match, settings=nested)
+    request = parse_request(
+        task, attn, pos, modules=model, complexity=complexity, seeds=seeds_range, match=match, settings=nested
+    )
     runs_per_program = parse_vmap(vmap)
     if runs_per_program != "auto":
         from attnlab.experiments.plan import plan

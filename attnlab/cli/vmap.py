@@ -33,7 +33,9 @@ def parse_vmap(text: str) -> VmapWidth:
 
 
 def refuse_unvmappable(specs: Iterable[RunSpec], vmap: VmapWidth) -> None:
-    """Refuse ``--vmap N`` for an attention that fails the vmap check; with ``auto`` its runs are trained one by one.
+    """Refuse ``--vmap N`` for an attention or a whole model that fails the vmap check.
+
+    With ``auto`` its runs are trained one by one.
 
     Args:
         specs: The plan.
@@ -44,12 +46,21 @@ def refuse_unvmappable(specs: Iterable[RunSpec], vmap: VmapWidth) -> None:
     """
     if vmap in ("auto", 1):
         return
+    specs = list(specs)
     from attnlab.errors import InvalidValueError
     from attnlab.testing.check_attention import check_attention
 
     for part in {str(part): part for spec in specs for part in spec.model.attention}.values():
         for finding in check_attention(part, ["vmap"]).findings:
-            if finding.outcome == "fail":
-                problem = f"'{part}' cannot be vmapped: {finding.evidence}"
+            if finding.outcome != "pass":
+                problem = f"'{part}' cannot be vmapped: {finding.evidence.rpartition('one by one: ')[2]}"
                 hint = "Leave --vmap out to train its runs one by one; attnlab check has the details."
                 raise InvalidValueError(problem, hint, where=f"--vmap {vmap}")
+    import torch
+
+    from attnlab.training.vmap_width import vmap_obstacle
+
+    for spec in {spec.shape: spec for spec in specs if spec.model.module is not None}.values():
+        if obstacle := vmap_obstacle(spec, torch.device("cpu")):
+            hint = "Leave --vmap out to train its runs one by one."
+            raise InvalidValueError(f"'{spec.variant}' cannot be vmapped: {obstacle}.", hint, where=f"--vmap {vmap}")

@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, Strict, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, Strict, model_validator
 
 from attnlab import resources
 from attnlab.choices import Budget, PresetName
@@ -27,6 +27,15 @@ from attnlab.errors import InvalidFileError, InvalidValueError, RenamedWarning, 
 from attnlab.specs import Level, ModelSpec, Share, TrainSpec, Value
 
 Data = dict[str, Any]
+
+
+def _named_module(value: Any) -> Any:
+    """Accept the name of a whole model of the user's own in place of the fields of a model."""
+    return {"module": value} if isinstance(value, str) else value
+
+
+ModelData = Annotated[Data, BeforeValidator(_named_module, json_schema_input_type=str | Data)]
+"""Fields of the model; or ``FILE.py:Class``, a whole model of the user's own."""
 Column = Annotated[tuple[Any, ...], Strict(False), Field(min_length=1)]
 Levels = Annotated[tuple[Level, ...], Strict(False)]
 
@@ -106,7 +115,7 @@ class Preset(Value):
     ladders: Annotated[tuple[LadderLevels, ...], Strict(False)] | None = None
     grid: dict[str, Column] = {}
     seeds: Annotated[int, Field(ge=1)] | None = None
-    model: Data = {}
+    model: ModelData = {}
     train: Data = {}
     claims: bool = True
     """Whether the claims are about this budget."""
@@ -124,7 +133,7 @@ class Experiment(Value):
     tune: Annotated[tuple[str, ...], Strict(False)] | None = None
     """Left out, every hyperparameter of the training in the grid is tuned; an empty list tunes nothing."""
     seeds: Annotated[int, Field(ge=1)] = 3
-    model: Data = {}
+    model: ModelData = {}
     train: Data = {}
     match: Budget | None = None
     claims: Annotated[tuple[Claim, ...], Strict(False)] = ()

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attnlab.config.experiment import SHORT, Experiment, check_experiment
-from attnlab.config.inline_parts import merged, parse_part, parse_variants, split_outside_brackets
+from attnlab.config.inline_parts import merged, parse_modules, parse_part, parse_variants, split_outside_brackets
 from attnlab.config.renamed import FIELDS, renamed_keys, renamed_options, renamed_settings
 from attnlab.config.validate import validated
 from attnlab.config.yaml import scalar
@@ -24,6 +24,7 @@ def inline_experiment(
     *,
     attention: str | Sequence[str] = (),
     position: str | Sequence[str] = (),
+    modules: str | Sequence[str] = (),
     complexity: Sequence[Any] | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
     seeds: int = 3,
@@ -36,6 +37,7 @@ def inline_experiment(
         task: Ladders, with inline options.
         attention: Variants, as words; nothing keeps the default.
         position: Positions, likewise.
+        modules: Whole models of the user's own, as words, beside the attentions.
         complexity: The levels; None takes all levels of each ladder.
         grid: Any field -> its values.
         seeds: How many seeds, counted up from 0.
@@ -68,6 +70,12 @@ def inline_experiment(
                 raise InvalidValueError(
                     f"'{axis}' is varied twice.", "Give all its values in one place.", where="--grid"
                 )
+    if modules:
+        whole = tuple({"model": str(part)} for part in parse_modules(modules))
+        axes["attention"] = (*axes.get("attention", ()), *whole)
+        if {"attention", "model.attention"} & set(varied):
+            hint = "Give the attentions with --attn."
+            raise InvalidValueError("Whole models stand beside the attentions.", hint, where="--grid")
     data = {
         "name": "-".join(ladder.name.rpartition("/")[-1].removesuffix(".yaml") for ladder in ladders),
         "question": "",

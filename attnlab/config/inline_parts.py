@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from attnlab.config.yaml import scalar
@@ -77,6 +78,32 @@ def parse_variants(text: str) -> list[Variant]:
         else:
             words.append(piece)
     return [_parse_alternating(variant) for variant in words]
+
+
+def parse_modules(words: str | Sequence[str] | None) -> list[Part]:
+    """Read whole models of the user's own.
+
+    >>> [str(part) for part in parse_modules("my.py:Lstm,my.py:Gpt:dropout=0.1")]
+    ['my.py:Lstm', 'my.py:Gpt:dropout=0.1']
+
+    Args:
+        words: ``FILE.py:Class`` or ``package.module:Class`` with options, with commas between them; or a list of such
+            words; None where there are none.
+
+    Returns:
+        One part for each; their names and options have not been looked up.
+
+    Raises:
+        InvalidValueError: A word is no part with its options, or models that alternate over layers.
+    """
+    listed = [words] if isinstance(words, str) else words or ()
+    variants = [variant for word in listed for variant in parse_variants(word)]
+    for variant in variants:
+        if len(variant) > 1:
+            problem = "Whole models do not alternate over layers."
+            hint = "Write a comma between several, or name attentions with --attn."
+            raise InvalidValueError(problem, hint, where="+".join(map(str, variant)))
+    return [variant[0] for variant in variants]
 
 
 def _parse_alternating(text: str) -> Variant:

@@ -10,7 +10,20 @@ from typing import NamedTuple
 from torch import Tensor
 
 from attnlab.attention import RowConstraint
+from attnlab.choices import DiagnosisKind
 from attnlab.diagnosis._gain_control import blocks, unscaled
+from attnlab.diagnosis._labeled_matrices import (
+    EFFECTIVE,
+    POINTS,
+    ROW_NORMS,
+    Quantity,
+    headless_layers,
+    inapplicable_note,
+    label_note,
+    labeled_matrices,
+    measure_labeled,
+    reason_against,
+)
 from attnlab.diagnosis._svm_alignment import svm_values
 from attnlab.diagnosis.result import DecayFit, Panel, Series, Values
 from attnlab.diagnosis.subjects import DiagnosisSubject
@@ -24,6 +37,9 @@ from attnlab.tensors import ActivationTrace
 NOISE_BATCHES = 4
 """Batches that the gradient noise is measured on."""
 
+INSIDE = (Point.BRANCH, Point.MATRIX, Point.SCORES)
+"""Where a metric reads the inside of an attention."""
+
 
 class MetricValues(NamedTuple):
     """One metric of one subject, per layer."""
@@ -33,8 +49,47 @@ class MetricValues(NamedTuple):
     heads: tuple[Values, ...] = ()
 
 
-def measure_subject(subject: DiagnosisSubject, metrics: Sequence[Metric]) -> dict[str, MetricValues]:
-    """Measure each metric of one subject; a metric that does not apply is left out."""
+class Measured(NamedTuple):
+    """What was measured of one subject."""
+
+    values: dict[Quantity, MetricValues]
+    notes: tuple[str, ...]
+    """How labeled matrices were made, and what does not apply to a module without heads, with the reasons."""
+    labels: tuple[str, ...]
+    """The kinds of matrices that stand in place of effective ones."""
+    is_headless: bool
+    """Whether a layer has a module of its own, without an effective matrix."""
+
+
+def measure_subject(kind: DiagnosisKind, subject: DiagnosisSubject, metrics: Sequence[Metric]) -> Measured:
+    """Measure each metric of one subject, on effective matrices and on those of each other kind.
+
+    A metric that does not apply is left out.
+    """
+    plain = {Quantity(name): values for name, values in _measure_plain(subject, metrics).items()}
+    attentions = [unscaled(block.attention) for block in blocks(subject.model)]
+    if all(attention.has_heads for attention in attentions):
+        return Measured(plain, (), (), is_headless=False)
+    if not any(attention.has_heads for attention in attentions):
+        inside = {metric.name for metric in metrics if metric.point in INSIDE}
+        plain = {quantity: values for quantity, values in plain.items() if quantity.metric not in inside}
+        plain = {quantity: one for quantity, one in plain.items() if not all(map(math.isnan, one.values))}
+    matrices, skipped = labeled_matrices(headless_layers(subject.model, subject.trace()), kind)
+    labeled: dict[Quantity, MetricValues] = {}
+    inputs_BT = subject.batches(0).inputs_BT
+    for one in matrices:
+        labeled |= labeled_metric_values(one.label, measure_labeled(one, metrics, inputs_BT))
+    used = tuple(label for label in dict.fromkeys(quantity.label for quantity in labeled))
+    notes = [label_note(one, subject.model.spec.width) for one in matrices if one.label in used]
+    missing = [metric for metric in metrics if metric.name not in {one.metric for one in (*plain, *labeled)}]
+    missing = [metric for metric in missing if not metric.name.startswith("extra")]
+    label = matrices[-1].label if matrices else ""
+    note = inapplicable_note({metric.name: reason_against(metric, label) for metric in missing})
+    return Measured(plain | labeled, (*notes, *skipped, *([note] if note else [])), used, is_headless=True)
+
+
+def _measure_plain(subject: DiagnosisSubject, metrics: Sequence[Metric]) -> dict[str, MetricValues]:
+    """Measure each metric of one subject, on effective matrices alone."""
     names = {metric.name for metric in metrics}
     trace_metrics = [metric for metric in metrics if metric.name in METRICS]
     needs_reach = bool(names & {"reach", "keys"})
@@ -76,6 +131,14 @@ def metric_values(layers: Sequence[LayerValue]) -> MetricValues:
     return MetricValues(values, tuple(layer.below for layer in layers), heads if any(heads) else ())
 
 
+def labeled_metric_values(label: str, values: Mapping[Quantity, Sequence[LayerValue]]) -> dict[Quantity, MetricValues]:
+    """Collect the values of the metrics of one kind of matrices; row norms have no heads."""
+    collected = {quantity: metric_values(layers) for quantity, layers in values.items()}
+    if label == ROW_NORMS:
+        return {quantity: one._replace(heads=()) for quantity, one in collected.items()}
+    return collected
+
+
 def gradient_values(subject: DiagnosisSubject, batches: int) -> dict[str, MetricValues]:
     """Measure the gradients at the weights and at the scores of each layer."""
     groups = weight_groups(subject.model.parameter_roles())
@@ -106,14 +169,19 @@ def layer_values(layers: Iterable[float]) -> MetricValues:
     return MetricValues(values, (False,) * len(values))
 
 
-def make_panel(metric: Metric, variants: Mapping[str, Sequence[MetricValues]]) -> Panel:
-    """Make the panel of a metric from the values of each variant, one entry for each seed."""
+def make_panel(metric: Metric, variants: Mapping[str, Sequence[MetricValues]], label: str = "") -> Panel:
+    """Make the panel of a metric from the values of each variant, one entry for each seed.
+
+    The label names the kind of matrices, where they are no effective ones.
+    """
     first = 0 if metric.point is Point.RESIDUAL else 1
     geometric = metric.mean == "geometric"
     rows = tuple(make_series(variant, seeds, geometric=geometric) for variant, seeds in variants.items())
     columns = tuple(map(str, range(first, first + max(len(row.mean) for row in rows))))
     padded = tuple(_padded(row, len(columns)) for row in rows)
-    return Panel(metric.name, metric.summary, metric.point.value, geometric, columns, padded)
+    matrix = label or (EFFECTIVE if metric.point is Point.MATRIX else "")
+    point = POINTS.get(label, metric.point.value)
+    return Panel(metric.name, metric.summary, point, geometric, columns, padded, matrix)
 
 
 def make_series(variant: str, seeds: Sequence[MetricValues], *, geometric: bool) -> Series:

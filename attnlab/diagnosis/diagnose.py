@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
+from torch import Tensor
+
 from attnlab.attention import ATTENTIONS
 from attnlab.choices import DiagnosisKind
-from attnlab.diagnosis._measuring import MetricValues, make_panel, measure_subject, subject_layers_needed
+from attnlab.diagnosis._labeled_matrices import (
+    Quantity,
+    headless_layers,
+    labeled_matrices,
+    merge_matrices,
+    reason_against,
+)
+from attnlab.diagnosis._measuring import Measured, MetricValues, make_panel, measure_subject, subject_layers_needed
 from attnlab.diagnosis.quantities import requested_metrics
 from attnlab.diagnosis.result import AttentionMap, Diagnosis
 from attnlab.diagnosis.run_subject import run_subject
@@ -24,6 +34,8 @@ from attnlab.errors import InvalidValueError, unknown
 from attnlab.metrics.metric import Metric
 from attnlab.specs import ModelSpec, variant_text
 from attnlab.tensors import ActivationTrace
+
+NO_GRADIENT = "its output has no gradient"
 
 
 def diagnose(
@@ -95,24 +107,34 @@ def diagnose_subjects(
     Raises:
         InvalidValueError: A metric of ``only`` cannot be measured, or a head does not exist.
     """
-    measured: dict[str, dict[str, list[MetricValues]]] = {metric.name: {} for metric in metrics}
+    measured: dict[Quantity, dict[str, list[MetricValues]]] = {}
     maps: dict[str, AttentionMap] = {}
     reach_notes: dict[str, str] = {}
+    headless_notes: dict[str, tuple[str, ...]] = {}
     for subject in subjects:
         description = description or _describe(request, subject.model.spec)
-        values = measure_subject(subject, metrics)
-        for metric in metrics:
-            if metric.name in values:
-                measured[metric.name].setdefault(subject.variant, []).append(values[metric.name])
-            elif metric.name in only:
-                raise _not_measurable(metric.name, subject, sorted(measure_subject(subject, requested_metrics(kind))))
-        if kind == "reach" and subject.variant not in reach_notes:
+        one = measure_subject(kind, subject, metrics)
+        for quantity, values in one.values.items():
+            measured.setdefault(quantity, {}).setdefault(subject.variant, []).append(values)
+        names = {quantity.metric for quantity in one.values}
+        if missing := next((metric for metric in metrics if metric.name in only and metric.name not in names), None):
+            raise _not_measurable(kind, missing, subject, one)
+        if one.is_headless:
+            headless_notes[subject.variant] = one.notes
+        if kind == "reach" and subject.variant not in reach_notes and not one.is_headless:
             reach_notes[subject.variant] = _receptive_field_note(subject)
         if attention_map and subject.variant not in maps:
-            maps[subject.variant] = attention_map_of(subject.trace(), subject.variant, attention_map)
-    panels = [make_panel(metric, measured[metric.name]) for metric in metrics if measured[metric.name]]
-    notes = (*reach_notes.values(), *_missing_notes(metrics, measured))
-    return Diagnosis(kind, description, tuple(panels), notes, tuple(maps.values()))
+            maps[subject.variant] = _subject_map(kind, subject, attention_map)
+    labels = ("", *dict.fromkeys(quantity.label for quantity in measured if quantity.label))
+    panels = [
+        make_panel(metric, measured[Quantity(metric.name, label)], label)
+        for label in labels
+        for metric in metrics
+        if Quantity(metric.name, label) in measured
+    ]
+    notes = [f"{variant}: {note}" for variant, lines in headless_notes.items() for note in lines]
+    notes += [note for note in _missing_notes(metrics, measured, headless_notes) if note not in notes]
+    return Diagnosis(kind, description, tuple(panels), (*reach_notes.values(), *notes), tuple(maps.values()))
 
 
 def parse_kind(word: str) -> DiagnosisKind:
@@ -147,13 +169,15 @@ def attention_map_of(trace: ActivationTrace, variant: str, head: str) -> Attenti
     Raises:
         InvalidValueError: The trace has no matrix, or the model has no such head.
     """
-    weights = [layer[0] for layer in trace.weights_BHTS if layer]
-    if not weights:
+    weights = [layer[0] if layer else None for layer in trace.weights_BHTS]
+    if not any(layer is not None for layer in weights):
         problem = f"The trace of '{variant}' has no attention matrix."
-        raise InvalidValueError(problem, "Leave --attention-map out.", where="--attention-map")
-    heads = [layer.shape[-3] for layer in weights]
+        raise InvalidValueError(
+            problem, "Leave --attention-map out, or take the diagnosis attention.", where="--attention-map"
+        )
+    heads = [0 if layer is None else layer.shape[-3] for layer in weights]
     match = re.fullmatch(r"(\d+)\.(\d+)", head)
-    hint = f"Layers are 1 to {len(weights)}, heads 1 to {min(heads)}: --attention-map 1.1."
+    hint = f"Layers are 1 to {len(weights)}, heads 1 to {min(filter(None, heads))}: --attention-map 1.1."
     if not match:
         raise InvalidValueError(f"'{head}' is not a head.", f"Write LAYER.HEAD. {hint}", where="--attention-map")
     layer, number = int(match[1]), int(match[2])
@@ -162,44 +186,94 @@ def attention_map_of(trace: ActivationTrace, variant: str, head: str) -> Attenti
         raise InvalidValueError(f"Layers and heads count from 1: there is no {head}.", hint, where=where)
     if not (1 <= layer <= len(weights) and 1 <= number <= heads[layer - 1]):
         raise InvalidValueError(f"'{variant}' has no head {number} in layer {layer}.", hint, where=where)
-    rows = tuple(tuple(row) for row in weights[layer - 1][0, number - 1].tolist())
-    return AttentionMap(variant, layer, number, rows)
+    chosen = weights[layer - 1]
+    assert chosen is not None, "a layer without a matrix has no heads"
+    return AttentionMap(variant, layer, number, tuple(map(tuple, chosen[0, number - 1].tolist())))
 
 
-def _not_measurable(name: str, subject: DiagnosisSubject, measurable: Sequence[str]) -> InvalidValueError:
+def _subject_map(kind: DiagnosisKind, subject: DiagnosisSubject, head: str) -> AttentionMap:
+    """Get the map of one head of a model; of a module without heads, its returned weights or row norms."""
+    trace = subject.trace()
+    layers = headless_layers(subject.model, trace)
+    if not any(layers):
+        return attention_map_of(trace, subject.variant, head)
+    merged, labels = merge_matrices(trace.weights_BHTS, labeled_matrices(layers, kind)[0])
+    return labeled_map_of(trace, merged, labels, subject.variant, head)
+
+
+def labeled_map_of(
+    trace: ActivationTrace,
+    matrices: tuple[tuple[Tensor, ...], ...],
+    labels: Sequence[str],
+    variant: str,
+    head: str,
+) -> AttentionMap:
+    """Get the map of one head where layers have matrices of several kinds.
+
+    Args:
+        trace: The trace of a model.
+        matrices: The matrix of each layer, or nothing.
+        labels: The kind of each.
+        variant: The name of the variant.
+        head: The head, as ``LAYER.HEAD``, both from 1.
+
+    Returns:
+        The map, with its kind.
+
+    Raises:
+        InvalidValueError: No layer has a matrix, or the model has no such head.
+    """
+    one = attention_map_of(trace._replace(weights_BHTS=matrices), variant, head)
+    return dataclasses.replace(one, matrix=labels[one.layer - 1])
+
+
+def _not_measurable(
+    kind: DiagnosisKind, metric: Metric, subject: DiagnosisSubject, measured: Measured
+) -> InvalidValueError:
     """Make the error for a metric of ``only`` that cannot be measured of a variant."""
-    where = f"--only {name}"
+    name, where = metric.name, f"--only {metric.name}"
     if name in ("induction", "duplicate"):
         problem = f"'{name}' compares tokens, and noise has no tokens."
         return InvalidValueError(problem, "Choose a task: --task recall.", where=where)
     problem = f"'{name}' cannot be measured of '{subject.variant}'."
-    if name == "scores-gradient":
-        parts = [part.name for part in subject.model.spec.attention]
-        without = [part for part in parts if not ATTENTIONS.entry(part).cls.has_scores]
+    # A layer without heads is reason enough only where all layers are of its kind.
+    parts = [part.name for part in subject.model.spec.attention]
+    without = [part for part in parts if not ATTENTIONS.entry(part).cls.has_scores]
+    every = measure_subject(kind, subject, requested_metrics(kind))
+    if measured.is_headless:
+        label = every.labels[-1] if every.labels else ""
+        reason = reason_against(metric, label)
+        problem = f"'{name}' does not apply to '{subject.variant}': {reason or NO_GRADIENT}."
+    elif name == "scores-gradient":
         problem = f"'{(without or [subject.variant])[0]}' has no attention scores, so there is no gradient at them."
-    hint = f"Metrics of it: {', '.join(measurable)}." if measurable else "Try: attnlab diagnose attention."
+    measurable = sorted({quantity.metric for quantity in every.values})
+    hint = f"Metrics of it: {', '.join(measurable)}." if measurable else "Try: attnlab diagnose rank-collapse."
     return InvalidValueError(problem, hint, where=where)
 
 
-def _missing_notes(metrics: Sequence[Metric], measured: dict[str, dict[str, list[MetricValues]]]) -> list[str]:
-    """Name the metrics that could not be measured, by variant."""
-    variants = dict.fromkeys(variant for by_variant in measured.values() for variant in by_variant)
+def _missing_notes(
+    metrics: Sequence[Metric],
+    measured: Mapping[Quantity, Mapping[str, object]],
+    headless: Mapping[str, Sequence[str]],
+) -> list[str]:
+    """Name the metrics that could not be measured, by variant; those that do not apply have notes with reasons."""
+    variants = dict.fromkeys([variant for by_variant in measured.values() for variant in by_variant] + list(headless))
     lines = []
     for variant in variants:
+        has = {quantity.metric for quantity, by_variant in measured.items() if variant in by_variant}
+        said = " ".join(headless.get(variant, ()))
         names = [
             metric.name
             for metric in metrics
-            if variant not in measured[metric.name] and not metric.name.startswith("extra")
+            if metric.name not in has and not metric.name.startswith("extra") and metric.name not in said
         ]
         lines += [f"{variant}: not measurable: {', '.join(names)}."] if names else []
-    nowhere = [metric.name for metric in metrics if not measured[metric.name]]
+    nowhere = [metric.name for metric in metrics] if not measured and not headless else []
     return lines or ([f"Not measurable: {', '.join(nowhere)}."] if nowhere else [])
 
 
 def _receptive_field_note(subject: DiagnosisSubject) -> str:
     """Describe the number of layers until the receptive field is complete."""
-    if not all(subject.trace().weights_BHTS):
-        return f"{subject.variant}: not applicable: a module of its own shows no matrix."
     layers = subject_layers_needed(subject)
     if layers is None:
         depth = _count(subject.model.spec.layers, "layer")

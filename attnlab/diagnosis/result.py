@@ -84,17 +84,22 @@ class Panel:
     columns: tuple[str, ...]
     """The names of the layers."""
     rows: tuple[Series, ...]
+    matrix: str = ""
+    """The kind of matrix that it is measured on: ``effective matrix``, ``returned weights`` or ``Jacobian row norms``;
+    empty where it is not measured on a matrix. Kinds are never shown in one panel."""
 
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """The effective matrix of one head on one sequence."""
+    """The matrix of one head on one sequence."""
 
     variant: str
     layer: int
     head: int
     weights: tuple[Values, ...]
     """One row per query."""
+    matrix: str = "effective matrix"
+    """The kind of the matrix, as that of a panel."""
 
 
 @dataclass(frozen=True)
@@ -109,23 +114,24 @@ class Diagnosis:
     """Metrics that could not be measured, and receptive fields."""
     maps: tuple[AttentionMap, ...] = ()
 
-    def panel(self, name: str) -> Panel:
+    def panel(self, name: str, matrix: str = "") -> Panel:
         """Get the panel of one metric.
 
         Args:
             name: The metric.
+            matrix: The kind of matrix; empty takes the first panel of the metric.
 
         Returns:
             Its panel.
         """
-        return next(panel for panel in self.panels if panel.name == name)
+        return next(panel for panel in self.panels if panel.name == name and matrix in ("", panel.matrix))
 
     def rows(self) -> list[dict[str, Any]]:
         """List one row for each metric, variant, layer and seed, and for each head over seeds."""
         listed = []
         for panel in self.panels:
             for series in panel.rows:
-                named = {"metric": panel.name, "point": panel.point, "variant": series.variant}
+                named = {"metric": panel.name, "point": panel.point, "matrix": panel.matrix, "variant": series.variant}
                 for index, layer in enumerate(panel.columns):
                     at_layer = {**named, "layer": layer}
                     for seed, values in enumerate(series.seeds):
@@ -143,6 +149,7 @@ class Diagnosis:
                 "metric": panel.name,
                 "summary": panel.summary,
                 "point": panel.point,
+                "matrix": panel.matrix,
                 "mean": "geometric" if panel.geometric else "arithmetic",
                 "columns": list(panel.columns),
                 "variants": [_series_data(series) for series in panel.rows],
@@ -154,6 +161,7 @@ class Diagnosis:
                 "variant": attention_map.variant,
                 "layer": attention_map.layer,
                 "head": attention_map.head,
+                "matrix": attention_map.matrix,
                 "weights": [list(row) for row in attention_map.weights],
             }
             for attention_map in self.maps

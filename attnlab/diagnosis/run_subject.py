@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attnlab.diagnosis.subjects import DiagnosisSubject, ProbeBatch, validation_batches
+from attnlab.diagnosis.subjects import DiagnosisSubject, ProbeBatch, refuse_whole_model, validation_batches
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.model.transformer import Transformer
 from attnlab.records import Record
@@ -35,17 +35,20 @@ def run_subject(
 
     Raises:
         UnknownNameError: No run has the id; the message lists the runs.
-        InvalidValueError: Several runs have the id; or the sequences are longer than the model's positions, or hold
-            tokens outside its vocabulary.
+        InvalidValueError: Several runs have the id; no level of the task has the length; or the sequences are longer
+            than the model's positions, or hold tokens outside its vocabulary; or the run is one of a whole model.
         StoreError: The weights were not kept or do not fit; the message lists the runs with weights.
     """
     record, path = find_run(run, store)
     try:
         spec = record.spec
+        refuse_whole_model(spec.model)
         source = Source(spec.task, spec.seed, spec.train.train_examples)
         weights, _ = read(path)
         model = rebuild_model(spec, weights, source).double()
+        assert isinstance(model, Transformer), "a whole model is refused above"
         probe_source = Source(task_at(spec.task, level=complexity, length=length), spec.seed)
+        _check_length(probe_source, length)
     except AttnlabError as error:
         raise error_of_run(record, error) from None
     if probe_source.task.vocabulary > source.vocabulary:
@@ -53,6 +56,14 @@ def run_subject(
         raise InvalidValueError(problem, "Leave --complexity out, or choose a lower level.", where=f"run {record.id}")
     batches = checked_batches(model, source.length, validation_batches(probe_source, batch))
     return record, DiagnosisSubject(f"{spec.variant} · {record.id[:6]}", model, batches)
+
+
+def _check_length(source: Source, length: int | None) -> None:
+    """Refuse a length that no level of the task has."""
+    if length is not None and source.task.length != length:
+        problem = f"Sequences of {source.spec.name} cannot have {length:,} tokens."
+        hint = f"The next shorter ones have {source.task.length:,}."
+        raise InvalidValueError(problem, hint, where="--length")
 
 
 def checked_batches(

@@ -166,6 +166,7 @@ def diagnosis_subjects(request: DiagnosisRequest) -> Iterator[DiagnosisSubject]:
     for attention in request.attentions or (None,):
         for position in request.positions or (None,):
             model = resolver.model(base, attention, position)
+            refuse_whole_model(model)
             check_parts(model, resolver)
             if task is not None:
                 try_model(model, task, resolver)
@@ -180,6 +181,21 @@ def diagnosis_subjects(request: DiagnosisRequest) -> Iterator[DiagnosisSubject]:
                     control = build_subject(softmax, f"softmax, gain of {label}", request, task, seed)
                     match_gain(control.model, subject.model, subject.trace().residual_BTD[0])
                     yield control
+
+
+def refuse_whole_model(model: ModelSpec) -> None:
+    """Refuse a whole model of the user's own, of whose inside nothing is known.
+
+    Args:
+        model: The model.
+
+    Raises:
+        InvalidValueError: It is one.
+    """
+    if model.module is not None:
+        problem = f"Not applicable: '{model.variant}' is a whole model, whose blocks and attention are not known."
+        hint = "attnlab evaluate scores it on other levels; attnlab.load_model(run).module is the module of a run."
+        raise InvalidValueError(problem, hint)
 
 
 def requested_task(request: DiagnosisRequest, part: Part) -> tuple[TaskSpec, dict[str, Any]]:

@@ -15,7 +15,7 @@ import torch
 from attnlab.choices import ExtrapolationMode
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.evaluation.level_score import LevelScore
-from attnlab.model.transformer import Transformer
+from attnlab.model.base import Model
 from attnlab.specs import RunSpec, Split, TaskSpec
 from attnlab.storage.arrays import Arrays
 from attnlab.tasks.base import Batch, Tokens
@@ -102,7 +102,7 @@ def check_vocabulary(source: Source, vocabulary: int) -> None:
 
 
 def score_test_split(
-    model: Transformer,
+    model: Model,
     source: Source,
     sequences: int,
     batch_size: int,
@@ -126,13 +126,13 @@ def score_test_split(
     return joined(parts, source.task.chance, nats)
 
 
-def _predict(model: Transformer, number: int, device: torch.device, batch: Batch) -> tuple[Tokens, float]:
+def _predict(model: Model, number: int, device: torch.device, batch: Batch) -> tuple[Tokens, float]:
     """The most likely tokens at the query positions of a batch, and the sum of their cross-entropy."""
     predicted_N, loss = predict_batch(model, batch, number, device)
     return predicted_N.cpu().numpy(), float(loss)
 
 
-def _most_likely(model: Transformer, number: int, device: torch.device, batch: Batch) -> Tokens:
+def _most_likely(model: Model, number: int, device: torch.device, batch: Batch) -> Tokens:
     """The most likely tokens at the query positions of a batch, N."""
     return _predict(model, number, device, batch)[0]
 

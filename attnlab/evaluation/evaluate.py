@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def evaluate(
     Args:
         run: The run's id, or the start of it.
         store: A folder of results, or a folder of such folders.
-        lengths: Lengths in tokens.
+        lengths: Lengths in tokens; where no level of the task has one, the highest level that fits is taken.
         levels: Levels of its task; without levels and lengths the run's own level is taken.
         mode: How positions are extrapolated beyond the trained length.
         sequences: Test sequences of each length or level; None takes as many as the run's own test had.
@@ -68,7 +69,10 @@ def evaluate(
     more: dict[str, Any] = {"sequences": sequences, "rollout": rollout, "device": device(device_name)}
     try:
         tasks = at_lengths(task, list(lengths)) if lengths else at_levels(task, list(levels) or [task.level])
-        for score in evaluate_tasks(record.spec, weights, tasks, mode=mode, progress=batch_progress, **more):
+        asked: Sequence[int | None] = lengths or [None] * len(tasks)
+        found = evaluate_tasks(record.spec, weights, tasks, mode=mode, progress=batch_progress, **more)
+        for one, asked_length in zip(found, asked, strict=True):
+            score = replace(one, asked_length=asked_length)
             scores.append(score)
             progress(score)
     except AttnlabError as error:

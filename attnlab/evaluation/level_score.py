@@ -30,3 +30,6 @@ class LevelScore:
     """Whether each question was asked given the answers generated before it, instead of the right ones."""
     fed_back: bool = False
     """Whether an answer generated for one question is an input of a later one; without, both ways are the same."""
+    asked_length: int | None = None
+    """The length that was asked for, in tokens; ``length`` is shorter where the task has no such sequences. None where
+    a level was asked for."""

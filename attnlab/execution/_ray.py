@@ -41,6 +41,8 @@ START_SECONDS = 120.0
 """Seconds within which the first worker must have started."""
 CONNECT_SECONDS = 5.0
 """Seconds within which the head of a cluster must accept a connection."""
+CLOSE_SECONDS = 2.0
+"""Seconds within which workers must have removed their files; they are ended then."""
 MAX_FAILED_STARTS = 3
 """How many workers may be lost in a row while they start, before the sweep ends with an error."""
 
@@ -60,12 +62,13 @@ class RayWorker:
     def __init__(self, settings: WorkerSettings, files: list[PluginText], mailbox: Any) -> None:
         self.settings, self.mailbox, self.interruption = settings, mailbox, Interruption()
         self.error = ("", "", "")
-        with tempfile.TemporaryDirectory(prefix="attnlab-") as folder:
-            paths = [_written(plugin, Path(folder) / str(index)) for index, plugin in enumerate(files)]
-            try:
-                load_worker_parts(replace(settings.parts, files=tuple(paths)))
-            except AttnlabError as error:
-                self.error = (error.problem, error.hint, error.where)
+        # The files stay while the worker lives: its functions may import modules and read data when they are called.
+        self.folder = tempfile.TemporaryDirectory(prefix="attnlab-")
+        paths = [_written(plugin, Path(self.folder.name) / str(index)) for index, plugin in enumerate(files)]
+        try:
+            load_worker_parts(replace(settings.parts, files=tuple(paths)))
+        except AttnlabError as error:
+            self.error = (error.problem, error.hint, error.where)
         if settings.threads is not None:
             import torch
 
@@ -93,6 +96,10 @@ class RayWorker:
     def stop(self) -> None:
         """Stop the job at its next step."""
         self.interruption.requested = True
+
+    def close(self) -> None:
+        """Remove the files."""
+        self.folder.cleanup()
 
 
 @dataclass
@@ -162,6 +169,9 @@ class RayCluster:
 
     def close(self) -> None:
         """End the workers; a cluster that existed before keeps running."""
+        closed = [worker.actor.close.remote() for worker in self.workers if worker.ready]
+        if closed:
+            self.ray.wait(closed, num_returns=len(closed), timeout=CLOSE_SECONDS)
         for worker in self.workers:
             self.ray.kill(worker.actor)
         self.workers = []
@@ -292,13 +302,13 @@ def _first_line(error: BaseException) -> str:
 
 
 def _written(plugin: PluginText, folder: Path) -> Path:
-    """Write a plugin file, with the modules beside it, into a folder; the files are removed once they are loaded."""
+    """Write a plugin file, with the modules beside it, into a folder."""
     name, texts = plugin
     for place, text in texts.items():
         path = folder / (place or name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text)
-        # Without a time of change the lines outlive their file, for the messages of errors.
+        # Without a time of change the lines outlive the worker's files, for the messages of errors.
         linecache.cache[str(path)] = (
             len(text),
             None,

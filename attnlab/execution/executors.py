@@ -42,7 +42,8 @@ def make_executor(
     Raises:
         UnknownNameError: There is no such executor.
         InvalidValueError: The number of workers is not an integer of at least 1, an address was given for ``inline``,
-            or Ray is not installed or cannot be reached.
+            Ray is not installed or cannot be reached, or this session has given constants other values than workers
+            would load.
         DeviceError: This machine has no such device.
     """
     base, _, number = name.partition(":")
@@ -55,6 +56,8 @@ def make_executor(
         problem = "The executor 'inline' does not run on a cluster."
         raise InvalidValueError(problem, "Leave --executor out, or write ray.", where="--ray-address")
     settings = WorkerSettings(device=device(device_name).type, parts=parts or WorkerParts(), weights=weights, vmap=vmap)
+    if address or base != "inline":
+        settings.parts.check_values()
     make = _ray if address else EXECUTORS[base]
     return make(settings, int(number) if number else None, runs, address)
 

@@ -11,7 +11,7 @@ import multiprocessing.connection
 import os
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from typing import Any
 from attnlab.attention import ATTENTIONS
 from attnlab.attention.named import known_attention
 from attnlab.block import BLOCKS
-from attnlab.errors import AttnlabError, PluginError
+from attnlab.errors import AttnlabError, InvalidValueError, PluginError
 from attnlab.mlp import MLPS
+from attnlab.model.module import MODULE_NAMING, MODULES
 from attnlab.norm import NORMS
 from attnlab.part_code import SCRIPT, is_installed
 from attnlab.plugins import PREFIX, describe_exception, load_plugin
@@ -32,8 +33,12 @@ from attnlab.tasks.base import TASKS
 from attnlab.training.run_parts import run_parts
 
 REGISTRIES: dict[str, Registry[Any]] = {
-    registry.kind: registry for registry in (ATTENTIONS, POSITIONS, NORMS, MLPS, BLOCKS, RESIDUAL_STREAMS, TASKS)
+    registry.kind: registry
+    for registry in (ATTENTIONS, POSITIONS, NORMS, MLPS, BLOCKS, RESIDUAL_STREAMS, MODULES, TASKS)
 }
+
+NAMINGS: dict[str, Callable[[str], None]] = {ATTENTIONS.kind: known_attention, MODULES.kind: MODULE_NAMING.known}
+"""Kinds of parts that are named by their class, and what makes such a part known again."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,23 @@ class WorkerParts:
     """Plugin files."""
     modules: tuple[str, ...] = ()
     """Modules that register parts when they are imported."""
-    named: tuple[str, ...] = ()
-    """Attentions that are named by their class."""
+    named: tuple[tuple[str, str], ...] = ()
+    """Kind and name of the attentions and whole models that are named by their class."""
     pickled: bytes = b""
     """Parts of a notebook or script, by registry."""
+    values: tuple[tuple[str, str, str], ...] = ()
+    """Part, constant and value, where this session has given a constant another value than its file."""
+
+    def check_values(self) -> None:
+        """Refuse constants that workers, which load the files, would not have.
+
+        Raises:
+            InvalidValueError: This session has given a constant another value.
+        """
+        for part, name, value in self.values:
+            problem = f"{name} is {value} in this session, but its file says something else, which workers would run."
+            hint = "Write it into the file, or use the executor 'inline', which needs no workers."
+            raise InvalidValueError(problem, hint, where=part)
 
 
 def worker_parts(specs: Iterable[RunSpec], files: Sequence[Path] = ()) -> WorkerParts:
@@ -84,9 +102,12 @@ def parts_to_send(used: Mapping[tuple[str, str], Entry[Any]], files: Sequence[Pa
     modules = {entry.cls.__module__ for entry in used.values() if _is_imported(entry)}
     paths = [path.resolve() for path in files]
     paths += [Path(entry.code.path) for entry in used.values() if entry.cls.__module__.startswith(PREFIX)]
-    named = [name for kind, name in used if kind == "attention" and ":" in name]
-    paths += [Path(used["attention", name].code.path) for name in named if ".py:" in name]
-    return WorkerParts(tuple(dict.fromkeys(paths)), tuple(sorted(modules)), tuple(sorted(named)), _pickled(own))
+    named = [(kind, name) for kind, name in used if kind in NAMINGS and ":" in name]
+    paths += [Path(used[key].code.path) for key in named if ".py:" in key[1]]
+    values = [(f"{kind} {name}", *pair) for (kind, name), entry in used.items() for pair in entry.code.values]
+    return WorkerParts(
+        tuple(dict.fromkeys(paths)), tuple(sorted(modules)), tuple(sorted(named)), _pickled(own), tuple(values)
+    )
 
 
 def load_worker_parts(parts: WorkerParts) -> None:
@@ -108,8 +129,8 @@ def load_worker_parts(parts: WorkerParts) -> None:
         except Exception as error:
             hint = "Workers import the modules that register parts; make it importable there, or load it as a plugin."
             raise PluginError(_first_line(error), hint, where=f"module {name}") from error
-    for name in parts.named:
-        known_attention(name)
+    for kind, name in parts.named:
+        NAMINGS[kind](name)
     if parts.pickled:
         import pickle
 

@@ -14,7 +14,9 @@ Letters  B batch, T tokens, D width, N supervised positions of a batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -22,7 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from attnlab.attention import Attention
 from attnlab.choices import Budget
 from attnlab.errors import AttnlabError, InvalidValueError
-from attnlab.model.transformer import Transformer, build
+from attnlab.model.base import Model
+from attnlab.model.transformer import Transformer, build_model
 from attnlab.specs import ModelSpec, variant_text
 from attnlab.tasks.io.streams import Source
 from attnlab.training.denormals import flush_denormals
@@ -45,8 +48,13 @@ def match_budget(model: ModelSpec, reference: ModelSpec, budget: Budget, source:
         The changed model; its field ``matched`` has the two numbers.
 
     Raises:
-        InvalidValueError: No size comes within 2 % of the budget (10 % for the state, which grows in steps).
+        InvalidValueError: No size comes within 2 % of the budget (10 % for the state, which grows in steps); or the
+            model is a whole model of the user's own.
     """
+    if model.module is not None:
+        hint = "Give it sizes of its own as options, or leave --match out."
+        problem = "The sizes of a whole model cannot be chosen by a budget."
+        raise InvalidValueError(problem, hint, where=f"model.module: {model.module}")
     measure = MEASURES[budget]
     wanted = measure(_built(reference, source), source)
     sizes = _widths(model) if budget == "state" else _hidden(model, measure, wanted, source)
@@ -58,7 +66,7 @@ def match_budget(model: ModelSpec, reference: ModelSpec, budget: Budget, source:
             continue  # this variant cannot have such a width
         if abs(size - wanted) < abs(spent - wanted):
             best, spent = candidate, size
-    variant = "+".join(str(part) for part in reference.attention)
+    variant = reference.variant
     if abs(spent - wanted) > (5 * CLOSE if budget == "state" else CLOSE) * wanted:
         hint = "Give it other sizes with --set, or compare without --match."
         problem = f"No size gives it the {wanted:,} {budget} of {variant}; the closest has {spent:,}."
@@ -66,7 +74,7 @@ def match_budget(model: ModelSpec, reference: ModelSpec, budget: Budget, source:
     return best.model_copy(update={"matched": f"{budget} of {variant}: {wanted:,}, here {spent:,}"})
 
 
-def parameters(model: Transformer, source: Source) -> int:
+def parameters(model: Model, source: Source) -> int:
     """Count the learned parameters.
 
     Args:
@@ -79,7 +87,7 @@ def parameters(model: Transformer, source: Source) -> int:
     return model.parameter_count
 
 
-def flops(model: Transformer, source: Source) -> int:
+def flops(model: Model, source: Source) -> int:
     """Count the operations of one forward pass over one sequence, with every token in every block.
 
     Training computes the last block's MLP at supervised positions only. Counting it like that would make the width of
@@ -96,13 +104,26 @@ def flops(model: Transformer, source: Source) -> int:
         if isinstance(part, Attention):
             part.fast = part.chunked_scan
     batch = source.training(0, 1)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        all_ND, _, _ = model.hidden_states(model.embed(torch.from_numpy(batch.inputs_BT.copy())), None)
-        model.logits(all_ND[torch.from_numpy(batch.query_positions())])
+    with _without_mkldnn(), FlopCounterMode(display=False) as counter, torch.no_grad():
+        inputs_BT = torch.from_numpy(batch.inputs_BT.copy())
+        if isinstance(model, Transformer):
+            all_ND, _, _ = model.hidden_states(model.embed(inputs_BT), None)
+            model.logits(all_ND[torch.from_numpy(batch.query_positions())])
+        else:
+            model(inputs_BT, None)
     return counter.get_total_flops()
 
 
-def state(model: Transformer, source: Source) -> int:
+@contextmanager
+def _without_mkldnn() -> Iterator[None]:
+    """Within this context an ``nn.LSTM`` is computed by products: torch's counter does not know MKLDNN's operation."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="TF32 acceleration", category=UserWarning)
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield
+
+
+def state(model: Model, source: Source) -> int:
     """Count the numbers that a decoder keeps of the first half of a sequence, over all layers.
 
     Args:
@@ -111,26 +132,30 @@ def state(model: Transformer, source: Source) -> int:
 
     Returns:
         The count.
+
+    Raises:
+        InvalidValueError: The model is a whole model of the user's own.
     """
+    if not isinstance(model, Transformer):
+        hint = "Match parameters or flops instead."
+        raise InvalidValueError("A whole model of your own declares no state.", hint, where="--match state")
     half = source.training(0, 1).inputs_BT.shape[1] // 2
     parts = [part for part in model.modules() if isinstance(part, Attention)]
     return sum(part.state_size(half) + part.modifiers.state_size(half) for part in parts)
 
 
-MEASURES: dict[Budget, Callable[[Transformer, Source], int]] = {
+MEASURES: dict[Budget, Callable[[Model, Source], int]] = {
     "parameters": parameters,
     "flops": flops,
     "state": state,
 }
 
 
-def _built(model: ModelSpec, source: Source) -> Transformer:
-    return build(model, vocabulary=source.vocabulary, length=source.length, seed=0)
+def _built(model: ModelSpec, source: Source) -> Model:
+    return build_model(model, vocabulary=source.vocabulary, length=source.length, seed=0)
 
 
-def _hidden(
-    model: ModelSpec, measure: Callable[[Transformer, Source], int], wanted: int, source: Source
-) -> list[ModelSpec]:
+def _hidden(model: ModelSpec, measure: Callable[[Model, Source], int], wanted: int, source: Source) -> list[ModelSpec]:
     """The MLP's hidden widths around the solution: every budget here grows linearly in it.
 
     An MLP of three maps has two thirds of that width, rounded, so that its size grows at every multiple of three.

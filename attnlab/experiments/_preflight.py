@@ -23,12 +23,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
-from attnlab.model.transformer import Transformer, build
+from attnlab.model.base import Model
+from attnlab.model.modes import evaluation_mode
+from attnlab.model.transformer import build_model
 from attnlab.plugins import describe_exception
 from attnlab.specs import ModelSpec, RunSpec, TrainSpec, Variant, variant_text
 from attnlab.storage.weights import decode, encode
 from attnlab.tasks.base import IGNORE, Batch
 from attnlab.tasks.io.streams import Source
+from attnlab.testing.changes import changes_from_call_to_call
+from attnlab.testing.trainable import check_real
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.load_model import rebuild_model
 from attnlab.training.stepper import SingleStepper, predict_batch
@@ -44,7 +48,7 @@ TOLERANCE = 1e-5
 
 
 @flush_denormals()  # may start torch's threads, which keep the setting they start with
-def preflight(model: ModelSpec, source: Source) -> Transformer:
+def preflight(model: ModelSpec, source: Source) -> Model:
     """Build a model, and take the gradient of its logits on one sequence.
 
     Args:
@@ -59,7 +63,7 @@ def preflight(model: ModelSpec, source: Source) -> Transformer:
         AttnlabError: Sizes or options do not fit.
     """
     with _reported(model):
-        built = build(model, vocabulary=source.vocabulary, length=source.length, seed=0)
+        built = build_model(model, vocabulary=source.vocabulary, length=source.length, seed=0)
         batch = source.training(0, 1)
         output = built(torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(batch.query_positions()))
         (output.logits_NV.sum() + output.auxiliary).backward()
@@ -82,7 +86,7 @@ def preflight_run(spec: RunSpec, source: Source, save: bool = True) -> None:
     """
     with torch.random.fork_rng(devices=[]), _reported(spec.model):
         stepper = SingleStepper(spec, source, CPU, "never")
-        _check_real(stepper.model)
+        check_real(stepper.model)
         batch = shortened(source.training(0, SEQUENCES))
         stepper.step({0: batch}, {0: RATE})
         _check_finite(stepper)
@@ -119,18 +123,6 @@ def shortened(batch: Batch, tokens: int = MAX_TOKENS) -> Batch:
     return Batch(inputs_BT, targets_BT)
 
 
-def _check_real(model: Transformer) -> None:
-    """Refuse a learned weight that is complex."""
-    for name, weight in model.named_parameters():
-        if weight.requires_grad and weight.is_complex():
-            kind = str(weight.dtype).removeprefix("torch.")
-            hint = (
-                "Learn a real parameter of shape ... x 2, the real and the imaginary parts, and make the complex "
-                "numbers in the forward pass: torch.view_as_complex(parameter)."
-            )
-            raise InvalidValueError(f"The weight '{name}' is {kind}; the optimizers train real numbers.", hint)
-
-
 def _check_finite(stepper: SingleStepper) -> None:
     """Refuse a model whose first loss, or first gradient, is not finite."""
     ((loss,),) = stepper.losses().values()
@@ -151,12 +143,26 @@ def _check_saved(stepper: SingleStepper, spec: RunSpec, source: Source, batch: B
     for name, model in (("checkpoint", stepper.model), ("weights", rebuilt)):
         again = _loss(model, batch)
         if abs(again - loss) > TOLERANCE * max(1.0, abs(loss)):
+            _check_repeatable(model, batch)
             problem = f"With its {name} saved and loaded, the loss is {again:.6g} instead of {loss:.6g}."
             hint = (
                 "Keep whatever the output depends on in parameters or persistent buffers, draw it from the context's "
                 "generator, or compute it from the sizes."
             )
             raise PluginError(problem, hint)
+
+
+def _check_repeatable(model: Model, batch: Batch) -> None:
+    """Refuse a model that has another loss at every call: that is no fault of saving."""
+
+    def call() -> Tensor:
+        return torch.tensor(_loss(model, batch), dtype=torch.float64)
+
+    with evaluation_mode(model):
+        changes = changes_from_call_to_call(model, call)
+    if changes:
+        hint = "Whatever is measured is measured in evaluation mode, where equal calls must give equal outputs."
+        raise PluginError(f"Its loss changes from call to call: {changes}.", hint)
 
 
 def _stored(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -168,7 +174,7 @@ def _stored(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return loaded
 
 
-def _loss(model: Transformer, batch: Batch) -> float:
+def _loss(model: Model, batch: Batch) -> float:
     """The loss in evaluation mode, in nats per query position."""
     nats: Tensor = predict_batch(model, batch, 1, CPU)[1]
     return float(nats) / len(batch.query_positions())
@@ -198,6 +204,8 @@ def _reported(model: ModelSpec) -> Iterator[None]:
 
 def _own_fields(model: ModelSpec) -> dict[str, Variant]:
     """The fields of a model that hold a part which is not built in, with their parts."""
+    if model.module is not None:
+        return {"module": (model.module,)}
     fields = {"attention": model.attention, "position": model.position.alternating, "mlp": model.mlp}
     fields |= {name: (getattr(model, name),) for name in ("norm_layer", "block", "residual_stream")}
     return {name: parts for name, parts in fields.items() if any(part.code_digest for part in parts)}

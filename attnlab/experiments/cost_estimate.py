@@ -21,7 +21,7 @@ from attnlab.execution.processes import WORKER_MEMORY
 from attnlab.experiments._budget import flops
 from attnlab.experiments.grouping import vmap_per_worker
 from attnlab.experiments.plan_cost import CostEstimate, ShapeCost
-from attnlab.model.transformer import build
+from attnlab.model.transformer import build_model
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.tasks.io.streams import Source
@@ -141,7 +141,7 @@ def _shape(
     seconds = step / count * (spec.train.max_steps + FORWARD * answered)
     summary = " · ".join(spec.summary.split(" · ")[:-1])
     size = count * sum(array.nbytes for array in stepper.state(0).values())
-    model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
+    model = build_model(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
     memory, operations = WORKER_MEMORY + 4 * size, flops(model, source)
     runs = len(same), len(missing)
     return ShapeCost(summary, *runs, stepper.parameters, operations, step, seconds, share, memory, count)

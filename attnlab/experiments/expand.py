@@ -8,7 +8,7 @@ from typing import Any
 
 from attnlab.analysis.fields import short_name
 from attnlab.config.experiment import Experiment, LadderLevels, full_key
-from attnlab.config.inline_parts import merged, parse_variants
+from attnlab.config.inline_parts import merged, parse_modules, parse_variants
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.experiments._claim_checks import check_claims
 from attnlab.experiments.plan import plan
@@ -20,6 +20,8 @@ from attnlab.tasks.io.streams import parse_range
 Setting = dict[str, Any]
 """One combination of what varies: dotted key -> value."""
 AXES = ("model.attention", "model.position")
+MODEL = "model"
+"""The key of a whole model among the attentions of a grid: ``{model: FILE.py:Class}``."""
 
 
 def expand(experiment: Experiment) -> list[RunSpec]:
@@ -91,15 +93,18 @@ def requests(experiment: Experiment, resolver: Resolver) -> Iterator[Request]:
     """
     combinations = settings(experiment)
     where = experiment.where("grid")
-    first = combinations[0].get("model.attention")
+    attentions = (setting.get("model.attention") for setting in combinations)
+    first = next((attention for attention in attentions if not _module(attention, where)), None)
     for entry in experiment.ladders:
         for level, evaluate in _levels(entry, resolver):
             for setting in combinations:
                 attention, position = (setting.get(axis) for axis in AXES)
+                module = _module(attention, where)
                 yield Request(
                     task=Part(name=entry.ladder),
-                    attentions=() if attention is None else (variant(attention, where),),
-                    positions=() if position is None else (_position(position, where),),
+                    attentions=() if attention is None or module else (variant(attention, where),),
+                    positions=() if position is None or module else (_position(position, where),),
+                    modules=(module,) if module else (),
                     complexity=level,
                     evaluate=evaluate,
                     seeds=range(experiment.seeds),
@@ -151,6 +156,17 @@ def variant(value: Any, where: str) -> Variant:
     raise InvalidValueError(f"It cannot be {value!r}.", "Write a name, or {name: dape, kernel: 3}.", where=where)
 
 
+def _module(value: Any, where: str) -> Part | None:
+    """The whole model that stands among attentions as ``{model: FILE.py:Class}``; None for an attention."""
+    if not (isinstance(value, dict) and set(value) == {MODEL}):
+        return None
+    parts = parse_modules(value[MODEL]) if isinstance(value[MODEL], str) else []
+    if len(parts) != 1:
+        hint = "Name one: {model: FILE.py:Class}."
+        raise InvalidValueError(f"It cannot be {value[MODEL]!r}.", hint, where=where)
+    return parts[0]
+
+
 def _position(value: Any, where: str) -> Part:
     return joined(variant(value, where))
 
@@ -198,7 +214,7 @@ def _nested(experiment: Experiment, entry: LadderLevels, setting: Setting) -> di
 def _resolved_value(field: str, value: Any, where: str) -> Any:
     """A value of a claim's field; the parts in it are written as specs have them."""
     name = short_name(field)
-    if name not in REGISTRIES:
+    if name not in REGISTRIES or _module(value, where):
         return value
     if isinstance(value, list | tuple):
         return [_resolved_variant(name, item, where) for item in value]
@@ -209,6 +225,8 @@ def _resolved_value(field: str, value: Any, where: str) -> Any:
 
 
 def _resolved_variant(name: str, value: Any, where: str) -> str:
+    if whole := _module(value, where):
+        return str(whole)
     parts = resolved_variant(variant(value, where), name, where)
     return str(joined(parts)) if name == "position" else variant_text(parts)
 

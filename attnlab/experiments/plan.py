@@ -6,21 +6,21 @@
 4  budget         the variants are given the reference's budget, where asked    :mod:`attnlab.experiments._budget`
 5  preflight      each model takes a training step, is saved and loaded         :mod:`attnlab.experiments._preflight`
 6  own parts      attentions that are not built in are checked for leaks        :mod:`attnlab.testing.quick_check`
+                  so are whole models                                           :mod:`attnlab.testing.model_check`
 7  specs          one for each variant and seed
 """
 
 from __future__ import annotations
 
-import warnings
-
 from attnlab.attention import ATTENTIONS
 from attnlab.choices import Budget
-from attnlab.errors import AttnlabError, PartWarning, PluginError
+from attnlab.errors import AttnlabError
 from attnlab.experiments._budget import match_budget
 from attnlab.experiments._preflight import preflight, preflight_run, trained_alike
 from attnlab.experiments.compatibility import check_block, check_layers, check_modifiers, check_position
 from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import Resolver
+from attnlab.experiments.whole_model import check_own_model, judge, of_whole_model
 from attnlab.model.transformer import build
 from attnlab.plugins import plugin_error
 from attnlab.specs import ALTERNATING, ModelSpec, Part, RunSpec, TaskSpec
@@ -56,41 +56,59 @@ def plan(request: Request, resolver: Resolver | None = None) -> list[RunSpec]:
     specs: list[RunSpec] = []
     for model in resolved.models:
         check_parts(model, resolver)
-        if request.match and model.attention != resolved.reference.attention:
+        reference = resolved.reference
+        if request.match and (model.module or model.attention != reference.attention) and model != reference:
             # A named reference has no position of its own: it takes that of the model it is compared with.
             same = {"position": model.position} if request.reference else {}
-            reference = resolved.reference.model_copy(update=same)
+            reference = reference.model_copy(update=same)
             model = matched(model, reference, request.match, resolved.task, resolver)
-        try_run(RunSpec(task=resolved.task, model=model, train=resolved.train), resolver)
-        model = check_own_attentions(model, resolver.source(resolved.task).length, resolver)
+        train = resolved.train if model.module is None else of_whole_model(resolved.train, model, request)
+        try_run(RunSpec(task=resolved.task, model=model, train=train), resolver)
+        if model.module is None:
+            model = check_own_attentions(model, run_lengths(resolver.source(resolved.task)), resolver)
+        else:
+            model = check_own_model(model, resolver.source(resolved.task), resolver)
         specs += [
-            RunSpec.model_construct(task=resolved.task, model=model, train=resolved.train, seed=seed)
-            for seed in request.seeds
+            RunSpec.model_construct(task=resolved.task, model=model, train=train, seed=seed) for seed in request.seeds
         ]
     return specs
 
 
-def check_own_attentions(model: ModelSpec, length: int, resolver: Resolver) -> ModelSpec:
+def run_lengths(source: Source) -> tuple[int, ...]:
+    """List the lengths of a run's sequences.
+
+    Args:
+        source: Its data.
+
+    Returns:
+        Tokens of its own level, of the other levels that are evaluated, and of the longest sequence of any split.
+    """
+    levels = (source.task, *source.other_levels.values())
+    return tuple(sorted({*(task.length for task in levels), source.length}))
+
+
+def check_own_attentions(model: ModelSpec, lengths: tuple[int, ...], resolver: Resolver) -> ModelSpec:
     """Check the attentions that are not built in before they are trained, once for equal ones.
 
     Args:
         model: The model, with its parts looked up.
-        length: The longest sequence, in tokens.
+        lengths: The lengths of the run's sequences, in tokens.
         resolver: Keeps the result.
 
     Returns:
         The model; a leak is allowed by it only where there is one.
 
     Raises:
-        PluginError: An attention leaks and the model does not allow it, or its weights do not follow the seed.
+        PluginError: An attention leaks and the model does not allow it, its weights do not follow the seed, or equal
+            calls give different outputs.
     """
     leaks = False
     for part in model.attention:
         if part.code_digest:
-            key = ("quick", str(part), part.code_digest, model.width, model.heads, length)
-            found: QuickCheck = resolver.once(key, lambda: _quick_check(part, model, length))  # noqa: B023
+            key = ("quick", str(part), part.code_digest, model.width, model.heads, lengths)
+            found: QuickCheck = resolver.once(key, lambda: _quick_check(part, model, lengths))  # noqa: B023
             leaks |= bool(found.leak)
-            _judge(part, found, model.allow_leak)
+            judge(f"model.attention: {part}", part.name, found, model.allow_leak)
     return model.model_copy(update={"allow_leak": leaks}) if model.allow_leak else model
 
 
@@ -122,6 +140,8 @@ def check_parts(model: ModelSpec, resolver: Resolver) -> None:
     """
 
     def check() -> bool:
+        if model.module is not None:
+            return True
         check_layers(model)
         check_position(model)
         check_modifiers(model)
@@ -207,27 +227,12 @@ def default_parameters(kind: str, name: str) -> int:
     return build(model, vocabulary=source.vocabulary, length=source.length, seed=0).parameter_count
 
 
-def _quick_check(part: Part, model: ModelSpec, length: int) -> QuickCheck:
+def _quick_check(part: Part, model: ModelSpec, lengths: tuple[int, ...]) -> QuickCheck:
     """Check one attention at the sizes of a model; an exception of its code is one block."""
     entry = ATTENTIONS.entry(part.name)
     try:
-        return quick_check(entry, entry.complete(part.options), model.width, model.heads, length)
+        return quick_check(entry, entry.complete(part.options), model.width, model.heads, lengths)
     except AttnlabError as error:
         raise error.at(f"model.attention: {part}") from None
     except Exception as error:
         raise plugin_error(f"model.attention: {part}", error) from error
-
-
-def _judge(part: Part, found: QuickCheck, allow_leak: bool) -> None:
-    """Refuse an attention that leaks or whose weights do not follow the seed, and warn of what a reader should know."""
-    where = f"model.attention: {part}"
-    if found.seeds:
-        problem = f"Its weight '{found.seeds}' is not the same in two models of one seed."
-        raise PluginError(problem, "Draw weights with torch's own generator, or by the layer context.", where=where)
-    if found.leak and not allow_leak:
-        problem = f"It sees later tokens, or other rows of the batch: {found.leak}."
-        hint = f"More: attnlab check {part.name}. To train it all the same: --allow-leak; every table says so then."
-        raise PluginError(problem, hint, where=where)
-    if found.prefix:
-        text = f"{part}: a prefix has other outputs than the whole ({found.prefix}): it reads its own length."
-        warnings.warn(text, PartWarning, stacklevel=2)

@@ -8,7 +8,7 @@ from typing import Any
 
 from attnlab.choices import Budget
 from attnlab.config.inline_experiment import check_sections
-from attnlab.config.inline_parts import parse_part, parse_variants
+from attnlab.config.inline_parts import parse_modules, parse_part, parse_variants
 from attnlab.config.renamed import renamed_options, renamed_settings
 from attnlab.config.yaml import scalar
 from attnlab.specs import Part, Variant, joined
@@ -22,6 +22,7 @@ class Request:
         task: A ladder's name or file, or a registered task; with inline options.
         attentions: Each one part, or several that alternate over the layers; empty keeps the ladder's.
         positions: Positions to combine with every attention; empty keeps the ladder's.
+        modules: Whole models of the user's own, beside the attentions; without attentions they stand alone.
         complexity: The level; None takes the ladder's default.
         evaluate: Further levels to test on; None takes the ladder's.
         seeds: Each gives one run.
@@ -33,6 +34,7 @@ class Request:
     task: Part
     attentions: Sequence[Variant] = ()
     positions: Sequence[Part] = ()
+    modules: Sequence[Part] = ()
     complexity: Any = None
     evaluate: Sequence[Any] | None = None
     seeds: Sequence[int] = (0,)
@@ -46,6 +48,7 @@ def parse_request(
     attention: str | Sequence[str] | None = None,
     position: str | Sequence[str] | None = None,
     *,
+    modules: str | Sequence[str] | None = None,
     complexity: Any = None,
     seeds: Sequence[int] = (0,),
     match: Budget | None = None,
@@ -57,6 +60,7 @@ def parse_request(
         task: A ladder's name or file, or a registered task; with inline options.
         attention: Variants, as ``"softmax,dape:kernel=3"`` or a list of such words; nothing keeps the default.
         position: Positions, likewise.
+        modules: Whole models of the user's own: ``"FILE.py:Class"``, or a list of such words.
         complexity: The level, as a value or as a word; None takes the ladder's default.
         seeds: Each gives one run.
         match: The budget that every other variant is given; None keeps all sizes equal.
@@ -74,6 +78,7 @@ def parse_request(
         task=part.model_copy(update={"options": renamed_options(part.name, part.options)}),
         attentions=_variants(attention),
         positions=[joined(variant) for variant in _variants(position)],
+        modules=parse_modules(modules),
         complexity=scalar(complexity) if isinstance(complexity, str) else complexity,
         seeds=seeds,
         match=match,

@@ -14,14 +14,15 @@ from attnlab.config.inline_parts import merged, parse_variants
 from attnlab.config.ladder import Ladder
 from attnlab.config.renamed import Location
 from attnlab.config.validate import validated
-from attnlab.errors import AttnlabError, InvalidValueError
+from attnlab.errors import AttnlabError, IncompatiblePartsError, InvalidValueError
 from attnlab.experiments.request import Request
+from attnlab.experiments.whole_model import inline_module, module_spec
 from attnlab.mlp import MLPS
 from attnlab.norm import NORMS
 from attnlab.position import POSITIONS
 from attnlab.registry import Registry
 from attnlab.residual_stream import RESIDUAL_STREAMS
-from attnlab.specs import ALTERNATING, ModelSpec, Part, TaskSpec, TrainSpec, Variant, joined
+from attnlab.specs import ALTERNATING, ModelSpec, Part, TaskSpec, TrainSpec, Variant, joined, variant_text
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 
@@ -68,17 +69,23 @@ class Resolver:
         Raises:
             UnknownNameError: A task, attention, position, option or setting does not exist.
             InvalidValueError: A value has the wrong type or is out of range.
+            IncompatiblePartsError: A whole model is given a position, or an attention beside the field ``module``.
         """
         if wrong := set(request.settings) - set(SECTIONS):
             raise unknown_section(min(wrong), request.settings[min(wrong)])
         ladder = self.ladder(request.task.name)
         options = {**request.task.options, **request.settings.get("task", {})}
         base = merged(ladder.model, request.settings.get("model", {}))
+        alone = request.modules and not request.attentions
         models = [
             self.model(base, attention, position)
-            for attention in request.attentions or (None,)
+            for attention in (() if alone else request.attentions or (None,))
             for position in request.positions or (None,)
         ]
+        models += [self.module(base, part) for part in request.modules]
+        if request.positions and not any(model.module is None for model in models):
+            hint = "Leave the positions out: those of a whole model are its own."
+            raise IncompatiblePartsError("A whole model has no position of ours.", hint, where="model.position")
         return Resolved(
             task=self.task(ladder, options, request.complexity, request.evaluate),
             train=self.train(merged(ladder.training_settings, request.settings.get("train", {}))),
@@ -149,9 +156,33 @@ class Resolver:
         Raises:
             UnknownNameError: There is no such field, part or option.
             InvalidValueError: A value has the wrong type or is out of range.
+            IncompatiblePartsError: An attention is given beside the field ``module``.
         """
+        if base.get("module") is not None:
+            if attention:
+                problem = f"model.module is set, and '{variant_text(attention)}' is an attention of ours."
+                raise IncompatiblePartsError(problem, "Leave out one of the two.", where="model.module")
+            return self.module(base, inline_module(base["module"]))
         key = ("model", repr(base), repr(attention), repr(position))
         return self.once(key, lambda: _model_spec(base, attention, position))
+
+    def module(self, base: Data, part: Part) -> ModelSpec:
+        """Make the spec of a whole model of the user's own.
+
+        Args:
+            base: Field -> value; those that the constructor is given are used.
+            part: The model.
+
+        Returns:
+            The spec.
+
+        Raises:
+            UnknownNameError: There is no such field, class or option.
+            InvalidValueError: A value is not accepted, or an argument of the constructor cannot be matched.
+            PluginError: Its file or module cannot be loaded, or what it names is no class of modules.
+        """
+        data = {name: value for name, value in base.items() if name != "module"}
+        return self.once(("module", repr(data), repr(part)), lambda: module_spec(_validated(data), part))
 
     def source(self, task: TaskSpec) -> Source:
         """Build a task, to look at its sequences.
@@ -198,7 +229,7 @@ def resolved_part(part: Part, registry: Registry[Any], where: str) -> Part:
         name = named_attention(part.name) if ":" in part.name and registry is ATTENTIONS else part.name
         entry = registry.entry(name)
         options = entry.non_default(part.options)
-        return Part(name=entry.name, options=options, version=entry.version, code_digest=entry.code.digest)
+        return Part(name=entry.name, options=options, version=entry.version, code_digest=entry.code_to_plan.digest)
     except AttnlabError as error:
         raise error.at(f"{where}: {part}") from None
 
@@ -275,9 +306,14 @@ def inline_part(field: str, value: Any) -> Any:
     return value
 
 
-def _model_spec(base: Data, attention: Variant | None, position: Part | None) -> ModelSpec:
+def _validated(base: Data) -> ModelSpec:
+    """The model of some fields; no name in them has been looked up."""
     read = {field: inline_part(field, value) for field, value in base.items()}
-    model = validated(ModelSpec, read, _dotted("model"))
+    return validated(ModelSpec, read, _dotted("model"))
+
+
+def _model_spec(base: Data, attention: Variant | None, position: Part | None) -> ModelSpec:
+    model = _validated(base)
     given: dict[str, Variant] = {field: getattr(model, field) for field in ALTERNATING}
     given |= {field: getattr(model, field).alternating for field in REGISTRIES if field not in ALTERNATING}
     given |= {"attention": attention} if attention else {}

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,16 @@ WEIGHT_KINDS = ("query", "key", "value", "output", "mlp", "extra", "scores")
 """Kinds of weights in the order of a table; ``extra`` is every other weight of an attention."""
 WeightGroup = tuple[int, str]
 """A layer, counted from 1, and a kind of weights: their gradients are measured together."""
+
+
+class FusedPart(NamedTuple):
+    """One part of a weight that holds several, such as queries, keys and values."""
+
+    group: WeightGroup
+    axis: int
+    """The axis along which the parts lie one after another."""
+    start: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -76,6 +87,7 @@ def gradients(
     model: nn.Module,
     losses: Sequence[Callable[[], Tensor]],
     groups: Mapping[str, WeightGroup],
+    fused: Mapping[str, Sequence[FusedPart]] | None = None,
 ) -> tuple[Gradient, ...]:
     """Compute the gradients of some losses at each layer of a model.
 
@@ -86,11 +98,14 @@ def gradients(
         model: The model.
         losses: One closure for each batch; each runs the model forward and returns a scalar.
         groups: Layer and kind of each parameter by name; a parameter without an entry is left out.
+        fused: The parts of fused weights by name; each part is measured in its own group.
 
     Returns:
         One entry per layer and kind, in order.
     """
-    named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad and name in groups}
+    fused = fused or {}
+    wanted = {*groups, *fused}
+    named = {name: weight for name, weight in model.named_parameters() if weight.requires_grad and name in wanted}
     batches: list[dict[str, Tensor]] = []
     score_norms: dict[int, list[float]] = {}
     for loss in losses:
@@ -105,7 +120,10 @@ def gradients(
             squares[layer] = squares.get(layer, 0.0) + (0.0 if gradient is None else _square(gradient))
         for layer, square in squares.items():
             score_norms.setdefault(layer, []).append(math.sqrt(square))
-    at_weights = collect_gradients(named, batches, groups)
+    split_groups = {f"{name}[{part.start}]": part.group for name, parts in fused.items() for part in parts}
+    at_weights = collect_gradients(
+        _split(named, fused), [_split(batch, fused) for batch in batches], {**groups, **split_groups}
+    )
     at_scores = [Gradient(layer, "scores", fmean(norms), math.nan) for layer, norms in score_norms.items()]
     return _sorted([*at_weights, *at_scores])
 
@@ -179,6 +197,15 @@ def recorded_scores(model: nn.Module) -> Iterator[dict[int, list[Tensor]]]:
         for attention, was_fast in zip(attentions, fast, strict=True):
             attention.fast = was_fast
             vars(attention).pop("scores", None)
+
+
+def _split(tensors: Mapping[str, Tensor], fused: Mapping[str, Sequence[FusedPart]]) -> dict[str, Tensor]:
+    """Replace fused tensors by their parts, under the name with the start of the part."""
+    split = {name: tensor for name, tensor in tensors.items() if name not in fused}
+    for name, parts in fused.items():
+        if name in tensors:
+            split |= {f"{name}[{part.start}]": tensors[name].narrow(part.axis, part.start, part.size) for part in parts}
+    return split
 
 
 def _recorder(attention: Attention, recorded: list[Tensor]) -> Callable[..., Tensor]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from attnlab.mlp import Mlp
 from attnlab.model._block import build_attention, build_block, build_norm, build_position
 from attnlab.model._cross_entropy import chunked_cross_entropy
 from attnlab.model._lazy import initialize_lazy
+from attnlab.model.base import Model, ModelOutput
+from attnlab.model.module import build_module
 from attnlab.position import POSITIONS, Position
 from attnlab.specs import ModelSpec
 from attnlab.tensors import QKV, ActivationTrace, AttentionOutput, LayerContext, LayerInputs, ParameterRole, Role
@@ -32,18 +34,8 @@ MODEL_ROLES: Mapping[str, Role] = {"embedding_VD": "embedding", "position": "pos
 """The roles of the parameters outside of the blocks, by the name of their module."""
 
 
-class ModelOutput(NamedTuple):
-    """The output of a model for a batch."""
-
-    logits_NV: Tensor
-    auxiliary: Tensor
-    """A scalar added to the loss; zero for most attentions."""
-    trace: tuple[ActivationTrace, ...] = ()
-    """One trace, if it was requested."""
-
-
 @final
-class Transformer(nn.Module):
+class Transformer(Model):
     """Embedding, blocks, norm, head.
 
     Args:
@@ -58,8 +50,7 @@ class Transformer(nn.Module):
     """
 
     def __init__(self, spec: ModelSpec, *, vocabulary: int, length: int, generator: torch.Generator) -> None:
-        super().__init__()
-        self.spec = spec
+        super().__init__(spec)
         positions = [POSITIONS.entry(part.name) for part in spec.position.alternating]
         sizes = {"width": spec.width, "heads": spec.heads, "layers": spec.layers, "length": length}
         contexts = [
@@ -181,11 +172,6 @@ class Transformer(nn.Module):
         """The head's own weights, or the embedding scaled to the variance of an untied head."""
         return self.embedding_VD / math.sqrt(self.spec.width) if self.head is None else self.head.weight
 
-    @property
-    def parameter_count(self) -> int:
-        """The number of learned numbers; shared ones count once, fixed ones do not count."""
-        return sum(weight.numel() for weight in self.parameters() if weight.requires_grad)
-
     def parameter_roles(self) -> dict[str, ParameterRole]:
         """Layer and role of each parameter by name, as the modules declare them in ``parameter_roles``.
 
@@ -199,11 +185,11 @@ class Transformer(nn.Module):
         return {name: _innermost(declared, name) for name, _ in self.named_parameters()}
 
 
-def build(spec: ModelSpec, *, vocabulary: int, length: int, seed: int) -> Transformer:
-    """Build a model; its initial weights are a function of the seed alone.
+def build_model(spec: ModelSpec, *, vocabulary: int, length: int, seed: int) -> Model:
+    """Build a transformer, or a whole model of the user's own; its initial weights are a function of the seed alone.
 
     Args:
-        spec: Sizes, wiring, attention and position.
+        spec: Sizes, wiring, attention and position; or the whole model.
         vocabulary: V.
         length: The longest sequence, in tokens.
         seed: Seed of the initial weights.
@@ -215,13 +201,40 @@ def build(spec: ModelSpec, *, vocabulary: int, length: int, seed: int) -> Transf
         InvalidValueError: sizes that do not fit one another, an option that a part does not accept, or a lazy layer
             that no forward pass uses.
         UnknownNameError: a part or option that does not exist.
+        PluginError: The constructor of a whole model fails.
     """
     # Built-in parts draw from the context's generator. A user's part may contain torch's own layers, which draw from
     # the global generator. It gets the same seed, and its state is restored.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = Transformer(spec, vocabulary=vocabulary, length=length, generator=torch.Generator().manual_seed(seed))
+        model: Model
+        if spec.module is not None:
+            model = build_module(spec, vocabulary, length)
+        else:
+            generator = torch.Generator().manual_seed(seed)
+            model = Transformer(spec, vocabulary=vocabulary, length=length, generator=generator)
         initialize_lazy(model, length)
+    return model
+
+
+def build(spec: ModelSpec, *, vocabulary: int, length: int, seed: int) -> Transformer:
+    """Build a transformer as :func:`build_model` does.
+
+    Args:
+        spec: Sizes, wiring, attention and position.
+        vocabulary: V.
+        length: The longest sequence, in tokens.
+        seed: Seed of the initial weights.
+
+    Returns:
+        The model.
+
+    Raises:
+        InvalidValueError: As :func:`build_model`.
+        UnknownNameError: a part or option that does not exist.
+    """
+    model = build_model(spec, vocabulary=vocabulary, length=length, seed=seed)
+    assert isinstance(model, Transformer), "nothing is known of the inside of a whole model"
     return model
 
 
@@ -240,4 +253,15 @@ def _trace(residuals: list[Tensor], outputs: list[AttentionOutput]) -> Activatio
     return ActivationTrace(tuple(residuals), scores, weights, tuple(output.qkv for output in outputs))
 
 
-__all__ = ["QKV", "Block", "Mlp", "ModelOutput", "Transformer", "build", "build_attention", "select_positions"]
+__all__ = [
+    "QKV",
+    "Block",
+    "Mlp",
+    "Model",
+    "ModelOutput",
+    "Transformer",
+    "build",
+    "build_attention",
+    "build_model",
+    "select_positions",
+]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 DIGITS = 16
@@ -28,6 +29,22 @@ def digest(texts: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256(repr(sorted(texts)).encode()).hexdigest()[:DIGITS]
 
 
+def parsed(text: bytes) -> ast.Module:
+    """Parse a Python file.
+
+    Args:
+        text: The file.
+
+    Returns:
+        Its syntax tree; an empty one where it cannot be parsed.
+    """
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError):
+        return ast.Module([], [])
+
+
+@lru_cache(maxsize=512)
 def normalized(text: bytes) -> str:
     """Write what a Python file says.
 

@@ -6,40 +6,44 @@ The rest of the notebook is no part of it: another cell, or another line of the 
 from __future__ import annotations
 
 import ast
-import hashlib
 import inspect
 import linecache
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from attnlab.part_code._constants import code_text, constant_text
 from attnlab.part_code._trees import digest, tree_text
-from attnlab.part_code.files import PACKAGE, file_digest, is_installed, module_root
+from attnlab.part_code.files import PACKAGE, is_installed, module_root
+from attnlab.part_code.loaded import LoadedFiles
 
 SCRIPT = "__main__"
 """The module of a notebook, a script or an interactive session."""
 
 
-def notebook_digest(cls: type) -> str:
+def notebook_digest(cls: type) -> tuple[str, list[LoadedFiles]]:
     """Digest a class of a notebook, and all that it uses.
 
     Args:
         cls: The class.
 
     Returns:
-        Hexadecimal digits.
+        Hexadecimal digits, and the modules of the user's that the class uses.
+
+    Raises:
+        PluginError: A module in memory is not that of its file.
     """
     known = vars(sys.modules[SCRIPT])
     texts: dict[str, str] = {}
+    modules: list[LoadedFiles] = []
     waiting: list[tuple[str, Any]] = [(cls.__qualname__, cls)]
     while waiting:
         name, value = waiting.pop()
         if name not in texts:
-            texts[name], used = _describe(value)
+            texts[name], used = _describe(value, modules)
             waiting += [(word, known[word]) for word in used if word in known]
-    return digest(texts.items())
+    return digest(texts.items()), modules
 
 
 def without_text(value: type | FunctionType) -> str:
@@ -51,50 +55,41 @@ def without_text(value: type | FunctionType) -> str:
     Returns:
         The text, which differs between versions of Python.
     """
-    codes = [_code_text(code) for code in _codes(value)]
+    codes = [code_text(code) for code in _codes(value)]
     bases = [base.__qualname__ for base in getattr(value, "__bases__", ())]
     members = vars(value).items() if isinstance(value, type) else ()
-    plain = [(name, _constant(one)) for name, one in members if not name.startswith("__") and not callable(one)]
+    plain = [(name, constant_text(one)) for name, one in members if not name.startswith("__") and not callable(one)]
     return repr((value.__qualname__, bases, codes, sorted(plain)))
 
 
-def _describe(value: Any) -> tuple[str, set[str]]:
+def _describe(value: Any, modules: list[LoadedFiles]) -> tuple[str, set[str]]:
     """Write out a value of the notebook, and tell which names of the notebook it uses."""
     if isinstance(value, ModuleType):
-        return _module(value), set()
+        return _module(value, None, modules), set()
     if not isinstance(value, type | FunctionType):
-        return _constant(value), set()
+        return constant_text(value), set()
     if value.__module__ != SCRIPT:
-        return _module(sys.modules.get(value.__module__)), set()
+        return _module(sys.modules.get(value.__module__), value, modules), set()
     if (tree := _tree_of(value)) is not None:
         return tree_text(tree), {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     bases = {base.__qualname__ for base in getattr(value, "__bases__", ())}
     return without_text(value), bases.union(*(code.co_names for code in _codes(value)))
 
 
-def _module(module: ModuleType | None) -> str:
+def _module(module: ModuleType | None, part: Any, modules: list[LoadedFiles]) -> str:
     """Write out a module: its name, and what it says where it is neither installed nor built in."""
     name, file = (module.__name__, getattr(module, "__file__", None)) if module else ("", None)
     if module is None or not file or name.partition(".")[0] in {*sys.stdlib_module_names, PACKAGE}:
         return name
     path = Path(file).resolve()
     root = module_root(module, path)
-    return name if is_installed(root) or path.suffix != ".py" else file_digest(path, root)
-
-
-def _constant(value: Any) -> str:
-    """Write out plain data, and the bytes of arrays; of other objects the type."""
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        return f"{type(value).__name__}{list(map(_constant, value))}"
-    if isinstance(value, set | frozenset):
-        return f"{type(value).__name__}{sorted(map(_constant, value))}"
-    if isinstance(value, dict):
-        return f"dict{[(_constant(key), _constant(item)) for key, item in value.items()]}"
-    array = value.detach().cpu().numpy() if hasattr(value, "detach") and hasattr(value, "cpu") else value
-    to_bytes: Callable[[], bytes] | None = getattr(array, "tobytes", None)
-    return f"{type(value).__qualname__} {hashlib.sha256(to_bytes()).hexdigest() if to_bytes else ''}"
+    if is_installed(root) or path.suffix != ".py":
+        return name
+    loaded = LoadedFiles(module, path, root)
+    modules.append(loaded)
+    said = loaded.said()
+    loaded.check(part)
+    return digest([*said.items(), *loaded.values()])
 
 
 def _codes(value: type | FunctionType) -> list[CodeType]:
@@ -121,9 +116,3 @@ def _tree_of(value: type | FunctionType) -> ast.AST | None:
                 if first <= code.co_firstlineno <= (node.end_lineno or first):
                     return node
     return None
-
-
-def _code_text(code: CodeType) -> str:
-    """Write out compiled code without its line numbers."""
-    constants = [_code_text(one) if isinstance(one, CodeType) else _constant(one) for one in code.co_consts]
-    return repr((code.co_name, code.co_code, code.co_names, code.co_varnames, constants))

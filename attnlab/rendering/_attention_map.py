@@ -39,7 +39,12 @@ class HeadMap:
         cells = pool_max(matrix, size)
         largest = max((abs(weight) for row in cells for weight in row), default=0.0)
         yield Text("")
-        head = f"  layer {self.map.layer}, head {self.map.head}: queries down, keys across"
+        kind = f", head {self.map.head}"
+        if self.map.matrix == "Jacobian row norms":  # a module without heads
+            kind = f", {self.map.matrix}"
+        elif self.map.matrix != "effective matrix":
+            kind += f", {self.map.matrix}"
+        head = f"  layer {self.map.layer}{kind}: queries down, keys across"
         yield Text.assemble((self.map.variant, "bold"), (head, "dim"))
         for index, row in enumerate(cells):
             line = Text(f"{index * size:>{MARGIN - 1}} ", style="dim")

@@ -89,6 +89,11 @@ def _best_accuracy(level: LevelAudit) -> str:
     return "?" if math.isnan(best) else "" if best == 1 else _percent(best)
 
 
+def _leak(level: LevelAudit) -> str:
+    """Test sequences of training, and how many chance explains: of the rows of a file, none."""
+    return f"{level.rows.known}/0" if level.rows else f"{level.repeats.repeated}/{level.repeats.expected:.0f}"
+
+
 def _shortcut(level: LevelAudit) -> str:
     """Name and accuracy of the best shortcut."""
     name, score = level.best_shortcut
@@ -103,7 +108,7 @@ COLUMNS: dict[str, Callable[[LevelAudit], str]] = {
     "best acc.": _best_accuracy,
     "solver": lambda level: _percent(level.labels.agreement) if level.labels.sequences else "none",
     "unlabeled": lambda level: str(level.labels.unlabeled or ""),
-    "leak": lambda level: f"{level.repeats.repeated}/{level.repeats.expected:.0f}",
+    "leak": _leak,
     "best shortcut": _shortcut,
 }
 ALWAYS = ("tokens", "vocab", "chance", "blind", "solver", "leak", "best shortcut")

@@ -39,7 +39,9 @@ class DiagnosisView:
         yield Text.assemble((diagnosis.kind, "bold"), (f"  {diagnosis.subject}", "dim"))
         for panel in diagnosis.panels:
             yield Text("")
-            yield Text.assemble((panel.name, "bold cyan"), (f"  {panel.summary}", "dim"))
+            # Effective matrices are what a metric is defined on; every other kind is named.
+            label = f" of {panel.matrix}" if panel.matrix not in ("", "effective matrix") else ""
+            yield Text.assemble((panel.name, "bold cyan"), (label, "bold"), (f"  {panel.summary}", "dim"))
             yield from _panel_lines(panel, options.max_width)
         for one in diagnosis.maps:
             yield HeadMap(one)

@@ -66,7 +66,7 @@ class FailureModeTable:
                 "id": record.id,
                 "task": record.spec.task.name,
                 "attention": record.spec.variant,
-                "position": str(record.spec.model.position),
+                "position": str(record.spec.model.position) if record.spec.model.module is None else "",
                 "level": record.spec.task.level,
                 "seed": record.spec.seed,
                 "failure_mode": mode.name,

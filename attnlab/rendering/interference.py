@@ -105,7 +105,8 @@ def interference(records: Iterable[Record]) -> list[Interference]:
             continue
         evaluations = [one for one in record.evaluations if one.level == record.spec.task.level]
         names = tuple(one.subtask for one in evaluations)
-        variant = f"{record.spec.variant} · {record.spec.model.position}"
+        position = f" · {record.spec.model.position}" if record.spec.model.module is None else ""
+        variant = f"{record.spec.variant}{position}"
         for one in evaluations:
             order[one.subtask] = None
             others = tuple(name for name in names if name != one.subtask)

@@ -51,7 +51,16 @@ class LengthTable:
         """The trained length, and the longest length that is solved."""
         trained = self.scores[0].trained_length if self.scores else 0
         head = f"Trained on up to {thousands(trained)} tokens."
-        return f"{head} {self.summary()} {self.rollout_note()}{INTERVALS}"
+        return f"{head} {self.summary()} {self.length_note()}{self.rollout_note()}{INTERVALS}"
+
+    def length_note(self) -> str:
+        """Which lengths the task does not have, and what was taken in their place; empty where it has all."""
+        missing = [(one.asked_length, one.length) for one in self.scores if one.asked_length not in (None, one.length)]
+        name = self.record.spec.task.name
+        notes = [
+            f"Sequences of {name} cannot have {asked:,} tokens; {taken:,} were taken. " for asked, taken in missing
+        ]
+        return "".join(notes)
 
     @property
     def rollout(self) -> bool:
@@ -79,6 +88,7 @@ class LengthTable:
         rows = [
             {
                 "length": one.length,
+                "asked_length": one.asked_length,
                 "level": one.level,
                 "accuracy": one.accuracy.mean,
                 "low": one.accuracy.interval[0],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -27,11 +27,13 @@ class RecordTable:
     """Runs, one line each, under a heading per task and level."""
 
     records: Sequence[Record]
+    stale: Container[str] = ()
+    """Ids of the runs of which a part has another version or other code by now."""
 
     def __rich__(self) -> RenderableType:
         """One table per task and level."""
         ordered = sorted(self.records, key=_sort_key)
-        tables = [_table(heading, list(same)) for heading, same in groupby(ordered, key=_heading)]
+        tables = [_table(heading, list(same), self.stale) for heading, same in groupby(ordered, key=_heading)]
         return Group(*tables, *([Text(OVER_QUESTIONS, "dim")] if any(map(_over_questions, self.records)) else []))
 
 
@@ -52,13 +54,14 @@ def _heading(record: Record) -> str:
     complexity = f", {task.complexity} {task.level}" if task.complexity else ""
     options = [(name, value) for name, value in task.options.items() if name != task.complexity]
     options += [(f"trained on {name}", value) for name, value in task.train.items()]
-    options += [("tested by", "rollout")] if record.rollout else []
+    same = ", the same as teacher forcing here" if record.fed_back is False else ""
+    options += [("tested by", f"rollout{same}")] if record.rollout else []
     fixed = [f"{name} {text}" for name, value in options if (text := option_text(value))]
     first = f"{task.name}{complexity} (chance {percent(record.accuracy.chance)})"
     return "\n".join(filter(None, [first, ", ".join(fixed)]))
 
 
-def _table(heading: str, records: list[Record]) -> Table:
+def _table(heading: str, records: list[Record], stale: Container[str]) -> Table:
     """The runs of one task and level."""
     first, _, fixed = heading.partition("\n")
     title = Text.assemble((first, "bold"), *([("\n" + fixed, "dim")] if fixed else []))
@@ -68,16 +71,25 @@ def _table(heading: str, records: list[Record]) -> Table:
     for head in ("seed", "accuracy", "95 %", "exact match", "steps", "time"):
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    positions = len({str(record.spec.model.position) for record in records}) > 1
+    transformers = [record for record in records if record.spec.model.module is None]
+    positions = len({str(record.spec.model.position) for record in transformers}) > 1
     for record in records:
-        position = f" · {record.spec.model.position}" if positions else ""
+        position = f" · {record.spec.model.position}" if positions and record.spec.model.module is None else ""
         origin = f" · continues {record.spec.continue_from}" if record.spec.continue_from else ""
-        table.add_row(FoldedText(f"{record.spec.variant}{position}{origin}"), *_cells(record))
+        values = "".join(f" · {name} = {value}" for name, value in _set_values(record))
+        name = FoldedText(f"{record.spec.variant}{position}{origin}{values}")
+        status = Text("stale", style="yellow") if record.id in stale else status_text(record)
+        table.add_row(name, *_cells(record), status)
     return table
 
 
-def _cells(record: Record) -> list[str | Text]:
-    """Seed, accuracy with its interval, exact match, steps, time, status."""
+def _set_values(record: Record) -> list[tuple[str, str]]:
+    """The constants of the run's own code that the session had given other values than their files."""
+    return [pair for part in record.environment.get("code", ()) for pair in part.get("values", {}).items()]
+
+
+def _cells(record: Record) -> list[str]:
+    """Seed, accuracy with its interval, exact match, steps, time."""
     return [
         str(record.spec.seed),
         percent(record.accuracy.mean),
@@ -85,7 +97,6 @@ def _cells(record: Record) -> list[str | Text]:
         percent(record.exact_match.mean),
         thousands(record.steps),
         duration(float(record.environment.get("seconds", 0.0))),
-        status_text(record),
     ]
 
 

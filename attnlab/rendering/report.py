@@ -13,6 +13,7 @@ from attnlab.analysis.claims import ClaimOutcome, check_claims
 from attnlab.analysis.grid import Grid, Label, grids
 from attnlab.analysis.ranks import ranks
 from attnlab.analysis.statistics import clopper_pearson
+from attnlab.choices import SCORED
 from attnlab.config.experiment import Experiment
 from attnlab.records import Record
 from attnlab.rendering._tables import Overall, capacity_table, claim_table, grid_table, overall, overall_table
@@ -103,7 +104,9 @@ class Report:
             notes.append(f"Differs between cells: {', '.join(first.along)}.")
         tested = [record for record in self.records if record.status != "failed"]
         if tested and all(record.rollout for record in tested):
-            notes.append("Tested by rollout: the model's own earlier answers are inputs.")
+            alone = all(record.fed_back is False for record in tested)
+            own = "the model's own earlier answers are inputs."
+            notes.append(f"Tested by rollout. {SCORED['independent']}" if alone else f"Tested by rollout: {own}")
         if self.diverged:
             notes.append(f"{_count(self.diverged, 'run')} diverged; the scores count, but never as solved.")
         if self.failed:

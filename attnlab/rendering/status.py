@@ -37,7 +37,7 @@ class Overview:
             table.add_row(f"{one.path}/", *(str(len(runs)) if runs else "-" for runs in counts))
         parts: list[RenderableType] = [table, *(line for one in self.stores for line in reasons(one))]
         if len(self.stores) == 1 and self.stores[0].records:
-            parts.append(RecordTable(self.stores[0].records))
+            parts.append(RecordTable(self.stores[0].records, self.stores[0].stale))
         return Group(*parts)
 
     def data(self) -> list[dict[str, Any]]:
@@ -51,6 +51,7 @@ class Overview:
                 "diverged": {record.id: record.reason for record in one.diverged},
                 "checkpoints": {run: checkpoint.step for run, checkpoint in one.checkpoints.items()},
                 "stale": dict(one.stale),
+                "replaced": dict(one.replaced),
             }
             for one in self.stores
         ]
@@ -69,10 +70,15 @@ def reasons(store: StoreStatus) -> list[Text]:
     lines = _first(missing) + _first(_unfinished(store))
     lines += _first([(record.spec.summary, "failed", record.reason) for record in store.failed])
     lines += _first([(record.spec.summary, "diverged", record.reason) for record in store.diverged])
-    again = "the same command runs it again"
     stale = [record for record in store.records if record.id in store.stale]
-    lines += _first([(record.spec.summary, "stale", f"{store.stale[record.id]}; {again}") for record in stale])
+    lines += _first([(record.spec.summary, "stale", _stale(store, record.id)) for record in stale])
     return [Text.assemble((f"{status}  ", "yellow"), summary, (f"  {why}", "dim")) for summary, status, why in lines]
+
+
+def _stale(store: StoreStatus, run: str) -> str:
+    """Why a run is stale, and whether it was run again."""
+    again = f"run again as {store.replaced[run]}" if run in store.replaced else "the same command runs it again"
+    return f"{store.stale[run]}; {again}"
 
 
 def _progress(store: StoreStatus, run: str) -> str:

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from attnlab.errors import StoreError
-from attnlab.part_code import code_now
+from attnlab.part_code import PartCode, code_now
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage._migration import old_ids
@@ -48,6 +49,8 @@ class StoreStatus:
     """Planned and not finished."""
     stale: Mapping[str, str]
     """Id of each finished run of which a part has changed since -> what has changed."""
+    replaced: Mapping[str, str]
+    """Id of each stale run that was run again -> id of the run with the present version and code."""
     checkpoints: Mapping[str, Checkpoint]
     """Id of each run that can go on from a checkpoint -> the checkpoint; it has no record yet."""
 
@@ -133,9 +136,13 @@ def store_status(path: Path) -> StoreStatus:
         status: tuple(record for record in current if record.status == status)
         for status in ("done", "diverged", "failed")
     }
+    again = {record.spec.unversioned_id: record.id for record in current if record.status != "failed"}
+    replaced = {one.id: again[key] for one in records if one.id in stale and (key := one.spec.unversioned_id) in again}
     missing = tuple(planned for planned in plan if planned.id not in known)
     checkpoints = {new_ids.get(run, run): one for run, one in store.checkpoints().items() if run not in known}
-    return StoreStatus(path, tuple(records), **by_status, missing=missing, stale=stale, checkpoints=checkpoints)
+    return StoreStatus(
+        path, tuple(records), **by_status, missing=missing, stale=stale, replaced=replaced, checkpoints=checkpoints
+    )
 
 
 def find_stores(path: Path) -> list[Path]:
@@ -153,10 +160,26 @@ def find_stores(path: Path) -> list[Path]:
 
 def _changed_code(records: Sequence[Record]) -> dict[str, str]:
     """Runs whose own parts have changed in the files that their records name -> what has changed."""
-    digest = cache(code_now)
-    return {
-        record.id: f"the code of the {part['kind']} '{part['name']}' has changed, {part['path']}"
-        for record in records
-        for part in record.environment.get("code", ())
-        if digest(part["path"], part["root"]) not in ("", part["digest"])
-    }
+    code = cache(code_now)
+    found: dict[str, str] = {}
+    for record in records:
+        for part in record.environment.get("code", ()):
+            now = code(part["path"], part["root"], tuple(part.get("values", {}).items()))
+            if now.digest not in ("", part["digest"]):
+                found[record.id] = f"the code of the {part['kind']} '{part['name']}' has changed, {_changed(part, now)}"
+    return found
+
+
+def _changed(part: Mapping[str, Any], now: PartCode) -> str:
+    """The files of a part that say something else now, are gone or new; the part's own where the record has no list."""
+    before, after = part.get("files", {}), dict(now.files)
+    names = [name for name in {**before, **after} if before and before.get(name) != after.get(name)]
+    lost = {name for name in names if name not in after}
+    new = {name for name in names if name not in before}
+    paths = {name: str(Path(part["root"]) / name) if name else part["path"] for name in names or [""]}
+    # A file that no module names any more is there, but it is not what was changed.
+    paths = {name: path for name, path in paths.items() if name not in lost or not Path(path).exists()} or paths
+    return ", ".join(
+        f"{path}{' (gone)' if name in lost and not Path(path).exists() else ' (new)' if name in new else ''}"
+        for name, path in paths.items()
+    )

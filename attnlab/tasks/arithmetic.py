@@ -3,13 +3,15 @@
     inputs   2  +  3  *  4  -  1        2 + 12 - 1 = 13 = 3 mod 5
     targets  .  .  .  .  .  .  3
 
-Digits are uniform over 0 .. 4, operators over ``+ - *``; a product binds tighter than a sum.
+Digits are uniform over 0 .. 4, or below another ``modulus``; operators are uniform over ``+ - *``, or those of them in
+``operators``. A product binds tighter than a sum. Ids are the digits, then ``+ - *``, whichever of these are used.
 
 Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and its code
          (modular_arithmetic).
-Theirs   length -> 2 numbers - 1. Theirs lowers an even length by one, so its uniform lengths 1 .. 40 are uniform
-         1 .. 20 numbers here.
-Differs  the target is at the last digit itself, without a placeholder; their id 8, which never occurs, is left out.
+Theirs   length -> 2 numbers - 1, modulus -> modulus, operators -> operators. Theirs lowers an even length by one, so
+         its uniform lengths 1 .. 40 are uniform 1 .. 20 numbers here.
+Differs  the target is at the last digit itself, without a placeholder; the last of their ids, which never occurs, is
+         left out.
 Chance   the published one is 1/5. A product with a factor 0 is 0, so 0 is more frequent with few numbers.
 """
 
@@ -23,11 +25,37 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
+from attnlab.errors import InvalidValueError
+from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
 MODULUS = 5
-SYMBOLS = "01234+-*"
-PLUS, MINUS, TIMES = 5, 6, 7
+OPERATORS = "+-*"
+Modulus = Annotated[int, Field(ge=2)]
+Operators = Annotated[str, Field(pattern=r"^[-+*]{1,3}$")]
+Sums = Annotated[str, Field(pattern=r"^[-+]{1,2}$")]
+"""Operators without products."""
+
+
+def operator_indices(operators: str, where: str) -> Tokens:
+    """Find which operators are used.
+
+    >>> operator_indices("*+", "").tolist()
+    [0, 2]
+
+    Args:
+        operators: Some of ``+-*``, in any order.
+        where: The location, for the error.
+
+    Returns:
+        Their indices in ``+-*``, rising.
+
+    Raises:
+        InvalidValueError: One of them is given twice.
+    """
+    if len(set(operators)) < len(operators):
+        hint = "Name each operator once, as in +-; all are equally frequent."
+        raise InvalidValueError(f"The operators '{operators}' name one twice.", hint, where=where)
+    return np.array([index for index, operator in enumerate(OPERATORS) if operator in operators])
 
 
 @register("modular-arithmetic", source="arXiv:2207.02098, modular arithmetic (simple)")
@@ -37,27 +65,38 @@ class ModularArithmetic(Task):
 
     Options:
         numbers: Number of digits in the expression, with an operator between neighbors.
+        modulus: The modulus; digits are below it.
+        operators: The operators that are used, some of ``+-*``.
     """
 
     complexity = "numbers"
 
-    def __init__(self, *, numbers: Annotated[int, Field(ge=1)] = 3) -> None:
-        self.numbers = numbers
-        self.vocabulary, self.length = len(SYMBOLS), 2 * numbers - 1
+    def __init__(
+        self,
+        *,
+        numbers: Annotated[int, Field(ge=1)] = 3,
+        modulus: Modulus = MODULUS,
+        operators: Operators = OPERATORS,
+    ) -> None:
+        self.numbers, self.modulus = numbers, modulus
+        self.operators = operator_indices(operators, "modular-arithmetic")
+        self.symbols = [*map(str, range(modulus)), *OPERATORS]
+        self.vocabulary, self.length = len(self.symbols), 2 * numbers - 1
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw uniform digits and operators; the current product is kept separate from the sum of earlier terms."""
-        digits = random.integers(0, MODULUS, (batch, self.numbers))
-        operators = random.integers(PLUS, TIMES + 1, (batch, self.numbers - 1))
+        digits = random.integers(0, self.modulus, (batch, self.numbers))
+        operators = self.operators[random.integers(0, len(self.operators), (batch, self.numbers - 1))]
         total, term = np.zeros(batch, dtype=np.int64), digits[:, 0]
         for digit, operator in zip(digits.T[1:], operators.T, strict=True):
-            times = operator == TIMES
-            total = np.where(times, total, total + term) % MODULUS
-            term = np.where(times, term * digit, np.where(operator == PLUS, digit, -digit)) % MODULUS
+            times = operator == OPERATORS.index("*")
+            total = np.where(times, total, total + term) % self.modulus
+            signed = np.where(operator == OPERATORS.index("+"), digit, -digit)
+            term = np.where(times, term * digit, signed) % self.modulus
         inputs_BT = np.empty((batch, self.length), dtype=np.int64)
-        inputs_BT[:, ::2], inputs_BT[:, 1::2] = digits, operators
+        inputs_BT[:, ::2], inputs_BT[:, 1::2] = digits, self.modulus + operators
         targets_BT = no_targets(inputs_BT)
-        targets_BT[:, -1] = (total + term) % MODULUS
+        targets_BT[:, -1] = (total + term) % self.modulus
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
@@ -66,11 +105,11 @@ class ModularArithmetic(Task):
         value = _product(first)
         for sign, term in zip(rest[::2], rest[1::2], strict=True):
             value += _product(term) if sign == "+" else -_product(term)
-        return [IGNORE] * (len(tokens) - 1) + [value % MODULUS]
+        return [IGNORE] * (len(tokens) - 1) + [value % self.modulus]
 
     def token_to_str(self, token: int) -> str:
         """Digits and operators as written."""
-        return SYMBOLS[token]
+        return self.symbols[token]
 
 
 def _product(term: str) -> int:

@@ -4,11 +4,13 @@
     targets  .  .  .  .  .  .  .  3
 
 An expression of at least five symbols is ``( left operator right )``, where the length of the left side is uniform over
-all lengths that leave the right side a symbol, and the operator is uniform over ``+ - *``. Shorter ones are ``d``,
-``-d``, ``(d)`` and ``(-d)``, for a uniform digit d. Every expression therefore has exactly the requested length.
+all lengths that leave the right side a symbol, and the operator is uniform over ``+ - *``, or those of them in
+``operators``. Shorter ones are ``d``, ``-d``, ``(d)`` and ``(-d)``, for a uniform digit d. Every expression therefore
+has exactly the requested length. Digits are below the ``modulus``.
 
 Source   Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and its code
          (modular_arithmetic_brackets).
+Theirs   modulus -> modulus; mult=False, which is the default of their class -> operators: +-; the paper has mult=True.
 Differs  the target is at the last symbol itself, without a placeholder; the ids have another order.
 Chance   the published one is 1/5. A product with a factor 0 is 0, so 0 is more frequent.
 """
@@ -22,13 +24,14 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
-from attnlab.tasks.arithmetic import MODULUS
+from attnlab.tasks.arithmetic import MODULUS, OPERATORS, Modulus, Operators, operator_indices
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
-SYMBOLS = "01234+-()*"
-PLUS, MINUS, OPEN, CLOSE, TIMES = 5, 6, 7, 8, 9
-OPERATORS = np.array([PLUS, MINUS, TIMES])
-INNERMOST = re.compile(r"\((-?\d)(?:([-+*])(-?\d))?\)")
+SIGNS = "+-()*"
+MINUS, OPEN, CLOSE = 1, 2, 3
+"""Ids of signs, counted from the modulus."""
+OPERATOR_SIGNS = np.array([SIGNS.index(operator) for operator in OPERATORS])
+INNERMOST = re.compile(r"\((-?\d+)(?:([-+*])(-?\d+))?\)")
 
 
 @register("modular-arithmetic-brackets", source="arXiv:2207.02098, modular arithmetic")
@@ -38,50 +41,63 @@ class ModularArithmeticBrackets(Task):
 
     Options:
         symbols: Length of the expression, including brackets and operators.
+        modulus: The modulus; digits are below it.
+        operators: The operators that are used, some of ``+-*``.
     """
 
     complexity = "symbols"
 
-    def __init__(self, *, symbols: Annotated[int, Field(ge=1)] = 5) -> None:
-        self.symbols = symbols
-        self.vocabulary, self.length = len(SYMBOLS), symbols
+    def __init__(
+        self,
+        *,
+        symbols: Annotated[int, Field(ge=1)] = 5,
+        modulus: Modulus = MODULUS,
+        operators: Operators = OPERATORS,
+    ) -> None:
+        self.symbols, self.modulus = symbols, modulus
+        self.operators = operator_indices(operators, "modular-arithmetic-brackets")
+        self.vocabulary, self.length = modulus + len(SIGNS), symbols
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw expressions; the target of the last symbol is the value."""
-        inputs_BT, values = sample_expressions(random, batch, self.symbols, operators=3)
+        inputs_BT, values = sample_expressions(random, batch, self.symbols, self.operators, self.modulus)
         targets_BT = no_targets(inputs_BT)
         targets_BT[:, -1] = values
         return Batch(inputs_BT, targets_BT)
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
         """Evaluate from the innermost brackets outward."""
-        return [IGNORE] * (len(tokens) - 1) + [evaluate_expression("".join(map(self.token_to_str, tokens)))]
+        text = "".join(map(self.token_to_str, tokens))
+        return [IGNORE] * (len(tokens) - 1) + [evaluate_expression(text, self.modulus)]
 
     def token_to_str(self, token: int) -> str:
         """Digits, operators and brackets as written."""
-        return SYMBOLS[token]
+        return str(token) if token < self.modulus else SIGNS[token - self.modulus]
 
 
-def sample_expressions(random: np.random.Generator, batch: int, symbols: int, operators: int) -> tuple[Tokens, Tokens]:
+def sample_expressions(
+    random: np.random.Generator, batch: int, symbols: int, operators: Tokens, modulus: int
+) -> tuple[Tokens, Tokens]:
     """Draw expressions of a given length.
 
     Args:
         random: The only source of randomness.
         batch: B, the number of expressions.
         symbols: T, the length of each expression.
-        operators: How many operators of ``+ - *`` are used, counted from the first.
+        operators: Indices in ``+-*`` of the operators that are used.
+        modulus: The modulus; the ids of the signs follow those of the digits.
 
     Returns:
-        Expressions, B x T, and their values modulo 5, B.
+        Expressions, B x T, and their values, B.
     """
     tokens_BT = np.empty((batch, symbols), dtype=np.int64)
     starts = symbols * np.arange(batch)
-    values = _write_expressions(random, tokens_BT.reshape(-1), starts, np.full(batch, symbols), operators)
+    values = _write_expressions(random, tokens_BT.reshape(-1), starts, np.full(batch, symbols), operators, modulus)
     return tokens_BT, values
 
 
 def _write_expressions(
-    random: np.random.Generator, flat: Tokens, starts: Tokens, sizes: Tokens, operators: int
+    random: np.random.Generator, flat: Tokens, starts: Tokens, sizes: Tokens, operators: Tokens, modulus: int
 ) -> Tokens:
     """Write one expression into each slice of the flat batch, all of one depth at once, and return the values.
 
@@ -90,47 +106,50 @@ def _write_expressions(
     """
     values = np.empty(len(starts), dtype=np.int64)
     short = sizes < 5
-    values[short] = _write_short(random, flat, starts[short], sizes[short])
+    values[short] = _write_short(random, flat, starts[short], sizes[short], modulus)
     if short.all():
         return values
     start, size = starts[~short], sizes[~short]
     left = random.integers(1, size - 3)
-    operator = random.integers(0, operators, len(start))
-    flat[start], flat[start + 1 + left], flat[start + size - 1] = OPEN, OPERATORS[operator], CLOSE
+    operator = operators[random.integers(0, len(operators), len(start))]
+    flat[start], flat[start + size - 1] = modulus + OPEN, modulus + CLOSE
+    flat[start + 1 + left] = modulus + OPERATOR_SIGNS[operator]
     inner_starts = np.concatenate([start + 1, start + 2 + left])
     inner_sizes = np.concatenate([left, size - 3 - left])
-    first, second = np.split(_write_expressions(random, flat, inner_starts, inner_sizes, operators), 2)
-    values[~short] = np.choose(operator, [first + second, first - second, first * second]) % MODULUS
+    both = _write_expressions(random, flat, inner_starts, inner_sizes, operators, modulus)
+    first, second = np.split(both, 2)
+    values[~short] = np.choose(operator, [first + second, first - second, first * second]) % modulus
     return values
 
 
-def _write_short(random: np.random.Generator, flat: Tokens, starts: Tokens, sizes: Tokens) -> Tokens:
+def _write_short(random: np.random.Generator, flat: Tokens, starts: Tokens, sizes: Tokens, modulus: int) -> Tokens:
     """Write ``d``, ``-d``, ``(d)`` or ``(-d)``, depending on the size of the slice, 1 to 4, and return the values."""
-    digits = random.integers(0, MODULUS, len(starts))
+    digits = random.integers(0, modulus, len(starts))
     bracketed, negative = sizes >= 3, sizes % 2 == 0
-    flat[starts[bracketed]] = OPEN
-    flat[(starts + sizes - 1)[bracketed]] = CLOSE
-    flat[(starts + bracketed)[negative]] = MINUS
+    flat[starts[bracketed]] = modulus + OPEN
+    flat[(starts + sizes - 1)[bracketed]] = modulus + CLOSE
+    flat[(starts + bracketed)[negative]] = modulus + MINUS
     flat[starts + bracketed + negative] = digits
-    return np.where(negative, -digits, digits) % MODULUS
+    return np.where(negative, -digits, digits) % modulus
 
 
-def evaluate_expression(expression: str) -> int:
+def evaluate_expression(expression: str, modulus: int) -> int:
     """Evaluate an expression by replacing innermost brackets with their value until none is left; for solvers.
 
     Args:
         expression: The expression as text.
+        modulus: The modulus.
 
     Returns:
-        The value modulo 5.
+        The value.
     """
+
+    def value(match: re.Match[str]) -> str:
+        """Evaluate brackets that contain no others."""
+        first, operator, second = int(match[1]), match[2], int(match[3] or 0)
+        results = {None: first, "+": first + second, "-": first - second, "*": first * second}
+        return str(results[operator] % modulus)
+
     while "(" in expression:
-        expression = INNERMOST.sub(_evaluate_innermost, expression)
-    return int(expression) % MODULUS
-
-
-def _evaluate_innermost(match: re.Match[str]) -> str:
-    """Evaluate brackets that contain no others."""
-    first, operator, second = int(match[1]), match[2], int(match[3] or 0)
-    results = {None: first, "+": first + second, "-": first - second, "*": first * second}
-    return str(results[operator] % MODULUS)
+        expression = INNERMOST.sub(value, expression)
+    return int(expression) % modulus

@@ -12,7 +12,7 @@
 Source   copy: Jelassi et al., "Repeat after me", arXiv:2402.01032, section 2 (the task; layout and sizes are ours).
          reverse, duplicate: Delétang et al., "Neural networks and the Chomsky hierarchy", arXiv:2207.02098, and its
          code (reverse_string, duplicate_string).
-Theirs   length -> symbols, vocab_size -> alphabet; 2 letters there.
+Theirs   length -> symbols, vocab_size -> alphabet; 2 letters there. duplicate: ``duplication`` is 2 there.
 Differs  reverse, duplicate: theirs reads the output at one placeholder per letter and shows no letter of it. Here all
          letters of the output but the last are part of the input, after the marker.
 """
@@ -127,25 +127,28 @@ class Duplicate(MarkerTask):
     Options:
         symbols: Length of the string.
         alphabet: Letters to draw from.
+        duplication: How often the string is written.
     """
 
     complexity = "symbols"
 
-    def __init__(self, *, symbols: Symbols = 10, alphabet: Alphabet = 2) -> None:
-        self.symbols, self.alphabet = symbols, alphabet
+    def __init__(
+        self, *, symbols: Symbols = 10, alphabet: Alphabet = 2, duplication: Annotated[int, Field(ge=1)] = 2
+    ) -> None:
+        self.symbols, self.alphabet, self.duplication = symbols, alphabet, duplication
         self.vocabulary = alphabet + 1
-        self.length = 3 * symbols
+        self.length = (1 + duplication) * symbols
         self.chance = seen_letter_accuracy(alphabet, symbols)
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Draw strings; the output is the string twice."""
+        """Draw strings; the output is the string, again and again."""
         letters = random.integers(0, self.alphabet, (batch, self.symbols))
-        return write_out(letters, self.alphabet, np.concatenate([letters, letters], axis=1))
+        return write_out(letters, self.alphabet, np.tile(letters, (1, self.duplication)))
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """The letters before the marker are the targets from the marker on, twice."""
+        """The letters before the marker are the targets from the marker on, again and again."""
         marker = list(tokens).index(self.alphabet)
         targets = []
-        for position in range(2 * marker):
+        for position in range(self.duplication * marker):
             targets.append(tokens[position % marker])
         return [IGNORE] * marker + targets

@@ -5,16 +5,24 @@
     targets  .  .  2
 
 Formats: .jsonl as above, .parquet with the same two columns, .npz with arrays inputs and targets, rows x tokens, -100
-in targets that are not supervised, .txt as attnlab generate writes it. A sequence is a row. Training draws its rows
-with replacement; validation and test ask each of their rows once, and where they have fewer than are asked for, all of
-them.
+in targets that are not supervised, .txt as attnlab generate writes it. Columns, keys and arrays may also be called
+input_ids and labels; further ones are passed over. A sequence is a row. Training draws its rows with replacement;
+validation and test ask each of their rows once, and where they have fewer than are asked for, all of them.
+
+A target is what is predicted at its position, from the tokens up to it. Files for models of Hugging Face have each
+label at its own token instead, and the model shifts them: labels is then a copy of input_ids, with -100 where nothing
+is asked. Such a file is refused, because its answers stand in the inputs, until ``shift`` is given.
+
+    shift    true       each target moves to the position before it; the first of a row is left out
+             false      targets stay where they are, even if each is the input there, since copying is the task
 
     split    shuffled   the rows are put in a random order, which depends on their number alone; of every ten in that
                         order, the first eight are for training, the ninth for validation, the tenth for the test
              ordered    the same in the order of the file
              a column   a column, key or array of that name holds train, validation or test for each row
 
-Rows that occur twice in the file may be in two parts. Rows of several lengths are padded at the end with positions that
+Rows that occur twice in the file may be in two parts; ``attnlab audit`` counts them, and fails where the test has rows
+of training. Rows of several lengths are padded at the end with positions that
 are not supervised. A batch has rows of similar length: see :mod:`attnlab.tasks.io.buckets`.
 
 The vocabulary is that of data.jsonl.json, the sidecar that attnlab generate writes, or else the largest number plus
@@ -39,8 +47,9 @@ from pydantic import Field
 from attnlab.errors import InvalidFileError, InvalidValueError
 from attnlab.tasks.base import Batch, Split, Task, register
 from attnlab.tasks.io.buckets import Bucket, Buckets, Rows, bucket_widths
-from attnlab.tasks.io.reading import SPLIT_LABELS, Table, read_table
+from attnlab.tasks.io.reading import SPLIT_LABELS, read_table
 from attnlab.tasks.io.sidecar import check_digest, fingerprint, read_sidecar
+from attnlab.tasks.io.table import Table
 
 PERIOD = 10
 SPLIT_ROWS = {Split.TRAIN: (0, 8), Split.VALIDATION: (8, 9), Split.TEST: (9, 10)}
@@ -51,6 +60,11 @@ DRAWN = ("shuffled", "ordered")
 """The divisions that need no column."""
 LABELS = dict(zip(SPLIT_ROWS, SPLIT_LABELS, strict=True))
 """How a column names each split."""
+ECHOES = "All of the {:,} targets are the input at their own position, so that a model need only copy it."
+SHIFT = (
+    "If these are labels as Hugging Face has them, which its models shift, add shift=true: each moves to the position "
+    "before it. If copying is the task, add shift=false."
+)
 SHUFFLE_SEED = 14
 """Seed of the order of the rows, beside their number."""
 
@@ -64,12 +78,15 @@ class File(Task):
         path: The file, from the working directory.
         rows: Rows to train on, the first of the training part; 0 takes all.
         split: How rows are divided: shuffled, ordered, or the name of a column that holds train, validation or test.
+        shift: Whether each target stands at its own token, as the labels of Hugging Face do, and is moved to the
+            position before it; null does not, and refuses a file in which every target is the input there.
         vocabulary: Number of tokens; 0 takes it from the file.
         chance: Chance accuracy; null takes it from the file.
         digest: SHA-256 of the file; filled in when a run is planned.
     """
 
     complexity = "rows"
+    has_rows = True
 
     def __init__(
         self,
@@ -77,6 +94,7 @@ class File(Task):
         path: str,
         rows: Annotated[int, Field(ge=0)] = 0,
         split: Annotated[str, Field(min_length=1)] = "shuffled",
+        shift: bool | None = None,
         vocabulary: Annotated[int, Field(ge=0)] = 0,
         chance: Annotated[float, Field(gt=0, le=1)] | None = None,
         digest: str = "",
@@ -84,7 +102,10 @@ class File(Task):
         source = Path(path).expanduser()
         self.digest = check_digest(fingerprint(source), digest, path)
         self.split, self.splits_are_alike = split, split in DRAWN
-        sidecar, self.table = read_sidecar(source), read_table(source, "" if split in DRAWN else split)
+        sidecar, self.table = read_sidecar(source), read_table(source, "" if split in DRAWN else split, bool(shift))
+        if self.table.echoes and shift is None and sidecar is None:
+            raise InvalidFileError(ECHOES.format(self.table.echoes), SHIFT, where=path)
+        self.shift = bool(shift)
         count, self.length = self.table.inputs_NT.shape
         if split in DRAWN and count < PERIOD:
             problem = f"{count} rows are too few: every tenth row is for the test."
@@ -116,7 +137,7 @@ class File(Task):
     def resolve_options(cls, options: dict[str, Any]) -> dict[str, Any]:
         """Fill in the numbers that are taken from the file, and its digest."""
         task = cls(**options)
-        resolved = {"rows": task.rows, "vocabulary": task.vocabulary, "chance": task.chance, "digest": task.digest}
+        resolved = {name: getattr(task, name) for name in ("rows", "shift", "vocabulary", "chance", "digest")}
         return {**options, **resolved}
 
     @cached_property
@@ -149,8 +170,7 @@ class File(Task):
 
     def _take(self, bucket: Bucket) -> Batch:
         """The rows of a bucket, without the padding that no row of it needs."""
-        arrays = (array_NT[bucket.rows, : bucket.width] for array_NT in self.table[:2])
-        return Batch(*(array_BT.astype(np.int64) for array_BT in arrays))
+        return Batch(*self.table.take(bucket.rows, bucket.width))
 
     def token_to_str(self, token: int) -> str:
         """The string that the sidecar has for the token, or the number."""

@@ -12,11 +12,12 @@ are at the front and filled with dots.
 
 Source   Poli et al., "Mechanistic design and scaling of hybrid architectures" (MAD), arXiv:2403.17844, and its code:
          fuzzy in-context recall.
-Theirs   vocab_size -> 2 ids + 1, seq_len -> length, k_motif_size and v_motif_size -> motif.
+Theirs   vocab_size -> ids + value_ids + 1, seq_len -> length, k_motif_size and v_motif_size -> motif. The benchmark's
+         vocabulary of 16 is ``ids: 7, value_ids: 8``.
 Differs  one drawn pair is repeated at the end, where theirs inserts a pair for it; training and test draw keys of the
          same sizes and supervise the same positions (theirs trains on every next token and tests keys of the largest
          size only: ``shortest`` as large as ``motif``, and ``training: {shortest: 1}`` in the ladder, come close); the
-         number of key ids equals that of value ids.
+         default has as many key ids as value ids.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class RecallFuzzy(Task):
 
     Options:
         length: Tokens of a sequence; at least four times the longest motif, less one.
-        ids: Number of key ids; the number of value ids is the same.
+        ids: Number of key ids.
+        value_ids: Number of value ids; None takes as many as key ids.
         motif: Length of the longest key or value, in tokens.
         shortest: Length of the shortest key, in tokens.
     """
@@ -52,30 +54,32 @@ class RecallFuzzy(Task):
         *,
         length: Annotated[int, Field(ge=3)] = 32,
         ids: Annotated[int, Field(ge=2)] = 8,
+        value_ids: Annotated[int, Field(ge=2)] | None = None,
         motif: Annotated[int, Field(ge=1, le=8)] = 3,
         shortest: Annotated[int, Field(ge=1)] = 1,
     ) -> None:
         if shortest > motif:
             problem = f"The shortest key, of {shortest} tokens, is longer than the longest motif, of {motif}."
             raise InvalidValueError(problem, f"Use at most {motif}.", where="recall-fuzzy")
-        if motif > ids:
-            problem = f"Motifs of {motif} tokens do not repeat any, and there are {ids} ids."
+        self.ids, self.value_ids = ids, ids if value_ids is None else value_ids
+        if motif > (fewest := min(self.ids, self.value_ids)):
+            problem = f"Motifs of {motif} tokens do not repeat any, and there are {fewest} ids."
             raise InvalidValueError(
-                problem, f"Use at most {ids} tokens, or at least {motif} ids.", where="recall-fuzzy"
+                problem, f"Use at most {fewest} tokens, or at least {motif} ids.", where="recall-fuzzy"
             )
         if length < 4 * motif - 1:
             problem = f"Two pairs of motifs of {motif} do not fit {length} tokens."
             hint = f"Use at most {(length + 1) // 4}, or a length of at least {4 * motif - 1}."
             raise InvalidValueError(problem, hint, where="recall-fuzzy")
-        self.length, self.ids, self.motif, self.shortest = length, ids, motif, shortest
-        self.vocabulary = 2 * ids + 1
+        self.length, self.motif, self.shortest = length, motif, shortest
+        self.vocabulary = self.ids + self.value_ids + 1
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw more pairs than can fit; keep those that do, repeat one of them, and fill the front with dots."""
         capacity = self.length + 1 - 2 * self.motif
         slots = capacity // (self.shortest + 1)
-        keys, key_sizes = self._motifs(random, batch, slots, self.shortest)
-        values, value_sizes = self._motifs(random, batch, slots, 1)
+        keys, key_sizes = self._motifs(random, batch, slots, self.shortest, self.ids)
+        values, value_sizes = self._motifs(random, batch, slots, 1, self.value_ids)
         first_BS = _first(keys)
         values = np.take_along_axis(values, first_BS[:, :, None], axis=1)
         value_sizes = np.take_along_axis(value_sizes, first_BS, axis=1)
@@ -90,10 +94,12 @@ class RecallFuzzy(Task):
         targets = np.where(queried[:, :, None] & (tokens >= self.ids), tokens, IGNORE)
         return self._right_aligned(tokens, targets, shown)
 
-    def _motifs(self, random: np.random.Generator, batch: int, slots: int, shortest: int) -> tuple[Tokens, Tokens]:
+    def _motifs(
+        self, random: np.random.Generator, batch: int, slots: int, shortest: int, count: int
+    ) -> tuple[Tokens, Tokens]:
         """Draw motifs, B x S x motif with -1 after their end, and their sizes, B x S."""
         sizes = random.integers(shortest, self.motif + 1, (batch, slots))
-        ids = without_replacement(random, self.ids, self.motif, batch * slots).reshape(batch, slots, self.motif)
+        ids = without_replacement(random, count, self.motif, batch * slots).reshape(batch, slots, self.motif)
         return np.where(np.arange(self.motif) < sizes[:, :, None], ids, -1), sizes
 
     def _right_aligned(self, tokens: Tokens, targets: Tokens, shown_BS: NDArray[np.bool_]) -> Batch:
@@ -101,7 +107,7 @@ class RecallFuzzy(Task):
         present = (shown_BS[:, :, None] & (tokens >= 0)).reshape(len(tokens), -1)
         rows, columns = np.nonzero(present)
         columns_out = np.cumsum(present, axis=1) + (self.length - present.sum(axis=1))[:, None]
-        aligned = np.full((len(tokens), self.length + 1), 2 * self.ids)
+        aligned = np.full((len(tokens), self.length + 1), self.vocabulary - 1)
         aligned_targets = np.full_like(aligned, IGNORE)
         aligned[rows, columns_out[rows, columns]] = tokens.reshape(len(tokens), -1)[rows, columns]
         aligned_targets[rows, columns_out[rows, columns]] = targets.reshape(len(tokens), -1)[rows, columns]
@@ -117,15 +123,15 @@ class RecallFuzzy(Task):
                     known[tuple(key)] = value
                     key, value = [], []
                 key.append(token)
-            elif token < 2 * self.ids:
+            elif token < self.vocabulary - 1:
                 value.append(token)
-            value_next = position + 1 == len(tokens) or self.ids <= tokens[position + 1] < 2 * self.ids
+            value_next = position + 1 == len(tokens) or self.ids <= tokens[position + 1] < self.vocabulary - 1
             targets.append(known[tuple(key)][len(value)] if value_next and tuple(key) in known else IGNORE)
         return targets
 
     def token_to_str(self, token: int) -> str:
         """Key ids as k0, k1, ...; value ids as v0, v1, ...; the filler at the front as dots."""
-        if token == 2 * self.ids:
+        if token == self.vocabulary - 1:
             return "·"
         return f"k{token}" if token < self.ids else f"v{token - self.ids}"
 

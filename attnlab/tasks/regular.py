@@ -4,10 +4,11 @@
     targets  b  a  c  .  b  a  .  d  .        correct: any letter that it allows
 
 Each sequence has strings of its own automaton. They are drawn letter by letter, uniform over the letters that the state
-allows. Each state has 1 .. ``edges`` edges with different letters, to states that are uniform. Every state accepts, and
-the first state starts. Only minimal automata are kept: every state is reached, and no two states allow the same
-strings. All automata of training, validation and test are different languages. A string has 1 .. ``longest`` letters,
-uniform; the last string is cut off at the end of the sequence.
+allows. Each state has 1 .. ``edges`` edges with different letters. They lead to different states other than itself,
+uniformly; with ``targets: uniform`` each leads to any state, so that an edge may lead back to its own state and two may
+lead to one. Every state accepts, and the first state starts. Only minimal automata are kept: every state is reached,
+and no two states allow the same strings. All automata of training, validation and test are different languages. A
+string has 1 .. ``longest`` letters, uniform; the last string is cut off at the end of the sequence.
 
 A position has a target wherever a letter follows. Training uses the letter that followed; every letter that the state
 allows counts as correct. The end of a string is never a target, since it is possible everywhere. Chance is a guess
@@ -16,8 +17,9 @@ below 1, since the automaton must first be inferred; its value is not known, so 
 
 Source   Akyürek et al., "In-context language learning", arXiv:2401.12973 (RegBench), and its code.
 Theirs   4 .. 12 states, 1 .. 3 edges, 18 letters, 10 .. 20 strings of 1 .. 49 letters; 5000 and 500 automata.
-Differs  all automata of a task have the same number of states, and as many letters as states unless set; sequences
-         have one length instead of a number of strings; accuracy is measured without the separator.
+Differs  all automata of a task have the same number of states, and as many letters as states unless set; an automaton
+         with states that are not reached or not different is drawn again, where theirs goes on with what remains of
+         it; sequences have one length instead of a number of strings; accuracy is measured without the separator.
 """
 
 from __future__ import annotations
@@ -31,14 +33,14 @@ from pydantic import Field
 
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Split, Task, Tokens, no_targets, register
-from attnlab.tasks.ops.automata import minimal_automata
+from attnlab.tasks.ops.automata import Targets, minimal_automata
 from attnlab.tasks.ops.chance import draw_samples
 
 HELD_OUT = 500
 """Automata of the validation split; the test split has the same number."""
 
 
-@register("regular", source="arXiv:2401.12973", aliases=("regbench",))
+@register("regular", source="arXiv:2401.12973", aliases=("regbench",), version=2)
 @final
 class Regular(Task):
     """Given strings of an unknown automaton, continue with a letter that it allows.
@@ -47,6 +49,8 @@ class Regular(Task):
         states: States of each automaton.
         letters: Letters that label its edges; None takes as many as states.
         edges: Largest number of edges that leave a state.
+        targets: Where the edges of a state lead: ``distinct``, to different states other than itself, as in RegBench;
+            ``uniform``, to any states.
         longest: Largest number of letters of a string.
         length: Tokens of a sequence.
         automata: Automata of the training split.
@@ -62,6 +66,7 @@ class Regular(Task):
         states: Annotated[int, Field(ge=2, le=16)] = 4,
         letters: Annotated[int, Field(ge=2)] | None = None,
         edges: Annotated[int, Field(ge=1)] = 3,
+        targets: Targets = "distinct",
         longest: Annotated[int, Field(ge=1)] = 12,
         length: Annotated[int, Field(ge=1)] = 64,
         automata: Annotated[int, Field(ge=1)] = 5000,
@@ -70,9 +75,13 @@ class Regular(Task):
         if edges > self.letters:
             problem = f"{edges} edges of a state need {edges} different letters, more than {self.letters}."
             raise InvalidValueError(problem, f"Use at most {self.letters} edges.", where="regular")
+        if targets == "distinct" and edges >= states:
+            problem = f"{edges} edges of a state lead to {edges} different other states, more than {states - 1}."
+            hint = f"Use at most {states - 1} edges, at least {edges + 1} states, or targets=uniform."
+            raise InvalidValueError(problem, hint, where="regular")
         self.length, self.longest, self.automata = length, longest, automata
         self.vocabulary = self.letters + 1
-        self.pool = minimal_automata(states, self.letters, edges, automata + 2 * HELD_OUT)
+        self.pool = minimal_automata(states, self.letters, edges, automata + 2 * HELD_OUT, targets)
         """For each automaton the next state of each state and letter, -1 where the letter is not allowed."""
         allowed = np.sort(np.where(self.pool >= 0, np.arange(self.letters), self.letters), axis=2)[:, :, :edges]
         self.allowed = np.where(allowed < self.letters, allowed, IGNORE)

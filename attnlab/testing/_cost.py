@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import statistics
 import time
@@ -13,8 +14,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attnlab.attention import Attention
-from attnlab.testing._subject import Subject, random_inputs, run
-from attnlab.testing.finding import Finding, check_result
+from attnlab.plugins import describe_exception
+from attnlab.testing._subject import HEADS, LENGTH, WIDTH, Subject, random_inputs, run
+from attnlab.testing.finding import Finding, check_result, not_applicable
 
 LONG = 2048
 LAYERS_COUNTED = 3
@@ -25,11 +27,18 @@ TIMED = (256, 512, 1024)
 def parameters(subject: Subject) -> Finding:
     """The number of trainable parameters equals the declared formula in every layer, with a biased position or not."""
     options = subject.entry.complete(subject.options)
+    if subject.adapted:
+        attention, context = subject.build_with_context()
+        sizes = f"D = {context.width}, H = {context.heads}"
+        text = f"counted {_count(attention):,} at {sizes}; a module of its own declares no formula"
+        return Finding("declared parameters", "info", text)
+    if refused := _refused_arguments(subject.entry.cls.num_parameters, options):
+        return check_result("declared parameters", False, refused)
     counts: list[tuple[bool, str]] = []
     for layer in range(LAYERS_COUNTED):
         for biased in (False, True):
             attention, context = subject.build_with_context(layer=layer, biased=biased)
-            counted = sum(parameter.numel() for parameter in attention.parameters() if parameter.requires_grad)
+            counted = _count(attention)
             declared = subject.entry.cls.num_parameters(
                 context.width, context.heads, context.length, layer, biased, **options
             )
@@ -40,20 +49,43 @@ def parameters(subject: Subject) -> Finding:
     return check_result("declared parameters", holds, evidence)
 
 
+def _count(attention: Attention) -> int:
+    """The number of trainable parameters."""
+    return sum(parameter.numel() for parameter in attention.parameters() if parameter.requires_grad)
+
+
+def _refused_arguments(function: Callable[..., int], options: Mapping[str, Any]) -> str:
+    """Say what is wrong with the arguments of a formula; empty if it takes those that it is given."""
+    signature = inspect.signature(function)
+    try:
+        signature.bind(WIDTH, HEADS, LENGTH, 0, False, **options)
+    except TypeError as error:
+        wanted = "num_parameters(cls, width, heads, length, layer=0, biased=False, /, **options)"
+        return f"num_parameters takes {signature}, and not what it is given ({error}); write def {wanted}"
+    return ""
+
+
 def cost(subject: Subject) -> Finding:
     """Time per token at three lengths, and the exponent of T in the total time."""
-    attention = subject.build(dtype=torch.float32, length=max(TIMED))
-    seconds = [_seconds(attention, tokens) for tokens in TIMED]
+    try:
+        attention = subject.build(dtype=torch.float32, length=max(TIMED))
+        seconds = [_seconds(attention, tokens) for tokens in TIMED]
+    except RuntimeError as error:
+        if not subject.adapted:
+            raise
+        reason = describe_exception(error).splitlines()[0]
+        return not_applicable("cost", f"not every length of {', '.join(map(str, TIMED))} can be timed: {reason}")
     exponent = math.log(seconds[-1] / seconds[0]) / math.log(TIMED[-1] / TIMED[0])
     each = ", ".join(f"{1e6 * duration / tokens:.1f}" for duration, tokens in zip(seconds, TIMED, strict=True))
     lengths = ", ".join(map(str, TIMED))
-    return Finding(
-        "cost", "info", f"{each} us per token at T = {lengths}: T^{exponent:.1f} (at best {subject.entry.cls.cost})"
-    )
+    declared = "" if subject.adapted else f" (at best {subject.entry.cls.cost})"
+    return Finding("cost", "info", f"{each} us per token at T = {lengths}: T^{exponent:.1f}{declared}")
 
 
 def long_sequences(subject: Subject) -> Finding:
     """A variant with a chunked scan trains on long sequences without storing T x T numbers per head."""
+    if subject.adapted:
+        return not_applicable("long sequences", "a module of its own does not declare how its memory grows")
     if not subject.entry.cls.chunked_scan:
         return Finding("long sequences", "info", "forms a T x T matrix")
     attention, context = subject.build_with_context(dtype=torch.float32, width=8, heads=1, length=LONG)

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, stack_module_state, vmap
 
-from attnlab.tensors import LayerInputs
+from attnlab.attention import Attention
+from attnlab.attention.adapter import Adapted
 from attnlab.testing._randomness import dropout_modules, is_random
 from attnlab.testing._seeds import seeded
-from attnlab.testing._subject import (
-    HEADLESS,
-    LENGTH,
-    Subject,
-    build_position,
-    has_heads,
-    max_difference,
-    prepare_qkv,
-    random_inputs,
-    run,
-)
+from attnlab.testing._stacked import vmap_differences, vmap_obstacle
+from attnlab.testing._subject import LENGTH, Subject, max_difference, random_inputs, run
+from attnlab.testing._template import HEADLESS, has_heads, prepare_qkv
+from attnlab.testing.changes import changes_from_call_to_call
 from attnlab.testing.finding import Finding, check_result, not_applicable
 
 LENGTHS = (1, 2, 13, 64, 131, LENGTH)
@@ -30,21 +23,25 @@ def lengths(subject: Subject) -> Finding:
     attention = subject.build()
     wrong = []
     for tokens in LENGTHS:
-        out = run(attention, random_inputs(1, tokens))
-        if out.shape != (1, tokens, random_inputs(1, 1).shape[-1]) or not bool(out.isfinite().all()):
+        x_BTD = random_inputs(1, tokens, dtype=subject.dtype)
+        out = run(attention, x_BTD)
+        if out.shape != x_BTD.shape or not bool(out.isfinite().all()):
             wrong.append(str(tokens))
-    listed = ", ".join(map(str, LENGTHS))
-    return check_result("lengths", not wrong, f"wrong at {', '.join(wrong)}" if wrong else f"T = {listed}")
+    block = attention.block if isinstance(attention, Adapted) else 1
+    padded = f"; inputs are padded to whole blocks of {block} tokens" if block > 1 else ""
+    listed = f"T = {', '.join(map(str, LENGTHS))}{padded}"
+    return check_result("lengths", not wrong, f"wrong at {', '.join(wrong)}" if wrong else listed)
 
 
 def batches(subject: Subject) -> Finding:
     """The output of a sequence does not depend on the other sequences of the batch."""
     attention = subject.build()
-    x_BTD = random_inputs(3, 21)
+    x_BTD = random_inputs(3, 21, dtype=subject.dtype)
     worst = max(
         max_difference(run(attention, x_BTD[row : row + 1]), run(attention, x_BTD)[row : row + 1]) for row in range(3)
     )
-    return check_result("batch independence", worst < 1e-10, f"largest difference {worst:.1e}")
+    passed = worst < subject.tolerance(1e-10)
+    return check_result("batch independence", passed, f"largest difference {worst:.1e}{subject.rounding}")
 
 
 def determinism(subject: Subject) -> Finding:
@@ -54,24 +51,30 @@ def determinism(subject: Subject) -> Finding:
     states = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     if not all(torch.equal(one, two) for one, two in states):
         hint = "draw weights with context.linear, context.normal or context.uniform"
+        hint = "draw them with torch's own generator" if subject.adapted else hint
         return check_result("determinism", False, f"the weights are not a function of the seed: {hint}")
-    if not any(not torch.equal(one, two) for one, two in zip(first.parameters(), other.parameters(), strict=True)):
+    drawn = list(zip(first.parameters(), other.parameters(), strict=True))
+    if drawn and not any(not torch.equal(one, two) for one, two in drawn):
         return check_result("determinism", False, "two seeds gave the same weights")
-    x_BTD = random_inputs(2, 17, width=context.width)
+    x_BTD = random_inputs(2, 17, width=context.width, dtype=subject.dtype)
+    if changes := changes_from_call_to_call(first, lambda: run(first, x_BTD)):
+        return check_result("determinism", False, f"in evaluation mode {changes}")
     if not torch.equal(run(first, x_BTD), run(second, x_BTD)):
-        return check_result(
-            "determinism", False, "equal weights gave different outputs, or outputs that are not finite"
-        )
+        return check_result("determinism", False, "two modules of equal weights gave different outputs")
     if not torch.equal(before, torch.get_rng_state()):
         return check_result("determinism", False, "torch's global generator is used in evaluation mode")
     first.train(), second.train()
-    with seeded(0):
-        trained = run(first, x_BTD)
-    with seeded(0):
-        if not torch.equal(trained, run(second, x_BTD)):
-            return check_result("determinism", False, "in training mode one seed gave two outputs")
+
+    def trained(attention: Attention) -> Tensor:
+        with seeded(0):
+            return run(attention, x_BTD)
+
+    if changes := changes_from_call_to_call(first, lambda: trained(first)):
+        return check_result("determinism", False, f"in training mode one seed gave two outputs: {changes}")
+    if not torch.equal(trained(first), trained(second)):
+        return check_result("determinism", False, "in training mode two modules of one seed gave different outputs")
     evidence = "equal seeds give equal weights and outputs"
-    if is_random(first, context.width):
+    if is_random(first, context.width, dtype=subject.dtype):
         source = ", ".join(dropout_modules(first)) or "torch's global generator"
         evidence += f"; training is random by {source}, and evaluation is not"
     return check_result("determinism", True, evidence)
@@ -79,6 +82,8 @@ def determinism(subject: Subject) -> Finding:
 
 def fast_path(subject: Subject) -> Finding:
     """The fast path agrees with the plain one, forward and backward, in float32."""
+    if subject.adapted:
+        return not_applicable("fast path equals plain", "a module of its own has one path")
     worst = 0.0
     for tokens in (1, 63, 130):
         x_BTD = random_inputs(2, tokens, dtype=torch.float32).requires_grad_()
@@ -97,14 +102,18 @@ def fast_path(subject: Subject) -> Finding:
 
 def query_subset(subject: Subject) -> Finding:
     """Outputs at some query positions of each row equal those of the whole sequence, forward and backward."""
+    if subject.adapted:
+        return not_applicable("query subset", "a module of its own computes all tokens")
     tokens, columns_BP = 40, torch.tensor([[0, 3, 39], [38, 7, 20]])
     positions_BP = columns_BP + tokens * torch.arange(2)[:, None]
-    attention, x_BTD = subject.build(), random_inputs(2, tokens).requires_grad_()
+    attention, x_BTD = subject.build(), random_inputs(2, tokens, dtype=subject.dtype).requires_grad_()
     whole_ND = run(attention, x_BTD).flatten(0, 1)[positions_BP.flatten()]
     states_ND = run(attention, x_BTD, query_positions=positions_BP)
     grads = [torch.autograd.grad(one.square().sum(), x_BTD)[0] for one in (whole_ND, states_ND)]
     worst = max(max_difference(whole_ND, states_ND), max_difference(*grads))
-    return check_result("query subset", worst < 1e-9, f"largest difference {worst:.1e}")
+    return check_result(
+        "query subset", worst < subject.tolerance(1e-9), f"largest difference {worst:.1e}{subject.rounding}"
+    )
 
 
 def effective_matrix(subject: Subject) -> Finding:
@@ -112,28 +121,23 @@ def effective_matrix(subject: Subject) -> Finding:
     attention, context = subject.build_with_context()
     if not has_heads(attention, context.width):
         return not_applicable("linear in the values", HEADLESS)
-    qkv, no_position = prepare_qkv(attention, random_inputs(2, 23))
+    qkv, no_position = prepare_qkv(attention, random_inputs(2, 23, dtype=subject.dtype))
     product = attention.effective_matrix(qkv, no_position) @ qkv.values_BHSC
     worst = max_difference(product, attention.attend(qkv, no_position))
     evidence = f"matrix times values differs from the attention output by {worst:.1e}"
-    return check_result("linear in the values", worst < 1e-9, evidence)
+    return check_result("linear in the values", worst < subject.tolerance(1e-9), f"{evidence}{subject.rounding}")
 
 
 def vmapped(subject: Subject) -> Finding:
-    """Models run as one program under ``torch.func.vmap`` give the outputs and gradients of the single models."""
-    models = [subject.build(seed=seed) for seed in (0, 1)]
-    for model in models:
-        model.fast = False
-    no_position, x_BTD = build_position(), random_inputs(2, 11)
-    parameters, buffers = stack_module_state(models)
+    """Models run as one program under ``torch.func.vmap`` give the outputs and gradients of the single models.
 
-    def single(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
-        return functional_call(models[0], (parameters, buffers), (x_BTD, no_position, LayerInputs())).output_BTD
-
-    outputs = vmap(single)(parameters, buffers)
-    grads = torch.func.grad(lambda stacked: vmap(single)(stacked, buffers).square().sum())(parameters)
-    worst = max(max_difference(outputs[index], run(model, x_BTD)) for index, model in enumerate(models))
-    run(models[1], x_BTD).square().sum().backward()
-    own = {name: parameter.grad for name, parameter in models[1].named_parameters() if parameter.grad is not None}
-    grad = max((max_difference(grads[name][1], gradient) for name, gradient in own.items()), default=0.0)
-    return check_result("vmap", max(worst, grad) < 1e-8, f"outputs differ by {worst:.1e}, gradients by {grad:.1e}")
+    A module of its own, or one that is random in training, is trained alone where it cannot be stacked.
+    """
+    if not (obstacle := vmap_obstacle(subject)):
+        found = vmap_differences(subject)
+        evidence = f"outputs differ by {found.outputs:.1e}, gradients by {found.gradients:.1e}{subject.rounding}"
+        return check_result("vmap", True, evidence)
+    attention, context = subject.build_with_context(training=True)
+    if subject.adapted or is_random(attention, context.width, dtype=subject.dtype):
+        return not_applicable("vmap", f"it cannot be vmapped, so that its runs are trained one by one: {obstacle}")
+    return check_result("vmap", False, obstacle)

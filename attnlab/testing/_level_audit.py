@@ -13,6 +13,7 @@ from attnlab.tasks.io.streams import generator
 from attnlab.testing._chance_baselines import BaselineScore, baseline_scores
 from attnlab.testing._labels import LabelCheck, check_labels
 from attnlab.testing._leak import Repeats, count_repeats
+from attnlab.testing._rows import RowCounts, count_rows
 from attnlab.testing._samples import TaskSamples
 from attnlab.testing._shortcuts import fit_shortcuts, num_correct
 from attnlab.testing._splits import SplitComparison, compare_splits
@@ -34,6 +35,8 @@ class LevelAudit:
     repeats: Repeats
     splits: SplitComparison | None
     """Comparison of the splits of a finite data set."""
+    rows: RowCounts | None
+    """How many rows of a file are different, and how many of the test stand in training."""
     baselines: dict[str, BaselineScore]
     """Scores of the chance baselines by name."""
     shortcuts: dict[str, Score]
@@ -80,6 +83,7 @@ class LevelAudit:
                 "expected": self.repeats.expected,
                 "p_value": self.repeats.p_value,
             },
+            "rows": None if self.rows is None else self.rows._asdict(),
             "splits": None if self.splits is None else {**self.splits._asdict(), "rows": list(self.splits.rows)},
             "shortcuts": {name: _data(score) for name, score in self.shortcuts.items()},
             "intended_shortcut": self.task.intended_shortcut or None,
@@ -124,6 +128,7 @@ def audit_level(samples: TaskSamples, level: Any, subtask: str, seed: int) -> Le
         labels=check_labels(samples),
         repeats=count_repeats(samples),
         splits=compare_splits(task, seed),
+        rows=count_rows(task, seed),
         baselines=baseline_scores(samples, tokens, generator(seed, Split.BOOTSTRAP)),
         shortcuts=shortcuts,
     )

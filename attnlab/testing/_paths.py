@@ -5,6 +5,8 @@
     vmapped       two models as one program, as vmapped runs are trained; each computes half of the batch
     query subset  at a few query positions of each row, where the attention supports it
 
+Weights that start at zero are drawn here: a layer that has no effect before it is trained shows no leak of its input.
+
 Letters  B batch, T tokens, P query positions per row, D width, 2 the models.
 """
 
@@ -19,13 +21,19 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from attnlab.attention import Attention
+from attnlab.attention.adapter import Adapted
 from attnlab.position import POSITIONS, Position
 from attnlab.tensors import LayerContext, LayerInputs
 from attnlab.testing._seeds import seeded
+from attnlab.testing._stacked import vmap_obstacle
 from attnlab.testing._subject import Subject, build_position, random_inputs, run
 from attnlab.training.batched_sdpa import BatchedSDPAMode
 
 Forward = Callable[[Tensor], Tensor]
+SYMBOLS = 5
+"""Different tokens among repeated ones."""
+AWAKENED = 0.1
+"""Standard deviation of what is drawn for weights that are all zero."""
 MODES = {False: "evaluation mode", True: "training mode"}
 
 
@@ -46,6 +54,12 @@ class Path:
     def inputs(self, batch: int, tokens: int, seed: int = 2) -> Tensor:
         """Standard normal inputs, B x T x D."""
         return random_inputs(batch, tokens, width=self.context.width, seed=seed, dtype=self.dtype)
+
+    def repeated(self, batch: int, tokens: int, seed: int = 2) -> Tensor:
+        """Inputs of a few tokens that are repeated, as an embedding makes them, B x T x D."""
+        table_VD = random_inputs(1, SYMBOLS, width=self.context.width, seed=17, dtype=self.dtype)[0]
+        generator = torch.Generator().manual_seed(seed)
+        return table_VD[torch.randint(0, SYMBOLS, (batch, tokens), generator=generator)]
 
 
 class Sizes(NamedTuple):
@@ -77,17 +91,20 @@ def whole_paths(
             subject.build_with_context(seed=seed, biased=position.biases, training=training, **sizes._asdict())
             for seed in (0, 1, 0)
         ]
-        *models, slow = (attention for attention, _ in built)
+        *models, slow = (awakened(attention) for attention, _ in built)
         context = built[0][1]
-        yield Path(f"{mode}, fast path", context, _single(models[0], position), models[0])
-        yield Path(f"{mode}, vmapped", context, _vmapped(models, position), models[0])
-        if plain:
+        dtype = subject.dtype
+        name = mode if subject.adapted else f"{mode}, fast path"
+        yield Path(name, context, _single(models[0], position), models[0], dtype)
+        if not vmap_obstacle(subject):
+            yield Path(f"{mode}, vmapped", context, _vmapped(models, position), models[0], dtype)
+        if plain and not subject.adapted:
             slow.fast = False
-            yield Path(f"{mode}, plain path", context, _single(slow, position), slow)
+            yield Path(f"{mode}, plain path", context, _single(slow, position), slow, dtype)
 
 
 def single_path(
-    subject: Subject, position: Position, sizes: Sizes, training: bool, dtype: torch.dtype = torch.float64
+    subject: Subject, position: Position, sizes: Sizes, training: bool, dtype: torch.dtype | None = None
 ) -> Path:
     """The path of a single run.
 
@@ -96,15 +113,34 @@ def single_path(
         position: The position of the model.
         sizes: Sizes of the attention.
         training: Whether it is in training mode.
-        dtype: Type of weights and inputs.
+        dtype: Type of weights and inputs; None is that in which results are compared.
 
     Returns:
         The path.
     """
+    dtype = dtype or subject.dtype
     attention, context = subject.build_with_context(
         biased=position.biases, training=training, dtype=dtype, **sizes._asdict()
     )
-    return Path(f"{MODES[training]}, fast path", context, _single(attention, position), attention, dtype)
+    name = MODES[training] if subject.adapted else f"{MODES[training]}, fast path"
+    return Path(name, context, _single(awakened(attention), position), attention, dtype)
+
+
+@torch.no_grad()
+def awakened(attention: Attention) -> Attention:
+    """Draw the learned weights that are all zero, in place.
+
+    Args:
+        attention: The attention.
+
+    Returns:
+        The same attention.
+    """
+    generator = torch.Generator().manual_seed(9)
+    for weight in attention.parameters():
+        if weight.requires_grad and weight.is_floating_point() and not bool(weight.any()):
+            weight.copy_(AWAKENED * torch.randn(weight.shape, generator=generator))
+    return attention
 
 
 def paired_positions(subject: Subject, sizes: Sizes) -> list[tuple[Position, str]]:
@@ -115,12 +151,17 @@ def paired_positions(subject: Subject, sizes: Sizes) -> list[tuple[Position, str
         sizes: Its sizes; the width and the heads of the positions are those with which the attention is built.
 
     Returns:
-        The positions in float64, each with its name.
+        The positions, each with its name. A module of its own reads none: it gets the position ``none``.
     """
+    if subject.adapted:
+        return [(build_position(width=sizes.width, heads=sizes.heads), "none")]
     context = subject.build_with_context(**sizes._asdict())[1]
     entries = [entry for entry in POSITIONS if subject.entry.cls.has_scores or not entry.cls.biases]
     return [
-        (build_position(entry.name, width=context.width, heads=context.heads, length=sizes.length), entry.name)
+        (
+            build_position(entry.name, width=context.width, heads=context.heads, length=sizes.length).to(subject.dtype),
+            entry.name,
+        )
         for entry in entries
         if not entry.cls.random
     ]
@@ -128,6 +169,8 @@ def paired_positions(subject: Subject, sizes: Sizes) -> list[tuple[Position, str
 
 def computes_query_subset(attention: Attention) -> bool:
     """Whether the output at a few query positions is computed in another way than that at all tokens."""
+    if isinstance(attention, Adapted):
+        return False
     return attention.supports_query_subset if type(attention).forward is Attention.forward else True
 
 

@@ -40,14 +40,15 @@ def prefix(subject: Subject) -> Finding:
     worst, where = 0.0, ""
     for position, name in paired_positions(subject, SMALL):
         for path in whole_paths(subject, position, SMALL, modes=(False, True) if name == "none" else (False,)):
-            if path.attention.training and is_random(path.attention, path.context.width, position):
+            if path.attention.training and is_random(path.attention, path.context.width, position, path.dtype):
                 continue  # a prefix draws other numbers than the whole
-            every = name == "none" and path.name.startswith("evaluation mode, fast")
+            every = name == "none" and path.name in ("evaluation mode, fast path", "evaluation mode")
             for cut, difference in _differences(path, range(1, max(LENGTHS)) if every else LENGTHS[:-1]):
                 if not difference <= worst:
                     worst, where = difference, f" at length {cut}, {path.name}, position {name}"
-    evidence = f"largest difference {worst:.1e}{where if worst > EXACT else ''}"
-    return check_result("prefix equals whole", worst <= EXACT, evidence)
+    passed = worst <= subject.tolerance(EXACT)
+    evidence = f"largest difference {worst:.1e}{subject.rounding if passed else where}"
+    return check_result("prefix equals whole", passed, evidence)
 
 
 @torch.no_grad()
@@ -62,15 +63,41 @@ def repeated(subject: Subject) -> Finding:
     """Rounding decides nothing: prefixes of repeated tokens, each input changed by one rounding, give equal outputs."""
     worst, where = 0.0, ""
     for position, name in paired_positions(subject, SMALL):
-        for dtype, fast in ((torch.float64, True), (torch.float64, False), (torch.float32, True)):
+        for dtype, fast in _computations(subject):
             for cut, difference in _rounded_differences(subject, position, dtype, fast):
                 if not difference <= worst:
                     precision = str(dtype).removeprefix("torch.")
                     worst, where = difference, f" at length {cut}, {precision}, position {name}"
-    evidence = f"a rounding of the inputs changes outputs by at most {worst:.1e} roundings"
-    return check_result(
-        "repeated tokens", worst <= AMPLIFICATION, f"{evidence}{where if worst > AMPLIFICATION else ''}"
-    )
+    if worst <= AMPLIFICATION:
+        text = f"a rounding of the inputs changes outputs by at most {worst:.1e} roundings"
+        return check_result("repeated tokens", True, text)
+    if exact := _exact_difference(subject):
+        text = f"a prefix of repeated tokens has other outputs than the whole, without any rounding: {exact}"
+        return check_result("repeated tokens", False, text)
+    text = f"a rounding of the inputs changes outputs by {worst:.1e} roundings{where}"
+    return check_result("repeated tokens", False, text)
+
+
+def _computations(subject: Subject) -> list[tuple[torch.dtype, bool]]:
+    """Types of weights and inputs, and whether the fast path is taken."""
+    paths = (True,) if subject.adapted else (True, False)
+    exact = [(torch.float64, fast) for fast in paths] if subject.exact else []
+    return [*exact, (torch.float32, True)]
+
+
+@torch.no_grad()
+def _exact_difference(subject: Subject) -> str:
+    """Where a prefix of repeated tokens differs from the whole far beyond rounding; empty if nowhere."""
+    attention, context = subject.build_with_context(**SMALL._asdict())
+    generator = torch.Generator().manual_seed(4)
+    table_VD = torch.randn(VOCABULARY, context.width, generator=generator, dtype=torch.float64).to(subject.dtype)
+    x_BTD = functional.embedding(token_streams(), table_VD)
+    whole_BTD = run(attention, x_BTD)
+    least = subject.tolerance(1e-6) * max(1.0, float(whole_BTD.abs().max()))
+    cuts = range(1, REPEATED + 1)
+    differences = {cut: max_difference(run(attention, x_BTD[:, :cut]), whole_BTD[:, :cut]) for cut in cuts}
+    cut = max(differences, key=lambda one: differences[one])
+    return f"by {differences[cut]:.1e} at length {cut}" if differences[cut] > least else ""
 
 
 @torch.no_grad()

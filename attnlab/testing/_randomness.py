@@ -14,7 +14,11 @@ from attnlab.testing._subject import random_inputs, run
 
 @torch.no_grad()
 def is_random(
-    attention: Attention, width: int, position: Position | None = None, dtype: torch.dtype = torch.float64
+    attention: Attention,
+    width: int,
+    position: Position | None = None,
+    dtype: torch.dtype = torch.float64,
+    tokens: int = 7,
 ) -> bool:
     """Whether the outputs depend on the state of torch's global generator.
 
@@ -23,11 +27,12 @@ def is_random(
         width: D.
         position: The position of the model; None is no position.
         dtype: Type of its weights.
+        tokens: T.
 
     Returns:
         Whether two seeds give different outputs.
     """
-    x_BTD = random_inputs(2, 7, width=width, dtype=dtype)
+    x_BTD = random_inputs(2, tokens, width=width, dtype=dtype)
     outputs = []
     for seed in (0, 1):
         with seeded(seed):

@@ -3,6 +3,7 @@
     labels           the solver agrees with every target; no prefix has two targets
     missing targets  every position for which the solver gives an answer has a target
     leak             no more test sequences occur in the training sample than by chance
+    rows             at most one in a hundred rows of the test stands in training, where sequences are rows of a file
     splits           training, validation and test of a finite data set do not differ more than random divisions of it
     chance           no blind guess is better than the declared chance, and a chance baseline explains it
     best accuracy    solver and shortcuts agree with the declared best achievable accuracy where it is below 1
@@ -68,14 +69,30 @@ def _missing_targets(level: LevelAudit) -> Evidence:
 
 
 def _leak(level: LevelAudit) -> Evidence:
-    """No more repeats than by chance."""
+    """No more repeats than by chance; rows of a file have a rule of their own."""
     repeats = level.repeats
+    if level.rows is not None:
+        return []
     if repeats.leaks:
         text = f"{repeats.repeated:,} of {repeats.sequences:,} test sequences occur in the training sample"
         return [("fail", f"Training data leak into the test: {text}; chance explains {repeats.expected:,.1f}.")]
     if repeats.covered:
         return [("info", "A sample covers all sequences, so that test sequences occur in training by chance.")]
     return []
+
+
+def _rows(level: LevelAudit) -> Evidence:
+    """The rows of a file are different."""
+    rows = level.rows
+    if rows is None or rows.distinct == rows.rows:
+        return []
+    text = f"Of {rows.rows:,} rows only {rows.distinct:,} are different"
+    if not rows.known:
+        return [("info", f"{text}; no row of the test stands in training.")]
+    text = f"{text}, and {rows.known:,} of {rows.tested:,} rows of the test stand in training"
+    if not rows.leaks:
+        return [("info", f"{text}.")]
+    return [("fail", f"{text}, where they can be memorized. Keep one row of each kind.")]
 
 
 def _splits(level: LevelAudit) -> Evidence:
@@ -162,6 +179,7 @@ RULES: dict[str, Callable[[LevelAudit], Evidence]] = {
     "labels": _labels,
     "missing targets": _missing_targets,
     "leak": _leak,
+    "rows": _rows,
     "splits": _splits,
     "chance": _chance,
     "best accuracy": _best_accuracy,

@@ -22,7 +22,8 @@ from torch import Tensor
 
 from attnlab.attention import Attention
 from attnlab.tensors import LayerInputs
-from attnlab.testing._subject import HEADLESS, Subject, build_position, has_heads, random_inputs
+from attnlab.testing._subject import Subject, build_position, random_inputs
+from attnlab.testing._template import HEADLESS, has_heads
 from attnlab.testing.finding import Finding, check_result, not_applicable
 
 WIDTH, HEADS = 8, 2
@@ -51,6 +52,10 @@ class Dependence(NamedTuple):
 
 def decode_state(subject: Subject) -> Finding:
     """The declared numbers that a decoder keeps lie between what later outputs need, and what they can depend on."""
+    if subject.adapted:
+        return not_applicable("decode state", "a module of its own declares none")
+    if not subject.exact:
+        return not_applicable("decode state", "it computes in float32, and ranks are told apart in float64")
     built, context = subject.build_with_context(width=WIDTH, heads=HEADS)
     if not has_heads(built, context.width):
         return not_applicable("decode state", HEADLESS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,12 +15,13 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from attnlab.attention import Attention
+from attnlab.attention.adapter import Adapted
 from attnlab.errors import InvalidValueError
 from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import select_positions
 from attnlab.position import POSITIONS, Position
 from attnlab.registry import Entry
-from attnlab.tensors import QKV, LayerContext, LayerInputs
+from attnlab.tensors import LayerContext, LayerInputs
 from attnlab.testing._seeds import seeded
 
 WIDTH, HEADS, LENGTH = 16, 4, 256
@@ -27,10 +29,15 @@ WIDTH, HEADS, LENGTH = 16, 4, 256
 LAYERS = 2
 LONGEST = 4096
 """Largest length that is tried; options that need more are reported with their error."""
-
-
-HEADLESS = "the output is not that of the template's queries, keys and values"
-"""Why checks of the effective matrix do not apply to some attentions."""
+SINGLE = 1e-4
+"""Largest difference between two orders of sums in float32, where outputs are of order 1."""
+TRIED = 64
+"""Tokens of the trial that tells types apart; modules of whole blocks take them."""
+STEP = 2.0**-23
+"""Relative change of the inputs by which rounding is told from curvature: a second difference of it is 1e-14."""
+ROUGH, RANDOM = 1e-9, 1e-3
+"""Second differences, as shares of the largest output: of more than the first the output is rounded to float32; of
+more than the second it is not a function of the input."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,65 @@ class Subject:
 
     entry: Entry[Attention]
     options: Mapping[str, Any] = field(default_factory=dict)
+    found: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """What several checks ask for and is found once, by name."""
+
+    @property
+    def adapted(self) -> bool:
+        """Whether it is a module of its own, which has no parts of the template."""
+        return issubclass(self.entry.cls, Adapted)
+
+    @cached_property
+    def exact(self) -> bool:
+        """Whether it computes in float64 where weights and inputs have that type; a cast may be anywhere inside.
+
+        A smooth function of x has f(x + d) - 2 f(x) + f(x - d) = O(d^2). Rounding inside is seen beside it.
+        """
+        try:
+            x_BTD, (lower, middle, upper) = self._trial(torch.float64)
+        except Exception:
+            return not self._accepts_float32()
+        if middle.shape != x_BTD.shape or middle.is_complex():
+            return True
+        roughness = max_difference(lower + upper, 2 * middle) / max(1e-30, float(middle.abs().max()))
+        return not ROUGH < roughness < RANDOM
+
+    def _accepts_float32(self) -> bool:
+        """Whether it computes in float32 at least; an exception for another reason says nothing of types."""
+        try:
+            self._trial(torch.float32)
+        except Exception:
+            return False
+        return True
+
+    @torch.no_grad()
+    def _trial(self, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+        """Inputs, and the outputs for them and for those a small step below and above."""
+        attention, context = self.build_with_context(dtype=dtype)
+        x_BTD = random_inputs(2, TRIED, width=context.width, dtype=dtype)
+        return x_BTD, [_seeded_run(attention, x_BTD * (1 + step)) for step in (-STEP, 0.0, STEP)]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of weights and inputs where results are compared."""
+        return torch.float64 if self.exact else torch.float32
+
+    def tolerance(self, exact: float, single: float = SINGLE) -> float:
+        """The largest difference that is rounding, for outputs of order 1.
+
+        Args:
+            exact: That in float64.
+            single: That of an attention which computes in float32.
+
+        Returns:
+            The one that holds.
+        """
+        return exact if self.exact else max(exact, single)
+
+    @property
+    def rounding(self) -> str:
+        """What to add to a finding that passes with the larger tolerance; empty for an exact attention."""
+        return "" if self.exact else "; it computes in float32"
 
     def build(self, **sizes: Any) -> Attention:
         """The attention, with weights drawn from the seed; for the sizes see :meth:`build_with_context`."""
@@ -51,7 +117,7 @@ class Subject:
         heads: int = HEADS,
         length: int = LENGTH,
         seed: int = 0,
-        dtype: torch.dtype = torch.float64,
+        dtype: torch.dtype | None = None,
         training: bool = False,
         **fields: Any,
     ) -> tuple[Attention, LayerContext]:
@@ -66,7 +132,7 @@ class Subject:
             heads: H.
             length: Largest T.
             seed: Seed of the weights.
-            dtype: Type of the weights.
+            dtype: Type of the weights; None is that in which results are compared.
             training: Whether the attention is in training mode; whatever is measured is measured in evaluation mode.
             **fields: Other fields of the context.
 
@@ -91,7 +157,7 @@ class Subject:
                 except InvalidValueError as error:
                     errors.append(error)
                 else:
-                    return _converted(attention, dtype).train(training), context
+                    return _converted(attention, dtype or self.dtype).train(training), context
         raise errors[0]
 
 
@@ -104,39 +170,19 @@ def _initialize_lazy(attention: Attention, width: int) -> None:
 
 
 def _converted(attention: Attention, dtype: torch.dtype) -> Attention:
-    """The attention with real weights of a type, and complex ones of the type that has its precision."""
+    """The attention with real weights of a type, and complex ones of the type that has its precision.
+
+    Weights that are float64 by construction stay so beside inputs in float32, as they do in training.
+    """
 
     def convert(tensor: Tensor) -> Tensor:
+        if dtype is torch.float32 and tensor.dtype in (torch.float64, torch.complex128):
+            return tensor
         kind = dtype.to_complex() if tensor.is_complex() else dtype
         return tensor.to(kind) if tensor.is_complex() or tensor.is_floating_point() else tensor
 
     converted: Attention = attention._apply(convert)  # type: ignore[no-untyped-call]
     return converted
-
-
-def has_heads(attention: Attention, width: int) -> bool:
-    """Whether the output is that of the attention's own queries, keys and values.
-
-    A class that overrides ``forward`` may compute its output in another way. What the template would compute of such
-    an attention is not what it does, and some of the template's parts may not exist.
-
-    Args:
-        attention: The attention.
-        width: D.
-
-    Returns:
-        Whether ``output(attend(prepare(x)))`` exists and is the attention's output.
-    """
-    if type(attention).forward is Attention.forward:
-        return True
-    x_BTD = random_inputs(2, 7, width=width, dtype=next(attention.parameters(), torch.zeros(1).double()).dtype)
-    output_BTD = run(attention, x_BTD)
-    try:
-        qkv, no_position = prepare_qkv(attention, x_BTD)
-        template_BTD = attention.output(attention.attend(qkv, no_position), x_BTD)
-    except Exception:
-        return False  # whatever is missing, the template does not describe this attention
-    return template_BTD.shape == output_BTD.shape and max_difference(template_BTD, output_BTD) < 1e-6
 
 
 def build_position(name: str = "none", *, width: int = WIDTH, heads: int = HEADS, length: int = LENGTH) -> Position:
@@ -167,17 +213,17 @@ def run(
     """The attention's output, B x T x D; with query positions N x D."""
     position = position or build_position(width=x_BTD.shape[-1])
     inputs = LayerInputs(query_positions=query_positions)
-    output_BTD = attention(position.embed(x_BTD), position, inputs).output_BTD
+    output_BTD = attention(position.embed(x_BTD).to(x_BTD.dtype), position, inputs).output_BTD
     return output_BTD if query_positions is None else select_positions(output_BTD, query_positions)
 
 
-def prepare_qkv(attention: Attention, x_BTD: Tensor) -> tuple[QKV, Position]:
-    """Queries, keys and values with the position ``none``, and that position."""
-    no_position = build_position(width=x_BTD.shape[-1])
-    return attention.prepare(x_BTD, no_position, LayerInputs()), no_position
+def _seeded_run(attention: Attention, x_BTD: Tensor) -> Tensor:
+    with seeded(0):
+        return run(attention, x_BTD)
 
 
 def max_difference(one: Tensor, other: Tensor) -> float:
     """Largest absolute difference; infinite if either is not finite."""
-    difference = (one.detach().double() - other.detach().double()).abs()
+    one, other = (tensor.detach() if tensor.is_complex() else tensor.detach().double() for tensor in (one, other))
+    difference = (one - other).abs()
     return float(difference.max()) if bool(difference.isfinite().all()) else float("inf")

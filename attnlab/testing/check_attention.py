@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection
+from functools import partial
 
 from attnlab.attention import ATTENTIONS
 from attnlab.attention.named import named_attention
@@ -12,7 +13,9 @@ from attnlab.plugins import describe_exception
 from attnlab.specs import Part
 from attnlab.testing import _causality, _cost, _depth, _equivalence, _numerics, _prefix, _state
 from attnlab.testing._subject import Subject
-from attnlab.testing.finding import Conformance, Finding
+from attnlab.testing._usable import prepare
+from attnlab.testing.finding import Conformance, Finding, not_applicable
+from attnlab.training.memory import keep_freed_memory
 
 Check = Callable[[Subject], Finding]
 
@@ -39,6 +42,13 @@ CHECKS: dict[str, Check] = {
 }
 
 
+MEANINGFUL = (
+    *("future never seen", "determinism", "finite at extremes", "lengths"),
+    *("declared parameters", "long sequences", "cost"),
+)
+"""Checks that compare no outputs of two calls; the first does, with one seed of torch's generator."""
+
+
 def check_attention(part: Part, names: Collection[str] = tuple(CHECKS)) -> Conformance:
     """Check a registered attention with its options.
 
@@ -47,7 +57,7 @@ def check_attention(part: Part, names: Collection[str] = tuple(CHECKS)) -> Confo
         names: Names of the checks to run; by default all of :data:`CHECKS`.
 
     Returns:
-        The findings, in the order of :data:`CHECKS`.
+        The findings, in the order of :data:`CHECKS`; one alone, ``usable``, where there is nothing to check.
 
     Raises:
         UnknownNameError: There is no such attention or option.
@@ -55,7 +65,20 @@ def check_attention(part: Part, names: Collection[str] = tuple(CHECKS)) -> Confo
     """
     entry = ATTENTIONS.entry(part.name)
     subject = Subject(entry, entry.complete(part.options))
-    return Conformance(str(part), [_run(name, check, subject) for name, check in CHECKS.items() if name in names])
+    keep_freed_memory()
+    usable = prepare(subject)
+    if usable.fault:
+        return Conformance(str(part), [Finding("usable", "fail", usable.fault)])
+    checks = {name: check for name, check in CHECKS.items() if name in names}
+    if usable.lengths:
+        checks |= {"lengths": lambda _: Finding("lengths", "fail", usable.lengths)} if "lengths" in checks else {}
+    if usable.changes:
+        meaningless = not_applicable("", "equal calls give different outputs; see determinism").evidence
+        checks = {
+            name: check if name in MEANINGFUL[usable.keeps_state :] else partial(_skipped, meaningless, name)
+            for name, check in checks.items()
+        }
+    return Conformance(str(part), [_run(name, check, usable.subject) for name, check in checks.items()])
 
 
 def subject_of(word: str) -> Part:
@@ -78,6 +101,10 @@ def subject_of(word: str) -> Part:
         raise InvalidValueError("The class is missing.", f"Write {word}:Class.", where=word)
     part = parse_part(word, classes=True)
     return part.model_copy(update={"name": named_attention(part.name)}) if ":" in part.name else part
+
+
+def _skipped(reason: str, name: str, _: Subject) -> Finding:
+    return Finding(name, "info", reason)
 
 
 def _run(name: str, check: Check, subject: Subject) -> Finding:

@@ -24,8 +24,8 @@ from torch.nn import functional
 from attnlab.choices import DiagnosticsKind
 from attnlab.metrics import METRICS, collect_gradients
 from attnlab.metrics.gradients import WEIGHT_KINDS, weight_groups
+from attnlab.model.base import Model, ModelOutput
 from attnlab.model.modes import evaluation_mode
-from attnlab.model.transformer import ModelOutput, Transformer
 from attnlab.records import DiagnosticsPoint
 from attnlab.tasks import Batch
 from attnlab.tensors import ActivationTrace
@@ -59,9 +59,7 @@ def final_values(history: Sequence[DiagnosticsPoint]) -> dict[str, float]:
     return first | {f"{name}.last": layers[-1] for name, layers in values.items()}
 
 
-def measure_diagnostics(
-    model: Transformer, batch: Batch, kinds: Collection[DiagnosticsKind], device: torch.device
-) -> Values:
+def measure_diagnostics(model: Model, batch: Batch, kinds: Collection[DiagnosticsKind], device: torch.device) -> Values:
     """Measure each metric of the given kinds, per layer.
 
     A value that is not finite, or that a layer does not have, is nan.
@@ -100,7 +98,7 @@ def trace_diagnostics(trace: ActivationTrace, kinds: Collection[DiagnosticsKind]
 
 
 def gradient_diagnostics(
-    model: Transformer, weights: Mapping[str, Tensor], inputs: tuple[Tensor, Tensor], targets_N: Tensor
+    model: Model, weights: Mapping[str, Tensor], inputs: tuple[Tensor, Tensor], targets_N: Tensor
 ) -> Values:
     """Per layer and kind of weight, the norm of the gradient over the norm of the weight, before any clipping."""
     learned = [name for name, weight in model.named_parameters() if weight.requires_grad]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlab.attention import Attention
-from attnlab.model.transformer import Transformer
+from attnlab.model.base import Model
 from attnlab.tasks import Batch
 
 IGNORED_TARGET = -100
@@ -39,8 +39,13 @@ class PaddedBatches(NamedTuple):
     """Number of query positions of each run, without filled ones."""
 
 
-def accepts_padding(model: Transformer) -> bool:
-    """Whether predictions stay the same when tokens without a target follow the sequence."""
+def accepts_padding(model: Model) -> bool:
+    """Whether predictions stay the same when tokens without a target follow the sequence.
+
+    A whole model of the user's own may read the length of its input.
+    """
+    if model.spec.module is not None:
+        return False
     attentions = [module for module in model.modules() if isinstance(module, Attention)]
     no_auxiliary_loss = all(type(attention).auxiliary is Attention.auxiliary for attention in attentions)
     return no_auxiliary_loss and not model.position.random

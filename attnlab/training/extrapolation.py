@@ -16,7 +16,10 @@ import torch
 
 from attnlab.choices import ExtrapolationMode
 from attnlab.errors import IncompatiblePartsError, InvalidValueError
+from attnlab.model.base import Model
+from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import Block, Transformer
+from attnlab.plugins import describe_exception
 from attnlab.position import POSITIONS
 from attnlab.specs import Part
 from attnlab.tensors import LayerInputs
@@ -96,7 +99,7 @@ def extrapolated_position(position: Part, mode: ExtrapolationMode, trained: int,
     return Part(name=mode, options={"base": options["base"], "trained": start, "factor": max(1.0, length / start)})
 
 
-def check_length(model: Transformer, length: int, trained: int) -> None:
+def check_length(model: Model, length: int, trained: int) -> None:
     """Refuse sequences that are too long for the position of a model, before any prediction.
 
     Args:
@@ -118,7 +121,7 @@ def check_length(model: Transformer, length: int, trained: int) -> None:
         raise InvalidValueError(error.problem, hint, where=f"{length} tokens") from None
 
 
-def accepts_length(model: Transformer, length: int) -> bool:
+def accepts_length(model: Model, length: int) -> bool:
     """Whether the position of a model accepts a length.
 
     Args:
@@ -136,8 +139,10 @@ def accepts_length(model: Transformer, length: int) -> bool:
 
 
 @torch.no_grad()
-def apply_position(model: Transformer, length: int) -> None:
+def apply_position(model: Model, length: int) -> None:
     """Compute everything that depends on the position for one sequence; its score bias for the last query only.
+
+    A whole model of the user's own is run: what in it depends on the position is not known.
 
     Args:
         model: The model.
@@ -146,6 +151,9 @@ def apply_position(model: Transformer, length: int) -> None:
     Raises:
         InvalidValueError: The position does not accept the length.
     """
+    if not isinstance(model, Transformer):
+        _apply_whole(model, length)
+        return
     x_BTD = model.position.embed(model.embedding_VD[:1].expand(length, -1)[None])
     pattern = model.spec.position.alternating
     for layer, block in enumerate(model.blocks[: len(pattern)]):
@@ -157,3 +165,17 @@ def apply_position(model: Transformer, length: int) -> None:
         if position.biases:
             last = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., -1:, :], start=length - 1)
             block.attention.scores(last, position)
+
+
+def _apply_whole(model: Model, length: int) -> None:
+    """Run a whole model over one sequence of zeros."""
+    weight = next(model.parameters(), None)
+    device = None if weight is None else weight.device
+    try:
+        with evaluation_mode(model):
+            model(torch.zeros(1, length, dtype=torch.int64, device=device), None)
+    except InvalidValueError:
+        raise
+    except Exception as error:
+        head = describe_exception(error).partition("\n")[0]
+        raise InvalidValueError(f"{model.spec.variant} does not read {length} tokens: {head}.") from error

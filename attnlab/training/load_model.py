@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from attnlab.choices import ExtrapolationMode
 from attnlab.errors import StoreError
-from attnlab.model.transformer import Transformer, build
+from attnlab.model.base import Model
+from attnlab.model.transformer import build_model
 from attnlab.specs import RunSpec, Split
 from attnlab.tasks.io.streams import Source, generator
 from attnlab.training._transfer import to_tensor
@@ -25,7 +26,7 @@ def rebuild_model(
     source: Source,
     mode: ExtrapolationMode = "trained",
     length: int | None = None,
-) -> Transformer:
+) -> Model:
     """Build the model of a run with its weights.
 
     Whatever is drawn at random rather than learned, such as random features and random positions, is drawn as it was
@@ -51,7 +52,7 @@ def rebuild_model(
         position = extrapolated_position(model.position, mode, trained, length or trained)
         model = model.model_copy(update={"position": position})
     seed = int(generator(spec.seed, Split.INIT).integers(2**63))
-    built = build(model, vocabulary=source.vocabulary, length=source.length, seed=seed)
+    built = build_model(model, vocabulary=source.vocabulary, length=source.length, seed=seed)
     state = {name: to_tensor(np.array(array)) for name, array in weights.items()}
     if unmatched := sorted(state.keys() ^ built.state_dict().keys()):
         hint = "They were written by another version of attnlab; train the run again."

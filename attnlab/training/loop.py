@@ -267,6 +267,7 @@ class Loop:
             parameters=self.stepper.parameters,
             **scored._asdict(),
             rollout=run.spec.train.rollout,
+            fed_back=FedBackAnswers(run.source.task).any if run.spec.train.rollout else None,
             length=run.source.task.length,
             diagnostics=final_values(run.diagnostics_history),
             diagnostics_history=tuple(run.diagnostics_history),

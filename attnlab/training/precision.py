@@ -15,7 +15,7 @@ from torch import Tensor
 
 from attnlab.choices import Precision
 from attnlab.errors import DeviceError
-from attnlab.model.transformer import ModelOutput, Transformer
+from attnlab.model.base import Model, ModelOutput
 from attnlab.specs import RunSpec
 
 
@@ -49,13 +49,13 @@ def cast_parameters(tensors: Mapping[str, Tensor], precision: Precision) -> dict
     return {name: tensor.bfloat16() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
-def forward_in_bf16(model: Transformer, inputs_BT: Tensor, positions: Tensor | None) -> ModelOutput:
+def forward_in_bf16(model: Model, inputs_BT: Tensor, positions: Tensor | None) -> ModelOutput:
     """Run a forward pass on bfloat16 copies of the weights.
 
     Args:
         model: The model, with weights in float32.
         inputs_BT: Input tokens, B x T.
-        positions: The query positions, as :meth:`Transformer.forward` takes them; None for all positions.
+        positions: The query positions, as :meth:`Model.forward` takes them; None for all positions.
 
     Returns:
         The output of the model; logits and auxiliary loss are float32.

@@ -150,7 +150,8 @@ def vmap_count(specs: Sequence[RunSpec], device: torch.device, vmap: VmapWidth) 
     if obstacle := vmap_obstacle(specs[0], device):
         if vmap == "auto":
             return 1
-        problem = f"'{specs[0].variant}' with '{specs[0].model.position}' cannot be vmapped: {obstacle}."
+        position = f" with '{specs[0].model.position}'" if specs[0].model.module is None else ""
+        problem = f"'{specs[0].variant}'{position} cannot be vmapped: {obstacle}."
         raise InvalidValueError(problem, "Leave --vmap out, or run: attnlab check.", where=f"--vmap {vmap}")
     return fitting_width(specs[0], device, count)
 

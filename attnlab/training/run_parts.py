@@ -10,6 +10,7 @@ from attnlab.attention.named import known_attention
 from attnlab.block import BLOCKS
 from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
 from attnlab.mlp import MLPS
+from attnlab.model.module import MODULE_NAMING, MODULES
 from attnlab.norm import NORMS
 from attnlab.position import POSITIONS
 from attnlab.records import Record
@@ -46,20 +47,25 @@ def run_parts(spec: RunSpec) -> Iterator[RunPart]:
         spec: The run.
 
     Yields:
-        Its attentions, its positions, the parts of its blocks, its task, and the tasks of a mixture.
+        Its whole model, or its attentions, its positions and the parts of its blocks; its task, and the tasks of a
+        mixture.
 
     Raises:
         UnknownNameError: A part is not registered.
     """
     model, task = spec.model, spec.task
-    for part in model.attention:
-        known_attention(part.name)
-    yield from _listed(ATTENTIONS, *model.attention)
-    yield from _listed(POSITIONS, *model.position.alternating)
-    yield from _listed(NORMS, model.norm_layer)
-    yield from _listed(MLPS, *model.mlp)
-    yield from _listed(BLOCKS, model.block)
-    yield from _listed(RESIDUAL_STREAMS, model.residual_stream)
+    if model.module is not None:
+        MODULE_NAMING.known(model.module.name)
+        yield from _listed(MODULES, model.module)
+    else:
+        for part in model.attention:
+            known_attention(part.name)
+        yield from _listed(ATTENTIONS, *model.attention)
+        yield from _listed(POSITIONS, *model.position.alternating)
+        yield from _listed(NORMS, model.norm_layer)
+        yield from _listed(MLPS, *model.mlp)
+        yield from _listed(BLOCKS, model.block)
+        yield from _listed(RESIDUAL_STREAMS, model.residual_stream)
     yield RunPart("task", task.name, task.version, task.code_digest, TASKS.entry(task.name))
     for subtask in task.options.get("tasks", ()) if task.name == "mixture" else ():
         if isinstance(subtask, Mapping):
@@ -108,19 +114,22 @@ def changed_parts(spec: RunSpec) -> list[RunPart]:
     return [part for part in run_parts(spec) if not (part.same_version and part.same_code)]
 
 
-def code_of_parts(spec: RunSpec) -> list[dict[str, str]]:
+def code_of_parts(spec: RunSpec) -> list[dict[str, Any]]:
     """Tell where the code of a run's own parts stands, for its record.
 
     Args:
         spec: The run.
 
     Returns:
-        Kind, name, path, root and digest of each part that is not built in; no part twice.
+        Kind, name, path, root and digest of each part that is not built in, the digest of each of its files, and the
+        constants that the session has given other values; no part twice.
     """
     parts = {(part.kind, part.name): part.entry.code for part in run_parts(spec)}
     return [
         {"kind": kind, "name": name, "path": code.path, "root": code.root, "digest": code.digest}
         | ({"package": code.package} if code.package else {})
+        | ({"files": dict(code.files)} if code.files else {})
+        | ({"values": dict(code.values)} if code.values else {})
         for (kind, name), code in parts.items()
         if code.digest
     ]

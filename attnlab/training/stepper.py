@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.choices import Compile, DiagnosticsKind
+from attnlab.model.base import Model
 from attnlab.model.modes import evaluation_mode
-from attnlab.model.transformer import Transformer, build
+from attnlab.model.transformer import build_model
 from attnlab.specs import RunSpec
 from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split
@@ -149,7 +150,7 @@ class SingleStepper(Stepper):
     def __init__(self, spec: RunSpec, source: Source, device: torch.device, compile: Compile = "auto") -> None:
         keep_freed_memory()
         seed = int(generator(spec.seed, Split.INIT).integers(2**63))
-        model = build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=seed)
+        model = build_model(spec.model, vocabulary=source.vocabulary, length=source.length, seed=seed)
         self.spec, self.device, self.model = spec, device, model.to(device)
         self.parameters = model.parameter_count
         self.optimizer = Optimizer(dict(self.model.named_parameters()), spec.train, self.model.parameter_roles())
@@ -253,7 +254,7 @@ class SingleStepper(Stepper):
 
 
 @torch.no_grad()
-def load_weights(model: Transformer, arrays: Arrays) -> None:
+def load_weights(model: Model, arrays: Arrays) -> None:
     """Load the weights and persistent buffers of a state into a model.
 
     Args:
@@ -328,7 +329,7 @@ def positions_by_row(positions_N: NDArray[np.int64], rows: int, tokens: int) -> 
 
 @flush_denormals()
 @torch.no_grad()
-def predict_batch(model: Transformer, batch: Batch, number: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def predict_batch(model: Model, batch: Batch, number: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Predict the tokens of one batch of an evaluation, with the model in evaluation mode.
 
     Args:

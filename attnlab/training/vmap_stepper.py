@@ -25,8 +25,9 @@ from torch.func import functional_call, vmap
 from torch.nn import functional
 
 from attnlab.choices import Compile, DiagnosticsKind, Precision
+from attnlab.model.base import Model, ModelOutput
 from attnlab.model.modes import evaluation_mode
-from attnlab.model.transformer import ModelOutput, Transformer, build
+from attnlab.model.transformer import build_model
 from attnlab.specs import RunSpec
 from attnlab.storage.arrays import Arrays
 from attnlab.tasks import Batch, Split
@@ -196,7 +197,7 @@ class VmapStepper(Stepper):
         return {name: to_array(tensor) for name, tensor in self.model_of(index).state_dict().items()}
 
     @torch.no_grad()
-    def model_of(self, index: int) -> Transformer:
+    def model_of(self, index: int) -> Model:
         """Load the weights of one run into the model.
 
         Args:
@@ -294,7 +295,7 @@ class VmapStepper(Stepper):
         self._cuda_graphs = CudaGraphRunner() if self.captures else None
 
 
-def initial_model(spec: RunSpec, source: Source) -> Transformer:
+def initial_model(spec: RunSpec, source: Source) -> Model:
     """Build the model of a run before its first step.
 
     Args:
@@ -305,7 +306,7 @@ def initial_model(spec: RunSpec, source: Source) -> Transformer:
         The model, on the CPU.
     """
     seed = int(generator(spec.seed, Split.INIT).integers(2**63))
-    return build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=seed)
+    return build_model(spec.model, vocabulary=source.vocabulary, length=source.length, seed=seed)
 
 
 def cross_entropy_sums(logits_KNV: Tensor, targets_KN: Tensor) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from attnlab.attention.adapter import Adapted, adapt
 from attnlab.attention.ops.calling import causal
@@ -140,7 +142,131 @@ def test_lengths_are_padded_to_whole_blocks() -> None:
     attention, x_BTD = built(Blocks, {"block": 4}), noise(2, 7, WIDTH).float()
     torch.testing.assert_close(output(attention, x_BTD), attention.module.linear(x_BTD).cumsum(1))
     with pytest.raises(InvalidValueError, match="whole blocks only"):
-        built(Blocks)
+        built(Blocks, {"block": 1})
+
+
+def test_blocks_are_found_where_a_short_sequence_is_refused() -> None:
+    attention, x_BTD = built(Blocks), noise(2, 7, WIDTH).float()
+    assert attention.block == 16
+    torch.testing.assert_close(output(attention, x_BTD), attention.module.linear(x_BTD).cumsum(1))
+    assert built(nn.GRU).block == 1
+
+
+class ShortPath(Blocks):
+    """A module that takes any short sequence, and whole blocks of a longer one."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return super().forward(x_BTD) if x_BTD.shape[1] > 8 else self.linear(x_BTD).cumsum(1)
+
+
+def test_blocks_are_found_where_only_a_longer_sequence_must_have_them() -> None:
+    with torch.random.fork_rng():
+        lengths = {length: adapt(ShortPath)(layer_context(WIDTH, HEADS, length=length)).block for length in (8, 30)}
+    assert lengths == {8: 1, 30: 16}
+
+
+@dataclass
+class LayerConfig:
+    """The arguments of a layer."""
+
+    d_model: int
+    n_layers: int
+    taps: int = 3
+    max_len: int = 0
+    names: list[str] = field(default_factory=list)
+
+
+class Configured(Convolution):
+    """A module whose constructor takes an object with its arguments."""
+
+    def __init__(self, config: LayerConfig, extra: bool = False) -> None:
+        super().__init__(config.d_model, config.taps)
+        self.config, self.extra = config, extra
+
+
+def test_the_arguments_of_an_object_are_those_of_the_module() -> None:
+    attention = built(Configured, taps=2, extra=True)
+    assert attention.module.config == LayerConfig(WIDTH, 1, taps=2, max_len=16)
+    assert attention.module.extra
+    with pytest.raises(PluginError, match="TypeError"):
+        built(Configured, taps="two")
+    assert missing_arguments(constructor_parameters(Configured)) == []
+
+
+class Flagged(nn.Module):
+    """A module whose forward is causal if it is told so."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor, causal: bool = False) -> Tensor:
+        keys = self.linear(x_BTD)
+        return nn.functional.scaled_dot_product_attention(keys, keys, x_BTD, is_causal=causal)
+
+
+def test_a_forward_that_has_a_flag_and_no_mask_is_told_to_be_causal() -> None:
+    attention, x_BTD = built(Flagged), noise(2, 6, WIDTH).float()
+    assert (attention.call.mask, attention.call.keywords) == ("none", {"causal": True})
+    torch.testing.assert_close(output(attention, x_BTD), attention.module(x_BTD, causal=True))
+
+
+class Checkpointed(Convolution):
+    """A module that recomputes its activations in the backward pass."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return checkpoint(super().forward, x_BTD, use_reentrant=True)
+
+
+def test_a_module_with_reentrant_checkpoints_is_called_and_its_parameters_keep_their_gradients() -> None:
+    attention = built(Checkpointed)
+    assert attention.call.mask == "none"
+    assert all(one.grad is None for one in attention.parameters())
+
+
+class Told(Convolution):
+    """A module that may be told that it is causal."""
+
+    def __init__(self, dim: int, causal: bool = False) -> None:
+        super().__init__(dim)
+
+
+class ToldNot(Told):
+    """A module that is causal by itself, and refuses to be told so."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        assert "causal" not in kwargs, "it is causal"
+        super().__init__(**kwargs)
+
+
+def test_a_module_that_refuses_to_be_told_that_it_is_causal_is_not_told() -> None:
+    assert "causal" in constructor_parameters(ToldNot)
+    assert built(ToldNot).call.mask == "none"
+    with pytest.raises(PluginError, match="AssertionError: it is causal"):
+        built(ToldNot, causal=True)
+
+
+class Ending(nn.Module):
+    """A module that ends the process, as some do where something optional is missing."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        raise SystemExit(f"{dim} is too much without the other package")
+
+
+def test_a_module_that_would_end_the_process_is_an_error() -> None:
+    with pytest.raises(PluginError, match=r"ends the process \(exit code 8 is too much"):
+        built(Ending)
+
+
+def test_a_block_with_a_short_default_is_not_the_longest_sequence() -> None:
+    def build(dim: int, block_size: int = 16, max_seqlen: int = 2048) -> None: ...
+
+    def longest(dim: int, block_size: int = 1024) -> None: ...
+
+    context = layer_context(WIDTH, HEADS, length=32)
+    assert matched_arguments(constructor_parameters(build), context, {}) == {"dim": 8, "max_seqlen": 32}
+    assert matched_arguments(constructor_parameters(longest), context, {}) == {"dim": 8, "block_size": 32}
 
 
 def test_a_module_may_compute_in_another_type_and_return_what_it_likes() -> None:
@@ -227,3 +353,83 @@ def test_parameters_are_counted_on_a_copy() -> None:
     attention = built(nn.GRU)
     counted = sum(one.numel() for one in attention.parameters())
     assert type(attention).num_parameters(WIDTH, HEADS, 16) == counted == 6 * WIDTH**2 + 6 * WIDTH
+
+
+class Weighted(nn.Module):
+    """A causal attention of one head that returns what it is asked for."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(dim, dim)
+
+    def weights(self, x_BTD: Tensor) -> Tensor:
+        scores = x_BTD @ self.key(x_BTD).mT
+        return scores.masked_fill(~torch.ones_like(scores, dtype=torch.bool).tril(), -torch.inf).softmax(-1)
+
+    def forward(self, x_BTD: Tensor, return_attn: bool = False, verbose: bool = False) -> Any:
+        weights = self.weights(x_BTD)
+        if verbose:
+            return {"output": weights @ x_BTD, "maps": weights[:, None]}
+        return (weights @ x_BTD, weights) if return_attn else weights @ x_BTD
+
+
+class Always(Weighted):
+    """Weights beside every output, four axes."""
+
+    def forward(self, x_BTD: Tensor) -> Any:  # type: ignore[override]
+        weights = self.weights(x_BTD)
+        return weights @ x_BTD, weights[:, None].expand(-1, 3, -1, -1)
+
+
+class Scores(Weighted):
+    """Scores before the mask, which are no weights."""
+
+    def forward(self, x_BTD: Tensor) -> Any:  # type: ignore[override]
+        return self.weights(x_BTD) @ x_BTD, x_BTD @ self.key(x_BTD).mT
+
+
+@pytest.mark.parametrize(
+    ("build", "adapted", "heads"),
+    [
+        (Weighted, {}, 1),
+        (Weighted, {"returns": "return_attn"}, 1),
+        (Weighted, {"returns": "return_attn", "block": 4}, 1),
+        (Always, {}, 3),
+        (Always, {"returns": lambda returned: (returned[0], returned[1][:, :2])}, 2),
+    ],
+)
+def test_weights_that_a_module_returns_are_found_or_named(build: Any, adapted: dict[str, Any], heads: int) -> None:
+    attention, x_BTD = built(build, adapted), noise(2, 6, WIDTH).float()
+    weights_BHTT = attention.returned_weights(x_BTD)
+    expected = attention.module.weights(x_BTD)[:, None].expand(-1, heads, -1, -1)
+    torch.testing.assert_close(weights_BHTT, expected.detach())
+    torch.testing.assert_close(output(attention, x_BTD), attention.module.weights(x_BTD) @ x_BTD)
+
+
+@pytest.mark.parametrize("build", [nn.GRU, Convolution, Scores])
+def test_what_is_no_matrix_of_causal_rows_is_no_weights(build: Any) -> None:
+    for tokens in (1, 2, 3, WIDTH):
+        weights = built(build).returned_weights(noise(tokens, tokens, WIDTH).float())
+        assert weights is None or tokens == 1
+
+
+def test_multi_head_attention_returns_one_matrix_for_each_head() -> None:
+    attention, x_BTD = built(nn.MultiheadAttention), noise(2, 6, WIDTH).float()
+    mask = causal("hidden", 6, x_BTD)
+    expected = attention.module(x_BTD, x_BTD, x_BTD, attn_mask=mask, average_attn_weights=False)[1]
+    assert expected.shape == (2, HEADS, 6, 6)
+    torch.testing.assert_close(attention.returned_weights(x_BTD), expected.detach())
+
+
+def test_an_argument_that_asks_for_weights_is_checked() -> None:
+    with pytest.raises(InvalidValueError, match="The forward of the module has no argument 'need_weights'"):
+        built(Weighted, {"returns": "need_weights"})
+    with pytest.raises(InvalidValueError, match="With verbose=True the module returns no weights"):
+        built(Silent, {"returns": "verbose"}).returned_weights(noise(2, 6, WIDTH).float())
+
+
+class Silent(Weighted):
+    """An argument that is not about weights."""
+
+    def forward(self, x_BTD: Tensor, verbose: bool = False) -> Any:  # type: ignore[override]
+        return self.weights(x_BTD) @ x_BTD

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from attnlab.model.transformer import Transformer
 from attnlab.tasks import IGNORE
 from attnlab.tasks.recall import Recall
 from attnlab.training.stepper import SingleStepper
@@ -23,6 +24,7 @@ def models_of_equal_weights() -> tuple[SingleStepper, HandModel]:
     """Our model, and the hand-written one with its weights."""
     stepper, hand = SingleStepper(SMALL.spec(), SourceOfShape(SMALL), CPU), HandModel(SMALL)
     model = stepper.model
+    assert isinstance(model, Transformer)
     weights = dict(model.named_parameters())
     with torch.no_grad():
         hand.tokens.weight.copy_(model.embedding_VD)

@@ -27,6 +27,22 @@ def test_a_run_is_evaluated_at_several_lengths(command: Command) -> None:
     assert max(map(len, result.out.splitlines())) <= 80
 
 
+def test_a_length_that_the_task_does_not_have_is_told(command: Command) -> None:
+    """Sequences of copy have an even length: 7 tokens are tested on 6."""
+    run = trained(command, "--pos", "rotary")
+    words = ("evaluate", run, "--length", "7,8", "--sequences", "16")
+    text = " ".join(command(*words).out.split())
+    assert "Sequences of copy cannot have 7 tokens; 6 were taken." in text
+    assert text.count("were taken") == 1
+    rows = json.loads(command(*words, "--json", "--quiet").out)["rows"]
+    assert [(row["asked_length"], row["length"]) for row in rows] == [(7, 6), (8, 8)]
+    by_level = json.loads(command("evaluate", run, "--complexity", "3", "--json", "--quiet").out)["rows"]
+    assert [(row["asked_length"], row["length"]) for row in by_level] == [(None, 6)]
+    refused = command("diagnose", "rank-collapse", "--run", run, "--length", "3")
+    assert refused.status == 2
+    assert "--length\n  Sequences of copy cannot have 3 tokens.\n  The next shorter ones have 2." in refused.error
+
+
 def test_json_is_printed_alone(command: Command) -> None:
     run = trained(command, "--pos", "rotary")
     result = command(
@@ -151,7 +167,18 @@ def test_a_run_that_was_tested_by_rollout_is_evaluated_so(command: Command) -> N
     assert (row["rollout"], row["accuracy"]) == (True, record.accuracy.mean)
     (forced,) = json.loads(command("evaluate", record.id, "--no-rollout", "--json", "--quiet").out)["rows"]
     assert forced["rollout"] is False
-    assert "Tested by rollout" in command("report").out
+    assert record.fed_back is True
+    assert "Tested by rollout: the model's own earlier answers" in " ".join(command("report").out.split())
+
+
+def test_a_test_by_rollout_of_single_answers_is_said_to_be_the_same(command: Command) -> None:
+    words = ("train", "--task", "parity-last", "--complexity", "4", *TINY[4:], "--quiet")
+    record = Record.from_line(command(*words, "--rollout", "--json").out)
+    assert (record.rollout, record.fed_back) == (True, False)
+    again = command(*words, "--rollout")
+    assert "tested by rollout, the same as teacher forcing here" in " ".join(again.out.split())
+    assert f"Tested by rollout. {SCORED['independent']}" in " ".join(command("report").out.split())
+    assert Record.from_line(command(*words, "--json").out).fed_back is None
 
 
 def test_where_no_answer_is_fed_back_the_table_says_that_nothing_differs(command: Command) -> None:
@@ -168,7 +195,7 @@ def test_where_no_answer_is_fed_back_the_table_says_that_nothing_differs(command
 
 
 def test_generated_answers_that_have_no_score_are_refused_before_anything_is_run(command: Command) -> None:
-    words = ("--task", "regular", "--complexity", "3", *TINY[4:])
+    words = ("--task", "regular", "--complexity", "4", *TINY[4:])
     refused = command("train", *words, "--rollout")
     assert (refused.status, refused.out) == (2, "")
     assert "train.rollout\n  Several tokens are right at a question" in refused.error

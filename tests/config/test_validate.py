@@ -31,8 +31,8 @@ def test_good_data_become_a_value() -> None:
 def test_an_unknown_key_suggests_the_closest() -> None:
     assert refusal(ModelSpec, "width: 8\nlayer: 2") == (
         "f.yaml:2: layer\n  There is no key 'layer'; did you mean 'layers'?\n"
-        "  Known: layers, norm_layer, matched, modifiers, mlp_ratio, attention,\n"
-        "  init_scale, allow_leak, mlp, norm, heads, block, and 5 more."
+        "  Known: layers, norm_layer, module, matched, modifiers, mlp_ratio, attention,\n"
+        "  init_scale, allow_leak, mlp, norm, heads, and 6 more."
     )
 
 

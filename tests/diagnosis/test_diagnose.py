@@ -379,6 +379,11 @@ class UniformLayer(nn.Module):
         return ones_TT / ones_TT.sum(-1, keepdim=True)
 
 
+class PooledLayer(UniformLayer):
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return super().forward(x_BTD).mean(-2)
+
+
 class TracedLayer(UniformLayer):
     def trace(self, inputs: Tensor) -> ActivationTrace:
         weights = self.uniform(inputs).expand(len(inputs), 1, -1, -1)
@@ -392,11 +397,13 @@ def test_a_custom_module_is_measured_by_its_trace() -> None:
     assert "induction" not in {panel.name for panel in diagnosis.panels}
 
 
-def test_the_error_for_a_module_without_a_trace_has_the_lines_to_add() -> None:
+def test_the_error_for_a_module_without_blocks_or_a_trace_has_the_lines_to_add() -> None:
     with pytest.raises(InvalidValueError) as error:
-        attnlab.diagnose(UniformLayer(), inputs=drawn_noise(2, 4, 8))
-    assert error.value.problem == "'UniformLayer' returns no trace."
-    assert error.value.hint.splitlines()[1:] == [
+        attnlab.diagnose(PooledLayer(), inputs=drawn_noise(2, 4, 8))
+    assert error.value.problem == (
+        "'PooledLayer' has no blocks that are recognized: no modules in it map a stream to its own shape."
+    )
+    assert error.value.hint.splitlines()[2:] == [
         "def trace(self, inputs):",
         "    residual, scores, weights = ...  # tuples: B x T x D before and after every layer; "
         "per layer (B x H x T x T,) or ()",

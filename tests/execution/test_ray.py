@@ -5,16 +5,21 @@ from __future__ import annotations
 import socket
 import sys
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
+from attnlab.attention import ATTENTIONS
 from attnlab.errors import InvalidValueError
 from attnlab.execution._inline import Inline
-from attnlab.execution._ray import connect, is_listening
-from attnlab.execution.jobs import WorkerSettings
+from attnlab.execution._ray import RayWorker, connect, is_listening
+from attnlab.execution.jobs import Finished, Job, Ready, WorkerSettings
+from attnlab.execution.worker_parts import WorkerParts
 from attnlab.experiments.expand import expand
 from attnlab.experiments.run_sweep import run_sweep
+from attnlab.part_code import files_with
+from attnlab.plugins import load_plugin
 from attnlab.storage import Store
 from tests.experiments.sweeps import drive, numbers, tiny
 
@@ -34,19 +39,20 @@ from tests.experiments.sweeps import tiny
 mine = Path("mine.py").resolve()
 load_plugin(mine)
 executor = RayCluster(WorkerSettings(parts=WorkerParts((mine,)), checkpoint_seconds=0.0), 1, None)
+experiment = tiny("mine", "raising", seeds=2, levels=(1,))
+specs = expand(experiment)
 mine.unlink()  # its text was sent already, with that of the module beside it
 Path("beside.py").unlink()
 print(executor.description)
-experiment = tiny("mine", "raising", seeds=2, levels=(1,))
-outcome = run_sweep(experiment, expand(experiment), Path("store"), executor)
+outcome = run_sweep(experiment, specs, Path("store"), executor)
 print(*(record.status for record in outcome.records))
-again = run_sweep(experiment, expand(experiment), Path("store"), executor)
+again = run_sweep(experiment, specs, Path("store"), executor)
 print(again.num_run, len(executor.workers))
 executor.close()
 mine.write_text("raise RuntimeError('not there')")
 executor = RayCluster(WorkerSettings(parts=WorkerParts((mine,))), 1, None)
 try:
-    run_sweep(experiment, expand(experiment), Path("other"), executor)
+    run_sweep(experiment, specs, Path("other"), executor)
 except AttnlabError as error:
     print(error)
 executor.close()
@@ -122,6 +128,37 @@ def test_an_unreachable_address_is_an_error_that_shows_how_to_start_a_cluster() 
         f"--ray-address {address}\n  No Ray cluster was found: nothing listens at {address}.\n"
         "  Start one with: ray start --head --port=6379; then give --ray-address HOST:6379."
     )
+
+
+LATE = """\
+from pathlib import Path
+from attnlab.attention import Attention, register
+
+@register("late", source="me")
+class Late(Attention):
+    "Imports and reads when it is called."
+    def score(self, qkv):
+        from beside import FACTOR
+        return FACTOR * super().score(qkv) + float((Path(__file__).parent / "shift.txt").read_text())
+"""
+
+
+def test_the_files_of_a_plugin_stay_while_its_worker_lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ATTENTIONS, "_entries", dict(ATTENTIONS._entries))
+    for name, text in (("late.py", LATE), ("beside.py", "FACTOR = 3.0"), ("shift.txt", "0.5")):
+        (tmp_path / name).write_text(text)
+    load_plugin(tmp_path / "late.py")
+    (spec,) = expand(tiny("late", seeds=1, levels=(1,)))
+    ATTENTIONS._entries.pop("late")
+    files = [("late.py", files_with(tmp_path / "late.py"))]
+    worker = RayWorker(WorkerSettings(parts=WorkerParts((tmp_path / "late.py",))), files, SimpleQueue())
+    assert worker.ready()[1] == Ready()
+    message = worker.work(Job("late", (spec,)))
+    assert isinstance(message, Finished), message
+    assert [record.status for record in message.records] == ["done"]
+    assert Path(worker.folder.name).is_dir()
+    worker.close()
+    assert not Path(worker.folder.name).exists()
 
 
 def test_whether_anything_listens() -> None:

@@ -14,16 +14,18 @@ import pytest
 import attnlab
 from attnlab.analysis.records import records as reported
 from attnlab.attention import ATTENTIONS
-from attnlab.errors import InvalidValueError, UnknownNameError
+from attnlab.errors import InvalidValueError, PluginError, UnknownNameError
 from attnlab.execution._inline import Inline
 from attnlab.execution.jobs import Failed, Job, Message, WorkerSettings, run_job
 from attnlab.metrics import METRICS
-from attnlab.plugins import load_plugin
+from attnlab.plugins import load_plugin, plugin_module
 from attnlab.position import POSITIONS
 from attnlab.records import Record
 from attnlab.registry import Registry
+from attnlab.rendering.status import Overview, reasons
 from attnlab.storage.status import store_status
 from attnlab.tasks import TASKS
+from tests.rendering.capture import drawn
 
 ATTENTION = """
 from attnlab import Attention, register_attention
@@ -102,7 +104,7 @@ def test_the_record_has_path_and_digest_and_the_status_says_what_has_changed(tmp
     assert code["digest"] == before.spec.model.attention[0].code_digest
     assert (dict(store_status(store).stale), len(store_status(store).done)) == ({}, 1)
     (tmp_path / "factor.py").write_text("FACTOR = 2.0")
-    reason = f"the code of the attention 'changing' has changed, {path}"
+    reason = f"the code of the attention 'changing' has changed, {tmp_path / 'factor.py'}"
     assert store_status(store).stale == {before.id: reason}
     load(tmp_path, 2.0)
     (after,) = sweep(store)
@@ -260,3 +262,117 @@ def test_a_class_that_cannot_be_sent_is_refused_before_the_first_run(tmp_path: P
     assert "attention mine\n  The attention 'mine' cannot be sent to workers: TypeError: " in done.stderr
     assert "inline" in done.stderr
     assert not (tmp_path / "s").exists()
+
+
+LATE = """
+from pathlib import Path
+
+from attnlab import Attention, register_attention
+
+@register_attention("changing", source="tests")
+class Changing(Attention):
+    def score(self, qkv):
+        from factor import FACTOR
+        import importlib
+        power = importlib.import_module("power").POWER
+        return FACTOR**power * super().score(qkv) + float((Path(__file__).parent / "shift.txt").read_text())
+"""
+
+
+def write_late(folder: Path, **values: float) -> Path:
+    """Write a plugin whose functions import modules and read a file."""
+    texts = {"factor": "FACTOR = {}", "power": "POWER = {}", "shift": "{}"}
+    for name, value in {"factor": 2.0, "power": 1.0, "shift": 0.0, **values}.items():
+        (folder / f"{name}.{'txt' if name == 'shift' else 'py'}").write_text(texts[name].format(value))
+    (folder / "mine.py").write_text(LATE)
+    return folder / "mine.py"
+
+
+def sweep_line(path: Path, executor: str) -> tuple[int, str]:
+    """Run a sweep by the command line, and its store below the folder of the plugin."""
+    model = ["--layers", "1", "--width", "8", "--heads", "1", "--steps", "2", "--batch", "4"]
+    line = ["sweep", "--plugin", str(path), "--task", "copy", "--attn", "changing", "--complexity", "4", "--seeds", "1"]
+    more = ["--executor", executor, "--store", str(path.parent / "store"), "--set", "train.test_examples=32"]
+    done = subprocess.run(
+        [sys.executable, "-m", "attnlab", *line, *model, *more], capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_late_imports_and_data_work_in_workers_and_the_file_that_changed_is_named(tmp_path: Path) -> None:
+    path, store = write_late(tmp_path), tmp_path / "store"
+    assert sweep_line(path, "processes:1")[0] == 0
+    (before,) = store_status(store).done
+    assert before.environment["code"][0]["files"].keys() == {"", "factor.py", "power.py", "shift.txt"}
+    for name, value in (("factor", 3.0), ("power", 2.0), ("shift", 1.0)):
+        write_late(tmp_path, **{name: value})
+        (reason,) = store_status(store).stale.values()
+        file = tmp_path / ("shift.txt" if name == "shift" else f"{name}.py")
+        assert reason == f"the code of the attention 'changing' has changed, {file}"
+    (tmp_path / "factor.py").unlink()
+    write_late(tmp_path).with_name("power.py").unlink()
+    assert store_status(store).stale == {
+        before.id: f"the code of the attention 'changing' has changed, {tmp_path / 'power.py'} (gone)"
+    }
+    write_late(tmp_path)
+    assert store_status(store).stale == {}
+
+
+def test_a_run_that_was_run_again_is_marked_as_stale_and_names_the_other(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    load(tmp_path, 1.0)
+    (before,) = sweep(store)
+    (tmp_path / "factor.py").write_text("FACTOR = 2.0")
+    (text,) = (str(one) for one in reasons(store_status(store)))
+    assert text.endswith(f"{tmp_path / 'factor.py'}; the same command runs it again")
+    load(tmp_path, 2.0)
+    (after,) = sweep(store)
+    status = store_status(store)
+    assert status.replaced == {before.id: after.id}
+    (text,) = (str(one) for one in reasons(status))
+    assert text.endswith(f"{tmp_path / 'factor.py'}; run again as {after.id}")
+    rows = [line for line in drawn(Overview([status]), width=120) if line.startswith(" changing")]
+    assert len(rows) == 2
+    assert [("stale" in row, "solved" in row) for row in rows] == [(True, False), (False, True)]
+
+
+def test_a_constant_that_the_session_has_set_is_recorded_and_no_worker_runs_without_it(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    load(tmp_path, 1.0)
+    (before,) = sweep(store)
+    sys.modules[plugin_module(tmp_path / "mine.py")].FACTOR = -8.0  # type: ignore[attr-defined]
+    (after,) = sweep(store)
+    assert before.id != after.id
+    (code,) = after.environment["code"]
+    assert (code["values"], before.numbers() == after.numbers()) == ({"mine.py: FACTOR": "-8.0"}, False)
+    assert (list(store_status(store).stale), store_status(store).done) == ([before.id], (after,))
+    assert any("mine.py: FACTOR = -8.0" in line for line in drawn(Overview([store_status(store)]), width=160))
+    with pytest.raises(InvalidValueError, match=r"mine.py: FACTOR is -8.0 in this session") as caught:
+        attnlab.sweep("copy", "changing", complexity=[4], seeds=1, model=MODEL, train=TRAIN, store=tmp_path / "other")
+    assert "inline" in caught.value.hint
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_edited_file_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    load(tmp_path, 1.0)
+    (tmp_path / "factor.py").write_text("FACTOR = 2.0")
+    for use in (attnlab.sweep, attnlab.train):
+        with pytest.raises(PluginError, match="edited after it was loaded; this session runs its old code") as caught:
+            use("copy", "changing", model=MODEL, train=TRAIN, store=tmp_path / "store")
+        assert caught.value.where == str(tmp_path / "factor.py")
+    assert not (tmp_path / "store").exists()
+
+
+def test_failed_runs_of_a_sweep_from_python_are_told_by_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError("no space")
+
+    monkeypatch.setattr("attnlab.training.run.train_groups", fails)
+    sizes: dict[str, Any] = {"complexity": [4], "seeds": 2, "model": MODEL, "train": TRAIN}
+    with pytest.warns(UserWarning, match="2 of 2 runs failed; copy .* seed 0: OSError: no space") as caught:
+        records = attnlab.sweep("copy", store=tmp_path / "s", executor="inline", device="cpu", **sizes)
+    assert [record.status for record in records] == ["failed", "failed"]
+    assert len([one for one in caught if "runs failed" in str(one.message)]) == 1
+    assert {one.filename for one in caught} == {__file__}

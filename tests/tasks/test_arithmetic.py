@@ -5,8 +5,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from attnlab.tasks import IGNORE, Batch
+from attnlab.errors import InvalidValueError
+from attnlab.tasks import IGNORE, TASKS, Batch
 from attnlab.tasks.arithmetic import ModularArithmetic
+from attnlab.tasks.arithmetic_brackets import ModularArithmeticBrackets
+from attnlab.tasks.equation import SolveEquation
 from tests.tasks.chance import ALPHA, at_chance, counts, p_value, uniform_score
 
 
@@ -70,3 +73,36 @@ def test_zero_is_as_frequent_as_documented(numbers: int, share: float) -> None:
 def test_token_strings() -> None:
     task = ModularArithmetic()
     assert [task.token_to_str(token) for token in range(8)] == list("01234+-*")
+
+
+@pytest.mark.parametrize("modulus", [2, 7, 12, 97])
+@pytest.mark.parametrize("operators", ["+-*", "+-", "*", "-+", "*-"])
+def test_another_modulus_and_fewer_operators(modulus: int, operators: str) -> None:
+    task = ModularArithmetic(numbers=6, modulus=modulus, operators=operators)
+    batch = draw(task, 300)
+    assert [task.token_to_str(token) for token in range(task.vocabulary)] == [*map(str, range(modulus)), *"+-*"]
+    for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
+        assert task.solve(tokens) == targets
+        assert targets[-1] == eval(expression(task, tokens)) % modulus
+    assert p_value(counts(batch.inputs_BT[:, ::2], modulus)) > ALPHA
+    used = {task.token_to_str(token) for token in batch.inputs_BT[:, 1::2].ravel().tolist()}
+    assert used == set(operators)
+    same = ModularArithmetic(numbers=6, modulus=modulus, operators="".join(reversed(operators)))
+    np.testing.assert_array_equal(draw(same, 300).inputs_BT, batch.inputs_BT)
+
+
+@pytest.mark.parametrize("cls", [ModularArithmetic, ModularArithmeticBrackets, SolveEquation])
+def test_an_operator_that_is_named_twice_is_refused(
+    cls: type[ModularArithmetic] | type[ModularArithmeticBrackets] | type[SolveEquation],
+) -> None:
+    with pytest.raises(InvalidValueError, match="The operators '--' name one twice") as caught:
+        cls(operators="--")
+    assert caught.value.hint == "Name each operator once, as in +-; all are equally frequent."
+
+
+@pytest.mark.parametrize(
+    ("name", "operators"), [("modular-arithmetic", "+/"), ("modular-arithmetic", ""), ("solve-equation", "+*")]
+)
+def test_other_operators_are_refused(name: str, operators: str) -> None:
+    with pytest.raises(InvalidValueError, match="operators"):
+        TASKS.entry(name).complete({"operators": operators})

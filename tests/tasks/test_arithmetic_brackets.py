@@ -101,7 +101,7 @@ def test_zero_is_as_frequent_as_documented() -> None:
 
 
 def test_without_products_there_are_two_operators() -> None:
-    tokens, result = sample_expressions(np.random.default_rng(0), 4000, 9, operators=2)
+    tokens, result = sample_expressions(np.random.default_rng(0), 4000, 9, np.array([0, 1]), 5)
     observed = Counter(re.sub(r"\d", "d", "".join("01234+-()*"[token] for token in row)) for row in tokens.tolist())
     probabilities = shapes(9, "+-")
     assert set(observed) <= set(probabilities)
@@ -111,7 +111,8 @@ def test_without_products_there_are_two_operators() -> None:
 
 @pytest.mark.parametrize("text", ["3", "-3", "(-4)", "(2--3)", "(-2*-3)", "((1-(4))*(-2+((3)-1)))"])
 def test_the_solver_evaluates_like_python(text: str) -> None:
-    assert evaluate_expression(text) == eval(text) % 5
+    assert evaluate_expression(text, 5) == eval(text) % 5
+    assert evaluate_expression(text, 13) == eval(text) % 13
 
 
 @pytest.mark.parametrize("symbols", [1, 5, 20])
@@ -126,3 +127,25 @@ def test_chance_is_that_of_a_uniform_guess(symbols: int) -> None:
 def test_token_strings() -> None:
     task = ModularArithmeticBrackets()
     assert [task.token_to_str(token) for token in range(10)] == list("01234+-()*")
+
+
+@pytest.mark.parametrize("modulus", [2, 7, 12])
+@pytest.mark.parametrize("operators", ["+-*", "+-", "*"])
+def test_another_modulus_and_fewer_operators(modulus: int, operators: str) -> None:
+    task = ModularArithmeticBrackets(symbols=17, modulus=modulus, operators=operators)
+    batch = draw(task, 300)
+    rows = zip(texts(task, batch), batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True)
+    for text, tokens, targets in rows:
+        assert task.solve(tokens) == targets
+        assert targets[-1] == eval(text) % modulus
+    joined = "".join(texts(task, batch))
+    assert set(re.findall(r"(?<=[\d)])[-+*]", joined)) == set(operators)
+    assert p_value(counts(batch.inputs_BT[batch.inputs_BT < modulus], modulus)) > ALPHA
+    assert [task.token_to_str(token) for token in range(task.vocabulary)] == [*map(str, range(modulus)), *"+-()*"]
+
+
+def test_without_products_no_value_is_more_frequent() -> None:
+    """With mult=False, the default of the original class."""
+    task = ModularArithmeticBrackets(symbols=5, operators="+-")
+    assert p_value(counts(draw(task, 20_000).targets_BT[:, -1], 5)) > ALPHA
+    assert task.chance == pytest.approx(1 / 5, abs=0.01)

@@ -80,3 +80,12 @@ def test_what_is_written_out_may_be_longer_than_the_question() -> None:
 def test_the_marker_is_shown_as_a_bar(cls: TaskClass, output: Output, times: int) -> None:
     task = cls(symbols=2, alphabet=10)
     assert [task.token_to_str(token) for token in (0, 9, 10)] == ["0", "9", "|"]
+
+
+@pytest.mark.parametrize("duplication", [1, 2, 5])
+def test_a_string_is_written_as_often_as_asked(duplication: int) -> None:
+    task = Duplicate(symbols=4, alphabet=3, duplication=duplication)
+    assert task.length == 4 * (1 + duplication)
+    for tokens, targets in zip(*(part.tolist() for part in draw(task)[:2]), strict=True):
+        assert targets == [IGNORE] * 4 + tokens[:4] * duplication == task.solve(tokens)
+        assert tokens == [*tokens[:4], 3, *(tokens[:4] * duplication)[:-1]]

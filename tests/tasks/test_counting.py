@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from attnlab.errors import InvalidValueError
 from attnlab.tasks import IGNORE, Batch, Task
 from attnlab.tasks.counting import Majority, ModularCounting
 from tests.tasks.chance import ALPHA, at_chance, counts, p_value, uniform_score
@@ -26,6 +27,11 @@ def read(task: Task, text: str) -> list[int]:
     [
         (Majority(bits=5), "10011", "10001"),
         (Majority(bits=5, asked="last"), "10011", "....1"),
+        (Majority(bits=5, ties="largest"), "10011", "11011"),
+        (Majority(bits=4, ties="largest", asked="last"), "1001", "...1"),
+        (Majority(bits=6, alphabet=4), "311320", "311111"),
+        (Majority(bits=6, alphabet=4, ties="largest"), "311320", "331333"),
+        (Majority(bits=6, alphabet=4, asked="last"), "311320", ".....1"),
         (ModularCounting(symbols=4), "abaa", "1120"),
         (ModularCounting(symbols=4, asked="last"), "abaa", "...0"),
     ],
@@ -38,6 +44,11 @@ TASKS = [
     *[Majority(bits=bits) for bits in (1, 4, 8, 16, 32, 64)],
     Majority(bits=7, asked="last"),
     Majority(bits=8, asked="last"),
+    *[Majority(bits=bits, ties="largest") for bits in (1, 8, 64)],
+    Majority(bits=20, alphabet=5),
+    Majority(bits=9, alphabet=7, ties="largest", asked="last"),
+    *[Majority(bits=bits, alphabet=5, ties="broken", asked="last") for bits in (1, 8, 30)],
+    Majority(bits=8, ties="broken", asked="last"),
     *[ModularCounting(symbols=symbols) for symbols in (1, 2, 4, 8, 16, 32, 64)],
     ModularCounting(symbols=30, modulus=7, alphabet=5, asked="last"),
     ModularCounting(symbols=5, modulus=40, alphabet=26),
@@ -104,3 +115,38 @@ def test_sizes_and_token_strings() -> None:
     assert (counting.vocabulary, counting.length) == (5, 9)
     assert [counting.token_to_str(token) for token in range(5)] == ["a", "b", "0", "1", "2"]
     assert (Majority(bits=9).vocabulary, Majority(bits=9).length) == (2, 9)
+
+
+@pytest.mark.parametrize("bits", [1, 4, 9])
+def test_a_tie_is_zero_or_one_as_asked_and_nothing_else_differs(bits: int) -> None:
+    """Zoology's majority has 0 there, its cumulative majority 1; the strings are the same."""
+    zero, one = draw(Majority(bits=bits)), draw(Majority(bits=bits, ties="largest"))
+    np.testing.assert_array_equal(zero.inputs_BT, one.inputs_BT)
+    tied = 2 * np.cumsum(zero.inputs_BT, axis=1) == np.arange(1, bits + 1)
+    np.testing.assert_array_equal(one.targets_BT - zero.targets_BT, tied)
+
+
+def break_ties(letters: list[int]) -> list[int]:
+    """One letter after the other, from the definition."""
+    tied = sorted(letter for letter in set(letters) if letters.count(letter) == max(map(letters.count, letters)))
+    if len(tied) == 1:
+        return letters
+    first = next(position for position, letter in enumerate(letters) if letter != tied[0])
+    return [*letters[:first], tied[0], *letters[first + 1 :]]
+
+
+@pytest.mark.parametrize(("bits", "alphabet"), [(2, 2), (8, 2), (8, 5), (5, 9)])
+def test_ties_are_broken_by_one_letter(bits: int, alphabet: int) -> None:
+    options: dict[str, Any] = {"bits": bits, "alphabet": alphabet, "asked": "last"}
+    tied, broken = draw(Majority(**options)), draw(Majority(**options, ties="broken"))
+    assert broken.inputs_BT.tolist() == [break_ties(letters) for letters in tied.inputs_BT.tolist()]
+    np.testing.assert_array_equal(broken.targets_BT, tied.targets_BT)
+    for letters in broken.inputs_BT.tolist():
+        numbers = sorted(map(letters.count, set(letters)))
+        assert len(numbers) == 1 or numbers[-1] > numbers[-2]
+
+
+def test_ties_of_every_prefix_cannot_be_broken() -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        Majority(ties="broken")
+    assert caught.value.hint == "Use asked=last, or ties=smallest or largest."

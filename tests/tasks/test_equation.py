@@ -75,3 +75,19 @@ def test_chance_is_that_of_a_uniform_guess(symbols: int) -> None:
 def test_token_strings() -> None:
     task = SolveEquation()
     assert [task.token_to_str(token) for token in range(11)] == list("01234+-()x=")
+
+
+@pytest.mark.parametrize("modulus", [2, 6, 12])
+@pytest.mark.parametrize("operators", ["+-", "+", "-"])
+def test_another_modulus_and_fewer_operators(modulus: int, operators: str) -> None:
+    task = SolveEquation(symbols=15, modulus=modulus, operators=operators)
+    batch = draw(task)
+    rows = zip(texts(task, batch), batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True)
+    for text, tokens, targets in rows:
+        left, right = text.split("=")
+        solutions = [digit for digit in range(modulus) if eval(left.replace("x", str(digit))) % modulus == int(right)]
+        assert targets == [IGNORE] * 14 + solutions
+        assert task.solve(tokens) == targets
+    between = set(re.findall(r"(?<=[\dx)])[-+]", "".join(text.split("=")[0] for text in texts(task, batch))))
+    assert between == set(operators)
+    assert [task.token_to_str(token) for token in range(task.vocabulary)] == [*map(str, range(modulus)), *"+-()x="]

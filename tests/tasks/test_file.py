@@ -148,9 +148,11 @@ def test_a_column_names_the_split_of_each_row(ending: str, tmp_path: Path) -> No
 def write_part(path: Path, inputs: np.ndarray[Any, Any], labels: list[str]) -> None:
     """Write a file with a column of splits."""
     if path.suffix == ".npz":
-        np.savez(path, inputs=inputs, targets=inputs, part=np.array(labels))
+        np.savez(path, inputs=inputs, targets=inputs[:, ::-1], part=np.array(labels))
         return
-    rows = [{"inputs": row, "targets": row, "part": label} for row, label in zip(inputs.tolist(), labels, strict=True)]
+    rows = [
+        {"inputs": row, "targets": row[::-1], "part": label} for row, label in zip(inputs.tolist(), labels, strict=True)
+    ]
     if path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return
@@ -303,7 +305,7 @@ def test_resolved_options_are_recorded_and_checked(tmp_path: Path) -> None:
     sidecar = export(COPY, path, sequences=100)
     spec = task_spec(find_ladder("file"), {"path": str(path)}, None)
     expected = {"path": str(path), "rows": 80, "split": "shuffled", "vocabulary": 13, "chance": build(COPY).chance}
-    expected["digest"] = sidecar.sha256
+    expected |= {"digest": sidecar.sha256, "shift": False}
     assert spec.options == expected
     assert spec.level == 80
     assert File.resolve_options(spec.options) == spec.options
@@ -337,11 +339,10 @@ def test_with_multiple_targets_the_best_accuracy_is_unknown(tmp_path: Path) -> N
 
 ROW3 = [
     ({"inputs": [1, 2], "targets": [1]}, ":4", "The record has 2 inputs, but 1 targets."),
-    (
-        {"inputs": [1, 2]},
-        ":4",
-        "A record has the keys 'inputs' and 'targets', or 'input_ids' and 'labels'; this one has the keys 'inputs'.",
-    ),
+    ({"inputs": [1, 2]}, ":4", "There is no key 'targets'; there is inputs."),
+    ({"inputs": [1, 2], "target": [1, 2]}, ":4", "There is no key 'targets'; there is inputs, target."),
+    ({"input_ids": [1, 2], "targets": [1, 2]}, ":4", "There is no key 'inputs'; there is input_ids, targets."),
+    ({}, ":4", "There is no key 'inputs'; there is none."),
     ([1, 2], ":4", "A record has the keys 'inputs' and 'targets', or 'input_ids' and 'labels'; this one is a list."),
     ({"inputs": [1, 2.5], "targets": [1, 2]}, ":4", "inputs[1] is 2.5, not a token."),
     ({"inputs": [1, None], "targets": [1, 2]}, ":4", "inputs[1] is null, not a token."),
@@ -510,7 +511,7 @@ def test_blank_lines_are_passed_over_and_the_others_keep_their_numbers(tmp_path:
 @pytest.mark.parametrize("ending", [".npz", ".jsonl", ".parquet"])
 def test_the_names_of_hugging_face_are_accepted(ending: str, tmp_path: Path) -> None:
     inputs = np.arange(60).reshape(20, 3) % 9
-    targets = np.where(np.arange(3) == 2, inputs, -100)
+    targets = np.where(np.arange(3) == 2, inputs // 2, -100)
     path = tmp_path / f"a{ending}"
     if ending == ".npz":
         np.savez(path, input_ids=inputs, labels=targets)
@@ -553,7 +554,17 @@ def test_a_compressed_archive_with_a_broken_stream_is_refused(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("dtype", "ignored", "token"),
-    [("u1", -100, 156), ("u1", -1, 255), ("u2", -100, 65436), ("u2", -1, 65535), (">u2", -100, 65436)],
+    [
+        ("u1", -100, 156),
+        ("u1", -1, 255),
+        ("u1", -2, 254),
+        ("u2", -100, 65436),
+        ("u2", -1, 65535),
+        ("u2", -2, 65534),
+        ("u2", -99, 65437),
+        (">u2", -100, 65436),
+        (">u2", -9, 65527),
+    ],
 )
 def test_a_negative_number_in_an_unsigned_array_is_no_answer(
     dtype: str, ignored: int, token: int, tmp_path: Path
@@ -576,11 +587,31 @@ def test_a_row_of_int64_with_a_wrapped_ignore_is_refused_too(tmp_path: Path) -> 
     wrapped = np.where(np.arange(3) == 2, 65_535, 0 * inputs)
     with pytest.raises(InvalidFileError, match="The target 65,535 is never an input: it is -1 in an array"):
         File(path=str(write_arrays(tmp_path / "c.npz", inputs, wrapped)))
+    wrapped = np.where(np.arange(3) == 2, 65_534, 0 * inputs)
+    with pytest.raises(InvalidFileError, match="The target 65,534 is never an input: it is -2 in an array"):
+        File(path=str(write_arrays(tmp_path / "d.npz", inputs, wrapped)))
     ordinary = np.where(np.arange(3) == 2, 255, -100) + 0 * inputs
     assert File(path=str(write_arrays(tmp_path / "b.npz", inputs, ordinary))).vocabulary == 256
 
 
-@pytest.mark.parametrize("ignored", [-100, -1])
+@pytest.mark.parametrize("dtype", ["u1", "u2", "i4"])
+def test_high_tokens_that_are_only_answers_are_tokens_if_there_are_several(dtype: str, tmp_path: Path) -> None:
+    """Answers of their own ids, at the end of the range of the type; a single one could be a negative number."""
+    top = 2**8 if dtype == "u1" else 2**16
+    inputs = np.arange(60).reshape(20, 3) % 9
+    answers = (top - 3 - inputs).astype(np.int64)
+    task = File(path=str(write_arrays(tmp_path / "a.npz", inputs, answers.astype(dtype))))
+    assert task.vocabulary == top - 2
+    higher = inputs.astype(np.int64)
+    higher[:, 1] = top + 5
+    single = np.where(inputs > 4, top - 3, 1)
+    assert File(path=str(write_arrays(tmp_path / "b.npz", higher, single))).vocabulary == top + 6
+    if dtype != "u1":
+        with pytest.raises(InvalidFileError, match="is never an input: it is -3"):
+            File(path=str(write_arrays(tmp_path / "c.npz", inputs, single.astype(dtype))))
+
+
+@pytest.mark.parametrize("ignored", [-100, -1, -2])
 @pytest.mark.parametrize("ending", [".npz", ".jsonl"])
 def test_a_wrapped_number_beyond_every_vocabulary_is_told_with_its_cure(
     ignored: int, ending: str, tmp_path: Path
@@ -596,3 +627,127 @@ def test_a_wrapped_number_beyond_every_vocabulary_is_told_with_its_cure(
     with pytest.raises(InvalidFileError, match=f"It is {ignored} in an array of unsigned integers") as caught:
         File(path=str(path))
     assert "signed integers" in caught.value.hint
+
+
+def write_rows(path: Path, inputs: Any, labels: Any, **others: list[Any]) -> Path:
+    """Write a file with the names of Hugging Face, and other columns, in the format of its ending."""
+    columns = {"input_ids": inputs, "labels": labels}
+    if path.suffix == ".npz":
+        arrays: Any = columns | {name: np.array(values) for name, values in others.items()}
+        np.savez(path, **arrays)
+        return path
+    lists = {name: array.tolist() for name, array in columns.items()} | others
+    if path.suffix == ".jsonl":
+        rows = (dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True))
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(arrow.table(lists), path)
+    return path
+
+
+FORMATS = [".npz", ".jsonl", ".parquet"]
+
+
+@pytest.mark.parametrize("prompt", [0, 3, 7])
+@pytest.mark.parametrize("ending", FORMATS)
+def test_labels_at_their_own_tokens_are_refused_or_shifted(ending: str, prompt: int, tmp_path: Path) -> None:
+    """The convention of Hugging Face: the model shifts, and -100 hides the prompt."""
+    inputs = np.random.default_rng(0).integers(0, 9, (200, 8))
+    labels = np.where(np.arange(8) < prompt, -100, inputs)
+    path = write_rows(tmp_path / f"a{ending}", inputs, labels)
+    with pytest.raises(InvalidFileError) as caught:
+        File(path=str(path))
+    assert caught.value.where == str(path)
+    expected = f"All of the {200 * (8 - prompt):,} targets are the input at their own position, so that a model need"
+    assert caught.value.problem == f"{expected} only copy it."
+    assert "add shift=true: each moves to the position before it" in caught.value.hint
+    batch = File(path=str(path), shift=True).sample(np.random.default_rng(1), 500)
+    expected_BT = np.full_like(batch.inputs_BT, IGNORE)
+    first = max(0, prompt - 1)
+    expected_BT[:, first:-1] = batch.inputs_BT[:, first + 1 :]
+    np.testing.assert_array_equal(batch.targets_BT, expected_BT)
+    kept = File(path=str(path), shift=False).sample(np.random.default_rng(1), 500)
+    np.testing.assert_array_equal(kept.inputs_BT, batch.inputs_BT)
+    assert (kept.inputs_BT == kept.targets_BT)[:, prompt:].all()
+
+
+def test_shifted_labels_train_what_unshifted_targets_train(tmp_path: Path) -> None:
+    """Both ways of writing the same rows give the same batches, statistics and chance."""
+    inputs = np.random.default_rng(0).integers(0, 5, (100, 6))
+    labels = np.where(np.arange(6) % 2 == 1, inputs, -100)
+    targets = np.concatenate([labels[:, 1:], np.full((100, 1), -100)], axis=1)
+    one = File(path=str(write_rows(tmp_path / "a.npz", inputs, labels)), shift=True)
+    other = File(path=str(write_arrays(tmp_path / "b.npz", inputs, targets)))
+    assert (one.chance, one.vocabulary, one.length) == (other.chance, other.vocabulary, other.length)
+    assert one.table[2:4] == other.table[2:4]
+    batches = zip(*(list(task.held_out(np.random.default_rng(0), 99, 8)) for task in (one, other)), strict=True)
+    for first, second in batches:
+        np.testing.assert_array_equal(first[:2], second[:2])
+
+
+@pytest.mark.parametrize("last", [IGNORE, 3])
+def test_labels_that_have_been_shifted_are_not_shifted_again(last: int, tmp_path: Path) -> None:
+    inputs = np.random.default_rng(0).integers(0, 5, (100, 6))
+    targets = np.concatenate([inputs[:, 1:], np.full((100, 1), last)], axis=1)
+    path = str(write_arrays(tmp_path / "a.npz", inputs, targets))
+    with pytest.raises(InvalidFileError, match="Each target is the next input already") as caught:
+        File(path=path, shift=True)
+    assert (caught.value.where, caught.value.hint) == (path, "Leave shift out.")
+    assert File(path=path).shift is False
+
+
+def test_a_row_without_a_target_after_the_shift_is_named(tmp_path: Path) -> None:
+    path = write_indices(tmp_path / "a.jsonl", 20, row3={"inputs": [4, 5], "targets": [4, None]})
+    with pytest.raises(InvalidFileError, match="No position of this row is supervised") as caught:
+        File(path=str(path), shift=True)
+    assert caught.value.where == f"{path}:4"
+    assert caught.value.hint.endswith("the first target of a row is left out, and each other one moves to the left.")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets"),
+    [
+        ([[1, 7]] * 20, [[-100, 7]] * 20),  # one answer only: no sign that anything is copied
+        ([[row, 0] for row in range(20)], [[row, 0] for row in range(19)] + [[3, 0]]),  # one that is not copied
+    ],
+)
+def test_targets_that_only_happen_to_be_inputs_are_accepted(
+    inputs: list[list[int]], targets: list[list[int]], tmp_path: Path
+) -> None:
+    path = write_arrays(tmp_path / "a.npz", np.array(inputs), np.array(targets))
+    assert File(path=str(path)).shift is False
+
+
+def test_a_sidecar_says_where_the_targets_stand(tmp_path: Path) -> None:
+    """What attnlab generate wrote is never refused, whatever the task; the same file of a user is."""
+    path = tmp_path / "a.npz"
+    sidecar = export(COPY, path, sequences=20)
+    inputs = read_table(path).inputs_NT + 0
+    write_arrays(path, inputs, inputs)
+    sidecar_path(path).write_bytes(sidecar.model_copy(update={"sha256": fingerprint(path)}).to_bytes())
+    assert File(path=str(path)).shift is False
+    sidecar_path(path).unlink()
+    with pytest.raises(InvalidFileError, match="targets are the input at their own position"):
+        File(path=str(path))
+
+
+def test_whether_targets_are_shifted_is_recorded(tmp_path: Path) -> None:
+    inputs = np.random.default_rng(0).integers(0, 9, (40, 8))
+    path = str(write_rows(tmp_path / "a.npz", inputs, inputs))
+    specs = [task_spec(find_ladder("file"), {"path": path, "shift": shift}, None) for shift in (True, False)]
+    assert [spec.options["shift"] for spec in specs] == [True, False]
+    assert len({RunSpec(task=spec).id for spec in specs}) == 2
+    assert all(File.resolve_options(spec.options) == spec.options for spec in specs)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_further_columns_keys_and_arrays_are_passed_over(ending: str, tmp_path: Path) -> None:
+    inputs = np.arange(60).reshape(20, 3) % 9
+    parts = ["train", "train", "validation", "test"] * 5
+    path = write_rows(tmp_path / f"a{ending}", inputs, inputs // 2, id=list(range(20)), part=parts)
+    task = File(path=str(path))
+    np.testing.assert_array_equal(task.table.inputs_NT, inputs)
+    np.testing.assert_array_equal(task.table.targets_NT, inputs // 2)
+    split = File(path=str(path), split="part").for_split(Split.TEST)
+    assert set(drawn_indices(split)) == {inputs[row, 0] for row in range(3, 20, 4)}

@@ -24,7 +24,7 @@ def drawn(rows: int = 200, seed: int = 0, **options: Any) -> tuple[RecallFuzzy, 
 def whole(task: RecallFuzzy, tokens: list[int], targets: list[int]) -> list[tuple[Motif, Motif]]:
     """The pairs of a sequence, with the last target added, which is not in the input."""
     pairs: list[tuple[list[int], list[int]]] = []
-    for token in [token for token in [*tokens, targets[-1]] if token < 2 * task.ids]:
+    for token in [token for token in [*tokens, targets[-1]] if token < task.vocabulary - 1]:
         if token < task.ids and (not pairs or pairs[-1][1]):
             pairs.append(([], []))
         pairs[-1][token >= task.ids].append(token)
@@ -41,17 +41,27 @@ def test_every_level_is_solved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "ids", "motif", "shortest"), [(32, 8, 3, 1), (11, 3, 3, 3), (3, 2, 1, 1), (40, 4, 2, 2), (64, 9, 4, 1)]
+    ("length", "ids", "value_ids", "motif", "shortest"),
+    [
+        (32, 8, None, 3, 1),
+        (11, 3, None, 3, 3),
+        (3, 2, None, 1, 1),
+        (40, 4, None, 2, 2),
+        (64, 9, None, 4, 1),
+        (128, 7, 8, 3, 1),
+        (40, 9, 4, 4, 2),
+    ],
 )
 def test_pairs_are_motifs_and_repeated_keys_have_targets_for_each_token(
-    length: int, ids: int, motif: int, shortest: int
+    length: int, ids: int, value_ids: int | None, motif: int, shortest: int
 ) -> None:
-    task, batch = drawn(100, length=length, ids=ids, motif=motif, shortest=shortest)
-    assert (task.vocabulary, task.length) == (2 * ids + 1, length)
+    task, batch = drawn(100, length=length, ids=ids, value_ids=value_ids, motif=motif, shortest=shortest)
+    filler = ids + (value_ids or ids)
+    assert (task.vocabulary, task.length) == (filler + 1, length)
     assert batch.inputs_BT.shape == (100, length)
     for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        dots = tokens.count(2 * ids)
-        assert tokens[:dots] == [2 * ids] * dots
+        dots = tokens.count(filler)
+        assert tokens[:dots] == [filler] * dots
         pairs = whole(task, tokens, targets)
         assert len(pairs) >= 2
         position, known = dots - 1, dict[Motif, Motif]()
@@ -138,6 +148,10 @@ def test_symbols() -> None:
             "Motifs of 3 tokens do not repeat any, and there are 2 ids.\n  Use at most 2 tokens, or at least 3 ids.",
         ),
         (
+            {"value_ids": 2},
+            "Motifs of 3 tokens do not repeat any, and there are 2 ids.\n  Use at most 2 tokens, or at least 3 ids.",
+        ),
+        (
             {"length": 10},
             "Two pairs of motifs of 3 do not fit 10 tokens.\n  Use at most 2, or a length of at least 11.",
         ),
@@ -147,3 +161,11 @@ def test_sizes_that_do_not_fit_are_refused(options: dict[str, int], message: str
     with pytest.raises(InvalidValueError) as caught:
         RecallFuzzy(**options)
     assert str(caught.value) == f"recall-fuzzy\n  {message}"
+
+
+def test_the_vocabulary_of_the_benchmark() -> None:
+    """A vocabulary of 16: one id for padding, and the others in two parts, of 7 for keys and 8 for values."""
+    task, batch = drawn(400, length=128, ids=7, value_ids=8)
+    assert task.vocabulary == 16
+    assert set(batch.query_targets().tolist()) == set(range(7, 15))
+    assert [task.token_to_str(token) for token in (0, 6, 7, 14, 15)] == ["k0", "k6", "v0", "v7", "·"]

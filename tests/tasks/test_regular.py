@@ -16,6 +16,10 @@ from tests.tasks.chance import ALPHA, counts, p_value
 SPLITS = (Split.TRAIN, Split.VALIDATION, Split.TEST)
 
 
+ANY: dict[str, Any] = {"states": 3, "targets": "uniform"}
+"""Three states, so that many strings are short to check; their edges lead anywhere."""
+
+
 def drawn(rows: int, split: Split = Split.TRAIN, seed: int = 0, **options: Any) -> tuple[Regular, Batch]:
     task = Regular(**options).for_split(split)
     return task, task.sample(np.random.default_rng(seed), rows)
@@ -69,7 +73,7 @@ def test_the_target_is_what_followed_and_the_end_of_a_string_has_none() -> None:
 
 
 def test_the_splits_share_no_automaton() -> None:
-    task = Regular(states=3, automata=200)
+    task = Regular(**ANY, automata=200)
     tables = {split: task.for_split(split) for split in SPLITS}
     languages = [{task.pool[at].tobytes() for at in range(one.first, one.last)} for one in tables.values()]
     assert [len(split_languages) for split_languages in languages] == [200, HELD_OUT, HELD_OUT]
@@ -92,7 +96,7 @@ def test_letters_are_uniform_over_those_that_are_allowed() -> None:
 
 def test_lengths_of_strings_are_uniform() -> None:
     """Only the first string of each row; a row is long enough for it."""
-    _, batch = drawn(9000, states=3, longest=6, length=12)
+    _, batch = drawn(9000, **ANY, longest=6, length=12)
     ends = np.argmax(batch.inputs_BT[:, 1:] == 3, axis=1)
     assert p_value(counts(ends - 1, 6)) > ALPHA
     assert p_value(counts(ends - 1, 6), [0.2, 0.2, 0.15, 0.15, 0.15, 0.15]) < ALPHA
@@ -100,7 +104,7 @@ def test_lengths_of_strings_are_uniform() -> None:
 
 def test_automata_are_drawn_evenly() -> None:
     """Each sequence counts for the automata that accept it, in equal parts."""
-    task, batch = drawn(8000, states=3, automata=4, length=40)
+    task, batch = drawn(8000, **ANY, automata=4, length=40)
     own = task.pool[:4].tolist()
     seen = np.zeros(4)
     for tokens in batch.inputs_BT[:2000].tolist():
@@ -109,7 +113,7 @@ def test_automata_are_drawn_evenly() -> None:
     np.testing.assert_allclose(seen / 2000, 1 / 4, atol=0.05)
 
 
-@pytest.mark.parametrize("options", [{}, {"states": 8, "letters": 18}, {"states": 3, "longest": 3, "length": 7}])
+@pytest.mark.parametrize("options", [{}, {"states": 8, "letters": 18}, {**ANY, "longest": 3, "length": 7}])
 def test_a_uniform_guess_is_accepted_at_the_uniform_accuracy(options: dict[str, Any]) -> None:
     task, batch = drawn(1000, Split.TEST, seed=9, **options)
     questions = int((batch.targets_BT != IGNORE).sum())
@@ -122,7 +126,7 @@ def test_a_uniform_guess_is_accepted_at_the_uniform_accuracy(options: dict[str, 
     assert right / questions != pytest.approx(1 / task.letters, abs=0.03)
 
 
-@pytest.mark.parametrize(("states", "longest", "length"), [(3, 4, 6), (5, 12, 64), (4, 1, 9)])
+@pytest.mark.parametrize(("states", "longest", "length"), [(6, 4, 6), (5, 12, 64), (4, 1, 9)])
 def test_the_uniform_accuracy_is_exact_for_the_automata_of_the_test(states: int, longest: int, length: int) -> None:
     """Counts the allowed letters of many sequences instead of drawing guesses."""
     task, batch = drawn(40_000, Split.TEST, states=states, automata=20, longest=longest, length=length)
@@ -145,7 +149,7 @@ def test_every_level_is_drawn_in_every_stream(level: int) -> None:
 
 
 def test_sizes_and_symbols() -> None:
-    task = Regular(states=3, letters=28, length=9)
+    task = Regular(**ANY, letters=28, length=9)
     assert (task.vocabulary, task.length) == (29, 9)
     assert [task.token_to_str(token) for token in (0, 25, 26, 27, 28)] == ["a", "z", "a26", "a27", "|"]
 
@@ -155,3 +159,48 @@ def test_more_edges_than_letters_are_refused() -> None:
         Regular(letters=2)
     problem = "3 edges of a state need 3 different letters, more than 2."
     assert str(caught.value) == f"regular\n  {problem}\n  Use at most 2 edges."
+
+
+def self_loops_and_repeats(task: Regular) -> tuple[float, float]:
+    """Share of the states with an edge to themselves, and of those with two edges to one state."""
+    loops, repeats, states = 0, 0, 0
+    for automaton in task.pool[:500].tolist():
+        for state, row in enumerate(automaton):
+            reached = [target for target in row if target >= 0]
+            loops, repeats, states = (
+                loops + (state in reached),
+                repeats + (len(set(reached)) < len(reached)),
+                states + 1,
+            )
+    return loops / states, repeats / states
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"states": 8, "letters": 18}, {"states": 12}, {"states": 5, "letters": 12, "edges": 1}]
+)
+def test_edges_lead_to_different_other_states_as_in_regbench(options: dict[str, Any]) -> None:
+    assert self_loops_and_repeats(Regular(automata=500, **options)) == (0, 0)
+
+
+def test_edges_lead_to_any_state_if_asked() -> None:
+    loops, repeats = self_loops_and_repeats(Regular(states=8, automata=500, targets="uniform"))
+    # Of 1, 2 or 3 edges none leads to the own state: (7/8 + (7/8)^2 + (7/8)^3) / 3, before automata are dropped.
+    assert loops == pytest.approx(1 - (7 / 8 + (7 / 8) ** 2 + (7 / 8) ** 3) / 3, abs=0.04)
+    assert repeats == pytest.approx(1 - (1 + 7 / 8 + 7 / 8 * 6 / 8) / 3, abs=0.04)
+
+
+@pytest.mark.parametrize("level", find_ladder("regular").levels)
+def test_the_ladder_draws_as_regbench_does(level: int) -> None:
+    task = build(task_spec(find_ladder("regular"), {"automata": 500}, level))
+    assert isinstance(task, Regular)
+    assert self_loops_and_repeats(task) == (0, 0)
+    degrees = (task.pool >= 0).sum(axis=2)
+    assert (degrees.min(), degrees.max(), task.pool.shape[1]) == (1, 3, level)
+
+
+def test_more_edges_than_other_states_are_refused() -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        Regular(states=3)
+    problem = "3 edges of a state lead to 3 different other states, more than 2."
+    hint = "Use at most 2 edges, at least 4 states, or targets=uniform."
+    assert str(caught.value) == f"regular\n  {problem}\n  {hint}"

@@ -43,4 +43,6 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Causality and prefixes at short lengths only: more than one block, and seconds for each attention less."""
     for module in (_causality, _prefix):
         monkeypatch.setattr(module, "LENGTHS", (1, 2, 31, 65))
+    monkeypatch.setattr(_causality, "LONG", (300,))
+    monkeypatch.setattr(_causality, "REPEATED", (31,))
     monkeypatch.setattr(_prefix, "REPEATED", 35)

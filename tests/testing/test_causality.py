@@ -20,7 +20,7 @@ def output(self, mixed_BHTC, x_BTD):
     tokens = x_BTD.shape[1]
     if tokens > 100:
         late = torch.arange(tokens)[:, None] > 100
-        x_BTD = x_BTD + 1e-3 * late * x_BTD.mean(1, keepdim=True)
+        x_BTD = x_BTD + 1e-6 * late * x_BTD.mean(1, keepdim=True)
     return super().output(mixed_BHTC, x_BTD) + x_BTD
 """
 
@@ -30,13 +30,13 @@ def output(self, mixed_BHTC, x_BTD):
     if x_BTD.shape[1] < 200:
         return update
     at_150 = (torch.arange(x_BTD.shape[1]) == 150)[:, None]
-    return update + at_150 * 1e-3 * x_BTD[:, 151:152]
+    return update + at_150 * 1e-6 * x_BTD[:, 151:152]
 """
 
 IN_TRAINING = """
 def output(self, mixed_BHTC, x_BTD):
     update = super().output(mixed_BHTC, x_BTD)
-    return update + 1e-3 * x_BTD.roll(-1, 1) if self.training else update
+    return update + 1e-6 * x_BTD.roll(-1, 1) if self.training else update
 """
 
 VMAPPED = """
@@ -85,6 +85,27 @@ def output(self, mixed_BHTC, x_BTD):
     return self.norm(super().output(mixed_BHTC, x_BTD).mT).mT
 """
 
+LONGER_THAN_256 = """
+def output(self, mixed_BHTC, x_BTD):
+    longer = x_BTD.shape[1] > 256
+    return super().output(mixed_BHTC, x_BTD) + 1e-6 * longer * self.training * x_BTD.roll(-1, 1)
+"""
+
+EQUAL_TOKENS = """
+def output(self, mixed_BHTC, x_BTD):
+    equal = (x_BTD[:, :, None] == x_BTD[:, None]).all(-1).to(x_BTD.dtype)
+    return super().output(mixed_BHTC, x_BTD) + 1e-6 * (equal @ x_BTD)
+"""
+
+ASLEEP = """
+def __init__(self, context):
+    super().__init__(context)
+    self.scale = torch.nn.Parameter(torch.zeros(context.width))
+
+def output(self, mixed_BHTC, x_BTD):
+    return super().output(mixed_BHTC, x_BTD) + self.scale * x_BTD.roll(-1, 1)
+"""
+
 QUERY_SUBSET = """
 sdpa_compatible = True
 
@@ -108,8 +129,8 @@ def check(write: Write) -> Check:
 @pytest.mark.parametrize(
     ("body", "where"),
     [
-        (LATE, r"at token 1\d\d of (128|131|200), evaluation mode, fast path"),
-        (ONE_POSITION, r"at token 150 of 200, evaluation mode, fast path"),
+        (LATE, r"at token 1\d\d of (128|131|200), "),
+        (ONE_POSITION, r"at token 150 of 200, "),
     ],
     ids=["past 100", "one position"],
 )
@@ -135,6 +156,9 @@ def test_a_leak_far_out_is_found_and_placed(
         (NORMALIZER, "evaluation mode"),
         (VALUES, "evaluation mode"),
         (QUERY_SUBSET, "evaluation mode, fast path, query subset"),
+        (LONGER_THAN_256, r"at token \d+ of 300, training mode"),
+        (EQUAL_TOKENS, r"at token \d+ of \d+ repeated tokens, evaluation mode"),
+        (ASLEEP, "evaluation mode"),
     ],
 )
 def test_a_leak_of_any_kind_is_found_and_placed(body: str, where: str, check: Check) -> None:
@@ -146,4 +170,7 @@ def test_a_leak_of_any_kind_is_found_and_placed(body: str, where: str, check: Ch
 def test_softmax_sees_no_later_token_at_any_length() -> None:
     (finding,) = check_attention(Part(name="softmax"), ["future never seen"]).findings
     assert finding.outcome == "pass"
-    assert finding.evidence.endswith("at every token of T = 1, 2, 31, 64, 65, 128, 131, 200, 257")
+    assert finding.evidence.endswith(
+        "at every token of T = 1, 2, 31, 64, 65, 128, 131, 200, 257, and two of T = 512, 1024; longer ones were not "
+        "tried"
+    )

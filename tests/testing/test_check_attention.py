@@ -11,6 +11,7 @@ from attnlab.attention import ATTENTIONS
 from attnlab.errors import UnknownNameError
 from attnlab.specs import Part
 from attnlab.testing.check_attention import CHECKS, check_attention, subject_of
+from attnlab.testing.finding import Finding
 from tests.testing.conftest import HEAD, Write
 
 pytestmark = pytest.mark.usefixtures("short")
@@ -142,8 +143,6 @@ def __init__(self, context, *, window: int = 300, groups: int = 4):
         raise InvalidValueError(f"{context.heads} heads are not {groups} groups.", "Use fewer.")
 """
 
-RUN_THE_VARIANT = set(UNTIMED) - {"declared parameters", "long sequences"}
-
 
 def findings(path: Path) -> dict[str, str]:
     """Evidence of the failed checks of the user's class, by the name of the check."""
@@ -246,26 +245,40 @@ def test_rows_that_are_not_finite_are_reported(body: str, write: Write) -> None:
     assert result["row constraint"] == "the effective matrix has values that are not finite"
     extremes = [f"forward at {name}" for name in ("zeros", "one token repeated", "tiny, 1e-6", "huge, 1e4")]
     assert result["finite at extremes"] == f"not finite: {', '.join(extremes)}"
-    assert result["determinism"] == "equal weights gave different outputs, or outputs that are not finite"
+    assert result["determinism"] == "in evaluation mode its outputs are not finite"
     assert result["lengths"].startswith("wrong at ")
     assert "checking" not in "".join(result.values())
 
 
 def test_an_exception_is_reported_with_the_line_of_the_file(write: Write) -> None:
     path = write(RAISING)
-    result = findings(path)
-    assert set(result) == RUN_THE_VARIANT
+    (finding,) = check_attention(subject_of(f"{path}:Mine")).findings
     line = path.read_text().splitlines().index("        return qkv.queries_BHTC @ qkv.keys_BHSC") + 1
-    for evidence in result.values():
-        message, location = evidence.splitlines()
-        assert message.startswith("RuntimeError: Expected size for first two dimensions")
-        assert location == f"at {path}:{line}: return qkv.queries_BHTC @ qkv.keys_BHSC"
+    message, location = finding.evidence.splitlines()
+    assert (finding.check, finding.outcome) == ("usable", "fail")
+    assert message.startswith("RuntimeError: Expected size for first two dimensions")
+    assert location == f"at {path}:{line}: return qkv.queries_BHTC @ qkv.keys_BHSC"
+
+
+OLD_ARGUMENTS = """
+@classmethod
+def num_parameters(cls, width, heads, length, **options):
+    return 4 * width**2
+"""
+
+
+def test_a_formula_of_too_few_arguments_is_one_line(write: Write) -> None:
+    (finding,) = check_attention(subject_of(f"{write(OLD_ARGUMENTS)}:Mine"), ["declared parameters"]).findings
+    assert finding.evidence == (
+        "num_parameters takes (width, heads, length, **options), and not what it is given (too many positional "
+        "arguments); write def num_parameters(cls, width, heads, length, layer=0, biased=False, /, **options)"
+    )
 
 
 def test_a_branch_on_a_value_cannot_run_under_vmap(write: Write) -> None:
     path = write(BRANCHING)
     result = findings(path)
-    assert set(result) == {"vmap", "second layer", "future never seen", "prefix equals whole"}
+    assert set(result) == {"vmap"}
     assert "data-dependent control flow" in result["vmap"]
     line = path.read_text().splitlines().index("        if scores.sum() > 0:") + 1
     assert result["vmap"].endswith(f"\nat {path}:{line}: if scores.sum() > 0:")
@@ -278,7 +291,8 @@ def __init__(self, context):
     super().__init__(context)
     raise InvalidValueError("Too few qkv.", "Use eight.")
 """
-    assert set(findings(write(refusing)).values()) == {"Too few qkv. Use eight."}
+    (finding,) = check_attention(subject_of(f"{write(refusing)}:Mine")).findings
+    assert finding == Finding("usable", "fail", "Too few qkv.\nUse eight.")
 
 
 def test_an_exception_of_the_second_layer_is_reported(write: Write) -> None:
@@ -291,10 +305,7 @@ def test_checks_use_the_sizes_that_options_need(write: Write) -> None:
     path = write(DEMANDING)
     assert findings(path) == {}
     report = check_attention(Part(name="mine", options={"window": 5000}), ["gradients", "second layer"])
-    assert {f.evidence for f in report.findings} == {
-        "A window of 5000 is longer than 8. Use less.",
-        "A window of 5000 is longer than 256. Use less.",
-    }
+    assert report.findings == [Finding("usable", "fail", "A window of 5000 is longer than 256.\nUse less.")]
 
 
 @pytest.mark.parametrize("word", ["window:window=16", "window:window=300", "grouped:groups=4", "latent:turned=2"])

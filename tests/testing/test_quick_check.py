@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class Mine(nn.Module):
         super().__init__()
         self.linear = nn.Linear(dim, dim)
         self.drop, self.norm = nn.Dropout(0.5), nn.BatchNorm1d(dim)
+        self.asleep, self.calls = nn.Parameter(torch.zeros(dim)), 0
 
     def forward(self, x):
         own = self.linear(x)
@@ -34,6 +36,9 @@ LONGER_THAN_256 = "own + 1e-3 * x.roll(-1, 1) * (x.shape[1] > 256)"
 IN_TRAINING = "own + 1e-3 * x.roll(-1, 1) * self.training"
 BATCH_STATISTICS = "self.norm(own.mT).mT"
 OTHER_ROWS = "own + 1e-3 * x.mean(0, keepdim=True)"
+EQUAL_TOKENS = "own + 1e-3 * ((x[:, :, None] == x[:, None]).all(-1).to(x.dtype) @ x)"
+ASLEEP = "own + self.asleep * x.roll(-1, 1)"
+LONGER_THAN_1000 = "own + 1e-3 * x.roll(-1, 1) * (x.shape[1] > 1000)"
 DETACHED = "own + 1e-3 * x.detach().amax(1, keepdim=True)"
 OWN_LENGTH = "own / x.shape[1]"
 FAST: dict[str, Any] = {
@@ -58,8 +63,8 @@ def written(folder: Path, body: str) -> str:
     return f"{folder / 'mine.py'}:Mine"
 
 
-def found(folder: Path, body: str) -> QuickCheck:
-    return quick_check(ATTENTIONS.entry(named_attention(written(folder, body))), {}, 8, 2, 32)
+def found(folder: Path, body: str, lengths: Sequence[int] = (32,)) -> QuickCheck:
+    return quick_check(ATTENTIONS.entry(named_attention(written(folder, body))), {}, 8, 2, lengths)
 
 
 @pytest.mark.parametrize(
@@ -71,11 +76,59 @@ def found(folder: Path, body: str) -> QuickCheck:
         (BATCH_STATISTICS, "training mode"),
         (OTHER_ROWS, "evaluation mode"),
         (DETACHED, "largest change"),
+        (EQUAL_TOKENS, "repeated tokens, evaluation mode"),
+        (ASLEEP, "evaluation mode"),
     ],
-    ids=["past 100", "longer than 256", "training", "batch statistics", "other rows", "detached"],
+    ids=["past 100", "longer than 256", "training", "batch", "rows", "detached", "equal tokens", "zero weight"],
 )
 def test_a_leak_of_a_thousandth_is_found(body: str, where: str, tmp_path: Path) -> None:
     assert where in found(tmp_path, body).leak
+
+
+def test_a_leak_at_a_length_of_the_run_alone_is_found_there(tmp_path: Path) -> None:
+    assert found(tmp_path, LONGER_THAN_1000).leak == ""
+    assert "of 1024, evaluation mode" in found(tmp_path, LONGER_THAN_1000, [20, 1024]).leak
+    training = "own + 1e-3 * x.roll(-1, 1) * (self.training and x.shape[1] > 1000)"
+    assert "of 1024, training mode" in found(tmp_path, training, [1024]).leak
+
+
+def test_sequences_too_long_to_try_are_told(tmp_path: Path) -> None:
+    assert found(tmp_path, CLEAN, [2048]).untried == ""
+    assert found(tmp_path, CLEAN, [64, 5000]).untried == "2,048 of 5,000 tokens"
+    assert "of 2048" in found(tmp_path, LONGER_THAN_1000, [5000]).leak
+
+
+def test_a_length_that_no_run_has_may_be_refused(tmp_path: Path) -> None:
+    body = "own.cumsum(1) if x.shape[1] % 2 == 0 and x.shape[1] <= 64 else 1 / 0"
+    assert found(tmp_path, body, [32, 64]) == QuickCheck()
+    with pytest.raises(ZeroDivisionError):
+        found(tmp_path, body, [32, 65])
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("nn.functional.dropout(own, 0.1)", r"dropout is always on, at .*mine.py:\d+: write F.dropout\(x, p, self.tr"),
+        ("own + torch.rand(1)", r"its outputs are random, at .*mine.py:\d+: draw in training mode only"),
+        ("own * self.count()", r"'(.*\.)?module.calls', which every forward pass changes"),
+    ],
+    ids=["dropout", "random", "counter"],
+)
+def test_outputs_that_change_from_call_to_call_are_named(body: str, message: str, tmp_path: Path) -> None:
+    word = written(tmp_path, body)
+    path = tmp_path / "mine.py"
+    path.write_text(f"{path.read_text()}\n    def count(self):\n        self.calls += 1\n        return self.calls\n")
+    entry = ATTENTIONS.entry(named_attention(word))
+    assert re.search(message, quick_check(entry, {}, 8, 2, [32]).changes)
+    with pytest.raises(PluginError, match=message):
+        attnlab.train("copy", word, **FAST)
+
+
+def test_a_run_whose_sequences_are_too_long_to_try_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attnlab.testing.quick_check.LONGEST", 4)
+    monkeypatch.setattr("attnlab.testing.quick_check.LENGTHS", (3,))
+    with pytest.warns(PartWarning, match=r"leaks were looked for in up to 4 of \d+ tokens"):
+        attnlab.train("copy", written(tmp_path, CLEAN), **FAST)
 
 
 def test_a_module_without_a_fault_has_none(tmp_path: Path) -> None:
@@ -85,7 +138,7 @@ def test_a_module_without_a_fault_has_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["softmax", "dape", "gated-delta", "zeta", "mamba2"])
 def test_built_in_attentions_have_no_fault(name: str) -> None:
-    assert quick_check(ATTENTIONS.entry(name), {}, 16, 2, 32) == QuickCheck()
+    assert quick_check(ATTENTIONS.entry(name), {}, 16, 2, [32]) == QuickCheck()
 
 
 def test_a_leak_is_refused_before_the_first_run_unless_it_is_allowed(tmp_path: Path) -> None:
@@ -119,7 +172,7 @@ def test_weights_that_do_not_follow_the_seed_are_refused(tmp_path: Path) -> None
 
 
 def test_an_exception_of_the_module_is_one_block(tmp_path: Path) -> None:
-    word = written(tmp_path, "own if x.shape[1] < 20 else 1 / 0")
+    word = written(tmp_path, "own if len(x) < 4 else 1 / 0")
     with pytest.raises(PluginError, match=r"ZeroDivisionError: division by zero\n  at .*mine.py:\d+: return own if"):
         attnlab.train("copy", word, **FAST)
 

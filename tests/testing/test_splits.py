@@ -18,10 +18,12 @@ from attnlab.testing.check_task import check_task
 
 
 def write(path: Path, lengths: list[int], seed: int = 0) -> Path:
-    """Write rows of these lengths, whose targets are their tokens."""
+    """Write rows of these lengths, whose targets are one more than their tokens."""
     random = np.random.default_rng(seed)
     rows = [random.integers(1, 9, length).tolist() for length in lengths]
-    path.write_text("".join(json.dumps({"inputs": row, "targets": row}) + "\n" for row in rows))
+    path.write_text(
+        "".join(json.dumps({"inputs": row, "targets": [token + 1 for token in row]}) + "\n" for row in rows)
+    )
     return path
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from attnlab.attention import ATTENTIONS
 from attnlab.errors import InterruptedTraining
-from attnlab.model.transformer import Block
+from attnlab.model.transformer import Block, Transformer
 from attnlab.specs import ModelSpec, Part, RunSpec, Split
 from attnlab.tasks.io.streams import Source
 from attnlab.training._log_diagnostics import MAX_PAIRS, is_logged_step, num_sequences
@@ -71,6 +71,7 @@ def test_values_equal_those_of_a_slow_reference_in_float64() -> None:
     batch = source.diagnostics_batch(8)
     values = stepper.diagnostics(0, batch, ("rank", "gradients", "attention"))
     model = SingleStepper(tiny(), source, CPU).model
+    assert isinstance(model, Transformer)
     model.load_state_dict(stepper.model.state_dict())
     model.double()
     output = model(torch.from_numpy(batch.inputs_BT), torch.from_numpy(batch.query_positions()), trace=True)

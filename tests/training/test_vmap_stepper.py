@@ -348,7 +348,7 @@ def file_of_lengths(path: Path, lengths: list[int]) -> TaskSpec:
     rows = [random.integers(0, 5, length).tolist() for length in lengths]
     records = [{"inputs": row, "targets": [None if i % 2 else token for i, token in enumerate(row)]} for row in rows]
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    return task_spec(find_ladder("file"), {"path": str(path)}, None)
+    return task_spec(find_ladder("file"), {"path": str(path), "shift": False}, None)
 
 
 LONG_ROW = [5, 7, 16, 12] * 20 + [30] * 8 + [70] * 2

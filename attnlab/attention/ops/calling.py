@@ -7,6 +7,7 @@ ways the first of this list is taken.
 
     axes     batch first, tokens first
     mask     none; -inf above the diagonal; True where a key is hidden; True where a key is allowed
+    flag     ``is_causal`` or ``causal``, where the forward takes one: with the mask, or alone
 """
 
 from __future__ import annotations
@@ -24,8 +25,14 @@ INPUTS = ("query", "key", "value", "q", "k", "v", "queries", "keys", "values")
 """Names of arguments that all take the input, where a forward asks for several."""
 MASKS = ("attn_mask", "src_mask", "attention_mask", "mask", "tgt_mask", "causal_mask")
 """Names of arguments that take a mask of tokens x tokens."""
+FLAGS = ("is_causal", "causal")
+"""Names of arguments that make a call causal."""
 TRIED = (3, 6)
 """Batch and tokens of the trial; they differ, so that no axis is taken for the other."""
+BLOCKS = (16, 32, 64, 128, 256)
+"""Tokens of the trials of a module that refuses the first."""
+LONG = 131
+"""Tokens of a trial of lengths: beyond a block, and no multiple of one."""
 MaskKind = Literal["none", "additive", "hidden", "allowed"]
 
 
@@ -114,8 +121,10 @@ def calls(module: nn.Module, returns: Callable[[Any], Any] | None = None) -> Ite
         inputs += 1
     mask_name = next((one.name for one in parameters if one.name in MASKS), "")
     names = {one.name for one in parameters}
-    keywords = {"is_causal": True} if "is_causal" in names and mask_name else {}
+    keywords = {next(name for name in FLAGS if name in names): True} if names.intersection(FLAGS) else {}
     masks: list[tuple[MaskKind, dict[str, Any]]] = [("none", {})]
+    if keywords and not mask_name:
+        masks.append(("none", keywords))
     kinds: tuple[MaskKind, ...] = ("additive", "hidden", "allowed") if mask_name else ()
     for kind in kinds:
         masks.append((kind, keywords))
@@ -164,6 +173,29 @@ def choose_call(
     return fallback, next((reasons[kind] for kind in order if kind in reasons), "its forward takes no input")
 
 
+def accepts(module: nn.Module, call: Call, width: int, tokens: int, block: int, dtype: torch.dtype) -> bool:
+    """Tell whether a module takes a sequence that is padded to whole blocks.
+
+    Args:
+        module: The module, in evaluation mode.
+        call: How it is called.
+        width: D.
+        tokens: T.
+        block: Tokens of a block.
+        dtype: Type of the inputs.
+
+    Returns:
+        Whether it gives as many outputs.
+    """
+    device = next((one.device for one in module.parameters()), torch.device("cpu"))
+    x_BTD = torch.zeros(TRIED[0], tokens + -tokens % block, width, dtype=dtype, device=device)
+    try:
+        with torch.no_grad():
+            return call.output(call(module, x_BTD)).shape == x_BTD.shape
+    except Exception:
+        return False
+
+
 def _takes_input(parameter: inspect.Parameter) -> bool:
     """Whether an argument takes the input once more."""
     return parameter.default is parameter.empty and parameter.name in INPUTS
@@ -185,9 +217,19 @@ def _fault(module: nn.Module, call: Call, width: int, tokens: int, dtype: torch.
     with torch.enable_grad():
         # A sum would not do: that of a layer norm's output is constant.
         projected = output_BTD[row, token].double() @ drawn[0, 0].to(device)
-    (gradient_BTD,) = torch.autograd.grad(projected, x_BTD, allow_unused=True, materialize_grads=True)
+    gradient_BTD = _gradient(module, projected, x_BTD)
     moved_BT = gradient_BTD.abs().amax(-1)
     others = [index for index in range(batch) if index != row]
     if bool(moved_BT[others].any()):
         return "an output depends on another row of the batch"
     return "an output depends on a later token" if bool(moved_BT[row, token + 1 :].any()) else ""
+
+
+def _gradient(module: nn.Module, projected: Tensor, x_BTD: Tensor) -> Tensor:
+    """The gradient with respect to the input; parameters keep theirs."""
+    before = {one: one.grad for one in module.parameters()}
+    # Reentrant checkpoints refuse torch.autograd.grad.
+    projected.backward()
+    for parameter, gradient in before.items():
+        parameter.grad = gradient
+    return torch.zeros_like(x_BTD) if x_BTD.grad is None else x_BTD.grad

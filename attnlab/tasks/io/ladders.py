@@ -124,5 +124,5 @@ def task_spec(ladder: Ladder, options: dict[str, Any], level: Any, evaluate: Seq
         complexity=complexity,
         evaluate=others,
         version=entry.version,
-        code_digest=entry.code.digest,
+        code_digest=entry.code_to_plan.digest,
     )

@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,9 @@ from attnlab.tasks.base import IGNORE
 from attnlab.tasks.io.aligned import aligned_records
 from attnlab.tasks.io.formats import pyarrow
 from attnlab.tasks.io.sidecar import PADDING, Stamp, read_sidecar, stamp
+from attnlab.tasks.io.table import IntArray, Table, equal_where_set, shifted
+from attnlab.tasks.io.wrapped import SIGNED, refuse_wrapped, wrapped_hint
 
-IntArray = NDArray[np.integer[Any]]
 RowLocation = Callable[[int], str]
 """Describes the location of a row for an error."""
 
@@ -33,40 +34,23 @@ MAX_TOKEN = 2**20
 """Largest size of a vocabulary: numbers from here on are not tokens."""
 ARRAYS = "Accepted: arrays 'inputs' and 'targets' of integers, both rows x tokens, -100 where not supervised."
 RECORDS = 'Accepted: {"inputs": [3, 1, 4], "targets": [null, null, 2]}, null or -100 where not supervised.'
+"""Other keys are passed over, as other columns and arrays are."""
 NAMES = (("inputs", "targets"), ("input_ids", "labels"))
 """What the two arrays, columns or keys may be called; the second pair is that of Hugging Face."""
-UNSIGNED = {np.dtype(f"u{size}"): (2 ** (8 * size) - 100, 2 ** (8 * size) - 1) for size in (1, 2, 4)}
-"""What -100 and -1 become in an unsigned array."""
-WRAPPED = {wrapped: negative for pair in UNSIGNED.values() for wrapped, negative in zip(pair, (-100, -1), strict=True)}
-"""What those were before."""
-SIGNED = "Write the targets as signed integers, such as int32, with -100 where nothing is asked."
+TWICE = "Each target is the next input already, so that shift=true would move it to the position before."
 SPLIT_LABELS = ("train", "validation", "test")
 """What a column that names splits may hold."""
 BLOCK_TOKENS = 2**20
 """Tokens that are checked at once."""
 
 
-class Table(NamedTuple):
-    """The rows of a file, checked."""
-
-    inputs_NT: IntArray
-    targets_NT: IntArray
-    max_token: int
-    """The largest token of inputs and targets."""
-    majority_share: float
-    """Share of the most frequent target."""
-    lengths_N: NDArray[np.int64]
-    """Tokens of each row up to its padding: up to the last token that is not 0, or that is supervised."""
-    splits_N: NDArray[np.str_] | None = None
-    """The split of each row, where a column names it: train, validation or test."""
-
-
-def read_table(path: Path, column: str = "") -> Table:
+def read_table(path: Path, column: str = "", shift: bool = False) -> Table:
     """Read the rows of a file; it is read again only if it changes.
 
     Args:
         path: The file.
         column: The column, array or key that names the split of each row; empty, the default, where none does.
+        shift: Whether each target stands at its own token, and is moved to the position before it.
 
     Returns:
         The rows.
@@ -75,11 +59,11 @@ def read_table(path: Path, column: str = "") -> Table:
         InvalidFileError: The file does not exist or does not match its suffix, or has no such column; the error
             names the first wrong row.
     """
-    return _read_table(path, column, stamp(path))
+    return _read_table(path, column, shift, stamp(path))
 
 
 @lru_cache(maxsize=4)
-def _read_table(path: Path, column: str, stamped: Stamp) -> Table:
+def _read_table(path: Path, column: str, shift: bool, stamped: Stamp) -> Table:
     """Read and check the rows block by block; the stamp is part of the key of the cache."""
     readers = {".npz": _npz, ".jsonl": _jsonl, ".parquet": _parquet, ".txt": _txt}
     if path.suffix not in readers:
@@ -87,24 +71,37 @@ def _read_table(path: Path, column: str, stamped: Stamp) -> Table:
         raise InvalidFileError(f"Files with the suffix '{path.suffix}' cannot be read.", hint, where=str(path))
     inputs_NT, targets_NT, where, labels = readers[path.suffix](path, column)
     hint = ARRAYS if path.suffix == ".npz" else RECORDS
-    max_token, counts = 0, np.zeros(MAX_TOKEN, dtype=np.int64)
+    if shift:
+        hint = f"{hint} With shift=true the first target of a row is left out, and each other one moves to the left."
+    max_token, counts, echoes = 0, np.zeros(MAX_TOKEN, dtype=np.int64), True
+    leads, compared = shift, False
     inputs_seen = np.zeros(MAX_TOKEN, dtype=bool)
     lengths: list[NDArray[np.int64]] = []
     size = max(1, BLOCK_TOKENS // max(1, inputs_NT.shape[1]))
     for start in range(0, len(inputs_NT), size):
         inputs, targets = (rows[start : start + size].astype(np.int64) for rows in (inputs_NT, targets_NT))
+        if shift:
+            leads = leads and equal_where_set(targets[:, :-1], inputs[:, 1:])
+            compared = compared or bool((targets[:, :-1] != IGNORE).any())
+            targets = shifted(targets)
         _check_rows(inputs, targets, start, where, hint)
         supervised = targets[targets != IGNORE]
         max_token = max(max_token, int(inputs.max()), int(supervised.max()))
         counts += np.bincount(supervised, minlength=MAX_TOKEN)
+        echoes = echoes and equal_where_set(targets, inputs)
         inputs_seen[np.unique(inputs)] = True
         ends = ((inputs != PADDING) | (targets != IGNORE))[:, ::-1].argmax(axis=1)
         lengths.append(inputs.shape[1] - ends)
-    _refuse_wrapped(targets_NT.dtype, counts, inputs_seen, path)
+    refuse_wrapped(targets_NT.dtype, counts, inputs_seen, str(path))
     total = int(counts.sum())
     share = int(counts.max()) / total if total else 0.0
     lengths_N = np.concatenate([*lengths, np.zeros(0, np.int64)])
-    return Table(inputs_NT, targets_NT, max_token, share, lengths_N, _splits(labels, column, where, str(path)))
+    splits_N = _splits(labels, column, where, str(path))
+    several = np.count_nonzero(counts) > 1
+    if leads and compared and several:
+        raise InvalidFileError(TWICE, "Leave shift out.", where=str(path))
+    echoed = total if echoes and several else 0
+    return Table(inputs_NT, targets_NT, max_token, share, lengths_N, splits_N, shift, echoed)
 
 
 def _splits(labels: Sequence[Any] | None, column: str, where: RowLocation, file: str) -> NDArray[np.str_] | None:
@@ -137,20 +134,9 @@ def _check_rows(inputs: IntArray, targets: IntArray, start: int, where: RowLocat
     position = int(np.flatnonzero(bad[row])[0])
     value = int(numbers[row, position])
     problem = f"{name}[{position}] is {value}; tokens are 0 to {MAX_TOKEN - 1:,}."
-    if name == "targets" and value in WRAPPED:
-        problem, hint = f"{problem} It is {WRAPPED[value]} in an array of unsigned integers.", SIGNED
+    if name == "targets" and (wrapped := wrapped_hint(value)):
+        problem, hint = f"{problem} {wrapped}", SIGNED
     raise InvalidFileError(problem, hint, where=where(start + row))
-
-
-def _refuse_wrapped(dtype: np.dtype[Any], counts: IntArray, inputs_seen: NDArray[np.bool_], path: Path) -> None:
-    """Refuse a target that is a negative number in disguise: -100 is 65,436 in an array of uint16."""
-    always = [wrapped for wrapped in WRAPPED if 255 < wrapped < MAX_TOKEN]
-    for value in (*UNSIGNED.get(np.dtype(dtype.newbyteorder("=")), ()), *always):
-        if value < MAX_TOKEN and counts[value] and not inputs_seen[value]:
-            problem = (
-                f"The target {value:,} is never an input: it is {WRAPPED[value]} in an array of unsigned integers."
-            )
-            raise InvalidFileError(problem, SIGNED, where=str(path))
 
 
 Read = tuple[IntArray, IntArray, RowLocation, Sequence[Any] | None]
@@ -303,15 +289,14 @@ def _padded(records: Iterator[tuple[Any, str]], column: str) -> tuple[IntArray, 
         if column and isinstance(record, Mapping):
             _check_column(column, list(record), "key", where)
             labels.append(record[column])
-            record = {name: value for name, value in record.items() if name != column}
         for name, numbers, joined in zip(("inputs", "targets"), _lists(record, where), flat, strict=True):
             try:
                 joined.extend(numbers)
             except OverflowError:
                 value = max(numbers, key=abs)
                 problem, hint = f"'{name}' has the number {value}, which is not a token.", RECORDS
-                if name == "targets" and value in WRAPPED:
-                    problem, hint = f"{problem} It is {WRAPPED[value]} in an array of unsigned integers.", SIGNED
+                if name == "targets" and (wrapped := wrapped_hint(value)):
+                    problem, hint = f"{problem} {wrapped}", SIGNED
                 raise InvalidFileError(problem, hint, where=where) from None
             size = len(numbers)
         lengths.append(size)
@@ -326,13 +311,10 @@ def _padded(records: Iterator[tuple[Any, str]], column: str) -> tuple[IntArray, 
 
 def _lists(record: Any, where: str) -> tuple[list[int], list[int]]:
     """Check one record and return its inputs and targets."""
-    pair = next((pair for pair in NAMES if isinstance(record, Mapping) and set(record) == set(pair)), None)
-    if pair is None:
-        given = f"is a {type(record).__name__}"
-        if isinstance(record, Mapping):
-            given = f"has {'the keys ' + ', '.join(map(repr, record)) if record else 'no keys'}"
-        problem = f"A record has the keys 'inputs' and 'targets', or 'input_ids' and 'labels'; this one {given}."
-        raise InvalidFileError(problem, RECORDS, where=where)
+    if not isinstance(record, Mapping):
+        problem = "A record has the keys 'inputs' and 'targets', or 'input_ids' and 'labels'; this one is a"
+        raise InvalidFileError(f"{problem} {type(record).__name__}.", RECORDS, where=where)
+    pair = _pair(record, "key", RECORDS, where)
     inputs, targets = (record[name] for name in pair)
     for name, numbers in zip(pair, (inputs, targets), strict=True):
         if not isinstance(numbers, list) or not numbers:

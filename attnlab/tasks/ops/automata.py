@@ -9,6 +9,7 @@ Letters  S states, A letters, N automata.
 from __future__ import annotations
 
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +24,21 @@ MAX_FRUITLESS_CHUNKS = 20
 
 Tables = NDArray[np.int8]
 """N x S x A."""
+Targets = Literal["distinct", "uniform"]
+"""Where the edges of a state lead: to different states other than itself, or to any states."""
 
 
 @cache
-def minimal_automata(states: int, letters: int, edges: int, count: int) -> Tokens:
+def minimal_automata(states: int, letters: int, edges: int, count: int, targets: Targets = "distinct") -> Tokens:
     """Draw different minimal automata; equal arguments give the same ones.
 
     Args:
         states: S, the number of states.
         letters: A, the number of letters.
-        edges: The largest number of letters that a state allows.
+        edges: The largest number of letters that a state allows; below S if the targets are distinct.
         count: N, the number of automata.
+        targets: ``distinct``, the default: the edges of a state lead to different states other than itself;
+            ``uniform``: each leads to a uniform state.
 
     Returns:
         Next states, N x S x A; read-only.
@@ -46,7 +51,7 @@ def minimal_automata(states: int, letters: int, edges: int, count: int) -> Token
     fruitless = 0
     while len(distinct) < count and fruitless < MAX_FRUITLESS_CHUNKS:
         before = len(distinct)
-        drawn = canonical(_draw(random, states, letters, edges))
+        drawn = canonical(_draw(random, states, letters, edges, targets))
         for automaton in drawn[is_minimal(drawn)]:
             distinct.setdefault(automaton.tobytes(), automaton)
         fruitless = fruitless + 1 if len(distinct) == before else 0
@@ -59,13 +64,19 @@ def minimal_automata(states: int, letters: int, edges: int, count: int) -> Token
     return automata
 
 
-def _draw(random: np.random.Generator, states: int, letters: int, edges: int) -> Tables:
+def _draw(random: np.random.Generator, states: int, letters: int, edges: int, targets: Targets) -> Tables:
     """Draw automata in which each state allows a uniform number of letters, up to ``edges``."""
     luck = random.random((CHUNK, states, letters))
     degrees = random.integers(1, edges + 1, (CHUNK, states, 1))
     # The bound of a state is the degree-th smallest number: as many letters are allowed.
     bound = np.take_along_axis(np.sort(luck, axis=2), degrees - 1, axis=2)
-    return np.where(luck <= bound, random.integers(0, states, luck.shape), -1).astype(np.int8)
+    if targets == "uniform":
+        reached = random.integers(0, states, luck.shape)
+    else:
+        order = np.where(np.eye(states, dtype=bool), np.inf, random.random((CHUNK, states, states))).argsort(axis=2)
+        rank = luck.argsort(axis=2).argsort(axis=2)
+        reached = np.take_along_axis(order, np.minimum(rank, edges - 1), axis=2)
+    return np.where(luck <= bound, reached, -1).astype(np.int8)
 
 
 def canonical(automata: Tables) -> Tables:

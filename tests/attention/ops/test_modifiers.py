@@ -11,7 +11,8 @@ from attnlab.errors import IncompatiblePartsError
 from attnlab.model.transformer import build
 from attnlab.specs import ModelSpec, Modifiers, Part
 from attnlab.tensors import LayerInputs
-from attnlab.testing._subject import Subject, build_position, max_difference, prepare_qkv, random_inputs
+from attnlab.testing._subject import Subject, build_position, max_difference, random_inputs
+from attnlab.testing._template import prepare_qkv
 
 WIDTH, HEADS, LENGTH = 16, 4, 12
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from itertools import product
+from collections import Counter
+from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
 
 from attnlab.errors import InvalidValueError
-from attnlab.tasks.ops.automata import canonical, is_minimal, minimal_automata
+from attnlab.tasks.ops.automata import Targets, _draw, canonical, is_minimal, minimal_automata
+from tests.tasks.chance import ALPHA, p_value
 
 Transitions = list[dict[int, int]]
 
@@ -66,9 +68,20 @@ def test_states_are_numbered_in_the_order_in_which_they_are_reached() -> None:
         assert reached == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(("states", "letters", "edges"), [(3, 3, 3), (5, 4, 2), (8, 8, 3)])
-def test_automata_are_minimal_and_respect_the_number_of_edges(states: int, letters: int, edges: int) -> None:
-    tables = minimal_automata(states, letters, edges, 300)
+SIZES: list[tuple[int, int, int, Targets]] = [
+    (3, 3, 3, "uniform"),
+    (5, 4, 2, "uniform"),
+    (8, 8, 3, "uniform"),
+    (3, 4, 2, "distinct"),
+    (8, 8, 3, "distinct"),
+]
+
+
+@pytest.mark.parametrize(("states", "letters", "edges", "targets"), SIZES)
+def test_automata_are_minimal_and_respect_the_number_of_edges(
+    states: int, letters: int, edges: int, targets: Targets
+) -> None:
+    tables = minimal_automata(states, letters, edges, 300, targets)
     assert tables.shape == (300, states, letters)
     degrees = (tables >= 0).sum(axis=2)
     assert (degrees.min(), degrees.max()) == (1, edges)
@@ -91,7 +104,7 @@ def test_automata_are_minimal_and_respect_the_number_of_edges(states: int, lette
 
 
 def test_no_language_occurs_twice() -> None:
-    tables = minimal_automata(3, 3, 2, 1500)
+    tables = minimal_automata(3, 6, 2, 1500)
     languages = {strings(read(table.astype(np.int8)), 0, 5) for table in tables}
     assert len(languages) == 1500
 
@@ -113,10 +126,24 @@ def test_more_automata_than_exist_are_refused() -> None:
         languages = {strings(automaton, state, 3) for state in (0, 1)}
         if reachable(automaton) == {0, 1} and len(languages) == 2:
             minimal.add(strings(automaton, 0, 4))
-    assert len(minimal_automata(2, 2, 2, len(minimal))) == len(minimal)
+    assert len(minimal_automata(2, 2, 2, len(minimal), "uniform")) == len(minimal)
     with pytest.raises(InvalidValueError) as caught:
-        minimal_automata(2, 2, 2, len(minimal) + 1)
+        minimal_automata(2, 2, 2, len(minimal) + 1, "uniform")
     problem = (
         f"Of {len(minimal) + 1} minimal automata with 2 states, 2 letters and up to 2 edges only {len(minimal)} were"
     )
     assert str(caught.value) == f"regular\n  {problem} found.\n  Use more letters, more edges or fewer automata."
+
+
+def test_targets_that_differ_are_uniform_over_the_other_states() -> None:
+    """Every assignment of different other states to the letters of a state occurs equally often, for each number."""
+    tables = _draw(np.random.default_rng(0), 4, 3, 3, "distinct")
+    rows = Counter(map(tuple, tables[:, 1].tolist()))
+    for degree in (1, 2, 3):
+        expected = [
+            tuple(reached[chosen.index(letter)] if letter in chosen else -1 for letter in range(3))
+            for chosen in combinations(range(3), degree)
+            for reached in permutations((0, 2, 3), degree)
+        ]
+        assert p_value([rows[row] for row in expected]) > ALPHA
+        assert sum(rows[row] for row in expected) / len(tables) == pytest.approx(1 / 3, abs=0.03)

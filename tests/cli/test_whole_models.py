@@ -1,0 +1,81 @@
+"""``--model FILE.py:Class`` as a user writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from attnlab.model.module import MODULES
+from attnlab.records import Record
+from attnlab.storage import Store
+from tests.cli.conftest import TINY, Command
+from tests.own_models import FILE
+
+BESIDE = ("--attn", "softmax", "--model", "own.py:Lstm:dropout=0.1,own.py:gpt")
+NAMES = ["softmax", "own.py:Lstm:dropout=0.1", "own.py:gpt"]
+
+
+@pytest.fixture(autouse=True)
+def _file(tmp_path: Path) -> Iterator[None]:
+    entries = dict(MODULES._entries)
+    (tmp_path / "own.py").write_text(FILE)
+    yield
+    MODULES._entries.clear()
+    MODULES._entries.update(entries)
+
+
+def test_models_stand_beside_attentions_in_one_table(command: Command) -> None:
+    result = command("train", *TINY, *BESIDE, "--pos", "learned,rotary")
+    assert result.out.count("· rotary") == result.out.count("softmax · ") - 1 == 1
+    assert "own.py:gpt " in result.out
+    assert result.error.count(" weights on cpu") == 4
+    assert "own.py:gpt · seed 0: " in result.error
+
+
+def test_a_sweep_trains_them_and_is_not_run_twice(command: Command, tmp_path: Path) -> None:
+    words = ("sweep", *TINY, *BESIDE, "--seeds", "1", "--executor", "inline")
+    assert "· learned" not in command(*words, "--dry-run").out.split("own.py:gpt")[1]
+    first = command(*words)
+    assert first.status == 0
+    positions = [first.out.index(f"\n{name} ") for name in NAMES]
+    assert positions == sorted(positions)
+    ended = [record.environment["ended"] for record in Store(tmp_path / "results" / "copy").records()]
+    assert command(*words).out == first.out
+    assert [record.environment["ended"] for record in Store(tmp_path / "results" / "copy").records()] == ended
+    report = command("report", "results/copy")
+    assert [line.split()[0] for line in report.out.splitlines() if line.startswith(tuple(NAMES))][:3] == NAMES
+
+
+def test_a_run_is_evaluated_from_its_store(command: Command) -> None:
+    record = Record.from_line(command("train", *TINY, "--model", "own.py:Lstm", "--json").out)
+    MODULES._entries.clear()
+    result = command("evaluate", record.id, "--plugin", "own.py", "--complexity", "4")
+    assert (result.status, "own.py:Lstm · seed 0" in result.out) == (0, True)
+
+
+def test_check_finds_what_a_model_does(command: Command, tmp_path: Path) -> None:
+    assert "future never seen     pass" in command("check", "--model", "own.py:gpt").out
+    (tmp_path / "own.py").write_text(FILE.replace("is_causal=True", "is_causal=False"))
+    result = command("check", "--model", "own.py:gpt,own.py:Lstm")
+    assert result.status == 1
+    assert "future never seen: largest change" in " ".join(result.out.split())
+    refused = command("train", *TINY, "--model", "own.py:gpt", "--store", "none")
+    assert refused.status == 2
+    assert refused.error.startswith("attnlab: model.module: own.py:gpt\n  It sees later tokens")
+    assert not (tmp_path / "none").exists()
+    allowed = command("train", *TINY, "--model", "own.py:gpt", "--allow-leak")
+    assert "(leaks)" in allowed.out
+
+
+def test_the_help_names_it(command: Command) -> None:
+    for name in ("train", "sweep", "check"):
+        assert "--model" in command(name, "--help").out
+
+
+def test_settings_that_a_model_does_not_use_are_told(command: Command) -> None:
+    result = command(
+        "train", "--task", "copy", "--complexity", "2", "--steps", "2", "--model", "own.py:Lstm", "--heads", "4"
+    )
+    assert "own.py:Lstm has no argument for model.heads: not used." in result.error
