@@ -313,7 +313,7 @@ class Attention(nn.Module, ABC):
         if not self.fast or self.is_plain_softmax:  # the fused kernel holds no scores
             return self.attend_rows(qkv, position)
         queries, rows = qkv.queries_BHTC.shape[-2], self.block_rows(qkv)
-        if rows >= queries or not self.blockable(position):
+        if rows >= queries or not self.blockable(qkv, position):
             return self.attend_rows(qkv, position)
         if not torch.is_grad_enabled():
             return attend_in_blocks(lambda block: self.attend_rows(block, position), qkv, rows)
@@ -380,16 +380,20 @@ class Attention(nn.Module, ABC):
         most = self.max_recomputed_elements if torch.is_grad_enabled() else self.max_score_elements
         return max(1, most // (math.prod(lead) * self.score_maps * keys.shape[-2]))
 
-    def blockable(self, position: Position) -> bool:
-        """Whether a block of queries needs no later key, and no sample of random distances of another length.
+    def blockable(self, qkv: QKV, position: Position) -> bool:
+        """Whether the queries may be attended in blocks.
 
         Args:
+            qkv: Queries, keys and values.
             position: The position of the model.
 
         Returns:
-            Whether the queries may be attended in blocks.
+            True where every further tensor has the tokens as its last axis but one, so that later ones can be left
+            out, and no distances are drawn at random, for each length anew.
         """
-        return not (self.biased and position.random)
+        tokens = qkv.keys_BHSC.shape[-2]
+        by_token = all(tensor.ndim > 1 and tensor.shape[-2] == tokens for tensor in qkv.extra)
+        return by_token and not (self.biased and position.random)
 
     # -- called by the model -------------------------------------------------------------------------------------
 
