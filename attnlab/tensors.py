@@ -121,7 +121,8 @@ class QKV(NamedTuple):
     keys_BHSC: Tensor
     values_BHSC: Tensor
     extra: tuple[Tensor, ...] = ()
-    """Further tensors of the attention, such as gates and decays."""
+    """Further tensors of the attention, such as gates and decays. Where all have the tokens as their last axis but one,
+    long sequences are attended in blocks of queries."""
     start: int = 0
     """Index of the first query among the keys; above zero where the queries are a chunk of the rows."""
 

@@ -20,11 +20,12 @@ import math
 from abc import ABC
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, final
 
 import torch
 from torch import Tensor, nn
 
+from attnlab.attention.ops.blocks import attend_in_blocks, recompute_in_blocks
 from attnlab.attention.ops.modifiers import AttentionModifiers
 from attnlab.attention.ops.sdpa import empty_scores, sdpa, sdpa_queries
 from attnlab.errors import InvalidValueError
@@ -57,6 +58,10 @@ class Position(Protocol):
     @property
     def reads_scores(self) -> bool:
         """Whether the bias depends on the values of the scores, and not on their shape alone."""
+
+    @property
+    def random(self) -> bool:
+        """Whether distances are drawn at random, for each length anew."""
 
     def rotate(self, tensor_BHTC: Tensor, start: int = 0) -> Tensor:
         """Queries or keys, rotated by their position.
@@ -115,7 +120,9 @@ class Attention(nn.Module, ABC):
     }
     """The role of each submodule's parameters, by its name; every other parameter of an attention is ``extra``."""
     max_score_elements: int = 2**22
-    """Most elements of a score tensor where no gradient is recorded; above it the rows are computed in chunks."""
+    """Most elements of a score tensor where no gradient is recorded; above it the queries are attended in blocks."""
+    max_recomputed_elements: int = 2**21
+    """The same where a gradient is recorded; above it the backward pass computes the blocks again."""
 
     def __init__(self, context: LayerContext, keys: int | None = None, values: int | None = None) -> None:
         super().__init__()
@@ -294,8 +301,7 @@ class Attention(nn.Module, ABC):
     def attend(self, qkv: QKV, position: Position) -> Tensor:
         """Weighted sums of the values; linear in the values.
 
-        Where no gradient is recorded, a bounded number of score rows is held at a time. With gradients chunks would
-        save nothing: autograd keeps every row for the backward pass.
+        A bounded number of score rows is held at a time. With gradients, the backward pass computes them again.
 
         Args:
             qkv: Queries, keys and values; the queries may be a chunk of the rows.
@@ -304,15 +310,14 @@ class Attention(nn.Module, ABC):
         Returns:
             B x H x T x C.
         """
-        queries = qkv.queries_BHTC
-        # The fused kernel holds no scores, but it does hold a bias or a mask of their size.
-        if torch.is_grad_enabled() or not self.fast or self.is_plain_softmax:
+        if not self.fast or self.is_plain_softmax:  # the fused kernel holds no scores
             return self.attend_rows(qkv, position)
-        mixed, start = [], qkv.start
-        for chunk in queries.split(self.query_chunk(qkv), dim=-2):
-            mixed.append(self.attend_rows(qkv._replace(queries_BHTC=chunk, start=start), position))
-            start += chunk.shape[-2]
-        return mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=-2)
+        queries, rows = qkv.queries_BHTC.shape[-2], self.block_rows(qkv)
+        if rows >= queries or not self.blockable(qkv, position):
+            return self.attend_rows(qkv, position)
+        if not torch.is_grad_enabled():
+            return attend_in_blocks(lambda block: self.attend_rows(block, position), qkv, rows)
+        return recompute_in_blocks(block := _Rows(self, position), block.unused(), qkv, rows)
 
     def attend_rows(self, qkv: QKV, position: Position) -> Tensor:
         """Weighted sums of the values for queries all in one chunk.
@@ -361,7 +366,7 @@ class Attention(nn.Module, ABC):
         """Numbers held for each pair of query and key, over all heads; branches before the heads are not counted."""
         return self.num_heads
 
-    def query_chunk(self, qkv: QKV) -> int:
+    def block_rows(self, qkv: QKV) -> int:
         """The most query rows of which the scores have at most ``max_score_elements`` elements.
 
         Args:
@@ -372,7 +377,23 @@ class Attention(nn.Module, ABC):
         """
         keys = qkv.keys_BHSC
         lead = torch.broadcast_shapes(qkv.queries_BHTC.shape[:-3], keys.shape[:-3])
-        return max(1, self.max_score_elements // (math.prod(lead) * self.score_maps * keys.shape[-2]))
+        most = self.max_recomputed_elements if torch.is_grad_enabled() else self.max_score_elements
+        return max(1, most // (math.prod(lead) * self.score_maps * keys.shape[-2]))
+
+    def blockable(self, qkv: QKV, position: Position) -> bool:
+        """Whether the queries may be attended in blocks.
+
+        Args:
+            qkv: Queries, keys and values.
+            position: The position of the model.
+
+        Returns:
+            True where every further tensor has the tokens as its last axis but one, so that later ones can be left
+            out, and no distances are drawn at random, for each length anew.
+        """
+        tokens = qkv.keys_BHSC.shape[-2]
+        by_token = all(tensor.ndim > 1 and tensor.shape[-2] == tokens for tensor in qkv.extra)
+        return by_token and not (self.biased and position.random)
 
     # -- called by the model -------------------------------------------------------------------------------------
 
@@ -456,6 +477,30 @@ class Attention(nn.Module, ABC):
             B x T x (H C).
         """
         return x_BHTC.transpose(-3, -2).flatten(-2)
+
+
+@final
+class _Rows(nn.Module):
+    """The weighted sums of a block of queries, as a module whose parameters can be replaced.
+
+    Args:
+        attention: The attention.
+        position: The position of the model.
+    """
+
+    def __init__(self, attention: Attention, position: Position) -> None:
+        super().__init__()
+        self.attention, self.position = attention, position
+
+    def forward(self, qkv: QKV) -> Tensor:
+        """The weighted sums of a block, B x H x T x C."""
+        return self.attention.attend_rows(qkv, self.position)
+
+    def unused(self) -> tuple[str, ...]:
+        """Beginnings of the names of parameters that no weighted sum reads: projections and modifiers."""
+        roles = (name for name, role in self.attention.parameter_roles.items() if role != "extra")
+        names = tuple(f"attention.{name}." for name in ("modifiers", *roles))
+        return names if self.attention.biased else (*names, "position.")
 
 
 ATTENTIONS: Registry[Attention] = Registry("attention", "attnlab.attention")

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from attnlab.attention.base import Attention, Position, register
+from attnlab.attention.ops.rational import rational_sums
 from attnlab.tensors import QKV, LayerContext, at_least_float32, causal_mask_at, gather_tokens, with_float32
 
 TINY = 1e-30
@@ -70,6 +71,14 @@ class Expressive(Attention):
             return super().weights(qkv, position)
         return rational(self.products(with_float32(qkv)), qkv.start)
 
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
+        """Weighted sums of the values; over all queries and without a bias by tiles, on a CPU."""
+        queries, keys = qkv.queries_BHTC, qkv.keys_BHSC
+        whole = qkv.start == 0 and queries.shape == keys.shape and queries.ndim == 4
+        if not self.fast or self.biased or not whole or queries.device.type != "cpu":
+            return super().attend(qkv, position)
+        return rational_sums(queries, keys, qkv.values_BHSC, self.scale)
+
     @property
     def supports_query_subset(self) -> bool:
         """Whether some queries of each row can be computed alone: true without a bias."""
@@ -77,7 +86,7 @@ class Expressive(Attention):
 
     def attend_queries(self, qkv: QKV, position: Position, query_positions_BP: Tensor) -> Tensor:
         """Weighted sums of the values for some queries of each row, in chunks where no gradient is recorded."""
-        chunk = query_positions_BP.shape[1] if torch.is_grad_enabled() else self.query_chunk(qkv)
+        chunk = query_positions_BP.shape[1] if torch.is_grad_enabled() else self.block_rows(qkv)
         if query_positions_BP.shape[1] > chunk:
             chunks = query_positions_BP.split(chunk, 1)
             return torch.cat([self.attend_queries(qkv, position, chunk_BP) for chunk_BP in chunks], dim=-2)

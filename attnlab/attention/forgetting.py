@@ -49,12 +49,12 @@ class Forgetting(Attention):
         return super().state_size(tokens) + tokens * self.num_heads
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
-        """Queries, keys, values, and c, the running sum of the logarithms of the gates, B x H x S."""
-        log_gates_BHS = functional.logsigmoid(at_least_float32(self.forget(x_BTD))).cumsum(-2).mT
-        return super().project(x_BTD, layer_inputs)._replace(extra=(log_gates_BHS,))
+        """Queries, keys, values, and c, the running sum of the logarithms of the gates, B x H x S x 1."""
+        log_gates_BHS1 = functional.logsigmoid(at_least_float32(self.forget(x_BTD))).cumsum(-2).mT.unsqueeze(-1)
+        return super().project(x_BTD, layer_inputs)._replace(extra=(log_gates_BHS1,))
 
     def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
         """Scores plus the logarithm of the gates between key and query."""
-        (log_gates_BHS,) = qkv.extra
-        queries_BHT = log_gates_BHS[..., qkv.start : qkv.start + scores.shape[-2]]
-        return super().add_bias(scores, bias, qkv) + queries_BHT[..., :, None] - log_gates_BHS[..., None, :]
+        (log_gates_BHS1,) = qkv.extra
+        queries_BHT1 = log_gates_BHS1[..., qkv.start : qkv.start + scores.shape[-2], :]
+        return super().add_bias(scores, bias, qkv) + queries_BHT1 - log_gates_BHS1.mT

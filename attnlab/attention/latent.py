@@ -113,6 +113,11 @@ class PartialRotation:
         """Whether the bias of the position depends on the values of the scores."""
         return self.position.reads_scores
 
+    @property
+    def random(self) -> bool:
+        """Whether the distances of the position are drawn at random."""
+        return self.position.random
+
     def rotate(self, tensor_BHTC: Tensor, start: int = 0) -> Tensor:
         """Rotate the last channels.
 
