@@ -25,7 +25,15 @@ class Tile(NamedTuple):
 
 
 def tiles(tokens: int, side: int) -> Iterator[Tile]:
-    """The tiles on and below the diagonal, row by row."""
+    """List the tiles on and below the diagonal, row by row.
+
+    Args:
+        tokens: T.
+        side: Rows and keys of a tile.
+
+    Yields:
+        The tiles.
+    """
     for row in range(0, tokens, side):
         for key in range(0, row + 1, side):
             rows, keys = (slice(start, min(start + side, tokens)) for start in (row, key))
@@ -33,14 +41,27 @@ def tiles(tokens: int, side: int) -> Iterator[Tile]:
 
 
 def tile_side(tokens: int) -> int:
-    """Rows and keys of a tile: long enough for fast products, short enough to skip most of the other half."""
+    """Choose the size of a tile: long enough for fast products, short enough to skip most of the other half.
+
+    Args:
+        tokens: T.
+
+    Returns:
+        Rows, and as many keys.
+    """
     return min(tokens, 128 if tokens <= 512 else 256)
 
 
 def parts(queries_BHTC: Tensor) -> Iterator[tuple[slice, int]]:
-    """Some sequences and one head, as an index: maps of which the tiles are computed together.
+    """Divide a batch into parts of which the tiles are computed together.
 
     A product takes the channels of one head where they lie, between those of other heads.
+
+    Args:
+        queries_BHTC: Queries.
+
+    Yields:
+        Some sequences and one head, as an index.
     """
     batch, heads, tokens = queries_BHTC.shape[:3]
     count = max(1, TILE // tile_side(tokens) ** 2)
@@ -48,7 +69,14 @@ def parts(queries_BHTC: Tensor) -> Iterator[tuple[slice, int]]:
 
 
 def empty_like_heads(tensor_BHTC: Tensor) -> Tensor:
-    """An empty tensor of the same shape, in which the heads of a token lie side by side."""
+    """Make an empty tensor of the same shape, in which the heads of a token lie side by side.
+
+    Args:
+        tensor_BHTC: The tensor.
+
+    Returns:
+        B x H x T x C, with the memory of B x T x (H C).
+    """
     return torch.empty_like(tensor_BHTC.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
 
 
@@ -87,7 +115,14 @@ class TileBuffers:
         self.flat = [maps.new_empty(self.maps * side**2) for _ in range(count)]
 
     def of(self, tile: Tile) -> Iterator[Tensor]:
-        """The memory of one tile, in the form B x rows x keys."""
+        """Give the memory of one tile.
+
+        Args:
+            tile: The tile.
+
+        Yields:
+            B x rows x keys, as often as tiles are held at a time.
+        """
         rows, keys = tile.rows.stop - tile.rows.start, tile.keys.stop - tile.keys.start
         return (one[: self.maps * rows * keys].view(self.maps, rows, keys) for one in self.flat)
 
@@ -100,7 +135,7 @@ def fold_runs(runs: int, in_dims: tuple[int | None, ...], tensors: tuple[Any, ..
         in_dims: The axis of the runs of each tensor; None where they share it.
         tensors: ... x B x H x T x C.
 
-    Returns:
+    Yields:
         Each tensor, (runs B) x H x T x C.
     """
     for tensor, dim in zip(tensors, in_dims, strict=True):
