@@ -14,7 +14,7 @@ import torch
 
 from attnlab.specs import Split
 from attnlab.tasks.io.streams import generator
-from attnlab.training._vmap_noise import default_generator
+from attnlab.training.vmap_noise import default_generator
 
 
 @contextmanager

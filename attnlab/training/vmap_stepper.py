@@ -43,13 +43,13 @@ from attnlab.training._log_diagnostics import measure_diagnostics
 from attnlab.training._noise import first_seed, noise_seed, seed_noise
 from attnlab.training._padding import IGNORED_TARGET, accepts_padding, pad_batches
 from attnlab.training._transfer import to_array, to_device, to_tensor
-from attnlab.training._vmap_noise import RunNoise, is_refused_draw
 from attnlab.training._vmap_optimizer import VmapOptimizer
 from attnlab.training.batched_sdpa import BatchedSDPAMode
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
 from attnlab.training.precision import cast_parameters, matmul_precision
 from attnlab.training.stepper import Predictions, Stepper, predict_batch
+from attnlab.training.vmap_noise import RunNoise, is_refused_draw
 
 T = TypeVar("T")
 MAX_PADDED = 4

@@ -179,3 +179,7 @@ def test_equal_tokens_are_named_as_a_leak(tmp_path: Path) -> None:
     result = failed(found(tmp_path, "(x[:, :, None] == x[:, None]).all(-1).to(x.dtype) @ self.linear(x)"))
     assert "repeated tokens, evaluation mode" in result["future never seen"]
     assert result["repeated tokens"].startswith("a prefix of repeated tokens has other outputs than the whole")
+
+
+def test_dropout_is_part_of_a_stacked_program(tmp_path: Path) -> None:
+    assert found(tmp_path, "nn.functional.dropout(self.linear(x), 0.5, self.training)")["vmap"].outcome == "pass"

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.func import vmap
 from torch.nn import functional
 
-from attnlab.training._vmap_noise import RunNoise, is_refused_draw
 from attnlab.training.batched_sdpa import BatchedSDPAMode
+from attnlab.training.vmap_noise import RunNoise, is_refused_draw
 
 SEEDS = [10, 11, 12]
 

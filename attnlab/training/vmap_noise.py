@@ -34,7 +34,14 @@ REPEATED = (torch.ops.aten.randperm.default, torch.ops.aten.randperm.generator)
 
 
 def is_refused_draw(error: BaseException) -> bool:
-    """Whether a pass under vmap failed because it draws random numbers."""
+    """Tell whether a pass under vmap failed because it draws random numbers.
+
+    Args:
+        error: What it raised.
+
+    Returns:
+        Whether it did.
+    """
     return isinstance(error, RuntimeError) and REFUSAL in str(error)
 
 
