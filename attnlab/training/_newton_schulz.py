@@ -23,7 +23,9 @@ def newton_schulz(matrices_NIO: Tensor) -> Tensor:
     """Move the singular values of every matrix near 1; a matrix of zeros stays zero."""
     tall = matrices_NIO.shape[-2] > matrices_NIO.shape[-1]
     result = matrices_NIO.mT if tall else matrices_NIO
-    result = result / result.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
+    largest = result.abs().amax(dim=(-2, -1), keepdim=True)  # the squares of a vanishing gradient would underflow
+    result = result / largest.where(largest > 0, 1.0)
+    result = result / result.norm(dim=(-2, -1), keepdim=True).clamp_min(1.0)
     for _ in range(ITERATIONS):
         square_NII = result @ result.mT
         result = A * result + (B * square_NII + C * square_NII @ square_NII) @ result
