@@ -399,7 +399,10 @@ def test_a_model_that_reads_later_tokens_has_no_causal_rows() -> None:
 
 def test_blocks_without_an_attention_are_named() -> None:
     diagnosis = attnlab.diagnose(built(foreign.Experts), token_ids(), "attention")
-    assert "Skipped, no module has the name or the class of an attention: h.0, h.1, h.2." in diagnosis.notes
+    assert (
+        "Measured as whole blocks, no module has the name, the class or the weights of an attention: h.0, h.1, h.2."
+        in diagnosis.notes
+    )
 
 
 # -- refusals -------------------------------------------------------------------------------------------------------
