@@ -3,7 +3,8 @@
     query key value     q_proj to_q W_Q wq query, k_proj ..., v_proj ...
     fused               qkv c_attn in_proj_weight to_qkv Wqkv (thirds), to_kv kv_proj (halves)
     output              o_proj out_proj to_out W_O wo, and c_proj, proj, dense within or beside an attention's weights
-    MLP                 linear1 fc_in fc1 c_fc gate_proj up_proj W_in w1 wi ..., c_proj beside c_fc, and any other one within an MLP
+    MLP                 linear1 fc_in fc1 c_fc gate_proj up_proj W_in w1 wi ..., and any other weight within an MLP, or
+                        c_proj beside c_fc
     extra               any other weight within an attention, or a recurrent or convolutional mixer
 
 A fused weight is split where one of its axes is three (two) times the other, or three (two) times the inputs of the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from attnlab.attention import ATTENTIONS
@@ -26,10 +26,12 @@ from attnlab.diagnosis.subjects import (
     diagnosis_subjects,
     requested_task,
 )
+from attnlab.diagnosis.whole_models import WholeModelSubject, whole_model_subjects
 from attnlab.errors import InvalidValueError
 from attnlab.metrics.metric import Metric
 from attnlab.specs import ModelSpec, variant_text
 
+Subject = DiagnosisSubject | WholeModelSubject
 NO_GRADIENT = "its output has no gradient"
 
 
@@ -64,7 +66,7 @@ def diagnose(
     parsed = parse_kind(kind)
     metrics = requested_metrics(parsed, tuple(only))
     description = ""
-    subjects: Iterable[DiagnosisSubject] = diagnosis_subjects(request)
+    subjects: Iterable[Subject] = _fresh_subjects(request)
     if runs:
         options = {"complexity": request.complexity, "length": request.length, "batch": request.batch}
         loaded = [run_subject(run, store, **options) for run in runs]
@@ -78,7 +80,7 @@ def diagnose(
 def diagnose_subjects(
     kind: DiagnosisKind,
     metrics: Sequence[Metric],
-    subjects: Iterable[DiagnosisSubject],
+    subjects: Iterable[Subject],
     *,
     request: DiagnosisRequest,
     only: Sequence[str] = (),
@@ -108,7 +110,7 @@ def diagnose_subjects(
     headless_notes: dict[str, tuple[str, ...]] = {}
     for subject in subjects:
         description = description or _describe(request, subject.model.spec)
-        one = measure_subject(kind, subject, metrics)
+        one = _measure(kind, subject, metrics)
         for quantity, values in one.values.items():
             measured.setdefault(quantity, {}).setdefault(subject.variant, []).append(values)
         names = {quantity.metric for quantity in one.values}
@@ -116,8 +118,8 @@ def diagnose_subjects(
             raise _not_measurable(kind, missing, subject, one)
         if one.is_headless:
             headless_notes[subject.variant] = one.notes
-        if kind == "reach" and subject.variant not in reach_notes and not one.is_headless:
-            reach_notes[subject.variant] = _receptive_field_note(subject)
+        if kind == "reach" and isinstance(subject, DiagnosisSubject) and not one.is_headless:
+            reach_notes[subject.variant] = reach_notes.get(subject.variant) or _receptive_field_note(subject)
         if attention_map and subject.variant not in maps:
             maps[subject.variant] = _subject_map(kind, subject, attention_map)
     labels = ("", *dict.fromkeys(quantity.label for quantity in measured if quantity.label))
@@ -132,8 +134,23 @@ def diagnose_subjects(
     return Diagnosis(kind, description, tuple(panels), (*reach_notes.values(), *notes), tuple(maps.values()))
 
 
-def _subject_map(kind: DiagnosisKind, subject: DiagnosisSubject, head: str) -> AttentionMap:
+def _fresh_subjects(request: DiagnosisRequest) -> Iterator[Subject]:
+    """Build the fresh variants of a request, then its whole models."""
+    yield from diagnosis_subjects(request)
+    yield from whole_model_subjects(request)
+
+
+def _measure(kind: DiagnosisKind, subject: Subject, metrics: Sequence[Metric]) -> Measured:
+    """Measure one subject."""
+    if isinstance(subject, WholeModelSubject):
+        return subject.measure(kind, metrics)
+    return measure_subject(kind, subject, metrics)
+
+
+def _subject_map(kind: DiagnosisKind, subject: Subject, head: str) -> AttentionMap:
     """Get the map of one head of a model; of a module without heads, its returned weights or row norms."""
+    if isinstance(subject, WholeModelSubject):
+        return subject.attention_map(kind, head)
     trace = subject.trace()
     layers = headless_layers(subject.model, trace)
     if not any(layers):
@@ -142,10 +159,10 @@ def _subject_map(kind: DiagnosisKind, subject: DiagnosisSubject, head: str) -> A
     return labeled_map_of(trace, merged, labels, subject.variant, head)
 
 
-def _not_measurable(
-    kind: DiagnosisKind, metric: Metric, subject: DiagnosisSubject, measured: Measured
-) -> InvalidValueError:
+def _not_measurable(kind: DiagnosisKind, metric: Metric, subject: Subject, measured: Measured) -> InvalidValueError:
     """Make the error for a metric of ``only`` that cannot be measured of a variant."""
+    if isinstance(subject, WholeModelSubject):
+        return subject.not_measurable(kind, metric)
     name, where = metric.name, f"--only {metric.name}"
     if name in ("induction", "duplicate"):
         problem = f"'{name}' compares tokens, and noise has no tokens."
@@ -197,7 +214,7 @@ def _receptive_field_note(subject: DiagnosisSubject) -> str:
 
 
 def _describe(request: DiagnosisRequest, model: ModelSpec) -> str:
-    """Describe the models and the sequences in one line."""
+    """Describe the models and the sequences in one line; of a whole model, the sizes that it is given."""
     parts = [_count(model.layers, "layer"), f"width {model.width}", _count(model.heads, "head")]
     parts.append("residual" if model.residual else "no residual")
     parts += [f"norm {model.norm}", "MLP" if model.mlp_ratio else "no MLP"]
@@ -207,13 +224,16 @@ def _describe(request: DiagnosisRequest, model: ModelSpec) -> str:
     for (name, part), default in zip(own.items(), defaults, strict=True):
         if part != default:
             parts.append(f"{name} {variant_text(part) if isinstance(part, tuple) else part}")
+    if model.module is not None:
+        sizes = {"layers": parts[0], "width": parts[1], "heads": parts[2], "mlp_ratio": f"MLP {model.mlp_ratio:g}"}
+        parts = [text for name, text in sizes.items() if name in model.module.sizes]
     if request.task is None:
         sequences = f"gaussian noise, {request.length or NOISE_LENGTH} tokens"
     else:
         task, _ = requested_task(request, request.task)
         sequences = f"{task.name} {task.complexity}={task.level}"
     seeds = _count(len(request.seeds), "seed")
-    return f"random initialization, {', '.join(parts)}; {sequences}, {_count(request.batch, 'sequence')}; {seeds}"
+    return f"{', '.join(['random initialization', *parts])}; {sequences}, {_count(request.batch, 'sequence')}; {seeds}"
 
 
 def _count(number: int, noun: str) -> str:

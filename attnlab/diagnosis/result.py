@@ -86,7 +86,8 @@ class Panel:
     rows: tuple[Series, ...]
     matrix: str = ""
     """The kind of matrix that it is measured on: ``effective matrix``, ``returned weights``, ``Jacobian row norms``
-    or ``Jacobian row norms of the block``; empty where it is not measured on a matrix. Kinds are never shown in one panel."""
+    or ``Jacobian row norms of the block``; empty where it is not measured on a matrix. Kinds are never shown in one
+    panel."""
 
 
 @dataclass(frozen=True)
