@@ -65,7 +65,7 @@ def _heading(record: Record) -> str:
     return "\n".join(filter(None, [first, ", ".join(fixed)]))
 
 
-def _table(heading: str, records: list[Record], stale: Container[str]) -> Table:
+def _table(heading: str, records: list[Record], stale: Container[str]) -> RenderableType:
     """The runs of one task and level."""
     first, _, fixed = heading.partition("\n")
     title = Text.assemble((first, "bold"), *([("\n" + fixed, "dim")] if fixed else []))
@@ -78,8 +78,6 @@ def _table(heading: str, records: list[Record], stale: Container[str]) -> Table:
     transformers = [record for record in records if record.spec.model.module is None]
     wiring = {record.id: _wiring(record.spec.model) for record in transformers}
     varying = [name for name in WIRING if len({texts[name] for texts in wiring.values()}) > 1]
-    if transformers and (same := _unusual(wiring[transformers[0].id], varying)):
-        table.caption, table.caption_justify = Text(f"All transformers here: {', '.join(same)}.", "dim"), "left"
     for record in records:
         position = "".join(f" · {wiring[record.id][name]}" for name in varying) if record.id in wiring else ""
         origin = f" · continues {record.spec.continue_from}" if record.spec.continue_from else ""
@@ -87,7 +85,8 @@ def _table(heading: str, records: list[Record], stale: Container[str]) -> Table:
         name = FoldedText(f"{record.spec.variant}{position}{origin}{values}")
         status = Text("stale", style="yellow") if record.id in stale else status_text(record)
         table.add_row(name, *_cells(record), status)
-    return table
+    same = _unusual(wiring[transformers[0].id], varying) if transformers else []
+    return Group(table, Text(f"All transformers here: {', '.join(same)}.", "dim")) if same else table
 
 
 def _wiring(model: ModelSpec) -> dict[str, str]:
