@@ -71,7 +71,8 @@ def diagnose(
         batch: Number of sequences.
         seed: The first seed.
         seeds: Number of fresh models of each variant.
-        model: Fields of the model; 12 layers unless it says otherwise.
+        model: Fields of the model; 12 layers unless it says otherwise. ``module`` is a whole model, as a class or
+            ``FILE.py:Class``; it is measured beside the attentions, or alone.
         options: Options of the task.
         control: Whether a softmax with the same branch gain is measured beside each other variant.
         branch_gain: Scale of the output of every branch, with weights of variance ``1 / inputs``; None keeps the
@@ -86,6 +87,7 @@ def diagnose(
     Raises:
         attnlab.errors.AttnlabError: Something that is named does not exist, or cannot be measured.
     """
+    from attnlab._api.running import modules_of
     from attnlab.attention.named import attention_words
     from attnlab.diagnosis.custom_modules import diagnose_module
     from attnlab.diagnosis.diagnose import diagnose as measure
@@ -98,15 +100,17 @@ def diagnose(
         more: dict[str, Any] = {"loss": loss, "targets": targets, "only": only, "attention_map": attention_map}
         return diagnose_module(subject, kind, inputs, **more)
     _refuse_given(inputs=inputs, loss=loss, targets=targets)
+    modules, fields = modules_of(model)
     request = diagnosis_request(
         ",".join(attention_words(attention)) or None,
         position,
+        modules=modules,
         task=task,
         complexity=complexity,
         length=length,
         batch=batch,
         seeds=range(seed, seed + seeds),
-        settings={"model": {"layers": 12, **(model or {})}, "task": dict(options or {})},
+        settings={"model": {"layers": 12, **(fields or {})}, "task": dict(options or {})},
         control=control,
         branch_gain=branch_gain,
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from attnlab.registry import Registry
     from attnlab.rendering.catalog import Card, Listing
     from attnlab.rendering.diagnosis import MetricCard
+    from attnlab.rendering.own_part import OwnCard
 
 PARTS = {
     "attention": "attention",
@@ -75,7 +76,10 @@ def ls(
 
 def show(
     name: Annotated[
-        str, typer.Argument(help="A name; KIND:NAME, such as norm:none or metric:mass, where several kinds have it.")
+        str,
+        typer.Argument(
+            help="A name; KIND:NAME, such as norm:none or metric:mass, where several kinds have it; or FILE.py:Class."
+        ),
     ],
     plugins: Plugin = None,
     as_json: AsJson = False,
@@ -210,7 +214,7 @@ def _registry(kind: str) -> Registry[Any]:
     return REGISTRIES[PARTS[kind]]
 
 
-def _card(name: str) -> Card | MetricCard:
+def _card(name: str) -> Card | MetricCard | OwnCard:
     """Make the card of the first part of that name: a task, a part of models, a metric; or that of ``KIND:NAME``."""
     from attnlab.errors import unknown
     from attnlab.rendering.catalog import Card
@@ -239,6 +243,12 @@ def _card(name: str) -> Card | MetricCard:
 
     if name in all_metrics():
         return _metric_card(name)
+    from attnlab.cli.own_part import names_own_part, own_card
+
+    if names_own_part(name):
+        from attnlab.attention import ATTENTIONS
+
+        return own_card(name) or Card(ATTENTIONS.entry(name), "attention")
     known = [entry.name for registry in (TASKS, *map(_registry, PARTS)) for entry in registry]
     raise unknown("part", name, {*known, *all_metrics()})
 

@@ -18,6 +18,7 @@ from attnlab.cli.options import (
     Position,
     Seed,
     Store,
+    WholeModel,
     Width,
     field_settings,
     load_plugins,
@@ -29,6 +30,7 @@ DEFAULT_LAYERS = 12
 def diagnose(
     kind: Annotated[DiagnosisKind, typer.Argument(help="What to measure.", show_default=False)],
     attn: Attention = None,
+    whole: WholeModel = None,
     pos: Position = None,
     layers: Annotated[
         int | None, typer.Option("--layers", help=f"Number of layers; left out, {DEFAULT_LAYERS}.", show_default=False)
@@ -103,9 +105,19 @@ def diagnose(
     load_plugins(plugins)
     _refuse_noise_with_task(task, noise, complexity)
     if run:
-        own = {"--attn": attn, "--pos": pos, "--task": task, "--input": noise, "--branch-gain": branch_gain}
+        own = {
+            "--attn": attn,
+            "--model": whole,
+            "--pos": pos,
+            "--task": task,
+            "--input": noise,
+            "--branch-gain": branch_gain,
+        }
         own |= {"--layers": layers, "--width": width, "--heads": heads, "--residual": residual}
         _refuse_with_run({**own, "--norm": norm, "--mlp": mlp})
+    elif whole and not attn:
+        inside = {"--residual": residual, "--mlp": mlp, "--norm": norm, "--branch-gain": branch_gain}
+        _refuse_with_model({**inside, "--control": control})
     if plot and not attention_map:
         raise InvalidValueError("There is no map to plot.", "Choose a head: --attention-map 1.1.", where="--plot")
     model = {"residual": residual, "norm": norm, "mlp_ratio": None if mlp is None else 4.0 if mlp else 0.0}
@@ -118,6 +130,7 @@ def diagnose(
     request = diagnosis_request(
         attn,
         pos,
+        modules=whole,
         task="recall" if task is None and noise is None else task,
         complexity=complexity,
         length=length,
@@ -160,6 +173,16 @@ def _refuse_with_run(options: dict[str, Any]) -> None:
     if option:
         hint = "Options that can be combined with --run: --complexity, --length, --sequences, --only, --attention-map."
         raise InvalidValueError("A finished run has its own variant, sizes and task.", hint, where=option)
+
+
+def _refuse_with_model(options: dict[str, Any]) -> None:
+    """Refuse options of blocks where there are whole models alone."""
+    from attnlab.errors import InvalidValueError
+
+    option = next((name for name, value in options.items() if value is not None), None)
+    if option:
+        hint = "Leave it out, or name attentions beside it with --attn."
+        raise InvalidValueError("A whole model has blocks of its own.", hint, where=option)
 
 
 def _names(text: str | None) -> list[str]:

@@ -24,8 +24,27 @@ from attnlab.model.transformer import Transformer
 from attnlab.tensors import ActivationTrace, LayerInputs
 
 EFFECTIVE, RETURNED, ROW_NORMS = "effective matrix", "returned weights", "Jacobian row norms"
-"""Labels of the kinds of matrices."""
-POINTS = {RETURNED: "the weights that the module of each layer returns", ROW_NORMS: "the Jacobian row norms"}
+BLOCK_NORMS = "Jacobian row norms of the block"
+"""Labels of the kinds of matrices; the last are those of a block in which no attention is found."""
+POINTS = {
+    RETURNED: "the weights that the module of each layer returns",
+    ROW_NORMS: "the Jacobian row norms",
+    BLOCK_NORMS: "the Jacobian row norms of each block",
+}
+SUMMARIES = {
+    "entropy": "The entropy of a row of norms relative to that of equal norms.",
+    "entropy-nats": "The entropy of a row of norms in nats; equal norms have log(T!) / T.",
+    "sink": "The share of a row of norms that is the first token's.",
+    "sink-rate": "The share of sequences in which the first token has a large share of the norms.",
+    "distance": "The mean distance from an output to the inputs, weighted by norm, relative to the longest possible.",
+    "peak": "The largest share of one input in a row of norms.",
+    "saturation": "The share of outputs that depend on one input only.",
+    "singular-gap": "The ratio of the two largest singular values of the matrix of norms; 1 for a matrix of zeros.",
+    "previous-token": "The share of a row of norms that is the previous token's.",
+    "duplicate": "The share of a row of norms that is that of earlier copies of the token.",
+    "induction": "The share of a row of norms that is that of the tokens after earlier copies of the token.",
+}
+"""What each metric says of row norms: there are no heads, and no attention."""
 SEQUENCES = 2
 """Sequences on which row norms are measured, at most."""
 SEED = 0
@@ -67,6 +86,8 @@ class Layer(NamedTuple):
     takes_any_batch: bool = True
     reason: str = ""
     """Why its row norms cannot be measured; empty where they can."""
+    is_block: bool = False
+    """Whether it is a whole block, in which no attention is found."""
 
 
 def headless_layers(model: Transformer, trace: ActivationTrace) -> list[Layer | None]:
@@ -104,16 +125,21 @@ def labeled_matrices(
     """
     returned = [(one.returned_BHTT,) if one is not None and one.returned_BHTT is not None else () for one in layers]
     wanted = [one if one is not None and one.returned_BHTT is None and kind == "attention" else None for one in layers]
-    norms: list[tuple[Tensor, ...]] = []
-    reasons: dict[str, list[str]] = {}
-    for index, one in enumerate(wanted, 1):
-        matrix, reason = _row_norms(one) if one is not None else ((), "")
-        norms.append(matrix)
+    norms: dict[str, list[tuple[Tensor, ...]]] = {label: [()] * len(layers) for label in (ROW_NORMS, BLOCK_NORMS)}
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for index, one in enumerate(wanted):
+        if one is None:
+            continue
+        label = BLOCK_NORMS if one.is_block else ROW_NORMS
+        norms[label][index], reason = _row_norms(one)
         if reason:
-            reasons.setdefault(reason, []).append(str(index))
-    both = (LabeledMatrices(RETURNED, tuple(returned)), LabeledMatrices(ROW_NORMS, tuple(norms)))
-    skipped = [f"{ROW_NORMS}: not applicable in layer {', '.join(at)}: {why}." for why, at in reasons.items()]
-    return [one for one in both if any(one.layers)], tuple(skipped)
+            reasons.setdefault((label, reason), []).append(str(index + 1))
+    every = [
+        LabeledMatrices(RETURNED, tuple(returned)),
+        *(LabeledMatrices(label, tuple(one)) for label, one in norms.items()),
+    ]
+    skipped = [f"{label}: not applicable in layer {', '.join(at)}: {why}." for (label, why), at in reasons.items()]
+    return [one for one in every if any(one.layers)], tuple(skipped)
 
 
 def merge_matrices(
@@ -180,7 +206,19 @@ def reason_against(metric: Metric, label: str) -> str:
                 return "its scores are not seen"
             if not label or metric.name in ("reach", "keys"):
                 return NO_MATRIX
-            return ROW_NORM_REASONS.get(metric.name, "") if label == ROW_NORMS else ""
+            return ROW_NORM_REASONS.get(metric.name, "") if is_row_norms(label) else ""
+
+
+def is_row_norms(label: str) -> bool:
+    """Tell whether matrices of a kind are norms, one for each sequence, without heads.
+
+    Args:
+        label: The kind of matrix.
+
+    Returns:
+        Whether they are.
+    """
+    return label in (ROW_NORMS, BLOCK_NORMS)
 
 
 def inapplicable_note(reasons: Mapping[str, str]) -> str:
@@ -213,10 +251,12 @@ def label_note(matrices: LabeledMatrices, width: int) -> str:
     if matrices.label == RETURNED:
         return f"{RETURNED}: what the module calls its weights, which need not be its effective matrix."
     batch = next(len(layer[0]) for layer in matrices.layers if layer)
+    is_block = matrices.label == BLOCK_NORMS
+    what = "the whole block, with its MLP and residual connections" if is_block else "the module"
     how = f"{DIRECTIONS} random orthonormal directions of {width}, seed {SEED}" if width > DIRECTIONS else "exact"
     sequences = f"the first {batch} sequences" if batch > 1 else "the first sequence"
     return (
-        f"{ROW_NORMS}: ||d y_t / d x_s||_F of the module, {how}, on {sequences}; each row is divided by its sum."
+        f"{matrices.label}: ||d y_t / d x_s||_F of {what}, {how}, on {sequences}; each row is divided by its sum."
         " They are no effective matrix."
     )
 
@@ -236,6 +276,8 @@ def _row_norms(layer: Layer) -> tuple[tuple[Tensor, ...], str]:
     if bool((norms_BTT.triu(1) > floor).any()):
         # The metrics of rows count the keys up to the query.
         return (), "an output depends on a later token, and the metrics are of causal rows"
+    if layer.is_block and not bool((norms_BTT.tril(-1) > floor).any()):
+        return (), "no output depends on another token"
     return (as_weights(norms_BTT.tril()),), ""
 
 

@@ -15,10 +15,11 @@ from attnlab.diagnosis._gain_control import blocks, unscaled
 from attnlab.diagnosis._labeled_matrices import (
     EFFECTIVE,
     POINTS,
-    ROW_NORMS,
+    SUMMARIES,
     Quantity,
     headless_layers,
     inapplicable_note,
+    is_row_norms,
     label_note,
     labeled_matrices,
     measure_labeled,
@@ -134,7 +135,7 @@ def metric_values(layers: Sequence[LayerValue]) -> MetricValues:
 def labeled_metric_values(label: str, values: Mapping[Quantity, Sequence[LayerValue]]) -> dict[Quantity, MetricValues]:
     """Collect the values of the metrics of one kind of matrices; row norms have no heads."""
     collected = {quantity: metric_values(layers) for quantity, layers in values.items()}
-    if label == ROW_NORMS:
+    if is_row_norms(label):
         return {quantity: one._replace(heads=()) for quantity, one in collected.items()}
     return collected
 
@@ -181,7 +182,8 @@ def make_panel(metric: Metric, variants: Mapping[str, Sequence[MetricValues]], l
     padded = tuple(_padded(row, len(columns)) for row in rows)
     matrix = label or (EFFECTIVE if metric.point is Point.MATRIX else "")
     point = POINTS.get(label, metric.point.value)
-    return Panel(metric.name, metric.summary, point, geometric, columns, padded, matrix)
+    summary = SUMMARIES.get(metric.name, metric.summary) if is_row_norms(label) else metric.summary
+    return Panel(metric.name, summary, point, geometric, columns, padded, matrix)
 
 
 def make_series(variant: str, seeds: Sequence[MetricValues], *, geometric: bool) -> Series:

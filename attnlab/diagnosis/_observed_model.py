@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from attnlab.diagnosis._blocks import Blocks, find_blocks, is_block, is_within
 from attnlab.diagnosis._labeled_matrices import SEQUENCES, Layer
 from attnlab.diagnosis._model_inputs import call_model, main_input
 from attnlab.diagnosis._module_calls import ModuleCall, Sizes, as_BTD, axes_of, copied_state, find_stream, record_calls
-from attnlab.diagnosis._parameter_roles import ATTENTION, BLOCK, MIXER
+from attnlab.diagnosis._parameter_roles import ATTENTION, BLOCK, MIXER, holds_attention
 from attnlab.model.modes import evaluation_mode
 
 
@@ -30,6 +30,14 @@ class ObservedModel:
     layers: tuple[Layer | None, ...]
     """The attention of each layer; None where none is recognized, or where they were not asked for."""
     notes: tuple[str, ...]
+
+
+class _Mixer(NamedTuple):
+    """The call of the attention of a layer, or of what stands for it."""
+
+    call: ModuleCall
+    is_block: bool = False
+    """Whether it is the whole block, in which no attention is found."""
 
 
 def observe(module: nn.Module, inputs: Any, kind: DiagnosisKind) -> ObservedModel | None:
@@ -78,21 +86,21 @@ def observe(module: nn.Module, inputs: Any, kind: DiagnosisKind) -> ObservedMode
 
 
 def _layers(
-    module: nn.Module, inputs: Any, chosen: Sequence[ModuleCall | None], sizes: Sizes, batch: int
+    module: nn.Module, inputs: Any, chosen: Sequence[_Mixer | None], sizes: Sizes, batch: int
 ) -> list[Layer | None]:
     """Run a model once more, and keep the inputs of its attentions."""
     if sizes.batch == sizes.tokens:
         inputs, sizes = _repeat(inputs, sizes.batch), Sizes(2 * sizes.batch, sizes.tokens)
-    names = {call.name for call in chosen if call is not None}
+    names = {one.call.name for one in chosen if one is not None}
     if not names:
         return [None] * len(chosen)
     calls, _ = record_calls(module, lambda: call_model(module, inputs), sizes, arguments_of=names)
     again = {(call.start, call.name): call for call in calls}
     return [
-        _layer(again[call.start, call.name], sizes, batch)
-        if call is not None and (call.start, call.name) in again
+        _layer(again[one.call.start, one.call.name], sizes, batch, is_block=one.is_block)
+        if one is not None and (one.call.start, one.call.name) in again
         else None
-        for call in chosen
+        for one in chosen
     ]
 
 
@@ -116,8 +124,8 @@ def _repeat(inputs: Any, batch: int) -> Any:
     return torch.cat([inputs, inputs]) if is_batch else inputs
 
 
-def _attention_of(blocks: Blocks, index: int) -> ModuleCall | None:
-    """Find the call of the attention of one layer, or else of its other mixer of tokens."""
+def _attention_of(blocks: Blocks, index: int) -> _Mixer | None:
+    """Find the call of the attention of one layer, or else of its other mixer of tokens, or else of the block."""
     start, end = blocks.spans[index]
     members = blocks.names[index]
     inside = [
@@ -135,11 +143,14 @@ def _attention_of(blocks: Blocks, index: int) -> ModuleCall | None:
     for pattern, calls in ((ATTENTION, below), (MIXER, below), (MIXER, inside), (ATTENTION, itself)):
         for call in calls:
             if pattern.search(call.name.rpartition(".")[2]) or pattern.search(type(call.module).__name__):
-                return call
-    return None
+                return _Mixer(call)
+    by_roles = next((call for call in below if holds_attention(call.module)), None)
+    if by_roles is not None:
+        return _Mixer(by_roles)
+    return next((_Mixer(call, is_block=True) for call in inside if call.name in own), None)
 
 
-def _layer(call: ModuleCall, sizes: Sizes, batch: int) -> Layer:
+def _layer(call: ModuleCall, sizes: Sizes, batch: int, *, is_block: bool) -> Layer:
     """Get the returned weights of an attention, and the attention as a function of its input."""
     keywords = call.keywords or {}
     weights = weights_in(call.returned, *sizes)
@@ -162,7 +173,7 @@ def _layer(call: ModuleCall, sizes: Sizes, batch: int) -> Layer:
     reason = "" if weights is not None else _reason_against_calling(function, x_BTD, call, sizes)
     # Other arguments, such as masks, may have the size of the batch: it is left as it is.
     returned = None if weights is None else weights[:batch].detach()
-    return Layer(returned, function, x_BTD, takes_any_batch=False, reason=reason)
+    return Layer(returned, function, x_BTD, takes_any_batch=False, reason=reason, is_block=is_block)
 
 
 @torch.no_grad()
@@ -202,11 +213,13 @@ def _replaced(value: Any, old: Tensor, new: Tensor) -> Any:
     return value
 
 
-def _attention_notes(blocks: Blocks, chosen: Sequence[ModuleCall | None]) -> list[str]:
-    """Name the attentions that are read, and the layers where none is recognized."""
-    found = [call.name or "the module itself" for call in chosen if call is not None]
+def _attention_notes(blocks: Blocks, chosen: Sequence[_Mixer | None]) -> list[str]:
+    """Name the attentions that are read, the blocks that stand for them, and the layers that are skipped."""
+    found = [one.call.name or "the module itself" for one in chosen if one is not None and not one.is_block]
     notes = [f"Attentions: {', '.join(found)}."] if found else []
-    if without := [" + ".join(names) for names, call in zip(blocks.names, chosen, strict=True) if call is None]:
-        reason = "no module has the name or the class of an attention"
+    reason = "no module has the name, the class or the weights of an attention"
+    if whole := [one.call.name or "the module itself" for one in chosen if one is not None and one.is_block]:
+        notes.append(f"Measured as whole blocks, {reason}: {', '.join(whole)}.")
+    if without := [" + ".join(names) for names, one in zip(blocks.names, chosen, strict=True) if one is None]:
         notes.append(f"Skipped, {reason}: {', '.join(without)}.")
     return notes

@@ -2,8 +2,9 @@
 
     query key value     q_proj to_q W_Q wq query, k_proj ..., v_proj ...
     fused               qkv c_attn in_proj_weight to_qkv Wqkv (thirds), to_kv kv_proj (halves)
-    output              o_proj out_proj to_out W_O wo, and c_proj, proj, dense within an attention
-    MLP                 linear1 fc_in fc1 c_fc gate_proj up_proj W_in w1 wi ..., and any other weight within an MLP
+    output              o_proj out_proj to_out W_O wo, and c_proj, proj, dense within or beside an attention's weights
+    MLP                 linear1 fc_in fc1 c_fc gate_proj up_proj W_in w1 wi ..., and any other weight within an MLP, or
+                        c_proj beside c_fc
     extra               any other weight within an attention, or a recurrent or convolutional mixer
 
 A fused weight is split where one of its axes is three (two) times the other, or three (two) times the inputs of the
@@ -51,7 +52,7 @@ WORDS: Mapping[str, Role] = {
 }
 """Words of names within the blocks."""
 OUTPUTS = ("c_proj", "proj", "dense", "o", "out", "output")
-"""Words that are an output projection within an attention, and anything elsewhere."""
+"""Words that are an output projection within an attention or beside its weights, and anything elsewhere."""
 FUSED: Mapping[str, tuple[Role, ...]] = {
     **dict.fromkeys(
         ("c_attn", "in_proj_weight", "in_proj", "to_qkv", "qkv", "wqkv", "qkv_proj", "w_qkv", "w_pack"),
@@ -105,7 +106,7 @@ def name_parameters(model: nn.Module, layers: Sequence[Sequence[str]] = ()) -> N
             roles[name] = ParameterRole(None, _outside(name))
             skipped[name] = "outside of the blocks"
             continue
-        named = name_parameter(within, _classes(model, name, within), weight)
+        named = _named(model, name, within, weight)
         if named.parts:
             axis = _fused_axis(weight, len(named.parts), inner.get(layer, ()))
             if axis is None:
@@ -168,6 +169,44 @@ def name_parameter(within: str, classes: Sequence[str], weight: Tensor) -> Named
     if in_attention or in_mixer:
         return Named("extra")
     return Named(None, reason="no role is known for the name")
+
+
+def _named(model: nn.Module, name: str, within: str, weight: Tensor) -> Named:
+    """Find the role of one parameter by its name, or else by the weights beside it: a block may hold them itself."""
+    named = name_parameter(within, _classes(model, name, within), weight)
+    *above, own = name.removesuffix(".weight").split(".")
+    if named.role is not None or named.parts or weight.ndim < 2 or own.lower() not in OUTPUTS:
+        return named
+    prefix = "".join(f"{word}." for word in above)
+    beside = {
+        other.removeprefix(prefix).removesuffix(".weight").lower(): one
+        for other, one in model.named_parameters()
+        if other.startswith(prefix) and one.ndim == 2
+    }
+    up = [one for word, one in beside.items() if WORDS.get(word) == "mlp_up"]
+    has_attention = any(word in FUSED or WORDS.get(word) in ("query", "key", "value") for word in beside)
+    if up and (not has_attention or any(sorted(one.shape) == sorted(weight.shape) for one in up)):
+        return Named("mlp_down")
+    return Named("output") if has_attention else named
+
+
+def holds_attention(module: nn.Module) -> bool:
+    """Tell whether a module itself holds the weights of queries, keys and values, by their names.
+
+    Args:
+        module: The module.
+
+    Returns:
+        Whether it does; weights of an MLP beside them make it a block.
+    """
+    found: set[Role] = set()
+    for name, weight in module.named_parameters():
+        word, dot, deeper = name.lower().removesuffix(".weight").partition(".")
+        role = WORDS.get(word)
+        if dot or deeper or weight.ndim < 2:
+            continue
+        found.update(FUSED.get(word, (role,) if role is not None else ()))
+    return {"query", "key", "value"} <= found and not found & {"mlp_up", "mlp_down"}
 
 
 def skipped_notes(skipped: Mapping[str, str], names: Iterable[str]) -> list[str]:
@@ -238,7 +277,7 @@ def _inner_widths(model: nn.Module, layers: Sequence[Sequence[str]]) -> dict[int
         layer, within = _layer_of(name, layers)
         if layer is None or weight.ndim != 2:
             continue
-        if name_parameter(within, _classes(model, name, within), weight).role == "output":
+        if _named(model, name, within, weight).role == "output":
             found.setdefault(layer, []).extend(weight.shape)
     return {layer: tuple(sizes) for layer, sizes in found.items()}
 

@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from attnlab.choices import DiagnosisKind
+from attnlab.diagnosis._attention_maps import attention_map_of
 from attnlab.diagnosis._default_loss import loss_of
-from attnlab.diagnosis._labeled_matrices import (
-    LabeledMatrices,
-    Layer,
-    Quantity,
-    inapplicable_note,
-    label_note,
-    labeled_matrices,
-    measure_labeled,
-    merge_matrices,
-    reason_against,
-)
-from attnlab.diagnosis._measuring import MetricValues, labeled_metric_values, make_panel, metric_values
-from attnlab.diagnosis._model_inputs import call_model, checked_inputs, main_input
-from attnlab.diagnosis._observed_model import observe
-from attnlab.diagnosis._parameter_roles import name_parameters, skipped_notes
-from attnlab.diagnosis.diagnose import attention_map_of, labeled_map_of, parse_kind
-from attnlab.diagnosis.quantities import requested_metrics
+from attnlab.diagnosis._labeled_matrices import Quantity
+from attnlab.diagnosis._measuring import MetricValues, make_panel, metric_values
+from attnlab.diagnosis._model_inputs import call_model, checked_inputs
+from attnlab.diagnosis._module_measuring import TRACE_METHOD, loss_gradients, measure_module
+from attnlab.diagnosis.quantities import parse_kind, requested_metrics
 from attnlab.diagnosis.result import AttentionMap, Diagnosis
 from attnlab.errors import InvalidValueError, PluginError
-from attnlab.metrics.gradients import FusedPart, WeightGroup, gradients, query_to_value, weight_groups
 from attnlab.metrics.measure import measure_trace
-from attnlab.metrics.metric import FLOAT_FLOOR, METRICS, Metric, Point
+from attnlab.metrics.metric import METRICS, Metric
 from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import Transformer
 from attnlab.tensors import ActivationTrace
-
-ONE_BATCH = "noise is measured between batches, and there is one"
-TRACE_METHOD = """\
-def trace(self, inputs):
-    residual, scores, weights = ...  # tuples: B x T x D before and after every layer; per layer (B x H x T x T,) or ()
-    return attnlab.tensors.ActivationTrace(residual, scores, weights)"""
 
 
 def diagnose_module(
@@ -94,13 +76,13 @@ def diagnose_module(
     trace_metrics = [metric for metric in metrics if metric.name in METRICS]
     values = measure_trace(trace, trace_metrics, (), inputs if are_tokens else None)
     measured = {Quantity(name): metric_values(layers) for name, layers in values.items() if layers}
-    notes: list[str] = []
+    notes: Sequence[str] = ()
     has_loss = loss is not None or targets is not None or (are_tokens and isinstance(module, Transformer))
     if parsed == "gradients" and has_loss:
         closure, words = loss_of(module, inputs, loss, targets)
-        found, notes = _loss_gradients(module, closure, ())
-        measured |= found
-        notes = [f"Gradients of {words}.", *notes]
+        found = loss_gradients(module, (closure,), ())
+        measured |= found.values
+        notes = [f"Gradients of {words}.", *found.notes]
     label = type(module).__name__
     _refuse_missing(only, measured, label, parsed, has_loss=has_loss, reasons={})
     maps = (attention_map_of(trace, label, attention_map),) if attention_map else ()
@@ -121,44 +103,15 @@ def _diagnose_observed(
     """Measure a module by what forward hooks see of it."""
     label = type(module).__name__
     inputs = checked_inputs(inputs, module)
-    observed = observe(module, inputs, kind)
-    if observed is None:
-        problem = f"'{label}' has no blocks that are recognized: no modules in it map a stream to its own shape."
-        looked = (
-            "Looked for: items of a ModuleList or Sequential, or modules of one parent, from B x T x D to B x T x D."
-        )
-        raise InvalidValueError(problem, f"{looked}\nOr add this method to it:\n{TRACE_METHOD}", where="diagnose")
-    sequences = main_input(inputs)
-    inputs_BT = None if sequences.is_floating_point() else sequences
-    residual_BTD, notes = observed.blocks.residual_BTD, list(observed.notes)
-    trace = ActivationTrace(residual_BTD, (), ())
-    on_stream = [metric for metric in metrics if metric.name in METRICS and metric.point is Point.RESIDUAL]
-    values = measure_trace(trace, on_stream, (), inputs_BT)
-    measured = {Quantity(name): metric_values(layers) for name, layers in values.items()}
-    matrices, skipped = labeled_matrices(observed.layers, kind)
-    for one in matrices:
-        measured |= labeled_metric_values(one.label, measure_labeled(one, metrics, inputs_BT))
-        notes += [label_note(one, _width(observed.layers, one))] if _is_used(one, measured) else []
-    notes += skipped
+    losses: tuple[Callable[[], Tensor], ...] = ()
+    words = ""
     if kind == "gradients":
         closure, words = loss_of(module, inputs, loss, targets)
-        found, of_names = _loss_gradients(module, closure, observed.blocks.names)
-        measured |= found
-        notes += [f"Gradients of {words}.", *of_names]
-    names = {quantity.metric for quantity in measured}
-    missing = [metric for metric in metrics if metric.name not in names]
-    matrix_label = matrices[-1].label if matrices else ""
-    reasons = {metric.name: _reason(metric, matrix_label, inputs_BT) for metric in missing}
-    _refuse_missing(only, measured, label, kind, has_loss=True, reasons=reasons)
-    note = inapplicable_note(reasons)
-    notes += [note[0].upper() + note[1:]] if note else []
-    without = [metric.name for metric in missing if not reasons[metric.name] and not metric.name.startswith("extra")]
-    notes += [f"Not measurable: {', '.join(without)}."] if without else []
-    maps: tuple[AttentionMap, ...] = ()
-    if attention_map:
-        effective: list[tuple[Tensor, ...]] = [()] * len(observed.layers)
-        maps = (labeled_map_of(trace, *merge_matrices(effective, matrices), label, attention_map),)
-    return _diagnosis(kind, metrics, label, len(observed.blocks.names), measured, notes, maps)
+        losses = (closure,)
+    found = measure_module(module, kind, metrics, inputs, losses, words, label)
+    _refuse_missing(only, found.values, label, kind, has_loss=True, reasons=found.reasons)
+    maps = (found.attention_map(label, attention_map),) if attention_map else ()
+    return _diagnosis(kind, metrics, label, found.layers, found.values, found.notes, maps)
 
 
 def _diagnosis(
@@ -204,48 +157,14 @@ def _trace_of(module: nn.Module, inputs: Any) -> ActivationTrace | None:
     return None
 
 
-def _loss_gradients(
-    module: nn.Module, loss: Callable[[], Tensor], layers: Sequence[Sequence[str]]
-) -> tuple[dict[Quantity, MetricValues], list[str]]:
-    """Measure relative gradients by layer and kind: by declared roles, or by the names of parameters."""
-    groups: dict[str, WeightGroup]
-    fused: dict[str, tuple[FusedPart, ...]] = {}
-    notes: list[str] = []
-    if isinstance(module, Transformer):
-        groups = weight_groups(module.parameter_roles())
-    else:
-        named = name_parameters(module, layers)
-        groups, fused = weight_groups(named.roles), named.fused
-        if fused:
-            notes.append("Fused weights are read as equal parts in the order query, key, value.")
-        frozen = {name: "no gradient is asked for" for name, one in module.named_parameters() if not one.requires_grad}
-        notes += skipped_notes({**named.skipped, **frozen}, [name for name, _ in module.named_parameters()])
-    # The recurrent kernels of cuDNN have no gradient in evaluation mode.
-    with evaluation_mode(module), torch.backends.cudnn.flags(enabled=False):
-        grads = gradients(module, [loss], groups, fused)
-    count = max((len(layers), *(gradient.layer for gradient in grads)), default=0)
-
-    def row(by_layer: dict[int, float]) -> MetricValues:
-        values = tuple(by_layer.get(layer, float("nan")) for layer in range(1, count + 1))
-        return MetricValues(values, tuple(value < FLOAT_FLOOR for value in values))
-
-    measured: dict[Quantity, MetricValues] = {}
-    for kind in dict.fromkeys(gradient.kind for gradient in grads):
-        by_layer = {gradient.layer: gradient.relative for gradient in grads if gradient.kind == kind}
-        measured[Quantity(f"{kind}-gradient")] = row(by_layer)
-    if ratios := query_to_value(grads):
-        measured[Quantity("query-to-value")] = row(ratios)
-    return measured, notes
-
-
 def _refuse_missing(
     only: Sequence[str],
-    measured: dict[Quantity, MetricValues],
+    measured: Mapping[Quantity, MetricValues],
     label: str,
     kind: DiagnosisKind,
     *,
     has_loss: bool,
-    reasons: dict[str, str],
+    reasons: Mapping[str, str],
 ) -> None:
     """Refuse metrics that were asked for and could not be measured."""
     names = list(dict.fromkeys(quantity.metric for quantity in measured))
@@ -257,29 +176,3 @@ def _refuse_missing(
         hint = "Gradients need a loss: diagnose(module, inputs, 'gradients', loss=lambda: ...)."
     reason = f": {reasons[missing[0]]}" if reasons.get(missing[0]) else ""
     raise InvalidValueError(f"'{missing[0]}' cannot be measured of '{label}'{reason}.", hint, where="only")
-
-
-def _reason(metric: Metric, label: str, inputs_BT: Tensor | None) -> str:
-    """Tell why a metric was not measured; empty where the model has no such weights."""
-    if metric.name in ("induction", "duplicate") and inputs_BT is None:
-        return "it compares tokens, and embeddings are none"
-    if metric.name.endswith("-noise"):
-        return ONE_BATCH
-    return "" if _has_role(metric) else reason_against(metric, label)
-
-
-def _has_role(metric: Metric) -> bool:
-    """Tell whether a metric is of a kind of weights, which some models do not have."""
-    return (metric.name.endswith("-gradient") and metric.name != "scores-gradient") or metric.name == "query-to-value"
-
-
-def _is_used(matrices: LabeledMatrices, measured: dict[Quantity, MetricValues]) -> bool:
-    """Tell whether a metric was measured on matrices of a kind."""
-    return any(quantity.label == matrices.label for quantity in measured)
-
-
-def _width(layers: Sequence[Layer | None], matrices: LabeledMatrices) -> int:
-    """Get the width of the modules whose matrices these are."""
-    return next(
-        one.x_BTD.shape[-1] for one, layer in zip(layers, matrices.layers, strict=True) if layer and one is not None
-    )

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import get_args
-
-from torch import Tensor
 
 from attnlab.attention import ATTENTIONS
 from attnlab.choices import DiagnosisKind
+from attnlab.diagnosis._attention_maps import attention_map_of, labeled_map_of
 from attnlab.diagnosis._labeled_matrices import (
     Quantity,
     headless_layers,
@@ -20,7 +16,7 @@ from attnlab.diagnosis._labeled_matrices import (
     reason_against,
 )
 from attnlab.diagnosis._measuring import Measured, MetricValues, make_panel, measure_subject, subject_layers_needed
-from attnlab.diagnosis.quantities import requested_metrics
+from attnlab.diagnosis.quantities import parse_kind, requested_metrics
 from attnlab.diagnosis.result import AttentionMap, Diagnosis
 from attnlab.diagnosis.run_subject import run_subject
 from attnlab.diagnosis.subjects import (
@@ -30,11 +26,12 @@ from attnlab.diagnosis.subjects import (
     diagnosis_subjects,
     requested_task,
 )
-from attnlab.errors import InvalidValueError, unknown
+from attnlab.diagnosis.whole_models import WholeModelSubject, whole_model_subjects
+from attnlab.errors import InvalidValueError
 from attnlab.metrics.metric import Metric
 from attnlab.specs import ModelSpec, variant_text
-from attnlab.tensors import ActivationTrace
 
+Subject = DiagnosisSubject | WholeModelSubject
 NO_GRADIENT = "its output has no gradient"
 
 
@@ -69,7 +66,7 @@ def diagnose(
     parsed = parse_kind(kind)
     metrics = requested_metrics(parsed, tuple(only))
     description = ""
-    subjects: Iterable[DiagnosisSubject] = diagnosis_subjects(request)
+    subjects: Iterable[Subject] = _fresh_subjects(request)
     if runs:
         options = {"complexity": request.complexity, "length": request.length, "batch": request.batch}
         loaded = [run_subject(run, store, **options) for run in runs]
@@ -83,7 +80,7 @@ def diagnose(
 def diagnose_subjects(
     kind: DiagnosisKind,
     metrics: Sequence[Metric],
-    subjects: Iterable[DiagnosisSubject],
+    subjects: Iterable[Subject],
     *,
     request: DiagnosisRequest,
     only: Sequence[str] = (),
@@ -113,7 +110,7 @@ def diagnose_subjects(
     headless_notes: dict[str, tuple[str, ...]] = {}
     for subject in subjects:
         description = description or _describe(request, subject.model.spec)
-        one = measure_subject(kind, subject, metrics)
+        one = _measure(kind, subject, metrics)
         for quantity, values in one.values.items():
             measured.setdefault(quantity, {}).setdefault(subject.variant, []).append(values)
         names = {quantity.metric for quantity in one.values}
@@ -121,8 +118,8 @@ def diagnose_subjects(
             raise _not_measurable(kind, missing, subject, one)
         if one.is_headless:
             headless_notes[subject.variant] = one.notes
-        if kind == "reach" and subject.variant not in reach_notes and not one.is_headless:
-            reach_notes[subject.variant] = _receptive_field_note(subject)
+        if kind == "reach" and isinstance(subject, DiagnosisSubject) and not one.is_headless:
+            reach_notes[subject.variant] = reach_notes.get(subject.variant) or _receptive_field_note(subject)
         if attention_map and subject.variant not in maps:
             maps[subject.variant] = _subject_map(kind, subject, attention_map)
     labels = ("", *dict.fromkeys(quantity.label for quantity in measured if quantity.label))
@@ -137,62 +134,23 @@ def diagnose_subjects(
     return Diagnosis(kind, description, tuple(panels), (*reach_notes.values(), *notes), tuple(maps.values()))
 
 
-def parse_kind(word: str) -> DiagnosisKind:
-    """Parse a kind of diagnosis.
-
-    Args:
-        word: Its name.
-
-    Returns:
-        The kind.
-
-    Raises:
-        UnknownNameError: No kind has the name.
-    """
-    for kind in get_args(DiagnosisKind):
-        if kind == word:
-            return kind
-    raise unknown("diagnosis", word, get_args(DiagnosisKind), where="diagnose")
+def _fresh_subjects(request: DiagnosisRequest) -> Iterator[Subject]:
+    """Build the fresh variants of a request, then its whole models."""
+    yield from diagnosis_subjects(request)
+    yield from whole_model_subjects(request)
 
 
-def attention_map_of(trace: ActivationTrace, variant: str, head: str) -> AttentionMap:
-    """Get the effective matrix of one head on the first sequence.
-
-    Args:
-        trace: The trace of a model.
-        variant: The name of the variant.
-        head: The head, as ``LAYER.HEAD``, both from 1.
-
-    Returns:
-        The map.
-
-    Raises:
-        InvalidValueError: The trace has no matrix, or the model has no such head.
-    """
-    weights = [layer[0] if layer else None for layer in trace.weights_BHTS]
-    if not any(layer is not None for layer in weights):
-        problem = f"The trace of '{variant}' has no attention matrix."
-        raise InvalidValueError(
-            problem, "Leave --attention-map out, or take the diagnosis attention.", where="--attention-map"
-        )
-    heads = [0 if layer is None else layer.shape[-3] for layer in weights]
-    match = re.fullmatch(r"(\d+)\.(\d+)", head)
-    hint = f"Layers are 1 to {len(weights)}, heads 1 to {min(filter(None, heads))}: --attention-map 1.1."
-    if not match:
-        raise InvalidValueError(f"'{head}' is not a head.", f"Write LAYER.HEAD. {hint}", where="--attention-map")
-    layer, number = int(match[1]), int(match[2])
-    where = f"--attention-map {head}"
-    if not layer or not number:
-        raise InvalidValueError(f"Layers and heads count from 1: there is no {head}.", hint, where=where)
-    if not (1 <= layer <= len(weights) and 1 <= number <= heads[layer - 1]):
-        raise InvalidValueError(f"'{variant}' has no head {number} in layer {layer}.", hint, where=where)
-    chosen = weights[layer - 1]
-    assert chosen is not None, "a layer without a matrix has no heads"
-    return AttentionMap(variant, layer, number, tuple(map(tuple, chosen[0, number - 1].tolist())))
+def _measure(kind: DiagnosisKind, subject: Subject, metrics: Sequence[Metric]) -> Measured:
+    """Measure one subject."""
+    if isinstance(subject, WholeModelSubject):
+        return subject.measure(kind, metrics)
+    return measure_subject(kind, subject, metrics)
 
 
-def _subject_map(kind: DiagnosisKind, subject: DiagnosisSubject, head: str) -> AttentionMap:
+def _subject_map(kind: DiagnosisKind, subject: Subject, head: str) -> AttentionMap:
     """Get the map of one head of a model; of a module without heads, its returned weights or row norms."""
+    if isinstance(subject, WholeModelSubject):
+        return subject.attention_map(kind, head)
     trace = subject.trace()
     layers = headless_layers(subject.model, trace)
     if not any(layers):
@@ -201,36 +159,10 @@ def _subject_map(kind: DiagnosisKind, subject: DiagnosisSubject, head: str) -> A
     return labeled_map_of(trace, merged, labels, subject.variant, head)
 
 
-def labeled_map_of(
-    trace: ActivationTrace,
-    matrices: tuple[tuple[Tensor, ...], ...],
-    labels: Sequence[str],
-    variant: str,
-    head: str,
-) -> AttentionMap:
-    """Get the map of one head where layers have matrices of several kinds.
-
-    Args:
-        trace: The trace of a model.
-        matrices: The matrix of each layer, or nothing.
-        labels: The kind of each.
-        variant: The name of the variant.
-        head: The head, as ``LAYER.HEAD``, both from 1.
-
-    Returns:
-        The map, with its kind.
-
-    Raises:
-        InvalidValueError: No layer has a matrix, or the model has no such head.
-    """
-    one = attention_map_of(trace._replace(weights_BHTS=matrices), variant, head)
-    return dataclasses.replace(one, matrix=labels[one.layer - 1])
-
-
-def _not_measurable(
-    kind: DiagnosisKind, metric: Metric, subject: DiagnosisSubject, measured: Measured
-) -> InvalidValueError:
+def _not_measurable(kind: DiagnosisKind, metric: Metric, subject: Subject, measured: Measured) -> InvalidValueError:
     """Make the error for a metric of ``only`` that cannot be measured of a variant."""
+    if isinstance(subject, WholeModelSubject):
+        return subject.not_measurable(kind, metric)
     name, where = metric.name, f"--only {metric.name}"
     if name in ("induction", "duplicate"):
         problem = f"'{name}' compares tokens, and noise has no tokens."
@@ -282,7 +214,7 @@ def _receptive_field_note(subject: DiagnosisSubject) -> str:
 
 
 def _describe(request: DiagnosisRequest, model: ModelSpec) -> str:
-    """Describe the models and the sequences in one line."""
+    """Describe the models and the sequences in one line; of a whole model, the sizes that it is given."""
     parts = [_count(model.layers, "layer"), f"width {model.width}", _count(model.heads, "head")]
     parts.append("residual" if model.residual else "no residual")
     parts += [f"norm {model.norm}", "MLP" if model.mlp_ratio else "no MLP"]
@@ -292,13 +224,16 @@ def _describe(request: DiagnosisRequest, model: ModelSpec) -> str:
     for (name, part), default in zip(own.items(), defaults, strict=True):
         if part != default:
             parts.append(f"{name} {variant_text(part) if isinstance(part, tuple) else part}")
+    if model.module is not None:
+        sizes = {"layers": parts[0], "width": parts[1], "heads": parts[2], "mlp_ratio": f"MLP {model.mlp_ratio:g}"}
+        parts = [text for name, text in sizes.items() if name in model.module.sizes]
     if request.task is None:
         sequences = f"gaussian noise, {request.length or NOISE_LENGTH} tokens"
     else:
         task, _ = requested_task(request, request.task)
         sequences = f"{task.name} {task.complexity}={task.level}"
     seeds = _count(len(request.seeds), "seed")
-    return f"random initialization, {', '.join(parts)}; {sequences}, {_count(request.batch, 'sequence')}; {seeds}"
+    return f"{', '.join(['random initialization', *parts])}; {sequences}, {_count(request.batch, 'sequence')}; {seeds}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -5,7 +5,7 @@ The others are gradients, the alignment with a support vector machine, and recep
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from attnlab import metrics
 from attnlab.choices import DiagnosisKind
@@ -142,6 +142,24 @@ QUANTITIES: dict[DiagnosisKind, dict[str, Metric]] = {
         ),
     },
 }
+
+
+def parse_kind(word: str) -> DiagnosisKind:
+    """Parse a kind of diagnosis.
+
+    Args:
+        word: Its name.
+
+    Returns:
+        The kind.
+
+    Raises:
+        UnknownNameError: No kind has the name.
+    """
+    for kind in get_args(DiagnosisKind):
+        if kind == word:
+            return kind
+    raise unknown("diagnosis", word, get_args(DiagnosisKind), where="diagnose")
 
 
 def diagnosis_of(metric: Metric) -> DiagnosisKind:

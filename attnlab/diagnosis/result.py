@@ -85,8 +85,9 @@ class Panel:
     """The names of the layers."""
     rows: tuple[Series, ...]
     matrix: str = ""
-    """The kind of matrix that it is measured on: ``effective matrix``, ``returned weights`` or ``Jacobian row norms``;
-    empty where it is not measured on a matrix. Kinds are never shown in one panel."""
+    """The kind of matrix that it is measured on: ``effective matrix``, ``returned weights``, ``Jacobian row norms``
+    or ``Jacobian row norms of the block``; empty where it is not measured on a matrix. Kinds are never shown in one
+    panel."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from attnlab.diagnosis.subjects import DiagnosisSubject, ProbeBatch, refuse_whole_model, validation_batches
+from attnlab.diagnosis.subjects import DiagnosisSubject, ProbeBatch, validation_batches
+from attnlab.diagnosis.whole_models import WholeModelSubject
 from attnlab.errors import AttnlabError, InvalidValueError
+from attnlab.model.module import ModuleModel
 from attnlab.model.transformer import Transformer
 from attnlab.records import Record
 from attnlab.storage.find_run import find_run
@@ -20,8 +22,8 @@ from attnlab.training.run_parts import error_of_run
 
 def run_subject(
     run: str, store: Path, *, complexity: Any = None, length: int | None = None, batch: int = 16
-) -> tuple[Record, DiagnosisSubject]:
-    """Load a finished run as a subject, in float64.
+) -> tuple[Record, DiagnosisSubject | WholeModelSubject]:
+    """Load a finished run as a subject; a transformer computes in float64.
 
     Args:
         run: The id of the run, or as much of its start as no other run has.
@@ -36,17 +38,15 @@ def run_subject(
     Raises:
         UnknownNameError: No run has the id; the message lists the runs.
         InvalidValueError: Several runs have the id; no level of the task has the length; or the sequences are longer
-            than the model's positions, or hold tokens outside its vocabulary; or the run is one of a whole model.
+            than the model's positions, or hold tokens outside its vocabulary.
         StoreError: The weights were not kept or do not fit; the message lists the runs with weights.
     """
     record, path = find_run(run, store)
     try:
         spec = record.spec
-        refuse_whole_model(spec.model)
         source = Source(spec.task, spec.seed, spec.train.train_examples)
         weights, _ = read(path)
-        model = rebuild_model(spec, weights, source).double()
-        assert isinstance(model, Transformer), "a whole model is refused above"
+        model = rebuild_model(spec, weights, source)
         probe_source = Source(task_at(spec.task, level=complexity, length=length), spec.seed)
         _check_length(probe_source, length)
     except AttnlabError as error:
@@ -54,8 +54,13 @@ def run_subject(
     if probe_source.task.vocabulary > source.vocabulary:
         problem = f"These sequences have {probe_source.task.vocabulary} tokens; the run learned {source.vocabulary}."
         raise InvalidValueError(problem, "Leave --complexity out, or choose a lower level.", where=f"run {record.id}")
+    label = f"{spec.variant} · {record.id[:6]}"
+    if isinstance(model, ModuleModel):
+        return record, WholeModelSubject(label, model, validation_batches(probe_source, batch))
+    assert isinstance(model, Transformer), "a model is a transformer or a whole model"
+    model = model.double()
     batches = checked_batches(model, source.length, validation_batches(probe_source, batch))
-    return record, DiagnosisSubject(f"{spec.variant} · {record.id[:6]}", model, batches)
+    return record, DiagnosisSubject(label, model, batches)
 
 
 def _check_length(source: Source, length: int | None) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.config.inline_experiment import SECTIONS, unknown_section
-from attnlab.config.inline_parts import merged, parse_part, parse_variants
+from attnlab.config.inline_parts import merged, parse_modules, parse_part, parse_variants
 from attnlab.config.yaml import scalar
 from attnlab.diagnosis._gain_control import match_gain
 from attnlab.errors import InvalidValueError
@@ -94,6 +94,7 @@ class DiagnosisRequest:
     Args:
         attentions: Each one part, or a stack of parts that alternate over the layers; none keeps the ladder's.
         positions: Each one part; none keeps the ladder's.
+        modules: Whole models of the user's own, beside the attentions; without attentions they stand alone.
         task: A ladder's name or file, or a registered task; None takes noise.
         complexity: The level; None takes the ladder's default.
         length: Tokens of a sequence; None takes the task's own length.
@@ -107,6 +108,7 @@ class DiagnosisRequest:
 
     attentions: Sequence[Variant] = ()
     positions: Sequence[Part] = ()
+    modules: Sequence[Part] = ()
     task: Part | None = field(default_factory=lambda: Part(name="recall"))
     complexity: Any = None
     length: int | None = None
@@ -118,13 +120,20 @@ class DiagnosisRequest:
 
 
 def diagnosis_request(
-    attention: str | None, position: str | None, *, task: str | None, complexity: Any, **more: Any
+    attention: str | None,
+    position: str | None,
+    *,
+    modules: str | Sequence[str] | None = None,
+    task: str | None,
+    complexity: Any,
+    **more: Any,
 ) -> DiagnosisRequest:
     """Make a request from text: inline variants and positions, a task, a level.
 
     Args:
         attention: Attentions, such as ``softmax,dape:kernel=3``; None keeps the ladder's.
         position: Positions, likewise; None keeps the ladder's.
+        modules: Whole models of the user's own: ``FILE.py:Class``, with commas, or a list; None takes none.
         task: A ladder's name or file, or a registered task, with inline options; None takes noise.
         complexity: The level, as text or as a value; None takes the ladder's default.
         **more: Further fields of :class:`DiagnosisRequest`.
@@ -138,6 +147,7 @@ def diagnosis_request(
     return DiagnosisRequest(
         attentions=parse_variants(attention) if attention else (),
         positions=[joined(stack) for stack in parse_variants(position)] if position else (),
+        modules=parse_modules(modules) if modules else (),
         task=None if task is None else parse_part(task),
         complexity=scalar(complexity) if isinstance(complexity, str) else complexity,
         **more,
@@ -146,6 +156,8 @@ def diagnosis_request(
 
 def diagnosis_subjects(request: DiagnosisRequest) -> Iterator[DiagnosisSubject]:
     """Build every variant with every seed, in order, followed by its gain-matched control where requested.
+
+    Whole models of the user's own are other subjects: :func:`attnlab.diagnosis.whole_models.whole_model_subjects`.
 
     Args:
         request: The request.
@@ -158,15 +170,13 @@ def diagnosis_subjects(request: DiagnosisRequest) -> Iterator[DiagnosisSubject]:
         InvalidValueError: A value has the wrong type or is out of range.
         IncompatiblePartsError: An attention cannot be combined with the position or with a modifier.
     """
-    if wrong := set(request.settings) - set(SECTIONS):
-        raise unknown_section(min(wrong), request.settings[min(wrong)])
-    task, base = (None, {}) if request.task is None else requested_task(request, request.task)
-    base = merged(base, request.settings.get("model", {}))
+    task, base = requested_base(request)
     resolver = Resolver()
+    if (request.modules or base.get("module") is not None) and not request.attentions:
+        return
     for attention in request.attentions or (None,):
         for position in request.positions or (None,):
             model = resolver.model(base, attention, position)
-            refuse_whole_model(model)
             check_parts(model, resolver)
             if task is not None:
                 try_model(model, task, resolver)
@@ -183,19 +193,23 @@ def diagnosis_subjects(request: DiagnosisRequest) -> Iterator[DiagnosisSubject]:
                     yield control
 
 
-def refuse_whole_model(model: ModelSpec) -> None:
-    """Refuse a whole model of the user's own, of whose inside nothing is known.
+def requested_base(request: DiagnosisRequest) -> tuple[TaskSpec | None, dict[str, Any]]:
+    """Make the spec of the task, and the settings of the models before parts are chosen.
 
     Args:
-        model: The model.
+        request: The request.
+
+    Returns:
+        The spec, None for noise; and field -> value.
 
     Raises:
-        InvalidValueError: It is one.
+        UnknownNameError: The task, an option or a section of the settings does not exist.
+        InvalidValueError: The task does not accept a value, or its length cannot be chosen.
     """
-    if model.module is not None:
-        problem = f"Not applicable: '{model.variant}' is a whole model, whose blocks and attention are not known."
-        hint = "attnlab evaluate scores it on other levels; attnlab.load_model(run).module is the module of a run."
-        raise InvalidValueError(problem, hint)
+    if wrong := set(request.settings) - set(SECTIONS):
+        raise unknown_section(min(wrong), request.settings[min(wrong)])
+    task, base = (None, {}) if request.task is None else requested_task(request, request.task)
+    return task, merged(base, request.settings.get("model", {}))
 
 
 def requested_task(request: DiagnosisRequest, part: Part) -> tuple[TaskSpec, dict[str, Any]]:

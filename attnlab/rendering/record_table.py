@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -14,12 +14,16 @@ from rich.text import Text
 from attnlab.formatting import duration, interval, option_text, percent, thousands
 from attnlab.records import Record
 from attnlab.rendering._text_table import FoldedText
+from attnlab.specs import ModelSpec, variant_text
 
 OVER_QUESTIONS = (
     "Intervals of an older attnlab count every question as independent, and are too short where a model fails "
     "whole sequences; run again for intervals over sequences."
 )
 """The note below runs whose records do not have the sums over sequences."""
+
+WIRING = ("position", "norm", "norm_layer", "mlp", "block", "residual_stream", "residual")
+"""Fields of a transformer that stand in the label of a run where they vary, and else below the table."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def _heading(record: Record) -> str:
     return "\n".join(filter(None, [first, ", ".join(fixed)]))
 
 
-def _table(heading: str, records: list[Record], stale: Container[str]) -> Table:
+def _table(heading: str, records: list[Record], stale: Container[str]) -> RenderableType:
     """The runs of one task and level."""
     first, _, fixed = heading.partition("\n")
     title = Text.assemble((first, "bold"), *([("\n" + fixed, "dim")] if fixed else []))
@@ -72,15 +76,39 @@ def _table(heading: str, records: list[Record], stale: Container[str]) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     transformers = [record for record in records if record.spec.model.module is None]
-    positions = len({str(record.spec.model.position) for record in transformers}) > 1
+    wiring = {record.id: _wiring(record.spec.model) for record in transformers}
+    varying = [name for name in WIRING if len({texts[name] for texts in wiring.values()}) > 1]
     for record in records:
-        position = f" · {record.spec.model.position}" if positions and record.spec.model.module is None else ""
+        position = "".join(f" · {wiring[record.id][name]}" for name in varying) if record.id in wiring else ""
         origin = f" · continues {record.spec.continue_from}" if record.spec.continue_from else ""
         values = "".join(f" · {name} = {value}" for name, value in _set_values(record))
         name = FoldedText(f"{record.spec.variant}{position}{origin}{values}")
         status = Text("stale", style="yellow") if record.id in stale else status_text(record)
         table.add_row(name, *_cells(record), status)
-    return table
+    same = _unusual(wiring[transformers[0].id], varying) if transformers else []
+    return Group(table, Text(f"All transformers here: {', '.join(same)}.", "dim")) if same else table
+
+
+def _wiring(model: ModelSpec) -> dict[str, str]:
+    """The fields of a transformer beside its attention and its sizes, each in words."""
+    mlp = f"MLP {variant_text(model.mlp)}" if model.mlp_ratio else "no MLP"
+    texts = (
+        str(model.position),
+        f"norm {model.norm}",
+        f"norm layer {model.norm_layer}",
+        mlp,
+        f"block {model.block}",
+        f"residual stream {model.residual_stream}",
+        "residual" if model.residual else "no residual",
+    )
+    return dict(zip(WIRING, texts, strict=True))
+
+
+def _unusual(texts: Mapping[str, str], varying: Container[str]) -> list[str]:
+    """What differs from the defaults in all runs of a table, in words."""
+    usual = _wiring(ModelSpec())
+    differing = [name for name in WIRING if name not in varying and texts[name] != usual[name]]
+    return [f"position {texts[name]}" if name == "position" else texts[name] for name in differing]
 
 
 def _set_values(record: Record) -> list[tuple[str, str]]:

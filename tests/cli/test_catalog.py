@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from attnlab.attention import ATTENTIONS
+from attnlab.model.module import MODULES
 from attnlab.tasks import IGNORE
 from tests.cli.conftest import TINY, Command
+from tests.own_models import FILE
 
 
 def test_ls_tasks_shows_complexity_levels_chance_and_source(command: Command) -> None:
@@ -113,3 +119,51 @@ def test_sample_as_json_is_the_batch(command: Command) -> None:
     assert [len(batch["inputs"]), len(batch["inputs"][0])] == [4, 64]
     assert sum(target != IGNORE for row in batch["targets"] for target in row) == 16
     assert sum(token == 0 for token in batch["inputs"][0]) == 64 - 12
+
+
+MIXER = """
+from torch import nn
+class Mixer(nn.Module):
+    '''The sum of the past.'''
+    def __init__(self, dim, num_heads=4, causal=False, decay=0.5):
+        super().__init__()
+        self.out = nn.Linear(dim, dim)
+    def forward(self, x):
+        return self.out(x.cumsum(1))
+class Needs(nn.Module):
+    def __init__(self, anything):
+        super().__init__()
+"""
+
+
+@pytest.fixture
+def _own_files(tmp_path: Path) -> Iterator[None]:
+    (tmp_path / "my.py").write_text(MIXER)
+    (tmp_path / "mods.py").write_text(FILE)
+    with patch.dict(ATTENTIONS._entries), patch.dict(MODULES._entries):
+        yield
+
+
+@pytest.mark.usefixtures("_own_files")
+def test_show_tells_what_is_known_of_a_class_of_the_users_own(command: Command) -> None:
+    text = " ".join(command("show", "my.py:Mixer").out.split())
+    for phrase in ("The sum of the past.", "dim the width: 64", "num_heads the number of heads: 2"):
+        assert phrase in text
+    for phrase in ("causal always true", "decay its default: 0.5", "Called as module(x), x: batch x tokens x width"):
+        assert phrase in text
+    assert f"Weights of one layer at width 64 and 2 heads: {64 * 64 + 64:,}" in text
+    assert "It declares nothing more" in text
+    card = json.loads(command("show", "mods.py:gpt", "--json").out)
+    assert (card["kind"], Path(card["file"]).name) == ("model", "mods.py")
+    matched = {one["name"] for one in card["arguments"] if one["matched"]}
+    assert matched == {"vocab_size", "n_positions", "n_embd", "n_layer", "n_head"}
+    assert card["parameters"] > 2 * 12 * 64**2
+
+
+@pytest.mark.usefixtures("_own_files")
+def test_show_tells_why_a_class_is_not_built(command: Command) -> None:
+    text = " ".join(command("show", "my.py:Needs").out.split())
+    assert "anything must be given" in text
+    assert "Not built: " in text
+    refused = command("show", "my.py:Mixr")
+    assert (refused.status, "did you mean 'Mixer'?" in refused.error) == (2, True)

@@ -69,8 +69,48 @@ def test_check_finds_what_a_model_does(command: Command, tmp_path: Path) -> None
     assert "(leaks)" in allowed.out
 
 
+DIAGNOSED = ("--model", "own.py:gpt,own.py:Lstm", "--layers", "2", "--width", "8", "--seeds", "1", "--task", "copy")
+
+
+@pytest.mark.parametrize(
+    ("kind", "phrases"),
+    [
+        ("attention", ["sink of Jacobian row norms", "sink of Jacobian row norms of the block"]),
+        (
+            "rank-collapse",
+            [
+                "random initialization, 2 layers, width 8, 2 heads; copy",
+                "branch-residual, branch-cosine (its values are not seen)",
+            ],
+        ),
+        ("gradients", ["query-gradient", "own.py:Lstm: Skipped, biases: lstm.bias_ih_l0", "no parameter of the roles"]),
+    ],
+)
+def test_fresh_ones_are_diagnosed(kind: str, phrases: list[str], command: Command) -> None:
+    result = command("diagnose", kind, *DIAGNOSED)
+    assert result.status == 0
+    assert "not measurable" not in result.out.lower()
+    for phrase in (*phrases, "own.py:gpt", "own.py:Lstm"):
+        assert phrase in " ".join(result.out.split())
+
+
+def test_runs_of_them_are_diagnosed(command: Command) -> None:
+    record = Record.from_line(command("train", *TINY, "--model", "own.py:Lstm", "--json").out)
+    result = command("diagnose", "attention", "--run", record.id)
+    assert (result.status, f"own.py:Lstm · {record.id[:6]}" in result.out) == (0, True)
+    refused = command("diagnose", "attention", "--run", record.id, "--model", "own.py:gpt")
+    assert (refused.status, "--model" in refused.error) == (2, True)
+
+
+@pytest.mark.parametrize("option", [("--norm", "post"), ("--no-mlp",), ("--control", "gain"), ("--pos", "rotary")])
+def test_what_they_have_of_their_own_is_refused_in_a_diagnosis(option: tuple[str, ...], command: Command) -> None:
+    result = command("diagnose", "rank-collapse", *DIAGNOSED, *option)
+    assert (result.status, "of its own" in result.error or "no position of ours" in result.error) == (2, True)
+    assert command("diagnose", "rank-collapse", *DIAGNOSED, *option, "--attn", "softmax").status == 0
+
+
 def test_the_help_names_it(command: Command) -> None:
-    for name in ("train", "sweep", "check"):
+    for name in ("train", "sweep", "check", "diagnose"):
         assert "--model" in command(name, "--help").out
 
 

@@ -399,7 +399,89 @@ def test_a_model_that_reads_later_tokens_has_no_causal_rows() -> None:
 
 def test_blocks_without_an_attention_are_named() -> None:
     diagnosis = attnlab.diagnose(built(foreign.Experts), token_ids(), "attention")
-    assert "Skipped, no module has the name or the class of an attention: h.0, h.1, h.2." in diagnosis.notes
+    assert (
+        "Measured as whole blocks, no module has the name, the class or the weights of an attention: h.0, h.1, h.2."
+        in diagnosis.notes
+    )
+
+
+class Direct(nn.Module):
+    """A block, or a part of one, that holds the maps of its attention itself."""
+
+    def __init__(self, has_mlp: bool) -> None:
+        super().__init__()
+        self.c_attn, self.c_proj = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.up = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
+        self.has_mlp = has_mlp
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        query, key, value = (one[:, None] for one in self.c_attn(x_BTD).chunk(3, 2))
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)[:, 0]
+        x_BTD = x_BTD + self.c_proj(mixed)
+        return x_BTD + self.up(x_BTD) if self.has_mlp else x_BTD
+
+
+class Holder(nn.Module):
+    """A block whose attention has a name and a class that tell nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = Direct(has_mlp=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        result: Tensor = x_BTD + self.first(x_BTD)
+        return result
+
+
+class Stack(nn.Module):
+    def __init__(self, block: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.wte, self.head = nn.Embedding(VOCABULARY, WIDTH), nn.Linear(WIDTH, VOCABULARY)
+        self.h = nn.ModuleList(block() for _ in range(LAYERS))
+
+    def forward(self, tokens_BT: Tensor) -> Tensor:
+        x_BTD = self.wte(tokens_BT)
+        for one in self.h:
+            x_BTD = one(x_BTD)
+        logits: Tensor = self.head(x_BTD)
+        return logits
+
+
+def test_a_block_that_holds_its_attention_itself_is_measured_whole() -> None:
+    model, tokens_BT = built(lambda: Stack(lambda: Direct(has_mlp=True))), token_ids()
+    diagnosis = attnlab.diagnose(model, tokens_BT, "attention")
+    assert {panel.matrix for panel in diagnosis.panels} == {"Jacobian row norms of the block"}
+    assert "Measured as whole blocks" in notes(diagnosis)
+    x_BTD = model.wte(tokens_BT[:2]).detach()
+    weights = as_weights(explicit_norms(model.h[0], x_BTD))
+    expected = float(METRICS["sink"].average(METRICS["sink"].measure(weights)))
+    assert mean(diagnosis.panel("sink"))[0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_attention_is_found_by_the_roles_of_its_weights() -> None:
+    diagnosis = attnlab.diagnose(built(lambda: Stack(Holder)), token_ids(), "attention")
+    assert "Attentions: h.0.first, h.1.first, h.2.first." in diagnosis.notes
+    assert {panel.matrix for panel in diagnosis.panels} == {"Jacobian row norms"}
+
+
+@pytest.mark.parametrize("build", [foreign.Lstm, lambda: Stack(lambda: Direct(has_mlp=True))])
+def test_captions_of_row_norms_speak_of_no_heads_and_no_attention(build: Callable[[], Any]) -> None:
+    for kind in ("attention", "tokens", "rank-collapse"):
+        for panel in attnlab.diagnose(built(build), token_ids(), kind).panels:
+            if panel.matrix:
+                assert not re.search(r"head|attend|attention|weight of", panel.summary), panel.name
+
+
+def test_every_kind_of_weights_that_a_model_lacks_is_named_with_the_reason() -> None:
+    said = notes(attnlab.diagnose(built(foreign.Lstm), token_ids(), "gradients"))
+    assert "Not measurable" not in said
+    lacking = "query-gradient, key-gradient, value-gradient, output-gradient, mlp-gradient, query-to-value"
+    assert f"{lacking} (there is no parameter of the roles query, key, value, output or mlp)" in said
+    frozen = built(foreign.Gpt)
+    for name, weight in frozen.named_parameters():
+        weight.requires_grad_("c_attn" not in name)
+    said = notes(attnlab.diagnose(frozen, token_ids(), "gradients"))
+    assert "query-gradient, key-gradient, value-gradient, query-to-value, query-noise (no gradient is asked for" in said
 
 
 # -- refusals -------------------------------------------------------------------------------------------------------

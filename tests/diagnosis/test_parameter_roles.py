@@ -137,3 +137,24 @@ def test_a_name_that_is_skipped_in_some_layers_alone_is_written_out() -> None:
         "Skipped, frozen: h.0.b.",
         "Skipped, norms: h.*.n.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("maps", "expected"),
+    [
+        ({"c_attn": (24, 8), "c_proj": (8, 8)}, "output"),
+        ({"q_proj": (8, 8), "c_proj": (8, 8)}, "output"),
+        ({"c_fc": (32, 8), "c_proj": (8, 32)}, "mlp_down"),
+        ({"c_attn": (24, 8), "c_fc": (32, 8), "c_proj": (8, 32)}, "mlp_down"),
+        ({"c_attn": (24, 8), "c_fc": (32, 8), "c_proj": (8, 8)}, "output"),
+        ({"anything": (8, 8), "c_proj": (8, 8)}, None),
+    ],
+)
+def test_the_role_of_c_proj_is_told_by_the_weights_beside_it(
+    maps: dict[str, tuple[int, int]], expected: str | None
+) -> None:
+    block = nn.ModuleDict({name: nn.Linear(inputs, outputs) for name, (outputs, inputs) in maps.items()})
+    found = name_parameters(nn.ModuleList([block]), [["0"]])
+    role = found.roles.get("0.c_proj.weight")
+    assert (role and role.role) == expected
+    assert ("0.c_proj.weight" in found.skipped) == (expected is None)

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import attnlab
-from attnlab.diagnosis.diagnose import diagnose_subjects, parse_kind
-from attnlab.diagnosis.quantities import requested_metrics
+from attnlab.diagnosis.diagnose import diagnose_subjects
+from attnlab.diagnosis.quantities import parse_kind, requested_metrics
 from attnlab.diagnosis.result import Diagnosis
 from attnlab.diagnosis.subjects import DiagnosisRequest, DiagnosisSubject, diagnosis_subjects
 from attnlab.model.transformer import Block

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from attnlab.rendering.record_table import OVER_QUESTIONS, RecordTable
+from attnlab.specs import ModelSpec, RunSpec
 from tests.rendering.capture import drawn
 from tests.rendering.samples import record, spec
 
@@ -80,3 +81,22 @@ def test_an_interval_over_questions_of_an_old_record_is_told() -> None:
     note = " ".join(OVER_QUESTIONS.split())
     assert note in " ".join(" ".join(drawn(RecordTable([new, old]))).split())
     assert note not in " ".join(" ".join(drawn(RecordTable([new]))).split())
+
+
+def wired(**fields: object) -> RunSpec:
+    data = {**spec().model.model_dump(), **fields}
+    return spec().model_copy(update={"model": ModelSpec.model_validate(data)})
+
+
+def test_what_all_runs_have_other_than_the_defaults_stands_below_the_table() -> None:
+    run = wired(mlp={"name": "swiglu"}, block={"name": "parallel"}, position={"name": "alibi"}, residual=False)
+    lines = [line.rstrip() for line in drawn(RecordTable([record(run)]), width=120)]
+    assert "All transformers here: position alibi, MLP swiglu, block parallel, no residual." in lines
+
+
+def test_runs_that_differ_in_their_wiring_are_told_apart() -> None:
+    runs = [record(wired(mlp={"name": "swiglu"})), record(spec()), record(wired(mlp_ratio=0.0))]
+    lines = " ".join(drawn(RecordTable(runs), width=120))
+    for label in ("softmax · MLP swiglu ", "softmax · MLP gelu ", "softmax · no MLP "):
+        assert label in lines
+    assert "All transformers here" not in lines

@@ -14,6 +14,7 @@ from torch.nn import functional
 import attnlab
 from attnlab.analysis.fields import run_fields
 from attnlab.config.experiment import read_experiment
+from attnlab.diagnosis.subjects import validation_batches
 from attnlab.errors import (
     IncompatiblePartsError,
     InterruptedTraining,
@@ -278,12 +279,44 @@ def test_operations_of_a_recurrence_are_counted(file: Path) -> None:
     assert flops(model, source) == 2 * tokens * (8 * width**2 + width * source.vocabulary)
 
 
-def test_nothing_inside_of_a_run_is_diagnosed(file: Path, tmp_path: Path) -> None:
-    (record,) = attnlab.train("copy", model="own.py:Lstm", store=tmp_path, **FAST)
-    with pytest.raises(InvalidValueError, match=r"Not applicable: 'own.py:Lstm' is a whole model"):
-        attnlab.diagnose(record, store=tmp_path)
-    with pytest.raises(InvalidValueError, match=r"Not applicable: 'own.py:Lstm' is a whole model"):
-        attnlab.diagnose(model={"module": "own.py:Lstm"})
+def test_a_run_is_diagnosed_with_its_trained_weights(file: Path, tmp_path: Path) -> None:
+    (record,) = attnlab.train("copy", model="own.py:gpt", store=tmp_path, **FAST)
+    run = attnlab.load_model(record, store=tmp_path)
+    assert isinstance(run, ModuleModel)
+    source = Source(record.spec.task, record.spec.seed)
+    probe = validation_batches(source, 4)(0)
+    assert probe.inputs_BT is not None
+    logits_NV = run(probe.inputs_BT, probe.query_positions_N).logits_NV
+    functional.cross_entropy(logits_NV, probe.targets_N).backward()
+    weight = run.get_parameter("module.h.1.c_proj.weight")
+    assert weight.grad is not None
+    expected = float(weight.grad.norm() / weight.detach().norm())
+    found = attnlab.diagnose(record, "gradients", store=tmp_path, batch=4, only=["output-gradient"])
+    (row,) = found.panel("output-gradient").rows
+    assert row.variant == f"own.py:gpt · {record.id[:6]}"
+    assert row.mean[1] == pytest.approx(expected, rel=1e-4)
+
+
+def test_fresh_ones_are_diagnosed_beside_attentions(file: Path) -> None:
+    small = {"layers": 2, "width": 8, "module": "own.py:gpt"}
+    alone: dict[str, Any] = {"task": "copy", "complexity": 4, "seeds": 2, "batch": 3, "model": small}
+    beside = attnlab.diagnose(attention="softmax", **alone).panel("residual")
+    assert [row.variant for row in beside.rows] == ["softmax", "own.py:gpt"]
+    (row,) = attnlab.diagnose(**alone).panel("residual").rows
+    assert row == beside.rows[1]
+    assert len(row.seeds) == 2
+    assert row.seeds[0] != row.seeds[1]
+    with pytest.raises(InvalidValueError, match=r"'own.py:gpt' takes tokens, and noise has none"):
+        attnlab.diagnose(**{**alone, "task": None})
+
+
+def test_the_noise_of_gradients_is_between_batches_of_the_task(file: Path) -> None:
+    small = {"layers": 2, "width": 8, "module": "own.py:gpt"}
+    found = attnlab.diagnose(kind="gradients", task="copy", complexity=4, seeds=1, batch=3, model=small)
+    assert all(value > 0 for value in found.panel("query-noise").rows[0].mean)
+    refused = r"'query-noise' does not apply to 'own.py:Lstm': there is no parameter of the role"
+    with pytest.raises(InvalidValueError, match=refused):
+        attnlab.diagnose(kind="gradients", task="copy", seeds=1, model={"module": "own.py:Lstm"}, only=["query-noise"])
 
 
 def test_an_experiment_names_models(file: Path, tmp_path: Path) -> None:
