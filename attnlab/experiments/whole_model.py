@@ -19,7 +19,7 @@ from attnlab.tasks.io.streams import Source
 from attnlab.testing.changes import NOT_FINITE
 from attnlab.testing.model_check import quick_model_check
 from attnlab.testing.quick_check import QuickCheck
-from attnlab.user_code import user_stacklevel
+from attnlab.user_code import constructor_line, user_stacklevel
 
 if TYPE_CHECKING:
     from attnlab.experiments.request import Request
@@ -69,7 +69,7 @@ def module_spec(model: ModelSpec, part: Part) -> ModelSpec:
         entry = MODULES.entry(MODULE_NAMING.named(part.name) if ":" in part.name else part.name)
         parameters = constructor_parameters(entry.cls.adapted, MODULE_ARGUMENTS)
         given = {name: entry.check(name, value) for name, value in part.options.items()}
-        check_arguments(parameters, given)
+        check_arguments(parameters, given, constructor_line(entry.cls.adapted))
         sizes = sizes_used(parameters, given)
     except AttnlabError as error:
         raise error.at(where) from None

@@ -12,7 +12,7 @@ from attnlab.model.module import ModuleModel
 
 
 def first_not_finite(model: nn.Module, call: Callable[[], object]) -> tuple[str, list[type]] | None:
-    """Find the innermost module whose output is the first that is not a number, or else the first that is infinite.
+    """Find the innermost module that makes a number that is not finite from finite ones: the first NaN, or else inf.
 
     Args:
         model: The model.
@@ -25,7 +25,9 @@ def first_not_finite(model: nn.Module, call: Callable[[], object]) -> tuple[str,
     found: dict[bool, str] = {}
 
     def hook(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def look(_: nn.Module, __: Any, output: Any) -> None:
+        def look(_: nn.Module, inputs: Any, output: Any) -> None:
+            if not all(bool(tensor.isfinite().all()) for tensor in _tensors(inputs)):
+                return  # it passes on what another has made
             for tensor in _tensors(output):
                 if bool(tensor.isnan().any()):
                     found.setdefault(True, path)
