@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-import traceback
 from pathlib import Path
+from typing import Any
 
 from attnlab.errors import AttnlabError, PluginError
 from attnlab.part_code.plugin_imports import PluginImports
+from attnlab.user_code import advice_on, location_of
 
 PREFIX = "attnlab_plugin_"
 
@@ -60,18 +61,36 @@ def load_plugin(path: Path) -> None:
         raise plugin_error(f"--plugin {path}", error) from error
 
 
-def plugin_error(where: str, error: Exception) -> PluginError:
+def plugin_error(where: str, error: Exception, *owners: Any, accepted: str = "") -> PluginError:
     """Make the error for user code that raised an exception.
 
     Args:
         where: The location of the code: the option or entry point that named it.
         error: The exception.
+        *owners: Classes and functions whose code it is, for an exception that did not reach a line of the user.
+        accepted: What would be accepted; empty takes advice by the exception and its place.
 
     Returns:
-        The error, to be raised.
+        The error, to be raised: what was raised, the line, and what to do next.
     """
-    head, _, location = describe_exception(error).partition("\n")
-    return PluginError(head, location, where=where)
+    hint = "\n".join(filter(None, (location_of(error, *owners), advice_on(error, accepted))))
+    return PluginError(first_line(error), hint, where=where)
+
+
+def first_line(error: BaseException) -> str:
+    """Write an exception in one line.
+
+    >>> first_line(KeyError("a"))
+    "KeyError: 'a'"
+
+    Args:
+        error: The exception.
+
+    Returns:
+        Its type, and the first line of its message.
+    """
+    message = error.msg if isinstance(error, SyntaxError) else next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def describe_exception(error: Exception) -> str:
@@ -81,17 +100,7 @@ def describe_exception(error: Exception) -> str:
         error: The exception, with its traceback.
 
     Returns:
-        Its type and message, and the last line of the user's own code that it passed through.
+        Its type and message, and the last line of the user's own code that it passed through; one line where it passed
+        through none.
     """
-    if isinstance(error, SyntaxError):
-        location = f"{error.filename}:{error.lineno}: {(error.text or '').strip()}"
-        return f"SyntaxError: {error.msg}\nat {location}"
-    library = str(Path(__file__).parent)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    theirs = [
-        frame for frame in frames if not frame.filename.startswith(library) and "site-packages" not in frame.filename
-    ]
-    frame = (theirs or frames)[-1] if frames else None
-    location = f"{frame.filename}:{frame.lineno}: {frame.line}" if frame else "(no frame)"
-    first = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {first}\nat {location}"
+    return "\n".join(filter(None, (first_line(error), location_of(error))))

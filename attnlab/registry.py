@@ -22,9 +22,10 @@ from typing import Any, Generic, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from attnlab.errors import AttnlabError, InvalidValueError, PluginError, plain_reason, unknown
+from attnlab.errors import AttnlabError, InvalidValueError, PluginError, UnknownNameError, plain_reason, unknown
 from attnlab.part_code import SCRIPT, PartCode, part_code
 from attnlab.plugins import PREFIX, plugin_error
+from attnlab.user_code import constructor_line
 
 T = TypeVar("T")
 
@@ -52,9 +53,19 @@ class Option:
         try:
             return self._adapter.validate_python(_tuples(value))
         except ValidationError as error:
-            reasons = sorted({plain_reason(one["msg"]) for one in error.errors()})
+            said = self._in_words
+            reasons = sorted({said or plain_reason(one["msg"]) for one in error.errors()})
             hint = f"{'; or '.join(reasons)}. Default: {self.default!r}."
-            raise InvalidValueError(f"Option '{self.name}' cannot be {value!r}.", hint) from None
+            given = "empty" if value is None or value == "" else repr(value)
+            raise InvalidValueError(f"Option '{self.name}' cannot be {given}.", hint) from None
+
+    @property
+    def _in_words(self) -> str:
+        """What is accepted, where the annotation says it in words; a regular expression says nothing to a reader."""
+        bounds = self.accepts.__metadata__ if typing.get_origin(self.accepts) is typing.Annotated else ()
+        return next(
+            (f"It is {one.description}" for one in bounds if isinstance(one, FieldInfo) and one.description), ""
+        )
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any]:
@@ -129,8 +140,13 @@ class Entry(Generic[T]):
         given = {name: self.check(name, value) for name, value in options.items()}
         missing = [name for name in self.required if name not in given]
         if missing:
-            problem = f"'{self.name}' needs the option '{missing[0]}'."
-            raise InvalidValueError(problem, f"Write {self.name}:{missing[0]}=...")
+            noun = "option" if len(missing) == 1 else "options"
+            problem = f"'{self.name}' needs the {noun} {', '.join(map(repr, missing))}."
+            hint = f"Write {self.name}:{','.join(f'{name}=...' for name in missing)}"
+            if (adapted := getattr(self.cls, "adapted", None)) is not None:
+                hint += ", or name a function that returns the module with them."
+                hint = "\n".join(filter(None, (constructor_line(adapted), hint)))
+            raise InvalidValueError(problem, hint)
         return {name: given.get(name, option.default) for name, option in known.items()}
 
     def check(self, name: str, value: Any) -> Any:
@@ -148,6 +164,9 @@ class Entry(Generic[T]):
             InvalidValueError: The value is not accepted.
         """
         if name not in self.options:
+            if name in (theirs := getattr(self.cls, "original_options", {})):
+                problem = f"'{self.name}' has no option '{name}', which the original code has."
+                raise UnknownNameError(problem, theirs[name])
             raise unknown("option", name, self.options, owner=f"'{self.name}'")
         return self.options[name].check(value)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from attnlab.errors import InvalidFileError, RenamedWarning, unknown
+from attnlab.user_code import user_stacklevel
 
 Kind = Literal["tasks", "experiments"]
 KINDS: tuple[Kind, ...] = ("experiments", "tasks")
@@ -94,5 +95,5 @@ def find(kind: Kind, word: str) -> Path:
     if not holds(kind, word):
         raise unknown(kind.removesuffix("s"), word, names(kind))
     if word in RENAMED:
-        warnings.warn(f"'{word}' is now called '{RENAMED[word]}'.", RenamedWarning, stacklevel=2)
+        warnings.warn(f"'{word}' is now called '{RENAMED[word]}'.", RenamedWarning, stacklevel=user_stacklevel())
     return folder(kind) / f"{RENAMED.get(word, word)}.yaml"

@@ -210,7 +210,8 @@ def test_a_failing_file_shows_its_own_last_line(plugin: Path) -> None:
     with pytest.raises(PluginError) as caught:
         load_plugin(plugin)
     assert str(caught.value) == (
-        f"--plugin {plugin}\n  ZeroDivisionError: division by zero\n  at {plugin}:2: return 1 / 0"
+        f"--plugin {plugin}\n  ZeroDivisionError: division by zero\n  at {plugin}:2: return 1 / 0\n"
+        "  Correct this line, and run the command again."
     )
     assert "attnlab_plugin_mine" not in sys.modules
 
@@ -219,7 +220,10 @@ def test_a_file_with_broken_syntax_shows_the_line(plugin: Path) -> None:
     plugin.write_text("x = 1\nclass :\n")
     with pytest.raises(PluginError) as caught:
         load_plugin(plugin)
-    assert str(caught.value) == (f"--plugin {plugin}\n  SyntaxError: invalid syntax\n  at {plugin}:2: class :")
+    where, problem, line, advice = str(caught.value).splitlines()
+    assert [where, problem] == [f"--plugin {plugin}", "  SyntaxError: invalid syntax"]
+    assert line == f"  at {plugin}:2: class :"
+    assert "must be valid Python 3" in advice
 
 
 def test_a_file_that_takes_a_shipped_name_is_refused(plugin: Path) -> None:

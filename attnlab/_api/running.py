@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attnlab.choices import AttentionLike, Budget, Compile, DeviceName, ModelLike
+from attnlab.user_code import user_stacklevel
 
 if TYPE_CHECKING:
     from attnlab.records import Record
@@ -178,7 +179,7 @@ def sweep(
     if outcome.failed:
         first = outcome.failed[0]
         text = f"{len(outcome.failed)} of {len(outcome.records)} runs failed; {first.spec.summary}: {first.reason}"
-        warnings.warn(text, UserWarning, stacklevel=2)
+        warnings.warn(text, UserWarning, stacklevel=user_stacklevel())
     return list(outcome.records)
 
 
@@ -187,7 +188,7 @@ def _warn(event: Event) -> None:
     from attnlab.training.events import Notice
 
     if isinstance(event, Notice):
-        warnings.warn(event.text, UserWarning, stacklevel=5)
+        warnings.warn(event.text, UserWarning, stacklevel=user_stacklevel())
 
 
 def modules_of(model: Any) -> tuple[list[str], dict[str, Any] | None]:

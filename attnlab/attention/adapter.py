@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, RowConstraint
-from attnlab.attention.ops.calling import BLOCKS, LONG, TRIED, Call, accepts, choose_call
+from attnlab.attention.ops.calling import BLOCKS, LONG, TRIED, Call, Refusal, accepts, choose_call
 from attnlab.attention.ops.constructor import ALWAYS, MATCHED, constructor_parameters, matched_arguments, with_options
 from attnlab.attention.ops.returned_weights import asking_for_weights, weights_in
 from attnlab.attention.ops.signature import with_config
@@ -27,11 +27,14 @@ from attnlab.errors import AttnlabError, InvalidValueError, PluginError
 from attnlab.plugins import PREFIX, plugin_error
 from attnlab.specs import Modifiers
 from attnlab.tensors import QKV, AttentionOutput, LayerContext, LayerInputs
+from attnlab.user_code import advice_on, class_line, code_line, location_of
 
 Needs = Literal["", "float32", "bf16"]
 
 
 NO_HEADS = "a module of its own has no queries, keys and values"
+SHAPES = "A module maps (batch, tokens, width) to the same shape, or to a tuple that begins with it."
+ARGUMENTS = "Correct the constructor, or give it other arguments: NAME:key=value,key=value."
 
 
 class Adapted(Attention):
@@ -74,11 +77,13 @@ class Adapted(Attention):
         except SystemExit as error:  # some modules end the process where something optional is not installed
             problem = f"It ends the process (exit code {error.code or 0}) instead of raising an error."
             hint = "It may have printed the reason: often a package that it needs is not installed."
+            hint = "\n".join(filter(None, (location_of(error, cls.adapted), hint)))
             raise PluginError(problem, hint, where=f"{place}({_written(arguments)})") from error
         except Exception as error:
-            raise plugin_error(f"{place}({_written(arguments)})", error) from error
+            raise plugin_error(f"{place}({_written(arguments)})", error, cls.adapted, accepted=ARGUMENTS) from error
         if not isinstance(module, nn.Module):
-            raise PluginError(f"It makes a {type(module).__name__}, not an nn.Module.", where=place)
+            hint = f"{code_line(cls.adapted)}\nReturn a torch.nn.Module. {SHAPES}".lstrip()
+            raise PluginError(f"It makes a {type(module).__name__}, not an nn.Module.", hint, where=place)
         self.module = module
         self.call, self.block = self._find_call(context, place)
 
@@ -184,11 +189,11 @@ class Adapted(Attention):
         training = self.module.training
         self.module.eval()
         dtype = torch.bfloat16 if self.needs == "bf16" else torch.float32
-        first, short = "", None
+        first, short = Refusal(), None
         with torch.random.fork_rng(devices=[]):
             for tokens, block in lengths.items():
-                call, reason = choose_call(self.module, context.width, tokens, dtype, type(self).returns)
-                first = first or reason
+                call, refusal = choose_call(self.module, context.width, tokens, dtype, type(self).returns)
+                first = first if first.reason else refusal
                 if call is None or (short is not None and call != short[0]):
                     continue
                 longest = min(LONG, context.length)
@@ -203,8 +208,17 @@ class Adapted(Attention):
         self.module.train(training)
         if short is not None:
             return short
-        hint = "A module maps (batch, tokens, width) to the same shape, or to a tuple that begins with it."
-        raise InvalidValueError(f"The module cannot be used: {first}.", hint, where=place)
+        raise self._refused(first, place)
+
+    def _refused(self, refusal: Refusal, place: str) -> InvalidValueError:
+        """The error of a module that cannot be called, with the line of its code."""
+        owners = (type(self.module), type(self).adapted)
+        location, accepted = code_line(*owners), SHAPES
+        if refusal.error is not None:
+            location, accepted = location_of(refusal.error, *owners), advice_on(refusal.error, SHAPES)
+        hint = "\n".join(filter(None, (location, accepted)))
+        problem = f"The module cannot be used: {refusal.reason.removesuffix('.')}."
+        return InvalidValueError(problem, hint, where=place)
 
 
 def adapt(
@@ -238,7 +252,7 @@ def adapt(
     """
     name = getattr(build, "__qualname__", type(build).__name__)
     if isinstance(build, type) and not issubclass(build, nn.Module):
-        raise InvalidValueError(f"{name} is a class, but no nn.Module.", "Give a class of torch modules.", where=name)
+        raise not_a_module(build, SHAPES)
     if not callable(build) or (block is not None and block < 1):
         problem = f"A block of {block} tokens is not positive." if callable(build) else f"{name} cannot be called."
         raise InvalidValueError(problem, where=name)
@@ -254,6 +268,21 @@ def adapt(
         "__doc__": inspect.getdoc(build),
     }
     return type(name, (Adapted,), body)
+
+
+def not_a_module(cls: type, accepted: str) -> InvalidValueError:
+    """Make the error for a class that is no class of modules.
+
+    Args:
+        cls: The class.
+        accepted: What a module maps to what.
+
+    Returns:
+        The error, to be raised.
+    """
+    hint = f"Derive it from torch.nn.Module, or name a function that returns a module. {accepted}"
+    hint = "\n".join(filter(None, (class_line(cls), hint)))
+    return InvalidValueError(f"{cls.__qualname__} is a class, but no nn.Module.", hint, where=_place(cls))
 
 
 def _place(cls: type) -> str:

@@ -25,10 +25,10 @@ def check(
     plugins: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check attentions: causality, numerics, equivalence of paths, cost; exit 1 if a check fails."""
+    """Check attentions: causality, numerics, equivalence of paths, cost; exit 1 if one fails, 2 if none can be made."""
     from rich.console import Console
 
-    from attnlab.errors import InvalidValueError
+    from attnlab.errors import InvalidValueError, PluginError
 
     load_plugins(plugins)
     if not names and not every and not model:
@@ -56,6 +56,8 @@ def check(
                 failed = "" if report.passed else "  failed"
                 Console(stderr=True).print(f"{done}/{len(parts)}  {parts[done - 1]}{failed}", highlight=False)
                 reports.append(report)
+    if len(reports) == 1 and (fault := reports[0].fault):
+        raise PluginError(fault.problem, fault.hint, where=fault.where or reports[0].variant)
     if as_json:
         sys.stdout.write(json.dumps([report.data() for report in reports]) + "\n")
     else:

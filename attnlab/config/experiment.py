@@ -26,6 +26,7 @@ from attnlab.config.yaml import Document, read
 from attnlab.errors import InvalidFileError, InvalidValueError, NewerRecordWarning, RenamedWarning, unknown
 from attnlab.records import newer_fields
 from attnlab.specs import Level, ModelSpec, Share, TrainSpec, Value
+from attnlab.user_code import user_stacklevel
 
 Data = dict[str, Any]
 
@@ -280,7 +281,7 @@ def stored_experiment(folder: Path) -> Experiment | None:
     except ValueError as error:
         if isinstance(error, ValidationError) and (fields := newer_fields(error)):
             text = f"{path}: left out; this attnlab does not know {', '.join(fields)}. A newer one may have written it."
-            warnings.warn(text, NewerRecordWarning, stacklevel=2)
+            warnings.warn(text, NewerRecordWarning, stacklevel=user_stacklevel())
             return None
         hint = "Move it away; the next sweep writes it anew."
         raise InvalidFileError("This is no experiment of attnlab.", hint, where=str(path)) from None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from attnlab.errors import InvalidValueError, RenamedWarning
+from attnlab.user_code import user_stacklevel
 
 Names = Mapping[str, str]
 Location = tuple[str | int, ...]
@@ -30,6 +31,8 @@ TRAIN: Names = {
     "examples": "train_examples",
     "watch": "log_diagnostics",
 }
+OPTIONS = ("steps", "batch")
+"""Old names that the command line has still."""
 REUSED = ("mlp",)
 """Old names whose values were numbers, and that name a part now: with other values they are new names."""
 SECTIONS: Mapping[str, Names] = {"model": MODEL, "train": TRAIN}
@@ -67,7 +70,10 @@ def _warned(name: str, names: Names, where: str) -> str:
     if new == name:
         return name
     head = f"{where}: " if where else ""
-    warnings.warn(f"{head}'{name}' is now called '{new}'.", RenamedWarning, stacklevel=4)
+    text = f"'{name}' is now called '{new}'."
+    if (word := name.rpartition(".")[2]) in OPTIONS:
+        text = f"'{name}' is called '{new}' in Python and in YAML; --{word} is the option of the command line."
+    warnings.warn(f"{head}{text}", RenamedWarning, stacklevel=user_stacklevel())
     return new
 
 

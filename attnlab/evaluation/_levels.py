@@ -7,7 +7,7 @@ therefore grows with one sequence, not with the test split.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import torch
@@ -75,8 +75,7 @@ def evaluate_tasks(
         task.length: rebuild_model(spec, weights, own_source, mode, task.length)
         for task in (source.task for source in sources)
     }
-    for length, model in sorted(models.items()):
-        check_length(model, length, own_source.length)
+    _check_lengths(models, own_source.length)
     fed_back = [_fed_back_answers(source) if rollout else None for source in sources]
     for source, answers in zip(sources, fed_back, strict=True):
         model, length = models[source.task.length].to(device), source.task.length
@@ -91,6 +90,17 @@ def evaluate_tasks(
             rollout=rollout,
             fed_back=answers is not None and answers.any,
         )
+
+
+def _check_lengths(models: Mapping[int, Model], trained: int) -> None:
+    """Refuse lengths that a model does not read before any is measured, and tell which could be."""
+    for length, model in sorted(models.items()):
+        try:
+            check_length(model, length, trained)
+        except InvalidValueError as error:
+            shorter = ", ".join(str(one) for one in sorted(models) if one < length)
+            more = f" Nothing was measured: leave out what is longer, and ask for {shorter}." if shorter else ""
+            raise InvalidValueError(error.problem, f"{error.hint}{more}", where=error.where) from None
 
 
 def check_vocabulary(source: Source, vocabulary: int) -> None:

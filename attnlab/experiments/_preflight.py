@@ -15,7 +15,6 @@ import math
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,19 +24,21 @@ from torch import Tensor
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
 from attnlab.model.base import Model
 from attnlab.model.modes import evaluation_mode
+from attnlab.model.module import failed_module
 from attnlab.model.transformer import build_model
-from attnlab.plugins import describe_exception
+from attnlab.plugins import plugin_error
 from attnlab.specs import ModelSpec, RunSpec, TrainSpec, Variant, variant_text
 from attnlab.storage.weights import decode, encode
 from attnlab.tasks.base import IGNORE, Batch
 from attnlab.tasks.io.streams import Source
 from attnlab.testing.changes import changes_from_call_to_call
+from attnlab.testing.not_finite import first_not_finite, holding
 from attnlab.testing.trainable import check_real
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.load_model import rebuild_model
 from attnlab.training.stepper import SingleStepper, predict_batch
+from attnlab.user_code import is_users, users_line
 
-LIBRARY = str(Path(__file__).resolve().parent.parent)
 CPU = torch.device("cpu")
 SEQUENCES, MAX_TOKENS = 2, 512
 """Sequences of the step, and tokens at which longer sequences are cut."""
@@ -89,7 +90,7 @@ def preflight_run(spec: RunSpec, source: Source, save: bool = True) -> None:
         check_real(stepper.model)
         batch = shortened(source.training(0, SEQUENCES))
         stepper.step({0: batch}, {0: RATE})
-        _check_finite(stepper)
+        _check_finite(stepper, spec, source, batch)
         loss = _loss(stepper.model, batch)
         if save:
             _check_saved(stepper, spec, source, batch, loss)
@@ -123,17 +124,30 @@ def shortened(batch: Batch, tokens: int = MAX_TOKENS) -> Batch:
     return Batch(inputs_BT, targets_BT)
 
 
-def _check_finite(stepper: SingleStepper) -> None:
-    """Refuse a model whose first loss, or first gradient, is not finite."""
+def _check_finite(stepper: SingleStepper, spec: RunSpec, source: Source, batch: Batch) -> None:
+    """Refuse a model whose first loss, or first gradient, is not finite; the message has the module and its line."""
     ((loss,),) = stepper.losses().values()
-    hint = "Nothing can be learned from there. attnlab check NAME tells where an attention fails; or use other sizes."
+    advice = f"Nothing can be learned from there. {_checked_by(spec.model)}or use other sizes."
     if not math.isfinite(loss):
-        raise InvalidValueError(f"The loss of the first training step is {loss}.", hint)
+        model = build_model(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
+        found = first_not_finite(model, lambda: _loss(model, batch))
+        culprit = "" if found is None else f" The first output that is not finite is that of {found[0]}."
+        hint = "\n".join(filter(None, ("" if found is None else users_line(*found[1]), advice)))
+        raise InvalidValueError(f"The loss of the first training step is {loss}.{culprit}", hint)
     if wrong := [name for name, weight in stepper.optimizer.weights.items() if not bool(weight.isfinite().all())]:
         problem = (
             f"The first loss is {loss:.4g}, but its gradient is not finite, and so '{wrong[0]}' is not after one step."
         )
-        raise InvalidValueError(problem, hint)
+        line = users_line(*holding(stepper.model, wrong[0]))
+        raise InvalidValueError(problem, "\n".join(filter(None, (line, advice))))
+
+
+def _checked_by(model: ModelSpec) -> str:
+    """The command that tells where a model's attention, or a whole model, fails."""
+    if model.module is not None:
+        return f"attnlab check --model {model.module} tells more; "
+    parts = dict.fromkeys(str(part) for part in model.attention)
+    return f"attnlab check {' '.join(parts)} tells where an attention fails; "
 
 
 def _check_saved(stepper: SingleStepper, spec: RunSpec, source: Source, batch: Batch, loss: float) -> None:
@@ -194,12 +208,11 @@ def _reported(model: ModelSpec) -> Iterator[None]:
     except AttnlabError as error:
         raise error.at(where) from None
     except Exception as error:
-        frames = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-        inside = all(name.startswith(LIBRARY) or "site-packages" in name for name in frames)
-        if inside and not own:
+        if not own and not any(is_users(frame.filename) for frame in traceback.extract_tb(error.__traceback__)):
             raise  # a fault of the library: its traceback is wanted
-        head, _, location = describe_exception(error).partition("\n")
-        raise PluginError(head, location, where=where) from error
+        if model.module is not None:
+            raise failed_module(model, error) from error
+        raise plugin_error(where, error) from error
 
 
 def _own_fields(model: ModelSpec) -> dict[str, Variant]:

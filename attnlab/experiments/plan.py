@@ -240,4 +240,5 @@ def _quick_check(part: Part, model: ModelSpec, lengths: tuple[int, ...]) -> Quic
     except AttnlabError as error:
         raise error.at(f"model.attention: {part}") from None
     except Exception as error:
-        raise plugin_error(f"model.attention: {part}", error) from error
+        owner = getattr(entry.cls, "adapted", entry.cls)
+        raise plugin_error(f"model.attention: {part}", error, owner) from error

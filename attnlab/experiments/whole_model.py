@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from attnlab.attention.ops.constructor import constructor_parameters
 from attnlab.config.inline_parts import parse_modules
 from attnlab.errors import AttnlabError, InvalidValueError, PartWarning, PluginError
-from attnlab.model.module import MODULE_NAMING, MODULES
+from attnlab.model.module import MODULE_NAMING, MODULES, failed_module
 from attnlab.model.module_sizes import MODULE_ARGUMENTS, check_arguments, sizes_used
-from attnlab.plugins import plugin_error
 from attnlab.specs import ModelSpec, ModulePart, Part, TrainSpec
 from attnlab.tasks.io.streams import Source
+from attnlab.testing.changes import NOT_FINITE
 from attnlab.testing.model_check import quick_model_check
 from attnlab.testing.quick_check import QuickCheck
+from attnlab.user_code import constructor_line, user_stacklevel
 
 if TYPE_CHECKING:
     from attnlab.experiments.request import Request
@@ -68,7 +69,7 @@ def module_spec(model: ModelSpec, part: Part) -> ModelSpec:
         entry = MODULES.entry(MODULE_NAMING.named(part.name) if ":" in part.name else part.name)
         parameters = constructor_parameters(entry.cls.adapted, MODULE_ARGUMENTS)
         given = {name: entry.check(name, value) for name, value in part.options.items()}
-        check_arguments(parameters, given)
+        check_arguments(parameters, given, constructor_line(entry.cls.adapted))
         sizes = sizes_used(parameters, given)
     except AttnlabError as error:
         raise error.at(where) from None
@@ -114,11 +115,11 @@ def of_whole_model(train: TrainSpec, model: ModelSpec, request: Request) -> Trai
     unused = [f"model.{name}" for name in request.settings.get("model", {}) if name not in model.used_fields]
     if unused and not request.attentions and request.reference is None:  # no attention beside it uses them
         text = f"{model.module} has no argument for {', '.join(unused)}: not used."
-        warnings.warn(text, PartWarning, stacklevel=2)
+        warnings.warn(text, PartWarning, stacklevel=user_stacklevel())
     if not train.log_diagnostics:
         return train
     text = f"{model.module}: diagnostics are not applicable to a whole model, and are not logged."
-    warnings.warn(text, PartWarning, stacklevel=2)
+    warnings.warn(text, PartWarning, stacklevel=user_stacklevel())
     return train.model_copy(update={"log_diagnostics": ()})
 
 
@@ -137,6 +138,8 @@ def judge(where: str, command: str, found: QuickCheck, allow_leak: bool) -> None
     if found.seeds:
         problem = f"Its weight '{found.seeds}' is not the same in two models of one seed."
         raise PluginError(problem, "Draw weights with torch's own generator, or by the layer context.", where=where)
+    if found.changes == NOT_FINITE:
+        raise PluginError("Its outputs are not finite.", f"More: attnlab check {command}.", where=where)
     if found.changes:
         problem = f"Equal calls give different outputs in evaluation mode: {found.changes}."
         raise PluginError(problem, f"More: attnlab check {command}.", where=where)
@@ -146,10 +149,10 @@ def judge(where: str, command: str, found: QuickCheck, allow_leak: bool) -> None
         raise PluginError(problem, hint, where=where)
     if found.untried:
         text = f"{where}: leaks were looked for in up to {found.untried}: longer ones take too long to try."
-        warnings.warn(text, PartWarning, stacklevel=2)
+        warnings.warn(text, PartWarning, stacklevel=user_stacklevel())
     if found.prefix:
         text = f"{where}: a prefix has other outputs than the whole ({found.prefix}): it reads its own length."
-        warnings.warn(text, PartWarning, stacklevel=2)
+        warnings.warn(text, PartWarning, stacklevel=user_stacklevel())
 
 
 def _quick_model_check(model: ModelSpec, source: Source) -> QuickCheck:
@@ -160,4 +163,4 @@ def _quick_model_check(model: ModelSpec, source: Source) -> QuickCheck:
     except AttnlabError as error:
         raise error.at(where) from None
     except Exception as error:
-        raise plugin_error(where, error) from error
+        raise failed_module(model, error) from error

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from attnlab.attention.adapter import ARGUMENTS, not_a_module
 from attnlab.attention.ops.constructor import constructor_parameters, with_options
 from attnlab.attention.ops.signature import with_config
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
@@ -28,10 +29,12 @@ from attnlab.position import POSITIONS
 from attnlab.registry import Registry
 from attnlab.specs import ModelSpec
 from attnlab.tensors import LayerContext, ParameterRole, Role, at_least_float32
+from attnlab.user_code import code_line
 
 MODULES: Registry[ModuleModel] = Registry("model", "attnlab.model")
 """The whole models that were named; none is built in."""
 NORMS = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+WHOLE = "A whole model maps tokens (batch, tokens), int64, to logits (batch, tokens, vocabulary)."
 TRACE = "A whole model of your own shows no residual stream and no attention."
 
 
@@ -63,9 +66,10 @@ class ModuleModel(Model):
         except AttnlabError:
             raise
         except Exception as error:
-            raise plugin_error(f"{place}({written})", error) from error
+            raise plugin_error(f"{place}({written})", error, cls.adapted, accepted=ARGUMENTS) from error
         if not isinstance(module, nn.Module):
             hint = "Return the module: a torch.nn.Module from tokens (B, T) to logits (B, T, V)."
+            hint = "\n".join(filter(None, (code_line(cls.adapted), hint)))
             raise PluginError(f"It makes a {type(module).__name__}, not an nn.Module.", hint, where=place)
         self.module = module
         generator = torch.Generator()
@@ -163,9 +167,7 @@ class ModuleModel(Model):
         else:
             problem = f"It returns {' x '.join(map(str, logits.shape)) or 'one number'}, where {expected} is expected."
         hint = "Return a tensor, a tuple whose first item is one, or an object or a dict with logits."
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else None
-        if shape is None:
-            return InvalidValueError(problem, hint, where=f"model.module: {self.spec.module}")
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else (-1,)
         if shape[:1] + shape[2:] == wanted[:1] + wanted[2:] and shape[1:2] == (1,):
             hint = "It returns the last token's logits alone; return those of every token, for example in a subclass."
         elif shape[:2] == wanted[:2] and len(shape) == 3:
@@ -176,6 +178,7 @@ class ModuleModel(Model):
             hint = "Transpose the last two axes."
         elif shape == ():
             hint = "It may return a loss; return the logits."
+        hint = "\n".join(filter(None, (code_line(type(self.module), type(self).adapted), hint)))
         return InvalidValueError(problem, hint, where=f"model.module: {self.spec.module}")
 
 
@@ -193,7 +196,7 @@ def adapt_module(build: Any) -> type[ModuleModel]:
     """
     name = getattr(build, "__qualname__", type(build).__name__)
     if isinstance(build, type) and not issubclass(build, nn.Module):
-        raise InvalidValueError(f"{name} is a class, but no nn.Module.", "Give a class of torch modules.")
+        raise not_a_module(build, WHOLE)
     body = {
         "adapted": staticmethod(build),
         "__init__": with_options(build, ModuleModel.__init__, MODULE_ARGUMENTS),
@@ -229,3 +232,18 @@ def build_module(spec: ModelSpec, vocabulary: int, length: int) -> ModuleModel:
         return cls(ModuleContext(spec, vocabulary, length), **spec.module.options)
     except InvalidValueError as error:
         raise error.at(f"model.module: {spec.module}") from None
+
+
+def failed_module(spec: ModelSpec, error: Exception) -> PluginError:
+    """Make the error for a whole model of the user's own whose code raised an exception.
+
+    Args:
+        spec: Names it.
+        error: The exception.
+
+    Returns:
+        The error, to be raised.
+    """
+    assert spec.module is not None, "the spec is that of a transformer"
+    adapted = MODULES.entry(spec.module.name).cls.adapted
+    return plugin_error(f"model.module: {spec.module}", error, adapted, accepted=WHOLE)

@@ -103,12 +103,13 @@ def sizes_used(parameters: Parameters, given: Mapping[str, Any]) -> tuple[str, .
     return tuple(field for field in ModelSpec.model_fields if field in used)
 
 
-def check_arguments(parameters: Parameters, given: Mapping[str, Any]) -> None:
+def check_arguments(parameters: Parameters, given: Mapping[str, Any], line: str = "") -> None:
     """Refuse a constructor with arguments that neither a run nor the user gives.
 
     Args:
         parameters: Its arguments.
         given: Arguments of the user.
+        line: Where the constructor is written, for the message.
 
     Raises:
         InvalidValueError: The message names all of them.
@@ -123,6 +124,7 @@ def check_arguments(parameters: Parameters, given: Mapping[str, Any]) -> None:
             f"Give as options what is plain data, {own}; for anything else name a function that returns the module. "
             "Its own arguments are matched: def build(vocab_size, max_len, d_model, n_layers, n_heads)."
         )
+        hint = "\n".join(filter(None, (line, hint)))
         raise InvalidValueError(f"It needs {noun} {names}, which nothing of a run matches.", hint)
 
 

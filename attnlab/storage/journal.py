@@ -24,6 +24,7 @@ from attnlab.records import Record, newer_fields
 from attnlab.specs import ModelSpec, RunSpec, Section, TaskSpec, TrainSpec
 from attnlab.storage._migration import migrated_record
 from attnlab.storage.files import write_whole
+from attnlab.user_code import user_stacklevel
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk that is full."""
@@ -121,7 +122,7 @@ class Journal:
                 result.pop(record.id, None)
                 result[record.id] = record
         if newer:
-            warnings.warn(_left_out(self.path, newer), NewerRecordWarning, stacklevel=2)
+            warnings.warn(_left_out(self.path, newer), NewerRecordWarning, stacklevel=user_stacklevel())
         return list(result.values())
 
     def _record(self, line: bytes, sections: Sections, history: bool) -> Record:

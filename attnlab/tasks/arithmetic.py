@@ -31,8 +31,8 @@ from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 MODULUS = 5
 OPERATORS = "+-*"
 Modulus = Annotated[int, Field(ge=2)]
-Operators = Annotated[str, Field(pattern=r"^[-+*]{1,3}$")]
-Sums = Annotated[str, Field(pattern=r"^[-+]{1,2}$")]
+Operators = Annotated[str, Field(pattern=r"^[-+*]{1,3}$", description="one or more of the operators + - *, as in '+-'")]
+Sums = Annotated[str, Field(pattern=r"^[-+]{1,2}$", description="one or both of the operators + -, as in '+'")]
 """Operators without products."""
 
 

@@ -18,8 +18,8 @@ Chance   the published one is 1/5. A product with a factor 0 is 0, so 0 is more 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Annotated, final
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, final
 
 import numpy as np
 from pydantic import Field
@@ -46,6 +46,9 @@ class ModularArithmeticBrackets(Task):
     """
 
     complexity = "symbols"
+    original_options: ClassVar[Mapping[str, str]] = {
+        "mult": f"Write operators='+-' for mult=False; mult=True is the default here, operators='{OPERATORS}'."
+    }
 
     def __init__(
         self,

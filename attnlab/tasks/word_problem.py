@@ -32,6 +32,15 @@ MOST = 120
 LARGEST = {"Z": 120, "S": 5, "A": 5}
 
 
+Group = Annotated[
+    str,
+    Field(
+        pattern=r"^[ZSA][1-9]\d*(x[ZSA][1-9]\d*)*$",
+        description="Zn, Sn or An with a number n, or a product written with x, as in A4xZ5",
+    ),
+]
+
+
 @register("word-problem", source="arXiv:2404.08819")
 @final
 class WordProblem(Task):
@@ -48,7 +57,7 @@ class WordProblem(Task):
         self,
         *,
         length: Annotated[int, Field(ge=1)] = 8,
-        group: Annotated[str, Field(pattern=r"^[ZSA][1-9]\d*(x[ZSA][1-9]\d*)*$")] = "S3",
+        group: Group = "S3",
     ) -> None:
         self.group, self.length = group, length
         self.words, self.table = multiplication(group)

@@ -11,18 +11,20 @@ Letters  B batch, T tokens, D width.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from attnlab.errors import AttnlabError
-from attnlab.plugins import describe_exception
+from attnlab.plugins import describe_exception, plugin_error
 from attnlab.testing._equivalence import LENGTHS
 from attnlab.testing._seeds import seeded
 from attnlab.testing._subject import Subject, random_inputs, run
 from attnlab.testing.changes import NOT_FINITE, changes_from_call_to_call
+from attnlab.testing.finding import Fault
 from attnlab.testing.trainable import check_real
+from attnlab.user_code import code_line
 
 TOKENS = 64
 """Length of the first trial."""
@@ -34,25 +36,14 @@ class Usable:
 
     subject: Subject
     """The attention."""
-    fault: str = ""
-    """Why nothing can be checked: what was found, what would be accepted, what to do next."""
+    fault: Fault | None = None
+    """Why nothing can be checked: what was found, what would be accepted, what to do next; None if anything can."""
     lengths: str = ""
     """Which lengths it refuses; empty if none."""
     changes: str = ""
     """Why equal calls give different outputs in evaluation mode; empty if they give the same."""
     keeps_state: bool = False
     """Whether they do so with one seed of torch's generator too."""
-
-
-class Fault(NamedTuple):
-    """Why an attention cannot be checked at all."""
-
-    problem: str
-    where: str = ""
-    hint: str = ""
-
-    def __str__(self) -> str:
-        return "\n".join(filter(None, (self.where, self.problem, self.hint)))
 
 
 def prepare(subject: Subject) -> Usable:
@@ -66,7 +57,7 @@ def prepare(subject: Subject) -> Usable:
     """
     fault = _fault(subject)
     if fault:
-        return Usable(subject, str(fault))
+        return Usable(subject, fault)
     refused = _refused_lengths(subject)
     reason = f"refuses T = {', '.join(map(str, refused))}: {next(iter(refused.values()))}" if refused else ""
     return Usable(subject, lengths=reason, **_changes(subject))
@@ -82,8 +73,8 @@ def _fault(subject: Subject) -> Fault | None:
     except AttnlabError as error:
         return Fault(error.problem, error.where, error.hint)
     except Exception as error:
-        problem, _, where = describe_exception(error).partition("\n")
-        return Fault(problem, hint=where)
+        found = plugin_error("", error, *_owners(subject))
+        return Fault(found.problem, hint=found.hint)
     try:
         check_real(attention)
     except AttnlabError as error:
@@ -91,8 +82,13 @@ def _fault(subject: Subject) -> Fault | None:
     if output_BTD.shape != x_BTD.shape:
         problem = f"It maps {list(x_BTD.shape)} to {list(output_BTD.shape)}."
         hint = "An attention maps (batch, tokens, width) to the same shape: project its output, and keep every token."
-        return Fault(problem, hint=hint)
+        return Fault(problem, hint="\n".join(filter(None, (code_line(*_owners(subject)), hint))))
     return None
+
+
+def _owners(subject: Subject) -> tuple[Any, ...]:
+    """The code of an attention of the user's own."""
+    return (getattr(subject.entry.cls, "adapted", subject.entry.cls),)
 
 
 @torch.no_grad()

@@ -68,7 +68,7 @@ def check_attention(part: Part, names: Collection[str] = tuple(CHECKS)) -> Confo
     keep_freed_memory()
     usable = prepare(subject)
     if usable.fault:
-        return Conformance(str(part), [Finding("usable", "fail", usable.fault)])
+        return Conformance(str(part), [Finding("usable", "fail", str(usable.fault))], usable.fault)
     checks = {name: check for name, check in CHECKS.items() if name in names}
     if usable.lengths:
         checks |= {"lengths": lambda _: Finding("lengths", "fail", usable.lengths)} if "lengths" in checks else {}

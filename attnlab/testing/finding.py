@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Outcome = Literal["pass", "fail", "info"]
 """``info`` is a measurement without a criterion."""
@@ -46,12 +46,25 @@ def not_applicable(check: str, reason: str) -> Finding:
     return Finding(check, "info", f"not applicable: {reason}")
 
 
+class Fault(NamedTuple):
+    """Why an attention cannot be checked at all."""
+
+    problem: str
+    where: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return "\n".join(filter(None, (self.where, self.problem, self.hint)))
+
+
 @dataclass(frozen=True)
 class Conformance:
     """All findings about one variant."""
 
     variant: str
     findings: Sequence[Finding]
+    fault: Fault | None = None
+    """Why nothing could be checked; None if anything was."""
 
     @property
     def passed(self) -> bool:

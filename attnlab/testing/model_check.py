@@ -20,8 +20,8 @@ from torch import Tensor
 
 from attnlab.errors import AttnlabError
 from attnlab.model.base import Model, ModelOutput
+from attnlab.model.module import failed_module
 from attnlab.model.transformer import build_model
-from attnlab.plugins import plugin_error
 from attnlab.specs import ModelSpec
 from attnlab.testing._seeds import seeded
 from attnlab.testing.changes import changes_from_call_to_call
@@ -97,7 +97,7 @@ def check_model(spec: ModelSpec) -> Conformance:
     except AttnlabError as error:
         raise error.at(where) from None
     except Exception as error:
-        raise plugin_error(where, error) from error
+        raise failed_module(spec, error) from error
     kept = found.changes
     count = build_model(spec, vocabulary=VOCABULARY, length=LENGTH, seed=0).parameter_count
     unknown = "not known: equal tokens have other logits"

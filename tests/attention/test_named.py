@@ -152,7 +152,7 @@ def test_a_run_is_known_again_once_its_file_is_loaded(file: Path) -> None:
         ("no_such_package.mixers:Mixer", PluginError, "There is no module 'no_such_package' here"),
         ("torch.nn:Grus", UnknownNameError, r"torch.nn has no class 'Grus'; did you mean 'GRU'\?"),
         ("softmax:kernel", InvalidValueError, "'kernel' is not an option"),
-        ("torch.nn:Conv1d", InvalidValueError, "needs the option 'in_channels'"),
+        ("torch.nn:Conv1d", InvalidValueError, "needs the options 'in_channels', "),
     ],
 )
 def test_what_cannot_be_named_is_one_block(

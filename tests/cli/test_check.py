@@ -43,9 +43,19 @@ def test_a_leak_is_a_failure(write: Write, command: Command) -> None:
 
 def test_an_exception_is_reported_with_the_line_of_the_user(write: Write, command: Command) -> None:
     path = write(RAISING)
-    result = command("check", f"{path}:Mine", "--json")
+    result = command("check", f"{path}:Mine")
+    assert (result.status, result.out) == (2, "")
+    where, problem, line, _ = result.error.splitlines()
+    assert where == "attnlab: mine"
+    assert problem.startswith("  RuntimeError: ")
+    assert line.startswith(f"  at {path}:")
+
+
+def test_one_of_several_that_cannot_be_used_is_a_finding(write: Write, command: Command) -> None:
+    path = write(RAISING)
+    result = command("check", f"{path}:Mine", "softmax", "--json")
     assert result.status == 1
-    (report,) = json.loads(result.out)
+    report, _ = json.loads(result.out)
     assert report["variant"] == "mine"
     assert report["passed"] is False
     (finding,) = report["findings"]

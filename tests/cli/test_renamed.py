@@ -242,7 +242,8 @@ def test_the_program_prints_the_line_and_goes_on(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert done.stderr.splitlines() == [
         "attnlab: --lanes is now called --vmap.",
-        "attnlab: --set: 'batch' is now called 'batch_size'.",
+        "attnlab: --set: 'batch' is called 'batch_size' in Python and in YAML; "
+        "--batch is the option of the command line.",
     ]
     assert Record.from_line(done.stdout).spec.train.batch_size == 4
 
@@ -305,7 +306,7 @@ def test_the_same_line_is_printed_by_the_next_command_too(command: Command, tmp_
         assert result.status == 0
         assert sorted(line.rpartition(": ")[2] for line in result.error.splitlines()) == [
             "'rungs' is now called 'levels'.",
-            "'steps' is now called 'max_steps'.",
+            "'steps' is called 'max_steps' in Python and in YAML; --steps is the option of the command line.",
             "'test' is now called 'test_examples'.",
             "'validation' is now called 'validation_examples'.",
         ]

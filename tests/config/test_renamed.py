@@ -11,7 +11,16 @@ import pytest
 from attnlab.config.experiment import experiment, experiment_from_json
 from attnlab.config.inline_experiment import inline_experiment
 from attnlab.config.ladder import ladder
-from attnlab.config.renamed import FIELDS, MODEL, REUSED, TRAIN, renamed, renamed_keys, renamed_options
+from attnlab.config.renamed import (
+    FIELDS,
+    MODEL,
+    REUSED,
+    TRAIN,
+    renamed,
+    renamed_keys,
+    renamed_options,
+    renamed_settings,
+)
 from attnlab.errors import InvalidValueError, RenamedWarning, UnknownNameError
 from attnlab.specs import ModelSpec, TrainSpec
 
@@ -84,7 +93,7 @@ def test_an_old_ladder_is_the_new_one_with_a_warning_for_each_name(tmp_path: Pat
     assert [str(one.message) for one in caught] == [
         f"{path}:5: 'rungs' is now called 'levels'.",
         f"{path}:7: 'skip' is now called 'residual'.",
-        f"{path}:8: 'steps' is now called 'max_steps'.",
+        f"{path}:8: 'steps' is called 'max_steps' in Python and in YAML; --steps is the option of the command line.",
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RenamedWarning)
@@ -160,3 +169,9 @@ def test_the_options_of_a_mixture(options: dict[str, Any], expected: dict[str, A
 def test_a_wrong_name_is_not_taken_for_an_old_one(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"There is no key 'rung'; did you mean 'source'|no key 'rung'"):
         ladder(file(tmp_path, LADDER, {**NEW, "rungs": "rung"}))
+
+
+def test_a_warning_points_at_the_line_of_the_user() -> None:
+    with pytest.warns(RenamedWarning) as caught:
+        renamed_settings({"train": {"steps": 3}, "model": {"skip": True}})
+    assert {one.filename for one in caught} == {__file__}

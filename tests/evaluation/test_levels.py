@@ -113,7 +113,8 @@ def test_the_error_for_a_short_position_table_has_its_length() -> None:
     with pytest.raises(InvalidValueError) as caught:
         list(evaluate_tasks(spec, weights, at_lengths(spec.task, [4, 6])))
     assert str(caught.value) == (
-        "6 tokens\n  Learned positions end at 4 tokens; the sequence has 6.\n  This run reads up to 4 tokens."
+        "6 tokens\n  Learned positions end at 4 tokens; the sequence has 6.\n  This run reads up to 4 tokens. "
+        "Nothing was measured: leave out what is longer, and ask for 4."
     )
 
 
@@ -127,7 +128,8 @@ def test_beyond_the_range_of_positions_nothing_is_evaluated_and_the_error_has_th
     scores = evaluate_tasks(spec, weights, at_lengths(spec.task, [4, 30, 400]), mode=mode, sequences=2)
     with pytest.raises(InvalidValueError) as caught:
         next(scores)  # though the first length would fit
-    assert caught.value.hint == "This run reads up to 20 tokens."
+    hint = "This run reads up to 20 tokens. Nothing was measured: leave out what is longer, and ask for 4."
+    assert caught.value.hint == hint
     (score,) = evaluate_tasks(spec, weights, at_lengths(spec.task, [20]), mode=mode, sequences=2)
     assert score.length == 20
     with pytest.raises(InvalidValueError, match="do not fit into a range of 20 positions"):

@@ -35,11 +35,11 @@ def test_a_part_that_raises_is_reported_with_its_own_line(command: Command, tmp_
     (tmp_path / "raising.py").write_text(RAISING)
     result = command("train", *TINY, "--complexity", "3", "--plugin", "raising.py", "--attn", "raising")
     assert result.status == 2
-    head, error, location, *more = result.error.splitlines()
+    head, error, location, *advice = result.error.splitlines()
     assert head == "attnlab: model.attention: raising"
     assert error.startswith("  RuntimeError: ")
     assert location.endswith("raising.py:8: return qkv.queries_BHTC @ qkv.keys_BHSC  # forgot to transpose")
-    assert more == []
+    assert advice == ["  Correct this line, and run the command again."]
     assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["raising.py"]
 
 
@@ -130,15 +130,19 @@ def test_a_lazy_layer_that_nothing_uses_is_refused_by_its_name(command: Command,
 
 
 def test_a_loss_that_is_not_finite_is_refused(command: Command, tmp_path: Path) -> None:
-    problem, hint = refusal(command, tmp_path, INFINITE_LOSS)
-    assert problem == "The loss of the first training step is nan."
-    assert "attnlab check" in hint
+    problem, line, advice = refusal(command, tmp_path, INFINITE_LOSS)
+    culprit = "The first output that is not finite is that of 'blocks.0.attention' (Mine)."
+    assert problem == f"The loss of the first training step is nan. {culprit}"
+    assert line.startswith(f"at {tmp_path / 'mine.py'}:6: class Mine")
+    assert "attnlab check mine tells" in advice
 
 
 def test_a_gradient_that_is_not_finite_is_refused_though_the_loss_is(command: Command, tmp_path: Path) -> None:
-    problem, _ = refusal(command, tmp_path, INFINITE_GRADIENT, "--set", "train.grad_clip=null")
+    problem, line, advice = refusal(command, tmp_path, INFINITE_GRADIENT, "--set", "train.grad_clip=null")
     weight = "'blocks.0.attention.out_proj.weight'"
     assert problem.endswith(f"but its gradient is not finite, and so {weight} is not after one step.")
+    assert line.startswith(f"at {tmp_path / 'mine.py'}:6: class Mine")
+    assert "attnlab check mine tells" in advice
 
 
 def test_state_that_is_not_saved_is_refused(command: Command, tmp_path: Path) -> None:
@@ -148,7 +152,7 @@ def test_state_that_is_not_saved_is_refused(command: Command, tmp_path: Path) ->
 
 
 def test_an_exception_inside_torch_is_one_block(command: Command, tmp_path: Path) -> None:
-    error, location = refusal(command, tmp_path, HALF_PRECISION_TYPO)
+    error, location, _ = refusal(command, tmp_path, HALF_PRECISION_TYPO)
     assert error.startswith("RuntimeError: ")
     assert location.endswith("mine.py:10: return super().output(mixed_BHTC.half(), x_BTD)")
 
@@ -245,9 +249,10 @@ def test_a_fault_of_a_built_in_part_keeps_its_traceback(monkeypatch: pytest.Monk
     def wrong(*arguments: object) -> None:
         torch.zeros(2, 3) @ torch.zeros(2, 3)
 
-    monkeypatch.setattr("attnlab.experiments._preflight.LIBRARY", str(Path(__file__).parent))
+    monkeypatch.setattr("attnlab.experiments._preflight.is_users", lambda filename: False)
     monkeypatch.setattr("attnlab.attention.base.Attention.project", wrong)
-    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+    with pytest.raises(RuntimeError, match="mat1 and mat2") as caught:
         plan(Request(task=Part(name="copy")))
+    assert caught.type is RuntimeError
     with pytest.raises(InvalidValueError):
         plan(Request(task=Part(name="copy"), settings={"model": {"heads": 3}}))

@@ -254,7 +254,8 @@ def test_an_exception_is_reported_with_the_line_of_the_file(write: Write) -> Non
     path = write(RAISING)
     (finding,) = check_attention(subject_of(f"{path}:Mine")).findings
     line = path.read_text().splitlines().index("        return qkv.queries_BHTC @ qkv.keys_BHSC") + 1
-    message, location = finding.evidence.splitlines()
+    message, location, advice = finding.evidence.splitlines()
+    assert advice == "Correct this line, and run the command again."
     assert (finding.check, finding.outcome) == ("usable", "fail")
     assert message.startswith("RuntimeError: Expected size for first two dimensions")
     assert location == f"at {path}:{line}: return qkv.queries_BHTC @ qkv.keys_BHSC"

@@ -21,6 +21,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from attnlab.plugins import first_line
+
 INPUTS = ("query", "key", "value", "q", "k", "v", "queries", "keys", "values")
 """Names of arguments that all take the input, where a forward asks for several."""
 MASKS = ("attn_mask", "src_mask", "attention_mask", "mask", "tgt_mask", "causal_mask")
@@ -34,6 +36,20 @@ BLOCKS = (16, 32, 64, 128, 256)
 LONG = 131
 """Tokens of a trial of lengths: beyond a block, and no multiple of one."""
 MaskKind = Literal["none", "additive", "hidden", "allowed"]
+
+
+class NoTensorError(TypeError):
+    """A module returns what is no tensor, and does not begin with one."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a module cannot be called."""
+
+    reason: str = ""
+    """What was found, as a clause; empty where the module can be called."""
+    error: Exception | None = None
+    """The exception that the module raised; None where it raised none."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +92,15 @@ class Call:
             B x T x D.
 
         Raises:
-            TypeError: It is no tensor, and does not begin with one.
+            NoTensorError: It is no tensor, and does not begin with one.
         """
         returned = self.returns(returned) if self.returns else returned
         first = returned[0] if isinstance(returned, tuple | list) and returned else returned
         if not isinstance(first, Tensor):
             first = getattr(returned, "last_hidden_state", first)
         if not isinstance(first, Tensor):
-            raise TypeError(f"it returns a {type(returned).__name__}, which does not begin with a tensor")
+            found = "None" if returned is None else f"a {type(returned).__name__}"
+            raise NoTensorError(f"it returns {found}, which does not begin with a tensor")
         return first if self.batch_first or first.ndim < 2 else first.transpose(0, 1)
 
 
@@ -140,7 +157,7 @@ def choose_call(
     tokens: int,
     dtype: torch.dtype,
     returns: Callable[[Any], Any] | None = None,
-) -> tuple[Call | None, str]:
+) -> tuple[Call | None, Refusal]:
     """Find the first way of calling a module that is causal.
 
     Args:
@@ -151,26 +168,28 @@ def choose_call(
         returns: Takes the output from what the module returns.
 
     Returns:
-        The way, and an empty text; or else the first way that gives an output of the right shape, and why none is
+        The way, and an empty refusal; or else the first way that gives an output of the right shape, and why none is
         causal; or None, and why there is no output of the right shape.
     """
     fallback: Call | None = None
-    reasons: dict[str, str] = {}
+    reasons: dict[str, Refusal] = {}
     for call in calls(module, returns):
         try:
             fault = _fault(module, call, width, tokens, dtype)
+        except NoTensorError as error:
+            fault = str(error)
         except Exception as error:
-            reasons.setdefault("raises", f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
+            reasons.setdefault("raises", Refusal(first_line(error), error))
             continue
         if not fault:
-            return call, ""
+            return call, Refusal()
         if fault.startswith("it "):
-            reasons.setdefault("shape", fault)
+            reasons.setdefault("shape", Refusal(fault))
         else:
             fallback = fallback or call
-            reasons.setdefault("leak", fault)
+            reasons.setdefault("leak", Refusal(fault))
     order = ("leak",) if fallback else ("shape", "raises")
-    return fallback, next((reasons[kind] for kind in order if kind in reasons), "its forward takes no input")
+    return fallback, next((reasons[kind] for kind in order if kind in reasons), Refusal("its forward takes no input"))
 
 
 def accepts(module: nn.Module, call: Call, width: int, tokens: int, block: int, dtype: torch.dtype) -> bool:
