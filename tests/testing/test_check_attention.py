@@ -184,22 +184,26 @@ def test_a_correct_file_passes(write: Write) -> None:
     assert findings(write(CORRECT)) == {}
 
 
+BLOCKS = {"fast path equals plain"}
+"""What reads later keys differs in blocks of queries, which have none."""
+
+
 @pytest.mark.parametrize(
     ("body", "failed", "message"),
     [
         (
             LEAK,
-            {"future never seen", "prefix equals whole", "repeated tokens", "row constraint", "second layer"},
+            {*BLOCKS, "future never seen", "prefix equals whole", "repeated tokens", "row constraint", "second layer"},
             r"largest (change|gradient) .* at token \d+ of \d+, evaluation mode, .*, position \w+",
         ),
         (
             QUIET_LEAK,
-            {"future never seen", "prefix equals whole", "repeated tokens", "second layer"},
+            {*BLOCKS, "future never seen", "prefix equals whole", "repeated tokens", "second layer"},
             r"largest (change|gradient) .*e-\d\d at token \d+ of \d+, .*, position \w+",
         ),
         (
             LENGTH_LEAK,
-            {"prefix equals whole", "repeated tokens", "second layer"},
+            {*BLOCKS, "prefix equals whole", "repeated tokens", "second layer"},
             r"largest difference .* at length \d+, .*, position \w+",
         ),
         (UNDECLARED, {"declared parameters"}, "counted 1,040, declared 1,024 at D = 16, H = 4"),
