@@ -25,6 +25,7 @@ from pydantic.fields import FieldInfo
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError, plain_reason, unknown
 from attnlab.part_code import SCRIPT, PartCode, part_code
 from attnlab.plugins import PREFIX, plugin_error
+from attnlab.specs import Part
 
 T = TypeVar("T")
 
@@ -75,6 +76,24 @@ class Entry(Generic[T]):
     """The code of a class that another process has sent; None for a class whose code is here."""
     home: ModuleType | None = None
     """The module whose code is that of the part; None takes that of the class."""
+    typed: str = ""
+    """What the user wrote to name it, ``folder/my.py:Mixer``; empty where that was its name."""
+
+    @property
+    def to_type(self) -> str:
+        """What names the part on the command line."""
+        return self.typed or self.name
+
+    def as_typed(self, part: Part) -> str:
+        """Write a part as the user can write it on the command line.
+
+        Args:
+            part: Its registered name, and options.
+
+        Returns:
+            What names it, with the options.
+        """
+        return self.to_type + str(part).removeprefix(part.name)
 
     @property
     def code(self) -> PartCode:
@@ -129,8 +148,10 @@ class Entry(Generic[T]):
         given = {name: self.check(name, value) for name, value in options.items()}
         missing = [name for name in self.required if name not in given]
         if missing:
-            problem = f"'{self.name}' needs the option '{missing[0]}'."
-            raise InvalidValueError(problem, f"Write {self.name}:{missing[0]}=...")
+            hints: Mapping[str, str] = getattr(self.cls, "option_hints", {})
+            first = next((name for name in missing if name in hints), missing[0])
+            hint = hints.get(first, "Write {part}:{option}=...").format(part=self.to_type, option=first)
+            raise InvalidValueError(f"'{self.to_type}' needs the option '{first}'.", hint)
         return {name: given.get(name, option.default) for name, option in known.items()}
 
     def check(self, name: str, value: Any) -> Any:
@@ -148,7 +169,7 @@ class Entry(Generic[T]):
             InvalidValueError: The value is not accepted.
         """
         if name not in self.options:
-            raise unknown("option", name, self.options, owner=f"'{self.name}'")
+            raise unknown("option", name, self.options, owner=f"'{self.to_type}'")
         return self.options[name].check(value)
 
     def non_default(self, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,7 @@ import pytest
 
 from attnlab.attention import ATTENTIONS
 from attnlab.errors import PluginError
-from attnlab.part_code import PartCode, code_now, file_digest, files_with, packages, part_code
-from attnlab.part_code import files as installed
+from attnlab.part_code import PartCode, code_now, file_digest, files_with, installed, packages, part_code
 from attnlab.part_code.data_files import LARGE
 from attnlab.position import POSITIONS
 from attnlab.tasks import TASKS
@@ -162,7 +161,7 @@ def test_all_modules_of_an_installed_package_count_with_its_version(
 ) -> None:
     files = {"sitepack/__init__.py": "", "sitepack/parts.py": "from sitepack.ops import X\nclass Mine: ...\n"}
     written(tmp_path, {**files, "sitepack/ops.py": "X = 1", "other.py": ""})
-    monkeypatch.setattr(installed, "_installed_folders", lambda: frozenset([tmp_path]))
+    monkeypatch.setattr(installed, "_own_folders", lambda: frozenset([tmp_path]))
     monkeypatch.syspath_prepend(tmp_path)
     from sitepack.parts import Mine  # type: ignore[import-not-found]
 
