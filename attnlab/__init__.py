@@ -7,6 +7,7 @@
     report, evaluate, diagnose                metrics against complexity; other lengths and levels; inside a model
     check, audit                              does an attention, or a task, keep its contract?
     load_records, load_run, load_model        what a store has
+    load_plugin                               run a file of yours, so that what it has is known
     make_task                                 draw sequences
     Attention, Position, Task, ...            to write parts of your own, with register_attention and its siblings
 
@@ -20,7 +21,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from attnlab._api.inspecting import audit, check, diagnose, evaluate, report
-from attnlab._api.loading import load_model, load_records, load_run, make_task
+from attnlab._api.loading import load_model, load_plugin, load_records, load_run, make_task
 from attnlab._api.running import sweep, train
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ __all__ = [
     "diagnose",
     "evaluate",
     "load_model",
+    "load_plugin",
     "load_records",
     "load_run",
     "make_task",

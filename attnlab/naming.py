@@ -9,15 +9,18 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import math
+import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from attnlab.errors import InvalidValueError, PluginError, UnknownNameError
-from attnlab.part_code import SCRIPT, file_digest, part_code
+from attnlab.errors import CLOSEST, InvalidValueError, PluginError, UnknownNameError
+from attnlab.part_code import SCRIPT, digest, file_digest, installed_folder, own_name, part_code, without_text
 from attnlab.plugins import PREFIX, load_plugin, plugin_error, plugin_module
 from attnlab.registry import Entry, Registry
 
@@ -43,6 +46,42 @@ class Naming:
     adapt: Callable[[Any], type]
     example: str
 
+    def resolved(self, name: str) -> str:
+        """Register the part that a name or word names, unless it is registered already.
+
+        Args:
+            name: The name of a part, ``FILE.py:Class`` or ``package.module:Class``.
+
+        Returns:
+            The name under which it is registered; a name that names no file and no module is returned as it is.
+
+        Raises:
+            PluginError: The file or module cannot be loaded, or what is named is no module.
+            UnknownNameError: There is no such class.
+            InvalidValueError: The word begins with the name of a part, or the class is missing.
+        """
+        if ":" in name:
+            return self.named(name)
+        if name in self.registry or not (name.endswith(".py") or "." in name):
+            return name
+        if name.endswith(".py"):
+            load_plugin(Path(name).expanduser(), name)
+            if name in self.registry:
+                return name
+            module = sys.modules[plugin_module(Path(name).expanduser())]
+        else:
+            try:
+                module = _imported(name, name)
+            except PluginError as error:
+                if error.__cause__ is None:  # there is no such module: a slip in the name of a part
+                    return name
+                raise
+        listed = self._classes(module)
+        more = f", and {len(listed) - CLOSEST} more" if len(listed) > CLOSEST else ""
+        hint = "Name the class: " + ", ".join(f"{name}:{key}" for key in listed[:CLOSEST]) + f"{more}."
+        hint = hint if listed else f"Name the class, {name}:Class; there is no class of modules now."
+        raise InvalidValueError("The class is missing.", hint, where=name)
+
     def named(self, word: str) -> str:
         """Register the part that a word names; a file is run, unless it was and has not changed since.
 
@@ -57,6 +96,13 @@ class Naming:
             UnknownNameError: There is no such class.
             InvalidValueError: The word begins with the name of a part.
         """
+        found = self._named(word)
+        if ":" in found and (entry := self.registry.entry(found)).to_type != word:
+            self.registry.adopt(replace(entry, typed=word))
+        return found
+
+    def _named(self, word: str) -> str:
+        """Register the part that a word names."""
         place, _, name = word.rpartition(":")
         if place in self.registry:
             raise InvalidValueError(f"'{name}' is not an option.", f"Write {place}:key=value,key=value.", where=word)
@@ -68,7 +114,7 @@ class Naming:
         path = Path(place).expanduser()
         file = path.resolve()
         if not path.is_file() or _LOADED.get(file) != file_digest(file) or plugin_module(path) not in sys.modules:
-            load_plugin(path)
+            load_plugin(path, word)
             _LOADED[file] = file_digest(file)
         return self._adopt_from_file(sys.modules[plugin_module(path)], name, word)
 
@@ -87,9 +133,11 @@ class Naming:
         if not place.endswith(".py"):
             self.named(name)
             return
-        for module in [one for key, one in sys.modules.items() if key.startswith(PREFIX) and "." not in key]:
-            if Path(module.__file__ or "").name == place:
-                self._adopt_from_file(module, cls, name)
+        for module in _loaded_from(place):
+            if not hasattr(module, cls.partition(".")[0]) and not module.__name__.startswith(PREFIX):
+                continue
+            self._adopt_from_file(module, cls, name)
+            return
 
     def of(self, value: Any) -> str:
         """Register a class that was passed from Python.
@@ -107,6 +155,8 @@ class Naming:
         if registered is not None:
             return registered
         module, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
+        if module == SCRIPT and name == "<lambda>" and value.__closure__ is None:
+            return self.adopt(value, f"lambda_{digest([('', without_text(value))])[:8]}", None)
         if not name or "<" in name or isinstance(value, self.module):
             kind = "A function without a name of its own" if name else f"A {type(value).__name__}"
             problem = f"{kind} is no class of modules, and no function that can be named in a record."
@@ -131,13 +181,22 @@ class Naming:
             PluginError: A value is no class of modules.
         """
         several = list(given) if isinstance(given, list | tuple) else [given] if given else []
-        words = [one if isinstance(one, str) else self.of(one) for one in several]
+        words = [one if isinstance(one, str) else self._word(one) for one in several]
         by_name: dict[str, Any] = {}
         for word, one in zip(words, several, strict=True):
             if by_name.setdefault(word, one) is not one and not isinstance(one, str):
                 problem = f"Two classes are named '{word}'."
                 raise PluginError(problem, "Rename one of them.", where=self.registry.kind)
         return words
+
+    def _word(self, value: Any) -> str:
+        """Register what was passed from Python; ``functools.partial(Mixer, heads=2)`` is a class with options."""
+        if not (isinstance(value, partial) and not value.args and all(map(_is_plain, value.keywords.values()))):
+            return self.of(value)
+        options = ",".join(
+            f"{key}={str(one).lower() if one is True or one is False else one}" for key, one in value.keywords.items()
+        )
+        return f"{self.of(value.func)}:{options}" if options else self.of(value.func)
 
     def adopt(self, value: Any, name: str, home: ModuleType | None) -> str:
         """Register a class under a name.
@@ -186,11 +245,7 @@ class Naming:
         value: Any = module
         for step in name.split("."):
             if not hasattr(value, step):
-                is_file = module.__name__.startswith(PREFIX)
-                classes = {key: one for key, one in vars(module).items() if self._is_module_class(one)}
-                if self.own is None:  # most whole models are made by a function
-                    classes |= {key: one for key, one in vars(module).items() if inspect.isfunction(one) and is_file}
-                own = [key for key, one in classes.items() if not is_file or one.__module__ == module.__name__]
+                own = self._classes(module)
                 lower = {key.lower(): key for key in own}
                 same = difflib.get_close_matches(name, own, n=1)
                 close = difflib.get_close_matches(name.lower(), lower, n=1)
@@ -203,8 +258,32 @@ class Naming:
             value = getattr(value, step)
         return value
 
+    def _classes(self, module: ModuleType) -> list[str]:
+        """The classes that a module has for this kind; of a file, its own."""
+        is_file = module.__name__.startswith(PREFIX)
+        classes = {key: one for key, one in vars(module).items() if self._is_module_class(one)}
+        if self.own is None:  # most whole models are made by a function
+            classes |= {key: one for key, one in vars(module).items() if inspect.isfunction(one) and is_file}
+        return [key for key, one in classes.items() if not is_file or one.__module__ == module.__name__]
+
     def _is_module_class(self, value: Any) -> bool:
         return isinstance(value, type) and issubclass(value, self.module)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the command line can write a value of an option, so that it is read as the same value."""
+    if isinstance(value, str):
+        return bool(re.fullmatch("[A-Za-z][A-Za-z0-9_]*", value)) and value.lower() not in ("true", "false", "null")
+    return isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _loaded_from(file: str) -> list[ModuleType]:
+    """The modules of the user's that were loaded from files of a name: plugins first, then those that were imported."""
+    named = [one for one in list(sys.modules.values()) if Path(getattr(one, "__file__", None) or "").name == file]
+    plugins = [one for one in named if one.__name__.startswith(PREFIX) and "." not in one.__name__]
+    skipped = (SCRIPT, PREFIX.rstrip("_"))
+    imported = [one for one in named if not one.__name__.startswith(skipped) and own_name(one) == one.__name__]
+    return plugins + [one for one in imported if installed_folder(Path(one.__file__ or "").resolve()) is None]
 
 
 def _public_name(value: Any, module: str, name: str) -> str:

@@ -32,19 +32,20 @@ def plugin_module(path: Path) -> str:
     return f"{PREFIX}{path.stem}_{digest}"
 
 
-def load_plugin(path: Path) -> None:
+def load_plugin(path: Path, where: str = "") -> None:
     """Run a user's Python file, so that the parts it registers are known.
 
     Args:
         path: The file.
+        where: What the user wrote that names the file, for messages; empty where it was ``--plugin``.
 
     Raises:
         PluginError: The file is missing or fails; the message has the file's own error, shortened.
     """
-    name = plugin_module(path)
+    name, where = plugin_module(path), where or f"--plugin {path}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise PluginError("There is no such Python file.", "Give the path of a .py file.", where=f"--plugin {path}")
+        raise PluginError("There is no such Python file.", "Give the path of a .py file.", where=where)
     module = importlib.util.module_from_spec(spec)
     imports = PluginImports(name, path.resolve().parent)
     imports.prepare(module)
@@ -55,10 +56,10 @@ def load_plugin(path: Path) -> None:
             spec.loader.exec_module(module)
     except AttnlabError as error:
         sys.modules.pop(name, None)
-        raise error.at(f"--plugin {path}") from error
+        raise error.at(where) from error
     except Exception as error:
         sys.modules.pop(name, None)
-        raise plugin_error(f"--plugin {path}", error) from error
+        raise plugin_error(where, error) from error
 
 
 def plugin_error(where: str, error: Exception, *owners: Any, accepted: str = "") -> PluginError:

@@ -25,6 +25,7 @@ from pydantic.fields import FieldInfo
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError, UnknownNameError, plain_reason, unknown
 from attnlab.part_code import SCRIPT, PartCode, part_code
 from attnlab.plugins import PREFIX, plugin_error
+from attnlab.specs import Part
 from attnlab.user_code import constructor_line
 
 T = TypeVar("T")
@@ -86,6 +87,24 @@ class Entry(Generic[T]):
     """The code of a class that another process has sent; None for a class whose code is here."""
     home: ModuleType | None = None
     """The module whose code is that of the part; None takes that of the class."""
+    typed: str = ""
+    """What the user wrote to name it, ``folder/my.py:Mixer``; empty where that was its name."""
+
+    @property
+    def to_type(self) -> str:
+        """What names the part on the command line."""
+        return self.typed or self.name
+
+    def as_typed(self, part: Part) -> str:
+        """Write a part as the user can write it on the command line.
+
+        Args:
+            part: Its registered name, and options.
+
+        Returns:
+            What names it, with the options.
+        """
+        return self.to_type + str(part).removeprefix(part.name)
 
     @property
     def code(self) -> PartCode:
@@ -141,8 +160,12 @@ class Entry(Generic[T]):
         missing = [name for name in self.required if name not in given]
         if missing:
             noun = "option" if len(missing) == 1 else "options"
-            problem = f"'{self.name}' needs the {noun} {', '.join(map(repr, missing))}."
-            hint = f"Write {self.name}:{','.join(f'{name}=...' for name in missing)}"
+            problem = f"'{self.to_type}' needs the {noun} {', '.join(map(repr, missing))}."
+            hints: Mapping[str, str] = getattr(self.cls, "option_hints", {})
+            first = next((name for name in missing if name in hints), "")
+            if first:
+                raise InvalidValueError(problem, hints[first].format(part=self.to_type, option=first))
+            hint = f"Write {self.to_type}:{','.join(f'{name}=...' for name in missing)}"
             if (adapted := getattr(self.cls, "adapted", None)) is not None:
                 hint += ", or name a function that returns the module with them."
                 hint = "\n".join(filter(None, (constructor_line(adapted), hint)))
@@ -165,9 +188,9 @@ class Entry(Generic[T]):
         """
         if name not in self.options:
             if name in (theirs := getattr(self.cls, "original_options", {})):
-                problem = f"'{self.name}' has no option '{name}', which the original code has."
+                problem = f"'{self.to_type}' has no option '{name}', which the original code has."
                 raise UnknownNameError(problem, theirs[name])
-            raise unknown("option", name, self.options, owner=f"'{self.name}'")
+            raise unknown("option", name, self.options, owner=f"'{self.to_type}'")
         return self.options[name].check(value)
 
     def non_default(self, options: Mapping[str, Any]) -> dict[str, Any]:

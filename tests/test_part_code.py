@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -12,8 +13,7 @@ import pytest
 
 from attnlab.attention import ATTENTIONS
 from attnlab.errors import PluginError
-from attnlab.part_code import PartCode, code_now, file_digest, files_with, packages, part_code
-from attnlab.part_code import files as installed
+from attnlab.part_code import PartCode, code_now, file_digest, files_with, installed, packages, part_code
 from attnlab.part_code.data_files import LARGE
 from attnlab.position import POSITIONS
 from attnlab.tasks import TASKS
@@ -162,7 +162,7 @@ def test_all_modules_of_an_installed_package_count_with_its_version(
 ) -> None:
     files = {"sitepack/__init__.py": "", "sitepack/parts.py": "from sitepack.ops import X\nclass Mine: ...\n"}
     written(tmp_path, {**files, "sitepack/ops.py": "X = 1", "other.py": ""})
-    monkeypatch.setattr(installed, "_installed_folders", lambda: frozenset([tmp_path]))
+    monkeypatch.setattr(installed, "_own_folders", lambda: frozenset([tmp_path]))
     monkeypatch.syspath_prepend(tmp_path)
     from sitepack.parts import Mine  # type: ignore[import-not-found]
 
@@ -177,6 +177,59 @@ def test_all_modules_of_an_installed_package_count_with_its_version(
         getattr(packages, name).cache_clear()  # as in another session
     assert part_code(Mine).digest != before.digest
     part_code(Mine).check_current()
+
+
+FILES = {
+    "dep_one/__init__.py": "import dep_two\nclass Mine: ...\n",
+    "dep_one/ops.py": "X = 1",
+    "dep_two/__init__.py": "Y = 1",
+    "dep_one-1.5.dist-info/METADATA": "Metadata-Version: 2.1\nName: dep_one\nVersion: 1.5\n",
+    "dep_one-1.5.dist-info/RECORD": "../../bin/one,,\ndep_one/__init__.py,sha256=0,3\ndep_one/ops.py,,\n",
+    "dep_two.egg-info/installed-files.txt": "../dep_two/__init__.py\nPKG-INFO\n",
+    "lone.egg-info/PKG-INFO": "Name: lone\nVersion: 1\n",
+    "lone.py": "import dep_two\nimport beside\nclass Mine: ...\n",
+    "beside.py": "Z = 1",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("dep_one", {"dep_one/ops.py": True, "dep_two/__init__.py": False, "beside.py": False}),
+        ("lone", {"beside.py": True, "dep_two/__init__.py": False, "dep_one/ops.py": False}),
+    ],
+    ids=["installed", "of the user"],
+)
+def test_packages_of_a_folder_with_their_records_count_as_installed(
+    name: str, changes: dict[str, bool], tmp_path: Path
+) -> None:
+    code = f"from {name} import Mine\nfrom attnlab.part_code import part_code\nfound = part_code(Mine)\n"
+
+    def found() -> list[str]:
+        words = [sys.executable, "-c", code + "print(found.package, found.root, found.digest, sep=';')"]
+        path = os.pathsep.join((str(tmp_path), *sys.path))
+        result = subprocess.run(
+            words, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": path}
+        )
+        return result.stdout.strip().split(";")
+
+    written(tmp_path, FILES)
+    before = found()
+    assert before[:2] == (["dep_one 1.5", ""] if name == "dep_one" else ["", str(tmp_path)])
+    for file, counts in changes.items():
+        kept = (tmp_path / file).read_text()
+        (tmp_path / file).write_text(f"{kept}\nMORE = 1\n")
+        assert (found() != before) == counts, file
+        (tmp_path / file).write_text(kept)
+
+
+def test_other_packages_of_a_folder_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path, FILES)
+    read: list[str] = []
+    keep = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (read.append(path.name), keep(path))[1])
+    file_digest(tmp_path / "lone.py")
+    assert sorted(read) == ["beside.py", "lone.py"]
 
 
 def test_circles_and_files_that_cannot_be_parsed_are_no_obstacle(tmp_path: Path) -> None:

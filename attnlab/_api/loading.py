@@ -82,7 +82,7 @@ def load_model(run: str | Record, store: str | Path = "results") -> Model:
     Raises:
         attnlab.errors.AttnlabError: The run or its weights are not there, or a part of it has another version now.
     """
-    from attnlab.storage.find_run import find_run
+    from attnlab.storage.find_run import find_run, in_store
     from attnlab.storage.weights import read
     from attnlab.tasks.io.streams import Source
     from attnlab.training.load_model import rebuild_model
@@ -94,7 +94,27 @@ def load_model(run: str | Record, store: str | Path = "results") -> Model:
     try:
         return rebuild_model(spec, weights, Source(spec.task, spec.seed, spec.train.train_examples))
     except AttnlabError as error:
-        raise error_of_run(record, error) from None
+        raise error_of_run(record, error, f"attnlab evaluate {record.id}{in_store(Path(store))}") from None
+
+
+def load_plugin(path: str | Path) -> None:
+    r"""Run a Python file of yours, as ``--plugin`` does: what it registers is known, and so are its classes in runs.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "mine.py"
+    ...     _ = file.write_text("from torch import nn\nclass Mixer(nn.Linear): ...")
+    ...     load_plugin(file)
+
+    Args:
+        path: The file.
+
+    Raises:
+        attnlab.errors.PluginError: The file is missing or fails; the message has the file's own error, shortened.
+    """
+    from attnlab import plugins
+
+    plugins.load_plugin(Path(path), str(path))
 
 
 def make_task(task: str = "recall", *, complexity: Any = None, options: Mapping[str, Any] | None = None) -> Task:

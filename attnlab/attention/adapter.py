@@ -20,7 +20,14 @@ from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, RowConstraint
 from attnlab.attention.ops.calling import BLOCKS, LONG, TRIED, Call, Refusal, accepts, choose_call
-from attnlab.attention.ops.constructor import ALWAYS, MATCHED, constructor_parameters, matched_arguments, with_options
+from attnlab.attention.ops.constructor import (
+    ALWAYS,
+    MATCHED,
+    VOCABULARY,
+    constructor_parameters,
+    matched_arguments,
+    with_options,
+)
 from attnlab.attention.ops.returned_weights import asking_for_weights, weights_in
 from attnlab.attention.ops.signature import with_config
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
@@ -35,6 +42,7 @@ Needs = Literal["", "float32", "bf16"]
 NO_HEADS = "a module of its own has no queries, keys and values"
 SHAPES = "A module maps (batch, tokens, width) to the same shape, or to a tuple that begins with it."
 ARGUMENTS = "Correct the constructor, or give it other arguments: NAME:key=value,key=value."
+WHOLE_MODEL = "A whole model, from tokens to logits, is named with --model {part}; in Python, with model=."
 
 
 class Adapted(Attention):
@@ -57,6 +65,7 @@ class Adapted(Attention):
     has_heads = False
     adapted: ClassVar[Callable[..., nn.Module]]
     """The class of the module."""
+    option_hints: ClassVar[Mapping[str, str]] = dict.fromkeys(VOCABULARY, WHOLE_MODEL)
     given_block: ClassVar[int | None]
     needs: ClassVar[Needs]
     returns: ClassVar[Callable[[Any], Any] | None]

@@ -34,6 +34,23 @@ def named_attention(word: str) -> str:
     return _NAMING.named(word)
 
 
+def resolved_attention(name: str) -> str:
+    """Register the attention that a name or word names, unless it is registered already.
+
+    Args:
+        name: The name of an attention, ``FILE.py:Class`` or ``package.module:Class``.
+
+    Returns:
+        The name under which it is registered; a name that names no file and no module is returned as it is.
+
+    Raises:
+        PluginError: The file or module cannot be loaded, or what is named is no module.
+        UnknownNameError: There is no such class.
+        InvalidValueError: The word begins with the name of an attention, or the class is missing.
+    """
+    return _NAMING.resolved(name)
+
+
 def known_attention(name: str) -> None:
     """Register an attention of a run again, from a file that was loaded or a module that can be imported.
 

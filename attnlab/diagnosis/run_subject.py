@@ -12,7 +12,7 @@ from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.model.module import ModuleModel
 from attnlab.model.transformer import Transformer
 from attnlab.records import Record
-from attnlab.storage.find_run import find_run
+from attnlab.storage.find_run import find_run, in_store
 from attnlab.storage.weights import read
 from attnlab.tasks.io.streams import Source
 from attnlab.training.eval_levels import task_at
@@ -50,7 +50,7 @@ def run_subject(
         probe_source = Source(task_at(spec.task, level=complexity, length=length), spec.seed)
         _check_length(probe_source, length)
     except AttnlabError as error:
-        raise error_of_run(record, error) from None
+        raise error_of_run(record, error, f"attnlab diagnose --run {record.id}{in_store(store)}") from None
     if probe_source.task.vocabulary > source.vocabulary:
         problem = f"These sequences have {probe_source.task.vocabulary} tokens; the run learned {source.vocabulary}."
         raise InvalidValueError(problem, "Leave --complexity out, or choose a lower level.", where=f"run {record.id}")

@@ -12,7 +12,7 @@ from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.evaluation._levels import BatchProgress, evaluate_tasks
 from attnlab.evaluation.level_score import LevelScore
 from attnlab.records import Record
-from attnlab.storage.find_run import find_run
+from attnlab.storage.find_run import find_run, in_store
 from attnlab.storage.weights import read
 from attnlab.training.environment import device
 from attnlab.training.eval_levels import at_lengths, at_levels
@@ -76,5 +76,5 @@ def evaluate(
             scores.append(score)
             progress(score)
     except AttnlabError as error:
-        raise error_of_run(record, error) from None
+        raise error_of_run(record, error, f"attnlab evaluate {record.id}{in_store(store)}") from None
     return record, scores

@@ -23,7 +23,7 @@ from attnlab.errors import AttnlabError, InvalidValueError, PluginError
 from attnlab.mlp import MLPS
 from attnlab.model.module import MODULE_NAMING, MODULES
 from attnlab.norm import NORMS
-from attnlab.part_code import SCRIPT, is_installed
+from attnlab.part_code import SCRIPT, installed_folder
 from attnlab.plugins import PREFIX, describe_exception, load_plugin
 from attnlab.position import POSITIONS
 from attnlab.registry import Entry, Registry
@@ -181,7 +181,9 @@ def _is_imported(entry: Entry[Any]) -> bool:
     """Whether a worker knows a part only once it has imported the part's module."""
     name, code = entry.cls.__module__, entry.code
     file = getattr(sys.modules.get(name), "__file__", None)
-    own = bool(code.root) and name != SCRIPT and not name.startswith(PREFIX) and not is_installed(Path(code.root))
+    own = (
+        bool(code.root) and name != SCRIPT and not name.startswith(PREFIX) and installed_folder(Path(code.path)) is None
+    )
     # A module beside a plugin is known under another name by now; the plugin imports it.
     return own and file is not None and Path(file).resolve() == Path(code.path)
 

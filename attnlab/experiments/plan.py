@@ -12,6 +12,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from attnlab.attention import ATTENTIONS
 from attnlab.choices import Budget
 from attnlab.errors import AttnlabError
@@ -108,7 +110,8 @@ def check_own_attentions(model: ModelSpec, lengths: tuple[int, ...], resolver: R
             key = ("quick", str(part), part.code_digest, model.width, model.heads, lengths)
             found: QuickCheck = resolver.once(key, lambda: _quick_check(part, model, lengths))  # noqa: B023
             leaks |= bool(found.leak)
-            judge(f"model.attention: {part}", part.name, found, model.allow_leak)
+            word = ATTENTIONS.entry(part.name).as_typed(part)
+            judge(f"model.attention: {word}", shlex.quote(word), found, model.allow_leak)
     return model.model_copy(update={"allow_leak": leaks}) if model.allow_leak else model
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from attnlab.attention import ATTENTIONS
-from attnlab.attention.named import named_attention
+from attnlab.attention.named import resolved_attention
 from attnlab.block import BLOCKS
 from attnlab.config.inline_experiment import SECTIONS, unknown_section
 from attnlab.config.inline_parts import merged, parse_variants
@@ -226,7 +226,7 @@ def resolved_part(part: Part, registry: Registry[Any], where: str) -> Part:
         InvalidValueError: The part does not accept a value.
     """
     try:
-        name = named_attention(part.name) if ":" in part.name and registry is ATTENTIONS else part.name
+        name = resolved_attention(part.name) if registry is ATTENTIONS else part.name
         entry = registry.entry(name)
         options = entry.non_default(part.options)
         return Part(name=entry.name, options=options, version=entry.version, code_digest=entry.code_to_plan.digest)

@@ -6,6 +6,7 @@ and no other field of the transformer.
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +64,11 @@ def module_spec(model: ModelSpec, part: Part) -> ModelSpec:
     """
     where = f"model.module: {part}"
     try:
-        if ":" not in part.name and part.name not in MODULES:
+        name = MODULE_NAMING.resolved(part.name)
+        if name not in MODULES:
             problem = f"'{part.name}' names no class of modules."
             raise InvalidValueError(problem, "Write FILE.py:Class, or package.module:Class.")
-        entry = MODULES.entry(MODULE_NAMING.named(part.name) if ":" in part.name else part.name)
+        entry = MODULES.entry(name)
         parameters = constructor_parameters(entry.cls.adapted, MODULE_ARGUMENTS)
         given = {name: entry.check(name, value) for name, value in part.options.items()}
         check_arguments(parameters, given, constructor_line(entry.cls.adapted))
@@ -96,8 +98,9 @@ def check_own_model(model: ModelSpec, source: Source, resolver: Resolver) -> Mod
     """
     key = ("quick model", model.model_copy(update={"allow_leak": False}).canonical, source.vocabulary, source.length)
     found: QuickCheck = resolver.once(key, lambda: _quick_model_check(model, source))
-    where = f"model.module: {model.module}"
-    judge(where, f"--model {model.module}", found, model.allow_leak)
+    assert model.module is not None, "the spec is that of a transformer"
+    word = MODULES.entry(model.module.name).as_typed(model.module)
+    judge(f"model.module: {word}", f"--model {shlex.quote(word)}", found, model.allow_leak)
     return model.model_copy(update={"allow_leak": bool(found.leak)}) if model.allow_leak else model
 
 

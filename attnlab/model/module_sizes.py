@@ -17,14 +17,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from attnlab.attention.ops.constructor import ALWAYS, CHANNELS, HEADS, LENGTH, WIDTH, Parameters
+from attnlab.attention.ops.constructor import ALWAYS, CHANNELS, HEADS, LENGTH, VOCABULARY, WIDTH, Parameters
 from attnlab.errors import InvalidValueError
 from attnlab.specs import ModelSpec
 
-VOCABULARY = (
-    *("vocab_size", "num_tokens", "n_vocab", "n_tokens", "vocab", "vocabulary", "vocabulary_size", "num_vocab"),
-    *("d_vocab", "d_vocab_out", "ntoken", "ntokens", "n_token", "voc_size", "vocab_len", "num_embeddings"),
-)
 LENGTHS = (
     *(*LENGTH, "n_positions", "n_ctx", "ctx_len", "max_sequence_length", "max_seq_length", "seq_length"),
     *("sequence_length", "context_size", "context_len", "max_positions", "num_positions", "max_context_length"),

@@ -14,8 +14,21 @@ and attributes of objects, given other values by hand; the environment; modules 
 file.
 """
 
+from attnlab.part_code._trees import digest
 from attnlab.part_code.code import PartCode, code_now, part_code
-from attnlab.part_code.files import file_digest, files_with, is_installed
-from attnlab.part_code.notebooks import SCRIPT
+from attnlab.part_code.files import file_digest, files_with, own_name
+from attnlab.part_code.installed import installed_folder
+from attnlab.part_code.notebooks import SCRIPT, without_text
 
-__all__ = ["SCRIPT", "PartCode", "code_now", "file_digest", "files_with", "is_installed", "part_code"]
+__all__ = [
+    "SCRIPT",
+    "PartCode",
+    "code_now",
+    "digest",
+    "file_digest",
+    "files_with",
+    "installed_folder",
+    "own_name",
+    "part_code",
+    "without_text",
+]

@@ -15,7 +15,8 @@ from typing import Any
 
 from attnlab.part_code._constants import code_text, constant_text
 from attnlab.part_code._trees import parsed
-from attnlab.part_code.files import PACKAGE, is_installed, own_name
+from attnlab.part_code.files import PACKAGE, own_name
+from attnlab.part_code.installed import installed_folder
 
 CHANGES = frozenset(
     [
@@ -198,8 +199,9 @@ def _function(value: Any) -> FunctionType | None:
 
 def _is_of_library(file: str) -> bool:
     """Whether a function is of an installed package, of attnlab, or made while the session runs, as by dataclass."""
-    parents = Path(file).parents
-    return file.startswith("<") or any(is_installed(one) or one.name == PACKAGE for one in parents)
+    path = Path(file)
+    of_library = any(one.name == PACKAGE for one in path.parents)
+    return file.startswith("<") or of_library or installed_folder(path) is not None
 
 
 @lru_cache(maxsize=256)

@@ -36,7 +36,7 @@ LONGEST = 255
 """Characters of the longest name of a file."""
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def imported_names(text: bytes) -> tuple[tuple[int, tuple[str, ...]], ...]:
     """List the names that a file imports, in functions too.
 
@@ -49,7 +49,7 @@ def imported_names(text: bytes) -> tuple[tuple[int, tuple[str, ...]], ...]:
     return tuple(dict.fromkeys(name for node in ast.walk(parsed(text)) for name in _imports(node)))
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def file_names(text: bytes) -> tuple[str, ...]:
     """List the constants of a file that may be names of files that it reads.
 

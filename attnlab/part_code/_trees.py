@@ -44,7 +44,7 @@ def parsed(text: bytes) -> ast.Module:
         return ast.Module([], [])
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def normalized(text: bytes) -> str:
     """Write what a Python file says.
 

@@ -9,10 +9,11 @@ from types import ModuleType
 
 from attnlab.errors import PluginError
 from attnlab.part_code._trees import digest
-from attnlab.part_code.files import PACKAGE, is_installed, module_root, said_by_files
+from attnlab.part_code.files import PACKAGE, module_root, said_by_files
+from attnlab.part_code.installed import installed_folder, is_installed_in
 from attnlab.part_code.loaded import LoadedFiles
 from attnlab.part_code.notebooks import SCRIPT, notebook_digest, without_text
-from attnlab.part_code.packages import edited_modules, installed_folder, package_code
+from attnlab.part_code.packages import edited_modules, package_code
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,10 @@ def code_now(path: str, root: str, values: tuple[tuple[str, str], ...] = ()) -> 
         The code; its digest is empty where the file alone does not tell, and where it is not there or cannot be read.
     """
     try:
-        said = said_by_files(Path(path), Path(root)) if path and root else {}
+        if not (path and root) or is_installed_in(Path(root), Path(path).relative_to(root).parts[0]):
+            return PartCode(path)
+        said = said_by_files(Path(path), Path(root))
     except (OSError, ValueError):
-        return PartCode(path)
-    if not said or is_installed(Path(root)):
         return PartCode(path)
     files = tuple((place, digest([("", text)])) for place, text in said.items())
     return PartCode(path, _whole_digest(said, dict(values)), root=root, files=files)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 from attnlab.part_code._names import imported_names
 from attnlab.part_code._trees import digest, normalized
 from attnlab.part_code.data_files import content_digest, data_files
+from attnlab.part_code.installed import is_installed, is_installed_in, recorded_names
 
 PACKAGE = "attnlab"
 
@@ -129,23 +128,6 @@ def own_name(module: ModuleType) -> str:
     return module.__spec__.name if module.__spec__ else module.__name__
 
 
-def is_installed(folder: Path) -> bool:
-    """Tell whether a folder is that of the installed packages, where most modules do not belong together.
-
-    Args:
-        folder: The folder.
-
-    Returns:
-        Whether it is.
-    """
-    return folder in _installed_folders()
-
-
-@cache
-def _installed_folders() -> frozenset[Path]:
-    return frozenset(Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib"))
-
-
 def _closure(path: Path, root: Path | None, source: Disk) -> tuple[dict[str, bytes], dict[str, Path]]:
     """The texts of a file and of all modules that it imports, and the data files; each by its path from the root."""
     path = path.resolve()
@@ -158,7 +140,7 @@ def _closure(path: Path, root: Path | None, source: Disk) -> tuple[dict[str, byt
             if other not in found:
                 found[other] = source.read(other)
                 waiting.append(other)
-        if not is_installed(root):
+        if not is_installed_in(root, file.relative_to(root).parts[0]):
             data |= {one.relative_to(root).as_posix(): one for one in data_files(found[file], file.parent)}
     texts = {"" if file == path else file.relative_to(root).as_posix(): text for file, text in found.items()}
     own = path.relative_to(root).as_posix()
@@ -166,12 +148,13 @@ def _closure(path: Path, root: Path | None, source: Disk) -> tuple[dict[str, byt
 
 
 def _imported(text: bytes, file: Path, root: Path, source: Disk) -> Iterator[Path]:
-    """The files below ``root`` that the imports of a file name; among installed packages, those of its own package."""
-    foreign = {*sys.stdlib_module_names, PACKAGE}
-    own = file.relative_to(root).parts[0] if is_installed(root) else None
+    """The files below ``root`` that the imports of a file name; of installed packages, its own alone."""
+    own = file.relative_to(root).parts[0].removesuffix(".py")
+    foreign = {*sys.stdlib_module_names, PACKAGE, *(recorded_names(root) - {own})}
+    alone = is_installed(root)
     for level, words in imported_names(text):
         folder = file.parents[level - 1] if 0 < level <= len(file.parents) else root
-        outside = folder == root and (words[0] in foreign or (own is not None and words[0] != own))
+        outside = folder == root and (words[0] in foreign or (alone and words[0] != own))
         if not outside and folder.is_relative_to(root):
             yield from _module_files(folder, words, root, source)
 

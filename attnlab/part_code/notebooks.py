@@ -15,7 +15,8 @@ from typing import Any
 
 from attnlab.part_code._constants import code_text, constant_text
 from attnlab.part_code._trees import digest, tree_text
-from attnlab.part_code.files import PACKAGE, is_installed, module_root
+from attnlab.part_code.files import PACKAGE, module_root
+from attnlab.part_code.installed import installed_folder
 from attnlab.part_code.loaded import LoadedFiles
 
 SCRIPT = "__main__"
@@ -82,10 +83,9 @@ def _module(module: ModuleType | None, part: Any, modules: list[LoadedFiles]) ->
     if module is None or not file or name.partition(".")[0] in {*sys.stdlib_module_names, PACKAGE}:
         return name
     path = Path(file).resolve()
-    root = module_root(module, path)
-    if is_installed(root) or path.suffix != ".py":
+    if installed_folder(path) is not None or path.suffix != ".py":
         return name
-    loaded = LoadedFiles(module, path, root)
+    loaded = LoadedFiles(module, path, module_root(module, path))
     modules.append(loaded)
     said = loaded.said()
     loaded.check(part)

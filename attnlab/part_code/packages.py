@@ -14,21 +14,9 @@ from pathlib import Path
 from types import ModuleType
 
 from attnlab.part_code._trees import DIGITS
-from attnlab.part_code.files import is_installed
+from attnlab.part_code.installed import installed_folder
 
 VERSION_ONLY = ("torch",)
-
-
-def installed_folder(path: Path) -> Path | None:
-    """Find the folder of installed packages that a file is in.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The folder; None for a file of the user's, such as of a package that is installed to be edited.
-    """
-    return next((folder for folder in path.parents if is_installed(folder)), None)
 
 
 def package_code(module: ModuleType) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,6 +48,18 @@ def find_record(word: str, folder: Path) -> tuple[Record, Path]:
         hint = f"Give more of the id:\n{list_runs(list(distinct.values()))}"
         raise InvalidValueError(problem, hint, where=f"run {word}")
     return matching[-1]
+
+
+def in_store(store: Path) -> str:
+    """Write the option that names a store.
+
+    Args:
+        store: The store.
+
+    Returns:
+        The option with a space before it; nothing for the default store.
+    """
+    return "" if store == Path("results") else f" --store {shlex.quote(str(store))}"
 
 
 def find_run(word: str, folder: Path) -> tuple[Record, Path]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection
 from functools import partial
 
 from attnlab.attention import ATTENTIONS
-from attnlab.attention.named import named_attention
-from attnlab.errors import AttnlabError, InvalidValueError
+from attnlab.attention.named import resolved_attention
+from attnlab.errors import AttnlabError
 from attnlab.plugins import describe_exception
 from attnlab.specs import Part
 from attnlab.testing import _causality, _cost, _depth, _equivalence, _numerics, _prefix, _state
@@ -97,10 +97,8 @@ def subject_of(word: str) -> Part:
     """
     from attnlab.config.inline_parts import parse_part
 
-    if word.endswith(".py"):
-        raise InvalidValueError("The class is missing.", f"Write {word}:Class.", where=word)
     part = parse_part(word, classes=True)
-    return part.model_copy(update={"name": named_attention(part.name)}) if ":" in part.name else part
+    return part.model_copy(update={"name": resolved_attention(part.name)})
 
 
 def _skipped(reason: str, name: str, _: Subject) -> Finding:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from attnlab.attention import ATTENTIONS
@@ -12,6 +14,7 @@ from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
 from attnlab.mlp import MLPS
 from attnlab.model.module import MODULE_NAMING, MODULES
 from attnlab.norm import NORMS
+from attnlab.part_code import code_now
 from attnlab.position import POSITIONS
 from attnlab.records import Record
 from attnlab.registry import Entry, Registry
@@ -135,18 +138,37 @@ def code_of_parts(spec: RunSpec) -> list[dict[str, Any]]:
     ]
 
 
-def error_of_run(record: Record, error: AttnlabError) -> AttnlabError:
-    """Place an error of rebuilding a run; where a part is not registered, tell which file registers it.
+def error_of_run(record: Record, error: AttnlabError, command: str) -> AttnlabError:
+    """Place an error of rebuilding a run; where a part is not registered, tell how the file that has it is named.
+
+    No file is run because a record names it: the record may be a stranger's.
 
     Args:
         record: The record of the run.
         error: The error.
+        command: The command line that uses the run, without ``--plugin``.
 
     Returns:
         The error with the run as its location.
     """
-    paths = [part["path"] for part in record.environment.get("code", ()) if part["path"]]
-    if isinstance(error, UnknownNameError) and paths:
-        hint = f"The run's own code was in {', '.join(paths)}; give that with --plugin, or import it."
-        error = UnknownNameError(error.problem, hint, where=error.where)
+    code = [part for part in record.environment.get("code", ()) if part.get("path") and not part.get("package")]
+    named = [part for part in code if f"'{part['name']}'" in error.problem] or code
+    if isinstance(error, UnknownNameError) and named:
+        error = UnknownNameError(error.problem, _how_to_name(named, command), where=error.where)
     return error.at(f"run {record.id}")
+
+
+def _how_to_name(parts: Sequence[Mapping[str, Any]], command: str) -> str:
+    """Tell how the files of parts are named, and whether they are still those of the run."""
+    lines, files = [], []
+    for part in {part["path"]: part for part in parts}.values():
+        path = Path(part["path"])
+        file = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+        now = code_now(part["path"], part.get("root", ""), tuple(part.get("values", {}).items())).digest
+        state = "" if now == part["digest"] or not now else " It has changed since: with other code it is another run."
+        state = state if path.is_file() else " It is no longer there: name it where it is now."
+        lines.append(f"The code of '{part['name']}' was in {file}.{state}")
+        files.append(file)
+    options = " ".join(f"--plugin {shlex.quote(file)}" for file in files)
+    calls = "; ".join(f'attnlab.load_plugin("{file}")' for file in files)
+    return "\n".join((*lines, f"Add {options}: {command} {options}", f"In Python, before this call: {calls}"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from torch import nn
 import attnlab
 from attnlab.attention import ATTENTIONS
 from attnlab.attention.named import adopt_class, attention_of, attention_words, known_attention, named_attention
+from attnlab.config.inline_parts import parse_part
 from attnlab.errors import IncompatiblePartsError, InvalidValueError, PluginError, UnknownNameError
 from attnlab.plugins import load_plugin
 
@@ -77,7 +81,7 @@ def test_a_class_of_a_file_is_trained_by_its_name(name: str, expected: str, file
 def test_options_are_arguments_of_the_constructor(file: Path) -> None:
     (record,) = attnlab.train("copy", f"{file}:Mixer:scale=2.0", complexity=4, store=None, **FAST)
     assert record.spec.variant == "my.py:Mixer:scale=2"
-    with pytest.raises(UnknownNameError, match=r"'my.py:Mixer' has no option 'scal'; did you mean 'scale'"):
+    with pytest.raises(UnknownNameError, match=f"'{file}:Mixer' has no option 'scal'; did you mean 'scale'"):
         attnlab.train("copy", f"{file}:Mixer:scal=2.0", complexity=4, store=None, **FAST)
 
 
@@ -193,6 +197,46 @@ def test_classes_that_are_passed_need_a_name_of_their_own() -> None:
     assert attention_words(["softmax", nn.GRU]) == ["softmax", "torch.nn:GRU"]
     assert attention_words(ATTENTIONS.entry("gpam").cls) == ["gpam"]
     assert attention_words(()) == []
+
+
+def test_a_partial_is_a_class_with_options() -> None:
+    (word,) = attention_words(functools.partial(nn.GRU, bias=False, dropout=0.1))
+    assert word == "torch.nn:GRU:bias=false,dropout=0.1"
+    assert parse_part(word, classes=True).options == {"bias": False, "dropout": 0.1}
+    for value in (
+        functools.partial(nn.GRU, 4),
+        functools.partial(nn.GRU, device=object()),
+        functools.partial(int, a="1"),
+    ):
+        with pytest.raises(PluginError, match="A partial is no class of modules"):
+            attention_words(value)
+
+
+LAMBDAS = """
+import attnlab
+from torch import nn
+
+GATES = [lambda dim: nn.GRU(dim, dim, batch_first=True), lambda dim: nn.LSTM(dim, dim, batch_first=True)]
+fast = {fast}
+for _ in range(2):
+    print(*[attnlab.train("copy", one, complexity=4, store=None, **fast)[0].id for one in GATES])
+factor = 2
+try:
+    attnlab.train("copy", (lambda kept: lambda dim: nn.Linear(dim, kept))(4), **fast)
+except attnlab.AttnlabError as error:
+    print(error.problem)
+"""
+
+
+def test_a_lambda_of_a_script_is_named_by_what_it_says() -> None:
+    lines = run_script(LAMBDAS.format(fast=FAST)).splitlines()
+    assert lines[0] == lines[1] == run_script("# one line more\n" + LAMBDAS.format(fast=FAST)).splitlines()[0]
+    assert len(set(lines[0].split())) == 2
+    assert lines[2].startswith("A function without a name of its own")
+
+
+def run_script(text: str) -> str:
+    return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
 
 
 def test_a_position_that_needs_queries_and_keys_is_refused() -> None:

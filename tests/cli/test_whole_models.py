@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import attnlab
 from attnlab.model.module import MODULES
+from attnlab.plugins import PREFIX
 from attnlab.records import Record
 from attnlab.storage import Store
 from tests.cli.conftest import TINY, Command
@@ -53,6 +59,71 @@ def test_a_run_is_evaluated_from_its_store(command: Command) -> None:
     MODULES._entries.clear()
     result = command("evaluate", record.id, "--plugin", "own.py", "--complexity", "4")
     assert (result.status, "own.py:Lstm · seed 0" in result.out) == (0, True)
+
+
+def test_the_advised_commands_load_a_run_of_a_file(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "own.py").write_text(FILE)
+    record = Record.from_line(command("train", *TINY, "--model", "parts/own.py:Lstm", "--json").out)
+    MODULES._entries.clear()
+    for name in [name for name in sys.modules if name.startswith(PREFIX)]:  # as in another session
+        del sys.modules[name]
+    refused = command("evaluate", record.id)
+    assert refused.status == 2
+    advised = re.search(r"Add --plugin parts/own\.py: attnlab (.*)", refused.error)
+    assert advised
+    assert command(*advised[1].split()).status == 0
+    MODULES._entries.clear()
+    for name in [name for name in sys.modules if name.startswith(PREFIX)]:
+        del sys.modules[name]
+    call = re.search(r"attnlab\.load_plugin\((.*)\)", refused.error)
+    assert call
+    attnlab.load_plugin(json.loads(call[1]))
+    assert type(attnlab.load_model(record)) is MODULES.entry("own.py:Lstm").cls
+
+
+def test_a_run_of_a_file_is_loaded_once_the_file_is_imported(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "imported_own.py").write_text(FILE)
+    record = Record.from_line(command("train", *TINY, "--model", "imported_own.py:Lstm", "--json").out)
+    MODULES._entries.clear()
+    for name in [name for name in sys.modules if name.startswith(PREFIX)]:
+        del sys.modules[name]
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("imported_own")
+    assert MODULES._entries == {}
+    attnlab.load_model(record)
+    assert vars(MODULES.entry("imported_own.py:Lstm").cls)["adapted"].__func__ is module.Lstm
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("check", "parts/own.py:gpt"), "named with --model parts/own.py:gpt"),
+        (("train", *TINY, "--model", "parts/own.py"), "Name the class: parts/own.py:Lstm, "),
+        (("train", *TINY, "--attn", "parts/own.py"), "Name the class: parts/own.py:Lstm, "),
+        (("check", "parts/own.py"), "Name the class: parts/own.py:Lstm, "),
+        (("train", *TINY, "--attn", "torch.nn"), "Name the class: torch.nn:AdaptiveAvgPool1d, "),
+        (("train", *TINY, "--attn", "soft.max"), "did you mean 'softmax'?"),
+        (("train", *TINY, "--attn", "parts/needs.py:Needs"), "Write parts/needs.py:Needs:quux=..."),
+        (("train", *TINY, "--attn", "parts/leaks.py:Leaks"), "More: attnlab check parts/leaks.py:Leaks. "),
+        (("train", *TINY, "--model", "parts/leaks.py:leaks"), "More: attnlab check --model parts/leaks.py:leaks. "),
+        (("train", *TINY, "--attn", "parts/fails.py:A"), "attnlab: parts/fails.py:A\n  ModuleNotFoundError"),
+    ],
+)
+def test_advice_has_names_as_they_were_typed(words: tuple[str, ...], said: str, command: Command) -> None:
+    parts = Path("parts")
+    parts.mkdir()
+    (parts / "own.py").write_text(FILE)
+    (parts / "fails.py").write_text("import no_such_module_here")
+    layer = "from torch import nn\nclass {}(nn.Module):\n    def __init__(self, dim{}):\n        super().__init__()\n"
+    (parts / "needs.py").write_text(layer.format("Needs", ", quux"))
+    leaks = layer.format("Leaks", "") + "    def forward(self, x):\n        return x + x.flip(1).cumsum(1)\n"
+    model = "def leaks(vocab_size, dim):\n    return nn.Sequential(nn.Embedding(vocab_size, dim), Leaks(dim), "
+    (parts / "leaks.py").write_text(f"{leaks}{model}nn.Linear(dim, vocab_size))\n")
+    refused = command(*words)
+    assert (refused.status, said in refused.error) == (2, True), refused.error
 
 
 def test_check_finds_what_a_model_does(command: Command, tmp_path: Path) -> None:

@@ -184,7 +184,9 @@ def test_a_worker_with_other_code_than_was_planned_runs_nothing(tmp_path: Path) 
     assert "the attention 'changing' has changed since the sweep was planned" in failed.reason
 
 
-def test_where_a_part_is_not_known_the_file_that_registers_it_is_named(tmp_path: Path) -> None:
+def test_where_a_part_is_not_known_the_file_that_registers_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = load(tmp_path, 1.0)
     (record,) = sweep(tmp_path / "store")
     del ATTENTIONS._entries["changing"]
@@ -192,7 +194,17 @@ def test_where_a_part_is_not_known_the_file_that_registers_it_is_named(tmp_path:
         with pytest.raises(UnknownNameError) as caught:
             use(record, store=tmp_path / "store")
         assert caught.value.where == f"run {record.id}"
-        assert caught.value.hint == f"The run's own code was in {path}; give that with --plugin, or import it."
+        lines = caught.value.hint.splitlines()
+        assert lines[0] == f"The code of 'changing' was in {path}."
+        assert lines[1].startswith(f"Add --plugin {path}: attnlab ")
+        assert lines[1].endswith(f"{record.id} --store {tmp_path / 'store'} --plugin {path}")
+        assert lines[2] == f'In Python, before this call: attnlab.load_plugin("{path}")'
+    monkeypatch.chdir(tmp_path)
+    for change, said in ((lambda: load(tmp_path, 2.0), "has changed since"), (path.unlink, "is no longer there")):
+        change()
+        ATTENTIONS._entries.pop("changing", None)
+        with pytest.raises(UnknownNameError, match=rf"(?s)was in {path.name}\. .*{said}.*--plugin {path.name}\n"):
+            attnlab.load_model(record, store=tmp_path / "store")
 
 
 def test_no_record_holds_a_metric_of_a_plugin() -> None:

@@ -43,6 +43,11 @@ LENGTH = (
     ),
 )
 DEPTH = ("depth", "n_layers", "num_layers", "n_layer", "num_hidden_layers")
+VOCABULARY = (
+    *("vocab_size", "num_tokens", "n_vocab", "n_tokens", "vocab", "vocabulary", "vocabulary_size", "num_vocab"),
+    *("d_vocab", "d_vocab_out", "ntoken", "ntokens", "n_token", "voc_size", "vocab_len", "num_embeddings"),
+)
+"""Arguments of whole models, which no layer is given."""
 ALWAYS = ("causal", "is_causal", "autoregressive", "batch_first", "is_decoder")
 BLOCK, LONG = "block_size", 256
 """In some modules a block is the longest sequence, in others a part of it: a short default says that it is a part."""
