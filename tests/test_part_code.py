@@ -227,7 +227,12 @@ def test_other_packages_of_a_folder_are_not_read(tmp_path: Path, monkeypatch: py
     written(tmp_path, FILES)
     read: list[str] = []
     keep = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: (read.append(path.name), keep(path))[1])
+
+    def recorded(path: Path) -> bytes:
+        read.append(path.name)
+        return keep(path)
+
+    monkeypatch.setattr(Path, "read_bytes", recorded)
     file_digest(tmp_path / "lone.py")
     assert sorted(read) == ["beside.py", "lone.py"]
 
