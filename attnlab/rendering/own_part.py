@@ -58,8 +58,9 @@ class OwnCard:
         parts += [Text(f"{self.size}: {thousands(self.parameters)}")] if self.parameters is not None else []
         parts += [Text(f"Not built: {self.problem}", style="yellow")] if self.problem else []
         parts.append(Text("It declares nothing more: no formula, source, cost or roles of its weights.", style="dim"))
-        if option := {"attention": "--attn", "model": "--model"}.get(self.kind):
-            parts.append(Text(f"attnlab check {option} {self.name}", style="dim"))
+        if self.kind in ("attention", "model"):
+            option = "--model " if self.kind == "model" else ""
+            parts.append(Text(f"attnlab check {option}{self.name}", style="dim"))
         return Group(*parts)
 
     def data(self) -> dict[str, Any]:
