@@ -206,7 +206,8 @@ def test_memory_is_bounded_by_query_chunks_and_the_score_is_the_same(monkeypatch
     sizes.clear()
     monkeypatch.setattr(Attention, "max_score_elements", 2048)
     (chunked,) = evaluate_tasks(spec, weights, at_levels(spec.task, [32]), sequences=8)
-    assert sizes == [64 * query for query in range(1, 33)]  # blocks of two rows of 8 x 2 maps, up to their last key
+    # Blocks of two rows of 8 x 2 maps, with the keys up to their last query in sixteenths.
+    assert sizes == [2 * 16 * 4 * ((block + 1) // 2) for block in range(1, 33)]
     assert chunked.accuracy == whole.accuracy
     assert chunked.loss == pytest.approx(whole.loss, rel=1e-5)
 

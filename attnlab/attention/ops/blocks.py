@@ -24,9 +24,12 @@ from attnlab.tensors import QKV
 
 Attend = Callable[[QKV], Tensor]
 
+PREFIXES = 16
+"""Lengths of keys that blocks have: few, so that the memory of one block is used again for the next."""
+
 
 def prefix_rows(qkv: QKV, first: int, last: int) -> QKV:
-    """Take a block of queries, with the keys up to its last query.
+    """Take a block of queries, with the keys up to its last query, and at most a sixteenth of all keys more.
 
     Args:
         qkv: Queries, keys and values of all tokens, or of the last ones; further tensors have the tokens as their last
@@ -37,7 +40,9 @@ def prefix_rows(qkv: QKV, first: int, last: int) -> QKV:
     Returns:
         The block; later keys could not change its outputs.
     """
-    end = qkv.start + last
+    keys = qkv.keys_BHSC.shape[-2]
+    step = -(-keys // PREFIXES)
+    end = min(keys, -(-(qkv.start + last) // step) * step)
     return QKV(
         qkv.queries_BHTC[..., first:last, :],
         qkv.keys_BHSC[..., :end, :],
