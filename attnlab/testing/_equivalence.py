@@ -91,7 +91,7 @@ def fast_path(subject: Subject) -> Finding:
         for fast in (True, False):
             attention = subject.build(dtype=torch.float32)
             attention.fast = fast
-            if blocks:
+            if blocks and has_heads(attention, x_BTD.shape[-1]):
                 attention.max_recomputed_elements = len(x_BTD) * attention.score_maps * tokens * (tokens // blocks)
             out = run(attention, x_BTD)
             results += [out.detach(), torch.autograd.grad(out.square().sum(), x_BTD)[0]]

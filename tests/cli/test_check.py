@@ -77,7 +77,7 @@ def test_several_variants_have_a_line_each(write: Write, command: Command) -> No
         ((), "attnlab: check\n  Nothing to check.\n  Give the names of attentions, --all, or --model FILE.py:Class.\n"),
         (("sofmax",), "did you mean 'softmax'?"),
         (("nowhere.py:Mine",), "There is no such Python file."),
-        (("cosine.py",), "attnlab: cosine.py\n  The class is missing.\n  Write cosine.py:Class."),
+        (("cosine.py",), "attnlab: cosine.py\n  There is no such Python file.\n  Give the path of a .py file."),
         (("softmax:sharpness=3",), "'sharpness'"),
     ],
 )

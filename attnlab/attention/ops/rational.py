@@ -275,9 +275,8 @@ def _short_forward(
         elif not _largest(q) * _largest(k) * q.shape[-1] < MOST:
             f.fill_(math.nan)
         torch.sum(f, -1, keepdim=True, out=totals[part])
-        inverse = totals[part].reciprocal()
-        f.mul_(inverse)
-        slope.mul_(inverse)
+        f.div_(totals[part])  # a single weight is exactly one
+        slope.mul_(totals[part].reciprocal())
         torch.bmm(f, v, out=result.maps)
         result.store()
     return mixed, weights, slopes, totals
