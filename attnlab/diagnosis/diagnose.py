@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from attnlab.attention import ATTENTIONS
 from attnlab.choices import DiagnosisKind
@@ -30,6 +31,7 @@ from attnlab.diagnosis.whole_models import WholeModelSubject, whole_model_subjec
 from attnlab.errors import InvalidValueError
 from attnlab.metrics.metric import Metric
 from attnlab.specs import ModelSpec, variant_text
+from attnlab.storage.find_run import in_store
 
 Subject = DiagnosisSubject | WholeModelSubject
 NO_GRADIENT = "its output has no gradient"
@@ -68,8 +70,9 @@ def diagnose(
     description = ""
     subjects: Iterable[Subject] = _fresh_subjects(request)
     if runs:
-        options = {"complexity": request.complexity, "length": request.length, "batch": request.batch}
-        loaded = [run_subject(run, store, **options) for run in runs]
+        command = f"attnlab diagnose {parsed} --run {','.join(runs)}{in_store(store)}"
+        options: dict[str, Any] = {"complexity": request.complexity, "length": request.length, "batch": request.batch}
+        loaded = [run_subject(run, store, command=command, **options) for run in runs]
         subjects = [subject for _, subject in loaded]
         description = "; ".join(f"run {record.id}, {record.spec.summary}" for record, _ in loaded)
     return diagnose_subjects(

@@ -12,7 +12,7 @@ from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.model.module import ModuleModel
 from attnlab.model.transformer import Transformer
 from attnlab.records import Record
-from attnlab.storage.find_run import find_run, in_store
+from attnlab.storage.find_run import find_run
 from attnlab.storage.weights import read
 from attnlab.tasks.io.streams import Source
 from attnlab.training.eval_levels import task_at
@@ -21,13 +21,14 @@ from attnlab.training.run_parts import error_of_run
 
 
 def run_subject(
-    run: str, store: Path, *, complexity: Any = None, length: int | None = None, batch: int = 16
+    run: str, store: Path, *, command: str, complexity: Any = None, length: int | None = None, batch: int = 16
 ) -> tuple[Record, DiagnosisSubject | WholeModelSubject]:
     """Load a finished run as a subject; a transformer computes in float64.
 
     Args:
         run: The id of the run, or as much of its start as no other run has.
         store: A folder of results, or a folder of such folders.
+        command: The command line that diagnoses the run, for a message.
         complexity: The level of the sequences; None takes the run's own.
         length: The length of the sequences in tokens; None takes the run's own.
         batch: Number of sequences.
@@ -50,7 +51,7 @@ def run_subject(
         probe_source = Source(task_at(spec.task, level=complexity, length=length), spec.seed)
         _check_length(probe_source, length)
     except AttnlabError as error:
-        raise error_of_run(record, error, f"attnlab diagnose --run {record.id}{in_store(store)}") from None
+        raise error_of_run(record, error, command) from None
     if probe_source.task.vocabulary > source.vocabulary:
         problem = f"These sequences have {probe_source.task.vocabulary} tokens; the run learned {source.vocabulary}."
         raise InvalidValueError(problem, "Leave --complexity out, or choose a lower level.", where=f"run {record.id}")

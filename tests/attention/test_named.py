@@ -218,9 +218,7 @@ from torch import nn
 
 GATES = [lambda dim: nn.GRU(dim, dim, batch_first=True), lambda dim: nn.LSTM(dim, dim, batch_first=True)]
 fast = {fast}
-for _ in range(2):
-    print(*[attnlab.train("copy", one, complexity=4, store=None, **fast)[0].id for one in GATES])
-factor = 2
+print(*[attnlab.train("copy", one, complexity=4, store=None, **fast)[0].id for one in GATES])
 try:
     attnlab.train("copy", (lambda kept: lambda dim: nn.Linear(dim, kept))(4), **fast)
 except attnlab.AttnlabError as error:
@@ -230,9 +228,9 @@ except attnlab.AttnlabError as error:
 
 def test_a_lambda_of_a_script_is_named_by_what_it_says() -> None:
     lines = run_script(LAMBDAS.format(fast=FAST)).splitlines()
-    assert lines[0] == lines[1] == run_script("# one line more\n" + LAMBDAS.format(fast=FAST)).splitlines()[0]
+    assert lines[0] == run_script("# one line more\n" + LAMBDAS.format(fast=FAST)).splitlines()[0]
     assert len(set(lines[0].split())) == 2
-    assert lines[2].startswith("A function without a name of its own")
+    assert lines[1].startswith("A function without a name of its own")
 
 
 def run_script(text: str) -> str:

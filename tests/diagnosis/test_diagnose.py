@@ -275,7 +275,7 @@ def of_run(word: str, store: Path, **more: Any) -> Diagnosis:
 @pytest.mark.parametrize(("attention", "position"), [("performer", "none"), ("softmax", "randomized")])
 def test_random_features_and_positions_are_those_of_the_run(attention: str, position: str, tmp_path: Path) -> None:
     (record,) = trained(tmp_path, attention=attention, position=position, seeds=(3,))
-    _, subject = run_subject(record.id, tmp_path, batch=4)
+    _, subject = run_subject(record.id, tmp_path, command="", batch=4)
     subject.model.position.draw = -1  # as in the first batch of a validation
     assert record.history[-1].validation_loss == pytest.approx(subject.loss().item(), rel=1e-5)
 

@@ -198,6 +198,7 @@ def test_where_a_part_is_not_known_the_file_that_registers_it_is_named(
         assert lines[0] == f"The code of 'changing' was in {path}."
         assert lines[1].startswith(f"Add --plugin {path}: attnlab ")
         assert lines[1].endswith(f"{record.id} --store {tmp_path / 'store'} --plugin {path}")
+        assert ("attnlab diagnose rank-collapse --run " in lines[1]) == (use is attnlab.diagnose)
         assert lines[2] == f'In Python, before this call: attnlab.load_plugin("{path}")'
     monkeypatch.chdir(tmp_path)
     for change, said in ((lambda: load(tmp_path, 2.0), "has changed since"), (path.unlink, "is no longer there")):
