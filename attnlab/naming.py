@@ -119,7 +119,7 @@ class Naming:
         return self._adopt_from_file(sys.modules[plugin_module(path)], name, word)
 
     def known(self, name: str) -> None:
-        """Register a part of a run again, from a file that was loaded or a module that can be imported.
+        """Register a part of a run again: from a file that was loaded, a module that can be imported, or the session.
 
         Args:
             name: The name under which it was registered; nothing happens if it is known, or cannot be found.
@@ -128,7 +128,10 @@ class Naming:
             PluginError: Its module cannot be imported, or has no such class any more.
         """
         place, colon, cls = name.rpartition(":")
-        if not colon or name in self.registry:
+        if name in self.registry:
+            return
+        if not colon:
+            self._known_by_itself(name)
             return
         if not place.endswith(".py"):
             self.named(name)
@@ -138,6 +141,13 @@ class Naming:
                 continue
             self._adopt_from_file(module, cls, name)
             return
+
+    def _known_by_itself(self, name: str) -> None:
+        """Register a class of a script or notebook, if the one that is running has it."""
+        value = getattr(sys.modules.get(SCRIPT), name, None)
+        accepted = self._is_module_class(value) or (self.own is None and inspect.isfunction(value))
+        if accepted and getattr(value, "__module__", "") == SCRIPT:
+            self.adopt(value, name, None)
 
     def of(self, value: Any) -> str:
         """Register a class that was passed from Python.
@@ -253,7 +263,8 @@ class Naming:
                 place = word.rpartition(":")[0]
                 listed = [lower[key] for key in difflib.get_close_matches(name.lower(), lower, n=12, cutoff=0.0)]
                 noun = "Classes of modules" if self.own is not None else "Classes of modules and functions"
-                hint = f"{noun} there: {', '.join(listed) or 'none'}."
+                more = f", and {len(own) - len(listed)} more" if len(own) > len(listed) else ""
+                hint = f"{noun} there: {', '.join(listed) or 'none'}{more}."
                 raise UnknownNameError(f"{place} has no class '{name}'{guess}", hint, where=word)
             value = getattr(value, step)
         return value
@@ -301,7 +312,9 @@ def _imported(name: str, word: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and name.split(".")[0] == error.name.split(".")[0]:
-            hint = f"Install the package that has it, or write a file: {name.replace('.', '/')}.py:Class."
+            package = name.split(".")[0]
+            hint = f"Install the package that has it where attnlab runs, perhaps: pip install {package}."
+            hint += f"\nOr write a file: {name.replace('.', '/')}.py:Class."
             raise PluginError(f"There is no module '{error.name}' here.", hint, where=word) from None
         raise plugin_error(word, error) from error
     except Exception as error:

@@ -230,6 +230,12 @@ def _card(name: str) -> Card | MetricCard | OwnCard:
         entry = TASKS.entry(ladder.task)
         chance = None if entry.required else build(task_spec(ladder, {}, None)).chance
         return Card(entry, "task", ladders=ladders, chance=chance, scoring=_scoring(ladders or [ladder]))
+    from attnlab.cli.own_part import names_own_part, own_card
+
+    if names_own_part(name):
+        from attnlab.attention import ATTENTIONS
+
+        return own_card(name) or Card(ATTENTIONS.entry(name), "attention")
     wanted, colon, inner = name.partition(":")
     kinds = [wanted] if colon and wanted in PARTS else list(PARTS)
     for kind in kinds:
@@ -243,12 +249,6 @@ def _card(name: str) -> Card | MetricCard | OwnCard:
 
     if name in all_metrics():
         return _metric_card(name)
-    from attnlab.cli.own_part import names_own_part, own_card
-
-    if names_own_part(name):
-        from attnlab.attention import ATTENTIONS
-
-        return own_card(name) or Card(ATTENTIONS.entry(name), "attention")
     known = [entry.name for registry in (TASKS, *map(_registry, PARTS)) for entry in registry]
     raise unknown("part", name, {*known, *all_metrics()})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -76,5 +77,14 @@ def evaluate(
             scores.append(score)
             progress(score)
     except AttnlabError as error:
-        raise error_of_run(record, error, f"attnlab evaluate {record.id}{in_store(store)}") from None
+        given = {
+            "length": ",".join(map(str, lengths)),
+            "complexity": ",".join(map(str, levels)),
+            "extrapolation": mode if mode != "trained" else None,
+            "sequences": sequences,
+            "device": device_name if device_name != "auto" else None,
+        }
+        typed = "".join(f" --{name} {shlex.quote(str(value))}" for name, value in given.items() if value)
+        typed += {None: "", True: " --rollout", False: " --no-rollout"}[rollout]
+        raise error_of_run(record, error, f"attnlab evaluate {record.id}{in_store(store)}{typed}") from None
     return record, scores

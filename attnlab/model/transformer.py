@@ -21,6 +21,7 @@ from attnlab.block import Block, select_positions
 from attnlab.mlp import Mlp
 from attnlab.model._block import build_attention, build_block, build_norm, build_position
 from attnlab.model._cross_entropy import chunked_cross_entropy
+from attnlab.model._layout import make_contiguous
 from attnlab.model._lazy import initialize_lazy
 from attnlab.model.base import Model, ModelOutput
 from attnlab.model.module import build_module
@@ -214,6 +215,7 @@ def build_model(spec: ModelSpec, *, vocabulary: int, length: int, seed: int) -> 
             generator = torch.Generator().manual_seed(seed)
             model = Transformer(spec, vocabulary=vocabulary, length=length, generator=generator)
         initialize_lazy(model, length)
+    make_contiguous(model)
     return model
 
 

@@ -151,11 +151,25 @@ def error_of_run(record: Record, error: AttnlabError, command: str) -> AttnlabEr
     Returns:
         The error with the run as its location.
     """
-    code = [part for part in record.environment.get("code", ()) if part.get("path") and not part.get("package")]
-    named = [part for part in code if f"'{part['name']}'" in error.problem] or code
-    if isinstance(error, UnknownNameError) and named:
-        error = UnknownNameError(error.problem, _how_to_name(named, command), where=error.where)
+    own = [part for part in record.environment.get("code", ()) if not part.get("package")]
+    missing = [part for part in own if f"'{part['name']}'" in error.problem]
+    of_session = [part for part in missing if not part.get("root")]
+    of_files = [part for part in missing or own if part.get("path") and part.get("root")]
+    if isinstance(error, UnknownNameError) and of_session:
+        error = UnknownNameError(error.problem, _how_to_define(of_session[0]), where=error.where)
+    elif isinstance(error, UnknownNameError) and of_files:
+        error = UnknownNameError(error.problem, _how_to_name(of_files, command), where=error.where)
     return error.at(f"run {record.id}")
+
+
+def _how_to_define(part: Mapping[str, Any]) -> str:
+    """Tell where a class of a script or notebook is known."""
+    place = f"the script {Path(part['path']).name}" if part.get("path") else "a notebook or an interactive session"
+    return (
+        f"'{part['name']}' was a class of {place}: its code is its own text and what it uses, not a file.\n"
+        "Define it with the same code in a script or notebook, and call attnlab's function there.\n"
+        f"To use runs from the command line too, write the class to a file and train FILE.py:{part['name']}."
+    )
 
 
 def _how_to_name(parts: Sequence[Mapping[str, Any]], command: str) -> str:

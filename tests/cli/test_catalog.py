@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -154,6 +155,7 @@ def test_show_tells_what_is_known_of_a_class_of_the_users_own(command: Command) 
     assert f"Weights of one layer at width 64 and 2 heads: {64 * 64 + 64:,}" in text
     assert "It declares nothing more" in text
     assert text.endswith("attnlab check my.py:Mixer")
+    assert " ".join(command("show", "my.py:Mixer").out.split()) == text, "a second card in the same process"
     card = json.loads(command("show", "mods.py:gpt", "--json").out)
     assert (card["kind"], Path(card["file"]).name) == ("model", "mods.py")
     matched = {one["name"] for one in card["arguments"] if one["matched"]}
@@ -168,3 +170,4 @@ def test_show_tells_why_a_class_is_not_built(command: Command) -> None:
     assert "Not built: " in text
     refused = command("show", "my.py:Mixr")
     assert (refused.status, "did you mean 'Mixer'?" in refused.error) == (2, True)
+    assert re.search(r", and \d{3} more\.", " ".join(command("show", "torch.nn:Foo").error.split()))

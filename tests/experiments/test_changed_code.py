@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import linecache
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -206,6 +208,59 @@ def test_where_a_part_is_not_known_the_file_that_registers_it_is_named(
         ATTENTIONS._entries.pop("changing", None)
         with pytest.raises(UnknownNameError, match=rf"(?s)was in {path.name}\. .*{said}.*--plugin {path.name}\n"):
             attnlab.load_model(record, store=tmp_path / "store")
+
+
+def test_the_advised_command_has_the_options_that_were_given(tmp_path: Path) -> None:
+    path = load(tmp_path, 1.0)
+    (record,) = sweep(tmp_path / "store")
+    del ATTENTIONS._entries["changing"]
+    with pytest.raises(UnknownNameError) as caught:
+        attnlab.evaluate(record, complexity=[4, 5], sequences=8, store=tmp_path / "store", device="cpu")
+    expected = f" --complexity 4,5 --sequences 8 --device cpu --plugin {path}"
+    assert caught.value.hint.splitlines()[1].endswith(expected)
+
+
+SCRIPT_CLASS = """
+from torch import nn
+
+class Mixer(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.projection = nn.Linear(dim, dim{bias})
+
+    def forward(self, x):
+        return self.projection(x)
+"""
+
+
+def define(text: str, name: str, monkeypatch: pytest.MonkeyPatch) -> type:
+    """Run the text of a class as an interactive session does."""
+    main = ModuleType("__main__")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+    exec(compile(text, name, "exec"), main.__dict__)
+    cls: type = main.__dict__["Mixer"]
+    return cls
+
+
+def test_a_run_of_a_class_of_a_session_is_loaded_where_the_class_is_defined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments: dict[str, Any] = {"model": MODEL, "train": TRAIN, "store": tmp_path / "store", "device": "cpu"}
+    first = define(SCRIPT_CLASS.format(bias=""), "<input-1>", monkeypatch)
+    (record,) = attnlab.train("copy", first, complexity=4, **arguments)
+    del ATTENTIONS._entries["Mixer"]
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+    with pytest.raises(UnknownNameError, match=r"(?s)'Mixer' was a class of .*Define it with the same code") as caught:
+        attnlab.load_model(record, store=tmp_path / "store")
+    assert "--plugin" not in caught.value.hint
+    again = define(SCRIPT_CLASS.format(bias=""), "<input-2>", monkeypatch)
+    model = attnlab.load_model(record, store=tmp_path / "store")
+    assert sum(isinstance(one, again) for one in model.modules()) == MODEL["layers"]
+    del ATTENTIONS._entries["Mixer"]
+    define(SCRIPT_CLASS.format(bias=", bias=False"), "<input-3>", monkeypatch)
+    with pytest.raises(InvalidValueError, match="other code of the attention 'Mixer'"):
+        attnlab.load_model(record, store=tmp_path / "store")
 
 
 def test_no_record_holds_a_metric_of_a_plugin() -> None:
