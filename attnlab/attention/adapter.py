@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -28,6 +29,7 @@ from attnlab.attention.ops.constructor import (
     matched_arguments,
     with_options,
 )
+from attnlab.attention.ops.precision import full_precision
 from attnlab.attention.ops.returned_weights import asking_for_weights, weights_in
 from attnlab.attention.ops.signature import with_config
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
@@ -140,7 +142,8 @@ class Adapted(Attention):
             The update, B x T x D, with empty queries, keys and values.
         """
         tokens = x_BTD.shape[1]
-        output_BTD = self.call.output(self.call(self.module, self._inputs(x_BTD)))
+        with full_precision(x_BTD) if self.needs else nullcontext():
+            output_BTD = self.call.output(self.call(self.module, self._inputs(x_BTD)))
         update_BTD = output_BTD[:, :tokens].to(x_BTD.dtype)
         empty = x_BTD.new_zeros(len(x_BTD), self.num_heads, tokens, 0)
         return AttentionOutput(update_BTD, QKV(empty, empty, empty), x_BTD.new_zeros(()))

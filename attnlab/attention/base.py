@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from attnlab.attention.ops.blocks import attend_in_blocks, recompute_in_blocks
 from attnlab.attention.ops.modifiers import AttentionModifiers
+from attnlab.attention.ops.precision import float32_heads, full_precision, kernel_heads, rounds_factors
 from attnlab.attention.ops.sdpa import empty_scores, sdpa, sdpa_queries
 from attnlab.errors import InvalidValueError
 from attnlab.registry import Registry
@@ -36,6 +37,7 @@ from attnlab.tensors import (
     LayerContext,
     LayerInputs,
     Role,
+    at_least_float32,
     causal_mask,
     gather_tokens,
     masked_softmax,
@@ -192,6 +194,8 @@ class Attention(nn.Module, ABC):
         maps = self.query.weight, self.key.weight, self.value.weight
         # One product is faster than three, in the backward pass too, and so is a weight concatenated by columns.
         projected = x_BTD @ torch.cat([weight.mT for weight in maps], dim=1)
+        if rounds_factors(x_BTD):  # converted before it is split: one pass over contiguous memory
+            projected = at_least_float32(projected)
         queries, keys, values = projected.split([len(weight) for weight in maps], dim=-1)
         return QKV(self.split(queries), self.split(keys), self.split(values))
 
@@ -408,7 +412,8 @@ class Attention(nn.Module, ABC):
         Returns:
             Queries, keys and values of all tokens.
         """
-        qkv = self.modifiers.apply_to(self.project(self.modifiers.convolve(x_BTD), layer_inputs), layer_inputs)
+        projected = float32_heads(self.project(self.modifiers.convolve(x_BTD), layer_inputs))
+        qkv = self.modifiers.apply_to(projected, layer_inputs)
         queries = position.rotate(qkv.queries_BHTC, qkv.start)
         keys = position.rotate(qkv.keys_BHSC)
         return qkv._replace(queries_BHTC=queries, keys_BHSC=keys)
@@ -442,15 +447,17 @@ class Attention(nn.Module, ABC):
             The update, B x T x D, or B x P x D where ``supports_query_subset`` is true and the query positions are
             B x P; with queries, keys, values and auxiliary loss.
         """
-        qkv = self.prepare(x_BTD, position, layer_inputs)
-        query_positions = layer_inputs.query_positions
-        if query_positions is not None and query_positions.ndim == 2 and self.supports_query_subset:
-            positions_BP = query_positions % x_BTD.shape[1]
-            mixed = self.attend_queries(qkv, position, positions_BP)
-            update = self.output(mixed, gather_tokens(x_BTD, positions_BP))
-        else:
-            update = self.output(self.attend(qkv, position), x_BTD)
-        result = AttentionOutput(update, qkv, self.auxiliary(qkv, position))
+        qkv, kept_BTD = self.prepare(x_BTD, position, layer_inputs), x_BTD
+        query_positions, factors = layer_inputs.query_positions, kernel_heads(qkv)
+        with full_precision(x_BTD):
+            if query_positions is not None and query_positions.ndim == 2 and self.supports_query_subset:
+                positions_BP = query_positions % x_BTD.shape[1]
+                mixed = self.attend_queries(factors, position, positions_BP)
+                kept_BTD = gather_tokens(x_BTD, positions_BP)
+            else:
+                mixed = self.attend(factors, position)
+            auxiliary = self.auxiliary(factors, position)
+        result = AttentionOutput(self.output(mixed, kept_BTD), qkv, auxiliary)
         if not trace:
             return result
         scores = (self.scores(qkv, position),) if self.has_scores else ()

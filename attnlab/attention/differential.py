@@ -67,7 +67,9 @@ class Differential(Attention):
 
     def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
         """The update of the residual stream; each head is normalized and multiplied by 1 - l0."""
-        normed_BHTC = functional.rms_norm(mixed_BHTC, mixed_BHTC.shape[-1:], self.gain_C, eps=1e-5)
+        normed_BHTC = functional.rms_norm(
+            mixed_BHTC.to(self.gain_C.dtype), mixed_BHTC.shape[-1:], self.gain_C, eps=1e-5
+        )
         return super().output((1 - self.base) * normed_BHTC, x_BTD)
 
     def noise_weight(self) -> Tensor:

@@ -84,7 +84,9 @@ class Latent(Attention):
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries of the input, keys and values of the latent; the shared channels are the last of each key."""
-        latent_BSR = functional.rms_norm(self.down(x_BTD), self.gain_R.shape, self.gain_R, eps=1e-6)
+        latent_BSR = functional.rms_norm(
+            self.down(x_BTD).to(self.gain_R.dtype), self.gain_R.shape, self.gain_R, eps=1e-6
+        )
         queries_BHTC, keys_BHSC = self.split(self.query(x_BTD)), self.split(self.key(latent_BSR))
         if self.turned:
             rotated_B1SP = self.place(x_BTD).unsqueeze(-3)

@@ -104,7 +104,9 @@ class MultiToken(Attention):
     def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
         """The update of the residual stream, from normalized outputs of the heads."""
         if self.gain_C is not None:
-            mixed_BHTC = functional.rms_norm(mixed_BHTC, mixed_BHTC.shape[-1:], self.gain_C, eps=1e-5)
+            mixed_BHTC = functional.rms_norm(
+                mixed_BHTC.to(self.gain_C.dtype), mixed_BHTC.shape[-1:], self.gain_C, eps=1e-5
+            )
         return super().output(mixed_BHTC, x_BTD)
 
     def with_previous_rows(self, qkv: QKV) -> tuple[QKV, int]:

@@ -25,9 +25,9 @@ from typing import Annotated, Any, final
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional
 
 from attnlab.attention.base import Attention, register
+from attnlab.attention.ops.convolution import causal_convolution
 from attnlab.attention.ops.delta_rule import unit_length
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
@@ -66,8 +66,7 @@ class Path(Attention):
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries, keys and values; the reflection of each token as extra."""
-        axes_BDT = functional.pad(self.widen(self.narrow(x_BTD)).mT, (self.tap_D1K.shape[-1] - 1, 0))
-        axes_BTD = functional.conv1d(axes_BDT, self.tap_D1K, groups=x_BTD.shape[-1]).mT
+        axes_BTD = causal_convolution(self.widen(self.narrow(x_BTD)), self.tap_D1K)
         strength_BHS1 = 2 * self.split(self.strength(x_BTD)).sigmoid()
         return super().project(x_BTD, layer_inputs)._replace(extra=(self.split(axes_BTD), strength_BHS1))
 

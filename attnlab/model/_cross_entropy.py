@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from attnlab.attention.ops.precision import rounds_factors
+
 CHUNK_LOGITS = 2**22
 """Logits of a chunk."""
 
@@ -29,20 +31,27 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, states_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
         """The loss; its gradients are saved for the backward pass."""
         grad_ND, grad_VD = torch.empty_like(states_ND), torch.zeros_like(head_VD)
-        nats = states_ND.new_zeros(())
+        nats, exact = states_ND.new_zeros(()), states_ND.dtype
+        factor = torch.bfloat16 if rounds_factors(states_ND) else exact
+        rounded_ND, rounded_VD = states_ND.to(factor), head_VD.to(factor)
         rows = max(1, CHUNK_LOGITS // len(head_VD))
         for part_MD, targets_M, grad_MD in zip(
-            *(tensor.split(rows) for tensor in (states_ND, targets_N, grad_ND)), strict=True
+            *(tensor.split(rows) for tensor in (rounded_ND, targets_N, grad_ND)), strict=True
         ):
-            logits_MV = part_MD @ head_VD.mT
+            logits_MV = (part_MD @ rounded_VD.mT).to(exact)
             targets_M1 = targets_M[:, None]
             margin_M = logits_MV.amax(1) - logits_MV.gather(1, targets_M1)[:, 0]
             probabilities_MV = torch.softmax(logits_MV, 1)
             # The largest probability is exp(largest logit) over the sum. Its logarithm is exact; a small one's is not.
             nats += (margin_M - probabilities_MV.amax(1).log()).sum()
             probabilities_MV.scatter_add_(1, targets_M1, torch.full_like(targets_M1, -1, dtype=probabilities_MV.dtype))
-            torch.mm(probabilities_MV, head_VD, out=grad_MD)
-            grad_VD.addmm_(probabilities_MV.mT, part_MD)
+            if factor == exact:
+                torch.mm(probabilities_MV, head_VD, out=grad_MD)
+                grad_VD.addmm_(probabilities_MV.mT, part_MD)
+            else:
+                rounded_MV = probabilities_MV.to(factor)
+                grad_MD.copy_(rounded_MV @ rounded_VD)
+                grad_VD += rounded_MV.mT @ part_MD
         ctx.save_for_backward(grad_ND.div_(len(targets_N)), grad_VD.div_(len(targets_N)))
         return nats / len(targets_N)
 

@@ -27,7 +27,16 @@ from attnlab.model.base import Model, ModelOutput
 from attnlab.model.module import build_module
 from attnlab.position import POSITIONS, Position
 from attnlab.specs import ModelSpec
-from attnlab.tensors import QKV, ActivationTrace, AttentionOutput, LayerContext, LayerInputs, ParameterRole, Role
+from attnlab.tensors import (
+    QKV,
+    ActivationTrace,
+    AttentionOutput,
+    LayerContext,
+    LayerInputs,
+    ParameterRole,
+    Role,
+    at_least_float32,
+)
 
 MAX_LOGITS = 2**21
 """The loss of more logits than this is computed in chunks."""
@@ -125,7 +134,7 @@ class Transformer(Model):
         states_ND, auxiliary, _ = self.hidden_states(self.embed(inputs_BT), positions)
         if len(targets_N) * len(self.embedding_VD) > MAX_LOGITS:
             return chunked_cross_entropy(states_ND, self.head_VD, targets_N), auxiliary
-        return functional.cross_entropy(self.logits(states_ND), targets_N), auxiliary
+        return functional.cross_entropy(at_least_float32(self.logits(states_ND)), targets_N), auxiliary
 
     def hidden_states(
         self, residual_BTD: Tensor, positions: Tensor | None, trace: bool = False

@@ -2,20 +2,22 @@
 
 float32   full precision
 tf32      factors of matrix products are rounded to ten mantissa bits; on NVIDIA GPUs
-bf16      forward and backward pass on bfloat16 copies of the weights; scores, normalizers and losses stay float32
+bf16      factors of linear maps are rounded to bfloat16, forward and backward; embedding, norms, residual stream,
+          scores, normalizers and losses are float32 (:mod:`attnlab.attention.ops.precision`)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnlab.choices import Precision
 from attnlab.errors import DeviceError
-from attnlab.model.base import Model, ModelOutput
+from attnlab.model.module import NORMS
 from attnlab.specs import RunSpec
 
 
@@ -34,43 +36,38 @@ def check_precision(specs: Iterable[RunSpec], device: str) -> None:
         raise DeviceError(problem, "Leave precision out, or set it to bf16.", where="train.precision")
 
 
-def cast_parameters(tensors: Mapping[str, Tensor], precision: Precision) -> dict[str, Tensor]:
-    """Copy parameters and buffers to the precision of the steps; gradients flow back through the copies.
+def products(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """Within this context, linear maps have the factors of the steps' precision.
 
     Args:
-        tensors: Parameters and buffers, by name.
-        precision: The precision of the steps.
+        precision: The precision of the steps; only ``bf16`` changes anything.
+        device: Where they are computed.
 
     Returns:
-        The tensors by name: floating-point ones as bfloat16 copies for ``bf16``, otherwise the tensors themselves.
+        The context.
     """
     if precision != "bf16":
-        return dict(tensors)
-    return {name: tensor.bfloat16() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)  # each weight is used once a step
 
 
-def forward_in_bf16(
-    model: Model, inputs_BT: Tensor, positions: Tensor | None, buffers: Sequence[str] = ()
-) -> ModelOutput:
-    """Run a forward pass on bfloat16 copies of the weights.
+def keep_norms_exact(model: nn.Module, precision: Precision) -> None:
+    """Give torch's own norms inputs of their weights' type: in a step in bf16 a linear map before them returns bf16.
 
     Args:
-        model: The model, with weights in float32.
-        inputs_BT: Input tokens, B x T.
-        positions: The query positions, as :meth:`Transformer.forward` takes them; None for all positions.
-        buffers: Names of buffers that the pass may change, such as running averages: the changes are kept.
-
-    Returns:
-        The output of the model; logits and auxiliary loss are float32.
+        model: The model; its norms are given a hook, if the precision is ``bf16``.
+        precision: The precision of the steps.
     """
-    copies = cast_parameters(dict([*model.named_parameters(), *model.named_buffers()]), "bf16")
-    output: ModelOutput = torch.func.functional_call(model, copies, (inputs_BT, positions))
-    if buffers:
-        with torch.no_grad():
-            own = dict(model.named_buffers())
-            for name in buffers:
-                own[name].copy_(copies[name])
-    return output._replace(logits_NV=output.logits_NV.float(), auxiliary=output.auxiliary.float())
+    if precision == "bf16":
+        for module in model.modules():
+            if isinstance(module, NORMS) and module.weight is not None:
+                module.register_forward_pre_hook(_in_type_of_weight)
+
+
+def _in_type_of_weight(norm: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Convert the input of a norm."""
+    assert isinstance(norm.weight, Tensor)
+    return (inputs[0].to(norm.weight.dtype), *inputs[1:])
 
 
 @contextmanager

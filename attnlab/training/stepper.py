@@ -31,7 +31,7 @@ from attnlab.training._transfer import to_array, to_device, to_tensor
 from attnlab.training.compiling import Compiled, should_compile
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
-from attnlab.training.precision import forward_in_bf16, matmul_precision
+from attnlab.training.precision import keep_norms_exact, matmul_precision, products
 
 TOKENS_PER_QUERY = 4
 """Query positions count as few where there is at most one of them in this many tokens."""
@@ -154,13 +154,14 @@ class SingleStepper(Stepper):
         model = build_model(spec.model, vocabulary=source.vocabulary, length=source.length, seed=seed)
         self.spec, self.device, self.model = spec, device, model.to(device)
         self.parameters = model.parameter_count
+        keep_norms_exact(self.model, spec.train.precision)
         self.optimizer = Optimizer(dict(self.model.named_parameters()), spec.train, self.model.parameter_roles())
         self._losses: list[Tensor] = []
         self._steps = 0
         random = model.position.random
         self._program = Compiled(self._losses_of) if should_compile(compile, spec, device, random) else None
-        self._buffers = changing_buffers(self.model)
-        captures = should_capture(compile, spec, device, random) and not self._buffers  # a capture repeats the step
+        # A capture repeats the step, and would change what the step changes once more.
+        captures = should_capture(compile, spec, device, random) and not changing_buffers(self.model)
         self.cuda_graphs = CudaGraphRunner() if captures else None
         """Captures the steps; None if they run eagerly."""
         self._has_stepped = False
@@ -205,10 +206,8 @@ class SingleStepper(Stepper):
 
     def _losses_of(self, inputs_BT: Tensor, positions: Tensor | None, targets_N: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the loss and the auxiliary loss of a batch."""
-        if self.spec.train.precision != "bf16":
+        with products(self.spec.train.precision, self.device):
             return self.model.losses(inputs_BT, positions, targets_N)
-        output = forward_in_bf16(self.model, inputs_BT, positions, self._buffers)
-        return functional.cross_entropy(output.logits_NV, targets_N), output.auxiliary
 
     def losses(self) -> dict[int, list[float]]:
         """Return the losses since the previous call."""

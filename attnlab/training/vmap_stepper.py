@@ -47,7 +47,7 @@ from attnlab.training._vmap_optimizer import VmapOptimizer
 from attnlab.training.batched_sdpa import BatchedSDPAMode
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
-from attnlab.training.precision import cast_parameters, matmul_precision
+from attnlab.training.precision import keep_norms_exact, matmul_precision, products
 from attnlab.training.stepper import Predictions, Stepper, predict_batch
 from attnlab.training.vmap_noise import RunNoise, is_refused_draw
 
@@ -90,6 +90,7 @@ class VmapStepper(Stepper):
         kept = self.model.state_dict(keep_vars=True)
         self.names = {name: own_names[id(tensor)] for name, tensor in kept.items()}
         """Names of weights and persistent buffers -> that under which a tensor of several names is kept here."""
+        keep_norms_exact(self.model, self.precision)
         self.changing = changing_buffers(self.model)
         """Names of the buffers that a step may change; those of each run are stacked."""
         self.random = False
@@ -317,12 +318,13 @@ class VmapStepper(Stepper):
         def program(
             weights: dict[str, Tensor], fixed: dict[str, Tensor], inputs_BT: Tensor, positions_N: Tensor
         ) -> tuple[ModelOutput, dict[str, Tensor]]:
-            state = cast_parameters(weights, precision) | cast_parameters(fixed, precision)
+            state = weights | fixed
             output = functional_call(self.model, state, (inputs_BT, positions_N))
             return output, {name: state[name] for name in self.changing}  # the call puts what it changed into the state
 
         seeds = [noise_seed(self._first_seeds[i], n) for i, n in zip(group, numbers, strict=True)]
-        with BatchedSDPAMode(), RunNoise(seeds) if self.random else nullcontext():
+        noise = RunNoise(seeds) if self.random else nullcontext()
+        with products(precision, self.device), BatchedSDPAMode(), noise:
             stacked = vmap(program, in_dims=(0, axes, 0, 0), randomness="different" if self.random else "error")
             output, changed = stacked(leaves, fixed, inputs_KBT, positions_KN)
         with torch.no_grad():

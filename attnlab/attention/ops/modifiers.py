@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from attnlab.attention.ops.convolution import causal_convolution
 from attnlab.errors import IncompatiblePartsError
 from attnlab.specs import Modifiers
 from attnlab.tensors import QKV, LayerContext, LayerInputs
@@ -76,8 +77,7 @@ class AttentionModifiers(nn.Module):
         """
         if not self.modifiers.short_conv:
             return x_BTD
-        padded_BDT = functional.pad(x_BTD.mT, (self.modifiers.short_conv - 1, 0))
-        return functional.conv1d(padded_BDT, self.tap_D1K, groups=x_BTD.shape[-1]).mT
+        return causal_convolution(x_BTD, self.tap_D1K)
 
     def apply_to(self, qkv: QKV, layer_inputs: LayerInputs) -> QKV:
         """Queries and keys after ``qk_norm``, values after ``value_residual``.
