@@ -94,7 +94,8 @@ from attnlab.specs import Part
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
 torch.set_num_threads(2)
-{}
+{start}
+{statement}
 torch.set_flush_denormal(True)
 one = torch.full((2_000_000,), 1e-30) * 1e-10
 print(int(torch.count_nonzero(one)))
@@ -102,10 +103,10 @@ print(int(torch.count_nonzero(one)))
 
 
 @pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this processor cannot flush denormals")
+@pytest.mark.parametrize("start", ["", "torch.full((2_000_000,), 1e-30).mul_(2)"], ids=["none", "started"])
 @pytest.mark.parametrize("statement", [TRAINING, BUDGET_MATCHING], ids=["training", "matching"])
-def test_the_threads_of_torch_inherit_the_setting(statement: str) -> None:
-    """Whatever runs before the first step must not start the threads of torch without the setting."""
-    finished = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(statement)], capture_output=True, text=True, check=True
-    )
+def test_the_threads_of_torch_have_the_setting(statement: str, start: str) -> None:
+    """Those that a step starts inherit it; those that were started before are given it."""
+    script = SCRIPT.format(start=start, statement=statement)
+    finished = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert finished.stdout.split()[-1] == "0"
