@@ -328,7 +328,8 @@ class TrainSpec(Section):
     optimizer: Optimizer = Field(default="adamw", exclude_if=lambda value: value == "adamw")
     """AdamW for all parameters, or Muon for the matrices inside the blocks and AdamW for the others."""
     precision: Precision = Field(default="float32", exclude_if=lambda value: value == "float32")
-    """The number format of the steps; weights and all measurements are float32."""
+    """The number format of the steps; weights and all measurements are float32. Settings may say ``auto``: bf16 where
+    the machine has instructions for it."""
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
     """Peak learning rate."""
     schedule: Schedule = "cosine"

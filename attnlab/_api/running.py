@@ -31,6 +31,7 @@ def train(
     device: DeviceName = "auto",
     vmap: int | Literal["auto"] = "auto",
     compile: Compile = "auto",
+    threads: int | None = None,
     resume: bool = False,
     continue_from: str | Record = "",
 ) -> list[Record]:
@@ -62,6 +63,7 @@ def train(
         vmap: How many runs of one shape are trained as one vmapped program; ``auto`` takes as many as fit on a GPU, and
             one on a CPU.
         compile: Whether training steps are compiled; ``auto`` compiles where it pays.
+        threads: Threads of torch; None leaves the number as it is. Numbers differ with it in the last digits.
         resume: Whether to take finished runs from the store and to go on from checkpoints.
         continue_from: A finished run, as its record, its id or the start of it, whose weights and optimizer state the
             runs begin with. ``max_steps`` counts its steps too, and the schedule is that of so many steps; with several
@@ -93,6 +95,7 @@ def train(
     folder = Path(store) if store else None
     origin = continue_from if isinstance(continue_from, str) else continue_from.id
     how: dict[str, Any] = {"device_name": device, "resume": resume, "vmap": vmap, "compile": compile}
+    how |= {"threads": threads}
     return run_train(request, store=folder, continue_from=origin, progress=_warn, **how)
 
 

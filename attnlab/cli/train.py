@@ -63,6 +63,12 @@ def train(
     device: Device = "auto",
     vmap: Vmap = "auto",
     compile: CompileSteps = "auto",
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads", metavar="N", min=1, help="Threads of torch; without it, torch's own choice. A sweep uses one."
+        ),
+    ] = None,
     settings: Settings = None,
     store: Store = Path("results"),
     plugins: Plugin = None,
@@ -100,7 +106,7 @@ def train(
 
     arguments: dict[str, Any] = {"store": store, "device_name": device, "resume": resume}
     arguments |= {"continue_from": continue_from}
-    arguments |= {"vmap": runs_per_program, "compile": compile}
+    arguments |= {"vmap": runs_per_program, "compile": compile, "threads": threads}
     if quiet:
         records = run_train(request, **arguments)
     else:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from attnlab.attention import ATTENTIONS
 from attnlab.attention.named import resolved_attention
 from attnlab.block import BLOCKS
+from attnlab.choices import Precision
 from attnlab.config.inline_experiment import SECTIONS, unknown_section
 from attnlab.config.inline_parts import merged, parse_variants
 from attnlab.config.ladder import Ladder
@@ -25,6 +26,7 @@ from attnlab.residual_stream import RESIDUAL_STREAMS
 from attnlab.specs import ALTERNATING, ModelSpec, Part, TaskSpec, TrainSpec, Variant, joined, variant_text
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
+from attnlab.training.precision import automatic_precision
 
 T = TypeVar("T")
 Data = dict[str, Any]
@@ -235,7 +237,15 @@ def resolved_part(part: Part, registry: Registry[Any], where: str) -> Part:
 
 
 def _train_spec(data: Data) -> TrainSpec:
-    """Make the spec of a training; a record may have a beta of 1, with which runs diverged, but no new run can."""
+    """Make the spec of a training, with the precision that pays here for ``auto``.
+
+    A record may have a beta of 1, with which runs diverged, but no new run can.
+    """
+    if (precision := data.get("precision")) == "auto":
+        data = {**data, "precision": automatic_precision()}
+    elif isinstance(precision, str) and precision not in get_args(Precision):
+        accepted = ", ".join(get_args(Precision))
+        raise InvalidValueError(f"It cannot be '{precision}'.", f"Use {accepted} or auto.", where="train.precision")
     train = validated(TrainSpec, data, _dotted("train"))
     if max(train.betas) >= 1:
         problem = f"It cannot be {list(train.betas)}: with a beta of 1 the step divides by zero."

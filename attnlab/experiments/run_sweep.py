@@ -26,9 +26,9 @@ from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.storage.files import write_whole
 from attnlab.storage.status import write_plan
-from attnlab.training.events import Progress, no_callback
+from attnlab.training.events import Notice, Progress, no_callback
 from attnlab.training.interruption import interruptible
-from attnlab.training.precision import check_precision
+from attnlab.training.precision import check_precision, precision_notice
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ def run_sweep(
         InterruptedTraining: The user pressed Ctrl-C; records and checkpoints are stored.
     """
     check_precision(specs, executor.settings.device)
+    if slower := precision_notice(specs, executor.settings.device):
+        progress(Notice(slower))
     results = Store(store)
     results.open()
     with sweep_lock(store, wait):

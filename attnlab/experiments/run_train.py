@@ -14,9 +14,9 @@ from attnlab.experiments.request import Request
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
-from attnlab.training.environment import device
+from attnlab.training.environment import device, torch_threads
 from attnlab.training.events import Notice, Progress, no_callback
-from attnlab.training.precision import check_precision
+from attnlab.training.precision import check_precision, precision_notice
 from attnlab.training.run import train_groups
 from attnlab.training.vmap_width import VmapWidth, max_width
 
@@ -30,6 +30,7 @@ def run_train(
     vmap: VmapWidth = "auto",
     compile: Compile = "auto",
     continue_from: str = "",
+    threads: int | None = None,
     progress: Progress = no_callback,
 ) -> list[Record]:
     """Train every run of a request; each is stored as soon as it is finished.
@@ -45,6 +46,7 @@ def run_train(
         compile: Whether the steps of a run that is trained by itself are compiled.
         continue_from: The id of a finished run, or the start of it, whose weights and optimizer state the runs begin
             with; see :mod:`attnlab.experiments.continuation`. Empty begins anew.
+        threads: Threads of torch; None leaves the number as it is. The record tells it.
         progress: Receives every event of the training.
 
     Returns:
@@ -57,6 +59,8 @@ def run_train(
     specs = plan(request)
     where = device(device_name)
     check_precision(specs, where.type)
+    if slower := precision_notice(specs, where.type):
+        progress(Notice(slower))
     runs = _continued(specs, continue_from, store)
     origins, specs = {run.spec.id: run for run in runs}, [run.spec for run in runs] or specs
     results = Store(store) if store is not None else None
@@ -68,21 +72,22 @@ def run_train(
     missing = {spec.id: spec for spec in specs if spec.id not in done}
     if results:
         _prepare(results, list(missing.values()), stored, origins, resume, progress)
-    for group in groups(missing.values(), max_width(vmap, where.type)):
-        for records in train_groups(
-            group,
-            progress,
-            device=where,
-            checkpointer=results,
-            resume=resume or bool(origins),
-            vmap=vmap,
-            compile=compile,
-        ):
-            if results:
-                results.append(records)
-                for record in records:
-                    results.drop(record.id)
-            done |= {record.id: record for record in records}
+    with torch_threads(threads):
+        for group in groups(missing.values(), max_width(vmap, where.type)):
+            for records in train_groups(
+                group,
+                progress,
+                device=where,
+                checkpointer=results,
+                resume=resume or bool(origins),
+                vmap=vmap,
+                compile=compile,
+            ):
+                if results:
+                    results.append(records)
+                    for record in records:
+                        results.drop(record.id)
+                done |= {record.id: record for record in records}
     return [done[spec.id] for spec in specs]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,24 @@ def device(name: str = "auto") -> torch.device:
         hint = f"This machine has: {', '.join(present)}. Leave the option out to take the first."
         raise DeviceError(f"There is no device '{name}' here.", hint, where="--device")
     return torch.device(chosen)
+
+
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """Within this context, torch computes with a number of threads.
+
+    Args:
+        count: How many; None leaves the number as it is.
+
+    Yields:
+        Nothing.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def environment(device: torch.device) -> dict[str, Any]:

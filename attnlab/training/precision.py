@@ -36,6 +36,38 @@ def check_precision(specs: Iterable[RunSpec], device: str) -> None:
         raise DeviceError(problem, "Leave precision out, or set it to bf16.", where="train.precision")
 
 
+def has_bf16_products() -> bool:
+    """Whether this processor has instructions for products of bf16 numbers (AVX-512 BF16 or AMX)."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def automatic_precision() -> Precision:
+    """The precision in which steps are fastest here without taking more of them: ``auto`` in settings.
+
+    Returns:
+        ``bf16`` where the device that this machine takes first has instructions for it, else ``float32``.
+    """
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bf16" if has_bf16_products() and not torch.backends.mps.is_available() else "float32"
+
+
+def precision_notice(specs: Iterable[RunSpec], device: str) -> str:
+    """Tell where a precision costs time.
+
+    Args:
+        specs: The runs to be trained.
+        device: Type of the device: cpu, cuda or mps.
+
+    Returns:
+        A sentence; empty where there is nothing to tell.
+    """
+    if device != "cpu" or has_bf16_products() or all(spec.train.precision != "bf16" for spec in specs):
+        return ""
+    return "This processor has no instructions for bf16: steps are slower than in float32."
+
+
 def products(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
     """Within this context, linear maps have the factors of the steps' precision.
 

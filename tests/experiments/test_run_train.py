@@ -17,7 +17,8 @@ from attnlab.experiments.run_train import run_train
 from attnlab.specs import Part
 from attnlab.storage import Store
 from attnlab.storage.weights import read
-from attnlab.training.events import Event, RunStarted
+from attnlab.training import precision
+from attnlab.training.events import Event, Notice, RunStarted
 from tests.training.runs import interrupt_at
 
 TINY: dict[str, Any] = {
@@ -168,3 +169,28 @@ def test_in_python_the_defaults_are_those_of_a_bare_request() -> None:
     (record,) = attnlab.train("copy", train=short, store=None, device="cpu")
     (spec,) = plan(Request(task=Part(name="copy"), settings={"train": short}))
     assert record.spec == spec
+
+
+def test_the_number_of_threads_is_that_asked_for_and_is_recorded() -> None:
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        (record,) = run_train(make_request(), store=None, device_name="cpu", threads=threads)
+        assert record.environment["threads"] == threads
+        assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_automatic_precision_is_resolved_when_runs_are_planned(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bf16_products", lambda: fast)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    (spec,) = plan(make_request(precision="auto"))
+    assert spec.train.precision == ("bf16" if fast else "float32")
+    with pytest.raises(InvalidValueError, match=r"It cannot be 'half'\.\n  Use float32, tf32, bf16 or auto\."):
+        plan(make_request(precision="half"))
+    named = make_request(precision="bf16")
+    assert (spec.id == plan(named)[0].id) == fast
+    events: list[Event] = []
+    run_train(named, store=None, device_name="cpu", progress=events.append)
+    notices = [event.text for event in events if isinstance(event, Notice)]
+    assert ["no instructions for bf16" in text for text in notices] == [True] * (not fast)
