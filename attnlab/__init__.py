@@ -124,6 +124,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "attention":  # attnlab.attention.adapt, without an import of its own
+        return importlib.import_module("attnlab.attention")
     if name not in _PARTS:
         raise AttributeError(f"module 'attnlab' has no attribute {name!r}")
     module, _, attribute = _PARTS[name].partition(":")

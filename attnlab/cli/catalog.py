@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -55,6 +56,11 @@ def ls(
     if kind not in get_args(ListKind):
         raise unknown("list", kind, get_args(ListKind), where="ls")
     if kind == "results":
+        if words:
+            from attnlab.errors import InvalidValueError
+
+            hint = f"Name the folder with --store: attnlab ls results --store {shlex.quote(words[0])}."
+            raise InvalidValueError("Results are not listed by words.", hint, where=f"ls results {' '.join(words)}")
         from attnlab.rendering.status import Overview
         from attnlab.storage.status import find_stores, store_status
 
@@ -232,10 +238,14 @@ def _card(name: str) -> Card | MetricCard | OwnCard:
         return Card(entry, "task", ladders=ladders, chance=chance, scoring=_scoring(ladders or [ladder]))
     from attnlab.cli.own_part import names_own_part, own_card
 
-    if names_own_part(name):
+    if names_own_part(name, PARTS):
         from attnlab.attention import ATTENTIONS
+        from attnlab.config.inline_parts import parse_part
 
-        return own_card(name) or Card(ATTENTIONS.entry(name), "attention")
+        word = parse_part(name, classes=True).name  # a card has the defaults of the options
+        if ":" in word:
+            return own_card(word) or Card(ATTENTIONS.entry(word), "attention")
+        name = word
     wanted, colon, inner = name.partition(":")
     kinds = [wanted] if colon and wanted in PARTS else list(PARTS)
     for kind in kinds:

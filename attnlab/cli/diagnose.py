@@ -100,6 +100,7 @@ def diagnose(
     from attnlab.errors import InvalidValueError
     from attnlab.rendering.diagnosis import DiagnosisView, as_csv
     from attnlab.rendering.diagnosis import as_json as to_json
+    from attnlab.rendering.waiting import waiting
     from attnlab.storage.files import write_whole
 
     load_plugins(plugins)
@@ -140,9 +141,9 @@ def diagnose(
         control=control is not None,
         branch_gain=branch_gain,
     )
-    diagnosis = run_diagnosis(
-        kind, request, runs=_names(run), store=store, only=_names(only), attention_map=attention_map
-    )
+    words: dict[str, Any] = {"runs": _names(run), "only": _names(only), "attention_map": attention_map}
+    with waiting(Console(stderr=True)) as progress:
+        diagnosis = run_diagnosis(kind, request, store=store, progress=progress, **words)
     if csv:
         write_whole(csv, as_csv(diagnosis))
     if plot:

@@ -108,6 +108,7 @@ def sweep(
     from attnlab.execution.worker_parts import worker_parts
     from attnlab.experiments.expand import expand, with_resolved_claims
     from attnlab.rendering.sweep_progress import SweepSummary
+    from attnlab.rendering.waiting import waiting
 
     load_plugins(plugins)
     fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
@@ -121,7 +122,9 @@ def sweep(
     }
     words |= {"grid": grid, "match": match}
     experiment = with_resolved_claims(_experiment(name, preset, seeds, words, nested))
-    specs, runs_per_program = expand(experiment), parse_vmap(vmap)
+    runs_per_program = parse_vmap(vmap)
+    with waiting(Console(stderr=True, quiet=quiet)) as progress:
+        specs = expand(experiment, progress)
     refuse_unvmappable(specs, runs_per_program)
     folder = store or Path("results") / experiment.name
     resources: dict[str, Any] = {"runs": len(specs), "vmap": runs_per_program, "address": ray_address}

@@ -32,6 +32,7 @@ from attnlab.errors import InvalidValueError
 from attnlab.metrics.metric import Metric
 from attnlab.specs import ModelSpec, variant_text
 from attnlab.storage.find_run import in_store
+from attnlab.training.events import Preparing, Progress, no_callback
 
 Subject = DiagnosisSubject | WholeModelSubject
 NO_GRADIENT = "its output has no gradient"
@@ -45,6 +46,7 @@ def diagnose(
     store: Path = Path("results"),
     only: Sequence[str] = (),
     attention_map: str = "",
+    progress: Progress = no_callback,
 ) -> Diagnosis:
     """Measure variants at random initialization, or finished runs.
 
@@ -55,6 +57,7 @@ def diagnose(
         store: The folder of results with those runs.
         only: Metrics; none takes all of the kind.
         attention_map: A head to return the attention map of, as ``LAYER.HEAD``; empty returns none.
+        progress: Receives what is built and measured.
 
     Returns:
         One panel per metric, notes and maps.
@@ -75,8 +78,16 @@ def diagnose(
         loaded = [run_subject(run, store, command=command, **options) for run in runs]
         subjects = [subject for _, subject in loaded]
         description = "; ".join(f"run {record.id}, {record.spec.summary}" for record, _ in loaded)
+    progress(Preparing("building the models"))
     return diagnose_subjects(
-        parsed, metrics, subjects, request=request, only=only, attention_map=attention_map, description=description
+        parsed,
+        metrics,
+        subjects,
+        request=request,
+        only=only,
+        attention_map=attention_map,
+        description=description,
+        progress=progress,
     )
 
 
@@ -89,6 +100,7 @@ def diagnose_subjects(
     only: Sequence[str] = (),
     attention_map: str = "",
     description: str = "",
+    progress: Progress = no_callback,
 ) -> Diagnosis:
     """Measure every metric of every subject, the seeds of a variant together.
 
@@ -100,6 +112,7 @@ def diagnose_subjects(
         only: Metrics that must be measurable.
         attention_map: A head to return the attention map of, as ``LAYER.HEAD``; empty returns none.
         description: The subjects in one line; empty describes the request.
+        progress: Receives what is measured.
 
     Returns:
         One panel per metric, notes and maps.
@@ -111,7 +124,8 @@ def diagnose_subjects(
     maps: dict[str, AttentionMap] = {}
     reach_notes: dict[str, str] = {}
     headless_notes: dict[str, tuple[str, ...]] = {}
-    for subject in subjects:
+    for count, subject in enumerate(subjects, start=1):
+        progress(Preparing(f"measuring {subject.variant}, model {count}"))
         description = description or _describe(request, subject.model.spec)
         one = _measure(kind, subject, metrics)
         for quantity, values in one.values.items():

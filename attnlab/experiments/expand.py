@@ -16,6 +16,7 @@ from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import REGISTRIES, Resolver, resolved_variant
 from attnlab.specs import Part, RunSpec, Variant, joined, variant_text
 from attnlab.tasks.io.streams import parse_range
+from attnlab.training.events import Progress, no_callback
 
 Setting = dict[str, Any]
 """One combination of what varies: dotted key -> value."""
@@ -24,11 +25,12 @@ MODEL = "model"
 """The key of a whole model among the attentions of a grid: ``{model: FILE.py:Class}``."""
 
 
-def expand(experiment: Experiment) -> list[RunSpec]:
+def expand(experiment: Experiment, progress: Progress = no_callback) -> list[RunSpec]:
     """List every run of an experiment; a run that several combinations have in common is listed once.
 
     Args:
         experiment: The experiment.
+        progress: Receives what is tried and checked.
 
     Returns:
         The runs.
@@ -41,7 +43,7 @@ def expand(experiment: Experiment) -> list[RunSpec]:
     specs: dict[str, RunSpec] = {}
     try:
         for request in requests(experiment, resolver):
-            specs.update((spec.id, spec) for spec in plan(request, resolver))
+            specs.update((spec.id, spec) for spec in plan(request, resolver, progress))
     except AttnlabError as error:
         raise _located(error, experiment) from error
     planned = list(specs.values())

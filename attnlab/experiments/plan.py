@@ -30,15 +30,17 @@ from attnlab.tasks.io.fed_back import FedBackAnswers
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 from attnlab.testing.quick_check import QuickCheck, quick_check
+from attnlab.training.events import Preparing, Progress, no_callback
 
 
-def plan(request: Request, resolver: Resolver | None = None) -> list[RunSpec]:
+def plan(request: Request, resolver: Resolver | None = None, progress: Progress = no_callback) -> list[RunSpec]:
     """List the runs of a request: variants in order, and within each its seeds.
 
     Args:
         request: The request.
         resolver: Keeps what was looked up, checked and tried; the requests of one experiment share it. None takes a
             new one.
+        progress: Receives what is tried and checked.
 
     Returns:
         The runs.
@@ -65,10 +67,12 @@ def plan(request: Request, resolver: Resolver | None = None) -> list[RunSpec]:
             reference = reference.model_copy(update=same)
             model = matched(model, reference, request.match, resolved.task, resolver)
         train = resolved.train if model.module is None else of_whole_model(resolved.train, model, request)
+        progress(Preparing(f"trying one step of {model.variant}"))
         try_run(RunSpec(task=resolved.task, model=model, train=train), resolver)
         if model.module is None:
-            model = check_own_attentions(model, run_lengths(resolver.source(resolved.task)), resolver)
+            model = check_own_attentions(model, run_lengths(resolver.source(resolved.task)), resolver, progress)
         else:
+            progress(Preparing(f"looking for leaks of {model.variant}"))
             model = check_own_model(model, resolver.source(resolved.task), resolver)
         specs += [
             RunSpec.model_construct(task=resolved.task, model=model, train=train, seed=seed) for seed in request.seeds
@@ -89,13 +93,16 @@ def run_lengths(source: Source) -> tuple[int, ...]:
     return tuple(sorted({*(task.length for task in levels), source.length}))
 
 
-def check_own_attentions(model: ModelSpec, lengths: tuple[int, ...], resolver: Resolver) -> ModelSpec:
+def check_own_attentions(
+    model: ModelSpec, lengths: tuple[int, ...], resolver: Resolver, progress: Progress = no_callback
+) -> ModelSpec:
     """Check the attentions that are not built in before they are trained, once for equal ones.
 
     Args:
         model: The model, with its parts looked up.
         lengths: The lengths of the run's sequences, in tokens.
         resolver: Keeps the result.
+        progress: Receives what is checked.
 
     Returns:
         The model; a leak is allowed by it only where there is one.
@@ -107,6 +114,7 @@ def check_own_attentions(model: ModelSpec, lengths: tuple[int, ...], resolver: R
     leaks = False
     for part in model.attention:
         if part.code_digest:
+            progress(Preparing(f"looking for leaks of {part}"))
             key = ("quick", str(part), part.code_digest, model.width, model.heads, lengths)
             found: QuickCheck = resolver.once(key, lambda: _quick_check(part, model, lengths))  # noqa: B023
             leaks |= bool(found.leak)

@@ -56,7 +56,7 @@ def run_train(
         AttnlabError: The request cannot be run; nothing was written.
         InterruptedTraining: The user pressed Ctrl-C; finished runs and the checkpoint are stored.
     """
-    specs = plan(request)
+    specs = plan(request, progress=progress)
     where = device(device_name)
     check_precision(specs, where.type)
     if slower := precision_notice(specs, where.type):

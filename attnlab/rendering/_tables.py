@@ -21,6 +21,8 @@ from attnlab.rendering._text_table import CellText, Line, TextTable, cell_text
 COLORS = {"holds": "green", "fails": "red", "undecided": "yellow"}
 CAPACITY_HEADS = ("max solved", "C50", "C90", "rank")
 """Headings of the capacity tables in Markdown and HTML."""
+BELOW_CHANCE = "below 0: worse than a guess among the answers that are possible, as before a model has learned which"
+"""How a negative normalized accuracy is read."""
 LONGEST = 30
 """Characters of the longest variant that is named in a heading."""
 
@@ -110,7 +112,9 @@ def overall_table(fields: Sequence[str], variants: Sequence[Overall]) -> TextTab
         rows.append((one.row, [mean, better if index else cell_text("-", style="dim")]))
     first = " ".join(variants[0].row) if variants else ""
     heads = ("interquartile mean", f"P(better than {first if len(first) <= LONGEST else 'the first'}) in %")
+    below = any(min(one.mean[0], one.mean[1][0]) < 0 for one in variants)
     title = "normalized accuracy over all levels and tasks (0 = chance, 100 = perfect)"
+    title += f"\n{BELOW_CHANCE}" if below else ""
     return TextTable(fields, heads, rows, Text(title, style="dim"))
 
 

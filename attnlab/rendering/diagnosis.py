@@ -234,7 +234,7 @@ def _footnotes(diagnosis: Diagnosis) -> Iterator[str]:
     if any(series.decay for series in rows):
         notes.append("× is the factor per layer, R² that of a straight line through the logarithms.")
     if any(series.top_head for series in rows):
-        notes.append("Top head: the largest value of a single head; L2 H1 is layer 2, head 1.")
+        notes.append("Top head: the largest value of a single head.")
     if any(any(series.below) for series in rows):
         notes.append("<1e-12 is below the float floor: rounding error, not drawn and not fitted.")
     if any(math.isnan(value) for series in rows for value in series.mean):

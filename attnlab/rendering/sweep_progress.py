@@ -19,7 +19,7 @@ from attnlab.records import Record
 from attnlab.rendering.record_table import status_text
 from attnlab.rendering.report import Report, report
 from attnlab.specs import RunSpec
-from attnlab.training.events import Event, Notice, RunFinished, RunStarted, StepsTaken, Validated
+from attnlab.training.events import Event, Notice, Preparing, RunFinished, RunStarted, StepsTaken, Validated
 from attnlab.training.events import Progress as ProgressCallback
 
 LATEST = 4
@@ -84,8 +84,8 @@ class SweepDisplay:
             self.done += 1
             self.bar.update(self.task, completed=self.done)
             return
-        if isinstance(event, Notice):
-            return  # of `train` alone
+        if isinstance(event, Notice | Preparing):
+            return  # of `train` alone, and of the plan
         spec = event.spec
         _, step, accuracy = self.running.get(spec.id, (spec, 0, 0.0))
         if isinstance(event, RunStarted | StepsTaken):

@@ -100,6 +100,14 @@ HALF_PRECISION_TYPO = """
 """
 
 
+DIVIDES_BY_ZERO = """from torch import nn
+
+class Zero(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) / (x - x)
+"""
+
+
 def refusal(command: Command, folder: Path, body: str, *words: str) -> tuple[str, ...]:
     """The lines of the error for an attention of that body, tried beside softmax; nothing is run or written."""
     (folder / "mine.py").write_text(HEAD + body)
@@ -135,6 +143,15 @@ def test_a_loss_that_is_not_finite_is_refused(command: Command, tmp_path: Path) 
     assert problem == f"The loss of the first training step is nan. {culprit}"
     assert line.startswith(f"at {tmp_path / 'mine.py'}:6: class Mine")
     assert "attnlab check mine tells" in advice
+
+
+def test_a_module_that_divides_by_zero_is_told_with_its_line(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "zero.py").write_text(DIVIDES_BY_ZERO)
+    result = command("train", "--attn", "zero.py:Zero:out_features=8", *TINY)
+    assert result.status == 2
+    text = " ".join(result.error.split())
+    assert "The first output that is not finite is that of 'blocks.0.attention.module' (Zero)." in text
+    assert f"{tmp_path / 'zero.py'}:4: def forward(self, x):" in text
 
 
 def test_a_gradient_that_is_not_finite_is_refused_though_the_loss_is(command: Command, tmp_path: Path) -> None:

@@ -152,6 +152,20 @@ def test_over_all_levels_and_tasks() -> None:
     assert second.improvement[0] == pytest.approx((0.5 + (1 * 6 + 0.5 * 3) / 9 + 1) / 3)
 
 
+def test_a_normalized_accuracy_below_chance_is_explained() -> None:
+    def words(accuracies: list[float]) -> str:
+        records = [
+            run(name, pairs=pairs, seed=seed, accuracy=one)
+            for name in "ab"
+            for pairs in (2, 4)
+            for seed, one in enumerate(accuracies)
+        ]
+        return " ".join(" ".join(drawn(report(records))).split())
+
+    assert "below 0: worse than a guess among the answers that are possible" in words([0.01, 0.02])
+    assert "below 0" not in words([0.99, 1.0])
+
+
 def test_subtasks_of_a_mixture_do_not_count_twice() -> None:
     records = [
         run(name, pairs=pairs, seed=seed, accuracy=accuracy, subtasks={"copy": 0.1})
