@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,6 +41,11 @@ if TYPE_CHECKING:
     from attnlab.execution.jobs import Executor
     from attnlab.experiments.run_sweep import SweepOutcome
     from attnlab.specs import RunSpec
+
+DRY_RUN_SECONDS = 8.0
+"""Processor time in which a dry run starts, plans and times steps."""
+SHORTEST_TIMING, LONGEST_TIMING = 1.0, 2.5
+"""Seconds in which a dry run times steps: whatever planning took, and where there is time for more."""
 
 
 def sweep(
@@ -110,6 +117,7 @@ def sweep(
     from attnlab.rendering.sweep_progress import SweepSummary
     from attnlab.rendering.waiting import waiting
 
+    imported = time.process_time()
     load_plugins(plugins)
     fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
     nested = field_settings(settings, watch=watch, rollout=rollout, allow_leak=allow_leak, **fields)
@@ -131,10 +139,17 @@ def sweep(
     workers = make_executor(executor, device, worker_parts(specs, plugins or []), weights=weights, **resources)
     try:
         if dry_run:
-            from attnlab.experiments.cost_estimate import estimate_cost
+            from attnlab.experiments.cost_estimate import Planning, estimate_cost
             from attnlab.rendering.cost_estimate import CostTable
 
-            Console().print(CostTable(estimate_cost(specs, folder, workers, experiment.expected_steps)))
+            planning = Planning(imported, time.process_time())
+            seconds = min(LONGEST_TIMING, max(SHORTEST_TIMING, DRY_RUN_SECONDS - planning.total))
+            times: dict[str, Any] = {"planning": planning, "seconds": seconds}
+            estimate = estimate_cost(specs, folder, workers, experiment.expected_steps, **times)
+            if as_json:
+                sys.stdout.write(f"{json.dumps(estimate.as_data())}\n")
+            else:
+                Console().print(CostTable(estimate))
             return
         more = {"wait": wait, "adaptive": ci_width if adaptive else None}
         outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, more)

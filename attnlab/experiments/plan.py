@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 from attnlab.attention import ATTENTIONS
 from attnlab.choices import Budget
@@ -31,6 +32,7 @@ from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 from attnlab.testing.quick_check import QuickCheck, quick_check
 from attnlab.training.events import Preparing, Progress, no_callback
+from attnlab.training.run_parts import run_parts
 
 
 def plan(request: Request, resolver: Resolver | None = None, progress: Progress = no_callback) -> list[RunSpec]:
@@ -201,7 +203,8 @@ def try_model(model: ModelSpec, task: TaskSpec, resolver: Resolver) -> None:
 def try_run(spec: RunSpec, resolver: Resolver) -> None:
     """Let a run take one training step and be evaluated, once for runs of one shape.
 
-    It is saved and loaded as well, once for each model and task: another level has the same weights and buffers.
+    It is saved and loaded as well, once for each model and task: another level has the same weights and buffers. Where
+    all parts and the task are built in, levels whose sequences have the same length and vocabulary are tried once.
 
     Args:
         spec: The run.
@@ -218,13 +221,16 @@ def try_run(spec: RunSpec, resolver: Resolver) -> None:
         )
     shape = (spec.model.canonical, trained_alike(spec.train))
 
-    def check(save: bool) -> bytes:
-        preflight_run(spec, resolver.source(spec.task), save)
-        return spec.task.canonical
+    def check(save: bool) -> object:
+        preflight_run(spec, source, save)
+        return sequences
 
+    source = resolver.source(spec.task)
+    key = ("sequences", spec.task.canonical, spec.model.canonical)
+    sequences = resolver.once(key, lambda: _tried_sequences(spec, source))
     saved_on = resolver.once(("saved", spec.task.name, *shape), lambda: check(save=True))
-    if saved_on != spec.task.canonical:
-        resolver.once(("trained", spec.task.canonical, *shape), lambda: check(save=False))
+    if saved_on != sequences:
+        resolver.once(("trained", spec.task.name, sequences, *shape), lambda: check(save=False))
 
 
 def default_parameters(kind: str, name: str) -> int:
@@ -241,6 +247,13 @@ def default_parameters(kind: str, name: str) -> int:
     source = Source(task_spec(find_ladder("recall"), {}, None), 0)
     model = ModelSpec().model_copy(update={kind: part})
     return build(model, vocabulary=source.vocabulary, length=source.length, seed=0).parameter_count
+
+
+def _tried_sequences(spec: RunSpec, source: Source) -> Any:
+    """What two tasks of a name must have in common to be tried once: all, unless the run has built-in parts alone."""
+    if any(part.code_digest for part in run_parts(spec)):
+        return spec.task.canonical
+    return run_lengths(source), source.vocabulary
 
 
 def _quick_check(part: Part, model: ModelSpec, lengths: tuple[int, ...]) -> QuickCheck:

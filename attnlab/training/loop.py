@@ -218,7 +218,7 @@ class Loop:
     def _log_diagnostics(self, index: int, run: RunState) -> None:
         """Measure the diagnostics that the run asks for, if any."""
         if run.spec.train.log_diagnostics:
-            batch = run.source.diagnostics_batch(num_sequences(run.source.task.length))
+            batch = diagnostics_batch(run.source)
             values = self.stepper.diagnostics(index, batch, run.spec.train.log_diagnostics)
             run.diagnostics_history.append(DiagnosticsPoint(step=run.step, values=values))
 
@@ -303,6 +303,18 @@ class Loop:
             return InterruptedTraining(problem, "Nothing was saved, because no store was given.")
         self._save()
         return InterruptedTraining(problem, "The checkpoint is kept; add --resume to go on from it.")
+
+
+def diagnostics_batch(source: Source) -> Batch:
+    """Draw what diagnostics are measured on: fewer sequences where they are long.
+
+    Args:
+        source: The data of a run.
+
+    Returns:
+        The batch, the same at every logging.
+    """
+    return source.diagnostics_batch(num_sequences(source.task.length))
 
 
 def score_predictions(batches: Sequence[Batch], predictions: Sequence[Predictions], task: Task) -> Scored:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -55,6 +56,19 @@ def test_a_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
     result = command("sweep", *TINY, "--seeds", "3", "--dry-run")
     assert result.status == 0, result.error
     assert "6 runs, 0 already done, 6 to run" in result.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_tells_start_up_and_has_json(command: Command, tmp_path: Path) -> None:
+    words = " ".join(command("sweep", "quickstart", "--preset", "smoke", "--dry-run").out.split())
+    assert "Expected: " in words
+    assert "of it to start and to plan." in words
+    assert "At most 12 steps in all" in words
+    data = json.loads(command("sweep", "quickstart", "--preset", "smoke", "--dry-run", "--json").out)
+    low, high = data["range"]
+    assert 0 < data["start_up"] < data["expected"] <= data["whole"]
+    assert low < data["expected"] < high
+    assert (data["most_steps"], data["missing"], len(data["shapes"])) == (12, 2, 2)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import attnlab
+from attnlab.config.inline_parts import parse_variants
 from attnlab.errors import InvalidValueError
 from attnlab.experiments import _preflight as preflight
 from attnlab.experiments.plan import plan
@@ -244,6 +245,24 @@ def test_runs_of_one_shape_are_tried_once_and_saved_once_for_all_levels(monkeypa
     assert tried == [(2, True), (4, False)]
     plan(Request(task=Part(name="copy"), complexity=2, settings={"train": {"optimizer": "muon"}}), resolver)
     assert tried[2:] == [(2, True)]
+
+
+def test_levels_with_sequences_of_one_size_are_tried_once_unless_code_is_the_users(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tried: list[tuple[object, bool]] = []
+    monkeypatch.setattr(
+        "attnlab.experiments.plan.preflight_run",
+        lambda spec, source, save=True: tried.append((spec.task.options["pairs"], save)),
+    )
+    (tmp_path / "mine.py").write_text(HEAD.replace('@register("mine", source="me")\n', ""))
+    for attention, expected in (("softmax", [(2, True)]), (f"{tmp_path}/mine.py:Mine", [(2, True), (4, False)])):
+        resolver = Resolver()
+        for level in (2, 4):
+            variants = parse_variants(attention)
+            plan(Request(task=Part(name="recall"), attentions=variants, complexity=level), resolver)
+        assert tried == expected
+        tried.clear()
 
 
 def test_long_sequences_are_cut_and_keep_something_to_ask() -> None:
