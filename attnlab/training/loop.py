@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from attnlab.errors import InterruptedTraining
+from attnlab.errors import InterruptedTraining, StoreError
 from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, Record
 from attnlab.specs import RunSpec
 from attnlab.storage.arrays import Arrays
@@ -33,6 +33,7 @@ from attnlab.training.events import Progress, RunFinished, RunStarted, StepsTake
 from attnlab.training.interruption import interruptible
 from attnlab.training.rollout import generate_answers
 from attnlab.training.scoring import Scored, score
+from attnlab.training.state_check import check_progress
 from attnlab.training.stepper import Predictions, Stepper
 
 SYNC_EVERY = 10
@@ -287,12 +288,19 @@ class Loop:
                 self.saved[index] = run.step, run.reason
 
     def _resume(self) -> None:
-        """Restore each run from its own checkpoint, if it has one."""
+        """Restore each run from its own checkpoint, if it has one; every checkpoint is checked before one is used."""
+        found: dict[int, tuple[Arrays, dict[str, Any]]] = {}
         for index, run in enumerate(self.runs):
             if self.checkpointer is not None and (checkpoint := self.checkpointer.load(run.spec.id)):
-                arrays, metadata = checkpoint
-                self.stepper.restore(index, arrays)
-                run.restore(metadata)
+                arrays, metadata = found[index] = checkpoint
+                try:
+                    self.stepper.check(index, arrays)
+                    check_progress(metadata, run.spec, arrays)
+                except StoreError as error:
+                    raise error.at(f"checkpoints/{run.spec.id}.safetensors") from None
+        for index, (arrays, metadata) in found.items():
+            self.stepper.restore(index, arrays)
+            self.runs[index].restore(metadata)
 
     def _interrupted(self) -> InterruptedTraining:
         """Save checkpoints if possible and make the error."""
