@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -161,6 +162,8 @@ def sweep(
         sys.stdout.writelines(f"{record.model_dump_json()}\n" for record in outcome.records)
     else:
         Console().print(summary, highlight=False)
+        runs = f"The runs and their ids: attnlab ls results --store {shlex.quote(str(folder))}"
+        Console().print(runs, highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(0 if summary.claims_hold and not outcome.failed else 1)
 
 
@@ -201,7 +204,7 @@ def run_with_progress(
     done = sum(spec.id in finished for spec in specs)
     heading = f"{experiment.name}: {len(specs)} runs, {done} done already; {executor.description}; {folder}/"
     stderr.print(heading, highlight=False, markup=False, soft_wrap=True)
-    with sweep_progress(stderr, len(specs), done) as progress:
+    with sweep_progress(stderr, specs, done) as progress:
         return run_sweep(experiment, specs, folder, executor, progress=progress, **more)
 
 

@@ -30,6 +30,7 @@ from attnlab.diagnosis.subjects import (
 from attnlab.diagnosis.whole_models import WholeModelSubject, whole_model_subjects
 from attnlab.errors import InvalidValueError
 from attnlab.metrics.metric import Metric
+from attnlab.run_labels import RunLabels
 from attnlab.specs import ModelSpec, variant_text
 from attnlab.storage.find_run import in_store
 from attnlab.training.events import Preparing, Progress, no_callback
@@ -77,7 +78,8 @@ def diagnose(
         options: dict[str, Any] = {"complexity": request.complexity, "length": request.length, "batch": request.batch}
         loaded = [run_subject(run, store, command=command, **options) for run in runs]
         subjects = [subject for _, subject in loaded]
-        description = "; ".join(f"run {record.id}, {record.spec.summary}" for record, _ in loaded)
+        labels = RunLabels(record.spec for record, _ in loaded)
+        description = "; ".join(f"run {record.id}, {labels.of(record.spec)}" for record, _ in loaded)
     progress(Preparing("building the models"))
     return diagnose_subjects(
         parsed,

@@ -10,9 +10,10 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attnlab.analysis.fields import matches, run_fields, short_name, trained_on
+from attnlab.analysis.fields import matches
 from attnlab.config.experiment import Experiment
 from attnlab.errors import InvalidValueError, unknown
+from attnlab.run_fields import run_fields, short_name, trained_on
 from attnlab.specs import RunSpec
 from attnlab.tasks.io.streams import build
 

@@ -26,6 +26,7 @@ from attnlab.experiments.shape_timing import ShapeTiming, modeled, shape_cost
 from attnlab.experiments.step_timing import clock_of, time_shape
 from attnlab.model.base import Model
 from attnlab.model.transformer import build_model
+from attnlab.run_labels import RunLabels
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.tasks.io.streams import Source
@@ -121,6 +122,10 @@ def estimate_cost(
                 allowed = max(0.05, LONGEST_SHARE * seconds)
                 timings[index] = time_shape(wanted, shape.operations, executor.settings.vmap, where, allowed)
         costs = tuple(_cost(index, shapes, timings, known, expected, where.type) for index in range(len(shapes)))
+        labels = RunLabels(specs)
+        costs = tuple(
+            replace(cost, summary=labels.of_group(shape.runs)) for cost, shape in zip(costs, shapes, strict=True)
+        )
     finally:
         torch.set_num_threads(threads)
     starts = executor.settings.threads is not None  # the executor without workers has torch's threads

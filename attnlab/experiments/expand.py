@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from attnlab.analysis.fields import short_name
 from attnlab.config.experiment import Experiment, LadderLevels, full_key
 from attnlab.config.inline_parts import merged, parse_modules, parse_variants
 from attnlab.errors import AttnlabError, InvalidValueError
@@ -14,6 +13,7 @@ from attnlab.experiments._claim_checks import check_claims
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import REGISTRIES, Resolver, resolved_variant
+from attnlab.run_fields import short_name
 from attnlab.specs import Part, RunSpec, Variant, joined, variant_text
 from attnlab.tasks.io.streams import parse_range
 from attnlab.training.events import Progress, no_callback

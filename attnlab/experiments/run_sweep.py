@@ -7,12 +7,9 @@ first Ctrl-C stops at the next step and saves checkpoints; the second stops at o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from attnlab.config.experiment import Experiment
 from attnlab.errors import InterruptedTraining, StoreError
@@ -25,6 +22,7 @@ from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.storage.files import write_whole
+from attnlab.storage.locks import sweep_lock
 from attnlab.storage.status import write_plan
 from attnlab.training.events import Notice, Progress, no_callback
 from attnlab.training.interruption import interruptible
@@ -113,32 +111,6 @@ def run_sweep(
                 return SweepOutcome(specs, run(specs), len(recorder.records))
             search = search_capacity(specs, run, adaptive)
     return SweepOutcome(specs, search.records, len(recorder.records), search)
-
-
-@contextmanager
-def sweep_lock(store: Path, wait: bool) -> Iterator[None]:
-    """Hold the lock of a store's sweeps, which is released when its holder dies.
-
-    Args:
-        store: The store.
-        wait: Whether to wait while another process holds it.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        StoreError: Another process holds it.
-    """
-    lock = FileLock(store / "sweep.lock", timeout=-1 if wait else 0)
-    try:
-        lock.acquire()
-    except Timeout:
-        hint = "Wait for it with --wait, or choose another folder with --store."
-        raise StoreError("Another sweep is running here.", hint, where=str(store)) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _write_experiment(store: Path, experiment: Experiment) -> None:

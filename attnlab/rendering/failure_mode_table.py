@@ -16,6 +16,7 @@ from attnlab.analysis.grid import Grid, Label, grids
 from attnlab.config.experiment import Experiment
 from attnlab.records import Record
 from attnlab.rendering._text_table import CellText, TextTable, cell_text
+from attnlab.run_labels import RunLabels
 
 Counts = dict[str, float]
 """How many seeds of a cell have each failure mode."""
@@ -50,11 +51,12 @@ class FailureModeTable:
     def evidence(self) -> list[Evidence]:
         """For each failure mode that occurs, the first run that has it, and how many do."""
         result = []
+        labels = RunLabels(record.spec for record, _ in self.modes)
         for name in FAILURE_MODES:
             same = [(record, mode) for record, mode in self.modes if mode.name == name]
             if same:
                 record, mode = same[0]
-                run = f"{record.id}  {record.spec.summary}"
+                run = f"{record.id}  {labels.of(record.spec)}"
                 evidence = f"{mode.evidence}.{_not_logged(mode.missing_diagnostics)}"
                 result.append(Evidence(name, str(len(same)), evidence, run))
         return result

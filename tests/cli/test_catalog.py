@@ -188,7 +188,9 @@ def test_show_knows_a_class_of_a_module_without_a_dot_and_passes_over_options(
     assert (refused.status, "There is no module 'no_such_package' here." in refused.error) == (2, True)
 
 
-def test_ls_results_tells_how_a_folder_is_named(command: Command) -> None:
+def test_ls_results_tells_that_a_folder_is_missing(command: Command) -> None:
     result = command("ls", "results", "my runs")
     assert (result.status, result.out) == (2, "")
-    assert "attnlab ls results --store 'my runs'" in result.error
+    assert (
+        result.error == "attnlab: ls results\n  There is no folder 'my runs'.\n  Name a store, or a folder of stores.\n"
+    )

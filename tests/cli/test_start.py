@@ -20,6 +20,8 @@ LIGHT = [
     "train --help",
     "sample recall",
     "show recall",
+    "show quickstart",
+    "compare --help",
     "audit copy",
 ]
 

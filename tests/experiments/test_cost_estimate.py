@@ -195,3 +195,11 @@ def test_a_shape_that_does_not_fit_into_memory_is_named() -> None:
     assert estimate.too_large == [estimate.shapes[1]]
     words = " ".join(text_of(estimate).split())
     assert "not fit into memory: copy symbols=2 · softmax needs 3,072 MB; 2,048 MB are available." in words
+
+
+def test_shapes_that_differ_in_their_width_are_told_apart() -> None:
+    experiment = tiny("softmax", levels=(2,), seeds=1)
+    grid = {**experiment.grid, "width": (8, 16), "lr": (0.01, 0.02)}
+    specs = expand(experiment.model_copy(update={"grid": grid}))
+    summaries = [one.summary for one in estimate_cost(specs, NOWHERE, Fake()).shapes]
+    assert summaries == [f"copy symbols=2 · softmax · learned · width={width} · 2 values of lr" for width in (8, 16)]
