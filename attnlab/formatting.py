@@ -11,6 +11,25 @@ SHARES = ("accuracy", "exact_match", "solved", "validation_accuracy")
 """Metrics that are shares of 1; they are printed in percent."""
 
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters of ASCII and Latin 1 but tab and line end, and those that turn the direction of writing."""
+
+
+def printable(text: str) -> str:
+    r"""Leave control characters out, with which a name from a file of somebody else could write to a terminal.
+
+    >>> printable("soft\x1b[2Jmax\u202e") == "soft[2Jmax"
+    True
+
+    Args:
+        text: Text of any origin.
+
+    Returns:
+        The text with tabs and line ends as its only control characters.
+    """
+    return CONTROL.sub("", text)
+
+
 def percent(share: float) -> str:
     """Format a share with one decimal; 100.0 % is only a full share.
 
