@@ -11,11 +11,12 @@ presets     smaller or larger budgets of the same question
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, Strict, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Strict, ValidationError, model_validator
 
 from attnlab import resources
 from attnlab.choices import Budget, PresetName
@@ -36,6 +37,14 @@ def _named_module(value: Any) -> Any:
     return {"module": value} if isinstance(value, str) else value
 
 
+def _folder_name(name: str) -> str:
+    """Refuse a name that is no folder's: records are stored in ``results/NAME``."""
+    if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name):
+        raise ValueError("Use the name of a folder in results/, without / and \\")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
 ModelData = Annotated[Data, BeforeValidator(_named_module, json_schema_input_type=str | Data)]
 """Fields of the model; or ``FILE.py:Class``, a whole model of the user's own."""
 Column = Annotated[tuple[Any, ...], Strict(False), Field(min_length=1)]
@@ -126,7 +135,7 @@ class Preset(Value):
 class Experiment(Value):
     """A question, and the runs that answer it."""
 
-    name: str
+    name: FolderName
     question: str
     source: str = ""
     ladders: Annotated[tuple[LadderLevels, ...], Strict(False), Field(min_length=1)]
