@@ -9,6 +9,8 @@ from typing import Any
 
 SHARES = ("accuracy", "exact_match", "solved", "validation_accuracy")
 """Metrics that are shares of 1; they are printed in percent."""
+ROUNDING = 1e-12
+"""Bound on the rounding error of a share: no test asks so many questions that one wrong answer costs as little."""
 
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -31,10 +33,10 @@ def printable(text: str) -> str:
 
 
 def percent(share: float) -> str:
-    """Format a share with one decimal; 100.0 % is only a full share.
+    """Format a share with one decimal; 100.0 % is only a full share, up to the rounding error of floats.
 
-    >>> percent(0.99951), percent(1.0), percent(0.25)
-    ('99.9 %', '100.0 %', '25.0 %')
+    >>> percent(0.99951), percent(1.0), percent(0.25), percent(0.9999999999999999)
+    ('99.9 %', '100.0 %', '25.0 %', '100.0 %')
 
     Args:
         share: A share of 1.
@@ -42,7 +44,7 @@ def percent(share: float) -> str:
     Returns:
         The share in percent, with its sign.
     """
-    value = 100 * share if share >= 1 else min(100 * share, 99.94)
+    value = 100 * share if share >= 1 - ROUNDING else min(100 * share, 99.94)
     return f"{value:.1f} %"
 
 

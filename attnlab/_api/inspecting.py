@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from attnlab.choices import AttentionLike, DeviceName, DiagnosisKind, ExtrapolationMode
+from attnlab.choices import DIAGNOSED_SEQUENCES, AttentionLike, DeviceName, DiagnosisKind, ExtrapolationMode
 from attnlab.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def diagnose(
     task: str | None = "recall",
     complexity: Any = None,
     length: int | None = None,
-    batch: int = 16,
+    batch: int = DIAGNOSED_SEQUENCES,
     seed: int = 0,
     seeds: int = 5,
     model: Mapping[str, Any] | None = None,

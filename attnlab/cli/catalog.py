@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from attnlab.choices import ListKind
+from attnlab.cli import completion
 from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, Store, TaskSettings, load_plugins
 
 if TYPE_CHECKING:
@@ -99,8 +100,9 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
+            autocompletion=completion.shown,
             help="A name, or the id of a run or its beginning; KIND:NAME, such as norm:none, metric:mass, "
-            "experiment:quickstart or run:3f2a, where several kinds have it; or FILE.py:Class."
+            "experiment:quickstart or run:3f2a, where several kinds have it; or FILE.py:Class.",
         ),
     ],
     plot: Annotated[
@@ -131,7 +133,9 @@ def show(
 
 
 def sample(
-    task: Annotated[str, typer.Argument(help="A ladder's name or file, or a registered task.")],
+    task: Annotated[
+        str, typer.Argument(help="A ladder's name or file, or a registered task.", autocompletion=completion.tasks)
+    ],
     complexity: Complexity = None,
     sequences: Annotated[int, typer.Option("--sequences", metavar="N", min=1, help="Number of sequences.")] = 3,
     seed: Seed = 0,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attnlab.cli import completion
 from attnlab.cli.options import AsJson, Plugin, WholeModel, load_plugins
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def check(
-    names: Annotated[list[str] | None, typer.Argument(help="NAME, NAME:option=value, or FILE.py:Class.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="NAME, NAME:option=value, or FILE.py:Class.", autocompletion=completion.attentions),
+    ] = None,
     model: WholeModel = None,
     every: Annotated[bool, typer.Option("--all", help="Check all registered attentions.")] = False,
     plugins: Plugin = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attnlab.cli import completion
 from attnlab.cli.options import AsJson, Store
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def list_results(
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help=RUN)],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help=RUN, autocompletion=completion.runs)],
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Plot the learning curves: .html, .svg or .png.")
     ] = None,
@@ -94,7 +95,7 @@ def compare(
 
 
 def tag(
-    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN)],
+    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN, autocompletion=completion.runs)],
     words: Annotated[list[str] | None, typer.Argument(metavar="[WORD]...", help="Tags; none shows the tags.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the tags; without words, all of them.")] = False,
     store: Store = Path("results"),
@@ -117,7 +118,9 @@ def tag(
 
 
 def rm(
-    runs: Annotated[list[str] | None, typer.Argument(metavar="RUN...", help=RUN)] = None,
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN...", help=RUN, autocompletion=completion.runs)
+    ] = None,
     undo: Annotated[
         bool, typer.Option("--undo", help="Put back what was removed last, or the removals of the runs that are named.")
     ] = False,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attnlab.choices import PresetName
+from attnlab.cli import completion
 from attnlab.cli.options import (
     AllowLeak,
     AsJson,
@@ -51,9 +52,16 @@ SHORTEST_TIMING, LONGEST_TIMING = 1.0, 2.5
 
 def sweep(
     name: Annotated[
-        str | None, typer.Argument(metavar="[EXPERIMENT]", help="A built-in experiment or a YAML file.")
+        str | None,
+        typer.Argument(
+            metavar="[EXPERIMENT]",
+            help="A built-in experiment or a YAML file.",
+            autocompletion=completion.experiments,
+        ),
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Ladders, such as [b]recall,copy[/b].")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Ladders, such as [b]recall,copy[/b].", autocompletion=completion.tasks)
+    ] = None,
     attn: Attention = None,
     model: WholeModel = None,
     pos: Position = None,
@@ -92,7 +100,7 @@ def sweep(
         typer.Option(
             "--ci-width",
             metavar="X",
-            min=0.0,
+            min=1.0,
             help="With --adaptive: width of C50's interval, in levels; 1 takes six seeds that agree.",
         ),
     ] = 1.0,
@@ -152,7 +160,8 @@ def sweep(
             else:
                 Console().print(CostTable(estimate))
             return
-        more = {"wait": wait, "adaptive": ci_width if adaptive else None}
+        more: dict[str, Any] = {"wait": wait, "adaptive": ci_width if adaptive else None}
+        more["command"] = shlex.join(["attnlab", *sys.argv[1:]])
         outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, more)
     finally:
         workers.close()

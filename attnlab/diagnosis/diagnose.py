@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attnlab.attention import ATTENTIONS
+from attnlab.attention import ATTENTIONS, RowConstraint
 from attnlab.choices import DiagnosisKind
 from attnlab.diagnosis._attention_maps import attention_map_of, labeled_map_of
+from attnlab.diagnosis._gain_control import blocks, unscaled
 from attnlab.diagnosis._labeled_matrices import (
     Quantity,
     headless_layers,
@@ -173,7 +175,9 @@ def _subject_map(kind: DiagnosisKind, subject: Subject, head: str) -> AttentionM
     trace = subject.trace()
     layers = headless_layers(subject.model, trace)
     if not any(layers):
-        return attention_map_of(trace, subject.variant, head)
+        one = attention_map_of(trace, subject.variant, head)
+        attention = unscaled(blocks(subject.model)[one.layer - 1].attention)
+        return dataclasses.replace(one, is_share=attention.row_constraint is RowConstraint.STOCHASTIC)
     merged, labels = merge_matrices(trace.weights_BHTS, labeled_matrices(layers, kind)[0])
     return labeled_map_of(trace, merged, labels, subject.variant, head)
 

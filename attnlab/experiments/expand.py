@@ -9,7 +9,7 @@ from typing import Any
 from attnlab.config.experiment import Experiment, LadderLevels, full_key
 from attnlab.config.inline_parts import merged, parse_modules, parse_variants
 from attnlab.errors import AttnlabError, InvalidValueError
-from attnlab.experiments._claim_checks import check_claims
+from attnlab.experiments._report_checks import check_report
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import REGISTRIES, Resolver, resolved_variant
@@ -47,7 +47,7 @@ def expand(experiment: Experiment, progress: Progress = no_callback) -> list[Run
     except AttnlabError as error:
         raise _located(error, experiment) from error
     planned = list(specs.values())
-    check_claims(with_resolved_claims(experiment), planned)
+    check_report(with_resolved_claims(experiment), planned)
     return planned
 
 

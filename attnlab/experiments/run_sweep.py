@@ -23,6 +23,7 @@ from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.storage.files import write_whole
 from attnlab.storage.locks import sweep_lock
+from attnlab.storage.provenance import Provenance, write_provenance
 from attnlab.storage.status import write_plan
 from attnlab.training.events import Notice, Progress, no_callback
 from attnlab.training.interruption import interruptible
@@ -58,6 +59,7 @@ def run_sweep(
     wait: bool = False,
     again: bool = True,
     adaptive: float | None = None,
+    command: str = "",
 ) -> SweepOutcome:
     """Run what is missing of a plan.
 
@@ -71,6 +73,7 @@ def run_sweep(
         again: Whether runs that failed before are tried again.
         adaptive: The width of C50's interval that is aimed at, in levels, with only the runs that this takes. None runs
             all.
+        command: The command line, which the store keeps beside the file of the experiment; empty if there is none.
 
     Returns:
         The records of the plan.
@@ -87,6 +90,7 @@ def run_sweep(
     results.open()
     with sweep_lock(store, wait):
         _write_experiment(store, with_resolved_claims(experiment))
+        write_provenance(store, Provenance(command, *experiment.file))
         write_plan(store, specs)
         results.adopt(specs)
         done = {record.id: record for record in results.records() if record.status != "failed" or not again}
@@ -110,6 +114,8 @@ def run_sweep(
             if adaptive is None:
                 return SweepOutcome(specs, run(specs), len(recorder.records))
             search = search_capacity(specs, run, adaptive)
+            # What the search did not need is not missing: the plan is what it took, and what was here before.
+            write_plan(store, [spec for spec in specs if spec.id in done])
     return SweepOutcome(specs, search.records, len(recorder.records), search)
 
 

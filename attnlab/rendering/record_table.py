@@ -52,7 +52,8 @@ class RecordTable:
     def _table(self, heading: str, records: list[Record], labels: RunLabels, *, wide: bool) -> RenderableType:
         """The runs of one task and level."""
         first, _, fixed = heading.partition("\n")
-        title = Text.assemble((first, "bold"), *([("\n" + fixed, "dim")] if fixed else []))
+        notes = [fixed, *dict.fromkeys(record.chance_note for record in records)]
+        title = Text.assemble((first, "bold"), *((f"\n{note}", "dim") for note in notes if note))
         table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="", pad_edge=False)
         table.collapse_padding = True
         if wide:

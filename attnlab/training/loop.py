@@ -221,7 +221,9 @@ class Loop:
         if run.spec.train.log_diagnostics:
             batch = diagnostics_batch(run.source)
             values = self.stepper.diagnostics(index, batch, run.spec.train.log_diagnostics)
-            run.diagnostics_history.append(DiagnosticsPoint(step=run.step, values=values))
+            run.diagnostics_history.append(
+                DiagnosticsPoint(step=run.step, values=values, sequences=len(batch.inputs_BT))
+            )
 
     def _test(self, index: int, run: RunState, task: Task) -> Scored:
         """Evaluate one run on the test split of a task, given the right earlier answers or its own."""
@@ -270,6 +272,8 @@ class Loop:
             rollout=run.spec.train.rollout,
             fed_back=FedBackAnswers(run.source.task).any if run.spec.train.rollout else None,
             length=run.source.task.length,
+            vocabulary=run.source.vocabulary,
+            chance_guess=run.source.task.chance_guess,
             diagnostics=final_values(run.diagnostics_history),
             diagnostics_history=tuple(run.diagnostics_history),
             evaluations=tuple(self._evaluations(index, run)),

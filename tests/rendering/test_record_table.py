@@ -114,3 +114,10 @@ def test_runs_that_differ_in_their_wiring_are_told_apart() -> None:
     for label in ("softmax · MLP swiglu ", "softmax · MLP gelu ", "softmax · no MLP "):
         assert label in lines
     assert "All transformers here" not in lines
+
+
+def test_what_chance_is_stands_above_the_runs() -> None:
+    told = record(spec(), 12).model_copy(update={"vocabulary": 128, "chance_guess": "a guess among the values"})
+    lines = drawn(RecordTable([told, record(spec(seed=1), 12)]))
+    assert "chance: a guess among the values; a guess among all 128 tokens: 0.8 %" in lines
+    assert not any("a guess among" in line for line in drawn(RecordTable([record(spec(), 12)])))
