@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check format test-slow bench clean
+.PHONY: demo test check format test-slow test-browser bench clean
 
 demo: .venv/.ready  ## Watch expressive attention learn associative recall.
 	$(BIN)/attnlab train --task recall --attn expressive
@@ -23,6 +23,11 @@ format: .venv/.ready-dev  ## Put the code in order.
 
 test-slow: .venv/.ready-dev  ## The science, minutes long.
 	$(BIN)/python -m pytest -m slow -n 2
+
+test-browser: .venv/.ready-dev  ## The HTML page in headless Chromium; installs Debian's where it can, and is skipped elsewhere.
+	@command -v chromedriver >/dev/null || { apt-get -qq update && apt-get -qq install -y chromium chromium-driver >/dev/null; } \
+		|| echo "There is no chromedriver here, so the tests are skipped. Install the packages chromium and chromium-driver."
+	$(BIN)/python -m pytest -m browser tests/rendering
 
 bench: .venv/.ready-dev  ## Measure speed as ratios against baselines, then how fast tasks are drawn.
 	$(BIN)/python -m benchmarks.bench

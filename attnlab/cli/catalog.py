@@ -106,7 +106,8 @@ def show(
         ),
     ],
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Plot a run's learning curves: .html, .svg or .png.")
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Plot a run's learning curves: .html, .svg, .png or .pdf."),
     ] = None,
     store: Store = Path("results"),
     plugins: Plugin = None,

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from attnlab.cli import completion
 from attnlab.cli.options import AsJson, write_file
-
-if TYPE_CHECKING:
-    from attnlab.rendering.report import Report
-
 
 StoreName = Annotated[
     Path, typer.Argument(metavar="[STORE]", help="A folder of results, or the name of one in results/.")
@@ -38,9 +33,28 @@ Columns = Annotated[
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the cells as CSV.")]
 Markdown = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables as Markdown.")]
 Parquet = Annotated[Path | None, typer.Option("--parquet", metavar="FILE", help="Write the cells as Parquet.")]
-Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Plot the curves: .html, .svg or .png.")]
+Latex = Annotated[
+    Path | None, typer.Option("--latex", metavar="FILE", help="Write the tables as LaTeX, with the rules of booktabs.")
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE", help="Plot accuracy against complexity: .html, .svg, .png or .pdf."),
+]
+Curves = Annotated[
+    bool, typer.Option("--curves", help="Show the learning curves instead; with --plot, plot these instead.")
+]
 Html = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="Write plot, tables and claims as one HTML page.")
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write charts, tables, claims and runs as one offline page."),
+]
+AttentionMaps = Annotated[
+    int,
+    typer.Option(
+        "--attention-maps",
+        metavar="N",
+        min=0,
+        help="Variants of which the page shows attention maps, where weights are.",
+    ),
 ]
 
 
@@ -52,8 +66,11 @@ def report(
     csv: Csv = None,
     markdown: Markdown = None,
     parquet: Parquet = None,
+    latex: Latex = None,
     plot: Plot = None,
+    curves: Curves = False,
     html: Html = None,
+    attention_maps: AttentionMaps = 4,
     as_json: AsJson = False,
 ) -> None:
     """Report accuracy against complexity: means and intervals over seeds, max solved level, C50 and C90, claims.
@@ -76,38 +93,39 @@ def report(
     columns = renamed(columns, REPORT_FIELDS, "--columns") if columns else None
     files = {"csv": csv, "markdown": markdown, "parquet": parquet}
     if metric == "failure_mode":
-        if plot or html:
-            hint = "Use --csv, --markdown, --parquet or --json."
+        if plot or html or latex or curves:
+            hint = "Use --csv, --markdown, --parquet or --json; the page of any other metric has them: --html."
             raise InvalidValueError("Failure modes cannot be plotted.", hint, where="--metric failure_mode")
         _report_failure_modes(folder, fields, columns, files, as_json=as_json)
         return
     with uncollected():
         experiment = stored_experiment(folder)
-        result = make_report(records(folder), experiment, metric=metric, index=fields, columns=columns)
+        runs = records(folder, history=curves or html is not None)
+        result = make_report(runs, experiment, metric=metric, index=fields, columns=columns)
     if plot:
-        from attnlab.rendering.plot import draw
+        from attnlab.rendering.plot import draw, draw_curves
 
-        write_file(plot, draw(result, plot))
+        write_file(plot, (draw_curves if curves else draw)(result, plot))
+    if latex:
+        from attnlab.rendering.latex import report_latex
+
+        write_file(latex, report_latex(result))
     if html:
-        _write_page(html, result, folder)
+        from attnlab.cli.page import write_page
+
+        write_page(html, result, experiment, folder, attention_maps)
     for name, path in files.items():
         if path:
             write_file(path, FORMATS[name](result))
     if as_json:
         sys.stdout.write(FORMATS["json"](result).decode())
-    elif not any((plot, html, *files.values())):
+    elif curves and not plot:
+        from attnlab.rendering.curves import LearningCurves
+
+        Console().print(LearningCurves(result), highlight=False)
+    elif not any((plot, html, latex, *files.values())):
         Console().print(result, highlight=False)
     raise typer.Exit(0 if result.claims_hold else 1)
-
-
-def _write_page(path: Path, result: Report, folder: Path) -> None:
-    """Write the HTML page, with the commands and the YAML that reproduce it."""
-    from attnlab.rendering.html import html_page
-    from attnlab.storage.provenance import read_provenance
-
-    origin = read_provenance(folder)
-    texts = [(f"The experiment ({origin.file})", origin.yaml)] if origin.yaml else []
-    write_file(path, html_page(result, shlex.join(["attnlab", *sys.argv[1:]]), origin.command, texts=texts))
 
 
 def _report_failure_modes(

@@ -68,7 +68,7 @@ def list_results(
 def compare(
     runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help=RUN, autocompletion=completion.runs)],
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Plot the learning curves: .html, .svg or .png.")
+        Path | None, typer.Option("--plot", metavar="FILE", help="Plot the learning curves: .html, .svg, .png or .pdf.")
     ] = None,
     store: Store = Path("results"),
     as_json: AsJson = False,

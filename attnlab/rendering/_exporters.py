@@ -95,6 +95,15 @@ def json_data(data: Any) -> Any:
     return data
 
 
+def printable_data(data: Any) -> Any:
+    """Data without control characters in its texts, keys included."""
+    if isinstance(data, dict):
+        return {printable_data(key): printable_data(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [printable_data(value) for value in data]
+    return printable(data) if isinstance(data, str) else data
+
+
 def markdown_table(names: Sequence[str], numbers: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """A Markdown table: columns of names, then columns of numbers."""
     lines = [[*names, *numbers], ["---"] * len(names) + ["---:"] * len(numbers), *body]

@@ -1,138 +1,314 @@
-"""A report as one self-contained HTML page: no network, no scripts; the plot is inline SVG.
+"""A report as one HTML page for looking: charts, tables, claims and the runs, in one file that works offline.
 
-Below the tables and the claims, the page lists the versions that the runs used, when they ended, and the commands that
-reproduce the page and the runs.
+Nothing is fetched: the script of Vega, the data and the style are in the file, and its security policy forbids every
+request and every script but its own. Every text of a run reaches the page through one door: the templates escape what
+they show, the data are compressed JSON that has no markup, and the script of the page sets text, never markup.
 """
 
 from __future__ import annotations
 
-import html
+import base64
+import gzip
+import hashlib
+import json
+import math
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from attnlab.analysis.claims import ClaimOutcome
-from attnlab.analysis.grid import Cell, Grid, Label
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from attnlab.analysis.grid import Grid
+from attnlab.diagnosis.result import AttentionMap
 from attnlab.errors import InvalidValueError
-from attnlab.formatting import fitted, metric_heading, number, span
+from attnlab.formatting import printable
 from attnlab.records import Record
-from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, solved_text, spread_text
+from attnlab.rendering import _page_charts as page_charts
+from attnlab.rendering import _page_diagnostics as page_diagnostics
+from attnlab.rendering import _page_runs as page_runs
+from attnlab.rendering import _page_tables as tables
+from attnlab.rendering._charts import COLORS, Variants
+from attnlab.rendering._exporters import json_data, printable_data
+from attnlab.rendering._page_charts import Charts
+from attnlab.rendering._run_rows import names_of_runs, run_values, variant_names
+from attnlab.rendering._vega import script
+from attnlab.rendering.failure_mode_table import FailureModeTable, failure_mode_table
 from attnlab.rendering.report import Report
+from attnlab.run_labels import labels_of
 
-STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; } svg { max-width: 100%; height: auto; }
-div.wide { overflow-x: auto; } table { border-collapse: collapse; margin: .6rem 0 1rem; }
-th, td { padding: .25rem .7rem; text-align: right; vertical-align: top; }
-th { border-bottom: 1px solid #888; color: #666; font-weight: normal; }
-th.name, td.name { text-align: left; } small { color: #666; display: block; } p.notes { color: #666; max-width: 50rem; }
-td.all { background: #dff3e6; } td.some { background: #fdf3d7; }
-.holds { color: #17803d; } .fails { color: #b42318; } .undecided { color: #946200; }
-code { background: #f4f4f4; padding: .1rem .3rem; }
-"""
-VERSIONS = ("attnlab", "python", "torch", "numpy", "system", "device", "processor")
-"""Fields of the environments of the runs that the page lists, where they are known."""
+FOLDER = Path(__file__).parent / "page"
+"""The templates, the style and the script of the page."""
+SYMBOLS = (
+    "M0-6A6 6 0 1 1 0 6A6 6 0 1 1 0-6Z",
+    "M-5-5H5V5H-5Z",
+    "M0-7L5.5 0L0 7L-5.5 0Z",
+    "M0-6L6.5 5.5H-6.5Z",
+    "M-2-6H2V-2H6V2H2V6H-2V2H-6V-2H-2Z",
+    "M0 6L-6.5-5.5H6.5Z",
+    "M6 0L-5.5 6.5V-6.5Z",
+    "M-6 0L5.5-6.5V6.5Z",
+)
+"""Outlines of the shapes of the charts, for the legend."""
+FIGURES = (
+    "level_figures",
+    "seed_figures",
+    "curve_figures",
+    "map_groups",
+    "diagnostic_levels",
+    "diagnostic_layers",
+    "along_figures",
+    "layer_figures",
+)
+"""What the template draws, by name."""
+PAGE_COLORS = tuple(f"var(--c{index})" for index in range(len(COLORS)))
+"""The colors of variants, which the style of the page defines for light and dark."""
 
 
-def html_page(report: Report, command: str, sweep: str = "", *, texts: Sequence[tuple[str, str]] = ()) -> bytes:
+MOST_BESIDE = 10
+"""Variants whose capacities are beside the chart of a single panel; those of more are below it."""
+ABOUT_CAPACITIES = (
+    "Capacity: the highest solved level, and the levels at which the fitted accuracy falls to 50 % and 90 % of the way "
+    "from chance to 1"
+)
+
+
+class RunMaps(NamedTuple):
+    """The attention maps of one run."""
+
+    record: Record
+    maps: tuple[AttentionMap, ...]
+
+
+def html_page(
+    report: Report,
+    command: str,
+    sweep: str = "",
+    *,
+    failures: FailureModeTable | None = None,
+    texts: Sequence[tuple[str, str]] = (),
+    run_commands: Mapping[str, str] | None = None,
+    maps: Sequence[RunMaps] = (),
+    about_maps: str = "",
+) -> bytes:
     """Write a report as an HTML page.
 
     Args:
-        report: The report.
+        report: The report; its records have their whole histories.
         command: The command that reproduces the page.
         sweep: The command that reproduces the runs; empty if it is not known.
+        failures: The failure modes of the runs; None computes them from the records.
         texts: Captions and further texts that reproduce the runs, such as the YAML of the experiment.
+        run_commands: The command that reproduces each run, by its id; None shows none.
+        maps: Attention maps of some runs.
+        about_maps: What the maps show, or why there are none.
 
     Returns:
         The page, UTF-8.
     """
-    title = html.escape(report.question or "attnlab report")
-    parts = [f"<h1>{title}</h1>", _plot(report)]
-    for panel in report.panels:
-        parts.append(f"<h2>{html.escape(panel.title)}: {metric_heading(panel.metric)} by {html.escape(panel.by)}</h2>")
-        parts.append(_grid(panel))
-        if panel in report.ladders and len(panel.columns) > 1:
-            parts.append(_capacities(panel, report.ranks_of(panel)))
-    if report.claims:
-        parts += ["<h2>Claims</h2>", _claims(report.claims)]
-    parts.append(f'<p class="notes">{html.escape(" ".join(report.footnotes()))}</p>')
-    parts += [
-        "<h2>How to reproduce this</h2>",
-        _table(["item", "value"], [], _provenance(report.records, command, sweep)),
-        *(f"<h2>{html.escape(caption)}</h2><pre>{html.escape(text)}</pre>" for caption, text in texts),
-    ]
-    about = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-    head = f'<!doctype html><html lang="en"><head>{about}</head>'
-    return (head + "<body>" + "\n".join(filter(None, parts)) + "</body></html>\n").encode()
+    records = report.records
+    fields = report.panels[0].row_fields if report.panels else ("attention",)
+    names = names_of_runs(records, fields)
+    variants = Variants(tuple(dict.fromkeys([*variant_names(report.panels), *names])), PAGE_COLORS, interactive=True)
+    heads, lines = page_runs.run_table(records, fields, run_values(records, fields))
+    labels = labels_of([record.spec for record in records])
+    commands = [_commands(record, run_commands or {}) for record in records]
+    runs, sections = page_runs.run_panels(records, labels, lines, commands)
+    drawn, figures, missing = _figures(report, variants, names, maps)
+    failures = failures or failure_mode_table(records)
+    data = {
+        "variants": variants.names,
+        "runs": runs,
+        "sections": sections,
+        "specs": drawn.specs,
+        "tables": drawn.tables,
+        "charts": drawn.charts,
+        "curves": drawn.curves,
+    }
+    scripts = [*([] if missing else [script()]), (FOLDER / "page.js").read_text()]
+    first = report.panels[0] if report.panels else None
+    panels = [tables.panel(report, panel) for panel in report.panels]
+    page = _environment().get_template("page.html.j2")
+    text = page.render(
+        title=report.question or "attnlab report",
+        lead=_lead(report, variants.names),
+        missing=missing,
+        policy=_policy(scripts),
+        style=Markup((FOLDER / "page.css").read_text()),
+        scripts=[Markup(one) for one in scripts],
+        data=_compressed(data),
+        charts=not missing,
+        sections=_sections(report, figures, missing),
+        claims=report.claims,
+        variants=variants.names,
+        symbol=lambda index: SYMBOLS[index % len(SYMBOLS)],
+        color=lambda index: PAGE_COLORS[index % len(PAGE_COLORS)],
+        heading=_heading(first),
+        about_capacities=ABOUT_CAPACITIES,
+        beside=_are_beside(figures, panels, variants.names),
+        about_levels=_about_levels(report),
+        panels=panels,
+        notes=" ".join(report.footnotes()),
+        failure_grids=tables.failure_grids(failures),
+        failure_evidence=tables.evidence(failures),
+        no_diagnostics="No diagnostics were logged. To log them, train with --watch rank,gradients,attention.",
+        about_maps=about_maps or "No attention maps were computed.",
+        run_heads=heads,
+        runs=lines,
+        commands=[(name, one) for name, one in [("This page", command), ("The runs", sweep), *texts] if one],
+        provenance=tables.provenance(records),
+        **figures,
+    )
+    return text.encode()
 
 
-def _plot(report: Report) -> str:
-    """The plot as SVG, or how to install what draws it."""
-    from attnlab.rendering.plot import WRITERS, chart
+def runs_with_maps(report: Report, kept: Sequence[Record], count: int) -> list[Record]:
+    """Choose the runs of which the page shows attention maps.
 
+    Args:
+        report: The report.
+        kept: The runs whose weights are stored.
+        count: How many runs to choose.
+
+    Returns:
+        Of each of the first variants, the first run of its hardest level.
+    """
+    fields = report.panels[0].row_fields if report.panels else ("attention",)
+    chosen: dict[str, Record] = {}
+    for record, name in zip(kept, names_of_runs(kept, fields), strict=True):
+        best = chosen.get(name)
+        if best is None or _harder(record.spec.task.level, best.spec.task.level):
+            chosen[name] = record
+    return list(chosen.values())[:count]
+
+
+def _harder(level: Any, other: Any) -> bool:
+    """Whether a level is higher than another one; words have no order."""
+    return isinstance(level, int | float) and isinstance(other, int | float) and level > other
+
+
+def _figures(
+    report: Report, variants: Variants, names: Sequence[str], maps: Sequence[RunMaps]
+) -> tuple[Charts, dict[str, Any], str]:
+    """The charts, the figures of each section, and what is missing to draw them."""
+    records = report.records
+    titles = dict(zip([record.id for record in records], labels_of([one.spec for one in records]), strict=True))
+    drawn = Charts(variants, [record.id for record in records])
+    figures: dict[str, Any] = {name: [] for name in FIGURES}
     try:
-        return WRITERS[".svg"](chart(report)).decode()
+        script()
     except InvalidValueError as error:
-        return f"<p>{html.escape(f'{error.problem} {error.hint}')}</p>"
-
-
-def _grid(panel: Grid) -> str:
-    rows = [[*map(_name, row), *(_cell(cell, panel.metric) for cell in panel.across(row))] for row in panel.rows]
-    return _table(panel.row_fields, [str(column) for column in panel.columns], rows)
-
-
-def _cell(cell: Cell, metric: str) -> str:
-    if not cell.values:
-        return f"<td>{'failed' if cell.failed else '-'}</td>"
-    css = ' class="all"' if all(cell.solved) else ' class="some"' if any(cell.solved) else ""
-    ends = spread_text(cell, metric)
-    notes = [ends, f"n={len(cell.values)}", f"solved {solved}" if (solved := solved_text(cell)) else ""]
-    below = f"<small>{', '.join(filter(None, notes))}</small>"
-    return f"<td{css}>{number(cell.mean, metric)}{below}</td>"
-
-
-def _capacities(panel: Grid, ranks: Mapping[Label, str]) -> str:
-    rows = []
-    for row in panel.rows:
-        capacities = [
-            f"<td>{html.escape(fitted(value, panel.columns))}{_small(span(ends, panel.columns))}</td>"
-            for value, ends in panel.capacities[row]
-        ]
-        max_solved = f"<td>{html.escape(max_solved_text(panel, row))}</td>"
-        rows.append([*map(_name, row), max_solved, *capacities, f"<td>{ranks[row]}</td>"])
-    return _table(panel.row_fields, CAPACITY_HEADS, rows)
-
-
-def _claims(outcomes: Sequence[ClaimOutcome]) -> str:
-    items = [
-        f'<li><b class="{one.outcome}">{one.outcome}</b> {html.escape(one.statement)}{_small(one.evidence)}</li>'
-        for one in outcomes
+        return drawn, figures, f"{error.problem} {error.hint}"
+    figures["level_figures"] = page_charts.level_figures(drawn, report.panels)
+    figures["seed_figures"] = page_charts.seed_figures(drawn, report.panels, records, names)
+    figures["curve_figures"] = page_charts.curve_figures(drawn, records, names)
+    diagnostics = page_diagnostics.diagnostic_figures(drawn, records, names)
+    figures |= {"diagnostic_levels": diagnostics.levels, "diagnostic_layers": diagnostics.layers}
+    figures |= {"along_figures": diagnostics.along, "layer_figures": diagnostics.over_layers}
+    figures["map_groups"] = [
+        {
+            "title": titles[one.record.id],
+            "run": one.record.id,
+            "figures": page_diagnostics.map_figures(drawn, str(index), one.maps),
+        }
+        for index, one in enumerate(maps)
     ]
-    return f"<ul>{''.join(items)}</ul>"
+    return drawn, figures, ""
 
 
-def _provenance(records: Sequence[Record], command: str, sweep: str) -> list[list[str]]:
-    """The lines with versions, dates and commands."""
-    ended = sorted(str(record.environment["ended"]) for record in records if "ended" in record.environment)
-    lines = [("records", f"{len(records)}" + (f", {ended[0]} to {ended[-1]}" if ended else ""))]
-    for name in VERSIONS:
-        values = dict.fromkeys(str(record.environment[name]) for record in records if name in record.environment)
-        lines += [(name, ", ".join(values))] if values else []
-    rows = [[_name(name), _name(text)] for name, text in lines]
-    commands = [("this page", command), *([("the runs", sweep)] if sweep else [])]
-    return rows + [[_name(name), f'<td class="name"><code>{html.escape(text)}</code></td>'] for name, text in commands]
+def _shown(value: Any) -> Any:
+    """What a template shows: text without control characters; what is HTML already as it is."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _small(text: str) -> str:
-    return f"<small>{html.escape(text)}</small>"
+@cache
+def _environment() -> Environment:
+    """The templates; what they show is escaped, and a name that is missing is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= vars(environment.get_template("parts.html.j2").module)
+    return environment
 
 
-def _name(text: str) -> str:
-    return f'<td class="name">{html.escape(text)}</td>'
+def _compressed(data: Mapping[str, Any]) -> str:
+    """Data as JSON, compressed to a fraction of its size, in letters and digits."""
+    content = json.dumps(printable_data(json_data(data)), separators=(",", ":"), allow_nan=False).encode()
+    return base64.b64encode(gzip.compress(content, mtime=0)).decode()
 
 
-def _table(names: Sequence[str], heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; the cells are HTML already."""
-    top = [f'<th class="name">{html.escape(name)}</th>' for name in names] + [
-        f"<th>{html.escape(h)}</th>" for h in heads
+def _policy(scripts: Sequence[str]) -> str:
+    """The security policy: no request, and no script but those of the page, which are named by their hashes.
+
+    Vega compiles its expressions, which the policy calls eval.
+    """
+    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {allowed} 'unsafe-eval'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _sections(report: Report, figures: Mapping[str, Any], missing: str) -> list[tuple[str, str]]:
+    """Anchors and names of the sections."""
+    shown = not missing
+    listed = [
+        ("claims", "Claims", bool(report.claims)),
+        ("accuracy", _heading(report.panels[0] if report.panels else None).split(" against")[0], True),
+        ("seeds", "Seeds", shown and bool(figures["seed_figures"])),
+        ("curves", "Curves", shown and bool(figures["curve_figures"])),
+        ("diagnostics", "Diagnostics", True),
+        ("maps", "Attention maps", True),
+        ("failures", "Failure modes", True),
+        ("runs", "Runs", True),
+        ("reproduce", "Reproduce", True),
     ]
-    body = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-    return f'<div class="wide"><table><tr>{"".join(top)}</tr>{body}</table></div>'
+    return [(name, text) for name, text, present in listed if present]
+
+
+def _heading(panel: Grid | None) -> str:
+    if panel is None:
+        return "Results"
+    metric = panel.metric.replace("_", " ").capitalize()
+    return f"{metric} against complexity" if panel.is_ladder else f"{metric} by {panel.by}"
+
+
+def _are_beside(figures: Mapping[str, Any], panels: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
+    """Whether the capacities are beside the chart: of one panel, with few variants."""
+    return len(figures["level_figures"]) == len(panels) == 1 and len(names) <= MOST_BESIDE and panels[0]["capacities"]
+
+
+def _about_levels(report: Report) -> str:
+    """What the marks of the first charts mean."""
+    cells = [cell for panel in report.panels for cell in panel.cells.values() if len(cell.values) > 1]
+    text = "One seed each: no intervals."
+    if cells:
+        kinds = {math.isnan(cell.interval[0]) for cell in cells}
+        bars = {False: "their 95 % intervals", True: "the ranges of the seeds, which are too few for an interval"}
+        text = f"Marks are means over seeds; bars are {' or '.join(bars[kind] for kind in sorted(kinds))}."
+    chance = any(panel.metric == "accuracy" for panel in report.panels)
+    return text + (" The dashed line is the chance accuracy." if chance else "")
+
+
+def _lead(report: Report, names: Sequence[str]) -> str:
+    """Tasks, variants, runs and dates in one sentence each."""
+    records = report.records
+    tasks = list(dict.fromkeys(record.spec.task.name for record in records))
+    seeds = {record.spec.seed for record in records}
+    counts = [(len(records), "run"), (len(names), "variant"), (len(seeds), "seed")]
+    text = ", ".join(f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
+    ended = sorted(str(record.environment["ended"])[:10] for record in records if "ended" in record.environment)
+    dates = "" if not ended else f", {ended[0]}" if ended[0] == ended[-1] else f", {ended[0]} to {ended[-1]}"
+    return f"{', '.join(tasks)}: {text}{dates}." if tasks else "No runs yet."
+
+
+def _commands(record: Record, run_commands: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The command of one run."""
+    return [("The command that reproduces it", run_commands[record.id])] if record.id in run_commands else []

@@ -7,7 +7,7 @@ import pytest
 from attnlab.analysis.axis import along_what_varies
 from attnlab.analysis.grid import grids
 from attnlab.records import Record
-from attnlab.rendering.plot import points
+from attnlab.rendering._page_charts import points
 from tests.rendering.fake_runs import run
 
 
@@ -19,14 +19,14 @@ def test_widths_are_the_axis_and_attentions_the_lines() -> None:
     assert (shown.by, shown.columns, shown.rows) == ("width", (16, 32, 64), (("softmax",), ("gpam",)))
     assert shown.title == "recall, pairs 4"
     assert [cell.mean for cell in shown.across(("gpam",))] == [0.16, 0.32, 0.64]
-    assert {point["x"] for point in points(shown)} == {16, 32, 64}
+    assert {point["level"] for point in points(shown)} == {16, 32, 64}
 
 
 def test_words_are_the_axis_where_nothing_else_varies() -> None:
     (panel,) = grids([run(name, accuracy=0.5) for name in ("softmax", "gpam", "delta")])
     shown = along_what_varies(panel)
     assert (shown.by, shown.columns) == ("attention", ("softmax", "gpam", "delta"))
-    assert len({point["x"] for point in points(shown)}) == 3
+    assert len({point["level"] for point in points(shown)}) == 3
 
 
 @pytest.mark.parametrize(

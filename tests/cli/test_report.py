@@ -86,7 +86,7 @@ def test_layouts(words: tuple[str, ...], phrase: str, results: Path, command: Co
         (("--metric", "secnds"), "did you mean 'seconds'"),
         (("--index", "atention"), "did you mean 'attention'"),
         (("--columns", "task.lenght"), "did you mean 'task.length'"),
-        (("--plot", "x.gif"), "ends in .html, .svg or .png"),
+        (("--plot", "x.gif"), "ends in .html, .svg, .png or .pdf"),
     ],
 )
 def test_wrong_words_are_refused(words: tuple[str, ...], phrase: str, results: Path, command: Command) -> None:

@@ -1,18 +1,32 @@
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from attnlab.analysis.statistics import Sample, intervals
 from attnlab.config.experiment import Claim, Experiment, LadderLevels
-from attnlab.formatting import between
-from attnlab.rendering.html import html_page
+from attnlab.diagnosis.quantities import all_metrics
+from attnlab.diagnosis.result import AttentionMap
+from attnlab.formatting import CONTROL, between
+from attnlab.metrics.gradients import WEIGHT_KINDS
+from attnlab.records import Record
+from attnlab.rendering._page_diagnostics import MEANINGS
+from attnlab.rendering.html import RunMaps, html_page, runs_with_maps
+from attnlab.rendering.latex import report_latex
+from attnlab.rendering.plot import draw
 from attnlab.rendering.report import report
-from tests.rendering.fake_runs import CHANCE, seeds
+from attnlab.training._log_diagnostics import ATTENTION_METRICS, RANK_METRICS
+from tests.rendering.fake_runs import CHANCE, run, seeds
+from tests.rendering.learned_runs import learned_run, learned_runs
 
-VOID = {"meta", "br", "hr", "img"}
+VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
 class Reader(HTMLParser):
@@ -23,17 +37,44 @@ class Reader(HTMLParser):
         self.open: list[str] = []
         self.words: list[str] = []
         self.fetched: list[str] = []
+        self.tags: list[str] = []
+        self.compressed = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
         self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
         if tag not in VOID:
             self.open.append(tag)
+        self.in_data = ("id", "data") in attrs
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        if self.open and self.open[-1] in ("script", "style"):
+            self.compressed += data if self.in_data else ""
+        else:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the script of the page reads."""
+        decoded: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(self.compressed)))
+        return decoded
+
+
+def read(records: list[Record], question: str = "Is a < b?", **more: Any) -> Reader:
+    claim = Claim(says="It is <b>.", of={}, expect="greater", bound=0.4)
+    ladder = LadderLevels(ladder="recall")
+    claims = (claim,) if len({one.spec.variant for one in records}) == 1 else ()
+    shown = report(records, Experiment(name="x", question=question, ladders=(ladder,), claims=claims))
+    reader = Reader()
+    reader.feed(html_page(shown, "attnlab report x --html y.html", "attnlab sweep x", **more).decode())
+    return reader
 
 
 def page(question: str = "Is a < b?") -> Reader:
@@ -43,36 +84,159 @@ def page(question: str = "Is a < b?") -> Reader:
         for pairs in (2, 4)
         for one in seeds([0.9, 1.0, 1.0], pairs=pairs)
     ]
-    claim = Claim(says="It is <b>.", of={}, expect="greater", bound=0.4)
-    shown = report(
-        records, Experiment(name="x", question=question, ladders=(LadderLevels(ladder="recall"),), claims=(claim,))
-    )
-    reader = Reader()
-    reader.feed(html_page(shown, "attnlab report x --html y.html", "attnlab sweep x").decode())
-    return reader
+    return read(records, question)
 
 
 def test_a_page_is_complete_and_fetches_nothing() -> None:
+    pytest.importorskip("vl_convert")
     result = page()
-    text = " ".join(result.words)
     assert result.open == []
-    assert [link for link in result.fetched if "http" in link] == []
-    assert "<script" not in text
-    below = f"{between(intervals([Sample((0.9, 1.0, 1.0), (CHANCE, 1.0))])[0], 'accuracy')}, n=3, solved 2/3: 9-99"
-    for phrase in (
-        "Is a < b?",
-        "It is <b>.",
-        "96.7",
-        below,
-        "holds",
-        "2.13.0",
-        "attnlab sweep x",
-    ):
-        assert phrase in text, phrase
-    assert "6, 2026-11-22T01:00:00Z to 2026-11-22T01:00:00Z" in text
-    assert "--html y.html" in text
+    assert [link for link in result.fetched if not link.startswith(("#", "data:"))] == []
+    ends = between(intervals([Sample((0.9, 1.0, 1.0), (CHANCE, 1.0))])[0], "accuracy")
+    for phrase in ("Is a < b?", "It is <b>.", "96.7", ends, "n=3", "2/3", "holds", "2.13.0", "attnlab sweep x"):
+        assert phrase in result.text, phrase
+    assert "6, 2026-11-22T01:00:00Z to 2026-11-22T01:00:00Z" in result.text
+    assert "--html y.html" in result.text
 
 
-def test_without_the_plotting_libraries_it_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "altair", None)
-    assert "pip install 'attnlab[plots]'" in " ".join(page().words)
+def test_without_the_plotting_library_it_names_what_to_install_and_has_the_tables(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from attnlab.rendering import _vega
+
+    _vega.script.cache_clear()
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    result = page()
+    assert "pip install 'attnlab[plots]'" in result.text
+    assert "96.7" in result.text
+    assert result.data["charts"] == {}
+
+
+def test_the_script_draws_every_run_level_and_diagnostic() -> None:
+    pytest.importorskip("vl_convert")
+    records = learned_runs()
+    data = read(records).data
+    assert data["variants"] == ["softmax", "linear"]
+    assert [one["id"] for one in data["runs"]] == [record.id for record in records]
+    kinds = {name.split("|")[0] for name in data["charts"]}
+    assert kinds == {"levels", "seeds", "curves", "along", "layers"}
+    curves = data["tables"][data["curves"][0]]
+    first = dict(zip(curves["columns"], curves["rows"][0], strict=True))
+    assert (first["variant"], first["run"], first["step"]) == (0, 0, records[0].history[0].step)
+    assert first["accuracy"] == pytest.approx(records[0].history[0].accuracy, rel=1e-4)
+    assert len(curves["rows"]) == 6 * len(records[0].history)
+    along = data["tables"][data["charts"]["along|0|0|1"]["table"]]
+    row = dict(zip(along["columns"], along["rows"][-1], strict=True))
+    assert row["seeds"] == 3
+    assert row["least"] <= row["mean"] <= row["most"]
+    layers = data["tables"][data["charts"]["layers|0|0"]["table"]]
+    assert [one[layers["columns"].index("layer")] for one in layers["rows"][:3]] == [0, 1, 2]
+
+
+def test_a_page_without_runs_curves_and_diagnostics_says_so() -> None:
+    pytest.importorskip("vl_convert")
+    empty = read([])
+    assert "No runs yet." in empty.text
+    failed = read([run(status="failed", history=(), reason="It broke.")])
+    assert "No diagnostics were logged" in failed.text
+    assert "No attention maps were computed." in failed.text
+    assert failed.data["curves"] == []
+
+
+def test_the_panel_of_a_run_has_result_settings_and_command() -> None:
+    record = run("delta", 8, width=32, other_levels={16: 0.4})
+    data = read([record], run_commands={record.id: "attnlab train --task recall"}).data
+    (panel,) = data["runs"]
+    assert ["model.width", "32"] in panel["differs"]
+    assert ["model.attention", "delta"] in panel["differs"]
+    assert panel["facts"][0] == ["task", "recall, pairs 8"]
+    assert not any(name == "model.layers" for name, _ in panel["differs"])
+    assert panel["levels"] == [["16", "8", "40.0 %", "40.0 %", "2"]]
+    assert panel["commands"] == [["The command that reproduces it", "attnlab train --task recall"]]
+    assert data["sections"][panel["spec"]["model"]]["width"] == 32
+
+
+def test_maps_are_those_of_the_hardest_level_of_each_variant() -> None:
+    records = [learned_run(name, pairs, seed) for name in ("softmax", "linear") for pairs in (2, 8) for seed in (0, 1)]
+    chosen = runs_with_maps(report(records), records, 4)
+    assert [(one.spec.variant, one.spec.task.level, one.spec.seed) for one in chosen] == [
+        ("softmax", 8, 0),
+        ("linear", 8, 0),
+    ]
+    assert len(runs_with_maps(report(records), records, 1)) == 1
+
+
+def test_a_map_keeps_weights_up_to_each_query_and_large_maps_are_pooled() -> None:
+    pytest.importorskip("vl_convert")
+    records = learned_runs(("softmax",), (2,), 1)
+    small = tuple(tuple(float(key <= query) / (query + 1) for key in range(3)) for query in range(3))
+    large = tuple(tuple(float(key == 0) for key in range(130)) for _ in range(130))
+    maps = RunMaps(records[0], (AttentionMap("softmax", 1, 1, small), AttentionMap("softmax", 2, 1, large)))
+    data = read(records, maps=[maps]).data
+    tables = [data["tables"][data["charts"][f"map|0|{layer}.1"]["table"]] for layer in (1, 2)]
+    assert tables[0] == {"weights": [[1.0], [0.5, 0.5], [0.333, 0.333, 0.333]], "size": 1}
+    assert tables[1]["size"] == 3
+    assert [len(row) for row in tables[1]["weights"]] == list(range(1, 45))
+    assert all(row[0] == 1 for row in tables[1]["weights"])
+
+
+def test_diagnostics_have_the_summaries_of_their_metrics() -> None:
+    gradients = [f"{kind}-gradient" for kind in WEIGHT_KINDS if kind != "scores"]
+    known = all_metrics()
+    assert {name: known[name][1].summary for name in (*RANK_METRICS, *ATTENTION_METRICS, *gradients)} == MEANINGS
+
+
+def test_names_are_escaped_wherever_they_stand() -> None:
+    hostile = "</script><img src=x onerror=alert(1)>"
+    records = [run(hostile, 2, seed, task=hostile, reason=hostile, environment={"torch": hostile}) for seed in (0, 1)]
+    commands = {record.id: hostile for record in records}
+    result = read(records, hostile, run_commands=commands, texts=[(hostile, hostile)], about_maps=hostile)
+    assert "img" not in result.tags
+    assert result.open == []
+    assert result.text.count("onerror") >= 8
+
+
+def test_no_name_writes_control_characters_anywhere() -> None:
+    hostile = "soft\x1b[2Jmax\u202egnp"
+    records = [run(hostile, 2, seed, reason=hostile, environment={"torch": hostile}) for seed in (0, 1)]
+    result = read(records, hostile, texts=[(hostile, hostile)])
+    decoded = json.dumps(result.data, ensure_ascii=False)
+    assert "soft[2Jmaxgnp" in decoded
+    assert "soft[2Jmaxgnp" in result.text
+    assert not CONTROL.search(decoded)
+    assert not CONTROL.search(" ".join(result.words).replace("\r", ""))
+    assert not CONTROL.search(report_latex(report(records)).decode())
+    assert not CONTROL.search(draw(report(records), Path("x.svg")).decode())
+
+
+def test_the_same_report_is_the_same_page() -> None:
+    shown = report(learned_runs(("softmax",), (2,), 2))
+    assert html_page(shown, "attnlab report") == html_page(shown, "attnlab report")
+
+
+def several(**fields: Any) -> list[Record]:
+    return [one for name in ("softmax", "linear") for one in seeds([0.4, 0.6, 0.9], attention=name, **fields)]
+
+
+@pytest.mark.parametrize(
+    ("records", "options", "kinds"),
+    [
+        (learned_runs(), {"metric": "loss"}, {"levels", "seeds", "curves", "along", "layers"}),
+        (learned_runs(), {"metric": "solved"}, {"levels", "seeds", "curves", "along", "layers"}),
+        (learned_runs(), {"columns": "attention"}, {"levels", "seeds", "curves", "along", "layers"}),
+        (several(pairs="easy") + several(pairs="hard"), {}, {"levels", "seeds", "curves"}),
+        (several(subtasks={"copy": 0.5, "sort": 0.7}), {}, {"levels", "seeds", "curves"}),
+        (several(trained="2..8", other_levels={8: 0.4, 16: 0.3}), {}, {"levels", "seeds", "curves"}),
+        ([run()], {}, {"levels", "curves"}),
+        ([run(status="failed", history=()), run(seed=1, status="diverged")], {}, {"levels", "curves"}),
+        ([one for task in ("a", "b") for one in several(task=task)], {}, {"levels", "seeds", "curves"}),
+        ([run(f"a{i}", pairs) for i in range(24) for pairs in (2, 4)], {}, {"levels", "curves"}),
+    ],
+)
+def test_reports_of_every_shape_have_a_page(records: list[Record], options: dict[str, Any], kinds: set[str]) -> None:
+    pytest.importorskip("vl_convert")
+    reader = Reader()
+    reader.feed(html_page(report(records, **options), "attnlab report").decode())
+    assert reader.open == []
+    assert {name.split("|")[0] for name in reader.data["charts"]} == kinds
+    assert len(reader.data["runs"]) == len(records)

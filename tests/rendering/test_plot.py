@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from attnlab.analysis.statistics import Sample, intervals
 from attnlab.errors import InvalidValueError
-from attnlab.rendering.plot import chart, draw, points
+from attnlab.rendering._charts import spread
+from attnlab.rendering._page_charts import points
+from attnlab.rendering.plot import chart, curves, draw, draw_curves
 from attnlab.rendering.report import Report, report
 from tests.rendering.fake_runs import run, seeds
+from tests.rendering.learned_runs import learned_runs
 
-pytest.importorskip("altair")
 pytest.importorskip("vl_convert")
+STARTS = {"svg": b"<svg", "png": b"\x89PNG\r\n", "html": b"<!DOCTYPE html>", "pdf": b"%PDF"}
 
 
 def small() -> Report:
@@ -32,37 +38,69 @@ def test_points_carry_mean_interval_seeds_and_chance() -> None:
     first, *rest = points(small().panels[0])
     assert first == {
         "variant": "softmax",
-        "x": 2,
+        "level": 2,
+        "at": spread((2, 4), 2, 0, 2),
         "mean": pytest.approx(0.55),
         "low": pytest.approx(intervals([Sample((0.5, 0.55, 0.6), (0.25, 1.0))])[0][0]),
         "high": pytest.approx(intervals([Sample((0.5, 0.55, 0.6), (0.25, 1.0))])[0][1]),
         "seeds": 3,
         "solved": 0,
         "chance": 0.25,
+        "value": "55.0 %",
+        "interval": first["interval"],
     }
     assert len(rest) == 3
     (single,) = points(report([run(accuracy=0.5)]).panels[0])
-    assert (single["low"], single["high"]) == (0.5, 0.5)
+    assert (single["low"], single["high"], single["at"]) == (0.5, 0.5, 4)
+
+
+def test_seeds_that_allow_no_interval_show_their_range() -> None:
+    (panel,) = report(seeds([0.4, 0.6])).panels
+    cell = replace(panel.cells[("softmax",), 4], interval=(math.nan, math.nan))
+    (point,) = points(replace(panel, cells={(("softmax",), 4): cell}))
+    assert (point["low"], point["high"], point["interval"]) == (0.4, 0.6, "range 40.0-60.0")
+
+
+def test_points_of_one_level_are_beside_one_another_and_nearer_than_the_next_level() -> None:
+    for levels in ((2, 4, 8), (1, 2), (5,)):
+        places = [[spread(levels, level, index, 4) for index in range(4)] for level in levels]
+        assert all(row == sorted(row) and len(set(row)) == 4 for row in places)
+        ends = [(row[0], row[-1]) for row in places]
+        assert all(high < low for (_, high), (low, _) in itertools.pairwise(ends))
+    assert spread(("easy", "hard"), "easy", 1, 2) == "easy"
+    assert spread((2, 4), 4, 0, 1) == 4
 
 
 def test_one_definition_with_a_panel_per_task() -> None:
-    definition = chart(small()).to_dict()
-    assert [panel["title"] for panel in definition["concat"]] == ["recall", "copy"]
+    definition = chart(small())
+    assert [panel["title"]["text"] for panel in definition["concat"]] == ["recall", "copy"]
+    assert definition["concat"][0]["title"]["subtitle"] == "means over seeds; bars: 95 % intervals"
+    assert "subtitle" not in chart(report([run()]))["concat"][0]["title"]
     marks = [layer["mark"]["type"] for layer in definition["concat"][0]["layer"]]
-    assert marks == ["line", "area", "line", "point"]
-    assert '"type": "log"' in json.dumps(definition)
+    assert marks == ["line", "rule", "line", "point"]
+    wide = chart(report([run(pairs=pairs) for pairs in (2, 4, 8)]))
+    assert '"type": "log"' in json.dumps(wide)
 
 
-@pytest.mark.parametrize(("ending", "start"), [("svg", b"<svg"), ("png", b"\x89PNG\r\n"), ("html", b"<!DOCTYPE html>")])
-def test_every_format(ending: str, start: bytes) -> None:
-    result = draw(small(), Path(f"x.{ending}"))
-    assert result.lstrip()[: len(start)].lower() == start.lower()
+def test_learning_curves_have_a_panel_per_level_and_a_line_per_run() -> None:
+    shown = report(learned_runs())
+    definition = curves(shown)
+    assert [panel["title"]["text"] for panel in definition["concat"]] == [f"recall, pairs {n}" for n in (2, 4, 8)]
+    rows = definition["concat"][0]["data"]["values"]
+    assert len({row["run"] for row in rows}) == 6
+    assert b"<svg" in draw_curves(shown, Path("x.svg"))
+
+
+@pytest.mark.parametrize("ending", STARTS)
+def test_every_format(ending: str) -> None:
+    result = draw(small(), Path(f"x.{ending.upper() if ending == 'png' else ending}"))
+    assert result.lstrip()[: len(STARTS[ending])].lower() == STARTS[ending].lower()
     assert b'src="http' not in result
     if ending == "svg":
         assert all(word in result for word in (b"softmax", b"expressive", b"recall", b"dashed: chance"))
 
 
-@pytest.mark.parametrize("levels", [("easy", "hard"), (0, 1), (3,)])
+@pytest.mark.parametrize("levels", [("easy", "hard"), (0, 1), (3,), (0.5, 1.5)])
 def test_ladders_of_every_kind(levels: tuple[object, ...]) -> None:
     assert b"<svg" in draw(report([run(pairs=level) for level in levels]), Path("x.svg"))
 
@@ -73,11 +111,14 @@ def test_other_metrics_and_columns(options: dict[str, str]) -> None:
 
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InvalidValueError, match="is not a plot format"):
+    with pytest.raises(InvalidValueError, match="is not a plot format") as caught:
         draw(small(), Path("x.gif"))
+    assert ".pdf" in caught.value.hint
     with pytest.raises(InvalidValueError, match="no finished run"):
         draw(report([run(status="failed")]), Path("x.svg"))
+    with pytest.raises(InvalidValueError, match="no finished run"):
+        draw_curves(report([run(status="failed", history=())]), Path("x.svg"))
     monkeypatch.setitem(sys.modules, "vl_convert", None)
-    with pytest.raises(InvalidValueError, match="altair and vl-convert") as caught:
+    with pytest.raises(InvalidValueError, match="vl-convert") as caught:
         draw(small(), Path("x.svg"))
-    assert caught.value.hint == "Install them with: pip install 'attnlab[plots]'."
+    assert caught.value.hint == "Install it with: pip install 'attnlab[plots]'."

@@ -1,0 +1,108 @@
+"""Vega through vl-convert: its script for a page, compiled definitions, and images. The library is optional."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from attnlab.errors import InvalidValueError
+
+SCALE = 2
+"""Pixels of a PNG per unit of the definition."""
+CONFIG: Mapping[str, Any] = {
+    "background": None,
+    "font": "system-ui, 'Noto Sans', 'Liberation Sans', sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelPadding": 6,
+        "titlePadding": 8,
+    },
+    "axisY": {"domain": False, "ticks": False, "grid": True},
+    "axisX": {"grid": False, "tickSize": 4},
+    "legend": {"labelFontSize": 12, "titleFontSize": 12},
+}
+"""The look of every chart of a page; the colors of axes and text are set by the style of the page."""
+PAPER: Mapping[str, Any] = {
+    **CONFIG,
+    "background": "white",
+    "font": "sans-serif",
+    "axis": {**CONFIG["axis"], "gridColor": "#e4e4e4", "domainColor": "#888888", "tickColor": "#888888"},
+}
+"""The look of a chart on paper."""
+
+
+def library(where: str = "--plot") -> Any:
+    """Import vl-convert.
+
+    Args:
+        where: The option that needs it, for the message.
+
+    Raises:
+        InvalidValueError: It is not installed.
+    """
+    try:
+        import vl_convert
+    except ImportError:
+        hint = "Install it with: pip install 'attnlab[plots]'."
+        raise InvalidValueError("Charts need the library vl-convert.", hint, where=where) from None
+    return vl_convert
+
+
+@cache
+def script() -> str:
+    """The script that defines ``vegaEmbed``, with all that it needs; safe inside a script element.
+
+    ``vega`` and ``vegaLite`` are defined by it as well, but are null in vl-convert 1.9.
+
+    Raises:
+        InvalidValueError: vl-convert is not installed.
+    """
+    text = str(library("--html").javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    return text.replace("</script", r"<\/script").replace("<!--", r"\x3C!--")
+
+
+def compiled(definition: Mapping[str, Any], height: int) -> dict[str, Any]:
+    """Compile a Vega-Lite definition for a page, which then need not do it.
+
+    Args:
+        definition: A chart.
+        height: Its height in pixels.
+
+    Returns:
+        A Vega definition.
+
+    Raises:
+        InvalidValueError: vl-convert is not installed.
+    """
+    chart = {**definition, "height": height, "config": CONFIG, "autosize": {"type": "fit-x", "contains": "padding"}}
+    result: dict[str, Any] = library("--html").vegalite_to_vega(json.dumps(chart))
+    return result
+
+
+def html(definition: Mapping[str, Any]) -> bytes:
+    """A page that needs no network: it contains the plotting libraries."""
+    return str(library().vegalite_to_html(json.dumps(definition), bundle=True)).encode()
+
+
+def svg(definition: Mapping[str, Any]) -> bytes:
+    """An SVG image."""
+    return str(library().vegalite_to_svg(json.dumps(definition))).encode()
+
+
+def png(definition: Mapping[str, Any]) -> bytes:
+    """A PNG image."""
+    return bytes(library().vegalite_to_png(json.dumps(definition), scale=SCALE))
+
+
+def pdf(definition: Mapping[str, Any]) -> bytes:
+    """A PDF page of the size of the chart, with text as text."""
+    return bytes(library().vegalite_to_pdf(json.dumps(definition)))
+
+
+WRITERS: dict[str, Callable[[Mapping[str, Any]], bytes]] = {".html": html, ".svg": svg, ".png": png, ".pdf": pdf}
+"""Writers of a definition, by the ending of the file."""

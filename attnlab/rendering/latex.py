@@ -1,0 +1,132 @@
+"""A report as LaTeX tables for a paper, with the rules of the package booktabs."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from attnlab.analysis.grid import Cell, Grid
+from attnlab.formatting import fitted, metric_heading, number, printable, span
+from attnlab.rendering._tables import max_solved_text
+from attnlab.rendering.report import Report
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+}
+"""Characters that mean something to LaTeX, or that its first font encoding lacks."""
+
+
+def report_latex(report: Report) -> bytes:
+    """Write one table for each panel, and one for its capacities; each fits into a document that loads booktabs.
+
+    Args:
+        report: The report.
+
+    Returns:
+        LaTeX, UTF-8.
+    """
+    ladders = report.ladders
+    parts = ["% \\usepackage{booktabs}"]
+    for panel in report.panels:
+        ends = [cell.interval for cell in panel.cells.values()]
+        below = "; below, their 95 % intervals over seeds" if any(not math.isnan(low) for low, _ in ends) else ""
+        caption = f"{panel.title}: {metric_heading(panel.metric)} by {panel.by}, means over seeds{below}."
+        parts.append(_table(panel, caption, [str(column) for column in panel.columns], _cells(panel)))
+        if panel in ladders and len(panel.columns) > 1:
+            caption = (
+                f"{panel.title}: highest solved level, levels of {panel.by} at which the fitted accuracy falls to "
+                "50 % and 90 % of the way from chance to 1 (95 % intervals), and rank."
+            )
+            parts.append(_table(panel, caption, ["max solved", "C50", "C90", "rank"], _capacities(report, panel)))
+    return "\n\n".join(parts).encode() + b"\n"
+
+
+def escaped(text: str) -> str:
+    r"""Write text so that LaTeX prints it as it is.
+
+    >>> print(escaped("50 % of file_a"))
+    50 \% of file\_a
+
+    Args:
+        text: The text.
+
+    Returns:
+        LaTeX on one line.
+    """
+    return "".join(SPECIAL.get(character, character) for character in " ".join(printable(text).split()))
+
+
+def _cells(panel: Grid) -> list[list[list[str]]]:
+    """For each row its lines: the names with the means, then the intervals."""
+    result = []
+    for row in panel.rows:
+        cells = panel.across(row)
+        lines = [[*map(escaped, row), *(_mean(cell, panel.metric) for cell in cells)]]
+        if any(not math.isnan(cell.interval[0]) for cell in cells):
+            lines.append([*[""] * len(row), *(_interval(cell, panel.metric) for cell in cells)])
+        result.append(lines)
+    return result
+
+
+def _mean(cell: Cell, metric: str) -> str:
+    if not cell.values:
+        return "failed" if cell.failed else "--"
+    text = number(cell.mean, metric)
+    return f"\\textbf{{{text}}}" if all(cell.solved) else f"${text}$"
+
+
+def _interval(cell: Cell, metric: str) -> str:
+    if math.isnan(cell.interval[0]):
+        return ""
+    low, high = (number(end, metric) for end in cell.interval)
+    return f"{{\\footnotesize $[{low}, {high}]$}}"
+
+
+def _capacities(report: Report, panel: Grid) -> list[list[list[str]]]:
+    ranks, result = report.ranks_of(panel), []
+    for row in panel.rows:
+        pairs = panel.capacities[row]
+        values = [fitted(value, panel.columns) for value, _ in pairs]
+        first = [max_solved_text(panel, row), *values, ranks[row].replace("-", "--")]
+        ends = ["", *(span(ends, panel.columns).replace("-", "--") for _, ends in pairs), ""]
+        small = [f"{{\\footnotesize {escaped(text)}}}" if text else "" for text in ends]
+        names = list(map(escaped, row))
+        result.append([[*names, *map(escaped, first)], [*[""] * len(row), *small]])
+    return result
+
+
+def _table(panel: Grid, caption: str, heads: Sequence[str], rows: Sequence[Sequence[Sequence[str]]]) -> str:
+    names = panel.row_fields
+    head = " & ".join(map(escaped, [*names, *heads]))
+    body = [f"{' & '.join(line)} \\\\" for lines in rows for line in lines]
+    label = re.sub(r"[^a-z0-9]+", "-", f"{panel.title} {heads[0]}".lower()).strip("-")
+    return "\n".join(
+        [
+            "\\begin{table}",
+            "\\centering",
+            f"\\caption{{{escaped(caption)}}}",
+            f"\\label{{tab:{label}}}",
+            f"\\begin{{tabular}}{{{'l' * len(names)}{'r' * len(heads)}}}",
+            "\\toprule",
+            f"{head} \\\\",
+            "\\midrule",
+            *body,
+            "\\bottomrule",
+            "\\end{tabular}",
+            "\\end{table}",
+        ]
+    )

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import re
+
+from attnlab.rendering.latex import escaped, report_latex
+from attnlab.rendering.report import report
+from tests.rendering.fake_runs import run, seeds
+from tests.rendering.learned_runs import learned_runs
+
+
+def test_tables_have_the_rules_of_booktabs_and_a_row_for_each_variant() -> None:
+    text = report_latex(report(learned_runs())).decode()
+    assert text.count("\\toprule") == text.count("\\midrule") == text.count("\\bottomrule") == 2
+    assert "\\hline" not in text
+    tables = re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", text, flags=re.DOTALL)
+    assert len(tables) == 2
+    for columns, body in tables:
+        lines = [line for line in body.splitlines() if line.endswith("\\\\")]
+        assert len(lines) == 1 + 2 * 2
+        assert all(line.count(" & ") + line.count("&  &") // 2 >= len(columns) - 2 for line in lines)
+        assert all(len(re.findall(r"(?<!\\)&", line)) == len(columns) - 1 for line in lines)
+    labels = re.findall(r"\\label\{(.*?)\}", text)
+    assert len(set(labels)) == 2
+
+
+def test_numbers_are_those_of_the_report() -> None:
+    text = report_latex(report([*seeds([1.0, 1.0], pairs=2), *seeds([0.5, 0.6], pairs=4)])).decode()
+    assert "\\textbf{100.0}" in text
+    assert "$55.0$" in text
+    assert "accuracy in \\% by pairs" in text
+
+
+def test_text_is_escaped() -> None:
+    hostile = r"a_b & 50 % {$x^2$} #1 ~ \input{secret} <|>"
+    text = report_latex(report([run(hostile, 2), run("softmax", 2)])).decode()
+    assert "\\input{" not in text
+    assert escaped(hostile) in text
+    assert not re.search(r"(?<!\\)[%#$_^~]", escaped(hostile))
+    assert escaped("one\n\ntwo") == "one two"
