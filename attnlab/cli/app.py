@@ -52,9 +52,8 @@ class Commands(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the page of ``attnlab --help``; typer would import modules for Markdown, code and tracebacks."""
-        from rich.console import Console
-
         from attnlab.cli.help_page import HelpPage
+        from attnlab.rendering.console import Console
 
         options = [row for param in self.get_params(ctx) if (row := param.get_help_record(ctx))]
         commands = [(name, _without_options(name).get_short_help_str(limit=1000)) for name in MODULES]

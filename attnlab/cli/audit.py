@@ -36,12 +36,11 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Audit tasks on samples: labels, leaks, chance, best accuracy, shortcuts; exit 1 if a level fails."""
-    from rich.console import Console
-
     from attnlab import resources
     from attnlab.config.inline_parts import parse_part, parse_settings
     from attnlab.config.yaml import scalar
     from attnlab.errors import InvalidValueError
+    from attnlab.rendering.console import Console
     from attnlab.tasks.io.ladders import find_ladder
 
     load_plugins(plugins)

@@ -24,9 +24,8 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure this machine: training steps per second by attention, memory of a run, start-up seconds."""
-    from rich.console import Console
-
     from attnlab.experiments.bench_result import last_medians
+    from attnlab.rendering.console import Console
 
     last = last_medians(out)
 
@@ -47,4 +46,4 @@ def bench(
         return
     console = Console()
     console.print(BenchTable(result, last))
-    console.print(f"Written to {out}.", highlight=False, soft_wrap=True)
+    console.print(f"Written to {out}.", highlight=False, markup=False, soft_wrap=True)

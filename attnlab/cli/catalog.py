@@ -71,9 +71,8 @@ def ls(
     A filter of results compares fields with values: = != < <= > >=, ~ (contains), joined by and, or, not. Fields are
     those of runs (width, lr, attention, level, seed), metrics (accuracy, loss), status, failure_mode and tag.
     """
-    from rich.console import Console
-
     from attnlab.errors import InvalidValueError, unknown
+    from attnlab.rendering.console import Console
 
     load_plugins(plugins)
     kind = {f"{field}s": field for field in PARTS}.get(kind.replace("_", "-"), kind.replace("_", "-"))
@@ -118,7 +117,7 @@ def show(
     A part: formula, options, source, differences from it, size. A run: what differs from the defaults, learning curves,
     evaluations, diagnostics, failure mode, environment, tags, and the command that reproduces it.
     """
-    from rich.console import Console
+    from attnlab.rendering.console import Console
 
     load_plugins(plugins)
     run = _run_card(name, store)
@@ -145,10 +144,9 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """Print sequences of a task with their targets."""
-    from rich.console import Console
-
     from attnlab.config.inline_parts import parse_part, parse_settings
     from attnlab.config.yaml import scalar
+    from attnlab.rendering.console import Console
     from attnlab.rendering.sequences import Sequences
     from attnlab.tasks.io.ladders import find_ladder, task_spec
     from attnlab.tasks.io.streams import Source

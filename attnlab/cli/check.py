@@ -31,9 +31,8 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Check attentions: causality, numerics, equivalence of paths, cost; exit 1 if one fails, 2 if none can be made."""
-    from rich.console import Console
-
     from attnlab.errors import InvalidValueError, PluginError
+    from attnlab.rendering.console import Console
 
     load_plugins(plugins)
     if not names and not every and not model:

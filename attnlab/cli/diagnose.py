@@ -110,10 +110,9 @@ def diagnose(
     as_json: AsJson = False,
 ) -> None:
     """Diagnose attentions at initialization, or finished runs: rank collapse, gradients, attention patterns."""
-    from rich.console import Console
-
     from attnlab.config.inline_parts import merged
     from attnlab.errors import InvalidValueError
+    from attnlab.rendering.console import Console
     from attnlab.rendering.diagnosis import DiagnosisView, as_csv
     from attnlab.rendering.diagnosis import as_json as to_json
     from attnlab.rendering.waiting import waiting

@@ -49,9 +49,8 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Evaluate a finished run on longer sequences or other levels: accuracy against length."""
-    from rich.console import Console
-
     from attnlab.config.inline_experiment import parse_levels
+    from attnlab.rendering.console import Console
     from attnlab.rendering.evaluate_progress import evaluate_progress
     from attnlab.rendering.lengths import LengthTable
 

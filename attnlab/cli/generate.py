@@ -43,7 +43,6 @@ def generate(
     They are the sequences that a run with the same seed draws from the split.
     --task file:path=F trains on them.
     """
-    from rich.console import Console
     from rich.progress import Progress
 
     from attnlab.config.inline_experiment import unknown_section
@@ -51,6 +50,7 @@ def generate(
     from attnlab.config.inline_parts import parse_settings as read_settings
     from attnlab.config.yaml import scalar
     from attnlab.formatting import thousands
+    from attnlab.rendering.console import Console
     from attnlab.tasks.io.export import export
     from attnlab.tasks.io.ladders import find_ladder, task_spec
 

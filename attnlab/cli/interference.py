@@ -31,8 +31,6 @@ def interference(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Train every task alone, every pair and all together, and show the accuracy that multi-task training costs."""
-    from rich.console import Console
-
     from attnlab.cli.sweep import run_with_progress
     from attnlab.config.inline_experiment import interference_experiment
     from attnlab.config.inline_parts import parse_settings as read_settings
@@ -40,6 +38,7 @@ def interference(
     from attnlab.execution.executors import make_executor
     from attnlab.execution.worker_parts import worker_parts
     from attnlab.experiments.expand import expand
+    from attnlab.rendering.console import Console
     from attnlab.rendering.interference import interference as interference_matrices
 
     load_plugins(plugins)

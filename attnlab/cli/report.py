@@ -77,12 +77,11 @@ def report(
 
     C50 and C90 are the complexities at which the fitted accuracy falls to 50 % and 90 % of the way from chance to 1.
     """
-    from rich.console import Console
-
     from attnlab.analysis.records import records
     from attnlab.config.experiment import stored_experiment
     from attnlab.config.renamed import METRICS, REPORT_FIELDS, renamed
     from attnlab.errors import InvalidValueError
+    from attnlab.rendering.console import Console
     from attnlab.rendering.export import FORMATS
     from attnlab.rendering.report import report as make_report
     from attnlab.storage.journal import uncollected
@@ -132,10 +131,9 @@ def _report_failure_modes(
     folder: Path, index: tuple[str, ...], columns: str | None, files: dict[str, Path | None], *, as_json: bool
 ) -> None:
     """Show the failure modes of the runs of a store, or write them to files."""
-    from rich.console import Console
-
     from attnlab.analysis.records import records
     from attnlab.config.experiment import stored_experiment
+    from attnlab.rendering.console import Console
     from attnlab.rendering.failure_mode_export import FORMATS
     from attnlab.rendering.failure_mode_table import failure_mode_table
     from attnlab.storage.journal import uncollected

@@ -36,7 +36,7 @@ def list_results(
     Raises:
         AttnlabError: A folder does not exist, a filter cannot be read, or a field does not exist.
     """
-    from rich.console import Console
+    from attnlab.rendering.console import Console
 
     statuses = _statuses(folders)
     listed = bool(where or sort or best)
@@ -74,10 +74,9 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare runs: the fields that differ, the curves, and the difference of accuracy over the seeds they share."""
-    from rich.console import Console
-
     from attnlab.analysis.run_comparison import compare_stored
     from attnlab.rendering.comparison import ComparisonTable
+    from attnlab.rendering.console import Console
     from attnlab.rendering.curve_plot import draw_curves
     from attnlab.run_labels import labels_of
     from attnlab.storage.files import write_whole

@@ -118,11 +118,10 @@ def sweep(
 
     The exit status is 1 if a run failed or a claim does not hold.
     """
-    from rich.console import Console
-
     from attnlab.execution.executors import make_executor
     from attnlab.execution.worker_parts import worker_parts
     from attnlab.experiments.expand import expand, with_resolved_claims
+    from attnlab.rendering.console import Console
     from attnlab.rendering.sweep_progress import SweepSummary
     from attnlab.rendering.waiting import waiting
 

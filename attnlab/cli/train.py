@@ -90,9 +90,8 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train attentions, or whole models, at one level of a task, and report what they learned."""
-    from rich.console import Console
-
     from attnlab.experiments.request import parse_request
+    from attnlab.rendering.console import Console
     from attnlab.rendering.record_table import RecordTable
     from attnlab.rendering.train_progress import train_progress
 
@@ -125,4 +124,6 @@ def train(
     console = Console()
     console.print(RecordTable(records))
     folder = f"{str(store).rstrip('/')}/"
-    console.print(f"Stored in {folder}: records.jsonl, weights/, optimizer/.", highlight=False, soft_wrap=True)
+    console.print(
+        f"Stored in {folder}: records.jsonl, weights/, optimizer/.", highlight=False, markup=False, soft_wrap=True
+    )
