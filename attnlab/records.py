@@ -200,6 +200,10 @@ class Record(Result):
     given the right answers. None where there was no rollout, and in old records."""
     length: int = 0
     """Tokens of the longest test sequence; 0 where an old record does not say."""
+    vocabulary: int = 0
+    """Tokens to choose from: a model that knows nothing guesses among them. 0 where an old record does not say."""
+    initial_loss: Number | None = None
+    """Training loss of the first step, in nats per question, before anything was learned; None in old records."""
     evaluations: Annotated[tuple[Evaluation, ...], Strict(False)] = ()
     """Scores on other levels, and on the subtasks of a mixture."""
     diagnostics: dict[str, Number] = {}

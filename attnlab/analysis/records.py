@@ -10,11 +10,13 @@ from attnlab.storage import Store
 from attnlab.storage.status import read_plan
 
 
-def records(folder: Path) -> list[Record]:
-    """Read the records of a store, with the last point of each history only.
+def records(folder: Path, *, history: bool = False) -> list[Record]:
+    """Read the records of a store.
 
     Args:
         folder: The store.
+        history: Whether all points of the histories are read, as failure modes need them, or only the last of each,
+            which takes a third of the time.
 
     Returns:
         The records in the order of the plan; records that are not in the plan follow. Runs that were run again with
@@ -24,7 +26,7 @@ def records(folder: Path) -> list[Record]:
         StoreError: A line other than a torn last one is no record, or the store has a newer format.
     """
     order = {planned.id: index for index, planned in enumerate(read_plan(folder))}
-    stored = Store(folder).journal.read(history=False)
+    stored = Store(folder).journal.read(history=history)
     return sorted(_without_replaced(stored, order), key=lambda record: order.get(record.id, len(order)))
 
 

@@ -1,0 +1,165 @@
+"""Runs that are made to fail by a known cause.
+
+    written    the tasks, causes and seeds on which the rules and their bounds were written
+    held-out   other causes, on eight tasks of which four were not used before, with four attentions and two schedules
+    fresh      sixteen runs on recall, parity, delay and copy, four causes each
+
+A cause that holds for some tasks only names them. No run is left out because its failure mode is not the expected one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+LEVELS: dict[str, tuple[int, dict[str, Any]]] = {
+    "copy": (8, {}),
+    "recall": (4, {"length": 32, "vocabulary": 32}),
+    "parity": (8, {}),
+    "delay": (5, {"length": 16}),
+    "induction": (16, {}),
+    "majority": (16, {}),
+    "dyck": (8, {}),
+    "histogram": (16, {}),
+    "modular-counting": (16, {}),
+    "needle": (16, {}),
+}
+"""Task -> a level and its options, small enough for a few seconds."""
+ATTENTIONS = ("softmax", "linear", "gla", "delta")
+SCHEDULES = ("cosine", "constant")
+USED = ("copy", "recall", "parity", "delay", "induction", "majority")
+"""Tasks on which the rules were written."""
+NEW = ("dyck", "histogram", "modular-counting", "needle", "copy", "recall", "parity", "delay")
+"""Tasks of the held-out runs."""
+CORE = ("recall", "parity", "delay", "copy")
+BASE: dict[str, Any] = {
+    "max_steps": 200,
+    "batch_size": 32,
+    "eval_every": 20,
+    "log_diagnostics": ["rank", "gradients", "attention"],
+    "validation_examples": 128,
+    "test_examples": 256,
+    "lr": 3e-3,
+}
+MODEL: dict[str, Any] = {"layers": 2, "width": 32, "heads": 2, "position": "rotary"}
+TINY: dict[str, Any] = {"layers": 1, "width": 8, "heads": 1}
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A cause of failure."""
+
+    name: str
+    expected: str
+    """The failure mode that it brings about."""
+    train: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    attention: str = ""
+    """The only one that has this cause; empty for all, in turn."""
+    harder: int = 1
+    """Factor on the level."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
+    """The only tasks that have this cause; empty for all."""
+
+
+@dataclass(frozen=True)
+class Failing:
+    """One run with its cause."""
+
+    cause: Cause
+    task: str
+    attention: str
+    schedule: str
+    seed: int
+
+    @property
+    def level(self) -> int:
+        """The level of its task."""
+        return LEVELS[self.task][0] * self.cause.harder
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The other options of its task."""
+        return {**LEVELS[self.task][1], **self.cause.options}
+
+
+def _steps(count: int, validations: int = 10) -> dict[str, Any]:
+    return {"max_steps": count, "eval_every": max(1, count // validations)}
+
+
+NO_RESIDUAL: dict[str, Any] = {"layers": 8, "residual": False, "mlp_ratio": 0.0}
+WRITTEN = (
+    Cause("rate 1e-5", "undertrained", {"lr": 1e-5}),
+    Cause("30 steps", "undertrained", _steps(30)),
+    Cause("rate 1", "optimization failure", {"lr": 1.0, **_steps(80)}),
+    Cause("rate 0.3", "optimization failure", {"lr": 0.3, **_steps(120)}),
+    Cause("8 layers, no residual, no MLP", "rank collapse", _steps(60), NO_RESIDUAL, "softmax"),
+    Cause("32 sequences", "overfit", {"train_examples": 32, **_steps(160)}),
+    Cause("1 layer, window of 2", "capacity", _steps(400), {"layers": 1}, "window:window=2,sinks=0", 2),
+    Cause("1 layer, width 8", "capacity", _steps(1000), TINY, "linear", 2, tasks=("copy", "recall", "parity", "delay")),
+    Cause("weights times 30", "optimization failure", _steps(100), {"init_scale": 30.0}),
+    Cause("scores times 300", "entropy collapse", _steps(80), {}, "ssmax:start=300"),
+)
+HELD_OUT = (
+    Cause("Muon, rate 1e-5", "undertrained", {"lr": 1e-5, "optimizer": "muon", **_steps(150, 3)}),
+    Cause("20 steps of 8 sequences", "undertrained", {"batch_size": 8, **_steps(20, 4)}),
+    Cause("Muon, rate 3", "optimization failure", {"lr": 3.0, "optimizer": "muon", **_steps(80)}),
+    Cause("weight decay 30", "optimization failure", {"weight_decay": 30.0, **_steps(200)}),
+    Cause("weights times 100", "optimization failure", _steps(60), {"init_scale": 100.0}),
+    Cause("12 layers, no residual", "rank collapse", _steps(40), {"layers": 12, "residual": False}, "softmax"),
+    Cause("scores times 1000", "entropy collapse", _steps(60), {}, "ssmax:start=1000"),
+    Cause("16 sequences", "overfit", {"train_examples": 16, **_steps(150)}),
+    Cause("window of 1", "capacity", _steps(300), {}, "window:window=1,sinks=0"),
+)
+FRESH = {
+    "recall": (
+        Cause("rate 1e-5", "undertrained", {"lr": 1e-5, **_steps(300, 3)}),
+        Cause("rate 2", "optimization failure", {"lr": 2.0, **_steps(100)}),
+        Cause("10 layers, no residual, no MLP", "rank collapse", _steps(60), {**NO_RESIDUAL, "layers": 10}, "softmax"),
+        Cause("48 sequences", "overfit", {"train_examples": 48, **_steps(200)}),
+    ),
+    "parity": (
+        Cause("rate 1e-5", "undertrained", {"lr": 1e-5, **_steps(300, 3)}),
+        Cause("rate 2", "optimization failure", {"lr": 2.0, **_steps(100)}),
+        Cause("1 layer, width 8", "capacity", _steps(800), TINY, "linear", 4),
+        Cause("10 layers, no residual, no MLP", "rank collapse", _steps(60), {**NO_RESIDUAL, "layers": 10}, "softmax"),
+    ),
+    "delay": (
+        Cause("rate 1e-5", "undertrained", {"lr": 1e-5, **_steps(300, 3)}),
+        Cause("15 steps", "undertrained", _steps(15, 3)),
+        Cause("weights times 50", "optimization failure", _steps(60), {"init_scale": 50.0}),
+        Cause("1 layer, window of 3", "capacity", _steps(400), {"layers": 1}, "window:window=3,sinks=0", 2, {"lag": 6}),
+    ),
+    "copy": (
+        Cause("rate 1e-5", "undertrained", {"lr": 1e-5, **_steps(300, 3)}),
+        Cause("25 steps", "undertrained", _steps(25, 5)),
+        Cause("24 sequences", "overfit", {"train_examples": 24, **_steps(200)}),
+        Cause("scores times 500", "entropy collapse", _steps(80), {}, "ssmax:start=500"),
+    ),
+}
+
+
+def failing_runs(name: str, first: int, seeds: int) -> Iterator[Failing]:
+    """List the runs of a set; attentions and schedules take turns over its tasks, each run with a seed of its own.
+
+    Args:
+        name: ``written``, ``held-out`` or ``fresh``.
+        first: The first seed.
+        seeds: How often each task and cause occurs.
+
+    Yields:
+        The runs.
+    """
+    number = first
+    for _ in range(seeds):
+        if name == "fresh":
+            pairs = [(cause, task) for task, causes in FRESH.items() for cause in causes]
+        else:
+            causes, tasks = (WRITTEN, USED) if name == "written" else (HELD_OUT, NEW)
+            pairs = [(cause, task) for cause in causes for task in cause.tasks or tasks]
+        for cause, task in pairs:
+            attention = cause.attention or ATTENTIONS[number // 2 % len(ATTENTIONS)]
+            yield Failing(cause, task, attention, SCHEDULES[number % len(SCHEDULES)], number)
+            number += 1
