@@ -152,14 +152,17 @@ def failing_runs(name: str, first: int, seeds: int) -> Iterator[Failing]:
     Yields:
         The runs.
     """
+    if name == "fresh":
+        causes = [(cause, (task,)) for task, own in FRESH.items() for cause in own]
+    else:
+        listed, tasks = (WRITTEN, USED) if name == "written" else (HELD_OUT, NEW)
+        causes = [(cause, cause.tasks or tasks) for cause in listed]
     number = first
-    for _ in range(seeds):
-        if name == "fresh":
-            pairs = [(cause, task) for task, causes in FRESH.items() for cause in causes]
-        else:
-            causes, tasks = (WRITTEN, USED) if name == "written" else (HELD_OUT, NEW)
-            pairs = [(cause, task) for cause in causes for task in cause.tasks or tasks]
-        for cause, task in pairs:
-            attention = cause.attention or ATTENTIONS[number // 2 % len(ATTENTIONS)]
-            yield Failing(cause, task, attention, SCHEDULES[number % len(SCHEDULES)], number)
-            number += 1
+    for again in range(seeds):
+        for row, (cause, own_tasks) in enumerate(causes):
+            for column, task in enumerate(own_tasks):
+                turn = again + row + column  # a task has another attention with the next cause
+                attention = cause.attention or ATTENTIONS[turn % len(ATTENTIONS)]
+                schedule = SCHEDULES[(turn // len(ATTENTIONS) + row) % len(SCHEDULES)]
+                yield Failing(cause, task, attention, schedule, number)
+                number += 1

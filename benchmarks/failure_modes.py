@@ -92,8 +92,8 @@ def table(runs: Mapping[str, Failing], modes: Mapping[str, Mapping[str, Any]]) -
     columns = [*dict.fromkeys(expected for _, expected in counts)]
     columns += sorted({*labels.values()} - {*columns})
     lines = [f"| cause | expected | {' | '.join(columns)} |", f"| --- | --- |{' ---: |' * len(columns)}"]
-    for (cause, expected), found in counts.items():
-        lines.append(f"| {cause} | {expected} | {' | '.join(str(found[label] or '') for label in columns)} |")
+    for (cause, mode), found in counts.items():
+        lines.append(f"| {cause} | {mode} | {' | '.join(str(found[label] or '') for label in columns)} |")
     expected = {id: run.cause.expected for id, run in runs.items()}
     right = sum(labels[id] == expected[id] for id in runs)
     first = sum(labels[id] != expected[id] == modes[id]["failure_mode"] for id in runs)

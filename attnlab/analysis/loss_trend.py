@@ -95,8 +95,9 @@ def loss_trend(record: Record) -> LossTrend | None:
         # Of the later half, and without the last interval, which may be shorter than the others.
         later = losses[-max(MIN_VALIDATIONS, points // 2) : -1]
         noise = NORMAL * float(np.median(np.abs(np.diff(later, 3))))
+    lowest = losses[-points:].min()  # the loss of the first step is of other sequences
     highest = max(point.loss for point in record.history)
-    return LossTrend((first, second, third), noise / losses[-1], losses[-1], losses.min(), highest)
+    return LossTrend((first, second, third), noise / float(losses[-1]), float(losses[-1]), float(lowest), highest)
 
 
 def weight_moved(record: Record) -> float:
@@ -106,8 +107,8 @@ def weight_moved(record: Record) -> float:
         record: The run.
 
     Returns:
-        The rate spent over ``1 / sqrt(width)``, times ``init_scale`` if above 1; inf where the initial weights are not known: of a whole model,
-        and of a run that continues another.
+        The rate spent over ``1 / sqrt(width)``, times ``init_scale`` if above 1; inf where the first weights are not
+        known: of a whole model, and of a run that continues another.
     """
     train = record.spec.train
     size = _weight_size(record)
@@ -121,7 +122,7 @@ def peak_move(record: Record) -> float:
         record: The run.
 
     Returns:
-        The peak rate over ``1 / sqrt(width)``, times ``init_scale`` if above 1; 0 where the initial weights are not known.
+        The peak rate over ``1 / sqrt(width)``, times ``init_scale`` if above 1; 0 where these are not known.
     """
     size = _weight_size(record)
     return record.spec.train.lr / size if size else 0.0

@@ -28,10 +28,10 @@ from attnlab.tasks.io.streams import Source
 from attnlab.training._log_diagnostics import final_values, is_logged_step, num_sequences
 from attnlab.training._prefetch import Prefetcher
 from attnlab.training._run_state import RunState
-from attnlab.training.schedule import learning_rate
 from attnlab.training.events import Progress, RunFinished, RunStarted, StepsTaken, Validated
 from attnlab.training.interruption import interruptible
 from attnlab.training.rollout import generate_answers
+from attnlab.training.schedule import learning_rate
 from attnlab.training.scoring import Scored, score
 from attnlab.training.stepper import Predictions, Stepper
 

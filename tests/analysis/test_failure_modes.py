@@ -9,22 +9,18 @@ from typing import Any
 
 import pytest
 
-from attnlab.analysis.failure_modes import (
+from attnlab.analysis._failure_signs import (
     COLLAPSED,
-    DEEP,
     EXPLODED,
-    FAILURE_MODES,
     FELL_BACK,
-    HARDLY_MOVED,
     PEAK_MOVE,
     ROSE,
     SHARP,
-    UNMOVED,
+    TOO_LARGE,
     VANISHED,
-    WELL_MOVED,
-    failure_mode,
     guess_loss,
 )
+from attnlab.analysis.failure_modes import DEEP, FAILURE_MODES, HARDLY_MOVED, UNMOVED, WELL_MOVED, failure_mode
 from attnlab.analysis.loss_trend import weight_moved
 from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, Record, Score
 from attnlab.rendering.failure_mode_table import FailureModeTable, failure_mode_table
@@ -109,7 +105,7 @@ EVIDENCE = {
     "entropy collapse": "the attention entropy is at most 2.0 % of its maximum in every layer, from early in training",
     "overfit": "64 training sequences, training loss 0.05, test loss 3",
     "capacity": "accuracy 60.0 %, chance 25.0 %; loss 0.885, of a uniform guess 1.39, no longer falling",
-    "inconclusive": "accuracy 25.2 %, chance 25.0 %; too few validations to decide whether the loss was falling",
+    "inconclusive": "accuracy 25.2 %, chance 25.0 %; no curve to decide whether the loss was falling",
     "failed": "its worker was lost",
 }
 
@@ -147,6 +143,22 @@ def test_a_loss_that_rises_is_an_optimization_failure(losses: tuple[float, ...],
     assert words in mode.evidence
     lower = (0.99 * losses[0], *losses[1:-1], 0.99 * 0.99 * losses[-1])
     assert "rose" not in failure_mode(make_run(accuracy, losses=lower, initial_loss=1.4)).evidence
+
+
+def test_initial_weights_that_are_far_too_large_are_an_optimization_failure() -> None:
+    sharp = {**HEALTHY, "entropy": (0.01, 0.02)}
+    for factor, label in ((1.01, "optimization failure"), (0.99, "entropy collapse")):
+        initial = factor * TOO_LARGE * math.log(4)
+        run = make_run(252, losses=(1.5, 1.45, 1.4, 1.39), diagnostics=sharp, initial_loss=initial)
+        assert failure_mode(run).label == label
+
+
+def test_a_rate_that_collapsed_the_attention_is_an_optimization_failure() -> None:
+    size = 1 / math.sqrt(make_run().spec.model.width)
+    sharp = {**HEALTHY, "entropy": (0.01, 0.02)}
+    for factor, label in ((1.01, "optimization failure"), (0.99, "entropy collapse")):
+        run = make_run(400, diagnostics=sharp, train={"lr": factor * PEAK_MOVE * size})
+        assert failure_mode(run).label == label
 
 
 def test_a_rank_collapse_far_above_a_guess_among_the_values_of_the_context_is_no_optimization_failure() -> None:
@@ -205,7 +217,7 @@ def test_what_the_curve_and_the_way_of_the_weights_show(
 
 
 def test_at_a_plateau_one_layer_is_first_of_all_small_and_a_rate_may_be_far_too_high() -> None:
-    plateau = {"losses": PLATEAU, "initial_loss": 1.45}
+    plateau: dict[str, Any] = {"losses": PLATEAU, "initial_loss": 1.45}
     assert failure_mode(make_run(252, model={"layers": 1}, **plateau)).label == "capacity or optimization failure"
     size = 1 / math.sqrt(make_run().spec.model.width)
     high = make_run(252, train={"lr": 1.01 * PEAK_MOVE * size}, **plateau)

@@ -80,6 +80,7 @@ def test_one_validation_is_compared_with_the_steps_before_it() -> None:
     trend = trend_of(make_run(1.0, every=400, initial=3.0))  # the training loss is 2 in the middle
     assert trend.falls == pytest.approx((0.5 / 2.5, 0.5 / 2, 0.5 / 1.5))
     assert trend.falling == "yes"
+    assert trend_of(make_run(1.0, every=400, initial=0.5)).lowest == 1.0  # the first step had other sequences
     assert loss_trend(make_run()) is None
     assert loss_trend(make_run(1.0, every=400, initial=math.nan)) is None
 
