@@ -1,7 +1,9 @@
 """Runs that are made to fail by a known cause.
 
     written    the tasks, causes and seeds on which the rules and their bounds were written
-    held-out   other causes, on eight tasks of which four were not used before, with four attentions and two schedules
+    held-out   other causes, on eight tasks of which four were not used before, with four attentions and two schedules;
+               its mistakes changed three rules
+    second     further causes on the same tasks, after which no rule was changed
     fresh      sixteen runs on recall, parity, delay and copy, four causes each
 
 A cause that holds for some tasks only names them. No run is left out because its failure mode is not the expected one.
@@ -113,6 +115,17 @@ HELD_OUT = (
     Cause("16 sequences", "overfit", {"train_examples": 16, **_steps(150)}),
     Cause("window of 1", "capacity", _steps(300), {}, "window:window=1,sinks=0"),
 )
+SECOND = (
+    Cause("warmup of all steps to 3e-5", "undertrained", {"lr": 3e-5, "warmup_ratio": 1.0, **_steps(120, 4)}),
+    Cause("12 steps", "undertrained", _steps(12, 3)),
+    Cause("rate 0.5, no clipping", "optimization failure", {"lr": 0.5, "grad_clip": None, **_steps(100)}),
+    Cause("weight decay 100, rate 1e-3", "optimization failure", {"weight_decay": 100.0, "lr": 1e-3, **_steps(150)}),
+    Cause("weights times 20", "optimization failure", _steps(60), {"init_scale": 20.0}),
+    Cause("9 layers, no residual, no MLP", "rank collapse", _steps(50), {**NO_RESIDUAL, "layers": 9}, "linear"),
+    Cause("3 layers, scores times 200", "entropy collapse", _steps(60), {"layers": 3}, "ssmax:start=200"),
+    Cause("Muon, 24 sequences", "overfit", {"train_examples": 24, "optimizer": "muon", **_steps(150)}),
+    Cause("1 layer, width 4", "capacity", _steps(600), {"layers": 1, "width": 4, "heads": 1}, harder=2),
+)
 FRESH = {
     "recall": (
         Cause("rate 1e-5", "undertrained", {"lr": 1e-5, **_steps(300, 3)}),
@@ -145,17 +158,18 @@ def failing_runs(name: str, first: int, seeds: int) -> Iterator[Failing]:
     """List the runs of a set; attentions and schedules take turns over its tasks, each run with a seed of its own.
 
     Args:
-        name: ``written``, ``held-out`` or ``fresh``.
+        name: ``written``, ``held-out``, ``second`` or ``fresh``.
         first: The first seed.
         seeds: How often each task and cause occurs.
 
     Yields:
         The runs.
     """
+    causes: list[tuple[Cause, tuple[str, ...]]]
     if name == "fresh":
         causes = [(cause, (task,)) for task, own in FRESH.items() for cause in own]
     else:
-        listed, tasks = (WRITTEN, USED) if name == "written" else (HELD_OUT, NEW)
+        listed, tasks = {"written": (WRITTEN, USED), "held-out": (HELD_OUT, NEW), "second": (SECOND, NEW)}[name]
         causes = [(cause, cause.tasks or tasks) for cause in listed]
     number = first
     for again in range(seeds):

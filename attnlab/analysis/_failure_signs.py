@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from attnlab.analysis.loss_trend import loss_trend, peak_move
+from attnlab.analysis.loss_trend import loss_trend, peak_move, weight_size
 from attnlab.formatting import percent
 from attnlab.records import Record
 
@@ -25,6 +25,8 @@ FELL_BACK = 1.2
 """The loss fell back where it ended at this many times its lowest value."""
 FELL_BACK_SHARE = 0.1
 """And lost this share of what it had gained on a guess."""
+HELD_SMALL = 0.5
+"""The decay is far too large where it holds weights below this share of their usual size."""
 PEAK_MOVE = 0.25
 """The rate is far too high where one step may move a weight by this share of its size, and nothing is learned."""
 VANISHED = 1e-6
@@ -38,15 +40,34 @@ DIAGNOSTICS = {"rank": "residual", "gradients": "query-gradient", "attention": "
 
 
 def diverged(record: Record) -> str:
-    """It diverged, its loss exploded for a while, or it lost what it had learned."""
+    """It diverged, or it began with weights that are far too large."""
     if record.status == "diverged":
         return f"it diverged: {record.reason}"
+    start, guess = record.initial_loss or 0.0, guess_loss(record)
+    if start >= TOO_LARGE * guess and not above_chance(record):
+        return f"the loss was {start:.3g} at the start, that of a uniform guess is {guess:.3g}; {accuracy_text(record)}"
+    return ""
+
+
+def too_much_decay(record: Record) -> str:
+    """The weight decay holds all weights far below their usual size.
+
+    A step takes the share rate times decay of a weight and adds at most about the rate: no weight outgrows 1 / decay.
+    """
+    decay, size = record.spec.train.weight_decay, weight_size(record)
+    if decay * size * HELD_SMALL < 1:
+        return ""
+    return (
+        f"a weight decay of {decay:g} holds weights below {1 / decay / size:.2g} of their size; {accuracy_text(record)}"
+    )
+
+
+def rose(record: Record) -> str:
+    """The loss exploded for a while, or the run lost what it had learned."""
     trend, guess = loss_trend(record), guess_loss(record)
     if trend is None or not math.isfinite(guess):
         return ""
     start = max(guess, record.initial_loss or 0.0)
-    if start >= TOO_LARGE * guess and not above_chance(record):
-        return f"the loss was {start:.3g} at the start, that of a uniform guess is {guess:.3g}; {accuracy_text(record)}"
     if trend.highest >= ROSE * start:
         return f"the training loss rose to {trend.highest:.3g} from {start:.3g} at the start"
     lost = trend.end - trend.lowest
@@ -76,7 +97,7 @@ def bad_gradients(record: Record) -> str:
     if name and steepest[name] >= EXPLODED:
         return f"gradients explode: {name} up to {steepest[name]:.3g} of the weight"
     queries = last_values(record, "query-gradient")
-    if queries and max(queries[:-1] or queries) <= VANISHED:
+    if queries and max(queries[:-1] or queries) <= VANISHED and not _one_token_only(record):
         return f"gradients vanish: query-gradient at most {max(queries[:-1] or queries):.1e} of the weight"
     return ""
 
@@ -94,10 +115,19 @@ def entropy_collapse(record: Record) -> str:
     """Every layer attends to one token only, from early in training."""
     late = [one.values.get("entropy", ()) for one in record.diagnostics_history if one.step >= EARLY * record.steps]
     largest = [max((value for value in layers if math.isfinite(value)), default=math.inf) for layers in late]
-    if largest and max(largest) <= SHARP:
+    if largest and max(largest) <= SHARP and not _one_token_only(record):
         share = percent(max(largest))
         return f"the attention entropy is at most {share} of its maximum in every layer, from early in training"
     return ""
+
+
+def _one_token_only(record: Record) -> bool:
+    """Whether no layer may attend to more than one token, as in a window of one.
+
+    Its entropy is exactly 0, and its queries have no gradient: nothing has collapsed.
+    """
+    entropy = last_values(record, "entropy")
+    return bool(entropy) and not any(entropy)
 
 
 def overfit(record: Record) -> str:

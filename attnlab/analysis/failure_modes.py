@@ -11,8 +11,9 @@
     inconclusive              no curve to judge by
     failed                    the run raised an exception and has no result
 
-The first that applies is taken, in the order: failed, no length generalization, solved, diverged, rank collapse,
-entropy collapse, gradients, overfit, and then what the curve shows. Either collapse makes the gradient of the queries
+The first that applies is taken, in the order: failed, no length generalization, solved, diverged, a rate or a weight
+decay that is far too high, rank collapse, entropy collapse, gradients, a loss that rose, overfit, and then what the
+curve shows. Either collapse makes the gradient of the queries
 vanish, so the collapse is reported and not its consequence.
 
                         the steps moved the weights by
@@ -48,6 +49,8 @@ from attnlab.analysis._failure_signs import (
     overfit,
     rank_collapse,
     rate_too_high,
+    rose,
+    too_much_decay,
 )
 from attnlab.analysis.loss_trend import LossTrend, loss_trend, peak_move, weight_moved
 from attnlab.formatting import percent
@@ -115,9 +118,11 @@ def failure_mode(record: Record) -> FailureMode:
     shown = (
         ("optimization failure", diverged),
         ("optimization failure", rate_too_high),
+        ("optimization failure", too_much_decay),
         ("rank collapse", rank_collapse),
         ("entropy collapse", entropy_collapse),
         ("optimization failure", bad_gradients),
+        ("optimization failure", rose),
         ("overfit", overfit),
     )
     for name, rule in shown:
@@ -158,15 +163,10 @@ def _solved(record: Record) -> str:
 
 def _by_curve(record: Record) -> tuple[str, str, str]:
     """The failure mode that the curve shows, its alternative, and the evidence."""
-    trend = loss_trend(record)
+    accuracy, above, trend = accuracy_text(record), above_chance(record), loss_trend(record)
     if trend is None:
-        return (
-            "inconclusive",
-            "",
-            f"{accuracy_text(record)}; too few validations to decide whether the loss was falling",
-        )
-    moved, evidence = weight_moved(record), f"{accuracy_text(record)}; {_loss_text(trend, record)}"
-    above = above_chance(record)
+        return "inconclusive", "", f"{accuracy}; no curve to decide whether the loss was falling"
+    moved, evidence = weight_moved(record), f"{accuracy}; {_loss_text(trend, record)}"
     if moved < UNMOVED:
         evidence += f"; the steps can have moved a weight by {moved:.2g} of its initial size"
         flat = "capacity" if above else "optimization failure"
@@ -199,6 +199,5 @@ def _loss_text(trend: LossTrend, record: Record) -> str:
         loss += f", of a uniform guess {guess_loss(record):.3g}"
     if trend.falling == "no":
         return f"{loss}, no longer falling"
-    return (
-        f"{loss}, falling by {percent(trend.falls[1])} and {percent(trend.falls[2])} in the last quarters of the rate"
-    )
+    before, last = (percent(fall) for fall in trend.falls[1:])
+    return f"{loss}, falling by {before} and {last} in the last quarters of the rate"

@@ -101,37 +101,43 @@ def loss_trend(record: Record) -> LossTrend | None:
 
 
 def weight_moved(record: Record) -> float:
-    """Bound how far the steps together can have moved a weight, in units of a typical initial weight.
+    """Bound how far the steps together can have moved a weight, in units of the size of a weight.
 
     Args:
         record: The run.
 
     Returns:
-        The rate spent over ``1 / sqrt(width)``, times ``init_scale`` if above 1; inf where the first weights are not
-        known: of a whole model, and of a run that continues another.
+        The rate spent over :func:`weight_size`; inf where that is not known.
     """
     train = record.spec.train
-    size = _weight_size(record)
+    size = weight_size(record)
     return float(rate_spent(train)[min(record.steps, train.max_steps)]) / size if size else math.inf
 
 
 def peak_move(record: Record) -> float:
-    """Bound how far one step can have moved a weight, in units of a typical initial weight.
+    """Bound how far one step can have moved a weight, in units of the size of a weight.
 
     Args:
         record: The run.
 
     Returns:
-        The peak rate over ``1 / sqrt(width)``, times ``init_scale`` if above 1; 0 where these are not known.
+        The peak rate over :func:`weight_size`; 0 where that is not known.
     """
-    size = _weight_size(record)
+    size = weight_size(record)
     return record.spec.train.lr / size if size else 0.0
 
 
-def _weight_size(record: Record) -> float:
-    """The size of a weight, of its initial standard deviation or more; 0 where it is not known.
+def weight_size(record: Record) -> float:
+    """Tell the usual size of a weight of a matrix: its initial standard deviation, or that of a usual initialization.
 
     Weights that begin smaller than usual grow to that size.
+
+    Args:
+        record: The run.
+
+    Returns:
+        ``1 / sqrt(width)``, times ``init_scale`` if above 1; 0 where it is not known: of a whole model, and of a run
+        that continues another.
     """
     model = record.spec.model
     known = model.module is None and not record.spec.continue_from
