@@ -23,7 +23,7 @@ vanish, so the collapse is reported and not its consequence.
     flat, above chance  undertrained or capacity                capacity
     flat, at chance     undertrained or optimization failure    optimization failure or capacity
 
-With one layer, a plateau at chance is first of all one of capacity. The record of a model at a plateau does not show
+Up to twice their size, a plateau at chance may be left with more steps; with one layer, it is first of all one of capacity. The record of a model at a plateau does not show
 whether another initialization or more steps would leave it: such a failure mode names its alternative. A failure mode
 is a rule of thumb with documented bounds, not a proof: what was not logged cannot be detected, and is named.
 
@@ -72,6 +72,8 @@ UNMOVED = 1.0
 """The steps were too few or too small where they moved no weight by more than this many times its initial size."""
 HARDLY_MOVED = 0.1
 """Where they moved no weight by more than this share of its initial size, nothing else can be concluded."""
+YOUNG = 2.0
+"""More steps may leave a plateau at chance where they moved no weight by more than this many times its size yet."""
 WELL_MOVED = 3.0
 """A loss that falls slowly is first of all short of capacity where the weights moved by this many times their size."""
 DEEP = 4
@@ -181,6 +183,8 @@ def _by_curve(record: Record) -> tuple[str, str, str]:
         return "optimization failure", "capacity", f"{evidence}; one step may move a weight by {peak_move(record):.2g}"
     if above:
         return "capacity", "", evidence
+    if moved < YOUNG:
+        return "undertrained", "optimization failure", evidence
     if record.spec.model.layers == 1 and record.spec.model.module is None:
         return "capacity", "optimization failure", evidence
     return "optimization failure", "capacity", evidence

@@ -13,6 +13,7 @@ from attnlab.analysis._failure_signs import (
     COLLAPSED,
     EXPLODED,
     FELL_BACK,
+    HELD_SMALL,
     PEAK_MOVE,
     ROSE,
     SHARP,
@@ -20,7 +21,7 @@ from attnlab.analysis._failure_signs import (
     VANISHED,
     guess_loss,
 )
-from attnlab.analysis.failure_modes import DEEP, FAILURE_MODES, HARDLY_MOVED, UNMOVED, WELL_MOVED, failure_mode
+from attnlab.analysis.failure_modes import DEEP, FAILURE_MODES, HARDLY_MOVED, UNMOVED, WELL_MOVED, YOUNG, failure_mode
 from attnlab.analysis.loss_trend import weight_moved
 from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, Record, Score
 from attnlab.rendering.failure_mode_table import FailureModeTable, failure_mode_table
@@ -161,6 +162,28 @@ def test_a_rate_that_collapsed_the_attention_is_an_optimization_failure() -> Non
         assert failure_mode(run).label == label
 
 
+def test_a_decay_that_holds_the_weights_small_is_an_optimization_failure() -> None:
+    size = 1 / math.sqrt(make_run().spec.model.width)
+    for factor, label in ((1.01, "optimization failure"), (0.99, "capacity")):
+        mode = failure_mode(make_run(train={"weight_decay": factor / size / HELD_SMALL}))
+        assert mode.label == label
+    mode = failure_mode(make_run(train={"weight_decay": 20.0}))
+    assert "a weight decay of 20 holds weights below 0.4 of their size" in mode.evidence
+
+
+def test_a_collapse_comes_before_the_loss_that_rose_with_it() -> None:
+    collapsed = {**HEALTHY, "residual": (0.98, 0.2, 0.01)}
+    rose = (1.01 * ROSE * 1.4, 1.4, 1.39, 1.39)
+    assert failure_mode(make_run(252, losses=rose, diagnostics=collapsed)).label == "rank collapse"
+
+
+def test_a_window_of_one_token_has_not_collapsed() -> None:
+    one = {**HEALTHY, "entropy": (0.0, 0.0), "query-gradient": (1e-18, 1e-18)}
+    assert failure_mode(make_run(diagnostics=one)).label == "capacity"
+    sharp = {**HEALTHY, "entropy": (0.0, 1e-6), "query-gradient": (1e-18, 1e-18)}
+    assert failure_mode(make_run(diagnostics=sharp)).label == "entropy collapse"
+
+
 def test_a_rank_collapse_far_above_a_guess_among_the_values_of_the_context_is_no_optimization_failure() -> None:
     # Recall of 4 pairs among 128 ids: chance knows the context, with a loss of 1.39; the collapsed model does not.
     losses = (4.6, 4.3, 4.2, 4.17, 4.16, 4.16)
@@ -200,7 +223,8 @@ def train_moving(run: Record, moved: float) -> Record:
     [
         (PLATEAU, 252, 0.99 * HARDLY_MOVED, "undertrained"),
         (PLATEAU, 252, 1.01 * HARDLY_MOVED, "undertrained or optimization failure"),
-        (PLATEAU, 252, 1.01 * UNMOVED, "optimization failure or capacity"),
+        (PLATEAU, 252, 1.01 * UNMOVED, "undertrained or optimization failure"),
+        (PLATEAU, 252, 1.01 * YOUNG, "optimization failure or capacity"),
         (FLAT, 600, 0.99 * UNMOVED, "undertrained or capacity"),
         (FLAT, 600, 1.01 * UNMOVED, "capacity"),
         (SLOW, 500, 0.99 * UNMOVED, "undertrained"),
