@@ -13,8 +13,8 @@
 
 The first that applies is taken, in the order: failed, no length generalization, solved, diverged, a rate or a weight
 decay that is far too high, rank collapse, entropy collapse, gradients, a loss that rose, overfit, and then what the
-curve shows. Either collapse makes the gradient of the queries
-vanish, so the collapse is reported and not its consequence.
+curve shows. Either collapse makes the gradient of the queries vanish, so the collapse is reported and not its
+consequence.
 
                         the steps moved the weights by
     the curve           less than their size                    more
@@ -23,9 +23,10 @@ vanish, so the collapse is reported and not its consequence.
     flat, above chance  undertrained or capacity                capacity
     flat, at chance     undertrained or optimization failure    optimization failure or capacity
 
-Up to twice their size, a plateau at chance may be left with more steps; with one layer, it is first of all one of capacity. The record of a model at a plateau does not show
-whether another initialization or more steps would leave it: such a failure mode names its alternative. A failure mode
-is a rule of thumb with documented bounds, not a proof: what was not logged cannot be detected, and is named.
+Up to twice their size, more steps may leave a plateau at chance; with one layer, it is first of all one of capacity.
+The record of a model at a plateau does not show whether another initialization or more steps would leave it: such a
+failure mode names its alternative. A failure mode is a rule of thumb with documented bounds, not a proof: what was not
+logged cannot be detected, and is named.
 
 Sources  the rank of attention without residual connections: Dong et al., arXiv:2103.03404; the curve against the rate
          spent (:mod:`attnlab.analysis.loss_trend`) and the bounds: ours, chosen on runs of known causes

@@ -57,7 +57,7 @@ class FailureModeTable:
             same = [(record, mode) for record, mode in self.modes if mode.label == label]
             record, mode = same[0]
             run = f"{record.id}  {record.spec.summary}"
-            evidence = f"{mode.evidence}.{_not_logged(mode.missing_diagnostics)}"
+            evidence = f"{mode.evidence}.{_more_steps(record, mode)}{_not_logged(mode.missing_diagnostics)}"
             result.append(Evidence(label, str(len(same)), evidence, run))
         return result
 
@@ -130,6 +130,12 @@ def _labels(modes: Sequence[FailureMode]) -> list[str]:
     order = {name: index for index, name in enumerate(("", *FAILURE_MODES))}
     occurring = {mode.label: (order[mode.name], order[mode.alternative]) for mode in modes}
     return sorted(occurring, key=occurring.__getitem__)
+
+
+def _more_steps(record: Record, mode: FailureMode) -> str:
+    """How to decide between two failure modes of which one is undertrained; nothing where there are no such two."""
+    unsure = mode.alternative and "undertrained" in (mode.name, mode.alternative)
+    return f" More steps show which: train --continue-from {record.id}." if unsure else ""
 
 
 def _not_logged(names: Sequence[str]) -> str:

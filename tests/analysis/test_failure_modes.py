@@ -369,3 +369,12 @@ def test_a_failure_mode_that_is_not_sure_stands_with_its_alternative() -> None:
         ("optimization failure", "capacity"),
         ("capacity", ""),
     ]
+
+
+def test_more_steps_are_advised_where_they_decide() -> None:
+    slow = train_moving(make_run(500, losses=SLOW, initial_loss=1.45), 1.01 * WELL_MOVED)
+    (line,) = failure_mode_table([slow]).evidence()
+    assert line.mode == "capacity or undertrained"
+    assert line.evidence.endswith(f" More steps show which: train --continue-from {slow.id}.")
+    (other,) = failure_mode_table([make_run(252, losses=PLATEAU)]).evidence()
+    assert "More steps" not in other.evidence
