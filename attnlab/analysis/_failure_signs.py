@@ -35,6 +35,10 @@ EXPLODED = 1e2
 """A gradient explodes where, over the norm of its weight, it is at least this."""
 MEMORIZED = 0.5
 """A run on few sequences is overfit where its training loss over its test loss is at most this."""
+GROWN_WORSE = 1.02
+"""It is overfit as well where its validation loss ended at this many times its lowest value,"""
+BELOW_TEST = 0.9
+"""and its training loss over its test loss is at most this."""
 DIAGNOSTICS = {"rank": "residual", "gradients": "query-gradient", "attention": "entropy"}
 """The metric that is read of each group of diagnostics."""
 
@@ -44,7 +48,7 @@ def diverged(record: Record) -> str:
     if record.status == "diverged":
         return f"it diverged: {record.reason}"
     start, guess = record.initial_loss or 0.0, guess_loss(record)
-    if start >= TOO_LARGE * guess and not above_chance(record):
+    if start >= TOO_LARGE * guess:
         return f"the loss was {start:.3g} at the start, that of a uniform guess is {guess:.3g}; {accuracy_text(record)}"
     return ""
 
@@ -131,13 +135,18 @@ def _one_token_only(record: Record) -> bool:
 
 
 def overfit(record: Record) -> str:
-    """The loss on few training sequences is far below that of the test."""
-    if record.spec.train.train_examples is None or not record.history or record.loss is None:
+    """The loss on few training sequences is far below that of the test, or below it while that of validation rises."""
+    count = record.spec.train.train_examples
+    if count is None or not record.history or record.loss is None:
         return ""
-    if record.history[-1].loss > MEMORIZED * record.loss:
-        return ""
-    sequences = f"{record.spec.train.train_examples} training sequences"
-    return f"{sequences}, training loss {record.history[-1].loss:.3g}, test loss {record.loss:.3g}"
+    training, validation = record.history[-1].loss, [point.validation_loss for point in record.history]
+    evidence = f"{count} training sequences, training loss {training:.3g}, test loss {record.loss:.3g}"
+    if training <= MEMORIZED * record.loss:
+        return evidence
+    known = [loss for loss in validation if loss is not None]
+    if training <= BELOW_TEST * record.loss and known and known[-1] >= GROWN_WORSE * min(known):
+        return f"{evidence}, validation loss {min(known):.3g} and then {known[-1]:.3g}"
+    return ""
 
 
 def guess_loss(record: Record) -> float:

@@ -71,7 +71,7 @@ FAILURE_MODES = (
 )
 UNMOVED = 1.0
 """The steps were too few or too small where they moved no weight by more than this many times its initial size."""
-HARDLY_MOVED = 0.1
+HARDLY_MOVED = 0.5
 """Where they moved no weight by more than this share of its initial size, nothing else can be concluded."""
 YOUNG = 2.0
 """More steps may leave a plateau at chance where they moved no weight by more than this many times its size yet."""

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from attnlab.analysis._failure_signs import (
+    BELOW_TEST,
     COLLAPSED,
     EXPLODED,
     FELL_BACK,
+    GROWN_WORSE,
     HELD_SMALL,
     PEAK_MOVE,
     ROSE,
@@ -314,6 +316,20 @@ def test_a_longer_level_has_longer_sequences() -> None:
     ):
         assert failure_mode(make_run(995, evaluations=(other,))).name == "solved"
     assert failure_mode(make_run(600, evaluations=(evaluation(4, 128, 0),))).name == "capacity"
+
+
+def test_a_validation_loss_that_rises_above_the_training_loss_is_overfit() -> None:
+    def run(training: float, worse: float) -> Record:
+        base = make_run(400, losses=(1.4, 1.2, 1.1, training), examples=64, loss=1.0)
+        points = zip(base.history, (1.3, 1.1, 0.95, 0.95 * worse), strict=True)
+        history = tuple(point.model_copy(update={"validation_loss": loss}) for point, loss in points)
+        return base.model_copy(update={"history": history})
+
+    mode = failure_mode(run(0.99 * BELOW_TEST, 1.01 * GROWN_WORSE))
+    assert mode.label == "overfit"
+    assert "training loss 0.891, test loss 1, validation loss 0.95 and then 0.979" in mode.evidence
+    assert failure_mode(run(1.01 * BELOW_TEST, 1.01 * GROWN_WORSE)).name != "overfit"
+    assert failure_mode(run(0.99 * BELOW_TEST, 0.99 * GROWN_WORSE)).name != "overfit"
 
 
 def test_many_sequences_are_not_overfit_and_few_may_be_solved() -> None:
