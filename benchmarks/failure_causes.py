@@ -4,7 +4,8 @@
     held-out   other causes, on eight tasks of which four were not used before, with four attentions and two schedules;
                its mistakes changed three rules
     second     further causes on the same tasks; its mistakes changed three more
-    third      further causes on the same tasks, after which no rule was changed
+    third      further causes on the same tasks; its mistakes changed what is small
+    fourth     small models and few steps on the same tasks, after which no rule was changed
     fresh      sixteen runs on recall, parity, delay and copy, four causes each
 
 A cause that holds for some tasks only names them. No run is left out because its failure mode is not the expected one.
@@ -137,6 +138,12 @@ THIRD = (
     Cause("40 sequences, 300 steps", "overfit", {"train_examples": 40, **_steps(300)}),
     Cause("3 layers, width 2", "capacity", _steps(400), NARROW, harder=2),
 )
+FOURTH = (
+    Cause("2 layers, width 4", "capacity", _steps(500), {"width": 4, "heads": 1}, harder=2),
+    Cause("1 layer, no MLP, width 6", "capacity", _steps(500), {**TINY, "width": 6, "mlp_ratio": 0.0}, harder=2),
+    Cause("18 steps, width 16", "undertrained", _steps(18, 3), {"width": 16}),
+    Cause("rate 2e-5, width 16", "undertrained", {"lr": 2e-5, **_steps(150, 5)}, {"width": 16}),
+)
 FRESH = {
     "recall": (
         Cause("rate 1e-5", "undertrained", {"lr": 1e-5, **_steps(300, 3)}),
@@ -169,7 +176,7 @@ def failing_runs(name: str, first: int, seeds: int) -> Iterator[Failing]:
     """List the runs of a set; attentions and schedules take turns over its tasks, each run with a seed of its own.
 
     Args:
-        name: ``written``, ``held-out``, ``second``, ``third`` or ``fresh``.
+        name: ``written``, ``held-out``, ``second``, ``third``, ``fourth`` or ``fresh``.
         first: The first seed.
         seeds: How often each task and cause occurs.
 
@@ -180,7 +187,7 @@ def failing_runs(name: str, first: int, seeds: int) -> Iterator[Failing]:
     if name == "fresh":
         causes = [(cause, (task,)) for task, own in FRESH.items() for cause in own]
     else:
-        listed = {"written": WRITTEN, "held-out": HELD_OUT, "second": SECOND, "third": THIRD}[name]
+        listed = {"written": WRITTEN, "held-out": HELD_OUT, "second": SECOND, "third": THIRD, "fourth": FOURTH}[name]
         tasks = USED if name == "written" else NEW
         causes = [(cause, cause.tasks or tasks) for cause in listed]
     number = first

@@ -23,7 +23,7 @@ consequence.
     flat, above chance  undertrained or capacity                capacity
     flat, at chance     undertrained or optimization failure    optimization failure or capacity
 
-Up to twice their size, more steps may leave a plateau at chance; with one layer, it is first of all one of capacity.
+Up to twice their size, more steps may leave a plateau at chance; of a small model, it is first of all one of capacity.
 The record of a model at a plateau does not show whether another initialization or more steps would leave it: such a
 failure mode names its alternative. A failure mode is a rule of thumb with documented bounds, not a proof: what was not
 logged cannot be detected, and is named.
@@ -77,6 +77,8 @@ YOUNG = 2.0
 """More steps may leave a plateau at chance where they moved no weight by more than this many times its size yet."""
 WELL_MOVED = 3.0
 """A loss that falls slowly is first of all short of capacity where the weights moved by this many times their size."""
+SMALL_WIDTH = 8
+"""A model with one layer, or of at most this width, is small."""
 DEEP = 4
 """Layers from which the rank is expected to collapse without residual connections."""
 OR = " or "
@@ -186,9 +188,15 @@ def _by_curve(record: Record) -> tuple[str, str, str]:
         return "capacity", "", evidence
     if moved < YOUNG:
         return "undertrained", "optimization failure", evidence
-    if record.spec.model.layers == 1 and record.spec.model.module is None:
+    if _small(record):
         return "capacity", "optimization failure", evidence
     return "optimization failure", "capacity", evidence
+
+
+def _small(record: Record) -> bool:
+    """Whether the model is so small that a plateau is first of all one of capacity."""
+    model = record.spec.model
+    return model.module is None and (model.layers == 1 or model.width <= SMALL_WIDTH)
 
 
 def _expected_to_collapse(record: Record) -> bool:

@@ -29,6 +29,8 @@ PROMISED = 0.03
 """It is falling as well where the quarters, if they go on, promise a fall by at least this share."""
 NOISE = 3.0
 """A fall counts where it is at least this many times the noise."""
+NARROW = 32
+"""Models that are narrower have weights as large as those of this width."""
 GOING_ON = 36
 """Further quarters that the promise counts: ten times the rate spent."""
 NORMAL = 1.4826 / math.sqrt(20)
@@ -130,18 +132,18 @@ def peak_move(record: Record) -> float:
 def weight_size(record: Record) -> float:
     """Tell the usual size of a weight of a matrix: its initial standard deviation, or that of a usual initialization.
 
-    Weights that begin smaller than usual grow to that size.
+    Weights that begin smaller than usual grow to that size. The larger ones of a narrow model need no larger moves.
 
     Args:
         record: The run.
 
     Returns:
-        ``1 / sqrt(width)``, times ``init_scale`` if above 1; 0 where it is not known: of a whole model, and of a run
-        that continues another.
+        ``1 / sqrt(width)``, with a width of at least 32, times ``init_scale`` if above 1; 0 where it is not known: of a
+        whole model, and of a run that continues another.
     """
     model = record.spec.model
     known = model.module is None and not record.spec.continue_from
-    return max(1.0, model.init_scale) / math.sqrt(model.width) if known else 0.0
+    return max(1.0, model.init_scale) / math.sqrt(max(model.width, NARROW)) if known else 0.0
 
 
 def _curve(record: Record) -> tuple[np.ndarray, np.ndarray]:

@@ -134,7 +134,8 @@ def _labels(modes: Sequence[FailureMode]) -> list[str]:
 
 def _more_steps(record: Record, mode: FailureMode) -> str:
     """How to decide between two failure modes of which one is undertrained; nothing where there are no such two."""
-    unsure = mode.alternative and "undertrained" in (mode.name, mode.alternative)
+    names = {mode.name, mode.alternative}
+    unsure = "undertrained" in names and names & {"capacity", "optimization failure"}
     return f" More steps show which: train --continue-from {record.id}." if unsure else ""
 
 

@@ -23,7 +23,16 @@ from attnlab.analysis._failure_signs import (
     VANISHED,
     guess_loss,
 )
-from attnlab.analysis.failure_modes import DEEP, FAILURE_MODES, HARDLY_MOVED, UNMOVED, WELL_MOVED, YOUNG, failure_mode
+from attnlab.analysis.failure_modes import (
+    DEEP,
+    FAILURE_MODES,
+    HARDLY_MOVED,
+    SMALL_WIDTH,
+    UNMOVED,
+    WELL_MOVED,
+    YOUNG,
+    failure_mode,
+)
 from attnlab.analysis.loss_trend import weight_moved
 from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, Record, Score
 from attnlab.rendering.failure_mode_table import FailureModeTable, failure_mode_table
@@ -242,9 +251,10 @@ def test_what_the_curve_and_the_way_of_the_weights_show(
     assert failure_mode(run).label == label
 
 
-def test_at_a_plateau_one_layer_is_first_of_all_small_and_a_rate_may_be_far_too_high() -> None:
+def test_at_a_plateau_a_small_model_is_first_of_all_small_and_a_rate_may_be_far_too_high() -> None:
     plateau: dict[str, Any] = {"losses": PLATEAU, "initial_loss": 1.45}
-    assert failure_mode(make_run(252, model={"layers": 1}, **plateau)).label == "capacity or optimization failure"
+    for small in ({"layers": 1}, {"width": SMALL_WIDTH}):
+        assert failure_mode(make_run(252, model=small, **plateau)).label == "capacity or optimization failure"
     size = 1 / math.sqrt(make_run().spec.model.width)
     high = make_run(252, train={"lr": 1.01 * PEAK_MOVE * size}, **plateau)
     assert failure_mode(high).label == "optimization failure"
@@ -392,5 +402,9 @@ def test_more_steps_are_advised_where_they_decide() -> None:
     (line,) = failure_mode_table([slow]).evidence()
     assert line.mode == "capacity or undertrained"
     assert line.evidence.endswith(f" More steps show which: train --continue-from {slow.id}.")
-    (other,) = failure_mode_table([make_run(252, losses=PLATEAU)]).evidence()
-    assert "More steps" not in other.evidence
+    deep = {"layers": DEEP, "residual": False}
+    young = train_moving(make_run(252, losses=PLATEAU, model=deep, diagnostics=None), 0.5 * UNMOVED)
+    assert failure_mode(young).label == "rank collapse or undertrained"
+    for other in (young, make_run(252, losses=PLATEAU)):
+        (line,) = failure_mode_table([other]).evidence()
+        assert "More steps" not in line.evidence

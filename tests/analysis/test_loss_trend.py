@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from attnlab.analysis.loss_trend import FALLING, STEEP, LossTrend, loss_trend, peak_move, weight_moved
+from attnlab.analysis.loss_trend import FALLING, NARROW, STEEP, LossTrend, loss_trend, peak_move, weight_moved
 from attnlab.records import HistoryPoint, Record
 from attnlab.specs import ModulePart, TrainSpec
 from attnlab.training.schedule import rate_spent
@@ -101,6 +101,10 @@ def test_how_far_a_weight_can_have_moved() -> None:
     larger = run.spec.model.model_copy(update={"init_scale": 10.0})
     scaled = run.model_copy(update={"spec": run.spec.model_copy(update={"model": larger})})
     assert weight_moved(scaled) == pytest.approx(weight_moved(run) / 10)
+    for width, same in ((NARROW // 2, NARROW), (2 * NARROW, 2 * NARROW)):
+        narrow = run.spec.model.model_copy(update={"width": width})
+        of_width = run.model_copy(update={"spec": run.spec.model_copy(update={"model": narrow})})
+        assert peak_move(of_width) == pytest.approx(1e-3 * math.sqrt(same))
     own = run.spec.model.model_copy(update={"module": ModulePart(name="own.py:Model")})
     for change in ({"model": own}, {"continue_from": "0" * 12}):
         other = run.model_copy(update={"spec": run.spec.model_copy(update=change)})
