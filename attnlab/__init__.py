@@ -5,6 +5,7 @@
 
     train, sweep                              train variants; over the levels of a task
     report, evaluate, diagnose                metrics against complexity; other lengths and levels; inside a model
+    compare                                   runs side by side, and their paired differences
     check, audit                              does an attention, or a task, keep its contract?
     load_records, load_run, load_model        what a store has
     load_plugin                               run a file of yours, so that what it has is known
@@ -20,7 +21,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from attnlab._api.inspecting import audit, check, diagnose, evaluate, report
+from attnlab._api.inspecting import audit, check, compare, diagnose, evaluate, report
 from attnlab._api.loading import load_model, load_plugin, load_records, load_run, make_task
 from attnlab._api.running import sweep, train
 
@@ -97,6 +98,7 @@ __all__ = [
     "Task",
     "audit",
     "check",
+    "compare",
     "diagnose",
     "evaluate",
     "load_model",
@@ -124,6 +126,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "attention":  # attnlab.attention.adapt, without an import of its own
+        return importlib.import_module("attnlab.attention")
     if name not in _PARTS:
         raise AttributeError(f"module 'attnlab' has no attribute {name!r}")
     module, _, attribute = _PARTS[name].partition(":")

@@ -19,6 +19,8 @@ DiagnosisKind = Literal["rank-collapse", "gradients", "attention", "tokens", "re
 """What ``attnlab diagnose`` measures."""
 DiagnosticsKind = Literal["rank", "gradients", "attention"]
 """Diagnostics that can be logged during training."""
+DIAGNOSED_SEQUENCES = 16
+"""Sequences that a model is diagnosed on, in training and by ``attnlab diagnose``: norms of gradients depend on it."""
 ExtrapolationMode = Literal["trained", "interpolated", "yarn", "randomized"]
 """How positions are extended beyond the trained length."""
 ListKind = Literal[
@@ -36,6 +38,10 @@ ListKind = Literal[
 """What ``attnlab ls`` lists."""
 NormPlace = Literal["pre", "post", "none"]
 """Where the norms stand: before each branch, after each sum, or nowhere."""
+LAYERS, WIDTH, HEADS = 2, 64, 2
+"""The sizes of a model that nothing else sets: neither the user nor the ladder."""
+MAX_STEPS, BATCH_SIZE, LR = 2000, 64, 3e-3
+"""The budget of a training that nothing else sets, and its peak learning rate."""
 Optimizer = Literal["adamw", "muon"]
 Precision = Literal["float32", "tf32", "bf16"]
 """The number format in which training steps are computed."""

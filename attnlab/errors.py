@@ -106,14 +106,29 @@ class NewerRecordWarning(UserWarning):
 
 COLUMNS = 76
 """Columns of a list of names in a hint."""
-CLOSEST = 12
-"""Names that a hint lists at most if one of them is close to the wrong name."""
+FEW = 12
+"""Up to this many names are listed whole in a hint."""
+CLOSEST = 5
+"""Names that a hint lists where there are more: the closest ones."""
+LISTINGS = {
+    "task": "tasks",
+    "ladder": "tasks",
+    "attention": "attentions",
+    "position": "positions",
+    "norm": "norms",
+    "MLP": "mlps",
+    "block": "blocks",
+    "residual stream": "residual-streams",
+    "experiment": "experiments",
+    "experiment or ladder": "experiments",
+}
+"""What ``attnlab ls`` lists -> the argument that lists it."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str], *, owner: str = "", where: str = "") -> UnknownNameError:
     """Make the error for a wrong name, with the closest existing name and a list of names.
 
-    The list has all names, or the closest ones if there are many names and one is close.
+    The list has all names if they are few; otherwise the five closest, and the command that lists all.
 
     >>> print(unknown("attention", "sofmax", ["softmax", "gpam"]))
       There is no attention 'sofmax'; did you mean 'softmax'?
@@ -121,10 +136,9 @@ def unknown(kind: str, name: str, known: Iterable[str], *, owner: str = "", wher
     >>> print(unknown("option", "kernal", ["kernel", "width"], owner="'dape'"))
       'dape' has no option 'kernal'; did you mean 'kernel'?
       Known: kernel, width.
-    >>> print(unknown("key", "a1", [f"a{number}" for number in range(100, 200)]))
-      There is no key 'a1'; did you mean 'a199'?
-      Known: a199, a198, a197, a196, a195, a194, a193, a192, a191, a190, a189,
-      a188, and 88 more.
+    >>> print(unknown("task", "a1", [f"a{number}" for number in range(100, 200)]))
+      There is no task 'a1'; did you mean 'a199'?
+      Closest: a199, a198, a197, a196, a195. All 100: attnlab ls tasks
 
     Args:
         kind: What the name should have named.
@@ -139,14 +153,18 @@ def unknown(kind: str, name: str, known: Iterable[str], *, owner: str = "", wher
     names = sorted(known)
     close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
     guess = f"; did you mean '{close[0]}'?" if close else "."
-    listed = difflib.get_close_matches(name.lower(), names, n=CLOSEST, cutoff=0.0) if close else names
-    if len(listed) == len(names):
-        listed, more = names, ""
-    else:
-        more = f", and {len(names) - len(listed)} more"
-    text = f"Known: {', '.join(listed)}{more}." if names else "None exists here."
-    hint = textwrap.fill(text, COLUMNS, break_long_words=False, break_on_hyphens=False)
     problem = f"{owner} has no {kind} '{name}'{guess}" if owner else f"There is no {kind} '{name}'{guess}"
+    if len(names) <= FEW:
+        text, command = f"Known: {', '.join(names)}." if names else "None exists here.", ""
+    else:
+        closest = ", ".join(difflib.get_close_matches(name.lower(), names, n=CLOSEST, cutoff=0.0))
+        listing = LISTINGS.get(kind, "") if not owner else ""
+        text = f"Closest: {closest}{'.' if listing else f', and {len(names) - CLOSEST} more.'}"
+        command = f"All {len(names)}: attnlab ls {listing}" if listing else ""
+    hint = textwrap.fill(text, COLUMNS, break_long_words=False, break_on_hyphens=False)
+    if command:  # on the same line where it fits, and never broken
+        together = f"{hint} {command}"
+        hint = together if len(together.splitlines()[-1]) <= COLUMNS else f"{hint}\n{command}"
     return UnknownNameError(problem, hint, where=where)
 
 

@@ -9,13 +9,34 @@ from typing import Any
 
 SHARES = ("accuracy", "exact_match", "solved", "validation_accuracy")
 """Metrics that are shares of 1; they are printed in percent."""
+ROUNDING = 1e-12
+"""Bound on the rounding error of a share: no test asks so many questions that one wrong answer costs as little."""
+
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters of ASCII and Latin 1 but tab and line end, and those that turn the direction of writing."""
+
+
+def printable(text: str) -> str:
+    r"""Leave control characters out, with which a name from a file of somebody else could write to a terminal.
+
+    >>> printable("soft\x1b[2Jmax\u202e") == "soft[2Jmax"
+    True
+
+    Args:
+        text: Text of any origin.
+
+    Returns:
+        The text with tabs and line ends as its only control characters.
+    """
+    return CONTROL.sub("", text)
 
 
 def percent(share: float) -> str:
-    """Format a share with one decimal; 100.0 % is only a full share.
+    """Format a share with one decimal; 100.0 % is only a full share, up to the rounding error of floats.
 
-    >>> percent(0.99951), percent(1.0), percent(0.25)
-    ('99.9 %', '100.0 %', '25.0 %')
+    >>> percent(0.99951), percent(1.0), percent(0.25), percent(0.9999999999999999)
+    ('99.9 %', '100.0 %', '25.0 %', '100.0 %')
 
     Args:
         share: A share of 1.
@@ -23,7 +44,7 @@ def percent(share: float) -> str:
     Returns:
         The share in percent, with its sign.
     """
-    value = 100 * share if share >= 1 else min(100 * share, 99.94)
+    value = 100 * share if share >= 1 - ROUNDING else min(100 * share, 99.94)
     return f"{value:.1f} %"
 
 

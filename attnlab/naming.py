@@ -109,7 +109,9 @@ class Naming:
         if not place.endswith(".py"):
             module = _imported(place, word)
             value = self._member(module, name, word)
-            module = sys.modules.get(getattr(value, "__module__", None) or place, module)
+            if getattr(value, "made_in", ""):
+                return self.of(value)
+            module = sys.modules.get(getattr(value, "__module__", "") or place, module)
             return self.adopt(value, _public_name(value, place, name), module)
         path = Path(place).expanduser()
         file = path.resolve()
@@ -146,7 +148,10 @@ class Naming:
         """Register a class of a script or notebook, if the one that is running has it."""
         value = getattr(sys.modules.get(SCRIPT), name, None)
         accepted = self._is_module_class(value) or (self.own is None and inspect.isfunction(value))
-        if accepted and getattr(value, "__module__", "") == SCRIPT:
+        words: str = getattr(value, "adapted_with", "")
+        if accepted and words:
+            self.of(value)
+        elif accepted and getattr(value, "__module__", "") == SCRIPT:
             self.adopt(value, name, None)
 
     def of(self, value: Any) -> str:
@@ -164,6 +169,8 @@ class Naming:
         registered = next((entry.name for entry in self.registry if entry.cls is value), None)
         if registered is not None:
             return registered
+        if getattr(value, "made_in", ""):
+            return self._of_adapted(value) if value.adapted_with else self.of(value.adapted)
         module, name = getattr(value, "__module__", ""), getattr(value, "__qualname__", "")
         if module == SCRIPT and name == "<lambda>" and value.__closure__ is None:
             return self.adopt(value, f"lambda_{digest([('', without_text(value))])[:8]}", None)
@@ -177,6 +184,20 @@ class Naming:
         if module.startswith(PREFIX):
             return self._adopt_from_file(sys.modules[module], name, name)
         return self.adopt(value, _public_name(value, module, name), sys.modules[module])
+
+    def _of_adapted(self, value: Any) -> str:
+        """Register what ``adapt`` made of a class with arguments: it is another part than the class."""
+        home = sys.modules[value.made_in]
+        name: str = next((key for key, one in vars(home).items() if one is value), "")
+        if not name:
+            problem = "A class that is adapted with arguments needs a name, by which a record can tell it."
+            raise PluginError(problem, "Name it: Mixer = adapt(...), and pass Mixer.", where=self.registry.kind)
+        if home.__name__.startswith(PREFIX):
+            return self._adopt_from_file(home, name, name)
+        if home.__name__ != SCRIPT:
+            return self.adopt(value, f"{home.__name__}:{name}", home)
+        value.__module__, value.__qualname__, value.__name__ = SCRIPT, name, name  # workers are sent it by its code
+        return self.adopt(value, name, None)
 
     def words(self, given: Any) -> list[str]:
         """Register the classes among parts that were passed from Python.

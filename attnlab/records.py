@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, ValidationError, computed_field
 
+from attnlab.formatting import percent
 from attnlab.intervals import clustered_interval
 from attnlab.intervals import wilson_interval as wilson_interval  # others take it from here
 from attnlab.specs import Level, RunSpec, Value
@@ -154,6 +155,8 @@ class DiagnosticsPoint(Result):
     step: int
     values: dict[str, Annotated[tuple[Number, ...], Strict(False)]]
     """One number per layer, by the name of the metric; metrics of the residual stream begin with the embedding."""
+    sequences: int = 0
+    """Sequences that they were measured on; the norms of gradients depend on it. 0 where an old record does not say."""
 
 
 class Evaluation(Result):
@@ -204,6 +207,8 @@ class Record(Result):
     """Tokens to choose from: a model that knows nothing guesses among them. 0 where an old record does not say."""
     initial_loss: Number | None = None
     """Training loss of the first step, in nats per question, before anything was learned; None in old records."""
+    chance_guess: str = ""
+    """The guess whose accuracy the chance is, in words; empty where an old record does not say."""
     evaluations: Annotated[tuple[Evaluation, ...], Strict(False)] = ()
     """Scores on other levels, and on the subtasks of a mixture."""
     diagnostics: dict[str, Number] = {}
@@ -219,6 +224,14 @@ class Record(Result):
     def validation_accuracy(self) -> float:
         """Accuracy at the last validation, by which hyperparameters are tuned; -inf if the run is not done."""
         return self.history[-1].accuracy if self.history and self.status == "done" else -math.inf
+
+    @property
+    def chance_note(self) -> str:
+        """What the chance accuracy is, and that of a guess among all tokens; empty where an old record does not say."""
+        if not self.vocabulary:
+            return ""
+        uniform = f"a guess among all {self.vocabulary} tokens: {percent(1 / self.vocabulary)}"
+        return f"chance: {self.chance_guess}; {uniform}"
 
     @property
     def solved(self) -> bool:

@@ -14,7 +14,7 @@ import pkgutil
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -23,7 +23,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError, UnknownNameError, plain_reason, unknown
-from attnlab.part_code import SCRIPT, PartCode, part_code
+from attnlab.part_code import SCRIPT, PartCode, digest, part_code
 from attnlab.plugins import PREFIX, plugin_error
 from attnlab.specs import Part
 from attnlab.user_code import constructor_line
@@ -112,9 +112,13 @@ class Entry(Generic[T]):
         if self.loaded_code is not None:
             return self.loaded_code
         try:
-            return part_code(getattr(self.cls, "adapted", self.cls), self.home)
+            code = part_code(getattr(self.cls, "adapted", self.cls), self.home)
         except AttnlabError as error:
             raise error.at(self.name) from None
+        words = getattr(self.cls, "adapted_with", "")
+        if words and self.home is None:  # of a script: a file that calls adapt says so in its text
+            code = replace(code, digest=digest([("", code.digest), ("adapted with", words)]))
+        return code
 
     @property
     def code_to_plan(self) -> PartCode:

@@ -27,7 +27,19 @@ from pydantic import (
     model_validator,
 )
 
-from attnlab.choices import DiagnosticsKind, NormPlace, Optimizer, Precision, Schedule
+from attnlab.choices import (
+    BATCH_SIZE,
+    HEADS,
+    LAYERS,
+    LR,
+    MAX_STEPS,
+    WIDTH,
+    DiagnosticsKind,
+    NormPlace,
+    Optimizer,
+    Precision,
+    Schedule,
+)
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -246,10 +258,10 @@ class Modifiers(Value):
 class ModelSpec(Section):
     """A tiny transformer: sizes, wiring, and the two crossed axes, attention and position."""
 
-    layers: Count = 2
-    width: Count = 64
+    layers: Count = LAYERS
+    width: Count = WIDTH
     """Width of the residual stream."""
-    heads: Count = 2
+    heads: Count = HEADS
     mlp_ratio: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 4.0
     """Hidden width of the MLP as a multiple of the width; 0 leaves the MLP out."""
     norm: NormPlace = "pre"
@@ -321,16 +333,16 @@ class ModelSpec(Section):
 class TrainSpec(Section):
     """How a run is trained, validated and tested."""
 
-    max_steps: Count = 2000
+    max_steps: Count = MAX_STEPS
     """Upper limit of training steps; a run that is solved stops earlier."""
-    batch_size: Count = 64
+    batch_size: Count = BATCH_SIZE
     """Sequences per step."""
     optimizer: Optimizer = Field(default="adamw", exclude_if=lambda value: value == "adamw")
     """AdamW for all parameters, or Muon for the matrices inside the blocks and AdamW for the others."""
     precision: Precision = Field(default="float32", exclude_if=lambda value: value == "float32")
     """The number format of the steps; weights and all measurements are float32. Settings may say ``auto``: bf16 where
     the machine has instructions for it."""
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 3e-3
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = LR
     """Peak learning rate."""
     schedule: Schedule = "cosine"
     warmup_ratio: Share = 0.05

@@ -9,6 +9,7 @@ of queries holds them as ``queries_B2HTC`` with ``keys_B1HSC``, and all later co
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -210,6 +211,26 @@ def gather_tokens(tensor_BTC: Tensor, positions_BP: Tensor) -> Tensor:
 def _with_axes(positions_BP: Tensor, ndim: int) -> Tensor:
     """Positions as B x 1 x .. x P x 1 with ``ndim`` axes."""
     return positions_BP.view(len(positions_BP), *[1] * (ndim - 3), -1, 1)
+
+
+def broadcast_shape(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...]:
+    """Compute the shape of two tensors of which one is broadcast to the other.
+
+    ``torch.broadcast_shapes`` imports sympy at its first call, which takes a third of a second.
+
+    >>> broadcast_shape((4, 1, 2), (3, 1))
+    (4, 3, 2)
+
+    Args:
+        one: A shape.
+        other: The shape of another tensor; axes are aligned at the last one.
+
+    Returns:
+        The shape; equal sizes, or one of them 1, are taken for granted.
+    """
+    axes = max(len(one), len(other))
+    padded = ((1,) * (axes - len(shape)) + tuple(shape) for shape in (one, other))
+    return tuple(second if first == 1 else first for first, second in zip(*padded, strict=True))
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from benchmarks.simulated_seeds import (
     PAIRS,
     SUMMARIES,
     of_claims,
+    of_cliffs,
     of_differences,
     of_ladders,
     of_means,
@@ -60,6 +61,10 @@ def main() -> None:
         for together in TOGETHER
     ]
     table(f"summaries of a ladder of {len(LADDER)} levels", summaries)
+    cliffs: list[tuple[str, Measure]] = [
+        (f"C50 of a cliff, runs {spread:g} levels apart", partial(of_cliffs, spread)) for spread in (0.0, 0.25, 1.0)
+    ]
+    table("cliffs anywhere between two levels, solved up to them and guessed above", cliffs)
     print("\nclaims that are decided wrongly")
     for count in counts:
         for name, share in of_claims(count, args.repetitions, np.random.default_rng(count)).items():

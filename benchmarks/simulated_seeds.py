@@ -205,6 +205,28 @@ def of_ladders(kind: str, together: float, seeds: int, repetitions: int, random:
     return coverage([improvement(x, y)[1] for x, y in zip(normalized, against, strict=True)], 0.5)
 
 
+def of_cliffs(spread: float, seeds: int, repetitions: int, random: np.random.Generator) -> Coverage:
+    """The interval of C50 where each run solves every level up to a cliff of its own, and none above it.
+
+    Args:
+        spread: Standard deviation over runs of the place of the cliff, in levels; the truth is its median, which is
+            anywhere within the ladder.
+        seeds: Seeds of each level.
+        repetitions: How many ladders are simulated.
+        random: The generator.
+    """
+    levels_L = np.log2(LADDER)
+    truth_T = random.uniform(levels_L[0], levels_L[-1], repetitions)
+    cliffs_TN = truth_T[:, None] + spread * random.standard_normal((repetitions, seeds))
+    ends = np.empty((repetitions, 2))
+    for own, cliffs_N in zip(ends, cliffs_TN, strict=True):
+        cells = [Sample((cliffs_N >= level).astype(float).tolist()) for level in levels_L]
+        own[:] = curve(LADDER, cells).capacity(0.5)[1]
+    finite = np.diff(ends[np.isfinite(ends).all(axis=1)], axis=1)
+    below, above = (ends[:, 1] < 2**truth_T).mean(), (ends[:, 0] > 2**truth_T).mean()
+    return Coverage(float(below), float(above), float(finite.mean()) if len(finite) else np.inf)
+
+
 def of_claims(seeds: int, repetitions: int, random: np.random.Generator) -> dict[str, float]:
     """How often claims are decided wrongly."""
 

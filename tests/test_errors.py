@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from attnlab import errors
+from attnlab.choices import ListKind
 from attnlab.errors import AttnlabError, InterruptedTraining, InvalidValueError, UnknownNameError, unknown
 
 
@@ -63,16 +66,28 @@ def test_unknown_lists_the_closest_of_many_names() -> None:
     first, *lines = str(unknown("attention", "softmx", names)).splitlines()
     assert first == "  There is no attention 'softmx'; did you mean 'softmax'?"
     listed = " ".join(line.strip() for line in lines)
-    assert listed.startswith("Known: softmax, name-")
-    assert listed.endswith(", and 169 more.")
-    assert listed.count("name-") == 11
+    assert listed.startswith("Closest: softmax, name-")
+    assert listed.endswith(". All 181: attnlab ls attentions")
+    assert listed.count("name-") == 4
 
 
-def test_unknown_without_a_close_name_lists_all_in_short_lines() -> None:
-    names = [f"name-{number:03}" for number in range(180)]
-    lines = str(unknown("attention", "zzz", names)).splitlines()[1:]
+@pytest.mark.parametrize(("kind", "end"), [("attention", "All 180: attnlab ls attentions"), ("key", "and 175 more.")])
+def test_unknown_without_a_close_name_lists_five_in_short_lines(kind: str, end: str) -> None:
+    names = [f"a-rather-long-name-{number:03}" for number in range(180)]
+    first, *lines = str(unknown(kind, "zzz", names)).splitlines()
+    assert first == f"  There is no {kind} 'zzz'."
     assert max(map(len, lines)) <= 78
-    assert " ".join(line.strip() for line in lines) == f"Known: {', '.join(names)}."
+    listed = " ".join(line.strip() for line in lines)
+    assert listed.startswith("Closest: ")
+    assert listed.endswith(end)
+    assert listed.count("a-rather") == 5
+
+
+@pytest.mark.parametrize("kind", errors.LISTINGS)
+def test_the_command_of_a_hint_lists_what_it_says(kind: str) -> None:
+    accepted = {"attentions": "attention", "positions": "position", "norms": "norm", "mlps": "mlp", "blocks": "block"}
+    word = errors.LISTINGS[kind]
+    assert accepted.get(word, word.replace("streams", "stream")) in get_args(ListKind)
 
 
 @pytest.mark.parametrize(("known", "hint"), [(["softmax"], "Known: softmax."), ([], "None exists here.")])

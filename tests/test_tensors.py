@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from attnlab.tensors import QKV, AttentionOutput, at_least_float32, causal_mask, masked_softmax
+from attnlab.tensors import QKV, AttentionOutput, at_least_float32, broadcast_shape, causal_mask, masked_softmax
 from tests.builders import layer_context, noise, seeded
 
 
@@ -115,3 +115,10 @@ def test_missing_tensors_are_empty_tuples() -> None:
     mixed = AttentionOutput(x, qkv, x)
     assert mixed.scores_BHTS == ()
     assert mixed.weights_BHTS == ()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [((), ()), ((3,), ()), ((2, 1), (2, 1)), ((4, 1, 2), (3, 1)), ((1,), (5, 2)), ((2, 3), (1, 3))]
+)
+def test_broadcast_shapes_are_those_of_torch(one: tuple[int, ...], other: tuple[int, ...]) -> None:
+    assert broadcast_shape(one, other) == broadcast_shape(other, one) == torch.broadcast_shapes(one, other)

@@ -1,4 +1,4 @@
-"""Diagnose, evaluate, report, check and audit."""
+"""Diagnose, evaluate, report, compare, check and audit."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from attnlab.choices import AttentionLike, DeviceName, DiagnosisKind, ExtrapolationMode
+from attnlab.choices import DIAGNOSED_SEQUENCES, AttentionLike, DeviceName, DiagnosisKind, ExtrapolationMode
 from attnlab.errors import InvalidValueError
 
 if TYPE_CHECKING:
+    from attnlab.analysis.run_comparison import RunComparison
     from attnlab.diagnosis.result import Diagnosis
     from attnlab.evaluation.level_score import LevelScore
     from attnlab.records import Record
@@ -30,7 +31,7 @@ def diagnose(
     task: str | None = "recall",
     complexity: Any = None,
     length: int | None = None,
-    batch: int = 16,
+    batch: int = DIAGNOSED_SEQUENCES,
     seed: int = 0,
     seeds: int = 5,
     model: Mapping[str, Any] | None = None,
@@ -282,3 +283,31 @@ def audit(
     part = parse_part(task)
     given = {**part.options, **(options or {})}
     return check_task(find_ladder(part.name), given, complexity, samples=samples, seed=seed)
+
+
+def compare(*runs: str | Record, store: str | Path = "results") -> RunComparison:
+    """Compare finished runs: what differs, and the accuracies paired over the seeds that their variants share.
+
+    >>> import tempfile, attnlab
+    >>> fast = {"max_steps": 2, "batch_size": 4, "validation_examples": 4, "test_examples": 4}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for width in (8, 16):
+    ...         one = attnlab.train("copy", model={"width": width}, train=fast, seeds=2, store=folder, device="cpu")
+    ...     first, second = (attnlab.load_records(folder)[index] for index in (0, 2))
+    ...     found = compare(first, second, store=folder)
+    >>> found.fields, found.pairs[0].seeds
+    ({'width': (8, 16)}, (0, 1))
+
+    Args:
+        *runs: The runs, as their records, their ids or the beginnings of these.
+        store: A store, or a folder of stores.
+
+    Returns:
+        The fields in which they differ, their results, and the paired difference of each to the first, as shares of 1.
+
+    Raises:
+        attnlab.errors.AttnlabError: A run does not exist, or fewer than two are named.
+    """
+    from attnlab.analysis.run_comparison import compare_stored
+
+    return compare_stored([run if isinstance(run, str) else run.id for run in runs], Path(store))

@@ -159,6 +159,7 @@ def sweep(
     from attnlab.execution.worker_parts import worker_parts
     from attnlab.experiments.expand import expand
     from attnlab.experiments.run_sweep import run_sweep
+    from attnlab.run_labels import RunLabels
 
     modules, fields = modules_of(model)
     experiment = inline_experiment(
@@ -180,8 +181,8 @@ def sweep(
     finally:
         workers.close()
     if outcome.failed:
-        first = outcome.failed[0]
-        text = f"{len(outcome.failed)} of {len(outcome.records)} runs failed; {first.spec.summary}: {first.reason}"
+        first, labels = outcome.failed[0], RunLabels(specs)
+        text = f"{len(outcome.failed)} of {len(outcome.records)} runs failed; {labels.of(first.spec)}: {first.reason}"
         warnings.warn(text, UserWarning, stacklevel=user_stacklevel())
     return list(outcome.records)
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from attnlab.analysis._draws import SHARE, Interval
-from attnlab.analysis.fields import LOCATION, Cache, Fields, run_fields, short_name, trained_on
 from attnlab.errors import unknown
 from attnlab.records import SOLVED, Evaluation, Record
+from attnlab.run_fields import LOCATION, Cache, Fields, run_fields, short_name, trained_on
 from attnlab.specs import ModelSpec
 
 

@@ -14,13 +14,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from attnlab.analysis._observations import Observation, check_field, check_metric, metric_bounds, observations
+from attnlab.analysis._observations import Observation, check_field, check_metric, metric_bounds, observations, varying
 from attnlab.analysis.fields import matches
 from attnlab.analysis.grid import mean_validation_accuracy
-from attnlab.analysis.ranks import MIN_SEEDS
-from attnlab.analysis.statistics import SHARE, TINY, Interval, Sample, difference, mean, ratio
+from attnlab.analysis.statistics import MIN_SEEDS, SHARE, TINY, Interval, Sample, difference, mean, ratio
 from attnlab.config.experiment import Claim
 from attnlab.errors import InvalidValueError
+from attnlab.formatting import SHARES, percent
 from attnlab.records import Record
 
 Outcome = Literal["holds", "fails", "undecided"]
@@ -94,13 +94,14 @@ def check_claim(claim: Claim, observed: Sequence[Observation], tuned: Sequence[s
         evidence = f"{_quantity(claim)}: the mean of the other runs is 0, so there is no ratio"
         return ClaimOutcome(claim.says, "undecided", evidence)
     if (fewest := min(len(sample.values) for sample in (*mine, *other))) < MIN_SEEDS:
-        evidence = f"{_quantity(claim)} {estimate:.4g}; {fewest} of the {MIN_SEEDS} seeds that are needed"
+        evidence = f"{_quantity(claim)} {_number(claim, estimate)}; {fewest} of the {MIN_SEEDS} seeds that are needed"
         return ClaimOutcome(claim.says, "undecided", evidence, estimate)
     if math.isnan(ends[0]):
         reason = "; the mean of the other runs may be 0" if claim.ratio and math.isfinite(estimate) else ""
-        evidence = f"{_quantity(claim)} {estimate:.4g}, without an interval{reason}"
+        evidence = f"{_quantity(claim)} {_number(claim, estimate)}, without an interval{reason}"
         return ClaimOutcome(claim.says, "undecided", evidence, estimate)
-    evidence = f"{_quantity(claim)} {estimate:.4g} [{ends[0]:.4g}, {ends[1]:.4g}], claimed: {_claimed_text(claim)}"
+    found, low, high = (_number(claim, one) for one in (estimate, *ends))
+    evidence = f"{_quantity(claim)} {found} [{low}, {high}], claimed: {_claimed_text(claim)}"
     outcome = decide(claim, ends)
     if outcome == "undecided" and not _may_hold(claim, mine, other):
         evidence += (
@@ -166,8 +167,11 @@ def strata(
         chosen = max(candidates, key=lambda candidate: mean_validation_accuracy(candidates[candidate]))
         best = sorted(candidates[chosen], key=lambda one: one.record.spec.seed)
         if len({one.record.spec.seed for one in best}) < len(best):
-            hint = "Name one more field in 'of' (and 'than'), so that each level has one run for each seed."
-            raise InvalidValueError(f"{dict(wanted)} matches more than one variant.", hint, where="claims")
+            listed = ", ".join(f"{name} {value}" for name, value in wanted.items()) or "every run"
+            differing = [*varying(best), *(["trained"] if len({str(one.trained) for one in best}) > 1 else [])]
+            open_fields = [name for name in differing if name not in required]
+            hint = f"Name {' and '.join(open_fields) or 'one more field'} too: each level needs one run for each seed."
+            raise InvalidValueError(f"{listed}: this matches more than one variant.", hint, where="claims")
         numbers = {one.record.spec.seed: number for one in best if not math.isnan(number := one.metric(metric))}
         if numbers:
             result[location] = Sample([*numbers.values()], metric_bounds(metric, best), [*numbers])
@@ -212,13 +216,27 @@ def _claimed_range(claim: Claim) -> Interval:
 def _quantity(claim: Claim) -> str:
     """The name of the estimate."""
     prefix = "" if not claim.than else "ratio of " if claim.ratio else "difference of "
-    return f"{prefix}{claim.metric}"
+    return f"{prefix}{claim.metric}{' in %' if _in_percent(claim) else ''}"
+
+
+def _in_percent(claim: Claim) -> bool:
+    """Whether the estimate is told in percent, as the tables tell its metric; a ratio has no unit."""
+    return claim.metric in SHARES and not claim.ratio
+
+
+def _number(claim: Claim, value: float) -> str:
+    """A number of the evidence, in the unit of the tables."""
+    if not _in_percent(claim):
+        return f"{value:.4g}"
+    return percent(0.0 if abs(value) < 0.0005 else value).removesuffix(" %")  # no -0.0
 
 
 def _claimed_text(claim: Claim) -> str:
     """The claimed range as text."""
     low, high = _claimed_range(claim)
     if claim.expect == "equal":
-        return f"{low:.4g} to {high:.4g}"
+        return f"{_number(claim, low)} to {_number(claim, high)}"
     words = {"greater": "above", "less": "below"}
-    return f"{words.get(claim.expect, claim.expect)} {round(low if math.isinf(high) else high, 9) + 0.0:.4g}"
+    return (
+        f"{words.get(claim.expect, claim.expect)} {_number(claim, round(low if math.isinf(high) else high, 9) + 0.0)}"
+    )

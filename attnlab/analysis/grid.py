@@ -154,6 +154,25 @@ class Grid:
         highest, _ = boundary([cell.passed for cell in self.across(row)])
         return self.columns[highest] if highest >= 0 else None
 
+    def rises(self, row: Label) -> tuple[Any, ...]:
+        """Find the levels on which a row is worse than on a higher one, by what the table reads off it.
+
+        Args:
+            row: The label of the row.
+
+        Returns:
+            The levels that are not solved, or on which the accuracy is below 50 % or 90 % of the way from chance to 1,
+            while it is not so on a higher level; empty where the row falls with the level as C50 and C90 assume.
+        """
+        cells = self.across(row)
+        shares = [sum(cell.shares) / len(cell.shares) if cell.shares else math.nan for cell in cells]
+        tests = [[cell.passed for cell in cells]]
+        tests += [[None if math.isnan(share) else share >= level for share in shares] for level in LEVELS]
+        found = {
+            index for passed in tests for index, one in enumerate(passed) if one is False and True in passed[index:]
+        }
+        return tuple(self.columns[index] for index in sorted(found))
+
     @cached_property
     def capacities(self) -> dict[Label, list[tuple[float, Interval]]]:
         """C50 and C90 of every row, with intervals over seeds; nan where levels are not numbers."""

@@ -21,9 +21,8 @@ import numpy as np
 
 from attnlab.analysis._draws import Floats
 from attnlab.analysis.grid import Grid, Label
+from attnlab.analysis.statistics import MIN_SEEDS
 
-MIN_SEEDS = 3
-"""A variant with fewer seeds on some level has no rank."""
 FAMILY_ERROR = 0.05
 """The probability of any false ranking in a report."""
 

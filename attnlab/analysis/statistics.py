@@ -48,6 +48,8 @@ from attnlab.analysis._draws import SHARE, Floats, Interval, Sample, Weights, ex
 
 __all__ = ["LEVEL", "SHARE", "TINY", "UNKNOWN", "Floats", "Interval", "Sample"]
 LEVEL: Final = 0.95
+MIN_SEEDS: Final = 3
+"""With fewer seeds there is no interval of 95 %: two numbers have a range, which is told as one."""
 TAIL: Final = (1 - LEVEL) / 2
 CELL_DRAWS = 4000
 """Draws for the interval of a single cell."""
@@ -63,12 +65,12 @@ def intervals(samples: Sequence[Sample]) -> list[Interval]:
         samples: The cells.
 
     Returns:
-        The 95 % interval of each mean; nan where a cell holds fewer than two numbers.
+        The 95 % interval of each mean; nan where a cell holds fewer than :data:`MIN_SEEDS` numbers.
     """
     result = [UNKNOWN] * len(samples)
     drawn: dict[int, list[int]] = {}
     for index, (values, bounds, _) in enumerate(samples):
-        if len(values) < 2:
+        if len(values) < MIN_SEEDS:
             continue
         if bounds is None:
             result[index] = _student([samples[index]], [])[1]
@@ -120,7 +122,7 @@ def mean(samples: Sequence[Sample]) -> tuple[float, Interval]:
         samples: The cells, such as the levels of a ladder.
 
     Returns:
-        The mean and its 95 % interval over seeds; nan where a cell has fewer than two seeds.
+        The mean and its 95 % interval over seeds; nan where a cell has fewer than three seeds.
     """
     return _compared(samples, [], ratio=False)
 
@@ -133,7 +135,7 @@ def difference(ours: Sequence[Sample], theirs: Sequence[Sample]) -> tuple[float,
         theirs: The cells of the other.
 
     Returns:
-        The difference and its 95 % interval over seeds; nan where a cell has fewer than two seeds.
+        The difference and its 95 % interval over seeds; nan where a cell has fewer than three seeds.
     """
     return _compared(ours, theirs, ratio=False)
 
@@ -147,7 +149,7 @@ def ratio(ours: Sequence[Sample], theirs: Sequence[Sample]) -> tuple[float, Inte
 
     Returns:
         The ratio and its 95 % interval over seeds. Both are nan where the other mean is 0; the interval is nan where
-        a cell has fewer than two seeds or, of an unbounded metric, where the other mean may be 0.
+        a cell has fewer than three seeds or, of an unbounded metric, where the other mean may be 0.
     """
     return _compared(ours, theirs, ratio=True)
 
@@ -169,7 +171,7 @@ def interquartile_mean(samples: Sequence[Sample]) -> tuple[float, Interval]:
     scores = np.sort(np.concatenate([cell.values for cell in cells]))
     cut = len(scores) // 4
     value = float(scores[cut : len(scores) - cut].mean())
-    if min(len(cell.values) for cell in cells) < 2:
+    if min(len(cell.values) for cell in cells) < MIN_SEEDS:
         return value, UNKNOWN
     weights = Weights(cells)
     shares = [_shares(weights, cell, index) for index, cell in enumerate(cells)]
@@ -205,7 +207,7 @@ def improvement(ours: Sequence[Sample], theirs: Sequence[Sample]) -> tuple[float
         return math.nan, UNKNOWN
     wins = [_wins(x.values, y.values) for x, y in pairs]
     value = float(np.mean([one.mean() for one in wins]))
-    if min(len(sample.values) for pair in pairs for sample in pair) < 2:
+    if min(len(sample.values) for pair in pairs for sample in pair) < MIN_SEEDS:
         return value, UNKNOWN
     weights = Weights([sample for pair in pairs for sample in pair])
     lows, highs = np.zeros(weights.draws), np.zeros(weights.draws)
@@ -237,7 +239,7 @@ def _compared(ours: Sequence[Sample], theirs: Sequence[Sample], *, ratio: bool) 
     if any(sample.bounds is None for sample in (*ours, *theirs)):
         return _student(ours, theirs, ratio=ratio)
     value = _combined(_average(ours), _average(theirs), ratio) if theirs else _average(ours)
-    if min(len(sample.values) for sample in (*ours, *theirs)) < 2 or math.isnan(value):
+    if min(len(sample.values) for sample in (*ours, *theirs)) < MIN_SEEDS or math.isnan(value):
         return value, UNKNOWN
     if len(ours) == 1 and not theirs:
         return value, intervals(ours)[0]
@@ -276,7 +278,7 @@ def _student(ours: Sequence[Sample], theirs: Sequence[Sample], *, ratio: bool = 
     other, other_parts = _parts(theirs) if theirs else (0.0, {})
     value = _combined(own, other, ratio) if theirs else own
     fewest = min(len(sample.values) for sample in (*ours, *theirs))
-    if fewest < 2 or not math.isfinite(value):
+    if fewest < MIN_SEEDS or not math.isfinite(value):
         return value, UNKNOWN
     from scipy.special import stdtrit
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import FunctionType
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -33,6 +34,7 @@ from attnlab.attention.ops.precision import full_precision
 from attnlab.attention.ops.returned_weights import asking_for_weights, weights_in
 from attnlab.attention.ops.signature import with_config
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
+from attnlab.part_code import without_text
 from attnlab.plugins import PREFIX, plugin_error
 from attnlab.specs import Modifiers
 from attnlab.tensors import QKV, AttentionOutput, LayerContext, LayerInputs
@@ -71,6 +73,10 @@ class Adapted(Attention):
     given_block: ClassVar[int | None]
     needs: ClassVar[Needs]
     returns: ClassVar[Callable[[Any], Any] | None]
+    made_in: ClassVar[str]
+    """The module in which :func:`adapt` was called."""
+    adapted_with: ClassVar[str]
+    """The arguments of :func:`adapt` beside the class, in words; empty where none was given."""
     weights_flag: ClassVar[str]
     """The argument of the forward that asks for the weights; empty where none was named."""
 
@@ -274,6 +280,8 @@ def adapt(
         "needs": needs,
         "returns": staticmethod(returns) if callable(returns) else None,
         "weights_flag": returns if isinstance(returns, str) else "",
+        "made_in": sys._getframe(1).f_globals.get("__name__", ""),
+        "adapted_with": _written(_given(block, needs, returns)),
         "__init__": with_options(build, Adapted.__init__, MATCHED),
         "__module__": build.__module__,
         "__qualname__": name,
@@ -317,6 +325,13 @@ def _made(build: Callable[..., nn.Module], arguments: dict[str, Any], given: Map
         except Exception:
             pass
         raise
+
+
+def _given(block: int | None, needs: Needs, returns: Callable[[Any], Any] | str | None) -> dict[str, Any]:
+    """The arguments of :func:`adapt` that were given; a function by its code."""
+    function = returns if isinstance(returns, type | FunctionType) else None
+    told = returns if function is None else without_text(function)
+    return {name: one for name, one in {"block": block, "needs": needs, "returns": told}.items() if one}
 
 
 def _written(arguments: dict[str, Any]) -> str:

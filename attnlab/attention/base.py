@@ -38,6 +38,7 @@ from attnlab.tensors import (
     LayerInputs,
     Role,
     at_least_float32,
+    broadcast_shape,
     causal_mask,
     gather_tokens,
     masked_softmax,
@@ -380,7 +381,7 @@ class Attention(nn.Module, ABC):
             A number of rows, at least 1.
         """
         keys = qkv.keys_BHSC
-        lead = torch.broadcast_shapes(qkv.queries_BHTC.shape[:-3], keys.shape[:-3])
+        lead = broadcast_shape(qkv.queries_BHTC.shape[:-3], keys.shape[:-3])
         most = self.max_recomputed_elements if torch.is_grad_enabled() else self.max_score_elements
         return max(1, most // (math.prod(lead) * self.score_maps * keys.shape[-2]))
 

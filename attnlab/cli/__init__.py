@@ -13,6 +13,7 @@ from typing import TextIO
 from attnlab.cli.app import app
 from attnlab.cli.renamed import renamed_options
 from attnlab.errors import AttnlabError, InterruptedTraining, NewerRecordWarning, PartWarning, RenamedWarning
+from attnlab.formatting import printable
 
 PRINTED = (RenamedWarning, PartWarning, NewerRecordWarning)
 """Warnings that are printed as one line each."""
@@ -57,7 +58,7 @@ def _one_line_for_each_warning() -> Iterator[None]:
                 show_other(message, category, filename, lineno, file, line)
             elif text not in printed:
                 printed.add(text)
-                sys.stderr.write(f"attnlab: {text}\n")
+                sys.stderr.write(f"attnlab: {printable(text)}\n")
 
         warnings.showwarning = show
         for printed_always in PRINTED:
@@ -68,7 +69,7 @@ def _one_line_for_each_warning() -> Iterator[None]:
 def _exit(error: AttnlabError, command: str = "") -> None:
     """Print an error, and the command that continues where there is one; exit with the status of the error."""
     lines = f"attnlab: {str(error).strip()}" + (f"\n{command}" if command else "")
-    sys.stderr.write(lines + "\n")
+    sys.stderr.write(printable(lines) + "\n")
     sys.exit(error.status)
 
 

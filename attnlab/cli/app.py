@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from typing import Any
+import sys
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -18,6 +19,9 @@ MODULES = {
     "report": "report",
     "ls": "catalog",
     "show": "catalog",
+    "compare": "results",
+    "tag": "results",
+    "rm": "results",
     "sample": "catalog",
     "generate": "generate",
     "check": "check",
@@ -77,6 +81,19 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    """Print the version of attnlab and end."""
+    if asked:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"attnlab {version('attnlab')}\n")
+        raise typer.Exit
+
+
 @app.callback()
-def attnlab() -> None:
+def attnlab(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
     """A laboratory for attention: what learns what, up to which complexity, how surely, and why it fails beyond."""

@@ -8,12 +8,16 @@ from typing import Annotated
 
 import typer
 
+from attnlab.cli import completion
 from attnlab.cli.options import AsJson, Plugin, Seed, TaskSettings, load_plugins
 
 
 def audit(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="TASK", help="NAME, NAME:option=value, or the file of a ladder.")
+        list[str] | None,
+        typer.Argument(
+            metavar="TASK", help="NAME, NAME:option=value, or the file of a ladder.", autocompletion=completion.tasks
+        ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Audit all built-in ladders.")] = False,
     complexity: Annotated[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from attnlab.choices import ListKind
+from attnlab.cli import completion
 from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, Store, TaskSettings, load_plugins
 
 if TYPE_CHECKING:
@@ -18,8 +20,12 @@ if TYPE_CHECKING:
     from attnlab.registry import Registry
     from attnlab.rendering.catalog import Card, Listing
     from attnlab.rendering.diagnosis import MetricCard
+    from attnlab.rendering.experiment_card import ExperimentCard
     from attnlab.rendering.own_part import OwnCard
+    from attnlab.rendering.run_card import RunCard
 
+HEXADECIMAL = re.compile("[0-9a-f]{1,12}")
+"""An id of a run, or its beginning."""
 PARTS = {
     "attention": "attention",
     "position": "position",
@@ -40,33 +46,49 @@ def ls(
             show_default=True,
         ),
     ] = "tasks",
-    words: Annotated[list[str] | None, typer.Argument(help="Show only the lines that contain every word.")] = None,
-    store: Store = Path("results"),
+    words: Annotated[
+        list[str] | None, typer.Argument(help="Show only the lines that contain every word; of results: stores.")
+    ] = None,
+    stores: Annotated[
+        list[Path] | None,
+        typer.Option("--store", metavar="DIR", help="Folder of results, several times for several. Default: results."),
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="FILTER", help="Runs that pass, such as 'width>32 and accuracy>=90%'."),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option("--sort", metavar="FIELD", help="Sort runs, best metric first; -FIELD reverses.")
+    ] = None,
+    best: Annotated[
+        int | None, typer.Option("--best", metavar="N", min=1, help="The first N runs; sorts by accuracy by itself.")
+    ] = None,
     plugins: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
-    """List tasks, parts of models, experiments, metrics or results."""
+    """List tasks, parts of models, experiments, metrics or results.
+
+    A filter of results compares fields with values: = != < <= > >=, ~ (contains), joined by and, or, not. Fields are
+    those of runs (width, lr, attention, level, seed), metrics (accuracy, loss), status, failure_mode and tag.
+    """
     from rich.console import Console
 
-    from attnlab.errors import unknown
+    from attnlab.errors import InvalidValueError, unknown
 
     load_plugins(plugins)
     kind = {f"{field}s": field for field in PARTS}.get(kind.replace("_", "-"), kind.replace("_", "-"))
     if kind not in get_args(ListKind):
         raise unknown("list", kind, get_args(ListKind), where="ls")
     if kind == "results":
-        from attnlab.rendering.status import Overview
-        from attnlab.storage.status import find_stores, store_status
+        from attnlab.cli.results import list_results
 
-        statuses = [store_status(path) for path in find_stores(store)]
-        if as_json:
-            sys.stdout.writelines(f"{record.model_dump_json()}\n" for status in statuses for record in status.records)
-        elif statuses:
-            Console().print(Overview(statuses), highlight=False)
-        else:
-            message = f"There are no results in {store}/ yet. Try: attnlab train --task recall --attn expressive"
-            Console().print(message, highlight=False, markup=False, soft_wrap=True)
+        folders = [*(stores or []), *map(Path, words or [])]
+        list_results(folders or [Path("results")], where or [], sort, best, as_json=as_json)
         return
+    for option, given in (("--where", where), ("--sort", sort), ("--best", best)):
+        if given:
+            hint = f"Write attnlab ls results, or leave {option} out."
+            raise InvalidValueError(f"Only results can be listed with {option}.", hint, where=option)
     listing = _listing(kind, [word.lower() for word in words or []])
     if as_json:
         sys.stdout.write(json.dumps(listing.data()) + "\n")
@@ -78,25 +100,42 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A name; KIND:NAME, such as norm:none or metric:mass, where several kinds have it; or FILE.py:Class."
+            autocompletion=completion.shown,
+            help="A name, or the id of a run or its beginning; KIND:NAME, such as norm:none, metric:mass, "
+            "experiment:quickstart or run:3f2a, where several kinds have it; or FILE.py:Class.",
         ),
     ],
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Plot a run's learning curves: .html, .svg or .png.")
+    ] = None,
+    store: Store = Path("results"),
     plugins: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a task, a part of models or a metric: formula, options, source, differences from it, size."""
+    """Show a task, a part of models, a metric, an experiment or a run.
+
+    A part: formula, options, source, differences from it, size. A run: what differs from the defaults, learning curves,
+    evaluations, diagnostics, failure mode, environment, tags, and the command that reproduces it.
+    """
     from rich.console import Console
 
     load_plugins(plugins)
-    card = _card(name)
+    run = _run_card(name, store)
+    card = run or _experiment_card(name) or _card(name)
+    if plot:
+        _plot_run(run, name, plot)
     if as_json:
         sys.stdout.write(json.dumps(card.data()) + "\n")
     else:
         Console().print(card, highlight=False)
+        if run:
+            Console().print(run.script, highlight=False, markup=False, soft_wrap=True)
 
 
 def sample(
-    task: Annotated[str, typer.Argument(help="A ladder's name or file, or a registered task.")],
+    task: Annotated[
+        str, typer.Argument(help="A ladder's name or file, or a registered task.", autocompletion=completion.tasks)
+    ],
     complexity: Complexity = None,
     sequences: Annotated[int, typer.Option("--sequences", metavar="N", min=1, help="Number of sequences.")] = 3,
     seed: Seed = 0,
@@ -216,6 +255,7 @@ def _registry(kind: str) -> Registry[Any]:
 
 def _card(name: str) -> Card | MetricCard | OwnCard:
     """Make the card of the first part of that name: a task, a part of models, a metric; or that of ``KIND:NAME``."""
+    from attnlab import resources
     from attnlab.errors import unknown
     from attnlab.rendering.catalog import Card
     from attnlab.tasks import TASKS
@@ -232,10 +272,14 @@ def _card(name: str) -> Card | MetricCard | OwnCard:
         return Card(entry, "task", ladders=ladders, chance=chance, scoring=_scoring(ladders or [ladder]))
     from attnlab.cli.own_part import names_own_part, own_card
 
-    if names_own_part(name):
+    if names_own_part(name, PARTS):
         from attnlab.attention import ATTENTIONS
+        from attnlab.config.inline_parts import parse_part
 
-        return own_card(name) or Card(ATTENTIONS.entry(name), "attention")
+        word = parse_part(name, classes=True).name  # a card has the defaults of the options
+        if ":" in word:
+            return own_card(word) or Card(ATTENTIONS.entry(word), "attention")
+        name = word
     wanted, colon, inner = name.partition(":")
     kinds = [wanted] if colon and wanted in PARTS else list(PARTS)
     for kind in kinds:
@@ -250,7 +294,61 @@ def _card(name: str) -> Card | MetricCard | OwnCard:
     if name in all_metrics():
         return _metric_card(name)
     known = [entry.name for registry in (TASKS, *map(_registry, PARTS)) for entry in registry]
-    raise unknown("part", name, {*known, *all_metrics()})
+    raise unknown("part", name, {*known, *all_metrics(), *resources.names("experiments")})
+
+
+def _run_card(name: str, store: Path) -> RunCard | None:
+    """Make the card of a run, where a name is ``run:ID`` or looks like an id."""
+    word = name.removeprefix("run:")
+    if word == name and (not HEXADECIMAL.fullmatch(name) or (name.isalpha() and _is_part(name))):
+        return None
+    from attnlab.analysis.run_rows import run_rows
+    from attnlab.errors import StoreError, UnknownNameError
+    from attnlab.rendering.run_card import RunCard
+    from attnlab.storage.find_run import find_record
+    from attnlab.storage.status import store_status
+
+    try:
+        record, folder = find_record(word, store)
+    except (UnknownNameError, StoreError):
+        if word == name and name.isalpha():
+            return None  # a slip in the name of a part
+        raise
+    rows = run_rows([store_status(folder)])
+    return RunCard(next(row for row in rows if row.record.id == record.id))
+
+
+def _is_part(name: str) -> bool:
+    """Whether a name is that of a task, a part of models or a metric."""
+    from attnlab.diagnosis.quantities import all_metrics
+    from attnlab.tasks import TASKS
+
+    return name in TASKS or any(name in _registry(kind) for kind in PARTS) or name in all_metrics()
+
+
+def _experiment_card(name: str) -> ExperimentCard | None:
+    """Make the card of a built-in experiment or of one in a YAML file; None for another name."""
+    from attnlab import resources
+    from attnlab.config.experiment import experiment
+    from attnlab.rendering.experiment_card import ExperimentCard
+
+    word = name.removeprefix("experiment:")
+    if word == name and not resources.holds("experiments", name) and not name.endswith((".yaml", ".yml")):
+        return None
+    return ExperimentCard(experiment(word), resources.find("experiments", word))
+
+
+def _plot_run(run: RunCard | None, name: str, path: Path) -> None:
+    """Write the learning curves of a run to a file."""
+    from attnlab.errors import InvalidValueError
+    from attnlab.rendering.curve_plot import draw_curves
+    from attnlab.storage.files import write_whole
+
+    if run is None:
+        hint = "Give the id of a run: attnlab ls results."
+        raise InvalidValueError(f"'{name}' is no run: it has no learning curves.", hint, where="--plot")
+    write_whole(path, draw_curves([run.record], [run.record.spec.summary], path))
+    sys.stderr.write(f"Written: {path}\n")
 
 
 def _scoring(ladders: list[Ladder]) -> list[Scoring]:

@@ -12,14 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from attnlab.cli import completion
 from attnlab.cli.options import AsJson, Plugin, WholeModel, load_plugins
 
 if TYPE_CHECKING:
     from attnlab.testing.finding import Conformance
+    from attnlab.training.events import Progress
 
 
 def check(
-    names: Annotated[list[str] | None, typer.Argument(help="NAME, NAME:option=value, or FILE.py:Class.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="NAME, NAME:option=value, or FILE.py:Class.", autocompletion=completion.attentions),
+    ] = None,
     model: WholeModel = None,
     every: Annotated[bool, typer.Option("--all", help="Check all registered attentions.")] = False,
     plugins: Plugin = None,
@@ -37,25 +42,31 @@ def check(
 
     from attnlab.attention import ATTENTIONS
     from attnlab.rendering.conformance import ConformanceOverview, ConformanceTable
+    from attnlab.rendering.waiting import waiting
     from attnlab.specs import Part
     from attnlab.testing.check_attention import check_attention, subject_of
+    from attnlab.training.events import Preparing
 
     parts = [subject_of(name) for name in names or []]
     parts += [Part(name=entry.name) for entry in ATTENTIONS] if every else []
-    reports = _check_models(model) if model else []
-    if len(parts) == 1:
-        reports.append(check_attention(parts[0]))
-    elif parts:
+    stderr = Console(stderr=True)
+    with waiting(stderr) as progress:
+        reports = _check_models(model, progress) if model else []
+        if len(parts) == 1:
+            reports.append(check_attention(parts[0], progress=progress))
+    if len(parts) > 1:
         from attnlab.execution.processes import sigint_blocked
 
         used = {("attention", part.name): ATTENTIONS.entry(part.name) for part in parts}
         with _worker_pool(used, plugins or [], len(parts)) as pool:
             with sigint_blocked():  # while the workers start
                 checked = pool.map(check_attention, parts)
-            for done, report in enumerate(checked, start=1):
-                failed = "" if report.passed else "  failed"
-                Console(stderr=True).print(f"{done}/{len(parts)}  {parts[done - 1]}{failed}", highlight=False)
-                reports.append(report)
+            with waiting(stderr) as progress:
+                progress(Preparing(f"checking {len(parts)} attentions"))
+                for done, report in enumerate(checked, start=1):
+                    failed = "" if report.passed else "  failed"
+                    stderr.print(f"{done}/{len(parts)}  {parts[done - 1]}{failed}", highlight=False)
+                    reports.append(report)
     if len(reports) == 1 and (fault := reports[0].fault):
         raise PluginError(fault.problem, fault.hint, where=fault.where or reports[0].variant)
     if as_json:
@@ -65,14 +76,19 @@ def check(
     raise typer.Exit(0 if all(report.passed for report in reports) else 1)
 
 
-def _check_models(words: str) -> list[Conformance]:
+def _check_models(words: str, progress: Progress) -> list[Conformance]:
     """Check whole models of the user's own."""
     from attnlab.config.inline_parts import parse_modules
     from attnlab.experiments.whole_model import module_spec
     from attnlab.specs import ModelSpec
     from attnlab.testing.model_check import check_model
+    from attnlab.training.events import Preparing
 
-    return [check_model(module_spec(ModelSpec(), part)) for part in parse_modules(words)]
+    reports = []
+    for part in parse_modules(words):
+        progress(Preparing(f"checking {part}"))
+        reports.append(check_model(module_spec(ModelSpec(), part)))
+    return reports
 
 
 @contextmanager

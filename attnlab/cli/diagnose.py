@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from attnlab.choices import DiagnosisKind, NormPlace
+from attnlab.choices import DIAGNOSED_SEQUENCES, DiagnosisKind, NormPlace
+from attnlab.cli import completion
 from attnlab.cli.options import (
     AsJson,
     Attention,
@@ -22,6 +23,7 @@ from attnlab.cli.options import (
     Width,
     field_settings,
     load_plugins,
+    write_file,
 )
 
 DEFAULT_LAYERS = 12
@@ -60,17 +62,28 @@ def diagnose(
             help="gain: add a softmax with the same branch gain as each other variant (gain-matched control).",
         ),
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Task of the sequences; left out, recall.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", help="Task of the sequences; left out, recall.", autocompletion=completion.tasks),
+    ] = None,
     noise: Annotated[
         Literal["gaussian"] | None, typer.Option("--input", help="gaussian: independent tokens instead of a task.")
     ] = None,
     complexity: Complexity = None,
     length: Annotated[int | None, typer.Option("--length", metavar="N", min=2, help="Tokens per sequence.")] = None,
-    sequences: Annotated[int, typer.Option("--sequences", metavar="N", min=1, help="Number of sequences.")] = 16,
+    sequences: Annotated[
+        int, typer.Option("--sequences", metavar="N", min=1, help="Number of sequences.")
+    ] = DIAGNOSED_SEQUENCES,
     seed: Seed = 0,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Number of models of each variant.")] = 5,
     run: Annotated[
-        str | None, typer.Option("--run", metavar="ID,ID", help="Finished runs, instead of fresh variants.")
+        str | None,
+        typer.Option(
+            "--run",
+            metavar="ID,ID",
+            help="Finished runs, instead of fresh variants.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     only: Annotated[
         str | None, typer.Option("--only", metavar="METRIC,..", help="Metrics; left out, all of this diagnosis.")
@@ -81,6 +94,9 @@ def diagnose(
             "--attention-map", metavar="LAYER.HEAD", help="Draw the attention map of this head; both count from 1."
         ),
     ] = "",
+    all_layers: Annotated[
+        bool, typer.Option("--all-layers", help="Show every layer, in several blocks where they do not fit.")
+    ] = False,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the numbers to a CSV file.")] = None,
     plot: Annotated[
         Path | None,
@@ -100,7 +116,7 @@ def diagnose(
     from attnlab.errors import InvalidValueError
     from attnlab.rendering.diagnosis import DiagnosisView, as_csv
     from attnlab.rendering.diagnosis import as_json as to_json
-    from attnlab.storage.files import write_whole
+    from attnlab.rendering.waiting import waiting
 
     load_plugins(plugins)
     _refuse_noise_with_task(task, noise, complexity)
@@ -140,19 +156,21 @@ def diagnose(
         control=control is not None,
         branch_gain=branch_gain,
     )
-    diagnosis = run_diagnosis(
-        kind, request, runs=_names(run), store=store, only=_names(only), attention_map=attention_map
-    )
+    words: dict[str, Any] = {"runs": _names(run), "only": _names(only), "attention_map": attention_map}
+    with waiting(Console(stderr=True)) as progress:
+        diagnosis = run_diagnosis(kind, request, store=store, progress=progress, **words)
     if csv:
-        write_whole(csv, as_csv(diagnosis))
+        write_file(csv, as_csv(diagnosis))
     if plot:
         from attnlab.rendering.attention_map_plot import plot_maps
 
-        write_whole(plot, plot_maps(diagnosis.maps, plot.suffix))
+        write_file(plot, plot_maps(diagnosis.maps, plot.suffix))
     if as_json:
         sys.stdout.write(to_json(diagnosis))
     elif not csv:
-        Console().print(DiagnosisView(diagnosis), highlight=False, crop=False)  # names longer than a line are not cut
+        Console().print(
+            DiagnosisView(diagnosis, all_layers), highlight=False, crop=False
+        )  # names longer than a line are not cut
 
 
 def _refuse_noise_with_task(task: str | None, noise: str | None, complexity: str | None) -> None:

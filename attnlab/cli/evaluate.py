@@ -10,11 +10,17 @@ from typing import Annotated
 import typer
 
 from attnlab.choices import ExtrapolationMode
+from attnlab.cli import completion
 from attnlab.cli.options import AsJson, Device, Plugin, Quiet, Rollout, Store, load_plugins
 
 
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run, or its start: attnlab ls results.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="Id of the run, or its start: attnlab ls results.", autocompletion=completion.runs
+        ),
+    ],
     length: Annotated[
         str | None,
         typer.Option("--length", metavar="64,128,...", help="Lengths in tokens, or the next shorter ones of the task."),

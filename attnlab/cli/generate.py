@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from attnlab.cli import completion
 from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, load_plugins
 
 
@@ -21,7 +22,9 @@ class SplitName(StrEnum):
 
 
 def generate(
-    task: Annotated[str, typer.Argument(help="A ladder's name or file, or a registered task.")],
+    task: Annotated[
+        str, typer.Argument(help="A ladder's name or file, or a registered task.", autocompletion=completion.tasks)
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="F", help="The file: .npz, .jsonl, .parquet or .txt.")],
     sequences: Annotated[int, typer.Option("--sequences", metavar="N", min=1, help="Number of sequences.")] = 1000,
     complexity: Complexity = None,

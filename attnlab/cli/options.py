@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from attnlab.choices import Budget, Compile, DeviceName
+from attnlab.choices import BATCH_SIZE, HEADS, LAYERS, LR, MAX_STEPS, WIDTH, Budget, Compile, DeviceName
+from attnlab.cli import completion
+
+
+def _or_ladders(default: float) -> str:
+    """A default in the help, where a ladder or an experiment may set another."""
+    return f"{default:g}, or the ladder's"
+
 
 Attention = Annotated[
     str | None,
     typer.Option(
-        "--attn", "--attention", help="Attentions, such as [b]softmax,dape[/b]; + alternates over layers, *N repeats."
+        "--attn",
+        "--attention",
+        help="Attentions, such as [b]softmax,dape[/b]; + alternates over layers, *N repeats.",
+        autocompletion=completion.attentions,
     ),
 ]
 WholeModel = Annotated[
@@ -23,17 +34,29 @@ WholeModel = Annotated[
         help="Whole models of your own, from tokens to logits, beside --attn or alone; or a function that makes one.",
     ),
 ]
-Position = Annotated[str | None, typer.Option("--pos", "--position", help="Positions, such as [b]rotary,alibi[/b].")]
+Position = Annotated[
+    str | None,
+    typer.Option(
+        "--pos", "--position", help="Positions, such as [b]rotary,alibi[/b].", autocompletion=completion.positions
+    ),
+]
 Complexity = Annotated[
     str | None,
     typer.Option("--complexity", metavar="LEVEL", help="Level of difficulty; left out, the ladder's default."),
 ]
-Layers = Annotated[int | None, typer.Option("--layers", help="Number of layers.")]
-Width = Annotated[int | None, typer.Option("--width", help="Width of the residual stream.")]
-Heads = Annotated[int | None, typer.Option("--heads", help="Number of heads.")]
-Steps = Annotated[int | None, typer.Option("--steps", help="Upper limit of training steps; a solved run stops early.")]
-Batch = Annotated[int | None, typer.Option("--batch", help="Sequences per step.")]
-Lr = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.")]
+Layers = Annotated[int | None, typer.Option("--layers", help="Number of layers.", show_default=_or_ladders(LAYERS))]
+Width = Annotated[
+    int | None, typer.Option("--width", help="Width of the residual stream.", show_default=_or_ladders(WIDTH))
+]
+Heads = Annotated[int | None, typer.Option("--heads", help="Number of heads.", show_default=_or_ladders(HEADS))]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps", help="Upper limit of training steps; a solved run stops early.", show_default=_or_ladders(MAX_STEPS)
+    ),
+]
+Batch = Annotated[int | None, typer.Option("--batch", help="Sequences per step.", show_default=_or_ladders(BATCH_SIZE))]
+Lr = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.", show_default=_or_ladders(LR))]
 Watch = Annotated[
     str | None,
     typer.Option("--watch", help="Diagnostics to log, with commas: [b]rank[/b], [b]gradients[/b], [b]attention[/b]."),
@@ -76,6 +99,27 @@ Plugin = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file that the user asked for, and tell its name on the standard error: the output may be data.
+
+    Args:
+        path: The file.
+        content: Its content.
+
+    Raises:
+        InvalidFileError: It cannot be written; whatever was there is unchanged.
+    """
+    from attnlab.errors import InvalidFileError
+    from attnlab.storage.files import write_whole
+
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        hint = "Give another file, in a folder that you may write."
+        raise InvalidFileError(f"It cannot be written: {error.strerror}.", hint, where=str(path)) from None
+    sys.stderr.write(f"Written: {path}\n")
 
 
 def load_plugins(files: list[Path] | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,24 +31,25 @@ MASKS = {
 }
 
 
-def names_own_part(word: str) -> bool:
+def names_own_part(word: str, kinds: Container[str]) -> bool:
     """Tell whether a word names a class of the user's own or of a package.
 
     Args:
         word: A name, such as ``my.py:Mixer``, ``torch.nn:GRU`` or ``norm:none``.
+        kinds: The kinds of parts, such as ``norm``.
 
     Returns:
-        Whether it does: its place is a file or a module with a dot.
+        Whether it does: it has a class, beside a file or a module.
     """
-    place, colon, name = word.rpartition(":")
-    return bool(colon and name and "." in place)
+    place, _, name = word.partition(":")
+    return bool(name) and place not in kinds
 
 
 def own_card(word: str) -> OwnCard | None:
     """Make the card of a class of modules; one that takes the number of tokens is a whole model.
 
     Args:
-        word: ``FILE.py:Class`` or ``package.module:Class``.
+        word: ``FILE.py:Class`` or ``package.module:Class``, without options.
 
     Returns:
         The card; None for a subclass of an attention of attnlab, which documents itself.

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attnlab.cli.options import AsJson
+from attnlab.cli import completion
+from attnlab.cli.options import AsJson, write_file
 
 if TYPE_CHECKING:
-    from attnlab.config.experiment import Experiment
     from attnlab.rendering.report import Report
 
 
@@ -68,7 +68,6 @@ def report(
     from attnlab.errors import InvalidValueError
     from attnlab.rendering.export import FORMATS
     from attnlab.rendering.report import report as make_report
-    from attnlab.storage.files import write_whole
     from attnlab.storage.journal import uncollected
 
     folder = _find_store(store)
@@ -88,12 +87,12 @@ def report(
     if plot:
         from attnlab.rendering.plot import draw
 
-        write_whole(plot, draw(result, plot))
+        write_file(plot, draw(result, plot))
     if html:
-        _write_page(html, result, experiment)
+        _write_page(html, result, folder)
     for name, path in files.items():
         if path:
-            write_whole(path, FORMATS[name](result))
+            write_file(path, FORMATS[name](result))
     if as_json:
         sys.stdout.write(FORMATS["json"](result).decode())
     elif not any((plot, html, *files.values())):
@@ -101,15 +100,14 @@ def report(
     raise typer.Exit(0 if result.claims_hold else 1)
 
 
-def _write_page(path: Path, result: Report, experiment: Experiment | None) -> None:
-    """Write the HTML page, with the commands that reproduce it."""
-    from attnlab import resources
+def _write_page(path: Path, result: Report, folder: Path) -> None:
+    """Write the HTML page, with the commands and the YAML that reproduce it."""
     from attnlab.rendering.html import html_page
-    from attnlab.storage.files import write_whole
+    from attnlab.storage.provenance import read_provenance
 
-    builtin = experiment is not None and experiment.name in resources.names("experiments")
-    sweep = f"attnlab sweep {experiment.name}" if experiment and builtin else ""
-    write_whole(path, html_page(result, shlex.join(["attnlab", *sys.argv[1:]]), sweep))
+    origin = read_provenance(folder)
+    texts = [(f"The experiment ({origin.file})", origin.yaml)] if origin.yaml else []
+    write_file(path, html_page(result, shlex.join(["attnlab", *sys.argv[1:]]), origin.command, texts=texts))
 
 
 def _report_failure_modes(
@@ -122,7 +120,6 @@ def _report_failure_modes(
     from attnlab.config.experiment import stored_experiment
     from attnlab.rendering.failure_mode_export import FORMATS
     from attnlab.rendering.failure_mode_table import failure_mode_table
-    from attnlab.storage.files import write_whole
     from attnlab.storage.journal import uncollected
 
     with uncollected():
@@ -131,7 +128,7 @@ def _report_failure_modes(
         )
     for name, path in files.items():
         if path:
-            write_whole(path, FORMATS[name](table))
+            write_file(path, FORMATS[name](table))
     if as_json:
         sys.stdout.write(FORMATS["json"](table).decode())
     elif not any(files.values()):
@@ -139,13 +136,15 @@ def _report_failure_modes(
 
 
 def cp(
-    name: Annotated[str, typer.Argument(help="A built-in experiment or ladder.")],
+    name: Annotated[
+        str, typer.Argument(help="A built-in experiment or ladder.", autocompletion=completion.files_to_copy)
+    ],
     to: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Default: NAME.yaml in this folder.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Copy a built-in experiment or ladder to a file that you can edit."""
     from attnlab import resources
-    from attnlab.errors import InvalidValueError, unknown
+    from attnlab.errors import InvalidFileError, InvalidValueError, unknown
     from attnlab.storage.files import write_whole
 
     sources = [resources.folder(kind) / f"{name}.yaml" for kind in resources.KINDS if name in resources.names(kind)]
@@ -156,7 +155,10 @@ def cp(
     target = target / f"{name}.yaml" if target.is_dir() else target
     if target.exists() and not force:
         raise InvalidValueError("This file exists already.", "Give another name, or --force.", where=str(target))
-    write_whole(target, sources[0].read_bytes())
+    try:
+        write_whole(target, sources[0].read_bytes())
+    except OSError as error:
+        raise InvalidFileError(f"It cannot be written: {error.strerror}.", where=str(target)) from None
     command = "sweep" if sources[0].parent.name == "experiments" else "train --task"
     path = str(target) if "/" in str(target) else f"./{target}"
     sys.stdout.write(f"{target}\nEdit it, then run: attnlab {command} {path}\n")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from attnlab.choices import PresetName
+from attnlab.cli import completion
 from attnlab.cli.options import (
     AllowLeak,
     AsJson,
@@ -40,12 +44,24 @@ if TYPE_CHECKING:
     from attnlab.experiments.run_sweep import SweepOutcome
     from attnlab.specs import RunSpec
 
+DRY_RUN_SECONDS = 8.0
+"""Processor time in which a dry run starts, plans and times steps."""
+SHORTEST_TIMING, LONGEST_TIMING = 1.0, 2.5
+"""Seconds in which a dry run times steps: whatever planning took, and where there is time for more."""
+
 
 def sweep(
     name: Annotated[
-        str | None, typer.Argument(metavar="[EXPERIMENT]", help="A built-in experiment or a YAML file.")
+        str | None,
+        typer.Argument(
+            metavar="[EXPERIMENT]",
+            help="A built-in experiment or a YAML file.",
+            autocompletion=completion.experiments,
+        ),
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", help="Ladders, such as [b]recall,copy[/b].")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Ladders, such as [b]recall,copy[/b].", autocompletion=completion.tasks)
+    ] = None,
     attn: Attention = None,
     model: WholeModel = None,
     pos: Position = None,
@@ -84,7 +100,7 @@ def sweep(
         typer.Option(
             "--ci-width",
             metavar="X",
-            min=0.0,
+            min=1.0,
             help="With --adaptive: width of C50's interval, in levels; 1 takes six seeds that agree.",
         ),
     ] = 1.0,
@@ -108,7 +124,9 @@ def sweep(
     from attnlab.execution.worker_parts import worker_parts
     from attnlab.experiments.expand import expand, with_resolved_claims
     from attnlab.rendering.sweep_progress import SweepSummary
+    from attnlab.rendering.waiting import waiting
 
+    imported = time.process_time()
     load_plugins(plugins)
     fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
     nested = field_settings(settings, watch=watch, rollout=rollout, allow_leak=allow_leak, **fields)
@@ -121,19 +139,29 @@ def sweep(
     }
     words |= {"grid": grid, "match": match}
     experiment = with_resolved_claims(_experiment(name, preset, seeds, words, nested))
-    specs, runs_per_program = expand(experiment), parse_vmap(vmap)
+    runs_per_program = parse_vmap(vmap)
+    with waiting(Console(stderr=True, quiet=quiet)) as progress:
+        specs = expand(experiment, progress)
     refuse_unvmappable(specs, runs_per_program)
     folder = store or Path("results") / experiment.name
     resources: dict[str, Any] = {"runs": len(specs), "vmap": runs_per_program, "address": ray_address}
     workers = make_executor(executor, device, worker_parts(specs, plugins or []), weights=weights, **resources)
     try:
         if dry_run:
-            from attnlab.experiments.cost_estimate import estimate_cost
+            from attnlab.experiments.cost_estimate import Planning, estimate_cost
             from attnlab.rendering.cost_estimate import CostTable
 
-            Console().print(CostTable(estimate_cost(specs, folder, workers, experiment.expected_steps)))
+            planning = Planning(imported, time.process_time())
+            seconds = min(LONGEST_TIMING, max(SHORTEST_TIMING, DRY_RUN_SECONDS - planning.total))
+            times: dict[str, Any] = {"planning": planning, "seconds": seconds}
+            estimate = estimate_cost(specs, folder, workers, experiment.expected_steps, **times)
+            if as_json:
+                sys.stdout.write(f"{json.dumps(estimate.as_data())}\n")
+            else:
+                Console().print(CostTable(estimate))
             return
-        more = {"wait": wait, "adaptive": ci_width if adaptive else None}
+        more: dict[str, Any] = {"wait": wait, "adaptive": ci_width if adaptive else None}
+        more["command"] = shlex.join(["attnlab", *sys.argv[1:]])
         outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, more)
     finally:
         workers.close()
@@ -143,6 +171,8 @@ def sweep(
         sys.stdout.writelines(f"{record.model_dump_json()}\n" for record in outcome.records)
     else:
         Console().print(summary, highlight=False)
+        runs = f"The runs and their ids: attnlab ls results --store {shlex.quote(str(folder))}"
+        Console().print(runs, highlight=False, markup=False, soft_wrap=True)
     raise typer.Exit(0 if summary.claims_hold and not outcome.failed else 1)
 
 
@@ -183,7 +213,7 @@ def run_with_progress(
     done = sum(spec.id in finished for spec in specs)
     heading = f"{experiment.name}: {len(specs)} runs, {done} done already; {executor.description}; {folder}/"
     stderr.print(heading, highlight=False, markup=False, soft_wrap=True)
-    with sweep_progress(stderr, len(specs), done) as progress:
+    with sweep_progress(stderr, specs, done) as progress:
         return run_sweep(experiment, specs, folder, executor, progress=progress, **more)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from attnlab.cli import completion
 from attnlab.cli.options import (
     AllowLeak,
     AsJson,
@@ -40,7 +41,10 @@ from attnlab.cli.vmap import parse_vmap, refuse_unvmappable
 
 def train(
     task: Annotated[
-        str, typer.Option("--task", help="A ladder's name or file: see [b]attnlab ls tasks[/b].")
+        str,
+        typer.Option(
+            "--task", help="A ladder's name or file: see [b]attnlab ls tasks[/b].", autocompletion=completion.tasks
+        ),
     ] = "recall",
     attn: Attention = None,
     model: WholeModel = None,
@@ -76,7 +80,10 @@ def train(
     continue_from: Annotated[
         str,
         typer.Option(
-            "--continue-from", metavar="RUN", help="Begin with weights, optimizer state and step of a finished run."
+            "--continue-from",
+            metavar="RUN",
+            help="Begin with weights, optimizer state and step of a finished run.",
+            autocompletion=completion.runs,
         ),
     ] = "",
     as_json: AsJson = False,

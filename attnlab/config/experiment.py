@@ -11,11 +11,12 @@ presets     smaller or larger budgets of the same question
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, Strict, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Strict, ValidationError
 
 from attnlab import resources
 from attnlab.choices import Budget, PresetName
@@ -36,6 +37,14 @@ def _named_module(value: Any) -> Any:
     return {"module": value} if isinstance(value, str) else value
 
 
+def _folder_name(name: str) -> str:
+    """Refuse a name that is no folder's: records are stored in ``results/NAME``."""
+    if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f]", name):
+        raise ValueError("Use the name of a folder in results/, without / and \\")
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
 ModelData = Annotated[Data, BeforeValidator(_named_module, json_schema_input_type=str | Data)]
 """Fields of the model; or ``FILE.py:Class``, a whole model of the user's own."""
 Column = Annotated[tuple[Any, ...], Strict(False), Field(min_length=1)]
@@ -74,10 +83,17 @@ class LadderLevels(Value):
     evaluate: Levels | None = None
     """Further levels to test on; left out, the ladder's."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, data: Any) -> Any:
-        return {"ladder": data} if isinstance(data, str) else data
+
+def _named_ladder(value: Any) -> Any:
+    """Accept the name of a ladder in place of its fields."""
+    return {"ladder": value} if isinstance(value, str) else value
+
+
+Ladders = Annotated[
+    tuple[Annotated[LadderLevels, BeforeValidator(_named_ladder, json_schema_input_type=str | LadderLevels)], ...],
+    Strict(False),
+]
+"""Ladders, each with the levels that are trained, or by its name alone."""
 
 
 class Claim(Value):
@@ -114,7 +130,7 @@ class ReportLayout(Value):
 class Preset(Value):
     """A budget: what it changes of the experiment."""
 
-    ladders: Annotated[tuple[LadderLevels, ...], Strict(False)] | None = None
+    ladders: Ladders | None = None
     grid: dict[str, Column] = {}
     seeds: Annotated[int, Field(ge=1)] | None = None
     model: ModelData = {}
@@ -126,10 +142,10 @@ class Preset(Value):
 class Experiment(Value):
     """A question, and the runs that answer it."""
 
-    name: str
+    name: FolderName
     question: str
     source: str = ""
-    ladders: Annotated[tuple[LadderLevels, ...], Strict(False), Field(min_length=1)]
+    ladders: Annotated[Ladders, Field(min_length=1)]
     grid: dict[str, Column] = {}
     zip: Annotated[tuple[dict[str, Column], ...], Strict(False)] = ()
     tune: Annotated[tuple[str, ...], Strict(False)] | None = None
@@ -157,6 +173,11 @@ class Experiment(Value):
             ``file:line: field``, or the field alone if the experiment is in no file.
         """
         return self._document.where(location) if self._document else ".".join(map(str, location))
+
+    @property
+    def file(self) -> tuple[str, str]:
+        """The name and the content of the experiment's file; empty if it is in none."""
+        return (self._document.name, self._document.text) if self._document else ("", "")
 
     def written(self, *location: str | int) -> bool:
         """Tell whether a field is in the experiment's file.
@@ -228,14 +249,23 @@ def experiment(word: str) -> Experiment:
         word: A name or a path.
 
     Returns:
-        The experiment; its ladders and parts have not been looked up.
+        The experiment; its ladders and parts have not been looked up. An edited copy of a built-in one that kept its
+        name has that of its file, so that it has a store of its own.
 
     Raises:
         UnknownNameError: There is no such experiment, or the file has a key that the format does not have.
         InvalidFileError: The file is missing or is not strict YAML.
         InvalidValueError: A field is of the wrong type, zipped lists differ in length, or a key is varied twice.
     """
-    return read_experiment(resources.find("experiments", word))
+    path = resources.find("experiments", word)
+    found = read_experiment(path)
+    if not resources.is_file(word) or found.name not in resources.names("experiments"):
+        return found
+    builtin = resources.folder("experiments") / f"{found.name}.yaml"
+    if path.resolve() == builtin.resolve() or read(path).data == read(builtin).data:
+        return found
+    # An edited copy is another experiment: with the name of the built-in one, its runs would go to the same store.
+    return found.model_copy(update={"name": path.stem if path.stem != found.name else f"{found.name}-edited"})
 
 
 def read_experiment(path: Path) -> Experiment:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,6 +26,8 @@ class Document:
     name: str
     data: Any
     lines: dict[Location, int]
+    text: str = field(default="", compare=False)
+    """The file as it was read."""
 
     def where(self, location: Location = ()) -> str:
         """Name the location of a value for a message.
@@ -58,7 +60,7 @@ class Document:
         # A key that is old or new by its value has its line under both names.
         reused = {at: line for at, line in self.lines.items() if at and at[-1] in REUSED}
         lines = reused | {renamed_location(at, names): line for at, line in self.lines.items()}
-        new = Document(self.name, self.data, lines)
+        new = Document(self.name, self.data, lines, self.text)
         return replace(new, data=renamed_tree(self.data, names, lambda at: new.where(at).partition(": ")[0]))
 
 
@@ -175,11 +177,11 @@ def parse(text: str, name: str = "<text>") -> Document:
     """
     if len(text) <= SHORT:
         try:
-            return _document(_Quick(text), name)
+            return replace(_document(_Quick(text), name), text=text)
         except (yaml.YAMLError, RecursionError):
             pass  # the other loader gives the same message whatever library is installed
     try:
-        return _document(_Loader(text), name)
+        return replace(_document(_Loader(text), name), text=text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attnlab.attention import ATTENTIONS
+from attnlab.attention import ATTENTIONS, RowConstraint
 from attnlab.choices import DiagnosisKind
 from attnlab.diagnosis._attention_maps import attention_map_of, labeled_map_of
+from attnlab.diagnosis._gain_control import blocks, unscaled
 from attnlab.diagnosis._labeled_matrices import (
     Quantity,
     headless_layers,
@@ -30,8 +32,10 @@ from attnlab.diagnosis.subjects import (
 from attnlab.diagnosis.whole_models import WholeModelSubject, whole_model_subjects
 from attnlab.errors import InvalidValueError
 from attnlab.metrics.metric import Metric
+from attnlab.run_labels import RunLabels
 from attnlab.specs import ModelSpec, variant_text
 from attnlab.storage.find_run import in_store
+from attnlab.training.events import Preparing, Progress, no_callback
 
 Subject = DiagnosisSubject | WholeModelSubject
 NO_GRADIENT = "its output has no gradient"
@@ -45,6 +49,7 @@ def diagnose(
     store: Path = Path("results"),
     only: Sequence[str] = (),
     attention_map: str = "",
+    progress: Progress = no_callback,
 ) -> Diagnosis:
     """Measure variants at random initialization, or finished runs.
 
@@ -55,6 +60,7 @@ def diagnose(
         store: The folder of results with those runs.
         only: Metrics; none takes all of the kind.
         attention_map: A head to return the attention map of, as ``LAYER.HEAD``; empty returns none.
+        progress: Receives what is built and measured.
 
     Returns:
         One panel per metric, notes and maps.
@@ -74,9 +80,18 @@ def diagnose(
         options: dict[str, Any] = {"complexity": request.complexity, "length": request.length, "batch": request.batch}
         loaded = [run_subject(run, store, command=command, **options) for run in runs]
         subjects = [subject for _, subject in loaded]
-        description = "; ".join(f"run {record.id}, {record.spec.summary}" for record, _ in loaded)
+        labels = RunLabels(record.spec for record, _ in loaded)
+        description = "; ".join(f"run {record.id}, {labels.of(record.spec)}" for record, _ in loaded)
+    progress(Preparing("building the models"))
     return diagnose_subjects(
-        parsed, metrics, subjects, request=request, only=only, attention_map=attention_map, description=description
+        parsed,
+        metrics,
+        subjects,
+        request=request,
+        only=only,
+        attention_map=attention_map,
+        description=description,
+        progress=progress,
     )
 
 
@@ -89,6 +104,7 @@ def diagnose_subjects(
     only: Sequence[str] = (),
     attention_map: str = "",
     description: str = "",
+    progress: Progress = no_callback,
 ) -> Diagnosis:
     """Measure every metric of every subject, the seeds of a variant together.
 
@@ -100,6 +116,7 @@ def diagnose_subjects(
         only: Metrics that must be measurable.
         attention_map: A head to return the attention map of, as ``LAYER.HEAD``; empty returns none.
         description: The subjects in one line; empty describes the request.
+        progress: Receives what is measured.
 
     Returns:
         One panel per metric, notes and maps.
@@ -111,7 +128,8 @@ def diagnose_subjects(
     maps: dict[str, AttentionMap] = {}
     reach_notes: dict[str, str] = {}
     headless_notes: dict[str, tuple[str, ...]] = {}
-    for subject in subjects:
+    for count, subject in enumerate(subjects, start=1):
+        progress(Preparing(f"measuring {subject.variant}, model {count}"))
         description = description or _describe(request, subject.model.spec)
         one = _measure(kind, subject, metrics)
         for quantity, values in one.values.items():
@@ -157,7 +175,9 @@ def _subject_map(kind: DiagnosisKind, subject: Subject, head: str) -> AttentionM
     trace = subject.trace()
     layers = headless_layers(subject.model, trace)
     if not any(layers):
-        return attention_map_of(trace, subject.variant, head)
+        one = attention_map_of(trace, subject.variant, head)
+        attention = unscaled(blocks(subject.model)[one.layer - 1].attention)
+        return dataclasses.replace(one, is_share=attention.row_constraint is RowConstraint.STOCHASTIC)
     merged, labels = merge_matrices(trace.weights_BHTS, labeled_matrices(layers, kind)[0])
     return labeled_map_of(trace, merged, labels, subject.variant, head)
 

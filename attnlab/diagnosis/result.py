@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from attnlab.choices import DiagnosisKind
+
 Values = tuple[float, ...]
 """One number per layer; nan where there is nothing to measure."""
 
@@ -101,13 +103,15 @@ class AttentionMap:
     """One row per query."""
     matrix: str = "effective matrix"
     """The kind of the matrix, as that of a panel."""
+    is_share: bool = False
+    """Whether every row is a distribution over the keys, as that of a softmax: drawn on a scale from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Diagnosis:
     """The result of one diagnosis."""
 
-    kind: str
+    kind: DiagnosisKind
     subject: str
     """The models that were measured, and the sequences."""
     panels: tuple[Panel, ...]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from attnlab.choices import DIAGNOSED_SEQUENCES
 from attnlab.diagnosis.subjects import DiagnosisSubject, ProbeBatch, validation_batches
 from attnlab.diagnosis.whole_models import WholeModelSubject
 from attnlab.errors import AttnlabError, InvalidValueError
@@ -21,7 +22,13 @@ from attnlab.training.run_parts import error_of_run
 
 
 def run_subject(
-    run: str, store: Path, *, command: str, complexity: Any = None, length: int | None = None, batch: int = 16
+    run: str,
+    store: Path,
+    *,
+    command: str,
+    complexity: Any = None,
+    length: int | None = None,
+    batch: int = DIAGNOSED_SEQUENCES,
 ) -> tuple[Record, DiagnosisSubject | WholeModelSubject]:
     """Load a finished run as a subject; a transformer computes in float64.
 

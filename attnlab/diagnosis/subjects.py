@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from attnlab.choices import DIAGNOSED_SEQUENCES
 from attnlab.config.inline_experiment import SECTIONS, unknown_section
 from attnlab.config.inline_parts import merged, parse_modules, parse_part, parse_variants
 from attnlab.config.yaml import scalar
@@ -112,7 +113,7 @@ class DiagnosisRequest:
     task: Part | None = field(default_factory=lambda: Part(name="recall"))
     complexity: Any = None
     length: int | None = None
-    batch: int = 16
+    batch: int = DIAGNOSED_SEQUENCES
     seeds: Sequence[int] = range(5)
     settings: dict[str, Any] = field(default_factory=dict)
     control: bool = False

@@ -144,7 +144,7 @@ class Processes:
         rank = min(set(range(self.num_workers)) - {worker.rank for worker in self.workers})
         settings = replace(self.settings, device=device_of_rank(self.settings.device, rank))
         process = context.Process(target=serve, args=(remote, settings), daemon=True, name="attnlab worker")
-        with sigint_blocked(), main_not_imported():
+        with sigint_blocked(), main_not_imported(), current_folder_not_imported():
             process.start()
         remote.close()
         self.workers.append(Worker(process, connection, rank=rank))
@@ -298,6 +298,24 @@ def main_not_imported() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextmanager
+def current_folder_not_imported() -> Iterator[None]:
+    """Keep processes that are started within this block from importing what lies in the current folder.
+
+    Python starts them with ``-c``, for which the current folder comes first on the path of imports: a ``socket.py`` or
+    ``pickle.py`` there would be run in place of Python's own. They get the path of their parent afterwards.
+    """
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def serve(connection: Connection, settings: WorkerSettings) -> None:

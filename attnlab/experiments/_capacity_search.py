@@ -3,12 +3,12 @@
 Each variant is searched by itself. First two boundaries are bracketed: that of the max solved level (half of the seeds
 solve it) and that of C50 (halfway from chance to 1). With a few seeds, the middle of the levels between the last passed
 and the first failed level is run until the two are neighbors. Then seeds are added on the levels around both
-boundaries, one round after the other, until the interval of C50 is as narrow as requested, measured in levels, or all
-seeds are used. Levels below the boundary that were not run count as solved, and those above as not solved. A level on
-which all runs failed counts as not passed.
+boundaries, one round after the other, and then on those inside the interval of C50, until that interval is as narrow as
+requested, measured in levels, or all seeds are used. The interval is that of the report: it is computed from the runs
+that there are, and a level that was not run counts as nothing. A level on which all runs failed counts as not passed.
 
-Even where the boundary is sharp and all seeds agree, the interval of C50 spans 1.6 levels with three seeds, 1.1 with
-five and 0.9 with six.
+The ends of an interval of C50 are levels, so that none is narrower than one level. Where the boundary is sharp and all
+seeds agree, that takes six seeds on both sides of it.
 """
 
 from __future__ import annotations
@@ -64,9 +64,12 @@ class VariantSearch:
             if above - below > 1:
                 self.seeds[(below + above) // 2] = min(FIRST_SEEDS, len(self.runs[0]))
                 return True
+        low, high = self.interval()
         around = {level for ends in boundaries for level in ends if 0 <= level < len(self.levels)}
+        inside = {level for level in self.seeds if low <= level <= high}
         short = [level for level in sorted(around) if self.seeds.get(level, 0) < len(self.runs[level])]
-        self.is_narrow = self.interval_width() <= width
+        short = short or [level for level in sorted(inside) if self.seeds[level] < len(self.runs[level])]
+        self.is_narrow = high - low <= width
         if not short or self.is_narrow:
             return False
         for level in short:
@@ -83,25 +86,23 @@ class VariantSearch:
         below, _ = self.boundary(solved)
         return self.levels[below] if below >= 0 else None
 
-    def interval_width(self) -> float:
-        """Width of the interval of C50, in levels; infinite while a level at the boundary has fewer than two seeds."""
-        below, above = self.boundary(halfway)
-        near = [level for level in (below, above) if 0 <= level < len(self.levels)]
-        if any(len(self.records.get(level, [])) < 2 for level in near):
-            return math.inf
-        positions = [level + 1.0 for level in range(len(self.levels))]
-        cells = [self._shares(level, below) for level in range(len(self.levels))]
-        _, (low, high) = curve(positions, cells).capacity(0.5)
-        if math.isnan(low):
-            return math.inf
-        top = len(self.levels) + 1.0
-        return min(high, top) - min(low, top)
+    def interval(self) -> tuple[float, float]:
+        """The interval of C50 as indices of levels: -1 is below the first, and their number above the last.
 
-    def _shares(self, level: int, below: int) -> Sample | float:
-        """The shares above chance on a level; where it was not run, 1 below the boundary and 0 above it."""
+        It spans everything while there are too few seeds for an interval.
+        """
+        positions = [level + 1.0 for level in range(len(self.levels))]
+        _, (low, high) = curve(positions, [self._shares(level) for level in range(len(self.levels))]).capacity(0.5)
+        if math.isnan(low):
+            return -1.0, float(len(self.levels))
+        top = len(self.levels) + 1.0
+        return min(low, top) - 1, min(high, top) - 1
+
+    def _shares(self, level: int) -> Sample:
+        """The shares above chance of the runs of a level; empty where it was not run."""
         records = self.records.get(level)
         if not records:
-            return 1.0 if level <= below else 0.0
+            return Sample([])
         accuracies, chance = [record.accuracy.mean for record in records], records[0].accuracy.chance
         return share_sample(accuracies, chance, [record.spec.seed for record in records])
 

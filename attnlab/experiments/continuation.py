@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from attnlab.errors import InvalidValueError, StoreError
 from attnlab.records import Record
+from attnlab.run_labels import RunLabels
 from attnlab.specs import RunSpec, Section
 from attnlab.storage import Store
 from attnlab.storage.arrays import Arrays
@@ -94,12 +95,13 @@ def shorter_runs(specs: Sequence[RunSpec], records: Sequence[Record]) -> Iterato
     by_steps = sorted((record for record in records if record.status == "done"), key=lambda record: record.steps)
     ended = {_id_without_steps(record.spec): record for record in by_steps}
     told: set[bytes] = set()
+    labels = RunLabels(specs)
     for spec in specs:
         record = ended.get(_id_without_steps(spec))
         if record is not None and record.steps < spec.train.max_steps and spec.model.canonical not in told:
             told.add(spec.model.canonical)
             yield (
-                f"{spec.summary}: run {record.id} of this variant has taken {record.steps} steps; this one begins at"
+                f"{labels.of(spec)}: run {record.id} of this variant has taken {record.steps} steps; this one begins at"
                 f" step 0. To go on from there instead: --continue-from {record.id}"
             )
 

@@ -1,17 +1,17 @@
-"""The cost of a plan, estimated from a few real steps of each shape.
+"""The cost of a plan, estimated from a few real steps of some of its shapes.
 
-Runs of one shape take the same time per step. Each shape is built once, warmed up and timed over a few steps, with as
-many threads and vmapped runs as the workers will have. A run that is solved stops early: the upper estimate counts all
-steps. The lower one counts the share of steps that runs of the same task took in this store, or the share that the
-experiment expects.
+Runs of one shape take the same time per step. Some shapes are timed, with as many threads and vmapped runs as the
+workers will have; the others are modeled (:mod:`attnlab.experiments.shape_timing`). Of every kind of model on every
+kind of sequence the shape with the most operations is timed first, then the one with the fewest, then those between,
+until the time is over. A run that is solved stops early; :mod:`attnlab.experiments.known_steps` tells when.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,31 +20,80 @@ from attnlab.execution.memory import available_memory
 from attnlab.execution.processes import WORKER_MEMORY
 from attnlab.experiments._budget import flops
 from attnlab.experiments.grouping import vmap_per_worker
+from attnlab.experiments.known_steps import KnownSteps, known_runs
 from attnlab.experiments.plan_cost import CostEstimate, ShapeCost
+from attnlab.experiments.shape_timing import ShapeTiming, modeled, shape_cost
+from attnlab.experiments.step_timing import clock_of, time_shape
+from attnlab.model.base import Model
 from attnlab.model.transformer import build_model
+from attnlab.run_labels import RunLabels
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.tasks.io.streams import Source
 from attnlab.training.environment import device
-from attnlab.training.run import make_stepper, vmap_count
-from attnlab.training.vmap_width import VmapWidth
 
-WARM, TIMED = 2, 5
-"""Steps before the timing begins, and timed steps."""
-FORWARD = 0.34
-"""Time of one sequence in evaluation (a forward pass alone), as a share of its time in training."""
+TIMING_SECONDS = 2.5
+"""Time in which shapes are timed, by the clock of their steps; one shape at least is, whatever it takes."""
+LONGEST_SHARE = 0.2
+"""Share of the time that the steps of one shape may take."""
+SAME = 0.1
+"""A shape is not timed if the operations of a timed one of its kind differ by so little, relative to its own."""
+WORKER_START = 1.3
+"""Start of a worker over the imports of the sweep: its first step imports a few more modules."""
+SIZES = ("width", "mlp_ratio", "layers", "matched")
+"""Fields of a model that change its operations, and not its kind."""
+
+
+@dataclass(frozen=True)
+class Planning:
+    """What it took to plan, in seconds of processor time: the sweep does it again."""
+
+    imports: float = 0.0
+    """From the start of the process until everything is imported that a worker imports too."""
+    total: float = 0.0
+    """From the start of the process until the plan was ready."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Runs of one shape, and what is counted of them without a step."""
+
+    runs: Sequence[RunSpec]
+    missing: Sequence[RunSpec]
+    source: Source
+    parameters: int
+    flops: int
+
+    @property
+    def operations(self) -> float:
+        """Operations of a forward pass over one batch."""
+        return float(max(1, self.flops) * self.runs[0].train.batch_size)
+
+    @property
+    def work(self) -> float:
+        """Operations of all missing steps: what the cost of the plan depends on most is timed first."""
+        return len(self.missing) * self.operations * self.runs[0].train.max_steps
 
 
 def estimate_cost(
-    specs: Sequence[RunSpec], store: Path, executor: Executor, expected: float | None = None
+    specs: Sequence[RunSpec],
+    store: Path,
+    executor: Executor,
+    expected: float | None = None,
+    *,
+    planning: Planning | None = None,
+    seconds: float = TIMING_SECONDS,
 ) -> CostEstimate:
-    """Estimate the cost of a plan by taking a few steps of each shape.
+    """Estimate the cost of a plan by taking a few steps of some of its shapes.
 
     Args:
         specs: The plan.
-        store: The store whose finished runs are not run again.
+        store: The store whose finished runs are not run again, and tell how many steps like runs take.
         executor: The executor that would run it.
-        expected: Expected share of its steps that a run takes, where the store has no such run; None expects all.
+        expected: Expected share of its steps that a run takes, where no like run is known; None expects all.
+        planning: What it took to plan, which counts as start-up; None leaves start-up out.
+        seconds: Time in which shapes are timed, by the clock of their steps: processor time on a CPU. One is timed at
+            least; shapes that were not timed when it is over are modeled.
 
     Returns:
         The cost of each shape, and of all.
@@ -53,95 +102,119 @@ def estimate_cost(
         DeviceError: This machine does not have the executor's device.
         StoreError: The store cannot be read.
     """
-    finished = {record.id: record for record in Store(store).records() if record.status != "failed"}
-    taken: dict[str, list[float]] = {}
-    for record in finished.values():
-        taken.setdefault(kind(record.spec), []).append(record.steps / record.spec.train.max_steps)
-    by_shape: dict[str, list[RunSpec]] = {}
-    for spec in specs:
-        by_shape.setdefault(spec.shape, []).append(spec)
-    runs = vmap_per_worker(executor, sum(spec.id not in finished for spec in specs))
-    threads, where = torch.get_num_threads(), device(executor.settings.device)
+    records = Store(store).records()
+    finished = {record.id for record in records if record.status != "failed"}
+    known = KnownSteps(known_runs(records))
+    where, planning = device(executor.settings.device), planning or Planning()
+    most = vmap_per_worker(executor, sum(spec.id not in finished for spec in specs))
+    threads = torch.get_num_threads()
     if executor.settings.threads:
         torch.set_num_threads(executor.settings.threads)
     try:
-        shapes = [
-            _shape(
-                same,
-                [spec for spec in same if spec.id not in finished],
-                runs,
-                executor.settings.vmap,
-                shares(same, taken, expected),
-                where,
-            )
-            for same in by_shape.values()
-        ]
+        shapes = _shapes(specs, finished)
+        timings: dict[int, ShapeTiming] = {}
+        clock = clock_of(where)
+        end = clock() + seconds
+        for index in _order(shapes):
+            if not timings or clock() < end:
+                shape = shapes[index]
+                wanted = (shape.missing or shape.runs)[:most]
+                allowed = max(0.05, LONGEST_SHARE * seconds)
+                timings[index] = time_shape(wanted, shape.operations, executor.settings.vmap, where, allowed)
+        costs = tuple(_cost(index, shapes, timings, known, expected, where.type) for index in range(len(shapes)))
+        labels = RunLabels(specs)
+        costs = tuple(
+            replace(cost, summary=labels.of_group(shape.runs)) for cost, shape in zip(costs, shapes, strict=True)
+        )
     finally:
         torch.set_num_threads(threads)
-    return CostEstimate(tuple(shapes), executor.num_workers, executor.description, available_memory())
-
-
-def kind(spec: RunSpec) -> str:
-    """Name a kind of runs that take a similar share of their steps: one task, level and variant.
-
-    Args:
-        spec: A run.
-
-    Returns:
-        The kind, as words.
-    """
-    return f"{spec.task.name} {spec.task.level} {spec.variant} {spec.model.position}"
-
-
-def shares(same: Sequence[RunSpec], taken: Mapping[str, Sequence[float]], expected: float | None) -> float:
-    """Estimate the share of its steps that a run of a shape takes.
-
-    Args:
-        same: Runs of one shape.
-        taken: Kind of runs -> the shares that finished runs took.
-        expected: The share where no such run is finished; None expects all steps.
-
-    Returns:
-        The share, from 0 to 1.
-    """
-    known = taken.get(kind(same[0]))
-    return statistics.mean(known) if known else 1.0 if expected is None else expected
-
-
-def _shape(
-    same: Sequence[RunSpec], missing: Sequence[RunSpec], most: int, wish: VmapWidth, share: float, where: torch.device
-) -> ShapeCost:
-    together = (missing or same)[:most]
-    together = together[: vmap_count(together, where, wish)]
-    spec, count = together[0], len(together)
-    sources = [Source(one.task, one.seed, one.train.train_examples) for one in together]
-    stepper, source = make_stepper(together, sources, where), sources[0]
-    batches = [
-        {index: one.training(step, spec.train.batch_size) for index, one in enumerate(sources)}
-        for step in range(WARM + TIMED)
-    ]
-    spent = []
-    for drawn in batches:
-        started = time.perf_counter()
-        stepper.step(drawn, dict.fromkeys(drawn, 1e-6))
-        stepper.losses()  # waits for the device
-        spent.append(time.perf_counter() - started)
-    step = statistics.median(spent[WARM:])
-    began = time.perf_counter()
-    source.training(0, spec.train.batch_size)
-    drawing = count * (time.perf_counter() - began)
-    # JointCell a GPU a thread draws the next batch while this one's step is taken.
-    step = step + drawing if where.type == "cpu" else max(step, drawing)
-    evaluated = (
-        spec.train.max_steps // spec.train.eval_every * spec.train.validation_examples + spec.train.test_examples
+    starts = executor.settings.threads is not None  # the executor without workers has torch's threads
+    return CostEstimate(
+        costs,
+        executor.num_workers,
+        executor.description,
+        available_memory(),
+        driver=planning.total,
+        worker=WORKER_START * planning.imports if starts else 0.0,
     )
-    tokens = spec.train.batch_size * batches[-1][0].inputs_BT.shape[1]
-    others = sum(task.length for task in source.other_levels.values()) * spec.train.test_examples
-    answered = (evaluated * source.task.length + others) / tokens
-    seconds = step / count * (spec.train.max_steps + FORWARD * answered)
-    summary = " · ".join(spec.summary.split(" · ")[:-1])
-    size = count * sum(array.nbytes for array in stepper.state(0).values())
-    model = build_model(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
-    memory, operations = WORKER_MEMORY + 4 * size, flops(model, source)
-    runs = len(same), len(missing)
-    return ShapeCost(summary, *runs, stepper.parameters, operations, step, seconds, share, memory, count)
+
+
+def _shapes(specs: Sequence[RunSpec], finished: set[str]) -> list[Shape]:
+    """Group the runs by shape; parameters and operations are counted once for each."""
+    by_shape: dict[str, list[RunSpec]] = {}
+    for spec in specs:
+        by_shape.setdefault(spec.shape, []).append(spec)
+    shapes = []
+    sources: dict[bytes, Source] = {}
+    for same in by_shape.values():
+        spec = same[0]
+        source = sources.setdefault(spec.task.canonical, Source(spec.task, spec.seed))
+        model: Model = build_model(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
+        missing = [one for one in same if one.id not in finished]
+        shapes.append(Shape(same, missing, source, model.parameter_count, flops(model, source)))
+    return shapes
+
+
+def _order(shapes: Sequence[Shape]) -> Iterator[int]:
+    """The shapes to time: of each kind the one with the most operations, the one with the fewest, those between.
+
+    Shapes of a kind with about the same operations are timed once.
+    """
+    kinds: dict[Any, list[int]] = {}
+    for index, shape in enumerate(shapes):
+        kinds.setdefault(_kind(shape), []).append(index)
+    turns: dict[int, list[int]] = {}
+    for same in kinds.values():
+        distinct: list[int] = []
+        for index in sorted(same, key=lambda one: -shapes[one].operations):
+            if not distinct or shapes[index].operations < (1 - SAME) * shapes[distinct[-1]].operations:
+                distinct.append(index)
+        distinct[1:] = distinct[:0:-1]  # the most, the fewest, and upwards
+        for turn, index in enumerate(distinct):
+            turns.setdefault(turn, []).append(index)
+    for turn in sorted(turns):
+        yield from sorted(turns[turn], key=lambda one: -shapes[one].work)
+
+
+def _kind(shape: Shape) -> tuple[Any, ...]:
+    """What shapes have in common of which one is modeled by the others; the first items matter most."""
+    spec = shape.runs[0]
+    sizes = {name: type(spec.model).model_fields[name].get_default() for name in SIZES}
+    model = spec.model.model_copy(update=sizes)
+    train = spec.train
+    variant = (
+        model.variant,
+        str(model.position),
+        repr(model),
+        train.optimizer,
+        train.precision,
+        bool(train.log_diagnostics),
+    )
+    return (*variant, spec.task.name, shape.source.length, shape.source.vocabulary, train.batch_size)
+
+
+def _cost(
+    index: int,
+    shapes: Sequence[Shape],
+    timings: Mapping[int, ShapeTiming],
+    known: KnownSteps,
+    expected: float | None,
+    device_type: str,
+) -> ShapeCost:
+    """The cost of one shape: its own times, or those of the shapes that have most in common with it."""
+    shape = shapes[index]
+    timing = timings.get(index)
+    if timing is None:
+        own = _kind(shape)
+        agreement = {one: _common(own, _kind(shapes[one])) for one in timings}
+        closest = max(agreement.values())
+        timing = modeled([timings[one] for one, common in agreement.items() if common == closest], shape.operations)
+    steps = known.average(shape.missing or shape.runs, expected)
+    cost = shape_cost(timing, shape.source, shape.runs, len(shape.missing), steps, device_type)
+    memory = WORKER_MEMORY + 4 * timing.state * shape.parameters // max(1, timing.parameters)
+    return replace(cost, parameters=shape.parameters, flops=shape.flops, memory=memory, timed=index in timings)
+
+
+def _common(one: tuple[Any, ...], other: tuple[Any, ...]) -> int:
+    """How many of the first items two kinds have in common."""
+    return next((index for index, pair in enumerate(zip(one, other, strict=True)) if pair[0] != pair[1]), len(one))

@@ -6,16 +6,17 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from attnlab.analysis.fields import short_name
 from attnlab.config.experiment import Experiment, LadderLevels, full_key
 from attnlab.config.inline_parts import merged, parse_modules, parse_variants
 from attnlab.errors import AttnlabError, InvalidValueError
-from attnlab.experiments._claim_checks import check_claims
+from attnlab.experiments._report_checks import check_report
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import REGISTRIES, Resolver, resolved_variant
+from attnlab.run_fields import short_name
 from attnlab.specs import Part, RunSpec, Variant, joined, variant_text
 from attnlab.tasks.io.streams import parse_range
+from attnlab.training.events import Progress, no_callback
 
 Setting = dict[str, Any]
 """One combination of what varies: dotted key -> value."""
@@ -24,11 +25,12 @@ MODEL = "model"
 """The key of a whole model among the attentions of a grid: ``{model: FILE.py:Class}``."""
 
 
-def expand(experiment: Experiment) -> list[RunSpec]:
+def expand(experiment: Experiment, progress: Progress = no_callback) -> list[RunSpec]:
     """List every run of an experiment; a run that several combinations have in common is listed once.
 
     Args:
         experiment: The experiment.
+        progress: Receives what is tried and checked.
 
     Returns:
         The runs.
@@ -41,11 +43,11 @@ def expand(experiment: Experiment) -> list[RunSpec]:
     specs: dict[str, RunSpec] = {}
     try:
         for request in requests(experiment, resolver):
-            specs.update((spec.id, spec) for spec in plan(request, resolver))
+            specs.update((spec.id, spec) for spec in plan(request, resolver, progress))
     except AttnlabError as error:
         raise _located(error, experiment) from error
     planned = list(specs.values())
-    check_claims(with_resolved_claims(experiment), planned)
+    check_report(with_resolved_claims(experiment), planned)
     return planned
 
 

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 from attnlab.attention import ATTENTIONS
 from attnlab.choices import Budget
@@ -30,15 +31,18 @@ from attnlab.tasks.io.fed_back import FedBackAnswers
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 from attnlab.testing.quick_check import QuickCheck, quick_check
+from attnlab.training.events import Preparing, Progress, no_callback
+from attnlab.training.run_parts import run_parts
 
 
-def plan(request: Request, resolver: Resolver | None = None) -> list[RunSpec]:
+def plan(request: Request, resolver: Resolver | None = None, progress: Progress = no_callback) -> list[RunSpec]:
     """List the runs of a request: variants in order, and within each its seeds.
 
     Args:
         request: The request.
         resolver: Keeps what was looked up, checked and tried; the requests of one experiment share it. None takes a
             new one.
+        progress: Receives what is tried and checked.
 
     Returns:
         The runs.
@@ -65,10 +69,12 @@ def plan(request: Request, resolver: Resolver | None = None) -> list[RunSpec]:
             reference = reference.model_copy(update=same)
             model = matched(model, reference, request.match, resolved.task, resolver)
         train = resolved.train if model.module is None else of_whole_model(resolved.train, model, request)
+        progress(Preparing(f"trying one step of {model.variant}"))
         try_run(RunSpec(task=resolved.task, model=model, train=train), resolver)
         if model.module is None:
-            model = check_own_attentions(model, run_lengths(resolver.source(resolved.task)), resolver)
+            model = check_own_attentions(model, run_lengths(resolver.source(resolved.task)), resolver, progress)
         else:
+            progress(Preparing(f"looking for leaks of {model.variant}"))
             model = check_own_model(model, resolver.source(resolved.task), resolver)
         specs += [
             RunSpec.model_construct(task=resolved.task, model=model, train=train, seed=seed) for seed in request.seeds
@@ -89,13 +95,16 @@ def run_lengths(source: Source) -> tuple[int, ...]:
     return tuple(sorted({*(task.length for task in levels), source.length}))
 
 
-def check_own_attentions(model: ModelSpec, lengths: tuple[int, ...], resolver: Resolver) -> ModelSpec:
+def check_own_attentions(
+    model: ModelSpec, lengths: tuple[int, ...], resolver: Resolver, progress: Progress = no_callback
+) -> ModelSpec:
     """Check the attentions that are not built in before they are trained, once for equal ones.
 
     Args:
         model: The model, with its parts looked up.
         lengths: The lengths of the run's sequences, in tokens.
         resolver: Keeps the result.
+        progress: Receives what is checked.
 
     Returns:
         The model; a leak is allowed by it only where there is one.
@@ -107,6 +116,7 @@ def check_own_attentions(model: ModelSpec, lengths: tuple[int, ...], resolver: R
     leaks = False
     for part in model.attention:
         if part.code_digest:
+            progress(Preparing(f"looking for leaks of {part}"))
             key = ("quick", str(part), part.code_digest, model.width, model.heads, lengths)
             found: QuickCheck = resolver.once(key, lambda: _quick_check(part, model, lengths))  # noqa: B023
             leaks |= bool(found.leak)
@@ -193,7 +203,8 @@ def try_model(model: ModelSpec, task: TaskSpec, resolver: Resolver) -> None:
 def try_run(spec: RunSpec, resolver: Resolver) -> None:
     """Let a run take one training step and be evaluated, once for runs of one shape.
 
-    It is saved and loaded as well, once for each model and task: another level has the same weights and buffers.
+    It is saved and loaded as well, once for each model and task: another level has the same weights and buffers. Where
+    all parts and the task are built in, levels whose sequences have the same length and vocabulary are tried once.
 
     Args:
         spec: The run.
@@ -210,13 +221,16 @@ def try_run(spec: RunSpec, resolver: Resolver) -> None:
         )
     shape = (spec.model.canonical, trained_alike(spec.train))
 
-    def check(save: bool) -> bytes:
-        preflight_run(spec, resolver.source(spec.task), save)
-        return spec.task.canonical
+    def check(save: bool) -> object:
+        preflight_run(spec, source, save)
+        return sequences
 
+    source = resolver.source(spec.task)
+    key = ("sequences", spec.task.canonical, spec.model.canonical)
+    sequences = resolver.once(key, lambda: _tried_sequences(spec, source))
     saved_on = resolver.once(("saved", spec.task.name, *shape), lambda: check(save=True))
-    if saved_on != spec.task.canonical:
-        resolver.once(("trained", spec.task.canonical, *shape), lambda: check(save=False))
+    if saved_on != sequences:
+        resolver.once(("trained", spec.task.name, sequences, *shape), lambda: check(save=False))
 
 
 def default_parameters(kind: str, name: str) -> int:
@@ -233,6 +247,13 @@ def default_parameters(kind: str, name: str) -> int:
     source = Source(task_spec(find_ladder("recall"), {}, None), 0)
     model = ModelSpec().model_copy(update={kind: part})
     return build(model, vocabulary=source.vocabulary, length=source.length, seed=0).parameter_count
+
+
+def _tried_sequences(spec: RunSpec, source: Source) -> Any:
+    """What two tasks of a name must have in common to be tried once: all, unless the run has built-in parts alone."""
+    if any(part.code_digest for part in run_parts(spec)):
+        return spec.task.canonical
+    return run_lengths(source), source.vocabulary
 
 
 def _quick_check(part: Part, model: ModelSpec, lengths: tuple[int, ...]) -> QuickCheck:

@@ -7,12 +7,9 @@ first Ctrl-C stops at the next step and saves checkpoints; the second stops at o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from attnlab.config.experiment import Experiment
 from attnlab.errors import InterruptedTraining, StoreError
@@ -25,6 +22,8 @@ from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.storage.files import write_whole
+from attnlab.storage.locks import sweep_lock
+from attnlab.storage.provenance import Provenance, write_provenance
 from attnlab.storage.status import write_plan
 from attnlab.training.events import Notice, Progress, no_callback
 from attnlab.training.interruption import interruptible
@@ -60,6 +59,7 @@ def run_sweep(
     wait: bool = False,
     again: bool = True,
     adaptive: float | None = None,
+    command: str = "",
 ) -> SweepOutcome:
     """Run what is missing of a plan.
 
@@ -73,6 +73,7 @@ def run_sweep(
         again: Whether runs that failed before are tried again.
         adaptive: The width of C50's interval that is aimed at, in levels, with only the runs that this takes. None runs
             all.
+        command: The command line, which the store keeps beside the file of the experiment; empty if there is none.
 
     Returns:
         The records of the plan.
@@ -89,6 +90,7 @@ def run_sweep(
     results.open()
     with sweep_lock(store, wait):
         _write_experiment(store, with_resolved_claims(experiment))
+        write_provenance(store, Provenance(command, *experiment.file))
         write_plan(store, specs)
         results.adopt(specs)
         done = {record.id: record for record in results.records() if record.status != "failed" or not again}
@@ -112,33 +114,9 @@ def run_sweep(
             if adaptive is None:
                 return SweepOutcome(specs, run(specs), len(recorder.records))
             search = search_capacity(specs, run, adaptive)
+            # What the search did not need is not missing: the plan is what it took, and what was here before.
+            write_plan(store, [spec for spec in specs if spec.id in done])
     return SweepOutcome(specs, search.records, len(recorder.records), search)
-
-
-@contextmanager
-def sweep_lock(store: Path, wait: bool) -> Iterator[None]:
-    """Hold the lock of a store's sweeps, which is released when its holder dies.
-
-    Args:
-        store: The store.
-        wait: Whether to wait while another process holds it.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        StoreError: Another process holds it.
-    """
-    lock = FileLock(store / "sweep.lock", timeout=-1 if wait else 0)
-    try:
-        lock.acquire()
-    except Timeout:
-        hint = "Wait for it with --wait, or choose another folder with --store."
-        raise StoreError("Another sweep is running here.", hint, where=str(store)) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _write_experiment(store: Path, experiment: Experiment) -> None:

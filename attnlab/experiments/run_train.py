@@ -12,6 +12,7 @@ from attnlab.experiments.grouping import groups
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
 from attnlab.records import Record
+from attnlab.run_labels import RunLabels
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.training.environment import device, torch_threads
@@ -56,7 +57,7 @@ def run_train(
         AttnlabError: The request cannot be run; nothing was written.
         InterruptedTraining: The user pressed Ctrl-C; finished runs and the checkpoint are stored.
     """
-    specs = plan(request)
+    specs = plan(request, progress=progress)
     where = device(device_name)
     check_precision(specs, where.type)
     if slower := precision_notice(specs, where.type):
@@ -112,7 +113,7 @@ def _prepare(
     """Tidy the checkpoints of a store, make those that continued runs begin with, and tell what is not gone on from."""
     if resume:
         store.drop_finished(stored)
-    found = store.checkpoints()
+    found, labels = store.checkpoints(), RunLabels(specs)
     begins = [spec for spec in specs if spec.id not in found]
     for spec in specs:
         if spec.id in origins and not (resume and spec.id in found):
@@ -121,7 +122,7 @@ def _prepare(
         for spec in specs:
             if spec.id in found:
                 text = f"its checkpoint at {found[spec.id].progress} is not used; --resume would go on from it"
-                progress(Notice(f"{spec.summary}: {text}."))
+                progress(Notice(f"{labels.of(spec)}: {text}."))
         return
     if origins:
         return

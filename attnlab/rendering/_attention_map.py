@@ -2,8 +2,9 @@
 
     positive  ░▒▓█        negative  ·-=≡
 
-The shade of a cell follows the square root of the largest weight in it, relative to the largest weight of the map. Rows
-of many small weights stay visible beside rows of one large weight.
+The shade of a cell follows the square root of the largest weight in it, so that rows of many small weights stay visible
+beside rows of one large weight. Where every row is a distribution, as that of a softmax, the scale is from 0 to 1 and
+the same in every map; otherwise it ends at the largest weight of the map.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class HeadMap:
         side = max(1, min(LINES, (options.max_width - MARGIN) // 2))
         size = -(-len(matrix) // side)
         cells = pool_max(matrix, size)
-        largest = max((abs(weight) for row in cells for weight in row), default=0.0)
+        largest = 1.0 if self.map.is_share else max((abs(weight) for row in cells for weight in row), default=0.0)
         yield Text("")
         kind = f", head {self.map.head}"
         if self.map.matrix == "Jacobian row norms":  # a module without heads
@@ -56,7 +57,8 @@ class HeadMap:
 
     def legend(self, size: int, largest: float, signed: bool) -> str:
         """The meaning of the shades."""
-        parts = [f"{SHADES[1:]} weights up to {largest:.3g} (square-root scale)"]
+        scale = "0 to 1" if self.map.is_share else f"up to {largest:.3g}"
+        parts = [f"{SHADES[1:]} weights {scale} (square-root scale)"]
         parts += [f"{NEGATIVE[1:]} negative weights"] if signed else []
         parts += [f"each cell is the largest of {size} x {size}"] if size > 1 else []
         return "; ".join(parts)

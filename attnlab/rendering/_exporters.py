@@ -6,10 +6,12 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from attnlab.errors import InvalidValueError
+from attnlab.formatting import printable
 
 T = TypeVar("T")
 Rows = list[dict[str, Any]]
@@ -33,6 +35,10 @@ def exporters(
     }
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a formula begins with in spreadsheets."""
+
+
 def aligned_rows(rows: Iterable[dict[str, Any]]) -> Rows:
     """Rows with the same columns throughout; a value that a row does not have is None."""
     listed = list(rows)
@@ -41,12 +47,17 @@ def aligned_rows(rows: Iterable[dict[str, Any]]) -> Rows:
 
 
 def csv_bytes(rows: Rows) -> bytes:
-    """Rows as CSV; None and nan are empty."""
+    """Rows as CSV; None and nan are empty, and no text is a formula."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: "" if is_missing(value) else value for name, value in row.items()} for row in rows)
+    writer.writerows({name: "" if is_missing(value) else _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue().encode()
+
+
+def _cell(value: Any) -> Any:
+    """A cell of CSV; a spreadsheet would compute a text that begins like a formula, such as a name from elsewhere."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def parquet_bytes(rows: Rows) -> bytes:
@@ -87,7 +98,12 @@ def json_data(data: Any) -> Any:
 def markdown_table(names: Sequence[str], numbers: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """A Markdown table: columns of names, then columns of numbers."""
     lines = [[*names, *numbers], ["---"] * len(names) + ["---:"] * len(numbers), *body]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(_markdown_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _markdown_cell(text: str) -> str:
+    """A cell of Markdown; many of its readers show HTML in it."""
+    return re.sub(r"<(?=[A-Za-z!/?])", "&lt;", printable(text).replace("|", "/").replace("\n", " "))
 
 
 def is_missing(value: Any) -> bool:

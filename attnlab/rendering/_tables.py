@@ -21,6 +21,8 @@ from attnlab.rendering._text_table import CellText, Line, TextTable, cell_text
 COLORS = {"holds": "green", "fails": "red", "undecided": "yellow"}
 CAPACITY_HEADS = ("max solved", "C50", "C90", "rank")
 """Headings of the capacity tables in Markdown and HTML."""
+BELOW_CHANCE = "below 0: worse than a guess among the answers that are possible, as before a model has learned which"
+"""How a negative normalized accuracy is read."""
 LONGEST = 30
 """Characters of the longest variant that is named in a heading."""
 
@@ -43,15 +45,33 @@ def _cell(cell: Cell, metric: str, *, count: bool) -> CellText:
     color = "green" if all(cell.solved) else "yellow" if any(cell.solved) else ""
     seeds = f"n={len(cell.values)}" if count else ""
     solved = solved_text(cell) if metric != "solved" else ""
-    return cell_text(number(cell.mean, metric), between(cell.interval, metric), solved, seeds, style=color)
+    return cell_text(number(cell.mean, metric), spread_text(cell, metric), solved, seeds, style=color)
+
+
+def spread_text(cell: Cell, metric: str) -> str:
+    """The interval of a mean; the range of two seeds, which allow no interval; nothing of a single one.
+
+    Args:
+        cell: The cell.
+        metric: Its metric.
+
+    Returns:
+        Both ends as text.
+    """
+    if len(cell.values) == 2:
+        return f"range {between((min(cell.values), max(cell.values)), metric)}"
+    return between(cell.interval, metric)
 
 
 def solved_text(cell: Cell) -> str:
-    """The solved runs and the interval of P(solve) in percent; nothing where there is a single seed."""
-    if len(cell.values) < 2 or math.isnan(cell.solve_interval[0]):
+    """The solved runs and, from three seeds on, the interval of P(solve) in percent; nothing of a single seed."""
+    if len(cell.values) < 2:
         return ""
+    count = f"{sum(cell.solved)}/{len(cell.solved)}"
+    if math.isnan(cell.solve_interval[0]):
+        return count
     low, high = (f"{100 * end:.0f}" for end in cell.solve_interval)
-    return f"{sum(cell.solved)}/{len(cell.solved)}: {low}-{high}"
+    return f"{count}: {low}-{high}"
 
 
 def max_solved_text(panel: Grid, row: Label) -> str:
@@ -70,7 +90,8 @@ def capacity_table(panel: Grid, ranks: Mapping[Label, str]) -> TextTable:
             cell_text(fitted(value, panel.columns), span(ends, panel.columns)) for value, ends in panel.capacities[row]
         ]
         curve = [Line(line, "cyan") for line in _curve(cells)]
-        counts = [cell_text(max_solved_text(panel, row)), cell_text(solved)]
+        rising = "not monotone" if panel.rises(row) else ""
+        counts = [cell_text(max_solved_text(panel, row), rising), cell_text(solved)]
         rows.append((row, [curve, *counts, *capacities, cell_text(ranks[row])]))
     heads = ("curve", "max solved", "solved", "C50", "C90", "rank")
     return TextTable(panel.row_fields, heads, rows, left=1)
@@ -85,6 +106,10 @@ class Overall:
     """Interquartile mean of the shares of the way from chance to 1."""
     improvement: tuple[float, Interval]
     """The probability that a run of it beats one of the first variant."""
+    shared: int = 0
+    """Levels of all tasks together that every variant was run on; only these are compared."""
+    total: int = 0
+    """Levels of all tasks together that some variant was run on."""
 
 
 def overall(panels: Sequence[Grid]) -> list[Overall]:
@@ -96,7 +121,8 @@ def overall(panels: Sequence[Grid]) -> list[Overall]:
     shared = [index for index in range(len(strata[rows[0]])) if all(strata[row][index].values for row in rows)]
     common = {row: [strata[row][index] for index in shared] for row in rows}
     first = common[rows[0]]
-    return [Overall(row, interquartile_mean(common[row]), improvement(common[row], first)) for row in rows]
+    counts = len(shared), len(strata[rows[0]])
+    return [Overall(row, interquartile_mean(common[row]), improvement(common[row], first), *counts) for row in rows]
 
 
 def overall_table(fields: Sequence[str], variants: Sequence[Overall]) -> TextTable:
@@ -110,7 +136,11 @@ def overall_table(fields: Sequence[str], variants: Sequence[Overall]) -> TextTab
         rows.append((one.row, [mean, better if index else cell_text("-", style="dim")]))
     first = " ".join(variants[0].row) if variants else ""
     heads = ("interquartile mean", f"P(better than {first if len(first) <= LONGEST else 'the first'}) in %")
-    title = "normalized accuracy over all levels and tasks (0 = chance, 100 = perfect)"
+    below = any(min(one.mean[0], one.mean[1][0]) < 0 for one in variants)
+    shared, total = (variants[0].shared, variants[0].total) if variants else (0, 0)
+    over = "all levels and tasks" if shared == total else f"the {shared} of {total} levels that all were run on"
+    title = f"normalized accuracy over {over} (0 = chance, 100 = perfect)"
+    title += f"\n{BELOW_CHANCE}" if below else ""
     return TextTable(fields, heads, rows, Text(title, style="dim"))
 
 

@@ -16,6 +16,8 @@ from rich.text import Text
 
 GAP = 2
 """Blanks between columns."""
+WORDS = re.compile(r"(?<=[_.\-])|(?<=[a-z0-9])(?=[A-Z])")
+"""Ends of words in a name that is longer than a line: ``titans_|pytorch``, ``Transformer|Encoder|Layer``."""
 
 
 class Line(NamedTuple):
@@ -127,14 +129,19 @@ def column_blocks(sizes: Sequence[int], available: int) -> Iterator[range]:
 
 
 def fold_text(word: str, size: int) -> list[str]:
-    """A name in lines of a width, broken after a punctuation mark where there is one."""
+    """A name in lines of a width, broken after a punctuation mark where there is one, or else between its words."""
     lines = [""]
     for piece in _pieces(word):
         if cell_len((lines[-1] + piece).rstrip()) <= size:
             lines[-1] += piece
-        else:
-            lines += chop_cells(piece.rstrip(), size)
-            lines[-1] += piece[len(piece.rstrip()) :]
+            continue
+        lines.append("")
+        for part in [piece] if cell_len(piece.rstrip()) <= size else WORDS.split(piece):
+            if cell_len((lines[-1] + part).rstrip()) <= size:
+                lines[-1] += part
+            else:
+                lines += chop_cells(part.rstrip(), size)
+                lines[-1] += part[len(part.rstrip()) :]
     return [line for line in map(str.rstrip, lines) if line] or [""]
 
 

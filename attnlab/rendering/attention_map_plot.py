@@ -64,8 +64,10 @@ def heat_map(altair: Any, one: AttentionMap) -> Any:
         for query, row in enumerate(one.weights)
         for key, weight in enumerate(row[: query + 1])
     ]
-    largest = max((abs(cell["weight"]) for cell in cells), default=1.0) or 1.0
+    largest = 1.0 if one.is_share else max((abs(cell["weight"]) for cell in cells), default=1.0) or 1.0
     color = altair.Scale(domain=[-largest, 0, largest], range=["#c0392b", "#ffffff", "#1f4e79"])
+    if one.is_share:
+        color = altair.Scale(domain=[0, 1], range=["#ffffff", "#1f4e79"])
     return (
         altair.Chart(altair.InlineData(cells))
         .mark_rect()

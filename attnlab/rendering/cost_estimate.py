@@ -9,9 +9,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from attnlab.experiments.plan_cost import CostEstimate
+from attnlab.experiments.plan_cost import SOURCES, CostEstimate, StepsSource
 from attnlab.formatting import duration, scaled, thousands
 from attnlab.rendering._text_table import FoldedText
+
+STEPS: dict[StepsSource, str] = {
+    "fixed": "all, as none stops early,",
+    "store": "those of like runs of this store",
+    "shipped": "those of like runs of the shipped results",
+    "experiment": "the share that the experiment expects",
+    "unknown": "all, as nothing is known,",
+}
 
 
 @dataclass(frozen=True)
@@ -28,19 +36,41 @@ class CostTable:
         lines = [
             Text(f"{head}, {runs - missing} already done, {missing} to run; {estimate.description}."),
             Text(self.time(), style="bold"),
+            Text(self.steps()),
+            Text(self.speed()),
         ]
         for shape in estimate.too_large:
             needed = f"{shape.summary} needs {thousands(shape.memory / 2**20)} MB"
             available = f"{thousands(estimate.free_memory / 2**20)} MB are available"
             lines.append(Text(f"Will not fit into memory: {needed}; {available}.", style="red"))
-        return Group(self._table(), *lines)
+        return Group(self._table(), *(line for line in lines if line.plain))
 
     def time(self) -> str:
-        """The wall time, in words."""
-        least, most = self.estimate.seconds
-        early = least < 0.98 * most
-        head = f"About {duration(least)} if runs stop as early as expected; at" if early else "At"
-        return f"{head} most {duration(most)}. Steps were timed on this machine now; other load makes it slower."
+        """The expected wall time and its range, in words."""
+        estimate = self.estimate
+        low, high = map(duration, estimate.range)
+        start_up = f", {duration(estimate.start_up)} of it to start and to plan" if estimate.driver else ""
+        return f"Expected: {duration(estimate.expected)} ({low} to {high}){start_up}."
+
+    def steps(self) -> str:
+        """Whence the steps are known, and their bound; empty where nothing is missing."""
+        estimate = self.estimate
+        if not estimate.missing:
+            return ""
+        counts = {
+            source: sum(shape.missing for shape in estimate.shapes if shape.steps.source == source)
+            for source in SOURCES
+        }
+        told = [f"{STEPS[source]} for {thousands(count)}" for source, count in counts.items() if count]
+        runs = "run" if estimate.missing == 1 else "runs"
+        head = f"Steps of {thousands(estimate.missing)} {runs}: {', '.join(told)}. "
+        return f"{head}At most {thousands(estimate.most_steps)} steps in all: {duration(estimate.whole)} at this speed."
+
+    def speed(self) -> str:
+        """Which steps were timed, in words."""
+        timed, shapes = sum(shape.timed for shape in self.estimate.shapes), len(self.estimate.shapes)
+        which = "Steps were" if timed == shapes else f"Steps of {timed} of {shapes} shapes (the others: ~) were"
+        return f"{which} timed on this machine now; other load makes it slower."
 
     def _table(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD)
@@ -48,11 +78,13 @@ class CostTable:
         table.add_column("runs of one shape", overflow="fold", min_width=12)
         vmapped = any(shape.vmap > 1 for shape in self.estimate.shapes)
         vmap_head = ["vmap"] if vmapped else []
-        for head in ("runs", "missing", *vmap_head, "parameters", "flops", "step", "one run", "MB"):
+        for head in ("to run", *vmap_head, "parameters", "flops", "step", "steps", "one run", "MB"):
             table.add_column(head, justify="right")
         for shape in self.estimate.shapes:
-            cells = [str(shape.runs), str(shape.missing), *([str(shape.vmap)] if vmapped else [])]
-            cells += [thousands(shape.parameters), scaled(shape.flops), f"{1000 * shape.step:.1f} ms"]
-            cells += [duration(shape.seconds), thousands(shape.memory / 2**20)]
+            some = f" of {shape.runs}" if shape.missing < shape.runs else ""
+            cells = [f"{shape.missing}{some}", *([str(shape.vmap)] if vmapped else [])]
+            cells += [thousands(shape.parameters), scaled(shape.flops)]
+            cells += [f"{'' if shape.timed else '~'}{1000 * shape.step:.1f} ms", thousands(shape.steps.mean)]
+            cells += [duration(shape.expected), thousands(shape.memory / 2**20)]
             table.add_row(FoldedText(shape.summary), *cells)
         return table

@@ -12,6 +12,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from attnlab.diagnosis.conclusion import conclusions
 from attnlab.diagnosis.result import Diagnosis, Panel, Series
 from attnlab.rendering._attention_map import HeadMap
 from attnlab.rendering._exporters import csv_bytes, json_data
@@ -23,6 +24,8 @@ LABEL = 14
 """Names of up to this many columns are beside their numbers; longer ones are where every layer still fits."""
 CELL = 7
 """Columns of a number with the gap before it."""
+FEW_LAYERS = 6
+"""Up to this many layers fit a screen of 80 columns."""
 TOP_HEAD, TOP_HEAD_LONG = 8, 17
 """Columns of the head with the largest value of a metric: as ``L2 H1``, or in words where every layer still fits."""
 
@@ -32,21 +35,28 @@ class DiagnosisView:
     """A diagnosis on a screen."""
 
     diagnosis: Diagnosis
+    all_layers: bool = False
+    """Whether every layer has its column, in several blocks where they do not fit side by side."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Heading, panels, maps, footnotes."""
+        """Heading, conclusion, panels, maps, footnotes."""
         diagnosis = self.diagnosis
         yield Text.assemble((diagnosis.kind, "bold"), (f"  {diagnosis.subject}", "dim"))
+        found = Table.grid(padding=(0, 2))
+        for index, line in enumerate(conclusions(diagnosis)):
+            found.add_row(Text("" if index else "in short", style="bold green"), Text(line))
+        if found.row_count:
+            yield found
         for panel in diagnosis.panels:
             yield Text("")
             # Effective matrices are what a metric is defined on; every other kind is named.
             label = f" of {panel.matrix}" if panel.matrix not in ("", "effective matrix") else ""
             yield Text.assemble((panel.name, "bold cyan"), (label, "bold"), (f"  {panel.summary}", "dim"))
-            yield from _panel_lines(panel, options.max_width)
+            yield from _panel_lines(panel, options.max_width, self.all_layers)
         for one in diagnosis.maps:
             yield HeadMap(one)
         yield Text("")
-        for line in _footnotes(diagnosis):
+        for line in _footnotes(diagnosis, self.all_layers):
             yield Text(line, style="dim")
 
 
@@ -83,8 +93,8 @@ class MetricCard:
         return dataclasses.asdict(self) | {"kind": "metric"}
 
 
-def _panel_lines(panel: Panel, width: int) -> Iterator[Text]:
-    """Variants by layers, with as many layers as fit the width; below each number its spread over seeds.
+def _panel_lines(panel: Panel, width: int, all_layers: bool) -> Iterator[Text]:
+    """Variants by layers, with as many layers as fit the width, or all in blocks; below each number its spread.
 
     A name is never broken: where one is too long to be beside its numbers, all names are above them.
     """
@@ -96,9 +106,20 @@ def _panel_lines(panel: Panel, width: int) -> Iterator[Text]:
     free = width - 2 - CURVE - top_width
     beside = longest <= max(LABEL, free - CELL * len(panel.columns))
     label = max(len("layer"), longest if beside else 0)
-    shown = shown_columns(len(panel.columns), max(2, (free - label) // CELL))
+    fit = max(2, (free - label) // CELL)
+    blocks = [shown_columns(len(panel.columns), fit)]
+    if all_layers:
+        blocks = [list(range(len(panel.columns)))[start : start + fit] for start in range(0, len(panel.columns), fit)]
+    for shown in blocks:
+        yield from _block_lines(panel, shown, label, beside=beside, in_words=in_words, top_width=top_width)
+
+
+def _block_lines(
+    panel: Panel, shown: list[int], label: int, *, beside: bool, in_words: bool, top_width: int
+) -> Iterator[Text]:
+    """Variants by some of the layers."""
     heads = "".join(panel.columns[column].rjust(CELL) for column in shown)
-    top_heading = "top head".rjust(top_width) if has_heads else ""
+    top_heading = "top head".rjust(top_width) if top_width else ""
     yield Text(f"{'layer'.ljust(label)}{heads}  {'curve'.ljust(CURVE)}{top_heading}".rstrip(), style="dim")
     ends = curve_range(panel)
     for series in panel.rows:
@@ -224,7 +245,7 @@ def short_spread(value: float) -> str:
     return f"{value:.0e}".replace("e-0", "e-") if value < 0.00095 else f"{value:.1g}".lstrip("0")
 
 
-def _footnotes(diagnosis: Diagnosis) -> Iterator[str]:
+def _footnotes(diagnosis: Diagnosis, all_layers: bool) -> Iterator[str]:
     """How the numbers were computed, and the notes of the diagnosis."""
     rows = [series for panel in diagnosis.panels for series in panel.rows]
     seeds = max((len(series.seeds) for series in rows), default=0)
@@ -233,8 +254,10 @@ def _footnotes(diagnosis: Diagnosis) -> Iterator[str]:
         notes.append(f"Means over {seeds} seeds ± their standard deviation; geometric where a metric spans decades.")
     if any(series.decay for series in rows):
         notes.append("× is the factor per layer, R² that of a straight line through the logarithms.")
+    if not all_layers and any(len(panel.columns) > FEW_LAYERS for panel in diagnosis.panels):
+        notes.append("Every layer: --all-layers, --csv or --json.")
     if any(series.top_head for series in rows):
-        notes.append("Top head: the largest value of a single head; L2 H1 is layer 2, head 1.")
+        notes.append("Top head: the largest value of a single head.")
     if any(any(series.below) for series in rows):
         notes.append("<1e-12 is below the float floor: rounding error, not drawn and not fitted.")
     if any(math.isnan(value) for series in rows for value in series.mean):
@@ -254,7 +277,7 @@ def as_json(diagnosis: Diagnosis) -> str:
     Returns:
         All of its data; nan is null.
     """
-    return json.dumps(json_data(diagnosis.data())) + "\n"
+    return json.dumps(json_data({**diagnosis.data(), "conclusions": conclusions(diagnosis)})) + "\n"
 
 
 def as_csv(diagnosis: Diagnosis) -> bytes:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attnlab.analysis.grid import Cell, Grid, Label
-from attnlab.formatting import between, fitted, metric_heading, number, span
+from attnlab.formatting import fitted, metric_heading, number, span
 from attnlab.rendering._exporters import Rows, aligned_rows, exporters, markdown_table
-from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, solved_text
+from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, solved_text, spread_text
 from attnlab.rendering.report import Report
 
 
@@ -165,7 +165,7 @@ def _cell_text(cell: Cell, metric: str) -> str:
     """The mean with its interval, the number of seeds, and the solved runs with the interval of P(solve)."""
     if not cell.values:
         return "failed" if cell.failed else "-"
-    ends = between(cell.interval, metric)
+    ends = spread_text(cell, metric)
     notes = [ends, f"n={len(cell.values)}", f"solved {solved}" if (solved := solved_text(cell)) else ""]
     return f"{number(cell.mean, metric)} ({'; '.join(filter(None, notes))})"
 

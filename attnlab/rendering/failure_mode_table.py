@@ -19,6 +19,7 @@ from attnlab.analysis.grid import Grid, Label, grids
 from attnlab.config.experiment import Experiment
 from attnlab.records import Record
 from attnlab.rendering._text_table import Line, TextTable, cell_text
+from attnlab.run_labels import RunLabels
 
 Counts = dict[str, float]
 """How many seeds of a cell have each failure mode, by its label."""
@@ -53,10 +54,11 @@ class FailureModeTable:
     def evidence(self) -> list[Evidence]:
         """For each failure mode that occurs, the first run that has it, and how many do."""
         result = []
+        run_labels = RunLabels(record.spec for record, _ in self.modes)
         for label in _labels([mode for _, mode in self.modes]):
             same = [(record, mode) for record, mode in self.modes if mode.label == label]
             record, mode = same[0]
-            run = f"{record.id}  {record.spec.summary}"
+            run = f"{record.id}  {run_labels.of(record.spec)}"
             evidence = f"{mode.evidence}.{_more_steps(record, mode)}{_not_logged(mode.missing_diagnostics)}"
             result.append(Evidence(label, str(len(same)), evidence, run))
         return result

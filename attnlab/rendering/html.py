@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from attnlab.analysis.claims import ClaimOutcome
 from attnlab.analysis.grid import Cell, Grid, Label
 from attnlab.errors import InvalidValueError
-from attnlab.formatting import between, fitted, metric_heading, number, span
+from attnlab.formatting import fitted, metric_heading, number, span
 from attnlab.records import Record
-from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, solved_text
+from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, solved_text, spread_text
 from attnlab.rendering.report import Report
 
 STYLE = """
@@ -32,13 +32,14 @@ VERSIONS = ("attnlab", "python", "torch", "numpy", "system", "device", "processo
 """Fields of the environments of the runs that the page lists, where they are known."""
 
 
-def html_page(report: Report, command: str, sweep: str = "") -> bytes:
+def html_page(report: Report, command: str, sweep: str = "", *, texts: Sequence[tuple[str, str]] = ()) -> bytes:
     """Write a report as an HTML page.
 
     Args:
         report: The report.
         command: The command that reproduces the page.
         sweep: The command that reproduces the runs; empty if it is not known.
+        texts: Captions and further texts that reproduce the runs, such as the YAML of the experiment.
 
     Returns:
         The page, UTF-8.
@@ -56,6 +57,7 @@ def html_page(report: Report, command: str, sweep: str = "") -> bytes:
     parts += [
         "<h2>How to reproduce this</h2>",
         _table(["item", "value"], [], _provenance(report.records, command, sweep)),
+        *(f"<h2>{html.escape(caption)}</h2><pre>{html.escape(text)}</pre>" for caption, text in texts),
     ]
     about = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     head = f'<!doctype html><html lang="en"><head>{about}</head>'
@@ -81,7 +83,7 @@ def _cell(cell: Cell, metric: str) -> str:
     if not cell.values:
         return f"<td>{'failed' if cell.failed else '-'}</td>"
     css = ' class="all"' if all(cell.solved) else ' class="some"' if any(cell.solved) else ""
-    ends = between(cell.interval, metric)
+    ends = spread_text(cell, metric)
     notes = [ends, f"n={len(cell.values)}", f"solved {solved}" if (solved := solved_text(cell)) else ""]
     below = f"<small>{', '.join(filter(None, notes))}</small>"
     return f"<td{css}>{number(cell.mean, metric)}{below}</td>"

@@ -15,7 +15,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from attnlab.analysis.statistics import Interval, Sample, difference
+from attnlab.analysis.statistics import MIN_SEEDS, Interval, Sample, difference
 from attnlab.formatting import percent
 from attnlab.records import Record, Score
 from attnlab.rendering._text_table import FoldedText
@@ -59,8 +59,12 @@ class Interference:
             rest = tuple(name for name in self.tasks if name != task)
             shown = [*partners, *([rest] if several else [])]
             table.add_row(FoldedText(task), *(self._text(task, others) for others in shown))
-        note = "Below each: the change against training alone in points, with its 95 % interval over seeds."
-        return Group(table, Text(f"{note} It is colored where the interval excludes 0.", style="dim"))
+        note = "Below each: the change against training alone in points"
+        if any(not math.isnan(cell.interval[0]) for cell in self.cells.values() if cell.others):
+            note += ", with its 95 % interval over seeds. It is colored where the interval excludes 0."
+        else:
+            note += f"; its interval over seeds takes at least {MIN_SEEDS}."
+        return Group(table, Text(note, style="dim"))
 
     def data(self) -> list[dict[str, object]]:
         """The cells as plain data."""

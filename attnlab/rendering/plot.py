@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from attnlab.analysis.axis import along_what_varies
 from attnlab.analysis.grid import Grid
 from attnlab.errors import InvalidValueError
 from attnlab.formatting import SHARES
@@ -61,7 +62,7 @@ def chart(report: Report) -> Any:
     except ImportError:
         hint = "Install them with: pip install 'attnlab[plots]'."
         raise InvalidValueError("Plots need the libraries altair and vl-convert.", hint, where="--plot") from None
-    panels = [panel for panel in report.panels if any(cell.values for cell in panel.cells.values())]
+    panels = [along_what_varies(panel) for panel in report.panels if any(cell.values for cell in panel.cells.values())]
     if not panels:
         hint = "Plot a store in which at least one run is done."
         raise InvalidValueError("There is no finished run to plot.", hint, where="--plot")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from attnlab.formatting import duration, interval, option_text, percent, thousands
 from attnlab.records import Record
 from attnlab.rendering._text_table import FoldedText
+from attnlab.run_labels import RunLabels
 from attnlab.specs import ModelSpec, variant_text
 
 OVER_QUESTIONS = (
@@ -24,6 +25,8 @@ OVER_QUESTIONS = (
 
 WIRING = ("position", "norm", "norm_layer", "mlp", "block", "residual_stream", "residual")
 """Fields of a transformer that stand in the label of a run where they vary, and else below the table."""
+ID_COLUMN = 96
+"""Columns of a screen from which on the ids have a column of their own; on narrower ones they are below the labels."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,44 @@ class RecordTable:
     records: Sequence[Record]
     stale: Container[str] = ()
     """Ids of the runs of which a part has another version or other code by now."""
+    tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The tags of the runs that have some, by id."""
 
-    def __rich__(self) -> RenderableType:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """One table per task and level."""
         ordered = sorted(self.records, key=_sort_key)
-        tables = [_table(heading, list(same), self.stale) for heading, same in groupby(ordered, key=_heading)]
-        return Group(*tables, *([Text(OVER_QUESTIONS, "dim")] if any(map(_over_questions, self.records)) else []))
+        labels = RunLabels(record.spec for record in self.records)
+        wide = options.max_width >= ID_COLUMN
+        for heading, same in groupby(ordered, key=_heading):
+            yield self._table(heading, list(same), labels, wide=wide)
+        if any(map(_over_questions, self.records)):
+            yield Text(OVER_QUESTIONS, "dim")
+
+    def _table(self, heading: str, records: list[Record], labels: RunLabels, *, wide: bool) -> RenderableType:
+        """The runs of one task and level."""
+        first, _, fixed = heading.partition("\n")
+        notes = [fixed, *dict.fromkeys(record.chance_note for record in records)]
+        title = Text.assemble((first, "bold"), *((f"\n{note}", "dim") for note in notes if note))
+        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="", pad_edge=False)
+        table.collapse_padding = True
+        if wide:
+            table.add_column("run", no_wrap=True, style="dim")
+        table.add_column("variant", overflow="fold", min_width=8)
+        for head in ("seed", "accuracy", "95 %", "exact\nmatch", "steps", "time"):
+            table.add_column(head, justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        transformers = [record for record in records if record.spec.model.module is None]
+        wiring = {record.id: _wiring(record.spec.model) for record in transformers}
+        varying = [name for name in WIRING if len({texts[name] for texts in wiring.values()}) > 1]
+        for record in records:
+            values = "".join(f" · {name} = {value}" for name, value in _set_values(record))
+            values += "".join(f" #{tag}" for tag in self.tags.get(record.id, ()))
+            name = FoldedText(f"{labels.of(record.spec).within_level}{values}")
+            status = Text("stale", style="yellow") if record.id in self.stale else status_text(record)
+            named: list[RenderableType] = [record.id, name] if wide else [Group(name, Text(record.id, style="dim"))]
+            table.add_row(*named, *_cells(record), status)
+        same = _unusual(wiring[transformers[0].id], varying) if transformers else []
+        return Group(table, Text(f"All transformers here: {', '.join(same)}.", "dim")) if same else table
 
 
 def _over_questions(record: Record) -> bool:
@@ -63,30 +98,6 @@ def _heading(record: Record) -> str:
     fixed = [f"{name} {text}" for name, value in options if (text := option_text(value))]
     first = f"{task.name}{complexity} (chance {percent(record.accuracy.chance)})"
     return "\n".join(filter(None, [first, ", ".join(fixed)]))
-
-
-def _table(heading: str, records: list[Record], stale: Container[str]) -> RenderableType:
-    """The runs of one task and level."""
-    first, _, fixed = heading.partition("\n")
-    title = Text.assemble((first, "bold"), *([("\n" + fixed, "dim")] if fixed else []))
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="", pad_edge=False)
-    table.collapse_padding = True
-    table.add_column("variant", overflow="fold", min_width=8)
-    for head in ("seed", "accuracy", "95 %", "exact match", "steps", "time"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    transformers = [record for record in records if record.spec.model.module is None]
-    wiring = {record.id: _wiring(record.spec.model) for record in transformers}
-    varying = [name for name in WIRING if len({texts[name] for texts in wiring.values()}) > 1]
-    for record in records:
-        position = "".join(f" · {wiring[record.id][name]}" for name in varying) if record.id in wiring else ""
-        origin = f" · continues {record.spec.continue_from}" if record.spec.continue_from else ""
-        values = "".join(f" · {name} = {value}" for name, value in _set_values(record))
-        name = FoldedText(f"{record.spec.variant}{position}{origin}{values}")
-        status = Text("stale", style="yellow") if record.id in stale else status_text(record)
-        table.add_row(name, *_cells(record), status)
-    same = _unusual(wiring[transformers[0].id], varying) if transformers else []
-    return Group(table, Text(f"All transformers here: {', '.join(same)}.", "dim")) if same else table
 
 
 def _wiring(model: ModelSpec) -> dict[str, str]:

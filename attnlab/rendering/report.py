@@ -12,12 +12,14 @@ from rich.text import Text
 from attnlab.analysis.claims import ClaimOutcome, check_claims
 from attnlab.analysis.grid import Grid, Label, grids
 from attnlab.analysis.ranks import ranks
-from attnlab.analysis.statistics import clopper_pearson
+from attnlab.analysis.statistics import MIN_SEEDS, clopper_pearson
 from attnlab.choices import SCORED
 from attnlab.config.experiment import Experiment
 from attnlab.records import Record
 from attnlab.rendering._tables import Overall, capacity_table, claim_table, grid_table, overall, overall_table
 
+SHOWN = 3
+"""Rows, or kinds of chance, that the footnotes name at most."""
 FEW_SEEDS = 5
 """With at most this many seeds, the report says how wide the intervals stay."""
 
@@ -107,6 +109,9 @@ class Report:
             alone = all(record.fed_back is False for record in tested)
             own = "the model's own earlier answers are inputs."
             notes.append(f"Tested by rollout. {SCORED['independent']}" if alone else f"Tested by rollout: {own}")
+        if any(panel.metric == "accuracy" for panel in self.panels):
+            chances = dict.fromkeys(record.chance_note for record in tested if record.chance_note)
+            notes += [f"{text[0].upper()}{text[1:]}." for text in list(chances)[:SHOWN]]
         if self.diverged:
             notes.append(f"{_count(self.diverged, 'run')} diverged; the scores count, but never as solved.")
         if self.failed:
@@ -115,8 +120,12 @@ class Report:
 
     def _interval_notes(self, counts: set[int]) -> list[str]:
         """How intervals and ranks were computed, given the numbers of seeds in the cells."""
+        rising = self._rising_note()
         if max(counts, default=0) <= 1:
-            return []
+            return rising
+        if max(counts) < MIN_SEEDS:
+            text = f"Below each mean: the range of its seeds; an interval takes at least {MIN_SEEDS}"
+            return [f"{text}.", *rising]
         bounds = [cell.bounds for panel in self.panels for cell in panel.cells.values() if len(cell.values) > 1]
         bounded, unbounded = any(bounds), None in bounds
         solving = any(panel.metric != "solved" for panel in self.panels)
@@ -124,15 +133,36 @@ class Report:
         kinds = [kind for kind, found in ((exact, bounded), ("Student's t", unbounded)) if found]
         more = ", the solved runs, and the 95 % interval of P(solve) in % (Clopper-Pearson)" if solving else ""
         notes = [f"Below each mean: its 95 % interval over seeds ({' and '.join(kinds)}){more}."]
-        fewest = min(count for count in counts if count > 1)
+        if min(counts) < MIN_SEEDS:
+            notes.append(f"Where there are two seeds, the range; an interval takes at least {MIN_SEEDS}.")
+        fewest = min(count for count in counts if count >= MIN_SEEDS)
         if fewest <= FEW_SEEDS and bounded:
             width = 100 * (1 - clopper_pearson(fewest, fewest)[0])
             text = f"With {fewest} seeds that all agree, the interval still spans {width:.0f} %"
             notes.append(f"{text} of the range from chance to 1." if self.ladders else f"{text} of the metric's range.")
+        if any(len(panel.columns) > 1 and panel.curves for panel in self.ladders):
+            text = "C50 and C90 are read off the closest fit that never rises; their 95 % intervals end at levels: they"
+            notes.append(f"{text} assume that accuracy falls with the level, and nothing between two levels.")
+        notes += rising
         if any(len(panel.rows) > 1 and len(panel.columns) > 1 for panel in self.ladders):
             text = "Ranks are by C50, corrected for all comparisons in the report"
             notes.append(f"{text}; variants that are not told apart share ranks.")
         return notes
+
+    def _rising_note(self) -> list[str]:
+        """Which rows are not monotone in the level, and what that means for the numbers beside them."""
+        found = [
+            f"{' '.join(row) or panel.title} is worse on {panel.by} {', '.join(map(str, levels))} than on a higher one"
+            for panel in self.ladders
+            if len(panel.columns) > 1
+            for row in panel.rows
+            if (levels := panel.rises(row))
+        ]
+        if not found:
+            return []
+        more = f"; so are {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        meaning = "max solved ends before the first level that is not solved, and the fit of C50 and C90 averages them"
+        return [f"Not monotone: {'; '.join(found[:SHOWN])}{more}: {meaning}."]
 
 
 def report(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich import box
@@ -11,7 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from attnlab.records import Record
 from attnlab.rendering.record_table import RecordTable
+from attnlab.run_labels import RunLabels
 from attnlab.storage.status import StoreStatus
 
 UNREADABLE = "its checkpoint cannot be read; delete the file, and the run begins anew"
@@ -24,6 +26,8 @@ class Overview:
     """Several stores, one line each; of a single store, its runs as well."""
 
     stores: Sequence[StoreStatus]
+    tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The tags of the runs that have some, by id."""
 
     def __rich__(self) -> RenderableType:
         """Counts of each store, the runs that are not done and why, and the records of a single store."""
@@ -37,7 +41,7 @@ class Overview:
             table.add_row(f"{one.path}/", *(str(len(runs)) if runs else "-" for runs in counts))
         parts: list[RenderableType] = [table, *(line for one in self.stores for line in reasons(one))]
         if len(self.stores) == 1 and self.stores[0].records:
-            parts.append(RecordTable(self.stores[0].records, self.stores[0].stale))
+            parts.append(RecordTable(self.stores[0].records, self.stores[0].stale, self.tags))
         return Group(*parts)
 
     def data(self) -> list[dict[str, Any]]:
@@ -66,13 +70,18 @@ def reasons(store: StoreStatus) -> list[Text]:
     Returns:
         One line per run, and one for the number of those that are not listed.
     """
-    missing = [(planned.summary, "missing", _progress(store, planned.id)) for planned in store.missing]
+    labels = RunLabels(record.spec for record in store.records)
+    missing = [(f"{one.id}  {one.summary}", "missing", _progress(store, one.id)) for one in store.missing]
     lines = _first(missing) + _first(_unfinished(store))
-    lines += _first([(record.spec.summary, "failed", record.reason) for record in store.failed])
-    lines += _first([(record.spec.summary, "diverged", record.reason) for record in store.diverged])
+    lines += _first([(_named(record, labels), "failed", record.reason) for record in store.failed])
+    lines += _first([(_named(record, labels), "diverged", record.reason) for record in store.diverged])
     stale = [record for record in store.records if record.id in store.stale]
-    lines += _first([(record.spec.summary, "stale", _stale(store, record.id)) for record in stale])
+    lines += _first([(_named(record, labels), "stale", _stale(store, record.id)) for record in stale])
     return [Text.assemble((f"{status}  ", "yellow"), summary, (f"  {why}", "dim")) for summary, status, why in lines]
+
+
+def _named(record: Record, labels: RunLabels) -> str:
+    return f"{record.id}  {labels.of(record.spec)}"
 
 
 def _stale(store: StoreStatus, run: str) -> str:
@@ -94,9 +103,11 @@ def _unfinished(store: StoreStatus) -> list[tuple[str, str, str]]:
     planned = {run.id for run in store.missing}
     rest = [checkpoint for run, checkpoint in store.checkpoints.items() if run not in planned]
     rest.sort(key=lambda checkpoint: checkpoint.summary)
+    labels = RunLabels(one.spec for one in rest if one.spec)
+    named = {one.run: str(labels.of(one.spec)) if one.spec else one.summary for one in rest}
     return [
         (
-            one.summary or f"checkpoints/{one.run}.safetensors",
+            f"{one.run}  {named[one.run]}" if named[one.run] else f"checkpoints/{one.run}.safetensors",
             "unfinished",
             f"at {one.progress}; its command goes on with --resume" if one.readable else UNREADABLE,
         )

@@ -18,8 +18,9 @@ from attnlab.formatting import duration, percent
 from attnlab.records import Record
 from attnlab.rendering.record_table import status_text
 from attnlab.rendering.report import Report, report
+from attnlab.run_labels import RunLabels
 from attnlab.specs import RunSpec
-from attnlab.training.events import Event, Notice, RunFinished, RunStarted, StepsTaken, Validated
+from attnlab.training.events import Event, Notice, Preparing, RunFinished, RunStarted, StepsTaken, Validated
 from attnlab.training.events import Progress as ProgressCallback
 
 LATEST = 4
@@ -29,21 +30,21 @@ RUNNING = 12
 
 
 @contextmanager
-def sweep_progress(console: Console, total: int, done: int) -> Iterator[ProgressCallback]:
+def sweep_progress(console: Console, specs: Sequence[RunSpec], done: int) -> Iterator[ProgressCallback]:
     """Show the progress of a sweep: a live display on a terminal, one line per finished run elsewhere.
 
     Args:
         console: Where it is shown.
-        total: Runs of the plan.
+        specs: Runs of the plan.
         done: How many of them were finished before.
 
     Yields:
         The callback that receives the events.
     """
     if not console.is_terminal:
-        yield SweepLines(console, total, done)
+        yield SweepLines(console, specs, done)
         return
-    display = SweepDisplay(total, done)
+    display = SweepDisplay(specs, done)
     with Live(display, console=console, refresh_per_second=4, transient=True):
         yield display
 
@@ -51,26 +52,27 @@ def sweep_progress(console: Console, total: int, done: int) -> Iterator[Progress
 class SweepLines:
     """One line for each finished run."""
 
-    def __init__(self, console: Console, total: int, done: int) -> None:
-        self.console, self.total, self.done = console, total, done
+    def __init__(self, console: Console, specs: Sequence[RunSpec], done: int) -> None:
+        self.console, self.total, self.done, self.labels = console, len(specs), done, RunLabels(specs)
 
     def __call__(self, event: Event) -> None:
         """Write a line for a finished run."""
         if isinstance(event, RunFinished):
             self.done += 1
             count = f"{self.done:>{len(str(self.total))}}/{self.total}"
-            self.console.print(f"{count}  {run_outcome(event.record)}", highlight=False, markup=False, soft_wrap=True)
+            line = f"{count}  {run_outcome(event.record, str(self.labels.of(event.record.spec)))}"
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class SweepDisplay:
     """A bar over all runs, a line for each running one, and the latest that finished."""
 
-    def __init__(self, total: int, done: int) -> None:
-        self.total, self.done, self.done_before = total, done, done
+    def __init__(self, specs: Sequence[RunSpec], done: int) -> None:
+        self.total, self.done, self.done_before, self.labels = len(specs), done, done, RunLabels(specs)
         self.bar = Progress(
             BarColumn(bar_width=30), TextColumn("{task.completed:.0f}/{task.total:.0f} runs"), TimeElapsedColumn()
         )
-        self.task = self.bar.add_task("", total=total, completed=done)
+        self.task = self.bar.add_task("", total=len(specs), completed=done)
         self.running: dict[str, tuple[RunSpec, int, float]] = {}
         """The steps taken and the latest accuracy of each running run."""
         self.latest: list[Record] = []
@@ -84,8 +86,8 @@ class SweepDisplay:
             self.done += 1
             self.bar.update(self.task, completed=self.done)
             return
-        if isinstance(event, Notice):
-            return  # of `train` alone
+        if isinstance(event, Notice | Preparing):
+            return  # of `train` alone, and of the plan
         spec = event.spec
         _, step, accuracy = self.running.get(spec.id, (spec, 0, 0.0))
         if isinstance(event, RunStarted | StepsTaken):
@@ -102,10 +104,11 @@ class SweepDisplay:
         width = max(map(len, steps), default=0)
         for (spec, _, accuracy), steps_text in zip(shown, steps, strict=True):
             numbers = f"{steps_text:>{width}}  {percent(accuracy):>7}  "
-            lines.append(_one_line(Text.assemble(numbers, (spec.summary, "cyan"))))
+            lines.append(_one_line(Text.assemble(numbers, (self.labels.of(spec).short, "cyan"))))
         if more := len(self.running) - len(shown):
             lines.append(Text(f"and {more} more running", style="dim"))
-        lines += [_one_line(Text(_finished_line(record), style="dim")) for record in self.latest]
+        finished = [_finished_line(record, self.labels.of(record.spec).short) for record in self.latest]
+        lines += [_one_line(Text(line, style="dim")) for line in finished]
         return Group(*lines)
 
     def _time_left(self) -> str:
@@ -124,26 +127,27 @@ def _one_line(text: Text) -> Text:
     return text
 
 
-def _finished_line(record: Record) -> str:
+def _finished_line(record: Record, label: str) -> str:
     """A finished run in one line with the numbers first, so that the end may be cut."""
     seconds = duration(float(record.environment.get("seconds", 0.0)))
     accuracy = percent(record.accuracy.mean) if record.status != "failed" else "-"
     numbers = f"{status_text(record).plain:<8}  {accuracy:>7}  {seconds:>8}"
-    return f"{numbers}  {record.spec.summary}  {record.reason}".rstrip()
+    return f"{numbers}  {record.id}  {label}  {record.reason}".rstrip()
 
 
-def run_outcome(record: Record) -> str:
+def run_outcome(record: Record, label: str) -> str:
     """Describe a finished run in one line.
 
     Args:
         record: The record.
+        label: Its label among the runs that are shown with it.
 
     Returns:
-        The run, its status, its accuracy or the reason it is not done, and its time.
+        The run's id and label, its status, its accuracy or the reason it is not done, and its time.
     """
     seconds = duration(float(record.environment.get("seconds", 0.0)))
     result = percent(record.accuracy.mean) if record.status == "done" else record.reason
-    return f"{record.spec.summary}  {status_text(record).plain}  {result}  {seconds}"
+    return f"{record.id}  {label}  {status_text(record).plain}  {result}  {seconds}"
 
 
 @dataclass(frozen=True)

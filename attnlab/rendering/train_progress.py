@@ -16,7 +16,8 @@ from rich.text import Text
 from attnlab.formatting import duration, percent, thousands
 from attnlab.records import HistoryPoint
 from attnlab.rendering._sparkline import bars
-from attnlab.training.events import Event, Notice, RunFinished, RunStarted, StepsTaken, Validated
+from attnlab.rendering.waiting import WaitingLines, show, waiting_bar
+from attnlab.training.events import Event, Notice, Preparing, RunFinished, RunStarted, StepsTaken, Validated
 from attnlab.training.events import Progress as ProgressCallback
 
 HEIGHT, WIDTH = 4, 48
@@ -33,7 +34,11 @@ def train_progress(console: Console) -> Iterator[ProgressCallback]:
         The callback that receives the events.
     """
     if not console.is_terminal:
-        yield TrainLines(console)
+        lines = TrainLines(console)
+        try:
+            yield lines
+        finally:
+            lines.waiting("")
         return
     display = TrainDisplay(TrainLines(console))
     with Live(display, console=console, refresh_per_second=8, transient=True):
@@ -41,14 +46,16 @@ def train_progress(console: Console) -> Iterator[ProgressCallback]:
 
 
 class TrainLines:
-    """One line for each validation."""
+    """One line for each validation, and for what takes long before the first step."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.started = time.perf_counter()
+        self.waiting = WaitingLines(console)
 
     def __call__(self, event: Event) -> None:
         """Write a line for a notice, a start, a validation, or a divergence."""
+        self.waiting(event.text if isinstance(event, Preparing) else "")
         if isinstance(event, Notice):
             self._line(event.text)
         elif isinstance(event, RunStarted):
@@ -76,6 +83,7 @@ class TrainDisplay:
 
     def __init__(self, lines: TrainLines | None = None) -> None:
         self.lines = lines
+        self.waiting = waiting_bar()
         self._clear()
 
     def _clear(self) -> None:
@@ -97,6 +105,8 @@ class TrainDisplay:
         """Take an event; the display refreshes itself."""
         if isinstance(event, Notice) and self.lines:
             self.lines(event)
+        elif isinstance(event, Preparing):
+            show(self.waiting, event.text)
         elif isinstance(event, RunStarted):
             self._clear()
             self.heading = f"{event.spec.summary} · {thousands(event.parameters)} weights on {event.device}"
@@ -110,7 +120,9 @@ class TrainDisplay:
             self.points.append(event.point)
 
     def __rich__(self) -> RenderableType:
-        """The display at this moment."""
+        """The display at this moment; before the first run, what is done until it starts."""
+        if self.task is None and self.waiting.tasks:
+            return self.waiting
         speed = self.tokens / max(1e-9, time.perf_counter() - self.started)
         footer = Text(f"{thousands(speed)} tokens/s", style="dim")
         return Group(Text(self.heading, style="bold"), self.bar, self._curves(), footer)

@@ -5,6 +5,8 @@ records.jsonl           the journal
 checkpoints/ID          where an unfinished run can go on, whatever it was trained beside
 weights/ID              what a finished run learned
 optimizer/ID            the state of its optimizer, twice the size of its weights: another run can continue it
+tags.json               words that a user gave to runs
+trash/                  runs that were removed, with everything that the store had of them
 
 Reading the journal alone imports no arrays: the functions that read weights import them.
 """

@@ -6,10 +6,14 @@ written; until then they are listed run by run.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
+from attnlab.specs import RunSpec
 from attnlab.storage._migration import migrated_about
 
 if TYPE_CHECKING:
@@ -33,6 +37,8 @@ class Checkpoint:
     group: tuple[str, ...] = ()
     """Ids of the runs that were trained as one program with it, itself included."""
     readable: bool = True
+    spec: RunSpec | None = None
+    """The run; None where an old checkpoint, or that of a newer attnlab, does not say."""
 
     @property
     def progress(self) -> str:
@@ -80,9 +86,18 @@ def checkpoints_in(about: Mapping[str, Any]) -> list[Checkpoint]:
             run.get("max_steps", 0),
             run.get("summary", ""),
             tuple(run.get("group", (run["id"],))),
+            spec=_spec(run),
         )
         for run in described_runs(about)
     ]
+
+
+def _spec(run: Mapping[str, Any]) -> RunSpec | None:
+    """The run of a description, if it has one that this attnlab can read."""
+    try:
+        return RunSpec.model_validate_json(json.dumps(run["spec"])) if "spec" in run else None
+    except ValidationError:
+        return None
 
 
 def split_group(arrays: Arrays, about: Mapping[str, Any]) -> Iterator[tuple[Arrays, dict[str, Any]]]:

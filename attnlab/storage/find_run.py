@@ -9,6 +9,7 @@ from pathlib import Path
 
 from attnlab.errors import InvalidValueError, StoreError, UnknownNameError
 from attnlab.records import Record
+from attnlab.run_labels import RunLabels
 from attnlab.storage._migration import OLD_ID
 from attnlab.storage._store import Store
 from attnlab.storage.status import find_stores
@@ -32,7 +33,42 @@ def find_record(word: str, folder: Path) -> tuple[Record, Path]:
         UnknownNameError: No run begins so; the message names the closest ids and lists some that exist.
         InvalidValueError: Several runs begin so; the message lists them.
     """
-    stored = [(record, store) for store in find_stores(folder) for record in Store(store).records()]
+    return _found(word, folder, _stored(folder))[-1]
+
+
+def find_records(words: Sequence[str], folder: Path) -> list[tuple[Record, Path]]:
+    """Find the records of several runs, each in the only store that holds it.
+
+    Args:
+        words: Their ids, or the beginnings of these.
+        folder: A store, or a folder of stores.
+
+    Returns:
+        The records with their stores, in the order of the words; no run twice.
+
+    Raises:
+        StoreError: There are no records at all.
+        UnknownNameError: No run begins with one of the words.
+        InvalidValueError: Several runs begin with one of the words, or several stores hold the run.
+    """
+    stored = _stored(folder)
+    result: dict[str, tuple[Record, Path]] = {}
+    for word in words:
+        found = _found(word, folder, stored)
+        stores = dict.fromkeys(store for _, store in found)
+        if len(stores) > 1:
+            problem = f"Run {found[0][0].id} stands in several stores: {', '.join(map(str, stores))}."
+            raise InvalidValueError(problem, "Name one of them with --store.", where=f"run {word}")
+        result[found[-1][0].id] = found[-1]
+    return list(result.values())
+
+
+def _stored(folder: Path) -> list[tuple[Record, Path]]:
+    return [(record, store) for store in find_stores(folder) for record in Store(store).records()]
+
+
+def _found(word: str, folder: Path, stored: Sequence[tuple[Record, Path]]) -> list[tuple[Record, Path]]:
+    """The run that begins with a word, once for each store that holds it."""
     if not stored:
         hint = "Try: attnlab train --task recall --attn expressive"
         raise StoreError(f"There are no results in {folder}/ yet.", hint, where=f"run {word}")
@@ -47,7 +83,7 @@ def find_record(word: str, folder: Path) -> tuple[Record, Path]:
         problem = f"{len(distinct)} runs begin with '{word}'."
         hint = f"Give more of the id:\n{list_runs(list(distinct.values()))}"
         raise InvalidValueError(problem, hint, where=f"run {word}")
-    return matching[-1]
+    return matching
 
 
 def in_store(store: Path) -> str:
@@ -80,8 +116,7 @@ def find_run(word: str, folder: Path) -> tuple[Record, Path]:
     record, store = find_record(word, folder)
     path = weights_path(record, store)
     if not path.exists():
-        stored = [(one, place) for place in find_stores(folder) for one in Store(place).records()]
-        kept = [one for one, place in stored if weights_path(one, place).exists()]
+        kept = [one for one, place in _stored(folder) if weights_path(one, place).exists()]
         hint = f"Runs with weights:\n{list_runs(kept)}" if kept else "No run here has weights: train one again."
         why = f": it {record.status}, {record.reason}" if record.status == "failed" and record.reason else ""
         raise StoreError(f"Run {record.id} has no weights{why}.", hint, where=f"run {word}")
@@ -109,10 +144,12 @@ def list_runs(records: Sequence[Record]) -> str:
         records: The runs.
 
     Returns:
-        Ids and summaries of the last five, and how many more there are; a run of several stores is listed once.
+        Ids and labels of the last five, and how many more there are; a run of several stores is listed once.
     """
     records = list({record.id: record for record in records}.values())
-    lines = [f"{record.id}  {record.spec.summary}" for record in records[-LISTED:]]
+    shown = records[-LISTED:]
+    labels = RunLabels(record.spec for record in shown)
+    lines = [f"{record.id}  {labels.of(record.spec)}" for record in shown]
     more = [f"and {len(records) - LISTED} more: attnlab ls results"] if len(records) > LISTED else []
     return "\n".join([*lines, *more])
 

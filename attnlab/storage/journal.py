@@ -11,7 +11,7 @@ import errno
 import gc
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,43 @@ class Journal:
         with self._locked(), self.path.open("ab+") as file:
             file.truncate(_whole(file.seek(0, os.SEEK_END), self.path))
             file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def take(self, runs: Collection[str], keep: Callable[[bytes], None]) -> None:
+        """Remove the lines of some runs; all other bytes stay as they are.
+
+        Args:
+            runs: Ids of the runs.
+            keep: Receives the lines before they are removed; if it raises, nothing is removed.
+
+        Raises:
+            StoreError: The file cannot be written, or another writer holds it for too long.
+        """
+        with self._locked():
+            lines = self.path.read_bytes().splitlines(keepends=True)
+            taken = [line_id(line) in runs for line in lines]
+            keep(b"".join(line for line, own in zip(lines, taken, strict=True) if own))
+            write_whole(self.path, b"".join(line for line, own in zip(lines, taken, strict=True) if not own))
+
+    def put_back(self, lines: bytes) -> None:
+        """Add lines that were removed, at the end; those that are there already stay where they are.
+
+        Args:
+            lines: What :meth:`take` gave.
+
+        Raises:
+            StoreError: A run was run again since; or the file cannot be written.
+        """
+        with self._locked(), self.path.open("ab+") as file:
+            file.truncate(_whole(file.seek(0, os.SEEK_END), self.path))
+            present = self.path.read_bytes().splitlines(keepends=True)
+            new = [line for line in lines.splitlines(keepends=True) if line not in present]
+            again = {line_id(line) for line in present} & {line_id(line) for line in new}
+            if again:
+                hint = "Remove the new one first, or keep it and leave the old one in the trash."
+                raise StoreError(f"Run {min(again)} was run again since it was removed.", hint, where=str(self.path))
+            file.write(b"".join(new))
             file.flush()
             os.fsync(file.fileno())
 
@@ -160,6 +197,21 @@ def uncollected() -> Iterator[None]:
     finally:
         if before:
             gc.enable()
+
+
+def line_id(line: bytes) -> str:
+    """Read the id of a line.
+
+    Args:
+        line: A line of a journal, which may be torn.
+
+    Returns:
+        The id; empty where the line is torn.
+    """
+    try:
+        return str(from_json(line)["id"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _left_out(path: Path, newer: Mapping[int, Sequence[str]]) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from attnlab.errors import StoreError
 from attnlab.part_code import PartCode, code_now
 from attnlab.records import Record
+from attnlab.run_labels import labels_of
 from attnlab.specs import RunSpec
 from attnlab.storage._migration import old_ids
 from attnlab.storage._store import Store
@@ -34,6 +35,7 @@ class PlannedRun:
     id: str
     unversioned_id: str
     summary: str
+    """Its label among the runs of the plan."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,15 @@ def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
         StoreError: The file cannot be written.
     """
     path = store / "plan.jsonl"
-    digest = hashlib.sha256("".join(spec.id for spec in specs).encode()).hexdigest()
+    labels = labels_of(specs)
+    digest = hashlib.sha256("".join([*(spec.id for spec in specs), *labels]).encode()).hexdigest()
     first = json.dumps({"runs": len(specs), "digest": digest})
     try:
         if path.exists():
             with path.open() as file:
                 if file.readline() == f"{first}\n":
                     return
-        planned = (PlannedRun(spec.id, spec.unversioned_id, spec.summary) for spec in specs)
+        planned = (PlannedRun(spec.id, spec.unversioned_id, label) for spec, label in zip(specs, labels, strict=True))
         lines = (json.dumps(vars(one)) for one in planned)
         write_whole(path, "".join(f"{line}\n" for line in (first, *lines)).encode())
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -55,7 +56,12 @@ def read(path: Path) -> tuple[Arrays, dict[str, Any]]:
     """
     with _readable(path):
         content = path.read_bytes()
-        arrays, about = decode(content), _about(content)
+        arrays, header = decode(content), _header(content)
+        metadata = header.pop("__metadata__")
+        about: dict[str, Any] = json.loads(metadata["about"])
+    if metadata.get("digest", whole := _digest(header, metadata["about"], content)) != whole:
+        hint = "Move it away to start that run anew, or copy it again from where it came."
+        raise StoreError("It is damaged: its content is not what was written.", hint, where=str(path))
     return arrays if about.pop("format", None) else migrated_arrays(arrays), about
 
 
@@ -95,7 +101,7 @@ def encode(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> byte
         StoreError: An array has a type that safetensors cannot hold.
     """
     names = {dtype: name for name, dtype in TYPES.items()}
-    header: dict[str, Any] = {"__metadata__": {"about": json.dumps({**about, "format": FORMAT})}}
+    header: dict[str, Any] = {}
     blocks, end = [], 0
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
         little = array if array.dtype.names else array.astype(array.dtype.newbyteorder("<"), copy=False)
@@ -107,7 +113,9 @@ def encode(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> byte
         header[name] = {"dtype": names[little.dtype], "shape": list(array.shape), "data_offsets": offsets}
         blocks.append(block)
         end += len(block)
-    text = json.dumps(header).encode()
+    said = json.dumps({**about, "format": FORMAT})
+    digest = _digest(header, said, b"".join(blocks), start=0)
+    text = json.dumps({"__metadata__": {"about": said, "digest": digest}, **header}).encode()
     text += b" " * (-len(text) % LENGTH_BYTES)
     return b"".join([len(text).to_bytes(LENGTH_BYTES, "little"), text, *blocks])
 
@@ -131,12 +139,32 @@ def decode(content: bytes) -> Arrays:
     }
 
 
-def _about(content: bytes) -> dict[str, Any]:
-    """The description in the header of a complete file."""
-    length = int.from_bytes(content[:LENGTH_BYTES], "little")
-    header = json.loads(content[LENGTH_BYTES : LENGTH_BYTES + length])
-    about: dict[str, Any] = json.loads(header["__metadata__"]["about"])
-    return about
+def _header(content: bytes) -> dict[str, Any]:
+    """The header of a complete file: its metadata, and type, shape and place of each array."""
+    header: dict[str, Any] = json.loads(content[LENGTH_BYTES : LENGTH_BYTES + _header_length(content)])
+    return header
+
+
+def _header_length(content: bytes) -> int:
+    return int.from_bytes(content[:LENGTH_BYTES], "little")
+
+
+def _digest(header: Mapping[str, Any], about: str, content: bytes, start: int | None = None) -> str:
+    """Digest arrays, their places and the description.
+
+    Args:
+        header: Type, shape and place of each array.
+        about: The description as JSON.
+        content: The bytes that hold the arrays.
+        start: Where the arrays begin; None for the content of a whole file.
+
+    Returns:
+        16 bytes, in hexadecimal.
+    """
+    begin = LENGTH_BYTES + _header_length(content) if start is None else start
+    digest = hashlib.blake2b(json.dumps([header, about], sort_keys=True).encode(), digest_size=16)
+    digest.update(memoryview(content)[begin:])
+    return digest.hexdigest()
 
 
 @contextmanager

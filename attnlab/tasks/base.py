@@ -52,6 +52,8 @@ class Task(ABC):
     """Whether building the task takes milliseconds; a list of all tasks does not build the others."""
     intended_shortcut: str = ""
     """The shortcut that the task is meant to have, by its name in the audit, such as ``nearest context``."""
+    chance_guess: ClassVar[str] = "the best guess that does not look at what is asked"
+    """The guess whose accuracy ``chance`` is, in words for a table."""
 
     @cached_property
     def chance(self) -> float:

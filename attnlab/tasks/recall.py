@@ -47,6 +47,7 @@ class Recall(Task):
 
     complexity = "pairs"
     intended_shortcut = "nearest context"
+    chance_guess = "a guess among the values of the context"
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class RecallJoint(Task):
     """
 
     complexity = "contexts"
+    chance_guess = "a guess among the values of the context"
 
     def __init__(
         self,

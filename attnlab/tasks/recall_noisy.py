@@ -40,6 +40,7 @@ class RecallNoisy(Task):
 
     complexity = "keys"
     intended_shortcut = "nearest context"
+    chance_guess = "a guess among the values of the context"
 
     def __init__(
         self,

@@ -37,6 +37,7 @@ class RecallOnce(Task):
 
     complexity = "keys"
     intended_shortcut = "nearest context"
+    chance_guess = "a guess among the values of the context"
 
     def __init__(self, *, keys: Annotated[int, Field(ge=2)] = 8, uses: Annotated[int, Field(ge=1)] = 2) -> None:
         self.keys, self.slots = keys, keys * uses

@@ -48,6 +48,7 @@ class RecallStream(Task):
     """
 
     complexity = "keys"
+    chance_guess = "a guess among the values of the context"
     intended_shortcut = "nearest context"
 
     def __init__(self, *, keys: Annotated[int, Field(ge=2)] = 8, uses: Annotated[int, Field(ge=1)] = 4) -> None:

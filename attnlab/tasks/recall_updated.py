@@ -45,6 +45,7 @@ class RecallUpdated(Task):
 
     complexity = "pairs"
     intended_shortcut = "nearest context"
+    chance_guess = "a guess among the values of the context"
 
     def __init__(
         self,

@@ -61,16 +61,16 @@ MIN_ROWS = 4
 
 def future(subject: Subject) -> Finding:
     """No output depends on later tokens: at every cut of every length, in both modes, on every path."""
-    worst, where = Leak(0.0, "change", 0, 0), ""
+    worst, where = Leak(0.0, "change", 0, 0, 0), ""
     for leak, name in _leaks(subject):
         if not leak.size <= worst.size:
-            worst, where = leak, f" at {leak.place}, {name}"
+            worst, where = leak, f" {leak.place}, {name}"
     longest, refusal = 0, ""
     try:
         for leak, name in _long_leaks(subject):
             longest = leak.tokens
             if not leak.size <= worst.size:
-                worst, where = leak, f" at {leak.place}, {name}"
+                worst, where = leak, f" {leak.place}, {name}"
     except Exception as error:
         if not subject.adapted:
             raise

@@ -24,6 +24,9 @@ class Leak:
     size: float
     kind: Kind
     cut: int
+    """The last token that may be seen, counted from 0."""
+    token: int
+    """The token whose output sees later ones, by the change; the later token that is seen, by the gradient."""
     tokens: int
     repeated: bool = False
     """Whether the inputs are a few tokens that are repeated."""
@@ -33,8 +36,11 @@ class Leak:
 
     @property
     def place(self) -> str:
-        """Where it is."""
-        return f"token {self.cut} of {self.tokens}{' repeated tokens' if self.repeated else ''}"
+        """Where it is; tokens count from 1."""
+        sequence = f"of {self.tokens}{' repeated' if self.repeated else ''} tokens"
+        if self.kind == "gradient":
+            return f"of outputs up to token {self.cut + 1}, by token {self.token + 1} {sequence}"
+        return f"of the output of token {self.token + 1}, by the tokens after token {self.cut + 1} {sequence}"
 
 
 def leak_at(
@@ -65,6 +71,7 @@ def leak_at(
     after_BT1 = (torch.arange(tokens) > cuts_B[:, None])[..., None]
     before_BP1 = (columns_BP <= cuts_B[:, None])[..., None]
     sizes: dict[Kind, Tensor] = {}
+    """The largest entry of each token, B x T or B x P."""
     with torch.set_grad_enabled(gradient):
         output_BPD = forward(x_BTD)
     if gradient:
@@ -76,24 +83,23 @@ def leak_at(
         else:
             grad_BTD = torch.zeros_like(x_BTD)  # what was detached is seen by the change
         scale = max(1.0, float(grad_BTD.abs().max()))
-        sizes["gradient"] = _largest_per_row(grad_BTD.where(after_BT1, 0.0)) / scale
+        sizes["gradient"] = _largest_per_token(grad_BTD.where(after_BT1, 0.0)) / scale
     other_BTD = draw(len(cuts_B), tokens, seed=5) * (1.0 if repeated else 3.0)
     with torch.set_grad_enabled(gradient):
         change_BPD = (forward(x_BTD.detach().where(~after_BT1, other_BTD)) - output_BPD).detach()
-    sizes["change"] = _largest_per_row(change_BPD.where(before_BP1, 0.0))
-    return max((_leak(kind, size_B, cuts_B, tokens, repeated) for kind, size_B in sizes.items()), key=severity)
+    sizes["change"] = _largest_per_token(change_BPD.where(before_BP1, 0.0))
+    leaks = []
+    for kind, size_BP in sizes.items():
+        row, column = divmod(int(size_BP.argmax()), size_BP.shape[1])
+        token = column if kind == "gradient" else int(columns_BP[row, column])
+        leaks.append(Leak(float(size_BP[row, column]), kind, int(cuts_B[row]), token, tokens, repeated))
+    return max(leaks, key=severity)
 
 
-def _largest_per_row(tensor_BTD: Tensor) -> Tensor:
-    """The largest absolute entry of each row, B; infinite if an entry is not finite."""
-    largest_B = tensor_BTD.abs().flatten(1).amax(1)
-    return largest_B.where(largest_B.isfinite(), torch.inf)
-
-
-def _leak(kind: Kind, size_B: Tensor, cuts_B: Tensor, tokens: int, repeated: bool) -> Leak:
-    """The largest violation of a batch."""
-    row = int(size_B.argmax())
-    return Leak(float(size_B[row]), kind, int(cuts_B[row]), tokens, repeated)
+def _largest_per_token(tensor_BTD: Tensor) -> Tensor:
+    """The largest absolute entry of each token, B x T; infinite if an entry is not finite."""
+    largest_BT = tensor_BTD.abs().amax(-1)
+    return largest_BT.where(largest_BT.isfinite(), torch.inf)
 
 
 def severity(leak: Leak) -> float:

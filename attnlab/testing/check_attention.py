@@ -15,6 +15,7 @@ from attnlab.testing import _causality, _cost, _depth, _equivalence, _numerics, 
 from attnlab.testing._subject import Subject
 from attnlab.testing._usable import prepare
 from attnlab.testing.finding import Conformance, Finding, not_applicable
+from attnlab.training.events import Preparing, Progress, no_callback
 from attnlab.training.memory import keep_freed_memory
 
 Check = Callable[[Subject], Finding]
@@ -49,12 +50,15 @@ MEANINGFUL = (
 """Checks that compare no outputs of two calls; the first does, with one seed of torch's generator."""
 
 
-def check_attention(part: Part, names: Collection[str] = tuple(CHECKS)) -> Conformance:
+def check_attention(
+    part: Part, names: Collection[str] = tuple(CHECKS), progress: Progress = no_callback
+) -> Conformance:
     """Check a registered attention with its options.
 
     Args:
         part: Name and options of the attention.
         names: Names of the checks to run; by default all of :data:`CHECKS`.
+        progress: Receives what is checked now.
 
     Returns:
         The findings, in the order of :data:`CHECKS`; one alone, ``usable``, where there is nothing to check.
@@ -66,6 +70,7 @@ def check_attention(part: Part, names: Collection[str] = tuple(CHECKS)) -> Confo
     entry = ATTENTIONS.entry(part.name)
     subject = Subject(entry, entry.complete(part.options))
     keep_freed_memory()
+    progress(Preparing(f"checking {part}"))
     usable = prepare(subject)
     if usable.fault:
         return Conformance(str(part), [Finding("usable", "fail", str(usable.fault))], usable.fault)
@@ -78,7 +83,11 @@ def check_attention(part: Part, names: Collection[str] = tuple(CHECKS)) -> Confo
             name: check if name in MEANINGFUL[usable.keeps_state :] else partial(_skipped, meaningless, name)
             for name, check in checks.items()
         }
-    return Conformance(str(part), [_run(name, check, usable.subject) for name, check in checks.items()])
+    findings = []
+    for count, (name, check) in enumerate(checks.items(), start=1):
+        progress(Preparing(f"checking {part}: {name}, {count} of {len(checks)}"))
+        findings.append(_run(name, check, usable.subject))
+    return Conformance(str(part), findings)
 
 
 def subject_of(word: str) -> Part:

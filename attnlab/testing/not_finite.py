@@ -47,7 +47,9 @@ def first_not_finite(model: nn.Module, call: Callable[[], object]) -> tuple[str,
             handle.remove()
     if not found:
         return None
-    path = found.get(True, found.get(False, ""))
+    path, infinite = found.get(True, found.get(False, "")), found.get(False, "")
+    if not path or infinite.startswith(f"{path}."):
+        path = infinite  # inside of a module that makes NaN of finite numbers: NaN comes of that
     holders = holding(model, path)
     return (f"'{path}' ({holders[0].__name__})" if path else f"the model ({holders[0].__name__})"), holders
 

@@ -85,12 +85,11 @@ def quick_check(
     evaluated, trained = (single_path(subject, no_position, sizes, training) for training in (False, True))
     if changes := _changes(evaluated, min(*lengths, SHORT)):
         return QuickCheck(changes=changes, seeds=_seeds(subject, sizes))
-    worst, where, longest = Leak(0.0, "change", 0, 0), "", 0
+    worst, where, longest = Leak(0.0, "change", 0, 0, 0), "", 0
     for leak, mode in _leaks(evaluated, trained, lengths):
         longest = max(longest, leak.tokens)
         if not leak.size <= worst.size:
-            repeated = " of repeated tokens" if leak.repeated else ""
-            worst, where = leak, f" at token {leak.cut + 1} of {leak.tokens}{repeated}, {mode}"
+            worst, where = leak, f" {leak.place}, {mode}"
     leaks = not worst.size <= subject.tolerance(LEAK, LEAK_32)
     return QuickCheck(
         f"{worst}{where}" if leaks else "",

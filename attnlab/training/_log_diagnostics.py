@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from attnlab.choices import DiagnosticsKind
+from attnlab.choices import DIAGNOSED_SEQUENCES, DiagnosticsKind
 from attnlab.metrics import METRICS, collect_gradients
 from attnlab.metrics.gradients import WEIGHT_KINDS, weight_groups
 from attnlab.model.base import Model, ModelOutput
@@ -30,8 +30,6 @@ from attnlab.records import DiagnosticsPoint
 from attnlab.tasks import Batch
 from attnlab.tensors import ActivationTrace
 
-SEQUENCES = 8
-"""Sequences that diagnostics are measured on, at most."""
 MAX_PAIRS = 2**21
 """Pairs of query and key tokens in all sequences together, at most; long sequences are measured on fewer of them."""
 RANK_METRICS = ("residual", "cosine", "participation")
@@ -48,8 +46,8 @@ def is_logged_step(step: int) -> bool:
 
 
 def num_sequences(length: int) -> int:
-    """How many sequences of a length diagnostics are measured on."""
-    return max(1, min(SEQUENCES, MAX_PAIRS // length**2))
+    """How many sequences of a length diagnostics are measured on: those of ``attnlab diagnose``, or what fits."""
+    return max(1, min(DIAGNOSED_SEQUENCES, MAX_PAIRS // length**2))
 
 
 def final_values(history: Sequence[DiagnosticsPoint]) -> dict[str, float]:

@@ -65,6 +65,7 @@ def checkpoint_data(
     return {
         "id": spec.id,
         "summary": spec.summary,
+        "spec": spec.model_dump(mode="json"),
         "max_steps": spec.train.max_steps,
         "step": step,
         "history": [point.model_dump() for point in history],

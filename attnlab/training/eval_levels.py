@@ -99,12 +99,16 @@ def highest_level(task: TaskSpec, length: int) -> int:
         InvalidValueError: No level is short enough, or the levels are no integers or do not change the length.
     """
     entry = TASKS.entry(task.name)
+    if entry.cls.has_rows:
+        problem = f"The length of {task.name} cannot be chosen: its sequences are the rows of {task.options['path']}."
+        hint = "Leave --length out: the run is then tested on the rows of its test split."
+        raise InvalidValueError(problem, hint, where=f"--length {length}")
 
     def tokens(level: int) -> int:
         return entry.cls(**entry.complete({**task.options, task.complexity: level})).length
 
     level = task.level
-    if not isinstance(level, int) or isinstance(level, bool) or tokens(level) == tokens(level + 1):
+    if not isinstance(level, int) or isinstance(level, bool) or not _changes(tokens, level):
         problem = f"The length of {task.name} cannot be chosen."
         hint = f"Choose levels instead, with --complexity; {task.complexity} was {level}."
         raise InvalidValueError(problem, hint, where=f"--length {length}")
@@ -146,6 +150,16 @@ def trained_length(task: TaskSpec) -> int:
         {name: (parse_range(value) or (value, value))[side] for name, value in task.train.items()} for side in (0, 1)
     ]
     return max(Source(without_ranges(task, {**task.options, **end}), 0).task.length for end in ends)
+
+
+def _changes(tokens: Callable[[int], int], level: int) -> bool:
+    """Whether another level has another length; a level that the task does not accept tells nothing."""
+    for other in (level + 1, level - 1):
+        try:
+            return tokens(other) != tokens(level)
+        except InvalidValueError:
+            continue
+    return False
 
 
 def _fits(tokens: Callable[[int], int], level: int, length: int) -> bool:

@@ -17,6 +17,14 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Preparing:
+    """Something that takes time before the runs start."""
+
+    text: str
+    """What is done now, in words."""
+
+
+@dataclass(frozen=True)
 class RunStarted:
     """A run starts, or resumes from a checkpoint."""
 
@@ -57,7 +65,7 @@ class RunFinished:
     record: Record
 
 
-Event = Notice | RunStarted | StepsTaken | Validated | RunFinished
+Event = Notice | Preparing | RunStarted | StepsTaken | Validated | RunFinished
 Progress = Callable[[Event], None]
 """A callback that receives every event."""
 

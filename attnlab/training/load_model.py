@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlab.choices import ExtrapolationMode
-from attnlab.errors import StoreError
 from attnlab.model.base import Model
 from attnlab.model.transformer import build_model
 from attnlab.specs import RunSpec, Split
@@ -18,6 +17,7 @@ from attnlab.training._transfer import to_tensor
 from attnlab.training.eval_levels import trained_length
 from attnlab.training.extrapolation import extrapolated_position
 from attnlab.training.run_parts import check_parts
+from attnlab.training.state_check import check_weights
 
 
 def rebuild_model(
@@ -53,9 +53,6 @@ def rebuild_model(
         model = model.model_copy(update={"position": position})
     seed = int(generator(spec.seed, Split.INIT).integers(2**63))
     built = build_model(model, vocabulary=source.vocabulary, length=source.length, seed=seed)
-    state = {name: to_tensor(np.array(array)) for name, array in weights.items()}
-    if unmatched := sorted(state.keys() ^ built.state_dict().keys()):
-        hint = "They were written by another version of attnlab; train the run again."
-        raise StoreError(f"Its weights do not fit the model: '{unmatched[0]}' is in only one of them.", hint)
-    built.load_state_dict(state)
+    check_weights(weights, built)
+    built.load_state_dict({name: to_tensor(np.array(array)) for name, array in weights.items()})
     return built.eval()

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from attnlab.errors import InterruptedTraining
+from attnlab.errors import InterruptedTraining, StoreError
 from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, Record
 from attnlab.specs import RunSpec
 from attnlab.storage.arrays import Arrays
@@ -33,6 +33,7 @@ from attnlab.training.interruption import interruptible
 from attnlab.training.rollout import generate_answers
 from attnlab.training.schedule import learning_rate
 from attnlab.training.scoring import Scored, score
+from attnlab.training.state_check import check_progress
 from attnlab.training.stepper import Predictions, Stepper
 
 SYNC_EVERY = 10
@@ -220,9 +221,11 @@ class Loop:
     def _log_diagnostics(self, index: int, run: RunState) -> None:
         """Measure the diagnostics that the run asks for, if any."""
         if run.spec.train.log_diagnostics:
-            batch = run.source.diagnostics_batch(num_sequences(run.source.task.length))
+            batch = diagnostics_batch(run.source)
             values = self.stepper.diagnostics(index, batch, run.spec.train.log_diagnostics)
-            run.diagnostics_history.append(DiagnosticsPoint(step=run.step, values=values))
+            run.diagnostics_history.append(
+                DiagnosticsPoint(step=run.step, values=values, sequences=len(batch.inputs_BT))
+            )
 
     def _test(self, index: int, run: RunState, task: Task) -> Scored:
         """Evaluate one run on the test split of a task, given the right earlier answers or its own."""
@@ -273,6 +276,7 @@ class Loop:
             length=run.source.task.length,
             vocabulary=run.source.vocabulary,
             initial_loss=run.initial_loss,
+            chance_guess=run.source.task.chance_guess,
             diagnostics=final_values(run.diagnostics_history),
             diagnostics_history=tuple(run.diagnostics_history),
             evaluations=tuple(self._evaluations(index, run)),
@@ -291,12 +295,19 @@ class Loop:
                 self.saved[index] = run.step, run.reason
 
     def _resume(self) -> None:
-        """Restore each run from its own checkpoint, if it has one."""
+        """Restore each run from its own checkpoint, if it has one; every checkpoint is checked before one is used."""
+        found: dict[int, tuple[Arrays, dict[str, Any]]] = {}
         for index, run in enumerate(self.runs):
             if self.checkpointer is not None and (checkpoint := self.checkpointer.load(run.spec.id)):
-                arrays, metadata = checkpoint
-                self.stepper.restore(index, arrays)
-                run.restore(metadata)
+                arrays, metadata = found[index] = checkpoint
+                try:
+                    self.stepper.check(index, arrays)
+                    check_progress(metadata, run.spec, arrays)
+                except StoreError as error:
+                    raise error.at(f"checkpoints/{run.spec.id}.safetensors") from None
+        for index, (arrays, metadata) in found.items():
+            self.stepper.restore(index, arrays)
+            self.runs[index].restore(metadata)
 
     def _interrupted(self) -> InterruptedTraining:
         """Save checkpoints if possible and make the error."""
@@ -307,6 +318,18 @@ class Loop:
             return InterruptedTraining(problem, "Nothing was saved, because no store was given.")
         self._save()
         return InterruptedTraining(problem, "The checkpoint is kept; add --resume to go on from it.")
+
+
+def diagnostics_batch(source: Source) -> Batch:
+    """Draw what diagnostics are measured on: fewer sequences where they are long.
+
+    Args:
+        source: The data of a run.
+
+    Returns:
+        The batch, the same at every logging.
+    """
+    return source.diagnostics_batch(num_sequences(source.task.length))
 
 
 def score_predictions(batches: Sequence[Batch], predictions: Sequence[Predictions], task: Task) -> Scored:

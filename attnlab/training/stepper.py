@@ -32,6 +32,7 @@ from attnlab.training.compiling import Compiled, should_compile
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
 from attnlab.training.precision import keep_norms_exact, matmul_precision, products
+from attnlab.training.state_check import ADAMW, MUON, check_state
 
 TOKENS_PER_QUERY = 4
 """Query positions count as few where there is at most one of them in this many tokens."""
@@ -115,6 +116,17 @@ class Stepper(Protocol):
             By name: ``weight/NAME`` of weights and persistent buffers; ``exp_avg/NAME``, ``exp_avg_sq/NAME`` and
             ``step/NAME`` of the optimizer, as :meth:`attnlab.training._optimizer.Optimizer.state` returns them; and
             ``taken``, the number of steps. Any stepper of the run's shape restores it.
+        """
+
+    def check(self, index: int, arrays: Arrays) -> None:
+        """Refuse a state that is not of a run of this shape; nothing is changed.
+
+        Args:
+            index: Index of the run.
+            arrays: The state, which may come from elsewhere.
+
+        Raises:
+            StoreError: An array is missing, or has a name, a shape or a type that the run does not have.
         """
 
     def restore(self, index: int, arrays: Arrays) -> None:
@@ -238,6 +250,11 @@ class SingleStepper(Stepper):
         arrays["taken"] = torch.tensor(self._steps)
         arrays["compiled"] = torch.tensor(self.compiled)
         return {name: to_array(tensor) for name, tensor in arrays.items()}
+
+    def check(self, index: int, arrays: Arrays) -> None:
+        """Compare a state with the model and its optimizer."""
+        muon = self.optimizer.muon_names
+        check_state(arrays, self.model, {name: MUON if name in muon else ADAMW for name in self.optimizer.weights})
 
     @torch.no_grad()
     def restore(self, index: int, arrays: Arrays) -> None:

@@ -48,6 +48,7 @@ from attnlab.training.batched_sdpa import BatchedSDPAMode
 from attnlab.training.denormals import flush_denormals
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
 from attnlab.training.precision import keep_norms_exact, matmul_precision, products
+from attnlab.training.state_check import ADAMW, MUON, check_state
 from attnlab.training.stepper import Predictions, Stepper, predict_batch
 from attnlab.training.vmap_noise import RunNoise, is_refused_draw
 
@@ -217,6 +218,11 @@ class VmapStepper(Stepper):
             tensor = self.fixed[own][index] if own in self.fixed else arrays[f"weight/{own}"]
             arrays[f"weight/{name}"] = tensor
         return {name: to_array(tensor) for name, tensor in arrays.items()}
+
+    def check(self, index: int, arrays: Arrays) -> None:
+        """Compare a state with the model and its optimizer."""
+        muon = self.optimizer.muon_names
+        check_state(arrays, self.model, {name: MUON if name in muon else ADAMW for name in self.optimizer.shapes})
 
     @torch.no_grad()
     def restore(self, index: int, arrays: Arrays) -> None:

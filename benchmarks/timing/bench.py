@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -13,12 +14,16 @@ import numpy as np
 import torch
 
 from attnlab.attention import ATTENTIONS
+from attnlab.choices import Precision
 from attnlab.specs import RunSpec, TaskSpec, TrainSpec
 from attnlab.tasks.io.streams import Source
 from attnlab.training.environment import environment
+from attnlab.training.precision import has_bf16_products
 from attnlab.training.stepper import SingleStepper
 from benchmarks.timing.growth import AXES, NAMES, Measure, isolated, measure_growth
 from benchmarks.timing.isolated import Build, time_isolated
+from benchmarks.timing.mixing import LENGTHS, fused
+from benchmarks.timing.mixing import ours as mixing
 from benchmarks.timing.pairs import ROUNDS, Measured, Program, Seconds, ratio, summarize
 from benchmarks.timing.result import Benchmark
 from benchmarks.timing.startup import memory, starting
@@ -43,6 +48,15 @@ PRODUCT, DRAWS, STEPS = 1024, 20, 3
 VMAP = (1, 8, 32)
 MAX_VMAP_SLOWDOWN = 1.2
 """Goal for the time of a step of eight vmapped runs over that of one."""
+MOST_TIMES_SOFTMAX: Mapping[str, float | None] = {
+    "expressive": 1.0,
+    "dape": 2.0,
+    "linear": None,
+    "delta": 1.5,
+    "gated-delta": 1.5,
+    "kda": 1.5,
+}
+"""Goals for the time of a step over that of softmax."""
 MAX_LINEAR_EXPONENT = 1.3
 """Exponent in the length below which a cost counts as linear."""
 
@@ -69,6 +83,11 @@ def measure_all(device: torch.device, rounds: int = ROUNDS, peers: bool = False,
     lines += matmul_share(device, timer)
     lines += recall(device, timer)
     lines += variants(device, timer)
+    lines += mixings(device, timer)
+    if device.type == "cpu" and has_bf16_products():
+        lines += half_precision(device, timer)
+    elif device.type == "cpu":
+        left_out.append("This processor has no instructions for bf16.")
     if device.type == "cpu":
         lines += [memory(), *starting(rounds)]
         left_out.append("Vmapped runs and compiled steps are measured on a GPU only.")
@@ -96,7 +115,7 @@ def textbook(device: torch.device, timer: Timer, peers: bool) -> tuple[list[Meas
         builds["x-transformers"] = partial(x_transformers, TEXTBOOK, device, False)
         builds["x-transformers, fused"] = partial(x_transformers, TEXTBOOK, device, True)
     seconds = timer(builds, times=STEPS)
-    goals = {"hand-written loop, fused attention": 1.0, "x-transformers": 1.3}
+    goals = {"hand-written loop, fused attention": 1.0, "x-transformers": 1.5}
     lines = [
         ratio(f"{name} / ours", seconds[name], seconds["ours"], goal=goals.get(name))
         for name in builds
@@ -115,7 +134,7 @@ def matmul_share(device: torch.device, timer: Timer) -> Iterator[Measured]:
     }
     seconds = timer(builds, times=STEPS)
     bound = [spent / (products * 2 * PRODUCT**3) * WIDE.operations for spent in seconds["product"]]
-    yield ratio("matrix products alone / ours, width 128, T 128", bound, seconds["ours"], goal=0.65)
+    yield ratio("matrix products alone / ours, width 128, T 128", bound, seconds["ours"], goal=0.72)
     yield ratio("matrix products alone / hand-written loop, the same", bound, seconds["hand-written"])
 
 
@@ -172,10 +191,36 @@ def rows_program() -> Program:
 
 def variants(device: torch.device, timer: Timer) -> Iterator[Measured]:
     """Time steps of other attentions over those of softmax, at the textbook shape."""
-    names = ("softmax", "expressive", "dape", "linear", "delta")
-    seconds = timer({name: partial(ours, TEXTBOOK, device, attention=name) for name in names})
-    for name in names[1:]:
-        yield ratio(f"{name} / softmax", seconds[name], seconds["softmax"])
+    builds = {name: partial(ours, TEXTBOOK, device, attention=name) for name in ("softmax", *MOST_TIMES_SOFTMAX)}
+    seconds = timer(builds)
+    for name, goal in MOST_TIMES_SOFTMAX.items():
+        yield times(f"step, {name} / softmax", seconds[name], seconds["softmax"], goal)
+
+
+def mixings(device: torch.device, timer: Timer) -> Iterator[Measured]:
+    """Time the mixing of expressive attention, forward and backward, over that of torch's fused softmax."""
+    for length, goal in zip(LENGTHS, (0.8, 1.0, 1.0, 1.15), strict=True):
+        builds: dict[str, Build] = {
+            "ours": partial(mixing, "expressive", length, device),
+            "fused": partial(fused, length, device),
+        }
+        seconds = timer(builds, times=STEPS)
+        yield times(f"mixing, expressive / fused softmax, T {length}", seconds["ours"], seconds["fused"], goal)
+
+
+def half_precision(device: torch.device, timer: Timer) -> Iterator[Measured]:
+    """Measure steps per second in bf16 over those in float32."""
+    for width, goal in ((64, 1.4), (128, 1.75)):
+        shape = replace(TEXTBOOK, width=width)
+        precisions: tuple[Precision, ...] = ("float32", "bf16")
+        seconds = timer({one: partial(ours, shape, device, precision=one) for one in precisions}, times=STEPS)
+        yield ratio(f"steps/s, bf16 / float32, width {width}", seconds["float32"], seconds["bf16"], goal=goal)
+
+
+def times(name: str, seconds: Sequence[float], baseline: Sequence[float], goal: float | None) -> Measured:
+    """Divide our seconds by those of a baseline, round by round; smaller is better."""
+    ratios = [own / other for own, other in zip(seconds, baseline, strict=True)]
+    return summarize(name, ratios, goal=goal, below=True)
 
 
 def vmap(device: torch.device, timer: Timer) -> Iterator[Measured]:

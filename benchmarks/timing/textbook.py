@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnlab.choices import Compile
+from attnlab.choices import Compile, Precision
 from attnlab.specs import ModelSpec, RunSpec, TaskSpec, TrainSpec
 from attnlab.tasks import Batch
 from attnlab.tasks.io.streams import Source
@@ -48,12 +48,13 @@ class Shape:
         per_token = self.layers * (24 * self.width**2 + 4 * self.length * self.width)
         return 3.0 * self.batch * self.length * (per_token + 2 * self.width * self.vocabulary)
 
-    def spec(self, attention: str = "softmax", seed: int = 0) -> RunSpec:
+    def spec(self, attention: str = "softmax", seed: int = 0, precision: Precision = "float32") -> RunSpec:
         """The run of attnlab that has this shape."""
         model = ModelSpec.model_validate(
             {"layers": self.layers, "width": self.width, "heads": self.heads, "attention": attention}, strict=False
         )
-        return RunSpec(task=TaskSpec(name="copy"), model=model, train=TrainSpec(batch_size=self.batch), seed=seed)
+        train = TrainSpec(batch_size=self.batch, precision=precision)
+        return RunSpec(task=TaskSpec(name="copy"), model=model, train=train, seed=seed)
 
     def batches(self, count: int = 8) -> list[Batch]:
         """Draw random tokens; the target of a position is the token before it, so that every position has one."""
@@ -72,9 +73,16 @@ class SourceOfShape(Source):
 Step = Callable[[], object]
 
 
-def ours(shape: Shape, device: torch.device, compile: Compile = "never", attention: str = "softmax") -> Step:
+def ours(
+    shape: Shape,
+    device: torch.device,
+    compile: Compile = "never",
+    attention: str = "softmax",
+    precision: Precision = "float32",
+) -> Step:
     """Make a step of attnlab."""
-    stepper = SingleStepper(shape.spec(attention), SourceOfShape(shape), device, compile)
+    spec = shape.spec(attention, precision=precision)
+    stepper = SingleStepper(spec, SourceOfShape(shape), device, compile)
     batches: Iterator[Batch] = cycle(shape.batches())
 
     def step() -> None:

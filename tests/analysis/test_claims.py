@@ -162,10 +162,10 @@ def test_a_ratio_over_what_may_be_zero_is_undecided() -> None:
 
 def test_the_evidence_has_the_estimate_and_the_claimed_range() -> None:
     outcome = outcome_of(both(HIGH, LOW), **BETTER, expect="at least", bound=0.1)
-    assert outcome.evidence.startswith("difference of accuracy 0.4 [0.1")
-    assert outcome.evidence.endswith("], claimed: at least 0.1")
-    assert outcome_of(both(HIGH, LOW), **BETTER, expect="less").evidence.endswith("], claimed: below 0")
-    assert outcome_of(both(HIGH, LOW), **BETTER, expect="equal").evidence.endswith("], claimed: -0.02 to 0.02")
+    assert outcome.evidence.startswith("difference of accuracy in % 40.0 [1")
+    assert outcome.evidence.endswith("], claimed: at least 10.0")
+    assert outcome_of(both(HIGH, LOW), **BETTER, expect="less").evidence.endswith("], claimed: below 0.0")
+    assert outcome_of(both(HIGH, LOW), **BETTER, expect="equal").evidence.endswith("], claimed: -2.0 to 2.0")
 
 
 def test_a_list_of_levels_is_their_mean() -> None:
@@ -187,7 +187,7 @@ def test_two_seeds_decide_nothing() -> None:
     outcome = outcome_of(both([0.9, 0.9], [0.1, 0.1]), **BETTER, expect="greater")
     assert (outcome.outcome, outcome.evidence) == (
         "undecided",
-        "difference of accuracy 0.8; 2 of the 3 seeds that are needed",
+        "difference of accuracy in % 80.0; 2 of the 3 seeds that are needed",
     )
 
 
@@ -256,3 +256,12 @@ def test_a_part_may_be_written_as_a_mapping() -> None:
     changed = record.model_copy(update={"spec": record.spec.model_copy(update={"model": model})})
     for part in ("dape:kernel=3", {"name": "dape", "kernel": 3}):
         assert strata(observations([changed]), {"attention": part}, "accuracy")
+
+
+def test_evidence_is_in_the_unit_of_the_tables() -> None:
+    loss = outcome_of(both(HIGH, LOW), **BETTER, metric="loss", expect="greater", bound=0.5)
+    assert loss.evidence.startswith("difference of loss 0 [0, 0]")
+    assert loss.evidence.endswith("claimed: above 0.5")
+    share = outcome_of(seeds(HIGH), of={"attention": "softmax"}, expect="at least", bound=0.9)
+    assert share.evidence.startswith("accuracy in % 91.0 [")
+    assert "claimed: at least 90.0" in share.evidence

@@ -231,7 +231,7 @@ def test_runs_of_a_seed_that_are_averaged_are_not_counted_as_seeds() -> None:
     ],
 )
 def test_metrics_state_their_bounds(metric: str, bounds: tuple[float, float] | None) -> None:
-    cell = only(seeds([0.3, 0.4]), metric=metric).cells[("softmax",), 4]
+    cell = only(seeds([0.3, 0.4, 0.5]), metric=metric).cells[("softmax",), 4]
     assert cell.bounds == bounds
     assert cell.interval_kind == ("gaffke" if bounds else "student")
 
@@ -261,3 +261,25 @@ def test_unknown_fields_and_metrics_are_refused(options: dict[str, object]) -> N
 
 def test_no_records_are_no_panels() -> None:
     assert grids([]) == []
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "levels"),
+    [
+        ([0.30, 0.91, 1.0, 0.997], (2, 4)),  # not solved at first, and below 90 % of the way from chance on the second
+        ([1.0, 0.995, 0.5, 0.3], ()),
+        ([0.4, 0.5, 0.3, 0.45], ()),  # it rises, but across nothing that the table reads off it
+        ([1.0, 0.5, 0.7, 0.3], (4,)),  # halfway from 0.25 to 1 is 0.625
+    ],
+)
+def test_rows_that_are_worse_on_a_level_than_on_a_higher_one(accuracies: list[float], levels: tuple[int, ...]) -> None:
+    records = [run(pairs=2 ** (1 + index), accuracy=accuracy) for index, accuracy in enumerate(accuracies)]
+    assert only(records).rises(("softmax",)) == levels
+
+
+def test_two_seeds_have_no_interval() -> None:
+    """Student's interval of two numbers is twelve times as wide as they are apart; Gaffke's is nearly everything."""
+    for metric in ("accuracy", "loss", "solved"):
+        panel = only([*seeds([0.3, 0.9]), *seeds([0.3, 0.9], pairs=8)], metric=metric)
+        cell = panel.cells[("softmax",), 4]
+        assert np.isnan([*cell.interval, *cell.solve_interval, *panel.capacities[("softmax",)][0][1]]).all()

@@ -82,7 +82,7 @@ def test_tighter_bounds_give_a_narrower_interval() -> None:
     assert loose[0] < tight[0] < tight[1] == loose[1]
 
 
-@pytest.mark.parametrize("size", [2, 3, 5, 10])
+@pytest.mark.parametrize("size", [3, 5, 10])
 def test_unbounded_metrics_have_students_interval(size: int, random: np.random.Generator) -> None:
     values = random.normal(size=size)
     theirs = stats.ttest_1samp(values, 0.0).confidence_interval(LEVEL)
@@ -212,7 +212,7 @@ def test_probability_of_improvement_is_counted_pair_by_pair(random: np.random.Ge
 
 
 def test_probability_of_improvement_skips_what_only_one_was_run_on() -> None:
-    value, (low, high) = improvement(cells([[0.9, 0.8], []]), cells([[0.1, 0.2], [1.0, 1.0]]))
+    value, (low, high) = improvement(cells([[0.9, 0.8, 0.7], []]), cells([[0.1, 0.2, 0.3], [1.0, 1.0, 1.0]]))
     assert (value, high) == pytest.approx((1.0, 1.0))
     assert 0 < low < 0.5
     assert math.isnan(improvement(cells([[0.9]]), cells([[]]))[0])
@@ -223,3 +223,11 @@ def test_improvement_does_not_see_how_far() -> None:
     near = improvement(cells([[0.51, 0.52, 0.4], [0.3, 0.6, 0.5]]), theirs)
     far = improvement(cells([[51, 520, 0.4], [0.003, 0.6, 0.5]]), theirs)
     assert near == far
+
+
+@pytest.mark.parametrize("bounds", [None, (0.0, 1.0)])
+def test_fewer_than_three_seeds_have_no_interval(bounds: Interval | None) -> None:
+    two, three = [Sample([0.2, 0.4], bounds)], [Sample([0.2, 0.4, 0.3], bounds)]
+    for ends in (difference(two, three)[1], mean(two)[1], ratio(three, two)[1], intervals(two)[0]):
+        assert math.isnan(ends[0])
+    assert not math.isnan(difference(three, three)[1][0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -241,3 +242,45 @@ def test_a_position_that_needs_queries_and_keys_is_refused() -> None:
     for position in ("rotary", "alibi"):
         with pytest.raises(IncompatiblePartsError, match=r"Combine it with: .*learned"):
             attnlab.train("copy", nn.GRU, position=position, complexity=4, store=None, **FAST)
+
+
+def test_what_adapt_makes_with_arguments_is_a_part_of_its_own(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    (tmp_path / "adapted.py").write_text(
+        "from torch import nn\nfrom attnlab.attention import adapt\nMixer = adapt(nn.GRU, block=8)\n"
+    )
+    script.write_text(f"""
+import attnlab, json
+from torch import nn
+from adapted import Mixer as Imported
+
+if __name__ == "__main__":
+    adapt = attnlab.attention.adapt
+    Eight, Four, Same = adapt(nn.GRU, block=8), adapt(nn.GRU, block=4), adapt(nn.GRU)
+    First = adapt(nn.GRU, block=4, returns=lambda out: out[0])
+    given = [nn.GRU, Same, Eight, Four, First, "adapted.py:Mixer", Imported]
+    fast = {FAST!r}
+    names = [attnlab.train(attention=one, store="r", **fast)[0] for one in given]
+    blocks = [attnlab.load_model(one, store="r").blocks[0].attention.block for one in names]
+    Eight = adapt(nn.GRU, block=2)
+    names += attnlab.train(attention=Eight, store="r", **fast)
+    sweep = attnlab.sweep(attention=[Four, Imported], complexity=[4], store="s", executor="processes:1", **fast)
+    print(json.dumps([[one.spec.variant for one in names], [one.id for one in names], blocks,
+                      [one.status for one in sweep]]))
+""")
+    result = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, check=False, timeout=300
+    )
+    assert result.returncode == 0, result.stderr
+    names, ids, blocks, statuses = json.loads(result.stdout)
+    assert names[:2] == ["torch.nn:GRU"] * 2
+    assert names[2:] == ["Eight", "Four", "First", "adapted.py:Mixer", "adapted:Mixer", "Eight"]
+    assert ids[0] == ids[1], "without arguments it is the class"
+    assert len(set(ids)) == len(ids) - 1, "other arguments of adapt are another run"
+    assert blocks == [1, 1, 8, 4, 4, 8, 8]
+    assert set(statuses) == {"done"}
+
+
+def test_what_adapt_makes_with_arguments_needs_a_name() -> None:
+    with pytest.raises(PluginError, match=r"needs a name, by which a record can tell it"):
+        attention_of(attnlab.attention.adapt(nn.GRU, block=8))

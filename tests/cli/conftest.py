@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from attnlab.cli import main
+from attnlab.rendering import waiting
 
 
 class Result(NamedTuple):
@@ -29,6 +30,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     """Run ``attnlab WORDS`` in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(waiting, "SECONDS", 1000.0)  # on a slow machine too, no line tells of what lasts
 
     def run(*words: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["attnlab", *words])

@@ -171,3 +171,26 @@ def test_show_tells_why_a_class_is_not_built(command: Command) -> None:
     refused = command("show", "my.py:Mixr")
     assert (refused.status, "did you mean 'Mixer'?" in refused.error) == (2, True)
     assert re.search(r", and \d{3} more\.", " ".join(command("show", "torch.nn:Foo").error.split()))
+
+
+@pytest.mark.usefixtures("_own_files")
+def test_show_knows_a_class_of_a_module_without_a_dot_and_passes_over_options(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dotless_package.py").write_text(MIXER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    text = command("show", "dotless_package:Mixer").out
+    assert text.startswith("dotless_package:Mixer  attention of your own")
+    assert command("show", "dotless_package:Mixer:decay=0.25").out == text
+    assert command("show", "my.py:Mixer:decay=0.25").out == command("show", "my.py:Mixer").out
+    assert command("show", "dape:kernel=3").out == command("show", "dape").out
+    refused = command("show", "no_such_package:Mixer")
+    assert (refused.status, "There is no module 'no_such_package' here." in refused.error) == (2, True)
+
+
+def test_ls_results_tells_that_a_folder_is_missing(command: Command) -> None:
+    result = command("ls", "results", "my runs")
+    assert (result.status, result.out) == (2, "")
+    assert (
+        result.error == "attnlab: ls results\n  There is no folder 'my runs'.\n  Name a store, or a folder of stores.\n"
+    )

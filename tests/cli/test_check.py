@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
+from attnlab.rendering import waiting
 from attnlab.rendering.conformance import STYLES
 from attnlab.testing import check_attention as checks
+from attnlab.testing._subject import Subject
+from attnlab.testing.finding import Finding
+from attnlab.training.events import no_callback
 from tests.cli.conftest import Command
 from tests.testing.conftest import Write
 from tests.testing.conftest import short as short
@@ -86,3 +91,18 @@ def test_a_wrong_word_is_misuse(words: tuple[str, ...], message: str, command: C
     assert result.status == 2
     assert message in result.error
     assert "Traceback" not in result.error
+
+
+def test_what_is_checked_is_told_where_it_lasts(
+    write: Write, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(_: Subject) -> Finding:
+        time.sleep(0.3)
+        return Finding("slow", "info", "slept")
+
+    monkeypatch.setattr(checks, "CHECKS", {"slow": slow})
+    monkeypatch.setattr(checks.check_attention, "__defaults__", (("slow",), no_callback))
+    path = write(CORRECT).name
+    assert command("check", f"{path}:Mine").error == ""
+    monkeypatch.setattr(waiting, "SECONDS", 0.1)
+    assert command("check", f"{path}:Mine").error.splitlines()[-1] == "checking mine: slow, 1 of 1 ..."

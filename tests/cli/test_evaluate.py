@@ -116,7 +116,7 @@ def test_failure_modes_are_counted_on_the_grid(command: Command) -> None:
 def test_failure_modes_are_written_to_files(command: Command, tmp_path: Path) -> None:
     trained(command)
     result = command("report", "--metric", "failure_mode", "--csv", "v.csv", "--markdown", "v.md")
-    assert (result.status, result.out, result.error) == (0, "", "")
+    assert (result.status, result.out, result.error) == (0, "", "Written: v.csv\nWritten: v.md\n")
     (row,) = csv.DictReader((tmp_path / "v.csv").read_text().splitlines())
     assert (row["task"], row["level"], row["metric"], row["n"]) == ("copy", "2", "failure_mode", "1")
     assert "copy: failure mode by symbols" in (tmp_path / "v.md").read_text()

@@ -16,8 +16,9 @@ from tests.cli.conftest import Command
 
 FIELDS = ("layers", "width", "heads", "steps", "batch", "lr", "attn", "pos", "watch", "match", "settings")
 """Parameters of ``train`` that set fields of a run."""
-TRAIN_ONLY = {"--seed", "--resume", "--compile", "--continue-from"}
-"""Options that ``sweep`` does not have: it always resumes, its seeds start at 0, it compiles and continues nothing."""
+TRAIN_ONLY = {"--seed", "--resume", "--compile", "--continue-from", "--threads"}
+"""Options that ``sweep`` does not have: it always resumes, its seeds start at 0, it compiles and continues nothing, and its
+workers have one thread."""
 SIZES = ("--set", "train.test_examples=8", "--set", "train.validation_examples=4")
 COPY = ("--task", "copy", "--complexity", "2", "--device", "cpu", "--seeds", "1", "--json", "--quiet", *SIZES)
 

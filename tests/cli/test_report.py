@@ -98,9 +98,10 @@ def test_wrong_words_are_refused(words: tuple[str, ...], phrase: str, results: P
     assert result.error.startswith(f"attnlab: {words[0]}\n")
 
 
-def test_files_are_written_and_nothing_is_printed(results: Path, command: Command) -> None:
+def test_files_are_written_and_their_names_told(results: Path, command: Command) -> None:
     result = command("report", "x", "--csv", "a.csv", "--markdown", "b/c.md", "--parquet", "d.parquet")
     assert (result.status, result.out) == (0, "")
+    assert result.error == "Written: a.csv\nWritten: b/c.md\nWritten: d.parquet\n"
     with Path("a.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 6
     assert Path("b/c.md").read_text().startswith("recall: accuracy in % by pairs")
@@ -211,3 +212,11 @@ def test_old_words_are_accepted_with_one_line(
     result = command("report", "x", *words)
     assert result.status == 0
     assert note in result.error
+
+
+def test_a_file_that_cannot_be_written_is_one_block(results: Path, command: Command) -> None:
+    Path("taken").write_text("mine")
+    result = command("report", "x", "--csv", "taken/a.csv")
+    assert (result.status, result.out) == (2, "")
+    assert result.error.startswith("attnlab: taken/a.csv\n  It cannot be written: ")
+    assert Path("taken").read_text() == "mine"

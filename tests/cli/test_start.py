@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
 from attnlab.cli.app import MODULES, Commands
 from attnlab.cli.catalog import _task_rows
+from attnlab.specs import ModelSpec, TrainSpec
 from attnlab.tasks import regular, text
 
 LIGHT = [
@@ -20,6 +22,8 @@ LIGHT = [
     "train --help",
     "sample recall",
     "show recall",
+    "show quickstart",
+    "compare --help",
     "audit copy",
 ]
 
@@ -89,3 +93,16 @@ def test_a_list_of_all_tasks_builds_no_automata_and_reads_no_text(monkeypatch: p
 def test_importing_the_package_is_light() -> None:
     code = "import attnlab, sys; assert not {'torch', 'numpy', 'pydantic', 'rich'} & set(sys.modules); attnlab.train"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_version() -> None:
+    assert printed("--version") == f"attnlab {version('attnlab')}\n"
+    assert "--version" in printed("--help")
+
+
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_the_help_has_the_defaults_of_sizes_and_budget(command: str) -> None:
+    text = " ".join(printed(f"{command} --help").split())
+    model, train = ModelSpec(), TrainSpec()
+    for default in (model.layers, model.width, model.heads, train.max_steps, train.batch_size, train.lr):
+        assert f"[default: ({default:g}, or the ladder's)]" in text

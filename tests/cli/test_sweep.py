@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from attnlab.config.experiment import experiment
 from attnlab.records import Record
 from attnlab.storage import Store
 from tests.cli.conftest import Command
@@ -55,6 +57,19 @@ def test_a_dry_run_writes_nothing(command: Command, tmp_path: Path) -> None:
     result = command("sweep", *TINY, "--seeds", "3", "--dry-run")
     assert result.status == 0, result.error
     assert "6 runs, 0 already done, 6 to run" in result.out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_tells_start_up_and_has_json(command: Command, tmp_path: Path) -> None:
+    words = " ".join(command("sweep", "quickstart", "--preset", "smoke", "--dry-run").out.split())
+    assert "Expected: " in words
+    assert "of it to start and to plan." in words
+    assert "At most 12 steps in all" in words
+    data = json.loads(command("sweep", "quickstart", "--preset", "smoke", "--dry-run", "--json").out)
+    low, high = data["range"]
+    assert 0 < data["start_up"] < data["expected"] <= data["whole"]
+    assert low < data["expected"] < high
+    assert (data["most_steps"], data["missing"], len(data["shapes"])) == (12, 2, 2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -171,3 +186,26 @@ def test_ctrl_c_ends_in_130_and_the_same_command_resumes(twice: bool, tmp_path: 
     records = [numbers(map(Record.from_line, out.splitlines())) for out, _ in outputs]
     assert records[0] == records[1]
     assert len(records[0]) == 4
+
+
+def test_a_page_has_the_command_that_was_typed_and_the_file_as_it_was(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"# <mine> & yours\n{FILE}")
+    words = ("sweep", "./mine.yaml", "--preset", "smoke", "--executor", "inline", "--device", "cpu", "--quiet")
+    assert command(*words).status == 0
+    (tmp_path / "mine.yaml").write_text("edited since")
+    assert command("report", "mine", "--html", "a.html").status == 0
+    page = (tmp_path / "a.html").read_text()
+    assert f"attnlab {' '.join(words)}" in page
+    assert "# &lt;mine&gt; &amp; yours" in page
+    assert "edited since" not in page
+
+
+def test_an_edited_copy_of_a_shipped_experiment_has_a_store_of_its_own(tmp_path: Path, command: Command) -> None:
+    names = []
+    for target in ("quickstart.yaml", "wider.yaml"):
+        assert command("cp", "quickstart", target).status == 0
+        names.append(experiment(f"./{target}").name)  # as it was shipped
+        path = tmp_path / target
+        path.write_text(f"{path.read_text()}\nnotes: mine\n" if "notes:" not in path.read_text() else "")
+        names.append(experiment(f"./{target}").name)
+    assert names == ["quickstart", "quickstart-edited", "quickstart", "wider"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from attnlab.config.experiment import Experiment, experiment, full_key, read_experiment, stored_experiment
-from attnlab.errors import AttnlabError, InvalidFileError, UnknownNameError
+from attnlab.errors import AttnlabError, InvalidFileError, InvalidValueError, UnknownNameError
 
 BASE = """\
 name: mine
@@ -186,3 +186,11 @@ def test_it_comes_back_from_its_store(tmp_path: Path) -> None:
         f"{tmp_path}/experiment.json\n  This is no experiment of attnlab.\n"
         "  Move it away; the next sweep writes it anew."
     )
+
+
+@pytest.mark.parametrize("name", ["../mine", "a/b", "..", '"a\\\\b"', '"a\\tb"', '""'])
+def test_a_name_is_that_of_a_folder(name: str, tmp_path: Path) -> None:
+    path = written(tmp_path, f"name: {name}", without="name")
+    with pytest.raises(InvalidValueError, match=r"Use the name of a folder in results/") as caught:
+        read_experiment(path)
+    assert caught.value.where == f"{path}:6: name"

@@ -211,6 +211,19 @@ def test_workers_never_import_the_main_module(monkeypatch: pytest.MonkeyPatch, a
     assert sys.modules["__main__"] is main
 
 
+def test_workers_import_nothing_from_the_current_folder(
+    tmp_path: Path, executor: Callable[..., Processes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("socket", "pickle", "signal", "numpy"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w').write({name!r})")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one])  # as the console script has it
+    outcome = run_tiny(tmp_path / "store", executor(1))
+    assert {record.status for record in outcome.records} == {"done"}
+    assert not (tmp_path / "imported").exists()
+    assert "PYTHONSAFEPATH" not in os.environ
+
+
 def test_a_killed_driver_leaves_no_workers_and_no_duplicate_record(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path\n"

@@ -19,6 +19,7 @@ from attnlab.experiments.run_sweep import run_sweep
 from attnlab.records import Record
 from attnlab.specs import RunSpec, TaskSpec
 from attnlab.storage import Store
+from attnlab.storage.status import store_status
 from tests.experiments.sweeps import Fake, numbers, shown, tiny
 
 LEVELS = (2, 4, 8, 16, 32, 64, 128)
@@ -107,13 +108,16 @@ def test_seeds_are_added_only_around_the_boundary_and_only_until_the_interval_is
 
 @pytest.mark.parametrize(("accuracy", "max_solved"), [(1.0, 128), (0.0, None)])
 def test_a_ladder_without_a_boundary_takes_a_few_runs(accuracy: float, max_solved: Any) -> None:
-    """Two seeds on each level of the bisection; more on the last level only, until C50 is known to one level."""
+    """Two seeds on each level of the bisection; more on the last level only, until C50 is known to one level.
+
+    Seven seeds there, not six: the levels of two seeds beside it count with what was run on them, and as nothing more.
+    """
     search = search_capacity(ladder(8), lambda wanted: [shown(spec, accuracy) for spec in wanted], 1.0)
     (variant,) = search.searches
     assert variant.max_solved() == max_solved
     assert search.decided == 1
     assert sorted(variant.seeds.values())[:-1] == [2, 2]
-    assert len(search.records) <= 10
+    assert len(search.records) == 2 + 2 + 7
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 5, 8])
@@ -152,6 +156,26 @@ def test_an_adaptive_sweep_stores_resumes_and_counts_the_runs_it_saved(tmp_path:
     assert [search.max_solved() for search in outcome.search.searches] == [8, 2]
     assert outcome.search.saved == 60 - len(fake.given) > 30
     assert numbers(outcome.records) == numbers(Store(tmp_path).records())
+    status = store_status(tmp_path)
+    assert (len(status.done), status.missing) == (len(fake.given), ())  # what was saved is not missing
     again = Fake(show)
     assert run_sweep(experiment, specs, tmp_path, again, adaptive=1.0).num_run == 0
     assert again.given == []
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_what_the_search_calls_narrow_is_the_interval_of_the_report(noise: float, tmp_path: Path) -> None:
+    """The report knows no run that was not run, and neither does the search."""
+    experiment = tiny("softmax", "gpam", levels=(1, 2, 4, 8, 16), seeds=8)
+
+    def show(spec: RunSpec) -> Record:
+        steep = float(spec.task.level <= (2 if spec.variant == "gpam" else 8))
+        return shown(spec, abs(steep - noise * ((spec.seed * 7 + spec.task.level) % 3 == 0)))
+
+    search = run_sweep(experiment, expand(experiment), tmp_path, Fake(show), adaptive=1.0).search
+    assert search is not None
+    (panel,) = grids(search.records)
+    for row, one in zip(panel.rows, search.searches, strict=True):
+        ends = panel.capacities[row][0][1]
+        levels = [-1 if end == 0 else len(one.levels) if end == math.inf else one.levels.index(end) for end in ends]
+        assert one.is_narrow == (levels[1] - levels[0] <= 1)

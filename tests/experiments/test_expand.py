@@ -11,7 +11,7 @@ from attnlab.analysis._observations import observations
 from attnlab.config.experiment import Experiment, read_experiment
 from attnlab.config.inline_experiment import inline_experiment
 from attnlab.errors import AttnlabError
-from attnlab.experiments._claim_checks import _tested_at
+from attnlab.experiments._report_checks import _tested_at
 from attnlab.experiments.expand import expand
 from attnlab.specs import RunSpec
 from tests.experiments.sweeps import TINY, planned, shown
@@ -194,16 +194,58 @@ def test_a_claim_that_no_single_run_matches_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "claim",
     [
-        "{attention: gpam}, than: {attention: softmax}",
-        "{model.width: 8, train.max_steps: 3, trained: 2}",
-        "{level: 4, seed: 1, task.alphabet: 3}",
-        "{level: [1, 9], lr: '0.003'}",
-        "{}",
+        "{attention: gpam, level: [1, 2]}, than: {attention: softmax}",
+        "{model.width: 8, train.max_steps: 3, trained: 2, attention: gpam}",
+        "{level: 4, trained: 1, seed: 1, task.alphabet: 3, attention: gpam}",
+        "{level: [1, 9], lr: '0.003', attention: gpam}",
     ],
 )
 def test_a_claim_about_planned_runs_is_accepted(claim: str, tmp_path: Path) -> None:
     path = written(tmp_path, f"claims: [{{says: x, expect: greater, bound: 0.1, of: {claim}}}]")
     assert len(expand(read_experiment(path))) == 8
+
+
+REPORT_MISTAKES = [
+    (
+        "claims: [{says: x, of: {attention: gpam, width: 8, level: 4}, bound: 0.5, expect: greater}]",
+        "8: claims[0]\n  attention gpam, width 8, level 4: this matches more than one variant.\n  Name trained too: ",
+    ),
+    ("claims: [{says: x, of: {level: 1}, expect: greater}]", "8: claims[0]\n  'x' compares with nothing."),
+    (
+        "claims: [{says: x, of: {attention: gpam, level: 1}, bound: 0.5, expect: greater}]",
+        "8: claims[0]\n  attention gpam, level 1: this matches more than one variant.\n  Name width too: ",
+    ),
+    (
+        "claims: [{says: x, of: {attention: gpam, width: 8}, bound: 0.5, expect: greater, metric: acuracy}]",
+        "8: claims[0].metric\n  There is no metric 'acuracy'; did you mean 'accuracy'?",
+    ),
+    ("report: {index: [attention, widht]}", "8: report.index[1]\n  There is no field 'widht'; did you mean 'width'?"),
+    ("report: {columns: leve}", "8: report.columns\n  There is no field 'leve'; did you mean 'level'?"),
+    ("report: {metric: acc}", "8: report.metric\n  There is no metric 'acc'; did you mean 'accuracy'?"),
+    ("report: {metric: residual.last}", "8: report.metric\n  There is no metric 'residual.last'"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), REPORT_MISTAKES)
+def test_what_the_report_could_not_make_is_refused_by_the_plan(line: str, message: str, tmp_path: Path) -> None:
+    path = written(tmp_path, line, changed=("grid: {", "grid: {width: [8, 16], "))
+    assert message_of(path).startswith(f"mine.yaml:{message}")
+
+
+def test_a_claim_that_names_no_variant_takes_a_single_variant(tmp_path: Path) -> None:
+    claim = "claims: [{says: x, of: {level: [1, 2]}, expect: greater, bound: 0.1}]"
+    assert message_of(written(tmp_path, claim)).endswith(
+        "claims[0]\n  level [1, 2]: this matches more than one variant.\n"
+        "  Name attention too: each level needs one run for each seed."
+    )
+    assert expand(read_experiment(written(tmp_path, claim, changed=("softmax, gpam", "gpam"))))
+
+
+def test_diagnostics_that_runs_log_are_metrics_of_claims_and_reports(tmp_path: Path) -> None:
+    logs = ("train: {", "train: {log_diagnostics: [rank, gradients], ")
+    claim = "{says: x, of: {attention: gpam, level: 2}, expect: less, bound: 0.1, metric: query-gradient.first}"
+    path = written(tmp_path, "report: {metric: residual.last}", f"claims: [{claim}]", changed=logs)
+    assert expand(read_experiment(path))
 
 
 def test_a_claim_has_the_fields_of_the_report() -> None:

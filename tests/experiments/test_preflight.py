@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import attnlab
+from attnlab.config.inline_parts import parse_variants
 from attnlab.errors import InvalidValueError
 from attnlab.experiments import _preflight as preflight
 from attnlab.experiments.plan import plan
@@ -100,6 +101,14 @@ HALF_PRECISION_TYPO = """
 """
 
 
+DIVIDES_BY_ZERO = """from torch import nn
+
+class Zero(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) / (x - x)
+"""
+
+
 def refusal(command: Command, folder: Path, body: str, *words: str) -> tuple[str, ...]:
     """The lines of the error for an attention of that body, tried beside softmax; nothing is run or written."""
     (folder / "mine.py").write_text(HEAD + body)
@@ -135,6 +144,15 @@ def test_a_loss_that_is_not_finite_is_refused(command: Command, tmp_path: Path) 
     assert problem == f"The loss of the first training step is nan. {culprit}"
     assert line.startswith(f"at {tmp_path / 'mine.py'}:6: class Mine")
     assert "attnlab check mine tells" in advice
+
+
+def test_a_module_that_divides_by_zero_is_told_with_its_line(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "zero.py").write_text(DIVIDES_BY_ZERO)
+    result = command("train", "--attn", "zero.py:Zero:out_features=8", *TINY)
+    assert result.status == 2
+    text = " ".join(result.error.split())
+    assert "The first output that is not finite is that of 'blocks.0.attention.module' (Zero)." in text
+    assert f"{tmp_path / 'zero.py'}:4: def forward(self, x):" in text
 
 
 def test_a_gradient_that_is_not_finite_is_refused_though_the_loss_is(command: Command, tmp_path: Path) -> None:
@@ -227,6 +245,24 @@ def test_runs_of_one_shape_are_tried_once_and_saved_once_for_all_levels(monkeypa
     assert tried == [(2, True), (4, False)]
     plan(Request(task=Part(name="copy"), complexity=2, settings={"train": {"optimizer": "muon"}}), resolver)
     assert tried[2:] == [(2, True)]
+
+
+def test_levels_with_sequences_of_one_size_are_tried_once_unless_code_is_the_users(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tried: list[tuple[object, bool]] = []
+    monkeypatch.setattr(
+        "attnlab.experiments.plan.preflight_run",
+        lambda spec, source, save=True: tried.append((spec.task.options["pairs"], save)),
+    )
+    (tmp_path / "mine.py").write_text(HEAD.replace('@register("mine", source="me")\n', ""))
+    for attention, expected in (("softmax", [(2, True)]), (f"{tmp_path}/mine.py:Mine", [(2, True), (4, False)])):
+        resolver = Resolver()
+        for level in (2, 4):
+            variants = parse_variants(attention)
+            plan(Request(task=Part(name="recall"), attentions=variants, complexity=level), resolver)
+        assert tried == expected
+        tried.clear()
 
 
 def test_long_sequences_are_cut_and_keep_something_to_ask() -> None:

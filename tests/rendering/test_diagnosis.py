@@ -181,3 +181,27 @@ def test_a_map_is_plot_maps(suffix: str, start: bytes) -> None:
 def test_another_format_is_refused() -> None:
     with pytest.raises(InvalidValueError, match=r"An attention map cannot be written as '\.gif'"):
         plot_maps([], ".gif")
+
+
+def test_it_opens_with_its_conclusion() -> None:
+    lines = drawn(DiagnosisView(diagnosis(falling())))
+    assert lines[1].startswith("in short  softmax: residual 1 -> below the float floor over 12 layers: rank")
+    data = json.loads(as_json(diagnosis(falling())))
+    assert data["conclusions"] == ["softmax: residual 1 -> below the float floor over 12 layers: rank collapse"]
+
+
+def test_every_layer_can_be_reached_at_80_columns() -> None:
+    few, every = (drawn(DiagnosisView(diagnosis(falling()), all_layers)) for all_layers in (False, True))
+    heads = [word for line in every if line.startswith("layer") for word in line.split()]
+    assert [word for word in heads if word.isdigit()] == list(LAYERS)
+    assert max(map(len, every)) <= 80
+    assert any("--all-layers" in line for line in few)
+    assert not any("--all-layers" in line for line in every)
+
+
+def test_a_map_of_shares_has_a_scale_from_0_to_1() -> None:
+    rows = ((1.0, 0.0), (0.5, 0.5))
+    lines = drawn(HeadMap(AttentionMap("softmax", 1, 1, ((0.5, 0.0), (0.25, 0.25)), is_share=True)))
+    assert any("weights 0 to 1" in line for line in lines)
+    assert not any("█" in line for line in lines[:-1])  # half is not the darkest shade
+    assert any("█" in line for line in drawn(HeadMap(AttentionMap("softmax", 1, 1, rows, is_share=True)))[:-1])

@@ -9,9 +9,23 @@ from tests.rendering.samples import record, spec
 def test_one_record_is_one_line_under_its_level() -> None:
     lines = drawn(RecordTable([record(spec(), 995)]))
     assert lines[0] == "recall, pairs 4 (chance 25.0 %)"
-    assert lines[2].split() == ["variant", "seed", "accuracy", "95", "%", "exact", "match", "steps", "time"]
-    assert lines[4].split() == ["softmax", "0", "99.5", "%", "98.8-99.8", "79.6", "%", "1,200", "1:15", "min", "solved"]
-    assert [line for line in lines[5:] if line] == []
+    assert lines[2].split() == ["exact"]
+    assert lines[3].split() == ["variant", "seed", "accuracy", "95", "%", "match", "steps", "time"]
+    assert lines[5].split() == ["softmax", "0", "99.5", "%", "98.8-99.8", "79.6", "%", "1,200", "1:15", "min", "solved"]
+    assert [line.strip() for line in lines[6:] if line] == [spec().id]
+
+
+def test_on_a_wide_screen_the_id_has_a_column() -> None:
+    lines = drawn(RecordTable([record(spec(), 995)]), width=100)
+    assert lines[5].split()[:3] == [spec().id, "softmax", "0"]
+    assert [line for line in lines[6:] if line] == []
+
+
+def test_whatever_varies_stands_in_the_label() -> None:
+    runs = [record(wired(width=width, heads=heads)) for width in (32, 64) for heads in (2, 4)]
+    lines = " ".join(drawn(RecordTable(runs), width=120))
+    for width, heads in ((32, 2), (32, 4), (64, 2), (64, 4)):
+        assert f"softmax · width={width} · heads={heads} " in lines
 
 
 def test_statuses() -> None:
@@ -43,9 +57,9 @@ def test_each_level_has_its_table_in_the_order_of_the_ladder() -> None:
 def test_a_long_variant_is_folded_and_its_numbers_are_not() -> None:
     run = spec(attention="gpam", lambdas="trainable-untied", plus=0.25, minus=0.75, layers=2)
     lines = drawn(RecordTable([record(run, 995)]))
-    assert "".join(line[:16].strip() for line in lines[4:]).replace(" ", "").startswith("gpam:lambdas")
-    assert "98.8-99.8" in lines[4]
-    assert "solved" in lines[4]
+    assert "".join(line[:16].strip() for line in lines[5:]).replace(" ", "").startswith("gpam:lambdas")
+    assert "98.8-99.8" in lines[5]
+    assert "solved" in lines[5]
 
 
 def test_no_records_give_no_lines() -> None:
@@ -100,3 +114,10 @@ def test_runs_that_differ_in_their_wiring_are_told_apart() -> None:
     for label in ("softmax · MLP swiglu ", "softmax · MLP gelu ", "softmax · no MLP "):
         assert label in lines
     assert "All transformers here" not in lines
+
+
+def test_what_chance_is_stands_above_the_runs() -> None:
+    told = record(spec(), 12).model_copy(update={"vocabulary": 128, "chance_guess": "a guess among the values"})
+    lines = drawn(RecordTable([told, record(spec(seed=1), 12)]))
+    assert "chance: a guess among the values; a guess among all 128 tokens: 0.8 %" in lines
+    assert not any("a guess among" in line for line in drawn(RecordTable([record(spec(), 12)])))

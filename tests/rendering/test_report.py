@@ -63,6 +63,8 @@ def test_the_footnotes() -> None:
         "Below each mean: its 95 % interval over seeds (Gaffke), the solved runs, and the 95 % interval of P(solve) "
         "in % (Clopper-Pearson).",
         "With 3 seeds that all agree, the interval still spans 71 % of the range from chance to 1.",
+        "C50 and C90 are read off the closest fit that never rises; their 95 % intervals end at levels: they assume "
+        "that accuracy falls with the level, and nothing between two levels.",
         "Ranks are by C50, corrected for all comparisons in the report; variants that are not told apart share ranks.",
     ]
     single = report([run()])
@@ -152,6 +154,20 @@ def test_over_all_levels_and_tasks() -> None:
     assert second.improvement[0] == pytest.approx((0.5 + (1 * 6 + 0.5 * 3) / 9 + 1) / 3)
 
 
+def test_a_normalized_accuracy_below_chance_is_explained() -> None:
+    def words(accuracies: list[float]) -> str:
+        records = [
+            run(name, pairs=pairs, seed=seed, accuracy=one)
+            for name in "ab"
+            for pairs in (2, 4)
+            for seed, one in enumerate(accuracies)
+        ]
+        return " ".join(" ".join(drawn(report(records))).split())
+
+    assert "below 0: worse than a guess among the answers that are possible" in words([0.01, 0.02])
+    assert "below 0" not in words([0.99, 1.0])
+
+
 def test_subtasks_of_a_mixture_do_not_count_twice() -> None:
     records = [
         run(name, pairs=pairs, seed=seed, accuracy=accuracy, subtasks={"copy": 0.1})
@@ -193,7 +209,7 @@ def test_claims_are_below_with_their_evidence() -> None:
     assert result.claims_hold
     text = [line.strip() for line in drawn(result)]
     assert any(line.split() == ["holds", *claim.says.split()] for line in text)
-    assert any(line.startswith("difference of accuracy 0.7 [") for line in text)
+    assert any(line.startswith("difference of accuracy in % 70.0 [") for line in text)
     opposite = claim.model_copy(update={"expect": "less"})
     assert not report(six, experiment(claims=(opposite,))).claims_hold
 
@@ -208,3 +224,36 @@ def test_fields_that_are_averaged_over_or_differ_along_are_in_the_footnotes() ->
     assert "Averaged, within each seed, over width." in report(records, index=("attention",)).footnotes()
     along = [run(name, width=width) for name, width in (("a", 32), ("b", 64))]
     assert "Differs between cells: width." in report(along).footnotes()
+
+
+def test_a_row_that_is_not_monotone_says_so() -> None:
+    lines = drawn(report(ladder({"softmax": [[0.30], [0.91], [1.0], [0.997]]})))
+    assert any("not monotone" in line for line in lines)
+    text = " ".join(" ".join(lines).split())
+    assert "Not monotone: softmax is worse on pairs 2, 4 than on a higher one" in text
+    assert "the fit of C50 and C90 averages them" in text
+    assert "onotone" not in " ".join(drawn(report(ladder(THREE))))
+
+
+def test_two_seeds_have_a_range_and_no_95_percent() -> None:
+    text = " ".join(" ".join(drawn(report(ladder({"softmax": [[0.9, 1.0], [0.3, 0.5]]})))).split())
+    assert "range 90.0-100.0" in text
+    assert "an interval takes at least 3" in text
+    assert "95 %" not in text
+    assert "1/2:" not in text
+    mixed = " ".join(drawn(report(ladder({"softmax": [[0.9, 1.0], [0.3, 0.5, 0.4]]}))))
+    assert "range 90.0-100.0" in mixed
+    assert "95 % interval" in mixed
+
+
+def test_levels_that_only_some_were_run_on_are_not_compared() -> None:
+    uneven = ladder({"softmax": [[0.9] * 3, [0.8] * 3, [0.3] * 3], "gpam": [[0.9] * 3, [0.2] * 3]})
+    text = " ".join(" ".join(drawn(report(uneven))).split())
+    assert "normalized accuracy over the 2 of 3 levels that all were run on" in text
+
+
+def test_what_chance_is_stands_below_the_tables() -> None:
+    records = [run(vocabulary=128, chance_guess="a guess among the values of the context")]
+    assert "Chance: a guess among the values of the context; a guess among all 128 tokens: 0.8 %." in (
+        report(records).footnotes()
+    )

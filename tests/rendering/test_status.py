@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from attnlab.rendering.status import SHOWN, Overview
+from attnlab.specs import ModelSpec
 from attnlab.storage import Store
 from attnlab.storage.status import store_status, write_plan
+from attnlab.training._run_state import checkpoint_data
 from tests.rendering.capture import drawn
 from tests.rendering.fake_runs import run, seeds
 
@@ -27,8 +29,8 @@ def test_a_store_lists_done_missing_failed_and_diverged_runs_and_why(tmp_path: P
     lines = drawn(Overview([store_status(make_store(tmp_path))]), width=120)
     assert lines[1].split() == ["store", "done", "missing", "failed", "diverged", "stale"]
     text = "\n".join(lines)
-    assert "failed  recall pairs=4 · softmax · learned · seed 2  out of memory" in text
-    assert "diverged  recall pairs=4 · softmax · learned · seed 1  the loss was nan at step 7" in text
+    assert f"failed  {run(seed=2).spec.id}  recall pairs=4 · softmax · learned · seed 2  out of memory" in text
+    assert f"diverged  {run(seed=1).spec.id}  recall pairs=4 · softmax · learned · seed 1  the loss was nan at" in text
     assert text.count("not started") == SHOWN
     assert f"and {9 + SHOWN - 3 - SHOWN} more" in text
     assert "recall, pairs 4 (chance 25.0 %)" in text
@@ -41,10 +43,21 @@ def test_a_run_with_a_checkpoint_resumes(tmp_path: Path) -> None:
         about = {"id": spec.id, "step": 7, "max_steps": 90, "summary": spec.summary}
         Store(folder).save(spec.id, {}, about)
     (folder / "checkpoints" / "broken.safetensors").touch()
-    text = "\n".join(drawn(Overview([store_status(folder)]), width=120))
+    text = "\n".join(drawn(Overview([store_status(folder)]), width=140))
     assert "seed 3  at step 7 of 90; it resumes from its checkpoint" in text
-    assert f"unfinished  {other.summary}  at step 7 of 90; its command goes on with --resume" in text
+    assert f"unfinished  {other.id}  {other.summary}  at step 7 of 90; its command goes on with --resume" in text
     assert "unfinished  checkpoints/broken.safetensors  its checkpoint cannot be read; delete the file" in text
+
+
+def test_checkpoints_of_runs_that_differ_in_their_width_are_told_apart(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.open()
+    for width in (16, 32):
+        spec = run().spec.model_copy(update={"model": ModelSpec(width=width)})
+        store.save(spec.id, {}, checkpoint_data(spec, 7, [], []))
+    text = "\n".join(drawn(Overview([store_status(tmp_path)]), width=140))
+    for width in (16, 32):
+        assert f"recall pairs=4 · softmax · learned · width={width} · seed 0  at step 7 of 2000" in text
 
 
 def test_each_of_several_stores_has_a_line(tmp_path: Path) -> None:

@@ -20,21 +20,22 @@ from tests.rendering.fake_runs import run, seeds
 
 def test_without_a_terminal_each_run_is_a_line() -> None:
     screen = console()
-    with sweep_progress(screen, 12, 3) as callback:
+    specs = [run(seed=seed).spec for seed in range(12)]
+    with sweep_progress(screen, specs, 3) as callback:
         assert isinstance(callback, SweepLines)
         callback(RunStarted(run().spec, 0, 10, "cpu"))
         callback(RunFinished(run(accuracy=0.5)))
         callback(RunFinished(run(status="failed", reason="out of memory")))
     assert output(screen).splitlines() == [
-        " 4/12  recall pairs=4 · softmax · learned · seed 0  unsolved  50.0 %  20.0 s",
-        " 5/12  recall pairs=4 · softmax · learned · seed 0  failed  out of memory  20.0 s",
+        f" 4/12  {run().id}  recall pairs=4 · softmax · learned · seed 0  unsolved  50.0 %  20.0 s",
+        f" 5/12  {run().id}  recall pairs=4 · softmax · learned · seed 0  failed  out of memory  20.0 s",
     ]
 
 
 def test_on_a_terminal_running_runs_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("attnlab.rendering.sweep_progress.time.monotonic", lambda: now[0])
-    display = SweepDisplay(10, 4)
+    display = SweepDisplay([run(seed=seed).spec for seed in range(10)], 4)
     assert any("time left: not known yet" in line for line in drawn(display))
     spec = run(seed=1).spec
     display(RunStarted(spec, 0, 10, "cpu"))
@@ -43,19 +44,20 @@ def test_on_a_terminal_running_runs_are_shown(monkeypatch: pytest.MonkeyPatch) -
     now[0] += 30.0
     lines = drawn(display)
     assert "4/10 runs" in lines[0]
-    assert "1000/2000   62.5 %  recall pairs=4 · softmax · learned · seed 1" in lines
+    assert "1000/2000   62.5 %  seed 1" in lines
     # Half a run in 30 seconds: five and a half are left.
     assert "about 5:30 min left at this pace" in lines
     display(RunFinished(run(seed=1, accuracy=1.0)))
     lines = drawn(display)
     assert "5/10 runs" in lines[0]
     assert not any("1000/2000" in line for line in lines)
-    assert lines[-1] == "solved    100.0 %    21.0 s  recall pairs=4 · softmax · learned · seed 1"
+    assert lines[-1] == f"solved    100.0 %    21.0 s  {spec.id}  seed 1"
 
 
 def test_the_display_fits_the_screen() -> None:
-    display = SweepDisplay(100, 0)
-    for record in seeds([0.5] * 20, attention="gpam-with-a-name-that-goes-on-and-on-and-on-and-on"):
+    long = seeds([0.5] * 20, attention="gpam-with-a-name-that-goes-on-and-on-and-on-and-on")
+    display = SweepDisplay([record.spec for record in (*long, *seeds([0.5] * 20))], 0)
+    for record in long:
         display(RunStarted(record.spec, 0, 10, "cpu"))
         display(RunFinished(record))
     lines = drawn(display, width=60)
@@ -66,7 +68,7 @@ def test_the_display_fits_the_screen() -> None:
     lines = drawn(display, width=60)
     assert len(lines) == 2 + RUNNING + 1 + LATEST
     assert "and 8 more running" in lines
-    with sweep_progress(console(terminal=True), 3, 0) as callback:
+    with sweep_progress(console(terminal=True), [run().spec] * 3, 0) as callback:
         callback(RunFinished(run()))
 
 
@@ -83,5 +85,5 @@ def test_a_summary_is_the_report_and_the_number_of_missing_runs() -> None:
 @pytest.mark.parametrize(("status", "text"), [("done", "solved  100.0 %"), ("diverged", "diverged  the loss was nan")])
 def test_a_finished_run_in_one_line(status: str, text: str) -> None:
     reason = "the loss was nan" if status == "diverged" else ""
-    result = run_outcome(run(accuracy=1.0, status=status, reason=reason))  # type: ignore[arg-type]
-    assert result == f"recall pairs=4 · softmax · learned · seed 0  {text}  20.0 s"
+    one = run(accuracy=1.0, status=status, reason=reason)  # type: ignore[arg-type]
+    assert run_outcome(one, "seed 0") == f"{one.id}  seed 0  {text}  20.0 s"

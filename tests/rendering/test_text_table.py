@@ -53,6 +53,9 @@ def test_names_break_after_marks_where_they_can() -> None:
     assert fold_text("dape:kernel=3,hidden=64", 14) == ["dape:kernel=3,", "hidden=64"]
     assert fold_text("abcdef", 4) == ["abcd", "ef"]
     assert fold_text("", 4) == [""]
+    assert fold_text("titans_pytorch:NeuralMemory", 13) == ["titans_", "pytorch:", "NeuralMemory"]
+    assert fold_text("torch.nn:TransformerEncoderLayer", 15) == ["torch.nn:", "Transformer", "EncoderLayer"]
+    assert fold_text("x_transformers:Attention", 15) == ["x_transformers:", "Attention"]
     assert fold_text("a · learned", 9) == ["a ·", "learned"]
 
 

@@ -97,3 +97,26 @@ def test_a_failed_write_is_told_and_leaves_the_old_file(tmp_path: Path, monkeypa
         weights.write(path, arrays(), {"step": 2})
     assert str(caught.value) == f"{path}\n  It cannot be written: No space left on device."
     assert weights.read(path)[1] == {"step": 1}
+
+
+@pytest.mark.parametrize("place", ["the last array", "the description", "a shape"])
+def test_a_file_that_was_changed_is_refused(tmp_path: Path, place: str) -> None:
+    path = tmp_path / "a.safetensors"
+    weights.write(path, arrays(), {"step": 7})
+    content = bytearray(path.read_bytes())
+    if place == "the last array":
+        content[-1] ^= 1
+    else:
+        old, new = (b'\\"step\\": 7', b'\\"step\\": 8') if place == "the description" else (b"[3, 4]", b"[4, 3]")
+        assert content.count(old) == 1
+        content = content.replace(old, new)
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"It is damaged: its content is not what was written\.") as caught:
+        weights.read(path)
+    assert caught.value.where == str(path)
+
+
+def test_a_file_without_a_digest_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(save(arrays(), {"about": '{"step": 7, "format": 2}'}))
+    assert weights.read(path)[1] == {"step": 7}

@@ -129,8 +129,8 @@ def check(write: Write) -> Check:
 @pytest.mark.parametrize(
     ("body", "where"),
     [
-        (LATE, r"at token 1\d\d of (128|131|200), "),
-        (ONE_POSITION, r"at token 150 of 200, "),
+        (LATE, r"token 1\d\d, by (the tokens after )?token 1\d\d of (128|131|200) tokens, "),
+        (ONE_POSITION, r"token 151, by (the tokens after token 151|token 152) of 200 tokens, "),
     ],
     ids=["past 100", "one position"],
 )
@@ -156,8 +156,8 @@ def test_a_leak_far_out_is_found_and_placed(
         (NORMALIZER, "evaluation mode"),
         (VALUES, "evaluation mode"),
         (QUERY_SUBSET, "evaluation mode, fast path, query subset"),
-        (LONGER_THAN_256, r"at token \d+ of 300, training mode"),
-        (EQUAL_TOKENS, r"at token \d+ of \d+ repeated tokens, evaluation mode"),
+        (LONGER_THAN_256, r"token \d+ of 300 tokens, training mode"),
+        (EQUAL_TOKENS, r"token \d+ of \d+ repeated tokens, evaluation mode"),
         (ASLEEP, "evaluation mode"),
     ],
 )

@@ -70,8 +70,8 @@ def found(folder: Path, body: str, lengths: Sequence[int] = (32,)) -> QuickCheck
 @pytest.mark.parametrize(
     ("body", "where"),
     [
-        (PAST_100, "of 300, evaluation mode"),
-        (LONGER_THAN_256, "of 300, evaluation mode"),
+        (PAST_100, "of 300 tokens, evaluation mode"),
+        (LONGER_THAN_256, "of 300 tokens, evaluation mode"),
         (IN_TRAINING, "training mode"),
         (BATCH_STATISTICS, "training mode"),
         (OTHER_ROWS, "evaluation mode"),
@@ -87,9 +87,9 @@ def test_a_leak_of_a_thousandth_is_found(body: str, where: str, tmp_path: Path) 
 
 def test_a_leak_at_a_length_of_the_run_alone_is_found_there(tmp_path: Path) -> None:
     assert found(tmp_path, LONGER_THAN_1000).leak == ""
-    assert "of 1024, evaluation mode" in found(tmp_path, LONGER_THAN_1000, [20, 1024]).leak
+    assert "of 1024 tokens, evaluation mode" in found(tmp_path, LONGER_THAN_1000, [20, 1024]).leak
     training = "own + 1e-3 * x.roll(-1, 1) * (self.training and x.shape[1] > 1000)"
-    assert "of 1024, training mode" in found(tmp_path, training, [1024]).leak
+    assert "of 1024 tokens, training mode" in found(tmp_path, training, [1024]).leak
 
 
 def test_sequences_too_long_to_try_are_told(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from attnlab.errors import InvalidValueError, UnknownNameError
 from attnlab.specs import TaskSpec
-from attnlab.training.eval_levels import task_at
+from attnlab.training.eval_levels import highest_level, task_at
 from tests.training.runs import COPY
 
 RECALL = TaskSpec(name="recall", options={"pairs": 2, "length": 24}, complexity="pairs")
@@ -48,3 +48,21 @@ def test_a_level_that_the_task_does_not_accept_is_refused(level: Any) -> None:
 def test_a_complexity_that_is_no_option_is_refused() -> None:
     with pytest.raises(UnknownNameError):
         task_at(COPY.model_copy(update={"complexity": "missing"}), level=3)
+
+
+def test_rows_of_a_file_have_the_lengths_that_they_have() -> None:
+    task = TaskSpec(name="file", options={"path": "my.jsonl", "rows": 80}, complexity="rows")
+    with pytest.raises(InvalidValueError) as caught:
+        highest_level(task, 128)
+    assert str(caught.value) == (
+        "--length 128\n  The length of file cannot be chosen: its sequences are the rows of my.jsonl.\n"
+        "  Leave --length out: the run is then tested on the rows of its test split."
+    )
+
+
+@pytest.mark.parametrize("pairs", [6, 5])
+def test_the_highest_level_that_a_task_accepts_tells_nothing_about_its_length(pairs: int) -> None:
+    """The level above the run's own may be none."""
+    task = TaskSpec(name="recall", options={"pairs": pairs, "length": 24}, complexity="pairs")
+    with pytest.raises(InvalidValueError, match="The length of recall cannot be chosen"):
+        highest_level(task, 128)

@@ -11,11 +11,14 @@ import torch
 from torch.nn import functional
 
 from attnlab.attention import ATTENTIONS
+from attnlab.choices import DIAGNOSED_SEQUENCES, DiagnosticsKind
+from attnlab.diagnosis.subjects import DiagnosisRequest
 from attnlab.errors import InterruptedTraining
 from attnlab.model.transformer import Block, Transformer
 from attnlab.specs import ModelSpec, Part, RunSpec, Split
 from attnlab.tasks.io.streams import Source
 from attnlab.training._log_diagnostics import MAX_PAIRS, is_logged_step, num_sequences
+from attnlab.training.logged_names import logged_names
 from attnlab.training.run import train_runs
 from attnlab.training.stepper import SingleStepper
 from tests.training.runs import MemoryCheckpointer, interrupt_at, tiny
@@ -54,12 +57,13 @@ def test_nothing_is_logged_by_default() -> None:
         ("gradients", {f"{part}-gradient": 1 for part in ("query", "key", "value", "output", "mlp")}),
     ],
 )
-def test_each_kind_has_its_metrics_per_layer(kind: str, names: dict[str, int]) -> None:
+def test_each_kind_has_its_metrics_per_layer(kind: DiagnosticsKind, names: dict[str, int]) -> None:
     (record,) = train_runs([tiny(log_diagnostics=(kind,))])
     assert all(
         {name: len(layers) for name, layers in one.values.items()} == names for one in record.diagnostics_history
     )
     last = record.diagnostics_history[-1].values
+    assert record.diagnostics.keys() <= set(logged_names([kind]))  # known before anything is trained
     assert record.diagnostics == {
         **{f"{name}.first": layers[0] for name, layers in last.items()},
         **{f"{name}.last": layers[-1] for name, layers in last.items()},
@@ -151,7 +155,9 @@ def test_the_batch_is_drawn_for_diagnostics_alone() -> None:
 
 
 def test_fewer_sequences_are_measured_when_they_are_long() -> None:
-    assert num_sequences(64) == 8
+    assert num_sequences(64) == DIAGNOSED_SEQUENCES == DiagnosisRequest.__dataclass_fields__["batch"].default
+    (record,) = train_runs([tiny(log_diagnostics=("rank",))])
+    assert {point.sequences for point in record.diagnostics_history} == {DIAGNOSED_SEQUENCES}
     assert num_sequences(1000) * 1000**2 <= MAX_PAIRS < (num_sequences(1000) + 1) * 1000**2
     assert num_sequences(10**5) == 1
 

@@ -323,6 +323,9 @@ class ParallelSteppers:
     def state(self, index: int) -> Arrays:
         return self.steppers[index].state(0)
 
+    def check(self, index: int, arrays: Arrays) -> None:
+        self.steppers[index].check(0, arrays)
+
     def restore(self, index: int, arrays: Arrays) -> None:
         self.steppers[index].restore(0, arrays)
 

@@ -12,7 +12,6 @@ from torch import nn
 from torch.nn import functional
 
 import attnlab
-from attnlab.analysis.fields import run_fields
 from attnlab.config.experiment import read_experiment
 from attnlab.diagnosis.subjects import validation_batches
 from attnlab.errors import (
@@ -29,6 +28,7 @@ from attnlab.experiments.plan import plan
 from attnlab.experiments.request import parse_request
 from attnlab.model.module import MODULES, ModuleModel
 from attnlab.model.transformer import build_model
+from attnlab.run_fields import run_fields
 from attnlab.specs import ModelSpec, RunSpec
 from attnlab.storage import Store
 from attnlab.tasks.io.streams import Source

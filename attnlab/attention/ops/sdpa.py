@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnlab.tensors import QKV, at_least_float32, causal_mask, causal_mask_at, gather_tokens
+from attnlab.tensors import QKV, at_least_float32, broadcast_shape, causal_mask, causal_mask_at, gather_tokens
 
 
 def sdpa(qkv: QKV, bias: Tensor | None, allowed: Tensor | None) -> Tensor:
@@ -76,5 +76,5 @@ def empty_scores(qkv: QKV) -> Tensor:
         Zeros, ... x T x S, expanded from one element.
     """
     queries, keys = qkv.queries_BHTC, qkv.keys_BHSC
-    lead = torch.broadcast_shapes(queries.shape[:-2], keys.shape[:-2])
+    lead = broadcast_shape(queries.shape[:-2], keys.shape[:-2])
     return at_least_float32(queries.new_zeros(())).expand(*lead, queries.shape[-2], keys.shape[-2])

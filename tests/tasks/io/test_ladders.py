@@ -80,7 +80,7 @@ def test_a_wrong_name_suggests_ladders_and_tasks() -> None:
     with pytest.raises(UnknownNameError) as caught:
         find_ladder("parity-lost")
     assert str(caught.value).startswith(
-        "task\n  There is no task 'parity-lost'; did you mean 'parity-last'?\n  Known: parity-last, parity, "
+        "task\n  There is no task 'parity-lost'; did you mean 'parity-last'?\n  Closest: parity-last, parity, "
     )
 
 

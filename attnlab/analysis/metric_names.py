@@ -1,0 +1,8 @@
+"""The names of the metrics that every run has, for whoever checks a name before there is a run."""
+
+from __future__ import annotations
+
+from attnlab.analysis._observations import METRICS
+
+RUN_METRICS = tuple(METRICS)
+"""Metrics of every run; those of logged diagnostics come in addition."""

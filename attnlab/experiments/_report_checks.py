@@ -1,0 +1,137 @@
+"""Claims and the layout of the report, checked before the first run: each must be about runs that the plan has.
+
+A claim names runs by fields, as the report does: ``attention``, ``position``, ``level``, ``width``, ``lr``,
+``task.length``. A level may be one that is only tested.
+
+Whatever the report looks up is looked up here, by its own functions, in records that stand for the runs of the plan.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from attnlab.analysis.claims import check_claims
+from attnlab.analysis.fields import matches
+from attnlab.analysis.metric_names import RUN_METRICS
+from attnlab.config.experiment import Experiment
+from attnlab.errors import AttnlabError, InvalidValueError, unknown
+from attnlab.records import Evaluation, HistoryPoint, Record, Score
+from attnlab.run_fields import run_fields, short_name, trained_on
+from attnlab.specs import RunSpec
+from attnlab.tasks.io.streams import build
+from attnlab.training.logged_names import logged_names
+
+Fields = dict[str, list[Any]]
+"""Field -> the values at which one run is tested: several levels and subtasks, one of everything else."""
+SHOWN = 8
+"""Values that a message lists at most."""
+
+
+def check_report(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
+    """Refuse claims and a layout that the report of the plan could not make.
+
+    Args:
+        experiment: The experiment, with the parts in its claims resolved.
+        specs: The plan.
+
+    Raises:
+        UnknownNameError: No run has a field or a metric that a claim or the layout names.
+        InvalidValueError: No run has a value of a claim, or no run has all its values together; a claim compares with
+            nothing, or what it leaves open varies.
+    """
+    runs = list({(id(spec.task), id(spec.model), id(spec.train)): spec for spec in specs}.values())
+    if not runs:
+        return
+    layout = experiment.report
+    if not experiment.claims and layout == type(layout)():
+        return
+    tested = [_tested_at(spec, experiment.seeds) for spec in runs]
+    known = {name for run in tested for name in run}
+    metrics = {*RUN_METRICS, *(name for spec in runs for name in logged_names(spec.train.log_diagnostics))}
+    for index, name in enumerate(layout.index):
+        _check_known("field", short_name(name), known, experiment.where("report", "index", index))
+    _check_known("field", short_name(layout.columns), known, experiment.where("report", "columns"))
+    _check_known("metric", layout.metric, metrics, experiment.where("report", "metric"))
+    if not experiment.claims:
+        return
+    for index, claim in enumerate(experiment.claims):
+        _check_known("metric", claim.metric, metrics, experiment.where("claims", index, "metric"))
+        ours, theirs = _short_names(claim.of), _short_names(claim.than)
+        for side, written, wanted in (("of", claim.of, ours), ("than", claim.than, {**ours, **theirs})):
+            for name, value in written.items():
+                _check_field(short_name(name), value, tested, experiment.where("claims", index, side, name))
+            if written and not any(_all_match(run, wanted) for run in tested):
+                listed = ", ".join(f"{name} {value}" for name, value in wanted.items())
+                hint = "Each of these is in some run; no run has all of them."
+                where = experiment.where("claims", index, side)
+                raise InvalidValueError(f"No run of this sweep is {listed}.", hint, where=where)
+    records = _as_if_run(runs)
+    for index, claim in enumerate(experiment.claims):
+        try:
+            check_claims([claim], records, experiment.tuned)
+        except AttnlabError as error:
+            raise type(error)(error.problem, error.hint, where=experiment.where("claims", index)) from None
+
+
+def _as_if_run(specs: Sequence[RunSpec]) -> list[Record]:
+    """Records of a plan that was not run: every run on every level, with scores that mean nothing."""
+    none = Score(correct=0, total=1, chance=0.0)
+    scores: dict[str, Any] = {"accuracy": none, "exact_match": none, "loss": 0.0}
+    history = (HistoryPoint(step=1, loss=0.0, accuracy=0.0),)
+    records = []
+    for spec in specs:
+        places = [(subtask, level) for level in (spec.task.level, *spec.task.evaluate) for subtask in _subtasks(spec)]
+        evaluations = tuple(
+            Evaluation(subtask=subtask, level=level, length=0, **scores)
+            for subtask, level in places
+            if subtask or level != spec.task.level
+        )
+        logged = dict.fromkeys(logged_names(spec.train.log_diagnostics), 0.0)
+        more: dict[str, Any] = {"evaluations": evaluations, "diagnostics": logged, "history": history, **scores}
+        records.append(Record(id=spec.id, spec=spec, status="done", steps=0, **more))
+    return records
+
+
+def _subtasks(spec: RunSpec) -> list[str]:
+    """The whole task, and the subtasks of a mixture."""
+    return ["", *build(spec.task).subtasks()]
+
+
+def _check_known(kind: str, name: str, known: Collection[str], where: str) -> None:
+    """Refuse a name that no run will have."""
+    if name not in known:
+        raise unknown(kind, name, known, where=where)
+
+
+def _tested_at(spec: RunSpec, seeds: int) -> Fields:
+    """The values of each field at which a run is tested: several levels and subtasks, one of everything else."""
+    single = {**run_fields(spec), "trained": trained_on(spec)}
+    several = {
+        "level": [spec.task.level, *spec.task.evaluate],
+        "subtask": _subtasks(spec),
+        "seed": list(range(seeds)),
+    }
+    return {name: [value] for name, value in single.items()} | several
+
+
+def _check_field(name: str, wanted: Any, runs: Sequence[Fields], where: str) -> None:
+    known = {name for run in runs for name in run}
+    _check_known("field", name, known, where)
+    values = list({str(value): value for run in runs for value in run.get(name, [])}.values())
+    if any(matches(name, value, wanted) for value in values):
+        return
+    close = difflib.get_close_matches(str(wanted), [str(value) for value in values], n=1, cutoff=0.5)
+    guess = f"; did you mean '{close[0]}'?" if close else "."
+    more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
+    hint = f"Its values: {', '.join(str(value) for value in values[:SHOWN])}{more}."
+    raise InvalidValueError(f"No run of this sweep has {name} '{wanted}'{guess}", hint, where=where)
+
+
+def _all_match(run: Fields, wanted: Mapping[str, Any]) -> bool:
+    return all(any(matches(name, value, want) for value in run.get(name, [])) for name, want in wanted.items())
+
+
+def _short_names(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return {short_name(name): value for name, value in wanted.items()}

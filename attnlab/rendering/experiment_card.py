@@ -1,0 +1,71 @@
+"""An experiment on one screen: its question, its runs, its claims, and how it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from attnlab.config.experiment import Experiment
+from attnlab.formatting import option_text
+
+
+@dataclass(frozen=True)
+class ExperimentCard:
+    """An experiment and its file."""
+
+    experiment: Experiment
+    path: Path
+
+    def __rich__(self) -> RenderableType:
+        """The question, what varies, the claims, the commands."""
+        one = self.experiment
+        grid = Table.grid(padding=(0, 2))
+        for name, value in self._fields():
+            grid.add_row(Text(name, style="bold"), Text(value))
+        claims: list[RenderableType] = [Text(f"Claim: {claim.says}") for claim in one.claims]
+        commands = [f"attnlab sweep {one.name} --dry-run", f"attnlab sweep {one.name}", f"attnlab cp {one.name}"]
+        return Group(
+            Text.assemble((one.name, "bold"), ("  experiment", "dim")),
+            Text(one.question),
+            Text(""),
+            grid,
+            *([Text("")] if claims else []),
+            *claims,
+            Text(""),
+            *(Text(command, style="dim") for command in commands),
+        )
+
+    def _fields(self) -> Iterator[tuple[str, str]]:
+        one = self.experiment
+        for entry in one.ladders:
+            levels = f"levels {option_text(entry.levels)}" if entry.levels else "all levels"
+            more = [f"evaluated on {option_text(entry.evaluate)}"] if entry.evaluate else []
+            yield (
+                "Ladder",
+                ", ".join([entry.ladder, levels, *map("{0[0]}={0[1]}".format, entry.options.items()), *more]),
+            )
+        for key, values in one.grid.items():
+            yield "Grid", f"{key}: {option_text(values)}"
+        for group in one.zip:
+            yield "Zip", "; ".join(f"{key}: {option_text(values)}" for key, values in group.items())
+        yield "Seeds", str(one.seeds)
+        for name, data in (("Model", one.model), ("Training", one.train)):
+            if data:
+                yield name, ", ".join(f"{key}={option_text(value)}" for key, value in data.items())
+        if one.match:
+            yield "Match", one.match
+        if one.presets:
+            yield "Presets", ", ".join(one.presets)
+        if one.source:
+            yield "Source", one.source
+        yield "File", str(self.path)
+
+    def data(self) -> dict[str, Any]:
+        """The experiment as plain data."""
+        return {"kind": "experiment", "file": str(self.path), **self.experiment.model_dump(mode="json")}

@@ -1,0 +1,64 @@
+"""The mixing of the tokens alone, forward and backward: queries, keys and values in, weighted sums out.
+
+The batch holds 4,096 tokens, or one longer sequence; width 64, two heads, causal. ``fused`` is torch's fused softmax
+attention. As in training, both keep the memory that they free.
+
+Letters  B batch, H heads, T tokens, C channels of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from attnlab.attention import ATTENTIONS
+from attnlab.position import POSITIONS
+from attnlab.tensors import QKV, LayerContext, LayerInputs
+from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
+from benchmarks.timing.pairs import Program
+
+TOKENS, WIDTH, HEADS = 4096, 64, 2
+LENGTHS = (64, 256, 1024, 4096)
+"""Lengths at which the mixing is timed."""
+
+
+def fused(length: int, device: torch.device) -> Program:
+    """Make the mixing of torch's fused softmax attention."""
+    qkv, grad = _heads(length, device)
+
+    def run() -> None:
+        mixed = functional.scaled_dot_product_attention(*qkv, is_causal=True)
+        torch.autograd.grad(mixed, qkv, grad)
+
+    return run
+
+
+def ours(name: str, length: int, device: torch.device) -> Program:
+    """Make the mixing of an attention of ours that forms scores; its parameters have gradients too."""
+    generator = torch.Generator().manual_seed(0)
+    context = LayerContext(width=WIDTH, heads=HEADS, length=length, generator=generator)
+    attention = ATTENTIONS.entry(name).cls(context).to(device)
+    position = POSITIONS.entry("none").cls(context)
+    qkv, grad = _heads(length, device)
+    x_BTD = torch.randn(len(grad), length, WIDTH, device=device)
+    extra = attention.prepare(x_BTD, position, LayerInputs()).extra
+    extra = tuple(tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in extra)
+    leaves = [*qkv, *(one for one in extra if one.requires_grad), *attention.parameters()]
+
+    def run() -> None:
+        mixed = attention.attend(QKV(*qkv, extra=extra), position)
+        torch.autograd.grad(mixed, leaves, grad, allow_unused=True)
+
+    return run
+
+
+def _heads(length: int, device: torch.device) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """Queries, keys and values, laid out as a projection lays them out, and a gradient of the sums, B x H x T x C."""
+    keep_freed_memory()
+    keep_all_freed_memory()
+    generator = torch.Generator().manual_seed(0)
+    batch = max(1, TOKENS // length)
+    drawn = torch.randn(4, batch, length, HEADS, WIDTH // HEADS, generator=generator).to(device)
+    queries, keys, values, grad = (one.detach() for one in drawn.transpose(-3, -2))
+    return (queries.requires_grad_(), keys.requires_grad_(), values.requires_grad_()), grad
