@@ -204,7 +204,9 @@ class Record(Result):
     length: int = 0
     """Tokens of the longest test sequence; 0 where an old record does not say."""
     vocabulary: int = 0
-    """V, the number of tokens of the task; 0 where an old record does not say."""
+    """Tokens to choose from: a model that knows nothing guesses among them. 0 where an old record does not say."""
+    initial_loss: Number | None = None
+    """Training loss of the first step, in nats per question, before anything was learned; None in old records."""
     chance_guess: str = ""
     """The guess whose accuracy the chance is, in words; empty where an old record does not say."""
     evaluations: Annotated[tuple[Evaluation, ...], Strict(False)] = ()

@@ -23,7 +23,7 @@ from attnlab.records import Score
 from attnlab.specs import ModelSpec, RunSpec, TaskSpec, TrainSpec
 from attnlab.tasks import Split
 from attnlab.tasks.io.streams import Source
-from attnlab.training._schedule import learning_rate
+from attnlab.training.schedule import learning_rate
 from attnlab.training.scoring import score as score_predictions
 from attnlab.training.stepper import SingleStepper
 from benchmarks.published import BATCH, LEARNING_RATES, count_correct, examples, training

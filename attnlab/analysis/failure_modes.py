@@ -2,27 +2,58 @@
 
     solved                    its own level, and every longer one it was tested on
     no length generalization  its own level, and not every longer one
-    optimization failure      it diverged, its loss stayed far above chance, or its gradients vanish or explode
+    optimization failure      it diverged, its loss rose, its gradients vanish or explode, or it stays at a plateau
     rank collapse             after the last block all tokens are nearly the same
     entropy collapse          every layer attends to one token only, and did so too early to have learned which
     overfit                   few training sequences, with a loss far below the test loss
-    undertrained              the loss was still falling
-    capacity                  trained to the end without any of these, above chance, unsolved
-    inconclusive              none of these: mostly at chance, for a reason that was not logged
+    undertrained              the loss was still falling, or the steps were too few or too small to move the weights
+    capacity                  trained to the end without any of these
+    inconclusive              no curve to judge by
     failed                    the run raised an exception and has no result
 
-The first that applies is taken, in the order: failed, no length generalization, solved, diverged, rank collapse,
-entropy collapse, gradients, overfit, undertrained, capacity, inconclusive. Either collapse makes the gradient of the
-queries vanish, so the collapse is reported and not its consequence. A failure mode is a rule of thumb with documented
-bounds, not a proof: what was not logged cannot be detected, and is named.
+The first that applies is taken, in the order: failed, no length generalization, solved, diverged, a rate or a weight
+decay that is far too high, rank collapse, entropy collapse, gradients, a loss that rose, overfit, and then what the
+curve shows. Either collapse makes the gradient of the queries vanish, so the collapse is reported and not its
+consequence.
+
+                        the steps moved the weights by
+    the curve           less than their size                    more
+    falls steeply       undertrained                            undertrained
+    falls slowly        undertrained                            capacity or undertrained
+    flat, above chance  undertrained or capacity                capacity
+    flat, at chance     undertrained or optimization failure    optimization failure or capacity
+
+Up to twice their size, more steps may leave a plateau at chance; of a small model, it is first of all one of capacity.
+The record of a model at a plateau does not show whether another initialization or more steps would leave it: such a
+failure mode names its alternative. A failure mode is a rule of thumb with documented bounds, not a proof: what was not
+logged cannot be detected, and is named.
+
+Sources  the rank of attention without residual connections: Dong et al., arXiv:2103.03404; the curve against the rate
+         spent (:mod:`attnlab.analysis.loss_trend`) and the bounds: ours, chosen on runs of known causes
+         (``benchmarks/failure_modes.py``).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from statistics import fmean
 
+from attnlab.analysis._failure_signs import (
+    DIAGNOSTICS,
+    PEAK_MOVE,
+    above_chance,
+    accuracy_text,
+    bad_gradients,
+    diverged,
+    entropy_collapse,
+    guess_loss,
+    last_values,
+    overfit,
+    rank_collapse,
+    rate_too_high,
+    rose,
+    too_much_decay,
+)
+from attnlab.analysis.loss_trend import LossTrend, loss_trend, peak_move, weight_moved
 from attnlab.formatting import percent
 from attnlab.records import SOLVED, Record
 
@@ -38,26 +69,20 @@ FAILURE_MODES = (
     "inconclusive",
     "failed",
 )
-COLLAPSED = 0.05
-"""The rank has collapsed where the relative residual after the last block is at most this."""
-SHARP = 0.05
-"""A layer attends to one token where its entropy over its maximum is at most this; all layers must."""
-EARLY = 0.1
-"""Attention must have been sharp ever since this share of the steps: a model that learns may become sharp later."""
-CHANCE_LOSS_RATIO = 2.0
-"""A training loss this many times that of a uniform guess is an optimization failure."""
-VANISHED = 1e-6
-"""The gradient of the queries has vanished where, over their norm, it is at most this in every layer but the last."""
-EXPLODED = 1e2
-"""A gradient explodes where, over the norm of its weight, it is at least this."""
-MEMORIZED = 0.5
-"""A run on few sequences is overfit where its training loss over its test loss is at most this."""
-FALLING = 0.02
-"""The loss is still falling where it fell by at least this share from one quarter of the validations to the next."""
-MIN_VALIDATIONS = 4
-"""With fewer validations there are no quarters; the validation loss replaces them."""
-DIAGNOSTICS = {"rank": "residual", "gradients": "query-gradient", "attention": "entropy"}
-"""The metric that is read of each group of diagnostics."""
+UNMOVED = 1.0
+"""The steps were too few or too small where they moved no weight by more than this many times its initial size."""
+HARDLY_MOVED = 0.5
+"""Where they moved no weight by more than this share of its initial size, nothing else can be concluded."""
+YOUNG = 2.0
+"""More steps may leave a plateau at chance where they moved no weight by more than this many times its size yet."""
+WELL_MOVED = 3.0
+"""A loss that falls slowly is first of all short of capacity where the weights moved by this many times their size."""
+SMALL_WIDTH = 8
+"""A model with one layer, or of at most this width, is small."""
+DEEP = 4
+"""Layers from which the rank is expected to collapse without residual connections."""
+OR = " or "
+"""Between the names of two failure modes that cannot be told apart."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +93,16 @@ class FailureMode:
     evidence: str
     missing_diagnostics: tuple[str, ...] = ()
     """Diagnostics that were not logged, so that the failure modes they show could not be detected."""
+    alternative: str = ""
+    """The failure mode that it cannot be told from; empty where the record shows which it is."""
+
+    @property
+    def label(self) -> str:
+        """The name, and the alternative where there is one."""
+        return OR.join(filter(None, (self.name, self.alternative)))
 
     def __str__(self) -> str:
-        text = f"{self.name}: {self.evidence}"
+        text = f"{self.label}: {self.evidence}"
         return f"{text} (not logged: {', '.join(self.missing_diagnostics)})" if self.missing_diagnostics else text
 
 
@@ -78,30 +110,34 @@ def failure_mode(record: Record) -> FailureMode:
     """Find the failure mode of a run.
 
     Args:
-        record: The finished run.
+        record: The finished run, with its whole history.
 
     Returns:
-        The first failure mode that applies, with its evidence.
+        The first failure mode that applies, with its evidence and, where the record does not decide, an alternative.
     """
-    rules = (
-        ("failed", _failed),
-        ("no length generalization", _no_length_generalization),
-        ("solved", _solved),
-        ("optimization failure", _diverged),
-        ("rank collapse", _rank_collapse),
-        ("entropy collapse", _entropy_collapse),
-        ("optimization failure", _bad_gradients),
-        ("overfit", _overfit),
-        ("undertrained", _undertrained),
-        ("capacity", _capacity),
-    )
-    assert {*(name for name, _ in rules), "inconclusive"} == set(FAILURE_MODES), "every failure mode has its rule"
-    missing = () if record.solved else tuple(name for name, metric in DIAGNOSTICS.items() if not _last(record, metric))
-    for name, rule in rules:
+    certain = (("failed", _failed), ("no length generalization", _no_length_generalization), ("solved", _solved))
+    for name, rule in certain:
         if evidence := rule(record):
-            certain = name in ("failed", "solved", "no length generalization")
-            return FailureMode(name, evidence, () if certain else missing)
-    return FailureMode("inconclusive", f"{_accuracy(record)}; {_loss_text(record)}", missing)
+            return FailureMode(name, evidence)
+    missing = tuple(name for name, metric in DIAGNOSTICS.items() if not last_values(record, metric))
+    shown = (
+        ("optimization failure", diverged),
+        ("optimization failure", rate_too_high),
+        ("optimization failure", too_much_decay),
+        ("rank collapse", rank_collapse),
+        ("entropy collapse", entropy_collapse),
+        ("optimization failure", bad_gradients),
+        ("optimization failure", rose),
+        ("overfit", overfit),
+    )
+    for name, rule in shown:
+        if evidence := rule(record):
+            return FailureMode(name, evidence, missing)
+    name, alternative, evidence = _by_curve(record)
+    if "rank" in missing and not above_chance(record) and _expected_to_collapse(record):
+        depth = f"{record.spec.model.layers} layers without residual connections"
+        name, alternative, evidence = "rank collapse", name, f"{depth}; {evidence}"
+    return FailureMode(name, evidence, missing, alternative)
 
 
 def longer_unsolved(record: Record) -> list[str]:
@@ -117,125 +153,64 @@ def longer_unsolved(record: Record) -> list[str]:
     return [f"{one.level}: {percent(one.accuracy.mean)}" for one in longer if one.accuracy.mean < SOLVED]
 
 
-def loss_drop(record: Record) -> float:
-    """Measure by which share the loss fell at the end of the training.
-
-    Args:
-        record: The finished run.
-
-    Returns:
-        The drop over the last quarter of the validations, as a share of the loss before; nan where there are too few.
-    """
-    losses = [point.loss for point in record.history]
-    if len(losses) >= MIN_VALIDATIONS:
-        quarter = len(losses) // 4
-        before, after = fmean(losses[-2 * quarter : -quarter]), fmean(losses[-quarter:])
-    elif losses and record.history[-1].validation_loss is not None and record.spec.train.train_examples is None:
-        # The mean over the steps since the last validation, against the loss at their end: both on fresh sequences.
-        before, after = losses[-1], record.history[-1].validation_loss
-    else:
-        return math.nan
-    return (before - after) / before if before > 0 else math.nan
-
-
 def _failed(record: Record) -> str:
     return record.reason or "it raised an exception" if record.status == "failed" else ""
 
 
 def _no_length_generalization(record: Record) -> str:
     unsolved = longer_unsolved(record) if record.solved else []
-    return f"{_accuracy(record)} on its own level, but {', '.join(unsolved)}" if unsolved else ""
+    return f"{accuracy_text(record)} on its own level, but {', '.join(unsolved)}" if unsolved else ""
 
 
 def _solved(record: Record) -> str:
-    return _accuracy(record) if record.solved else ""
+    return accuracy_text(record) if record.solved else ""
 
 
-def _diverged(record: Record) -> str:
-    """It diverged, or its loss ended far above that of a uniform guess."""
-    if record.status == "diverged":
-        return f"it diverged: {record.reason}"
-    chance_loss = -math.log(record.accuracy.chance) if 0 < record.accuracy.chance < 1 else math.inf
-    if loss_drop(record) >= FALLING:
-        return ""  # the loss begins at a guess over all tokens, which may be far above a guess among the targets
-    if record.history and record.history[-1].loss > CHANCE_LOSS_RATIO * chance_loss and not _above_chance(record):
-        guess = f"a guess at chance has a loss of {chance_loss:.3g}"
-        return f"the training loss ended at {record.history[-1].loss:.3g}; {guess}"
-    return ""
+def _by_curve(record: Record) -> tuple[str, str, str]:
+    """The failure mode that the curve shows, its alternative, and the evidence."""
+    accuracy, above, trend = accuracy_text(record), above_chance(record), loss_trend(record)
+    if trend is None:
+        return "inconclusive", "", f"{accuracy}; no curve to decide whether the loss was falling"
+    moved, evidence = weight_moved(record), f"{accuracy}; {_loss_text(trend, record)}"
+    if moved < UNMOVED:
+        evidence += f"; the steps can have moved a weight by {moved:.2g} of its initial size"
+        flat = "capacity" if above else "optimization failure"
+        sure = trend.falling == "yes" or moved < HARDLY_MOVED
+        return "undertrained", "" if sure else flat, evidence
+    if trend.steep:
+        return "undertrained", "", evidence
+    if trend.falling != "no":
+        slow = ("undertrained", "capacity") if moved < WELL_MOVED else ("capacity", "undertrained")
+        return *slow, evidence
+    if above and peak_move(record) >= PEAK_MOVE:
+        return "optimization failure", "capacity", f"{evidence}; one step may move a weight by {peak_move(record):.2g}"
+    if above:
+        return "capacity", "", evidence
+    if moved < YOUNG:
+        return "undertrained", "optimization failure", evidence
+    if _small(record):
+        return "capacity", "optimization failure", evidence
+    return "optimization failure", "capacity", evidence
 
 
-def _bad_gradients(record: Record) -> str:
-    """Gradients vanish or explode."""
-    steepest = {name: max(layers) for name, layers in _last_values(record).items() if name.endswith("-gradient")}
-    name = max(steepest, key=lambda name: steepest[name], default="")
-    if name and steepest[name] >= EXPLODED:
-        return f"gradients explode: {name} up to {steepest[name]:.3g} of the weight"
-    queries = _last(record, "query-gradient")
-    if queries and max(queries[:-1] or queries) <= VANISHED:
-        return f"gradients vanish: query-gradient at most {max(queries[:-1] or queries):.1e} of the weight"
-    return ""
+def _small(record: Record) -> bool:
+    """Whether the model is so small that a plateau is first of all one of capacity."""
+    model = record.spec.model
+    return model.module is None and (model.layers == 1 or model.width <= SMALL_WIDTH)
 
 
-def _rank_collapse(record: Record) -> str:
-    residual = _last(record, "residual")
-    if residual and residual[-1] <= COLLAPSED and residual[-1] < residual[0]:
-        ends = f"from {residual[0]:.2g} to {residual[-1]:.2g}"
-        return f"the relative residual falls {ends} over {len(residual) - 1} blocks"
-    return ""
+def _expected_to_collapse(record: Record) -> bool:
+    """Whether the model is deep and without residual connections."""
+    model = record.spec.model
+    return model.module is None and not model.residual and model.layers >= DEEP
 
 
-def _entropy_collapse(record: Record) -> str:
-    late = [one.values.get("entropy", ()) for one in record.diagnostics_history if one.step >= EARLY * record.steps]
-    largest = [max((value for value in layers if math.isfinite(value)), default=math.inf) for layers in late]
-    if largest and max(largest) <= SHARP:
-        share = percent(max(largest))
-        return f"the attention entropy is at most {share} of its maximum in every layer, from early in training"
-    return ""
-
-
-def _overfit(record: Record) -> str:
-    if record.spec.train.train_examples is None or not record.history or record.loss is None:
-        return ""
-    if record.history[-1].loss > MEMORIZED * record.loss:
-        return ""
-    sequences = f"{record.spec.train.train_examples} training sequences"
-    return f"{sequences}, training loss {record.history[-1].loss:.3g}, test loss {record.loss:.3g}"
-
-
-def _undertrained(record: Record) -> str:
-    return f"{_loss_text(record)}; {_accuracy(record)}" if loss_drop(record) >= FALLING else ""
-
-
-def _capacity(record: Record) -> str:
-    drop = loss_drop(record)
-    return f"{_accuracy(record)}; {_loss_text(record)}" if _above_chance(record) and not math.isnan(drop) else ""
-
-
-def _loss_text(record: Record) -> str:
-    """The training loss and whether it was falling."""
-    drop = loss_drop(record)
-    if math.isnan(drop):
-        return "too few validations to decide whether the loss was falling"
-    loss = f"training loss {record.history[-1].loss:.3g}"
-    if drop >= FALLING:
-        period = "quarter" if len(record.history) >= MIN_VALIDATIONS else "validation"
-        return f"{loss}, still falling by {percent(drop)} per {period}"
-    return f"{loss}, no longer falling"
-
-
-def _above_chance(record: Record) -> bool:
-    return record.accuracy.interval[0] > record.accuracy.chance
-
-
-def _accuracy(record: Record) -> str:
-    return f"accuracy {percent(record.accuracy.mean)}, chance {percent(record.accuracy.chance)}"
-
-
-def _last_values(record: Record) -> dict[str, tuple[float, ...]]:
-    """The finite values of the diagnostics that were logged last."""
-    values = record.diagnostics_history[-1].values if record.diagnostics_history else {}
-    return {name: finite for name, layers in values.items() if (finite := tuple(v for v in layers if math.isfinite(v)))}
-
-
-def _last(record: Record, name: str) -> tuple[float, ...]:
-    return _last_values(record).get(name, ())
+def _loss_text(trend: LossTrend, record: Record) -> str:
+    """The loss at the end, beside that of a guess, and whether it was falling."""
+    loss = f"loss {trend.end:.3g}"
+    if record.vocabulary:
+        loss += f", of a uniform guess {guess_loss(record):.3g}"
+    if trend.falling == "no":
+        return f"{loss}, no longer falling"
+    before, last = (percent(fall) for fall in trend.falls[1:])
+    return f"{loss}, falling by {before} and {last} in the last quarters of the rate"

@@ -139,7 +139,9 @@ def _report_failure_modes(
     from attnlab.storage.journal import uncollected
 
     with uncollected():
-        table = failure_mode_table(records(folder), stored_experiment(folder), index=index, columns=columns)
+        table = failure_mode_table(
+            records(folder, history=True), stored_experiment(folder), index=index, columns=columns
+        )
     for name, path in files.items():
         if path:
             write_file(path, FORMATS[name](table))

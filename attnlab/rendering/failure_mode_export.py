@@ -1,7 +1,8 @@
 """Failure modes as files: CSV, JSON, Markdown and Parquet, from the same cells as the table.
 
-a row    one cell: how many of its seeds have each failure mode, and which is the most common
-JSON     beside the cells, every run with its failure mode and the evidence
+a row    one cell: how many of its seeds have each failure mode, how many of these may have another instead
+         (``unsure``), which is the most common, and all of them as text
+JSON     beside the cells, every run with its failure mode, the other one it may have instead, and the evidence
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from attnlab.analysis.failure_modes import FAILURE_MODES
+from attnlab.analysis.failure_modes import FAILURE_MODES, OR
 from attnlab.analysis.grid import Grid
 from attnlab.rendering._exporters import Rows, aligned_rows, exporters, markdown_table
 from attnlab.rendering.export import row_location
-from attnlab.rendering.failure_mode_table import CellCounts, FailureModeTable, most_common, with_failed
+from attnlab.rendering.failure_mode_table import CellCounts, Counts, FailureModeTable, by_number, with_failed
 
 
 def cell_rows(table: FailureModeTable) -> Rows:
@@ -43,9 +44,11 @@ def _cells(panel: Grid, cell_counts: CellCounts) -> Rows:
                     **row_location(panel, row),
                     panel.column_field: column,
                     "metric": "failure_mode",
-                    "failure_mode": most_common(counts),
+                    "failure_mode": by_number(counts)[0][0].split(OR)[0],
+                    "failure_modes": _cell_text(counts),
                     "n": _integer(sum(counts.values())),
-                    **{mode: _integer(counts.get(mode, 0.0)) for mode in FAILURE_MODES},
+                    **{mode: _integer(_named(counts, mode)) for mode in FAILURE_MODES},
+                    "unsure": _integer(sum(count for label, count in counts.items() if OR in label)),
                     "chosen": cell.chosen,
                     "tried": cell.tried,
                 }
@@ -66,7 +69,7 @@ def table_data(table: FailureModeTable) -> dict[str, Any]:
 
 
 def table_markdown(table: FailureModeTable) -> str:
-    """Write one table per panel, with the most common failure mode of each cell, and one of the evidence.
+    """Write one table per panel, with the failure modes of each cell, and one of the evidence.
 
     Args:
         table: The failure modes.
@@ -96,10 +99,15 @@ def _integer(count: float) -> float:
     return int(count) if count == int(count) else count
 
 
-def _cell_text(counts: dict[str, float]) -> str:
-    """The most common failure mode, and how many of the seeds have it."""
-    name = most_common(counts)
-    return f"{name} ({counts[name]:g} of {sum(counts.values()):g})" if name else "-"
+def _named(counts: Counts, mode: str) -> float:
+    """How many have a failure mode, those included that may have another instead."""
+    return sum(count for label, count in counts.items() if label.split(OR)[0] == mode)
+
+
+def _cell_text(counts: Counts) -> str:
+    """Every failure mode of a cell, and how many of the seeds have it."""
+    total = sum(counts.values())
+    return ", ".join(f"{label} ({count:g} of {total:g})" for label, count in by_number(counts)) or "-"
 
 
 FORMATS: dict[str, Callable[[FailureModeTable], bytes]] = exporters(cell_rows, table_data, table_markdown)

@@ -1,4 +1,7 @@
-"""Failure modes on the complexity grid: the most common of each cell, how many seeds have it, and the evidence."""
+"""Failure modes on the complexity grid: those of each cell, how many seeds have each, and the evidence.
+
+A failure mode that cannot be told from another is counted under both names: ``capacity or undertrained``.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from attnlab.analysis.failure_modes import FAILURE_MODES, FailureMode, failure_mode
+from attnlab.analysis.failure_modes import FAILURE_MODES, OR, FailureMode, failure_mode
 from attnlab.analysis.grid import Grid, Label, grids
 from attnlab.config.experiment import Experiment
 from attnlab.records import Record
-from attnlab.rendering._text_table import CellText, TextTable, cell_text
+from attnlab.rendering._text_table import Line, TextTable, cell_text
 from attnlab.run_labels import RunLabels
 
 Counts = dict[str, float]
-"""How many seeds of a cell have each failure mode."""
+"""How many seeds of a cell have each failure mode, by its label."""
 CellCounts = dict[tuple[Label, Any], Counts]
 """The counts of each cell of a panel, by row and column."""
 COLORS = {"solved": "green", "no length generalization": "yellow", "failed": "red", "optimization failure": "red"}
@@ -51,14 +54,13 @@ class FailureModeTable:
     def evidence(self) -> list[Evidence]:
         """For each failure mode that occurs, the first run that has it, and how many do."""
         result = []
-        labels = RunLabels(record.spec for record, _ in self.modes)
-        for name in FAILURE_MODES:
-            same = [(record, mode) for record, mode in self.modes if mode.name == name]
-            if same:
-                record, mode = same[0]
-                run = f"{record.id}  {labels.of(record.spec)}"
-                evidence = f"{mode.evidence}.{_not_logged(mode.missing_diagnostics)}"
-                result.append(Evidence(name, str(len(same)), evidence, run))
+        run_labels = RunLabels(record.spec for record, _ in self.modes)
+        for label in _labels([mode for _, mode in self.modes]):
+            same = [(record, mode) for record, mode in self.modes if mode.label == label]
+            record, mode = same[0]
+            run = f"{record.id}  {run_labels.of(record.spec)}"
+            evidence = f"{mode.evidence}.{_more_steps(record, mode)}{_not_logged(mode.missing_diagnostics)}"
+            result.append(Evidence(label, str(len(same)), evidence, run))
         return result
 
     def runs(self) -> list[dict[str, Any]]:
@@ -72,6 +74,7 @@ class FailureModeTable:
                 "level": record.spec.task.level,
                 "seed": record.spec.seed,
                 "failure_mode": mode.name,
+                "alternative": mode.alternative,
                 "evidence": mode.evidence,
                 "missing_diagnostics": list(mode.missing_diagnostics),
             }
@@ -107,14 +110,14 @@ def failure_mode_table(
     tuned = experiment.tuned if experiment else ()
     # Each failure mode is a metric that is 1 for runs that have it and 0 for others, so that rows, columns and tuning
     # are those of every report.
+    labels = _labels([mode for _, mode in modes]) or [FAILURE_MODES[0]]
     indicators = [
         record.model_copy(
-            update={"evaluations": (), "diagnostics": {name: float(name == mode.name) for name in FAILURE_MODES}}
+            update={"evaluations": (), "diagnostics": {label: float(label == mode.label) for label in labels}}
         )
         for record, mode in modes
     ]
-    occurring = [name for name in FAILURE_MODES if name != "failed" and any(mode.name == name for _, mode in modes)]
-    names = occurring or [FAILURE_MODES[0]]
+    names = [label for label in labels if label != "failed"] or [FAILURE_MODES[0]]
     by_mode = {name: grids(indicators, metric=name, index=index, columns=column_field, tuned=tuned) for name in names}
     panels = next(iter(by_mode.values()), [])
     counts = [
@@ -122,6 +125,20 @@ def failure_mode_table(
         for number, panel in enumerate(panels)
     ]
     return FailureModeTable(tuple(panels), tuple(counts), tuple(modes))
+
+
+def _labels(modes: Sequence[FailureMode]) -> list[str]:
+    """The labels that occur, in the order of the failure modes."""
+    order = {name: index for index, name in enumerate(("", *FAILURE_MODES))}
+    occurring = {mode.label: (order[mode.name], order[mode.alternative]) for mode in modes}
+    return sorted(occurring, key=occurring.__getitem__)
+
+
+def _more_steps(record: Record, mode: FailureMode) -> str:
+    """How to decide between two failure modes of which one is undertrained; nothing where there are no such two."""
+    names = {mode.name, mode.alternative}
+    unsure = "undertrained" in names and names & {"capacity", "optimization failure"}
+    return f" More steps show which: train --continue-from {record.id}." if unsure else ""
 
 
 def _not_logged(names: Sequence[str]) -> str:
@@ -142,16 +159,17 @@ def with_failed(counts: Counts, failed: int) -> Counts:
     return {**counts, "failed": float(failed)}
 
 
-def most_common(counts: Counts) -> str:
-    """Find the most common failure mode of a cell.
+def by_number(counts: Counts) -> list[tuple[str, float]]:
+    """List the failure modes of a cell, the most common first.
 
     Args:
         counts: The counts of all failure modes.
 
     Returns:
-        Its name, the first of several that are equally common; empty where there are no runs.
+        The label of each that occurs and how many have it; of two that are equally common the first comes first.
     """
-    return max(counts, key=lambda name: counts[name]) if sum(counts.values()) else ""
+    occurring = [(label, count) for label, count in counts.items() if count]
+    return sorted(occurring, key=lambda one: -one[1])
 
 
 def _panel(panel: Grid, cell_counts: CellCounts) -> TextTable:
@@ -169,11 +187,16 @@ def _panel(panel: Grid, cell_counts: CellCounts) -> TextTable:
     return TextTable(panel.row_fields, [str(column) for column in panel.columns], rows, title)
 
 
-def _cell(counts: Counts) -> CellText:
-    """The most common failure mode, and how many of the seeds have it."""
-    if not (name := most_common(counts)):
-        return cell_text("-", style="dim")
-    return cell_text(name, f"{counts[name]:g} of {sum(counts.values()):g}", style=COLORS.get(name, ""))
+def _cell(counts: Counts) -> list[Line]:
+    """Every failure mode of a cell and how many of the seeds have it; the name of a second has a line of its own."""
+    lines: list[Line] = []
+    for label, count in by_number(counts):
+        name, *alternative = label.split(OR)
+        lines += cell_text(
+            name, *(f"or {other}" for other in alternative), style=COLORS.get(label, ""), below=COLORS.get(label, "")
+        )
+        lines += cell_text(f"{count:g} of {sum(counts.values()):g}", style="dim")
+    return lines or cell_text("-", style="dim")
 
 
 def _evidence_table(lines: Sequence[Evidence]) -> Table:

@@ -110,6 +110,7 @@ class RunCard:
             "differs": json.loads(json.dumps(self.differing)),
             "failure_mode": {
                 "name": mode.name,
+                "alternative": mode.alternative,
                 "evidence": mode.evidence,
                 "missing_diagnostics": list(mode.missing_diagnostics),
             },

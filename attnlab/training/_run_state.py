@@ -21,6 +21,8 @@ class RunState:
     """Steps taken."""
     losses: list[float] = field(default_factory=list)
     """Losses since the last validation, in nats per query position."""
+    initial_loss: float | None = None
+    """The loss of the first step; None where a checkpoint of an older attnlab does not say."""
     history: list[HistoryPoint] = field(default_factory=list)
     diagnostics_history: list[DiagnosticsPoint] = field(default_factory=list)
     tokens: int = 0
@@ -37,7 +39,7 @@ class RunState:
 
     def checkpoint_data(self) -> dict[str, Any]:
         """Return everything that a checkpoint needs besides the arrays, as plain data."""
-        own = {"losses": self.losses, "reason": self.reason, "early_stopped": self.early_stopped}
+        own = {name: getattr(self, name) for name in ("losses", "initial_loss", "reason", "early_stopped")}
         return checkpoint_data(self.spec, self.step, self.history, self.diagnostics_history) | own
 
     def restore(self, metadata: Mapping[str, Any]) -> None:
@@ -48,7 +50,7 @@ class RunState:
         """
         assert metadata["id"] == self.spec.id, "a checkpoint of another run"
         self.step, self.losses, self.reason = metadata["step"], list(metadata["losses"]), metadata["reason"]
-        self.early_stopped = metadata["early_stopped"]
+        self.early_stopped, self.initial_loss = metadata["early_stopped"], metadata.get("initial_loss")
         self.history = [HistoryPoint(**point) for point in metadata["history"]]
         self.diagnostics_history = [DiagnosticsPoint(**point) for point in metadata["diagnostics_history"]]
 
@@ -69,6 +71,7 @@ def checkpoint_data(
         "history": [point.model_dump() for point in history],
         "diagnostics_history": [point.model_dump() for point in diagnostics_history],
         "losses": [],
+        "initial_loss": None,
         "reason": "",
         "early_stopped": False,
     }

@@ -35,4 +35,5 @@ def continued_checkpoint(
     """
     arrays = {f"weight/{name}": array for name, array in weights.items()}
     arrays |= {name: array for name, array in optimizer.items() if name != "compiled"}  # the new run chooses anew
-    return arrays, checkpoint_data(spec, record.steps, record.history, record.diagnostics_history)
+    taken = checkpoint_data(spec, record.steps, record.history, record.diagnostics_history)
+    return arrays, taken | {"initial_loss": record.initial_loss}

@@ -28,10 +28,10 @@ from attnlab.tasks.io.streams import Source
 from attnlab.training._log_diagnostics import final_values, is_logged_step, num_sequences
 from attnlab.training._prefetch import Prefetcher
 from attnlab.training._run_state import RunState
-from attnlab.training._schedule import learning_rate
 from attnlab.training.events import Progress, RunFinished, RunStarted, StepsTaken, Validated
 from attnlab.training.interruption import interruptible
 from attnlab.training.rollout import generate_answers
+from attnlab.training.schedule import learning_rate
 from attnlab.training.scoring import Scored, score
 from attnlab.training.state_check import check_progress
 from attnlab.training.stepper import Predictions, Stepper
@@ -184,6 +184,8 @@ class Loop:
             if losses:
                 run = self.runs[index]
                 run.losses += losses
+                if len(losses) == run.step:  # these are the losses from the first step on
+                    run.initial_loss = losses[0]
                 self.progress(StepsTaken(run.spec, run.step, losses[-1], run.tokens))
                 run.tokens = 0
 
@@ -273,6 +275,7 @@ class Loop:
             fed_back=FedBackAnswers(run.source.task).any if run.spec.train.rollout else None,
             length=run.source.task.length,
             vocabulary=run.source.vocabulary,
+            initial_loss=run.initial_loss,
             chance_guess=run.source.task.chance_guess,
             diagnostics=final_values(run.diagnostics_history),
             diagnostics_history=tuple(run.diagnostics_history),

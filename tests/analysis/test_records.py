@@ -35,6 +35,7 @@ def test_the_records_are_those_of_the_store(tmp_path: Path) -> None:
     store = make_store(tmp_path, written)
     result = records(tmp_path)
     assert result == [shortened(record) for record in store.records()]
+    assert records(tmp_path, history=True) == store.records()
     assert [record.spec.id for record in result] == [record.id for record in written]
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from attnlab.analysis.failure_modes import FAILURE_MODES, failure_mode
 from attnlab.config.experiment import Claim, Experiment, LadderLevels
 from attnlab.storage import Store
+from tests.analysis.test_failure_modes import CASES, PLATEAU, make_run
 from tests.cli.conftest import Command
 from tests.rendering.fake_runs import run, seeds
 
@@ -178,6 +180,21 @@ def test_failure_modes_are_a_metric(results: Path, command: Command) -> None:
     refused = command("report", "x", "--metric", "failure_mode", "--plot", "a.svg")
     assert refused.status == 2
     assert "Failure modes cannot be plotted." in refused.error
+
+
+def test_failure_modes_are_those_of_the_whole_records(results: Path, command: Command) -> None:
+    """The command line reads the same curves, not their last points: of a flat end alone nothing could be said."""
+    store = Store(results)
+    for seed, (name, case) in enumerate({**CASES, "unsure": make_run(252, losses=PLATEAU)}.items()):
+        named = case.spec.model_copy(update={"seed": 100 + seed})
+        store.append([case.model_copy(update={"spec": named, "id": named.id, "reason": name})])
+    data = json.loads(command("report", "x", "--metric", "failure_mode", "--json").out)
+    shown = {run["id"]: (run["failure_mode"], run["alternative"], run["evidence"]) for run in data["runs"]}
+    modes = {record.id: failure_mode(record) for record in store.records()}
+    assert shown == {id: (mode.name, mode.alternative, mode.evidence) for id, mode in modes.items()}
+    assert {mode.name for mode in modes.values()} == set(FAILURE_MODES)
+    cut = [record.model_copy(update={"history": record.history[-1:]}) for record in store.records()]
+    assert any(failure_mode(record).label != modes[record.id].label for record in cut)
 
 
 @pytest.mark.parametrize(

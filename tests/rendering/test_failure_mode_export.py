@@ -11,7 +11,7 @@ import pytest
 from attnlab.analysis.failure_modes import FAILURE_MODES
 from attnlab.rendering.failure_mode_export import FORMATS
 from attnlab.rendering.failure_mode_table import failure_mode_table
-from tests.analysis.test_failure_modes import CASES, mixed
+from tests.analysis.test_failure_modes import CASES, PLATEAU, make_run, mixed
 from tests.rendering.samples import spec
 
 
@@ -38,6 +38,15 @@ def test_runs_that_failed_are_counted() -> None:
     assert (row["failure_mode"], row["n"], row["failed"], row["capacity"]) == ("failed", "3", "2", "1")
 
 
+def test_a_failure_mode_that_is_not_sure_is_counted_under_its_name_and_as_unsure() -> None:
+    specs = [spec(seed=seed) for seed in range(2)]
+    modes = (make_run(252, losses=PLATEAU), CASES["capacity"])
+    records = [run.model_copy(update={"id": one.id, "spec": one}) for run, one in zip(modes, specs, strict=True)]
+    (row,) = csv.DictReader(io.StringIO(FORMATS["csv"](failure_mode_table(records)).decode()))
+    assert (row["n"], row["optimization failure"], row["capacity"], row["unsure"]) == ("2", "1", "1", "1")
+    assert row["failure_modes"] == "optimization failure or capacity (1 of 2), capacity (1 of 2)"
+
+
 def test_json_has_the_cells_and_every_run() -> None:
     data = json.loads(FORMATS["json"](mixed()))
     assert data["records"] == len(data["runs"]) == 6
@@ -56,7 +65,7 @@ def test_markdown_tables_are_rectangular_and_have_the_evidence() -> None:
     assert [len(table) for table in tables] == [3, 5]
     assert all(len({line.count("|") for line in table}) == 1 for table in tables)
     assert text.startswith("recall: failure mode by pairs\n")
-    assert "| softmax | solved (3 of 3) | rank collapse (2 of 3) |" in text
+    assert "| softmax | solved (3 of 3) | rank collapse (2 of 3), capacity (1 of 3) |" in text
     assert "| rank collapse | 2 | the relative residual falls from 0.98 to 0.01 over 2 blocks. |" in text
 
 

@@ -51,6 +51,13 @@ def test_a_spec_run_twice_gives_identical_numbers(attention: str) -> None:
     assert identical(numbers(spec), numbers(spec))
 
 
+def test_a_record_has_the_loss_of_the_first_step_and_the_size_of_the_vocabulary() -> None:
+    each, (whole,) = tiny(eval_every=1), train_runs([tiny()])
+    (record,) = train_runs([each])
+    assert whole.initial_loss == record.initial_loss == record.history[0].loss != whole.history[0].loss
+    assert whole.vocabulary == Source(each.task, each.seed).vocabulary
+
+
 def test_another_seed_gives_other_numbers() -> None:
     one, other = numbers(tiny(seed=0)), numbers(tiny(seed=1))
     assert one[0]["history"] != other[0]["history"]

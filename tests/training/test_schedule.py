@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
+from typing import Any
 
 import pytest
 
 from attnlab.specs import TrainSpec
-from attnlab.training._schedule import learning_rate
+from attnlab.training.schedule import learning_rate, rate_spent
 
 
 def test_warmup_rises_in_equal_steps_to_the_peak() -> None:
@@ -45,3 +47,11 @@ def test_warmup_may_take_all_steps() -> None:
 
 def test_a_minimum_ratio_of_one_never_falls() -> None:
     assert learning_rate(TrainSpec(max_steps=10, lr=0.5, warmup_ratio=0.0, min_lr_ratio=1.0), 9) == 0.5
+
+
+@pytest.mark.parametrize("warmup_ratio", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("schedule", ["cosine", "constant"])
+def test_the_rate_spent_is_the_sum_of_the_rates(schedule: Any, warmup_ratio: float) -> None:
+    train = TrainSpec(max_steps=30, lr=0.5, warmup_ratio=warmup_ratio, schedule=schedule, min_lr_ratio=0.2)
+    rates = [learning_rate(train, step) for step in range(30)]
+    assert rate_spent(train).tolist() == pytest.approx([*accumulate(rates, initial=0.0)])
