@@ -78,7 +78,7 @@ def _line(record: Record, values: Sequence[str]) -> Line:
     cells += [Cell(percent(record.exact_match.mean), record.exact_match.mean) if tested else Cell("-")]
     cells += [Cell(thousands(record.steps), record.steps)]
     cells += [Cell(duration(float(seconds)), float(seconds)) if seconds is not None else Cell("-")]
-    return Line(record.id, [*cells, Cell(failure_mode(record).name)])
+    return Line(record.id, [*cells, Cell(failure_mode(record).label)])
 
 
 class Sections:
@@ -173,7 +173,7 @@ def _facts(record: Record) -> list[list[str]]:
     if "seconds" in record.environment:
         facts += [["time", duration(float(record.environment["seconds"]))]]
     if mode.name not in ("solved", "failed"):
-        facts += [["failure mode", f"{mode.name}: {mode.evidence}"]]
+        facts += [["failure mode", f"{mode.label}: {mode.evidence}"]]
     return facts
 
 

@@ -91,7 +91,8 @@ def _mode_cell(counts: Mapping[str, float]) -> TableCell:
         return TableCell("-")
     name = max(counts, key=lambda mode: counts[mode])
     css = "all" if name == "solved" and counts[name] == total else "some" if counts.get("solved") else ""
-    return TableCell(name, f"{counts[name]:g} of {total:g}", css)
+    others = [f"{mode} {count:g}" for mode, count in counts.items() if count and mode != name]
+    return TableCell(name, ", ".join([f"{counts[name]:g} of {total:g}", *others]), css)
 
 
 def evidence(failures: FailureModeTable) -> Table:
