@@ -255,7 +255,8 @@ def curves_of_runs(variants: Variants, field: str, heading: str, *, share: bool)
     shown = {"x": x, "y": y, "detail": {"field": "run"}}
     value = {"field": field, "title": heading, "format": ".1%" if share else ".4~g"}
     head = [*tooltip(variant="variant", seed="seed", step="step", run="run"), value]
-    line = {"type": "line", "strokeWidth": 1.5, "aria": False}
+    dots = {"size": 12, "filled": True}  # a run that was validated once has no line
+    line = {"type": "line", "strokeWidth": 1.5, "point": dots, "aria": False}
     near = {"type": "point", "filled": True, "size": 90, "opacity": 0, "cursor": "pointer", "aria": False}
     layers: list[Definition] = [
         {"mark": line, "encoding": {**shown, **variants.channels(0.85)}},
