@@ -73,8 +73,8 @@ class MultiToken(Attention):
 
     @property
     def score_maps(self) -> int:
-        """One per head, times the overlap of the blocks of the convolution."""
-        return math.ceil(self.num_heads * (1 + (self.before.change_HQK.shape[-1] - 1) / BLOCK))
+        """Two per head, of which one has the overlap of the blocks of the convolution."""
+        return math.ceil(self.num_heads * (2 + (self.before.change_HQK.shape[-1] - 1) / BLOCK))
 
     def state_size(self, tokens: int) -> int:
         """A key and a value per token, and the queries that the convolution reads again."""
@@ -156,10 +156,11 @@ class KeyQueryConvolution(nn.Module):
         # Slices, since torch.func.vmap has no backward pass for Tensor.unfold.
         edges = range(0, padded.shape[-1] - keys + 1, block)
         windows = torch.stack([padded[..., edge : edge + block + keys - 1] for edge in edges], dim=-2)
+        del padded
         bands_HQWS = self.bands(block).to(maps_BHTS.dtype)
-        changed = torch.zeros((), dtype=maps_BHTS.dtype, device=maps_BHTS.device)
-        for row in range(queries):
-            changed = changed + windows[..., row : row + rows, :, :].flatten(-3, -2) @ bands_HQWS[:, row]
+        changed = windows[..., :rows, :, :].flatten(-3, -2) @ bands_HQWS[:, 0]
+        for row in range(1, queries):
+            changed += windows[..., row : row + rows, :, :].flatten(-3, -2) @ bands_HQWS[:, row]
         return maps_BHTS + changed.unflatten(-2, (rows, -1)).flatten(-2)[..., :columns]
 
     def bands(self, block: int) -> Tensor:

@@ -12,7 +12,8 @@ Theirs   beta -> our b.
 Differs  no bias in W_b, and no activation after the convolution, which applies to w alone (the modifier `short_conv`
          applies to the input of the attention); its initialization is our choice. PaTH was made to replace rotary
          positions; here any position can be combined with it, and w is not rotated. The closed form takes T^3
-         operations, their blockwise kernel T^2 C.
+         operations. Above 256 tokens it is computed by blocks of queries and chunks of keys, as their kernel does, in
+         T^2 C.
 
 Letters  B batch, H heads, T queries, S keys, C channels per head, D width, K taps.
 """
@@ -25,13 +26,24 @@ from typing import Annotated, Any, final
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.nn import functional
 
-from attnlab.attention.base import Attention, register
+from attnlab.attention.base import Attention, Position, register
+from attnlab.attention.ops.blocks import PREFIXES
 from attnlab.attention.ops.convolution import causal_convolution
 from attnlab.attention.ops.delta_rule import unit_length
+from attnlab.attention.ops.reflections import (
+    CHUNK,
+    keys_at_chunk_ends,
+    keys_at_end,
+    queries_at_start,
+    scores_in_block,
+)
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 Count = Annotated[int, Field(ge=1)]
+ROWS, SINGLE = 2 * CHUNK, 4 * CHUNK
+"""Queries of a block, at least; tokens up to which all are one block."""
 
 
 @register("path", source="arXiv:2505.16381")
@@ -44,7 +56,7 @@ class Path(Attention):
         taps: Tokens in the convolution that gives w; 1 scales its channels only.
     """
 
-    cost = "T^3 H"
+    cost = "T^2 D"
 
     def __init__(self, context: LayerContext, *, rank: Count = 32, taps: Count = 3) -> None:
         super().__init__(context)
@@ -72,9 +84,37 @@ class Path(Attention):
 
     def score(self, qkv: QKV) -> Tensor:
         """Scores through the reflections, B x H x T x S; zero for keys after their query."""
-        queries, keys, start = qkv.queries_BHTC, qkv.keys_BHSC, qkv.start
-        axes, strength = unit_length(at_least_float32(qkv.extra[0])), at_least_float32(qkv.extra[1])
-        overlaps, products = (strength * axes) @ axes.mT, (strength * axes) @ keys.mT
-        removed = torch.linalg.solve_triangular(overlaps, products.tril(-1), upper=False, unitriangular=True)
-        scores = (queries @ keys.mT).tril(start) - (queries @ axes.mT).tril(start) @ removed
-        return scores / math.sqrt(queries.shape[-1])
+        queries, keys = qkv.queries_BHTC, qkv.keys_BHSC
+        first, last = qkv.start // CHUNK * CHUNK, qkv.start + queries.shape[-2]
+        axes, strengths = reflections(qkv)
+        block = axes[..., first:last, :], strengths[..., first:last, :], qkv.start - first
+        scores = scores_in_block(queries, keys[..., first:last, :], *block)
+        if first:
+            ends, reads = qkv.extra[2:] or keys_at_chunk_ends(keys, axes, strengths)
+            earlier = keys_at_end(*(tensor[..., :first, :] for tensor in (ends, reads, axes)))
+            scores = torch.cat([queries_at_start(queries, *block) @ earlier.mT, scores], dim=-1)
+        return functional.pad(scores, (0, keys.shape[-2] - last)) / math.sqrt(queries.shape[-1])
+
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
+        """Weighted sums of the values; what all blocks of queries read is computed once."""
+        if self.fast and self.block_rows(qkv) < qkv.queries_BHTC.shape[-2]:
+            shared = keys_at_chunk_ends(at_least_float32(qkv.keys_BHSC), *reflections(qkv))
+            qkv = qkv._replace(extra=(*qkv.extra, *shared))
+        return super().attend(qkv, position)
+
+    def block_rows(self, qkv: QKV) -> int:
+        """Few rows, since the solve for a block grows with their square, yet few blocks, since each reads all keys."""
+        tokens = qkv.keys_BHSC.shape[-2]
+        return min(super().block_rows(qkv), tokens if tokens <= SINGLE else max(ROWS, tokens // PREFIXES))
+
+
+def reflections(qkv: QKV) -> tuple[Tensor, Tensor]:
+    """Take the reflections of all tokens from the further tensors.
+
+    Args:
+        qkv: Queries, keys and values.
+
+    Returns:
+        w, of unit length, and b, float32 or more.
+    """
+    return unit_length(at_least_float32(qkv.extra[0])), at_least_float32(qkv.extra[1])

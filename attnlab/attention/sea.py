@@ -42,6 +42,7 @@ from torch.nn import functional
 
 from attnlab.attention.abc import causal_product
 from attnlab.attention.base import Attention, Position, RowConstraint, register
+from attnlab.attention.ops.blocks import attend_in_blocks, recompute_in_blocks
 from attnlab.attention.ops.selection import checked_size, key_indices, query_indices, top_k_mask
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, causal_mask, masked_softmax
@@ -115,21 +116,50 @@ class Sea(Attention):
         return share_BHT1 * scale_BHT1 * masked_softmax(scores, mask) + (1 - share_BHT1) * mean_TS
 
     def auxiliary(self, qkv: QKV, position: Position) -> Tensor:
-        """The loss of the estimate against the softmax over all keys, a scalar."""
+        """The loss of the estimate against the softmax over all keys, a scalar; long sequences in blocks of rows."""
+        queries, rows = qkv.queries_BHTC.shape[-2], self.block_rows(qkv)
+        losses = _RowLosses(self, position)
+        if not self.fast or rows >= queries or not self.blockable(qkv, position):
+            losses_BHT2 = losses(qkv)
+        elif torch.is_grad_enabled():
+            losses_BHT2 = recompute_in_blocks(losses, losses.unused(), qkv, rows)
+        else:
+            losses_BHT2 = attend_in_blocks(losses, qkv, rows)
+        divergence_BHT, error_BHT = losses_BHT2.unbind(-1)
+        cells = queries * qkv.start + queries * (queries + 1) // 2
+        error = error_BHT.sum(-1).mean() / cells
+        return (self.lesson * (0.1 * divergence_BHT.mean() + error)).to(qkv.values_BHSC.dtype)
+
+
+@final
+class _RowLosses(nn.Module):
+    """The two losses of each row, as a module, so that they can be computed again in the backward pass.
+
+    Args:
+        attention: The attention.
+        position: The position of the model.
+    """
+
+    def __init__(self, attention: Sea, position: Position) -> None:
+        super().__init__()
+        self.attention, self.position = attention, position
+
+    def forward(self, qkv: QKV) -> Tensor:
+        """The divergence and the squared error of each row, B x H x T x 2."""
         estimate_BHTK, _, _ = rows_of(qkv)
         past_TS = causal_mask(estimate_BHTK.shape[-2], qkv.keys_BHSC.shape[-2], qkv.start, estimate_BHTK.device)
-        teacher = masked_softmax(self.scores(qkv, position), past_TS).detach()
+        teacher = masked_softmax(self.attention.scores(qkv, self.position), past_TS).detach()
         interpolated = interpolate_bins(estimate_BHTK, query_indices(qkv), key_indices(qkv))
-        log_estimate = (
-            interpolated.masked_fill(~past_TS, torch.finfo(interpolated.dtype).min)
-            .log_softmax(-1)
-            .masked_fill(~past_TS, 0.0)
-        )
-        divergence = (
-            (teacher * (teacher.clamp_min(torch.finfo(teacher.dtype).tiny).log() - log_estimate)).sum(-1).mean()
-        )
-        error = ((teacher - log_estimate.exp()) * past_TS).square().sum((-2, -1)).mean() / past_TS.sum()
-        return (self.lesson * (0.1 * divergence + error)).to(qkv.values_BHSC.dtype)
+        lowest = torch.finfo(interpolated.dtype).min
+        log_estimate = interpolated.masked_fill(~past_TS, lowest).log_softmax(-1).masked_fill(~past_TS, 0.0)
+        log_teacher = teacher.clamp_min(torch.finfo(teacher.dtype).tiny).log()
+        divergence = (teacher * (log_teacher - log_estimate)).sum(-1)
+        error = ((teacher - log_estimate.exp()) * past_TS).square().sum(-1)
+        return torch.stack([divergence, error], dim=-1)
+
+    def unused(self) -> tuple[str, ...]:
+        """Beginnings of the names of parameters that no row reads: those of the attention."""
+        return ("attention.",) if self.attention.biased else ("attention.", "position.")
 
 
 @final

@@ -16,13 +16,14 @@ Letters  B batch, H heads, T queries, S keys, N earlier queries.
 
 from __future__ import annotations
 
+import math
 from typing import final
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, register
+from attnlab.attention.ops.earlier_sums import GROUP, earlier_sums, keep_earlier, positive_scores
 from attnlab.tensors import QKV, LayerInputs, at_least_float32
 
 
@@ -40,43 +41,53 @@ class Selective(Attention):
         qkv = super().prepare(x_BTD, position, layer_inputs)
         return qkv._replace(extra=(qkv.queries_BHTC[..., :1, :, :],))
 
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
+        """Weighted sums of the values; blocks of queries read the selections before them from sums made once."""
+        if self.fast and self.block_rows(qkv) < qkv.queries_BHTC.shape[-2]:
+            qkv = qkv._replace(extra=(*qkv.extra, earlier_sums(*selecting(qkv))))
+        return super().attend(qkv, position)
+
+    def block_rows(self, qkv: QKV) -> int:
+        """The rows of whole groups, where they are that many: before each group the sums are known."""
+        rows = super().block_rows(qkv)
+        return max(rows // GROUP * GROUP, min(rows, GROUP))
+
     def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
         """Scores with the bias, minus F."""
-        selection_B1TS = selection(scores[..., :1, :, :], qkv.start)
-        masked_B1TS = functional.pad(selection_B1TS[..., :-1, :], (0, 0, 1, 0)).cumsum(-2) + self.earlier_selections(
-            qkv
-        )
-        return super().add_bias(scores, bias, qkv) - masked_B1TS
-
-    def earlier_selections(self, qkv: QKV) -> Tensor:
-        """Sum the selections of the queries before a chunk, in chunks of the same number of rows.
-
-        Args:
-            qkv: Queries, keys and values; the queries may be a chunk of the rows.
-
-        Returns:
-            B x 1 x 1 x S.
-        """
-        (queries_B1NC,) = qkv.extra
-        lifted = qkv._replace(keys_BHSC=at_least_float32(qkv.keys_BHSC)[..., :1, :, :])
-        total_B11S = lifted.keys_BHSC[..., :1].mT * 0
-        first = 0
-        for rows in at_least_float32(queries_B1NC)[..., : qkv.start, :].split(qkv.queries_BHTC.shape[-2], dim=-2):
-            scores_B1NS = self.score(lifted._replace(queries_BHTC=rows))
-            total_B11S = total_B11S + selection(scores_B1NS, first).sum(-2, keepdim=True)
-            first += rows.shape[-2]
-        return total_B11S
+        selection_B1TS = keep_earlier(scores[..., :1, :, :].relu(), qkv.start)
+        within_B1TS = functional.pad(selection_B1TS[..., :-1, :], (0, 0, 1, 0)).cumsum(-2)
+        return super().add_bias(scores, bias, qkv) - within_B1TS - earlier_selections(qkv)
 
 
-def selection(scores: Tensor, start: int) -> Tensor:
-    """Compute ``relu`` of the scores of keys strictly before their query, without the first key.
+def earlier_selections(qkv: QKV) -> Tensor | int:
+    """Sum the selections of the queries before a chunk.
 
     Args:
-        scores: Scores of head 0, ... x T x S.
-        start: Position of the first query among the keys.
+        qkv: Queries, keys and values; the queries may be a chunk of the rows.
 
     Returns:
-        Selections, zero elsewhere, ... x T x S.
+        B x 1 x 1 x S; zero before the first query.
     """
-    keys = torch.arange(scores.shape[-1], device=scores.device)
-    return scores.relu().tril(start - 1) * (keys > 0)
+    if qkv.start == 0:
+        return 0
+    queries_B1NC, keys_B1SC, scale = selecting(qkv)
+    groups = qkv.start // GROUP
+    first = groups * GROUP
+    total_B11S = positive_scores(queries_B1NC[..., first : qkv.start, :], keys_B1SC, scale, first).sum(-2, keepdim=True)
+    if not groups:
+        return total_B11S
+    sums_B1SN = qkv.extra[1] if len(qkv.extra) > 1 else earlier_sums(queries_B1NC, keys_B1SC, scale)
+    return total_B11S + sums_B1SN[..., groups - 1].unsqueeze(-2)
+
+
+def selecting(qkv: QKV) -> tuple[Tensor, Tensor, float]:
+    """Take what selections are made of.
+
+    Args:
+        qkv: Queries, keys and values.
+
+    Returns:
+        Queries and keys of head 0, float32 or more, and the scale of their products.
+    """
+    queries_B1NC, keys_B1SC = at_least_float32(qkv.extra[0]), at_least_float32(qkv.keys_BHSC[..., :1, :, :])
+    return queries_B1NC, keys_B1SC, 1 / math.sqrt(queries_B1NC.shape[-1])

@@ -99,6 +99,12 @@ class Zeta(Attention):
         """``2 D^2 + 2 D H C + 1``, and ``2 D^2`` more with two layers."""
         return 2 * options["layers"] * width**2 + 2 * width * heads * options["channels"] + 1
 
+    @property
+    def score_maps(self) -> int:
+        """One per head for each channel, whose differences are held before they are added up."""
+        channels = self.key.out_features // self.num_heads
+        return self.num_heads * (channels + channels % 2)
+
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries and keys of few channels, and values."""
         query_BTD, key_BTD = x_BTD, x_BTD

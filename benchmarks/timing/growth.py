@@ -20,6 +20,7 @@ from subprocess import CalledProcessError
 import numpy as np
 import torch
 
+from attnlab.attention import ATTENTIONS
 from attnlab.training.memory import forget_peak, status_field
 from benchmarks.timing.startup import run_python
 from benchmarks.timing.textbook import Shape, Step, ours, vmapped
@@ -31,6 +32,11 @@ AXES = {
     "vocabulary": (64, 512, 4096, 32768),
     "vmap": (1, 2, 4, 8, 16),
 }
+LONG = "long"
+LENGTHS = (512, 1024, 2048, 4096)
+"""Lengths at which every mechanism that forms scores is measured, one sequence a step."""
+MOST_EXPONENTS = {"seconds": 2.1, "bytes": 1.15}
+"""Goals of their exponents, fitted over all these lengths."""
 MAX_TOKENS = 2**12
 """Most tokens of a batch; batches of longer sequences have fewer of them, at least one."""
 STEPS = 3
@@ -57,23 +63,29 @@ class Growth:
     costs: tuple[Cost, ...]
 
     def exponent(self, cost: str) -> float:
-        """Fit the exponent of ``seconds`` or ``bytes`` over the upper half of the sizes, at least two."""
-        return exponent(self.sizes, [float(getattr(one, cost)) for one in self.costs])
+        """Fit the exponent of ``seconds`` or ``bytes`` over the upper half of the sizes, or all lengths of ``long``."""
+        least = len(self.sizes) if self.axis == LONG else 2
+        return exponent(self.sizes, [float(getattr(one, cost)) for one in self.costs], least)
 
 
 Measure = Callable[[str, str, int], Cost]
 """(attention, axis, size) -> cost."""
 
 
-def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
-    """Fit the slope of the logarithms over the upper half of the sizes.
+def scoring() -> list[str]:
+    """Name the attentions of the registry that form scores; the others have a scan or a matrix of their own."""
+    return [entry.name for entry in ATTENTIONS if entry.cls.has_scores and not entry.cls.chunked_scan]
+
+
+def exponent(sizes: Sequence[float], values: Sequence[float], least: int = 2) -> float:
+    """Fit the slope of the logarithms over the upper half of the sizes, and over at least so many.
 
     >>> round(exponent([1, 2, 4, 8], [9.0, 9.0, 16.0, 64.0]), 3)
     2.0
     """
     if len(sizes) < 2 or min(values) <= 0:
         return float("nan")
-    count = max(2, len(sizes) // 2)
+    count = max(2, least, len(sizes) // 2)
     return float(np.polyfit(np.log(sizes[-count:]), np.log(values[-count:]), 1)[0])
 
 
@@ -152,6 +164,8 @@ def program(name: str, axis: str, size: int, device: torch.device) -> Step:
 def shape_of(axis: str, size: int) -> Shape:
     """Change one size of a small model."""
     base = Shape(layers=1, batch=16)
+    if axis == LONG:
+        return replace(base, length=size, batch=1)
     if axis == "length":
         return replace(base, length=size, batch=max(1, min(16, MAX_TOKENS // size)))
     return base if axis == "vmap" else replace(base, **{axis: size})

@@ -13,6 +13,7 @@ from attnlab.attention.path import Path
 from attnlab.position import Position
 from attnlab.specs import Part
 from attnlab.tensors import QKV, LayerInputs
+from attnlab.testing._cost import LargestTensor
 from tests.builders import attention_of, noise, pair_of
 
 H, C = 2, 4
@@ -78,6 +79,40 @@ def test_a_chunk_of_rows_is_that_of_the_whole() -> None:
     for start, end in ((0, 4), (4, 9), (12, 13)):
         chunk = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., start:end, :], start=start)
         torch.testing.assert_close(attention.scores(chunk, position), whole[..., start:end, :], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("tokens", [63, 64, 65, 129, 200, 257])
+def test_scores_by_chunks_of_keys_are_those_of_one_solve(tokens: int) -> None:
+    attention, position, qkv = built(tokens=tokens)
+    whole = attention.scores(qkv, position)
+    for start, end in ((0, 3), (60, tokens), (tokens // 2, tokens // 2 + 20), (tokens - 1, tokens)):
+        chunk = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., start:end, :], start=start)
+        torch.testing.assert_close(attention.scores(chunk, position), whole[..., start:end, :], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [64, 90])
+def test_blocks_over_several_chunks_have_outputs_and_gradients_of_the_closed_form(rows: int) -> None:
+    attention, position, _ = built("rotary")
+    x_BTD = noise(1, 200, H * C).requires_grad_()
+
+    def computed(fast: bool) -> tuple[Tensor, ...]:
+        attention.fast = fast
+        attention.max_recomputed_elements = rows * H * 200
+        mixed = attention.attend(attention.prepare(x_BTD, position, LayerInputs()), position)
+        loss = (mixed * noise(*mixed.shape, seed=9)).sum()
+        leaves = [x_BTD, *attention.parameters()]
+        return mixed, *torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
+
+    for block, whole in zip(computed(fast=True), computed(fast=False), strict=True):
+        assert (block - whole).abs().max() <= 1e-11 * (1 + whole.abs().max())
+
+
+def test_no_tensor_has_a_number_for_each_pair_of_tokens() -> None:
+    attention, position, _ = built()
+    with LargestTensor() as largest:  # type: ignore[no-untyped-call]
+        mixed = attention.attend(attention.prepare(noise(1, 1024, H * C), position, LayerInputs()), position)
+        mixed.sum().backward()
+    assert largest.size <= H * 1024 * 128 * 1.2  # the scores of a block, with its own keys
 
 
 def test_without_strength_it_is_softmax() -> None:

@@ -14,8 +14,9 @@ from attnlab.errors import InvalidValueError
 from attnlab.position import Position
 from attnlab.specs import Part
 from attnlab.tensors import QKV, LayerInputs
+from attnlab.testing._cost import LargestTensor
 from tests.attention.loop_reference import prepared, row_of
-from tests.builders import attention_of, noise
+from tests.builders import attention_of, noise, pair_of
 
 MODES: list[dict[str, Any]] = [{}, {"keep": 2, "bins": 8}, {"keep": 1, "bins": 4}, {"keep": 3, "bins": 16}]
 all_options = pytest.mark.parametrize("options", MODES, ids=lambda options: str(Part(name="sea", options=options)))
@@ -193,3 +194,32 @@ def test_invalid_options_are_refused() -> None:
     attention, position, _ = built({})
     with pytest.raises(InvalidValueError, match="The position vectors of sea end at 64 tokens; the sequence has 65"):
         attention.prepare(noise(1, 65, 8), position, LayerInputs())
+
+
+@pytest.mark.parametrize("position", ["none", "fire"])
+@pytest.mark.parametrize("rows", [5, 18])
+def test_the_loss_in_blocks_of_rows_is_that_of_the_whole(position: str, rows: int) -> None:
+    attention, encoding = pair_of(Part(name="sea"), Part(name=position), length=19)
+    x_BTD = noise(2, 19, 8).requires_grad_()
+
+    def computed(fast: bool) -> tuple[Tensor, ...]:
+        attention.fast = fast
+        attention.max_recomputed_elements = attention.max_score_elements = rows * 2 * 2 * 19
+        loss = attention.auxiliary(attention.prepare(x_BTD, encoding, LayerInputs()), encoding)
+        leaves = [x_BTD, *(weight for weight in attention.parameters() if weight.requires_grad)]
+        grads = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
+        with torch.no_grad():
+            measured = attention.auxiliary(attention.prepare(x_BTD, encoding, LayerInputs()), encoding)
+        return loss, measured, *grads
+
+    for block, whole in zip(computed(fast=True), computed(fast=False), strict=True):
+        assert (block - whole).abs().max() <= 1e-13 * (1 + whole.abs().max())
+
+
+def test_neither_loss_nor_weights_of_a_long_sequence_hold_a_number_for_each_pair() -> None:
+    attention, position = pair_of(Part(name="sea"), Part(name="none"), length=768)
+    attention.max_recomputed_elements = 2**17
+    with LargestTensor() as largest:  # type: ignore[no-untyped-call]
+        qkv = attention.prepare(noise(1, 768, 8), position, LayerInputs())
+        (attention.attend(qkv, position).sum() + attention.auxiliary(qkv, position)).backward()
+    assert largest.size <= 1.3 * 2**17

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from attnlab.attention.ops.earlier_sums import GROUP, earlier_sums
 from attnlab.attention.selective import Selective
 from attnlab.position import Position
 from attnlab.specs import Part
@@ -66,3 +67,45 @@ def test_a_late_chunk_has_the_selections_of_earlier_rows() -> None:
     whole = attention.effective_matrix(qkv, position)
     chunk = qkv._replace(queries_BHTC=qkv.queries_BHTC[..., 5:7, :], start=5)
     assert (attention.effective_matrix(chunk, position) - whole[..., 5:7, :]).abs().max() <= 1e-12
+
+
+@pytest.mark.parametrize("tokens", [127, 128, 129, 257, 300])
+def test_sums_over_groups_of_queries_are_those_of_all_queries(tokens: int) -> None:
+    queries, keys = (noise(2, 1, tokens, 4, seed=seed).requires_grad_() for seed in (1, 2))
+    sums = earlier_sums(queries, keys, 0.5)
+    positive = (queries @ keys.mT * 0.5).relu() * torch.ones(tokens, tokens).tril(-1) * (torch.arange(tokens) > 0)
+    expected = positive.cumsum(-2)[..., GROUP - 1 :: GROUP, :].mT
+    torch.testing.assert_close(sums, expected, rtol=0, atol=1e-12)
+    direction = noise(*sums.shape, seed=3)
+    for grad, wanted in zip(
+        torch.autograd.grad((sums * direction).sum(), [queries, keys]),
+        torch.autograd.grad((expected * direction).sum(), [queries, keys]),
+        strict=True,
+    ):
+        torch.testing.assert_close(grad, wanted, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("rows", [50, 128, 200])
+@pytest.mark.parametrize("position", ["alibi", "rotary"])
+def test_blocks_over_several_groups_have_outputs_and_gradients_of_the_whole(rows: int, position: str) -> None:
+    attention, encoding = pair_of(Part(name="selective"), Part(name=position))
+    x_BTD = noise(2, 300, 8).requires_grad_()
+
+    def computed(fast: bool) -> tuple[Tensor, ...]:
+        attention.fast, attention.max_recomputed_elements = fast, rows * 2 * 2 * 300
+        mixed = attention.attend(attention.prepare(x_BTD, encoding, LayerInputs()), encoding)
+        return mixed, *torch.autograd.grad((mixed * noise(*mixed.shape, seed=9)).sum(), [x_BTD])
+
+    for block, whole in zip(computed(fast=True), computed(fast=False), strict=True):
+        assert (block - whole).abs().max() <= 1e-11 * (1 + whole.abs().max())
+
+
+def test_vmapped_runs_have_the_sums_of_each() -> None:
+    queries, keys = (noise(3, 1, 260, 4, seed=seed).requires_grad_() for seed in (1, 2))
+    single = torch.stack([earlier_sums(q, k, 0.5) for q, k in zip(queries, keys, strict=True)])
+    vmapped = torch.func.vmap(lambda q, k: earlier_sums(q, k, 0.5))(queries, keys)
+    torch.testing.assert_close(vmapped, single, rtol=0, atol=1e-12)
+    direction = noise(*single.shape, seed=3)
+    grads = [torch.autograd.grad((sums * direction).sum(), [queries, keys]) for sums in (vmapped, single)]
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)

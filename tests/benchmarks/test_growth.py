@@ -11,12 +11,15 @@ import torch
 from benchmarks.timing.bench import growth
 from benchmarks.timing.growth import (
     AXES,
+    LENGTHS,
+    LONG,
     Cost,
     cost_here,
     exponent,
     isolated,
     measure_growth,
     program,
+    scoring,
     sequences,
     shape_of,
 )
@@ -87,3 +90,15 @@ def test_linear_variants_have_a_goal_for_their_exponent() -> None:
     assert lines["delta: memory of a sequence grows with length^"].reached is True
     assert lines["softmax: time of a sequence grows with length^"].reached is None
     assert len(lines) == 2 * (5 + 3)
+
+
+def test_every_mechanism_that_forms_scores_is_fitted_over_all_long_lengths() -> None:
+    assert {"softmax", "path", "sea", "multi-token", "selective"} <= set(scoring())
+    assert "delta" not in scoring()
+    assert [shape_of(LONG, length).batch for length in LENGTHS] == [1, 1, 1, 1]
+
+    def late(name: str, axis: str, size: int) -> Cost:
+        return Cost(1.0, 1.0 if size < 2048 else size / 1024)
+
+    assert measure_growth("path", LONG, LENGTHS, late).exponent("bytes") == pytest.approx(0.7)
+    program("path", LONG, 64, CPU)()

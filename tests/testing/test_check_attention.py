@@ -159,10 +159,39 @@ def test_softmax_passes_and_shows_its_evidence() -> None:
     evidence = {finding.check: finding.evidence for finding in report.findings}
     assert evidence["row constraint"].startswith("non-negative, sum to one: sums 1.0000 to 1.0000")
     assert evidence["declared parameters"] == "counted 1,024, declared 1,024 at D = 16, H = 4"
-    assert evidence["long sequences"] == "forms a T x T matrix"
+    assert evidence["long sequences"].endswith("numbers at T = 1,024, against T x T = 1,048,576")
     assert evidence["decode state"].startswith("declared 64, 128 and 8,192 numbers after 4, 8 and 512 tokens, D = 8; ")
     assert evidence["decode state"].endswith("outputs depend on 32 to 64 of 4 tokens, and 64 to 128 of 8")
     assert evidence["lengths"] == "T = 1, 2, 13, 64, 131, 256"
+
+
+@pytest.mark.parametrize("name", ["path", "sea", "selective", "zeta", "multi-token"])
+def test_scores_in_blocks_of_queries_form_no_square_matrix(name: str) -> None:
+    (blocks,) = check_attention(Part(name=name), ["long sequences"]).findings
+    assert blocks.outcome == "pass"
+
+
+HEADWISE = """
+def project(self, x_BTD, layer_inputs):
+    qkv = super().project(x_BTD, layer_inputs)
+    return qkv._replace(extra=(qkv.values_BHSC[..., :1, :].square(),))
+
+def add_bias(self, scores, bias, qkv):
+    return super().add_bias(scores, bias, qkv) + qkv.extra[0].mean(-1, keepdim=True)
+"""
+
+
+def test_what_is_not_attended_in_blocks_says_why(write: Write) -> None:
+    (headwise,) = check_attention(subject_of(f"{write(HEADWISE)}:Mine"), ["long sequences"]).findings
+    assert headwise.outcome == "info"
+    assert headwise.evidence == (
+        "forms a T x T matrix: queries are attended in blocks only where each extra tensor is ... x T x C; "
+        "these are 1 x 1 x 1 x 8"
+    )
+    (learned,) = check_attention(Part(name="easy"), ["long sequences"]).findings
+    assert learned.outcome == "info"
+    assert learned.evidence.startswith("forms a T x T matrix: ")
+    assert "numbers at T = 1,024" in learned.evidence
 
 
 def test_a_chunked_scan_forms_no_square_matrix_and_its_state_does_not_grow() -> None:

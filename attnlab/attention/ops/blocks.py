@@ -63,8 +63,8 @@ def attend_in_blocks(attend: Attend, qkv: QKV, rows: int) -> Tensor:
     Returns:
         B x H x T x C.
     """
-    blocks = [attend(prefix_rows(qkv, *block)) for block in _blocks(qkv.queries_BHTC.shape[-2], rows)]
-    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=-2)
+    queries = qkv.queries_BHTC.shape[-2]
+    return _joined((attend(prefix_rows(qkv, *block)) for block in _blocks(queries, rows)), queries)
 
 
 def recompute_in_blocks(module: nn.Module, unused: Sequence[str], qkv: QKV, rows: int) -> Tensor:
@@ -90,6 +90,23 @@ def recompute_in_blocks(module: nn.Module, unused: Sequence[str], qkv: QKV, rows
 def _blocks(queries: int, rows: int) -> Iterator[tuple[int, int]]:
     """The first and the last query of each block."""
     return ((first, min(first + rows, queries)) for first in range(0, queries, rows))
+
+
+def _joined(blocks: Iterator[Tensor], queries: int) -> Tensor:
+    """The outputs of all blocks, each written to its place before the next one is computed.
+
+    Outputs that are kept one by one lie between the freed scores of their blocks, which then fit no larger block.
+    """
+    first = next(blocks)
+    last = first.shape[-2]
+    if last == queries:
+        return first
+    joined = first.new_zeros(*first.shape[:-2], queries, first.shape[-1])
+    joined[..., :last, :] = first
+    for block in blocks:
+        joined[..., last : last + block.shape[-2], :] = block
+        last += block.shape[-2]
+    return joined
 
 
 def _random_state(device: torch.device) -> Tensor:
@@ -154,7 +171,8 @@ class _Recomputed(torch.autograd.Function):
         blocks = _blocks(tensors[0].shape[-2], program.rows)
         count = len(tensors) - len(program.buffers)
         parts = ((first, program.parts(tensors, first, last)) for first, last in blocks)
-        return torch.cat([program.attend(first, part[count:], *part[:count]) for first, part in parts], dim=-2)
+        mixed = (program.attend(first, part[count:], *part[:count]) for first, part in parts)
+        return _joined(mixed, tensors[0].shape[-2])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
