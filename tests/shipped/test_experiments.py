@@ -57,3 +57,10 @@ def test_its_smoke_preset_runs_to_a_report(experiment: Experiment, tmp_path: Pat
 def test_a_preset_keeps_the_question(experiment: Experiment) -> None:
     for preset in experiment.presets:
         assert experiment.with_preset(preset).question == experiment.question
+
+
+@every_experiment
+def test_every_preset_has_the_runs_of_its_claims(experiment: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attnlab.experiments.plan.preflight_run", lambda *_, **__: None)  # wide models take long
+    for preset in experiment.presets:
+        assert expand(experiment.with_preset(preset))
