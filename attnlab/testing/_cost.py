@@ -108,6 +108,8 @@ def _not_in_blocks(attention: Attention, x_BTD: Tensor) -> str:
     for name, parameter in attention.named_parameters():
         if parameter.numel() >= tokens * tokens // 4:
             return f"{name} has {parameter.numel():,} numbers at T = {tokens:,}"
+    if type(attention).forward is not Attention.forward:
+        return "it computes its output itself, and not in the template's blocks of queries"
     position = build_position(width=x_BTD.shape[-1], heads=attention.num_heads, length=tokens)
     with torch.no_grad():
         qkv = attention.prepare(x_BTD, position, LayerInputs())

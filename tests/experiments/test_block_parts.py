@@ -120,7 +120,7 @@ def test_a_grid_varies_parts_and_a_claim_names_them(tmp_path: Path) -> None:
     text = YAML.format(model="heads: 2").replace(
         "{attention: [softmax]}", "{mlp: [gelu, swiglu+none], position: [rotary+none, none]}"
     )
-    claim = "of: {mlp: swiglu+none}, than: {mlp: gelu}, metric: accuracy, expect: greater"
+    claim = "of: {mlp: swiglu+none, position: none}, than: {mlp: gelu}, metric: accuracy, expect: greater"
     path.write_text(f"{text}claims:\n  - {{says: It does., {claim}}}\n")
     specs = expand(experiment(str(path)))
     assert [(len(spec.model.mlp), str(spec.model.position)) for spec in specs] == [

@@ -325,7 +325,8 @@ def test_an_experiment_names_models(file: Path, tmp_path: Path) -> None:
     path.write_text(f"{head}model: own.py:Lstm\n")
     assert [spec.variant for spec in expand(read_experiment(path))] == ["own.py:Lstm"]
     grid = "grid: {attention: [softmax, {model: 'own.py:gpt'}], position: [learned, rotary]}\n"
-    claim = "claims: [{says: x, of: {attention: {model: 'own.py:gpt'}}, than: {attention: softmax}, expect: greater}]"
+    sides = "of: {attention: {model: 'own.py:gpt'}}, than: {attention: softmax, position: learned}"
+    claim = f"claims: [{{says: x, {sides}, expect: greater}}]"
     path.write_text(f"{head}{grid}{claim}\n")
     texts = [(spec.variant, str(spec.model.position)) for spec in expand(read_experiment(path))]
     assert texts == [("softmax", "learned"), ("softmax", "rotary"), ("own.py:gpt", "none")]
