@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from attnlab.attention.ops.precision import full_precision
 from attnlab.block import Block, select_positions
 from attnlab.mlp import Mlp
 from attnlab.model._block import build_attention, build_block, build_norm, build_position
@@ -35,7 +36,6 @@ from attnlab.tensors import (
     LayerInputs,
     ParameterRole,
     Role,
-    at_least_float32,
 )
 
 MAX_LOGITS = 2**21
@@ -134,7 +134,8 @@ class Transformer(Model):
         states_ND, auxiliary, _ = self.hidden_states(self.embed(inputs_BT), positions)
         if len(targets_N) * len(self.embedding_VD) > MAX_LOGITS:
             return chunked_cross_entropy(states_ND, self.head_VD, targets_N), auxiliary
-        return functional.cross_entropy(at_least_float32(self.logits(states_ND)), targets_N), auxiliary
+        with full_precision(states_ND):  # logits are scores: rounding them costs steps, and not rounding them no time
+            return functional.cross_entropy(self.logits(states_ND), targets_N), auxiliary
 
     def hidden_states(
         self, residual_BTD: Tensor, positions: Tensor | None, trace: bool = False
