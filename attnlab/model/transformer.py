@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import final
 
 import torch
@@ -36,6 +37,7 @@ from attnlab.tensors import (
     LayerInputs,
     ParameterRole,
     Role,
+    at_least_float32,
 )
 
 MAX_LOGITS = 2**21
@@ -134,8 +136,7 @@ class Transformer(Model):
         states_ND, auxiliary, _ = self.hidden_states(self.embed(inputs_BT), positions)
         if len(targets_N) * len(self.embedding_VD) > MAX_LOGITS:
             return chunked_cross_entropy(states_ND, self.head_VD, targets_N), auxiliary
-        with full_precision(states_ND):  # logits are scores: rounding them costs steps, and not rounding them no time
-            return functional.cross_entropy(self.logits(states_ND), targets_N), auxiliary
+        return functional.cross_entropy(at_least_float32(self.logits(states_ND)), targets_N), auxiliary
 
     def hidden_states(
         self, residual_BTD: Tensor, positions: Tensor | None, trace: bool = False
@@ -176,7 +177,10 @@ class Transformer(Model):
         Returns:
             Logits, N x V.
         """
-        return states_ND @ self.head_VD.mT
+        few = states_ND.shape[-2] * len(self.embedding_VD) <= MAX_LOGITS
+        # Logits rounded to bf16 cost a tenth more steps on recall; where they are few, rounding saves no time.
+        with full_precision(states_ND) if few else nullcontext():
+            return states_ND @ self.head_VD.mT
 
     @property
     def head_VD(self) -> Tensor:
