@@ -102,6 +102,7 @@ class Block(nn.Module, ABC):
         Returns:
             Their sum, or the update alone without residual connections, normalized in a post-norm block, B x T x D.
         """
+        update_BTD = update_BTD.to(x_BTD.dtype)  # in a step in bf16 the stream stays float32
         total = self.residual_stream.write(x_BTD, update_BTD, branch) if self.residual else update_BTD
         return self.norms[branch](total) if self.norm == "post" else total
 

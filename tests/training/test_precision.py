@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from attnlab.attention import ATTENTIONS
+from attnlab.block import Block
+from attnlab.choices import NormPlace
 from attnlab.errors import AttnlabError, DeviceError
-from attnlab.specs import Modifiers, RunSpec, TaskSpec
+from attnlab.specs import Modifiers, Part, RunSpec, TaskSpec
 from attnlab.tasks import Batch
 from attnlab.tasks.io.streams import Source
 from attnlab.training.precision import check_precision, matmul_precision
@@ -48,6 +50,26 @@ def test_bf16_is_close_to_float32_in_single_and_vmapped_runs(attention: str, mod
     assert rounded != expected
     assert rounded == pytest.approx(expected, rel=0.03)
     assert stacked == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("norm_layer", ["layernorm", "rmsnorm", "dyt"])
+@pytest.mark.parametrize("block", ["sequential", "parallel"])
+@pytest.mark.parametrize("norm", ["pre", "post", "none"])
+@pytest.mark.parametrize("residual", [True, False])
+def test_the_residual_stream_is_float32_however_a_model_is_wired(
+    norm: NormPlace, residual: bool, block: str, norm_layer: str
+) -> None:
+    wiring = {"norm": norm, "residual": residual, "block": Part(name=block), "norm_layer": Part(name=norm_layer)}
+    spec = tiny(precision="bf16")
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update=wiring)})
+    single, vmapped, source = steppers(spec)
+    streams: list[torch.dtype] = []
+    for one in single.model.modules():
+        if isinstance(one, Block):
+            one.register_forward_hook(lambda _, inputs, output: streams.extend([inputs[0].dtype, output[0].dtype]))
+    alone, stacked = losses(single, source), losses(vmapped, source)
+    assert set(streams) == {torch.float32}
+    assert stacked == pytest.approx(alone, rel=0.03)
 
 
 @pytest.mark.parametrize("position", ["learned", "sinusoidal", "rotary", "alibi"])
