@@ -5,8 +5,8 @@ embedding, norms, the residual stream, scores, normalizers and recurrences. Thei
 In bf16 the gradient of a token that is frequent, or of a norm's gain, is a sum of many small numbers, each rounded to
 the last digit of a large one.
 
-On a CPU the weighted sums are float32 too: the backward pass of torch's fused attention takes 4 to 7 times as long in bf16
-as in float32 (torch 2.13.0, 64 tokens). On other devices its factors are bf16, the softmax inside of it is float32.
+On a CPU the weighted sums are float32 too: the backward pass of torch's fused attention takes 4 to 7 times as long in
+bf16 as in float32 (torch 2.13.0, 64 tokens). On other devices its factors are bf16, and its softmax is float32.
 """
 
 from __future__ import annotations
