@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check format test-slow test-browser bench clean
+.PHONY: demo test check format test-slow test-oracles test-browser bench clean
 
 demo: .venv/.ready  ## Watch expressive attention learn associative recall.
 	$(BIN)/attnlab train --task recall --attn expressive
@@ -23,6 +23,9 @@ format: .venv/.ready-dev  ## Put the code in order.
 
 test-slow: .venv/.ready-dev  ## The science, minutes long.
 	$(BIN)/python -m pytest -m slow -n 2
+
+test-oracles: .venv/.oracles  ## Mechanisms against public packages, in a folder of their own.
+	PYTHONPATH=.venv/oracles $(BIN)/python -m pytest -m oracle tests/oracles
 
 test-browser: .venv/.ready-dev  ## The HTML page in headless Chromium; installs Debian's where it can, and is skipped elsewhere.
 	@command -v chromedriver >/dev/null || { apt-get -qq update && apt-get -qq install -y chromium chromium-driver >/dev/null; } \
@@ -48,4 +51,8 @@ clean:
 
 .venv/.ready-dev: .venv/.ready
 	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/.oracles: .venv/.ready-dev tests/oracles/packages.txt
+	$(PIP) install --no-deps --upgrade --target .venv/oracles -r tests/oracles/packages.txt
 	touch $@
