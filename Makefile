@@ -3,12 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test check format test-slow test-oracles test-browser bench clean
+.PHONY: demo test coverage check format test-slow test-oracles test-browser bench clean
 
 demo: .venv/.ready  ## Watch expressive attention learn associative recall.
 	$(BIN)/attnlab train --task recall --attn expressive
 
 test: check  ## Everything that must hold.
+	$(BIN)/python -m pytest -n auto
+
+coverage: .venv/.ready-dev  ## The same tests, and which lines they reach; half as long again.
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered
 
 check: .venv/.ready-dev  ## Format, lint, types, layers.
