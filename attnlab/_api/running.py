@@ -106,7 +106,7 @@ def sweep(
     position: str | Sequence[str] = (),
     complexity: Sequence[Any] | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
-    seeds: int = 3,
+    seeds: int | None = None,
     match: Budget | None = None,
     model: Mapping[str, Any] | ModelLike | Sequence[ModelLike] | None = None,
     train: Mapping[str, Any] | None = None,
@@ -115,7 +115,9 @@ def sweep(
     executor: str = "processes",
     device: DeviceName = "auto",
     vmap: int | Literal["auto"] = "auto",
-    adaptive: float | None = None,
+    until: Literal["decided"] | None = None,
+    equal: float | None = None,
+    budget: str | float | None = None,
 ) -> list[Record]:
     """Train several variants and seeds over the levels of a task; the defaults are those of the command line.
 
@@ -134,7 +136,7 @@ def sweep(
         position: Positions, likewise.
         complexity: The levels; None takes all.
         grid: Any field -> its values.
-        seeds: Number of seeds, counted up from 0.
+        seeds: Number of seeds, counted up from 0; None takes 3, or 30 at most with ``until``.
         match: The budget of the first variant that every other one is given; None keeps all sizes equal.
         model: Fields of the model, or whole models of your own, as in :func:`train`.
         train: Fields of the training.
@@ -143,8 +145,10 @@ def sweep(
         executor: ``processes``, ``processes:N``, ``inline`` or ``ray``.
         device: Where to train.
         vmap: How many runs of one shape are trained as one vmapped program.
-        adaptive: The width of C50's interval that is aimed at, in levels, with as few runs as that takes; None runs
-            all.
+        until: ``decided`` adds seeds and levels where they decide most, until it is known how every variant compares
+            with the first; None runs everything.
+        equal: With ``until``: accuracies that differ by no more than this in most seeds are alike; None takes 0.02.
+        budget: With ``until``: the time after which it ends, such as ``"20m"``, or seconds; None has no limit.
 
     Returns:
         The records of the plan. Runs that are in the store already are not run again. A run that raised an exception
@@ -171,13 +175,16 @@ def sweep(
         grid=grid,
         seeds=seeds,
         match=match,
+        until=until,
+        equal=equal,
+        budget=budget,
         settings=given(model=fields, train=train, task=options),
     )
     specs = expand(experiment)
     workers = make_executor(executor, device, worker_parts(specs), runs=len(specs), vmap=vmap)
     try:
         folder = Path(store) if store else Path("results") / experiment.name
-        outcome = run_sweep(experiment, specs, folder, workers, adaptive=adaptive)
+        outcome = run_sweep(experiment, specs, folder, workers)
     finally:
         workers.close()
     if outcome.failed:

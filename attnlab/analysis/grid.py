@@ -142,7 +142,7 @@ class Grid:
     def max_solved(self, row: Label) -> Any:
         """Find the highest level that, like every lower one, at least half of the runs solve.
 
-        Levels that were not run (an adaptive sweep leaves some out) are skipped. A level on which all runs failed
+        Levels that were not run (a sweep until decided leaves some out) are skipped. A level on which all runs failed
         counts as not solved.
 
         Args:

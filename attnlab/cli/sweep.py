@@ -92,18 +92,25 @@ def sweep(
     ray_address: Annotated[str | None, typer.Option("--ray-address", help="An existing Ray cluster.")] = None,
     device: Device = "auto",
     vmap: Vmap = "auto",
-    adaptive: Annotated[
-        bool, typer.Option("--adaptive", help="Run only what it takes to find each variant's max solved level and C50.")
-    ] = False,
-    ci_width: Annotated[
-        float,
+    until: Annotated[
+        str | None,
         typer.Option(
-            "--ci-width",
-            metavar="X",
-            min=1.0,
-            help="With --adaptive: width of C50's interval, in levels; 1 takes six seeds that agree.",
+            "--until",
+            metavar="decided",
+            help="Run only what it takes to decide how every variant compares with the first.",
         ),
-    ] = 1.0,
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", metavar="TIME", help="With --until: the time after which it ends: 20m.")
+    ] = None,
+    equal: Annotated[
+        float | None,
+        typer.Option(
+            "--equal",
+            metavar="X",
+            help="With --until: accuracies that differ by no more are alike. [dim]\\[default: 0.02][/dim]",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and its cost; run nothing.")] = False,
     store: Annotated[
         Path | None, typer.Option("--store", metavar="DIR", help="Folder of results; left out, results/NAME.")
@@ -137,7 +144,8 @@ def sweep(
         "complexity": complexity,
     }
     words |= {"grid": grid, "match": match}
-    experiment = with_resolved_claims(_experiment(name, preset, seeds, words, nested))
+    asked = {"until": until, "equal": equal, "budget": budget}
+    experiment = with_resolved_claims(_experiment(name, preset, seeds, words, nested, asked))
     runs_per_program = parse_vmap(vmap)
     with waiting(Console(stderr=True, quiet=quiet)) as progress:
         specs = expand(experiment, progress)
@@ -159,13 +167,14 @@ def sweep(
             else:
                 Console().print(CostTable(estimate))
             return
-        more: dict[str, Any] = {"wait": wait, "adaptive": ci_width if adaptive else None}
+        more: dict[str, Any] = {"wait": wait}
         more["command"] = shlex.join(["attnlab", *sys.argv[1:]])
         outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, more)
     finally:
         workers.close()
-    planned = len(outcome.records if adaptive else outcome.specs)
-    summary = SweepSummary(experiment, outcome.records, planned, _adaptive_remark(outcome))
+    summary = SweepSummary(
+        experiment, outcome.records, len(outcome.specs), _remark(outcome), outcome.search is not None
+    )
     if as_json:
         sys.stdout.writelines(f"{record.model_dump_json()}\n" for record in outcome.records)
     else:
@@ -216,22 +225,32 @@ def run_with_progress(
         return run_sweep(experiment, specs, folder, executor, progress=progress, **more)
 
 
-def _adaptive_remark(outcome: SweepOutcome) -> str:
-    """Summarize what an adaptive sweep saved; empty for other sweeps."""
+def _remark(outcome: SweepOutcome) -> str:
+    """Tell what a sweep that ends by itself ran, and in which order; empty for other sweeps."""
+    from attnlab.rendering.answer import rounds_text
+
     search = outcome.search
     if search is None:
         return ""
-    return (
-        f"Adaptive: {len(search.records)} runs instead of {search.planned}; {search.saved} saved. "
-        f"C50's interval is as narrow as requested for {search.decided} of {len(search.searches)} variants."
-    )
+    ended = f"{len(search.records)} of at most {search.planned} runs; {outcome.num_run} of them now."
+    if search.spent and search.undecided:
+        ended += " The budget is spent; the same command continues."
+    elif search.undecided:
+        ended += " The plan has no further seeds that would decide; --seeds allows more."
+    order = rounds_text(search.rounds)
+    return f"{ended} Chosen in this order: {order}." if order else ended
 
 
 def _experiment(
-    name: str | None, preset: PresetName | None, seeds: int | None, words: dict[str, Any], settings: dict[str, Any]
+    name: str | None,
+    preset: PresetName | None,
+    seeds: int | None,
+    words: dict[str, Any],
+    settings: dict[str, Any],
+    asked: dict[str, Any],
 ) -> Experiment:
     """Read the experiment of a name, or make one from the options."""
-    from attnlab.config.experiment import experiment
+    from attnlab.config.experiment import experiment, with_changes
     from attnlab.config.inline_experiment import check_sections, inline_experiment, parse_grid, parse_levels
     from attnlab.config.inline_parts import merged
     from attnlab.errors import InvalidValueError
@@ -246,7 +265,7 @@ def _experiment(
             problem = "An experiment without a file has no presets."
             raise InvalidValueError(problem, "Name an experiment to use --preset.", where="--preset")
         levels, grid = parse_levels(given.pop("complexity", None)), parse_grid(given.pop("grid", []))
-        return inline_experiment(**given, complexity=levels, grid=grid, seeds=seeds or 3, settings=settings)
+        return inline_experiment(**given, complexity=levels, grid=grid, seeds=seeds, settings=settings, **asked)
     if given:
         word = next(iter(given))
         hint = "Copy it with attnlab cp and edit the copy, or leave its name out."
@@ -257,4 +276,5 @@ def _experiment(
         problem = "The ladders of an experiment set the options of their tasks."
         raise InvalidValueError(problem, "Copy it with attnlab cp and edit the copy.", where="--set task")
     update: dict[str, Any] = {section: merged(getattr(result, section), data) for section, data in settings.items()}
-    return result.model_copy(update={**update, **({"seeds": seeds} if seeds else {})})
+    given_here = {key: value for key, value in {"seeds": seeds, **asked}.items() if value is not None}
+    return with_changes(result, update | given_here)

@@ -6,6 +6,7 @@ zip         what differs together: the n-th values of all its keys at once
 tune        which of these keys are tuned: per cell, the value with the best validation accuracy is reported
 claims      statements about the result, which are checked against it
 presets     smaller or larger budgets of the same question
+until       run only what it takes to decide how the variants compare
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from __future__ import annotations
 import json
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Strict, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Strict, ValidationError, model_validator
 
 from attnlab import resources
 from attnlab.choices import Budget, PresetName
+from attnlab.config.durations import parse_duration
 from attnlab.config.inline_parts import merged
 from attnlab.config.renamed import Location, experiment_names, renamed_tree
 from attnlab.config.validate import validated
@@ -44,9 +47,23 @@ def _folder_name(name: str) -> str:
     return name
 
 
+def _duration(text: Any) -> Any:
+    """Refuse what is no duration; numbers are seconds."""
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        text = f"{text:g}"
+    if isinstance(text, str):
+        try:
+            parse_duration(text)
+        except InvalidValueError as error:
+            raise ValueError(f"{error.problem} {error.hint}") from None
+    return text
+
+
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 ModelData = Annotated[Data, BeforeValidator(_named_module, json_schema_input_type=str | Data)]
 """Fields of the model; or ``FILE.py:Class``, a whole model of the user's own."""
+SEEDS_UNTIL_DECIDED = 30
+"""The most seeds that a level gets where an experiment stops by itself."""
 Column = Annotated[tuple[Any, ...], Strict(False), Field(min_length=1)]
 Levels = Annotated[tuple[Level, ...], Strict(False)]
 
@@ -151,9 +168,16 @@ class Experiment(Value):
     tune: Annotated[tuple[str, ...], Strict(False)] | None = None
     """Left out, every hyperparameter of the training in the grid is tuned; an empty list tunes nothing."""
     seeds: Annotated[int, Field(ge=1)] = 3
+    """Left out, 3; with ``until`` it is the most that a level gets, and 30 if left out."""
     model: ModelData = {}
     train: Data = {}
     match: Budget | None = None
+    until: Literal["decided"] | None = None
+    """``decided`` adds seeds where they decide most, until it is known how every variant compares with the first."""
+    equal: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    """With ``until``: variants are alike whose accuracies differ by no more than this in most seeds."""
+    budget: Annotated[str, BeforeValidator(_duration, json_schema_input_type=str | float)] | None = None
+    """With ``until``: the time after which it ends undecided, such as 20m or 1h30m."""
     claims: Annotated[tuple[Claim, ...], Strict(False)] = ()
     report: ReportLayout = ReportLayout()
     presets: dict[PresetName, Preset] = {}
@@ -162,6 +186,14 @@ class Experiment(Value):
     notes: str = ""
 
     _document: Document | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _most_seeds(cls, data: Any) -> Any:
+        """The seeds of an experiment that stops by itself."""
+        if isinstance(data, dict) and data.get("until") and data.get("seeds") is None:
+            return {**data, "seeds": SEEDS_UNTIL_DECIDED}
+        return data
 
     def where(self, *location: str | int) -> str:
         """Name the location of a field for a message.
@@ -225,6 +257,48 @@ class Experiment(Value):
         if self.tune is not None:
             return tuple(full_key(key) for key in self.tune)
         return tuple(key for key in varied if key.startswith("train.") and key not in NOT_TUNED)
+
+
+OPTIONS = ("seeds", "until", "equal", "budget")
+"""Fields that options of the command line and of Python set."""
+
+
+def with_changes(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    """Change fields of an experiment; those that options set are checked.
+
+    Args:
+        experiment: The experiment.
+        changes: Field -> value.
+
+    Returns:
+        The changed experiment. One that is to be decided from now on may have as many seeds as that takes.
+
+    Raises:
+        InvalidValueError: A value is of the wrong type or out of range, or has no meaning without ``until``.
+    """
+    options = {name: value for name, value in changes.items() if name in OPTIONS}
+    blank = {"name": experiment.name, "question": "", "ladders": ("recall",)}
+    checked = validated(Experiment, blank | options, option_of)
+    if checked.until and "seeds" not in options:
+        options["seeds"] = checked.seeds
+    result = experiment.model_copy(update={**changes, **{name: getattr(checked, name) for name in options}})
+    for name in ("equal", "budget"):
+        if name in options and result.until is None:
+            raise InvalidValueError("Without --until it has no meaning.", "Add --until decided.", where=f"--{name}")
+    return result
+
+
+def option_of(location: Location) -> str:
+    """Name the option of a field.
+
+    Args:
+        location: Keys and indices that lead to the field.
+
+    Returns:
+        ``--until``, or the location where no option sets it.
+    """
+    text = ".".join(map(str, location))
+    return f"--{text}" if text in OPTIONS else text
 
 
 def full_key(key: str) -> str:

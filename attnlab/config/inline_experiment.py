@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attnlab.config.experiment import SHORT, Experiment, check_experiment
+from attnlab.config.experiment import SHORT, Experiment, check_experiment, option_of
 from attnlab.config.inline_parts import merged, parse_modules, parse_part, parse_variants, split_outside_brackets
 from attnlab.config.renamed import FIELDS, renamed_keys, renamed_options, renamed_settings
 from attnlab.config.validate import validated
@@ -27,8 +27,11 @@ def inline_experiment(
     modules: str | Sequence[str] = (),
     complexity: Sequence[Any] | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
-    seeds: int = 3,
+    seeds: int | None = None,
     match: str | None = None,
+    until: str | None = None,
+    equal: float | None = None,
+    budget: str | float | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Experiment:
     """Make an experiment from words; it is named after its ladders.
@@ -40,8 +43,11 @@ def inline_experiment(
         modules: Whole models of the user's own, as words, beside the attentions.
         complexity: The levels; None takes all levels of each ladder.
         grid: Any field -> its values.
-        seeds: How many seeds, counted up from 0.
+        seeds: How many seeds, counted up from 0; None takes 3, or 30 at most with ``until``.
         match: The budget of the first variant that the others are given; None keeps all sizes equal.
+        until: ``decided`` runs what it takes to decide how the variants compare; None runs everything.
+        equal: With ``until``: accuracies that differ by no more than this are alike; None takes 0.02.
+        budget: With ``until``: the time after which it ends, such as ``20m``; None has no limit.
         settings: Nested data: ``{"model": ..., "train": ..., "task": ...}``.
 
     Returns:
@@ -81,12 +87,16 @@ def inline_experiment(
         "question": "",
         "ladders": tuple(entries),
         "grid": axes | {key: list(values) for key, values in varied.items()},
-        "seeds": seeds,
         "match": match,
         "model": given.get("model", {}),
         "train": given.get("train", {}),
     }
-    return check_experiment(validated(Experiment, data, lambda location: ".".join(map(str, location))))
+    asked = {"seeds": seeds, "until": until, "equal": equal, "budget": budget}
+    data |= {name: value for name, value in asked.items() if value is not None}
+    if until is None and (equal is not None or budget is not None):
+        option = "--equal" if equal is not None else "--budget"
+        raise InvalidValueError("Without --until it has no meaning.", "Add --until decided.", where=option)
+    return check_experiment(validated(Experiment, data, option_of))
 
 
 def check_sections(settings: Mapping[str, Any]) -> Mapping[str, Any]:

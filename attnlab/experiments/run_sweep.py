@@ -7,15 +7,20 @@ first Ctrl-C stops at the next step and saves checkpoints; the second stops at o
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+from attnlab.analysis.comparisons import Question
+from attnlab.config.durations import parse_duration
 from attnlab.config.experiment import Experiment
 from attnlab.errors import InterruptedTraining, StoreError
 from attnlab.execution.jobs import Executor
 from attnlab.execution.recorder import ResultRecorder
-from attnlab.experiments._capacity_search import CapacitySearch, search_capacity
+from attnlab.experiments._decision_search import DecisionSearch, search_decisions
 from attnlab.experiments.expand import with_resolved_claims
 from attnlab.experiments.grouping import jobs, vmap_limits
 from attnlab.records import Record
@@ -26,7 +31,7 @@ from attnlab.storage.locks import sweep_lock
 from attnlab.storage.provenance import Provenance, write_provenance
 from attnlab.storage.status import write_plan
 from attnlab.training.events import Notice, Progress, no_callback
-from attnlab.training.interruption import interruptible
+from attnlab.training.interruption import Interruption, interruptible
 from attnlab.training.precision import check_precision, precision_notice
 
 
@@ -40,8 +45,8 @@ class SweepOutcome:
     """Their records, in the order of the plan."""
     num_run: int
     """How many were run this time; the others were in the store."""
-    search: CapacitySearch | None = None
-    """The course of an adaptive sweep."""
+    search: DecisionSearch | None = None
+    """The course of a sweep that ends once its comparisons are decided."""
 
     @property
     def failed(self) -> list[Record]:
@@ -58,7 +63,6 @@ def run_sweep(
     progress: Progress = no_callback,
     wait: bool = False,
     again: bool = True,
-    adaptive: float | None = None,
     command: str = "",
 ) -> SweepOutcome:
     """Run what is missing of a plan.
@@ -71,8 +75,6 @@ def run_sweep(
         progress: Receives every event.
         wait: Whether to wait while another sweep uses this store; otherwise an error is raised.
         again: Whether runs that failed before are tried again.
-        adaptive: The width of C50's interval that is aimed at, in levels, with only the runs that this takes. None runs
-            all.
         command: The command line, which the store keeps beside the file of the experiment; empty if there is none.
 
     Returns:
@@ -104,19 +106,50 @@ def run_sweep(
             finally:
                 recorder.flush()
             done.update(recorder.records)
-            if interruption.requested:
+            if interruption.requested and not budget.spent:
                 finished = sum(spec.id in done for spec in specs)
                 problem = f"Interrupted: {finished} of {len(specs)} runs are done."
                 raise InterruptedTraining(problem, "Nothing is lost; the same command goes on from here.")
             return [done[spec.id] for spec in requested if spec.id in done]
 
-        with interruptible() as interruption:
-            if adaptive is None:
+        with interruptible() as interruption, _Budget(experiment.budget, interruption) as budget:
+            if experiment.until is None:
                 return SweepOutcome(specs, run(specs), len(recorder.records))
-            search = search_capacity(specs, run, adaptive)
+            search = search_decisions(
+                specs,
+                run,
+                Question(equal=experiment.equal),
+                done=list(done.values()),
+                at_once=executor.num_workers,
+                spent=lambda: budget.spent,
+            )
             # What the search did not need is not missing: the plan is what it took, and what was here before.
             write_plan(store, [spec for spec in specs if spec.id in done])
     return SweepOutcome(specs, search.records, len(recorder.records), search)
+
+
+class _Budget:
+    """Asks the runs to stop once a time is over; they leave checkpoints, as after Ctrl-C."""
+
+    def __init__(self, text: str | None, interruption: Interruption) -> None:
+        self.seconds = parse_duration(text) if text else None
+        self.interruption, self.started, self.spent = interruption, time.monotonic(), False
+        self.timer: threading.Timer | None = None
+
+    def __enter__(self) -> Self:
+        if self.seconds is not None:
+            self.timer = threading.Timer(self.seconds, self._stop)
+            self.timer.daemon = True
+            self.timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.timer:
+            self.timer.cancel()
+
+    def _stop(self) -> None:
+        if not self.interruption.requested:  # Ctrl-C came first
+            self.spent = self.interruption.requested = True
 
 
 def _write_experiment(store: Path, experiment: Experiment) -> None:

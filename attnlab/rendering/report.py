@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from attnlab.analysis.claims import ClaimOutcome, check_claims
+from attnlab.analysis.comparisons import Comparison, Question, pairs
 from attnlab.analysis.grid import Grid, Label, grids
 from attnlab.analysis.ranks import ranks
 from attnlab.analysis.statistics import MIN_SEEDS, clopper_pearson
@@ -17,6 +18,7 @@ from attnlab.choices import SCORED
 from attnlab.config.experiment import Experiment
 from attnlab.records import Record
 from attnlab.rendering._tables import Overall, capacity_table, claim_table, grid_table, overall, overall_table
+from attnlab.rendering.answer import Answers
 
 SHOWN = 3
 """Rows, or kinds of chance, that the footnotes name at most."""
@@ -32,6 +34,8 @@ class Report:
     claims: tuple[ClaimOutcome, ...] = ()
     question: str = ""
     records: tuple[Record, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
+    """How each variant compares with the first, where the experiment asks that it is decided."""
 
     @property
     def failed(self) -> int:
@@ -80,6 +84,7 @@ class Report:
         """Panels, capacities, summaries over all ladders, claims, footnotes."""
         parts: list[RenderableType] = [Text(self.question, style="bold"), Text("")] if self.question else []
         ladders = self.ladders
+        parts += [Answers(self.comparisons), Text("")] if self.comparisons else []
         for panel in self.panels:
             parts.append(grid_table(panel))
             if panel in ladders and len(panel.columns) > 1:
@@ -94,7 +99,11 @@ class Report:
     def footnotes(self) -> list[str]:
         """How the numbers were computed, one sentence each."""
         cells = [cell for panel in self.panels for cell in panel.cells.values() if cell.values]
-        notes = [_count(len(self.records), "run") + ".", *self._interval_notes({len(cell.values) for cell in cells})]
+        notes = [
+            _count(len(self.records), "run") + ".",
+            *self._answer_notes(),
+            *self._interval_notes({len(cell.values) for cell in cells}),
+        ]
         tried = max((cell.tried for cell in cells), default=1)
         first = self.panels[0] if self.panels else None
         if first and tried > 1:
@@ -149,6 +158,14 @@ class Report:
             notes.append(f"{text}; variants that are not told apart share ranks.")
         return notes
 
+    def _answer_notes(self) -> list[str]:
+        """How the comparisons above the tables were decided."""
+        if not self.comparisons:
+            return []
+        error = f"{100 * self.comparisons[0].question.error:g} %"
+        text = "Above: intervals that hold after every seed and on all levels at once; any wrong answer among all"
+        return [f"{text} comparisons has a probability of at most {error}. Below, intervals are of a fixed sample."]
+
     def _rising_note(self) -> list[str]:
         """Which rows are not monotone in the level, and what that means for the numbers beside them."""
         found = [
@@ -198,7 +215,18 @@ def report(
         tuned=tuned,
     )
     outcomes = check_claims(experiment.claims, records, tuned) if experiment else []
-    return Report(tuple(panels), tuple(outcomes), experiment.question if experiment else "", tuple(records))
+    question = experiment.question if experiment else ""
+    return Report(tuple(panels), tuple(outcomes), question, tuple(records), _comparisons(records, experiment))
+
+
+def _comparisons(records: Sequence[Record], experiment: Experiment | None) -> tuple[Comparison, ...]:
+    """Compare the variants of an experiment that is to be decided."""
+    if experiment is None or experiment.until is None:
+        return ()
+    found = pairs([record.spec for record in records])
+    question = Question(equal=experiment.equal, comparisons=len(found))
+    by_id = {record.id: record for record in records}
+    return tuple(pair.compared(by_id, question) for pair in found)
 
 
 def _count(number: int, noun: str) -> str:

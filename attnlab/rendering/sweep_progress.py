@@ -158,11 +158,13 @@ class SweepSummary:
     records: Sequence[Record]
     planned: int
     remark: str = ""
+    ended: bool = False
+    """Whether it ended with what it has, so that no planned run is missing."""
 
     def __rich__(self) -> RenderableType:
         """The report, the number of missing runs, the remark."""
         parts: list[RenderableType] = [self.report] if self.records else []
-        if missing := self.planned - len(self.records):
+        if not self.ended and (missing := self.planned - len(self.records)):
             note = f"{missing} of {self.planned} runs are missing; the same command continues."
             parts.append(Text(note, style="yellow"))
         parts += [Text(self.remark)] if self.remark else []
