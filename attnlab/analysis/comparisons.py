@@ -49,6 +49,8 @@ class Question:
     """The probability of any wrong answer, over all levels and comparisons."""
     comparisons: int = 1
     """Comparisons that share that probability."""
+    levels: int = 1
+    """Levels of the ladder, where more of them might have been run than were."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class Comparison:
         for level in self.levels:
             ours, theirs = self.ours.get(level, {}), self.theirs.get(level, {})
             if ours.keys() & theirs.keys():
-                found[level] = kind(level, ours, theirs, self.question, len(self.levels))
+                found[level] = kind(level, ours, theirs, self.question, max(len(self.levels), self.question.levels))
         return found
 
     @cached_property

@@ -8,7 +8,7 @@ PLUGIN = {"--with": "--plugin"}
 VMAP = {"--lanes": "--vmap"}
 RENAMED: Mapping[str, Mapping[str, str]] = {
     "train": {**PLUGIN, **VMAP},
-    "sweep": {**PLUGIN, **VMAP, "--vary": "--grid", "--scale": "--preset", "--narrow": "--ci-width"},
+    "sweep": {**PLUGIN, **VMAP, "--vary": "--grid", "--scale": "--preset"},
     "interference": PLUGIN,
     "diagnose": {
         **PLUGIN,

@@ -51,6 +51,28 @@ def expand(experiment: Experiment, progress: Progress = no_callback) -> list[Run
     return planned
 
 
+def with_levels(experiment: Experiment) -> Experiment:
+    """Write the levels of every ladder into the experiment, so that a report knows which might have been run.
+
+    Args:
+        experiment: The experiment.
+
+    Returns:
+        The experiment.
+
+    Raises:
+        UnknownNameError: There is no such ladder.
+    """
+    resolver = Resolver()
+    ladders = []
+    for entry in experiment.ladders:
+        ladder = resolver.ladder(entry.ladder)
+        one_training = ladder.complexity in ladder.training  # one run for all levels, with a level of its own
+        levels = entry.levels if entry.levels or one_training else tuple(ladder.levels) or None
+        ladders.append(entry.model_copy(update={"levels": levels}))
+    return experiment.model_copy(update={"ladders": tuple(ladders)})
+
+
 def with_resolved_claims(experiment: Experiment) -> Experiment:
     """Write the attentions and positions of claims as the specs of runs have them.
 

@@ -21,7 +21,7 @@ from attnlab.errors import InterruptedTraining, StoreError
 from attnlab.execution.jobs import Executor
 from attnlab.execution.recorder import ResultRecorder
 from attnlab.experiments._decision_search import DecisionSearch, search_decisions
-from attnlab.experiments.expand import with_resolved_claims
+from attnlab.experiments.expand import with_levels, with_resolved_claims
 from attnlab.experiments.grouping import jobs, vmap_limits
 from attnlab.records import Record
 from attnlab.specs import RunSpec
@@ -91,7 +91,8 @@ def run_sweep(
     results = Store(store)
     results.open()
     with sweep_lock(store, wait):
-        _write_experiment(store, with_resolved_claims(experiment))
+        resolved = with_resolved_claims(experiment)
+        _write_experiment(store, with_levels(resolved) if experiment.until else resolved)
         write_provenance(store, Provenance(command, *experiment.file))
         write_plan(store, specs)
         results.adopt(specs)

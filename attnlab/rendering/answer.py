@@ -27,12 +27,10 @@ class Answers:
     """One paragraph for each comparison."""
 
     comparisons: Sequence[Comparison]
-    workers: int = 0
-    """Runs that are trained at the same time, for the minutes of what is missing; 0 tells runs alone."""
 
     def __rich__(self) -> RenderableType:
         """The paragraphs, and how many are left out."""
-        told = [Text(answer(one, self.workers), style=STYLES.get(one.outcome, "bold")) for one in self.shown]
+        told = [Text(answer(one), style=STYLES.get(one.outcome, "bold")) for one in self.shown]
         if more := len(self.comparisons) - len(told):
             told.append(Text(f"And {more} more comparisons; --json has them.", style="dim"))
         return Group(*told)
@@ -45,19 +43,18 @@ class Answers:
         return sorted(self.comparisons, key=lambda one: one.outcome == "undecided")[:SHOWN]
 
 
-def answer(comparison: Comparison, workers: int = 0) -> str:
+def answer(comparison: Comparison) -> str:
     """Tell what is known of a comparison.
 
     Args:
         comparison: The comparison.
-        workers: Runs that are trained at the same time; 0 where it is not known.
 
     Returns:
         A few sentences.
     """
     if not comparison.by_level:
         return f"{_who(comparison)}: nothing has been run yet."
-    sentences = [_outcome(comparison, workers), _reach(comparison), _speed(comparison)]
+    sentences = [_outcome(comparison), _reach(comparison), _speed(comparison)]
     return " ".join(filter(None, sentences))
 
 
@@ -92,11 +89,11 @@ def _who(comparison: Comparison) -> str:
     return f"{comparison.variant}{other} on {comparison.task}"
 
 
-def _outcome(comparison: Comparison, workers: int) -> str:
+def _outcome(comparison: Comparison) -> str:
     ours, theirs, task = comparison.variant, comparison.reference, comparison.task
     by_level, seeds = comparison.by_level, comparison.seeds
     if comparison.outcome == "undecided":
-        return f"{_undecided(comparison)} {_missing(comparison, workers)}"
+        return f"{_undecided(comparison)} {_missing(comparison)}"
     if not theirs:
         return f"{ours} on {task}: decided with {seeds} seeds."
     if comparison.outcome == "alike":
@@ -128,15 +125,14 @@ def _undecided(comparison: Comparison) -> str:
     return f"{_who(comparison)}: undecided after {comparison.seeds} seeds; the largest difference is {found}."
 
 
-def _missing(comparison: Comparison, workers: int) -> str:
+def _missing(comparison: Comparison) -> str:
     levels, runs = comparison.deciding()
     if math.isinf(runs):
         return "Seeds like these decide nothing: they differ from each other, but not in one direction."
-    count = f"About {runs:.0f} more run{'s' if round(runs) != 1 else ''} like these would decide it"
+    count = "About 1 more run" if round(runs) == 1 else f"About {runs:.0f} more runs"
     seconds = max((one.seconds for one in levels), default=0.0)
-    if not workers or not seconds:
-        return f"{count}."
-    return f"{count}, {duration(runs * seconds / min(workers, max(1.0, runs)))} of this machine."
+    time = f", {duration(runs * seconds)} of one process," if seconds else ""
+    return f"{count} like these{time} would decide it."
 
 
 def _reach(comparison: Comparison) -> str:

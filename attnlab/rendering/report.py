@@ -224,7 +224,8 @@ def _comparisons(records: Sequence[Record], experiment: Experiment | None) -> tu
     if experiment is None or experiment.until is None:
         return ()
     found = pairs([record.spec for record in records])
-    question = Question(equal=experiment.equal, comparisons=len(found))
+    levels = max(len(ladder.levels or ()) for ladder in experiment.ladders)
+    question = Question(equal=experiment.equal, comparisons=len(found), levels=levels)
     by_id = {record.id: record for record in records}
     return tuple(pair.compared(by_id, question) for pair in found)
 

@@ -109,7 +109,7 @@ def test_the_max_solved_level_is_the_last_before_the_first_that_most_seeds_miss(
     assert only(ladder("softmax", {2: [0.5]})).max_solved(("softmax",)) is None
 
 
-def test_levels_that_an_adaptive_sweep_left_out_are_skipped_for_the_max_solved_level() -> None:
+def test_levels_that_a_sweep_left_out_are_skipped_for_the_max_solved_level() -> None:
     records = ladder("softmax", {8: [1.0], 16: [0.5]}) + ladder("expressive", {2: [1.0], 16: [1.0]})
     panel = only(records)
     assert (panel.max_solved(("softmax",)), panel.max_solved(("expressive",))) == (8, 16)

@@ -183,7 +183,6 @@ def test_other_words_stay() -> None:
         (("train", *TINY, "--attn", "mine"), "--with mine.py --lanes 1", "--plugin mine.py --vmap 1"),
         ((*SWEEP, "--attn", "mine"), "--with mine.py --lanes 1", "--plugin mine.py --vmap 1"),
         (SWEEP, "--vary lr=1e-3,3e-3", "--grid lr=1e-3,3e-3"),
-        ((*SWEEP, "--adaptive"), "--narrow=2", "--ci-width=2"),
         (("sweep", "mine.yaml", "--executor", "inline"), "--scale smoke", "--preset smoke"),
         (
             (*DIAGNOSE, "--no-mlp"),
