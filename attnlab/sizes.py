@@ -101,9 +101,7 @@ def check_fits(
         return
     largest = largest_fitting(value, need, limit) // multiple * multiple
     size = f"about {bytes_text(needed)}" if needed < TOO_MANY else "more memory than can be counted"
-    hint = (
-        f"At most {largest:,} would fit." if largest else "Not even the least would fit: use smaller sizes elsewhere."
-    )
+    hint = f"At most {largest:,} would fit." if largest else "No number of them would fit: other sizes are too large."
     problem = f"{what} would take {size}, and {bytes_text(limit)} are available."
     raise InvalidValueError(problem, hint, where=where)
 

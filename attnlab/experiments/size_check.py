@@ -29,8 +29,8 @@ from attnlab.specs import ModelSpec, TaskSpec, TrainSpec
 from attnlab.tasks.io.size_check import check_largest_option, row_bytes, thousands_of
 from attnlab.tasks.io.streams import Source
 
-SMALL_MODEL, SMALL_SIZE = 2**22, 2**12
-"""Weights of a model, and the largest of its other sizes, up to which it fits any machine and is not counted."""
+SMALL_BYTES, SMALL_SIZE = 2**28, 2**12
+"""Bytes of a run, and options of its parts, up to which it fits any machine and is not counted."""
 COPIES = 4
 """Weights, gradient, and two moments."""
 UNLIMITED_EXAMPLES, USUAL_TASK = 10_000, 128
@@ -56,20 +56,27 @@ class Sizes:
     @property
     def is_small(self) -> bool:
         """Whether it fits any machine, told without counting."""
-        model, train = self.model, self.train
-        weights = 16 * model.width**2 * model.layers + (2 * self.vocabulary + self.length) * model.width
-        others = (model.heads, model.layers, train.batch_size, self.rows, self.vocabulary, self.length, model.mlp_ratio)
-        return weights <= SMALL_MODEL and max(*others, _largest_option(model)) <= SMALL_SIZE
+        model = self.model
+        if max(model.heads, model.layers, model.mlp_ratio, _largest_option(model)) > SMALL_SIZE:
+            return False
+        weights = (16 + 4 * math.ceil(model.mlp_ratio)) * model.width**2 * model.layers
+        weights += (2 * self.vocabulary + self.length) * model.width
+        return 4 * COPIES * weights + self._data_bytes <= SMALL_BYTES
+
+    @property
+    def _data_bytes(self) -> int:
+        """The residual stream of a batch in every layer, and the sequences."""
+        model, batch = self.model, self.train.batch_size
+        stream = STREAM * batch * self.length * model.width * model.layers
+        return stream + 16 * self.length * (self.rows + batch) + 8 * self.vocabulary
 
     def bytes(self) -> int:
         """A lower bound of the memory of the run, in bytes."""
-        model, train = self.model, self.train
+        model = self.model
         weights = model_bytes(model, vocabulary=self.vocabulary, length=self.length)
         if weights is None:  # of a part that cannot be built without content: embedding and head alone
             weights = 4 * model.width * self.vocabulary * 2 + model.layers * LAYER_OVERHEAD
-        stream = STREAM * train.batch_size * self.length * model.width * model.layers
-        sequences = 16 * self.length * (self.rows + train.batch_size) + 8 * self.vocabulary
-        return min(TOO_MANY, COPIES * weights + stream + sequences)
+        return min(TOO_MANY, COPIES * weights + self._data_bytes)
 
 
 def check_sizes(model: ModelSpec, train: TrainSpec, source: Source) -> None:
@@ -168,13 +175,21 @@ def _candidates(sizes: Sizes) -> list[_Field]:
 
     def of_model(name: str, kind: type[int | float]) -> _Field:
         default = ModelSpec.model_fields[name].default
-        change = lambda value: replace(sizes, model=model.model_copy(update={name: kind(value)}))  # noqa: E731
-        return _Field(f"model.{name}", math.ceil(getattr(model, name)), default, change)
+        step = model.heads if name == "width" else 1  # only its multiples can be built
+
+        def changed(value: int) -> Sizes:
+            update = {name: kind(max(step, value // step * step))}
+            return replace(sizes, model=model.model_copy(update=update))
+
+        return _Field(f"model.{name}", math.ceil(getattr(model, name)), default, changed)
 
     def of_training(name: str) -> _Field:
         default = TrainSpec.model_fields[name].default or UNLIMITED_EXAMPLES
-        change = lambda value: replace(sizes, train=train.model_copy(update={name: value}))  # noqa: E731
-        return _Field(f"train.{name}", getattr(train, name) or 0, default, change)
+
+        def changed(value: int) -> Sizes:
+            return replace(sizes, train=train.model_copy(update={name: value}))
+
+        return _Field(f"train.{name}", getattr(train, name) or 0, default, changed)
 
     fields = [of_model("width", int), of_model("layers", int), of_model("mlp_ratio", float)]
     fields += map(of_training, ("batch_size", "validation_examples", "train_examples"))
