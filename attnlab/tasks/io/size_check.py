@@ -95,7 +95,14 @@ def check_largest_option(spec: TaskSpec, need: Callable[[Task], int], available:
 
 
 def thousands_of(number: int) -> str:
-    """Format a count of any size, shortened where it has more than 18 digits."""
+    """Format a count of any size, shortened where it has more than 64 bits.
+
+    Args:
+        number: The count.
+
+    Returns:
+        The count as text.
+    """
     return thousands(number) if abs(number) <= MAX_INTEGER else f"about 10^{len(str(abs(number))) - 1}"
 
 
