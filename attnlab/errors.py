@@ -22,6 +22,66 @@ import re
 import textwrap
 from collections.abc import Iterable
 
+ECHO = 200
+"""Characters of a value that a message repeats, at most."""
+KEPT = 120, 60
+"""Of a longer one so many are kept at its begin and at its end."""
+LONGEST_LINE = 1200
+"""Characters of one line of a message, at most."""
+QUOTED, UNBROKEN = re.compile(r"(?<!\w)'([^']{201,})'"), re.compile(r"\S{201,}")
+
+
+def clipped(text: str, most: int = ECHO) -> str:
+    """Shorten a long value for a message.
+
+    >>> clipped("abc"), len(clipped("x" * 1000)) <= 200
+    ('abc', True)
+
+    Args:
+        text: The value as text.
+        most: Characters up to which it stays whole.
+
+    Returns:
+        The value, or its begin and its end with its length between them.
+    """
+    if len(text) <= most:
+        return text
+    return f"{text[: KEPT[0]]}…({len(text):,} characters)…{text[-KEPT[1] + 40 :]}"
+
+
+def echo(value: object) -> str:
+    """Write a value of the user for a message, shortened.
+
+    >>> echo([1, "a"])
+    "[1, 'a']"
+
+    Args:
+        value: The value.
+
+    Returns:
+        Its repr, of at most ``ECHO`` characters.
+    """
+    try:
+        return clipped(repr(value))
+    except (RecursionError, ValueError):  # nested too deeply; an integer of more digits than Python writes
+        return f"this {type(value).__name__}"
+
+
+def echoed(text: str) -> str:
+    """Shorten every long value in a message: quoted, without spaces, or a long line.
+
+    Args:
+        text: The message.
+
+    Returns:
+        The message; of each long value its begin and its end.
+    """
+    if len(text) <= ECHO:
+        return text
+    short = QUOTED.sub(lambda found: f"'{clipped(found[1])}'", text)
+    short = UNBROKEN.sub(lambda found: clipped(found[0]), short)
+    return "\n".join(clipped(line, LONGEST_LINE) for line in short.split("\n"))
+
 
 class AttnlabError(Exception):
     """A mistake of the user, or a limit of the machine.
@@ -36,6 +96,7 @@ class AttnlabError(Exception):
     """Exit status of the command line."""
 
     def __init__(self, problem: str, hint: str = "", *, where: str = "") -> None:
+        problem, hint, where = map(echoed, (problem, hint, where))
         super().__init__(problem, hint, where)
         self.problem = problem
         self.hint = hint

@@ -22,9 +22,10 @@ from typing import Any, Generic, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from attnlab.errors import AttnlabError, InvalidValueError, PluginError, UnknownNameError, plain_reason, unknown
+from attnlab.errors import AttnlabError, InvalidValueError, PluginError, UnknownNameError, echo, plain_reason, unknown
 from attnlab.part_code import SCRIPT, PartCode, digest, part_code
 from attnlab.plugins import PREFIX, plugin_error
+from attnlab.sizes import MAX_INTEGER
 from attnlab.specs import Part
 from attnlab.user_code import constructor_line
 
@@ -51,13 +52,16 @@ class Option:
         Raises:
             InvalidValueError: The value is of another type or outside the range.
         """
+        if too_large := next((one for one in _integers(value) if abs(one) > MAX_INTEGER), None):
+            problem = f"Option '{self.name}' cannot be {echo(too_large)}: it has more than 64 bits."
+            raise InvalidValueError(problem, f"Use at most {MAX_INTEGER:,}. Default: {self.default!r}.")
         try:
             return self._adapter.validate_python(_tuples(value))
         except ValidationError as error:
             said = self._in_words
             reasons = sorted({said or plain_reason(one["msg"]) for one in error.errors()})
             hint = f"{'; or '.join(reasons)}. Default: {self.default!r}."
-            given = "empty" if value is None or value == "" else repr(value)
+            given = "empty" if value is None or value == "" else echo(value)
             raise InvalidValueError(f"Option '{self.name}' cannot be {given}.", hint) from None
 
     @property
@@ -355,6 +359,15 @@ def _has_faithful_repr(accepts: Any) -> bool:
     if origin is typing.Literal:
         return all(type(word) in (str, int, bool) for word in inner)
     return accepts in (Any, ...) or (bool(inner) and all(map(_has_faithful_repr, inner)))
+
+
+def _integers(value: Any) -> Iterator[int]:
+    """Every integer in a value of plain data."""
+    if isinstance(value, dict | list | tuple):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _integers(inner)
+    elif isinstance(value, int):
+        yield value
 
 
 def _tuples(value: Any) -> Any:

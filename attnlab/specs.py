@@ -40,8 +40,9 @@ from attnlab.choices import (
     Precision,
     Schedule,
 )
+from attnlab.sizes import MAX_INTEGER
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Share = Annotated[float, Field(ge=0, le=1)]
 CodeDigest = Annotated[str, Field(pattern="^[0-9a-f]*$", exclude_if=lambda digest: not digest)]
 FILLED_IN = ("version", "code_digest", "then", "continue_from", "sizes")
@@ -249,7 +250,7 @@ class Modifiers(Value):
     """Queries and keys of unit size, with a learned gain per head."""
     gate: Literal["none", "element", "head"] = "none"
     """A gate on the output of the heads, per element or per head."""
-    short_conv: Annotated[int, Field(ge=0)] = 0
+    short_conv: Annotated[int, Field(ge=0, le=MAX_INTEGER)] = 0
     """Taps of a causal convolution before the attention; 0 leaves it out."""
     value_residual: Literal["none", "mean", "learned"] = "none"
     """How the values of the first layer are mixed into those of the others."""
@@ -387,7 +388,7 @@ class RunSpec(Identity):
     task: TaskSpec
     model: ModelSpec = ModelSpec()
     train: TrainSpec = TrainSpec()
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=MAX_INTEGER)] = 0
     continue_from: str = Field(default="", exclude_if=lambda value: not value)
     """Id of the finished run whose weights and optimizer state it begins with; empty for a run from the start."""
 

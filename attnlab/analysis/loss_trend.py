@@ -113,7 +113,7 @@ def weight_moved(record: Record) -> float:
     """
     train = record.spec.train
     size = weight_size(record)
-    return float(rate_spent(train)[min(record.steps, train.max_steps)]) / size if size else math.inf
+    return float(rate_spent(train, min(record.steps, train.max_steps))[-1]) / size if size else math.inf
 
 
 def peak_move(record: Record) -> float:
@@ -152,7 +152,8 @@ def _curve(record: Record) -> tuple[np.ndarray, np.ndarray]:
     if not history:
         return np.empty(0), np.empty(0)
     last = min(history[-1].step, train.max_steps)
-    sums = rate_spent(train)[: last + 1] / rate_spent(train)[last]
+    sums = rate_spent(train, last)
+    sums = sums / sums[-1]
     steps = np.minimum([point.step for point in history], last)
     training = np.array([point.loss for point in history])
     validation = [point.validation_loss for point in history]

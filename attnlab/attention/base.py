@@ -130,7 +130,7 @@ class Attention(nn.Module, ABC):
     def __init__(self, context: LayerContext, keys: int | None = None, values: int | None = None) -> None:
         super().__init__()
         if context.width % context.heads:
-            divisors = [heads for heads in range(1, context.width + 1) if context.width % heads == 0]
+            divisors = [heads for heads in range(1, min(context.width, 4096) + 1) if context.width % heads == 0]
             raise InvalidValueError(
                 f"A width of {context.width} does not divide into {context.heads} heads.",
                 f"Numbers of heads that divide it: {', '.join(map(str, divisors))}.",

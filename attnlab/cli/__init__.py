@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import shlex
 import sys
 import warnings
@@ -11,6 +13,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from attnlab.cli.app import app
+from attnlab.cli.faults import check_words, memory_error, system_error
 from attnlab.cli.renamed import renamed_options
 from attnlab.errors import AttnlabError, InterruptedTraining, NewerRecordWarning, PartWarning, RenamedWarning
 from attnlab.formatting import printable
@@ -24,18 +27,50 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an output that is not UTF-8 shows ? for what it cannot hold
+    status: int | str | None = 0
+    try:
+        _run()
+    except SystemExit as exit:
+        status = exit.code
+    sys.exit(_flushed(status))
+
+
+def _run() -> None:
+    """Run the command of the arguments."""
     command, *rest = sys.argv[1:] or [""]
     words, notes = renamed_options(command, rest)
     sys.argv[2:] = words
     for note in notes:
         sys.stderr.write(f"attnlab: {note}\n")
     try:
+        check_words(sys.argv[1:])
         with _one_line_for_each_warning():
             app(prog_name="attnlab")
     except InterruptedTraining as error:
         _exit(error, f"  {shlex.join(['attnlab', *_resuming(sys.argv[1:])])}" if "--resume" in error.hint else "")
     except AttnlabError as error:
         _exit(error)
+    except OSError as error:
+        if (known := system_error(error)) is None:
+            raise
+        _exit(known)
+    except (MemoryError, RuntimeError) as error:
+        if (known := memory_error(error)) is None:
+            raise
+        _exit(known)
+
+
+def _flushed(status: int | str | None) -> int | str | None:
+    """Write what is left of the output; the status tells where that failed, unless the reader has gone away."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # What the interpreter writes at its end goes nowhere, and raises no second error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno != errno.EPIPE:
+            sys.stderr.write(f"attnlab: {system_error(error) or error}\n")
+            return status or 1
+    return status
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from attnlab.errors import echoed
+
 MODULES = {
     "train": "train",
     "sweep": "sweep",
@@ -33,6 +35,10 @@ MODULES = {
 """Command -> module of this package; the function has the name of the command."""
 
 
+USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
+"""What typer raises for words that it does not accept; typer has no name for it."""
+
+
 class Commands(TyperGroup):
     """The group of commands; it imports only the command that is used, so that ``attnlab`` starts quickly."""
 
@@ -42,13 +48,32 @@ class Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Import the command of a name; None if there is none."""
+        from attnlab.cli.number_types import strict_numbers
+
         if cmd_name not in MODULES:
             self.commands = {name: _without_options(name) for name in MODULES}  # for the suggestion of the closest name
         elif cmd_name not in self.commands:
             single = typer.Typer(rich_markup_mode="rich", add_completion=False)
-            single.command(cmd_name)(_function(cmd_name))
-            self.commands[cmd_name] = typer.main.get_command(single)
+            function = _function(cmd_name)
+            single.command(cmd_name)(function)
+            self.commands[cmd_name] = strict_numbers(typer.main.get_command(single), function)
         return self.commands.get(cmd_name)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; a message of typer repeats no more of a value than attnlab's own."""
+        try:
+            return super().invoke(ctx)
+        except USAGE_ERROR as error:
+            vars(error)["message"] = echoed(str(vars(error)["message"]))
+            raise
+
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        """Likewise for the words before the command."""
+        try:
+            return super().make_context(*args, **more)
+        except USAGE_ERROR as error:
+            vars(error)["message"] = echoed(str(vars(error)["message"]))
+            raise
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the page of ``attnlab --help``; typer would import modules for Markdown, code and tracebacks."""

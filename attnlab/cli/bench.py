@@ -29,16 +29,14 @@ def bench(
 
     last = last_medians(out)
 
-    import torch
-
     from attnlab.experiments.machine_bench import measure_machine
     from attnlab.rendering.machine_bench import BenchTable
     from attnlab.training.environment import device as find_device
+    from attnlab.training.environment import torch_threads
 
-    if threads is not None:
-        torch.set_num_threads(threads)
     chosen = find_device(device)
-    with Console(stderr=True).status(f"Measuring on {chosen}; this takes about half a minute"):
+    status = Console(stderr=True).status(f"Measuring on {chosen}; this takes about half a minute")
+    with torch_threads(threads), status:
         result = measure_machine(chosen)
     result.save(out)
     if as_json:

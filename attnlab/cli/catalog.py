@@ -149,6 +149,7 @@ def sample(
     from attnlab.rendering.console import Console
     from attnlab.rendering.sequences import Sequences
     from attnlab.tasks.io.ladders import find_ladder, task_spec
+    from attnlab.tasks.io.size_check import check_rows
     from attnlab.tasks.io.streams import Source
 
     load_plugins(plugins)
@@ -156,6 +157,7 @@ def sample(
     options = {**part.options, **parse_settings(settings or []).get("task", {})}
     level = None if complexity is None else scalar(complexity)
     source = Source(task_spec(find_ladder(part.name), options, level), seed)
+    check_rows(source.task, sequences, where="--sequences")
     batch = source.training(0, sequences)
     if as_json:
         sys.stdout.write(json.dumps({"inputs": batch.inputs_BT.tolist(), "targets": batch.targets_BT.tolist()}) + "\n")

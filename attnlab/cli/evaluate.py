@@ -82,11 +82,12 @@ def evaluate(
 def _lengths(text: str | None) -> list[int]:
     """Parse the lengths of ``--length``."""
     from attnlab.errors import InvalidValueError
+    from attnlab.sizes import whole_number
 
     lengths = []
     for word in filter(None, (part.strip() for part in (text or "").split(","))):
-        if not word.isdigit() or int(word) < 1:
+        if not (number := whole_number(word)):
             problem = f"'{word}' is not a length."
             raise InvalidValueError(problem, "Give numbers of tokens, such as 64,128,256.", where="--length")
-        lengths.append(int(word))
+        lengths.append(number)
     return lengths

@@ -23,13 +23,14 @@ def parse_vmap(text: str) -> VmapWidth:
         InvalidValueError: The text is neither ``auto`` nor a whole number of at least 1.
     """
     from attnlab.errors import InvalidValueError
+    from attnlab.sizes import whole_number
 
     if text == "auto":
         return "auto"
-    if not (text.isdecimal() and int(text) >= 1):
+    if not (number := whole_number(text)):
         problem = f"'{text}' is not a number of runs."
         raise InvalidValueError(problem, "Write auto, or a number such as 8.", where="--vmap")
-    return int(text)
+    return number
 
 
 def refuse_unvmappable(specs: Iterable[RunSpec], vmap: VmapWidth) -> None:

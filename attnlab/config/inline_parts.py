@@ -8,6 +8,7 @@ from typing import Any
 
 from attnlab.config.yaml import scalar
 from attnlab.errors import InvalidValueError
+from attnlab.sizes import MAX_LAYERS, check_count, whole_number
 from attnlab.specs import Part, Variant
 
 CLASS = re.compile(r"(?P<place>[^:=]*\.[^:=]*|[^:=]+(?=:[A-Z])):(?P<name>[A-Za-z_][\w.]*)(:(?P<options>.*))?")
@@ -124,10 +125,11 @@ def _repeated(word: str, text: str) -> tuple[str, int]:
     part, star, count = word.rpartition("*")
     if not star or "]" in count or "}" in count:
         return word, 1
-    if not (count.strip().isdecimal() and int(count) and part.strip()):
+    if not ((number := whole_number(count)) and part.strip()):
         problem = f"'{word.strip()}' does not say how many layers in a row have the part."
         raise InvalidValueError(problem, "Write name*N with N of 1 or more, as in softmax*3+delta.", where=text)
-    return part, int(count)
+    check_count(number, MAX_LAYERS, what="layers", where=text)
+    return part, number
 
 
 def parse_settings(words: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from attnlab.config.renamed import Location
-from attnlab.errors import AttnlabError, InvalidFileError, InvalidValueError, plain_reason, unknown
+from attnlab.errors import AttnlabError, InvalidFileError, InvalidValueError, echo, plain_reason, unknown
 from attnlab.specs import FILLED_IN
 
 M = TypeVar("M", bound=BaseModel)
@@ -68,7 +68,7 @@ def _refusal(
     reasons = dict.fromkeys(map(plain_reason, messages))
     example = _default(model, location) if error["type"] in LISTS else None
     return InvalidValueError(
-        "A mapping is not accepted here." if isinstance(value, BaseModel | dict) else f"It cannot be {value!r}.",
+        "A mapping is not accepted here." if isinstance(value, BaseModel | dict) else f"It cannot be {echo(value)}.",
         f"{'; or '.join(reasons)}{f', such as {list(example)}' if example else ''}.",
         where=where(location),
     )

@@ -32,6 +32,7 @@ from attnlab.diagnosis.subjects import (
 from attnlab.diagnosis.whole_models import WholeModelSubject, whole_model_subjects
 from attnlab.errors import InvalidValueError
 from attnlab.metrics.metric import Metric
+from attnlab.records import Record
 from attnlab.run_labels import RunLabels
 from attnlab.specs import ModelSpec, variant_text
 from attnlab.storage.find_run import in_store
@@ -73,7 +74,7 @@ def diagnose(
     """
     parsed = parse_kind(kind)
     metrics = requested_metrics(parsed, tuple(only))
-    description = ""
+    description, diverged = "", list[str]()
     subjects: Iterable[Subject] = _fresh_subjects(request)
     if runs:
         command = f"attnlab diagnose {parsed} --run {','.join(runs)}{in_store(store)}"
@@ -82,8 +83,9 @@ def diagnose(
         subjects = [subject for _, subject in loaded]
         labels = RunLabels(record.spec for record, _ in loaded)
         description = "; ".join(f"run {record.id}, {labels.of(record.spec)}" for record, _ in loaded)
+        diverged = [_diverged_note(record) for record, _ in loaded if record.status == "diverged"]
     progress(Preparing("building the models"))
-    return diagnose_subjects(
+    diagnosis = diagnose_subjects(
         parsed,
         metrics,
         subjects,
@@ -93,6 +95,14 @@ def diagnose(
         description=description,
         progress=progress,
     )
+    return dataclasses.replace(diagnosis, notes=(*diverged, *diagnosis.notes))
+
+
+def _diverged_note(record: Record) -> str:
+    """Tell that a run has diverged, and at which step."""
+    reason = f": {record.reason}" if record.reason else ""
+    told = f"run {record.id} has diverged after {record.steps:,} steps{reason}"
+    return f"{told}. A dash, where its weights are not finite."
 
 
 def diagnose_subjects(

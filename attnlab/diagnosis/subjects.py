@@ -24,6 +24,7 @@ from attnlab.diagnosis._gain_control import match_gain
 from attnlab.errors import InvalidValueError
 from attnlab.experiments.plan import check_parts, try_model
 from attnlab.experiments.resolve import Resolver
+from attnlab.experiments.size_check import check_models
 from attnlab.model.transformer import ModelOutput, Transformer, build
 from attnlab.specs import ModelSpec, Part, TaskSpec, Variant, joined, variant_text
 from attnlab.tasks import Split
@@ -179,6 +180,9 @@ def diagnosis_subjects(request: DiagnosisRequest) -> Iterator[DiagnosisSubject]:
         for position in request.positions or (None,):
             model = resolver.model(base, attention, position)
             check_parts(model, resolver)
+            source = None if task is None else resolver.source(task)
+            length = request.length or NOISE_LENGTH
+            check_models(model, source=source, length=length, sequences=request.batch, seeds=request.seeds)
             if task is not None:
                 try_model(model, task, resolver)
             label = variant_text(model.attention)

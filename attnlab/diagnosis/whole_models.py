@@ -21,6 +21,7 @@ from attnlab.diagnosis.subjects import DiagnosisRequest, ProbeBatch, requested_b
 from attnlab.errors import AttnlabError, IncompatiblePartsError, InvalidValueError
 from attnlab.experiments.plan import try_model
 from attnlab.experiments.resolve import Resolver
+from attnlab.experiments.size_check import check_models
 from attnlab.experiments.whole_model import inline_module
 from attnlab.metrics.metric import Metric
 from attnlab.model.module import ModuleModel
@@ -147,6 +148,8 @@ def whole_model_subjects(request: DiagnosisRequest) -> Iterator[WholeModelSubjec
     resolver = Resolver()
     for part in parts:
         model = resolver.module(base, part)
+        source = resolver.source(task)
+        check_models(model, source=source, length=source.length, sequences=request.batch, seeds=request.seeds)
         try_model(model, task, resolver)
         yield from (_fresh(model, request, task, seed) for seed in request.seeds)
 

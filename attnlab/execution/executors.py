@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
 from attnlab.errors import InvalidValueError, unknown
 from attnlab.execution._inline import Inline
 from attnlab.execution.jobs import Executor, WorkerSettings
-from attnlab.execution.processes import Processes, default_workers
+from attnlab.execution.processes import WORKER_MEMORY, Processes, default_workers
 from attnlab.execution.worker_parts import WorkerParts
+from attnlab.sizes import check_fits, whole_number
 from attnlab.training.environment import device
 from attnlab.training.vmap_width import VmapWidth
 
@@ -49,7 +51,7 @@ def make_executor(
     base, _, number = name.partition(":")
     if base not in EXECUTORS:
         raise unknown("executor", base, EXECUTORS, where="--executor")
-    if number and not (number.isdigit() and int(number) >= 1):
+    if number and not whole_number(number):
         problem = f"'{number}' is not a number of workers of at least 1."
         raise InvalidValueError(problem, f"Write {base}:2.", where=f"--executor {name}")
     if address and base == "inline":
@@ -70,7 +72,11 @@ def _inline(settings: WorkerSettings, count: int | None, runs: int | None, addre
 def _processes(settings: WorkerSettings, count: int | None, runs: int | None, address: str | None) -> Executor:
     """Make the executor of local processes."""
     count = count or default_workers(settings.device)
-    return Processes(min(count, runs or count), settings)
+    workers = min(count, runs or count)
+    if workers > (os.cpu_count() or 1):
+        where = f"--executor processes:{count}"
+        check_fits(workers, lambda number: number * WORKER_MEMORY, what=f"{workers:,} workers", where=where)
+    return Processes(workers, settings)
 
 
 def _ray(settings: WorkerSettings, count: int | None, runs: int | None, address: str | None) -> Executor:

@@ -35,8 +35,8 @@ from attnlab.execution.jobs import (
     remaining_job,
     run_job,
 )
-from attnlab.execution.memory import available_memory
 from attnlab.execution.worker_parts import load_worker_parts
+from attnlab.sizes import available_memory
 from attnlab.training.interruption import Interruption
 
 POLL_SECONDS = 0.25

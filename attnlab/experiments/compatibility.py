@@ -22,7 +22,7 @@ def check_position(model: ModelSpec) -> None:
     """
     pattern = model.position.alternating
     _check_single_layers(model)
-    for layer in range(math.lcm(len(pattern), len(model.attention))):
+    for layer in range(min(model.layers, math.lcm(len(pattern), len(model.attention)))):
         part, position = of_layer(model.attention, layer), POSITIONS.entry(of_layer(pattern, layer).name)
         if position.cls.biases and not ATTENTIONS.entry(part.name).cls.has_scores:
             names = ", ".join(entry.name for entry in POSITIONS if not entry.cls.biases)

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from attnlab.execution.jobs import Executor
-from attnlab.execution.memory import available_memory
 from attnlab.execution.processes import WORKER_MEMORY
 from attnlab.experiments._budget import flops
 from attnlab.experiments.grouping import vmap_per_worker
@@ -27,6 +26,7 @@ from attnlab.experiments.step_timing import clock_of, time_shape
 from attnlab.model.base import Model
 from attnlab.model.transformer import build_model
 from attnlab.run_labels import RunLabels
+from attnlab.sizes import available_memory
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.tasks.io.streams import Source

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attnlab.config.experiment import Experiment, LadderLevels, full_key
 from attnlab.config.inline_parts import merged, parse_modules, parse_variants
-from attnlab.errors import AttnlabError, InvalidValueError
+from attnlab.errors import AttnlabError, InvalidValueError, echo
 from attnlab.experiments._report_checks import check_report
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import REGISTRIES, Resolver, resolved_variant
+from attnlab.experiments.size_check import check_runs
 from attnlab.run_fields import short_name
 from attnlab.specs import Part, RunSpec, Variant, joined, variant_text
 from attnlab.tasks.io.streams import parse_range
@@ -115,6 +117,7 @@ def requests(experiment: Experiment, resolver: Resolver) -> Iterator[Request]:
     Raises:
         InvalidValueError: A variant is written in no known form.
     """
+    _check_number(experiment, resolver)
     combinations = settings(experiment)
     where = experiment.where("grid")
     attentions = (setting.get("model.attention") for setting in combinations)
@@ -136,6 +139,15 @@ def requests(experiment: Experiment, resolver: Resolver) -> Iterator[Request]:
                     reference=None if first is None else variant(first, where),
                     settings=_nested(experiment, entry, setting),
                 )
+
+
+def _check_number(experiment: Experiment, resolver: Resolver) -> None:
+    """Refuse more runs than can be planned, before any is made."""
+    levels = sum(len(entry.levels or resolver.ladder(entry.ladder).levels) for entry in experiment.ladders)
+    lengths = [*map(len, experiment.grid.values()), *(len(next(iter(group.values()))) for group in experiment.zip)]
+    combinations = math.prod(lengths)
+    check_runs(experiment.seeds, levels, what="seeds", where=experiment.where("seeds"))
+    check_runs(combinations, levels * experiment.seeds, what="combinations", where=experiment.where("grid"))
 
 
 def settings(experiment: Experiment) -> list[Setting]:
@@ -177,7 +189,7 @@ def variant(value: Any, where: str) -> Variant:
         return tuple(part for item in value for part in variant(item, where))
     if isinstance(value, dict) and "name" in value:
         return (Part.model_validate(value),)
-    raise InvalidValueError(f"It cannot be {value!r}.", "Write a name, or {name: dape, kernel: 3}.", where=where)
+    raise InvalidValueError(f"It cannot be {echo(value)}.", "Write a name, or {name: dape, kernel: 3}.", where=where)
 
 
 def _module(value: Any, where: str) -> Part | None:
@@ -187,7 +199,7 @@ def _module(value: Any, where: str) -> Part | None:
     parts = parse_modules(value[MODEL]) if isinstance(value[MODEL], str) else []
     if len(parts) != 1:
         hint = "Name one: {model: FILE.py:Class}."
-        raise InvalidValueError(f"It cannot be {value[MODEL]!r}.", hint, where=where)
+        raise InvalidValueError(f"It cannot be {echo(value[MODEL])}.", hint, where=where)
     return parts[0]
 
 

@@ -2,6 +2,7 @@
 
 1  request        words are parsed                                              :mod:`attnlab.experiments.request`
 2  resolve        every name, option and setting is looked up once              :mod:`attnlab.experiments.resolve`
+   sizes          what is larger than the memory is refused                     :mod:`attnlab.experiments.size_check`
 3  compatibility  attention, position and modifiers are checked together        :mod:`attnlab.experiments.compatibility`
 4  budget         the variants are given the reference's budget, where asked    :mod:`attnlab.experiments._budget`
 5  preflight      each model takes a training step, is saved and loaded         :mod:`attnlab.experiments._preflight`
@@ -23,6 +24,7 @@ from attnlab.experiments._preflight import preflight, preflight_run, trained_ali
 from attnlab.experiments.compatibility import check_block, check_layers, check_modifiers, check_position
 from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import Resolver
+from attnlab.experiments.size_check import check_runs, check_seeds, check_sizes
 from attnlab.experiments.whole_model import check_own_model, judge, of_whole_model
 from attnlab.model.transformer import build
 from attnlab.plugins import plugin_error
@@ -56,7 +58,12 @@ def plan(request: Request, resolver: Resolver | None = None, progress: Progress 
         StoreError: A tensor of the model has a type that cannot be saved.
     """
     resolver = resolver or Resolver()
+    check_seeds(request.seeds)
     resolved = resolver.resolve(request)
+    check_runs(len(request.seeds), len(resolved.models), what="seeds", where="--seeds")
+    for model in (*resolved.models, resolved.reference):
+        key = ("size", model.canonical, resolved.train.canonical, resolved.task.canonical)
+        resolver.once(key, lambda: check_sizes(model, resolved.train, resolver.source(resolved.task)))  # noqa: B023
     if resolved.train.rollout:
         check_rollout(resolved.task, resolver)
     specs: list[RunSpec] = []

@@ -126,7 +126,7 @@ class Resolver:
             UnknownNameError: The task has no such option.
             InvalidValueError: The task does not accept a value.
         """
-        key = ("task", ladder.name, repr(options), level, repr(evaluate))
+        key = ("task", ladder.name, repr(options), repr(level), repr(evaluate))
         return self.once(key, lambda: task_spec(ladder, options, level, evaluate))
 
     def train(self, data: Data) -> TrainSpec:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnlab.attention.ops.constructor import constructor_parameters
 from attnlab.config.inline_parts import parse_modules
-from attnlab.errors import AttnlabError, InvalidValueError, PartWarning, PluginError
+from attnlab.errors import AttnlabError, InvalidValueError, PartWarning, PluginError, echo
 from attnlab.model.module import MODULE_NAMING, MODULES, failed_module
 from attnlab.model.module_sizes import MODULE_ARGUMENTS, check_arguments, sizes_used
 from attnlab.specs import ModelSpec, ModulePart, Part, TrainSpec
@@ -43,7 +43,7 @@ def inline_module(value: Any) -> Part:
         return Part.model_validate(value)
     parts = parse_modules(value) if isinstance(value, str) else []
     if len(parts) != 1:
-        raise InvalidValueError(f"It cannot be {value!r}.", "Name one model: FILE.py:Class.", where="model.module")
+        raise InvalidValueError(f"It cannot be {echo(value)}.", "Name one model: FILE.py:Class.", where="model.module")
     return parts[0]
 
 

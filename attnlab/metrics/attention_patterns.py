@@ -29,6 +29,7 @@ from attnlab.metrics._rows import (
     row_entropies,
     safe_divide,
 )
+from attnlab.metrics._singular import singular_values
 from attnlab.metrics.metric import Point, metric
 
 SINK_THRESHOLD = 0.3
@@ -272,6 +273,6 @@ def singular_gap(weights_BHTS: Tensor) -> Tensor:
     """
     if min(weights_BHTS.shape[-2:]) < 2:
         return weights_BHTS.new_full(weights_BHTS.shape[:-2], math.nan)
-    first_BH, second_BH = torch.linalg.svdvals(weights_BHTS.double())[..., :2].unbind(-1)
+    first_BH, second_BH = singular_values(weights_BHTS)[..., :2].unbind(-1)
     least_BH = first_BH * torch.finfo(torch.float64).eps + 1e-300
     return first_BH.clamp_min(1e-300) / second_BH.maximum(least_BH)

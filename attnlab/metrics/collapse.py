@@ -24,6 +24,7 @@ import math
 import torch
 from torch import Tensor
 
+from attnlab.metrics._singular import singular_values
 from attnlab.metrics.metric import FLOAT_FLOOR, Point, metric
 
 DONG = "arXiv:2103.03404"
@@ -76,7 +77,7 @@ def relative_singular_values(x_BTD: Tensor) -> Tensor:
     Returns:
         The values in falling order, B x K; nan where all are zero.
     """
-    values_BK = torch.linalg.svdvals(x_BTD.double())
+    values_BK = singular_values(x_BTD)
     return values_BK / values_BK[..., :1]
 
 

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attnlab.metrics._rows import query_and_key_positions
+from attnlab.metrics._singular import singular_values
 from attnlab.metrics.attention_patterns import peak, saturation
 from attnlab.metrics.metric import Point, metric
 
@@ -168,7 +169,7 @@ def head_selections(
     selections = []
     for head, matrix_DD in enumerate(bilinear_forms(query_DD, key_DD, heads)):
         head_weights_B1TS = weights_BHTS[:, head : head + 1].detach().double()
-        singular = torch.linalg.svdvals(matrix_DD)
+        singular = singular_values(matrix_DD)
         margins = margins_BHT[:, head]
         margins = margins[~margins.isnan()]
         aligned = alignment(inputs_BTD, head_weights_B1TS[:, 0], matrix_DD, columns=columns) if is_bilinear else None
@@ -199,8 +200,10 @@ def alignment(inputs_BTD: Tensor, weights_BTS: Tensor, matrix_DD: Tensor, *, col
         columns: Constraints to use at most, spread evenly over the rows.
 
     Returns:
-        The comparison; None if there is no constraint.
+        The comparison; None if there is no constraint, or something is not finite.
     """
+    if not all(bool(tensor.isfinite().all()) for tensor in (inputs_BTD, weights_BTS, matrix_DD)):
+        return None
     differences_ND, queries_ND = constraints(inputs_BTD.detach().double(), weights_BTS.detach().double())
     if not len(differences_ND):
         return None

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from attnlab.errors import DeviceError
+from attnlab.sizes import check_count
 
 
 def device(name: str = "auto") -> torch.device:
@@ -40,6 +41,10 @@ def device(name: str = "auto") -> torch.device:
     return torch.device(chosen)
 
 
+MAX_THREADS = 1024
+"""The most threads of torch: it starts as many as it is told, whatever the machine has."""
+
+
 @contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
     """Within this context, torch computes with a number of threads.
@@ -49,7 +54,12 @@ def torch_threads(count: int | None) -> Iterator[None]:
 
     Yields:
         Nothing.
+
+    Raises:
+        InvalidValueError: There are more than ``MAX_THREADS``.
     """
+    if count:
+        check_count(count, MAX_THREADS, what="threads", where="--threads")
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:

@@ -31,20 +31,21 @@ def learning_rate(train: TrainSpec, step: int) -> float:
     return train.lr * (train.min_lr_ratio + (1 - train.min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def rate_spent(train: TrainSpec) -> NDArray[np.float64]:
+def rate_spent(train: TrainSpec, most: int | None = None) -> NDArray[np.float64]:
     """Compute the sum of the learning rates of the first steps: of none, of one, ..., of all.
 
     A step of AdamW changes no weight by much more than its rate, so that the sum bounds how far training can have come.
 
     Args:
         train: The schedule.
+        most: Steps that were taken; None takes ``max_steps``, which may be more than memory holds.
 
     Returns:
-        One sum for each number of steps, from 0 to ``max_steps``.
+        One sum for each number of steps, from 0 to ``most``.
     """
     warmup_steps = round(train.warmup_ratio * train.max_steps)
-    steps = np.arange(train.max_steps)
-    rates = np.full(train.max_steps, train.lr)
+    steps = np.arange(train.max_steps if most is None else most)
+    rates = np.full(len(steps), train.lr)
     if train.schedule == "cosine":
         progress = (steps - warmup_steps) / max(1, train.max_steps - warmup_steps)
         rates = train.lr * (train.min_lr_ratio + (1 - train.min_lr_ratio) * 0.5 * (1 + np.cos(np.pi * progress)))

@@ -12,9 +12,9 @@ import pytest
 from attnlab.errors import AttnlabError
 from attnlab.execution._inline import Inline
 from attnlab.execution.executors import make_executor
-from attnlab.execution.memory import available_memory
 from attnlab.execution.processes import WORKER_MEMORY, Processes, default_workers, device_of_rank
 from attnlab.execution.worker_parts import WorkerParts
+from attnlab.sizes import available_memory
 
 
 def test_each_name_makes_its_executor(tmp_path: Path) -> None:

@@ -10,17 +10,20 @@ from __future__ import annotations
 import importlib.metadata
 import itertools
 import math
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from attnlab.choices import SplitName
 from attnlab.errors import AttnlabError, InterruptedTraining, InvalidFileError, InvalidValueError
+from attnlab.sizes import bytes_text
 from attnlab.specs import TaskSpec, TrainSpec
 from attnlab.tasks.base import IGNORE, Batch, Split, Task
 from attnlab.tasks.io.aligned import check_words
 from attnlab.tasks.io.formats import FORMATS, Sequences, pyarrow
 from attnlab.tasks.io.sidecar import Sidecar, fingerprint, sidecar_path
+from attnlab.tasks.io.size_check import SMALL, check_largest_option, row_bytes
 from attnlab.tasks.io.streams import Source, generator
 
 SPLITS: dict[SplitName, Split] = {
@@ -29,6 +32,10 @@ SPLITS: dict[SplitName, Split] = {
     "test": Split.TEST,
 }
 BATCH_SIZE = TrainSpec().batch_size
+WORD_BYTES = 64
+"""Bytes of one word in memory."""
+CHECKED_DISK = 2**30
+"""Bytes up to which the room on the disk is not looked at: the error of a full disk tells it as well."""
 
 
 def export(
@@ -63,6 +70,8 @@ def export(
     """
     check_output_path(path, force)
     source = Source(spec.model_copy(update={"evaluate": ()}), seed)
+    check_words_fit(source.vocabulary, spec)
+    check_disk(path, sequences, source.length)
     training = split == "training"
     if not training:
         _check_available(source, split, sequences)
@@ -136,6 +145,41 @@ def check_output_path(path: Path, force: bool) -> None:
     for target in (path, sidecar_path(path)):
         if target.exists() and not force:
             raise InvalidFileError(f"{target.name} exists already.", "Add --force to replace it.", where=where)
+
+
+def check_words_fit(vocabulary: int, spec: TaskSpec) -> None:
+    """Refuse a vocabulary whose words do not fit the memory: the sidecar has the word of every id.
+
+    Args:
+        vocabulary: V.
+        spec: The task, with the options that decide it.
+
+    Raises:
+        InvalidValueError: They do not fit.
+    """
+    if vocabulary > SMALL:
+        check_largest_option(spec, lambda task: WORD_BYTES * task.vocabulary + row_bytes(task, BATCH_SIZE))
+
+
+def check_disk(path: Path, sequences: int, length: int) -> None:
+    """Refuse more sequences than the disk has room for, before any is drawn.
+
+    A lower bound: rows of .npz all have the length of the longest, with four bytes for each token; those of other
+    formats may be short.
+
+    Args:
+        path: The file.
+        sequences: Their number.
+        length: Tokens of the longest.
+
+    Raises:
+        InvalidValueError: There is no room; the message has the largest number that would fit.
+    """
+    room, row = shutil.disk_usage(path.parent).free, 4 * length if path.suffix == ".npz" else 1
+    if sequences * row > max(room, CHECKED_DISK):
+        problem = f"{sequences:,} sequences need more than {bytes_text(sequences * row)} of disk"
+        hint = f"At most {room // row:,} could fit."
+        raise InvalidValueError(f"{problem}, and {bytes_text(room)} are free.", hint, where="--sequences")
 
 
 def _check_available(source: Source, split: SplitName, sequences: int) -> None:

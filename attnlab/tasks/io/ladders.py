@@ -7,8 +7,8 @@ from typing import Any
 
 from attnlab import resources
 from attnlab.config.ladder import Ladder, ladder
-from attnlab.errors import AttnlabError, InvalidValueError, unknown
-from attnlab.specs import TaskSpec
+from attnlab.errors import AttnlabError, InvalidValueError, echo, unknown
+from attnlab.specs import Level, TaskSpec
 from attnlab.tasks.base import TASKS
 
 
@@ -111,6 +111,11 @@ def task_spec(ladder: Ladder, options: dict[str, Any], level: Any, evaluate: Seq
             "Give only one of them.",
             where=ladder.name,
         )
+    for one in (level, *(evaluate or ())):
+        if one is not None and (isinstance(one, bool) or not isinstance(one, Level)):
+            problem = f"A level cannot be {echo(one)}."
+            levels = ", ".join(map(str, ladder.levels))
+            raise InvalidValueError(problem, f"It is one number or one word, such as {levels}.", where=ladder.name)
     chosen = options.get(complexity, ladder.default if level is None else level)
     try:
         complete = entry.cls.resolve_options(entry.complete({**ladder.options, **options, complexity: chosen}))

@@ -17,6 +17,7 @@ from attnlab.errors import InvalidValueError
 from attnlab.specs import TaskSpec
 from attnlab.tasks.base import TASKS, Batch, Split, Task
 from attnlab.tasks.io.buckets import batch_rows
+from attnlab.tasks.io.size_check import check_options, check_task
 from attnlab.tasks.io.training_set import TrainingSet, distinct, finite
 
 
@@ -49,7 +50,17 @@ def build(spec: TaskSpec, options: Mapping[str, Any] | None = None) -> Task:
         InvalidValueError: An option has the wrong type or range, or options cannot be combined.
     """
     entry = TASKS.entry(spec.name)
-    return entry.cls(**entry.complete(spec.options if options is None else options))
+    complete = entry.complete(spec.options if options is None else options)
+    check_options(spec.name, complete)
+    try:
+        task = entry.cls(**complete)
+    except (MemoryError, OverflowError) as error:
+        largest = {name: value for name, value in complete.items() if isinstance(value, int)}
+        words = ", ".join(f"{name}={value}" for name, value in largest.items())
+        problem = f"The task cannot be made with {words}: {str(error) or 'memory ran out'}."
+        raise InvalidValueError(problem, "Use smaller sizes.", where=spec.name) from None
+    check_task(spec.model_copy(update={"options": complete}), task)
+    return task
 
 
 class Source:
