@@ -22,7 +22,7 @@ import numpy as np
 from attnlab.analysis.comparisons import Question
 from attnlab.analysis.records import records
 from attnlab.analysis.statistics import clopper_pearson
-from attnlab.experiments._decision_search import search_decisions
+from attnlab.experiments.decision_search import search_decisions
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 

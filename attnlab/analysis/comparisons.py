@@ -214,7 +214,14 @@ class Comparison:
 
 
 def accuracy(record: Record) -> float:
-    """The accuracy of a run; that of chance where a diverged run has none."""
+    """The accuracy of a run; that of chance where a diverged run has none.
+
+    Args:
+        record: A run that has not failed.
+
+    Returns:
+        A share of 1.
+    """
     mean = record.accuracy.mean
     return record.accuracy.chance if math.isnan(mean) else mean
 

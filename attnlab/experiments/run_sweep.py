@@ -20,7 +20,7 @@ from attnlab.config.experiment import Experiment
 from attnlab.errors import InterruptedTraining, StoreError
 from attnlab.execution.jobs import Executor
 from attnlab.execution.recorder import ResultRecorder
-from attnlab.experiments._decision_search import DecisionSearch, search_decisions
+from attnlab.experiments.decision_search import DecisionSearch, search_decisions
 from attnlab.experiments.expand import with_levels, with_resolved_claims
 from attnlab.experiments.grouping import jobs, vmap_limits
 from attnlab.records import Record

@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from attnlab.analysis.comparisons import BySeed, Comparison, LevelComparison, Outcome
-from attnlab.experiments._decision_search import Round
+from attnlab.experiments.decision_search import Round
 from attnlab.formatting import duration
 
 SHOWN = 8

@@ -11,6 +11,7 @@ import pytest
 
 import attnlab
 from attnlab.cli.app import MODULES, Commands
+from attnlab.config.experiment import Experiment
 from attnlab.records import Record
 from tests.cli.conftest import Command
 
@@ -144,7 +145,8 @@ def test_the_defaults_are_those_of_the_python_function(name: str) -> None:
 def test_an_inline_sweep_has_as_many_seeds_as_in_python(command: Command) -> None:
     words = ("--task", "copy", "--complexity", "2", "--width", "8", "--steps", "1", "--device", "cpu", *SIZES)
     result = command("sweep", *words, "--executor", "inline", "--json", "--quiet")
-    assert len(result.out.splitlines()) == inspect.signature(attnlab.sweep).parameters["seeds"].default
+    assert inspect.signature(attnlab.sweep).parameters["seeds"].default is None  # both take the experiment's default
+    assert len(result.out.splitlines()) == Experiment.model_fields["seeds"].default == 3
 
 
 @pytest.mark.parametrize("name", MODULES)

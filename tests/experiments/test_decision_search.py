@@ -15,7 +15,7 @@ from attnlab.analysis.records import records
 from attnlab.config.experiment import Experiment, stored_experiment
 from attnlab.config.inline_experiment import inline_experiment
 from attnlab.errors import InvalidValueError
-from attnlab.experiments._decision_search import DecisionSearch, search_decisions
+from attnlab.experiments.decision_search import DecisionSearch, search_decisions
 from attnlab.experiments.expand import expand
 from attnlab.experiments.run_sweep import run_sweep
 from attnlab.records import Record
