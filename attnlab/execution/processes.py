@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +22,7 @@ from types import ModuleType
 from typing import final
 
 from attnlab.errors import AttnlabError, PluginError
+from attnlab.execution import worker_start
 from attnlab.execution.jobs import (
     Failed,
     Finished,
@@ -143,7 +146,9 @@ class Processes:
         connection, remote = context.Pipe()
         rank = min(set(range(self.num_workers)) - {worker.rank for worker in self.workers})
         settings = replace(self.settings, device=device_of_rank(self.settings.device, rank))
-        process = context.Process(target=serve, args=(remote, settings), daemon=True, name="attnlab worker")
+        by_main_thread = threading.current_thread() is threading.main_thread()
+        arguments = (remote, by_main_thread, pickle.dumps(settings))
+        process = context.Process(target=worker_start.start, args=arguments, daemon=True, name="attnlab worker")
         with sigint_blocked(), main_not_imported(), current_folder_not_imported():
             process.start()
         remote.close()
@@ -160,11 +165,13 @@ class Processes:
                 continue
             try:
                 while worker.connection.poll():
-                    self._forward(worker, worker.connection.recv(), send)
+                    self._forward(worker, worker.connection.recv(), queue, send, interruption)
             except (EOFError, OSError):
                 self._replace_lost(worker, queue, send, interruption)
 
-    def _forward(self, worker: Worker, message: Message, send: Send) -> None:
+    def _forward(
+        self, worker: Worker, message: Message, queue: JobQueue, send: Send, interruption: Interruption
+    ) -> None:
         """Update the state of a worker from its message, then send the message on."""
         match message:
             case Ready((problem, hint, where)) if problem:
@@ -173,6 +180,9 @@ class Processes:
                 worker.ready = True
             case Saved() | Recorded() if worker.job:
                 worker.job = remaining_job(worker.job, message)
+            case Stopped() if worker.job and not interruption.requested:  # a signal to this worker alone
+                job, worker.job = worker.job, None
+                message = Tick() if queue.retry(job) else Failed(job, "its worker was asked to stop, twice")
             case Finished() | Failed() | Stopped():
                 worker.job = None
         send(message)

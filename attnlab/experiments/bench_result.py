@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.errors import InvalidFileError
-from attnlab.storage.files import write_whole
+from attnlab.files import write_output
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,11 @@ class BenchResult:
 
         Args:
             path: The file.
+
+        Raises:
+            InvalidFileError: It cannot be written.
         """
-        write_whole(path, json.dumps(self.data(), indent=1).encode() + b"\n")
+        write_output(path, json.dumps(self.data(), indent=1).encode() + b"\n")
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
