@@ -72,6 +72,12 @@ def stop_requests() -> Iterator[None]:
 
     A signal that is ignored stays ignored: ``nohup`` ignores SIGHUP. In a thread other than the main one, signals are
     left unchanged.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        StopRequest: Such a signal came.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

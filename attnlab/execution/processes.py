@@ -21,7 +21,7 @@ from multiprocessing.context import SpawnProcess
 from types import ModuleType
 from typing import final
 
-from attnlab.errors import AttnlabError, PluginError
+from attnlab.errors import PluginError
 from attnlab.execution import worker_start
 from attnlab.execution.jobs import (
     Failed,
@@ -36,9 +36,7 @@ from attnlab.execution.jobs import (
     Tick,
     WorkerSettings,
     remaining_job,
-    run_job,
 )
-from attnlab.execution.worker_parts import load_worker_parts
 from attnlab.sizes import available_memory
 from attnlab.training.interruption import Interruption
 
@@ -326,34 +324,3 @@ def current_folder_not_imported() -> Iterator[None]:
             del os.environ["PYTHONSAFEPATH"]
         else:
             os.environ["PYTHONSAFEPATH"] = before
-
-
-def serve(connection: Connection, settings: WorkerSettings) -> None:
-    """Run a worker: load the user's parts, then run jobs until the connection is closed.
-
-    Args:
-        connection: The connection to the driver.
-        settings: How jobs are run.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives Ctrl-C and signals the workers
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    if hasattr(os, "setsid"):
-        os.setsid()
-    try:
-        load_worker_parts(settings.parts)
-        connection.send(Ready())
-    except AttnlabError as error:
-        connection.send(Ready((error.problem, error.hint, error.where)))
-        return
-    except (EOFError, OSError):
-        return  # the driver has ended
-    if settings.threads is not None:
-        import torch
-
-        torch.set_num_threads(settings.threads)
-    while True:
-        try:
-            run_job(connection.recv(), settings, connection.send)
-        except (EOFError, OSError):
-            return  # the driver has ended

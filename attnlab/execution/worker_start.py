@@ -34,7 +34,7 @@ def start(connection: Connection, by_main_thread: bool, settings: bytes) -> None
         settings: How jobs are run, pickled: reading them imports torch.
     """
     end_with_driver(by_main_thread)
-    from attnlab.execution.processes import serve
+    from attnlab.execution.serving import serve
 
     serve(connection, pickle.loads(settings))
 

@@ -50,7 +50,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     before = path.lstat() if os.path.lexists(path) else None
     if before and stat.S_ISDIR(before.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     with temporary_beside(path) as temporary:
         with temporary.open("xb") as file:
             if before and stat.S_ISREG(before.st_mode):
@@ -99,8 +99,10 @@ def write_output(path: Path, content: bytes) -> None:
                 special.write(content)
         else:
             target = Path(os.path.realpath(path))
+            if target.is_symlink():
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
             if target.exists() and not os.access(target, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES), name)
             remove_leftovers([target.parent])
             write_whole(target, content)
     except (OSError, ValueError) as error:
