@@ -169,7 +169,7 @@ def cp(
         raise unknown("experiment or ladder", name, known, where="cp")
     target = to or Path(f"{name}.yaml")
     target = target / f"{name}.yaml" if target.is_dir() else target
-    if target.exists() and not force:
+    if target.is_file() and not force:
         raise InvalidValueError("This file exists already.", "Give another name, or --force.", where=str(target))
     write_output(target, sources[0].read_bytes())
     command = "sweep" if sources[0].parent.name == "experiments" else "train --task"

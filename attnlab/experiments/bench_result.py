@@ -123,6 +123,6 @@ def last_medians(path: Path) -> dict[str, float]:
         return {}
     try:
         return {line["name"]: float(line["median"]) for line in json.loads(path.read_text())["lines"]}
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         hint = "Give another path with --out, or remove the file."
         raise InvalidFileError("The file is not a benchmark result.", hint, where=f"--out {path}") from None

@@ -189,6 +189,24 @@ def test_ctrl_c_stops_every_worker_with_its_checkpoint(tmp_path: Path, executor:
     assert all(worker.process.is_alive() and worker.job is None for worker in workers.workers)
 
 
+def test_a_signal_to_a_worker_alone_loses_no_run(tmp_path: Path, executor: Callable[..., Processes]) -> None:
+    workers, asked = executor(1, WorkerSettings(checkpoint_seconds=1000)), []
+    first_steps: list[int] = []
+
+    def ask(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            first_steps.append(event.step)
+        if isinstance(event, StepsTaken) and not asked:
+            asked.append(event.step)
+            os.kill(workers.workers[0].process.pid or 0, signal.SIGTERM)
+
+    plan: dict[str, Any] = {"levels": (1,), "seeds": 1, "max_steps": 400, "eval_every": 400}
+    outcome = run_tiny(tmp_path / "asked", workers, **plan, progress=ask)
+    assert len(first_steps) == 2
+    assert first_steps[1] >= asked[0]
+    assert numbers(outcome.records) == numbers(run_tiny(tmp_path / "here", Inline(WorkerSettings()), **plan).records)
+
+
 def test_a_file_that_a_worker_cannot_load_stops_the_sweep_before_its_first_run(
     tmp_path: Path, executor: Callable[..., Processes]
 ) -> None:
