@@ -190,7 +190,8 @@ def test_ctrl_c_stops_every_worker_with_its_checkpoint(tmp_path: Path, executor:
 
 
 def test_a_signal_to_a_worker_alone_loses_no_run(tmp_path: Path, executor: Callable[..., Processes]) -> None:
-    workers, asked = executor(1, WorkerSettings(checkpoint_seconds=1000)), []
+    workers = executor(1, WorkerSettings(checkpoint_seconds=1000))
+    asked: list[int] = []
     first_steps: list[int] = []
 
     def ask(event: Event) -> None:
@@ -240,6 +241,19 @@ def test_workers_import_nothing_from_the_current_folder(
     assert {record.status for record in outcome.records} == {"done"}
     assert not (tmp_path / "imported").exists()
     assert "PYTHONSAFEPATH" not in os.environ
+
+
+def test_workers_start_with_ctrl_c_blocked_even_the_first(tmp_path: Path) -> None:
+    """Starting the resource tracker of Python, which the first of them needs, unblocks it."""
+    script = (
+        "import signal; from multiprocessing import resource_tracker\n"
+        "from attnlab.execution.processes import sigint_blocked\n"
+        "with sigint_blocked():\n"
+        "    resource_tracker.ensure_running()\n"
+        "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
+        "print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
+    )
+    assert drive(script, tmp_path).communicate(timeout=120)[0].split() == ["True", "False"]
 
 
 def test_a_killed_driver_leaves_no_workers_and_no_duplicate_record(tmp_path: Path) -> None:

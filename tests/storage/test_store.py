@@ -58,13 +58,14 @@ def _emptied(store: Store) -> None:
 def test_a_store_that_was_removed_is_told_and_not_made_anew(store: Store, lose: Callable[[Store], None]) -> None:
     lose(store)
     before = sorted(store.path.parent.rglob("*"))
-    for write in (
+    writes: list[Callable[[], object]] = [
         lambda: store.append([record(0)]),
         lambda: store.save("abc", ONES, {}),
         lambda: store.save_weights("abc", ONES),
         lambda: store.save_optimizer("abc", ONES),
         store.check_present,
-    ):
+    ]
+    for write in writes:
         with pytest.raises(LostStoreError) as caught:
             write()
         assert caught.value.status == 1
