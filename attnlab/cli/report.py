@@ -174,7 +174,8 @@ def cp(
     write_output(target, sources[0].read_bytes())
     command = "sweep" if sources[0].parent.name == "experiments" else "train --task"
     path = str(target) if "/" in str(target) else f"./{target}"
-    sys.stdout.write(f"{target}\nEdit it, then run: attnlab {command} {path}\n")
+    screen = sys.stdout if target.is_file() else sys.stderr  # the copy may be in the output itself
+    screen.write(f"{target}\nEdit it, then run: attnlab {command} {path}\n")
 
 
 def schema(

@@ -23,6 +23,7 @@ def test_three_hundred_kills_lose_and_leave_nothing(tmp_path: Path) -> None:
     sys.stderr.write(f"\n{figures}\n")
     assert sum(figures.kills.values()) == 300
     assert figures.resumed > 100
+    assert figures.late <= 2.0
 
 
 @pytest.mark.slow
