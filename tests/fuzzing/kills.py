@@ -156,7 +156,8 @@ def campaign(
             executor, store = executors[figures.sweeps % len(executors)], folder / f"store-{figures.sweeps}"
             words = [*SWEEP, "--executor", executor, "--store", str(store)]
             for _ in range(min(left, kills_per_sweep)):
-                kill(commands.start(words), generator, executor, store, span, figures)
+                if not kill(commands.start(words), generator, executor, store, span, figures):
+                    break
             last = commands.start(words)
             assert last.wait() == 0, last.output.read_text()
             check_whole(store, whole)
@@ -165,8 +166,8 @@ def campaign(
     return figures
 
 
-def kill(command: Command, generator: random.Random, executor: str, store: Path, span: float, figures: Figures) -> None:
-    """Send a signal to a command at a random moment, and check how it ends and what it leaves."""
+def kill(command: Command, generator: random.Random, executor: str, store: Path, span: float, figures: Figures) -> bool:
+    """Send a signal at a random moment, check how the command ends and what it leaves; tell whether it was ended."""
     number = generator.choice(SIGNALS)
     before = progress_of(store)
     if generator.random() < 0.8:  # while it works, otherwise while it starts
@@ -174,7 +175,7 @@ def kill(command: Command, generator: random.Random, executor: str, store: Path,
         while progress_of(store) == before and psutil.pid_exists(command.process) and not ended(command):
             assert time.monotonic() < deadline, f"{executor} hangs: {command.output.read_text()}"
             time.sleep(0.002)
-    time.sleep(generator.uniform(0.005, span / 3))
+    time.sleep(generator.uniform(0.005, span / 6))
     with suppress(ProcessLookupError):
         os.kill(command.process, number)
     status = command.wait()
@@ -194,6 +195,7 @@ def kill(command: Command, generator: random.Random, executor: str, store: Path,
     records = [record.id for record in Store(store).records()] if store.exists() else []
     lines = (store / "records.jsonl").read_bytes().splitlines() if records else []
     assert len(records) == len(set(records)) == len(lines) - (bool(lines) and torn(store)), "a record is doubled"
+    return status != 0
 
 
 def torn(store: Path) -> bool:
