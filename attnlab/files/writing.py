@@ -99,14 +99,19 @@ def write_output(path: Path, content: bytes) -> None:
                 special.write(content)
         else:
             target = Path(os.path.realpath(path))
-            if target.is_symlink():
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
-            if target.exists() and not os.access(target, os.W_OK):
-                raise OSError(errno.EACCES, os.strerror(errno.EACCES), name)
+            _check_target(target)
             remove_leftovers([target.parent])
             write_whole(target, content)
     except (OSError, ValueError) as error:
         raise unwritable(error, path) from None
+
+
+def _check_target(target: Path) -> None:
+    """Refuse a link that leads round in a circle, and a file that may not be written: renaming would replace both."""
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(target))
+    if target.exists() and not os.access(target, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(target))
 
 
 def unwritable(
