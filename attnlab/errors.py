@@ -8,7 +8,8 @@
     ├── PluginError              a user's file or class that fails to load or to run                 RuntimeError
     ├── DeviceError              a device that this machine does not have                            RuntimeError
     ├── StoreError               a store that cannot be read or written                              RuntimeError
-    └── InterruptedTraining      the user pressed Ctrl-C; says how to continue                       RuntimeError
+    │   └── LostStoreError       a store that was removed while runs were written to it              RuntimeError
+    └── InterruptedTraining      Ctrl-C, SIGTERM or SIGHUP; says how to continue                     RuntimeError
 
 Each is a subclass of the standard exception on the right as well, so that ``except ValueError`` catches it. Every
 message is one short block: where, what was found, what would be accepted, what to do next. A broken invariant of the
@@ -147,10 +148,38 @@ class StoreError(AttnlabError, RuntimeError):
     """A store that cannot be read or written."""
 
 
+class LostStoreError(StoreError):
+    """A store that was removed while runs were written to it."""
+
+    status = 1
+
+
 class InterruptedTraining(AttnlabError, RuntimeError):
-    """The user pressed Ctrl-C; what was reached is saved."""
+    """The user pressed Ctrl-C, or another signal asked to end; what was reached is saved.
+
+    Args:
+        problem: What was stopped.
+        hint: What is kept, and how to go on.
+        where: The location, as in :class:`AttnlabError`.
+        status: Exit status of the command line: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+    """
 
     status = 130
+
+    def __init__(self, problem: str, hint: str = "", *, where: str = "", status: int = 130) -> None:
+        super().__init__(problem, hint, where=where)
+        self.status = status
+
+    def at(self, where: str) -> InterruptedTraining:
+        """Add the location where it is still unknown; the status stays.
+
+        Args:
+            where: The location.
+
+        Returns:
+            This error if it has a location already, otherwise a copy that has this one.
+        """
+        return self if self.where else type(self)(self.problem, self.hint, where=where, status=self.status)
 
 
 class RenamedWarning(FutureWarning):

@@ -17,6 +17,7 @@ from attnlab.cli.faults import check_words, memory_error, system_error
 from attnlab.cli.renamed import renamed_options
 from attnlab.errors import AttnlabError, InterruptedTraining, NewerRecordWarning, PartWarning, RenamedWarning
 from attnlab.formatting import printable
+from attnlab.stop_signals import stop_requests
 
 PRINTED = (RenamedWarning, PartWarning, NewerRecordWarning)
 """Warnings that are printed as one line each."""
@@ -44,7 +45,7 @@ def _run() -> None:
         sys.stderr.write(f"attnlab: {note}\n")
     try:
         check_words(sys.argv[1:])
-        with _one_line_for_each_warning():
+        with stop_requests(), _one_line_for_each_warning():
             app(prog_name="attnlab")
     except InterruptedTraining as error:
         _exit(error, f"  {shlex.join(['attnlab', *_resuming(sys.argv[1:])])}" if "--resume" in error.hint else "")

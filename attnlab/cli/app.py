@@ -60,12 +60,22 @@ class Commands(TyperGroup):
         return self.commands.get(cmd_name)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; a message of typer repeats no more of a value than attnlab's own."""
+        """Run a command; a message of typer repeats no more of a value than attnlab's own.
+
+        Raises:
+            InterruptedTraining: Ctrl-C or a signal like it came where the command had no answer of its own.
+        """
+        from attnlab.errors import InterruptedTraining
+        from attnlab.stop_signals import exit_status, signal_name, signal_of
+
         try:
             return super().invoke(ctx)
         except USAGE_ERROR as error:
             vars(error)["message"] = echoed(str(vars(error)["message"]))
             raise
+        except KeyboardInterrupt as stop:
+            number = signal_of(stop)
+            raise InterruptedTraining(f"Stopped by {signal_name(number)}.", status=exit_status(number)) from None
 
     def make_context(self, *args: Any, **more: Any) -> Any:
         """Likewise for the words before the command."""

@@ -12,7 +12,7 @@ import typer
 
 from attnlab.choices import ListKind
 from attnlab.cli import completion
-from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, Store, TaskSettings, load_plugins
+from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, Store, TaskSettings, load_plugins, write_file
 
 if TYPE_CHECKING:
     from attnlab.choices import Scoring
@@ -343,13 +343,11 @@ def _plot_run(run: RunCard | None, name: str, path: Path) -> None:
     """Write the learning curves of a run to a file."""
     from attnlab.errors import InvalidValueError
     from attnlab.rendering.curve_plot import draw_curves
-    from attnlab.storage.files import write_whole
 
     if run is None:
         hint = "Give the id of a run: attnlab ls results."
         raise InvalidValueError(f"'{name}' is no run: it has no learning curves.", hint, where="--plot")
-    write_whole(path, draw_curves([run.record], [run.record.spec.summary], path))
-    sys.stderr.write(f"Written: {path}\n")
+    write_file(path, draw_curves([run.record], [run.record.spec.summary], path))
 
 
 def _scoring(ladders: list[Ladder]) -> list[Scoring]:

@@ -96,13 +96,18 @@ def _worker_pool(used: Mapping[tuple[str, str], Any], plugins: list[Path], tasks
     import multiprocessing
 
     from attnlab.execution.processes import default_workers
-    from attnlab.execution.worker_parts import parts_to_send, start_worker
+    from attnlab.execution.worker_parts import parts_to_send
+    from attnlab.execution.worker_start import pool_arguments, start_in_pool
 
-    parts = parts_to_send(used, plugins)
+    parts = pool_arguments(parts_to_send(used, plugins))
     context = multiprocessing.get_context("spawn")
     workers = min(default_workers(), tasks)
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=(parts,))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_in_pool, initargs=parts)
     try:
         yield pool
+    except KeyboardInterrupt:  # SIGTERM reaches this process alone
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -111,15 +111,12 @@ def write_file(path: Path, content: bytes) -> None:
     Raises:
         InvalidFileError: It cannot be written; whatever was there is unchanged.
     """
-    from attnlab.errors import InvalidFileError
-    from attnlab.storage.files import write_whole
+    from attnlab.files import write_output
+    from attnlab.formatting import printable
 
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        hint = "Give another file, in a folder that you may write."
-        raise InvalidFileError(f"It cannot be written: {error.strerror}.", hint, where=str(path)) from None
-    sys.stderr.write(f"Written: {path}\n")
+    sys.stdout.flush()  # the file may be the standard output
+    write_output(path, content)
+    sys.stderr.write(f"Written: {printable(str(path))}\n")
 
 
 def load_plugins(files: list[Path] | None) -> None:

@@ -160,8 +160,8 @@ def cp(
 ) -> None:
     """Copy a built-in experiment or ladder to a file that you can edit."""
     from attnlab import resources
-    from attnlab.errors import InvalidFileError, InvalidValueError, unknown
-    from attnlab.storage.files import write_whole
+    from attnlab.errors import InvalidValueError, unknown
+    from attnlab.files import write_output
 
     sources = [resources.folder(kind) / f"{name}.yaml" for kind in resources.KINDS if name in resources.names(kind)]
     if not sources:
@@ -169,15 +169,13 @@ def cp(
         raise unknown("experiment or ladder", name, known, where="cp")
     target = to or Path(f"{name}.yaml")
     target = target / f"{name}.yaml" if target.is_dir() else target
-    if target.exists() and not force:
+    if target.is_file() and not force:
         raise InvalidValueError("This file exists already.", "Give another name, or --force.", where=str(target))
-    try:
-        write_whole(target, sources[0].read_bytes())
-    except OSError as error:
-        raise InvalidFileError(f"It cannot be written: {error.strerror}.", where=str(target)) from None
+    write_output(target, sources[0].read_bytes())
     command = "sweep" if sources[0].parent.name == "experiments" else "train --task"
     path = str(target) if "/" in str(target) else f"./{target}"
-    sys.stdout.write(f"{target}\nEdit it, then run: attnlab {command} {path}\n")
+    screen = sys.stdout if target.is_file() else sys.stderr  # the copy may be in the output itself
+    screen.write(f"{target}\nEdit it, then run: attnlab {command} {path}\n")
 
 
 def schema(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attnlab.cli import completion
-from attnlab.cli.options import AsJson, Store
+from attnlab.cli.options import AsJson, Store, write_file
 
 if TYPE_CHECKING:
     from attnlab.analysis.run_rows import RunRow
@@ -79,18 +79,15 @@ def compare(
     from attnlab.rendering.console import Console
     from attnlab.rendering.curve_plot import draw_curves
     from attnlab.run_labels import labels_of
-    from attnlab.storage.files import write_whole
 
     table = ComparisonTable(compare_stored(runs, store))
     if plot:
         records = [row.record for row in table.comparison.rows]
-        write_whole(plot, draw_curves(records, labels_of([record.spec for record in records]), plot))
+        write_file(plot, draw_curves(records, labels_of([record.spec for record in records]), plot))
     if as_json:
         sys.stdout.write(json.dumps(table.data(), allow_nan=False) + "\n")
     else:
         Console().print(table, highlight=False)
-        if plot:
-            sys.stdout.write(f"Written: {plot}\n")
 
 
 def tag(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from attnlab.errors import AttnlabError, InterruptedTraining
+from attnlab.errors import AttnlabError, InterruptedTraining, LostStoreError
 from attnlab.execution.worker_parts import WorkerParts
 from attnlab.plugins import describe_exception
 from attnlab.records import Record
@@ -241,6 +241,8 @@ def run_job(job: Job, settings: WorkerSettings, send: Send) -> None:
                 send(Recorded(tuple(records)))
     except InterruptedTraining:
         send(Stopped(job.name))
+    except LostStoreError:  # of the store that messages are written to, where there are no workers
+        raise
     except AttnlabError as error:
         send(Failed(job, " ".join(str(error).split())))
     except Exception as error:  # an exception fails this run's record, not the sweep

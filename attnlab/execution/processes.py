@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import ModuleType
 from typing import final
 
-from attnlab.errors import AttnlabError, PluginError
+from attnlab.errors import PluginError
+from attnlab.execution import worker_start
 from attnlab.execution.jobs import (
     Failed,
     Finished,
@@ -33,9 +37,7 @@ from attnlab.execution.jobs import (
     Tick,
     WorkerSettings,
     remaining_job,
-    run_job,
 )
-from attnlab.execution.worker_parts import load_worker_parts
 from attnlab.sizes import available_memory
 from attnlab.training.interruption import Interruption
 
@@ -143,7 +145,9 @@ class Processes:
         connection, remote = context.Pipe()
         rank = min(set(range(self.num_workers)) - {worker.rank for worker in self.workers})
         settings = replace(self.settings, device=device_of_rank(self.settings.device, rank))
-        process = context.Process(target=serve, args=(remote, settings), daemon=True, name="attnlab worker")
+        by_main_thread = threading.current_thread() is threading.main_thread()
+        arguments = (remote, by_main_thread, pickle.dumps(settings))
+        process = context.Process(target=worker_start.start, args=arguments, daemon=True, name="attnlab worker")
         with sigint_blocked(), main_not_imported(), current_folder_not_imported():
             process.start()
         remote.close()
@@ -160,11 +164,13 @@ class Processes:
                 continue
             try:
                 while worker.connection.poll():
-                    self._forward(worker, worker.connection.recv(), send)
+                    self._forward(worker, worker.connection.recv(), queue, send, interruption)
             except (EOFError, OSError):
                 self._replace_lost(worker, queue, send, interruption)
 
-    def _forward(self, worker: Worker, message: Message, send: Send) -> None:
+    def _forward(
+        self, worker: Worker, message: Message, queue: JobQueue, send: Send, interruption: Interruption
+    ) -> None:
         """Update the state of a worker from its message, then send the message on."""
         match message:
             case Ready((problem, hint, where)) if problem:
@@ -173,6 +179,9 @@ class Processes:
                 worker.ready = True
             case Saved() | Recorded() if worker.job:
                 worker.job = remaining_job(worker.job, message)
+            case Stopped() if worker.job and not interruption.requested:  # a signal to this worker alone
+                job, worker.job = worker.job, None
+                message = Tick() if queue.retry(job) else Failed(job, "its worker was asked to stop, twice")
             case Finished() | Failed() | Stopped():
                 worker.job = None
         send(message)
@@ -277,6 +286,7 @@ def sigint_blocked() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # starting it, which the first process would do, unblocks Ctrl-C
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -316,34 +326,3 @@ def current_folder_not_imported() -> Iterator[None]:
             del os.environ["PYTHONSAFEPATH"]
         else:
             os.environ["PYTHONSAFEPATH"] = before
-
-
-def serve(connection: Connection, settings: WorkerSettings) -> None:
-    """Run a worker: load the user's parts, then run jobs until the connection is closed.
-
-    Args:
-        connection: The connection to the driver.
-        settings: How jobs are run.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver receives Ctrl-C and signals the workers
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    if hasattr(os, "setsid"):
-        os.setsid()
-    try:
-        load_worker_parts(settings.parts)
-        connection.send(Ready())
-    except AttnlabError as error:
-        connection.send(Ready((error.problem, error.hint, error.where)))
-        return
-    except (EOFError, OSError):
-        return  # the driver has ended
-    if settings.threads is not None:
-        import torch
-
-        torch.set_num_threads(settings.threads)
-    while True:
-        try:
-            run_job(connection.recv(), settings, connection.send)
-        except (EOFError, OSError):
-            return  # the driver has ended

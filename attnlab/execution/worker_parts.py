@@ -7,10 +7,7 @@ name. A plugin file is loaded again; what runs there is compared with the spec o
 from __future__ import annotations
 
 import importlib
-import multiprocessing.connection
-import os
 import sys
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,35 +138,6 @@ def load_worker_parts(parts: WorkerParts) -> None:
         except Exception as error:
             hint = "The executor 'inline' needs no workers."
             raise PluginError(f"A class of the notebook cannot be read: {_first_line(error)}", hint) from error
-
-
-def start_worker(parts: WorkerParts) -> None:
-    """Prepare a process of a pool: one thread, the user's parts; Ctrl-C or the death of its driver ends it silently.
-
-    Args:
-        parts: What the driver sent.
-
-    Raises:
-        PluginError: A file or module cannot be loaded, or a class cannot be read.
-    """
-    import signal
-
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    torch.set_num_threads(1)
-    threading.Thread(target=_end_with_driver, daemon=True).start()
-    load_worker_parts(parts)
-
-
-def _end_with_driver() -> None:
-    """End this process once its driver has died, even if it was killed: a pool would wait for work forever."""
-    driver = multiprocessing.parent_process()
-    if driver is not None:
-        multiprocessing.connection.wait([driver.sentinel])
-        os._exit(1)
 
 
 def _distinct(specs: Iterable[RunSpec]) -> list[RunSpec]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.errors import InvalidFileError
-from attnlab.storage.files import write_whole
+from attnlab.files import write_output
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,11 @@ class BenchResult:
 
         Args:
             path: The file.
+
+        Raises:
+            InvalidFileError: It cannot be written.
         """
-        write_whole(path, json.dumps(self.data(), indent=1).encode() + b"\n")
+        write_output(path, json.dumps(self.data(), indent=1).encode() + b"\n")
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
@@ -120,6 +123,6 @@ def last_medians(path: Path) -> dict[str, float]:
         return {}
     try:
         return {line["name"]: float(line["median"]) for line in json.loads(path.read_text())["lines"]}
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         hint = "Give another path with --out, or remove the file."
         raise InvalidFileError("The file is not a benchmark result.", hint, where=f"--out {path}") from None

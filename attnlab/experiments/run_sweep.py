@@ -17,7 +17,7 @@ from typing import Self
 from attnlab.analysis.comparisons import Question
 from attnlab.config.durations import parse_duration
 from attnlab.config.experiment import Experiment
-from attnlab.errors import InterruptedTraining, StoreError
+from attnlab.errors import StoreError
 from attnlab.execution.jobs import Executor
 from attnlab.execution.recorder import ResultRecorder
 from attnlab.experiments.decision_search import DecisionSearch, search_decisions
@@ -83,6 +83,7 @@ def run_sweep(
     Raises:
         DeviceError: The executor's device does not support the precision of a run.
         StoreError: Another sweep uses this store, it has another experiment, or it cannot be written.
+        LostStoreError: The store was removed meanwhile.
         InterruptedTraining: The user pressed Ctrl-C; records and checkpoints are stored.
     """
     check_precision(specs, executor.settings.device)
@@ -106,11 +107,12 @@ def run_sweep(
                 executor.run(jobs(missing, results, *vmap_limits(executor)), recorder, interruption)
             finally:
                 recorder.flush()
+            results.check_present()
             done.update(recorder.records)
             if interruption.requested and not budget.spent:
                 finished = sum(spec.id in done for spec in specs)
                 problem = f"Interrupted: {finished} of {len(specs)} runs are done."
-                raise InterruptedTraining(problem, "Nothing is lost; the same command goes on from here.")
+                raise interruption.error(problem, "Nothing is lost; the same command goes on from here.")
             return [done[spec.id] for spec in requested if spec.id in done]
 
         with interruptible() as interruption, _Budget(experiment.budget, interruption) as budget:
@@ -165,7 +167,4 @@ def _write_experiment(store: Path, experiment: Experiment) -> None:
         if name != experiment.name:
             hint = f"Choose another folder with --store; left out, it is results/{experiment.name}."
             raise StoreError(f"This store belongs to the experiment '{name}'.", hint, where=str(store))
-    try:
-        write_whole(path, experiment.model_dump_json(indent=1).encode() + b"\n")
-    except OSError as error:
-        raise StoreError(f"It cannot be written: {error.strerror}.", where=str(path)) from None
+    write_whole(path, experiment.model_dump_json(indent=1).encode() + b"\n")

@@ -55,6 +55,7 @@ def run_train(
 
     Raises:
         AttnlabError: The request cannot be run; nothing was written.
+        LostStoreError: The store was removed meanwhile.
         InterruptedTraining: The user pressed Ctrl-C; finished runs and the checkpoint are stored.
     """
     specs = plan(request, progress=progress)
@@ -89,6 +90,8 @@ def run_train(
                     for record in records:
                         results.drop(record.id)
                 done |= {record.id: record for record in records}
+    if results:
+        results.check_present()
     return [done[spec.id] for spec in specs]
 
 

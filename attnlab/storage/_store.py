@@ -14,21 +14,25 @@ Reading the journal alone imports no arrays: the functions that read weights imp
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from attnlab.errors import StoreError
+from attnlab.errors import LostStoreError, StoreError
+from attnlab.files import remove_leftovers
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage._migration import format_1_id, migrate_files
 from attnlab.storage.checkpoints import Checkpoint, checkpoints_in, described_runs, split_group
-from attnlab.storage.files import write_whole
+from attnlab.storage.files import unwritable, write_whole
 from attnlab.storage.journal import OLD_JOURNAL, Journal
 
 if TYPE_CHECKING:
     from attnlab.storage.arrays import Arrays
 
+FOLDERS = ("checkpoints", "weights", "optimizer")
+"""Folders that have a file for each run."""
 FORMAT = 2
 """Version of the layout of the folder."""
 
@@ -51,12 +55,15 @@ class Store:
         if path.exists() and not path.is_dir():
             raise StoreError("This is a file, not a folder.", "Choose another folder with --store.", where=str(path))
         self.format = _format(path / "store.json")
+        self._folder: os.stat_result | None = None
+        """The folder at the time when the store was opened."""
         self.journal = Journal(path / "records.jsonl", migrate=self.format < FORMAT)
 
     def open(self) -> None:
         """Make the folder where it is missing, and check that it can be written.
 
-        A store of format 1 is migrated, and the checkpoints of groups that earlier versions wrote are split.
+        A store of format 1 is migrated, and the checkpoints of groups that earlier versions wrote are split. What
+        dead processes left half-written is removed.
 
         Raises:
             StoreError: It cannot be written, or a line of a store of format 1 is no record.
@@ -70,10 +77,29 @@ class Store:
             if not label.exists() or self.format < FORMAT:
                 write_whole(label, json.dumps({"format": FORMAT}).encode() + b"\n")
                 self.format = FORMAT
+            self._folder = self.path.stat()
+            remove_leftovers([self.path, *(self.path / kind for kind in FOLDERS), *self.path.glob("trash/*")])
             self._split_groups()
         except OSError as error:
-            hint = "Choose another folder with --store."
-            raise StoreError(f"It cannot be written: {error.strerror}.", hint, where=str(self.path)) from None
+            raise unwritable(error, self.path) from None
+
+    def check_present(self) -> None:
+        """Check that the folder is still the one that was opened, before it would be made anew.
+
+        Raises:
+            LostStoreError: It was removed, moved or replaced, or its journal was.
+        """
+        if self._folder is None:
+            return
+        try:
+            if os.path.samestat(self.path.stat(), self._folder) and self.journal.path.exists():
+                return
+        except OSError:
+            pass
+        hint = "Move it back, then run the same command again: it goes on from what the store has."
+        raise LostStoreError(
+            "This store was removed or moved while runs were stored in it.", hint, where=str(self.path)
+        )
 
     def adopt(self, specs: Iterable[RunSpec]) -> None:
         """Give the checkpoints of format 1 the ids that their runs have now.
@@ -101,7 +127,9 @@ class Store:
 
         Raises:
             StoreError: The journal cannot be written.
+            LostStoreError: The store was removed since it was opened.
         """
+        self.check_present()
         self.journal.append(records)
 
     def records(self) -> list[Record]:
@@ -125,9 +153,11 @@ class Store:
 
         Raises:
             StoreError: The file cannot be written.
+            LostStoreError: The store was removed since it was opened.
         """
         from attnlab.storage import weights
 
+        self.check_present()
         weights.write(self._checkpoint(run), arrays, about)
 
     def load(self, run: str) -> tuple[Arrays, dict[str, Any]] | None:
@@ -183,9 +213,11 @@ class Store:
 
         Raises:
             StoreError: The file cannot be written.
+            LostStoreError: The store was removed since it was opened.
         """
         from attnlab.storage import weights
 
+        self.check_present()
         weights.write(self.path / "weights" / f"{run}.safetensors", learned, {"id": run})
 
     def save_optimizer(self, run: str, state: Arrays) -> None:
@@ -197,9 +229,11 @@ class Store:
 
         Raises:
             StoreError: The file cannot be written.
+            LostStoreError: The store was removed since it was opened.
         """
         from attnlab.storage import weights
 
+        self.check_present()
         weights.write(self.path / "optimizer" / f"{run}.safetensors", state, {"id": run})
 
     def drop(self, run: str) -> None:

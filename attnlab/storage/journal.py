@@ -7,7 +7,6 @@ field or a word that this one does not know: such a run is left out with a warni
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import warnings
@@ -23,11 +22,9 @@ from attnlab.errors import NewerRecordWarning, StoreError
 from attnlab.records import Record, newer_fields
 from attnlab.specs import ModelSpec, RunSpec, Section, TaskSpec, TrainSpec
 from attnlab.storage._migration import migrated_record
-from attnlab.storage.files import write_whole
+from attnlab.storage.files import unwritable, write_whole
 from attnlab.user_code import user_stacklevel
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""Errors of a disk that is full."""
 OLD_JOURNAL = "records.format-1.jsonl"
 """Where a migrated store keeps its lines of format 1."""
 LISTED = 5
@@ -183,8 +180,7 @@ class Journal:
         except Timeout:
             raise StoreError("Another run has been writing here for too long.", where=str(self.path)) from None
         except OSError as error:
-            hint = "What was written before can be read; make room, then run it again." if error.errno in FULL else ""
-            raise StoreError(f"It cannot be written: {error.strerror}.", hint, where=str(self.path)) from None
+            raise unwritable(error, self.path) from None
 
 
 @contextmanager

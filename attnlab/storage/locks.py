@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from attnlab.errors import StoreError
+from attnlab.storage.files import unwritable
 
 WAIT_FOR_IT = "Wait for it with --wait, or choose another folder with --store."
 
@@ -34,7 +35,7 @@ def sweep_lock(store: Path, wait: bool, hint: str = WAIT_FOR_IT) -> Iterator[Non
     except Timeout:
         raise StoreError("Another sweep is running here.", hint, where=str(store)) from None
     except OSError as error:
-        raise StoreError(f"It cannot be written: {error.strerror}.", where=str(store)) from None
+        raise unwritable(error, store) from None
     try:
         yield
     finally:

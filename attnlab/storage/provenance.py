@@ -6,7 +6,6 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from attnlab.errors import StoreError
 from attnlab.storage.files import write_whole
 
 NAME = "provenance.json"
@@ -34,10 +33,7 @@ def write_provenance(store: Path, provenance: Provenance) -> None:
     Raises:
         StoreError: The file cannot be written.
     """
-    try:
-        write_whole(store / NAME, json.dumps(asdict(provenance), indent=1).encode() + b"\n")
-    except OSError as error:
-        raise StoreError(f"It cannot be written: {error.strerror}.", where=str(store / NAME)) from None
+    write_whole(store / NAME, json.dumps(asdict(provenance), indent=1).encode() + b"\n")
 
 
 def read_provenance(store: Path) -> Provenance:

@@ -22,7 +22,7 @@ from attnlab.specs import RunSpec
 from attnlab.storage._migration import old_ids
 from attnlab.storage._store import Store
 from attnlab.storage.checkpoints import Checkpoint
-from attnlab.storage.files import write_whole
+from attnlab.storage.files import writable, write_whole
 
 OLD_KEYS = {"kin": "unversioned_id", "words": "summary"}
 """Keys of a plan of format 1, and what they are now."""
@@ -73,7 +73,7 @@ def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
     labels = labels_of(specs)
     digest = hashlib.sha256("".join([*(spec.id for spec in specs), *labels]).encode()).hexdigest()
     first = json.dumps({"runs": len(specs), "digest": digest})
-    try:
+    with writable(path):
         if path.exists():
             with path.open() as file:
                 if file.readline() == f"{first}\n":
@@ -81,8 +81,6 @@ def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
         planned = (PlannedRun(spec.id, spec.unversioned_id, label) for spec, label in zip(specs, labels, strict=True))
         lines = (json.dumps(vars(one)) for one in planned)
         write_whole(path, "".join(f"{line}\n" for line in (first, *lines)).encode())
-    except OSError as error:
-        raise StoreError(f"It cannot be written: {error.strerror}.", where=str(path)) from None
 
 
 def read_plan(store: Path) -> list[PlannedRun]:

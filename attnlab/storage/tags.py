@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from attnlab.errors import InvalidValueError, StoreError
-from attnlab.storage.files import write_whole
+from attnlab.storage.files import writable, write_whole
 
 FILE = "tags.json"
 TAG = re.compile(r"\w[\w.+-]*")
@@ -58,15 +58,12 @@ def change_tags(store: Path, *, add: Mapping[str, Sequence[str]], remove: Mappin
     for words in add.values():
         for word in words:
             check_tag(word)
-    try:
-        with FileLock(store / "tags.lock"):
-            tags = {run: set(words) for run, words in read_tags(store).items()}
-            for run in {*add, *remove}:
-                tags[run] = (tags.get(run, set()) | set(add.get(run, ()))) - set(remove.get(run, ()))
-            result: Tags = {run: tuple(sorted(words)) for run, words in sorted(tags.items()) if words}
-            write_whole(store / FILE, json.dumps(result, indent=1, ensure_ascii=False).encode() + b"\n")
-    except OSError as error:
-        raise StoreError(f"It cannot be written: {error.strerror}.", where=str(store / FILE)) from None
+    with writable(store / FILE), FileLock(store / "tags.lock"):
+        tags = {run: set(words) for run, words in read_tags(store).items()}
+        for run in {*add, *remove}:
+            tags[run] = (tags.get(run, set()) | set(add.get(run, ()))) - set(remove.get(run, ()))
+        result: Tags = {run: tuple(sorted(words)) for run, words in sorted(tags.items()) if words}
+        write_whole(store / FILE, json.dumps(result, indent=1, ensure_ascii=False).encode() + b"\n")
     return result
 
 

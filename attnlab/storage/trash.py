@@ -20,7 +20,7 @@ from pathlib import Path
 from attnlab.errors import StoreError, UnknownNameError
 from attnlab.records import Record
 from attnlab.storage._store import Store
-from attnlab.storage.files import write_whole
+from attnlab.storage.files import unwritable, writable, write_whole
 from attnlab.storage.journal import line_id
 from attnlab.storage.locks import sweep_lock
 from attnlab.storage.tags import FILE as TAGS
@@ -67,7 +67,7 @@ def remove_runs(runs: Sequence[tuple[Record, Path]]) -> list[Removal]:
                 done.append(_remove(folder, tuple(records.values())))
         except OSError as error:
             _restore_all(done)
-            raise StoreError(f"It cannot be written: {error.strerror}.", where=str(folder)) from None
+            raise unwritable(error, folder) from None
         except BaseException:
             _restore_all(done)
             raise
@@ -132,10 +132,8 @@ def restore_runs(stores: Sequence[Path], words: Sequence[str] = ()) -> list[Remo
         for folder in dict.fromkeys(one.store for one in chosen):
             locks.enter_context(sweep_lock(folder, wait=False, hint=BUSY))
         for one in chosen:
-            try:
+            with writable(one.store):
                 _restore(one)
-            except OSError as error:
-                raise StoreError(f"It cannot be written: {error.strerror}.", where=str(one.store)) from None
     return chosen
 
 

@@ -35,11 +35,7 @@ def write(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, An
     Raises:
         StoreError: The file cannot be written, or an array has a type that safetensors cannot hold.
     """
-    content = encode(arrays, about)
-    try:
-        write_whole(path, content)
-    except OSError as error:
-        raise StoreError(f"It cannot be written: {error.strerror}.", where=str(path)) from None
+    write_whole(path, encode(arrays, about))
 
 
 def read(path: Path) -> tuple[Arrays, dict[str, Any]]:

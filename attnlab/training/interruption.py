@@ -1,4 +1,4 @@
-"""Ctrl-C takes effect at the end of a step rather than in the middle of one."""
+"""Ctrl-C, SIGTERM and SIGHUP take effect at the end of a step rather than in the middle of one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from attnlab.errors import InterruptedTraining
+from attnlab.stop_signals import STOP_SIGNALS, exit_status
+
 
 class Interruption:
     """Whether the user has asked to stop."""
 
     requested = False
-    """Set by the first Ctrl-C or SIGTERM."""
+    """Set by the first signal."""
+    number: int = signal.SIGINT
+    """The signal."""
+
+    def error(self, problem: str, hint: str) -> InterruptedTraining:
+        """Make the error of what was stopped.
+
+        Args:
+            problem: What was stopped, and where.
+            hint: What is kept, and how to go on.
+
+        Returns:
+            The error, with the exit status of the signal.
+        """
+        return InterruptedTraining(problem, hint, status=exit_status(self.number))
 
 
 _active: list[Interruption] = []
@@ -22,9 +39,10 @@ _active: list[Interruption] = []
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Within this context, the first Ctrl-C or SIGTERM sets ``requested``; a second one stops at once, as usual.
+    """Within this context, the first signal sets ``requested``; a second one stops at once, as usual.
 
-    In a thread other than the main one, signals are left unchanged.
+    The signals are those of :data:`attnlab.stop_signals.STOP_SIGNALS`, without SIGTERM and SIGHUP where they are
+    ignored, as ``nohup`` does. In a thread other than the main one, signals are left unchanged.
     """
     if _active:
         yield _active[-1]
@@ -33,10 +51,15 @@ def interruptible() -> Iterator[Interruption]:
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    previous = {
+        number: handler
+        for number, handler in handlers.items()
+        if handler is not None and (number == signal.SIGINT or handler is not signal.SIG_IGN)
+    }
 
     def handle(number: int, frame: FrameType | None) -> None:
-        interruption.requested = True
+        interruption.requested, interruption.number = True, number
         for each, handler in previous.items():
             signal.signal(each, handler)
 

@@ -29,7 +29,7 @@ from attnlab.training._log_diagnostics import final_values, is_logged_step, num_
 from attnlab.training._prefetch import Prefetcher
 from attnlab.training._run_state import RunState
 from attnlab.training.events import Progress, RunFinished, RunStarted, StepsTaken, Validated
-from attnlab.training.interruption import interruptible
+from attnlab.training.interruption import Interruption, interruptible
 from attnlab.training.rollout import generate_answers
 from attnlab.training.schedule import learning_rate
 from attnlab.training.scoring import Scored, score
@@ -136,7 +136,7 @@ class Loop:
                 self._step()
                 if interruption.requested and any(run.running for run in self.runs):
                     self._fetch_losses()
-                    raise self._interrupted()
+                    raise self._interrupted(interruption)
                 if self.checkpointer is not None and time.perf_counter() - saved > self.checkpoint_seconds:
                     self._save()
                     saved = time.perf_counter()
@@ -309,15 +309,15 @@ class Loop:
             self.stepper.restore(index, arrays)
             self.runs[index].restore(metadata)
 
-    def _interrupted(self) -> InterruptedTraining:
+    def _interrupted(self, interruption: Interruption) -> InterruptedTraining:
         """Save checkpoints if possible and make the error."""
         steps = sorted({run.step for run in self.runs if run.running})
         at = f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
         problem = f"Interrupted at {at} of {self.plan.max_steps}."
         if self.checkpointer is None:
-            return InterruptedTraining(problem, "Nothing was saved, because no store was given.")
+            return interruption.error(problem, "Nothing was saved, because no store was given.")
         self._save()
-        return InterruptedTraining(problem, "The checkpoint is kept; add --resume to go on from it.")
+        return interruption.error(problem, "The checkpoint is kept; add --resume to go on from it.")
 
 
 def diagnostics_batch(source: Source) -> Batch:

@@ -216,7 +216,17 @@ def test_old_words_are_accepted_with_one_line(
 
 def test_a_file_that_cannot_be_written_is_one_block(results: Path, command: Command) -> None:
     Path("taken").write_text("mine")
-    result = command("report", "x", "--csv", "taken/a.csv")
-    assert (result.status, result.out) == (2, "")
-    assert result.error.startswith("attnlab: taken/a.csv\n  It cannot be written: ")
+    options = {"csv": "csv", "markdown": "md", "parquet": "parquet", "latex": "tex"}
+    said = {f"taken/a.{end}": command("report", "x", f"--{one}", f"taken/a.{end}") for one, end in options.items()}
+    said["taken/b.yaml"] = command("cp", "recall", "taken/b.yaml")
+    for name, result in said.items():
+        assert (result.status, result.out) == (2, ""), name
+        assert result.error.startswith(f"attnlab: {name}\n  It cannot be written: ")
     assert Path("taken").read_text() == "mine"
+
+
+def test_a_copy_to_a_device_is_no_overwriting(command: Command) -> None:
+    result = command("cp", "recall", "/dev/null")
+    assert (result.status, result.out) == (0, "")
+    assert "Edit it" in result.error
+    assert Path("/dev/null").is_char_device()

@@ -112,7 +112,7 @@ def test_a_plot_of_a_run_is_written(ids: list[str], command: Command, tmp_path: 
     assert ids[0] in (tmp_path / "a.svg").read_text()
     assert "is not a plot format" in command("show", ids[0], "--plot", "a.txt").error
     assert not (tmp_path / "a.txt").exists()
-    assert "Written: b.html" in command("compare", *ids[:2], "--plot", "b.html").out
+    assert "Written: b.html" in command("compare", *ids[:2], "--plot", "b.html").error
 
 
 def test_a_part_whose_name_looks_like_an_id_is_shown_before_a_run(command: Command, tmp_path: Path) -> None:

@@ -189,6 +189,25 @@ def test_ctrl_c_stops_every_worker_with_its_checkpoint(tmp_path: Path, executor:
     assert all(worker.process.is_alive() and worker.job is None for worker in workers.workers)
 
 
+def test_a_signal_to_a_worker_alone_loses_no_run(tmp_path: Path, executor: Callable[..., Processes]) -> None:
+    workers = executor(1, WorkerSettings(checkpoint_seconds=1000))
+    asked: list[int] = []
+    first_steps: list[int] = []
+
+    def ask(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            first_steps.append(event.step)
+        if isinstance(event, StepsTaken) and not asked:
+            asked.append(event.step)
+            os.kill(workers.workers[0].process.pid or 0, signal.SIGTERM)
+
+    plan: dict[str, Any] = {"levels": (1,), "seeds": 1, "max_steps": 400, "eval_every": 400}
+    outcome = run_tiny(tmp_path / "asked", workers, **plan, progress=ask)
+    assert len(first_steps) == 2
+    assert first_steps[1] >= asked[0]
+    assert numbers(outcome.records) == numbers(run_tiny(tmp_path / "here", Inline(WorkerSettings()), **plan).records)
+
+
 def test_a_file_that_a_worker_cannot_load_stops_the_sweep_before_its_first_run(
     tmp_path: Path, executor: Callable[..., Processes]
 ) -> None:
@@ -222,6 +241,19 @@ def test_workers_import_nothing_from_the_current_folder(
     assert {record.status for record in outcome.records} == {"done"}
     assert not (tmp_path / "imported").exists()
     assert "PYTHONSAFEPATH" not in os.environ
+
+
+def test_workers_start_with_ctrl_c_blocked_even_the_first(tmp_path: Path) -> None:
+    """Starting the resource tracker of Python, which the first of them needs, unblocks it."""
+    script = (
+        "import signal; from multiprocessing import resource_tracker\n"
+        "from attnlab.execution.processes import sigint_blocked\n"
+        "with sigint_blocked():\n"
+        "    resource_tracker.ensure_running()\n"
+        "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
+        "print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
+    )
+    assert drive(script, tmp_path).communicate(timeout=120)[0].split() == ["True", "False"]
 
 
 def test_a_killed_driver_leaves_no_workers_and_no_duplicate_record(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import psutil
 DRIVER = """
 import multiprocessing, os, time
 from concurrent.futures import ProcessPoolExecutor
-from attnlab.execution.worker_parts import WorkerParts, start_worker
+from attnlab.execution.worker_parts import WorkerParts
+from attnlab.execution.worker_start import pool_arguments, start_in_pool
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=start_worker, initargs=(WorkerParts(),)) as pool:
+    begin = {"initializer": start_in_pool, "initargs": pool_arguments(WorkerParts())}
+    with ProcessPoolExecutor(1, mp_context=context, **begin) as pool:
         print(pool.submit(os.getpid).result(), flush=True)
         time.sleep(600)
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 import attnlab
-from attnlab.errors import InterruptedTraining, StoreError
+from attnlab.errors import InterruptedTraining, LostStoreError, StoreError
 from attnlab.execution._inline import Inline
 from attnlab.execution.jobs import WorkerSettings
 from attnlab.experiments.expand import expand
@@ -226,6 +227,18 @@ def test_in_python_it_is_one_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (level, name, seed) for level in (1, 2) for name in ("softmax", "gpam") for seed in (0, 1)
     ]
     assert Store(Path("results/copy")).records() == records
+
+
+def test_a_store_that_is_removed_during_a_sweep_is_told_and_stays_removed(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+
+    def remove(event: Event) -> None:
+        if isinstance(event, StepsTaken):
+            shutil.rmtree(store, ignore_errors=True)
+
+    with pytest.raises(LostStoreError, match="This store was removed or moved while runs were stored in it"):
+        sweep(store, executor=Inline(WorkerSettings()), progress=remove)
+    assert not store.exists()
 
 
 KILLED = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import attnlab
-from attnlab.errors import DeviceError, InterruptedTraining, InvalidValueError, UnknownNameError
+from attnlab.errors import DeviceError, InterruptedTraining, InvalidValueError, LostStoreError, UnknownNameError
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
 from attnlab.experiments.run_train import run_train
@@ -96,6 +97,17 @@ def test_a_run_that_is_requested_twice_is_trained_once() -> None:
     records = run_train(make_request("gpam", "dagpam"), store=None, device_name="cpu", progress=events.append)
     assert len(started(events)) == 1
     assert records[0] == records[1]
+
+
+def test_a_store_that_is_removed_during_a_training_is_told(tmp_path: Path) -> None:
+    def remove(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            shutil.rmtree(tmp_path / "store")
+
+    with pytest.raises(LostStoreError) as caught:
+        run_train(make_request(max_steps=3), store=tmp_path / "store", device_name="cpu", progress=remove)
+    assert caught.value.status == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_request_stores_finished_runs_and_goes_on(tmp_path: Path) -> None:

@@ -1,35 +1,29 @@
+"""Files of a store: a failed write is the error of the store, and links are never followed."""
+
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
+from attnlab.errors import StoreError
 from attnlab.storage.files import write_whole
 
 
-def test_a_file_and_its_folders_are_made(tmp_path: Path) -> None:
-    write_whole(tmp_path / "a" / "b" / "c", b"new")
-    assert (tmp_path / "a" / "b" / "c").read_bytes() == b"new"
+def test_a_file_that_cannot_be_written_is_the_error_of_a_store(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_bytes(b"old")
+    with pytest.raises(StoreError) as caught:
+        write_whole(tmp_path / "taken" / "c", b"new")
+    assert str(caught.value) == (
+        f"{tmp_path}/taken/c\n  It cannot be written: File exists.\n  Choose another folder with --store."
+    )
+    assert (tmp_path / "taken").read_bytes() == b"old"
 
 
-def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
-    (tmp_path / "c").write_bytes(b"something longer")
-    write_whole(tmp_path / "c", b"new")
-    assert (tmp_path / "c").read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [tmp_path / "c"]
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_failed_write_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    def fails(descriptor: int) -> None:
-        raise error
-
-    (tmp_path / "c").write_bytes(b"old")
-    monkeypatch.setattr(os, "fsync", fails)
-    with pytest.raises(type(error)):
-        write_whole(tmp_path / "c", b"new")
-    assert (tmp_path / "c").read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [tmp_path / "c"]
+def test_a_link_in_a_store_is_replaced_and_what_it_points_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_bytes(b"not of this store")
+    (tmp_path / "experiment.json").symlink_to(tmp_path / "elsewhere")
+    write_whole(tmp_path / "experiment.json", b"new")
+    assert (tmp_path / "elsewhere").read_bytes() == b"not of this store"
+    assert (tmp_path / "experiment.json").read_bytes() == b"new"
+    assert not (tmp_path / "experiment.json").is_symlink()

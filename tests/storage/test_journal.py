@@ -177,4 +177,6 @@ def test_a_journal_that_cannot_be_written_is_told(journal: Journal) -> None:
     journal.path.mkdir()
     with pytest.raises(StoreError) as caught:
         journal.append([record(0)])
-    assert str(caught.value) == f"{journal.path}\n  It cannot be written: Is a directory."
+    assert str(caught.value) == (
+        f"{journal.path}\n  It cannot be written: Is a directory.\n  Choose another folder with --store."
+    )

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from attnlab.errors import StoreError
+from attnlab.errors import LostStoreError, StoreError
 from attnlab.storage import FORMAT, Store
 from tests.storage.test_journal import record
 
@@ -37,6 +39,41 @@ def test_opening_again_keeps_what_is_there(store: Store) -> None:
     again = Store(store.path)
     again.open()
     assert again.records() == [record(0)]
+
+
+def _gone(store: Store) -> None:
+    shutil.rmtree(store.path)
+
+
+def _replaced(store: Store) -> None:
+    store.path.rename(store.path.with_name("moved"))
+    Store(store.path).open()
+
+
+def _emptied(store: Store) -> None:
+    store.journal.path.unlink()
+
+
+@pytest.mark.parametrize("lose", [_gone, _replaced, _emptied])
+def test_a_store_that_was_removed_is_told_and_not_made_anew(store: Store, lose: Callable[[Store], None]) -> None:
+    lose(store)
+    before = sorted(store.path.parent.rglob("*"))
+    writes: list[Callable[[], object]] = [
+        lambda: store.append([record(0)]),
+        lambda: store.save("abc", ONES, {}),
+        lambda: store.save_weights("abc", ONES),
+        lambda: store.save_optimizer("abc", ONES),
+        store.check_present,
+    ]
+    for write in writes:
+        with pytest.raises(LostStoreError) as caught:
+            write()
+        assert caught.value.status == 1
+    assert str(caught.value) == (
+        f"{store.path}\n  This store was removed or moved while runs were stored in it.\n"
+        "  Move it back, then run the same command again: it goes on from what the store has."
+    )
+    assert sorted(store.path.parent.rglob("*")) == before
 
 
 def test_a_store_of_a_newer_format_is_refused(store: Store) -> None:

@@ -95,7 +95,10 @@ def test_a_failed_write_is_told_and_leaves_the_old_file(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError) as caught:
         weights.write(path, arrays(), {"step": 2})
-    assert str(caught.value) == f"{path}\n  It cannot be written: No space left on device."
+    assert str(caught.value) == (
+        f"{path}\n  It cannot be written: No space left on device.\n"
+        "  Make room, then run it again; what was there before is unchanged."
+    )
     assert weights.read(path)[1] == {"step": 1}
 
 

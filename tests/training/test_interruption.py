@@ -1,4 +1,4 @@
-"""The first Ctrl-C requests a stop at the end of a step; a second one stops at once."""
+"""The first signal requests a stop at the end of a step; a second one stops at once."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from attnlab.training.interruption import interruptible
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_is_a_request(number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_the_first_signal_is_a_request(number: signal.Signals, status: int) -> None:
     before = signal.getsignal(number)
     with interruptible() as interruption:
         requested = [interruption.requested]
@@ -19,6 +19,19 @@ def test_the_first_signal_is_a_request(number: signal.Signals) -> None:
         requested.append(interruption.requested)
     assert requested == [False, True]
     assert signal.getsignal(number) is before
+    assert interruption.error("Interrupted.", "").status == status
+
+
+def test_an_ignored_hangup_stays_ignored() -> None:
+    """``nohup`` ignores it, so that a program outlives its terminal."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible() as interruption:
+            signal.raise_signal(signal.SIGHUP)
+        assert not interruption.requested
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_second_signal_stops_at_once() -> None:

@@ -1,8 +1,8 @@
 """Write sequences of a task to a file, for ``attnlab generate``.
 
 The sequences are exactly those that a run with the same seed draws from the split, in the same order, in batches of the
-default size. The file is written completely or not at all: it is written in a temporary folder next to its destination
-and moved at the end, together with its sidecar.
+default size. The file is written completely or not at all: it is written next to its destination and moved at the end,
+together with its sidecar.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import importlib.metadata
 import itertools
 import math
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from attnlab.choices import SplitName
 from attnlab.errors import AttnlabError, InterruptedTraining, InvalidFileError, InvalidValueError
+from attnlab.files import remove_leftovers, replacing, unwritable
 from attnlab.sizes import bytes_text
 from attnlab.specs import TaskSpec, TrainSpec
+from attnlab.stop_signals import exit_status, signal_name, signal_of
 from attnlab.tasks.base import IGNORE, Batch, Split, Task
 from attnlab.tasks.io.aligned import check_words
 from attnlab.tasks.io.formats import FORMATS, Sequences, pyarrow
@@ -82,12 +83,10 @@ def export(
         check_words(words, str(path))
     drawn = SplitSequences(source, split, sequences, lambda rows: progress(rows / (file_format.passes * sequences)))
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            temporary = Path(folder) / path.name
-            with temporary.open("xb") as file:
-                file_format.write(
-                    file, Sequences(source.task, sequences, sized.vocabulary, sized.length, drawn.batches)
-                )
+        remove_leftovers([path.parent])
+        with replacing(sidecar_path(path)) as description, replacing(path) as file:
+            file_format.write(file, Sequences(source.task, sequences, sized.vocabulary, sized.length, drawn.batches))
+            file.flush()
             sidecar = Sidecar(
                 task=spec.name,
                 options=spec.options,
@@ -103,16 +102,16 @@ def export(
                 split=split,
                 sequences=sequences,
                 attnlab=importlib.metadata.version("attnlab"),
-                sha256=fingerprint(temporary),
+                sha256=fingerprint(Path(file.name)),
             )
-            sidecar_path(temporary).write_bytes(sidecar.to_bytes())
+            description.write(sidecar.to_bytes())
             sidecar_path(path).unlink(missing_ok=True)  # no file is ever next to the sidecar of another
-            temporary.replace(path)
-            sidecar_path(temporary).replace(sidecar_path(path))
     except OSError as error:
-        raise InvalidFileError(f"The file cannot be written: {error.strerror}.", where=str(path)) from None
-    except KeyboardInterrupt:
-        raise InterruptedTraining("Stopped by Ctrl-C; nothing was written.", where=str(path)) from None
+        raise unwritable(error, path) from None
+    except KeyboardInterrupt as stop:
+        number = signal_of(stop)
+        problem = f"Stopped by {signal_name(number)}; nothing was written."
+        raise InterruptedTraining(problem, where=str(path), status=exit_status(number)) from None
     return sidecar
 
 
@@ -142,6 +141,9 @@ def check_output_path(path: Path, force: bool) -> None:
         )
     if path.is_dir():
         raise InvalidFileError("This is a folder.", "Give the name of a file.", where=where)
+    if path.exists() and not path.is_file():
+        hint = "Give the name of a file: its description is written next to it."
+        raise InvalidFileError("This is a pipe or a device.", hint, where=where)
     for target in (path, sidecar_path(path)):
         if target.exists() and not force:
             raise InvalidFileError(f"{target.name} exists already.", "Add --force to replace it.", where=where)

@@ -1,0 +1,34 @@
+"""Sweeps that are killed at random moments: a handful of kills here, 300 behind ``-m slow``."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fuzzing.kills import campaign
+
+
+def test_kills_of_one_process_and_of_a_pool_lose_and_leave_nothing(tmp_path: Path) -> None:
+    figures = campaign(tmp_path, 3, 3, ("inline", "processes:2"), kills_per_sweep=2)
+    assert sum(figures.kills.values()) == 3
+    assert figures.sweeps >= 2
+
+
+@pytest.mark.slow
+def test_three_hundred_kills_lose_and_leave_nothing(tmp_path: Path) -> None:
+    figures = campaign(tmp_path, 300, 0, ("inline", "inline", "processes:2"))
+    sys.stderr.write(f"\n{figures}\n")
+    assert sum(figures.kills.values()) == 300
+    assert figures.resumed > 100
+    assert figures.late <= 2.0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_kills_of_a_sweep_on_ray_lose_and_leave_nothing(tmp_path: Path) -> None:
+    figures = campaign(tmp_path, 4, 1, ("ray:2",))
+    sys.stderr.write(f"\n{figures}\n")
+    assert sum(figures.kills.values()) == 4
