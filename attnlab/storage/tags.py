@@ -9,6 +9,7 @@ from pathlib import Path
 
 from attnlab.errors import InvalidValueError, StoreError
 from attnlab.storage.files import write_whole
+from attnlab.storage.json_files import read_json
 
 FILE = "tags.json"
 TAG = re.compile(r"\w[\w.+-]*")
@@ -30,8 +31,11 @@ def read_tags(store: Path) -> Tags:
     """
     path = store / FILE
     try:
-        data = json.loads(path.read_text())
-        return {str(run): tuple(map(str, words)) for run, words in data.items()}
+        data = read_json(path)
+        for words in data.values():
+            if not (isinstance(words, list) and all(isinstance(word, str) and TAG.fullmatch(word) for word in words)):
+                raise ValueError("tags are lists of words")
+        return {run: tuple(words) for run, words in data.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, TypeError):

@@ -56,7 +56,10 @@ def test_a_label_that_says_no_format_is_refused(store: Store, content: bytes) ->
     label.write_bytes(content)
     with pytest.raises(StoreError) as caught:
         Store(store.path)
-    assert str(caught.value) == f"{label}\n  It does not say what format this store has."
+    assert str(caught.value) == (
+        f"{label}\n  It does not say what format this store has.\n"
+        "  Move it away: the folder is then read as its records are written."
+    )
 
 
 def test_a_file_is_no_store(tmp_path: Path) -> None:
