@@ -46,7 +46,9 @@ from attnlab.sizes import MAX_INTEGER
 Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Share = Annotated[float, Field(ge=0, le=1)]
 LARGEST_OPTION = 2**64
+"""Size of an integer among the options of a part at most."""
 MAX_DEPTH = 20
+"""Lists and mappings within one another among the options of a part at most."""
 MAX_VALUES = 100_000
 """Values, lists and mappings that the options of a part hold in all."""
 
@@ -56,10 +58,10 @@ def _bounded(options: dict[str, Any]) -> dict[str, Any]:
     level, count, depth = [*options.values()], 0, 0
     while level:
         count, depth = count + len(level), depth + 1
-        if depth > MAX_DEPTH or count > MAX_VALUES:
-            raise ValueError(
-                "They are nested too deeply" if depth > MAX_DEPTH else f"There are over {MAX_VALUES} values"
-            )
+        if depth > MAX_DEPTH:
+            raise ValueError("They are nested too deeply")
+        if count > MAX_VALUES:
+            raise ValueError(f"There are over {MAX_VALUES:,} values")
         below: list[Any] = []
         for value in level:
             if isinstance(value, int) and not -LARGEST_OPTION <= value <= LARGEST_OPTION:
