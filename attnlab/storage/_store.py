@@ -275,7 +275,7 @@ def _format(folder: Path) -> int:
     if found > FORMAT:
         hint = "Update attnlab, or choose another folder with --store."
         raise StoreError(
-            f"This store has format {found:.8g}; this attnlab reads up to {FORMAT}.", hint, where=str(label)
+            f"This store has format {str(found)[:20]}; this attnlab reads up to {FORMAT}.", hint, where=str(label)
         )
     return found
 

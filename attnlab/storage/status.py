@@ -109,11 +109,7 @@ def read_plan(store: Path) -> list[PlannedRun]:
         plan = []
         for data in map(from_json, read_bounded(path).splitlines()):
             if "digest" not in data:
-                known = {OLD_KEYS.get(key, key): value for key, value in data.items()}
-                words = [known[name] for name in ("id", "unversioned_id", "summary")]
-                if not all(isinstance(word, str) for word in words):
-                    raise ValueError("a planned run has words alone")
-                plan.append(PlannedRun(*words))
+                plan.append(_planned(data))
         return plan
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         hint = "Move it away; the next sweep writes it anew."
@@ -168,6 +164,15 @@ def find_stores(path: Path) -> list[Path]:
     """
     below = sorted({file.parent for name in FILES for file in path.glob(f"*/{name}")})
     return [*([path] if any((path / name).exists() for name in FILES) else []), *below]
+
+
+def _planned(data: Mapping[str, Any]) -> PlannedRun:
+    """Read a planned run, whose fields are words."""
+    known = {OLD_KEYS.get(key, key): value for key, value in data.items()}
+    words = [known[name] for name in ("id", "unversioned_id", "summary")]
+    if not all(isinstance(word, str) for word in words):
+        raise ValueError("a planned run has words alone")
+    return PlannedRun(*words)
 
 
 def _changed_code(records: Sequence[Record]) -> dict[str, str]:

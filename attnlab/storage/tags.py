@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from attnlab.errors import InvalidValueError, StoreError
 from attnlab.storage.files import write_whole
@@ -31,11 +32,7 @@ def read_tags(store: Path) -> Tags:
     """
     path = store / FILE
     try:
-        data = read_json(path)
-        for words in data.values():
-            if not (isinstance(words, list) and all(isinstance(word, str) and TAG.fullmatch(word) for word in words)):
-                raise ValueError("tags are lists of words")
-        return {run: tuple(words) for run, words in data.items()}
+        return {run: _words(words) for run, words in read_json(path).items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, TypeError):
@@ -72,6 +69,13 @@ def change_tags(store: Path, *, add: Mapping[str, Sequence[str]], remove: Mappin
     except OSError as error:
         raise StoreError(f"It cannot be written: {error.strerror}.", where=str(store / FILE)) from None
     return result
+
+
+def _words(words: Any) -> tuple[str, ...]:
+    """Read the tags of a run."""
+    if not (isinstance(words, list) and all(isinstance(word, str) and TAG.fullmatch(word) for word in words)):
+        raise ValueError("tags are lists of words")
+    return tuple(words)
 
 
 def check_tag(word: str) -> None:

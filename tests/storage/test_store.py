@@ -71,6 +71,12 @@ def test_a_format_that_is_no_number_of_one_is_refused(store: Store, found: objec
         Store(store.path)
 
 
+def test_a_format_beyond_every_float_is_a_newer_one(store: Store) -> None:
+    (store.path / "store.json").write_text(json.dumps({"format": 10**400}))
+    with pytest.raises(StoreError, match=r"This store has format 10000000000000000000; this attnlab reads up to 2\."):
+        Store(store.path)
+
+
 def test_a_store_whose_label_is_gone_is_read_and_told(store: Store) -> None:
     store.append([record(0)])
     label = store.path / "store.json"
