@@ -194,6 +194,10 @@ class NewerRecordWarning(UserWarning):
     """Results that a newer attnlab has written are left out, because this one cannot tell what was run."""
 
 
+class StoreWarning(UserWarning):
+    """Something in a folder of results cannot be read and is left out; the message says where it is, and why."""
+
+
 COLUMNS = 76
 """Columns of a list of names in a hint."""
 FEW = 12

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, Strict, ValidationError, computed_field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    Strict,
+    ValidationError,
+    computed_field,
+    model_validator,
+)
 
 from attnlab.formatting import percent
 from attnlab.intervals import clustered_interval
@@ -28,8 +39,56 @@ def _from_json(value: Any) -> Any:
     return math.nan if value is None else float(value) if value in ("Infinity", "-Infinity") else value
 
 
+def _share(value: float) -> float:
+    """Refuse what is neither a share of 1 nor unknown."""
+    if 0 <= value <= 1 or math.isnan(value):
+        return value
+    raise ValueError("Input should be from 0 to 1")
+
+
+def _checked_environment(value: dict[str, Any]) -> dict[str, Any]:
+    """Check what is computed with or looked for; everything else of an environment is only shown."""
+    if not 0 <= _quantity(value.get("seconds", 0.0)) < math.inf:
+        raise ValueError("'seconds' should be a number of seconds")
+    if OLD_ID in value and not (isinstance(value[OLD_ID], str) and re.fullmatch(RUN_ID, value[OLD_ID])):
+        raise ValueError(f"'{OLD_ID}' should be the id of a run")
+    if "code" in value and not (isinstance(value["code"], list | tuple) and all(map(_is_code, value["code"]))):
+        raise ValueError("'code' should list parts with their files")
+    return value
+
+
+def _quantity(value: Any) -> float:
+    """A number as it is; nan for anything else."""
+    return value if type(value) in (int, float) else math.nan
+
+
+def _is_code(part: Any) -> bool:
+    """Whether a part has what is compared with its files: words, and mappings of words to words."""
+    if not isinstance(part, dict) or not all(isinstance(part.get(name), str) for name in CODE):
+        return False
+    mappings = [part.get(name, {}) for name in ("files", "values")]
+    if not all(isinstance(one, dict) for one in mappings):
+        return False
+    words = [part.get("package", ""), *(part[name] for name in CODE)]
+    words += [word for one in mappings for pair in one.items() for word in pair]
+    return all(isinstance(word, str) and "\0" not in word for word in words)
+
+
+CODE = ("kind", "name", "path", "root", "digest")
+"""What the environment of a record says of each part that is not built in; see :mod:`attnlab.part_code`."""
+OLD_ID = "format_1_id"
+"""The field of an environment that has the id of the run in attnlab 0.1."""
+RUN_ID = "^[0-9A-Za-z]{1,64}$"
+"""Ids name files: they have letters and digits only."""
+LARGEST = 2**53
+"""Counts go up to here; every reader of JSON has these integers exactly."""
+
+RunId = Annotated[str, Field(pattern=RUN_ID)]
+Natural = Annotated[int, Field(ge=0, le=LARGEST)]
 Number = Annotated[float, BeforeValidator(_from_json), PlainSerializer(_to_json, when_used="json")]
 """A float that may be NaN (null in JSON) or infinite (a word in JSON)."""
+NumberOfShare = Annotated[Number, AfterValidator(_share)]
+"""A share of 1, or NaN."""
 
 
 class Result(Value):
@@ -65,13 +124,13 @@ class SequenceSums(Value):
 
     model_config = ConfigDict(extra="ignore")  # sums of a newer attnlab are not needed here
 
-    count: Annotated[int, Field(ge=0)]
+    count: Natural
     """Sequences with at least one question; each of a finite data set counts once."""
-    correct_squared: Annotated[int, Field(ge=0)]
+    correct_squared: Natural
     """Sum of (correct answers of the sequence)^2."""
-    correct_questions: Annotated[int, Field(ge=0)]
+    correct_questions: Natural
     """Sum of correct answers times questions of the sequence."""
-    questions_squared: Annotated[int, Field(ge=0)]
+    questions_squared: Natural
     """Sum of (questions of the sequence)^2."""
 
     def plus(self, other: SequenceSums) -> SequenceSums:
@@ -92,11 +151,25 @@ class Score(Value):
     # The mean is written to JSON for its readers, and computed anew when a record is read.
     model_config = ConfigDict(extra="ignore")
 
-    correct: Annotated[int, Field(ge=0)]
-    total: Annotated[int, Field(ge=0)]
-    chance: Number
+    correct: Natural
+    total: Natural
+    chance: NumberOfShare
     sequences: SequenceSums | None = None
     """Sums over the sequences that the questions belong to; None in records of an older attnlab."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        """Refuse counts that no test gives; an interval of them would be no number."""
+        sums, correct, total = self.sequences, self.correct, self.total
+        if correct > total:
+            raise ValueError("There are more correct answers than questions")
+        if sums is not None and not (
+            (0 < sums.count <= total or total == sums.count == 0)
+            and correct <= sums.correct_squared <= sums.correct_questions <= sums.questions_squared
+            and total <= sums.questions_squared
+        ):
+            raise ValueError("The sums over the sequences do not fit the questions")
+        return self
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -140,10 +213,10 @@ class Score(Value):
 class HistoryPoint(Result):
     """One validation."""
 
-    step: int
+    step: Natural
     loss: Number
     """Mean training loss since the previous validation, in nats per question."""
-    accuracy: Number
+    accuracy: NumberOfShare
     """Share of correct answers on the validation split."""
     validation_loss: Number | None = None
     """Nats per question on the validation split."""
@@ -152,10 +225,10 @@ class HistoryPoint(Result):
 class DiagnosticsPoint(Result):
     """Diagnostics of a model at one step of its training."""
 
-    step: int
+    step: Natural
     values: dict[str, Annotated[tuple[Number, ...], Strict(False)]]
     """One number per layer, by the name of the metric; metrics of the residual stream begin with the embedding."""
-    sequences: int = 0
+    sequences: Natural = 0
     """Sequences that they were measured on; the norms of gradients depend on it. 0 where an old record does not say."""
 
 
@@ -165,7 +238,7 @@ class Evaluation(Result):
     subtask: str = ""
     """The subtask of a mixture; empty for the whole mixture, and for other tasks."""
     level: Level | None
-    length: int
+    length: Natural
     """Tokens of the longest sequence."""
     rollout: bool = False
     """Whether each question was asked given the answers generated before it, instead of the right ones."""
@@ -178,17 +251,17 @@ class Evaluation(Result):
 class Record(Result):
     """The result of one run."""
 
-    id: str
+    id: RunId
     spec: RunSpec
     status: Literal["done", "diverged", "failed"]
     """Failed: the run raised an exception, or its worker was lost, before there was a result."""
     reason: str = ""
     """Why a run that is not done ended."""
-    steps: int
+    steps: Natural
     """Steps taken."""
     early_stopped: bool = False
     """Whether it stopped before its last step because it had solved the validation split."""
-    parameters: int = 0
+    parameters: Natural = 0
     """Number of learned parameters."""
     accuracy: Score
     """Per question, on the test split."""
@@ -201,9 +274,9 @@ class Record(Result):
     fed_back: bool | None = None
     """Whether an answer generated for one question is an input of a later one; without, a rollout is the same as a test
     given the right answers. None where there was no rollout, and in old records."""
-    length: int = 0
+    length: Natural = 0
     """Tokens of the longest test sequence; 0 where an old record does not say."""
-    vocabulary: int = 0
+    vocabulary: Natural = 0
     """Tokens to choose from: a model that knows nothing guesses among them. 0 where an old record does not say."""
     initial_loss: Number | None = None
     """Training loss of the first step, in nats per question, before anything was learned; None in old records."""
@@ -217,7 +290,7 @@ class Record(Result):
     """One point per validation."""
     diagnostics_history: Annotated[tuple[DiagnosticsPoint, ...], Strict(False)] = ()
     """The logged diagnostics, by step."""
-    environment: dict[str, Any] = {}
+    environment: Annotated[dict[str, Any], AfterValidator(_checked_environment)] = {}
     """Machine, versions and times; no part of the numbers."""
 
     @property

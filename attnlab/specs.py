@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -44,6 +45,37 @@ from attnlab.sizes import MAX_INTEGER
 
 Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
 Share = Annotated[float, Field(ge=0, le=1)]
+LARGEST_OPTION = 2**64
+"""Size of an integer among the options of a part at most."""
+MAX_DEPTH = 20
+"""Lists and mappings within one another among the options of a part at most."""
+MAX_VALUES = 100_000
+"""Values, lists and mappings that the options of a part hold in all."""
+
+
+def _bounded(options: dict[str, Any]) -> dict[str, Any]:
+    """Refuse options that are nested too deeply, are too many, or have numbers that no float can hold."""
+    level, count, depth = [*options.values()], 0, 0
+    while level:
+        count, depth = count + len(level), depth + 1
+        if depth > MAX_DEPTH:
+            raise ValueError("They are nested too deeply")
+        if count > MAX_VALUES:
+            raise ValueError(f"There are over {MAX_VALUES:,} values")
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, int) and not -LARGEST_OPTION <= value <= LARGEST_OPTION:
+                raise ValueError("An integer is larger than 2^64")
+            if isinstance(value, list | tuple):
+                below += value
+            elif isinstance(value, dict):
+                below += value.values()
+        level = below
+    return options
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_bounded)]
+Version = Annotated[int, Field(ge=0, le=2**53)]
 CodeDigest = Annotated[str, Field(pattern="^[0-9a-f]*$", exclude_if=lambda digest: not digest)]
 FILLED_IN = ("version", "code_digest", "then", "continue_from", "sizes")
 """Fields that a user does not write: they are filled in when a part is looked up."""
@@ -118,8 +150,8 @@ class Part(Value):
     """A registered part and its options: ``dape``, or ``{name: dape, kernel: 3}``."""
 
     name: str
-    options: dict[str, Any] = {}
-    version: int | None = None
+    options: Options = {}
+    version: Version | None = None
     """Filled in when the part is looked up. A part whose meaning changes gets a new version, and so a new run id."""
     code_digest: CodeDigest = ""
     """Filled in likewise, for a part that is not built in; see :mod:`attnlab.part_code`."""
@@ -226,16 +258,24 @@ class TaskSpec(Section):
     """A task at one level."""
 
     name: str
-    options: dict[str, Any] = {}
-    train: dict[str, Any] = {}
+    options: Options = {}
+    train: Options = {}
     """Options that differ in the training split; an integer may be a range ``lo..hi``, drawn for each batch."""
     complexity: str = ""
     """The name of the option that the levels of the ladder set."""
     evaluate: Annotated[tuple[Level, ...], Strict(False)] = ()
     """Further levels on which a trained model is tested."""
-    version: int | None = None
+    version: Version | None = None
     code_digest: CodeDigest = ""
     """Digest of the code of a task that is not built in; see :mod:`attnlab.part_code`."""
+
+    @model_validator(mode="after")
+    def _level_is_one(self) -> Self:
+        """Refuse a list or a mapping as the level: runs are grouped and sorted by it."""
+        for level in (self.options.get(self.complexity), self.train.get(self.complexity)):
+            if not (level is None or isinstance(level, int | float | str)):
+                raise ValueError(f"The level '{self.complexity}' should be a number or a word")
+        return self
 
     @property
     def level(self) -> Any:

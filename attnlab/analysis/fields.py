@@ -8,9 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from attnlab.config.inline_parts import parse_variants
+from attnlab.errors import InvalidValueError
 from attnlab.run_fields import PARTS
 from attnlab.specs import Part, variant_text
+
+ECHO = 200
+"""Characters of a value that a message quotes at most."""
 
 
 def matches(name: str, value: Any, wanted: Any) -> bool:
@@ -45,12 +51,19 @@ def canonical_part(wanted: Any) -> str:
 
     Returns:
         Inline words without superfluous spaces.
+
+    Raises:
+        InvalidValueError: A mapping has no name, or a word is no part with its options.
     """
     if isinstance(wanted, Part):
         return str(wanted)
     if isinstance(wanted, Mapping) and set(wanted) == {"model"}:
         return canonical_part(wanted["model"])  # a whole model, as it stands among the attentions of a grid
     if isinstance(wanted, Mapping):
-        return str(Part.model_validate(dict(wanted)))
+        try:
+            return str(Part.model_validate(dict(wanted)))
+        except ValidationError:
+            hint = "Write a name, or a mapping with a name and its options: {name: dape, kernel: 3}."
+            raise InvalidValueError(f"{str(dict(wanted))[:ECHO]} names no part.", hint) from None
     variants = parse_variants(str(wanted))
     return ",".join(variant_text(variant) for variant in variants)

@@ -23,7 +23,7 @@ def records(folder: Path, *, history: bool = False) -> list[Record]:
         another version or other code of a part are left out. Empty without a journal.
 
     Raises:
-        StoreError: A line other than a torn last one is no record, or the store has a newer format.
+        StoreError: The journal cannot be read, or the store has a newer format.
     """
     order = {planned.id: index for index, planned in enumerate(read_plan(folder))}
     stored = Store(folder).journal.read(history=history)

@@ -15,11 +15,18 @@ from typing import TextIO
 from attnlab.cli.app import app
 from attnlab.cli.faults import check_words, memory_error, system_error
 from attnlab.cli.renamed import renamed_options
-from attnlab.errors import AttnlabError, InterruptedTraining, NewerRecordWarning, PartWarning, RenamedWarning
+from attnlab.errors import (
+    AttnlabError,
+    InterruptedTraining,
+    NewerRecordWarning,
+    PartWarning,
+    RenamedWarning,
+    StoreWarning,
+)
 from attnlab.formatting import printable
 from attnlab.stop_signals import stop_requests
 
-PRINTED = (RenamedWarning, PartWarning, NewerRecordWarning)
+PRINTED = (RenamedWarning, PartWarning, NewerRecordWarning, StoreWarning)
 """Warnings that are printed as one line each."""
 
 

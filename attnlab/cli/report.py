@@ -81,6 +81,7 @@ def report(
     from attnlab.config.experiment import stored_experiment
     from attnlab.config.renamed import METRICS, REPORT_FIELDS, renamed
     from attnlab.errors import InvalidValueError
+    from attnlab.formatting import printable
     from attnlab.rendering.console import Console
     from attnlab.rendering.export import FORMATS
     from attnlab.rendering.report import report as make_report
@@ -101,6 +102,8 @@ def report(
         experiment = stored_experiment(folder)
         runs = records(folder, history=curves or html is not None)
         result = make_report(runs, experiment, metric=metric, index=fields, columns=columns)
+    if not runs:
+        sys.stderr.write(f"attnlab: {printable(str(folder / 'records.jsonl'))}: no run can be read from it.\n")
     if plot:
         from attnlab.rendering.plot import draw, draw_curves
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Strict, ValidationError, model_validator
+from pydantic_core import from_json
 
 from attnlab import resources
 from attnlab.choices import Budget, PresetName
@@ -403,7 +404,7 @@ def experiment_from_json(content: bytes) -> Experiment:
     Raises:
         ValueError: The content is no experiment.
     """
-    data = json.loads(content)
+    data = from_json(content)
     if not isinstance(data, dict) or "vary" not in data:
         return Experiment.model_validate_json(content)
     with warnings.catch_warnings():

@@ -109,6 +109,8 @@ def _bool(text: str) -> bool:
 
 
 def _int(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(text)
     base = {"0o": 8, "0x": 16}.get(text[:2], 10)
     return int(text.removeprefix("0o") if base == 8 else text, base)
 
@@ -138,6 +140,14 @@ class _Quick(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
 
 SHORT = 4096
 """Characters of a text that the quick loader is given: it follows nesting to any depth."""
+MAX_BYTES = 2**19
+"""Bytes of a file; the loader in Python reads so many in seconds."""
+MAX_NODES = 100_000
+"""Words, numbers, lists and mappings of a text, each alias counted with everything that it stands for."""
+MAX_DEPTH = 40
+"""Lists and mappings within one another."""
+MAX_DIGITS = 300
+"""Characters of an integer."""
 
 
 def read(path: Path) -> Document:
@@ -153,6 +163,10 @@ def read(path: Path) -> Document:
         InvalidFileError: It cannot be read, or is not strict YAML.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise InvalidFileError("This is no file.", where=str(path))
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise InvalidFileError(f"It has {size:,} bytes; up to {MAX_BYTES:,} are read.", where=str(path))
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidFileError(f"It cannot be read: {error}.", where=str(path)) from None
@@ -173,8 +187,11 @@ def parse(text: str, name: str = "<text>") -> Document:
         Its data, with the line of every value.
 
     Raises:
-        InvalidFileError: It is not strict YAML; the message has the line.
+        InvalidFileError: It is not strict YAML, or beyond :data:`MAX_BYTES`, :data:`MAX_NODES` or :data:`MAX_DEPTH`;
+            the message has the line.
     """
+    if len(text) > MAX_BYTES:
+        raise InvalidFileError(f"It has {len(text):,} characters; up to {MAX_BYTES:,} are read.", where=name)
     if len(text) <= SHORT:
         try:
             return replace(_document(_Quick(text), name), text=text)
@@ -195,8 +212,49 @@ def parse(text: str, name: str = "<text>") -> Document:
         raise InvalidFileError("It is nested too deeply, or holds itself.", where=name) from None
 
 
+class _Sizes:
+    """Refuses what would unfold to too much, before it is unfolded: an alias is the same node, and its size known.
+
+    Args:
+        name: What the text is called in messages.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.known = name, dict[int, tuple[int, int]]()
+        self.above: set[int] = set()
+
+    def check(self, node: yaml.Node) -> tuple[int, int]:
+        """Count the nodes in a node, itself included, and its depth."""
+        if isinstance(node, yaml.ScalarNode):
+            return 1, 0
+        if id(node) in self.known:
+            return self.known[id(node)]
+        where = f"{self.name}:{node.start_mark.line + 1}"
+        if id(node) in self.above:
+            raise InvalidFileError("It holds itself.", "Leave out the alias.", where=where)
+        depth, count = len(self.above) + 1, 1
+        deep = InvalidFileError(f"It is nested too deeply: over {MAX_DEPTH} lists or mappings.", where=where)
+        if depth > MAX_DEPTH:
+            raise deep
+        self.above.add(id(node))
+        deepest = 0
+        for inner in (one for pair in node.value for one in (pair if isinstance(pair, tuple) else (pair,))):
+            own, own_depth = self.check(inner)
+            count, deepest = count + own, max(deepest, own_depth)
+            if count > MAX_NODES:
+                hint = "An alias counts with all that it stands for."
+                raise InvalidFileError(f"It holds over {MAX_NODES:,} values.", hint, where=where)
+        if len(self.above) + deepest > MAX_DEPTH:
+            raise deep
+        self.above.remove(id(node))
+        self.known[id(node)] = count, deepest + 1
+        return self.known[id(node)]
+
+
 def _document(loader: Any, name: str) -> Document:
     node = loader.get_single_node()
+    if node is not None:
+        _Sizes(name).check(node)
     data = None if node is None else loader.construct_document(node)
     return Document(name, data, {} if node is None else dict(_locations(node, ())))
 

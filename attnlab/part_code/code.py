@@ -115,10 +115,12 @@ def code_now(path: str, root: str, values: tuple[tuple[str, str], ...] = ()) -> 
         The code; its digest is empty where the file alone does not tell, and where it is not there or cannot be read.
     """
     try:
-        if not (path and root) or is_installed_in(Path(root), Path(path).relative_to(root).parts[0]):
+        if not (path and root and Path(path).is_file()):
+            return PartCode(path)
+        if is_installed_in(Path(root), Path(path).relative_to(root).parts[0]):
             return PartCode(path)
         said = said_by_files(Path(path), Path(root))
-    except (OSError, ValueError):
+    except (OSError, ValueError, IndexError):
         return PartCode(path)
     files = tuple((place, digest([("", text)])) for place, text in said.items())
     return PartCode(path, _whole_digest(said, dict(values)), root=root, files=files)

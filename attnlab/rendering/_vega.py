@@ -85,8 +85,23 @@ def compiled(definition: Mapping[str, Any], height: int) -> dict[str, Any]:
 
 
 def html(definition: Mapping[str, Any]) -> bytes:
-    """A page that needs no network: it contains the plotting libraries."""
-    return str(library().vegalite_to_html(json.dumps(definition), bundle=True)).encode()
+    """A page that needs no network: it contains the plotting libraries.
+
+    vl-convert 1.9 writes a definition into its script as it is: a name with ``</script>`` would end the script. It
+    is given a definition of its own, whose place the escaped one takes.
+    """
+    place = '{"usermeta":"definition"}'
+    head, tail = str(library().vegalite_to_html(place, bundle=True)).split(place)
+    return f"{head}{inline_json(definition)}{tail}".encode()
+
+
+def inline_json(data: Any) -> str:
+    r"""JSON that may stand in a script of a page: no text in it can end the script or begin a comment.
+
+    >>> inline_json("</script>")
+    '"\\u003c/script>"'
+    """
+    return json.dumps(data).replace("<", r"\u003c")
 
 
 def svg(definition: Mapping[str, Any]) -> bytes:

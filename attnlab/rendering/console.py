@@ -7,7 +7,7 @@ passes through here, and its control characters are left out.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import final
+from typing import Any, final
 
 import rich.console
 from rich.console import ConsoleOptions, RenderableType
@@ -18,7 +18,14 @@ from attnlab.formatting import CONTROL, printable
 
 @final
 class Console(rich.console.Console):
-    """A console that prints no control character of a text; its own, such as those of colors, are as ever."""
+    """A console that prints no control character of a text; its own, such as those of colors, are as ever.
+
+    Strings are text, never markup: what looks like ``[bold]`` or ``:smile:`` is printed as it is. Styles are given by
+    ``Text`` and ``Style``.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, **options})
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render an object without the control characters in its texts.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attnlab.config.renamed import MODEL, TRAIN, Names
-from attnlab.records import Record
+from attnlab.records import OLD_ID, Record
 from attnlab.specs import RunSpec
 from attnlab.storage.files import write_whole
 
@@ -41,7 +41,6 @@ ARRAYS = (
     (re.compile(r"\.attention\.wardrobe\."), ".attention.modifiers."),
 )
 """Parts of the names of parameters, and what they are now."""
-OLD_ID = "format_1_id"
 
 
 def migrated_record(data: Mapping[str, Any]) -> Record:

@@ -15,18 +15,21 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-from attnlab.errors import LostStoreError, StoreError
+from attnlab.errors import LostStoreError, StoreError, StoreWarning
 from attnlab.files import remove_leftovers
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage._migration import format_1_id, migrate_files
 from attnlab.storage.checkpoints import Checkpoint, checkpoints_in, described_runs, split_group
 from attnlab.storage.files import unwritable, write_whole
-from attnlab.storage.journal import OLD_JOURNAL, Journal
+from attnlab.storage.journal import LINE_BYTES, OLD_JOURNAL, Journal
+from attnlab.storage.json_files import read_json
+from attnlab.user_code import user_stacklevel
 
 if TYPE_CHECKING:
     from attnlab.storage.arrays import Arrays
@@ -54,7 +57,7 @@ class Store:
         self.path = path
         if path.exists() and not path.is_dir():
             raise StoreError("This is a file, not a folder.", "Choose another folder with --store.", where=str(path))
-        self.format = _format(path / "store.json")
+        self.format = _format(path)
         self._folder: os.stat_result | None = None
         """The folder at the time when the store was opened."""
         self.journal = Journal(path / "records.jsonl", migrate=self.format < FORMAT)
@@ -139,7 +142,10 @@ class Store:
             Their records, in the order in which they were finished.
 
         Raises:
-            StoreError: A line of the journal other than a torn last one is no record.
+            StoreError: The journal cannot be read.
+
+        Warns:
+            StoreWarning: Lines of the journal other than a torn last one that are no records are left out.
         """
         return self.journal.read()
 
@@ -180,7 +186,7 @@ class Store:
         arrays, about = weights.read(path)
         try:
             (described,) = described_runs(about)
-        except (KeyError, TypeError, ValueError):
+        except (TypeError, ValueError):
             hint = "Move it away to start that run anew."
             raise StoreError("It is no checkpoint of one run.", hint, where=str(path)) from None
         return arrays, described
@@ -200,7 +206,7 @@ class Store:
         for path in paths:
             try:
                 result |= {one.run: one for one in checkpoints_in(weights.read_about(path))}
-            except (StoreError, KeyError, TypeError):  # the run that goes on from it raises the error
+            except (StoreError, TypeError):  # the run that goes on from it raises the error
                 result[path.stem] = Checkpoint(path.stem, readable=False)
         return result
 
@@ -274,7 +280,7 @@ class Store:
                 if [one.run for one in runs] == [path.stem]:
                     continue
                 split = list(split_group(*weights.read(path)))
-            except (StoreError, KeyError, TypeError, IndexError):
+            except (StoreError, KeyError, TypeError, ValueError, IndexError):
                 continue
             own = self.checkpoints()
             for arrays, about in split:
@@ -288,15 +294,37 @@ class Store:
         migrate_files(self.path, records)
 
 
-def _format(label: Path) -> int:
+def _format(folder: Path) -> int:
     """Read the format of a store; a folder without a store has the newest."""
+    label = folder / "store.json"
     if not label.exists():
-        return FORMAT
+        return _format_of_lines(folder)
+    hint = "Move it away: the folder is then read as its records are written."
     try:
-        found = json.loads(label.read_text())["format"]
+        found = read_json(label)["format"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise StoreError("It does not say what format this store has.", where=str(label)) from None
-    if not isinstance(found, int) or found > FORMAT:
+        raise StoreError("It does not say what format this store has.", hint, where=str(label)) from None
+    if type(found) is not int or found < 1:
+        raise StoreError(f"This store has format {found!r:.40}, which is none.", hint, where=str(label))
+    if found > FORMAT:
         hint = "Update attnlab, or choose another folder with --store."
-        raise StoreError(f"This store has format {found}; this attnlab reads up to {FORMAT}.", hint, where=str(label))
+        raise StoreError(
+            f"This store has format {str(found)[:20]}; this attnlab reads up to {FORMAT}.", hint, where=str(label)
+        )
+    return found
+
+
+def _format_of_lines(folder: Path) -> int:
+    """Tell the format of a folder that does not name it by the words of its first record; a new folder has none."""
+    try:
+        with (folder / "records.jsonl").open("rb") as file:
+            line = file.readline(LINE_BYTES)
+    except OSError:
+        return FORMAT
+    if not line:
+        return FORMAT
+    format_1 = b'"exact_match"' not in line and b'"answers"' in line
+    found = 1 if format_1 else FORMAT
+    text = f"{folder / 'store.json'}: missing; the records are read as those of format {found}."
+    warnings.warn(text, StoreWarning, stacklevel=user_stacklevel())
     return found

@@ -7,12 +7,14 @@ written; until then they are listed run by run.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from attnlab.records import LARGEST, RUN_ID
 from attnlab.specs import RunSpec
 from attnlab.storage._migration import migrated_about
 
@@ -56,14 +58,31 @@ def described_runs(about: Mapping[str, Any]) -> list[dict[str, Any]]:
         One description for each run that the file holds; of a group, in the order of its runs.
 
     Raises:
-        KeyError: It is no description of a checkpoint.
-        TypeError: It is none either.
+        TypeError: It is no description of a checkpoint: a field is missing or has another type.
     """
-    about = migrated_about(about, {})
-    if "runs" not in about:
-        return [about] if about["id"] else []
-    group = [run["id"] for run in about["runs"]]
-    return [{**run, "group": group} for run in about["runs"]]
+    try:
+        about = migrated_about(about, {})
+        runs = about.get("runs", [about] if about.get("id") != "" else [])
+        if "runs" in about:
+            group = [run["id"] for run in runs]
+            runs = [{**run, "group": group} for run in runs]
+    except (KeyError, AttributeError) as error:
+        raise TypeError(f"It is no description of runs: {error}") from None
+    for run in runs:
+        _check(run)
+    return runs
+
+
+def _check(run: Mapping[str, Any]) -> None:
+    """Refuse the description of a run with a field of another type: its id names files."""
+    counts, group = (run.get("step"), run.get("max_steps", 0)), run.get("group", [])
+    ids = [run.get("id"), *(group if isinstance(group, list | tuple) else [None])]
+    if not (
+        all(isinstance(one, str) and re.fullmatch(RUN_ID, one) for one in ids)
+        and all(type(count) is int and 0 <= count <= LARGEST for count in counts)
+        and isinstance(run.get("summary", ""), str)
+    ):
+        raise TypeError("A field of a run has another type")
 
 
 def checkpoints_in(about: Mapping[str, Any]) -> list[Checkpoint]:
@@ -76,8 +95,7 @@ def checkpoints_in(about: Mapping[str, Any]) -> list[Checkpoint]:
         One for each run.
 
     Raises:
-        KeyError: It is no description of a checkpoint.
-        TypeError: It is none either.
+        TypeError: It is no description of a checkpoint.
     """
     return [
         Checkpoint(

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attnlab.errors import InvalidValueError, StoreError, UnknownNameError
-from attnlab.records import Record
+from attnlab.records import OLD_ID, Record
 from attnlab.run_labels import RunLabels
-from attnlab.storage._migration import OLD_ID
 from attnlab.storage._store import Store
 from attnlab.storage.status import find_stores
 

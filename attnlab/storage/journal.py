@@ -1,8 +1,9 @@
 """The journal: one line of JSON per finished run, appended, flushed and fsynced.
 
-A torn last line (the machine died while it was written) is tolerated when reading and cut off before the next append. A
-broken line anywhere else is an error and is never skipped. A line of a newer attnlab is read, unless its spec has a
-field or a word that this one does not know: such a run is left out with a warning, and its line stays as it is.
+A torn last line (the machine died while it was written) is tolerated when reading and cut off before the next append.
+Any other line that is no record, blank, foreign or damaged, is left out with a warning that has its number and what is
+wrong, and stays as it is. A line of a newer attnlab is read, unless its spec has a field or a word that this one does
+not know: such a run is left out likewise. In a store of format 1, which is rewritten, such a line is an error.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from attnlab.errors import NewerRecordWarning, StoreError
+from attnlab.errors import NewerRecordWarning, StoreError, StoreWarning, plain_reason
 from attnlab.records import Record, newer_fields
 from attnlab.specs import ModelSpec, RunSpec, Section, TaskSpec, TrainSpec
 from attnlab.storage._migration import migrated_record
@@ -29,6 +30,10 @@ OLD_JOURNAL = "records.format-1.jsonl"
 """Where a migrated store keeps its lines of format 1."""
 LISTED = 5
 """Lines that a warning names at most."""
+LINE_BYTES = 2**26
+"""Bytes of a line that is read; that of a run with all its diagnostics has thousands."""
+REASON = 200
+"""Characters of a reason at most: it may quote what is read."""
 LOCK_SECONDS = 30.0
 """Seconds to wait for another writer to finish its line."""
 SPEC, SEED, STATUS, HISTORY = b'"spec":{"task":', b',"seed":', b'},"status":', b'"history":['
@@ -131,9 +136,10 @@ class Journal:
             The records.
 
         Raises:
-            StoreError: A line other than a torn last one is no record.
+            StoreError: The file cannot be read; or a line of a store of format 1 is no record.
 
         Warns:
+            StoreWarning: Lines that are no records are left out; each is named with what is wrong with it.
             NewerRecordWarning: Runs of a newer attnlab are left out, because their specs have fields or words that this
                 one does not know.
         """
@@ -142,7 +148,11 @@ class Journal:
         result: dict[str, Record] = {}
         sections: Sections = {}
         newer: dict[int, list[str]] = {}
-        *lines, _torn = self.path.read_bytes().split(b"\n")
+        damaged: dict[int, str] = {}
+        try:
+            *lines, _torn = self.path.read_bytes().split(b"\n")
+        except OSError as error:
+            raise StoreError(f"It cannot be read: {error.strerror}.", where=str(self.path)) from None
         with uncollected():
             for number, line in enumerate(lines, 1):
                 try:
@@ -151,15 +161,22 @@ class Journal:
                     if not self.migrate and isinstance(error, ValidationError) and (fields := newer_fields(error)):
                         newer[number] = fields
                         continue
-                    hint = "The line was changed or damaged; move it away to go on without that run."
-                    raise StoreError("This line is no record.", hint, where=f"{self.path}:{number}") from None
+                    if self.migrate:
+                        hint = "The line was changed or damaged; move it away to go on without that run."
+                        raise StoreError("This line is no record.", hint, where=f"{self.path}:{number}") from None
+                    damaged[number] = _reason(line, error)
+                    continue
                 result.pop(record.id, None)
                 result[record.id] = record
         if newer:
             warnings.warn(_left_out(self.path, newer), NewerRecordWarning, stacklevel=user_stacklevel())
+        for text in _damaged(self.path, damaged):
+            warnings.warn(text, StoreWarning, stacklevel=user_stacklevel())
         return list(result.values())
 
     def _record(self, line: bytes, sections: Sections, history: bool) -> Record:
+        if len(line) > LINE_BYTES:
+            raise ValueError(f"it has {len(line):,} bytes; up to {LINE_BYTES:,} are read")
         if self.migrate:
             try:
                 return migrated_record(from_json(line))
@@ -221,6 +238,36 @@ def _left_out(path: Path, newer: Mapping[int, Sequence[str]]) -> str:
     )
 
 
+def _reason(line: bytes, error: ValueError) -> str:
+    """Say why a line is no record."""
+    if not line.strip():
+        return "it is blank"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text in UTF-8"
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    if first["type"] == "json_invalid":
+        return "it is no JSON" if "recursion" not in first["msg"] else "it is nested too deeply"
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {plain_reason(first['msg'])}"[:REASON].removeprefix(": ")
+
+
+def _damaged(path: Path, damaged: Mapping[int, str]) -> Iterator[str]:
+    """Say which lines are no records: the first few one by one."""
+    for number in [*damaged][:LISTED]:
+        yield f"{path}:{number}: this line is left out: {damaged[number]}. The line stays as it is."
+    if len(damaged) > LISTED:
+        yield f"{path}: {len(damaged) - LISTED} more lines are left out, the last of them line {[*damaged][-1]}."
+
+
+def _seed(text: bytes) -> int:
+    """Read the seed of a line; what is no plain number is left to the slow reader."""
+    if not text.isdigit():
+        raise ValueError(text)
+    return int(text)
+
+
 def _quick(line: bytes, sections: Sections, history: bool) -> Record:
     """Read a line as attnlab writes it; sections of the spec that were read before are shared.
 
@@ -237,7 +284,7 @@ def _quick(line: bytes, sections: Sections, history: bool) -> Record:
         task=_section(TaskSpec, line[start + len(SPEC) : model], sections),
         model=_section(ModelSpec, line[model + len(MODEL) - 1 : train], sections),
         train=_section(TrainSpec, line[train + len(TRAIN) - 1 : seed], sections),
-        seed=int(line[seed + len(SEED) : stop]),
+        seed=_seed(line[seed + len(SEED) : stop]),
     )
     points += len(HISTORY)
     last = points if history else max(points, line.rfind(b"{", points, line.find(b"]", points)))

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from attnlab.storage.files import write_whole
+from attnlab.storage.json_files import read_json
 
 NAME = "provenance.json"
 
@@ -46,7 +47,7 @@ def read_provenance(store: Path) -> Provenance:
         What is known: nothing of a store of an older attnlab, or of one whose file is damaged.
     """
     try:
-        data = json.loads((store / NAME).read_bytes())
+        data = read_json(store / NAME)
         known = {name: data[name] for name in ("command", "file", "yaml") if isinstance(data.get(name), str)}
     except (OSError, ValueError, AttributeError):
         return Provenance()

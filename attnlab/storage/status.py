@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from attnlab.errors import StoreError
 from attnlab.part_code import PartCode, code_now
 from attnlab.records import Record
@@ -23,7 +25,10 @@ from attnlab.storage._migration import old_ids
 from attnlab.storage._store import Store
 from attnlab.storage.checkpoints import Checkpoint
 from attnlab.storage.files import writable, write_whole
+from attnlab.storage.json_files import read_bounded
 
+FILES = ("store.json", "records.jsonl")
+"""Either of them makes a folder a store."""
 OLD_KEYS = {"kin": "unversioned_id", "words": "summary"}
 """Keys of a plan of format 1, and what they are now."""
 
@@ -100,12 +105,11 @@ def read_plan(store: Path) -> list[PlannedRun]:
         return []
     try:
         plan = []
-        for data in map(json.loads, path.read_text().splitlines()):
+        for data in map(from_json, read_bounded(path).splitlines()):
             if "digest" not in data:
-                known = {OLD_KEYS.get(key, key): value for key, value in data.items()}
-                plan.append(PlannedRun(known["id"], known["unversioned_id"], known["summary"]))
+                plan.append(_planned(data))
         return plan
-    except (ValueError, TypeError, AttributeError, KeyError):
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
         hint = "Move it away; the next sweep writes it anew."
         raise StoreError("This is no plan of attnlab.", hint, where=str(path)) from None
 
@@ -153,10 +157,20 @@ def find_stores(path: Path) -> list[Path]:
         path: The folder.
 
     Returns:
-        The folder itself, if it is a store, and the stores directly below it.
+        The folder itself, if it is a store, and the stores directly below it; those whose ``store.json`` is gone have
+        a journal.
     """
-    below = sorted(folder.parent for folder in path.glob("*/store.json"))
-    return [*([path] if (path / "store.json").exists() else []), *below]
+    below = sorted({file.parent for name in FILES for file in path.glob(f"*/{name}")})
+    return [*([path] if any((path / name).exists() for name in FILES) else []), *below]
+
+
+def _planned(data: Mapping[str, Any]) -> PlannedRun:
+    """Read a planned run, whose fields are words."""
+    known = {OLD_KEYS.get(key, key): value for key, value in data.items()}
+    words = [known[name] for name in ("id", "unversioned_id", "summary")]
+    if not all(isinstance(word, str) for word in words):
+        raise ValueError("a planned run has words alone")
+    return PlannedRun(*words)
 
 
 def _changed_code(records: Sequence[Record]) -> dict[str, str]:

@@ -6,9 +6,11 @@ import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from attnlab.errors import InvalidValueError, StoreError
 from attnlab.storage.files import writable, write_whole
+from attnlab.storage.json_files import read_json
 
 FILE = "tags.json"
 TAG = re.compile(r"\w[\w.+-]*")
@@ -30,8 +32,7 @@ def read_tags(store: Path) -> Tags:
     """
     path = store / FILE
     try:
-        data = json.loads(path.read_text())
-        return {str(run): tuple(map(str, words)) for run, words in data.items()}
+        return {run: _words(words) for run, words in read_json(path).items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, TypeError):
@@ -65,6 +66,13 @@ def change_tags(store: Path, *, add: Mapping[str, Sequence[str]], remove: Mappin
         result: Tags = {run: tuple(sorted(words)) for run, words in sorted(tags.items()) if words}
         write_whole(store / FILE, json.dumps(result, indent=1, ensure_ascii=False).encode() + b"\n")
     return result
+
+
+def _words(words: Any) -> tuple[str, ...]:
+    """Read the tags of a run."""
+    if not (isinstance(words, list) and all(isinstance(word, str) and TAG.fullmatch(word) for word in words)):
+        raise ValueError("tags are lists of words")
+    return tuple(words)
 
 
 def check_tag(word: str) -> None:

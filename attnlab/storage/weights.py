@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import from_json
 from safetensors import SafetensorError, deserialize, safe_open
 
 from attnlab.errors import StoreError
@@ -54,7 +55,7 @@ def read(path: Path) -> tuple[Arrays, dict[str, Any]]:
         content = path.read_bytes()
         arrays, header = decode(content), _header(content)
         metadata = header.pop("__metadata__")
-        about: dict[str, Any] = json.loads(metadata["about"])
+        about = _about(metadata)
     if metadata.get("digest", whole := _digest(header, metadata["about"], content)) != whole:
         hint = "Move it away to start that run anew, or copy it again from where it came."
         raise StoreError("It is damaged: its content is not what was written.", hint, where=str(path))
@@ -74,7 +75,7 @@ def read_about(path: Path) -> dict[str, Any]:
         StoreError: The file is no complete safetensors file of attnlab.
     """
     with _readable(path), safe_open(path, framework="numpy") as file:
-        about: dict[str, Any] = json.loads((file.metadata() or {})["about"])
+        about = _about(file.metadata() or {})
         about.pop("format", None)
         return about
 
@@ -137,8 +138,21 @@ def decode(content: bytes) -> Arrays:
 
 def _header(content: bytes) -> dict[str, Any]:
     """The header of a complete file: its metadata, and type, shape and place of each array."""
-    header: dict[str, Any] = json.loads(content[LENGTH_BYTES : LENGTH_BYTES + _header_length(content)])
+    header: dict[str, Any] = from_json(content[LENGTH_BYTES : LENGTH_BYTES + _header_length(content)])
     return header
+
+
+def _about(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The description of a file.
+
+    Raises:
+        KeyError: There is none.
+        ValueError: It is no JSON object.
+    """
+    about = from_json(metadata["about"])
+    if not isinstance(about, dict):
+        raise ValueError("its description is no JSON object")
+    return about
 
 
 def _header_length(content: bytes) -> int:

@@ -9,6 +9,7 @@ import yaml as pyyaml
 from hypothesis import given
 from hypothesis import strategies as some
 
+from attnlab.config import yaml as module
 from attnlab.config.yaml import parse, read, scalar
 from attnlab.errors import InvalidFileError
 
@@ -132,11 +133,60 @@ def test_an_anchor_repeats_a_value_and_a_merge_is_a_plain_key() -> None:
     assert parse("a: &one {b: 1}\nc:\n  <<: *one\n  d: 2").data["c"] == {"<<": {"b": 1}, "d": 2}
 
 
-@pytest.mark.parametrize("text", ["&a [*a]", "a: &a {b: *a}", "[" * 1000])
-def test_endless_nesting_is_refused(text: str) -> None:
+def test_endless_nesting_is_refused() -> None:
+    with pytest.raises(InvalidFileError) as caught:
+        parse("[" * 1000, "f.yaml")
+    assert str(caught.value) == "f.yaml\n  It is nested too deeply, or holds itself."
+
+
+@pytest.mark.parametrize(("text", "line"), [("&a [*a]", 1), ("x: 1\na: &a {b: *a}", 2)])
+def test_a_list_or_mapping_in_itself_is_refused(text: str, line: int) -> None:
     with pytest.raises(InvalidFileError) as caught:
         parse(text, "f.yaml")
-    assert str(caught.value) == "f.yaml\n  It is nested too deeply, or holds itself."
+    assert str(caught.value) == f"f.yaml:{line}\n  It holds itself.\n  Leave out the alias."
+
+
+ALIASES = "a: &a [1, 1]\nb: &b [*a, *a]\nc: [*b, *b]"
+UNFOLDED = 1 + 3 + 3 + 7 + 15
+"""The mapping, three keys, and lists of 3, 7 and 15 values, with themselves and all that their aliases stand for."""
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_values_are_counted_as_aliases_unfold(monkeypatch: pytest.MonkeyPatch, quick: bool) -> None:
+    monkeypatch.setattr(module, "SHORT", 4096 if quick else 0)
+    monkeypatch.setattr(module, "MAX_NODES", UNFOLDED)
+    assert parse(ALIASES, "f.yaml").data["c"] == [[[1, 1], [1, 1]], [[1, 1], [1, 1]]]
+    monkeypatch.setattr(module, "MAX_NODES", UNFOLDED - 1)
+    with pytest.raises(InvalidFileError) as caught:
+        parse(ALIASES, "f.yaml")
+    assert str(caught.value) == "f.yaml:1\n  It holds over 28 values.\n  An alias counts with all that it stands for."
+
+
+@pytest.mark.parametrize(
+    ("text", "depth"), [("[[[[1]]]]", 4), ("{a: {b: {c: {d: 1}}}}", 4), ("a: &a [[1]]\nb: [[*a]]", 5)]
+)
+def test_nesting_has_a_bound_with_aliases_unfolded(monkeypatch: pytest.MonkeyPatch, text: str, depth: int) -> None:
+    monkeypatch.setattr(module, "MAX_DEPTH", depth)
+    parse(text, "f.yaml")
+    monkeypatch.setattr(module, "MAX_DEPTH", depth - 1)
+    with pytest.raises(InvalidFileError, match=rf"It is nested too deeply: over {depth - 1} lists or mappings\."):
+        parse(text, "f.yaml")
+
+
+def test_a_file_or_a_word_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 20)
+    path = tmp_path / "f.yaml"
+    path.write_text("a: " + "1" * 18)
+    with pytest.raises(InvalidFileError) as caught:
+        read(path)
+    assert str(caught.value) == f"{path}\n  It has 21 bytes; up to 20 are read."
+    with pytest.raises(InvalidFileError, match=r"It has 21 characters; up to 20 are read\."):
+        scalar("x" * 21)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidFileError, match=r"This is no file\."):
+        read(tmp_path)
 
 
 def test_a_number_beyond_reason_is_refused() -> None:

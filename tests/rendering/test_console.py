@@ -6,6 +6,7 @@ import io
 
 import pytest
 from rich.table import Table
+from rich.text import Text
 
 from attnlab.rendering._exporters import csv_bytes
 from attnlab.rendering.console import Console
@@ -28,8 +29,19 @@ def test_no_text_moves_the_cursor() -> None:
 
 def test_colors_of_our_own_are_as_ever() -> None:
     screen = io.StringIO()
-    Console(file=screen, force_terminal=True, color_system="standard").print("[red]no[/red]")
+    Console(file=screen, force_terminal=True, color_system="standard").print(Text("no", style="red"))
     assert screen.getvalue() == "\x1b[31mno\x1b[0m\n"
+
+
+def test_strings_are_no_markup() -> None:
+    name = "[bold]a[/bold] [/] :smile:"
+    table = Table(title=name)
+    table.add_column(name)
+    table.add_row(name)
+    for shown in (name, table):
+        screen = io.StringIO()
+        Console(file=screen, width=60).print(shown)
+        assert screen.getvalue().count(name) == (1 if shown is name else 3)
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+x", "-x", "@x", "\tx"])

@@ -100,6 +100,18 @@ def test_every_format(ending: str) -> None:
         assert all(word in result for word in (b"softmax", b"expressive", b"recall", b"dashed: chance"))
 
 
+@pytest.mark.parametrize("ending", [".html", ".svg"])
+def test_a_name_ends_no_script(ending: str) -> None:
+    marker = "</script><b>marker</b><!--"
+    content = draw(report(seeds([0.5, 0.6, 0.7], attention=marker, pairs=2)), Path(f"x{ending}"))
+    assert b"marker" in content
+    assert b"<b>marker" not in content
+    assert marker[:10].encode() + b"<" not in content
+    if ending == ".html":
+        assert json.dumps(marker).replace("<", r"\u003c").encode() in content
+        assert content.count(b"</script") == 2
+
+
 @pytest.mark.parametrize("levels", [("easy", "hard"), (0, 1), (3,), (0.5, 1.5)])
 def test_ladders_of_every_kind(levels: tuple[object, ...]) -> None:
     assert b"<svg" in draw(report([run(pairs=level) for level in levels]), Path("x.svg"))

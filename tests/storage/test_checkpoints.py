@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from attnlab.errors import StoreError
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.storage.arrays import Arrays
@@ -95,3 +96,34 @@ def test_what_cannot_be_split_stays_and_is_named(tmp_path: Path) -> None:
     store.open()
     assert {path.stem for path in (tmp_path / "checkpoints").iterdir()} == {"0123456789ab", "torn"}
     assert [one.run for one in store.checkpoints().values() if not one.readable] == ["torn"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "../../other"},
+        {"id": 3},
+        {"step": "2"},
+        {"step": -1},
+        {"step": True},
+        {"step": 10**30},
+        {"max_steps": None},
+        {"summary": []},
+        {"group": 3},
+        {"group": ["a/b"]},
+    ],
+)
+def test_a_checkpoint_with_a_field_of_another_type_is_listed_as_unreadable(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    about = {"id": "0123456789ab", "step": 2, "max_steps": 4, "summary": "a run", "group": ["0123456789ab"]}
+    store = Store(tmp_path / "store")
+    store.open()
+    store.save("0123456789ab", {"taken": np.asarray(2, np.float32)}, about)
+    assert store.checkpoints()["0123456789ab"].readable
+    store.save("0123456789ab", {"taken": np.asarray(2, np.float32)}, {**about, **change})
+    assert store.checkpoints() == {"0123456789ab": Checkpoint("0123456789ab", readable=False)}
+    with pytest.raises(StoreError, match=r"It is no checkpoint of one run\."):
+        store.load("0123456789ab")
+    store.open()  # splits groups
+    assert [path.name for path in tmp_path.rglob("*.safetensors")] == ["0123456789ab.safetensors"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from attnlab.errors import NewerRecordWarning, StoreError
+from attnlab.errors import NewerRecordWarning, StoreError, StoreWarning
 from attnlab.records import HistoryPoint, Record, Score
 from attnlab.specs import RunSpec, TaskSpec
 from attnlab.storage import journal as module
@@ -19,6 +19,10 @@ def record(seed: int, *, correct: int = 1) -> Record:
     score = Score(correct=correct, total=10, chance=0.1)
     point = HistoryPoint(step=1, loss=1.0, accuracy=0.1)
     return Record(id=spec.id, spec=spec, status="done", steps=1, accuracy=score, exact_match=score, history=(point,))
+
+
+SUMS = {"count": 1, "correct_squared": 1, "correct_questions": 10, "questions_squared": 100}
+"""Of one sequence of ten questions with one correct answer."""
 
 
 def append_one_by_one(path: Path, seeds: range) -> None:
@@ -79,16 +83,75 @@ def test_a_torn_line_longer_than_any_buffer_is_cut(journal: Journal) -> None:
     assert journal.read() == [record(0), record(1)]
 
 
-@pytest.mark.parametrize("broken", [b"{", b"", b"\xff", b'{"id": "abc"}', b"null"])
-def test_a_broken_line_in_the_middle_is_told_with_its_number(journal: Journal, broken: bytes) -> None:
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (b"{", "it is no JSON"),
+        (b"", "it is blank"),
+        (b" \r", "it is blank"),
+        (b"\xff", "it is no text in UTF-8"),
+        (b"a line of another program", "it is no JSON"),
+        (b'{"id": "abc"}', "spec: Field required"),
+        (b"null", "Input should be an object"),
+        (b"[" * 300, "it is nested too deeply"),
+    ],
+)
+def test_a_line_that_is_no_record_is_left_out_and_told_with_its_number(
+    journal: Journal, broken: bytes, reason: str
+) -> None:
     lines = [record(0).model_dump_json().encode(), broken, record(1).model_dump_json().encode(), b""]
     journal.path.write_bytes(b"\n".join(lines))
-    with pytest.raises(StoreError) as caught:
-        journal.read()
-    assert str(caught.value) == (
-        f"{journal.path}:2\n  This line is no record.\n"
-        "  The line was changed or damaged; move it away to go on without that run."
-    )
+    with pytest.warns(StoreWarning) as warned:
+        assert journal.read() == [record(0), record(1)]
+    text = f"{journal.path}:2: this line is left out: {reason}. The line stays as it is."
+    assert [str(one.message) for one in warned] == [text]
+    journal.append([record(2)])
+    assert journal.path.read_bytes().startswith(b"\n".join(lines))
+
+
+def test_of_many_lines_that_are_no_records_the_first_are_named(journal: Journal) -> None:
+    journal.path.write_bytes(b"\n" * 8)
+    with pytest.warns(StoreWarning) as warned:
+        assert journal.read() == []
+    texts = [str(one.message) for one in warned]
+    assert len(texts) == 6
+    assert texts[-1] == f"{journal.path}: 3 more lines are left out, the last of them line 8."
+
+
+def test_a_line_longer_than_the_bound_is_left_out(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal.append([record(0)])
+    monkeypatch.setattr(module, "LINE_BYTES", 100)
+    with pytest.warns(StoreWarning, match=r":1: this line is left out: it has [\d,]+ bytes; up to 100 are read\."):
+        assert journal.read() == []
+
+
+@pytest.mark.parametrize("history", [True, False])
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        ("id", "../../other", "id: String should match pattern"),
+        ("spec.seed", -1, "spec.seed: Input should be greater than or equal to 0"),
+        ("spec.task.complexity", "length", "spec.task: The level 'length' should be a number or a word"),
+        ("steps", -1, "steps: Input should be greater than or equal to 0"),
+        ("steps", 10**30, "steps: Input should be less than or equal to 9007199254740992"),
+        ("accuracy.correct", 11, "accuracy: There are more correct answers than questions"),
+        ("accuracy.chance", 7.0, "accuracy.chance: Input should be from 0 to 1"),
+        ("accuracy.sequences", dict(SUMS, count=0), "accuracy: The sums over the sequences do not fit the questions"),
+        ("history.0.accuracy", -0.5, "history.0.accuracy: Input should be from 0 to 1"),
+        ("environment.seconds", "long", "environment: 'seconds' should be a number of seconds"),
+        ("environment.format_1_id", "a/b", "environment: 'format_1_id' should be the id of a run"),
+        ("environment.code", [{"kind": "attention"}], "environment: 'code' should list parts with their files"),
+    ],
+)
+def test_a_record_with_an_impossible_value_is_left_out(
+    journal: Journal, path: str, value: object, reason: str, history: bool
+) -> None:
+    line = record(0).model_dump_json().encode()
+    line = changed(line, "spec.task.options", {"length": [1]})
+    journal.path.write_bytes(changed(line, path, value) + b"\n")
+    with pytest.warns(StoreWarning) as warned:
+        assert journal.read(history=history) == []
+    assert f"{journal.path}:1: this line is left out: {reason}" in str(warned[0].message)
 
 
 def changed(line: bytes, path: str, value: object) -> bytes:
@@ -134,24 +197,23 @@ def test_a_run_whose_spec_is_not_known_is_left_out_with_a_warning(
 )
 def test_a_result_of_a_newer_attnlab_is_read(journal: Journal, path: str, history: bool) -> None:
     one = record(0)
-    sums = {"count": 1, "correct_squared": 1, "correct_questions": 1, "questions_squared": 1, "new": 3}
-    value = sums if path == "accuracy.sequences" else 1
+    value = {**SUMS, "new": 3} if path == "accuracy.sequences" else 1
     journal.path.write_bytes(changed(one.model_dump_json().encode(), path, value) + b"\n")
     (read,) = journal.read(history=history)
     assert (read.id, read.spec, read.accuracy.correct) == (one.id, one.spec, one.accuracy.correct)
 
 
-def test_a_damaged_value_beside_an_unknown_field_is_an_error(journal: Journal) -> None:
+def test_a_damaged_value_beside_an_unknown_field_is_told(journal: Journal) -> None:
     line = changed(changed(record(0).model_dump_json().encode(), "spec.train.ema", 1), "spec.train.lr", "fast")
     journal.path.write_bytes(line + b"\n")
-    with pytest.raises(StoreError, match=r"This line is no record\."):
-        journal.read()
+    with pytest.warns(StoreWarning, match=r":1: this line is left out: spec\.train\.lr: Input should be a valid"):
+        assert journal.read() == []
 
 
-def test_a_broken_last_line_that_is_whole_is_an_error(journal: Journal) -> None:
+def test_a_broken_last_line_that_is_whole_is_told(journal: Journal) -> None:
     journal.path.write_bytes(b"{}\n")
-    with pytest.raises(StoreError, match=r"This line is no record\."):
-        journal.read()
+    with pytest.warns(StoreWarning, match=r":1: this line is left out: id: Field required\."):
+        assert journal.read() == []
 
 
 def test_two_writers_lose_nothing(journal: Journal) -> None:

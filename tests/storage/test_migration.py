@@ -17,9 +17,9 @@ import pytest
 import attnlab
 from attnlab.config.experiment import stored_experiment
 from attnlab.model.transformer import build
-from attnlab.records import Record
+from attnlab.records import OLD_ID, Record
 from attnlab.storage import Store
-from attnlab.storage._migration import OLD_ID, format_1_id, migrated_record
+from attnlab.storage._migration import format_1_id, migrated_record
 from attnlab.storage._store import FORMAT
 from attnlab.storage.find_run import find_run
 from attnlab.storage.journal import OLD_JOURNAL

@@ -73,7 +73,9 @@ def test_a_store_that_was_never_swept_has_no_plan(tmp_path: Path) -> None:
     assert store_status(tmp_path).records == ()
 
 
-@pytest.mark.parametrize("text", ["{", "[]\n", '{"id": "a"}\n', "3\n"])
+@pytest.mark.parametrize(
+    "text", ["{", "[]\n", '{"id": "a"}\n', "3\n", '{"id": 1, "unversioned_id": "a", "summary": "a"}\n', "[" * 300]
+)
 def test_a_damaged_plan_is_told(text: str, tmp_path: Path) -> None:
     (tmp_path / "plan.jsonl").write_text(text)
     with pytest.raises(StoreError) as caught:

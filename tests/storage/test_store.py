@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attnlab.errors import LostStoreError, StoreError
+from attnlab.errors import LostStoreError, StoreError, StoreWarning
 from attnlab.storage import FORMAT, Store
+from attnlab.storage.status import find_stores
 from tests.storage.test_journal import record
 
 ONES = {"w": np.ones(3, dtype=np.float32)}
@@ -93,7 +94,49 @@ def test_a_label_that_says_no_format_is_refused(store: Store, content: bytes) ->
     label.write_bytes(content)
     with pytest.raises(StoreError) as caught:
         Store(store.path)
-    assert str(caught.value) == f"{label}\n  It does not say what format this store has."
+    assert str(caught.value) == (
+        f"{label}\n  It does not say what format this store has.\n"
+        "  Move it away: the folder is then read as its records are written."
+    )
+
+
+@pytest.mark.parametrize("found", [True, -1, 0, 1.5, "2", None, [2]])
+def test_a_format_that_is_no_number_of_one_is_refused(store: Store, found: object) -> None:
+    (store.path / "store.json").write_text(json.dumps({"format": found}))
+    with pytest.raises(StoreError, match=r"This store has format .*, which is none\."):
+        Store(store.path)
+
+
+def test_a_format_beyond_every_float_is_a_newer_one(store: Store) -> None:
+    (store.path / "store.json").write_text(json.dumps({"format": 10**400}))
+    with pytest.raises(StoreError, match=r"This store has format 10000000000000000000; this attnlab reads up to 2\."):
+        Store(store.path)
+
+
+def test_a_store_whose_label_is_gone_is_read_and_told(store: Store) -> None:
+    store.append([record(0)])
+    label = store.path / "store.json"
+    label.unlink()
+    assert find_stores(store.path.parent) == [store.path]
+    with pytest.warns(StoreWarning) as warned:
+        again = Store(store.path)
+    assert [str(one.message) for one in warned] == [f"{label}: missing; the records are read as those of format 2."]
+    assert again.records() == [record(0)]
+    again.open()
+    assert Store(store.path).records() == [record(0)]
+
+
+def test_a_store_of_format_1_whose_label_is_gone_is_read_as_one(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).with_name("format1") / "tiny", tmp_path / "tiny")
+    whole = Store(tmp_path / "tiny").records()
+    (tmp_path / "tiny" / "store.json").unlink()
+    with pytest.warns(StoreWarning, match=r"missing; the records are read as those of format 1\."):
+        assert Store(tmp_path / "tiny").records() == whole
+
+
+def test_a_new_folder_needs_no_label(tmp_path: Path) -> None:
+    (tmp_path / "records.jsonl").touch()
+    assert Store(tmp_path).records() == []
 
 
 def test_a_file_is_no_store(tmp_path: Path) -> None:

@@ -145,6 +145,7 @@ def test_tags_are_added_and_removed(tmp_path: Path) -> None:
         with pytest.raises(AttnlabError, match="is no tag"):
             change_tags(tmp_path, add={first: ["good", word]}, remove={})
     assert content(tmp_path) == before
-    (tmp_path / "tags.json").write_text("[")
-    with pytest.raises(StoreError, match="no tags of attnlab"):
-        read_tags(tmp_path)
+    for damaged in ("[", "3", '{"a": "word"}', '{"a": [3]}', '{"a": ["two words"]}', '{"a": null}', "[" * 300):
+        (tmp_path / "tags.json").write_text(damaged)
+        with pytest.raises(StoreError, match="no tags of attnlab"):
+            read_tags(tmp_path)

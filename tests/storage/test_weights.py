@@ -123,3 +123,12 @@ def test_a_file_without_a_digest_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(save(arrays(), {"about": '{"step": 7, "format": 2}'}))
     assert weights.read(path)[1] == {"step": 7}
+
+
+@pytest.mark.parametrize("about", ["[]", "3", "null", "{", "[" * 300, '"x"', '{"a": "\\ud800"}'])
+def test_a_description_that_is_no_object_is_refused(tmp_path: Path, about: str) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(save({"w": np.ones(2, np.float32)}, {"about": about}))
+    for read in (weights.read, weights.read_about):
+        with pytest.raises(StoreError, match=r"It is no checkpoint of attnlab: "):
+            read(path)

@@ -14,6 +14,7 @@ from attnlab.errors import AttnlabError, InvalidFileError, InvalidValueError
 from attnlab.specs import RunSpec, TaskSpec
 from attnlab.tasks import IGNORE, Split
 from attnlab.tasks.file import File
+from attnlab.tasks.io import reading
 from attnlab.tasks.io.export import export
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.reading import MAX_TOKEN, read_table
@@ -751,3 +752,17 @@ def test_further_columns_keys_and_arrays_are_passed_over(ending: str, tmp_path: 
     np.testing.assert_array_equal(task.table.targets_NT, inputs // 2)
     split = File(path=str(path), split="part").for_split(Split.TEST)
     assert set(drawn_indices(split)) == {inputs[row, 0] for row in range(3, 20, 4)}
+
+
+def test_a_line_longer_than_the_bound_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_indices(tmp_path / "a.jsonl", 10, row3={"inputs": [1] * 99, "targets": [1] * 99})
+    monkeypatch.setattr(reading, "LINE_BYTES", 200)
+    with pytest.raises(InvalidFileError) as caught:
+        read_table(path)
+    assert str(caught.value).startswith(f"{path}:4\n  This line has over 200 bytes.")
+
+
+def test_a_line_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("[" * 300 + "]" * 300 + "\n")
+    with pytest.raises(InvalidFileError, match=r"This line is not JSON: recursion limit exceeded"):
+        read_table(tmp_path / "a.jsonl")

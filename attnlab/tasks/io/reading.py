@@ -7,6 +7,7 @@ Arrays that are not compressed in their archive are mapped, not read, so a file 
 
 from __future__ import annotations
 
+import itertools
 import json
 import zipfile
 import zlib
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import from_json
 
 from attnlab.errors import AttnlabError, InvalidFileError
 from attnlab.tasks.base import IGNORE
@@ -30,6 +32,8 @@ from attnlab.tasks.io.wrapped import SIGNED, refuse_wrapped, wrapped_hint
 RowLocation = Callable[[int], str]
 """Describes the location of a row for an error."""
 
+LINE_BYTES = 2**26
+"""Bytes of a line of JSON that is read."""
 MAX_TOKEN = 2**20
 """Largest size of a vocabulary: numbers from here on are not tokens."""
 ARRAYS = "Accepted: arrays 'inputs' and 'targets' of integers, both rows x tokens, -100 where not supervised."
@@ -225,13 +229,19 @@ def _jsonl(path: Path, column: str) -> Read:
 
     def records() -> Iterator[tuple[Any, str]]:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            for number in itertools.count(1):
+                line = file.readline(LINE_BYTES + 1)
+                if not line:
+                    break
+                if len(line) > LINE_BYTES:
+                    problem = f"This line has over {LINE_BYTES:,} bytes."
+                    raise InvalidFileError(problem, RECORDS, where=f"{path}:{number}")
                 if not line.strip():
                     continue
                 lines.append(number)
                 try:
-                    yield json.loads(line), f"{path}:{number}"
-                except (ValueError, RecursionError) as error:
+                    yield from_json(line), f"{path}:{number}"
+                except ValueError as error:
                     problem = f"This line is not JSON: {error}."
                     raise InvalidFileError(problem, RECORDS, where=f"{path}:{number}") from None
 

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
+from pydantic_core import from_json
 
 from attnlab.choices import SplitName
 from attnlab.config.validate import validated
 from attnlab.errors import InvalidFileError
 from attnlab.specs import Count, Share, Value
 
+MAX_BYTES = 2**27
+"""Bytes of a sidecar: it has every token as text."""
 PADDING = 0
 """The token after the end of a row that is shorter than the others; it is not supervised."""
 
@@ -95,7 +98,9 @@ def read_sidecar(path: Path) -> Sidecar | None:
         return None
     hint = f"Write the file again with attnlab generate, or move {source.name} away to read the file without it."
     try:
-        data = json.loads(source.read_bytes())
+        if (size := source.stat().st_size) > MAX_BYTES:
+            raise InvalidFileError(f"It has {size:,} bytes; up to {MAX_BYTES:,} are read.", hint, where=str(source))
+        data = from_json(source.read_bytes())
     except (OSError, ValueError) as error:
         raise InvalidFileError(f"This is not JSON: {error}.", hint, where=str(source)) from None
     if not isinstance(data, dict):
