@@ -82,6 +82,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "file": [{"path": EXAMPLE}, {"path": EXAMPLE, "rows": 3, "vocabulary": 9, "chance": 0.5}],
     "text": [{}, {"length": 1}, {"length": 999, "glob": "a*.py"}],
     "flip-flop": [{}, {"length": 4}, {"length": 64, "ignore": 0.98, "loss": "noisy"}, {"ignore": 0.0}],
+    "k-hop": [{}, {"hops": 0, "letters": 4}, {"hops": 5, "fewest_hops": 2, "alphabet": 3}],
     "recall-once": [{}, {"keys": 2, "uses": 1}, {"keys": 32, "uses": 3}],
     "recall-stream": [{}, {"keys": 2, "uses": 1}, {"keys": 24, "uses": 3}],
     "recall-noisy": [{}, {"keys": 2, "uses": 1, "kinds": 1}, {"noise": 0.8}, {"noise": 0.0}],
