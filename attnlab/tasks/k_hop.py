@@ -129,17 +129,17 @@ class KHop(Task):
         return letters, result
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
-        """Search backwards for each hop."""
+        """Note where each letter leads, then follow the notes."""
         hops, letters = tokens[0] - self.undefined - 1, list(tokens[1:])
-        targets = [IGNORE]
+        latest, leads_to, targets = dict[int, int](), list[int | None](), [IGNORE]
+        for position, letter in enumerate(letters):
+            leads_to.append(latest[letter] + 1 if letter in latest else None)
+            latest[letter] = position
         for start in range(len(letters)):
-            position: int | None = start
+            reached: int | None = start
             for _ in range(hops):
-                if position is None:
-                    break
-                occurrences = [one for one in range(position) if letters[one] == letters[position]]
-                position = occurrences[-1] + 1 if occurrences else None
-            targets.append(IGNORE if position is None else letters[position])
+                reached = None if reached is None else leads_to[reached]
+            targets.append(IGNORE if reached is None else letters[reached])
         return targets
 
     def token_to_str(self, token: int) -> str:

@@ -20,15 +20,17 @@ def drawn(rows: int = 100, seed: int = 0, split: Split = Split.TEST, **options: 
 
 
 def hopped(letters: list[int], hops: int) -> list[int | None]:
-    """Positions after so many hops, by recursion over hops with a table of what precedes each position."""
-    if hops == 0:
-        return list(range(len(letters)))
-    seen: dict[int, int] = {}
-    one: list[int | None] = []
-    for position, letter in enumerate(letters):
-        one.append(seen[letter] + 1 if letter in seen else None)
-        seen[letter] = position
-    return [None if before is None else one[before] for before in hopped(letters, hops - 1)]
+    """Positions after so many hops: for each hop, search backwards for the letter."""
+    reached: list[int | None] = []
+    for start in range(len(letters)):
+        position: int | None = start
+        for _ in range(hops):
+            if position is None:
+                break
+            occurrences = [one for one in range(position) if letters[one] == letters[position]]
+            position = occurrences[-1] + 1 if occurrences else None
+        reached.append(position)
+    return reached
 
 
 def test_the_example_of_the_module() -> None:
