@@ -5,15 +5,18 @@
 
 The edges of a cycle are pairs of a node and its successor. Queries follow: a number of hops <k>, a node, and its k-th
 successor, the target at the node. Each answer but the last is the next token of the input. Node labels are drawn for
-each sequence; nodes of queries are uniform, with replacement.
+each sequence. Nodes are asked in a random order, each once; if there are more queries, they are asked in this order
+again.
 
 There are ``nodes`` nodes and each query has ``hops`` hops. With ``fewest_nodes`` the number of nodes is drawn for each
 sequence, with P(n) ~ 1 / (n + sqrt(nodes)), and with ``fewest_hops`` the hops of each query are uniform from there on.
-A sequence with fewer nodes is filled up at its end. Chance is a guess among the nodes.
+A sequence with fewer nodes is filled up at its end. Chance is a guess among the nodes, without those that have been
+answers where all queries have the same number of hops: no two nodes have the same successor.
 
 Source   Allen-Zhu, "Physics of language models: part 4.1", arXiv:2512.17351, and its code.
 Theirs   N -> nodes, from 3 on, K -> hops, from 1 on, up to 10 queries.
-Differs  a name is one token (theirs: one or two of 50, or five to seven of 4); the number of queries is fixed.
+Differs  a name is one token (theirs: one or two of 50, or five to seven of 4); the number of queries is fixed. Whether
+         theirs ask for a node twice we do not know.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ class Depo(Task):
     """
 
     complexity = "hops"
-    chance_guess = "a guess among the nodes"
+    chance_guess = "a guess among the nodes that are left"
 
     def __init__(
         self,
@@ -70,7 +73,9 @@ class Depo(Task):
         self.vocabulary = names + 1 + hops
         self.length = 2 * nodes + 3 * queries - 1
         self.node_shares = _node_shares(self.fewest_nodes, nodes)
-        self.chance = float((self.node_shares / np.arange(self.fewest_nodes, nodes + 1)).sum())
+        sizes = np.arange(self.fewest_nodes, nodes + 1)[:, None]
+        answered = np.arange(queries) % sizes if self.fewest_hops == hops else 0
+        self.chance = float((self.node_shares[:, None] / (sizes - answered)).sum() / (sizes - answered).shape[1])
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw cycles, the order of their edges, and queries."""
@@ -84,7 +89,8 @@ class Depo(Task):
         order = np.argsort(np.where(place < sizes, random.random((batch, self.nodes)), 2.0), axis=1)
         edges = np.where((place < sizes)[:, :, None], edges[rows, order], self.filler)
         hops = random.integers(self.fewest_hops, self.hops + 1, (batch, self.queries))
-        asked = random.integers(0, sizes, (batch, self.queries))
+        in_order = np.argsort(np.where(place < sizes, random.random((batch, self.nodes)), 2.0), axis=1)
+        asked = in_order[rows, np.arange(self.queries) % sizes]
         answers = labels[rows, (asked + hops) % sizes]
         questions = np.stack([self.filler + hops, labels[rows, asked], answers], axis=2).reshape(batch, -1)
         inputs_BT = np.full((batch, self.length + 1), self.filler)
@@ -111,12 +117,18 @@ class Depo(Task):
         return targets
 
     def chance_baseline(self, random: np.random.Generator, batch: Batch) -> Tokens:
-        """A uniform guess among the nodes of the sequence."""
-        row_N = batch.query_positions() // batch.inputs_BT.shape[1]
-        is_node = np.zeros((len(batch.inputs_BT), self.vocabulary), dtype=np.bool_)
-        is_node[np.arange(len(is_node))[:, None], batch.inputs_BT] = True
-        luck = np.where(is_node[row_N, : self.names], random.random((len(row_N), self.names)), -1.0)
-        return luck.argmax(axis=1)
+        """A uniform guess among the nodes of the sequence, without earlier answers if the hops are the same."""
+        rows = np.arange(len(batch.inputs_BT))
+        is_node = np.zeros((len(rows), self.vocabulary), dtype=np.bool_)
+        is_node[rows[:, None], batch.inputs_BT] = True
+        is_node = is_node[:, : self.names]
+        sizes, possible, guesses = is_node.sum(axis=1), is_node.copy(), []
+        for query, answer in enumerate(batch.query_targets().reshape(-1, self.queries).T):
+            again = query % sizes == 0
+            possible[again] = is_node[again]
+            guesses.append(np.where(possible, random.random(possible.shape), -1.0).argmax(axis=1))
+            possible[rows, answer] = self.fewest_hops < self.hops
+        return np.stack(guesses, axis=1).ravel()
 
     def token_to_str(self, token: int) -> str:
         """Nodes as numbers, hops as <1>, <2>, ...; a dot for what fills the sequence up."""

@@ -63,6 +63,9 @@ def test_edges_form_one_cycle_and_answers_lie_on_it(options: dict[str, Any]) -> 
             assert index + 2 == end or words[index + 2] == answer
         assert set(words[end:]) <= {"·"}
         assert sum(target != IGNORE for target in targets) == task.queries
+        asked = [words[index + 1] for index in range(start, end, 3)]
+        assert len(set(asked[: len(cycle)])) == min(len(cycle), len(asked))
+        assert asked[len(cycle) :] == asked[: -len(cycle)] or len(asked) <= len(cycle)
     assert (min(sizes), max(sizes)) == (fewest, most)
 
 
@@ -76,6 +79,8 @@ def test_nodes_orders_and_queries_are_uniform() -> None:
     assert p_value(counts(second, 2)) > ALPHA
     asked = (batch.inputs_BT[:, 7:8] == batch.inputs_BT[:, 0:6:2]).argmax(axis=1)
     assert p_value(counts(asked, 3)) > ALPHA
+    asked_next = (batch.inputs_BT[:, 10:11] == batch.inputs_BT[:, 0:6:2]).argmax(axis=1)
+    assert p_value(counts((asked_next - asked) % 3, 3)[1:]) > ALPHA
     assert p_value(counts(batch.inputs_BT[:, 6] - task.filler - 1, 2)) > ALPHA
 
 
@@ -87,7 +92,9 @@ def test_numbers_of_nodes_have_the_stated_shares() -> None:
     assert p_value(counts(sizes - 3, 7)) < ALPHA
 
 
-@pytest.mark.parametrize("options", [{}, {"nodes": 6, "fewest_nodes": 3, "hops": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, {"nodes": 6, "fewest_nodes": 3, "hops": 2}, {"nodes": 6, "hops": 2, "fewest_hops": 1}]
+)
 def test_its_own_guess_is_as_good_as_chance(options: dict[str, Any]) -> None:
     task, batch = drawn(3000, **options)
     right = batch.query_targets()
@@ -95,6 +102,15 @@ def test_its_own_guess_is_as_good_as_chance(options: dict[str, Any]) -> None:
     score = Score(correct=int((predictions == right).sum()), total=len(right), chance=task.chance)
     assert at_chance(score)
     assert not at_chance(score.model_copy(update={"chance": 1.2 * task.chance}))
+
+
+def test_chance_is_that_of_a_guess_among_the_nodes_that_are_left() -> None:
+    assert Depo(nodes=4, queries=3).chance == pytest.approx((1 / 4 + 1 / 3 + 1 / 2) / 3)
+    assert Depo(nodes=2, queries=3).chance == pytest.approx((1 / 2 + 1 + 1 / 2) / 3)
+    assert Depo(nodes=4, queries=3, hops=2, fewest_hops=1).chance == pytest.approx(1 / 4)
+    shares = np.array([1 / (2 + np.sqrt(3)), 1 / (3 + np.sqrt(3))])
+    expected = shares / shares.sum() @ [(1 / 2 + 1) / 2, (1 / 3 + 1 / 2) / 2]
+    assert Depo(nodes=3, fewest_nodes=2, queries=2).chance == pytest.approx(expected)
 
 
 def test_training_has_fewer_hops_and_nodes_too_and_the_test_has_not() -> None:
