@@ -46,6 +46,8 @@ class Task(ABC):
     """The best achievable accuracy: below 1 where targets are partly random, nan where it is unknown."""
     splits_are_alike: bool = True
     """Whether the splits of a finite data set are meant to have one distribution."""
+    asks_more_in_training: bool = False
+    """Whether training has further targets, which no test has and which need not be determined by the tokens."""
     has_rows: bool = False
     """Whether the sequences are the rows of a table, each of one split, so that those of the test are new."""
     cheap_to_build: ClassVar[bool] = True

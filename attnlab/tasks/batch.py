@@ -17,7 +17,11 @@ Tokens = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
-    """Sequences and their targets. The same positions are supervised in training and in evaluation."""
+    """Sequences and their targets.
+
+    The same positions are supervised in training and in evaluation, unless the task asks more in training
+    (``Task.asks_more_in_training``), as the noisy loss of ``flip-flop`` does.
+    """
 
     inputs_BT: Tokens
     targets_BT: Tokens

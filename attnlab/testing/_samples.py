@@ -64,5 +64,7 @@ def _draw(source: Source, subtask: Task | None, samples: int) -> TaskSamples:
 
 
 def _training_batch(source: Source, task: Task, index: int) -> Batch:
-    """A batch of the task itself, from the training split."""
-    return task.for_split(Split.TRAIN).sample(generator(source.seed, Split.TRAIN, index), ROWS)
+    """A batch of the task itself, from the training split; with the targets of the test, if training has more."""
+    return task.for_split(Split.TEST if task.asks_more_in_training else Split.TRAIN).sample(
+        generator(source.seed, Split.TRAIN, index), ROWS
+    )

@@ -18,6 +18,13 @@ from attnlab.tasks.io.streams import Source, build, parse_range
 
 NAMES = resources.names("tasks")
 LEVELS = [(name, level) for name in NAMES for level in load_ladder(name).levels]
+SAME_SIZE = {
+    "flip-flop-ignore": "the bit was written longer ago, and fewer positions ask for it",
+    "k-hop": "more hops from the same string, and fewer positions from which all are defined",
+    "k-hop-16": "the levels of k-hop",
+    "recall-nback": "an earlier value of a key among the same number of pairs",
+}
+"""Ladders whose levels are harder though sequences are as long, and why."""
 every_ladder = pytest.mark.parametrize("name", NAMES)
 
 
@@ -73,7 +80,7 @@ def test_every_level_is_built_and_sampled_in_training_and_test(name: str, level:
 
 @every_ladder
 def test_difficulty_grows_with_the_level(ladder: Ladder) -> None:
-    """More tokens, targets or symbols; never less of any."""
+    """More tokens, targets or symbols; never less of any, unless the ladder is one of the same size."""
     sizes = []
     for level in ladder.levels:
         task = build(task_spec(ladder, {}, level))
@@ -83,6 +90,9 @@ def test_difficulty_grows_with_the_level(ladder: Ladder) -> None:
             (sum(subtask_lengths),) if subtask_lengths else (int(num_targets),)
         )  # an additional subtask may be an easy one
         sizes.append((task.length, task.vocabulary, *rest))
+    if ladder.name in SAME_SIZE:
+        assert len({length for length, *_ in sizes}) == 1
+        return
     for low, high in pairwise(sizes):
         assert all(less <= more for less, more in zip(low, high, strict=True))
         assert low != high
