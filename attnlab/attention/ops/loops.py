@@ -66,7 +66,7 @@ def usable(*tensors: Tensor) -> bool:
     """Decide whether a compiled loop takes these tensors, by no measurement: equal runs are computed alike.
 
     Args:
-        tensors: Its inputs.
+        *tensors: Its inputs.
 
     Returns:
         True for float32 on a CPU that is not empty, unless torch compiles the operations.
@@ -97,7 +97,7 @@ def in_threads(loop: Callable[..., None], arrays: Sequence[Numbers], multiplicat
         loop: Compiled; it computes each head of each sequence by itself, so that the parts change no digit.
         arrays: Its arrays, B x H x ....
         multiplications: How many it makes; for few no further thread is used.
-        numbers: Its other arguments.
+        *numbers: Its other arguments.
     """
     axis = 0 if arrays[0].shape[0] > 1 else 1
     length = arrays[0].shape[axis]
