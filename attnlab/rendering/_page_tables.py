@@ -12,7 +12,7 @@ from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, solved_te
 from attnlab.rendering.failure_mode_table import FailureModeTable, with_failed
 from attnlab.rendering.report import Report
 
-VERSIONS = ("attnlab", "python", "torch", "numpy", "system", "device", "processor")
+VERSIONS = ("attnlab", "python", "torch", "numpy", "numba", "system", "device", "processor")
 """Fields of the environments of the runs that the page lists, where they are known."""
 
 

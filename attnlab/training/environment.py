@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from attnlab.attention.ops import loops
 from attnlab.errors import DeviceError
 from attnlab.sizes import check_count
 
@@ -83,6 +84,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
+        **({"numba": importlib.metadata.version("numba")} if loops.installed() else {}),
         "system": platform.system(),
         "device": device.type,
         "processor": gpu or platform.processor() or platform.machine(),

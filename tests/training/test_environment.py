@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 
 import pytest
 import torch
 
+from attnlab.attention.ops import loops
 from attnlab.errors import DeviceError
 from attnlab.training.environment import device, environment
 
@@ -49,3 +51,11 @@ def test_the_environment_is_plain_data_with_versions_and_machine() -> None:
     assert recorded["threads"] == torch.get_num_threads()
     assert {"attnlab", "python", "numpy", "system", "processor", "cores"} <= recorded.keys()
     assert json.loads(json.dumps(recorded)) == recorded
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_the_environment_names_what_compiles_loops(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+    monkeypatch.setattr(loops, "installed", lambda: installed)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.61" if name == "numba" else version(name))
+    assert environment(torch.device("cpu")).get("numba") == ("0.61" if installed else None)

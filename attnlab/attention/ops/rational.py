@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from attnlab.attention.ops.loops import usable
 from attnlab.attention.ops.tiles import Result, Tile, TileBuffers, empty_like_heads, fold_runs, parts, tile_side, tiles
 from attnlab.tensors import at_least_float32
 
@@ -50,7 +51,8 @@ def rational_sums(queries_BHTC: Tensor, keys_BHTC: Tensor, values_BHTC: Tensor, 
     Returns:
         B x H x T x C, in the type of the values.
     """
-    function = ShortRationalSums if queries_BHTC.shape[-2] <= SHORT else RationalSums
+    looped = usable(queries_BHTC, keys_BHTC, values_BHTC)
+    function = ShortRationalSums if queries_BHTC.shape[-2] <= SHORT and not looped else RationalSums
     mixed: Tensor = function.apply(queries_BHTC, keys_BHTC, values_BHTC, scale)[0]  # type: ignore[no-untyped-call]
     return mixed
 
@@ -62,7 +64,12 @@ class RationalSums(torch.autograd.Function):
     @staticmethod
     def forward(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the sums, and once more with divided rows where one needs it."""
-        mixed, totals = _forward(queries, keys, values, scale, None)
+        if usable(queries, keys, values):
+            from attnlab.attention.ops import rational_loops
+
+            mixed, totals = rational_loops.forward(queries, keys, values, scale)
+        else:
+            mixed, totals = _forward(queries, keys, values, scale, None)
         divisors = torch.ones_like(totals)
         if not bool((totals >= LEAST).all()):  # too small, or NaN after an overflow
             divisors = _divisors(queries, keys, scale)
@@ -82,6 +89,10 @@ class RationalSums(torch.autograd.Function):
         """Compute each tile again, and the gradients of queries, keys and values from it."""
         queries, keys, values, mixed, totals, divisors = ctx.saved_tensors
         m = None if bool((divisors == 1).all()) else divisors
+        if m is None and usable(queries, keys, values, grad):
+            from attnlab.attention.ops import rational_loops
+
+            return *rational_loops.backward(queries, keys, values, mixed, totals, grad, ctx.scale), None
         return *_backward(queries, keys, values, mixed, totals, m, grad, ctx.scale), None
 
     @staticmethod

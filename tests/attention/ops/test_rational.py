@@ -7,11 +7,17 @@ import torch
 from torch import Tensor
 
 from attnlab.attention.expressive import rational
+from attnlab.attention.ops import rational as rational_module
 from attnlab.attention.ops import tiles
 from attnlab.attention.ops.rational import rational_sums
 from tests.builders import noise
 
 SCALES = [1e-25, 3e-20, 1e-12, 0.1, 30.0, 1e4]
+
+
+@pytest.fixture(autouse=True)
+def torch_operations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rational_module, "usable", lambda *_: False)
 
 
 def drawn(tokens: int, dtype: torch.dtype) -> list[Tensor]:

@@ -1,0 +1,180 @@
+"""Loops compiled by numba, where it is installed: all that is done to scores while they lie in the cache of a core.
+
+Torch makes one pass over memory for each operation on the scores of a block. A compiled loop makes one pass for all of
+them, between products by the BLAS that scipy brings. Numba is the optional extra ``fast``; without it, and for all but
+float32 on a CPU, torch's operations compute the same numbers but for their rounding.
+
+The first call compiles a loop, for seconds; the machine code is kept on disk for later processes where that is
+possible. Importing numba takes half a second, so it is imported by a module of loops, at the first use of one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from importlib.util import find_spec
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Numbers = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+REASSOCIATED = frozenset({"reassoc", "contract", "arcp", "nsz"})
+"""What the compiler may assume of floating-point numbers: sums in any order. NaN and infinity keep their meaning."""
+PRODUCT = 2**18
+"""Most multiplications of one product: above it OpenBLAS uses threads of its own."""
+SHARE = 2**22
+"""Least multiplications for which a further thread is used, about 0.1 ms."""
+
+
+@cache
+def installed() -> bool:
+    """Whether numba is installed.
+
+    Returns:
+        True where it is; it is not imported.
+    """
+    return find_spec("numba") is not None
+
+
+@cache
+def works() -> bool:
+    """Whether loops can be compiled.
+
+    Returns:
+        True where numba can be imported; it refuses a NumPy that is newer than it knows.
+    """
+    if not installed():
+        return False
+    try:
+        import numba  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Decide whether a compiled loop takes these tensors, by no measurement: equal runs are computed alike.
+
+    Args:
+        *tensors: Its inputs.
+
+    Returns:
+        True for float32 on a CPU that is not empty, unless torch compiles the operations.
+    """
+    suitable = all(one.device.type == "cpu" and one.dtype == torch.float32 and one.numel() for one in tensors)
+    return suitable and not torch.compiler.is_compiling() and works()
+
+
+def rows_of(tensor: Tensor) -> Numbers:
+    """View a tensor as an array whose last axis lies side by side, so that BLAS takes its rows where they are.
+
+    Args:
+        tensor: ... x T x C, float32 on a CPU.
+
+    Returns:
+        The memory of the tensor, or of a copy where its rows overlap or are spread.
+    """
+    tensor = tensor.detach()
+    if tensor.stride(-1) != 1 or tensor.stride(-2) < tensor.shape[-1]:
+        tensor = tensor.clone(memory_format=torch.contiguous_format)
+    return tensor.numpy()
+
+
+def in_threads(loop: Callable[..., None], arrays: Sequence[Numbers], multiplications: int, *numbers: object) -> None:
+    """Call a loop for parts of the batch, or of the heads of one sequence, at the same time, one for a torch thread.
+
+    Args:
+        loop: Compiled; it computes each head of each sequence by itself, so that the parts change no digit.
+        arrays: Its arrays, B x H x ....
+        multiplications: How many it makes; for few no further thread is used.
+        *numbers: Its other arguments.
+    """
+    axis = 0 if arrays[0].shape[0] > 1 else 1
+    length = arrays[0].shape[axis]
+    count = max(1, min(torch.get_num_threads(), length, multiplications // SHARE))
+    ends = [length * part // count for part in range(count + 1)]
+    first, *others = (
+        [array[start:end] if axis == 0 else array[:, start:end] for array in arrays] for start, end in pairwise(ends)
+    )
+    flushes = sys.float_info.min / 2 == 0  # threads take the flushing of denormals from the one that starts them
+    waiting = [_pool(count - 1, flushes, os.getpid()).submit(loop, *part, *numbers) for part in others]
+    loop(*first, *numbers)
+    for one in waiting:
+        one.result()
+
+
+@cache
+def _pool(count: int, flushes: bool, process: int) -> ThreadPoolExecutor:
+    """Make threads; a forked process has none of its parent's."""
+    return ThreadPoolExecutor(count)
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function that loops call.
+
+    Args:
+        function: The function.
+
+    Returns:
+        What compiled functions call; the function itself where none can be compiled.
+    """
+    return _njit(function) if works() else function
+
+
+def loop(signature: str) -> Callable[[Function], Function]:
+    """Compile a loop at its first call, for one set of types alone.
+
+    Args:
+        signature: Its types, as numba writes them.
+
+    Returns:
+        A decorator; the compiled function does not hold the interpreter's lock.
+    """
+
+    def decorate(function: Function) -> Function:
+        machine_code = cache(lambda: _njit(function, signature))
+
+        def call(*args: Any) -> None:
+            machine_code()(*args)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def _njit(function: Function, *signature: str) -> Any:
+    """Compile a function, and keep its machine code on disk where that is possible."""
+    from numba import njit
+
+    compiler: Any = partial(njit, *signature, fastmath=set(REASSOCIATED), nogil=True, error_model="numpy")
+    try:
+        return compiler(cache=True)(function)
+    except RuntimeError:  # no folder can be written to
+        return compiler()(function)
+
+
+def sgemm() -> Any:
+    """Get BLAS's product of float32 matrices, to be called by a compiled function with addresses as integers.
+
+    Returns:
+        The function as scipy gives it to Cython; None where no loop can be compiled.
+    """
+    if not works():
+        return None
+    from llvmlite import binding
+    from numba import types
+    from numba.extending import get_cython_function_address
+
+    name = "attnlab_sgemm"  # a name and no address, or the machine code could not be kept on disk
+    binding.add_symbol(name, get_cython_function_address("scipy.linalg.cython_blas", "sgemm"))
+    return types.ExternalFunction(name, types.void(*[types.uintp] * 13))
