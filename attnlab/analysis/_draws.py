@@ -21,7 +21,7 @@ Letters  R draws, N seeds of a cell, S seeds of all cells.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -72,6 +72,16 @@ class Weights:
         columns = [self._columns[seed] for seed in sample.seed_list]
         everything = columns == list(range(self._all_RS.shape[1]))
         return self._all_RS if everything else self._all_RS[:, columns]
+
+    def by_seed(self, sample: Sample) -> Floats:
+        """The same, NR: the weights of a seed stand side by side."""
+        columns = [self._columns[seed] for seed in sample.seed_list]
+        all_SR = self._all_SR
+        return all_SR if columns == list(range(len(all_SR))) else all_SR[columns]
+
+    @cached_property
+    def _all_SR(self) -> Floats:
+        return np.ascontiguousarray(self._all_RS.T)
 
     def pseudo(self, cell: int) -> Floats:
         """The weights of the pseudo-observation of a cell, R; ``cell`` distinguishes it from other cells."""
