@@ -26,7 +26,8 @@ def records(folder: Path, *, history: bool = False) -> list[Record]:
         StoreError: A line other than a torn last one is no record, or the store has a newer format.
     """
     order = {planned.id: index for index, planned in enumerate(read_plan(folder))}
-    stored = Store(folder).journal.read(history=history)
+    journal = Store(folder).journal
+    stored = journal.read() if history else journal.scan()
     return sorted(_without_replaced(stored, order), key=lambda record: order.get(record.id, len(order)))
 
 
