@@ -13,7 +13,7 @@ true ones and the sweep finds all of them done. Two layouts:
 
 Each command is a process of its own; processor time is user and system time, so that other programs on the machine
 change little. A checkout of another revision comes from ``git worktree add DIR REVISION``. A command that runs longer
-than ``--limit`` is given up and printed as such. The first command of this build finds no index; it is printed twice.
+than ``--limit`` is given up and printed as such.
 """
 
 from __future__ import annotations
@@ -33,15 +33,17 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent.parent
 ATTENTIONS = "softmax,linear,gla,delta,retention,sigmoid,expressive,gpam,selective,stick-breaking"
-ROUNDS = 3
 CODE = """
 import resource, sys
 from attnlab.cli import main
+place = sys.argv.pop()
+status = 0
 try:
     main()
-finally:
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    print(own.ru_utime + own.ru_stime, own.ru_maxrss / 1024, file=open(sys.argv.pop(), "w"))
+except SystemExit as end:
+    status = end.code or 0
+own = resource.getrusage(resource.RUSAGE_SELF)
+print(status, own.ru_utime + own.ru_stime, own.ru_maxrss / 1024, file=open(place, "w"))
 """
 
 
@@ -117,17 +119,26 @@ def lines(layout: Layout, real: str, seed: int = 0) -> Iterator[str]:
         center = 6.0 * (strength + 1) / 10 - np.log2(spec.task.level) + random.normal(0, 1)
         share = 1.0 if center > 2 else 1 / (1 + np.exp(-center))
         right = round(sequences * share)
-        squares = {"count": sequences, "correct_squared": right * per_sequence**2,
-                   "correct_questions": right * per_sequence**2, "questions_squared": sequences * per_sequence**2}  # fmt: skip
-        one = {"count": sequences, "correct_squared": right, "correct_questions": right, "questions_squared": sequences}
+        squares = _sums(sequences, right, per_sequence**2)
+        one = _sums(sequences, right, 1)
         data |= {
             "accuracy": _score(right * per_sequence, questions, 1 / spec.task.level, squares),
             "exact_match": _score(right, sequences, 1 / spec.task.level**per_sequence, one),
             "loss": round(float(random.gamma(2.0)), 6),
         }
-        head = f'{{"id":"{spec.id}","spec":{{"task":{parts[0]},"model":{parts[1]},"train":{parts[2]},"seed":{spec.seed}}}'
-        rest = json.dumps({key: value for key, value in data.items() if key not in ("id", "spec")}, separators=(",", ":"))
+        head = (
+            f'{{"id":"{spec.id}","spec":{{"task":{parts[0]},"model":{parts[1]},"train":{parts[2]},"seed":{spec.seed}}}'
+        )
+        rest = json.dumps(
+            {key: value for key, value in data.items() if key not in ("id", "spec")}, separators=(",", ":")
+        )
         yield f"{head},{rest[1:]}\n"
+
+
+def _sums(sequences: int, right: int, squared: int) -> dict[str, int]:
+    """The sums over sequences of which some are wholly right and the others wholly wrong."""
+    own = {"count": sequences, "correct_squared": right * squared, "correct_questions": right * squared}
+    return {**own, "questions_squared": sequences * squared}
 
 
 def _score(correct: int, total: int, chance: float, sequences: dict[str, int]) -> dict[str, object]:
@@ -153,9 +164,12 @@ def cost(words: Sequence[str], checkout: Path, limit: float) -> Cost | None:
         try:
             subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder,
                            env=_path(checkout), preexec_fn=lambda: _limited(limit), check=False)  # fmt: skip
-            return Cost(*map(float, place.read_text().split()))
+            status, seconds, megabytes = place.read_text().split()
         except (FileNotFoundError, ValueError):
             return None
+        if status not in ("0", "1"):
+            raise SystemExit(f"attnlab {' '.join(words)} ended with status {status}.")
+        return Cost(float(seconds), float(megabytes))
 
 
 def _limited(seconds: float) -> None:

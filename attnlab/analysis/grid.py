@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlab.analysis._draws import SHARE, Interval, Sample
+from attnlab.analysis._draws import SHARE, Interval, Sample, draws_per_row
 from attnlab.analysis._observations import Observation, check_field, check_metric, metric_bounds, observations, varying
 from attnlab.analysis._panels import Panel, labels, panels
 from attnlab.analysis.capacity import Curve, curve
@@ -198,7 +198,8 @@ class Grid:
         Returns:
             The monotone fit with its draws, which are not kept: those of a thousand rows take some hundred megabytes.
         """
-        return curve(self.columns, [cell.share_sample for cell in self.across(row)])
+        draws = draws_per_row(len(self.rows))
+        return curve(self.columns, [cell.share_sample for cell in self.across(row)], draws)
 
 
 def grids(

@@ -15,6 +15,7 @@ Letters  R draws.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -41,16 +42,17 @@ def ranks(panels: Sequence[Grid]) -> list[dict[Label, str]]:
     count = sum(len(rows) * (len(rows) - 1) for rows in known)
     ahead: set[tuple[int, Label, Label]] = set()
     # No p value is below one pair of draws: with too many comparisons Holm's procedure rejects none of them.
-    if count and 1 / DRAWS**2 <= FAMILY_ERROR / count:
+    if count and FAMILY_ERROR / count >= 1 / DRAWS**2:
         pairs = [(index, *pair) for index, rows in enumerate(known) for pair in itertools.permutations(rows, 2)]
         values = [value for panel, rows in zip(panels, known, strict=True) for value in _p_values(panel, rows)]
         ahead = {pair for pair, decided in zip(pairs, holm(values), strict=True) if decided}
+    better = Counter((index, theirs) for index, _, theirs in ahead)
+    worse = Counter((index, ours) for index, ours, _ in ahead)
     result = []
-    for index, (panel, drawn) in enumerate(zip(panels, known, strict=True)):
+    for index, (panel, rows) in enumerate(zip(panels, known, strict=True)):
         texts = dict.fromkeys(panel.rows, "-")
-        for row in drawn if len(drawn) > 1 else ():
-            first = 1 + sum((index, other, row) in ahead for other in drawn)
-            last = len(drawn) - sum((index, row, other) in ahead for other in drawn)
+        for row in rows if len(rows) > 1 else ():
+            first, last = 1 + better[index, row], len(rows) - worse[index, row]
             texts[row] = str(first) if first == last else f"{first}-{last}"
         result.append(texts)
     return result

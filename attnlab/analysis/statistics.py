@@ -44,9 +44,19 @@ from typing import Final
 
 import numpy as np
 
-from attnlab.analysis._draws import SHARE, Floats, Interval, Sample, Weights, exponentials, lower_limit, upper_limit
+from attnlab.analysis._draws import (
+    SHARE,
+    Floats,
+    Interval,
+    Sample,
+    Weights,
+    draws_per_row,
+    exponentials,
+    lower_limit,
+    upper_limit,
+)
 
-__all__ = ["LEVEL", "SHARE", "TINY", "UNKNOWN", "Floats", "Interval", "Sample"]
+__all__ = ["LEVEL", "SHARE", "TINY", "UNKNOWN", "Floats", "Interval", "Sample", "draws_per_row"]
 LEVEL: Final = 0.95
 MIN_SEEDS: Final = 3
 """With fewer seeds there is no interval of 95 %: two numbers have a range, which is told as one."""
@@ -85,25 +95,26 @@ def intervals(samples: Sequence[Sample]) -> list[Interval]:
     for size, indices in drawn.items():
         weights_RN, pseudo_R = exponentials(0, size, CELL_DRAWS), exponentials(1, 1, CELL_DRAWS)[:, 0]
         total_R = weights_RN.sum(axis=1) + pseudo_R
-        shares_NR, pseudo_R = (weights_RN / total_R[:, None]).T, pseudo_R / total_R
+        pseudo_R = pseudo_R / total_R
         for start in range(0, len(indices), BLOCK_CELLS):
             block = indices[start : start + BLOCK_CELLS]
-            ends = _drawn_intervals([samples[index] for index in block], shares_NR, pseudo_R)
+            ends = _drawn_intervals([samples[index] for index in block], weights_RN, total_R, pseudo_R)
             for index, interval in zip(block, ends, strict=True):
                 result[index] = interval
     return result
 
 
-def _drawn_intervals(samples: Sequence[Sample], shares_NR: Floats, pseudo_R: Floats) -> list[Interval]:
-    """The intervals of bounded cells of one size, given the shares of the seeds and of the pseudo-observation."""
-    sums_CR = np.sort([sample.values for sample in samples], axis=1) @ shares_NR
+def _drawn_intervals(
+    samples: Sequence[Sample], weights_RN: Floats, total_R: Floats, pseudo_R: Floats
+) -> list[Interval]:
+    """The intervals of bounded cells of one size, given the weights of seeds, their totals, and the pseudo shares."""
+    sums_CR = np.sort([sample.values for sample in samples], axis=1) @ weights_RN.T
+    sums_CR /= total_R
     bounds_C2 = np.array([sample.bounds for sample in samples])
     lows = lower_limit(sums_CR + bounds_C2[:, :1] * pseudo_R, TAIL).tolist()
     highs = upper_limit(sums_CR + bounds_C2[:, 1:] * pseudo_R, TAIL).tolist()
     bounds = bounds_C2.tolist()  # the sums round
-    return [
-        (max(low, start), min(high, stop)) for low, high, (start, stop) in zip(lows, highs, bounds, strict=True)
-    ]
+    return [(max(low, start), min(high, stop)) for low, high, (start, stop) in zip(lows, highs, bounds, strict=True)]
 
 
 @lru_cache(maxsize=4096)
@@ -167,11 +178,12 @@ def ratio(ours: Sequence[Sample], theirs: Sequence[Sample]) -> tuple[float, Inte
     return _compared(ours, theirs, ratio=True)
 
 
-def interquartile_mean(samples: Sequence[Sample]) -> tuple[float, Interval]:
+def interquartile_mean(samples: Sequence[Sample], draws: int | None = None) -> tuple[float, Interval]:
     """Average the middle half of all scores.
 
     Args:
         samples: The cells; empty ones are left out.
+        draws: Draws of the weights; None takes the usual number.
 
     Returns:
         The mean and its 95 % interval over seeds; nan without scores.
@@ -186,7 +198,7 @@ def interquartile_mean(samples: Sequence[Sample]) -> tuple[float, Interval]:
     value = float(scores[cut : len(scores) - cut].mean())
     if min(len(cell.values) for cell in cells) < MIN_SEEDS:
         return value, UNKNOWN
-    weights = Weights(cells)
+    weights = Weights(cells, draws)
     bounds_C2 = np.array([cell.bounds or SHARE for cell in cells])
     # Seeds of equal scores are taken together: thousands of seeds have some hundreds of scores.
     distinct_U, place_M = np.unique(np.concatenate([cell.values for cell in cells]), return_inverse=True)
@@ -213,12 +225,13 @@ def interquartile_mean(samples: Sequence[Sample]) -> tuple[float, Interval]:
     return value, (min(low, value), max(high, value))
 
 
-def improvement(ours: Sequence[Sample], theirs: Sequence[Sample]) -> tuple[float, Interval]:
+def improvement(ours: Sequence[Sample], theirs: Sequence[Sample], draws: int | None = None) -> tuple[float, Interval]:
     """Estimate the probability that a run of ours beats one of theirs, averaged over cells; ties count half.
 
     Args:
         ours: The cells of one side.
         theirs: The cells to beat, in the same order; a pair of which one is empty is left out.
+        draws: Draws of the weights; None takes the usual number.
 
     Returns:
         The probability and its 95 % interval over seeds; nan without a pair.
@@ -232,7 +245,7 @@ def improvement(ours: Sequence[Sample], theirs: Sequence[Sample]) -> tuple[float
     value = float(np.mean([one.share for one in wins]))
     if min(len(sample.values) for pair in pairs for sample in pair) < MIN_SEEDS:
         return value, UNKNOWN
-    weights = Weights([sample for pair in pairs for sample in pair])
+    weights = Weights([sample for pair in pairs for sample in pair], draws)
     lows, highs = np.zeros(weights.draws), np.zeros(weights.draws)
     for index, ((x, y), wins_of) in enumerate(zip(pairs, wins, strict=True)):
         (own_NR, own_R), (other_NR, other_R) = _shares(weights, x, 2 * index), _shares(weights, y, 2 * index + 1)

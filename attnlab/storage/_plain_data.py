@@ -1,17 +1,21 @@
 """Values of pydantic -> the same as plain dictionaries, which are checked in a third of the time.
 
-The types, bounds and strictness are those of the fields themselves, so that what a dictionary accepts the value accepts.
+The types, bounds and strictness are those of the fields themselves: what a dictionary accepts, the value accepts.
 A value with a check of its own, beyond its fields, stays what it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import reduce
+from operator import or_
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, NotRequired, Required, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, with_config
-from typing_extensions import NotRequired, Required, TypedDict
+from typing_extensions import TypedDict
+
+_typed_dict: Callable[[str, dict[str, Any]], Any] = TypedDict  # type: ignore[assignment]
 
 
 def plain_data(kind: type[BaseModel], *, without: Collection[str] = ()) -> Any:
@@ -31,7 +35,7 @@ def plain_data(kind: type[BaseModel], *, without: Collection[str] = ()) -> Any:
             for one in info.metadata:
                 annotation = Annotated[annotation, one]
             fields[name] = Required[annotation] if info.is_required() else NotRequired[annotation]
-    made: Any = TypedDict(f"Plain{kind.__name__}", fields)  # type: ignore[operator]
+    made = _typed_dict(f"Plain{kind.__name__}", fields)
     strict = bool(kind.model_config.get("strict"))
     return with_config(ConfigDict(strict=strict, extra="ignore", cache_strings="all"))(made)
 
@@ -44,7 +48,7 @@ def _plain(annotation: Any) -> Any:
     if origin is Annotated:
         return Annotated[(_plain(arguments[0]), *arguments[1:])]
     if origin in (Union, UnionType):
-        return Union[tuple(map(_plain, arguments))]
+        return reduce(or_, map(_plain, arguments))
     if origin in (tuple, list, dict):
         return origin[tuple(map(_plain, arguments))]
     return annotation

@@ -193,7 +193,7 @@ class Journal:
 
         result: dict[str, Record] = {}
         sections: Sections = {}
-        lines = Lines(self.path)
+        lines = Lines(self.path, lambda line: self._record(line, sections, True))
         reader = LineReader(lines)
         end = 0
         with self.path.open("rb", buffering=1 << 20) as file:

@@ -1,14 +1,15 @@
 """Records of a large journal: what listings and reports need of each is read at once, the rest when it is asked for.
 
 A record takes about 5 KB, most of it things that few commands look at: the environment, diagnostics, scores on other
-levels, the learning curve. A stored record holds the rest of it (about 2 KB) and the place of its line. The first use of
-anything else reads that line again and makes it whole; so it is a record like any other, only slower at that moment.
+levels, the learning curve. A stored record holds the rest of it (2 KB) and the place of its line. The first use of
+anything else reads that line again and makes it whole: it is a record like any other, only slower at that moment.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -31,13 +32,14 @@ class Lines:
 
     Args:
         path: The journal.
+        decode: Reads a line; raises a ValueError if it is no record.
 
     Raises:
         OSError: It cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, decode: Callable[[bytes], Record]) -> None:
+        self.path, self._decode = path, decode
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
     def __del__(self) -> None:
@@ -58,11 +60,10 @@ class Lines:
         Raises:
             StoreError: The file was changed in its midst.
         """
-        try:
+        record = None
+        with suppress(OSError, ValueError):
             os.lseek(self._file, start, os.SEEK_SET)
-            record = Record.from_line(os.read(self._file, size).decode())
-        except (OSError, ValueError):
-            record = None
+            record = self._decode(os.read(self._file, size).removesuffix(b"\n"))
         if record is None or record.id != run:
             raise StoreError("It was changed while it was read.", "Run the command again.", where=str(self.path))
         return record
@@ -86,7 +87,7 @@ class StoredRecord(Record):
             StoreError: The journal was changed in its midst.
         """
         private = self.__pydantic_private__
-        if place := private["_place"] if private else None:
+        if private and (place := private["_place"]):
             lines, start, size = place
             record = lines.at(start, size, self.__dict__["id"])
             spec = self.__dict__["spec"]
@@ -226,7 +227,7 @@ _NAMES: Mapping[type, set[str]] = {kind: set(kind.model_fields) for kind in (Run
 
 def _bare(kind: type[Any], values: dict[str, Any], names: set[str], extra: Any = None, private: Any = None) -> Any:
     """A value of checked fields, without checking them again."""
-    made = kind.__new__(kind)
+    made: Any = object.__new__(kind)
     _set_values(made, "__dict__", values)
     _set_fields(made, names)
     _set_extra(made, extra)
