@@ -140,9 +140,11 @@ class StoredRecord(Record):
         """As JSON; see pydantic."""
         return super(StoredRecord, self.whole()).model_dump_json(**options)
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy that is whole; see pydantic."""
-        return super(StoredRecord, self.whole()).model_copy(update=update, deep=deep)
+    def __copy__(self) -> Self:
+        return super(StoredRecord, self.whole()).__copy__()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return super(StoredRecord, self.whole()).__deepcopy__(memo)
 
 
 def rare_environment(record: Record) -> Mapping[str, Any]:
