@@ -7,6 +7,7 @@ import json
 import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,13 +32,18 @@ def _every_journal_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LARGE", 0)
 
 
-def record(seed: int, *, pairs: int = 2, attention: str = "softmax", correct: int = 8, **more: object) -> Record:
+def record(seed: int, *, pairs: int = 2, attention: str = "softmax", correct: int = 8, **more: Any) -> Record:
     task = TaskSpec(name="recall", options={"pairs": pairs}, complexity="pairs", version=1)
     spec = RunSpec(task=task, model=ModelSpec(attention=(Part(name=attention, version=1),)), seed=seed)
     sums = SequenceSums(count=5, correct_squared=20, correct_questions=18, questions_squared=20)
     score = Score(correct=correct, total=10, chance=0.1, sequences=sums)
     points = tuple(HistoryPoint(step=step, loss=1.0 / step, accuracy=0.1 * step) for step in (1, 2))
-    data = {"steps": 2, "accuracy": score, "exact_match": Score(correct=2, total=5, chance=0.01), "history": points}
+    data: dict[str, Any] = {
+        "steps": 2,
+        "accuracy": score,
+        "exact_match": Score(correct=2, total=5, chance=0.01),
+        "history": points,
+    }
     data |= {"loss": 0.5, "environment": {"seconds": 1.5, "device": "cpu"}, "diagnostics": {"rank": 3.0 + seed}}
     return Record(**{"id": spec.id, "spec": spec, "status": "done", **data, **more})
 
