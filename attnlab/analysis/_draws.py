@@ -39,8 +39,8 @@ MANY = 50
 
 KEPT = 2**23
 """Numbers that are kept from one cell to the next at most: 64 MB."""
-MANY_ROWS, FEWEST_DRAWS = 500, 200
-"""With more variants than this in one table, each is drawn less often; see :func:`draws_per_row`."""
+MANY_ROWS, MANY_NUMBERS, FEWEST_DRAWS = 500, 50_000, 200
+"""With more variants or numbers than this in one table, each is drawn less often; see :func:`draws_per_row`."""
 
 
 class Sample(NamedTuple):
@@ -111,13 +111,18 @@ class Weights:
         return np.maximum(lower_R, low), np.minimum(upper_R, high)  # the sums round
 
 
-def draws_per_row(rows: int) -> int | None:
+def draws_per_row(rows: int, numbers: int = 0) -> int | None:
     """How often each variant of a table is drawn; None for the usual number.
 
-    A report of thousands of variants would take minutes for ends that nobody compares to the last digit. With 200
-    draws instead of 1000, the tail beyond an end is 1.4 to 3.6 % instead of 2.0 to 3.0 % (one standard error).
+    With thousands of variants, or of seeds, the draws would take minutes. With 200 draws instead of 1000, the tail
+    beyond an end is 1.4 to 3.6 % instead of 2.0 to 3.0 % (one standard error).
+
+    Args:
+        rows: Variants of the table.
+        numbers: Numbers of all variants together, where each of them is weighted in every draw.
     """
-    return None if rows <= MANY_ROWS else max(FEWEST_DRAWS, MANY_ROWS * DRAWS // rows)
+    load = max(rows / MANY_ROWS, numbers / MANY_NUMBERS)
+    return None if load <= 1 else max(FEWEST_DRAWS, int(DRAWS / load))
 
 
 def exponentials(stream: int, count: int, draws: int) -> Floats:

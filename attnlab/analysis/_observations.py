@@ -82,7 +82,7 @@ METRICS: dict[str, Callable[[Observation], float]] = {
     "loss": _loss,
     "perplexity": lambda one: math.exp(min(700.0, _loss(one))),
     "solved": lambda one: float(_accuracy(one) >= SOLVED and one.record.status == "done"),
-    "validation_accuracy": lambda one: one.record.history[-1].accuracy if one.record.history else math.nan,
+    "validation_accuracy": lambda one: _number(one.record.last_validation),
     "steps": lambda one: float(one.record.steps),
     "seconds": lambda one: _number(one.record.environment.get("seconds")),
     "parameters": lambda one: float(one.record.parameters),

@@ -27,7 +27,7 @@ def records(folder: Path, *, history: bool = False) -> list[Record]:
     """
     order = {planned.id: index for index, planned in enumerate(read_plan(folder))}
     journal = Store(folder).journal
-    stored = journal.read() if history else journal.scan()
+    stored = journal.read() if history else journal.scan(history=False)
     return sorted(_without_replaced(stored, order), key=lambda record: order.get(record.id, len(order)))
 
 

@@ -122,7 +122,8 @@ def overall(panels: Sequence[Grid]) -> list[Overall]:
     common = {row: [strata[row][index] for index in shared] for row in rows}
     first = common[rows[0]]
     counts = len(shared), len(strata[rows[0]])
-    draws = draws_per_row(len(rows))
+    numbers = sum(len(sample.values) for samples in common.values() for sample in samples)
+    draws = draws_per_row(len(rows), numbers)
     return [
         Overall(row, interquartile_mean(common[row], draws), improvement(common[row], first, draws), *counts)
         for row in rows

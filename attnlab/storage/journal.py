@@ -165,12 +165,15 @@ class Journal:
             warnings.warn(_left_out(self.path, newer), NewerRecordWarning, stacklevel=user_stacklevel())
         return list(result.values())
 
-    def scan(self) -> list[Record]:
+    def scan(self, *, history: bool = True) -> list[Record]:
         """Read all records as listings and reports need them; of two with one id the later one counts.
 
+        Args:
+            history: Whether all points of the histories are needed where whole records are read.
+
         Returns:
-            The records. Those of a large journal read some of their fields when they are used, and of their histories
-            the last point alone; see :mod:`attnlab.storage.stored_record`.
+            The records. Those of a large journal read some of their fields when they are used; see
+            :mod:`attnlab.storage.stored_record`.
 
         Raises:
             StoreError: A line other than a torn last one is no record.
@@ -180,13 +183,13 @@ class Journal:
         """
         try:
             if self.migrate or self.path.stat().st_size < LARGE:
-                return self.read(history=False)
+                return self.read(history=history)
             with uncollected():
                 return self._scanned()
         except FileNotFoundError:
             return []
         except (ValueError, TypeError, KeyError):
-            return self.read(history=False)  # which says what is wrong, and where
+            return self.read(history=history)  # which says what is wrong, and where
 
     def _scanned(self) -> list[Record]:
         from attnlab.storage.stored_record import LineReader, Lines

@@ -16,7 +16,7 @@ from typing import Any, Self, final
 from pydantic import BaseModel, PrivateAttr, TypeAdapter
 
 from attnlab.errors import StoreError
-from attnlab.records import HistoryPoint, Record, Score, SequenceSums
+from attnlab.records import Record, Score, SequenceSums
 from attnlab.specs import RunSpec
 from attnlab.storage._plain_data import plain_data
 
@@ -74,8 +74,8 @@ class StoredRecord(Record):
 
     _place: tuple[Lines, int, int] | None = PrivateAttr(default=None)
     """Its line: the file, where it begins, how long it is; None once the record is whole."""
-    _last: Mapping[str, Any] | None = PrivateAttr(default=None)
-    """The last point of its history."""
+    _last: float | None = PrivateAttr(default=None)
+    """Accuracy at its last validation."""
 
     def whole(self) -> Self:
         """Read everything.
@@ -98,6 +98,11 @@ class StoredRecord(Record):
         return self
 
     @property
+    def last_validation(self) -> float | None:
+        """Accuracy at the last validation, without reading the line."""
+        return self._last
+
+    @property
     def rare_environment(self) -> Mapping[str, Any]:
         """The environment where it has what few runs have (:data:`RARE`); empty elsewhere, without reading the line."""
         return self.__dict__.get("environment", {})
@@ -105,9 +110,6 @@ class StoredRecord(Record):
     def __getattr__(self, name: str) -> Any:
         """Fields that were not read yet."""
         private = self.__pydantic_private__
-        if private and name == "history" and private["_last"]:
-            self.__dict__[name] = (HistoryPoint.model_construct(**private["_last"]),)
-            return self.__dict__[name]
         if private and name in Record.model_fields:
             return self.whole().__dict__[name]
         return super().__getattr__(name)  # type: ignore[misc]
@@ -193,7 +195,7 @@ class LineReader:
                 del data[name]
         if CODE not in text and OLD_ID not in text:
             data.pop("environment", None)
-        private = {"_place": (self._lines, start, size), "_last": points[-1] if points else None}
+        private = {"_place": (self._lines, start, size), "_last": points[-1]["accuracy"] if points else None}
         return _bare(StoredRecord, data, _NAMES[Record], {}, private)
 
 

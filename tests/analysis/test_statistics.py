@@ -260,6 +260,9 @@ def test_seeds_of_equal_scores_count_one_by_one() -> None:
     np.testing.assert_allclose([value, *ends], [other, *other_ends], atol=1e-11)
 
 
-@pytest.mark.parametrize(("rows", "draws"), [(500, None), (1000, 500), (5000, 200)])
-def test_a_row_of_many_is_drawn_less_often(rows: int, draws: int | None) -> None:
-    assert statistics.draws_per_row(rows) == draws
+@pytest.mark.parametrize(
+    ("rows", "numbers", "draws"),
+    [(500, 50_000, None), (1000, 0, 500), (5000, 0, 200), (10, 200_000, 250), (10, 10**7, 200)],
+)
+def test_a_row_of_many_is_drawn_less_often(rows: int, numbers: int, draws: int | None) -> None:
+    assert statistics.draws_per_row(rows, numbers) == draws
