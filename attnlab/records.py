@@ -296,7 +296,13 @@ class Record(Result):
     @property
     def validation_accuracy(self) -> float:
         """Accuracy at the last validation, by which hyperparameters are tuned; -inf if the run is not done."""
-        return self.history[-1].accuracy if self.history and self.status == "done" else -math.inf
+        last = self.last_validation if self.status == "done" else None
+        return -math.inf if last is None else last
+
+    @property
+    def last_validation(self) -> float | None:
+        """Accuracy at the last validation, whatever the status; None without one."""
+        return self.history[-1].accuracy if self.history else None
 
     @property
     def chance_note(self) -> str:

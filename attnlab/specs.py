@@ -435,10 +435,12 @@ class RunSpec(Identity):
     @cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits of the hash of the canonical JSON, versions and code of the parts included."""
+        if not self.continue_from:
+            model, task, train = self.model.canonical, self.task.canonical, self.train.canonical
+            text = b'{"model":%s,"seed":%d,"task":%s,"train":%s}' % (model, self.seed, task, train)
+            return hashlib.sha256(text).hexdigest()[:12]
         sections = {"model": self.model.canonical, "task": self.task.canonical, "train": self.train.canonical}
-        parts = {**sections, "seed": str(self.seed).encode()}
-        if self.continue_from:
-            parts["continue_from"] = _canonical(self.continue_from)
+        parts = {**sections, "seed": str(self.seed).encode(), "continue_from": _canonical(self.continue_from)}
         return hashlib.sha256(
             b"{" + b",".join(b'"%s":%s' % (k.encode(), parts[k]) for k in sorted(parts)) + b"}"
         ).hexdigest()[:12]

@@ -82,7 +82,7 @@ METRICS: dict[str, Callable[[Observation], float]] = {
     "loss": _loss,
     "perplexity": lambda one: math.exp(min(700.0, _loss(one))),
     "solved": lambda one: float(_accuracy(one) >= SOLVED and one.record.status == "done"),
-    "validation_accuracy": lambda one: one.record.history[-1].accuracy if one.record.history else math.nan,
+    "validation_accuracy": lambda one: _number(one.record.last_validation),
     "steps": lambda one: float(one.record.steps),
     "seconds": lambda one: _number(one.record.environment.get("seconds")),
     "parameters": lambda one: float(one.record.parameters),
@@ -98,15 +98,16 @@ BOUNDS: dict[str, Callable[[Observation], Interval]] = {
 """The lowest mean and the highest value of the metrics that have bounds; all others are unbounded."""
 
 
-def metric_bounds(name: str, runs: Sequence[Observation]) -> Interval | None:
-    """The bounds of a metric in one cell; None where it is unbounded.
+def metric_bounds(name: str, runs: Sequence[Observation], numbers: Sequence[float] | None = None) -> Interval | None:
+    """The bounds of a metric in one cell, given its numbers where they are known; None where it is unbounded.
 
     No run of a task is expected to be below chance. If one is, the lower bound is 0.
     """
     if name not in BOUNDS or not runs:
         return None
-    lows, highs = zip(*(BOUNDS[name](one) for one in runs), strict=True)
-    values = [number for one in runs if not math.isnan(number := one.metric(name))]
+    lows, highs = zip(*map(BOUNDS[name], runs), strict=True)
+    numbers = [one.metric(name) for one in runs] if numbers is None else numbers
+    values = [number for number in numbers if not math.isnan(number)]
     low = min(lows)
     return (low if all(value >= low for value in values) else min(0.0, *values)), max(*highs, *values)
 

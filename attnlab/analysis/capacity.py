@@ -73,13 +73,14 @@ class Curve:
         return crossings(self.complexities, self.lower_RC, share), crossings(self.complexities, self.upper_RC, share)
 
 
-def curve(complexities: Sequence[float], cells: Sequence[Sample | float]) -> Curve:
+def curve(complexities: Sequence[float], cells: Sequence[Sample | float], draws: int | None = None) -> Curve:
     """Fit a curve that never rises; a level counts as much as it has seeds.
 
     Args:
         complexities: The levels of the ladder, rising.
         cells: The accuracy of each seed of each level, as a share of the way from chance to 1; empty levels are left
             out. A number is a share that is known without a run.
+        draws: Draws of the weights; None takes the usual number.
 
     Returns:
         The curve.
@@ -98,7 +99,7 @@ def curve(complexities: Sequence[float], cells: Sequence[Sample | float]) -> Cur
     counts = [len(sample.values) for sample in samples]
     if not samples or min(counts) < 2 or max(counts) < MIN_SEEDS:
         return Curve(xs, fitted_1C)
-    weights = Weights(samples)
+    weights = Weights(samples, draws)
     drawn_2RC = np.empty((2, weights.draws, len(full)))
     for level, (_, cell) in enumerate(full):
         drawn_2RC[:, :, level] = weights.means(cell, level) if isinstance(cell, Sample) else cell

@@ -9,20 +9,20 @@ once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from attnlab.analysis._draws import SHARE, Interval, Sample
+from attnlab.analysis._draws import SHARE, Interval, Sample, draws_per_row
 from attnlab.analysis._observations import Observation, check_field, check_metric, metric_bounds, observations, varying
 from attnlab.analysis._panels import Panel, labels, panels
 from attnlab.analysis.capacity import Curve, curve
 from attnlab.analysis.levels import boundary, half_solved, share_above_chance, share_sample
 from attnlab.analysis.statistics import UNKNOWN, intervals
-from attnlab.records import Record
+from attnlab.records import SOLVED, Record
 
 Label = tuple[str, ...]
 LEVELS = (0.5, 0.9)
@@ -176,16 +176,30 @@ class Grid:
     @cached_property
     def capacities(self) -> dict[Label, list[tuple[float, Interval]]]:
         """C50 and C90 of every row, with intervals over seeds; nan where levels are not numbers."""
-        if not self.curves:
+        if not self.has_curves:
             return {row: [(math.nan, UNKNOWN) for _ in LEVELS] for row in self.rows}
-        return {row: [self.curves[row].capacity(level) for level in LEVELS] for row in self.rows}
+        result = {}
+        for row in self.rows:
+            fitted = self.curve(row)
+            result[row] = [fitted.capacity(level) for level in LEVELS]
+        return result
 
-    @cached_property
-    def curves(self) -> dict[Label, Curve]:
-        """The monotone fit to the accuracy of every row; empty where levels are not numbers."""
-        if not all(isinstance(column, int | float) for column in self.columns):
-            return {}
-        return {row: curve(self.columns, [cell.share_sample for cell in self.across(row)]) for row in self.rows}
+    @property
+    def has_curves(self) -> bool:
+        """Whether there are rows, and their levels are numbers, so that a monotone fit has a meaning."""
+        return bool(self.rows) and all(isinstance(column, int | float) for column in self.columns)
+
+    def curve(self, row: Label) -> Curve:
+        """Fit the accuracy of a row.
+
+        Args:
+            row: The label of the row.
+
+        Returns:
+            The monotone fit with its draws, which are not kept: those of a thousand rows take some hundred megabytes.
+        """
+        draws = draws_per_row(len(self.rows))
+        return curve(self.columns, [cell.share_sample for cell in self.across(row)], draws)
 
 
 def grids(
@@ -236,9 +250,16 @@ def _grid(
 ) -> Grid:
     """One panel."""
     groups: dict[tuple[Label, Any], dict[Label, list[Observation]]] = {}
+    alike: dict[Hashable, list[Observation]] = {}  # of equal fields: these name the same cell and candidate
+    by_seed = "seed" in (*row_fields, *tuned, column_field)
     for one in panel.observations:
-        label, candidate = (tuple(field_text(one.get(name)) for name in names) for names in (row_fields, tuned))
-        groups.setdefault((label, _sortable(one.get(column_field))), {}).setdefault(candidate, []).append(one)
+        key = (id(one.settings), one.level, one.trained, one.subtask, by_seed and one.record.spec.seed)
+        group = alike.get(key)
+        if group is None:
+            label, candidate = (tuple(field_text(one.get(name)) for name in names) for names in (row_fields, tuned))
+            cell = groups.setdefault((label, _sortable(one.get(column_field))), {})
+            group = alike[key] = cell.setdefault(candidate, [])
+        group.append(one)
     cells = {key: _cell(candidates, metric, tuned) for key, candidates in groups.items()}
     ends = intervals([Sample(cell.values, cell.bounds) for cell in cells.values()])
     solving = intervals([Sample(cell.solve_rates, SHARE) for cell in cells.values()])
@@ -271,16 +292,26 @@ def _number(text: str) -> float:
 
 def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequence[str]) -> Cell:
     """The seeds of the candidate with the best validation accuracy; the first of several that are equal."""
-    best = max(candidates, key=lambda candidate: mean_validation_accuracy(candidates[candidate]))
+    best = next(iter(candidates))
+    if len(candidates) > 1:
+        best = max(candidates, key=lambda candidate: mean_validation_accuracy(candidates[candidate]))
     runs = sorted(candidates[best], key=lambda one: one.record.spec.seed)
     finished = [one for one in runs if not one.failed]
-    accuracies = _by_seed(finished, "accuracy")
+    seeds = [one.record.spec.seed for one in finished]
+    measured = [one.metric("accuracy") for one in finished]
+    solved = tuple(
+        number >= SOLVED and one.record.status == "done" for one, number in zip(finished, measured, strict=True)
+    )
+    accuracies = _by_seed(seeds, measured)
+    numbers = measured if metric == "accuracy" else [one.metric(metric) for one in finished]
+    values = accuracies if metric == "accuracy" else _by_seed(seeds, numbers)
+    chances = [one.chance for one in finished]
     return Cell(
-        values=tuple(_by_seed(finished, metric).values()),
-        bounds=metric_bounds(metric, finished),
-        solve_rates=tuple(_by_seed(finished, "solved").values()),
-        solved=tuple(bool(one.metric("solved")) for one in finished),
-        chance=float(np.mean([one.chance for one in finished])) if finished else math.nan,
+        values=tuple(values.values()),
+        bounds=metric_bounds(metric, finished, numbers),
+        solve_rates=tuple(_by_seed(seeds, list(map(float, solved))).values()),
+        solved=solved,
+        chance=float(np.mean(chances)) if finished else math.nan,
         chosen=", ".join(f"{name} {value}" for name, value in zip(tuned, best, strict=True)),
         tried=len(candidates),
         failed=len(runs) - len(finished),
@@ -317,13 +348,16 @@ def field_text(value: Any) -> str:
     return "-" if value is None or value == "" else str(value)
 
 
-def _by_seed(runs: Sequence[Observation], metric: str) -> dict[int, float]:
-    """The metric of each seed, the mean of its runs."""
+def _by_seed(seeds: Sequence[int], numbers: Sequence[float]) -> dict[int, float]:
+    """The mean of the numbers of each seed; nan is left out."""
+    known = {seed: number for seed, number in zip(seeds, numbers, strict=True) if number == number}
+    if len(known) == len(numbers):
+        return known
     by_seed: dict[int, list[float]] = {}
-    for one in runs:
-        if not math.isnan(number := one.metric(metric)):
-            by_seed.setdefault(one.record.spec.seed, []).append(number)
-    return {seed: sum(numbers) / len(numbers) for seed, numbers in by_seed.items()}
+    for seed, number in zip(seeds, numbers, strict=True):
+        if not math.isnan(number):
+            by_seed.setdefault(seed, []).append(number)
+    return {seed: sum(own) / len(own) for seed, own in by_seed.items()}
 
 
 def _sortable(value: Any) -> Any:

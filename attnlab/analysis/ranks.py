@@ -15,11 +15,12 @@ Letters  R draws.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from attnlab.analysis._draws import Floats
+from attnlab.analysis._draws import DRAWS, Floats
 from attnlab.analysis.grid import Grid, Label
 from attnlab.analysis.statistics import MIN_SEEDS
 
@@ -37,16 +38,21 @@ def ranks(panels: Sequence[Grid]) -> list[dict[Label, str]]:
         For each ladder, the rank of each variant: a range of ranks where it is not ahead of, nor behind, some others;
         a dash where a level has too few seeds or there is nothing to compare.
     """
-    known = [_drawn(panel) for panel in panels]
-    pairs = [(index, *pair) for index, drawn in enumerate(known) for pair in itertools.permutations(drawn, 2)]
-    values = [p_value(known[index][ours][0], known[index][theirs][1]) for index, ours, theirs in pairs]
-    ahead = {pair for pair, decided in zip(pairs, holm(values), strict=True) if decided}
+    known = [_ranked(panel) for panel in panels]
+    count = sum(len(rows) * (len(rows) - 1) for rows in known)
+    ahead: set[tuple[int, Label, Label]] = set()
+    # No p value is below one pair of draws: with too many comparisons Holm's procedure rejects none of them.
+    if count and FAMILY_ERROR / count >= 1 / DRAWS**2:
+        pairs = [(index, *pair) for index, rows in enumerate(known) for pair in itertools.permutations(rows, 2)]
+        values = [value for panel, rows in zip(panels, known, strict=True) for value in _p_values(panel, rows)]
+        ahead = {pair for pair, decided in zip(pairs, holm(values), strict=True) if decided}
+    better = Counter((index, theirs) for index, _, theirs in ahead)
+    worse = Counter((index, ours) for index, ours, _ in ahead)
     result = []
-    for index, (panel, drawn) in enumerate(zip(panels, known, strict=True)):
+    for index, (panel, rows) in enumerate(zip(panels, known, strict=True)):
         texts = dict.fromkeys(panel.rows, "-")
-        for row in drawn if len(drawn) > 1 else ():
-            first = 1 + sum((index, other, row) in ahead for other in drawn)
-            last = len(drawn) - sum((index, row, other) in ahead for other in drawn)
+        for row in rows if len(rows) > 1 else ():
+            first, last = 1 + better[index, row], len(rows) - worse[index, row]
             texts[row] = str(first) if first == last else f"{first}-{last}"
         result.append(texts)
     return result
@@ -86,12 +92,19 @@ def holm(values: Sequence[float], error: float = FAMILY_ERROR) -> list[bool]:
     return result
 
 
-def _drawn(panel: Grid) -> Mapping[Label, tuple[Floats, Floats]]:
-    """The lower and the upper draws of the C50 of each variant that has enough seeds, in rising order."""
-    result = {}
-    for row in panel.rows:
-        fewest = min((len(cell.values) for cell in panel.across(row) if cell.values), default=0)
-        lower, upper = panel.curves[row].draws(0.5) if row in panel.curves else (np.zeros(0), np.zeros(0))
-        if fewest >= MIN_SEEDS and len(lower):
-            result[row] = np.sort(lower), np.sort(upper)
-    return result
+def _ranked(panel: Grid) -> list[Label]:
+    """The variants that have a C50 with draws: enough seeds on every level that they were run on."""
+    if not panel.has_curves:
+        return []
+    counts = {row: [len(cell.values) for cell in panel.across(row) if cell.values] for row in panel.rows}
+    return [row for row, own in counts.items() if own and min(own) >= MIN_SEEDS]
+
+
+def _p_values(panel: Grid, rows: Sequence[Label]) -> Iterator[float]:
+    """The p value of each variant ahead of each other one, in the order of the permutations of the rows."""
+    drawn = [panel.curve(row).draws(0.5) for row in rows]
+    lowers, uppers = ([np.sort(one[side]) for one in drawn] for side in (0, 1))
+    for ours, lower in enumerate(lowers):
+        for theirs, upper in enumerate(uppers):
+            if ours != theirs:
+                yield p_value(lower, upper)

@@ -26,7 +26,8 @@ def records(folder: Path, *, history: bool = False) -> list[Record]:
         StoreError: The journal cannot be read, or the store has a newer format.
     """
     order = {planned.id: index for index, planned in enumerate(read_plan(folder))}
-    stored = Store(folder).journal.read(history=history)
+    journal = Store(folder).journal
+    stored = journal.read() if history else journal.scan(history=False)
     return sorted(_without_replaced(stored, order), key=lambda record: order.get(record.id, len(order)))
 
 
@@ -37,10 +38,29 @@ def _without_replaced(stored: Sequence[Record], planned: Container[str]) -> list
     """
     if all(record.id in planned for record in stored):
         return list(stored)
-    by_run: dict[str, Record] = {}
+    runs: dict[tuple[int, ...], bytes] = {}  # what runs that share their sections are, without versions and code
     for record in stored:
-        other = by_run.get(record.spec.unversioned_id)
+        if (key := _sections(record)) not in runs:
+            runs[key] = _unversioned(record)
+    if len(set(runs.values())) == len(runs):
+        return list(stored)
+    by_run: dict[tuple[bytes, int, str], Record] = {}
+    for record in stored:
+        spec = record.spec
+        run = runs[_sections(record)], spec.seed, spec.continue_from
+        other = by_run.get(run)
         if other is None or record.id in planned or other.id not in planned:
-            by_run[record.spec.unversioned_id] = record
+            by_run[run] = record
     kept = {record.id for record in by_run.values()}
     return [record for record in stored if record.id in kept]
+
+
+def _sections(record: Record) -> tuple[int, ...]:
+    """What runs that share their sections have in common, quickly."""
+    spec = record.spec
+    return id(spec.task), id(spec.model), id(spec.train)
+
+
+def _unversioned(record: Record) -> bytes:
+    spec = record.spec
+    return b"\n".join(section.unversioned for section in (spec.model, spec.task, spec.train))

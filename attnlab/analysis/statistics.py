@@ -44,16 +44,29 @@ from typing import Final
 
 import numpy as np
 
-from attnlab.analysis._draws import SHARE, Floats, Interval, Sample, Weights, exponentials, lower_limit, upper_limit
+from attnlab.analysis._draws import (
+    SHARE,
+    Floats,
+    Interval,
+    Sample,
+    Weights,
+    draws_per_row,
+    exponentials,
+    lower_limit,
+    upper_limit,
+)
 
-__all__ = ["LEVEL", "SHARE", "TINY", "UNKNOWN", "Floats", "Interval", "Sample"]
+__all__ = ["LEVEL", "SHARE", "TINY", "UNKNOWN", "Floats", "Interval", "Sample", "draws_per_row"]
 LEVEL: Final = 0.95
 MIN_SEEDS: Final = 3
 """With fewer seeds there is no interval of 95 %: two numbers have a range, which is told as one."""
 TAIL: Final = (1 - LEVEL) / 2
 CELL_DRAWS = 4000
 """Draws for the interval of a single cell."""
+BLOCK_CELLS: Final = 512
+"""Cells that are drawn at once: 16 MB of draws."""
 UNKNOWN: Interval = (math.nan, math.nan)
+SIDES: Final = ("left", "right")
 TINY = 1e-12
 """Bound on the rounding error of sums of shares."""
 
@@ -80,17 +93,28 @@ def intervals(samples: Sequence[Sample]) -> list[Interval]:
         else:
             drawn.setdefault(len(values), []).append(index)
     for size, indices in drawn.items():
-        values_CN = np.sort([samples[index].values for index in indices], axis=1)
-        bounds_C2 = np.array([samples[index].bounds for index in indices])
         weights_RN, pseudo_R = exponentials(0, size, CELL_DRAWS), exponentials(1, 1, CELL_DRAWS)[:, 0]
         total_R = weights_RN.sum(axis=1) + pseudo_R
-        sums_CR, pseudo_R = values_CN @ (weights_RN / total_R[:, None]).T, pseudo_R / total_R
-        lows = lower_limit(sums_CR + bounds_C2[:, :1] * pseudo_R, TAIL)
-        highs = upper_limit(sums_CR + bounds_C2[:, 1:] * pseudo_R, TAIL)
-        for index, low, high in zip(indices, lows.tolist(), highs.tolist(), strict=True):
-            start, stop = samples[index].bounds or SHARE
-            result[index] = (max(low, start), min(high, stop))  # the sums round
+        pseudo_R = pseudo_R / total_R
+        for start in range(0, len(indices), BLOCK_CELLS):
+            block = indices[start : start + BLOCK_CELLS]
+            ends = _drawn_intervals([samples[index] for index in block], weights_RN, total_R, pseudo_R)
+            for index, interval in zip(block, ends, strict=True):
+                result[index] = interval
     return result
+
+
+def _drawn_intervals(
+    samples: Sequence[Sample], weights_RN: Floats, total_R: Floats, pseudo_R: Floats
+) -> list[Interval]:
+    """The intervals of bounded cells of one size, given the weights of seeds, their totals, and the pseudo shares."""
+    sums_CR = np.sort([sample.values for sample in samples], axis=1) @ weights_RN.T
+    sums_CR /= total_R
+    bounds_C2 = np.array([sample.bounds for sample in samples])
+    lows = lower_limit(sums_CR + bounds_C2[:, :1] * pseudo_R, TAIL).tolist()
+    highs = upper_limit(sums_CR + bounds_C2[:, 1:] * pseudo_R, TAIL).tolist()
+    bounds = bounds_C2.tolist()  # the sums round
+    return [(max(low, start), min(high, stop)) for low, high, (start, stop) in zip(lows, highs, bounds, strict=True)]
 
 
 @lru_cache(maxsize=4096)
@@ -154,11 +178,12 @@ def ratio(ours: Sequence[Sample], theirs: Sequence[Sample]) -> tuple[float, Inte
     return _compared(ours, theirs, ratio=True)
 
 
-def interquartile_mean(samples: Sequence[Sample]) -> tuple[float, Interval]:
+def interquartile_mean(samples: Sequence[Sample], draws: int | None = None) -> tuple[float, Interval]:
     """Average the middle half of all scores.
 
     Args:
         samples: The cells; empty ones are left out.
+        draws: Draws of the weights; None takes the usual number.
 
     Returns:
         The mean and its 95 % interval over seeds; nan without scores.
@@ -173,29 +198,40 @@ def interquartile_mean(samples: Sequence[Sample]) -> tuple[float, Interval]:
     value = float(scores[cut : len(scores) - cut].mean())
     if min(len(cell.values) for cell in cells) < MIN_SEEDS:
         return value, UNKNOWN
-    weights = Weights(cells)
-    shares = [_shares(weights, cell, index) for index, cell in enumerate(cells)]
-    drawn_RM = np.concatenate([own_RN for own_RN, _ in shares] + [pseudo_R[:, None] for _, pseudo_R in shares], axis=1)
+    weights = Weights(cells, draws)
+    bounds_C2 = np.array([cell.bounds or SHARE for cell in cells])
+    # Seeds of equal scores are taken together: thousands of seeds have some hundreds of scores.
+    distinct_U, place_M = np.unique(np.concatenate([cell.values for cell in cells]), return_inverse=True)
+    drawn_UR = np.zeros((len(distinct_U) + len(cells), weights.draws))
+    stop = 0
+    for index, cell in enumerate(cells):
+        start, stop = stop, stop + len(cell.values)
+        own_NR, own_R = _shares(weights, cell, index)
+        order = np.argsort(place_M[start:stop], kind="stable")
+        places, first = np.unique(place_M[start:stop][order], return_index=True)
+        drawn_UR[places] += np.add.reduceat(own_NR[order], first, axis=0)
+        drawn_UR[len(distinct_U) + index] = own_R
 
     def middle(end: int) -> Floats:
-        values = np.concatenate([cell.values for cell in cells] + [[(cell.bounds or SHARE)[end] for cell in cells]])
-        order = np.argsort(values, kind="stable")
-        below_RM = np.cumsum(drawn_RM[:, order[:-1]], axis=1) / len(cells)
-        np.clip(below_RM, 0.25, 0.75, out=below_RM)
+        values_U = np.concatenate([distinct_U, bounds_C2[:, end]])
+        order = np.argsort(values_U, kind="stable")
+        below_UR = np.cumsum(drawn_UR[order[:-1]], axis=0) / len(cells)
+        np.clip(below_UR, 0.25, 0.75, out=below_UR)
         # The sum of the values, weighted by the differences of the clipped weights below them, summed by parts.
-        middle: Floats = 0.75 * values[order[-1]] - 0.25 * values[order[0]] - below_RM @ np.diff(values[order])
+        middle: Floats = 0.75 * values_U[order[-1]] - 0.25 * values_U[order[0]] - np.diff(values_U[order]) @ below_UR
         return 2 * middle
 
     low, high = float(lower_limit(middle(0), TAIL)), float(upper_limit(middle(1), TAIL))
     return value, (min(low, value), max(high, value))
 
 
-def improvement(ours: Sequence[Sample], theirs: Sequence[Sample]) -> tuple[float, Interval]:
+def improvement(ours: Sequence[Sample], theirs: Sequence[Sample], draws: int | None = None) -> tuple[float, Interval]:
     """Estimate the probability that a run of ours beats one of theirs, averaged over cells; ties count half.
 
     Args:
         ours: The cells of one side.
         theirs: The cells to beat, in the same order; a pair of which one is empty is left out.
+        draws: Draws of the weights; None takes the usual number.
 
     Returns:
         The probability and its 95 % interval over seeds; nan without a pair.
@@ -205,15 +241,15 @@ def improvement(ours: Sequence[Sample], theirs: Sequence[Sample]) -> tuple[float
     pairs = [(x, y) for x, y in zip(ours, theirs, strict=True) if len(x.values) and len(y.values)]
     if not pairs:
         return math.nan, UNKNOWN
-    wins = [_wins(x.values, y.values) for x, y in pairs]
-    value = float(np.mean([one.mean() for one in wins]))
+    wins = [_Wins(x.values, y.values) for x, y in pairs]
+    value = float(np.mean([one.share for one in wins]))
     if min(len(sample.values) for pair in pairs for sample in pair) < MIN_SEEDS:
         return value, UNKNOWN
-    weights = Weights([sample for pair in pairs for sample in pair])
+    weights = Weights([sample for pair in pairs for sample in pair], draws)
     lows, highs = np.zeros(weights.draws), np.zeros(weights.draws)
-    for index, ((x, y), wins_NN) in enumerate(zip(pairs, wins, strict=True)):
-        (own_RN, own_R), (other_RN, other_R) = _shares(weights, x, 2 * index), _shares(weights, y, 2 * index + 1)
-        won = ((own_RN @ wins_NN) * other_RN).sum(axis=1)
+    for index, ((x, y), wins_of) in enumerate(zip(pairs, wins, strict=True)):
+        (own_NR, own_R), (other_NR, other_R) = _shares(weights, x, 2 * index), _shares(weights, y, 2 * index + 1)
+        won = wins_of.drawn(own_NR, other_NR)
         lows += won
         highs += won + 1 - (1 - own_R) * (1 - other_R)
     low, high = lower_limit(lows / len(pairs), TAIL), upper_limit(highs / len(pairs), TAIL)
@@ -221,17 +257,29 @@ def improvement(ours: Sequence[Sample], theirs: Sequence[Sample]) -> tuple[float
 
 
 def _shares(weights: Weights, sample: Sample, cell: int) -> tuple[Floats, Floats]:
-    """The weights of the seeds of a cell, RN, and of its pseudo-observation, R, which together sum to 1."""
-    own_RN, pseudo_R = weights.of(sample), weights.pseudo(cell)
-    total_R = own_RN.sum(axis=1) + pseudo_R
-    return own_RN / total_R[:, None], pseudo_R / total_R
+    """The weights of the seeds of a cell, NR, and of its pseudo-observation, R, which together sum to 1."""
+    own_NR, pseudo_R = weights.by_seed(sample), weights.pseudo(cell)
+    total_R = own_NR.sum(axis=0) + pseudo_R
+    return own_NR / total_R, pseudo_R / total_R
 
 
-def _wins(x: Sequence[float], y: Sequence[float]) -> Floats:
-    """Which of ours beats which of theirs; a tie is half."""
-    ours, theirs = np.asarray(x, dtype=np.float64)[:, None], np.asarray(y, dtype=np.float64)
-    result: Floats = (ours > theirs) + 0.5 * (ours == theirs)
-    return result
+class _Wins:
+    """Which of ours beats which of theirs, by sorting: a table of all pairs grows with the square of the seeds."""
+
+    def __init__(self, ours: Sequence[float], theirs: Sequence[float]) -> None:
+        x, y = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
+        self.order = np.argsort(y, kind="stable")
+        self.below, self.up_to = (np.searchsorted(y[self.order], x, side=side) for side in SIDES)
+        self.share = float((self.below + self.up_to).sum()) / (2 * len(x) * len(y))
+
+    def drawn(self, own_NR: Floats, other_NR: Floats) -> Floats:
+        """The weight of the pairs that ours wins, R; a tie counts half."""
+        sums_NR = np.zeros((len(other_NR) + 1, other_NR.shape[1]))
+        np.cumsum(other_NR[self.order], axis=0, out=sums_NR[1:])
+        beaten_NR = sums_NR[self.below]
+        beaten_NR += sums_NR[self.up_to]
+        result: Floats = np.einsum("nr,nr->r", beaten_NR, own_NR) / 2
+        return result
 
 
 def _compared(ours: Sequence[Sample], theirs: Sequence[Sample], *, ratio: bool) -> tuple[float, Interval]:

@@ -38,8 +38,8 @@ def list_results(
     """
     from attnlab.rendering.console import Console
 
-    statuses = _statuses(folders)
     listed = bool(where or sort or best)
+    statuses = _statuses(folders, whole=listed or as_json)
     if not statuses:
         if not as_json:
             named = ", ".join(f"{folder}/" for folder in folders)
@@ -161,7 +161,7 @@ def _ids(removal: Removal) -> list[str]:
     return [record.id for record in removal.records]
 
 
-def _statuses(folders: Sequence[Path]) -> list[StoreStatus]:
+def _statuses(folders: Sequence[Path], *, whole: bool) -> list[StoreStatus]:
     """The status of every store in some folders, each once; a name may be that of a store in ``results/``."""
     from attnlab.errors import InvalidValueError
     from attnlab.storage.status import find_stores, store_status
@@ -174,7 +174,7 @@ def _statuses(folders: Sequence[Path]) -> list[StoreStatus]:
             hint = "Name a store, or a folder of stores."
             raise InvalidValueError(f"There is no folder '{folder}'.", hint, where="ls results")
         stores |= {path.resolve(): path for path in find_stores(place)}
-    return [store_status(path) for path in stores.values()]
+    return [store_status(path, whole=whole) for path in stores.values()]
 
 
 def _chosen(

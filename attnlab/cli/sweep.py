@@ -217,7 +217,7 @@ def run_with_progress(
 
     if quiet:
         return run_sweep(experiment, specs, folder, executor, **more)
-    finished = {record.id for record in Store(folder).records() if record.status != "failed"}
+    finished = {record.id for record in Store(folder).scan() if record.status != "failed"}
     done = sum(spec.id in finished for spec in specs)
     heading = f"{experiment.name}: {len(specs)} runs, {done} done already; {executor.description}; {folder}/"
     stderr.print(heading, highlight=False, markup=False, soft_wrap=True)

@@ -102,7 +102,7 @@ def estimate_cost(
         DeviceError: This machine does not have the executor's device.
         StoreError: The store cannot be read.
     """
-    records = Store(store).records()
+    records = Store(store).scan()
     finished = {record.id for record in records if record.status != "failed"}
     known = KnownSteps(known_runs(records))
     where, planning = device(executor.settings.device), planning or Planning()

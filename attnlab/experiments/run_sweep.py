@@ -97,7 +97,7 @@ def run_sweep(
         write_provenance(store, Provenance(command, *experiment.file))
         write_plan(store, specs)
         results.adopt(specs)
-        done = {record.id: record for record in results.records() if record.status != "failed" or not again}
+        done = {record.id: record for record in results.scan() if record.status != "failed" or not again}
         results.drop_finished(done)
         recorder = ResultRecorder(results, progress)
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from attnlab.analysis.claims import ClaimOutcome
 from attnlab.analysis.grid import Cell, Grid, Label
-from attnlab.analysis.statistics import Interval, improvement, interquartile_mean
+from attnlab.analysis.statistics import Interval, draws_per_row, improvement, interquartile_mean
 from attnlab.formatting import between, fitted, metric_heading, number, span
 from attnlab.rendering._sparkline import bars
 from attnlab.rendering._text_table import CellText, Line, TextTable, cell_text
@@ -122,7 +122,12 @@ def overall(panels: Sequence[Grid]) -> list[Overall]:
     common = {row: [strata[row][index] for index in shared] for row in rows}
     first = common[rows[0]]
     counts = len(shared), len(strata[rows[0]])
-    return [Overall(row, interquartile_mean(common[row]), improvement(common[row], first), *counts) for row in rows]
+    numbers = sum(len(sample.values) for samples in common.values() for sample in samples)
+    draws = draws_per_row(len(rows), numbers)
+    return [
+        Overall(row, interquartile_mean(common[row], draws), improvement(common[row], first, draws), *counts)
+        for row in rows
+    ]
 
 
 def overall_table(fields: Sequence[str], variants: Sequence[Overall]) -> TextTable:

@@ -149,7 +149,7 @@ class Report:
             width = 100 * (1 - clopper_pearson(fewest, fewest)[0])
             text = f"With {fewest} seeds that all agree, the interval still spans {width:.0f} %"
             notes.append(f"{text} of the range from chance to 1." if self.ladders else f"{text} of the metric's range.")
-        if any(len(panel.columns) > 1 and panel.curves for panel in self.ladders):
+        if any(len(panel.columns) > 1 and panel.has_curves for panel in self.ladders):
             text = "C50 and C90 are read off the closest fit that never rises; their 95 % intervals end at levels: they"
             notes.append(f"{text} assume that accuracy falls with the level, and nothing between two levels.")
         notes += rising

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,8 @@ from attnlab.run_labels import RunLabels
 from attnlab.storage.status import StoreStatus
 
 UNREADABLE = "its checkpoint cannot be read; delete the file, and the run begins anew"
+MOST_LISTED, LATEST = 1000, 20
+"""A store of more runs lists the latest of them only: nobody reads a table of thousands of lines."""
 SHOWN = 5
 """Runs of each status that are listed; the others are counted."""
 
@@ -41,8 +44,19 @@ class Overview:
             table.add_row(f"{one.path}/", *(str(len(runs)) if runs else "-" for runs in counts))
         parts: list[RenderableType] = [table, *(line for one in self.stores for line in reasons(one))]
         if len(self.stores) == 1 and self.stores[0].records:
-            parts.append(RecordTable(self.stores[0].records, self.stores[0].stale, self.tags))
+            parts += self._runs(self.stores[0])
         return Group(*parts)
+
+    def _runs(self, store: StoreStatus) -> Iterator[RenderableType]:
+        """The runs of a store; of a large one, those that finished last, and how to see the others."""
+        large = len(store.records) > MOST_LISTED
+        yield RecordTable(store.records[-LATEST:] if large else store.records, store.stale, self.tags)
+        if large:
+            name = shlex.quote(str(store.path))
+            yield Text(
+                f"Listed are the {LATEST} of {len(store.records):,} runs that finished last. By level: attnlab report "
+                f"{name}. All, one line each: attnlab ls results {name} --sort id, or as JSON with --json."
+            )
 
     def data(self) -> list[dict[str, Any]]:
         """The ids of the runs of each store by status, as plain data."""
@@ -70,7 +84,8 @@ def reasons(store: StoreStatus) -> list[Text]:
     Returns:
         One line per run, and one for the number of those that are not listed.
     """
-    labels = RunLabels(record.spec for record in store.records)
+    named = store.failed or store.diverged or store.stale
+    labels = RunLabels(record.spec for record in store.records if named)
     missing = [(f"{one.id}  {one.summary}", "missing", _progress(store, one.id)) for one in store.missing]
     lines = _first(missing) + _first(_unfinished(store))
     lines += _first([(_named(record, labels), "failed", record.reason) for record in store.failed])

@@ -53,7 +53,12 @@ class SweepLines:
     """One line for each finished run."""
 
     def __init__(self, console: Console, specs: Sequence[RunSpec], done: int) -> None:
-        self.console, self.total, self.done, self.labels = console, len(specs), done, RunLabels(specs)
+        self.console, self.specs, self.total, self.done = console, specs, len(specs), done
+
+    @cached_property
+    def labels(self) -> RunLabels:
+        """The labels of the runs, made when the first of them finishes."""
+        return RunLabels(self.specs)
 
     def __call__(self, event: Event) -> None:
         """Write a line for a finished run."""
@@ -68,7 +73,7 @@ class SweepDisplay:
     """A bar over all runs, a line for each running one, and the latest that finished."""
 
     def __init__(self, specs: Sequence[RunSpec], done: int) -> None:
-        self.total, self.done, self.done_before, self.labels = len(specs), done, done, RunLabels(specs)
+        self.specs, self.total, self.done, self.done_before = specs, len(specs), done, done
         self.bar = Progress(
             BarColumn(bar_width=30), TextColumn("{task.completed:.0f}/{task.total:.0f} runs"), TimeElapsedColumn()
         )
@@ -77,6 +82,11 @@ class SweepDisplay:
         """The steps taken and the latest accuracy of each running run."""
         self.latest: list[Record] = []
         self.started = time.monotonic()
+
+    @cached_property
+    def labels(self) -> RunLabels:
+        """The labels of the runs, made when the first of them is shown."""
+        return RunLabels(self.specs)
 
     def __call__(self, event: Event) -> None:
         """Take an event; the display refreshes itself."""

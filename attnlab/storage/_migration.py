@@ -18,6 +18,7 @@ from attnlab.config.renamed import MODEL, TRAIN, Names
 from attnlab.records import OLD_ID, Record
 from attnlab.specs import RunSpec
 from attnlab.storage.files import write_whole
+from attnlab.storage.stored_record import rare_environment
 
 V = TypeVar("V")
 
@@ -160,7 +161,7 @@ def old_ids(records: list[Record]) -> dict[str, str]:
     Returns:
         Old id -> new id.
     """
-    return {record.environment[OLD_ID]: record.id for record in records if OLD_ID in record.environment}
+    return {old: record.id for record in records if (old := rare_environment(record).get(OLD_ID)) is not None}
 
 
 def _inverse(names: Names) -> Names:

@@ -149,6 +149,17 @@ class Store:
         """
         return self.journal.read()
 
+    def scan(self) -> list[Record]:
+        """Read all finished runs as listings and reports need them; see :meth:`Journal.scan`.
+
+        Returns:
+            Their records, in the order in which they were finished; those of a large store are read in part.
+
+        Raises:
+            StoreError: A line of the journal other than a torn last one is no record.
+        """
+        return self.journal.scan()
+
     def save(self, run: str, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Save the checkpoint of a run.
 

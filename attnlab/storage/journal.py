@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -25,6 +25,9 @@ from attnlab.specs import ModelSpec, RunSpec, Section, TaskSpec, TrainSpec
 from attnlab.storage._migration import migrated_record
 from attnlab.storage.files import unwritable, write_whole
 from attnlab.user_code import user_stacklevel
+
+if TYPE_CHECKING:
+    from attnlab.storage.stored_record import LineReader
 
 OLD_JOURNAL = "records.format-1.jsonl"
 """Where a migrated store keeps its lines of format 1."""
@@ -39,6 +42,9 @@ LOCK_SECONDS = 30.0
 SPEC, SEED, STATUS, HISTORY = b'"spec":{"task":', b',"seed":', b'},"status":', b'"history":['
 MODEL, TRAIN = b',"model":{', b',"train":{'
 """These occur outside of JSON strings only: within a string, a quotation mark follows a backslash."""
+
+LARGE = 2**21
+"""Bytes from which on a journal is scanned: below, whole records are read as quickly."""
 
 Sections = dict[bytes, Any]
 
@@ -174,6 +180,50 @@ class Journal:
             warnings.warn(text, StoreWarning, stacklevel=user_stacklevel())
         return list(result.values())
 
+    def scan(self, *, history: bool = True) -> list[Record]:
+        """Read all records as listings and reports need them; of two with one id the later one counts.
+
+        Args:
+            history: Whether all points of the histories are needed where whole records are read.
+
+        Returns:
+            The records. Those of a large journal read some of their fields when they are used; see
+            :mod:`attnlab.storage.stored_record`.
+
+        Raises:
+            StoreError: A line other than a torn last one is no record.
+
+        Warns:
+            NewerRecordWarning: As :meth:`read`.
+        """
+        try:
+            if self.migrate or self.path.stat().st_size < LARGE:
+                return self.read(history=history)
+            with uncollected():
+                return self._scanned()
+        except FileNotFoundError:
+            return []
+        except (ValueError, TypeError, KeyError):
+            return self.read(history=history)  # which says what is wrong, and where
+
+    def _scanned(self) -> list[Record]:
+        from attnlab.storage.stored_record import LineReader, Lines
+
+        result: dict[str, Record] = {}
+        sections: Sections = {}
+        lines = Lines(self.path, lambda line: self._record(line, sections, True))
+        reader = LineReader(lines)
+        end = 0
+        with self.path.open("rb", buffering=1 << 20) as file:
+            for line in file:
+                start, end = end, end + len(line)
+                if not line.endswith(b"\n"):
+                    break  # torn
+                record = _scanned_line(line, start, sections, reader) or self._record(line[:-1], sections, False)
+                result.pop(record.id, None)
+                result[record.id] = record
+        return list(result.values())
+
     def _record(self, line: bytes, sections: Sections, history: bool) -> Record:
         if len(line) > LINE_BYTES:
             raise ValueError(f"it has {len(line):,} bytes; up to {LINE_BYTES:,} are read")
@@ -268,30 +318,52 @@ def _seed(text: bytes) -> int:
     return int(text)
 
 
+def _scanned_line(line: bytes, start: int, sections: Sections, reader: LineReader) -> Record | None:
+    """Read what is needed of a line as attnlab writes it; None if it is another one."""
+    from attnlab.storage.stored_record import bare_spec
+
+    try:
+        cut = _cut(line, sections, history=False)
+        if cut is None:
+            return None
+        spec, text, rest = cut
+        return reader.record(text + rest, bare_spec(spec), start, len(line))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
 def _quick(line: bytes, sections: Sections, history: bool) -> Record:
     """Read a line as attnlab writes it; sections of the spec that were read before are shared.
 
     Most of a line is the spec, which many runs share except for the seed, and the history. Both are cut out of the
     text: a section that is known is not parsed again, and of the history the last point alone, if that suffices.
     """
+    cut = _cut(line, sections, history)
+    if cut is None:
+        return Record.from_line(line.decode())
+    spec, text, rest = cut
+    data: dict[str, Any] = from_json(text + rest, cache_strings="all")
+    data["spec"] = RunSpec.model_construct(**spec)
+    return Record.model_validate(data)
+
+
+def _cut(line: bytes, sections: Sections, history: bool) -> tuple[dict[str, Any], bytes, bytes] | None:
+    """The fields of the spec, and the text without it, in two parts; None if the line is written in another way."""
     start, stop = line.find(SPEC), line.find(STATUS)
     seed, points = line.rfind(SEED, start, stop), line.find(HISTORY, stop)
     train = line.rfind(TRAIN, start, seed)
     model = line.rfind(MODEL, start, train)
     if min(start, stop, seed, points, train, model) < 0:
-        return Record.from_line(line.decode())
-    spec = RunSpec.model_construct(
-        task=_section(TaskSpec, line[start + len(SPEC) : model], sections),
-        model=_section(ModelSpec, line[model + len(MODEL) - 1 : train], sections),
-        train=_section(TrainSpec, line[train + len(TRAIN) - 1 : seed], sections),
-        seed=_seed(line[seed + len(SEED) : stop]),
-    )
+        return None
+    spec = {
+        "task": _section(TaskSpec, line[start + len(SPEC) : model], sections),
+        "model": _section(ModelSpec, line[model + len(MODEL) - 1 : train], sections),
+        "train": _section(TrainSpec, line[train + len(TRAIN) - 1 : seed], sections),
+        "seed": _seed(line[seed + len(SEED) : stop]),
+    }
     points += len(HISTORY)
     last = points if history else max(points, line.rfind(b"{", points, line.find(b"]", points)))
-    rest = line[:start] + b'"spec":0' + line[stop + 1 : points] + line[last:]
-    data: dict[str, Any] = from_json(rest, cache_strings="all")
-    data["spec"] = spec
-    return Record.model_validate(data)
+    return spec, line[:start] + line[stop + 2 : points], line[last:]
 
 
 def _section(kind: type[Section], text: bytes, sections: Sections) -> Any:

@@ -26,6 +26,7 @@ from attnlab.storage._store import Store
 from attnlab.storage.checkpoints import Checkpoint
 from attnlab.storage.files import writable, write_whole
 from attnlab.storage.json_files import read_bounded
+from attnlab.storage.stored_record import rare_environment
 
 FILES = ("store.json", "records.jsonl")
 """Either of them makes a folder a store."""
@@ -75,14 +76,17 @@ def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
         StoreError: The file cannot be written.
     """
     path = store / "plan.jsonl"
-    labels = labels_of(specs)
-    digest = hashlib.sha256("".join([*(spec.id for spec in specs), *labels]).encode()).hexdigest()
+    # Labels of runs that differ in their seed alone differ in it alone: one of them tells whether it is the same plan.
+    firsts = {(id(one.task), id(one.model), id(one.train), one.continue_from): one for one in reversed(specs)}
+    known = [*(spec.id for spec in specs), *labels_of(list(firsts.values()))]
+    digest = hashlib.sha256("".join(known).encode()).hexdigest()
     first = json.dumps({"runs": len(specs), "digest": digest})
     with writable(path):
         if path.exists():
             with path.open() as file:
                 if file.readline() == f"{first}\n":
                     return
+        labels = labels_of(specs)
         planned = (PlannedRun(spec.id, spec.unversioned_id, label) for spec, label in zip(specs, labels, strict=True))
         lines = (json.dumps(vars(one)) for one in planned)
         write_whole(path, "".join(f"{line}\n" for line in (first, *lines)).encode())
@@ -114,11 +118,12 @@ def read_plan(store: Path) -> list[PlannedRun]:
         raise StoreError("This is no plan of attnlab.", hint, where=str(path)) from None
 
 
-def store_status(path: Path) -> StoreStatus:
+def store_status(path: Path, *, whole: bool = True) -> StoreStatus:
     """Compare the records of a store with its plan.
 
     Args:
         path: The store.
+        whole: Whether the records of a large store are read completely, or only as an overview needs them.
 
     Returns:
         Its runs by their status.
@@ -127,13 +132,14 @@ def store_status(path: Path) -> StoreStatus:
         StoreError: The journal or the plan is damaged.
     """
     store = Store(path)
-    records = store.records()
+    records = store.records() if whole else store.scan()
     new_ids = old_ids(records)
     plan = read_plan(path)
     planned_ids = {new_ids.get(planned.id, planned.id) for planned in plan}
     unversioned = {planned.unversioned_id for planned in plan}
     known = {record.id for record in records} | new_ids.keys()
-    replanned = [one for one in records if one.id not in planned_ids and one.spec.unversioned_id in unversioned]
+    unplanned = [one for one in records if one.id not in planned_ids] if plan else []
+    replanned = [one for one in unplanned if one.spec.unversioned_id in unversioned]
     stale = {one.id: "a part of it has another version or other code by now" for one in replanned}
     stale |= _changed_code(records)
     current = [record for record in records if record.id not in stale]
@@ -141,7 +147,8 @@ def store_status(path: Path) -> StoreStatus:
         status: tuple(record for record in current if record.status == status)
         for status in ("done", "diverged", "failed")
     }
-    again = {record.spec.unversioned_id: record.id for record in current if record.status != "failed"}
+    finished = [record for record in current if record.status != "failed"] if stale else []
+    again = {record.spec.unversioned_id: record.id for record in finished}
     replaced = {one.id: again[key] for one in records if one.id in stale and (key := one.spec.unversioned_id) in again}
     missing = tuple(planned for planned in plan if planned.id not in known)
     checkpoints = {new_ids.get(run, run): one for run, one in store.checkpoints().items() if run not in known}
@@ -178,7 +185,7 @@ def _changed_code(records: Sequence[Record]) -> dict[str, str]:
     code = cache(code_now)
     found: dict[str, str] = {}
     for record in records:
-        for part in record.environment.get("code", ()):
+        for part in rare_environment(record).get("code", ()):
             now = code(part["path"], part["root"], tuple(part.get("values", {}).items()))
             if now.digest not in ("", part["digest"]):
                 found[record.id] = f"the code of the {part['kind']} '{part['name']}' has changed, {_changed(part, now)}"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attnlab.analysis.ranks import holm, p_value, ranks
-from benchmarks.simulated_seeds import falling, ladder_grid, of_ranks, told_apart
+from benchmarks.simulated_seeds import falling, ladder_grid, of_ranks, solves, told_apart
 
 
 def test_the_p_value_counts_pairs_of_draws() -> None:
@@ -50,3 +50,13 @@ def test_six_identical_variants_are_ranked_apart_in_few_reports(seeds: int, toge
 def test_variants_that_differ_by_two_levels_are_told_apart_with_five_seeds() -> None:
     assert told_apart(3, 20, np.random.default_rng(0)) == 0
     assert told_apart(5, 20, np.random.default_rng(0)) > 0.8
+
+
+def test_so_many_variants_that_no_pair_of_draws_could_tell_two_apart_are_not_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    luck = list(np.random.default_rng(5).random((2, 5, 8)))
+    panel = ladder_grid([[solves(0.99)] * 5, [solves(0.01)] * 5], luck)
+    assert set(ranks([panel])[0].values()) == {"1", "2"}
+    monkeypatch.setattr("attnlab.analysis.ranks.DRAWS", 6)  # 36 pairs of draws: no p value below 1 / 36
+    assert set(ranks([panel])[0].values()) == {"1-2"}

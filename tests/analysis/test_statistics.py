@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from attnlab.analysis import statistics
 from attnlab.analysis.statistics import (
     LEVEL,
     Interval,
@@ -231,3 +232,37 @@ def test_fewer_than_three_seeds_have_no_interval(bounds: Interval | None) -> Non
     for ends in (difference(two, three)[1], mean(two)[1], ratio(three, two)[1], intervals(two)[0]):
         assert math.isnan(ends[0])
     assert not math.isnan(difference(three, three)[1][0])
+
+
+def test_wins_by_sorting_are_those_of_a_table_of_all_pairs() -> None:
+    random = np.random.default_rng(0)
+    ours, theirs = random.integers(0, 5, 9) / 4, random.integers(0, 5, 7) / 4
+    own_NR, other_NR = random.random((9, 3)), random.random((7, 3))
+    table = (ours[:, None] > theirs) + 0.5 * (ours[:, None] == theirs)
+    wins = statistics._Wins(ours.tolist(), theirs.tolist())
+    assert wins.share == pytest.approx(table.mean(), abs=1e-15)
+    expected = [own @ table @ other for own, other in zip(own_NR.T, other_NR.T, strict=True)]
+    np.testing.assert_allclose(wins.drawn(own_NR, other_NR), expected, rtol=1e-13)
+
+
+def test_blocks_of_cells_change_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = [statistics.Sample([0.1 * index, 0.5, 0.7]) for index in range(1, 6)]
+    at_once = statistics.intervals(samples)
+    monkeypatch.setattr(statistics, "BLOCK_CELLS", 2)
+    np.testing.assert_allclose(statistics.intervals(samples), at_once, rtol=1e-13)
+
+
+def test_seeds_of_equal_scores_count_one_by_one() -> None:
+    """Scores that differ by nothing that is seen are not taken together; the ends are the same."""
+    equal = [statistics.Sample([0.2, 0.5, 0.5, 0.5, 0.9]), statistics.Sample([0.5, 0.5, 0.2, 0.7, 0.7])]
+    apart = [one._replace(values=[value + 1e-13 * index for index, value in enumerate(one.values)]) for one in equal]
+    (value, ends), (other, other_ends) = map(statistics.interquartile_mean, (equal, apart))
+    np.testing.assert_allclose([value, *ends], [other, *other_ends], atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("rows", "numbers", "draws"),
+    [(500, 50_000, None), (1000, 0, 500), (5000, 0, 200), (10, 200_000, 250), (10, 10**7, 200)],
+)
+def test_a_row_of_many_is_drawn_less_often(rows: int, numbers: int, draws: int | None) -> None:
+    assert statistics.draws_per_row(rows, numbers) == draws

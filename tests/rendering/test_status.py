@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from attnlab.rendering.status import SHOWN, Overview
 from attnlab.specs import ModelSpec
 from attnlab.storage import Store
@@ -79,3 +81,19 @@ def test_seeds_of_one_level_are_in_one_table(tmp_path: Path) -> None:
     store.open()
     store.append(seeds([1.0, 0.5]))
     assert sum("chance" in line for line in drawn(Overview([store_status(tmp_path)]))) == 1
+
+
+def test_a_large_store_lists_the_latest_runs_and_says_where_the_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("attnlab.rendering.status.MOST_LISTED", 3)
+    monkeypatch.setattr("attnlab.rendering.status.LATEST", 2)
+    store = Store(tmp_path)
+    store.open()
+    records = seeds([1.0, 0.5, 0.25])
+    store.append(records)
+    assert "Listed" not in "\n".join(drawn(Overview([store_status(tmp_path)])))
+    store.append([run(seed=7)])
+    text = "\n".join(drawn(Overview([store_status(tmp_path)]), width=200))
+    assert f"Listed are the 2 of 4 runs that finished last. By level: attnlab report {tmp_path}." in text
+    assert [one.id in text for one in (*records, run(seed=7))] == [False, False, True, True]

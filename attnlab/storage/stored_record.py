@@ -1,0 +1,239 @@
+"""Records of a large journal: what listings and reports need of each is read at once, the rest when it is asked for.
+
+A record takes about 5 KB, most of it things that few commands look at: the environment, diagnostics, scores on other
+levels, the learning curve. A stored record holds the rest of it (2 KB) and the place of its line. The first use of
+anything else reads that line again and makes it whole: it is a record like any other, only slower at that moment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self, final
+
+from pydantic import BaseModel, PrivateAttr, TypeAdapter
+
+from attnlab.errors import StoreError
+from attnlab.records import Record, Score, SequenceSums
+from attnlab.specs import RunSpec
+from attnlab.storage._plain_data import plain_data
+
+LARGE_FIELDS = ("exact_match", "evaluations", "diagnostics", "history", "diagnostics_history")
+"""Fields that are not kept, unless they are empty; neither is the environment."""
+CODE, OLD_ID = b'"code":', b'"format_1_id":'
+"""What few environments have, and listings look for: such an environment is kept."""
+
+
+@final
+class Lines:
+    """The lines of a journal as it was when it was read, even if it is replaced meanwhile.
+
+    Args:
+        path: The journal.
+        decode: Reads a line; raises a ValueError if it is no record.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+
+    def __init__(self, path: Path, decode: Callable[[bytes], Record]) -> None:
+        self.path, self._decode = path, decode
+        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            os.close(self._file)
+
+    def at(self, start: int, size: int, run: str) -> Record:
+        """Read one line again.
+
+        Args:
+            start: Where it begins, in bytes.
+            size: How long it is.
+            run: The id of the run that it had.
+
+        Returns:
+            The whole record.
+
+        Raises:
+            StoreError: The file was changed in its midst.
+        """
+        record = None
+        with suppress(OSError, ValueError):
+            os.lseek(self._file, start, os.SEEK_SET)
+            record = self._decode(os.read(self._file, size).removesuffix(b"\n"))
+        if record is None or record.id != run:
+            raise StoreError("It was changed while it was read.", "Run the command again.", where=str(self.path))
+        return record
+
+
+class StoredRecord(Record):
+    """A record of which some fields are read from its line when they are first used."""
+
+    _place: tuple[Lines, int, int] | None = PrivateAttr(default=None)
+    """Its line: the file, where it begins, how long it is; None once the record is whole."""
+    _last: float | None = PrivateAttr(default=None)
+    """Accuracy at its last validation."""
+
+    def whole(self) -> Self:
+        """Read everything.
+
+        Returns:
+            The record itself.
+
+        Raises:
+            StoreError: The journal was changed in its midst.
+        """
+        private = self.__pydantic_private__
+        if private and (place := private["_place"]):
+            lines, start, size = place
+            record = lines.at(start, size, self.__dict__["id"])
+            spec = self.__dict__["spec"]
+            object.__setattr__(self, "__pydantic_fields_set__", record.__pydantic_fields_set__)
+            object.__setattr__(self, "__pydantic_extra__", record.__pydantic_extra__)
+            object.__setattr__(self, "__dict__", {**record.__dict__, "spec": spec})
+            private["_place"] = None
+        return self
+
+    @property
+    def last_validation(self) -> float | None:
+        """Accuracy at the last validation, without reading the line."""
+        return self._last
+
+    @property
+    def rare_environment(self) -> Mapping[str, Any]:
+        """The environment where it has what few runs have (:data:`RARE`); empty elsewhere, without reading the line."""
+        return self.__dict__.get("environment", {})
+
+    def __getattr__(self, name: str) -> Any:
+        """Fields that were not read yet."""
+        private = self.__pydantic_private__
+        if private and name in Record.model_fields:
+            return self.whole().__dict__[name]
+        return super().__getattr__(name)  # type: ignore[misc]
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to any record with the same values, wherever it was read."""
+        if not isinstance(other, Record):
+            return NotImplemented
+        if isinstance(other, StoredRecord):
+            other.whole()
+        self.whole()
+        return self.__dict__ == other.__dict__ and self.__pydantic_extra__ == other.__pydantic_extra__
+
+    __hash__ = None  # type: ignore[assignment]  # as any record, whose environment is a mapping
+
+    def __iter__(self) -> Generator[tuple[str, Any], None, None]:
+        return super(StoredRecord, self.whole()).__iter__()
+
+    def __repr_args__(self) -> Any:
+        return super(StoredRecord, self.whole()).__repr_args__()
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return super(StoredRecord, self.whole()).__getstate__()
+
+    def model_dump(self, **options: Any) -> dict[str, Any]:
+        """As plain data; see pydantic."""
+        return super(StoredRecord, self.whole()).model_dump(**options)
+
+    def model_dump_json(self, **options: Any) -> str:
+        """As JSON; see pydantic."""
+        return super(StoredRecord, self.whole()).model_dump_json(**options)
+
+    def __copy__(self) -> Self:
+        return super(StoredRecord, self.whole()).__copy__()
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        return super(StoredRecord, self.whole()).__deepcopy__(memo)
+
+
+def rare_environment(record: Record) -> Mapping[str, Any]:
+    """The environment of a record as far as it has what few runs have: own code, an id of format 1.
+
+    Args:
+        record: Any record.
+
+    Returns:
+        Its environment, or nothing where a stored record has none of them.
+    """
+    return record.rare_environment if isinstance(record, StoredRecord) else record.environment
+
+
+class LineReader:
+    """Reads lines as stored records; what it accepts, :class:`attnlab.records.Record` accepts too.
+
+    Args:
+        lines: The journal.
+    """
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+        self._validate = TypeAdapter(plain_data(Record, without=("spec",))).validator.validate_json
+
+    def record(self, text: bytes, spec: RunSpec, start: int, size: int) -> StoredRecord:
+        """Make the record of a line.
+
+        Args:
+            text: The line without its spec, and with the last point of its history alone.
+            spec: Its spec.
+            start: Where the line begins in the journal.
+            size: How long it is.
+
+        Returns:
+            The record.
+
+        Raises:
+            ValueError: A field is missing or has another type.
+        """
+        data = self._validate(text)
+        data["spec"], data["accuracy"] = spec, _score(data["accuracy"])
+        points = data.get("history")
+        for name in LARGE_FIELDS:
+            if data.get(name):  # the defaults of these fields are empty
+                del data[name]
+        if CODE not in text and OLD_ID not in text:
+            data.pop("environment", None)
+        private = {"_place": (self._lines, start, size), "_last": points[-1]["accuracy"] if points else None}
+        return _bare(StoredRecord, data, _NAMES[Record], {}, private)
+
+
+def bare_spec(values: dict[str, Any]) -> RunSpec:
+    """Make a spec of sections that are checked.
+
+    Args:
+        values: Its fields.
+
+    Returns:
+        The spec.
+    """
+    values["continue_from"] = ""
+    return _bare(RunSpec, values, _NAMES[RunSpec])
+
+
+def _score(data: Any) -> Score:
+    if isinstance(data, Score):
+        return data
+    sums = data.setdefault("sequences", None)
+    if isinstance(sums, dict):
+        data["sequences"] = _bare(SequenceSums, sums, _NAMES[SequenceSums])
+    return _bare(Score, data, _NAMES[Score])
+
+
+_set_fields = BaseModel.__pydantic_fields_set__.__set__  # type: ignore[attr-defined]  # the slots of every value
+_set_extra = BaseModel.__pydantic_extra__.__set__  # type: ignore[union-attr]
+_set_private = BaseModel.__pydantic_private__.__set__  # type: ignore[union-attr]
+_set_values = object.__setattr__
+_NAMES: Mapping[type, set[str]] = {kind: set(kind.model_fields) for kind in (RunSpec, Score, SequenceSums, Record)}
+"""The names of the fields that were set; all values of a kind share them."""
+
+
+def _bare(kind: type[Any], values: dict[str, Any], names: set[str], extra: Any = None, private: Any = None) -> Any:
+    """A value of checked fields, without checking them again."""
+    made: Any = object.__new__(kind)
+    _set_values(made, "__dict__", values)
+    _set_fields(made, names)
+    _set_extra(made, extra)
+    _set_private(made, private)
+    return made
