@@ -35,7 +35,7 @@ def _every_journal_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 def record(seed: int, *, pairs: int = 2, attention: str = "softmax", correct: int = 8, **more: Any) -> Record:
     task = TaskSpec(name="recall", options={"pairs": pairs}, complexity="pairs", version=1)
     spec = RunSpec(task=task, model=ModelSpec(attention=(Part(name=attention, version=1),)), seed=seed)
-    sums = SequenceSums(count=5, correct_squared=20, correct_questions=18, questions_squared=20)
+    sums = SequenceSums(count=5, correct_squared=2 * correct, correct_questions=2 * correct, questions_squared=20)
     score = Score(correct=correct, total=10, chance=0.1, sequences=sums)
     points = tuple(HistoryPoint(step=step, loss=1.0 / step, accuracy=0.1 * step) for step in (1, 2))
     data: dict[str, Any] = {
