@@ -54,7 +54,7 @@ def test_ranks_have_dashes_between_numbers() -> None:
         one
         for name in ("softmax", "gpam")
         for pairs in (2, 4)
-        for one in seeds([0.5, 0.6], attention=name, pairs=pairs)
+        for one in seeds([0.5, 0.6, 0.7], attention=name, pairs=pairs)
     ]
     text = report_latex(report(records)).decode()
     assert text.count("& 1--2 ") == 2
