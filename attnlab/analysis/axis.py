@@ -68,6 +68,9 @@ def is_numeric(columns: Sequence[Any]) -> bool:
 
     Args:
         columns: The values.
+
+    Returns:
+        Whether all are.
     """
     return all(isinstance(column, int | float) for column in columns)
 
