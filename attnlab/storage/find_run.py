@@ -138,14 +138,14 @@ def _found(word: str, folder: Path, stored: Sequence[tuple[Record, Path]]) -> li
         raise StoreError(f"There are no results in {folder}/ yet.", hint, where=f"run {word}")
     matching = [one for one in stored if any(name.startswith(word) for name in _ids(one[0]))]
     if not matching:
-        hint = f"Runs there:\n{list_runs([record for record, _ in stored])}"
+        hint = f"Runs there:\n{list_runs([record for record, _ in stored], folder)}"
         close = difflib.get_close_matches(word.lower(), [record.id for record, _ in stored], n=3, cutoff=0.5)
         guess = f"; did you mean {' or '.join(close)}?" if close else "."
         raise UnknownNameError(f"There is no run '{word}' in {folder}/{guess}", hint, where=f"run {word}")
     distinct = {record.id: record for record, _ in matching}
     if len(distinct) > 1:
         problem = f"{len(distinct)} runs begin with '{word}'."
-        hint = f"Give more of the id:\n{list_runs(list(distinct.values()))}"
+        hint = f"Give more of the id:\n{list_runs(list(distinct.values()), folder)}"
         raise InvalidValueError(problem, hint, where=f"run {word}")
     return matching
 
@@ -181,7 +181,7 @@ def find_run(word: str, folder: Path) -> tuple[Record, Path]:
     path = weights_path(record, store)
     if not path.exists():
         kept = [one for one, place in _stored(folder) if weights_path(one, place).exists()]
-        hint = f"Runs with weights:\n{list_runs(kept)}" if kept else "No run here has weights: train one again."
+        hint = f"Runs with weights:\n{list_runs(kept, folder)}" if kept else "No run here has weights: train one again."
         why = f": it {record.status}, {record.reason}" if record.status == "failed" and record.reason else ""
         raise StoreError(f"Run {record.id} has no weights{why}.", hint, where=f"run {word}")
     return record, path
@@ -201,11 +201,12 @@ def weights_path(record: Record, store: Path) -> Path:
     return next((path for path in paths if path.exists()), paths[0])
 
 
-def list_runs(records: Sequence[Record]) -> str:
+def list_runs(records: Sequence[Record], folder: Path) -> str:
     """List some runs, one in each line.
 
     Args:
         records: The runs.
+        folder: Where they are stored: a store, or a folder of stores.
 
     Returns:
         Ids and labels of the last five, and how many more there are; a run of several stores is listed once.
@@ -214,7 +215,7 @@ def list_runs(records: Sequence[Record]) -> str:
     shown = records[-LISTED:]
     labels = RunLabels(record.spec for record in shown)
     lines = [f"{record.id}  {labels.of(record.spec)}" for record in shown]
-    more = [f"and {len(records) - LISTED} more: attnlab ls results"] if len(records) > LISTED else []
+    more = [f"and {len(records) - LISTED} more: attnlab ls results{in_store(folder)}"] if len(records) > LISTED else []
     return "\n".join([*lines, *more])
 
 
