@@ -170,7 +170,11 @@ def seed_figures(drawn: Charts, axis: PageAxis, records: Sequence[Record]) -> li
             row["level"] = axis.places.get(row["run"], row["level"])
         if len({row["seed"] for row in rows}) < 2 or any(row["level"] is None for row in rows):
             continue
-        levels = sorted({row["level"] for row in rows}, key=lambda level: (isinstance(level, str), level))
+        shown = {row["level"] for row in rows}
+        levels = sorted(shown, key=lambda level: (isinstance(level, str), level))
+        if axis.by:
+            columns = dict.fromkeys(column for panel in axis.panels for column in panel.columns)
+            levels = sorted(shown, key=list(columns).index)
         for row in rows:
             position = drawn.variants.names.index(row["variant"])
             row["at"] = charts.spread(levels, row["level"], position, len(drawn.variants.names))

@@ -293,6 +293,9 @@ def test_attentions_are_the_axis_where_nothing_else_varies() -> None:
         ("linear", "linear"),
     }
     assert "Accuracy by attention" in text
+    for key in ("levels|0", "seeds|0"):
+        compiled = json.dumps(data["specs"][data["charts"][key]["spec"]])
+        assert '["softmax", "linear"]' in compiled, key  # the order of the rows
 
 
 def test_levels_stay_the_axis_where_there_are_several_or_tasks_differ_in_what_varies() -> None:
