@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from attnlab._api._call import call_text
 from attnlab.choices import AttentionLike, Budget, Compile, DeviceName, ModelLike
 from attnlab.user_code import user_stacklevel
 
@@ -166,9 +167,20 @@ def sweep(
     from attnlab.run_labels import RunLabels
 
     modules, fields = modules_of(model)
+    attentions = attention_words(attention)
+    whole = {"module": modules, **(fields or {})} if modules else fields
+    words: dict[str, Any] = {
+        "task": task,
+        "attention": attentions[0] if len(attentions) == 1 else attentions,
+        "position": position,
+        "complexity": complexity,
+    }
+    words |= {"grid": grid, "seeds": seeds, "match": match, "model": whole, "train": train, "options": options}
+    words |= {"store": store, "executor": executor, "device": device, "vmap": vmap}
+    words |= {"until": until, "equal": equal, "budget": budget}
     experiment = inline_experiment(
         task,
-        attention=attention_words(attention),
+        attention=attentions,
         modules=modules,
         position=position,
         complexity=complexity,
@@ -184,7 +196,7 @@ def sweep(
     workers = make_executor(executor, device, worker_parts(specs), runs=len(specs), vmap=vmap)
     try:
         folder = Path(store) if store else Path("results") / experiment.name
-        outcome = run_sweep(experiment, specs, folder, workers)
+        outcome = run_sweep(experiment, specs, folder, workers, command=call_text(sweep, words))
     finally:
         workers.close()
     if outcome.failed:

@@ -20,7 +20,7 @@ from attnlab.analysis.run_rows import RunRow, run_rows
 from attnlab.analysis.statistics import UNKNOWN, Interval, Sample, difference
 from attnlab.errors import InvalidValueError
 from attnlab.specs import Part, RunSpec, TaskSpec
-from attnlab.storage.find_run import find_records
+from attnlab.storage.find_run import find_records, in_store
 from attnlab.storage.status import store_status
 
 MIN_SEEDS = 3
@@ -79,7 +79,7 @@ def compare_stored(runs: Sequence[str], store: Path) -> RunComparison:
     """
     found = find_records(runs, store)
     if len(found) < 2:
-        hint = "Name another one: attnlab ls results."
+        hint = f"Name another one: attnlab ls results{in_store(store)}"
         raise InvalidValueError("A comparison needs two runs or more.", hint, where="compare")
     every = run_rows(map(store_status, dict.fromkeys(folder for _, folder in found)))
     by_place = {(row.record.id, row.store): row for row in every}

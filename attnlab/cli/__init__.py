@@ -14,6 +14,7 @@ from typing import TextIO
 
 from attnlab.cli.app import app
 from attnlab.cli.faults import check_words, memory_error, system_error
+from attnlab.cli.messages import tell
 from attnlab.cli.renamed import renamed_options
 from attnlab.errors import (
     AttnlabError,
@@ -23,7 +24,6 @@ from attnlab.errors import (
     RenamedWarning,
     StoreWarning,
 )
-from attnlab.formatting import printable
 from attnlab.stop_signals import stop_requests
 
 PRINTED = (RenamedWarning, PartWarning, NewerRecordWarning, StoreWarning)
@@ -49,7 +49,7 @@ def _run() -> None:
     words, notes = renamed_options(command, rest)
     sys.argv[2:] = words
     for note in notes:
-        sys.stderr.write(f"attnlab: {note}\n")
+        tell(f"attnlab: {note}")
     try:
         check_words(sys.argv[1:])
         with stop_requests(), _one_line_for_each_warning():
@@ -76,7 +76,7 @@ def _flushed(status: int | str | None) -> int | str | None:
         # What the interpreter writes at its end goes nowhere, and raises no second error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno != errno.EPIPE:
-            sys.stderr.write(f"attnlab: {system_error(error) or error}\n")
+            tell(f"attnlab: {system_error(error) or error}")
             return status or 1
     return status
 
@@ -101,7 +101,7 @@ def _one_line_for_each_warning() -> Iterator[None]:
                 show_other(message, category, filename, lineno, file, line)
             elif text not in printed:
                 printed.add(text)
-                sys.stderr.write(f"attnlab: {printable(text)}\n")
+                tell(f"attnlab: {text}")
 
         warnings.showwarning = show
         for printed_always in PRINTED:
@@ -112,7 +112,7 @@ def _one_line_for_each_warning() -> Iterator[None]:
 def _exit(error: AttnlabError, command: str = "") -> None:
     """Print an error, and the command that continues where there is one; exit with the status of the error."""
     lines = f"attnlab: {str(error).strip()}" + (f"\n{command}" if command else "")
-    sys.stderr.write(printable(lines) + "\n")
+    tell(lines)
     sys.exit(error.status)
 
 

@@ -125,26 +125,27 @@ def rm(
 ) -> None:
     """Remove runs with their weights and checkpoints: to the trash of the store, from which --undo puts them back."""
     from attnlab.errors import InvalidValueError
-    from attnlab.storage.find_run import find_records
+    from attnlab.storage.find_run import find_started
     from attnlab.storage.status import find_stores
     from attnlab.storage.trash import remove_runs, restore_runs
 
     if undo:
         done = restore_runs(find_stores(store), runs or ())
     elif runs:
-        done = remove_runs(find_records(runs, store))
+        done = remove_runs(find_started(runs, store))
     else:
         hint = "Name runs (attnlab ls results), or put back what was removed with --undo."
         raise InvalidValueError("There is nothing to remove.", hint, where="rm")
     if as_json:
         key = "restored" if undo else "removed"
-        sys.stdout.writelines(json.dumps({"store": str(one.store), key: _ids(one)}) + "\n" for one in done)
+        sys.stdout.writelines(json.dumps({"store": str(one.store), key: one.ids}) + "\n" for one in done)
     else:
         _tell(done, store, undo=undo)
 
 
 def _tell(done: Sequence[Removal], store: Path, *, undo: bool) -> None:
     """Say which runs were moved, and what takes it back."""
+    from attnlab.formatting import printable
     from attnlab.run_labels import RunLabels
     from attnlab.storage.find_run import in_store
 
@@ -153,12 +154,11 @@ def _tell(done: Sequence[Removal], store: Path, *, undo: bool) -> None:
         place = f"from {one.path}/ to {one.store}/" if undo else f"from {one.store}/ to {one.path}/"
         sys.stdout.write(f"Moved {place}:\n")
         sys.stdout.writelines(f"  {record.id}  {labels.of(record.spec)}\n" for record in one.records)
+        for started in one.checkpoints:
+            state = f"checkpoint at {started.progress}" if started.readable else "checkpoint"
+            sys.stdout.write(f"  {printable('  '.join(filter(None, (started.run, started.summary, state))))}\n")
     if not undo:
         sys.stdout.write(f"To put them back: attnlab rm --undo{in_store(store)}\n")
-
-
-def _ids(removal: Removal) -> list[str]:
-    return [record.id for record in removal.records]
 
 
 def _statuses(folders: Sequence[Path], *, whole: bool) -> list[StoreStatus]:

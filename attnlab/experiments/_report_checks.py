@@ -59,6 +59,10 @@ def check_report(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
     for index, claim in enumerate(experiment.claims):
         _check_known("metric", claim.metric, metrics, experiment.where("claims", index, "metric"))
         ours, theirs = _short_names(claim.of), _short_names(claim.than)
+        if theirs and {**ours, **theirs} == ours:
+            hint = "Name in than what differs from of."
+            where = experiment.where("claims", index, "than")
+            raise InvalidValueError(f"'{claim.says}' compares runs with themselves.", hint, where=where)
         for side, written, wanted in (("of", claim.of, ours), ("than", claim.than, {**ours, **theirs})):
             for name, value in written.items():
                 _check_field(short_name(name), value, tested, experiment.where("claims", index, side, name))

@@ -118,7 +118,7 @@ def _sibling(named: Record, seed: int, store: Path, where: str) -> Record:
     found = [record for record in like if record.spec.seed == seed]
     if not found:
         problem = f"No run of seed {seed} was trained like run {named.id}."
-        raise InvalidValueError(problem, f"Runs trained like it:\n{list_runs(like)}", where=where)
+        raise InvalidValueError(problem, f"Runs trained like it:\n{list_runs(like, store)}", where=where)
     return found[-1]
 
 

@@ -49,7 +49,14 @@ class PairSearch:
     chosen: list[Round] = field(default_factory=list)
 
     def compared(self, records: dict[str, Record]) -> Comparison:
-        """The comparison as it stands."""
+        """The comparison as it stands.
+
+        Args:
+            records: What has been run, by id.
+
+        Returns:
+            The comparison.
+        """
         return self.pair.compared(records, self.question)
 
     def next_runs(self, records: dict[str, Record], at_most: int) -> list[RunSpec]:

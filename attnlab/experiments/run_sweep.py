@@ -75,7 +75,8 @@ def run_sweep(
         progress: Receives every event.
         wait: Whether to wait while another sweep uses this store; otherwise an error is raised.
         again: Whether runs that failed before are tried again.
-        command: The command line, which the store keeps beside the file of the experiment; empty if there is none.
+        command: The command line, or the call of the Python interface, which the store keeps beside the file of the
+            experiment; empty keeps what it has.
 
     Returns:
         The records of the plan.
@@ -94,7 +95,8 @@ def run_sweep(
     with sweep_lock(store, wait):
         resolved = with_resolved_claims(experiment)
         _write_experiment(store, with_levels(resolved) if experiment.until else resolved)
-        write_provenance(store, Provenance(command, *experiment.file))
+        if command or experiment.file[0]:  # what is known stays where a caller names neither
+            write_provenance(store, Provenance(command, *experiment.file))
         write_plan(store, specs)
         results.adopt(specs)
         done = {record.id: record for record in results.scan() if record.status != "failed" or not again}

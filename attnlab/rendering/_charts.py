@@ -66,16 +66,17 @@ class Variants:
         """
         return {"color": self.color(), "opacity": self.opacity(opacity)}
 
-    def offset(self, levels: Sequence[Any]) -> Definition:
+    def offset(self, levels: Sequence[Any], *, beside: bool = True) -> Definition:
         """The channel that puts the variants of one level beside one another where levels are words.
 
         Args:
             levels: The levels.
+            beside: Whether a level has several variants.
 
         Returns:
             A channel by its name; none where levels are numbers, which :func:`spread` moves.
         """
-        if _are_numbers(levels):
+        if not beside or _are_numbers(levels):
             return {}
         return {"xOffset": {"field": "variant", "type": "nominal", "sort": list(self.names)}}
 
@@ -181,7 +182,9 @@ def spread(levels: Sequence[Any], level: Any, index: int, count: int) -> Any:
     return level + side * min((high - low for low, high in pairs), default=1)
 
 
-def accuracy_by_level(variants: Variants, levels: Sequence[Any], by: str, metric: str, *, share: bool) -> Definition:
+def accuracy_by_level(
+    variants: Variants, levels: Sequence[Any], by: str, metric: str, *, share: bool, beside: bool = True
+) -> Definition:
     """The means of every variant by level, with bars for their intervals.
 
     Columns: variant, level, at, mean, low, high, seeds, solved, chance, value, interval.
@@ -192,10 +195,11 @@ def accuracy_by_level(variants: Variants, levels: Sequence[Any], by: str, metric
         by: What the levels count.
         metric: What is averaged.
         share: Whether it is a share of 1.
+        beside: Whether a level has several variants.
     """
     title = None if variants.interactive else f"{metric} (dashed: chance)" if metric == "accuracy" else metric
     x, y = levels_axis(levels, by), quantity("mean", title, share=share)
-    at = {"x": x, **variants.offset(levels)}
+    at = {"x": x, **variants.offset(levels, beside=beside)}
     ends = {"y": {**quantity("low", title, share=share)}, "y2": {"field": "high"}}
     head = tooltip(variant="variant", level=by, value=metric, interval="95 % interval", seeds="seeds", solved="solved")
     bar = {"type": "rule", "strokeWidth": 1.5, "aria": False}
@@ -215,7 +219,7 @@ def accuracy_by_level(variants: Variants, levels: Sequence[Any], by: str, metric
     return variants.chart(layers, f"{metric} by {by}, one line for each variant")
 
 
-def accuracy_of_seeds(variants: Variants, levels: Sequence[Any], by: str) -> Definition:
+def accuracy_of_seeds(variants: Variants, levels: Sequence[Any], by: str, *, beside: bool = True) -> Definition:
     """The accuracy of each run by level, with a line at the mean over seeds.
 
     Columns: variant, level, at, accuracy, run, seed, value.
@@ -224,9 +228,10 @@ def accuracy_of_seeds(variants: Variants, levels: Sequence[Any], by: str) -> Def
         variants: The variants.
         levels: The levels, rising.
         by: What the levels count.
+        beside: Whether a level has several variants.
     """
     x, y = levels_axis(levels, by), quantity("accuracy", None, share=True)
-    at = {"x": x, **variants.offset(levels)}
+    at = {"x": x, **variants.offset(levels, beside=beside)}
     head = tooltip(variant="variant", level=by, value="accuracy", seed="seed", run="run")
     mean = {"mark": {"type": "tick", "orient": "horizontal", "thickness": 2, "size": 14, "aria": False}}
     dot = {"type": "point", "filled": True, "size": 55, "cursor": "pointer"}

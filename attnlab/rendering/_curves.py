@@ -50,7 +50,8 @@ def learning_curves(records: Sequence[Record], names: Sequence[str] = ()) -> Ren
         ]
         grid.add_row(*([Text(names[index], "bold")] if names else []), *cells)
     count = max(len(record.history) for record in records)
-    axis = f"0 to {thousands(longest)} steps, up to {count} validations; accuracy 0 to 100 %, loss 0 to {top:.3g}"
+    noun = "validation" if count == 1 else "validations"
+    axis = f"0 to {thousands(longest)} steps, up to {count} {noun}; accuracy 0 to 100 %, loss 0 to {top:.3g}"
     return Group(grid, Text(axis, style="dim"))
 
 

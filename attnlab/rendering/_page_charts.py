@@ -18,6 +18,7 @@ from attnlab.formatting import SHARES, between, metric_heading, number
 from attnlab.records import Record
 from attnlab.rendering import _charts as charts
 from attnlab.rendering import _run_rows as run_rows
+from attnlab.rendering._page_axis import PageAxis
 from attnlab.rendering._run_rows import Rows
 from attnlab.rendering._vega import compiled
 
@@ -87,11 +88,23 @@ def level_figures(drawn: Charts, panels: Sequence[Grid]) -> list[Figure]:
         rows = points(panel, drawn.variants.names)
         if rows:
             share = panel.metric in SHARES
-            spec = charts.accuracy_by_level(drawn.variants, panel.columns, panel.by, panel.metric, share=share)
+            spec = charts.accuracy_by_level(
+                drawn.variants, panel.columns, panel.by, panel.metric, share=share, beside=are_beside(rows)
+            )
             drawn.add(f"levels|{index}", drawn.spec(spec, TALL), drawn.table(rows))
             note = f"{metric_heading(panel.metric)}, by {panel.by}"
             figures.append(Figure(f"levels|{index}", panel.title, note, TALL))
     return figures
+
+
+def are_beside(rows: Rows) -> bool:
+    """Tell whether several variants have points at one level.
+
+    Args:
+        rows: The points.
+    """
+    pairs = {(row["level"], row["variant"]) for row in rows}
+    return len({level for level, _ in pairs}) < len(pairs)
 
 
 def points(panel: Grid, names: Sequence[str] = ()) -> Rows:
@@ -135,52 +148,57 @@ def _spread_text(cell: Cell, metric: str) -> str:
     return between(cell.interval, metric)
 
 
-def seed_figures(
-    drawn: Charts, panels: Sequence[Grid], records: Sequence[Record], names: Sequence[str]
-) -> list[Figure]:
-    """Draw the accuracy of every run on its own level.
+def seed_figures(drawn: Charts, axis: PageAxis, records: Sequence[Record]) -> list[Figure]:
+    """Draw the accuracy of every run on its own level, or along the axis of the page.
 
     Args:
         drawn: Where the charts are stored.
-        panels: The panels of the report.
+        axis: The axis of the page.
         records: The runs.
-        names: The variant of each.
 
     Returns:
         One figure for each task of which a variant has several seeds.
     """
     figures = []
-    titles = {panel.panel.task: panel.by for panel in reversed(panels) if panel.is_ladder and not panel.panel.subtask}
+    titles = {
+        panel.panel.task: panel.by for panel in reversed(axis.panels) if panel.is_ladder and not panel.panel.subtask
+    }
     for index, task in enumerate(dict.fromkeys(record.spec.task.name for record in records)):
-        own = [pair for pair in zip(records, names, strict=True) if pair[0].spec.task.name == task]
+        own = [pair for pair in zip(records, axis.names, strict=True) if pair[0].spec.task.name == task]
         rows = run_rows.seed_rows([record for record, _ in own], [name for _, name in own])
+        for row in rows:
+            row["level"] = axis.places.get(row["run"], row["level"])
         if len({row["seed"] for row in rows}) < 2 or any(row["level"] is None for row in rows):
             continue
-        levels = sorted({row["level"] for row in rows}, key=lambda level: (isinstance(level, str), level))
+        shown = {row["level"] for row in rows}
+        levels = sorted(shown, key=lambda level: (isinstance(level, str), level))
+        if axis.by:
+            columns = dict.fromkeys(column for panel in axis.panels for column in panel.columns)
+            levels = sorted(shown, key=list(columns).index)
         for row in rows:
             position = drawn.variants.names.index(row["variant"])
             row["at"] = charts.spread(levels, row["level"], position, len(drawn.variants.names))
-        by = titles.get(task, "level")
-        spec = charts.accuracy_of_seeds(drawn.variants, levels, by)
+        by = axis.by or titles.get(task, "level")
+        spec = charts.accuracy_of_seeds(drawn.variants, levels, by, beside=are_beside(rows))
         drawn.add(f"seeds|{index}", drawn.spec(spec, TALL), drawn.table(rows))
         figures.append(Figure(f"seeds|{index}", task, f"accuracy in % of each run, by {by}", TALL))
     return figures
 
 
-def curve_figures(drawn: Charts, records: Sequence[Record], names: Sequence[str]) -> list[Figure]:
-    """Draw the learning curves of all runs, one small chart for each level.
+def curve_figures(drawn: Charts, axis: PageAxis, records: Sequence[Record]) -> list[Figure]:
+    """Draw the learning curves of all runs, one small chart for each level or value of the axis.
 
     Args:
         drawn: Where the charts are stored.
+        axis: The axis of the page.
         records: The runs, with their whole histories.
-        names: The variant of each.
 
     Returns:
         One figure for each level.
     """
-    name_of = {id(record): name for record, name in zip(records, names, strict=True)}
+    name_of = {id(record): name for record, name in zip(records, axis.names, strict=True)}
     figures: list[Figure] = []
-    for title, same in run_rows.by_level(records).items():
+    for title, same in run_rows.by_level(records, axis.groups).items():
         rows = run_rows.curve_rows(same, [name_of[id(record)] for record in same])
         if not rows:
             continue

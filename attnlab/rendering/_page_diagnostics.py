@@ -11,6 +11,7 @@ from attnlab.records import Record
 from attnlab.rendering import _diagnostic_charts as charts
 from attnlab.rendering import _diagnostic_rows as rows
 from attnlab.rendering._attention_map import pool_max
+from attnlab.rendering._page_axis import PageAxis
 from attnlab.rendering._page_charts import LOW, TALL, Charts, Figure
 from attnlab.rendering._run_rows import by_level
 
@@ -45,20 +46,20 @@ class DiagnosticFigures(NamedTuple):
     over_layers: list[Figure]
 
 
-def diagnostic_figures(drawn: Charts, records: Sequence[Record], names: Sequence[str]) -> DiagnosticFigures:
+def diagnostic_figures(drawn: Charts, axis: PageAxis, records: Sequence[Record]) -> DiagnosticFigures:
     """Draw the logged diagnostics along the training and over layers, one small chart for each.
 
     Args:
         drawn: Where the charts are stored.
+        axis: The axis of the page.
         records: The runs, with their whole histories.
-        names: The variant of each.
 
     Returns:
         The figures; none where nothing was logged.
     """
-    logged = [(record, name) for record, name in zip(records, names, strict=True) if record.diagnostics_history]
+    logged = [(record, name) for record, name in zip(records, axis.names, strict=True) if record.diagnostics_history]
     name_of = {id(record): name for record, name in logged}
-    groups = by_level([record for record, _ in logged])
+    groups = by_level([record for record, _ in logged], axis.groups)
     metrics = rows.metrics_of([record for record, _ in logged])
     layers = rows.chosen_layers([record for record, _ in logged])
     along, over_layers = [], []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -77,23 +77,32 @@ def level_title(record: Record) -> str:
     return f"{task.name}, {task.complexity} {task.level}" if task.complexity else task.name
 
 
-def by_level(records: Sequence[Record]) -> dict[str, list[Record]]:
+def by_level(
+    records: Sequence[Record], groups: Mapping[str, tuple[float, str]] | None = None
+) -> dict[str, list[Record]]:
     """Group runs by task and level.
 
     Args:
         records: The runs.
+        groups: Id of each run -> number and words by which the runs of a level are grouped further.
 
     Returns:
         Title -> runs; tasks in their order, levels rising.
     """
+    groups = groups or {}
     tasks = list(dict.fromkeys(record.spec.task.name for record in records))
     numbers = {id(record): record.spec.task.level for record in records}
 
-    def place(record: Record) -> tuple[int, float, str]:
-        level = numbers[id(record)]
-        return tasks.index(record.spec.task.name), level if isinstance(level, int | float) else 0, level_title(record)
+    def title(record: Record) -> str:
+        own = groups.get(record.id)
+        return f"{level_title(record)}, {own[1]}" if own else level_title(record)
 
-    return {title: list(same) for title, same in groupby(sorted(records, key=place), key=level_title)}
+    def place(record: Record) -> tuple[int, float, float, str]:
+        level, (number, _) = numbers[id(record)], groups.get(record.id, (0.0, ""))
+        rank = level if isinstance(level, int | float) else 0
+        return tasks.index(record.spec.task.name), rank, number, title(record)
+
+    return {text: list(same) for text, same in groupby(sorted(records, key=place), key=title)}
 
 
 def thinned(points: Sequence[HistoryPoint], most: int = MOST_POINTS) -> list[HistoryPoint]:

@@ -8,10 +8,13 @@ from typing import Any
 
 from attnlab.diagnosis.result import AttentionMap
 from attnlab.errors import InvalidValueError
+from attnlab.rendering._attention_map import pool_max
 
 FORMATS = ("png", "svg", "html")
 SIDE = 320
 """Side of one map, in pixels."""
+MOST = 128
+"""Cells of a side, at most; a larger map shows the largest weight of each square."""
 
 
 def plot_maps(maps: Sequence[AttentionMap], suffix: str) -> bytes:
@@ -59,11 +62,16 @@ def heat_map(altair: Any, one: AttentionMap) -> Any:
     Returns:
         An altair chart.
     """
+    size = -(-len(one.weights) // MOST)
+    weights = pool_max(one.weights, size) if size > 1 else one.weights
     cells = [
-        {"query": query, "key": key, "weight": weight}
-        for query, row in enumerate(one.weights)
+        {"query": query * size, "key": key * size, "weight": weight}
+        for query, row in enumerate(weights)
         for key, weight in enumerate(row[: query + 1])
     ]
+    title: dict[str, Any] = {"text": f"{one.variant} · layer {one.layer}, head {one.head}"}
+    if size > 1:
+        title["subtitle"] = f"each cell is the largest of {size} x {size}"
     largest = 1.0 if one.is_share else max((abs(cell["weight"]) for cell in cells), default=1.0) or 1.0
     color = altair.Scale(domain=[-largest, 0, largest], range=["#c0392b", "#ffffff", "#1f4e79"])
     if one.is_share:
@@ -77,5 +85,5 @@ def heat_map(altair: Any, one: AttentionMap) -> Any:
             color=altair.Color("weight:Q", scale=color),
             tooltip=["query:O", "key:O", "weight:Q"],
         )
-        .properties(width=SIDE, height=SIDE, title=f"{one.variant} · layer {one.layer}, head {one.head}")
+        .properties(width=SIDE, height=SIDE, title=title)
     )

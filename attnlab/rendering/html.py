@@ -31,8 +31,9 @@ from attnlab.rendering import _page_runs as page_runs
 from attnlab.rendering import _page_tables as tables
 from attnlab.rendering._charts import COLORS, Variants
 from attnlab.rendering._exporters import json_data, printable_data
+from attnlab.rendering._page_axis import PageAxis, page_axis
 from attnlab.rendering._page_charts import Charts
-from attnlab.rendering._run_rows import names_of_runs, run_values, variant_names
+from attnlab.rendering._run_rows import run_values, variant_names
 from attnlab.rendering._vega import script
 from attnlab.rendering.failure_mode_table import FailureModeTable, failure_mode_table
 from attnlab.rendering.report import Report
@@ -109,13 +110,13 @@ def html_page(
     """
     records = report.records
     fields = report.panels[0].row_fields if report.panels else ("attention",)
-    names = names_of_runs(records, fields)
-    variants = Variants(tuple(dict.fromkeys([*variant_names(report.panels), *names])), PAGE_COLORS, interactive=True)
+    axis = page_axis(report.panels, records, fields)
+    variants = Variants(tuple(dict.fromkeys([*variant_names(axis.panels), *axis.names])), PAGE_COLORS, interactive=True)
     heads, lines = page_runs.run_table(records, fields, run_values(records, fields))
     labels = labels_of([record.spec for record in records])
     commands = [_commands(record, run_commands or {}) for record in records]
     runs, sections = page_runs.run_panels(records, labels, lines, commands)
-    drawn, figures, missing = _figures(report, variants, names, maps)
+    drawn, figures, missing = _figures(report, variants, axis, maps)
     failures = failures or failure_mode_table(records)
     data = {
         "variants": variants.names,
@@ -127,7 +128,7 @@ def html_page(
         "curves": drawn.curves,
     }
     scripts = [*([] if missing else [script()]), (FOLDER / "page.js").read_text()]
-    first = report.panels[0] if report.panels else None
+    first = axis.panels[0] if axis.panels else None
     panels = [tables.panel(report, panel) for panel in report.panels]
     page = _environment().get_template("page.html.j2")
     text = page.render(
@@ -139,7 +140,7 @@ def html_page(
         scripts=[Markup(one) for one in scripts],
         data=_compressed(data),
         charts=not missing,
-        sections=_sections(report, figures, missing),
+        sections=_sections(report, first, figures, missing),
         claims=report.claims,
         variants=variants.names,
         symbol=lambda index: SYMBOLS[index % len(SYMBOLS)],
@@ -176,7 +177,7 @@ def runs_with_maps(report: Report, kept: Sequence[Record], count: int) -> list[R
     """
     fields = report.panels[0].row_fields if report.panels else ("attention",)
     chosen: dict[str, Record] = {}
-    for record, name in zip(kept, names_of_runs(kept, fields), strict=True):
+    for record, name in zip(kept, page_axis(report.panels, kept, fields).names, strict=True):
         best = chosen.get(name)
         if best is None or _harder(record.spec.task.level, best.spec.task.level):
             chosen[name] = record
@@ -189,7 +190,7 @@ def _harder(level: Any, other: Any) -> bool:
 
 
 def _figures(
-    report: Report, variants: Variants, names: Sequence[str], maps: Sequence[RunMaps]
+    report: Report, variants: Variants, axis: PageAxis, maps: Sequence[RunMaps]
 ) -> tuple[Charts, dict[str, Any], str]:
     """The charts, the figures of each section, and what is missing to draw them."""
     records = report.records
@@ -200,10 +201,10 @@ def _figures(
         script()
     except InvalidValueError as error:
         return drawn, figures, f"{error.problem} {error.hint}"
-    figures["level_figures"] = page_charts.level_figures(drawn, report.panels)
-    figures["seed_figures"] = page_charts.seed_figures(drawn, report.panels, records, names)
-    figures["curve_figures"] = page_charts.curve_figures(drawn, records, names)
-    diagnostics = page_diagnostics.diagnostic_figures(drawn, records, names)
+    figures["level_figures"] = page_charts.level_figures(drawn, axis.panels)
+    figures["seed_figures"] = page_charts.seed_figures(drawn, axis, records)
+    figures["curve_figures"] = page_charts.curve_figures(drawn, axis, records)
+    diagnostics = page_diagnostics.diagnostic_figures(drawn, axis, records)
     figures |= {"diagnostic_levels": diagnostics.levels, "diagnostic_layers": diagnostics.layers}
     figures |= {"along_figures": diagnostics.along, "layer_figures": diagnostics.over_layers}
     figures["map_groups"] = [
@@ -256,12 +257,12 @@ def _policy(scripts: Sequence[str]) -> str:
     )
 
 
-def _sections(report: Report, figures: Mapping[str, Any], missing: str) -> list[tuple[str, str]]:
+def _sections(report: Report, first: Grid | None, figures: Mapping[str, Any], missing: str) -> list[tuple[str, str]]:
     """Anchors and names of the sections."""
     shown = not missing
     listed = [
         ("claims", "Claims", bool(report.claims)),
-        ("accuracy", _heading(report.panels[0] if report.panels else None).split(" against")[0], True),
+        ("accuracy", _heading(first).split(" against")[0], True),
         ("seeds", "Seeds", shown and bool(figures["seed_figures"])),
         ("curves", "Curves", shown and bool(figures["curve_figures"])),
         ("diagnostics", "Diagnostics", True),

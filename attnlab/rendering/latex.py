@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
+from itertools import chain, count
 
 from attnlab.analysis.grid import Cell, Grid
 from attnlab.formatting import fitted, metric_heading, number, printable, span
@@ -25,9 +27,22 @@ SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "\\char34{}",
+    "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}",
+    "-": "{-}",
+    "[": "{[}",
+    "*": "{*}",
+    "?": "{?}",
+    "!": "{!}",
+    "·": r"\textperiodcentered{}",
+    "×": r"\texttimes{}",
+    "±": r"\textpm{}",
+    "–": "--",
 }
-"""Characters that mean something to LaTeX, or that its first font encoding lacks."""
+"""Characters that mean something to LaTeX, alone or beside others, or that its first font encoding lacks."""
+LATIN = "\u017f"
+"""The last of the letters that pdflatex prints without further packages."""
 
 
 def report_latex(report: Report) -> bytes:
@@ -41,18 +56,26 @@ def report_latex(report: Report) -> bytes:
     """
     ladders = report.ladders
     parts = ["% \\usepackage{booktabs}"]
+    labels: set[str] = set()
     for panel in report.panels:
         ends = [cell.interval for cell in panel.cells.values()]
         below = "; below, their 95 % intervals over seeds" if any(not math.isnan(low) for low, _ in ends) else ""
         caption = f"{panel.title}: {metric_heading(panel.metric)} by {panel.by}, means over seeds{below}."
-        parts.append(_table(panel, caption, [str(column) for column in panel.columns], _cells(panel)))
+        parts.append(_table(panel, caption, [str(column) for column in panel.columns], _cells(panel), labels))
         if panel in ladders and len(panel.columns) > 1:
             caption = (
                 f"{panel.title}: highest solved level, levels of {panel.by} at which the fitted accuracy falls to "
                 "50 % and 90 % of the way from chance to 1 (95 % intervals), and rank."
             )
-            parts.append(_table(panel, caption, ["max solved", "C50", "C90", "rank"], _capacities(report, panel)))
-    return "\n\n".join(parts).encode() + b"\n"
+            parts.append(
+                _table(panel, caption, ["max solved", "C50", "C90", "rank"], _capacities(report, panel), labels)
+            )
+    text = "\n\n".join(parts)
+    if max(text) > LATIN:
+        text = (
+            f"% Names have characters that pdflatex lacks: use lualatex or xelatex, and a font that has them.\n{text}"
+        )
+    return text.encode() + b"\n"
 
 
 def escaped(text: str) -> str:
@@ -60,6 +83,8 @@ def escaped(text: str) -> str:
 
     >>> print(escaped("50 % of file_a"))
     50 \% of file\_a
+    >>> print(escaped("[2] a--b"))
+    {[}2] a{-}{-}b
 
     Args:
         text: The text.
@@ -67,7 +92,8 @@ def escaped(text: str) -> str:
     Returns:
         LaTeX on one line.
     """
-    return "".join(SPECIAL.get(character, character) for character in " ".join(printable(text).split()))
+    plain = unicodedata.normalize("NFC", " ".join(printable(text).split()))
+    return "".join(SPECIAL.get(character, character) for character in plain)
 
 
 def _cells(panel: Grid) -> list[list[list[str]]]:
@@ -101,19 +127,24 @@ def _capacities(report: Report, panel: Grid) -> list[list[list[str]]]:
     for row in panel.rows:
         pairs = panel.capacities[row]
         values = [fitted(value, panel.columns) for value, _ in pairs]
-        first = [max_solved_text(panel, row), *values, ranks[row].replace("-", "--")]
-        ends = ["", *(span(ends, panel.columns).replace("-", "--") for _, ends in pairs), ""]
+        first = [max_solved_text(panel, row), *values, ranks[row].replace("-", "–")]
+        ends = ["", *(span(ends, panel.columns).replace("-", "–") for _, ends in pairs), ""]
         small = [f"{{\\footnotesize {escaped(text)}}}" if text else "" for text in ends]
         names = list(map(escaped, row))
         result.append([[*names, *map(escaped, first)], [*[""] * len(row), *small]])
     return result
 
 
-def _table(panel: Grid, caption: str, heads: Sequence[str], rows: Sequence[Sequence[Sequence[str]]]) -> str:
+def _table(
+    panel: Grid, caption: str, heads: Sequence[str], rows: Sequence[Sequence[Sequence[str]]], labels: set[str]
+) -> str:
+    """One table; its label is added to those that are taken."""
     names = panel.row_fields
     head = " & ".join(map(escaped, [*names, *heads]))
     body = [f"{' & '.join(line)} \\\\" for lines in rows for line in lines]
     label = re.sub(r"[^a-z0-9]+", "-", f"{panel.title} {heads[0]}".lower()).strip("-")
+    label = next(one for one in chain([label], (f"{label}-{number}" for number in count(2))) if one not in labels)
+    labels.add(label)
     return "\n".join(
         [
             "\\begin{table}",

@@ -16,7 +16,7 @@ from attnlab.formatting import SHARES
 from attnlab.rendering import _run_rows as run_rows
 from attnlab.rendering._charts import Definition, Variants, accuracy_by_level, curves_of_runs
 from attnlab.rendering._exporters import printable_data
-from attnlab.rendering._page_charts import points
+from attnlab.rendering._page_charts import are_beside, points
 from attnlab.rendering._vega import PAPER, WRITERS, library
 from attnlab.rendering.report import Report
 
@@ -98,8 +98,9 @@ def chart(report: Report) -> Definition:
     for panel in panels:
         share = panel.metric in SHARES
         label = panel.metric.replace("_", " ")
-        one = accuracy_by_level(Variants(names), panel.columns, panel.by, label, share=share)
         rows = points(panel, names)
+        words: dict[str, Any] = {"share": share, "beside": are_beside(rows)}
+        one = accuracy_by_level(Variants(names), panel.columns, panel.by, label, **words)
         kinds = {"range" if row["interval"].startswith("range") else "interval" for row in rows if row["interval"]}
         bars = " or ".join(BARS[kind] for kind in sorted(kinds))
         parts.append(_sized(one, rows, panel.title, f"means over seeds; bars: {bars}" if bars else ""))

@@ -15,6 +15,7 @@ from attnlab.formatting import SHARES, duration, interval, number, option_text, 
 from attnlab.rendering._text_table import GAP, CellText, TextTable, cell_text, fold_text, width
 from attnlab.rendering.record_table import status_text
 from attnlab.run_labels import RunLabels
+from attnlab.storage.find_run import in_store
 
 SHOWN = ("id", "accuracy", "status", "steps", "tag", "store")
 """Fields that have a column, or a place of their own, anyway."""
@@ -55,7 +56,9 @@ class RunList:
         ]
         yield TextTable(("run",), ("label", *heads), rows, left=1)
         count = f"{len(self.rows)} of {self.total} runs" if self.total > len(self.rows) else f"{len(self.rows)} runs"
-        yield Text(f"{count}. The details of one: attnlab show RUN", style="dim")
+        stores = {row.store for row in self.rows}
+        place = in_store(min(stores)) if len(stores) == 1 else ""
+        yield Text(f"{count}. The details of one: attnlab show RUN{place}", style="dim")
 
     def _common(self, labels: RunLabels) -> str:
         """Task, variant and position, where all runs have them in common."""

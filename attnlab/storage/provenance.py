@@ -17,7 +17,7 @@ class Provenance:
     """How the runs of a store were made; empty where it is not known."""
 
     command: str = ""
-    """The command line of the latest sweep."""
+    """The command line of the latest sweep, or its call in Python."""
     file: str = ""
     """The file of the experiment, as the user named it."""
     yaml: str = ""

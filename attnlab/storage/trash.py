@@ -1,6 +1,6 @@
 """The trash of a store: runs that were removed, with everything that the store had of them.
 
-trash/0001/records.jsonl     the lines of the journal
+trash/0001/records.jsonl     the lines of the journal; none of runs that have a checkpoint only
 trash/0001/tags.json         the tags
 trash/0001/weights/ID, ...   weights, optimizer states and checkpoints
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from pathlib import Path
 from attnlab.errors import StoreError, UnknownNameError
 from attnlab.records import Record
 from attnlab.storage._store import Store
+from attnlab.storage.checkpoints import Checkpoint
 from attnlab.storage.files import unwritable, writable, write_whole
 from attnlab.storage.journal import line_id
 from attnlab.storage.locks import sweep_lock
@@ -40,13 +41,20 @@ class Removal:
     path: Path
     """Its folder in the trash."""
     records: tuple[Record, ...]
+    checkpoints: tuple[Checkpoint, ...] = ()
+    """Runs without a record, which a checkpoint alone is left of."""
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all its runs."""
+        return [*(record.id for record in self.records), *(one.run for one in self.checkpoints)]
 
 
-def remove_runs(runs: Sequence[tuple[Record, Path]]) -> list[Removal]:
+def remove_runs(runs: Sequence[tuple[Record | Checkpoint, Path]]) -> list[Removal]:
     """Move runs into the trash of their stores: all of them, or none.
 
     Args:
-        runs: The runs, each with its store.
+        runs: The records of the runs, or the checkpoints of runs that have no record, each with its store.
 
     Returns:
         One removal for each store.
@@ -54,17 +62,17 @@ def remove_runs(runs: Sequence[tuple[Record, Path]]) -> list[Removal]:
     Raises:
         StoreError: A sweep is running in one of the stores, or a store cannot be written; nothing was removed.
     """
-    by_store: dict[Path, dict[str, Record]] = {}
-    for record, folder in runs:
-        by_store.setdefault(folder, {})[record.id] = record
+    by_store: dict[Path, dict[str, Record | Checkpoint]] = {}
+    for one, folder in runs:
+        by_store.setdefault(folder, {})[one.id if isinstance(one, Record) else one.run] = one
     done: list[Removal] = []
     with ExitStack() as locks:
         for folder in by_store:
             locks.enter_context(sweep_lock(folder, wait=False, hint=BUSY))
             Store(folder).open()
         try:
-            for folder, records in by_store.items():
-                done.append(_remove(folder, tuple(records.values())))
+            for folder, found in by_store.items():
+                done.append(_remove(folder, tuple(found.values())))
         except OSError as error:
             _restore_all(done)
             raise unwritable(error, folder) from None
@@ -93,7 +101,8 @@ def removals(store: Path) -> list[Removal]:
         except ValueError:
             raise StoreError("This line is no record.", "Move the file away to go on.", where=str(path)) from None
         distinct = {record.id: record for record in records}
-        result.append(Removal(store, path.parent, tuple(distinct.values())))
+        unfinished = [one for run, one in Store(path.parent).checkpoints().items() if run not in distinct]
+        result.append(Removal(store, path.parent, tuple(distinct.values()), tuple(unfinished)))
     return result
 
 
@@ -123,9 +132,9 @@ def restore_runs(stores: Sequence[Path], words: Sequence[str] = ()) -> list[Remo
     if words:
         chosen = []
         for word in words:
-            having = [one for one in found if any(record.id.startswith(word) for record in one.records)]
+            having = [one for one in found if any(run.startswith(word) for run in one.ids)]
             if not having:
-                hint = "Removed runs: " + ", ".join(record.id for one in found for record in one.records)
+                hint = "Removed runs: " + ", ".join(run for one in found for run in one.ids)
                 raise UnknownNameError(f"No removed run begins with '{word}'.", hint, where="rm --undo")
             chosen += [one for one in having[-1:] if one not in chosen]
     with ExitStack() as locks:
@@ -137,11 +146,13 @@ def restore_runs(stores: Sequence[Path], words: Sequence[str] = ()) -> list[Remo
     return chosen
 
 
-def _remove(store: Path, records: tuple[Record, ...]) -> Removal:
+def _remove(store: Path, runs: tuple[Record | Checkpoint, ...]) -> Removal:
     """Move the runs of one store into its trash."""
     numbers = [int(path.name) for path in (store / FOLDER).glob("[0-9]*") if path.name.isdigit()]
-    removal = Removal(store, store / FOLDER / f"{max(numbers, default=0) + 1:04}", records)
-    ids = {record.id for record in records}
+    records = tuple(one for one in runs if isinstance(one, Record))
+    unfinished = tuple(one for one in runs if isinstance(one, Checkpoint))
+    removal = Removal(store, store / FOLDER / f"{max(numbers, default=0) + 1:04}", records, unfinished)
+    ids = set(removal.ids)
     tags = {run: words for run, words in read_tags(store).items() if run in ids}
 
     def keep(lines: bytes) -> None:
@@ -166,14 +177,27 @@ def _restore(removal: Removal) -> None:
     lines = removal.path / "records.jsonl"
     if lines.exists():
         content = lines.read_bytes()
-        Store(removal.store).journal.put_back(content)
         runs = {line_id(line) for line in content.splitlines()}
+        unfinished = {path.stem for path in (removal.path / "checkpoints").glob("*.safetensors")} - runs
+        _refuse_started_again(removal.store, unfinished)
+        Store(removal.store).journal.put_back(content)
+        runs |= unfinished
         for kind in KINDS:
             for run in runs:
                 _move(removal.path, removal.store, kind, run)
         if tags := read_tags(removal.path):
             change_tags(removal.store, add=tags, remove={})
     shutil.rmtree(removal.path, ignore_errors=True)
+
+
+def _refuse_started_again(store: Path, unfinished: Iterable[str]) -> None:
+    """Refuse to put a checkpoint over a newer one of the same run, or beside the record of its end."""
+    finished = {record.id for record in Store(store).records()} if unfinished else set()
+    for run in sorted(unfinished):
+        path = store / "checkpoints" / f"{run}.safetensors"
+        if run in finished or path.exists():
+            hint = "Remove the new one first, or keep it and leave the old one in the trash."
+            raise StoreError(f"Run {run} was started again since it was removed.", hint, where=str(store))
 
 
 def _restore_all(removed: Sequence[Removal]) -> None:

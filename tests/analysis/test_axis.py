@@ -26,6 +26,7 @@ def test_words_are_the_axis_where_nothing_else_varies() -> None:
     (panel,) = grids([run(name, accuracy=0.5) for name in ("softmax", "gpam", "delta")])
     shown = along_what_varies(panel)
     assert (shown.by, shown.columns) == ("attention", ("softmax", "gpam", "delta"))
+    assert shown.rows == panel.rows
     assert len({point["level"] for point in points(shown)}) == 3
 
 

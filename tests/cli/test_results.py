@@ -6,6 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from attnlab import resources
@@ -112,7 +113,7 @@ def test_a_plot_of_a_run_is_written(ids: list[str], command: Command, tmp_path: 
     assert ids[0] in (tmp_path / "a.svg").read_text()
     assert "is not a plot format" in command("show", ids[0], "--plot", "a.txt").error
     assert not (tmp_path / "a.txt").exists()
-    assert "Written: b.html" in command("compare", *ids[:2], "--plot", "b.html").error
+    assert command("compare", *ids[:2], "--plot", "b.html").error == "Written: b.html\n"
 
 
 def test_a_part_whose_name_looks_like_an_id_is_shown_before_a_run(command: Command, tmp_path: Path) -> None:
@@ -172,3 +173,32 @@ def test_runs_are_removed_and_put_back(ids: list[str], command: Command, tmp_pat
     assert command("rm").status == 2
     assert command("rm", ids[0], "ffffffffffff").status == 2
     assert sorted(listed(command)) == sorted(ids)
+
+
+@pytest.mark.parametrize("words", [("show",), ("compare",)])
+def test_a_plot_that_cannot_be_written_is_refused_with_one_block(
+    ids: list[str], command: Command, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "taken").write_text("")
+    result = command(*words, *ids[: 1 if words == ("show",) else 2], "--plot", "taken/a.svg")
+    assert result.status == 2
+    assert result.error.startswith("attnlab: taken/a.svg\n  It cannot be written")
+
+
+def test_hints_name_the_store(ids: list[str], command: Command, tmp_path: Path) -> None:
+    (tmp_path / "results").rename(tmp_path / "other")
+    assert "and 1 more: attnlab ls results --store other" in command("show", "run:ff", "--store", "other").error
+    assert "attnlab ls results --store other" in command("compare", ids[0], "--store", "other").error
+    assert "attnlab show RUN --store other" in command("ls", "results", "other", "--best", "1").out
+
+
+def test_a_run_with_only_a_checkpoint_is_removed_and_put_back(command: Command, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    store.open()
+    about = {"id": "feed0123beef", "step": 5, "max_steps": 20, "summary": "recall pairs=8", "group": ["feed0123beef"]}
+    store.save("feed0123beef", {"weight/w": np.zeros(2, np.float32)}, about)
+    removed = command("rm", "feed")
+    assert "  feed0123beef  recall pairs=8  checkpoint at step 5 of 20\n" in removed.out
+    assert "To put them back: attnlab rm --undo" in removed.out
+    assert json.loads(command("rm", "--undo", "--json").out)["restored"] == ["feed0123beef"]
+    assert "attnlab rm feed0123beef" in command("show", "feed0").error

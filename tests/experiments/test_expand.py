@@ -210,6 +210,10 @@ REPORT_MISTAKES = [
         "claims: [{says: x, of: {attention: gpam, width: 8, level: 4}, bound: 0.5, expect: greater}]",
         "8: claims[0]\n  attention gpam, width 8, level 4: this matches more than one variant.\n  Name trained too: ",
     ),
+    (
+        "claims: [{says: x, of: {level: 1}, than: {level: 1}, expect: greater}]",
+        "8: claims[0].than\n  'x' compares runs with themselves.",
+    ),
     ("claims: [{says: x, of: {level: 1}, expect: greater}]", "8: claims[0]\n  'x' compares with nothing."),
     (
         "claims: [{says: x, of: {attention: gpam, level: 1}, bound: 0.5, expect: greater}]",

@@ -178,6 +178,15 @@ def test_a_map_is_plot_maps(suffix: str, start: bytes) -> None:
     assert plot_maps(maps, suffix).lstrip().startswith(start)
 
 
+def test_a_plotted_map_of_a_long_sequence_is_reduced_and_says_so() -> None:
+    pytest.importorskip("altair")
+    pytest.importorskip("vl_convert")
+    rows = tuple(tuple(float(query == key) for key in range(300)) for query in range(300))
+    page = plot_maps([AttentionMap("softmax", 1, 1, rows)], ".html").decode()
+    assert "each cell is the largest of 3 x 3" in page
+    assert page.count('"weight": ') == 100 * 101 // 2
+
+
 def test_another_format_is_refused() -> None:
     with pytest.raises(InvalidValueError, match=r"An attention map cannot be written as '\.gif'"):
         plot_maps([], ".gif")

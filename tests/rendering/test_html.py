@@ -240,3 +240,66 @@ def test_reports_of_every_shape_have_a_page(records: list[Record], options: dict
     assert reader.open == []
     assert {name.split("|")[0] for name in reader.data["charts"]} == kinds
     assert len(reader.data["runs"]) == len(records)
+
+
+def laid_out(records: list[Record], **options: Any) -> tuple[dict[str, Any], str]:
+    """The data and the text of a page."""
+    pytest.importorskip("vl_convert")
+    reader = Reader()
+    reader.feed(html_page(report(records, **options), "attnlab report").decode())
+    return reader.data, reader.text
+
+
+def points_of(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """The points of a chart, with the names of their variants."""
+    table = data["tables"][data["charts"][key]["table"]]
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
+    return [{**row, "variant": data["variants"][row["variant"]]} for row in rows]
+
+
+def test_widths_are_the_axis_of_a_page_of_a_single_level() -> None:
+    records = [
+        run(name, width=width, seed=seed, accuracy=width / 100)
+        for name in ("softmax", "linear")
+        for width in (64, 16)
+        for seed in range(3)
+    ]
+    data, text = laid_out(records)
+    assert data["variants"] == ["softmax", "linear"]
+    for key in ("levels|0", "seeds|0"):
+        assert {(row["variant"], row["level"]) for row in points_of(data, key)} == {
+            (name, width) for name in ("softmax", "linear") for width in (16, 64)
+        }
+    assert "Accuracy by width" in text
+    assert text.index("recall, pairs 4, width 16") < text.index("recall, pairs 4, width 64")
+    assert {row["run"] for row in points_of(data, "curves|0|accuracy")} == {
+        index for index, record in enumerate(records) if record.spec.model.width == 16
+    }
+    chosen = runs_with_maps(report(records), records, 4)
+    assert [one.spec.variant for one in chosen] == ["softmax", "linear"]
+
+
+def test_a_single_variant_of_several_widths_is_one_line() -> None:
+    data, _ = laid_out([run(width=width, seed=seed) for width in (16, 64) for seed in range(3)])
+    assert data["variants"] == ["recall, pairs 4"]
+    assert {row["level"] for row in points_of(data, "levels|0")} == {16, 64}
+
+
+def test_attentions_are_the_axis_where_nothing_else_varies() -> None:
+    data, text = laid_out([run(name, seed=seed) for name in ("softmax", "linear") for seed in range(3)])
+    assert data["variants"] == ["softmax", "linear"]
+    assert {(row["variant"], row["level"]) for row in points_of(data, "seeds|0")} == {
+        ("softmax", "softmax"),
+        ("linear", "linear"),
+    }
+    assert "Accuracy by attention" in text
+    for key in ("levels|0", "seeds|0"):
+        compiled = json.dumps(data["specs"][data["charts"][key]["spec"]])
+        assert '["softmax", "linear"]' in compiled, key  # the order of the rows
+
+
+def test_levels_stay_the_axis_where_there_are_several_or_tasks_differ_in_what_varies() -> None:
+    ladder = [run(width=width, pairs=pairs) for width in (16, 64) for pairs in (2, 4)]
+    assert laid_out(ladder)[0]["variants"] == ["16", "64"]
+    tasks = [run(width=width, task="a") for width in (16, 64)] + [run(width=32, task="b")]
+    assert {row["level"] for row in points_of(laid_out(tasks)[0], "levels|0")} == {4}

@@ -37,3 +37,39 @@ def test_text_is_escaped() -> None:
     assert escaped(hostile) in text
     assert not re.search(r"(?<!\\)[%#$_^~]", escaped(hostile))
     assert escaped("one\n\ntwo") == "one two"
+
+
+def test_characters_that_mean_something_beside_others_are_escaped() -> None:
+    assert escaped("[1cm] * -- ?` !` '' \"") == (
+        r"{[}1cm] {*} {-}{-} {?}\textasciigrave{} {!}\textasciigrave{} "
+        r"\textquotesingle{}\textquotesingle{} \char34{}"
+    )
+    text = report_latex(report([run(name, pairs) for name in ("[1]", "*x") for pairs in (2, 4)])).decode()
+    lines = [line.lstrip() for line in text.splitlines()]
+    assert not any(line.startswith(("[", "*")) for line in lines)  # an option of the row above
+
+
+def test_ranks_have_dashes_between_numbers() -> None:
+    records = [
+        one
+        for name in ("softmax", "gpam")
+        for pairs in (2, 4)
+        for one in seeds([0.5, 0.6, 0.7], attention=name, pairs=pairs)
+    ]
+    text = report_latex(report(records)).decode()
+    assert text.count("& 1--2 ") == 2
+    assert "{-}" not in text
+
+
+def test_letters_that_pdflatex_lacks_are_told() -> None:
+    first = report_latex(report([run("softmax", 2), run("caf\u00e9", 2)])).decode()
+    assert first.startswith("% \\usepackage{booktabs}")
+    second = report_latex(report([run("softmax", 2), run("\u4e2d", 2)])).decode()
+    assert second.startswith("% Names have characters that pdflatex lacks")
+    assert "\u4e2d" in second
+
+
+def test_labels_are_unique() -> None:
+    records = [run(task=task, pairs=pairs) for task in ("a-b", "a_b") for pairs in (2, 4)]
+    labels = re.findall(r"\\label\{(.*?)\}", report_latex(report(records)).decode())
+    assert len(set(labels)) == len(labels) == 4

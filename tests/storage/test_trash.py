@@ -4,11 +4,12 @@ import errno
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from attnlab.errors import AttnlabError, InvalidValueError, StoreError, UnknownNameError
 from attnlab.storage import Store
-from attnlab.storage.find_run import find_records
+from attnlab.storage.find_run import find_record, find_records, find_started
 from attnlab.storage.locks import sweep_lock
 from attnlab.storage.tags import change_tags, read_tags
 from attnlab.storage.trash import removals, remove_runs, restore_runs
@@ -132,6 +133,72 @@ def test_a_run_of_several_stores_needs_the_name_of_one(tmp_path: Path) -> None:
     with pytest.raises(InvalidValueError, match="stands in several stores"):
         find_records([first], tmp_path)
     assert len(find_records([first, first], tmp_path / "b")) == 1
+
+
+def save_checkpoint(folder: Path, one: str, step: int = 5) -> None:
+    """The checkpoint of a run that has no record yet."""
+    store = Store(folder)
+    store.open()
+    about = {"id": one, "step": step, "max_steps": 20, "summary": "recall", "group": [one]}
+    store.save(one, {"weight/w": np.zeros(2, np.float32)}, about)
+
+
+@pytest.mark.parametrize("records", [0, 2])
+def test_a_run_that_has_only_a_checkpoint_is_removed_and_put_back(tmp_path: Path, records: int) -> None:
+    make_store(tmp_path, records)
+    for path in (tmp_path / "checkpoints").glob("*"):
+        path.unlink()
+    save_checkpoint(tmp_path, "feed0123beef")
+    before = content(tmp_path)
+    with pytest.raises(StoreError, match=r"no record yet, only a checkpoint at step 5 of 20\.") as caught:
+        find_record("feed", tmp_path)
+    assert f"attnlab rm feed0123beef --store {tmp_path}" in caught.value.hint
+    (removed,) = remove_runs(find_started(["feed"], tmp_path))
+    assert (removed.records, removed.ids) == ((), ["feed0123beef"])
+    assert not Store(tmp_path).checkpoints()
+    assert [one.ids for one in removals(tmp_path)] == [["feed0123beef"]]
+    restore_runs([tmp_path], ["feed"])
+    assert content(tmp_path) == before
+
+
+def test_finished_and_unfinished_runs_are_removed_together(tmp_path: Path) -> None:
+    first, *_ = make_store(tmp_path)
+    save_checkpoint(tmp_path, "feed0123beef")
+    (removed,) = remove_runs(find_started([first, "feed"], tmp_path))
+    assert removed.ids == [first, "feed0123beef"]
+    with pytest.raises(UnknownNameError):
+        find_started(["feed"], tmp_path)
+    assert restore_runs([tmp_path])[0].ids == [first, "feed0123beef"]
+    assert "feed0123beef" in Store(tmp_path).checkpoints()
+
+
+def test_a_beginning_that_a_finished_and_an_unfinished_run_share_is_refused(tmp_path: Path) -> None:
+    first, *_ = make_store(tmp_path)
+    save_checkpoint(tmp_path, f"{first[:6]}ffffff")
+    with pytest.raises(InvalidValueError, match=f"2 runs begin with '{first[:6]}'"):
+        find_started([first[:6]], tmp_path)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_removed_and_put_back(tmp_path: Path) -> None:
+    make_store(tmp_path)
+    (tmp_path / "checkpoints" / "feed0123beef.safetensors").write_text("torn")
+    before = content(tmp_path)
+    with pytest.raises(StoreError, match="only a checkpoint, which cannot be read"):
+        find_record("feed", tmp_path)
+    remove_runs(find_started(["feed"], tmp_path))
+    restore_runs([tmp_path])
+    assert content(tmp_path) == before
+
+
+def test_a_removed_checkpoint_is_not_put_over_a_newer_one(tmp_path: Path) -> None:
+    make_store(tmp_path)
+    save_checkpoint(tmp_path, "feed0123beef")
+    remove_runs(find_started(["feed"], tmp_path))
+    save_checkpoint(tmp_path, "feed0123beef", step=9)
+    before = content(tmp_path)
+    with pytest.raises(StoreError, match="was started again since it was removed"):
+        restore_runs([tmp_path])
+    assert content(tmp_path) == before
 
 
 def test_tags_are_added_and_removed(tmp_path: Path) -> None:
