@@ -70,7 +70,7 @@ def wrong_outcomes(ours: Cells, theirs: Cells, null: bool) -> tuple[str, ...]:
     """What must not come out: of a null, any difference; of a pair, a direction that no level has."""
     if null:
         return ("ahead", "behind", "crossing")
-    gaps = [mean(ours[level]) - mean(theirs[level]) for level in ours.keys() & theirs.keys()]
+    gaps = [mean(theirs[level]) - mean(ours[level]) for level in ours.keys() & theirs.keys()]
     words = [("ahead", any(gap > 0 for gap in gaps)), ("behind", any(gap < 0 for gap in gaps))]
     return (*(word for word, true in words if not true), *(() if all(true for _, true in words) else ("crossing",)))
 
