@@ -1,24 +1,20 @@
-"""DeltaNet and its gated variant: linear attention that overwrites the value stored under a key.
+"""DeltaNet: linear attention that overwrites the value stored under a key.
 
-    S_t = a_t S_{t-1} + b_t k_t (v_t - k_t^T a_t S_{t-1})^T,   o_t = S_t^T q_t
+    S_t = a_t S_{t-1} + b_t k_t (v_t - k_t^T a_t S_{t-1})^T,   o_t = S_t^T q_t,   a = 1
     k = unit_length(SiLU(W_k x)),  q = unit_length(SiLU(W_q x)),  v = SiLU(W_v x),  b = sigmoid(W_b x), per head
-    delta         a = 1
-    gated-delta   log a = -exp(r) softplus(W_a x + s), one number per head
 
-With ``householders=n`` a token has n keys, values and strengths, each from maps of its own, and writes n times before
-it is read: a token then changes the state by a product of n reflections. The state decays once per token.
+The variants in which the state decays (a < 1) are in files of their own. With ``householders=n`` a token has n keys,
+values and strengths, each from maps of its own, and writes n times before it is read: a token then changes the state by
+a product of n reflections. The state decays once per token.
 
 The output of each head is normalized to unit size, with a learned gain. Keys have unit length when they are used, even
 under `qk_norm`: longer ones make the state grow without bound. That modifier has no effect here, and is refused.
 
-Source   delta: Yang et al., arXiv:2406.06484; gated-delta: Yang, Kautz & Hatamizadeh, arXiv:2412.06464; b up to 2:
-         Grazzi et al., arXiv:2411.12537; householders: Siems et al., "DeltaProduct", arXiv:2502.10297. Details after
-         the layers of fla.
-Theirs   beta -> our b;  alpha, exp(g) -> our a;  A_log -> our r;  dt_bias -> our s;  n_h -> our n.
+Source   Yang et al., arXiv:2406.06484; b up to 2: Grazzi et al., arXiv:2411.12537; householders: Siems et al.,
+         "DeltaProduct", arXiv:2502.10297. Details after the layers of fla.
+Theirs   beta -> our b;  n_h -> our n.
 Differs  their convolutions of q, k, v are the option `conv`, off by default (recall leans on them); their output gate
-         is the modifier `gate`. Queries are not scaled by 1/sqrt(C): the norm that follows undoes it. Their gated-delta
-         has `expand` 2. exp(r) starts in U(1, 16) and softplus(s) log-uniform in 0.001 .. 0.1; that range is our choice
-         where fla's versions vary.
+         is the modifier `gate`. Queries are not scaled by 1/sqrt(C): the norm that follows undoes it.
 
 Letters  B batch, H heads, N steps of a token (householders), HN steps of all heads, T queries, S keys, C channels of
          keys, V of values, D width.
@@ -26,7 +22,6 @@ Letters  B batch, H heads, N steps of a token (householders), HN steps of all he
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, final
 
 import torch
@@ -183,44 +178,6 @@ class Delta(DeltaNet):
     """
 
 
-@register("gated-delta", source="arXiv:2412.06464", aliases=("gated-deltanet", "gdn"))
-@final
-class GatedDelta(DeltaNet):
-    """Gated DeltaNet: the whole state of a head also decays, at a rate computed from each token.
-
-    Options:
-        expand: Channels of the values for each channel of the keys; 2 in the published layer.
-        negative: Whether the strength b lies in 0 .. 2, so that the value stored under a key can change its sign.
-        conv: The projections (q, k, v) with a causal convolution of 4 taps; qkv in the published layer.
-        householders: Writes per token, each with a key, a value and a strength of its own; the state decays once.
-    """
-
-    def __init__(
-        self,
-        context: LayerContext,
-        *,
-        expand: Expansion = 1,
-        negative: bool = False,
-        conv: Convolved = "none",
-        householders: Householders = 1,
-    ) -> None:
-        super().__init__(context, expand=expand, negative=negative, conv=conv, householders=householders)
-        self.forget = context.linear(context.width, context.heads)
-        self.rate_H, self.step_H = decay_rates(context, context.heads), decay_steps(context, context.heads)
-
-    @classmethod
-    def num_parameters(
-        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
-    ) -> int:
-        """The parameters of delta, and ``D H + 2 H``."""
-        return super().num_parameters(width, heads, length, layer, biased, **options) + width * heads + 2 * heads
-
-    def log_decay(self, x_BTD: Tensor) -> tuple[Tensor, ...]:
-        """One number per head and token."""
-        step_BTH = functional.softplus(at_least_float32(self.forget(x_BTD)) + self.step_H)
-        return (self.split(-at_least_float32(self.rate_H).exp() * step_BTH),)
-
-
 def widths(width: int, expand: int, steps: int = 1) -> dict[str, int]:
     """The channels of all heads of queries, keys and values.
 
@@ -233,30 +190,3 @@ def widths(width: int, expand: int, steps: int = 1) -> dict[str, int]:
         The counts, by ``q``, ``k`` and ``v``.
     """
     return {"q": width, "k": steps * width, "v": steps * expand * width}
-
-
-def decay_rates(context: LayerContext, count: int) -> nn.Parameter:
-    """r: logarithms of numbers drawn from U(1, 16).
-
-    Args:
-        context: The source of the initial weights.
-        count: How many.
-
-    Returns:
-        The parameter.
-    """
-    return nn.Parameter((8.5 + context.uniform(count, bound=7.5).detach()).log())
-
-
-def decay_steps(context: LayerContext, count: int) -> nn.Parameter:
-    """s: its softplus is drawn log-uniformly from 0.001 .. 0.1.
-
-    Args:
-        context: The source of the initial weights.
-        count: How many.
-
-    Returns:
-        The parameter.
-    """
-    softplus = (math.log(0.01) + context.uniform(count, bound=math.log(10)).detach()).exp()
-    return nn.Parameter(softplus.expm1().log())

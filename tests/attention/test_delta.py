@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention import ATTENTIONS
-from attnlab.attention.delta import Delta, DeltaNet, GatedDelta
+from attnlab.attention.delta import Delta, DeltaNet
+from attnlab.attention.gated_delta import GatedDelta
 from attnlab.attention.kda import Kda
 from attnlab.attention.ops.delta_rule import Rule, closed_form, unit_length
 from attnlab.attention.ops.modifiers import rms_norm

@@ -9,8 +9,8 @@
 after the projections that linear mixers have in their papers are their option `conv`.
 
 Source   short_conv: ours, after the short convolutions of Hyena (Poli et al., arXiv:2302.10866) and fla; qk_norm:
-         Henry et al., "Query-key normalization for transformers", arXiv:2010.04245; value_residual: Zhou et al., "Value residual
-         learning" (ResFormer), arXiv:2410.17897; gate: Qiu et al., "Gated attention", arXiv:2505.06708.
+         Henry et al., "Query-key normalization for transformers", arXiv:2010.04245; value_residual: Zhou et al.,
+         "Value residual learning" (ResFormer), arXiv:2410.17897; gate: Qiu et al., "Gated attention", arXiv:2505.06708.
 Differs  one convolution before the projections replaces three after them, and it starts as the identity; the gain of
          qk_norm multiplies the queries only; the learned share of value_residual starts at 1/2.
 
