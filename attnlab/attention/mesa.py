@@ -13,9 +13,11 @@ output are those of :mod:`attnlab.attention.gated_delta`.
 
 Source   von Oswald et al., "MesaNet", arXiv:2506.05233; flash-linear-attention's ``ops/mesa_net``.
 Theirs   H_kk, H_kv -> our G, H;  gamma, exp(g) -> our a;  beta -> our b;  Lambda, lambda -> our l.
-Differs  the systems are solved exactly in float32, by one LU factorization of C x C numbers per token; theirs takes at
-         most 30 steps of conjugate gradients, which take longer here for the small C of small models and are inexact.
-         The floor of l, its start at 1 and the maps to a and b are ours. A floor keeps the system far from singular.
+Differs  the systems are solved exactly in float32, one of C x C numbers per token; theirs takes at most 30 steps of
+         conjugate gradients, which are inexact, and of which 16 take longer here than a factorization at C = 16. The
+         fast path has a gradient without C x C numbers: that of one correction of a known solution y,
+         ``x = y + F^{-1} (q - (G + Diag(l)) y)`` with F fixed. The floor of l, its start at 1 and the maps to a and b
+         are ours. A floor keeps the system far from singular.
 
 Letters  B batch, H heads, T queries, S keys, C channels of keys, V of values, N chunks of L tokens, D width.
 """
@@ -34,7 +36,7 @@ from attnlab.attention.delta import Expansion
 from attnlab.attention.gated_delta import GatedDeltaNet
 from attnlab.attention.ops.convolution import Convolved
 from attnlab.attention.ops.delta_rule import unit_length
-from attnlab.attention.ops.scan import Recurrence, closed_form, scan, segment_sums
+from attnlab.attention.ops.scan import SCALAR_CHUNK, Recurrence, closed_form, scan, segment_sums
 from attnlab.tensors import QKV, LayerContext, at_least_float32
 
 FLOOR = 0.25
@@ -83,10 +85,7 @@ class Mesa(GatedDeltaNet):
         if not self.takes_scan(qkv):
             return super().attend(qkv, position)
         keys, strengths, decays = self.written(qkv)
-        ones_BHS1 = torch.ones_like(strengths)
-        products = (keys[..., :, None] * keys[..., None, :]).flatten(-2)
-        sums = scan(ones_BHS1, strengths, decays, products).unflatten(-1, keys.shape[-1:] * 2)
-        recurrence = Recurrence(self.solve(sums, qkv), strengths * keys, decays)
+        recurrence = Recurrence(self.solve_fast(qkv), strengths * keys, decays)
         return scan(*recurrence, at_least_float32(qkv.values_BHSC)).to(qkv.values_BHSC.dtype)
 
     def written(self, qkv: QKV) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,6 +110,36 @@ class Mesa(GatedDeltaNet):
         Returns:
             ``(G + Diag(l))^{-1} q``, B x H x T x C.
         """
-        ridge_HC = (FLOOR + functional.softplus(at_least_float32(self.ridge_D))).unflatten(0, (self.num_heads, -1))
-        systems = sums_BHTCC + ridge_HC[:, None].to(sums_BHTCC.dtype).diag_embed()
+        systems = sums_BHTCC + self.ridge_H1C.diag_embed()
         return torch.linalg.solve(systems, at_least_float32(qkv.queries_BHTC)[..., None])[..., 0]
+
+    def solve_fast(self, qkv: QKV) -> Tensor:
+        """The same for all rows, by chunked scans.
+
+        Args:
+            qkv: Queries, keys and values.
+
+        Returns:
+            ``(G + Diag(l))^{-1} q``, B x H x T x C.
+        """
+        (keys, strengths, decays), ridge = self.written(qkv), self.ridge_H1C
+        queries = at_least_float32(qkv.queries_BHTC)
+        with torch.no_grad():
+            products = (keys[..., :, None] * keys[..., None, :]).flatten(-2)
+            reads, one_chunk = torch.ones_like(strengths), keys.shape[-2] <= SCALAR_CHUNK
+            flat = (
+                closed_form(reads, strengths, decays) @ products
+                if one_chunk
+                else scan(reads, strengths, decays, products)
+            )
+            sums = flat.unflatten(-1, keys.shape[-1:] * 2)
+            factors = torch.linalg.cholesky(sums + ridge.diag_embed())
+            known = torch.cholesky_solve(queries[..., None], factors)[..., 0]
+        missing = queries - scan(known, strengths * keys, decays, keys) - ridge * known
+        return known + torch.cholesky_solve(missing[..., None], factors)[..., 0]
+
+    @property
+    def ridge_H1C(self) -> Tensor:
+        """l, float32 or more."""
+        ridge_D = FLOOR + functional.softplus(at_least_float32(self.ridge_D))
+        return ridge_D.unflatten(0, (self.num_heads, 1, -1))

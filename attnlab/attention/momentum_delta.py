@@ -1,7 +1,7 @@
 """Momentum delta: the corrections of a gated delta rule are collected in a second state, which is added to the first.
 
     M_t = m_t M_{t-1} + h_t k_t (v_t - k_t^T S_{t-1})^T,   S_t = a_t S_{t-1} + b_t M_t,   o_t = S_t^T q_t
-    m = sigmoid(W_m x),  h = sigmoid(W_h x), one number each per head
+    m = sigmoid(W_m x),  h = 2 sigmoid(W_h x), one number each per head
 
 With m = 0, b = 1 it is a delta rule that reads before it decays. Over tokens 1 .. L that follow the states S_0, M_0
 
@@ -14,7 +14,8 @@ of :mod:`attnlab.attention.gated_delta`.
 
 Source   flash-linear-attention 0.6.0, ``ops/momentum_delta_rule``, as its plain reference computes it.
 Theirs   mu -> our m;  eta -> our h;  alpha -> our a;  beta -> our b;  their M -> our -M;  p -> our k.
-Differs  the maps to m, h, a and b are ours. What is read is read at k, theirs at a vector of its own.
+Differs  the maps to m, h, a and b are ours; with h up to 2 a first write is as large as that of delta. What
+         is read is read at k, theirs at a vector of its own.
 
 Letters  B batch, H heads, T queries, S keys, C channels of keys, V of values, N chunks of L tokens, D width.
 """
@@ -80,7 +81,7 @@ class MomentumDelta(GatedDeltaNet):
         """Queries, keys, values, strengths and decays; log m and h as further ones."""
         qkv = super().project(x_BTD, layer_inputs)
         momentum, rate = (self.split(at_least_float32(layer(x_BTD))) for layer in (self.momentum, self.learning))
-        return qkv._replace(extra=(*qkv.extra, functional.logsigmoid(momentum), rate.sigmoid()))
+        return qkv._replace(extra=(*qkv.extra, functional.logsigmoid(momentum), 2 * rate.sigmoid()))
 
     def steps_of(self, qkv: QKV) -> Steps:
         """The operations of each token.

@@ -84,7 +84,7 @@ def preconditioned(attention: Any, head: int, x: Tensor, q: Tensor, k: Tensor, v
 
 def momentum(attention: MomentumDelta, head: int, x: Tensor, q: Tensor, k: Tensor, v: Tensor, states: State) -> Any:
     state, moving = states
-    moving = torch.sigmoid(attention.momentum.weight[head] @ x) * moving + torch.sigmoid(
+    moving = torch.sigmoid(attention.momentum.weight[head] @ x) * moving + 2 * torch.sigmoid(
         attention.learning.weight[head] @ x
     ) * torch.outer(k, v - k @ state)
     state = decay(attention, x, head) * state + strength(attention, x, head) * moving
@@ -168,7 +168,7 @@ def test_strong_decays_of_comba_stay_finite() -> None:
 
 
 def test_momentum_of_zero_at_full_strength_without_decay_is_delta() -> None:
-    delta, momentum = (attention_of(name).double() for name in ("delta", "momentum-delta"))
+    delta, momentum = attention_of("delta", {"negative": True}).double(), attention_of("momentum-delta").double()
     assert isinstance(momentum, MomentumDelta)
     momentum.load_state_dict(delta.state_dict(), strict=False)
     x_BTD = noise(2, 30, 8)
