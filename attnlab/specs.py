@@ -291,7 +291,7 @@ class Modifiers(Value):
     gate: Literal["none", "element", "head"] = "none"
     """A gate on the output of the heads, per element or per head."""
     short_conv: Annotated[int, Field(ge=0, le=MAX_INTEGER)] = 0
-    """Taps of a causal convolution before the attention; 0 leaves it out."""
+    """Taps of a causal convolution of the attention's input, without a residual connection; 0 leaves it out."""
     value_residual: Literal["none", "mean", "learned"] = "none"
     """How the values of the first layer are mixed into those of the others."""
 

@@ -1,29 +1,27 @@
-"""DeltaNet and its gated variants: linear attention that overwrites the value stored under a key.
+"""DeltaNet: linear attention that overwrites the value stored under a key.
 
-    S_t = Diag(a_t) S_{t-1} + b_t k_t (v_t - k_t^T Diag(a_t) S_{t-1})^T,   o_t = S_t^T q_t
+    S_t = a_t S_{t-1} + b_t k_t (v_t - k_t^T a_t S_{t-1})^T,   o_t = S_t^T q_t,   a = 1
     k = unit_length(SiLU(W_k x)),  q = unit_length(SiLU(W_q x)),  v = SiLU(W_v x),  b = sigmoid(W_b x), per head
-    delta         a = 1
-    gated-delta   log a = -exp(r) softplus(W_a x + s), one number per head
-    kda           log a = -exp(r) softplus(W_2 W_1 x + s), one number per channel; W_1 is D x C, shared by the heads
+
+The variants in which the state decays (a < 1) are in files of their own. With ``householders=n`` a token has n keys,
+values and strengths, each from maps of its own, and writes n times before it is read: a token then changes the state by
+a product of n reflections. The state decays once per token.
 
 The output of each head is normalized to unit size, with a learned gain. Keys have unit length when they are used, even
 under `qk_norm`: longer ones make the state grow without bound. That modifier has no effect here, and is refused.
 
-Source   delta: Yang et al., arXiv:2406.06484; gated-delta: Yang, Kautz & Hatamizadeh, arXiv:2412.06464; kda: "Kimi
-         Linear", arXiv:2510.26692; b up to 2: Grazzi et al., arXiv:2411.12537. Details after the layers of fla.
-Theirs   beta -> our b;  alpha, exp(g) -> our a;  A_log -> our r;  dt_bias -> our s.
-Differs  their convolutions of q, k, v are the modifier `short_conv` (theirs has 4 taps; recall leans on it), their
-         output gate is the modifier `gate`. Queries are not scaled by 1/sqrt(C): the norm that follows undoes it.
-         Their gated-delta has `expand` 2; their kda is in three layers of four, which is a stack of attentions.
-         exp(r) starts in U(1, 16) and softplus(s) log-uniform in 0.001 .. 0.1 for both gated kinds; that range is our
-         choice where fla's versions vary.
+Source   Yang et al., arXiv:2406.06484; b up to 2: Grazzi et al., arXiv:2411.12537; householders: Siems et al.,
+         "DeltaProduct", arXiv:2502.10297. Details after the layers of fla.
+Theirs   beta -> our b;  n_h -> our n.
+Differs  their convolutions of q, k, v are the option `conv`, off by default (recall leans on them); their output gate
+         is the modifier `gate`. Queries are not scaled by 1/sqrt(C): the norm that follows undoes it.
 
-Letters  B batch, H heads, T queries, S keys, C channels of keys, V of values, D width.
+Letters  B batch, H heads, N steps of a token (householders), HN steps of all heads, T queries, S keys, C channels of
+         keys, V of values, D width.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, final
 
 import torch
@@ -31,39 +29,67 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnlab.attention.base import register
+from attnlab.attention.base import Position, register
+from attnlab.attention.ops.convolution import Convolutions, Convolved, num_taps
 from attnlab.attention.ops.delta_rule import DeltaRule, Rule, unit_length
+from attnlab.attention.ops.inner_steps import as_heads, as_tokens, at_first, at_last, step_matrices, step_outputs
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 Expansion = Annotated[int, Field(ge=1)]
+Householders = Annotated[int, Field(ge=1)]
 
 
 class DeltaNet(DeltaRule):
-    """The common part of the three; a variant defines the decay of its state.
+    """The common part of the family; a variant defines the decay of its state, and may change what it erases.
 
     Args:
         context: Sizes, index of the layer, and source of the initial weights.
         expand: V / C.
         negative: Whether b lies in 0 .. 2 instead of 0 .. 1.
+        conv: The projections that are convolved.
+        householders: N, writes per token.
     """
 
     unsupported_modifiers = {
         "qk_norm": "its queries and keys have unit length already, and the norm after it undoes a gain"
     }
 
-    def __init__(self, context: LayerContext, *, expand: Expansion = 1, negative: bool = False) -> None:
+    def __init__(
+        self,
+        context: LayerContext,
+        *,
+        expand: Expansion = 1,
+        negative: bool = False,
+        conv: Convolved = "none",
+        householders: Householders = 1,
+    ) -> None:
         super().__init__(context, values=expand * context.channels)
-        self.max_strength = 2.0 if negative else 1.0
-        self.strength = context.linear(context.width, context.heads)
+        self.max_strength, self.steps = 2.0 if negative else 1.0, householders
+        if householders > 1:
+            self.key = context.linear(context.width, householders * context.width)
+            self.value = context.linear(context.width, householders * expand * context.width)
+        self.strength = context.linear(context.width, householders * context.heads)
         self.gain_V = nn.Parameter(torch.ones(expand * context.channels))
+        self.convolutions = Convolutions(context, conv, widths(context.width, expand, householders))
 
     @classmethod
     def num_parameters(
         cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
     ) -> int:
-        """``2 (1 + e) D^2 + D H + e C`` for an expansion of e, and the parameters of the decay."""
-        expand = options["expand"]
-        return 2 * (1 + expand) * width**2 + width * heads + expand * width // heads
+        """``(1 + n) (1 + e) D^2 + n D H + e C`` for n writes of e C values, the taps, and those of the decay."""
+        expand, steps = options["expand"], options.get("householders", 1)
+        taps = num_taps(options["conv"], widths(width, expand, steps))
+        return (1 + steps) * (1 + expand) * width**2 + steps * width * heads + expand * width // heads + taps
+
+    def state_size(self, tokens: int) -> int:
+        """A state of C x V numbers per head, and the tokens that convolutions read again."""
+        width = self.query.in_features
+        return width * len(self.gain_V) + self.convolutions.state_size(tokens, width)
+
+    @property
+    def score_maps(self) -> int:
+        """One for each step of each head."""
+        return self.num_heads * self.steps
 
     def log_decay(self, x_BTD: Tensor) -> tuple[Tensor, ...]:
         """Logarithm of a.
@@ -76,27 +102,66 @@ class DeltaNet(DeltaRule):
         """
         return ()
 
+    def strengths(self, x_BTD: Tensor) -> Tensor:
+        """The strength b of each token.
+
+        Args:
+            x_BTD: The input of the attention.
+
+        Returns:
+            B x H x S x N.
+        """
+        return self.gate(self.strength(x_BTD))
+
+    def gate(self, logits_BTD: Tensor) -> Tensor:
+        """A gate from its logits.
+
+        Args:
+            logits_BTD: B x T x (H C).
+
+        Returns:
+            Numbers in 0 .. 1, or in 0 .. 2 with ``negative``; B x H x T x C.
+        """
+        return self.max_strength * self.split(logits_BTD).sigmoid()
+
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
-        """Queries of unit length, keys and values after their SiLU, strengths and decays."""
-        queries, keys, values = (functional.silu(part) for part in super().project(x_BTD, layer_inputs)[:3])
-        strength_BHS1 = self.max_strength * self.split(self.strength(x_BTD)).sigmoid()
+        """Queries of unit length, keys and values after their SiLU, strengths and decays; steps are held as heads."""
+        projected = self.convolutions(super().project(x_BTD, layer_inputs), silu=False)
+        queries, keys, values = (functional.silu(part) for part in projected[:3])
+        strengths = self.strengths(x_BTD)
+        if self.steps > 1:
+            keys, values, strengths = (as_heads(part, self.steps) for part in (keys, values, strengths))
         return QKV(
-            unit_length(at_least_float32(queries)).to(queries.dtype),
-            keys,
-            values,
-            (strength_BHS1, *self.log_decay(x_BTD)),
+            unit_length(at_least_float32(queries)).to(queries.dtype), keys, values, (strengths, *self.log_decay(x_BTD))
         )
 
     def rule(self, qkv: QKV) -> Rule:
-        """Reads and writes with the same key, each with strength b."""
-        keys, (strength_BHS1, *decays) = unit_length(at_least_float32(qkv.keys_BHSC)), qkv.extra
-        return Rule(
-            at_least_float32(qkv.queries_BHTC), keys, strength_BHS1 * keys, decays_BHSC=decays[0] if decays else None
-        )
+        """Reads and writes with the same key, each with strength b; the steps of a token stand next to each other."""
+        keys, (strengths, *decays) = unit_length(at_least_float32(qkv.keys_BHSC)), qkv.extra
+        queries = at_least_float32(qkv.queries_BHTC)
+        if self.steps > 1:
+            keys, strengths = (as_tokens(part, self.steps) for part in (keys, strengths))
+            queries, decays = at_last(queries, self.steps), [at_first(decay, self.steps) for decay in decays]
+        return Rule(queries, keys, strengths * keys, decays_BHSC=decays[0] if decays else None)
+
+    def weights(self, qkv: QKV, position: Position) -> Tensor:
+        """The closed form, B x H x T x S; with several steps per token B x HN x T x S, one matrix for each."""
+        if self.steps == 1:
+            return super().weights(qkv, position)
+        return step_matrices(self.rule(qkv), self.steps, qkv.start)
+
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
+        """The scan where the output of all rows is computed, the closed form otherwise; B x HN x T x V."""
+        if self.steps == 1 or not self.takes_scan(qkv):
+            return super().attend(qkv, position)
+        return step_outputs(self.rule(qkv), at_least_float32(qkv.values_BHSC), self.steps).to(qkv.values_BHSC.dtype)
 
     def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
-        """Every head normalized to unit size, with one learned gain for all heads."""
-        normed = functional.rms_norm(at_least_float32(mixed_BHTC), self.gain_V.shape, eps=1e-5).to(mixed_BHTC.dtype)
+        """Steps added; every head normalized to unit size, with one learned gain for all heads."""
+        mixed = at_least_float32(mixed_BHTC)
+        if self.steps > 1:
+            mixed = mixed.unflatten(-3, (-1, self.steps)).sum(-3)
+        normed = functional.rms_norm(mixed, self.gain_V.shape, eps=1e-5).to(mixed_BHTC.dtype)
         return super().output(normed * self.gain_V, x_BTD)
 
 
@@ -108,93 +173,20 @@ class Delta(DeltaNet):
     Options:
         expand: Channels of the values for each channel of the keys.
         negative: Whether the strength b lies in 0 .. 2, so that the value stored under a key can change its sign.
+        conv: The projections (q, k, v) with a causal convolution of 4 taps; qkv in the published layer.
+        householders: Writes per token, each with a key, a value and a strength of its own.
     """
 
 
-@register("gated-delta", source="arXiv:2412.06464", aliases=("gated-deltanet", "gdn"))
-@final
-class GatedDelta(DeltaNet):
-    """Gated DeltaNet: the whole state of a head also decays, at a rate computed from each token.
-
-    Options:
-        expand: Channels of the values for each channel of the keys; 2 in the published layer.
-        negative: Whether the strength b lies in 0 .. 2, so that the value stored under a key can change its sign.
-    """
-
-    def __init__(self, context: LayerContext, *, expand: Expansion = 1, negative: bool = False) -> None:
-        super().__init__(context, expand=expand, negative=negative)
-        self.forget = context.linear(context.width, context.heads)
-        self.rate_H, self.step_H = decay_rates(context, context.heads), decay_steps(context, context.heads)
-
-    @classmethod
-    def num_parameters(
-        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
-    ) -> int:
-        """The parameters of delta, and ``D H + 2 H``."""
-        return super().num_parameters(width, heads, length, layer, biased, **options) + width * heads + 2 * heads
-
-    def log_decay(self, x_BTD: Tensor) -> tuple[Tensor, ...]:
-        """One number per head and token."""
-        step_BTH = functional.softplus(at_least_float32(self.forget(x_BTD)) + self.step_H)
-        return (self.split(-at_least_float32(self.rate_H).exp() * step_BTH),)
-
-
-@register("kda", source="arXiv:2510.26692", aliases=("kimi-delta",))
-@final
-class Kda(DeltaNet):
-    """Kimi Delta Attention: each channel of the keys decays at its own rate.
-
-    Options:
-        expand: Channels of the values for each channel of the keys.
-        negative: Whether the strength b lies in 0 .. 2, so that the value stored under a key can change its sign.
-    """
-
-    def __init__(self, context: LayerContext, *, expand: Expansion = 1, negative: bool = False) -> None:
-        super().__init__(context, expand=expand, negative=negative)
-        self.narrow = context.linear(context.width, context.channels)
-        self.forget = context.linear(context.channels, context.width)
-        self.rate_H, self.step_D = decay_rates(context, context.heads), decay_steps(context, context.width)
-
-    @classmethod
-    def num_parameters(
-        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
-    ) -> int:
-        """The parameters of delta, and ``2 D C + D + H``."""
-        return (
-            super().num_parameters(width, heads, length, layer, biased, **options)
-            + 2 * width * width // heads
-            + width
-            + heads
-        )
-
-    def log_decay(self, x_BTD: Tensor) -> tuple[Tensor, ...]:
-        """One number per channel and token."""
-        step_BTD = functional.softplus(at_least_float32(self.forget(self.narrow(x_BTD))) + self.step_D)
-        return (-at_least_float32(self.rate_H).exp()[:, None, None] * self.split(step_BTD),)
-
-
-def decay_rates(context: LayerContext, count: int) -> nn.Parameter:
-    """r: logarithms of numbers drawn from U(1, 16).
+def widths(width: int, expand: int, steps: int = 1) -> dict[str, int]:
+    """The channels of all heads of queries, keys and values.
 
     Args:
-        context: The source of the initial weights.
-        count: How many.
+        width: D.
+        expand: V / C.
+        steps: N.
 
     Returns:
-        The parameter.
+        The counts, by ``q``, ``k`` and ``v``.
     """
-    return nn.Parameter((8.5 + context.uniform(count, bound=7.5).detach()).log())
-
-
-def decay_steps(context: LayerContext, count: int) -> nn.Parameter:
-    """s: its softplus is drawn log-uniformly from 0.001 .. 0.1.
-
-    Args:
-        context: The source of the initial weights.
-        count: How many.
-
-    Returns:
-        The parameter.
-    """
-    softplus = (math.log(0.01) + context.uniform(count, bound=math.log(10)).detach()).exp()
-    return nn.Parameter(softplus.expm1().log())
+    return {"q": width, "k": steps * width, "v": steps * expand * width}

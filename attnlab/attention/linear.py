@@ -31,17 +31,41 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from attnlab.attention.base import Position, RowConstraint, register
+from attnlab.attention.ops.convolution import Convolutions, Convolved, num_taps
 from attnlab.attention.ops.scan import Recurrence, Recurrent, divide_rows, no_decay
-from attnlab.tensors import QKV, LayerContext, with_float32
+from attnlab.tensors import QKV, LayerContext, LayerInputs, with_float32
 
 
 @register("linear", source="arXiv:2006.16236, equation 7")
 @final
 class Linear(Recurrent):
-    """Normalized linear attention with the features elu + 1."""
+    """Normalized linear attention with the features elu + 1.
+
+    Options:
+        conv: The projections (q, k, v) with a causal convolution of 4 taps, and a SiLU after it.
+    """
 
     row_constraint = RowConstraint.STOCHASTIC
     normalized: ClassVar[bool] = True
+
+    def __init__(self, context: LayerContext, *, conv: Convolved = "none") -> None:
+        super().__init__(context)
+        self.convolutions = Convolutions(context, conv, dict.fromkeys("qkv", context.width))
+
+    @classmethod
+    def num_parameters(
+        cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
+    ) -> int:
+        """``4 D^2``, and 4 taps for each channel that is convolved."""
+        return 4 * width**2 + num_taps(options["conv"], dict.fromkeys("qkv", width))
+
+    def state_size(self, tokens: int) -> int:
+        """A state of C x C numbers per head and C for the sums, and the tokens that convolutions read again."""
+        return super().state_size(tokens) + self.convolutions.state_size(tokens, self.query.in_features)
+
+    def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
+        """Queries, keys and values, those that are chosen after their convolution."""
+        return self.convolutions(super().project(x_BTD, layer_inputs), silu=True)
 
     def recurrence(self, qkv: QKV) -> Recurrence:
         """Positive features without decay."""

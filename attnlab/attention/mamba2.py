@@ -7,11 +7,12 @@ Queries, keys and values pass through a SiLU; all heads share queries and keys.
 
 Source   Dao and Gu, "Transformers are SSMs", arXiv:2405.21060.
 Theirs   C, B, x -> our queries, keys, values;  Delta, A, A_log, D -> our d, a, l, s.
-Differs  their convolution is the modifier ``short_conv``, before the projections; their gate is the modifier ``gate``
-         (element), with a sigmoid instead of a SiLU, and after the norm. With it there are about 6 D^2 weights. The
-         norm is taken per head and has no gain. Their block has no MLP: set ``mlp_ratio: 0`` for that. As in public
-         code exp(l) starts in U(1, 16) and softplus(b) between 0.001 and 0.1, uniform in its logarithm; s starts at 1.
-         The SiLU on queries, keys and values follows that code too; the default of ``state`` is ours.
+Differs  their convolution of q, k and v is the option ``conv``, off by default and without their offset; their gate is
+         the modifier ``gate`` (element), with a sigmoid instead of a SiLU, and after the norm. With it there are about
+         6 D^2 weights. The norm is taken per head and has no gain. Their block has no MLP: set ``mlp_ratio: 0`` for
+         that. As in public code exp(l) starts in U(1, 16) and softplus(b) between 0.001 and 0.1, uniform in its
+         logarithm; s starts at 1. The SiLU on queries, keys and values follows that code too; the default of
+         ``state`` is ours.
 
 Letters  B batch, 1 where all heads share, H heads, T queries, S keys, D width, N channels of queries and keys.
 """
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import Position, RowConstraint, register
+from attnlab.attention.ops.convolution import Convolutions, Convolved, num_taps
 from attnlab.attention.ops.scan import Recurrence, Recurrent
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
@@ -41,6 +43,7 @@ class Mamba2(Recurrent):
     Options:
         state: N, channels of queries and keys, shared by the heads.
         expand: Width of the values, as a multiple of the width of the model.
+        conv: The projections (q, k, v) with a causal convolution of 4 taps; qkv in the published layer.
     """
 
     row_constraint = RowConstraint.FREE
@@ -52,25 +55,33 @@ class Mamba2(Recurrent):
         *,
         state: Annotated[int, Field(ge=2, multiple_of=2)] = 64,
         expand: Annotated[int, Field(ge=1)] = 2,
+        conv: Convolved = "none",
     ) -> None:
         super().__init__(context, values=expand * context.channels)
         self.query, self.key = context.linear(context.width, state), context.linear(context.width, state)
         self.clock = StepAndDecay(context)
         self.skip_H = nn.Parameter(torch.ones(context.heads))
+        self.convolutions = Convolutions(context, conv, {"q": state, "k": state, "v": expand * context.width})
 
     @classmethod
     def num_parameters(
         cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
     ) -> int:
-        """``2 e D^2 + 2 D N + D H + 3 H`` for values e times as wide."""
-        return 2 * options["expand"] * width**2 + 2 * width * options["state"] + width * heads + 3 * heads
+        """``2 e D^2 + 2 D N + D H + 3 H`` for values e times as wide, and 4 taps for each channel that is convolved."""
+        expand, state = options["expand"], options["state"]
+        taps = num_taps(options["conv"], {"q": state, "k": state, "v": expand * width})
+        return 2 * expand * width**2 + 2 * width * state + width * heads + 3 * heads + taps
+
+    def state_size(self, tokens: int) -> int:
+        """A state of N x V numbers per head, and the tokens that convolutions read again."""
+        return super().state_size(tokens) + self.convolutions.state_size(tokens, self.query.in_features)
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
         """Queries and keys for all heads, values by head, steps and decay."""
-        queries_B1TN, keys_B1SN = (
-            functional.silu(projection(x_BTD).unsqueeze(-3)) for projection in (self.query, self.key)
-        )
-        return QKV(queries_B1TN, keys_B1SN, functional.silu(self.split(self.value(x_BTD))), self.clock(x_BTD))
+        queries_B1TN, keys_B1SN = (projection(x_BTD).unsqueeze(-3) for projection in (self.query, self.key))
+        projected = self.convolutions(QKV(queries_B1TN, keys_B1SN, self.split(self.value(x_BTD))), silu=False)
+        queries, keys, values = (functional.silu(part) for part in projected[:3])
+        return QKV(queries, keys, values, self.clock(x_BTD))
 
     @property
     def num_features(self) -> int:

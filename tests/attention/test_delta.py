@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention import ATTENTIONS
-from attnlab.attention.delta import Delta, DeltaNet, GatedDelta, Kda
+from attnlab.attention.delta import Delta, DeltaNet
+from attnlab.attention.gated_delta import GatedDelta
+from attnlab.attention.kda import Kda
 from attnlab.attention.ops.delta_rule import Rule, closed_form, unit_length
 from attnlab.attention.ops.modifiers import rms_norm
 from attnlab.specs import Modifiers, Part
@@ -23,6 +25,11 @@ MODES = [
     Part(name="gated-delta"),
     Part(name="gated-delta", options={"expand": 2, "negative": True}),
     Part(name="kda"),
+    Part(name="delta", options={"householders": 3, "negative": True}),
+    Part(name="gated-delta", options={"householders": 2, "expand": 2, "conv": "qkv"}),
+    Part(name="kda", options={"conv": "k", "expand": 2, "erase": "channel", "write": "channel"}),
+    Part(name="kda", options={"erase": "channel", "negative": True}),
+    Part(name="kda", options={"write": "channel"}),
 ]
 over_modes = pytest.mark.parametrize("part", MODES, ids=str)
 
@@ -37,29 +44,50 @@ def unit(vector: Tensor) -> Tensor:
     return vector / (vector.square().sum() + 1e-6).sqrt()
 
 
+def projected(attention: DeltaNet, layer: nn.Linear, x_TD: Tensor, letter: str) -> list[Tensor]:
+    """One projection of each token after its convolution and SiLU, channel by channel."""
+    rows = [layer.weight @ x_D for x_D in x_TD]
+    if letter in attention.convolutions.taps:
+        taps_DK = attention.convolutions.taps[letter][:, 0]
+        rows = [
+            sum((taps_DK[:, 3 - lag] * rows[t - lag] for lag in range(min(t, 3) + 1)), torch.zeros_like(rows[t]))
+            for t in range(len(rows))
+        ]
+    return [functional.silu(row) for row in rows]
+
+
 @torch.no_grad()
 def recurrence(attention: DeltaNet, x_TD: Tensor, heads: int) -> Tensor:
     """The whole layer for one sequence, head by head and token by token, from its weights alone."""
-    rows, width = [], x_TD.shape[-1] // heads
-    for x_D in x_TD:
-        rows.append(
-            [functional.silu(layer.weight @ x_D) for layer in (attention.query, attention.key, attention.value)]
-        )
+    width, values, steps = x_TD.shape[-1] // heads, len(attention.gain_V), attention.steps
+    layers = {"q": attention.query, "k": attention.key, "v": attention.value}
+    rows = [projected(attention, layer, x_TD, letter) for letter, layer in layers.items()]
     out = []
     for head in range(heads):
-        keys = slice(head * width, (head + 1) * width)
-        values = len(attention.gain_V)
+        channels = slice(head * width, (head + 1) * width)
         state = torch.zeros(width, values, dtype=torch.float64)
         read = []
-        for x_D, (q_D, k_D, v_D) in zip(x_TD, rows, strict=True):
-            query, key, value = unit(q_D[keys]), unit(k_D[keys]), v_D[head * values : (head + 1) * values]
-            strength = attention.max_strength * torch.sigmoid(attention.strength.weight[head] @ x_D)
-            state = decay(attention, x_D, head, keys)[:, None] * state
-            state = state + strength * torch.outer(key, value - key @ state)
-            mixed = query @ state
+        for x_D, q_D, k_D, v_D in zip(x_TD, *rows, strict=True):
+            state = decay(attention, x_D, head, channels)[:, None] * state
+            for step in range(head * steps, (head + 1) * steps):
+                key, value = unit(k_D[step * width :][:width]), v_D[step * values :][:values]
+                erase, write = gates(attention, x_D, step)
+                state = state + torch.outer(key, write * value - (erase * key) @ state)
+            mixed = unit(q_D[channels]) @ state
             read.append(attention.gain_V * mixed / (mixed.square().mean() + 1e-5).sqrt())
         out.append(torch.stack(read))
     return torch.cat(out, -1) @ attention.out_proj.weight.T
+
+
+def gates(attention: DeltaNet, x_D: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """The strengths of erasing and writing of one step of one head: numbers, or one for each channel."""
+    found = []
+    for name in ("erase_gate", "write_gate"):
+        layer = getattr(attention, name, None)
+        rows = (layer or attention.strength).weight
+        size = len(rows) // attention.num_heads if layer else 1
+        found.append(attention.max_strength * torch.sigmoid(rows[step * size : (step + 1) * size] @ x_D))
+    return found[0], found[1]
 
 
 def decay(attention: DeltaNet, x_D: Tensor, head: int, keys: slice) -> Tensor:
@@ -175,6 +203,59 @@ def test_its_parameters_are_counted(name: str, expand: int, more: int) -> None:
     attention = attention_of(name, {"expand": expand}, width=16, heads=4)
     count = sum(weight.numel() for weight in attention.parameters())
     assert count == 2 * 16 * 16 + 2 * expand * 16 * 16 + 16 * 4 + 4 * expand + more
+
+
+@pytest.mark.parametrize("name", ["delta", "gated-delta"])
+def test_one_householder_has_the_weights_and_digits_of_none(name: str) -> None:
+    plain, single = (attention_of(name, options) for options in ({}, {"householders": 1, "conv": "none"}))
+    x_BTD, no_position = noise(2, 9, 8, dtype=torch.float32), position_of("none")
+    assert plain.state_dict().keys() == single.state_dict().keys()
+    assert torch.equal(*(one(x_BTD, no_position, LayerInputs()).output_BTD for one in (plain, single)))
+    assert ATTENTIONS.entry(name).non_default({"householders": 1, "conv": "none"}) == {}
+
+
+def test_equal_steps_at_full_strength_write_once() -> None:
+    """A second write with the same key and value changes nothing: two steps are then one."""
+    one, two = built(Part(name="delta")), built(Part(name="delta", options={"householders": 2}))
+    keys, values, queries = noise(1, 2, 6, 4), noise(1, 2, 6, 4, seed=1), noise(1, 2, 6, 4, seed=2)
+    strength = torch.ones(1, 2, 6, 1, dtype=torch.float64)
+    single = one.attend(QKV(queries, 100 * keys, values, (strength,)), position_of("none"))
+    twice = (part.repeat_interleave(2, 1) for part in (100 * keys, values, strength))
+    keys, values, strength = twice
+    double = two.attend(QKV(queries, keys, values, (strength,)), position_of("none")).unflatten(1, (2, 2)).sum(2)
+    torch.testing.assert_close(double, single, rtol=0, atol=1e-5)
+
+
+def test_two_reflections_turn_what_is_stored() -> None:
+    """Negative strengths alone give one reflection per token; two give a rotation, here by a quarter turn."""
+    attention = built(Part(name="delta", options={"householders": 2, "negative": True}), width=2, heads=1)
+    first, second = torch.tensor([1.0, 0.0]), torch.tensor([0.5, 0.5]).sqrt()
+    keys = torch.stack([torch.stack([first, second])] * 5, 1).double()[None] * 1e3
+    values = torch.zeros(1, 2, 5, 2, dtype=torch.float64)
+    values[0, 0, 0] = torch.tensor([1.0, 0.0])
+    strength = torch.full((1, 2, 5, 1), 2.0, dtype=torch.float64)
+    query = torch.tensor([1.0, 0.0], dtype=torch.float64).expand(1, 1, 5, 2)
+    mixed = attention.attend(QKV(query, keys, values, (strength,)), position_of("none"))
+    read = mixed.sum(1)[0, :, 0]
+    # The first value is stored at (2, 0); its token turns it to (0, -2), the next ones to (2, 0), (0, 2), (-2, 0).
+    torch.testing.assert_close(read, torch.tensor([0.0, 2, 0, -2, 0], dtype=torch.float64), rtol=0, atol=1e-5)
+
+
+def test_equal_gates_per_channel_are_a_strength_per_head() -> None:
+    """GDN-2 with b = w = beta is KDA."""
+    plain = built(Part(name="kda"))
+    gated = built(Part(name="kda", options={"erase": "channel", "write": "channel"}))
+    assert isinstance(gated, Kda)
+    assert gated.erase_gate is not None
+    assert gated.write_gate is not None
+    weights = {name: weight for name, weight in plain.state_dict().items() if name != "strength.weight"}
+    gated.load_state_dict(weights, strict=False)
+    with torch.no_grad():
+        for gate in (gated.erase_gate, gated.write_gate):
+            gate.weight.copy_(plain.strength.weight.repeat_interleave(4, 0))
+    x_BTD, no_position = noise(2, 30, 8), position_of("none")
+    plain_BTD, gated_BTD = (one(x_BTD, no_position, LayerInputs()).output_BTD for one in (plain, gated))
+    torch.testing.assert_close(gated_BTD, plain_BTD, rtol=0, atol=1e-12)
 
 
 def test_aliases() -> None:

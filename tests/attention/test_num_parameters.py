@@ -16,6 +16,18 @@ VARIANTS = [
     *(Part(name=entry.name) for entry in ATTENTIONS),
     Part(name="dape", options={"form": "add"}),
     Part(name="dape", options={"kernel": 3, "form": "concat"}),
+    Part(name="delta", options={"householders": 3, "expand": 2, "conv": "qkv"}),
+    Part(name="gated-delta", options={"householders": 2, "conv": "kv"}),
+    Part(name="kda", options={"erase": "channel", "write": "channel", "expand": 2, "conv": "q"}),
+    Part(name="kda", options={"write": "channel", "expand": 2}),
+    Part(name="gated-delta", options={"precond": True}),
+    Part(name="kda", options={"precond": True}),
+    Part(name="comba", options={"expand": 2, "conv": "v"}),
+    Part(name="mesa", options={"expand": 2, "conv": "v"}),
+    Part(name="momentum-delta", options={"expand": 2, "conv": "v"}),
+    Part(name="gla", options={"conv": "qv"}),
+    Part(name="linear", options={"conv": "qkv"}),
+    Part(name="mamba2", options={"conv": "qkv"}),
     Part(name="rwkv7", options={"rank": 5, "shift": False}),
 ]
 

@@ -49,23 +49,32 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "abc": [{}, {"slots": 2}],
     "based": [{}, {"features": 2}],
     "centered": [{}, {"gain": 0.5, "learned": True}],
+    "comba": [{}, {"expand": 2, "negative": True, "conv": "kv"}],
     "combiner": [{}, {"partition": "logsparse"}, {"partition": "axial", "block": 3}],
     "cosformer": [{}, {"reach": 40}],
-    "delta": [{}, {"expand": 2, "negative": True}],
+    "delta": [{}, {"expand": 2, "negative": True, "conv": "k"}, {"householders": 3}],
     "entmax": [{}, {"alpha": "adaptive"}],
     "forgetting": [{}, {"start": 0.0}],
-    "gated-delta": [{}, {"expand": 2, "negative": True}],
-    "gla": [{}, {"rank": 2, "temper": 1.0}],
+    "gated-delta": [{}, {"expand": 2, "negative": True, "householders": 2, "conv": "qkv"}, {"precond": True}],
+    "gla": [{}, {"rank": 2, "temper": 1.0, "conv": "qkv"}],
     "grouped": [{}, {"groups": 2}, {"groups": [[1], [0]]}],
     "hedgehog": [{}, {"tied": True}],
-    "kda": [{}, {"expand": 2, "negative": True}],
+    "kda": [
+        {},
+        {"expand": 2, "negative": True, "erase": "channel", "write": "channel"},
+        {"conv": "qv", "write": "channel"},
+        {"precond": True},
+    ],
     "latent": [{}, {"rank": 3, "turned": 0}],
     "lipschitz": [{}, {"values": "plain"}],
     "log-linear": [{}, {"decay": False}],
-    "mamba2": [{}, {"state": 4, "expand": 1}],
+    "linear": [{}, {"conv": "qk"}],
+    "mamba2": [{}, {"state": 4, "expand": 1, "conv": "qkv"}],
+    "mesa": [{}, {"expand": 2, "conv": "q"}],
     "mgk": [{}, {"components": 3, "keys": "shifted", "narrowing": 3.0}, {"hard": True}],
     "mlk": [{}, {"components": 3, "keys": "shifted"}],
     "moba": [{}, {"block": 2, "keep": 2}],
+    "momentum-delta": [{}, {"expand": 2, "conv": "k"}],
     "multi-token": [{}, {"queries": 3, "keys": 5, "norm": False}],
     "native-sparse": [{}, {"block": 2, "keep": 2, "window": 3}],
     "norm-softmax": [{}, {"ceiling": 0.3}],
@@ -229,7 +238,7 @@ def test_the_effective_matrix_is_lower_triangular_and_mixes_the_values(
 ) -> None:
     built, built_position, qkv = prepared(attention, position, length)
     matrix = built.effective_matrix(qkv, built_position)
-    assert matrix.shape == (2, 2, length, length)
+    assert matrix.shape == (2, 2 * attention.options.get("householders", 1), length, length)
     assert not matrix.triu(1).any()
     assert (matrix @ qkv.values_BHSC - built.attend(qkv, built_position)).abs().max() <= TIGHT
 

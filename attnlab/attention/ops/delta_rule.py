@@ -83,10 +83,20 @@ class DeltaRule(Attention, ABC):
 
     def attend(self, qkv: QKV, position: Position) -> Tensor:
         """The scan where the output of all rows is computed, the closed form otherwise."""
-        all_rows = qkv.start == 0 and qkv.queries_BHTC.shape[-2] == qkv.values_BHSC.shape[-2]
-        if self.fast and all_rows:
+        if self.takes_scan(qkv):
             return scan(self.rule(qkv), at_least_float32(qkv.values_BHSC)).to(qkv.values_BHSC.dtype)
         return super().attend(qkv, position)
+
+    def takes_scan(self, qkv: QKV) -> bool:
+        """Whether the output of all rows is computed, on a fast path.
+
+        Args:
+            qkv: Queries, keys and values; the queries may be a chunk of the rows.
+
+        Returns:
+            Whether ``attend`` takes the scan.
+        """
+        return self.fast and qkv.start == 0 and qkv.queries_BHTC.shape[-2] == qkv.values_BHSC.shape[-2]
 
 
 def closed_form(rule: Rule, start: int = 0) -> Tensor:

@@ -5,9 +5,12 @@
     value_residual   v  <- (v + v_1) / 2, or (1 - a) v + a v_1 with a learned: v_1 the values of the first layer
     gate             o  <- o * sigmoid(W x) before the output projection: element-wise (D D_o) or one per head (D H)
 
-Source   short_conv: fla's short convolution; Hyena (Poli et al., arXiv:2302.10866) has one too; qk_norm: Henry et al.,
-         "Query-key normalization for transformers", arXiv:2010.04245; value_residual: Zhou et al., "Value residual
-         learning" (ResFormer), arXiv:2410.17897; gate: Qiu et al., "Gated attention", arXiv:2505.06708.
+`short_conv` is one convolution of the input of the attention, without a residual connection around it. The convolutions
+after the projections that linear mixers have in their papers are their option `conv`.
+
+Source   short_conv: ours, after the short convolutions of Hyena (Poli et al., arXiv:2302.10866) and fla; qk_norm:
+         Henry et al., "Query-key normalization for transformers", arXiv:2010.04245; value_residual: Zhou et al.,
+         "Value residual learning" (ResFormer), arXiv:2410.17897; gate: Qiu et al., "Gated attention", arXiv:2505.06708.
 Differs  one convolution before the projections replaces three after them, and it starts as the identity; the gain of
          qk_norm multiplies the queries only; the learned share of value_residual starts at 1/2.
 
