@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -157,13 +158,15 @@ class ActivationTrace(NamedTuple):
     """The activations a model returns where a trace is requested."""
 
     residual_BTD: tuple[Tensor, ...]
-    """The residual stream before the first block, then after every block."""
+    """The residual stream before the first block, then after every block; one vector per token of several streams."""
     scores_BHTS: tuple[tuple[Tensor, ...], ...]
     """Per layer, the scores with the position's bias; empty where none are formed."""
     weights_BHTS: tuple[tuple[Tensor, ...], ...]
     """Per layer, the effective matrix, which multiplies the values."""
     qkv: tuple[QKV, ...] = ()
     """Per layer, queries, keys and values after modifiers and rotation."""
+    inputs_BTD: tuple[Tensor, ...] = ()
+    """Per layer, the input of the attention, after the norm of a pre-norm block."""
 
 
 def causal_mask(queries: int, keys: int, start: int, device: torch.device) -> Tensor:
@@ -243,6 +246,30 @@ def at_least_float32(tensor: Tensor) -> Tensor:
         The tensor in float32 if it was float16 or bfloat16, and unchanged otherwise.
     """
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def rounds_factors(tensor: Tensor) -> bool:
+    """Whether linear maps of the running step round their factors to bf16.
+
+    Args:
+        tensor: A tensor on the step's device.
+
+    Returns:
+        True within torch's autocast of this device.
+    """
+    return torch.is_autocast_enabled(tensor.device.type)
+
+
+def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
+    """Compute products in the type of their factors.
+
+    Args:
+        tensor: A tensor on the step's device.
+
+    Returns:
+        The context.
+    """
+    return torch.autocast(tensor.device.type, enabled=False) if rounds_factors(tensor) else nullcontext()
 
 
 def with_float32(qkv: QKV) -> QKV:

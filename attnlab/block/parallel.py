@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from typing import final
 
-from torch import Tensor
-
 from attnlab.block.base import Block, BlockParts, register, select_positions
 from attnlab.position import Position
+from attnlab.residual_stream import Stream
 from attnlab.tensors import AttentionOutput, LayerContext, LayerInputs
 
 
@@ -38,8 +37,8 @@ class ParallelBlock(Block):
         self.separate = separate
 
     def forward(
-        self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs, trace: bool
-    ) -> tuple[Tensor, AttentionOutput]:
+        self, x_BTD: Stream, position: Position, layer_inputs: LayerInputs, trace: bool
+    ) -> tuple[Stream, AttentionOutput]:
         """The stream after both branches."""
         read_BTD = self.branch_input(x_BTD, 0)
         output: AttentionOutput = self.attention(read_BTD, position, layer_inputs, trace)

@@ -8,6 +8,7 @@ from attnlab.attention import ATTENTIONS
 from attnlab.errors import IncompatiblePartsError
 from attnlab.position import POSITIONS, Position
 from attnlab.position.per_layer import serves_single_layers
+from attnlab.residual_stream import RESIDUAL_STREAMS
 from attnlab.specs import ModelSpec, Modifiers, Variant, of_layer, variant_text
 
 
@@ -82,6 +83,7 @@ def check_block(model: ModelSpec) -> None:
         "block": not has_mlp and "a block without an MLP has one branch",
         "residual_stream": not model.residual and "residual: false leaves out the sum of stream and update",
     }
+    _check_stream(model)
     for field, reason in useless.items():
         value = getattr(model, field)
         parts = value if isinstance(value, tuple) else (value,)
@@ -89,6 +91,21 @@ def check_block(model: ModelSpec) -> None:
         if reason and not is_none and value != ModelSpec.model_fields[field].default:
             problem = f"{variant_text(parts)} would change nothing: {reason}."
             raise IncompatiblePartsError(problem, "Leave out one of the two settings.", where=f"model.{field}")
+
+
+def _check_stream(model: ModelSpec) -> None:
+    """Refuse a residual stream of several tensors where a norm or a block needs one, or would leave maps unused."""
+    part = model.residual_stream
+    if RESIDUAL_STREAMS.entry(part.name).cls.is_single:
+        return
+    single = ", ".join(entry.name for entry in RESIDUAL_STREAMS if entry.cls.is_single)
+    if model.norm == "post":
+        problem = f"'{part}' holds several vectors per token, and norm: post normalizes the one vector after each sum."
+        raise IncompatiblePartsError(problem, f"Use norm: pre or none, or: {single}.", where="model.residual_stream")
+    if model.block.name == "parallel" and not model.block.options.get("shared_norm", True):
+        problem = f"'{part}' has a read for each write, and '{model.block}' reads twice and writes once."
+        hint = f"Use shared_norm=true or the block 'sequential', or: {single}."
+        raise IncompatiblePartsError(problem, hint, where="model.residual_stream")
 
 
 def check_modifiers(model: ModelSpec) -> None:
