@@ -291,9 +291,13 @@ class Modifiers(Value):
     gate: Literal["none", "element", "head"] = "none"
     """A gate on the output of the heads, per element or per head."""
     short_conv: Annotated[int, Field(ge=0, le=MAX_INTEGER)] = 0
-    """Taps of a causal convolution before the attention; 0 leaves it out."""
+    """Taps of a causal convolution of the attention's input, in its place and not added to it; 0 leaves it out."""
     value_residual: Literal["none", "mean", "learned"] = "none"
     """How the values of the first layer are mixed into those of the others."""
+    canon: Annotated[str, Field(pattern="^A?B?C?D?$", exclude_if=lambda value: not value)] = ""
+    """Where Canon layers stand, any of A (attention), B (its projections), C (MLP), D (inside the MLP): ``ABCD``."""
+    exclusive: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
+    """Whether each head's output loses its part along the token's own value."""
 
 
 class ModelSpec(Section):

@@ -12,10 +12,11 @@ import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from attnlab.specs import Modifiers
 
@@ -77,6 +78,20 @@ class LayerContext:
             layer.bias = nn.Parameter(torch.zeros(outputs))
         return layer
 
+    def canon(self, place: str, channels: int) -> Canon | nn.Identity:
+        """A Canon layer, if the model has one at a place.
+
+        Args:
+            place: A, B, C or D.
+            channels: Of what it convolves.
+
+        Returns:
+            The layer, or the identity.
+        """
+        return (
+            Canon(self.uniform(channels, 1, CANON_TAPS, bound=0.5)) if place in self.modifiers.canon else nn.Identity()
+        )
+
     def normal(self, *shape: int, std: float) -> nn.Parameter:
         """A parameter drawn from N(0, std^2).
 
@@ -100,6 +115,30 @@ class LayerContext:
             The parameter, float32.
         """
         return nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=self.generator))
+
+
+CANON_TAPS = 4
+"""Tokens that a Canon layer reads."""
+
+
+@final
+class Canon(nn.Module):
+    """A Canon layer: a causal depthwise convolution, added to its input; no activation.
+
+    Args:
+        tap_D1K: The filters; the last tap is that of the current token.
+    """
+
+    def __init__(self, tap_D1K: nn.Parameter) -> None:
+        super().__init__()
+        self.tap_D1K = tap_D1K
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """The input and its convolution, B x T x D; in the filters' precision within a step in bf16."""
+        x_BDT = x_BTD.to(self.tap_D1K.dtype).mT if rounds_factors(x_BTD) else x_BTD.mT
+        padded_BDT = functional.pad(x_BDT, (self.tap_D1K.shape[-1] - 1, 0))
+        with full_precision(x_BTD):
+            return (x_BDT + functional.conv1d(padded_BDT, self.tap_D1K, groups=len(self.tap_D1K))).mT
 
 
 Role = Literal[

@@ -43,6 +43,8 @@ class Latent(Attention):
 
     sdpa_compatible = True
 
+    own_projections = True
+
     def __init__(
         self,
         context: LayerContext,

@@ -57,6 +57,8 @@ class Zeta(Attention):
 
     cost = "T (log T + K C + k D)"
 
+    own_projections = True
+
     def __init__(
         self,
         context: LayerContext,

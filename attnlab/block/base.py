@@ -63,6 +63,18 @@ class Block(nn.Module, ABC):
         self.residual_stream = parts.residual_stream
         self.residual_stream.limit(norms)
 
+    def before_mlp(self, layer_inputs: LayerInputs) -> LayerInputs:
+        """Tell which positions may be selected before the MLP.
+
+        Args:
+            layer_inputs: The inputs of the layer.
+
+        Returns:
+            The same; without the query positions where the MLP reads other tokens.
+        """
+        mixes = self.mlp is not None and self.mlp.mixes_tokens
+        return layer_inputs._replace(query_positions=None) if mixes else layer_inputs
+
     @abstractmethod
     def forward(
         self, x_BTD: Stream, position: Position, layer_inputs: LayerInputs, trace: bool

@@ -40,6 +40,7 @@ class ParallelBlock(Block):
         self, x_BTD: Stream, position: Position, layer_inputs: LayerInputs, trace: bool
     ) -> tuple[Stream, AttentionOutput]:
         """The stream after both branches."""
+        queries, layer_inputs = layer_inputs.query_positions, self.before_mlp(layer_inputs)
         read_BTD = self.branch_input(x_BTD, 0)
         output: AttentionOutput = self.attention(read_BTD, position, layer_inputs, trace)
         update_BTD = output.output_BTD
@@ -50,4 +51,7 @@ class ParallelBlock(Block):
             )
         if self.mlp is not None:
             update_BTD = update_BTD + self.mlp(self.branch_input(x_BTD, 1) if self.separate else read_BTD)
-        return self.branch_output(x_BTD, update_BTD, 0), output
+        x_BTD = self.branch_output(x_BTD, update_BTD, 0)
+        return x_BTD if queries is None or layer_inputs.query_positions is not None else select_positions(
+            x_BTD, queries
+        ), output

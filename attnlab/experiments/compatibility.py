@@ -6,6 +6,7 @@ import math
 
 from attnlab.attention import ATTENTIONS
 from attnlab.errors import IncompatiblePartsError
+from attnlab.mlp import MLPS
 from attnlab.position import POSITIONS, Position
 from attnlab.position.per_layer import serves_single_layers
 from attnlab.residual_stream import RESIDUAL_STREAMS
@@ -122,6 +123,7 @@ def check_modifiers(model: ModelSpec) -> None:
         problem = "value_residual mixes in the values of the first layer, and this model has one layer."
         hint = "Use two layers or more, or leave value_residual out."
         raise IncompatiblePartsError(problem, hint, where="model.modifiers")
+    _check_canon(model)
     classes = {part.name: ATTENTIONS.entry(part.name).cls for part in model.attention}
     for name in used:
         if all(name in cls.unsupported_modifiers for cls in classes.values()):
@@ -129,4 +131,23 @@ def check_modifiers(model: ModelSpec) -> None:
             supported = ", ".join(other for other in Modifiers.model_fields if other not in cls.unsupported_modifiers)
             problem = f"'{part}' does not support {name}: {cls.unsupported_modifiers[name]}."
             hint = f"Leave {name} out. '{part}' supports: {supported}."
+            raise IncompatiblePartsError(problem, hint, where="model.modifiers")
+
+
+def _check_canon(model: ModelSpec) -> None:
+    """Refuse a Canon layer at a place that the model does not have."""
+    places = model.modifiers.canon
+    mlps = [MLPS.entry(part.name).cls for part in model.mlp if model.mlp_ratio and part.name != "none"]
+    own = all(ATTENTIONS.entry(part.name).cls.own_projections for part in model.attention)
+    names = variant_text(model.attention)
+    missing = {
+        "B": own and f"'{names}' has no joint projection of queries, keys and values",
+        "C": not mlps and "the model has no MLP",
+        "D": not any(cls.has_canon for cls in mlps) and "no MLP of the model has a place before its activation",
+    }
+    for place, reason in missing.items():
+        if place in places and reason:
+            kept = "".join(one for one in places if not missing.get(one))
+            hint = f"Use canon: {kept}." if kept else "Leave canon out."
+            problem = f"canon: {places} has nowhere to put {place}: {reason}."
             raise IncompatiblePartsError(problem, hint, where="model.modifiers")

@@ -91,6 +91,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "window": [{}, {"window": 3, "sinks": 1}],
     "zeta": [{}, {"local": False, "chunk": 2, "keep": 3}, {"search": "zorder", "layers": 1}],
     "alibi": [{}, {"octaves": 2.0}],
+    "hard-alibi": [{}, {"windows": 1}],
     "rotary": [{}, {"base": 100.0}],
     "sinusoidal": [{}, {"base": 100.0}],
     "xl": [{}, {"base": 100.0}],
