@@ -77,6 +77,16 @@ class Position(Protocol):
             A tensor of the same shape.
         """
 
+    def rotate_keys(self, tensor_BHSC: Tensor) -> Tensor:
+        """Keys, rotated by their position.
+
+        Args:
+            tensor_BHSC: Keys.
+
+        Returns:
+            A tensor of the same shape.
+        """
+
     def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """The bias added to the scores.
 
@@ -107,6 +117,8 @@ class Attention(nn.Module, ABC):
     """Whether there are queries and keys that a position can rotate."""
     has_scores: ClassVar[bool] = True
     """Whether there are scores to which a position can add a bias."""
+    hides_keys: ClassVar[bool] = True
+    """Whether a large penalty on a score takes the key away; False where weights depend on the size of all scores."""
     cost: ClassVar[str] = "T^2 D"
     """Growth of the number of operations of the token mixing, at its best."""
     sdpa_compatible: ClassVar[bool] = False
@@ -420,7 +432,7 @@ class Attention(nn.Module, ABC):
         projected = float32_heads(self.project(self.modifiers.convolve(x_BTD), layer_inputs))
         qkv = self.modifiers.apply_to(projected, layer_inputs)
         queries = position.rotate(qkv.queries_BHTC, qkv.start)
-        keys = position.rotate(qkv.keys_BHSC)
+        keys = position.rotate_keys(qkv.keys_BHSC)
         return qkv._replace(queries_BHTC=queries, keys_BHSC=keys)
 
     def effective_matrix(self, qkv: QKV, position: Position) -> Tensor:

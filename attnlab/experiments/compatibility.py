@@ -30,6 +30,10 @@ def check_position(model: ModelSpec) -> None:
             names = ", ".join(entry.name for entry in POSITIONS if not entry.cls.biases)
             problem = f"'{part.name}' has no attention scores, and the position '{position.name}' adds a bias to them."
             raise IncompatiblePartsError(problem, f"Combine it with: {names}.", where="model.position")
+        if position.cls.hides_keys and not ATTENTIONS.entry(part.name).cls.hides_keys:
+            names = ", ".join(entry.name for entry in POSITIONS if not entry.cls.hides_keys)
+            problem = f"The position '{position.name}' hides keys by a penalty, but '{part.name}' gives them weight."
+            raise IncompatiblePartsError(problem, f"Combine it with: {names}.", where="model.position")
         if position.cls.rotate is not Position.rotate and not ATTENTIONS.entry(part.name).cls.has_heads:
             embedded = [
                 entry.name for entry in POSITIONS if entry.cls.rotate is Position.rotate and not entry.cls.biases

@@ -39,6 +39,7 @@ class HardAlibi(Position):
 
     biases = True
     reads_scores = False
+    hides_keys = True
 
     def __init__(self, context: LayerContext, *, windows: Annotated[int, Field(ge=0)] | None = None) -> None:
         super().__init__(context)
