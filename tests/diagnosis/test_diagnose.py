@@ -453,8 +453,10 @@ def test_the_first_token_of_exclusive_attention_is_noted() -> None:
 
     notes = []
     for exclusive in (False, True):
-        sizes = {"layers": 1, "width": 8, "heads": 2, "modifiers": {"exclusive": exclusive}}
-        request = diagnosis_request("softmax", None, batch=2, length=4, seeds=range(1), settings={"model": sizes})
+        sizes: dict[str, Any] = {"layers": 1, "width": 8, "heads": 2, "modifiers": {"exclusive": exclusive}}
+        request = diagnosis_request(
+            "softmax", None, task=None, complexity=None, batch=2, length=4, seeds=range(1), settings={"model": sizes}
+        )
         notes.append(diagnose("rank-collapse", request).notes)
     assert f"softmax: {EXCLUSIVE}" in notes[1]
     assert not any(EXCLUSIVE in note for note in notes[0])
