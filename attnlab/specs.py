@@ -283,6 +283,10 @@ class TaskSpec(Section):
         return self.options.get(self.complexity)
 
 
+CanonPlaces = Literal["", "A", "B", "C", "D", "AB", "AC", "AD", "BC", "BD", "CD", "ABC", "ABD", "ACD", "BCD", "ABCD"]
+"""Places of Canon layers, in the order of the letters."""
+
+
 class Modifiers(Value):
     """Small additions that work with any attention."""
 
@@ -294,6 +298,10 @@ class Modifiers(Value):
     """Taps of a causal convolution of the attention's input, without a residual connection; 0 leaves it out."""
     value_residual: Literal["none", "mean", "learned"] = "none"
     """How the values of the first layer are mixed into those of the others."""
+    canon: Annotated[CanonPlaces, Field(exclude_if=lambda value: not value)] = ""
+    """Where Canon layers stand, any of A (attention), B (its projections), C (MLP), D (inside the MLP): ``ABCD``."""
+    exclusive: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
+    """Whether each head's output loses its part along the token's own value."""
 
 
 class ModelSpec(Section):

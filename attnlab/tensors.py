@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from attnlab.specs import Modifiers
 
@@ -76,6 +78,20 @@ class LayerContext:
             layer.bias = nn.Parameter(torch.zeros(outputs))
         return layer
 
+    def canon(self, place: str, channels: int) -> Canon | nn.Identity:
+        """A Canon layer, if the model has one at a place.
+
+        Args:
+            place: A, B, C or D.
+            channels: Of what it convolves.
+
+        Returns:
+            The layer, or the identity.
+        """
+        return (
+            Canon(self.uniform(channels, 1, CANON_TAPS, bound=0.5)) if place in self.modifiers.canon else nn.Identity()
+        )
+
     def normal(self, *shape: int, std: float) -> nn.Parameter:
         """A parameter drawn from N(0, std^2).
 
@@ -99,6 +115,30 @@ class LayerContext:
             The parameter, float32.
         """
         return nn.Parameter(torch.empty(shape).uniform_(-bound, bound, generator=self.generator))
+
+
+CANON_TAPS = 4
+"""Tokens that a Canon layer reads."""
+
+
+@final
+class Canon(nn.Module):
+    """A Canon layer: a causal depthwise convolution, added to its input; no activation.
+
+    Args:
+        tap_D1K: The filters; the last tap is that of the current token.
+    """
+
+    def __init__(self, tap_D1K: nn.Parameter) -> None:
+        super().__init__()
+        self.tap_D1K = tap_D1K
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """The input and its convolution, B x T x D; in the filters' precision within a step in bf16."""
+        x_BDT = x_BTD.to(self.tap_D1K.dtype).mT if rounds_factors(x_BTD) else x_BTD.mT
+        padded_BDT = functional.pad(x_BDT, (self.tap_D1K.shape[-1] - 1, 0))
+        with full_precision(x_BTD):
+            return (x_BDT + functional.conv1d(padded_BDT, self.tap_D1K, groups=len(self.tap_D1K))).mT
 
 
 Role = Literal[
@@ -157,13 +197,15 @@ class ActivationTrace(NamedTuple):
     """The activations a model returns where a trace is requested."""
 
     residual_BTD: tuple[Tensor, ...]
-    """The residual stream before the first block, then after every block."""
+    """The residual stream before the first block, then after every block; one vector per token of several streams."""
     scores_BHTS: tuple[tuple[Tensor, ...], ...]
     """Per layer, the scores with the position's bias; empty where none are formed."""
     weights_BHTS: tuple[tuple[Tensor, ...], ...]
     """Per layer, the effective matrix, which multiplies the values."""
     qkv: tuple[QKV, ...] = ()
     """Per layer, queries, keys and values after modifiers and rotation."""
+    inputs_BTD: tuple[Tensor, ...] = ()
+    """Per layer, the input of the attention, after the norm of a pre-norm block."""
 
 
 def causal_mask(queries: int, keys: int, start: int, device: torch.device) -> Tensor:
@@ -243,6 +285,30 @@ def at_least_float32(tensor: Tensor) -> Tensor:
         The tensor in float32 if it was float16 or bfloat16, and unchanged otherwise.
     """
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def rounds_factors(tensor: Tensor) -> bool:
+    """Whether linear maps of the running step round their factors to bf16.
+
+    Args:
+        tensor: A tensor on the step's device.
+
+    Returns:
+        True within torch's autocast of this device.
+    """
+    return torch.is_autocast_enabled(tensor.device.type)
+
+
+def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
+    """Compute products in the type of their factors.
+
+    Args:
+        tensor: A tensor on the step's device.
+
+    Returns:
+        The context.
+    """
+    return torch.autocast(tensor.device.type, enabled=False) if rounds_factors(tensor) else nullcontext()
 
 
 def with_float32(qkv: QKV) -> QKV:

@@ -67,6 +67,7 @@ class Adapted(Attention):
     unsupported_modifiers = dict.fromkeys(Modifiers.model_fields, NO_HEADS)
     parameter_roles = {"module": "extra"}
     has_heads = False
+    own_projections = True
     adapted: ClassVar[Callable[..., nn.Module]]
     """The class of the module."""
     option_hints: ClassVar[Mapping[str, str]] = dict.fromkeys(VOCABULARY, WHOLE_MODEL)

@@ -77,6 +77,16 @@ class Position(Protocol):
             A tensor of the same shape.
         """
 
+    def rotate_keys(self, tensor_BHSC: Tensor) -> Tensor:
+        """Keys, rotated by their position.
+
+        Args:
+            tensor_BHSC: Keys.
+
+        Returns:
+            A tensor of the same shape.
+        """
+
     def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """The bias added to the scores.
 
@@ -107,6 +117,8 @@ class Attention(nn.Module, ABC):
     """Whether there are queries and keys that a position can rotate."""
     has_scores: ClassVar[bool] = True
     """Whether there are scores to which a position can add a bias."""
+    hides_keys: ClassVar[bool] = True
+    """Whether a large penalty on a score takes the key away; False where weights depend on the size of all scores."""
     cost: ClassVar[str] = "T^2 D"
     """Growth of the number of operations of the token mixing, at its best."""
     sdpa_compatible: ClassVar[bool] = False
@@ -115,6 +127,8 @@ class Attention(nn.Module, ABC):
     """Whether the fast path never holds T x T numbers."""
     unsupported_modifiers: ClassVar[Mapping[str, str]] = {}
     """Modifiers without effect, each with the reason. A model in which no attention supports one is refused."""
+    own_projections: ClassVar[bool] = False
+    """Whether queries, keys and values are not those of ``Attention.project``; then canon=B is refused."""
     parameter_roles: ClassVar[Mapping[str, Role]] = {
         "query": "query",
         "key": "key",
@@ -145,7 +159,8 @@ class Attention(nn.Module, ABC):
         self.key = context.linear(context.width, key_width)
         self.value = context.linear(context.width, value_width)
         self.out_proj = context.linear(value_width, context.width, gain=1 / math.sqrt(2 * context.layers))
-        self.modifiers = AttentionModifiers(context, value_width)
+        own = type(self).own_projections
+        self.modifiers = AttentionModifiers(context, value_width, 0 if own else 2 * key_width + value_width)
 
     @classmethod
     def num_parameters(
@@ -197,6 +212,7 @@ class Attention(nn.Module, ABC):
         projected = x_BTD @ torch.cat([weight.mT for weight in maps], dim=1)
         if rounds_factors(x_BTD):  # converted before it is split: one pass over contiguous memory
             projected = at_least_float32(projected)
+        projected = self.modifiers.canon_b(projected)
         queries, keys, values = projected.split([len(weight) for weight in maps], dim=-1)
         return QKV(self.split(queries), self.split(keys), self.split(values))
 
@@ -416,7 +432,7 @@ class Attention(nn.Module, ABC):
         projected = float32_heads(self.project(self.modifiers.convolve(x_BTD), layer_inputs))
         qkv = self.modifiers.apply_to(projected, layer_inputs)
         queries = position.rotate(qkv.queries_BHTC, qkv.start)
-        keys = position.rotate(qkv.keys_BHSC)
+        keys = position.rotate_keys(qkv.keys_BHSC)
         return qkv._replace(queries_BHTC=queries, keys_BHSC=keys)
 
     def effective_matrix(self, qkv: QKV, position: Position) -> Tensor:
@@ -450,6 +466,7 @@ class Attention(nn.Module, ABC):
         """
         qkv, kept_BTD = self.prepare(x_BTD, position, layer_inputs), x_BTD
         query_positions, factors = layer_inputs.query_positions, kernel_heads(qkv)
+        positions_BP: Tensor | None = None
         with full_precision(x_BTD):
             if query_positions is not None and query_positions.ndim == 2 and self.supports_query_subset:
                 positions_BP = query_positions % x_BTD.shape[1]
@@ -458,6 +475,10 @@ class Attention(nn.Module, ABC):
             else:
                 mixed = self.attend(factors, position)
             auxiliary = self.auxiliary(factors, position)
+        if self.modifiers.modifiers.exclusive:
+            values = factors.values_BHSC
+            own = gather_tokens(values, positions_BP) if positions_BP is not None else values
+            mixed = self.modifiers.exclude(mixed, own)
         result = AttentionOutput(self.output(mixed, kept_BTD), qkv, auxiliary)
         if not trace:
             return result

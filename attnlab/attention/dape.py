@@ -44,6 +44,8 @@ class Dape(Attention):
         padding: Padding of the keys: ``causal`` (left only) or ``symmetric``.
     """
 
+    hides_keys = False
+
     def __init__(
         self,
         context: LayerContext,

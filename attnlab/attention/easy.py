@@ -35,6 +35,8 @@ class Easy(Attention):
     has_scores = False
     unsupported_modifiers = {"qk_norm": "it has no queries or keys"}
 
+    own_projections = True
+
     def __init__(self, context: LayerContext) -> None:
         super().__init__(context)
         del self.query, self.key

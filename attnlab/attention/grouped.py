@@ -43,6 +43,8 @@ class Grouped(Attention):
 
     sdpa_compatible = True
 
+    own_projections = True
+
     def __init__(self, context: LayerContext, *, groups: Annotated[int, Field(ge=1)] | Groups = 1) -> None:
         super().__init__(context)
         self.groups = (

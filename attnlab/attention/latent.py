@@ -43,6 +43,8 @@ class Latent(Attention):
 
     sdpa_compatible = True
 
+    own_projections = True
+
     def __init__(
         self,
         context: LayerContext,
@@ -134,6 +136,20 @@ class PartialRotation:
             return tensor_BHTC
         content, rotated = tensor_BHTC[..., : -self.turned], tensor_BHTC[..., -self.turned :]
         return torch.cat([content, self.position.rotate(rotated, start)], dim=-1)
+
+    def rotate_keys(self, tensor_BHSC: Tensor) -> Tensor:
+        """Rotate the last channels of keys.
+
+        Args:
+            tensor_BHSC: Keys.
+
+        Returns:
+            A tensor of the same shape.
+        """
+        if not self.turned:
+            return tensor_BHSC
+        content, rotated = tensor_BHSC[..., : -self.turned], tensor_BHSC[..., -self.turned :]
+        return torch.cat([content, self.position.rotate_keys(rotated)], dim=-1)
 
     def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """The bias of the position.

@@ -36,6 +36,8 @@ class Lipschitz(Attention):
         values: ``tied`` computes them from the queries, by the formula above; ``plain`` is W_V x.
     """
 
+    own_projections = True
+
     def __init__(self, context: LayerContext, *, values: Literal["tied", "plain"] = "tied") -> None:
         super().__init__(context)
         del self.key

@@ -49,6 +49,8 @@ class Mamba2(Recurrent):
     row_constraint = RowConstraint.FREE
     cost = "T D N"
 
+    own_projections = True
+
     def __init__(
         self,
         context: LayerContext,

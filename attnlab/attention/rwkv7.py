@@ -50,6 +50,8 @@ class Rwkv7(DeltaRule):
         shift: Whether each input is interpolated with the token before.
     """
 
+    own_projections = True
+
     def __init__(self, context: LayerContext, *, rank: Annotated[int, Field(ge=1)] = 32, shift: bool = True) -> None:
         super().__init__(context)
         width = context.width

@@ -62,6 +62,7 @@ class Sea(Attention):
         lesson: Factor on the auxiliary loss; with 0 the estimate gets no gradient.
     """
 
+    hides_keys = False
     row_constraint = RowConstraint.SUBSTOCHASTIC
     cost = "T (k + K) D"
 

@@ -67,6 +67,7 @@ class Nap(Attention):
     The first row has one score and no deviation: its weight is b_h, initially zero.
     """
 
+    hides_keys = False
     row_constraint = RowConstraint.FREE
 
     def __init__(self, context: LayerContext) -> None:
@@ -101,6 +102,7 @@ class Nap(Attention):
 class Non(Attention):
     """Scores divided by the square root of the number of keys of the row."""
 
+    hides_keys = False
     row_constraint = RowConstraint.FREE
 
     def state_size(self, tokens: int) -> int:

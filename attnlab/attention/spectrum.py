@@ -62,6 +62,7 @@ class Centered(Attention):
         learned: Whether g is learned, one per head.
     """
 
+    hides_keys = False
     row_constraint = RowConstraint.SIGNED
 
     def __init__(self, context: LayerContext, *, gain: float = 1.0, learned: bool = False) -> None:
@@ -89,6 +90,7 @@ class Shaped(Attention):
         silent: Whether the query weights start at zero, so that softmax starts as uniform attention.
     """
 
+    hides_keys = False
     row_constraint = RowConstraint.SIGNED
 
     def __init__(self, context: LayerContext, *, silent: bool = True) -> None:

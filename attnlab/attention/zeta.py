@@ -55,7 +55,10 @@ class Zeta(Attention):
         layers: Linear maps to queries and to keys: 1, or 2 with a GELU between them.
     """
 
+    hides_keys = False
     cost = "T (log T + K C + k D)"
+
+    own_projections = True
 
     def __init__(
         self,

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 from typing import final
 
-from torch import Tensor
-
 from attnlab.block.base import Block, BlockParts, register, select_positions
 from attnlab.position import Position
+from attnlab.residual_stream import Stream
 from attnlab.tensors import AttentionOutput, LayerContext, LayerInputs
 
 
@@ -38,9 +37,10 @@ class ParallelBlock(Block):
         self.separate = separate
 
     def forward(
-        self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs, trace: bool
-    ) -> tuple[Tensor, AttentionOutput]:
+        self, x_BTD: Stream, position: Position, layer_inputs: LayerInputs, trace: bool
+    ) -> tuple[Stream, AttentionOutput]:
         """The stream after both branches."""
+        queries, layer_inputs = layer_inputs.query_positions, self.before_mlp(layer_inputs)
         read_BTD = self.branch_input(x_BTD, 0)
         output: AttentionOutput = self.attention(read_BTD, position, layer_inputs, trace)
         update_BTD = output.output_BTD
@@ -51,4 +51,7 @@ class ParallelBlock(Block):
             )
         if self.mlp is not None:
             update_BTD = update_BTD + self.mlp(self.branch_input(x_BTD, 1) if self.separate else read_BTD)
-        return self.branch_output(x_BTD, update_BTD, 0), output
+        x_BTD = self.branch_output(x_BTD, update_BTD, 0)
+        return x_BTD if queries is None or layer_inputs.query_positions is not None else select_positions(
+            x_BTD, queries
+        ), output

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from typing import final
 
-from torch import Tensor
-
 from attnlab.block.base import Block, BlockParts, register, select_positions
 from attnlab.position import Position
+from attnlab.residual_stream import Stream
 from attnlab.tensors import AttentionOutput, LayerContext, LayerInputs
 
 
@@ -30,9 +29,10 @@ class SequentialBlock(Block):
         super().__init__(context, parts, norms=1 if parts.mlp is None else 2)
 
     def forward(
-        self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs, trace: bool
-    ) -> tuple[Tensor, AttentionOutput]:
+        self, x_BTD: Stream, position: Position, layer_inputs: LayerInputs, trace: bool
+    ) -> tuple[Stream, AttentionOutput]:
         """The stream after the attention, then after the MLP."""
+        queries, layer_inputs = layer_inputs.query_positions, self.before_mlp(layer_inputs)
         output: AttentionOutput = self.attention(self.branch_input(x_BTD, 0), position, layer_inputs, trace)
         update_BTD = output.output_BTD
         if layer_inputs.query_positions is not None:
@@ -42,4 +42,5 @@ class SequentialBlock(Block):
         x_BTD = self.branch_output(x_BTD, update_BTD, 0)
         if self.mlp is not None:
             x_BTD = self.branch_output(x_BTD, self.mlp(self.branch_input(x_BTD, 1)), 1)
-        return x_BTD, output
+        done = queries is None or layer_inputs.query_positions is not None
+        return x_BTD if done else select_positions(x_BTD, queries), output

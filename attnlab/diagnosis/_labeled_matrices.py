@@ -106,7 +106,7 @@ def headless_layers(model: Transformer, trace: ActivationTrace) -> list[Layer | 
         if not isinstance(attention, Adapted):
             layers.append(None)
             continue
-        x_BTD = block.branch_input(trace.residual_BTD[index], 0).detach()
+        x_BTD = trace.inputs_BTD[index].detach()
         layers.append(Layer(attention.returned_weights(x_BTD), _function(model, attention, index), x_BTD))
     return layers
 

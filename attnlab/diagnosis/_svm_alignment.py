@@ -34,7 +34,7 @@ def svm_values(model: Transformer, trace: ActivationTrace) -> dict[str, list[Val
         selections: tuple[HeadSelection, ...] = ()
         if scores and has_linear_query_and_key(attention):
             selections = head_selections(
-                block.branch_input(trace.residual_BTD[layer], 0),
+                trace.inputs_BTD[layer],
                 scores[0],
                 trace.weights_BHTS[layer][0],
                 attention.query.weight,

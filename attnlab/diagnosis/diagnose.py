@@ -40,6 +40,7 @@ from attnlab.training.events import Preparing, Progress, no_callback
 
 Subject = DiagnosisSubject | WholeModelSubject
 NO_GRADIENT = "its output has no gradient"
+EXCLUSIVE = "exclusive: an attention adds nothing to the first token, which sees its own value alone."
 
 
 def diagnose(
@@ -138,6 +139,7 @@ def diagnose_subjects(
     maps: dict[str, AttentionMap] = {}
     reach_notes: dict[str, str] = {}
     headless_notes: dict[str, tuple[str, ...]] = {}
+    exclusive: dict[str, None] = {}
     for count, subject in enumerate(subjects, start=1):
         progress(Preparing(f"measuring {subject.variant}, model {count}"))
         description = description or _describe(request, subject.model.spec)
@@ -147,6 +149,8 @@ def diagnose_subjects(
         names = {quantity.metric for quantity in one.values}
         if missing := next((metric for metric in metrics if metric.name in only and metric.name not in names), None):
             raise _not_measurable(kind, missing, subject, one)
+        if subject.model.spec.modifiers.exclusive:
+            exclusive[subject.variant] = None
         if one.is_headless:
             headless_notes[subject.variant] = one.notes
         if kind == "reach" and isinstance(subject, DiagnosisSubject) and not one.is_headless:
@@ -162,6 +166,7 @@ def diagnose_subjects(
     ]
     notes = [f"{variant}: {note}" for variant, lines in headless_notes.items() for note in lines]
     notes += [note for note in _missing_notes(metrics, measured, headless_notes) if note not in notes]
+    notes += [f"{variant}: {EXCLUSIVE}" for variant in exclusive]
     return Diagnosis(kind, description, tuple(panels), (*reach_notes.values(), *notes), tuple(maps.values()))
 
 

@@ -6,8 +6,10 @@ import math
 
 from attnlab.attention import ATTENTIONS
 from attnlab.errors import IncompatiblePartsError
+from attnlab.mlp import MLPS
 from attnlab.position import POSITIONS, Position
 from attnlab.position.per_layer import serves_single_layers
+from attnlab.residual_stream import RESIDUAL_STREAMS
 from attnlab.specs import ModelSpec, Modifiers, Variant, of_layer, variant_text
 
 
@@ -27,6 +29,10 @@ def check_position(model: ModelSpec) -> None:
         if position.cls.biases and not ATTENTIONS.entry(part.name).cls.has_scores:
             names = ", ".join(entry.name for entry in POSITIONS if not entry.cls.biases)
             problem = f"'{part.name}' has no attention scores, and the position '{position.name}' adds a bias to them."
+            raise IncompatiblePartsError(problem, f"Combine it with: {names}.", where="model.position")
+        if position.cls.hides_keys and not ATTENTIONS.entry(part.name).cls.hides_keys:
+            names = ", ".join(entry.name for entry in POSITIONS if not entry.cls.hides_keys)
+            problem = f"The position '{position.name}' hides keys by a penalty, but '{part.name}' gives them weight."
             raise IncompatiblePartsError(problem, f"Combine it with: {names}.", where="model.position")
         if position.cls.rotate is not Position.rotate and not ATTENTIONS.entry(part.name).cls.has_heads:
             embedded = [
@@ -82,6 +88,7 @@ def check_block(model: ModelSpec) -> None:
         "block": not has_mlp and "a block without an MLP has one branch",
         "residual_stream": not model.residual and "residual: false leaves out the sum of stream and update",
     }
+    _check_stream(model)
     for field, reason in useless.items():
         value = getattr(model, field)
         parts = value if isinstance(value, tuple) else (value,)
@@ -89,6 +96,21 @@ def check_block(model: ModelSpec) -> None:
         if reason and not is_none and value != ModelSpec.model_fields[field].default:
             problem = f"{variant_text(parts)} would change nothing: {reason}."
             raise IncompatiblePartsError(problem, "Leave out one of the two settings.", where=f"model.{field}")
+
+
+def _check_stream(model: ModelSpec) -> None:
+    """Refuse a residual stream of several tensors where a norm or a block needs one, or would leave maps unused."""
+    part = model.residual_stream
+    if RESIDUAL_STREAMS.entry(part.name).cls.is_single:
+        return
+    single = ", ".join(entry.name for entry in RESIDUAL_STREAMS if entry.cls.is_single)
+    if model.norm == "post":
+        problem = f"'{part}' holds several vectors per token, and norm: post normalizes the one vector after each sum."
+        raise IncompatiblePartsError(problem, f"Use norm: pre or none, or: {single}.", where="model.residual_stream")
+    if model.block.name == "parallel" and not model.block.options.get("shared_norm", True):
+        problem = f"'{part}' has a read for each write, and '{model.block}' reads twice and writes once."
+        hint = f"Use shared_norm=true or the block 'sequential', or: {single}."
+        raise IncompatiblePartsError(problem, hint, where="model.residual_stream")
 
 
 def check_modifiers(model: ModelSpec) -> None:
@@ -105,6 +127,7 @@ def check_modifiers(model: ModelSpec) -> None:
         problem = "value_residual mixes in the values of the first layer, and this model has one layer."
         hint = "Use two layers or more, or leave value_residual out."
         raise IncompatiblePartsError(problem, hint, where="model.modifiers")
+    _check_canon(model)
     classes = {part.name: ATTENTIONS.entry(part.name).cls for part in model.attention}
     for name in used:
         if all(name in cls.unsupported_modifiers for cls in classes.values()):
@@ -112,4 +135,23 @@ def check_modifiers(model: ModelSpec) -> None:
             supported = ", ".join(other for other in Modifiers.model_fields if other not in cls.unsupported_modifiers)
             problem = f"'{part}' does not support {name}: {cls.unsupported_modifiers[name]}."
             hint = f"Leave {name} out. '{part}' supports: {supported}."
+            raise IncompatiblePartsError(problem, hint, where="model.modifiers")
+
+
+def _check_canon(model: ModelSpec) -> None:
+    """Refuse a Canon layer at a place that the model does not have."""
+    places = model.modifiers.canon
+    mlps = [MLPS.entry(part.name).cls for part in model.mlp if model.mlp_ratio and part.name != "none"]
+    own = all(ATTENTIONS.entry(part.name).cls.own_projections for part in model.attention)
+    names = variant_text(model.attention)
+    missing = {
+        "B": own and f"'{names}' has no joint projection of queries, keys and values",
+        "C": not mlps and "the model has no MLP",
+        "D": not any(cls.has_canon for cls in mlps) and "no MLP of the model has a place before its activation",
+    }
+    for place, reason in missing.items():
+        if place in places and reason:
+            kept = "".join(one for one in places if not missing.get(one))
+            hint = f"Use canon: {kept}." if kept else "Leave canon out."
+            problem = f"canon: {places} has nowhere to put {place}: {reason}."
             raise IncompatiblePartsError(problem, hint, where="model.modifiers")

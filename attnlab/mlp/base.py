@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from attnlab.registry import Registry
-from attnlab.tensors import LayerContext, Role
+from attnlab.tensors import Canon, LayerContext, Role
 
 
 class Mlp(nn.Module, ABC):
@@ -34,8 +34,16 @@ class Mlp(nn.Module, ABC):
     down_proj: nn.Linear
     """The map from the hidden channels to D, likewise."""
 
+    has_canon: ClassVar[bool] = False
+    """Whether ``forward`` applies ``canon_d`` to the hidden channels before their activation."""
+
     def __init__(self, context: LayerContext) -> None:
         super().__init__()
+        self.canon_c = context.canon("C", context.width)
+        self.mixes_tokens = bool({"C", "D"} & set(context.modifiers.canon))
+        """Whether Canon layers read earlier tokens: a block then selects the supervised ones after the MLP."""
+        if isinstance(self.canon_c, Canon):
+            self.register_forward_pre_hook(_convolved)
 
     @abstractmethod
     def forward(self, x_BTD: Tensor) -> Tensor:
@@ -47,6 +55,12 @@ class Mlp(nn.Module, ABC):
         Returns:
             The update, of the same shape.
         """
+
+
+def _convolved(mlp: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The inputs of an MLP after canon=C."""
+    assert isinstance(mlp, Mlp)
+    return mlp.canon_c(inputs[0]), *inputs[1:]
 
 
 def output_map(context: LayerContext, hidden: int) -> nn.Linear:

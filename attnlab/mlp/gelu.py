@@ -32,12 +32,17 @@ class Gelu(Mlp):
         approximate: ``none``, or ``tanh`` as in GPT-2.
     """
 
+    has_canon = True
+
     def __init__(self, context: LayerContext, *, approximate: Literal["none", "tanh"] = "none") -> None:
         super().__init__(context)
         self.approximate = approximate
         self.up_proj = context.linear(context.width, context.hidden)
         self.down_proj = output_map(context, context.hidden)
+        self.canon_d = context.canon("D", context.hidden)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """The second map of the activated hidden channels."""
-        return self.down_proj(functional.gelu(apply_map(x_BTD, self.up_proj), approximate=self.approximate))
+        return self.down_proj(
+            functional.gelu(self.canon_d(apply_map(x_BTD, self.up_proj)), approximate=self.approximate)
+        )

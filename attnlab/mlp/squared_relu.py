@@ -27,11 +27,14 @@ from attnlab.tensors import LayerContext
 class SquaredRelu(Mlp):
     """Two linear maps with the square of a ReLU between them."""
 
+    has_canon = True
+
     def __init__(self, context: LayerContext) -> None:
         super().__init__(context)
         self.up_proj = context.linear(context.width, context.hidden)
         self.down_proj = output_map(context, context.hidden)
+        self.canon_d = context.canon("D", context.hidden)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """The second map of the activated hidden channels."""
-        return self.down_proj(functional.relu(apply_map(x_BTD, self.up_proj)).square())
+        return self.down_proj(functional.relu(self.canon_d(apply_map(x_BTD, self.up_proj))).square())

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.mlp.base import Mlp, apply_map, output_map, register
-from attnlab.tensors import LayerContext, Role
+from attnlab.tensors import Canon, LayerContext, Role
 
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "silu": functional.silu,
@@ -45,6 +45,8 @@ class SwiGlu(Mlp):
 
     parameter_roles: ClassVar[Mapping[str, Role]] = {**Mlp.parameter_roles, "gate_proj": "mlp_up"}
 
+    has_canon = True
+
     def __init__(
         self,
         context: LayerContext,
@@ -57,8 +59,11 @@ class SwiGlu(Mlp):
         self.up_proj = context.linear(context.width, hidden)
         self.gate_proj = context.linear(context.width, hidden)
         self.down_proj = output_map(context, hidden)
+        self.canon_d = context.canon("D", 2 * hidden)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """The output map of the gated hidden channels."""
-        gate_BTM = ACTIVATIONS[self.activation](apply_map(x_BTD, self.gate_proj))
-        return self.down_proj(gate_BTM * apply_map(x_BTD, self.up_proj))
+        gate_BTM, up_BTM = (apply_map(x_BTD, map) for map in (self.gate_proj, self.up_proj))
+        if isinstance(self.canon_d, Canon):
+            gate_BTM, up_BTM = self.canon_d(torch.cat([gate_BTM, up_BTM], dim=-1)).chunk(2, dim=-1)
+        return self.down_proj(ACTIVATIONS[self.activation](gate_BTM) * up_BTM)

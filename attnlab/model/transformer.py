@@ -28,6 +28,7 @@ from attnlab.model._lazy import initialize_lazy
 from attnlab.model.base import Model, ModelOutput
 from attnlab.model.module import build_module
 from attnlab.position import POSITIONS, Position
+from attnlab.residual_stream import Stream
 from attnlab.specs import ModelSpec
 from attnlab.tensors import (
     QKV,
@@ -151,22 +152,30 @@ class Transformer(Model):
         Returns:
             Hidden states at the supervised positions, N x D; the auxiliary loss, a scalar; one trace if requested.
         """
-        residuals: list[Tensor] = [residual_BTD]
+        first_block, last_block = self.blocks[0], self.blocks[-1]
+        assert isinstance(first_block, Block)
+        assert isinstance(last_block, Block)
+        stream: Stream = first_block.residual_stream.open(residual_BTD)
+        residuals: list[Tensor] = []
+        inputs: list[Tensor] = []
         outputs: list[AttentionOutput] = []
         first: tuple[QKV, ...] = ()
         if positions is not None and positions.shape[-1] >= residual_BTD.shape[-2]:
             positions = positions.flatten()  # a B x P x D stream is recognized by P < T
         for layer, block in enumerate(self.blocks, start=1):
             queries = positions if layer == len(self.blocks) and not trace else None
-            residual_BTD, output = block(
-                residual_BTD, self.position.of_layer(layer - 1), LayerInputs(first, queries), trace
-            )
+            if trace:
+                assert isinstance(block, Block)
+                residuals.append(block.residual_stream.shown(stream))
+                inputs.append(block.branch_input(stream, 0))
+            stream, output = block(stream, self.position.of_layer(layer - 1), LayerInputs(first, queries), trace)
             first = first or (output.qkv,)
-            residuals.append(residual_BTD)
             outputs.append(output)
+        residual_BTD = last_block.residual_stream.close(stream)
+        residuals.append(residual_BTD)
         states_ND = self.norm(select_positions(residual_BTD, positions) if trace else residual_BTD.flatten(0, -2))
         auxiliary = torch.stack([output.auxiliary for output in outputs]).sum()
-        return states_ND, auxiliary, (_trace(residuals, outputs),) if trace else ()
+        return states_ND, auxiliary, (_trace(residuals, outputs, inputs),) if trace else ()
 
     def logits(self, states_ND: Tensor) -> Tensor:
         """Apply the head.
@@ -262,11 +271,11 @@ def _innermost(declared: Mapping[str, ParameterRole], name: str) -> ParameterRol
     return declared[path]
 
 
-def _trace(residuals: list[Tensor], outputs: list[AttentionOutput]) -> ActivationTrace:
-    """The trace of a forward pass: residual streams, and what each attention returned."""
+def _trace(residuals: list[Tensor], outputs: list[AttentionOutput], inputs: list[Tensor]) -> ActivationTrace:
+    """The trace of a forward pass: residual streams, and what each attention read and returned."""
     scores = tuple(output.scores_BHTS for output in outputs)
     weights = tuple(output.weights_BHTS for output in outputs)
-    return ActivationTrace(tuple(residuals), scores, weights, tuple(output.qkv for output in outputs))
+    return ActivationTrace(tuple(residuals), scores, weights, tuple(output.qkv for output in outputs), tuple(inputs))
 
 
 __all__ = [

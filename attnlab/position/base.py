@@ -35,6 +35,9 @@ class Position(nn.Module, ABC):
     """Whether ``bias`` depends on the values of the scores; False if on their shape alone, which allows fused kernels.
     """
 
+    hides_keys: ClassVar[bool] = False
+    """Whether ``bias`` takes keys away by a large penalty; see ``Attention.hides_keys``."""
+
     random: ClassVar[bool] = False
     """Whether positions are drawn at random, a new sample for each ``draw``."""
 
@@ -67,6 +70,17 @@ class Position(nn.Module, ABC):
             The rotated queries or keys, B x H x T x C.
         """
         return tensor_BHTC
+
+    def rotate_keys(self, tensor_BHSC: Tensor) -> Tensor:
+        """Apply the positions to keys, where that is not what ``rotate`` does.
+
+        Args:
+            tensor_BHSC: Keys.
+
+        Returns:
+            The rotated keys, B x H x S x C.
+        """
+        return self.rotate(tensor_BHSC)
 
     def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """Compute the bias on the scores of a layer.

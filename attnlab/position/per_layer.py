@@ -53,6 +53,10 @@ class LayerPosition(Position):
         """Queries or keys, rotated by the position of the layer."""
         return self.inner.rotate(tensor_BHTC, start)
 
+    def rotate_keys(self, tensor_BHSC: Tensor) -> Tensor:
+        """Keys, rotated by the position of the layer."""
+        return self.inner.rotate_keys(tensor_BHSC)
+
     def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """The bias of the position of the layer."""
         return self.inner.bias(scores_BHTS, qkv, self.index)

@@ -1,5 +1,5 @@
 """The registered residual streams: what a branch reads of the stream, and how its update is added."""
 
-from attnlab.residual_stream.base import RESIDUAL_STREAMS, ResidualStream, register
+from attnlab.residual_stream.base import RESIDUAL_STREAMS, ResidualStream, Stream, register
 
-__all__ = ["RESIDUAL_STREAMS", "ResidualStream", "register"]
+__all__ = ["RESIDUAL_STREAMS", "ResidualStream", "Stream", "register"]

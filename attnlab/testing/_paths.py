@@ -156,7 +156,12 @@ def paired_positions(subject: Subject, sizes: Sizes) -> list[tuple[Position, str
     if subject.adapted:
         return [(build_position(width=sizes.width, heads=sizes.heads), "none")]
     context = subject.build_with_context(**sizes._asdict())[1]
-    entries = [entry for entry in POSITIONS if subject.entry.cls.has_scores or not entry.cls.biases]
+    cls = subject.entry.cls
+    entries = [
+        entry
+        for entry in POSITIONS
+        if (cls.has_scores or not entry.cls.biases) and (cls.hides_keys or not entry.cls.hides_keys)
+    ]
     return [
         (
             build_position(entry.name, width=context.width, heads=context.heads, length=sizes.length).to(subject.dtype),

@@ -20,6 +20,9 @@ MODIFIERS: dict[str, Modifiers] = {
     "gate": Modifiers(gate="head"),
     "gate by element": Modifiers(gate="element"),
     "short_conv": Modifiers(short_conv=3),
+    "canon": Modifiers(canon="A"),
+    "canon of the MLP": Modifiers(canon="CD"),
+    "exclusive": Modifiers(exclusive=True),
     "value_residual": Modifiers(value_residual="mean"),
     "value_residual learned": Modifiers(value_residual="learned"),
 }
@@ -36,7 +39,7 @@ def randomized(model: Transformer, like: Transformer | None = None) -> Transform
     weights = {} if like is None else dict(like.named_parameters())
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if ".modifiers." in name:
+            if ".modifiers." in name or ".canon_" in name:
                 weight.copy_(noise(*weight.shape, seed=len(name)).abs() + 0.5)
             else:
                 weight.copy_(weights.get(name, weight if weight.any() else noise(*weight.shape)))
@@ -75,6 +78,18 @@ def test_a_modifier_changes_the_output_or_is_refused(attention: str, modifier: s
         check_modifiers(spec_of(attention, MODIFIERS[modifier]))
 
 
+@pytest.mark.parametrize("attention", [entry.name for entry in ATTENTIONS])
+def test_a_canon_layer_of_the_projections_changes_the_output_or_is_refused(attention: str) -> None:
+    modifiers = Modifiers(canon="B")
+    if ATTENTIONS.entry(attention).cls.own_projections:
+        assert relative_change(attention, modifiers) == 0
+        with pytest.raises(IncompatiblePartsError, match="canon: B has nowhere to put B"):
+            check_modifiers(spec_of(attention, modifiers))
+    else:
+        assert relative_change(attention, modifiers) > MIN_CHANGE
+        check_modifiers(spec_of(attention, modifiers))
+
+
 def test_an_unsupported_modifier_is_refused_when_the_run_is_planned() -> None:
     request = Request(
         task=Part(name="copy"),
@@ -86,7 +101,7 @@ def test_an_unsupported_modifier_is_refused_when_the_run_is_planned() -> None:
     assert str(caught.value) == (
         "model.modifiers\n"
         "  'easy' does not support qk_norm: it has no queries or keys.\n"
-        "  Leave qk_norm out. 'easy' supports: gate, short_conv, value_residual."
+        "  Leave qk_norm out. 'easy' supports: gate, short_conv, value_residual, canon, exclusive."
     )
 
 

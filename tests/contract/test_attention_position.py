@@ -100,7 +100,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "window": [{}, {"window": 3, "sinks": 1}],
     "zeta": [{}, {"local": False, "chunk": 2, "keep": 3}, {"search": "zorder", "layers": 1}],
     "alibi": [{}, {"octaves": 2.0}],
-    "rotary": [{}, {"base": 100.0}],
+    "hard-alibi": [{}, {"windows": 1}],
+    "rotary": [{}, {"base": 100.0}, {"xpos": 8.0}],
     "sinusoidal": [{}, {"base": 100.0}],
     "xl": [{}, {"base": 100.0}],
     "t5": [{}, {"buckets": 4, "reach": 6, "scaled": True}],
@@ -121,7 +122,8 @@ def parts(registry: Any) -> list[Part]:
 
 
 def compatible(attention: Part, position: Part) -> bool:
-    return ATTENTIONS.entry(attention.name).cls.has_scores or not POSITIONS.entry(position.name).cls.biases
+    cls, other = ATTENTIONS.entry(attention.name).cls, POSITIONS.entry(position.name).cls
+    return (cls.has_scores or not other.biases) and (cls.hides_keys or not other.hides_keys)
 
 
 def product(attentions: list[Part], positions: list[Part]) -> list[Pair]:

@@ -445,3 +445,18 @@ def test_the_python_api_accepts_a_record(tmp_path: Path) -> None:
     diagnosis = attnlab.diagnose(record, store=str(tmp_path), only=["residual"], task=None)
     assert record.id in diagnosis.subject
     assert {row["metric"] for row in diagnosis.rows()} == {"residual"}
+
+
+def test_the_first_token_of_exclusive_attention_is_noted() -> None:
+    from attnlab.diagnosis.diagnose import EXCLUSIVE, diagnose
+    from attnlab.diagnosis.subjects import diagnosis_request
+
+    notes = []
+    for exclusive in (False, True):
+        sizes: dict[str, Any] = {"layers": 1, "width": 8, "heads": 2, "modifiers": {"exclusive": exclusive}}
+        request = diagnosis_request(
+            "softmax", None, task=None, complexity=None, batch=2, length=4, seeds=range(1), settings={"model": sizes}
+        )
+        notes.append(diagnose("rank-collapse", request).notes)
+    assert f"softmax: {EXCLUSIVE}" in notes[1]
+    assert not any(EXCLUSIVE in note for note in notes[0])

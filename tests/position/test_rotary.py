@@ -76,3 +76,16 @@ def test_an_odd_number_of_channels_is_refused() -> None:
 def test_a_base_of_one_is_refused() -> None:
     with pytest.raises(InvalidValueError, match=r"Option 'base' cannot be 1\.0\."):
         position_of("rotary", {"base": 1.0})
+
+
+def test_xpos_products_decay_with_the_distance_alone() -> None:
+    position, plain = (position_of("rotary", options).double() for options in ({"xpos": 8.0}, {}))
+    query, key = noise(1, 1, 30, 4), noise(1, 1, 30, 4, seed=1)
+    products = position.rotate(query) @ position.rotate_keys(key).mT
+    for i in range(30):
+        for j in range(i + 1):
+            expected = 0.0
+            for m in range(2):
+                turned = [one.rotate(x)[0, 0, t, [m, m + 2]] for one, x, t in ((plain, query, i), (plain, key, j))]
+                expected += ((2 * m / 4 + 0.4) / 1.4) ** ((i - j) / 8.0) * float(turned[0] @ turned[1])
+            assert float(products[0, 0, i, j]) == pytest.approx(expected, rel=1e-9, abs=1e-12)

@@ -3,16 +3,21 @@
     short_conv       x  <- conv(x): a causal depthwise convolution of the attention's input; D k weights
     qk_norm          q, k <- g_h rms(q), rms(k): queries and keys of unit size, one learned gain per head; H weights
     value_residual   v  <- (v + v_1) / 2, or (1 - a) v + a v_1 with a learned: v_1 the values of the first layer
+    canon=A          x  <- x + conv_4(x): a causal depthwise convolution with a residual; 4 D weights
+    canon=B, C, D    the same of the projections q, k, v; of the MLP's input; inside the MLP, before its activation
+    exclusive        y  <- y - (y.u) u with u = v_i / |v_i|, the direction of the token's own value; no weights
     gate             o  <- o * sigmoid(W x) before the output projection: element-wise (D D_o) or one per head (D H)
 
-`short_conv` is one convolution of the input of the attention, without a residual connection around it. The convolutions
-after the projections that linear mixers have in their papers are their option `conv`.
-
-Source   short_conv: ours, after the short convolutions of Hyena (Poli et al., arXiv:2302.10866) and fla; qk_norm:
-         Henry et al., "Query-key normalization for transformers", arXiv:2010.04245; value_residual: Zhou et al.,
-         "Value residual learning" (ResFormer), arXiv:2410.17897; gate: Qiu et al., "Gated attention", arXiv:2505.06708.
-Differs  one convolution before the projections replaces three after them, and it starts as the identity; the gain of
-         qk_norm multiplies the queries only; the learned share of value_residual starts at 1/2.
+Source   short_conv: ours, after fla's and Hyena's (Poli et al., arXiv:2302.10866); qk_norm: Henry et al.,
+         "Query-key normalization for transformers", arXiv:2010.04245; value_residual: Zhou et al., "Value residual
+         learning" (ResFormer), arXiv:2410.17897; gate: Qiu et al., "Gated attention", arXiv:2505.06708;
+         canon: Allen-Zhu, "Physics of language models: part 4.1", arXiv:2512.17351; exclusive: arXiv:2603.09078.
+Differs  short_conv is neither a Canon layer, which adds its input, nor the convolutions of q, k and v with an
+         activation that the papers of linear mixers have (their option `conv`): it is one convolution before the
+         projections, and starts as the identity. The gain of qk_norm multiplies the queries only. The learned share of value_residual starts at
+         1/2. The gate reads the input before canon=A. Canon layers start as torch's Conv1d does, from U(-1/2, 1/2).
+         With exclusive the first token, which sees its own value alone, has an output of 0. The effective matrix is
+         that before the projection, which mixes channels and no tokens.
 
 Letters  B batch, T tokens, D width, H heads, C channels per head, K taps.
 """
@@ -28,7 +33,7 @@ from torch.nn import functional
 from attnlab.attention.ops.convolution import causal_convolution
 from attnlab.errors import IncompatiblePartsError
 from attnlab.specs import Modifiers
-from attnlab.tensors import QKV, LayerContext, LayerInputs
+from attnlab.tensors import QKV, Canon, LayerContext, LayerInputs, at_least_float32
 
 
 @final
@@ -38,13 +43,16 @@ class AttentionModifiers(nn.Module):
     Args:
         context: Sizes, index of the layer, and the modifiers of the model.
         value_width: Channels per token that reach the output projection.
+        projections: Channels of queries, keys and values together; 0 where an attention has projections of its own.
     """
 
-    def __init__(self, context: LayerContext, value_width: int) -> None:
+    def __init__(self, context: LayerContext, value_width: int, projections: int = 0) -> None:
         super().__init__()
         modifiers: Modifiers = context.modifiers
         self.modifiers = modifiers
         self.num_heads = context.heads
+        self.canon_a = context.canon("A", context.width)
+        self.canon_b = context.canon("B", projections) if projections else nn.Identity()
         if modifiers.short_conv:
             tap_D1K = torch.zeros(context.width, 1, modifiers.short_conv)
             tap_D1K[..., -1] = 1.0
@@ -57,17 +65,18 @@ class AttentionModifiers(nn.Module):
             self.gate = context.linear(context.width, value_width if modifiers.gate == "element" else context.heads)
 
     def state_size(self, tokens: int) -> int:
-        """Numbers that a decoder keeps for the short convolution: the inputs that it reads again.
+        """Numbers that a decoder keeps for convolutions of the attention: the inputs that they read again.
 
         Args:
             tokens: Tokens so far.
 
         Returns:
-            Their count; 0 without ``short_conv``.
+            Their count; 0 without ``short_conv`` and ``canon``. Those of an MLP's Canon layers are not counted.
         """
-        if not self.modifiers.short_conv:
-            return 0
-        return min(tokens, self.modifiers.short_conv - 1) * len(self.tap_D1K)
+        layers = [layer.tap_D1K for layer in (self.canon_a, self.canon_b) if isinstance(layer, Canon)]
+        if self.modifiers.short_conv:
+            layers.append(self.tap_D1K)
+        return sum(min(tokens, taps.shape[-1] - 1) * len(taps) for taps in layers)
 
     def convolve(self, x_BTD: Tensor) -> Tensor:
         """The input of the attention after the short convolution.
@@ -76,11 +85,29 @@ class AttentionModifiers(nn.Module):
             x_BTD: The input of the attention.
 
         Returns:
-            B x T x D; the input itself without ``short_conv``.
+            B x T x D, with canon=A convolved once more; the input itself without the two.
         """
-        if not self.modifiers.short_conv:
-            return x_BTD
-        return causal_convolution(x_BTD, self.tap_D1K)
+        if self.modifiers.short_conv:
+            x_BTD = causal_convolution(x_BTD, self.tap_D1K)
+        convolved_BTD: Tensor = self.canon_a(x_BTD)
+        return convolved_BTD
+
+    def exclude(self, mixed_BHTC: Tensor, values_BHTC: Tensor) -> Tensor:
+        """The output of each head without its part along the token's own value.
+
+        Args:
+            mixed_BHTC: Weighted sums of the values.
+            values_BHTC: The values of the same tokens.
+
+        Returns:
+            B x H x T x C; the sums themselves without ``exclusive``.
+        """
+        if not self.modifiers.exclusive:
+            return mixed_BHTC
+        exact_BHTC = at_least_float32(mixed_BHTC)
+        unit_BHTC = functional.normalize(at_least_float32(values_BHTC), dim=-1)
+        parallel_BHTC = (exact_BHTC * unit_BHTC).sum(-1, keepdim=True) * unit_BHTC
+        return (exact_BHTC - parallel_BHTC).to(mixed_BHTC.dtype)
 
     def apply_to(self, qkv: QKV, layer_inputs: LayerInputs) -> QKV:
         """Queries and keys after ``qk_norm``, values after ``value_residual``.

@@ -11,36 +11,9 @@ bf16 as in float32 (torch 2.13.0, 64 tokens). On other devices its factors are b
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from attnlab.tensors import QKV, at_least_float32, full_precision, rounds_factors
 
-import torch
-from torch import Tensor
-
-from attnlab.tensors import QKV, at_least_float32
-
-
-def rounds_factors(tensor: Tensor) -> bool:
-    """Whether linear maps of the running step round their factors to bf16.
-
-    Args:
-        tensor: A tensor on the step's device.
-
-    Returns:
-        True within torch's autocast of this device.
-    """
-    return torch.is_autocast_enabled(tensor.device.type)
-
-
-def full_precision(tensor: Tensor) -> AbstractContextManager[object]:
-    """Compute products in the type of their factors.
-
-    Args:
-        tensor: A tensor on the step's device.
-
-    Returns:
-        The context.
-    """
-    return torch.autocast(tensor.device.type, enabled=False) if rounds_factors(tensor) else nullcontext()
+__all__ = ["float32_heads", "full_precision", "kernel_heads", "rounds_factors"]
 
 
 def float32_heads(qkv: QKV) -> QKV:
