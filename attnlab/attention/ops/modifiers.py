@@ -14,10 +14,10 @@ Source   short_conv: ours, after fla's and Hyena's (Poli et al., arXiv:2302.1086
          canon: Allen-Zhu, "Physics of language models: part 4.1", arXiv:2512.17351; exclusive: arXiv:2603.09078.
 Differs  short_conv is neither a Canon layer, which adds its input, nor the convolutions of q, k and v with an
          activation that the papers of linear mixers have (their option `conv`): it is one convolution before the
-         projections, and starts as the identity. The gain of qk_norm multiplies the queries only. The learned share of value_residual starts at
-         1/2. The gate reads the input before canon=A. Canon layers start as torch's Conv1d does, from U(-1/2, 1/2).
-         With exclusive the first token, which sees its own value alone, has an output of 0. The effective matrix is
-         that before the projection, which mixes channels and no tokens.
+         projections, and starts as the identity. The gain of qk_norm multiplies the queries only. The learned share of
+         value_residual starts at 1/2. The gate reads the input before canon=A. Canon layers start as torch's Conv1d
+         does, from U(-1/2, 1/2). With exclusive the first token, which sees its own value alone, has an output of 0.
+         The effective matrix is that before the projection, which mixes channels and no tokens.
 
 Letters  B batch, T tokens, D width, H heads, C channels per head, K taps.
 """
