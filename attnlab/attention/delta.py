@@ -33,6 +33,7 @@ from attnlab.attention.base import Position, register
 from attnlab.attention.ops.convolution import Convolutions, Convolved, num_taps
 from attnlab.attention.ops.delta_rule import DeltaRule, Rule, unit_length
 from attnlab.attention.ops.inner_steps import as_heads, as_tokens, at_first, at_last, step_matrices, step_outputs
+from attnlab.errors import IncompatiblePartsError
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 Expansion = Annotated[int, Field(ge=1)]
@@ -68,6 +69,12 @@ class DeltaNet(DeltaRule):
         if householders > 1:
             self.key = context.linear(context.width, householders * context.width)
             self.value = context.linear(context.width, householders * expand * context.width)
+            self.modifiers.canon_b = context.canon("B", sum(widths(context.width, expand, householders).values()))
+            if context.modifiers.exclusive:
+                problem = (
+                    f"With householders={householders} a token has {householders} values, and exclusive needs one."
+                )
+                raise IncompatiblePartsError(problem, "Leave out exclusive or householders.", where="model.modifiers")
         self.strength = context.linear(context.width, householders * context.heads)
         self.gain_V = nn.Parameter(torch.ones(expand * context.channels))
         self.convolutions = Convolutions(context, conv, widths(context.width, expand, householders))

@@ -108,3 +108,11 @@ def test_exclusive_outputs_at_selected_positions_are_those_of_the_whole() -> Non
     model, inputs_BT = model_of(modifiers=Modifiers(exclusive=True)), tokens(2, 7)
     some = model(inputs_BT, torch.tensor([[2, 5], [8, 9]])).logits_NV
     torch.testing.assert_close(some, logits(model, inputs_BT)[[2, 5, 8, 9]])
+
+
+def test_several_values_per_token_have_canon_layers_and_are_not_exclusive() -> None:
+    steps, inputs_BT = Part.model_validate({"name": "delta", "householders": 2}), tokens(1, 6)
+    plain, model = model_of(steps), model_of(steps, modifiers=Modifiers(canon="B"))
+    assert (logits(model, inputs_BT) - logits(plain, inputs_BT)).abs().max() > 1e-3
+    with pytest.raises(IncompatiblePartsError, match="a token has 2 values, and exclusive needs one"):
+        model_of(steps, modifiers=Modifiers(exclusive=True))
