@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from attnlab.config.yaml import scalar
-from attnlab.errors import InvalidValueError
+from attnlab.errors import InvalidValueError, plain_reason
 from attnlab.sizes import MAX_LAYERS, check_count, whole_number
 from attnlab.specs import Part, Variant
 
@@ -51,7 +53,27 @@ def parse_part(text: str, *, classes: bool = False) -> Part:
         options[key.strip()] = scalar(value.strip())
     if not name:
         raise InvalidValueError("A name is missing.", "Write name, or name:key=value.", where=text or "''")
-    return Part(name=name, options=options)
+    return made_part({"name": name, "options": options}, where=text)
+
+
+def made_part(data: Mapping[str, Any], where: str) -> Part:
+    """Make a part of what a user wrote.
+
+    Args:
+        data: ``name`` and ``options``, or what a part is written as in YAML.
+        where: Where it stands, for a message.
+
+    Returns:
+        The part; its name and options have not been looked up.
+
+    Raises:
+        InvalidValueError: Options are nested too deeply, are too many, or have numbers that nothing can hold.
+    """
+    try:
+        return Part.model_validate(data)
+    except ValidationError as error:
+        reason = plain_reason(error.errors()[0]["msg"])
+        raise InvalidValueError(f"{reason.rstrip('.')}.", "Use plain options: key=value.", where=where) from None
 
 
 def parse_variants(text: str) -> list[Variant]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attnlab.config.experiment import Experiment, LadderLevels, full_key
-from attnlab.config.inline_parts import merged, parse_modules, parse_variants
+from attnlab.config.inline_parts import made_part, merged, parse_modules, parse_variants
 from attnlab.errors import AttnlabError, InvalidValueError, echo
 from attnlab.experiments._report_checks import check_report
 from attnlab.experiments.plan import plan
@@ -188,7 +188,7 @@ def variant(value: Any, where: str) -> Variant:
     if isinstance(value, list | tuple) and value:
         return tuple(part for item in value for part in variant(item, where))
     if isinstance(value, dict) and "name" in value:
-        return (Part.model_validate(value),)
+        return (made_part(value, where),)
     raise InvalidValueError(f"It cannot be {echo(value)}.", "Write a name, or {name: dape, kernel: 3}.", where=where)
 
 

@@ -208,18 +208,7 @@ class Store:
         Returns:
             Id of the run, or the name of a file that cannot be read -> what the checkpoint says of it.
         """
-        paths = self._checkpoint_files()
-        if not paths:
-            return {}
-        from attnlab.storage import weights
-
-        result: dict[str, Checkpoint] = {}
-        for path in paths:
-            try:
-                result |= {one.run: one for one in checkpoints_in(weights.read_about(path))}
-            except (StoreError, TypeError):  # the run that goes on from it raises the error
-                result[path.stem] = Checkpoint(path.stem, readable=False)
-        return result
+        return checkpoints_of(self.path)
 
     def save_weights(self, run: str, learned: Arrays) -> None:
         """Save the weights of a finished run.
@@ -276,7 +265,7 @@ class Store:
         return self.path / "checkpoints" / f"{run}.safetensors"
 
     def _checkpoint_files(self) -> list[Path]:
-        return sorted((self.path / "checkpoints").glob("*.safetensors"))
+        return _checkpoint_files(self.path)
 
     def _split_groups(self) -> None:
         """Split the checkpoints of groups, which earlier versions wrote; what cannot be read stays as it is."""
@@ -303,6 +292,32 @@ class Store:
         """Translate the files of a store of format 1; checkpoints follow when their runs are known."""
         records = self.journal.rewrite()
         migrate_files(self.path, records)
+
+
+def checkpoints_of(folder: Path) -> dict[str, Checkpoint]:
+    """List the checkpoints of a store, or of what was removed from one.
+
+    Args:
+        folder: The store.
+
+    Returns:
+        Id of the run, or the name of a file that cannot be read -> what the checkpoint says of it.
+    """
+    if not (paths := _checkpoint_files(folder)):
+        return {}
+    from attnlab.storage import weights
+
+    result: dict[str, Checkpoint] = {}
+    for path in paths:
+        try:
+            result |= {one.run: one for one in checkpoints_in(weights.read_about(path))}
+        except (StoreError, TypeError):  # the run that goes on from it raises the error
+            result[path.stem] = Checkpoint(path.stem, readable=False)
+    return result
+
+
+def _checkpoint_files(folder: Path) -> list[Path]:
+    return sorted((folder / "checkpoints").glob("*.safetensors"))
 
 
 def _format(folder: Path) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from attnlab.errors import StoreError, UnknownNameError
 from attnlab.records import Record
-from attnlab.storage._store import Store
+from attnlab.storage._store import Store, checkpoints_of
 from attnlab.storage.checkpoints import Checkpoint
 from attnlab.storage.files import unwritable, writable, write_whole
 from attnlab.storage.journal import line_id
@@ -101,7 +101,7 @@ def removals(store: Path) -> list[Removal]:
         except ValueError:
             raise StoreError("This line is no record.", "Move the file away to go on.", where=str(path)) from None
         distinct = {record.id: record for record in records}
-        unfinished = [one for run, one in Store(path.parent).checkpoints().items() if run not in distinct]
+        unfinished = [one for run, one in checkpoints_of(path.parent).items() if run not in distinct]
         result.append(Removal(store, path.parent, tuple(distinct.values()), tuple(unfinished)))
     return result
 

@@ -124,3 +124,16 @@ def test_merged_goes_inside_mappings_and_the_second_wins() -> None:
     over = {"a": {"y": 3}, "b": {"q": 1}, "c": 4, "d": 5}
     assert merged(under, over) == {"a": {"x": 1, "y": 3}, "b": {"q": 1}, "c": 4, "d": 5}
     assert under == {"a": {"x": 1, "y": 2}, "b": 1, "c": {"z": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("copy:alphabet=99999999999999999999", "larger than 2"),
+        ("delay:lags=" + "[" * 25 + "1" + "]" * 25, "too deeply"),
+    ],
+)
+def test_options_that_nothing_can_hold_are_refused_where_they_stand(text: str, problem: str) -> None:
+    with pytest.raises(InvalidValueError, match=problem) as caught:
+        parse_part(text)
+    assert caught.value.where == text

@@ -81,7 +81,7 @@ def test_a_task_is_refused_by_its_largest_option() -> None:
         plan(request("copy:alphabet=99999999999"))
     with pytest.raises(InvalidValueError, match="'vocabulary' is 60,000,000"):
         plan(request("recall:vocabulary=60000000"))
-    with pytest.raises(InvalidValueError, match="cannot be 99999999999999999999: it has more than 64 bits"):
+    with pytest.raises(InvalidValueError, match="larger than 2\\^64"):
         plan(request("copy:alphabet=99999999999999999999"))
 
 

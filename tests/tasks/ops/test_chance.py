@@ -30,8 +30,9 @@ MAX_TOKENS = 2**16
 
 
 def samples(task: Task) -> tuple[Batch, Batch]:
-    """One sample to fit on, one to score on."""
-    source, rows = task.for_split(Split.TRAIN), min(4096, max(64, MAX_TOKENS // task.length))
+    """One sample to fit on, one to score on; of the test where training asks more."""
+    split = Split.TEST if task.asks_more_in_training else Split.TRAIN
+    source, rows = task.for_split(split), min(4096, max(64, MAX_TOKENS // task.length))
     first, second = (source.sample(np.random.default_rng([FIRST_STREAM, part]), rows) for part in range(2))
     return first, second
 
