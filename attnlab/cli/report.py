@@ -32,7 +32,10 @@ Columns = Annotated[
 ]
 Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the cells as CSV.")]
 Markdown = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables as Markdown.")]
-Parquet = Annotated[Path | None, typer.Option("--parquet", metavar="FILE", help="Write the cells as Parquet.")]
+Parquet = Annotated[
+    Path | None,
+    typer.Option("--parquet", metavar="FILE", help="Write the cells as Parquet, always with the same columns."),
+]
 Latex = Annotated[
     Path | None, typer.Option("--latex", metavar="FILE", help="Write the tables as LaTeX, with the rules of booktabs.")
 ]

@@ -1,4 +1,4 @@
-"""Tables as files: CSV, strict JSON, Markdown and Parquet."""
+"""Tables as files: CSV, strict JSON and Markdown; Parquet is written by :mod:`attnlab.rendering._parquet`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from attnlab.errors import InvalidValueError
 from attnlab.formatting import printable
 
 T = TypeVar("T")
@@ -18,20 +17,24 @@ Rows = list[dict[str, Any]]
 
 
 def exporters(
-    cells: Callable[[T], Rows], data: Callable[[T], dict[str, Any]], markdown: Callable[[T], str]
+    cells: Callable[[T], Rows],
+    data: Callable[[T], dict[str, Any]],
+    markdown: Callable[[T], str],
+    parquet: Callable[[T], bytes],
 ) -> dict[str, Callable[[T], bytes]]:
     """The exporters of a value, by format.
 
     Args:
-        cells: Lists its cells, for CSV and Parquet.
+        cells: Lists its cells, for CSV.
         data: Gives all of it, for JSON.
         markdown: Writes its tables.
+        parquet: Writes its cells as Parquet.
     """
     return {
         "csv": lambda value: csv_bytes(cells(value)),
         "json": lambda value: json_bytes(data(value)),
         "markdown": lambda value: markdown(value).encode(),
-        "parquet": lambda value: parquet_bytes(cells(value)),
+        "parquet": parquet,
     }
 
 
@@ -58,25 +61,6 @@ def csv_bytes(rows: Rows) -> bytes:
 def _cell(value: Any) -> Any:
     """A cell of CSV; a spreadsheet would compute a text that begins like a formula, such as a name from elsewhere."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
-
-
-def parquet_bytes(rows: Rows) -> bytes:
-    """Rows as Parquet.
-
-    Raises:
-        InvalidValueError: The library pyarrow is not installed.
-    """
-    try:
-        import pyarrow  # type: ignore[import-untyped]
-        from pyarrow import parquet
-    except ImportError:
-        hint = "Install it with: pip install 'attnlab[parquet]'."
-        raise InvalidValueError("Parquet needs the library pyarrow.", hint, where="--parquet") from None
-    heads = list(rows[0]) if rows else []
-    columns = {name: _of_one_type([row[name] for row in rows]) for name in heads}
-    sink = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns), sink)
-    return sink.getvalue()
 
 
 def json_bytes(data: Any) -> bytes:
@@ -118,11 +102,3 @@ def _markdown_cell(text: str) -> str:
 def is_missing(value: Any) -> bool:
     """Whether a value is None or nan."""
     return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _of_one_type(values: Sequence[Any]) -> list[Any]:
-    """A column of one type: levels may be words on one ladder and numbers on another."""
-    types = {type(value) for value in values if value is not None}
-    if types <= {int, float} or len(types) < 2:
-        return list(values)
-    return [None if value is None else str(value) for value in values]

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from attnlab.analysis.grid import Cell, Grid, Label
 from attnlab.formatting import fitted, metric_heading, number, span
 from attnlab.rendering._exporters import Rows, aligned_rows, exporters, markdown_table
+from attnlab.rendering._parquet import LOCATION_COLUMNS, Schema, located, parquet_bytes, typed_rows
 from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, solved_text, spread_text
 from attnlab.rendering.report import Report
+
+CELL_SCHEMA: Schema = {
+    **LOCATION_COLUMNS,
+    "metric": "text",
+    **dict.fromkeys(("mean", "low", "high"), "number"),
+    "interval_kind": "text",
+    **dict.fromkeys(("n", "solved", "runs"), "integer"),
+    **dict.fromkeys(("p_solve", "p_solve_low", "p_solve_high", "chance"), "number"),
+    "chosen": "text",
+    **dict.fromkeys(("tried", "failed", "diverged"), "integer"),
+}
+"""The columns of the cells of every report, as Parquet and as a data frame."""
 
 
 def cell_rows(panels: Sequence[Grid]) -> Rows:
@@ -21,40 +34,57 @@ def cell_rows(panels: Sequence[Grid]) -> Rows:
     Returns:
         One row per cell, with the same columns throughout.
     """
-    return aligned_rows(row for panel in panels for row in _cells(panel))
+    return aligned_rows(
+        {**row_location(panel, row), panel.column_field: column, **_numbers(panel, cell)}
+        for panel, row, column, cell in _cells(panels)
+    )
 
 
-def _cells(panel: Grid) -> Rows:
-    """The cells of one panel."""
-    result = []
-    for row in panel.rows:
-        for column in panel.columns:
-            cell = panel.cells.get((row, column))
-            if cell is None:
-                continue
-            result.append(
-                {
-                    **row_location(panel, row),
-                    panel.column_field: column,
-                    "metric": panel.metric,
-                    "mean": cell.mean,
-                    "low": cell.interval[0],
-                    "high": cell.interval[1],
-                    "interval_kind": cell.interval_kind,
-                    "n": len(cell.values),
-                    "solved": sum(cell.solved),
-                    "runs": len(cell.solved),
-                    "p_solve": cell.solve_rate,
-                    "p_solve_low": cell.solve_interval[0],
-                    "p_solve_high": cell.solve_interval[1],
-                    "chance": cell.chance,
-                    "chosen": cell.chosen,
-                    "tried": cell.tried,
-                    "failed": cell.failed,
-                    "diverged": cell.diverged,
-                }
-            )
-    return result
+def fixed_rows(panels: Sequence[Grid]) -> Rows:
+    """List every cell that holds runs, with the columns of :data:`CELL_SCHEMA` whatever the panels are.
+
+    Args:
+        panels: The panels of a report.
+
+    Returns:
+        One row per cell; what is missing or nan is None.
+    """
+    rows = [
+        {**located(row_location(panel, row), panel.column_field, column), **_numbers(panel, cell)}
+        for panel, row, column, cell in _cells(panels)
+    ]
+    return typed_rows(rows, CELL_SCHEMA)
+
+
+def _cells(panels: Sequence[Grid]) -> Iterator[tuple[Grid, Label, Any, Cell]]:
+    """The cells that hold runs, each with its panel, row and column."""
+    for panel in panels:
+        for row in panel.rows:
+            for column in panel.columns:
+                if (cell := panel.cells.get((row, column))) is not None:
+                    yield panel, row, column, cell
+
+
+def _numbers(panel: Grid, cell: Cell) -> dict[str, Any]:
+    """What a cell holds."""
+    return {
+        "metric": panel.metric,
+        "mean": cell.mean,
+        "low": cell.interval[0],
+        "high": cell.interval[1],
+        "interval_kind": cell.interval_kind,
+        "n": len(cell.values),
+        "solved": sum(cell.solved),
+        "runs": len(cell.solved),
+        "p_solve": cell.solve_rate,
+        "p_solve_low": cell.solve_interval[0],
+        "p_solve_high": cell.solve_interval[1],
+        "chance": cell.chance,
+        "chosen": cell.chosen,
+        "tried": cell.tried,
+        "failed": cell.failed,
+        "diverged": cell.diverged,
+    }
 
 
 def row_location(panel: Grid, row: Label) -> dict[str, Any]:
@@ -183,7 +213,10 @@ def _capacities(panel: Grid, ranks: Mapping[Label, str]) -> list[list[str]]:
 
 
 FORMATS: dict[str, Callable[[Report], bytes]] = exporters(
-    lambda report: cell_rows(report.panels), report_data, report_markdown
+    lambda report: cell_rows(report.panels),
+    report_data,
+    report_markdown,
+    lambda report: parquet_bytes(fixed_rows(report.panels), CELL_SCHEMA),
 )
 """Exporters of a report, by format."""
 as_markdown = FORMATS["markdown"]

@@ -7,14 +7,24 @@ JSON     beside the cells, every run with its failure mode, the other one it may
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from attnlab.analysis.failure_modes import FAILURE_MODES, OR
-from attnlab.analysis.grid import Grid
+from attnlab.analysis.grid import Grid, Label
 from attnlab.rendering._exporters import Rows, aligned_rows, exporters, markdown_table
+from attnlab.rendering._parquet import LOCATION_COLUMNS, Schema, located, parquet_bytes, typed_rows
 from attnlab.rendering.export import row_location
 from attnlab.rendering.failure_mode_table import CellCounts, Counts, FailureModeTable, by_number, with_failed
+
+CELL_SCHEMA: Schema = {
+    **LOCATION_COLUMNS,
+    **dict.fromkeys(("metric", "failure_mode", "failure_modes"), "text"),
+    **dict.fromkeys(("n", *FAILURE_MODES, "unsure"), "number"),
+    "chosen": "text",
+    "tried": "integer",
+}
+"""The columns of the cells of every table of failure modes, as Parquet."""
 
 
 def cell_rows(table: FailureModeTable) -> Rows:
@@ -27,22 +37,44 @@ def cell_rows(table: FailureModeTable) -> Rows:
         One row per cell, with the same columns throughout.
     """
     return aligned_rows(
-        row for panel, counts in zip(table.panels, table.counts, strict=True) for row in _cells(panel, counts)
+        {**row_location(panel, row), panel.column_field: column, **numbers}
+        for panel, row, column, numbers in _cells(table)
     )
 
 
-def _cells(panel: Grid, cell_counts: CellCounts) -> Rows:
-    """The cells of one panel."""
-    result = []
+def fixed_rows(table: FailureModeTable) -> Rows:
+    """List every cell that holds runs, with the columns of :data:`CELL_SCHEMA` whatever the panels are.
+
+    Args:
+        table: The failure modes.
+
+    Returns:
+        One row per cell.
+    """
+    rows = [
+        {**located(row_location(panel, row), panel.column_field, column), **numbers}
+        for panel, row, column, numbers in _cells(table)
+    ]
+    return typed_rows(rows, CELL_SCHEMA)
+
+
+def _cells(table: FailureModeTable) -> Iterator[tuple[Grid, Label, Any, dict[str, Any]]]:
+    """The cells that hold runs, each with its panel, row, column and what it holds."""
+    for panel, counts in zip(table.panels, table.counts, strict=True):
+        yield from ((panel, *cell) for cell in _panel_cells(panel, counts))
+
+
+def _panel_cells(panel: Grid, cell_counts: CellCounts) -> Iterator[tuple[Label, Any, dict[str, Any]]]:
+    """The cells of one panel, each with its row, column and what it holds."""
     for row in panel.rows:
         for column, cell in zip(panel.columns, panel.across(row), strict=True):
             counts = with_failed(cell_counts.get((row, column), {}), cell.failed)
             if not sum(counts.values()):
                 continue
-            result.append(
+            yield (
+                row,
+                column,
                 {
-                    **row_location(panel, row),
-                    panel.column_field: column,
                     "metric": "failure_mode",
                     "failure_mode": by_number(counts)[0][0].split(OR)[0],
                     "failure_modes": _cell_text(counts),
@@ -51,9 +83,8 @@ def _cells(panel: Grid, cell_counts: CellCounts) -> Rows:
                     "unsure": _integer(sum(count for label, count in counts.items() if OR in label)),
                     "chosen": cell.chosen,
                     "tried": cell.tried,
-                }
+                },
             )
-    return result
 
 
 def table_data(table: FailureModeTable) -> dict[str, Any]:
@@ -110,5 +141,7 @@ def _cell_text(counts: Counts) -> str:
     return ", ".join(f"{label} ({count:g} of {total:g})" for label, count in by_number(counts)) or "-"
 
 
-FORMATS: dict[str, Callable[[FailureModeTable], bytes]] = exporters(cell_rows, table_data, table_markdown)
+FORMATS: dict[str, Callable[[FailureModeTable], bytes]] = exporters(
+    cell_rows, table_data, table_markdown, lambda table: parquet_bytes(fixed_rows(table), CELL_SCHEMA)
+)
 """Exporters of failure modes, by format."""

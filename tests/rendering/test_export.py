@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,16 +94,97 @@ def test_markdown_tables_are_rectangular() -> None:
     assert text.endswith("attnlab ls results shows why.\n")
 
 
-def test_parquet_reads_back() -> None:
+def cells_of(result: Report) -> Any:
     pytest.importorskip("pyarrow")
     from pyarrow import parquet  # type: ignore[import-untyped]
 
-    table = parquet.read_table(io.BytesIO(FORMATS["parquet"](small())))
+    return parquet.read_table(io.BytesIO(FORMATS["parquet"](result)))
+
+
+def test_parquet_reads_back() -> None:
+    table = cells_of(small())
     assert table.num_rows == 5
-    assert table.column("level").to_pylist() == [2, 4, 2, 4, 8]
-    mixed_levels = report([run(pairs="easy"), run(pairs=4, task="copy")])
-    mixed = parquet.read_table(io.BytesIO(FORMATS["parquet"](mixed_levels)))
+    assert table.column("attention").to_pylist() == ["a", "a", "b", "b", "b"]
+    assert table.column("level").to_pylist() == ["2", "4", "2", "4", "8"]
+    assert table.column("level_number").to_pylist() == [2.0, 4.0, 2.0, 4.0, 8.0]
+    assert table.column("mean").to_pylist() == [1.0, 1.0, 1.0, 0.3, None]
+    assert table.column("fields")[3].as_py() == [
+        {"name": "attention", "value": "b"},
+        {"name": "level", "value": "4"},
+    ]
+    mixed = cells_of(report([run(pairs="easy"), run(pairs=4, task="copy")]))
     assert mixed.column("level").to_pylist() == ["easy", "4"]
+    assert mixed.column("level_number").to_pylist() == [None, 4.0]
+
+
+REPORTS = {
+    "small": small,
+    "empty": lambda: report([]),
+    "words": lambda: report([run(pairs="easy")]),
+    "failed": lambda: report([run(status="failed")]),
+    "fields": lambda: report([run(lr=0.1), run(lr=0.2, position="rope")], columns="lr"),
+    "subtasks": lambda: report([run(subtasks={"copy": 0.5}, trained="2..8")]),
+    "diagnostics": lambda: report([run(diagnostics={"entropy": float("nan")})], metric="entropy"),
+}
+"""Reports that would differ in their columns, or have columns without a value."""
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_every_report_has_the_same_parquet_schema(name: str) -> None:
+    schema = cells_of(REPORTS[name]()).schema
+    assert schema.equals(cells_of(small()).schema, check_metadata=True)
+    assert dict(zip(schema.names, map(str, schema.types), strict=True)) == {
+        **dict.fromkeys(("task", "subtask", "complexity", "trained"), "string"),
+        **dict.fromkeys(("attention", "position", "norm_layer", "mlp", "block", "residual_stream"), "string"),
+        "level": "string",
+        "level_number": "double",
+        "column_field": "string",
+        "fields": "list<element: struct<name: string, value: string>>",
+        "metric": "string",
+        **dict.fromkeys(("mean", "low", "high"), "double"),
+        "interval_kind": "string",
+        **dict.fromkeys(("n", "solved", "runs"), "int64"),
+        **dict.fromkeys(("p_solve", "p_solve_low", "p_solve_high", "chance"), "double"),
+        "chosen": "string",
+        **dict.fromkeys(("tried", "failed", "diverged"), "int64"),
+    }
+
+
+def test_a_field_that_is_no_column_is_listed() -> None:
+    table = cells_of(REPORTS["fields"]())
+    assert table.column("column_field").to_pylist() == ["lr", "lr"]
+    listed = [{one["name"]: one["value"] for one in fields} for fields in table.column("fields").to_pylist()]
+    assert [fields["lr"] for fields in listed] == ["0.1", "0.2"]
+    assert table.column("position").to_pylist() == ["learned", "rope"]
+    assert [fields["position"] for fields in listed] == ["learned", "rope"]
+
+
+def test_different_reports_are_read_together(tmp_path: Path) -> None:
+    from pyarrow import concat_tables, dataset  # type: ignore[import-untyped]
+
+    for name, make in REPORTS.items():
+        (tmp_path / f"{name}.parquet").write_bytes(FORMATS["parquet"](make()))
+    rows = sum(cells_of(make()).num_rows for make in REPORTS.values())
+    assert concat_tables([cells_of(make()) for make in REPORTS.values()]).num_rows == rows > 10
+    for files in (sorted(tmp_path.glob("*.parquet")), sorted(tmp_path.glob("*.parquet"), reverse=True)):
+        assert dataset.dataset(files).to_table().num_rows == rows
+
+
+READERS = {
+    "polars": lambda polars, files: polars.read_parquet(files).height,
+    "duckdb": lambda duckdb, files: duckdb.read_parquet(files).shape[0],
+    "datasets": lambda datasets, files: datasets.load_dataset("parquet", data_files=files, split="train").num_rows,
+    "pandas": lambda pandas, files: len(pandas.concat([pandas.read_parquet(file) for file in files])),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_other_readers_read_different_reports_together(name: str, tmp_path: Path) -> None:
+    package = pytest.importorskip(name)
+    files = [str(tmp_path / f"{number}.parquet") for number in range(len(REPORTS))]
+    for file, make in zip(files, REPORTS.values(), strict=True):
+        Path(file).write_bytes(FORMATS["parquet"](make()))
+    assert READERS[name](package, files) == sum(cells_of(make()).num_rows for make in REPORTS.values())
 
 
 def test_parquet_without_its_library_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

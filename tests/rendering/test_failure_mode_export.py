@@ -75,6 +75,10 @@ def test_parquet_reads_back() -> None:
 
     table = parquet.read_table(io.BytesIO(FORMATS["parquet"](mixed())))
     assert table.column("rank collapse").to_pylist() == [0, 2]
+    assert table.column("level_number").to_pylist() == [2.0, 4.0]
+    empty = parquet.read_table(io.BytesIO(FORMATS["parquet"](failure_mode_table([]))))
+    assert empty.schema.equals(table.schema)
+    assert not [name for name, kind in zip(empty.schema.names, empty.schema.types, strict=True) if str(kind) == "null"]
 
 
 @pytest.mark.parametrize("name", FORMATS)
