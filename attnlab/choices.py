@@ -49,6 +49,8 @@ PresetName = Literal["smoke", "laptop", "paper"]
 """The budgets of an experiment."""
 Schedule = Literal["cosine", "constant"]
 SplitName = Literal["training", "validation", "test"]
+IgnoreIndex = Literal["-100", "null"]
+"""What stands in a file where nothing is asked."""
 """The splits of a task's data, as users write them."""
 Scoring = Literal["rollout", "teacher forcing", "teacher forcing only", "independent"]
 SCORED: dict[Scoring, str] = {

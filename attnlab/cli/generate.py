@@ -21,6 +21,13 @@ class SplitName(StrEnum):
     test = "test"
 
 
+class IgnoreIndex(StrEnum):
+    """What stands where nothing is asked."""
+
+    number = "-100"
+    null = "null"
+
+
 def generate(
     task: Annotated[
         str, typer.Argument(help="A ladder's name or file, or a registered task.", autocompletion=completion.tasks)
@@ -30,6 +37,10 @@ def generate(
     complexity: Complexity = None,
     seed: Seed = 0,
     split: Annotated[SplitName, typer.Option("--split", help="Split of the sequences.")] = SplitName.training,
+    ignore_index: Annotated[
+        IgnoreIndex,
+        typer.Option("--ignore-index", help="What targets are where nothing is asked; null in .jsonl and .parquet."),
+    ] = IgnoreIndex.number,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="task.OPTION=VALUE", help="Any option of the task.")
     ] = None,
@@ -70,6 +81,7 @@ def generate(
             sequences=sequences,
             seed=seed,
             split=split.value,
+            ignore_index=ignore_index.value,
             force=force,
             progress=lambda share: progress.update(bar, completed=share),
         )

@@ -1,13 +1,15 @@
 """A file of sequences: your own, or one that attnlab generate wrote.
 
-    data.jsonl       {"inputs": [3, 1, 4], "targets": [null, null, 2]}
+    data.jsonl       {"inputs": [3, 1, 4], "targets": [-100, -100, 2]}
     inputs   3  1  4
     targets  .  .  2
 
-Formats: .jsonl as above, .parquet with the same two columns, .npz with arrays inputs and targets, rows x tokens, -100
-in targets that are not supervised, .txt as attnlab generate writes it. Columns, keys and arrays may also be called
-input_ids and labels; further ones are passed over. A sequence is a row. Training draws its rows with replacement;
-validation and test ask each of their rows once, and where they have fewer than are asked for, all of them.
+Formats: .jsonl as above, .parquet with the same two columns, .npz with arrays inputs and targets, rows x tokens, .txt
+as attnlab generate writes it. Targets that are not supervised are -100, or null in .jsonl and .parquet. There, whole
+numbers may be written as floats, and nan in targets is null: pandas, polars, duckdb and datasets write such files.
+Columns, keys and arrays may also be called input_ids and labels; further ones are metadata, which ``split`` may name.
+A sequence is a row. Training draws its rows with replacement; validation and test ask each of their rows once, and
+where they have fewer than are asked for, all of them.
 
 A target is what is predicted at its position, from the tokens up to it. Files for models of Hugging Face have each
 label at its own token instead, and the model shifts them: labels is then a copy of input_ids, with -100 where nothing

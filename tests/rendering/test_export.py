@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def test_parquet_reads_back() -> None:
     assert mixed.column("level_number").to_pylist() == [None, 4.0]
 
 
-REPORTS = {
+REPORTS: dict[str, Callable[[], Report]] = {
     "small": small,
     "empty": lambda: report([]),
     "words": lambda: report([run(pairs="easy")]),
@@ -160,17 +161,16 @@ def test_a_field_that_is_no_column_is_listed() -> None:
 
 
 def test_different_reports_are_read_together(tmp_path: Path) -> None:
-    from pyarrow import concat_tables, dataset  # type: ignore[import-untyped]
-
+    arrow, dataset = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.dataset")
     for name, make in REPORTS.items():
         (tmp_path / f"{name}.parquet").write_bytes(FORMATS["parquet"](make()))
     rows = sum(cells_of(make()).num_rows for make in REPORTS.values())
-    assert concat_tables([cells_of(make()) for make in REPORTS.values()]).num_rows == rows > 10
+    assert arrow.concat_tables([cells_of(make()) for make in REPORTS.values()]).num_rows == rows > 10
     for files in (sorted(tmp_path.glob("*.parquet")), sorted(tmp_path.glob("*.parquet"), reverse=True)):
         assert dataset.dataset(files).to_table().num_rows == rows
 
 
-READERS = {
+READERS: dict[str, Callable[[Any, list[str]], int]] = {
     "polars": lambda polars, files: polars.read_parquet(files).height,
     "duckdb": lambda duckdb, files: duckdb.read_parquet(files).shape[0],
     "datasets": lambda datasets, files: datasets.load_dataset("parquet", data_files=files, split="train").num_rows,

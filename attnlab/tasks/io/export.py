@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from attnlab.choices import SplitName
+from attnlab.choices import IgnoreIndex, SplitName
 from attnlab.errors import AttnlabError, InterruptedTraining, InvalidFileError, InvalidValueError
 from attnlab.files import remove_leftovers, replacing, unwritable
 from attnlab.sizes import bytes_text
@@ -46,6 +46,7 @@ def export(
     sequences: int,
     seed: int = 0,
     split: SplitName = "training",
+    ignore_index: IgnoreIndex = "-100",
     force: bool = False,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Sidecar:
@@ -57,6 +58,7 @@ def export(
         sequences: The number of sequences.
         seed: The seed of the run that would draw them.
         split: The split that they are drawn from.
+        ignore_index: What is written where nothing is asked; null in .jsonl and .parquet only.
         force: Whether an existing file is replaced.
         progress: Is called with the share that is written, from 0 to 1; the default ignores it.
 
@@ -64,12 +66,13 @@ def export(
         The sidecar.
 
     Raises:
-        InvalidValueError: No format has that suffix, the format needs a package that is not installed, the data set has
-            fewer sequences, or the tokens cannot be written as text.
+        InvalidValueError: No format has that suffix, the format needs a package that is not installed or has no null,
+            the data set has fewer sequences, or the tokens cannot be written as text.
         InvalidFileError: The file exists already or cannot be written.
         InterruptedTraining: The user pressed Ctrl-C; nothing is left behind.
     """
     check_output_path(path, force)
+    check_ignore_index(path, ignore_index)
     source = Source(spec.model_copy(update={"evaluate": ()}), seed)
     check_words_fit(source.vocabulary, spec)
     check_disk(path, sequences, source.length)
@@ -85,7 +88,8 @@ def export(
     try:
         remove_leftovers([path.parent])
         with replacing(sidecar_path(path)) as description, replacing(path) as file:
-            file_format.write(file, Sequences(source.task, sequences, sized.vocabulary, sized.length, drawn.batches))
+            sizes = sequences, sized.vocabulary, sized.length
+            file_format.write(file, Sequences(source.task, *sizes, drawn.batches, ignore_index))
             file.flush()
             sidecar = Sidecar(
                 task=spec.name,
@@ -147,6 +151,22 @@ def check_output_path(path: Path, force: bool) -> None:
     for target in (path, sidecar_path(path)):
         if target.exists() and not force:
             raise InvalidFileError(f"{target.name} exists already.", "Add --force to replace it.", where=where)
+
+
+def check_ignore_index(path: Path, ignore_index: IgnoreIndex) -> None:
+    """Refuse null in a format that has none.
+
+    Args:
+        path: The file, with the suffix of a format.
+        ignore_index: What is to be written where nothing is asked.
+
+    Raises:
+        InvalidValueError: The format has no null.
+    """
+    if ignore_index == "null" and not FORMATS[path.suffix].has_null:
+        accepted = ", ".join(suffix for suffix, one in FORMATS.items() if one.has_null)
+        hint = f"Leave it out, or write one of: {accepted}."
+        raise InvalidValueError(f"Files with the suffix '{path.suffix}' have no null.", hint, where="--ignore-index")
 
 
 def check_words_fit(vocabulary: int, spec: TaskSpec) -> None:

@@ -1,13 +1,14 @@
 """File formats of sequences, written batch by batch in constant memory.
 
     .npz      arrays inputs and targets, rows x length, 32-bit integers, little-endian, not compressed
-    .jsonl    {"inputs":[3,1,4],"targets":[null,null,2]} on each line
+    .jsonl    {"inputs":[3,1,4],"targets":[-100,-100,2]} on each line
     .parquet  columns inputs and targets, lists of 32-bit integers; needs pyarrow
     .txt      two aligned lines for each sequence, see :mod:`attnlab.tasks.io.aligned`
 
-At positions that are not supervised, targets are null, in npz -100. Rows may differ in length; npz pads them at the
-end, inputs with token 0 and targets with -100. Equal sequences give equal bytes: there are no dates, one byte order and
-one way to write a number (parquet: with the same version of pyarrow, which writes its version into its files).
+At positions that are not supervised, targets are -100, or null in jsonl and parquet where that is asked for: readers
+such as pandas and datasets turn lists of integers with nulls into floats. Rows may differ in length; npz pads them at
+the end, inputs with token 0 and targets with -100. Equal sequences give equal bytes: there are no dates, one byte order
+and one way to write a number (parquet: with the same version of pyarrow, which writes its version into its files).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from attnlab.choices import IgnoreIndex
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Task
 from attnlab.tasks.io.aligned import dots
@@ -42,6 +44,8 @@ class Sequences(NamedTuple):
     length: int
     """Tokens of the longest sequence."""
     batches: Callable[[], Iterator[Batch]]
+    ignore_index: IgnoreIndex = "-100"
+    """What is written where nothing is asked; npz and txt have no null."""
 
 
 class Format(NamedTuple):
@@ -50,6 +54,8 @@ class Format(NamedTuple):
     write: Callable[[IO[bytes], Sequences], None]
     passes: int = 1
     """How often it iterates over the sequences."""
+    has_null: bool = False
+    """Whether null can stand where nothing is asked."""
 
 
 def write_npz(file: IO[bytes], sequences: Sequences) -> None:
@@ -100,7 +106,9 @@ def write_jsonl(file: IO[bytes], sequences: Sequences) -> None:
     for batch in sequences.batches():
         lines = []
         for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-            row = {"inputs": tokens, "targets": [None if target == IGNORE else target for target in targets]}
+            if sequences.ignore_index == "null":
+                targets = [None if target == IGNORE else target for target in targets]
+            row = {"inputs": tokens, "targets": targets}
             lines.append(json.dumps(row, separators=(",", ":")) + "\n")
         file.write("".join(lines).encode("ascii"))
 
@@ -122,7 +130,8 @@ def write_parquet(file: IO[bytes], sequences: Sequences) -> None:
             rows, width = batch.inputs_BT.shape
             ends = arrow.array(np.arange(0, rows * width + 1, width, dtype=np.int32))
             flat = [array_BT.astype(np.int32).ravel() for array_BT in batch[:2]]
-            values = arrow.array(flat[0]), arrow.array(flat[1], mask=flat[1] == IGNORE)
+            mask = flat[1] == IGNORE if sequences.ignore_index == "null" else None
+            values = arrow.array(flat[0]), arrow.array(flat[1], mask=mask)
             columns = [arrow.ListArray.from_arrays(ends, column) for column in values]
             pending.append(arrow.record_batch(columns, schema=schema))
             tokens += rows * width
@@ -176,8 +185,8 @@ def write_txt(file: IO[bytes], sequences: Sequences) -> None:
 
 FORMATS = {
     ".npz": Format(write_npz, passes=2),
-    ".jsonl": Format(write_jsonl),
-    ".parquet": Format(write_parquet),
+    ".jsonl": Format(write_jsonl, has_null=True),
+    ".parquet": Format(write_parquet, has_null=True),
     ".txt": Format(write_txt),
 }
 """The formats, by the suffix of the file."""

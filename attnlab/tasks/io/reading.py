@@ -8,7 +8,6 @@ Arrays that are not compressed in their archive are mapped, not read, so a file 
 from __future__ import annotations
 
 import itertools
-import json
 import zipfile
 import zlib
 from array import array
@@ -25,6 +24,7 @@ from attnlab.errors import AttnlabError, InvalidFileError
 from attnlab.tasks.base import IGNORE
 from attnlab.tasks.io.aligned import aligned_records
 from attnlab.tasks.io.formats import pyarrow
+from attnlab.tasks.io.integers import integers
 from attnlab.tasks.io.sidecar import PADDING, Stamp, read_sidecar, stamp
 from attnlab.tasks.io.table import IntArray, Table, equal_where_set, shifted
 from attnlab.tasks.io.wrapped import SIGNED, refuse_wrapped, wrapped_hint
@@ -37,13 +37,15 @@ LINE_BYTES = 2**26
 MAX_TOKEN = 2**20
 """Largest size of a vocabulary: numbers from here on are not tokens."""
 ARRAYS = "Accepted: arrays 'inputs' and 'targets' of integers, both rows x tokens, -100 where not supervised."
-RECORDS = 'Accepted: {"inputs": [3, 1, 4], "targets": [null, null, 2]}, null or -100 where not supervised.'
+RECORDS = 'Accepted: {"inputs": [3, 1, 4], "targets": [-100, -100, 2]}, -100 or null where not supervised.'
 """Other keys are passed over, as other columns and arrays are."""
 NAMES = (("inputs", "targets"), ("input_ids", "labels"))
 """What the two arrays, columns or keys may be called; the second pair is that of Hugging Face."""
 TWICE = "Each target is the next input already, so that shift=true would move it to the position before."
 SPLIT_LABELS = ("train", "validation", "test")
 """What a column that names splits may hold."""
+LIST_TYPES = ("list", "large_list", "fixed_size_list")
+"""How pyarrow writes the types of lists: those of pandas and duckdb, of polars, and of datasets."""
 BLOCK_TOKENS = 2**20
 """Tokens that are checked at once."""
 
@@ -184,11 +186,13 @@ def _check_column(column: str, names: Collection[str], kind: str, where: str) ->
         raise InvalidFileError(problem, hint, where=where)
 
 
-def _pair(names: Collection[str], kind: str, hint: str, where: str) -> tuple[str, str]:
-    """Find the two arrays, columns or keys among the names of a file."""
-    for pair in NAMES:
-        if set(pair) <= set(names):
-            return pair
+def _pair(
+    names: Collection[str], kind: str, hint: str, where: str, lists: Collection[str] | None = None
+) -> tuple[str, str]:
+    """Find the two arrays, columns or keys among the names of a file; rather a pair of lists than one of text."""
+    pairs = [pair for pair in NAMES if set(pair) <= set(names)]
+    if pairs:
+        return next((pair for pair in pairs if lists is None or set(pair) <= set(lists)), pairs[0])
     missing = next((name for pair in NAMES if set(pair) & set(names) for name in pair if name not in names), "inputs")
     problem = f"There is no {kind} '{missing}'; there is {', '.join(sorted(map(str, names))) or 'none'}."
     raise InvalidFileError(problem, hint, where=where)
@@ -252,7 +256,7 @@ def _jsonl(path: Path, column: str) -> Read:
 def _parquet(path: Path, column: str) -> Read:
     """Read one record from each row."""
     try:
-        parquet = pyarrow("pyarrow.parquet")
+        parquet, arrow_error = pyarrow("pyarrow.parquet"), pyarrow("pyarrow").ArrowException
     except AttnlabError as error:
         raise error.at(str(path)) from None
 
@@ -260,16 +264,18 @@ def _parquet(path: Path, column: str) -> Read:
         row = 0
         try:
             with parquet.ParquetFile(path) as file:
-                pair = _pair(file.schema_arrow.names, "column", RECORDS, str(path))
+                schema = file.schema_arrow
+                lists = [field.name for field in schema if str(field.type).startswith(LIST_TYPES)]
+                pair = _pair(schema.names, "column", RECORDS, str(path), lists)
                 if column:
-                    _check_column(column, file.schema_arrow.names, "column", str(path))
+                    _check_column(column, schema.names, "column", str(path))
                 for batch in file.iter_batches(columns=[*pair, *([column] if column else [])]):
                     for record in batch.to_pylist():
                         yield record, f"{path}: row {row}"
                         row += 1
         except AttnlabError:
             raise
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, arrow_error) as error:
             raise InvalidFileError(f"This is not a valid Parquet file: {error}.", RECORDS, where=str(path)) from None
 
     inputs_NT, targets_NT, labels = _padded(records(), column)
@@ -324,16 +330,14 @@ def _lists(record: Any, where: str) -> tuple[list[int], list[int]]:
     if not isinstance(record, Mapping):
         problem = "A record has the keys 'inputs' and 'targets', or 'input_ids' and 'labels'; this one is a"
         raise InvalidFileError(f"{problem} {type(record).__name__}.", RECORDS, where=where)
-    pair = _pair(record, "key", RECORDS, where)
-    inputs, targets = (record[name] for name in pair)
-    for name, numbers in zip(pair, (inputs, targets), strict=True):
-        if not isinstance(numbers, list) or not numbers:
-            raise InvalidFileError(f"'{name}' is {numbers!r:.40}, not a list of numbers.", RECORDS, where=where)
-        for position, number in enumerate(numbers):
-            if type(number) is not int and not (number is None and name == pair[1]):
-                problem = f"{name}[{position}] is {json.dumps(number, default=str):.40}, not a token."
-                raise InvalidFileError(problem, RECORDS, where=where)
+    lists = [name for name, value in record.items() if isinstance(value, list)]
+    pair = _pair(record, "key", RECORDS, where, lists)
+    for name in pair:
+        if name not in lists or not record[name]:
+            raise InvalidFileError(f"'{name}' is {record[name]!r:.40}, not a list of numbers.", RECORDS, where=where)
+    inputs = integers(pair[0], record[pair[0]], RECORDS, where, nulls=False)
+    targets = integers(pair[1], record[pair[1]], RECORDS, where, nulls=True)
     if len(inputs) != len(targets):
         problem = f"The record has {len(inputs)} inputs, but {len(targets)} targets."
         raise InvalidFileError(problem, RECORDS, where=where)
-    return inputs, [IGNORE if target is None else target for target in targets]
+    return inputs, targets

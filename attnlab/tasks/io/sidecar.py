@@ -52,7 +52,7 @@ class Sidecar(Value):
     multiple_targets: bool = False
     """Whether some positions accept other targets than the one in the file."""
     ignore: Literal[-100] = -100
-    """The target at positions that are not supervised, where a format has no null."""
+    """The target at positions that are not supervised; null means the same."""
     padding: Literal[0] = 0
     seed: Annotated[int, Field(ge=0)]
     split: SplitName

@@ -19,6 +19,7 @@ from attnlab.specs import TaskSpec
 from attnlab.tasks import IGNORE, TASKS, Batch, Split, Task
 from attnlab.tasks.io.export import SPLITS, export
 from attnlab.tasks.io.formats import FORMATS, npy_header
+from attnlab.tasks.io.reading import read_table
 from attnlab.tasks.io.sidecar import PADDING, Sidecar, fingerprint, read_sidecar, sidecar_path
 from attnlab.tasks.io.streams import Source, build
 
@@ -27,10 +28,12 @@ RANGED = COPY.model_copy(update={"train": {"symbols": "1..5"}})
 SUFFIXES = sorted(FORMATS)
 PINNED = {
     ".npz": "168cbd3cf3d5",
-    ".jsonl": "b86e44f42884",
+    ".jsonl": "8b121dc502c9",
     ".txt": "155d0d484295",
 }
 """Beginning of the SHA-256 of a file of a hundred sequences of the task below, on every machine."""
+NULLS = "b86e44f42884"
+"""The same for .jsonl with null where nothing is asked."""
 every_format = pytest.mark.parametrize("suffix", SUFFIXES)
 
 
@@ -130,6 +133,37 @@ def test_the_bytes_are_the_same_on_every_machine(suffix: str, tmp_path: Path) ->
     path = tmp_path / f"a{suffix}"
     TASKS.register("counting", source="here")(Counting)
     assert export(TaskSpec(name="counting"), path, sequences=100).sha256[:12] == PINNED[suffix]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_targets_are_integers_unless_null_is_asked_for(suffix: str, tmp_path: Path) -> None:
+    TASKS.register("counting", source="here")(Counting)
+    spec, path, other = TaskSpec(name="counting"), tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+    export(spec, path, sequences=3)
+    sidecar = export(spec, other, sequences=3, ignore_index="null")
+    if suffix == ".parquet":
+        parquet = pytest.importorskip("pyarrow.parquet")
+        numbers, nulls = (parquet.read_table(one).column("targets").to_pylist() for one in (path, other))
+        assert str(parquet.read_schema(path).field("targets").type) == "list<element: int32>"
+    else:
+        numbers, nulls = (
+            [json.loads(line)["targets"] for line in one.read_text().splitlines()] for one in (path, other)
+        )
+        assert export(spec, other, sequences=100, ignore_index="null", force=True).sha256[:12] == NULLS
+    assert numbers[0] == [0, -100, -100, 3, -100, 0, -100]
+    assert nulls[0] == [0, None, None, 3, None, 0, None]
+    assert sidecar.ignore == -100
+    np.testing.assert_array_equal(read_table(path).targets_NT, read_table(other).targets_NT[:3])
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".txt"])
+def test_null_is_refused_where_a_format_has_none(suffix: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        export(COPY, tmp_path / f"a{suffix}", sequences=2, ignore_index="null")
+    assert caught.value.where == "--ignore-index"
+    assert caught.value.problem == f"Files with the suffix '{suffix}' have no null."
+    assert caught.value.hint == "Leave it out, or write one of: .jsonl, .parquet."
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".txt"])
