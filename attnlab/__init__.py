@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from attnlab.tensors import LayerContext as LayerContext
     from attnlab.tensors import LayerInputs as LayerInputs
 
+    __version__: str
+
 _PARTS = {
     "Attention": "attnlab.attention",
     "AttnlabError": "attnlab.errors",
@@ -126,6 +128,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":  # read when it is asked for: the metadata of a package take milliseconds to find
+        return importlib.import_module("importlib.metadata").version("attnlab")
     if name == "attention":  # attnlab.attention.adapt, without an import of its own
         return importlib.import_module("attnlab.attention")
     if name not in _PARTS:
@@ -135,4 +139,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_PARTS]
+    return [*globals(), *_PARTS, "__version__"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attnlab._api.records import Records
 from attnlab.errors import AttnlabError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from attnlab.tasks import Task
 
 
-def load_records(store: str | Path = "results") -> list[Record]:
+def load_records(store: str | Path = "results") -> Records:
     """Read every record of a folder of results.
 
     >>> load_records("there is no such folder")
@@ -24,7 +25,8 @@ def load_records(store: str | Path = "results") -> list[Record]:
         store: A store, or a folder of stores.
 
     Returns:
-        The records, in the order in which the runs were finished.
+        The records, in the order in which the runs were finished; a list that a notebook shows as a table, with
+        ``to_pandas()`` and ``to_polars()``.
 
     Raises:
         attnlab.errors.StoreError: A journal is damaged.
@@ -32,7 +34,7 @@ def load_records(store: str | Path = "results") -> list[Record]:
     from attnlab.storage import Store
     from attnlab.storage.status import find_stores
 
-    return [record for path in find_stores(Path(store)) for record in Store(path).records()]
+    return Records(record for path in find_stores(Path(store)) for record in Store(path).records())
 
 
 def load_run(run: str, store: str | Path = "results") -> Record:

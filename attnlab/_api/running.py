@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attnlab._api._call import call_text
+from attnlab._api.records import Records
 from attnlab.choices import AttentionLike, Budget, Compile, DeviceName, ModelLike
 from attnlab.user_code import user_stacklevel
 
@@ -35,7 +36,7 @@ def train(
     threads: int | None = None,
     resume: bool = False,
     continue_from: str | Record = "",
-) -> list[Record]:
+) -> Records:
     """Train one or several variants at one level of a task; the defaults are those of the command line.
 
     >>> tiny = {"layers": 1, "width": 8, "heads": 1}
@@ -71,7 +72,7 @@ def train(
             seeds, each continues the run of its own seed. The record names it as ``spec.continue_from``.
 
     Returns:
-        One record for each variant and seed, in that order.
+        One record for each variant and seed, in that order; see :func:`attnlab.load_records`.
 
     Raises:
         attnlab.errors.AttnlabError: The runs cannot be planned; nothing was written.
@@ -97,7 +98,7 @@ def train(
     origin = continue_from if isinstance(continue_from, str) else continue_from.id
     how: dict[str, Any] = {"device_name": device, "resume": resume, "vmap": vmap, "compile": compile}
     how |= {"threads": threads}
-    return run_train(request, store=folder, continue_from=origin, progress=_warn, **how)
+    return Records(run_train(request, store=folder, continue_from=origin, progress=_warn, **how))
 
 
 def sweep(
@@ -119,7 +120,7 @@ def sweep(
     until: Literal["decided"] | None = None,
     equal: float | None = None,
     budget: str | float | None = None,
-) -> list[Record]:
+) -> Records:
     """Train several variants and seeds over the levels of a task; the defaults are those of the command line.
 
     >>> import tempfile
@@ -203,7 +204,7 @@ def sweep(
         first, labels = outcome.failed[0], RunLabels(specs)
         text = f"{len(outcome.failed)} of {len(outcome.records)} runs failed; {labels.of(first.spec)}: {first.reason}"
         warnings.warn(text, UserWarning, stacklevel=user_stacklevel())
-    return list(outcome.records)
+    return Records(outcome.records)
 
 
 def _warn(event: Event) -> None:

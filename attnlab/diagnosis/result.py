@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from attnlab.choices import DiagnosisKind
+from attnlab.data_frames import to_pandas, to_polars
+from attnlab.diagnosis._html import diagnosis_html
 
 Values = tuple[float, ...]
 """One number per layer; nan where there is nothing to measure."""
@@ -146,6 +148,32 @@ class Diagnosis:
                         measured = {"value": value, "below_floor": series.below[index]}
                         listed.append({**at_layer, "head": head, "seed": None, **measured})
         return listed
+
+    def to_pandas(self) -> Any:
+        """Make a data frame of pandas of :meth:`rows`.
+
+        Returns:
+            A ``pandas.DataFrame``.
+
+        Raises:
+            attnlab.errors.AttnlabError: pandas is not installed.
+        """
+        return to_pandas(self.rows())
+
+    def to_polars(self) -> Any:
+        """Make a data frame of polars of :meth:`rows`.
+
+        Returns:
+            A ``polars.DataFrame``.
+
+        Raises:
+            attnlab.errors.AttnlabError: polars is not installed.
+        """
+        return to_polars(self.rows())
+
+    def _repr_html_(self) -> str:
+        """The means of every metric by layers, for a notebook."""
+        return diagnosis_html(self)
 
     def data(self) -> dict[str, Any]:
         """Convert the diagnosis to plain data."""

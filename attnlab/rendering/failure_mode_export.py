@@ -14,7 +14,7 @@ from attnlab.analysis.failure_modes import FAILURE_MODES, OR
 from attnlab.analysis.grid import Grid, Label
 from attnlab.rendering._exporters import Rows, aligned_rows, exporters, markdown_table
 from attnlab.rendering._parquet import LOCATION_COLUMNS, Schema, located, parquet_bytes, typed_rows
-from attnlab.rendering.export import row_location
+from attnlab.rendering.cells import row_location
 from attnlab.rendering.failure_mode_table import CellCounts, Counts, FailureModeTable, by_number, with_failed
 
 CELL_SCHEMA: Schema = {

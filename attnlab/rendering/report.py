@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -16,9 +17,12 @@ from attnlab.analysis.ranks import ranks
 from attnlab.analysis.statistics import MIN_SEEDS, clopper_pearson
 from attnlab.choices import SCORED
 from attnlab.config.experiment import Experiment
+from attnlab.data_frames import to_pandas, to_polars
 from attnlab.records import Record
 from attnlab.rendering._tables import Overall, capacity_table, claim_table, grid_table, overall, overall_table
 from attnlab.rendering.answer import Answers
+from attnlab.rendering.cells import CELL_SCHEMA, fixed_rows
+from attnlab.rendering.notebook import as_html
 
 SHOWN = 3
 """Rows, or kinds of chance, that the footnotes name at most."""
@@ -95,6 +99,32 @@ class Report:
             parts.append(claim_table(self.claims))
         parts.append(Text(" ".join(self.footnotes()), style="dim"))
         return Group(*parts)
+
+    def to_pandas(self) -> Any:
+        """Make a data frame of pandas of the cells, with the columns of ``attnlab report --parquet``.
+
+        Returns:
+            A ``pandas.DataFrame``.
+
+        Raises:
+            attnlab.errors.AttnlabError: pandas is not installed.
+        """
+        return to_pandas(fixed_rows(self.panels))
+
+    def to_polars(self) -> Any:
+        """Make a data frame of polars of the cells, with the columns of ``attnlab report --parquet``.
+
+        Returns:
+            A ``polars.DataFrame``.
+
+        Raises:
+            attnlab.errors.AttnlabError: polars is not installed.
+        """
+        return to_polars(fixed_rows(self.panels), CELL_SCHEMA)
+
+    def _repr_html_(self) -> str:
+        """What a terminal shows, for a notebook."""
+        return as_html(self)
 
     def footnotes(self) -> list[str]:
         """How the numbers were computed, one sentence each."""

@@ -33,6 +33,16 @@ def test_a_file_contains_what_sample_shows(command: Command, tmp_path: Path) -> 
     assert [[IGNORE if t is None else t for t in row["targets"]] for row in result] == shown["targets"]
 
 
+def test_null_is_written_where_it_is_asked_for(command: Command, tmp_path: Path) -> None:
+    for value, expected in (("-100", [-100] * 3), ("null", [None] * 3)):
+        assert command(*COPY, "--out", "a.jsonl", "--ignore-index", value, "--force").status == 0
+        assert json.loads((tmp_path / "a.jsonl").read_text().splitlines()[0])["targets"][:3] == expected
+    result = command(*COPY, "--out", "a.npz", "--ignore-index", "null")
+    assert (result.status, result.out) == (2, "")
+    assert "Files with the suffix '.npz' have no null." in result.error
+    assert not (tmp_path / "a.npz").exists()
+
+
 def test_the_sidecar_as_json(command: Command) -> None:
     result = command("generate", "copy:alphabet=4", "--sequences", "3", "--out", "a.npz", "--split", "test", "--json")
     data = json.loads(result.out)
