@@ -80,4 +80,6 @@ def _package(name: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError:
         hint = f"Install it with: pip install {name}"
-        raise InvalidValueError(f"A data frame needs {name}, which is not installed.", hint) from None
+        raise InvalidValueError(
+            f"A data frame needs {name}, which is not installed.", hint, where=f"to_{name}()"
+        ) from None

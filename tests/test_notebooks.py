@@ -136,6 +136,7 @@ def test_a_missing_package_is_named_with_its_command(name: str, package: str, mo
         getattr(VALUES[name], f"to_{package}")()
     assert caught.value.problem == f"A data frame needs {package}, which is not installed."
     assert caught.value.hint == f"Install it with: pip install {package}"
+    assert caught.value.where == f"to_{package}()"
 
 
 def test_integers_among_floats_become_floats() -> None:
