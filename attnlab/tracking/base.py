@@ -50,6 +50,9 @@ class Tracker(ABC):
     extra: ClassVar[str] = ""
     """The extra of attnlab that installs its package; empty where there is none."""
 
+    package: ClassVar[str] = ""
+    """The package that it imports."""
+
     def __init__(self, store: Path, group: str) -> None:
         self.store, self.group = store, group
 
@@ -94,10 +97,10 @@ class Tracker(ABC):
         """
         return False
 
-    def flush(self) -> None:
+    def flush(self) -> None:  # noqa: B027 - a hook
         """Bring what was written where a reader sees it."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - a hook
         """Close every run that is still open."""
 
 

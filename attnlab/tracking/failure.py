@@ -19,8 +19,8 @@ def failure_text(entry: Entry[Tracker], error: BaseException) -> str:
     Returns:
         One line of one or two sentences; for an absent package, the command that installs it.
     """
-    if isinstance(error, ImportError) and entry.cls.extra:
-        missing = f" ({error.name})" if error.name else ""
-        return f"{entry.name} is not installed{missing}. Install it: pip install 'attnlab[{entry.cls.extra}]'."
+    missing = error.name if isinstance(error, ModuleNotFoundError) and error.name else ""
+    if entry.cls.extra and missing.partition(".")[0] == entry.cls.package:
+        return f"{entry.name} is not installed. Install it: pip install 'attnlab[{entry.cls.extra}]'."
     reason = clipped(re.sub(r"\s+", " ", str(error)).strip().rstrip("."))
     return f"{entry.name} failed: {type(error).__name__}{': ' if reason else ''}{reason}."

@@ -1,8 +1,8 @@
 """TensorBoard: one folder of event files for each run, ``STORE/tensorboard/RUN``.
 
 The package ``tensorboard`` alone is needed, without TensorFlow. Its numbers have 32 bits; nan and infinities are kept.
-A run that is resumed, or trained again, writes a second file, whose first event tells readers to drop what earlier files
-have from that step on.
+A run that is resumed, or trained again, writes a second file, whose first event tells readers to drop what earlier
+files have from that step on.
 
 Source: tensorboard 2.21, ``summary.writer.record_writer``, ``compat.proto``, ``plugins.hparams`` and ``plugins.text``.
 """
@@ -28,7 +28,7 @@ FINISHED = "finished.txt"
 class TensorBoard(Tracker):
     """TensorBoard: event files below the store, in tensorboard/."""
 
-    extra = "tensorboard"
+    extra = package = "tensorboard"
 
     def __init__(self, store: Path, group: str) -> None:
         super().__init__(store, group)
@@ -99,9 +99,15 @@ class TensorBoard(Tracker):
 
     def _text(self, run: str, step: int, name: str, markdown: str) -> None:
         """Write a text of Markdown."""
-        from tensorboard.plugins.text.summary import pb
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto
+        from tensorboard.compat.proto.types_pb2 import DT_STRING
+        from tensorboard.plugins.text.metadata import create_summary_metadata
 
-        self._write(run, step, summary=pb(name, markdown))
+        # tensorboard.plugins.text.summary.pb makes the same and wants TensorFlow for it.
+        metadata = create_summary_metadata(display_name=name, description="")
+        tensor = TensorProto(dtype=DT_STRING, string_val=[markdown.encode()])
+        value = self.summaries.Summary.Value(tag=f"{name}/text_summary", metadata=metadata, tensor=tensor)
+        self._write(run, step, summary=self.summaries.Summary(value=[value]))
 
 
 def _file_name(nanoseconds: int) -> str:
