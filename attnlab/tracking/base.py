@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
@@ -149,26 +148,3 @@ def plain_name(text: str) -> str:
         The text, with one ``-`` for every run of other characters.
     """
     return re.sub(r"[^0-9A-Za-z_.=]+", "-", text).strip("-.") or "run"
-
-
-def distinct_names(names: Iterable[str], allowed: str = r"0-9A-Za-z_./ -") -> dict[str, str]:
-    """Write names with the characters that a tool accepts; those that would collide get a digest.
-
-    >>> distinct_names(["a=1", "a:1", "b"])
-    {'a=1': 'a_1-2b3ca0', 'a:1': 'a_1-ea00fb', 'b': 'b'}
-
-    Args:
-        names: Names, all different.
-        allowed: The characters, as in a class of a regular expression.
-
-    Returns:
-        Name -> name for the tool, all different.
-    """
-    plain = {name: re.sub(f"[^{allowed}]", "_", name) for name in names}
-    counts: dict[str, int] = {}
-    for word in plain.values():
-        counts[word] = counts.get(word, 0) + 1
-    return {
-        name: word if counts[word] == 1 else f"{word}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
-        for name, word in plain.items()
-    }

@@ -71,3 +71,6 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Memory]]:
     Memory.hold.set()
     yield Memory
     Memory.hold.set()
+    for thread in threading.enumerate():  # one that hung would write into the lists of the next test
+        if thread.name.startswith("attnlab "):
+            thread.join()

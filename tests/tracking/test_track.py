@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import attnlab
-from attnlab.tracking.base import check_trackers, distinct_names
+from attnlab.tracking.base import check_trackers
 from tests.cli.conftest import TINY, Command
 from tests.cli.conftest import command as command
 from tests.tracking.conftest import Memory
@@ -97,9 +97,15 @@ def test_python_refuses_what_cannot_be_tracked(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_that_would_collide_are_told_apart() -> None:
-    names = distinct_names(["test/level=8/loss", "test/level:8/loss", "test/loss"])
-    assert len(set(names.values())) == 3
-    assert names["test/loss"] == "test/loss"
-    assert all(re.fullmatch(r"[0-9A-Za-z_./ -]+", name) for name in names.values())
+def test_a_tracker_that_is_named_twice_counts_once() -> None:
     assert check_trackers(["tensorboard", "tensorboard"], True, "--track") == ("tensorboard",)
+
+
+def test_runs_whose_words_differ_in_punctuation_have_names_of_their_own() -> None:
+    from attnlab.specs import RunSpec, TaskSpec
+    from attnlab.tracking.points import tracked_run
+
+    tasks = [TaskSpec(name=name) for name in ("copy:1", "copy/1", "../copy 1" + "x" * 300)]
+    names = [tracked_run(RunSpec(task=task)).name for task in tasks]
+    assert len(set(names)) == 3
+    assert all(re.fullmatch(r"[0-9A-Za-z_][0-9A-Za-z_.=-]{1,200}", name) for name in names)
