@@ -98,3 +98,30 @@ def test_runs_that_are_open_at_once_do_not_mix(tmp_path: Path) -> None:
     assert [event.value for event in read(tmp_path, RUN).Scalars("train/loss")] == [1.0]
     assert [event.value for event in read(tmp_path, other).Scalars("train/loss")] == [2.0]
     tracker.close()
+
+
+def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    import attnlab
+
+    (tmp_path / "tensorboard").write_text("a file")
+    model = {"layers": 1, "width": 8, "heads": 1}
+    fast = {"max_steps": 2, "batch_size": 4, "validation_examples": 4, "test_examples": 4}
+    words = {"model": model, "train": fast, "store": tmp_path, "device": "cpu", "track": ["tensorboard"]}
+    with pytest.warns(UserWarning, match="tensorboard failed: .* The runs go on without it") as warned:
+        (record,) = attnlab.train("copy", **words)  # type: ignore[arg-type]
+    assert (record.status, len(warned)) == ("done", 1)
+    assert (tmp_path / "tensorboard").read_text() == "a file"
+
+
+def test_a_replay_is_read_back_and_is_left_alone_when_it_is_there(tmp_path: Path) -> None:
+    import attnlab
+    from attnlab.tracking.replay import Replayed, replay
+
+    model = {"layers": 1, "width": 8, "heads": 1}
+    fast = {"max_steps": 4, "batch_size": 4, "validation_examples": 4, "test_examples": 4, "eval_every": 2}
+    (record,) = attnlab.train("copy", model=model, train=fast, store=tmp_path, device="cpu")
+    assert replay([record], "tensorboard", tmp_path, "") == Replayed(written=1, there=0)
+    assert replay([record], "tensorboard", tmp_path, "") == Replayed(written=0, there=1)
+    accuracies = [event.value for event in read(tmp_path, tracked_run(record.spec)).Scalars("validation/accuracy")]
+    assert accuracies == pytest.approx([point.accuracy for point in record.history])
+    assert len(accuracies) == 2
