@@ -36,6 +36,7 @@ def train(
     threads: int | None = None,
     resume: bool = False,
     continue_from: str | Record = "",
+    track: Sequence[str] = (),
 ) -> Records:
     """Train one or several variants at one level of a task; the defaults are those of the command line.
 
@@ -70,6 +71,8 @@ def train(
         continue_from: A finished run, as its record, its id or the start of it, whose weights and optimizer state the
             runs begin with. ``max_steps`` counts its steps too, and the schedule is that of so many steps; with several
             seeds, each continues the run of its own seed. The record names it as ``spec.continue_from``.
+        track: Trackers that mirror the runs, such as ``("tensorboard",)``; see :mod:`attnlab.tracking`. One that fails
+            is told in a warning, and the runs go on without it.
 
     Returns:
         One record for each variant and seed, in that order; see :func:`attnlab.load_records`.
@@ -80,6 +83,8 @@ def train(
     from attnlab.attention.named import attention_words
     from attnlab.experiments.request import parse_request
     from attnlab.experiments.run_train import run_train
+    from attnlab.tracking.base import check_trackers
+    from attnlab.tracking.mirror import mirrored
 
     modules, fields = modules_of(model)
     settings = given(model=fields, train=train, task=options)
@@ -95,10 +100,12 @@ def train(
         settings=settings,
     )
     folder = Path(store) if store else None
+    trackers = check_trackers(track, folder, "track")
     origin = continue_from if isinstance(continue_from, str) else continue_from.id
     how: dict[str, Any] = {"device_name": device, "resume": resume, "vmap": vmap, "compile": compile}
     how |= {"threads": threads}
-    return Records(run_train(request, store=folder, continue_from=origin, progress=_warn, **how))
+    with mirrored(_warn, trackers, folder or Path(), "", _warn_of) as progress:
+        return Records(run_train(request, store=folder, continue_from=origin, progress=progress, **how))
 
 
 def sweep(
@@ -120,6 +127,7 @@ def sweep(
     until: Literal["decided"] | None = None,
     equal: float | None = None,
     budget: str | float | None = None,
+    track: Sequence[str] = (),
 ) -> Records:
     """Train several variants and seeds over the levels of a task; the defaults are those of the command line.
 
@@ -151,6 +159,7 @@ def sweep(
             with the first; None runs everything.
         equal: With ``until``: accuracies that differ by no more than this in most seeds are alike; None takes 0.02.
         budget: With ``until``: the time after which it ends, such as ``"20m"``, or seconds; None has no limit.
+        track: Trackers that mirror the runs as one group, as in :func:`train`.
 
     Returns:
         The records of the plan. Runs that are in the store already are not run again. A run that raised an exception
@@ -166,7 +175,11 @@ def sweep(
     from attnlab.experiments.expand import expand
     from attnlab.experiments.run_sweep import run_sweep
     from attnlab.run_labels import RunLabels
+    from attnlab.tracking.base import check_trackers
+    from attnlab.tracking.mirror import mirrored
+    from attnlab.training.events import no_callback
 
+    trackers = check_trackers(track, True, "track")
     modules, fields = modules_of(model)
     attentions = attention_words(attention)
     whole = {"module": modules, **(fields or {})} if modules else fields
@@ -178,7 +191,7 @@ def sweep(
     }
     words |= {"grid": grid, "seeds": seeds, "match": match, "model": whole, "train": train, "options": options}
     words |= {"store": store, "executor": executor, "device": device, "vmap": vmap}
-    words |= {"until": until, "equal": equal, "budget": budget}
+    words |= {"until": until, "equal": equal, "budget": budget, "track": tuple(trackers)}
     experiment = inline_experiment(
         task,
         attention=attentions,
@@ -197,7 +210,9 @@ def sweep(
     workers = make_executor(executor, device, worker_parts(specs), runs=len(specs), vmap=vmap)
     try:
         folder = Path(store) if store else Path("results") / experiment.name
-        outcome = run_sweep(experiment, specs, folder, workers, command=call_text(sweep, words))
+        with mirrored(no_callback, trackers, folder, experiment.name, _warn_of) as progress:
+            called = call_text(sweep, words)
+            outcome = run_sweep(experiment, specs, folder, workers, progress=progress, command=called)
     finally:
         workers.close()
     if outcome.failed:
@@ -213,6 +228,11 @@ def _warn(event: Event) -> None:
 
     if isinstance(event, Notice):
         warnings.warn(event.text, UserWarning, stacklevel=user_stacklevel())
+
+
+def _warn_of(text: str) -> None:
+    """Warn of a tracker."""
+    warnings.warn(text, UserWarning, stacklevel=user_stacklevel())
 
 
 def modules_of(model: Any) -> tuple[list[str], dict[str, Any] | None]:

@@ -24,6 +24,7 @@ MODULES = {
     "compare": "results",
     "tag": "results",
     "rm": "results",
+    "track": "tracking",
     "sample": "catalog",
     "generate": "generate",
     "check": "check",

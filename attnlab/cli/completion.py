@@ -33,6 +33,18 @@ def tasks(incomplete: str) -> list[str]:
     return _last_word(incomplete, resources.names("tasks"))
 
 
+def trackers(incomplete: str) -> list[str]:
+    """Complete the name of a tracker, or the last of several with commas.
+
+    Args:
+        incomplete: What was typed.
+
+    Returns:
+        The words that it may become.
+    """
+    return _last_word(incomplete, part_names("tracking"))
+
+
 def attentions(incomplete: str) -> list[str]:
     """Complete the name of an attention, or the last of several with commas or plus signs.
 

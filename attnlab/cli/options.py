@@ -97,6 +97,15 @@ Plugin = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="FILE.py", help="Run this file first; what it registers can be used by name."),
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        metavar="TRACKER",
+        help="Mirror the runs in a tracker, such as [b]tensorboard[/b]; may be repeated.",
+        autocompletion=completion.trackers,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
@@ -163,3 +172,23 @@ def field_settings(words: list[str] | None, *, watch: str | None = None, **field
         given["train"]["log_diagnostics"] = watch.split(",")
     data = parse_settings(words or [])
     return merged({section: fields for section, fields in given.items() if fields}, renamed_settings(data, "--set"))
+
+
+def tracker_names(words: list[str] | None, where: str = "--track") -> tuple[str, ...]:
+    """Look up the trackers of ``--track``.
+
+    Args:
+        words: The words, each of one name or several with commas; None where there are none.
+        where: The option, for messages.
+
+    Returns:
+        Their names in the registry; none costs no import.
+
+    Raises:
+        UnknownNameError: There is no such tracker.
+    """
+    if not words:
+        return ()
+    from attnlab.tracking.base import check_trackers
+
+    return check_trackers([name.strip() for word in words for name in word.split(",")], True, where)

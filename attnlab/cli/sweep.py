@@ -29,13 +29,16 @@ from attnlab.cli.options import (
     Rollout,
     Settings,
     Steps,
+    Track,
     Vmap,
     Watch,
     WholeModel,
     Width,
     field_settings,
     load_plugins,
+    tracker_names,
 )
+from attnlab.cli.tracking import tracked
 from attnlab.cli.vmap import parse_vmap, refuse_unvmappable
 
 if TYPE_CHECKING:
@@ -118,6 +121,7 @@ def sweep(
     wait: Annotated[bool, typer.Option("--wait", help="Wait while another sweep uses the store.")] = False,
     weights: Annotated[bool, typer.Option("--weights/--no-weights", help="Store the weights of every run.")] = True,
     plugins: Plugin = None,
+    track: Track = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -134,6 +138,7 @@ def sweep(
 
     imported = time.process_time()
     load_plugins(plugins)
+    trackers = tracker_names(track)
     fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
     nested = field_settings(settings, watch=watch, rollout=rollout, allow_leak=allow_leak, **fields)
     words: dict[str, Any] = {
@@ -169,7 +174,7 @@ def sweep(
             return
         more: dict[str, Any] = {"wait": wait}
         more["command"] = shlex.join(["attnlab", *sys.argv[1:]])
-        outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, more)
+        outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, more, trackers)
     finally:
         workers.close()
     summary = SweepSummary(
@@ -192,6 +197,7 @@ def run_with_progress(
     executor: Executor,
     quiet: bool,
     more: dict[str, Any],
+    trackers: tuple[str, ...] = (),
 ) -> SweepOutcome:
     """Run the missing runs of an experiment.
 
@@ -203,6 +209,8 @@ def run_with_progress(
         executor: The executor of the runs.
         quiet: Whether to show no progress.
         more: Further arguments of :func:`attnlab.experiments.run_sweep.run_sweep`.
+
+        trackers: Trackers that mirror the runs, as one group.
 
     Returns:
         The specs that were planned and their records.
@@ -216,13 +224,17 @@ def run_with_progress(
     from attnlab.storage import Store
 
     if quiet:
-        return run_sweep(experiment, specs, folder, executor, **more)
+        with tracked(None, trackers, folder, experiment.name) as events:
+            return run_sweep(experiment, specs, folder, executor, progress=events, **more)
     finished = {record.id for record in Store(folder).scan() if record.status != "failed"}
     done = sum(spec.id in finished for spec in specs)
     heading = f"{experiment.name}: {len(specs)} runs, {done} done already; {executor.description}; {folder}/"
     stderr.print(heading, highlight=False, markup=False, soft_wrap=True)
-    with sweep_progress(stderr, specs, done) as progress:
-        return run_sweep(experiment, specs, folder, executor, progress=progress, **more)
+    with (
+        sweep_progress(stderr, specs, done) as progress,
+        tracked(progress, trackers, folder, experiment.name) as events,
+    ):
+        return run_sweep(experiment, specs, folder, executor, progress=events, **more)
 
 
 def _remark(outcome: SweepOutcome) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,13 +30,16 @@ from attnlab.cli.options import (
     Settings,
     Steps,
     Store,
+    Track,
     Vmap,
     Watch,
     WholeModel,
     Width,
     field_settings,
     load_plugins,
+    tracker_names,
 )
+from attnlab.cli.tracking import tracked
 from attnlab.cli.vmap import parse_vmap, refuse_unvmappable
 
 
@@ -86,6 +90,7 @@ def train(
             autocompletion=completion.runs,
         ),
     ] = "",
+    track: Track = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -96,6 +101,7 @@ def train(
     from attnlab.rendering.train_progress import train_progress
 
     load_plugins(plugins)
+    trackers = tracker_names(track)
     fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
     nested = field_settings(settings, watch=watch, rollout=rollout, allow_leak=allow_leak, **fields)
     seeds_range = range(seed, seed + seeds)
@@ -113,11 +119,9 @@ def train(
     arguments: dict[str, Any] = {"store": store, "device_name": device, "resume": resume}
     arguments |= {"continue_from": continue_from}
     arguments |= {"vmap": runs_per_program, "compile": compile, "threads": threads}
-    if quiet:
-        records = run_train(request, **arguments)
-    else:
-        with train_progress(Console(stderr=True)) as progress:
-            records = run_train(request, progress=progress, **arguments)
+    shown = nullcontext(None) if quiet else train_progress(Console(stderr=True))
+    with shown as display, tracked(display, trackers, store) as progress:
+        records = run_train(request, progress=progress, **arguments)
     if as_json:
         sys.stdout.writelines(f"{record.model_dump_json()}\n" for record in records)
         return

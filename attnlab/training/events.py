@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from attnlab.records import HistoryPoint, Record
+from attnlab.records import DiagnosticsPoint, HistoryPoint, Record
 from attnlab.specs import RunSpec
 
 
@@ -59,13 +59,21 @@ class Validated:
 
 
 @dataclass(frozen=True)
+class DiagnosticsLogged:
+    """Diagnostics of a run were measured, which asks for them with ``log_diagnostics``."""
+
+    spec: RunSpec
+    point: DiagnosticsPoint
+
+
+@dataclass(frozen=True)
 class RunFinished:
     """A run has its record."""
 
     record: Record
 
 
-Event = Notice | Preparing | RunStarted | StepsTaken | Validated | RunFinished
+Event = Notice | Preparing | RunStarted | StepsTaken | Validated | DiagnosticsLogged | RunFinished
 Progress = Callable[[Event], None]
 """A callback that receives every event."""
 

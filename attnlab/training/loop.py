@@ -28,7 +28,7 @@ from attnlab.tasks.io.streams import Source
 from attnlab.training._log_diagnostics import final_values, is_logged_step, num_sequences
 from attnlab.training._prefetch import Prefetcher
 from attnlab.training._run_state import RunState
-from attnlab.training.events import Progress, RunFinished, RunStarted, StepsTaken, Validated
+from attnlab.training.events import DiagnosticsLogged, Progress, RunFinished, RunStarted, StepsTaken, Validated
 from attnlab.training.interruption import Interruption, interruptible
 from attnlab.training.rollout import generate_answers
 from attnlab.training.schedule import learning_rate
@@ -223,9 +223,9 @@ class Loop:
         if run.spec.train.log_diagnostics:
             batch = diagnostics_batch(run.source)
             values = self.stepper.diagnostics(index, batch, run.spec.train.log_diagnostics)
-            run.diagnostics_history.append(
-                DiagnosticsPoint(step=run.step, values=values, sequences=len(batch.inputs_BT))
-            )
+            point = DiagnosticsPoint(step=run.step, values=values, sequences=len(batch.inputs_BT))
+            run.diagnostics_history.append(point)
+            self.progress(DiagnosticsLogged(run.spec, point))
 
     def _test(self, index: int, run: RunState, task: Task) -> Scored:
         """Evaluate one run on the test split of a task, given the right earlier answers or its own."""
