@@ -53,6 +53,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "combiner": [{}, {"partition": "logsparse"}, {"partition": "axial", "block": 3}],
     "cosformer": [{}, {"reach": 40}],
     "delta": [{}, {"expand": 2, "negative": True, "conv": "k"}, {"householders": 3}],
+    "delta": [{}, {"expand": 2, "negative": True}],
+    "differential": [{}, {"version": 2}],
     "entmax": [{}, {"alpha": "adaptive"}],
     "forgetting": [{}, {"start": 0.0}],
     "gated-delta": [{}, {"expand": 2, "negative": True, "householders": 2, "conv": "qkv"}, {"precond": True}],
