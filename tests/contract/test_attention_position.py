@@ -61,6 +61,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "gated-delta": [{}, {"expand": 2, "negative": True, "householders": 2, "conv": "qkv"}, {"precond": True}],
     "gla": [{}, {"rank": 2, "temper": 1.0, "conv": "qkv"}],
     "grouped": [{}, {"groups": 2}, {"groups": [[1], [0]]}],
+    "gsa": [{}, {"slots": 2, "temper": 1.0}],
     "hedgehog": [{}, {"tied": True}],
     "kda": [
         {},

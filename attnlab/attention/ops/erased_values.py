@@ -61,7 +61,8 @@ def erasure(erasers_TC: Tensor, keys_SC: Tensor, strengths_T1: Tensor, start: in
         ... x T x S; zero at the token itself and after it, and in the row of the first token.
     """
     scores_TS = erasers_TC @ keys_SC.mT / math.sqrt(keys_SC.shape[-1])
-    earlier_TS = causal_mask(*scores_TS.shape[-2:], start - 1, scores_TS.device)
+    rows, keys = scores_TS.shape[-2:]
+    earlier_TS = causal_mask(rows, keys, start - 1, scores_TS.device)
     return strengths_T1 * masked_softmax(scores_TS, earlier_TS)
 
 
