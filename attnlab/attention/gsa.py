@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, final
 
+import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
@@ -28,9 +29,7 @@ from attnlab.attention.base import Attention, Position, RowConstraint, register
 from attnlab.attention.ops.scan import (
     CHANNEL_CHUNK,
     chunk_states,
-    closed_form,
     remaining_decay,
-    scan,
     segment_sums,
     to_chunks,
 )
@@ -83,9 +82,9 @@ class Gsa(Attention):
     def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The closed form: keys of the slots, the softmax over them, and their values."""
         queries_BHTC, keys_BHSC, decays_BHSM = memory(qkv)
-        writes_BHSM = written(decays_BHSM)
-        scores_BHTM = closed_slot_scores(queries_BHTC, keys_BHSC, writes_BHSM, decays_BHSM, qkv.start)
-        return closed_form(scores_BHTM.softmax(-1), writes_BHSM, decays_BHSM, qkv.start)
+        kept_BHMTS = kept_writes(written(decays_BHSM), decays_BHSM, qkv.start, queries_BHTC.shape[-2])
+        reads_BHTM = slot_scores((queries_BHTC @ keys_BHSC.mT).tril(qkv.start), kept_BHMTS).softmax(-1)
+        return slot_weights(reads_BHTM, kept_BHMTS).tril(qkv.start)
 
     def attend(self, qkv: QKV, position: Position) -> Tensor:
         """The scan where the output of all rows is computed, the closed form otherwise."""
@@ -136,47 +135,56 @@ def slot_scan(
     Returns:
         B x H x T x V.
     """
-    reads_BHTM = slot_scores(queries_BHTC, keys_BHTC, writes_BHTM, decays_BHTM).softmax(-1)
-    return scan(reads_BHTM, writes_BHTM, decays_BHTM, values_BHTV)
+    tensors = (queries_BHTC, keys_BHTC, writes_BHTM, decays_BHTM, values_BHTV)
+    queries, keys, writes, decays, values = (to_chunks(tensor, CHANNEL_CHUNK) for tensor in tensors)
+    since_start, kept_BHNMbb = decays.cumsum(-2).exp(), kept_writes(writes, decays)
+    # One scan of keys and values side by side: both are written to the slots with the same shares.
+    updates_BHNMCV = (writes * remaining_decay(decays).exp()).mT @ torch.cat([keys, values], dim=-1)
+    states_BHNMCV = chunk_states(updates_BHNMCV, since_start[..., -1, :, None])
+    key_states, value_states = states_BHNMCV.split([keys.shape[-1], values.shape[-1]], dim=-1)
+    scores = slot_scores((queries @ keys.mT).tril(), kept_BHNMbb) + (queries @ key_states.mT) * since_start
+    reads = scores.softmax(-1)
+    mixed = slot_weights(reads, kept_BHNMbb).tril() @ values + (reads * since_start) @ value_states
+    return mixed.flatten(-3, -2)[..., : queries_BHTC.shape[-2], :]
 
 
-def slot_scores(queries_BHTC: Tensor, keys_BHTC: Tensor, writes_BHTM: Tensor, decays_BHTM: Tensor) -> Tensor:
-    """``q_i.K_ir`` for all tokens, chunk by chunk.
-
-    Args:
-        queries_BHTC: q.
-        keys_BHTC: k.
-        writes_BHTM: s.
-        decays_BHTM: g, at most 0.
-
-    Returns:
-        B x H x T x M.
-    """
-    tensors = (queries_BHTC, keys_BHTC, writes_BHTM, decays_BHTM)
-    queries, keys, writes, decays = (to_chunks(tensor, CHANNEL_CHUNK) for tensor in tensors)
-    since_start = decays.cumsum(-2).exp()
-    updates_BHNMC = (writes * remaining_decay(decays).exp()).mT @ keys
-    states_BHNMC = chunk_states(updates_BHNMC, since_start[..., -1, :, None])
-    scores = closed_slot_scores(queries, keys, writes, decays) + (queries @ states_BHNMC.mT) * since_start
-    return scores.flatten(-3, -2)[..., : queries_BHTC.shape[-2], :]
-
-
-def closed_slot_scores(
-    queries_BHTC: Tensor, keys_BHSC: Tensor, writes_BHSM: Tensor, decays_BHSM: Tensor, start: int = 0
-) -> Tensor:
-    """``q_i.K_ir`` as one sum over the past.
+def kept_writes(writes_BHSM: Tensor, decays_BHSM: Tensor, start: int = 0, rows: int | None = None) -> Tensor:
+    """What is left of the share that each token wrote to each slot, at each later token.
 
     Args:
-        queries_BHTC: Queries of some rows, or of all.
-        keys_BHSC: k of all tokens.
         writes_BHSM: s of all tokens.
         decays_BHSM: g of all tokens.
-        start: Index of the first query among the keys.
+        start: Index of the first row.
+        rows: Number of rows; None is all from the first on.
+
+    Returns:
+        ``s_jr exp(g_(j+1),r + ... + g_ir)`` for j <= i, B x H x M x T x S; entries for later j have no meaning.
+    """
+    stop = decays_BHSM.shape[-2] if rows is None else start + rows
+    return segment_sums(decays_BHSM.mT)[..., start:stop, :].exp() * writes_BHSM.mT.unsqueeze(-2)
+
+
+def slot_scores(dots_BHTS: Tensor, kept_BHMTS: Tensor) -> Tensor:
+    """``q_i.K_ir`` as a sum over tokens.
+
+    Args:
+        dots_BHTS: ``q_i.k_j``, zero for later j.
+        kept_BHMTS: What is left of the shares.
 
     Returns:
         B x H x T x M.
     """
-    rows = slice(start, start + queries_BHTC.shape[-2])
-    remaining_BHMTS = segment_sums(decays_BHSM.mT)[..., rows, :].exp()
-    dots_BHTS = (queries_BHTC @ keys_BHSC.mT).tril(start)
-    return (dots_BHTS.unsqueeze(-3) * remaining_BHMTS * writes_BHSM.mT.unsqueeze(-2)).sum(-1).mT
+    return (dots_BHTS.unsqueeze(-3) * kept_BHMTS).sum(-1).mT
+
+
+def slot_weights(reads_BHTM: Tensor, kept_BHMTS: Tensor) -> Tensor:
+    """``sum_r p_ir`` times what is left of the shares.
+
+    Args:
+        reads_BHTM: p.
+        kept_BHMTS: What is left of the shares.
+
+    Returns:
+        B x H x T x S; entries for later tokens have no meaning.
+    """
+    return (reads_BHTM.mT.unsqueeze(-1) * kept_BHMTS).sum(-3)
