@@ -112,7 +112,8 @@ class Attention(nn.Module, ABC):
         InvalidValueError: the heads do not divide the width.
     """
 
-    row_constraint: ClassVar[RowConstraint] = RowConstraint.STOCHASTIC
+    row_constraint: RowConstraint = RowConstraint.STOCHASTIC
+    """Of the class for the default options; other options may set another one on the instance."""
     has_heads: ClassVar[bool] = True
     """Whether there are queries and keys that a position can rotate."""
     has_scores: ClassVar[bool] = True

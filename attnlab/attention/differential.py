@@ -7,10 +7,19 @@
 Queries and keys of a head are split into two halves of C / 2 channels; the values have all C. n is the layer, from 0.
 Every row of A sums to 1 - l. There is one l per layer, not per head.
 
-Source   Ye et al., "Differential transformer", arXiv:2410.05258, and its public code.
+``version=2`` has two queries of C channels for each key and each value, one l per token and head, and no norm:
+
+    A   = softmax(q1.k / sqrt(C)) - l softmax(q2.k / sqrt(C)),   l = sigmoid(W_l x),   o = A v
+
+so that row i of A sums to 1 - l_i, between 0 and 1.
+
+Source   Ye et al., "Differential transformer", arXiv:2410.05258, and its public code; version 2: "DIFF V2" (January
+         2026), microsoft/diff-attn-v2, and Diff-Transformer-V2 in microsoft/unilm.
 Theirs   lambda, lambda_init -> our l, l0;  lambda_q1, lambda_k1, lambda_q2, lambda_k2 -> our a1, b1, a2, b2;  d -> our
-         C / 2; their number of heads is half of a usual transformer's of equal width.
+         C / 2; their number of heads is half of a usual transformer's of equal width. In version 2 their 2h query heads
+         are our H pairs of queries.
 Differs  both halves are those of one head, where the code takes heads 2h and 2h + 1: the same up to a relabeling.
+         Version 2 has one key and one value for each pair, no larger groups.
 
 Letters  B batch, 2 the branches, H heads, T queries, S keys, C channels per head.
 """
@@ -18,7 +27,7 @@ Letters  B batch, 2 the branches, H heads, T queries, S keys, C channels per hea
 from __future__ import annotations
 
 import math
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -26,18 +35,28 @@ from torch.nn import functional
 
 from attnlab.attention.base import Attention, RowConstraint, register
 from attnlab.errors import InvalidValueError
-from attnlab.tensors import QKV, LayerContext, LayerInputs, masked_softmax
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, masked_softmax
 
 
 @register("differential", source="arXiv:2410.05258", aliases=("diff",))
 @final
 class Differential(Attention):
-    """The difference of two softmaxes, each with half of the channels of queries and keys."""
+    """The difference of two softmaxes, each with half of the channels of queries and keys, or with queries of its own.
+
+    Options:
+        version: 1 splits queries and keys and normalizes each head; 2 doubles the queries and has no norm.
+    """
 
     row_constraint = RowConstraint.SIGNED
 
-    def __init__(self, context: LayerContext) -> None:
+    def __init__(self, context: LayerContext, *, version: Literal[1, 2] = 1) -> None:
         super().__init__(context)
+        self.version = version
+        if version == 2:
+            self.row_constraint = RowConstraint.FREE
+            self.query = context.linear(context.width, 2 * context.width)
+            self.noise = context.linear(context.width, context.heads)
+            return
         if context.channels % 2:
             hint = f"With {context.heads} heads, use a width that is a multiple of {2 * context.heads}."
             raise InvalidValueError(
@@ -52,28 +71,39 @@ class Differential(Attention):
     def num_parameters(
         cls, width: int, heads: int, length: int, layer: int = 0, biased: bool = False, /, **options: Any
     ) -> int:
-        """``4 D^2 + 3 C``: four vectors of C / 2, and the gain."""
+        """``4 D^2 + 3 C``: four vectors of C / 2, and the gain; for version 2 ``5 D^2 + D H``."""
+        if options["version"] == 2:
+            return 5 * width**2 + width * heads
         return 4 * width**2 + 3 * (width // heads)
 
     def project(self, x_BTD: Tensor, layer_inputs: LayerInputs) -> QKV:
-        """Queries, keys and values, with the halves of queries and keys on an axis before the heads."""
+        """Queries, keys and values, with the two branches on an axis before the heads; in version 2, l too."""
         qkv = super().project(x_BTD, layer_inputs)
+        if self.version == 2:
+            share_BHT1 = at_least_float32(self.split(self.noise(x_BTD))).sigmoid()
+            queries_B2HTC, keys_B1HSC = halves(qkv.queries_BHTC), qkv.keys_BHSC.unsqueeze(-4)
+            return qkv._replace(queries_BHTC=queries_B2HTC, keys_BHSC=keys_B1HSC, extra=(share_BHT1,))
         return qkv._replace(queries_BHTC=halves(qkv.queries_BHTC), keys_BHSC=halves(qkv.keys_BHSC))
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The first softmax less l times the second."""
         signal_BHTS, noise_BHTS = masked_softmax(scores, mask).unbind(-4)
+        if self.version == 2:
+            (share_BHT1,) = qkv.extra
+            return signal_BHTS - share_BHT1[..., qkv.start : qkv.start + scores.shape[-2], :] * noise_BHTS
         return signal_BHTS - self.noise_weight().to(scores.dtype) * noise_BHTS
 
     def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
-        """The update of the residual stream; each head is normalized and multiplied by 1 - l0."""
+        """The update of the residual stream; in version 1 each head is normalized and multiplied by 1 - l0."""
+        if self.version == 2:
+            return super().output(mixed_BHTC, x_BTD)
         normed_BHTC = functional.rms_norm(
             mixed_BHTC.to(self.gain_C.dtype), mixed_BHTC.shape[-1:], self.gain_C, eps=1e-5
         )
         return super().output((1 - self.base) * normed_BHTC, x_BTD)
 
     def noise_weight(self) -> Tensor:
-        """l, the weight of the second softmax, a scalar."""
+        """The l of version 1, the weight of the second softmax, a scalar."""
         return (self.a1 * self.b1).sum().exp() - (self.a2 * self.b2).sum().exp() + self.base
 
 
@@ -81,9 +111,9 @@ def halves(x_BHTC: Tensor) -> Tensor:
     """The halves of the channels, on an axis before the heads.
 
     Args:
-        x_BHTC: Queries or keys.
+        x_BHTC: Queries or keys; in version 2 the queries, which have 2 C channels per head.
 
     Returns:
-        B x 2 x H x T x C/2.
+        B x 2 x H x T x C/2; in version 2, B x 2 x H x T x C.
     """
     return torch.stack(x_BHTC.chunk(2, dim=-1), dim=-4)

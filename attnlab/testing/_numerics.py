@@ -58,7 +58,7 @@ def row_constraint(subject: Subject) -> Finding:
         return check_result("row constraint", False, f"an entry of size {above:.1e} is above the diagonal")
     sums = matrix_BHTS.sum(-1)
     measured = f"sums {float(sums.min()):.4f} to {float(sums.max()):.4f}, smallest entry {float(matrix_BHTS.min()):.2g}"
-    constraint = subject.entry.cls.row_constraint
+    constraint = attention.row_constraint
     return check_result(
         "row constraint",
         _satisfies(constraint, matrix_BHTS, subject.tolerance(1e-9)),

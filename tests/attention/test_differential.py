@@ -84,3 +84,59 @@ def test_an_odd_number_of_channels_is_refused() -> None:
     ) as caught:
         attention_of("differential", width=6, heads=2)
     assert caught.value.hint == "With 2 heads, use a width that is a multiple of 4."
+
+
+def second(position: str = "none") -> tuple[Differential, Position, QKV]:
+    attention, built_position = pair_of(Part(name="differential", options={"version": 2}), Part(name=position))
+    assert isinstance(attention, Differential)
+    return attention, built_position, attention.prepare(noise(1, 6, 8), built_position, LayerInputs())
+
+
+@torch.no_grad()
+def test_version_2_is_a_loop_over_pairs_of_queries_with_one_key() -> None:
+    attention, position, qkv = second()
+    x_TD, matrix = noise(1, 6, 8)[0], torch.zeros(2, 6, 6, dtype=torch.float64)
+    for head in range(2):
+        keys = x_TD @ attention.key.weight[4 * head : 4 * head + 4].T
+        for branch in range(2):
+            rows = slice(8 * head + 4 * branch, 8 * head + 4 * branch + 4)
+            queries = x_TD @ attention.query.weight[rows].T
+            for i in range(6):
+                share = 1 / (1 + math.exp(-float(x_TD[i] @ attention.noise.weight[head])))
+                parts = [math.exp(float(queries[i] @ keys[j]) / 2) for j in range(i + 1)]
+                for j, part in enumerate(parts):
+                    matrix[head, i, j] += (-share if branch else 1.0) * part / sum(parts)
+    torch.testing.assert_close(attention.effective_matrix(qkv, position)[0], matrix, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("position", ["none", "alibi", "rotary"])
+def test_without_the_second_branch_version_2_is_softmax(position: str) -> None:
+    attention, built_position, qkv = second(position)
+    softmax = attention_of("softmax", biased=position == "alibi").double()
+    plain = qkv._replace(queries_BHTC=qkv.queries_BHTC[:, 0], keys_BHSC=qkv.keys_BHSC[:, 0], extra=())
+    first = attention.effective_matrix(qkv._replace(extra=(torch.zeros_like(qkv.extra[0]),)), built_position)
+    assert (first - softmax.effective_matrix(plain, built_position)).abs().max() <= 1e-12
+
+
+def test_equal_branches_of_version_2_leave_one_less_lambda_of_softmax() -> None:
+    attention, position, qkv = second("rotary")
+    attention.query.weight.data[4:8] = attention.query.weight.data[:4]
+    qkv = attention.prepare(noise(1, 6, 8), position, LayerInputs())
+    softmax = attention_of("softmax").double()
+    plain = qkv._replace(queries_BHTC=qkv.queries_BHTC[:, 0], keys_BHSC=qkv.keys_BHSC[:, 0], extra=())
+    expected = (1 - qkv.extra[0]) * softmax.effective_matrix(plain, position)
+    assert (attention.effective_matrix(qkv, position) - expected)[:, 0].abs().max() <= 1e-12
+
+
+def test_version_2_has_no_norm_and_its_lambda_starts_at_a_half() -> None:
+    attention, position, _ = second()
+    mixed = noise(1, 2, 6, 4)
+    assert torch.equal(attention.output(mixed, noise(1, 6, 8)), attention.out_proj(attention.join(mixed)))
+    attention.noise.weight.data.zero_()
+    matrix = attention.effective_matrix(attention.prepare(noise(1, 6, 8), position, LayerInputs()), position)
+    torch.testing.assert_close(matrix.sum(-1), torch.full_like(matrix[..., 0], 0.5))
+
+
+def test_version_2_takes_an_odd_number_of_channels() -> None:
+    attention = attention_of("differential", {"version": 2}, width=6, heads=2)
+    assert sum(weight.numel() for weight in attention.parameters()) == 5 * 6 * 6 + 6 * 2
