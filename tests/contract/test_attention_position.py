@@ -53,7 +53,6 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "combiner": [{}, {"partition": "logsparse"}, {"partition": "axial", "block": 3}],
     "cosformer": [{}, {"reach": 40}],
     "delta": [{}, {"expand": 2, "negative": True, "conv": "k"}, {"householders": 3}],
-    "delta": [{}, {"expand": 2, "negative": True}],
     "deltaformer": [{}, {"erase": "query"}],
     "differential": [{}, {"version": 2}],
     "entmax": [{}, {"alpha": "adaptive"}],
