@@ -12,6 +12,7 @@ from attnlab.errors import InvalidValueError
 from attnlab.position import Position
 from attnlab.specs import Part
 from attnlab.tensors import QKV, LayerContext, LayerInputs
+from attnlab.testing.check_attention import check_attention
 from tests.builders import attention_of, noise, pair_of, seeded
 
 
@@ -140,3 +141,11 @@ def test_version_2_has_no_norm_and_its_lambda_starts_at_a_half() -> None:
 def test_version_2_takes_an_odd_number_of_channels() -> None:
     attention = attention_of("differential", {"version": 2}, width=6, heads=2)
     assert sum(weight.numel() for weight in attention.parameters()) == 5 * 6 * 6 + 6 * 2
+
+
+@pytest.mark.parametrize(("version", "constraint"), [(1, "signed, a constant sum"), (2, "anything")])
+def test_check_holds_each_version_to_its_own_row_sums(version: int, constraint: str) -> None:
+    part = Part(name="differential", options={"version": version})
+    (finding,) = check_attention(part, ["row constraint"]).findings
+    assert finding.outcome == "pass"
+    assert finding.evidence.startswith(f"{constraint}: sums ")
