@@ -42,7 +42,7 @@ def test_a_training_saves_its_checkpoint(
 ) -> None:
     interrupt = interrupt_at(10, number)
     run = run_train.run_train
-    monkeypatch.setattr(run_train, "run_train", lambda request, **more: run(request, progress=interrupt, **more))
+    monkeypatch.setattr(run_train, "run_train", lambda request, **more: run(request, **{**more, "progress": interrupt}))
     result = command("train", *TINY, "--steps", "20", "--quiet")
     assert result.status == status
     assert "Interrupted at step 10 of 20" in result.error

@@ -28,7 +28,7 @@ def built(name: str, position_name: str, dtype: torch.dtype = torch.float64) -> 
 
 
 def test_the_sdpa_compatible_attentions() -> None:
-    assert set(SDPA_COMPATIBLE) == {"softmax", "grouped", "latent", "window"}
+    assert set(SDPA_COMPATIBLE) == {"softmax", "grouped", "latent", "window", "deltaformer"}
 
 
 @pytest.mark.parametrize("position_name", ["none", "rotary", *BIASED])
@@ -54,7 +54,8 @@ def test_the_fast_path_equals_the_plain_one_forward_and_backward(name: str, posi
 def test_gradients_agree_with_finite_differences(name: str, position_name: str) -> None:
     attention, position = built(name, position_name)
     heads = [noise(1, 2, 5, 4, seed=seed).requires_grad_() for seed in range(3)]
-    assert torch.autograd.gradcheck(lambda *parts: attention.attend(QKV(*parts), position), heads)
+    extra = [part.detach() for part in attention.prepare(noise(1, 5, 8), position, LayerInputs()).extra]
+    assert torch.autograd.gradcheck(lambda *parts: attention.attend(QKV(*parts, tuple(extra)), position), heads)
 
 
 @pytest.mark.parametrize("position_name", ["none", "alibi", "kerple", "xl"])
