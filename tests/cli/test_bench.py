@@ -43,9 +43,9 @@ def test_it_is_written_and_shown_beside_the_last_run(monkeypatch: pytest.MonkeyP
 
 
 def test_threads_are_those_of_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    threads: list[int] = []
+    before, threads = torch.get_num_threads(), list[int]()
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
     stand_in(monkeypatch, 1.0)
     result = CliRunner().invoke(app, ["bench", "--threads", "3", "--device", "cpu", "--out", str(tmp_path / "b.json")])
     assert result.exit_code == 0
-    assert threads[0] == 3  # and afterwards what it was
+    assert threads == [3, before]  # they are put back afterwards
