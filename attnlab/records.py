@@ -248,6 +248,22 @@ class Evaluation(Result):
     """Nats per question; None for a rollout."""
 
 
+class ProbeResult(Result):
+    """A further run that shows why another one failed: with more steps, or with another seed."""
+
+    change: Literal["more steps", "another seed"]
+    """What differs from the run that it is about."""
+    seed: Natural
+    max_steps: Natural
+    steps: Natural
+    """Steps taken."""
+    solved: bool
+    accuracy: Score
+    """Per question, on the test split."""
+    validation_loss: Number
+    """Nats per question at its last validation; nan without one, and where it diverged."""
+
+
 class Record(Result):
     """The result of one run."""
 
@@ -290,6 +306,8 @@ class Record(Result):
     """One point per validation."""
     diagnostics_history: Annotated[tuple[DiagnosticsPoint, ...], Strict(False)] = ()
     """The logged diagnostics, by step."""
+    probes: Annotated[tuple[ProbeResult, ...], Strict(False)] = Field(default=(), exclude_if=lambda value: not value)
+    """Further runs, made afterwards to tell which of two failure modes it has; no part of the numbers."""
     environment: Annotated[dict[str, Any], AfterValidator(_checked_environment)] = {}
     """Machine, versions and times; no part of the numbers."""
 
@@ -318,12 +336,12 @@ class Record(Result):
         return self.status == "done" and self.accuracy.mean >= SOLVED
 
     def numbers(self) -> dict[str, Any]:
-        """Everything that equal specs reproduce: all fields but the environment.
+        """Everything that equal specs reproduce: all fields but the probes and the environment.
 
         Returns:
             Plain data, by field.
         """
-        return self.model_dump(mode="json", exclude={"environment"})
+        return self.model_dump(mode="json", exclude={"probes", "environment"})
 
     @classmethod
     def from_line(cls, line: str) -> Self:

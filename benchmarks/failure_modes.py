@@ -2,6 +2,7 @@
 
     python -m benchmarks.failure_modes held-out --store results/failures     # a Markdown table, and every wrong run
     python -m benchmarks.failure_modes fresh --first 7000                    # other seeds
+    python -m benchmarks.failure_modes fresh --probe                         # undecided runs are trained further
 
 The runs are trained into a store, and their failure modes are read by ``attnlab report STORE --metric failure_mode
 --json`` in a process of its own. Runs that the store has are not trained again. Rows are causes, columns are what is
@@ -61,17 +62,19 @@ def trained(runs: Iterable[Failing], folder: Path) -> dict[str, Failing]:
     return result
 
 
-def reported(folder: Path) -> dict[str, dict[str, Any]]:
+def reported(folder: Path, *, probe: bool = False) -> dict[str, dict[str, Any]]:
     """Read the failure modes of a store by the command line.
 
     Args:
         folder: The store.
+        probe: Whether runs with two failure modes are probed first.
 
     Returns:
         What the report says of each run, by id.
     """
     words = [sys.executable, "-m", "attnlab", "report", str(folder), "--metric", "failure_mode", "--json"]
-    data = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+    words += ["--probe"] if probe else []
+    data = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
     return {run["id"]: run for run in data["runs"]}
 
 
@@ -115,11 +118,12 @@ def main() -> None:
     parser.add_argument("--store", type=Path, help="default: results/failures-SET")
     parser.add_argument("--seeds", type=int, default=1, help="how often each task and cause occurs")
     parser.add_argument("--first", type=int, help="the first seed")
+    parser.add_argument("--probe", action="store_true", help="probe the runs that are not told apart")
     args = parser.parse_args()
     folder = args.store or Path("results") / f"failures-{args.set}"
     first = FIRST[args.set] if args.first is None else args.first
     runs = trained(failing_runs(args.set, first, args.seeds), folder)
-    print(table(runs, reported(folder)))
+    print(table(runs, reported(folder, probe=args.probe)))
 
 
 if __name__ == "__main__":

@@ -25,8 +25,14 @@ consequence.
 
 Up to twice their size, more steps may leave a plateau at chance; of a small model, it is first of all one of capacity.
 The record of a model at a plateau does not show whether another initialization or more steps would leave it: such a
-failure mode names its alternative. A failure mode is a rule of thumb with documented bounds, not a proof: what was not
-logged cannot be detected, and is named.
+failure mode names its alternative. Probes (:mod:`attnlab.experiments.probes`) try both and decide:
+
+    more steps                      undertrained, where they lower the loss by much
+    another seed, as many steps     optimization failure, where it does
+    neither                         capacity; not if the steps moved no weight by its size
+
+A failure mode is a rule of thumb with documented bounds, not a proof: what was not logged cannot be detected, and is
+named.
 
 Sources  the rank of attention without residual connections: Dong et al., arXiv:2103.03404; the curve against the rate
          spent (:mod:`attnlab.analysis.loss_trend`) and the bounds: ours, chosen on runs of known causes
@@ -53,6 +59,7 @@ from attnlab.analysis._failure_signs import (
     rose,
     too_much_decay,
 )
+from attnlab.analysis._probe_signs import by_probes
 from attnlab.analysis.loss_trend import LossTrend, loss_trend, peak_move, weight_moved
 from attnlab.formatting import percent
 from attnlab.records import SOLVED, Record
@@ -134,6 +141,8 @@ def failure_mode(record: Record) -> FailureMode:
         if evidence := rule(record):
             return FailureMode(name, evidence, missing)
     name, alternative, evidence = _by_curve(record)
+    if alternative and record.probes:
+        name, alternative, evidence = by_probes(record, name, alternative, evidence)
     if "rank" in missing and not above_chance(record) and _expected_to_collapse(record):
         depth = f"{record.spec.model.layers} layers without residual connections"
         name, alternative, evidence = "rank collapse", name, f"{depth}; {evidence}"

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from attnlab.cli import completion
-from attnlab.cli.options import AsJson, write_file
+from attnlab.cli.options import AsJson, Plugin, Quiet, load_plugins, write_file
 
 StoreName = Annotated[
     Path, typer.Argument(metavar="[STORE]", help="A folder of results, or the name of one in results/.")
@@ -59,6 +59,13 @@ AttentionMaps = Annotated[
         help="Variants of which the page shows attention maps, where weights are.",
     ),
 ]
+Probe = Annotated[
+    bool,
+    typer.Option(
+        "--probe",
+        help="With --metric failure_mode: train undecided runs longer, and with other seeds, to tell which it is.",
+    ),
+]
 
 
 def report(
@@ -74,6 +81,9 @@ def report(
     curves: Curves = False,
     html: Html = None,
     attention_maps: AttentionMaps = 4,
+    probe: Probe = False,
+    plugins: Plugin = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Report accuracy against complexity: means and intervals over seeds, max solved level, C50 and C90, claims.
@@ -99,8 +109,13 @@ def report(
         if plot or html or latex or curves:
             hint = "Use --csv, --markdown, --parquet or --json; the page of any other metric has them: --html."
             raise InvalidValueError("Failure modes cannot be plotted.", hint, where="--metric failure_mode")
+        if probe:
+            load_plugins(plugins)
+            _probe(folder, plugins or [], quiet=quiet)
         _report_failure_modes(folder, fields, columns, files, as_json=as_json)
         return
+    if probe:
+        raise InvalidValueError("Probes decide between failure modes.", "Add --metric failure_mode.", where="--probe")
     with uncollected():
         experiment = stored_experiment(folder)
         runs = records(folder, history=curves or html is not None)
@@ -155,6 +170,40 @@ def _report_failure_modes(
         sys.stdout.write(FORMATS["json"](table).decode())
     elif not any(files.values()):
         Console().print(table, highlight=False)
+
+
+def _probe(folder: Path, plugins: list[Path], *, quiet: bool) -> None:
+    """Train what decides between the failure modes of the runs of a store."""
+    from attnlab.analysis.records import records
+    from attnlab.execution.executors import make_executor
+    from attnlab.execution.worker_parts import worker_parts
+    from attnlab.experiments.probes import plan_probes, run_probes
+    from attnlab.rendering.console import Console
+    from attnlab.rendering.sweep_progress import sweep_progress
+    from attnlab.storage import PROBES
+    from attnlab.training.events import no_callback
+
+    plan = plan_probes(records(folder, history=True))
+    stderr = Console(stderr=True, quiet=quiet)
+    for run, reason in plan.refused.items():
+        stderr.print(f"Not probed: {run}: {reason}", highlight=False, markup=False, soft_wrap=True)
+    if not plan.undecided:
+        stderr.print("No run has two failure modes that probes could tell apart.", highlight=False)
+        return
+    specs = plan.specs
+    executor = make_executor("processes", parts=worker_parts(specs, plugins), weights=False, runs=len(specs))
+    count = len(plan.undecided)
+    runs = f"{count} undecided run{'s' * (count > 1)}, {len(specs)} probes"
+    heading = f"{runs}; {executor.description}; {folder / PROBES}/"
+    stderr.print(heading, highlight=False, markup=False, soft_wrap=True)
+    try:
+        if quiet:
+            run_probes(plan, folder, executor, progress=no_callback)
+        else:
+            with sweep_progress(stderr, specs, 0) as progress:
+                run_probes(plan, folder, executor, progress=progress)
+    finally:
+        executor.close()
 
 
 def cp(

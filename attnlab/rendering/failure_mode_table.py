@@ -59,7 +59,7 @@ class FailureModeTable:
             same = [(record, mode) for record, mode in self.modes if mode.label == label]
             record, mode = same[0]
             run = f"{record.id}  {run_labels.of(record.spec)}"
-            evidence = f"{mode.evidence}.{_more_steps(record, mode)}{_not_logged(mode.missing_diagnostics)}"
+            evidence = f"{mode.evidence}.{_probes(record, mode)}{_not_logged(mode.missing_diagnostics)}"
             result.append(Evidence(label, str(len(same)), evidence, run))
         return result
 
@@ -134,11 +134,10 @@ def _labels(modes: Sequence[FailureMode]) -> list[str]:
     return sorted(occurring, key=occurring.__getitem__)
 
 
-def _more_steps(record: Record, mode: FailureMode) -> str:
-    """How to decide between two failure modes of which one is undertrained; nothing where there are no such two."""
-    names = {mode.name, mode.alternative}
-    unsure = "undertrained" in names and names & {"capacity", "optimization failure"}
-    return f" More steps show which: train --continue-from {record.id}." if unsure else ""
+def _probes(record: Record, mode: FailureMode) -> str:
+    """How to decide between two failure modes; nothing where there is one, or where it was tried."""
+    unsure = mode.alternative and mode.name != "rank collapse"  # a collapse of the rank is decided by logging it
+    return " Further runs show which: --probe." if unsure and not record.probes else ""
 
 
 def _not_logged(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ records.jsonl           the journal
 checkpoints/ID          where an unfinished run can go on, whatever it was trained beside
 weights/ID              what a finished run learned
 optimizer/ID            the state of its optimizer, twice the size of its weights: another run can continue it
+probes/                 a store of further runs that show why a run failed
 tags.json               words that a user gave to runs
 trash/                  runs that were removed, with everything that the store had of them
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 FOLDERS = ("checkpoints", "weights", "optimizer")
 """Folders that have a file for each run."""
+PROBES = "probes"
+"""The folder, a store itself, of further runs that show why those of a store failed."""
 FORMAT = 2
 """Version of the layout of the folder."""
 

@@ -22,7 +22,7 @@ from attnlab.records import Record
 from attnlab.run_labels import labels_of
 from attnlab.specs import RunSpec
 from attnlab.storage._migration import old_ids
-from attnlab.storage._store import Store
+from attnlab.storage._store import PROBES, Store
 from attnlab.storage.checkpoints import Checkpoint
 from attnlab.storage.files import writable, write_whole
 from attnlab.storage.json_files import read_bounded
@@ -164,10 +164,10 @@ def find_stores(path: Path) -> list[Path]:
         path: The folder.
 
     Returns:
-        The folder itself, if it is a store, and the stores directly below it; those whose ``store.json`` is gone have
-        a journal.
+        The folder itself, if it is a store, and the stores directly below it, without that of its probes; those whose
+        ``store.json`` is gone have a journal.
     """
-    below = sorted({file.parent for name in FILES for file in path.glob(f"*/{name}")})
+    below = sorted({file.parent for name in FILES for file in path.glob(f"*/{name}")} - {path / PROBES})
     return [*([path] if any((path / name).exists() for name in FILES) else []), *below]
 
 

@@ -23,6 +23,7 @@ from attnlab.analysis._failure_signs import (
     VANISHED,
     guess_loss,
 )
+from attnlab.analysis._probe_signs import HELPED
 from attnlab.analysis.failure_modes import (
     DEEP,
     FAILURE_MODES,
@@ -34,7 +35,7 @@ from attnlab.analysis.failure_modes import (
     failure_mode,
 )
 from attnlab.analysis.loss_trend import weight_moved
-from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, Record, Score
+from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, ProbeResult, Record, Score
 from attnlab.rendering.failure_mode_table import FailureModeTable, failure_mode_table
 from attnlab.specs import TrainSpec
 from tests.rendering.capture import drawn
@@ -397,14 +398,66 @@ def test_a_failure_mode_that_is_not_sure_stands_with_its_alternative() -> None:
     ]
 
 
-def test_more_steps_are_advised_where_they_decide() -> None:
-    slow = train_moving(make_run(500, losses=SLOW, initial_loss=1.45), 1.01 * WELL_MOVED)
-    (line,) = failure_mode_table([slow]).evidence()
+def probe(change: Any, loss: float, *, solved: bool = False) -> ProbeResult:
+    """A further run of a run of 2,000 steps with seed 0."""
+    longer = change == "more steps"
+    return ProbeResult(
+        change=change,
+        seed=0 if longer else 1_000_000,
+        max_steps=8000 if longer else 2000,
+        steps=2000,
+        solved=solved,
+        accuracy=Score(correct=1000 if solved else 300, total=1000, chance=0.25),
+        validation_loss=loss,
+    )
+
+
+SLOW_RUN = train_moving(make_run(500, losses=SLOW, initial_loss=1.45), 1.01 * WELL_MOVED)
+FLAT_RUN = make_run(252, losses=PLATEAU)
+YOUNG_RUN = train_moving(FLAT_RUN, 0.9 * UNMOVED)
+
+
+@pytest.mark.parametrize(
+    ("run", "longer", "others", "label"),
+    [
+        (SLOW_RUN, 0.99 - HELPED, (1.0, 1.0), "undertrained"),
+        (SLOW_RUN, 1.01 - HELPED, (1.0, 1.0), "capacity"),
+        (SLOW_RUN, 1.0, (1.0, 0.99 - HELPED), "optimization failure"),
+        (FLAT_RUN, 0.1, (0.1, 0.1), "undertrained"),
+        (FLAT_RUN, 1.0, (1.0, 0.5), "optimization failure"),
+        (FLAT_RUN, 1.01, (1.0, 0.99), "capacity"),
+        (FLAT_RUN, math.nan, (1.0, 0.99), "optimization failure or capacity"),
+        (FLAT_RUN, 1.0, (math.nan, math.nan), "optimization failure or capacity"),
+        (FLAT_RUN, 1.0, (math.nan, 1.0), "capacity"),
+        (YOUNG_RUN, 1.0, (1.0, 1.0), "undertrained or optimization failure"),
+        (YOUNG_RUN, 0.2, (1.0, 1.0), "undertrained"),
+        (CASES["capacity"], 0.2, (1.0, 1.0), "capacity"),
+    ],
+)
+def test_probes_decide(run: Record, longer: float, others: tuple[float, float], label: str) -> None:
+    last = run.history[-1].validation_loss
+    assert last is not None
+    results = [probe("another seed", last * share) for share in others] + [probe("more steps", last * longer)]
+    probed = failure_mode(run.model_copy(update={"probes": tuple(results)}))
+    assert probed.label == label
+    assert ("8,000 steps" in probed.evidence) == bool(failure_mode(run).alternative)
+
+
+def test_a_probe_that_solved_it_decides_whatever_its_loss() -> None:
+    again = probe("another seed", 5.0, solved=True)
+    mode = failure_mode(FLAT_RUN.model_copy(update={"probes": (probe("more steps", 1.3), again)}))
+    assert mode.label == "optimization failure"
+    assert mode.evidence.endswith(f"; probes: 8,000 steps loss 1.3 after {PLATEAU[-1]:.3g}, seed 1000000 solved it")
+
+
+def test_probes_are_advised_where_they_decide() -> None:
+    (line,) = failure_mode_table([SLOW_RUN]).evidence()
     assert line.mode == "capacity or undertrained"
-    assert line.evidence.endswith(f" More steps show which: train --continue-from {slow.id}.")
+    assert line.evidence.endswith(" Further runs show which: --probe.")
     deep = {"layers": DEEP, "residual": False}
     young = train_moving(make_run(252, losses=PLATEAU, model=deep, diagnostics=None), 0.5 * UNMOVED)
     assert failure_mode(young).label == "rank collapse or undertrained"
-    for other in (young, make_run(252, losses=PLATEAU)):
+    tried = FLAT_RUN.model_copy(update={"probes": (probe("more steps", math.nan),)})
+    for other in (young, tried, CASES["capacity"]):
         (line,) = failure_mode_table([other]).evidence()
-        assert "More steps" not in line.evidence
+        assert "--probe" not in line.evidence

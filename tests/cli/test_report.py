@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gc
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -195,6 +196,33 @@ def test_failure_modes_are_those_of_the_whole_records(results: Path, command: Co
     assert {mode.name for mode in modes.values()} == set(FAILURE_MODES)
     cut = [record.model_copy(update={"history": record.history[-1:]}) for record in store.records()]
     assert any(failure_mode(record).label != modes[record.id].label for record in cut)
+
+
+def test_probes_decide_between_two_failure_modes(command: Command) -> None:
+    sizes = ("--layers", "1", "--width", "8", "--heads", "1", "--steps", "40", "--batch", "8", "--lr", "0.02")
+    plan = ("--set", "train.eval_every=5", "--set", "train.schedule=constant", "--set", "train.test_examples=64")
+    trained = command("train", "--task", "parity", "--complexity", "32", *sizes, *plan, "--store", "s", "--quiet")
+    assert trained.status == 0
+    words = ("report", "s", "--metric", "failure_mode")
+    before = command(*words).out
+    assert "or optimization failure" in before
+    assert "--probe" in before
+    probed = command(*words, "--probe", "--json")
+    assert re.fullmatch(r"1 undecided run, 3 probes; .*; s/probes/", probed.error.splitlines()[0])
+    (run,) = json.loads(probed.out)["runs"]
+    assert (run["failure_mode"], run["alternative"]) == ("capacity", "")
+    assert "; probes: 160 steps loss 0." in run["evidence"]
+    again = command(*words, "--probe", "--json")
+    assert again.error == "No run has two failure modes that probes could tell apart.\n"
+    assert again.out == probed.out
+    assert f"{run['failure_mode']}: {run['evidence']}" in " ".join(
+        command("show", run["id"], "--store", "s").out.split()
+    )
+    refused = command("report", "s", "--probe")
+    assert (refused.status, refused.error) == (
+        2,
+        "attnlab: --probe\n  Probes decide between failure modes.\n  Add --metric failure_mode.\n",
+    )
 
 
 @pytest.mark.parametrize(
