@@ -217,6 +217,14 @@ LISTINGS = {
     "experiment or ladder": "experiments",
 }
 """What ``attnlab ls`` lists -> the argument that lists it."""
+COMMANDS = {
+    **{kind: f"ls {argument}" for kind, argument in LISTINGS.items()},
+    "part": "ls --help",
+    "key": "schema",
+    "varied key": "schema",
+    "field": "show RUN --json",
+}
+"""What may be named -> the command that shows the names."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str], *, owner: str = "", where: str = "") -> UnknownNameError:
@@ -252,9 +260,10 @@ def unknown(kind: str, name: str, known: Iterable[str], *, owner: str = "", wher
         text, command = f"Known: {', '.join(names)}." if names else "None exists here.", ""
     else:
         closest = ", ".join(difflib.get_close_matches(name.lower(), names, n=CLOSEST, cutoff=0.0))
-        listing = LISTINGS.get(kind, "") if not owner else ""
-        text = f"Closest: {closest}{'.' if listing else f', and {len(names) - CLOSEST} more.'}"
-        command = f"All {len(names)}: attnlab ls {listing}" if listing else ""
+        shown_by = COMMANDS.get(kind, "") if not owner else ""
+        counted = kind in LISTINGS  # the others show more than these
+        text = f"Closest: {closest}{'.' if shown_by and counted else f', and {len(names) - CLOSEST} more.'}"
+        command = f"{f'All {len(names)}' if counted else 'See'}: attnlab {shown_by}" if shown_by else ""
     hint = textwrap.fill(text, COLUMNS, break_long_words=False, break_on_hyphens=False)
     if command:  # on the same line where it fits, and never broken
         together = f"{hint} {command}"

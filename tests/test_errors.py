@@ -71,7 +71,16 @@ def test_unknown_lists_the_closest_of_many_names() -> None:
     assert listed.count("name-") == 4
 
 
-@pytest.mark.parametrize(("kind", "end"), [("attention", "All 180: attnlab ls attentions"), ("key", "and 175 more.")])
+@pytest.mark.parametrize(
+    ("kind", "end"),
+    [
+        ("attention", ". All 180: attnlab ls attentions"),
+        ("key", ", and 175 more. See: attnlab schema"),
+        ("field", ", and 175 more. See: attnlab show RUN --json"),
+        ("part", ", and 175 more. See: attnlab ls --help"),
+        ("option", ", and 175 more."),
+    ],
+)
 def test_unknown_without_a_close_name_lists_five_in_short_lines(kind: str, end: str) -> None:
     names = [f"a-rather-long-name-{number:03}" for number in range(180)]
     first, *lines = str(unknown(kind, "zzz", names)).splitlines()

@@ -31,7 +31,7 @@ def test_good_data_become_a_value() -> None:
 def test_an_unknown_key_suggests_the_closest() -> None:
     assert refusal(ModelSpec, "width: 8\nlayer: 2") == (
         "f.yaml:2: layer\n  There is no key 'layer'; did you mean 'layers'?\n"
-        "  Closest: layers, norm_layer, module, matched, modifiers, and 13 more."
+        "  Closest: layers, norm_layer, module, matched, modifiers, and 13 more.\n  See: attnlab schema"
     )
 
 
