@@ -47,7 +47,10 @@ def parse_part(text: str, *, classes: bool = False) -> Part:
     for word in split_outside_brackets(rest, ",") if rest else []:
         key, equals, value = word.partition("=")
         if not (key.strip() and equals):
-            raise InvalidValueError(f"'{word}' is not an option.", f"Write {name}:key=value,key=value.", where=text)
+            hint = (
+                f"Write {name}:path={word}." if name == "file" and not options else f"Write {name}:key=value,key=value."
+            )
+            raise InvalidValueError(f"'{word}' is not an option.", hint, where=text)
         if key.strip() in options:
             raise InvalidValueError(f"The option '{key.strip()}' is given twice.", where=text)
         options[key.strip()] = scalar(value.strip())

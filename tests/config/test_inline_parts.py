@@ -31,6 +31,7 @@ def test_a_part_with_options(text: str, name: str, options: dict[str, Any]) -> N
     ("text", "message"),
     [
         ("dape:kernel", "dape:kernel\n  'kernel' is not an option.\n  Write dape:key=value,key=value."),
+        ("file:a.npz", "file:a.npz\n  'a.npz' is not an option.\n  Write file:path=a.npz."),
         ("dape:=3", "dape:=3\n  '=3' is not an option.\n  Write dape:key=value,key=value."),
         ("dape:a=1,a=2", "dape:a=1,a=2\n  The option 'a' is given twice."),
         ("", "''\n  A name is missing.\n  Write name, or name:key=value."),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from attnlab import resources
 from attnlab.config.ladder import Ladder, ladder
-from attnlab.errors import AttnlabError, InvalidValueError, echo, unknown
+from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError, echo, unknown
 from attnlab.specs import Level, TaskSpec
 from attnlab.tasks.base import TASKS
+
+DATA = (".jsonl", ".npz", ".parquet", ".txt")
+"""Suffixes of files of sequences, which are no tasks themselves."""
 
 
 def builtin_ladders() -> list[Ladder]:
@@ -64,14 +68,17 @@ def find_ladder(word: str) -> Ladder:
         The ladder. For a task without a ladder it has one level: the default of the task's complexity.
 
     Raises:
-        UnknownNameError: Neither a ladder nor a task has this name.
+        UnknownNameError: Neither a ladder nor a task has this name; that of a file of sequences is told how to be given.
         InvalidValueError: The task does not accept an option or level of the ladder.
     """
     if resources.is_file(word) or resources.holds("tasks", word):
         return check_ladder(ladder(word))
     if word not in TASKS:
         known = {entry.name for entry in TASKS} | set(resources.names("tasks"))
-        raise unknown("task", word, known, where="task")
+        error = unknown("task", word, known, where="task")
+        if PurePath(word).suffix in DATA:
+            raise UnknownNameError(error.problem, f"A file of sequences: file:path={word}", where="task")
+        raise error
     entry = TASKS.entry(word)
     if resources.holds("tasks", entry.name):
         return check_ladder(ladder(entry.name))

@@ -10,6 +10,7 @@ import pytest
 from attnlab import resources
 from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
 from attnlab.tasks import TASKS, Batch, Task
+from attnlab.tasks.io.formats import FORMATS
 from attnlab.tasks.io.ladders import builtin_ladders, find_ladder, task_spec
 
 LADDER = """\
@@ -141,3 +142,10 @@ def test_invalid_options_are_refused(options: dict[str, Any], level: Any, messag
         task_spec(find_ladder("recall"), options, level)
     assert caught.value.problem == message
     assert caught.value.where
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_of_sequences_is_told_how_to_be_given(suffix: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        find_ladder(f"folder/data{suffix}")
+    assert caught.value.hint == f"A file of sequences: file:path=folder/data{suffix}"
