@@ -68,17 +68,17 @@ def find_ladder(word: str) -> Ladder:
         The ladder. For a task without a ladder it has one level: the default of the task's complexity.
 
     Raises:
-        UnknownNameError: Neither a ladder nor a task has this name; that of a file of sequences is told how to be given.
+        UnknownNameError: Neither a ladder nor a task has this name; or it is that of a file of sequences.
         InvalidValueError: The task does not accept an option or level of the ladder.
     """
+    if PurePath(word).suffix in DATA and word not in TASKS:
+        problem = f"'{word}' is a file of sequences, not a task."
+        raise UnknownNameError(problem, f"Write file:path={word}.", where="task")
     if resources.is_file(word) or resources.holds("tasks", word):
         return check_ladder(ladder(word))
     if word not in TASKS:
         known = {entry.name for entry in TASKS} | set(resources.names("tasks"))
-        error = unknown("task", word, known, where="task")
-        if PurePath(word).suffix in DATA:
-            raise UnknownNameError(error.problem, f"A file of sequences: file:path={word}", where="task")
-        raise error
+        raise unknown("task", word, known, where="task")
     entry = TASKS.entry(word)
     if resources.holds("tasks", entry.name):
         return check_ladder(ladder(entry.name))

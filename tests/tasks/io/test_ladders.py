@@ -148,4 +148,6 @@ def test_invalid_options_are_refused(options: dict[str, Any], level: Any, messag
 def test_a_file_of_sequences_is_told_how_to_be_given(suffix: str) -> None:
     with pytest.raises(UnknownNameError) as caught:
         find_ladder(f"folder/data{suffix}")
-    assert caught.value.hint == f"A file of sequences: file:path=folder/data{suffix}"
+    assert str(caught.value) == (
+        f"task\n  'folder/data{suffix}' is a file of sequences, not a task.\n  Write file:path=folder/data{suffix}."
+    )
