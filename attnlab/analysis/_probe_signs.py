@@ -10,6 +10,8 @@ from attnlab.records import ProbeResult, Record
 
 HELPED = 0.25
 """A probe left the plateau where it lowered the loss of the validation split by at least this share, or was solved."""
+WORSENED = 1.1
+"""More steps on few training sequences memorized them where they raised the validation loss to this many times."""
 MOVED = 1.0
 """Where the steps moved no weight by this many times its initial size, a plateau is not one of capacity."""
 
@@ -33,6 +35,9 @@ def by_probes(record: Record, name: str, alternative: str, evidence: str) -> tup
     for probe in sorted(record.probes, key=lambda one: one.change != "more steps"):
         if helped(probe, loss):
             return "undertrained" if probe.change == "more steps" else "optimization failure", "", said
+    few = record.spec.train.train_examples is not None
+    if few and any(one.change == "more steps" and one.validation_loss >= WORSENED * loss for one in record.probes):
+        return "overfit", "", said
     tried = {probe.change for probe in record.probes if math.isfinite(probe.validation_loss)}
     if tried == {"more steps", "another seed"} and weight_moved(record) >= MOVED:
         return "capacity", "", said

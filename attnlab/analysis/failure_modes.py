@@ -29,6 +29,7 @@ failure mode names its alternative. Probes (:mod:`attnlab.experiments.probes`) t
 
     more steps                      undertrained, where they lower the loss by much
     another seed, as many steps     optimization failure, where it does
+    more steps, few sequences       overfit, where they raise the loss of the validation split
     neither                         capacity; not if the steps moved no weight by its size
 
 A failure mode is a rule of thumb with documented bounds, not a proof: what was not logged cannot be detected, and is

@@ -23,7 +23,7 @@ from attnlab.analysis._failure_signs import (
     VANISHED,
     guess_loss,
 )
-from attnlab.analysis._probe_signs import HELPED
+from attnlab.analysis._probe_signs import HELPED, WORSENED
 from attnlab.analysis.failure_modes import (
     DEEP,
     FAILURE_MODES,
@@ -414,6 +414,9 @@ def probe(change: Any, loss: float, *, solved: bool = False) -> ProbeResult:
 
 SLOW_RUN = train_moving(make_run(500, losses=SLOW, initial_loss=1.45), 1.01 * WELL_MOVED)
 FLAT_RUN = make_run(252, losses=PLATEAU)
+FEW_RUN = FLAT_RUN.model_copy(
+    update={"spec": FLAT_RUN.spec.model_copy(update={"train": TrainSpec(train_examples=64)}), "loss": PLATEAU[-1]}
+)
 YOUNG_RUN = train_moving(FLAT_RUN, 0.9 * UNMOVED)
 
 
@@ -429,6 +432,9 @@ YOUNG_RUN = train_moving(FLAT_RUN, 0.9 * UNMOVED)
         (FLAT_RUN, math.nan, (1.0, 0.99), "optimization failure or capacity"),
         (FLAT_RUN, 1.0, (math.nan, math.nan), "optimization failure or capacity"),
         (FLAT_RUN, 1.0, (math.nan, 1.0), "capacity"),
+        (FEW_RUN, 1.01 * WORSENED, (1.0, 0.99), "overfit"),
+        (FEW_RUN, 0.99 * WORSENED, (1.0, 0.99), "capacity"),
+        (FLAT_RUN, 1.01 * WORSENED, (1.0, 0.99), "capacity"),
         (YOUNG_RUN, 1.0, (1.0, 1.0), "undertrained or optimization failure"),
         (YOUNG_RUN, 0.2, (1.0, 1.0), "undertrained"),
         (CASES["capacity"], 0.2, (1.0, 1.0), "capacity"),
