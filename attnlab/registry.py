@@ -223,12 +223,14 @@ class Registry(Generic[T]):
 
     Args:
         kind: What a part is called in messages, such as ``attention``.
-        package: The package whose modules are discovered; also the entry-point group.
+        package: The package whose modules are discovered.
+        group: The group of entry points; empty takes the name of the package.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, group: str = "") -> None:
         self.kind = kind
         self.package = package
+        self.group = group or package
         self._entries: dict[str, Entry[T]] = {}
         self._discovered = False
 
@@ -317,7 +319,7 @@ class Registry(Generic[T]):
         except BaseException:
             self._discovered = False  # the next lookup raises the same error, and not that a name is unknown
             raise
-        for point in importlib.metadata.entry_points(group=self.package):
+        for point in importlib.metadata.entry_points(group=self.group):
             try:
                 point.load()
             except Exception as error:

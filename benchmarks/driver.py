@@ -46,7 +46,7 @@ ENVIRONMENT = {
 class Idle:
     """An executor whose runs take no time."""
 
-    description, num_workers, settings = "idle", 1, WorkerSettings()
+    description, num_workers, settings, left_running = "idle", 1, WorkerSettings(), ""
 
     def run(self, jobs: Iterable[Job], send: Send, interruption: Interruption, /) -> None:
         """Return a record for every run."""

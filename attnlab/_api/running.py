@@ -122,6 +122,7 @@ def sweep(
     options: Mapping[str, Any] | None = None,
     store: str | Path | None = None,
     executor: str = "processes",
+    slurm: Mapping[str, Any] | str | Path | None = None,
     device: DeviceName = "auto",
     vmap: int | Literal["auto"] = "auto",
     until: Literal["decided"] | None = None,
@@ -152,7 +153,10 @@ def sweep(
         train: Fields of the training.
         options: Options of the task.
         store: The folder of results; None takes ``results/`` and the name of the task.
-        executor: ``processes``, ``processes:N``, ``inline`` or ``ray``.
+        executor: ``processes``, ``processes:N``, ``inline``, ``ray`` or ``slurm``; ``slurm:N`` for N jobs at a time.
+        slurm: What a job of ``slurm`` asks for, such as ``{"partition": "gpu", "time": "2h", "gpus": 1}``, or a YAML
+            file with it; the names are those of ``attnlab sweep --slurm-NAME``. Interrupted, jobs go on, and the same call
+            comes back to them.
         device: Where to train.
         vmap: How many runs of one shape are trained as one vmapped program.
         until: ``decided`` adds seeds and levels where they decide most, until it is known how every variant compares
@@ -171,6 +175,7 @@ def sweep(
     from attnlab.attention.named import attention_words
     from attnlab.config.inline_experiment import inline_experiment
     from attnlab.execution.executors import make_executor
+    from attnlab.execution.slurm.options import slurm_options
     from attnlab.execution.worker_parts import worker_parts
     from attnlab.experiments.expand import expand
     from attnlab.experiments.run_sweep import run_sweep
@@ -180,6 +185,7 @@ def sweep(
     from attnlab.training.events import no_callback
 
     trackers = check_trackers(track, True, "track")
+    job = slurm_options(executor, slurm)
     modules, fields = modules_of(model)
     attentions = attention_words(attention)
     whole = {"module": modules, **(fields or {})} if modules else fields
@@ -190,7 +196,7 @@ def sweep(
         "complexity": complexity,
     }
     words |= {"grid": grid, "seeds": seeds, "match": match, "model": whole, "train": train, "options": options}
-    words |= {"store": store, "executor": executor, "device": device, "vmap": vmap}
+    words |= {"store": store, "executor": executor, "slurm": slurm, "device": device, "vmap": vmap}
     words |= {"until": until, "equal": equal, "budget": budget, "track": tuple(trackers)}
     experiment = inline_experiment(
         task,
@@ -207,9 +213,10 @@ def sweep(
         settings=given(model=fields, train=train, task=options),
     )
     specs = expand(experiment)
-    workers = make_executor(executor, device, worker_parts(specs), runs=len(specs), vmap=vmap)
+    folder = Path(store) if store else Path("results") / experiment.name
+    how: dict[str, Any] = {"runs": len(specs), "vmap": vmap, "store": folder, "options": job}
+    workers = make_executor(executor, device, worker_parts(specs), **how)
     try:
-        folder = Path(store) if store else Path("results") / experiment.name
         with mirrored(no_callback, trackers, folder, experiment.name, _warn_of) as progress:
             called = call_text(sweep, words)
             outcome = run_sweep(experiment, specs, folder, workers, progress=progress, command=called)

@@ -45,6 +45,18 @@ def trackers(incomplete: str) -> list[str]:
     return _last_word(incomplete, part_names("tracking"))
 
 
+def executors(incomplete: str) -> list[str]:
+    """Complete the name of an executor.
+
+    Args:
+        incomplete: What was typed.
+
+    Returns:
+        The words that it may become.
+    """
+    return [name for name in part_names("execution") if name.startswith(incomplete)]
+
+
 def attentions(incomplete: str) -> list[str]:
     """Complete the name of an attention, or the last of several with commas or plus signs.
 

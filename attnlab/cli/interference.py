@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from attnlab.cli import completion, slurm
 from attnlab.cli.options import AsJson, Attention, Device, Plugin, Position, Settings, load_plugins
 
 
@@ -22,9 +23,15 @@ def interference(
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Number of seeds.")] = 3,
     settings: Settings = None,
     executor: Annotated[
-        str, typer.Option("--executor", help="[b]processes:N[/b], [b]inline[/b] or [b]ray[/b].")
+        str,
+        typer.Option(
+            "--executor",
+            help="[b]processes:N[/b], [b]inline[/b], [b]ray[/b] or [b]slurm:N[/b].",
+            autocompletion=completion.executors,
+        ),
     ] = "processes",
     device: Device = "auto",
+    slurm_file: slurm.Config = None,
     store: Annotated[Path | None, typer.Option("--store", metavar="DIR", help="Folder of results.")] = None,
     plugins: Plugin = None,
     as_json: AsJson = False,
@@ -49,7 +56,8 @@ def interference(
     )
     specs = expand(experiment)
     folder = store or Path("results") / experiment.name
-    workers = make_executor(executor, device, worker_parts(specs, plugins or []), runs=len(specs))
+    more: dict[str, Any] = {"store": folder, "options": slurm.slurm_options(executor, slurm_file, None)}
+    workers = make_executor(executor, device, worker_parts(specs, plugins or []), runs=len(specs), **more)
     try:
         outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, {})
     finally:

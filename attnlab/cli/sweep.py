@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attnlab.choices import PresetName
-from attnlab.cli import completion
+from attnlab.cli import completion, slurm
 from attnlab.cli.options import (
     AllowLeak,
     AsJson,
@@ -90,7 +90,12 @@ def sweep(
     preset: Annotated[PresetName | None, typer.Option("--preset", help="A budget of the experiment.")] = None,
     settings: Settings = None,
     executor: Annotated[
-        str, typer.Option("--executor", help="[b]processes:N[/b], [b]inline[/b] or [b]ray[/b].")
+        str,
+        typer.Option(
+            "--executor",
+            help="[b]processes:N[/b], [b]inline[/b], [b]ray[/b] or [b]slurm:N[/b].",
+            autocompletion=completion.executors,
+        ),
     ] = "processes",
     ray_address: Annotated[str | None, typer.Option("--ray-address", help="An existing Ray cluster.")] = None,
     device: Device = "auto",
@@ -124,6 +129,19 @@ def sweep(
     track: Track = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    slurm_file: slurm.Config = None,
+    slurm_partition: slurm.Partition = None,
+    slurm_time: slurm.Time = None,
+    slurm_mem: slurm.Memory = None,
+    slurm_cpus: slurm.Cpus = None,
+    slurm_gpus: slurm.Gpus = None,
+    slurm_account: slurm.Account = None,
+    slurm_qos: slurm.Qos = None,
+    slurm_constraint: slurm.Constraint = None,
+    slurm_setup: slurm.Setup = None,
+    slurm_groups: slurm.Groups = None,
+    slurm_cancel: slurm.Cancel = None,
+    slurm_set: slurm.Set = None,
 ) -> None:
     """Run several attentions or whole models over the levels of a task; run it again, and only what is missing runs.
 
@@ -139,6 +157,10 @@ def sweep(
     imported = time.process_time()
     load_plugins(plugins)
     trackers = tracker_names(track)
+    job: dict[str, Any] = {"partition": slurm_partition, "time": slurm_time, "mem": slurm_mem, "cpus": slurm_cpus}
+    job |= {"gpus": slurm_gpus, "account": slurm_account, "qos": slurm_qos, "constraint": slurm_constraint}
+    job |= {"setup": slurm_setup, "groups": slurm_groups, "cancel": slurm_cancel}
+    job = slurm.slurm_options(executor, slurm_file, slurm_set, **job)
     fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
     nested = field_settings(settings, watch=watch, rollout=rollout, allow_leak=allow_leak, **fields)
     words: dict[str, Any] = {
@@ -157,6 +179,7 @@ def sweep(
     refuse_unvmappable(specs, runs_per_program)
     folder = store or Path("results") / experiment.name
     resources: dict[str, Any] = {"runs": len(specs), "vmap": runs_per_program, "address": ray_address}
+    resources |= {"store": folder, "options": job}
     workers = make_executor(executor, device, worker_parts(specs, plugins or []), weights=weights, **resources)
     try:
         if dry_run:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import final
 
+from attnlab.execution.base import ExecutorKind, ExecutorRequest, register
 from attnlab.execution.jobs import Job, Send, WorkerSettings, run_job
 from attnlab.training.interruption import Interruption
 
@@ -19,6 +21,7 @@ class Inline:
 
     description = "this process, one run after the other"
     num_workers = 1
+    left_running = ""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
@@ -32,3 +35,15 @@ class Inline:
 
     def close(self) -> None:
         """Do nothing: there are no workers."""
+
+
+@final
+@register("inline", source="ours")
+class InlineKind(ExecutorKind):
+    """This process: one run after the other, with all of torch's threads."""
+
+    remote = False
+
+    def make(self, request: ExecutorRequest) -> Inline:
+        """Make the executor; a number of workers means nothing here."""
+        return Inline(replace(request.settings, threads=None))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, final
 
 from attnlab.errors import AttnlabError, InvalidValueError, PluginError
+from attnlab.execution.base import ExecutorKind, ExecutorRequest, register
 from attnlab.execution.jobs import (
     Failed,
     Finished,
@@ -125,6 +126,8 @@ class RayCluster:
     Raises:
         InvalidValueError: Ray is not installed, or there is no cluster at that address.
     """
+
+    left_running = ""
 
     def __init__(self, settings: WorkerSettings, count: int | None, address: str | None) -> None:
         self.settings = settings
@@ -316,3 +319,21 @@ def _written(plugin: PluginText, folder: Path) -> Path:
             str(path),
         )
     return folder / name
+
+
+@final
+@register("ray", source="https://www.ray.io")
+class RayKind(ExecutorKind):
+    """Workers on a Ray cluster, or on one that is started on this machine.
+
+    Options:
+        address: ``HOST:PORT`` of an existing cluster.
+    """
+
+    def __init__(self, *, address: str | None = None) -> None:
+        self.address = address
+
+    def make(self, request: ExecutorRequest) -> RayCluster:
+        """Connect to the cluster, or start one; no more workers than there are runs."""
+        most = min([limit for limit in (request.count, request.runs) if limit], default=None)
+        return RayCluster(request.settings, most, self.address)

@@ -1,19 +1,21 @@
-"""From a name to an executor: ``inline``, ``processes:N``, ``ray:N``."""
+"""From a name to an executor: ``inline``, ``processes:N``, ``ray:N``, ``slurm:N,partition=gpu``."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from attnlab.errors import InvalidValueError, unknown
-from attnlab.execution._inline import Inline
+from attnlab.config.inline_parts import parse_part, split_outside_brackets
+from attnlab.errors import AttnlabError, InvalidValueError
+from attnlab.execution.base import EXECUTORS, ExecutorKind, ExecutorRequest
 from attnlab.execution.jobs import Executor, WorkerSettings
-from attnlab.execution.processes import WORKER_MEMORY, Processes, default_workers
 from attnlab.execution.worker_parts import WorkerParts
-from attnlab.sizes import check_fits, whole_number
-from attnlab.training.environment import device
+from attnlab.registry import Entry
+from attnlab.sizes import whole_number
 from attnlab.training.vmap_width import VmapWidth
+
+WHERE = "--executor"
 
 
 def make_executor(
@@ -25,11 +27,14 @@ def make_executor(
     address: str | None = None,
     runs: int | None = None,
     vmap: VmapWidth = "auto",
+    store: Path | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Executor:
     """Make the executor of a name.
 
     Args:
-        name: ``inline``; ``processes``, or ``processes:N`` for N workers; ``ray``, or ``ray:N`` for at most N workers.
+        name: A registered executor, such as ``inline``, ``processes``, ``ray`` or ``slurm``; ``NAME:N`` for at most N
+            workers, and options of its own after a comma or the colon: ``slurm:8,partition=gpu``.
         device_name: Where to train; ``auto`` takes the fastest device of this machine.
         parts: The user's parts, which every worker makes known; None if there are none.
         weights: Whether the weights of finished runs are kept.
@@ -37,58 +42,77 @@ def make_executor(
         runs: Number of runs: no more workers than that are started. None sets no such limit.
         vmap: Number of runs that are trained as one vmapped program; ``auto`` takes as many as fit on a GPU, and one
             on a CPU.
+        store: The folder of results; an executor that goes on without this process exchanges files there.
+        options: Options of the executor beside those of the name.
 
     Returns:
         The executor; its workers start with the first job.
 
     Raises:
-        UnknownNameError: There is no such executor.
-        InvalidValueError: The number of workers is not an integer of at least 1, an address was given for ``inline``,
-            Ray is not installed or cannot be reached, or this session has given constants other values than workers
-            would load.
+        UnknownNameError: There is no such executor, or it has no such option.
+        InvalidValueError: The number of workers is not an integer of at least 1, an address was given for another
+            executor than Ray, what the executor needs is not installed or cannot be reached, or this session has given
+            constants other values than workers would load.
         DeviceError: This machine has no such device.
     """
-    base, _, number = name.partition(":")
-    if base not in EXECUTORS:
-        raise unknown("executor", base, EXECUTORS, where="--executor")
-    if number and not whole_number(number):
-        problem = f"'{number}' is not a number of workers of at least 1."
-        raise InvalidValueError(problem, f"Write {base}:2.", where=f"--executor {name}")
-    if address and base == "inline":
-        problem = "The executor 'inline' does not run on a cluster."
-        raise InvalidValueError(problem, "Leave --executor out, or write ray.", where="--ray-address")
-    settings = WorkerSettings(device=device(device_name).type, parts=parts or WorkerParts(), weights=weights, vmap=vmap)
-    if address or base != "inline":
+    base, count, given = _read(name)
+    entry = _entry(base)
+    given |= options or {}
+    if address:
+        entry = _with_address(entry)
+        given["address"] = address
+    try:
+        made: ExecutorKind = entry.cls(**entry.complete(given))
+    except AttnlabError as error:
+        raise error.at(f"{WHERE} {base}") from None
+    settings = WorkerSettings(device=made.device(device_name), parts=parts or WorkerParts(), weights=weights, vmap=vmap)
+    if made.remote:
         settings.parts.check_values()
-    make = _ray if address else EXECUTORS[base]
-    return make(settings, int(number) if number else None, runs, address)
+    return made.make(ExecutorRequest(settings, count, runs, store))
 
 
-def _inline(settings: WorkerSettings, count: int | None, runs: int | None, address: str | None) -> Executor:
-    """Make the executor that trains in this process."""
-    return Inline(replace(settings, threads=None))
+def check_executor(name: str) -> str:
+    """Look up the executor of a name.
+
+    Args:
+        name: What :func:`make_executor` takes.
+
+    Returns:
+        Its name in the registry.
+
+    Raises:
+        UnknownNameError: There is no such executor.
+        InvalidValueError: The number of workers is not an integer of at least 1.
+    """
+    return _entry(_read(name)[0]).name
 
 
-def _processes(settings: WorkerSettings, count: int | None, runs: int | None, address: str | None) -> Executor:
-    """Make the executor of local processes."""
-    count = count or default_workers(settings.device)
-    workers = min(count, runs or count)
-    if workers > (os.cpu_count() or 1):
-        where = f"--executor processes:{count}"
-        check_fits(workers, lambda number: number * WORKER_MEMORY, what=f"{workers:,} workers", where=where)
-    return Processes(workers, settings)
+def _entry(base: str) -> Entry[ExecutorKind]:
+    """Find a kind of executor by its name."""
+    try:
+        return EXECUTORS.entry(base)
+    except AttnlabError as error:
+        raise error.at(WHERE) from None
 
 
-def _ray(settings: WorkerSettings, count: int | None, runs: int | None, address: str | None) -> Executor:
-    """Make the executor of a Ray cluster."""
-    from attnlab.execution._ray import RayCluster
+def _read(name: str) -> tuple[str, int | None, dict[str, Any]]:
+    """Read the name, the number of workers and the options."""
+    base, _, rest = name.partition(":")
+    first, *others = split_outside_brackets(rest, ",") if rest else [""]
+    where = f"{WHERE} {name}"
+    if "=" in first or not first:
+        part = parse_part(name if first else base) if base else None
+        return base, None, dict(part.options) if part else {}
+    if not whole_number(first):
+        problem = f"'{first}' is not a number of workers of at least 1."
+        raise InvalidValueError(problem, f"Write {base}:2.", where=where)
+    options = parse_part(f"{base}:{','.join(others)}").options if others else {}
+    return base, int(first), dict(options)
 
-    return RayCluster(settings, min([limit for limit in (count, runs) if limit], default=None), address)
 
-
-EXECUTORS: dict[str, Callable[[WorkerSettings, int | None, int | None, str | None], Executor]] = {
-    "inline": _inline,
-    "processes": _processes,
-    "ray": _ray,
-}
-"""Name -> what makes the executor, from the settings, the number of workers, the number of runs and the address."""
+def _with_address(entry: Entry[ExecutorKind]) -> Entry[ExecutorKind]:
+    """The kind that an address selects: Ray, in place of local processes; others take none."""
+    if entry.name not in ("processes", "ray"):
+        problem = f"The executor '{entry.name}' does not run on a Ray cluster."
+        raise InvalidValueError(problem, "Leave --executor out, or write ray.", where="--ray-address")
+    return EXECUTORS.entry("ray")

@@ -129,6 +129,8 @@ class Executor(Protocol):
     num_workers: int
     """Number of jobs that run at the same time."""
     settings: WorkerSettings
+    left_running: str
+    """What goes on without this process once ``run`` was interrupted, and how to come back to it; empty for nothing."""
 
     def run(self, jobs: Iterable[Job], send: Send, interruption: Interruption, /) -> None:
         """Run jobs until each of them has finished, failed or stopped.

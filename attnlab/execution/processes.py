@@ -24,6 +24,7 @@ from typing import final
 
 from attnlab.errors import PluginError
 from attnlab.execution import worker_start
+from attnlab.execution.base import ExecutorKind, ExecutorRequest, register
 from attnlab.execution.jobs import (
     Failed,
     Finished,
@@ -38,7 +39,7 @@ from attnlab.execution.jobs import (
     WorkerSettings,
     remaining_job,
 )
-from attnlab.sizes import available_memory
+from attnlab.sizes import available_memory, check_fits
 from attnlab.training.interruption import Interruption
 
 POLL_SECONDS = 0.25
@@ -88,10 +89,14 @@ class Processes:
     Args:
         count: Number of processes; they are started when there are jobs for them.
         settings: How jobs are run.
+        blocked: Signals that never reach the workers: a cluster sends them to every process of a job, and this one
+            stops the workers.
     """
 
-    def __init__(self, count: int, settings: WorkerSettings) -> None:
-        self.num_workers, self.settings = count, settings
+    left_running = ""
+
+    def __init__(self, count: int, settings: WorkerSettings, blocked: frozenset[signal.Signals] = frozenset()) -> None:
+        self.num_workers, self.settings, self.blocked = count, settings, blocked
         self.description = f"{count} processes" if count > 1 else "1 process"
         self.workers: list[Worker] = []
 
@@ -148,7 +153,7 @@ class Processes:
         by_main_thread = threading.current_thread() is threading.main_thread()
         arguments = (remote, by_main_thread, pickle.dumps(settings))
         process = context.Process(target=worker_start.start, args=arguments, daemon=True, name="attnlab worker")
-        with sigint_blocked(), main_not_imported(), current_folder_not_imported():
+        with sigint_blocked(self.blocked), main_not_imported(), current_folder_not_imported():
             process.start()
         remote.close()
         self.workers.append(Worker(process, connection, rank=rank))
@@ -281,13 +286,17 @@ def exit_reason(code: int | None) -> str:
 
 
 @contextmanager
-def sigint_blocked() -> Iterator[None]:
-    """Block Ctrl-C in this process; a process that is started within the block starts with Ctrl-C blocked."""
+def sigint_blocked(more: frozenset[signal.Signals] = frozenset()) -> Iterator[None]:
+    """Block Ctrl-C in this process; a process that is started within the block starts with Ctrl-C blocked.
+
+    Args:
+        more: Signals that are blocked as well; a worker unblocks Ctrl-C alone.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # starting it, which the first process would do, unblocks Ctrl-C
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *more})
     try:
         yield
     finally:
@@ -326,3 +335,18 @@ def current_folder_not_imported() -> Iterator[None]:
             del os.environ["PYTHONSAFEPATH"]
         else:
             os.environ["PYTHONSAFEPATH"] = before
+
+
+@final
+@register("processes", source="ours")
+class ProcessesKind(ExecutorKind):
+    """Processes of this machine, with one thread each; one for each core, or for each GPU."""
+
+    def make(self, request: ExecutorRequest) -> Processes:
+        """Make the executor; no more processes than there are runs."""
+        count = request.count or default_workers(request.settings.device)
+        workers = min(count, request.runs or count)
+        if workers > (os.cpu_count() or 1):
+            where = f"--executor processes:{count}"
+            check_fits(workers, lambda number: number * WORKER_MEMORY, what=f"{workers:,} workers", where=where)
+        return Processes(workers, request.settings)

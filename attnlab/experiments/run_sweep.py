@@ -114,7 +114,10 @@ def run_sweep(
             if interruption.requested and not budget.spent:
                 finished = sum(spec.id in done for spec in specs)
                 problem = f"Interrupted: {finished} of {len(specs)} runs are done."
-                raise interruption.error(problem, "Nothing is lost; the same command goes on from here.")
+                hint = "Nothing is lost; the same command goes on from here."
+                if executor.left_running:
+                    hint = f"Nothing is lost. {executor.left_running}"
+                raise interruption.error(problem, hint)
             return [done[spec.id] for spec in requested if spec.id in done]
 
         with interruptible() as interruption, _Budget(experiment.budget, interruption) as budget:
@@ -154,7 +157,7 @@ class _Budget:
 
     def _stop(self) -> None:
         if not self.interruption.requested:  # Ctrl-C came first
-            self.spent = self.interruption.requested = True
+            self.spent = self.interruption.spent = self.interruption.requested = True
 
 
 def _write_experiment(store: Path, experiment: Experiment) -> None:

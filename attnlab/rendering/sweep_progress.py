@@ -44,13 +44,13 @@ def sweep_progress(console: Console, specs: Sequence[RunSpec], done: int) -> Ite
     if not console.is_terminal:
         yield SweepLines(console, specs, done)
         return
-    display = SweepDisplay(specs, done)
+    display = SweepDisplay(specs, done, console)
     with Live(display, console=console, refresh_per_second=4, transient=True):
         yield display
 
 
 class SweepLines:
-    """One line for each finished run."""
+    """One line for each finished run, and for each notice."""
 
     def __init__(self, console: Console, specs: Sequence[RunSpec], done: int) -> None:
         self.console, self.specs, self.total, self.done = console, specs, len(specs), done
@@ -61,7 +61,9 @@ class SweepLines:
         return RunLabels(self.specs)
 
     def __call__(self, event: Event) -> None:
-        """Write a line for a finished run."""
+        """Write a line for a finished run, or of a notice."""
+        if isinstance(event, Notice):
+            self.console.print(event.text, highlight=False, markup=False, soft_wrap=True)
         if isinstance(event, RunFinished):
             self.done += 1
             count = f"{self.done:>{len(str(self.total))}}/{self.total}"
@@ -72,8 +74,10 @@ class SweepLines:
 class SweepDisplay:
     """A bar over all runs, a line for each running one, and the latest that finished."""
 
-    def __init__(self, specs: Sequence[RunSpec], done: int) -> None:
+    def __init__(self, specs: Sequence[RunSpec], done: int, console: Console | None = None) -> None:
         self.specs, self.total, self.done, self.done_before = specs, len(specs), done, done
+        self.console = console
+        """Where notices are printed, above the display; None shows none."""
         self.bar = Progress(
             BarColumn(bar_width=30), TextColumn("{task.completed:.0f}/{task.total:.0f} runs"), TimeElapsedColumn()
         )
@@ -81,6 +85,8 @@ class SweepDisplay:
         self.running: dict[str, tuple[RunSpec, int, float]] = {}
         """The steps taken and the latest accuracy of each running run."""
         self.latest: list[Record] = []
+        self.preparing = ""
+        """What the executor does beside the runs, such as waiting for a cluster."""
         self.started = time.monotonic()
 
     @cached_property
@@ -96,8 +102,13 @@ class SweepDisplay:
             self.done += 1
             self.bar.update(self.task, completed=self.done)
             return
-        if isinstance(event, Notice | Preparing):
-            return  # of `train` alone, and of the plan
+        if isinstance(event, Notice):
+            if self.console is not None:
+                self.console.print(event.text, highlight=False, markup=False, soft_wrap=True)
+            return
+        if isinstance(event, Preparing):
+            self.preparing = event.text
+            return
         spec = event.spec
         _, step, accuracy = self.running.get(spec.id, (spec, 0, 0.0))
         if isinstance(event, RunStarted | StepsTaken):
@@ -109,6 +120,7 @@ class SweepDisplay:
     def __rich__(self) -> RenderableType:
         """The display at this moment."""
         lines: list[RenderableType] = [self.bar, Text(self._time_left(), style="dim")]
+        lines += [_one_line(Text(self.preparing, style="dim"))] if self.preparing else []
         shown = list(self.running.values())[:RUNNING]
         steps = [f"{step}/{spec.train.max_steps}" for spec, step, _ in shown]
         width = max(map(len, steps), default=0)

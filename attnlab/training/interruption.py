@@ -19,6 +19,8 @@ class Interruption:
     """Set by the first signal."""
     number: int = signal.SIGINT
     """The signal."""
+    spent = False
+    """Set where no signal asked to stop, but the time that the runs were given is over."""
 
     def error(self, problem: str, hint: str) -> InterruptedTraining:
         """Make the error of what was stopped.

@@ -31,7 +31,7 @@ def test_each_name_makes_its_executor(tmp_path: Path) -> None:
 
 
 def test_without_a_number_cores_and_memory_decide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("attnlab.execution.executors.default_workers", lambda device: 7)
+    monkeypatch.setattr("attnlab.execution.processes.default_workers", lambda device: 7)
     assert make_executor("processes", "cpu").num_workers == 7
     assert make_executor("processes", "cpu", runs=3).num_workers == 3
     assert make_executor("processes", "cpu", runs=0).num_workers == 7
@@ -73,7 +73,7 @@ def test_a_wrong_name_is_an_error(name: str, message: str) -> None:
 
 
 def test_inline_takes_no_cluster_address() -> None:
-    with pytest.raises(AttnlabError, match="'inline' does not run on a cluster"):
+    with pytest.raises(AttnlabError, match="'inline' does not run on a Ray cluster"):
         make_executor("inline", "cpu", address="127.0.0.1:6379")
 
 

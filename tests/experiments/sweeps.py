@@ -67,7 +67,7 @@ class Fake:
         show: Makes the record of a run; None where the run fails.
     """
 
-    description, num_workers, settings = "fake", 1, WorkerSettings()
+    description, num_workers, settings, left_running = "fake", 1, WorkerSettings(), ""
 
     def __init__(self, show: Callable[[RunSpec], Record | None] = shown) -> None:
         self.show = show

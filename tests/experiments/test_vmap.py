@@ -106,7 +106,7 @@ def test_a_group_that_fails_keeps_its_finished_runs(tmp_path: Path) -> None:
     specs = expand(experiment)
 
     class Halfway:
-        description, num_workers, settings = "halfway", 1, WorkerSettings(vmap=3)
+        description, num_workers, settings, left_running = "halfway", 1, WorkerSettings(vmap=3), ""
 
         def run(self, given: object, post: object, interruption: object) -> None:
             for job in given:  # type: ignore[attr-defined]

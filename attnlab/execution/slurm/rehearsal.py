@@ -1,0 +1,92 @@
+"""A rehearsal of a cluster: submitit's local executor runs the jobs as processes of this machine.
+
+They outlive the driver as jobs of a cluster do, which makes it possible to try a sweep, and to test this package,
+without a cluster.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, final
+
+import psutil
+
+from attnlab.execution.processes import sigint_blocked
+from attnlab.execution.slurm.cluster import JobState, changed_environment, import_submitit
+from attnlab.execution.slurm.folder import LOGS
+from attnlab.execution.slurm.options import JobRequest
+from attnlab.execution.slurm.real import THREAD_VARIABLES
+from attnlab.execution.slurm.worker import Work, work
+
+
+@final
+class Rehearsal:
+    """This machine in place of a cluster.
+
+    Args:
+        store: The folder of results.
+        request: What each job asks for; cores are threads, and the other resources of a cluster are not looked at.
+        parallel: Jobs that run at the same time, at most.
+
+    Raises:
+        InvalidValueError: submitit is missing.
+    """
+
+    name = "local"
+    patience, ask_seconds, read_seconds = 2.0, 0.5, 0.2
+    largest_array = 1000
+
+    def __init__(self, store: Path, request: JobRequest, parallel: int) -> None:
+        import_submitit()
+        self.logs = (store / LOGS).resolve()
+        self.request = request
+        self.at_once: int | None = parallel
+        self.started: dict[str, Any] = {}
+        """Id -> the job, of those that this process started: it has to wait for them."""
+
+    def submit(self, works: Sequence[Work], job_name: str) -> list[str]:
+        """Start a process for each job."""
+        import submitit
+
+        threads = dict.fromkeys(THREAD_VARIABLES, str(self.request.cpus))
+        # Ctrl-C and a closed terminal reach every process of the driver's group, and jobs are to outlive it.
+        hang_up = frozenset({signal.SIGHUP})
+        gone = [name for name in os.environ if name.startswith("SUBMITIT_")]
+        with sigint_blocked(hang_up), changed_environment(gone, PYTHONSAFEPATH="1", **threads):
+            executor = submitit.LocalExecutor(folder=self.logs)
+            executor.update_parameters(
+                timeout_min=self.request.minutes,
+                signal_delay_s=self.request.signal_seconds,
+                gpus_per_node=self.request.gpus,
+            )
+            jobs = [executor.submit(functools.partial(work, one)) for one in works]
+        self.started |= {job.job_id: job for job in jobs}
+        return [job.job_id for job in jobs]
+
+    def states(self, ids: Collection[str]) -> dict[str, JobState] | None:
+        """Look for the processes."""
+        return {one: JobState("RUNNING") for one in ids if self._lives(one)}
+
+    def cancel(self, ids: Collection[str]) -> None:
+        """Ask the processes to end."""
+        for one in ids:
+            if self._lives(one):
+                with suppress(ProcessLookupError):
+                    os.kill(int(one), signal.SIGTERM)
+
+    def _lives(self, cluster_id: str) -> bool:
+        """Whether the process that watches a job runs."""
+        if job := self.started.get(cluster_id):
+            return job.get_info()["jobState"] == "RUNNING"
+        if not cluster_id.isdigit():
+            return False
+        try:
+            process = psutil.Process(int(cluster_id))
+            return process.status() != psutil.STATUS_ZOMBIE and str(self.logs) in process.cmdline()
+        except psutil.Error:
+            return False
