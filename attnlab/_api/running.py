@@ -155,8 +155,8 @@ def sweep(
         store: The folder of results; None takes ``results/`` and the name of the task.
         executor: ``processes``, ``processes:N``, ``inline``, ``ray`` or ``slurm``; ``slurm:N`` for N jobs at a time.
         slurm: What a job of ``slurm`` asks for, such as ``{"partition": "gpu", "time": "2h", "gpus": 1}``, or a YAML
-            file with it; the names are those of ``attnlab sweep --slurm-NAME``. Interrupted, jobs go on, and the same call
-            comes back to them.
+            file with it; the names are those of ``attnlab sweep --slurm-NAME``. Interrupted, jobs go on, and the same
+            call comes back to them.
         device: Where to train.
         vmap: How many runs of one shape are trained as one vmapped program.
         until: ``decided`` adds seeds and levels where they decide most, until it is known how every variant compares

@@ -10,14 +10,12 @@ from pydantic import Field
 from attnlab.errors import InvalidValueError
 from attnlab.execution.base import ExecutorKind, ExecutorRequest, register
 from attnlab.execution.jobs import Executor
-from attnlab.execution.slurm.options import JobRequest, parse_minutes
+from attnlab.execution.slurm.options import JobRequest, parse_memory, parse_minutes
 
 JOBS = 64
 """Jobs that run at the same time, at most, where no number is given."""
 GPU_JOBS = 8
 """The same for jobs with a GPU, of which each trains many runs as one program."""
-MEMORY = r"[1-9][0-9]*(\.[0-9]+)?[KMGT]B?"
-Memory = Annotated[str, Field(pattern=f"^{MEMORY}$", description="an amount such as 4G or 512M.")]
 Positive = Annotated[int, Field(ge=1)]
 
 
@@ -47,7 +45,7 @@ class SlurmKind(ExecutorKind):
         *,
         partition: str | None = None,
         time: str = "1h",
-        mem: Memory | None = None,
+        mem: str | None = None,
         cpus: Positive = 1,
         gpus: Annotated[int, Field(ge=0)] = 0,
         account: str | None = None,
@@ -62,7 +60,7 @@ class SlurmKind(ExecutorKind):
         self.request = JobRequest(
             partition=partition,
             minutes=parse_minutes(time, "--slurm-time"),
-            mem=mem.removesuffix("B") if mem else None,
+            mem=parse_memory(mem, "--slurm-mem") if mem is not None else None,
             cpus=cpus,
             gpus=gpus,
             account=account,
@@ -131,4 +129,6 @@ class SlurmKind(ExecutorKind):
         for key in self.request.more:
             if not re.fullmatch(r"[a-z][a-z0-9-]*", key):
                 problem = f"'{key}' is no option of sbatch."
-                raise InvalidValueError(problem, "Write its long name without dashes: nodelist=n1.", where="set")
+                raise InvalidValueError(
+                    problem, "Write its long name without dashes: nodelist=n1.", where="--slurm-set"
+                )

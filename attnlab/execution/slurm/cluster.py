@@ -106,6 +106,13 @@ class Cluster(Protocol):
             ids: Their ids.
         """
 
+    def close(self, running: Collection[str]) -> None:
+        """Let go of the jobs.
+
+        Args:
+            running: Ids of those that go on.
+        """
+
 
 def log_of(cluster: Cluster, cluster_id: str) -> Path:
     """Find what a job printed on its standard error.

@@ -101,6 +101,7 @@ class ClusterDriver:
 
     def close(self) -> None:
         """Remove what jobs whose results are in the store have left; jobs that run go on."""
+        self.cluster.close([flight.cluster_id for flight in self.flights])
         over, self._over = self._over, []
         if not over:
             return
@@ -287,9 +288,6 @@ class ClusterDriver:
             elif flight.outcome == "stuck":
                 flight.fail(stuck_reason(flight), send)
                 self._end(flight)
-            elif flight.outcome == "time":  # the cluster does not queue it again by itself
-                flight.tries = 1
-                self._again([flight], send)
 
     def _watch(self, send: Send) -> None:
         """Compare the jobs with what the cluster says of them."""
@@ -302,14 +300,15 @@ class ClusterDriver:
         for flight in list(self.flights):
             state = states.get(flight.cluster_id)
             if state is not None and not state.ended:
-                flight.missing_since = None
+                flight.missing_since = flight.end = None
                 self._tell_of(flight, state, send)
                 continue
+            flight.end = state or flight.end
             flight.missing_since = flight.missing_since or time.monotonic()
-            patience = self.cluster.patience
-            if time.monotonic() - flight.missing_since < patience or flight.silence() < patience:
+            silent = min(time.monotonic() - flight.missing_since, flight.silence())
+            if flight.outcome not in ("asked", "time") and silent < self.cluster.patience:
                 continue  # its last words may still be on their way
-            loss = judge_loss(flight, state, self.cluster)
+            loss = judge_loss(flight, self.cluster)
             if self._tell_loss(flight, loss, send):
                 lost.append(flight)
         self._again(lost, send)
@@ -336,6 +335,7 @@ class ClusterDriver:
     def _again(self, flights: list[Flight], send: Send) -> None:
         """Submit what is left of jobs again."""
         if flights:
+            self.cluster.cancel([flight.cluster_id for flight in flights])  # never two at once, whatever was seen
             self.flights = [flight for flight in self.flights if flight not in flights]
             self._waiting = [*flights, *self._waiting]
 

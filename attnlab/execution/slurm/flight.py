@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from attnlab.errors import PluginError, StoreError
 from attnlab.execution.jobs import Failed, Job, Progressed, Recorded, Send, TrainedWeights, group_name
+from attnlab.execution.slurm.cluster import JobState
 from attnlab.execution.slurm.folder import JobFolder, Submission
 from attnlab.execution.slurm.lines import (
     CannotWork,
@@ -55,6 +56,8 @@ class Flight:
         """How often the job was submitted, since it last used its whole time."""
         self.missing_since: float | None = None
         """When the cluster first had no trace of it, or told that it is over, on the monotonic clock."""
+        self.end: JobState | None = None
+        """What the cluster told of its end; it forgets it after some minutes."""
         self.silence_told = False
         self._offset = 0
         self._begun_with = 0
@@ -85,7 +88,8 @@ class Flight:
         Args:
             submission: The new submission.
         """
-        self.submission, self.outcome, self.missing_since = submission, None, None
+        self.submission = submission
+        self.outcome = self.missing_since = self.end = None
         self._begun_with = self._progress
 
     def silence(self) -> float:
@@ -147,7 +151,8 @@ class Flight:
     def _take(self, line: Line, send: Send) -> None:
         match line:
             case JobStarted():
-                self.started, self.outcome, self.missing_since = True, None, None
+                self.started = True
+                self.outcome = self.missing_since = self.end = None
                 if not self.cluster_id:
                     self.submission = self.submission.model_copy(update={"cluster_id": line.cluster_id})
             case CannotWork():

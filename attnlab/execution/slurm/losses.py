@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from attnlab.errors import clipped
 from attnlab.execution.processes import TRIES
-from attnlab.execution.slurm.cluster import Cluster, JobState, last_line, log_of
+from attnlab.execution.slurm.cluster import Cluster, last_line, log_of
 from attnlab.execution.slurm.flight import Flight
 
 WHOLE_TIME = ("TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED")
@@ -24,18 +24,19 @@ class Loss:
     """Whether a start that made progress does not count as a try."""
 
 
-def judge_loss(flight: Flight, state: JobState | None, cluster: Cluster) -> Loss:
+def judge_loss(flight: Flight, cluster: Cluster) -> Loss:
     """Decide what is done with a job that is over without having finished.
 
     Args:
-        flight: The job.
-        state: What the cluster says of it; None where it has no trace of it.
+        flight: The job, and what the cluster last said of it.
         cluster: The cluster.
 
     Returns:
         The decision.
     """
-    word, job = (state.word if state else ""), f"job {flight.cluster_id or flight.submission.job_name}"
+    word, job = (flight.end.word if flight.end else ""), f"job {flight.cluster_id or flight.submission.job_name}"
+    if flight.outcome == "time":  # it could not ask to be queued again: some nodes have no scontrol
+        return Loss(f"{job} reached its time limit", again=True, progress=True)
     if word == "CANCELLED":
         return Loss(f"{job} was cancelled; the same command goes on from its checkpoint", again=False)
     if word == "OUT_OF_MEMORY":

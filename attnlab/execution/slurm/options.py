@@ -79,6 +79,28 @@ def parse_minutes(text: str, where: str) -> int:
     return int(-(-total // 60))
 
 
+def parse_memory(text: str, where: str) -> str:
+    """Read an amount of memory as SLURM takes it.
+
+    >>> parse_memory("4GB", ""), parse_memory("512m", "")
+    ('4G', '512M')
+
+    Args:
+        text: A whole number with a unit, K, M, G or T.
+        where: Where the text stands, for a message.
+
+    Returns:
+        The amount.
+
+    Raises:
+        InvalidValueError: It is no such amount; a bare number would be megabytes.
+    """
+    word = text.strip().upper().removesuffix("B")
+    if not re.fullmatch(r"[1-9][0-9]{0,9}[KMGT]", word, re.ASCII):
+        raise InvalidValueError(f"'{text}' is no amount of memory.", "Write such as 4G or 512M.", where=where)
+    return word
+
+
 def read_options(file: Path) -> dict[str, Any]:
     """Read the options of the executor from YAML.
 

@@ -101,6 +101,9 @@ class SlurmCluster:
         for start in range(0, len(ids), LARGEST_ARRAY):
             _answer(["scancel", *list(ids)[start : start + LARGEST_ARRAY]])
 
+    def close(self, running: Collection[str]) -> None:
+        """Do nothing: the cluster has the jobs."""
+
 
 def check_commands() -> None:
     """Check that jobs can be submitted from this machine.

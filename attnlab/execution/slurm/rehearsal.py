@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import os
 import signal
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+import subprocess
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, final
 
@@ -22,6 +23,26 @@ from attnlab.execution.slurm.folder import LOGS
 from attnlab.execution.slurm.options import JobRequest
 from attnlab.execution.slurm.real import THREAD_VARIABLES
 from attnlab.execution.slurm.worker import Work, work
+
+
+@contextmanager
+def no_output() -> Iterator[None]:
+    """Within this context, new processes have no output: one that outlived the driver would hold its pipe open."""
+    before = [os.dup(descriptor) for descriptor in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for descriptor in (1, 2):
+            os.dup2(nowhere, descriptor)
+        yield
+    finally:
+        for descriptor, old in zip((1, 2), before, strict=True):
+            os.dup2(old, descriptor)
+            os.close(old)
+        os.close(nowhere)
+
+
+END_SECONDS = 10.0
+"""Seconds in which the process of a job that is over must end."""
 
 
 @final
@@ -57,7 +78,8 @@ class Rehearsal:
         # Ctrl-C and a closed terminal reach every process of the driver's group, and jobs are to outlive it.
         hang_up = frozenset({signal.SIGHUP})
         gone = [name for name in os.environ if name.startswith("SUBMITIT_")]
-        with sigint_blocked(hang_up), changed_environment(gone, PYTHONSAFEPATH="1", **threads):
+        variables = changed_environment(gone, PYTHONSAFEPATH="1", **threads)
+        with sigint_blocked(hang_up), no_output(), variables:
             executor = submitit.LocalExecutor(folder=self.logs)
             executor.update_parameters(
                 timeout_min=self.request.minutes,
@@ -78,6 +100,17 @@ class Rehearsal:
             if self._lives(one):
                 with suppress(ProcessLookupError):
                     os.kill(int(one), signal.SIGTERM)
+
+    def close(self, running: Collection[str]) -> None:
+        """Wait for the processes of jobs that are over; those that go on become nobody's children."""
+        started, self.started = self.started, {}
+        for one, job in started.items():
+            process = job._process
+            if one not in running:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=END_SECONDS)
+            if process.returncode is None:
+                process.returncode = 0  # it is meant to outlive this object, which warns of it otherwise
 
     def _lives(self, cluster_id: str) -> bool:
         """Whether the process that watches a job runs."""

@@ -198,6 +198,7 @@ def requeue() -> bool:
         sys.exit(LOCAL_REQUEUE_RETURN_CODE)
     try:
         command = ["scontrol", "requeue", own_id(os.environ)]
-        return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+        # A negative status is a signal: SLURM ends every process of this job, scontrol too, once it has heard of it.
+        return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode <= 0
     except (OSError, subprocess.SubprocessError):  # some clusters have no scontrol on their nodes
         return False

@@ -1,9 +1,9 @@
 #!/bin/sh
 # A SLURM cluster of one node on the loopback address, for tests.
 #
-#   slurm_cluster.sh install        Debian's packages, unless they are there (root)
-#   slurm_cluster.sh start FOLDER   munged, slurmctld and slurmd, with all their files in FOLDER (root)
-#   slurm_cluster.sh stop FOLDER    end them
+#   cluster.sh install        Debian's packages, unless they are there (root)
+#   cluster.sh start FOLDER   munged, slurmctld and slurmd, with all their files in FOLDER (root)
+#   cluster.sh stop FOLDER    end them
 #
 # Commands find the cluster by SLURM_CONF=FOLDER/slurm.conf. Without slurmdbd there is no accounting, as on many small
 # clusters: a job that has ended is forgotten soon. Exit status 77: it cannot be had here.
