@@ -1,4 +1,4 @@
-"""A real SLURM of one node on the loopback address, from Debian's packages: slow, and skipped where it cannot be had."""
+"""A real SLURM of one node on the loopback address, of Debian's packages: slow, and skipped where it cannot be had."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_job_of_two_cores_has_two_threads_whatever_the_node_has(store: Path) -
 
 
 def test_what_sbatch_refuses_is_an_error_before_anything_runs(store: Path) -> None:
-    with pytest.raises(InvalidValueError, match="SLURM refused the jobs: .*[Pp]artition.*nope"):
+    with pytest.raises(InvalidValueError, match=r"SLURM refused the jobs: .*[Pp]artition.*nope"):
         run_tiny(store, cluster(store, partition="nope"), seeds=2, levels=(1,))
     assert list((store / "slurm" / "jobs").iterdir()) == []
 
