@@ -20,6 +20,8 @@ from attnlab.config.experiment import Experiment
 from attnlab.errors import StoreError
 from attnlab.execution.jobs import Executor
 from attnlab.execution.recorder import ResultRecorder
+from attnlab.execution.slurm.driver import ClusterDriver
+from attnlab.execution.slurm.earlier import working_jobs
 from attnlab.experiments.decision_search import DecisionSearch, search_decisions
 from attnlab.experiments.expand import with_levels, with_resolved_claims
 from attnlab.experiments.grouping import jobs, vmap_limits
@@ -93,6 +95,10 @@ def run_sweep(
     results = Store(store)
     results.open()
     with sweep_lock(store, wait):
+        if not isinstance(executor, ClusterDriver) and (working := working_jobs(store)):
+            progress(
+                Notice(f"Jobs of a cluster work on this store too: {working}. --executor slurm comes back to them.")
+            )
         resolved = with_resolved_claims(experiment)
         _write_experiment(store, with_levels(resolved) if experiment.until else resolved)
         if command or experiment.file[0]:  # what is known stays where a caller names neither

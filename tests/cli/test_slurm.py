@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,10 +92,11 @@ def test_wrong_words_are_one_error(command: Command, words: list[str], message: 
 
 
 def test_in_python_the_options_are_a_mapping_or_a_file(tmp_path: Path) -> None:
-    quick = {"model": {"layers": 1, "width": 8}, "train": {"max_steps": 2, "batch_size": 4}}
+    quick: dict[str, Any] = {"model": {"layers": 1, "width": 8}, "train": {"max_steps": 2, "batch_size": 4}}
     quick["train"] |= {"validation_examples": 4, "test_examples": 4}
     (tmp_path / "cluster.yaml").write_text("cluster: local\ncpus: 1\n")
-    for given in ({"cluster": "local"}, tmp_path / "cluster.yaml"):
+    ways: tuple[Any, ...] = ({"cluster": "local"}, tmp_path / "cluster.yaml")
+    for given in ways:
         folder = tmp_path / f"store-{type(given).__name__}"
         (record,) = attnlab.sweep(
             "copy", complexity=[1], seeds=1, store=folder, executor="slurm", slurm=given, device="cpu", **quick

@@ -58,6 +58,8 @@ class Flight:
         """When the cluster first had no trace of it, or told that it is over, on the monotonic clock."""
         self.end: JobState | None = None
         """What the cluster told of its end; it forgets it after some minutes."""
+        self.abandoned = False
+        """Whether runs were recorded as failed whose checkpoints lie here, for the next command."""
         self.silence_told = False
         self._offset = 0
         self._begun_with = 0
@@ -144,6 +146,7 @@ class Flight:
             send: Receives the message.
         """
         rest = self.remaining
+        self.abandoned |= any(spec.id in self.reached for spec in rest)
         self.settled |= {spec.id for spec in rest}
         if rest:
             send(Failed(Job(group_name(rest), rest), reason))
