@@ -291,6 +291,9 @@ def sigint_blocked(more: frozenset[signal.Signals] = frozenset()) -> Iterator[No
 
     Args:
         more: Signals that are blocked as well; a worker unblocks Ctrl-C alone.
+
+    Yields:
+        Nothing.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

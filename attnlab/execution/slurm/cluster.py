@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from attnlab.errors import InvalidValueError
 from attnlab.execution.slurm.worker import Work
@@ -55,7 +55,7 @@ ENDED = (
 """States of jobs that are over."""
 
 
-class Cluster(Protocol):
+class Cluster(ABC):
     """Runs jobs that outlive this process."""
 
     name: str
@@ -71,9 +71,11 @@ class Cluster(Protocol):
     """Seconds between two looks at the files of jobs."""
 
     @property
+    @abstractmethod
     def largest_array(self) -> int:
         """How many jobs may be submitted together."""
 
+    @abstractmethod
     def submit(self, works: Sequence[Work], job_name: str) -> list[str]:
         """Submit jobs, as one array where they are several.
 
@@ -88,6 +90,7 @@ class Cluster(Protocol):
             InvalidValueError: The cluster refused them; it says why.
         """
 
+    @abstractmethod
     def states(self, ids: Collection[str]) -> dict[str, JobState] | None:
         """Tell the states of jobs.
 
@@ -99,6 +102,7 @@ class Cluster(Protocol):
             where the cluster does not answer.
         """
 
+    @abstractmethod
     def cancel(self, ids: Collection[str]) -> None:
         """Cancel jobs; their checkpoints are saved.
 
@@ -106,7 +110,7 @@ class Cluster(Protocol):
             ids: Their ids.
         """
 
-    def close(self, running: Collection[str]) -> None:
+    def close(self, running: Collection[str]) -> None:  # noqa: B027 - a hook
         """Let go of the jobs.
 
         Args:

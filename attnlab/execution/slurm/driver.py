@@ -70,7 +70,13 @@ class ClusterDriver:
         self._status = ""
 
     def run(self, jobs: Iterable[Job], send: Send, interruption: Interruption, /) -> None:
-        """Run all jobs, see :meth:`attnlab.execution.jobs.Executor.run`; after Ctrl-C they go on on the cluster."""
+        """Run all jobs, see :meth:`attnlab.execution.jobs.Executor.run`.
+
+        Args:
+            jobs: The jobs; all are taken at once.
+            send: Receives every message.
+            interruption: Once it is requested, the jobs are left running, or cancelled where that was asked for.
+        """
         known = {flight.folder.path for flight in (*self.flights, *self._over)}
         earlier = find_earlier(self.store, self.cluster, known, send)
         self.flights += earlier.running
@@ -119,18 +125,18 @@ class ClusterDriver:
             for flight in self.flights
             for run in flight.specs.keys() - (flight.failures() & set(flight.known_failures))
         }
-        bundle: list[Job] = []
+        several: list[Job] = []
         wanted: set[str] = set()
         for job in jobs:
             wanted |= {spec.id for spec in job.specs}
             rest = tuple(spec for spec in job.specs if spec.id not in found and spec.id not in running)
             if rest:
-                bundle.append(replace(job, specs=rest))
-            if len(bundle) == self.groups:
-                self._waiting.append(write_job(self.store, self.cluster, bundle))
-                bundle = []
-        if bundle:
-            self._waiting.append(write_job(self.store, self.cluster, bundle))
+                several.append(replace(job, specs=rest))
+            if len(several) == self.groups:
+                self._waiting.append(write_job(self.store, self.cluster, several))
+                several = []
+        if several:
+            self._waiting.append(write_job(self.store, self.cluster, several))
         for message in {id(message): message for message in found.values()}.values():
             send(message)
             for record in message.records if isinstance(message, Recorded) else ():

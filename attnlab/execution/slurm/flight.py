@@ -106,6 +106,9 @@ class Flight:
 
         Args:
             seconds: What is lately.
+
+        Returns:
+            Whether it did.
         """
         try:
             return time.time() - self.folder.heartbeat.stat().st_mtime < seconds

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, final
 
 from attnlab.errors import InvalidValueError
-from attnlab.execution.slurm.cluster import JobState, changed_environment, import_submitit
+from attnlab.execution.slurm.cluster import Cluster, JobState, changed_environment, import_submitit
 from attnlab.execution.slurm.folder import LOGS
 from attnlab.execution.slurm.options import JobRequest
 from attnlab.execution.slurm.worker import Work, work
@@ -34,7 +34,7 @@ STATES_FORMAT = "%i|%T|%K|%j|%r"
 
 
 @final
-class SlurmCluster:
+class SlurmCluster(Cluster):
     """The cluster that this machine can submit to.
 
     Args:
@@ -100,9 +100,6 @@ class SlurmCluster:
         """Cancel jobs; those that are over already are left as they are."""
         for start in range(0, len(ids), LARGEST_ARRAY):
             _answer(["scancel", *list(ids)[start : start + LARGEST_ARRAY]])
-
-    def close(self, running: Collection[str]) -> None:
-        """Do nothing: the cluster has the jobs."""
 
 
 def check_commands() -> None:

@@ -18,7 +18,7 @@ from typing import Any, final
 import psutil
 
 from attnlab.execution.processes import sigint_blocked
-from attnlab.execution.slurm.cluster import JobState, changed_environment, import_submitit
+from attnlab.execution.slurm.cluster import Cluster, JobState, changed_environment, import_submitit
 from attnlab.execution.slurm.folder import LOGS
 from attnlab.execution.slurm.options import JobRequest
 from attnlab.execution.slurm.real import THREAD_VARIABLES
@@ -46,7 +46,7 @@ END_SECONDS = 10.0
 
 
 @final
-class Rehearsal:
+class Rehearsal(Cluster):
     """This machine in place of a cluster.
 
     Args:
@@ -60,7 +60,6 @@ class Rehearsal:
 
     name = "local"
     patience, ask_seconds, read_seconds = 2.0, 0.5, 0.2
-    largest_array = 1000
 
     def __init__(self, store: Path, request: JobRequest, parallel: int) -> None:
         import_submitit()
@@ -69,6 +68,11 @@ class Rehearsal:
         self.at_once: int | None = parallel
         self.started: dict[str, Any] = {}
         """Id -> the job, of those that this process started: it has to wait for them."""
+
+    @property
+    def largest_array(self) -> int:
+        """As many as may run."""
+        return self.at_once or 1
 
     def submit(self, works: Sequence[Work], job_name: str) -> list[str]:
         """Start a process for each job."""

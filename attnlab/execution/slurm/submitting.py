@@ -20,13 +20,13 @@ NAME_LETTERS = 40
 """Letters of the store's name in that of its jobs."""
 
 
-def write_job(store: Path, cluster: Cluster, bundle: Sequence[Job]) -> Flight:
+def write_job(store: Path, cluster: Cluster, several: Sequence[Job]) -> Flight:
     """Write the folder of a job.
 
     Args:
         store: The folder of results.
         cluster: Where the job will run.
-        bundle: The groups that it trains.
+        several: The groups that it trains.
 
     Returns:
         The job, which is not submitted yet.
@@ -34,11 +34,11 @@ def write_job(store: Path, cluster: Cluster, bundle: Sequence[Job]) -> Flight:
     Raises:
         StoreError: The folder cannot be written.
     """
-    groups = tuple(job.specs for job in bundle)
+    groups = tuple(job.specs for job in several)
     name, parent = group_name([spec for group in groups for spec in group]), store / JOBS
     number = next(number for number in range(1, 10**6) if not (parent / f"{name}-{number}").exists())
     folder = JobFolder(parent / f"{name}-{number}")
-    for job in bundle:
+    for job in several:
         for spec in job.specs:
             if spec.id in job.checkpoints:
                 weights.write(folder.checkpoint(spec.id), *job.checkpoints[spec.id])
