@@ -13,7 +13,7 @@ from attnlab.rendering.sweep_progress import (
     run_outcome,
     sweep_progress,
 )
-from attnlab.training.events import RunFinished, RunStarted, StepsTaken, Validated
+from attnlab.training.events import Notice, Preparing, RunFinished, RunStarted, StepsTaken, Validated
 from tests.rendering.capture import console, drawn, output
 from tests.rendering.fake_runs import run, seeds
 
@@ -87,3 +87,15 @@ def test_a_finished_run_in_one_line(status: str, text: str) -> None:
     reason = "the loss was nan" if status == "diverged" else ""
     one = run(accuracy=1.0, status=status, reason=reason)  # type: ignore[arg-type]
     assert run_outcome(one, "seed 0") == f"{one.id}  seed 0  {text}  20.0 s"
+
+
+def test_notices_stand_above_and_what_is_waited_for_below_the_bar() -> None:
+    screen = console()
+    SweepLines(screen, [run().spec], 0)(Notice("Submitted 2 jobs to SLURM: 12_[0-1]."))
+    assert output(screen) == "Submitted 2 jobs to SLURM: 12_[0-1].\n"
+    screen = console()
+    display = SweepDisplay([run().spec], 0, screen)
+    display(Notice("Back to 1 job of an earlier command: 12."))
+    display(Preparing("0 jobs running, 2 waiting (Priority)"))
+    assert output(screen) == "Back to 1 job of an earlier command: 12.\n"
+    assert "0 jobs running, 2 waiting (Priority)" in drawn(display)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,23 @@ from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.execution._slurm import SlurmKind
 from attnlab.execution.base import EXECUTORS
 from attnlab.execution.executors import check_executor, make_executor
-from attnlab.execution.jobs import Failed, Job, Message, Progressed, Recorded, Saved, TrainedWeights
-from attnlab.execution.slurm.cluster import JobState
+from attnlab.execution.jobs import Failed, Job, Message, Progressed, Recorded, Saved, TrainedWeights, WorkerSettings
+from attnlab.execution.slurm.cluster import Cluster, JobState
+from attnlab.execution.slurm.driver import ClusterDriver
+from attnlab.execution.slurm.earlier import working_jobs
 from attnlab.execution.slurm.flight import Flight
-from attnlab.execution.slurm.folder import JobFolder, Submission
+from attnlab.execution.slurm.folder import JOBS, JobFolder, Submission
 from attnlab.execution.slurm.lines import Checkpointed, Ended, JobStarted, Line, RunsFailed, decode, encode
 from attnlab.execution.slurm.losses import judge_loss
 from attnlab.execution.slurm.options import parse_minutes, read_options
 from attnlab.execution.slurm.outbox import Outbox
 from attnlab.execution.slurm.real import check_commands, read_states, refused, sbatch_parameters
-from attnlab.execution.slurm.worker import remaining_jobs, requeue
+from attnlab.execution.slurm.worker import Work, remaining_jobs, requeue
+from attnlab.experiments.expand import expand
+from attnlab.experiments.run_sweep import run_sweep
 from attnlab.records import HistoryPoint
-from attnlab.training.events import RunStarted, StepsTaken, Validated
-from tests.experiments.sweeps import planned, shown
+from attnlab.training.events import Event, Notice, Preparing, RunStarted, StepsTaken, Validated
+from tests.experiments.sweeps import Fake, planned, shown, tiny
 
 
 class Silent:
@@ -328,3 +333,80 @@ def test_executors_are_looked_up_by_name() -> None:
         check_executor("slrum")
     assert [entry.name for entry in EXECUTORS] == ["inline", "processes", "ray", "slurm"]
     assert EXECUTORS.group == "attnlab.executors"
+
+
+def test_another_executor_tells_of_jobs_that_work_on_its_store(tmp_path: Path) -> None:
+    experiment = tiny(seeds=1, levels=(1,))
+    specs = expand(experiment)
+    folder = JobFolder(tmp_path / JOBS / "one-1")
+    folder.write_submission(Submission(cluster="slurm", job_name="x", cluster_id="12_3", groups=((specs[0],),)))
+    told: list[str] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Notice):
+            told.append(event.text)
+
+    assert working_jobs(tmp_path) == ""
+    folder.heartbeat.touch()
+    run_sweep(experiment, specs, tmp_path, Fake(), progress=watch)
+    assert told == ["Jobs of a cluster work on this store too: 12_3. --executor slurm comes back to them."]
+    executor = make_executor("slurm:cluster=local", "cpu", store=tmp_path)
+    with pytest.raises(InvalidValueError, match=r"Jobs of another cluster \('slurm'\) work on this store"):
+        run_sweep(experiment, expand(tiny(seeds=2, levels=(1,))), tmp_path, executor)
+
+
+class Scripted(Cluster):
+    """A cluster that runs nothing, and says what a test has it say."""
+
+    name, at_once, patience, ask_seconds, read_seconds = "slurm", None, 0.0, 0.0, 0.0
+    largest_array = 2
+
+    def __init__(self, folder: Path, said: list[dict[str, JobState] | None]) -> None:
+        self.logs, self.said = folder, said
+        self.arrays: list[int] = []
+        self.cancelled: list[str] = []
+
+    def submit(self, works: Sequence[Work], job_name: str) -> list[str]:
+        self.arrays.append(len(works))
+        return [f"{len(self.arrays)}_{index}" for index in range(len(works))]
+
+    def states(self, ids: Collection[str]) -> dict[str, JobState] | None:
+        return self.said.pop(0) if self.said else {}
+
+    def cancel(self, ids: Collection[str]) -> None:
+        self.cancelled += ids
+
+
+def test_jobs_that_never_start_end_the_sweep_with_their_log(tmp_path: Path) -> None:
+    (tmp_path / "2_0_0_log.err").write_text("python: can't open file\n")
+    cluster = Scripted(tmp_path, [])
+    driver = ClusterDriver(cluster, tmp_path / "store", WorkerSettings(), parallel=2)
+    experiment = tiny(seeds=3, levels=(1,))
+    with pytest.raises(InvalidValueError) as caught:
+        run_sweep(experiment, expand(experiment), tmp_path / "store", driver)
+    assert cluster.arrays[:2] == [2, 1], "no array is larger than the cluster takes"
+    assert caught.value.problem.startswith("The jobs cannot start: ")
+    assert set(cluster.cancelled) >= {"1_0", "1_1", "2_0"}
+
+
+def test_a_cluster_that_does_not_answer_loses_nothing_and_hopeless_waits_are_told(tmp_path: Path) -> None:
+    wait = JobState("PENDING", "PartitionTimeLimit")
+    cluster = Scripted(tmp_path, [None, {"1_0": wait}, {"1_0": wait}, {"1_0": JobState("CANCELLED")}])
+    driver = ClusterDriver(cluster, tmp_path / "store", WorkerSettings(), parallel=2)
+    experiment, told = tiny(seeds=1, levels=(1,)), []  # type: tuple[Any, list[str]]
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Notice | Preparing):
+            told.append(event.text)
+
+    outcome = run_sweep(experiment, expand(experiment), tmp_path / "store", driver, progress=watch)
+    assert told == [
+        "Submitted 1 job to SLURM: 1_0.",
+        "SLURM does not answer now; the jobs go on.",
+        "SLURM keeps job 1_0 waiting: PartitionTimeLimit. See: scontrol show job 1_0",
+        "0 jobs running, 1 waiting (PartitionTimeLimit)",
+        "0 jobs running, 0 waiting",
+    ]
+    reason = "job 1_0 was cancelled; the same command goes on from its checkpoint"
+    assert [record.reason for record in outcome.failed] == [reason]
+    assert cluster.arrays == [1]
