@@ -146,8 +146,9 @@ def last_line(log: Path) -> str:
             lines = file.read().decode(errors="replace").splitlines()
     except OSError:
         return ""
-    # srun tells that a task ended, after the task itself has told why.
-    told = [line.strip() for line in lines if line.strip() and not re.match(r"(srun|slurmstepd): ", line)]
+    # srun tells that a task ended after the task itself has told why, and submitit tells of every signal.
+    noise = r"(srun|slurmstepd\S*|submitit (INFO|WARNING))\b"
+    told = [line.strip() for line in lines if line.strip() and not re.match(noise, line)]
     return told[-1] if told else next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 

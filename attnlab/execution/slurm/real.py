@@ -185,6 +185,8 @@ def refused(text: str) -> InvalidValueError:
     lines = [line.removeprefix("sbatch: ").removeprefix("error: ").strip() for line in text.splitlines()]
     told = " ".join(line.rstrip(".") + "." for line in lines if line) or "It does not say why."
     hint = "Partitions and their limits: sinfo. Options: --slurm-partition, --slurm-time, --slurm-account, ..."
+    if re.search(r"submit.*limit|limit.*submit|MaxJob", told, re.IGNORECASE):
+        hint = "Let each job train several runs: --slurm-groups 10."
     return InvalidValueError(f"SLURM refused the jobs: {told}", hint, where="sbatch")
 
 

@@ -131,6 +131,16 @@ def test_what_is_left_of_a_job_has_its_checkpoints(tmp_path: Path) -> None:
     assert remaining_jobs(folder, submission.groups)[0].checkpoints == {}
 
 
+LOG = """\
+Traceback (most recent call last):
+Killed
+slurmstepd-vm: error: *** STEP 12.0 ON vm CANCELLED ***
+submitit WARNING (2026-11-29 15:06:11,446) - Bypassing signal SIGCONT
+srun: error: vm: task 0: Killed
+
+"""
+
+
 def flight_of(path: Path, end: str = "", *, tries: int = 1, step: int = 0, outcome: Any = None) -> Flight:
     folder, submission = folder_of(path, cluster_id="12_3")
     flight = Flight(folder, submission)
@@ -161,7 +171,7 @@ def flight_of(path: Path, end: str = "", *, tries: int = 1, step: int = 0, outco
     ],
 )
 def test_what_is_done_with_a_lost_job(tmp_path: Path, end: str, how: dict[str, Any], reason: str, again: bool) -> None:
-    (tmp_path / "12_3_0_log.err").write_text("Traceback:\nKilled\nsrun: error: vm: task 0: Killed\n\n")
+    (tmp_path / "12_3_0_log.err").write_text(LOG)
     loss = judge_loss(flight_of(tmp_path, end, **how), Silent(tmp_path))  # type: ignore[arg-type]
     assert (loss.reason, loss.again) == (reason, again)
 
@@ -312,6 +322,10 @@ def test_what_sbatch_says_is_one_sentence() -> None:
     text = "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed: Invalid name"
     said = "SLURM refused the jobs: invalid partition specified: nope. Batch job submission failed: Invalid name."
     assert refused(text).problem == said
+    assert (
+        refused("sbatch: error: QOSMaxSubmitJobPerUserLimit").hint
+        == "Let each job train several runs: --slurm-groups 10."
+    )
     assert refused("").problem == "SLURM refused the jobs: It does not say why."
 
 
