@@ -89,7 +89,7 @@ class ClusterDriver:
             if interruption.requested:
                 return self._leave(send, interruption)
             if not (self.flights or self._waiting):
-                return None
+                return self._show(send, "")
             if time.monotonic() - self._asked_at >= self.cluster.ask_seconds:
                 self._watch(send)
             send(Tick())
@@ -275,7 +275,10 @@ class ClusterDriver:
 
     def _show_status(self, states: dict[str, JobState], send: Send) -> None:
         """Show how many jobs run and wait."""
-        text = status_text([states[flight.cluster_id] for flight in self.flights if flight.cluster_id in states])
+        self._show(send, status_text([states[one.cluster_id] for one in self.flights if one.cluster_id in states]))
+
+    def _show(self, send: Send, text: str) -> None:
+        """Show what the cluster does, where that has changed."""
         if text != self._status:
             self._status = text
             send(Progressed(Preparing(text)))

@@ -420,6 +420,7 @@ def test_a_cluster_that_does_not_answer_loses_nothing_and_hopeless_waits_are_tol
         "SLURM keeps job 1_0 waiting: PartitionTimeLimit. See: scontrol show job 1_0",
         "0 jobs running, 1 waiting (PartitionTimeLimit)",
         "0 jobs running, 0 waiting",
+        "",
     ]
     reason = "job 1_0 was cancelled; the same command goes on from its checkpoint"
     assert [record.reason for record in outcome.failed] == [reason]
