@@ -86,7 +86,13 @@ stop() {
     for name in slurmd slurmctld munge/pid; do
         file=$1/$name
         [ "$name" = munge/pid ] || file=$file.pid
-        [ -f "$file" ] && kill "$(cat "$file")" 2>/dev/null || true
+        [ -f "$file" ] || continue
+        process=$(cat "$file")
+        kill "$process" 2>/dev/null || continue
+        for _ in $(seq 40); do # they write their state before they end
+            kill -0 "$process" 2>/dev/null || break
+            sleep 0.25
+        done
     done
 }
 
