@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from attnlab.experiments.plan_cost import ShapeCost, StepsEstimate
-from attnlab.run_labels import RunLabels
+from attnlab.run_labels import RunLabels, one_of_each
 from attnlab.specs import RunSpec
 from attnlab.tasks.base import Task
 from attnlab.tasks.io.streams import Source
@@ -107,7 +107,7 @@ def shape_cost(
     loggings = train.max_steps.bit_length() + 1  # at powers of two, and at the last step
     fixed = timing.setup + RECORDING + tests + loggings * timing.diagnostics
     return ShapeCost(
-        summary=RunLabels(same).of_group(same),
+        summary=RunLabels(one_of_each(same)).of_group(same),
         runs=len(same),
         missing=missing,
         parameters=timing.parameters,

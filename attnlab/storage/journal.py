@@ -60,6 +60,8 @@ class Journal:
 
     def __init__(self, path: Path, *, migrate: bool = False) -> None:
         self.path, self.migrate = path, migrate
+        self._latest: tuple[tuple[int, ...], list[Record]] | None = None
+        """The state of the file when it was last scanned, and its records."""
 
     def append(self, records: Iterable[Record]) -> None:
         """Add finished runs, durably.
@@ -193,22 +195,27 @@ class Journal:
         try:
             if self.migrate or self.path.stat().st_size < LARGE:
                 return self.read(history=history)
+            if self._latest and self._latest[0] == _state(self.path.stat()):
+                return list(self._latest[1])
             with uncollected():
-                found = self._scanned()
+                found, state = self._scanned()
         except FileNotFoundError:
             return []
         except OSError as error:
             raise StoreError(f"It cannot be read: {error.strerror}.", where=str(self.path)) from None
         self._warn(found.newer, found.damaged)
-        return list(found.records.values())
+        records = list(found.records.values())
+        self._latest = state, records
+        return list(records)
 
-    def _scanned(self) -> JournalIndex:
-        """The index of the journal, with the lines that it did not have yet."""
+    def _scanned(self) -> tuple[JournalIndex, tuple[int, ...]]:
+        """The index of the journal with the lines that it did not have yet, and the state of the file before."""
         from attnlab.storage.journal_index import SHARE, load_index, save_index
         from attnlab.storage.stored_record import LineReader, Lines
 
         sections: Sections = {}
         lines = Lines(self.path, lambda line, history: self._record(line, sections, history))
+        state = _state(lines.stat())
         index = load_index(self.path, lines, lambda kind, text: _section(kind, text, sections))
         reader, before = LineReader(lines), index.end
         with lines.opened() as file:
@@ -232,7 +239,7 @@ class Journal:
                 index.records[record.id] = record
         if index.end - before > max(LARGE - 1, before // SHARE):
             save_index(self.path, index, {id(section): text for text, section in sections.items()})
-        return index
+        return index, state
 
     def _leave_out(
         self, line: bytes, error: ValueError, number: int, newer: dict[int, list[str]], damaged: dict[int, str]
@@ -289,6 +296,11 @@ def uncollected() -> Iterator[None]:
     finally:
         if before:
             gc.enable()
+
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    """What differs where a file was written to, or replaced."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def line_id(line: bytes) -> str:

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -270,17 +270,21 @@ class _Rows:
 
     def spec(self, row: int) -> RunSpec:
         tasks, models, trains = self._sections
-        values = {
-            "task": tasks[self._list("task")[row]],
-            "model": models[self._list("model")[row]],
-            "train": trains[self._list("train")[row]],
-            "seed": self._list("seed")[row],
-        }
-        return bare_spec(values)
+        task, model, train, seed = self._specs[row]
+        return bare_spec({"task": tasks[task], "model": models[model], "train": trains[train], "seed": seed})
 
     def accuracy(self, row: int) -> Score:
-        sums = [self._list(name)[row] for name in SUMS] if self._list("sums")[row] else None
-        return bare_score(self._list("correct")[row], self._list("total")[row], self._list("chance")[row], sums)
+        has_sums, correct, total, chance, *sums = self._scores[row]
+        return bare_score(correct, total, chance, sums if has_sums else None)
+
+    @cached_property
+    def _scores(self) -> list[Any]:
+        names = ("sums", "correct", "total", "chance", *SUMS)
+        return list(zip(*(self._list(name) for name in names), strict=True))
+
+    @cached_property
+    def _specs(self) -> list[Any]:
+        return list(zip(*(self._list(name) for name in (*SECTIONS, "seed")), strict=True))
 
     def others(self, row: int) -> dict[str, Any]:
         data = {**self._common[self._list("common")[row]], "steps": self._list("steps")[row]}

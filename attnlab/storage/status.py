@@ -20,7 +20,7 @@ from pydantic_core import from_json
 from attnlab.errors import StoreError
 from attnlab.part_code import PartCode, code_now
 from attnlab.records import Record
-from attnlab.run_labels import labels_of
+from attnlab.run_labels import labels_of, one_of_each
 from attnlab.specs import RunSpec
 from attnlab.storage._migration import old_ids
 from attnlab.storage._store import PROBES, Store
@@ -78,8 +78,7 @@ def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
     """
     path = store / "plan.jsonl"
     # Labels of runs that differ in their seed alone differ in it alone: one of them tells whether it is the same plan.
-    firsts = {(id(one.task), id(one.model), id(one.train), one.continue_from): one for one in reversed(specs)}
-    known = [*(spec.id for spec in specs), *labels_of(list(firsts.values()))]
+    known = [*(spec.id for spec in specs), *labels_of(one_of_each(specs))]
     digest = hashlib.sha256("".join(known).encode()).hexdigest()
     first = json.dumps({"runs": len(specs), "digest": digest})
     with writable(path):

@@ -46,6 +46,10 @@ class Lines:
         if hasattr(self, "_file"):
             os.close(self._file)
 
+    def stat(self) -> os.stat_result:
+        """The state of the file."""
+        return os.fstat(self._file)
+
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
         """Read the file from its beginning; nothing else may be read of it meanwhile.
