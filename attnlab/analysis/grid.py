@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 
 from attnlab.analysis._draws import SHARE, Interval, Sample, draws_per_row
-from attnlab.analysis._observations import Observation, check_field, check_metric, metric_bounds, observations, varying
+from attnlab.analysis._observations import (
+    Observation,
+    accuracy_bounds,
+    check_field,
+    check_metric,
+    metric_bounds,
+    observations,
+    varying,
+)
 from attnlab.analysis._panels import Panel, labels, panels
 from attnlab.analysis.capacity import Curve, curve
 from attnlab.analysis.levels import boundary, half_solved, share_above_chance, share_sample
@@ -92,6 +100,9 @@ class Cell:
         return half_solved(self.solved)
 
 
+_EMPTY = Cell()
+
+
 @dataclass(frozen=True)
 class Grid:
     """One panel: a task (or a subtask of a mixture), its variants and its levels."""
@@ -133,7 +144,7 @@ class Grid:
         Returns:
             One cell per column; an empty one where the row was not run.
         """
-        return [self.cells.get((row, column), Cell()) for column in self.columns]
+        return [self.cells.get((row, column), _EMPTY) for column in self.columns]
 
     def seeds(self) -> set[int]:
         """How many seeds the cells hold."""
@@ -306,9 +317,10 @@ def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequen
     numbers = measured if metric == "accuracy" else [one.metric(metric) for one in finished]
     values = accuracies if metric == "accuracy" else _by_seed(seeds, numbers)
     chances = [one.chance for one in finished]
+    bounds = accuracy_bounds(chances, measured) if metric == "accuracy" else metric_bounds(metric, finished, numbers)
     return Cell(
         values=tuple(values.values()),
-        bounds=metric_bounds(metric, finished, numbers),
+        bounds=bounds,
         solve_rates=tuple(_by_seed(seeds, list(map(float, solved))).values()),
         solved=solved,
         chance=float(np.mean(chances)) if finished else math.nan,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shlex
 import sys
@@ -156,8 +157,10 @@ def sweep(
     runs_per_program = parse_vmap(vmap)
     folder = store or Path("results") / experiment.name
     results = Store(folder)
-    with waiting(Console(stderr=True, quiet=quiet)) as progress, uncollected():
-        specs = expand(experiment, progress, results.finished())
+    finished = results.finished()
+    gc.freeze()  # what was read stays; looking for cycles in it takes seconds
+    with waiting(Console(stderr=True, quiet=quiet)) as progress:
+        specs = expand(experiment, progress, finished)
     refuse_unvmappable(specs, runs_per_program)
     resources: dict[str, Any] = {"runs": len(specs), "vmap": runs_per_program, "address": ray_address}
     workers = make_executor(executor, device, worker_parts(specs, plugins or []), weights=weights, **resources)
@@ -186,10 +189,13 @@ def sweep(
     if as_json:
         sys.stdout.writelines(f"{record.model_dump_json()}\n" for record in outcome.records)
     else:
-        Console().print(summary, highlight=False)
+        with uncollected():
+            Console().print(summary, highlight=False)
         runs = f"The runs and their ids: attnlab ls results --store {shlex.quote(str(folder))}"
         Console().print(runs, highlight=False, markup=False, soft_wrap=True)
-    raise typer.Exit(0 if summary.claims_hold and not outcome.failed else 1)
+    with uncollected():
+        held = summary.claims_hold and not outcome.failed
+    raise typer.Exit(0 if held else 1)
 
 
 def run_with_progress(

@@ -268,12 +268,20 @@ class _Rows:
     def last(self, row: int) -> float | None:
         return self._list("last")[row] if self._list("last_is")[row] == NUMBER else None
 
-    def spec(self, row: int) -> RunSpec:
+    def field(self, row: int, name: str) -> Any:
+        common = self._common[self._list("common")[row]]
+        if name in common:
+            return common[name]
+        if name == "accuracy":
+            return self._accuracy(row)
+        return self._spec(row) if name == "spec" else self.others(row)[name]
+
+    def _spec(self, row: int) -> RunSpec:
         tasks, models, trains = self._sections
         task, model, train, seed = self._specs[row]
         return bare_spec({"task": tasks[task], "model": models[model], "train": trains[train], "seed": seed})
 
-    def accuracy(self, row: int) -> Score:
+    def _accuracy(self, row: int) -> Score:
         has_sums, correct, total, chance, *sums = self._scores[row]
         return bare_score(correct, total, chance, sums if has_sums else None)
 

@@ -98,12 +98,8 @@ class Rows(Protocol):
         """The accuracy of its last validation; None without one."""
         ...
 
-    def spec(self, row: int) -> RunSpec:
-        """Its spec."""
-        ...
-
-    def accuracy(self, row: int) -> Score:
-        """Its accuracy."""
+    def field(self, row: int, name: str) -> Any:
+        """One of its fields that are kept; raises a KeyError for another."""
         ...
 
     def others(self, row: int) -> dict[str, Any]:
@@ -159,7 +155,7 @@ class StoredRecord(Record):
             own |= {**rows.others(row), **own}
             for name in ("spec", "accuracy"):
                 if name not in own:
-                    own[name] = getattr(rows, name)(row)
+                    own[name] = rows.field(row, name)
             private |= {"_row": None, "_place": (rows.lines, *rows.place(row)), "_last": rows.last(row)}
         return self
 
@@ -183,11 +179,12 @@ class StoredRecord(Record):
         if private and name in _RECORD_FIELDS:
             own = self.__dict__
             if found := private["_row"]:
-                if name == "spec" or name == "accuracy":
-                    own[name] = value = getattr(found[0], name)(found[1])
+                with suppress(KeyError):
+                    value = found[0].field(found[1], name)
+                    if name == "spec" or name == "accuracy":
+                        own[name] = value
                     return value
-                self.kept()
-            return own[name] if name in own else self.whole().__dict__[name]
+            return self.whole().__dict__[name]
         return super().__getattr__(name)  # type: ignore[misc]
 
     def __eq__(self, other: object) -> bool:
