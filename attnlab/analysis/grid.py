@@ -290,7 +290,8 @@ def _ordered(labels: Iterable[Label]) -> tuple[Label, ...]:
     rising = [field if any(map(math.isnan, map(_number, field))) else sorted(field, key=_number) for field in fields]
     if rising == fields:
         return tuple(rows)
-    return tuple(sorted(rows, key=lambda row: tuple(map(list.index, rising, row))))
+    places = [{text: place for place, text in enumerate(field)} for field in rising]
+    return tuple(sorted(rows, key=lambda row: tuple(map(dict.__getitem__, places, row))))
 
 
 def _number(text: str) -> float:

@@ -125,10 +125,10 @@ def estimate_cost(
                 wanted = (shape.missing or shape.runs)[:most]
                 allowed = max(0.05, LONGEST_SHARE * seconds)
                 timings[index] = time_shape(wanted, shape.operations, executor.settings.vmap, where, allowed)
-        costs = tuple(_cost(index, shapes, timings, known, expected, where.type) for index in range(len(shapes)))
         labels = RunLabels(one_of_each(specs))
         costs = tuple(
-            replace(cost, summary=labels.of_group(shape.runs)) for cost, shape in zip(costs, shapes, strict=True)
+            _cost(index, shapes, timings, known, expected, where.type, labels.of_group(shape.runs))
+            for index, shape in enumerate(shapes)
         )
     finally:
         torch.set_num_threads(threads)
@@ -211,6 +211,7 @@ def _cost(
     known: KnownSteps,
     expected: float | None,
     device_type: str,
+    summary: str,
 ) -> ShapeCost:
     """The cost of one shape: its own times, or those of the shapes that have most in common with it."""
     shape = shapes[index]
@@ -220,7 +221,7 @@ def _cost(
         closest = max(agreement.values())
         timing = modeled([timings[one] for one, common in agreement.items() if common == closest], shape.operations)
     steps = known.average(shape.missing or shape.runs, expected)
-    cost = shape_cost(timing, shape.source, shape.runs, len(shape.missing), steps, device_type)
+    cost = shape_cost(timing, shape.source, shape.runs, len(shape.missing), steps, device_type, summary)
     memory = WORKER_MEMORY + 4 * timing.state * shape.parameters // max(1, timing.parameters)
     return replace(cost, parameters=shape.parameters, flops=shape.flops, memory=memory, timed=index in timings)
 
