@@ -82,12 +82,12 @@ class Cell:
         """The share of runs that are solved, averaged over seeds; an estimate of P(solve)."""
         return float(np.mean(self.solve_rates)) if self.solve_rates else math.nan
 
-    @property
+    @cached_property
     def share_sample(self) -> Sample:
         """The shares with their bounds and seeds, for intervals."""
         return share_sample(self.accuracies, self.chance, self.seeds)
 
-    @property
+    @cached_property
     def shares(self) -> list[float]:
         """The accuracy of each seed as a share of the way from chance to 1."""
         return [share_above_chance(accuracy, self.chance) for accuracy in self.accuracies]
