@@ -74,6 +74,21 @@ class RunLabel:
         return SEPARATOR.join(filter(None, texts))
 
 
+def one_of_each(specs: Iterable[RunSpec]) -> list[RunSpec]:
+    """Choose one of the runs that differ in their seeds alone, as far as they share their sections.
+
+    Args:
+        specs: The runs.
+
+    Returns:
+        The first of each, in order.
+    """
+    found: dict[tuple[int, int, int, str], RunSpec] = {}
+    for spec in specs:
+        found.setdefault((id(spec.task), id(spec.model), id(spec.train), spec.continue_from), spec)
+    return list(found.values())
+
+
 class RunLabels:
     """The labels of runs that are shown together.
 
@@ -123,7 +138,7 @@ class RunLabels:
         Returns:
             What they have in common, and how many values a field has in which they differ.
         """
-        texts = [self._of_sections(spec)[1] for spec in specs]
+        texts = [self._of_sections(spec)[1] for spec in one_of_each(specs)]
         differences = []
         for name in self._names:
             values = sorted({own[name] for own in texts if own.get(name)})

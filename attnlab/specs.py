@@ -11,7 +11,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self, get_args
@@ -440,6 +440,34 @@ class RunSpec(Identity):
     continue_from: str = Field(default="", exclude_if=lambda value: not value)
     """Id of the finished run whose weights and optimizer state it begins with; empty for a run from the start."""
 
+    @classmethod
+    def of_seeds(cls, task: TaskSpec, model: ModelSpec, train: TrainSpec, seeds: Iterable[int]) -> list[Self]:
+        """Make the runs of some seeds, which share their sections, and their ids.
+
+        Args:
+            task: The task, checked, as the other sections are.
+            model: The model.
+            train: The training.
+            seeds: The seeds.
+
+        Returns:
+            A run for each seed.
+        """
+        begin = hashlib.sha256(b'{"model":%s,"seed":' % model.canonical)
+        end = b',"task":%s,"train":%s}' % (task.canonical, train.canonical)
+        made = []
+        for seed in seeds:
+            digest = begin.copy()
+            digest.update(b"%d%s" % (seed, end))
+            spec = object.__new__(cls)
+            values = {"task": task, "model": model, "train": train, "seed": seed, "continue_from": ""}
+            values["id"] = digest.hexdigest()[:12]
+            object.__setattr__(spec, "__dict__", values)
+            for name, value in _UNCHECKED.items():
+                object.__setattr__(spec, name, value)
+            made.append(spec)
+        return made
+
     @cached_property
     def id(self) -> str:
         """Twelve hexadecimal digits of the hash of the canonical JSON, versions and code of the parts included."""
@@ -481,6 +509,14 @@ class RunSpec(Identity):
     def variant(self) -> str:
         """The attention or the whole model, for a table."""
         return self.model.variant
+
+
+_UNCHECKED: Mapping[str, Any] = {
+    "__pydantic_fields_set__": {"task", "model", "train", "seed"},
+    "__pydantic_extra__": None,
+    "__pydantic_private__": None,
+}
+"""What a value that was not checked has beside its fields."""
 
 
 def _canonical(data: Any) -> bytes:

@@ -11,6 +11,9 @@ true ones and the sweep finds all of them done. Two layouts:
     many seeds   10 attentions on 5 levels, RECORDS / 50 seeds each
     many cells   10 attentions on 4 levels with RECORDS / 400 numbers of training sequences, 10 seeds each
 
+A store has the plan of its sweep, as one that was swept has. The first command reads the journal and leaves its index,
+if the build has one; the others read the index.
+
 Each command is a process of its own; processor time is user and system time, so that other programs on the machine
 change little. A checkout of another revision comes from ``git worktree add DIR REVISION``. A command that runs longer
 than ``--limit`` is given up and printed as such.
@@ -28,8 +31,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from attnlab.specs import RunSpec
 
 HERE = Path(__file__).resolve().parent.parent
 ATTENTIONS = "softmax,linear,gla,delta,retention,sigmoid,expressive,gpam,selective,stick-breaking"
@@ -43,7 +50,9 @@ try:
 except SystemExit as end:
     status = end.code or 0
 own = resource.getrusage(resource.RUSAGE_SELF)
-print(status, own.ru_utime + own.ru_stime, own.ru_maxrss / 1024, file=open(place, "w"))
+# The peak of ru_maxrss is that of the process that was copied, if it was larger.
+peak = [int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(status, own.ru_utime + own.ru_stime, (peak or [own.ru_maxrss])[0] / 1024, file=open(place, "w"))
 """
 
 
@@ -62,6 +71,18 @@ class Layout:
         varied = [word for one in self.grid for word in ("--grid", one)]
         return ["sweep", "--task", "recall", "--attn", ATTENTIONS, "--complexity", self.levels, *varied,
                 "--seeds", str(self.seeds), "--width", "16", "--steps", "20", "--executor", "inline"]  # fmt: skip
+
+
+GOALS: dict[int, dict[str, tuple[float, int]]] = {
+    20_000: {"ls results": (1.5, 250), "report": (1.5, 0)},
+    200_000: {
+        "ls results": (5, 1000),
+        "report": (8, 1000),
+        "sweep, all done": (5, 1000),
+        "sweep --dry-run": (5, 1000),
+    },
+}
+"""Seconds and megabytes (0: no goal) by number of records and command."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +111,8 @@ def template(folder: Path) -> str:
     return (folder / "records.jsonl").read_text().splitlines()[-1]
 
 
-def lines(layout: Layout, real: str, seed: int = 0) -> Iterator[str]:
-    """Write the line of every run of a layout: the real one's, with another spec, id and outcome."""
+def planned(layout: Layout) -> list[RunSpec]:
+    """The runs of a layout."""
     from attnlab.config.inline_experiment import inline_experiment, parse_grid, parse_levels
     from attnlab.experiments.expand import expand
 
@@ -103,13 +124,18 @@ def lines(layout: Layout, real: str, seed: int = 0) -> Iterator[str]:
         seeds=layout.seeds,
         settings={"model": {"width": 16}, "train": {"max_steps": 20}},
     )
+    return expand(experiment)
+
+
+def lines(specs: Sequence[RunSpec], real: str, seed: int = 0) -> Iterator[str]:
+    """Write the line of every run: the real one's, with another spec, id and outcome."""
     random = np.random.default_rng(seed)
     data = json.loads(real)
     questions, sequences = data["accuracy"]["total"], data["accuracy"]["sequences"]["count"]
     per_sequence = questions // sequences
     texts: dict[int, str] = {}
     variants: dict[str, int] = {}
-    for spec in expand(experiment):
+    for spec in specs:
         parts = []
         for section in (spec.task, spec.model, spec.train):
             if id(section) not in texts:
@@ -147,12 +173,17 @@ def _score(correct: int, total: int, chance: float, sequences: dict[str, int]) -
 
 
 def make_store(folder: Path, layout: Layout, real: str) -> None:
-    """Write a store, unless it is there."""
+    """Write a store, unless it is there; without an index."""
+    (folder / "records.index").unlink(missing_ok=True)
     if (folder / "store.json").exists():
         return
     folder.mkdir(parents=True)
+    from attnlab.storage.status import write_plan
+
+    specs = planned(layout)
     with (folder / "records.jsonl").open("w") as file:
-        file.writelines(lines(layout, real))
+        file.writelines(lines(specs, real))
+    write_plan(folder, specs)
     (folder / "store.json").write_text('{"format": 2}\n')
 
 
@@ -192,9 +223,20 @@ def text(one: Cost | None, other: Cost | None, limit: float) -> str:
     return f"{own}   before {other.seconds:7.2f} s {other.megabytes:6.0f} MB: {ratios}"
 
 
+def goal(records: int, name: str, one: Cost | None) -> str:
+    """The goal of a command, and whether it is reached; empty where it has none."""
+    if name not in GOALS.get(records, {}):
+        return ""
+    seconds, megabytes = GOALS[records][name]
+    reached = one is not None and one.seconds < seconds and (not megabytes or one.megabytes < megabytes)
+    wanted = f"{seconds} s" + (f", {megabytes:,} MB" if megabytes else "")
+    return f"   [{wanted}: {'reached' if reached else 'missed'}]"
+
+
 def commands(folder: Path, layout: Layout) -> dict[str, list[str]]:
     """The measured commands of a store."""
     return {
+        "ls, no index": ["ls", "results", str(folder)],
         "ls results": ["ls", "results", str(folder)],
         "report": ["report", str(folder)],
         "sweep, all done": [*layout.words, "--store", str(folder)],
@@ -221,7 +263,7 @@ def main() -> None:
                     own = cost(words, HERE, args.limit)
                     other = cost(words, args.against, args.limit) if args.against else None
                     late = f"   before: more than {args.limit:.0f} s" if args.against and other is None else ""
-                    print(f"  {name:<18}{text(own, other, args.limit)}{late}", flush=True)
+                    print(f"  {name:<18}{text(own, other, args.limit)}{late}{goal(records, name, own)}", flush=True)
 
 
 if __name__ == "__main__":

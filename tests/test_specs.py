@@ -212,3 +212,15 @@ def test_nothing_is_coerced_or_overlooked(kind: type[Any], data: dict[str, Any])
 def test_values_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         SPEC.seed = 3  # type: ignore[misc]
+
+
+def test_runs_of_several_seeds_are_those_that_are_made_one_by_one() -> None:
+    task = TaskSpec(name="recall", options={"pairs": 2}, complexity="pairs", version=1)
+    model, train = ModelSpec(width=16), TrainSpec(lr=0.01)
+    made = RunSpec.of_seeds(task, model, train, [0, 7, 2**40])
+    single = [RunSpec(task=task, model=model, train=train, seed=seed) for seed in (0, 7, 2**40)]
+    assert made == single
+    assert [one.id for one in made] == [one.id for one in single]
+    assert [one.model_dump_json() for one in made] == [one.model_dump_json() for one in single]
+    changed = made[1].model_copy(update={"seed": 8})
+    assert changed.id == RunSpec(task=task, model=model, train=train, seed=8).id

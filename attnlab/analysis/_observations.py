@@ -107,6 +107,19 @@ def metric_bounds(name: str, runs: Sequence[Observation], numbers: Sequence[floa
         return None
     lows, highs = zip(*map(BOUNDS[name], runs), strict=True)
     numbers = [one.metric(name) for one in runs] if numbers is None else numbers
+    return _containing(lows, highs, numbers)
+
+
+def accuracy_bounds(chances: Sequence[float], numbers: Sequence[float]) -> Interval | None:
+    """The bounds of the accuracy in one cell, as :func:`metric_bounds` gives them, from chances and accuracies."""
+    if not chances:
+        return None
+    lows, highs = zip(*map(_above_chance, set(chances)), strict=True)
+    return _containing(lows, highs, numbers)
+
+
+def _containing(lows: Sequence[float], highs: Sequence[float], numbers: Sequence[float]) -> Interval:
+    """Bounds that contain all numbers."""
     values = [number for number in numbers if not math.isnan(number)]
     low = min(lows)
     return (low if all(value >= low for value in values) else min(0.0, *values)), max(*highs, *values)
@@ -115,17 +128,18 @@ def metric_bounds(name: str, runs: Sequence[Observation], numbers: Sequence[floa
 def observations(records: Iterable[Record]) -> list[Observation]:
     """All observations of some records, failed runs included."""
     cache: Cache = {}
-    settings_by_spec: dict[tuple[int, ...], Fields] = {}
+    known: dict[tuple[int, ...], tuple[Fields, Any, Any]] = {}
     result = []
     for record in records:
         spec = record.spec
         key = (id(spec.task), id(spec.model), id(spec.train), int(bool(spec.continue_from)))
-        settings = settings_by_spec.get(key)
-        if settings is None:
-            settings = settings_by_spec[key] = run_fields(spec, cache)
-        trained = trained_on(spec)
-        result.append(Observation(record, settings, "", spec.task.level, trained))
-        result += [Observation(record, settings, one.subtask, one.level, trained, one) for one in record.evaluations]
+        own = known.get(key)
+        if own is None:
+            own = known[key] = run_fields(spec, cache), spec.task.level, trained_on(spec)
+        settings, level, trained = own
+        result.append(Observation(record, settings, "", level, trained))
+        for one in record.evaluations:
+            result.append(Observation(record, settings, one.subtask, one.level, trained, one))
     return result
 
 

@@ -17,7 +17,15 @@ from typing import Any
 import numpy as np
 
 from attnlab.analysis._draws import SHARE, Interval, Sample, draws_per_row
-from attnlab.analysis._observations import Observation, check_field, check_metric, metric_bounds, observations, varying
+from attnlab.analysis._observations import (
+    Observation,
+    accuracy_bounds,
+    check_field,
+    check_metric,
+    metric_bounds,
+    observations,
+    varying,
+)
 from attnlab.analysis._panels import Panel, labels, panels
 from attnlab.analysis.capacity import Curve, curve
 from attnlab.analysis.levels import boundary, half_solved, share_above_chance, share_sample
@@ -74,12 +82,12 @@ class Cell:
         """The share of runs that are solved, averaged over seeds; an estimate of P(solve)."""
         return float(np.mean(self.solve_rates)) if self.solve_rates else math.nan
 
-    @property
+    @cached_property
     def share_sample(self) -> Sample:
         """The shares with their bounds and seeds, for intervals."""
         return share_sample(self.accuracies, self.chance, self.seeds)
 
-    @property
+    @cached_property
     def shares(self) -> list[float]:
         """The accuracy of each seed as a share of the way from chance to 1."""
         return [share_above_chance(accuracy, self.chance) for accuracy in self.accuracies]
@@ -90,6 +98,9 @@ class Cell:
         if not self.solved:
             return False if self.failed else None
         return half_solved(self.solved)
+
+
+_EMPTY = Cell()
 
 
 @dataclass(frozen=True)
@@ -133,7 +144,7 @@ class Grid:
         Returns:
             One cell per column; an empty one where the row was not run.
         """
-        return [self.cells.get((row, column), Cell()) for column in self.columns]
+        return [self.cells.get((row, column), _EMPTY) for column in self.columns]
 
     def seeds(self) -> set[int]:
         """How many seeds the cells hold."""
@@ -279,7 +290,8 @@ def _ordered(labels: Iterable[Label]) -> tuple[Label, ...]:
     rising = [field if any(map(math.isnan, map(_number, field))) else sorted(field, key=_number) for field in fields]
     if rising == fields:
         return tuple(rows)
-    return tuple(sorted(rows, key=lambda row: tuple(map(list.index, rising, row))))
+    places = [{text: place for place, text in enumerate(field)} for field in rising]
+    return tuple(sorted(rows, key=lambda row: tuple(map(dict.__getitem__, places, row))))
 
 
 def _number(text: str) -> float:
@@ -306,9 +318,10 @@ def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequen
     numbers = measured if metric == "accuracy" else [one.metric(metric) for one in finished]
     values = accuracies if metric == "accuracy" else _by_seed(seeds, numbers)
     chances = [one.chance for one in finished]
+    bounds = accuracy_bounds(chances, measured) if metric == "accuracy" else metric_bounds(metric, finished, numbers)
     return Cell(
         values=tuple(values.values()),
-        bounds=metric_bounds(metric, finished, numbers),
+        bounds=bounds,
         solve_rates=tuple(_by_seed(seeds, list(map(float, solved))).values()),
         solved=solved,
         chance=float(np.mean(chances)) if finished else math.nan,

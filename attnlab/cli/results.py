@@ -164,6 +164,7 @@ def _tell(done: Sequence[Removal], store: Path, *, undo: bool) -> None:
 def _statuses(folders: Sequence[Path], *, whole: bool) -> list[StoreStatus]:
     """The status of every store in some folders, each once; a name may be that of a store in ``results/``."""
     from attnlab.errors import InvalidValueError
+    from attnlab.storage.journal import uncollected
     from attnlab.storage.status import find_stores, store_status
 
     stores: dict[Path, Path] = {}
@@ -174,7 +175,8 @@ def _statuses(folders: Sequence[Path], *, whole: bool) -> list[StoreStatus]:
             hint = "Name a store, or a folder of stores."
             raise InvalidValueError(f"There is no folder '{folder}'.", hint, where="ls results")
         stores |= {path.resolve(): path for path in find_stores(place)}
-    return [store_status(path, whole=whole) for path in stores.values()]
+    with uncollected():
+        return [store_status(path, whole=whole) for path in stores.values()]
 
 
 def _chosen(

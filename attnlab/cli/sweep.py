@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shlex
 import sys
@@ -153,6 +154,8 @@ def sweep(
     from attnlab.rendering.console import Console
     from attnlab.rendering.sweep_progress import SweepSummary
     from attnlab.rendering.waiting import waiting
+    from attnlab.storage import Store
+    from attnlab.storage.journal import uncollected
 
     imported = time.process_time()
     load_plugins(plugins)
@@ -174,10 +177,13 @@ def sweep(
     asked = {"until": until, "equal": equal, "budget": budget}
     experiment = with_resolved_claims(_experiment(name, preset, seeds, words, nested, asked))
     runs_per_program = parse_vmap(vmap)
-    with waiting(Console(stderr=True, quiet=quiet)) as progress:
-        specs = expand(experiment, progress)
-    refuse_unvmappable(specs, runs_per_program)
     folder = store or Path("results") / experiment.name
+    results = Store(folder)
+    finished = results.finished()
+    gc.freeze()  # what was read stays; looking for cycles in it takes seconds
+    with waiting(Console(stderr=True, quiet=quiet)) as progress:
+        specs = expand(experiment, progress, finished)
+    refuse_unvmappable(specs, runs_per_program)
     resources: dict[str, Any] = {"runs": len(specs), "vmap": runs_per_program, "address": ray_address}
     resources |= {"store": folder, "options": job}
     workers = make_executor(executor, device, worker_parts(specs, plugins or []), weights=weights, **resources)
@@ -188,14 +194,14 @@ def sweep(
 
             planning = Planning(imported, time.process_time())
             seconds = min(LONGEST_TIMING, max(SHORTEST_TIMING, DRY_RUN_SECONDS - planning.total))
-            times: dict[str, Any] = {"planning": planning, "seconds": seconds}
+            times: dict[str, Any] = {"planning": planning, "seconds": seconds, "opened": results}
             estimate = estimate_cost(specs, folder, workers, experiment.expected_steps, **times)
             if as_json:
                 sys.stdout.write(f"{json.dumps(estimate.as_data())}\n")
             else:
                 Console().print(CostTable(estimate))
             return
-        more: dict[str, Any] = {"wait": wait}
+        more: dict[str, Any] = {"wait": wait, "opened": results}
         more["command"] = shlex.join(["attnlab", *sys.argv[1:]])
         outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, more, trackers)
     finally:
@@ -206,10 +212,13 @@ def sweep(
     if as_json:
         sys.stdout.writelines(f"{record.model_dump_json()}\n" for record in outcome.records)
     else:
-        Console().print(summary, highlight=False)
+        with uncollected():
+            Console().print(summary, highlight=False)
         runs = f"The runs and their ids: attnlab ls results --store {shlex.quote(str(folder))}"
         Console().print(runs, highlight=False, markup=False, soft_wrap=True)
-    raise typer.Exit(0 if summary.claims_hold and not outcome.failed else 1)
+    with uncollected():
+        held = summary.claims_hold and not outcome.failed
+    raise typer.Exit(0 if held else 1)
 
 
 def run_with_progress(
@@ -249,7 +258,7 @@ def run_with_progress(
     if quiet:
         with tracked(None, trackers, folder, experiment.name) as events:
             return run_sweep(experiment, specs, folder, executor, progress=events, **more)
-    finished = {record.id for record in Store(folder).scan() if record.status != "failed"}
+    finished = (more.get("opened") or Store(folder)).finished()
     done = sum(spec.id in finished for spec in specs)
     heading = f"{experiment.name}: {len(specs)} runs, {done} done already; {executor.description}; {folder}/"
     stderr.print(heading, highlight=False, markup=False, soft_wrap=True)

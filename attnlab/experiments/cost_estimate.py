@@ -25,9 +25,9 @@ from attnlab.experiments.shape_timing import ShapeTiming, modeled, shape_cost
 from attnlab.experiments.step_timing import clock_of, time_shape
 from attnlab.model.base import Model
 from attnlab.model.transformer import build_model
-from attnlab.run_labels import RunLabels
+from attnlab.run_labels import RunLabels, one_of_each
 from attnlab.sizes import available_memory
-from attnlab.specs import RunSpec
+from attnlab.specs import ModelSpec, RunSpec
 from attnlab.storage import Store
 from attnlab.tasks.io.streams import Source
 from attnlab.training.environment import device
@@ -63,6 +63,8 @@ class Shape:
     source: Source
     parameters: int
     flops: int
+    kind: tuple[Any, ...]
+    """What shapes have in common of which one is modeled by the others; the first items matter most."""
 
     @property
     def operations(self) -> float:
@@ -83,6 +85,7 @@ def estimate_cost(
     *,
     planning: Planning | None = None,
     seconds: float = TIMING_SECONDS,
+    opened: Store | None = None,
 ) -> CostEstimate:
     """Estimate the cost of a plan by taking a few steps of some of its shapes.
 
@@ -93,7 +96,8 @@ def estimate_cost(
         expected: Expected share of its steps that a run takes, where no like run is known; None expects all.
         planning: What it took to plan, which counts as start-up; None leaves start-up out.
         seconds: Time in which shapes are timed, by the clock of their steps: processor time on a CPU. One is timed at
-            least; shapes that were not timed when it is over are modeled.
+            least, and one alone where no run is missing; shapes that were not timed are modeled.
+        opened: That store, where it was read before, so that it is read once; None opens it.
 
     Returns:
         The cost of each shape, and of all.
@@ -102,7 +106,7 @@ def estimate_cost(
         DeviceError: This machine does not have the executor's device.
         StoreError: The store cannot be read.
     """
-    records = Store(store).scan()
+    records = (opened or Store(store)).scan()
     finished = {record.id for record in records if record.status != "failed"}
     known = KnownSteps(known_runs(records))
     where, planning = device(executor.settings.device), planning or Planning()
@@ -114,17 +118,17 @@ def estimate_cost(
         shapes = _shapes(specs, finished)
         timings: dict[int, ShapeTiming] = {}
         clock = clock_of(where)
-        end = clock() + seconds
+        end = clock() + (seconds if any(shape.missing for shape in shapes) else 0.0)
         for index in _order(shapes):
             if not timings or clock() < end:
                 shape = shapes[index]
                 wanted = (shape.missing or shape.runs)[:most]
                 allowed = max(0.05, LONGEST_SHARE * seconds)
                 timings[index] = time_shape(wanted, shape.operations, executor.settings.vmap, where, allowed)
-        costs = tuple(_cost(index, shapes, timings, known, expected, where.type) for index in range(len(shapes)))
-        labels = RunLabels(specs)
+        labels = RunLabels(one_of_each(specs))
         costs = tuple(
-            replace(cost, summary=labels.of_group(shape.runs)) for cost, shape in zip(costs, shapes, strict=True)
+            _cost(index, shapes, timings, known, expected, where.type, labels.of_group(shape.runs))
+            for index, shape in enumerate(shapes)
         )
     finally:
         torch.set_num_threads(threads)
@@ -142,16 +146,26 @@ def estimate_cost(
 def _shapes(specs: Sequence[RunSpec], finished: set[str]) -> list[Shape]:
     """Group the runs by shape; parameters and operations are counted once for each."""
     by_shape: dict[str, list[RunSpec]] = {}
+    of_sections: dict[tuple[int, ...], list[RunSpec]] = {}  # a shape takes a while, and runs share their sections
     for spec in specs:
-        by_shape.setdefault(spec.shape, []).append(spec)
+        key = (id(spec.task), id(spec.model), id(spec.train))
+        if (same := of_sections.get(key)) is None:
+            same = of_sections[key] = by_shape.setdefault(spec.shape, [])
+        same.append(spec)
     shapes = []
     sources: dict[bytes, Source] = {}
+    counted: dict[tuple[bytes, bytes], tuple[int, int]] = {}
+    models: dict[bytes, tuple[str, ...]] = {}
     for same in by_shape.values():
         spec = same[0]
-        source = sources.setdefault(spec.task.canonical, Source(spec.task, spec.seed))
-        model: Model = build_model(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
+        task, model = spec.task.canonical, spec.model.canonical
+        source = sources[task] = sources.get(task) or Source(spec.task, spec.seed)
+        if (model, task) not in counted:
+            built: Model = build_model(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
+            counted[model, task] = built.parameter_count, flops(built, source)
         missing = [one for one in same if one.id not in finished]
-        shapes.append(Shape(same, missing, source, model.parameter_count, flops(model, source)))
+        own = models[model] = models.get(model) or _kind_of_model(spec.model)
+        shapes.append(Shape(same, missing, source, *counted[model, task], _kind(spec, source, own)))
     return shapes
 
 
@@ -162,7 +176,7 @@ def _order(shapes: Sequence[Shape]) -> Iterator[int]:
     """
     kinds: dict[Any, list[int]] = {}
     for index, shape in enumerate(shapes):
-        kinds.setdefault(_kind(shape), []).append(index)
+        kinds.setdefault(shape.kind, []).append(index)
     turns: dict[int, list[int]] = {}
     for same in kinds.values():
         distinct: list[int] = []
@@ -176,21 +190,18 @@ def _order(shapes: Sequence[Shape]) -> Iterator[int]:
         yield from sorted(turns[turn], key=lambda one: -shapes[one].work)
 
 
-def _kind(shape: Shape) -> tuple[Any, ...]:
-    """What shapes have in common of which one is modeled by the others; the first items matter most."""
-    spec = shape.runs[0]
-    sizes = {name: type(spec.model).model_fields[name].get_default() for name in SIZES}
-    model = spec.model.model_copy(update=sizes)
+def _kind_of_model(model: ModelSpec) -> tuple[str, ...]:
+    """What the models of a kind have in common."""
+    sizes = {name: type(model).model_fields[name].get_default() for name in SIZES}
+    same = model.model_copy(update=sizes)
+    return same.variant, str(same.position), repr(same)
+
+
+def _kind(spec: RunSpec, source: Source, model: tuple[str, ...]) -> tuple[Any, ...]:
+    """What the shapes of a kind have in common."""
     train = spec.train
-    variant = (
-        model.variant,
-        str(model.position),
-        repr(model),
-        train.optimizer,
-        train.precision,
-        bool(train.log_diagnostics),
-    )
-    return (*variant, spec.task.name, shape.source.length, shape.source.vocabulary, train.batch_size)
+    variant = (*model, train.optimizer, train.precision, bool(train.log_diagnostics))
+    return (*variant, spec.task.name, source.length, source.vocabulary, train.batch_size)
 
 
 def _cost(
@@ -200,17 +211,17 @@ def _cost(
     known: KnownSteps,
     expected: float | None,
     device_type: str,
+    summary: str,
 ) -> ShapeCost:
     """The cost of one shape: its own times, or those of the shapes that have most in common with it."""
     shape = shapes[index]
     timing = timings.get(index)
     if timing is None:
-        own = _kind(shape)
-        agreement = {one: _common(own, _kind(shapes[one])) for one in timings}
+        agreement = {one: _common(shape.kind, shapes[one].kind) for one in timings}
         closest = max(agreement.values())
         timing = modeled([timings[one] for one, common in agreement.items() if common == closest], shape.operations)
     steps = known.average(shape.missing or shape.runs, expected)
-    cost = shape_cost(timing, shape.source, shape.runs, len(shape.missing), steps, device_type)
+    cost = shape_cost(timing, shape.source, shape.runs, len(shape.missing), steps, device_type, summary)
     memory = WORKER_MEMORY + 4 * timing.state * shape.parameters // max(1, timing.parameters)
     return replace(cost, parameters=shape.parameters, flops=shape.flops, memory=memory, timed=index in timings)
 

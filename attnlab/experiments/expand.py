@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 from attnlab.config.experiment import Experiment, LadderLevels, full_key
@@ -27,12 +27,15 @@ MODEL = "model"
 """The key of a whole model among the attentions of a grid: ``{model: FILE.py:Class}``."""
 
 
-def expand(experiment: Experiment, progress: Progress = no_callback) -> list[RunSpec]:
+def expand(
+    experiment: Experiment, progress: Progress = no_callback, finished: Container[str] = frozenset()
+) -> list[RunSpec]:
     """List every run of an experiment; a run that several combinations have in common is listed once.
 
     Args:
         experiment: The experiment.
         progress: Receives what is tried and checked.
+        finished: Ids of runs that have a record: they are listed, but not tried again.
 
     Returns:
         The runs.
@@ -45,7 +48,7 @@ def expand(experiment: Experiment, progress: Progress = no_callback) -> list[Run
     specs: dict[str, RunSpec] = {}
     try:
         for request in requests(experiment, resolver):
-            specs.update((spec.id, spec) for spec in plan(request, resolver, progress))
+            specs.update((spec.id, spec) for spec in plan(request, resolver, progress, finished))
     except AttnlabError as error:
         raise _located(error, experiment) from error
     planned = list(specs.values())

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Container
 from typing import Any
 
 from attnlab.attention import ATTENTIONS
@@ -37,14 +38,22 @@ from attnlab.training.events import Preparing, Progress, no_callback
 from attnlab.training.run_parts import run_parts
 
 
-def plan(request: Request, resolver: Resolver | None = None, progress: Progress = no_callback) -> list[RunSpec]:
+def plan(
+    request: Request,
+    resolver: Resolver | None = None,
+    progress: Progress = no_callback,
+    finished: Container[str] = frozenset(),
+) -> list[RunSpec]:
     """List the runs of a request: variants in order, and within each its seeds.
+
+    Built-in variants of which all seeds are finished are looked up, but neither checked nor tried again.
 
     Args:
         request: The request.
         resolver: Keeps what was looked up, checked and tried; the requests of one experiment share it. None takes a
             new one.
         progress: Receives what is tried and checked.
+        finished: Ids of runs that have a record.
 
     Returns:
         The runs.
@@ -61,31 +70,40 @@ def plan(request: Request, resolver: Resolver | None = None, progress: Progress 
     check_seeds(request.seeds)
     resolved = resolver.resolve(request)
     check_runs(len(request.seeds), len(resolved.models), what="seeds", where="--seeds")
-    for model in (*resolved.models, resolved.reference):
-        key = ("size", model.canonical, resolved.train.canonical, resolved.task.canonical)
-        resolver.once(key, lambda: check_sizes(model, resolved.train, resolver.source(resolved.task)))  # noqa: B023
-    if resolved.train.rollout:
-        check_rollout(resolved.task, resolver)
+    task, train, known = resolved.task, resolved.train, dict[int, list[RunSpec]]()
+    if not request.match:
+        for index, model in enumerate(resolved.models):
+            if not (model.module or any(part.code_digest for part in model.attention)):
+                own = RunSpec.of_seeds(task, model, train, request.seeds)
+                if all(spec.id in finished for spec in own):
+                    known[index] = own
+    left = [model for index, model in enumerate(resolved.models) if index not in known]
+    for model in (*left, resolved.reference) if left else ():
+        key = ("size", model.canonical, train.canonical, task.canonical)
+        resolver.once(key, lambda: check_sizes(model, train, resolver.source(task)))  # noqa: B023
+    if left and train.rollout:
+        check_rollout(task, resolver)
     specs: list[RunSpec] = []
-    for model in resolved.models:
+    for index, model in enumerate(resolved.models):
+        if index in known:
+            specs += known[index]
+            continue
         check_parts(model, resolver)
         reference = resolved.reference
         if request.match and (model.module or model.attention != reference.attention) and model != reference:
             # A named reference has no position of its own: it takes that of the model it is compared with.
             same = {"position": model.position} if request.reference else {}
             reference = reference.model_copy(update=same)
-            model = matched(model, reference, request.match, resolved.task, resolver)
-        train = resolved.train if model.module is None else of_whole_model(resolved.train, model, request)
+            model = matched(model, reference, request.match, task, resolver)
+        own_train = train if model.module is None else of_whole_model(train, model, request)
         progress(Preparing(f"trying one step of {model.variant}"))
-        try_run(RunSpec(task=resolved.task, model=model, train=train), resolver)
+        try_run(RunSpec(task=task, model=model, train=own_train), resolver)
         if model.module is None:
-            model = check_own_attentions(model, run_lengths(resolver.source(resolved.task)), resolver, progress)
+            model = check_own_attentions(model, run_lengths(resolver.source(task)), resolver, progress)
         else:
             progress(Preparing(f"looking for leaks of {model.variant}"))
-            model = check_own_model(model, resolver.source(resolved.task), resolver)
-        specs += [
-            RunSpec.model_construct(task=resolved.task, model=model, train=train, seed=seed) for seed in request.seeds
-        ]
+            model = check_own_model(model, resolver.source(task), resolver)
+        specs += RunSpec.of_seeds(task, model, own_train, request.seeds)
     return specs
 
 

@@ -66,6 +66,7 @@ def run_sweep(
     wait: bool = False,
     again: bool = True,
     command: str = "",
+    opened: Store | None = None,
 ) -> SweepOutcome:
     """Run what is missing of a plan.
 
@@ -79,6 +80,7 @@ def run_sweep(
         again: Whether runs that failed before are tried again.
         command: The command line, or the call of the Python interface, which the store keeps beside the file of the
             experiment; empty keeps what it has.
+        opened: That folder, where it was read before, so that it is read once; None opens it.
 
     Returns:
         The records of the plan.
@@ -92,7 +94,7 @@ def run_sweep(
     check_precision(specs, executor.settings.device)
     if slower := precision_notice(specs, executor.settings.device):
         progress(Notice(slower))
-    results = Store(store)
+    results = opened or Store(store)
     results.open()
     with sweep_lock(store, wait):
         if not isinstance(executor, ClusterDriver) and (working := working_jobs(store)):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from attnlab.experiments.plan_cost import ShapeCost, StepsEstimate
-from attnlab.run_labels import RunLabels
+from attnlab.run_labels import RunLabels, one_of_each
 from attnlab.specs import RunSpec
 from attnlab.tasks.base import Task
 from attnlab.tasks.io.streams import Source
@@ -73,7 +73,13 @@ def modeled(timed: Sequence[ShapeTiming], operations: float) -> ShapeTiming:
 
 
 def shape_cost(
-    timing: ShapeTiming, source: Source, same: Sequence[RunSpec], missing: int, steps: StepsEstimate, device_type: str
+    timing: ShapeTiming,
+    source: Source,
+    same: Sequence[RunSpec],
+    missing: int,
+    steps: StepsEstimate,
+    device_type: str,
+    summary: str | None = None,
 ) -> ShapeCost:
     """Put the times of a shape together to the cost of its runs; parameters, operations and memory are not filled in.
 
@@ -84,6 +90,7 @@ def shape_cost(
         missing: How many of them have no record.
         steps: The steps that each is expected to take.
         device_type: The type of the device: ``cpu``, ``cuda`` or ``mps``.
+        summary: Its label; None makes one of its runs alone.
 
     Returns:
         The cost.
@@ -107,7 +114,7 @@ def shape_cost(
     loggings = train.max_steps.bit_length() + 1  # at powers of two, and at the last step
     fixed = timing.setup + RECORDING + tests + loggings * timing.diagnostics
     return ShapeCost(
-        summary=RunLabels(same).of_group(same),
+        summary=RunLabels(one_of_each(same)).of_group(same) if summary is None else summary,
         runs=len(same),
         missing=missing,
         parameters=timing.parameters,

@@ -114,7 +114,8 @@ class Overall:
 
 def overall(panels: Sequence[Grid]) -> list[Overall]:
     """Interquartile means, and probabilities of improvement over the first variant; nothing for a single variant."""
-    rows = [row for row in panels[0].rows if all(row in panel.rows for panel in panels)] if panels else []
+    everywhere = set.intersection(*(set(panel.rows) for panel in panels)) if panels else set()
+    rows = [row for row in panels[0].rows if row in everywhere] if panels else []
     if len(rows) < 2:
         return []
     strata = {row: [cell.share_sample for panel in panels for cell in panel.across(row)] for row in rows}

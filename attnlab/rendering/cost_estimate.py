@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from attnlab.experiments.plan_cost import SOURCES, CostEstimate, StepsSource
+from attnlab.experiments.plan_cost import SOURCES, CostEstimate, ShapeCost, StepsSource
 from attnlab.formatting import duration, scaled, thousands
 from attnlab.rendering._text_table import FoldedText
 
@@ -20,6 +20,10 @@ STEPS: dict[StepsSource, str] = {
     "experiment": "the share that the experiment expects",
     "unknown": "all, as nothing is known,",
 }
+
+
+SHOWN = 200
+"""Shapes that the table lists at most: those that take longest, in the order of the plan."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class CostTable:
         head = "1 run" if runs == 1 else f"{runs} runs"
         lines = [
             Text(f"{head}, {runs - missing} already done, {missing} to run; {estimate.description}."),
+            Text(self.left_out()),
             Text(self.time(), style="bold"),
             Text(self.steps()),
             Text(self.speed()),
@@ -44,6 +49,18 @@ class CostTable:
             available = f"{thousands(estimate.free_memory / 2**20)} MB are available"
             lines.append(Text(f"Will not fit into memory: {needed}; {available}.", style="red"))
         return Group(self._table(), *(line for line in lines if line.plain))
+
+    @property
+    def listed(self) -> list[ShapeCost]:
+        """The shapes that the table lists."""
+        shapes = self.estimate.shapes
+        longest = sorted(range(len(shapes)), key=lambda index: -shapes[index].missing * shapes[index].expected)
+        return [shapes[index] for index in sorted(longest[:SHOWN])]
+
+    def left_out(self) -> str:
+        """How many shapes the table does not list; empty where it lists all."""
+        more = len(self.estimate.shapes) - SHOWN
+        return f"{thousands(more)} more shapes, which take less, are not listed; --json has them." if more > 0 else ""
 
     def time(self) -> str:
         """The expected wall time and its range, in words."""
@@ -80,7 +97,7 @@ class CostTable:
         vmap_head = ["vmap"] if vmapped else []
         for head in ("to run", *vmap_head, "parameters", "flops", "step", "steps", "one run", "MB"):
             table.add_column(head, justify="right")
-        for shape in self.estimate.shapes:
+        for shape in self.listed:
             some = f" of {shape.runs}" if shape.missing < shape.runs else ""
             cells = [f"{shape.missing}{some}", *([str(shape.vmap)] if vmapped else [])]
             cells += [thousands(shape.parameters), scaled(shape.flops)]

@@ -149,7 +149,8 @@ class Report:
             own = "the model's own earlier answers are inputs."
             notes.append(f"Tested by rollout. {SCORED['independent']}" if alone else f"Tested by rollout: {own}")
         if any(panel.metric == "accuracy" for panel in self.panels):
-            chances = dict.fromkeys(record.chance_note for record in tested if record.chance_note)
+            kinds = {(record.vocabulary, record.chance_guess): record for record in reversed(tested)}
+            chances = dict.fromkeys(record.chance_note for record in reversed(kinds.values()) if record.chance_note)
             notes += [f"{text[0].upper()}{text[1:]}." for text in list(chances)[:SHOWN]]
         if self.diverged:
             notes.append(f"{_count(self.diverged, 'run')} diverged; the scores count, but never as solved.")
@@ -244,7 +245,7 @@ def report(
         columns=columns or (layout.columns if layout else "level"),
         tuned=tuned,
     )
-    outcomes = check_claims(experiment.claims, records, tuned) if experiment else []
+    outcomes = check_claims(experiment.claims, records, tuned) if experiment and experiment.claims else []
     question = experiment.question if experiment else ""
     return Report(tuple(panels), tuple(outcomes), question, tuple(records), _comparisons(records, experiment))
 

@@ -2,6 +2,7 @@
 
 store.json              the format of this folder
 records.jsonl           the journal
+records.index           what listings need of a large journal; it may be removed, and is made again
 checkpoints/ID          where an unfinished run can go on, whatever it was trained beside
 weights/ID              what a finished run learned
 optimizer/ID            the state of its optimizer, twice the size of its weights: another run can continue it
@@ -159,9 +160,23 @@ class Store:
             Their records, in the order in which they were finished; those of a large store are read in part.
 
         Raises:
-            StoreError: A line of the journal other than a torn last one is no record.
+            StoreError: The journal cannot be read.
+
+        Warns:
+            StoreWarning: As :meth:`records`.
         """
         return self.journal.scan()
+
+    def finished(self) -> set[str]:
+        """List the runs that are not run again.
+
+        Returns:
+            Their ids: of all that have a record and did not fail.
+
+        Raises:
+            StoreError: As :meth:`records`.
+        """
+        return {record.id for record in self.scan() if record.status != "failed"}
 
     def save(self, run: str, arrays: Mapping[str, Any], about: Mapping[str, Any]) -> None:
         """Save the checkpoint of a run.

@@ -27,6 +27,7 @@ from attnlab.storage.files import unwritable, write_whole
 from attnlab.user_code import user_stacklevel
 
 if TYPE_CHECKING:
+    from attnlab.storage.journal_index import JournalIndex
     from attnlab.storage.stored_record import LineReader
 
 OLD_JOURNAL = "records.format-1.jsonl"
@@ -59,6 +60,8 @@ class Journal:
 
     def __init__(self, path: Path, *, migrate: bool = False) -> None:
         self.path, self.migrate = path, migrate
+        self._latest: tuple[tuple[int, ...], list[Record]] | None = None
+        """The state of the file when it was last scanned, and its records."""
 
     def append(self, records: Iterable[Record]) -> None:
         """Add finished runs, durably.
@@ -164,20 +167,11 @@ class Journal:
                 try:
                     record = self._record(line, sections, history)
                 except ValueError as error:
-                    if not self.migrate and isinstance(error, ValidationError) and (fields := newer_fields(error)):
-                        newer[number] = fields
-                        continue
-                    if self.migrate:
-                        hint = "The line was changed or damaged; move it away to go on without that run."
-                        raise StoreError("This line is no record.", hint, where=f"{self.path}:{number}") from None
-                    damaged[number] = _reason(line, error)
+                    self._leave_out(line, error, number, newer, damaged)
                     continue
                 result.pop(record.id, None)
                 result[record.id] = record
-        if newer:
-            warnings.warn(_left_out(self.path, newer), NewerRecordWarning, stacklevel=user_stacklevel())
-        for text in _damaged(self.path, damaged):
-            warnings.warn(text, StoreWarning, stacklevel=user_stacklevel())
+        self._warn(newer, damaged)
         return list(result.values())
 
     def scan(self, *, history: bool = True) -> list[Record]:
@@ -188,41 +182,83 @@ class Journal:
 
         Returns:
             The records. Those of a large journal read some of their fields when they are used; see
-            :mod:`attnlab.storage.stored_record`.
+            :mod:`attnlab.storage.stored_record`. What was read of it before is in its index; see
+            :mod:`attnlab.storage.journal_index`.
 
         Raises:
-            StoreError: A line other than a torn last one is no record.
+            StoreError: As :meth:`read`.
 
         Warns:
+            StoreWarning: As :meth:`read`.
             NewerRecordWarning: As :meth:`read`.
         """
         try:
             if self.migrate or self.path.stat().st_size < LARGE:
                 return self.read(history=history)
+            if self._latest and self._latest[0] == _state(self.path.stat()):
+                return list(self._latest[1])
             with uncollected():
-                return self._scanned()
+                found, state = self._scanned()
         except FileNotFoundError:
             return []
-        except (ValueError, TypeError, KeyError):
-            return self.read(history=history)  # which says what is wrong, and where
+        except OSError as error:
+            raise StoreError(f"It cannot be read: {error.strerror}.", where=str(self.path)) from None
+        self._warn(found.newer, found.damaged)
+        records = list(found.records.values())
+        self._latest = state, records
+        return list(records)
 
-    def _scanned(self) -> list[Record]:
+    def _scanned(self) -> tuple[JournalIndex, tuple[int, ...]]:
+        """The index of the journal with the lines that it did not have yet, and the state of the file before."""
+        from attnlab.storage.journal_index import SHARE, load_index, save_index
         from attnlab.storage.stored_record import LineReader, Lines
 
-        result: dict[str, Record] = {}
         sections: Sections = {}
-        lines = Lines(self.path, lambda line: self._record(line, sections, True))
-        reader = LineReader(lines)
-        end = 0
-        with self.path.open("rb", buffering=1 << 20) as file:
+        lines = Lines(self.path, lambda line, history: self._record(line, sections, history))
+        state = _state(lines.stat())
+        index = load_index(self.path, lines, lambda kind, text: _section(kind, text, sections))
+        reader, before = LineReader(lines), index.end
+        with lines.opened() as file:
+            file.seek(before)
             for line in file:
-                start, end = end, end + len(line)
                 if not line.endswith(b"\n"):
                     break  # torn
-                record = _scanned_line(line, start, sections, reader) or self._record(line[:-1], sections, False)
-                result.pop(record.id, None)
-                result[record.id] = record
-        return list(result.values())
+                start, index.end, index.lines = index.end, index.end + len(line), index.lines + 1
+                index.digest.update(line)
+                record = _scanned_line(line, start, sections, reader)
+                if record is None:
+                    try:
+                        record = self._record(line[:-1], sections, False)
+                    except ValueError as error:
+                        self._leave_out(line[:-1], error, index.lines, index.newer, index.damaged)
+                        continue
+                    index.places[record.id] = start, len(line)
+                else:
+                    index.places.pop(record.id, None)
+                index.records.pop(record.id, None)
+                index.records[record.id] = record
+        if index.end - before > max(LARGE - 1, before // SHARE):
+            save_index(self.path, index, {id(section): text for text, section in sections.items()})
+        return index, state
+
+    def _leave_out(
+        self, line: bytes, error: ValueError, number: int, newer: dict[int, list[str]], damaged: dict[int, str]
+    ) -> None:
+        """Note a line that is no record, and why."""
+        if not self.migrate and isinstance(error, ValidationError) and (fields := newer_fields(error)):
+            newer[number] = fields
+            return
+        if self.migrate:
+            hint = "The line was changed or damaged; move it away to go on without that run."
+            raise StoreError("This line is no record.", hint, where=f"{self.path}:{number}") from None
+        damaged[number] = _reason(line, error)
+
+    def _warn(self, newer: Mapping[int, Sequence[str]], damaged: Mapping[int, str]) -> None:
+        """Tell of lines that are left out."""
+        if newer:
+            warnings.warn(_left_out(self.path, newer), NewerRecordWarning, stacklevel=user_stacklevel())
+        for text in _damaged(self.path, damaged):
+            warnings.warn(text, StoreWarning, stacklevel=user_stacklevel())
 
     def _record(self, line: bytes, sections: Sections, history: bool) -> Record:
         if len(line) > LINE_BYTES:
@@ -260,6 +296,11 @@ def uncollected() -> Iterator[None]:
     finally:
         if before:
             gc.enable()
+
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    """What differs where a file was written to, or replaced."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def line_id(line: bytes) -> str:

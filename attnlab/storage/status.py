@@ -11,20 +11,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
 from attnlab.errors import StoreError
 from attnlab.part_code import PartCode, code_now
 from attnlab.records import Record
-from attnlab.run_labels import labels_of
+from attnlab.run_labels import labels_of, one_of_each
 from attnlab.specs import RunSpec
 from attnlab.storage._migration import old_ids
 from attnlab.storage._store import PROBES, Store
 from attnlab.storage.checkpoints import Checkpoint
 from attnlab.storage.files import writable, write_whole
+from attnlab.storage.journal import uncollected
 from attnlab.storage.json_files import read_bounded
 from attnlab.storage.stored_record import rare_environment
 
@@ -34,8 +36,7 @@ OLD_KEYS = {"kin": "unversioned_id", "words": "summary"}
 """Keys of a plan of format 1, and what they are now."""
 
 
-@dataclass(frozen=True)
-class PlannedRun:
+class PlannedRun(NamedTuple):
     """A run of the plan."""
 
     id: str
@@ -77,8 +78,7 @@ def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
     """
     path = store / "plan.jsonl"
     # Labels of runs that differ in their seed alone differ in it alone: one of them tells whether it is the same plan.
-    firsts = {(id(one.task), id(one.model), id(one.train), one.continue_from): one for one in reversed(specs)}
-    known = [*(spec.id for spec in specs), *labels_of(list(firsts.values()))]
+    known = [*(spec.id for spec in specs), *labels_of(one_of_each(specs))]
     digest = hashlib.sha256("".join(known).encode()).hexdigest()
     first = json.dumps({"runs": len(specs), "digest": digest})
     with writable(path):
@@ -88,7 +88,7 @@ def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
                     return
         labels = labels_of(specs)
         planned = (PlannedRun(spec.id, spec.unversioned_id, label) for spec, label in zip(specs, labels, strict=True))
-        lines = (json.dumps(vars(one)) for one in planned)
+        lines = (json.dumps(one._asdict()) for one in planned)
         write_whole(path, "".join(f"{line}\n" for line in (first, *lines)).encode())
 
 
@@ -108,11 +108,12 @@ def read_plan(store: Path) -> list[PlannedRun]:
     if not path.exists():
         return []
     try:
-        plan = []
-        for data in map(from_json, read_bounded(path).splitlines()):
-            if "digest" not in data:
-                plan.append(_planned(data))
-        return plan
+        lines = read_bounded(path).splitlines()
+        with uncollected():
+            found = from_json(b"[%s]" % b",".join(lines))  # at once: ten times as fast as line by line
+            if len(found) != len(lines):
+                raise ValueError("a line has several values")
+            return [_planned(data) for data in found if "digest" not in data]
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         hint = "Move it away; the next sweep writes it anew."
         raise StoreError("This is no plan of attnlab.", hint, where=str(path)) from None
@@ -171,13 +172,17 @@ def find_stores(path: Path) -> list[Path]:
     return [*([path] if any((path / name).exists() for name in FILES) else []), *below]
 
 
-def _planned(data: Mapping[str, Any]) -> PlannedRun:
+def _planned(data: dict[str, Any]) -> PlannedRun:
     """Read a planned run, whose fields are words."""
-    known = {OLD_KEYS.get(key, key): value for key, value in data.items()}
-    words = [known[name] for name in ("id", "unversioned_id", "summary")]
-    if not all(isinstance(word, str) for word in words):
+    if len(data) != len(PlannedRun._fields) or not data.keys().isdisjoint(OLD_KEYS):
+        data = {OLD_KEYS.get(key, key): value for key, value in data.items()}
+    run, unversioned_id, summary = _WORDS(data)
+    if not (isinstance(run, str) and isinstance(unversioned_id, str) and isinstance(summary, str)):
         raise ValueError("a planned run has words alone")
-    return PlannedRun(*words)
+    return PlannedRun(run, unversioned_id, summary)
+
+
+_WORDS = itemgetter(*PlannedRun._fields)
 
 
 def _changed_code(records: Sequence[Record]) -> dict[str, str]:

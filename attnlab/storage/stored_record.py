@@ -8,10 +8,10 @@ anything else reads that line again and makes it whole: it is a record like any 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Self, final
+from typing import Any, BinaryIO, Protocol, Self, final
 
 from pydantic import BaseModel, PrivateAttr, TypeAdapter
 
@@ -32,13 +32,13 @@ class Lines:
 
     Args:
         path: The journal.
-        decode: Reads a line; raises a ValueError if it is no record.
+        decode: Reads a line, with its history or the last point of it; raises a ValueError if it is no record.
 
     Raises:
         OSError: It cannot be read.
     """
 
-    def __init__(self, path: Path, decode: Callable[[bytes], Record]) -> None:
+    def __init__(self, path: Path, decode: Callable[[bytes, bool], Record]) -> None:
         self.path, self._decode = path, decode
         self._file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
@@ -46,13 +46,29 @@ class Lines:
         if hasattr(self, "_file"):
             os.close(self._file)
 
-    def at(self, start: int, size: int, run: str) -> Record:
+    def stat(self) -> os.stat_result:
+        """The state of the file."""
+        return os.fstat(self._file)
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """Read the file from its beginning; nothing else may be read of it meanwhile.
+
+        Yields:
+            The file.
+        """
+        os.lseek(self._file, 0, os.SEEK_SET)
+        with open(os.dup(self._file), "rb", buffering=1 << 20) as file:
+            yield file
+
+    def at(self, start: int, size: int, run: str, *, history: bool = True) -> Record:
         """Read one line again.
 
         Args:
             start: Where it begins, in bytes.
             size: How long it is.
             run: The id of the run that it had.
+            history: Whether all points of the history are read.
 
         Returns:
             The whole record.
@@ -63,19 +79,47 @@ class Lines:
         record = None
         with suppress(OSError, ValueError):
             os.lseek(self._file, start, os.SEEK_SET)
-            record = self._decode(os.read(self._file, size).removesuffix(b"\n"))
+            record = self._decode(os.read(self._file, size).removesuffix(b"\n"), history)
         if record is None or record.id != run:
             raise StoreError("It was changed while it was read.", "Run the command again.", where=str(self.path))
         return record
 
 
+class Rows(Protocol):
+    """Rows of an index, from which stored records are filled when they are used."""
+
+    lines: Lines
+
+    def place(self, row: int) -> tuple[int, int]:
+        """Where the line of a row begins, and how long it is."""
+        ...
+
+    def last(self, row: int) -> float | None:
+        """The accuracy of its last validation; None without one."""
+        ...
+
+    def field(self, row: int, name: str) -> Any:
+        """One of its fields that are kept; raises a KeyError for another."""
+        ...
+
+    def others(self, row: int) -> dict[str, Any]:
+        """All its other fields that are kept."""
+        ...
+
+    def environment(self, row: int) -> Mapping[str, Any]:
+        """Its environment if it is kept; empty elsewhere."""
+        ...
+
+
 class StoredRecord(Record):
-    """A record of which some fields are read from its line when they are first used."""
+    """A record of which some fields are read from its line, or its row in the index, when they are first used."""
 
     _place: tuple[Lines, int, int] | None = PrivateAttr(default=None)
     """Its line: the file, where it begins, how long it is; None once the record is whole."""
     _last: float | None = PrivateAttr(default=None)
     """Accuracy at its last validation."""
+    _row: tuple[Rows, int] | None = PrivateAttr(default=None)
+    """Its row in the index, in place of these two; None once everything that is kept has been filled in."""
 
     def whole(self) -> Self:
         """Read everything.
@@ -86,6 +130,7 @@ class StoredRecord(Record):
         Raises:
             StoreError: The journal was changed in its midst.
         """
+        self.kept()
         private = self.__pydantic_private__
         if private and (place := private["_place"]):
             lines, start, size = place
@@ -97,20 +142,48 @@ class StoredRecord(Record):
             private["_place"] = None
         return self
 
+    def kept(self) -> Self:
+        """Fill in everything that the index has.
+
+        Returns:
+            The record itself.
+        """
+        private = self.__pydantic_private__
+        if private and (found := private["_row"]):
+            rows, row = found
+            own = self.__dict__
+            own |= {**rows.others(row), **own}
+            for name in ("spec", "accuracy"):
+                if name not in own:
+                    own[name] = rows.field(row, name)
+            private |= {"_row": None, "_place": (rows.lines, *rows.place(row)), "_last": rows.last(row)}
+        return self
+
     @property
     def last_validation(self) -> float | None:
         """Accuracy at the last validation, without reading the line."""
-        return self._last
+        found = self._row
+        return found[0].last(found[1]) if found else self._last
 
     @property
     def rare_environment(self) -> Mapping[str, Any]:
         """The environment where it has what few runs have (:data:`RARE`); empty elsewhere, without reading the line."""
+        private = self.__pydantic_private__
+        if private and (found := private["_row"]):
+            return found[0].environment(found[1])
         return self.__dict__.get("environment", {})
 
     def __getattr__(self, name: str) -> Any:
         """Fields that were not read yet."""
         private = self.__pydantic_private__
-        if private and name in Record.model_fields:
+        if private and name in _RECORD_FIELDS:
+            own = self.__dict__
+            if found := private["_row"]:
+                with suppress(KeyError):
+                    value = found[0].field(found[1], name)
+                    if name == "spec" or name == "accuracy":
+                        own[name] = value
+                    return value
             return self.whole().__dict__[name]
         return super().__getattr__(name)  # type: ignore[misc]
 
@@ -195,8 +268,46 @@ class LineReader:
                 del data[name]
         if CODE not in text and OLD_ID not in text:
             data.pop("environment", None)
-        private = {"_place": (self._lines, start, size), "_last": points[-1]["accuracy"] if points else None}
-        return _bare(StoredRecord, data, _NAMES[Record], {}, private)
+        last = points[-1]["accuracy"] if points else None
+        return stored(data, {"_place": (self._lines, start, size), "_last": last, "_row": None})
+
+
+def stored(data: dict[str, Any], private: dict[str, Any]) -> StoredRecord:
+    """Make a stored record of fields that are checked.
+
+    Args:
+        data: The fields that are known.
+        private: Where the others are: its place, last validation and row.
+
+    Returns:
+        The record.
+    """
+    made: Any = _new(StoredRecord)
+    _set_values(made, "__dict__", data)
+    _set_fields(made, _RECORD_FIELDS)
+    _set_extra(made, {})
+    _set_private(made, private)
+    record: StoredRecord = made
+    return record
+
+
+def bare_score(correct: int, total: int, chance: float, sums: Sequence[int] | None) -> Score:
+    """Make a score of numbers that are checked.
+
+    Args:
+        correct: Correct answers.
+        total: Questions.
+        chance: The chance accuracy.
+        sums: The sums over the sequences; None where they are unknown.
+
+    Returns:
+        The score.
+    """
+    values = {"correct": correct, "total": total, "chance": chance, "sequences": None}
+    if sums is not None:
+        values["sequences"] = _bare(SequenceSums, dict(zip(_SUMS, sums, strict=True)), _NAMES[SequenceSums])
+    score: Score = _bare(Score, values, _NAMES[Score])
+    return score
 
 
 def bare_spec(values: dict[str, Any]) -> RunSpec:
@@ -227,6 +338,9 @@ _set_private = BaseModel.__pydantic_private__.__set__  # type: ignore[union-attr
 _set_values = object.__setattr__
 _NAMES: Mapping[type, set[str]] = {kind: set(kind.model_fields) for kind in (RunSpec, Score, SequenceSums, Record)}
 """The names of the fields that were set; all values of a kind share them."""
+_RECORD_FIELDS = _NAMES[Record]
+_SUMS = tuple(SequenceSums.model_fields)
+_new = object.__new__
 
 
 def _bare(kind: type[Any], values: dict[str, Any], names: set[str], extra: Any = None, private: Any = None) -> Any:

@@ -1,10 +1,20 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from attnlab.analysis._observations import METRICS, check_field, check_metric, observations, varying
+from attnlab.analysis._observations import (
+    METRICS,
+    accuracy_bounds,
+    check_field,
+    check_metric,
+    metric_bounds,
+    observations,
+    varying,
+)
 from attnlab.errors import UnknownNameError
 from tests.rendering.fake_runs import run
 
@@ -105,3 +115,16 @@ def test_options_of_one_task_do_not_vary_because_another_lacks_them() -> None:
 def test_a_diverged_run_is_never_solved_but_has_its_scores() -> None:
     (seen,) = observations([run(accuracy=1.0, status="diverged")])
     assert (seen.metric("accuracy"), seen.metric("solved")) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("chances", [[0.25, 0.25], [0.25, 0.5], [math.nan, 0.5], [math.nan]])
+@pytest.mark.parametrize("low", [0.2, 0.6])
+def test_bounds_of_the_accuracy_are_those_of_any_metric(chances: list[float], low: float) -> None:
+    numbers = [low, math.nan, 0.9][: len(chances)]
+
+    def one(chance: float) -> Any:
+        return SimpleNamespace(evaluation=None, record=SimpleNamespace(accuracy=SimpleNamespace(chance=chance)))
+
+    expected = metric_bounds("accuracy", [one(chance) for chance in chances], numbers)
+    assert accuracy_bounds(chances, numbers) == expected
+    assert accuracy_bounds([], []) is None

@@ -15,7 +15,7 @@ from attnlab.experiments.cost_estimate import Planning, estimate_cost
 from attnlab.experiments.expand import expand
 from attnlab.experiments.plan_cost import SPEED_ERROR, CostEstimate, ShapeCost, StepsEstimate
 from attnlab.model.transformer import build
-from attnlab.rendering.cost_estimate import CostTable
+from attnlab.rendering.cost_estimate import SHOWN, CostTable
 from attnlab.specs import RunSpec
 from attnlab.storage import Store
 from attnlab.tasks.io.streams import Source
@@ -203,3 +203,17 @@ def test_shapes_that_differ_in_their_width_are_told_apart() -> None:
     specs = expand(experiment.model_copy(update={"grid": grid}))
     summaries = [one.summary for one in estimate_cost(specs, NOWHERE, Fake()).shapes]
     assert summaries == [f"copy symbols=2 · softmax · learned · width={width} · 2 values of lr" for width in (8, 16)]
+
+
+def test_of_very_many_shapes_those_that_take_longest_are_listed() -> None:
+    shapes = [shape(0.01 * (index % 7 + 1)) for index in range(SHOWN + 50)]
+    shapes[3] = replace(shapes[3], summary="long", missing=9)
+    table = CostTable(estimate_of(*shapes))
+    assert len(table.listed) == SHOWN
+    listed = {id(one) for one in table.listed}
+    assert [id(one) for one in table.listed] == [id(one) for one in shapes if id(one) in listed]  # as in the plan
+    assert shapes[3] in table.listed
+    rates = sorted((one.rate for one in shapes), reverse=True)
+    assert min(one.rate for one in table.listed) >= rates[SHOWN - 1]
+    assert "50 more shapes, which take less, are not listed; --json has them." in text_of(table.estimate)
+    assert "not listed" not in text_of(estimate_of(shape(1.0)))

@@ -261,3 +261,21 @@ def test_a_claim_has_the_fields_of_the_report() -> None:
         assert {name: values[0] for name, values in _tested_at(spec, 1).items()} == {
             name: observed.get(name) for name in (*observed.settings, "subtask", "level", "trained", "seed")
         }
+
+
+def test_finished_variants_are_listed_but_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = inline_experiment("copy", attention="softmax,gpam", complexity=[1, 2], seeds=2, settings=TINY)
+    tried: list[tuple[Any, str]] = []
+    monkeypatch.setattr(
+        "attnlab.experiments.plan.try_run", lambda spec, _: tried.append((spec.task.level, spec.variant))
+    )
+    whole = expand(experiment)
+    assert tried == [(1, "softmax"), (1, "gpam"), (2, "softmax"), (2, "gpam")]
+    tried.clear()
+    finished = {spec.id for spec in whole if coordinates(spec)[:2] != (2, "gpam")}
+    finished.add(next(spec.id for spec in whole if coordinates(spec)[:2] == (2, "gpam")))  # one seed of two
+    assert expand(experiment, finished=finished) == whole
+    assert tried == [(2, "gpam")]
+    tried.clear()
+    assert [spec.id for spec in expand(experiment, finished={spec.id for spec in whole})] == [one.id for one in whole]
+    assert tried == []

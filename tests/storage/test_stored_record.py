@@ -86,7 +86,7 @@ def test_the_parts_and_the_whole_of_a_record_are_those_that_were_written(tmp_pat
     journal = Journal(tmp_path / "records.jsonl")
     journal.append(written)
     for name in (*Record.model_fields, "validation_accuracy", "last_validation", "chance_note", "solved"):
-        scanned = journal.scan()
+        scanned = Journal(journal.path).scan()
         assert all(type(one) is StoredRecord for one in scanned)
         for one, other in zip(scanned, written, strict=True):
             assert getattr(one, name) == getattr(other, name)
