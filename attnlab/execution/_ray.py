@@ -10,10 +10,13 @@ from __future__ import annotations
 import importlib.metadata
 import linecache
 import os
+import signal
 import socket
 import tempfile
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -35,6 +38,7 @@ from attnlab.execution.jobs import (
 from attnlab.execution.processes import POLL_SECONDS, JobQueue
 from attnlab.execution.worker_parts import load_worker_parts
 from attnlab.part_code import files_with
+from attnlab.stop_signals import StopRequest
 from attnlab.training.interruption import Interruption, polling
 
 START_SECONDS = 120.0
@@ -265,13 +269,34 @@ def connect(address: str | None) -> Any:
         raise _unreachable(address, f"nothing listens at {address}.")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
     try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        with own_sigterm():
+            if address:
+                ray.init(address=address, **quiet)
+            else:
+                ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise _unreachable(address, _first_line(error)) from None
     return ray
+
+
+@contextmanager
+def own_sigterm() -> Iterator[None]:
+    """Keep the handler of SIGTERM over the start of Ray, which replaces it by one that ends the process without a word.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        StopRequest: SIGTERM came while Ray was starting, and Ray's handler took it.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        raise StopRequest(signal.SIGTERM) from None
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def is_listening(address: str) -> bool:

@@ -73,7 +73,8 @@ def _edit(draw: st.DrawFn, arrays: Arrays, name: str, kind: str) -> None:
         arrays[name] = np.zeros(array.shape, draw(st.sampled_from(types)))
     elif kind == "values":
         filler: Any = draw(st.sampled_from([0, 1, float("nan"), float("inf"), -1e30, 1e-30]))
-        arrays[name] = np.full(array.shape, filler, array.dtype)
+        with np.errstate(all="ignore"):
+            arrays[name] = np.full(array.shape, filler, array.dtype)
     else:
         del arrays[name]
         if kind == "rename":
