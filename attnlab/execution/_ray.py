@@ -38,7 +38,7 @@ from attnlab.execution.jobs import (
 from attnlab.execution.processes import POLL_SECONDS, JobQueue
 from attnlab.execution.worker_parts import load_worker_parts
 from attnlab.part_code import files_with
-from attnlab.stop_signals import StopRequest
+from attnlab.stop_signals import STOP_SIGNALS, StopRequest
 from attnlab.training.interruption import Interruption, polling
 
 START_SECONDS = 120.0
@@ -179,7 +179,8 @@ class RayCluster:
         for worker in self.workers:
             self.ray.kill(worker.actor)
         self.workers = []
-        self.ray.shutdown()
+        with signals_afterwards():  # an end of Ray that is interrupted gives the process a status of its own
+            self.ray.shutdown()
 
     def _make_mailbox(self) -> Any:
         """Make the queue of messages on this node, so that the loss of another node does not end it."""
@@ -297,6 +298,33 @@ def own_sigterm() -> Iterator[None]:
     finally:
         if before is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def signals_afterwards() -> Iterator[None]:
+    """Let Ctrl-C and signals like it take effect at the end of this block, by the handlers that they had before it.
+
+    The end of Ray puts the system's handler of SIGTERM in place, where Python does not see it. Installing the handlers
+    again undoes that.
+
+    Yields:
+        Nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
+    for number in before:
+        signal.signal(number, lambda number, frame: heard.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in heard[:1]:
+        signal.raise_signal(number)
 
 
 def is_listening(address: str) -> bool:

@@ -149,6 +149,7 @@ def _status(words: tuple[str, ...]) -> tuple[int, str, bool]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a warning of another library is no clear block
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python shows none of these
             main()
     except SystemExit as end:
         return int(str(end.code or 0)), "", False
