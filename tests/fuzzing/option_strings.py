@@ -152,7 +152,7 @@ SMALL = ("--width", "8", "--layers", "1", "--heads", "2", "--steps", "1", "--bat
 COMMANDS: Mapping[tuple[str, ...], tuple[Strings | None, Mapping[str, Strings]]] = {
     ("train", *TINY, *SMALL): (None, {**TRAINED, "--seed": NUMBER, "--threads": NUMBER, "--continue-from": NAME}),
     ("sweep", *SMALL): (None, {**TRAINED, "--grid": mutated(GRIDS), "--executor": WORD, "--ci-width": NUMBER}),
-    ("sweep",): (NAME, {"--preset": WORD, "--seeds": NUMBER, "--set": SETTING, "--executor": WORD}),
+    ("sweep", "--dry-run"): (NAME, {"--preset": WORD, "--seeds": NUMBER, "--set": SETTING, "--executor": WORD}),
     ("sample",): (TASK, {"--complexity": LEVEL, "--sequences": NUMBER, "--seed": NUMBER, "--set": SETTING}),
     ("generate", "--quiet"): (
         TASK,
