@@ -15,6 +15,8 @@ MAX_LAYERS = 2_000
 """The most layers of a model: each takes a millisecond to build, whatever its size."""
 MAX_RUNS = 1_000_000
 """The most runs of a plan, and the most models of a diagnosis."""
+MAX_SEQUENCES = 100_000_000
+"""The most test sequences of an evaluation: at a thousand a second they take a day."""
 TOO_MANY = 2**100
 """Bytes of what cannot be counted because its sizes overflow."""
 CGROUPS = Path("/sys/fs/cgroup")

@@ -24,7 +24,7 @@ from attnlab.errors import (
     RenamedWarning,
     StoreWarning,
 )
-from attnlab.stop_signals import stop_requests
+from attnlab.stop_signals import exit_status, signal_name, signal_of, stop_requests
 
 PRINTED = (RenamedWarning, PartWarning, NewerRecordWarning, StoreWarning)
 """Warnings that are printed as one line each."""
@@ -40,6 +40,9 @@ def main() -> None:
         _run()
     except SystemExit as exit:
         status = exit.code
+    except KeyboardInterrupt as stop:  # before a command has begun, or after it has ended
+        tell(f"attnlab: Stopped by {signal_name(signal_of(stop))}.")
+        status = exit_status(signal_of(stop))
     sys.exit(_flushed(status))
 
 

@@ -66,17 +66,13 @@ class Commands(TyperGroup):
         Raises:
             InterruptedTraining: Ctrl-C or a signal like it came where the command had no answer of its own.
         """
-        from attnlab.errors import InterruptedTraining
-        from attnlab.stop_signals import exit_status, signal_name, signal_of
-
         try:
             return super().invoke(ctx)
         except USAGE_ERROR as error:
             vars(error)["message"] = echoed(str(vars(error)["message"]))
             raise
         except KeyboardInterrupt as stop:
-            number = signal_of(stop)
-            raise InterruptedTraining(f"Stopped by {signal_name(number)}.", status=exit_status(number)) from None
+            raise _stopped(stop) from None
 
     def make_context(self, *args: Any, **more: Any) -> Any:
         """Likewise for the words before the command."""
@@ -85,6 +81,8 @@ class Commands(TyperGroup):
         except USAGE_ERROR as error:
             vars(error)["message"] = echoed(str(vars(error)["message"]))
             raise
+        except KeyboardInterrupt as stop:
+            raise _stopped(stop) from None
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the page of ``attnlab --help``; typer would import modules for Markdown, code and tracebacks."""
@@ -95,6 +93,15 @@ class Commands(TyperGroup):
         commands = [(name, _without_options(name).get_short_help_str(limit=1000)) for name in MODULES]
         page = HelpPage(self.get_usage(ctx), self.help or "", {"Options": options, "Commands": commands})
         Console().print(page, highlight=False)
+
+
+def _stopped(stop: KeyboardInterrupt) -> Exception:
+    """The error of a command that Ctrl-C or a signal like it has ended; typer would end it without a word."""
+    from attnlab.errors import InterruptedTraining
+    from attnlab.stop_signals import exit_status, signal_name, signal_of
+
+    number = signal_of(stop)
+    return InterruptedTraining(f"Stopped by {signal_name(number)}.", status=exit_status(number))
 
 
 def _function(name: str) -> Any:

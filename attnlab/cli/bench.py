@@ -25,9 +25,11 @@ def bench(
 ) -> None:
     """Measure this machine: training steps per second by attention, memory of a run, start-up seconds."""
     from attnlab.experiments.bench_result import last_medians
+    from attnlab.files import check_output
     from attnlab.rendering.console import Console
 
     last = last_medians(out)
+    check_output(out)
 
     from attnlab.experiments.machine_bench import measure_machine
     from attnlab.rendering.machine_bench import BenchTable

@@ -112,6 +112,7 @@ def diagnose(
     """Diagnose attentions at initialization, or finished runs: rank collapse, gradients, attention patterns."""
     from attnlab.config.inline_parts import merged
     from attnlab.errors import InvalidValueError
+    from attnlab.files import check_output
     from attnlab.rendering.console import Console
     from attnlab.rendering.diagnosis import DiagnosisView, as_csv
     from attnlab.rendering.diagnosis import as_json as to_json
@@ -135,6 +136,8 @@ def diagnose(
         _refuse_with_model({**inside, "--control": control})
     if plot and not attention_map:
         raise InvalidValueError("There is no map to plot.", "Choose a head: --attention-map 1.1.", where="--plot")
+    for file in filter(None, (csv, plot)):
+        check_output(file)
     model = {"residual": residual, "norm": norm, "mlp_ratio": None if mlp is None else 4.0 if mlp else 0.0}
     fields = {"layers": DEFAULT_LAYERS, **{name: value for name, value in model.items() if value is not None}}
     nested = merged({"model": fields}, field_settings(settings, layers=layers, width=width, heads=heads))

@@ -10,6 +10,7 @@ from attnlab.choices import DIAGNOSED_SEQUENCES
 from attnlab.diagnosis.subjects import DiagnosisSubject, ProbeBatch, validation_batches
 from attnlab.diagnosis.whole_models import WholeModelSubject
 from attnlab.errors import AttnlabError, InvalidValueError
+from attnlab.experiments.size_check import check_diagnosis
 from attnlab.model.module import ModuleModel
 from attnlab.model.transformer import Transformer
 from attnlab.records import Record
@@ -46,7 +47,7 @@ def run_subject(
     Raises:
         UnknownNameError: No run has the id; the message lists the runs.
         InvalidValueError: Several runs have the id; no level of the task has the length; or the sequences are longer
-            than the model's positions, or hold tokens outside its vocabulary.
+            than the model's positions, hold tokens outside its vocabulary, or do not fit the memory.
         StoreError: The weights were not kept or do not fit; the message lists the runs with weights.
     """
     record, path = find_run(run, store)
@@ -57,6 +58,7 @@ def run_subject(
         model = rebuild_model(spec, weights, source)
         probe_source = Source(task_at(spec.task, level=complexity, length=length), spec.seed)
         _check_length(probe_source, length)
+        check_diagnosis(spec.model, probe_source.task.length, batch)
     except AttnlabError as error:
         raise error_of_run(record, error, command) from None
     if probe_source.task.vocabulary > source.vocabulary:

@@ -15,6 +15,7 @@ import torch
 from attnlab.choices import ExtrapolationMode
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.evaluation.level_score import LevelScore
+from attnlab.experiments.size_check import check_evaluation
 from attnlab.model.base import Model
 from attnlab.specs import RunSpec, Split, TaskSpec
 from attnlab.storage.arrays import Arrays
@@ -61,14 +62,16 @@ def evaluate_tasks(
 
     Raises:
         IncompatiblePartsError: The mode does not fit the run's position.
-        InvalidValueError: The sequences are longer than the model's tables, or hold tokens outside its vocabulary; or
-            generated answers of the task cannot be scored.
+        InvalidValueError: The sequences are longer than the model's tables, or hold tokens outside its vocabulary;
+            one of them does not fit the memory, or there are more than ``MAX_SEQUENCES``; or generated answers of the
+            task cannot be scored.
     """
     rollout = spec.train.rollout if rollout is None else rollout
     device = device or torch.device("cpu")
     own_source = Source(spec.task, spec.seed, spec.train.train_examples)
     check_mode(spec.model.position, mode)
     sources = [Source(task, spec.seed) for task in tasks]
+    check_evaluation(spec.model, (source.task.length for source in sources), sequences, where="evaluate")
     for source in sources:
         check_vocabulary(source, own_source.vocabulary)
     models = {
@@ -121,19 +124,19 @@ def score_test_split(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scored:
     """Score a model on the test split, batch by batch; with ``fed_back``, given its own earlier answers."""
-    parts, nats, done = list[Scored](), 0.0, 0
-    match_chance = source.task.exact_match_chance
+    whole, nats, done = list[Scored](), 0.0, 0  # joined after each batch: however many there are, they take no memory
+    chance, match_chance = source.task.chance, source.task.exact_match_chance
     for index, batch in enumerate(source.iter_held_out(Split.TEST, sequences, batch_size), start=1):
         if fed_back is None:
             tokens_N, loss = _predict(model, index, device, batch)
         else:
             predict = partial(_most_likely, model, index, device)
             tokens_N, loss = generate_answers(batch, fed_back.of(batch), predict), math.nan
-        parts.append(score([batch], [tokens_N], source.task.chance, exact_match_chance=match_chance))
+        whole = [joined([*whole, score([batch], [tokens_N], chance, exact_match_chance=match_chance)], chance)]
         nats += loss
         done += len(batch.inputs_BT)
         progress(done, sequences)
-    return joined(parts, source.task.chance, nats)
+    return joined(whole, chance, nats)
 
 
 def _predict(model: Model, number: int, device: torch.device, batch: Batch) -> tuple[Tokens, float]:

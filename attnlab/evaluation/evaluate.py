@@ -12,6 +12,7 @@ from attnlab.choices import ExtrapolationMode
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.evaluation._levels import BatchProgress, evaluate_tasks
 from attnlab.evaluation.level_score import LevelScore
+from attnlab.experiments.size_check import check_evaluation
 from attnlab.records import Record
 from attnlab.storage.find_run import find_run, in_store
 from attnlab.storage.weights import read
@@ -53,8 +54,9 @@ def evaluate(
 
     Raises:
         UnknownNameError: No run has the id; the message has the closest ids.
-        InvalidValueError: Both lengths and levels are given, or the task or the model does not accept one of them; or
-            generated answers of the task cannot be scored.
+        InvalidValueError: Both lengths and levels are given, or the task or the model does not accept one of them;
+            one sequence does not fit the memory, or there are more than can be tested; or generated answers of the
+            task cannot be scored.
         IncompatiblePartsError: The mode does not fit the run's position.
         DeviceError: This machine does not have the device.
         StoreError: The weights of the run were not kept.
@@ -65,6 +67,7 @@ def evaluate(
         )
     record, path = find_run(run, store)
     task = record.spec.task
+    check_evaluation(record.spec.model, lengths, sequences, where="--length")
     weights, _ = read(path)
     scores = []
     more: dict[str, Any] = {"sequences": sequences, "rollout": rollout, "device": device(device_name)}

@@ -10,10 +10,13 @@ from __future__ import annotations
 import importlib.metadata
 import linecache
 import os
+import signal
 import socket
 import tempfile
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -36,6 +39,7 @@ from attnlab.execution.jobs import (
 from attnlab.execution.processes import POLL_SECONDS, JobQueue
 from attnlab.execution.worker_parts import load_worker_parts
 from attnlab.part_code import files_with
+from attnlab.stop_signals import STOP_SIGNALS, StopRequest
 from attnlab.training.interruption import Interruption, polling
 
 START_SECONDS = 120.0
@@ -178,7 +182,8 @@ class RayCluster:
         for worker in self.workers:
             self.ray.kill(worker.actor)
         self.workers = []
-        self.ray.shutdown()
+        with signals_afterwards():  # an end of Ray that is interrupted gives the process a status of its own
+            self.ray.shutdown()
 
     def _make_mailbox(self) -> Any:
         """Make the queue of messages on this node, so that the loss of another node does not end it."""
@@ -268,13 +273,61 @@ def connect(address: str | None) -> Any:
         raise _unreachable(address, f"nothing listens at {address}.")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "ignore_reinit_error": True}
     try:
-        if address:
-            ray.init(address=address, **quiet)
-        else:
-            ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        with own_sigterm():
+            if address:
+                ray.init(address=address, **quiet)
+            else:
+                ray.init(include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise _unreachable(address, _first_line(error)) from None
     return ray
+
+
+@contextmanager
+def own_sigterm() -> Iterator[None]:
+    """Keep the handler of SIGTERM over the start of Ray, which replaces it by one that ends the process without a word.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        StopRequest: SIGTERM came while Ray was starting, and Ray's handler took it.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:
+        raise StopRequest(signal.SIGTERM) from None
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def signals_afterwards() -> Iterator[None]:
+    """Let Ctrl-C and signals like it take effect at the end of this block, by the handlers that they had before it.
+
+    The end of Ray puts the system's handler of SIGTERM in place, where Python does not see it. Installing the handlers
+    again undoes that.
+
+    Yields:
+        Nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    before = {number: handler for number, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
+    for number in before:
+        signal.signal(number, lambda number, frame: heard.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in heard[:1]:
+        signal.raise_signal(number)
 
 
 def is_listening(address: str) -> bool:

@@ -1,14 +1,14 @@
 """Sizes of a plan: refused before anything of them is built where they are larger than the memory of this machine.
 
 A run takes its weights four times (weights, gradient, two moments of the optimizer), the residual stream of a batch in
-every layer, and the sequences of its validation and of its limited training set. All of it is a lower bound: what is
-refused would not have run.
+every layer, and the sequences of its validation, its test and its limited training set. All of it is a lower bound:
+what is refused would not have run.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from attnlab.sizes import (
     MAX_INTEGER,
     MAX_LAYERS,
     MAX_RUNS,
+    MAX_SEQUENCES,
     TOO_MANY,
     available_memory,
     bytes_text,
@@ -35,8 +36,12 @@ COPIES = 4
 """Weights, gradient, and two moments."""
 UNLIMITED_EXAMPLES, USUAL_TASK = 10_000, 128
 """What a number of training sequences, and tokens and ids of a task, are compared with: a usual number."""
+TOKEN = 16
+"""Bytes of a token: its input and its target."""
 STREAM = 4
 """Bytes of a number of the residual stream."""
+EVALUATED = 3
+"""Numbers that an evaluation holds of each token and channel: the residual stream, its norm, and what a branch adds."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,8 @@ class Sizes:
 
     @property
     def rows(self) -> int:
-        """Sequences that are kept for the whole run."""
-        return self.train.validation_examples + (self.train.train_examples or 0)
+        """Sequences that are kept: those of the validation and of a limited training set, and in the end the test's."""
+        return self.train.validation_examples + self.train.test_examples + (self.train.train_examples or 0)
 
     @property
     def is_small(self) -> bool:
@@ -68,7 +73,7 @@ class Sizes:
         """The residual stream of a batch in every layer, and the sequences."""
         model, batch = self.model, self.train.batch_size
         stream = STREAM * batch * self.length * model.width * model.layers
-        return stream + 16 * self.length * (self.rows + batch) + 8 * self.vocabulary
+        return stream + TOKEN * self.length * (self.rows + batch) + 8 * self.vocabulary
 
     def bytes(self) -> int:
         """A lower bound of the memory of the run, in bytes."""
@@ -110,10 +115,49 @@ def check_models(model: ModelSpec, *, source: Source | None, length: int, sequen
     check_seeds(seeds)
     vocabulary = model.width if source is None else source.vocabulary
     length = length if source is None else source.length
-    sizes = Sizes(model, TrainSpec(batch_size=sequences, validation_examples=1), vocabulary, length)
+    sizes = Sizes(model, TrainSpec(batch_size=sequences, validation_examples=1, test_examples=1), vocabulary, length)
     _check(sizes, None if source is None else source.spec, {"train.batch_size": "--sequences"})
     one = model_bytes(model, vocabulary=vocabulary, length=length) or 0
     check_fits(len(seeds), lambda count: 2 * one * count, what=f"{len(seeds):,} models", where="--seeds")
+
+
+def check_evaluation(model: ModelSpec, lengths: Iterable[int], sequences: int | None, *, where: str) -> None:
+    """Refuse the evaluation of a trained model that needs more memory than there is, or more time than anyone has.
+
+    One sequence at a time is evaluated where they are long, so that their number takes no memory.
+
+    Args:
+        model: The model.
+        lengths: Tokens of the sequences.
+        sequences: The number of sequences of each length; None takes that of the run.
+        where: The option that asks for the lengths.
+
+    Raises:
+        InvalidValueError: One sequence does not fit, or there are more than ``MAX_SEQUENCES``.
+    """
+    check_count(sequences or 1, MAX_SEQUENCES, what="test sequences", where="--sequences")
+    width = model.width if model.module is None else 0  # a whole model of the user's own may hold less
+    each = TOKEN + STREAM * EVALUATED * width
+    for length in lengths:
+        what = f"The evaluation of one sequence of {length:,} tokens"
+        check_fits(length, lambda count: each * count, what=what, where=where)
+
+
+def check_diagnosis(model: ModelSpec, length: int, sequences: int) -> None:
+    """Refuse the diagnosis of a trained model that needs more memory than there is.
+
+    Args:
+        model: The model.
+        length: Tokens of a sequence.
+        sequences: Sequences of a batch; the residual stream of each is kept in every layer, in float64.
+
+    Raises:
+        InvalidValueError: They do not fit; the message has the largest number that would.
+    """
+    numbers = model.width * model.layers if model.module is None else 0
+    each = length * (TOKEN + 2 * STREAM * numbers)
+    what = f"{sequences:,} sequences of {length:,} tokens"
+    check_fits(sequences, lambda count: each * count, what=what, where="--sequences")
 
 
 def _check(sizes: Sizes, task: TaskSpec | None, options: Mapping[str, str] | None = None) -> None:
@@ -192,7 +236,7 @@ def _candidates(sizes: Sizes) -> list[_Field]:
         return _Field(f"train.{name}", getattr(train, name) or 0, default, changed)
 
     fields = [of_model("width", int), of_model("layers", int), of_model("mlp_ratio", float)]
-    fields += map(of_training, ("batch_size", "validation_examples", "train_examples"))
+    fields += map(of_training, ("batch_size", "validation_examples", "test_examples", "train_examples"))
     return [*fields, _Field("task", longest, USUAL_TASK, shorter)]
 
 

@@ -106,6 +106,33 @@ def write_output(path: Path, content: bytes) -> None:
         raise unwritable(error, path) from None
 
 
+def check_output(path: Path) -> None:
+    """Refuse a file that could not be written, before what is to be written is computed; nothing is left.
+
+    Args:
+        path: The file; its folder may be missing.
+
+    Raises:
+        InvalidFileError: It cannot be written.
+    """
+    try:
+        if DESCRIPTOR.fullmatch(str(path)) or str(path) in STREAMS:
+            return
+        target = Path(os.path.realpath(path))
+        if os.path.lexists(target) and not target.is_file() and not target.is_dir() and not target.is_symlink():
+            return  # a pipe or a device
+        _check_target(target)
+        if target.is_dir():
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        folder = target.parent
+        while not os.path.lexists(folder) and folder != folder.parent:
+            folder = folder.parent
+        with temporary_beside(folder / target.name) as temporary:
+            temporary.open("xb").close()
+    except (OSError, ValueError) as error:
+        raise unwritable(error, path) from None
+
+
 def _check_target(target: Path) -> None:
     """Refuse a link that leads round in a circle, and a file that may not be written: renaming would replace both."""
     if target.is_symlink():

@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
-from attnlab.tasks.recall_stream import inverse_mean, kinds_so_far
+from attnlab.tasks.recall_stream import seen_letter_accuracy
 
 
 @register("induction", source="arXiv:2312.00752, arXiv:2209.11895")
@@ -42,7 +42,7 @@ class Induction(Task):
     def __init__(self, *, length: Annotated[int, Field(ge=3)] = 32, alphabet: Annotated[int, Field(ge=2)] = 16) -> None:
         self.length, self.alphabet = length, alphabet
         self.vocabulary = alphabet + 1
-        self.chance = inverse_mean(kinds_so_far(alphabet, np.ones((1, length - 2)))[-1])
+        self.chance = seen_letter_accuracy(alphabet, length - 2)
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw uniform letters, with one mark among them and one at the end."""

@@ -22,7 +22,7 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
-from attnlab.tasks.recall_stream import draw, inverse_mean, kinds_so_far
+from attnlab.tasks.recall_stream import draw, seen_letter_accuracy
 
 
 @register("recall-once", source="arXiv:2403.17844")
@@ -43,7 +43,7 @@ class RecallOnce(Task):
         self.keys, self.slots = keys, keys * uses
         self.vocabulary = 2 * keys + 1
         self.length = 2 * self.slots
-        self.chance = inverse_mean(kinds_so_far(keys, np.ones((1, self.slots - 1)))[-1])
+        self.chance = seen_letter_accuracy(keys, self.slots - 1)
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw pairs with replacement, the question mark, and one of the keys."""

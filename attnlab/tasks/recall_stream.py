@@ -17,6 +17,7 @@ Differs  no two keys of a sequence share a value, so that all guesses within the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple, final
 
@@ -26,6 +27,11 @@ from pydantic import Field
 
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 from attnlab.tasks.recall import without_replacement
+
+FULL_WIDTH = 4096
+"""Up to this many keys, distributions have an entry for every number of keys, however few there can be."""
+EXACT_COST = 2**26
+"""Operations up to which a distribution is computed exactly; they take half a second."""
 
 
 class Pairs(NamedTuple):
@@ -160,9 +166,42 @@ def seen_letter_accuracy(alphabet: int, letters: int) -> float:
         letters: Length of the string.
 
     Returns:
-        The mean of 1 / d over the number d of different letters.
+        The mean of 1 / d over the number d of different letters; of long strings over a large alphabet to six digits,
+        from the mean and the variance of d.
     """
-    return inverse_mean(kinds_so_far(alphabet, np.ones((1, letters)))[-1])
+    # After so many letters, each letter of the alphabet is missing with a probability below 1e-21.
+    steps = min(letters, math.ceil(alphabet * (math.log(alphabet) + 50)))
+    most = alphabet if alphabet <= FULL_WIDTH else min(alphabet, letters)
+    if steps * most > EXACT_COST:
+        return float(_expanded_inverse_mean(alphabet, np.ones((1, 1)), letters)[0])
+    number = np.arange(most + 1)
+    seen_D = np.zeros(most + 1)
+    seen_D[0] = 1
+    for _ in range(steps):
+        new_D = seen_D * (1 - number / alphabet)
+        seen_D = seen_D - new_D + np.roll(new_D, 1)
+    return inverse_mean(seen_D[None])
+
+
+def _expanded_inverse_mean(keys: int, content_GS: NDArray[np.float64], times: int = 1) -> NDArray[np.float64]:
+    """The mean of 1 / d, expanded around the mean of d: 1 / mean + variance / mean^3.
+
+    A key is missing with the probability q that no slot has it, and two keys with p. So the number of missing ones of K
+    keys has the mean K q and the variance K q + K (K - 1) p - (K q)^2.
+
+    Args:
+        keys: Number of keys, drawn uniformly with replacement.
+        content_GS: Probability that each slot has a key, G x S, for G independent cases.
+        times: How often the slots are repeated.
+
+    Returns:
+        The mean for each case, G.
+    """
+    one_G, two_G = (np.exp(times * np.log1p(-content_GS * count / keys).sum(axis=1)) for count in (1, 2))
+    missing_G = keys * one_G
+    variance_G = np.maximum(0.0, missing_G + float(keys) * (keys - 1) * two_G - missing_G**2)
+    mean_G = keys - missing_G
+    return (1 + variance_G / mean_G**2) / mean_G
 
 
 def seen_value_accuracy(keys: int, content_GS: NDArray[np.float64]) -> float:
@@ -176,10 +215,25 @@ def seen_value_accuracy(keys: int, content_GS: NDArray[np.float64]) -> float:
         content_GS: Probability that each slot has a key, G x S, for G independent cases.
 
     Returns:
-        Expected number of correct guesses over the expected number of targets, the final query included.
+        Expected number of correct guesses over the expected number of targets, the final query included; of long series
+        of many keys to six digits.
     """
+    if content_GS.size * (keys + 1) > EXACT_COST:
+        return _long_value_accuracy(keys, content_GS)
     distributions = kinds_so_far(keys, content_GS)
     before = distributions[:-1].transpose(1, 0, 2)
     num_targets = (content_GS * (before * np.arange(keys + 1)).sum(axis=2)).sum(axis=1).mean() / keys
     num_correct = (content_GS * before[:, :, 1:].sum(axis=2)).sum(axis=1).mean() / keys
     return float((num_correct + inverse_mean(distributions[-1])) / (num_targets + 1))
+
+
+def _long_value_accuracy(keys: int, content_GS: NDArray[np.float64]) -> float:
+    """The same from the mean number of keys before each slot, which takes as many operations as there are slots."""
+
+    def none_before(share_GS: NDArray[np.float64]) -> NDArray[np.float64]:
+        before_GS = np.cumprod(1 - share_GS, axis=1)
+        return np.concatenate([np.ones((len(share_GS), 1)), before_GS[:, :-1]], axis=1)
+
+    num_targets = (content_GS * (1 - none_before(content_GS / keys))).sum(axis=1).mean()
+    num_correct = (content_GS * (1 - none_before(content_GS))).sum(axis=1).mean() / keys
+    return float((num_correct + _expanded_inverse_mean(keys, content_GS).mean()) / (num_targets + 1))

@@ -8,7 +8,8 @@ from typing import Any
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.specs import TaskSpec
 from attnlab.tasks.base import TASKS
-from attnlab.tasks.io.streams import Source, parse_range
+from attnlab.tasks.io.size_check import check_tokens
+from attnlab.tasks.io.streams import Source, build, parse_range
 
 
 def task_at(task: TaskSpec, *, level: Any = None, length: int | None = None) -> TaskSpec:
@@ -24,14 +25,15 @@ def task_at(task: TaskSpec, *, level: Any = None, length: int | None = None) -> 
         The task with these options, without ranges and without further levels.
 
     Raises:
-        InvalidValueError: The task does not accept the level or the length; no level is short enough; or both are
-            given and the length follows from the level.
+        InvalidValueError: The task does not accept the level or the length, or no sequence of it fits the memory; no
+            level is short enough; or both are given and the length follows from the level.
     """
     entry = TASKS.entry(task.name)
     options = dict(task.options)
     if level is not None:
         options[task.complexity] = entry.check(task.complexity, level)
     if length is not None:
+        check_tokens(length, where=f"--length {length}")
         with_length = {**options, "length": length}
         if "length" in entry.options and entry.cls(**entry.complete(with_length)).length == length:
             options = with_length
@@ -40,7 +42,7 @@ def task_at(task: TaskSpec, *, level: Any = None, length: int | None = None) -> 
         else:
             problem = f"The length of {task.name} follows from its level."
             raise InvalidValueError(problem, "Give a level or a length, not both.", where=f"--length {length}")
-    entry.cls(**entry.complete(options))
+    build(task, options)
     return without_ranges(task, options)
 
 

@@ -69,12 +69,15 @@ def check_state(arrays: Arrays, model: nn.Module, moments: Mapping[str, tuple[st
         raise StoreError(f"The array '{missing_weights[0]}' is missing.", AGAIN)
     for name, array in arrays.items():
         if name in counts:
-            if array.shape or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+            if not _is_count(array, flag=name == "compiled"):
                 raise StoreError(f"'{name}' is no number.", AGAIN)
         elif name not in expected:
             raise StoreError(f"The model of the run has no '{name}'.", AGAIN)
         else:
             _check_like(name, array, expected[name], AGAIN)
+    for name in moments:
+        if not arrays.get(f"step/{name}", np.ones(())) and np.asarray(arrays[f"exp_avg/{name}"]).any():
+            raise StoreError(f"'step/{name}' is 0, and the optimizer has gone on from there.", AGAIN)
 
 
 def check_progress(about: Mapping[str, Any], spec: RunSpec, arrays: Arrays) -> None:
@@ -97,6 +100,9 @@ def check_progress(about: Mapping[str, Any], spec: RunSpec, arrays: Arrays) -> N
     ended = bool(about.get("reason") or about.get("early_stopped"))  # those it is stacked with may go on
     if "taken" in arrays and taken != step and not ended:
         raise StoreError(f"It is at step {step}, and its arrays are at step {taken:g}.", AGAIN)
+    for name, array in arrays.items():
+        if name.startswith("step/") and float(array) > most:
+            raise StoreError(f"'{name}' is {float(array):g}, and the run has {most} steps.", AGAIN)
     fields: tuple[tuple[str, type], ...] = (("losses", list), ("history", list), ("diagnostics_history", list))
     for name, kind in (*fields, ("reason", str), ("early_stopped", bool)):
         if not isinstance(about.get(name), kind):
@@ -111,6 +117,13 @@ def check_progress(about: Mapping[str, Any], spec: RunSpec, arrays: Arrays) -> N
             first = error.errors()[0]
             place = ".".join(map(str, (name, *first["loc"])))
             raise StoreError(f"Its field '{place}': {first['msg']}.", AGAIN) from None
+
+
+def _is_count(array: NDArray[Any], *, flag: bool) -> bool:
+    """Whether an array is a whole number that is not negative, or, of a flag, a truth value."""
+    if array.shape or array.dtype.kind not in ("b" if flag else "iuf"):
+        return False
+    return flag or bool(np.isfinite(array) and array >= 0 and array == np.floor(array))
 
 
 def _check_like(name: str, array: NDArray[Any], tensor: Tensor, hint: str) -> None:

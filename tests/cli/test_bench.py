@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from attnlab.cli.app import app
 from attnlab.experiments.bench_result import BenchResult, measurement
+from tests.cli.conftest import Command
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, value: float) -> list[object]:
@@ -49,3 +50,16 @@ def test_threads_are_those_of_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     result = CliRunner().invoke(app, ["bench", "--threads", "3", "--device", "cpu", "--out", str(tmp_path / "b.json")])
     assert result.exit_code == 0
     assert threads == [3, before]  # they are put back afterwards
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: Command
+) -> None:
+    devices = stand_in(monkeypatch, 1.0)
+    (tmp_path / "file").write_text("")
+    result = command("bench", "--device", "cpu", "--out", "file/b.json")
+    assert (result.status, devices) == (2, [])
+    assert result.error.startswith("attnlab: file/b.json\n  It cannot be written: ")
+    result = command("diagnose", "rank-collapse", "--layers", "2", "--csv", "file/b.csv")
+    assert result.status == 2
+    assert result.error.startswith("attnlab: file/b.csv\n  It cannot be written: ")

@@ -11,7 +11,8 @@ import pytest
 
 from attnlab.cli.faults import check_words, memory_error, system_error
 from attnlab.errors import ECHO, AttnlabError, InvalidValueError, clipped, echo
-from tests.cli.conftest import Command
+from attnlab.records import Record
+from tests.cli.conftest import TINY, Command
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,37 @@ def test_what_cannot_be_is_one_block(command: Command, words: tuple[str, ...], e
     assert result.status == 2
     assert expected in result.error
     assert result.out == ""
+
+
+def test_an_evaluation_that_cannot_be_is_refused_before_it_begins(command: Command) -> None:
+    run = Record.from_line(command("train", *TINY, "--pos", "rotary", "--quiet", "--json").out).id
+    for words, expected in (
+        (
+            ("--length", "9000000000000000000"),
+            "--length\n  The evaluation of one sequence of 9,000,000,000,000,000,000 ",
+        ),
+        (
+            ("--length", "4,9000000000"),
+            "--length\n  The evaluation of one sequence of 9,000,000,000 tokens would take ",
+        ),
+        (("--complexity", "9000000000000"), "copy\n  'symbols' = 9,000,000,000,000 would take about 144 TB"),
+        (("--sequences", "100000001"), "--sequences\n  These are 100,000,001 test sequences; at most 100,000,000 are"),
+    ):
+        result = command("evaluate", run, *words, "--quiet")
+        assert (result.status, result.out) == (2, "")
+        assert result.error.startswith(f"attnlab: {expected}")
+        assert "would fit." in result.error or "Use at most 100,000,000." in result.error
+    result = command("diagnose", "rank-collapse", "--run", run, "--sequences", "9000000000000")
+    assert result.status == 2
+    assert "--sequences\n  9,000,000,000,000 sequences of 4 tokens would take about" in result.error
+    result = command("diagnose", "rank-collapse", "--run", run, "--length", "9000000000000")
+    assert "A sequence of 9,000,000,000,000 tokens would take about 288 TB" in result.error
+
+
+def test_test_sequences_that_do_not_fit_are_refused_when_a_run_is_planned(command: Command) -> None:
+    result = command("train", *TINY, "--set", "train.test_examples=9000000000000")
+    assert result.status == 2
+    assert result.error.startswith("attnlab: train.test_examples\n  It is 9,000,000,000,000. A run would take about")
 
 
 def test_more_combinations_than_can_be_planned_are_refused(command: Command) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 from pathlib import Path
 from queue import SimpleQueue
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -13,13 +15,14 @@ import pytest
 from attnlab.attention import ATTENTIONS
 from attnlab.errors import InvalidValueError
 from attnlab.execution._inline import Inline
-from attnlab.execution._ray import RayWorker, connect, is_listening
+from attnlab.execution._ray import RayWorker, connect, is_listening, own_sigterm, signals_afterwards
 from attnlab.execution.jobs import Finished, Job, Ready, WorkerSettings
 from attnlab.execution.worker_parts import WorkerParts
 from attnlab.experiments.expand import expand
 from attnlab.experiments.run_sweep import run_sweep
 from attnlab.part_code import files_with
 from attnlab.plugins import load_plugin
+from attnlab.stop_signals import STOP_SIGNALS, StopRequest
 from attnlab.storage import Store
 from tests.experiments.sweeps import drive, numbers, tiny
 
@@ -176,6 +179,71 @@ def test_without_ray_the_error_shows_how_to_install_it(monkeypatch: pytest.Monke
     with pytest.raises(InvalidValueError, match="Ray is not installed here") as caught:
         connect(None)
     assert caught.value.hint == "Install it with: pip install 'attnlab[ray]'."
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that can be sent")
+@pytest.mark.parametrize("comes", ["in the start", "after the start"])
+def test_the_handler_of_sigterm_stays_over_the_start_of_ray(comes: str) -> None:
+    def exit_without_a_word(number: int, frame: FrameType | None) -> None:
+        sys.exit(number)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise StopRequest(number)
+
+    def start(number: int) -> None:
+        with own_sigterm():
+            signal.signal(signal.SIGTERM, exit_without_a_word)  # as ray.init does
+            if comes == "in the start":
+                signal.raise_signal(number)
+        signal.raise_signal(number)
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        with pytest.raises(StopRequest) as caught:
+            start(signal.SIGTERM)
+        assert caught.value.number == signal.SIGTERM
+        assert signal.getsignal(signal.SIGTERM) is handle
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_signals_that_come_while_ray_ends_are_heard_afterwards(number: signal.Signals) -> None:
+    done: list[str] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise StopRequest(number)
+
+    def end() -> None:
+        with signals_afterwards():
+            signal.raise_signal(number)
+            done.append("ended")
+
+    before = signal.signal(number, handle)
+    try:
+        with pytest.raises(StopRequest) as caught:
+            end()
+        assert (caught.value.number, done) == (number, ["ended"])
+        assert signal.getsignal(number) is handle
+    finally:
+        signal.signal(number, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that can be sent")
+def test_sigterm_is_heard_after_the_end_of_ray(tmp_path: Path) -> None:
+    script = (
+        "import os, signal\n"
+        "from attnlab.execution._ray import RayCluster\n"
+        "from attnlab.execution.jobs import WorkerSettings\n"
+        "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGTERM, lambda number, frame: print('heard', flush=True))\n"
+        "    RayCluster(WorkerSettings(), 1, None).close()\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('alive', flush=True)\n"
+    )
+    driver = drive(script, tmp_path)
+    assert driver.communicate(timeout=300)[0].split() == ["heard", "alive"]
+    assert driver.returncode == 0
 
 
 def test_on_one_node_plugins_are_sent_as_text_and_a_failure_is_a_record(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from attnlab.errors import InvalidFileError
-from attnlab.files import write_output, write_whole
+from attnlab.files import check_output, write_output, write_whole
 
 
 @pytest.fixture
@@ -94,6 +94,9 @@ def test_a_file_that_cannot_be_written_is_told_in_one_block(tmp_path: Path, name
     with pytest.raises(InvalidFileError) as caught:
         write_output(tmp_path / name, b"new")
     assert (caught.value.problem, caught.value.hint) == (f"It cannot be written: {reason}.", hint)
+    with pytest.raises(InvalidFileError) as beforehand:
+        check_output(tmp_path / name)
+    assert (beforehand.value.hint, beforehand.value.where) == (hint, caught.value.where)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert (tmp_path / "file").read_bytes() == b"old"
 
@@ -110,6 +113,16 @@ def test_a_file_that_may_not_be_written_is_not_replaced(tmp_path: Path, monkeypa
     with pytest.raises(InvalidFileError, match=r"Permission denied\.\n  Give another file, in a folder"):
         write_output(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_what_can_be_written_is_not_refused_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    for name in ("file", "new", "folder/below/new", "n" * 255):
+        check_output(tmp_path / name)
+    for special in ("/dev/stdout", "/dev/fd/1", "/dev/null"):
+        check_output(Path(special))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"old"
 
 
 def test_the_file_that_a_link_of_the_user_points_to_is_written(tmp_path: Path) -> None:

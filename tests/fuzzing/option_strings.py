@@ -126,26 +126,33 @@ def path(valid: tuple[str, ...] = PATHS) -> Strings:
     return mutated(valid).map(lambda word: re.sub(r"^[/~.-]+|\.\./", "", word) or "x")
 
 
+RUN = "THE-RUN"
+"""Stands for the id of a finished run."""
 NUMBER, LEVEL, SETTING = mutated(("1", "2")), mutated(LEVELS), mutated(SETTINGS)
 TASK, ATTENTION, POSITION = mutated(TASKS), mutated(ATTENTIONS), mutated(POSITIONS)
 NAME, WORD = mutated(NAMES), mutated(WORDS)
+RUN_NAME = mutated((RUN, RUN, RUN, "3f2a"))
 SIZES: Mapping[str, Strings] = dict.fromkeys(("--layers", "--width", "--heads", "--steps", "--batch"), NUMBER)
-RUN = {**SIZES, "--lr": NUMBER, "--attn": ATTENTION, "--pos": POSITION, "--set": SETTING, "--watch": WORD}
-RUN |= {
+TRAINED = {**SIZES, "--lr": NUMBER, "--attn": ATTENTION, "--pos": POSITION, "--set": SETTING, "--watch": WORD}
+TRAINED |= {
     "--task": TASK,
     "--complexity": LEVEL,
     "--seeds": NUMBER,
     "--vmap": mutated(("auto", "2")),
     "--model": ATTENTION,
 }
-RUN |= {"--match": mutated(("parameters", "flops")), "--device": mutated(("cpu", "auto")), "--plugin": path(("x.py",))}
-RUN |= {"--store": path(), "--model": ATTENTION}
+TRAINED |= {
+    "--match": mutated(("parameters", "flops")),
+    "--device": mutated(("cpu", "auto")),
+    "--plugin": path(("x.py",)),
+}
+TRAINED |= {"--store": path(), "--model": ATTENTION}
 TINY = ("--set", "train.validation_examples=2", "--set", "train.test_examples=2", "--quiet")
 SMALL = ("--width", "8", "--layers", "1", "--heads", "2", "--steps", "1", "--batch", "2")
 COMMANDS: Mapping[tuple[str, ...], tuple[Strings | None, Mapping[str, Strings]]] = {
-    ("train", *TINY, *SMALL): (None, {**RUN, "--seed": NUMBER, "--threads": NUMBER, "--continue-from": NAME}),
-    ("sweep", *SMALL): (None, {**RUN, "--grid": mutated(GRIDS), "--executor": WORD, "--ci-width": NUMBER}),
-    ("sweep",): (NAME, {"--preset": WORD, "--seeds": NUMBER, "--set": SETTING, "--executor": WORD}),
+    ("train", *TINY, *SMALL): (None, {**TRAINED, "--seed": NUMBER, "--threads": NUMBER, "--continue-from": NAME}),
+    ("sweep", *SMALL): (None, {**TRAINED, "--grid": mutated(GRIDS), "--executor": WORD, "--ci-width": NUMBER}),
+    ("sweep", "--dry-run"): (NAME, {"--preset": WORD, "--seeds": NUMBER, "--set": SETTING, "--executor": WORD}),
     ("sample",): (TASK, {"--complexity": LEVEL, "--sequences": NUMBER, "--seed": NUMBER, "--set": SETTING}),
     ("generate", "--quiet"): (
         TASK,
@@ -155,21 +162,24 @@ COMMANDS: Mapping[tuple[str, ...], tuple[Strings | None, Mapping[str, Strings]]]
         mutated(("tasks", "attentions", "results")),
         {"--where": mutated(WHERE), "--sort": WORD, "--best": NUMBER},
     ),
-    ("show",): (NAME, {"--plot": path(), "--store": path()}),
+    ("show",): (NAME | RUN_NAME, {"--plot": path(), "--store": path()}),
     ("report",): (path(("results", "x")), {"--by": WORD, "--csv": path(), "--where": mutated(WHERE)}),
-    ("compare",): (NAME, {"--store": path()}),
-    ("evaluate",): (NAME, {"--length": WORD, "--complexity": LEVEL, "--sequences": NUMBER, "--store": path()}),
+    ("compare",): (NAME | RUN_NAME, {"--store": path()}),
+    ("evaluate", "--quiet"): (
+        RUN_NAME,
+        {"--length": NUMBER | WORD, "--complexity": LEVEL | NUMBER, "--sequences": NUMBER, "--extrapolation": WORD},
+    ),
     ("cp",): (NAME, {}),
     ("schema",): (NAME, {}),
-    ("tag",): (NAME, {"--store": path()}),
+    ("tag",): (NAME | RUN_NAME, {"--store": path()}),
     ("diagnose", "rank-collapse", "--layers", "1", "--seeds", "1", "--width", "8", "--heads", "2"): (
         None,
         {
-            **{name: RUN[name] for name in ("--attn", "--pos", "--task", "--complexity", "--layers", "--width")},
+            **{name: TRAINED[name] for name in ("--attn", "--pos", "--task", "--complexity", "--layers", "--width")},
             "--length": NUMBER,
             "--sequences": NUMBER,
             "--seeds": NUMBER,
-            "--run": NAME,
+            "--run": RUN_NAME,
             "--only": WORD,
             "--set": SETTING,
             "--branch-gain": NUMBER,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzzing import stops
 from tests.fuzzing.kills import campaign
 
 
@@ -18,9 +19,9 @@ def test_kills_of_one_process_and_of_a_pool_lose_and_leave_nothing(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_three_hundred_kills_lose_and_leave_nothing(tmp_path: Path) -> None:
+def test_three_hundred_kills_lose_and_leave_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figures = campaign(tmp_path, 300, 0, ("inline", "inline", "processes:2"))
-    sys.stderr.write(f"\n{figures}\n")
+    show(figures, capsys)
     assert sum(figures.kills.values()) == 300
     assert figures.resumed > 100
     assert figures.late <= 2.0
@@ -28,7 +29,21 @@ def test_three_hundred_kills_lose_and_leave_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-def test_kills_of_a_sweep_on_ray_lose_and_leave_nothing(tmp_path: Path) -> None:
-    figures = campaign(tmp_path, 4, 1, ("ray:2",))
-    sys.stderr.write(f"\n{figures}\n")
-    assert sum(figures.kills.values()) == 4
+def test_kills_of_a_sweep_on_ray_lose_and_leave_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = campaign(tmp_path, 12, 1, ("ray:2",))
+    show(figures, capsys)
+    assert sum(figures.kills.values()) == 12
+    assert figures.late <= 2.0
+
+
+@pytest.mark.slow
+def test_commands_that_are_stopped_leave_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = stops.campaign(tmp_path, 60, 0)
+    show(stops.figures(seen), capsys)
+    assert sum(count for name, count in seen.items() if not name.startswith("done")) >= 20
+
+
+def show(figures: object, capsys: pytest.CaptureFixture[str]) -> None:
+    """Print the figures whether the test passes or not."""
+    with capsys.disabled():
+        sys.stderr.write(f"\n{figures}\n")

@@ -6,8 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.tasks import IGNORE, Batch
-from attnlab.tasks.recall_stream import RecallStream, draw, seen_value_accuracy
+from attnlab.tasks import IGNORE, Batch, recall_stream
+from attnlab.tasks.recall_stream import (
+    RecallStream,
+    draw,
+    inverse_mean,
+    kinds_so_far,
+    seen_letter_accuracy,
+    seen_value_accuracy,
+)
 from tests.tasks.chance import ALPHA, at_chance, counts, guess_score, p_value
 from tests.tasks.examples import example, unsolved
 
@@ -114,3 +121,26 @@ def test_sizes_of_the_published_baseline() -> None:
     task = RecallStream(keys=8, uses=8)
     assert (task.vocabulary, task.length) == (16, 127)
     assert [task.token_to_str(token) for token in (0, 7, 8, 15)] == ["k0", "k7", "v0", "v7"]
+
+
+@pytest.mark.parametrize(("alphabet", "letters"), [(1, 3), (2, 200), (16, 5), (300, 7), (300, 700), (5000, 9)])
+def test_the_chance_of_a_string_is_that_of_its_whole_distribution(alphabet: int, letters: int) -> None:
+    whole = inverse_mean(kinds_so_far(alphabet, np.ones((1, letters)))[-1])
+    assert seen_letter_accuracy(alphabet, letters) == pytest.approx(whole, rel=1e-14)
+
+
+@pytest.mark.parametrize(("keys", "slots"), [(1000, 500), (1000, 1000), (1000, 4000)])
+def test_the_chance_of_what_is_long_is_that_of_the_distribution(
+    keys: int, slots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content_GS = np.stack([np.full(slots, 1.0), np.linspace(0.1, 1.0, slots)])
+    exact = seen_letter_accuracy(keys, slots), seen_value_accuracy(keys, content_GS)
+    monkeypatch.setattr(recall_stream, "EXACT_COST", 0)
+    long = seen_letter_accuracy(keys, slots), seen_value_accuracy(keys, content_GS)
+    assert long == pytest.approx(exact, rel=1e-6)
+    assert long != exact
+
+
+@pytest.mark.parametrize("sizes", [(10**8, 16), (16, 10**8), (10**8, 10**8), (10**6, 10**15)])
+def test_the_chance_of_what_is_very_long_takes_no_time(sizes: tuple[int, int]) -> None:
+    assert 1 / min(sizes) <= seen_letter_accuracy(*sizes) * (1 + 1e-6) <= 2 / min(sizes)

@@ -45,6 +45,10 @@ def vector(arrays: Arrays, about: About) -> None:
     arrays["taken"] = np.zeros(2, np.float32)
 
 
+def counted(value: Any) -> Edit:
+    return lambda arrays, about: arrays.update({f"step/{WEIGHT}": np.asarray(value)})
+
+
 def set_to(key: str, value: Any) -> Edit:
     return lambda arrays, about: about.update({key: value})
 
@@ -60,6 +64,9 @@ EDITS: list[tuple[Edit, str]] = [
     (double, f"The array 'exp_avg_sq/{WEIGHT}' has the type float64, not float32."),
     (unknown, "The model of the run has no 'weight/blocks.9.mlp'."),
     (vector, "'taken' is no number."),
+    *((counted(value), f"'step/{WEIGHT}' is no number.") for value in (np.nan, -1.0, 2.5, True, 8j, np.inf)),
+    (counted(0), f"'step/{WEIGHT}' is 0, and the optimizer has gone on from there."),
+    (counted(25), f"'step/{WEIGHT}' is 25, and the run has 24 steps."),
     (without(f"weight/{WEIGHT}"), f"The array 'weight/{WEIGHT}' is missing."),
     (without(f"exp_avg_sq/{WEIGHT}"), f"The array 'exp_avg_sq/{WEIGHT}' is missing."),
     (set_to("step", 25), "It is at step 25, and the run has 24."),

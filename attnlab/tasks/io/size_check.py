@@ -34,6 +34,19 @@ def row_bytes(task: Task, rows: int = 1) -> int:
     return BYTES * rows * (4 * task.length + task.vocabulary)
 
 
+def check_tokens(length: int, *, where: str) -> None:
+    """Refuse sequences of which not even one fits the memory, before a task of them is made.
+
+    Args:
+        length: Tokens of a sequence.
+        where: The option that asks for them.
+
+    Raises:
+        InvalidValueError: It does not fit; the message has the largest length that would.
+    """
+    check_fits(length, lambda count: BYTES * 4 * count, what=f"A sequence of {length:,} tokens", where=where)
+
+
 def check_options(name: str, options: Mapping[str, Any]) -> None:
     """Refuse options that are larger than the memory before the task is made, which may list what they count.
 
