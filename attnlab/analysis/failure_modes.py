@@ -60,8 +60,8 @@ from attnlab.analysis._failure_signs import (
     rose,
     too_much_decay,
 )
-from attnlab.analysis._probe_signs import by_probes
 from attnlab.analysis.loss_trend import LossTrend, loss_trend, peak_move, weight_moved
+from attnlab.analysis.probe_signs import by_probes
 from attnlab.formatting import percent
 from attnlab.records import SOLVED, Record
 

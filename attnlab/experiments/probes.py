@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from attnlab.analysis._probe_signs import last_loss
 from attnlab.analysis.failure_modes import failure_mode
+from attnlab.analysis.probe_signs import last_loss
 from attnlab.errors import AttnlabError
 from attnlab.execution.jobs import Executor
 from attnlab.execution.recorder import ResultRecorder

@@ -37,6 +37,8 @@ from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
 BITWISE = ("and", "or", "majority")
+UNROLLED = 2**22
+"""Linear recursions are unrolled into a matrix of at most so many numbers; larger ones are taken step by step."""
 MAX_BITWISE_LAG = 16
 """Largest lag of these kinds: their chance accuracy is computed over all initial states."""
 
@@ -81,7 +83,8 @@ class Delay(Task):
         units = [symbol for symbol in range(modulus) if kind != "product" or gcd(symbol, modulus) == 1]
         self.start_symbols = np.array(units)
         self.vocabulary = modulus
-        self.unrolled = None if kind in ("product", *BITWISE) else self._unroll()
+        step_by_step = kind in ("product", *BITWISE) or self.span * self.length > UNROLLED
+        self.unrolled = None if step_by_step else self._unroll()
 
     def _check(self, coefficients: Sequence[int]) -> None:
         """Refuse options that cannot be combined."""
@@ -139,8 +142,12 @@ class Delay(Task):
         return symbols
 
     def _combine(self, earlier: Sequence[Tokens]) -> Tokens:
-        """Combine earlier symbols, for all kinds that are not linear."""
+        """Combine the symbols at the lags."""
         combined = earlier[0]
+        if self.kind in ("sum", "xor", "copy"):
+            return (
+                sum(factor * symbol for factor, symbol in zip(self.coefficients, earlier, strict=True)) % self.modulus
+            )
         if self.kind == "majority":
             return (2 * np.sum(earlier, axis=0) > len(earlier)).astype(np.int64)
         for symbol in earlier[1:]:

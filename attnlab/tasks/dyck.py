@@ -27,6 +27,9 @@ from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, register
 
 BRACKETS = ("()", "[]", "{}", "<>")
 
+EXACT = 512
+"""Words of up to so many pairs are counted in integers; in longer ones rounding changes the shares by 1e-12."""
+
 
 @register("dyck", source="arXiv:2010.07515")
 @final
@@ -50,7 +53,8 @@ class Dyck(Task):
     ) -> None:
         self.pairs, self.kinds = pairs, kinds
         self.vocabulary, self.length, self.chance = 2 * kinds, 2 * pairs - 1, 1 / kinds
-        self.opening = opening_probabilities(pairs, min(depth or pairs, pairs))
+        bounded = depth is not None and depth < pairs
+        self.opening = opening_probabilities(pairs, depth) if bounded and depth else None
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw words bracket by bracket; positions before a closing bracket are supervised."""
@@ -61,7 +65,10 @@ class Dyck(Task):
         open_kinds = np.zeros((batch, self.pairs + 1), dtype=np.int64)
         height = np.zeros(batch, dtype=np.int64)
         for position in range(2 * self.pairs):
-            opens = luck[:, position] < self.opening[position, height]
+            if self.opening is None:
+                opens = luck[:, position] < opening_probability(2 * self.pairs - position, height)
+            else:
+                opens = luck[:, position] < self.opening[position, height]
             top = open_kinds[rows, height - 1]
             word[:, position] = np.where(opens, new_kinds[:, position], self.kinds + top)
             open_kinds[rows, height] = new_kinds[:, position]  # if it closes, this is above the top and not read
@@ -92,23 +99,43 @@ class Dyck(Task):
         return f"{kind + 1})" if closes else f"({kind + 1}"
 
 
-def opening_probabilities(pairs: int, depth: int) -> NDArray[np.float64]:
-    """Compute the probability that the next bracket of a uniform word opens.
+def opening_probability(left: int, height: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Compute the probability that the next bracket of a uniform word opens, where any number may be open.
 
-    It is the share of the possible continuations of the word that begin with an opening bracket, counted exactly.
+    By the ballot theorem, ``(h + 2) (r - h) / (2 r (h + 1))`` with r brackets left and h of them open.
+
+    Args:
+        left: Brackets left, at least 1.
+        height: Number of open brackets, any shape.
+
+    Returns:
+        The probabilities, of the same shape.
+    """
+    return (height + 2) * (left - height) / (2 * left * (height + 1))
+
+
+def opening_probabilities(pairs: int, depth: int) -> NDArray[np.float64]:
+    """Compute the probability that the next bracket of a uniform word of bounded depth opens.
+
+    It is the share of the possible continuations of the word that begin with an opening bracket. They are counted
+    exactly in words of up to :data:`EXACT` pairs, and up to a common factor in longer ones.
 
     Args:
         pairs: Number of bracket pairs in the word.
         depth: Largest number of open brackets.
 
     Returns:
-        Probabilities by position and number of open brackets, (2 pairs) x (pairs + 1).
+        Probabilities by position and number of open brackets, (2 pairs) x (depth + 1).
     """
-    ways = [1] + [0] * (pairs + 1)
-    probabilities = np.zeros((2 * pairs, pairs + 1))
+    ways = np.zeros(depth + 1, dtype=object if pairs <= EXACT else np.float64)
+    ways[0] = 1
+    probabilities = np.zeros((2 * pairs, depth + 1))
     for position in reversed(range(2 * pairs)):
-        up = [ways[height + 1] if height < depth else 0 for height in range(pairs + 1)]
-        down = [ways[height - 1] if height else 0 for height in range(pairs + 1)]
-        ways = [first + second for first, second in zip(up, down, strict=True)] + [0]
-        probabilities[position] = [first / both if both else 0 for first, both in zip(up, ways, strict=False)]
+        up, down = np.roll(ways, -1), np.roll(ways, 1)
+        up[depth] = down[0] = 0
+        ways = up + down
+        possible = ways != 0
+        probabilities[position, possible] = up[possible] / ways[possible]
+        if pairs > EXACT:
+            ways = ways / ways.max()
     return probabilities

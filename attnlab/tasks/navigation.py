@@ -25,6 +25,9 @@ from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
 STEPS = 3
 """Ids of the steps: 0 back, 1 stay, 2 forward; the places follow."""
 
+UNIFORM = 1e-15
+"""Places whose probabilities differ by no more are equally likely, after all further steps too."""
+
 
 @register("cycle-navigation", source="arXiv:2207.02098")
 @final
@@ -82,7 +85,9 @@ def _highest_probabilities(moves: int, places: int) -> list[float]:
     probabilities = np.zeros(places)
     probabilities[0] = 1
     highest = []
-    for _ in range(moves):
+    for step in range(1, moves + 1):
         probabilities = (np.roll(probabilities, -1) + probabilities + np.roll(probabilities, 1)) / 3
         highest.append(float(probabilities.max()))
+        if highest[-1] - probabilities.min() < UNIFORM:
+            return highest + [highest[-1]] * (moves - step)
     return highest

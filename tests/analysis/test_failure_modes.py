@@ -23,7 +23,6 @@ from attnlab.analysis._failure_signs import (
     VANISHED,
     guess_loss,
 )
-from attnlab.analysis._probe_signs import HELPED, WORSENED
 from attnlab.analysis.failure_modes import (
     DEEP,
     FAILURE_MODES,
@@ -35,6 +34,7 @@ from attnlab.analysis.failure_modes import (
     failure_mode,
 )
 from attnlab.analysis.loss_trend import weight_moved
+from attnlab.analysis.probe_signs import HELPED, WORSENED
 from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, ProbeResult, Record, Score
 from attnlab.rendering.failure_mode_table import FailureModeTable, failure_mode_table
 from attnlab.specs import TrainSpec

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attnlab.errors import InvalidValueError
-from attnlab.tasks import IGNORE
+from attnlab.tasks import IGNORE, delay
 from attnlab.tasks.delay import Delay
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import build
@@ -50,6 +50,25 @@ def test_sequences_follow_the_recursion(modulus: int, lag: int, length: int) -> 
         symbols = continue_default(tokens[:lag], modulus, length + 1)
         assert tokens == symbols[:-1]
         assert targets == [IGNORE] * (lag - 1) + symbols[lag:]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"modulus": 7, "lag": 9},
+        {"modulus": 6, "lags": (2, 3, 7), "coefficients": (5, 4, 1)},
+        {"modulus": 2, "kind": "xor", "lags": (1, 2, 5)},
+        {"modulus": 8, "kind": "copy", "lag": 6},
+    ],
+)
+def test_long_recursions_are_taken_step_by_step(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    unrolled = Delay(**options)
+    monkeypatch.setattr(delay, "UNROLLED", 0)
+    stepped = Delay(**options)
+    assert (unrolled.unrolled is None, stepped.unrolled is None) == (False, True)
+    first, second = (task.sample(np.random.default_rng(5), 50) for task in (unrolled, stepped))
+    np.testing.assert_array_equal(first.inputs_BT, second.inputs_BT)
+    np.testing.assert_array_equal(first.targets_BT, second.targets_BT)
 
 
 def test_the_example_of_the_module() -> None:

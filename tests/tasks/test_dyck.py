@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.tasks import IGNORE
-from attnlab.tasks.dyck import Dyck, opening_probabilities
+from attnlab.tasks import IGNORE, dyck
+from attnlab.tasks.dyck import Dyck, opening_probabilities, opening_probability
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import build
 from tests.tasks.chance import ALPHA, at_chance, guess_score, p_value
@@ -80,15 +80,32 @@ def test_kinds_are_uniform_and_independent() -> None:
     assert p_value(np.bincount(opened @ [3, 1], minlength=9)) > ALPHA
 
 
-def test_probabilities_stay_exact_in_long_words() -> None:
-    probabilities = opening_probabilities(600, 600)
-    assert probabilities[0, 0] == 1
-    assert probabilities[-1, 1] == 0
-    # By the ballot theorem, with r brackets left and h open: (h + 2)(r - h) / (2 r (h + 1)).
-    for position, height in ((2, 2), (600, 10), (1000, 100)):
-        left = 1200 - position
-        expected = (height + 2) * (left - height) / (2 * left * (height + 1))
-        assert probabilities[position, height] == pytest.approx(expected, rel=1e-12)
+def test_probabilities_without_a_bound_follow_from_the_ballot_theorem() -> None:
+    pairs = 600
+    counted = opening_probabilities(pairs, pairs)
+    for position in range(2 * pairs):
+        left = 2 * pairs - position
+        heights = np.arange(position % 2, min(position, left) + 1, 2)
+        np.testing.assert_allclose(opening_probability(left, heights), counted[position, heights], rtol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [1, 3, 20, 64])
+def test_shares_of_integers_and_of_floats_agree(depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = opening_probabilities(64, depth)
+    assert exact[0, 0] == 1
+    assert exact[-1, 1] == 0
+    monkeypatch.setattr(dyck, "EXACT", 0)
+    np.testing.assert_allclose(opening_probabilities(64, depth), exact, rtol=1e-12)
+
+
+def test_unbounded_words_are_those_of_a_bound_that_binds_nowhere() -> None:
+    free, bound = Dyck(pairs=40), Dyck(pairs=40, depth=40)
+    bound.opening = opening_probabilities(40, 40)
+    for task in (free, bound):
+        assert (
+            task.sample(np.random.default_rng(3), 500).inputs_BT.tolist()
+            == free.sample(np.random.default_rng(3), 500).inputs_BT.tolist()
+        )
 
 
 def test_a_uniform_guess_scores_chance_and_the_last_opened_bracket_about_half() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attnlab.tasks import IGNORE
+from attnlab.tasks import IGNORE, navigation
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import build
 from attnlab.tasks.navigation import CycleNavigation
@@ -42,6 +42,13 @@ def test_steps_are_uniform() -> None:
 def test_chance_is_the_share_of_the_most_likely_place_over_all_walks(moves: int, places: int) -> None:
     ends = [sum(walk) % places for walk in product((-1, 0, 1), repeat=moves)]
     assert CycleNavigation(moves=moves, places=places).chance == pytest.approx(max(counts(ends, places)) / 3**moves)
+
+
+def test_chance_of_a_long_walk_is_that_of_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = [CycleNavigation(moves=200, asked=asked).chance for asked in ("last", "running")]
+    monkeypatch.setattr(navigation, "UNIFORM", 0.0)
+    every = [CycleNavigation(moves=200, asked=asked).chance for asked in ("last", "running")]
+    assert short == pytest.approx(every, rel=1e-14)
 
 
 @pytest.mark.parametrize("options", [{"moves": 3}, {"moves": 10}, {"moves": 4, "asked": "running"}])
