@@ -7,7 +7,7 @@ import math
 from attnlab.attention import ATTENTIONS
 from attnlab.errors import IncompatiblePartsError
 from attnlab.mlp import MLPS
-from attnlab.position import POSITIONS, Position
+from attnlab.position import POSITIONS
 from attnlab.position.per_layer import serves_single_layers
 from attnlab.residual_stream import RESIDUAL_STREAMS
 from attnlab.specs import ModelSpec, Modifiers, Variant, of_layer, variant_text
@@ -34,10 +34,16 @@ def check_position(model: ModelSpec) -> None:
             names = ", ".join(entry.name for entry in POSITIONS if not entry.cls.hides_keys)
             problem = f"The position '{position.name}' hides keys by a penalty, but '{part.name}' gives them weight."
             raise IncompatiblePartsError(problem, f"Combine it with: {names}.", where="model.position")
-        if position.cls.rotate is not Position.rotate and not ATTENTIONS.entry(part.name).cls.has_heads:
-            embedded = [
-                entry.name for entry in POSITIONS if entry.cls.rotate is Position.rotate and not entry.cls.biases
-            ]
+        attention = ATTENTIONS.entry(part.name).cls
+        if position.cls.polar and attention.has_heads and not (attention.has_scores and attention.plain_products):
+            names = ", ".join(entry.name for entry in POSITIONS if not entry.cls.polar)
+            problem = (
+                f"The position '{position.name}' defines products of queries and keys, "
+                f"and '{part.name}' does more with them than q.k / sqrt(C)."
+            )
+            raise IncompatiblePartsError(problem, f"Combine '{part.name}' with: {names}.", where="model.position")
+        if position.cls.rotates() and not ATTENTIONS.entry(part.name).cls.has_heads:
+            embedded = [entry.name for entry in POSITIONS if not entry.cls.rotates() and not entry.cls.biases]
             problem = f"'{part.name}' has no queries and keys of ours, which the position '{position.name}' rotates."
             raise IncompatiblePartsError(problem, f"Combine it with: {', '.join(embedded)}.", where="model.position")
 

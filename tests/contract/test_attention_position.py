@@ -112,6 +112,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "kerple": [{}, {"kind": "power"}],
     "fire": [{}, {"threshold": 2.0}],
     "cope": [{}, {"count": 3}],
+    "pope": [{}, {"base": 100.0, "shift": "uniform"}],
+    "selective-rotary": [{}, {"rank": 2, "base": 100.0, "conv": False, "gate": True, "bias": True}],
     "randomized-alibi": [{}, {"range": 20, "octaves": 2.0}],
     "randomized-xl": [{}, {"range": 20, "base": 100.0}],
     "randomized": [{}, {"base": "sinusoidal"}, {"base": "learned", "range": 20}],
@@ -127,7 +129,8 @@ def parts(registry: Any) -> list[Part]:
 
 def compatible(attention: Part, position: Part) -> bool:
     cls, other = ATTENTIONS.entry(attention.name).cls, POSITIONS.entry(position.name).cls
-    return (cls.has_scores or not other.biases) and (cls.hides_keys or not other.hides_keys)
+    biased, hidden = cls.has_scores or not other.biases, cls.hides_keys or not other.hides_keys
+    return biased and hidden and (not other.polar or (cls.has_scores and cls.plain_products))
 
 
 def product(attentions: list[Part], positions: list[Part]) -> list[Pair]:
