@@ -73,6 +73,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "log-linear": [{}, {"decay": False}],
     "linear": [{}, {"conv": "qk"}],
     "mamba2": [{}, {"state": 4, "expand": 1, "conv": "qkv"}],
+    "mamba3": [{}, {"state": 4, "expand": 1, "rotated": 1}],
     "mesa": [{}, {"expand": 2, "conv": "q"}],
     "mgk": [{}, {"components": 3, "keys": "shifted", "narrowing": 3.0}, {"hard": True}],
     "mlk": [{}, {"components": 3, "keys": "shifted"}],
