@@ -85,6 +85,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "path": [{}, {"rank": 2, "taps": 1}],
     "performer": [{}, {"features": 5}],
     "power": [{}, {"power": 2, "floor": 0.1}],
+    "raven": [{}, {"slots": 3, "keep": 1}],
     "retention": [{}, {"expand": 1, "octave": 2.0}],
     "rwkv7": [{}, {"rank": 2, "shift": False}],
     "sea": [{}, {"keep": 3, "bins": 8}],
