@@ -505,12 +505,24 @@ class Attention(nn.Module, ABC):
         if self.modifiers.modifiers.exclusive:
             values = factors.values_BHSC
             own = gather_tokens(values, positions_BP) if positions_BP is not None else values
-            mixed = self.modifiers.exclude(mixed, own)
+            mixed = self.excluded(mixed, own)
         result = AttentionOutput(self.output(mixed, kept_BTD), qkv, auxiliary)
         if not trace:
             return result
         scores = (self.scores(qkv, position),) if self.has_scores else ()
         return result._replace(scores_BHTS=scores, weights_BHTS=(self.effective_matrix(qkv, position),))
+
+    def excluded(self, mixed_BHTC: Tensor, values_BHTC: Tensor) -> Tensor:
+        """The output of each head without its part along the token's own value, for the modifier ``exclusive``.
+
+        Args:
+            mixed_BHTC: Weighted sums of the values.
+            values_BHTC: The values of the same tokens.
+
+        Returns:
+            B x H x T x C.
+        """
+        return self.modifiers.exclude(mixed_BHTC, values_BHTC)
 
     def split(self, x_BTD: Tensor) -> Tensor:
         """Channels split into heads.

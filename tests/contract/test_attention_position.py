@@ -68,6 +68,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"conv": "qv", "write": "channel"},
         {"precond": True},
     ],
+    "knocking-heads": [{}, {"values_only": True}],
     "latent": [{}, {"rank": 3, "turned": 0}],
     "lipschitz": [{}, {"values": "plain"}],
     "log-linear": [{}, {"decay": False}],
@@ -90,6 +91,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "rwkv7": [{}, {"rank": 2, "shift": False}],
     "sea": [{}, {"keep": 3, "bins": 8}],
     "shaped": [{}, {"silent": False}],
+    "simplicial": [{}, {"near": 3}],
     "sigmoid": [{}, {"bias": -1.0}],
     "sink": [{}, {"start": 1.0}],
     "sparse": [
@@ -249,7 +251,8 @@ def test_the_effective_matrix_is_lower_triangular_and_mixes_the_values(
 ) -> None:
     built, built_position, qkv = prepared(attention, position, length)
     matrix = built.effective_matrix(qkv, built_position)
-    assert matrix.shape == (2, 2 * attention.options.get("householders", 1), length, length)
+    per_head = 4 if attention.name == "simplicial" else attention.options.get("householders", 1)
+    assert matrix.shape == (2, 2 * per_head, length, length)
     assert not matrix.triu(1).any()
     assert (matrix @ qkv.values_BHSC - built.attend(qkv, built_position)).abs().max() <= TIGHT
 
