@@ -65,7 +65,7 @@ class Pope(Position):
 
 
 @final
-class PolarCoordinates:
+class PolarCoordinates(Rotation):
     """Queries and keys of one layer as arrows.
 
     Args:

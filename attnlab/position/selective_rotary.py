@@ -67,7 +67,7 @@ class SelectiveRotary(Position):
 
 
 @final
-class RunningRotation:
+class RunningRotation(Rotation):
     """Queries and keys of one layer, rotated by the angles of its tokens.
 
     Args:
