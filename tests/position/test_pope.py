@@ -12,6 +12,7 @@ from attnlab.attention.expressive import Expressive
 from attnlab.errors import IncompatiblePartsError
 from attnlab.experiments.compatibility import check_position
 from attnlab.position import Position
+from attnlab.position.per_layer import LayerPosition
 from attnlab.position.pope import Pope
 from attnlab.specs import ModelSpec, Part
 from attnlab.tensors import LayerInputs
@@ -114,3 +115,16 @@ def test_the_product_of_expressive_attention_keeps_its_scale() -> None:
     qkv = attention.prepare(noise(1, 5, 8), position, LayerInputs())
     softmax, _ = pair_of(Part(name="softmax"), Part(name="pope"))
     torch.testing.assert_close(attention.products(qkv), math.sqrt(4) * softmax.score(qkv), rtol=1e-12, atol=1e-12)
+
+
+def test_layers_with_other_positions_between_have_the_shifts_in_their_order() -> None:
+    position = Part(name="none", then=(Part(name="pope", options={"shift": "uniform"}),))
+    model, inputs = model_of(position=position, layers=4), tokens(2, 6)
+    before = model(inputs, None, trace=True).trace[0].scores_BHTS
+    inner = model.position.of_layer(3)
+    assert isinstance(inner, LayerPosition)
+    assert len(list(inner.inner.parameters())) == 2
+    shifts_of(inner.inner, 1).mul_(0.5)
+    after = model(inputs, None, trace=True).trace[0].scores_BHTS
+    assert all(torch.equal(one[0], other[0]) for one, other in zip(before[:3], after[:3], strict=True))
+    assert (before[3][0] - after[3][0]).abs().max() > 1e-3
