@@ -31,6 +31,7 @@ from attnlab.attention.ops.precision import float32_heads, full_precision, kerne
 from attnlab.attention.ops.sdpa import empty_scores, sdpa, sdpa_queries
 from attnlab.errors import InvalidValueError
 from attnlab.registry import Registry
+from attnlab.rotation import Rotation
 from attnlab.tensors import (
     QKV,
     AttentionOutput,
@@ -87,6 +88,17 @@ class Position(Protocol):
             A tensor of the same shape.
         """
 
+    def for_input(self, x_BTD: Tensor, layer: int) -> Rotation:
+        """The rotation of a layer, where it depends on the layer or on the layer's input.
+
+        Args:
+            x_BTD: The input of the layer's attention.
+            layer: Index of the layer, from 0.
+
+        Returns:
+            What rotates queries and keys.
+        """
+
     def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """The bias added to the scores.
 
@@ -120,6 +132,9 @@ class Attention(nn.Module, ABC):
     """Whether there are scores to which a position can add a bias."""
     hides_keys: ClassVar[bool] = True
     """Whether a large penalty on a score takes the key away; False where weights depend on the size of all scores."""
+    plain_products: ClassVar[bool] = True
+    """Whether queries and keys are used for nothing but the scores ``q.k / sqrt(C)``, so that a position may replace
+    them by others with the products that it defines. An attention without scores has none of these products."""
     cost: ClassVar[str] = "T^2 D"
     """Growth of the number of operations of the token mixing, at its best."""
     sdpa_compatible: ClassVar[bool] = False
@@ -432,8 +447,19 @@ class Attention(nn.Module, ABC):
         """
         projected = float32_heads(self.project(self.modifiers.convolve(x_BTD), layer_inputs))
         qkv = self.modifiers.apply_to(projected, layer_inputs)
-        queries = position.rotate(qkv.queries_BHTC, qkv.start)
-        keys = position.rotate_keys(qkv.keys_BHSC)
+        return self.rotated(qkv, position.for_input(x_BTD, self.layer))
+
+    def rotated(self, qkv: QKV, rotation: Rotation) -> QKV:
+        """Queries and keys, rotated by their position.
+
+        Args:
+            qkv: Queries, keys and values of all tokens.
+            rotation: What the position does in this layer.
+
+        Returns:
+            Queries and keys rotated; everything else as it was.
+        """
+        queries, keys = rotation.rotate(qkv.queries_BHTC, qkv.start), rotation.rotate_keys(qkv.keys_BHSC)
         return qkv._replace(queries_BHTC=queries, keys_BHSC=keys)
 
     def effective_matrix(self, qkv: QKV, position: Position) -> Tensor:
@@ -479,12 +505,24 @@ class Attention(nn.Module, ABC):
         if self.modifiers.modifiers.exclusive:
             values = factors.values_BHSC
             own = gather_tokens(values, positions_BP) if positions_BP is not None else values
-            mixed = self.modifiers.exclude(mixed, own)
+            mixed = self.excluded(mixed, own)
         result = AttentionOutput(self.output(mixed, kept_BTD), qkv, auxiliary)
         if not trace:
             return result
         scores = (self.scores(qkv, position),) if self.has_scores else ()
         return result._replace(scores_BHTS=scores, weights_BHTS=(self.effective_matrix(qkv, position),))
+
+    def excluded(self, mixed_BHTC: Tensor, values_BHTC: Tensor) -> Tensor:
+        """The output of each head without its part along the token's own value, for the modifier ``exclusive``.
+
+        Args:
+            mixed_BHTC: Weighted sums of the values.
+            values_BHTC: The values of the same tokens.
+
+        Returns:
+            B x H x T x C.
+        """
+        return self.modifiers.exclude(mixed_BHTC, values_BHTC)
 
     def split(self, x_BTD: Tensor) -> Tensor:
         """Channels split into heads.

@@ -40,6 +40,7 @@ class DeltaFormer(Attention):
 
     row_constraint = RowConstraint.FREE
     sdpa_compatible = True
+    plain_products = False  # keys find keys
     hides_keys = False  # a key that no query reads may still be erased from the values of others
 
     def __init__(self, context: LayerContext, *, erase: Literal["key", "query"] = "key") -> None:

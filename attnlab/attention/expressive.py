@@ -63,7 +63,18 @@ class Expressive(Attention):
         Returns:
             ... x T x S.
         """
-        return qkv.queries_BHTC @ qkv.keys_BHSC.mT * self.scale
+        return qkv.queries_BHTC @ qkv.keys_BHSC.mT * self.factor(qkv)
+
+    def factor(self, qkv: QKV) -> float:
+        """The scale; where a position changes the number of channels, relative to theirs.
+
+        Args:
+            qkv: Queries, keys and values.
+
+        Returns:
+            A factor on the dot products.
+        """
+        return self.scale * math.sqrt(self.channels / qkv.queries_BHTC.shape[-1])
 
     def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The weights, B x H x T x S; without a bias by the rational form, three times as fast."""
@@ -77,7 +88,7 @@ class Expressive(Attention):
         whole = qkv.start == 0 and queries.shape == keys.shape and queries.ndim == 4
         if not self.fast or self.biased or not whole or queries.device.type != "cpu":
             return super().attend(qkv, position)
-        return rational_sums(queries, keys, qkv.values_BHSC, self.scale)
+        return rational_sums(queries, keys, qkv.values_BHSC, self.factor(qkv))
 
     @property
     def supports_query_subset(self) -> bool:

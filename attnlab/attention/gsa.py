@@ -36,20 +36,43 @@ from attnlab.attention.ops.scan import (
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 
-@register("gsa", source="arXiv:2409.07146", aliases=("gated-slot",))
-@final
-class Gsa(Attention):
-    """A memory of a few slots that forget, read with a softmax over the slots.
+class SlotMemory(Attention):
+    """A memory of a few slots, read with a softmax over them; a variant computes how much each token makes them forget.
 
-    Options:
-        slots: m, the slots per head.
-        temper: Divisor of the logarithm of the gate; 1 gives a memory of a few tokens.
+    The logarithm g of what remains of each slot is the one further tensor of ``project``.
     """
 
     row_constraint = RowConstraint.SUBSTOCHASTIC
     has_scores = False
     chunked_scan = True
     cost = "T m D"
+
+    def weights(self, qkv: QKV, position: Position) -> Tensor:
+        """The closed form: keys of the slots, the softmax over them, and their values."""
+        queries_BHTC, keys_BHSC, decays_BHSM = memory(qkv)
+        kept_BHMTS = kept_writes(written(decays_BHSM), decays_BHSM, qkv.start, queries_BHTC.shape[-2])
+        reads_BHTM = slot_scores((queries_BHTC @ keys_BHSC.mT).tril(qkv.start), kept_BHMTS).softmax(-1)
+        return slot_weights(reads_BHTM, kept_BHMTS).tril(qkv.start)
+
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
+        """The scan where the output of all rows is computed, the closed form otherwise."""
+        if not self.fast or qkv.start or qkv.queries_BHTC.shape[-2] != qkv.keys_BHSC.shape[-2]:
+            return super().attend(qkv, position)
+        queries_BHTC, keys_BHSC, decays_BHSM = memory(qkv)
+        values_BHSC = at_least_float32(qkv.values_BHSC)
+        mixed_BHTC = slot_scan(queries_BHTC, keys_BHSC, written(decays_BHSM), decays_BHSM, values_BHSC)
+        return mixed_BHTC.to(qkv.values_BHSC.dtype)
+
+
+@register("gsa", source="arXiv:2409.07146", aliases=("gated-slot",))
+@final
+class Gsa(SlotMemory):
+    """A memory of a few slots that forget, read with a softmax over the slots.
+
+    Options:
+        slots: m, the slots per head.
+        temper: Divisor of the logarithm of the gate; 1 gives a memory of a few tokens.
+    """
 
     def __init__(
         self,
@@ -78,22 +101,6 @@ class Gsa(Attention):
         decays_BHSM = functional.logsigmoid(at_least_float32(self.split(self.forget(x_BTD)))) / self.temper
         queries, keys, values = (functional.silu(one) for one in super().project(x_BTD, layer_inputs)[:3])
         return QKV(queries, keys, values, (decays_BHSM,))
-
-    def weights(self, qkv: QKV, position: Position) -> Tensor:
-        """The closed form: keys of the slots, the softmax over them, and their values."""
-        queries_BHTC, keys_BHSC, decays_BHSM = memory(qkv)
-        kept_BHMTS = kept_writes(written(decays_BHSM), decays_BHSM, qkv.start, queries_BHTC.shape[-2])
-        reads_BHTM = slot_scores((queries_BHTC @ keys_BHSC.mT).tril(qkv.start), kept_BHMTS).softmax(-1)
-        return slot_weights(reads_BHTM, kept_BHMTS).tril(qkv.start)
-
-    def attend(self, qkv: QKV, position: Position) -> Tensor:
-        """The scan where the output of all rows is computed, the closed form otherwise."""
-        if not self.fast or qkv.start or qkv.queries_BHTC.shape[-2] != qkv.keys_BHSC.shape[-2]:
-            return super().attend(qkv, position)
-        queries_BHTC, keys_BHSC, decays_BHSM = memory(qkv)
-        values_BHSC = at_least_float32(qkv.values_BHSC)
-        mixed_BHTC = slot_scan(queries_BHTC, keys_BHSC, written(decays_BHSM), decays_BHSM, values_BHSC)
-        return mixed_BHTC.to(qkv.values_BHSC.dtype)
 
 
 def memory(qkv: QKV) -> tuple[Tensor, Tensor, Tensor]:

@@ -26,8 +26,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnlab.attention.base import Attention, Position, register
+from attnlab.attention.base import Attention, register
 from attnlab.errors import InvalidValueError
+from attnlab.rotation import Rotation
 from attnlab.tensors import QKV, LayerContext, LayerInputs
 
 
@@ -44,6 +45,8 @@ class Latent(Attention):
     sdpa_compatible = True
 
     own_projections = True
+
+    plain_products = False  # only some channels are rotated
 
     def __init__(
         self,
@@ -95,9 +98,9 @@ class Latent(Attention):
             keys_BHSC = torch.cat([keys_BHSC, rotated_B1SP.expand(*keys_BHSC.shape[:-1], -1)], dim=-1)
         return QKV(queries_BHTC, keys_BHSC, self.split(self.value(latent_BSR)))
 
-    def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
+    def rotated(self, qkv: QKV, rotation: Rotation) -> QKV:
         """Queries and keys with only the last channels rotated."""
-        return super().prepare(x_BTD, PartialRotation(position, self.turned), layer_inputs)
+        return super().rotated(qkv, PartialRotation(rotation, self.turned))
 
 
 @final
@@ -105,22 +108,12 @@ class PartialRotation:
     """A position that rotates the last channels only.
 
     Args:
-        position: The position of the model.
+        rotation: What the position of the model does in the layer.
         turned: How many channels it rotates.
     """
 
-    def __init__(self, position: Position, turned: int) -> None:
-        self.position, self.turned = position, turned
-
-    @property
-    def reads_scores(self) -> bool:
-        """Whether the bias of the position depends on the values of the scores."""
-        return self.position.reads_scores
-
-    @property
-    def random(self) -> bool:
-        """Whether the distances of the position are drawn at random."""
-        return self.position.random
+    def __init__(self, rotation: Rotation, turned: int) -> None:
+        self.rotation, self.turned = rotation, turned
 
     def rotate(self, tensor_BHTC: Tensor, start: int = 0) -> Tensor:
         """Rotate the last channels.
@@ -135,7 +128,7 @@ class PartialRotation:
         if not self.turned:
             return tensor_BHTC
         content, rotated = tensor_BHTC[..., : -self.turned], tensor_BHTC[..., -self.turned :]
-        return torch.cat([content, self.position.rotate(rotated, start)], dim=-1)
+        return torch.cat([content, self.rotation.rotate(rotated, start)], dim=-1)
 
     def rotate_keys(self, tensor_BHSC: Tensor) -> Tensor:
         """Rotate the last channels of keys.
@@ -149,20 +142,7 @@ class PartialRotation:
         if not self.turned:
             return tensor_BHSC
         content, rotated = tensor_BHSC[..., : -self.turned], tensor_BHSC[..., -self.turned :]
-        return torch.cat([content, self.position.rotate_keys(rotated)], dim=-1)
-
-    def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
-        """The bias of the position.
-
-        Args:
-            scores_BHTS: Scores before the bias.
-            qkv: Queries, keys and values.
-            layer: Index of the layer, from 0.
-
-        Returns:
-            A tensor that broadcasts to the scores, or None for no bias.
-        """
-        return self.position.bias(scores_BHTS, qkv, layer)
+        return torch.cat([content, self.rotation.rotate_keys(rotated)], dim=-1)
 
 
 def sizes(width: int, heads: int, rank: int | None, turned: int | None) -> tuple[int, int]:

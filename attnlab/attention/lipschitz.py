@@ -38,6 +38,8 @@ class Lipschitz(Attention):
 
     own_projections = True
 
+    plain_products = False  # it reads distances
+
     def __init__(self, context: LayerContext, *, values: Literal["tied", "plain"] = "tied") -> None:
         super().__init__(context)
         del self.key

@@ -51,6 +51,8 @@ class Mixture(Attention):
         weighted: Whether the mixture weights are learned.
     """
 
+    plain_products = False  # it reads distances
+
     def __init__(self, context: LayerContext, components: int, keys: Keys, weighted: bool) -> None:
         super().__init__(context)
         self.components, self.shifted = components, keys == "shifted"

@@ -22,7 +22,8 @@ from typing import Any, final
 
 from torch import Tensor
 
-from attnlab.attention.base import Attention, Position, RowConstraint, register
+from attnlab.attention.base import Attention, RowConstraint, register
+from attnlab.rotation import Rotation
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 
@@ -32,6 +33,7 @@ class Parallax(Attention):
     """Softmax attention corrected to first order in the keys, along a second query of each token."""
 
     row_constraint = RowConstraint.SIGNED
+    plain_products = False  # the slope r.k has signs
 
     def __init__(self, context: LayerContext) -> None:
         super().__init__(context)
@@ -48,10 +50,9 @@ class Parallax(Attention):
         """Queries, keys, values, and r, the second queries of all tokens."""
         return super().project(x_BTD, layer_inputs)._replace(extra=(self.split(self.slope(x_BTD)),))
 
-    def prepare(self, x_BTD: Tensor, position: Position, layer_inputs: LayerInputs) -> QKV:
-        """Queries, keys and values; the position rotates r as it rotates the queries."""
-        qkv = super().prepare(x_BTD, position, layer_inputs)
-        return qkv._replace(extra=(position.rotate(qkv.extra[0]),))
+    def rotated(self, qkv: QKV, rotation: Rotation) -> QKV:
+        """Queries and keys rotated by their position, and r as the queries."""
+        return super().rotated(qkv, rotation)._replace(extra=(rotation.rotate(qkv.extra[0]),))
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The softmax times ``1 + E - r.k``."""

@@ -58,6 +58,8 @@ class Path(Attention):
 
     cost = "T^2 D"
 
+    plain_products = False  # it reflects keys
+
     def __init__(self, context: LayerContext, *, rank: Count = 32, taps: Count = 3) -> None:
         super().__init__(context)
         self.narrow, self.widen = context.linear(context.width, rank), context.linear(rank, context.width)

@@ -63,6 +63,7 @@ class Sea(Attention):
     """
 
     hides_keys = False
+    plain_products = False  # its estimate reads features of queries and keys
     row_constraint = RowConstraint.SUBSTOCHASTIC
     cost = "T (k + K) D"
 

@@ -121,6 +121,7 @@ class Coda(Attention):
     """The hyperbolic tangent of the score, times a gate by the distance between query and key."""
 
     row_constraint = RowConstraint.FREE
+    plain_products = False  # it reads distances
 
     @property
     def score_maps(self) -> int:

@@ -35,6 +35,8 @@ class Wall(Attention):
         start: Initial bias of the gates: at 8 a channel keeps 97 % over 100 tokens, at 0 half at each token.
     """
 
+    plain_products = False  # channels of queries and keys decay
+
     def __init__(self, context: LayerContext, *, start: float = 8.0) -> None:
         super().__init__(context)
         self.forget = context.linear(context.width, context.width, bias=True)

@@ -56,6 +56,7 @@ class Zeta(Attention):
     """
 
     hides_keys = False
+    plain_products = False  # it reads distances
     cost = "T (log T + K C + k D)"
 
     own_projections = True

@@ -63,7 +63,7 @@ def has_bilinear_scores(model: Transformer, attention: Attention, layer: int) ->
     """Tell whether scores are ``x_j^T W x_i`` and nothing else."""
     of_layer = model.position.of_layer(layer)
     position = type(of_layer.inner if isinstance(of_layer, LayerPosition) else of_layer)
-    unchanged = position.rotate is Position.rotate and position.bias is Position.bias
+    unchanged = not position.rotates() and position.bias is Position.bias
     cls = type(attention)
     overrides = any(getattr(cls, hook) is not getattr(Attention, hook) for hook in ("project", "score", "add_bias"))
     return unchanged and not overrides and model.spec.modifiers == Modifiers()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-from attnlab.attention import ATTENTIONS
+from attnlab.attention import ATTENTIONS, Attention
 from attnlab.errors import IncompatiblePartsError
 from attnlab.mlp import MLPS
 from attnlab.position import POSITIONS, Position
 from attnlab.position.per_layer import serves_single_layers
+from attnlab.registry import Entry
 from attnlab.residual_stream import RESIDUAL_STREAMS
 from attnlab.specs import ModelSpec, Modifiers, Variant, of_layer, variant_text
 
@@ -25,21 +26,28 @@ def check_position(model: ModelSpec) -> None:
     pattern = model.position.alternating
     _check_single_layers(model)
     for layer in range(min(model.layers, math.lcm(len(pattern), len(model.attention)))):
-        part, position = of_layer(model.attention, layer), POSITIONS.entry(of_layer(pattern, layer).name)
-        if position.cls.biases and not ATTENTIONS.entry(part.name).cls.has_scores:
-            names = ", ".join(entry.name for entry in POSITIONS if not entry.cls.biases)
-            problem = f"'{part.name}' has no attention scores, and the position '{position.name}' adds a bias to them."
+        attention = ATTENTIONS.entry(of_layer(model.attention, layer).name)
+        problem = _refusal(attention, POSITIONS.entry(of_layer(pattern, layer).name))
+        if problem:
+            names = ", ".join(entry.name for entry in POSITIONS if not _refusal(attention, entry))
             raise IncompatiblePartsError(problem, f"Combine it with: {names}.", where="model.position")
-        if position.cls.hides_keys and not ATTENTIONS.entry(part.name).cls.hides_keys:
-            names = ", ".join(entry.name for entry in POSITIONS if not entry.cls.hides_keys)
-            problem = f"The position '{position.name}' hides keys by a penalty, but '{part.name}' gives them weight."
-            raise IncompatiblePartsError(problem, f"Combine it with: {names}.", where="model.position")
-        if position.cls.rotate is not Position.rotate and not ATTENTIONS.entry(part.name).cls.has_heads:
-            embedded = [
-                entry.name for entry in POSITIONS if entry.cls.rotate is Position.rotate and not entry.cls.biases
-            ]
-            problem = f"'{part.name}' has no queries and keys of ours, which the position '{position.name}' rotates."
-            raise IncompatiblePartsError(problem, f"Combine it with: {', '.join(embedded)}.", where="model.position")
+
+
+def _refusal(attention: Entry[Attention], position: Entry[Position]) -> str:
+    """Why a position cannot be that of an attention; empty if it can."""
+    reads, acts, name = attention.cls, position.cls, f"'{attention.name}'"
+    if acts.biases and not reads.has_scores:
+        return f"{name} has no attention scores, and the position '{position.name}' adds a bias to them."
+    if acts.hides_keys and not reads.hides_keys:
+        return f"The position '{position.name}' hides keys by a penalty, but {name} gives them weight."
+    if acts.rotates() and not reads.has_heads:
+        return f"{name} has no queries and keys of ours, which the position '{position.name}' rotates."
+    if acts.polar and not (reads.has_scores and reads.plain_products):
+        return (
+            f"The position '{position.name}' defines products of queries and keys, "
+            f"and {name} does more with them than q.k / sqrt(C)."
+        )
+    return ""
 
 
 def _check_single_layers(model: ModelSpec) -> None:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from attnlab.registry import Registry
+from attnlab.rotation import Rotation
 from attnlab.tensors import QKV, LayerContext
 
 
@@ -37,6 +38,10 @@ class Position(nn.Module, ABC):
 
     hides_keys: ClassVar[bool] = False
     """Whether ``bias`` takes keys away by a large penalty; see ``Attention.hides_keys``."""
+
+    polar: ClassVar[bool] = False
+    """Whether queries and keys are replaced by others of twice the channels, of which only products have a meaning; see
+    ``Attention.plain_products``."""
 
     random: ClassVar[bool] = False
     """Whether positions are drawn at random, a new sample for each ``draw``."""
@@ -82,6 +87,18 @@ class Position(nn.Module, ABC):
         """
         return self.rotate(tensor_BHSC)
 
+    def for_input(self, x_BTD: Tensor, layer: int) -> Rotation:
+        """The rotation of a layer, where it depends on the layer or on the layer's input.
+
+        Args:
+            x_BTD: The input of the layer's attention.
+            layer: Index of the layer, from 0.
+
+        Returns:
+            What rotates queries and keys; by default the position itself.
+        """
+        return self
+
     def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """Compute the bias on the scores of a layer.
 
@@ -94,6 +111,11 @@ class Position(nn.Module, ABC):
             A bias that broadcasts to the scores; None for no bias.
         """
         return None
+
+    @classmethod
+    def rotates(cls) -> bool:
+        """Whether the position changes queries and keys."""
+        return cls.rotate is not Position.rotate or cls.for_input is not Position.for_input
 
     def of_layer(self, layer: int) -> Position:
         """Get the position of one layer.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from attnlab.position.base import Position
 from attnlab.registry import Entry
+from attnlab.rotation import Rotation
 from attnlab.tensors import QKV, LayerContext
 
 
@@ -56,6 +57,10 @@ class LayerPosition(Position):
     def rotate_keys(self, tensor_BHSC: Tensor) -> Tensor:
         """Keys, rotated by the position of the layer."""
         return self.inner.rotate_keys(tensor_BHSC)
+
+    def for_input(self, x_BTD: Tensor, layer: int) -> Rotation:
+        """The rotation of the position of the layer."""
+        return self.inner.for_input(x_BTD, self.index)
 
     def bias(self, scores_BHTS: Tensor, qkv: QKV, layer: int) -> Tensor | None:
         """The bias of the position of the layer."""

@@ -27,8 +27,9 @@ from torch import Tensor
 from attnlab.errors import InvalidValueError
 from attnlab.position.base import Position, register
 from attnlab.position.ops.sampling import Sample
-from attnlab.position.rotary import paired_channels, require_even_channels, rotate_pairs
+from attnlab.position.rotary import require_even_channels
 from attnlab.position.sinusoidal import angles, sinusoids
+from attnlab.rotation import paired_channels, rotate_pairs
 from attnlab.tensors import LayerContext
 
 BASE = 10_000.0

@@ -27,7 +27,10 @@ from torch import Tensor
 from attnlab.errors import InvalidValueError
 from attnlab.position.base import Position, register
 from attnlab.position.sinusoidal import angles, token_positions
+from attnlab.rotation import paired_channels, rotate_pairs
 from attnlab.tensors import LayerContext
+
+Base = Annotated[float, Field(gt=1)]
 
 
 @register("rotary", source="arXiv:2104.09864, section 3.2.2", aliases=("rope",))
@@ -44,7 +47,7 @@ class Rotary(Position):
         self,
         context: LayerContext,
         *,
-        base: Annotated[float, Field(gt=1)] = 10_000.0,
+        base: Base = 10_000.0,
         xpos: Annotated[float, Field(gt=0)] | None = None,
     ) -> None:
         super().__init__(context)
@@ -78,38 +81,6 @@ class Rotary(Position):
         steps_W = torch.arange(0, channels, 2, dtype=positions_T.dtype, device=positions_T.device)
         log_W = ((steps_W / channels + 0.4) / 1.4).log()
         return rotate_pairs(tensor_BHTC, angle_TW, (sign * positions_T[:, None] / self.xpos * log_W).exp())
-
-
-def rotate_pairs(tensor_BHTC: Tensor, angle_TW: Tensor, gain: float | Tensor = 1.0) -> Tensor:
-    """Rotate each pair of channels by its angle and scale it; further channels stay as they are.
-
-    Args:
-        tensor_BHTC: Queries or keys.
-        angle_TW: Angles in radians.
-        gain: Factor on the rotated channels; or one for each position and pair, T x W.
-
-    Returns:
-        The rotated tensor, B x H x T x C.
-    """
-    cosine_TW, sine_TW = (gain * angle_TW.cos()).to(tensor_BHTC.dtype), (gain * angle_TW.sin()).to(tensor_BHTC.dtype)
-    cosine_TC, sine_TC = torch.cat([cosine_TW, cosine_TW], -1), torch.cat([-sine_TW, sine_TW], -1)
-    pairs = angle_TW.shape[-1]
-    paired, rest = tensor_BHTC[..., : 2 * pairs], tensor_BHTC[..., 2 * pairs :]
-    # A roll by half the channels swaps the two of each pair. Its backward is a roll too, with no tensor of zeros.
-    rotated = torch.addcmul(paired * cosine_TC, paired.roll(pairs, -1), sine_TC)
-    return torch.cat([rotated, rest], dim=-1) if rest.shape[-1] else rotated
-
-
-def paired_channels(tensor_BHTC: Tensor) -> int:
-    """Count the channels that form pairs; the queries of some attentions have an odd number of channels.
-
-    Args:
-        tensor_BHTC: Queries or keys.
-
-    Returns:
-        The largest even number up to C.
-    """
-    return tensor_BHTC.shape[-1] // 2 * 2
 
 
 def require_even_channels(context: LayerContext) -> None:

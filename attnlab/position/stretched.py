@@ -31,8 +31,9 @@ from pydantic import Field
 from torch import Tensor
 
 from attnlab.position.base import Position, register
-from attnlab.position.rotary import paired_channels, require_even_channels, rotate_pairs
+from attnlab.position.rotary import require_even_channels
 from attnlab.position.sinusoidal import angles, token_positions
+from attnlab.rotation import paired_channels, rotate_pairs
 from attnlab.tensors import LayerContext
 
 Base = Annotated[float, Field(gt=1)]

@@ -160,7 +160,9 @@ def paired_positions(subject: Subject, sizes: Sizes) -> list[tuple[Position, str
     entries = [
         entry
         for entry in POSITIONS
-        if (cls.has_scores or not entry.cls.biases) and (cls.hides_keys or not entry.cls.hides_keys)
+        if (cls.has_scores or not entry.cls.biases)
+        and (cls.hides_keys or not entry.cls.hides_keys)
+        and (not entry.cls.polar or (cls.has_scores and cls.plain_products))
     ]
     return [
         (

@@ -28,6 +28,9 @@ VARIANTS = [
     Part(name="gla", options={"conv": "qv"}),
     Part(name="linear", options={"conv": "qkv"}),
     Part(name="mamba2", options={"conv": "qkv"}),
+    Part(name="mamba3", options={"state": 6, "expand": 1, "rotated": 1}),
+    Part(name="raven", options={"slots": 5, "keep": 2}),
+    Part(name="knocking-heads", options={"values_only": True}),
     Part(name="differential", options={"version": 2}),
     Part(name="rwkv7", options={"rank": 5, "shift": False}),
 ]

@@ -68,11 +68,13 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"conv": "qv", "write": "channel"},
         {"precond": True},
     ],
+    "knocking-heads": [{}, {"values_only": True}],
     "latent": [{}, {"rank": 3, "turned": 0}],
     "lipschitz": [{}, {"values": "plain"}],
     "log-linear": [{}, {"decay": False}],
     "linear": [{}, {"conv": "qk"}],
     "mamba2": [{}, {"state": 4, "expand": 1, "conv": "qkv"}],
+    "mamba3": [{}, {"state": 4, "expand": 1, "rotated": 1}],
     "mesa": [{}, {"expand": 2, "conv": "q"}],
     "mgk": [{}, {"components": 3, "keys": "shifted", "narrowing": 3.0}, {"hard": True}],
     "mlk": [{}, {"components": 3, "keys": "shifted"}],
@@ -84,10 +86,12 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "path": [{}, {"rank": 2, "taps": 1}],
     "performer": [{}, {"features": 5}],
     "power": [{}, {"power": 2, "floor": 0.1}],
+    "raven": [{}, {"slots": 3, "keep": 1}],
     "retention": [{}, {"expand": 1, "octave": 2.0}],
     "rwkv7": [{}, {"rank": 2, "shift": False}],
     "sea": [{}, {"keep": 3, "bins": 8}],
     "shaped": [{}, {"silent": False}],
+    "simplicial": [{}, {"near": 3}],
     "sigmoid": [{}, {"bias": -1.0}],
     "sink": [{}, {"start": 1.0}],
     "sparse": [
@@ -112,6 +116,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "kerple": [{}, {"kind": "power"}],
     "fire": [{}, {"threshold": 2.0}],
     "cope": [{}, {"count": 3}],
+    "pope": [{}, {"base": 100.0, "shift": "uniform"}],
+    "selective-rotary": [{}, {"rank": 2, "base": 100.0, "conv": False, "gate": True, "bias": True}],
     "randomized-alibi": [{}, {"range": 20, "octaves": 2.0}],
     "randomized-xl": [{}, {"range": 20, "base": 100.0}],
     "randomized": [{}, {"base": "sinusoidal"}, {"base": "learned", "range": 20}],
@@ -127,7 +133,8 @@ def parts(registry: Any) -> list[Part]:
 
 def compatible(attention: Part, position: Part) -> bool:
     cls, other = ATTENTIONS.entry(attention.name).cls, POSITIONS.entry(position.name).cls
-    return (cls.has_scores or not other.biases) and (cls.hides_keys or not other.hides_keys)
+    biased, hidden = cls.has_scores or not other.biases, cls.hides_keys or not other.hides_keys
+    return biased and hidden and (not other.polar or (cls.has_scores and cls.plain_products))
 
 
 def product(attentions: list[Part], positions: list[Part]) -> list[Pair]:
@@ -244,7 +251,8 @@ def test_the_effective_matrix_is_lower_triangular_and_mixes_the_values(
 ) -> None:
     built, built_position, qkv = prepared(attention, position, length)
     matrix = built.effective_matrix(qkv, built_position)
-    assert matrix.shape == (2, 2 * attention.options.get("householders", 1), length, length)
+    per_head = 4 if attention.name == "simplicial" else attention.options.get("householders", 1)
+    assert matrix.shape == (2, 2 * per_head, length, length)
     assert not matrix.triu(1).any()
     assert (matrix @ qkv.values_BHSC - built.attend(qkv, built_position)).abs().max() <= TIGHT
 

@@ -28,7 +28,7 @@ def built(name: str, position_name: str, dtype: torch.dtype = torch.float64) -> 
 
 
 def test_the_sdpa_compatible_attentions() -> None:
-    assert set(SDPA_COMPATIBLE) == {"softmax", "grouped", "latent", "window", "deltaformer"}
+    assert set(SDPA_COMPATIBLE) == {"softmax", "grouped", "latent", "window", "deltaformer", "knocking-heads"}
 
 
 @pytest.mark.parametrize("position_name", ["none", "rotary", *BIASED])
