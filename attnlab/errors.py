@@ -98,6 +98,7 @@ class AttnlabError(Exception):
 
     def __init__(self, problem: str, hint: str = "", *, where: str = "") -> None:
         problem, hint, where = map(echoed, (problem, hint, where))
+        where = where.replace("\n", "\\n")  # a path may have line ends; the location is one line
         super().__init__(problem, hint, where)
         self.problem = problem
         self.hint = hint

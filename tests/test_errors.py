@@ -123,3 +123,7 @@ def test_each_is_caught_as_the_standard_exception_that_it_is(
     with pytest.raises(standard) as caught:
         raise kind("Wrong.", "Right.", where="--lr")
     assert str(caught.value) == "--lr\n  Wrong.\n  Right."
+
+
+def test_a_location_is_one_line() -> None:
+    assert str(InvalidValueError("It is no store.", where="a\nb/")) == "a\\nb/\n  It is no store."
