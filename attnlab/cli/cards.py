@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,17 +31,12 @@ def part_card(name: str) -> Card | MetricCard | OwnCard:
     from attnlab.errors import unknown
     from attnlab.rendering.catalog import Card
     from attnlab.tasks import TASKS
-    from attnlab.tasks.io.ladders import builtin_ladders, find_ladder, task_spec
-    from attnlab.tasks.io.streams import build
+    from attnlab.tasks.io.ladders import builtin_ladders
 
     if name.startswith("metric:"):
         return metric_card(name.removeprefix("metric:"))
-    ladders: list[Ladder] = [ladder for ladder in builtin_ladders() if name in (ladder.name, ladder.task)]
-    if ladders or name in TASKS:
-        ladder = find_ladder(name)
-        entry = TASKS.entry(ladder.task)
-        chance = None if entry.required else build(task_spec(ladder, {}, None)).chance
-        return Card(entry, "task", ladders=ladders, chance=chance, scoring=_scoring(ladders or [ladder]))
+    if ":" not in name and (card := task_card(name, builtin_ladders())):
+        return card
     from attnlab.cli.own_part import names_own_part, own_card
 
     if names_own_part(name, PARTS):
@@ -66,6 +62,22 @@ def part_card(name: str) -> Card | MetricCard | OwnCard:
         return metric_card(name)
     known = [entry.name for registry in (TASKS, *map(part_registry, PARTS)) for entry in registry]
     raise unknown("part", name, {*known, *all_metrics(), *resources.names("experiments")})
+
+
+def task_card(name: str, ladders: Sequence[Ladder]) -> Card | None:
+    """Make the card of a task; None where neither a ladder nor a task has the name."""
+    from attnlab.rendering.catalog import Card
+    from attnlab.tasks import TASKS
+    from attnlab.tasks.io.ladders import find_ladder, task_spec
+    from attnlab.tasks.io.streams import build
+
+    own = [ladder for ladder in ladders if name in (ladder.name, ladder.task)]
+    if not own and name not in TASKS:
+        return None
+    ladder = find_ladder(name)
+    entry = TASKS.entry(ladder.task)
+    chance = None if entry.required else build(task_spec(ladder, {}, None)).chance
+    return Card(entry, "task", ladders=own, chance=chance, scoring=_scoring(own or [ladder]))
 
 
 def metric_card(name: str) -> MetricCard:

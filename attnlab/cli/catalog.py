@@ -75,11 +75,11 @@ def ls(
         if given:
             hint = f"Write attnlab ls results, or leave {option} out."
             raise InvalidValueError(f"Only results can be listed with {option}.", hint, where=option)
-    listing = _listing(kind, [word.lower() for word in words or []])
+    listed = listing(kind, [word.lower() for word in words or []])
     if as_json:
-        sys.stdout.write(json.dumps(listing.data()) + "\n")
+        sys.stdout.write(json.dumps(listed.data()) + "\n")
     else:
-        Console().print(listing)
+        Console().print(listed)
 
 
 def show(
@@ -152,7 +152,7 @@ def sample(
         Console().print(Sequences(source.task, batch))
 
 
-def _listing(kind: str, words: list[str]) -> Listing:
+def listing(kind: str, words: list[str]) -> Listing:
     """List the tasks, parts, experiments or metrics that contain every word."""
     from attnlab import resources
     from attnlab.rendering.catalog import Listing
