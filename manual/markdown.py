@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Sequence
 
@@ -110,13 +111,14 @@ def documentation(text: str, target: Target = no_target) -> str:
         Markdown.
     """
     written = []
-    for kind, words, labels in paragraphs(text):
-        if kind == "formula":
-            written.append(block(_dedented(words).replace("``", "")))
-        elif kind == "labels":
-            written.append(facts([(name, inline(rest, target)) for name, rest in labels]))
+    for kind, inner in itertools.groupby(paragraphs(text), lambda paragraph: paragraph.kind):
+        if kind == "labels":  # in one table
+            rows = [(name, inline(rest, target)) for one in inner for name, rest in one.labels]
+            written.append(facts(rows))
+        elif kind == "formula":
+            written += [block(_dedented(one.text).replace("``", "")) for one in inner]
         else:
-            written.append(inline(words, target))
+            written += [inline(one.text, target) for one in inner]
     return "\n\n".join(filter(None, written))
 
 
