@@ -91,17 +91,17 @@ def part_pages() -> Iterator[tuple[str, str]]:
 
 
 def _list_page(kind: Kind) -> str:
-    """The list of ``attnlab ls KIND``, with links; sentences and sources share the last column."""
+    """The list of ``attnlab ls KIND``, with links; sentences and sources share the second column."""
     listed = listing(kind.name, [])
     heads = [head for head in listed.heads if head not in ("family", *WORDS)]
     rows = []
     for row in listed.data():
         cells = [code(row[head]) if head in CODE else inline(row[head]) for head in heads[1:]]
         words = " · ".join(inline(row[head]) for head in WORDS if row.get(head))
-        rows.append([f"[{escape(row[heads[0]])}]({row[heads[0]]}.md)", *cells, words])
+        rows.append([f"[{escape(row[heads[0]])}]({row[heads[0]]}.md)", words, *cells])
     legend = [f"- {escape(line)}" for line in LEGENDS.get(heads[0], ()) if line]
     lines = [f"# {kind.title}", kind.intro, f"`attnlab ls {kind.name}` prints this list."]
-    lines.append(table((*heads, "what it is"), rows))
+    lines.append(table((heads[0], "what it is", *heads[1:]), rows))
     return "\n\n".join([*lines, *(["\n".join(legend)] if legend else [])]) + "\n"
 
 
