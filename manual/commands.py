@@ -101,6 +101,6 @@ def _summary(command: Any) -> str:
 
 def _words(text: str) -> str:
     """Help, in which bold words are what a user writes."""
-    text = re.sub(r"\[dim\]\[default: (.*?)\]\[/dim\]", r"Default: ``\1``.", text)
+    text = re.sub(r"\[dim\]\\?\[default: (.*?)\]\[/dim\]", r"Default: ``\1``.", text)
     text = " ".join(re.sub(r"\[b\](.*?)\[/b\]", r"``\1``", text, flags=re.DOTALL).split())
     return inline(text.replace("\\[", "["))

@@ -28,7 +28,7 @@ def draw_layers() -> str:
     """Draw the layers, one row above the other, as an SVG with the colors of the page.
 
     Returns:
-        An element of SVG on one line, without an outside font or image.
+        An element on one line, without an outside font or image.
     """
     parts, y = [], MARGIN
     for index, names in enumerate(layers()):
@@ -41,8 +41,8 @@ def draw_layers() -> str:
         if index < len(layers()) - 1:
             parts.append(_arrow(y - GAP))
     title = "<title>The layers of attnlab: each imports only what stands below it.</title>"
-    head = f'<svg class="layers" viewBox="0 0 {WIDTH} {y}" role="img" aria-label="Layers of attnlab">'
-    return "".join([head, title, *parts, "</svg>"])
+    head = f'<div class="layers"><svg viewBox="0 0 {WIDTH} {y}" role="img" aria-label="Layers of attnlab">'
+    return "".join([head, title, *parts, "</svg></div>"])
 
 
 def _lines(names: list[str]) -> list[list[str]]:

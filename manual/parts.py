@@ -159,8 +159,8 @@ def _attention_rows() -> dict[str, dict[str, str]]:
 
 
 def _options(card: Card) -> str:
-    rows = [(code(one.name), code(one.default), code(one.accepts), inline(one.meaning)) for one in card.options()]
-    return table(("option", "default", "accepts", "meaning"), rows)
+    rows = [(code(one.name), inline(one.meaning), code(one.default), code(one.accepts)) for one in card.options()]
+    return table(("option", "meaning", "default", "accepts"), rows)
 
 
 def _sequences(name: str) -> list[str]:

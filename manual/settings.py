@@ -56,8 +56,8 @@ def settings_page() -> tuple[str, str]:
         rows = []
         for name, field in section.model_fields.items():
             if name not in (*FILLED_IN, "matched", "module", "modifiers"):
-                rows.append((code(name), code(_default(field)), _accepts(name, field), inline(_meaning(section, name))))
-        parts += [f"## {title}", intro, table(("field", "default", "accepts", "meaning"), rows)]
+                rows.append((code(name), inline(_meaning(section, name)), code(_default(field)), _accepts(name, field)))
+        parts += [f"## {title}", intro, table(("field", "meaning", "default", "accepts"), rows)]
     doc = modifiers.__doc__ or ""
     return PATH, "\n\n".join([*parts, documentation(doc.partition("\n\n")[2])]) + "\n"
 
