@@ -8,7 +8,10 @@ if (location.protocol === "file:") {
       document.body.append(frame);
       this.frame = frame;
       const inside = frame.contentWindow;
-      inside.postMessage = (data) => setTimeout(() => this.onmessage && this.onmessage({ data }));
+      inside.postMessage = (data) => {
+        const copy = structuredClone(data); // as a worker's messages are: the program changes what it is given
+        setTimeout(() => this.onmessage && this.onmessage({ data: copy }));
+      };
       this.loaded = new Promise((resolve, reject) => {
         const program = inside.document.createElement("script");
         program.src = new URL(address, location.href).href;
@@ -19,7 +22,8 @@ if (location.protocol === "file:") {
       this.loaded.catch((error) => this.onerror && this.onerror({ error, preventDefault() {} }));
     }
     postMessage(data) {
-      this.loaded.then((inside) => inside.onmessage({ data }), () => {});
+      const copy = structuredClone(data);
+      this.loaded.then((inside) => inside.onmessage({ data: copy }), () => {});
     }
     terminate() {
       this.frame.remove();
