@@ -33,10 +33,10 @@ test-slow: .venv/.ready-docs  ## The science and the commands of the manual, man
 test-oracles: .venv/.oracles  ## Mechanisms against public packages, in a folder of their own.
 	PYTHONPATH=.venv/oracles $(BIN)/python -m pytest -m oracle tests/oracles
 
-test-browser: .venv/.ready-dev  ## The HTML page in headless Chromium; installs Debian's where it can, and is skipped elsewhere.
+test-browser: .venv/.ready-docs  ## The HTML page and the manual in headless Chromium; installs Debian's where it can, and is skipped elsewhere.
 	@command -v chromedriver >/dev/null || { apt-get -qq update && apt-get -qq install -y chromium chromium-driver >/dev/null; } \
 		|| echo "There is no chromedriver here, so the tests are skipped. Install the packages chromium and chromium-driver."
-	$(BIN)/python -m pytest -m browser tests/rendering
+	$(BIN)/python -m pytest -m browser tests/rendering tests/manual
 
 bench: .venv/.ready-dev  ## Measure speed as ratios against baselines, then how fast tasks are drawn.
 	$(BIN)/python -m benchmarks.bench
