@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test coverage check format test-slow test-oracles test-browser bench clean
+.PHONY: demo test coverage check format docs test-slow test-oracles test-browser bench clean
 
 demo: .venv/.ready  ## Watch expressive attention learn associative recall.
 	$(BIN)/attnlab train --task recall --attn expressive
@@ -24,16 +24,19 @@ format: .venv/.ready-dev  ## Put the code in order.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test-slow: .venv/.ready-dev  ## The science, minutes long.
+docs: .venv/.ready-docs  ## The manual, without a network: build/manual/site/index.html. Links are checked.
+	$(BIN)/python -m manual.build
+
+test-slow: .venv/.ready-docs  ## The science and the commands of the manual, many minutes long.
 	$(BIN)/python -m pytest -m slow -n 2
 
 test-oracles: .venv/.oracles  ## Mechanisms against public packages, in a folder of their own.
 	PYTHONPATH=.venv/oracles $(BIN)/python -m pytest -m oracle tests/oracles
 
-test-browser: .venv/.ready-dev  ## The HTML page in headless Chromium; installs Debian's where it can, and is skipped elsewhere.
+test-browser: .venv/.ready-docs  ## The HTML page and the manual in headless Chromium; installs Debian's where it can, and is skipped elsewhere.
 	@command -v chromedriver >/dev/null || { apt-get -qq update && apt-get -qq install -y chromium chromium-driver >/dev/null; } \
 		|| echo "There is no chromedriver here, so the tests are skipped. Install the packages chromium and chromium-driver."
-	$(BIN)/python -m pytest -m browser tests/rendering
+	$(BIN)/python -m pytest -m browser tests/rendering tests/manual
 
 bench: .venv/.ready-dev  ## Measure speed as ratios against baselines, then how fast tasks are drawn.
 	$(BIN)/python -m benchmarks.bench
@@ -54,6 +57,10 @@ clean:
 
 .venv/.ready-dev: .venv/.ready
 	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/.ready-docs: .venv/.ready-dev
+	$(PIP) install -c constraints.txt -e '.[docs]'
 	touch $@
 
 .venv/.oracles: .venv/.ready-dev tests/oracles/packages.txt

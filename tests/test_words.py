@@ -96,6 +96,7 @@ COMMANDS = ["train", "sweep", "interference", "diagnose", "evaluate", "report", 
 COMMANDS += ["check", "audit", "bench", "cp", "schema"]
 PATTERN = re.compile(rf"\b(?:{'|'.join(PROSE)})\b", re.IGNORECASE)
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "tasks/README.md", "experiments/README.md", "benchmarks/README.md"]
+DOCUMENTS += sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 
 
 def found(text: str) -> list[str]:

@@ -6,35 +6,22 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from attnlab.choices import ListKind
 from attnlab.cli import completion
+from attnlab.cli.cards import PARTS, experiment_card, is_part, part_card, part_registry
 from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, Store, TaskSettings, load_plugins, write_file
 
 if TYPE_CHECKING:
-    from attnlab.choices import Scoring
     from attnlab.config.ladder import Ladder
-    from attnlab.registry import Registry
-    from attnlab.rendering.catalog import Card, Listing
-    from attnlab.rendering.diagnosis import MetricCard
-    from attnlab.rendering.experiment_card import ExperimentCard
-    from attnlab.rendering.own_part import OwnCard
+    from attnlab.rendering.catalog import Listing
     from attnlab.rendering.run_card import RunCard
 
 HEXADECIMAL = re.compile("[0-9a-f]{1,12}")
 """An id of a run, or its beginning."""
-PARTS = {
-    "attention": "attention",
-    "position": "position",
-    "norm": "norm_layer",
-    "mlp": "mlp",
-    "block": "block",
-    "residual-stream": "residual_stream",
-}
-"""The lists of parts of models, and the field of a model that holds a part of each."""
 
 
 def ls(
@@ -88,11 +75,11 @@ def ls(
         if given:
             hint = f"Write attnlab ls results, or leave {option} out."
             raise InvalidValueError(f"Only results can be listed with {option}.", hint, where=option)
-    listing = _listing(kind, [word.lower() for word in words or []])
+    listed = listing(kind, [word.lower() for word in words or []])
     if as_json:
-        sys.stdout.write(json.dumps(listing.data()) + "\n")
+        sys.stdout.write(json.dumps(listed.data()) + "\n")
     else:
-        Console().print(listing)
+        Console().print(listed)
 
 
 def show(
@@ -121,7 +108,7 @@ def show(
 
     load_plugins(plugins)
     run = _run_card(name, store)
-    card = run or _experiment_card(name) or _card(name)
+    card = run or experiment_card(name) or part_card(name)
     if plot:
         _plot_run(run, name, plot)
     if as_json:
@@ -165,7 +152,7 @@ def sample(
         Console().print(Sequences(source.task, batch))
 
 
-def _listing(kind: str, words: list[str]) -> Listing:
+def listing(kind: str, words: list[str]) -> Listing:
     """List the tasks, parts, experiments or metrics that contain every word."""
     from attnlab import resources
     from attnlab.rendering.catalog import Listing
@@ -234,11 +221,11 @@ def _part_rows(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     from attnlab.specs import ModelSpec
 
     if kind != "attention":
-        others = [(entry.name, str(entry.version), entry.source, entry.summary) for entry in _registry(kind)]
+        others = [(entry.name, str(entry.version), entry.source, entry.summary) for entry in part_registry(kind)]
         return (kind, "version", "source", "summary"), list(others)
     size = ModelSpec()
     rows: list[tuple[str, ...]] = []
-    for entry in _registry(kind):
+    for entry in part_registry(kind):
         family, constraint = entry.cls.__module__.rpartition(".")[-1], entry.cls.row_constraint.name.lower()
         parameters = entry.cls.num_parameters(size.width, size.heads, 64, **entry.complete({}))
         rows.append(
@@ -247,61 +234,10 @@ def _part_rows(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     return ("attention", "family", "rows", "parameters", "cost", "summary", "source"), rows
 
 
-def _registry(kind: str) -> Registry[Any]:
-    """Import the registry of one kind of parts."""
-    from attnlab.experiments.resolve import REGISTRIES
-
-    return REGISTRIES[PARTS[kind]]
-
-
-def _card(name: str) -> Card | MetricCard | OwnCard:
-    """Make the card of the first part of that name: a task, a part of models, a metric; or that of ``KIND:NAME``."""
-    from attnlab import resources
-    from attnlab.errors import unknown
-    from attnlab.rendering.catalog import Card
-    from attnlab.tasks import TASKS
-    from attnlab.tasks.io.ladders import builtin_ladders, find_ladder, task_spec
-    from attnlab.tasks.io.streams import build
-
-    if name.startswith("metric:"):
-        return _metric_card(name.removeprefix("metric:"))
-    ladders: list[Ladder] = [ladder for ladder in builtin_ladders() if name in (ladder.name, ladder.task)]
-    if ladders or name in TASKS:
-        ladder = find_ladder(name)
-        entry = TASKS.entry(ladder.task)
-        chance = None if entry.required else build(task_spec(ladder, {}, None)).chance
-        return Card(entry, "task", ladders=ladders, chance=chance, scoring=_scoring(ladders or [ladder]))
-    from attnlab.cli.own_part import names_own_part, own_card
-
-    if names_own_part(name, PARTS):
-        from attnlab.attention import ATTENTIONS
-        from attnlab.config.inline_parts import parse_part
-
-        word = parse_part(name, classes=True).name  # a card has the defaults of the options
-        if ":" in word:
-            return own_card(word) or Card(ATTENTIONS.entry(word), "attention")
-        name = word
-    wanted, colon, inner = name.partition(":")
-    kinds = [wanted] if colon and wanted in PARTS else list(PARTS)
-    for kind in kinds:
-        if (own := inner if len(kinds) == 1 else name) in (registry := _registry(kind)):
-            from attnlab.experiments.plan import default_parameters
-
-            return Card(registry.entry(own), kind, parameters=default_parameters(PARTS[kind], own))
-    if len(kinds) == 1:
-        raise unknown(_registry(wanted).kind, inner, {entry.name for entry in _registry(wanted)})
-    from attnlab.diagnosis.quantities import all_metrics
-
-    if name in all_metrics():
-        return _metric_card(name)
-    known = [entry.name for registry in (TASKS, *map(_registry, PARTS)) for entry in registry]
-    raise unknown("part", name, {*known, *all_metrics(), *resources.names("experiments")})
-
-
 def _run_card(name: str, store: Path) -> RunCard | None:
     """Make the card of a run, where a name is ``run:ID`` or looks like an id."""
     word = name.removeprefix("run:")
-    if word == name and (not HEXADECIMAL.fullmatch(name) or (name.isalpha() and _is_part(name))):
+    if word == name and (not HEXADECIMAL.fullmatch(name) or (name.isalpha() and is_part(name))):
         return None
     from attnlab.analysis.run_rows import run_rows
     from attnlab.errors import StoreError, UnknownNameError
@@ -319,26 +255,6 @@ def _run_card(name: str, store: Path) -> RunCard | None:
     return RunCard(next(row for row in rows if row.record.id == record.id))
 
 
-def _is_part(name: str) -> bool:
-    """Whether a name is that of a task, a part of models or a metric."""
-    from attnlab.diagnosis.quantities import all_metrics
-    from attnlab.tasks import TASKS
-
-    return name in TASKS or any(name in _registry(kind) for kind in PARTS) or name in all_metrics()
-
-
-def _experiment_card(name: str) -> ExperimentCard | None:
-    """Make the card of a built-in experiment or of one in a YAML file; None for another name."""
-    from attnlab import resources
-    from attnlab.config.experiment import experiment
-    from attnlab.rendering.experiment_card import ExperimentCard
-
-    word = name.removeprefix("experiment:")
-    if word == name and not resources.holds("experiments", name) and not name.endswith((".yaml", ".yml")):
-        return None
-    return ExperimentCard(experiment(word), resources.find("experiments", word))
-
-
 def _plot_run(run: RunCard | None, name: str, path: Path) -> None:
     """Write the learning curves of a run to a file."""
     from attnlab.errors import InvalidValueError
@@ -348,31 +264,3 @@ def _plot_run(run: RunCard | None, name: str, path: Path) -> None:
         hint = "Give the id of a run: attnlab ls results."
         raise InvalidValueError(f"'{name}' is no run: it has no learning curves.", hint, where="--plot")
     write_file(path, draw_curves([run.record], [run.record.spec.summary], path))
-
-
-def _scoring(ladders: list[Ladder]) -> list[Scoring]:
-    """Tell which way each ladder is scored at its default level; nothing where a task needs more options."""
-    from attnlab.tasks import TASKS
-    from attnlab.tasks.io.fed_back import way_of_scoring
-    from attnlab.tasks.io.ladders import task_spec
-    from attnlab.tasks.io.streams import build
-
-    if any(TASKS.entry(ladder.task).required for ladder in ladders):
-        return []
-    return [
-        way_of_scoring(build(task_spec(ladder, {}, None)), ladder.training_settings.get("rollout") is True)
-        for ladder in ladders
-    ]
-
-
-def _metric_card(name: str) -> MetricCard:
-    """Make the card of a metric."""
-    from attnlab.diagnosis.quantities import all_metrics
-    from attnlab.errors import unknown
-    from attnlab.rendering.diagnosis import MetricCard
-
-    if name not in all_metrics():
-        raise unknown("metric", name, all_metrics())
-    kind, metric = all_metrics()[name]
-    fields = metric.summary, metric.formula, metric.source, metric.point.value, metric.collapse, metric.mean
-    return MetricCard(name, kind, *fields)

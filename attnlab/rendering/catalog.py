@@ -7,9 +7,9 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -66,6 +66,16 @@ class Listing:
         return [dict(zip(self.heads, row, strict=True)) for row in self.rows]
 
 
+class OptionRow(NamedTuple):
+    """One option of a part in plain text."""
+
+    name: str
+    default: str
+    """``required`` where there is none."""
+    accepts: str
+    meaning: str
+
+
 @dataclass(frozen=True)
 class Card:
     """The documentation of a part: formula, source, differences from it, options, size."""
@@ -88,18 +98,49 @@ class Card:
         parts: list[RenderableType] = [head, Text(entry.summary), Padding(reflow(self.text()), (1, 0))]
         parts.append(Text("Options" if entry.options else "No options.", style="bold"))
         if entry.options:
-            parts.append(_options(entry))
+            parts.append(_options(self.options()))
         if self.parameters is not None:
             parts.append(Text(f"Weights of the default model with it: {thousands(self.parameters)}"))
         if self.chance is not None:
             parts.append(Text(f"Chance at the default options: {percent(self.chance)}"))
-        ways = list(dict.fromkeys(self.scoring))
+        return Group(*parts, *map(Text, (*self.ladder_lines(), *self.scoring_lines())))
+
+    def options(self) -> list[OptionRow]:
+        """List the options of the part, in order.
+
+        Returns:
+            One row for each.
+        """
+        meanings = _meanings(self.entry)
+        rows = []
+        for option in self.entry.options.values():
+            default = "null" if option.default is None else option_text(option.default) or "empty"
+            default = "required" if option.name in self.entry.required else default
+            rows.append(OptionRow(option.name, default, type_text(option.accepts), meanings.get(option.name, "")))
+        return rows
+
+    def ladder_lines(self) -> list[str]:
+        """Write one line for each ladder of a task.
+
+        Returns:
+            Name, complexity, levels and default level; how it is scored, where ladders differ in that.
+        """
+        ways = len(set(self.scoring))
+        lines = []
         for index, ladder in enumerate(self.ladders):
             levels = ", ".join(map(str, ladder.levels))
-            way = f"; {self.scoring[index]}" if len(ways) > 1 else ""
-            parts.append(Text(f"Ladder {ladder.name}: {ladder.complexity} {levels} (default {ladder.default}){way}"))
-        parts += [Text(SCORED[way] if len(ways) == 1 else f"{way}: {SCORED[way]}") for way in ways]
-        return Group(*parts)
+            way = f"; {self.scoring[index]}" if ways > 1 else ""
+            lines.append(f"Ladder {ladder.name}: {ladder.complexity} {levels} (default {ladder.default}){way}")
+        return lines
+
+    def scoring_lines(self) -> list[str]:
+        """Write one sentence for each way in which the ladders of a task are scored.
+
+        Returns:
+            The sentences; none where it is not known.
+        """
+        ways = list(dict.fromkeys(self.scoring))
+        return [SCORED[way] if len(ways) == 1 else f"{way}: {SCORED[way]}" for way in ways]
 
     def text(self) -> str:
         """The documentation of its module, or else of its class; and the source that it was registered with."""
@@ -128,6 +169,40 @@ class Card:
         }
 
 
+class Paragraph(NamedTuple):
+    """One paragraph of documentation."""
+
+    kind: Literal["prose", "formula", "labels"]
+    text: str
+    """What is written, without labels; of a formula with its line breaks."""
+    labels: Sequence[tuple[str, str]] = ()
+    """The labels, such as Source, and what stands beside each."""
+
+
+def paragraphs(text: str) -> Iterator[Paragraph]:
+    r"""Split documentation into prose, formulas and labeled paragraphs.
+
+    >>> [paragraph.kind for paragraph in paragraphs("Two words.\n\n    a = b\n\nSource   ours.")]
+    ['prose', 'formula', 'labels']
+
+    Args:
+        text: A docstring.
+
+    Yields:
+        The paragraphs in order.
+    """
+    for paragraph in text.split("\n\n"):
+        lines = paragraph.split("\n")
+        labels = re.split(r"^(?=[A-Z][a-z]+ {2,}\S)", paragraph, flags=re.MULTILINE)
+        if lines[0].startswith("    ") or any(line.startswith("    ") and "  " in line.strip() for line in lines):
+            yield Paragraph("formula", paragraph)
+        elif len(labels) > 1:
+            split = (label.partition("  ") for label in labels if label)
+            yield Paragraph("labels", "", [(name, " ".join(rest.split())) for name, _, rest in split])
+        else:
+            yield Paragraph("prose", " ".join(paragraph.split()))
+
+
 def reflow(text: str) -> RenderableType:
     """Fit documentation to any width: prose is wrapped, labeled paragraphs are indented, formulas are unchanged.
 
@@ -138,19 +213,14 @@ def reflow(text: str) -> RenderableType:
         What rich prints.
     """
     parts: list[RenderableType] = []
-    for paragraph in text.replace("``", "").split("\n\n"):
-        lines = paragraph.split("\n")
-        labels = re.split(r"^(?=[A-Z][a-z]+ {2,}\S)", paragraph, flags=re.MULTILINE)
-        if lines[0].startswith("    ") or any(line.startswith("    ") and "  " in line.strip() for line in lines):
-            parts.append(Text(paragraph, overflow="fold"))
-        elif len(labels) > 1:
+    for kind, words, labels in paragraphs(text.replace("``", "")):
+        if kind == "labels":
             grid = Table.grid(padding=(0, 2))
-            for label in filter(None, labels):
-                name, _, rest = label.partition("  ")
-                grid.add_row(Text(name, style="bold"), Text(" ".join(rest.split())))
+            for name, rest in labels:
+                grid.add_row(Text(name, style="bold"), Text(rest))
             parts.append(grid)
         else:
-            parts.append(Text(" ".join(paragraph.split())))
+            parts.append(Text(words, overflow="fold") if kind == "formula" else Text(words))
         parts.append(Text(""))
     return Group(*parts[:-1])
 
@@ -186,19 +256,16 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
 
 
-def _options(entry: Entry[Any]) -> Table:
+def _options(rows: Sequence[OptionRow]) -> Table:
     table = Table(box=None, pad_edge=True, show_header=False)
-    meanings = _meanings(entry)
-    for option in entry.options.values():
-        default = "null" if option.default is None else option_text(option.default) or "empty"
-        default = "required" if option.name in entry.required else default
-        cells = Text(option.name, style="bold"), Text(default), Text(type_text(option.accepts), style="dim")
-        table.add_row(*cells, Text(meanings.get(option.name, "")))
+    for row in rows:
+        cells = Text(row.name, style="bold"), Text(row.default), Text(row.accepts, style="dim")
+        table.add_row(*cells, Text(row.meaning.replace("``", "")))
     return table
 
 
 def _meanings(entry: Entry[Any]) -> dict[str, str]:
     """The description of each option in the class docstring, under ``Options:``."""
-    _, _, text = (inspect.getdoc(entry.cls) or "").replace("``", "").partition("Options:\n")
+    _, _, text = (inspect.getdoc(entry.cls) or "").partition("Options:\n")
     options = re.findall(r"^    (\w+): (.+(?:\n        .+)*)", text, flags=re.MULTILINE)
     return {name: " ".join(meaning.split()) for name, meaning in options}

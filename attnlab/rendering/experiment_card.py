@@ -26,7 +26,7 @@ class ExperimentCard:
         """The question, what varies, the claims, the commands."""
         one = self.experiment
         grid = Table.grid(padding=(0, 2))
-        for name, value in self._fields():
+        for name, value in self.fields():
             grid.add_row(Text(name, style="bold"), Text(value))
         claims: list[RenderableType] = [Text(f"Claim: {claim.says}") for claim in one.claims]
         commands = [f"attnlab sweep {one.name} --dry-run", f"attnlab sweep {one.name}", f"attnlab cp {one.name}"]
@@ -41,7 +41,12 @@ class ExperimentCard:
             *(Text(command, style="dim") for command in commands),
         )
 
-    def _fields(self) -> Iterator[tuple[str, str]]:
+    def fields(self) -> Iterator[tuple[str, str]]:
+        """List what is run and how.
+
+        Yields:
+            A label and its value.
+        """
         one = self.experiment
         for entry in one.ladders:
             levels = f"levels {option_text(entry.levels)}" if entry.levels else "all levels"
