@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 HEXADECIMAL = re.compile("[0-9a-f]{1,12}")
 """An id of a run, or its beginning."""
+SHORT = 2
+"""Characters of an id that may be the name of a part, such as f1, though they are not letters alone."""
 PARTS = {
     "attention": "attention",
     "position": "position",
@@ -42,7 +44,8 @@ def ls(
         str,
         typer.Argument(
             metavar="[LIST]",
-            help="tasks, attentions, positions, norms, mlps, blocks, residual-streams, experiments, metrics, results.",
+            help="tasks, attentions, positions, norms, mlps, blocks, residual-streams, scorers, experiments, metrics, "
+            "results.",
             show_default=True,
         ),
     ] = "tasks",
@@ -75,7 +78,7 @@ def ls(
     from attnlab.rendering.console import Console
 
     load_plugins(plugins)
-    kind = {f"{field}s": field for field in PARTS}.get(kind.replace("_", "-"), kind.replace("_", "-"))
+    kind = {f"{field}s": field for field in (*PARTS, "scorer")}.get(kind.replace("_", "-"), kind.replace("_", "-"))
     if kind not in get_args(ListKind):
         raise unknown("list", kind, get_args(ListKind), where="ls")
     if kind == "results":
@@ -249,6 +252,10 @@ def _part_rows(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 
 def _registry(kind: str) -> Registry[Any]:
     """Import the registry of one kind of parts."""
+    if kind == "scorer":
+        from attnlab.scorer import SCORERS
+
+        return SCORERS
     from attnlab.experiments.resolve import REGISTRIES
 
     return REGISTRIES[PARTS[kind]]
@@ -273,7 +280,7 @@ def _card(name: str) -> Card | MetricCard | OwnCard:
         return Card(entry, "task", ladders=ladders, chance=chance, scoring=_scoring(ladders or [ladder]))
     from attnlab.cli.own_part import names_own_part, own_card
 
-    if names_own_part(name, PARTS):
+    if names_own_part(name, (*PARTS, "scorer")):
         from attnlab.attention import ATTENTIONS
         from attnlab.config.inline_parts import parse_part
 
@@ -282,9 +289,11 @@ def _card(name: str) -> Card | MetricCard | OwnCard:
             return own_card(word) or Card(ATTENTIONS.entry(word), "attention")
         name = word
     wanted, colon, inner = name.partition(":")
-    kinds = [wanted] if colon and wanted in PARTS else list(PARTS)
+    kinds = [wanted] if colon and wanted in (*PARTS, "scorer") else [*PARTS, "scorer"]
     for kind in kinds:
         if (own := inner if len(kinds) == 1 else name) in (registry := _registry(kind)):
+            if kind == "scorer":
+                return Card(registry.entry(own), kind)
             from attnlab.experiments.plan import default_parameters
 
             return Card(registry.entry(own), kind, parameters=default_parameters(PARTS[kind], own))
@@ -294,14 +303,15 @@ def _card(name: str) -> Card | MetricCard | OwnCard:
 
     if name in all_metrics():
         return _metric_card(name)
-    known = [entry.name for registry in (TASKS, *map(_registry, PARTS)) for entry in registry]
+    known = [entry.name for registry in (TASKS, *map(_registry, (*PARTS, "scorer"))) for entry in registry]
     raise unknown("part", name, {*known, *all_metrics(), *resources.names("experiments")})
 
 
 def _run_card(name: str, store: Path) -> RunCard | None:
     """Make the card of a run, where a name is ``run:ID`` or looks like an id."""
     word = name.removeprefix("run:")
-    if word == name and (not HEXADECIMAL.fullmatch(name) or (name.isalpha() and _is_part(name))):
+    may_be_part = name.isalpha() or len(name) <= SHORT
+    if word == name and (not HEXADECIMAL.fullmatch(name) or (may_be_part and _is_part(name))):
         return None
     from attnlab.analysis.run_rows import run_rows
     from attnlab.errors import StoreError, UnknownNameError
@@ -324,7 +334,7 @@ def _is_part(name: str) -> bool:
     from attnlab.diagnosis.quantities import all_metrics
     from attnlab.tasks import TASKS
 
-    return name in TASKS or any(name in _registry(kind) for kind in PARTS) or name in all_metrics()
+    return name in TASKS or any(name in _registry(kind) for kind in (*PARTS, "scorer")) or name in all_metrics()
 
 
 def _experiment_card(name: str) -> ExperimentCard | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from attnlab.errors import InvalidValueError
+from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.specs import TaskSpec
 from attnlab.tasks.base import TASKS, Batch, Split, Task
 from attnlab.tasks.io.buckets import batch_rows
@@ -60,7 +60,20 @@ def build(spec: TaskSpec, options: Mapping[str, Any] | None = None) -> Task:
         problem = f"The task cannot be made with {words}: {str(error) or 'memory ran out'}."
         raise InvalidValueError(problem, "Use smaller sizes.", where=spec.name) from None
     check_task(spec.model_copy(update={"options": complete}), task)
+    _check_scorers(spec.name, task)
     return task
+
+
+def _check_scorers(name: str, task: Task) -> None:
+    """Refuse a task with a scorer that does not exist: a test comes at the end of the training."""
+    if task.scorers:
+        from attnlab.scorer import find_scorer  # late: few tasks have one
+
+        for scorer in task.scorers:
+            try:
+                find_scorer(scorer)
+            except AttnlabError as error:
+                raise error.at(name) from None
 
 
 class Source:
