@@ -106,6 +106,8 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "indirect-indexing": [{}, {"letters": 2, "shift": 1}, {"letters": 52}],
     "depo": [{}, {"nodes": 2, "queries": 1, "names": 2}, {"hops": 6, "fewest_hops": 1, "fewest_nodes": 3}],
     "multi-stack": [{}, {"operations": 2, "stacks": 1, "values": 2}, {"operations": 40, "stacks": 64}],
+    "dag-reachability": [{}, {"nodes": 2, "queries": 1, "names": 4}, {"trees": 3, "nodes": 9, "order": "random"}],
+    "recall-stacked": [{}, {"pairs": 1, "keys": 1, "values": 2}, {"pairs": 7, "passes": 3, "keys": 9, "values": 7}],
     "brevo": [{}, {"nodes": 2, "names": 2}, {"nodes": 9, "fewest_nodes": 3}],
     "mano": [{}, {"operations": 1, "modulus": 2}, {"operations": 20, "fewest_operations": 3, "operators": "-*"}],
     "recall-composed": [{}, {"side": 1, "length": 6, "vocabulary": 6}, {"side": 4, "power": 1.0}],
