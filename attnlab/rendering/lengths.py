@@ -74,7 +74,8 @@ class LengthTable:
             return ""
         if not any(one.fed_back for one in self.scores):
             return f"{SCORED['independent']} "
-        return "Rollout: the model's own earlier answers are inputs. Where one answer is right, exact match is the same either way. "
+        same = "Where one answer is right, exact match is the same either way. "
+        return f"Rollout: the model's own earlier answers are inputs. {same}"
 
     def summary(self) -> str:
         """The longest solved length; where the best achievable accuracy is unknown, the length of lowest perplexity."""
