@@ -8,7 +8,7 @@ number, 0 .. k - 1, belongs to its left operand and the rest to its right one, a
 uniform over ``+ - *``, or those of them in ``operators``; numbers are uniform over 0 .. 22, or below another
 ``modulus``. All intermediate values have to be found without being written.
 
-There are ``operations`` operators. With ``fewest_operations`` their number is uniform for each sequence, from there on;
+There are ``operations`` operators. With ``fewest`` their number is uniform for each sequence, from there on;
 a sequence with fewer is filled up at its end.
 
 Source   Allen-Zhu, "Physics of language models: part 4.1", arXiv:2512.17351.
@@ -39,7 +39,7 @@ class Mano(Task):
 
     Options:
         operations: Operators of an expression, or the most of them.
-        fewest_operations: Each expression has a number of operators from here on; None takes ``operations`` for all.
+        fewest: Each expression has a number of operators from here on; None takes ``operations`` for all.
         modulus: The modulus; numbers are below it.
         operators: The operators that are used, some of ``+-*``.
     """
@@ -50,14 +50,14 @@ class Mano(Task):
         self,
         *,
         operations: Annotated[int, Field(ge=1)] = 2,
-        fewest_operations: Annotated[int, Field(ge=1)] | None = None,
+        fewest: Annotated[int, Field(ge=1)] | None = None,
         modulus: Modulus = MODULUS,
         operators: Operators = OPERATORS,
     ) -> None:
-        self.fewest_operations = operations if fewest_operations is None else fewest_operations
-        if self.fewest_operations > operations:
-            problem = f"At least {fewest_operations} operations are more than {operations}, the most."
-            raise InvalidValueError(problem, f"Use fewest_operations of at most {operations}.", where="mano")
+        self.fewest = operations if fewest is None else fewest
+        if self.fewest > operations:
+            problem = f"At least {fewest} operations are more than {operations}, the most."
+            raise InvalidValueError(problem, f"Use fewest of at most {operations}.", where="mano")
         self.operations, self.modulus = operations, modulus
         self.operators = operator_indices(operators, "mano")
         self.first_operator = modulus
@@ -68,7 +68,7 @@ class Mano(Task):
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw trees from left to right, then compute their values from right to left."""
         rows = np.arange(batch)
-        operations = random.integers(self.fewest_operations, self.operations + 1, batch)
+        operations = random.integers(self.fewest, self.operations + 1, batch)
         symbols_BT = self._draw(random, operations)
         inputs_BT = np.full((batch, self.length), self.filler)
         inputs_BT[:, :-1] = symbols_BT

@@ -110,7 +110,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "recall-stacked": [{}, {"pairs": 1, "keys": 1, "values": 2}, {"pairs": 7, "passes": 3, "keys": 9, "values": 7}],
     "brevo": [{}, {"nodes": 2, "names": 2}, {"nodes": 9, "fewest_nodes": 3}],
     "reasoning-gym": [],  # it needs a package: tests/oracles/test_reasoning_gym.py
-    "mano": [{}, {"operations": 1, "modulus": 2}, {"operations": 20, "fewest_operations": 3, "operators": "-*"}],
+    "mano": [{}, {"operations": 1, "modulus": 2}, {"operations": 20, "fewest": 3, "operators": "-*"}],
     "recall-composed": [{}, {"side": 1, "length": 6, "vocabulary": 6}, {"side": 4, "power": 1.0}],
     "recall-joint": [{}, {"contexts": 1, "keys": 1, "vocabulary": 6}, {"contexts": 5, "keys": 6}],
     "induction": [{}, {"length": 3, "alphabet": 2}, {"length": 100}],

@@ -54,9 +54,9 @@ def test_every_level_is_solved() -> None:
     [
         {"operations": 1},
         {"operations": 16},
-        {"operations": 9, "fewest_operations": 2},
+        {"operations": 9, "fewest": 2},
         {"operations": 5, "modulus": 2, "operators": "*-"},
-        {"operations": 40, "fewest_operations": 1, "modulus": 97},
+        {"operations": 40, "fewest": 1, "modulus": 97},
     ],
 )
 def test_values_are_those_of_python(options: dict[str, Any]) -> None:
@@ -70,7 +70,7 @@ def test_values_are_those_of_python(options: dict[str, Any]) -> None:
         assert set(words[end + 1 :]) <= {"·"}
         assert set(words[:end]) - set(map(str, range(task.modulus))) <= set(options.get("operators", "+-*"))
         sizes.add((end - 1) // 2)
-    assert (min(sizes), max(sizes)) == (options.get("fewest_operations", task.operations), task.operations)
+    assert (min(sizes), max(sizes)) == (options.get("fewest", task.operations), task.operations)
 
 
 def test_numbers_operators_and_splits_are_uniform() -> None:
@@ -86,7 +86,7 @@ def test_numbers_operators_and_splits_are_uniform() -> None:
 
 
 def test_numbers_of_operators_are_uniform() -> None:
-    task, batch = drawn(6000, operations=6, fewest_operations=2)
+    task, batch = drawn(6000, operations=6, fewest=2)
     ends = (batch.inputs_BT == task.equals).argmax(axis=1)
     assert p_value(counts((ends - 1) // 2 - 2, 5)) > ALPHA
 
@@ -126,7 +126,5 @@ def test_training_has_fewer_operators_too_and_the_test_has_not() -> None:
 
 def test_more_operators_at_least_than_at_most_are_refused() -> None:
     with pytest.raises(InvalidValueError) as caught:
-        Mano(operations=2, fewest_operations=3)
-    assert str(caught.value) == (
-        "mano\n  At least 3 operations are more than 2, the most.\n  Use fewest_operations of at most 2."
-    )
+        Mano(operations=2, fewest=3)
+    assert str(caught.value) == ("mano\n  At least 3 operations are more than 2, the most.\n  Use fewest of at most 2.")
