@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from attnlab.records import Record as Record
     from attnlab.residual_stream import ResidualStream as ResidualStream
     from attnlab.residual_stream import register as register_residual_stream
+    from attnlab.scorer import Scorer as Scorer
+    from attnlab.scorer import register as register_scorer
     from attnlab.tasks import IGNORE as IGNORE
     from attnlab.tasks import Batch as Batch
     from attnlab.tasks import Task as Task
@@ -69,6 +71,7 @@ _PARTS = {
     "Record": "attnlab.records",
     "ResidualStream": "attnlab.residual_stream",
     "RowConstraint": "attnlab.attention",
+    "Scorer": "attnlab.scorer",
     "Task": "attnlab.tasks",
     "register_attention": "attnlab.attention:register",
     "register_block": "attnlab.block:register",
@@ -77,6 +80,7 @@ _PARTS = {
     "register_norm": "attnlab.norm:register",
     "register_position": "attnlab.position:register",
     "register_residual_stream": "attnlab.residual_stream:register",
+    "register_scorer": "attnlab.scorer:register",
     "register_task": "attnlab.tasks:register",
 }
 """Names for writers of parts, and the modules they are imported from when they are first used."""
@@ -97,6 +101,7 @@ __all__ = [
     "Record",
     "ResidualStream",
     "RowConstraint",
+    "Scorer",
     "Task",
     "audit",
     "check",
@@ -115,6 +120,7 @@ __all__ = [
     "register_norm",
     "register_position",
     "register_residual_stream",
+    "register_scorer",
     "register_task",
     "report",
     "sweep",

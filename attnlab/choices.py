@@ -31,6 +31,7 @@ ListKind = Literal[
     "mlp",
     "block",
     "residual-stream",
+    "scorer",
     "experiments",
     "metrics",
     "results",

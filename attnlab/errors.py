@@ -214,6 +214,7 @@ LISTINGS = {
     "MLP": "mlps",
     "block": "blocks",
     "residual stream": "residual-streams",
+    "scorer": "scorers",
     "experiment": "experiments",
     "experiment or ladder": "experiments",
 }

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-SHARES = ("accuracy", "exact_match", "solved", "validation_accuracy")
+SHARES = ("accuracy", "exact_match", "solved", "validation_accuracy", "set_match", "f1")
 """Metrics that are shares of 1; they are printed in percent."""
 ROUNDING = 1e-12
 """Bound on the rounding error of a share: no test asks so many questions that one wrong answer costs as little."""

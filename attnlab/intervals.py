@@ -96,6 +96,38 @@ def clustered_interval(
     return (ends[0], ends[1])
 
 
+def mean_interval(
+    count: int, total: float, squares: float, bounds: tuple[float, float] | None = None
+) -> tuple[float, float]:
+    """Compute a 95 % interval for the mean of independent numbers.
+
+    Between bounds it is that of Wilson for a share of as many trials as have the variance of the numbers, at least one
+    for each number: of numbers that are all equal the variance is 0, and the interval is not. Without bounds it is
+    that of Student.
+
+    Args:
+        count: How many numbers there are.
+        total: Their sum.
+        squares: The sum of their squares.
+        bounds: The lowest and the highest possible number.
+
+    Returns:
+        The lower and the upper end; (nan, nan) without numbers, and for a single one without bounds.
+    """
+    if not count or (count == 1 and bounds is None):
+        return (math.nan, math.nan)
+    mean = total / count
+    variance = max(0.0, squares - total * mean) / max(1, count - 1) / count
+    if bounds is None:
+        half = student_quantile(count - 1) * math.sqrt(variance)
+        return (mean - half, mean + half)
+    low, size = bounds[0], bounds[1] - bounds[0]
+    share = min(1.0, max(0.0, (mean - low) / size))
+    trials = max(float(count), share * (1 - share) * size * size / variance) if variance > 0 else float(count)
+    ends = wilson_interval(share * trials, trials, student_quantile(count - 1) if count > 1 else Z)
+    return (low + size * ends[0], low + size * ends[1])
+
+
 def student_quantile(degrees: int) -> float:
     """Compute the quantile of Student's distribution that leaves 2.5 % above it.
 

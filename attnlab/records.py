@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from attnlab.formatting import percent
-from attnlab.intervals import clustered_interval
+from attnlab.intervals import clustered_interval, mean_interval
 from attnlab.intervals import wilson_interval as wilson_interval  # others take it from here
 from attnlab.specs import Level, RunSpec, Value
 
@@ -210,6 +210,51 @@ class Score(Value):
         return Score(correct=self.correct + other.correct, total=total, chance=chance, sequences=sequences)
 
 
+class SequenceMean(Value):
+    """The mean over test sequences of what a scorer gives for each; see :mod:`attnlab.scorer`."""
+
+    # The mean is written to JSON for its readers, and computed anew when a record is read.
+    model_config = ConfigDict(extra="ignore")
+
+    count: Natural
+    """Sequences with at least one question."""
+    total: Number
+    """Sum over these sequences."""
+    squares: Number
+    """Sum of squares over these sequences."""
+    bounds: Annotated[tuple[Number, Number], Strict(False)] | None = None
+    """The lowest and the highest value of a sequence; None where there are none."""
+    higher_is_better: bool = True
+    """Whether a right answer has the highest value, and not the lowest."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def mean(self) -> Number:
+        """Mean over the sequences; nan without one."""
+        return self.total / self.count if self.count else math.nan
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the mean, over sequences."""
+        return mean_interval(self.count, self.total, self.squares, self.bounds)
+
+    def plus(self, other: SequenceMean) -> SequenceMean:
+        """Add other sequences.
+
+        Args:
+            other: Their mean, of the same scorer.
+
+        Returns:
+            The mean over both.
+        """
+        sums = {name: getattr(self, name) + getattr(other, name) for name in ("count", "total", "squares")}
+        return self.model_copy(update=sums)
+
+
+Scores = Annotated[dict[str, SequenceMean], Field(exclude_if=lambda scores: not scores)]
+"""Means over the test sequences by the scorers of a task, by name; left out where the task has none."""
+
+
 class HistoryPoint(Result):
     """One validation."""
 
@@ -246,6 +291,8 @@ class Evaluation(Result):
     exact_match: Score
     loss: Number | None
     """Nats per question; None for a rollout."""
+    scores: Scores = {}
+    """What the scorers of the task give."""
 
 
 class ProbeResult(Result):
@@ -285,6 +332,8 @@ class Record(Result):
     """Per sequence, on the test split: every question of the sequence is answered correctly."""
     loss: Number | None = None
     """Nats per question, on the test split; None for a rollout."""
+    scores: Scores = {}
+    """What the scorers of the task give, on the test split."""
     rollout: bool = False
     """Whether each test question was asked given the answers generated before it, instead of the right ones."""
     fed_back: bool | None = None

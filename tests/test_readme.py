@@ -78,7 +78,7 @@ def test_the_readme_names_all_there_is() -> None:
     data: dict[str, set[str]] = {kind: set() for kind in kinds.values()}
     for row, kind in kinds.items():
         data[kind] |= set(rows[row]) - {"dagpam"}
-    assert data["tasks"] == {*resources.names("tasks"), "file"}
+    assert data["tasks"] == {*resources.names("tasks"), "file", "reasoning-gym"}
     assert data["attention"] == {e.name for e in ATTENTIONS if e.cls.__module__.startswith("attnlab.")}
     assert data["position"] == {e.name for e in POSITIONS if e.cls.__module__.startswith("attnlab.")}
 

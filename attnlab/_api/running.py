@@ -23,6 +23,7 @@ def train(
     *,
     position: str | Sequence[str] = (),
     complexity: Any = None,
+    curriculum: str | Mapping[str, Any] | None = None,
     seed: int = 0,
     seeds: int = 1,
     model: Mapping[str, Any] | ModelLike | Sequence[ModelLike] | None = None,
@@ -52,6 +53,9 @@ def train(
             keeps the default, softmax.
         position: Positions, likewise; nothing keeps the default, learned.
         complexity: The level; None takes the ladder's default.
+        curriculum: Ranges of levels from which training batches are drawn, such as ``"2..8 -> 2..64"`` (moving from the
+            first step to the last) or ``"2..8 | 2..64"`` (in stages); a mapping has those of several options by name.
+            None keeps the ladder's.
         seed: The first seed.
         seeds: Number of seeds, counted up from the first.
         model: Fields of the model, such as ``{"layers": 4}``; see :class:`attnlab.specs.ModelSpec`. Or a whole model of
@@ -87,7 +91,7 @@ def train(
     from attnlab.tracking.mirror import mirrored
 
     modules, fields = modules_of(model)
-    settings = given(model=fields, train=train, task=options)
+    settings = given(model=fields, train=train, task=with_curriculum(options, curriculum))
     seed_range = range(seed, seed + seeds)
     request = parse_request(
         task,
@@ -114,6 +118,7 @@ def sweep(
     *,
     position: str | Sequence[str] = (),
     complexity: Sequence[Any] | None = None,
+    curriculum: str | Mapping[str, Any] | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
     seeds: int | None = None,
     match: Budget | None = None,
@@ -146,6 +151,7 @@ def sweep(
         attention: Variants, with inline options; or classes of modules; nothing keeps the default, softmax.
         position: Positions, likewise.
         complexity: The levels; None takes all.
+        curriculum: Ranges of levels from which training batches are drawn, as in :func:`train`.
         grid: Any field -> its values.
         seeds: Number of seeds, counted up from 0; None takes 3, or 30 at most with ``until``.
         match: The budget of the first variant that every other one is given; None keeps all sizes equal.
@@ -196,6 +202,7 @@ def sweep(
         "complexity": complexity,
     }
     words |= {"grid": grid, "seeds": seeds, "match": match, "model": whole, "train": train, "options": options}
+    words |= {"curriculum": curriculum}
     words |= {"store": store, "executor": executor, "slurm": slurm, "device": device, "vmap": vmap}
     words |= {"until": until, "equal": equal, "budget": budget, "track": tuple(trackers)}
     experiment = inline_experiment(
@@ -210,7 +217,7 @@ def sweep(
         until=until,
         equal=equal,
         budget=budget,
-        settings=given(model=fields, train=train, task=options),
+        settings=given(model=fields, train=train, task=with_curriculum(options, curriculum)),
     )
     specs = expand(experiment)
     folder = Path(store) if store else Path("results") / experiment.name
@@ -273,3 +280,20 @@ def given(**sections: Mapping[str, Any] | None) -> dict[str, Any]:
         Section -> fields.
     """
     return {section: dict(fields) for section, fields in sections.items() if fields is not None}
+
+
+def with_curriculum(
+    options: Mapping[str, Any] | None, curriculum: str | Mapping[str, Any] | None
+) -> Mapping[str, Any] | None:
+    """Put the curriculum among the options of the task.
+
+    Args:
+        options: Options of the task; None where none is given.
+        curriculum: Ranges of its levels, or of several options by name; None where there is none.
+
+    Returns:
+        The options, with those of training as ``train``.
+    """
+    if curriculum is None:
+        return options
+    return {**(options or {}), "train": dict(curriculum) if isinstance(curriculum, Mapping) else curriculum}

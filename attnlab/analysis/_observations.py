@@ -60,8 +60,11 @@ class Observation(NamedTuple):
         """A metric by name; nan where this run has none."""
         if self.failed:
             return math.nan
-        compute = METRICS.get(name)
-        return compute(self) if compute else self.record.diagnostics.get(name, math.nan)
+        if compute := METRICS.get(name):
+            return compute(self)
+        if score := (self.evaluation or self.record).scores.get(name):
+            return score.mean
+        return self.record.diagnostics.get(name, math.nan)
 
 
 def _accuracy(observation: Observation) -> float:
@@ -87,7 +90,7 @@ METRICS: dict[str, Callable[[Observation], float]] = {
     "seconds": lambda one: _number(one.record.environment.get("seconds")),
     "parameters": lambda one: float(one.record.parameters),
 }
-"""The metrics of every run; diagnostics that some runs logged are added under their own names."""
+"""The metrics of every run; scorers of some tasks and logged diagnostics are added under their own names."""
 BOUNDS: dict[str, Callable[[Observation], Interval]] = {
     "accuracy": lambda one: _above_chance((one.evaluation or one.record).accuracy.chance),
     "exact_match": lambda one: _above_chance((one.evaluation or one.record).exact_match.chance),
@@ -103,9 +106,10 @@ def metric_bounds(name: str, runs: Sequence[Observation], numbers: Sequence[floa
 
     No run of a task is expected to be below chance. If one is, the lower bound is 0.
     """
-    if name not in BOUNDS or not runs:
+    known = [ends for one in runs if (ends := _bounds(name, one)) is not None]
+    if not known:
         return None
-    lows, highs = zip(*map(BOUNDS[name], runs), strict=True)
+    lows, highs = zip(*known, strict=True)
     numbers = [one.metric(name) for one in runs] if numbers is None else numbers
     return _containing(lows, highs, numbers)
 
@@ -123,6 +127,14 @@ def _containing(lows: Sequence[float], highs: Sequence[float], numbers: Sequence
     values = [number for number in numbers if not math.isnan(number)]
     low = min(lows)
     return (low if all(value >= low for value in values) else min(0.0, *values)), max(*highs, *values)
+
+
+def _bounds(name: str, run: Observation) -> Interval | None:
+    """The bounds of a metric or a scorer in one run; None where it has none."""
+    if name in METRICS:
+        return BOUNDS[name](run) if name in BOUNDS else None
+    score = (run.evaluation or run.record).scores.get(name)
+    return None if score is None else score.bounds
 
 
 def observations(records: Iterable[Record]) -> list[Observation]:
@@ -180,8 +192,8 @@ def check_metric(name: str, observed: Sequence[Observation], where: str) -> None
     Raises:
         UnknownNameError: No run has it.
     """
-    if name not in METRICS and not any(name in one.record.diagnostics for one in observed):
-        logged = {diagnostic for one in observed for diagnostic in one.record.diagnostics}
+    if name not in METRICS and not any(name in {*one.record.diagnostics, *one.record.scores} for one in observed):
+        logged = {known for one in observed for known in (*one.record.diagnostics, *one.record.scores)}
         raise unknown("metric", name, {*METRICS, *logged}, where=where)
 
 

@@ -23,15 +23,16 @@ def record_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
 
     Returns:
         Rows with the same columns throughout: :data:`FIRST`, the fields of the model, the training and the task, the
-        metrics (shares from 0 to 1, losses in nats, seconds), and the diagnostics by name. What a run does not have is
-        None, and a metric without a value is nan.
+        metrics (shares from 0 to 1, losses in nats, seconds), the means of scorers, and the diagnostics by name. What a
+        run does not have is None, and a metric without a value is nan.
     """
     cache: Cache = {}
     rows = []
     for record in records:
         row = RunRow(record, Path(), (), stale=False, settings=run_fields(record.spec, cache))
         values = {name: row.get(name) for name in (*FIRST, *row.settings, *METRICS)}
-        rows.append({name: _plain(value) for name, value in (values | record.diagnostics).items()})
+        scores = {name: score.mean for name, score in record.scores.items()}
+        rows.append({name: _plain(value) for name, value in (values | scores | record.diagnostics).items()})
     names = dict.fromkeys(name for row_values in rows for name in row_values)
     return [{name: row_values.get(name) for name in names} for row_values in rows]
 

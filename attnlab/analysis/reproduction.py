@@ -224,11 +224,17 @@ def _ladder(task: TaskSpec) -> tuple[Ladder | None, dict[str, Any]]:
             ladder = find_ladder(word)
         except AttnlabError:
             continue
-        if ladder.task != task.name or ladder.training != task.train or ladder.complexity != task.complexity:
+        if (
+            ladder.task != task.name
+            or ladder.complexity != task.complexity
+            or ladder.training.keys() - task.train.keys()
+        ):
             continue
         if tuple(level for level in ladder.evaluate if level != task.level) != task.evaluate:
             continue
-        options = _other_options(task, ladder)
+        training = task_spec(ladder, {}, task.level).train if ladder.training else {}
+        changed = {f"train.{name}": value for name, value in task.train.items() if training.get(name) != value}
+        options = {**_other_options(task, ladder), **changed}
         if not options:
             return ladder, {}
         found.append((ladder, options))

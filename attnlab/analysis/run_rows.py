@@ -3,7 +3,7 @@
 fields of the run       width, lr, attention, level, task.length, ...       as :mod:`attnlab.run_fields` names them
 the option of the level ``pairs`` for a run on a ladder of pairs
 metrics                 accuracy, loss, steps, seconds, ...                 shares from 0 to 1
-diagnostics             under their own names
+scorers, diagnostics    under their own names
 others                  id, status, failure_mode, tag, store, stale
 """
 
@@ -58,6 +58,8 @@ class RunRow:
             return self._own[name]
         if name == "failure_mode":
             return failure_mode(self.record).name
+        if score := self.record.scores.get(name):
+            return score.mean
         return self.settings.get(name, self.record.diagnostics.get(name))
 
     @property
@@ -130,7 +132,12 @@ def check_run_field(name: str, rows: Sequence[RunRow], where: str) -> str:
     known = {*METRICS, *OTHERS}
     for row in rows:
         spec = row.record.spec.task
-        known |= {*row.settings, *row.record.diagnostics, *([spec.complexity] if spec.complexity else [])}
+        known |= {
+            *row.settings,
+            *row.record.diagnostics,
+            *row.record.scores,
+            *([spec.complexity] if spec.complexity else []),
+        }
     if short not in known and not any(short == f"task.{row.record.spec.task.complexity}" for row in rows):
         raise unknown("field", name, known, where=where)
     return short
@@ -147,7 +154,8 @@ def sort_rows(rows: Sequence[RunRow], field: str) -> list[RunRow]:
         The runs; those that do not have the field come last.
     """
     name = field.removeprefix("-")
-    falling = name in METRICS and name not in LOWER_IS_BETTER
+    scores = [score for row in rows if (score := row.record.scores.get(name))]
+    falling = scores[0].higher_is_better if scores else name in METRICS and name not in LOWER_IS_BETTER
     falling = falling != field.startswith("-")
     having = [row for row in rows if not _is_missing(row.get(name))]
     numbers = [row for row in having if isinstance(row.get(name), int | float)]

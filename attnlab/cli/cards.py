@@ -23,6 +23,8 @@ PARTS = {
     "residual-stream": "residual_stream",
 }
 """The lists of parts of models, and the field of a model that holds a part of each."""
+KINDS = (*PARTS, "scorer")
+"""The kinds of parts that are listed and shown, beside tasks."""
 
 
 def part_card(name: str) -> Card | MetricCard | OwnCard:
@@ -39,7 +41,7 @@ def part_card(name: str) -> Card | MetricCard | OwnCard:
         return card
     from attnlab.cli.own_part import names_own_part, own_card
 
-    if names_own_part(name, PARTS):
+    if names_own_part(name, KINDS):
         from attnlab.attention import ATTENTIONS
         from attnlab.config.inline_parts import parse_part
 
@@ -48,9 +50,11 @@ def part_card(name: str) -> Card | MetricCard | OwnCard:
             return own_card(word) or Card(ATTENTIONS.entry(word), "attention")
         name = word
     wanted, colon, inner = name.partition(":")
-    kinds = [wanted] if colon and wanted in PARTS else list(PARTS)
+    kinds = [wanted] if colon and wanted in KINDS else list(KINDS)
     for kind in kinds:
         if (own := inner if len(kinds) == 1 else name) in (registry := part_registry(kind)):
+            if kind == "scorer":
+                return Card(registry.entry(own), kind)
             from attnlab.experiments.plan import default_parameters
 
             return Card(registry.entry(own), kind, parameters=default_parameters(PARTS[kind], own))
@@ -60,7 +64,7 @@ def part_card(name: str) -> Card | MetricCard | OwnCard:
 
     if name in all_metrics():
         return metric_card(name)
-    known = [entry.name for registry in (TASKS, *map(part_registry, PARTS)) for entry in registry]
+    known = [entry.name for registry in (TASKS, *map(part_registry, KINDS)) for entry in registry]
     raise unknown("part", name, {*known, *all_metrics(), *resources.names("experiments")})
 
 
@@ -110,11 +114,15 @@ def is_part(name: str) -> bool:
     from attnlab.diagnosis.quantities import all_metrics
     from attnlab.tasks import TASKS
 
-    return name in TASKS or any(name in part_registry(kind) for kind in PARTS) or name in all_metrics()
+    return name in TASKS or any(name in part_registry(kind) for kind in KINDS) or name in all_metrics()
 
 
 def part_registry(kind: str) -> Registry[Any]:
     """Import the registry of one kind of parts."""
+    if kind == "scorer":
+        from attnlab.scorer import SCORERS
+
+        return SCORERS
     from attnlab.experiments.resolve import REGISTRIES
 
     return REGISTRIES[PARTS[kind]]

@@ -12,7 +12,7 @@ import typer
 
 from attnlab.choices import ListKind
 from attnlab.cli import completion
-from attnlab.cli.cards import PARTS, experiment_card, is_part, part_card, part_registry
+from attnlab.cli.cards import KINDS, experiment_card, is_part, part_card, part_registry
 from attnlab.cli.options import AsJson, Complexity, Plugin, Seed, Store, TaskSettings, load_plugins, write_file
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 HEXADECIMAL = re.compile("[0-9a-f]{1,12}")
 """An id of a run, or its beginning."""
+SHORT = 2
+"""Characters of an id that may be the name of a part, such as f1, though they are not letters alone."""
 
 
 def ls(
@@ -29,7 +31,8 @@ def ls(
         str,
         typer.Argument(
             metavar="[LIST]",
-            help="tasks, attentions, positions, norms, mlps, blocks, residual-streams, experiments, metrics, results.",
+            help="tasks, attentions, positions, norms, mlps, blocks, residual-streams, scorers, experiments, metrics, "
+            "results.",
             show_default=True,
         ),
     ] = "tasks",
@@ -62,7 +65,7 @@ def ls(
     from attnlab.rendering.console import Console
 
     load_plugins(plugins)
-    kind = {f"{field}s": field for field in PARTS}.get(kind.replace("_", "-"), kind.replace("_", "-"))
+    kind = {f"{field}s": field for field in KINDS}.get(kind.replace("_", "-"), kind.replace("_", "-"))
     if kind not in get_args(ListKind):
         raise unknown("list", kind, get_args(ListKind), where="ls")
     if kind == "results":
@@ -237,7 +240,8 @@ def _part_rows(kind: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 def _run_card(name: str, store: Path) -> RunCard | None:
     """Make the card of a run, where a name is ``run:ID`` or looks like an id."""
     word = name.removeprefix("run:")
-    if word == name and (not HEXADECIMAL.fullmatch(name) or (name.isalpha() and is_part(name))):
+    may_be_part = name.isalpha() or len(name) <= SHORT
+    if word == name and (not HEXADECIMAL.fullmatch(name) or (may_be_part and is_part(name))):
         return None
     from attnlab.analysis.run_rows import run_rows
     from attnlab.errors import StoreError, UnknownNameError

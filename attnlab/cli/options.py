@@ -44,6 +44,15 @@ Complexity = Annotated[
     str | None,
     typer.Option("--complexity", metavar="LEVEL", help="Level of difficulty; left out, the ladder's default."),
 ]
+Curriculum = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--curriculum",
+        metavar="RANGES",
+        help="Levels of training batches, such as '2..8 -> 2..64' (moving) or '2..8 | 2..64' (stages); "
+        "OPTION=RANGES for another option of the task.",
+    ),
+]
 Layers = Annotated[int | None, typer.Option("--layers", help="Number of layers.", show_default=_or_ladders(LAYERS))]
 Width = Annotated[
     int | None, typer.Option("--width", help="Width of the residual stream.", show_default=_or_ladders(WIDTH))
@@ -144,12 +153,15 @@ def load_plugins(files: list[Path] | None) -> None:
             load_plugin(path)
 
 
-def field_settings(words: list[str] | None, *, watch: str | None = None, **fields: Any) -> dict[str, Any]:
+def field_settings(
+    words: list[str] | None, *, watch: str | None = None, curriculum: list[str] | None = None, **fields: Any
+) -> dict[str, Any]:
     """Collect the settings of the options that set one field each, and of ``--set``, which overrides them.
 
     Args:
         words: The words of ``--set``.
         watch: The words of ``--watch``.
+        curriculum: The words of ``--curriculum``.
         **fields: ``layers``, ``width``, ``heads``, ``steps``, ``batch``, ``lr``, ``rollout`` and ``allow_leak``;
             None where one is not given.
 
@@ -163,13 +175,16 @@ def field_settings(words: list[str] | None, *, watch: str | None = None, **field
     from attnlab.config.renamed import renamed_settings
 
     names = {"steps": "max_steps", "batch": "batch_size"}
-    given: dict[str, dict[str, Any]] = {"model": {}, "train": {}}
+    given: dict[str, dict[str, Any]] = {"model": {}, "train": {}, "task": {}}
     for name, value in fields.items():
         if value is not None:
             section = "model" if name in ("layers", "width", "heads", "allow_leak") else "train"
             given[section][names.get(name, name)] = value
     if watch:
         given["train"]["log_diagnostics"] = watch.split(",")
+    for word in curriculum or []:
+        name, equals, ranges = word.partition("=")
+        given["task"].setdefault("train", {})[name.strip() if equals else "level"] = ranges if equals else word
     data = parse_settings(words or [])
     return merged({section: fields for section, fields in given.items() if fields}, renamed_settings(data, "--set"))
 

@@ -19,6 +19,7 @@ from attnlab.cli.options import (
     AsJson,
     Attention,
     Batch,
+    Curriculum,
     Device,
     Heads,
     Layers,
@@ -72,6 +73,7 @@ def sweep(
     complexity: Annotated[
         str | None, typer.Option("--complexity", metavar="LEVELS", help="Levels, such as 2,4,8; left out, all.")
     ] = None,
+    curriculum: Curriculum = None,
     layers: Layers = None,
     width: Width = None,
     heads: Heads = None,
@@ -165,7 +167,9 @@ def sweep(
     job |= {"setup": slurm_setup, "groups": slurm_groups, "cancel": slurm_cancel}
     job = slurm.slurm_options(executor, slurm_file, slurm_set, **job)
     fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
-    nested = field_settings(settings, watch=watch, rollout=rollout, allow_leak=allow_leak, **fields)
+    nested = field_settings(
+        settings, watch=watch, curriculum=curriculum, rollout=rollout, allow_leak=allow_leak, **fields
+    )
     words: dict[str, Any] = {
         "task": task,
         "attention": attn,

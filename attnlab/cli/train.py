@@ -17,6 +17,7 @@ from attnlab.cli.options import (
     Batch,
     CompileSteps,
     Complexity,
+    Curriculum,
     Device,
     Heads,
     Layers,
@@ -54,6 +55,7 @@ def train(
     model: WholeModel = None,
     pos: Position = None,
     complexity: Complexity = None,
+    curriculum: Curriculum = None,
     layers: Layers = None,
     width: Width = None,
     heads: Heads = None,
@@ -103,7 +105,9 @@ def train(
     load_plugins(plugins)
     trackers = tracker_names(track)
     fields = {"layers": layers, "width": width, "heads": heads, "steps": steps, "batch": batch, "lr": lr}
-    nested = field_settings(settings, watch=watch, rollout=rollout, allow_leak=allow_leak, **fields)
+    nested = field_settings(
+        settings, watch=watch, curriculum=curriculum, rollout=rollout, allow_leak=allow_leak, **fields
+    )
     seeds_range = range(seed, seed + seeds)
     request = parse_request(
         task, attn, pos, modules=model, complexity=complexity, seeds=seeds_range, match=match, settings=nested

@@ -98,6 +98,8 @@ class LadderLevels(Value):
     """Left out, all levels of the ladder."""
     options: Data = {}
     """Options of the task; they override the ladder's."""
+    training: Data = {}
+    """Options that differ in the training split, likewise; an integer may be a range ``lo..hi`` or a curriculum."""
     evaluate: Levels | None = None
     """Further levels to test on; left out, the ladder's."""
 

@@ -132,7 +132,15 @@ def score_test_split(
         else:
             predict = partial(_most_likely, model, index, device)
             tokens_N, loss = generate_answers(batch, fed_back.of(batch), predict), math.nan
-        whole = [joined([*whole, score([batch], [tokens_N], chance, exact_match_chance=match_chance)], chance)]
+        scored = score(
+            [batch],
+            [tokens_N],
+            chance,
+            exact_match_chance=match_chance,
+            correct=None if fed_back is None else [source.task.verify(batch, tokens_N)],
+            scorers=source.task.scorers,
+        )
+        whole = [joined([*whole, scored], chance)]
         nats += loss
         done += len(batch.inputs_BT)
         progress(done, sequences)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from attnlab.records import Score
+from attnlab.records import Score, SequenceMean
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class LevelScore:
     """Sequences with every supervised token correct."""
     loss: float | None
     """Cross-entropy in nats per supervised token; None where it is not finite, and for a rollout."""
+    scores: Mapping[str, SequenceMean] = field(default_factory=dict)
+    """What the scorers of the task give, by name."""
     best_accuracy: float = 1.0
     """The best achievable accuracy; nan where it is not known."""
     rollout: bool = False

@@ -25,13 +25,14 @@ from attnlab.plugins import PREFIX, describe_exception, load_plugin
 from attnlab.position import POSITIONS
 from attnlab.registry import Entry, Registry
 from attnlab.residual_stream import RESIDUAL_STREAMS
+from attnlab.scorer import SCORERS
 from attnlab.specs import RunSpec
 from attnlab.tasks.base import TASKS
 from attnlab.training.run_parts import run_parts
 
 REGISTRIES: dict[str, Registry[Any]] = {
     registry.kind: registry
-    for registry in (ATTENTIONS, POSITIONS, NORMS, MLPS, BLOCKS, RESIDUAL_STREAMS, MODULES, TASKS)
+    for registry in (ATTENTIONS, POSITIONS, NORMS, MLPS, BLOCKS, RESIDUAL_STREAMS, MODULES, SCORERS, TASKS)
 }
 
 NAMINGS: dict[str, Callable[[str], None]] = {ATTENTIONS.kind: known_attention, MODULES.kind: MODULE_NAMING.known}

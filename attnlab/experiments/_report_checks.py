@@ -17,8 +17,9 @@ from attnlab.analysis.fields import matches
 from attnlab.analysis.metric_names import RUN_METRICS
 from attnlab.config.experiment import Experiment
 from attnlab.errors import AttnlabError, InvalidValueError, unknown
-from attnlab.records import Evaluation, HistoryPoint, Record, Score
+from attnlab.records import Evaluation, HistoryPoint, Record, Score, SequenceMean
 from attnlab.run_fields import run_fields, short_name, trained_on
+from attnlab.scorer import find_scorer
 from attnlab.specs import RunSpec
 from attnlab.tasks.io.streams import build
 from attnlab.training.logged_names import logged_names
@@ -50,6 +51,7 @@ def check_report(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
     tested = [_tested_at(spec, experiment.seeds) for spec in runs]
     known = {name for run in tested for name in run}
     metrics = {*RUN_METRICS, *(name for spec in runs for name in logged_names(spec.train.log_diagnostics))}
+    metrics |= {name for spec in runs for scorers in _scorers(spec).values() for name in scorers}
     for index, name in enumerate(layout.index):
         _check_known("field", short_name(name), known, experiment.where("report", "index", index))
     _check_known("field", short_name(layout.columns), known, experiment.where("report", "columns"))
@@ -86,16 +88,35 @@ def _as_if_run(specs: Sequence[RunSpec]) -> list[Record]:
     history = (HistoryPoint(step=1, loss=0.0, accuracy=0.0),)
     records = []
     for spec in specs:
+        means = {subtask: {name: _none(name) for name in scorers} for subtask, scorers in _scorers(spec).items()}
         places = [(subtask, level) for level in (spec.task.level, *spec.task.evaluate) for subtask in _subtasks(spec)]
         evaluations = tuple(
-            Evaluation(subtask=subtask, level=level, length=0, **scores)
+            Evaluation(subtask=subtask, level=level, length=0, scores=means[subtask], **scores)
             for subtask, level in places
             if subtask or level != spec.task.level
         )
         logged = dict.fromkeys(logged_names(spec.train.log_diagnostics), 0.0)
-        more: dict[str, Any] = {"evaluations": evaluations, "diagnostics": logged, "history": history, **scores}
+        more: dict[str, Any] = {
+            "scores": means[""],
+            "evaluations": evaluations,
+            "diagnostics": logged,
+            "history": history,
+            **scores,
+        }
         records.append(Record(id=spec.id, spec=spec, status="done", steps=0, **more))
     return records
+
+
+def _scorers(spec: RunSpec) -> dict[str, tuple[str, ...]]:
+    """The scorers of the whole task, under an empty name, and those of the subtasks of a mixture."""
+    task = build(spec.task)
+    return {"": task.scorers, **{name: subtask.scorers for name, subtask in task.subtasks().items()}}
+
+
+def _none(scorer: str) -> SequenceMean:
+    """A mean that means nothing."""
+    found = find_scorer(scorer)
+    return SequenceMean(count=1, total=0.0, squares=0.0, bounds=found.bounds, higher_is_better=found.higher_is_better)
 
 
 def _subtasks(spec: RunSpec) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from attnlab.config.experiment import Experiment, LadderLevels, full_key
 from attnlab.config.inline_parts import made_part, merged, parse_modules, parse_variants
+from attnlab.config.ladder import Ladder
 from attnlab.errors import AttnlabError, InvalidValueError, echo
 from attnlab.experiments._report_checks import check_report
 from attnlab.experiments.plan import plan
@@ -17,12 +18,15 @@ from attnlab.experiments.resolve import REGISTRIES, Resolver, resolved_variant
 from attnlab.experiments.size_check import check_runs
 from attnlab.run_fields import short_name
 from attnlab.specs import Part, RunSpec, Variant, joined, variant_text
+from attnlab.tasks.io.ladders import with_training
 from attnlab.tasks.io.streams import parse_range
 from attnlab.training.events import Progress, no_callback
 
 Setting = dict[str, Any]
 """One combination of what varies: dotted key -> value."""
 AXES = ("model.attention", "model.position")
+TRAINING = "task.train."
+"""Before the name of an option that differs in training, in a key."""
 MODEL = "model"
 """The key of a whole model among the attentions of a grid: ``{model: FILE.py:Class}``."""
 
@@ -71,7 +75,7 @@ def with_levels(experiment: Experiment) -> Experiment:
     resolver = Resolver()
     ladders = []
     for entry in experiment.ladders:
-        ladder = resolver.ladder(entry.ladder)
+        ladder = _trained(entry, {}, resolver)
         one_training = ladder.complexity in ladder.training  # one run for all levels, with a level of its own
         levels = entry.levels if entry.levels or one_training else tuple(ladder.levels) or None
         ladders.append(entry.model_copy(update={"levels": levels}))
@@ -126,22 +130,44 @@ def requests(experiment: Experiment, resolver: Resolver) -> Iterator[Request]:
     attentions = (setting.get("model.attention") for setting in combinations)
     first = next((attention for attention in attentions if not _module(attention, where)), None)
     for entry in experiment.ladders:
-        for level, evaluate in _levels(entry, resolver):
-            for setting in combinations:
-                attention, position = (setting.get(axis) for axis in AXES)
-                module = _module(attention, where)
-                yield Request(
-                    task=Part(name=entry.ladder),
-                    attentions=() if attention is None or module else (variant(attention, where),),
-                    positions=() if position is None or module else (_position(position, where),),
-                    modules=(module,) if module else (),
-                    complexity=level,
-                    evaluate=evaluate,
-                    seeds=range(experiment.seeds),
-                    match=experiment.match,
-                    reference=None if first is None else variant(first, where),
-                    settings=_nested(experiment, entry, setting),
-                )
+        for level, evaluate, setting in _levels_and_settings(entry, combinations, resolver):
+            attention, position = (setting.get(axis) for axis in AXES)
+            module = _module(attention, where)
+            yield Request(
+                task=Part(name=entry.ladder),
+                attentions=() if attention is None or module else (variant(attention, where),),
+                positions=() if position is None or module else (_position(position, where),),
+                modules=(module,) if module else (),
+                complexity=level,
+                evaluate=evaluate,
+                seeds=range(experiment.seeds),
+                match=experiment.match,
+                reference=None if first is None else variant(first, where),
+                settings=_nested(experiment, entry, setting),
+            )
+
+
+def _levels_and_settings(
+    entry: LadderLevels, combinations: Sequence[Setting], resolver: Resolver
+) -> Iterator[tuple[Any, tuple[Any, ...] | None, Setting]]:
+    """Every level with the levels to test on, for every combination; those of one level follow one another.
+
+    Where combinations are trained on different ranges, each has levels of its own.
+    """
+    levels = [list(_levels(entry, _trained(entry, setting, resolver))) for setting in combinations]
+    if all(own == levels[0] for own in levels):
+        yield from ((*level, setting) for level in levels[0] for setting in combinations)
+    else:
+        yield from ((*level, setting) for own, setting in zip(levels, combinations, strict=True) for level in own)
+
+
+def _trained(entry: LadderLevels, setting: Setting, resolver: Resolver) -> Ladder:
+    """The ladder of an entry, with the options of training that the entry and a combination set."""
+    ladder = resolver.ladder(entry.ladder)
+    own = {key.removeprefix(TRAINING): value for key, value in setting.items() if key.startswith(TRAINING)}
+    for training in (entry.training or None, entry.options.get("train"), setting.get("task.train"), own or None):
+        ladder = with_training(ladder, training)
+    return ladder
 
 
 def _check_number(experiment: Experiment, resolver: Resolver) -> None:
@@ -210,13 +236,12 @@ def _position(value: Any, where: str) -> Part:
     return joined(variant(value, where))
 
 
-def _levels(entry: LadderLevels, resolver: Resolver) -> Iterator[tuple[Any, tuple[Any, ...] | None]]:
+def _levels(entry: LadderLevels, ladder: Ladder) -> Iterator[tuple[Any, tuple[Any, ...] | None]]:
     """The levels to train on, each with those to test on as well.
 
     Where a ladder trains on a range of levels, all its levels share one training. It is run once and tested on every
     level; its own level is the hardest of the range.
     """
-    ladder = resolver.ladder(entry.ladder)
     levels = _ordered(entry.levels, ladder.levels) if entry.levels else ladder.levels
     if ladder.complexity not in ladder.training:
         yield from ((level, entry.evaluate) for level in levels)
@@ -238,7 +263,8 @@ def _ordered(levels: Sequence[Any], ladder: Sequence[Any]) -> Sequence[Any]:
 
 def _nested(experiment: Experiment, entry: LadderLevels, setting: Setting) -> dict[str, Any]:
     """The settings of a combination, without its variant; they override the experiment's and the ladder entry's."""
-    data: dict[str, Any] = {"model": experiment.model, "train": experiment.train, "task": entry.options}
+    options = merged({"train": entry.training}, entry.options) if entry.training else entry.options
+    data: dict[str, Any] = {"model": experiment.model, "train": experiment.train, "task": options}
     for key, value in setting.items():
         if key in AXES:
             continue

@@ -24,7 +24,7 @@ from attnlab.position import POSITIONS
 from attnlab.registry import Registry
 from attnlab.residual_stream import RESIDUAL_STREAMS
 from attnlab.specs import ALTERNATING, ModelSpec, Part, TaskSpec, TrainSpec, Variant, joined, variant_text
-from attnlab.tasks.io.ladders import find_ladder, task_spec
+from attnlab.tasks.io.ladders import find_ladder, task_spec, with_training
 from attnlab.tasks.io.streams import Source
 from attnlab.training.precision import automatic_precision
 
@@ -77,6 +77,7 @@ class Resolver:
             raise unknown_section(min(wrong), request.settings[min(wrong)])
         ladder = self.ladder(request.task.name)
         options = {**request.task.options, **request.settings.get("task", {})}
+        ladder = with_training(ladder, options.pop("train", None))
         base = merged(ladder.model, request.settings.get("model", {}))
         alone = request.modules and not request.attentions
         models = [
@@ -126,7 +127,7 @@ class Resolver:
             UnknownNameError: The task has no such option.
             InvalidValueError: The task does not accept a value.
         """
-        key = ("task", ladder.name, repr(options), repr(level), repr(evaluate))
+        key = ("task", ladder.name, repr(ladder.training), repr(options), repr(level), repr(evaluate))
         return self.once(key, lambda: task_spec(ladder, options, level, evaluate))
 
     def train(self, data: Data) -> TrainSpec:

@@ -58,7 +58,7 @@ def time_shape(
     spec, clock = together[0], clock_of(where)
     count, batch = len(together), spec.train.batch_size
     start = clock()
-    sources = [Source(one.task, one.seed, one.train.train_examples) for one in together]
+    sources = [Source(one.task, one.seed, one.train.train_examples, one.train.max_steps) for one in together]
     stepper, source = make_stepper(together, sources, where), sources[0]
     _draw(sources, 0, FEW)
     setup = clock() - start
@@ -109,9 +109,11 @@ def typical_step(source: Source) -> int:
     """
     if not source.ranges:
         return 0
-    lengths = [source.training(step, 1).inputs_BT.shape[1] for step in range(DRAWN)]
-    mean = sum(lengths) / DRAWN
-    return min(range(DRAWN), key=lambda step: abs(lengths[step] - mean))
+    spread = source.steps // DRAWN if source.steps and source.changes else 1  # a curriculum is looked at as a whole
+    steps = [index * max(1, spread) for index in range(DRAWN)]
+    lengths = {step: source.training(step, 1).inputs_BT.shape[1] for step in steps}
+    mean = sum(lengths.values()) / DRAWN
+    return min(steps, key=lambda step: abs(lengths[step] - mean))
 
 
 def clock_of(where: torch.device) -> Callable[[], float]:

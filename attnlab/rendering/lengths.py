@@ -15,7 +15,7 @@ from rich.text import Text
 from attnlab.analysis.levels import share_above_chance
 from attnlab.choices import SCORED
 from attnlab.evaluation.level_score import LevelScore
-from attnlab.formatting import interval, percent, thousands
+from attnlab.formatting import interval, metric_heading, number, percent, thousands
 from attnlab.records import SOLVED, Record
 
 INTERVALS = "Intervals are over sequences, not over the questions in them."
@@ -40,6 +40,7 @@ class LengthTable:
         table.collapse_padding = True
         has_loss = any(one.loss is not None for one in self.scores)
         heads = ["tokens", *self._level_head(), "accuracy", "95 %", "exact match"]
+        heads += [metric_heading(name) for name in self._scorers()]
         for head in [*heads, *(["perplexity"] if has_loss else [])]:
             table.add_column(head, justify="right")
         table.add_column("normalized", no_wrap=True)
@@ -73,7 +74,8 @@ class LengthTable:
             return ""
         if not any(one.fed_back for one in self.scores):
             return f"{SCORED['independent']} "
-        return "Rollout: the model's own earlier answers are inputs; exact match is the same with the right ones. "
+        same = "Where one answer is right, exact match is the same either way. "
+        return f"Rollout: the model's own earlier answers are inputs. {same}"
 
     def summary(self) -> str:
         """The longest solved length; where the best achievable accuracy is unknown, the length of lowest perplexity."""
@@ -102,6 +104,7 @@ class LengthTable:
                 "interval_over": one.accuracy.interval_over,
                 "loss": one.loss,
                 "perplexity": perplexity(one.loss),
+                **{name: score.mean for name, score in one.scores.items()},
             }
             for one in self.scores
         ]
@@ -113,6 +116,10 @@ class LengthTable:
             "rows": rows,
         }
 
+    def _scorers(self) -> list[str]:
+        """The scorers of the task."""
+        return list(self.scores[0].scores) if self.scores else []
+
     def _level_head(self) -> list[str]:
         """The heading of the levels; none where the levels are lengths."""
         complexity = self.record.spec.task.complexity
@@ -122,6 +129,7 @@ class LengthTable:
         """The cells of one length."""
         cells = [thousands(one.length), *([str(one.level)] if self._level_head() else [])]
         cells += [percent(one.accuracy.mean), interval(one.accuracy.interval), percent(one.exact_match.mean)]
+        cells += [number(one.scores[name].mean, name) for name in self._scorers()]
         value = perplexity(one.loss)
         cells += [f"{value:.4g}" if value is not None else "-"] if has_loss else []
         share = max(0.0, share_above_chance(one.accuracy.mean, one.accuracy.chance))

@@ -17,8 +17,8 @@ from rich.text import Text
 from attnlab.analysis.failure_modes import FailureMode, failure_mode
 from attnlab.analysis.reproduction import Reproduction, differing, reproduction, yaml_word
 from attnlab.analysis.run_rows import RunRow
-from attnlab.formatting import duration, interval, option_text, percent, thousands
-from attnlab.records import Record
+from attnlab.formatting import duration, interval, metric_heading, number, option_text, percent, thousands
+from attnlab.records import Record, SequenceMean
 from attnlab.rendering._curves import learning_curves
 from attnlab.rendering.record_table import status_text
 
@@ -86,6 +86,7 @@ class RunCard:
             ends = f"95 % over {record.accuracy.interval_over} {interval(record.accuracy.interval)}"
             text = f"accuracy {percent(record.accuracy.mean)} ({ends}; {chance}), "
             text += f"exact match {percent(record.exact_match.mean)}"
+            text += "".join(f", {score_text(name, score)}" for name, score in record.scores.items())
             text += "" if record.loss is None or math.isnan(record.loss) else f", loss {record.loss:.4g}"
             result.append(Text(text))
         early = ", stopped early" if record.early_stopped else ""
@@ -121,6 +122,21 @@ class RunCard:
         }
 
 
+def score_text(name: str, score: SequenceMean) -> str:
+    """Write the mean of a scorer with its interval.
+
+    Args:
+        name: The name of the scorer.
+        score: Its mean over sequences.
+
+    Returns:
+        One phrase.
+    """
+    low, high = score.interval
+    ends = "" if math.isnan(low) else f" (95 % {number(low, name)} to {number(high, name)})"
+    return f"{metric_heading(name)} {number(score.mean, name)}{ends}"
+
+
 def _section(heading: str, body: RenderableType) -> list[RenderableType]:
     return [Text(""), Text(heading, style="bold"), body]
 
@@ -138,12 +154,23 @@ def _pairs(pairs: list[tuple[str, str]]) -> RenderableType:
 def _evaluations(record: Record) -> Table:
     """The scores on other levels and on subtasks."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in ("subtask", "level", "tokens", "accuracy", "95 %", "exact match"):
+    scorers = list(dict.fromkeys(name for one in record.evaluations for name in one.scores))
+    heads = (
+        "subtask",
+        "level",
+        "tokens",
+        "accuracy",
+        "95 %",
+        "exact match",
+        *(name.replace("_", " ") for name in scorers),
+    )
+    for head in heads:
         table.add_column(head, justify="left" if head == "subtask" else "right", no_wrap=head != "subtask")
     for one in record.evaluations:
         level = "-" if one.level is None else str(one.level)
         scores = percent(one.accuracy.mean), interval(one.accuracy.interval), percent(one.exact_match.mean)
-        table.add_row(Text(one.subtask or "-"), level, str(one.length), *scores)
+        means = [number(one.scores[name].mean, name) if name in one.scores else "-" for name in scorers]
+        table.add_row(Text(one.subtask or "-"), level, str(one.length), *scores, *means)
     return table
 
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attnlab.errors import InvalidValueError
 from attnlab.registry import Registry
@@ -54,6 +55,10 @@ class Task(ABC):
     """Whether building the task takes milliseconds; a list of all tasks does not build the others."""
     intended_shortcut: str = ""
     """The shortcut that the task is meant to have, by its name in the audit, such as ``nearest context``."""
+    scorers: tuple[str, ...] = ()
+    """Names of the scorers by which a test is scored too, beside accuracy and exact match; see ``attnlab.scorer``."""
+    verifies_generated: ClassVar[bool] = False
+    """Whether ``verify`` tells which answers are right given the answers before them, where several are."""
     chance_guess: ClassVar[str] = "the best guess that does not look at what is asked"
     """The guess whose accuracy ``chance`` is, in words for a table."""
 
@@ -138,6 +143,21 @@ class Task(ABC):
             One token for each supervised position, N, in row-major order; None where a guess of the audit is enough.
         """
         return None
+
+    def verify(self, batch: Batch, answers_N: Tokens) -> NDArray[np.bool_]:
+        """Tell which answers of a rollout are right.
+
+        The default compares them with the accepted tokens. Where these depend on earlier answers, a task compares each
+        answer with those that were generated before it, and sets ``verifies_generated``.
+
+        Args:
+            batch: The sequences, with the answers of the task as inputs.
+            answers_N: The generated token of each supervised position, in row-major order.
+
+        Returns:
+            Bool, N.
+        """
+        return batch.correct(answers_N)
 
     def for_split(self, split: Split) -> Self:
         """Return the task that a split draws from.

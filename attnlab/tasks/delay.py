@@ -145,9 +145,8 @@ class Delay(Task):
         """Combine the symbols at the lags."""
         combined = earlier[0]
         if self.kind in ("sum", "xor", "copy"):
-            return (
-                sum(factor * symbol for factor, symbol in zip(self.coefficients, earlier, strict=True)) % self.modulus
-            )
+            weighted: Tokens = np.einsum("l,lB->B", np.array(self.coefficients), np.stack(earlier))
+            return weighted % self.modulus
         if self.kind == "majority":
             return (2 * np.sum(earlier, axis=0) > len(earlier)).astype(np.int64)
         for symbol in earlier[1:]:

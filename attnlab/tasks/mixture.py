@@ -198,6 +198,7 @@ class Mixture(Task):
         alone = copy.copy(self)
         alone._draw_with(np.eye(len(self.parts))[index])
         alone.length = self.parts[index].length + self.token
+        alone.scorers = self.parts[index].scorers
         alone.intended_shortcut, alone.has_rows = self.parts[index].intended_shortcut, self.parts[index].has_rows
         return alone
 

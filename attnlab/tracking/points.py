@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, Record, Score
+from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, Record
 from attnlab.run_fields import run_fields
 from attnlab.specs import RunSpec
 from attnlab.tracking.base import Config, TrackedRun, Tracker
@@ -119,15 +119,16 @@ def result_values(record: Record) -> Values:
     Returns:
         Name -> number; nothing of a test for a run that failed before it.
     """
-    values = dict(_score("test", record.accuracy, record.exact_match, record.loss))
+    values = dict(_score("test", record))
     for evaluation in record.evaluations:
         name = f"test/{_place(evaluation)}"
-        values |= _score(name, evaluation.accuracy, evaluation.exact_match, evaluation.loss)
+        values |= _score(name, evaluation)
     return values | {f"final/{name}": value for name, value in record.diagnostics.items()}
 
 
-def _score(name: str, accuracy: Score, exact_match: Score, loss: float | None) -> Iterator[tuple[str, float]]:
+def _score(name: str, test: Record | Evaluation) -> Iterator[tuple[str, float]]:
     """Name the numbers of one test; none without questions."""
+    accuracy, exact_match, loss = test.accuracy, test.exact_match, test.loss
     if not accuracy.total:
         return
     low, high = accuracy.interval
@@ -140,6 +141,8 @@ def _score(name: str, accuracy: Score, exact_match: Score, loss: float | None) -
     }.items()
     if loss is not None:
         yield f"{name}/loss", loss
+    for scorer, score in test.scores.items():
+        yield f"{name}/{scorer}", score.mean
 
 
 def _place(evaluation: Evaluation) -> str:

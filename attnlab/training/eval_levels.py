@@ -9,7 +9,7 @@ from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.specs import TaskSpec
 from attnlab.tasks.base import TASKS
 from attnlab.tasks.io.size_check import check_tokens
-from attnlab.tasks.io.streams import Source, build, parse_range
+from attnlab.tasks.io.streams import Source, build, training_ends
 
 
 def task_at(task: TaskSpec, *, level: Any = None, length: int | None = None) -> TaskSpec:
@@ -148,10 +148,10 @@ def trained_length(task: TaskSpec) -> int:
     Returns:
         Length in tokens.
     """
-    ends = [
-        {name: (parse_range(value) or (value, value))[side] for name, value in task.train.items()} for side in (0, 1)
-    ]
-    return max(Source(without_ranges(task, {**task.options, **end}), 0).task.length for end in ends)
+    return max(
+        Source(without_ranges(task, {**task.options, **task.train, **end}), 0).task.length
+        for end in training_ends(task)
+    )
 
 
 def _changes(tokens: Callable[[int], int], level: int) -> bool:

@@ -231,13 +231,20 @@ class Loop:
         """Evaluate one run on the test split of a task, given the right earlier answers or its own."""
         batches = run.source.held_out(Split.TEST, self.plan.test_examples, run.spec.train.batch_size, task)
         if not self.plan.rollout:
-            return score_predictions(batches, self.stepper.predict(index, batches), task)
+            return score_predictions(batches, self.stepper.predict(index, batches), task, task.scorers)
         fed_back = FedBackAnswers(task)
         generated = [
             generate_answers(batch, fed_back.of(batch), partial(self._most_likely, index, number))
             for number, batch in enumerate(batches, start=1)
         ]
-        return score(batches, generated, task.chance, exact_match_chance=task.exact_match_chance)
+        return score(
+            batches,
+            generated,
+            task.chance,
+            exact_match_chance=task.exact_match_chance,
+            correct=[task.verify(batch, tokens_N) for batch, tokens_N in zip(batches, generated, strict=True)],
+            scorers=task.scorers,
+        )
 
     def _most_likely(self, index: int, number: int, batch: Batch) -> Tokens:
         """The most likely tokens at the query positions of a batch of an evaluation, N."""
@@ -332,16 +339,19 @@ def diagnostics_batch(source: Source) -> Batch:
     return source.diagnostics_batch(num_sequences(source.task.length))
 
 
-def score_predictions(batches: Sequence[Batch], predictions: Sequence[Predictions], task: Task) -> Scored:
+def score_predictions(
+    batches: Sequence[Batch], predictions: Sequence[Predictions], task: Task, scorers: Sequence[str] = ()
+) -> Scored:
     """Score predictions on batches of a task.
 
     Args:
         batches: Inputs and targets.
         predictions: The predictions for each batch.
         task: The task, which gives the chance accuracy.
+        scorers: Names of scorers; a validation needs none.
 
     Returns:
-        Accuracy, exact match and loss.
+        Accuracy, exact match and loss, and the means of the scorers.
     """
     tokens, nats = [one.tokens_N for one in predictions], sum(one.loss_sum for one in predictions)
-    return score(batches, tokens, task.chance, nats, exact_match_chance=task.exact_match_chance)
+    return score(batches, tokens, task.chance, nats, exact_match_chance=task.exact_match_chance, scorers=scorers)

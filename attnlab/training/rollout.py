@@ -8,6 +8,8 @@ Each pass answers all questions. The model is causal: after n passes at least th
 generation token by token, and a pass that changes no input has reached its end. So there are at most as many passes as
 answers, and only the sequences that still change take part. A sequence that is answered correctly given the right
 earlier answers takes one pass and is generated alike; exact match is therefore the same both ways, and accuracy is not.
+Where several answers are right, a sequence may go on from another one than that of its targets: the task then tells
+which answers are right given those that were generated (``Task.verify``).
 
 Source   Song, Meng, Liao, Ermon, "Accelerating feedforward computation via parallel nonlinear equation solving",
          arXiv:2002.03629, algorithm 1 (Jacobi iteration), here from the right answers as the first guess.

@@ -186,7 +186,7 @@ def _try_training(
 ) -> list[Record] | None:
     """Train runs as one program; return None if the device has too little memory for them."""
     try:
-        sources = [Source(spec.task, spec.seed, spec.train.train_examples) for spec in specs]
+        sources = [Source(spec.task, spec.seed, spec.train.train_examples, spec.train.max_steps) for spec in specs]
         stepper = make_stepper(specs, sources, device, compile)
         prefetch = device.type != "cpu"
         own_code = code_of_parts(specs[0])

@@ -64,7 +64,7 @@ def vmap_obstacle(spec: RunSpec, device: torch.device) -> str:
         The reason; empty if they can be stacked.
     """
     pair = [spec, spec.model_copy(update={"seed": spec.seed + 1})]
-    sources = [Source(one.task, one.seed, one.train.train_examples) for one in pair]
+    sources = [Source(one.task, one.seed, one.train.train_examples, one.train.max_steps) for one in pair]
     batches = {index: source.training(0, 2) for index, source in enumerate(sources)}
     questions = {run: max(1, len(batch.query_positions())) for run, batch in batches.items()}
     try:
@@ -118,7 +118,7 @@ def fitting_width(spec: RunSpec, device: torch.device, requested: int) -> int:
     release_memory(device)
     before = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    source = Source(spec.task, spec.seed, spec.train.train_examples)
+    source = Source(spec.task, spec.seed, spec.train.train_examples, spec.train.max_steps)
     try:
         VmapStepper([spec], [source], device).step({0: source.training(0, spec.train.batch_size)}, {0: 0.0})
     except torch.OutOfMemoryError:
@@ -199,7 +199,7 @@ def too_large_error(
 
 def _can_step(spec: RunSpec, make_stepper: Callable[[RunSpec, Source], Stepper]) -> bool:
     """Whether a run can take one step."""
-    source = Source(spec.task, spec.seed, spec.train.train_examples)
+    source = Source(spec.task, spec.seed, spec.train.train_examples, spec.train.max_steps)
     try:
         stepper = make_stepper(spec, source)
         stepper.step({0: source.training(0, spec.train.batch_size)}, {0: 0.0})

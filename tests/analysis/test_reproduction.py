@@ -107,12 +107,21 @@ def test_a_matched_run_is_reproduced_without_the_variant_that_it_was_matched_to(
 
 def test_levels_that_no_ladder_has_are_written_as_a_ladder_file(planned: Any) -> None:
     (spec,) = planned(Reproduction(("attnlab", "train", "--task", "copy", *SMALL)))
-    for update in ({"evaluate": (5, 6)}, {"train": {"symbols": "2..5"}}):
-        other = spec.model_copy(update={"task": spec.task.model_copy(update=update)})
-        result = reproduction(recorded(other), Path("results"))
-        assert result.script.startswith(f"cat > {result.file} <<'END'\nname:")
-        (again,) = planned(result)
-        assert again.id == other.id
+    other = spec.model_copy(update={"task": spec.task.model_copy(update={"evaluate": (5, 6)})})
+    result = reproduction(recorded(other), Path("results"))
+    assert result.script.startswith(f"cat > {result.file} <<'END'\nname:")
+    (again,) = planned(result)
+    assert again.id == other.id
+
+
+@pytest.mark.parametrize("ranges", ["2..5", "2..5 -> 2..16", "2..5 | 4..6 | 16"])
+def test_ranges_of_training_are_settings(planned: Any, ranges: str) -> None:
+    (spec,) = planned(Reproduction(("attnlab", "train", "--task", "copy", *SMALL)))
+    other = spec.model_copy(update={"task": spec.task.model_copy(update={"train": {"symbols": ranges}})})
+    result = reproduction(recorded(other), Path("results"))
+    assert f'task.train.symbols="{ranges}"' in result.words
+    (again,) = planned(result)
+    assert again.id == other.id
 
 
 def test_a_class_of_a_file_is_named_by_its_file(planned: Any, tmp_path: Path) -> None:

@@ -71,9 +71,13 @@ def outputs(folder: Path) -> dict[str, dict[str, Output]]:
             for field, registry in REGISTRIES.items()
             if field not in ("attention", "position")
         },
-        "task": {entry.name: sampled(entry, folder) for entry in built_in(TASKS)},
+        "task": {entry.name: sampled(entry, folder) for entry in built_in(TASKS) if entry.name not in OF_PACKAGES},
         "metric": dict(measured()),
     }
+
+
+OF_PACKAGES = ("reasoning-gym",)
+"""Tasks whose sequences are those of a package that need not be installed."""
 
 
 def built_in(registry: Registry[Any]) -> list[Entry[Any]]:

@@ -106,6 +106,11 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "indirect-indexing": [{}, {"letters": 2, "shift": 1}, {"letters": 52}],
     "depo": [{}, {"nodes": 2, "queries": 1, "names": 2}, {"hops": 6, "fewest_hops": 1, "fewest_nodes": 3}],
     "multi-stack": [{}, {"operations": 2, "stacks": 1, "values": 2}, {"operations": 40, "stacks": 64}],
+    "dag-reachability": [{}, {"nodes": 2, "queries": 1, "names": 4}, {"trees": 3, "nodes": 9, "order": "random"}],
+    "recall-stacked": [{}, {"pairs": 1, "keys": 1, "values": 2}, {"pairs": 7, "passes": 3, "keys": 9, "values": 7}],
+    "brevo": [{}, {"nodes": 2, "names": 2}, {"nodes": 9, "fewest_nodes": 3}],
+    "reasoning-gym": [],  # it needs a package: tests/oracles/test_reasoning_gym.py
+    "mano": [{}, {"operations": 1, "modulus": 2}, {"operations": 20, "fewest": 3, "operators": "-*"}],
     "recall-composed": [{}, {"side": 1, "length": 6, "vocabulary": 6}, {"side": 4, "power": 1.0}],
     "recall-joint": [{}, {"contexts": 1, "keys": 1, "vocabulary": 6}, {"contexts": 5, "keys": 6}],
     "induction": [{}, {"length": 3, "alphabet": 2}, {"length": 100}],
@@ -218,5 +223,14 @@ def test_the_solver_matches_the_targets(name: str, options: dict[str, Any]) -> N
     if task.solve(batch.inputs_BT[0].tolist()) is None:
         assert name in UNSOLVED
         return
+    rows: list[list[int] | None] = []
     for tokens, targets in zip(batch.inputs_BT.tolist(), batch.targets_BT.tolist(), strict=True):
-        assert task.solve(tokens) == targets
+        solved = task.solve(tokens)
+        if batch.accepted_NW is None:
+            assert solved == targets
+        else:  # any accepted token will do
+            rows.append(solved)
+    if rows:
+        solved_BT = np.array(rows)
+        assert ((solved_BT == IGNORE) == (batch.targets_BT == IGNORE)).all()
+        assert batch.correct(solved_BT[solved_BT != IGNORE]).all()

@@ -113,7 +113,7 @@ def test_the_record_agrees_with_the_predictions_of_its_weights() -> None:
     stepper = SingleStepper(spec, source, CPU)
     stepper.restore(0, {f"weight/{name}": array for name, array in weights.items()})
     batches = source.held_out(Split.TEST, 20, 8)
-    accuracy, exact_match, loss = evaluated(stepper, batches)
+    accuracy, exact_match, loss, _ = evaluated(stepper, batches)
     assert loss == record["loss"]
     assert accuracy.model_dump() == record["accuracy"]
     assert exact_match.model_dump() == record["exact_match"]

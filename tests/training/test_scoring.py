@@ -51,7 +51,7 @@ def test_scores_equal_those_of_a_slow_loop(seed: int) -> None:
             if targets:
                 matches, sequences = matches + all(hits), sequences + 1
                 match_chances.append(0.25 ** len(targets))
-    accuracy, exact_match, _ = score(batches, predictions, 0.25)
+    accuracy, exact_match, *_ = score(batches, predictions, 0.25)
     assert (accuracy.correct, accuracy.total, accuracy.chance) == (correct, queries, 0.25)
     assert (exact_match.correct, exact_match.total) == (matches, sequences)
     assert exact_match.chance == pytest.approx(sum(match_chances) / len(match_chances))
@@ -69,6 +69,6 @@ def test_scores_equal_those_of_a_slow_loop(seed: int) -> None:
 
 def test_without_query_positions_there_is_no_score() -> None:
     empty = Batch(np.zeros((2, 3), np.int64), np.full((2, 3), IGNORE))
-    accuracy, exact_match, _ = score([empty], [np.zeros(0, np.int64)], 0.5)
+    accuracy, exact_match, *_ = score([empty], [np.zeros(0, np.int64)], 0.5)
     assert (accuracy.total, exact_match.total, exact_match.chance) == (0, 0, 0.5)
     assert math.isnan(accuracy.mean)

@@ -55,8 +55,8 @@ class FedBackAnswers:
         task: The task.
 
     Raises:
-        InvalidValueError: Several tokens are accepted at a question, so that a generated answer cannot be scored; or
-            the sequences of a mixture do not tell which subtask they belong to.
+        InvalidValueError: Several tokens are accepted at a question and the task does not verify generated answers,
+            so that these cannot be scored; or the sequences of a mixture do not tell which subtask they belong to.
     """
 
     def __init__(self, task: Task) -> None:
@@ -113,7 +113,7 @@ def _stands_in_inputs(task: Task) -> list[bool]:
     pairs_BT, follows_BT = question_pairs(batch)
     kinds = [pairs_BT & ~follows_BT, pairs_BT & follows_BT]
     stands = [bool(kind_BT.any() and _equal_to_next(batch)[kind_BT].all()) for kind_BT in kinds]
-    if any(stands) and batch.accepted_NW is not None:
+    if any(stands) and batch.accepted_NW is not None and not task.verifies_generated:
         problem = "Several tokens are right at a question, and which ones depends on the answers given before."
         raise InvalidValueError(problem, "A generated answer cannot be scored there; leave rollout out.")
     return stands

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -11,6 +11,7 @@ from attnlab.config.ladder import Ladder, ladder
 from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError, echo, unknown
 from attnlab.specs import Level, TaskSpec
 from attnlab.tasks.base import TASKS
+from attnlab.tasks.io.curriculum import parse_curriculum
 
 DATA = (".jsonl", ".npz", ".parquet", ".txt")
 """Suffixes of files of sequences, which are no tasks themselves."""
@@ -94,6 +95,43 @@ def find_ladder(word: str) -> Ladder:
     )
 
 
+LEVEL = "level"
+"""Among the options of training, the option that the levels set, whatever its name."""
+
+
+def with_training(ladder: Ladder, training: Any) -> Ladder:
+    """Give a ladder further options that differ in the training split.
+
+    Args:
+        ladder: The ladder.
+        training: Option -> a value, a range ``lo..hi`` or a curriculum (``attnlab.tasks.io.curriculum``), where
+            ``level`` is the option that the levels set; or the ranges of this option alone; None changes nothing.
+
+    Returns:
+        The ladder; options that it sets already are replaced.
+
+    Raises:
+        UnknownNameError: The task has no such option.
+        InvalidValueError: The task does not accept a value or an end of a range, or ranges cannot be read.
+    """
+    if training is None:
+        return ladder
+    entry = TASKS.entry(ladder.task)
+    given = dict(training) if isinstance(training, Mapping) else {LEVEL: training}
+    if LEVEL in given and LEVEL not in entry.options:
+        given[ladder.complexity] = given.pop(LEVEL)
+    checked = {}
+    for name, value in given.items():
+        try:
+            if curriculum := parse_curriculum(value):
+                for end in sorted({end for ends in curriculum.ranges for end in ends}):
+                    entry.check(name, end)
+            checked[name] = str(curriculum) if curriculum else entry.check(name, value)
+        except AttnlabError as error:
+            raise error.at(f"task.train.{name}") from None
+    return ladder.model_copy(update={"training": {**ladder.training, **checked}})
+
+
 def task_spec(ladder: Ladder, options: dict[str, Any], level: Any, evaluate: Sequence[Any] | None = None) -> TaskSpec:
     """Specify a ladder's task at one level.
 
@@ -132,9 +170,15 @@ def task_spec(ladder: Ladder, options: dict[str, Any], level: Any, evaluate: Seq
     return TaskSpec(
         name=entry.name,
         options=complete,
-        train=ladder.training,
+        train={name: _as_written(value) for name, value in ladder.training.items()},
         complexity=complexity,
         evaluate=others,
         version=entry.version,
         code_digest=entry.code_to_plan.digest,
     )
+
+
+def _as_written(value: Any) -> Any:
+    """A value of training; a curriculum in one way of writing, so that equal ones are one run."""
+    curriculum = parse_curriculum(value)
+    return str(curriculum) if curriculum and curriculum.changes else value

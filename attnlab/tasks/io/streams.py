@@ -6,17 +6,17 @@ and a run that is resumed needs no stored random state.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from attnlab.errors import InvalidValueError
+from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.specs import TaskSpec
 from attnlab.tasks.base import TASKS, Batch, Split, Task
 from attnlab.tasks.io.buckets import batch_rows
+from attnlab.tasks.io.curriculum import Range, parse_curriculum
 from attnlab.tasks.io.size_check import check_options, check_task
 from attnlab.tasks.io.training_set import TrainingSet, distinct, finite
 
@@ -60,7 +60,20 @@ def build(spec: TaskSpec, options: Mapping[str, Any] | None = None) -> Task:
         problem = f"The task cannot be made with {words}: {str(error) or 'memory ran out'}."
         raise InvalidValueError(problem, "Use smaller sizes.", where=spec.name) from None
     check_task(spec.model_copy(update={"options": complete}), task)
+    _check_scorers(spec.name, task)
     return task
+
+
+def _check_scorers(name: str, task: Task) -> None:
+    """Refuse a task with a scorer that does not exist: a test comes at the end of the training."""
+    if task.scorers:
+        from attnlab.scorer import find_scorer  # late: few tasks have one
+
+        for scorer in task.scorers:
+            try:
+                find_scorer(scorer)
+            except AttnlabError as error:
+                raise error.at(name) from None
 
 
 class Source:
@@ -70,18 +83,26 @@ class Source:
         spec: The task.
         seed: The seed of the run.
         examples: The number of distinct training sequences; None draws new ones without end.
+        steps: Steps of the training, over which the ranges of a curriculum change; None has the last ranges throughout.
+
+    Raises:
+        InvalidValueError: A range cannot be read, or the task does not accept one of its ends; or a curriculum is
+            given with a limited number of sequences.
     """
 
-    def __init__(self, spec: TaskSpec, seed: int, examples: int | None = None) -> None:
-        self.spec, self.seed, self.train_examples = spec, seed, examples
+    def __init__(self, spec: TaskSpec, seed: int, examples: int | None = None, steps: int | None = None) -> None:
+        self.spec, self.seed, self.train_examples, self.steps = spec, seed, examples, steps
         self.task = build(spec)
         self.other_levels = {level: build(spec, {**spec.options, spec.complexity: level}) for level in spec.evaluate}
         """The task at the levels that are evaluated besides its own."""
-        self.ranges = {name: ends for name, value in spec.train.items() if (ends := parse_range(value))}
-        """Both ends of each option that is a range in training, by name."""
+        self.ranges = {name: found for name, value in spec.train.items() if (found := parse_curriculum(value))}
+        """The ranges of each option that has one in training, by name."""
+        if examples is not None and self.changes:
+            problem = "A curriculum needs new sequences at every step, and their number is limited."
+            raise InvalidValueError(problem, "Leave out train.train_examples or the curriculum.", where=spec.name)
         self._training_tasks: dict[tuple[int, ...], Task] = {}
-        low, high = (self._training_task({name: ends[side] for name, ends in self.ranges.items()}) for side in (0, 1))
-        tasks = (self.task, low, high, *self.other_levels.values())
+        ends = [self._training_task(end) for end in training_ends(spec)]
+        tasks = (self.task, *ends, *self.other_levels.values())
         self.length = max(task.length for task in tasks)
         """Tokens of the longest sequence of any split."""
         self.vocabulary = max(task.vocabulary for task in tasks)
@@ -89,8 +110,8 @@ class Source:
     def training(self, step: int, batch: int) -> Batch:
         """Draw the batch of one training step.
 
-        Options that are ranges are drawn for each batch. Where the number of examples is limited, exactly so many
-        distinct sequences are seen, in a new order in each pass.
+        Options that are ranges are drawn for each batch, from the ranges of the step. Where the number of examples is
+        limited, exactly so many distinct sequences are seen, in a new order in each pass.
 
         Args:
             step: Index of the step.
@@ -111,10 +132,28 @@ class Source:
                 return TrainingSet(finite(rows, self.train_examples), self.seed)
         return TrainingSet(distinct(self._drawn, self.train_examples), self.seed)
 
+    @property
+    def changes(self) -> bool:
+        """Whether a range of training is not the same at every step."""
+        return any(curriculum.changes for curriculum in self.ranges.values())
+
+    def ranges_at(self, step: int) -> dict[str, Range]:
+        """Both ends of each range at a step, by the name of the option.
+
+        Args:
+            step: Index of the step.
+
+        Returns:
+            The ends, inclusive.
+        """
+        if self.steps is None:
+            return {name: curriculum.final for name, curriculum in self.ranges.items()}
+        return {name: curriculum.at(step, self.steps) for name, curriculum in self.ranges.items()}
+
     def _drawn(self, index: int, sequences: int) -> Batch:
         """Draw new training sequences; options that are ranges are drawn for all of them together."""
         random = generator(self.seed, Split.TRAIN, index)
-        drawn = {name: int(random.integers(low, high + 1)) for name, (low, high) in self.ranges.items()}
+        drawn = {name: int(random.integers(low, high + 1)) for name, (low, high) in self.ranges_at(index).items()}
         return self._training_task(drawn).for_split(Split.TRAIN).sample(random, sequences)
 
     def held_out(self, split: Split, sequences: int, batch: int, task: Task | None = None) -> list[Batch]:
@@ -173,11 +212,33 @@ class Source:
         return self._training_tasks[key]
 
 
-def parse_range(value: Any) -> tuple[int, int] | None:
-    """Parse a range ``lo..hi``.
+def training_ends(spec: TaskSpec) -> list[dict[str, int]]:
+    """List the ends of the ranges of training, of all options together: what bounds the sequences.
 
-    >>> parse_range("1..40"), parse_range(40)
-    ((1, 40), None)
+    Args:
+        spec: The task.
+
+    Returns:
+        The lower ends and the upper ends of each range in turn; options with fewer ranges keep their last. One without
+        options where there are no ranges.
+
+    Raises:
+        InvalidValueError: A range cannot be read.
+    """
+    ranges = {name: found.ranges for name, value in spec.train.items() if (found := parse_curriculum(value))}
+    most = max(map(len, ranges.values()), default=1)
+    return [
+        {name: own[min(index, len(own) - 1)][side] for name, own in ranges.items()}
+        for index in range(most)
+        for side in (0, 1)
+    ]
+
+
+def parse_range(value: Any) -> Range | None:
+    """Parse a range ``lo..hi``, or the last of the ranges of a curriculum.
+
+    >>> parse_range("1..40"), parse_range("3..40 -> 3..160"), parse_range(40)
+    ((1, 40), (3, 160), None)
 
     Args:
         value: The value of an option.
@@ -186,12 +247,7 @@ def parse_range(value: Any) -> tuple[int, int] | None:
         Both ends, inclusive; None if the value is not a range.
 
     Raises:
-        InvalidValueError: The range is empty.
+        InvalidValueError: The range is empty, or ranges cannot be read.
     """
-    match = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", value) if isinstance(value, str) else None
-    if not match:
-        return None
-    low, high = int(match[1]), int(match[2])
-    if low > high:
-        raise InvalidValueError(f"The range {value} is empty.", f"Write {high}..{low}.")
-    return low, high
+    curriculum = parse_curriculum(value)
+    return None if curriculum is None else curriculum.final
