@@ -92,7 +92,7 @@ PAGES = (
         "task",
         "Write a task",
         "The template of a task, and what it draws.",
-        (*_exported("Task", "Batch", "IGNORE"), *_registered("register_task")),
+        (*_exported("Task", "Batch", "IGNORE", "Scorer"), *_registered("register_task", "register_scorer")),
     ),
     ApiPage(
         "parts",

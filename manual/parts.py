@@ -55,6 +55,7 @@ KINDS = (
         "--set model.residual_stream={}",
         "How the branches read from the residual stream and write to it.",
     ),
+    Kind("scorer", "Scorers", "attnlab report --metric {}", "How the answers of a sequence are compared as a whole."),
     Kind("experiments", "Experiments", "attnlab sweep {}", "Questions with the runs and the claims that answer them."),
 )
 """Every kind, in the order of the navigation."""

@@ -85,7 +85,7 @@ class Lines:
         return record
 
 
-class Rows(Protocol):
+class IndexRows(Protocol):
     """Rows of an index, from which stored records are filled when they are used."""
 
     lines: Lines
@@ -118,7 +118,7 @@ class StoredRecord(Record):
     """Its line: the file, where it begins, how long it is; None once the record is whole."""
     _last: float | None = PrivateAttr(default=None)
     """Accuracy at its last validation."""
-    _row: tuple[Rows, int] | None = PrivateAttr(default=None)
+    _row: tuple[IndexRows, int] | None = PrivateAttr(default=None)
     """Its row in the index, in place of these two; None once everything that is kept has been filled in."""
 
     def whole(self) -> Self:
