@@ -94,7 +94,8 @@ def test_unknown_without_a_close_name_lists_five_in_short_lines(kind: str, end: 
 
 @pytest.mark.parametrize("kind", errors.LISTINGS)
 def test_the_command_of_a_hint_lists_what_it_says(kind: str) -> None:
-    accepted = {"attentions": "attention", "positions": "position", "norms": "norm", "mlps": "mlp", "blocks": "block", "scorers": "scorer"}
+    kinds = ("attention", "position", "norm", "mlp", "block", "scorer")
+    accepted = {f"{name}s": name for name in kinds}
     word = errors.LISTINGS[kind]
     assert accepted.get(word, word.replace("streams", "stream")) in get_args(ListKind)
 
