@@ -83,8 +83,8 @@ def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
     first = json.dumps({"runs": len(specs), "digest": digest})
     with writable(path):
         if path.exists():
-            with path.open() as file:
-                if file.readline() == f"{first}\n":
+            with path.open("rb") as file:
+                if file.readline() == f"{first}\n".encode():
                     return
         labels = labels_of(specs)
         planned = (PlannedRun(spec.id, spec.unversioned_id, label) for spec, label in zip(specs, labels, strict=True))

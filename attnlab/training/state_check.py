@@ -107,8 +107,10 @@ def check_progress(about: Mapping[str, Any], spec: RunSpec, arrays: Arrays) -> N
     for name, kind in (*fields, ("reason", str), ("early_stopped", bool)):
         if not isinstance(about.get(name), kind):
             raise StoreError(f"Its field '{name}' is no {kind.__name__}.", AGAIN)
-    if not all(isinstance(loss, int | float) and not isinstance(loss, bool) for loss in about["losses"]):
+    if not all(map(_is_number, about["losses"])):
         raise StoreError("Its field 'losses' has something else than numbers.", AGAIN)
+    if about.get("initial_loss") is not None and not _is_number(about["initial_loss"]):
+        raise StoreError("Its field 'initial_loss' is no number.", AGAIN)
     for name, model in (("history", HistoryPoint), ("diagnostics_history", DiagnosticsPoint)):
         try:
             for point in about[name]:
@@ -117,6 +119,11 @@ def check_progress(about: Mapping[str, Any], spec: RunSpec, arrays: Arrays) -> N
             first = error.errors()[0]
             place = ".".join(map(str, (name, *first["loc"])))
             raise StoreError(f"Its field '{place}': {first['msg']}.", AGAIN) from None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value of JSON is a number."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_count(array: NDArray[Any], *, flag: bool) -> bool:

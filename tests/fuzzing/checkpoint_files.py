@@ -42,8 +42,10 @@ def edited(draw: st.DrawFn, content: bytes) -> tuple[bytes, list[str]]:
     kinds: list[str] = draw(
         st.lists(st.sampled_from([*STRUCTURE, "add", "values", "step", "about", "about"]), min_size=1, max_size=2)
     )
+    untouched = sorted(arrays)  # a second edit of the same array could undo the first
     for kind in kinds:
-        name = draw(st.sampled_from(sorted(arrays)))
+        name = draw(st.sampled_from(untouched))
+        untouched.remove(name)
         if kind == "about":
             about = draw(damaged_data(about))
         elif kind == "step" and isinstance(about, dict):

@@ -93,3 +93,10 @@ def test_stores_are_found_below_a_folder_and_in_it(tmp_path: Path) -> None:
     Store(tmp_path).open()
     assert find_stores(tmp_path) == [tmp_path, tmp_path / "a", tmp_path / "b"]
     assert find_stores(tmp_path / "nowhere") == []
+
+
+def test_a_plan_of_other_bytes_is_written_anew(tmp_path: Path) -> None:
+    specs = [spec(seed=0)]
+    (tmp_path / "plan.jsonl").write_bytes(b'{"runs": \xb9}\n')
+    write_plan(tmp_path, specs)
+    assert [planned.id for planned in read_plan(tmp_path)] == [specs[0].id]

@@ -73,6 +73,7 @@ EDITS: list[tuple[Edit, str]] = [
     (set_to("step", 3), "It is at step 3, and its arrays are at step 8."),
     (set_to("step", "8"), "It is at step '8', and the run has 24."),
     (set_to("losses", [1.0, "x"]), "Its field 'losses' has something else than numbers."),
+    *((set_to("initial_loss", value), "Its field 'initial_loss' is no number.") for value in ("\u00e9", True, [1.0])),
     (set_to("history", [POINT]), "Its field 'history.step': "),
     (set_to("early_stopped", None), "Its field 'early_stopped' is no bool."),
     (set_to("id", "0123"), "It is of another run, '0123'."),
