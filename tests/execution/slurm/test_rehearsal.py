@@ -137,6 +137,7 @@ run_tiny(Path("store"), cluster(Path("store")), progress=watch, **{**LONG, "seed
 """
 
 
+@pytest.mark.slow
 def test_the_driver_may_be_killed_and_come_back(tmp_path: Path) -> None:
     driver = drive(DRIVER, tmp_path)
     assert driver.stdout is not None
@@ -156,6 +157,7 @@ def test_the_driver_may_be_killed_and_come_back(tmp_path: Path) -> None:
     assert back.startswith("Back to ") or back == "Jobs of an earlier command have ended 2 runs meanwhile."
 
 
+@pytest.mark.slow
 def test_what_ended_while_there_was_no_driver_is_taken(tmp_path: Path) -> None:
     driver = drive(DRIVER, tmp_path)
     assert driver.stdout is not None
@@ -173,6 +175,7 @@ def test_what_ended_while_there_was_no_driver_is_taken(tmp_path: Path) -> None:
     assert not (store / "slurm").exists()
 
 
+@pytest.mark.slow
 def test_a_job_whose_time_is_up_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     store = tmp_path / "store"
     watch, events = at_step(100, lambda: os.kill(tasks(tmp_path)[0].pid, signal.SIGUSR2))
@@ -184,6 +187,7 @@ def test_a_job_whose_time_is_up_goes_on_from_its_checkpoint(tmp_path: Path) -> N
     assert numbers(outcome.records) == numbers(inline(tmp_path / "here", **LONG).records)
 
 
+@pytest.mark.slow
 def test_a_killed_job_is_submitted_again_and_fails_the_second_time(tmp_path: Path) -> None:
     store = tmp_path / "store"
     kills: list[int] = []
@@ -213,6 +217,7 @@ def test_a_killed_job_is_submitted_again_and_fails_the_second_time(tmp_path: Pat
     assert numbers(again.records) == numbers(inline(tmp_path / "here", **LONG).records)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_jobs_running_and_says_how_to_come_back(tmp_path: Path) -> None:
     store = tmp_path / "store"
     watch, _ = at_step(20, lambda: signal.raise_signal(signal.SIGINT))
