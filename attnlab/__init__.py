@@ -10,6 +10,7 @@
     load_records, load_run, load_model        what a store has
     load_plugin                               run a file of yours, so that what it has is known
     make_task                                 draw sequences
+    StepsTaken, Validated, RunFinished, ...   events that callbacks of train and sweep receive
     Attention, Position, Task, ...            to write parts of your own, with register_attention and its siblings
 
 Importing attnlab is quick: torch is imported by the functions that need it.
@@ -52,6 +53,12 @@ if TYPE_CHECKING:
     from attnlab.tensors import QKV as QKV
     from attnlab.tensors import LayerContext as LayerContext
     from attnlab.tensors import LayerInputs as LayerInputs
+    from attnlab.training.events import DiagnosticsLogged as DiagnosticsLogged
+    from attnlab.training.events import Event as Event
+    from attnlab.training.events import RunFinished as RunFinished
+    from attnlab.training.events import RunStarted as RunStarted
+    from attnlab.training.events import StepsTaken as StepsTaken
+    from attnlab.training.events import Validated as Validated
 
     __version__: str
 
@@ -61,6 +68,8 @@ _PARTS = {
     "Batch": "attnlab.tasks",
     "Block": "attnlab.block",
     "BlockParts": "attnlab.block",
+    "DiagnosticsLogged": "attnlab.training.events",
+    "Event": "attnlab.training.events",
     "IGNORE": "attnlab.tasks",
     "LayerContext": "attnlab.tensors",
     "LayerInputs": "attnlab.tensors",
@@ -71,8 +80,12 @@ _PARTS = {
     "Record": "attnlab.records",
     "ResidualStream": "attnlab.residual_stream",
     "RowConstraint": "attnlab.attention",
+    "RunFinished": "attnlab.training.events",
+    "RunStarted": "attnlab.training.events",
     "Scorer": "attnlab.scorer",
+    "StepsTaken": "attnlab.training.events",
     "Task": "attnlab.tasks",
+    "Validated": "attnlab.training.events",
     "register_attention": "attnlab.attention:register",
     "register_block": "attnlab.block:register",
     "register_metric": "attnlab.metrics:metric",
@@ -93,6 +106,8 @@ __all__ = [
     "Batch",
     "Block",
     "BlockParts",
+    "DiagnosticsLogged",
+    "Event",
     "LayerContext",
     "LayerInputs",
     "Mlp",
@@ -101,8 +116,12 @@ __all__ = [
     "Record",
     "ResidualStream",
     "RowConstraint",
+    "RunFinished",
+    "RunStarted",
     "Scorer",
+    "StepsTaken",
     "Task",
+    "Validated",
     "audit",
     "check",
     "compare",

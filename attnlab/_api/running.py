@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attnlab._api._call import call_text
+from attnlab._api._callbacks import Callback, check_callbacks, events_of_call
 from attnlab._api.records import Records
 from attnlab.choices import AttentionLike, Budget, Compile, DeviceName, ModelLike
 from attnlab.user_code import user_stacklevel
@@ -38,6 +39,8 @@ def train(
     resume: bool = False,
     continue_from: str | Record = "",
     track: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
 ) -> Records:
     """Train one or several variants at one level of a task; the defaults are those of the command line.
 
@@ -77,6 +80,9 @@ def train(
             seeds, each continues the run of its own seed. The record names it as ``spec.continue_from``.
         track: Trackers that mirror the runs, such as ``("tensorboard",)``; see :mod:`attnlab.tracking`. One that fails
             is told in a warning, and the runs go on without it.
+        callbacks: Functions that receive every event, such as :class:`attnlab.StepsTaken`, as soon as it happens; the
+            training waits for them. What one raises ends the call; finished runs are stored by then.
+        progress: Whether a notebook shows the progress below the cell. Nothing is shown elsewhere.
 
     Returns:
         One record for each variant and seed, in that order; see :func:`attnlab.load_records`.
@@ -90,6 +96,7 @@ def train(
     from attnlab.tracking.base import check_trackers
     from attnlab.tracking.mirror import mirrored
 
+    check_callbacks(callbacks)
     modules, fields = modules_of(model)
     settings = given(model=fields, train=train, task=with_curriculum(options, curriculum))
     seed_range = range(seed, seed + seeds)
@@ -108,8 +115,11 @@ def train(
     origin = continue_from if isinstance(continue_from, str) else continue_from.id
     how: dict[str, Any] = {"device_name": device, "resume": resume, "vmap": vmap, "compile": compile}
     how |= {"threads": threads}
-    with mirrored(_warn, trackers, folder or Path(), "", _warn_of) as progress:
-        return Records(run_train(request, store=folder, continue_from=origin, progress=progress, **how))
+    with (
+        events_of_call(_warn, callbacks, shown=progress) as passed_on,
+        mirrored(passed_on, trackers, folder or Path(), "", _warn_of) as received,
+    ):
+        return Records(run_train(request, store=folder, continue_from=origin, progress=received, **how))
 
 
 def sweep(
@@ -134,6 +144,8 @@ def sweep(
     equal: float | None = None,
     budget: str | float | None = None,
     track: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
 ) -> Records:
     """Train several variants and seeds over the levels of a task; the defaults are those of the command line.
 
@@ -170,6 +182,8 @@ def sweep(
         equal: With ``until``: accuracies that differ by no more than this in most seeds are alike; None takes 0.02.
         budget: With ``until``: the time after which it ends, such as ``"20m"``, or seconds; None has no limit.
         track: Trackers that mirror the runs as one group, as in :func:`train`.
+        callbacks: Functions that receive the events of all runs, as in :func:`train`; they run in this process.
+        progress: Whether a notebook shows the progress below the cell. Nothing is shown elsewhere.
 
     Returns:
         The records of the plan. Runs that are in the store already are not run again. A run that raised an exception
@@ -191,6 +205,7 @@ def sweep(
     from attnlab.training.events import no_callback
 
     trackers = check_trackers(track, True, "track")
+    check_callbacks(callbacks)
     job = slurm_options(executor, slurm)
     modules, fields = modules_of(model)
     attentions = attention_words(attention)
@@ -205,6 +220,7 @@ def sweep(
     words |= {"curriculum": curriculum}
     words |= {"store": store, "executor": executor, "slurm": slurm, "device": device, "vmap": vmap}
     words |= {"until": until, "equal": equal, "budget": budget, "track": tuple(trackers)}
+    words |= {"callbacks": (), "progress": True}  # the store keeps what gives the same runs again
     experiment = inline_experiment(
         task,
         attention=attentions,
@@ -224,9 +240,13 @@ def sweep(
     how: dict[str, Any] = {"runs": len(specs), "vmap": vmap, "store": folder, "options": job}
     workers = make_executor(executor, device, worker_parts(specs), **how)
     try:
-        with mirrored(no_callback, trackers, folder, experiment.name, _warn_of) as progress:
+        planned = None if experiment.until else len(specs)
+        with (
+            events_of_call(no_callback, callbacks, shown=progress, total=planned) as passed_on,
+            mirrored(passed_on, trackers, folder, experiment.name, _warn_of) as received,
+        ):
             called = call_text(sweep, words)
-            outcome = run_sweep(experiment, specs, folder, workers, progress=progress, command=called)
+            outcome = run_sweep(experiment, specs, folder, workers, progress=received, command=called)
     finally:
         workers.close()
     if outcome.failed:

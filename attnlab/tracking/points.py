@@ -1,6 +1,6 @@
 """Training events -> the names and numbers that every tracker writes.
 
-train/loss, train/learning_rate                         of the last step, about every ten steps
+train/loss, train/learning_rate, train/gradient_norm    of the last step, about every ten steps; the norm before clipping
 train/mean_loss, validation/accuracy, validation/loss   at each validation
 diagnostics/METRIC/LAYER                                the logged diagnostics, gradient norms among them
 test/..., final/METRIC                                  the results, at the last step
@@ -33,9 +33,8 @@ def write_event(tracker: Tracker, event: Event, opened: set[str]) -> None:
     match event:
         case RunStarted(spec, step, parameters, device):
             _open(tracker, spec, step, {"parameters": parameters, "device": device}, opened)
-        case StepsTaken(spec, step, loss):
-            rate = learning_rate(spec.train, max(0, step - 1))
-            _log(tracker, spec, step, {"train/loss": loss, "train/learning_rate": rate}, opened)
+        case StepsTaken():
+            _log(tracker, event.spec, event.step, training_values(event), opened)
         case Validated(spec, point):
             _log(tracker, spec, point.step, validation_values(point), opened)
         case DiagnosticsLogged(spec, diagnostics):
@@ -79,6 +78,20 @@ def tracked_run(spec: RunSpec, group: str = "", more: Config | None = None) -> T
         fields["group"] = group
     plain = {key: value if isinstance(value, str | int | float | bool) else str(value) for key, value in fields.items()}
     return TrackedRun(spec, {**plain, **(more or {})})
+
+
+def training_values(event: StepsTaken) -> Values:
+    """Name the numbers of the last training step.
+
+    Args:
+        event: The steps that were taken.
+
+    Returns:
+        Name -> number; the loss in nats per query position.
+    """
+    rate = learning_rate(event.spec.train, max(0, event.step - 1))
+    values = {"train/loss": event.loss, "train/learning_rate": rate}
+    return values if event.gradient_norm is None else {**values, "train/gradient_norm": event.gradient_norm}
 
 
 def validation_values(point: HistoryPoint) -> Values:

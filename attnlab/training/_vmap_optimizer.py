@@ -53,6 +53,8 @@ class VmapOptimizer:
         self.first_KP, self.second_KP = torch.zeros_like(self.weights_KP), torch.zeros_like(self.weights_KP)
         self.steps_K = [0] * len(models)
         """Number of steps in the moments of each run."""
+        self.norms_K1: Tensor | None = None
+        """Norm of the gradient of each run at its last step, before clipping; None before the first."""
         self.betas = plans[0].betas
         self.muon_names = muon_parameters(self.shapes, plans[0], roles)
         beta1 = {name: MOMENTUM if name in self.muon_names else self.betas[0] for name in self.shapes}
@@ -81,6 +83,7 @@ class VmapOptimizer:
             block.index_select(0, rows_K)
             for block in (self.weights_KP, self.first_KP, self.second_KP, self.clip_K1, self.decay_K1)
         )
+        self.norms_K1 = None if self.norms_K1 is None else self.norms_K1.index_select(0, rows_K)
         self._make_leaves()
 
     def state(self, row: int) -> dict[str, Tensor]:
@@ -123,7 +126,8 @@ class VmapOptimizer:
         decayed_P = self._decayed(frozenset(name for name, grad in named.items() if grad is None))
         filled = [torch.zeros_like(self.leaves[name]) if grad is None else grad for name, grad in named.items()]
         grads_KP = torch.cat([grad.flatten(1) if grad.ndim > 1 else grad[:, None] for grad in filled], dim=1)
-        shrink_K1 = (self.clip_K1 / (grads_KP.norm(dim=1, keepdim=True) + 1e-6)).clamp_max(1.0)
+        self.norms_K1 = grads_KP.norm(dim=1, keepdim=True)
+        shrink_K1 = (self.clip_K1 / (self.norms_K1 + 1e-6)).clamp_max(1.0)
         grads_KP *= shrink_K1.masked_fill(self.clip_K1.isinf(), 1.0)
         self.first_KP.lerp_(grads_KP, 1 - self.beta1_P)
         self.second_KP.mul_(beta2).addcmul_(grads_KP, grads_KP, value=1 - beta2)

@@ -48,6 +48,8 @@ class StepsTaken:
     """Training loss of the last step, in nats per query position."""
     tokens: int
     """Tokens trained on since the previous event of this kind."""
+    gradient_norm: float | None = None
+    """Norm of the gradient of all weights at the last step, before it is clipped; None without clipping."""
 
 
 @dataclass(frozen=True)

@@ -180,13 +180,14 @@ class Loop:
 
     def _fetch_losses(self) -> None:
         """Read the losses from the device."""
+        norms = self.stepper.gradient_norms()
         for index, losses in self.stepper.losses().items():
             if losses:
                 run = self.runs[index]
                 run.losses += losses
                 if len(losses) == run.step:  # these are the losses from the first step on
                     run.initial_loss = losses[0]
-                self.progress(StepsTaken(run.spec, run.step, losses[-1], run.tokens))
+                self.progress(StepsTaken(run.spec, run.step, losses[-1], run.tokens, norms.get(index)))
                 run.tokens = 0
 
     def _check_divergence(self, run: RunState) -> None:

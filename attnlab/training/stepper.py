@@ -72,6 +72,14 @@ class Stepper(Protocol):
             Losses in nats per query position, by index of the run.
         """
 
+    def gradient_norms(self) -> dict[int, float]:
+        """Fetch the norms of the gradients of the last step, before they were clipped; waits for the device.
+
+        Returns:
+            Norms over all weights, by index of the run; a run that is not clipped has none, because its norm is not
+            computed.
+        """
+
     def predict(self, index: int, batches: Sequence[Batch], first: int = 1) -> list[Predictions]:
         """Predict with the model of one run.
 
@@ -169,6 +177,7 @@ class SingleStepper(Stepper):
         keep_norms_exact(self.model, spec.train.precision)
         self.optimizer = Optimizer(dict(self.model.named_parameters()), spec.train, self.model.parameter_roles())
         self._losses: list[Tensor] = []
+        self._gradient_norm: Tensor | None = None
         self._steps = 0
         random = model.position.random
         self._program = Compiled(self._losses_of) if should_compile(compile, spec, device, random) else None
@@ -200,7 +209,7 @@ class SingleStepper(Stepper):
         for weight, grad in zip(weights, grads, strict=True):
             weight.grad = grad
         if self.spec.train.grad_clip is not None:
-            torch.nn.utils.clip_grad_norm_(weights, self.spec.train.grad_clip)
+            self._gradient_norm = torch.nn.utils.clip_grad_norm_(weights, self.spec.train.grad_clip)
         self.optimizer.step(rates[0])
         self.optimizer.clear()
         if not self._has_stepped:
@@ -226,6 +235,10 @@ class SingleStepper(Stepper):
         losses = torch.stack(self._losses).tolist() if self._losses else []
         self._losses = []
         return {0: losses}
+
+    def gradient_norms(self) -> dict[int, float]:
+        """Return the norm that clipping has computed."""
+        return {} if self._gradient_norm is None else {0: float(self._gradient_norm)}
 
     @torch.no_grad()
     def predict(self, index: int, batches: Sequence[Batch], first: int = 1) -> list[Predictions]:

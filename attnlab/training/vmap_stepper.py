@@ -18,6 +18,7 @@ Letters  K vmapped runs, B batch, T tokens, N query positions, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -179,6 +180,13 @@ class VmapStepper(Stepper):
                     losses[index].append(next(numbers))
         self._losses = []
         return dict(sorted(losses.items()))
+
+    def gradient_norms(self) -> dict[int, float]:
+        """Return the norms of the runs in the block; waits for the device once."""
+        if self.optimizer.norms_K1 is None:
+            return {}
+        norms, clips = self.optimizer.norms_K1.flatten().tolist(), self.optimizer.clip_K1.flatten().tolist()
+        return {index: norms[row] for row, index in enumerate(self.runs) if clips[row] != math.inf}
 
     def predict(self, index: int, batches: Sequence[Batch], first: int = 1) -> list[Predictions]:
         """Predict with the model of one run."""

@@ -100,6 +100,7 @@ def test_the_record_and_the_events_agree_with_the_run() -> None:
     stepped = [event for event in events if isinstance(event, StepsTaken)]
     assert [event.step for event in stepped] == [8, 10, 16, 20, 24]
     assert sum(event.tokens for event in stepped) == 24 * 8 * 4
+    assert all(event.gradient_norm is not None and event.gradient_norm > 0 for event in stepped)
 
 
 def evaluated(stepper: SingleStepper, batches: list[Batch]) -> Scored:
@@ -307,6 +308,9 @@ class ParallelSteppers:
         for index, batch in batches.items():
             self.steps[index] += 1
             self.steppers[index].step({0: batch}, {0: rates[index]})
+
+    def gradient_norms(self) -> dict[int, float]:
+        return {index: norm for index, one in enumerate(self.steppers) for norm in one.gradient_norms().values()}
 
     def losses(self) -> dict[int, list[float]]:
         return {index: stepper.losses()[0] for index, stepper in enumerate(self.steppers)}

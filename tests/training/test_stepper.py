@@ -45,6 +45,26 @@ def test_decay_without_a_gradient_shrinks_matrices_alone(attention: str) -> None
         torch.testing.assert_close(weight.detach(), factor * before[name])
 
 
+def test_the_gradient_norm_is_that_before_clipping() -> None:
+    stepper, source = stepper_of(tiny(grad_clip=1e-3))
+    assert stepper.gradient_norms() == {}
+    batch = source.training(0, 8)
+    inputs, targets = torch.from_numpy(batch.inputs_BT), torch.from_numpy(batch.targets_BT)
+    asked = (targets != IGNORE).nonzero()
+    logits = stepper.model(inputs, asked[:, 0] * inputs.shape[1] + asked[:, 1]).logits_NV
+    functional.cross_entropy(logits, targets[targets != IGNORE]).backward()
+    squares = sum(float(weight.grad.square().sum()) for weight in stepper.model.parameters() if weight.grad is not None)
+    stepper.optimizer.clear()
+    step(stepper, source, 1)
+    assert stepper.gradient_norms() == {0: pytest.approx(squares**0.5, rel=1e-5)}
+
+
+def test_without_clipping_no_gradient_norm_is_computed() -> None:
+    stepper, source = stepper_of(tiny(grad_clip=None))
+    step(stepper, source, 1)
+    assert stepper.gradient_norms() == {}
+
+
 def test_fixed_lambdas_are_not_optimized() -> None:
     spec = tiny()
     part = spec.model.attention[0].model_copy(update={"name": "gpam", "options": {"lambdas": "untied", "minus": 0.25}})

@@ -70,6 +70,9 @@ class Comparison:
     def check_equal(self, rtol: float = 1e-9) -> None:
         """Losses, weights and predictions are the same."""
         losses = self.vmapped.losses()
+        singles = {index: self.singles[index].gradient_norms() for index in self.vmapped.runs}
+        norms = {index: norm for index, own in singles.items() for norm in own.values()}
+        assert self.vmapped.gradient_norms() == pytest.approx(norms, rel=rtol)
         for index, single in enumerate(self.singles):
             assert losses[index] == pytest.approx(single.losses()[0], rel=rtol)
             model, expected = self.vmapped.model_of(index).state_dict(), single.model.state_dict()

@@ -51,6 +51,7 @@ class Steps(Value):
     step: Natural
     loss: Number
     tokens: Natural
+    gradient_norm: Number | None = None
 
 
 class Validation(Value):
@@ -161,8 +162,8 @@ def event_line(event: Event) -> Line | None:
     match event:
         case RunStarted(spec, step, parameters, device):
             return Started(run=spec.id, step=step, parameters=parameters, device=device)
-        case StepsTaken(spec, step, loss, tokens):
-            return Steps(run=spec.id, step=step, loss=loss, tokens=tokens)
+        case StepsTaken(spec, step, loss, tokens, norm):
+            return Steps(run=spec.id, step=step, loss=loss, tokens=tokens, gradient_norm=norm)
         case Validated(spec, point):
             return Validation(run=spec.id, point=point)
         case DiagnosticsLogged(spec, point):
@@ -184,7 +185,7 @@ def line_event(line: Line, spec: RunSpec) -> Event | None:
         case Started():
             return RunStarted(spec, line.step, line.parameters, line.device)
         case Steps():
-            return StepsTaken(spec, line.step, line.loss, line.tokens)
+            return StepsTaken(spec, line.step, line.loss, line.tokens, line.gradient_norm)
         case Validation():
             return Validated(spec, line.point)
         case Diagnostics():

@@ -53,8 +53,8 @@ def test_what_a_job_writes_is_what_the_driver_passes_on(tmp_path: Path) -> None:
     first, second = submission.specs
     outbox = Outbox(folder)
     outbox(Progressed(RunStarted(first, 0, 10, "cpu")))
-    outbox(Progressed(StepsTaken(first, 10, math.nan, 7)))
-    outbox(Progressed(StepsTaken(first, 20, math.inf, 8)))  # within a second of the line before
+    outbox(Progressed(StepsTaken(first, 10, math.nan, 7, 0.5)))
+    outbox(Progressed(StepsTaken(first, 20, math.inf, 8, math.inf)))  # within a second of the line before
     outbox(Progressed(Validated(first, HistoryPoint(step=20, loss=math.nan, accuracy=0.5))))
     outbox(TrainedWeights(first.id, {"w": _array()}))
     outbox(Recorded((shown(first),)))
@@ -77,6 +77,7 @@ def test_what_a_job_writes_is_what_the_driver_passes_on(tmp_path: Path) -> None:
     assert [event.tokens for event in steps] == [7, 8]
     assert math.isnan(steps[0].loss)
     assert steps[1].loss == math.inf
+    assert [event.gradient_norm for event in steps] == [0.5, math.inf]
     (weights,) = (message for message in messages if isinstance(message, TrainedWeights))
     assert weights.arrays["w"].tolist() == _array().tolist()
     assert not folder.weights(first.id).exists(), "it was moved"
