@@ -60,6 +60,21 @@ class Records(list["Record"]):
 
         return to_polars(self.rows())
 
+    def plot(self) -> Any:
+        """Draw the learning curves: validation accuracy by training step, a line for each run, a panel for each level.
+
+        Accuracy against complexity is ``attnlab.report(records).plot()``.
+
+        Returns:
+            A chart of altair, which a notebook shows; ``chart.save("file.svg")`` writes it.
+
+        Raises:
+            attnlab.errors.AttnlabError: altair is not installed, or no run was validated.
+        """
+        from attnlab.rendering.report import report
+
+        return report(self).plot("curves")
+
     def _repr_html_(self) -> str:
         """The table of ``attnlab train``, for a notebook."""
         from attnlab.rendering.notebook import as_html

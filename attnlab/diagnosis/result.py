@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from attnlab.charts.as_altair import altair_chart
 from attnlab.choices import DiagnosisKind
 from attnlab.data_frames import to_pandas, to_polars
 from attnlab.diagnosis._html import diagnosis_html
+from attnlab.diagnosis._plot import diagnosis_chart
 
 Values = tuple[float, ...]
 """One number per layer; nan where there is nothing to measure."""
@@ -170,6 +172,17 @@ class Diagnosis:
             attnlab.errors.AttnlabError: polars is not installed.
         """
         return to_polars(self.rows())
+
+    def plot(self) -> Any:
+        """Draw every metric by layers, one line for each variant with a band over its seeds, and the attention maps.
+
+        Returns:
+            A chart of altair, which a notebook shows; ``chart.save("file.svg")`` writes it.
+
+        Raises:
+            attnlab.errors.AttnlabError: altair is not installed, or nothing was measured.
+        """
+        return altair_chart(diagnosis_chart(self))
 
     def _repr_html_(self) -> str:
         """The means of every metric by layers, for a notebook."""

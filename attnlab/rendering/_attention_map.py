@@ -10,12 +10,12 @@ the same in every map; otherwise it ends at the largest weight of the map.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from attnlab.charts.pooling import pool_max
 from attnlab.diagnosis.result import AttentionMap
 
 SHADES = " ░▒▓█"
@@ -62,21 +62,6 @@ class HeadMap:
         parts += [f"{NEGATIVE[1:]} negative weights"] if signed else []
         parts += [f"each cell is the largest of {size} x {size}"] if size > 1 else []
         return "; ".join(parts)
-
-
-def pool_max(matrix: Sequence[Sequence[float]], size: int) -> list[list[float]]:
-    """The weight of the largest magnitude in each square of cells.
-
-    >>> pool_max([[1.0, 0.0, 0.0], [0.5, -2.0, 0.0], [0.0, 0.2, 0.1]], 2)
-    [[-2.0, 0.0], [0.2, 0.1]]
-    """
-    return [
-        [
-            max((w for row in matrix[top : top + size] for w in row[left : left + size]), key=abs)
-            for left in range(0, len(matrix[0]), size)
-        ]
-        for top in range(0, len(matrix), size)
-    ]
 
 
 def shade(weight: float, largest: float) -> str:

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from attnlab.analysis.grid import Cell, Grid
 from attnlab.analysis.statistics import Interval
+from attnlab.charts import runs as charts
 from attnlab.formatting import SHARES, between, metric_heading, number
 from attnlab.records import Record
-from attnlab.rendering import _charts as charts
 from attnlab.rendering import _run_rows as run_rows
 from attnlab.rendering._page_axis import PageAxis
 from attnlab.rendering._run_rows import Rows

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from attnlab.charts import diagnostics as charts
+from attnlab.charts.pooling import pool_max
 from attnlab.diagnosis.result import AttentionMap
 from attnlab.records import Record
-from attnlab.rendering import _diagnostic_charts as charts
 from attnlab.rendering import _diagnostic_rows as rows
-from attnlab.rendering._attention_map import pool_max
 from attnlab.rendering._page_axis import PageAxis
 from attnlab.rendering._page_charts import LOW, TALL, Charts, Figure
 from attnlab.rendering._run_rows import by_level
@@ -33,8 +32,6 @@ MEANINGS = {
 """The summaries of the diagnostics that a run logs; their registry needs torch, which a report does not import."""
 LARGEST_MAP = 64
 """Cells of a side of an attention map, at most; larger maps show the largest weight of each square."""
-WIDE_RANGE = 50
-"""A diagnostic whose positive values differ by more than this factor has a logarithmic axis."""
 
 
 class DiagnosticFigures(NamedTuple):
@@ -114,12 +111,6 @@ def map_figures(drawn: Charts, key: str, maps: Sequence[AttentionMap]) -> list[F
 def _log_labels(records: Sequence[Record], metric: str) -> list[float]:
     """The labels of a logarithmic axis where values are positive and span orders of magnitude; none elsewhere."""
     values = [
-        value
-        for record in records
-        for point in record.diagnostics_history
-        for value in point.values.get(metric, ())
-        if math.isfinite(value)
+        value for record in records for point in record.diagnostics_history for value in point.values.get(metric, ())
     ]
-    if not values or min(values) <= 0 or max(values) <= WIDE_RANGE * min(values):
-        return []
-    return charts.log_labels(min(values), max(values))
+    return charts.log_axis(values)

@@ -6,9 +6,9 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from attnlab.charts.pooling import pool_max
 from attnlab.diagnosis.result import AttentionMap
 from attnlab.errors import InvalidValueError
-from attnlab.rendering._attention_map import pool_max
 
 FORMATS = ("png", "svg", "html")
 SIDE = 320

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from attnlab.charts.runs import CURVES, Definition, Variants, curves_of_runs
 from attnlab.errors import InvalidValueError
 from attnlab.records import Record
 from attnlab.rendering import _run_rows as run_rows
-from attnlab.rendering._charts import CURVES, Definition, Variants, curves_of_runs
 from attnlab.rendering.plot import HEIGHT, WIDTH, combined, write
 
 

@@ -21,6 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from attnlab.analysis.grid import Grid
+from attnlab.charts.runs import COLORS, Variants
 from attnlab.diagnosis.result import AttentionMap
 from attnlab.errors import InvalidValueError
 from attnlab.formatting import printable
@@ -29,7 +30,6 @@ from attnlab.rendering import _page_charts as page_charts
 from attnlab.rendering import _page_diagnostics as page_diagnostics
 from attnlab.rendering import _page_runs as page_runs
 from attnlab.rendering import _page_tables as tables
-from attnlab.rendering._charts import COLORS, Variants
 from attnlab.rendering._exporters import json_data, printable_data
 from attnlab.rendering._page_axis import PageAxis, page_axis
 from attnlab.rendering._page_charts import Charts

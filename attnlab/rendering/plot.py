@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.analysis.axis import along_what_varies
+from attnlab.charts.look import PAPER
+from attnlab.charts.runs import Definition, Variants, accuracy_by_level, curves_of_runs
 from attnlab.errors import InvalidValueError
 from attnlab.formatting import SHARES
 from attnlab.rendering import _run_rows as run_rows
-from attnlab.rendering._charts import Definition, Variants, accuracy_by_level, curves_of_runs
 from attnlab.rendering._exporters import printable_data
 from attnlab.rendering._page_charts import are_beside, points
-from attnlab.rendering._vega import PAPER, WRITERS, library
+from attnlab.rendering._vega import WRITERS, library
 from attnlab.rendering.report import Report
 
 ENDINGS = tuple(WRITERS)

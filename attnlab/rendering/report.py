@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -15,15 +15,19 @@ from attnlab.analysis.comparisons import Comparison, Question, pairs
 from attnlab.analysis.grid import Grid, Label, grids
 from attnlab.analysis.ranks import ranks
 from attnlab.analysis.statistics import MIN_SEEDS, clopper_pearson
+from attnlab.charts.as_altair import altair_chart
 from attnlab.choices import SCORED
 from attnlab.config.experiment import Experiment
 from attnlab.data_frames import to_pandas, to_polars
+from attnlab.errors import InvalidValueError
 from attnlab.records import Record
 from attnlab.rendering._tables import Overall, capacity_table, claim_table, grid_table, overall, overall_table
 from attnlab.rendering.answer import Answers
 from attnlab.rendering.cells import CELL_SCHEMA, fixed_rows
 from attnlab.rendering.notebook import as_html
 
+ReportPlot = Literal["levels", "curves"]
+"""What a plot of a report shows."""
 SHOWN = 3
 """Rows, or kinds of chance, that the footnotes name at most."""
 FEW_SEEDS = 5
@@ -121,6 +125,28 @@ class Report:
             attnlab.errors.AttnlabError: polars is not installed.
         """
         return to_polars(fixed_rows(self.panels), CELL_SCHEMA)
+
+    def plot(self, kind: ReportPlot = "levels") -> Any:
+        """Draw the metric against the complexity, or the learning curves.
+
+        Args:
+            kind: ``levels`` draws means over seeds with their intervals, a panel for each ladder; ``curves`` the
+                validation accuracy of every run by training step, a panel for each level.
+
+        Returns:
+            A chart of altair, which a notebook shows; ``chart.save("file.svg")`` writes it.
+
+        Raises:
+            attnlab.errors.AttnlabError: altair is not installed, or there is no finished run.
+        """
+        from attnlab.rendering.plot import chart, curves
+
+        if kind not in get_args(ReportPlot):
+            raise InvalidValueError(f"There is no plot '{kind}'.", "Write levels or curves.", where="plot()")
+        try:
+            return altair_chart((curves if kind == "curves" else chart)(self))
+        except InvalidValueError as error:
+            raise InvalidValueError(error.problem, error.hint, where="plot()") from None
 
     def _repr_html_(self) -> str:
         """What a terminal shows, for a notebook."""

@@ -1,8 +1,8 @@
-"""MLflow: ``STORE/mlflow/mlflow.db``, a database of SQLite that ``mlflow ui`` reads; MLFLOW_TRACKING_URI names a server.
+"""MLflow: ``STORE/mlflow/mlflow.db``, a database of SQLite for ``mlflow ui``; MLFLOW_TRACKING_URI names a server.
 
-A sweep is an experiment. MLflow keeps nan; the infinities become the largest float, with their sign. Names have letters,
-digits and ``_ - . : /`` alone: see :func:`metric_name`. What a resumed run had beyond its checkpoint stays, because
-MLflow deletes no points.
+A sweep is an experiment. MLflow keeps nan; the infinities become the largest float, with their sign. Names have
+letters, digits and ``_ - . : /`` alone: see :func:`metric_name`. What a resumed run had beyond its checkpoint stays,
+because MLflow deletes no points.
 
 Source: mlflow 3.17, ``mlflow.MlflowClient``; its fluent interface keeps one run for the whole process.
 """

@@ -1,6 +1,6 @@
 """Training events -> the names and numbers that every tracker writes.
 
-train/loss, train/learning_rate, train/gradient_norm    of the last step, about every ten steps; the norm before clipping
+train/loss, train/learning_rate, train/gradient_norm    of the last step, about every ten steps; norm unclipped
 train/mean_loss, validation/accuracy, validation/loss   at each validation
 diagnostics/METRIC/LAYER                                the logged diagnostics, gradient norms among them
 test/..., final/METRIC                                  the results, at the last step

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from attnlab.analysis.statistics import Sample, intervals
+from attnlab.charts.runs import spread
 from attnlab.errors import InvalidValueError
-from attnlab.rendering._charts import spread
 from attnlab.rendering._page_charts import points
 from attnlab.rendering.plot import chart, curves, draw, draw_curves
 from attnlab.rendering.report import Report, report

@@ -6,13 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from attnlab.rendering._charts import Definition, Variants, quantity, tooltip
+from attnlab.charts.runs import Definition, Variants, quantity, tooltip
 
 MAP_LABELS = 8
 """Labels of an axis of an attention map, at most."""
+WIDE_RANGE = 50
+"""A diagnostic whose positive values differ by more than this factor has a logarithmic axis."""
 
 
-def diagnostic(variants: Variants, x: str, title: str, name: str, logs: Sequence[float] = ()) -> Definition:
+def diagnostic(
+    variants: Variants, x: str, title: str, name: str, logs: Sequence[float] = (), order: Sequence[str] = ()
+) -> Definition:
     """The means of a diagnostic over seeds, with a band from the least to the greatest seed.
 
     Columns: variant, the field of the x axis, mean, least, most, seeds.
@@ -23,12 +27,14 @@ def diagnostic(variants: Variants, x: str, title: str, name: str, logs: Sequence
         title: The title of the x axis.
         name: The diagnostic.
         logs: The labels of its axis where that is logarithmic.
+        order: The layers in their order, where they are not numbers that rise.
     """
     across = (
         quantity(x, title, type="log", base=2, nice=False)
         if x == "step"
         else {"field": x, "type": "ordinal", "title": title, "axis": {"labelAngle": 0, "labelOverlap": "greedy"}}
     )
+    across |= {"sort": list(order)} if order else {}
     scale: dict[str, Any] = {"type": "log", "nice": False} if logs else {}
     up = quantity("mean", None if variants.interactive else name, **scale)
     up["axis"] = {"values": list(logs), "format": "~g"} if logs else {"tickCount": 5}
@@ -47,6 +53,24 @@ def diagnostic(variants: Variants, x: str, title: str, name: str, logs: Sequence
         {"mark": dot, "encoding": {"x": across, "y": up, "tooltip": head, **variants.channels()}},
     ]
     return variants.chart(layers, f"{name} by {title}")
+
+
+def log_axis(values: Sequence[float]) -> list[float]:
+    """Choose whether an axis is logarithmic.
+
+    >>> log_axis([0.5, 0.7]), log_axis([0.0, 100.0]), log_axis([1.0, 10000.0])
+    ([], [], [1.0, 10.0, 100.0, 1000.0, 10000.0])
+
+    Args:
+        values: The numbers; those that are not finite do not count.
+
+    Returns:
+        Its labels, where all are positive and some differ by more than the factor :data:`WIDE_RANGE`; else none.
+    """
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite or min(finite) <= 0 or max(finite) <= WIDE_RANGE * min(finite):
+        return []
+    return log_labels(min(finite), max(finite))
 
 
 def log_labels(low: float, high: float) -> list[float]:
@@ -69,7 +93,7 @@ def log_labels(low: float, high: float) -> list[float]:
     return [label for label in labels if low <= label <= high]
 
 
-def attention_map(tokens: Sequence[int], largest: float, *, signed: bool) -> Definition:
+def attention_map(tokens: Sequence[int], largest: float, *, signed: bool, side: int = 0) -> Definition:
     """The weights of one head: queries down, keys across.
 
     Columns: query, key, weight.
@@ -78,19 +102,21 @@ def attention_map(tokens: Sequence[int], largest: float, *, signed: bool) -> Def
         tokens: The indices of the rows and columns, rising.
         largest: The largest magnitude of the weights; 1 of rows that sum to 1.
         signed: Whether there are negative weights.
+        side: The pixels of a side; 0 takes the width of the page.
     """
     scheme = "blueorange" if signed else "cividis"
     scale = {"domain": [-largest if signed else 0, largest], "scheme": scheme}
     labels = list(tokens[:: -(-len(tokens) // MAP_LABELS)])
     axis = {"values": labels, "labelAngle": 0, "ticks": False, "domain": False, "grid": False}
     band = {"type": "ordinal", "axis": axis, "scale": {"padding": 0}}
-    legend = {"orient": "bottom", "gradientLength": {"signal": "width"}, "gradientThickness": 8, "title": None}
+    length = side or {"signal": "width"}
+    legend = {"orient": "bottom", "gradientLength": length, "gradientThickness": 8, "title": None}
     color = {"field": "weight", "type": "quantitative", "scale": scale, "legend": legend}
     head = [*tooltip(query="query", key="key"), {"field": "weight", "title": "weight", "format": ".3f"}]
     return {
         "description": "attention weights, queries down, keys across",
         "data": {"name": "points"},
-        "width": "container",
+        "width": side or "container",
         "mark": {"type": "rect", "aria": False},
         "encoding": {
             "x": {"field": "key", "title": "key", **band},
