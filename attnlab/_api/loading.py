@@ -72,14 +72,17 @@ def load_model(run: str | Record, store: str | Path = "results") -> Model:
     ...     model = load_model(record, folder)
     >>> model.training, sum(weight.numel() for weight in model.parameters()) == record.parameters
     (False, True)
+    >>> import torch
+    >>> model(torch.tensor([[0, 1, 2]])).shape == (1, 3, record.vocabulary)
+    True
 
     Args:
         run: The run, as its record, its id or the start of it.
         store: A store, or a folder of stores.
 
     Returns:
-        The model in evaluation mode, each weight in its own type, on the CPU; of a whole model of the user's own, its
-        ``module`` is the user's.
+        The model in evaluation mode, each weight in its own type, on the CPU: ``model(tokens)``, with tokens B x T, are
+        the logits B x T x V. Of a whole model of the user's own, its ``module`` is the user's.
 
     Raises:
         attnlab.errors.AttnlabError: The run or its weights are not there, or a part of it has another version now.

@@ -81,3 +81,10 @@ class Records(list["Record"]):
         from attnlab.rendering.record_table import RecordTable
 
         return as_html(RecordTable(self) if self else "No runs.")
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """The table of ``attnlab train`` as text, for IPython."""
+        from attnlab.rendering.notebook import as_text
+        from attnlab.rendering.record_table import RecordTable
+
+        printer.text(as_text(RecordTable(self) if self else "No runs."))

@@ -134,10 +134,11 @@ def levels_axis(levels: Sequence[Any], title: str) -> Definition:
     """
     if not _are_numbers(levels):
         scale = {"paddingInner": 0.8, "paddingOuter": 0.4}
+        words = all(isinstance(level, str) for level in levels)  # a sorted mixture is no Vega-Lite; data keep the order
         return {
             "field": "level",
             "type": "ordinal",
-            "sort": list(levels),
+            "sort": list(levels) if words else None,
             "title": title,
             "scale": scale,
             "axis": {"labelAngle": 0},

@@ -188,6 +188,10 @@ class Diagnosis:
         """The means of every metric by layers, for a notebook."""
         return diagnosis_html(self)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """The kind, what was measured and the metrics, in one line for IPython."""
+        printer.text(f"{self.kind} of {self.subject}: {', '.join(panel.name for panel in self.panels)}")
+
     def data(self) -> dict[str, Any]:
         """Convert the diagnosis to plain data."""
         panels = [

@@ -6,7 +6,7 @@ Letters  B batch, T tokens, V vocabulary, N supervised positions of the whole ba
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -37,6 +37,21 @@ class Model(nn.Module, ABC):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
+
+    def __call__(self, inputs_BT: Any, *positions: Any, **more: Any) -> Any:
+        """Compute logits, as any module from tokens to logits does.
+
+        Args:
+            inputs_BT: Token ids, int64.
+            *positions: With these, or with keywords, it is :meth:`forward`.
+            **more: As for :meth:`forward`.
+
+        Returns:
+            The logits of all positions, B x T x V, for tokens alone; else what :meth:`forward` returns.
+        """
+        if positions or more:
+            return super().__call__(inputs_BT, *positions, **more)
+        return super().__call__(inputs_BT, None).logits_NV.unflatten(0, inputs_BT.shape)
 
     @abstractmethod
     def forward(self, inputs_BT: Tensor, positions: Tensor | None, trace: bool = False) -> ModelOutput:

@@ -1,4 +1,4 @@
-"""What a terminal shows, as HTML for a cell of a notebook."""
+"""What a terminal shows, as HTML and as text for a cell of a notebook."""
 
 from __future__ import annotations
 
@@ -27,3 +27,19 @@ def as_html(renderable: RenderableType) -> str:
     )
     console.print(renderable, highlight=False)
     return console.export_html(inline_styles=True, code_format=f'<pre style="{STYLE}">{{code}}</pre>')
+
+
+def as_text(renderable: RenderableType) -> str:
+    """Render an object as text, without colors.
+
+    Args:
+        renderable: What a terminal would show.
+
+    Returns:
+        Lines of :data:`WIDTH` columns at most.
+    """
+    text = io.StringIO()
+    Console(file=text, width=WIDTH, color_system=None, force_terminal=False, force_jupyter=False).print(
+        renderable, highlight=False
+    )
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

@@ -24,7 +24,7 @@ from attnlab.records import Record
 from attnlab.rendering._tables import Overall, capacity_table, claim_table, grid_table, overall, overall_table
 from attnlab.rendering.answer import Answers
 from attnlab.rendering.cells import CELL_SCHEMA, fixed_rows
-from attnlab.rendering.notebook import as_html
+from attnlab.rendering.notebook import as_html, as_text
 
 ReportPlot = Literal["levels", "curves"]
 """What a plot of a report shows."""
@@ -151,6 +151,10 @@ class Report:
     def _repr_html_(self) -> str:
         """What a terminal shows, for a notebook."""
         return as_html(self)
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What a terminal shows, as text for IPython."""
+        printer.text(as_text(self))
 
     def footnotes(self) -> list[str]:
         """How the numbers were computed, one sentence each."""
