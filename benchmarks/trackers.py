@@ -5,7 +5,8 @@
 One training of a small model, whose steps are short, is divided into blocks of steps with one validation each. Without
 a tracker and with each of them take turns, block by block, so that other load on the machine slows all alike. Processor
 seconds of this process are counted, those of the threads of trackers among them; W&B sends its numbers to a process of
-its own, whose time is not counted. The share of the tracker's own thread is told too: it varies less. Each tracker has written all of a block before the next begins.
+its own, whose time is not counted. The share of the tracker's own thread is told beside the ratio, because it varies
+less. Each tracker has written all of a block before the next begins.
 """
 
 from __future__ import annotations

@@ -28,6 +28,9 @@ def diagnostic(
         name: The diagnostic.
         logs: The labels of its axis where that is logarithmic.
         order: The layers in their order, where they are not numbers that rise.
+
+    Returns:
+        A Vega-Lite definition without data.
     """
     across = (
         quantity(x, title, type="log", base=2, nice=False)
@@ -103,6 +106,9 @@ def attention_map(tokens: Sequence[int], largest: float, *, signed: bool, side: 
         largest: The largest magnitude of the weights; 1 of rows that sum to 1.
         signed: Whether there are negative weights.
         side: The pixels of a side; 0 takes the width of the page.
+
+    Returns:
+        A Vega-Lite definition without data.
     """
     scheme = "blueorange" if signed else "cividis"
     scale = {"domain": [-largest if signed else 0, largest], "scheme": scheme}

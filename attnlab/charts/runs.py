@@ -53,6 +53,9 @@ class Variants:
 
         Args:
             value: The opacity of a variant that is not faded.
+
+        Returns:
+            The channel.
         """
         if not self.interactive:
             return {"value": value}
@@ -63,6 +66,9 @@ class Variants:
 
         Args:
             opacity: The opacity of a variant that is not faded.
+
+        Returns:
+            The two channels by name.
         """
         return {"color": self.color(), "opacity": self.opacity(opacity)}
 
@@ -86,6 +92,9 @@ class Variants:
         Args:
             layers: Marks with their channels.
             description: What is shown, for readers who do not see it.
+
+        Returns:
+            A Vega-Lite definition without data.
         """
         chart: Definition = {"description": description, "data": {"name": "points"}, "layer": list(layers)}
         if self.interactive:
@@ -107,6 +116,9 @@ def tooltip(**fields: str) -> list[Definition]:
 
     Args:
         **fields: Field -> its heading.
+
+    Returns:
+        A channel for each column.
     """
     return [{"field": field, "title": title} for field, title in fields.items()]
 
@@ -119,6 +131,9 @@ def quantity(field: str, title: str | None, *, share: bool = False, **scale: Any
         title: The title of its axis; None has none.
         share: Whether the numbers are shares of 1, shown in percent from 0 to 100.
         **scale: Properties of the scale.
+
+    Returns:
+        The channel of a number.
     """
     limits = {"domain": [0, 1], **scale} if share else {"zero": False, **scale}
     axis = {"format": "%", "values": [0, 0.25, 0.5, 0.75, 1]} if share else {"tickCount": 5}
@@ -131,6 +146,9 @@ def levels_axis(levels: Sequence[Any], title: str) -> Definition:
     Args:
         levels: The levels, rising.
         title: What they count.
+
+    Returns:
+        The channel of the x axis.
     """
     if not _are_numbers(levels):
         scale = {"paddingInner": 0.8, "paddingOuter": 0.4}
@@ -197,6 +215,9 @@ def accuracy_by_level(
         metric: What is averaged.
         share: Whether it is a share of 1.
         beside: Whether a level has several variants.
+
+    Returns:
+        A Vega-Lite definition without data.
     """
     title = None if variants.interactive else f"{metric} (dashed: chance)" if metric == "accuracy" else metric
     x, y = levels_axis(levels, by), quantity("mean", title, share=share)
@@ -230,6 +251,9 @@ def accuracy_of_seeds(variants: Variants, levels: Sequence[Any], by: str, *, bes
         levels: The levels, rising.
         by: What the levels count.
         beside: Whether a level has several variants.
+
+    Returns:
+        A Vega-Lite definition without data.
     """
     x, y = levels_axis(levels, by), quantity("accuracy", None, share=True)
     at = {"x": x, **variants.offset(levels, beside=beside)}
@@ -254,6 +278,9 @@ def curves_of_runs(variants: Variants, field: str, heading: str, *, share: bool)
         field: The column of the numbers.
         heading: What they are.
         share: Whether they are shares of 1.
+
+    Returns:
+        A Vega-Lite definition without data.
     """
     x = quantity("step", "training step", nice=False)
     x["axis"] = {"format": "~s", "tickCount": 4}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attnlab.analysis.axis import along_what_varies
 from attnlab.charts.look import PAPER
@@ -19,7 +19,9 @@ from attnlab.rendering import _run_rows as run_rows
 from attnlab.rendering._exporters import printable_data
 from attnlab.rendering._page_charts import are_beside, points
 from attnlab.rendering._vega import WRITERS, library
-from attnlab.rendering.report import Report
+
+if TYPE_CHECKING:
+    from attnlab.rendering.report import Report
 
 ENDINGS = tuple(WRITERS)
 WIDTH, HEIGHT, ACROSS = 320, 220, 3

@@ -137,7 +137,7 @@ class Report:
             A chart of altair, which a notebook shows; ``chart.save("file.svg")`` writes it.
 
         Raises:
-            attnlab.errors.AttnlabError: altair is not installed, or there is no finished run.
+            InvalidValueError: altair is not installed, there is no finished run, or there is no such plot.
         """
         from attnlab.rendering.plot import chart, curves
 

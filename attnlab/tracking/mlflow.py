@@ -24,7 +24,7 @@ EXPERIMENT = "attnlab"
 """The experiment of single runs; that of a sweep has the name of the sweep. MLFLOW_EXPERIMENT_NAME names another."""
 RUN = "attnlab.run"
 """The tag with the id of a run."""
-FLUSH_SECONDS = 1.0
+FLUSH_SECONDS = 3.0
 """Seconds between two writes: each is a transaction, or a request."""
 MOST_METRICS, MOST_PARAMETERS, MOST_CHARACTERS = 1000, 100, 500
 """What one batch may have, and the characters of a parameter that every version accepts."""

@@ -24,7 +24,7 @@ PROJECT = "attnlab"
 """The project of all runs, unless TRACKIO_PROJECT names another; a sweep is a group in it."""
 RESULTS = "results"
 """The value that has the results as a table; a run that has it is finished."""
-FLUSH_SECONDS = 1.0
+FLUSH_SECONDS = 3.0
 """Seconds between two writes: each takes a lock and a transaction."""
 
 
