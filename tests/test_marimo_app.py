@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ ERROR = "application/vnd.marimo+error"
 
 def exported(folder: Path, store: str) -> str:
     """The page that marimo writes once all cells have run."""
-    words = ["export", "html", str(APP), "-o", "app.html", "-f", "--", "--store", store]
+    shutil.copy(APP, folder / "app.py")  # marimo keeps a session beside it
+    words = ["export", "html", "app.py", "-o", "app.html", "-f", "--", "--store", store]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     ran = subprocess.run(
         [sys.executable, "-m", "marimo", *words], cwd=folder, env=environment, capture_output=True, text=True
