@@ -11,7 +11,7 @@ trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/python" -m pip --disable-pip-version-check --quiet install torch==2.13.0 numpy==2.3.5
 "$folder/venv/bin/python" -m pip --disable-pip-version-check --quiet install --no-deps PoPE-pytorch==0.2.1 \
-    x-transformers==2.31.10 einops==0.8.1 einx==0.4.3 frozendict==2.5.1 loguru==0.7.3 torch-einops-utils==0.2.0
+    x-transformers==2.31.10 einops==0.8.1 einx==0.4.3 frozendict==2.5.1 loguru==0.7.3 torch-einops-utils==0.2.0 packaging==25.0
 "$folder/venv/bin/python" -W ignore - <<'PY'
 import sys
 
