@@ -79,6 +79,12 @@ PAGES = (
         ),
     ),
     ApiPage(
+        "events",
+        "Events",
+        "What the functions of `callbacks=` receive.",
+        _exported("Event", "RunStarted", "StepsTaken", "Validated", "DiagnosticsLogged", "RunFinished"),
+    ),
+    ApiPage(
         "attention",
         "Write an attention",
         "The template, of which a variant overrides the fewest methods it can, and what its methods are given.",

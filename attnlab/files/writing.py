@@ -123,7 +123,8 @@ def check_output(path: Path) -> None:
             return  # a pipe or a device
         _check_target(target)
         if target.is_dir():
-            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+            folder_error = OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+            raise folder_error
         folder = target.parent
         while not os.path.lexists(folder) and folder != folder.parent:
             folder = folder.parent

@@ -91,23 +91,62 @@ class IndexRows(Protocol):
     lines: Lines
 
     def place(self, row: int) -> tuple[int, int]:
-        """Where the line of a row begins, and how long it is."""
+        """Tell where the line of a row is.
+
+        Args:
+            row: The row.
+
+        Returns:
+            Where it begins, and how long it is, in bytes.
+        """
         ...
 
     def last(self, row: int) -> float | None:
-        """The accuracy of its last validation; None without one."""
+        """Read the last validation.
+
+        Args:
+            row: The row.
+
+        Returns:
+            Its accuracy; None without one.
+        """
         ...
 
     def field(self, row: int, name: str) -> Any:
-        """One of its fields that are kept; raises a KeyError for another."""
+        """Read a field.
+
+        Args:
+            row: The row.
+            name: The field.
+
+        Returns:
+            Its value.
+
+        Raises:
+            KeyError: The index does not keep it.
+        """
         ...
 
     def others(self, row: int) -> dict[str, Any]:
-        """All its other fields that are kept."""
+        """Read all other fields that are kept.
+
+        Args:
+            row: The row.
+
+        Returns:
+            Their values, by name.
+        """
         ...
 
     def environment(self, row: int) -> Mapping[str, Any]:
-        """Its environment if it is kept; empty elsewhere."""
+        """Read the environment.
+
+        Args:
+            row: The row.
+
+        Returns:
+            It, if it is kept; empty elsewhere.
+        """
         ...
 
 

@@ -148,7 +148,14 @@ class LocalItems:
             return self._make(number)[0]
 
     def items(self, numbers: Sequence[int]) -> list[Item]:
-        """Make items without changing any global random state."""
+        """Make items without changing any global random state.
+
+        Args:
+            numbers: Their numbers.
+
+        Returns:
+            A question and an answer each.
+        """
         before, numpy_before = random.getstate(), np.random.get_state()
         try:
             made = [self._item(number) for number in numbers]
@@ -158,7 +165,14 @@ class LocalItems:
         return [(str(item["question"]), "" if item["answer"] is None else str(item["answer"])) for item in made]
 
     def scores(self, answers: Sequence[tuple[int, str]]) -> list[float]:
-        """Judge answers; one at which the package fails is wrong."""
+        """Judge answers; one at which the package fails is wrong.
+
+        Args:
+            answers: The number of an item and an answer to it, each.
+
+        Returns:
+            Scores, 1 for a right answer.
+        """
         found = []
         for number, answer in answers:
             try:
@@ -205,11 +219,25 @@ class WorkerItems:
         self.numbers: dict[Item, int] = {}
 
     def items(self, numbers: Sequence[int]) -> list[Item]:
-        """Ask the process for items."""
+        """Ask the process for items.
+
+        Args:
+            numbers: Their numbers.
+
+        Returns:
+            A question and an answer each.
+        """
         return [(question, answer) for question, answer in self._ask({"items": [int(number) for number in numbers]})]
 
     def scores(self, answers: Sequence[tuple[int, str]]) -> list[float]:
-        """Ask the process for its judgment."""
+        """Ask the process for its judgment.
+
+        Args:
+            answers: The number of an item and an answer to it, each.
+
+        Returns:
+            Scores, 1 for a right answer.
+        """
         return [float(score) for score in self._ask({"scores": [[int(n), text] for n, text in answers]})]
 
     def _ask(self, request: dict[str, Any]) -> list[Any]:
