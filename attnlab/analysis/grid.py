@@ -29,7 +29,7 @@ from attnlab.analysis._observations import (
 from attnlab.analysis._panels import Panel, labels, panels
 from attnlab.analysis.capacity import Curve, curve
 from attnlab.analysis.levels import boundary, half_solved, share_above_chance, share_sample
-from attnlab.analysis.statistics import UNKNOWN, intervals
+from attnlab.analysis.statistics import UNKNOWN, LazyIntervals
 from attnlab.records import SOLVED, Record
 
 Label = tuple[str, ...]
@@ -45,14 +45,10 @@ class Cell:
     """The metric, one number for each seed that has it."""
     solved: tuple[bool, ...] = ()
     """Whether each run is solved."""
-    interval: Interval = UNKNOWN
-    """The 95 % interval of the mean, over seeds."""
     bounds: Interval | None = None
     """The lowest and the highest value that the metric can have here; None where it is unbounded."""
     solve_rates: tuple[float, ...] = ()
     """The share of the runs of each seed that are solved: 0 or 1, unless the runs of a seed are averaged."""
-    solve_interval: Interval = UNKNOWN
-    """The 95 % interval of P(solve), the probability that a run is solved."""
     chance: float = math.nan
     chosen: str = ""
     """The tuned fields and their chosen values."""
@@ -66,6 +62,20 @@ class Cell:
     """The accuracy of each seed."""
     seeds: tuple[int, ...] = ()
     """The seeds of the accuracies."""
+    place: int = field(default=0, compare=False, repr=False)
+    """Its place among the cells of the panel, whose intervals are computed when they are first asked for."""
+    ends: LazyIntervals | None = field(default=None, compare=False, repr=False)
+    solving: LazyIntervals | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval of the mean, over seeds."""
+        return UNKNOWN if self.ends is None else self.ends[self.place]
+
+    @property
+    def solve_interval(self) -> Interval:
+        """The 95 % interval of P(solve), the probability that a run is solved."""
+        return UNKNOWN if self.solving is None else self.solving[self.place]
 
     @property
     def mean(self) -> float:
@@ -187,13 +197,26 @@ class Grid:
     @cached_property
     def capacities(self) -> dict[Label, list[tuple[float, Interval]]]:
         """C50 and C90 of every row, with intervals over seeds; nan where levels are not numbers."""
-        if not self.has_curves:
-            return {row: [(math.nan, UNKNOWN) for _ in LEVELS] for row in self.rows}
-        result = {}
-        for row in self.rows:
-            fitted = self.curve(row)
-            result[row] = [fitted.capacity(level) for level in LEVELS]
-        return result
+        return {row: self.capacities_of(row) for row in self.rows}
+
+    def capacities_of(self, row: Label) -> list[tuple[float, Interval]]:
+        """Compute C50 and C90 of a row.
+
+        Args:
+            row: The label of the row.
+
+        Returns:
+            Each with its interval over seeds; nan where levels are not numbers.
+        """
+        if row not in self._known_capacities:
+            fitted = self.curve(row) if self.has_curves else None
+            unknown = (math.nan, UNKNOWN)
+            self._known_capacities[row] = [fitted.capacity(level) if fitted else unknown for level in LEVELS]
+        return self._known_capacities[row]
+
+    @cached_property
+    def _known_capacities(self) -> dict[Label, list[tuple[float, Interval]]]:
+        return {}
 
     @property
     def has_curves(self) -> bool:
@@ -272,11 +295,10 @@ def _grid(
             group = alike[key] = cell.setdefault(candidate, [])
         group.append(one)
     cells = {key: _cell(candidates, metric, tuned) for key, candidates in groups.items()}
-    ends = intervals([Sample(cell.values, cell.bounds) for cell in cells.values()])
-    solving = intervals([Sample(cell.solve_rates, SHARE) for cell in cells.values()])
+    ends = LazyIntervals([Sample(cell.values, cell.bounds) for cell in cells.values()])
+    solving = LazyIntervals([Sample(cell.solve_rates, SHARE) for cell in cells.values()])
     cells = {
-        key: replace(cells[key], interval=interval, solve_interval=solve_interval)
-        for key, interval, solve_interval in zip(cells, ends, solving, strict=True)
+        key: replace(cell, place=place, ends=ends, solving=solving) for place, (key, cell) in enumerate(cells.items())
     }
     columns = sorted({column for _, column in cells}, key=lambda column: (isinstance(column, str), column or 0))
     rows = _ordered(dict.fromkeys(label for label, _ in cells))

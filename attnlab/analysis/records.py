@@ -8,6 +8,7 @@ from pathlib import Path
 from attnlab.records import Record
 from attnlab.storage import Store
 from attnlab.storage.status import read_plan
+from attnlab.storage.stored_record import fill
 
 
 def records(folder: Path, *, history: bool = False) -> list[Record]:
@@ -28,6 +29,7 @@ def records(folder: Path, *, history: bool = False) -> list[Record]:
     order = {planned.id: index for index, planned in enumerate(read_plan(folder))}
     journal = Store(folder).journal
     stored = journal.read() if history else journal.scan(history=False)
+    fill(stored)
     return sorted(_without_replaced(stored, order), key=lambda record: order.get(record.id, len(order)))
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,7 +115,7 @@ def read_plan(store: Path) -> list[PlannedRun]:
             found = from_json(b"[%s]" % b",".join(lines))  # at once: ten times as fast as line by line
             if len(found) != len(lines):
                 raise ValueError("a line has several values")
-            return [_planned(data) for data in found if "digest" not in data]
+            return _planned_runs([data for data in found if "digest" not in data])
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         hint = "Move it away; the next sweep writes it anew."
         raise StoreError("This is no plan of attnlab.", hint, where=str(path)) from None
@@ -170,6 +172,16 @@ def find_stores(path: Path) -> list[Path]:
     """
     below = sorted({file.parent for name in FILES for file in path.glob(f"*/{name}")} - {path / PROBES})
     return [*([path] if any((path / name).exists() for name in FILES) else []), *below]
+
+
+def _planned_runs(found: list[dict[str, Any]]) -> list[PlannedRun]:
+    """Read planned runs: those of the present format at once, others one by one."""
+    if {*map(len, found)} <= {len(PlannedRun._fields)}:
+        with suppress(KeyError):
+            rows = [*map(_WORDS, found)]
+            if {*map(type, chain.from_iterable(rows))} <= {str}:
+                return [*map(PlannedRun._make, rows)]
+    return [_planned(data) for data in found]
 
 
 def _planned(data: dict[str, Any]) -> PlannedRun:
