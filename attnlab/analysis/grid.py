@@ -330,16 +330,17 @@ def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequen
     if len(candidates) > 1:
         best = max(candidates, key=lambda candidate: mean_validation_accuracy(candidates[candidate]))
     runs = sorted(candidates[best], key=lambda one: one.record.spec.seed)
-    finished = [one for one in runs if not one.failed]
+    finished = [one for one in runs if one.record.status != "failed"]
     seeds = [one.record.spec.seed for one in finished]
-    measured = [one.metric("accuracy") for one in finished]
+    tested = [(one.evaluation or one.record).accuracy for one in finished]
+    measured = [score.mean for score in tested]
     solved = tuple(
         number >= SOLVED and one.record.status == "done" for one, number in zip(finished, measured, strict=True)
     )
     accuracies = _by_seed(seeds, measured)
     numbers = measured if metric == "accuracy" else [one.metric(metric) for one in finished]
     values = accuracies if metric == "accuracy" else _by_seed(seeds, numbers)
-    chances = [one.chance for one in finished]
+    chances = [score.chance for score in tested]
     bounds = accuracy_bounds(chances, measured) if metric == "accuracy" else metric_bounds(metric, finished, numbers)
     return Cell(
         values=tuple(values.values()),

@@ -129,9 +129,9 @@ def test_what_reports_look_at_is_filled_in_at_once_as_one_by_one(tmp_path: Path)
         assert ours.model_dump_json() == theirs.model_dump_json()
     kinds = [(one.status, one.rollout, one.vocabulary, one.fed_back, one.chance_guess) for one in one_by_one]
     chosen = one_of_each_kind(filled)
-    told = [(one.status, one.rollout, one.vocabulary, one.fed_back, one.chance_guess) for one in chosen]
+    shown = [(one.status, one.rollout, one.vocabulary, one.fed_back, one.chance_guess) for one in chosen]
     last = {kind: place for place, kind in enumerate(kinds)}
-    assert list(dict.fromkeys(reversed(told))) == sorted(last, key=lambda kind: -last[kind])
+    assert list(dict.fromkeys(reversed(shown))) == sorted(last, key=lambda kind: -last[kind])
 
 
 def test_damaged_lines_are_told_again(tmp_path: Path, loads: list[int]) -> None:
