@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from attnlab.analysis._observations import (
     varying,
 )
 from attnlab.analysis._panels import Panel, labels, panels
-from attnlab.analysis.capacity import Curve, curve
+from attnlab.analysis.capacity import BLOCK, Curve, curve, curves
 from attnlab.analysis.levels import boundary, half_solved, share_above_chance, share_sample
 from attnlab.analysis.statistics import UNKNOWN, LazyIntervals
 from attnlab.records import SOLVED, Record
@@ -197,22 +197,28 @@ class Grid:
     @cached_property
     def capacities(self) -> dict[Label, list[tuple[float, Interval]]]:
         """C50 and C90 of every row, with intervals over seeds; nan where levels are not numbers."""
-        return {row: self.capacities_of(row) for row in self.rows}
+        return self.capacities_of(self.rows)
 
-    def capacities_of(self, row: Label) -> list[tuple[float, Interval]]:
-        """Compute C50 and C90 of a row.
+    def capacities_of(self, rows: Sequence[Label]) -> dict[Label, list[tuple[float, Interval]]]:
+        """Compute C50 and C90 of some rows.
 
         Args:
-            row: The label of the row.
+            rows: The labels of the rows.
 
         Returns:
-            Each with its interval over seeds; nan where levels are not numbers.
+            Both of each row, with their intervals over seeds; nan where levels are not numbers.
         """
-        if row not in self._known_capacities:
-            fitted = self.curve(row) if self.has_curves else None
-            unknown = (math.nan, UNKNOWN)
-            self._known_capacities[row] = [fitted.capacity(level) if fitted else unknown for level in LEVELS]
-        return self._known_capacities[row]
+        known = self._known_capacities
+        if not self.has_curves:
+            return {row: [(math.nan, UNKNOWN) for _ in LEVELS] for row in rows}
+        new, draws = [row for row in rows if row not in known], draws_per_row(len(self.rows))
+        for start in range(0, len(new), BLOCK):
+            block = new[start : start + BLOCK]
+            fitted = curves(self.columns, [[cell.share_sample for cell in self.across(row)] for row in block], draws)
+            known.update(
+                (row, [one.capacity(level) for level in LEVELS]) for row, one in zip(block, fitted, strict=True)
+            )
+        return {row: known[row] for row in rows}
 
     @cached_property
     def _known_capacities(self) -> dict[Label, list[tuple[float, Interval]]]:
@@ -347,7 +353,7 @@ def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequen
         bounds=bounds,
         solve_rates=tuple(_by_seed(seeds, list(map(float, solved))).values()),
         solved=solved,
-        chance=float(np.mean(chances)) if finished else math.nan,
+        chance=_mean(tuple(chances)) if finished else math.nan,
         chosen=", ".join(f"{name} {value}" for name, value in zip(tuned, best, strict=True)),
         tried=len(candidates),
         failed=len(runs) - len(finished),
@@ -355,6 +361,12 @@ def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequen
         accuracies=tuple(accuracies.values()),
         seeds=tuple(accuracies),
     )
+
+
+@lru_cache(maxsize=4096)
+def _mean(numbers: tuple[float, ...]) -> float:
+    """The mean of the chances of a cell, which are those of many other cells too."""
+    return float(np.mean(numbers))
 
 
 def mean_validation_accuracy(runs: Sequence[Observation]) -> float:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from pydantic import VERSION
 
-import attnlab
 from attnlab import resources
 from attnlab.config.experiment import Experiment, stored_experiment
 from attnlab.errors import AttnlabError
@@ -110,7 +109,7 @@ def _options(ladders: Iterable[bytes]) -> Iterable[bytes]:
 @cache
 def _source() -> bytes:
     """The source of attnlab, and the versions of what reads an experiment."""
-    folder = Path(attnlab.__file__).parent
+    folder = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256(f"{VERSION} {sys.version_info[:2]}".encode())
     for path in sorted(folder.rglob("*.py")):
         digest.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())

@@ -92,11 +92,10 @@ class KnownSteps:
         if not could_stop(spec):
             return StepsEstimate(most, "fixed")
         run = known_run(spec)
-        place, preferred = _place(run), _preferred(run)
-        known = self._estimates.get((place, preferred, most), False)
-        if known is False:
-            known = self._estimates[place, preferred, most] = self._from_like_runs(place, preferred, most)
-        if known is not None:
+        key = _place(run), _preferred(run), most
+        if key not in self._estimates:
+            self._estimates[key] = self._from_like_runs(*key)
+        if (known := self._estimates[key]) is not None:
             return known
         if share is not None:
             # Of all spreads with this mean, that of runs that are solved at once or never is the largest.

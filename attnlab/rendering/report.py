@@ -22,11 +22,11 @@ from attnlab.data_frames import to_pandas, to_polars
 from attnlab.errors import InvalidValueError
 from attnlab.records import Record
 from attnlab.rendering._tables import (
-    MOST_ROWS,
     Overall,
     capacity_table,
     claim_table,
     grid_table,
+    listed,
     overall,
     overall_table,
 )
@@ -101,7 +101,7 @@ class Report:
     def _told(self) -> list[Overall]:
         """The variants that the table on a screen lists."""
         known = self.__dict__.get("overall")  # where all were computed
-        return overall(self._compared, MOST_ROWS) if known is None else known[:MOST_ROWS]
+        return overall(self._compared, whole=False) if known is None else [*listed(known)]
 
     @property
     def _compared(self) -> list[Grid]:
@@ -127,11 +127,12 @@ class Report:
 
     def _left_out(self) -> str:
         """How many rows the tables on a screen do not list, and where all are; empty where they list all."""
-        most = max((len(panel.rows) for panel in self.panels), default=0)
-        if most <= MOST_ROWS:
+        rows = max((panel.rows for panel in self.panels), key=len, default=())
+        shown = listed(rows)
+        if len(shown) == len(rows):
             return ""
-        listed = f"The tables list the first {MOST_ROWS} of {most:,} rows"
-        return f"{listed}; --csv FILE and --json have all of them, --index FIELD,.. and --columns FIELD make fewer."
+        told = f"The tables list the first {len(shown)} of {len(rows):,} rows"
+        return f"{told}; --csv FILE and --json have all of them, --index FIELD,.. and --columns FIELD make fewer."
 
     def to_pandas(self) -> Any:
         """Make a data frame of pandas of the cells, with the columns of ``attnlab report --parquet``.

@@ -65,8 +65,8 @@ def test_of_many_rows_a_screen_lists_the_first_and_files_have_all(monkeypatch: p
     whole, complete = drawn(report(ladder(curves))), report(ladder(curves))
     data = FORMATS["json"](complete)
     assert not any("The tables list" in line for line in whole)
-    monkeypatch.setattr(tables, "MOST_ROWS", 3)
-    monkeypatch.setattr("attnlab.rendering.report.MOST_ROWS", 3)
+    monkeypatch.setattr(tables, "MOST_ROWS", 4)
+    monkeypatch.setattr(tables, "FIRST_ROWS", 3)
     for shown in (report(ladder(curves)), complete):  # of the second, everything was computed before
         lines = drawn(shown)
         told, first = ([line.split() for line in one if line.startswith(names)] for one in (lines, whole))
