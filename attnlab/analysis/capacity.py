@@ -111,15 +111,15 @@ def curves(
     for index, (xs, sizes, _, drawn_2RC) in enumerate(prepared):
         alike.setdefault((tuple(xs), tuple(sizes), drawn_2RC is None), []).append(index)
     found: dict[int, Curve] = {}
-    for (_, sizes, unknown), indices in alike.items():
+    for (_, counts, unknown), indices in alike.items():
         for start in range(0, len(indices), BLOCK):
             block = indices[start : start + BLOCK]
             means = np.array([prepared[index][2] for index in block])
-            fitted = decreasing(means, sizes) if sizes else np.zeros((len(block), 0))
+            fitted = decreasing(means, counts) if counts else np.zeros((len(block), 0))
             ends: list[Any] = [(None, None)] * len(block)
             if not unknown:
                 drawn = np.stack([drawn_2RC for index in block if (drawn_2RC := prepared[index][3]) is not None])
-                ends = [*decreasing(drawn.reshape(-1, len(sizes)), sizes).reshape(drawn.shape)]
+                ends = [*decreasing(drawn.reshape(-1, len(counts)), counts).reshape(drawn.shape)]
             for place, index in enumerate(block):
                 found[index] = Curve(prepared[index][0], fitted[place : place + 1], *ends[place])
     return [found[index] for index in range(len(prepared))]
