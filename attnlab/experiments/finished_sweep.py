@@ -80,7 +80,8 @@ def finished_records(experiment: Experiment, results: Store, digest: str) -> Seq
     Raises:
         StoreError: The journal cannot be read.
     """
-    if not digest or plan_digest(results.path) != digest:
+    known, runs = plan_digest(results.path)
+    if not digest or known != digest:
         return None
     try:
         stored, plan = stored_experiment(results.path), planned_ids(results.path)
@@ -90,7 +91,7 @@ def finished_records(experiment: Experiment, results: Store, digest: str) -> Seq
         return None
     finished = {record.id: record for record in results.scan() if record.status != "failed"}
     records = [finished[run] for run in plan if run in finished]
-    if not plan or len(records) < len(plan):
+    if not plan or not len(records) == len(plan) == runs:
         return None
     fill(records)
     return records

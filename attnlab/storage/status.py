@@ -102,21 +102,22 @@ def write_plan(store: Path, specs: Sequence[RunSpec], planned_from: str = "") ->
         write_whole(path, "".join(f"{line}\n" for line in (first, *lines)).encode())
 
 
-def plan_digest(store: Path) -> str:
+def plan_digest(store: Path) -> tuple[str, int]:
     """Read what a store was planned from.
 
     Args:
         store: The store.
 
     Returns:
-        The digest that :func:`write_plan` was given; empty where there is none.
+        The digest that :func:`write_plan` was given, empty where there is none; and the number of runs.
     """
     try:
         with (store / "plan.jsonl").open("rb") as file:
-            found = from_json(file.readline(FIRST_LINE)).get(PLANNED_FROM, "")
+            first = from_json(file.readline(FIRST_LINE))
+        digest, runs = first.get(PLANNED_FROM), first.get("runs")
     except (OSError, ValueError, AttributeError):
-        return ""
-    return found if isinstance(found, str) else ""
+        return "", 0
+    return (digest, runs) if isinstance(digest, str) and isinstance(runs, int) else ("", 0)
 
 
 def read_plan(store: Path) -> list[PlannedRun]:

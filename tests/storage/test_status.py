@@ -75,9 +75,9 @@ def test_the_same_plan_is_written_once_and_another_anew(tmp_path: Path) -> None:
         write_plan(tmp_path, wanted)
         assert ((tmp_path / "plan.jsonl").stat().st_ino != before) == new
         assert [run.id for run in read_plan(tmp_path)] == planned_ids(tmp_path) == [run.id for run in wanted]
-    assert plan_digest(tmp_path) == ""
+    assert plan_digest(tmp_path) == ("", 0)
     write_plan(tmp_path, planned, "ab")
-    assert (plan_digest(tmp_path), planned_ids(tmp_path)) == ("ab", [run.id for run in planned])
+    assert (plan_digest(tmp_path), planned_ids(tmp_path)) == (("ab", 3), [run.id for run in planned])
 
 
 def test_the_ids_of_a_plan_are_read_however_its_lines_are_written(tmp_path: Path) -> None:
