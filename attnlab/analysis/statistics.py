@@ -232,6 +232,9 @@ class SeedShares:
         Args:
             samples: The cells.
             draws: Draws of the weights; None takes the usual number.
+
+        Returns:
+            Both, for each cell.
         """
         key = draws, tuple(tuple(sample.seed_list) for sample in samples)
         if key != self._key:
@@ -244,12 +247,15 @@ class SeedShares:
         return self._shares
 
     def sums(self, index: int, sample: Sample, own_NR: Floats) -> Floats:
-        """The sums of the weights of the seeds with the lowest numbers of a cell, (N + 1)R, kept for the next variant.
+        """Sum the weights of the seeds with the lowest numbers of a cell, and keep the sums for the next variant.
 
         Args:
             index: The place of the cell.
             sample: The cell.
             own_NR: The weights of its seeds.
+
+        Returns:
+            The sums over no seed, over the lowest one, ..., over all, (N + 1)R.
         """
         known = self._sums.get(index)
         if known is None or known[0] is not sample or known[1] is not own_NR:

@@ -91,31 +91,82 @@ class IndexRows(Protocol):
     lines: Lines
 
     def place(self, row: int) -> tuple[int, int]:
-        """Where the line of a row begins, and how long it is."""
+        """Find the line of a row.
+
+        Args:
+            row: The number of the row.
+
+        Returns:
+            Where it begins, and how long it is, in bytes.
+        """
         ...
 
     def last(self, row: int) -> float | None:
-        """The accuracy of its last validation; None without one."""
+        """Tell the accuracy of its last validation.
+
+        Args:
+            row: The number of the row.
+
+        Returns:
+            The accuracy; None without a validation.
+        """
         ...
 
     def field(self, row: int, name: str) -> Any:
-        """One of its fields that are kept; raises a KeyError for another."""
+        """Read one of its fields that are kept.
+
+        Args:
+            row: The number of the row.
+            name: The field.
+
+        Returns:
+            The value.
+
+        Raises:
+            KeyError: The field is not kept.
+        """
         ...
 
     def others(self, row: int) -> dict[str, Any]:
-        """All its other fields that are kept."""
+        """Read all its other fields that are kept.
+
+        Args:
+            row: The number of the row.
+
+        Returns:
+            Field -> value.
+        """
         ...
 
     def environment(self, row: int) -> Mapping[str, Any]:
-        """Its environment if it is kept; empty elsewhere."""
+        """Read its environment.
+
+        Args:
+            row: The number of the row.
+
+        Returns:
+            The environment if it is kept; empty elsewhere.
+        """
         ...
 
     def fill(self, row: int, own: dict[str, Any]) -> None:
-        """Add its spec, its accuracy and, if it has none, its evaluations."""
+        """Add its spec, its accuracy and, if it has none, its evaluations.
+
+        Args:
+            row: The number of the row.
+            own: The fields of its record.
+        """
         ...
 
     def common(self, row: int) -> Mapping[str, Any]:
-        """Its fields that many rows share: the same mapping for all of these."""
+        """Read its fields that many rows share.
+
+        Args:
+            row: The number of the row.
+
+        Returns:
+            The same mapping for all of these.
+        """
         ...
 
 
