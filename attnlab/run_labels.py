@@ -106,6 +106,7 @@ class RunLabels:
     def __init__(self, specs: Iterable[RunSpec]) -> None:
         self._cache: Cache = {}
         self._texts: dict[tuple[int, ...], tuple[Fields, Mapping[str, str]]] = {}
+        self._section_texts: dict[int, dict[str, str]] = {}
         runs = {spec.id: spec for spec in specs}
         self._names = self._varying(runs.values())
         self._runs: Mapping[str, str] = {}
@@ -176,25 +177,48 @@ class RunLabels:
         key = self._key(spec)
         if key not in self._texts:
             fields = run_fields(spec, self._cache)
-            self._texts[key] = fields, field_texts(fields, spec)
+            self._texts[key] = fields, field_texts(fields, spec, self._plain_texts(spec))
         return self._texts[key]
+
+    def _plain_texts(self, spec: RunSpec) -> dict[str, str]:
+        """The texts of the fields of a run; those of a section are made once for all runs that share it."""
+        texts: dict[str, str] = {}
+        for section in (spec.model, spec.train, spec.task):
+            key = id(section)
+            if key not in self._section_texts:
+                self._section_texts[key] = plain_texts(self._cache[key][1])
+            texts |= self._section_texts[key]
+        return texts
 
     @staticmethod
     def _key(spec: RunSpec) -> tuple[int, ...]:
         return id(spec.task), id(spec.model), id(spec.train), int(bool(spec.continue_from))
 
 
-def field_texts(fields: Fields, spec: RunSpec) -> dict[str, str]:
+def plain_texts(fields: Fields) -> dict[str, str]:
+    """Write fields one by one, as far as labels name them.
+
+    Args:
+        fields: The fields.
+
+    Returns:
+        Field -> text.
+    """
+    return {name: _text(name, value) for name, value in fields.items() if name not in (*LOCATION, *HEAD)}
+
+
+def field_texts(fields: Fields, spec: RunSpec, plain: Mapping[str, str] | None = None) -> dict[str, str]:
     """Write the fields of a run that its label may need beside task, level, variant, position and seed.
 
     Args:
         fields: The fields.
         spec: The run.
+        plain: What :func:`plain_texts` gives of the fields, where it is known.
 
     Returns:
         Field -> text; empty where the field says nothing.
     """
-    texts = {name: _text(name, value) for name, value in fields.items() if name not in (*LOCATION, *HEAD)}
+    texts = plain_texts(fields) if plain is None else dict(plain)
     if "mlp" in fields and not fields["mlp_ratio"]:
         texts |= {"mlp": "no MLP", "mlp_ratio": ""}
     if "residual" in fields:

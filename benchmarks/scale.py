@@ -12,7 +12,8 @@ true ones and the sweep finds all of them done. Two layouts:
     many cells   10 attentions on 4 levels with RECORDS / 400 numbers of training sequences, 10 seeds each
 
 A store has the plan of its sweep, as one that was swept has. The first command reads the journal and leaves its index,
-if the build has one; the others read the index.
+if the build has one; the others read the index. The finished sweep is run twice: ``sweep, planned`` finds no experiment
+in the store and plans, as after an update of attnlab; ``sweep, all done`` is the same command again.
 
 Each command is a process of its own; processor time is user and system time, so that other programs on the machine
 change little. A checkout of another revision comes from ``git worktree add DIR REVISION``. A command that runs longer
@@ -175,6 +176,7 @@ def _score(correct: int, total: int, chance: float, sequences: dict[str, int]) -
 def make_store(folder: Path, layout: Layout, real: str) -> None:
     """Write a store, unless it is there; without an index."""
     (folder / "records.index").unlink(missing_ok=True)
+    (folder / "experiment.json").unlink(missing_ok=True)  # the first sweep plans
     if (folder / "store.json").exists():
         return
     folder.mkdir(parents=True)
@@ -239,6 +241,7 @@ def commands(folder: Path, layout: Layout) -> dict[str, list[str]]:
         "ls, no index": ["ls", "results", str(folder)],
         "ls results": ["ls", "results", str(folder)],
         "report": ["report", str(folder)],
+        "sweep, planned": [*layout.words, "--store", str(folder)],
         "sweep, all done": [*layout.words, "--store", str(folder)],
         "sweep --dry-run": [*layout.words, "--store", str(folder), "--dry-run"],
     }

@@ -85,6 +85,12 @@ class Weights:
         return all_SR if columns == list(range(len(all_SR))) else all_SR[columns]
 
     @cached_property
+    def _sums(self) -> Floats:
+        if self._all_RS.size > KEPT:  # they would be drawn again
+            return self._all_RS.sum(axis=1)
+        return _exponential_sums(0, self._all_RS.shape[1], self.draws)
+
+    @cached_property
     def _all_SR(self) -> Floats:
         return np.ascontiguousarray(self._all_RS.T)
 
@@ -104,7 +110,7 @@ class Weights:
         """
         assert sample.bounds is not None
         own_RN, pseudo_R = self.of(sample), self.pseudo(cell)
-        total_R = own_RN.sum(axis=1) + pseudo_R
+        total_R = (self._sums if own_RN is self._all_RS else own_RN.sum(axis=1)) + pseudo_R
         sum_R = own_RN @ np.asarray(sample.values, dtype=np.float64)
         low, high = sample.bounds
         lower_R, upper_R = (sum_R + pseudo_R * low) / total_R, (sum_R + pseudo_R * high) / total_R
@@ -133,6 +139,13 @@ def exponentials(stream: int, count: int, draws: int) -> Floats:
 @lru_cache(maxsize=256)
 def _exponentials(stream: int, count: int, draws: int) -> Floats:
     return _drawn(stream, count, draws)
+
+
+@lru_cache(maxsize=16)
+def _exponential_sums(stream: int, count: int, draws: int) -> Floats:
+    """The sum of each draw of :func:`exponentials`: variants with as many seeds have the same."""
+    sums: Floats = exponentials(stream, count, draws).sum(axis=1)
+    return sums
 
 
 def _drawn(stream: int, count: int, draws: int) -> Floats:

@@ -163,7 +163,9 @@ def varying(observed: Sequence[Observation]) -> list[str]:
     for name in sorted(names, key=lambda name: name.startswith("task.")):
         # An option of one task is compared only among the runs on that task, a field of transformers among these.
         compared = [settings for settings in distinct if name in settings] if _may_lack(name) else distinct
-        if len({repr(settings.get(name)) for settings in compared}) > 1:
+        # Most values are those of sections that runs share: one text for each object.
+        values = {id(value): value for value in (settings.get(name) for settings in compared)}
+        if len(values) > 1 and len(set(map(repr, values.values()))) > 1:
             result.append(name)
     return result
 

@@ -43,10 +43,15 @@ def panels(observed: Sequence[Observation], named: Sequence[str]) -> list[Panel]
         named: Fields that rows or columns distinguish; ``trained`` among them keeps a task in one panel.
     """
     by_task: dict[tuple[str, str, str], list[Observation]] = {}
+    alike: dict[tuple[int, str], list[Observation]] = {}  # of equal fields: these name the same task
+    by_subtask = "subtask" in named
     for one in observed:
-        if one.subtask or "subtask" not in named:
-            subtask = "" if "subtask" in named else one.subtask
-            by_task.setdefault((one.get("task"), one.get("complexity"), subtask), []).append(one)
+        if one.subtask or not by_subtask:
+            known = id(one.settings), one.subtask
+            if (group := alike.get(known)) is None:
+                task = one.get("task"), one.get("complexity"), "" if by_subtask else one.subtask
+                group = alike[known] = by_task.setdefault(task, [])
+            group.append(one)
     result = []
     for key, group in by_task.items():
         if "trained" in named or "level" not in named:

@@ -24,11 +24,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from attnlab.analysis._draws import Floats, Interval, Sample, Weights, lower_limit, upper_limit
 from attnlab.analysis.statistics import MIN_SEEDS, TAIL, TINY, UNKNOWN
+
+BLOCK = 50
+"""Variants whose curves are fitted at once."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,46 @@ def curve(complexities: Sequence[float], cells: Sequence[Sample | float], draws:
     Returns:
         The curve.
     """
+    (found,) = curves(complexities, [cells], draws)
+    return found
+
+
+def curves(
+    complexities: Sequence[float], variants: Sequence[Sequence[Sample | float]], draws: int | None = None
+) -> list[Curve]:
+    """Fit the curves of several variants as :func:`curve` does, those with the same seeds on the same levels at once.
+
+    Args:
+        complexities: The levels of the ladder, rising.
+        variants: The cells of each variant.
+        draws: Draws of the weights; None takes the usual number.
+
+    Returns:
+        The curve of each variant.
+    """
+    prepared = [_prepared(complexities, cells, draws) for cells in variants]
+    alike: dict[tuple[tuple[float, ...], tuple[int, ...], bool], list[int]] = {}
+    for index, (xs, sizes, _, drawn_2RC) in enumerate(prepared):
+        alike.setdefault((tuple(xs), tuple(sizes), drawn_2RC is None), []).append(index)
+    found: dict[int, Curve] = {}
+    for (_, counts, unknown), indices in alike.items():
+        for start in range(0, len(indices), BLOCK):
+            block = indices[start : start + BLOCK]
+            means = np.array([prepared[index][2] for index in block])
+            fitted = decreasing(means, counts) if counts else np.zeros((len(block), 0))
+            ends: list[Any] = [(None, None)] * len(block)
+            if not unknown:
+                drawn = np.stack([drawn_2RC for index in block if (drawn_2RC := prepared[index][3]) is not None])
+                ends = [*decreasing(drawn.reshape(-1, len(counts)), counts).reshape(drawn.shape)]
+            for place, index in enumerate(block):
+                found[index] = Curve(prepared[index][0], fitted[place : place + 1], *ends[place])
+    return [found[index] for index in range(len(prepared))]
+
+
+def _prepared(
+    complexities: Sequence[float], cells: Sequence[Sample | float], draws: int | None
+) -> tuple[list[float], list[int], list[float], Floats | None]:
+    """The levels that were run, their seeds, their means, and the lower and upper draws of these, if there are any."""
     full = [
         (x, cell)
         for x, cell in zip(complexities, cells, strict=True)
@@ -95,16 +139,14 @@ def curve(complexities: Sequence[float], cells: Sequence[Sample | float], draws:
     samples = [cell for _, cell in full if isinstance(cell, Sample)]
     most = max((len(sample.values) for sample in samples), default=1)
     sizes = [len(cell.values) if isinstance(cell, Sample) else most for _, cell in full]
-    fitted_1C = decreasing(np.array([means]), sizes) if full else np.zeros((1, 0))
     counts = [len(sample.values) for sample in samples]
     if not samples or min(counts) < 2 or max(counts) < MIN_SEEDS:
-        return Curve(xs, fitted_1C)
+        return xs, sizes, means, None
     weights = Weights(samples, draws)
     drawn_2RC = np.empty((2, weights.draws, len(full)))
     for level, (_, cell) in enumerate(full):
         drawn_2RC[:, :, level] = weights.means(cell, level) if isinstance(cell, Sample) else cell
-    lower_RC, upper_RC = decreasing(drawn_2RC.reshape(-1, len(full)), sizes).reshape(drawn_2RC.shape)
-    return Curve(xs, fitted_1C, lower_RC, upper_RC)
+    return xs, sizes, means, drawn_2RC
 
 
 def outwards(complexities: Sequence[float], ends: Interval) -> Interval:

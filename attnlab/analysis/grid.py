@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,9 @@ from attnlab.analysis._observations import (
     varying,
 )
 from attnlab.analysis._panels import Panel, labels, panels
-from attnlab.analysis.capacity import Curve, curve
+from attnlab.analysis.capacity import BLOCK, Curve, curve, curves
 from attnlab.analysis.levels import boundary, half_solved, share_above_chance, share_sample
-from attnlab.analysis.statistics import UNKNOWN, intervals
+from attnlab.analysis.statistics import UNKNOWN, LazyIntervals
 from attnlab.records import SOLVED, Record
 
 Label = tuple[str, ...]
@@ -45,14 +45,10 @@ class Cell:
     """The metric, one number for each seed that has it."""
     solved: tuple[bool, ...] = ()
     """Whether each run is solved."""
-    interval: Interval = UNKNOWN
-    """The 95 % interval of the mean, over seeds."""
     bounds: Interval | None = None
     """The lowest and the highest value that the metric can have here; None where it is unbounded."""
     solve_rates: tuple[float, ...] = ()
     """The share of the runs of each seed that are solved: 0 or 1, unless the runs of a seed are averaged."""
-    solve_interval: Interval = UNKNOWN
-    """The 95 % interval of P(solve), the probability that a run is solved."""
     chance: float = math.nan
     chosen: str = ""
     """The tuned fields and their chosen values."""
@@ -66,6 +62,20 @@ class Cell:
     """The accuracy of each seed."""
     seeds: tuple[int, ...] = ()
     """The seeds of the accuracies."""
+    place: int = field(default=0, compare=False, repr=False)
+    """Its place among the cells of the panel, whose intervals are computed when they are first asked for."""
+    ends: LazyIntervals | None = field(default=None, compare=False, repr=False)
+    solving: LazyIntervals | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval of the mean, over seeds."""
+        return UNKNOWN if self.ends is None else self.ends[self.place]
+
+    @property
+    def solve_interval(self) -> Interval:
+        """The 95 % interval of P(solve), the probability that a run is solved."""
+        return UNKNOWN if self.solving is None else self.solving[self.place]
 
     @property
     def mean(self) -> float:
@@ -187,13 +197,32 @@ class Grid:
     @cached_property
     def capacities(self) -> dict[Label, list[tuple[float, Interval]]]:
         """C50 and C90 of every row, with intervals over seeds; nan where levels are not numbers."""
+        return self.capacities_of(self.rows)
+
+    def capacities_of(self, rows: Sequence[Label]) -> dict[Label, list[tuple[float, Interval]]]:
+        """Compute C50 and C90 of some rows.
+
+        Args:
+            rows: The labels of the rows.
+
+        Returns:
+            Both of each row, with their intervals over seeds; nan where levels are not numbers.
+        """
+        known = self._known_capacities
         if not self.has_curves:
-            return {row: [(math.nan, UNKNOWN) for _ in LEVELS] for row in self.rows}
-        result = {}
-        for row in self.rows:
-            fitted = self.curve(row)
-            result[row] = [fitted.capacity(level) for level in LEVELS]
-        return result
+            return {row: [(math.nan, UNKNOWN) for _ in LEVELS] for row in rows}
+        new, draws = [row for row in rows if row not in known], draws_per_row(len(self.rows))
+        for start in range(0, len(new), BLOCK):
+            block = new[start : start + BLOCK]
+            fitted = curves(self.columns, [[cell.share_sample for cell in self.across(row)] for row in block], draws)
+            known.update(
+                (row, [one.capacity(level) for level in LEVELS]) for row, one in zip(block, fitted, strict=True)
+            )
+        return {row: known[row] for row in rows}
+
+    @cached_property
+    def _known_capacities(self) -> dict[Label, list[tuple[float, Interval]]]:
+        return {}
 
     @property
     def has_curves(self) -> bool:
@@ -272,11 +301,10 @@ def _grid(
             group = alike[key] = cell.setdefault(candidate, [])
         group.append(one)
     cells = {key: _cell(candidates, metric, tuned) for key, candidates in groups.items()}
-    ends = intervals([Sample(cell.values, cell.bounds) for cell in cells.values()])
-    solving = intervals([Sample(cell.solve_rates, SHARE) for cell in cells.values()])
+    ends = LazyIntervals([Sample(cell.values, cell.bounds) for cell in cells.values()])
+    solving = LazyIntervals([Sample(cell.solve_rates, SHARE) for cell in cells.values()])
     cells = {
-        key: replace(cells[key], interval=interval, solve_interval=solve_interval)
-        for key, interval, solve_interval in zip(cells, ends, solving, strict=True)
+        key: replace(cell, place=place, ends=ends, solving=solving) for place, (key, cell) in enumerate(cells.items())
     }
     columns = sorted({column for _, column in cells}, key=lambda column: (isinstance(column, str), column or 0))
     rows = _ordered(dict.fromkeys(label for label, _ in cells))
@@ -308,23 +336,24 @@ def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequen
     if len(candidates) > 1:
         best = max(candidates, key=lambda candidate: mean_validation_accuracy(candidates[candidate]))
     runs = sorted(candidates[best], key=lambda one: one.record.spec.seed)
-    finished = [one for one in runs if not one.failed]
+    finished = [one for one in runs if one.record.status != "failed"]
     seeds = [one.record.spec.seed for one in finished]
-    measured = [one.metric("accuracy") for one in finished]
+    tested = [(one.evaluation or one.record).accuracy for one in finished]
+    measured = [score.mean for score in tested]
     solved = tuple(
         number >= SOLVED and one.record.status == "done" for one, number in zip(finished, measured, strict=True)
     )
     accuracies = _by_seed(seeds, measured)
     numbers = measured if metric == "accuracy" else [one.metric(metric) for one in finished]
     values = accuracies if metric == "accuracy" else _by_seed(seeds, numbers)
-    chances = [one.chance for one in finished]
+    chances = [score.chance for score in tested]
     bounds = accuracy_bounds(chances, measured) if metric == "accuracy" else metric_bounds(metric, finished, numbers)
     return Cell(
         values=tuple(values.values()),
         bounds=bounds,
         solve_rates=tuple(_by_seed(seeds, list(map(float, solved))).values()),
         solved=solved,
-        chance=float(np.mean(chances)) if finished else math.nan,
+        chance=_mean(tuple(chances)) if finished else math.nan,
         chosen=", ".join(f"{name} {value}" for name, value in zip(tuned, best, strict=True)),
         tried=len(candidates),
         failed=len(runs) - len(finished),
@@ -332,6 +361,12 @@ def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequen
         accuracies=tuple(accuracies.values()),
         seeds=tuple(accuracies),
     )
+
+
+@lru_cache(maxsize=4096)
+def _mean(numbers: tuple[float, ...]) -> float:
+    """The mean of the chances of a cell, which are those of many other cells too."""
+    return float(np.mean(numbers))
 
 
 def mean_validation_accuracy(runs: Sequence[Observation]) -> float:

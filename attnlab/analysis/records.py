@@ -7,7 +7,8 @@ from pathlib import Path
 
 from attnlab.records import Record
 from attnlab.storage import Store
-from attnlab.storage.status import read_plan
+from attnlab.storage.status import planned_ids
+from attnlab.storage.stored_record import fill
 
 
 def records(folder: Path, *, history: bool = False) -> list[Record]:
@@ -25,9 +26,10 @@ def records(folder: Path, *, history: bool = False) -> list[Record]:
     Raises:
         StoreError: The journal cannot be read, or the store has a newer format.
     """
-    order = {planned.id: index for index, planned in enumerate(read_plan(folder))}
+    order = {run: index for index, run in enumerate(planned_ids(folder))}
     journal = Store(folder).journal
     stored = journal.read() if history else journal.scan(history=False)
+    fill(stored)
     return sorted(_without_replaced(stored, order), key=lambda record: order.get(record.id, len(order)))
 
 

@@ -45,6 +45,7 @@ from typing import Final
 import numpy as np
 
 from attnlab.analysis._draws import (
+    KEPT,
     SHARE,
     Floats,
     Interval,
@@ -66,6 +67,8 @@ CELL_DRAWS = 4000
 BLOCK_CELLS: Final = 512
 """Cells that are drawn at once: 16 MB of draws."""
 UNKNOWN: Interval = (math.nan, math.nan)
+MOST_SHARES: Final = 2**24
+"""Shares of seeds that are kept from one variant to the next at most: 128 MB."""
 SIDES: Final = ("left", "right")
 TINY = 1e-12
 """Bound on the rounding error of sums of shares."""
@@ -80,28 +83,60 @@ def intervals(samples: Sequence[Sample]) -> list[Interval]:
     Returns:
         The 95 % interval of each mean; nan where a cell holds fewer than :data:`MIN_SEEDS` numbers.
     """
-    result = [UNKNOWN] * len(samples)
-    drawn: dict[int, list[int]] = {}
-    for index, (values, bounds, _) in enumerate(samples):
-        if len(values) < MIN_SEEDS:
-            continue
+    found = LazyIntervals(samples)
+    return [found[index] for index in range(len(samples))]
+
+
+class LazyIntervals:
+    """The interval of the mean of each of many cells by itself, computed when it is first asked for.
+
+    Cells whose intervals are drawn are computed in blocks of :data:`BLOCK_CELLS`.
+
+    Args:
+        samples: The cells.
+    """
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
+        self._known: dict[int, Interval] = {}
+        self._drawn: dict[int, list[int]] = {}  # by number of seeds
+        self._places: dict[int, int] = {}
+        for index, (values, bounds, _) in enumerate(samples):
+            if len(values) < MIN_SEEDS:
+                self._known[index] = UNKNOWN
+            elif bounds is not None and not all(value in bounds for value in values):
+                same = self._drawn.setdefault(len(values), [])
+                self._places[index] = len(same)
+                same.append(index)
+
+    def __getitem__(self, index: int) -> Interval:
+        """The 95 % interval of a cell, by its place; nan where it holds fewer than :data:`MIN_SEEDS` numbers."""
+        if index not in self._known:
+            if index in self._places:
+                self._draw(len(self._samples[index].values), self._places[index] // BLOCK_CELLS)
+            else:
+                self._known[index] = self._exact(self._samples[index])
+        return self._known[index]
+
+    def _exact(self, sample: Sample) -> Interval:
+        """The interval of an unbounded cell, or of one whose numbers are all at the bounds."""
+        values, bounds, _ = sample
         if bounds is None:
-            result[index] = _student([samples[index]], [])[1]
-        elif all(value in bounds for value in values):
-            low, high = clopper_pearson(sum(value == bounds[1] for value in values), len(values))
-            result[index] = bounds[0] + low * (bounds[1] - bounds[0]), bounds[0] + high * (bounds[1] - bounds[0])
-        else:
-            drawn.setdefault(len(values), []).append(index)
-    for size, indices in drawn.items():
+            return _student([sample], [])[1]
+        low, high = clopper_pearson(sum(value == bounds[1] for value in values), len(values))
+        return bounds[0] + low * (bounds[1] - bounds[0]), bounds[0] + high * (bounds[1] - bounds[0])
+
+    def _draw(self, size: int, block: int) -> None:
+        """Compute a block of cells of one size; all blocks where the draws are too many to be kept for the next."""
+        indices = self._drawn[size]
         weights_RN, pseudo_R = exponentials(0, size, CELL_DRAWS), exponentials(1, 1, CELL_DRAWS)[:, 0]
         total_R = weights_RN.sum(axis=1) + pseudo_R
         pseudo_R = pseudo_R / total_R
-        for start in range(0, len(indices), BLOCK_CELLS):
-            block = indices[start : start + BLOCK_CELLS]
-            ends = _drawn_intervals([samples[index] for index in block], weights_RN, total_R, pseudo_R)
-            for index, interval in zip(block, ends, strict=True):
-                result[index] = interval
-    return result
+        blocks = [block] if size * CELL_DRAWS <= KEPT else range(math.ceil(len(indices) / BLOCK_CELLS))
+        for start in (BLOCK_CELLS * one for one in blocks):
+            own = indices[start : start + BLOCK_CELLS]
+            ends = _drawn_intervals([self._samples[index] for index in own], weights_RN, total_R, pseudo_R)
+            self._known.update(zip(own, ends, strict=True))
 
 
 def _drawn_intervals(
@@ -178,12 +213,71 @@ def ratio(ours: Sequence[Sample], theirs: Sequence[Sample]) -> tuple[float, Inte
     return _compared(ours, theirs, ratio=True)
 
 
-def interquartile_mean(samples: Sequence[Sample], draws: int | None = None) -> tuple[float, Interval]:
+class SeedShares:
+    """The shares of the seeds of several cells in every draw, kept from one variant to the next.
+
+    Variants that were run with the same seeds have the same shares; of thousands of seeds these take as long to compute
+    as everything else. Of one set of seeds after another the last is kept.
+    """
+
+    def __init__(self) -> None:
+        self._key: tuple[int | None, tuple[tuple[int, ...], ...]] | None = None
+        self._shares: list[tuple[Floats, Floats]] = []
+        self._sums: dict[int, tuple[Sample, Floats, Floats]] = {}
+        self.draws = 0
+
+    def of(self, samples: Sequence[Sample], draws: int | None) -> list[tuple[Floats, Floats]]:
+        """The weights of the seeds of each cell, NR, and of its pseudo-observation, R, which together sum to 1.
+
+        Args:
+            samples: The cells.
+            draws: Draws of the weights; None takes the usual number.
+
+        Returns:
+            Both, for each cell.
+        """
+        key = draws, tuple(tuple(sample.seed_list) for sample in samples)
+        if key != self._key:
+            weights = Weights(samples, draws)
+            self._key = None
+            self._shares = [_shares(weights, sample, index) for index, sample in enumerate(samples)]
+            self.draws = weights.draws
+            if sum(own_NR.size for own_NR, _ in self._shares) <= MOST_SHARES:
+                self._key = key
+        return self._shares
+
+    def sums(self, index: int, sample: Sample, own_NR: Floats) -> Floats:
+        """Sum the weights of the seeds with the lowest numbers of a cell, and keep the sums for the next variant.
+
+        Args:
+            index: The place of the cell.
+            sample: The cell.
+            own_NR: The weights of its seeds.
+
+        Returns:
+            The sums over no seed, over the lowest one, ..., over all, (N + 1)R.
+        """
+        known = self._sums.get(index)
+        if known is None or known[0] is not sample or known[1] is not own_NR:
+            sums_NR = np.zeros((len(own_NR) + 1, own_NR.shape[1]))
+            np.cumsum(
+                own_NR[np.argsort(np.asarray(sample.values, dtype=np.float64), kind="stable")], axis=0, out=sums_NR[1:]
+            )
+            if self._key is None:
+                return sums_NR
+            known = self._sums[index] = sample, own_NR, sums_NR
+        return known[2]
+
+
+def interquartile_mean(
+    samples: Sequence[Sample], draws: int | None = None, kept: SeedShares | None = None
+) -> tuple[float, Interval]:
     """Average the middle half of all scores.
 
     Args:
         samples: The cells; empty ones are left out.
         draws: Draws of the weights; None takes the usual number.
+        kept: Shares of seeds, which other variants may have too; None keeps nothing.
 
     Returns:
         The mean and its 95 % interval over seeds; nan without scores.
@@ -198,15 +292,16 @@ def interquartile_mean(samples: Sequence[Sample], draws: int | None = None) -> t
     value = float(scores[cut : len(scores) - cut].mean())
     if min(len(cell.values) for cell in cells) < MIN_SEEDS:
         return value, UNKNOWN
-    weights = Weights(cells, draws)
+    kept = kept or SeedShares()
+    shares = kept.of(cells, draws)
     bounds_C2 = np.array([cell.bounds or SHARE for cell in cells])
     # Seeds of equal scores are taken together: thousands of seeds have some hundreds of scores.
     distinct_U, place_M = np.unique(np.concatenate([cell.values for cell in cells]), return_inverse=True)
-    drawn_UR = np.zeros((len(distinct_U) + len(cells), weights.draws))
+    drawn_UR = np.zeros((len(distinct_U) + len(cells), kept.draws))
     stop = 0
     for index, cell in enumerate(cells):
         start, stop = stop, stop + len(cell.values)
-        own_NR, own_R = _shares(weights, cell, index)
+        own_NR, own_R = shares[index]
         order = np.argsort(place_M[start:stop], kind="stable")
         places, first = np.unique(place_M[start:stop][order], return_index=True)
         drawn_UR[places] += np.add.reduceat(own_NR[order], first, axis=0)
@@ -225,13 +320,16 @@ def interquartile_mean(samples: Sequence[Sample], draws: int | None = None) -> t
     return value, (min(low, value), max(high, value))
 
 
-def improvement(ours: Sequence[Sample], theirs: Sequence[Sample], draws: int | None = None) -> tuple[float, Interval]:
+def improvement(
+    ours: Sequence[Sample], theirs: Sequence[Sample], draws: int | None = None, kept: SeedShares | None = None
+) -> tuple[float, Interval]:
     """Estimate the probability that a run of ours beats one of theirs, averaged over cells; ties count half.
 
     Args:
         ours: The cells of one side.
         theirs: The cells to beat, in the same order; a pair of which one is empty is left out.
         draws: Draws of the weights; None takes the usual number.
+        kept: Shares of seeds, which other variants may have too; None keeps nothing.
 
     Returns:
         The probability and its 95 % interval over seeds; nan without a pair.
@@ -245,11 +343,12 @@ def improvement(ours: Sequence[Sample], theirs: Sequence[Sample], draws: int | N
     value = float(np.mean([one.share for one in wins]))
     if min(len(sample.values) for pair in pairs for sample in pair) < MIN_SEEDS:
         return value, UNKNOWN
-    weights = Weights([sample for pair in pairs for sample in pair], draws)
-    lows, highs = np.zeros(weights.draws), np.zeros(weights.draws)
-    for index, ((x, y), wins_of) in enumerate(zip(pairs, wins, strict=True)):
-        (own_NR, own_R), (other_NR, other_R) = _shares(weights, x, 2 * index), _shares(weights, y, 2 * index + 1)
-        won = wins_of.drawn(own_NR, other_NR)
+    kept = kept or SeedShares()
+    shares = kept.of([sample for pair in pairs for sample in pair], draws)
+    lows, highs = np.zeros(kept.draws), np.zeros(kept.draws)
+    for index, ((_, y), wins_of) in enumerate(zip(pairs, wins, strict=True)):
+        (own_NR, own_R), (other_NR, other_R) = shares[2 * index : 2 * index + 2]
+        won = wins_of.drawn(own_NR, kept.sums(index, y, other_NR))
         lows += won
         highs += won + 1 - (1 - own_R) * (1 - other_R)
     low, high = lower_limit(lows / len(pairs), TAIL), upper_limit(highs / len(pairs), TAIL)
@@ -268,14 +367,17 @@ class _Wins:
 
     def __init__(self, ours: Sequence[float], theirs: Sequence[float]) -> None:
         x, y = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
-        self.order = np.argsort(y, kind="stable")
-        self.below, self.up_to = (np.searchsorted(y[self.order], x, side=side) for side in SIDES)
+        y = np.sort(y)
+        self.below, self.up_to = (np.searchsorted(y, x, side=side) for side in SIDES)
         self.share = float((self.below + self.up_to).sum()) / (2 * len(x) * len(y))
 
-    def drawn(self, own_NR: Floats, other_NR: Floats) -> Floats:
-        """The weight of the pairs that ours wins, R; a tie counts half."""
-        sums_NR = np.zeros((len(other_NR) + 1, other_NR.shape[1]))
-        np.cumsum(other_NR[self.order], axis=0, out=sums_NR[1:])
+    def drawn(self, own_NR: Floats, sums_NR: Floats) -> Floats:
+        """The weight of the pairs that ours wins, R; a tie counts half.
+
+        Args:
+            own_NR: The weights of ours.
+            sums_NR: Those of theirs with the lowest numbers, summed: of none, of one, ...
+        """
         beaten_NR = sums_NR[self.below]
         beaten_NR += sums_NR[self.up_to]
         result: Floats = np.einsum("nr,nr->r", beaten_NR, own_NR) / 2

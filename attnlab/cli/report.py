@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from pathlib import Path
@@ -96,7 +97,6 @@ def report(
     from attnlab.errors import InvalidValueError
     from attnlab.formatting import printable
     from attnlab.rendering.console import Console
-    from attnlab.rendering.export import FORMATS
     from attnlab.rendering.report import report as make_report
     from attnlab.storage.journal import uncollected
 
@@ -120,6 +120,7 @@ def report(
         experiment = stored_experiment(folder)
         runs = records(folder, history=curves or html is not None)
         result = make_report(runs, experiment, metric=metric, index=fields, columns=columns)
+        gc.freeze()  # what was read stays; looking for cycles in it takes long
     if not runs:
         sys.stderr.write(f"attnlab: {printable(str(folder / 'records.jsonl'))}: no run can be read from it.\n")
     if plot:
@@ -134,9 +135,12 @@ def report(
         from attnlab.cli.page import write_page
 
         write_page(html, result, experiment, folder, attention_maps)
-    for name, path in files.items():
-        if path:
-            write_file(path, FORMATS[name](result))
+    if as_json or any(files.values()):
+        from attnlab.rendering.export import FORMATS
+
+        for name, path in files.items():
+            if path:
+                write_file(path, FORMATS[name](result))
     if as_json:
         sys.stdout.write(FORMATS["json"](result).decode())
     elif curves and not plot:

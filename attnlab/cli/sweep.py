@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,7 +49,9 @@ if TYPE_CHECKING:
     from attnlab.config.experiment import Experiment
     from attnlab.execution.jobs import Executor
     from attnlab.experiments.run_sweep import SweepOutcome
+    from attnlab.records import Record
     from attnlab.specs import RunSpec
+    from attnlab.storage import Store
 
 DRY_RUN_SECONDS = 8.0
 """Processor time in which a dry run starts, plans and times steps."""
@@ -150,16 +154,11 @@ def sweep(
 
     The exit status is 1 if a run failed or a claim does not hold.
     """
-    from attnlab.execution.executors import make_executor
-    from attnlab.execution.worker_parts import worker_parts
-    from attnlab.experiments.expand import expand, with_resolved_claims
+    from attnlab.experiments.finished_sweep import planned_from
     from attnlab.rendering.console import Console
-    from attnlab.rendering.sweep_progress import SweepSummary
     from attnlab.rendering.waiting import waiting
     from attnlab.storage import Store
-    from attnlab.storage.journal import uncollected
 
-    imported = time.process_time()
     load_plugins(plugins)
     trackers = tracker_names(track)
     job: dict[str, Any] = {"partition": slurm_partition, "time": slurm_time, "mem": slurm_mem, "cpus": slurm_cpus}
@@ -179,10 +178,21 @@ def sweep(
     }
     words |= {"grid": grid, "match": match}
     asked = {"until": until, "equal": equal, "budget": budget}
-    experiment = with_resolved_claims(_experiment(name, preset, seeds, words, nested, asked))
+    experiment = _experiment(name, preset, seeds, words, nested, asked)
     runs_per_program = parse_vmap(vmap)
     folder = store or Path("results") / experiment.name
     results = Store(folder)
+    command, digest = shlex.join(["attnlab", *sys.argv[1:]]), planned_from(experiment)
+    plain = re.fullmatch(r"inline|processes(:[1-9]\d{0,3})?", executor) and device in ("auto", "cpu") and vmap == "auto"
+    if plain and not (dry_run or trackers or plugins or ray_address):
+        _report_finished(experiment, results, digest, command, wait=wait, as_json=as_json, quiet=quiet)
+
+    from attnlab.execution.executors import make_executor
+    from attnlab.execution.worker_parts import worker_parts
+    from attnlab.experiments.expand import expand, with_resolved_claims
+
+    imported = time.process_time()
+    experiment = with_resolved_claims(experiment)
     finished = results.finished()
     gc.freeze()  # what was read stays; looking for cycles in it takes seconds
     with waiting(Console(stderr=True, quiet=quiet)) as progress:
@@ -205,24 +215,72 @@ def sweep(
             else:
                 Console().print(CostTable(estimate))
             return
-        more: dict[str, Any] = {"wait": wait, "opened": results}
-        more["command"] = shlex.join(["attnlab", *sys.argv[1:]])
+        more: dict[str, Any] = {"wait": wait, "opened": results, "planned_from": digest, "command": command}
         outcome = run_with_progress(Console(stderr=True), experiment, specs, folder, workers, quiet, more, trackers)
     finally:
         workers.close()
-    summary = SweepSummary(
-        experiment, outcome.records, len(outcome.specs), _remark(outcome), outcome.search is not None
-    )
+    remark, ended = _remark(outcome), outcome.search is not None
+    held = _summarize(experiment, outcome.records, len(outcome.specs), folder, remark, ended, as_json=as_json)
+    raise typer.Exit(0 if held and not outcome.failed else 1)
+
+
+def _report_finished(
+    experiment: Experiment, results: Store, digest: str, command: str, *, wait: bool, as_json: bool, quiet: bool
+) -> None:
+    """Report a sweep of which all runs are finished, without planning it, and exit; return where it is another."""
+    from attnlab.config.experiment import stored_experiment
+    from attnlab.experiments.finished_sweep import finished_records
+    from attnlab.rendering.console import Console
+    from attnlab.storage.journal import uncollected
+    from attnlab.storage.locks import sweep_lock
+    from attnlab.storage.provenance import Provenance, write_provenance
+
+    with uncollected():
+        records = finished_records(experiment, results, digest)
+        gc.freeze()  # what was read stays; looking for cycles in it takes seconds
+    if records is None:
+        return
+    results.open()
+    with sweep_lock(results.path, wait):
+        write_provenance(results.path, Provenance(command, *experiment.file))
+        results.drop_finished(record.id for record in records)
+    heading = _heading(experiment.name, len(records), len(records), "", results.path)
+    Console(stderr=True, quiet=quiet).print(heading, highlight=False, markup=False, soft_wrap=True)
+    stored = stored_experiment(results.path)  # with its claims as records have them
+    held = _summarize(stored or experiment, records, len(records), results.path, as_json=as_json)
+    raise typer.Exit(0 if held else 1)
+
+
+def _summarize(
+    experiment: Experiment,
+    records: Sequence[Record],
+    planned: int,
+    folder: Path,
+    remark: str = "",
+    ended: bool = False,
+    *,
+    as_json: bool,
+) -> bool:
+    """Show the result of a sweep; tell whether its claims hold."""
+    from attnlab.rendering.console import Console
+    from attnlab.rendering.sweep_progress import SweepSummary
+    from attnlab.storage.journal import uncollected
+
+    summary = SweepSummary(experiment, records, planned, remark, ended)
     if as_json:
-        sys.stdout.writelines(f"{record.model_dump_json()}\n" for record in outcome.records)
+        sys.stdout.writelines(f"{record.model_dump_json()}\n" for record in records)
     else:
         with uncollected():
             Console().print(summary, highlight=False)
         runs = f"The runs and their ids: attnlab ls results --store {shlex.quote(str(folder))}"
         Console().print(runs, highlight=False, markup=False, soft_wrap=True)
     with uncollected():
-        held = summary.claims_hold and not outcome.failed
-    raise typer.Exit(0 if held else 1)
+        return summary.claims_hold
+
+
+def _heading(name: str, planned: int, done: int, executor: str, folder: Path) -> str:
+    """What a sweep is about to do, in one line."""
+    return f"{name}: {planned} runs, {done} done already; {executor if done < planned else 'nothing to run'}; {folder}/"
 
 
 def run_with_progress(
@@ -264,7 +322,7 @@ def run_with_progress(
             return run_sweep(experiment, specs, folder, executor, progress=events, **more)
     finished = (more.get("opened") or Store(folder)).finished()
     done = sum(spec.id in finished for spec in specs)
-    heading = f"{experiment.name}: {len(specs)} runs, {done} done already; {executor.description}; {folder}/"
+    heading = _heading(experiment.name, len(specs), done, executor.description, folder)
     stderr.print(heading, highlight=False, markup=False, soft_wrap=True)
     with (
         sweep_progress(stderr, specs, done) as progress,

@@ -29,6 +29,7 @@ from attnlab.run_labels import RunLabels, one_of_each
 from attnlab.sizes import available_memory
 from attnlab.specs import ModelSpec, RunSpec
 from attnlab.storage import Store
+from attnlab.storage.stored_record import fill
 from attnlab.tasks.io.streams import Source
 from attnlab.training.environment import device
 
@@ -107,6 +108,7 @@ def estimate_cost(
         StoreError: The store cannot be read.
     """
     records = (opened or Store(store)).scan()
+    fill(records)
     finished = {record.id for record in records if record.status != "failed"}
     known = KnownSteps(known_runs(records))
     where, planning = device(executor.settings.device), planning or Planning()

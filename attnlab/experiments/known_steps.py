@@ -15,7 +15,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from attnlab import resources
@@ -49,6 +49,10 @@ class KnownRun:
     steps: int
     """Steps that it took."""
     early_stopped: bool
+
+
+Texts = tuple[str, ...]
+Index = Mapping[Texts, Mapping[Texts, Sequence[KnownRun]]]
 
 
 @cache
@@ -88,15 +92,36 @@ class KnownSteps:
         if not could_stop(spec):
             return StepsEstimate(most, "fixed")
         run = known_run(spec)
-        places: tuple[tuple[StepsSource, Sequence[KnownRun]], ...] = (("store", self.store), ("shipped", self.shipped))
-        for source, known in places:
-            like = _like(run, known)
-            if any(one.early_stopped or one.max_steps >= ENOUGH * most for one in like):
-                return _estimate(like, most, source)
+        key = _place(run), _preferred(run), most
+        if key not in self._estimates:
+            self._estimates[key] = self._from_like_runs(*key)
+        if (known := self._estimates[key]) is not None:
+            return known
         if share is not None:
             # Of all spreads with this mean, that of runs that are solved at once or never is the largest.
             return StepsEstimate(share * most, "experiment", most * math.sqrt(share * (1 - share)))
         return StepsEstimate(most, "unknown", least=train.eval_every)
+
+    def _from_like_runs(self, place: Texts, preferred: Texts, most: int) -> StepsEstimate | None:
+        """The steps of like runs of the store, or of the shipped ones; None where they tell nothing."""
+        sources: tuple[tuple[StepsSource, Index], ...] = (("store", self._in_store), ("shipped", self._in_shipped))
+        for source, index in sources:
+            like = _like(preferred, index.get(place, {}))
+            if any(one.early_stopped or one.max_steps >= ENOUGH * most for one in like):
+                return _estimate(like, most, source)
+        return None
+
+    @cached_property
+    def _estimates(self) -> dict[tuple[Texts, Texts, int], StepsEstimate | None]:
+        return {}
+
+    @cached_property
+    def _in_store(self) -> Index:
+        return _indexed(self.store)
+
+    @cached_property
+    def _in_shipped(self) -> Index:
+        return _indexed(self.shipped)
 
     def average(self, specs: Sequence[RunSpec], share: float | None = None) -> StepsEstimate:
         """Estimate the steps of runs of one shape, which may differ in their training.
@@ -189,14 +214,30 @@ def as_json(runs: Iterable[KnownRun]) -> str:
     return "[\n" + ",\n".join(json.dumps(asdict(run)) for run in runs) + "\n]\n"
 
 
-def _like(run: KnownRun, known: Iterable[KnownRun]) -> list[KnownRun]:
-    """Known runs of the same task, level, attention and position, of those the ones that agree in most."""
-    by_agreement: dict[int, list[KnownRun]] = {}
+def _place(run: KnownRun) -> Texts:
+    """What like runs have in common."""
+    return run.task, run.variant, run.position, _plain(run.level)
+
+
+def _preferred(run: KnownRun) -> Texts:
+    """What like runs should agree in."""
+    return tuple(_plain(getattr(run, name)) for name in PREFERRED)
+
+
+def _indexed(known: Iterable[KnownRun]) -> Index:
+    """Known runs by what like runs have in common, and by what they should agree in."""
+    result: dict[Texts, dict[Texts, list[KnownRun]]] = {}
     for one in known:
-        same = (one.task, one.variant, one.position) == (run.task, run.variant, run.position)
-        if same and _plain(one.level) == _plain(run.level):
-            agreement = sum(_plain(getattr(one, name)) == _plain(getattr(run, name)) for name in PREFERRED)
-            by_agreement.setdefault(agreement, []).append(one)
+        result.setdefault(_place(one), {}).setdefault(_preferred(one), []).append(one)
+    return result
+
+
+def _like(preferred: Texts, known: Mapping[Texts, Sequence[KnownRun]]) -> list[KnownRun]:
+    """Of known runs of the same task, level, attention and position those that agree in most."""
+    by_agreement: dict[int, list[KnownRun]] = {}
+    for own, runs in known.items():
+        agreement = sum(one == other for one, other in zip(own, preferred, strict=True))
+        by_agreement.setdefault(agreement, []).extend(runs)
     return by_agreement[max(by_agreement)] if by_agreement else []
 
 

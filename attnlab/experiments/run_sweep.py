@@ -24,6 +24,7 @@ from attnlab.execution.slurm.driver import ClusterDriver
 from attnlab.execution.slurm.earlier import working_jobs
 from attnlab.experiments.decision_search import DecisionSearch, search_decisions
 from attnlab.experiments.expand import with_levels, with_resolved_claims
+from attnlab.experiments.finished_sweep import digest_to_keep
 from attnlab.experiments.grouping import jobs, vmap_limits
 from attnlab.records import Record
 from attnlab.specs import RunSpec
@@ -67,6 +68,7 @@ def run_sweep(
     again: bool = True,
     command: str = "",
     opened: Store | None = None,
+    planned_from: str = "",
 ) -> SweepOutcome:
     """Run what is missing of a plan.
 
@@ -81,6 +83,8 @@ def run_sweep(
         command: The command line, or the call of the Python interface, which the store keeps beside the file of the
             experiment; empty keeps what it has.
         opened: That folder, where it was read before, so that it is read once; None opens it.
+        planned_from: What :func:`attnlab.experiments.finished_sweep.planned_from` gives of the experiment, so that the
+            sweep is recognized when it is run again; empty leaves that out.
 
     Returns:
         The records of the plan.
@@ -105,7 +109,7 @@ def run_sweep(
         _write_experiment(store, with_levels(resolved) if experiment.until else resolved)
         if command or experiment.file[0]:  # what is known stays where a caller names neither
             write_provenance(store, Provenance(command, *experiment.file))
-        write_plan(store, specs)
+        write_plan(store, specs, digest_to_keep(planned_from, specs) if planned_from else "")
         results.adopt(specs)
         done = {record.id: record for record in results.scan() if record.status != "failed" or not again}
         results.drop_finished(done)

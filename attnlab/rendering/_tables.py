@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from rich import box
 from rich.table import Table
@@ -13,29 +13,49 @@ from rich.text import Text
 
 from attnlab.analysis.claims import ClaimOutcome
 from attnlab.analysis.grid import Cell, Grid, Label
-from attnlab.analysis.statistics import Interval, draws_per_row, improvement, interquartile_mean
+from attnlab.analysis.statistics import Interval, SeedShares, draws_per_row, improvement, interquartile_mean
 from attnlab.formatting import between, fitted, metric_heading, number, span
 from attnlab.rendering._sparkline import bars
 from attnlab.rendering._text_table import CellText, Line, TextTable, cell_text
 
+T = TypeVar("T")
 COLORS = {"holds": "green", "fails": "red", "undecided": "yellow"}
 CAPACITY_HEADS = ("max solved", "C50", "C90", "rank")
 """Headings of the capacity tables in Markdown and HTML."""
 BELOW_CHANCE = "below 0: worse than a guess among the answers that are possible, as before a model has learned which"
 """How a negative normalized accuracy is read."""
+MOST_ROWS, FIRST_ROWS = 200, 100
+"""Of more than so many variants a table on a screen lists so many, the first ones; files have all of them."""
 LONGEST = 30
 """Characters of the longest variant that is named in a heading."""
 
 
 def grid_table(panel: Grid) -> TextTable:
-    """Variants by levels: the mean, its interval over seeds, solved runs; below the accuracies, the chance accuracy."""
+    """Variants by levels: the mean, its interval over seeds, solved runs; below the accuracies, the chance accuracy.
+
+    Of more than :data:`MOST_ROWS` variants the first :data:`FIRST_ROWS` are listed.
+    """
     uneven = len(panel.seeds() - {0}) > 1
-    rows = [(row, [_cell(cell, panel.metric, count=uneven) for cell in panel.across(row)]) for row in panel.rows]
+    rows = [
+        (row, [_cell(cell, panel.metric, count=uneven) for cell in panel.across(row)]) for row in listed(panel.rows)
+    ]
     if panel.metric == "accuracy":
         chances = [number(_chance(panel, column), "accuracy") for column in panel.columns]
         names = ["chance", *[""] * (len(panel.row_fields) - 1)]
         rows.append((tuple(names), [cell_text(text, style="dim") for text in chances]))
     return TextTable(panel.row_fields, [str(column) for column in panel.columns], rows, _title(panel))
+
+
+def listed(rows: Sequence[T]) -> Sequence[T]:
+    """Choose the rows that a table on a screen lists.
+
+    Args:
+        rows: All rows.
+
+    Returns:
+        All of up to :data:`MOST_ROWS`; of more, the first :data:`FIRST_ROWS`.
+    """
+    return rows if len(rows) <= MOST_ROWS else rows[:FIRST_ROWS]
 
 
 def _cell(cell: Cell, metric: str, *, count: bool) -> CellText:
@@ -81,14 +101,13 @@ def max_solved_text(panel: Grid, row: Label) -> str:
 
 
 def capacity_table(panel: Grid, ranks: Mapping[Label, str]) -> TextTable:
-    """For each variant: its curve, max solved level, solved runs, C50, C90, and its rank in the report."""
+    """For each variant that is listed: its curve, max solved level, solved runs, C50, C90, its rank in the report."""
     rows = []
-    for row in panel.rows:
+    known = panel.capacities_of(listed(panel.rows))
+    for row in known:
         cells = panel.across(row)
         solved = f"{sum(sum(cell.solved) for cell in cells)}/{sum(len(cell.solved) for cell in cells)}"
-        capacities = [
-            cell_text(fitted(value, panel.columns), span(ends, panel.columns)) for value, ends in panel.capacities[row]
-        ]
+        capacities = [cell_text(fitted(value, panel.columns), span(ends, panel.columns)) for value, ends in known[row]]
         curve = [Line(line, "cyan") for line in _curve(cells)]
         rising = "not monotone" if panel.rises(row) else ""
         counts = [cell_text(max_solved_text(panel, row), rising), cell_text(solved)]
@@ -112,8 +131,16 @@ class Overall:
     """Levels of all tasks together that some variant was run on."""
 
 
-def overall(panels: Sequence[Grid]) -> list[Overall]:
-    """Interquartile means, and probabilities of improvement over the first variant; nothing for a single variant."""
+def overall(panels: Sequence[Grid], *, whole: bool = True) -> list[Overall]:
+    """Interquartile means, and probabilities of improvement over the first variant; nothing for a single variant.
+
+    Args:
+        panels: The ladders.
+        whole: Whether all variants are told, or those that a table on a screen lists; all are compared.
+
+    Returns:
+        The variants, in the order of the rows.
+    """
     everywhere = set.intersection(*(set(panel.rows) for panel in panels)) if panels else set()
     rows = [row for row in panels[0].rows if row in everywhere] if panels else []
     if len(rows) < 2:
@@ -125,9 +152,15 @@ def overall(panels: Sequence[Grid]) -> list[Overall]:
     counts = len(shared), len(strata[rows[0]])
     numbers = sum(len(sample.values) for samples in common.values() for sample in samples)
     draws = draws_per_row(len(rows), numbers)
+    middle, better = SeedShares(), SeedShares()
     return [
-        Overall(row, interquartile_mean(common[row], draws), improvement(common[row], first, draws), *counts)
-        for row in rows
+        Overall(
+            row,
+            interquartile_mean(common[row], draws, middle),
+            improvement(common[row], first, draws, better),
+            *counts,
+        )
+        for row in (rows if whole else listed(rows))
     ]
 
 

@@ -21,10 +21,19 @@ from attnlab.config.experiment import Experiment
 from attnlab.data_frames import to_pandas, to_polars
 from attnlab.errors import InvalidValueError
 from attnlab.records import Record
-from attnlab.rendering._tables import Overall, capacity_table, claim_table, grid_table, overall, overall_table
+from attnlab.rendering._tables import (
+    Overall,
+    capacity_table,
+    claim_table,
+    grid_table,
+    listed,
+    overall,
+    overall_table,
+)
 from attnlab.rendering.answer import Answers
 from attnlab.rendering.cells import CELL_SCHEMA, fixed_rows
 from attnlab.rendering.notebook import as_html, as_text
+from attnlab.storage.stored_record import one_of_each_kind
 
 ReportPlot = Literal["levels", "curves"]
 """What a plot of a report shows."""
@@ -86,7 +95,17 @@ class Report:
     @cached_property
     def overall(self) -> list[Overall]:
         """Every variant over all ladders; subtasks of a mixture are left out because they are parts of it."""
-        return overall([panel for panel in self.ladders if not panel.panel.subtask])
+        return overall(self._compared)
+
+    @cached_property
+    def _told(self) -> list[Overall]:
+        """The variants that the table on a screen lists."""
+        known = self.__dict__.get("overall")  # where all were computed
+        return overall(self._compared, whole=False) if known is None else [*listed(known)]
+
+    @property
+    def _compared(self) -> list[Grid]:
+        return [panel for panel in self.ladders if not panel.panel.subtask]
 
     def __rich__(self) -> RenderableType:
         """Panels, capacities, summaries over all ladders, claims, footnotes."""
@@ -97,12 +116,23 @@ class Report:
             parts.append(grid_table(panel))
             if panel in ladders and len(panel.columns) > 1:
                 parts.append(capacity_table(panel, self.ranks_of(panel)))
-        if self.overall and sum(len(panel.columns) for panel in ladders) > 1:
-            parts.append(overall_table(ladders[0].row_fields, self.overall))
+        if sum(len(panel.columns) for panel in ladders) > 1 and (told := self._told):
+            parts.append(overall_table(ladders[0].row_fields, told))
         if self.claims:
             parts.append(claim_table(self.claims))
+        if left_out := self._left_out():
+            parts.append(Text(left_out, style="yellow"))
         parts.append(Text(" ".join(self.footnotes()), style="dim"))
         return Group(*parts)
+
+    def _left_out(self) -> str:
+        """How many rows the tables on a screen do not list, and where all are; empty where they list all."""
+        rows = max((panel.rows for panel in self.panels), key=len, default=())
+        shown = listed(rows)
+        if len(shown) == len(rows):
+            return ""
+        told = f"The tables list the first {len(shown)} of {len(rows):,} rows"
+        return f"{told}; --csv FILE and --json have all of them, --index FIELD,.. and --columns FIELD make fewer."
 
     def to_pandas(self) -> Any:
         """Make a data frame of pandas of the cells, with the columns of ``attnlab report --parquet``.
@@ -173,7 +203,7 @@ class Report:
             notes.append(f"Averaged, within each seed, over {' and '.join(first.merged)}.")
         if first and first.along:
             notes.append(f"Differs between cells: {', '.join(first.along)}.")
-        tested = [record for record in self.records if record.status != "failed"]
+        tested = one_of_each_kind(record for record in self.records if record.status != "failed")
         if tested and all(record.rollout for record in tested):
             alone = all(record.fed_back is False for record in tested)
             own = "the model's own earlier answers are inputs."

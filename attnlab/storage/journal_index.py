@@ -256,6 +256,8 @@ class _Rows:
                 raise ValueError("a section is missing")
         self._environments = [one.get("environment", {}) for one in common]
         self._no_environment = not any(self._environments)
+        self._equal_scores: dict[Any, Score] = {}
+        """One object for all equal scores: a cell of thousands of seeds has some hundreds of them."""
 
     def statuses(self) -> list[str]:
         """The status of every row."""
@@ -281,9 +283,22 @@ class _Rows:
         task, model, train, seed = self._specs[row]
         return bare_spec({"task": tasks[task], "model": models[model], "train": trains[train], "seed": seed})
 
+    def fill(self, row: int, own: dict[str, Any]) -> None:
+        own["spec"], own["accuracy"] = self._spec(row), self._accuracy(row)
+        common = self.common(row)
+        if "evaluations" in common:
+            own["evaluations"] = common["evaluations"]
+
+    def common(self, row: int) -> dict[str, Any]:
+        return self._common[self._list("common")[row]]
+
     def _accuracy(self, row: int) -> Score:
-        has_sums, correct, total, chance, *sums = self._scores[row]
-        return bare_score(correct, total, chance, sums if has_sums else None)
+        key = self._scores[row]
+        score = self._equal_scores.get(key)
+        if score is None:
+            has_sums, correct, total, chance, *sums = key
+            score = self._equal_scores[key] = bare_score(correct, total, chance, sums if has_sums else None)
+        return score
 
     @cached_property
     def _scores(self) -> list[Any]:

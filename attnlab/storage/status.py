@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,8 +33,14 @@ from attnlab.storage.journal import uncollected
 from attnlab.storage.json_files import read_bounded
 from attnlab.storage.stored_record import rare_environment
 
+PLANNED_FROM, FIRST_LINE = "planned_from", 1000
+"""A key of the first line of a plan, and the bytes that this line has at most."""
 FILES = ("store.json", "records.jsonl")
 """Either of them makes a folder a store."""
+PLANNED = re.compile(
+    rb'^\{"id": "([0-9a-f]{12})", "unversioned_id": "[0-9a-f]{12}", "summary": "[^"\n]*"\}$', re.MULTILINE
+)
+"""A line of a plan as :func:`write_plan` writes it, with its id."""
 OLD_KEYS = {"kin": "unversioned_id", "words": "summary"}
 """Keys of a plan of format 1, and what they are now."""
 
@@ -64,7 +73,7 @@ class StoreStatus:
     """Id of each run that can go on from a checkpoint -> the checkpoint; it has no record yet."""
 
 
-def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
+def write_plan(store: Path, specs: Sequence[RunSpec], planned_from: str = "") -> None:
     """Write the planned runs, so that a listing can tell what is missing without planning again.
 
     The first line has a digest of the plan; where the same plan is there already, nothing is written.
@@ -72,6 +81,7 @@ def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
     Args:
         store: The store.
         specs: The plan.
+        planned_from: A digest of what it was planned from; empty keeps none.
 
     Raises:
         StoreError: The file cannot be written.
@@ -80,7 +90,7 @@ def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
     # Labels of runs that differ in their seed alone differ in it alone: one of them tells whether it is the same plan.
     known = [*(spec.id for spec in specs), *labels_of(one_of_each(specs))]
     digest = hashlib.sha256("".join(known).encode()).hexdigest()
-    first = json.dumps({"runs": len(specs), "digest": digest})
+    first = json.dumps({"runs": len(specs), "digest": digest, **({PLANNED_FROM: planned_from} if planned_from else {})})
     with writable(path):
         if path.exists():
             with path.open("rb") as file:
@@ -90,6 +100,24 @@ def write_plan(store: Path, specs: Sequence[RunSpec]) -> None:
         planned = (PlannedRun(spec.id, spec.unversioned_id, label) for spec, label in zip(specs, labels, strict=True))
         lines = (json.dumps(one._asdict()) for one in planned)
         write_whole(path, "".join(f"{line}\n" for line in (first, *lines)).encode())
+
+
+def plan_digest(store: Path) -> tuple[str, int]:
+    """Read what a store was planned from.
+
+    Args:
+        store: The store.
+
+    Returns:
+        The digest that :func:`write_plan` was given, empty where there is none; and the number of runs.
+    """
+    try:
+        with (store / "plan.jsonl").open("rb") as file:
+            first = from_json(file.readline(FIRST_LINE))
+        digest, runs = first.get(PLANNED_FROM), first.get("runs")
+    except (OSError, ValueError, AttributeError):
+        return "", 0
+    return (digest, runs) if isinstance(digest, str) and isinstance(runs, int) else ("", 0)
 
 
 def read_plan(store: Path) -> list[PlannedRun]:
@@ -111,13 +139,32 @@ def read_plan(store: Path) -> list[PlannedRun]:
         lines = read_bounded(path).splitlines()
         with uncollected():
             found = from_json(b"[%s]" % b",".join(lines))  # at once: ten times as fast as line by line
-            if len(found) != len(lines):
-                several = ValueError("a line has several values")
-                raise several
-            return [_planned(data) for data in found if "digest" not in data]
+            if len(found) == len(lines):  # or else a line has several values
+                return _planned_runs([data for data in found if "digest" not in data])
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
-        hint = "Move it away; the next sweep writes it anew."
-        raise StoreError("This is no plan of attnlab.", hint, where=str(path)) from None
+        pass
+    hint = "Move it away; the next sweep writes it anew."
+    raise StoreError("This is no plan of attnlab.", hint, where=str(path))
+
+
+def planned_ids(store: Path) -> list[str]:
+    """Read the ids of the planned runs, in a third of the time that :func:`read_plan` takes.
+
+    Args:
+        store: The store.
+
+    Returns:
+        The ids in the order of the plan; empty where no sweep has been run.
+
+    Raises:
+        StoreError: The file is damaged.
+    """
+    with suppress(OSError, ValueError):  # read_plan tells what is wrong
+        first, _, rest = read_bounded(store / "plan.jsonl").partition(b"\n")
+        found: list[bytes] = PLANNED.findall(rest)
+        if b'"digest": "' in first and len(found) == rest.count(b"\n") and rest.endswith(b"\n"):
+            return b" ".join(found).decode().split()
+    return [planned.id for planned in read_plan(store)]
 
 
 def store_status(path: Path, *, whole: bool = True) -> StoreStatus:
@@ -171,6 +218,16 @@ def find_stores(path: Path) -> list[Path]:
     """
     below = sorted({file.parent for name in FILES for file in path.glob(f"*/{name}")} - {path / PROBES})
     return [*([path] if any((path / name).exists() for name in FILES) else []), *below]
+
+
+def _planned_runs(found: list[dict[str, Any]]) -> list[PlannedRun]:
+    """Read planned runs: those of the present format at once, others one by one."""
+    if {*map(len, found)} <= {len(PlannedRun._fields)}:
+        with suppress(KeyError):
+            rows = [*map(_WORDS, found)]
+            if {*map(type, chain.from_iterable(rows))} <= {str}:
+                return [*map(PlannedRun._make, rows)]
+    return [_planned(data) for data in found]
 
 
 def _planned(data: dict[str, Any]) -> PlannedRun:

@@ -8,7 +8,7 @@ anything else reads that line again and makes it whole: it is a record like any 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self, final
@@ -91,10 +91,10 @@ class IndexRows(Protocol):
     lines: Lines
 
     def place(self, row: int) -> tuple[int, int]:
-        """Tell where the line of a row is.
+        """Find the line of a row.
 
         Args:
-            row: The row.
+            row: The number of the row.
 
         Returns:
             Where it begins, and how long it is, in bytes.
@@ -102,50 +102,70 @@ class IndexRows(Protocol):
         ...
 
     def last(self, row: int) -> float | None:
-        """Read the last validation.
+        """Tell the accuracy of its last validation.
 
         Args:
-            row: The row.
+            row: The number of the row.
 
         Returns:
-            Its accuracy; None without one.
+            The accuracy; None without a validation.
         """
         ...
 
     def field(self, row: int, name: str) -> Any:
-        """Read a field.
+        """Read one of its fields that are kept.
 
         Args:
-            row: The row.
+            row: The number of the row.
             name: The field.
 
         Returns:
-            Its value.
+            The value.
 
         Raises:
-            KeyError: The index does not keep it.
+            KeyError: The field is not kept.
         """
         ...
 
     def others(self, row: int) -> dict[str, Any]:
-        """Read all other fields that are kept.
+        """Read all its other fields that are kept.
 
         Args:
-            row: The row.
+            row: The number of the row.
 
         Returns:
-            Their values, by name.
+            Field -> value.
         """
         ...
 
     def environment(self, row: int) -> Mapping[str, Any]:
-        """Read the environment.
+        """Read its environment.
 
         Args:
-            row: The row.
+            row: The number of the row.
 
         Returns:
-            It, if it is kept; empty elsewhere.
+            The environment if it is kept; empty elsewhere.
+        """
+        ...
+
+    def fill(self, row: int, own: dict[str, Any]) -> None:
+        """Add its spec, its accuracy and, if it has none, its evaluations.
+
+        Args:
+            row: The number of the row.
+            own: The fields of its record.
+        """
+        ...
+
+    def common(self, row: int) -> Mapping[str, Any]:
+        """Read its fields that many rows share.
+
+        Args:
+            row: The number of the row.
+
+        Returns:
+            The same mapping for all of these.
         """
         ...
 
@@ -271,6 +291,40 @@ def rare_environment(record: Record) -> Mapping[str, Any]:
         Its environment, or nothing where a stored record has none of them.
     """
     return record.rare_environment if isinstance(record, StoredRecord) else record.environment
+
+
+def fill(records: Iterable[Record]) -> None:
+    """Fill in what every report looks at, which is faster for all records at once than for one after the other.
+
+    Args:
+        records: Any records; those that are no rows of an index stay as they are.
+    """
+    for record in records:
+        if type(record) is StoredRecord:
+            private = record.__pydantic_private__
+            if private and (found := private["_row"]):
+                found[0].fill(found[1], record.__dict__)
+
+
+def one_of_each_kind(records: Iterable[Record]) -> list[Record]:
+    """Choose records such that for every record one is listed that has the same fields beside those of its scores.
+
+    Args:
+        records: Any records.
+
+    Returns:
+        The last of each kind, in order. Records that are no rows of an index are all listed.
+    """
+    kinds: dict[int, Record] = {}
+    for record in records:
+        key = id(record)
+        if type(record) is StoredRecord:
+            private = record.__pydantic_private__
+            if private and (found := private["_row"]):
+                key = id(found[0].common(found[1]))
+        kinds.pop(key, None)
+        kinds[key] = record
+    return list(kinds.values())
 
 
 class LineReader:

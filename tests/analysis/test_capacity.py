@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from attnlab.analysis.capacity import crossings, curve, decreasing
+from attnlab.analysis import capacity as module
+from attnlab.analysis.capacity import crossings, curve, curves, decreasing
 from attnlab.analysis.statistics import UNKNOWN, Interval, Sample
 from benchmarks.simulated_seeds import of_cliffs, of_ladders
 
@@ -109,3 +110,21 @@ def test_coverage_of_a_capacity_that_is_anywhere_between_two_levels(seeds: int, 
     """Interpolated ends covered 57 of 100 cliffs with ten seeds that agree, and fewer with more seeds."""
     observed = of_cliffs(spread, seeds, 200, np.random.default_rng(seeds))
     assert max(observed.below, observed.above) < 0.025 + 3 * (0.025 * 0.975 / 200) ** 0.5
+
+
+def test_curves_of_many_variants_are_those_of_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(3)
+    sizes = [(3, 3, 3), (3, 3, 3), (3, 0, 3), (5, 3, 4), (1, 3, 3), (1, 1, 1), (0, 0, 0), (3, 3, 3), (3, 0, 3)]
+    variants: list[list[Sample | float]] = [[Sample(random.random(size).tolist()) for size in own] for own in sizes]
+    variants += [[1.0, Sample([0.5, 0.6, 0.7]), 0.0], [1.0, 0.5, 0.0]]
+    for block in (1, 2, 50):
+        monkeypatch.setattr(module, "BLOCK", block)
+        for variant, found in zip(variants, curves([2, 4, 8], variants, 200), strict=True):
+            alone = curve([2, 4, 8], variant, 200)
+            assert found.complexities == alone.complexities
+            np.testing.assert_array_equal(found.fitted_1C, alone.fitted_1C)
+            assert (found.lower_RC is None) == (alone.lower_RC is None)
+            if found.lower_RC is not None:
+                np.testing.assert_array_equal(found.lower_RC, alone.lower_RC)
+                np.testing.assert_array_equal(found.upper_RC, alone.upper_RC)
+            np.testing.assert_array_equal(found.capacity(0.5)[1], alone.capacity(0.5)[1])

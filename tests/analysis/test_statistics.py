@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -242,7 +243,8 @@ def test_wins_by_sorting_are_those_of_a_table_of_all_pairs() -> None:
     wins = statistics._Wins(ours.tolist(), theirs.tolist())
     assert wins.share == pytest.approx(table.mean(), abs=1e-15)
     expected = [own @ table @ other for own, other in zip(own_NR.T, other_NR.T, strict=True)]
-    np.testing.assert_allclose(wins.drawn(own_NR, other_NR), expected, rtol=1e-13)
+    sums_NR = statistics.SeedShares().sums(0, Sample(theirs.tolist()), other_NR)
+    np.testing.assert_allclose(wins.drawn(own_NR, sums_NR), expected, rtol=1e-13)
 
 
 def test_blocks_of_cells_change_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,6 +252,52 @@ def test_blocks_of_cells_change_no_interval(monkeypatch: pytest.MonkeyPatch) -> 
     at_once = statistics.intervals(samples)
     monkeypatch.setattr(statistics, "BLOCK_CELLS", 2)
     np.testing.assert_allclose(statistics.intervals(samples), at_once, rtol=1e-13)
+
+
+def test_intervals_that_are_asked_for_one_by_one_are_those_of_all_cells_at_once(
+    random: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = [3, 5, 3, 1, 5, 3, 4, 5, 3]
+    samples = [Sample(random.random(size).tolist()) for size in sizes]
+    samples += [Sample([1.0, 0.0, 1.0]), Sample([2.0, 3.0, 7.0], None), Sample([0.2, 0.5, 1.0], (0.2, 1.0))]
+    monkeypatch.setattr(statistics, "BLOCK_CELLS", 2)
+    at_once = intervals(samples)
+    drawn: list[int] = []
+    blocks = statistics._drawn_intervals
+
+    def counted(cells: list[Sample], *rest: Any) -> list[Interval]:
+        drawn.append(len(cells))
+        return blocks(cells, *rest)
+
+    monkeypatch.setattr(statistics, "_drawn_intervals", counted)
+    lazy = statistics.LazyIntervals(samples)
+    for index in reversed(range(len(samples))):
+        np.testing.assert_array_equal(lazy[index], at_once[index])
+    assert len(drawn) == 3 + 2 + 1
+    alone = statistics.LazyIntervals(samples)
+    assert alone[5] == at_once[5]
+    assert len(drawn) == 6 + 1
+    np.testing.assert_allclose([at_once[i] for i in (0, 10)], [intervals([samples[i]])[0] for i in (0, 10)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("most", [2**24, 0])
+def test_variants_that_share_the_weights_of_their_seeds_have_the_intervals_of_each_alone(
+    random: np.random.Generator, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(statistics, "MOST_SHARES", most)
+    seeds = [(0, 1, 2, 3, 4), (0, 1, 2, 3, 4), (2, 3, 9)]
+
+    def variant(own: list[tuple[int, ...]]) -> list[Sample]:
+        return [Sample((random.integers(0, 6, len(one)) / 5).tolist(), (0.0, 1.0), one) for one in own]
+
+    variants = [variant(seeds), variant(seeds), variant([*seeds[:2], (2, 3, 4)]), variant(seeds), variant(seeds[::-1])]
+    variants.append(variant(seeds))
+    middle, better = statistics.SeedShares(), statistics.SeedShares()
+    for own in variants:
+        assert interquartile_mean(own, 300, middle) == interquartile_mean(own, 300)
+        assert improvement(own, variants[0], 300, better) == improvement(own, variants[0], 300)
+        assert improvement(own, variants[1], 300, better) == improvement(own, variants[1], 300)
+        assert improvement(own[:2], variants[0][:2], 200, better) == improvement(own[:2], variants[0][:2], 200)
 
 
 def test_seeds_of_equal_scores_count_one_by_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from typing import Any
@@ -98,3 +99,27 @@ def test_the_shipped_results_are_what_the_file_has() -> None:
     assert all(0 < run.steps <= run.max_steps for run in runs)
     file = resources.folder("experiments") / known_steps.FILE
     assert known_steps.as_json(runs) == file.read_text()
+
+
+def test_an_estimate_is_that_of_looking_at_every_known_run() -> None:
+    """Against a plain search, with runs that agree in this or that."""
+    choices: dict[str, list[Any]] = {"width": [16, 32], "lr": [1.0, 3e-3], "max_steps": [60, 90], "level": [2, 4]}
+    combinations = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+    runs = [
+        took(10 + 7 * index, bool(index % 3), variant=("softmax", "gla")[index % 2], **changed)
+        for index, changed in enumerate(combinations * 2)
+    ]
+    known = KnownSteps(runs, shipped=())
+    for changed in combinations:
+        if changed["level"] != 2:
+            continue
+        wanted = spec_of(max_steps=changed["max_steps"], lr=changed["lr"])
+        own = known_run(wanted)
+        same = [one for one in runs if (one.variant, one.level) == (own.variant, own.level)]
+        agreement = [sum(getattr(one, name) == getattr(own, name) for name in known_steps.PREFERRED) for one in same]
+        like = [one for one, count in zip(same, agreement, strict=True) if count == max(agreement)]
+        steps = [min(one.steps, own.max_steps) if one.early_stopped else own.max_steps for one in like]
+        for _ in range(2):
+            estimate = known.estimate(wanted)
+            assert estimate.mean == pytest.approx(sum(steps) / len(steps))
+            assert estimate.known == len(steps)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +55,7 @@ def test_points_carry_mean_interval_seeds_and_chance() -> None:
 
 def test_seeds_that_allow_no_interval_show_their_range() -> None:
     (panel,) = report(seeds([0.4, 0.6])).panels
-    cell = replace(panel.cells[("softmax",), 4], interval=(math.nan, math.nan))
+    cell = replace(panel.cells[("softmax",), 4], ends=None)
     (point,) = points(replace(panel, cells={(("softmax",), 4): cell}))
     assert (point["low"], point["high"], point["interval"]) == (0.4, 0.6, "range 40.0-60.0")
 

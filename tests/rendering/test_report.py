@@ -7,7 +7,9 @@ import pytest
 from attnlab.config.experiment import Claim, Experiment, LadderLevels, ReportLayout
 from attnlab.formatting import between
 from attnlab.records import Record
+from attnlab.rendering import _tables as tables
 from attnlab.rendering._tables import capacity_table, grid_table
+from attnlab.rendering.export import FORMATS
 from attnlab.rendering.report import Report, report
 from tests.rendering.capture import drawn
 from tests.rendering.fake_runs import run, seeds
@@ -55,6 +57,24 @@ def test_a_complete_report() -> None:
     assert softmax.split()[2:] == ["2", "4/9", "5.6", "3.36", "1-2"]
     (expressive,) = (line for line in lines if line.startswith("expressive") and "/" in line)
     assert expressive.split()[2:] == ["4", "7/9", ">8", ">8", "1-2"]
+
+
+def test_of_many_rows_a_screen_lists_the_first_and_files_have_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("softmax", "linear", "delta", "gla", "expressive")
+    curves = {name: [[1.0, 0.9, 0.8 - place / 10], [0.5, 0.6, 0.4]] for place, name in enumerate(names)}
+    whole, complete = drawn(report(ladder(curves))), report(ladder(curves))
+    data = FORMATS["json"](complete)
+    assert not any("The tables list" in line for line in whole)
+    monkeypatch.setattr(tables, "MOST_ROWS", 4)
+    monkeypatch.setattr(tables, "FIRST_ROWS", 3)
+    for shown in (report(ladder(curves)), complete):  # of the second, everything was computed before
+        lines = drawn(shown)
+        told, first = ([line.split() for line in one if line.startswith(names)] for one in (lines, whole))
+        assert told == [words for words in first if words[0] in names[:3]]
+        assert [words[0] for words in told] == [*names[:3]] * 3
+        text = " ".join(lines)
+        assert "The tables list the first 3 of 5 rows; --csv FILE and --json have all of them, --index" in text
+        assert FORMATS["json"](shown) == data
 
 
 def test_the_footnotes() -> None:

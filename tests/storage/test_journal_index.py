@@ -23,7 +23,7 @@ from attnlab.storage import Store, journal_index, weights
 from attnlab.storage import journal as module
 from attnlab.storage.journal import Journal
 from attnlab.storage.status import store_status
-from attnlab.storage.stored_record import StoredRecord
+from attnlab.storage.stored_record import StoredRecord, fill, one_of_each_kind
 from tests.storage.test_stored_record import mixed, record
 
 
@@ -115,6 +115,23 @@ def test_a_mixed_journal_is_read_from_its_index(tmp_path: Path, loads: list[int]
     with pytest.warns(NewerRecordWarning):
         kinds = {type(one) for one in Journal(path).scan()}
     assert kinds == {Record, StoredRecord}  # the line that was written in another order is read
+
+
+def test_what_reports_look_at_is_filled_in_at_once_as_one_by_one(tmp_path: Path) -> None:
+    path = mixed(tmp_path).journal.path
+    told(Journal(path).scan)  # writes the index
+    (one_by_one, _), (filled, _) = told(Journal(path).scan), told(Journal(path).scan)
+    fill(filled)
+    assert any({"spec", "accuracy"} <= one.__dict__.keys() for one in filled if type(one) is StoredRecord)
+    for ours, theirs in zip(filled, one_by_one, strict=True):
+        for name in ("spec", "accuracy", "evaluations", "status", "steps"):
+            assert repr(getattr(ours, name)) == repr(getattr(theirs, name))
+        assert ours.model_dump_json() == theirs.model_dump_json()
+    kinds = [(one.status, one.rollout, one.vocabulary, one.fed_back, one.chance_guess) for one in one_by_one]
+    chosen = one_of_each_kind(filled)
+    shown = [(one.status, one.rollout, one.vocabulary, one.fed_back, one.chance_guess) for one in chosen]
+    last = {kind: place for place, kind in enumerate(kinds)}
+    assert list(dict.fromkeys(reversed(shown))) == sorted(last, key=lambda kind: -last[kind])
 
 
 def test_damaged_lines_are_told_again(tmp_path: Path, loads: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,15 @@ from attnlab.errors import StoreError
 from attnlab.records import Record, Score
 from attnlab.specs import RunSpec, TaskSpec
 from attnlab.storage import Store
-from attnlab.storage.status import PlannedRun, find_stores, read_plan, store_status, write_plan
+from attnlab.storage.status import (
+    PlannedRun,
+    find_stores,
+    plan_digest,
+    planned_ids,
+    read_plan,
+    store_status,
+    write_plan,
+)
 
 
 def spec(seed: int, version: int = 1) -> RunSpec:
@@ -65,7 +74,33 @@ def test_the_same_plan_is_written_once_and_another_anew(tmp_path: Path) -> None:
         before = (tmp_path / "plan.jsonl").stat().st_ino if (tmp_path / "plan.jsonl").exists() else None
         write_plan(tmp_path, wanted)
         assert ((tmp_path / "plan.jsonl").stat().st_ino != before) == new
-        assert [run.id for run in read_plan(tmp_path)] == [run.id for run in wanted]
+        assert [run.id for run in read_plan(tmp_path)] == planned_ids(tmp_path) == [run.id for run in wanted]
+    assert plan_digest(tmp_path) == ("", 0)
+    write_plan(tmp_path, planned, "ab")
+    assert (plan_digest(tmp_path), planned_ids(tmp_path)) == (("ab", 3), [run.id for run in planned])
+
+
+def test_the_ids_of_a_plan_are_read_however_its_lines_are_written(tmp_path: Path) -> None:
+    write_plan(tmp_path, [spec(seed) for seed in range(3)])
+    path = tmp_path / "plan.jsonl"
+    first, *lines = path.read_text().splitlines()
+    ids = planned_ids(tmp_path)
+    odd = json.dumps({**json.loads(lines[1]), "summary": 'a "b" \\ \n'})
+    old = json.dumps({"id": ids[2], "kin": "0" * 12, "words": "x"})
+    for written in (
+        [first, lines[0], odd, lines[2]],
+        [first, *lines[:2], old],
+        lines,
+        [first, *lines[:2], lines[2][::-1]],
+    ):
+        path.write_text("\n".join(written) + "\n")
+        if written[-1][0] == "}":
+            with pytest.raises(StoreError):
+                planned_ids(tmp_path)
+        else:
+            assert planned_ids(tmp_path) == [run.id for run in read_plan(tmp_path)] == ids
+    path.write_text("\n".join([first, *lines]))  # without the last line break
+    assert planned_ids(tmp_path) == ids
 
 
 def test_a_store_that_was_never_swept_has_no_plan(tmp_path: Path) -> None:
