@@ -127,10 +127,12 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_count(array: NDArray[Any], *, flag: bool) -> bool:
-    """Whether an array is a whole number that is not negative, or, of a flag, a truth value."""
-    if array.shape or array.dtype.kind not in ("b" if flag else "iuf"):
+    """Whether an array is a whole number that is not negative, or, of a flag, a truth value; old ones are 0 or 1."""
+    if array.shape or array.dtype.kind not in ("biuf" if flag else "iuf"):
         return False
-    return flag or bool(np.isfinite(array) and array >= 0 and array == np.floor(array))
+    if flag:
+        return bool(array in (0, 1))
+    return bool(np.isfinite(array) and array >= 0 and array == np.floor(array))
 
 
 def _check_like(name: str, array: NDArray[Any], tensor: Tensor, hint: str) -> None:
