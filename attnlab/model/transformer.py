@@ -26,8 +26,8 @@ from attnlab.model._block import build_attention, build_block, build_norm, build
 from attnlab.model._cross_entropy import chunked_cross_entropy
 from attnlab.model._layout import make_contiguous
 from attnlab.model._lazy import initialize_lazy
-from attnlab.model._loss import mean_loss
 from attnlab.model.base import Model, ModelOutput
+from attnlab.model.losses import mean_loss
 from attnlab.model.module import build_module
 from attnlab.position import POSITIONS, Position
 from attnlab.residual_stream import Stream

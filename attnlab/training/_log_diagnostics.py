@@ -23,8 +23,8 @@ from torch.func import functional_call
 from attnlab.choices import DIAGNOSED_SEQUENCES, DiagnosticsKind
 from attnlab.metrics import METRICS, collect_gradients
 from attnlab.metrics.gradients import WEIGHT_KINDS, weight_groups
-from attnlab.model._loss import mean_loss
 from attnlab.model.base import Model, ModelOutput
+from attnlab.model.losses import mean_loss
 from attnlab.model.modes import evaluation_mode
 from attnlab.records import DiagnosticsPoint
 from attnlab.tasks import Batch

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attnlab.attention import Attention
-from attnlab.model._loss import IGNORED_TARGET
 from attnlab.model.base import Model
+from attnlab.model.losses import IGNORED_TARGET
 from attnlab.tasks import Batch
 
 

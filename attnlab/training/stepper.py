@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from attnlab.choices import Compile, DiagnosticsKind
-from attnlab.model._loss import answers_of, losses_of
 from attnlab.model.base import Model
+from attnlab.model.losses import answers_of, losses_of
 from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import build_model
 from attnlab.specs import RunSpec

@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from attnlab.choices import Compile, DiagnosticsKind, Precision
-from attnlab.model._loss import answers_of, losses_of
 from attnlab.model.base import Model, ModelOutput
+from attnlab.model.losses import answers_of, losses_of
 from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import build_model
 from attnlab.specs import RunSpec
