@@ -287,7 +287,7 @@ def refuse_numbers(task: Task, where: str) -> None:
     """
     if task.features:
         problem = "Tokens of this task are numbers, and a diagnosis reads ids."
-        hint = "Log diagnostics while it is trained: --log-diagnostics rank,attention."
+        hint = "Log diagnostics while it is trained: --watch rank,attention."
         raise InvalidValueError(problem, hint, where=where)
 
 

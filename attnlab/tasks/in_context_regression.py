@@ -19,7 +19,7 @@ Source   Garg, Tsipras, Liang, Valiant, "What can transformers learn in-context?
 Theirs   n_dims -> dimensions, n_points -> examples, normalized squared error / d -> the squared error here.
 Differs  they draw w ~ N(0, I) and divide the error by d. They write y into the first of the d numbers of x, where only
          the place of a token tells the two apart. They ask at every x in the test too: here, ``known`` asks after a
-         given number of pairs. Their curriculum over the dimension is `--curriculum 'dimensions 1..2 -> 1..8'`.
+         given number of pairs. A curriculum over the dimension, as theirs, is `--curriculum '1..2 -> 1..8'`.
 """
 
 from __future__ import annotations

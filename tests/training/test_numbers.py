@@ -47,7 +47,8 @@ def test_the_loss_is_the_mean_squared_error_of_one_output() -> None:
     outputs = model(inputs, positions).logits_NV
     assert outputs.shape == (25, 1)
     expected = sum((float(o) - float(t)) ** 2 for o, t in zip(outputs.detach(), targets_N, strict=True)) / 25
-    assert float(model.losses(inputs, positions, targets_N)[0]) == pytest.approx(expected, rel=1e-5)
+    loss, _ = model.losses(inputs, positions, targets_N)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_model_reads_missing_numbers_as_zeros() -> None:
