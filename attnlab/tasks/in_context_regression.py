@@ -44,7 +44,7 @@ QUANTILES = 4096
 DRAWN = 1024
 """Sequences over which the accuracy of the posterior mean is averaged."""
 MOST_NUMBERS, MOST_PLACES = 2**21, 64
-"""The most numbers that are drawn for it, in fewer sequences where they are long, and the most places that are asked."""
+"""The most numbers drawn for it, in fewer sequences where they are long, and the most places that are asked."""
 
 
 @register("in-context-regression", source="arXiv:2208.01066")
@@ -157,7 +157,8 @@ class InContextRegression(Task):
             return 1.0
         drawn = max(8, min(DRAWN, MOST_NUMBERS // (self.examples * self.dimensions)))
         xs_BKD, _ = self._draw(np.random.default_rng([0, 1]), drawn)
-        places = [self.first] if self.known else range(self.first, self.examples)[:: 1 + self.examples // MOST_PLACES]
+        apart = 1 + self.examples // MOST_PLACES
+        places = [self.first] if self.known else range(self.first, self.examples, apart)
         return float(np.mean([self._posterior_is_right(xs_BKD[:, : place + 1]) for place in places]))
 
     def _zero_is_right(self, places: int) -> float:
