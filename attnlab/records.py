@@ -342,7 +342,8 @@ class Record(Result):
     length: Natural = 0
     """Tokens of the longest test sequence; 0 where an old record does not say."""
     vocabulary: Natural = 0
-    """Tokens to choose from: a model that knows nothing guesses among them. 0 where an old record does not say."""
+    """Tokens to choose from: a model that knows nothing guesses among them. 0 where an old record does not say, and
+    where answers are numbers; losses are squared errors there."""
     initial_loss: Number | None = None
     """Training loss of the first step, in nats per question, before anything was learned; None in old records."""
     chance_guess: str = ""
@@ -375,7 +376,7 @@ class Record(Result):
     def chance_note(self) -> str:
         """What the chance accuracy is, and that of a guess among all tokens; empty where an old record does not say."""
         if not self.vocabulary:
-            return ""
+            return f"chance: {self.chance_guess}" if self.chance_guess else ""
         uniform = f"a guess among all {self.vocabulary} tokens: {percent(1 / self.vocabulary)}"
         return f"chance: {self.chance_guess}; {uniform}"
 

@@ -7,6 +7,7 @@ Letters  B batch, T queries, P query positions per row, S keys, D width, H heads
     add_bias   scores, bias, QKV   -> scores             scores + bias
     mask       QKV                 -> mask               combined here with the causal mask
     normalize  scores, mask, QKV   -> weights            softmax over the allowed keys
+    head_output  mixed values, QKV -> mixed values       nothing; a variant may add or normalize, token by token
     output     mixed values, x     -> residual update    heads joined, output projection
 
 Deeper hooks are ``weights`` (structured matrices, closed forms of recurrences) and ``attend`` (fast paths and scans),
@@ -280,6 +281,18 @@ class Attention(nn.Module, ABC):
         """
         return masked_softmax(scores, mask)
 
+    def head_output(self, mixed_BHTC: Tensor, qkv: QKV) -> Tensor:
+        """What each head returns for what it read, token by token; it need not be linear. The default is what it read.
+
+        Args:
+            mixed_BHTC: Weighted sums of the values.
+            qkv: Queries, keys and values; all queries where a variant overrides this.
+
+        Returns:
+            B x H x T x C.
+        """
+        return mixed_BHTC
+
     def output(self, mixed_BHTC: Tensor, x_BTD: Tensor) -> Tensor:
         """The update of the residual stream, token by token: heads joined, through the output projection.
 
@@ -389,9 +402,10 @@ class Attention(nn.Module, ABC):
 
     @property
     def supports_query_subset(self) -> bool:
-        """Whether some queries of each row can be computed alone; false where ``attend`` is overridden."""
+        """Whether some queries of each row can be computed alone; false where other hooks need all of them."""
         cls = type(self)
-        return self.is_plain_softmax and cls.attend is Attention.attend and cls.attend_rows is Attention.attend_rows
+        plain = cls.attend is Attention.attend and cls.attend_rows is Attention.attend_rows
+        return self.is_plain_softmax and plain and cls.head_output is Attention.head_output
 
     @property
     def is_plain_softmax(self) -> bool:
@@ -506,7 +520,7 @@ class Attention(nn.Module, ABC):
             values = factors.values_BHSC
             own = gather_tokens(values, positions_BP) if positions_BP is not None else values
             mixed = self.excluded(mixed, own)
-        result = AttentionOutput(self.output(mixed, kept_BTD), qkv, auxiliary)
+        result = AttentionOutput(self.output(self.head_output(mixed, factors), kept_BTD), qkv, auxiliary)
         if not trace:
             return result
         scores = (self.scores(qkv, position),) if self.has_scores else ()

@@ -123,7 +123,9 @@ def _model_card(word: str, build: Callable[..., Any]) -> OwnCard:
     try:
         spec = module_spec(ModelSpec(), Part(name=word))
         source = Source(task_spec(find_ladder("recall"), {}, None), 0)
-        count = build_model(spec, vocabulary=source.vocabulary, length=source.length, seed=0).parameter_count
+        count = build_model(
+            spec, vocabulary=source.vocabulary, features=source.features, length=source.length, seed=0
+        ).parameter_count
     except AttnlabError as error:
         problem = error.problem
     arguments = _arguments(parameters, matched_names(parameters, {}))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.choices import DIAGNOSED_SEQUENCES
-from attnlab.diagnosis.subjects import DiagnosisSubject, ProbeBatch, validation_batches
+from attnlab.diagnosis.subjects import DiagnosisSubject, ProbeBatch, refuse_numbers, validation_batches
 from attnlab.diagnosis.whole_models import WholeModelSubject
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.experiments.size_check import check_diagnosis
@@ -64,6 +64,7 @@ def run_subject(
     if probe_source.task.vocabulary > source.vocabulary:
         problem = f"These sequences have {probe_source.task.vocabulary} tokens; the run learned {source.vocabulary}."
         raise InvalidValueError(problem, "Leave --complexity out, or choose a lower level.", where=f"run {record.id}")
+    refuse_numbers(source.task, f"run {record.id}")
     label = f"{spec.variant} · {record.id[:6]}"
     if isinstance(model, ModuleModel):
         return record, WholeModelSubject(label, model, validation_batches(probe_source, batch))

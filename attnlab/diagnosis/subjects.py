@@ -27,7 +27,7 @@ from attnlab.experiments.resolve import Resolver
 from attnlab.experiments.size_check import check_models
 from attnlab.model.transformer import ModelOutput, Transformer, build
 from attnlab.specs import ModelSpec, Part, TaskSpec, Variant, joined, variant_text
-from attnlab.tasks import Split
+from attnlab.tasks import Split, Task
 from attnlab.tasks.base import TASKS, Batch
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source, generator
@@ -265,6 +265,7 @@ def build_subject(
         batches = noise_batches(seed, request.batch, length, model.width)
     else:
         source = Source(task, seed)
+        refuse_numbers(source.task, label)
         length, vocabulary = source.length, source.vocabulary
         batches = validation_batches(source, request.batch)
     init_seed = int(generator(seed, Split.INIT).integers(2**63))
@@ -272,6 +273,22 @@ def build_subject(
     if request.branch_gain is not None:
         _rescale_branches(built, request.branch_gain)
     return DiagnosisSubject(label, built, batches)
+
+
+def refuse_numbers(task: Task, where: str) -> None:
+    """Refuse a task whose tokens are numbers: diagnoses look tokens up and take cross-entropies.
+
+    Args:
+        task: The task.
+        where: What is diagnosed.
+
+    Raises:
+        InvalidValueError: Its tokens are numbers.
+    """
+    if task.features:
+        problem = "Tokens of this task are numbers, and a diagnosis reads ids."
+        hint = "Log diagnostics while it is trained: --watch rank,attention."
+        raise InvalidValueError(problem, hint, where=where)
 
 
 def validation_batches(source: Source, batch: int) -> Callable[[int], ProbeBatch]:

@@ -158,6 +158,8 @@ def _fresh(model: ModelSpec, request: DiagnosisRequest, task: TaskSpec, seed: in
     """Build one whole model with its sequences; equal seeds give equal weights and equal sequences."""
     source = Source(task, seed)
     init_seed = int(generator(seed, Split.INIT).integers(2**63))
-    built = build_model(model, vocabulary=source.vocabulary, length=source.length, seed=init_seed).eval()
+    built = build_model(
+        model, vocabulary=source.vocabulary, features=source.features, length=source.length, seed=init_seed
+    ).eval()
     assert isinstance(built, ModuleModel), "the spec names a whole model"
     return WholeModelSubject(model.variant, built, validation_batches(source, request.batch))

@@ -74,6 +74,7 @@ def evaluate_tasks(
     check_evaluation(spec.model, (source.task.length for source in sources), sequences, where="evaluate")
     for source in sources:
         check_vocabulary(source, own_source.vocabulary)
+        _check_features(source, own_source.features)
     models = {
         task.length: rebuild_model(spec, weights, own_source, mode, task.length)
         for task in (source.task for source in sources)
@@ -114,6 +115,14 @@ def check_vocabulary(source: Source, vocabulary: int) -> None:
         raise InvalidValueError(problem, hint, where="--complexity")
 
 
+def _check_features(source: Source, features: int) -> None:
+    """Refuse tokens of more numbers than the model reads; missing ones are zeros."""
+    if source.task.features > features:
+        problem = f"{source.spec.complexity} {source.spec.level} has tokens of {source.task.features} numbers."
+        hint = f"The run was trained with {features}. Choose a lower level."
+        raise InvalidValueError(problem, hint, where="--complexity")
+
+
 def score_test_split(
     model: Model,
     source: Source,
@@ -144,7 +153,7 @@ def score_test_split(
         nats += loss
         done += len(batch.inputs_BT)
         progress(done, sequences)
-    return joined(whole, chance, nats)
+    return joined(whole, chance, math.nan if source.task.features else nats)  # squared errors are in the scores
 
 
 def _predict(model: Model, number: int, device: torch.device, batch: Batch) -> tuple[Tokens, float]:

@@ -24,7 +24,7 @@ class LevelScore:
     exact_match: Score
     """Sequences with every supervised token correct."""
     loss: float | None
-    """Cross-entropy in nats per supervised token; None where it is not finite, and for a rollout."""
+    """Cross-entropy in nats per supervised token; None where it is not finite, for a rollout and for numbers."""
     scores: Mapping[str, SequenceMean] = field(default_factory=dict)
     """What the scorers of the task give, by name."""
     best_accuracy: float = 1.0

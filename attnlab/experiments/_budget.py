@@ -156,7 +156,7 @@ MEASURES: dict[Budget, Callable[[Model, Source], int]] = {
 
 
 def _built(model: ModelSpec, source: Source) -> Model:
-    return build_model(model, vocabulary=source.vocabulary, length=source.length, seed=0)
+    return build_model(model, vocabulary=source.vocabulary, features=source.features, length=source.length, seed=0)
 
 
 def _hidden(model: ModelSpec, measure: Callable[[Model, Source], int], wanted: int, source: Source) -> list[ModelSpec]:

@@ -64,7 +64,7 @@ def preflight(model: ModelSpec, source: Source) -> Model:
         AttnlabError: Sizes or options do not fit.
     """
     with _reported(model):
-        built = build_model(model, vocabulary=source.vocabulary, length=source.length, seed=0)
+        built = build_model(model, vocabulary=source.vocabulary, features=source.features, length=source.length, seed=0)
         batch = source.training(0, 1)
         output = built(torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(batch.query_positions()))
         (output.logits_NV.sum() + output.auxiliary).backward()
@@ -120,8 +120,8 @@ def shortened(batch: Batch, tokens: int = MAX_TOKENS) -> Batch:
     """
     inputs_BT, targets_BT = batch.inputs_BT[:, :tokens].copy(), batch.targets_BT[:, :tokens].copy()
     if bool((targets_BT == IGNORE).all()):
-        targets_BT[:, -1] = inputs_BT[:, -1]
-    return Batch(inputs_BT, targets_BT)
+        targets_BT[:, -1] = inputs_BT[:, -1] if inputs_BT.ndim == 2 else 0
+    return batch._replace(inputs_BT=inputs_BT, targets_BT=targets_BT, accepted_NW=None)
 
 
 def _check_finite(stepper: SingleStepper, spec: RunSpec, source: Source, batch: Batch) -> None:
@@ -129,7 +129,9 @@ def _check_finite(stepper: SingleStepper, spec: RunSpec, source: Source, batch: 
     ((loss,),) = stepper.losses().values()
     advice = f"Nothing can be learned from there. {_checked_by(spec.model)}or use other sizes."
     if not math.isfinite(loss):
-        model = build_model(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
+        model = build_model(
+            spec.model, vocabulary=source.vocabulary, features=source.features, length=source.length, seed=0
+        )
         found = first_not_finite(model, lambda: _loss(model, batch))
         culprit = "" if found is None else f" The first output that is not finite is that of {found[0]}."
         hint = "\n".join(filter(None, ("" if found is None else users_line(*found[1]), advice)))

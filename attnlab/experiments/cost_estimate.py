@@ -163,7 +163,9 @@ def _shapes(specs: Sequence[RunSpec], finished: set[str]) -> list[Shape]:
         task, model = spec.task.canonical, spec.model.canonical
         source = sources[task] = sources.get(task) or Source(spec.task, spec.seed)
         if (model, task) not in counted:
-            built: Model = build_model(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0)
+            built: Model = build_model(
+                spec.model, vocabulary=source.vocabulary, features=source.features, length=source.length, seed=0
+            )
             counted[model, task] = built.parameter_count, flops(built, source)
         missing = [one for one in same if one.id not in finished]
         own = models[model] = models.get(model) or _kind_of_model(spec.model)

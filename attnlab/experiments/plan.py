@@ -271,14 +271,16 @@ def default_parameters(kind: str, name: str) -> int:
     part = (Part(name=name),) if kind in ALTERNATING else Part(name=name)
     source = Source(task_spec(find_ladder("recall"), {}, None), 0)
     model = ModelSpec().model_copy(update={kind: part})
-    return build(model, vocabulary=source.vocabulary, length=source.length, seed=0).parameter_count
+    return build(
+        model, vocabulary=source.vocabulary, features=source.features, length=source.length, seed=0
+    ).parameter_count
 
 
 def _tried_sequences(spec: RunSpec, source: Source) -> Any:
     """What two tasks of a name must have in common to be tried once: all, unless the run has built-in parts alone."""
     if any(part.code_digest for part in run_parts(spec)):
         return spec.task.canonical
-    return run_lengths(source), source.vocabulary
+    return run_lengths(source), (source.vocabulary, source.features)
 
 
 def _quick_check(part: Part, model: ModelSpec, lengths: tuple[int, ...]) -> QuickCheck:

@@ -58,7 +58,7 @@ class Model(nn.Module, ABC):
         """Compute the logits at the supervised positions.
 
         Args:
-            inputs_BT: Token ids, int64.
+            inputs_BT: Token ids, int64; of a task with numbers B x T x F, float32.
             positions: Indices of the supervised positions in the flattened batch, ``row * T + column``, int64: N, or
                 B x P where each row has equally many, which may be faster; None for all positions.
             trace: Whether to return the residual stream, scores and weights of every layer.
@@ -72,12 +72,12 @@ class Model(nn.Module, ABC):
         """Compute the losses of a batch.
 
         Args:
-            inputs_BT: Token ids, int64.
+            inputs_BT: Token ids, int64; of a task with numbers B x T x F, float32.
             positions: As in ``forward``.
-            targets_N: The target of each supervised position, int64.
+            targets_N: The target of each supervised position, int64; or a number, float32.
 
         Returns:
-            Mean cross-entropy in nats and the auxiliary loss, two scalars.
+            Mean cross-entropy in nats, or the mean squared error of numbers, and the auxiliary loss, two scalars.
         """
 
     @abstractmethod

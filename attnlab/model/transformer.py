@@ -20,12 +20,14 @@ from torch.nn import functional
 
 from attnlab.attention.ops.precision import full_precision
 from attnlab.block import Block, select_positions
+from attnlab.errors import IncompatiblePartsError
 from attnlab.mlp import Mlp
 from attnlab.model._block import build_attention, build_block, build_norm, build_position
 from attnlab.model._cross_entropy import chunked_cross_entropy
 from attnlab.model._layout import make_contiguous
 from attnlab.model._lazy import initialize_lazy
 from attnlab.model.base import Model, ModelOutput
+from attnlab.model.losses import mean_loss
 from attnlab.model.module import build_module
 from attnlab.position import POSITIONS, Position
 from attnlab.residual_stream import Stream
@@ -56,14 +58,21 @@ class Transformer(Model):
         vocabulary: V.
         length: The longest sequence, in tokens.
         generator: The source of all initial weights.
+        features: F, numbers per token; 0, the default, where tokens are ids.
 
     Raises:
         InvalidValueError: sizes that do not fit one another, or an option that a part does not accept.
+        IncompatiblePartsError: The embedding is tied to the head, and tokens are numbers.
         UnknownNameError: a part or option that does not exist.
     """
 
-    def __init__(self, spec: ModelSpec, *, vocabulary: int, length: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, spec: ModelSpec, *, vocabulary: int, length: int, generator: torch.Generator, features: int = 0
+    ) -> None:
         super().__init__(spec)
+        if features and spec.tie_embeddings:
+            problem = "Tokens of this task are numbers: there is no embedding of ids that the head could share."
+            raise IncompatiblePartsError(problem, "Leave out tie_embeddings.", where="model.tie_embeddings")
         positions = [POSITIONS.entry(part.name) for part in spec.position.alternating]
         sizes = {"width": spec.width, "heads": spec.heads, "layers": spec.layers, "length": length}
         contexts = [
@@ -78,7 +87,9 @@ class Transformer(Model):
             )
             for layer in range(spec.layers)
         ]
-        self.embedding_VD = contexts[0].normal(vocabulary, spec.width, std=1.0)
+        rows, std = (features, 1 / math.sqrt(features)) if features else (vocabulary, 1.0)
+        self.embedding_VD = contexts[0].normal(rows, spec.width, std=std)
+        """Of numbers the weights of a linear map, F x D."""
         self.position: Position = build_position(spec, contexts[0])
         self.blocks = nn.ModuleList(build_block(spec, context) for context in contexts)
         self.norm = build_norm(spec, contexts[-1]) if spec.norm == "pre" else nn.Identity()
@@ -88,7 +99,7 @@ class Transformer(Model):
         """Compute the logits at the supervised positions.
 
         Args:
-            inputs_BT: Token ids, int64.
+            inputs_BT: Token ids, int64; or numbers, B x T x F, float32.
             positions: Indices of the supervised positions in the flattened batch, ``row * T + column``, int64: N, or
                 B x P where each row has equally many, which may be faster; None for all positions.
             trace: Whether to return the residual stream, scores and weights of every layer.
@@ -102,11 +113,15 @@ class Transformer(Model):
         """Compute the residual stream before the first block.
 
         Args:
-            inputs_BT: Token ids, int64.
+            inputs_BT: Token ids, int64; or numbers, B x T x F, or fewer, to which zeros are added.
 
         Returns:
             Embedded tokens with the position's embedding, if it has one, B x T x D.
         """
+        if inputs_BT.is_floating_point():
+            with full_precision(inputs_BT):
+                embedded = inputs_BT.to(self.embedding_VD.dtype) @ self.embedding_VD[: inputs_BT.shape[-1]]
+            return self.position.embed(embedded)
         return self.position.embed(functional.embedding(inputs_BT, self.embedding_VD))
 
     def forward_embedded(self, residual_BTD: Tensor, positions: Tensor | None, trace: bool = False) -> ModelOutput:
@@ -129,15 +144,15 @@ class Transformer(Model):
         Args:
             inputs_BT: Token ids, int64.
             positions: As in ``forward``.
-            targets_N: The target of each supervised position, int64.
+            targets_N: The target of each supervised position, int64; or a number, float32.
 
         Returns:
-            Mean cross-entropy in nats and the auxiliary loss, two scalars.
+            Mean cross-entropy in nats, or the mean squared error of numbers, and the auxiliary loss, two scalars.
         """
         states_ND, auxiliary, _ = self.hidden_states(self.embed(inputs_BT), positions)
-        if len(targets_N) * len(self.embedding_VD) > MAX_LOGITS:
+        if len(targets_N) * len(self.head_VD) > MAX_LOGITS and not targets_N.is_floating_point():
             return chunked_cross_entropy(states_ND, self.head_VD, targets_N), auxiliary
-        return functional.cross_entropy(at_least_float32(self.logits(states_ND)), targets_N), auxiliary
+        return mean_loss(at_least_float32(self.logits(states_ND)), targets_N), auxiliary
 
     def hidden_states(
         self, residual_BTD: Tensor, positions: Tensor | None, trace: bool = False
@@ -186,7 +201,7 @@ class Transformer(Model):
         Returns:
             Logits, N x V.
         """
-        few = states_ND.shape[-2] * len(self.embedding_VD) <= MAX_LOGITS
+        few = states_ND.shape[-2] * len(self.head_VD) <= MAX_LOGITS
         # Logits rounded to bf16 cost a tenth more steps on recall; where they are few, rounding saves no time.
         with full_precision(states_ND) if few else nullcontext():
             return states_ND @ self.head_VD.mT
@@ -209,7 +224,7 @@ class Transformer(Model):
         return {name: _innermost(declared, name) for name, _ in self.named_parameters()}
 
 
-def build_model(spec: ModelSpec, *, vocabulary: int, length: int, seed: int) -> Model:
+def build_model(spec: ModelSpec, *, vocabulary: int, length: int, seed: int, features: int = 0) -> Model:
     """Build a transformer, or a whole model of the user's own; its initial weights are a function of the seed alone.
 
     Args:
@@ -217,6 +232,7 @@ def build_model(spec: ModelSpec, *, vocabulary: int, length: int, seed: int) -> 
         vocabulary: V.
         length: The longest sequence, in tokens.
         seed: Seed of the initial weights.
+        features: F, numbers per token; 0, the default, where tokens are ids.
 
     Returns:
         The model, in float32 on the CPU; a user's part may have weights of other types.
@@ -226,7 +242,11 @@ def build_model(spec: ModelSpec, *, vocabulary: int, length: int, seed: int) -> 
             that no forward pass uses.
         UnknownNameError: a part or option that does not exist.
         PluginError: The constructor of a whole model fails.
+        IncompatiblePartsError: Tokens are numbers, and the model is a whole one or ties its embedding to the head.
     """
+    if features and spec.module is not None:
+        problem = "Tokens of this task are numbers, and a whole model reads ids."
+        raise IncompatiblePartsError(problem, "Leave out --model, or choose another task.", where="model.module")
     # Built-in parts draw from the context's generator. A user's part may contain torch's own layers, which draw from
     # the global generator. It gets the same seed, and its state is restored.
     with torch.random.fork_rng(devices=[]):
@@ -236,13 +256,13 @@ def build_model(spec: ModelSpec, *, vocabulary: int, length: int, seed: int) -> 
             model = build_module(spec, vocabulary, length)
         else:
             generator = torch.Generator().manual_seed(seed)
-            model = Transformer(spec, vocabulary=vocabulary, length=length, generator=generator)
+            model = Transformer(spec, vocabulary=vocabulary, length=length, generator=generator, features=features)
         initialize_lazy(model, length)
     make_contiguous(model)
     return model
 
 
-def build(spec: ModelSpec, *, vocabulary: int, length: int, seed: int) -> Transformer:
+def build(spec: ModelSpec, *, vocabulary: int, length: int, seed: int, features: int = 0) -> Transformer:
     """Build a transformer as :func:`build_model` does.
 
     Args:
@@ -250,6 +270,7 @@ def build(spec: ModelSpec, *, vocabulary: int, length: int, seed: int) -> Transf
         vocabulary: V.
         length: The longest sequence, in tokens.
         seed: Seed of the initial weights.
+        features: F, numbers per token; 0, the default, where tokens are ids.
 
     Returns:
         The model.
@@ -258,7 +279,7 @@ def build(spec: ModelSpec, *, vocabulary: int, length: int, seed: int) -> Transf
         InvalidValueError: As :func:`build_model`.
         UnknownNameError: a part or option that does not exist.
     """
-    model = build_model(spec, vocabulary=vocabulary, length=length, seed=seed)
+    model = build_model(spec, vocabulary=vocabulary, length=length, seed=seed, features=features)
     assert isinstance(model, Transformer), "nothing is known of the inside of a whole model"
     return model
 

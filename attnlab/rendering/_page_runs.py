@@ -166,7 +166,8 @@ def _facts(record: Record) -> list[list[str]]:
         chance = f"chance {percent(record.accuracy.chance)}"
         accuracy = f"{percent(record.accuracy.mean)}, 95 % interval {interval(record.accuracy.interval)}, {chance}"
         facts += [["accuracy", accuracy], ["exact match", percent(record.exact_match.mean)]]
-        facts += [["test loss", f"{record.loss:.4g} nats"]] if record.loss is not None else []
+        unit = " nats" if record.vocabulary or not record.chance_guess else ""  # squared errors have none
+        facts += [["test loss", f"{record.loss:.4g}{unit}"]] if record.loss is not None else []
     early = ", stopped early because it was solved" if record.early_stopped else ""
     facts += [["steps", f"{thousands(record.steps)} of {thousands(record.spec.train.max_steps)}{early}"]]
     facts += [["parameters", thousands(record.parameters)]] if record.parameters else []

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from attnlab.registry import Registry
 
 Answers = NDArray[np.int64]
-"""Tokens of sequences, B x A; a sequence with fewer ends with -100."""
+"""Tokens of sequences, B x A; a sequence with fewer ends with -100. Of a task with numbers, numbers."""
 Values = NDArray[np.float64]
 PADDING = -100
 """What stands after the last answer of a sequence."""

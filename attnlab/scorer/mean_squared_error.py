@@ -2,8 +2,8 @@
 
     value = mean over the answers of a sequence of (answer - target)^2
 
-The number of a token is its id, so that this fits tasks such as ``modular-counting`` or ``histogram``, in which token n
-stands for n. 0 is right.
+Of a task with ids the number of a token is its id, so that this fits tasks such as ``modular-counting`` or
+``histogram``, in which token n stands for n. 0 is right.
 
 Source   ours.
 """

@@ -43,6 +43,9 @@ class Task(ABC):
     """V: tokens are 0 .. V - 1."""
     length: int
     """T: the largest number of tokens of a sequence."""
+    features: int = 0
+    """F: numbers per token, where tokens are no ids. Targets then are numbers too, and the vocabulary is 1: the model
+    has a linear map of the numbers in place of the embedding, one output, and the squared error as its loss."""
     best_accuracy: float = 1.0
     """The best achievable accuracy: below 1 where targets are partly random, nan where it is unknown."""
     splits_are_alike: bool = True

@@ -1,11 +1,14 @@
 """A batch of sequences and their targets.
 
-Letters  B sequences of the batch, T tokens, N supervised positions of the batch, W accepted tokens per position.
+Of a task with numbers, ``inputs_BT`` holds F numbers per token, float32, B x T x F, and a target is a number too.
+
+Letters  B sequences of the batch, T tokens, N supervised positions of the batch, W accepted tokens per position, F
+         numbers per token.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +30,15 @@ class Batch(NamedTuple):
     targets_BT: Tokens
     """The target at each position, or IGNORE."""
     accepted_NW: Tokens | None = None
-    """All accepted tokens of each supervised position, row-major, padded with IGNORE; None if only the target is."""
+    """All accepted tokens of each supervised position, row-major, padded with IGNORE; None if only the target is.
+
+    Where targets are numbers, the least and the greatest one that is accepted, N x 2.
+    """
+
+    @property
+    def holds_numbers(self) -> bool:
+        """Whether tokens and targets are numbers, and not ids."""
+        return self.targets_BT.dtype.kind == "f"
 
     def query_positions(self) -> Tokens:
         """Indices of the supervised positions in the flattened batch, N, in row-major order."""
@@ -37,15 +48,18 @@ class Batch(NamedTuple):
         """The targets at the supervised positions, N."""
         return self.targets_BT.ravel()[self.query_positions()]
 
-    def correct(self, predicted_N: Tokens) -> NDArray[np.bool_]:
+    def correct(self, predicted_N: Tokens | NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
         """Tell which predictions are among the accepted tokens.
 
         Args:
-            predicted_N: One token for each supervised position, in row-major order.
+            predicted_N: One token, or number, for each supervised position, in row-major order.
 
         Returns:
             Bool, N.
         """
         if self.accepted_NW is None:
             return predicted_N == self.query_targets()
+        if self.holds_numbers:
+            least_N, greatest_N = self.accepted_NW.T
+            return (least_N <= predicted_N) & (predicted_N <= greatest_N)
         return (self.accepted_NW == predicted_N[:, None]).any(axis=1)

@@ -73,6 +73,9 @@ class Mixture(Task):
         self.names = _distinct([subtask["name"] for subtask in pinned])
         self.parts = [_build(subtask, level) for subtask in pinned]
         self.token, self.alphabet = token, alphabet
+        if numbers := [name for name, task in zip(self.names, self.parts, strict=True) if task.features]:
+            problem = f"Tokens of '{numbers[0]}' are numbers, and a mixture has one vocabulary of ids."
+            raise InvalidValueError(problem, "Leave it out.", where="mixture")
         sizes = [task.vocabulary for task in self.parts]
         self.offsets = [0] * count if alphabet == "shared" else np.cumsum([0, *sizes[:-1]]).tolist()
         self.first_name_token = max(sizes) if alphabet == "shared" else sum(sizes)

@@ -25,6 +25,7 @@ from attnlab.tasks import IGNORE, Batch
 from attnlab.tasks.base import Tokens
 from attnlab.tasks.ops.blind_guesses import Shares, fit_blind_guesses
 from attnlab.tasks.ops.chance import clustered_mean
+from attnlab.testing._numbers import fit_number_guesses
 from attnlab.testing._samples import TaskSamples
 from attnlab.testing._shortcuts import previous_occurrence
 
@@ -54,6 +55,10 @@ def baseline_scores(samples: TaskSamples, vocabulary: int, random: np.random.Gen
     Returns:
         The scores by the name of the baseline.
     """
+    if samples.task.features:
+        numbers = fit_number_guesses(samples.fresh)
+        found = {name: _score(guess, samples.test, is_blind=True) for name, guess in numbers.items()}
+        return {name: score for name, score in found.items() if score is not None}
     blind = fit_blind_guesses(samples.fresh, vocabulary)
     scores = {name: _score(guess, samples.test, is_blind=True) for name, guess in blind.items()}
     scores["sequence's answers"] = _score(_from_sequence, samples.test, is_blind=False)

@@ -144,6 +144,8 @@ def _first(positions: Tokens, describe: Describe, task: Task, batch: Batch, solv
 
 def _error(task: Task, batch: Batch, solved_BT: Tokens, row: int, position: int) -> str:
     """The target and the output of the solver."""
+    if task.features:
+        return f"the target is {batch.targets_BT[row, position]:.4g}, the solver gives {solved_BT[row, position]:.4g}"
     target, solved = task.token_to_str(int(batch.targets_BT[row, position])), int(solved_BT[row, position])
     return f"the target is {target}, the solver gives {'none' if solved == IGNORE else task.token_to_str(solved)}"
 

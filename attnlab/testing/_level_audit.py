@@ -13,6 +13,7 @@ from attnlab.tasks.io.streams import generator
 from attnlab.testing._chance_baselines import BaselineScore, baseline_scores
 from attnlab.testing._labels import LabelCheck, check_labels
 from attnlab.testing._leak import Repeats, count_repeats
+from attnlab.testing._numbers import fit_number_shortcuts
 from attnlab.testing._rows import RowCounts, count_rows
 from attnlab.testing._samples import TaskSamples
 from attnlab.testing._shortcuts import fit_shortcuts, num_correct
@@ -30,7 +31,7 @@ class LevelAudit:
     sequences: int
     """Sequences of the test sample."""
     tokens: int
-    """One more than the highest token that was drawn."""
+    """One more than the highest token that was drawn; 0 where tokens are numbers."""
     labels: LabelCheck
     repeats: Repeats
     splits: SplitComparison | None
@@ -114,10 +115,12 @@ def audit_level(samples: TaskSamples, level: Any, subtask: str, seed: int) -> Le
         )
     every = (*samples.training, *samples.fresh, *samples.test)
     tokens = 1 + max(int(max(batch.inputs_BT.max(), batch.targets_BT.max())) for batch in every)
+    tokens = 0 if task.features else tokens
     total = sum(len(batch.query_positions()) for batch in samples.test)
+    fitted = fit_number_shortcuts(samples.training) if task.features else fit_shortcuts(samples.training, tokens)
     shortcuts = {
         name: Score(correct=sum(num_correct(predict, batch) for batch in samples.test), total=total, chance=task.chance)
-        for name, predict in fit_shortcuts(samples.training, tokens).items()
+        for name, predict in fitted.items()
     }
     return LevelAudit(
         level=level,

@@ -110,9 +110,9 @@ def _splits(level: LevelAudit) -> Evidence:
 def _chance(level: LevelAudit) -> Evidence:
     """Chance is at least that of every blind guess, and that of some baseline at most."""
     chance, declared = level.task.chance, share(level.task.chance)
-    measured = measure_chance(level.task)
+    measured = None if level.task.features else measure_chance(level.task)
     # A chance that was measured is uncertain itself, and so is the guess that was fitted for it.
-    uncertain = STANDARD_ERRORS * measured.standard_error if chance == measured.accuracy else 0.0
+    uncertain = STANDARD_ERRORS * measured.standard_error if measured and chance == measured.accuracy else 0.0
     beaten_by = {
         name: score
         for name, score in level.baselines.items()

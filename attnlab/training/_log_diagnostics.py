@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from torch.nn import functional
 
 from attnlab.choices import DIAGNOSED_SEQUENCES, DiagnosticsKind
 from attnlab.metrics import METRICS, collect_gradients
 from attnlab.metrics.gradients import WEIGHT_KINDS, weight_groups
 from attnlab.model.base import Model, ModelOutput
+from attnlab.model.losses import mean_loss
 from attnlab.model.modes import evaluation_mode
 from attnlab.records import DiagnosticsPoint
 from attnlab.tasks import Batch
@@ -103,7 +103,7 @@ def gradient_diagnostics(
     state = {name: tensor.requires_grad_() if name in learned else tensor for name, tensor in weights.items()}
     with torch.enable_grad():
         output: ModelOutput = functional_call(model, state, inputs)
-        loss = functional.cross_entropy(output.logits_NV, targets_N) + output.auxiliary
+        loss = mean_loss(output.logits_NV, targets_N) + output.auxiliary
         own = {name: state[name] for name in learned}
         gradients = torch.autograd.grad(loss, list(own.values()), allow_unused=True, materialize_grads=True)
     named = dict(zip(own, gradients, strict=True))

@@ -21,10 +21,8 @@ from numpy.typing import NDArray
 
 from attnlab.attention import Attention
 from attnlab.model.base import Model
+from attnlab.model.losses import IGNORED_TARGET
 from attnlab.tasks import Batch
-
-IGNORED_TARGET = -100
-"""The target of a filled entry: it adds no loss."""
 
 
 class PaddedBatches(NamedTuple):
@@ -53,15 +51,15 @@ def accepts_padding(model: Model) -> bool:
 
 def pad_batches(batches: Sequence[Batch]) -> PaddedBatches:
     """Stack one batch per run; missing sequences are filled with tokens that have no target."""
-    rows, tokens = (max(sizes) for sizes in zip(*(batch.inputs_BT.shape for batch in batches), strict=True))
+    rows, tokens, *numbers = (max(sizes) for sizes in zip(*(batch.inputs_BT.shape for batch in batches), strict=True))
     positions = [batch.query_positions() for batch in batches]
     count_K = np.array([len(positions_N) for positions_N in positions])
-    inputs_KBT = np.zeros((len(batches), rows, tokens), np.int64)
+    inputs_KBT = np.zeros((len(batches), rows, tokens, *numbers), batches[0].inputs_BT.dtype)
     positions_KN = np.zeros((len(batches), count_K.max()), np.int64)
-    targets_KN = np.full(positions_KN.shape, IGNORED_TARGET, np.int64)
+    targets_KN = np.full(positions_KN.shape, IGNORED_TARGET, batches[0].targets_BT.dtype)
     for index, (batch, positions_N) in enumerate(zip(batches, positions, strict=True)):
-        own_rows, length = batch.inputs_BT.shape
-        inputs_KBT[index, :own_rows, :length] = batch.inputs_BT
+        length = batch.inputs_BT.shape[1]
+        inputs_KBT[index][tuple(slice(count) for count in batch.inputs_BT.shape)] = batch.inputs_BT
         positions_KN[index, : len(positions_N)] = positions_N // length * tokens + positions_N % length
         targets_KN[index, : len(positions_N)] = batch.query_targets()
     return PaddedBatches(inputs_KBT, positions_KN, targets_KN, count_K)

@@ -52,7 +52,7 @@ def rebuild_model(
         position = extrapolated_position(model.position, mode, trained, length or trained)
         model = model.model_copy(update={"position": position})
     seed = int(generator(spec.seed, Split.INIT).integers(2**63))
-    built = build_model(model, vocabulary=source.vocabulary, length=source.length, seed=seed)
+    built = build_model(model, vocabulary=source.vocabulary, features=source.features, length=source.length, seed=seed)
     check_weights(weights, built)
     built.load_state_dict({name: to_tensor(np.array(array)) for name, array in weights.items()})
     return built.eval()

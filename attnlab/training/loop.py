@@ -196,7 +196,10 @@ class Loop:
         This is checked every ``SYNC_EVERY`` steps and at validations, never when a checkpoint is saved: the step at
         which a run ends must not depend on the clock.
         """
-        bound = DIVERGENCE_FACTOR * math.log(max(2, run.source.vocabulary))
+        scale = math.log(max(2, run.source.vocabulary))
+        if run.source.features:  # the size of a squared error is that of the targets
+            scale = max(scale, run.initial_loss or 0.0)
+        bound = DIVERGENCE_FACTOR * scale
         for steps_back, loss in zip(range(len(run.losses) - 1, -1, -1), run.losses, strict=True):
             if not loss <= bound:
                 run.step -= steps_back
@@ -282,7 +285,7 @@ class Loop:
             rollout=run.spec.train.rollout,
             fed_back=FedBackAnswers(run.source.task).any if run.spec.train.rollout else None,
             length=run.source.task.length,
-            vocabulary=run.source.vocabulary,
+            vocabulary=0 if run.source.features else run.source.vocabulary,
             initial_loss=run.initial_loss,
             chance_guess=run.source.task.chance_guess,
             diagnostics=final_values(run.diagnostics_history),

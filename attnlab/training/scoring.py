@@ -109,7 +109,7 @@ def _by_sequence(batch: Batch, tokens_N: NDArray[np.int64]) -> NDArray[np.int64]
     row_N = batch.query_positions() // length
     queries_B = np.bincount(row_N, minlength=rows)
     index_N = np.arange(len(row_N)) - (np.cumsum(queries_B) - queries_B)[row_N]
-    tokens_BA = np.full((rows, int(queries_B.max(initial=0))), PADDING)
+    tokens_BA = np.full((rows, int(queries_B.max(initial=0))), PADDING, tokens_N.dtype)
     tokens_BA[row_N, index_N] = tokens_N
     return tokens_BA[queries_B > 0]
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from attnlab.choices import Compile, DiagnosticsKind
 from attnlab.model.base import Model
+from attnlab.model.losses import answers_of, losses_of
 from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import build_model
 from attnlab.specs import RunSpec
@@ -171,7 +171,9 @@ class SingleStepper(Stepper):
     def __init__(self, spec: RunSpec, source: Source, device: torch.device, compile: Compile = "auto") -> None:
         keep_freed_memory()
         seed = int(generator(spec.seed, Split.INIT).integers(2**63))
-        model = build_model(spec.model, vocabulary=source.vocabulary, length=source.length, seed=seed)
+        model = build_model(
+            spec.model, vocabulary=source.vocabulary, features=source.features, length=source.length, seed=seed
+        )
         self.spec, self.device, self.model = spec, device, model.to(device)
         self.parameters = model.parameter_count
         keep_norms_exact(self.model, spec.train.precision)
@@ -339,7 +341,7 @@ def batch_to_device(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor 
     """
     positions_N = batch.query_positions()
     all_positions = len(positions_N) == batch.targets_BT.size
-    positions = None if all_positions else to_device(positions_by_row(positions_N, *batch.inputs_BT.shape), device)
+    positions = None if all_positions else to_device(positions_by_row(positions_N, *batch.targets_BT.shape), device)
     return to_device(batch.inputs_BT, device), positions, to_device(batch.targets_BT.reshape(-1)[positions_N], device)
 
 
@@ -379,4 +381,4 @@ def predict_batch(model: Model, batch: Batch, number: int, device: torch.device)
     inputs_BT, positions, targets_N = batch_to_device(batch, device)
     with evaluation_mode(model):
         logits_NV = model(inputs_BT, positions).logits_NV
-    return logits_NV.argmax(-1), functional.cross_entropy(logits_NV, targets_N, reduction="sum")
+    return answers_of(logits_NV, targets_N), losses_of(logits_NV, targets_N).sum()

@@ -27,10 +27,10 @@ from typing import TypeVar, final
 import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
-from torch.nn import functional
 
 from attnlab.choices import Compile, DiagnosticsKind, Precision
 from attnlab.model.base import Model, ModelOutput
+from attnlab.model.losses import answers_of, losses_of
 from attnlab.model.modes import evaluation_mode
 from attnlab.model.transformer import build_model
 from attnlab.specs import RunSpec
@@ -42,7 +42,7 @@ from attnlab.training._buffers import changing_buffers
 from attnlab.training._cuda_graphs import CudaGraphRunner, should_capture
 from attnlab.training._log_diagnostics import measure_diagnostics
 from attnlab.training._noise import first_seed, noise_seed, seed_noise
-from attnlab.training._padding import IGNORED_TARGET, accepts_padding, pad_batches
+from attnlab.training._padding import accepts_padding, pad_batches
 from attnlab.training._transfer import to_array, to_device, to_tensor
 from attnlab.training._vmap_optimizer import VmapOptimizer
 from attnlab.training.batched_sdpa import BatchedSDPAMode
@@ -282,7 +282,7 @@ class VmapStepper(Stepper):
         """Compute the losses of some runs, each on its own batch, and the gradient of every leaf of the block."""
         inputs_KBT, positions_KN, targets_KN, count_K = inputs
         output = self._forward(group, numbers, inputs_KBT, positions_KN, self.precision)
-        losses_K = cross_entropy_sums(at_least_float32(output.logits_NV), targets_KN) / count_K
+        losses_K = losses_of(at_least_float32(output.logits_NV), targets_KN).sum(1) / count_K
         auxiliary_K = at_least_float32(output.auxiliary)
         total, leaves = (losses_K + auxiliary_K).sum(), list(self.optimizer.leaves.values())
         return losses_K.detach(), *torch.autograd.grad(total, leaves, allow_unused=True)
@@ -295,7 +295,7 @@ class VmapStepper(Stepper):
         with evaluation_mode(self.model):
             numbers = [-number] * len(group)
             logits_KNV = self._forward(group, numbers, inputs_KBT, positions_KN, "float32").logits_NV
-        return logits_KNV.argmax(-1), cross_entropy_sums(logits_KNV, targets_KN)
+        return answers_of(logits_KNV, targets_KN), losses_of(logits_KNV, targets_KN).sum(1)
 
     def _to_device(self, batches: Sequence[Batch]) -> list[Tensor]:
         """Pad batches to one shape and copy them to the device."""
@@ -388,22 +388,9 @@ def initial_model(spec: RunSpec, source: Source) -> Model:
         The model, on the CPU.
     """
     seed = int(generator(spec.seed, Split.INIT).integers(2**63))
-    return build_model(spec.model, vocabulary=source.vocabulary, length=source.length, seed=seed)
-
-
-def cross_entropy_sums(logits_KNV: Tensor, targets_KN: Tensor) -> Tensor:
-    """Sum the cross-entropy of each run over its query positions; ignored targets add nothing.
-
-    Args:
-        logits_KNV: Logits at the query positions.
-        targets_KN: Targets, int64.
-
-    Returns:
-        Nats, K.
-    """
-    logits, targets = logits_KNV.flatten(0, 1), targets_KN.flatten()
-    losses = functional.cross_entropy(logits, targets, ignore_index=IGNORED_TARGET, reduction="none")
-    return losses.view_as(targets_KN).sum(1)
+    return build_model(
+        spec.model, vocabulary=source.vocabulary, features=source.features, length=source.length, seed=seed
+    )
 
 
 def _add(one: Tensor | None, other: Tensor | None) -> Tensor | None:

@@ -32,6 +32,7 @@ VARIANTS = [
     Part(name="raven", options={"slots": 5, "keep": 2}),
     Part(name="knocking-heads", options={"values_only": True}),
     Part(name="differential", options={"version": 2}),
+    Part(name="ttt-linear", options={"batch": 5}),
     Part(name="rwkv7", options={"rank": 5, "shift": False}),
 ]
 

@@ -104,6 +104,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     ],
     "ssmax": [{}, {"bias": True, "start": 0.5}],
     "stick-breaking": [{}, {"itself": True, "remainder": True}],
+    "ttt-linear": [{}, {"batch": 3}],
     "wall": [{}, {"start": 0.0}],
     "window": [{}, {"window": 3, "sinks": 1}],
     "zeta": [{}, {"local": False, "chunk": 2, "keep": 3}, {"search": "zorder", "layers": 1}],

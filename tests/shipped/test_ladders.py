@@ -75,7 +75,10 @@ def test_every_level_is_built_and_sampled_in_training_and_test(name: str, level:
     source = Source(spec, seed=0)
     for batch in (source.training(0, 4), source.task.sample(np.random.default_rng(0), 4)):
         assert batch.inputs_BT.shape[1] <= source.length
-        assert batch.inputs_BT.max() < source.vocabulary
+        if source.features:
+            assert batch.inputs_BT.shape[2] == source.features
+        else:
+            assert batch.inputs_BT.max() < source.vocabulary
 
 
 @every_ladder
@@ -84,7 +87,7 @@ def test_difficulty_grows_with_the_level(ladder: Ladder) -> None:
     sizes = []
     for level in ladder.levels:
         task = build(task_spec(ladder, {}, level))
-        num_targets = (task.sample(np.random.default_rng(0), 4).targets_BT >= 0).sum()
+        num_targets = (task.sample(np.random.default_rng(0), 4).targets_BT != -100).sum()
         subtask_lengths = [subtask.length for subtask in task.subtasks().values()]
         rest = (
             (sum(subtask_lengths),) if subtask_lengths else (int(num_targets),)

@@ -74,6 +74,10 @@ def export(
     check_output_path(path, force)
     check_ignore_index(path, ignore_index)
     source = Source(spec.model_copy(update={"evaluate": ()}), seed)
+    if source.features:
+        problem = f"Tokens of '{spec.name}' are numbers, and a file holds ids."
+        hint = f"To look at sequences: attnlab sample {spec.name}. In Python, a task's sample gives arrays."
+        raise InvalidValueError(problem, hint, where="--task")
     check_words_fit(source.vocabulary, spec)
     check_disk(path, sequences, source.length)
     training = split == "training"

@@ -56,7 +56,8 @@ class FedBackAnswers:
 
     Raises:
         InvalidValueError: Several tokens are accepted at a question and the task does not verify generated answers,
-            so that these cannot be scored; or the sequences of a mixture do not tell which subtask they belong to.
+            so that these cannot be scored; or tokens are numbers; or the sequences of a mixture do not tell which
+            subtask they belong to.
     """
 
     def __init__(self, task: Task) -> None:
@@ -108,6 +109,9 @@ def _equal_to_next(batch: Batch) -> Bools:
 
 def _stands_in_inputs(task: Task) -> list[bool]:
     """Read off many sequences whether answers stand in the next input, where no question follows and where one does."""
+    if task.features:
+        problem = "The numbers of the next token are given; they are no answer of the model."
+        raise InvalidValueError(problem, "Nothing can be generated there; leave rollout out.")
     sequences = max(1, min(MAX_SEQUENCES, MAX_TOKENS // task.length))
     batch = task.for_split(Split.VALIDATION).sample(generator(0, Split.DIAGNOSTICS), sequences)
     pairs_BT, follows_BT = question_pairs(batch)

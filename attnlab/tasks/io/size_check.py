@@ -31,7 +31,7 @@ def row_bytes(task: Task, rows: int = 1) -> int:
     Returns:
         Bytes.
     """
-    return BYTES * rows * (4 * task.length + task.vocabulary)
+    return BYTES * rows * (4 * task.length * max(1, task.features) + task.vocabulary)
 
 
 def check_tokens(length: int, *, where: str) -> None:
@@ -72,7 +72,7 @@ def check_task(spec: TaskSpec, task: Task) -> None:
     Raises:
         InvalidValueError: One does not; the message names the largest option, and the largest value that would fit.
     """
-    if task.length > SMALL or task.vocabulary > SMALL:
+    if task.length * max(1, task.features) > SMALL or task.vocabulary > SMALL:
         check_largest_option(spec, row_bytes)
 
 

@@ -106,6 +106,8 @@ class Source:
         self.length = max(task.length for task in tasks)
         """Tokens of the longest sequence of any split."""
         self.vocabulary = max(task.vocabulary for task in tasks)
+        self.features = max(task.features for task in tasks)
+        """Numbers per token, of those tasks that have most; 0 where tokens are ids."""
 
     def training(self, step: int, batch: int) -> Batch:
         """Draw the batch of one training step.

@@ -165,9 +165,9 @@ def _too_few(available: int, count: int) -> InvalidValueError:
 
 def _merged(chunks: Sequence[Batch]) -> list[Batch]:
     """Join the chunks whose sequences have one length, in the order in which the lengths first occur."""
-    by_length: dict[int, list[Batch]] = {}
+    by_length: dict[tuple[int, ...], list[Batch]] = {}
     for chunk in chunks:
-        by_length.setdefault(chunk.inputs_BT.shape[1], []).append(chunk)
+        by_length.setdefault(chunk.inputs_BT.shape[1:], []).append(chunk)
     return [_joined(same) for same in by_length.values()]
 
 
