@@ -19,7 +19,7 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
         "--no-skip": "--no-residual",
     },
     "evaluate": {**PLUGIN, "--as": "--extrapolation"},
-    "report": {"--page": "--html", "--chart": "--plot", "--value": "--metric", "--rows": "--index"},
+    "report": {**PLUGIN, "--page": "--html", "--chart": "--plot", "--value": "--metric", "--rows": "--index"},
     "ls": PLUGIN,
     "show": PLUGIN,
     "sample": {**PLUGIN, "--rows": "--sequences"},

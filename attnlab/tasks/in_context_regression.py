@@ -32,7 +32,6 @@ from typing import Annotated, Any, Self, cast, final
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import erf, gammaincinv
 
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Cell, Split, Task, Tokens, register
@@ -163,12 +162,16 @@ class InContextRegression(Task):
 
     def _zero_is_right(self, places: int) -> float:
         """The probability that 0 is right at some places of one sequence: |w|^2 is chi-squared over d."""
+        from scipy.special import erf, gammaincinv  # late: a list of tasks needs none of it
+
         share = (np.arange(QUANTILES) + 0.5) / QUANTILES
         squares = 2 * gammaincinv(self.dimensions / 2, share) / self.dimensions + self.noise**2
         return float((erf(self.tolerance / np.sqrt(2 * squares)) ** places).mean())
 
     def _posterior_is_right(self, xs_BKD: Numbers) -> float:
         """The probability that the posterior mean at the last vector is right, given the others."""
+        from scipy.special import erf
+
         before, asked = xs_BKD[:, :-1], xs_BKD[:, -1, :, None]
         ridge = max(self.dimensions * self.noise**2, 1e-9) * np.eye(self.dimensions)
         solved = np.linalg.solve(before.swapaxes(1, 2) @ before + ridge, asked)

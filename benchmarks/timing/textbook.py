@@ -67,7 +67,7 @@ class SourceOfShape(Source):
     """A source of any length and vocabulary, from which nothing is drawn."""
 
     def __init__(self, shape: Shape) -> None:
-        self.length, self.vocabulary = shape.length, shape.vocabulary
+        self.length, self.vocabulary, self.features = shape.length, shape.vocabulary, 0
 
 
 Step = Callable[[], object]
