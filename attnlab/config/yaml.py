@@ -212,6 +212,10 @@ def parse(text: str, name: str = "<text>") -> Document:
         raise InvalidFileError("It is nested too deeply, or holds itself.", where=name) from None
 
 
+HALF = re.compile("[\ud800-\udfff]")
+"""Halves of surrogate pairs, which JSON and files cannot hold."""
+
+
 class _Sizes:
     """Refuses what would unfold to too much, before it is unfolded: an alias is the same node, and its size known.
 
@@ -226,6 +230,9 @@ class _Sizes:
     def check(self, node: yaml.Node) -> tuple[int, int]:
         """Count the nodes in a node, itself included, and its depth."""
         if isinstance(node, yaml.ScalarNode):
+            if half := HALF.search(node.value):
+                problem = f"It has half a character, \\u{ord(half[0]):04x}."
+                raise InvalidFileError(problem, "Write the whole one.", where=f"{self.name}:{node.start_mark.line + 1}")
             return 1, 0
         if id(node) in self.known:
             return self.known[id(node)]

@@ -162,6 +162,8 @@ def _remove(store: Path, runs: tuple[Record | Checkpoint, ...]) -> Removal:
             for run in ids:
                 _move(store, removal.path, kind, run)
 
+    if tags:
+        change_tags(store, add={}, remove={})  # before anything is moved: they can be written
     try:
         Store(store).journal.take(ids, keep)
         if tags:

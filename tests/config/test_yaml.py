@@ -215,3 +215,10 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None, reaso
         read(path)
     assert caught.value.where == str(path)
     assert caught.value.problem.startswith("It cannot be read: ")
+
+
+@pytest.mark.parametrize("text", ['name: "\\ud800"\n', '"\\udfffx": 1\n', "a:\n- 'x'\n- \"\\udc00\"\n"])
+def test_half_a_character_is_refused(text: str) -> None:
+    with pytest.raises(InvalidFileError, match=r"It has half a character, \\ud[8-f]") as caught:
+        parse(text, "x.yaml")
+    assert caught.value.where == f"x.yaml:{text.count(chr(10))}"

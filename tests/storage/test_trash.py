@@ -216,3 +216,14 @@ def test_tags_are_added_and_removed(tmp_path: Path) -> None:
         (tmp_path / "tags.json").write_text(damaged)
         with pytest.raises(StoreError, match="no tags of attnlab"):
             read_tags(tmp_path)
+
+
+def test_nothing_is_moved_where_tags_cannot_be_written(tmp_path: Path) -> None:
+    first, *_ = make_store(tmp_path)
+    change_tags(tmp_path, add={first: ["mine"]}, remove={})
+    (tmp_path / "tags.lock").unlink(missing_ok=True)
+    (tmp_path / "tags.lock").mkdir()
+    before = content(tmp_path)
+    with pytest.raises(StoreError):
+        remove_runs(find_records([first], tmp_path))
+    assert content(tmp_path) == before
