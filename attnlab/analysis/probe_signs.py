@@ -26,10 +26,11 @@ def by_probes(record: Record, name: str, alternative: str, evidence: str) -> tup
         evidence: The evidence for both.
 
     Returns:
-        The failure mode, what it still cannot be told from, and the evidence.
+        The failure mode, what it still cannot be told from, and the evidence; as they were where the run has no
+        validation loss above 0 to compare with.
     """
     loss = last_loss(record)
-    if not math.isfinite(loss):
+    if not 0 < loss < math.inf:
         return name, alternative, evidence
     said = f"{evidence}; probes: {', '.join(_outcome(probe, loss) for probe in record.probes)}"
     for probe in sorted(record.probes, key=lambda one: one.change != "more steps"):
@@ -49,7 +50,7 @@ def helped(probe: ProbeResult, loss: float) -> bool:
 
     Args:
         probe: The probe.
-        loss: The last validation loss of the run, in nats.
+        loss: The last validation loss of the run, in nats, above 0.
 
     Returns:
         Whether it did; a probe that diverged did not.

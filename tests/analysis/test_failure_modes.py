@@ -34,7 +34,7 @@ from attnlab.analysis.failure_modes import (
     failure_mode,
 )
 from attnlab.analysis.loss_trend import weight_moved
-from attnlab.analysis.probe_signs import HELPED, WORSENED
+from attnlab.analysis.probe_signs import HELPED, WORSENED, by_probes
 from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, ProbeResult, Record, Score
 from attnlab.rendering.failure_mode_table import FailureModeTable, failure_mode_table
 from attnlab.specs import TrainSpec
@@ -447,6 +447,13 @@ def test_probes_decide(run: Record, longer: float, others: tuple[float, float], 
     probed = failure_mode(run.model_copy(update={"probes": tuple(results)}))
     assert probed.label == label
     assert ("8,000 steps" in probed.evidence) == bool(failure_mode(run).alternative)
+
+
+@pytest.mark.parametrize("loss", [0.0, math.nan, math.inf, None])
+def test_probes_decide_nothing_without_a_loss_to_compare_with(loss: float | None) -> None:
+    last = FLAT_RUN.history[-1].model_copy(update={"validation_loss": loss})
+    run = FLAT_RUN.model_copy(update={"history": (*FLAT_RUN.history[:-1], last), "probes": (probe("more steps", 0.1),)})
+    assert by_probes(run, "capacity", "undertrained", "flat") == ("capacity", "undertrained", "flat")
 
 
 def test_a_probe_that_solved_it_decides_whatever_its_loss() -> None:
