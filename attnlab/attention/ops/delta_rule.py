@@ -33,6 +33,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, RowConstraint
+from attnlab.attention.ops.recurrence import recurrent_outputs, usable
 from attnlab.tensors import QKV, at_least_float32
 
 CHUNK = 64
@@ -137,6 +138,8 @@ def scan(rule: Rule, values_BHSV: Tensor) -> Tensor:
     Returns:
         B x H x S x V.
     """
+    if usable(*rule, values_BHSV):
+        return _looped(rule, values_BHSV)
     tokens = values_BHSV.shape[-2]
     size = min(CHUNK, _next_power_of_two(tokens))
     chunk, values = _rule_chunks(rule, size), _chunks(values_BHSV, size)
@@ -160,6 +163,19 @@ def scan(rule: Rule, values_BHSV: Tensor) -> Tensor:
     transition = identity * from_start[..., -1:, :].mT - erasing @ state_reads
     readout = chunk.queries_BHTC * from_start - erased @ state_reads
     return (out + readout @ _states(transition, added)).flatten(-3, -2)[..., :tokens, :]
+
+
+def _looped(rule: Rule, values_BHSV: Tensor) -> Tensor:
+    """The output of the recurrence by compiled loops over the tokens."""
+    out = recurrent_outputs(
+        rule.queries_BHTC,
+        values_BHSV,
+        keys_BHTC=rule.writes_BHSC,
+        log_decays_BHTN=rule.decays_BHSC,
+        removals_BHTC=rule.removals_BHSC,
+        erasures_BHTC=rule.erasures_BHSC,
+    )
+    return out if rule.self_weights_BHT1 is None else out + rule.self_weights_BHT1 * values_BHSV
 
 
 def decayed_products(later: Tensor, earlier: Tensor, decays: Tensor | None) -> Tensor:

@@ -90,7 +90,9 @@ def rows_of(tensor: Tensor) -> Numbers:
     return tensor.numpy()
 
 
-def in_threads(loop: Callable[..., None], arrays: Sequence[Numbers], multiplications: int, *numbers: object) -> None:
+def in_threads(
+    loop: Callable[..., None], arrays: Sequence[NDArray[Any]], multiplications: int, *numbers: object
+) -> None:
     """Call a loop for parts of the batch, or of the heads of one sequence, at the same time, one for a torch thread.
 
     Args:
@@ -131,6 +133,18 @@ def compiled(function: Function) -> Function:
     return _njit(function) if works() else function
 
 
+def inlined(function: Function) -> Function:
+    """Compile a function as a part of each that calls it, for which its constant arguments are constants.
+
+    Args:
+        function: The function.
+
+    Returns:
+        What compiled functions call; the function itself where none can be compiled.
+    """
+    return _njit(function, inline="always") if works() else function
+
+
 def loop(signature: str) -> Callable[[Function], Function]:
     """Compile a loop at its first call, for one set of types alone.
 
@@ -152,11 +166,12 @@ def loop(signature: str) -> Callable[[Function], Function]:
     return decorate
 
 
-def _njit(function: Function, *signature: str) -> Any:
+def _njit(function: Function, *signature: str, inline: str = "never") -> Any:
     """Compile a function, and keep its machine code on disk where that is possible."""
     from numba import njit
 
-    compiler: Any = partial(njit, *signature, fastmath=set(REASSOCIATED), nogil=True, error_model="numpy")
+    options = {"fastmath": set(REASSOCIATED), "nogil": True, "error_model": "numpy", "inline": inline}
+    compiler: Any = partial(njit, *signature, **options)
     try:
         return compiler(cache=True)(function)
     except RuntimeError:  # no folder can be written to

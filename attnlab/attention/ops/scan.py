@@ -30,6 +30,7 @@ from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position
 from attnlab.attention.ops.modifiers import rms_norm
+from attnlab.attention.ops.recurrence import recurrent_outputs, usable
 from attnlab.tensors import QKV, at_least_float32, with_float32
 
 SCALAR_CHUNK, CHANNEL_CHUNK = 64, 8
@@ -146,8 +147,11 @@ def scan(queries_BHTC: Tensor, keys_BHSC: Tensor, decay_BHSC: Tensor, values_BHS
     Returns:
         B x H x T x V.
     """
-    size = SCALAR_CHUNK if decay_BHSC.shape[-1] == 1 else CHANNEL_CHUNK
     tensors = (queries_BHTC, keys_BHSC, decay_BHSC, values_BHSV)
+    per_channel = decay_BHSC.shape[-1] > 1
+    if per_channel and usable(*tensors):  # where channels decay alike, products of chunks are as fast
+        return recurrent_outputs(queries_BHTC, values_BHSV, keys_BHTC=keys_BHSC, log_decays_BHTN=decay_BHSC)
+    size = CHANNEL_CHUNK if per_channel else SCALAR_CHUNK
     queries, keys, decay, values = (to_chunks(tensor, size) for tensor in tensors)
     since_start = decay.cumsum(-2).exp()
     updates_BHNCV = (keys * remaining_decay(decay).exp()).mT @ values

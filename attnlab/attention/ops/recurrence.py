@@ -1,0 +1,136 @@
+"""The recurrence of a state that decays, is corrected, is written to and is read, token by token.
+
+    S_t = (I - e_t r_t^T) Diag(a_t) S_(t-1) + k_t v_t^T,   o_t = S_t^T q_t
+
+with k = e in a delta rule, and without e and r in linear attention. Time grows linearly in T, and so does memory. Of a
+state that stays in a cache, loops over the tokens are faster than products of chunks once they are compiled; without
+numba, and for all but float32 on a CPU, the scans of :mod:`attnlab.attention.ops.scan` and
+:mod:`attnlab.attention.ops.delta_rule` compute the same numbers but for their rounding.
+
+Letters  B batch, H heads, T tokens, C channels of keys, V of values, N numbers of log a: 0, 1 or C.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from attnlab.attention.ops import loops
+from attnlab.attention.ops.loops import Numbers
+from attnlab.attention.ops.tiles import empty_like_heads, fold_runs
+
+MOST_CHANNELS = 256
+"""Most channels of keys of a compiled loop."""
+
+
+def usable(*tensors: Tensor | None) -> bool:
+    """Decide whether compiled loops compute a recurrence.
+
+    Args:
+        *tensors: The queries, and all others that there are.
+
+    Returns:
+        True for float32 on a CPU with numba, and keys of at most :data:`MOST_CHANNELS` channels.
+    """
+    there = [one for one in tensors if one is not None]
+    return there[0].shape[-1] <= MOST_CHANNELS and loops.usable(*there)
+
+
+def recurrent_outputs(
+    queries_BHTC: Tensor,
+    values_BHTV: Tensor,
+    *,
+    keys_BHTC: Tensor | None = None,
+    log_decays_BHTN: Tensor | None = None,
+    removals_BHTC: Tensor | None = None,
+    erasures_BHTC: Tensor | None = None,
+) -> Tensor:
+    """Compute o for all tokens by compiled loops.
+
+    Args:
+        queries_BHTC: q; it and all others as :func:`usable` demands, or without some of the first axes.
+        values_BHTV: v, with all axes.
+        keys_BHTC: k; None where it is e.
+        log_decays_BHTN: log a, at most 0; N is C, or 1 where channels decay alike; None without decay.
+        removals_BHTC: r; None where nothing is erased.
+        erasures_BHTC: e; None where nothing is erased.
+
+    Returns:
+        B x H x T x V.
+    """
+    decays_BHTN = None if log_decays_BHTN is None else log_decays_BHTN.exp()
+    tensors = (queries_BHTC, removals_BHTC, erasures_BHTC, keys_BHTC, decays_BHTN)
+    there = [values_BHTV[..., :0] if one is None else one for one in tensors]
+    shape = values_BHTV.shape[:-1]
+    outputs: Tensor = _Recurrence.apply(  # type: ignore[no-untyped-call]
+        *(one.expand(*shape, one.shape[-1]) for one in there), values_BHTV
+    )
+    return outputs
+
+
+@final
+class _Recurrence(torch.autograd.Function):
+    """The outputs of q, r, e, k, a and v, of which those of no channels are not there; and their gradients."""
+
+    @staticmethod
+    def forward(*inputs: Tensor) -> Tensor:
+        """Compute the outputs."""
+        outputs = empty_like_heads(inputs[-1])
+        _run(0, inputs, (outputs,))
+        return outputs
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep the inputs alone."""
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        """Compute the states again, and the gradients of all inputs."""
+        grads = tuple(empty_like_heads(one) for one in ctx.saved_tensors)
+        _run(1, ctx.saved_tensors, (grad, *grads))
+        return grads
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
+        """Fold the runs into the batch."""
+        outputs: Tensor = _Recurrence.apply(  # type: ignore[no-untyped-call]
+            *fold_runs(info.batch_size, in_dims, inputs)
+        )
+        return outputs.unflatten(0, (info.batch_size, -1)), 0
+
+
+def _run(which: int, inputs: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> None:
+    """Call the forward pass (0) or the backward pass (1) for its tensors."""
+    from attnlab.attention.ops.recurrence_loops import Sizes, padded, passes, segment_of
+
+    queries, removals, _, keys, decays, values = inputs
+    batch, heads, tokens, channels = queries.shape
+    there = bool(removals.shape[-1]), bool(keys.shape[-1])
+    sizes = Sizes(heads, tokens, channels, values.shape[-1], decays.shape[-1], *there)
+    memories, strides = zip(*(_memory(one) for one in (*inputs, *others)), strict=True)
+    loops.in_threads(
+        passes(padded(channels))[which],
+        [np.arange(batch * heads)[:, None]],
+        4 * (1 + 3 * which) * queries.numel() * values.shape[-1],
+        np.array(sizes),
+        segment_of(tokens),
+        np.array(strides),
+        *memories,
+    )
+
+
+def _memory(tensor: Tensor) -> tuple[Numbers, tuple[int, ...]]:
+    """All memory from the first number of a tensor on, and the first three strides; a copy if channels are spread."""
+    tensor = tensor.detach()
+    if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
+        tensor = tensor.clone(memory_format=torch.contiguous_format)
+    *strides, _ = tensor.stride()
+    last = sum(stride * (size - 1) for stride, size in zip(strides, tensor.shape, strict=False))
+    numbers = last + tensor.shape[-1] if tensor.numel() else 0
+    return torch.as_strided(tensor, (numbers,), (1,)).numpy(), tuple(strides)
