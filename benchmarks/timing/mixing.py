@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention import ATTENTIONS
+from attnlab.config.inline_parts import parse_part
 from attnlab.position import POSITIONS
 from attnlab.tensors import QKV, LayerContext, LayerInputs
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
@@ -38,7 +39,8 @@ def ours(name: str, length: int, device: torch.device) -> Program:
     """Make the mixing of an attention of ours that forms scores; its parameters have gradients too."""
     generator = torch.Generator().manual_seed(0)
     context = LayerContext(width=WIDTH, heads=HEADS, length=length, generator=generator)
-    attention = ATTENTIONS.entry(name).cls(context).to(device)
+    part = parse_part(name)
+    attention = ATTENTIONS.entry(part.name).cls(context, **part.options).to(device)
     position = POSITIONS.entry("none").cls(context)
     qkv, grad = _heads(length, device)
     x_BTD = torch.randn(len(grad), length, WIDTH, device=device)
