@@ -65,11 +65,14 @@ def _numbers(queries: Tensor, values: Tensor) -> tuple[np.float32, int]:
 
 
 @compiled
-def _cut(keys: Numbers, gates: Numbers, kept: Numbers, decayed: Numbers, before: int, row: int) -> None:
-    """Move the cut from the row ``before`` to ``row``: ``kept`` is the product of a between key and cut."""
+def _cut(
+    keys: Numbers, gates: Numbers, decays: Numbers, kept: Numbers, decayed: Numbers, before: int, row: int
+) -> None:
+    """Move the cut from the row ``before`` to ``row``: ``kept`` is the product of a between key and cut.
+
+    Of a whole block it is the exponential of a sum: a product of rounded a would lose digits with each token.
+    """
     channels = keys.shape[1]
-    if row == 0:
-        return
     whole = kept[row]  # not yet used
     for c in range(channels):
         whole[c] = ONE
@@ -78,6 +81,13 @@ def _cut(keys: Numbers, gates: Numbers, kept: Numbers, decayed: Numbers, before:
             kept[j, c] = whole[c]
             decayed[j, c] = keys[j, c] * whole[c]
             whole[c] *= gates[j, c]
+    if before == 0:
+        return
+    for c in range(channels):
+        total = ZERO
+        for j in range(before, row):
+            total += decays[j, c]
+        whole[c] = exponential(total)
     for j in range(before):
         for c in range(channels):
             kept[j, c] *= whole[c]
@@ -145,7 +155,7 @@ def _forward(
                 end = min(row + rows, tokens)
                 count = end - row
                 if row > 0:
-                    _cut(k, a, kept, distant, row - rows, row)
+                    _cut(k, a, decays[b, h], kept, distant, row - rows, row)
                     _since(q, a, reached, late, row, end)
                     products_with_keys(late[:count], distant[:row], scale, scores[:count, :row], sizes, factors)
                 _within(q, k, a, scores, held, scale, row, end)
@@ -237,7 +247,7 @@ def _backward(
                 end = min(row + rows, tokens)
                 count = end - row
                 if row > 0:
-                    _cut(k, a, kept, distant, row - rows, row)
+                    _cut(k, a, decays[b, h], kept, distant, row - rows, row)
                     _since(q, a, reached, late, row, end)
                     products_with_keys(late[:count], distant[:row], scale, scores[:count, :row], sizes, factors)
                 _within(q, k, a, scores, held, scale, row, end)
