@@ -19,7 +19,6 @@ from attnlab.attention.ops.loop_math import (
     ONE,
     THREE,
     ZERO,
-    exponential,
     products_with_keys,
     rows_of_block,
     softmax_row,
@@ -38,23 +37,22 @@ ROWS = 16
 class ErasedLoops:
     """u; of w, keys, b and values."""
 
-    def forward(self, *tensors: Tensor) -> Tensors:
-        """u, and of each row of E the logarithm of its sum of exponentials."""
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """u, B x H x T x D."""
         erasers, keys, strengths, values = tensors
-        erased, logs = empty_like_heads(values), keys.new_empty(keys.shape[:-1])
-        arrays = [*map(rows_of, (erasers, keys, values, erased)), strengths.detach()[..., 0].numpy(), logs.numpy()]
+        erased = empty_like_heads(values)
+        arrays = [*map(rows_of, (erasers, keys, values, erased)), strengths.detach()[..., 0].numpy()]
         in_threads(_forward, arrays, keys.numel() * keys.shape[-2], *_numbers(keys, values))
-        return erased, logs
+        return erased
 
-    def backward(self, tensors: Tensors, outputs: Tensors, grad: Tensor) -> Tensors:
+    def backward(self, tensors: Tensors, result: Tensor, grad: Tensor) -> Tensors:
         """The gradients of all four."""
         erasers, keys, strengths, values = tensors
-        erased, logs = outputs
         results = empty_like_heads(erasers), empty_like_heads(keys).zero_(), empty_like_heads(values)
         strength_grads = strengths.new_empty(strengths.shape)
         arrays = [
-            *map(rows_of, (erasers, keys, erased, grad, *results)),
-            *(one.detach().numpy() for one in (strengths[..., 0], logs, strength_grads[..., 0])),
+            *map(rows_of, (erasers, keys, result, grad, *results)),
+            *(one.detach().numpy() for one in (strengths[..., 0], strength_grads[..., 0])),
         ]
         in_threads(_backward, arrays, 3 * keys.numel() * keys.shape[-2], *_numbers(keys, values))
         return results[0], results[1], strength_grads, results[2]
@@ -65,18 +63,17 @@ def _numbers(keys: Tensor, values: Tensor) -> tuple[np.float32, int]:
     return np.float32(1 / math.sqrt(keys.shape[-1])), min(ROWS, rows_of_block(keys, values))
 
 
-@loop(f"void({', '.join([FOUR] * 4 + [THREE] * 2)}, float32, int64)")
+@loop(f"void({', '.join([FOUR] * 4 + [THREE])}, float32, int64)")
 def _forward(
     erasers: Numbers,
     keys: Numbers,
     values: Numbers,
     erased: Numbers,
     strengths: Numbers,
-    logs: Numbers,
     scale: np.float32,
     rows: int,
 ) -> None:
-    """Fill ``erased`` and ``logs``."""
+    """Fill ``erased``."""
     batch, heads, tokens, _ = keys.shape
     size = values.shape[3]
     sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
@@ -90,7 +87,7 @@ def _forward(
                 products_with_keys(w[row:end], k[:end], scale, scores[:count, :end], sizes, factors)
                 for i in range(count):
                     weights, strength = scores[i], strengths[b, h, row + i]
-                    logs[b, h, row + i] = softmax_row(weights, row + i) if row + i > 0 else ZERO
+                    softmax_row(weights, row + i)
                     for j in range(row + i):
                         weights[j] *= strength
                     for d in range(size):
@@ -106,7 +103,7 @@ def _forward(
                         u[row + i, d] = own[i, d]
 
 
-@loop(f"void({', '.join([FOUR] * 7 + [THREE] * 3)}, float32, int64)")
+@loop(f"void({', '.join([FOUR] * 7 + [THREE] * 2)}, float32, int64)")
 def _backward(
     erasers: Numbers,
     keys: Numbers,
@@ -116,7 +113,6 @@ def _backward(
     key_grads: Numbers,
     value_grads: Numbers,
     strengths: Numbers,
-    logs: Numbers,
     strength_grads: Numbers,
     scale: np.float32,
     rows: int,
@@ -139,12 +135,10 @@ def _backward(
                 count = end - row
                 products_with_keys(w[row:end], k[:end], scale, scores[:count, :end], sizes, factors)
                 for i in range(count):
-                    weights, shares = scores[i], erasing[i]
-                    log, strength = logs[b, h, row + i], strengths[b, h, row + i]
+                    weights, shares, strength = scores[i], erasing[i], strengths[b, h, row + i]
+                    softmax_row(weights, row + i)
                     for j in range(row + i):
-                        p = exponential(weights[j] - log)
-                        weights[j] = p
-                        shares[j] = strength * p
+                        shares[j] = strength * weights[j]
                 for i in range(count - 1, -1, -1):
                     for j in range(i):
                         weight = erasing[i, row + j]

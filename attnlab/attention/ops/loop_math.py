@@ -100,7 +100,13 @@ def sums_over_keys(
 
 @compiled
 def sums_over_rows(
-    weights: Numbers, rows: Numbers, factor: np.float32, kept: np.float32, out: Numbers, sizes: Integers, factors: Numbers
+    weights: Numbers,
+    rows: Numbers,
+    factor: np.float32,
+    kept: np.float32,
+    out: Numbers,
+    sizes: Integers,
+    factors: Numbers,
 ) -> None:
     """Write ``factor weights^T @ rows + kept out``, S x C."""
     step = max(1, PRODUCT // (rows.shape[0] * rows.shape[1]))
@@ -134,8 +140,12 @@ def largest(row: Numbers, count: int) -> np.float32:
 
 
 @compiled
-def softmax_row(row: Numbers, count: int) -> np.float32:
-    """Replace the first numbers of a row by their softmax, and return the logarithm of their sum of exponentials."""
+def softmax_row(row: Numbers, count: int) -> None:
+    """Replace the first numbers of a row by their softmax.
+
+    The backward pass computes it again, with the same digits: from a logarithm of the sum, which has those of the
+    largest score, it would be less exact.
+    """
     most, total = largest(row, count), ZERO
     for j in range(count):
         one = exponential(row[j] - most)
@@ -144,4 +154,3 @@ def softmax_row(row: Numbers, count: int) -> np.float32:
     inverse = ONE / total
     for j in range(count):
         row[j] *= inverse
-    return most + np.log(total)

@@ -20,22 +20,22 @@ Tensors = tuple[Tensor, ...]
 class Program(Protocol):
     """What is computed of tensors B x H x T x C, each sequence and head by itself."""
 
-    def forward(self, *tensors: Tensor) -> Tensors:
-        """Compute the result, and what the backward pass needs of it.
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Compute the result.
 
         Args:
             *tensors: B x H x T x C.
 
         Returns:
-            The result, B x H x T x C, and further tensors B x H x ....
+            B x H x T x C.
         """
 
-    def backward(self, tensors: Tensors, outputs: Tensors, grad: Tensor) -> Tensors:
+    def backward(self, tensors: Tensors, result: Tensor, grad: Tensor) -> Tensors:
         """Compute the gradients.
 
         Args:
             tensors: As in ``forward``.
-            outputs: What it returned.
+            result: What it returned.
             grad: The gradient of the result.
 
         Returns:
@@ -67,37 +67,34 @@ def looped(program: Program, *tensors: Tensor) -> Tensor:
     Returns:
         Its result, B x H x T x C.
     """
-    result: Tensor = _Looped.apply(program, *tensors)[0]  # type: ignore[no-untyped-call]
+    result: Tensor = _Looped.apply(program, *tensors)  # type: ignore[no-untyped-call]
     return result
 
 
 @final
 class _Looped(torch.autograd.Function):
-    """The outputs of a program, of which the first has a gradient."""
+    """The result of a program."""
 
     @staticmethod
-    def forward(program: Program, *tensors: Tensor) -> Tensors:
+    def forward(program: Program, *tensors: Tensor) -> Tensor:
         """Run the loop of the forward pass."""
         return program.forward(*tensors)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensors) -> None:
-        """Keep the inputs and the outputs, whose sizes grow with the length alone."""
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep the inputs and the result, whose sizes grow with the length alone."""
         ctx.program, *tensors = inputs
-        ctx.save_for_backward(*tensors, *output)
-        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*tensors, output)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, *others: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Run the loop of the backward pass."""
-        saved: Tensors = ctx.saved_tensors
-        count = len(saved) - 1 - len(others)
-        return None, *ctx.program.backward(saved[:count], saved[count:], grad)
+        *tensors, result = ctx.saved_tensors
+        return None, *ctx.program.backward(tuple(tensors), result, grad)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensors, tuple[int, ...]]:
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Tensor, int]:
         """Fold the runs into the batch."""
         folded = fold_runs(info.batch_size, in_dims[1:], args[1:])
-        outputs: Tensors = _Looped.apply(args[0], *folded)  # type: ignore[no-untyped-call]
-        return tuple(one.unflatten(0, (info.batch_size, -1)) for one in outputs), (0,) * len(outputs)
+        return looped(args[0], *folded).unflatten(0, (info.batch_size, -1)), 0

@@ -2,7 +2,8 @@
 
     A_ij = p_ij (1 + E_i - t_ij),   E_i = sum_j p_ij t_ij,   t_ij = r_i.k_j,   y_i = sum_j A_ij v_j
 
-    c = g V^T,   m_i = sum_j c_ij p_ij,   dt = p (m - c),   ds = p (c (1 + E - t) + m (t - E) - g.y)
+    c = g V^T,   m_i = sum_j p_ij c_ij,   dt = p (m - c),   dp = c (1 + E - t) + m t
+    ds_ij = p_ij (dp_ij - sum_j p_ij dp_ij)
 
 Letters  B batch, H heads, T queries and keys, C channels per head, D of values.
 """
@@ -18,17 +19,15 @@ from torch import Tensor
 from attnlab.attention.ops.loop_math import (
     FOUR,
     ONE,
-    THREE,
     ZERO,
-    exponential,
     products_with_keys,
     rows_of_block,
     softmax_row,
     sums_over_keys,
     sums_over_rows,
 )
-from attnlab.attention.ops.loops import Numbers, in_threads, loop, rows_of
 from attnlab.attention.ops.looped import Tensors
+from attnlab.attention.ops.loops import Numbers, in_threads, loop, rows_of
 from attnlab.attention.ops.tiles import empty_like_heads
 
 
@@ -36,44 +35,41 @@ from attnlab.attention.ops.tiles import empty_like_heads
 class ParallaxLoops:
     """The weighted sums of the values; of queries, keys, second queries and values."""
 
-    def forward(self, *tensors: Tensor) -> Tensors:
-        """The sums, and of each row the logarithm of its sum of exponentials, and E."""
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """The sums, B x H x T x D."""
         queries, _, _, values = tensors
-        mixed, logs, means = empty_like_heads(values), *(queries.new_empty(queries.shape[:-1]) for _ in range(2))
-        arrays = [*map(rows_of, (*tensors, mixed)), logs.numpy(), means.numpy()]
+        mixed = empty_like_heads(values)
+        arrays = [*map(rows_of, (*tensors, mixed))]
         numbers = np.float32(1 / math.sqrt(queries.shape[-1])), rows_of_block(queries, values)
         in_threads(_forward, arrays, 2 * queries.numel() * queries.shape[-2], *numbers)
-        return mixed, logs, means
+        return mixed
 
-    def backward(self, tensors: Tensors, outputs: Tensors, grad: Tensor) -> Tensors:
+    def backward(self, tensors: Tensors, result: Tensor, grad: Tensor) -> Tensors:
         """The gradients of all four."""
         queries, keys, slopes, values = tensors
-        mixed, logs, means = outputs
         results = (
             empty_like_heads(queries),
             empty_like_heads(keys).zero_(),
             empty_like_heads(slopes),
             empty_like_heads(values).zero_(),
         )
-        arrays = [*map(rows_of, (*tensors, mixed, grad, *results)), logs.numpy(), means.numpy()]
+        arrays = [*map(rows_of, (*tensors, grad, *results))]
         numbers = np.float32(1 / math.sqrt(queries.shape[-1])), rows_of_block(queries, values)
         in_threads(_backward, arrays, 4 * queries.numel() * queries.shape[-2], *numbers)
         return results
 
 
-@loop(f"void({', '.join([FOUR] * 5 + [THREE] * 2)}, float32, int64)")
+@loop(f"void({', '.join([FOUR] * 5)}, float32, int64)")
 def _forward(
     queries: Numbers,
     keys: Numbers,
     slopes: Numbers,
     values: Numbers,
     mixed: Numbers,
-    logs: Numbers,
-    means: Numbers,
     scale: np.float32,
     rows: int,
 ) -> None:
-    """Fill ``mixed``, ``logs`` and ``means``."""
+    """Fill ``mixed``."""
     batch, heads, tokens, _ = queries.shape
     sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
     scores, products = np.empty((rows, tokens), np.float32), np.empty((rows, tokens), np.float32)
@@ -87,10 +83,9 @@ def _forward(
                 products_with_keys(r[row:end], k[:end], ONE, products[:count, :end], sizes, factors)
                 for i in range(count):
                     allowed, weights, t, mean = row + i + 1, scores[i], products[i], ZERO
-                    logs[b, h, row + i] = softmax_row(weights, allowed)
+                    softmax_row(weights, allowed)
                     for j in range(allowed):
                         mean += weights[j] * t[j]
-                    means[b, h, row + i] = mean
                     mean += ONE
                     for j in range(allowed):
                         weights[j] *= mean - t[j]
@@ -99,20 +94,17 @@ def _forward(
                 sums_over_keys(scores[:count, :end], v[:end], ONE, ZERO, y[row:end], sizes, factors)
 
 
-@loop(f"void({', '.join([FOUR] * 10 + [THREE] * 2)}, float32, int64)")
+@loop(f"void({', '.join([FOUR] * 9)}, float32, int64)")
 def _backward(
     queries: Numbers,
     keys: Numbers,
     slopes: Numbers,
     values: Numbers,
-    mixed: Numbers,
     grads: Numbers,
     query_grads: Numbers,
     key_grads: Numbers,
     slope_grads: Numbers,
     value_grads: Numbers,
-    logs: Numbers,
-    means: Numbers,
     scale: np.float32,
     rows: int,
 ) -> None:
@@ -133,15 +125,14 @@ def _backward(
                 products_with_keys(g[row:end], v[:end], ONE, slants[:count, :end], sizes, factors)
                 for i in range(count):
                     allowed, weights, t, c = row + i + 1, scores[i], products[i], slants[i]
-                    log, mean, m, shared = logs[b, h, row + i], means[b, h, row + i], ZERO, ZERO
+                    mean, m, shared = ZERO, ZERO, ZERO
+                    softmax_row(weights, allowed)
                     for j in range(allowed):
-                        p = exponential(weights[j] - log)
-                        weights[j] = p
-                        m += p * c[j]
-                    for d in range(g.shape[1]):
-                        shared += g[row + i, d] * mixed[b, h, row + i, d]
-                    shared += m * mean
+                        mean += weights[j] * t[j]
+                        m += weights[j] * c[j]
                     mean += ONE
+                    for j in range(allowed):
+                        shared += weights[j] * (c[j] * (mean - t[j]) + m * t[j])
                     for j in range(allowed):
                         p, product, slant = weights[j], t[j], c[j]
                         factor = mean - product

@@ -4,7 +4,7 @@
 
 A query and one of its nearest second keys are one row of a block, a *reader*; its softmax spans several rows.
 
-    h_in = g_i v'_(i-n),   ds = p (h V^T - g.y),   dv'_(i-n) += g_i (p V)_in,   dr = scale ds K
+    h_in = g_i v'_(i-n),   ds = p (h V^T - sum p h V^T),   dv'_(i-n) += g_i (p V)_in,   dr = scale ds K
 
 Letters  B batch, H heads, T queries and keys, N nearest second keys, C channels per head, M readers of a block.
 """
@@ -21,7 +21,6 @@ from torch import Tensor
 from attnlab.attention.ops.loop_math import (
     FOUR,
     ONE,
-    THREE,
     ZERO,
     exponential,
     largest,
@@ -45,19 +44,19 @@ class SimplicialLoops:
     near: int
     """N."""
 
-    def forward(self, *tensors: Tensor) -> Tensors:
-        """The sums, and of each query the logarithm of its sum of exponentials."""
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """The sums, B x H x T x C."""
         queries, values = tensors[0], tensors[-1]
-        mixed, logs = empty_like_heads(values), queries.new_empty(queries.shape[:-1])
-        arrays = [*map(rows_of, (*tensors, mixed)), logs.numpy()]
+        mixed = empty_like_heads(values)
+        arrays = [*map(rows_of, (*tensors, mixed))]
         in_threads(_forward, arrays, self.near * queries.numel() * queries.shape[-2], *self._numbers(queries))
-        return mixed, logs
+        return mixed
 
-    def backward(self, tensors: Tensors, outputs: Tensors, grad: Tensor) -> Tensors:
+    def backward(self, tensors: Tensors, result: Tensor, grad: Tensor) -> Tensors:
         """The gradients of all five."""
-        queries, (mixed, logs) = tensors[0], outputs
+        queries = tensors[0]
         results = tuple(empty_like_heads(one).zero_() for one in tensors)
-        arrays = [*map(rows_of, (*tensors, mixed, grad, *results)), logs.numpy()]
+        arrays = [*map(rows_of, (*tensors, grad, *results))]
         in_threads(_backward, arrays, 3 * self.near * queries.numel() * queries.shape[-2], *self._numbers(queries))
         return results
 
@@ -81,8 +80,8 @@ def _pair(ones: Numbers, others: Numbers, near: int, row: int, end: int, out: Nu
 
 
 @compiled
-def _softmax(scores: Numbers, first: int, last: int, allowed: int, end: int) -> np.float32:
-    """Replace the scores of one query's readers by their softmax, and return the logarithm of its sum."""
+def _softmax(scores: Numbers, first: int, last: int, allowed: int, end: int) -> None:
+    """Replace the scores of one query's readers by their softmax."""
     most, total = largest(scores[first], allowed), ZERO
     for m in range(first + 1, last):
         one = largest(scores[m], allowed)
@@ -100,10 +99,9 @@ def _softmax(scores: Numbers, first: int, last: int, allowed: int, end: int) -> 
             weights[j] *= inverse
         for j in range(allowed, end):
             weights[j] = ZERO
-    return most + np.log(total)
 
 
-@loop(f"void({', '.join([FOUR] * 6)}, {THREE}, float32, int64)")
+@loop(f"void({', '.join([FOUR] * 6)}, float32, int64)")
 def _forward(
     queries: Numbers,
     keys: Numbers,
@@ -111,11 +109,10 @@ def _forward(
     second_values: Numbers,
     values: Numbers,
     mixed: Numbers,
-    logs: Numbers,
     scale: np.float32,
     near: int,
 ) -> None:
-    """Fill ``mixed`` and ``logs``."""
+    """Fill ``mixed``."""
     batch, heads, tokens, channels = queries.shape
     size = values.shape[3]
     near = min(near, tokens)
@@ -134,7 +131,7 @@ def _forward(
                 count = _pair(q, other, near, row, end, readers, starts)
                 products_with_keys(readers[:count], k[:end], scale, scores[:count, :end], sizes, factors)
                 for i in range(end - row):
-                    logs[b, h, row + i] = _softmax(scores, starts[i], starts[i + 1], row + i + 1, end)
+                    _softmax(scores, starts[i], starts[i + 1], row + i + 1, end)
                 sums_over_keys(scores[:count, :end], v[:end], ONE, ZERO, sums[:count], sizes, factors)
                 for i in range(end - row):
                     total[:] = ZERO
@@ -165,21 +162,19 @@ def _share(
                 other_grads[i - n, c] += grads[m, c] * ones[i, c]
 
 
-@loop(f"void({', '.join([FOUR] * 12)}, {THREE}, float32, int64)")
+@loop(f"void({', '.join([FOUR] * 11)}, float32, int64)")
 def _backward(
     queries: Numbers,
     keys: Numbers,
     second_keys: Numbers,
     second_values: Numbers,
     values: Numbers,
-    mixed: Numbers,
     grads: Numbers,
     query_grads: Numbers,
     key_grads: Numbers,
     second_key_grads: Numbers,
     second_value_grads: Numbers,
     value_grads: Numbers,
-    logs: Numbers,
     scale: np.float32,
     near: int,
 ) -> None:
@@ -209,17 +204,18 @@ def _backward(
                 products_with_keys(readers[:count], k[:end], scale, scores[:count, :end], sizes, factors)
                 products_with_keys(spread[:count], v[:end], ONE, slopes[:count, :end], sizes, factors)
                 for i in range(end - row):
-                    log, shared, allowed = logs[b, h, row + i], ZERO, row + i + 1
-                    for d in range(size):
-                        shared += g[row + i, d] * mixed[b, h, row + i, d]
+                    shared, allowed = ZERO, row + i + 1
+                    _softmax(scores, starts[i], starts[i + 1], allowed, end)
                     for m in range(starts[i], starts[i + 1]):
                         weights, ds = scores[m], slopes[m]
                         for j in range(allowed):
-                            p = exponential(weights[j] - log)
-                            weights[j] = p
-                            ds[j] = p * (ds[j] - shared)
+                            shared += weights[j] * ds[j]
+                    for m in range(starts[i], starts[i + 1]):
+                        weights, ds = scores[m], slopes[m]
+                        for j in range(allowed):
+                            ds[j] = weights[j] * (ds[j] - shared)
                         for j in range(allowed, end):
-                            weights[j] = ds[j] = ZERO
+                            ds[j] = ZERO
                 heights, leans = scores[:count, :end], slopes[:count, :end]
                 sums_over_rows(heights, spread[:count], ONE, ONE, dv[:end], sizes, factors)
                 sums_over_keys(heights, v[:end], ONE, ZERO, sums[:count], sizes, factors)

@@ -20,7 +20,6 @@ from torch import Tensor
 from attnlab.attention.ops.loop_math import (
     FOUR,
     ONE,
-    THREE,
     ZERO,
     exponential,
     products_with_keys,
@@ -41,20 +40,19 @@ ROWS = 16
 class WallLoops:
     """The weighted sums of the values; of queries, keys, g and values."""
 
-    def forward(self, *tensors: Tensor) -> Tensors:
-        """The sums, and of each row the logarithm of its sum of exponentials."""
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """The sums, B x H x T x D."""
         queries, values = tensors[0], tensors[-1]
-        mixed, logs = empty_like_heads(values), queries.new_empty(queries.shape[:-1])
-        arrays = [*map(rows_of, (*tensors, mixed)), logs.numpy()]
+        mixed = empty_like_heads(values)
+        arrays = [*map(rows_of, (*tensors, mixed))]
         in_threads(_forward, arrays, queries.numel() * queries.shape[-2], *_numbers(queries, values))
-        return mixed, logs
+        return mixed
 
-    def backward(self, tensors: Tensors, outputs: Tensors, grad: Tensor) -> Tensors:
+    def backward(self, tensors: Tensors, result: Tensor, grad: Tensor) -> Tensors:
         """The gradients of all four."""
         queries, values = tensors[0], tensors[-1]
-        mixed, logs = outputs
         *others, value_grads = (empty_like_heads(one) for one in tensors)
-        arrays = [*map(rows_of, (*tensors, mixed, grad, *others, value_grads.zero_())), logs.numpy()]
+        arrays = [*map(rows_of, (*tensors, grad, *others, value_grads.zero_()))]
         in_threads(_backward, arrays, 3 * queries.numel() * queries.shape[-2], *_numbers(queries, values))
         return *others, value_grads
 
@@ -107,7 +105,14 @@ def _since(queries: Numbers, gates: Numbers, reached: Numbers, decayed: Numbers,
 
 @compiled
 def _within(
-    queries: Numbers, keys: Numbers, gates: Numbers, scores: Numbers, held: Numbers, scale: np.float32, row: int, end: int
+    queries: Numbers,
+    keys: Numbers,
+    gates: Numbers,
+    scores: Numbers,
+    held: Numbers,
+    scale: np.float32,
+    row: int,
+    end: int,
 ) -> None:
     """Fill the scores of the pairs within a block."""
     channels = queries.shape[1]
@@ -124,18 +129,17 @@ def _within(
             scores[i - row, j] = total
 
 
-@loop(f"void({', '.join([FOUR] * 5)}, {THREE}, float32, int64)")
+@loop(f"void({', '.join([FOUR] * 5)}, float32, int64)")
 def _forward(
     queries: Numbers,
     keys: Numbers,
     decays: Numbers,
     values: Numbers,
     mixed: Numbers,
-    logs: Numbers,
     scale: np.float32,
     rows: int,
 ) -> None:
-    """Fill ``mixed`` and ``logs``."""
+    """Fill ``mixed``."""
     batch, heads, tokens, channels = queries.shape
     sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
     scores, held = np.empty((rows, tokens), np.float32), np.empty(channels, np.float32)
@@ -160,7 +164,7 @@ def _forward(
                     products_with_keys(late[:count], distant[:row], scale, scores[:count, :row], sizes, factors)
                 _within(q, k, a, scores, held, scale, row, end)
                 for i in range(count):
-                    logs[b, h, row + i] = softmax_row(scores[i], row + i + 1)
+                    softmax_row(scores[i], row + i + 1)
                     for j in range(row + i + 1, end):
                         scores[i, j] = ZERO
                 sums_over_keys(scores[:count, :end], v[:end], ONE, ZERO, y[row:end], sizes, factors)
@@ -208,19 +212,17 @@ def _within_backward(
             key_grads[j, c] += held[c]
 
 
-@loop(f"void({', '.join([FOUR] * 10)}, {THREE}, float32, int64)")
+@loop(f"void({', '.join([FOUR] * 9)}, float32, int64)")
 def _backward(
     queries: Numbers,
     keys: Numbers,
     decays: Numbers,
     values: Numbers,
-    mixed: Numbers,
     grads: Numbers,
     query_grads: Numbers,
     key_grads: Numbers,
     decay_grads: Numbers,
     value_grads: Numbers,
-    logs: Numbers,
     scale: np.float32,
     rows: int,
 ) -> None:
@@ -254,13 +256,12 @@ def _backward(
                 products_with_keys(g[row:end], v[:end], ONE, slopes[:count, :end], sizes, factors)
                 for i in range(count):
                     allowed, weights, ds = row + i + 1, scores[i], slopes[i]
-                    log, shared = logs[b, h, row + i], ZERO
-                    for d in range(g.shape[1]):
-                        shared += g[row + i, d] * mixed[b, h, row + i, d]
+                    softmax_row(weights, allowed)
+                    shared = ZERO
                     for j in range(allowed):
-                        p = exponential(weights[j] - log)
-                        weights[j] = p
-                        ds[j] = p * (ds[j] - shared)
+                        shared += weights[j] * ds[j]
+                    for j in range(allowed):
+                        ds[j] = weights[j] * (ds[j] - shared)
                     for j in range(allowed, end):
                         weights[j] = ds[j] = ZERO
                 sums_over_rows(scores[:count, :end], g[row:end], ONE, ONE, dv[:end], sizes, factors)
