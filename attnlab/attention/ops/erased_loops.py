@@ -38,7 +38,14 @@ class ErasedLoops:
     """u; of w, keys, b and values."""
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """u, B x H x T x D."""
+        """Compute u.
+
+        Args:
+            *tensors: w, keys, b and values, B x H x T x C, b of one channel.
+
+        Returns:
+            u, B x H x T x D.
+        """
         erasers, keys, strengths, values = tensors
         erased = empty_like_heads(values)
         arrays = [*map(rows_of, (erasers, keys, values, erased)), strengths.detach()[..., 0].numpy()]
@@ -46,7 +53,16 @@ class ErasedLoops:
         return erased
 
     def backward(self, tensors: Tensors, result: Tensor, grad: Tensor) -> Tensors:
-        """The gradients of all four."""
+        """Compute the gradients of all four.
+
+        Args:
+            tensors: As in ``forward``.
+            result: What it returned.
+            grad: The gradient of the result.
+
+        Returns:
+            One of the shape of each tensor.
+        """
         erasers, keys, strengths, values = tensors
         results = empty_like_heads(erasers), empty_like_heads(keys).zero_(), empty_like_heads(values)
         strength_grads = strengths.new_empty(strengths.shape)

@@ -51,6 +51,15 @@ def product(
 
     BLAS counts along columns, so the transposes are multiplied. ``sizes`` is memory for its arguments: each is an
     address, and the low half of an integer of 64 bits is the same integer of 32 bits.
+
+    Args:
+        left: R x S.
+        right: S x C.
+        factor: Of the product.
+        kept: Of what ``out`` holds.
+        out: R x C.
+        sizes: Memory for the arguments of BLAS, 8 numbers.
+        factors: The same, 2 numbers.
     """
     rows, inner = left.shape
     columns = right.shape[1]
@@ -73,7 +82,16 @@ def product(
 def products_with_keys(
     rows: Numbers, keys: Numbers, factor: np.float32, out: Numbers, sizes: Integers, factors: Numbers
 ) -> None:
-    """Write ``factor rows @ keys^T``, R x S, some keys at a time, so that BLAS needs no threads."""
+    """Write ``factor rows @ keys^T``, R x S, some keys at a time, so that BLAS needs no threads.
+
+    Args:
+        rows: R x C.
+        keys: S x C.
+        factor: Of the products.
+        out: R x S.
+        sizes: Memory for the arguments of BLAS, 8 numbers.
+        factors: The same, 2 numbers.
+    """
     step = max(1, PRODUCT // (rows.shape[0] * rows.shape[1]))
     for key in range(0, keys.shape[0], step):
         last = min(key + step, keys.shape[0])
@@ -90,7 +108,17 @@ def sums_over_keys(
     sizes: Integers,
     factors: Numbers,
 ) -> None:
-    """Write ``factor weights @ values + kept out``, R x C."""
+    """Write ``factor weights @ values + kept out``, R x C.
+
+    Args:
+        weights: R x S.
+        values: S x C.
+        factor: Of the sums.
+        kept: Of what ``out`` holds.
+        out: R x C.
+        sizes: Memory for the arguments of BLAS, 8 numbers.
+        factors: The same, 2 numbers.
+    """
     step = max(1, PRODUCT // (weights.shape[0] * values.shape[1]))
     for key in range(0, values.shape[0], step):
         last = min(key + step, values.shape[0])
@@ -108,7 +136,17 @@ def sums_over_rows(
     sizes: Integers,
     factors: Numbers,
 ) -> None:
-    """Write ``factor weights^T @ rows + kept out``, S x C."""
+    """Write ``factor weights^T @ rows + kept out``, S x C.
+
+    Args:
+        weights: R x S.
+        rows: R x C.
+        factor: Of the sums.
+        kept: Of what ``out`` holds.
+        out: S x C.
+        sizes: Memory for the arguments of BLAS, 8 numbers.
+        factors: The same, 2 numbers.
+    """
     step = max(1, PRODUCT // (rows.shape[0] * rows.shape[1]))
     for key in range(0, out.shape[0], step):
         last = min(key + step, out.shape[0])
@@ -120,6 +158,12 @@ def exponential(x: np.float32) -> np.float32:
     """Compute ``exp(x)`` for x up to 88, with a relative error of 1e-6; NaN stays NaN.
 
     The compiler makes one instruction for eight or more numbers of it, which it does not of a call of the C library.
+
+    Args:
+        x: At most 88.
+
+    Returns:
+        The exponential; zero below -87.
     """
     y = LOWEST if x < LOWEST else x
     n = np.floor(y * LOG2_E + HALF)
@@ -131,7 +175,15 @@ def exponential(x: np.float32) -> np.float32:
 
 @compiled
 def largest(row: Numbers, count: int) -> np.float32:
-    """Find the largest of the first numbers of a row, as integers, which the compiler takes in any order."""
+    """Find the largest of the first numbers of a row, as integers, which the compiler takes in any order.
+
+    Args:
+        row: S numbers, side by side in memory.
+        count: How many of them.
+
+    Returns:
+        The largest; NaN where one is NaN with a plus sign.
+    """
     bits, most = row.view(np.int32), LEAST
     for j in range(count):
         ordered = bits[j] ^ ((bits[j] >> SIGN) & REST)
@@ -145,6 +197,10 @@ def softmax_row(row: Numbers, count: int) -> None:
 
     The backward pass computes it again, with the same digits: from a logarithm of the sum, which has those of the
     largest score, it would be less exact.
+
+    Args:
+        row: S numbers, side by side in memory.
+        count: How many of them; the others keep their values.
     """
     most, total = largest(row, count), ZERO
     for j in range(count):

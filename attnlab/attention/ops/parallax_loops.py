@@ -36,7 +36,14 @@ class ParallaxLoops:
     """The weighted sums of the values; of queries, keys, second queries and values."""
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """The sums, B x H x T x D."""
+        """Compute the weighted sums.
+
+        Args:
+            *tensors: Queries, keys, second queries and values, B x H x T x C.
+
+        Returns:
+            B x H x T x D.
+        """
         queries, _, _, values = tensors
         mixed = empty_like_heads(values)
         arrays = [*map(rows_of, (*tensors, mixed))]
@@ -45,7 +52,16 @@ class ParallaxLoops:
         return mixed
 
     def backward(self, tensors: Tensors, result: Tensor, grad: Tensor) -> Tensors:
-        """The gradients of all four."""
+        """Compute the gradients of all four.
+
+        Args:
+            tensors: As in ``forward``.
+            result: What it returned.
+            grad: The gradient of the result.
+
+        Returns:
+            One of the shape of each tensor.
+        """
         queries, keys, slopes, values = tensors
         results = (
             empty_like_heads(queries),

@@ -45,7 +45,14 @@ class SimplicialLoops:
     """N."""
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """The sums, B x H x T x C."""
+        """Compute the weighted sums.
+
+        Args:
+            *tensors: Queries, keys, second keys, second values and values, B x H x T x C.
+
+        Returns:
+            B x H x T x C.
+        """
         queries, values = tensors[0], tensors[-1]
         mixed = empty_like_heads(values)
         arrays = [*map(rows_of, (*tensors, mixed))]
@@ -53,7 +60,16 @@ class SimplicialLoops:
         return mixed
 
     def backward(self, tensors: Tensors, result: Tensor, grad: Tensor) -> Tensors:
-        """The gradients of all five."""
+        """Compute the gradients of all five.
+
+        Args:
+            tensors: As in ``forward``.
+            result: What it returned.
+            grad: The gradient of the result.
+
+        Returns:
+            One of the shape of each tensor.
+        """
         queries = tensors[0]
         results = tuple(empty_like_heads(one).zero_() for one in tensors)
         arrays = [*map(rows_of, (*tensors, grad, *results))]

@@ -41,7 +41,14 @@ class WallLoops:
     """The weighted sums of the values; of queries, keys, g and values."""
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        """The sums, B x H x T x D."""
+        """Compute the weighted sums.
+
+        Args:
+            *tensors: Queries, keys, g and values, B x H x T x C.
+
+        Returns:
+            B x H x T x D.
+        """
         queries, values = tensors[0], tensors[-1]
         mixed = empty_like_heads(values)
         arrays = [*map(rows_of, (*tensors, mixed))]
@@ -49,7 +56,16 @@ class WallLoops:
         return mixed
 
     def backward(self, tensors: Tensors, result: Tensor, grad: Tensor) -> Tensors:
-        """The gradients of all four."""
+        """Compute the gradients of all four.
+
+        Args:
+            tensors: As in ``forward``.
+            result: What it returned.
+            grad: The gradient of the result.
+
+        Returns:
+            One of the shape of each tensor.
+        """
         queries, values = tensors[0], tensors[-1]
         *others, value_grads = (empty_like_heads(one) for one in tensors)
         arrays = [*map(rows_of, (*tensors, grad, *others, value_grads.zero_()))]
