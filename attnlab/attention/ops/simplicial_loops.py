@@ -159,22 +159,22 @@ def _forward(
 
 
 @compiled
-def _share(
-    grads: Numbers,
-    ones: Numbers,
-    others: Numbers,
-    starts: Integers,
-    row: int,
-    end: int,
-    one_grads: Numbers,
-    other_grads: Numbers,
-) -> None:
-    """Add the gradients of what :func:`_pair` has multiplied."""
+def _add_to_own(grads: Numbers, others: Numbers, starts: Integers, row: int, end: int, own_grads: Numbers) -> None:
+    """Add the gradients of the first factors of what :func:`_pair` has multiplied."""
+    for i in range(row, end):
+        for n in range(starts[i - row + 1] - starts[i - row]):
+            m = starts[i - row] + n
+            for c in range(others.shape[1]):
+                own_grads[i, c] += grads[m, c] * others[i - n, c]
+
+
+@compiled
+def _add_to_others(grads: Numbers, ones: Numbers, starts: Integers, row: int, end: int, other_grads: Numbers) -> None:
+    """Add the gradients of the second factors, those of the rows right before."""
     for i in range(row, end):
         for n in range(starts[i - row + 1] - starts[i - row]):
             m = starts[i - row] + n
             for c in range(ones.shape[1]):
-                one_grads[i, c] += grads[m, c] * others[i - n, c]
                 other_grads[i - n, c] += grads[m, c] * ones[i, c]
 
 
@@ -207,12 +207,12 @@ def _backward(
     q, other = np.empty((tokens, channels), np.float32), np.empty((tokens, channels), np.float32)
     dq, dother = np.empty((tokens, channels), np.float32), np.empty((tokens, channels), np.float32)
     g, second = np.empty((tokens, size), np.float32), np.empty((tokens, size), np.float32)
-    unused, dsecond = np.empty((tokens, size), np.float32), np.empty((tokens, size), np.float32)
+    dsecond = np.empty((tokens, size), np.float32)
     for b in range(batch):
         for h in range(heads):
             k, v, dk, dv = keys[b, h], values[b, h], key_grads[b, h], value_grads[b, h]
             q[:], other[:], second[:], g[:] = queries[b, h], second_keys[b, h], second_values[b, h], grads[b, h]
-            dq[:], dother[:], dsecond[:], unused[:] = ZERO, ZERO, ZERO, ZERO
+            dq[:], dother[:], dsecond[:] = ZERO, ZERO, ZERO
             for row in range(0, tokens, rows):
                 end = min(row + rows, tokens)
                 count = _pair(q, other, near, row, end, readers, starts)
@@ -235,8 +235,9 @@ def _backward(
                 heights, leans = scores[:count, :end], slopes[:count, :end]
                 sums_over_rows(heights, spread[:count], ONE, ONE, dv[:end], sizes, factors)
                 sums_over_keys(heights, v[:end], ONE, ZERO, sums[:count], sizes, factors)
-                _share(sums, g, second, starts, row, end, unused, dsecond)
+                _add_to_others(sums, g, starts, row, end, dsecond)
                 sums_over_rows(leans, readers[:count], scale, ONE, dk[:end], sizes, factors)
                 sums_over_keys(leans, k[:end], scale, ZERO, pulled[:count], sizes, factors)
-                _share(pulled, q, other, starts, row, end, dq, dother)
+                _add_to_own(pulled, other, starts, row, end, dq)
+                _add_to_others(pulled, q, starts, row, end, dother)
             query_grads[b, h], second_key_grads[b, h], second_value_grads[b, h] = dq, dother, dsecond
