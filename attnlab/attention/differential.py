@@ -33,9 +33,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnlab.attention.base import Attention, RowConstraint, register
+from attnlab.attention.base import Attention, Position, RowConstraint, register
+from attnlab.attention.ops.sdpa import empty_scores, sdpa
 from attnlab.errors import InvalidValueError
-from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, masked_softmax
+from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, masked_softmax, with_float32
 
 
 @register("differential", source="arXiv:2410.05258", aliases=("diff",))
@@ -81,9 +82,29 @@ class Differential(Attention):
         qkv = super().project(x_BTD, layer_inputs)
         if self.version == 2:
             share_BHT1 = at_least_float32(self.split(self.noise(x_BTD))).sigmoid()
-            queries_B2HTC, keys_B1HSC = halves(qkv.queries_BHTC), qkv.keys_BHSC.unsqueeze(-4)
+            queries_B2HTC = qkv.queries_BHTC.unflatten(-1, (2, -1)).movedim(-2, -4)
+            keys_B1HSC = qkv.keys_BHSC.unsqueeze(-4)
             return qkv._replace(queries_BHTC=queries_B2HTC, keys_BHSC=keys_B1HSC, extra=(share_BHT1,))
         return qkv._replace(queries_BHTC=halves(qkv.queries_BHTC), keys_BHSC=halves(qkv.keys_BHSC))
+
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
+        """Weighted sums of the values; by a kernel that holds no scores in version 2 without a bias."""
+        if self.version == 2 and self.fast and not self.biased:
+            return self.attend_rows(qkv, position)
+        return super().attend(qkv, position)
+
+    def attend_rows(self, qkv: QKV, position: Position) -> Tensor:
+        """Weighted sums of the values for queries all in one chunk; in version 2 those of each branch, subtracted."""
+        if self.version == 1 or not self.fast or (self.biased and position.reads_scores):
+            return super().attend_rows(qkv, position)
+        bias = position.bias(empty_scores(qkv), with_float32(qkv), self.layer) if self.biased else None
+        (keys_BHSC,) = qkv.keys_BHSC.unbind(-4)
+        signal_BHTC, noise_BHTC = (
+            sdpa(qkv._replace(queries_BHTC=queries_BHTC, keys_BHSC=keys_BHSC), of_branch(bias, branch), None)
+            for branch, queries_BHTC in enumerate(qkv.queries_BHTC.unbind(-4))
+        )
+        share_BHT1 = qkv.extra[0][..., qkv.start : qkv.start + signal_BHTC.shape[-2], :]
+        return torch.addcmul(signal_BHTC, share_BHT1.to(signal_BHTC.dtype), noise_BHTC, value=-1)
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The first softmax less l times the second."""
@@ -111,9 +132,24 @@ def halves(x_BHTC: Tensor) -> Tensor:
     """The halves of the channels, on an axis before the heads.
 
     Args:
-        x_BHTC: Queries or keys; in version 2 the queries, which have 2 C channels per head.
+        x_BHTC: Queries or keys.
 
     Returns:
-        B x 2 x H x T x C/2; in version 2, B x 2 x H x T x C.
+        B x 2 x H x T x C/2.
     """
     return torch.stack(x_BHTC.chunk(2, dim=-1), dim=-4)
+
+
+def of_branch(bias: Tensor | None, branch: int) -> Tensor | None:
+    """The bias of one of two branches.
+
+    Args:
+        bias: Broadcastable to ... x 2 x H x T x S; None where the position has none.
+        branch: 0 or 1.
+
+    Returns:
+        Broadcastable to ... x H x T x S, or None.
+    """
+    if bias is None or bias.ndim < 4:
+        return bias
+    return bias.select(-4, branch if bias.shape[-4] > 1 else 0)

@@ -22,7 +22,8 @@ from typing import Any, final
 
 from torch import Tensor
 
-from attnlab.attention.base import Attention, RowConstraint, register
+from attnlab.attention.base import Attention, Position, RowConstraint, register
+from attnlab.attention.ops.looped import looped, suits
 from attnlab.rotation import Rotation
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
@@ -53,6 +54,15 @@ class Parallax(Attention):
     def rotated(self, qkv: QKV, rotation: Rotation) -> QKV:
         """Queries and keys rotated by their position, and r as the queries."""
         return super().rotated(qkv, rotation)._replace(extra=(rotation.rotate(qkv.extra[0]),))
+
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
+        """Weighted sums of the values; over all queries and without a bias by compiled loops, where they are usable."""
+        tensors = qkv.queries_BHTC, qkv.keys_BHSC, *qkv.extra, qkv.values_BHSC
+        if not self.fast or self.biased or not suits(*tensors):
+            return super().attend(qkv, position)
+        from attnlab.attention.ops.parallax_loops import ParallaxLoops
+
+        return looped(ParallaxLoops(), *tensors)
 
     def normalize(self, scores: Tensor, mask: Tensor, qkv: QKV) -> Tensor:
         """The softmax times ``1 + E - r.k``."""

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position, RowConstraint, register
+from attnlab.attention.ops.looped import looped, suits
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32, causal_mask, masked_softmax
 
 
@@ -96,6 +97,15 @@ class Simplicial(Attention):
         """The matrix of each channel, B x HC x T x S."""
         weights_BHTNS, second_BHTNC = self.pairs(qkv)
         return torch.einsum("...tns,...tnc->...cts", weights_BHTNS, second_BHTNC).flatten(-4, -3)
+
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
+        """Weighted sums of the values; over all queries by compiled loops, where they are usable."""
+        tensors = qkv.queries_BHTC, qkv.keys_BHSC, *qkv.extra, qkv.values_BHSC
+        if not self.fast or qkv.values_BHSC.shape[-1] != 1 or not suits(*tensors):
+            return super().attend(qkv, position)
+        from attnlab.attention.ops.simplicial_loops import SimplicialLoops
+
+        return by_channel(looped(SimplicialLoops(self.near), *tensors[:-1], by_head(tensors[-1], self.num_heads)))
 
     def attend_rows(self, qkv: QKV, position: Position) -> Tensor:
         """Weighted sums of the values; for values of one channel each, without their matrices."""

@@ -21,8 +21,9 @@ from typing import Any, final
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnlab.attention.base import Attention, register
+from attnlab.attention.base import Attention, Position, register
 from attnlab.attention.ops.channel_decay import decayed_scores
+from attnlab.attention.ops.looped import looped, suits
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32
 
 
@@ -53,6 +54,15 @@ class Wall(Attention):
         """Queries, keys, values, and g of every channel."""
         decays_BHSC = functional.logsigmoid(at_least_float32(self.split(self.forget(x_BTD))))
         return super().project(x_BTD, layer_inputs)._replace(extra=(decays_BHSC,))
+
+    def attend(self, qkv: QKV, position: Position) -> Tensor:
+        """Weighted sums of the values; over all queries and without a bias by compiled loops, where they are usable."""
+        tensors = qkv.queries_BHTC, qkv.keys_BHSC, *qkv.extra, qkv.values_BHSC
+        if not self.fast or self.biased or not suits(*tensors):
+            return super().attend(qkv, position)
+        from attnlab.attention.ops.wall_loops import WallLoops
+
+        return looped(WallLoops(), *tensors)
 
     def score(self, qkv: QKV) -> Tensor:
         """Scores through the gates, B x H x T x S; zero for keys after their query."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention import ATTENTIONS
+from attnlab.config.inline_parts import parse_part
 from attnlab.position import POSITIONS
 from attnlab.tensors import QKV, LayerContext, LayerInputs
 from attnlab.training.memory import keep_all_freed_memory, keep_freed_memory
@@ -35,19 +36,25 @@ def fused(length: int, device: torch.device) -> Program:
 
 
 def ours(name: str, length: int, device: torch.device) -> Program:
-    """Make the mixing of an attention of ours that forms scores; its parameters have gradients too."""
+    """Make the mixing of an attention of ours, which may have options; its parameters have gradients too."""
     generator = torch.Generator().manual_seed(0)
     context = LayerContext(width=WIDTH, heads=HEADS, length=length, generator=generator)
-    attention = ATTENTIONS.entry(name).cls(context).to(device)
+    part = parse_part(name)
+    entry = ATTENTIONS.entry(part.name)
+    attention = entry.cls(context, **entry.complete(part.options)).to(device)
     position = POSITIONS.entry("none").cls(context)
-    qkv, grad = _heads(length, device)
-    x_BTD = torch.randn(len(grad), length, WIDTH, device=device)
-    extra = attention.prepare(x_BTD, position, LayerInputs()).extra
-    extra = tuple(tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in extra)
-    leaves = [*qkv, *(one for one in extra if one.requires_grad), *attention.parameters()]
+    _, grad = _heads(length, device)
+    x_BTD = torch.randn(len(grad), length, WIDTH, generator=generator).to(device)
+    prepared = attention.prepare(x_BTD, position, LayerInputs())
+    heads = [tensor.detach().requires_grad_() for tensor in prepared[:3]]
+    extra = tuple(tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in prepared.extra)
+    leaves = [*heads, *(one for one in extra if one.requires_grad), *attention.parameters()]
+    qkv = QKV(heads[0], heads[1], heads[2], extra)
+    shape = attention.attend(qkv, position).shape
+    grad = grad if shape == grad.shape else torch.ones(shape, device=device)  # values may be held otherwise
 
     def run() -> None:
-        mixed = attention.attend(QKV(*qkv, extra=extra), position)
+        mixed = attention.attend(qkv, position)
         torch.autograd.grad(mixed, leaves, grad, allow_unused=True)
 
     return run

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.choices import Compile, Precision
+from attnlab.config.inline_parts import parse_part
 from attnlab.specs import ModelSpec, RunSpec, TaskSpec, TrainSpec
 from attnlab.tasks import Batch
 from attnlab.tasks.io.streams import Source
@@ -49,10 +50,9 @@ class Shape:
         return 3.0 * self.batch * self.length * (per_token + 2 * self.width * self.vocabulary)
 
     def spec(self, attention: str = "softmax", seed: int = 0, precision: Precision = "float32") -> RunSpec:
-        """The run of attnlab that has this shape."""
-        model = ModelSpec.model_validate(
-            {"layers": self.layers, "width": self.width, "heads": self.heads, "attention": attention}, strict=False
-        )
+        """The run of attnlab that has this shape; the attention may have options, as on the command line."""
+        sizes = {"layers": self.layers, "width": self.width, "heads": self.heads}
+        model = ModelSpec.model_validate({**sizes, "attention": parse_part(attention)}, strict=False)
         train = TrainSpec(batch_size=self.batch, precision=precision)
         return RunSpec(task=TaskSpec(name="copy"), model=model, train=train, seed=seed)
 

@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 from torch.func import vjp
 from torch.nn import functional
 
+from attnlab.attention.ops.looped import looped, suits
 from attnlab.tensors import causal_mask, masked_softmax
 
 ROWS = 64
@@ -42,6 +43,10 @@ def erased_values(erasers_SC: Tensor, keys_SC: Tensor, strengths_S1: Tensor, val
     Returns:
         u, ... x S x V.
     """
+    if suits(erasers_SC, keys_SC, strengths_S1, values_SV):
+        from attnlab.attention.ops.erased_loops import ErasedLoops
+
+        return looped(ErasedLoops(), erasers_SC, keys_SC, strengths_S1, values_SV)
     if keys_SC.shape[-2] <= ROWS:
         return _solved(erasure(erasers_SC, keys_SC, strengths_S1), values_SV)
     erased: Tensor = _Erased.apply(erasers_SC, keys_SC, strengths_S1, values_SV)  # type: ignore[no-untyped-call]

@@ -12,16 +12,12 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from attnlab.attention.ops.loops import PRODUCT, Integers, Numbers, compiled, in_threads, loop, rows_of, sgemm
+from attnlab.attention.ops.loop_math import FOUR, ONE, THREE, TWO, ZERO, product
+from attnlab.attention.ops.loops import PRODUCT, Numbers, in_threads, loop, rows_of
 from attnlab.attention.ops.tiles import empty_like_heads
 
 KEYS = 64
 """Keys of a block."""
-FOUR, THREE = "float32[:, :, :, :]", "float32[:, :, :]"
-"""Types of arrays of four and of three axes, in any layout."""
-ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
-
-_sgemm = sgemm()
 
 
 def forward(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -71,32 +67,6 @@ def _rows(queries: Tensor, values: Tensor) -> int:
     return max(1, min(32 if queries.shape[-2] <= KEYS else 64, most))
 
 
-@compiled
-def _product(
-    left: Numbers, right: Numbers, factor: np.float32, kept: np.float32, out: Numbers, sizes: Integers, factors: Numbers
-) -> None:
-    """Write ``factor left @ right + kept out``; one axis of each matrix lies side by side, the last one of ``out``.
-
-    BLAS counts along columns, so the transposes are multiplied. ``sizes`` is memory for its arguments: each is an
-    address, and the low half of an integer of 64 bits is the same integer of 32 bits.
-    """
-    rows, inner = left.shape
-    columns = right.shape[1]
-    sizes[0], sizes[1], sizes[2] = columns, rows, inner
-    plain_right, plain_left = right.strides[1] == 4, left.strides[1] == 4
-    sizes[3] = max(right.strides[0] // 4, columns) if plain_right else max(right.strides[1] // 4, inner)
-    sizes[4] = max(left.strides[0] // 4, inner) if plain_left else max(left.strides[1] // 4, rows)
-    sizes[5] = max(out.strides[0] // 4, columns)
-    sizes[6] = 78 if plain_right else 84  # the letters N and T
-    sizes[7] = 78 if plain_left else 84
-    factors[0], factors[1] = factor, kept
-    size, number = sizes.ctypes.data, factors.ctypes.data
-    a, b, c = right.ctypes.data, left.ctypes.data, out.ctypes.data
-    _sgemm(
-        size + 48, size + 56, size, size + 8, size + 16, number, a, size + 24, b, size + 32, number + 4, c, size + 40
-    )
-
-
 @loop(f"void({FOUR}, {FOUR}, {FOUR}, {FOUR}, {THREE}, float32, int64)")
 def _forward(
     queries: Numbers, keys: Numbers, values: Numbers, mixed: Numbers, totals: Numbers, scale: np.float32, rows: int
@@ -112,7 +82,7 @@ def _forward(
                 for key in range(0, end, KEYS):
                     last = min(key + KEYS, end)
                     z = scores[: end - row, : last - key]
-                    _product(q[row:end], k[key:last].T, scale, ZERO, z, sizes, factors)
+                    product(q[row:end], k[key:last].T, scale, ZERO, z, sizes, factors)
                     for i in range(end - row):
                         allowed = min(max(row + i + 1 - key, 0), last - key)
                         weights, total = z[i], ZERO
@@ -124,7 +94,7 @@ def _forward(
                         for j in range(allowed, last - key):
                             weights[j] = ZERO
                         n[row + i] = total if key == 0 else n[row + i] + total
-                    _product(z, v[key:last], ONE, ZERO if key == 0 else ONE, y[row:end], sizes, factors)
+                    product(z, v[key:last], ONE, ZERO if key == 0 else ONE, y[row:end], sizes, factors)
                 for i in range(row, end):
                     inverse = ONE / n[i]
                     for d in range(y.shape[1]):
@@ -169,8 +139,8 @@ def _backward(
                 for key in range(0, end, KEYS):
                     last = min(key + KEYS, end)
                     z, dz = scores[: end - row, : last - key], slopes[: end - row, : last - key]
-                    _product(q[row:end], k[key:last].T, scale, ZERO, z, sizes, factors)
-                    _product(g, v[key:last].T, ONE, ZERO, dz, sizes, factors)
+                    product(q[row:end], k[key:last].T, scale, ZERO, z, sizes, factors)
+                    product(g, v[key:last].T, ONE, ZERO, dz, sizes, factors)
                     for i in range(end - row):
                         allowed = min(max(row + i + 1 - key, 0), last - key)
                         weights, derivatives, shared = z[i], dz[i], common[i]
@@ -182,6 +152,6 @@ def _backward(
                             derivatives[j] = (derivatives[j] - shared) * share * slope
                         for j in range(allowed, last - key):
                             weights[j] = derivatives[j] = ZERO
-                    _product(z.T, g, ONE, ONE, dv[key:last], sizes, factors)
-                    _product(dz.T, q[row:end], TWO * scale, ONE, dk[key:last], sizes, factors)
-                    _product(dz, k[key:last], TWO * scale, ZERO if key == 0 else ONE, dq[row:end], sizes, factors)
+                    product(z.T, g, ONE, ONE, dv[key:last], sizes, factors)
+                    product(dz.T, q[row:end], TWO * scale, ONE, dk[key:last], sizes, factors)
+                    product(dz, k[key:last], TWO * scale, ZERO if key == 0 else ONE, dq[row:end], sizes, factors)

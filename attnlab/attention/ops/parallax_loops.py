@@ -1,0 +1,165 @@
+"""Parallax by compiled loops: softmax weights times ``1 + E - r.k``, a block of rows at a time.
+
+    A_ij = p_ij (1 + E_i - t_ij),   E_i = sum_j p_ij t_ij,   t_ij = r_i.k_j,   y_i = sum_j A_ij v_j
+
+    c = g V^T,   m_i = sum_j p_ij c_ij,   dt = p (m - c),   dp = c (1 + E - t) + m t
+    ds_ij = p_ij (dp_ij - sum_j p_ij dp_ij)
+
+Letters  B batch, H heads, T queries and keys, C channels per head, D of values.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+import numpy as np
+from torch import Tensor
+
+from attnlab.attention.ops.loop_math import (
+    FOUR,
+    ONE,
+    ZERO,
+    products_with_keys,
+    rows_of_block,
+    softmax_row,
+    sums_over_keys,
+    sums_over_rows,
+)
+from attnlab.attention.ops.looped import Tensors
+from attnlab.attention.ops.loops import Numbers, in_threads, loop, rows_of
+from attnlab.attention.ops.tiles import empty_like_heads
+
+
+@final
+class ParallaxLoops:
+    """The weighted sums of the values; of queries, keys, second queries and values."""
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Compute the weighted sums.
+
+        Args:
+            *tensors: Queries, keys, second queries and values, B x H x T x C.
+
+        Returns:
+            B x H x T x D.
+        """
+        queries, _, _, values = tensors
+        mixed = empty_like_heads(values)
+        arrays = [*map(rows_of, (*tensors, mixed))]
+        numbers = np.float32(1 / math.sqrt(queries.shape[-1])), rows_of_block(queries, values)
+        in_threads(_forward, arrays, 2 * queries.numel() * queries.shape[-2], *numbers)
+        return mixed
+
+    def backward(self, tensors: Tensors, result: Tensor, grad: Tensor) -> Tensors:
+        """Compute the gradients of all four.
+
+        Args:
+            tensors: As in ``forward``.
+            result: What it returned.
+            grad: The gradient of the result.
+
+        Returns:
+            One of the shape of each tensor.
+        """
+        queries, keys, slopes, values = tensors
+        results = (
+            empty_like_heads(queries),
+            empty_like_heads(keys).zero_(),
+            empty_like_heads(slopes),
+            empty_like_heads(values).zero_(),
+        )
+        arrays = [*map(rows_of, (*tensors, grad, *results))]
+        numbers = np.float32(1 / math.sqrt(queries.shape[-1])), rows_of_block(queries, values)
+        in_threads(_backward, arrays, 4 * queries.numel() * queries.shape[-2], *numbers)
+        return results
+
+
+@loop(f"void({', '.join([FOUR] * 5)}, float32, int64)")
+def _forward(
+    queries: Numbers,
+    keys: Numbers,
+    slopes: Numbers,
+    values: Numbers,
+    mixed: Numbers,
+    scale: np.float32,
+    rows: int,
+) -> None:
+    """Fill ``mixed``."""
+    batch, heads, tokens, _ = queries.shape
+    sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
+    scores, products = np.empty((rows, tokens), np.float32), np.empty((rows, tokens), np.float32)
+    for b in range(batch):
+        for h in range(heads):
+            q, k, r, v, y = queries[b, h], keys[b, h], slopes[b, h], values[b, h], mixed[b, h]
+            for row in range(0, tokens, rows):
+                end = min(row + rows, tokens)
+                count = end - row
+                products_with_keys(q[row:end], k[:end], scale, scores[:count, :end], sizes, factors)
+                products_with_keys(r[row:end], k[:end], ONE, products[:count, :end], sizes, factors)
+                for i in range(count):
+                    allowed, weights, t, mean = row + i + 1, scores[i], products[i], ZERO
+                    softmax_row(weights, allowed)
+                    for j in range(allowed):
+                        mean += weights[j] * t[j]
+                    mean += ONE
+                    for j in range(allowed):
+                        weights[j] *= mean - t[j]
+                    for j in range(allowed, end):
+                        weights[j] = ZERO
+                sums_over_keys(scores[:count, :end], v[:end], ONE, ZERO, y[row:end], sizes, factors)
+
+
+@loop(f"void({', '.join([FOUR] * 9)}, float32, int64)")
+def _backward(
+    queries: Numbers,
+    keys: Numbers,
+    slopes: Numbers,
+    values: Numbers,
+    grads: Numbers,
+    query_grads: Numbers,
+    key_grads: Numbers,
+    slope_grads: Numbers,
+    value_grads: Numbers,
+    scale: np.float32,
+    rows: int,
+) -> None:
+    """Fill the gradients of queries and second queries, and add to those of keys and values."""
+    batch, heads, tokens, _ = queries.shape
+    sizes, factors = np.empty(8, np.int64), np.empty(2, np.float32)
+    scores, products = np.empty((rows, tokens), np.float32), np.empty((rows, tokens), np.float32)
+    slants = np.empty((rows, tokens), np.float32)
+    for b in range(batch):
+        for h in range(heads):
+            q, k, r, v, g = queries[b, h], keys[b, h], slopes[b, h], values[b, h], grads[b, h]
+            dq, dk, dr, dv = query_grads[b, h], key_grads[b, h], slope_grads[b, h], value_grads[b, h]
+            for row in range(0, tokens, rows):
+                end = min(row + rows, tokens)
+                count = end - row
+                products_with_keys(q[row:end], k[:end], scale, scores[:count, :end], sizes, factors)
+                products_with_keys(r[row:end], k[:end], ONE, products[:count, :end], sizes, factors)
+                products_with_keys(g[row:end], v[:end], ONE, slants[:count, :end], sizes, factors)
+                for i in range(count):
+                    allowed, weights, t, c = row + i + 1, scores[i], products[i], slants[i]
+                    mean, m, shared = ZERO, ZERO, ZERO
+                    softmax_row(weights, allowed)
+                    for j in range(allowed):
+                        mean += weights[j] * t[j]
+                        m += weights[j] * c[j]
+                    mean += ONE
+                    for j in range(allowed):
+                        shared += weights[j] * (c[j] * (mean - t[j]) + m * t[j])
+                    for j in range(allowed):
+                        p, product, slant = weights[j], t[j], c[j]
+                        factor = mean - product
+                        weights[j] = p * factor
+                        t[j] = p * (m - slant)
+                        c[j] = p * (slant * factor + m * product - shared)
+                    for j in range(allowed, end):
+                        weights[j] = t[j] = c[j] = ZERO
+                weights, t, c = scores[:count, :end], products[:count, :end], slants[:count, :end]
+                sums_over_rows(weights, g[row:end], ONE, ONE, dv[:end], sizes, factors)
+                sums_over_rows(t, r[row:end], ONE, ONE, dk[:end], sizes, factors)
+                sums_over_rows(c, q[row:end], scale, ONE, dk[:end], sizes, factors)
+                sums_over_keys(t, k[:end], ONE, ZERO, dr[row:end], sizes, factors)
+                sums_over_keys(c, k[:end], scale, ZERO, dq[row:end], sizes, factors)

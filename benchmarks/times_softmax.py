@@ -1,0 +1,50 @@
+"""The time of a training step of attentions as a multiple of that of softmax, at the textbook shape.
+
+    python -m benchmarks.times_softmax wall deltaformer differential:version=2
+    python -m benchmarks.times_softmax --mixing wall        # the mixing of the tokens alone, over torch's fused softmax
+
+The steps take turns in one process on one thread, and the order rotates: median and quartiles of the ratio in each
+round, by processor time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+
+
+def main() -> None:
+    import torch
+
+    from benchmarks.timing import mixing
+    from benchmarks.timing.pairs import interleaved, ratio
+    from benchmarks.timing.textbook import Shape, ours
+
+    parser = argparse.ArgumentParser(description="The time of a step as a multiple of that of softmax.")
+    parser.add_argument("names", nargs="+", help="attentions with their options")
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--tokens", type=int, default=64, help="T; batches have 4,096 tokens")
+    parser.add_argument("--mixing", action="store_true", help="only the mixing of the tokens, forward and backward")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    device = torch.device("cpu")
+    if args.mixing:
+        programs = {"softmax": mixing.fused(args.tokens, device)}
+        make = partial(mixing.ours, length=args.tokens, device=device)
+    else:
+        shape = Shape(length=args.tokens, batch=max(1, 4096 // args.tokens))
+        make = partial(ours, shape, device, "never")
+        programs = {"softmax": make("softmax")}
+    programs |= {name: make(name) for name in args.names}
+    seconds = interleaved(programs, args.rounds, clock=time.process_time)
+    print("| attention | times softmax | quartiles | ms |")
+    print("|---|---|---|---|")
+    for name in programs:
+        measured = ratio(name, seconds[name], seconds["softmax"])
+        milliseconds = 1e3 * sorted(seconds[name])[len(seconds[name]) // 2]
+        print(f"| `{name}` | {measured.median:.2f} | {measured.low:.2f}-{measured.high:.2f} | {milliseconds:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
