@@ -39,6 +39,7 @@ from pydantic import Field
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 from attnlab.tasks.ops.groups import multiplication
+from attnlab.tasks.ops.scans import prefix_products
 from attnlab.tasks.ops.words import moving, reaches_neutral, words_with_product
 
 Group = Annotated[
@@ -104,9 +105,7 @@ class WordProblem(Task):
             word = words_with_product(random, self.table, self.elements, self.reaches, neutral)
         else:
             word = self.elements[random.integers(0, len(self.elements), shape)]
-        products = word.copy()
-        for position in range(1, self.num_elements):
-            products[:, position] = self.table[products[:, position - 1], word[:, position]]
+        products = prefix_products(lambda before, after: self.table[before, after], word)
         inputs_BT = np.full((batch, self.length), len(self.words))
         inputs_BT[:, :: self.spread] = word
         targets_BT = no_targets(inputs_BT)

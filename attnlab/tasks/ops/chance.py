@@ -26,7 +26,9 @@ SEQUENCES = 8192
 MAX_TOKENS = 2**17
 """Largest number of tokens of a sample, unless the fewest sequences have more."""
 FEWEST = 64
-"""Sequences of a sample at least."""
+"""Sequences of a sample at least, up to ``LONG_TOKENS`` in all; of longer ones there are fewer."""
+LONG_TOKENS, FEWEST_LONG = 2**20, 2
+"""Largest number of tokens of the fewest sequences; and the fewest from which a standard error can be told."""
 SEED = 0
 STANDARD_ERRORS = 3.0
 """A fitted guess is chosen over a uniform one if it is this much better on the second sample."""
@@ -121,9 +123,25 @@ def draw_samples(task: _MeasuredTask, split: Split = Split.TRAIN) -> tuple[Batch
     Returns:
         The samples, the same ones for the same task.
     """
-    sequences, source = min(SEQUENCES, max(FEWEST, MAX_TOKENS // task.length)), task.for_split(split)
+    sequences, source = sample_size(task.length), task.for_split(split)
     fitted, chosen, scored = (source.sample(np.random.default_rng([SEED, part]), sequences) for part in range(3))
     return fitted, chosen, scored
+
+
+def sample_size(length: int) -> int:
+    """Number of sequences of each sample from which chance is measured.
+
+    >>> sample_size(16), sample_size(512), sample_size(10_000), sample_size(100_000)
+    (8192, 256, 64, 10)
+
+    Args:
+        length: T, tokens of a sequence.
+
+    Returns:
+        B, the number of sequences.
+    """
+    fewest = min(FEWEST, max(FEWEST_LONG, LONG_TOKENS // length))
+    return min(SEQUENCES, max(fewest, MAX_TOKENS // length))
 
 
 _measured: dict[tuple[type[_MeasuredTask], bytes], Chance] = {}
