@@ -81,8 +81,7 @@ class ModularArithmetic(Task):
     ) -> None:
         self.numbers, self.modulus = numbers, modulus
         self.operators = operator_indices(operators, "modular-arithmetic")
-        self.symbols = [*map(str, range(modulus)), *OPERATORS]
-        self.vocabulary, self.length = len(self.symbols), 2 * numbers - 1
+        self.vocabulary, self.length = modulus + len(OPERATORS), 2 * numbers - 1
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw uniform digits and operators."""
@@ -123,7 +122,7 @@ class ModularArithmetic(Task):
 
     def token_to_str(self, token: int) -> str:
         """Digits and operators as written."""
-        return self.symbols[token]
+        return str(token) if token < self.modulus else OPERATORS[token - self.modulus]
 
 
 def _product(term: str) -> int:

@@ -37,6 +37,7 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.errors import InvalidValueError
+from attnlab.sizes import MAX_STEPS
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 from attnlab.tasks.ops.groups import multiplication
 from attnlab.tasks.ops.scans import prefix_products
@@ -90,6 +91,9 @@ class WordProblem(Task):
         self.strings = [*self.words, *(["_"] if spread > 1 else []), *answers]
         self.vocabulary = len(self.strings)
         if asked == "identity":
+            if length > MAX_STEPS:
+                _refuse(f"Words of {length:,} elements with a given product are drawn step by step.",
+                        f"Use a length of at most {MAX_STEPS:,}, or another question than identity.")  # fmt: skip
             self.reaches = reaches_neutral(self.table, self.elements, length)
             if self.reaches[-1, 0] in (0, 1):
                 what = "elements" if elements == "all" else elements
