@@ -97,7 +97,8 @@ class ModularArithmetic(Task):
         """Values of expressions, B, from digits, B x N, and the operators between them.
 
         With the current term kept apart from the sum of earlier ones, an operator and its digit are an affine map:
-        ``sum + a term + e`` and ``b term + c``. A product is a = e = c = 0, b = digit; a sum a = 1, e = b = 0, c = digit.
+        ``sum + a term + e`` and ``b term + c``. In a product a = e = c = 0, b = digit; in a sum a = 1, e = b = 0 and
+        c = digit.
         """
         following, times = digits[:, 1:], operators == OPERATORS.index("*")
         signed = np.where(operators == OPERATORS.index("-"), -following, following)

@@ -31,10 +31,10 @@ FEWEST = 64
 """Sequences of a sample at least, up to ``LONG_TOKENS`` in all; of longer ones there are fewer."""
 LONG_TOKENS, FEWEST_LONG = 2**20, 2
 """Largest number of tokens of the fewest sequences; and the fewest from which a standard error can be told."""
-MAX_NUMBERS = 2**25
+MAX_NUMBERS = 2**24 + 2**16
 """Largest number of ids, of all sequences of a sample: some tasks draw a number for each, without replacement."""
 LONG_POSITIONS = 2**14
-"""Supervised positions that count as a sequence where a guess is chosen, if there are fewer than ``FEWEST`` sequences."""
+"""Supervised positions that count as a sequence when a guess is chosen on fewer than ``FEWEST`` sequences."""
 SEED = 0
 STANDARD_ERRORS = 3.0
 """A fitted guess is chosen over a uniform one if it is this much better on the second sample."""
