@@ -54,8 +54,8 @@ def check_tokens(length: int, *, where: str) -> None:
     Raises:
         InvalidValueError: They do not fit; the message has the largest length that would.
     """
-    check_count(length, MAX_LENGTH, what="tokens of a sequence", where=where)
     check_fits(length, lambda count: BYTES * 4 * count, what=f"A sequence of {length:,} tokens", where=where)
+    check_count(length, MAX_LENGTH, what="tokens of a sequence", where=where)
 
 
 def check_options(spec: TaskSpec, options: Mapping[str, Any]) -> None:
