@@ -13,6 +13,10 @@ MAX_INTEGER = 2**63 - 1
 """The largest integer of options and settings; that of numpy, torch and most JSON readers."""
 MAX_LAYERS = 2_000
 """The most layers of a model: each takes a millisecond to build, whatever its size."""
+MAX_LENGTH, MAX_STEPS = 2**17, 2**12
+"""The most tokens of a sequence; and where a task draws them one by one, which takes some 50 us for each."""
+MAX_VOCABULARY = 2**18
+"""The most ids of a task; those of today's language models have as many."""
 MAX_RUNS = 1_000_000
 """The most runs of a plan, and the most models of a diagnosis."""
 MAX_SEQUENCES = 100_000_000

@@ -50,7 +50,7 @@ TOLERANCE = 1e-5
 
 @flush_denormals()  # may start torch's threads, which keep the setting they start with
 def preflight(model: ModelSpec, source: Source) -> Model:
-    """Build a model, and take the gradient of its logits on one sequence.
+    """Build a model, and take the gradient of its logits on the first tokens of one sequence.
 
     Args:
         model: The model.
@@ -65,7 +65,7 @@ def preflight(model: ModelSpec, source: Source) -> Model:
     """
     with _reported(model):
         built = build_model(model, vocabulary=source.vocabulary, features=source.features, length=source.length, seed=0)
-        batch = source.training(0, 1)
+        batch = shortened(source.training(0, 1))  # a step on the whole of a long sequence may take minutes
         output = built(torch.from_numpy(batch.inputs_BT.copy()), torch.from_numpy(batch.query_positions()))
         (output.logits_NV.sum() + output.auxiliary).backward()
     return built

@@ -27,6 +27,7 @@ from pydantic import Field
 
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
+from attnlab.tasks.ops.scans import product
 
 MODULUS = 5
 OPERATORS = "+-*"
@@ -80,24 +81,37 @@ class ModularArithmetic(Task):
     ) -> None:
         self.numbers, self.modulus = numbers, modulus
         self.operators = operator_indices(operators, "modular-arithmetic")
-        self.symbols = [*map(str, range(modulus)), *OPERATORS]
-        self.vocabulary, self.length = len(self.symbols), 2 * numbers - 1
+        self.vocabulary, self.length = modulus + len(OPERATORS), 2 * numbers - 1
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
-        """Draw uniform digits and operators; the current product is kept separate from the sum of earlier terms."""
+        """Draw uniform digits and operators."""
         digits = random.integers(0, self.modulus, (batch, self.numbers))
         operators = self.operators[random.integers(0, len(self.operators), (batch, self.numbers - 1))]
-        total, term = np.zeros(batch, dtype=np.int64), digits[:, 0]
-        for digit, operator in zip(digits.T[1:], operators.T, strict=True):
-            times = operator == OPERATORS.index("*")
-            total = np.where(times, total, total + term) % self.modulus
-            signed = np.where(operator == OPERATORS.index("+"), digit, -digit)
-            term = np.where(times, term * digit, signed) % self.modulus
         inputs_BT = np.empty((batch, self.length), dtype=np.int64)
         inputs_BT[:, ::2], inputs_BT[:, 1::2] = digits, self.modulus + operators
         targets_BT = no_targets(inputs_BT)
-        targets_BT[:, -1] = (total + term) % self.modulus
+        targets_BT[:, -1] = self._values(digits, operators)
         return Batch(inputs_BT, targets_BT)
+
+    def _values(self, digits: Tokens, operators: Tokens) -> Tokens:
+        """Values of expressions, B, from digits, B x N, and the operators between them.
+
+        With the current term kept apart from the sum of earlier ones, an operator and its digit are an affine map:
+        ``sum + a term + e`` and ``b term + c``. In a product a = e = c = 0, b = digit; in a sum a = 1, e = b = 0 and
+        c = digit.
+        """
+        following, times = digits[:, 1:], operators == OPERATORS.index("*")
+        signed = np.where(operators == OPERATORS.index("-"), -following, following)
+        zero, start = np.zeros_like(following), np.zeros_like(digits[:, :1])
+        first = np.stack([start, start, digits[:, :1], start], axis=2)
+        maps = np.stack([~times, np.where(times, following, 0), np.where(times, 0, signed), zero], axis=2)
+        both = product(self._composed, np.concatenate([first, maps], axis=1))
+        return (both[:, 2] + both[:, 3]) % self.modulus
+
+    def _composed(self, before: Tokens, after: Tokens) -> Tokens:
+        """Numbers a, b, c and e of one map after another."""
+        (a, b, c, e), (a2, b2, c2, e2) = np.moveaxis(before, -1, 0), np.moveaxis(after, -1, 0)
+        return np.stack([a + a2 * b, b2 * b, b2 * c + c2, e + a2 * c + e2], axis=-1) % self.modulus
 
     def solve(self, tokens: Sequence[int]) -> list[int]:
         """Split the expression at plus and minus signs, multiply within the terms and add them up."""
@@ -109,7 +123,7 @@ class ModularArithmetic(Task):
 
     def token_to_str(self, token: int) -> str:
         """Digits and operators as written."""
-        return self.symbols[token]
+        return str(token) if token < self.modulus else OPERATORS[token - self.modulus]
 
 
 def _product(term: str) -> int:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from attnlab.errors import InvalidValueError
 from attnlab.registry import Registry
+from attnlab.sizes import MAX_LENGTH
 from attnlab.specs import Split as Split  # tasks import these names from here
 from attnlab.tasks.batch import IGNORE as IGNORE
 from attnlab.tasks.batch import Batch as Batch
@@ -43,6 +44,10 @@ class Task(ABC):
     """V: tokens are 0 .. V - 1."""
     length: int
     """T: the largest number of tokens of a sequence."""
+    max_length: int = MAX_LENGTH
+    """The most tokens that a sequence may have, or numbers where its tokens have ``features``. What is longer is
+    refused when the task is built, so that a batch, and the samples that chance is measured on, take seconds at most.
+    """
     features: int = 0
     """F: numbers per token, where tokens are no ids. Targets then are numbers too, and the vocabulary is 1: the model
     has a linear map of the numbers in place of the embedding, one output, and the squared error as its loss."""

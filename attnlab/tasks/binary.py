@@ -142,12 +142,13 @@ class BinaryMultiplication(Calculation):
     sign = "*"
 
     def bits(self, first: Tokens, second: Tokens) -> Tokens:
-        """Add the second number, shifted, for each bit of the first, then propagate carries."""
+        """Convolve the bits, by Fourier transforms, then propagate carries."""
         max_bits = first.shape[1]
-        columns = np.zeros((len(first), 2 * max_bits), dtype=np.int64)
-        for shift in range(max_bits):
-            columns[:, shift : shift + max_bits] += first[:, shift : shift + 1] * second
-        return propagate_carries(columns[:, : max_bits + 1])[0]
+        size = 1 << (2 * max_bits).bit_length()  # beyond the last column, so that nothing wraps around
+        spectrum = np.fft.rfft(first, size) * np.fft.rfft(second, size)
+        # A column is at most max_bits, so that rounding errors are far below 1/2.
+        columns = np.rint(np.fft.irfft(spectrum, size)[:, : max_bits + 1]).astype(np.int64)
+        return propagate_carries(columns)[0]
 
     def number(self, first: int, second: int) -> int:
         """The product."""
@@ -183,8 +184,27 @@ def propagate_carries(columns: Tokens, width: int = 1) -> tuple[Tokens, Tokens]:
     Returns:
         Digits, B x N, and the carry of the last column, B, which is negative where the number is.
     """
-    digits, carry = np.empty_like(columns), np.zeros(len(columns), dtype=np.int64)
-    for position, column in enumerate(columns.T):
-        total = column + carry
-        digits[:, position], carry = total & (2**width - 1), total >> width
-    return digits, carry
+    base, carry = 2**width, np.zeros(len(columns), dtype=np.int64)
+    while columns.min(initial=0) < -1:
+        columns = _carried_once(columns, width, carry)
+    if columns.min(initial=0) < 0:  # with base^N more, no column is negative; its carry is one less
+        columns = columns + (base - 1)
+        columns[:, 0] += 1
+        carry -= 1
+    while columns.max(initial=0) > base:
+        columns = _carried_once(columns, width, carry)
+    # A column of base - 1 hands on the carry that comes in; the carry out of any other is its own.
+    positions = np.arange(columns.shape[1])
+    source = np.maximum.accumulate(np.where(columns != base - 1, positions, -1), axis=1)
+    carries = (source >= 0) & (np.take_along_axis(columns, np.maximum(source, 0), axis=1) == base)
+    digits = columns.copy()
+    digits[:, 1:] += carries[:, :-1]
+    return digits & (base - 1), carry + carries[:, -1]
+
+
+def _carried_once(columns: Tokens, width: int, carry: Tokens) -> Tokens:
+    """Hand the carry of each column to the next one, all at once; that of the last one is added to ``carry``, B."""
+    handed, columns = columns >> width, columns & (2**width - 1)
+    columns[:, 1:] += handed[:, :-1]
+    carry += handed[:, -1]
+    return columns

@@ -35,6 +35,7 @@ from pydantic import Field
 
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
+from attnlab.tasks.ops.lowest import lowest
 
 Bools = NDArray[np.bool_]
 MOST_PARENTS = 4
@@ -85,7 +86,7 @@ class Brevo(Task):
         late_B = 1 + (sizes_B - 1) // 4
         asked_B = sizes_B - 1 - random.integers(0, late_B)
         order_BS, accepted_BSC = _answers(random, needs_BCP, _ancestors(needs_BCP, asked_B))
-        labels_BC = np.argsort(random.random((batch, self.names)), axis=1)[:, : self.nodes]
+        labels_BC = lowest(random.random((batch, self.names)), self.nodes)
         inputs_BT = np.full((batch, self.length + 1), self.filler)
         edges_B = self._write_edges(random, needs_BCP, labels_BC, inputs_BT)
         start_B = 2 * edges_B

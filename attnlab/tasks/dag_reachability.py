@@ -28,6 +28,7 @@ from pydantic import Field
 
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
+from attnlab.tasks.ops.lowest import lowest
 
 
 @register("dag-reachability", source="arXiv:2505.19488")
@@ -68,7 +69,7 @@ class DagReachability(Task):
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw trees, the order of their edges, and questions."""
         rows, trees, nodes = np.arange(batch)[:, None], self.trees, self.nodes
-        labels = np.argsort(random.random((batch, self.names)), axis=1)[:, : trees * nodes]
+        labels = lowest(random.random((batch, self.names)), trees * nodes)
         labels = labels.reshape(batch, trees, nodes)
         places = np.arange(1, nodes)
         parents = (random.random((batch, trees, nodes - 1)) * places).astype(np.int64)

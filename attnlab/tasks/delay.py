@@ -34,6 +34,7 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.errors import InvalidValueError
+from attnlab.sizes import MAX_STEPS
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
 BITWISE = ("and", "or", "majority")
@@ -59,6 +60,7 @@ class Delay(Task):
     """
 
     complexity = "modulus"
+    max_length = 16 * MAX_STEPS
 
     def __init__(
         self,
@@ -80,11 +82,9 @@ class Delay(Task):
             raise InvalidValueError(problem, f"Use a lag of at most {length}.", where="delay")
         self._check(coefficients)
         self.coefficients = coefficients or (1,) * len(self.lags)
-        units = [symbol for symbol in range(modulus) if kind != "product" or gcd(symbol, modulus) == 1]
-        self.start_symbols = np.array(units)
+        symbols = np.arange(modulus)
+        self.start_symbols = symbols if kind != "product" else symbols[np.gcd(symbols, modulus) == 1]
         self.vocabulary = modulus
-        step_by_step = kind in ("product", *BITWISE) or self.span * self.length > UNROLLED
-        self.unrolled = None if step_by_step else self._unroll()
 
     def _check(self, coefficients: Sequence[int]) -> None:
         """Refuse options that cannot be combined."""
@@ -154,8 +154,14 @@ class Delay(Task):
             combined = results[self.kind]
         return combined
 
-    def _unroll(self) -> Tokens:
-        """Compute each symbol of a linear recursion as a combination of the first ones, mod N, span x (length + 1)."""
+    @cached_property
+    def unrolled(self) -> Tokens | None:
+        """Each symbol of a linear recursion as a combination of the first ones, mod N, span x (length + 1).
+
+        None of another recursion, and where these are many numbers.
+        """
+        if self.kind in ("product", *BITWISE) or self.span * self.length > UNROLLED:
+            return None
         columns = list(np.eye(self.span, dtype=np.int64))
         for position in range(self.span, self.length + 1):
             terms = [factor * columns[position - lag] for factor, lag in zip(self.coefficients, self.lags, strict=True)]

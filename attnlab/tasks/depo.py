@@ -30,6 +30,7 @@ from pydantic import Field
 
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
+from attnlab.tasks.ops.lowest import lowest
 
 
 @register("depo", source="arXiv:2512.17351")
@@ -81,7 +82,7 @@ class Depo(Task):
         """Draw cycles, the order of their edges, and queries."""
         rows = np.arange(batch)[:, None]
         sizes = self.fewest_nodes + random.choice(len(self.node_shares), (batch, 1), p=self.node_shares)
-        labels = np.argsort(random.random((batch, self.names)), axis=1)[:, : self.nodes]
+        labels = lowest(random.random((batch, self.names)), self.nodes)
         place = np.arange(self.nodes)
         after = (place + 1) % sizes
         edges = np.stack([labels, labels[rows, after]], axis=2)

@@ -17,16 +17,21 @@ Differs  words are uniform over those of one length; the supervised positions ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Annotated, final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from attnlab.errors import InvalidValueError
+from attnlab.sizes import MAX_STEPS
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, register
 
 BRACKETS = ("()", "[]", "{}", "<>")
 
+MAX_STATES = 2**22
+"""The most positions, times open brackets, of a word of bounded depth: one probability is kept for each."""
 EXACT = 512
 """Words of up to so many pairs are counted in integers; in longer ones rounding changes the shares by 1e-12."""
 
@@ -43,6 +48,7 @@ class Dyck(Task):
     """
 
     complexity = "pairs"
+    max_length = 8 * MAX_STEPS
 
     def __init__(
         self,
@@ -53,26 +59,35 @@ class Dyck(Task):
     ) -> None:
         self.pairs, self.kinds = pairs, kinds
         self.vocabulary, self.length, self.chance = 2 * kinds, 2 * pairs - 1, 1 / kinds
-        bounded = depth is not None and depth < pairs
-        self.opening = opening_probabilities(pairs, depth) if bounded and depth else None
+        self.depth = depth if depth is not None and depth < pairs else None
+        if self.depth and 2 * pairs * self.depth > MAX_STATES:
+            problem = f"{pairs} pairs of which at most {depth} are open have {2 * pairs * self.depth:,} states."
+            hint = f"Use a depth of at most {MAX_STATES // (2 * pairs)}, or null for no limit."
+            raise InvalidValueError(problem, hint, where="dyck")
+
+    @cached_property
+    def opening(self) -> NDArray[np.float64] | None:
+        """The probability that the next bracket opens, by position and open brackets; None where any may be open."""
+        return opening_probabilities(self.pairs, self.depth) if self.depth else None
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw words bracket by bracket; positions before a closing bracket are supervised."""
-        word = np.empty((batch, 2 * self.pairs), dtype=np.int64)
-        new_kinds = random.integers(0, self.kinds, word.shape)
-        luck = random.random(word.shape)
-        rows = np.arange(batch)
-        open_kinds = np.zeros((batch, self.pairs + 1), dtype=np.int64)
+        shape = batch, 2 * self.pairs
+        kinds = random.integers(0, self.kinds, shape)
+        luck = np.ascontiguousarray(random.random(shape).T)
+        levels, opens = np.empty(shape[::-1], dtype=np.int64), np.empty(shape[::-1], dtype=np.bool_)
         height = np.zeros(batch, dtype=np.int64)
         for position in range(2 * self.pairs):
-            if self.opening is None:
-                opens = luck[:, position] < opening_probability(2 * self.pairs - position, height)
-            else:
-                opens = luck[:, position] < self.opening[position, height]
-            top = open_kinds[rows, height - 1]
-            word[:, position] = np.where(opens, new_kinds[:, position], self.kinds + top)
-            open_kinds[rows, height] = new_kinds[:, position]  # if it closes, this is above the top and not read
-            height += 2 * opens - 1
+            left = 2 * self.pairs - position
+            opening = opening_probability(left, height) if self.opening is None else self.opening[position, height]
+            levels[position], opens[position] = height, luck[position] < opening
+            height += 2 * opens[position] - 1
+        # Brackets of one level take turns to open and to close: each that closes follows its own in their order.
+        order = np.argsort((levels - ~opens).T, axis=1, kind="stable")
+        ordered, closes = np.take_along_axis(kinds, order, axis=1), np.take_along_axis(~opens.T, order, axis=1)
+        ordered = np.where(closes, self.kinds + np.roll(ordered, 1, axis=1), ordered)
+        word = np.empty_like(kinds)
+        np.put_along_axis(word, order, ordered, axis=1)
         return Batch(word[:, :-1], self._closing(word))
 
     def _closing(self, word: Tokens) -> Tokens:

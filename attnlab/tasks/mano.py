@@ -25,6 +25,7 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.errors import InvalidValueError
+from attnlab.sizes import MAX_STEPS
 from attnlab.tasks.arithmetic import OPERATORS, Modulus, Operators, operator_indices
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
@@ -45,6 +46,7 @@ class Mano(Task):
     """
 
     complexity = "operations"
+    max_length = MAX_STEPS
 
     def __init__(
         self,

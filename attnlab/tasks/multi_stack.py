@@ -23,10 +23,15 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
+from attnlab.errors import InvalidValueError
+from attnlab.sizes import MAX_STEPS
 from attnlab.tasks.base import IGNORE, Batch, Task, register
 
 PUSH, POP = 0, 1
 """Ids of the operations; stacks follow, then values."""
+
+MAX_NUMBERS = 2**17
+"""The most random numbers of a sequence: each operation draws one for every stack, of which it takes the highest."""
 
 
 @register("multi-stack", source="arXiv:2510.26692")
@@ -41,14 +46,19 @@ class MultiStack(Task):
     """
 
     complexity = "operations"
+    max_length = 4 * MAX_STEPS
 
     def __init__(
         self,
         *,
         operations: Annotated[int, Field(ge=2)] = 16,
-        stacks: Annotated[int, Field(ge=1)] = 4,
+        stacks: Annotated[int, Field(ge=1, le=256)] = 4,
         values: Annotated[int, Field(ge=2)] = 16,
     ) -> None:
+        if operations * stacks > MAX_NUMBERS:
+            problem = f"{operations:,} operations on {stacks:,} stacks need {operations * stacks:,} random numbers."
+            hint = f"Use at most {max(1, MAX_NUMBERS // operations):,} stacks, or fewer operations."
+            raise InvalidValueError(problem, hint, where="multi-stack")
         self.operations, self.stacks = operations, stacks
         self.first_stack, self.first_value = POP + 1, POP + 1 + stacks
         self.vocabulary = self.first_value + values

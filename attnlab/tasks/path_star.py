@@ -26,6 +26,7 @@ from pydantic import Field
 
 from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
+from attnlab.tasks.ops.lowest import lowest
 
 
 @register("path-star", source="arXiv:2403.06963")
@@ -63,7 +64,7 @@ class PathStar(Task):
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
         """Draw edges in random order, start and goal, and the path without its last node."""
         edges = self.branches * self.steps
-        labels = np.argsort(random.random((batch, self.nodes)), axis=1)[:, : edges + 1]
+        labels = lowest(random.random((batch, self.nodes)), edges + 1)
         start, outer = labels[:, :1], labels[:, 1:].reshape(batch, self.branches, self.steps)
         inner = np.concatenate([np.broadcast_to(start[:, None], (batch, self.branches, 1)), outer[:, :, :-1]], axis=2)
         pairs = np.stack([inner, outer], axis=3).reshape(batch, edges, 2)

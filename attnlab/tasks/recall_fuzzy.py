@@ -139,5 +139,12 @@ class RecallFuzzy(Task):
 def _first(motifs: Tokens) -> Tokens:
     """Index of the first slot of the row with the same motif, B x S."""
     base = int(motifs.max()) + 2
-    codes = (motifs + 1) @ base ** np.arange(motifs.shape[2])
-    return np.argmax(codes[:, :, None] == codes[:, None, :], axis=2)
+    codes_BS = (motifs + 1) @ base ** np.arange(motifs.shape[2])
+    # Equal motifs are neighbors in a stable order, the first slot before the others.
+    order_BS = np.argsort(codes_BS, axis=1, kind="stable")
+    ordered_BS = np.take_along_axis(codes_BS, order_BS, axis=1)
+    starts_BS = np.diff(ordered_BS, axis=1, prepend=ordered_BS[:, :1] - 1) != 0
+    start_BS = np.maximum.accumulate(np.where(starts_BS, np.arange(codes_BS.shape[1]), 0), axis=1)
+    first_BS = np.empty_like(order_BS)
+    np.put_along_axis(first_BS, order_BS, np.take_along_axis(order_BS, start_BS, axis=1), axis=1)
+    return first_BS

@@ -23,7 +23,10 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.tasks.base import IGNORE, Batch, Task, no_targets, register
-from attnlab.tasks.recall_stream import draw, seen_value_accuracy
+from attnlab.tasks.recall_stream import check_slots, draw, seen_value_accuracy
+
+MAX_SLOTS = 2**10
+"""The most slots: chance is computed over every slot, for each slot that may be the one that is surely a pair."""
 
 
 @register("recall-noisy", source="arXiv:2403.17844")
@@ -45,14 +48,15 @@ class RecallNoisy(Task):
     def __init__(
         self,
         *,
-        keys: Annotated[int, Field(ge=2)] = 8,
-        uses: Annotated[int, Field(ge=1)] = 4,
+        keys: Annotated[int, Field(ge=2, le=MAX_SLOTS)] = 8,
+        uses: Annotated[int, Field(ge=1, le=MAX_SLOTS)] = 4,
         noise: Annotated[float, Field(ge=0, lt=1)] = 0.2,
         kinds: Annotated[int, Field(ge=1)] = 16,
     ) -> None:
         self.keys, self.slots, self.noise, self.kinds = keys, keys * uses, noise, kinds
         self.vocabulary = 2 * keys + kinds
         self.length = 2 * self.slots - 1
+        check_slots(self.slots, keys, MAX_SLOTS, where="recall-noisy")
         always_pair = np.eye(self.slots - 1)
         self.chance = seen_value_accuracy(keys, always_pair + (1 - always_pair) * (1 - noise))
 

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from attnlab.errors import InvalidValueError
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 from attnlab.tasks.recall import without_replacement
 
@@ -32,6 +33,9 @@ FULL_WIDTH = 4096
 """Up to this many keys, distributions have an entry for every number of keys, however few there can be."""
 EXACT_COST = 2**26
 """Operations up to which a distribution is computed exactly; they take half a second."""
+
+MAX_SLOTS = 2**13
+"""The most slots: chance is computed slot by slot."""
 
 
 class Pairs(NamedTuple):
@@ -57,10 +61,16 @@ class RecallStream(Task):
     chance_guess = "a guess among the values of the context"
     intended_shortcut = "nearest context"
 
-    def __init__(self, *, keys: Annotated[int, Field(ge=2)] = 8, uses: Annotated[int, Field(ge=1)] = 4) -> None:
+    def __init__(
+        self,
+        *,
+        keys: Annotated[int, Field(ge=2, le=MAX_SLOTS)] = 8,
+        uses: Annotated[int, Field(ge=1, le=MAX_SLOTS)] = 4,
+    ) -> None:
         self.keys, self.slots = keys, keys * uses
         self.vocabulary = 2 * keys
         self.length = 2 * self.slots - 1
+        check_slots(self.slots, keys, MAX_SLOTS, where="recall-stream")
         self.chance = seen_value_accuracy(keys, np.ones((1, self.slots - 1)))
 
     def sample(self, random: np.random.Generator, batch: int) -> Batch:
@@ -202,6 +212,23 @@ def _expanded_inverse_mean(keys: int, content_GS: NDArray[np.float64], times: in
     variance_G = np.maximum(0.0, missing_G + float(keys) * (keys - 1) * two_G - missing_G**2)
     mean_G = keys - missing_G
     return (1 + variance_G / mean_G**2) / mean_G
+
+
+def check_slots(slots: int, keys: int, most: int, *, where: str) -> None:
+    """Refuse more slots than chance can be computed for in a second.
+
+    Args:
+        slots: Slots of a sequence: keys times their uses.
+        keys: Keys to draw from.
+        most: The most slots.
+        where: The task.
+
+    Raises:
+        InvalidValueError: There are more.
+    """
+    if slots > most:
+        problem = f"{keys:,} keys of {slots // keys:,} uses are {slots:,} slots; at most {most:,} are accepted."
+        raise InvalidValueError(problem, f"Use at most {most // keys:,} uses, or fewer keys.", where=where)
 
 
 def seen_value_accuracy(keys: int, content_GS: NDArray[np.float64]) -> float:

@@ -32,12 +32,16 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.errors import InvalidValueError
+from attnlab.sizes import MAX_STEPS
 from attnlab.tasks.base import IGNORE, Batch, Split, Task, Tokens, no_targets, register
 from attnlab.tasks.ops.automata import Targets, minimal_automata
 from attnlab.tasks.ops.chance import draw_samples
 
 HELD_OUT = 500
 """Automata of the validation split; the test split has the same number."""
+
+MAX_AUTOMATA, MAX_NUMBERS = 20_000, 2**24
+"""The most automata of the training split; and the most next states, of all of them, their states and letters."""
 
 
 @register("regular", source="arXiv:2401.12973", aliases=("regbench",), version=2)
@@ -57,6 +61,7 @@ class Regular(Task):
     """
 
     complexity = "states"
+    max_length = MAX_STEPS
     cheap_to_build = False
     best_accuracy = float("nan")
 
@@ -64,12 +69,12 @@ class Regular(Task):
         self,
         *,
         states: Annotated[int, Field(ge=2, le=16)] = 4,
-        letters: Annotated[int, Field(ge=2)] | None = None,
+        letters: Annotated[int, Field(ge=2, le=256)] | None = None,
         edges: Annotated[int, Field(ge=1)] = 3,
         targets: Targets = "distinct",
-        longest: Annotated[int, Field(ge=1)] = 12,
+        longest: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 12,
         length: Annotated[int, Field(ge=1)] = 64,
-        automata: Annotated[int, Field(ge=1)] = 5000,
+        automata: Annotated[int, Field(ge=1, le=MAX_AUTOMATA)] = 5000,
     ) -> None:
         self.letters = letters or states
         if edges > self.letters:
@@ -78,6 +83,10 @@ class Regular(Task):
         if targets == "distinct" and edges >= states:
             problem = f"{edges} edges of a state lead to {edges} different other states, more than {states - 1}."
             hint = f"Use at most {states - 1} edges, at least {edges + 1} states, or targets=uniform."
+            raise InvalidValueError(problem, hint, where="regular")
+        if (numbers := automata * states * self.letters) > MAX_NUMBERS:
+            problem = f"{automata:,} automata of {states} states and {self.letters} letters are {numbers:,} numbers."
+            hint = f"Use at most {MAX_NUMBERS // (states * self.letters):,} automata, or fewer letters."
             raise InvalidValueError(problem, hint, where="regular")
         self.length, self.longest, self.automata = length, longest, automata
         self.vocabulary = self.letters + 1

@@ -24,6 +24,7 @@ from typing import Annotated, final
 import numpy as np
 from pydantic import Field
 
+from attnlab.sizes import MAX_STEPS
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, register
 from attnlab.tasks.binary import propagate_carries, sample_positive
 from attnlab.tasks.copying import write_out
@@ -43,6 +44,7 @@ class SquareRoot(Task):
     """
 
     complexity = "bits"
+    max_length = MAX_STEPS // 2
 
     def __init__(self, *, bits: Annotated[int, Field(ge=1)] = 4) -> None:
         self.bits, self.root_bits = bits, (bits + 1) // 2

@@ -28,6 +28,8 @@ from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 
 POP, PUSH, MARKER, END = 2, 3, 5, 6
 """Ids after the two bits; PUSH pushes 0, the id after it 1."""
+MAX_SYMBOLS = 2**13
+"""Chance is computed over the heights of every stack, in steps of one symbol."""
 WORDS = ("0", "1", "pop", "push0", "push1", "|", "#")
 
 
@@ -43,7 +45,7 @@ class Stack(Task):
     complexity = "symbols"
     vocabulary = len(WORDS)
 
-    def __init__(self, *, symbols: Annotated[int, Field(ge=1)] = 10) -> None:
+    def __init__(self, *, symbols: Annotated[int, Field(ge=1, le=MAX_SYMBOLS)] = 10) -> None:
         self.symbols = symbols
         self.length = 2 * symbols + 1
         at_height = _heights(symbols)

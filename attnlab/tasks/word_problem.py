@@ -37,8 +37,10 @@ import numpy as np
 from pydantic import Field
 
 from attnlab.errors import InvalidValueError
+from attnlab.sizes import MAX_STEPS
 from attnlab.tasks.base import IGNORE, Batch, Task, Tokens, no_targets, register
 from attnlab.tasks.ops.groups import multiplication
+from attnlab.tasks.ops.scans import prefix_products
 from attnlab.tasks.ops.words import moving, reaches_neutral, words_with_product
 
 Group = Annotated[
@@ -89,6 +91,9 @@ class WordProblem(Task):
         self.strings = [*self.words, *(["_"] if spread > 1 else []), *answers]
         self.vocabulary = len(self.strings)
         if asked == "identity":
+            if length > MAX_STEPS:
+                _refuse(f"Words of {length:,} elements with a given product are drawn step by step.",
+                        f"Use a length of at most {MAX_STEPS:,}, or another question than identity.")  # fmt: skip
             self.reaches = reaches_neutral(self.table, self.elements, length)
             if self.reaches[-1, 0] in (0, 1):
                 what = "elements" if elements == "all" else elements
@@ -104,9 +109,7 @@ class WordProblem(Task):
             word = words_with_product(random, self.table, self.elements, self.reaches, neutral)
         else:
             word = self.elements[random.integers(0, len(self.elements), shape)]
-        products = word.copy()
-        for position in range(1, self.num_elements):
-            products[:, position] = self.table[products[:, position - 1], word[:, position]]
+        products = prefix_products(lambda before, after: self.table[before, after], word)
         inputs_BT = np.full((batch, self.length), len(self.words))
         inputs_BT[:, :: self.spread] = word
         targets_BT = no_targets(inputs_BT)

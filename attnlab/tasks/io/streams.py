@@ -51,7 +51,7 @@ def build(spec: TaskSpec, options: Mapping[str, Any] | None = None) -> Task:
     """
     entry = TASKS.entry(spec.name)
     complete = entry.complete(spec.options if options is None else options)
-    check_options(spec.name, complete)
+    check_options(spec, complete)
     try:
         task = entry.cls(**complete)
     except (MemoryError, OverflowError) as error:

@@ -13,20 +13,28 @@ import hashlib
 import math
 import pickle
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attnlab.specs import Split
 from attnlab.tasks.batch import IGNORE, Batch
-from attnlab.tasks.ops.blind_guesses import Guess, Shares, fit_blind_guesses
+from attnlab.tasks.ops.blind_guesses import Shares, fit_blind_guesses
 
 SEQUENCES = 8192
 """Sequences of each sample, reduced for long sequences."""
 MAX_TOKENS = 2**17
 """Largest number of tokens of a sample, unless the fewest sequences have more."""
 FEWEST = 64
-"""Sequences of a sample at least."""
+"""Sequences of a sample at least, up to ``LONG_TOKENS`` in all; of longer ones there are fewer."""
+LONG_TOKENS, FEWEST_LONG = 2**20, 2
+"""Largest number of tokens of the fewest sequences; and the fewest from which a standard error can be told."""
+MAX_NUMBERS = 2**24 + 2**16
+"""Largest number of ids, of all sequences of a sample: some tasks draw a number for each, without replacement."""
+LONG_POSITIONS = 2**14
+"""Supervised positions that count as a sequence when a guess is chosen on fewer than ``FEWEST`` sequences."""
 SEED = 0
 STANDARD_ERRORS = 3.0
 """A fitted guess is chosen over a uniform one if it is this much better on the second sample."""
@@ -87,7 +95,7 @@ def measure_chance(task: _MeasuredTask) -> Chance:
     """
     key = _key(task)
     if key not in _measured:
-        _measured[key] = best_blind_guess(*task.chance_samples(), task.vocabulary)
+        _measure(task, key, task.chance_samples())
     return _measured[key]
 
 
@@ -102,7 +110,13 @@ def exact_match_chance(task: _MeasuredTask) -> float:
         task declares a higher chance accuracy than that of all blind guesses, for a guess of its own: the product of
         the chance accuracies, if that is higher.
     """
-    queries_B = (task.chance_samples()[2].targets_BT != IGNORE).sum(axis=1)
+    key = _key(task)
+    if key not in _queries:  # samples are drawn once, whatever is asked of them
+        samples = task.chance_samples()
+        _queries[key] = _queries_of(samples[2])
+        if _queries[key].max(initial=0) != 1 and key not in _measured:
+            _measure(task, key, samples)
+    queries_B = _queries[key]
     if queries_B.max(initial=0) == 1:
         return task.chance
     measured = measure_chance(task)
@@ -121,12 +135,43 @@ def draw_samples(task: _MeasuredTask, split: Split = Split.TRAIN) -> tuple[Batch
     Returns:
         The samples, the same ones for the same task.
     """
-    sequences, source = min(SEQUENCES, max(FEWEST, MAX_TOKENS // task.length)), task.for_split(split)
+    sequences, source = sample_size(task.length, task.vocabulary), task.for_split(split)
     fitted, chosen, scored = (source.sample(np.random.default_rng([SEED, part]), sequences) for part in range(3))
     return fitted, chosen, scored
 
 
-_measured: dict[tuple[type[_MeasuredTask], bytes], Chance] = {}
+def sample_size(length: int, vocabulary: int = 1) -> int:
+    """Number of sequences of each sample from which chance is measured.
+
+    >>> sample_size(16), sample_size(512), sample_size(10_000), sample_size(100_000)
+    (8192, 256, 64, 10)
+
+    Args:
+        length: T, tokens of a sequence.
+        vocabulary: V, ids of the task.
+
+    Returns:
+        B, the number of sequences.
+    """
+    fewest = min(FEWEST, max(FEWEST_LONG, LONG_TOKENS // length))
+    return max(fewest, min(SEQUENCES, MAX_TOKENS // length, MAX_NUMBERS // vocabulary))
+
+
+_Key = tuple[type[_MeasuredTask], bytes]
+_measured: dict[_Key, Chance] = {}
+_queries: dict[_Key, NDArray[np.int64]] = {}
+"""Supervised positions of each sequence on which a task is scored."""
+
+
+def _measure(task: _MeasuredTask, key: _Key, samples: tuple[Batch, Batch, Batch]) -> None:
+    """Keep what is measured on the samples of a task."""
+    _queries[key] = _queries_of(samples[2])
+    _measured[key] = best_blind_guess(*samples, task.vocabulary)
+
+
+def _queries_of(batch: Batch) -> NDArray[np.int64]:
+    """Supervised positions of each sequence, B."""
+    return (batch.targets_BT != IGNORE).sum(axis=1)
 
 
 def best_blind_guess(fitted: Batch, chosen: Batch, scored: Batch, vocabulary: int) -> Chance:
@@ -146,11 +191,12 @@ def best_blind_guess(fitted: Batch, chosen: Batch, scored: Batch, vocabulary: in
         return Chance("any answer", 0.0, math.inf, 0.0)
     highest = max(int(max(batch.inputs_BT.max(), batch.targets_BT.max())) for batch in (fitted, chosen, scored))
     guesses = fit_blind_guesses([fitted], max(vocabulary, highest + 1))
-    best = _choose(guesses, chosen)
-    mean, standard_error = clustered_mean([scored], [guesses[best](scored)])
-    uniform, _ = clustered_mean([scored], [guesses["any answer"](scored)])
-    matching = guesses[_choose_match(guesses, chosen)]
-    exact_match = max(_exact_match(guess, scored).mean for guess in (matching, guesses["any answer"]))
+    on_chosen = {name: guess(chosen) for name, guess in guesses.items()}
+    best, matching = _choose(on_chosen, chosen), _choose_match(on_chosen, chosen)
+    on_scored = {name: guesses[name](scored) for name in {best, matching, "any answer"}}
+    mean, standard_error = clustered_mean([scored], [on_scored[best]])
+    uniform, _ = clustered_mean([scored], [on_scored["any answer"]])
+    exact_match = max(_exact_match(on_scored[name], scored).mean for name in (matching, "any answer"))
     return Chance(best, round(max(mean, uniform), DECIMALS), standard_error, exact_match)
 
 
@@ -180,36 +226,38 @@ def clustered_mean(batches: Sequence[Batch], shares: Sequence[Shares]) -> Cluste
     return ClusteredMean(mean, math.sqrt(variance) / float(count_B.sum()))
 
 
-def _choose(guesses: dict[str, Guess], batch: Batch) -> str:
+def _choose(shares: dict[str, Shares], batch: Batch) -> str:
     """Name of the best guess: the uniform one unless another is better by several standard errors."""
-    uniform_N = guesses["any answer"](batch)
+    uniform_N = shares["any answer"]
     best, highest = "any answer", 0.0
-    for name, guess in guesses.items():
-        gain, standard_error = clustered_mean([batch], [guess(batch) - uniform_N])
-        least = STANDARD_ERRORS * max(standard_error, 1 / len(batch.inputs_BT))
+    # With few sequences their standard error may be 0 by chance; a few very long ones count as more.
+    rows = max(len(batch.inputs_BT), min(FEWEST, len(uniform_N) // LONG_POSITIONS))
+    for name, share_N in shares.items():
+        gain, standard_error = clustered_mean([batch], [share_N - uniform_N])
+        least = STANDARD_ERRORS * max(standard_error, 1 / rows)
         if gain > max(highest, least):
             best, highest = name, gain
     return best
 
 
-def _choose_match(guesses: dict[str, Guess], batch: Batch) -> str:
+def _choose_match(shares: dict[str, Shares], batch: Batch) -> str:
     """Name of the best guess at whole sequences, as in ``_choose``."""
-    uniform = _exact_match(guesses["any answer"], batch).mean
+    uniform = _exact_match(shares["any answer"], batch).mean
     best, highest = "any answer", uniform
-    for name, guess in guesses.items():
-        mean, standard_error = _exact_match(guess, batch)
+    for name, share_N in shares.items():
+        mean, standard_error = _exact_match(share_N, batch)
         if mean > max(highest, uniform + STANDARD_ERRORS * standard_error):
             best, highest = name, mean
     return best
 
 
-def _exact_match(guess: Guess, batch: Batch) -> ClusteredMean:
+def _exact_match(share_N: Shares, batch: Batch) -> ClusteredMean:
     """Mean over sequences of the probability that all answers are correct.
 
     Where a guess that is not random matches too few sequences to estimate their share, it is bounded from above by the
     product of its accuracies, and by the share that would have been estimated.
     """
-    share_N, rows = guess(batch), len(batch.inputs_BT)
+    rows = len(batch.inputs_BT)
     row_N = batch.query_positions() // batch.inputs_BT.shape[1]
     has_query_B = np.bincount(row_N, minlength=rows) > 0
     with np.errstate(divide="ignore"):
@@ -222,8 +270,12 @@ def _exact_match(guess: Guess, batch: Batch) -> ClusteredMean:
 
 
 def _key(task: _MeasuredTask) -> tuple[type[_MeasuredTask], bytes]:
-    """The class and a digest of the attributes; of those that cannot be pickled, the identity of the object."""
-    state = {name: value for name, value in vars(task).items() if name not in ("chance", "exact_match_chance")}
+    """The class and a digest of the attributes; of those that cannot be pickled, the identity of the object.
+
+    Chance, and what else is derived from the options when it is first asked for, tells nothing.
+    """
+    derived = {"chance", *(name for name in vars(task) if isinstance(_declared(task, name), cached_property))}
+    state = {name: value for name, value in vars(task).items() if name not in derived}
     if state.get("digest"):  # it stands for the content of a file
         state = {name: value for name, value in state.items() if isinstance(value, str | int | float | tuple)}
     try:
@@ -231,3 +283,8 @@ def _key(task: _MeasuredTask) -> tuple[type[_MeasuredTask], bytes]:
     except Exception:  # whatever a plugin's attributes raise
         content = str(id(task)).encode()
     return type(task), hashlib.sha256(content).digest()
+
+
+def _declared(task: _MeasuredTask, name: str) -> object:
+    """What the class has under the name of an attribute, without running it; None for nothing."""
+    return next((vars(cls)[name] for cls in type(task).__mro__ if name in vars(cls)), None)
