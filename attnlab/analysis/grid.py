@@ -30,6 +30,8 @@ from attnlab.analysis._panels import Panel, labels, panels
 from attnlab.analysis.capacity import BLOCK, Curve, curve, curves
 from attnlab.analysis.levels import boundary, half_solved, share_above_chance, share_sample
 from attnlab.analysis.statistics import UNKNOWN, LazyIntervals
+from attnlab.analysis.time_to_solve import TIME_METRICS, SolveTimes
+from attnlab.errors import InvalidValueError
 from attnlab.records import SOLVED, Record
 
 Label = tuple[str, ...]
@@ -62,6 +64,8 @@ class Cell:
     """The accuracy of each seed."""
     seeds: tuple[int, ...] = ()
     """The seeds of the accuracies."""
+    times: SolveTimes | None = None
+    """The times until the runs were solved, where the metric is one; its mean counts other runs with their budget."""
     place: int = field(default=0, compare=False, repr=False)
     """Its place among the cells of the panel, whose intervals are computed when they are first asked for."""
     ends: LazyIntervals | None = field(default=None, compare=False, repr=False)
@@ -264,6 +268,7 @@ def grids(
 
     Raises:
         UnknownNameError: There is no such metric or field.
+        InvalidValueError: Times to solve would be averaged over the runs of a seed.
     """
     observed = observations(records)
     if not observed:
@@ -276,6 +281,9 @@ def grids(
     shown = panels(observed, (*requested, column))
     differing = [name for name in varying(observed) if name not in (*keys, column)]
     row_fields, along, merged = labels(shown, differing, requested, column, keys)
+    if merged and metric in TIME_METRICS:
+        problem = f"The runs of a seed differ in {' and '.join(merged)}, and times that may be censored have no mean."
+        raise InvalidValueError(problem, f"Add {','.join(merged)} to --index.", where=f"--metric {metric}")
     return [_grid(panel, metric, row_fields, column, keys, along, merged) for panel in shown]
 
 
@@ -360,7 +368,14 @@ def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequen
         diverged=sum(one.record.status == "diverged" for one in finished),
         accuracies=tuple(accuracies.values()),
         seeds=tuple(accuracies),
+        times=_times(numbers, solved) if metric in TIME_METRICS else None,
     )
+
+
+def _times(numbers: Sequence[float], solved: Sequence[bool]) -> SolveTimes:
+    """The times of those runs that have one."""
+    known = [pair for pair in zip(numbers, solved, strict=True) if not math.isnan(pair[0])]
+    return SolveTimes(tuple(time for time, _ in known), tuple(one for _, one in known))
 
 
 @lru_cache(maxsize=4096)

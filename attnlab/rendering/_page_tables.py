@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from attnlab.analysis.grid import Cell, Grid, Label
-from attnlab.formatting import fitted, metric_heading, number, span
+from attnlab.formatting import fitted, metric_heading, span
 from attnlab.records import Record
-from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, solved_text, spread_text
+from attnlab.rendering._cell_text import center_text, solved_text, spread_text
+from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text
 from attnlab.rendering.failure_mode_table import FailureModeTable, with_failed
 from attnlab.rendering.report import Report
 
@@ -58,7 +59,7 @@ def _cell(cell: Cell, metric: str) -> TableCell:
         f"n={len(cell.values)}",
         f"solved {solved}" if (solved := solved_text(cell)) else "",
     ]
-    return TableCell(number(cell.mean, metric), ", ".join(filter(None, notes)), css)
+    return TableCell(center_text(cell, metric), ", ".join(filter(None, notes)), css)
 
 
 def _capacities(panel: Grid, ranks: Mapping[Label, str]) -> Table:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from attnlab.analysis.grid import Cell, Grid, Label
-from attnlab.formatting import fitted, metric_heading, number, span
+from attnlab.formatting import fitted, metric_heading, span
+from attnlab.rendering._cell_text import center_text, solved_text, spread_text
 from attnlab.rendering._exporters import Rows, exporters, markdown_table
 from attnlab.rendering._parquet import parquet_bytes
-from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, solved_text, spread_text
+from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text
 from attnlab.rendering.cells import CELL_SCHEMA, cell_rows, fixed_rows, row_location
 from attnlab.rendering.report import Report
 
@@ -104,7 +105,7 @@ def _cell_text(cell: Cell, metric: str) -> str:
         return "failed" if cell.failed else "-"
     ends = spread_text(cell, metric)
     notes = [ends, f"n={len(cell.values)}", f"solved {solved}" if (solved := solved_text(cell)) else ""]
-    return f"{number(cell.mean, metric)} ({'; '.join(filter(None, notes))})"
+    return f"{center_text(cell, metric)} ({'; '.join(filter(None, notes))})"
 
 
 def _capacities(panel: Grid, ranks: Mapping[Label, str]) -> list[list[str]]:

@@ -15,12 +15,13 @@ from attnlab.analysis.comparisons import Comparison, Question, pairs
 from attnlab.analysis.grid import Grid, Label, grids
 from attnlab.analysis.ranks import ranks
 from attnlab.analysis.statistics import MIN_SEEDS, clopper_pearson
+from attnlab.analysis.time_to_solve import BOUNDING, TIME_METRICS
 from attnlab.charts.as_altair import altair_chart
 from attnlab.choices import SCORED
 from attnlab.config.experiment import Experiment
 from attnlab.data_frames import to_pandas, to_polars
 from attnlab.errors import InvalidValueError
-from attnlab.records import Record
+from attnlab.records import SOLVED, Record
 from attnlab.rendering._tables import (
     Overall,
     capacity_table,
@@ -221,6 +222,8 @@ class Report:
     def _interval_notes(self, counts: set[int]) -> list[str]:
         """How intervals and ranks were computed, given the numbers of seeds in the cells."""
         rising = self._rising_note()
+        if any(panel.metric in TIME_METRICS for panel in self.panels):
+            return [*_time_notes(counts), *rising]
         if max(counts, default=0) <= 1:
             return rising
         if max(counts) < MIN_SEEDS:
@@ -273,6 +276,40 @@ class Report:
         return [f"Not monotone: {'; '.join(found[:SHOWN])}{more}: {meaning}."]
 
 
+def _time_notes(counts: set[int]) -> list[str]:
+    """What the times to solve are, and how their intervals were computed, given the numbers of seeds in the cells."""
+    notes = [
+        f"Time to solve: until the first validation with an accuracy of {100 * SOLVED:g} %, of runs that are solved. "
+        "Other runs are censored: > is the time in which they were not solved, and does not say that they never are."
+    ]
+    if max(counts, default=0) <= 1:
+        return notes
+    if max(counts) < MIN_SEEDS:
+        return [*notes, f"Below each median: the range of its seeds; an interval takes at least {MIN_SEEDS}."]
+    notes.append(
+        "Medians are Kaplan and Meier's. Below each: its 95 % interval over seeds (Brookmeyer-Crowley; exact up to the "
+        "first censored run), the solved runs, and the 95 % interval of P(solve) in % (Clopper-Pearson)."
+    )
+    if min(counts) < BOUNDING:
+        notes.append(f"Fewer than {BOUNDING} seeds bound no median: their interval begins at 0 and has no end.")
+    return notes
+
+
+def needs_history(metric: str | None, experiment: Experiment | None) -> bool:
+    """Tell whether a report needs the whole histories of its records.
+
+    Args:
+        metric: The metric that is asked for; None takes the experiment's.
+        experiment: The experiment of the runs, if it is known.
+
+    Returns:
+        Whether the metric, or that of a claim, is a time to solve.
+    """
+    named = [metric or (experiment.report.metric if experiment else "accuracy")]
+    named += [claim.metric for claim in experiment.claims] if experiment else []
+    return any(name in TIME_METRICS for name in named)
+
+
 def report(
     records: Sequence[Record],
     experiment: Experiment | None = None,
@@ -295,6 +332,7 @@ def report(
 
     Raises:
         UnknownNameError: There is no such metric or field.
+        InvalidValueError: Times to solve would be averaged over the runs of a seed.
     """
     layout = experiment.report if experiment else None
     tuned = experiment.tuned if experiment else ()

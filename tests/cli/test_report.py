@@ -56,6 +56,17 @@ def test_a_store_is_given_by_folder_or_by_name_or_is_the_only_one(
     assert gc.isenabled()
 
 
+def test_times_to_solve_are_read_off_whole_histories(results: Path, command: Command) -> None:
+    result = command("report", "x", "--metric", "time-to-solve")
+    assert result.status == 0
+    assert result.out.startswith("recall  time to solve in steps by pairs, medians over 8 seeds\nattention ")
+    assert [line.split()[1:] for line in result.out.splitlines() if line.startswith(("softmax", "expressive"))] == [
+        ["1,200", ">1,200", ">1,200"],
+        ["1,200", "1,200", ">1,200"],
+    ]
+    assert "did you mean 'time_to_solve'" in command("report", "x", "--metric", "time-to-slove").error
+
+
 def test_of_several_stores_one_must_be_named(results: Path, command: Command) -> None:
     Store(results.parent / "y").open()
     result = command("report")

@@ -148,6 +148,8 @@ def test_every_report_has_the_same_parquet_schema(name: str) -> None:
         **dict.fromkeys(("p_solve", "p_solve_low", "p_solve_high", "chance"), "double"),
         "chosen": "string",
         **dict.fromkeys(("tried", "failed", "diverged"), "int64"),
+        **dict.fromkeys(("median", "median_low", "median_high"), "double"),
+        "median_interval_kind": "string",
     }
 
 
