@@ -34,9 +34,11 @@ from attnlab.analysis.time_to_solve import TIME_METRICS, SolveTimes
 from attnlab.errors import InvalidValueError
 from attnlab.records import SOLVED, Record
 
-Label = tuple[str, ...]
 LEVELS = (0.5, 0.9)
 """Shares of the way from chance to 1: C50 and C90."""
+
+
+Label = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Cell:
     """The accuracy of each seed."""
     seeds: tuple[int, ...] = ()
     """The seeds of the accuracies."""
+    candidates: tuple[tuple[Label, float], ...] = ()
+    """The tuned values that were tried, with their validation accuracies; none where nothing was chosen."""
     times: SolveTimes | None = None
     """The times until the runs were solved, where the metric is one; its mean counts other runs with their budget."""
     place: int = field(default=0, compare=False, repr=False)
@@ -340,9 +344,10 @@ def _number(text: str) -> float:
 
 def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequence[str]) -> Cell:
     """The seeds of the candidate with the best validation accuracy; the first of several that are equal."""
-    best = next(iter(candidates))
+    best, scores = next(iter(candidates)), dict[Label, float]()
     if len(candidates) > 1:
-        best = max(candidates, key=lambda candidate: mean_validation_accuracy(candidates[candidate]))
+        scores = {candidate: mean_validation_accuracy(own) for candidate, own in candidates.items()}
+        best = max(scores, key=lambda candidate: scores[candidate])
     runs = sorted(candidates[best], key=lambda one: one.record.spec.seed)
     finished = [one for one in runs if one.record.status != "failed"]
     seeds = [one.record.spec.seed for one in finished]
@@ -364,6 +369,7 @@ def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequen
         chance=_mean(tuple(chances)) if finished else math.nan,
         chosen=", ".join(f"{name} {value}" for name, value in zip(tuned, best, strict=True)),
         tried=len(candidates),
+        candidates=tuple(scores.items()),
         failed=len(runs) - len(finished),
         diverged=sum(one.record.status == "diverged" for one in finished),
         accuracies=tuple(accuracies.values()),

@@ -40,6 +40,16 @@ Position = Annotated[
         "--pos", "--position", help="Positions, such as [b]rotary,alibi[/b].", autocompletion=completion.positions
     ),
 ]
+PositionOrAuto = Annotated[
+    str | None,
+    typer.Option(
+        "--pos",
+        "--position",
+        help="Positions, such as [b]rotary,alibi[/b]; [b]auto[/b] runs learned, rotary and none, and each cell of the "
+        "table takes the best on validation.",
+        autocompletion=completion.positions,
+    ),
+]
 Complexity = Annotated[
     str | None,
     typer.Option("--complexity", metavar="LEVEL", help="Level of difficulty; left out, the ladder's default."),

@@ -28,7 +28,7 @@ from attnlab.cli.options import (
     Lr,
     Match,
     Plugin,
-    Position,
+    PositionOrAuto,
     Quiet,
     Rollout,
     Settings,
@@ -73,7 +73,7 @@ def sweep(
     ] = None,
     attn: Attention = None,
     model: WholeModel = None,
-    pos: Position = None,
+    pos: PositionOrAuto = None,
     complexity: Annotated[
         str | None, typer.Option("--complexity", metavar="LEVELS", help="Levels, such as 2,4,8; left out, all.")
     ] = None,

@@ -11,6 +11,7 @@ from attnlab.rendering._cell_text import center_text, solved_text, spread_text
 from attnlab.rendering._exporters import Rows, exporters, markdown_table
 from attnlab.rendering._parquet import parquet_bytes
 from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text
+from attnlab.rendering._tuned_tables import TITLE, has_tuned_table, tuned_lines, tuned_rows
 from attnlab.rendering.cells import CELL_SCHEMA, cell_rows, fixed_rows, row_location
 from attnlab.rendering.report import Report
 
@@ -34,6 +35,11 @@ def _summaries(panel: Grid, ranks: Mapping[Label, str]) -> Rows:
     return result
 
 
+def _tuned(report: Report) -> Rows:
+    """What was tried of fields whose values are told; nothing where none was tuned."""
+    return [row for panel in report.panels if has_tuned_table(panel) for row in tuned_rows(panel)]
+
+
 def report_data(report: Report) -> dict[str, Any]:
     """List cells, summaries and claims as plain data.
 
@@ -50,6 +56,7 @@ def report_data(report: Report) -> dict[str, Any]:
         "failed": report.failed,
         "diverged": report.diverged,
         "cells": cell_rows(report.panels),
+        **({"tuned": tuned} if (tuned := _tuned(report)) else {}),
         "summaries": [summary for panel in report.ladders for summary in _summaries(panel, report.ranks_of(panel))],
         "overall": [
             {
@@ -90,6 +97,10 @@ def report_markdown(report: Report) -> str:
         body = [[*row, *(_cell_text(cell, panel.metric) for cell in panel.across(row))] for row in panel.rows]
         table = markdown_table(panel.row_fields, [str(column) for column in panel.columns], body)
         parts.append(f"{panel.title}: {metric_heading(panel.metric)} by {panel.by}\n\n{table}")
+        if has_tuned_table(panel):
+            tuned = [[*label, *texts] for label, texts in tuned_lines(panel)]
+            fields = (*panel.row_fields, *panel.tuned)
+            parts.append(f"{TITLE}\n\n{markdown_table(fields, [str(column) for column in panel.columns], tuned)}")
         if panel in ladders and len(panel.columns) > 1:
             parts.append(markdown_table(panel.row_fields, CAPACITY_HEADS, _capacities(panel, report.ranks_of(panel))))
     if report.claims:

@@ -31,6 +31,7 @@ from attnlab.rendering._tables import (
     overall,
     overall_table,
 )
+from attnlab.rendering._tuned_tables import has_tuned_table, tuned_table
 from attnlab.rendering.answer import Answers
 from attnlab.rendering.cells import CELL_SCHEMA, fixed_rows
 from attnlab.rendering.notebook import as_html, as_text
@@ -115,6 +116,8 @@ class Report:
         parts += [Answers(self.comparisons), Text("")] if self.comparisons else []
         for panel in self.panels:
             parts.append(grid_table(panel))
+            if has_tuned_table(panel):
+                parts.append(tuned_table(panel))
             if panel in ladders and len(panel.columns) > 1:
                 parts.append(capacity_table(panel, self.ranks_of(panel)))
         if sum(len(panel.columns) for panel in ladders) > 1 and (told := self._told):
