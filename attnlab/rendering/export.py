@@ -12,6 +12,7 @@ from attnlab.rendering._exporters import Rows, exporters, markdown_table
 from attnlab.rendering._parquet import parquet_bytes
 from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text
 from attnlab.rendering._tuned_tables import TITLE, has_tuned_table, tuned_lines, tuned_rows
+from attnlab.rendering.answer import Answer
 from attnlab.rendering.cells import CELL_SCHEMA, cell_rows, fixed_rows, row_location
 from attnlab.rendering.report import Report
 
@@ -35,6 +36,21 @@ def _summaries(panel: Grid, ranks: Mapping[Label, str]) -> Rows:
     return result
 
 
+def _answer(one: Answer) -> dict[str, Any]:
+    """What is known of a variant and the first."""
+    found = one.comparison
+    return {
+        "task": found.task,
+        "variant": found.variant,
+        "reference": found.reference,
+        "decided": one.decided,
+        "text": one.text,
+        "seeds": found.seeds,
+        "solved_up_to": found.solved_up_to(found.ours),
+        "reference_solved_up_to": found.solved_up_to(found.theirs),
+    }
+
+
 def _tuned(report: Report) -> Rows:
     """What was tried of fields whose values are told; nothing where none was tuned."""
     return [row for panel in report.panels if has_tuned_table(panel) for row in tuned_rows(panel)]
@@ -52,6 +68,7 @@ def report_data(report: Report) -> dict[str, Any]:
     fields = report.ladders[0].row_fields if report.ladders else ()
     return {
         "question": report.question,
+        "answers": [_answer(one) for one in report.answers],
         "records": len(report.records),
         "failed": report.failed,
         "diverged": report.diverged,
@@ -92,6 +109,7 @@ def report_markdown(report: Report) -> str:
         Markdown.
     """
     parts = [f"**{report.question}**"] if report.question else []
+    parts += [one.text for one in report.answers]
     ladders = report.ladders
     for panel in report.panels:
         body = [[*row, *(_cell_text(cell, panel.metric) for cell in panel.across(row))] for row in panel.rows]
