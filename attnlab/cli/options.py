@@ -37,16 +37,10 @@ WholeModel = Annotated[
 Position = Annotated[
     str | None,
     typer.Option(
-        "--pos", "--position", help="Positions, such as [b]rotary,alibi[/b].", autocompletion=completion.positions
-    ),
-]
-PositionOrAuto = Annotated[
-    str | None,
-    typer.Option(
         "--pos",
         "--position",
-        help="Positions, such as [b]rotary,alibi[/b]; [b]auto[/b] runs learned, rotary and none, and each cell of the "
-        "table takes the best on validation.",
+        help="Positions, such as [b]rotary,alibi[/b]; in a sweep also [b]auto[/b]: each cell takes the best of "
+        "learned, rotary and none on validation.",
         autocompletion=completion.positions,
     ),
 ]

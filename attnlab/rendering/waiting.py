@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
-from attnlab.training.events import Event, Notice, Preparing
+from attnlab.training.events import Event, Preparing
 from attnlab.training.events import Progress as ProgressCallback
 
 SECONDS = 2.0
@@ -25,15 +25,13 @@ def waiting(console: Console) -> Iterator[ProgressCallback]:
         console: Where it is shown.
 
     Yields:
-        The callback that receives the events; each of what is done replaces the one before it. Notices stay.
+        The callback that receives the events; each of what is done replaces the one before it.
     """
     display = WaitingDisplay(console) if console.is_terminal else WaitingLines(console)
 
     def take(event: Event) -> None:
         if isinstance(event, Preparing):
             display(event.text)
-        elif isinstance(event, Notice):
-            console.print(event.text, highlight=False, markup=False, soft_wrap=True)
 
     try:
         yield take
