@@ -12,7 +12,9 @@ from attnlab.analysis.time_to_solve import SolveTimes, seconds_to_solve, steps_t
 from attnlab.config.experiment import Claim
 from attnlab.errors import InvalidValueError
 from attnlab.records import HistoryPoint, Record
+from attnlab.rendering._page_charts import points
 from attnlab.rendering.export import FORMATS
+from attnlab.rendering.latex import report_latex
 from attnlab.rendering.report import needs_history, report
 from tests.rendering.capture import drawn
 from tests.rendering.fake_runs import run
@@ -127,6 +129,16 @@ def test_the_table_and_the_files_have_medians_with_their_intervals() -> None:
     assert [cell["median_high"] for cell in cells] == ["inf", "inf"]
     assert float(cells[0]["mean"]) == pytest.approx((3000 + BUDGET) / 6)
     assert f"600 (400 to >{BUDGET:,}; n=6" in FORMATS["markdown"](found).decode()
+
+
+def test_charts_and_latex_end_a_time_that_is_not_bounded_at_the_budget() -> None:
+    found = report(ladder("softmax", [400, None, None]), metric="time_to_solve")
+    (point,) = points(found.panels[0])
+    assert (point["mean"], point["low"], point["high"]) == (BUDGET, 0, BUDGET)
+    assert (point["value"], point["interval"]) == (f">{BUDGET:,}", f"0 to >{BUDGET:,}")
+    text = report_latex(found).decode()
+    assert "medians over seeds" in text
+    assert f"\\textgreater{{}}{BUDGET:,}" in text
 
 
 def test_claims_compare_means_restricted_to_the_budget() -> None:
