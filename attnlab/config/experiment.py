@@ -468,7 +468,7 @@ def check_experiment(experiment: Experiment, *at: str) -> Experiment:
                 raise InvalidValueError(
                     "'auto' is no single position.", hint, where=experiment.where("zip", index, key)
                 )
-    _check_auto(experiment, experiment.where("until"))
+    _check_auto(experiment, experiment.where("until") if experiment.file[0] else "--until")
     for key in experiment.tune or ():
         if full_key(key) not in seen:
             raise unknown("varied key", key, [*experiment.grid, *seen], where=experiment.where("tune"))

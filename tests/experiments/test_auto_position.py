@@ -96,7 +96,7 @@ def test_a_position_that_was_named_is_not_left_out(tmp_path: Path) -> None:
 def test_what_compares_runs_of_one_position_refuses_it(tmp_path: Path) -> None:
     with pytest.raises(InvalidValueError, match="compares them one by one") as caught:
         tiny(attention="softmax,gpam", position="auto", until="decided")
-    assert caught.value.where == "until"
+    assert caught.value.where == "--until"
     with pytest.raises(InvalidValueError, match="compares them one by one"):
         with_changes(tiny(position="auto"), {"until": "decided"})
     with pytest.raises(InvalidValueError, match="chooses among the runs of a sweep"):
