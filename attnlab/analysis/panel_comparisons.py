@@ -84,7 +84,8 @@ def _runs(panel: Grid) -> dict[Label, Runs]:
         row = tuple(field_text(one.get(name)) for name in panel.row_fields)
         level = one.get(panel.column_field)
         values = ", ".join(f"{name} {field_text(one.get(name))}" for name in panel.tuned)
-        if panel.tuned and panel.cells[row, level].chosen != values:
+        cell = panel.cells.get((row, level))
+        if cell is None or (panel.tuned and cell.chosen != values):
             continue
         record = one.record
         if one.evaluation is not None:
