@@ -55,12 +55,13 @@ def main() -> None:
     rng = np.random.default_rng(0)
     rows = [*((name, name) for name in variants), *itertools.combinations(variants, 2)]
     if len(variants) > 1:
-        rows.insert(0, (MIXED, MIXED))
+        rows.append((MIXED, MIXED))
         first, *others = variants.values()
         shared = [level for level in first if all(level in cells for cells in others)]
         variants[MIXED] = {level: [run for cells in (first, *others) for run in cells[level]] for level in shared}
     for ours, theirs in rows:
-        counts, sizes = simulated(variants[ours], variants[theirs], args.experiments, args.seeds, rng)
+        own = np.random.default_rng(0) if ours == MIXED else rng
+        counts, sizes = simulated(variants[ours], variants[theirs], args.experiments, args.seeds, own)
         wrong = sum(counts[outcome] for outcome in wrong_outcomes(variants[ours], variants[theirs], ours == theirs))
         low, high = clopper_pearson(wrong, args.experiments)
         decided = sum(counts.values()) - counts["undecided"]
