@@ -9,6 +9,8 @@ from typing import Any
 
 SHARES = ("accuracy", "exact_match", "solved", "validation_accuracy", "set_match", "f1")
 """Metrics that are shares of 1; they are printed in percent."""
+HEADINGS = {"time_to_solve": "time to solve in steps", "seconds_to_solve": "time to solve in seconds"}
+"""Metrics that are not named by their own words, or whose unit is in question."""
 ROUNDING = 1e-12
 """Bound on the rounding error of a share: no test asks so many questions that one wrong answer costs as little."""
 
@@ -126,7 +128,7 @@ def metric_heading(metric: str) -> str:
     Returns:
         The name as words, with ``in %`` for shares.
     """
-    return f"{metric.replace('_', ' ')}{' in %' if metric in SHARES else ''}"
+    return HEADINGS.get(metric, f"{metric.replace('_', ' ')}{' in %' if metric in SHARES else ''}")
 
 
 def number(value: float, metric: str) -> str:
@@ -144,6 +146,8 @@ def number(value: float, metric: str) -> str:
     """
     if math.isnan(value):
         return "-"
+    if metric == "time_to_solve":
+        return thousands(value)
     return percent(value).removesuffix(" %") if metric in SHARES else f"{value:.4g}"
 
 

@@ -3,6 +3,7 @@
     python -m benchmarks.decisions STORE [--experiments N] [--seeds N]
 
     null    both sides draw their seeds from the runs of one variant: "ahead", "behind" and "crossing" are wrong
+    mixed   the same, from the runs of all variants together: seeds differ as much as they can
     pair    the sides draw from the runs of two variants: the other direction than that of the means is wrong
 
 Each simulated experiment has every level of the store and draws each seed with replacement, for each side and level by
@@ -30,6 +31,10 @@ Cells = dict[object, list[Record]]
 """Level -> the runs of one variant."""
 
 
+MIXED = "all variants"
+"""The runs of all variants as those of one."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
@@ -48,12 +53,25 @@ def main() -> None:
         f"\n{args.experiments} experiments each{'wrong':>26}{'95 %':>14}{'decided':>10}{'alike':>8}{'median runs':>13}"
     )
     rng = np.random.default_rng(0)
-    for ours, theirs in [*((name, name) for name in variants), *itertools.combinations(variants, 2)]:
-        counts, sizes = simulated(variants[ours], variants[theirs], args.experiments, args.seeds, rng)
+    rows = [*((name, name) for name in variants), *itertools.combinations(variants, 2)]
+    if len(variants) > 1:
+        rows.append((MIXED, MIXED))
+        first, *others = variants.values()
+        shared = [level for level in first if all(level in cells for cells in others)]
+        variants[MIXED] = {level: [run for cells in (first, *others) for run in cells[level]] for level in shared}
+    for ours, theirs in rows:
+        own = np.random.default_rng(0) if ours == MIXED else rng
+        counts, sizes = simulated(variants[ours], variants[theirs], args.experiments, args.seeds, own)
         wrong = sum(counts[outcome] for outcome in wrong_outcomes(variants[ours], variants[theirs], ours == theirs))
         low, high = clopper_pearson(wrong, args.experiments)
         decided = sum(counts.values()) - counts["undecided"]
-        label = f"null   {ours}" if ours == theirs else f"pair   {ours} and {theirs}"
+        label = (
+            "mixed  all variants"
+            if ours == MIXED
+            else f"null   {ours}"
+            if ours == theirs
+            else f"pair   {ours} and {theirs}"
+        )
         shares = [100 * count / args.experiments for count in (wrong, decided, counts["alike"])]
         print(
             f"{label:<38}{shares[0]:>7.1f} %{f'{100 * low:.1f}-{100 * high:.1f}':>14}{shares[1]:>8.1f} %"

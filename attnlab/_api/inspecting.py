@@ -225,11 +225,14 @@ def report(
     """
     from attnlab.analysis.records import records as read_records
     from attnlab.config.experiment import stored_experiment
+    from attnlab.rendering.report import needs_history
     from attnlab.rendering.report import report as make_report
 
     if isinstance(results, str | Path):
         folder = Path(results)
-        return make_report(read_records(folder), stored_experiment(folder), metric=metric, index=index, columns=columns)
+        experiment = stored_experiment(folder)
+        found = read_records(folder, history=needs_history(metric, experiment))
+        return make_report(found, experiment, metric=metric, index=index, columns=columns)
     return make_report(results, metric=metric, index=index, columns=columns)
 
 

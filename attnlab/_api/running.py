@@ -161,7 +161,8 @@ def sweep(
     Args:
         task: Ladders, with inline options.
         attention: Variants, with inline options; or classes of modules; nothing keeps the default, softmax.
-        position: Positions, likewise.
+        position: Positions, likewise. ``auto`` runs learned, rotary and none, and each cell of the report takes the one
+            with the best validation accuracy.
         complexity: The levels; None takes all.
         curriculum: Ranges of levels from which training batches are drawn, as in :func:`train`.
         grid: Any field -> its values.
@@ -235,7 +236,7 @@ def sweep(
         budget=budget,
         settings=given(model=fields, train=train, task=with_curriculum(options, curriculum)),
     )
-    specs = expand(experiment)
+    specs = expand(experiment, _warn)
     folder = Path(store) if store else Path("results") / experiment.name
     how: dict[str, Any] = {"runs": len(specs), "vmap": vmap, "store": folder, "options": job}
     workers = make_executor(executor, device, worker_parts(specs), **how)

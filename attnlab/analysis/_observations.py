@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from attnlab.analysis._draws import SHARE, Interval
+from attnlab.analysis.time_to_solve import TIME_METRICS, TIMES
 from attnlab.errors import unknown
 from attnlab.records import SOLVED, Evaluation, Record
 from attnlab.run_fields import LOCATION, Cache, Fields, run_fields, short_name, trained_on
@@ -62,6 +63,8 @@ class Observation(NamedTuple):
             return math.nan
         if compute := METRICS.get(name):
             return compute(self)
+        if name in TIMES:
+            return math.nan if self.evaluation else TIMES[name](self.record)
         if score := (self.evaluation or self.record).scores.get(name):
             return score.mean
         return self.record.diagnostics.get(name, math.nan)
@@ -97,6 +100,7 @@ BOUNDS: dict[str, Callable[[Observation], Interval]] = {
     "solved": lambda one: SHARE,
     "validation_accuracy": lambda one: _above_chance(one.record.accuracy.chance),
     "steps": lambda one: (0.0, float(one.record.spec.train.max_steps)),
+    "time_to_solve": lambda one: (0.0, float(one.record.spec.train.max_steps)),
 }
 """The lowest mean and the highest value of the metrics that have bounds; all others are unbounded."""
 
@@ -131,7 +135,7 @@ def _containing(lows: Sequence[float], highs: Sequence[float], numbers: Sequence
 
 def _bounds(name: str, run: Observation) -> Interval | None:
     """The bounds of a metric or a scorer in one run; None where it has none."""
-    if name in METRICS:
+    if name in METRICS or name in TIMES:
         return BOUNDS[name](run) if name in BOUNDS else None
     score = (run.evaluation or run.record).scores.get(name)
     return None if score is None else score.bounds
@@ -194,9 +198,11 @@ def check_metric(name: str, observed: Sequence[Observation], where: str) -> None
     Raises:
         UnknownNameError: No run has it.
     """
-    if name not in METRICS and not any(name in {*one.record.diagnostics, *one.record.scores} for one in observed):
+    if name not in (*METRICS, *TIME_METRICS) and not any(
+        name in {*one.record.diagnostics, *one.record.scores} for one in observed
+    ):
         logged = {known for one in observed for known in (*one.record.diagnostics, *one.record.scores)}
-        raise unknown("metric", name, {*METRICS, *logged}, where=where)
+        raise unknown("metric", name, {*METRICS, *TIME_METRICS, *logged}, where=where)
 
 
 def _number(value: Any) -> float:

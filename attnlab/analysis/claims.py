@@ -18,6 +18,7 @@ from attnlab.analysis._observations import Observation, check_field, check_metri
 from attnlab.analysis.fields import matches
 from attnlab.analysis.grid import mean_validation_accuracy
 from attnlab.analysis.statistics import MIN_SEEDS, SHARE, TINY, Interval, Sample, difference, mean, ratio
+from attnlab.analysis.time_to_solve import TIME_METRICS
 from attnlab.config.experiment import Claim
 from attnlab.errors import InvalidValueError
 from attnlab.formatting import SHARES, percent
@@ -216,7 +217,8 @@ def _claimed_range(claim: Claim) -> Interval:
 def _quantity(claim: Claim) -> str:
     """The name of the estimate."""
     prefix = "" if not claim.than else "ratio of " if claim.ratio else "difference of "
-    return f"{prefix}{claim.metric}{' in %' if _in_percent(claim) else ''}"
+    middle = "restricted mean of " if claim.metric in TIME_METRICS else ""
+    return f"{prefix}{middle}{claim.metric}{' in %' if _in_percent(claim) else ''}"
 
 
 def _in_percent(claim: Claim) -> bool:

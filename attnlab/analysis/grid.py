@@ -30,11 +30,15 @@ from attnlab.analysis._panels import Panel, labels, panels
 from attnlab.analysis.capacity import BLOCK, Curve, curve, curves
 from attnlab.analysis.levels import boundary, half_solved, share_above_chance, share_sample
 from attnlab.analysis.statistics import UNKNOWN, LazyIntervals
+from attnlab.analysis.time_to_solve import TIME_METRICS, SolveTimes
+from attnlab.errors import InvalidValueError
 from attnlab.records import SOLVED, Record
 
-Label = tuple[str, ...]
 LEVELS = (0.5, 0.9)
 """Shares of the way from chance to 1: C50 and C90."""
+
+
+Label = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,10 @@ class Cell:
     """The accuracy of each seed."""
     seeds: tuple[int, ...] = ()
     """The seeds of the accuracies."""
+    candidates: tuple[tuple[Label, float], ...] = ()
+    """The tuned values that were tried, with their validation accuracies; none where nothing was chosen."""
+    times: SolveTimes | None = None
+    """The times until the runs were solved, where the metric is one; its mean counts other runs with their budget."""
     place: int = field(default=0, compare=False, repr=False)
     """Its place among the cells of the panel, whose intervals are computed when they are first asked for."""
     ends: LazyIntervals | None = field(default=None, compare=False, repr=False)
@@ -264,6 +272,7 @@ def grids(
 
     Raises:
         UnknownNameError: There is no such metric or field.
+        InvalidValueError: Times to solve would be averaged over the runs of a seed.
     """
     observed = observations(records)
     if not observed:
@@ -276,6 +285,9 @@ def grids(
     shown = panels(observed, (*requested, column))
     differing = [name for name in varying(observed) if name not in (*keys, column)]
     row_fields, along, merged = labels(shown, differing, requested, column, keys)
+    if merged and metric in TIME_METRICS:
+        problem = f"The runs of a seed differ in {' and '.join(merged)}, and times that may be censored have no mean."
+        raise InvalidValueError(problem, f"Add {','.join(merged)} to --index.", where=f"--metric {metric}")
     return [_grid(panel, metric, row_fields, column, keys, along, merged) for panel in shown]
 
 
@@ -332,9 +344,10 @@ def _number(text: str) -> float:
 
 def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequence[str]) -> Cell:
     """The seeds of the candidate with the best validation accuracy; the first of several that are equal."""
-    best = next(iter(candidates))
+    best, scores = next(iter(candidates)), dict[Label, float]()
     if len(candidates) > 1:
-        best = max(candidates, key=lambda candidate: mean_validation_accuracy(candidates[candidate]))
+        scores = {candidate: mean_validation_accuracy(own) for candidate, own in candidates.items()}
+        best = max(scores, key=lambda candidate: scores[candidate])
     runs = sorted(candidates[best], key=lambda one: one.record.spec.seed)
     finished = [one for one in runs if one.record.status != "failed"]
     seeds = [one.record.spec.seed for one in finished]
@@ -356,11 +369,19 @@ def _cell(candidates: dict[Label, list[Observation]], metric: str, tuned: Sequen
         chance=_mean(tuple(chances)) if finished else math.nan,
         chosen=", ".join(f"{name} {value}" for name, value in zip(tuned, best, strict=True)),
         tried=len(candidates),
+        candidates=tuple(scores.items()),
         failed=len(runs) - len(finished),
         diverged=sum(one.record.status == "diverged" for one in finished),
         accuracies=tuple(accuracies.values()),
         seeds=tuple(accuracies),
+        times=_times(numbers, solved) if metric in TIME_METRICS else None,
     )
+
+
+def _times(numbers: Sequence[float], solved: Sequence[bool]) -> SolveTimes:
+    """The times of those runs that have one."""
+    known = [pair for pair in zip(numbers, solved, strict=True) if not math.isnan(pair[0])]
+    return SolveTimes(tuple(time for time, _ in known), tuple(one for _, one in known))
 
 
 @lru_cache(maxsize=4096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attnlab.analysis._observations import METRICS
+from attnlab.analysis.time_to_solve import TIME_METRICS
 
-RUN_METRICS = tuple(METRICS)
+RUN_METRICS = (*METRICS, *TIME_METRICS)
 """Metrics of every run; those of logged diagnostics come in addition."""

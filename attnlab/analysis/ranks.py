@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -56,6 +56,28 @@ def ranks(panels: Sequence[Grid]) -> list[dict[Label, str]]:
             texts[row] = str(first) if first == last else f"{first}-{last}"
         result.append(texts)
     return result
+
+
+def decided_ranks(rows: Sequence[Label], ahead: Iterable[tuple[Label, Label]]) -> dict[Label, str]:
+    """Rank variants by what is decided about pairs of them.
+
+    >>> decided_ranks([("a",), ("b",), ("c",)], [(("b",), ("a",))])
+    {('a',): '2-3', ('b',): '1-2', ('c',): '1-3'}
+
+    Args:
+        rows: The variants.
+        ahead: Pairs of which the first is ahead of the second.
+
+    Returns:
+        The rank of each variant, or the range of ranks that it may have.
+    """
+    known = set(ahead)
+    for middle, first, last in itertools.product(rows, repeat=3):  # whoever is ahead of the middle, and behind it
+        if {(first, middle), (middle, last)} <= known:
+            known.add((first, last))
+    better, worse = Counter(theirs for _, theirs in known), Counter(ours for ours, _ in known)
+    ends = {row: (1 + better[row], len(rows) - worse[row]) for row in rows}
+    return {row: str(first) if first == last else f"{first}-{last}" for row, (first, last) in ends.items()}
 
 
 def p_value(lower: Floats, upper: Floats) -> float:

@@ -37,7 +37,11 @@ WholeModel = Annotated[
 Position = Annotated[
     str | None,
     typer.Option(
-        "--pos", "--position", help="Positions, such as [b]rotary,alibi[/b].", autocompletion=completion.positions
+        "--pos",
+        "--position",
+        help="Positions, such as [b]rotary,alibi[/b]; in a sweep also [b]auto[/b]: each cell takes the best of "
+        "learned, rotary and none on validation.",
+        autocompletion=completion.positions,
     ),
 ]
 Complexity = Annotated[

@@ -21,7 +21,7 @@ Metric = Annotated[
     typer.Option(
         "--metric",
         help="accuracy, exact_match, loss, perplexity, solved, validation_accuracy, steps, seconds, parameters, "
-        "failure_mode, or a logged diagnostic. Default: accuracy.",
+        "time_to_solve (in steps), seconds_to_solve, failure_mode, or a logged diagnostic. Default: accuracy.",
     ),
 ]
 Index = Annotated[
@@ -91,17 +91,21 @@ def report(
 
     C50 and C90 are the complexities at which the fitted accuracy falls to 50 % and 90 % of the way from chance to 1.
     """
+    from attnlab.analysis.metric_names import RUN_METRICS
     from attnlab.analysis.records import records
     from attnlab.config.experiment import stored_experiment
     from attnlab.config.renamed import METRICS, REPORT_FIELDS, renamed
     from attnlab.errors import InvalidValueError
     from attnlab.formatting import printable
     from attnlab.rendering.console import Console
+    from attnlab.rendering.report import needs_history
     from attnlab.rendering.report import report as make_report
     from attnlab.storage.journal import uncollected
 
     folder = _find_store(store)
     metric = renamed(metric, METRICS, "--metric") if metric else None
+    if metric and (words := metric.replace("-", "_")) in RUN_METRICS:
+        metric = words
     fields = tuple(renamed(name, REPORT_FIELDS, "--index") for name in filter(None, (index or "").split(",")))
     columns = renamed(columns, REPORT_FIELDS, "--columns") if columns else None
     files = {"csv": csv, "markdown": markdown, "parquet": parquet}
@@ -118,7 +122,7 @@ def report(
         raise InvalidValueError("Probes decide between failure modes.", "Add --metric failure_mode.", where="--probe")
     with uncollected():
         experiment = stored_experiment(folder)
-        runs = records(folder, history=curves or html is not None)
+        runs = records(folder, history=curves or html is not None or needs_history(metric, experiment))
         result = make_report(runs, experiment, metric=metric, index=fields, columns=columns)
         gc.freeze()  # what was read stays; looking for cycles in it takes long
     if not runs:

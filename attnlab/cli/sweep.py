@@ -190,13 +190,23 @@ def sweep(
     from attnlab.execution.executors import make_executor
     from attnlab.execution.worker_parts import worker_parts
     from attnlab.experiments.expand import expand, with_resolved_claims
+    from attnlab.training.events import Event, Notice
 
     imported = time.process_time()
     experiment = with_resolved_claims(experiment)
     finished = results.finished()
     gc.freeze()  # what was read stays; looking for cycles in it takes seconds
-    with waiting(Console(stderr=True, quiet=quiet)) as progress:
-        specs = expand(experiment, progress, finished)
+    stderr, notices = Console(stderr=True, quiet=quiet), list[Notice]()
+    with waiting(stderr) as progress:
+
+        def take(event: Event) -> None:
+            if isinstance(event, Notice):
+                notices.append(event)
+            progress(event)
+
+        specs = expand(experiment, take, finished)
+    for notice in notices:
+        stderr.print(notice.text, highlight=False, markup=False, soft_wrap=True)
     refuse_unvmappable(specs, runs_per_program)
     resources: dict[str, Any] = {"runs": len(specs), "vmap": runs_per_program, "address": ray_address}
     resources |= {"store": folder, "options": job}

@@ -23,6 +23,7 @@ from pydantic_core import from_json
 
 from attnlab import resources
 from attnlab.choices import Budget, PresetName
+from attnlab.config.auto_position import auto_values, is_auto
 from attnlab.config.durations import parse_duration
 from attnlab.config.inline_parts import merged
 from attnlab.config.renamed import Location, experiment_names, renamed_tree
@@ -255,11 +256,19 @@ class Experiment(Value):
 
     @property
     def tuned(self) -> tuple[str, ...]:
-        """The keys whose value is chosen by validation accuracy, with their sections."""
+        """The keys whose value is chosen by validation accuracy, with their sections; the position where it is auto."""
         varied = [full_key(key) for key in [*self.grid, *(key for group in self.zip for key in group)]]
-        if self.tune is not None:
-            return tuple(full_key(key) for key in self.tune)
-        return tuple(key for key in varied if key.startswith("train.") and key not in NOT_TUNED)
+        chosen = tuple(full_key(key) for key in self.tune or ())
+        if self.tune is None:
+            chosen = tuple(key for key in varied if key.startswith("train.") and key not in NOT_TUNED)
+        if self.auto_positions is None or "model.position" in chosen:
+            return chosen
+        return (*chosen, "model.position")
+
+    @property
+    def auto_positions(self) -> tuple[Any, ...] | None:
+        """The positions of which each cell takes the best, with ``auto`` as it was written; None without ``auto``."""
+        return auto_values(self.grid, self.model)
 
 
 OPTIONS = ("seeds", "until", "equal", "budget")
@@ -288,6 +297,7 @@ def with_changes(experiment: Experiment, changes: Mapping[str, Any]) -> Experime
     for name in ("equal", "budget"):
         if name in options and result.until is None:
             raise InvalidValueError("Without --until it has no meaning.", "Add --until decided.", where=f"--{name}")
+    _check_auto(result, "--until")
     return result
 
 
@@ -451,10 +461,26 @@ def check_experiment(experiment: Experiment, *at: str) -> Experiment:
         if len(set(lengths.values())) > 1:
             counts = ", ".join(f"{key} {count}" for key, count in lengths.items())
             raise InvalidValueError(f"Zipped lists must be equally long; these are: {counts}.", where=where)
+    for index, group in enumerate(experiment.zip):
+        for key, values in group.items():
+            if full_key(key) == "model.position" and any(map(is_auto, values)):
+                hint = "Put position: [auto] into grid."
+                raise InvalidValueError(
+                    "'auto' is no single position.", hint, where=experiment.where("zip", index, key)
+                )
+    _check_auto(experiment, experiment.where("until") if experiment.file[0] else "--until")
     for key in experiment.tune or ():
         if full_key(key) not in seen:
             raise unknown("varied key", key, [*experiment.grid, *seen], where=experiment.where("tune"))
     return experiment
+
+
+def _check_auto(experiment: Experiment, where: str) -> None:
+    """Refuse to decide between variants whose position changes while they are compared."""
+    if experiment.until is not None and experiment.auto_positions is not None:
+        problem = "The position 'auto' is chosen once all runs are done, and 'decided' compares them one by one."
+        hint = "Name one position for all (rotary), or sweep without --until and see which is chosen."
+        raise InvalidValueError(problem, hint, where=where)
 
 
 def _in_file(experiment: Experiment, at: tuple[str, ...], location: Location) -> Location:

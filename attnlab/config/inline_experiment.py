@@ -39,7 +39,7 @@ def inline_experiment(
     Args:
         task: Ladders, with inline options.
         attention: Variants, as words; nothing keeps the default.
-        position: Positions, likewise.
+        position: Positions, likewise; ``auto`` runs several, and each cell takes the best on validation.
         modules: Whole models of the user's own, as words, beside the attentions.
         complexity: The levels; None takes all levels of each ladder.
         grid: Any field -> its values.
@@ -203,7 +203,7 @@ def interference_experiment(subtasks: Sequence[str], level: int = 0, **more: Any
         The experiment.
 
     Raises:
-        InvalidValueError: There are fewer than two subtasks.
+        InvalidValueError: There are fewer than two subtasks, or the position is ``auto``.
     """
     if len(subtasks) < 2:
         raise InvalidValueError(
@@ -211,6 +211,9 @@ def interference_experiment(subtasks: Sequence[str], level: int = 0, **more: Any
         )
     groups = [*((subtask,) for subtask in subtasks), *itertools.combinations(subtasks, 2), tuple(subtasks)]
     experiment = inline_experiment("mixture", complexity=[level], **more)
+    if experiment.auto_positions is not None:
+        problem = "Interference compares runs of one position, and 'auto' chooses one for each."
+        raise InvalidValueError(problem, "Name one.", where="--pos")
     entry = experiment.ladders[0]
     entries = tuple(
         entry.model_copy(update={"options": {**entry.options, "tasks": list(group)}}) for group in dict.fromkeys(groups)

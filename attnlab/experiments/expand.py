@@ -7,11 +7,13 @@ import math
 from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
+from attnlab.config.auto_position import is_auto, may_be_left_out, tried_positions
 from attnlab.config.experiment import Experiment, LadderLevels, full_key
 from attnlab.config.inline_parts import made_part, merged, parse_modules, parse_variants
 from attnlab.config.ladder import Ladder
-from attnlab.errors import AttnlabError, InvalidValueError, echo
+from attnlab.errors import AttnlabError, IncompatiblePartsError, InvalidValueError, echo
 from attnlab.experiments._report_checks import check_report
+from attnlab.experiments.compatibility import check_position
 from attnlab.experiments.plan import plan
 from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import REGISTRIES, Resolver, resolved_variant
@@ -20,7 +22,7 @@ from attnlab.run_fields import short_name
 from attnlab.specs import Part, RunSpec, Variant, joined, variant_text
 from attnlab.tasks.io.ladders import with_training
 from attnlab.tasks.io.streams import parse_range
-from attnlab.training.events import Progress, no_callback
+from attnlab.training.events import Notice, Progress, no_callback
 
 Setting = dict[str, Any]
 """One combination of what varies: dotted key -> value."""
@@ -51,13 +53,60 @@ def expand(
     resolver = Resolver()
     specs: dict[str, RunSpec] = {}
     try:
-        for request in requests(experiment, resolver):
+        for request in compatible_requests(experiment, resolver, progress):
             specs.update((spec.id, spec) for spec in plan(request, resolver, progress, finished))
     except AttnlabError as error:
         raise _located(error, experiment) from error
     planned = list(specs.values())
     check_report(with_resolved_claims(experiment), planned)
     return planned
+
+
+def compatible_requests(experiment: Experiment, resolver: Resolver, progress: Progress) -> Iterator[Request]:
+    """Make the requests of an experiment, without those positions of ``auto`` that an attention cannot have.
+
+    Args:
+        experiment: The experiment.
+        resolver: Finds ladders and parts.
+        progress: Receives what is left out, each once.
+
+    Yields:
+        The requests, in order.
+
+    Raises:
+        InvalidValueError: A variant is written in no known form.
+        IncompatiblePartsError: An attention can have none of the positions, or not one that was named.
+    """
+    written = experiment.auto_positions
+    if written is None:
+        yield from requests(experiment, resolver)
+        return
+    left_out: dict[tuple[str, str], IncompatiblePartsError] = {}
+    kept: set[str] = set()
+    for request in requests(experiment, resolver):
+        attention = variant_text(request.attentions[0]) if request.attentions else ""
+        position = str(request.positions[0]) if request.positions else ""
+        refusal = _refusal(request, resolver) if may_be_left_out(position, written) else None
+        if refusal is None:
+            kept.add(attention)
+            yield request
+        elif (attention, position) not in left_out:
+            left_out[attention, position] = refusal
+            progress(Notice(f"Left out: {attention or 'the attention'} with {position}. {refusal.problem}"))
+    for (attention, _), refusal in left_out.items():
+        if attention not in kept:
+            raise refusal
+
+
+def _refusal(request: Request, resolver: Resolver) -> IncompatiblePartsError | None:
+    """Why an attention cannot have its position; None if it can."""
+    try:
+        for model in resolver.resolve(request).models:
+            if model.module is None:
+                check_position(model)
+    except IncompatiblePartsError as error:
+        return error
+    return None
 
 
 def with_levels(experiment: Experiment) -> Experiment:
@@ -173,7 +222,11 @@ def _trained(entry: LadderLevels, setting: Setting, resolver: Resolver) -> Ladde
 def _check_number(experiment: Experiment, resolver: Resolver) -> None:
     """Refuse more runs than can be planned, before any is made."""
     levels = sum(len(entry.levels or resolver.ladder(entry.ladder).levels) for entry in experiment.ladders)
-    lengths = [*map(len, experiment.grid.values()), *(len(next(iter(group.values()))) for group in experiment.zip)]
+    lengths = [
+        *map(len, experiment.grid.values()),
+        len(tried_positions(experiment.auto_positions or ())) or 1,
+        *(len(next(iter(group.values()))) for group in experiment.zip),
+    ]
     combinations = math.prod(lengths)
     check_runs(experiment.seeds, levels, what="seeds", where=experiment.where("seeds"))
     check_runs(combinations, levels * experiment.seeds, what="combinations", where=experiment.where("grid"))
@@ -188,7 +241,10 @@ def settings(experiment: Experiment) -> list[Setting]:
     Returns:
         Dotted key -> value, for each combination.
     """
-    axes = [[{full_key(key): value} for value in values] for key, values in experiment.grid.items()]
+    grid = {full_key(key): values for key, values in experiment.grid.items()}
+    if (written := experiment.auto_positions) is not None:
+        grid["model.position"] = tuple(tried_positions(written))
+    axes = [[{key: value} for value in values] for key, values in grid.items()]
     for group in experiment.zip:
         keys = [full_key(key) for key in group]
         axes.append([dict(zip(keys, values, strict=True)) for values in zip(*group.values(), strict=True)])
@@ -264,7 +320,8 @@ def _ordered(levels: Sequence[Any], ladder: Sequence[Any]) -> Sequence[Any]:
 def _nested(experiment: Experiment, entry: LadderLevels, setting: Setting) -> dict[str, Any]:
     """The settings of a combination, without its variant; they override the experiment's and the ladder entry's."""
     options = merged({"train": entry.training}, entry.options) if entry.training else entry.options
-    data: dict[str, Any] = {"model": experiment.model, "train": experiment.train, "task": options}
+    model = {key: value for key, value in experiment.model.items() if not (key == "position" and is_auto(value))}
+    data: dict[str, Any] = {"model": model, "train": experiment.train, "task": options}
     for key, value in setting.items():
         if key in AXES:
             continue

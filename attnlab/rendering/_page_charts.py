@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from attnlab.analysis.grid import Cell, Grid
 from attnlab.analysis.statistics import Interval
 from attnlab.charts import runs as charts
-from attnlab.formatting import SHARES, between, metric_heading, number
+from attnlab.formatting import SHARES, between, metric_heading
 from attnlab.records import Record
 from attnlab.rendering import _run_rows as run_rows
+from attnlab.rendering._cell_text import center, center_text, spread_text
 from attnlab.rendering._page_axis import PageAxis
 from attnlab.rendering._run_rows import Rows
 from attnlab.rendering._vega import compiled
@@ -126,9 +127,12 @@ def points(panel: Grid, names: Sequence[str] = ()) -> Rows:
                 continue
             low, high = _ends(cell)
             place = {"level": column, "at": charts.spread(panel.columns, column, names.index(name), len(names))}
-            ends = {"mean": cell.mean, "low": low, "high": high, "chance": run_rows.finite(cell.chance)}
+            middle = min(
+                center(cell), max(cell.values)
+            )  # a median that was not reached is drawn at the end of the runs
+            ends = {"mean": middle, "low": low, "high": high, "chance": run_rows.finite(cell.chance)}
             unit = " %" if panel.metric in SHARES else ""
-            texts = {"value": number(cell.mean, panel.metric) + unit, "interval": _spread_text(cell, panel.metric)}
+            texts = {"value": center_text(cell, panel.metric) + unit, "interval": _spread_text(cell, panel.metric)}
             counts = {"seeds": len(cell.values), "solved": sum(cell.solved)}
             result.append({"variant": name, **place, **ends, **counts, **texts})
     return result
@@ -138,11 +142,16 @@ def _ends(cell: Cell) -> Interval:
     """The interval of a mean; without one, the range of the seeds."""
     if math.isnan(cell.interval[0]):
         return min(cell.values), max(cell.values)
+    if cell.times:
+        low, high = cell.times.interval
+        return low, min(high, max(cell.values))
     return cell.interval
 
 
 def _spread_text(cell: Cell, metric: str) -> str:
     """The interval of a mean, or the range of several seeds that allow no interval."""
+    if cell.times:
+        return spread_text(cell, metric)
     if math.isnan(cell.interval[0]) and len(cell.values) > 1:
         return f"range {between(_ends(cell), metric)}"
     return between(cell.interval, metric)

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from attnlab.analysis.grid import Cell, Grid, Label
-from attnlab.formatting import fitted, metric_heading, number, span
+from attnlab.formatting import fitted, metric_heading, span
 from attnlab.records import Record
-from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, solved_text, spread_text
+from attnlab.rendering._cell_text import center_text, solved_text, spread_text
+from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text
+from attnlab.rendering._tuned_tables import TITLE, has_tuned_table, tuned_lines
 from attnlab.rendering.failure_mode_table import FailureModeTable, with_failed
 from attnlab.rendering.report import Report
 
@@ -40,6 +42,8 @@ def panel(report: Report, panel: Grid) -> dict[str, Any]:
         "title": panel.title,
         "heading": f"{metric_heading(panel.metric)} by {panel.by}",
         "grid": _grid(panel),
+        "tuned": _tuned(panel) if has_tuned_table(panel) else None,
+        "about_tuned": TITLE,
         "capacities": _capacities(panel, report.ranks_of(panel)) if ladder else None,
     }
 
@@ -47,6 +51,11 @@ def panel(report: Report, panel: Grid) -> dict[str, Any]:
 def _grid(panel: Grid) -> Table:
     rows = [(row, [_cell(cell, panel.metric) for cell in panel.across(row)]) for row in panel.rows]
     return Table(panel.row_fields, [str(column) for column in panel.columns], rows)
+
+
+def _tuned(panel: Grid) -> Table:
+    rows = [(label, [TableCell(text) for text in texts]) for label, texts in tuned_lines(panel)]
+    return Table((*panel.row_fields, *panel.tuned), [str(column) for column in panel.columns], rows)
 
 
 def _cell(cell: Cell, metric: str) -> TableCell:
@@ -58,7 +67,7 @@ def _cell(cell: Cell, metric: str) -> TableCell:
         f"n={len(cell.values)}",
         f"solved {solved}" if (solved := solved_text(cell)) else "",
     ]
-    return TableCell(number(cell.mean, metric), ", ".join(filter(None, notes)), css)
+    return TableCell(center_text(cell, metric), ", ".join(filter(None, notes)), css)
 
 
 def _capacities(panel: Grid, ranks: Mapping[Label, str]) -> Table:

@@ -14,7 +14,9 @@ from rich.text import Text
 from attnlab.analysis.claims import ClaimOutcome
 from attnlab.analysis.grid import Cell, Grid, Label
 from attnlab.analysis.statistics import Interval, SeedShares, draws_per_row, improvement, interquartile_mean
+from attnlab.analysis.time_to_solve import TIME_METRICS
 from attnlab.formatting import between, fitted, metric_heading, number, span
+from attnlab.rendering._cell_text import center_text, solved_text, spread_text
 from attnlab.rendering._sparkline import bars
 from attnlab.rendering._text_table import CellText, Line, TextTable, cell_text
 
@@ -65,33 +67,7 @@ def _cell(cell: Cell, metric: str, *, count: bool) -> CellText:
     color = "green" if all(cell.solved) else "yellow" if any(cell.solved) else ""
     seeds = f"n={len(cell.values)}" if count else ""
     solved = solved_text(cell) if metric != "solved" else ""
-    return cell_text(number(cell.mean, metric), spread_text(cell, metric), solved, seeds, style=color)
-
-
-def spread_text(cell: Cell, metric: str) -> str:
-    """The interval of a mean; the range of two seeds, which allow no interval; nothing of a single one.
-
-    Args:
-        cell: The cell.
-        metric: Its metric.
-
-    Returns:
-        Both ends as text.
-    """
-    if len(cell.values) == 2:
-        return f"range {between((min(cell.values), max(cell.values)), metric)}"
-    return between(cell.interval, metric)
-
-
-def solved_text(cell: Cell) -> str:
-    """The solved runs and, from three seeds on, the interval of P(solve) in percent; nothing of a single seed."""
-    if len(cell.values) < 2:
-        return ""
-    count = f"{sum(cell.solved)}/{len(cell.solved)}"
-    if math.isnan(cell.solve_interval[0]):
-        return count
-    low, high = (f"{100 * end:.0f}" for end in cell.solve_interval)
-    return f"{count}: {low}-{high}"
+    return cell_text(center_text(cell, metric), spread_text(cell, metric), solved, seeds, style=color)
 
 
 def max_solved_text(panel: Grid, row: Label) -> str:
@@ -197,7 +173,8 @@ def claim_table(outcomes: Sequence[ClaimOutcome]) -> Table:
 
 def _title(panel: Grid) -> Text:
     seeds = panel.seeds() - {0}
-    count = f", means over {max(seeds)} seeds" if len(seeds) == 1 and max(seeds) > 1 else ""
+    kind = "medians" if panel.metric in TIME_METRICS else "means"
+    count = f", {kind} over {max(seeds)} seeds" if len(seeds) == 1 and max(seeds) > 1 else ""
     rest = f"  {metric_heading(panel.metric)} by {panel.by}{count}"
     return Text.assemble((panel.title, "bold"), (rest, "dim"))
 

@@ -11,36 +11,95 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from attnlab.analysis.comparisons import BySeed, Comparison, LevelComparison, Outcome
+from attnlab.analysis.comparisons import BySeed, Comparison, LevelComparison
 from attnlab.experiments.decision_search import Round
 from attnlab.formatting import duration
 
 SHOWN = 8
 """Comparisons that are told in words at most."""
-STYLES: Mapping[Outcome, str] = {"undecided": "yellow"}
 TELLING = 1.1
 """A ratio of step times below this, or above its inverse, is not told: measured in a sweep, it is noise."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A comparison and what is said of it."""
+
+    comparison: Comparison
+    text: str
+    decided: bool
+    """Whether it is known which of the two is ahead, or that they are alike."""
 
 
 @dataclass(frozen=True)
 class Answers:
     """One paragraph for each comparison."""
 
-    comparisons: Sequence[Comparison]
+    told: Sequence[Answer]
 
     def __rich__(self) -> RenderableType:
         """The paragraphs, and how many are left out."""
-        told = [Text(answer(one), style=STYLES.get(one.outcome, "bold")) for one in self.shown]
-        if more := len(self.comparisons) - len(told):
+        told = [Text(one.text, style="bold" if one.decided else "yellow") for one in self.shown]
+        if more := len(self.told) - len(told):
             told.append(Text(f"And {more} more comparisons; --json has them.", style="dim"))
         return Group(*told)
 
     @property
-    def shown(self) -> Sequence[Comparison]:
+    def shown(self) -> Sequence[Answer]:
         """Those that are told; undecided ones come last where there are too many."""
-        if len(self.comparisons) <= SHOWN:
-            return self.comparisons
-        return sorted(self.comparisons, key=lambda one: one.outcome == "undecided")[:SHOWN]
+        if len(self.told) <= SHOWN:
+            return self.told
+        return sorted(self.told, key=lambda one: not one.decided)[:SHOWN]
+
+
+def answers_until_decided(comparisons: Sequence[Comparison]) -> list[Answer]:
+    """Tell what is known of comparisons that were run until they were decided.
+
+    Args:
+        comparisons: The comparisons.
+
+    Returns:
+        One answer for each.
+    """
+    return [Answer(one, answer(one), one.outcome != "undecided") for one in comparisons]
+
+
+def answers_of_plan(comparisons: Sequence[Comparison], by: str, ranks: Mapping[str, str]) -> list[Answer]:
+    """Tell what is known of the variants of a ladder after a fixed number of seeds.
+
+    Args:
+        comparisons: Each variant with the first.
+        by: What the levels count, such as ``pairs``.
+        ranks: The rank of each variant, or a range of ranks, by its name.
+
+    Returns:
+        One answer for each comparison that has runs on both sides.
+    """
+    return [_answer_of_plan(one, by, ranks) for one in comparisons if one.by_level]
+
+
+def _answer_of_plan(comparison: Comparison, by: str, ranks: Mapping[str, str]) -> Answer:
+    ours, theirs, seeds = comparison.variant, comparison.reference, comparison.seeds
+    (first, last), (their_first, their_last) = (_range_of_ranks(ranks.get(name, "-")) for name in (ours, theirs))
+    winner = ours if last < their_first else theirs if their_last < first else ""
+    decided = bool(winner) or comparison.outcome != "undecided"
+    if winner:
+        other = theirs if winner == ours else ours
+        outcome = f"{winner} is ahead of {other} by C50; decided with {seeds} seeds."
+    elif decided:
+        outcome = _outcome(comparison)
+    else:
+        outcome = f"Which of the two is ahead is undecided with {seeds} seeds. {_missing(comparison)}"
+    text = " ".join(filter(None, [f"{comparison.task}:", _reach(comparison, f" {by}"), outcome, _speed(comparison)]))
+    return Answer(comparison, text, decided)
+
+
+def _range_of_ranks(text: str) -> tuple[float, float]:
+    """The first and the last rank that a variant may have; any where it has none."""
+    if text == "-":
+        return 1.0, math.inf
+    first, _, last = text.partition("-")
+    return float(first), float(last or first)
 
 
 def answer(comparison: Comparison) -> str:
@@ -135,14 +194,16 @@ def _missing(comparison: Comparison) -> str:
     return f"{count} like these{time} would decide it."
 
 
-def _reach(comparison: Comparison) -> str:
+def _reach(comparison: Comparison, unit: str = "") -> str:
     def text(runs: Mapping[Any, BySeed]) -> str:
         level = comparison.solved_up_to(runs)
-        return "no level that was run" if level is None else f"up to {level}"
+        return "no level that was run" if level is None else f"up to {level}{unit}"
 
     if not comparison.reference:
         return f"At least half of the seeds solve {text(comparison.ours)}."
     ours, theirs = text(comparison.ours), text(comparison.theirs)
+    if ours == theirs == "no level that was run":
+        return "Neither solves a level in at least half of the seeds."
     if ours == theirs:
         return f"Both solve {ours} in at least half of the seeds."
     return f"{comparison.variant} solves {ours}, {comparison.reference} {theirs}, each in at least half of the seeds."

@@ -18,6 +18,8 @@ CELL_SCHEMA: Schema = {
     **dict.fromkeys(("p_solve", "p_solve_low", "p_solve_high", "chance"), "number"),
     "chosen": "text",
     **dict.fromkeys(("tried", "failed", "diverged"), "integer"),
+    **dict.fromkeys(("median", "median_low", "median_high"), "number"),
+    "median_interval_kind": "text",
 }
 """The columns of the cells of every report, as Parquet and as a data frame."""
 
@@ -81,7 +83,16 @@ def _numbers(panel: Grid, cell: Cell) -> dict[str, Any]:
         "tried": cell.tried,
         "failed": cell.failed,
         "diverged": cell.diverged,
+        **_median(cell),
     }
+
+
+def _median(cell: Cell) -> dict[str, Any]:
+    """The median of times to solve, which is infinite where it was not reached; of other metrics, nothing."""
+    if cell.times is None:
+        return {}
+    (low, high), kind = cell.times.interval, cell.times.interval_kind
+    return {"median": cell.times.median, "median_low": low, "median_high": high, "median_interval_kind": kind}
 
 
 def row_location(panel: Grid, row: Label) -> dict[str, Any]:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from attnlab.analysis.grid import Cell, Grid, Label
-from attnlab.formatting import fitted, metric_heading, number, span
+from attnlab.formatting import fitted, metric_heading, span
+from attnlab.rendering._cell_text import center_text, solved_text, spread_text
 from attnlab.rendering._exporters import Rows, exporters, markdown_table
 from attnlab.rendering._parquet import parquet_bytes
-from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text, solved_text, spread_text
+from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text
+from attnlab.rendering._tuned_tables import TITLE, has_tuned_table, tuned_lines, tuned_rows
+from attnlab.rendering.answer import Answer
 from attnlab.rendering.cells import CELL_SCHEMA, cell_rows, fixed_rows, row_location
 from attnlab.rendering.report import Report
 
@@ -33,6 +36,26 @@ def _summaries(panel: Grid, ranks: Mapping[Label, str]) -> Rows:
     return result
 
 
+def _answer(one: Answer) -> dict[str, Any]:
+    """What is known of a variant and the first."""
+    found = one.comparison
+    return {
+        "task": found.task,
+        "variant": found.variant,
+        "reference": found.reference,
+        "decided": one.decided,
+        "text": one.text,
+        "seeds": found.seeds,
+        "solved_up_to": found.solved_up_to(found.ours),
+        "reference_solved_up_to": found.solved_up_to(found.theirs),
+    }
+
+
+def _tuned(report: Report) -> Rows:
+    """What was tried of fields whose values are told; nothing where none was tuned."""
+    return [row for panel in report.panels if has_tuned_table(panel) for row in tuned_rows(panel)]
+
+
 def report_data(report: Report) -> dict[str, Any]:
     """List cells, summaries and claims as plain data.
 
@@ -45,10 +68,12 @@ def report_data(report: Report) -> dict[str, Any]:
     fields = report.ladders[0].row_fields if report.ladders else ()
     return {
         "question": report.question,
+        "answers": [_answer(one) for one in report.answers],
         "records": len(report.records),
         "failed": report.failed,
         "diverged": report.diverged,
         "cells": cell_rows(report.panels),
+        **({"tuned": tuned} if (tuned := _tuned(report)) else {}),
         "summaries": [summary for panel in report.ladders for summary in _summaries(panel, report.ranks_of(panel))],
         "overall": [
             {
@@ -84,11 +109,16 @@ def report_markdown(report: Report) -> str:
         Markdown.
     """
     parts = [f"**{report.question}**"] if report.question else []
+    parts += [one.text for one in report.answers]
     ladders = report.ladders
     for panel in report.panels:
         body = [[*row, *(_cell_text(cell, panel.metric) for cell in panel.across(row))] for row in panel.rows]
         table = markdown_table(panel.row_fields, [str(column) for column in panel.columns], body)
         parts.append(f"{panel.title}: {metric_heading(panel.metric)} by {panel.by}\n\n{table}")
+        if has_tuned_table(panel):
+            tuned = [[*label, *texts] for label, texts in tuned_lines(panel)]
+            fields = (*panel.row_fields, *panel.tuned)
+            parts.append(f"{TITLE}\n\n{markdown_table(fields, [str(column) for column in panel.columns], tuned)}")
         if panel in ladders and len(panel.columns) > 1:
             parts.append(markdown_table(panel.row_fields, CAPACITY_HEADS, _capacities(panel, report.ranks_of(panel))))
     if report.claims:
@@ -104,7 +134,7 @@ def _cell_text(cell: Cell, metric: str) -> str:
         return "failed" if cell.failed else "-"
     ends = spread_text(cell, metric)
     notes = [ends, f"n={len(cell.values)}", f"solved {solved}" if (solved := solved_text(cell)) else ""]
-    return f"{number(cell.mean, metric)} ({'; '.join(filter(None, notes))})"
+    return f"{center_text(cell, metric)} ({'; '.join(filter(None, notes))})"
 
 
 def _capacities(panel: Grid, ranks: Mapping[Label, str]) -> list[list[str]]:

@@ -24,7 +24,7 @@ from attnlab.analysis.grid import Grid
 from attnlab.charts.runs import COLORS, Variants
 from attnlab.diagnosis.result import AttentionMap
 from attnlab.errors import InvalidValueError
-from attnlab.formatting import printable
+from attnlab.formatting import metric_heading, printable
 from attnlab.records import Record
 from attnlab.rendering import _page_charts as page_charts
 from attnlab.rendering import _page_diagnostics as page_diagnostics
@@ -134,6 +134,7 @@ def html_page(
     text = page.render(
         title=report.question or "attnlab report",
         lead=_lead(report, variants.names),
+        answers=[one.text for one in report.answers],
         missing=missing,
         policy=_policy(scripts),
         style=Markup((FOLDER / "page.css").read_text()),
@@ -277,7 +278,7 @@ def _sections(report: Report, first: Grid | None, figures: Mapping[str, Any], mi
 def _heading(panel: Grid | None) -> str:
     if panel is None:
         return "Results"
-    metric = panel.metric.replace("_", " ").capitalize()
+    metric = metric_heading(panel.metric).removesuffix(" in %").capitalize()
     return f"{metric} against complexity" if panel.is_ladder else f"{metric} by {panel.by}"
 
 
@@ -293,7 +294,8 @@ def _about_levels(report: Report) -> str:
     if cells:
         kinds = {math.isnan(cell.interval[0]) for cell in cells}
         bars = {False: "their 95 % intervals", True: "the ranges of the seeds, which are too few for an interval"}
-        text = f"Marks are means over seeds; bars are {' or '.join(bars[kind] for kind in sorted(kinds))}."
+        middle = "medians" if any(cell.times for cell in cells) else "means"
+        text = f"Marks are {middle} over seeds; bars are {' or '.join(bars[kind] for kind in sorted(kinds))}."
     chance = any(panel.metric == "accuracy" for panel in report.panels)
     return text + (" The dashed line is the chance accuracy." if chance else "")
 

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from itertools import chain, count
 
 from attnlab.analysis.grid import Cell, Grid
+from attnlab.analysis.time_to_solve import TIME_METRICS
 from attnlab.formatting import fitted, metric_heading, number, printable, span
+from attnlab.rendering._cell_text import center_text, spread_text
 from attnlab.rendering._tables import max_solved_text
 from attnlab.rendering.report import Report
 
@@ -60,7 +62,8 @@ def report_latex(report: Report) -> bytes:
     for panel in report.panels:
         ends = [cell.interval for cell in panel.cells.values()]
         below = "; below, their 95 % intervals over seeds" if any(not math.isnan(low) for low, _ in ends) else ""
-        caption = f"{panel.title}: {metric_heading(panel.metric)} by {panel.by}, means over seeds{below}."
+        kind = "medians" if panel.metric in TIME_METRICS else "means"
+        caption = f"{panel.title}: {metric_heading(panel.metric)} by {panel.by}, {kind} over seeds{below}."
         parts.append(_table(panel, caption, [str(column) for column in panel.columns], _cells(panel), labels))
         if panel in ladders and len(panel.columns) > 1:
             caption = (
@@ -102,7 +105,7 @@ def _cells(panel: Grid) -> list[list[list[str]]]:
     for row in panel.rows:
         cells = panel.across(row)
         lines = [[*map(escaped, row), *(_mean(cell, panel.metric) for cell in cells)]]
-        if any(not math.isnan(cell.interval[0]) for cell in cells):
+        if any(_interval(cell, panel.metric) for cell in cells):
             lines.append([*[""] * len(row), *(_interval(cell, panel.metric) for cell in cells)])
         result.append(lines)
     return result
@@ -111,13 +114,16 @@ def _cells(panel: Grid) -> list[list[list[str]]]:
 def _mean(cell: Cell, metric: str) -> str:
     if not cell.values:
         return "failed" if cell.failed else "--"
-    text = number(cell.mean, metric)
-    return f"\\textbf{{{text}}}" if all(cell.solved) else f"${text}$"
+    text = center_text(cell, metric)
+    plain = f"${text}$" if cell.times is None else escaped(text)
+    return f"\\textbf{{{text}}}" if all(cell.solved) else plain
 
 
 def _interval(cell: Cell, metric: str) -> str:
     if math.isnan(cell.interval[0]):
         return ""
+    if cell.times:
+        return f"{{\\footnotesize {escaped(spread_text(cell, metric))}}}"
     low, high = (number(end, metric) for end in cell.interval)
     return f"{{\\footnotesize $[{low}, {high}]$}}"
 

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnlab.analysis.axis import along_what_varies
+from attnlab.analysis.time_to_solve import TIME_METRICS
 from attnlab.charts.look import PAPER
 from attnlab.charts.runs import Definition, Variants, accuracy_by_level, curves_of_runs
 from attnlab.errors import InvalidValueError
-from attnlab.formatting import SHARES
+from attnlab.formatting import SHARES, metric_heading
 from attnlab.rendering import _run_rows as run_rows
 from attnlab.rendering._exporters import printable_data
 from attnlab.rendering._page_charts import are_beside, points
@@ -100,13 +101,14 @@ def chart(report: Report) -> Definition:
     parts = []
     for panel in panels:
         share = panel.metric in SHARES
-        label = panel.metric.replace("_", " ")
+        label = metric_heading(panel.metric).removesuffix(" in %")
+        kind = "medians" if panel.metric in TIME_METRICS else "means"
         rows = points(panel, names)
         words: dict[str, Any] = {"share": share, "beside": are_beside(rows)}
         one = accuracy_by_level(Variants(names), panel.columns, panel.by, label, **words)
         kinds = {"range" if row["interval"].startswith("range") else "interval" for row in rows if row["interval"]}
         bars = " or ".join(BARS[kind] for kind in sorted(kinds))
-        parts.append(_sized(one, rows, panel.title, f"means over seeds; bars: {bars}" if bars else ""))
+        parts.append(_sized(one, rows, panel.title, f"{kind} over seeds; bars: {bars}" if bars else ""))
     return combined(parts, report.question)
 
 

@@ -13,14 +13,16 @@ from rich.text import Text
 from attnlab.analysis.claims import ClaimOutcome, check_claims
 from attnlab.analysis.comparisons import Comparison, Question, pairs
 from attnlab.analysis.grid import Grid, Label, grids
-from attnlab.analysis.ranks import ranks
+from attnlab.analysis.panel_comparisons import decided_pairs, panel_comparisons
+from attnlab.analysis.ranks import decided_ranks, ranks
 from attnlab.analysis.statistics import MIN_SEEDS, clopper_pearson
+from attnlab.analysis.time_to_solve import BOUNDING, TIME_METRICS
 from attnlab.charts.as_altair import altair_chart
 from attnlab.choices import SCORED
 from attnlab.config.experiment import Experiment
 from attnlab.data_frames import to_pandas, to_polars
 from attnlab.errors import InvalidValueError
-from attnlab.records import Record
+from attnlab.records import SOLVED, Record
 from attnlab.rendering._tables import (
     Overall,
     capacity_table,
@@ -30,7 +32,9 @@ from attnlab.rendering._tables import (
     overall,
     overall_table,
 )
-from attnlab.rendering.answer import Answers
+from attnlab.rendering._tuned_tables import has_tuned_table, tuned_table
+from attnlab.rendering.answer import SHOWN as MOST_ANSWERS
+from attnlab.rendering.answer import Answer, Answers, answers_of_plan, answers_until_decided
 from attnlab.rendering.cells import CELL_SCHEMA, fixed_rows
 from attnlab.rendering.notebook import as_html, as_text
 from attnlab.storage.stored_record import one_of_each_kind
@@ -88,6 +92,8 @@ class Report:
         Returns:
             A rank, a range of ranks, or a dash, for each variant.
         """
+        if self.until_decided:
+            return decided_ranks(panel.rows, decided_pairs(panel, self.comparisons))
         unranked = dict.fromkeys(panel.rows, "-")
         ranked = [ladder for ladder in self.ladders if len(ladder.columns) > 1]
         return next((own for ladder, own in zip(ranked, self.ranks, strict=True) if ladder is panel), unranked)
@@ -96,6 +102,30 @@ class Report:
     def overall(self) -> list[Overall]:
         """Every variant over all ladders; subtasks of a mixture are left out because they are parts of it."""
         return overall(self._compared)
+
+    @cached_property
+    def answers(self) -> list[Answer]:
+        """What is known of each variant and the first, in words; empty where there are too many of them or few seeds.
+
+        Of an experiment that is to be decided, all comparisons; otherwise those of ladders with several levels.
+        """
+        if self.until_decided:
+            return answers_until_decided(self.comparisons)
+        ladders = [panel for panel in self._compared if len(panel.rows) > 1 and len(panel.columns) > 1]
+        count = sum(len(panel.rows) - 1 for panel in ladders)
+        if not 0 < count <= MOST_ANSWERS or max(max(panel.seeds()) for panel in ladders) < MIN_SEEDS:
+            return []
+        found = []
+        for panel in ladders:
+            question = Question(comparisons=count, levels=len(panel.columns))
+            ranked = {" ".join(row): rank for row, rank in self.ranks_of(panel).items()}
+            found += answers_of_plan(panel_comparisons(panel, question), panel.by, ranked)
+        return found
+
+    @property
+    def until_decided(self) -> bool:
+        """Whether runs were chosen until the comparisons were decided."""
+        return bool(self.comparisons)
 
     @cached_property
     def _told(self) -> list[Overall]:
@@ -111,9 +141,11 @@ class Report:
         """Panels, capacities, summaries over all ladders, claims, footnotes."""
         parts: list[RenderableType] = [Text(self.question, style="bold"), Text("")] if self.question else []
         ladders = self.ladders
-        parts += [Answers(self.comparisons), Text("")] if self.comparisons else []
+        parts += [Answers(self.answers), Text("")] if self.answers else []
         for panel in self.panels:
             parts.append(grid_table(panel))
+            if has_tuned_table(panel):
+                parts.append(tuned_table(panel))
             if panel in ladders and len(panel.columns) > 1:
                 parts.append(capacity_table(panel, self.ranks_of(panel)))
         if sum(len(panel.columns) for panel in ladders) > 1 and (told := self._told):
@@ -221,6 +253,8 @@ class Report:
     def _interval_notes(self, counts: set[int]) -> list[str]:
         """How intervals and ranks were computed, given the numbers of seeds in the cells."""
         rising = self._rising_note()
+        if any(panel.metric in TIME_METRICS for panel in self.panels):
+            return [*_time_notes(counts), *rising]
         if max(counts, default=0) <= 1:
             return rising
         if max(counts) < MIN_SEEDS:
@@ -246,11 +280,17 @@ class Report:
         notes += rising
         if any(len(panel.rows) > 1 and len(panel.columns) > 1 for panel in self.ladders):
             text = "Ranks are by C50, corrected for all comparisons in the report"
+            text = "Ranks are by what is decided above" if self.until_decided else text
             notes.append(f"{text}; variants that are not told apart share ranks.")
         return notes
 
     def _answer_notes(self) -> list[str]:
         """How the comparisons above the tables were decided."""
+        if self.answers and not self.until_decided:
+            return [
+                "Above: decided by the ranks; where these are shared, by evidence on single levels, which may be "
+                "looked at after every seed. A wrong answer has a probability of at most 5 % by either."
+            ]
         if not self.comparisons:
             return []
         error = f"{100 * self.comparisons[0].question.error:g} %"
@@ -271,6 +311,40 @@ class Report:
         more = f"; so are {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         meaning = "max solved ends before the first level that is not solved, and the fit of C50 and C90 averages them"
         return [f"Not monotone: {'; '.join(found[:SHOWN])}{more}: {meaning}."]
+
+
+def _time_notes(counts: set[int]) -> list[str]:
+    """What the times to solve are, and how their intervals were computed, given the numbers of seeds in the cells."""
+    notes = [
+        f"Time to solve: until the first validation with an accuracy of {100 * SOLVED:g} %, of runs that are solved. "
+        "Other runs are censored: > is the time in which they were not solved, and does not say that they never are."
+    ]
+    if max(counts, default=0) <= 1:
+        return notes
+    if max(counts) < MIN_SEEDS:
+        return [*notes, f"Below each median: the range of its seeds; an interval takes at least {MIN_SEEDS}."]
+    notes.append(
+        "Medians are Kaplan and Meier's. Below each: its 95 % interval over seeds (Brookmeyer-Crowley; exact up to the "
+        "first censored run), the solved runs, and the 95 % interval of P(solve) in % (Clopper-Pearson)."
+    )
+    if min(counts) < BOUNDING:
+        notes.append(f"Fewer than {BOUNDING} seeds bound no median: their interval begins at 0 and has no end.")
+    return notes
+
+
+def needs_history(metric: str | None, experiment: Experiment | None) -> bool:
+    """Tell whether a report needs the whole histories of its records.
+
+    Args:
+        metric: The metric that is asked for; None takes the experiment's.
+        experiment: The experiment of the runs, if it is known.
+
+    Returns:
+        Whether the metric, or that of a claim, is a time to solve.
+    """
+    named = [metric or (experiment.report.metric if experiment else "accuracy")]
+    named += [claim.metric for claim in experiment.claims] if experiment else []
+    return any(name in TIME_METRICS for name in named)
 
 
 def report(
@@ -295,6 +369,7 @@ def report(
 
     Raises:
         UnknownNameError: There is no such metric or field.
+        InvalidValueError: Times to solve would be averaged over the runs of a seed.
     """
     layout = experiment.report if experiment else None
     tuned = experiment.tuned if experiment else ()

@@ -51,9 +51,22 @@ def test_a_store_is_given_by_folder_or_by_name_or_is_the_only_one(
 ) -> None:
     result = command("report", *words)
     assert (result.status, result.error) == (0, "")
-    assert result.out.startswith("recall  accuracy in % by pairs, means over 8 seeds\nattention ")
+    answer, _, tables = result.out.partition("\n\n")
+    assert answer.startswith("recall: expressive solves up to 4 pairs, softmax up to 2 pairs, each in at least")
+    assert tables.startswith("recall  accuracy in % by pairs, means over 8 seeds\nattention ")
     assert max(map(len, result.out.splitlines())) <= 80
     assert gc.isenabled()
+
+
+def test_times_to_solve_are_read_off_whole_histories(results: Path, command: Command) -> None:
+    result = command("report", "x", "--metric", "time-to-solve")
+    assert result.status == 0
+    assert result.out.startswith("recall  time to solve in steps by pairs, medians over 8 seeds\nattention ")
+    assert [line.split()[1:] for line in result.out.splitlines() if line.startswith(("softmax", "expressive"))] == [
+        ["1,200", ">1,200", ">1,200"],
+        ["1,200", "1,200", ">1,200"],
+    ]
+    assert "did you mean 'time_to_solve'" in command("report", "x", "--metric", "time-to-slove").error
 
 
 def test_of_several_stores_one_must_be_named(results: Path, command: Command) -> None:
@@ -105,7 +118,9 @@ def test_files_are_written_and_their_names_told(results: Path, command: Command)
     assert result.error == "Written: a.csv\nWritten: b/c.md\nWritten: d.parquet\n"
     with Path("a.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 6
-    assert Path("b/c.md").read_text().startswith("recall: accuracy in % by pairs")
+    answer, heading, *_ = Path("b/c.md").read_text().split("\n\n")
+    assert answer.startswith("recall: expressive solves up to 4 pairs, softmax up to 2 pairs, ")
+    assert heading == "recall: accuracy in % by pairs"
     assert Path("d.parquet").read_bytes()[:4] == b"PAR1"
 
 

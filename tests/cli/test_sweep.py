@@ -209,3 +209,21 @@ def test_an_edited_copy_of_a_shipped_experiment_has_a_store_of_its_own(tmp_path:
         path.write_text(f"{path.read_text()}\nnotes: mine\n" if "notes:" not in path.read_text() else "")
         names.append(experiment(f"./{target}").name)
     assert names == ["quickstart", "quickstart-edited", "quickstart", "wider"]
+
+
+def test_auto_tells_which_positions_were_left_out_and_goes_on_where_it_stopped(
+    command: Command, tmp_path: Path
+) -> None:
+    constructor = "    def __init__(self, width):\n        super().__init__(width, width)\n"
+    (tmp_path / "own.py").write_text(f"from torch import nn\nclass Own(nn.Linear):\n{constructor}")
+    words = ("sweep", *TINY, "--attn", "softmax,own.py:Own", "--pos", "auto", "--seeds", "1")
+    planned = command(*words, "--dry-run")
+    assert planned.status == 0, planned.error
+    assert "Left out: own.py:Own with rotary. " in planned.error
+    assert "10 runs, 0 already done" in planned.out  # three positions of softmax and two of the other, on two levels
+    assert command("sweep", *TINY, "--attn", "softmax", "--pos", "rotary", "--seeds", "1").status == 0
+    result = command(*words)
+    assert result.status == 0, result.error
+    assert "10 runs, 2 done already" in result.error
+    assert "in each cell, the one with a *" in result.out
+    assert command("report", "copy").out in result.out

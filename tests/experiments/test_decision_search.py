@@ -19,7 +19,7 @@ from attnlab.experiments.decision_search import DecisionSearch, search_decisions
 from attnlab.experiments.expand import expand
 from attnlab.experiments.run_sweep import run_sweep
 from attnlab.records import Record
-from attnlab.rendering.answer import Answers, answer, rounds_text
+from attnlab.rendering.answer import Answers, answer, answers_until_decided, rounds_text
 from attnlab.rendering.report import report
 from attnlab.specs import ModelSpec, Part, RunSpec, TaskSpec
 from attnlab.storage.status import store_status
@@ -271,7 +271,7 @@ def test_the_order_of_the_runs_is_told_in_short() -> None:
 
 def test_many_answers_are_cut_and_say_so() -> None:
     search, _ = searched(runs("softmax", "linear", widths=range(8, 88, 8), seeds=1), up_to(softmax=8, linear=8))
-    answers = Answers(search.comparisons)
+    answers = Answers(answers_until_decided(search.comparisons))
     assert len(answers.shown) == 8 < len(search.comparisons) == 10
 
 

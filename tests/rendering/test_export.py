@@ -91,7 +91,9 @@ def test_markdown_tables_are_rectangular() -> None:
         "| b | 100.0 (46.9-100.0; n=3; solved 3/3: 29-100) | 30.0 (26.4-79.8; n=3; solved 0/3: 0-71) | failed |" in text
     )
     assert "| a / b | undecided |" in text
-    assert text.startswith("**Which?**\n\nrecall: accuracy in % by pairs\n")
+    question, answer, heading, *_ = text.split("\n\n")
+    assert (question, heading) == ("**Which?**", "recall: accuracy in % by pairs")
+    assert "Which of the two is ahead is undecided with 3 seeds." in answer
     assert text.endswith("attnlab ls results shows why.\n")
 
 
@@ -148,6 +150,8 @@ def test_every_report_has_the_same_parquet_schema(name: str) -> None:
         **dict.fromkeys(("p_solve", "p_solve_low", "p_solve_high", "chance"), "double"),
         "chosen": "string",
         **dict.fromkeys(("tried", "failed", "diverged"), "int64"),
+        **dict.fromkeys(("median", "median_low", "median_high"), "double"),
+        "median_interval_kind": "string",
     }
 
 

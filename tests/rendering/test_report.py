@@ -37,6 +37,12 @@ def experiment(**fields: Any) -> Experiment:
 
 def test_a_complete_report() -> None:
     lines = drawn(report(ladder(THREE)))
+    answer, lines = " ".join(lines[: lines.index("")]), lines[lines.index("") + 1 :]
+    assert answer.startswith(
+        "recall: expressive solves up to 4 pairs, softmax up to 2 pairs, each in at least half of the seeds. Which of "
+        "the two is ahead is undecided with 3 seeds. About "
+    )
+    assert answer.endswith(" would decide it.")
     assert lines == [
         "recall  accuracy in % by pairs, means over 3 seeds",
         "attention             2            4          8",
@@ -80,6 +86,8 @@ def test_of_many_rows_a_screen_lists_the_first_and_files_have_all(monkeypatch: p
 def test_the_footnotes() -> None:
     assert report(ladder(THREE)).footnotes() == [
         "18 runs.",
+        "Above: decided by the ranks; where these are shared, by evidence on single levels, which may be looked at "
+        "after every seed. A wrong answer has a probability of at most 5 % by either.",
         "Below each mean: its 95 % interval over seeds (Gaffke), the solved runs, and the 95 % interval of P(solve) "
         "in % (Clopper-Pearson).",
         "With 3 seeds that all agree, the interval still spans 71 % of the range from chance to 1.",
