@@ -37,8 +37,8 @@ def log_records(path: Path) -> Iterator[Any]:
 
 
 def finished_log(folder: Path) -> list[Any]:
-    """The records of the only run below a folder, once wandb's own process has written the last: its file comes later."""
-    end = time.monotonic() + 60
+    """The records of the only run below a folder, once wandb's process has written the last."""
+    end = time.monotonic() + 60  # `finish` does not wait for that process
     while True:
         (path,) = (folder / "wandb").glob("offline-run-*/run-*.wandb")
         records = list(log_records(path))
