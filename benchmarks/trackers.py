@@ -5,9 +5,9 @@
 For each tracker, one training of a small model, whose steps are short, is divided into blocks of steps with one
 validation each. Blocks with and without the tracker take turns, so that other load on the machine slows both alike.
 Processor seconds are counted, not the clock: those of the thread that trains, and those of the whole process, the
-threads of the tracker among them. W&B sends its numbers to a process of its own, whose time is a share beside. The tracker has
-written all of a block before the next begins: one that writes every few seconds writes at least once in each of its
-blocks, which is more often than in a training. Both kinds of blocks end with the same rest.
+threads of the tracker among them. W&B sends its numbers to a process of its own, whose time is a share beside. The
+tracker has written all of a block before the next begins: one that writes every few seconds writes at least once in
+each of its blocks, which is more often than in a training. Both kinds of blocks end with the same rest.
 """
 
 from __future__ import annotations
