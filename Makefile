@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: demo test coverage check format docs test-slow test-oracles test-browser bench clean
+.PHONY: demo test coverage check format docs test-slow test-oracles test-mlflow test-browser bench clean
 
 demo: .venv/.ready  ## Watch expressive attention learn associative recall.
 	$(BIN)/attnlab train --task recall --attn expressive
@@ -33,6 +33,9 @@ test-slow: .venv/.ready-docs  ## The science and the commands of the manual, man
 test-oracles: .venv/.oracles  ## Mechanisms against public packages, in a folder of their own.
 	PYTHONPATH=.venv/oracles $(BIN)/python -m pytest -m oracle tests/oracles
 
+test-mlflow: .venv/.mlflow  ## The tracker MLflow, in a folder of its own: it wants an older pyarrow.
+	PYTHONPATH=.venv/mlflow $(BIN)/python -m pytest tests/tracking/test_mlflow.py
+
 test-browser: .venv/.ready-docs  ## The HTML page and the manual in headless Chromium; installs Debian's where it can, and is skipped elsewhere.
 	@command -v chromedriver >/dev/null || { apt-get -qq update && apt-get -qq install -y chromium chromium-driver >/dev/null; } \
 		|| echo "There is no chromedriver here, so the tests are skipped. Install the packages chromium and chromium-driver."
@@ -61,6 +64,11 @@ clean:
 
 .venv/.ready-docs: .venv/.ready-dev
 	$(PIP) install -c constraints.txt -e '.[docs]'
+	touch $@
+
+.venv/.mlflow: .venv/.ready-dev
+	grep -v '^pyarrow==' constraints.txt > .venv/mlflow.txt
+	$(PIP) install -c .venv/mlflow.txt --target .venv/mlflow --upgrade mlflow==3.17.2
 	touch $@
 
 .venv/.oracles: .venv/.ready-dev tests/oracles/packages.txt

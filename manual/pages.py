@@ -12,6 +12,7 @@ import yaml
 from manual.api import api_pages
 from manual.commands import command_pages
 from manual.diagram import draw_layers
+from manual.notebook import app_page, notebook_page
 from manual.parts import part_pages
 from manual.settings import settings_page
 
@@ -33,12 +34,13 @@ def own_pages() -> dict[str, str]:
 
 
 def made_pages() -> dict[str, str]:
-    """Make the pages of what is registered, of the commands, the settings and the Python API.
+    """Make the pages of what is registered, of the commands, the settings, the Python API, the notebook and the app.
 
     Returns:
         Path -> Markdown, in the order of the navigation.
     """
-    return dict(itertools.chain(part_pages(), command_pages(), [settings_page()], api_pages()))
+    notebook = {"notebook.md": notebook_page(DOCS / "notebook.ipynb"), "app.md": app_page(DOCS / "app.py")}
+    return dict(itertools.chain(part_pages(), command_pages(), [settings_page()], api_pages())) | notebook
 
 
 def site_config(made: Mapping[str, str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -96,7 +97,6 @@ def report(
     from attnlab.config.experiment import stored_experiment
     from attnlab.config.renamed import METRICS, REPORT_FIELDS, renamed
     from attnlab.errors import InvalidValueError
-    from attnlab.formatting import printable
     from attnlab.rendering.console import Console
     from attnlab.rendering.report import needs_history
     from attnlab.rendering.report import report as make_report
@@ -126,7 +126,7 @@ def report(
         result = make_report(runs, experiment, metric=metric, index=fields, columns=columns)
         gc.freeze()  # what was read stays; looking for cycles in it takes long
     if not runs:
-        sys.stderr.write(f"attnlab: {printable(str(folder / 'records.jsonl'))}: no run can be read from it.\n")
+        sys.stderr.write(f"attnlab: {_no_runs(folder)}\n")
     if plot:
         from attnlab.rendering.plot import draw, draw_curves
 
@@ -280,3 +280,15 @@ def _find_store(word: Path) -> Path:
         raise InvalidValueError("There are several stores here.", f"Name one:\n{commands}", where=f"{folder}/")
     hint = "Try: attnlab sweep --task recall --attn softmax,expressive --seeds 3"
     raise InvalidValueError("There are no results here yet.", hint, where=f"{folder}/")
+
+
+def _no_runs(folder: Path) -> str:
+    """Why a store has no run to report, in one line."""
+    from attnlab.formatting import printable
+
+    journal = folder / "records.jsonl"
+    name = printable(str(journal))
+    if (folder / "plan.jsonl").exists() and journal.exists() and not journal.stat().st_size:
+        where = printable(shlex.quote(str(folder)))
+        return f"{name} is empty: no run has finished yet. What runs and waits: attnlab ls results --store {where}"
+    return f"{name}: no run can be read from it."

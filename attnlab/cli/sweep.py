@@ -290,7 +290,8 @@ def _summarize(
 
 def _heading(name: str, planned: int, done: int, executor: str, folder: Path) -> str:
     """What a sweep is about to do, in one line."""
-    return f"{name}: {planned} runs, {done} done already; {executor if done < planned else 'nothing to run'}; {folder}/"
+    runs = "1 run" if planned == 1 else f"{planned} runs"
+    return f"{name}: {runs}, {done} done already; {executor if done < planned else 'nothing to run'}; {folder}/"
 
 
 def run_with_progress(

@@ -13,6 +13,11 @@ from attnlab.tracking.failure import failure_text
 from attnlab.tracking.points import write_event
 from attnlab.training.events import Event, Notice, Preparing, StepsTaken
 
+BATCH_SECONDS, BATCH = 1.0, 500
+"""Events are written together: after this time from the first, or as soon as so many wait.
+
+A thread that woke for each event would take the interpreter lock, and the caches, from the training each time.
+"""
 MOST_STEPS, MOST = 2_000, 20_000
 """Events that wait at most: beyond the first number no training losses are taken, beyond the second nothing is."""
 
@@ -55,7 +60,8 @@ class Feed:
                 self._left_out += 1
                 return
             self._waiting.append(event)
-            self._changed.notify()
+            if len(self._waiting) in (1, BATCH):
+                self._changed.notify()
 
     def end(self) -> None:
         """Say that no event follows."""
@@ -99,7 +105,12 @@ class Feed:
         """The next event; None after the last."""
         if not self._waiting:
             tracker.flush()
+            self._gather()
         with self._changed:
-            while not self._waiting and not self._ended:
-                self._changed.wait()
             return self._waiting.popleft() if self._waiting and not self._given_up else None
+
+    def _gather(self) -> None:
+        """Wait for the first event, and then for those of its batch; the end ends both."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._ended)
+            self._changed.wait_for(lambda: len(self._waiting) >= BATCH or self._ended, BATCH_SECONDS)

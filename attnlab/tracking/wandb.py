@@ -30,6 +30,7 @@ class WeightsAndBiases(Tracker):
 
     def __init__(self, store: Path, group: str) -> None:
         super().__init__(store, group)
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read at the import; it also times every call of log
         import wandb
 
         self.wandb = wandb
@@ -40,7 +41,12 @@ class WeightsAndBiases(Tracker):
         """Open a run; one that is resumed, or trained again, is a further folder of the same id."""
         self._finish(run.spec.id)
         quiet = self.wandb.Settings(
-            silent=True, console="off", disable_git=True, disable_code=True, x_disable_stats=True
+            silent=True,
+            console="off",
+            disable_git=True,
+            disable_code=True,
+            x_disable_stats=True,
+            x_save_requirements=False,  # the list of packages of every run, which records have as versions
         )
         mode = os.environ.get("WANDB_MODE") or "offline"
         opened = self.wandb.init(

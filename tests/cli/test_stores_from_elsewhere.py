@@ -14,6 +14,7 @@ import pytest
 from attnlab.errors import StoreWarning
 from attnlab.records import DiagnosticsPoint, Evaluation, Record
 from attnlab.storage import Store
+from attnlab.storage.status import write_plan
 from tests.cli.conftest import Command
 from tests.rendering.fake_runs import run
 
@@ -138,6 +139,15 @@ def test_every_command_goes_on_with_what_is_readable(words: tuple[str, ...], sto
         if result.status == 2:  # the run that is compared is left out, or a field of it does not exist
             assert result.error.count("attnlab: ") >= 3
     assert Record.from_line(good.decode()) == run(seed=1)
+
+
+def test_a_report_of_a_sweep_that_has_just_begun_says_so(store: Store, command: Command) -> None:
+    store.journal.path.write_bytes(b"")
+    write_plan(store.journal.path.parent, [run(seed=1).spec])
+    result = command("report", "results")
+    assert "results/records.jsonl is empty: no run has finished yet." in result.error
+    assert "attnlab ls results --store results\n" in result.error
+    assert "0 runs." in result.out
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

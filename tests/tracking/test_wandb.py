@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,18 @@ def log_records(path: Path) -> Iterator[Any]:
             whole = b""
 
 
+def finished_log(folder: Path) -> list[Any]:
+    """The records of the only run below a folder, once wandb's process has written the last."""
+    end = time.monotonic() + 60  # `finish` does not wait for that process
+    while True:
+        (path,) = (folder / "wandb").glob("offline-run-*/run-*.wandb")
+        records = list(log_records(path))
+        if any(record.WhichOneof("record_type") == "exit" for record in records):
+            return records
+        assert time.monotonic() < end, f"{path} has no last record after a minute, but {len(records)} records."
+        time.sleep(0.05)
+
+
 def test_the_log_has_every_number_in_any_order_of_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_MODE", raising=False)
     tracker = TRACKERS.entry("wandb").cls(tmp_path, "mine")
@@ -44,8 +57,7 @@ def test_the_log_has_every_number_in_any_order_of_steps(tmp_path: Path, monkeypa
     assert not tracker.has_finished(RUN)
     tracker.finish(RUN.spec.id, 20, {"test/accuracy": 0.5}, "table")
     assert tracker.has_finished(RUN)
-    (path,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
-    records = list(log_records(path))
+    records = finished_log(tmp_path)
     lines = [
         {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
         for record in records

@@ -140,16 +140,37 @@ def last_line(log: Path) -> str:
     Returns:
         The line; empty where there is none.
     """
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - LAST_BYTES))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
+    lines = _last_lines(log)
     # srun tells that a task ended after the task itself has told why, and submitit tells of every signal.
     noise = r"(srun|slurmstepd\S*|submitit (INFO|WARNING))\b"
     told = [line.strip() for line in lines if line.strip() and not re.match(noise, line)]
     return told[-1] if told else next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def ran_out_of_memory(log: Path) -> bool:
+    """Tell whether SLURM killed a job for its memory, by what its step daemon wrote in the log.
+
+    The state of such a job is OUT_OF_MEMORY only where the kernel killed it (``task/cgroup``). Where SLURM itself
+    watches memory (``OverMemoryKill``) it is FAILED, and nothing is known once squeue has forgotten the job.
+
+    Args:
+        log: The file.
+
+    Returns:
+        Whether it did.
+    """
+    said = re.compile(r"slurmstepd\S*: error: .*(exceeded (job|step)? ?memory limit|oom[_-]kill)", re.IGNORECASE)
+    return any(said.match(line) for line in _last_lines(log))
+
+
+def _last_lines(log: Path) -> list[str]:
+    """The lines at the end of a log; none where it cannot be read."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LAST_BYTES))
+            return file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def import_submitit() -> None:

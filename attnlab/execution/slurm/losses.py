@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from attnlab.errors import clipped
 from attnlab.execution.processes import TRIES
-from attnlab.execution.slurm.cluster import Cluster, last_line, log_of
+from attnlab.execution.slurm.cluster import Cluster, last_line, log_of, ran_out_of_memory
 from attnlab.execution.slurm.flight import Flight
 
 WHOLE_TIME = ("TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "REVOKED")
@@ -39,7 +39,8 @@ def judge_loss(flight: Flight, cluster: Cluster) -> Loss:
         return Loss(f"{job} reached its time limit", again=True, progress=True)
     if word == "CANCELLED":
         return Loss(f"{job} was cancelled; the same command goes on from its checkpoint", again=False)
-    if word == "OUT_OF_MEMORY":
+    log_path = log_of(cluster, flight.cluster_id)
+    if word == "OUT_OF_MEMORY" or (word in ("", "FAILED") and ran_out_of_memory(log_path)):
         return Loss(f"{job} needs more memory than it asked for: --slurm-mem", again=False)
     if word == "DEADLINE":
         return Loss(f"{job} reached its deadline", again=False)
@@ -49,7 +50,7 @@ def judge_loss(flight: Flight, cluster: Cluster) -> Loss:
         "PREEMPTED": "was preempted",
         "NODE_FAIL": "lost its node",
     }.get(word, f"ended as {word}")
-    log = last_line(log_of(cluster, flight.cluster_id)) if word not in WHOLE_TIME else ""
+    log = last_line(log_path) if word not in WHOLE_TIME else ""
     reason = f"{job} {told}{f' ({clipped(log)})' if log else ''}"
     free = word in WHOLE_TIME and flight.progressed
     if free or flight.tries < TRIES:

@@ -37,6 +37,8 @@ start() {
     mkdir -p "$folder/state" "$folder/spool" "$folder/munge"
     chmod 700 "$folder/munge"
     host=$(hostname -s)
+    # Two devices that every machine has stand for GPUs: SLURM gives them out, and nothing can compute on them.
+    printf 'Name=gpu File=/dev/%s\n' null zero >"$folder/gres.conf"
     head -c 1024 /dev/urandom >"$folder/munge/key"
     chmod 600 "$folder/munge/key"
     munged --force --key-file="$folder/munge/key" --socket="$folder/munge/socket" --num-threads=2 \
@@ -60,14 +62,21 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
 SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
+SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=2,bf_interval=2,batch_sched_delay=1
 ReturnToService=2
 KillWait=5
 MinJobAge=20
 SlurmdParameters=config_overrides
-NodeName=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=2000 State=UNKNOWN
-PartitionName=debug Nodes=$host Default=YES MaxTime=60 State=UP
+GresTypes=gpu
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+NodeName=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=8000 Gres=gpu:2 State=UNKNOWN
+PartitionName=debug Nodes=$host Default=YES MaxTime=60 PriorityTier=1 State=UP
+PartitionName=urgent Nodes=$host MaxTime=60 PriorityTier=10 State=UP
 CONF
     SLURM_CONF=$folder/slurm.conf
     export SLURM_CONF

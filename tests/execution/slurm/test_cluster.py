@@ -69,7 +69,7 @@ def queue(*words: str) -> list[str]:
 
 def cluster(store: Path, **options: Any) -> ClusterDriver:
     """The executor, which saves checkpoints at every step."""
-    made = make_executor("slurm", "cpu", store=store, options={"time": "10m", "mem": "400M", **options})
+    made = make_executor("slurm", "cpu", store=store, options={"time": "10m", "mem": "1500M", **options})
     assert isinstance(made, ClusterDriver)
     made.settings = WorkerSettings(checkpoint_seconds=0.0)
     return made
@@ -184,3 +184,43 @@ def test_a_job_whose_time_is_up_is_queued_again(store: Path, tmp_path: Path) -> 
     assert starts == sorted(set(starts)), "each start goes on from what the one before it saved"
     assert len(notices(events)) == 1, "one submission: SLURM itself queued the job again"
     assert numbers(outcome.records) == numbers(inline(tmp_path / "here", "sleepy", **plan).records)
+
+
+def test_a_preempted_job_goes_on_from_its_checkpoint(store: Path, tmp_path: Path) -> None:
+    """SLURM kills it for a job of a partition of higher priority, and starts it again two minutes later."""
+
+    def preempt() -> None:
+        subprocess.run(
+            ["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"], check=True
+        )
+
+    watch, events = at_step(100, preempt)
+    outcome = run_tiny(store, cluster(store), progress=watch, **LONG)
+    assert outcome.failed == []
+    first, second = (event.step for event in events if isinstance(event, RunStarted))
+    assert (first, second >= 90) == (0, True)
+    assert len(notices(events)) == 1, "one submission: SLURM itself queued the job again"
+    assert numbers(outcome.records) == numbers(inline(tmp_path / "here", **LONG).records)
+
+
+def test_a_job_that_is_killed_for_its_memory_says_so_and_is_not_tried_again(store: Path) -> None:
+    watch, events = at_step(1, lambda: None)
+    outcome = run_tiny(store, cluster(store, mem="100M"), progress=watch, **LONG)
+    (failed,) = outcome.failed
+    assert re.fullmatch(r"job \d+ needs more memory than it asked for: --slurm-mem", failed.reason)
+    assert not [text for text in notices(events) if "again" in text]
+
+
+def test_a_job_has_the_gpus_that_it_asks_for(store: Path, tmp_path: Path) -> None:
+    """The GPUs of this cluster cannot compute, so that the run is trained on the processor."""
+    seen: list[str] = []
+
+    def look() -> None:
+        seen.append(tasks(tmp_path)[0].environ()["CUDA_VISIBLE_DEVICES"])
+        seen.extend(queue("--format=%b"))
+
+    watch, _ = at_step(100, look)
+    outcome = run_tiny(store, cluster(store, gpus=2), progress=watch, **LONG)
+    assert outcome.failed == []
+    assert seen[0] == "0,1"
+    assert re.fullmatch(r"(gres:)?gpu:2", seen[1])

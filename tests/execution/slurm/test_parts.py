@@ -177,6 +177,24 @@ def test_what_is_done_with_a_lost_job(tmp_path: Path, end: str, how: dict[str, A
     assert (loss.reason, loss.again) == (reason, again)
 
 
+@pytest.mark.parametrize("end", ["FAILED", ""])
+@pytest.mark.parametrize(
+    "told",
+    [
+        "slurmstepd-vm: error: Exceeded job memory limit",
+        "slurmstepd-vm: error: StepId=4.0 exceeded memory limit (218775552 > 209715200), being killed",
+        "slurmstepd: error: Detected 1 oom_kill event in StepId=12.0. Some of the step tasks have been OOM Killed.",
+        "slurmstepd: error: Detected 1 oom-kill event(s) in StepId=12.batch.",
+    ],
+)
+def test_a_job_killed_for_its_memory_is_not_tried_again_where_only_the_log_tells(
+    tmp_path: Path, end: str, told: str
+) -> None:
+    (tmp_path / "12_3_0_log.err").write_text(f"{told}\n{LOG}")
+    loss = judge_loss(flight_of(tmp_path, end), Silent(tmp_path))  # type: ignore[arg-type]
+    assert (loss.reason, loss.again) == ("job 12_3 needs more memory than it asked for: --slurm-mem", False)
+
+
 def test_progress_counts_from_the_last_submission(tmp_path: Path) -> None:
     flight = flight_of(tmp_path, step=5)
     assert flight.progressed
