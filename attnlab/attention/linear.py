@@ -84,6 +84,7 @@ class Based(Recurrent):
     row_constraint = RowConstraint.STOCHASTIC
     cost = "T D F^2"
     normalized: ClassVar[bool] = True
+    only_recurrence: ClassVar[bool] = False  # its weights are a polynomial of few channels
 
     def __init__(self, context: LayerContext, *, features: Annotated[int, Field(ge=2, multiple_of=2)] = 16) -> None:
         super().__init__(context, keys=features)

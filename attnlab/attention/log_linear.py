@@ -21,7 +21,7 @@ Letters  B batch, H heads, T queries, S keys, C channels per head, L levels, M p
 from __future__ import annotations
 
 import math
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,7 @@ class LogLinear(Recurrent):
 
     row_constraint = RowConstraint.FREE
     cost = "T log T D C"
+    only_recurrence: ClassVar[bool] = False
 
     def __init__(self, context: LayerContext, *, decay: bool = True) -> None:
         super().__init__(context)

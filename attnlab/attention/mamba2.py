@@ -102,9 +102,10 @@ class Mamba2(Recurrent):
         return weights + self.skip_H[:, None, None] * identity
 
     def attend(self, qkv: QKV, position: Position) -> Tensor:
-        """The scan plus each token's own value, B x H x T x V."""
+        """The recurrence plus each token's own value, B x H x T x V."""
         mixed = super().attend(qkv, position)
-        return mixed + self.skip_H[:, None, None] * qkv.values_BHSC if self.uses_scan(qkv) else mixed
+        recurrent = self.uses_scan(qkv) or self.uses_loops(qkv)
+        return mixed + self.skip_H[:, None, None] * qkv.values_BHSC if recurrent else mixed
 
 
 @final

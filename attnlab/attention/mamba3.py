@@ -25,7 +25,7 @@ Letters  B batch, 1 where all heads share, H heads, T queries, S keys, D width, 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, NamedTuple, final
+from typing import Annotated, Any, ClassVar, NamedTuple, final
 
 import torch
 from pydantic import Field
@@ -74,6 +74,7 @@ class Mamba3(Recurrent):
     row_constraint = RowConstraint.FREE
     cost = "T D N"
     own_projections = True
+    only_recurrence: ClassVar[bool] = False
 
     def __init__(
         self,

@@ -34,7 +34,8 @@ def jobs(specs: Iterable[RunSpec], store: Store, width: int = 1, workers: int = 
 
     Runs that were trained together come first, and together, where all of them are to run and the width permits: the
     same command then comes to the same numbers, bit for bit. The other runs are grouped so that every worker has some;
-    those that have a checkpoint go on from it whatever they were trained beside.
+    those that have a checkpoint go on from it whatever they were trained beside, and come first; then the costliest,
+    so that no worker trains one of these alone at the end.
 
     Args:
         specs: The runs.
@@ -53,9 +54,14 @@ def jobs(specs: Iterable[RunSpec], store: Store, width: int = 1, workers: int = 
     for runs in together if width > 1 else ():
         if len(runs) <= width and waiting.keys() >= set(runs):
             yield _job(tuple(waiting.pop(run) for run in runs), store)
-    rest = sorted(waiting.values(), key=lambda spec: spec.id not in started)
+    rest = sorted(waiting.values(), key=lambda spec: (spec.id not in started, -_cost(spec)))
     for group in groups(rest, shared_width(width, workers, len(rest))):
         yield _job(group, store)
+
+
+def _cost(spec: RunSpec) -> float:
+    """Work of a run in proportion to the products of its maps; it does not know the length or the attention."""
+    return float(spec.train.max_steps) * spec.train.batch_size * spec.model.layers * spec.model.width**2
 
 
 def _job(group: tuple[RunSpec, ...], store: Store) -> Job:

@@ -51,3 +51,12 @@ def test_runs_that_cannot_stay_together_take_their_checkpoints_with_them(tmp_pat
         assert [[spec.seed for spec in job.specs] for job in found] == expected
         assert {run for job in found for run in job.checkpoints} == {spec.id for spec in specs[1:]}
     assert [[spec.seed for spec in job.specs] for job in jobs(specs[:3], store, 4)] == [[1, 2, 0]]
+
+
+def test_the_costliest_runs_are_given_out_first_after_those_with_a_checkpoint(tmp_path: Path) -> None:
+    narrow = planned(levels=(1,), seeds=2)
+    wide = [spec.model_copy(update={"model": spec.model.model_copy(update={"width": 64})}) for spec in narrow]
+    specs, store = [narrow[0], wide[0], narrow[1], wide[1]], Store(tmp_path)
+    assert [job.specs for job in jobs(specs, store)] == [(wide[0],), (wide[1],), (narrow[0],), (narrow[1],)]
+    save_together(store, [narrow[1]])
+    assert [job.specs for job in jobs(specs, store)] == [(narrow[1],), (wide[0],), (wide[1],), (narrow[0],)]

@@ -12,16 +12,16 @@ Letters  B batch, H heads, T tokens, C channels of keys, V of values, N numbers 
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from attnlab.attention.ops import loops
+from attnlab.attention.ops.looped import Tensors, looped
 from attnlab.attention.ops.loops import Numbers
-from attnlab.attention.ops.tiles import empty_like_heads, fold_runs
+from attnlab.attention.ops.tiles import empty_like_heads
 
 MOST_CHANNELS = 256
 """Most channels of keys of a compiled loop."""
@@ -31,13 +31,13 @@ def usable(*tensors: Tensor | None) -> bool:
     """Decide whether compiled loops compute a recurrence.
 
     Args:
-        *tensors: The queries, and all others that there are.
+        *tensors: The queries, all others that there are, and last the values.
 
     Returns:
         True for float32 on a CPU with numba, and keys of at most :data:`MOST_CHANNELS` channels.
     """
     there = [one for one in tensors if one is not None]
-    return there[0].shape[-1] <= MOST_CHANNELS and loops.usable(*there)
+    return there[0].shape[-1] <= MOST_CHANNELS and there[-1].ndim == 4 and loops.usable(*there)
 
 
 def recurrent_outputs(
@@ -66,46 +66,27 @@ def recurrent_outputs(
     tensors = (queries_BHTC, removals_BHTC, erasures_BHTC, keys_BHTC, decays_BHTN)
     there = [values_BHTV[..., :0] if one is None else one for one in tensors]
     shape = values_BHTV.shape[:-1]
-    outputs: Tensor = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        *(one.expand(*shape, one.shape[-1]) for one in there), values_BHTV
-    )
-    return outputs
+    return looped(_TokenLoops(), *(one.expand(*shape, one.shape[-1]) for one in there), values_BHTV)
 
 
 @final
-class _Recurrence(torch.autograd.Function):
-    """The outputs of q, r, e, k, a and v, of which those of no channels are not there; and their gradients."""
+class _TokenLoops:
+    """o; of q, r, e, k, a and v, of which those of no channels are not there."""
 
-    @staticmethod
-    def forward(*inputs: Tensor) -> Tensor:
-        """Compute the outputs."""
-        outputs = empty_like_heads(inputs[-1])
-        _run(0, inputs, (outputs,))
+    def forward(self, *tensors: Tensor) -> Tensor:
+        """Compute o."""
+        outputs = empty_like_heads(tensors[-1])
+        _run(0, tensors, (outputs,))
         return outputs
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        """Keep the inputs alone."""
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
-        """Compute the states again, and the gradients of all inputs."""
-        grads = tuple(empty_like_heads(one) for one in ctx.saved_tensors)
-        _run(1, ctx.saved_tensors, (grad, *grads))
+    def backward(self, tensors: Tensors, result: Tensor, grad: Tensor) -> Tensors:
+        """Compute the states again, and the gradients of all tensors."""
+        grads = tuple(empty_like_heads(one) for one in tensors)
+        _run(1, tensors, (grad, *grads))
         return grads
 
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
-        """Fold the runs into the batch."""
-        outputs: Tensor = _Recurrence.apply(  # type: ignore[no-untyped-call]
-            *fold_runs(info.batch_size, in_dims, inputs)
-        )
-        return outputs.unflatten(0, (info.batch_size, -1)), 0
 
-
-def _run(which: int, inputs: tuple[Tensor, ...], others: tuple[Tensor, ...]) -> None:
+def _run(which: int, inputs: Tensors, others: Tensors) -> None:
     """Call the forward pass (0) or the backward pass (1) for its tensors."""
     from attnlab.attention.ops.recurrence_loops import Sizes, padded, passes, segment_of
 

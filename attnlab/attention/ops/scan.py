@@ -22,6 +22,7 @@ Letters  B batch, H heads, T queries, S keys, C channels per head (1 where all c
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -29,6 +30,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position
+from attnlab.attention.ops.looped import looped
 from attnlab.attention.ops.modifiers import rms_norm
 from attnlab.attention.ops.recurrence import recurrent_outputs, usable
 from attnlab.tensors import QKV, at_least_float32, with_float32
@@ -62,6 +64,8 @@ class Recurrent(Attention):
     """Whether each row of the effective matrix is divided by its sum."""
     chunk: ClassVar[int] = SCALAR_CHUNK
     """Sequences no longer than this take the closed form."""
+    only_recurrence: ClassVar[bool] = True
+    """Whether the output is that of ``recurrence`` alone; otherwise no loop computes it."""
 
     @abstractmethod
     def recurrence(self, qkv: QKV) -> Recurrence:
@@ -90,12 +94,29 @@ class Recurrent(Attention):
         return divide_rows(weights, weights.sum(-1, keepdim=True)) if self.normalized else weights
 
     def attend(self, qkv: QKV, position: Position) -> Tensor:
-        """The scan where it is faster, the closed form otherwise."""
-        if not self.uses_scan(qkv):
+        """The scan where it is faster; of short sequences the closed form, by compiled loops where there are."""
+        if self.uses_scan(qkv):
+            run = averaging_scan if self.normalized else scan
+        elif self.uses_loops(qkv):
+            run = partial(short_outputs, normalized=self.normalized)
+        else:
             return super().attend(qkv, position)
-        run = averaging_scan if self.normalized else scan
         mixed = run(*self.recurrence(with_float32(qkv)), at_least_float32(qkv.values_BHSC))
         return mixed.to(qkv.values_BHSC.dtype)
+
+    def uses_loops(self, qkv: QKV) -> bool:
+        """Whether compiled loops over the weights compute the output of all rows.
+
+        Args:
+            qkv: Queries, keys and values; the queries may be a chunk of the rows.
+
+        Returns:
+            True for short sequences whose channels decay alike.
+        """
+        if not (self.fast and self.only_recurrence and self.chunk == SCALAR_CHUNK) or self.uses_scan(qkv):
+            return False
+        whole = qkv.start == 0 and qkv.queries_BHTC.shape[-2] == qkv.keys_BHSC.shape[-2]
+        return whole and usable(qkv.values_BHSC)
 
     def uses_scan(self, qkv: QKV) -> bool:
         """Whether the output of all rows is computed, and they are longer than one chunk.
@@ -158,6 +179,28 @@ def scan(queries_BHTC: Tensor, keys_BHSC: Tensor, decay_BHSC: Tensor, values_BHS
     states_BHNCV = chunk_states(updates_BHNCV, since_start[..., -1, :, None])
     mixed = closed_form(queries, keys, decay) @ values + (queries * since_start) @ states_BHNCV
     return mixed.flatten(-3, -2)[..., : queries_BHTC.shape[-2], :]
+
+
+def short_outputs(
+    queries_BHTC: Tensor, keys_BHSC: Tensor, decay_BHSC: Tensor, values_BHSV: Tensor, *, normalized: bool
+) -> Tensor:
+    """The closed form times the values, by compiled loops.
+
+    Args:
+        queries_BHTC: Queries of all tokens; float32 on a CPU, as all others.
+        keys_BHSC: Keys of all tokens.
+        decay_BHSC: g, one channel.
+        values_BHSV: Values of all tokens.
+        normalized: Whether each row is divided by its sum.
+
+    Returns:
+        B x H x T x V.
+    """
+    from attnlab.attention.ops.decay_loops import DecayLoops
+
+    shape = values_BHSV.shape[:-1]
+    tensors = (queries_BHTC, keys_BHSC, decay_BHSC.exp(), values_BHSV)
+    return looped(DecayLoops(normalized=normalized), *(one.expand(*shape, one.shape[-1]) for one in tensors))
 
 
 def averaging_scan(queries_BHTC: Tensor, keys_BHSC: Tensor, decay_BHSC: Tensor, values_BHSV: Tensor) -> Tensor:
