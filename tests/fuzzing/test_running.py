@@ -6,8 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from attnlab.storage.weights import encode
 from tests.fuzzing import running
 from tests.fuzzing.golden import golden
 from tests.fuzzing.running import Answer, Case, Runner, fault, limits
@@ -37,6 +39,14 @@ def test_a_planted_fault_is_found(answer: Answer, name: str) -> None:
     assert fault(Case(("ls",), GOOD), answer).split("\n")[0] == name
     assert not fault(Case(("ls",), GOOD), Answer(0, "", "", 0.0, files=GOOD))
     assert not fault(Case(("ls",), GOOD), Answer(2, "", BLOCK, 0.0, files=GOOD))
+
+
+def test_weights_are_lost_where_others_replace_whole_ones() -> None:
+    one, other = (encode({"x": np.full(2, value, np.float32)}, {}) for value in (0, 1))
+    name = "results/weights/a.safetensors"
+    replaced = Answer(0, "", "", 0.0, files={**GOOD, name: other})
+    assert fault(Case(("ls",), {**GOOD, name: one}), replaced).split("\n")[0] == "lost"
+    assert not fault(Case(("ls",), {**GOOD, name: one[:-1]}), replaced)  # damaged ones, by training again
 
 
 def loop() -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from attnlab.attention.ops.loops import Integers, Numbers, compiled, loop
 from attnlab.attention.ops.recurrence_token import ROWS, VECTORS, ZERO, advance, retreat
 
-SEGMENT = 32
+SEGMENT = 64
 """Tokens of which the states are held at a time on the way back, at least."""
 LEAST_CHANNELS = 16
 """Channels of keys are padded to a power of two, at least this one, for which there is code."""

@@ -103,7 +103,7 @@ def test_any_number_of_channels(form: str, channels: int, columns: int) -> None:
 
 
 def test_states_are_held_for_segments_that_grow_with_the_root_of_the_length() -> None:
-    rule = drawn("kda", 1500, batch=1, heads=1, channels=4, columns=4)
+    rule = drawn("kda", 5000, batch=1, heads=1, channels=4, columns=4)
     assert off(differentiated(looped("kda", rule), inputs_of("kda", rule)), exact("kda", rule)) <= 5e-6
 
 
