@@ -22,6 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from attnlab.attention import Attention
+from attnlab.attention.ops.loops import no_loops
 from attnlab.choices import Budget
 from attnlab.errors import AttnlabError, InvalidValueError
 from attnlab.model.base import Model
@@ -108,7 +109,7 @@ def flops(model: Model, source: Source) -> int:
         if isinstance(part, Attention):
             part.fast = part.chunked_scan
     batch = source.training(0, 1)
-    with _without_mkldnn(), FlopCounterMode(display=False) as counter, torch.no_grad():
+    with _without_mkldnn(), no_loops(), FlopCounterMode(display=False) as counter, torch.no_grad():
         inputs_BT = torch.from_numpy(batch.inputs_BT.copy())
         if isinstance(model, Transformer):
             all_ND, _, _ = model.hidden_states(model.embed(inputs_BT), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from attnlab.attention.ops import loops
 from attnlab.choices import Budget
 from attnlab.errors import InvalidValueError
 from attnlab.experiments import _budget as budget
@@ -72,6 +73,19 @@ def test_flops_count_every_token_through_every_block_whatever_the_query_position
     spec = plan(request(None, "softmax"))[0].model
     counted = [budget.flops(build(spec, vocabulary=16, length=32, seed=0), source) for source in sources]
     assert counted[1] - counted[0] == (7 - 2) * 2 * 16 * 16  # the output layer alone, at five more query positions
+
+
+@pytest.mark.parametrize("name", ["delta", "gla", "linear", "mamba2", "wall", "deltaformer", "expressive"])
+def test_flops_of_compiled_loops_are_counted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (spec,) = plan(request(None, name))
+    source = Source(spec.task, 0)
+
+    def count() -> int:
+        return budget.flops(build(spec.model, vocabulary=source.vocabulary, length=source.length, seed=0), source)
+
+    counted = count()
+    monkeypatch.setattr(loops, "works", lambda: False)
+    assert counted == count()
 
 
 def test_latent_has_a_smaller_state_than_softmax_until_it_is_matched() -> None:

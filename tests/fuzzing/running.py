@@ -248,8 +248,9 @@ def _lost(case: Case, answer: Answer) -> str:
             if missing := [line for line in whole if line.strip() and line not in lines]:
                 return f"a line of {name}: {missing[0][:200]!r}"
         elif "weights/" in name and content not in answer.files.values() and _has_record(case, Path(name).stem):
-            if name not in answer.files or not _is_damaged(content):  # training again replaces what was damaged
-                return name
+            if name in answer.files and _is_damaged(content):
+                continue  # training again has replaced it
+            return name
     return ""
 
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, partial
 from importlib.util import find_spec
 from itertools import pairwise
@@ -72,7 +73,21 @@ def usable(*tensors: Tensor) -> bool:
         True for float32 on a CPU that is not empty, unless torch compiles the operations.
     """
     suitable = all(one.device.type == "cpu" and one.dtype == torch.float32 and one.numel() for one in tensors)
-    return suitable and not torch.compiler.is_compiling() and works()
+    return suitable and _allowed and not torch.compiler.is_compiling() and works()
+
+
+@contextmanager
+def no_loops() -> Iterator[None]:
+    """Within this context torch's operations compute everything, as counters of operations see no others."""
+    global _allowed
+    before, _allowed = _allowed, False
+    try:
+        yield
+    finally:
+        _allowed = before
+
+
+_allowed = True
 
 
 def rows_of(tensor: Tensor) -> Numbers:
