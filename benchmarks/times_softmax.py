@@ -1,6 +1,7 @@
 """The time of a training step of attentions as a multiple of that of softmax, at the textbook shape.
 
     python -m benchmarks.times_softmax wall deltaformer differential:version=2
+    python -m benchmarks.times_softmax --no-loops delta     # also by torch's operations alone
     python -m benchmarks.times_softmax --mixing wall        # the mixing of the tokens alone, over torch's fused softmax
 
 The steps take turns in one process on one thread, and the order rotates: median and quartiles of the ratio in each
@@ -11,7 +12,19 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from functools import partial
+
+
+def without_loops(program: Callable[[], object]) -> Callable[[], object]:
+    """Make a program that runs another one without compiled loops."""
+    from attnlab.attention.ops.loops import no_loops
+
+    def run() -> None:
+        with no_loops():
+            program()
+
+    return run
 
 
 def main() -> None:
@@ -26,6 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--tokens", type=int, default=64, help="T; batches have 4,096 tokens")
     parser.add_argument("--mixing", action="store_true", help="only the mixing of the tokens, forward and backward")
+    parser.add_argument("--no-loops", action="store_true", help="also each attention by torch's operations alone")
     args = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device("cpu")
@@ -37,6 +51,8 @@ def main() -> None:
         make = partial(ours, shape, device, "never")
         programs = {"softmax": make("softmax")}
     programs |= {name: make(name) for name in args.names}
+    if args.no_loops:
+        programs |= {f"{name}, no loops": without_loops(make(name)) for name in args.names}
     seconds = interleaved(programs, args.rounds, clock=time.process_time)
     print("| attention | times softmax | quartiles | ms |")
     print("|---|---|---|---|")
