@@ -48,7 +48,7 @@ class WeightsAndBiases(Tracker):
             x_disable_stats=True,
             x_save_requirements=False,  # the list of packages of every run, which records have as versions
         )
-        mode = os.environ.get("WANDB_MODE") or "offline"
+        mode: Any = os.environ.get("WANDB_MODE") or "offline"  # checked by wandb
         opened = self.wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
             group=self.group or None,

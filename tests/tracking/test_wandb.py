@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
 import time
 from collections.abc import Iterator
@@ -22,8 +23,7 @@ RUN = tracked_run(RunSpec(task=TaskSpec(name="copy")), "mine", {"parameters": 7}
 
 def log_records(path: Path) -> Iterator[Any]:
     """The records of a LevelDB log, whose header has 7 bytes, as wandb's protobufs."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
+    record: Any = importlib.import_module("wandb.proto.wandb_internal_pb2").Record  # whose names no type checker sees
     data, place, whole = path.read_bytes(), HEADER, b""
     while place + HEADER <= len(data):
         if BLOCK - place % BLOCK < HEADER:
@@ -32,7 +32,7 @@ def log_records(path: Path) -> Iterator[Any]:
         whole += data[place + HEADER : place + HEADER + length]
         place += HEADER + length
         if kind in (1, 4):
-            yield Record.FromString(whole)
+            yield record.FromString(whole)
             whole = b""
 
 
