@@ -91,9 +91,10 @@ class Mamba2(Recurrent):
         return self.key.out_features
 
     def recurrence(self, qkv: QKV) -> Recurrence:
-        """Keys times their step, and a decay in proportion to the step."""
-        step_BHS1, decay_BHS1 = qkv.extra
-        return Recurrence(qkv.queries_BHTC, qkv.keys_BHSC * step_BHS1, decay_BHS1)
+        """Keys times their step, and a decay in proportion to the step; without steps, those are in the values."""
+        *steps, decay_BHS1 = qkv.extra
+        keys_BHSC = qkv.keys_BHSC * steps[0] if steps else qkv.keys_BHSC
+        return Recurrence(qkv.queries_BHTC, keys_BHSC, decay_BHS1)
 
     def weights(self, qkv: QKV, position: Position) -> Tensor:
         """The closed form plus the weight of each token's own value, B x H x T x S."""
@@ -103,9 +104,12 @@ class Mamba2(Recurrent):
 
     def attend(self, qkv: QKV, position: Position) -> Tensor:
         """The recurrence plus each token's own value, B x H x T x V."""
-        mixed = super().attend(qkv, position)
-        recurrent = self.uses_scan(qkv) or self.uses_loops(qkv)
-        return mixed + self.skip_H[:, None, None] * qkv.values_BHSC if recurrent else mixed
+        if not (self.uses_scan(qkv) or self.uses_loops(qkv)):
+            return super().attend(qkv, position)
+        step_BHS1, decay_BHS1 = qkv.extra  # values are fewer than keys, which all heads share
+        stepped = qkv._replace(values_BHSC=step_BHS1 * qkv.values_BHSC, extra=(decay_BHS1,))
+        mixed = super().attend(stepped, position) + self.skip_H[:, None, None] * qkv.values_BHSC
+        return mixed.to(qkv.values_BHSC.dtype)
 
 
 @final

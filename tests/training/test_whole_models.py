@@ -156,8 +156,11 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(file: Path, 
 @pytest.mark.parametrize("train", [{"precision": "bf16"}, {"optimizer": "muon"}])
 def test_precision_and_optimizer_are_those_of_any_run(file: Path, train: dict[str, str]) -> None:
     fast = {**FAST, "train": {**FAST["train"], **train}}
-    records = attnlab.train("copy", model=["own.py:Lstm", "own.py:gpt"], store=None, **fast)
-    assert [record.status for record in records] == ["done", "done"]
+    models = ["own.py:Lstm", "own.py:gpt"]
+    if "precision" in train and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        del models[0]  # torch 2.13 has no LSTM in bf16 on a processor without its instructions
+    records = attnlab.train("copy", model=models, store=None, **fast)
+    assert [record.status for record in records] == ["done"] * len(models)
 
 
 def test_muon_trains_the_matrices_of_the_blocks_alone(file: Path) -> None:

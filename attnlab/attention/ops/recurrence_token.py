@@ -41,7 +41,18 @@ def advance(
     separate: bool,
     padded: int,
 ) -> None:
-    """Turn S_(t-1) into S_t, and write d and o. ``erases``: there are r and e; ``separate``: and k besides."""
+    """Turn S_(t-1) into S_t, and write d and o.
+
+    Args:
+        state: V P numbers.
+        token: The vectors of the token, 10 P numbers.
+        values: v, V numbers.
+        changes: V numbers for d.
+        out: V numbers for o.
+        erases: Whether there are r and e; without them there is k.
+        separate: Whether there is k beside e.
+        padded: P, a constant of the code.
+    """
     P, P2, P3 = padded, 2 * padded, 3 * padded
     Q, R, E, K = padded, 2 * padded, 3 * padded, 4 * padded
     for d in range(0, len(values), ROWS):
@@ -93,7 +104,20 @@ def retreat(
     separate: bool,
     padded: int,
 ) -> None:
-    """Turn what later tokens add to G into the gradient of S_(t-1), and write those of the token and of v."""
+    """Turn what later tokens add to G into the gradient of S_(t-1), and write those of the token and of v.
+
+    Args:
+        state: S_(t-1), V P numbers.
+        grads: G but for this token, V P numbers.
+        token: The vectors of the token, 10 P numbers; their gradients are written.
+        values: v, V numbers.
+        value_grads: V numbers for dv.
+        changes: d, V numbers.
+        out_grads: do, V numbers.
+        erases: Whether there are r and e; without them there is k.
+        separate: Whether there is k beside e.
+        padded: P, a constant of the code.
+    """
     P, P2, P3 = padded, 2 * padded, 3 * padded
     Q, R, E, K = padded, 2 * padded, 3 * padded, 4 * padded
     DA, DQ, DR, DE, DK = 5 * padded, 6 * padded, 7 * padded, 8 * padded, 9 * padded
