@@ -153,6 +153,7 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_not_stopped(file: Path, 
         assert resumed.history[-1] == whole.history[-1]
 
 
+@pytest.mark.filterwarnings("ignore:This processor has no instructions for bf16")
 @pytest.mark.parametrize("train", [{"precision": "bf16"}, {"optimizer": "muon"}])
 def test_precision_and_optimizer_are_those_of_any_run(file: Path, train: dict[str, str]) -> None:
     fast = {**FAST, "train": {**FAST["train"], **train}}
