@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+AGAIN = 0.02
+"""Seconds until a signal is raised again that was lost."""
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """SIGINT is Ctrl-C; SIGHUP tells that the terminal is gone, and Windows has none."""
 
@@ -73,6 +77,9 @@ def stop_requests() -> Iterator[None]:
     A signal that is ignored stays ignored: ``nohup`` ignores SIGHUP. In a thread other than the main one, signals are
     left unchanged.
 
+    Where such an exception comes while compiled code calls Python, as for a finalizer or the search of a pattern, it
+    may be lost: Python prints it and goes on. It is then raised once more, a moment later.
+
     Yields:
         Nothing.
 
@@ -86,12 +93,23 @@ def stop_requests() -> Iterator[None]:
     def handle(number: int, frame: FrameType | None) -> None:
         raise StopRequest(number)
 
+    def unraisable(lost: sys.UnraisableHookArgs) -> None:
+        if not isinstance(lost.exc_value, KeyboardInterrupt):
+            hook(lost)
+            return
+        again = threading.Timer(AGAIN, _thread.interrupt_main, [signal_of(lost.exc_value)])
+        again.daemon = True
+        again.start()
+
+    hook = sys.unraisablehook
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS if number != signal.SIGINT}
     changed = {number: handler for number, handler in before.items() if handler is signal.SIG_DFL}
     try:
         for number in changed:
             signal.signal(number, handle)
+        sys.unraisablehook = unraisable
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in changed.items():
             signal.signal(number, handler)

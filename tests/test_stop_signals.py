@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
+import time
 
 import pytest
 
@@ -46,3 +48,30 @@ def test_in_another_thread_signals_are_left_unchanged() -> None:
 def test_the_error_keeps_its_status() -> None:
     error = InterruptedTraining("Stopped.", status=143)
     assert (error.at("a.csv").status, error.at("a.csv").where) == (143, "a.csv")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_a_finalizer_loses_is_raised_again(number: signal.Signals) -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            signal.raise_signal(number)  # Python ignores what a finalizer raises
+
+    def finalize_and_go_on() -> None:
+        Finalized()
+        time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt) as caught, stop_requests():
+        finalize_and_go_on()
+    assert signal_of(caught.value) == number
+
+
+def test_other_exceptions_of_finalizers_are_told_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Finalized:
+        def __del__(self) -> None:
+            raise ValueError("mine")
+
+    told: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(lost.exc_value))
+    with stop_requests():
+        Finalized()
+    assert [str(one) for one in told] == ["mine"]
