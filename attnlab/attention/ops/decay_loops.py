@@ -28,9 +28,6 @@ from attnlab.attention.ops.looped import Tensors
 from attnlab.attention.ops.loops import Numbers, compiled, in_threads, loop, rows_of
 from attnlab.attention.ops.tiles import empty_like_heads
 
-MIN_ROW_SUM = 1e-20
-"""A row of weights with a smaller sum is zero."""
-
 
 @final
 class DecayLoops:
@@ -38,10 +35,11 @@ class DecayLoops:
 
     Args:
         normalized: Whether each row of the weights is divided by its sum.
+        least: A row with no larger sum is zero then.
     """
 
-    def __init__(self, *, normalized: bool) -> None:
-        self.normalized = normalized
+    def __init__(self, *, normalized: bool, least: float) -> None:
+        self.numbers = normalized, np.float32(least)
 
     def forward(self, *tensors: Tensor) -> Tensor:
         """Compute y.
@@ -55,7 +53,7 @@ class DecayLoops:
         queries, keys, decays, values = tensors
         mixed = empty_like_heads(values)
         arrays = [*map(rows_of, (queries, keys, values, mixed)), decays.detach()[..., 0].numpy()]
-        in_threads(_forward, arrays, queries.numel() * queries.shape[-2], self.normalized)
+        in_threads(_forward, arrays, queries.numel() * queries.shape[-2], *self.numbers)
         return mixed
 
     def backward(self, tensors: Tensors, result: Tensor, grad: Tensor) -> Tensors:
@@ -76,7 +74,7 @@ class DecayLoops:
             *map(rows_of, (queries, keys, values, result, grad, *results)),
             *(one.detach()[..., 0].numpy() for one in (decays, decay_grads)),
         ]
-        in_threads(_backward, arrays, 3 * queries.numel() * queries.shape[-2], self.normalized)
+        in_threads(_backward, arrays, 3 * queries.numel() * queries.shape[-2], *self.numbers)
         return results[0], results[1], decay_grads, results[2]
 
 
@@ -93,9 +91,15 @@ def _remaining(decays: Numbers, products: Numbers) -> None:
         row[i + 1 :] = ZERO
 
 
-@loop(f"void({FOUR}, {FOUR}, {FOUR}, {FOUR}, {THREE}, boolean)")
+@loop(f"void({FOUR}, {FOUR}, {FOUR}, {FOUR}, {THREE}, boolean, float32)")
 def _forward(
-    queries: Numbers, keys: Numbers, values: Numbers, mixed: Numbers, decays: Numbers, normalized: bool
+    queries: Numbers,
+    keys: Numbers,
+    values: Numbers,
+    mixed: Numbers,
+    decays: Numbers,
+    normalized: bool,
+    least: np.float32,
 ) -> None:
     """Fill ``mixed``."""
     batch, heads, tokens, _ = queries.shape
@@ -115,13 +119,13 @@ def _forward(
                 if normalized:
                     for j in range(i + 1):
                         total += row[j]
-                    inverse = ONE / total if total > MIN_ROW_SUM else ZERO
+                    inverse = ONE / total if total > least else ZERO
                     for j in range(i + 1):
                         row[j] *= inverse
             sums_over_keys(scores, values[b, h], ONE, ZERO, mixed[b, h], sizes, factors)
 
 
-@loop(f"void({', '.join([FOUR] * 8)}, {THREE}, {THREE}, boolean)")
+@loop(f"void({', '.join([FOUR] * 8)}, {THREE}, {THREE}, boolean, float32)")
 def _backward(
     queries: Numbers,
     keys: Numbers,
@@ -134,6 +138,7 @@ def _backward(
     decays: Numbers,
     decay_grads: Numbers,
     normalized: bool,
+    least: np.float32,
 ) -> None:
     """Fill the gradients."""
     batch, heads, tokens, _ = queries.shape
@@ -157,7 +162,7 @@ def _backward(
                     total = ZERO
                     for j in range(i + 1):
                         total += row[j] * left[j]
-                    inverse = ONE / total if total > MIN_ROW_SUM else ZERO
+                    inverse = ONE / total if total > least else ZERO
                     for d in range(columns):
                         shared += g[i, d] * y[i, d]
                 gradient, factor = ZERO, decay[i]

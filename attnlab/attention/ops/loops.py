@@ -78,7 +78,11 @@ def usable(*tensors: Tensor) -> bool:
 
 @contextmanager
 def no_loops() -> Iterator[None]:
-    """Within this context torch's operations compute everything, as counters of operations see no others."""
+    """Within this context torch's operations compute everything, as counters of operations see no others.
+
+    Yields:
+        Nothing.
+    """
     global _allowed
     before, _allowed = _allowed, False
     try:

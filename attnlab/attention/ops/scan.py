@@ -198,9 +198,9 @@ def short_outputs(
     """
     from attnlab.attention.ops.decay_loops import DecayLoops
 
-    shape = values_BHSV.shape[:-1]
+    program, shape = DecayLoops(normalized=normalized, least=MIN_ROW_SUM), values_BHSV.shape[:-1]
     tensors = (queries_BHTC, keys_BHSC, decay_BHSC.exp(), values_BHSV)
-    return looped(DecayLoops(normalized=normalized), *(one.expand(*shape, one.shape[-1]) for one in tensors))
+    return looped(program, *(one.expand(*shape, one.shape[-1]) for one in tensors))
 
 
 def averaging_scan(queries_BHTC: Tensor, keys_BHSC: Tensor, decay_BHSC: Tensor, values_BHSV: Tensor) -> Tensor:
