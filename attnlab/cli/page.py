@@ -76,6 +76,6 @@ def _attention_maps(result: Report, folder: Path, count: int) -> tuple[list[RunM
             without.append(f" None of run {record.id[:6]}: {error.problem}")
     about = (
         "Queries down, keys across, on the first validation sequence: of each variant the run of the hardest level "
-        f"whose weights are stored, with at most {MAPS_OF_A_RUN} heads."
+        f"with the best validation accuracy whose weights are stored, with at most {MAPS_OF_A_RUN} heads."
     )
     return maps, about + "".join(without)

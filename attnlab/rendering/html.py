@@ -174,20 +174,23 @@ def runs_with_maps(report: Report, kept: Sequence[Record], count: int) -> list[R
         count: How many runs to choose.
 
     Returns:
-        Of each of the first variants, the first run of its hardest level.
+        Of each of the first variants, of its runs of the hardest level the one with the best validation accuracy.
     """
     fields = report.panels[0].row_fields if report.panels else ("attention",)
     chosen: dict[str, Record] = {}
     for record, name in zip(kept, page_axis(report.panels, kept, fields).names, strict=True):
         best = chosen.get(name)
-        if best is None or _harder(record.spec.task.level, best.spec.task.level):
+        if best is None or _rather(record, best):
             chosen[name] = record
     return list(chosen.values())[:count]
 
 
-def _harder(level: Any, other: Any) -> bool:
-    """Whether a level is higher than another one; words have no order."""
-    return isinstance(level, int | float) and isinstance(other, int | float) and level > other
+def _rather(record: Record, other: Record) -> bool:
+    """Whether a run is of a harder level than another one, or of none easier and better; words have no order."""
+    level, against = record.spec.task.level, other.spec.task.level
+    if isinstance(level, int | float) and isinstance(against, int | float) and level != against:
+        return level > against
+    return record.validation_accuracy > other.validation_accuracy
 
 
 def _figures(
