@@ -68,6 +68,7 @@ def report_data(report: Report) -> dict[str, Any]:
     fields = report.ladders[0].row_fields if report.ladders else ()
     return {
         "question": report.question,
+        "opening": report.opening,
         "answers": [_answer(one) for one in report.answers],
         "records": len(report.records),
         "failed": report.failed,
@@ -109,7 +110,7 @@ def report_markdown(report: Report) -> str:
         Markdown.
     """
     parts = [f"**{report.question}**"] if report.question else []
-    parts += [one.text for one in report.answers]
+    parts += report.opening
     ladders = report.ladders
     for panel in report.panels:
         body = [[*row, *(_cell_text(cell, panel.metric) for cell in panel.across(row))] for row in panel.rows]

@@ -134,7 +134,7 @@ def html_page(
     text = page.render(
         title=report.question or "attnlab report",
         lead=_lead(report, variants.names),
-        answers=[one.text for one in report.answers],
+        opening=report.opening,
         missing=missing,
         policy=_policy(scripts),
         style=Markup((FOLDER / "page.css").read_text()),

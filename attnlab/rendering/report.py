@@ -37,6 +37,7 @@ from attnlab.rendering.answer import SHOWN as MOST_ANSWERS
 from attnlab.rendering.answer import Answer, Answers, answers_of_plan, answers_until_decided
 from attnlab.rendering.cells import CELL_SCHEMA, fixed_rows
 from attnlab.rendering.notebook import as_html, as_text
+from attnlab.rendering.reached import reached
 from attnlab.storage.stored_record import one_of_each_kind
 
 ReportPlot = Literal["levels", "curves"]
@@ -122,6 +123,13 @@ class Report:
             found += answers_of_plan(panel_comparisons(panel, question), panel.by, ranked)
         return found
 
+    @cached_property
+    def opening(self) -> list[str]:
+        """What stands above the tables: the answers, or what is solved where there is one level alone."""
+        if self.answers:
+            return [one.text for one in self.answers]
+        return [text for panel in self._compared[:SHOWN] if (text := reached(panel))]
+
     @property
     def until_decided(self) -> bool:
         """Whether runs were chosen until the comparisons were decided."""
@@ -141,7 +149,8 @@ class Report:
         """Panels, capacities, summaries over all ladders, claims, footnotes."""
         parts: list[RenderableType] = [Text(self.question, style="bold"), Text("")] if self.question else []
         ladders = self.ladders
-        parts += [Answers(self.answers), Text("")] if self.answers else []
+        if self.opening:
+            parts += [Answers(self.answers) if self.answers else Text("\n".join(self.opening)), Text("")]
         for panel in self.panels:
             parts.append(grid_table(panel))
             if has_tuned_table(panel):
