@@ -12,6 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from attnlab.config.auto_position import AUTO
+
 REGISTERED = re.compile(r"^@register\(\s*[\"']([^\"']+)[\"']", re.MULTILINE)
 """The decorator of a built-in part."""
 RUN_ID = re.compile(r"\"id\":\s*\"([0-9a-f]+)\"")
@@ -69,16 +71,17 @@ def attentions(incomplete: str) -> list[str]:
     return _last_word(incomplete, part_names("attention"))
 
 
-def positions(incomplete: str) -> list[str]:
+def positions(ctx: Any, incomplete: str) -> list[str]:
     """Complete the name of a position, or the last of several.
 
     Args:
+        ctx: The context of the command; a sweep has ``auto`` too.
         incomplete: What was typed.
 
     Returns:
         The words that it may become.
     """
-    return _last_word(incomplete, part_names("position"))
+    return _last_word(incomplete, [*part_names("position"), *([AUTO] if ctx.info_name == "sweep" else [])])
 
 
 def experiments(incomplete: str) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -65,6 +66,8 @@ def test_the_names_that_are_read_off_the_source_are_those_that_are_registered(
     [
         ("attnlab train --attn gpam,softmax+sparsem", ["gpam,softmax+sparsemax"]),
         ("attnlab sweep dape-le", ["dape-length"]),
+        ("attnlab sweep --task recall --pos kerple,aut", ["kerple,auto"]),
+        ("attnlab train --task recall --pos aut", []),
         ("attnlab evaluate --store there ab", ["abc123", "abd456"]),
         ("attnlab tag --store there abc", ["abc123"]),
         ("attnlab show --store there abc1", ["abc123"]),
@@ -83,7 +86,7 @@ def test_a_shell_is_offered_names_and_ids(line: str, offered: list[str], tmp_pat
     [
         (completion.attentions, "softm", ["softmax"]),
         (completion.attentions, "softmax,kerpl", []),
-        (completion.positions, "none,kerpl", ["none,kerple"]),
+        (partial(completion.positions, Mock(info_name="train")), "none,kerpl", ["none,kerple"]),
         (completion.tasks, "recall-len", ["recall-length"]),
         (completion.files_to_copy, "dape-le", ["dape-length"]),
     ],
