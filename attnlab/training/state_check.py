@@ -114,7 +114,7 @@ def check_progress(about: Mapping[str, Any], spec: RunSpec, arrays: Arrays) -> N
     for name, model in (("history", HistoryPoint), ("diagnostics_history", DiagnosticsPoint)):
         try:
             for point in about[name]:
-                model.model_validate(point, strict=False)
+                model.model_validate(point)  # as strictly as they are restored
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, (name, *first["loc"])))

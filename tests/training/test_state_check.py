@@ -75,6 +75,8 @@ EDITS: list[tuple[Edit, str]] = [
     (set_to("losses", [1.0, "x"]), "Its field 'losses' has something else than numbers."),
     *((set_to("initial_loss", value), "Its field 'initial_loss' is no number.") for value in ("\u00e9", True, [1.0])),
     (set_to("history", [POINT]), "Its field 'history.step': "),
+    (set_to("history", [POINT | {"step": 8, "accuracy": "1"}]), "Its field 'history.accuracy': "),
+    (set_to("diagnostics_history", [{"step": "8", "values": {}}]), "Its field 'diagnostics_history.step': "),
     (set_to("early_stopped", None), "Its field 'early_stopped' is no bool."),
     (set_to("id", "0123"), "It is of another run, '0123'."),
 ]
