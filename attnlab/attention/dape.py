@@ -27,6 +27,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.base import Attention, register
+from attnlab.attention.ops import loops
+from attnlab.attention.ops.correction import Network, corrected, usable
 from attnlab.tensors import QKV, LayerContext, causal_mask
 
 Size = Annotated[int, Field(ge=1)]
@@ -72,17 +74,29 @@ class Dape(Attention):
 
     @property
     def score_maps(self) -> int:
-        """The width of the widest layer of the network."""
+        """The width of the widest layer of the network; compiled loops hold one map of it at a time."""
+        if self.fast and loops.usable(self.reader.weight):
+            return super().score_maps
         return max(self.reader.weight.shape[:2])
 
     def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
         """Scores corrected by the network, from one key (V1) or from the keys before it too (V2)."""
         bias_BHTS = torch.zeros_like(scores) if bias is None else bias.expand_as(scores)
+        given = None if bias is None else bias_BHTS
+        if self.fast and usable(network := self.network, scores, given):
+            return corrected(network, scores, given, qkv.start)
         biased = scores + bias_BHTS
         inputs = biased if bias is None or self.form == "add" else torch.cat([scores, bias_BHTS], dim=-3)
         hidden = functional.leaky_relu(self.convolve(self.reader, inputs, qkv.start), inplace=True)
         correction = self.convolve(self.writer, hidden, qkv.start)
         return correction + (scores if self.form == "concat" else biased)
+
+    @property
+    def network(self) -> Network:
+        """The two layers, and how they read the keys."""
+        weights = (self.reader.weight, self.reader.bias, self.writer.weight, self.writer.bias)
+        after = self.kernel // 2 if self.padding == "symmetric" else 0
+        return Network(*weights, after, summed=self.form == "add", adds_bias=self.form != "concat")
 
     def convolve(self, layer: Correction, maps: Tensor, start: int) -> Tensor:
         """One layer of the network over the keys; entries in the future of a query count as zero.

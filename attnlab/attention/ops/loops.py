@@ -109,6 +109,24 @@ def rows_of(tensor: Tensor) -> Numbers:
     return tensor.numpy()
 
 
+def memory_of(tensor: Tensor) -> tuple[Numbers, tuple[int, ...]]:
+    """View the memory of a tensor, since the compiler does not know of an array of four axes which lie side by side.
+
+    Args:
+        tensor: ... x C, float32 on a CPU.
+
+    Returns:
+        All memory from its first number on, and its strides but the last, which is 1; of a copy if channels are spread.
+    """
+    tensor = tensor.detach()
+    if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
+        tensor = tensor.clone(memory_format=torch.contiguous_format)
+    *strides, _ = tensor.stride()
+    last = sum(stride * (size - 1) for stride, size in zip(strides, tensor.shape, strict=False))
+    numbers = last + tensor.shape[-1] if tensor.numel() else 0
+    return torch.as_strided(tensor, (numbers,), (1,)).numpy(), tuple(strides)
+
+
 def in_threads(
     loop: Callable[..., None], arrays: Sequence[NDArray[Any]], multiplications: int, *numbers: object
 ) -> None:

@@ -15,12 +15,10 @@ from __future__ import annotations
 from typing import final
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from attnlab.attention.ops import loops
 from attnlab.attention.ops.looped import Tensors, looped
-from attnlab.attention.ops.loops import Numbers
 from attnlab.attention.ops.tiles import empty_like_heads
 
 MOST_CHANNELS = 256
@@ -94,7 +92,7 @@ def _run(which: int, inputs: Tensors, others: Tensors) -> None:
     batch, heads, tokens, channels = queries.shape
     there = bool(removals.shape[-1]), bool(keys.shape[-1])
     sizes = Sizes(heads, tokens, channels, values.shape[-1], decays.shape[-1], *there)
-    memories, strides = zip(*(_memory(one) for one in (*inputs, *others)), strict=True)
+    memories, strides = zip(*(loops.memory_of(one) for one in (*inputs, *others)), strict=True)
     loops.in_threads(
         passes(padded(channels))[which],
         [np.arange(batch * heads)[:, None]],
@@ -104,14 +102,3 @@ def _run(which: int, inputs: Tensors, others: Tensors) -> None:
         np.array(strides),
         *memories,
     )
-
-
-def _memory(tensor: Tensor) -> tuple[Numbers, tuple[int, ...]]:
-    """All memory from the first number of a tensor on, and the first three strides; a copy if channels are spread."""
-    tensor = tensor.detach()
-    if tensor.stride(-1) != 1 and tensor.shape[-1] > 1:
-        tensor = tensor.clone(memory_format=torch.contiguous_format)
-    *strides, _ = tensor.stride()
-    last = sum(stride * (size - 1) for stride, size in zip(strides, tensor.shape, strict=False))
-    numbers = last + tensor.shape[-1] if tensor.numel() else 0
-    return torch.as_strided(tensor, (numbers,), (1,)).numpy(), tuple(strides)
