@@ -2,19 +2,21 @@
 
     python -m benchmarks.trackers                # the trackers that are installed: a Markdown table
 
-A tracker writes on a thread of its own about once a second, and sleeps between. So one training has both: its steps
-come in intervals of ten, between two events, and an interval in which the tracker worked is paired with the nearest
-before and after it in which it slept. These are tens of milliseconds apart, so other load on the machine slows both
-alike; trainings with and without a tracker, or longer blocks of steps, differ by more than the tracker costs.
+A tracker writes on a thread of its own, and sleeps between. So one training has both. Its steps come in intervals of
+ten, between two events; after every twentieth event the tracker writes all twenty. The two intervals after that are
+paired with the two before and the two that follow, tens of milliseconds away, so other load slows them alike.
+Trainings with and without a tracker, or longer blocks of steps, differ by more than a tracker costs. Batches are
+counted here: one that comes every second, as outside of this measurement, falls most often into those intervals that
+are long for other reasons.
 
     ratio = what the steps would have taken / what they took
-    what they would have taken = all intervals, where each with work counts as the mean of its two neighbors
+    what they would have taken = all intervals, where the two after a batch count as the mean of those beside them
     what they took, processor  = all intervals, the calls of the queue, the thread of the tracker and its processes
     what they took, clock      = all intervals and the calls of the queue
 
 The first is the cost where no core is free, the second that on this machine as it is. Sums, not medians, are taken over
 the intervals of a round, so that a write every ten seconds counts; then the median and quartiles over rounds. What a
-tracker might cost between its writes, beside the calls of the queue, is not seen: it has nothing to do then.
+tracker costs between its writes, beside the calls of the queue, is not seen: it has nothing to do then.
 """
 
 from __future__ import annotations
@@ -26,24 +28,26 @@ import subprocess
 import sys
 import tempfile
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
 import psutil
 
 from attnlab.experiments.bench_result import quartiles
-from attnlab.tracking import TRACKERS
-from attnlab.tracking._feed import BATCH_SECONDS, Feed
-from attnlab.training.events import Event, RunStarted, StepsTaken
+from attnlab.tracking import TRACKERS, _feed
+from attnlab.training.events import Event, StepsTaken
 
 MODEL = {"layers": 2, "width": 32, "heads": 2}
 MOST_STEPS = 1_000_000
 GOAL = 0.98
-IDLE_SECONDS = 0.05
-"""What an idle queue is watched for, while its last event is being written."""
+BATCH = 20
+"""Events of a batch: about as many as come in a second of these steps."""
+REST_SECONDS = 10.0
+WARM = 2 * BATCH
+"""Intervals that do not count."""
 
 
 class Clocks(NamedTuple):
@@ -56,17 +60,23 @@ class Clocks(NamedTuple):
     processes: float
 
 
+class Reading(NamedTuple):
+    """What is read at a call of the queue."""
+
+    before: Clocks
+    after: Clocks
+    full: bool
+    """Whether the event completed a batch."""
+
+
 @dataclass(frozen=True)
 class Interval:
     """Ten steps: the seconds that they took, and those of the call of the queue at their end."""
 
     steps: Clocks
     call: Clocks
-
-    @property
-    def worked(self) -> bool:
-        """Whether the tracker did anything meanwhile."""
-        return self.steps.tracker + self.steps.processes > 0
+    worked: bool
+    """Whether it is one of the two after a batch."""
 
 
 @dataclass(frozen=True)
@@ -74,43 +84,41 @@ class Round:
     """The intervals of some seconds, and what they say."""
 
     intervals: Sequence[Interval]
+    without: Sequence[Clocks]
+    """What the steps of each interval would have taken without a tracker."""
 
     @property
     def processor(self) -> float:
         """The ratio in processor seconds."""
-        taken = self._sum("training") + self.share("tracker") + self.share("processes")
-        return self._without("training") / taken
+        taken = self.taken("training") + self.taken("tracker") + self.taken("processes")
+        return sum(one.training for one in self.without) / taken
 
     @property
     def clock(self) -> float:
         """The ratio by the clock."""
-        return self._without("clock") / self._sum("clock")
+        return sum(one.clock for one in self.without) / self.taken("clock")
 
-    def share(self, name: str) -> float:
-        """Processor seconds of the tracker or its processes; they work on while the queue is called."""
+    def taken(self, name: str) -> float:
+        """Seconds of one clock; a tracker and its processes work on while the queue is called."""
         return sum(getattr(one.steps, name) + getattr(one.call, name) for one in self.intervals)
 
-    def _sum(self, name: str) -> float:
-        return sum(getattr(one.steps, name) + getattr(one.call, name) for one in self.intervals)
 
-    def _without(self, name: str) -> float:
-        """What the steps would have taken; an interval at the edge has one neighbor."""
-        idle = [index for index, one in enumerate(self.intervals) if not one.worked]
-        if not idle:
-            raise SystemExit("The tracker worked in all intervals: it is slower than the steps.")
-        total = 0.0
-        for index, one in enumerate(self.intervals):
-            near = [index] if not one.worked else [i for i in (_last(idle, index), _next(idle, index)) if i is not None]
-            total += sum(getattr(self.intervals[i].steps, name) for i in near) / len(near)
-        return total
+def without(found: Sequence[Interval]) -> list[Clocks]:
+    """What the steps of each interval would have taken: for the two after a batch, the mean of the nearest four others.
 
+    Args:
+        found: All intervals of a run, in order.
 
-def _last(idle: Sequence[int], index: int) -> int | None:
-    return max((i for i in idle if i < index), default=None)
-
-
-def _next(idle: Sequence[int], index: int) -> int | None:
-    return min((i for i in idle if i > index), default=None)
+    Returns:
+        The clocks of each; an interval at an edge has fewer neighbors.
+    """
+    idle = [index for index, one in enumerate(found) if not one.worked]
+    result = []
+    for index, one in enumerate(found):
+        after = bisect_left(idle, index)
+        near = [found[i].steps for i in idle[max(0, after - 2) : after + 2]] if one.worked else [one.steps]
+        result.append(Clocks(*(sum(values) / len(near) for values in zip(*near, strict=True))))
+    return result
 
 
 @final
@@ -124,28 +132,35 @@ class Watch:
     """
 
     def __init__(self, name: str, folder: Path, seconds: float) -> None:
-        self.feed = Feed(TRACKERS.entry(name), folder, "")
+        _feed.BATCH_SECONDS, _feed.BATCH = 600.0, BATCH  # by count alone, in this process
+        self.feed = _feed.Feed(TRACKERS.entry(name), folder, "")
         self.seconds = seconds
-        self.times: list[tuple[Clocks, Clocks]] = []
-        """Before and after each call of the queue."""
+        self.times: list[Reading] = []
         self.opening = 0.0
+        self.rest = 0.0
+        """Processor seconds of its processes in a second without events."""
         self.children: list[psutil.Process] = []
 
     def __call__(self, event: Event) -> None:
         """Pass an event on; it raises KeyboardInterrupt when the time is up."""
+        full = len(self.feed._waiting) == BATCH - 1
         before = self._now()
         self.feed.put(event)
         if isinstance(event, StepsTaken):
-            self.times.append((before, self._now()))
-            if self.times[-1][1].clock - self.times[0][0].clock > self.seconds:
+            self.times.append(Reading(before, self._now(), full))
+            if len(self.times) == WARM:
+                self.children = psutil.Process().children(recursive=True)
+                self.opening = self._now().tracker
+            if before.clock - self.times[min(len(self.times), WARM) - 1].before.clock > self.seconds:
                 raise KeyboardInterrupt
-        if isinstance(event, RunStarted):
-            self._rest()
-            self.children = psutil.Process().children(recursive=True)
-            self.opening = self._now().tracker
 
     def close(self) -> None:
-        """Close the tracker, and refuse numbers of one that has failed."""
+        """See what its processes take at rest, close the tracker, and refuse numbers of one that has failed."""
+        if self.children:
+            before = self._now()
+            time.sleep(REST_SECONDS)
+            rest = _minus(self._now(), before)
+            self.rest = rest.processes / rest.clock
         self.feed.end()
         self.feed.join(60)
         if self.feed.failure:
@@ -159,23 +174,20 @@ class Watch:
         started = sum(sum(child.cpu_times()[:2]) for child in self.children)
         return Clocks(time.perf_counter(), time.thread_time(), own, started)
 
-    def _rest(self) -> None:
-        """Wait until all is written."""
-        time.sleep(BATCH_SECONDS + IDLE_SECONDS)
-        while self.feed._waiting and not self.feed.failure:
-            time.sleep(IDLE_SECONDS)
 
-
-def intervals(times: Sequence[tuple[Clocks, Clocks]]) -> list[Interval]:
+def intervals(times: Sequence[Reading]) -> list[Interval]:
     """Make intervals of the clocks before and after each call.
 
     Args:
-        times: The clocks.
+        times: What was read at each call.
 
     Returns:
-        One fewer.
+        Two fewer.
     """
-    return [Interval(_minus(two[0], one[1]), _minus(two[1], two[0])) for one, two in pairwise(times)]
+    return [
+        Interval(_minus(two.before, one.after), _minus(two.after, two.before), one.full or zero.full)
+        for zero, one, two in zip(times, times[1:], times[2:], strict=False)
+    ]
 
 
 def rounds(found: Sequence[Interval], number: int) -> list[Round]:
@@ -188,8 +200,9 @@ def rounds(found: Sequence[Interval], number: int) -> list[Round]:
     Returns:
         The rounds.
     """
-    each = len(found) // number
-    return [Round(found[first : first + each]) for first in range(0, each * number, each)]
+    each, expected = len(found) // number, without(found)
+    slices = [slice(first, first + each) for first in range(0, each * number, each)]
+    return [Round(found[one], expected[one]) for one in slices]
 
 
 def _minus(now: Clocks, before: Clocks) -> Clocks:
@@ -211,7 +224,7 @@ def main() -> None:
     parser.add_argument("--trackers", nargs="+", default=installed(), help="their names (all that are installed)")
     given = parser.parse_args()
     print("| tracker | processor (quartiles) | clock (quartiles) | at least", GOAL, end=" ")
-    print("| its thread | its processes | ms per step | open a run |")
+    print("| its thread | its processes, at rest | ms per step: processor, clock | open a run |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     for name in given.trackers:
         if len(given.trackers) == 1:
@@ -241,7 +254,7 @@ def measured(name: str, number: int) -> str:
 
 def line(watch: Watch, name: str, number: int) -> str:
     """One line of the table; the first intervals warm up."""
-    found = rounds(intervals(watch.times[5:]), number)
+    found = rounds(intervals(watch.times[WARM:]), number)
     cells = [f"`{name}`"]
     ratios = [[one.processor for one in found], [one.clock for one in found]]
     for values in ratios:
@@ -249,10 +262,12 @@ def line(watch: Watch, name: str, number: int) -> str:
         cells.append(f"{middle:.4f} ({low:.4f}-{high:.4f})")
     low, _, high = quartiles(ratios[0])
     cells.append("yes" if low >= GOAL else "no" if high < GOAL else "open")
-    total = sum(one.share("training") for one in found)
-    cells += [f"{100 * sum(one.share(kind) for one in found) / total:.2f} %" for kind in ("tracker", "processes")]
+    total = sum(one.taken("training") for one in found)
+    cells += [f"{100 * sum(one.taken(kind) for one in found) / total:.2f} %" for kind in ("tracker", "processes")]
+    cells[-1] += f", {100 * watch.rest:.2f} %"
     steps = 10 * sum(len(one.intervals) for one in found)
-    cells += [f"{1000 * total / steps:.1f}", f"{watch.opening:.2f} s"]
+    clock = sum(one.taken("clock") for one in found)
+    cells += [f"{1000 * total / steps:.1f}, {1000 * clock / steps:.1f}", f"{watch.opening:.2f} s"]
     return f"| {' | '.join(cells)} |"
 
 
