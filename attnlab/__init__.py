@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from attnlab._api.inspecting import audit, check, compare, diagnose, evaluate, report
 from attnlab._api.loading import load_model, load_plugin, load_records, load_run, make_task
 from attnlab._api.running import sweep, train
+from attnlab.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from attnlab.attention import Attention as Attention
@@ -59,8 +60,6 @@ if TYPE_CHECKING:
     from attnlab.training.events import RunStarted as RunStarted
     from attnlab.training.events import StepsTaken as StepsTaken
     from attnlab.training.events import Validated as Validated
-
-    __version__: str
 
 _PARTS = {
     "Attention": "attnlab.attention",
@@ -153,8 +152,6 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":  # read when it is asked for: the metadata of a package take milliseconds to find
-        return importlib.import_module("importlib.metadata").version("attnlab")
     if name == "attention":  # attnlab.attention.adapt, without an import of its own
         return importlib.import_module("attnlab.attention")
     if name not in _PARTS:
@@ -164,4 +161,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_PARTS, "__version__"]
+    return [*globals(), *_PARTS]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import pickle
 import sys
@@ -49,11 +48,6 @@ class Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
-
-
-def test_the_version_is_that_of_the_package() -> None:
-    assert attnlab.__version__ == importlib.metadata.version("attnlab")
-    assert "__version__" in dir(attnlab)
 
 
 def test_records_are_a_list(tmp_path: Any) -> None:

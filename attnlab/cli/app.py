@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from attnlab.errors import echoed
+from attnlab.version import __version__
 
 MODULES = {
     "train": "train",
@@ -126,9 +127,7 @@ app = typer.Typer(
 def _print_version(asked: bool) -> None:
     """Print the version of attnlab and end."""
     if asked:
-        from importlib.metadata import version
-
-        sys.stdout.write(f"attnlab {version('attnlab')}\n")
+        sys.stdout.write(f"attnlab {__version__}\n")
         raise typer.Exit
 
 

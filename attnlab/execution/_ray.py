@@ -7,7 +7,6 @@ When a worker or its machine is lost, its job runs once more.
 
 from __future__ import annotations
 
-import importlib.metadata
 import linecache
 import os
 import signal
@@ -41,6 +40,7 @@ from attnlab.execution.worker_parts import load_worker_parts
 from attnlab.part_code import files_with
 from attnlab.stop_signals import STOP_SIGNALS, StopRequest
 from attnlab.training.interruption import Interruption, polling
+from attnlab.version import __version__
 
 START_SECONDS = 120.0
 """Seconds within which the first worker must have started."""
@@ -81,7 +81,7 @@ class RayWorker:
 
     def ready(self) -> tuple[str, Ready]:
         """The version of attnlab here, and whether this worker can work."""
-        return importlib.metadata.version("attnlab"), Ready(self.error)
+        return __version__, Ready(self.error)
 
     def work(self, job: Job) -> Message:
         """Run a job: its last message is returned, the others go to the mailbox."""
@@ -246,9 +246,8 @@ class RayCluster:
 
     def _check_start(self, worker: StartedWorker, version: str, report: Ready) -> None:
         """Mark a worker as ready, or raise the error of its start."""
-        local = importlib.metadata.version("attnlab")
-        if version != local:
-            problem = f"A worker has attnlab {version}, the driver has {local}."
+        if version != __version__:
+            problem = f"A worker has attnlab {version}, the driver has {__version__}."
             raise InvalidValueError(problem, "Install the same version on both.", where="ray")
         problem, hint, where = report.error
         if problem:

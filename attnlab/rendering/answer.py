@@ -89,7 +89,7 @@ def _answer_of_plan(comparison: Comparison, by: str, ranks: Mapping[str, str]) -
     elif decided:
         outcome = _outcome(comparison)
     else:
-        outcome = f"Which of the two is ahead is undecided with {seeds} seeds. {_missing(comparison)}"
+        outcome = f"Which of {theirs} and {ours} is ahead is undecided with {seeds} seeds. {_missing(comparison)}"
     text = " ".join(filter(None, [f"{comparison.task}:", _reach(comparison, f" {by}"), outcome, _speed(comparison)]))
     return Answer(comparison, text, decided)
 
@@ -203,9 +203,9 @@ def _reach(comparison: Comparison, unit: str = "") -> str:
         return f"At least half of the seeds solve {text(comparison.ours)}."
     ours, theirs = text(comparison.ours), text(comparison.theirs)
     if ours == theirs == "no level that was run":
-        return "Neither solves a level in at least half of the seeds."
+        return f"Neither {comparison.reference} nor {comparison.variant} solves a level in at least half of the seeds."
     if ours == theirs:
-        return f"Both solve {ours} in at least half of the seeds."
+        return f"Both {comparison.reference} and {comparison.variant} solve {ours} in at least half of the seeds."
     return f"{comparison.variant} solves {ours}, {comparison.reference} {theirs}, each in at least half of the seeds."
 
 

@@ -15,6 +15,7 @@ import torch
 from attnlab.attention.ops import loops
 from attnlab.errors import DeviceError
 from attnlab.sizes import check_count
+from attnlab.version import __version__
 
 
 def device(name: str = "auto") -> torch.device:
@@ -80,7 +81,7 @@ def environment(device: torch.device) -> dict[str, Any]:
     """
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
     return {
-        "attnlab": importlib.metadata.version("attnlab"),
+        "attnlab": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,

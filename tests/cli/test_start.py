@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.metadata import version
 
 import pytest
 
+from attnlab import __version__
 from attnlab.cli.app import MODULES, Commands
 from attnlab.cli.catalog import _task_rows
 from attnlab.specs import ModelSpec, TrainSpec
@@ -96,7 +96,7 @@ def test_importing_the_package_is_light() -> None:
 
 
 def test_the_version() -> None:
-    assert printed("--version") == f"attnlab {version('attnlab')}\n"
+    assert printed("--version") == f"attnlab {__version__}\n"
     assert "--version" in printed("--help")
 
 

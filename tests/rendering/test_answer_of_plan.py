@@ -49,7 +49,17 @@ def test_three_seeds_leave_it_open_and_it_says_what_is_missing() -> None:
 
 def test_where_neither_solves_anything() -> None:
     found = report([*ladder("softmax", {2: 0.3, 4: 0.3}, 3), *ladder("expressive", {2: 0.3, 4: 0.3}, 3)])
-    assert "Neither solves a level in at least half of the seeds." in words(found)[0]
+    text = "Neither softmax nor expressive solves a level in at least half of the seeds. Which of softmax and expr"
+    assert text in words(found)[0]
+
+
+def test_each_answer_of_a_report_of_three_names_the_two_that_it_compares() -> None:
+    runs = [record for name in ("softmax", "linear", "delta") for record in ladder(name, NEAR, 3)]
+    first, second = words(report(runs))
+    assert "Both softmax and linear solve up to 2 pairs in at least half of the seeds. Which of softmax and li" in first
+    assert (
+        "Both softmax and delta solve up to 2 pairs in at least half of the seeds. Which of softmax and del" in second
+    )
 
 
 def test_two_seeds_one_level_or_many_variants_open_with_the_table() -> None:

@@ -93,7 +93,7 @@ def test_markdown_tables_are_rectangular() -> None:
     assert "| a / b | undecided |" in text
     question, answer, heading, *_ = text.split("\n\n")
     assert (question, heading) == ("**Which?**", "recall: accuracy in % by pairs")
-    assert "Which of the two is ahead is undecided with 3 seeds." in answer
+    assert "Which of a and b is ahead is undecided with 3 seeds." in answer
     assert text.endswith("attnlab ls results shows why.\n")
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from attnlab.records import DiagnosticsPoint, Evaluation, HistoryPoint, Record, Score
 from attnlab.specs import RunSpec, TaskSpec
-from attnlab.tracking import _feed, mirror
+from attnlab.tracking import TRACKERS, _feed, mirror
 from attnlab.tracking.mirror import mirrored
 from attnlab.training.events import (
     DiagnosticsLogged,
@@ -157,8 +159,6 @@ def test_a_tracker_that_hangs_is_left_behind(
 
 
 def test_of_two_trackers_one_may_fail(memory: type[Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from attnlab.tracking import TRACKERS
-
     class Broken(Memory):
         def start(self, run: object, step: int) -> None:
             raise RuntimeError("not\nlogged in")
@@ -170,3 +170,60 @@ def test_of_two_trackers_one_may_fail(memory: type[Memory], tmp_path: Path, monk
             progress(event)
     assert len(memory.points[SPEC.id]) == 4
     assert [line.partition(" The")[0] for line in told] == ["broken failed: RuntimeError: not logged in."]
+
+
+def written_batches(memory: type[Memory], tmp_path: Path, events: list[Event], wait: Callable[[], bool]) -> list[int]:
+    """How many calls of ``log`` were made between two flushes, while the run goes on."""
+    batches = [0]
+
+    class Counting(Memory):
+        def log(self, run: str, step: int, values: Mapping[str, float]) -> None:
+            super().log(run, step, values)
+            batches[-1] += 1
+
+        def flush(self) -> None:
+            batches.append(0)
+
+    TRACKERS.register("counting", source="ours")(Counting)
+    feed = _feed.Feed(TRACKERS.entry("counting"), tmp_path, "")
+    for event in events:
+        feed.put(event)
+        time.sleep(0.001)  # the other thread may write
+    end = time.monotonic() + 30
+    while not wait() and time.monotonic() < end:
+        time.sleep(0.001)
+    found = [count for count in batches if count]
+    feed.end()
+    feed.join(30)
+    assert feed.failure == ""
+    return found
+
+
+def test_events_wait_for_those_of_their_batch(memory: type[Memory], tmp_path: Path) -> None:
+    events = [EVENTS[1], *[EVENTS[2]] * 30]
+    batches = written_batches(memory, tmp_path, events, lambda: len(memory.points.get(SPEC.id, [])) == 30)
+    assert batches == [30], "the thread woke once for all that came within the time of a batch"
+
+
+def test_a_full_batch_does_not_wait(memory: type[Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_feed, "BATCH", 5)
+    monkeypatch.setattr(_feed, "BATCH_SECONDS", 600.0)
+    events = [EVENTS[1], *[EVENTS[2]] * 4]
+    assert written_batches(memory, tmp_path, events, lambda: len(memory.points.get(SPEC.id, [])) == 4) == [4]
+
+
+def test_the_end_of_a_run_is_written_without_waiting_for_a_batch(
+    memory: type[Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_feed, "BATCH_SECONDS", 600.0)
+    start = time.monotonic()
+    passed_on(EVENTS, tmp_path)
+    assert time.monotonic() - start < mirror.CLOSE_SECONDS
+    assert len(memory.points[SPEC.id]) == 4
+
+
+def test_an_event_alone_waits_for_others(memory: type[Memory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_feed, "BATCH_SECONDS", 600.0)
+    start = time.monotonic()
+    assert written_batches(memory, tmp_path, [EVENTS[1], EVENTS[2]], lambda: time.monotonic() - start > 0.3) == []
+    assert len(memory.points[SPEC.id]) == 1, "the end writes it"

@@ -7,7 +7,6 @@ together with its sidecar.
 
 from __future__ import annotations
 
-import importlib.metadata
 import itertools
 import math
 import shutil
@@ -26,6 +25,7 @@ from attnlab.tasks.io.formats import FORMATS, Sequences, pyarrow
 from attnlab.tasks.io.sidecar import Sidecar, fingerprint, sidecar_path
 from attnlab.tasks.io.size_check import SMALL, check_largest_option, row_bytes
 from attnlab.tasks.io.streams import Source, generator
+from attnlab.version import __version__
 
 SPLITS: dict[SplitName, Split] = {
     "training": Split.TRAIN,
@@ -109,7 +109,7 @@ def export(
                 seed=seed,
                 split=split,
                 sequences=sequences,
-                attnlab=importlib.metadata.version("attnlab"),
+                attnlab=__version__,
                 sha256=fingerprint(Path(file.name)),
             )
             description.write(sidecar.to_bytes())
