@@ -224,6 +224,7 @@ def report(
 
     Raises:
         attnlab.errors.AttnlabError: There is no such store, metric or field, or no records of it are published.
+        attnlab.errors.InvalidValueError: ``published`` is given together with records.
     """
     from attnlab.analysis.records import records as read_records
     from attnlab.config.experiment import stored_experiment
