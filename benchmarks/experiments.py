@@ -2,7 +2,8 @@
 
     attnlab sweep NAME                                  # for each experiment of: attnlab ls experiments
     python -m benchmarks.experiments NAME --publish     # from results/NAME: the records, and the section, in one go
-    python -m benchmarks.experiments                    # prints the sections of all published records
+    python -m benchmarks.experiments --write            # the sections of all published records, such as after a new
+                                                        # wording of the report; without --write, they are printed
 
 Sections are made of published records alone, so that the two never disagree. A store is published if it has every run
 of the experiment as it is in ``experiments/`` now, all of them finished under the same versions on one kind of machine.
@@ -100,6 +101,11 @@ def publish(store: Path, name: str, readme: Path = README) -> Published:
     """Write the published records of an experiment, and its section of the README from what was written."""
     path = resources.published_path(name)
     write_whole(path, encoded(published_from(store, name)))
+    return write_section(name, readme)
+
+
+def write_section(name: str, readme: Path = README) -> Published:
+    """Write the section of an experiment in the README from its published records."""
     published = read_published(name)
     write_whole(readme, with_section(readme.read_text("utf-8"), name, section(published)).encode())
     return published
@@ -131,14 +137,20 @@ def _command(origin: Provenance, where: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="experiments; all published ones if none is named")
-    parser.add_argument("--publish", action="store_true", help="publish the records of stores, and write the sections")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--publish", action="store_true", help="publish the records of stores, and write the sections")
+    what.add_argument("--write", action="store_true", help="write the sections of records that are published")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the folder of the stores")
     given = parser.parse_args()
-    for name in given.names or ([] if given.publish else resources.published_names()):
+    if given.publish and not given.names:
+        parser.error("name the experiments to publish")
+    for name in given.names or resources.published_names():
         if given.publish:
             published = publish(given.results / name, name)
             size = resources.published_path(name).stat().st_size
             print(f"{name}: {len(published.records)} records, {size:,} bytes")
+        elif given.write:
+            print(f"{name}: {len(write_section(name).records)} records")
         else:
             print(section(read_published(name)))
 

@@ -15,7 +15,7 @@ from attnlab.storage import Store
 from attnlab.storage.provenance import Provenance, write_provenance
 from attnlab.storage.published import read_published
 from attnlab.storage.status import write_plan
-from benchmarks.experiments import publish, published_from, section, sections_of, with_section
+from benchmarks.experiments import publish, published_from, section, sections_of, with_section, write_section
 
 NAME = "quickstart"
 
@@ -64,6 +64,9 @@ def test_file_and_section_are_made_together(shipped: Path, tmp_path: Path) -> No
     assert published == read_published(NAME)
     assert readme.read_text() == before
     assert section(published).strip() == sections_of(before)[NAME].strip()
+    readme.write_text(with_section(before, NAME, "## quickstart\n\nAnother table.\n"))
+    write_section(NAME, readme)
+    assert readme.read_text() == before
 
 
 def test_a_new_section_stands_in_the_order_of_the_names() -> None:

@@ -28,6 +28,7 @@ def test_the_first_experiments_are_published() -> None:
 
 @every_published
 def test_its_section_is_rebuilt_from_its_records(name: str) -> None:
+    # Another wording of the report: python -m benchmarks.experiments --write
     assert section(read_published(name)).strip() == sections_of(README.read_text("utf-8"))[name].strip()
 
 
