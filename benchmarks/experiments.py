@@ -26,16 +26,8 @@ from attnlab.records import Record
 from attnlab.rendering.export import as_markdown
 from attnlab.rendering.report import report
 from attnlab.storage.provenance import Provenance, read_provenance
-from attnlab.storage.published import (
-    FORMAT,
-    MACHINE,
-    Header,
-    Published,
-    changed_fields,
-    encoded,
-    published_environment,
-    read_published,
-)
+from attnlab.storage.published import changed_fields, read_published
+from attnlab.storage.published_file import FORMAT, MACHINE, Header, Published, encoded, published_environment
 from attnlab.storage.status import read_plan, store_status
 
 README = resources.folder("experiments") / "README.md"

@@ -1,105 +1,23 @@
-"""The published records of built-in experiments: one file for each, from which every table is rebuilt without a run.
+"""The published records of the built-in experiments, from which every table is rebuilt without a run.
 
-    experiments/published/NAME.jsonl.gz     a header, then one line for each record, in the order of the plan
-
-The lines are those of a journal (:mod:`attnlab.storage.journal`). The header has the command, the versions, the machine
-and the experiment as it was run, and a digest over everything else in the file. It is compressed with gzip, which every
-Python reads; zstd would need a package that a plain installation does not have.
+experiments/published/NAME.jsonl.gz     see :mod:`attnlab.storage.published_file`
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
 import warnings
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
-
-from pydantic import ConfigDict, ValidationError
 
 from attnlab import resources
-from attnlab.config.experiment import Experiment, experiment, parse_experiment
-from attnlab.errors import AttnlabError, StoreError, StoreWarning, UnknownNameError, unknown
-from attnlab.formatting import duration
-from attnlab.records import Record
-from attnlab.specs import Value
-from attnlab.storage.provenance import Provenance
+from attnlab.config.experiment import Experiment, experiment
+from attnlab.errors import StoreError, StoreWarning, UnknownNameError, unknown
+from attnlab.storage.json_files import read_bounded
+from attnlab.storage.published_file import Published, decoded
 from attnlab.user_code import user_stacklevel
 
-FORMAT = 1
-"""Version of the layout of the file."""
-MAX_BYTES = 2**27
-"""Bytes of the uncompressed file at most."""
-MACHINE = ("attnlab", "python", "torch", "numpy", "numba", "system", "device", "processor", "cores", "threads")
-"""What is published of the environment of the runs, and is the same for all of them."""
-OF_A_RUN = ("vmap", "compiled", "seconds", "ended")
-"""What is published of the environment of each run besides. Nothing else is: no names of hosts, users or folders."""
 NOT_COMPARED = ("presets", "expected_steps", "notes")
 """Fields of an experiment that change neither its runs nor its report."""
-
-
-class Header(Value):
-    """The first line of the file."""
-
-    model_config = ConfigDict(extra="ignore")  # a newer attnlab may say more
-
-    format: int
-    name: str
-    """The experiment."""
-    command: str
-    """The command that made the runs."""
-    ended: str
-    """When the last run ended, in UTC."""
-    machine: dict[str, Any]
-    """Versions and kind of machine; see :data:`MACHINE`."""
-    runs: int
-    """Number of records."""
-    yaml: str
-    """The file of the experiment as it was run."""
-    yaml_sha256: str
-    """The SHA-256 of that file."""
-    sha256: str = ""
-    """The SHA-256 of the header without this field and of all records, as they are written."""
-
-
-@final
-@dataclass(frozen=True)
-class Published:
-    """An experiment with its published records."""
-
-    header: Header
-    experiment: Experiment
-    """The experiment as it was run."""
-    records: tuple[Record, ...]
-    """In the order of the plan."""
-
-    @property
-    def seconds(self) -> float:
-        """Seconds that the runs took, added up."""
-        return sum(float(record.environment.get("seconds", 0.0)) for record in self.records)
-
-    @property
-    def about(self) -> str:
-        """The command, the day, the versions, the machine and the cost, in one line."""
-        one = self.header.machine
-        threads = one.get("threads")
-        parts = [
-            f"ended {self.header.ended[:10]}",
-            *(f"{name} {one[name]}" for name in ("attnlab", "torch") if name in one),
-            " ".join(str(one[name]) for name in ("device", "processor") if one.get(name)),
-            "one thread for each run" if threads == 1 else f"{threads} threads for each run",
-        ]
-        runs = "1 run" if len(self.records) == 1 else f"{len(self.records)} runs"
-        return f"{', '.join(parts)}; {runs}, {duration(self.seconds)} of computing"
-
-    @property
-    def provenance(self) -> Provenance:
-        """The command and the file of the experiment, as a store has them."""
-        return Provenance(self.header.command, f"experiments/{self.header.name}.yaml", self.header.yaml)
 
 
 def read_published(name: str) -> Published:
@@ -121,70 +39,11 @@ def read_published(name: str) -> Published:
     path = resources.published_path(name)
     if not path.is_file():
         raise _not_published(name)
-    found = decoded(_content(path), str(path))
+    found = decoded(_read(path), str(path))
     if changed := _changed_since(found.experiment):
         text = f"{found.header.name}: published for another version of the experiment: {', '.join(changed)}."
         warnings.warn(text, StoreWarning, stacklevel=user_stacklevel())
     return found
-
-
-def encoded(published: Published) -> bytes:
-    """Write published records as their file.
-
-    Args:
-        published: The experiment with its records; the digest and the number of records in the header are made anew.
-
-    Returns:
-        The content of the file; with one version of zlib it is the same for the same records.
-    """
-    lines = "".join(f"{record.model_dump_json()}\n" for record in published.records).encode()
-    header = published.header.model_dump(mode="json") | {"runs": len(published.records)}
-    first = json.dumps(header | {"sha256": _digest(header, lines)}, ensure_ascii=False)
-    return gzip.compress(f"{first}\n".encode() + lines, mtime=0)
-
-
-def decoded(content: bytes, where: str) -> Published:
-    """Read published records from the content of their file.
-
-    Args:
-        content: The uncompressed content.
-        where: What the file is called in messages.
-
-    Returns:
-        The experiment as it was run, and its records.
-
-    Raises:
-        StoreError: The content is damaged, or a newer attnlab wrote it.
-    """
-    first, _, lines = content.partition(b"\n")
-    try:
-        data = json.loads(first)
-        if isinstance(data, dict) and isinstance(data.get("format"), int) and data["format"] > FORMAT:
-            problem = f"These records have format {data['format']}; this attnlab reads up to {FORMAT}."
-            raise StoreError(problem, "Update attnlab.", where=where)
-        header = Header.model_validate(data)
-        if header.sha256 != _digest(data, lines):
-            raise _damaged("its content is not that of its digest", where)
-        records = tuple(Record.from_line(line) for line in lines.decode().splitlines())
-        return Published(header, parse_experiment(header.yaml, f"{header.name}.yaml"), records)
-    except ValidationError as error:
-        raise _damaged(f"{'.'.join(map(str, error.errors()[0]['loc']))} is not as expected", where) from None
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, AttnlabError):
-            raise
-        raise _damaged("its first line is no header", where) from None
-
-
-def published_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Take what is published of the environment of a run.
-
-    Args:
-        environment: The environment of its record.
-
-    Returns:
-        Versions, kind of machine and times; no names of hosts, users or folders.
-    """
-    return {name: environment[name] for name in (*MACHINE, *OF_A_RUN) if name in environment}
 
 
 def changed_fields(before: Experiment, after: Experiment) -> list[str]:
@@ -201,27 +60,11 @@ def changed_fields(before: Experiment, after: Experiment) -> list[str]:
     return [name for name, value in first.items() if value != second[name]]
 
 
-def _content(path: Path) -> bytes:
-    """Uncompress a file, of a bounded size."""
+def _read(path: Path) -> bytes:
     try:
-        with gzip.open(path) as file:
-            content = file.read(MAX_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(str(error).rstrip("."), str(path)) from None
-    if len(content) > MAX_BYTES:
-        raise _damaged(f"it has over {MAX_BYTES:,} bytes", str(path))
-    return content
-
-
-def _digest(header: Mapping[str, Any], lines: bytes) -> str:
-    """The digest over a header and its records."""
-    rest = {name: value for name, value in header.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode() + b"\n" + lines).hexdigest()
-
-
-def _damaged(reason: str, where: str) -> StoreError:
-    hint = "Install attnlab anew, or take this file from its repository."
-    return StoreError(f"The published records are damaged: {reason}.", hint, where=where)
+        return read_bounded(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"It cannot be read: {error}.", where=str(path)) from None
 
 
 def _not_published(name: str) -> UnknownNameError:

@@ -11,7 +11,8 @@ import pytest
 from attnlab import resources
 from attnlab.config.experiment import experiment
 from attnlab.experiments.expand import expand
-from attnlab.storage.published import MACHINE, OF_A_RUN, read_published
+from attnlab.storage.published import read_published
+from attnlab.storage.published_file import MACHINE, OF_A_RUN
 from benchmarks.experiments import README, section, sections_of
 
 NAMES = resources.published_names()

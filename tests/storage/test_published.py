@@ -14,15 +14,8 @@ import pytest
 from attnlab import resources
 from attnlab.config.experiment import parse_experiment
 from attnlab.errors import StoreError, StoreWarning, UnknownNameError
-from attnlab.storage.published import (
-    FORMAT,
-    Header,
-    Published,
-    decoded,
-    encoded,
-    published_environment,
-    read_published,
-)
+from attnlab.storage.published import read_published
+from attnlab.storage.published_file import FORMAT, Header, Published, decoded, encoded, published_environment
 from tests.rendering.fake_runs import seeds
 
 YAML = "name: small\nquestion: Does it?\nladders: [recall]\n"
@@ -48,6 +41,10 @@ def content_of(published: Published) -> bytes:
     return gzip.decompress(encoded(published))
 
 
+def decode(content: bytes) -> Published:
+    return decoded(gzip.compress(content), "there")
+
+
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the built-in files, which a test may change: its folder of experiments."""
@@ -59,7 +56,7 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_is_written_is_read() -> None:
-    found = decoded(content_of(small()), "small")
+    found = decode(content_of(small()))
     assert found.records == small().records
     assert found.experiment == small().experiment.model_copy()
     assert found.header == small().header.model_copy(update={"sha256": found.header.sha256})
@@ -105,14 +102,14 @@ def without_the_experiment(content: bytes) -> bytes:
         (without_the_experiment, "command is not as expected"),
         (lambda content: content[1:], "its first line is no header"),
         (lambda content: b"", "its first line is no header"),
-        (lambda content: b"[]\n", " is not as expected"),
+        (lambda content: b"[]\n", "its first line is not as expected"),
     ],
 )
 def test_a_changed_content_is_refused(change: Callable[[bytes], bytes], reason: str) -> None:
     content = content_of(small())
     assert change(content) != content
     with pytest.raises(StoreError) as caught:
-        decoded(change(content), "there")
+        decode(change(content))
     assert str(caught.value) == (
         f"there\n  The published records are damaged: {reason}.\n"
         "  Install attnlab anew, or take this file from its repository."
@@ -122,7 +119,20 @@ def test_a_changed_content_is_refused(change: Callable[[bytes], bytes], reason: 
 def test_a_newer_format_is_told() -> None:
     newer = content_of(small()).replace(b'"format": 1', b'"format": 2', 1)
     with pytest.raises(StoreError, match="These records have format 2; this attnlab reads up to 1"):
-        decoded(newer, "there")
+        decode(newer)
+
+
+def test_a_record_of_a_newer_attnlab_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attnlab.storage.published_file._digest", lambda header, lines: "")  # it was written so
+    newer = content_of(small()).replace(b'"status":"done"', b'"status":"paused"', 1)
+    with pytest.raises(StoreError, match=r"This attnlab does not know status of a record\.\n  Update attnlab\."):
+        decode(newer)
+
+
+def test_a_line_separator_of_unicode_ends_no_record() -> None:
+    first, *rest = small().records
+    odd = Published(small().header, small().experiment, (first.model_copy(update={"reason": "a\u2028b"}), *rest))
+    assert decoded(encoded(odd), "there").records == odd.records
 
 
 def test_every_damaged_byte_of_a_file_is_found(shipped: Path) -> None:
