@@ -1,4 +1,4 @@
-"""The built-in YAML files of ``tasks/`` and ``experiments/``; every access to them goes through here."""
+"""The built-in files of ``tasks/`` and ``experiments/``; every access to them goes through here."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ Kind = Literal["tasks", "experiments"]
 KINDS: tuple[Kind, ...] = ("experiments", "tasks")
 RENAMED = {"medley": "mixture", "medley-tasks": "mixture-tasks", "expressive-medley": "expressive-mixture"}
 """Names of files in attnlab 0.1, and what they are now."""
+PUBLISHED, RECORDS = "published", ".jsonl.gz"
+"""The folder, in that of the experiments, of their published records, and how the names of these files end."""
 
 
 def folder(kind: Kind) -> Path:
@@ -97,3 +99,25 @@ def find(kind: Kind, word: str) -> Path:
     if word in RENAMED:
         warnings.warn(f"'{word}' is now called '{RENAMED[word]}'.", RenamedWarning, stacklevel=user_stacklevel())
     return folder(kind) / f"{RENAMED.get(word, word)}.yaml"
+
+
+def published_path(name: str) -> Path:
+    """Name the file of the published records of a built-in experiment.
+
+    Args:
+        name: The experiment, also by its name in attnlab 0.1.
+
+    Returns:
+        The file, which need not exist.
+    """
+    return folder("experiments") / PUBLISHED / f"{RENAMED.get(name, name)}{RECORDS}"
+
+
+def published_names() -> list[str]:
+    """List the built-in experiments whose records are published.
+
+    Returns:
+        Their names, sorted.
+    """
+    files = (folder("experiments") / PUBLISHED).glob(f"*{RECORDS}")
+    return sorted(path.name.removesuffix(RECORDS) for path in files)

@@ -1,52 +1,150 @@
-"""The results of the built-in experiments, as the sections of experiments/README.md.
+"""The published records of the built-in experiments, and the sections of experiments/README.md that they give.
 
-    attnlab sweep NAME                              # for each experiment of: attnlab ls experiments
-    python -m benchmarks.experiments > sections.md
+    attnlab sweep NAME                                  # for each experiment of: attnlab ls experiments
+    python -m benchmarks.experiments NAME --publish     # from results/NAME: the records, and the section, in one go
+    python -m benchmarks.experiments --write            # the sections of all published records, such as after a new
+                                                        # wording of the report; without --write, they are printed
 
-The sections report what the stores below ``results/`` hold. They name experiments that were not run, and runs that are
-missing.
+Sections are made of published records alone, so that the two never disagree. A store is published if it has every run
+of the experiment as it is in ``experiments/`` now, all of them finished under the same versions on one kind of machine.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import hashlib
+import re
+import shlex
 from pathlib import Path
 
+from attnlab import resources
+from attnlab.analysis.records import records
+from attnlab.config.experiment import experiment, parse_experiment, stored_experiment
+from attnlab.errors import StoreError
+from attnlab.files import write_whole
+from attnlab.records import Record
+from attnlab.rendering.export import as_markdown
+from attnlab.rendering.report import report
+from attnlab.storage.provenance import Provenance, read_provenance
+from attnlab.storage.published import changed_fields, read_published
+from attnlab.storage.published_file import FORMAT, MACHINE, Header, Published, encoded, published_environment
+from attnlab.storage.status import read_plan, store_status
 
-def section(name: str, results: Path) -> str:
+README = resources.folder("experiments") / "README.md"
+
+
+def section(published: Published) -> str:
     """Write the section of one experiment: question, command, date and versions, tables, claims."""
-    from attnlab.config.experiment import experiment
-    from attnlab.rendering.export import as_markdown
-    from attnlab.rendering.report import report
-    from attnlab.storage.status import read_plan, store_status
+    name, header = published.header.name, published.header
+    summary = f"`{header.command}`, {published.about}. The records: `attnlab report {name} --published`."
+    tables = as_markdown(report(published.records, published.experiment)).decode().split("\n", 2)[2].strip()
+    return f"## {name}\n\n**{published.experiment.question}**\n\n{summary}\n\n{tables}\n"
 
-    spec = experiment(name)
-    head = f"## {name}\n\n**{spec.question}**"
-    store = results / name
-    if not (store / "store.json").exists():
-        return f"{head}\n\nNot run yet."
+
+def sections_of(text: str) -> dict[str, str]:
+    """Split a README into its sections: the name of each experiment -> its text, in order; "" is what stands before."""
+    before, *parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)
+    return {"": before} | {part.partition("\n")[0].removeprefix("## "): part for part in parts}
+
+
+def with_section(text: str, name: str, new: str) -> str:
+    """Put the section of an experiment into a README, in the order of the names."""
+    found = sections_of(text)
+    found[name] = new
+    ordered = ["", *sorted(found.keys() - {""})]
+    return "\n\n".join(found[one].rstrip("\n") for one in ordered) + "\n"
+
+
+def published_from(store: Path, name: str) -> Published:
+    """Take what is published of a finished store.
+
+    Raises:
+        StoreError: A run is missing, failed, or of another version of the experiment, of the code or of the machine; or
+            the command names a folder of this machine.
+    """
+    where = str(store)
+    origin, path = read_provenance(store), resources.find("experiments", name)
+    made_for = stored_experiment(store)
+    if made_for is None or (changed := changed_fields(made_for, experiment(name))):
+        differs = f", which differs in {', '.join(changed)}" if made_for else ""
+        hint = f"Run: attnlab sweep {name}"
+        raise StoreError(f"It was not made by the present {path.name}{differs}.", hint, where=where)
     status = store_status(store)
-    ids = {run.id for run in read_plan(store)}
-    records = [record for record in status.records if record.id in ids]
-    if not records:
-        return f"{head}\n\nNot run yet."
-    environment = records[-1].environment
-    hours = sum(float(record.environment.get("seconds", 0.0)) for record in records) / 3600
-    summary = (
-        f"`attnlab sweep {name}`, ended {str(environment.get('ended', ''))[:10]}, "
-        f"attnlab {environment.get('attnlab')}, torch {environment.get('torch')}, {environment.get('device')}, "
-        f"one thread for each run; {len(records)} runs, {hours:.2f} hours of runs, other programs ran at the same time."
+    if status.missing or status.failed or status.stale:
+        counts = f"{len(status.missing)} missing, {len(status.failed)} failed, {len(status.stale)} stale"
+        raise StoreError(f"Runs are not finished: {counts}.", f"Run: attnlab sweep {name}", where=where)
+    planned = {run.id for run in read_plan(store)}
+    kept = [_published_record(one) for one in records(store, history=True) if one.id in planned]
+    _check_alike(kept, where)
+    header = Header(
+        format=FORMAT,
+        name=name,
+        command=_command(origin, where),
+        ended=max(str(record.environment["ended"]) for record in kept),
+        machine={key: kept[0].environment[key] for key in MACHINE if key in kept[0].environment},
+        runs=len(kept),
+        yaml=origin.yaml,
+        yaml_sha256=hashlib.sha256(origin.yaml.encode()).hexdigest(),
     )
-    missing = f" **{len(status.missing)} runs are missing.**" if status.missing else ""
-    tables = as_markdown(report(records, spec)).decode().split("\n", 2)[2].strip()
-    return f"{head}\n\n{summary}{missing}\n\n{tables}"
+    return Published(header, parse_experiment(origin.yaml, path.name), tuple(kept))
+
+
+def publish(store: Path, name: str, readme: Path = README) -> Published:
+    """Write the published records of an experiment, and its section of the README from what was written."""
+    path = resources.published_path(name)
+    write_whole(path, encoded(published_from(store, name)))
+    return write_section(name, readme)
+
+
+def write_section(name: str, readme: Path = README) -> Published:
+    """Write the section of an experiment in the README from its published records."""
+    published = read_published(name)
+    write_whole(readme, with_section(readme.read_text("utf-8"), name, section(published)).encode())
+    return published
+
+
+def _published_record(record: Record) -> Record:
+    """A record without what is not published of its environment."""
+    return record.model_copy(update={"environment": published_environment(record.environment)})
+
+
+def _check_alike(kept: list[Record], where: str) -> None:
+    """Refuse runs of several versions or machines: their table would be of no one thing."""
+    for key in MACHINE:
+        found = {str(record.environment.get(key)) for record in kept}
+        if len(found) > 1:
+            problem = f"The runs differ in {key}: {', '.join(sorted(found))}."
+            raise StoreError(problem, "Run the experiment anew in another folder.", where=where)
+
+
+def _command(origin: Provenance, where: str) -> str:
+    """The command, without the options that only say what is shown and stored; it names no folder of this machine."""
+    words = [word for word in shlex.split(origin.command) if word not in ("--quiet", "--no-weights", "--wait")]
+    if any(word.startswith(("/", "~", "\\")) or "=/" in word for word in words):
+        hint = "Run the sweep with relative paths."
+        raise StoreError(f"Its command names a folder of this machine: {origin.command}", hint, where=where)
+    return shlex.join(words)
 
 
 def main() -> None:
-    from attnlab import resources
-
-    results = Path(sys.argv[1] if len(sys.argv) > 1 else "results")
-    print("\n\n".join(section(name, results) for name in resources.names("experiments")))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="experiments; all published ones if none is named")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--publish", action="store_true", help="publish the records of stores, and write the sections")
+    what.add_argument("--write", action="store_true", help="write the sections of records that are published")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="the folder of the stores")
+    given = parser.parse_args()
+    if given.publish and not given.names:
+        parser.error("name the experiments to publish")
+    for name in given.names or resources.published_names():
+        if given.publish:
+            published = publish(given.results / name, name)
+            size = resources.published_path(name).stat().st_size
+            print(f"{name}: {len(published.records)} records, {size:,} bytes")
+        elif given.write:
+            print(f"{name}: {len(write_section(name).records)} records")
+        else:
+            print(section(read_published(name)))
 
 
 if __name__ == "__main__":

@@ -201,4 +201,6 @@ def _experiment(name: str) -> list[str]:
     parts = [f"**{escape(card.experiment.question)}**", facts(rows)]
     parts += ["## Claims", "\n".join(claims)] if claims else []
     run = f"{code(f'attnlab sweep {name}')} runs it, and {code(f'attnlab cp {name}')} copies it to be edited."
+    if card.published:
+        run += f" {code(f'attnlab report {name} --published')} shows its published records, without a run."
     return [*parts, "## File", run, block(card.path.read_text(), "yaml")]

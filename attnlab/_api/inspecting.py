@@ -199,6 +199,7 @@ def evaluate(
 def report(
     results: str | Path | Sequence[Record] = "results",
     *,
+    published: bool = False,
     metric: str | None = None,
     index: Sequence[str] = (),
     columns: str | None = None,
@@ -212,7 +213,8 @@ def report(
     'steps'
 
     Args:
-        results: A store, or records.
+        results: A store, or records; the name of a built-in experiment, where its published records are reported.
+        published: Whether ``results`` names an experiment whose published records are reported, without a run.
         metric: What stands in the cells; None takes the experiment's, or accuracy.
         index: Fields that name a row; empty takes the experiment's, or those in which the runs differ.
         columns: The field of the columns; None takes the experiment's, or the level.
@@ -221,13 +223,21 @@ def report(
         The report, a rich renderable.
 
     Raises:
-        attnlab.errors.AttnlabError: There is no such store, metric or field.
+        attnlab.errors.AttnlabError: There is no such store, metric or field, or no records of it are published.
+        attnlab.errors.InvalidValueError: ``published`` is given together with records.
     """
     from attnlab.analysis.records import records as read_records
     from attnlab.config.experiment import stored_experiment
     from attnlab.rendering.report import needs_history
     from attnlab.rendering.report import report as make_report
+    from attnlab.storage.published import read_published
 
+    if published:
+        if not isinstance(results, str | Path):
+            hint = "Name a built-in experiment, or leave 'published' out."
+            raise InvalidValueError("Records are given, not a name.", hint, where="published")
+        source = read_published(str(results))
+        return make_report(source.records, source.experiment, metric=metric, index=index, columns=columns)
     if isinstance(results, str | Path):
         folder = Path(results)
         experiment = stored_experiment(folder)

@@ -15,25 +15,32 @@ if TYPE_CHECKING:
     from attnlab.tasks import Task
 
 
-def load_records(store: str | Path = "results") -> Records:
-    """Read every record of a folder of results.
+def load_records(store: str | Path = "results", *, published: bool = False) -> Records:
+    """Read every record of a folder of results, or the published records of a built-in experiment.
 
     >>> load_records("there is no such folder")
     []
+    >>> len(load_records("quickstart", published=True))
+    20
 
     Args:
-        store: A store, or a folder of stores.
+        store: A store, or a folder of stores; the name of an experiment, where its published records are read.
+        published: Whether the published records of a built-in experiment are read, which come with attnlab.
 
     Returns:
-        The records, in the order in which the runs were finished; a list that a notebook shows as a table, with
-        ``to_pandas()`` and ``to_polars()``.
+        The records, in the order in which the runs were finished, or published ones in that of their plan; a list that
+        a notebook shows as a table, with ``to_pandas()`` and ``to_polars()``.
 
     Raises:
         attnlab.errors.StoreError: A journal is damaged.
+        attnlab.errors.UnknownNameError: No records of that experiment are published.
     """
     from attnlab.storage import Store
+    from attnlab.storage.published import read_published
     from attnlab.storage.status import find_stores
 
+    if published:
+        return Records(read_published(str(store)).records)
     return Records(record for path in find_stores(Path(store)) for record in Store(path).records())
 
 

@@ -167,8 +167,12 @@ def listing(kind: str, words: list[str]) -> Listing:
         from attnlab.config.experiment import experiment
 
         experiments = [experiment(name) for name in resources.names("experiments")]
-        headings = ("experiment", "ladders", "question")
-        rows = [(one.name, ", ".join(entry.ladder for entry in one.ladders), one.question) for one in experiments]
+        published = resources.published_names()
+        headings = ("experiment", "ladders", "published", "question")
+        rows = [
+            (one.name, ", ".join(entry.ladder for entry in one.ladders), _yes(one.name in published), one.question)
+            for one in experiments
+        ]
     elif kind == "metrics":
         from attnlab.diagnosis.quantities import all_metrics
 
@@ -180,6 +184,10 @@ def listing(kind: str, words: list[str]) -> Listing:
     plural = f"{kind.removesuffix('s')}s"
     if_empty = f"There are no {plural}{' with those words' if words else ''}."
     return Listing(headings, matching, if_empty, below=2 if kind in ("tasks", "attention") else 1)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _task_rows() -> list[tuple[str, ...]]:

@@ -98,6 +98,23 @@ def experiments(incomplete: str) -> list[str]:
     return _last_word(incomplete, resources.names("experiments"))
 
 
+def reported(ctx: Any, incomplete: str) -> list[str]:
+    """Complete what ``attnlab report`` reports: stores in ``results/``, or experiments whose records are published.
+
+    Args:
+        ctx: The context of the command, with the option ``--published``.
+        incomplete: What was typed.
+
+    Returns:
+        The words that it may become.
+    """
+    from attnlab import resources
+
+    stores = sorted(path.parent.name for path in Path("results").glob("*/records.jsonl"))
+    names = resources.published_names() if ctx.params.get("published") else stores
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def files_to_copy(incomplete: str) -> list[str]:
     """Complete the name of an experiment or a ladder.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from attnlab.cli.options import write_file
 
 if TYPE_CHECKING:
-    from attnlab.config.experiment import Experiment
+    from attnlab.cli.reported import Reported
     from attnlab.rendering.html import RunMaps
     from attnlab.rendering.report import Report
 
@@ -18,14 +18,13 @@ MAPS_OF_A_RUN = 8
 """Attention maps of one run on the page, at most."""
 
 
-def write_page(path: Path, result: Report, experiment: Experiment | None, folder: Path, attention_maps: int) -> None:
+def write_page(path: Path, result: Report, results: Reported, attention_maps: int) -> None:
     """Write the HTML page, with the commands that reproduce it.
 
     Args:
         path: The file.
         result: The report; its records have their whole histories.
-        experiment: The experiment of the store; None where it has none.
-        folder: The store, of which weights are read.
+        results: What is reported; weights are read from its store.
         attention_maps: Of how many variants the page shows attention maps.
     """
     from attnlab import resources
@@ -33,38 +32,38 @@ def write_page(path: Path, result: Report, experiment: Experiment | None, folder
     from attnlab.rendering.experiment_yaml import experiment_yaml
     from attnlab.rendering.failure_mode_table import failure_mode_table
     from attnlab.rendering.html import html_page
-    from attnlab.storage.provenance import read_provenance
 
-    origin = read_provenance(folder)
+    experiment, origin = results.experiment, results.provenance()
     builtin = experiment is not None and experiment.name in resources.names("experiments")
     sweep = origin.command or (f"attnlab sweep {experiment.name}" if experiment and builtin and not origin.yaml else "")
     texts = [(f"The experiment ({origin.file})", origin.yaml)] if origin.yaml else []
     if experiment and not texts:
         texts = [("The experiment", experiment_yaml(experiment))]
-    maps, about_maps = _attention_maps(result, folder, attention_maps)
+    maps, about_maps = _attention_maps(result, results.folder, attention_maps)
+    store = results.folder or Path("results")  # of published runs, none continues another one
     page = html_page(
         result,
         shlex.join(["attnlab", *sys.argv[1:]]),
         sweep,
         failures=failure_mode_table(result.records, experiment),
         texts=texts,
-        run_commands={record.id: reproduction(record, folder).script for record in result.records},
+        run_commands={record.id: reproduction(record, store).script for record in result.records},
         maps=maps,
         about_maps=about_maps,
     )
     write_file(path, page)
 
 
-def _attention_maps(result: Report, folder: Path, count: int) -> tuple[list[RunMaps], str]:
+def _attention_maps(result: Report, folder: Path | None, count: int) -> tuple[list[RunMaps], str]:
     """Compute the attention maps of one run of each of the first variants, and tell what they show."""
     from attnlab.errors import AttnlabError
     from attnlab.rendering.html import RunMaps, runs_with_maps
     from attnlab.storage.find_run import weights_path
 
-    kept = [record for record in result.records if weights_path(record, folder).exists()]
     if not count:
         return [], "Attention maps were not asked for: --attention-maps N."
-    if not kept:
+    kept = [record for record in result.records if folder and weights_path(record, folder).exists()]
+    if folder is None or not kept:
         return [], "The weights of no run are stored, so there is nothing to compute attention maps from."
     from attnlab.diagnosis.run_maps import run_maps
 

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import gc
 import json
-import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attnlab.cli import completion
 from attnlab.cli.options import AsJson, Plugin, Quiet, load_plugins, write_file
 
+if TYPE_CHECKING:
+    from attnlab.cli.reported import Reported
+
 StoreName = Annotated[
-    Path, typer.Argument(metavar="[STORE]", help="A folder of results, or the name of one in results/.")
+    Path,
+    typer.Argument(
+        metavar="[STORE]",
+        help="A folder of results, or the name of one in results/; with --published, an experiment.",
+        autocompletion=completion.reported,
+    ),
+]
+Published = Annotated[
+    bool,
+    typer.Option(
+        "--published",
+        help="Report the published records of a built-in experiment, without a run; attnlab ls experiments has them.",
+    ),
 ]
 Metric = Annotated[
     str | None,
@@ -72,6 +86,7 @@ Probe = Annotated[
 
 def report(
     store: StoreName = Path("results"),
+    published: Published = False,
     metric: Metric = None,
     index: Index = None,
     columns: Columns = None,
@@ -93,8 +108,7 @@ def report(
     C50 and C90 are the complexities at which the fitted accuracy falls to 50 % and 90 % of the way from chance to 1.
     """
     from attnlab.analysis.metric_names import RUN_METRICS
-    from attnlab.analysis.records import records
-    from attnlab.config.experiment import stored_experiment
+    from attnlab.cli import reported
     from attnlab.config.renamed import METRICS, REPORT_FIELDS, renamed
     from attnlab.errors import InvalidValueError
     from attnlab.rendering.console import Console
@@ -102,7 +116,7 @@ def report(
     from attnlab.rendering.report import report as make_report
     from attnlab.storage.journal import uncollected
 
-    folder = _find_store(store)
+    results = reported.published(store) if published else reported.stored(store)
     metric = renamed(metric, METRICS, "--metric") if metric else None
     if metric and (words := metric.replace("-", "_")) in RUN_METRICS:
         metric = words
@@ -114,19 +128,21 @@ def report(
             hint = "Use --csv, --markdown, --parquet or --json; the page of any other metric has them: --html."
             raise InvalidValueError("Failure modes cannot be plotted.", hint, where="--metric failure_mode")
         if probe:
+            if results.folder is None:
+                hint = "Run the experiment yourself, and probe the runs of your store."
+                raise InvalidValueError("Published records cannot be probed.", hint, where="--probe")
             load_plugins(plugins)
-            _probe(folder, plugins or [], quiet=quiet)
-        _report_failure_modes(folder, fields, columns, files, as_json=as_json)
+            _probe(results.folder, plugins or [], quiet=quiet)
+        _report_failure_modes(results, fields, columns, files, as_json=as_json)
         return
     if probe:
         raise InvalidValueError("Probes decide between failure modes.", "Add --metric failure_mode.", where="--probe")
     with uncollected():
-        experiment = stored_experiment(folder)
-        runs = records(folder, history=curves or html is not None or needs_history(metric, experiment))
-        result = make_report(runs, experiment, metric=metric, index=fields, columns=columns)
+        runs = results.records(curves or html is not None or needs_history(metric, results.experiment))
+        result = make_report(runs, results.experiment, metric=metric, index=fields, columns=columns)
         gc.freeze()  # what was read stays; looking for cycles in it takes long
-    if not runs:
-        sys.stderr.write(f"attnlab: {_no_runs(folder)}\n")
+    if not runs and results.folder:
+        sys.stderr.write(f"attnlab: {reported.no_runs(results.folder)}\n")
     if plot:
         from attnlab.rendering.plot import draw, draw_curves
 
@@ -138,7 +154,7 @@ def report(
     if html:
         from attnlab.cli.page import write_page
 
-        write_page(html, result, experiment, folder, attention_maps)
+        write_page(html, result, results, attention_maps)
     if as_json or any(files.values()):
         from attnlab.rendering.export import FORMATS
 
@@ -153,24 +169,22 @@ def report(
         Console().print(LearningCurves(result), highlight=False)
     elif not any((plot, html, latex, *files.values())):
         Console().print(result, highlight=False)
+        if results.about:
+            Console().print(f"Published: {results.about}.", style="dim", highlight=False, markup=False)
     raise typer.Exit(0 if result.claims_hold else 1)
 
 
 def _report_failure_modes(
-    folder: Path, index: tuple[str, ...], columns: str | None, files: dict[str, Path | None], *, as_json: bool
+    results: Reported, index: tuple[str, ...], columns: str | None, files: dict[str, Path | None], *, as_json: bool
 ) -> None:
-    """Show the failure modes of the runs of a store, or write them to files."""
-    from attnlab.analysis.records import records
-    from attnlab.config.experiment import stored_experiment
+    """Show the failure modes of runs, or write them to files."""
     from attnlab.rendering.console import Console
     from attnlab.rendering.failure_mode_export import FORMATS
     from attnlab.rendering.failure_mode_table import failure_mode_table
     from attnlab.storage.journal import uncollected
 
     with uncollected():
-        table = failure_mode_table(
-            records(folder, history=True), stored_experiment(folder), index=index, columns=columns
-        )
+        table = failure_mode_table(results.records(True), results.experiment, index=index, columns=columns)
     for name, path in files.items():
         if path:
             write_file(path, FORMATS[name](table))
@@ -255,40 +269,3 @@ def schema(
     if kind not in kinds:
         raise unknown("format", kind, kinds, where="schema")
     sys.stdout.write(json.dumps(json_schema(kinds[kind]), indent=1) + "\n")
-
-
-def _find_store(word: Path) -> Path:
-    """The store that is named: that folder, one of that name in ``results/``, or the only one below that folder.
-
-    Raises:
-        InvalidValueError: There is no store, or there are several.
-    """
-    from attnlab.errors import InvalidValueError
-    from attnlab.storage import Store
-    from attnlab.storage.status import find_stores
-
-    in_results = Path("results") / word
-    folder = in_results if len(word.parts) == 1 and not word.exists() and in_results.is_dir() else word
-    Store(folder)  # checks the format
-    if (folder / "records.jsonl").exists():
-        return folder
-    stores = find_stores(folder)
-    if len(stores) == 1:
-        return stores[0]
-    if stores:
-        commands = "\n".join(f"attnlab report {path}" for path in stores)
-        raise InvalidValueError("There are several stores here.", f"Name one:\n{commands}", where=f"{folder}/")
-    hint = "Try: attnlab sweep --task recall --attn softmax,expressive --seeds 3"
-    raise InvalidValueError("There are no results here yet.", hint, where=f"{folder}/")
-
-
-def _no_runs(folder: Path) -> str:
-    """Why a store has no run to report, in one line."""
-    from attnlab.formatting import printable
-
-    journal = folder / "records.jsonl"
-    name = printable(str(journal))
-    if (folder / "plan.jsonl").exists() and journal.exists() and not journal.stat().st_size:
-        where = printable(shlex.quote(str(folder)))
-        return f"{name} is empty: no run has finished yet. What runs and waits: attnlab ls results --store {where}"
-    return f"{name}: no run can be read from it."

@@ -28,7 +28,7 @@ from attnlab.config.durations import parse_duration
 from attnlab.config.inline_parts import merged
 from attnlab.config.renamed import Location, experiment_names, renamed_tree
 from attnlab.config.validate import validated
-from attnlab.config.yaml import Document, read
+from attnlab.config.yaml import Document, parse, read
 from attnlab.errors import InvalidFileError, InvalidValueError, NewerRecordWarning, RenamedWarning, unknown
 from attnlab.records import newer_fields
 from attnlab.specs import Level, ModelSpec, Share, TrainSpec, Value
@@ -369,7 +369,30 @@ def read_experiment(path: Path) -> Experiment:
         InvalidFileError: The file is missing or is not strict YAML.
         InvalidValueError: A field is of the wrong type, zipped lists differ in length, or a key is varied twice.
     """
-    document = read(path).renamed(experiment_names)
+    return _checked(read(path))
+
+
+def parse_experiment(text: str, name: str) -> Experiment:
+    """Read and check the text of an experiment file, such as one that is kept beside records.
+
+    Args:
+        text: The YAML.
+        name: What the text is called in messages.
+
+    Returns:
+        The experiment; its ladders and parts have not been looked up.
+
+    Raises:
+        UnknownNameError: It has a key that the format does not have.
+        InvalidFileError: It is not strict YAML.
+        InvalidValueError: A field is of the wrong type, zipped lists differ in length, or a key is varied twice.
+    """
+    return _checked(parse(text, name))
+
+
+def _checked(document: Document) -> Experiment:
+    """Read and check an experiment, with each of its presets."""
+    document = document.renamed(experiment_names)
     result = validated(Experiment, document.data, document.where)
     result._document = document
     for preset in result.presets:

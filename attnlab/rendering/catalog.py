@@ -31,6 +31,7 @@ LEGENDS = {
         "head, F features per head, N state channels, w window, b block, n selected blocks (sparse: keys of a row), "
         "k selected keys, K candidate keys (sea: bins), m memory slots.",
     ),
+    "experiment": ("", "published: attnlab report NAME --published shows its records, without a run."),
 }
 """Lines below a listing that explain its columns, by the first heading."""
 

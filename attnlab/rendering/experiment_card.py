@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from attnlab import resources
 from attnlab.config.experiment import Experiment
 from attnlab.formatting import option_text
 
@@ -30,6 +31,8 @@ class ExperimentCard:
             grid.add_row(Text(name, style="bold"), Text(value))
         claims: list[RenderableType] = [Text(f"Claim: {claim.says}") for claim in one.claims]
         commands = [f"attnlab sweep {one.name} --dry-run", f"attnlab sweep {one.name}", f"attnlab cp {one.name}"]
+        if self.published:
+            commands.append(f"attnlab report {one.name} --published")
         return Group(
             Text.assemble((one.name, "bold"), ("  experiment", "dim")),
             Text(one.question),
@@ -39,6 +42,13 @@ class ExperimentCard:
             *claims,
             Text(""),
             *(Text(command, style="dim") for command in commands),
+        )
+
+    @property
+    def published(self) -> bool:
+        """Whether its records are published."""
+        return self.path.resolve().parent == resources.folder("experiments").resolve() and (
+            self.experiment.name in resources.published_names()
         )
 
     def fields(self) -> Iterator[tuple[str, str]]:

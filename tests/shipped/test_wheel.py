@@ -28,8 +28,9 @@ def built(kind: str, folder: Path) -> Path:
 @pytest.mark.slow
 def test_the_wheel_ships_all_data(tmp_path: Path) -> None:
     names = zipfile.ZipFile(built("wheel", tmp_path)).namelist()
-    shipped = {name.removeprefix("attnlab/_resources/") for name in names if name.endswith((".yaml", ".json"))}
+    shipped = {name.removeprefix("attnlab/_resources/") for name in names if name.endswith((".yaml", ".json", ".gz"))}
     data = [path for kind in ("tasks", "experiments") for path in (ROOT / kind).glob("*.[yj]*")]
+    data += (ROOT / "experiments" / "published").glob("*.jsonl.gz")
     assert shipped == {str(path.relative_to(ROOT)) for path in data}
     assert "attnlab/py.typed" in names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"attnlab"}
@@ -77,9 +78,12 @@ def test_the_wheel_trains_outside_of_the_checkout(tmp_path: Path) -> None:
     assert (record["status"], record["steps"]) == ("done", 5)
     assert (work / "results" / "records.jsonl").is_file()
     assert {one["experiment"] for one in json.loads(attnlab("ls", "experiments", "--json"))} >= {"quickstart"}
+    assert "Published: attnlab sweep quickstart" in attnlab("report", "quickstart", "--published")
     assert version in attnlab("--version")
 
 
 @pytest.mark.parametrize("kind", ["tasks", "experiments"])
 def test_the_data_folders_contain_data_only(kind: str) -> None:
-    assert {path.suffix for path in (ROOT / kind).iterdir()} <= {".yaml", ".md", ".json"}
+    assert {path.suffix for path in (ROOT / kind).iterdir() if path.is_file()} <= {".yaml", ".md", ".json"}
+    folders = {path.name: {file.name.partition(".")[2] for file in path.iterdir()} for path in (ROOT / kind).glob("*/")}
+    assert folders == ({"published": {"jsonl.gz"}} if kind == "experiments" else {})
