@@ -203,14 +203,24 @@ class Comparison:
         Returns:
             The level; None if there is none.
         """
-        highest = None
-        for level in self.levels:
-            if not runs.get(level):
-                continue
-            if not half_solved([record.solved for record in runs[level].values()]):
+        highest, solved = None, self.solved_levels(runs)
+        for level in filter(runs.get, self.levels):
+            if level not in solved:
                 break
             highest = level
         return highest
+
+    def solved_levels(self, runs: Mapping[Any, BySeed]) -> list[Any]:
+        """The levels that at least half of the seeds solve.
+
+        Args:
+            runs: ``ours`` or ``theirs``.
+
+        Returns:
+            The levels, the easiest first.
+        """
+        ran = filter(runs.get, self.levels)
+        return [level for level in ran if half_solved([record.solved for record in runs[level].values()])]
 
 
 def accuracy(record: Record) -> float:

@@ -196,8 +196,13 @@ def _missing(comparison: Comparison) -> str:
 
 def _reach(comparison: Comparison, unit: str = "") -> str:
     def text(runs: Mapping[Any, BySeed]) -> str:
-        level = comparison.solved_up_to(runs)
-        return "no level that was run" if level is None else f"up to {level}{unit}"
+        highest, solved = comparison.solved_up_to(runs), comparison.solved_levels(runs)
+        if not solved:
+            return "no level that was run"
+        if solved[-1] == highest:
+            return f"up to {highest}{unit}"
+        easier = next(level for level in comparison.levels if runs.get(level) and level not in solved)
+        return f"{', '.join(map(str, solved))}{unit} and not {easier}"
 
     if not comparison.reference:
         return f"At least half of the seeds solve {text(comparison.ours)}."

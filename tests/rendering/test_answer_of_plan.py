@@ -53,6 +53,13 @@ def test_where_neither_solves_anything() -> None:
     assert text in words(found)[0]
 
 
+def test_levels_that_are_solved_above_one_that_is_not_are_named() -> None:
+    found = report(
+        [*ladder("softmax", {2: 0.3, 4: 1.0, 8: 0.3}, 3), *ladder("expressive", {2: 1.0, 4: 0.3, 8: 1.0}, 3)]
+    )
+    assert "expressive solves 2, 8 pairs and not 4, softmax 4 pairs and not 2, each in at least half" in words(found)[0]
+
+
 def test_each_answer_of_a_report_of_three_names_the_two_that_it_compares() -> None:
     runs = [record for name in ("softmax", "linear", "delta") for record in ladder(name, NEAR, 3)]
     first, second = words(report(runs))
