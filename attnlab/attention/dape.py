@@ -74,9 +74,9 @@ class Dape(Attention):
 
     @property
     def score_maps(self) -> int:
-        """The width of the widest layer of the network; compiled loops hold one map of it at a time."""
+        """The width of the widest layer of the network; compiled loops hold scores, corrected ones and gradients."""
         if self.fast and loops.usable(self.reader.weight):
-            return super().score_maps
+            return 3 * super().score_maps
         return max(self.reader.weight.shape[:2])
 
     def add_bias(self, scores: Tensor, bias: Tensor | None, qkv: QKV) -> Tensor:
