@@ -260,11 +260,11 @@ class HistoryPoint(Result):
 
     step: Natural
     loss: Number
-    """Mean training loss since the previous validation, in nats per question."""
+    """Mean training loss since the previous validation, per question, in the unit of :attr:`Record.loss`."""
     accuracy: NumberOfShare
     """Share of correct answers on the validation split."""
     validation_loss: Number | None = None
-    """Nats per question on the validation split."""
+    """The same of the validation split."""
 
 
 class DiagnosticsPoint(Result):
@@ -290,7 +290,7 @@ class Evaluation(Result):
     accuracy: Score
     exact_match: Score
     loss: Number | None
-    """Nats per question; None for a rollout."""
+    """Nats per question; None for a rollout, and where answers are numbers."""
     scores: Scores = {}
     """What the scorers of the task give."""
 
@@ -308,7 +308,7 @@ class ProbeResult(Result):
     accuracy: Score
     """Per question, on the test split."""
     validation_loss: Number
-    """Nats per question at its last validation; nan without one, and where it diverged."""
+    """Loss per question at its last validation; nan without one, and where it diverged."""
 
 
 class Record(Result):
@@ -331,7 +331,7 @@ class Record(Result):
     exact_match: Score
     """Per sequence, on the test split: every question of the sequence is answered correctly."""
     loss: Number | None = None
-    """Nats per question, on the test split; None for a rollout."""
+    """Nats per question, on the test split, or the mean squared error of numbers; None for a rollout."""
     scores: Scores = {}
     """What the scorers of the task give, on the test split."""
     rollout: bool = False
@@ -345,7 +345,7 @@ class Record(Result):
     """Tokens to choose from: a model that knows nothing guesses among them. 0 where an old record does not say, and
     where answers are numbers; losses are squared errors there."""
     initial_loss: Number | None = None
-    """Training loss of the first step, in nats per question, before anything was learned; None in old records."""
+    """Training loss of the first step, per question, before anything was learned; None in old records."""
     chance_guess: str = ""
     """The guess whose accuracy the chance is, in words; empty where an old record does not say."""
     evaluations: Annotated[tuple[Evaluation, ...], Strict(False)] = ()
@@ -379,6 +379,11 @@ class Record(Result):
             return f"chance: {self.chance_guess}" if self.chance_guess else ""
         uniform = f"a guess among all {self.vocabulary} tokens: {percent(1 / self.vocabulary)}"
         return f"chance: {self.chance_guess}; {uniform}"
+
+    @property
+    def squared_errors(self) -> bool:
+        """Whether answers are numbers and losses mean squared errors; False where an old record does not say."""
+        return not self.vocabulary and bool(self.chance_guess)
 
     @property
     def solved(self) -> bool:

@@ -5,7 +5,7 @@
     python -m benchmarks.times_softmax --mixing wall        # the mixing of the tokens alone, over torch's fused softmax
 
 The steps take turns in one process on one thread, and the order rotates: median and quartiles of the ratio in each
-round, by processor time.
+round, by processor time. Goals stand in ``benchmarks.timing.goals``; those over `delta` are shown where it is measured.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ import argparse
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.timing.pairs import Seconds
 
 
 def without_loops(program: Callable[[], object]) -> Callable[[], object]:
@@ -25,6 +29,20 @@ def without_loops(program: Callable[[], object]) -> Callable[[], object]:
             program()
 
     return run
+
+
+def goal(name: str, seconds: Seconds) -> str:
+    """The goal of an attention, and whether it is reached; empty without one."""
+    from benchmarks.timing.goals import MOST_TIMES_DELTA, MOST_TIMES_SOFTMAX
+    from benchmarks.timing.pairs import ratio
+
+    if most := MOST_TIMES_SOFTMAX.get(name):
+        reached = ratio(name, seconds[name], seconds["softmax"]).median <= most
+        return f"{most}{'' if reached else ', **not reached**'}"
+    if "delta" in seconds and (most := MOST_TIMES_DELTA.get(name)):
+        times = ratio(name, seconds[name], seconds["delta"]).median
+        return f"{most} times `delta`: {times:.2f}{'' if times <= most else ', **not reached**'}"
+    return ""
 
 
 def main() -> None:
@@ -54,12 +72,13 @@ def main() -> None:
     if args.no_loops:
         programs |= {f"{name}, no loops": without_loops(make(name)) for name in args.names}
     seconds = interleaved(programs, args.rounds, clock=time.process_time)
-    print("| attention | times softmax | quartiles | ms |")
-    print("|---|---|---|---|")
+    print("| attention | times softmax | quartiles | ms | goal |")
+    print("|---|---|---|---|---|")
     for name in programs:
         measured = ratio(name, seconds[name], seconds["softmax"])
         milliseconds = 1e3 * sorted(seconds[name])[len(seconds[name]) // 2]
-        print(f"| `{name}` | {measured.median:.2f} | {measured.low:.2f}-{measured.high:.2f} | {milliseconds:.1f} |")
+        numbers = f"{measured.median:.2f} | {measured.low:.2f}-{measured.high:.2f} | {milliseconds:.1f}"
+        print(f"| `{name}` | {numbers} | {'' if args.mixing else goal(name, seconds)} |")
 
 
 if __name__ == "__main__":

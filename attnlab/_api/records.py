@@ -27,8 +27,8 @@ class Records(list["Record"]):
 
         Returns:
             Column -> value: id, status and reason, where the run was trained and tested, the fields of the model, the
-            training and the task, metrics (shares from 0 to 1, losses in nats, seconds), and diagnostics by name. What
-            a run does not have is None, and a metric without a value is nan.
+            training and the task, metrics (shares from 0 to 1, losses in nats or squared errors, seconds), and
+            diagnostics by name. What a run does not have is None, and a metric without a value is nan.
         """
         from attnlab.analysis.record_columns import record_rows
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from attnlab.analysis._draws import SHARE, Interval
 from attnlab.analysis.time_to_solve import TIME_METRICS, TIMES
-from attnlab.errors import unknown
+from attnlab.errors import InvalidValueError, unknown
 from attnlab.records import SOLVED, Evaluation, Record
 from attnlab.run_fields import LOCATION, Cache, Fields, run_fields, short_name, trained_on
 from attnlab.specs import ModelSpec
@@ -86,7 +86,7 @@ METRICS: dict[str, Callable[[Observation], float]] = {
     "accuracy": _accuracy,
     "exact_match": lambda one: (one.evaluation or one.record).exact_match.mean,
     "loss": _loss,
-    "perplexity": lambda one: math.exp(min(700.0, _loss(one))),
+    "perplexity": lambda one: math.nan if one.record.squared_errors else math.exp(min(700.0, _loss(one))),
     "solved": lambda one: float(_accuracy(one) >= SOLVED and one.record.status == "done"),
     "validation_accuracy": lambda one: _number(one.record.last_validation),
     "steps": lambda one: float(one.record.steps),
@@ -196,13 +196,31 @@ def check_metric(name: str, observed: Sequence[Observation], where: str) -> None
     """Check that some run has the metric.
 
     Raises:
+        InvalidValueError: It is the perplexity, and all answers are numbers.
         UnknownNameError: No run has it.
     """
+    check_perplexity(name, [one.record for one in observed], where)
     if name not in (*METRICS, *TIME_METRICS) and not any(
         name in {*one.record.diagnostics, *one.record.scores} for one in observed
     ):
         logged = {known for one in observed for known in (*one.record.diagnostics, *one.record.scores)}
         raise unknown("metric", name, {*METRICS, *TIME_METRICS, *logged}, where=where)
+
+
+def check_perplexity(name: str, records: Sequence[Record], where: str) -> None:
+    """Refuse the perplexity where no run has one.
+
+    Args:
+        name: Any metric.
+        records: The runs.
+        where: Where it was named.
+
+    Raises:
+        InvalidValueError: It is the perplexity, and the answers of all runs are numbers.
+    """
+    if name == "perplexity" and records and all(record.squared_errors for record in records):
+        problem = "Perplexity is of guesses among tokens; here answers are numbers, and losses squared errors."
+        raise InvalidValueError(problem, "Take another metric: loss, or a scorer of the task.", where=where)
 
 
 def _number(value: Any) -> float:

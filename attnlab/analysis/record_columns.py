@@ -23,8 +23,8 @@ def record_rows(records: Iterable[Record]) -> list[dict[str, Any]]:
 
     Returns:
         Rows with the same columns throughout: :data:`FIRST`, the fields of the model, the training and the task, the
-        metrics (shares from 0 to 1, losses in nats, seconds), the means of scorers, and the diagnostics by name. What a
-        run does not have is None, and a metric without a value is nan.
+        metrics (shares from 0 to 1, losses in nats or squared errors, seconds), the means of scorers, and the
+        diagnostics by name. What a run does not have is None, and a metric without a value is nan.
     """
     cache: Cache = {}
     rows = []

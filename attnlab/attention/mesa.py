@@ -14,7 +14,8 @@ output are those of :mod:`attnlab.attention.gated_delta`.
 Source   von Oswald et al., "MesaNet", arXiv:2506.05233; flash-linear-attention's ``ops/mesa_net``.
 Theirs   H_kk, H_kv -> our G, H;  gamma, exp(g) -> our a;  beta -> our b;  Lambda, lambda -> our l.
 Differs  the systems are solved exactly in float32, one of C x C numbers per token; theirs takes at most 30 steps of
-         conjugate gradients, which are inexact, and of which 16 take longer here than a factorization at C = 16. The
+         conjugate gradients, which are inexact, and of which 16 take longer here than a factorization at C = 16.
+         Compiled loops factorize them where there are any (:mod:`attnlab.attention.ops.least_squares`). Otherwise the
          fast path has a gradient without C x C numbers: that of one correction of a known solution y,
          ``x = y + F^{-1} (q - (G + Diag(l)) y)`` with F fixed. The floor of l, its start at 1 and the maps to a and b
          are ours. A floor keeps the system far from singular.
@@ -25,6 +26,7 @@ Letters  B batch, H heads, T queries, S keys, C channels of keys, V of values, N
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -34,9 +36,11 @@ from torch.nn import functional
 from attnlab.attention.base import Position, register
 from attnlab.attention.delta import Expansion
 from attnlab.attention.gated_delta import GatedDeltaNet
+from attnlab.attention.ops import least_squares
+from attnlab.attention.ops import recurrence as recurrence_ops
 from attnlab.attention.ops.convolution import Convolved
 from attnlab.attention.ops.delta_rule import unit_length
-from attnlab.attention.ops.scan import SCALAR_CHUNK, Recurrence, closed_form, scan, segment_sums
+from attnlab.attention.ops.scan import SCALAR_CHUNK, Recurrence, closed_form, scan, segment_sums, short_outputs
 from attnlab.tensors import QKV, LayerContext, at_least_float32
 
 FLOOR = 0.25
@@ -81,12 +85,14 @@ class Mesa(GatedDeltaNet):
         return closed_form(solved, strengths * keys, decays, qkv.start)
 
     def attend(self, qkv: QKV, position: Position) -> Tensor:
-        """Two chunked scans where the output of all rows is computed, the closed form otherwise."""
+        """Two scans where the output of all rows is computed, the closed form otherwise."""
         if not self.takes_scan(qkv):
             return super().attend(qkv, position)
         keys, strengths, decays = self.written(qkv)
-        recurrence = Recurrence(self.solve_fast(qkv), strengths * keys, decays)
-        return scan(*recurrence, at_least_float32(qkv.values_BHSC)).to(qkv.values_BHSC.dtype)
+        recurrence, values = Recurrence(self.solve_fast(qkv), strengths * keys, decays), qkv.values_BHSC
+        short = keys.shape[-2] <= SCALAR_CHUNK and recurrence_ops.usable(*recurrence, values)
+        run = partial(short_outputs, normalized=False) if short else scan
+        return run(*recurrence, at_least_float32(values)).to(values.dtype)
 
     def written(self, qkv: QKV) -> tuple[Tensor, Tensor, Tensor]:
         """Keys of unit length, strengths and log decays of all tokens.
@@ -114,7 +120,7 @@ class Mesa(GatedDeltaNet):
         return torch.linalg.solve(systems, at_least_float32(qkv.queries_BHTC)[..., None])[..., 0]
 
     def solve_fast(self, qkv: QKV) -> Tensor:
-        """The same for all rows, by chunked scans.
+        """The same for all rows, by compiled loops or by chunked scans.
 
         Args:
             qkv: Queries, keys and values.
@@ -124,6 +130,8 @@ class Mesa(GatedDeltaNet):
         """
         (keys, strengths, decays), ridge = self.written(qkv), self.ridge_H1C
         queries = at_least_float32(qkv.queries_BHTC)
+        if least_squares.usable(queries, keys, strengths, decays, ridge):
+            return least_squares.solutions(queries, keys, strengths, decays, ridge)
         with torch.no_grad():
             products = (keys[..., :, None] * keys[..., None, :]).flatten(-2)
             reads, one_chunk = torch.ones_like(strengths), keys.shape[-2] <= SCALAR_CHUNK

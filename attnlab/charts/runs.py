@@ -22,10 +22,10 @@ FADED = 0.1
 """Opacity of a variant while another one is brought to the front."""
 CURVES = (
     ("accuracy", "validation accuracy", True),
-    ("loss", "training loss in nats", False),
-    ("validation_loss", "validation loss in nats", False),
+    ("loss", "training loss", False),
+    ("validation_loss", "validation loss", False),
 )
-"""Columns of learning curves, what they are, and whether they are shares of 1."""
+"""Columns of learning curves, what they are but for the unit of a loss, and whether they are shares of 1."""
 Definition = dict[str, Any]
 
 

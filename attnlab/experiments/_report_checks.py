@@ -14,7 +14,7 @@ from typing import Any
 
 from attnlab.analysis.claims import check_claims
 from attnlab.analysis.fields import matches
-from attnlab.analysis.metric_names import RUN_METRICS
+from attnlab.analysis.metric_names import RUN_METRICS, check_perplexity
 from attnlab.config.experiment import Experiment
 from attnlab.errors import AttnlabError, InvalidValueError, unknown
 from attnlab.records import Evaluation, HistoryPoint, Record, Score, SequenceMean
@@ -40,7 +40,7 @@ def check_report(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
     Raises:
         UnknownNameError: No run has a field or a metric that a claim or the layout names.
         InvalidValueError: No run has a value of a claim, or no run has all its values together; a claim compares with
-            nothing, or what it leaves open varies.
+            nothing, or what it leaves open varies; the perplexity of numbers is asked for.
     """
     runs = list({(id(spec.task), id(spec.model), id(spec.train)): spec for spec in specs}.values())
     if not runs:
@@ -56,8 +56,8 @@ def check_report(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
         _check_known("field", short_name(name), known, experiment.where("report", "index", index))
     _check_known("field", short_name(layout.columns), known, experiment.where("report", "columns"))
     _check_known("metric", layout.metric, metrics, experiment.where("report", "metric"))
-    if not experiment.claims:
-        return
+    records = _as_if_run(runs)
+    check_perplexity(layout.metric, records, experiment.where("report", "metric"))
     for index, claim in enumerate(experiment.claims):
         _check_known("metric", claim.metric, metrics, experiment.where("claims", index, "metric"))
         ours, theirs = _short_names(claim.of), _short_names(claim.than)
@@ -73,7 +73,6 @@ def check_report(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
                 hint = "Each of these is in some run; no run has all of them."
                 where = experiment.where("claims", index, side)
                 raise InvalidValueError(f"No run of this sweep is {listed}.", hint, where=where)
-    records = _as_if_run(runs)
     for index, claim in enumerate(experiment.claims):
         try:
             check_claims([claim], records, experiment.tuned)
@@ -96,7 +95,10 @@ def _as_if_run(specs: Sequence[RunSpec]) -> list[Record]:
             if subtask or level != spec.task.level
         )
         logged = dict.fromkeys(logged_names(spec.train.log_diagnostics), 0.0)
+        task = build(spec.task)
         more: dict[str, Any] = {
+            "vocabulary": 0 if task.features else task.vocabulary,
+            "chance_guess": task.chance_guess,
             "scores": means[""],
             "evaluations": evaluations,
             "diagnostics": logged,

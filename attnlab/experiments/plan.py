@@ -30,6 +30,7 @@ from attnlab.experiments.whole_model import check_own_model, judge, of_whole_mod
 from attnlab.model.transformer import build
 from attnlab.plugins import plugin_error
 from attnlab.specs import ALTERNATING, ModelSpec, Part, RunSpec, TaskSpec
+from attnlab.tasks.io.drawn_values import check_drawn_values
 from attnlab.tasks.io.fed_back import FedBackAnswers
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
@@ -237,8 +238,12 @@ def try_run(spec: RunSpec, resolver: Resolver) -> None:
 
     Raises:
         PluginError: A user's part raises an exception, or it is not the same after it was loaded.
-        AttnlabError: Sizes or options do not fit, or the model cannot be trained or saved.
+        AttnlabError: Sizes or options do not fit, the ranges of training draw what the task refuses, or the model
+            cannot be trained or saved.
     """
+    if spec.task.train:
+        steps = spec.train.max_steps
+        resolver.once(("drawn", spec.task.canonical, steps), lambda: check_drawn_values(spec.task, steps))
     if examples := spec.train.train_examples:
         # Whether there are so many is a matter of the task; the first seed tells.
         resolver.once(

@@ -214,7 +214,9 @@ def curve_figures(drawn: Charts, axis: PageAxis, records: Sequence[Record]) -> l
         index = len(figures)
         table = drawn.table(rows)
         drawn.curves.append(table)
-        for column, heading, share in charts.CURVES:
+        unit = run_rows.loss_unit(same)
+        for column, what, share in charts.CURVES:
+            heading = what if share else f"{what}{unit}"
             spec = charts.curves_of_runs(drawn.variants, column, heading, share=share)
             drawn.add(f"curves|{index}|{column}", drawn.spec(spec, LOW), table)
         figures.append(Figure(f"curves|{index}|{{measure}}", title))

@@ -11,7 +11,7 @@ from attnlab.analysis.reproduction import differing, yaml_word
 from attnlab.formatting import duration, interval, number, option_text, percent, thousands
 from attnlab.records import Record
 from attnlab.rendering._exporters import json_data
-from attnlab.rendering._run_rows import level_title
+from attnlab.rendering._run_rows import level_title, loss_unit
 from attnlab.specs import Section
 
 TIMES = ("seconds", "started", "ended")
@@ -139,6 +139,7 @@ def run_panels(
                 "title": title,
                 "search": " ".join([record.id, *(cell.text for cell in line.cells), record.status]),
                 "facts": _facts(record),
+                "unit": loss_unit([record]),
                 "levels": [_evaluation(one) for one in record.evaluations],
                 "diagnostics": _last_diagnostics(record),
                 "differs": [[name, option_text(value) or yaml_word(value)] for name, value in differing(spec).items()],
@@ -166,8 +167,8 @@ def _facts(record: Record) -> list[list[str]]:
         chance = f"chance {percent(record.accuracy.chance)}"
         accuracy = f"{percent(record.accuracy.mean)}, 95 % interval {interval(record.accuracy.interval)}, {chance}"
         facts += [["accuracy", accuracy], ["exact match", percent(record.exact_match.mean)]]
-        unit = " nats" if record.vocabulary or not record.chance_guess else ""  # squared errors have none
-        facts += [["test loss", f"{record.loss:.4g}{unit}"]] if record.loss is not None else []
+        loss, unit = ("test squared error", "") if record.squared_errors else ("test loss", " nats")
+        facts += [[loss, f"{record.loss:.4g}{unit}"]] if record.loss is not None else []
     early = ", stopped early because it was solved" if record.early_stopped else ""
     facts += [["steps", f"{thousands(record.steps)} of {thousands(record.spec.train.max_steps)}{early}"]]
     facts += [["parameters", thousands(record.parameters)]] if record.parameters else []

@@ -145,6 +145,19 @@ def curve_rows(records: Iterable[Record], names: Iterable[str]) -> Rows:
     ]
 
 
+def loss_unit(records: Iterable[Record]) -> str:
+    """Tell the unit of the losses of some runs, as a heading ends.
+
+    Args:
+        records: The runs.
+
+    Returns:
+        Nats where answers are tokens, squared errors where they are numbers; nothing where both occur.
+    """
+    kinds = {record.squared_errors for record in records}
+    return "" if len(kinds) > 1 else ", squared error" if True in kinds else " in nats"
+
+
 def seed_rows(records: Iterable[Record], names: Iterable[str]) -> Rows:
     """List the accuracies of runs that have one.
 

@@ -48,7 +48,9 @@ def definition(records: Sequence[Record], labels: Sequence[str]) -> Definition:
     if not rows:
         raise InvalidValueError("No validation was recorded.", "Plot a run that has one.", where="--plot")
     parts = []
-    for column, heading, share in CURVES:
+    unit = run_rows.loss_unit(records)
+    for column, what, share in CURVES:
+        heading = what if share else f"{what}{unit}"
         if own := [row for row in rows if row[column] is not None]:
             one = curves_of_runs(Variants(tuple(names), columns=1), column, heading, share=share)
             parts.append({**one, "data": {"values": own}, "width": WIDTH, "height": HEIGHT})

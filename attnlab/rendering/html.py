@@ -33,7 +33,7 @@ from attnlab.rendering import _page_tables as tables
 from attnlab.rendering._exporters import json_data, printable_data
 from attnlab.rendering._page_axis import PageAxis, page_axis
 from attnlab.rendering._page_charts import Charts
-from attnlab.rendering._run_rows import run_values, variant_names
+from attnlab.rendering._run_rows import loss_unit, run_values, variant_names
 from attnlab.rendering._vega import script
 from attnlab.rendering.failure_mode_table import FailureModeTable, failure_mode_table
 from attnlab.rendering.report import Report
@@ -150,6 +150,7 @@ def html_page(
         about_capacities=ABOUT_CAPACITIES,
         beside=_are_beside(figures, panels, variants.names),
         about_levels=_about_levels(report),
+        loss_unit=loss_unit(report.records),
         panels=panels,
         notes=" ".join(report.footnotes()),
         failure_grids=tables.failure_grids(failures),

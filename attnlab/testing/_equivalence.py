@@ -16,6 +16,10 @@ from attnlab.testing.changes import changes_from_call_to_call
 from attnlab.testing.finding import Finding, check_result, not_applicable
 
 LENGTHS = (1, 2, 13, 64, 131, LENGTH)
+TOLERATED = 2e-5
+"""Relative difference of two paths in float32."""
+ROUNDINGS, ROUNDED = 4, 3
+"""Changes by a rounding of the inputs that are tolerated where they are larger, and how often roundings are drawn."""
 
 
 def lengths(subject: Subject) -> Finding:
@@ -81,25 +85,56 @@ def determinism(subject: Subject) -> Finding:
 
 
 def fast_path(subject: Subject) -> Finding:
-    """The fast path agrees with the plain one, forward and backward, in float32; so do blocks of queries."""
+    """The fast path agrees with the plain one, forward and backward, in float32; so do blocks of queries.
+
+    A token whose output is small beside its terms, and is then normalized, amplifies rounding: two right computations
+    differ there by what a rounding of the inputs changes in either.
+    """
     if subject.adapted:
         return not_applicable("fast path equals plain", "a module of its own has one path")
-    worst = 0.0
+    worst, passed, more = 0.0, True, ""
     for tokens, blocks in ((1, 0), (63, 0), (130, 0), (130, 3)):
-        x_BTD = random_inputs(2, tokens, dtype=torch.float32).requires_grad_()
-        results: list[Tensor] = []
+        x_BTD = random_inputs(2, tokens, dtype=torch.float32)
+        paths = []
         for fast in (True, False):
             attention = subject.build(dtype=torch.float32)
             attention.fast = fast
             if blocks and has_heads(attention, x_BTD.shape[-1]):
                 attention.max_recomputed_elements = len(x_BTD) * attention.score_maps * tokens * (tokens // blocks)
-            out = run(attention, x_BTD)
-            results += [out.detach(), torch.autograd.grad(out.square().sum(), x_BTD)[0]]
-        scale = max(1.0, float(results[2].abs().max())), max(1.0, float(results[3].abs().max()))
-        worst = max(
-            worst, max_difference(results[0], results[2]) / scale[0], max_difference(results[1], results[3]) / scale[1]
-        )
-    return check_result("fast path equals plain", worst < 1e-5 * 2, f"largest relative difference {worst:.1e}")
+            paths.append(attention)
+        plain = _differentiated(paths[1], x_BTD)
+        difference = _relative_difference(_differentiated(paths[0], x_BTD), plain)
+        if not difference < TOLERATED:
+            rounding = _change_by_rounding(paths[1], x_BTD, plain)
+            passed = passed and difference <= ROUNDINGS * rounding
+            more = f" at T = {tokens}, where a rounding of the inputs changes {rounding:.1e}"
+        worst = max(worst, difference)
+    return check_result("fast path equals plain", passed, f"largest relative difference {worst:.1e}{more}")
+
+
+def _differentiated(attention: Attention, x_BTD: Tensor) -> list[Tensor]:
+    """Outputs, and the gradient of their squares."""
+    inputs_BTD = x_BTD.clone().requires_grad_()
+    out_BTD = run(attention, inputs_BTD)
+    return [out_BTD.detach(), torch.autograd.grad(out_BTD.square().sum(), inputs_BTD)[0]]
+
+
+def _relative_difference(results: list[Tensor], expected: list[Tensor]) -> float:
+    """The largest difference of each tensor relative to its largest number, or to 1; the larger of both."""
+    return max(
+        max_difference(one, other) / max(1.0, float(other.abs().max()))
+        for one, other in zip(results, expected, strict=True)
+    )
+
+
+def _change_by_rounding(attention: Attention, x_BTD: Tensor, expected: list[Tensor]) -> float:
+    """The largest relative change where each input is one rounding larger, smaller or the same, drawn a few times."""
+    generator, changes = torch.Generator().manual_seed(4), []
+    for _ in range(ROUNDED):
+        signs_BTD = torch.randint(-1, 2, x_BTD.shape, generator=generator)
+        rounded_BTD = x_BTD * (1 + torch.finfo(x_BTD.dtype).eps * signs_BTD)
+        changes.append(_relative_difference(_differentiated(attention, rounded_BTD), expected))
+    return max(changes)
 
 
 def query_subset(subject: Subject) -> Finding:

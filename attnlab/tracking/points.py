@@ -87,7 +87,7 @@ def training_values(event: StepsTaken) -> Values:
         event: The steps that were taken.
 
     Returns:
-        Name -> number; the loss in nats per query position.
+        Name -> number; the loss per query position, in nats, or the squared error of numbers.
     """
     rate = learning_rate(event.spec.train, max(0, event.step - 1))
     values = {"train/loss": event.loss, "train/learning_rate": rate}
@@ -101,7 +101,7 @@ def validation_values(point: HistoryPoint) -> Values:
         point: The validation.
 
     Returns:
-        Name -> number; losses in nats per query position, the accuracy as a share of 1.
+        Name -> number; losses per query position as above, the accuracy as a share of 1.
     """
     values = {"train/mean_loss": point.loss, "validation/accuracy": point.accuracy}
     return values if point.validation_loss is None else {**values, "validation/loss": point.validation_loss}

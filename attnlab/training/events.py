@@ -45,7 +45,7 @@ class StepsTaken:
     step: int
     """Steps taken so far."""
     loss: float
-    """Training loss of the last step, in nats per query position."""
+    """Training loss of the last step per query position, in nats, or the squared error of numbers."""
     tokens: int
     """Tokens trained on since the previous event of this kind."""
     gradient_norm: float | None = None

@@ -44,7 +44,7 @@ class Predictions(NamedTuple):
     tokens_N: NDArray[np.int64]
     """Most likely tokens at the query positions."""
     loss_sum: float
-    """Cross-entropy summed over the query positions, in nats."""
+    """Cross-entropy in nats, or squared errors of numbers, summed over the query positions."""
 
 
 class Stepper(Protocol):
@@ -69,7 +69,7 @@ class Stepper(Protocol):
         """Fetch the losses since the previous call, which may wait for the device.
 
         Returns:
-            Losses in nats per query position, by index of the run.
+            Losses per query position, in nats or squared errors of numbers, by index of the run.
         """
 
     def gradient_norms(self) -> dict[int, float]:

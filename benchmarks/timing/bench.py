@@ -20,6 +20,7 @@ from attnlab.tasks.io.streams import Source
 from attnlab.training.environment import environment
 from attnlab.training.precision import has_bf16_products
 from attnlab.training.stepper import SingleStepper
+from benchmarks.timing.goals import MOST_TIMES_DELTA, MOST_TIMES_SOFTMAX
 from benchmarks.timing.growth import AXES, NAMES, Measure, isolated, measure_growth
 from benchmarks.timing.isolated import Build, time_isolated
 from benchmarks.timing.mixing import LENGTHS, fused
@@ -48,15 +49,6 @@ PRODUCT, DRAWS, STEPS = 1024, 20, 3
 VMAP = (1, 8, 32)
 MAX_VMAP_SLOWDOWN = 1.2
 """Goal for the time of a step of eight vmapped runs over that of one."""
-MOST_TIMES_SOFTMAX: Mapping[str, float | None] = {
-    "expressive": 1.0,
-    "dape": 2.0,
-    "linear": None,
-    "delta": 1.5,
-    "gated-delta": 1.5,
-    "kda": 1.5,
-}
-"""Goals for the time of a step over that of softmax."""
 MAX_LINEAR_EXPONENT = 1.3
 """Exponent in the length below which a cost counts as linear."""
 
@@ -190,11 +182,14 @@ def rows_program() -> Program:
 
 
 def variants(device: torch.device, timer: Timer) -> Iterator[Measured]:
-    """Time steps of other attentions over those of softmax, at the textbook shape."""
-    builds = {name: partial(ours, TEXTBOOK, device, attention=name) for name in ("softmax", *MOST_TIMES_SOFTMAX)}
+    """Time steps of other attentions over those of softmax or of delta, at the textbook shape."""
+    names = "softmax", *MOST_TIMES_SOFTMAX, *MOST_TIMES_DELTA
+    builds = {name: partial(ours, TEXTBOOK, device, attention=name) for name in names}
     seconds = timer(builds)
     for name, goal in MOST_TIMES_SOFTMAX.items():
         yield times(f"step, {name} / softmax", seconds[name], seconds["softmax"], goal)
+    for name, most in MOST_TIMES_DELTA.items():
+        yield times(f"step, {name} / delta", seconds[name], seconds["delta"], most)
 
 
 def mixings(device: torch.device, timer: Timer) -> Iterator[Measured]:

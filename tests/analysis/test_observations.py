@@ -15,7 +15,7 @@ from attnlab.analysis._observations import (
     observations,
     varying,
 )
-from attnlab.errors import UnknownNameError
+from attnlab.errors import InvalidValueError, UnknownNameError
 from tests.rendering.fake_runs import run
 
 
@@ -61,6 +61,17 @@ def test_a_metric_that_some_runs_lack_is_nan_there() -> None:
     seen = observations([run(diagnostics={"rank": 2.0}), run(seed=1, loss=None, environment={})])
     check_metric("rank", seen, "--metric")
     assert math.isnan(seen[1].metric("rank"))
+
+
+def test_squared_errors_have_no_perplexity() -> None:
+    numbers, tokens = observations([run(chance_guess="the number 0"), run(chance_guess="a guess", vocabulary=16)])
+    assert math.isnan(numbers.metric("perplexity"))
+    assert (numbers.metric("loss"), tokens.metric("perplexity")) == (1.0, math.e)
+    check_metric("perplexity", [numbers, tokens], "--metric")
+    check_metric("loss", [numbers], "--metric")
+    with pytest.raises(InvalidValueError, match="answers are numbers") as caught:
+        check_metric("perplexity", [numbers], "--metric")
+    assert caught.value.where == "--metric"
 
 
 def test_unknown_names_are_refused_with_the_closest() -> None:

@@ -8,6 +8,8 @@ import torch
 from attnlab.training.environment import torch_threads
 from benchmarks import times_softmax
 from benchmarks.timing import mixing
+from benchmarks.timing.goals import MOST_TIMES_DELTA, MOST_TIMES_SOFTMAX
+from benchmarks.timing.textbook import Shape, ours
 
 
 @pytest.mark.parametrize("name", ["expressive", "simplicial:near=2", "differential:version=2", "deltaformer"])
@@ -27,3 +29,21 @@ def test_multiples_of_softmax_are_a_table(
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith("| `softmax` | 1.00 | 1.00-1.00 |")
     assert lines[3].startswith("| `deltaformer:erase=query` |")
+
+
+def test_goals_are_told_with_their_baseline() -> None:
+    seconds = {"softmax": [1.0], "delta": [2.0], "wall": [1.6], "parallax": [1.5], "mesa": [3.9], "gsa": [4.2]}
+    told = {name: times_softmax.goal(name, seconds) for name in ("softmax", "wall", "parallax", "mesa", "gsa")}
+    assert told == {
+        "softmax": "",
+        "wall": "1.5, **not reached**",
+        "parallax": "1.5",
+        "mesa": "2.0 times `delta`: 1.95",
+        "gsa": "2.0 times `delta`: 2.10, **not reached**",
+    }
+    assert times_softmax.goal("mesa", {"softmax": [1.0], "mesa": [3.9]}) == ""
+
+
+@pytest.mark.parametrize("name", [*MOST_TIMES_SOFTMAX, *MOST_TIMES_DELTA])
+def test_every_attention_with_a_goal_can_be_stepped(name: str) -> None:
+    ours(Shape(length=8, batch=2, width=8), torch.device("cpu"), "never", name)()

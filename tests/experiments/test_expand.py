@@ -236,6 +236,20 @@ def test_what_the_report_could_not_make_is_refused_by_the_plan(line: str, messag
     assert message_of(path).startswith(f"mine.yaml:{message}")
 
 
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ("report: {metric: perplexity}", "report.metric"),
+        ("claims: [{says: x, of: {level: 1}, bound: 9, expect: less, metric: perplexity}]", "claims[0]"),
+    ],
+)
+def test_the_perplexity_of_numbers_is_refused_by_the_plan(line: str, place: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    head = "name: x\nquestion: y\nladders: [{ladder: in-context-regression, levels: [1]}]\n"
+    path.write_text(f"{head}model: {{width: 8, layers: 1}}\ntrain: {{max_steps: 3}}\n{line}\n")
+    assert message_of(path).startswith(f"mine.yaml:6: {place}\n  Perplexity is of guesses among tokens; here answers")
+
+
 def test_a_claim_that_names_no_variant_takes_a_single_variant(tmp_path: Path) -> None:
     claim = "claims: [{says: x, of: {level: [1, 2]}, expect: greater, bound: 0.1}]"
     assert message_of(written(tmp_path, claim)).endswith(

@@ -156,6 +156,21 @@ def test_the_panel_of_a_run_has_result_settings_and_command() -> None:
     assert data["sections"][panel["spec"]["model"]]["width"] == 32
 
 
+def test_losses_of_numbers_are_squared_errors_and_not_nats() -> None:
+    pytest.importorskip("vl_convert")
+    pages = {}
+    for name, vocabulary in (("tokens", 16), ("numbers", 0)):
+        told = {"vocabulary": vocabulary, "chance_guess": "the number 0"}
+        pages[name] = read([one.model_copy(update=told) for one in learned_runs(levels=(2,), seeds=1)])
+    for name, unit, loss in (("tokens", " in nats", "test loss"), ("numbers", ", squared error", "test squared error")):
+        data = pages[name].data
+        assert f"training loss{unit}" in pages[name].text
+        assert {one["unit"] for one in data["runs"]} == {unit}
+        assert loss in dict(data["runs"][0]["facts"])
+        assert f"training loss{unit} by training step" in json.dumps(data)
+    assert "nats" not in pages["numbers"].text + json.dumps(pages["numbers"].data)
+
+
 def test_maps_are_those_of_the_hardest_level_of_each_variant() -> None:
     records = [learned_run(name, pairs, seed) for name in ("softmax", "linear") for pairs in (2, 8) for seed in (0, 1)]
     chosen = runs_with_maps(report(records), records, 4)

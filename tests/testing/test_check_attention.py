@@ -247,7 +247,7 @@ BLOCKS = {"fast path equals plain"}
         (
             INEXACT_FAST_PATH,
             {"row constraint", "fast path equals plain", "second layer"},
-            r"largest relative difference 2\.0e-03",
+            r"largest relative difference 2\.0e-03 at T = \d+, where a rounding of the inputs changes \d\.\de-0[67]",
         ),
         (LATE_CUMSUM, {"query subset"}, r"largest difference \d.*"),
         (BROKEN_ROWS, {"row constraint"}, r"non-negative, sum to one: sums 0\.1\d* to 11\..*, smallest entry 0"),
@@ -258,6 +258,15 @@ def test_a_violation_is_reported(body: str, failed: set[str], message: str, writ
     result = findings(write(body))
     assert set(result) == failed
     assert any(re.fullmatch(message, evidence) for evidence in result.values()), result
+
+
+def test_paths_may_differ_by_what_a_rounding_of_the_inputs_changes_and_no_more(write: Write) -> None:
+    """Mamba-2 normalizes a nearly empty output of one token: there its gradient changes by 1.7e-5 with the inputs."""
+    (finding,) = check_attention(Part(name="mamba2"), ["fast path equals plain"]).findings
+    assert finding.outcome == "pass"
+    slight = INEXACT_FAST_PATH.replace("1.001", "1.00002")
+    assert slight != INEXACT_FAST_PATH
+    assert "fast path equals plain" in findings(write(slight))
 
 
 def test_layers_of_torch_are_a_function_of_the_seed_as_they_are_in_a_model(write: Write) -> None:

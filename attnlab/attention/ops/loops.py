@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache, partial, wraps
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -195,6 +195,7 @@ def loop(signature: str) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
         machine_code = cache(lambda: _njit(function, signature))
 
+        @wraps(function)
         def call(*args: Any) -> None:
             machine_code()(*args)
 

@@ -168,7 +168,7 @@
     const grid = element("div", "", { class: "grid small" });
     const own = data.curves.map((at) => data.tables[at]).map(({ columns, rows }) =>
       ({ columns, rows: rows.filter((row) => data.runs[row[columns.indexOf("run")]] === run) })).find(({ rows }) => rows.length);
-    const plots = own ? [["accuracy", "Validation accuracy in %"], ["loss", "Training loss in nats"], ["validation_loss", "Validation loss in nats"]].map(([field, title]) => {
+    const plots = own ? [["accuracy", "Validation accuracy in %"], ["loss", `Training loss${run.unit}`], ["validation_loss", `Validation loss${run.unit}`]].map(([field, title]) => {
       const figure = element("figure", "", { class: "chart" });
       const plot = element("div", "", { class: "plot" });
       figure.append(element("figcaption", `${title}, by training step`), plot);
