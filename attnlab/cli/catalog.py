@@ -168,9 +168,9 @@ def listing(kind: str, words: list[str]) -> Listing:
 
         experiments = [experiment(name) for name in resources.names("experiments")]
         published = resources.published_names()
-        headings = ("experiment", "ladders", "published", "question")
+        headings = ("experiment", "published", "ladders", "question")
         rows = [
-            (one.name, ", ".join(entry.ladder for entry in one.ladders), _yes(one.name in published), one.question)
+            (one.name, _yes(one.name in published), ", ".join(entry.ladder for entry in one.ladders), one.question)
             for one in experiments
         ]
     elif kind == "metrics":
@@ -183,7 +183,7 @@ def listing(kind: str, words: list[str]) -> Listing:
     matching = [row for row in rows if all(any(word in cell.lower() for cell in row) for word in words)]
     plural = f"{kind.removesuffix('s')}s"
     if_empty = f"There are no {plural}{' with those words' if words else ''}."
-    return Listing(headings, matching, if_empty, below=2 if kind in ("tasks", "attention") else 1)
+    return Listing(headings, matching, if_empty, below=2 if kind in ("tasks", "attention", "experiments") else 1)
 
 
 def _yes(value: bool) -> str:
