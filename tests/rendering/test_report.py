@@ -40,7 +40,7 @@ def test_a_complete_report() -> None:
     answer, lines = " ".join(lines[: lines.index("")]), lines[lines.index("") + 1 :]
     assert answer.startswith(
         "recall: expressive solves up to 4 pairs, softmax up to 2 pairs, each in at least half of the seeds. Which of "
-        "the two is ahead is undecided with 3 seeds. About "
+        "softmax and expressive is ahead is undecided with 3 seeds. About "
     )
     assert answer.endswith(" would decide it.")
     assert lines == [

@@ -161,7 +161,17 @@ def forward(
     weights: Numbers,
     results: Numbers,
 ) -> None:
-    """Fill y of some sequences."""
+    """Fill y of some sequences.
+
+    Args:
+        sequences: Their indices in the batch, N x 1.
+        sizes: :class:`Sizes`.
+        strides: The first three of each tensor, in the order in which they follow.
+        scores: Memory of the scores.
+        biases: Memory of the biases, or of nothing.
+        weights: Memory of the weights of each sequence: W_1, b_1, W_2, b_2.
+        results: Memory of y.
+    """
     heads, queries, keys, _start, maps, width, taps, after, has_bias, summed, adds_bias = sizes
     longest, pad, before = _longest(sizes), taps - 1, taps - 1 - after
     x = np.zeros((heads * (2 if has_bias else 1), longest), np.float32)
@@ -211,7 +221,20 @@ def backward(
     bias_grads: Numbers,
     weight_grads: Numbers,
 ) -> None:
-    """Fill the gradients of some sequences; those of keys after a query are zero."""
+    """Fill the gradients of some sequences; those of keys after a query are zero.
+
+    Args:
+        sequences: Their indices in the batch, N x 1.
+        sizes: :class:`Sizes`.
+        strides: The first three of each tensor, in the order in which they follow.
+        scores: Memory of the scores.
+        biases: Memory of the biases, or of nothing.
+        weights: Memory of the weights of each sequence: W_1, b_1, W_2, b_2.
+        grads: Memory of the gradient of y.
+        score_grads: Memory of that of the scores.
+        bias_grads: Memory of that of the biases.
+        weight_grads: Memory of that of the weights of each sequence.
+    """
     heads, queries, keys, _start, maps, width, taps, after, has_bias, summed, adds_bias = sizes
     longest, pad, before = _longest(sizes), taps - 1, taps - 1 - after
     x = np.zeros((heads * (2 if has_bias else 1), longest), np.float32)

@@ -95,7 +95,11 @@ def test_outputs_and_gradients_are_those_of_the_scan_in_float64(form: str, token
     assert off(differentiated(looped(form, rule), inputs_of(form, rule)), exact(form, rule)) <= 5e-6
 
 
-@pytest.mark.parametrize(("channels", "columns"), [(1, 1), (3, 5), (16, 16), (33, 3), (64, 7), (129, 2)])
+CHANNELS = [(1, 1), (3, 5), (16, 16), (33, 3), (64, 7), pytest.param(129, 2, marks=pytest.mark.slow)]
+"""Each power of two above 16 compiles for seconds."""
+
+
+@pytest.mark.parametrize(("channels", "columns"), CHANNELS)
 @pytest.mark.parametrize("form", ["kda", "rwkv7", "gla"])
 def test_any_number_of_channels(form: str, channels: int, columns: int) -> None:
     rule = drawn(form, 40, batch=1, channels=channels, columns=columns)
