@@ -51,7 +51,8 @@ def test_a_sweep_trains_them_and_is_not_run_twice(command: Command, tmp_path: Pa
     assert command(*words).out == first.out
     assert [record.environment["ended"] for record in Store(tmp_path / "results" / "copy").records()] == ended
     opening, _, table = command("report", "results/copy").out.partition("\n\n")
-    assert opening.startswith("copy, symbols 2: 99 % is reached ") and all(name in opening for name in NAMES)
+    assert opening.startswith("copy, symbols 2: 99 % is reached ")
+    assert all(name in opening for name in NAMES)
     assert [line.split()[0] for line in table.splitlines() if line.startswith(tuple(NAMES))][:3] == NAMES
 
 
