@@ -64,10 +64,11 @@ def published_from(store: Path, name: str) -> Published:
     """
     where = str(store)
     origin, path = read_provenance(store), resources.find("experiments", name)
-    made_for = stored_experiment(store)
-    if made_for is None or (changed := changed_fields(made_for, experiment(name))):
+    made_for, now = stored_experiment(store), experiment(name)
+    written = parse_experiment(origin.yaml, path.name) if made_for else now
+    if made_for is None or (changed := changed_fields(made_for, now) or changed_fields(written, now)):
         differs = f", which differs in {', '.join(changed)}" if made_for else ""
-        hint = f"Run: attnlab sweep {name}"
+        hint = f"Run: attnlab sweep {name}. Claims name parts as runs do, without options that have their defaults."
         raise StoreError(f"It was not made by the present {path.name}{differs}.", hint, where=where)
     status = store_status(store)
     if status.missing or status.failed or status.stale:

@@ -95,6 +95,17 @@ def test_another_experiment_is_refused(tmp_path: Path) -> None:
         published_from(store.path, NAME)
 
 
+def test_claims_that_were_written_in_other_words_are_refused(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "store")
+    text = read_published(NAME).header.yaml
+    other = text.replace("attention: softmax, ", "attention: {name: softmax}, ")
+    assert other != text
+    write_provenance(store.path, Provenance("attnlab sweep quickstart", "/there/quickstart.yaml", other))
+    with pytest.raises(StoreError, match=r"which differs in claims") as refused:
+        published_from(store.path, NAME)
+    assert "without options that have their defaults" in refused.value.hint
+
+
 def test_runs_of_several_versions_are_refused(tmp_path: Path) -> None:
     store = make_store(tmp_path / "store")
     store.append([altered(store.records()[0], torch="1.0")])
