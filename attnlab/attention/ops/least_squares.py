@@ -77,12 +77,12 @@ class _SystemLoops:
 
     def backward(self, tensors: Tensors, result: Tensor, grad: Tensor) -> Tensors:
         """Compute the gradients of all five."""
-        from attnlab.attention.ops.least_squares_loops import backward, segment_of
+        from attnlab.attention.ops.least_squares_loops import SEGMENT, backward
 
         _, *read, ridge = tensors
         *written, ridge_grad = (empty_like_heads(one) for one in tensors)
         arrays = [*map(rows_of, read), _numbers(ridge), *map(rows_of, (result, grad, *written)), _numbers(ridge_grad)]
-        numbers = *arrays, segment_of(result.shape[-2])
+        numbers = *arrays, loops.segment_of(result.shape[-2], SEGMENT)
         loops.in_threads(backward, [_heads(result)], 2 * _multiplications(result), *numbers)
         return *written, ridge_grad
 

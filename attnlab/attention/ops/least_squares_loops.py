@@ -14,8 +14,6 @@ Letters  B batch, H heads, T tokens, C channels.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from attnlab.attention.ops.loop_math import FOUR, HALF, ONE, THREE, ZERO
@@ -26,18 +24,6 @@ PLACES = 32
 SEGMENT = 16
 """Tokens of which the sums are held at a time on the way back, at least."""
 INDICES = "int64[:, :]"
-
-
-def segment_of(tokens: int) -> int:
-    """Tokens of a segment, about the root of their number where they are many: so the fewest sums are held.
-
-    Args:
-        tokens: T.
-
-    Returns:
-        The number.
-    """
-    return max(SEGMENT, math.isqrt(tokens))
 
 
 @compiled

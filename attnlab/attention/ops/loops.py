@@ -10,6 +10,7 @@ possible. Importing numba takes half a second, so it is imported by a module of 
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -125,6 +126,22 @@ def memory_of(tensor: Tensor) -> tuple[Numbers, tuple[int, ...]]:
     last = sum(stride * (size - 1) for stride, size in zip(strides, tensor.shape, strict=False))
     numbers = last + tensor.shape[-1] if tensor.numel() else 0
     return torch.as_strided(tensor, (numbers,), (1,)).numpy(), tuple(strides)
+
+
+def segment_of(tokens: int, least: int) -> int:
+    """Tokens of a segment, about the root of their number where they are many: so the least is held on the way back.
+
+    >>> segment_of(100, 64), segment_of(10_000, 64)
+    (64, 100)
+
+    Args:
+        tokens: T.
+        least: The fewest.
+
+    Returns:
+        The number.
+    """
+    return max(least, math.isqrt(tokens))
 
 
 def in_threads(

@@ -86,7 +86,7 @@ class _TokenLoops:
 
 def _run(which: int, inputs: Tensors, others: Tensors) -> None:
     """Call the forward pass (0) or the backward pass (1) for its tensors."""
-    from attnlab.attention.ops.recurrence_loops import Sizes, padded, passes, segment_of
+    from attnlab.attention.ops.recurrence_loops import SEGMENT, Sizes, padded, passes
 
     queries, removals, _, keys, decays, values = inputs
     batch, heads, tokens, channels = queries.shape
@@ -98,7 +98,7 @@ def _run(which: int, inputs: Tensors, others: Tensors) -> None:
         [np.arange(batch * heads)[:, None]],
         4 * (1 + 3 * which) * queries.numel() * values.shape[-1],
         np.array(sizes),
-        segment_of(tokens),
+        loops.segment_of(tokens, SEGMENT),
         np.array(strides),
         *memories,
     )

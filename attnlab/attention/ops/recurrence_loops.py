@@ -11,7 +11,6 @@ Letters  B batch, H heads, T tokens, C channels of keys, P with padding, V of va
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -53,18 +52,6 @@ def padded(channels: int) -> int:
         P.
     """
     return max(LEAST_CHANNELS, 1 << (channels - 1).bit_length())
-
-
-def segment_of(tokens: int) -> int:
-    """Tokens of a segment, about the root of their number where they are many: so the fewest states are held.
-
-    Args:
-        tokens: T.
-
-    Returns:
-        The number.
-    """
-    return max(SEGMENT, math.isqrt(tokens))
 
 
 @compiled
