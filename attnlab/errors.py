@@ -201,7 +201,7 @@ class StoreWarning(UserWarning):
 
 COLUMNS = 76
 """Columns of a list of names in a hint."""
-FEW = 12
+FEW = 16
 """Up to this many names are listed whole in a hint."""
 CLOSEST = 5
 """Names that a hint lists where there are more: the closest ones."""

@@ -7,7 +7,16 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-SHARES = ("accuracy", "exact_match", "solved", "validation_accuracy", "set_match", "f1")
+SHARES = (
+    "accuracy",
+    "error",
+    "normalized_accuracy",
+    "exact_match",
+    "solved",
+    "validation_accuracy",
+    "set_match",
+    "f1",
+)
 """Metrics that are shares of 1; they are printed in percent."""
 HEADINGS = {"time_to_solve": "time to solve in steps", "seconds_to_solve": "time to solve in seconds"}
 """Metrics that are not named by their own words, or whose unit is in question."""

@@ -34,7 +34,7 @@ README = resources.folder("experiments") / "README.md"
 
 
 def section(published: Published) -> str:
-    """Write the section of one experiment: question, command, date and versions, tables, claims."""
+    """Write the section of one experiment: question, command, date and versions, tables, claims, published values."""
     name, header = published.header.name, published.header
     summary = f"`{header.command}`, {published.about}. The records: `attnlab report {name} --published`."
     tables = as_markdown(report(published.records, published.experiment)).decode().split("\n", 2)[2].strip()
@@ -68,7 +68,8 @@ def published_from(store: Path, name: str) -> Published:
     written = parse_experiment(origin.yaml, path.name) if made_for else now
     if made_for is None or (changed := changed_fields(made_for, now) or changed_fields(written, now)):
         differs = f", which differs in {', '.join(changed)}" if made_for else ""
-        hint = f"Run: attnlab sweep {name}. Claims name parts as runs do, without options that have their defaults."
+        words = "Claims and published values name parts as runs do, without options that have their defaults."
+        hint = f"Run: attnlab sweep {name}. {words}"
         raise StoreError(f"It was not made by the present {path.name}{differs}.", hint, where=where)
     status = store_status(store)
     if status.missing or status.failed or status.stale:

@@ -200,6 +200,8 @@ def _experiment(name: str) -> list[str]:
     claims = [f"- {inline(claim.says)}" for claim in card.experiment.claims]
     parts = [f"**{escape(card.experiment.question)}**", facts(rows)]
     parts += ["## Claims", "\n".join(claims)] if claims else []
+    published = [f"- {inline(text)}" for text in card.published_values()]
+    parts += ["## Published values", "\n".join(published)] if published else []
     run = f"{code(f'attnlab sweep {name}')} runs it, and {code(f'attnlab cp {name}')} copies it to be edited."
     if card.published:
         run += f" {code(f'attnlab report {name} --published')} shows its published records, without a run."

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from attnlab.analysis._draws import SHARE, Interval
+from attnlab.analysis.levels import normalized_accuracy, share_above_chance
 from attnlab.analysis.time_to_solve import TIME_METRICS, TIMES
 from attnlab.errors import InvalidValueError, unknown
 from attnlab.records import SOLVED, Evaluation, Record
@@ -84,6 +85,8 @@ def _loss(observation: Observation) -> float:
 
 METRICS: dict[str, Callable[[Observation], float]] = {
     "accuracy": _accuracy,
+    "error": lambda one: 1 - _accuracy(one),
+    "normalized_accuracy": lambda one: normalized_accuracy(_accuracy(one), one.chance),
     "exact_match": lambda one: (one.evaluation or one.record).exact_match.mean,
     "loss": _loss,
     "perplexity": lambda one: math.nan if one.record.squared_errors else math.exp(min(700.0, _loss(one))),
@@ -95,7 +98,9 @@ METRICS: dict[str, Callable[[Observation], float]] = {
 }
 """The metrics of every run; scorers of some tasks and logged diagnostics are added under their own names."""
 BOUNDS: dict[str, Callable[[Observation], Interval]] = {
-    "accuracy": lambda one: _above_chance((one.evaluation or one.record).accuracy.chance),
+    "accuracy": lambda one: _above_chance(one.chance),
+    "error": lambda one: (0.0, 1 - _above_chance(one.chance)[0]),
+    "normalized_accuracy": lambda one: SHARE,
     "exact_match": lambda one: _above_chance((one.evaluation or one.record).exact_match.chance),
     "solved": lambda one: SHARE,
     "validation_accuracy": lambda one: _above_chance(one.record.accuracy.chance),
@@ -103,18 +108,25 @@ BOUNDS: dict[str, Callable[[Observation], Interval]] = {
     "time_to_solve": lambda one: (0.0, float(one.record.spec.train.max_steps)),
 }
 """The lowest mean and the highest value of the metrics that have bounds; all others are unbounded."""
+BELOW_CHANCE: dict[str, Callable[[Observation], Interval]] = {
+    "error": lambda one: SHARE,
+    "normalized_accuracy": lambda one: (share_above_chance(0.0, one.chance), 1.0),
+}
+"""The bounds in a cell with a run below chance, where they are not those of a share of which 0 is the lowest."""
 
 
 def metric_bounds(name: str, runs: Sequence[Observation], numbers: Sequence[float] | None = None) -> Interval | None:
     """The bounds of a metric in one cell, given its numbers where they are known; None where it is unbounded.
 
-    No run of a task is expected to be below chance. If one is, the lower bound is 0.
+    No run of a task is expected to be below chance. If one is, the bounds are those of an accuracy from 0.
     """
     known = [ends for one in runs if (ends := _bounds(name, one)) is not None]
     if not known:
         return None
     lows, highs = zip(*known, strict=True)
     numbers = [one.metric(name) for one in runs] if numbers is None else numbers
+    if name in BELOW_CHANCE and any(not min(lows) <= number <= max(highs) for number in numbers if number == number):
+        lows, highs = zip(*(BELOW_CHANCE[name](one) for one in runs if not one.failed), strict=True)
     return _containing(lows, highs, numbers)
 
 

@@ -127,7 +127,11 @@ def decide(claim: Claim, ends: Interval) -> Outcome:
 
 
 def strata(
-    observed: Sequence[Observation], wanted: Mapping[str, Any], metric: str, tuned: Sequence[str] = ()
+    observed: Sequence[Observation],
+    wanted: Mapping[str, Any],
+    metric: str,
+    tuned: Sequence[str] = (),
+    where: str = "claims",
 ) -> Strata:
     """Collect a metric of the wanted runs by task, subtask and level.
 
@@ -139,18 +143,19 @@ def strata(
         wanted: Field -> value, or a list of values.
         metric: The metric.
         tuned: Fields of which each cell takes the value with the best validation accuracy.
+        where: Where the runs were named, for messages.
 
     Returns:
         One number for each seed, by task, subtask and level; locations without numbers are left out.
 
     Raises:
         UnknownNameError: No run has the field or the metric.
-        InvalidValueError: A field that the claim does not name differs among the wanted runs.
+        InvalidValueError: A field that is not named differs among the wanted runs.
     """
     if not observed:
         return {}
-    check_metric(metric, observed, "claims")
-    required = {check_field(name, observed, "claims"): value for name, value in wanted.items()}
+    check_metric(metric, observed, where)
+    required = {check_field(name, observed, where): value for name, value in wanted.items()}
     keys = [key for name in tuned if (key := check_field(name, observed, "tune")) not in required]
     by_location: dict[Location, list[Observation]] = {}
     for one in observed:
@@ -172,7 +177,7 @@ def strata(
             differing = [*varying(best), *(["trained"] if len({str(one.trained) for one in best}) > 1 else [])]
             open_fields = [name for name in differing if name not in required]
             hint = f"Name {' and '.join(open_fields) or 'one more field'} too: each level needs one run for each seed."
-            raise InvalidValueError(f"{listed}: this matches more than one variant.", hint, where="claims")
+            raise InvalidValueError(f"{listed}: this matches more than one variant.", hint, where=where)
         numbers = {one.record.spec.seed: number for one in best if not math.isnan(number := one.metric(metric))}
         if numbers:
             result[location] = Sample([*numbers.values()], metric_bounds(metric, best), [*numbers])

@@ -28,6 +28,22 @@ def share_above_chance(accuracy: float, chance: float) -> float:
     return (accuracy - chance) / span if span > 0 else accuracy
 
 
+def normalized_accuracy(accuracy: float, chance: float) -> float:
+    """Scale an accuracy as :func:`share_above_chance` does, where chance leaves something to learn.
+
+    >>> normalized_accuracy(0.625, 0.25), normalized_accuracy(0.5, 1.0)
+    (0.5, nan)
+
+    Args:
+        accuracy: The accuracy.
+        chance: The chance accuracy.
+
+    Returns:
+        The share of the way from chance to 1; nan where chance is 1 or unknown.
+    """
+    return share_above_chance(accuracy, chance) if chance < 1 else math.nan
+
+
 def share_sample(accuracies: Sequence[float], chance: float, seeds: Sequence[int] = ()) -> Sample:
     """Scale the accuracies of a cell so that chance is 0, with the bounds that its interval needs.
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from attnlab.analysis._observations import METRICS, Observation
 from attnlab.analysis.failure_modes import failure_mode
+from attnlab.analysis.metric_names import higher_is_better
 from attnlab.errors import unknown
 from attnlab.formatting import SHARES, option_text
 from attnlab.records import Record
@@ -28,8 +29,6 @@ from attnlab.storage.tags import read_tags
 SHARE_FIELDS = SHARES
 """Fields that are shares of 1."""
 OTHERS = ("id", "status", "failure_mode", "tag", "store", "stale", "seed", "level", "trained", "reason")
-LOWER_IS_BETTER = ("loss", "perplexity", "steps", "seconds", "parameters")
-"""Metrics of which the smallest value is the best."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +153,7 @@ def sort_rows(rows: Sequence[RunRow], field: str) -> list[RunRow]:
         The runs; those that do not have the field come last.
     """
     name = field.removeprefix("-")
-    scores = [score for row in rows if (score := row.record.scores.get(name))]
-    falling = scores[0].higher_is_better if scores else name in METRICS and name not in LOWER_IS_BETTER
-    falling = falling != field.startswith("-")
+    falling = bool(higher_is_better(name, (row.record.scores for row in rows))) != field.startswith("-")
     having = [row for row in rows if not _is_missing(row.get(name))]
     numbers = [row for row in having if isinstance(row.get(name), int | float)]
     words = [row for row in having if not isinstance(row.get(name), int | float)]

@@ -202,7 +202,14 @@ def spread(levels: Sequence[Any], level: Any, index: int, count: int) -> Any:
 
 
 def accuracy_by_level(
-    variants: Variants, levels: Sequence[Any], by: str, metric: str, *, share: bool, beside: bool = True
+    variants: Variants,
+    levels: Sequence[Any],
+    by: str,
+    metric: str,
+    *,
+    share: bool,
+    beside: bool = True,
+    lowest: float = 0.0,
 ) -> Definition:
     """The means of every variant by level, with bars for their intervals.
 
@@ -215,14 +222,16 @@ def accuracy_by_level(
         metric: What is averaged.
         share: Whether it is a share of 1.
         beside: Whether a level has several variants.
+        lowest: Where the axis of a share begins; below 0 for normalized accuracies below chance.
 
     Returns:
         A Vega-Lite definition without data.
     """
+    scale = {"domain": [lowest, 1]} if share and lowest < 0 else {}
     title = None if variants.interactive else f"{metric} (dashed: chance)" if metric == "accuracy" else metric
-    x, y = levels_axis(levels, by), quantity("mean", title, share=share)
+    x, y = levels_axis(levels, by), quantity("mean", title, share=share, **scale)
     at = {"x": x, **variants.offset(levels, beside=beside)}
-    ends = {"y": {**quantity("low", title, share=share)}, "y2": {"field": "high"}}
+    ends = {"y": {**quantity("low", title, share=share, **scale)}, "y2": {"field": "high"}}
     head = tooltip(variant="variant", level=by, value=metric, interval="95 % interval", seeds="seeds", solved="solved")
     bar = {"type": "rule", "strokeWidth": 1.5, "aria": False}
     line = {"type": "line", "strokeWidth": 2, "aria": False}

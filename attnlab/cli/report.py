@@ -35,8 +35,9 @@ Metric = Annotated[
     str | None,
     typer.Option(
         "--metric",
-        help="accuracy, exact_match, loss, perplexity, solved, validation_accuracy, steps, seconds, parameters, "
-        "time_to_solve (in steps), seconds_to_solve, failure_mode, or a logged diagnostic. Default: accuracy.",
+        help="accuracy, error, normalized_accuracy (0 at chance), exact_match, loss, perplexity, solved, "
+        "validation_accuracy, steps, seconds, parameters, time_to_solve (in steps), seconds_to_solve, failure_mode, or "
+        "a logged diagnostic. Default: accuracy.",
     ),
 ]
 Index = Annotated[

@@ -189,11 +189,11 @@ def sweep(
 
     from attnlab.execution.executors import make_executor
     from attnlab.execution.worker_parts import worker_parts
-    from attnlab.experiments.expand import expand, with_resolved_claims
+    from attnlab.experiments.expand import expand, with_resolved_parts
     from attnlab.training.events import Event, Notice
 
     imported = time.process_time()
-    experiment = with_resolved_claims(experiment)
+    experiment = with_resolved_parts(experiment)
     finished = results.finished()
     gc.freeze()  # what was read stays; looking for cycles in it takes seconds
     stderr, notices = Console(stderr=True, quiet=quiet), list[Notice]()
@@ -256,7 +256,7 @@ def _report_finished(
         results.drop_finished(record.id for record in records)
     heading = _heading(experiment.name, len(records), len(records), "", results.path)
     Console(stderr=True, quiet=quiet).print(heading, highlight=False, markup=False, soft_wrap=True)
-    stored = stored_experiment(results.path)  # with its claims as records have them
+    stored = stored_experiment(results.path)  # it names parts as records do
     held = _summarize(stored or experiment, records, len(records), results.path, as_json=as_json)
     raise typer.Exit(0 if held else 1)
 

@@ -5,6 +5,7 @@ grid        what differs between runs: every combination of the listed values
 zip         what differs together: the n-th values of all its keys at once
 tune        which of these keys are tuned: per cell, the value with the best validation accuracy is reported
 claims      statements about the result, which are checked against it
+published   numbers of the source, beside which the report shows its own
 presets     smaller or larger budgets of the same question
 until       run only what it takes to decide how the variants compare
 """
@@ -26,6 +27,7 @@ from attnlab.choices import Budget, PresetName
 from attnlab.config.auto_position import auto_values, is_auto
 from attnlab.config.durations import parse_duration
 from attnlab.config.inline_parts import merged
+from attnlab.config.published_values import PublishedTable, check_published_values
 from attnlab.config.renamed import Location, experiment_names, renamed_tree
 from attnlab.config.validate import validated
 from attnlab.config.yaml import Document, parse, read
@@ -157,7 +159,7 @@ class Preset(Value):
     model: ModelData = {}
     train: Data = {}
     claims: bool = True
-    """Whether the claims are about this budget."""
+    """Whether the claims, and the published values, are about this budget."""
 
 
 class Experiment(Value):
@@ -183,6 +185,8 @@ class Experiment(Value):
     budget: Annotated[str, BeforeValidator(_duration, json_schema_input_type=str | float)] | None = None
     """With ``until``: the time after which it ends undecided, such as 20m or 1h30m."""
     claims: Annotated[tuple[Claim, ...], Strict(False)] = ()
+    published: Annotated[tuple[PublishedTable, ...], Strict(False)] = ()
+    """The numbers that the source published, beside which the report shows its own."""
     report: ReportLayout = ReportLayout()
     presets: dict[PresetName, Preset] = {}
     expected_steps: Share | None = None
@@ -250,6 +254,7 @@ class Experiment(Value):
             "model": merged(self.model, budget.model),
             "train": merged(self.train, budget.train),
             "claims": self.claims if budget.claims else (),
+            "published": self.published if budget.claims else (),
             "expected_steps": None,
         }
         return self.model_copy(update=changed)
@@ -460,8 +465,10 @@ def check_experiment(experiment: Experiment, *at: str) -> Experiment:
 
     Raises:
         UnknownNameError: A key is no field of model, training or task, or a tuned key is not varied.
-        InvalidValueError: Zipped lists are empty or differ in length, or a key is varied twice.
+        InvalidValueError: Zipped lists are empty or differ in length, a key is varied twice, or a published value is
+            out of range or has no source.
     """
+    check_published_values(experiment.published, experiment.source, experiment.where)
     seen: dict[str, str] = {}
     locations: list[tuple[Location, str]] = [(("grid", key), key) for key in experiment.grid]
     locations += [(("zip", index, key), key) for index, group in enumerate(experiment.zip) for key in group]

@@ -28,9 +28,10 @@ def schema(kind: type[Value]) -> dict[str, Any]:
     for value in _below(Value):
         described = data if value is kind else inner.get(value.__name__, {})
         properties, meant = described.get("properties", {}), meanings(value)
-        for field, words in properties.items():
-            if field in meant and "description" not in words:
-                properties[field] = dict(sorted({**words, "description": meant[field]}.items()))
+        for field, info in value.model_fields.items():
+            words = properties.get(key := info.alias or field)
+            if words is not None and field in meant and "description" not in words:
+                properties[key] = dict(sorted({**words, "description": meant[field]}.items()))
     return data
 
 

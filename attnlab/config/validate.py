@@ -105,10 +105,12 @@ def _default(model: type[BaseModel], location: Location) -> tuple[Any, ...] | No
 def _fields(model: type[BaseModel], location: Location) -> list[str]:
     """Names of the fields that a user writes at a location, found by walking the annotations."""
     for step in location:
+        if isinstance(step, int):
+            continue  # an item of a list that the step before has led to
         inner = model.model_fields.get(str(step))
         candidates = [] if inner is None else [inner.annotation, *typing.get_args(inner.annotation)]
         models = [one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel)]
         if not models:
             break
         model = models[0]
-    return [name for name in model.model_fields if name not in FILLED_IN]
+    return [field.alias or name for name, field in model.model_fields.items() if name not in FILLED_IN]

@@ -1,7 +1,7 @@
-"""Claims and the layout of the report, checked before the first run: each must be about runs that the plan has.
+"""Claims, published values and the layout of the report, checked before the first run: the plan must have their runs.
 
-A claim names runs by fields, as the report does: ``attention``, ``position``, ``level``, ``width``, ``lr``,
-``task.length``. A level may be one that is only tested.
+Claims and published values name runs by fields, as the report does: ``attention``, ``position``, ``level``,
+``width``, ``lr``, ``task.length``. A level may be one that is only tested.
 
 Whatever the report looks up is looked up here, by its own functions, in records that stand for the runs of the plan.
 """
@@ -9,12 +9,15 @@ Whatever the report looks up is looked up here, by its own functions, in records
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from attnlab.analysis.claims import check_claims
 from attnlab.analysis.fields import matches
 from attnlab.analysis.metric_names import RUN_METRICS, check_perplexity
+from attnlab.analysis.published_values import compare_published
 from attnlab.config.experiment import Experiment
 from attnlab.errors import AttnlabError, InvalidValueError, unknown
 from attnlab.records import Evaluation, HistoryPoint, Record, Score, SequenceMean
@@ -31,22 +34,22 @@ SHOWN = 8
 
 
 def check_report(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
-    """Refuse claims and a layout that the report of the plan could not make.
+    """Refuse claims, published values and a layout that the report of the plan could not make.
 
     Args:
-        experiment: The experiment, with the parts in its claims resolved.
+        experiment: The experiment, with the parts that it names resolved.
         specs: The plan.
 
     Raises:
-        UnknownNameError: No run has a field or a metric that a claim or the layout names.
-        InvalidValueError: No run has a value of a claim, or no run has all its values together; a claim compares with
-            nothing, or what it leaves open varies; the perplexity of numbers is asked for.
+        UnknownNameError: No run has a field or a metric that a claim, a published value or the layout names.
+        InvalidValueError: No run has a value that one of them names, or no run has all its values together; a claim
+            compares with nothing, or what is left open varies; the perplexity of numbers is asked for.
     """
     runs = list({(id(spec.task), id(spec.model), id(spec.train)): spec for spec in specs}.values())
     if not runs:
         return
     layout = experiment.report
-    if not experiment.claims and layout == type(layout)():
+    if not (experiment.claims or experiment.published) and layout == type(layout)():
         return
     tested = [_tested_at(spec, experiment.seeds) for spec in runs]
     known = {name for run in tested for name in run}
@@ -65,19 +68,29 @@ def check_report(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
             hint = "Name in than what differs from of."
             where = experiment.where("claims", index, "than")
             raise InvalidValueError(f"'{claim.says}' compares runs with themselves.", hint, where=where)
-        for side, written, wanted in (("of", claim.of, ours), ("than", claim.than, {**ours, **theirs})):
-            for name, value in written.items():
-                _check_field(short_name(name), value, tested, experiment.where("claims", index, side, name))
-            if written and not any(_all_match(run, wanted) for run in tested):
-                listed = ", ".join(f"{name} {value}" for name, value in wanted.items())
-                hint = "Each of these is in some run; no run has all of them."
-                where = experiment.where("claims", index, side)
-                raise InvalidValueError(f"No run of this sweep is {listed}.", hint, where=where)
+        _check_runs(claim.of, ours, tested, partial(experiment.where, "claims", index, "of"))
+        _check_runs(claim.than, {**ours, **theirs}, tested, partial(experiment.where, "claims", index, "than"))
+    for index, table in enumerate(experiment.published):
+        _check_known("metric", table.metric, metrics, experiment.where("published", index, "metric"))
+        for row, one in enumerate(table.values):
+            at = "published", index, "values", row, "of"
+            _check_runs(one.of, _short_names(one.of), tested, partial(experiment.where, *at))
     for index, claim in enumerate(experiment.claims):
-        try:
+        with _located_at(experiment.where("claims", index)):
             check_claims([claim], records, experiment.tuned)
-        except AttnlabError as error:
-            raise type(error)(error.problem, error.hint, where=experiment.where("claims", index)) from None
+    for index, table in enumerate(experiment.published):
+        for row, one in enumerate(table.values):
+            with _located_at(experiment.where("published", index, "values", row)):
+                compare_published([table.model_copy(update={"values": (one,)})], records, tuned=experiment.tuned)
+
+
+@contextmanager
+def _located_at(where: str) -> Iterator[None]:
+    """Errors within have this location."""
+    try:
+        yield
+    except AttnlabError as error:
+        raise type(error)(error.problem, error.hint, where=where) from None
 
 
 def _as_if_run(specs: Sequence[RunSpec]) -> list[Record]:
@@ -154,6 +167,18 @@ def _check_field(name: str, wanted: Any, runs: Sequence[Fields], where: str) -> 
     more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
     hint = f"Its values: {', '.join(str(value) for value in values[:SHOWN])}{more}."
     raise InvalidValueError(f"No run of this sweep has {name} '{wanted}'{guess}", hint, where=where)
+
+
+def _check_runs(
+    written: Mapping[str, Any], wanted: Mapping[str, Any], runs: Sequence[Fields], where: Callable[..., str]
+) -> None:
+    """Refuse fields that name no run, each by itself or all together."""
+    for name, value in written.items():
+        _check_field(short_name(name), value, runs, where(name))
+    if written and not any(_all_match(run, wanted) for run in runs):
+        listed = ", ".join(f"{name} {value}" for name, value in wanted.items())
+        hint = "Each of these is in some run; no run has all of them."
+        raise InvalidValueError(f"No run of this sweep is {listed}.", hint, where=where())
 
 
 def _all_match(run: Fields, wanted: Mapping[str, Any]) -> bool:

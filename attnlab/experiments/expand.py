@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Container, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from attnlab.config.auto_position import is_auto, may_be_left_out, tried_positions
 from attnlab.config.experiment import Experiment, LadderLevels, full_key
@@ -19,11 +19,12 @@ from attnlab.experiments.request import Request
 from attnlab.experiments.resolve import REGISTRIES, Resolver, resolved_variant
 from attnlab.experiments.size_check import check_runs
 from attnlab.run_fields import short_name
-from attnlab.specs import Part, RunSpec, Variant, joined, variant_text
+from attnlab.specs import Part, RunSpec, Value, Variant, joined, variant_text
 from attnlab.tasks.io.ladders import with_training
 from attnlab.tasks.io.streams import parse_range
 from attnlab.training.events import Notice, Progress, no_callback
 
+Named = TypeVar("Named", bound=Value)
 Setting = dict[str, Any]
 """One combination of what varies: dotted key -> value."""
 AXES = ("model.attention", "model.position")
@@ -47,8 +48,8 @@ def expand(
         The runs.
 
     Raises:
-        AttnlabError: A name, value or combination of parts does not exist, or a claim is about no run of the plan; the
-            message has the line of the experiment's file.
+        AttnlabError: A name, value or combination of parts does not exist, or a claim or a published value is about no
+            run of the plan; the message has the line of the experiment's file.
     """
     resolver = Resolver()
     specs: dict[str, RunSpec] = {}
@@ -58,7 +59,7 @@ def expand(
     except AttnlabError as error:
         raise _located(error, experiment) from error
     planned = list(specs.values())
-    check_report(with_resolved_claims(experiment), planned)
+    check_report(with_resolved_parts(experiment), planned)
     return planned
 
 
@@ -131,33 +132,39 @@ def with_levels(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"ladders": tuple(ladders)})
 
 
-def with_resolved_claims(experiment: Experiment) -> Experiment:
-    """Write the attentions and positions of claims as the specs of runs have them.
+def with_resolved_parts(experiment: Experiment) -> Experiment:
+    """Write the parts that claims and published values name as the specs of runs have them.
 
-    A claim may name a part in any form that a grid accepts: with an alias, with options at their defaults, as inline
-    words or as a mapping. In a list, of which any value suffices, each item is a variant as in a grid.
+    Both may name a part in any form that a grid accepts: with an alias, with options at their defaults, as inline words
+    or as a mapping. In a list, of which any value suffices, each item is a variant as in a grid.
 
     Args:
         experiment: The experiment.
 
     Returns:
-        The experiment; a part that does not exist is left to the check of the claims unless it is in a list.
+        The experiment; a part that does not exist is left to the check of the report unless it is in a list.
 
     Raises:
         UnknownNameError: A part in a list, or one of its options, does not exist.
         InvalidValueError: A part in a list is written in no known form, or does not accept a value.
     """
-    claims = []
-    for index, claim in enumerate(experiment.claims):
-        sides = {
-            side: {
-                name: _resolved_value(name, value, experiment.where("claims", index, side, name))
-                for name, value in getattr(claim, side).items()
-            }
-            for side in ("of", "than")
-        }
-        claims.append(claim.model_copy(update=sides))
-    return experiment.model_copy(update={"claims": tuple(claims)})
+
+    def resolved(named: Named, sides: Sequence[str], *at: str | int) -> Named:
+        """A value with the parts in those of its fields that name runs."""
+        update = {}
+        for side in sides:
+            fields: dict[str, Any] = getattr(named, side)
+            where = {name: experiment.where(*at, side, name) for name in fields}
+            update[side] = {name: _resolved_value(name, value, where[name]) for name, value in fields.items()}
+        return named.model_copy(update=update)
+
+    claims = [resolved(claim, ("of", "than"), "claims", index) for index, claim in enumerate(experiment.claims)]
+    tables = []
+    for index, table in enumerate(experiment.published):
+        at = "published", index, "values"
+        values = [resolved(one, ("of",), *at, row) for row, one in enumerate(table.values)]
+        tables.append(table.model_copy(update={"values": tuple(values)}))
+    return experiment.model_copy(update={"claims": tuple(claims), "published": tuple(tables)})
 
 
 def requests(experiment: Experiment, resolver: Resolver) -> Iterator[Request]:
@@ -334,7 +341,7 @@ def _nested(experiment: Experiment, entry: LadderLevels, setting: Setting) -> di
 
 
 def _resolved_value(field: str, value: Any, where: str) -> Any:
-    """A value of a claim's field; the parts in it are written as specs have them."""
+    """A value of a field that names runs; the parts in it are written as specs have them."""
     name = short_name(field)
     if name not in REGISTRIES or _module(value, where):
         return value

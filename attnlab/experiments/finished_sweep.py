@@ -36,7 +36,7 @@ def planned_from(experiment: Experiment) -> str:
     """Compute the digest of what decides the plan of an experiment.
 
     Args:
-        experiment: The experiment, before its claims are resolved.
+        experiment: The experiment, before its parts are resolved.
 
     Returns:
         The digest; empty where something else decides too.
@@ -69,7 +69,7 @@ def finished_records(experiment: Experiment, results: Store, digest: str) -> Seq
     """Find the records of a sweep of which all runs are finished.
 
     Args:
-        experiment: The experiment, before its claims are resolved.
+        experiment: The experiment, before its parts are resolved.
         results: The store.
         digest: What :func:`planned_from` gives of the experiment.
 
@@ -87,7 +87,7 @@ def finished_records(experiment: Experiment, results: Store, digest: str) -> Seq
         stored, plan = stored_experiment(results.path), planned_ids(results.path)
     except AttnlabError:
         return None  # the sweep tells what is wrong with it
-    if stored is None or _without_claims(stored) != _without_claims(experiment):
+    if stored is None or _without_named_runs(stored) != _without_named_runs(experiment):
         return None
     finished = {record.id: record for record in results.scan() if record.status != "failed"}
     records = [finished[run] for run in plan if run in finished]
@@ -97,9 +97,9 @@ def finished_records(experiment: Experiment, results: Store, digest: str) -> Seq
     return records
 
 
-def _without_claims(experiment: Experiment) -> str:
-    """An experiment as text; the claims of a stored one are written in another way."""
-    return experiment.model_copy(update={"claims": ()}).model_dump_json()
+def _without_named_runs(experiment: Experiment) -> str:
+    """An experiment as text, without what names runs: in a stored one, parts are written in another way there."""
+    return experiment.model_copy(update={"claims": (), "published": ()}).model_dump_json()
 
 
 def _options(ladders: Iterable[bytes]) -> Iterable[bytes]:

@@ -23,7 +23,7 @@ from attnlab.execution.recorder import ResultRecorder
 from attnlab.execution.slurm.driver import ClusterDriver
 from attnlab.execution.slurm.earlier import working_jobs
 from attnlab.experiments.decision_search import DecisionSearch, search_decisions
-from attnlab.experiments.expand import with_levels, with_resolved_claims
+from attnlab.experiments.expand import with_levels, with_resolved_parts
 from attnlab.experiments.finished_sweep import digest_to_keep
 from attnlab.experiments.grouping import jobs, vmap_limits
 from attnlab.records import Record
@@ -105,7 +105,7 @@ def run_sweep(
             progress(
                 Notice(f"Jobs of a cluster work on this store too: {working}. --executor slurm comes back to them.")
             )
-        resolved = with_resolved_claims(experiment)
+        resolved = with_resolved_parts(experiment)
         _write_experiment(store, with_levels(resolved) if experiment.until else resolved)
         if command or experiment.file[0]:  # what is known stays where a caller names neither
             write_provenance(store, Provenance(command, *experiment.file))

@@ -90,7 +90,13 @@ def level_figures(drawn: Charts, panels: Sequence[Grid]) -> list[Figure]:
         if rows:
             share = panel.metric in SHARES
             spec = charts.accuracy_by_level(
-                drawn.variants, panel.columns, panel.by, panel.metric, share=share, beside=are_beside(rows)
+                drawn.variants,
+                panel.columns,
+                panel.by,
+                panel.metric,
+                share=share,
+                beside=are_beside(rows),
+                lowest=lowest(rows),
             )
             drawn.add(f"levels|{index}", drawn.spec(spec, TALL), drawn.table(rows))
             note = f"{metric_heading(panel.metric)}, by {panel.by}"
@@ -106,6 +112,15 @@ def are_beside(rows: Rows) -> bool:
     """
     pairs = {(row["level"], row["variant"]) for row in rows}
     return len({level for level, _ in pairs}) < len(pairs)
+
+
+def lowest(rows: Rows) -> float:
+    """Find where an axis begins that has all points and their bars, and 0.
+
+    Args:
+        rows: The points.
+    """
+    return min([0.0, *(row[end] for row in rows for end in ("mean", "low") if row[end] is not None)])
 
 
 def points(panel: Grid, names: Sequence[str] = ()) -> Rows:

@@ -6,12 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from attnlab.analysis.grid import Cell, Grid, Label
+from attnlab.analysis.published_values import PublishedComparison
 from attnlab.formatting import fitted, metric_heading, span
 from attnlab.records import Record
 from attnlab.rendering._cell_text import center_text, solved_text, spread_text
 from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text
 from attnlab.rendering._tuned_tables import TITLE, has_tuned_table, tuned_lines
 from attnlab.rendering.failure_mode_table import FailureModeTable, with_failed
+from attnlab.rendering.published_values import (
+    HEADS,
+    about_ours,
+    published_cells,
+    published_title,
+    why_they_differ,
+)
 from attnlab.rendering.report import Report
 
 VERSIONS = ("attnlab", "python", "torch", "numpy", "numba", "system", "device", "processor")
@@ -78,6 +86,17 @@ def _capacities(panel: Grid, ranks: Mapping[Label, str]) -> Table:
         ]
         rows.append((row, [TableCell(max_solved_text(panel, row)), *capacities, TableCell(ranks[row])]))
     return Table(panel.row_fields, CAPACITY_HEADS, rows)
+
+
+def published(one: PublishedComparison) -> dict[str, Any]:
+    """The table of published values and ours, and the lines above and below it."""
+    rows = [([row.label], [TableCell(text) for text in published_cells(row, one.metric)]) for row in one.rows]
+    return {
+        "title": published_title(one),
+        "about": about_ours(one),
+        "table": Table(["variant"], HEADS, rows),
+        "differs": why_they_differ(one),
+    }
 
 
 def failure_grids(failures: FailureModeTable) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""An experiment on one screen: its question, its runs, its claims, and how it is run."""
+"""An experiment on one screen: its question, its runs, its claims, published values, and how it is run."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ class ExperimentCard:
     path: Path
 
     def __rich__(self) -> RenderableType:
-        """The question, what varies, the claims, the commands."""
+        """The question, what varies, the claims, the published values, the commands."""
         one = self.experiment
         grid = Table.grid(padding=(0, 2))
         for name, value in self.fields():
             grid.add_row(Text(name, style="bold"), Text(value))
-        claims: list[RenderableType] = [Text(f"Claim: {claim.says}") for claim in one.claims]
+        named: list[RenderableType] = [Text(f"Claim: {claim.says}") for claim in one.claims]
+        named += [Text(f"Published values: {text}") for text in self.published_values()]
         commands = [f"attnlab sweep {one.name} --dry-run", f"attnlab sweep {one.name}", f"attnlab cp {one.name}"]
         if self.published:
             commands.append(f"attnlab report {one.name} --published")
@@ -38,8 +39,8 @@ class ExperimentCard:
             Text(one.question),
             Text(""),
             grid,
-            *([Text("")] if claims else []),
-            *claims,
+            *([Text("")] if named else []),
+            *named,
             Text(""),
             *(Text(command, style="dim") for command in commands),
         )
@@ -50,6 +51,16 @@ class ExperimentCard:
         return self.path.resolve().parent == resources.folder("experiments").resolve() and (
             self.experiment.name in resources.published_names()
         )
+
+    def published_values(self) -> Iterator[str]:
+        """Name the tables of the source that the report compares with.
+
+        Yields:
+            The source and its table, what it measured, and how many values there are.
+        """
+        for table in self.experiment.published:
+            count = f"{len(table.values)} value{'' if len(table.values) == 1 else 's'}"
+            yield f"{table.source or self.experiment.source}, {table.table}: {table.quantity} ({count})"
 
     def fields(self) -> Iterator[tuple[str, str]]:
         """List what is run and how.

@@ -14,6 +14,7 @@ from attnlab.rendering._tables import CAPACITY_HEADS, max_solved_text
 from attnlab.rendering._tuned_tables import TITLE, has_tuned_table, tuned_lines, tuned_rows
 from attnlab.rendering.answer import Answer
 from attnlab.rendering.cells import CELL_SCHEMA, cell_rows, fixed_rows, row_location
+from attnlab.rendering.published_values import published_data, published_markdown
 from attnlab.rendering.report import Report
 
 
@@ -57,7 +58,7 @@ def _tuned(report: Report) -> Rows:
 
 
 def report_data(report: Report) -> dict[str, Any]:
-    """List cells, summaries and claims as plain data.
+    """List cells, summaries, claims and published values as plain data.
 
     Args:
         report: The report.
@@ -96,12 +97,13 @@ def report_data(report: Report) -> dict[str, Any]:
             }
             for one in report.claims
         ],
+        "published_values": [published_data(one) for one in report.published],
         "notes": report.footnotes(),
     }
 
 
 def report_markdown(report: Report) -> str:
-    """Write one table per panel and one of its capacities, and one of the claims.
+    """Write one table per panel and one of its capacities, one of the claims, and those of published values.
 
     Args:
         report: The report.
@@ -125,6 +127,7 @@ def report_markdown(report: Report) -> str:
     if report.claims:
         claims = [[one.statement, one.outcome, one.evidence] for one in report.claims]
         parts.append(markdown_table(("claim", "outcome", "evidence"), (), claims))
+    parts += [published_markdown(one) for one in report.published]
     parts.append(" ".join(report.footnotes()))
     return "\n\n".join(parts) + "\n"
 

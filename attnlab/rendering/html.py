@@ -143,6 +143,7 @@ def html_page(
         charts=not missing,
         sections=_sections(report, first, figures, missing),
         claims=report.claims,
+        published=[tables.published(one) for one in report.published],
         variants=variants.names,
         symbol=lambda index: SYMBOLS[index % len(SYMBOLS)],
         color=lambda index: PAGE_COLORS[index % len(PAGE_COLORS)],
@@ -267,6 +268,7 @@ def _sections(report: Report, first: Grid | None, figures: Mapping[str, Any], mi
     shown = not missing
     listed = [
         ("claims", "Claims", bool(report.claims)),
+        ("published", "Published values", bool(report.published)),
         ("accuracy", _heading(first).split(" against")[0], True),
         ("seeds", "Seeds", shown and bool(figures["seed_figures"])),
         ("curves", "Curves", shown and bool(figures["curve_figures"])),

@@ -18,7 +18,7 @@ from attnlab.errors import InvalidValueError
 from attnlab.formatting import SHARES, metric_heading
 from attnlab.rendering import _run_rows as run_rows
 from attnlab.rendering._exporters import printable_data
-from attnlab.rendering._page_charts import are_beside, points
+from attnlab.rendering._page_charts import are_beside, lowest, points
 from attnlab.rendering._vega import WRITERS, library
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def chart(report: Report) -> Definition:
         label = metric_heading(panel.metric).removesuffix(" in %")
         kind = "medians" if panel.metric in TIME_METRICS else "means"
         rows = points(panel, names)
-        words: dict[str, Any] = {"share": share, "beside": are_beside(rows)}
+        words: dict[str, Any] = {"share": share, "beside": are_beside(rows), "lowest": lowest(rows)}
         one = accuracy_by_level(Variants(names), panel.columns, panel.by, label, **words)
         kinds = {"range" if row["interval"].startswith("range") else "interval" for row in rows if row["interval"]}
         bars = " or ".join(BARS[kind] for kind in sorted(kinds))

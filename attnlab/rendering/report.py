@@ -14,6 +14,7 @@ from attnlab.analysis.claims import ClaimOutcome, check_claims
 from attnlab.analysis.comparisons import Comparison, Question, pairs
 from attnlab.analysis.grid import Grid, Label, grids
 from attnlab.analysis.panel_comparisons import decided_pairs, panel_comparisons
+from attnlab.analysis.published_values import PublishedComparison, compare_published
 from attnlab.analysis.ranks import decided_ranks, ranks
 from attnlab.analysis.statistics import MIN_SEEDS, clopper_pearson
 from attnlab.analysis.time_to_solve import BOUNDING, TIME_METRICS
@@ -37,6 +38,7 @@ from attnlab.rendering.answer import SHOWN as MOST_ANSWERS
 from attnlab.rendering.answer import Answer, Answers, answers_of_plan, answers_until_decided
 from attnlab.rendering.cells import CELL_SCHEMA, fixed_rows
 from attnlab.rendering.notebook import as_html, as_text
+from attnlab.rendering.published_values import published_tables
 from attnlab.rendering.reached import reached
 from attnlab.storage.stored_record import one_of_each_kind
 
@@ -58,6 +60,8 @@ class Report:
     records: tuple[Record, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     """How each variant compares with the first, where the experiment asks that it is decided."""
+    published: tuple[PublishedComparison, ...] = ()
+    """The values that the source published, and ours."""
 
     @property
     def failed(self) -> int:
@@ -146,7 +150,7 @@ class Report:
         return [panel for panel in self.ladders if not panel.panel.subtask]
 
     def __rich__(self) -> RenderableType:
-        """Panels, capacities, summaries over all ladders, claims, footnotes."""
+        """Panels, capacities, summaries over all ladders, claims, published values, footnotes."""
         parts: list[RenderableType] = [Text(self.question, style="bold"), Text("")] if self.question else []
         ladders = self.ladders
         if self.opening:
@@ -161,6 +165,7 @@ class Report:
             parts.append(overall_table(ladders[0].row_fields, told))
         if self.claims:
             parts.append(claim_table(self.claims))
+        parts += published_tables(self.published)
         if left_out := self._left_out():
             parts.append(Text(left_out, style="yellow"))
         parts.append(Text(" ".join(self.footnotes()), style="dim"))
@@ -349,10 +354,12 @@ def needs_history(metric: str | None, experiment: Experiment | None) -> bool:
         experiment: The experiment of the runs, if it is known.
 
     Returns:
-        Whether the metric, or that of a claim, is a time to solve.
+        Whether the metric, or that of a claim or of a published table, is a time to solve.
     """
     named = [metric or (experiment.report.metric if experiment else "accuracy")]
-    named += [claim.metric for claim in experiment.claims] if experiment else []
+    if experiment:
+        named += [claim.metric for claim in experiment.claims]
+        named += [table.metric for table in experiment.published]
     return any(name in TIME_METRICS for name in named)
 
 
@@ -368,7 +375,8 @@ def report(
 
     Args:
         records: Finished runs; the rows are in their order.
-        experiment: The experiment of the runs, for its tuned fields, layout and claims; None has none of them.
+        experiment: The experiment of the runs, for its tuned fields, layout, claims and published values; None has
+            none of them.
         metric: The metric in the cells; None takes the experiment's, or accuracy.
         index: Fields of a row; none takes the experiment's, or all that differ.
         columns: The field of the columns; None takes the experiment's, or the level.
@@ -391,7 +399,9 @@ def report(
     )
     outcomes = check_claims(experiment.claims, records, tuned) if experiment and experiment.claims else []
     question = experiment.question if experiment else ""
-    return Report(tuple(panels), tuple(outcomes), question, tuple(records), _comparisons(records, experiment))
+    published = compare_published(experiment.published, records, experiment.source, tuned) if experiment else []
+    decided = _comparisons(records, experiment)
+    return Report(tuple(panels), tuple(outcomes), question, tuple(records), decided, tuple(published))
 
 
 def _comparisons(records: Sequence[Record], experiment: Experiment | None) -> tuple[Comparison, ...]:

@@ -134,7 +134,7 @@ def test_bounds_of_the_accuracy_are_those_of_any_metric(chances: list[float], lo
     numbers = [low, math.nan, 0.9][: len(chances)]
 
     def one(chance: float) -> Any:
-        return SimpleNamespace(evaluation=None, record=SimpleNamespace(accuracy=SimpleNamespace(chance=chance)))
+        return SimpleNamespace(chance=chance)
 
     expected = metric_bounds("accuracy", [one(chance) for chance in chances], numbers)
     assert accuracy_bounds(chances, numbers) == expected

@@ -69,6 +69,35 @@ def test_file_and_section_are_made_together(shipped: Path, tmp_path: Path) -> No
     assert readme.read_text() == before
 
 
+PUBLISHED = """
+published:
+  - table: Table 1
+    quantity: accuracy at four pairs
+    values:
+      - {of: {attention: softmax, level: 4}, value: 0.95, as: Transformer}
+    differs: Theirs is wider.
+"""
+
+
+def test_published_values_go_from_the_file_through_the_store_to_the_section(shipped: Path, tmp_path: Path) -> None:
+    store, readme, path = make_store(tmp_path / "store"), shipped / "README.md", shipped / f"{NAME}.yaml"
+    with path.open("a") as file:
+        file.write(PUBLISHED)
+    with pytest.raises(StoreError, match=r"which differs in published\."):
+        published_from(store.path, NAME)
+    (store.path / "experiment.json").write_text(experiment(NAME).model_dump_json())
+    write_provenance(store.path, Provenance("attnlab sweep quickstart", "/there/quickstart.yaml", path.read_text()))
+    publish(store.path, NAME, readme)
+    found = read_published(NAME)
+    assert found.experiment.published == experiment(NAME).published
+    own = [one for one in found.records if one.spec.variant == "softmax" and one.spec.task.level == 4]
+    mean = 100 * sum(one.accuracy.mean for one in own) / len(own)
+    text = sections_of(readme.read_text())[NAME]
+    assert ", Table 1: accuracy at four pairs; ours: accuracy in %\n" in text
+    assert f"| softmax, level 4 (Transformer) | 95.0 | {mean:.1f} | " in text
+    assert "\n\nWhy they differ: Theirs is wider.\n\n" in text
+
+
 def test_a_new_section_stands_in_the_order_of_the_names() -> None:
     text = "# Experiments\n\nWords.\n\n## a\n\nA.\n\n## c\n\nC.\n"
     both = with_section(text, "b", "## b\n\nB.\n")

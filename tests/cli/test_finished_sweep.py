@@ -18,6 +18,14 @@ from attnlab.storage.status import plan_digest, planned_ids, read_plan
 from tests.cli.conftest import Command
 from tests.cli.test_sweep import TINY
 
+PUBLISHED = """\
+published:
+  - table: Table 1
+    source: arXiv:1
+    quantity: accuracy
+    values: [{of: {attention: {name: gpam}, level: [1, 2]}, value: 0.5}]
+    differs: Theirs is larger.
+"""
 WORDS = ["sweep", *TINY, "--attn", "softmax,gpam", "--seeds", "2"]
 TEXT = """\
 name: mine
@@ -71,6 +79,14 @@ def test_it_is_not_planned_again_and_says_the_same(command: Command, tmp_path: P
     assert [json.loads(line)["id"] for line in data.out.splitlines()] == [run.id for run in read_plan(store)]
     assert (data.error, len(planless)) == ("", 1)
     assert "--quiet" in json.loads((store / "provenance.json").read_text())["command"]
+
+
+def test_published_values_are_in_both_reports(command: Command, tmp_path: Path, planless: list[int]) -> None:
+    written(tmp_path, PUBLISHED)
+    first, again = (command("sweep", "./mine.yaml") for _ in range(2))
+    assert (first.status, again.status, len(planless)) == (0, 0, 1)
+    assert "published values  arXiv:1, Table 1: accuracy" in first.out
+    assert again.out == first.out
 
 
 def test_it_does_not_import_torch(command: Command, tmp_path: Path) -> None:

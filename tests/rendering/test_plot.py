@@ -133,3 +133,11 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidValueError, match="vl-convert") as caught:
         draw(small(), Path("x.svg"))
     assert caught.value.hint == "Install it with: pip install 'attnlab[plots]'."
+
+
+def test_the_axis_of_a_share_reaches_below_0_where_runs_are_below_chance() -> None:
+    def text(*accuracies: float) -> str:
+        return json.dumps(chart(report(seeds(accuracies), metric="normalized_accuracy")))
+
+    assert '"domain": [0, 1]' in text(0.25, 0.625, 1.0)
+    assert f'"domain": [{(0.1 - 0.25) / 0.75}, 1]' in text(0.1, 0.625)  # two seeds have a range
