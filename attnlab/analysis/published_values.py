@@ -33,7 +33,8 @@ class PublishedRow:
 
     label: str
     """The fields in which the rows of a table differ, with the name in the source."""
-    published: float
+    published: float | str
+    """What the source has: a number, or words."""
     mean: float = math.nan
     """Over seeds, and over levels if there are several; nan where no finished run matches yet."""
     interval: Interval = UNKNOWN

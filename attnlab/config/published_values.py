@@ -1,4 +1,4 @@
-"""Published values: the numbers that the source of an experiment printed, beside which a report shows its own.
+"""Published values: what the source of an experiment printed, beside which a report shows its own numbers.
 
 They are compared and not judged: sizes, steps and levels differ, and each table says how. The published *records* of
 an experiment are our own runs; see :mod:`attnlab.storage.published`.
@@ -29,20 +29,20 @@ Words = Annotated[str, AfterValidator(_not_blank)]
 
 
 class PublishedValue(Value):
-    """One number of a table of the source, and which runs are compared with it."""
+    """One value of a table of the source, and which runs are compared with it."""
 
     model_config = ConfigDict(serialize_by_alias=True)
 
     of: dict[str, Any]
     """Which runs: field -> value, as in a claim; several levels are averaged."""
-    value: Annotated[float, Field(allow_inf_nan=False)]
-    """The number, in the unit of the metric: a share is written from 0 to 1."""
+    value: Annotated[float, Field(allow_inf_nan=False)] | Words
+    """The number, in the unit of the metric: a share is written from 0 to 1. Words, where the source has no number."""
     name: str = Field(default="", alias="as")
     """What the source calls the variant."""
 
 
 class PublishedTable(Value):
-    """Numbers of one table of the source."""
+    """Values of one table of the source."""
 
     table: Words
     """Which table or figure of the source."""
@@ -53,7 +53,7 @@ class PublishedTable(Value):
     metric: str = "accuracy"
     """The metric of the report that comes closest."""
     values: Annotated[tuple[PublishedValue, ...], Strict(False), Field(min_length=1)]
-    """The numbers, one row each."""
+    """The values, one row each."""
     differs: Words
     """Why these and ours differ: sizes, steps, levels."""
 
@@ -76,7 +76,7 @@ def check_published_values(tables: Sequence[PublishedTable], source: str, where:
                 "Nothing says where these values were published.", hint, where=where("published", index)
             )
         for row, one in enumerate(table.values):
-            if table.metric in SHARES and not 0 <= one.value <= 1:
+            if isinstance(one.value, float) and table.metric in SHARES and not 0 <= one.value <= 1:
                 hint = "Shares are written from 0 to 1: 0.022 for 2.2 %."
                 if 1 < one.value <= 100:
                     hint = f"Shares are written from 0 to 1: {one.value / 100:.6g} for {one.value:g} %."

@@ -64,7 +64,8 @@ def published_cells(row: PublishedRow, metric: str) -> list[str]:
         A cell for each of :data:`HEADS`.
     """
     ours = [number(row.mean, metric), between(row.interval, metric) or "-", number(row.best, metric)]
-    return [number(row.published, metric), *ours, str(row.seeds) if row.seeds else "-"]
+    published = row.published if isinstance(row.published, str) else number(row.published, metric)
+    return [published, *ours, str(row.seeds) if row.seeds else "-"]
 
 
 def published_tables(comparisons: tuple[PublishedComparison, ...]) -> Iterator[RenderableType]:

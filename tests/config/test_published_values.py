@@ -48,6 +48,11 @@ def test_it_is_read() -> None:
     ]
 
 
+def test_a_value_may_be_words_where_the_source_has_no_number() -> None:
+    (table,) = read("value: 0.022", "value: does not  converge").published
+    assert table.values[0].value == "does not converge"
+
+
 def test_an_experiment_has_none_by_default() -> None:
     assert parse_experiment("name: x\nquestion: y?\nladders: [copy]\n", "x.yaml").published == ()
 
@@ -88,9 +93,26 @@ OUTSIDE = "11: published[0].values[0].value\n  A published value of 'normalized_
         ("0.022", "2.2", f"{OUTSIDE} 2.2.\n  Shares are written from 0 to 1: 0.022 for 2.2 %."),
         ("0.022", "220", f"{OUTSIDE} 220.\n  Shares are written from 0 to 1: 0.022 for 2.2 %."),
         ("0.022", "-0.1", f"{OUTSIDE} -0.1.\n  Shares are written from 0 to 1: 0.022 for 2.2 %."),
-        ("0.022", ".nan", "11: published[0].values[0].value\n  It cannot be nan.\n  Input should be a finite number."),
-        ("0.022", ".inf", "11: published[0].values[0].value\n  It cannot be inf.\n  Input should be a finite number."),
-        ("0.022", "two", "11: published[0].values[0].value\n  It cannot be 'two'.\n  Input should be a valid number."),
+        (
+            "0.022",
+            ".nan",
+            "11: published[0].values[0].value\n  It cannot be nan.\n  Input should be a finite number; or ",
+        ),
+        (
+            "0.022",
+            ".inf",
+            "11: published[0].values[0].value\n  It cannot be inf.\n  Input should be a finite number; or ",
+        ),
+        (
+            "0.022",
+            "[2]",
+            "11: published[0].values[0].value\n  It cannot be [2].\n  Input should be a valid number; or ",
+        ),
+        (
+            "0.022",
+            '""',
+            "11: published[0].values[0].value\n  It cannot be ''.\n  Input should be a valid number; or Write",
+        ),
         (DIFFERS, "", "7: published[0]\n  'differs' is missing.\n  Add a line differs: ..."),
         (DIFFERS, "    differs: ' '\n", "13: published[0].differs\n  It cannot be ' '.\n  Write some words here."),
         ("table: Table 3\n    ", "", "7: published[0]\n  'table' is missing."),

@@ -57,6 +57,13 @@ def test_on_80_columns() -> None:
     ]
 
 
+def test_words_stand_in_place_of_a_number() -> None:
+    values = [{"of": {"attention": "softmax", "level": 4}, "value": "does not converge", "as": "Transformer"}]
+    result = shown(values=values)
+    assert any(line.startswith("softmax, level 4          does not converge         50.0") for line in drawn(result))
+    assert json.loads(FORMATS["json"](result))["published_values"][0]["values"][0]["published"] == ("does not converge")
+
+
 def test_a_published_value_beyond_the_interval_has_no_outcome() -> None:
     result = shown()
     assert result.claims_hold
