@@ -40,6 +40,8 @@ def reached(panel: Grid) -> str:
         f"not by {_listed(names)}" if phrase == "not" else f"by {_listed(names)} {phrase}".strip()
         for phrase, names in sorted(phrases.items(), key=lambda pair: pair[0].startswith(("not", "at no ")))
     ]
+    if list(phrases) == ["not"]:
+        told = [f"by none of {_listed(phrases['not'])}"]
     level = f"{panel.title}, {panel.by} {panel.columns[0]}"
     return f"{level}: {100 * SOLVED:g} % is reached {'; '.join(told)}. {_seeds(panel, passed)}"
 
@@ -81,4 +83,4 @@ def _seeds(panel: Grid, rows: dict[Label, bool]) -> str:
     if counts == {1}:
         return "One seed each: another may differ."
     few, most = min(counts), max(counts)
-    return f"In at least half of {most if few == most else f'{few} to {most}'} seeds."
+    return f"Reached: by at least half of {most if few == most else f'{few} to {most}'} seeds."

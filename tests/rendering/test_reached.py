@@ -42,7 +42,14 @@ def test_without_a_varied_number_the_variants_are_listed() -> None:
     right, half, wrong = ((RIGHT, RIGHT, RIGHT), (RIGHT, WRONG), (RIGHT, WRONG, WRONG))
     records = [*seeds(right, attention="softmax"), *seeds(half, attention="gla"), *seeds(wrong, attention="linear")]
     assert words(records) == (
-        "recall, pairs 4: 99 % is reached by softmax and gla; not by linear. In at least half of 2 to 3 seeds."
+        "recall, pairs 4: 99 % is reached by softmax and gla; not by linear. Reached: by at least half of 2 to 3 seeds."
+    )
+
+
+def test_where_no_variant_solves_the_level_none_is_said() -> None:
+    records = [*seeds((WRONG, WRONG), attention="softmax"), *seeds((WRONG, WRONG), attention="gla")]
+    assert words(records) == (
+        "recall, pairs 4: 99 % is reached by none of softmax and gla. Reached: by at least half of 2 seeds."
     )
 
 
