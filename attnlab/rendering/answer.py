@@ -90,7 +90,7 @@ def _answer_of_plan(comparison: Comparison, by: str, ranks: Mapping[str, str]) -
         outcome = _outcome(comparison)
     else:
         outcome = f"Which of {theirs} and {ours} is ahead is undecided with {seeds} seeds. {_missing(comparison)}"
-    text = " ".join(filter(None, [f"{comparison.task}:", _reach(comparison, f" {by}"), outcome, _speed(comparison)]))
+    text = " ".join(filter(None, [f"{comparison.task}:", _reach(comparison, by), outcome, _speed(comparison)]))
     return Answer(comparison, text, decided)
 
 
@@ -194,15 +194,23 @@ def _missing(comparison: Comparison) -> str:
     return f"{count} like these{time} would decide it."
 
 
-def _reach(comparison: Comparison, unit: str = "") -> str:
+def _at(levels: str, complexity: str) -> str:
+    """Levels with the name of the complexity: ``8 pairs``, but ``length 8``; a name in the singular is no unit."""
+    if not complexity:
+        return levels
+    countable = complexity.endswith("s") and not complexity.endswith("us")
+    return f"{levels} {complexity}" if countable else f"{complexity} {levels}"
+
+
+def _reach(comparison: Comparison, complexity: str = "") -> str:
     def text(runs: Mapping[Any, BySeed]) -> str:
         highest, solved = comparison.solved_up_to(runs), comparison.solved_levels(runs)
         if not solved:
             return "no level that was run"
         if solved[-1] == highest:
-            return f"up to {highest}{unit}"
+            return f"up to {_at(str(highest), complexity)}"
         easier = next(level for level in comparison.levels if runs.get(level) and level not in solved)
-        return f"{', '.join(map(str, solved))}{unit} and not {easier}"
+        return f"{_at(', '.join(map(str, solved)), complexity)} and not {easier}"
 
     if not comparison.reference:
         return f"At least half of the seeds solve {text(comparison.ours)}."

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from attnlab.config.experiment import Experiment, LadderLevels
 from attnlab.records import Record
+from attnlab.rendering.answer import _at
 from attnlab.rendering.export import FORMATS
 from attnlab.rendering.html import html_page
 from attnlab.rendering.report import Report, report
@@ -38,6 +41,14 @@ def test_it_says_who_solves_what_who_is_ahead_with_how_many_seeds_and_at_which_c
     assert found.answers[0].decided
     assert " ".join(drawn(found)[:4]).startswith(words(found)[0])
     assert set(found.ranks_of(found.panels[0]).values()) == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("complexity", "text"),
+    [("pairs", "4, 8 pairs"), ("bits", "4, 8 bits"), ("length", "length 4, 8"), ("modulus", "modulus 4, 8")],
+)
+def test_a_complexity_in_the_singular_is_no_unit(complexity: str, text: str) -> None:
+    assert _at("4, 8", complexity) == text
 
 
 def test_three_seeds_leave_it_open_and_it_says_what_is_missing() -> None:
