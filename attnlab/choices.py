@@ -34,6 +34,7 @@ ListKind = Literal[
     "scorer",
     "experiments",
     "metrics",
+    "recipes",
     "results",
 ]
 """What ``attnlab ls`` lists."""

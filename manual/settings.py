@@ -1,4 +1,4 @@
-"""The page of all fields that ``--set`` and YAML can set, from the specifications."""
+"""The page of all fields that ``--set`` and YAML can set, from the specifications; and the recipes that set several."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic.fields import FieldInfo
 
 from attnlab.attention.ops import modifiers
+from attnlab.config.recipes import RECIPES
 from attnlab.rendering.catalog import type_text
 from attnlab.sizes import MAX_INTEGER
 from attnlab.specs import FILLED_IN, ModelSpec, Modifiers, Part, TrainSpec, variant_text
@@ -59,7 +60,20 @@ def settings_page() -> tuple[str, str]:
                 rows.append((code(name), inline(_meaning(section, name)), code(_default(field)), _accepts(name, field)))
         parts += [f"## {title}", intro, table(("field", "meaning", "default", "accepts"), rows)]
     doc = modifiers.__doc__ or ""
-    return PATH, "\n\n".join([*parts, documentation(doc.partition("\n\n")[2])]) + "\n"
+    return PATH, "\n\n".join([*parts, documentation(doc.partition("\n\n")[2]), *_recipes()]) + "\n"
+
+
+def _recipes() -> list[str]:
+    """The recipes, with the settings that they stand for."""
+    intro = (
+        'Named settings: `--recipe NAME`, `recipe: NAME` in YAML, `recipe="NAME"` in Python. What the ladder sets is '
+        "above them, and what you set is above both. A run with a recipe is the run with its settings spelled out."
+    )
+    rows = [
+        (code(one.name), inline(one.summary), " ".join(map(code, one.settings)) or "none", inline(one.favors))
+        for one in RECIPES.values()
+    ]
+    return ["## Recipes", intro, table(("recipe", "meaning", "settings", "what it favors"), rows)]
 
 
 def _default(field: FieldInfo) -> str:

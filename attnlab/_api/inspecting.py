@@ -35,6 +35,7 @@ def diagnose(
     seed: int = 0,
     seeds: int = 5,
     model: Mapping[str, Any] | None = None,
+    recipe: str | None = None,
     options: Mapping[str, Any] | None = None,
     control: bool = False,
     branch_gain: float | None = None,
@@ -74,6 +75,7 @@ def diagnose(
         seeds: Number of fresh models of each variant.
         model: Fields of the model; 12 layers unless it says otherwise. ``module`` is a whole model, as a class or
             ``FILE.py:Class``; it is measured beside the attentions, or alone.
+        recipe: Named settings below those of the task's ladder, of which those of the model count; None is the default.
         options: Options of the task.
         control: Whether a softmax with the same branch gain is measured beside each other variant.
         branch_gain: Scale of the output of every branch, with weights of variance ``1 / inputs``; None keeps the
@@ -114,6 +116,7 @@ def diagnose(
         settings={"model": {"layers": 12, **(fields or {})}, "task": dict(options or {})},
         control=control,
         branch_gain=branch_gain,
+        recipe=recipe,
     )
     runs = [run] if run else ()
     return measure(kind, request, runs=runs, store=Path(store), only=only, attention_map=attention_map)

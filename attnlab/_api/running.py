@@ -29,6 +29,7 @@ def train(
     seeds: int = 1,
     model: Mapping[str, Any] | ModelLike | Sequence[ModelLike] | None = None,
     train: Mapping[str, Any] | None = None,
+    recipe: str | None = None,
     options: Mapping[str, Any] | None = None,
     match: Budget | None = None,
     store: str | Path | None = "results",
@@ -66,6 +67,8 @@ def train(
             several, beside the attentions. With both, the field ``module`` is the whole model:
             ``{"module": MyClass, "width": 32}``.
         train: Fields of the training, such as ``{"max_steps": 500}``; see :class:`attnlab.specs.TrainSpec`.
+        recipe: Named settings below those of the ladder and of ``model`` and ``train``, such as ``"muon"``; they are
+            listed by ``attnlab ls recipes``. None is the default.
         options: Options of the task.
         match: The budget of the first variant that every other one is given; None keeps all sizes equal.
         store: The folder of results; None stores nothing.
@@ -109,6 +112,7 @@ def train(
         seeds=seed_range,
         match=match,
         settings=settings,
+        recipe=recipe,
     )
     folder = Path(store) if store else None
     trackers = check_trackers(track, folder, "track")
@@ -134,6 +138,7 @@ def sweep(
     match: Budget | None = None,
     model: Mapping[str, Any] | ModelLike | Sequence[ModelLike] | None = None,
     train: Mapping[str, Any] | None = None,
+    recipe: str | None = None,
     options: Mapping[str, Any] | None = None,
     store: str | Path | None = None,
     executor: str = "processes",
@@ -170,6 +175,7 @@ def sweep(
         match: The budget of the first variant that every other one is given; None keeps all sizes equal.
         model: Fields of the model, or whole models of your own, as in :func:`train`.
         train: Fields of the training.
+        recipe: Named settings, as in :func:`train`; or ``grid={"recipe": ["plain", "muon"]}``.
         options: Options of the task.
         store: The folder of results; None takes ``results/`` and the name of the task.
         executor: ``processes``, ``processes:N``, ``inline``, ``ray`` or ``slurm``; ``slurm:N`` for N jobs at a time.
@@ -218,7 +224,7 @@ def sweep(
         "complexity": complexity,
     }
     words |= {"grid": grid, "seeds": seeds, "match": match, "model": whole, "train": train, "options": options}
-    words |= {"curriculum": curriculum}
+    words |= {"curriculum": curriculum, "recipe": recipe}
     words |= {"store": store, "executor": executor, "slurm": slurm, "device": device, "vmap": vmap}
     words |= {"until": until, "equal": equal, "budget": budget, "track": tuple(trackers)}
     words |= {"callbacks": (), "progress": True}  # the store keeps what gives the same runs again
@@ -235,6 +241,7 @@ def sweep(
         equal=equal,
         budget=budget,
         settings=given(model=fields, train=train, task=with_curriculum(options, curriculum)),
+        recipe=recipe,
     )
     specs = expand(experiment, _warn)
     folder = Path(store) if store else Path("results") / experiment.name

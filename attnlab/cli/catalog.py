@@ -32,7 +32,7 @@ def ls(
         typer.Argument(
             metavar="[LIST]",
             help="tasks, attentions, positions, norms, mlps, blocks, residual-streams, scorers, experiments, metrics, "
-            "results.",
+            "recipes, results.",
             show_default=True,
         ),
     ] = "tasks",
@@ -56,7 +56,7 @@ def ls(
     plugins: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
-    """List tasks, parts of models, experiments, metrics or results.
+    """List tasks, parts of models, experiments, metrics, recipes or results.
 
     A filter of results compares fields with values: = != < <= > >=, ~ (contains), joined by and, or, not. Fields are
     those of runs (width, lr, attention, level, seed), metrics (accuracy, loss), status, failure_mode and tag.
@@ -156,7 +156,7 @@ def sample(
 
 
 def listing(kind: str, words: list[str]) -> Listing:
-    """List the tasks, parts, experiments or metrics that contain every word."""
+    """List the tasks, parts, experiments, metrics or recipes that contain every word."""
     from attnlab import resources
     from attnlab.rendering.catalog import Listing
 
@@ -178,6 +178,11 @@ def listing(kind: str, words: list[str]) -> Listing:
 
         headings = ("metric", "diagnosis", "point", "source", "summary")
         rows = [(n, at, one.point.name.lower(), one.source, one.summary) for n, (at, one) in all_metrics().items()]
+    elif kind == "recipes":
+        from attnlab.config.recipes import RECIPES
+
+        headings = ("recipe", "settings", "summary", "favors")
+        rows = [(one.name, " ".join(one.settings) or "-", one.summary, one.favors) for one in RECIPES.values()]
     else:
         headings, rows = _part_rows(kind)
     matching = [row for row in rows if all(any(word in cell.lower() for cell in row) for word in words)]

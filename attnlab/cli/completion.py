@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attnlab.config.auto_position import AUTO
+from attnlab.config.recipes import RECIPES
 
 REGISTERED = re.compile(r"^@register\(\s*[\"']([^\"']+)[\"']", re.MULTILINE)
 """The decorator of a built-in part."""
@@ -82,6 +83,18 @@ def positions(ctx: Any, incomplete: str) -> list[str]:
         The words that it may become.
     """
     return _last_word(incomplete, [*part_names("position"), *([AUTO] if ctx.info_name == "sweep" else [])])
+
+
+def recipes(incomplete: str) -> list[str]:
+    """Complete the name of a recipe.
+
+    Args:
+        incomplete: What was typed.
+
+    Returns:
+        The words that it may become.
+    """
+    return [name for name in RECIPES if name.startswith(incomplete)]
 
 
 def experiments(incomplete: str) -> list[str]:

@@ -17,6 +17,7 @@ from attnlab.cli.options import (
     Heads,
     Plugin,
     Position,
+    Recipe,
     Seed,
     Store,
     WholeModel,
@@ -39,6 +40,7 @@ def diagnose(
     ] = None,
     width: Width = None,
     heads: Heads = None,
+    recipe: Recipe = None,
     residual: Annotated[
         bool | None, typer.Option("--residual/--no-residual", help="Whether blocks have residual connections.")
     ] = None,
@@ -129,7 +131,7 @@ def diagnose(
             "--input": noise,
             "--branch-gain": branch_gain,
         }
-        own |= {"--layers": layers, "--width": width, "--heads": heads, "--residual": residual}
+        own |= {"--layers": layers, "--width": width, "--heads": heads, "--residual": residual, "--recipe": recipe}
         _refuse_with_run({**own, "--norm": norm, "--mlp": mlp})
     elif whole and not attn:
         inside = {"--residual": residual, "--mlp": mlp, "--norm": norm, "--branch-gain": branch_gain}
@@ -155,6 +157,7 @@ def diagnose(
         batch=sequences,
         seeds=range(seed, seed + seeds),
         settings=nested,
+        recipe=recipe,
         control=control is not None,
         branch_gain=branch_gain,
     )

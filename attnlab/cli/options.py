@@ -70,6 +70,15 @@ Steps = Annotated[
 ]
 Batch = Annotated[int | None, typer.Option("--batch", help="Sequences per step.", show_default=_or_ladders(BATCH_SIZE))]
 Lr = Annotated[float | None, typer.Option("--lr", help="Peak learning rate.", show_default=_or_ladders(LR))]
+Recipe = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME",
+        help="Named settings, below the ladder's and yours: see [b]attnlab ls recipes[/b].",
+        autocompletion=completion.recipes,
+    ),
+]
 Watch = Annotated[
     str | None,
     typer.Option("--watch", help="Diagnostics to log, with commas: [b]rank[/b], [b]gradients[/b], [b]attention[/b]."),

@@ -30,6 +30,7 @@ from attnlab.cli.options import (
     Plugin,
     Position,
     Quiet,
+    Recipe,
     Rollout,
     Settings,
     Steps,
@@ -84,6 +85,7 @@ def sweep(
     steps: Steps = None,
     batch: Batch = None,
     lr: Lr = None,
+    recipe: Recipe = None,
     grid: Annotated[
         list[str] | None, typer.Option("--grid", metavar="KEY=A,B", help="Values of any field, such as lr=1e-3,3e-3.")
     ] = None,
@@ -177,7 +179,7 @@ def sweep(
         "complexity": complexity,
     }
     words |= {"grid": grid, "match": match}
-    asked = {"until": until, "equal": equal, "budget": budget}
+    asked = {"until": until, "equal": equal, "budget": budget, "recipe": recipe}
     experiment = _experiment(name, preset, seeds, words, nested, asked)
     runs_per_program = parse_vmap(vmap)
     folder = store or Path("results") / experiment.name

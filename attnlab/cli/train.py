@@ -26,6 +26,7 @@ from attnlab.cli.options import (
     Plugin,
     Position,
     Quiet,
+    Recipe,
     Rollout,
     Seed,
     Settings,
@@ -62,6 +63,7 @@ def train(
     steps: Steps = None,
     batch: Batch = None,
     lr: Lr = None,
+    recipe: Recipe = None,
     seed: Seed = 0,
     seeds: Annotated[
         int, typer.Option("--seeds", metavar="N", min=1, help="Number of seeds, counted up from the first.")
@@ -110,7 +112,15 @@ def train(
     )
     seeds_range = range(seed, seed + seeds)
     request = parse_request(
-        task, attn, pos, modules=model, complexity=complexity, seeds=seeds_range, match=match, settings=nested
+        task,
+        attn,
+        pos,
+        modules=model,
+        complexity=complexity,
+        seeds=seeds_range,
+        match=match,
+        settings=nested,
+        recipe=recipe,
     )
     runs_per_program = parse_vmap(vmap)
     if runs_per_program != "auto":

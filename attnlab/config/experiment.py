@@ -7,6 +7,7 @@ tune        which of these keys are tuned: per cell, the value with the best val
 claims      statements about the result, which are checked against it
 published   numbers of the source, beside which the report shows its own
 presets     smaller or larger budgets of the same question
+recipe      named settings below those of the ladders
 until       run only what it takes to decide how the variants compare
 """
 
@@ -19,7 +20,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, Strict, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    Strict,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import from_json
 
 from attnlab import resources
@@ -28,6 +38,7 @@ from attnlab.config.auto_position import auto_values, is_auto
 from attnlab.config.durations import parse_duration
 from attnlab.config.inline_parts import merged
 from attnlab.config.published_values import PublishedTable, check_published_values
+from attnlab.config.recipes import RECIPES, find_recipe
 from attnlab.config.renamed import Location, experiment_names, renamed_tree
 from attnlab.config.validate import validated
 from attnlab.config.yaml import Document, parse, read
@@ -66,6 +77,8 @@ def _duration(text: Any) -> Any:
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 ModelData = Annotated[Data, BeforeValidator(_named_module, json_schema_input_type=str | Data)]
 """Fields of the model; or ``FILE.py:Class``, a whole model of the user's own."""
+RecipeName = Annotated[str, WithJsonSchema({"type": "string", "enum": [*RECIPES]})]
+"""Named settings; whether they exist is checked apart, so that an experiment of a newer attnlab can be read."""
 SEEDS_UNTIL_DECIDED = 30
 """The most seeds that a level gets where an experiment stops by itself."""
 Column = Annotated[tuple[Any, ...], Strict(False), Field(min_length=1)]
@@ -76,6 +89,8 @@ SHORT = {
     **{name: f"train.{name}" for name in TrainSpec.model_fields},
 }
 """Fields that may be named without their section; ``attention`` and ``position`` are among them."""
+RECIPE = "recipe"
+"""The key of a grid that is no field of a run: it gives several fields their values, below those that are set."""
 
 
 NOT_TUNED = tuple(
@@ -175,6 +190,8 @@ class Experiment(Value):
     """Left out, every hyperparameter of the training in the grid is tuned; an empty list tunes nothing."""
     seeds: Annotated[int, Field(ge=1)] = 3
     """Left out, 3; with ``until`` it is the most that a level gets, and 30 if left out."""
+    recipe: Annotated[RecipeName | None, Field(exclude_if=lambda name: name is None)] = None
+    """Named settings below those of the ladders; left out, the default."""
     model: ModelData = {}
     train: Data = {}
     match: Budget | None = None
@@ -276,7 +293,7 @@ class Experiment(Value):
         return auto_values(self.grid, self.model)
 
 
-OPTIONS = ("seeds", "until", "equal", "budget")
+OPTIONS = ("seeds", "until", "equal", "budget", "recipe")
 """Fields that options of the command line and of Python set."""
 
 
@@ -292,10 +309,12 @@ def with_changes(experiment: Experiment, changes: Mapping[str, Any]) -> Experime
 
     Raises:
         InvalidValueError: A value is of the wrong type or out of range, or has no meaning without ``until``.
+        UnknownNameError: There is no such recipe.
     """
     options = {name: value for name, value in changes.items() if name in OPTIONS}
     blank = {"name": experiment.name, "question": "", "ladders": ("recall",)}
     checked = validated(Experiment, blank | options, option_of)
+    find_recipe(checked.recipe)
     if checked.until and "seeds" not in options:
         options["seeds"] = checked.seeds
     result = experiment.model_copy(update={**changes, **{name: getattr(checked, name) for name in options}})
@@ -464,19 +483,24 @@ def check_experiment(experiment: Experiment, *at: str) -> Experiment:
         The experiment itself.
 
     Raises:
-        UnknownNameError: A key is no field of model, training or task, or a tuned key is not varied.
-        InvalidValueError: Zipped lists are empty or differ in length, a key is varied twice, or a published value is
-            out of range or has no source.
+        UnknownNameError: A key is no field of model, training or task, a recipe does not exist, or a tuned key is not
+            varied.
+        InvalidValueError: Zipped lists are empty or differ in length, a key is varied twice, a recipe is tuned, or a
+            published value is out of range or has no source.
     """
     check_published_values(experiment.published, experiment.source, experiment.where)
     seen: dict[str, str] = {}
-    locations: list[tuple[Location, str]] = [(("grid", key), key) for key in experiment.grid]
-    locations += [(("zip", index, key), key) for index, group in enumerate(experiment.zip) for key in group]
-    for location, key in locations:
+    varied: list[tuple[Location, str, Column]] = [(("grid", key), key, one) for key, one in experiment.grid.items()]
+    for index, group in enumerate(experiment.zip):
+        varied += [(("zip", index, key), key, values) for key, values in group.items()]
+    for location, key, values in varied:
         whole = full_key(key)
         section, _, rest = whole.partition(".")
-        if section not in ("model", "train", "task") or not rest:
-            known = [*SHORT, "task.OPTION"]
+        if key == RECIPE:
+            for name in values:
+                find_recipe(name, experiment.where(*_in_file(experiment, at, location)))
+        elif section not in ("model", "train", "task") or not rest:
+            known = [*SHORT, RECIPE, "task.OPTION"]
             raise unknown("key", key, known, where=experiment.where(*_in_file(experiment, at, location)))
         if whole in seen:
             hint = f"It is in {seen[whole]} already."
@@ -499,7 +523,12 @@ def check_experiment(experiment: Experiment, *at: str) -> Experiment:
                     "'auto' is no single position.", hint, where=experiment.where("zip", index, key)
                 )
     _check_auto(experiment, experiment.where("until") if experiment.file[0] else "--until")
+    find_recipe(experiment.recipe, experiment.where(RECIPE) if experiment.file[0] else f"--{RECIPE}")
     for key in experiment.tune or ():
+        if key == RECIPE and key in seen:
+            problem = "A run has the settings of a recipe, and not its name: no recipe can be chosen."
+            hint = "Vary the settings and tune these: zip: [{optimizer: [adamw, muon], lr: [3e-3, 1e-2]}]."
+            raise InvalidValueError(problem, hint, where=experiment.where("tune"))
         if full_key(key) not in seen:
             raise unknown("varied key", key, [*experiment.grid, *seen], where=experiment.where("tune"))
     return experiment

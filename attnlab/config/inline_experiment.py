@@ -33,6 +33,7 @@ def inline_experiment(
     equal: float | None = None,
     budget: str | float | None = None,
     settings: Mapping[str, Any] | None = None,
+    recipe: str | None = None,
 ) -> Experiment:
     """Make an experiment from words; it is named after its ladders.
 
@@ -49,13 +50,14 @@ def inline_experiment(
         equal: With ``until``: accuracies that differ by no more than this are alike; None takes 0.02.
         budget: With ``until``: the time after which it ends, such as ``20m``; None has no limit.
         settings: Nested data: ``{"model": ..., "train": ..., "task": ...}``.
+        recipe: Named settings below those of the ladders; None is the default.
 
     Returns:
         The experiment; its ladders and parts have not been looked up.
 
     Raises:
         InvalidValueError: A value is of the wrong type, or a field is varied twice.
-        UnknownNameError: A field does not exist.
+        UnknownNameError: A field or the recipe does not exist.
     """
     given = renamed_settings(check_sections(settings or {}))
     ladders = [parse_part(word) for item in _list(task) for word in ([item] if ":" in item else item.split(","))]
@@ -91,7 +93,7 @@ def inline_experiment(
         "model": given.get("model", {}),
         "train": given.get("train", {}),
     }
-    asked = {"seeds": seeds, "until": until, "equal": equal, "budget": budget}
+    asked = {"seeds": seeds, "until": until, "equal": equal, "budget": budget, "recipe": recipe}
     data |= {name: value for name, value in asked.items() if value is not None}
     if until is None and (equal is not None or budget is not None):
         option = "--equal" if equal is not None else "--budget"

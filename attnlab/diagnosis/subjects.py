@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from attnlab.choices import DIAGNOSED_SEQUENCES
 from attnlab.config.inline_experiment import SECTIONS, unknown_section
-from attnlab.config.inline_parts import merged, parse_modules, parse_part, parse_variants
+from attnlab.config.inline_parts import parse_modules, parse_part, parse_variants
+from attnlab.config.recipes import with_recipe
 from attnlab.config.yaml import scalar
 from attnlab.diagnosis._gain_control import match_gain
 from attnlab.errors import InvalidValueError
@@ -103,6 +104,7 @@ class DiagnosisRequest:
         batch: Number of sequences.
         seeds: One model for each.
         settings: Nested data over the ladder's.
+        recipe: Named settings below the ladder's, of which those of the model count; None is the default.
         control: Whether to add, for each other variant, a softmax with the same branch gain (gain-matched control).
         branch_gain: Scale of the weights of every branch's last map, against variance ``1 / inputs``; None keeps the
             model's initialization.
@@ -117,6 +119,7 @@ class DiagnosisRequest:
     batch: int = DIAGNOSED_SEQUENCES
     seeds: Sequence[int] = range(5)
     settings: dict[str, Any] = field(default_factory=dict)
+    recipe: str | None = None
     control: bool = False
     branch_gain: float | None = None
 
@@ -208,13 +211,13 @@ def requested_base(request: DiagnosisRequest) -> tuple[TaskSpec | None, dict[str
         The spec, None for noise; and field -> value.
 
     Raises:
-        UnknownNameError: The task, an option or a section of the settings does not exist.
+        UnknownNameError: The task, an option, the recipe or a section of the settings does not exist.
         InvalidValueError: The task does not accept a value, or its length cannot be chosen.
     """
     if wrong := set(request.settings) - set(SECTIONS):
         raise unknown_section(min(wrong), request.settings[min(wrong)])
     task, base = (None, {}) if request.task is None else requested_task(request, request.task)
-    return task, merged(base, request.settings.get("model", {}))
+    return task, with_recipe(request.recipe, "model", base, request.settings.get("model", {}))
 
 
 def requested_task(request: DiagnosisRequest, part: Part) -> tuple[TaskSpec, dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterator, Sequence
 from typing import Any, TypeVar
 
 from attnlab.config.auto_position import is_auto, may_be_left_out, tried_positions
-from attnlab.config.experiment import Experiment, LadderLevels, full_key
+from attnlab.config.experiment import RECIPE, Experiment, LadderLevels, full_key
 from attnlab.config.inline_parts import made_part, merged, parse_modules, parse_variants
 from attnlab.config.ladder import Ladder
 from attnlab.errors import AttnlabError, IncompatiblePartsError, InvalidValueError, echo
@@ -200,6 +200,7 @@ def requests(experiment: Experiment, resolver: Resolver) -> Iterator[Request]:
                 match=experiment.match,
                 reference=None if first is None else variant(first, where),
                 settings=_nested(experiment, entry, setting),
+                recipe=setting.get(RECIPE, experiment.recipe),
             )
 
 
@@ -325,12 +326,15 @@ def _ordered(levels: Sequence[Any], ladder: Sequence[Any]) -> Sequence[Any]:
 
 
 def _nested(experiment: Experiment, entry: LadderLevels, setting: Setting) -> dict[str, Any]:
-    """The settings of a combination, without its variant; they override the experiment's and the ladder entry's."""
+    """The settings of a combination, which override the experiment's and the ladder entry's.
+
+    Its variant and its recipe are not among them.
+    """
     options = merged({"train": entry.training}, entry.options) if entry.training else entry.options
     model = {key: value for key, value in experiment.model.items() if not (key == "position" and is_auto(value))}
     data: dict[str, Any] = {"model": model, "train": experiment.train, "task": options}
     for key, value in setting.items():
-        if key in AXES:
+        if key in (*AXES, RECIPE):
             continue
         section, *steps, last = key.split(".")
         inner: Any = {last: value}

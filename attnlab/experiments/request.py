@@ -10,6 +10,7 @@ from attnlab.choices import Budget
 from attnlab.config.auto_position import AUTO, AUTO_POSITIONS, is_auto
 from attnlab.config.inline_experiment import check_sections
 from attnlab.config.inline_parts import parse_modules, parse_part, parse_variants
+from attnlab.config.recipes import find_recipe
 from attnlab.config.renamed import renamed_options, renamed_settings
 from attnlab.config.yaml import scalar
 from attnlab.errors import InvalidValueError
@@ -31,6 +32,7 @@ class Request:
         match: The budget that every other variant is given; None keeps all sizes equal.
         reference: The variant whose budget it is; None takes the first.
         settings: Nested data that override the ladder's: ``{"model": ..., "train": ..., "task": ...}``.
+        recipe: Named settings below the ladder's; None is the default.
     """
 
     task: Part
@@ -43,6 +45,7 @@ class Request:
     match: Budget | None = None
     reference: Variant | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    recipe: str | None = None
 
 
 def parse_request(
@@ -55,6 +58,7 @@ def parse_request(
     seeds: Sequence[int] = (0,),
     match: Budget | None = None,
     settings: dict[str, Any] | None = None,
+    recipe: str | None = None,
 ) -> Request:
     """Parse what the command line and the Python API take.
 
@@ -67,14 +71,16 @@ def parse_request(
         seeds: Each gives one run.
         match: The budget that every other variant is given; None keeps all sizes equal.
         settings: Nested data that override the ladder's; names of attnlab 0.1 are accepted.
+        recipe: Named settings below the ladder's; None is the default.
 
     Returns:
         The request.
 
     Raises:
         InvalidValueError: A word is no part with its options, or the position is ``auto``.
-        UnknownNameError: A section of the settings does not exist.
+        UnknownNameError: A section of the settings, or the recipe, does not exist.
     """
+    find_recipe(recipe)
     part = parse_part(task)
     positions = [joined(variant) for variant in _variants(position)]
     if AUTO in map(str, positions) or is_auto((settings or {}).get("model", {}).get("position")):
@@ -89,6 +95,7 @@ def parse_request(
         seeds=seeds,
         match=match,
         settings=renamed_settings(check_sections(settings or {})),
+        recipe=recipe,
     )
 
 

@@ -11,8 +11,9 @@ from attnlab.attention.named import resolved_attention
 from attnlab.block import BLOCKS
 from attnlab.choices import Precision
 from attnlab.config.inline_experiment import SECTIONS, unknown_section
-from attnlab.config.inline_parts import merged, parse_variants
+from attnlab.config.inline_parts import parse_variants
 from attnlab.config.ladder import Ladder
+from attnlab.config.recipes import with_recipe
 from attnlab.config.renamed import Location
 from attnlab.config.validate import validated
 from attnlab.errors import AttnlabError, IncompatiblePartsError, InvalidValueError
@@ -69,7 +70,7 @@ class Resolver:
             Its task, training and models.
 
         Raises:
-            UnknownNameError: A task, attention, position, option or setting does not exist.
+            UnknownNameError: A task, attention, position, option, recipe or setting does not exist.
             InvalidValueError: A value has the wrong type or is out of range.
             IncompatiblePartsError: A whole model is given a position, or an attention beside the field ``module``.
         """
@@ -78,7 +79,8 @@ class Resolver:
         ladder = self.ladder(request.task.name)
         options = {**request.task.options, **request.settings.get("task", {})}
         ladder = with_training(ladder, options.pop("train", None))
-        base = merged(ladder.model, request.settings.get("model", {}))
+        base = with_recipe(request.recipe, "model", ladder.model, request.settings.get("model", {}))
+        train = with_recipe(request.recipe, "train", ladder.training_settings, request.settings.get("train", {}))
         alone = request.modules and not request.attentions
         models = [
             self.model(base, attention, position)
@@ -91,7 +93,7 @@ class Resolver:
             raise IncompatiblePartsError("A whole model has no position of ours.", hint, where="model.position")
         return Resolved(
             task=self.task(ladder, options, request.complexity, request.evaluate),
-            train=self.train(merged(ladder.training_settings, request.settings.get("train", {}))),
+            train=self.train(train),
             models=tuple(models),
             reference=self.model(base, request.reference, None) if request.reference else models[0],
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnlab.attention.ops.constructor import constructor_parameters
 from attnlab.config.inline_parts import parse_modules
+from attnlab.config.recipes import with_recipe
 from attnlab.errors import AttnlabError, InvalidValueError, PartWarning, PluginError, echo
 from attnlab.model.module import MODULE_NAMING, MODULES, failed_module
 from attnlab.model.module_sizes import MODULE_ARGUMENTS, check_arguments, sizes_used
@@ -110,12 +111,13 @@ def of_whole_model(train: TrainSpec, model: ModelSpec, request: Request) -> Trai
     Args:
         train: How the runs of the request are trained.
         model: The whole model.
-        request: The request, with the settings of the user.
+        request: The request, with the settings of the user and of the recipe.
 
     Returns:
         The training of its runs.
     """
-    unused = [f"model.{name}" for name in request.settings.get("model", {}) if name not in model.used_fields]
+    given = with_recipe(request.recipe, "model", request.settings.get("model", {}))
+    unused = [f"model.{name}" for name in given if name not in model.used_fields]
     if unused and not request.attentions and request.reference is None:  # no attention beside it uses them
         text = f"{model.module} has no argument for {', '.join(unused)}: not used."
         warnings.warn(text, PartWarning, stacklevel=user_stacklevel())

@@ -81,6 +81,8 @@ class ExperimentCard:
         for group in one.zip:
             yield "Zip", "; ".join(f"{key}: {option_text(values)}" for key, values in group.items())
         yield "Seeds", str(one.seeds)
+        if one.recipe:
+            yield "Recipe", one.recipe
         for name, data in (("Model", one.model), ("Training", one.train)):
             if data:
                 yield name, ", ".join(f"{key}={option_text(value)}" for key, value in data.items())

@@ -43,6 +43,19 @@ def test_ls_accepts_the_plural(kind: str, command: Command) -> None:
     assert command("ls", f"{kind}s") == command("ls", kind)
 
 
+def test_ls_recipes_shows_the_settings_of_each(command: Command) -> None:
+    rows = json.loads(command("ls", "recipes", "--json").out)
+    assert [row["recipe"] for row in rows] == ["plain", "qk-norm", "muon", "muon-qk-norm"]
+    assert [row["settings"] for row in rows[:3]] == [
+        "-",
+        "model.modifiers.qk_norm=true",
+        "train.optimizer=muon train.lr=0.01",
+    ]
+    shown = " ".join(command("ls", "recipes", "expressive").out.split())
+    assert "expressive takes 1.5 times the steps of plain." in shown
+    assert "qk-norm" not in shown
+
+
 def test_an_empty_list_is_one_sentence(command: Command) -> None:
     assert command("ls", "experiments", "no-such-word").out == "There are no experiments with those words.\n"
     for kind in ("attention", "position"):

@@ -68,6 +68,7 @@ def test_the_names_that_are_read_off_the_source_are_those_that_are_registered(
         ("attnlab sweep dape-le", ["dape-length"]),
         ("attnlab sweep --task recall --pos kerple,aut", ["kerple,auto"]),
         ("attnlab train --task recall --pos aut", []),
+        ("attnlab sweep --task recall --recipe qk", ["qk-norm"]),
         ("attnlab evaluate --store there ab", ["abc123", "abd456"]),
         ("attnlab tag --store there abc", ["abc123"]),
         ("attnlab show --store there abc1", ["abc123"]),
@@ -88,6 +89,7 @@ def test_a_shell_is_offered_names_and_ids(line: str, offered: list[str], tmp_pat
         (completion.attentions, "softmax,kerpl", []),
         (partial(completion.positions, Mock(info_name="train")), "none,kerpl", ["none,kerple"]),
         (completion.tasks, "recall-len", ["recall-length"]),
+        (completion.recipes, "mu", ["muon", "muon-qk-norm"]),
         (completion.files_to_copy, "dape-le", ["dape-length"]),
     ],
 )

@@ -15,7 +15,7 @@ from attnlab.config.experiment import Experiment
 from attnlab.records import Record
 from tests.cli.conftest import Command
 
-FIELDS = ("layers", "width", "heads", "steps", "batch", "lr", "attn", "pos", "watch", "match", "settings")
+FIELDS = ("layers", "width", "heads", "steps", "batch", "lr", "attn", "pos", "watch", "match", "settings", "recipe")
 """Parameters of ``train`` that set fields of a run."""
 TRAIN_ONLY = {"--seed", "--resume", "--compile", "--continue-from", "--threads"}
 """Options that ``sweep`` does not have: it always resumes, its seeds start at 0, it compiles and continues nothing, and
@@ -58,6 +58,7 @@ def test_every_other_option_of_train_is_an_option_of_sweep() -> None:
         ("--pos", "rotary"),
         ("--attn", "gpam:plus=0.25"),
         ("--watch", "gradients,rank"),
+        ("--recipe", "muon-qk-norm", "--lr", "0.05"),
         ("--attn", "softmax,gpam", "--match", "flops"),
         ("--set", "train.weight_decay=0.5", "--set", "model.norm=post", "--set", "task.alphabet=5"),
         ("--set", "model.width=16", "--width", "8"),

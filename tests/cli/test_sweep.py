@@ -82,6 +82,17 @@ def test_an_experiment_file_at_a_preset(command: Command, tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "results").iterdir()] == ["mine"]
 
 
+def test_a_recipe_of_an_experiment_is_what_setting_its_fields_is(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(FILE)
+    quick = ("--preset", "smoke", "--executor", "inline", "--quiet", "--json")
+    spelled = command("sweep", "mine.yaml", *quick, "--set", "train.optimizer=muon", "--lr", "0.01")
+    named = command("sweep", "mine.yaml", *quick, "--recipe", "muon")
+    assert (named.status, named.out) == (0, spelled.out), named.error
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["mine"]
+    wrong = command("sweep", "mine.yaml", *quick, "--recipe", "muno")
+    assert (wrong.status, wrong.error.splitlines()[0]) == (2, "attnlab: --recipe")
+
+
 def test_a_failed_run_ends_in_status_one_and_is_tried_again(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ArithmeticError("the sum is wrong")

@@ -106,6 +106,14 @@ def test_what_a_model_is_not_given_is_no_part_of_its_id(file: Path) -> None:
     assert wider.id != other.id
 
 
+def test_a_recipe_sets_what_a_model_has_and_tells_the_rest(file: Path) -> None:
+    with pytest.warns(PartWarning, match=r"own.py:Lstm has no argument for model.modifiers: not used"):
+        (one,) = plan(parse_request("copy", modules="own.py:Lstm", recipe="muon-qk-norm"))
+    train = {"train": {"optimizer": "muon", "lr": 0.01}}
+    (other,) = plan(parse_request("copy", modules="own.py:Lstm", settings=train))
+    assert one == other
+
+
 def test_other_code_is_another_run(file: Path) -> None:
     (before,) = specs_of("own.py:Lstm")
     file.write_text(FILE.replace("self.drop(self.lstm", "2 * self.drop(self.lstm"))
