@@ -155,6 +155,10 @@ def sample(
         Console().print(Sequences(source.task, batch))
 
 
+BELOW_TWO = ("tasks", "attention", "experiments", "recipes")
+"""Kinds of which two columns stand below the others on a narrow screen."""
+
+
 def listing(kind: str, words: list[str]) -> Listing:
     """List the tasks, parts, experiments, metrics or recipes that contain every word."""
     from attnlab import resources
@@ -188,7 +192,7 @@ def listing(kind: str, words: list[str]) -> Listing:
     matching = [row for row in rows if all(any(word in cell.lower() for cell in row) for word in words)]
     plural = f"{kind.removesuffix('s')}s"
     if_empty = f"There are no {plural}{' with those words' if words else ''}."
-    return Listing(headings, matching, if_empty, below=2 if kind in ("tasks", "attention", "experiments") else 1)
+    return Listing(headings, matching, if_empty, below=2 if kind in BELOW_TWO else 1)
 
 
 def _yes(value: bool) -> str:
