@@ -188,7 +188,7 @@ def _missing(comparison: Comparison) -> str:
     levels, runs = comparison.deciding()
     if math.isinf(runs):
         return "Seeds like these decide nothing: they differ from each other, but not in one direction."
-    count = "About 1 more run" if round(runs) == 1 else f"About {runs:.0f} more runs"
+    count = "About 1 more run" if round(runs) == 1 else f"About {runs:,.0f} more runs"
     seconds = max((one.seconds for one in levels), default=0.0)
     time = f", {duration(runs * seconds)} of one process," if seconds else ""
     return f"{count} like these{time} would decide it."
