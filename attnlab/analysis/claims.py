@@ -4,7 +4,7 @@ It fails where the interval is completely on the other side, and is undecided ot
 probability of 2.5 % at most wherever the interval covers as :mod:`attnlab.analysis.statistics` states. Of accuracies
 and other bounded metrics, few seeds decide little: where all runs of one variant are perfect and all of the other at
 chance, "greater" needs five seeds; "at least 0.9" needs 28 perfect runs where chance is 0.2. The evidence says where no
-outcome of so few seeds would let a claim hold.
+outcome of so few seeds would let a claim hold, and how many seeds like these would decide an undecided one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from attnlab.analysis._observations import Observation, check_field, check_metric, metric_bounds, observations, varying
+from attnlab.analysis.deciding_seeds import MOST_SEEDS, deciding_seeds
 from attnlab.analysis.fields import matches
 from attnlab.analysis.grid import mean_validation_accuracy
 from attnlab.analysis.statistics import MIN_SEEDS, SHARE, TINY, Interval, Sample, difference, mean, ratio
@@ -108,6 +109,8 @@ def check_claim(claim: Claim, observed: Sequence[Observation], tuned: Sequence[s
         evidence += (
             f"; too few seeds ({fewest}) for it to hold, even with every run at the bound of the metric that favors it"
         )
+    if outcome == "undecided":
+        evidence += f"; {_seeds_needed(claim, mine, other)}"
     return ClaimOutcome(claim.says, outcome, evidence, estimate, ends)
 
 
@@ -204,6 +207,18 @@ def _may_hold(claim: Claim, ours: Sequence[Sample], theirs: Sequence[Sample]) ->
         return [sample._replace(values=[(sample.bounds or SHARE)[end]] * len(sample.values)) for sample in samples]
 
     return decide(claim, _estimate(claim, all_at(ours, best), all_at(theirs, 1 - best))[1]) == "holds"
+
+
+def _seeds_needed(claim: Claim, ours: Sequence[Sample], theirs: Sequence[Sample]) -> str:
+    """How many seeds would decide, if all came out like these."""
+    needed, ends = deciding_seeds(
+        (ours, theirs),
+        lambda sides: _estimate(claim, *sides)[1],
+        lambda ends: decide(claim, ends) != "undecided",
+    )
+    if not needed:
+        return f"{MOST_SEEDS:,} seeds like these would not decide it"
+    return f"with about {needed} seeds like these it {decide(claim, ends)}"
 
 
 def _claimed_range(claim: Claim) -> Interval:
