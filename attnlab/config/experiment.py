@@ -5,7 +5,7 @@ grid        what differs between runs: every combination of the listed values
 zip         what differs together: the n-th values of all its keys at once
 tune        which of these keys are tuned: per cell, the value with the best validation accuracy is reported
 claims      statements about the result, which are checked against it
-published   numbers of the source, beside which the report shows its own
+published   what the source printed, beside which the report shows its own numbers
 presets     smaller or larger budgets of the same question
 recipe      named settings below those of the ladders
 until       run only what it takes to decide how the variants compare
@@ -203,7 +203,7 @@ class Experiment(Value):
     """With ``until``: the time after which it ends undecided, such as 20m or 1h30m."""
     claims: Annotated[tuple[Claim, ...], Strict(False)] = ()
     published: Annotated[tuple[PublishedTable, ...], Strict(False)] = ()
-    """The numbers that the source published, beside which the report shows its own."""
+    """What the source printed, beside which the report shows its own numbers."""
     report: ReportLayout = ReportLayout()
     presets: dict[PresetName, Preset] = {}
     expected_steps: Share | None = None
