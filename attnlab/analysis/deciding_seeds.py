@@ -24,7 +24,7 @@ def deciding_seeds(
     Args:
         sides: The cells of the two sides that are compared; the second may be empty.
         interval: Computes the interval of the estimate of two sides.
-        decides: Tells whether an interval decides.
+        decides: Tells whether an interval decides; one that is not known does not.
 
     Returns:
         The number of seeds of the cell that has the fewest, in all copies, and the interval that decides; 0 seeds and
@@ -36,11 +36,13 @@ def deciding_seeds(
     def at(copies: int) -> Interval:
         return interval(_copied(sides, copies, step))
 
-    low, high = 1, 2
-    while not decides(ends := at(high)):
-        low, high = high, 2 * high
-        if high * fewest > MOST_SEEDS:
+    low, high, most = 1, 1, MOST_SEEDS // fewest
+    ends = UNKNOWN
+    while not decides(ends):
+        if high >= most:
             return 0, UNKNOWN
+        low, high = high, min(2 * high, most)
+        ends = at(high)
     while high - low > 1:
         middle = (low + high) // 2
         if decides(tried := at(middle)):

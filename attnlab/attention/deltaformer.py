@@ -11,9 +11,9 @@ rows of A have any sum.
 Source   "Understanding Transformer from the Perspective of Associative Memory", arXiv:2505.19488;
          flash-linear-attention's ``ops/deltaformer``.
 Theirs   beta -> our b.
-Differs  their layer takes b without a sigmoid, so that u can grow without bound. It says that its w is the key; the code
-         of version 0.6.0 takes the query, as its plain reference does (``erase``). The bias of a position is added to the
-         scores of the reads alone.
+Differs  their layer takes b without a sigmoid, so that u can grow without bound. It says that its w is the key; the
+         code of version 0.6.0 takes the query, as its plain reference does (``erase``). The bias of a position is added
+         to the scores of the reads alone.
 
 Letters  B batch, H heads, T queries, S keys, C channels per head.
 """

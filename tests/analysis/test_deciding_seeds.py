@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from attnlab.analysis.deciding_seeds import MOST_SEEDS, Sides, deciding_seeds
-from attnlab.analysis.statistics import Interval, Sample, difference
+from attnlab.analysis.statistics import UNKNOWN, Interval, Sample, difference
 
 HALF, SOME = [0.4, 0.9, 1.0, 0.99, 0.3], [0.35, 0.5, 0.6, 0.3, 0.8]
 
 
 def interval(sides: Sides) -> Interval:
     return difference(*sides)[1]
+
+
+def test_where_there_are_as_many_seeds_as_are_tried_at_most_no_copy_is_made() -> None:
+    def never(sides: Sides) -> Interval:
+        raise AssertionError("a copy was made")
+
+    assert deciding_seeds(([Sample([0.4, 0.6] * (MOST_SEEDS // 2))], []), never, above_zero) == (0, UNKNOWN)
 
 
 def above_zero(ends: Interval) -> bool:
@@ -49,4 +56,4 @@ def test_no_more_than_the_most_are_tried() -> None:
         return (-1.0, 1.0)
 
     assert deciding_seeds(([Sample([0.5] * 3)], []), count, above_zero)[0] == 0
-    assert max(tried) <= MOST_SEEDS
+    assert max(tried) == MOST_SEEDS // 3 * 3

@@ -196,3 +196,9 @@ def test_settings_of_a_recipe_are_fields() -> None:
     for name in RECIPES:
         ModelSpec.model_validate(with_recipe(name, "model"))
         TrainSpec.model_validate(with_recipe(name, "train"))
+
+
+def test_an_attention_that_refuses_a_setting_of_a_recipe_names_the_recipes_that_have_it() -> None:
+    with pytest.raises(AttnlabError) as refused:
+        attnlab.train("parity", "delta", recipe="qk-norm", store=None, device="cpu")
+    assert "Leave qk_norm out, and the recipes that set it: qk-norm, muon-qk-norm." in refused.value.hint
