@@ -17,7 +17,7 @@ import attnlab
 from attnlab.errors import InvalidValueError, UnknownNameError
 from attnlab.tasks import IGNORE, TASKS, Batch, Split
 from attnlab.tasks.io.fed_back import FedBackAnswers
-from attnlab.tasks.io.gym_items import HASHED, LocalItems, WorkerItems, find_items
+from attnlab.tasks.io.gym_items import HASHED, SHARING, LocalItems, WorkerItems, find_items
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source
 from attnlab.tasks.reasoning_gym import END, MARKER, ReasoningGym
@@ -219,3 +219,12 @@ def test_what_cannot_be_made_is_refused(options: dict[str, Any], message: str) -
 def test_the_data_set_has_to_be_named() -> None:
     with pytest.raises(InvalidValueError, match="Name a data set of the package"):
         TASKS.entry("reasoning-gym").complete({})
+
+
+@pytest.mark.parametrize("dataset", SHARING)
+def test_data_sets_that_change_one_anothers_items_are_kept_apart(dataset: str) -> None:
+    easy = find_items(dataset, 0, "{}")
+    before = easy.items([1, 2, 3])
+    hard = find_items(dataset, 3, "{}").items([1, 2, 3])
+    assert easy.items([1, 2, 3]) == before
+    assert before != hard

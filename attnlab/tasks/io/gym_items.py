@@ -2,7 +2,8 @@
 
 An item follows from its number alone: item i of seed s is item i - 1 of seed s + 1, so the seed is always 0 here, and
 whoever wants items apart takes other numbers. Four data sets iterate over sets of texts, so that their items depend on
-Python's hash seed as well. Those are made in a process of their own, in which it is 0:
+Python's hash seed as well. Of another, all objects of a process take the programs of the one that was made last (0.1.25).
+Those are made in a process for each object, in which the hash seed is 0:
 
     request    {"items": [4, 12]}            answer    [["What is ...?", "7"], ["...", "..."]]
     request    {"scores": [[4, "8"]]}        answer    [0.01]
@@ -32,6 +33,8 @@ from attnlab.plugins import describe_exception
 PACKAGE = "reasoning-gym"
 HASHED = ("isomorphic_strings", "polynomial_multiplication", "ransom_note", "word_ladder")
 """Data sets whose items depend on Python's hash seed."""
+SHARING = ("codeio",)
+"""Data sets whose objects change one another's items."""
 HASH_SEED = "0"
 SERVE = "from attnlab.tasks.io.gym_items import serve; serve()"
 
@@ -88,7 +91,8 @@ def find_items(dataset: str, level: int, config: str) -> Items:
 def _found(dataset: str, level: int, config: str, process: int) -> Items:
     """The items; a forked process has its own, because two cannot share a pipe."""
     here = LocalItems(dataset, level, config)  # refuses what cannot be made
-    return WorkerItems(dataset, level, config) if dataset in HASHED and not _is_fixed() else here
+    apart = dataset in SHARING or (dataset in HASHED and not _is_fixed())
+    return WorkerItems(dataset, level, config) if apart else here
 
 
 def release() -> str:
@@ -201,7 +205,7 @@ def _level_fields(factory: Any, dataset: str, level: int, where: str) -> dict[st
 
 @final
 class WorkerItems:
-    """Items that are made in a process with a fixed hash seed.
+    """Items that are made in a process of their own, with a fixed hash seed.
 
     Args:
         dataset: The name of the data set.
