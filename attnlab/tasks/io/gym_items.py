@@ -2,8 +2,8 @@
 
 An item follows from its number alone: item i of seed s is item i - 1 of seed s + 1, so the seed is always 0 here, and
 whoever wants items apart takes other numbers. Four data sets iterate over sets of texts, so that their items depend on
-Python's hash seed as well. Of another, all objects of a process take the programs of the one that was made last (0.1.25).
-Those are made in a process for each object, in which the hash seed is 0:
+Python's hash seed as well. Of another, all objects of a process take the programs of the one made last (0.1.25). Those
+are made in a process for each object, in which the hash seed is 0:
 
     request    {"items": [4, 12]}            answer    [["What is ...?", "7"], ["...", "..."]]
     request    {"scores": [[4, "8"]]}        answer    [0.01]
