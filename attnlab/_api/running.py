@@ -134,6 +134,7 @@ def sweep(
     complexity: Sequence[Any] | None = None,
     curriculum: str | Mapping[str, Any] | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
+    seed: int | None = None,
     seeds: int | None = None,
     match: Budget | None = None,
     model: Mapping[str, Any] | ModelLike | Sequence[ModelLike] | None = None,
@@ -171,7 +172,8 @@ def sweep(
         complexity: The levels; None takes all.
         curriculum: Ranges of levels from which training batches are drawn, as in :func:`train`.
         grid: Any field -> its values.
-        seeds: Number of seeds, counted up from 0; None takes 3, or 30 at most with ``until``.
+        seed: The first seed; None takes 0.
+        seeds: Number of seeds, counted up from the first; None takes 3, or 30 at most with ``until``.
         match: The budget of the first variant that every other one is given; None keeps all sizes equal.
         model: Fields of the model, or whole models of your own, as in :func:`train`.
         train: Fields of the training.
@@ -223,7 +225,8 @@ def sweep(
         "position": position,
         "complexity": complexity,
     }
-    words |= {"grid": grid, "seeds": seeds, "match": match, "model": whole, "train": train, "options": options}
+    words |= {"grid": grid, "seed": seed, "seeds": seeds, "match": match}
+    words |= {"model": whole, "train": train, "options": options}
     words |= {"curriculum": curriculum, "recipe": recipe}
     words |= {"store": store, "executor": executor, "slurm": slurm, "device": device, "vmap": vmap}
     words |= {"until": until, "equal": equal, "budget": budget, "track": tuple(trackers)}
@@ -236,6 +239,7 @@ def sweep(
         complexity=complexity,
         grid=grid,
         seeds=seeds,
+        seed=seed,
         match=match,
         until=until,
         equal=equal,

@@ -89,8 +89,9 @@ def sweep(
     grid: Annotated[
         list[str] | None, typer.Option("--grid", metavar="KEY=A,B", help="Values of any field, such as lr=1e-3,3e-3.")
     ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", min=0, help="The first seed; left out, 0.")] = None,
     seeds: Annotated[
-        int | None, typer.Option("--seeds", metavar="N", min=1, help="Number of seeds, counted up from 0.")
+        int | None, typer.Option("--seeds", metavar="N", min=1, help="Number of seeds, counted up from the first.")
     ] = None,
     match: Match = None,
     watch: Watch = None,
@@ -179,7 +180,7 @@ def sweep(
         "complexity": complexity,
     }
     words |= {"grid": grid, "match": match}
-    asked = {"until": until, "equal": equal, "budget": budget, "recipe": recipe}
+    asked = {"seed": seed, "until": until, "equal": equal, "budget": budget, "recipe": recipe}
     experiment = _experiment(name, preset, seeds, words, nested, asked)
     runs_per_program = parse_vmap(vmap)
     folder = store or Path("results") / experiment.name

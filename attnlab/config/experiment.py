@@ -190,6 +190,8 @@ class Experiment(Value):
     """Left out, every hyperparameter of the training in the grid is tuned; an empty list tunes nothing."""
     seeds: Annotated[int, Field(ge=1)] = 3
     """Left out, 3; with ``until`` it is the most that a level gets, and 30 if left out."""
+    seed: Annotated[int, Field(ge=0, exclude_if=lambda seed: seed == 0)] = 0
+    """The first seed; others than those by which levels or rates were chosen make a claim a test of them."""
     recipe: Annotated[RecipeName | None, Field(exclude_if=lambda name: name is None)] = None
     """Named settings below those of the ladders; left out, the default."""
     model: ModelData = {}
@@ -293,7 +295,7 @@ class Experiment(Value):
         return auto_values(self.grid, self.model)
 
 
-OPTIONS = ("seeds", "until", "equal", "budget", "recipe")
+OPTIONS = ("seeds", "seed", "until", "equal", "budget", "recipe")
 """Fields that options of the command line and of Python set."""
 
 

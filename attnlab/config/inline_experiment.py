@@ -28,6 +28,7 @@ def inline_experiment(
     complexity: Sequence[Any] | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
     seeds: int | None = None,
+    seed: int | None = None,
     match: str | None = None,
     until: str | None = None,
     equal: float | None = None,
@@ -44,7 +45,8 @@ def inline_experiment(
         modules: Whole models of the user's own, as words, beside the attentions.
         complexity: The levels; None takes all levels of each ladder.
         grid: Any field -> its values.
-        seeds: How many seeds, counted up from 0; None takes 3, or 30 at most with ``until``.
+        seeds: How many seeds, counted up from the first; None takes 3, or 30 at most with ``until``.
+        seed: The first seed; None takes 0.
         match: The budget of the first variant that the others are given; None keeps all sizes equal.
         until: ``decided`` runs what it takes to decide how the variants compare; None runs everything.
         equal: With ``until``: accuracies that differ by no more than this are alike; None takes 0.02.
@@ -93,7 +95,7 @@ def inline_experiment(
         "model": given.get("model", {}),
         "train": given.get("train", {}),
     }
-    asked = {"seeds": seeds, "until": until, "equal": equal, "budget": budget, "recipe": recipe}
+    asked = {"seeds": seeds, "seed": seed, "until": until, "equal": equal, "budget": budget, "recipe": recipe}
     data |= {name: value for name, value in asked.items() if value is not None}
     if until is None and (equal is not None or budget is not None):
         option = "--equal" if equal is not None else "--budget"

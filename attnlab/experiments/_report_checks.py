@@ -51,7 +51,7 @@ def check_report(experiment: Experiment, specs: Sequence[RunSpec]) -> None:
     layout = experiment.report
     if not (experiment.claims or experiment.published) and layout == type(layout)():
         return
-    tested = [_tested_at(spec, experiment.seeds) for spec in runs]
+    tested = [_tested_at(spec, range(experiment.seed, experiment.seed + experiment.seeds)) for spec in runs]
     known = {name for run in tested for name in run}
     metrics = {*RUN_METRICS, *(name for spec in runs for name in logged_names(spec.train.log_diagnostics))}
     metrics |= {name for spec in runs for scorers in _scorers(spec).values() for name in scorers}
@@ -145,13 +145,13 @@ def _check_known(kind: str, name: str, known: Collection[str], where: str) -> No
         raise unknown(kind, name, known, where=where)
 
 
-def _tested_at(spec: RunSpec, seeds: int) -> Fields:
+def _tested_at(spec: RunSpec, seeds: range) -> Fields:
     """The values of each field at which a run is tested: several levels and subtasks, one of everything else."""
     single = {**run_fields(spec), "trained": trained_on(spec)}
     several = {
         "level": [spec.task.level, *spec.task.evaluate],
         "subtask": _subtasks(spec),
-        "seed": list(range(seeds)),
+        "seed": list(seeds),
     }
     return {name: [value] for name, value in single.items()} | several
 

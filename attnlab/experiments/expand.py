@@ -196,7 +196,7 @@ def requests(experiment: Experiment, resolver: Resolver) -> Iterator[Request]:
                 modules=(module,) if module else (),
                 complexity=level,
                 evaluate=evaluate,
-                seeds=range(experiment.seeds),
+                seeds=range(experiment.seed, experiment.seed + experiment.seeds),
                 match=experiment.match,
                 reference=None if first is None else variant(first, where),
                 settings=_nested(experiment, entry, setting),

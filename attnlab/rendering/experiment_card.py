@@ -80,7 +80,7 @@ class ExperimentCard:
             yield "Grid", f"{key}: {option_text(values)}"
         for group in one.zip:
             yield "Zip", "; ".join(f"{key}: {option_text(values)}" for key, values in group.items())
-        yield "Seeds", str(one.seeds)
+        yield "Seeds", f"{one.seeds}, from {one.seed}" if one.seed else str(one.seeds)
         if one.recipe:
             yield "Recipe", one.recipe
         for name, data in (("Model", one.model), ("Training", one.train)):

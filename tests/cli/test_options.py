@@ -17,9 +17,9 @@ from tests.cli.conftest import Command
 
 FIELDS = ("layers", "width", "heads", "steps", "batch", "lr", "attn", "pos", "watch", "match", "settings", "recipe")
 """Parameters of ``train`` that set fields of a run."""
-TRAIN_ONLY = {"--seed", "--resume", "--compile", "--continue-from", "--threads"}
-"""Options that ``sweep`` does not have: it always resumes, its seeds start at 0, it compiles and continues nothing, and
-its workers have one thread."""
+TRAIN_ONLY = {"--resume", "--compile", "--continue-from", "--threads"}
+"""Options that ``sweep`` does not have: it always resumes, compiles and continues nothing, and its workers have one
+thread."""
 SIZES = ("--set", "train.test_examples=8", "--set", "train.validation_examples=4")
 COPY = ("--task", "copy", "--complexity", "2", "--device", "cpu", "--seeds", "1", "--json", "--quiet", *SIZES)
 
@@ -135,7 +135,11 @@ def test_the_defaults_are_those_of_the_python_function(name: str) -> None:
     }
     for key in shared & set(python) & set(cli):
         default = python[key].default
-        if name == "sweep" and key in ("task", "seeds"):  # None: the experiment sets it, or its default in Python
+        if name == "sweep" and key in (
+            "task",
+            "seed",
+            "seeds",
+        ):  # None: the experiment sets it, or its default in Python
             assert cli[key].default is None
         else:
             assert cli[key].default == (Path(default) if key == "store" and default else default), key

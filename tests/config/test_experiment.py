@@ -102,7 +102,7 @@ def test_as_it_is_written_is_the_scale_of_a_laptop(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("sead: 3", "mine.yaml:7: sead\n  There is no key 'sead'; did you mean 'seeds'?"),
+        ("sead: 3", "mine.yaml:7: sead\n  There is no key 'sead'; did you mean 'seed'?"),
         ("claims: [{says: x, off: {}, expect: greater}]", "mine.yaml:7: claims[0].off\n  There is no key 'off'"),
         ("match: parametres", "mine.yaml:7: match\n  It cannot be 'parametres'."),
         ("claims: [{says: x, of: {}, expect: more}]", "mine.yaml:7: claims[0].expect\n  It cannot be 'more'."),

@@ -66,6 +66,7 @@ def test_a_file_gives_its_name() -> None:
         ({"complexity": []}, "--complexity\n  No level is given.\n  Write 2,4,8, or leave it out to take all."),
         ({"complexity": [None]}, "ladders.0.levels.0\n  It cannot be None."),
         ({"seeds": 0}, "--seeds\n  It cannot be 0."),
+        ({"seed": -1}, "--seed\n  It cannot be -1."),
         ({"settings": {"modle": {"width": 3}}}, "--set modle\n  There is no section 'modle'; did you mean 'model'?"),
         ({"settings": {"task": 3}}, "--set task\n  'task' is a section.\n  Set a key of it: task.KEY."),
         ({"attention": "dape:kernel"}, "dape:kernel\n  'kernel' is not an option."),

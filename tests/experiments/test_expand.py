@@ -58,6 +58,18 @@ def test_every_combination_comes_once_levels_slowest_seeds_fastest() -> None:
     assert [coordinates(spec) for spec in expand(experiment)] == wanted
 
 
+def test_seeds_are_counted_up_from_the_first() -> None:
+    experiment = inline_experiment("copy", complexity=[1], seed=7, seeds=2, settings=TINY)
+    assert [spec.seed for spec in expand(experiment)] == [7, 8]
+
+
+def test_a_claim_about_a_seed_that_is_planned_is_accepted(tmp_path: Path) -> None:
+    claim = "claims: [{says: It learns., of: {seed: SEED, attention: gpam, level: 4, trained: 2}, expect: at least, bound: 0.5}]"
+    planned_runs = expand(read_experiment(written(tmp_path, "seed: 7", claim.replace("SEED", "8"))))
+    assert {spec.seed for spec in planned_runs} == {7, 8}
+    assert "No run of this sweep has seed '0'." in message_of(written(tmp_path, "seed: 7", claim.replace("SEED", "0")))
+
+
 def test_zipped_keys_change_together() -> None:
     zipped: Any = ({"width": (8, 16), "train.max_steps": (3, 6)},)
     experiment = inline_experiment("copy", complexity=[1], seeds=1, settings=TINY).model_copy(update={"zip": zipped})
@@ -272,7 +284,7 @@ def test_a_claim_has_the_fields_of_the_report() -> None:
     )
     for spec in expand(Experiment.model_validate({**experiment.model_dump(), "model": {"width": 8, "layers": 1}})):
         (observed,) = observations([shown(spec)])
-        assert {name: values[0] for name, values in _tested_at(spec, 1).items()} == {
+        assert {name: values[0] for name, values in _tested_at(spec, range(1)).items()} == {
             name: observed.get(name) for name in (*observed.settings, "subtask", "level", "trained", "seed")
         }
 
