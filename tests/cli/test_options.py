@@ -135,11 +135,7 @@ def test_the_defaults_are_those_of_the_python_function(name: str) -> None:
     }
     for key in shared & set(python) & set(cli):
         default = python[key].default
-        if name == "sweep" and key in (
-            "task",
-            "seed",
-            "seeds",
-        ):  # None: the experiment sets it, or its default in Python
+        if name == "sweep" and key in ("task", "seed", "seeds"):  # None: the experiment's, or its default in Python
             assert cli[key].default is None
         else:
             assert cli[key].default == (Path(default) if key == "store" and default else default), key

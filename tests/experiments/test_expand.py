@@ -64,7 +64,8 @@ def test_seeds_are_counted_up_from_the_first() -> None:
 
 
 def test_a_claim_about_a_seed_that_is_planned_is_accepted(tmp_path: Path) -> None:
-    claim = "claims: [{says: It learns., of: {seed: SEED, attention: gpam, level: 4, trained: 2}, expect: at least, bound: 0.5}]"
+    where = "{seed: SEED, attention: gpam, level: 4, trained: 2}"
+    claim = f"claims: [{{says: It learns., of: {where}, expect: at least, bound: 0.5}}]"
     planned_runs = expand(read_experiment(written(tmp_path, "seed: 7", claim.replace("SEED", "8"))))
     assert {spec.seed for spec in planned_runs} == {7, 8}
     assert "No run of this sweep has seed '0'." in message_of(written(tmp_path, "seed: 7", claim.replace("SEED", "0")))
