@@ -1,7 +1,8 @@
 """Recipes: named settings of model and training, which lie below those of a ladder and of the user.
 
 A recipe is nothing but the words that ``--set`` takes, so that a run with it is the run with its settings spelled out,
-of the same id. It is written into no spec.
+of the same id. It is written into no spec. A modifier that an attention does not take is left out for it
+(:mod:`attnlab.experiments.recipe_modifiers`).
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ ALL = (
     Recipe(
         "qk-norm",
         "As plain, with normalized queries and keys.",
-        "Solves 12 of 12 runs of softmax; a step costs 1.2 to 1.3 times as much. delta and its kin refuse it.",
+        "Solves 12 of 12 runs of softmax; a step costs 1.2 to 1.3 times as much. delta and its kin have it built in.",
         QK_NORM,
     ),
     Recipe(
@@ -52,7 +53,7 @@ ALL = (
     Recipe(
         "muon-qk-norm",
         "As plain, with Muon at 1e-2 and normalized queries and keys.",
-        "Solves recall with two pairs sooner than either alone, in one seed of softmax. delta and its kin refuse it.",
+        "Solves recall with two pairs sooner than either alone, in one seed of softmax. delta and its kin have it built in.",
         MUON + QK_NORM,
     ),
 )

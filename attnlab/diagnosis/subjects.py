@@ -24,6 +24,7 @@ from attnlab.config.yaml import scalar
 from attnlab.diagnosis._gain_control import match_gain
 from attnlab.errors import InvalidValueError
 from attnlab.experiments.plan import check_parts, try_model
+from attnlab.experiments.recipe_modifiers import modifiers_of_recipe
 from attnlab.experiments.resolve import Resolver
 from attnlab.experiments.size_check import check_models
 from attnlab.model.transformer import ModelOutput, Transformer, build
@@ -175,13 +176,13 @@ def diagnosis_subjects(request: DiagnosisRequest) -> Iterator[DiagnosisSubject]:
         InvalidValueError: A value has the wrong type or is out of range.
         IncompatiblePartsError: An attention cannot be combined with the position or with a modifier.
     """
-    task, base = requested_base(request)
+    task, base, of_recipe = requested_base(request)
     resolver = Resolver()
     if (request.modules or base.get("module") is not None) and not request.attentions:
         return
     for attention in request.attentions or (None,):
         for position in request.positions or (None,):
-            model = resolver.model(base, attention, position)
+            model = resolver.model(base, attention, position, of_recipe)
             check_parts(model, resolver)
             source = None if task is None else resolver.source(task)
             length = request.length or NOISE_LENGTH
@@ -201,14 +202,14 @@ def diagnosis_subjects(request: DiagnosisRequest) -> Iterator[DiagnosisSubject]:
                     yield control
 
 
-def requested_base(request: DiagnosisRequest) -> tuple[TaskSpec | None, dict[str, Any]]:
+def requested_base(request: DiagnosisRequest) -> tuple[TaskSpec | None, dict[str, Any], tuple[str, ...]]:
     """Make the spec of the task, and the settings of the models before parts are chosen.
 
     Args:
         request: The request.
 
     Returns:
-        The spec, None for noise; and field -> value.
+        The spec, None for noise; field -> value; and the modifiers among them that the recipe alone sets.
 
     Raises:
         UnknownNameError: The task, an option, the recipe or a section of the settings does not exist.
@@ -217,7 +218,8 @@ def requested_base(request: DiagnosisRequest) -> tuple[TaskSpec | None, dict[str
     if wrong := set(request.settings) - set(SECTIONS):
         raise unknown_section(min(wrong), request.settings[min(wrong)])
     task, base = (None, {}) if request.task is None else requested_task(request, request.task)
-    return task, with_recipe(request.recipe, "model", base, request.settings.get("model", {}))
+    given = (base, request.settings.get("model", {}))
+    return task, with_recipe(request.recipe, "model", *given), modifiers_of_recipe(request.recipe, *given)
 
 
 def requested_task(request: DiagnosisRequest, part: Part) -> tuple[TaskSpec, dict[str, Any]]:

@@ -137,7 +137,7 @@ def whole_model_subjects(request: DiagnosisRequest) -> Iterator[WholeModelSubjec
     """
     if not request.modules and request.settings.get("model", {}).get("module") is None:
         return
-    task, base = requested_base(request)
+    task, base, _ = requested_base(request)
     parts = request.modules or [inline_module(base["module"])]
     if task is None:
         problem = f"'{parts[0]}' takes tokens, and noise has none."

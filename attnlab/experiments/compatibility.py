@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from attnlab.attention import ATTENTIONS, Attention
-from attnlab.config.recipes import RECIPES
 from attnlab.errors import IncompatiblePartsError
 from attnlab.mlp import MLPS
 from attnlab.position import POSITIONS, Position
@@ -143,9 +142,7 @@ def check_modifiers(model: ModelSpec) -> None:
             part, cls = next(iter(classes.items()))
             supported = ", ".join(other for other in Modifiers.model_fields if other not in cls.unsupported_modifiers)
             problem = f"'{part}' does not support {name}: {cls.unsupported_modifiers[name]}."
-            recipes = [one.name for one in RECIPES.values() if f"model.modifiers.{name}=true" in one.settings]
-            out = f"{name} out" + (f", and the recipes that set it: {', '.join(recipes)}" if recipes else "")
-            hint = f"Leave {out}. '{part}' supports: {supported}."
+            hint = f"Leave {name} out. '{part}' supports: {supported}."
             raise IncompatiblePartsError(problem, hint, where="model.modifiers")
 
 

@@ -17,6 +17,7 @@ from attnlab.config.recipes import with_recipe
 from attnlab.config.renamed import Location
 from attnlab.config.validate import validated
 from attnlab.errors import AttnlabError, IncompatiblePartsError, InvalidValueError
+from attnlab.experiments.recipe_modifiers import modifiers_of_recipe, without_unsupported
 from attnlab.experiments.request import Request
 from attnlab.experiments.whole_model import inline_module, module_spec
 from attnlab.mlp import MLPS
@@ -79,11 +80,13 @@ class Resolver:
         ladder = self.ladder(request.task.name)
         options = {**request.task.options, **request.settings.get("task", {})}
         ladder = with_training(ladder, options.pop("train", None))
-        base = with_recipe(request.recipe, "model", ladder.model, request.settings.get("model", {}))
+        given = (ladder.model, request.settings.get("model", {}))
+        base = with_recipe(request.recipe, "model", *given)
+        own = modifiers_of_recipe(request.recipe, *given)
         train = with_recipe(request.recipe, "train", ladder.training_settings, request.settings.get("train", {}))
         alone = request.modules and not request.attentions
         models = [
-            self.model(base, attention, position)
+            self.model(base, attention, position, own)
             for attention in (() if alone else request.attentions or (None,))
             for position in request.positions or (None,)
         ]
@@ -95,7 +98,7 @@ class Resolver:
             task=self.task(ladder, options, request.complexity, request.evaluate),
             train=self.train(train),
             models=tuple(models),
-            reference=self.model(base, request.reference, None) if request.reference else models[0],
+            reference=self.model(base, request.reference, None, own) if request.reference else models[0],
         )
 
     def ladder(self, word: str) -> Ladder:
@@ -147,13 +150,16 @@ class Resolver:
         """
         return self.once(("train", repr(data)), lambda: _train_spec(data))
 
-    def model(self, base: Data, attention: Variant | None, position: Part | None) -> ModelSpec:
+    def model(
+        self, base: Data, attention: Variant | None, position: Part | None, of_recipe: tuple[str, ...] = ()
+    ) -> ModelSpec:
         """Make the spec of a model, with the names and options of its parts looked up.
 
         Args:
             base: Field -> value.
             attention: The variant; None keeps that of the base.
             position: The position; None keeps that of the base.
+            of_recipe: Modifiers that the recipe alone sets; left out where the attention does not take them.
 
         Returns:
             The spec.
@@ -168,8 +174,8 @@ class Resolver:
                 problem = f"model.module is set, and '{variant_text(attention)}' is an attention of ours."
                 raise IncompatiblePartsError(problem, "Leave out one of the two.", where="model.module")
             return self.module(base, inline_module(base["module"]))
-        key = ("model", repr(base), repr(attention), repr(position))
-        return self.once(key, lambda: _model_spec(base, attention, position))
+        key = ("model", repr(base), repr(attention), repr(position), of_recipe)
+        return self.once(key, lambda: without_unsupported(_model_spec(base, attention, position), of_recipe))
 
     def module(self, base: Data, part: Part) -> ModelSpec:
         """Make the spec of a whole model of the user's own.

@@ -12,8 +12,8 @@ from attnlab.config.experiment import Experiment, experiment_from_json, read_exp
 from attnlab.config.inline_experiment import inline_experiment
 from attnlab.config.recipes import RECIPES, find_recipe, with_recipe
 from attnlab.config.schema import schema
-from attnlab.diagnosis.subjects import diagnosis_request, requested_base
-from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
+from attnlab.diagnosis.subjects import diagnosis_request, diagnosis_subjects, requested_base
+from attnlab.errors import AttnlabError, InvalidValueError, PartWarning, UnknownNameError
 from attnlab.experiments.expand import expand
 from attnlab.experiments.request import parse_request
 from attnlab.experiments.resolve import Resolved, Resolver
@@ -198,7 +198,32 @@ def test_settings_of_a_recipe_are_fields() -> None:
         TrainSpec.model_validate(with_recipe(name, "train"))
 
 
-def test_an_attention_that_refuses_a_setting_of_a_recipe_names_the_recipes_that_have_it() -> None:
-    with pytest.raises(AttnlabError) as refused:
-        attnlab.train("parity", "delta", recipe="qk-norm", store=None, device="cpu")
-    assert "Leave qk_norm out, and the recipes that set it: qk-norm, muon-qk-norm." in refused.value.hint
+def test_what_an_attention_does_not_take_of_a_recipe_is_left_out_and_said() -> None:
+    muon, both = (resolved(recipe=name, attention="softmax") for name in ("muon", "muon-qk-norm"))
+    with pytest.warns(
+        PartWarning, match="^qk_norm of the recipe is left out for delta: its queries and keys have unit length"
+    ):
+        delta = resolved(recipe="muon-qk-norm", attention="delta,softmax,gpam")
+    assert [model.modifiers.qk_norm for model in delta.models] == [False, True, True]
+    assert delta.models[0] == resolved(recipe="muon", attention="delta").models[0]
+    assert (delta.models[1], delta.train) == (both.models[0], muon.train)
+
+
+def test_a_stack_of_which_one_attention_takes_a_modifier_keeps_it() -> None:
+    (model,) = resolved(recipe="qk-norm", settings={"model": {"attention": ["delta", "softmax"]}}).models
+    assert model.modifiers.qk_norm
+
+
+@pytest.mark.parametrize("recipe", ["plain", "qk-norm"])
+def test_what_a_user_sets_and_an_attention_does_not_take_is_refused(recipe: str) -> None:
+    asked: dict[str, Any] = {"model": {"modifiers": {"qk_norm": True}}, "recipe": recipe, "store": None}
+    with pytest.raises(AttnlabError, match="'delta' does not support qk_norm"):
+        attnlab.train("parity", "delta", device="cpu", **asked)
+
+
+def test_a_diagnosis_leaves_out_what_an_attention_does_not_take() -> None:
+    with pytest.warns(PartWarning, match="left out for delta"):
+        subjects = list(
+            diagnosis_subjects(diagnosis_request("delta", None, task=None, complexity=None, recipe="qk-norm"))
+        )
+    assert not subjects[0].model.spec.modifiers.qk_norm

@@ -101,8 +101,7 @@ def test_an_unsupported_modifier_is_refused_when_the_run_is_planned() -> None:
     assert str(caught.value) == (
         "model.modifiers\n"
         "  'easy' does not support qk_norm: it has no queries or keys.\n"
-        "  Leave qk_norm out, and the recipes that set it: qk-norm, muon-qk-norm. "
-        "'easy' supports: gate, short_conv, value_residual, canon, exclusive."
+        "  Leave qk_norm out. 'easy' supports: gate, short_conv, value_residual, canon, exclusive."
     )
 
 
