@@ -53,7 +53,7 @@ ALL = (
     Recipe(
         "muon-qk-norm",
         "As plain, with Muon at 1e-2 and normalized queries and keys.",
-        "Solves recall with two pairs sooner than either alone, in one seed of softmax. delta and its kin have it built in.",
+        "Solves recall with two pairs sooner than either alone, in one seed of softmax.",
         MUON + QK_NORM,
     ),
 )
