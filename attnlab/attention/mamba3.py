@@ -34,7 +34,7 @@ from torch.nn import functional
 
 from attnlab.attention.base import Position, RowConstraint, register
 from attnlab.attention.mamba2 import LONGEST, SHORTEST
-from attnlab.attention.ops.modifiers import rms_norm
+from attnlab.attention.ops.rms_norm import rms_norm
 from attnlab.attention.ops.scan import (
     SCALAR_CHUNK,
     Recurrence,

@@ -29,7 +29,7 @@ from torch.nn import functional
 from attnlab.attention.base import register
 from attnlab.attention.gsa import SlotMemory
 from attnlab.attention.mamba2 import StepAndDecay
-from attnlab.attention.ops.modifiers import rms_norm
+from attnlab.attention.ops.rms_norm import rms_norm
 from attnlab.attention.ops.selection import top_k_mask
 from attnlab.errors import InvalidValueError
 from attnlab.tensors import QKV, LayerContext, LayerInputs, at_least_float32

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnlab.attention.ops.convolution import causal_convolution
+from attnlab.attention.ops.rms_norm import rms_norm
 from attnlab.errors import IncompatiblePartsError
 from attnlab.specs import Modifiers
 from attnlab.tensors import QKV, Canon, LayerContext, LayerInputs, at_least_float32
@@ -123,7 +124,7 @@ class AttentionModifiers(nn.Module):
             IncompatiblePartsError: the first layer's values have another shape.
         """
         if self.modifiers.qk_norm:
-            queries_BHTC = self.gain_H[:, None, None] * rms_norm(qkv.queries_BHTC)
+            queries_BHTC = rms_norm(qkv.queries_BHTC, self.gain_H[:, None, None])
             qkv = qkv._replace(queries_BHTC=queries_BHTC, keys_BHSC=rms_norm(qkv.keys_BHSC))
         if self.modifiers.value_residual != "none" and layer_inputs.first_layer:
             share = self.share if self.modifiers.value_residual == "learned" else 0.5
@@ -168,15 +169,3 @@ def first_values(values_BHSC: Tensor, layer_inputs: LayerInputs) -> Tensor:
         problem = f"The first layer's values are {first} (heads x channels), this layer's {own}: they cannot be mixed."
         raise IncompatiblePartsError(problem, "Stack attentions with values of one size.", where="model.attention")
     return first_BHSC
-
-
-def rms_norm(tensor: Tensor) -> Tensor:
-    """The last axis scaled to a root mean square of one; zeros stay zeros.
-
-    Args:
-        tensor: Of any shape.
-
-    Returns:
-        A tensor of the same shape.
-    """
-    return functional.rms_norm(tensor, tensor.shape[-1:], eps=torch.finfo(tensor.dtype).eps)

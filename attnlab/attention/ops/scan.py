@@ -31,8 +31,8 @@ from torch.nn import functional
 
 from attnlab.attention.base import Attention, Position
 from attnlab.attention.ops.looped import looped
-from attnlab.attention.ops.modifiers import rms_norm
 from attnlab.attention.ops.recurrence import recurrent_outputs, usable
+from attnlab.attention.ops.rms_norm import rms_norm
 from attnlab.tensors import QKV, at_least_float32, with_float32
 
 SCALAR_CHUNK, CHANNEL_CHUNK = 64, 8
