@@ -232,6 +232,8 @@ def field_texts(fields: Fields, spec: RunSpec, plain: Mapping[str, str] | None =
 
 def _text(name: str, value: object) -> str:
     plain = option_text(value)
+    if name.startswith("modifiers.") and isinstance(value, bool):
+        return f"{'' if value else 'no '}{name.removeprefix('modifiers.')}"
     if name in TEXTS:
         return TEXTS[name].format(plain) if plain else ""
     return f"{name}={plain or 'none'}"

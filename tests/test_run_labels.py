@@ -29,7 +29,7 @@ VARIED: list[tuple[list[RunSpec], list[str]]] = [
     ([spec(train_grad_clip=None), spec()], ["grad_clip=none · seed 0", "grad_clip=1.0 · seed 0"]),
     (
         [spec(modifiers={"qk_norm": True}), spec()],
-        ["modifiers.qk_norm=true · seed 0", "modifiers.qk_norm=false · seed 0"],
+        ["qk_norm · seed 0", "no qk_norm · seed 0"],
     ),
     ([spec(mlp_ratio=0.0), spec()], ["no MLP · seed 0", "MLP gelu · mlp_ratio=4.0 · seed 0"]),
     ([spec(seed=0), spec(seed=1)], ["seed 0", "seed 1"]),
