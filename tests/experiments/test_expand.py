@@ -237,6 +237,10 @@ REPORT_MISTAKES = [
         "8: claims[0].metric\n  There is no metric 'acuracy'; did you mean 'accuracy'?",
     ),
     ("report: {index: [attention, widht]}", "8: report.index[1]\n  There is no field 'widht'; did you mean 'width'?"),
+    (
+        "report: {index: [recipe]}",
+        "8: report.index[0]\n  A run has the settings of a recipe, and not its name.\n  Name what",
+    ),
     ("report: {columns: leve}", "8: report.columns\n  There is no field 'leve'; did you mean 'level'?"),
     ("report: {metric: acc}", "8: report.metric\n  There is no metric 'acc'; did you mean 'accuracy'?"),
     ("report: {metric: residual.last}", "8: report.metric\n  There is no metric 'residual.last'"),
