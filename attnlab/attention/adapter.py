@@ -19,9 +19,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parameter import is_lazy
 
 from attnlab.attention.base import Attention, Position, RowConstraint
-from attnlab.attention.ops.calling import BLOCKS, LONG, TRIED, Call, Refusal, accepts, choose_call
+from attnlab.attention.ops.calling import BLOCKS, LONG, TRIED, Call, Refusal, accepts, calls, choose_call
 from attnlab.attention.ops.constructor import (
     ALWAYS,
     MATCHED,
@@ -198,6 +199,8 @@ class Adapted(Attention):
 
     def _find_call(self, context: LayerContext, place: str) -> tuple[Call, int]:
         """Find how the module is called, and in which blocks of tokens; or refuse it with the reason."""
+        if torch.get_default_device().type == "meta" and not any(map(is_lazy, self.module.parameters())):
+            return next(calls(self.module, type(self).returns)), 1  # its size is asked for; a try may take seconds here
         if self.weights_flag and self.weights_flag not in inspect.signature(self.module.forward).parameters:
             problem = f"The forward of the module has no argument '{self.weights_flag}'."
             raise InvalidValueError(problem, "Name the argument that asks for its weights.", where=place)

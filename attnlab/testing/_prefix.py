@@ -1,7 +1,7 @@
 """Prefix checks: a prefix alone gives the outputs of the whole sequence, however its inputs are rounded.
 
     prefix    noise as inputs: every prefix on one path, the lengths of :data:`LENGTHS` on every path
-    repeated  embedded tokens of which most are repeated: every length up to :data:`REPEATED`, every position
+    repeated  embedded tokens of which most are repeated: the lengths of :data:`REPEATED`, every position
 
 Equal tokens have scores that differ by rounding only. A choice between them that goes by rounding depends on the length
 of the sequence, since matrix products round a row by its place in the matrix. Not every processor does so. The inputs
@@ -26,8 +26,8 @@ from attnlab.testing._randomness import is_random
 from attnlab.testing._subject import Subject, max_difference, run
 from attnlab.testing.finding import Finding, check_result
 
-REPEATED = 70
-"""Tokens of a stream of repeated tokens: more than one block of every attention."""
+REPEATED: Sequence[int] = range(1, 71)
+"""Lengths of prefixes of repeated tokens: the last one is more than one block of every attention."""
 VOCABULARY = 8
 AMPLIFICATION = 1e5
 """Largest factor between the rounding of an input and the change of an output. A formula may amplify rounding: ``nap``
@@ -94,8 +94,7 @@ def _exact_difference(subject: Subject) -> str:
     x_BTD = functional.embedding(token_streams(), table_VD)
     whole_BTD = run(attention, x_BTD)
     least = subject.tolerance(1e-6) * max(1.0, float(whole_BTD.abs().max()))
-    cuts = range(1, REPEATED + 1)
-    differences = {cut: max_difference(run(attention, x_BTD[:, :cut]), whole_BTD[:, :cut]) for cut in cuts}
+    differences = {cut: max_difference(run(attention, x_BTD[:, :cut]), whole_BTD[:, :cut]) for cut in REPEATED}
     cut = max(differences, key=lambda one: differences[one])
     return f"by {differences[cut]:.1e} at length {cut}" if differences[cut] > least else ""
 
@@ -118,13 +117,13 @@ def _rounded_differences(
     unit = rounding * max(1.0, float(whole_BTD.abs().max()))
     return [
         (cut, max_difference(run(attention, rounded_BTD[:, :cut], position), whole_BTD[:, :cut]) / unit)
-        for cut in range(1, REPEATED + 1)
+        for cut in REPEATED
     ]
 
 
 def token_streams() -> Tensor:
     """Token ids of which most are repeated, B x T: one token, alternating ones, runs of three, random ones."""
-    columns_T = torch.arange(REPEATED)
+    columns_T = torch.arange(REPEATED[-1])
     generator = torch.Generator().manual_seed(7)
-    random = [torch.randint(0, tokens, (REPEATED,), generator=generator) for tokens in (3, VOCABULARY)]
+    random = [torch.randint(0, tokens, (REPEATED[-1],), generator=generator) for tokens in (3, VOCABULARY)]
     return torch.stack([torch.zeros_like(columns_T), columns_T % 2, columns_T // 3 % 2, *random])

@@ -40,9 +40,10 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Causality and prefixes at short lengths only: more than one block, and seconds for each attention less."""
+    """Causality and prefixes at few lengths only: more than one block, and seconds for each attention less."""
     for module in (_causality, _prefix):
         monkeypatch.setattr(module, "LENGTHS", (1, 2, 31, 65))
     monkeypatch.setattr(_causality, "LONG", (300,))
-    monkeypatch.setattr(_causality, "REPEATED", (31,))
-    monkeypatch.setattr(_prefix, "REPEATED", 35)
+    monkeypatch.setattr(_causality, "REPEATED", (9,))
+    monkeypatch.setattr(_causality, "TOKENS", 9)
+    monkeypatch.setattr(_prefix, "REPEATED", (1, 2, 3, 8, 17, 32, 33, 70))
