@@ -45,5 +45,4 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "LENGTHS", (1, 2, 31, 65))
     monkeypatch.setattr(_causality, "LONG", (300,))
     monkeypatch.setattr(_causality, "REPEATED", (9,))
-    monkeypatch.setattr(_causality, "TOKENS", 9)
     monkeypatch.setattr(_prefix, "REPEATED", (1, 2, 3, 8, 17, 32, 33, 70))

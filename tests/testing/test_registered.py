@@ -6,6 +6,7 @@ import pytest
 
 from attnlab.attention import ATTENTIONS
 from attnlab.specs import Part
+from attnlab.testing import _causality
 from attnlab.testing.check_attention import CHECKS, check_attention
 
 UNTIMED = [name for name in CHECKS if name != "cost"]
@@ -20,7 +21,13 @@ def failures(name: str, checks: list[str]) -> dict[str, str]:
     return {finding.check: finding.evidence for finding in report.findings if finding.outcome == "fail"}
 
 
-@pytest.mark.usefixtures("short")
+@pytest.fixture
+def shorter(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every position at a short length, too."""
+    monkeypatch.setattr(_causality, "TOKENS", 9)
+
+
+@pytest.mark.usefixtures("shorter")
 @pytest.mark.parametrize("name", NAMES)
 def test_it_passes_all_checks(name: str) -> None:
     assert failures(name, UNTIMED) == {}
