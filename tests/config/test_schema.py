@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,11 @@ from attnlab.config.schema import meanings, schema
 from attnlab.config.yaml import parse, read
 from attnlab.errors import AttnlabError
 from attnlab.specs import Value
+
+
+@cache
+def validator(kind: type[Value]) -> Draft202012Validator:
+    return Draft202012Validator(schema(kind))
 
 
 class Inner(Value):
@@ -56,7 +62,7 @@ def test_what_the_files_say_is_described() -> None:
 
 def accepted(kind: type[Experiment] | type[Ladder], text: str) -> bool:
     """Whether the schema accepts a YAML text."""
-    return bool(Draft202012Validator(schema(kind)).is_valid(parse(text).data))
+    return bool(validator(kind).is_valid(parse(text).data))
 
 
 @pytest.mark.parametrize("kind", [Experiment, Ladder])
@@ -67,12 +73,12 @@ def test_a_schema_is_one(kind: type[Value]) -> None:
 @pytest.mark.parametrize("name", resources.names("experiments"))
 def test_shipped_experiments_are_valid(name: str) -> None:
     data = read(resources.folder("experiments") / f"{name}.yaml").data
-    Draft202012Validator(schema(Experiment)).validate(data)
+    validator(Experiment).validate(data)
 
 
 @pytest.mark.parametrize("name", resources.names("tasks"))
 def test_shipped_ladders_are_valid(name: str) -> None:
-    Draft202012Validator(schema(Ladder)).validate(read(resources.folder("tasks") / f"{name}.yaml").data)
+    validator(Ladder).validate(read(resources.folder("tasks") / f"{name}.yaml").data)
 
 
 BASE = "name: mine\nquestion: Does it?\n"

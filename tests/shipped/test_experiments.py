@@ -36,7 +36,7 @@ def test_it_has_a_question_and_claims(experiment: Experiment, name: str) -> None
 @every_experiment
 def test_its_plan_has_the_seeds_that_intervals_need(experiment: Experiment) -> None:
     specs = expand(experiment)
-    assert {spec.seed for spec in specs} == set(range(experiment.seeds))
+    assert {spec.seed for spec in specs} == set(range(experiment.seed, experiment.seed + experiment.seeds))
     assert experiment.seeds >= 2
     assert len({spec.id for spec in specs}) == len(specs)
 
