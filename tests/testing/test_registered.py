@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from attnlab.attention import ATTENTIONS
+from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.testing import _causality
+from attnlab.testing import _causality, _prefix
+from attnlab.testing._paths import Sizes, paired_positions
+from attnlab.testing._subject import Subject
 from attnlab.testing.check_attention import CHECKS, check_attention
 
 UNTIMED = [name for name in CHECKS if name != "cost"]
@@ -23,8 +26,13 @@ def failures(name: str, checks: list[str]) -> dict[str, str]:
 
 @pytest.fixture
 def shorter(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With every position at a short length, too."""
-    monkeypatch.setattr(_causality, "TOKENS", 9)
+    """With three positions: every pair is tested in tests/contract, and at all lengths by the slow tests."""
+
+    def three_positions(subject: Subject, sizes: Sizes) -> list[tuple[Position, str]]:
+        return [one for one in paired_positions(subject, sizes) if one[1] in ("none", "rotary", "alibi")]
+
+    for module in (_causality, _prefix):
+        monkeypatch.setattr(module, "paired_positions", three_positions)
 
 
 @pytest.mark.usefixtures("shorter")
