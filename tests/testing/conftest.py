@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from attnlab.position import Position
 from attnlab.testing import _causality, _prefix
+from attnlab.testing._paths import Sizes, paired_positions
+from attnlab.testing._subject import Subject
 from tests.cli.conftest import command as command
 
 Write = Callable[[str], Path]
@@ -40,9 +43,17 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Causality and prefixes at few lengths only: more than one block, and seconds for each attention less."""
+    """Causality and prefixes at few lengths, more than one block among them, and with few positions.
+
+    Every pair of attention and position is tested in ``tests/contract``, and at all lengths by the slow tests.
+    """
+
+    def few_positions(subject: Subject, sizes: Sizes) -> list[tuple[Position, str]]:
+        return [one for one in paired_positions(subject, sizes) if one[1] in ("none", "rotary", "alibi")]
+
     for module in (_causality, _prefix):
         monkeypatch.setattr(module, "LENGTHS", (1, 2, 31, 65))
+        monkeypatch.setattr(module, "paired_positions", few_positions)
     monkeypatch.setattr(_causality, "LONG", (300,))
     monkeypatch.setattr(_causality, "REPEATED", (9,))
     monkeypatch.setattr(_prefix, "REPEATED", (1, 2, 3, 8, 17, 32, 33, 70))

@@ -9,6 +9,7 @@ import pytest
 
 from attnlab.specs import Part
 from attnlab.testing import _causality
+from attnlab.testing._paths import paired_positions
 from attnlab.testing.check_attention import check_attention, subject_of
 from attnlab.testing.finding import Finding
 from tests.testing.conftest import Write
@@ -161,7 +162,10 @@ def test_a_leak_far_out_is_found_and_placed(
         (ASLEEP, "evaluation mode"),
     ],
 )
-def test_a_leak_of_any_kind_is_found_and_placed(body: str, where: str, check: Check) -> None:
+def test_a_leak_of_any_kind_is_found_and_placed(
+    body: str, where: str, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_causality, "paired_positions", paired_positions)  # one of them shows where a choice leaks
     finding = check(body)
     assert finding.outcome == "fail"
     assert re.search(where, finding.evidence), finding.evidence

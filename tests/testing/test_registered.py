@@ -5,11 +5,7 @@ from __future__ import annotations
 import pytest
 
 from attnlab.attention import ATTENTIONS
-from attnlab.position import Position
 from attnlab.specs import Part
-from attnlab.testing import _causality, _prefix
-from attnlab.testing._paths import Sizes, paired_positions
-from attnlab.testing._subject import Subject
 from attnlab.testing.check_attention import CHECKS, check_attention
 
 UNTIMED = [name for name in CHECKS if name != "cost"]
@@ -24,18 +20,7 @@ def failures(name: str, checks: list[str]) -> dict[str, str]:
     return {finding.check: finding.evidence for finding in report.findings if finding.outcome == "fail"}
 
 
-@pytest.fixture
-def shorter(short: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With three positions: every pair is tested in tests/contract, and at all lengths by the slow tests."""
-
-    def three_positions(subject: Subject, sizes: Sizes) -> list[tuple[Position, str]]:
-        return [one for one in paired_positions(subject, sizes) if one[1] in ("none", "rotary", "alibi")]
-
-    for module in (_causality, _prefix):
-        monkeypatch.setattr(module, "paired_positions", three_positions)
-
-
-@pytest.mark.usefixtures("shorter")
+@pytest.mark.usefixtures("short")
 @pytest.mark.parametrize("name", NAMES)
 def test_it_passes_all_checks(name: str) -> None:
     assert failures(name, UNTIMED) == {}
