@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,10 @@ class ExperimentCard:
             grid.add_row(Text(name, style="bold"), Text(value))
         named: list[RenderableType] = [Text(f"Claim: {claim.says}") for claim in one.claims]
         named += [Text(f"Published values: {text}") for text in self.published_values()]
-        commands = [f"attnlab sweep {one.name} --dry-run", f"attnlab sweep {one.name}", f"attnlab cp {one.name}"]
+        word = one.name if self.built_in else shlex.quote(str(self.path))
+        commands = [f"attnlab sweep {word} --dry-run", f"attnlab sweep {word}"]
+        if self.built_in:
+            commands.append(f"attnlab cp {word}")
         if self.published:
             commands.append(f"attnlab report {one.name} --published")
         return Group(
@@ -48,9 +52,12 @@ class ExperimentCard:
     @property
     def published(self) -> bool:
         """Whether its records are published."""
-        return self.path.resolve().parent == resources.folder("experiments").resolve() and (
-            self.experiment.name in resources.published_names()
-        )
+        return self.built_in and self.experiment.name in resources.published_names()
+
+    @property
+    def built_in(self) -> bool:
+        """Whether its name alone names it."""
+        return self.path.resolve().parent == resources.folder("experiments").resolve()
 
     def published_values(self) -> Iterator[str]:
         """Name the tables of the source that the report compares with.
