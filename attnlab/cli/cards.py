@@ -69,13 +69,13 @@ def part_card(name: str) -> Card | MetricCard | OwnCard:
 
 
 def task_card(name: str, ladders: Sequence[Ladder]) -> Card | None:
-    """Make the card of a task; None where neither a ladder nor a task has the name."""
+    """Make the card of a task, or that of the task of a ladder in a file; None where nothing has the name."""
     from attnlab.rendering.catalog import Card
     from attnlab.tasks import TASKS
     from attnlab.tasks.io.ladders import find_ladder, task_spec
     from attnlab.tasks.io.streams import build
 
-    own = [ladder for ladder in ladders if name in (ladder.name, ladder.task)]
+    own = [find_ladder(name)] if is_yaml(name) else [one for one in ladders if name in (one.name, one.task)]
     if not own and name not in TASKS:
         return None
     ladder = find_ladder(name)
@@ -98,15 +98,25 @@ def metric_card(name: str) -> MetricCard:
 
 
 def experiment_card(name: str) -> ExperimentCard | None:
-    """Make the card of a built-in experiment or of one in a YAML file; None for another name."""
+    """Make the card of a built-in experiment or of one in a YAML file; None for another name, or a ladder's file."""
     from attnlab import resources
     from attnlab.config.experiment import experiment
+    from attnlab.config.yaml import read
     from attnlab.rendering.experiment_card import ExperimentCard
 
     word = name.removeprefix("experiment:")
-    if word == name and not resources.holds("experiments", name) and not name.endswith((".yaml", ".yml")):
-        return None
+    if word == name and not resources.holds("experiments", name):
+        if not is_yaml(name):
+            return None
+        keys = read(resources.find("experiments", name)).data
+        if isinstance(keys, dict) and {"task", "levels"} & keys.keys() and "ladders" not in keys:
+            return None
     return ExperimentCard(experiment(word), resources.find("experiments", word))
+
+
+def is_yaml(name: str) -> bool:
+    """Whether a name is that of a YAML file."""
+    return name.endswith((".yaml", ".yml"))
 
 
 def is_part(name: str) -> bool:

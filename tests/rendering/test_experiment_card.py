@@ -29,3 +29,12 @@ def test_the_commands_of_a_file_name_the_file(command: Command, tmp_path: Path) 
     shown = command("show", "my own.yaml").out
     assert shown.splitlines()[-2:] == ["attnlab sweep 'my own.yaml' --dry-run", "attnlab sweep 'my own.yaml'"]
     assert command("sweep", "my own.yaml", "--preset", "smoke", "--dry-run").status == 0
+
+
+def test_the_file_of_a_ladder_shows_its_task_and_its_levels(command: Command, tmp_path: Path) -> None:
+    text = (resources.folder("tasks") / "copy.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(text.replace("name: copy", "name: mine").replace("[4, 8, 16", "[3, 4, 8, 16"))
+    result = command("show", "mine.yaml")
+    assert (result.status, result.error) == (0, "")
+    assert result.out.startswith("copy  task")
+    assert "Ladder mine: symbols 3, 4, 8, 16" in result.out
