@@ -54,8 +54,11 @@ MAX_VALUES = 100_000
 
 
 def _bounded(options: dict[str, Any]) -> dict[str, Any]:
-    """Refuse options that are nested too deeply, are too many, or have numbers that no float can hold."""
-    level, count, depth = [*options.values()], 0, 0
+    """Refuse options that are nested too deeply, are too many, or have numbers that no float can hold.
+
+    What is returned has lists for tuples, as a file gives it back: a run that is read equals the one that was written.
+    """
+    level, count, depth, tuples = [*options.values()], 0, 0, False
     while level:
         count, depth = count + len(level), depth + 1
         if depth > MAX_DEPTH:
@@ -67,11 +70,18 @@ def _bounded(options: dict[str, Any]) -> dict[str, Any]:
             if isinstance(value, int) and not -LARGEST_OPTION <= value <= LARGEST_OPTION:
                 raise ValueError("An integer is larger than 2^64")
             if isinstance(value, list | tuple):
+                tuples |= isinstance(value, tuple)
                 below += value
             elif isinstance(value, dict):
                 below += value.values()
         level = below
-    return options
+    return {name: _with_lists(value) for name, value in options.items()} if tuples else options
+
+
+def _with_lists(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_with_lists(one) for one in value]
+    return {key: _with_lists(one) for key, one in value.items()} if isinstance(value, dict) else value
 
 
 Options = Annotated[dict[str, Any], AfterValidator(_bounded)]

@@ -41,7 +41,7 @@ ALL = (
     Recipe(
         "qk-norm",
         "As plain, with normalized queries and keys.",
-        "Solves 12 of 12 runs of softmax; a step costs 1.2 to 1.3 times as much. delta and its kin have it built in.",
+        "Solves 12 of 12 runs of softmax; a step costs 1.1 to 1.5 times as much. delta and its kin have it built in.",
         QK_NORM,
     ),
     Recipe(

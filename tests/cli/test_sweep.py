@@ -45,6 +45,16 @@ def test_it_ends_in_a_report_and_running_it_again_runs_nothing(command: Command,
     assert len((tmp_path / "results/copy/records.jsonl").read_bytes().splitlines()) == 8
 
 
+def test_a_sweep_that_goes_on_has_the_rows_of_one_that_was_not_stopped(command: Command) -> None:
+    words = ["sweep", "--task", "delay:lags=[2,3]", *TINY[2:]]
+    first = command(*words, "--seeds", "1", "--complexity", "3,5")
+    assert first.status == 0, first.error
+    more = command(*words, "--seeds", "3", "--complexity", "3,5")
+    assert "2 done already" in more.error
+    whole = command(*words, "--seeds", "3", "--complexity", "3,5", "--store", "whole")
+    assert more.out.replace("results/delay", "whole") == whole.out
+
+
 def test_json_prints_records_in_the_order_of_the_plan(command: Command) -> None:
     result = command("sweep", *TINY, "--attn", "gpam", "--seeds", "2", "--json", "--quiet", "--no-weights")
     records = [Record.from_line(line) for line in result.out.splitlines()]

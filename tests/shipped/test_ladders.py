@@ -12,7 +12,7 @@ from attnlab import resources
 from attnlab.config.ladder import Ladder
 from attnlab.config.ladder import ladder as load_ladder
 from attnlab.config.validate import validated
-from attnlab.specs import ModelSpec, TrainSpec
+from attnlab.specs import ModelSpec, TaskSpec, TrainSpec
 from attnlab.tasks.io.ladders import find_ladder, task_spec
 from attnlab.tasks.io.streams import Source, build, parse_range
 
@@ -41,6 +41,12 @@ def test_a_ladder_is_named_like_its_file(ladder: Ladder, name: str) -> None:
 @every_ladder
 def test_the_default_is_a_level(ladder: Ladder) -> None:
     assert ladder.default in ladder.levels
+
+
+@every_ladder
+def test_a_spec_that_is_read_is_the_one_that_was_written(ladder: Ladder) -> None:
+    spec = task_spec(ladder, {}, None)
+    assert repr(TaskSpec.model_validate_json(spec.model_dump_json())) == repr(spec)
 
 
 @every_ladder
