@@ -29,7 +29,8 @@ def test_every_one_is_reported_as_its_records_are(name: str, command: Command) -
     assert " ".join(result.out.split()).startswith(found.question)
     assert f"Published: {read_published(name).header.command}" in result.out
     as_data = command("report", name, "--published", "--json")
-    assert json.loads(as_data.out)["claims"] == json.loads(json.dumps(report_data(found)["claims"]))
+    claims = json.dumps(report_data(found)["claims"])
+    assert json.loads(as_data.out)["claims"] == json.loads(claims, parse_constant=lambda _: None)  # JSON has no NaN
 
 
 def test_the_options_of_a_store_work(command: Command, tmp_path: Path) -> None:
@@ -80,7 +81,7 @@ def test_a_wrong_name_is_one_block(words: tuple[str, ...], problem: str, command
     result = command("report", *words, "--published")
     assert (result.status, result.out) == (2, "")
     assert problem in result.error
-    assert "gpam-collapse" in result.error
+    assert "Closest: " in result.error
 
 
 def test_a_missing_store_of_a_published_experiment_names_both_commands(command: Command) -> None:
