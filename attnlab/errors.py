@@ -221,6 +221,7 @@ LISTINGS = {
 """What ``attnlab ls`` lists -> the argument that lists it."""
 COMMANDS = {
     **{kind: f"ls {argument}" for kind, argument in LISTINGS.items()},
+    "experiment with published records": "ls experiments",
     "part": "ls --help",
     "key": "schema",
     "varied key": "schema",

@@ -82,6 +82,7 @@ def test_a_wrong_name_is_one_block(words: tuple[str, ...], problem: str, command
     assert (result.status, result.out) == (2, "")
     assert problem in result.error
     assert "Closest: " in result.error
+    assert "See: attnlab ls experiments" in result.error
 
 
 def test_a_missing_store_of_a_published_experiment_names_both_commands(command: Command) -> None:
