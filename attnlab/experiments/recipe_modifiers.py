@@ -24,6 +24,9 @@ def modifiers_of_recipe(name: str | None, *over: Data) -> tuple[str, ...]:
 
     Returns:
         Names of modifiers.
+
+    Raises:
+        UnknownNameError: There is no such recipe.
     """
     own = with_recipe(name, "model").get("modifiers", {})
     return tuple(key for key in own if not any(key in (settings.get("modifiers") or {}) for settings in over))

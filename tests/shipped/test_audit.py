@@ -11,6 +11,6 @@ from attnlab.testing.check_task import check_task
 
 @pytest.mark.parametrize("name", resources.names("tasks"))
 def test_a_ladder_passes_its_audit(name: str) -> None:
-    report = check_task(find_ladder(name), {}, samples=256)
+    report = check_task(find_ladder(name), {}, samples=512)
     failed = {one.level_audit.name: [f.evidence for f in one.findings if f.outcome == "fail"] for one in report.levels}
     assert not {level: sentences for level, sentences in failed.items() if sentences}

@@ -7,7 +7,7 @@ needs x, s and one product per vector:
 
     dx = g s dy - g s^3 x (dy . x) / C,  dg = s (dy . x)
 
-torch 2.13 takes twice as long on a CPU, because it composes its ``rms_norm`` there of single operations.
+A gain that multiplied the result instead would need a pass over all channels of its own, forth and back.
 
 Source   Zhang and Sennrich, "Root mean square layer normalization", arXiv:1910.07467, equation 4.
 Differs  in eps, which their equation does not have, and in the gain, which theirs has for each channel.
