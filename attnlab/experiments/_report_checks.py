@@ -19,6 +19,7 @@ from attnlab.analysis.fields import matches
 from attnlab.analysis.metric_names import RUN_METRICS, check_perplexity
 from attnlab.analysis.published_values import compare_published
 from attnlab.config.experiment import RECIPE, Experiment
+from attnlab.config.recipes import RECIPES
 from attnlab.errors import AttnlabError, InvalidValueError, unknown
 from attnlab.records import Evaluation, HistoryPoint, Record, Score, SequenceMean
 from attnlab.run_fields import run_fields, short_name, trained_on
@@ -143,9 +144,9 @@ def _check_known(kind: str, name: str, known: Collection[str], where: str) -> No
     """Refuse a name that no run will have."""
     if name == RECIPE:
         problem = "A run has the settings of a recipe, and not its name."
-        hint = (
-            "Name what the recipes set: optimizer, lr, modifiers.qk_norm. An index that is left out names what differs."
-        )
+        settings = [word.partition("=")[0].partition(".")[2] for one in RECIPES.values() for word in one.settings]
+        fields = ", ".join(dict.fromkeys(settings))
+        hint = f"Name what the recipes set: {fields}. An index that is left out names what differs."
         raise InvalidValueError(problem, hint, where=where)
     if name not in known:
         raise unknown(kind, name, known, where=where)
