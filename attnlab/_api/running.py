@@ -57,8 +57,9 @@ def train(
             keeps the default, softmax.
         position: Positions, likewise; nothing keeps the default, learned.
         complexity: The level; None takes the ladder's default.
-        curriculum: Ranges of levels from which training batches are drawn, such as ``"2..8 -> 2..64"`` (moving from the
-            first step to the last) or ``"2..8 | 2..64"`` (in stages); a mapping has those of several options by name.
+        curriculum: Ranges of levels from which training batches are drawn, such as ``"1..level"`` (up to each level),
+            ``"2..8 -> 2..64"`` (moving from the first step to the last) or ``"2..8 | 2..64"`` (in stages); a mapping
+            has those of several options by name.
             None keeps the ladder's.
         seed: The first seed.
         seeds: Number of seeds, counted up from the first.

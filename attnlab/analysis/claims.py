@@ -18,8 +18,9 @@ from attnlab.analysis._observations import Observation, check_field, check_metri
 from attnlab.analysis.deciding_seeds import MOST_SEEDS, deciding_seeds
 from attnlab.analysis.fields import matches
 from attnlab.analysis.grid import mean_validation_accuracy
+from attnlab.analysis.slopes import median, seed_slopes
 from attnlab.analysis.statistics import MIN_SEEDS, SHARE, TINY, Interval, Sample, difference, mean, ratio
-from attnlab.analysis.time_to_solve import TIME_METRICS
+from attnlab.analysis.time_to_solve import BOUNDING, TIME_METRICS
 from attnlab.config.experiment import Claim
 from attnlab.errors import InvalidValueError
 from attnlab.formatting import SHARES, percent
@@ -88,9 +89,14 @@ def check_claim(claim: Claim, observed: Sequence[Observation], tuned: Sequence[s
     if not ours or (claim.than and not theirs):
         return ClaimOutcome(claim.says, "undecided", "no finished run matches yet")
     other_location = any(name in ("task", "subtask", "level") for name in claim.than)
+    if claim.slope and (claim.ratio or other_location):
+        hint = "Leave out slope, or else ratio and the task, subtask and level of than."
+        raise InvalidValueError(f"'{claim.says}': a slope is of differences on the same levels.", hint, where="claims")
     if claim.than and not other_location and ours.keys() != theirs.keys():
         return ClaimOutcome(claim.says, "undecided", "the two sides have not been run on the same levels yet")
     mine, other = list(ours.values()), list(theirs.values())
+    if claim.slope:
+        mine, other = [seed_slopes(ours, theirs)], []
     estimate, ends = _estimate(claim, mine, other)
     if claim.ratio and math.isnan(estimate):
         evidence = f"{_quantity(claim)}: the mean of the other runs is 0, so there is no ratio"
@@ -101,6 +107,11 @@ def check_claim(claim: Claim, observed: Sequence[Observation], tuned: Sequence[s
     if math.isnan(ends[0]):
         reason = "; the mean of the other runs may be 0" if claim.ratio and math.isfinite(estimate) else ""
         evidence = f"{_quantity(claim)} {_number(claim, estimate)}, without an interval{reason}"
+        return ClaimOutcome(claim.says, "undecided", evidence, estimate)
+    if math.isinf(ends[0]):
+        evidence = (
+            f"{_quantity(claim)} {_number(claim, estimate)}; {fewest} of the {BOUNDING} seeds that bound a median"
+        )
         return ClaimOutcome(claim.says, "undecided", evidence, estimate)
     found, low, high = (_number(claim, one) for one in (estimate, *ends))
     evidence = f"{_quantity(claim)} {found} [{low}, {high}], claimed: {_claimed_text(claim)}"
@@ -188,7 +199,9 @@ def strata(
 
 
 def _estimate(claim: Claim, ours: Sequence[Sample], theirs: Sequence[Sample]) -> tuple[float, Interval]:
-    """The mean, the difference of means or their ratio, with its interval."""
+    """The mean, the difference of means or their ratio, or the median slope, with its interval."""
+    if claim.slope:
+        return median(ours[0])
     if not theirs:
         return mean(ours)
     return ratio(ours, theirs) if claim.ratio else difference(ours, theirs)
@@ -238,6 +251,8 @@ def _quantity(claim: Claim) -> str:
     """The name of the estimate."""
     prefix = "" if not claim.than else "ratio of " if claim.ratio else "difference of "
     middle = "restricted mean of " if claim.metric in TIME_METRICS else ""
+    if claim.slope:
+        prefix, middle = f"median slope over levels of {'the ' if prefix else ''}{prefix}", ""
     return f"{prefix}{middle}{claim.metric}{' in %' if _in_percent(claim) else ''}"
 
 

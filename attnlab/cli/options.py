@@ -54,7 +54,7 @@ Curriculum = Annotated[
         "--curriculum",
         metavar="RANGES",
         help="Levels of training batches, such as '2..8 -> 2..64' (moving) or '2..8 | 2..64' (stages); "
-        "OPTION=RANGES for another option of the task.",
+        "'1..level' ends at each level; OPTION=RANGES for another option of the task.",
     ),
 ]
 Layers = Annotated[int | None, typer.Option("--layers", help="Number of layers.", show_default=_or_ladders(LAYERS))]

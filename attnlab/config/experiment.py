@@ -117,7 +117,8 @@ class LadderLevels(Value):
     options: Data = {}
     """Options of the task; they override the ladder's."""
     training: Data = {}
-    """Options that differ in the training split, likewise; an integer may be a range ``lo..hi`` or a curriculum."""
+    """Options that differ in the training split, likewise; an integer may be a range ``lo..hi`` or ``lo..level``, or
+    a curriculum."""
     evaluate: Levels | None = None
     """Further levels to test on; left out, the ladder's."""
 
@@ -153,6 +154,9 @@ class Claim(Value):
     """The number to compare with; for ``greater`` and ``less`` than other runs, a margin that must be exceeded."""
     ratio: bool = False
     """Whether runs are compared by their ratio rather than their difference."""
+    slope: bool = False
+    """Whether it is about the slope over levels: how much the metric, or its difference from the other runs, grows
+    from one level to the next. The median over seeds is compared."""
 
 
 class ReportLayout(Value):

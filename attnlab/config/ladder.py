@@ -33,7 +33,7 @@ class Ladder(Value):
     options: Data = {}
     """Options of the task that stay fixed."""
     training: Data = {}
-    """Options that differ in the training split; an integer may be a range ``lo..hi``."""
+    """Options that differ in the training split; an integer may be a range ``lo..hi``, or ``lo..level``."""
     evaluate: Levels = ()
     """Further levels on which every trained model is tested."""
     rollout: bool = False

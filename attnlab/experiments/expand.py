@@ -20,7 +20,7 @@ from attnlab.experiments.resolve import REGISTRIES, Resolver, resolved_variant
 from attnlab.experiments.size_check import check_runs
 from attnlab.run_fields import short_name
 from attnlab.specs import Part, RunSpec, Value, Variant, joined, variant_text
-from attnlab.tasks.io.ladders import with_training
+from attnlab.tasks.io.ladders import shares_training, with_training
 from attnlab.tasks.io.streams import parse_range
 from attnlab.training.events import Notice, Progress, no_callback
 
@@ -126,8 +126,7 @@ def with_levels(experiment: Experiment) -> Experiment:
     ladders = []
     for entry in experiment.ladders:
         ladder = _trained(entry, {}, resolver)
-        one_training = ladder.complexity in ladder.training  # one run for all levels, with a level of its own
-        levels = entry.levels if entry.levels or one_training else tuple(ladder.levels) or None
+        levels = entry.levels if entry.levels or shares_training(ladder) else tuple(ladder.levels) or None
         ladders.append(entry.model_copy(update={"levels": levels}))
     return experiment.model_copy(update={"ladders": tuple(ladders)})
 
@@ -307,7 +306,7 @@ def _levels(entry: LadderLevels, ladder: Ladder) -> Iterator[tuple[Any, tuple[An
     level; its own level is the hardest of the range.
     """
     levels = _ordered(entry.levels, ladder.levels) if entry.levels else ladder.levels
-    if ladder.complexity not in ladder.training:
+    if not shares_training(ladder):
         yield from ((level, entry.evaluate) for level in levels)
         return
     ends = parse_range(ladder.training[ladder.complexity])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -96,7 +97,9 @@ def find_ladder(word: str) -> Ladder:
 
 
 LEVEL = "level"
-"""Among the options of training, the option that the levels set, whatever its name."""
+"""The option that the levels set, whatever its name, among options of training; the level, at the end of a range."""
+OWN_END = re.compile(rf"\.\.\s*{LEVEL}\b")
+"""The end of a range that each level has for its own: ``1..level``."""
 
 
 def with_training(ladder: Ladder, training: Any) -> Ladder:
@@ -105,7 +108,8 @@ def with_training(ladder: Ladder, training: Any) -> Ladder:
     Args:
         ladder: The ladder.
         training: Option -> a value, a range ``lo..hi`` or a curriculum (``attnlab.tasks.io.curriculum``), where
-            ``level`` is the option that the levels set; or the ranges of this option alone; None changes nothing.
+            ``level`` is the option that the levels set; or the ranges of this option alone; None changes nothing. A
+            range ``lo..level`` ends at the level of each run.
 
     Returns:
         The ladder; options that it sets already are replaced.
@@ -123,13 +127,65 @@ def with_training(ladder: Ladder, training: Any) -> Ladder:
     checked = {}
     for name, value in given.items():
         try:
-            if curriculum := parse_curriculum(value):
+            hardest = at_level(value, ladder.levels[-1])
+            if curriculum := parse_curriculum(hardest):
                 for end in sorted({end for ends in curriculum.ranges for end in ends}):
                     entry.check(name, end)
-            checked[name] = str(curriculum) if curriculum else entry.check(name, value)
+            accepted = str(curriculum) if curriculum else entry.check(name, hardest)
+            checked[name] = value if ends_at_level(value) else accepted
         except AttnlabError as error:
             raise error.at(f"task.train.{name}") from None
     return ladder.model_copy(update={"training": {**ladder.training, **checked}})
+
+
+def ends_at_level(value: Any) -> bool:
+    """Whether a range of training ends at the level of each run.
+
+    >>> ends_at_level("1..level"), ends_at_level("1..40"), ends_at_level(3)
+    (True, False, False)
+
+    Args:
+        value: A value of training.
+
+    Returns:
+        Whether it does.
+    """
+    return isinstance(value, str) and OWN_END.search(value) is not None
+
+
+def at_level(value: Any, level: Any) -> Any:
+    """Write the level of a run into its ranges of training.
+
+    >>> at_level("1..2 -> 1..level", 16)
+    '1..2 -> 1..16'
+
+    Args:
+        value: A value of training.
+        level: The level.
+
+    Returns:
+        The value, without ``level``.
+
+    Raises:
+        InvalidValueError: The level is no integer.
+    """
+    if not ends_at_level(value):
+        return value
+    if isinstance(level, bool) or not isinstance(level, int):
+        raise InvalidValueError(f"'{value}' cannot end at the level {level}.", "A range ends at an integer.")
+    return OWN_END.sub(f"..{level}", value)
+
+
+def shares_training(ladder: Ladder) -> bool:
+    """Whether all levels of a ladder have one training: a range of levels that is the same for all.
+
+    Args:
+        ladder: The ladder.
+
+    Returns:
+        Whether they do.
+    """
+    return ladder.complexity in ladder.training and not any(map(ends_at_level, ladder.training.values()))
 
 
 def task_spec(ladder: Ladder, options: dict[str, Any], level: Any, evaluate: Sequence[Any] | None = None) -> TaskSpec:
@@ -164,13 +220,14 @@ def task_spec(ladder: Ladder, options: dict[str, Any], level: Any, evaluate: Seq
     chosen = options.get(complexity, ladder.default if level is None else level)
     try:
         complete = entry.cls.resolve_options(entry.complete({**ladder.options, **options, complexity: chosen}))
+        train = {name: _as_written(at_level(value, chosen)) for name, value in ladder.training.items()}
     except AttnlabError as error:
         raise error.at(ladder.name) from None
     others = tuple(level for level in (ladder.evaluate if evaluate is None else evaluate) if level != chosen)
     return TaskSpec(
         name=entry.name,
         options=complete,
-        train={name: _as_written(value) for name, value in ladder.training.items()},
+        train=train,
         complexity=complexity,
         evaluate=others,
         version=entry.version,

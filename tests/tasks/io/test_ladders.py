@@ -11,7 +11,7 @@ from attnlab import resources
 from attnlab.errors import AttnlabError, InvalidValueError, UnknownNameError
 from attnlab.tasks import TASKS, Batch, Task
 from attnlab.tasks.io.formats import FORMATS
-from attnlab.tasks.io.ladders import builtin_ladders, find_ladder, task_spec
+from attnlab.tasks.io.ladders import builtin_ladders, find_ladder, shares_training, task_spec, with_training
 
 LADDER = """\
 name: mine
@@ -151,3 +151,50 @@ def test_a_file_of_sequences_is_told_how_to_be_given(suffix: str) -> None:
     assert str(caught.value) == (
         f"task\n  'folder/data{suffix}' is a file of sequences, not a task.\n  Write file:path=folder/data{suffix}."
     )
+
+
+@pytest.mark.parametrize(
+    ("training", "at_one", "at_two"),
+    [
+        ("1..level", {"pairs": "1..1"}, {"pairs": "1..2"}),
+        ({"pairs": "1..level"}, {"pairs": "1..1"}, {"pairs": "1..2"}),
+        ("1..1 -> 1.. level", {"pairs": "1 -> 1"}, {"pairs": "1 -> 1..2"}),
+    ],
+)
+def test_a_range_that_ends_at_the_level_is_one_of_each_run(
+    tmp_path: Path, training: Any, at_one: dict[str, str], at_two: dict[str, str]
+) -> None:
+    ladder = with_training(find_ladder(write_ladder(tmp_path, "training: {pairs: 1..2}\n", "")), training)
+    assert not shares_training(ladder)
+    assert [task_spec(ladder, {}, level).train["pairs"] for level in (1, 2)] == [at_one["pairs"], at_two["pairs"]]
+
+
+def test_a_fixed_range_is_shared_by_all_levels(tmp_path: Path) -> None:
+    assert shares_training(find_ladder(write_ladder(tmp_path)))
+    assert not shares_training(find_ladder(write_ladder(tmp_path, "1..2", "1..level")))
+    assert not shares_training(find_ladder("recall"))
+
+
+@pytest.mark.parametrize(
+    ("training", "message"),
+    [
+        ("3..level", "The range 3..2 is empty."),
+        ("0..level", "Option 'pairs' cannot be 0."),
+        ("x..level", "Option 'pairs' cannot be 'x..2'."),
+    ],
+)
+def test_a_range_to_the_level_is_checked(tmp_path: Path, training: str, message: str) -> None:
+    with pytest.raises(AttnlabError) as caught:
+        with_training(find_ladder(write_ladder(tmp_path)), training)
+    assert (caught.value.where, message in str(caught.value)) == ("task.train.pairs", True)
+
+
+def test_a_range_to_the_level_needs_levels_that_are_integers() -> None:
+    with pytest.raises(InvalidValueError, match="cannot end at the level"):
+        with_training(find_ladder("flip-flop-ignore"), {"ignore": "0..level"})
+
+
+def test_a_level_below_the_range_is_refused(tmp_path: Path) -> None:
+    ladder = with_training(find_ladder(write_ladder(tmp_path)), "2..level")
+    with pytest.raises(InvalidValueError, match=r"The range 2\.\.1 is empty"):
+        task_spec(ladder, {}, 1)
