@@ -4,6 +4,8 @@
     python -m benchmarks.experiments NAME --publish     # from results/NAME: the records, and the section, in one go
     python -m benchmarks.experiments --write            # the sections of all published records, such as after a new
                                                         # wording of the report; without --write, they are printed
+    python -m benchmarks.experiments NAME --reword      # the same runs under the present words of the experiment, such
+                                                        # as after a new default that its file now sets
 
 Sections are made of published records alone, so that the two never disagree. A store is published if it has every run
 of the experiment as it is in ``experiments/`` now, all of them finished under the same versions on one kind of machine.
@@ -15,12 +17,14 @@ import argparse
 import hashlib
 import re
 import shlex
+import warnings
 from pathlib import Path
 
 from attnlab import resources
 from attnlab.analysis.records import records
 from attnlab.config.experiment import experiment, parse_experiment, stored_experiment
-from attnlab.errors import StoreError
+from attnlab.errors import StoreError, StoreWarning
+from attnlab.experiments.expand import expand
 from attnlab.files import write_whole
 from attnlab.records import Record
 from attnlab.rendering.export import as_markdown
@@ -31,6 +35,8 @@ from attnlab.storage.published_file import FORMAT, MACHINE, Header, Published, e
 from attnlab.storage.status import read_plan, store_status
 
 README = resources.folder("experiments") / "README.md"
+RUNS = ("ladders", "grid", "zip", "seeds", "seed", "recipe", "model", "train", "match")
+"""Fields of an experiment that say which runs it has, and nothing of their report."""
 
 
 def section(published: Published) -> str:
@@ -98,6 +104,26 @@ def publish(store: Path, name: str, readme: Path = README) -> Published:
     return write_section(name, readme)
 
 
+def reworded(name: str) -> Published:
+    """Take the published records of an experiment whose file now has other words for the same runs.
+
+    Raises:
+        StoreError: The file asks for other runs, or for another report of them.
+    """
+    now, path = experiment(name), resources.find("experiments", name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", StoreWarning)  # that the file was changed
+        found = read_published(name)
+    if other := [field for field in changed_fields(found.experiment, now) if field not in RUNS]:
+        problem = f"Its file has other {', '.join(other)} than when it was run."
+        raise StoreError(problem, f"Run: attnlab sweep {name}", where=str(path))
+    if [record.id for record in found.records] != [spec.id for spec in expand(now)]:
+        raise StoreError("Its file asks for other runs now.", f"Run: attnlab sweep {name}", where=str(path))
+    text = path.read_text("utf-8")
+    words = {"yaml": text, "yaml_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return Published(found.header.model_copy(update=words), now, found.records)
+
+
 def write_section(name: str, readme: Path = README) -> Published:
     """Write the section of an experiment in the README from its published records."""
     published = read_published(name)
@@ -134,15 +160,19 @@ def main() -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--publish", action="store_true", help="publish the records of stores, and write the sections")
     what.add_argument("--write", action="store_true", help="write the sections of records that are published")
+    what.add_argument("--reword", action="store_true", help="publish the same runs under the present words")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the folder of the stores")
     given = parser.parse_args()
-    if given.publish and not given.names:
-        parser.error("name the experiments to publish")
+    if (given.publish or given.reword) and not given.names:
+        parser.error("name the experiments")
     for name in given.names or resources.published_names():
         if given.publish:
             published = publish(given.results / name, name)
             size = resources.published_path(name).stat().st_size
             print(f"{name}: {len(published.records)} records, {size:,} bytes")
+        elif given.reword:
+            write_whole(resources.published_path(name), encoded(reworded(name)))
+            print(f"{name}: {len(write_section(name).records)} records")
         elif given.write:
             print(f"{name}: {len(write_section(name).records)} records")
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from attnlab.records import Record
 from attnlab.storage import Store
 from attnlab.storage.provenance import Provenance, write_provenance
 from attnlab.storage.published import read_published
+from attnlab.storage.published_file import decoded, encoded
 from attnlab.storage.status import write_plan
-from benchmarks.experiments import publish, published_from, section, sections_of, with_section, write_section
+from benchmarks.experiments import publish, published_from, reworded, section, sections_of, with_section, write_section
 
 NAME = "quickstart"
 
@@ -67,6 +69,34 @@ def test_file_and_section_are_made_together(shipped: Path, tmp_path: Path) -> No
     readme.write_text(with_section(before, NAME, "## quickstart\n\nAnother table.\n"))
     write_section(NAME, readme)
     assert readme.read_text() == before
+
+
+def rewrite(shipped: Path, old: str, new: str) -> None:
+    path = shipped / f"{NAME}.yaml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_other_words_for_the_same_runs_keep_the_records(shipped: Path) -> None:
+    before = read_published(NAME)
+    rewrite(shipped, "\ntrain: {", "\nrecipe: plain\ntrain: {")
+    found = reworded(NAME)
+    assert found.records == before.records
+    assert found.header.command == before.header.command
+    assert found.header.yaml == (shipped / f"{NAME}.yaml").read_text()
+    assert found.header.yaml_sha256 == hashlib.sha256(found.header.yaml.encode()).hexdigest()
+    assert decoded(encoded(found), NAME).experiment.recipe == "plain"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [("max_steps: 1000", "max_steps: 999", "other runs"), ("\nquestion: ", "\nquestion: And? ", "other question")],
+)
+def test_other_runs_or_another_report_are_refused(shipped: Path, old: str, new: str, message: str) -> None:
+    rewrite(shipped, old, new)
+    with pytest.raises(StoreError, match=message):
+        reworded(NAME)
 
 
 PUBLISHED = """

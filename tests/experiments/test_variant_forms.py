@@ -30,7 +30,7 @@ train: {{max_steps: 3, batch_size: 4}}
 claims:
 """
 COPY = "{ladder: copy, levels: [1, 2], options: {alphabet: 3}}"
-EVEN_PAIRS = "{ladder: even-pairs, evaluate: [50]}"
+EVEN_PAIRS = "{ladder: even-pairs, training: {bits: 2..40}, evaluate: [50]}"
 HIGH, LOW = 0.9, 0.5
 """The loss of the variant that a claim is about, and that of the other one.
 
