@@ -3,7 +3,7 @@
     x_t <- x_t + [sin(t w_m), cos(t w_m)],   w_m = base^(-2m / D),  m = 0 .. D/2 - 1
 
 Source   Vaswani et al., arXiv:1706.03762, section 3.5.
-Differs  sines and cosines stand in two halves, not interleaved.
+Differs  sines and cosines stand in two halves, not interleaved; an odd width has one cosine less.
 
 Letters  B batch, T tokens, D width, W channels of a table.
 """
@@ -16,7 +16,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attnlab.errors import InvalidValueError
 from attnlab.position.base import Position, register
 from attnlab.tensors import LayerContext
 
@@ -32,10 +31,6 @@ class Sinusoidal(Position):
 
     def __init__(self, context: LayerContext, *, base: Annotated[float, Field(gt=1)] = 10_000.0) -> None:
         super().__init__(context)
-        if context.width % 2:
-            raise InvalidValueError(
-                f"Sinusoidal positions need an even width, not {context.width}.", where="model.width"
-            )
         self.base = base
 
     def embed(self, x_BTD: Tensor) -> Tensor:
@@ -48,26 +43,26 @@ def sinusoids(position_T: Tensor, width: int, base: float) -> Tensor:
 
     Args:
         position_T: Positions in tokens, or distances.
-        width: W, an even number.
+        width: W.
         base: The longest wavelength is below 2 pi times this.
 
     Returns:
         The table, T x W.
     """
     angle_TW = angles(position_T, width, base)
-    return torch.cat([angle_TW.sin(), angle_TW.cos()], dim=-1)
+    return torch.cat([angle_TW.sin(), angle_TW[..., : width // 2].cos()], dim=-1)
 
 
 def angles(position_T: Tensor, width: int, base: float) -> Tensor:
-    """Compute ``t base^(-2m / W)`` for each position t and m = 0 .. W/2 - 1.
+    """Compute ``t base^(-2m / W)`` for each position t and all m from 0 with 2m < W.
 
     Args:
         position_T: Positions in tokens, or distances.
-        width: W, an even number.
+        width: W.
         base: The longest wavelength is below 2 pi times this.
 
     Returns:
-        Angles in radians, T x W/2.
+        Angles in radians, T x ceil(W / 2).
     """
     frequency_W = base ** (-torch.arange(0, width, 2, dtype=position_T.dtype, device=position_T.device) / width)
     return position_T[..., None] * frequency_W

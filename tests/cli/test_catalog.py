@@ -45,14 +45,15 @@ def test_ls_accepts_the_plural(kind: str, command: Command) -> None:
 
 def test_ls_recipes_shows_the_settings_of_each(command: Command) -> None:
     rows = json.loads(command("ls", "recipes", "--json").out)
-    assert [row["recipe"] for row in rows] == ["plain", "qk-norm", "muon", "muon-qk-norm"]
-    assert [row["settings"] for row in rows[:3]] == [
+    assert [row["recipe"] for row in rows] == ["default", "plain", "qk-norm", "muon", "muon-qk-norm"]
+    assert [row["settings"] for row in rows[:4]] == [
         "-",
+        "model.position=learned",
         "model.modifiers.qk_norm=true",
         "train.optimizer=muon train.lr=0.01",
     ]
     shown = " ".join(command("ls", "recipes", "expressive").out.split())
-    assert "expressive takes 1.5 times the steps of plain." in shown
+    assert "expressive takes 1.5 times the steps;" in shown
     assert "qk-norm" not in shown
 
 

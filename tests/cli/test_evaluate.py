@@ -59,7 +59,7 @@ def test_errors_have_the_accepted_values(command: Command, tmp_path: Path) -> No
     nothing = command("evaluate", "abc", "--length", "8")
     assert nothing.status == 2
     assert "There are no results in results/ yet." in nothing.error
-    run = trained(command)
+    run = trained(command, "--pos", "learned")
     close = command("evaluate", f"{run[:11]}z", "--length", "8")
     assert close.status == 2
     assert f"did you mean {run}?" in close.error

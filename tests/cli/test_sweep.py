@@ -241,10 +241,10 @@ def test_auto_tells_which_positions_were_left_out_and_goes_on_where_it_stopped(
     planned = command(*words, "--dry-run")
     assert planned.status == 0, planned.error
     assert "Left out: own.py:Own with rotary. " in planned.error
-    assert "10 runs, 0 already done" in planned.out  # three positions of softmax and two of the other, on two levels
+    assert "14 runs, 0 already done" in planned.out  # four positions of softmax and three of the other, on two levels
     assert command("sweep", *TINY, "--attn", "softmax", "--pos", "rotary", "--seeds", "1").status == 0
     result = command(*words)
     assert result.status == 0, result.error
-    assert "10 runs, 2 done already" in result.error
+    assert "14 runs, 2 done already" in result.error
     assert "in each cell, the one with a *" in result.out
     assert command("report", "copy").out in result.out

@@ -23,7 +23,8 @@ from tests.experiments.sweeps import TINY
 MUON = {"optimizer": "muon", "lr": 0.01}
 QK_NORM = {"modifiers": {"qk_norm": True}}
 SPELLED: dict[str, dict[str, Any]] = {
-    "plain": {},
+    "default": {},
+    "plain": {"model": {"position": "learned"}},
     "qk-norm": {"model": QK_NORM},
     "muon": {"train": MUON},
     "muon-qk-norm": {"model": QK_NORM, "train": MUON},
@@ -80,13 +81,17 @@ def test_a_recipe_is_its_settings_spelled_out(name: str) -> None:
     one, other = resolved(recipe=name), resolved(settings=SPELLED[name])
     (spec,), (spelled,) = (RunSpec.of_seeds(found.task, found.models[0], found.train, (0,)) for found in (one, other))
     assert (spec, spec.id) == (spelled, spelled.id)
-    assert name == "plain" or name not in spec.model_dump_json().replace('"optimizer":"muon"', "")
+    assert name in ("default", "plain") or name not in spec.model_dump_json().replace('"optimizer":"muon"', "")
 
 
-def test_plain_is_the_default_of_today() -> None:
-    plain, none = resolved(recipe="plain"), resolved()
-    assert plain == none
-    assert (plain.train.optimizer, plain.train.lr, plain.models[0].position.name) == ("adamw", 3e-3, "learned")
+def test_the_default_is_the_recipe_of_that_name() -> None:
+    assert resolved(recipe="default") == resolved()
+
+
+@pytest.mark.parametrize(("name", "position"), [("default", "sinusoidal"), ("plain", "learned")])
+def test_the_default_and_that_of_before_differ_in_the_position(name: str, position: str) -> None:
+    found = resolved(recipe=name)
+    assert (found.train.optimizer, found.train.lr, found.models[0].position.name) == ("adamw", 3e-3, position)
 
 
 def test_what_a_ladder_sets_is_above_a_recipe_and_what_a_user_sets_is_above_both(ladder: str) -> None:
@@ -110,7 +115,7 @@ def test_an_unknown_recipe_is_refused_with_a_near_one(tmp_path: Path) -> None:
             call()
         return str(error.value)
 
-    told = "There is no recipe 'muno'; did you mean 'muon'?\n  Known: muon, muon-qk-norm, plain, qk-norm."
+    told = "There is no recipe 'muno'; did you mean 'muon'?\n  Known: default, muon, muon-qk-norm, plain, qk-norm."
     option, changes = f"--recipe\n  {told}", {"recipe": "muno"}
     assert raised(lambda: find_recipe("muno")) == option
     assert raised(lambda: parse_request("copy", recipe="muno")) == option
@@ -133,13 +138,13 @@ def test_an_experiment_with_a_recipe_has_the_runs_of_its_settings(tmp_path: Path
     spelled = with_changes(written(tmp_path), {"train": {**written(tmp_path).train, **MUON}})
     assert ids(written(tmp_path, "recipe: muon")) == ids(spelled) != ids(written(tmp_path))
     assert ids(with_changes(written(tmp_path), {"recipe": "muon"})) == ids(spelled)
-    assert ids(with_changes(written(tmp_path, "recipe: muon"), {"recipe": "plain"})) == ids(written(tmp_path))
+    assert ids(with_changes(written(tmp_path, "recipe: muon"), {"recipe": "default"})) == ids(written(tmp_path))
     rate = with_changes(spelled, {"train": {**spelled.train, "lr": 0.5}})
     assert ids(written(tmp_path, "recipe: muon", "grid: {lr: [0.5]}")) == ids(rate)
 
 
 def test_a_grid_varies_the_recipe(tmp_path: Path) -> None:
-    plain, muon = ids(written(tmp_path)), ids(written(tmp_path, "recipe: muon"))
+    plain, muon = ids(written(tmp_path, "recipe: plain")), ids(written(tmp_path, "recipe: muon"))
     found = written(tmp_path, "grid: {recipe: [plain, muon]}")
     assert ids(found) == plain + muon
     assert found.tuned == ()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from attnlab.config.auto_position import AUTO_POSITIONS
 from attnlab.config.experiment import Experiment, LadderLevels, read_experiment, with_changes
 from attnlab.config.inline_experiment import inline_experiment, interference_experiment
 from attnlab.errors import AttnlabError, IncompatiblePartsError, InvalidValueError
@@ -45,7 +46,7 @@ def test_every_variant_is_run_with_each_position_and_the_position_is_tuned() -> 
     expected = [
         (name, position)
         for name in ("softmax", "gpam")
-        for position in ("learned", "rotary", "none")
+        for position in ("sinusoidal", "learned", "rotary", "none")
         for _rate in range(2)
     ]
     assert positions(experiment) == expected
@@ -54,7 +55,7 @@ def test_every_variant_is_run_with_each_position_and_the_position_is_tuned() -> 
 
 def test_positions_beside_auto_are_tried_too() -> None:
     experiment = tiny(attention="softmax", position="none,auto,alibi")
-    assert [position for _, position in positions(experiment)] == ["none", "learned", "rotary", "alibi"]
+    assert [position for _, position in positions(experiment)] == ["none", "sinusoidal", "learned", "rotary", "alibi"]
 
 
 @pytest.mark.parametrize("line", ["grid: {attention: [softmax], position: [auto]}", "model: {position: auto}"])
@@ -62,7 +63,7 @@ def test_a_file_may_ask_for_it_in_the_grid_or_in_the_model(line: str, tmp_path: 
     path = tmp_path / "x.yaml"
     path.write_text(f"name: x\nquestion: Which?\nladders: [{{ladder: copy, levels: [1]}}]\nseeds: 1\n{line}\n")
     experiment = read_experiment(path)
-    assert [position for _, position in positions(experiment)] == ["learned", "rotary", "none"]
+    assert [position for _, position in positions(experiment)] == ["sinusoidal", "learned", "rotary", "none"]
     assert experiment.tuned == ("model.position",)
     again = Experiment.model_validate_json(experiment.model_dump_json())
     assert again.tuned == experiment.tuned
@@ -70,7 +71,7 @@ def test_a_file_may_ask_for_it_in_the_grid_or_in_the_model(line: str, tmp_path: 
 
 
 def test_the_runs_are_those_of_each_position_by_itself() -> None:
-    one = {spec.id for name in ("learned", "rotary", "none") for spec in expand(tiny(position=name))}
+    one = {spec.id for name in AUTO_POSITIONS for spec in expand(tiny(position=name))}
     assert {spec.id for spec in expand(tiny(position="auto"))} == one
 
 
@@ -80,7 +81,7 @@ def test_a_position_that_an_attention_cannot_have_is_left_out_with_a_line(tmp_pa
     told: list[Event] = []
     specs = expand(tiny(attention=f"softmax,{path}:Shift", position="auto"), told.append)
     own = {spec.model.position.name for spec in specs if "Shift" in spec.variant}
-    assert own == {"learned", "none"}
+    assert own == {"sinusoidal", "learned", "none"}
     (notice,) = (one.text for one in told if isinstance(one, Notice))
     assert notice.startswith("Left out: ")
     assert "Shift with rotary. " in notice

@@ -240,7 +240,7 @@ REPORT_MISTAKES = [
     (
         "report: {index: [recipe]}",
         "8: report.index[0]\n  A run has the settings of a recipe, and not its name.\n"
-        "  Name what the recipes set: modifiers.qk_norm, optimizer, lr.",
+        "  Name what the recipes set: position, modifiers.qk_norm, optimizer, lr.",
     ),
     ("report: {columns: leve}", "8: report.columns\n  There is no field 'leve'; did you mean 'level'?"),
     ("report: {metric: acc}", "8: report.metric\n  There is no metric 'acc'; did you mean 'accuracy'?"),

@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from attnlab.errors import InvalidValueError
 from tests.builders import noise, position_of
 
 
@@ -36,7 +35,10 @@ def test_it_has_no_parameters_and_extends_to_longer_sequences() -> None:
     assert position.embed(torch.zeros(1, 9, 8)).isfinite().all()
 
 
-def test_an_odd_width_is_refused() -> None:
-    with pytest.raises(InvalidValueError) as caught:
-        position_of("sinusoidal", width=9, heads=3)
-    assert str(caught.value) == "model.width\n  Sinusoidal positions need an even width, not 9."
+def test_an_odd_width_has_one_cosine_less() -> None:
+    position, x = position_of("sinusoidal", width=9, heads=3).double(), torch.zeros(1, 20, 9, dtype=torch.float64)
+    added = position.embed(x)[0]
+    for t in range(20):
+        angles = [t * 10_000 ** (-2 * m / 9) for m in range(5)]
+        expected = [*map(math.sin, angles), *map(math.cos, angles[:4])]
+        assert added[t].tolist() == pytest.approx(expected, abs=1e-12)

@@ -127,7 +127,7 @@ def test_a_finished_run_of_an_old_store_is_not_run_again(tmp_path: Path) -> None
     shutil.copytree(OLD / "tiny", tmp_path / "tiny")
     old = Store(tmp_path / "tiny").records()
     settings: dict[str, Any] = {
-        "model": {**TINY, "mlp_ratio": 2.0},
+        "model": {**TINY, "mlp_ratio": 2.0, "position": "learned"},
         "train": {"max_steps": 4, "batch_size": 4, "validation_examples": 8, "test_examples": 8, "eval_every": 2},
     }
     settings["train"] |= {"weight_decay": 0.1, "log_diagnostics": ["rank"]}
@@ -142,6 +142,7 @@ def test_a_stopped_run_goes_on_to_the_numbers_it_would_have_had(tmp_path: Path) 
     (record,) = attnlab.train(
         "copy",
         "softmax",
+        position="learned",
         model=TINY,
         train={"max_steps": 40, "batch_size": 4, "validation_examples": 4, "test_examples": 8, "eval_every": 10},
         store=str(tmp_path / "train"),
