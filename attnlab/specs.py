@@ -414,7 +414,7 @@ class TrainSpec(Section):
     """Largest norm of the gradient; null does not clip."""
     betas: Annotated[tuple[Share, Share], Strict(False)] = (0.9, 0.98)
     early_stop_accuracy: Share | None = 0.998
-    """Validation accuracy at which training stops; null trains all steps."""
+    """Validation accuracy at which training stops, once further sequences confirm it; null trains all steps."""
     eval_every: Count = 100
     """Steps between two validations."""
     validation_examples: Count = 256

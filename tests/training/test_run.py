@@ -17,10 +17,10 @@ from attnlab.errors import InterruptedTraining
 from attnlab.records import Record
 from attnlab.specs import RunSpec
 from attnlab.storage.arrays import Arrays
-from attnlab.tasks import Batch, Split
+from attnlab.tasks import Batch, Split, Task
 from attnlab.tasks.io.streams import Source, build
 from attnlab.training.events import Event, RunFinished, RunStarted, StepsTaken, Validated
-from attnlab.training.loop import Loop, score_predictions
+from attnlab.training.loop import CONFIRMING, Loop, score_predictions
 from attnlab.training.run import train_runs
 from attnlab.training.scoring import Scored
 from attnlab.training.stepper import Predictions, SingleStepper
@@ -250,6 +250,34 @@ def test_a_solved_run_stops() -> None:
     assert record.steps < 400
     assert record.steps == record.history[-1].step
     assert [point.accuracy >= 0.99 for point in record.history] == [False] * (len(record.history) - 1) + [True]
+
+
+def test_a_run_that_more_sequences_do_not_confirm_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = tiny(max_steps=40, eval_every=8, validation_examples=16, batch_size=8, early_stop_accuracy=0.5)
+    sizes: list[int] = []
+
+    def lucky(batches: Sequence[Batch], predictions: Sequence[Predictions], task: Task, *more: Any) -> Scored:
+        scored = score_predictions(batches, predictions, task, *more)
+        sizes.append(sum(len(batch.inputs_BT) for batch in batches))
+        if sizes[-1] not in (16, CONFIRMING * 16):
+            return scored  # of the test
+        right = 1.0 if sizes[-1] == 16 or len(sizes) > 4 else 0.0
+        accuracy = scored.accuracy
+        return scored._replace(accuracy=accuracy.model_copy(update={"correct": round(right * accuracy.total)}))
+
+    monkeypatch.setattr("attnlab.training.loop.score_predictions", lucky)
+    (record,) = train_runs([spec])
+    assert (record.steps, record.early_stopped) == (24, True)
+    assert sizes[:6] == [16, CONFIRMING * 16] * 3  # the test follows
+
+
+def test_the_sequences_that_confirm_are_others_of_the_same_split() -> None:
+    source = Source(tiny().task, 0)
+    few, many = (source.held_out(Split.VALIDATION, count, 8) for count in (16, 80))
+    assert len(few) == 2
+    assert len(many) == 10
+    for one, other in zip(few, many, strict=False):
+        assert np.array_equal(one.inputs_BT, other.inputs_BT)
 
 
 def test_a_run_solved_at_its_last_step_did_not_stop_early() -> None:
