@@ -133,7 +133,7 @@ def measured() -> Iterator[tuple[str, Output]]:
     """Measure every metric of the diagnoses of a fresh model, on noise or on sequences of recall."""
     for kind in get_args(DiagnosisKind):
         for task in (None, "recall") if kind == "attention" else (None,):
-            model, length = {"layers": 3, "width": 8}, None if task else 12
+            model, length = {"layers": 3, "width": 8, "position": "learned"}, None if task else 12
             found = attnlab.diagnose(
                 None, kind, attention="softmax", seeds=1, batch=2, task=task, model=model, length=length
             )
