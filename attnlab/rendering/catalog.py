@@ -131,7 +131,9 @@ class Card:
         for index, ladder in enumerate(self.ladders):
             levels = ", ".join(map(str, ladder.levels))
             way = f"; {self.scoring[index]}" if ways > 1 else ""
-            lines.append(f"Ladder {ladder.name}: {ladder.complexity} {levels} (default {ladder.default}){way}")
+            drawn = ladder.training.get(ladder.complexity)
+            trained = f", trained on {drawn}" if drawn is not None else ""
+            lines.append(f"Ladder {ladder.name}: {ladder.complexity} {levels} (default {ladder.default}){trained}{way}")
         return lines
 
     def scoring_lines(self) -> list[str]:
