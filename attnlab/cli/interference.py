@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from attnlab.cli import completion, slurm
-from attnlab.cli.options import AsJson, Attention, Device, Plugin, Position, Settings, load_plugins
+from attnlab.cli.options import AsJson, Attention, Device, Plugin, Position, Recipe, Settings, load_plugins
 
 
 def interference(
@@ -21,6 +21,7 @@ def interference(
         int, typer.Option("--level", metavar="N", min=0, help="Level of each task's ladder, 0 the easiest.")
     ] = 0,
     seeds: Annotated[int, typer.Option("--seeds", metavar="N", min=1, help="Number of seeds.")] = 3,
+    recipe: Recipe = None,
     settings: Settings = None,
     executor: Annotated[
         str,
@@ -52,7 +53,7 @@ def interference(
     names = [name.strip() for name in split_outside_brackets(subtasks, ",") if name.strip()]
     given = read_settings(settings or [])
     experiment = interference_experiment(
-        names, level, attention=attn or (), position=pos or (), seeds=seeds, settings=given
+        names, level, attention=attn or (), position=pos or (), seeds=seeds, settings=given, recipe=recipe
     )
     specs = expand(experiment)
     folder = store or Path("results") / experiment.name

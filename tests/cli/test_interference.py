@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from attnlab.storage import Store
 from tests.cli.conftest import Command
 
 SIZES = ["model.width=8", "model.layers=1", "train.max_steps=2", "train.batch_size=4"]
@@ -26,3 +27,10 @@ def test_one_task_is_refused(command: Command, tmp_path: Path) -> None:
     assert (result.status, result.out) == (2, "")
     assert result.error.startswith("attnlab: interference\n  Interference needs at least two tasks.")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_sets_the_runs(command: Command, tmp_path: Path) -> None:
+    result = command("interference", "copy:symbols=2,parity:bits=3", *TINY, "--recipe", "muon")
+    assert result.status == 0, result.error
+    (store,) = (tmp_path / "results").glob("interference-*")
+    assert {record.spec.train.optimizer for record in Store(store).records()} == {"muon"}
