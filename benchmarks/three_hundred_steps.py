@@ -33,7 +33,7 @@ def train(name: str, settings: dict[str, Any], modifiers: dict[str, Any], seed: 
         "recall",
         name,
         seed=seed,
-        model={"modifiers": modifiers},
+        model={"modifiers": modifiers, "position": "learned"},
         train=settings,
         options=OPTIONS,
         store=None,

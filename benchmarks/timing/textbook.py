@@ -52,7 +52,9 @@ class Shape:
     def spec(self, attention: str = "softmax", seed: int = 0, precision: Precision = "float32") -> RunSpec:
         """The run of attnlab that has this shape; the attention may have options, as on the command line."""
         sizes = {"layers": self.layers, "width": self.width, "heads": self.heads}
-        model = ModelSpec.model_validate({**sizes, "attention": parse_part(attention)}, strict=False)
+        model = ModelSpec.model_validate(
+            {**sizes, "attention": parse_part(attention), "position": "learned"}, strict=False
+        )
         train = TrainSpec(batch_size=self.batch, precision=precision)
         return RunSpec(task=TaskSpec(name="copy"), model=model, train=train, seed=seed)
 
