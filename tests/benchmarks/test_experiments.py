@@ -22,7 +22,7 @@ from benchmarks.experiments import publish, published_from, reworded, section, s
 NAME = "quickstart"
 
 
-def make_store(folder: Path, command: str = f"attnlab sweep {NAME} --executor processes:2 --quiet") -> Store:
+def make_store(folder: Path, command: str = f"attnlab sweep {NAME} --executor processes:1 --quiet") -> Store:
     """A finished store of an experiment, made of its published records."""
     published = read_published(NAME)
     store = Store(folder)
@@ -80,13 +80,13 @@ def rewrite(shipped: Path, old: str, new: str) -> None:
 
 def test_other_words_for_the_same_runs_keep_the_records(shipped: Path) -> None:
     before = read_published(NAME)
-    rewrite(shipped, "\ntrain: {", "\nrecipe: plain\ntrain: {")
+    rewrite(shipped, "\ntrain: {", "\nrecipe: default\ntrain: {")
     found = reworded(NAME)
     assert found.records == before.records
     assert found.header.command == before.header.command
     assert found.header.yaml == (shipped / f"{NAME}.yaml").read_text()
     assert found.header.yaml_sha256 == hashlib.sha256(found.header.yaml.encode()).hexdigest()
-    assert decoded(encoded(found), NAME).experiment.recipe == "plain"
+    assert decoded(encoded(found), NAME).experiment.recipe == "default"
 
 
 @pytest.mark.parametrize(
