@@ -14,8 +14,11 @@ from hypothesis import settings
 # Several workers with several threads each would fight for the cores; this stands before torch is imported.
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
-# What a shell starts in the background ignores Ctrl-C; tests of Ctrl-C must hold there too.
+# What a shell starts in the background ignores Ctrl-C, and what nohup starts the end of a terminal; tests of these
+# signals must hold there too, and in the commands that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # An example that takes long on a busy machine is no fault; hypothesis 6 fails one that takes 0.2 s.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
