@@ -39,6 +39,11 @@ class Row(NamedTuple):
         """Whether the best achievable accuracy is known."""
         return not math.isnan(build(self.task).best_accuracy)
 
+    @property
+    def is_easiest(self) -> bool:
+        """Whether it is the easiest level of the ladder."""
+        return bool(self.task.level == self.ladder.levels[0])
+
     def solved_by_all(self, position: str) -> bool:
         """Whether the runs with a position were all solved; there is one at least."""
         return bool(self.runs.get(position)) and all(record.solved for record in self.runs[position])
@@ -78,14 +83,12 @@ def table(rows: Sequence[Row]) -> list[str]:
     lines = [line(heads), "|" + "---|" * len(heads)]
     for row in rows:
         task, any_run = build(row.task), next(run for runs in row.runs.values() for run in runs)
-        level = f"{row.ladder.complexity} {row.task.level}" + (
-            " (easiest)" if row.task.level == row.ladder.levels[0] else ""
-        )
+        level = f"{row.ladder.complexity} {row.task.level}{' (easiest)' if row.is_easiest else ''}"
         start = (f"`{row.ladder.name}`", level, str(task.length), str(task.vocabulary), f"{100 * task.chance:.1f} %")
         budget = f"{any_run.spec.train.max_steps:,}"
         lines.append(line((*start, budget, *(cell(row.runs.get(position, [])) for position in positions))))
-    for text, own in (("easiest", True), ("other", False)):
-        counted = [row for row in rows if row.is_known and (row.task.level == row.ladder.levels[0]) == own]
+    for text, easiest in (("easiest", True), ("other", False)):
+        counted = [row for row in rows if row.is_known and row.is_easiest == easiest]
         for position in positions if counted else ():
             ran = [row for row in counted if position in row.runs]
             solved = sum(row.solved_by_all(position) for row in ran)

@@ -42,7 +42,7 @@ class ClaimOutcome:
     outcome: Outcome
     evidence: str
     estimate: float = math.nan
-    """The mean, the difference of means, or their ratio."""
+    """The mean, the difference of means, or their ratio; the median slope over levels."""
     interval: Interval = (math.nan, math.nan)
     """The interval of the estimate over seeds."""
 
@@ -79,7 +79,8 @@ def check_claim(claim: Claim, observed: Sequence[Observation], tuned: Sequence[s
 
     Raises:
         UnknownNameError: The claim names a field or a metric that the runs do not have.
-        InvalidValueError: The claim compares with nothing, or matches more than one variant.
+        InvalidValueError: The claim compares with nothing, or matches more than one variant; or it is about a slope,
+            and its runs are of one level, of several tasks, or not on the same levels.
     """
     if not claim.than and claim.bound is None:
         hint = "Name other runs (than) or a number (bound)."
@@ -101,17 +102,13 @@ def check_claim(claim: Claim, observed: Sequence[Observation], tuned: Sequence[s
     if claim.ratio and math.isnan(estimate):
         evidence = f"{_quantity(claim)}: the mean of the other runs is 0, so there is no ratio"
         return ClaimOutcome(claim.says, "undecided", evidence)
-    if (fewest := min(len(sample.values) for sample in (*mine, *other))) < MIN_SEEDS:
-        evidence = f"{_quantity(claim)} {_number(claim, estimate)}; {fewest} of the {MIN_SEEDS} seeds that are needed"
+    needed = BOUNDING if claim.slope else MIN_SEEDS
+    if (fewest := min(len(sample.values) for sample in (*mine, *other))) < needed:
+        evidence = f"{_quantity(claim)} {_number(claim, estimate)}; {fewest} of the {needed} seeds that are needed"
         return ClaimOutcome(claim.says, "undecided", evidence, estimate)
     if math.isnan(ends[0]):
         reason = "; the mean of the other runs may be 0" if claim.ratio and math.isfinite(estimate) else ""
         evidence = f"{_quantity(claim)} {_number(claim, estimate)}, without an interval{reason}"
-        return ClaimOutcome(claim.says, "undecided", evidence, estimate)
-    if math.isinf(ends[0]):
-        evidence = (
-            f"{_quantity(claim)} {_number(claim, estimate)}; {fewest} of the {BOUNDING} seeds that bound a median"
-        )
         return ClaimOutcome(claim.says, "undecided", evidence, estimate)
     found, low, high = (_number(claim, one) for one in (estimate, *ends))
     evidence = f"{_quantity(claim)} {found} [{low}, {high}], claimed: {_claimed_text(claim)}"

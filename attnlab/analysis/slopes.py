@@ -42,9 +42,9 @@ def seed_slopes(
     Raises:
         InvalidValueError: The numbers are of several tasks or subtasks, or of one level.
     """
-    places = {location[:-1] for location in ours}
-    if len(places) > 1 or len(ours) < 2:
-        found = f"{len(places)} tasks or subtasks" if len(places) > 1 else "one level"
+    tasks = {location[:-1] for location in ours}
+    if len(tasks) > 1 or len(ours) < 2:
+        found = f"{len(tasks)} tasks or subtasks" if len(tasks) > 1 else "one level"
         hint = "Name one task, and one subtask of a mixture; leave out the level, or list several."
         raise InvalidValueError(
             f"A slope is over the levels of one task, and these runs are of {found}.", hint, where=where

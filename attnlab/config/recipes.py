@@ -38,13 +38,13 @@ ALL = (
         "default",
         "AdamW at 3e-3, sinusoidal positions.",
         "What counts where no recipe is named. Softmax leaves the plateaus of recall sooner with it than with plain, "
-        "expressive later.",
+        "expressive later; what is addressed by its place, such as reversing, takes all of them longer.",
     ),
     Recipe(
         "plain",
         "As default, with learned positions.",
-        "The default of before, with which the shipped experiments were run; it leaves 1 or 2 of 12 runs of softmax "
-        "unsolved. It has no position beyond the longest sequence of training.",
+        "The default until 2026-11-30: sooner where something is addressed by its place, and softmax stays on plateaus "
+        "of recall. It has no position beyond the longest sequence of the run.",
         PLAIN,
     ),
     Recipe(

@@ -220,25 +220,26 @@ class Loop:
         }
         predictions = self.stepper.predict_each(batches)
         reached: dict[int, RunState] = {}
+        threshold = self.plan.early_stop_accuracy
         for index, run in runs.items():
             scored = score_predictions(batches[index], predictions[index], run.source.task)
             loss, accuracy = float(np.mean(run.losses)), scored.accuracy.mean
             point = HistoryPoint(step=run.step, loss=loss, accuracy=accuracy, validation_loss=scored.loss)
             run.losses = []
             run.history.append(point)
-            threshold = self.plan.early_stop_accuracy
             if threshold is not None and accuracy >= threshold and run.step < self.plan.max_steps:
                 reached[index] = run
             self.progress(Validated(run.spec, point))
-        if reached:
-            self._confirm(reached, {index: len(batches[index]) for index in reached})
+        if threshold is not None and reached:
+            self._confirm(reached, {index: len(batches[index]) for index in reached}, threshold)
 
-    def _confirm(self, runs: Mapping[int, RunState], used: Mapping[int, int]) -> None:
+    def _confirm(self, runs: Mapping[int, RunState], used: Mapping[int, int], threshold: float) -> None:
         """Stop those runs that are solved on further sequences of the validation split, too.
 
         Args:
             runs: Runs that have reached the accuracy on their validation sequences.
             used: How many batches of the split these are.
+            threshold: The accuracy.
         """
         size = (1 + CONFIRMING) * self.plan.validation_examples
         more = {
@@ -249,8 +250,7 @@ class Loop:
         predictions = self.stepper.predict_each(further) if further else {}
         for index, run in runs.items():
             run.early_stopped = index not in further or (
-                score_predictions(further[index], predictions[index], run.source.task).accuracy.mean
-                >= (self.plan.early_stop_accuracy or 0.0)
+                score_predictions(further[index], predictions[index], run.source.task).accuracy.mean >= threshold
             )
 
     def _log_diagnostics(self, index: int, run: RunState) -> None:

@@ -102,7 +102,7 @@ def test_the_evidence_is_in_points_for_each_level() -> None:
 
 
 def test_five_seeds_are_told_that_six_are_needed() -> None:
-    assert "5 of the 6 seeds that bound a median" in outcome_of(runs([GROWS] * 5)).evidence
+    assert "5 of the 6 seeds that are needed" in outcome_of(runs([GROWS] * 5)).evidence
 
 
 def test_an_undecided_slope_tells_how_many_seeds_would_decide() -> None:

@@ -255,10 +255,13 @@ def test_a_solved_run_stops() -> None:
 def test_a_run_that_more_sequences_do_not_confirm_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = tiny(max_steps=40, eval_every=8, validation_examples=16, batch_size=8, early_stop_accuracy=0.5)
     sizes: list[int] = []
+    confirming: list[Any] = []
 
     def lucky(batches: Sequence[Batch], predictions: Sequence[Predictions], task: Task, *more: Any) -> Scored:
         scored = score_predictions(batches, predictions, task, *more)
         sizes.append(sum(len(batch.inputs_BT) for batch in batches))
+        if sizes[-1] == CONFIRMING * 16:
+            confirming.append(np.concatenate([batch.inputs_BT for batch in batches]))
         if sizes[-1] not in (16, CONFIRMING * 16):
             return scored  # of the test
         right = 1.0 if sizes[-1] == 16 or len(sizes) > 4 else 0.0
@@ -269,6 +272,9 @@ def test_a_run_that_more_sequences_do_not_confirm_goes_on(monkeypatch: pytest.Mo
     (record,) = train_runs([spec])
     assert (record.steps, record.early_stopped) == (24, True)
     assert sizes[:6] == [16, CONFIRMING * 16] * 3  # the test follows
+    split = Source(spec.task, spec.seed).held_out(Split.VALIDATION, (1 + CONFIRMING) * 16, 8)
+    further = np.concatenate([batch.inputs_BT for batch in split[2:]])  # two batches are validated on
+    assert all(np.array_equal(one, further) for one in confirming)
 
 
 def test_the_sequences_that_confirm_are_others_of_the_same_split() -> None:

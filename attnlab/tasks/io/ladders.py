@@ -167,13 +167,19 @@ def at_level(value: Any, level: Any) -> Any:
         The value, without ``level``.
 
     Raises:
-        InvalidValueError: The level is no integer.
+        InvalidValueError: The level is no integer, or below the range.
     """
     if not ends_at_level(value):
         return value
     if isinstance(level, bool) or not isinstance(level, int):
         raise InvalidValueError(f"'{value}' cannot end at the level {level}.", "A range ends at an integer.")
-    return OWN_END.sub(f"..{level}", value)
+    ended = OWN_END.sub(f"..{level}", value)
+    try:
+        parse_curriculum(ended)
+    except InvalidValueError as error:
+        problem = f"'{value}' is no range at the level {level}: {error.problem}"
+        raise InvalidValueError(problem, "Let it begin lower, or leave out this level.") from None
+    return ended
 
 
 def shares_training(ladder: Ladder) -> bool:
